@@ -1,0 +1,32 @@
+//! What can go wrong between us and the registry, by what the caller can do about it.
+
+/// An error of a registry.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry did not answer: try again later.
+    #[error("{registry} at {address} cannot be reached: {reason}")]
+    Unreachable {
+        /// Which registry.
+        registry: &'static str,
+        /// Its address.
+        address: String,
+        /// What the attempt said.
+        reason: String,
+    },
+    /// The registry answered that it will not: asking again does not help.
+    #[error("{registry} refuses: {reason}")]
+    Refused {
+        /// Which registry.
+        registry: &'static str,
+        /// Its own words.
+        reason: String,
+    },
+    /// The configuration of the registry's client is unusable.
+    #[error("{key}: {reason}")]
+    Config {
+        /// The key at fault.
+        key: &'static str,
+        /// What is wrong with its value.
+        reason: String,
+    },
+}

@@ -1,0 +1,170 @@
+//! One instance of a service, as the registry tells it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What the registry's checks say of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// Every check passes.
+    Passing,
+    /// Some check warns: the instance serves, at its lower weight.
+    Warning,
+    /// Some check fails, or the instance is in maintenance: it gets no calls.
+    Critical,
+}
+
+/// What a service is to the mesh: Consul `Meta.kind`, else told by its tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Serves `agentplatform.AgentService`.
+    Agent,
+    /// Serves `agentplatform.ToolService`.
+    Tool,
+    /// Serves `agentplatform.TaskWorker`.
+    Worker,
+    /// A router: never routed to.
+    Router,
+    /// Any other gRPC service.
+    Service,
+}
+
+/// What identifies an instance in the whole mesh: Consul service IDs are unique per node only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Consul node name; empty for registries that have no nodes.
+    pub node: Arc<str>,
+    /// Consul service ID.
+    pub id: Arc<str>,
+}
+
+/// One instance of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Node and service ID.
+    pub key: Key,
+    /// Consul service name, such as `agent-echo`.
+    pub service: Arc<str>,
+    /// IP address or host name to connect to.
+    pub host: String,
+    /// TCP port, 1–65535.
+    pub port: u16,
+    /// Tags as registered.
+    pub tags: Vec<String>,
+    /// `Meta` as registered.
+    pub meta: BTreeMap<String, String>,
+    /// Relative weight for its present health (Consul `Weights`); 0 gets no calls unless all are 0.
+    pub weight: u32,
+    /// What the checks say.
+    pub health: Health,
+}
+
+impl Kind {
+    /// The kinds with their name in `Meta.kind` and in tags.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Agent, "agent"),
+        (Self::Tool, "tool"),
+        (Self::Worker, "worker"),
+        (Self::Router, "router"),
+        (Self::Service, "service"),
+    ];
+
+    /// Its name in `Meta.kind`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(kind, _)| *kind == self)
+            .map(|(_, name)| *name)
+            .expect("ALL lists every kind")
+    }
+
+    /// The kind that carries this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, n)| *n == name).map(|(kind, _)| *kind)
+    }
+
+    /// The kind that tags tell: `router` before `agent`, `tool` and `worker`, else a plain service.
+    #[must_use]
+    pub fn from_tags<S: AsRef<str>>(tags: &[S]) -> Self {
+        let has = |name: &str| tags.iter().any(|tag| tag.as_ref() == name);
+        [Self::Router, Self::Agent, Self::Tool, Self::Worker]
+            .into_iter()
+            .find(|kind| has(kind.name()))
+            .unwrap_or(Self::Service)
+    }
+
+    /// What a client may call a service: `agent-echo` is also `echo-agent`. `None` for kinds
+    /// without such a form, and for names that lack the prefix.
+    #[must_use]
+    pub fn public_id(self, service: &str) -> Option<String> {
+        let prefixed = matches!(self, Self::Agent | Self::Tool | Self::Worker);
+        let rest = service.strip_prefix(self.name())?.strip_prefix('-')?;
+        (prefixed && !rest.is_empty()).then(|| format!("{rest}-{}", self.name()))
+    }
+}
+
+impl Instance {
+    /// Whether it may be given calls.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.health != Health::Critical
+    }
+
+    /// What it is to the mesh: `Meta.kind` where that is a known word, else by its tags.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.meta
+            .get("kind")
+            .and_then(|name| Kind::from_name(name))
+            .unwrap_or_else(|| Kind::from_tags(&self.tags))
+    }
+
+    /// What clients may call its service: `Meta.public_id`, else made from the Consul name, else
+    /// the Consul name itself.
+    #[must_use]
+    pub fn public_id(&self) -> String {
+        self.meta
+            .get("public_id")
+            .filter(|id| !id.is_empty())
+            .cloned()
+            .or_else(|| self.kind().public_id(&self.service))
+            .unwrap_or_else(|| self.service.to_string())
+    }
+
+    /// `Meta.version`; empty when not said.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.meta.get("version").map_or("", String::as_str)
+    }
+
+    /// The gRPC services it announces in `Meta.grpc_services`; `None` when it announces none, so
+    /// that its reflection has to be asked.
+    #[must_use]
+    pub fn grpc_services(&self) -> Option<Vec<String>> {
+        let names: Vec<String> = list(self.meta.get("grpc_services")?);
+        (!names.is_empty()).then_some(names)
+    }
+
+    /// Whether it declares a method, as `pkg.Service/Method`, safe to run twice (`Meta.idempotent`).
+    #[must_use]
+    pub fn is_idempotent(&self, method: &str) -> bool {
+        self.meta.get("idempotent").is_some_and(|methods| {
+            methods.split(',').map(str::trim).any(|m| m == "*" || m == method)
+        })
+    }
+
+    /// `host:port`, with brackets around an IPv6 address.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn list(value: &str) -> Vec<String> {
+    value.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+}

@@ -1,0 +1,50 @@
+//! Who is alive. One small trait, [`Discovery`], publishes snapshots; the backends are rows of
+//! [`backends::BACKENDS`]. Readers take the current value of a `watch` channel and never lock.
+
+pub mod backends;
+mod error;
+mod instance;
+mod registration;
+mod snapshot;
+mod upkeep;
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::watch;
+
+pub use error::Error;
+pub use instance::{Health, Instance, Key, Kind};
+pub use registration::{Check, Registration};
+pub use snapshot::{Catalog, Snapshot};
+pub use upkeep::Upkeep;
+
+/// A registry of service instances: it publishes what it knows, and takes registrations.
+#[async_trait::async_trait]
+pub trait Discovery: fmt::Debug + Send + Sync + 'static {
+    /// The names and tags of the services that belong to the mesh.
+    /// `None` until the registry has answered for the first time.
+    fn catalog(&self) -> watch::Receiver<Option<Arc<Catalog>>>;
+
+    /// The instances of one service. The first call for a name starts watching it, and watching
+    /// ends when the last receiver is gone. `None` until the registry has answered for the first
+    /// time; a service that does not exist is a snapshot without instances.
+    fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>>;
+
+    /// Registers one instance, or replaces the registration with the same ID.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached, or refuses.
+    async fn register(&self, registration: &Registration) -> Result<(), Error>;
+
+    /// Whether the registry still knows this instance of ours.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached, or refuses.
+    async fn is_registered(&self, id: &str) -> Result<bool, Error>;
+
+    /// Removes the registration of one instance; one that is not there is removed already.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached, or refuses.
+    async fn deregister(&self, id: &str) -> Result<(), Error>;
+}
