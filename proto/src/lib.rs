@@ -1,5 +1,7 @@
 //! The wire contract: package `agentplatform`, field for field what existing clients send.
 
+pub mod error_info;
+
 /// Messages, clients and servers of package `agentplatform`.
 pub mod agentplatform {
     tonic::include_proto!("agentplatform");

@@ -1,0 +1,90 @@
+//! What the mesh itself has to say about a call: a gRPC status whose details carry
+//! `google.rpc.ErrorInfo`, so that a program reads the reason and a person the message.
+
+use std::collections::HashMap;
+
+use prost::Message as _;
+use tonic::{Code, Status, metadata::MetadataMap};
+
+/// The domain of every `ErrorInfo` of ours.
+pub const DOMAIN: &str = "mesh";
+
+const TYPE_URL: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+
+/// `google.rpc.ErrorInfo`, as googleapis defines it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ErrorInfo {
+    /// Why, in `UPPER_SNAKE_CASE`; one of a closed set within a domain.
+    #[prost(string, tag = "1")]
+    pub reason: String,
+    /// Who says so; [`DOMAIN`] for the mesh.
+    #[prost(string, tag = "2")]
+    pub domain: String,
+    /// Facts that belong to the reason, such as the key of a limit.
+    #[prost(map = "string, string", tag = "3")]
+    pub metadata: HashMap<String, String>,
+}
+
+/// `google.rpc.Status`: what `grpc-status-details-bin` carries.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<prost_types::Any>,
+}
+
+/// A status of the mesh, with its `ErrorInfo` in the details.
+#[must_use]
+pub fn status<'a>(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: impl IntoIterator<Item = (&'a str, String)>,
+) -> Status {
+    let message = message.into();
+    let info = ErrorInfo {
+        reason: reason.to_owned(),
+        domain: DOMAIN.to_owned(),
+        metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+    };
+    let any = prost_types::Any { type_url: TYPE_URL.to_owned(), value: info.encode_to_vec() };
+    let details =
+        RpcStatus { code: code.into(), message: message.clone(), details: vec![any] }.encode_to_vec();
+    Status::with_details_and_metadata(code, message, details.into(), MetadataMap::new())
+}
+
+/// The `ErrorInfo` among a status's details; `None` when there is none that can be read.
+#[must_use]
+pub fn read(status: &Status) -> Option<ErrorInfo> {
+    let details = RpcStatus::decode(status.details()).ok()?.details;
+    let any = details.into_iter().find(|any| any.type_url == TYPE_URL)?;
+    ErrorInfo::decode(any.value.as_slice()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_carries_its_reason_and_facts() {
+        let status = status(
+            Code::ResourceExhausted,
+            "MESSAGE_TOO_LARGE",
+            "message of 5 MiB is over the limit",
+            [("key", "max_message_bytes".to_owned())],
+        );
+        let info = read(&status).unwrap();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("MESSAGE_TOO_LARGE", "mesh"));
+        assert_eq!(info.metadata["key"], "max_message_bytes");
+    }
+
+    #[test]
+    fn foreign_details_are_not_mistaken_for_ours() {
+        let status = Status::with_details(Code::Internal, "x", vec![0xff, 0x01].into());
+        assert_eq!(read(&status), None);
+    }
+}
