@@ -1,0 +1,139 @@
+//! The process's log: text for a person at a terminal, JSON for a collector.
+
+use std::{
+    io::{IsTerminal as _, stderr, stdout},
+    time::Duration,
+};
+
+use tracing_subscriber::{
+    Layer as _, Registry, fmt, layer::SubscriberExt as _, registry::LookupSpan, reload,
+    util::SubscriberInitExt as _,
+};
+
+use crate::{Error, Level, level, trace};
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// Text, coloured on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where log lines go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output: a service's.
+    #[default]
+    Stdout,
+    /// Standard error: a command line's, whose answer is on standard output.
+    Stderr,
+}
+
+/// What to log and where to send traces.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// OpenTelemetry `service.name`.
+    pub service_name: String,
+    /// OpenTelemetry `service.instance.id`: the instance ID.
+    pub instance_id: String,
+    /// How much to log.
+    pub level: Level,
+    /// How a line looks.
+    pub format: Format,
+    /// Where lines go.
+    pub output: Output,
+    /// URL of an OTLP collector's gRPC port; `None` for no traces at all.
+    pub otlp_endpoint: Option<String>,
+    /// Which part of the traces that begin here is recorded, 0–1; the choice of whoever began a
+    /// trace before is kept.
+    pub sample_ratio: f64,
+}
+
+/// Holds what has to be finished before the process ends.
+#[derive(Debug)]
+#[must_use = "spans that were not sent are lost with it"]
+pub struct Guard {
+    traces: Option<trace::Exporter>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            service_name: "unknown".to_owned(),
+            instance_id: String::new(),
+            level: Level::default(),
+            format: Format::default(),
+            output: Output::default(),
+            otlp_endpoint: None,
+            sample_ratio: 1.0,
+        }
+    }
+}
+
+/// Sets up the process's log, and its traces when an OTLP endpoint is given. In that case it must
+/// be called within a tokio runtime, which the exporter then uses.
+///
+/// # Errors
+/// When it was called before, or the endpoint is not a URL. A collector that is not there is no
+/// error: spans are dropped until it is.
+pub fn init(options: &Options) -> Result<Guard, Error> {
+    let traces = match &options.otlp_endpoint {
+        Some(endpoint) => Some(trace::Exporter::new(endpoint, options)?),
+        None => None,
+    };
+    let (filter, handle) = reload::Layer::new(options.level.targets());
+    Registry::default()
+        .with(lines(options).with_filter(filter))
+        .with(traces.as_ref().map(trace::Exporter::layer))
+        .try_init()
+        .map_err(|_| Error::AlreadyInitialised)?;
+    level::remember(options.level, handle);
+    trace::enable(traces.is_some());
+    Ok(Guard { traces })
+}
+
+fn lines<S>(options: &Options) -> Box<dyn tracing_subscriber::Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
+    let terminal = match options.output {
+        Output::Stdout => stdout().is_terminal(),
+        Output::Stderr => stderr().is_terminal(),
+    };
+    let json = match options.format {
+        Format::Auto => !terminal,
+        Format::Text => false,
+        Format::Json => true,
+    };
+    let writer = match options.output {
+        Output::Stdout => fmt::writer::BoxMakeWriter::new(stdout),
+        Output::Stderr => fmt::writer::BoxMakeWriter::new(stderr),
+    };
+    let layer = fmt::layer().with_writer(writer).with_ansi(terminal);
+    if json {
+        layer
+            .json()
+            .flatten_event(true)
+            .with_span_list(false)
+            .boxed()
+    } else {
+        layer.boxed()
+    }
+}
+
+impl Guard {
+    /// Sends the spans that are left, for at most `limit`. It blocks the thread, and the runtime
+    /// of [`init`] has to be running still.
+    ///
+    /// # Errors
+    /// When they could not be sent in time.
+    pub fn shutdown(self, limit: Duration) -> Result<(), Error> {
+        trace::enable(false);
+        self.traces.map_or(Ok(()), |traces| traces.shutdown(limit))
+    }
+}

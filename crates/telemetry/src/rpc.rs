@@ -1,0 +1,165 @@
+//! Rate, errors and duration of calls, as OpenTelemetry names them.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use parking_lot::RwLock;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, histogram::Histogram},
+};
+
+use crate::Registry;
+
+/// What an unknown method is counted as, so that callers cannot make up labels.
+pub const OTHER: &str = "_OTHER";
+
+/// At most this many methods have a label of their own.
+const MOST_METHODS: usize = 500;
+
+/// Upper bounds in seconds, as OpenTelemetry recommends them, with two finer ones for a local call.
+const BUCKETS: [f64; 16] = [
+    0.000_5, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+/// The names of the gRPC status codes, by number.
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// The name of a gRPC status code; a number that is none counts as `UNKNOWN`.
+#[must_use]
+pub fn code_name(code: i32) -> &'static str {
+    usize::try_from(code)
+        .ok()
+        .and_then(|code| CODES.get(code))
+        .unwrap_or(&CODES[2])
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Labels {
+    rpc_method: Arc<str>,
+    rpc_response_status_code: &'static str,
+}
+
+/// The calls that a server has answered. Clones count together.
+#[derive(Clone, Debug)]
+pub struct ServerCalls {
+    duration: Family<Labels, Histogram>,
+    methods: Arc<RwLock<HashSet<Arc<str>>>>,
+}
+
+impl ServerCalls {
+    /// Registers `rpc_server_call_duration_seconds`.
+    #[must_use]
+    pub fn new(registry: &Registry) -> Self {
+        let duration = Family::new_with_constructor(histogram as fn() -> Histogram);
+        registry.register(
+            "rpc_server_call_duration_seconds",
+            "Duration of incoming gRPC calls, until their status",
+            duration.clone(),
+        );
+        Self {
+            duration,
+            methods: Arc::default(),
+        }
+    }
+
+    /// Counts one call of `pkg.Service/Method` (a leading slash is taken too) with its gRPC status
+    /// code. A method gets a label of its own once a call of it has succeeded, so that whoever
+    /// calls what does not exist makes no labels.
+    pub fn observe(&self, method: &str, code: i32, duration: Duration) {
+        let method = method.strip_prefix('/').unwrap_or(method);
+        let labels = Labels {
+            rpc_method: self.label(method, code == 0),
+            rpc_response_status_code: code_name(code),
+        };
+        self.duration
+            .get_or_create(&labels)
+            .observe(duration.as_secs_f64());
+    }
+
+    /// Lets methods have a label from the start.
+    pub fn know<'a>(&self, methods: impl IntoIterator<Item = &'a str>) {
+        self.methods
+            .write()
+            .extend(methods.into_iter().map(Arc::from));
+    }
+
+    fn label(&self, method: &str, exists: bool) -> Arc<str> {
+        if let Some(known) = self.methods.read().get(method) {
+            return known.clone();
+        }
+        let mut methods = self.methods.write();
+        if exists && methods.len() < MOST_METHODS {
+            let method = Arc::<str>::from(method);
+            methods.insert(method.clone());
+            return method;
+        }
+        OTHER.into()
+    }
+}
+
+fn histogram() -> Histogram {
+    Histogram::new(BUCKETS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(registry: &Registry, method: &str, code: &str) -> Option<f64> {
+        registry.sample(&format!(
+            "rpc_server_call_duration_seconds_count\
+             {{rpc_method=\"{method}\",rpc_response_status_code=\"{code}\"}}"
+        ))
+    }
+
+    #[test]
+    fn unknown_methods_share_one_label() {
+        let registry = Registry::new();
+        let calls = ServerCalls::new(&registry);
+        calls.know(["pkg.Known/Call"]);
+        for method in ["/made.Up/One", "/made.Up/Two", "/pkg.Known/Call"] {
+            calls.observe(method, 12, Duration::from_millis(1));
+        }
+        assert_eq!(count(&registry, OTHER, "UNIMPLEMENTED"), Some(2.0));
+        assert_eq!(
+            count(&registry, "pkg.Known/Call", "UNIMPLEMENTED"),
+            Some(1.0)
+        );
+    }
+
+    #[test]
+    fn a_method_that_answered_gets_its_own_label() {
+        let registry = Registry::new();
+        let calls = ServerCalls::new(&registry);
+        calls.observe("/pkg.Service/Method", 0, Duration::from_millis(2));
+        calls.observe("/pkg.Service/Method", 14, Duration::from_millis(2));
+        assert_eq!(
+            count(&registry, "pkg.Service/Method", "UNAVAILABLE"),
+            Some(1.0)
+        );
+    }
+
+    #[test]
+    fn codes_have_their_grpc_names() {
+        assert_eq!((code_name(0), code_name(14)), ("OK", "UNAVAILABLE"));
+        assert_eq!((code_name(-1), code_name(99)), ("UNKNOWN", "UNKNOWN"));
+    }
+}
