@@ -13,6 +13,12 @@ pub enum Error {
         /// What the attempt said.
         reason: String,
     },
+    /// The registry took longer than we wait: try again later.
+    #[error("the registry gave no answer in {after:?}")]
+    Silent {
+        /// How long we waited.
+        after: std::time::Duration,
+    },
     /// The registry answered that it will not: asking again does not help.
     #[error("{registry} refuses: {reason}")]
     Refused {

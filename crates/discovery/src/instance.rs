@@ -81,7 +81,10 @@ impl Kind {
     /// The kind that carries this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(_, n)| *n == name).map(|(kind, _)| *kind)
+        Self::ALL
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map(|(kind, _)| *kind)
     }
 
     /// The kind that tags tell: `router` before `agent`, `tool` and `worker`, else a plain service.
@@ -150,7 +153,10 @@ impl Instance {
     #[must_use]
     pub fn is_idempotent(&self, method: &str) -> bool {
         self.meta.get("idempotent").is_some_and(|methods| {
-            methods.split(',').map(str::trim).any(|m| m == "*" || m == method)
+            methods
+                .split(',')
+                .map(str::trim)
+                .any(|m| m == "*" || m == method)
         })
     }
 
@@ -166,5 +172,10 @@ impl Instance {
 }
 
 fn list(value: &str) -> Vec<String> {
-    value.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

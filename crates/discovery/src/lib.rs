@@ -2,8 +2,10 @@
 //! [`backends::BACKENDS`]. Readers take the current value of a `watch` channel and never lock.
 
 pub mod backends;
+mod backoff;
 mod error;
 mod instance;
+mod publish;
 mod registration;
 mod snapshot;
 mod upkeep;
@@ -12,6 +14,7 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
+use backoff::Backoff;
 pub use error::Error;
 pub use instance::{Health, Instance, Key, Kind};
 pub use registration::{Check, Registration};

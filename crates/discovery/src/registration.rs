@@ -2,6 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::Error;
+
+/// Consul's limit for one value of `Meta`, in bytes.
+const META_VALUE_BYTES: usize = 512;
+
 /// How the registry finds out whether an instance is well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -36,4 +41,89 @@ pub struct Registration {
     pub check_interval: Duration,
     /// After how long in critical the registry removes it; Consul's least is one minute.
     pub deregister_after: Duration,
+}
+
+impl Registration {
+    /// Checks what a registry would refuse, or worse, accept and never show.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], in the name of `registry`, says which field and why.
+    pub fn validate(&self, registry: &'static str) -> Result<(), Error> {
+        let refuse = |reason: String| Err(Error::Refused { registry, reason });
+        for (field, value) in [
+            ("id", &self.id),
+            ("service", &self.service),
+            ("host", &self.host),
+        ] {
+            if value.is_empty() {
+                return refuse(format!("the registration's {field} is empty: name it"));
+            }
+        }
+        if self.port == 0 {
+            return refuse("the registration's port is 0: give the one that listens".to_owned());
+        }
+        for (key, value) in &self.meta {
+            if value.len() > META_VALUE_BYTES {
+                let length = value.len();
+                return refuse(format!(
+                    "the Meta value of {key:?} has {length} bytes: shorten it to {META_VALUE_BYTES}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A registration of `agent-echo` with every field set.
+    pub(crate) fn registration(id: &str) -> Registration {
+        Registration {
+            id: id.to_owned(),
+            service: "agent-echo".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 50052,
+            tags: vec!["agent".to_owned(), "echo".to_owned()],
+            meta: BTreeMap::from([("version".to_owned(), "1.0.0".to_owned())]),
+            weight_passing: 10,
+            weight_warning: 1,
+            check: Check::Grpc,
+            check_interval: Duration::from_secs(10),
+            deregister_after: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn a_meta_value_over_the_limit_is_refused_by_its_key() {
+        let mut it = registration("echo-1");
+        it.meta
+            .insert("grpc_services".to_owned(), "x".repeat(META_VALUE_BYTES));
+        assert!(it.validate("consul").is_ok());
+        it.meta
+            .insert("grpc_services".to_owned(), "x".repeat(META_VALUE_BYTES + 1));
+        let error = it
+            .validate("consul")
+            .expect_err("one byte too long")
+            .to_string();
+        assert!(
+            error.contains("grpc_services") && error.contains("513"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_address_that_nobody_could_call_is_refused() {
+        let no_port = Registration {
+            port: 0,
+            ..registration("echo-1")
+        };
+        assert!(no_port.validate("consul").is_err());
+        let no_host = Registration {
+            host: String::new(),
+            ..registration("echo-1")
+        };
+        assert!(no_host.validate("consul").is_err());
+    }
 }

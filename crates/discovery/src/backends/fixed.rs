@@ -1,0 +1,142 @@
+//! A list of instances from configuration, for a mesh without a registry.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{Catalog, Discovery, Error, Health, Instance, Key, Kind, Registration, Snapshot};
+
+/// The instances that configuration names, always passing. Registering is accepted, so that a
+/// service starts unchanged, and changes nothing.
+#[derive(Debug)]
+pub struct Fixed {
+    instances: Vec<Instance>,
+    catalog: watch::Sender<Option<Arc<Catalog>>>,
+    registered: Mutex<Vec<String>>,
+}
+
+impl Fixed {
+    /// From instances.
+    #[must_use]
+    pub fn new(instances: Vec<Instance>) -> Self {
+        let catalog = watch::channel(Some(Arc::new(Catalog::of(instances.iter())))).0;
+        Self {
+            instances,
+            catalog,
+            registered: Mutex::default(),
+        }
+    }
+
+    /// From entries such as `agent-echo=10.0.0.1:50052`, one per instance; the entry is also the
+    /// instance's ID. A service is tagged by the kind that its name begins with, else `grpc`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] quotes the first entry that is not of this form.
+    pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, Error> {
+        let instances = entries.iter().map(|entry| {
+            let entry = entry.as_ref().trim();
+            instance(entry).ok_or_else(|| Error::Config {
+                key: "fixed",
+                reason: format!(
+                    "write {entry:?} as service=host:port, with a port from 1 to 65535"
+                ),
+            })
+        });
+        Ok(Self::new(instances.collect::<Result<_, _>>()?))
+    }
+}
+
+fn instance(entry: &str) -> Option<Instance> {
+    let (service, address) = entry.split_once('=')?;
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
+    let port = port.parse().ok().filter(|port| *port > 0)?;
+    if service.is_empty() || host.is_empty() {
+        return None;
+    }
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|(kind, _)| kind.public_id(service).is_some());
+    Some(Instance {
+        key: Key {
+            node: "".into(),
+            id: entry.into(),
+        },
+        service: service.into(),
+        host: host.to_owned(),
+        port,
+        tags: vec![kind.map_or("grpc", |(_, name)| name).to_owned()],
+        meta: [].into(),
+        weight: 1,
+        health: Health::Passing,
+    })
+}
+
+#[async_trait::async_trait]
+impl Discovery for Fixed {
+    fn catalog(&self) -> watch::Receiver<Option<Arc<Catalog>>> {
+        self.catalog.subscribe()
+    }
+
+    fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        let mine = self
+            .instances
+            .iter()
+            .filter(|instance| &*instance.service == service);
+        watch::channel(Some(Arc::new(Snapshot::of(service, mine.cloned())))).1
+    }
+
+    async fn register(&self, registration: &Registration) -> Result<(), Error> {
+        registration.validate("fixed")?;
+        let mut registered = self.registered.lock();
+        if !registered.contains(&registration.id) {
+            registered.push(registration.id.clone());
+        }
+        Ok(())
+    }
+
+    async fn is_registered(&self, id: &str) -> Result<bool, Error> {
+        Ok(self.registered.lock().iter().any(|known| known == id))
+    }
+
+    async fn deregister(&self, id: &str) -> Result<(), Error> {
+        self.registered.lock().retain(|known| known != id);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_name_services_hosts_and_ports() {
+        let fixed = Fixed::parse(&["agent-echo=[::1]:50052", "billing=db.local:9"]).unwrap();
+        let snapshot = fixed.watch("agent-echo").borrow().clone().unwrap();
+        assert_eq!(snapshot.instances[0].authority(), "[::1]:50052");
+        assert_eq!(snapshot.instances[0].kind(), Kind::Agent);
+        let catalog = fixed.catalog().borrow().clone().unwrap();
+        assert_eq!(catalog.services["billing"], ["grpc"]);
+    }
+
+    #[test]
+    fn a_bad_entry_is_quoted() {
+        for entry in ["agent-echo", "a=b", "a=b:0", "=h:1", "a=:1", "a=h:65536"] {
+            let error = Fixed::parse(&[entry]).expect_err(entry).to_string();
+            assert!(error.contains(entry), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_service_is_an_empty_snapshot() {
+        let fixed = Fixed::parse::<&str>(&[]).unwrap();
+        assert_eq!(
+            fixed.watch("nobody").borrow().as_deref(),
+            Some(&Snapshot::empty("nobody"))
+        );
+    }
+}

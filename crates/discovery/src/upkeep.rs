@@ -1,0 +1,172 @@
+//! Keeps one registration in place, whatever happens to the registry.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{Backoff, Discovery, Error, Registration};
+
+/// Time between two looks, and the longest pause between two attempts: a registry that came back
+/// empty knows the instance again within two of these.
+const LOOK: Duration = Duration::from_secs(1);
+/// The longest a single request may take, and the whole of [`Upkeep::deregister`].
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Registers an instance, looks each second whether the registry still knows it, and registers it
+/// again when not. While the registry is away it keeps trying. Dropping it stops that and leaves
+/// the registration as it is.
+#[derive(Debug)]
+pub struct Upkeep {
+    discovery: Arc<dyn Discovery>,
+    id: String,
+    registered: watch::Receiver<bool>,
+    stop: CancellationToken,
+    task: JoinSet<()>,
+}
+
+impl Upkeep {
+    /// Starts at once, on the current tokio runtime.
+    #[must_use]
+    pub fn start(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
+        let (sender, registered) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let id = registration.id.clone();
+        let mut task = JoinSet::new();
+        task.spawn(keep(discovery.clone(), registration, sender, stop.clone()));
+        Self {
+            discovery,
+            id,
+            registered,
+            stop,
+            task,
+        }
+    }
+
+    /// Whether the registry knew the instance at the last look; wait on it for the first success.
+    #[must_use]
+    pub fn registered(&self) -> watch::Receiver<bool> {
+        self.registered.clone()
+    }
+
+    /// Stops, and removes the registration; takes 2 s at most.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached, does not answer in time, or refuses.
+    pub async fn deregister(mut self) -> Result<(), Error> {
+        self.stop.cancel();
+        let work = async {
+            // A registration that is on its way must arrive before its removal does.
+            while self.task.join_next().await.is_some() {}
+            self.discovery.deregister(&self.id).await
+        };
+        timeout(PATIENCE, work)
+            .await
+            .unwrap_or(Err(Error::Silent { after: PATIENCE }))
+    }
+}
+
+async fn keep(
+    discovery: Arc<dyn Discovery>,
+    registration: Registration,
+    registered: watch::Sender<bool>,
+    stop: CancellationToken,
+) {
+    let id = registration.id.as_str();
+    let mut backoff = Backoff::new(Duration::from_millis(100), LOOK);
+    let mut failing = false;
+    while !stop.is_cancelled() {
+        let looked = look(&*discovery, &registration).await;
+        let pause = match &looked {
+            Ok(was_there) => {
+                if failing || !was_there {
+                    info!(id, service = %registration.service, "registered");
+                }
+                backoff.reset();
+                LOOK
+            }
+            Err(error) => {
+                if !failing {
+                    warn!(id, %error, "cannot register: trying on");
+                }
+                backoff.next()
+            }
+        };
+        failing = looked.is_err();
+        // What an unreachable registry knows is not known: the last look stands.
+        registered.send_if_modified(|known| looked.is_ok() && !std::mem::replace(known, true));
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Registers the instance unless the registry knows it; answers whether it did.
+async fn look(discovery: &dyn Discovery, registration: &Registration) -> Result<bool, Error> {
+    let work = async {
+        let known = discovery.is_registered(&registration.id).await?;
+        if !known {
+            discovery.register(registration).await?;
+        }
+        Ok(known)
+    };
+    timeout(PATIENCE, work)
+        .await
+        .unwrap_or(Err(Error::Silent { after: PATIENCE }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{backends::Memory, registration::tests::registration};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_forgotten_instance_is_registered_again_within_two_seconds() {
+        let memory = Arc::new(Memory::new());
+        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
+        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        memory.clear();
+        sleep(Duration::from_secs(2)).await;
+        assert!(memory.is_registered("echo-1").await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_keeps_trying_while_the_registry_is_away() {
+        let memory = Arc::new(Memory::new());
+        memory.set_reachable(false);
+        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
+        sleep(Duration::from_secs(60)).await;
+        assert!(!*upkeep.registered().borrow());
+        memory.set_reachable(true);
+        sleep(Duration::from_secs(2)).await;
+        assert!(*upkeep.registered().borrow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deregistering_stops_it() {
+        let memory = Arc::new(Memory::new());
+        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
+        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        upkeep.deregister().await.unwrap();
+        sleep(Duration::from_secs(5)).await;
+        assert!(!memory.is_registered("echo-1").await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_it_leaves_the_registration() {
+        let memory = Arc::new(Memory::new());
+        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
+        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        drop(upkeep);
+        assert!(memory.is_registered("echo-1").await.unwrap());
+        memory.clear();
+        sleep(Duration::from_secs(5)).await;
+        assert!(!memory.is_registered("echo-1").await.unwrap());
+    }
+}
