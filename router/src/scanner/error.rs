@@ -1,0 +1,97 @@
+//! What can be wrong with a request's bytes, and the status that says so.
+
+use std::borrow::Cow;
+
+use tonic::{Code, Status};
+
+/// Why a request's bytes cannot be forwarded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScanError {
+    /// A message is over the limit `max_message_bytes`.
+    #[error("message of {size} bytes is over max_message_bytes, {max}")]
+    TooLarge {
+        /// Its size in bytes, as far as it is known: a compressed one is cut off at the limit.
+        size: u64,
+        /// The limit, bytes.
+        max: u64,
+    },
+    /// The id is there twice, and differs.
+    #[error("{field} is there twice: first {first:?}, then {second:?}")]
+    Conflict {
+        /// The id's field.
+        field: &'static str,
+        /// The one the call was routed by.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// The bytes are not the message.
+    #[error("the request is not the message: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: Cow<'static, str>,
+    },
+    /// The message is compressed in a way we cannot read.
+    #[error("grpc-encoding {name:?} is not known here: use gzip, deflate or none")]
+    Encoding {
+        /// The request's `grpc-encoding`.
+        name: String,
+    },
+}
+
+impl ScanError {
+    pub(crate) fn malformed(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Malformed {
+            reason: reason.into(),
+        }
+    }
+
+    /// The status that ends the call. For [`Self::Encoding`], gRPC wants `grpc-accept-encoding`
+    /// beside it: it is in the status's metadata.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let message = self.to_string();
+        match self {
+            Self::TooLarge { size, max } => proto::error_info::status(
+                Code::ResourceExhausted,
+                "MESSAGE_TOO_LARGE",
+                message,
+                [
+                    ("key", "max_message_bytes".to_owned()),
+                    ("limit", max.to_string()),
+                    ("size", size.to_string()),
+                ],
+            ),
+            Self::Conflict {
+                field,
+                first,
+                second,
+            } => proto::error_info::status(
+                Code::InvalidArgument,
+                "CONFLICTING_ID",
+                message,
+                [
+                    ("field", (*field).to_owned()),
+                    ("first", first.clone()),
+                    ("second", second.clone()),
+                ],
+            ),
+            Self::Malformed { .. } => {
+                proto::error_info::status(Code::InvalidArgument, "MALFORMED_MESSAGE", message, [])
+            }
+            Self::Encoding { name } => {
+                let mut status = proto::error_info::status(
+                    Code::Unimplemented,
+                    "UNKNOWN_ENCODING",
+                    message,
+                    [("encoding", name.clone())],
+                );
+                status.metadata_mut().insert(
+                    "grpc-accept-encoding",
+                    tonic::metadata::MetadataValue::from_static("identity,gzip,deflate"),
+                );
+                status
+            }
+        }
+    }
+}
