@@ -1,0 +1,116 @@
+//! The payloads that clients read: SI numbers rounded to what is worth saying.
+
+use chrono::SecondsFormat;
+use serde::Serialize;
+
+use crate::provider;
+
+/// The scale that temperatures are told in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Units {
+    /// °C.
+    #[default]
+    Celsius,
+    /// °F.
+    Fahrenheit,
+}
+
+impl Units {
+    /// Reads `celsius` or `fahrenheit`, whatever the case; `C`, `F`, `metric` and `imperial` too.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.trim().to_lowercase().trim_start_matches('°') {
+            "" | "c" | "celsius" | "metric" => Some(Self::Celsius),
+            "f" | "fahrenheit" | "imperial" => Some(Self::Fahrenheit),
+            _ => None,
+        }
+    }
+
+    /// `celsius` degrees in this scale, to a tenth.
+    fn tell(self, celsius: f64) -> f64 {
+        let degrees = match self {
+            Self::Celsius => celsius,
+            Self::Fahrenheit => celsius * 1.8 + 32.0,
+        };
+        // Adding zero turns a rounded -0.0 into 0.0.
+        (degrees * 10.0).round() / 10.0 + 0.0
+    }
+}
+
+/// The answer of `get_weather`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Weather {
+    location: String,
+    temperature: f64,
+    condition: &'static str,
+    humidity: u8,
+    timestamp: String,
+    units: Units,
+    source: &'static str,
+}
+
+impl Weather {
+    pub(crate) fn new(current: provider::Current, units: Units) -> Self {
+        Self {
+            location: current.location,
+            temperature: units.tell(current.temperature),
+            condition: current.condition,
+            humidity: current.humidity,
+            timestamp: current.time.to_rfc3339_opts(SecondsFormat::Secs, true),
+            units,
+            source: current.source,
+        }
+    }
+}
+
+/// One element of the answer of `get_forecast`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Day {
+    day: usize,
+    date: String,
+    location: String,
+    temperature: f64,
+    high: f64,
+    low: f64,
+    condition: &'static str,
+    humidity: u8,
+    precipitation_probability: u8,
+    units: Units,
+    source: &'static str,
+}
+
+/// The days of `forecast`, counted from 1; `temperature` is the middle of high and low.
+pub(crate) fn days(forecast: &provider::Forecast, units: Units) -> Vec<Day> {
+    let numbered = (1..).zip(&forecast.days);
+    numbered
+        .map(|(number, day)| Day {
+            day: number,
+            date: day.date.to_string(),
+            location: forecast.location.clone(),
+            temperature: units.tell(f64::midpoint(day.high, day.low)),
+            high: units.tell(day.high),
+            low: units.tell(day.low),
+            condition: day.condition,
+            humidity: day.humidity,
+            precipitation_probability: day.precipitation_probability,
+            units,
+            source: forecast.source,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn degrees_are_told_in_the_scale_that_was_asked_for() {
+        assert_eq!(Units::Celsius.tell(21.26), 21.3);
+        assert_eq!(Units::Fahrenheit.tell(100.0), 212.0);
+        assert!(Units::Celsius.tell(-0.01).is_sign_positive());
+        assert_eq!(Units::parse("°F"), Some(Units::Fahrenheit));
+        assert_eq!(Units::parse("Celsius"), Some(Units::Celsius));
+        assert_eq!(Units::parse("kelvin"), None);
+    }
+}
