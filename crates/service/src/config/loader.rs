@@ -1,0 +1,219 @@
+//! Puts the layers over each other.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use toml::Value;
+
+use super::{Config, Entry, Key, Mistake, Mistakes, Source};
+
+/// Gathers the layers of a configuration; the order of the calls does not matter.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    keys: Vec<Key>,
+    file: Option<PathBuf>,
+    env: BTreeMap<String, String>,
+    flags: BTreeMap<String, (String, Source)>,
+}
+
+/// What the layers say of one key: the highest that has it wins.
+type Given = BTreeMap<&'static str, (String, Source)>;
+
+impl Loader {
+    /// Nothing but the defaults of these keys.
+    #[must_use]
+    pub fn new(keys: Vec<Key>) -> Self {
+        Self {
+            keys,
+            file: None,
+            env: BTreeMap::new(),
+            flags: BTreeMap::new(),
+        }
+    }
+
+    /// A TOML file. One that cannot be read is a mistake.
+    #[must_use]
+    pub fn file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.file = Some(path.into());
+        self
+    }
+
+    /// The environment. Variables that belong to no key are not ours to judge, and an empty one
+    /// counts as not set, which is how compose files leave one out.
+    #[must_use]
+    pub fn env(mut self, env: BTreeMap<String, String>) -> Self {
+        self.env = env;
+        self
+    }
+
+    /// A value over all others, by the name of its key.
+    #[must_use]
+    pub fn set(self, name: &str, value: impl Into<String>) -> Self {
+        self.over(name, value.into(), Source::Set)
+    }
+
+    pub(super) fn flag(self, name: &str, value: String) -> Self {
+        self.over(name, value, Source::Flag)
+    }
+
+    fn over(mut self, name: &str, value: String, source: Source) -> Self {
+        self.flags.insert(name.to_owned(), (value, source));
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// With every mistake there is.
+    pub fn load(self) -> Result<Config, Mistakes> {
+        let mut mistakes = Vec::new();
+        let mut given = Given::new();
+        self.read_file(&mut given, &mut mistakes);
+        self.read_env(&mut given);
+        self.read_flags(&mut given, &mut mistakes);
+        let mut entries = BTreeMap::new();
+        for key in self.keys {
+            let (value, source) = given
+                .remove(key.name)
+                .unwrap_or_else(|| (key.default.clone().into_owned(), Source::Default));
+            let none = value.is_empty() && key.default.is_empty();
+            if !none && !key.kind.accepts(&value) {
+                mistakes.push(Mistake {
+                    key: key.name.to_owned(),
+                    value: (!key.secret).then_some(value.clone()),
+                    source: source.clone(),
+                    expected: format!("expected {}", key.kind.expected()),
+                });
+            }
+            entries.insert(key.name, Entry { key, value, source });
+        }
+        if mistakes.is_empty() {
+            Ok(Config { entries })
+        } else {
+            Err(Mistakes(mistakes))
+        }
+    }
+
+    fn read_file(&self, given: &mut Given, mistakes: &mut Vec<Mistake>) {
+        let Some(path) = &self.file else { return };
+        let source = Source::File(path.display().to_string());
+        let wrong = |key: &str, value, expected: String| Mistake {
+            key: key.to_owned(),
+            value,
+            source: source.clone(),
+            expected,
+        };
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return mistakes.push(wrong("config", None, error.to_string())),
+        };
+        let table = match text.parse::<toml::Table>() {
+            Ok(table) => table,
+            Err(error) => {
+                return mistakes.push(wrong("config", None, error.to_string().trim().to_owned()));
+            }
+        };
+        for (name, value) in &table {
+            match (self.find(name), flatten(value)) {
+                (Some(key), Some(text)) => {
+                    given.insert(key.name, (text, source.clone()));
+                }
+                (Some(key), None) => {
+                    let shown = (!key.secret).then(|| value.to_string());
+                    mistakes.push(wrong(
+                        name,
+                        shown,
+                        format!("expected {}", key.kind.expected()),
+                    ));
+                }
+                (None, _) => mistakes.push(wrong(name, None, self.unknown(name))),
+            }
+        }
+    }
+
+    fn read_env(&self, given: &mut Given) {
+        for key in &self.keys {
+            let name = key.env_name();
+            if let Some(value) = self.env.get(&name).filter(|value| !value.is_empty()) {
+                given.insert(key.name, (value.trim().to_owned(), Source::Env(name)));
+            }
+        }
+    }
+
+    fn read_flags(&self, given: &mut Given, mistakes: &mut Vec<Mistake>) {
+        for (name, (value, source)) in &self.flags {
+            match self.find(name) {
+                Some(key) => {
+                    given.insert(key.name, (value.clone(), source.clone()));
+                }
+                None => mistakes.push(Mistake {
+                    key: name.clone(),
+                    value: None,
+                    source: source.clone(),
+                    expected: self.unknown(name),
+                }),
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    fn unknown(&self, name: &str) -> String {
+        let close = self
+            .keys
+            .iter()
+            .map(|key| (distance(name, key.name), key.name))
+            .min();
+        match close {
+            Some((far, known)) if far <= known.len().div_ceil(3) => {
+                format!("unknown key, did you mean {known}?")
+            }
+            _ => "unknown key, --help lists those there are".to_owned(),
+        }
+    }
+}
+
+/// A TOML value as it would be written in the environment; `None` for what no key takes.
+fn flatten(value: &Value) -> Option<String> {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
+        Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
+    };
+    match value {
+        Value::Array(items) => Some(
+            items
+                .iter()
+                .map(scalar)
+                .collect::<Option<Vec<_>>>()?
+                .join(", "),
+        ),
+        Value::Table(table) => {
+            let pair = |(key, value)| Some(format!("{key}={}", scalar(value)?));
+            Some(
+                table
+                    .iter()
+                    .map(pair)
+                    .collect::<Option<Vec<_>>>()?
+                    .join(", "),
+            )
+        }
+        other => scalar(other),
+    }
+}
+
+/// Levenshtein's distance: how many letters have to be added, dropped or changed.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut corner = i;
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = corner + usize::from(x != y);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

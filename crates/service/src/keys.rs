@@ -1,0 +1,169 @@
+//! The chassis' own configuration keys: every program has them.
+
+use std::{borrow::Cow, time::Duration};
+
+use crate::{
+    Spec,
+    config::{Key, Type},
+};
+
+/// Longest time for finishing calls: compose's grace period is longer than it.
+const LONGEST_DRAIN: Duration = Duration::from_secs(120);
+
+const KEYS: &[Key] = &[
+    Key::text("listen_address", "0.0.0.0", "IP address to serve gRPC on"),
+    Key::text(
+        "service_host",
+        "",
+        "address to announce; this host's own IP by default",
+    ),
+    Key::new(
+        "discovery",
+        Type::Choice(&["consul", "fixed", "memory"]),
+        "consul",
+        "registry of instances: consul, fixed or memory",
+    ),
+    Key::list(
+        "fixed_instances",
+        "",
+        "instances for the fixed registry, as service=host:port",
+    ),
+    Key::text(
+        "consul_http_addr",
+        "",
+        "Consul's address, with or without a scheme",
+    ),
+    Key::text(
+        "consul_host",
+        "127.0.0.1",
+        "Consul's host, where consul_http_addr is not given",
+    ),
+    Key::port(
+        "consul_port",
+        "8500",
+        "Consul's port, where consul_http_addr is not given",
+    ),
+    Key::text("consul_http_token", "", "Consul's ACL token").secret(),
+    Key::text(
+        "consul_cacert",
+        "",
+        "PEM file of the authorities that sign Consul's certificate",
+    ),
+    Key::text(
+        "consul_client_cert",
+        "",
+        "PEM file of our certificate for Consul",
+    ),
+    Key::text(
+        "consul_client_key",
+        "",
+        "PEM file of the key of consul_client_cert",
+    ),
+    Key::new(
+        "check",
+        Type::Choice(&["grpc", "tcp"]),
+        "grpc",
+        "how Consul checks this instance",
+    ),
+    Key::duration("check_interval", "10s", "time between two checks"),
+    Key::duration(
+        "deregister_after",
+        "1m",
+        "critical for so long, an instance is removed",
+    ),
+    Key::new(
+        "weight",
+        Type::Integer(1, 65535),
+        "1",
+        "share of calls relative to other instances",
+    ),
+    Key::new(
+        "weight_warning",
+        Type::Integer(1, 65535),
+        "1",
+        "share of calls while a check warns; at most weight makes sense",
+    ),
+    Key::text(
+        "admin_address",
+        "0.0.0.0",
+        "IP address of the admin listener",
+    ),
+    Key::port(
+        "metrics_port",
+        "0",
+        "port of the admin listener; 0 lets the system choose",
+    ),
+    Key::bool(
+        "enable_metrics",
+        "true",
+        "serve /metrics on the admin listener",
+    ),
+    Key::bool("enable_pprof", "false", "serve profiles under /debug/pprof"),
+    Key::port("pprof_port", "6060", "port of the profiles"),
+    Key::new(
+        "log_level",
+        Type::Choice(&["debug", "info", "warn", "error"]),
+        "info",
+        "how much is logged",
+    ),
+    Key::new(
+        "log_format",
+        Type::Choice(&["auto", "text", "json"]),
+        "auto",
+        "how a log line looks; auto is text on a terminal, else json",
+    ),
+    Key::new(
+        "otlp_endpoint",
+        Type::Custom(is_url, "a URL such as http://localhost:4317"),
+        "",
+        "OTLP collector's gRPC address; no traces without it",
+    )
+    .with_env("OTEL_EXPORTER_OTLP_ENDPOINT"),
+    Key::text(
+        "otel_service_name",
+        "",
+        "service.name of traces; the Consul name by default",
+    ),
+    Key::new(
+        "trace_ratio",
+        Type::Number(0.0, 1.0),
+        "1",
+        "which part of the traces that begin here is recorded",
+    ),
+    Key::duration(
+        "drain_delay",
+        "3s",
+        "how long to keep serving after leaving the registry",
+    ),
+    Key::new(
+        "drain_timeout",
+        Type::Duration(LONGEST_DRAIN),
+        "15s",
+        "how long calls may then take to finish before they are cut",
+    ),
+    Key::size("max_message_bytes", "4MiB", "largest gRPC message taken"),
+    Key::new(
+        "max_concurrent_streams",
+        Type::Integer(1, u32::MAX as u64),
+        "10000",
+        "calls at once on one HTTP/2 connection",
+    ),
+    Key::size(
+        "max_header_bytes",
+        "64KiB",
+        "largest metadata of a call taken",
+    ),
+];
+
+/// The chassis' keys for one program, whose port has a name of its own.
+pub(crate) fn chassis(spec: &Spec) -> Vec<Key> {
+    let mut port = Key::port("port", "", "gRPC port; 0 lets the system choose");
+    port.env = Some(spec.port_env);
+    port.default = Cow::Owned(spec.default_port.to_string());
+    std::iter::once(port).chain(KEYS.iter().cloned()).collect()
+}
+
+fn is_url(text: &str) -> bool {
+    text.parse::<http::Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+}

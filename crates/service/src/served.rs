@@ -1,0 +1,93 @@
+//! What a service serves: gRPC services of tonic, or any HTTP/2 service of its own.
+
+use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tonic::{body::Body, server::NamedService, service::Routes};
+use tower::{Service, ServiceExt as _};
+
+/// Answers one request; there is no other way to fail than an answer that says so.
+pub(crate) type Handler = Arc<
+    dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync,
+>;
+
+/// What a build function returns.
+#[derive(Default)]
+pub struct Served {
+    pub(crate) routes: Routes,
+    pub(crate) raw: Option<Handler>,
+    pub(crate) names: Vec<String>,
+    pub(crate) descriptors: Vec<&'static [u8]>,
+}
+
+impl Served {
+    /// Nothing yet, beside health and reflection, which the chassis adds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a tonic service, and announces its name.
+    #[must_use]
+    pub fn service<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.names.push(S::NAME.to_owned());
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// Adds an encoded `google.protobuf.FileDescriptorSet` to what reflection knows.
+    #[must_use]
+    pub fn descriptors(mut self, encoded: &'static [u8]) -> Self {
+        self.descriptors.push(encoded);
+        self
+    }
+
+    /// Announces a gRPC service that the raw service answers for.
+    #[must_use]
+    pub fn name(mut self, service: &str) -> Self {
+        self.names.push(service.to_owned());
+        self
+    }
+
+    /// Gives every request that is not the chassis' own to `service`. The chassis answers gRPC
+    /// health, `/readyz`, `/healthz`, and reflection where descriptors are given.
+    #[must_use]
+    pub fn raw<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.raw = Some(Arc::new(move |request| {
+            let answer = service.clone().oneshot(request);
+            Box::pin(async move {
+                match answer.await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            })
+        }));
+        self
+    }
+}
+
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served")
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,47 @@
+//! What a program says of itself: everything about it that is not code.
+
+use crate::{config::Key, keys};
+
+/// One service of the mesh.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The program's name, the first part of its instance ID, such as `echo-agent`.
+    pub program: &'static str,
+    /// Its Consul name, such as `agent-echo`.
+    pub service: &'static str,
+    /// What it is to the mesh.
+    pub kind: discovery::Kind,
+    /// Its Consul tags.
+    pub tags: &'static [&'static str],
+    /// The environment variable of its gRPC port.
+    pub port_env: &'static str,
+    /// Its gRPC port when that is not given.
+    pub default_port: u16,
+    /// Its version: `env!("CARGO_PKG_VERSION")`.
+    pub version: &'static str,
+    /// What it is for, in one line.
+    pub about: &'static str,
+    /// Methods that are safe to run twice, as `pkg.Service/Method`, or `*`.
+    pub idempotent: &'static [&'static str],
+    /// Its own configuration keys, beside those of the chassis.
+    pub keys: &'static [Key],
+}
+
+impl Spec {
+    /// The whole table of a program: the chassis' keys and its own.
+    #[must_use]
+    pub fn all_keys(&self) -> Vec<Key> {
+        let mut keys = keys::chassis(self);
+        keys.extend_from_slice(self.keys);
+        keys
+    }
+
+    /// An instance ID, unique per process: `echo-agent-1f9c03ab`; a router's names its host too.
+    pub(crate) fn instance_id(&self, host: &str) -> String {
+        let suffix: u32 = rand::random();
+        match self.kind {
+            discovery::Kind::Router => format!("{}-{host}-{suffix:08x}", self.program),
+            _ => format!("{}-{suffix:08x}", self.program),
+        }
+    }
+}
