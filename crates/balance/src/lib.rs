@@ -3,12 +3,34 @@
 //!
 //! A [`Set`] is immutable. Whoever owns the endpoints builds a new one when membership, weights or
 //! availability change (rarely), so that a pick (often) costs the same with 10 members and 10,000.
+//! What must outlive a rebuild is shared: each member's [`Load`] and the set's [`Turn`].
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use mesh_balance::{DEFAULT, Load, Member, Options, Request, Set, Turn, hash};
+//!
+//! let members = ["a", "b", "c"]
+//!     .map(|key| Member { hash: hash(key), weight: 1, load: Arc::new(Load::new()) });
+//! let set = Set::new(members.into(), DEFAULT, &Options::default(), Arc::new(Turn::new()));
+//!
+//! let request = Request { session: None, now: Duration::ZERO };
+//! let index = set.pick(&request, &mut rand::rng(), &[]).expect("the set is not empty");
+//! set.members()[index].load.begin();
+//! ```
 
+mod draw;
 mod load;
+mod options;
 mod policies;
+mod ring;
 mod set;
+mod shares;
 mod turn;
+mod warmth;
 
 pub use load::Load;
-pub use policies::{POLICIES, Policy, Row, row};
+pub use options::Options;
+pub use policies::{DEFAULT, POLICIES, Row, row};
+pub use ring::{POINTS, hash};
 pub use set::{Member, Request, Set};
+pub use turn::Turn;

@@ -1,0 +1,106 @@
+//! One pick in progress: the ways in which a policy may come by a member.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+use crate::set::{Member, Request, Set};
+
+/// How many candidates are looked at before settling for one that is cold, or scanning. A set that
+/// is nine tenths cold still finds a warm member in 97 of 100 picks.
+const TRIES: usize = 16;
+/// How many candidates a second choice is worth.
+const SECOND_TRIES: usize = 4;
+
+/// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
+/// than its slow start allows, and was not excluded: a policy only has to choose.
+pub(crate) struct Draw<'a> {
+    pub(crate) set: &'a Set,
+    pub(crate) request: &'a Request,
+    pub(crate) rng: &'a mut dyn Rng,
+    pub(crate) exclude: &'a [usize],
+}
+
+impl<'a> Draw<'a> {
+    /// The member whose turn it is; `None` when all that may be called are excluded.
+    pub(crate) fn in_turn(&mut self) -> Option<usize> {
+        self.first_of(|draw| draw.set.shares.in_turn(draw.set.turn.take()))
+    }
+
+    /// A random member; `None` when all that may be called are excluded.
+    pub(crate) fn at_random(&mut self) -> Option<usize> {
+        self.first_of(Self::random)
+    }
+
+    /// A random member other than `first`, if one is found quickly: for a comparison it is not
+    /// worth more.
+    pub(crate) fn second(&mut self, first: usize) -> Option<usize> {
+        if self.set.len() < 2 {
+            return None;
+        }
+        for _ in 0..SECOND_TRIES {
+            let index = self.random();
+            if index != first && !self.is_excluded(index) {
+                return self.is_warm_enough(index).then_some(index);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn member(&self, index: usize) -> &'a Member {
+        &self.set.members()[index]
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.request.now
+    }
+
+    /// What a member has to do, in units of an idle one's: 1 and its calls in flight by its share.
+    /// For equal weights it orders as calls in flight do.
+    ///
+    /// The weight divides only the calls, not the 1: candidates come by weight already, and idle
+    /// members that were compared by it once more would get more than their share.
+    pub(crate) fn load(&self, index: usize) -> f64 {
+        1.0 + f64::from(self.member(index).load.in_flight()) / self.set.shares.relative(index)
+    }
+
+    pub(crate) fn is_excluded(&self, index: usize) -> bool {
+        self.exclude.contains(&index)
+    }
+
+    /// A random member by weight alone, for statistics.
+    pub(crate) fn random(&mut self) -> usize {
+        let position = self.rng.random_range(0..self.set.shares.total());
+        self.set.shares.owner(position)
+    }
+
+    /// Decided anew for each candidate; by chance, so that no state is kept for it.
+    fn is_warm_enough(&mut self, index: usize) -> bool {
+        let factor = self.set.warmth.factor(&self.member(index).load, self.now());
+        factor >= 1.0 || self.rng.random::<f64>() < factor
+    }
+
+    fn first_of(&mut self, mut candidate: impl FnMut(&mut Self) -> usize) -> Option<usize> {
+        let mut cold = None;
+        for _ in 0..TRIES {
+            let index = candidate(self);
+            if self.is_excluded(index) {
+                continue;
+            }
+            if self.is_warm_enough(index) {
+                return Some(index);
+            }
+            cold = Some(index);
+        }
+        cold.or_else(|| self.scan())
+    }
+
+    /// The last resort, when heavy members that are excluded hide the others: all in order, from a
+    /// random one on.
+    fn scan(&mut self) -> Option<usize> {
+        let start = self.random();
+        (start..self.set.len())
+            .chain(0..start)
+            .find(|index| self.set.shares.of(*index) > 0 && !self.is_excluded(*index))
+    }
+}

@@ -1,0 +1,67 @@
+//! The table of policies. To add one: a file, a `mod`, a row.
+
+mod least_request;
+mod peak_ewma;
+mod random;
+mod round_robin;
+mod session;
+mod weighted;
+
+use crate::Options;
+use crate::draw::Draw;
+use crate::set::Member;
+use crate::shares::Shares;
+
+/// Every policy, the default first.
+pub const POLICIES: &[Row] = &[
+    least_request::ROW,
+    peak_ewma::ROW,
+    round_robin::ROW,
+    random::ROW,
+    weighted::ROW,
+    session::ROW,
+];
+
+/// The policy of a service that names none.
+pub const DEFAULT: &Row = &least_request::ROW;
+
+/// The policy of a name or an alias, in whatever case; `None` when nobody has it.
+#[must_use]
+pub fn row(name: &str) -> Option<&'static Row> {
+    let named = |row: &&Row| {
+        let mut names = row.aliases.iter().chain([&row.name]);
+        names.any(|known| known.eq_ignore_ascii_case(name))
+    };
+    POLICIES.iter().find(named)
+}
+
+/// One policy.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// What configuration and metrics call it.
+    pub name: &'static str,
+    /// What else it answers to: the names that HAProxy, Envoy and gRPC give to what does the same
+    /// for a user.
+    pub aliases: &'static [&'static str],
+    /// What it is for, in a line.
+    pub about: &'static str,
+    build: fn(&[Member], &Shares, &Options) -> Box<dyn Policy>,
+}
+
+impl Row {
+    pub(crate) fn build(
+        &self,
+        members: &[Member],
+        shares: &Shares,
+        options: &Options,
+    ) -> Box<dyn Policy> {
+        (self.build)(members, shares, options)
+    }
+}
+
+/// A way to choose. It is rebuilt with its set, so what it knows of the members may be prepared.
+pub(crate) trait Policy: Send + Sync {
+    /// An index into the members, of which there is one at least. `None` when all that may be
+    /// called are excluded.
+    fn pick(&self, draw: &mut Draw<'_>) -> Option<usize>;
+}

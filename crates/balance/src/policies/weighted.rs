@@ -1,0 +1,13 @@
+//! In turn, by weight.
+
+use super::Row;
+use super::round_robin::InTurn;
+
+/// What `round_robin` does, under the name that says what it is used for: every policy respects
+/// weights, and equal ones are the special case.
+pub(super) const ROW: Row = Row {
+    name: "weighted",
+    aliases: &["weighted_round_robin", "static-rr"],
+    about: "in turn by weight, smoothly, whatever the load",
+    build: |_, _, _| Box::new(InTurn),
+};

@@ -1,0 +1,119 @@
+//! The members of one service that may be called now.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+
+use crate::draw::Draw;
+use crate::policies::Policy;
+use crate::shares::Shares;
+use crate::warmth::Warmth;
+use crate::{Load, Options, Row, Turn};
+
+/// One endpoint, as policies see it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// [`hash`](crate::hash) of the instance's key: the same in every process.
+    pub hash: u64,
+    /// Its capacity as a multiple of another's. 0 gets nothing, unless all are 0: then all are
+    /// equal.
+    pub weight: u32,
+    /// Its load; the same one in every set that the endpoint is a member of.
+    pub load: Arc<Load>,
+}
+
+/// What a pick may depend on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request {
+    /// [`hash`](crate::hash) of the session's id, if the call belongs to one.
+    pub session: Option<u64>,
+    /// The time, since the epoch that the members' [loads](Load) are told.
+    pub now: Duration,
+}
+
+/// Members and the policy that picks from them. Immutable.
+pub struct Set {
+    members: Vec<Member>,
+    name: &'static str,
+    policy: Box<dyn Policy>,
+    pub(crate) shares: Shares,
+    pub(crate) warmth: Warmth,
+    pub(crate) turn: Arc<Turn>,
+}
+
+impl Set {
+    /// A set that picks as `policy` says. `turn` goes on from the set that this one replaces, so
+    /// that taking turns does not start again with each rebuild.
+    #[must_use]
+    pub fn new(members: Vec<Member>, policy: &Row, options: &Options, turn: Arc<Turn>) -> Self {
+        for member in &members {
+            member.load.set_decay(options.ewma_decay);
+        }
+        let shares = Shares::new(members.iter().map(|member| member.weight));
+        let callable = (0..members.len()).filter(|index| shares.of(*index) > 0);
+        let warmth = Warmth::new(callable.map(|index| &members[index]), options);
+        let policy_of_set = policy.build(&members, &shares, options);
+        Self {
+            members,
+            name: policy.name,
+            policy: policy_of_set,
+            shares,
+            warmth,
+            turn,
+        }
+    }
+
+    /// Picks a member for a call and returns its index.
+    ///
+    /// Members in `exclude` (those that earlier attempts of the call have tried; a few) are not
+    /// picked. `None` when nobody is left, or nobody was there; a member of weight 0 is no
+    /// substitute for others that are excluded.
+    #[must_use]
+    pub fn pick(&self, request: &Request, rng: &mut dyn Rng, exclude: &[usize]) -> Option<usize> {
+        if self.is_empty() {
+            return None;
+        }
+        self.policy.pick(&mut Draw {
+            set: self,
+            request,
+            rng,
+            exclude,
+        })
+    }
+
+    /// The members, in the order they were given: what [`pick`](Self::pick) indexes.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The [name](Row::name) of the policy.
+    #[must_use]
+    pub fn policy(&self) -> &'static str {
+        self.name
+    }
+
+    /// How many members there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is no member.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+impl fmt::Debug for Set {
+    /// Without the policy's tables, which may be a million points.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Set")
+            .field("policy", &self.name)
+            .field("members", &self.members)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! Weights made into turns and chances.
+
+/// Who owns which part of the line `0..total`: each member as many units as its weight, after all
+/// weights were divided by what they have in common. No members, no line.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    /// Where each member's part ends. A member of weight 0 ends where the one before it does, and
+    /// so owns nothing.
+    ends: Vec<u64>,
+    total: u64,
+    /// Whether every member owns one unit, so that a place is its own owner.
+    equal: bool,
+    /// How far a turn goes along the line.
+    stride: u64,
+}
+
+impl Shares {
+    /// Of weights that are all 0, all count as 1.
+    pub(crate) fn new(weights: impl Iterator<Item = u32> + Clone) -> Self {
+        let unit = weights
+            .clone()
+            .fold(0, |common, weight| gcd(common, weight.into()));
+        let mut total = 0;
+        let ends: Vec<u64> = weights
+            .map(|weight| {
+                // A unit of 0 means that all are 0.
+                total += u64::from(weight).checked_div(unit).unwrap_or(1);
+                total
+            })
+            .collect();
+        let equal = ends.iter().zip(1..).all(|(end, count)| *end == count);
+        let stride = if equal { 1 } else { golden_stride(total) };
+        Self {
+            ends,
+            total,
+            equal,
+            stride,
+        }
+    }
+
+    /// The owner of a turn: over any `total` turns in a row each member has exactly its weight.
+    ///
+    /// A turn goes 0.618 of the way around the line, and by the three-gap theorem (Świerczkowski
+    /// 1958) the visits to any one part of it are then spread out: no bursts to heavy members, with
+    /// nothing to keep but the number of the turn. Equal members simply follow each other.
+    pub(crate) fn in_turn(&self, turn: u64) -> usize {
+        let position = u128::from(turn) * u128::from(self.stride) % u128::from(self.total);
+        self.owner(position as u64)
+    }
+
+    /// The owner of a place on the line below [`total`](Self::total).
+    pub(crate) fn owner(&self, position: u64) -> usize {
+        if self.equal {
+            return position as usize;
+        }
+        self.ends.partition_point(|end| *end <= position)
+    }
+
+    /// The length of the line; 0 without members.
+    pub(crate) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// A member's part of the line, from 0 to [`total`](Self::total).
+    pub(crate) fn of(&self, index: usize) -> u64 {
+        self.ends[index] - index.checked_sub(1).map_or(0, |before| self.ends[before])
+    }
+
+    /// A member's share as a multiple of an equal one: 1 when all are equal, 0 when it gets nothing.
+    pub(crate) fn relative(&self, index: usize) -> f64 {
+        if self.equal {
+            return 1.0;
+        }
+        self.of(index) as f64 * self.ends.len() as f64 / self.total as f64
+    }
+}
+
+/// The number nearest above 0.618 of `total` that shares no factor with it, so that every place is
+/// visited once before any is visited again.
+fn golden_stride(total: u64) -> u64 {
+    let golden = (total as f64 * 0.618_033_988_749_895) as u64;
+    (golden.max(1)..)
+        .find(|stride| gcd(*stride, total) == 1)
+        .unwrap_or(1)
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turns(weights: &[u32], count: u64) -> Vec<usize> {
+        let shares = Shares::new(weights.iter().copied());
+        (0..count).map(|turn| shares.in_turn(turn)).collect()
+    }
+
+    #[test]
+    fn equal_members_follow_each_other() {
+        assert_eq!(turns(&[5, 5, 5], 6), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(turns(&[0, 0], 4), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn a_heavy_member_comes_often_but_not_in_bursts() {
+        assert_eq!(turns(&[2, 1, 1], 8), [0, 2, 1, 0, 0, 2, 1, 0]);
+        assert_eq!(turns(&[50, 50, 0], 4), [0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn weights_that_add_up_to_the_count_are_not_taken_for_equal() {
+        let turns = turns(&[0, 1, 2], 3);
+        assert_eq!(turns.iter().filter(|index| **index == 2).count(), 2);
+        assert!(!turns.contains(&0));
+    }
+
+    #[test]
+    fn the_largest_weights_fit() {
+        let shares = Shares::new([u32::MAX, u32::MAX - 1, 0, 1].into_iter());
+        assert_eq!(shares.total(), 2 * u64::from(u32::MAX));
+        assert!(shares.in_turn(u64::MAX) < 4);
+        assert_eq!(shares.of(2), 0);
+        assert_eq!(shares.owner(shares.total() - 1), 3);
+    }
+}

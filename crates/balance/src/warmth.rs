@@ -1,0 +1,91 @@
+//! Slow start: a member that joins warm ones gets little at first.
+
+use std::time::Duration;
+
+use crate::set::Member;
+use crate::{Load, Options};
+
+/// Which members of a set are in slow start, told without looking at them all.
+#[derive(Debug)]
+pub(crate) struct Warmth {
+    window: Duration,
+    from: f64,
+    /// When the first member is warm. Until then all are equally cold, and none is held back.
+    some: Duration,
+    /// When the last one is. From then on there is nothing to do.
+    all: Duration,
+}
+
+impl Warmth {
+    pub(crate) fn new<'a>(
+        members: impl Iterator<Item = &'a Member> + Clone,
+        options: &Options,
+    ) -> Self {
+        let window = options.slow_start;
+        let warm_at = members.map(|member| {
+            member
+                .load
+                .joined()
+                .map_or(Duration::ZERO, |joined| joined.saturating_add(window))
+        });
+        Self {
+            window,
+            from: options.slow_start_from,
+            some: warm_at.clone().min().unwrap_or_default(),
+            all: warm_at.max().unwrap_or_default(),
+        }
+    }
+
+    /// The part of its share that a member gets at `now`, up to 1.
+    pub(crate) fn factor(&self, load: &Load, now: Duration) -> f64 {
+        if now >= self.all || now < self.some {
+            return 1.0;
+        }
+        let Some(joined) = load.joined() else {
+            return 1.0;
+        };
+        let age = now.saturating_sub(joined);
+        if age >= self.window {
+            return 1.0;
+        }
+        // The window is longer than the age, so it is not zero.
+        self.from + (1.0 - self.from) * age.as_secs_f64() / self.window.as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn warmth(loads: Vec<Load>) -> (Warmth, Vec<Arc<Load>>) {
+        let loads: Vec<_> = loads.into_iter().map(Arc::new).collect();
+        let member = |load: &Arc<Load>| Member {
+            hash: 0,
+            weight: 1,
+            load: load.clone(),
+        };
+        let members: Vec<_> = loads.iter().map(member).collect();
+        (Warmth::new(members.iter(), &Options::default()), loads)
+    }
+
+    #[test]
+    fn a_newcomers_share_grows_from_a_tenth_to_all_of_it() {
+        let (warmth, loads) = warmth(vec![Load::new(), Load::joined_at(100 * S)]);
+        let factor = |now| (warmth.factor(&loads[1], now) * 100.0).round();
+        assert_eq!(factor(100 * S), 10.0);
+        assert_eq!(factor(105 * S), 55.0);
+        assert_eq!(factor(110 * S), 100.0);
+        assert_eq!(warmth.factor(&loads[0], 100 * S), 1.0);
+    }
+
+    #[test]
+    fn nobody_is_held_back_where_all_are_new() {
+        let (warmth, loads) = warmth(vec![Load::joined_at(100 * S), Load::joined_at(102 * S)]);
+        assert_eq!(warmth.factor(&loads[1], 103 * S), 1.0);
+        assert!(warmth.factor(&loads[1], 111 * S) < 1.0);
+    }
+}
