@@ -1,1 +1,34 @@
-//! Stub.
+//! Embedded load balancing: how every program of the mesh calls another.
+//!
+//! A call is read in this order: [`Mesh::call`] (deadline, attempts) → `fleet` (snapshot → policy →
+//! instance) → `endpoint` (connection with a free stream) → `body` (the answer is watched to its
+//! end) → back to the statistics, and to `retry`, which decides whether another attempt is allowed.
+
+mod backoff;
+mod body;
+mod call;
+mod client;
+mod connection;
+pub mod deadline;
+mod dial;
+mod endpoint;
+mod error;
+mod fleet;
+mod metrics;
+mod options;
+mod probe;
+mod replay;
+mod retry;
+
+mod mesh;
+
+pub use body::ResponseBody;
+pub use client::Channel;
+pub use error::Error;
+pub use mesh::{Mesh, Target};
+pub use metrics::Metrics;
+pub use options::Options;
+
+/// Which instance answered: in the extensions of a response of [`Mesh::call`].
+#[derive(Clone, Debug)]
+pub struct ServedBy(pub std::sync::Arc<discovery::Instance>);

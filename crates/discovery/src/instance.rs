@@ -61,21 +61,23 @@ pub struct Instance {
 impl Kind {
     /// The kinds with their name in `Meta.kind` and in tags.
     pub const ALL: [(Self, &'static str); 5] = [
-        (Self::Agent, "agent"),
-        (Self::Tool, "tool"),
-        (Self::Worker, "worker"),
-        (Self::Router, "router"),
-        (Self::Service, "service"),
+        (Self::Agent, Self::Agent.name()),
+        (Self::Tool, Self::Tool.name()),
+        (Self::Worker, Self::Worker.name()),
+        (Self::Router, Self::Router.name()),
+        (Self::Service, Self::Service.name()),
     ];
 
     /// Its name in `Meta.kind`.
     #[must_use]
-    pub fn name(self) -> &'static str {
-        Self::ALL
-            .iter()
-            .find(|(kind, _)| *kind == self)
-            .map(|(_, name)| *name)
-            .expect("ALL lists every kind")
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Tool => "tool",
+            Self::Worker => "worker",
+            Self::Router => "router",
+            Self::Service => "service",
+        }
     }
 
     /// The kind that carries this name.
@@ -178,4 +180,103 @@ fn list(value: &str) -> Vec<String> {
         .filter(|s| !s.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(tags: &[&str], meta: &[(&str, &str)]) -> Instance {
+        Instance {
+            key: Key {
+                node: "n1".into(),
+                id: "echo-agent-1".into(),
+            },
+            service: "agent-echo".into(),
+            host: "10.0.0.1".to_owned(),
+            port: 50052,
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            meta: meta
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
+            weight: 1,
+            health: Health::Passing,
+        }
+    }
+
+    #[test]
+    fn every_kind_is_found_by_its_name() {
+        for (kind, name) in Kind::ALL {
+            assert_eq!(Kind::from_name(name), Some(kind));
+        }
+        assert_eq!(Kind::from_name("agents"), None);
+    }
+
+    #[test]
+    fn tags_tell_the_kind_with_router_first() {
+        assert_eq!(Kind::from_tags(&["tool", "weather"]), Kind::Tool);
+        assert_eq!(Kind::from_tags(&["agent", "router"]), Kind::Router);
+        assert_eq!(Kind::from_tags(&["grpc"]), Kind::Service);
+    }
+
+    #[test]
+    fn meta_tells_the_kind_before_tags_unless_it_is_no_kind() {
+        assert_eq!(
+            instance(&["agent"], &[("kind", "worker")]).kind(),
+            Kind::Worker
+        );
+        assert_eq!(
+            instance(&["agent"], &[("kind", "robot")]).kind(),
+            Kind::Agent
+        );
+    }
+
+    #[test]
+    fn a_public_id_turns_the_consul_name_around() {
+        assert_eq!(instance(&["agent"], &[]).public_id(), "echo-agent");
+        assert_eq!(instance(&["tool"], &[]).public_id(), "agent-echo");
+        assert_eq!(instance(&["grpc"], &[]).public_id(), "agent-echo");
+        assert_eq!(
+            instance(&["agent"], &[("public_id", "parrot")]).public_id(),
+            "parrot"
+        );
+        assert_eq!(
+            instance(&["agent"], &[("public_id", "")]).public_id(),
+            "echo-agent"
+        );
+        assert_eq!(Kind::Agent.public_id("agent-"), None);
+        assert_eq!(Kind::Agent.public_id("agents-x"), None);
+    }
+
+    #[test]
+    fn lists_in_meta_are_separated_by_commas() {
+        let it = instance(
+            &[],
+            &[
+                ("grpc_services", "a.B, c.D,"),
+                ("idempotent", "a.B/Get, c.D/Run"),
+            ],
+        );
+        assert_eq!(
+            it.grpc_services(),
+            Some(vec!["a.B".to_owned(), "c.D".to_owned()])
+        );
+        assert!(it.is_idempotent("c.D/Run") && !it.is_idempotent("c.D/Other"));
+        assert!(instance(&[], &[("idempotent", "*")]).is_idempotent("x.Y/Z"));
+        assert_eq!(
+            instance(&[], &[("grpc_services", " ,")]).grpc_services(),
+            None
+        );
+        assert!(!instance(&[], &[]).is_idempotent("x.Y/Z"));
+    }
+
+    #[test]
+    fn an_ipv6_authority_has_brackets() {
+        let it = Instance {
+            host: "::1".to_owned(),
+            ..instance(&[], &[])
+        };
+        assert_eq!(it.authority(), "[::1]:50052");
+    }
 }

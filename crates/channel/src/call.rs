@@ -1,0 +1,263 @@
+//! One call: deadline → pick → send → observe, and again where that is allowed.
+
+use std::{sync::Arc, time::Duration};
+
+use discovery::Instance;
+use http::{HeaderValue, Request, Response, header, request::Parts};
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::Code;
+use tower::retry::budget::Budget as _;
+use tracing::Instrument as _;
+
+use crate::{
+    Error, Mesh, ResponseBody, ServedBy, Target, backoff,
+    body::Watch,
+    deadline,
+    endpoint::Endpoint,
+    fleet::{Fleet, Flight},
+    replay::{Attempt, Replay},
+    retry::{self, Retry},
+};
+
+/// The pause before an attempt that follows a failure an instance may have seen.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
+
+/// When a call has to end, and how much time its caller gave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) given: Duration,
+}
+
+impl Mesh {
+    /// Sends a gRPC request to an instance of the target and gives its answer, with [`ServedBy`] in
+    /// the extensions. The request's path, metadata and bytes go as they are; `grpc-timeout` is
+    /// shortened by the time that has passed. `picked` is told of the instance before each attempt.
+    ///
+    /// # Errors
+    /// When no instance answered; [`Error::status`] is what the caller should be told. A status
+    /// that an instance gives is an answer.
+    pub async fn call(
+        &self,
+        target: &Target,
+        request: Request<tonic::body::Body>,
+        picked: impl FnMut(&Arc<Instance>) + Send,
+    ) -> Result<Response<ResponseBody>, Error> {
+        if !telemetry::tracing_enabled() {
+            return self.attempts(target, request, picked).await;
+        }
+        let span = tracing::info_span!(
+            "call",
+            otel.name = request.uri().path().trim_start_matches('/'),
+            otel.kind = "client",
+            rpc.system = "grpc",
+            mesh.service = &*target.service,
+            mesh.instance = tracing::field::Empty,
+        );
+        let (mut parts, body) = request.into_parts();
+        telemetry::propagation::inject(&span, &mut parts.headers);
+        let call = self.attempts(target, Request::from_parts(parts, body), picked);
+        let response = call.instrument(span.clone()).await?;
+        if let Some(ServedBy(instance)) = response.extensions().get() {
+            span.record("mesh.instance", &*instance.key.id);
+        }
+        Ok(response.map(|body| body.within(span)))
+    }
+
+    async fn attempts(
+        &self,
+        target: &Target,
+        request: Request<tonic::body::Body>,
+        picked: impl FnMut(&Arc<Instance>) + Send,
+    ) -> Result<Response<ResponseBody>, Error> {
+        let options = self.options();
+        let given = deadline::read(request.headers())?
+            .or((!options.default_timeout.is_zero()).then_some(options.default_timeout));
+        let deadline = given.map(|given| Deadline {
+            at: deadline::after(Instant::now(), given),
+            given,
+        });
+        let (parts, body) = request.into_parts();
+        let call = Call {
+            fleet: self.fleet(&target.service),
+            target,
+            parts: complete(parts, &target.service),
+            replay: Replay::new(body, options.retry_buffer),
+            deadline,
+        };
+        call.run(picked).await
+    }
+}
+
+/// What gRPC over HTTP/2 needs of every request, where the caller left it out.
+fn complete(mut parts: Parts, service: &str) -> Parts {
+    if parts.uri.authority().is_none() {
+        let path = parts
+            .uri
+            .path_and_query()
+            .map_or("/", |p| p.as_str())
+            .to_owned();
+        let uri = http::Uri::builder()
+            .scheme("http")
+            .authority(service)
+            .path_and_query(path);
+        // A service name that is no authority leaves the URI as it came.
+        parts.uri = uri.build().unwrap_or(parts.uri);
+    }
+    parts
+        .headers
+        .insert(header::TE, HeaderValue::from_static("trailers"));
+    parts.version = http::Version::HTTP_2;
+    parts
+}
+
+struct Call<'a> {
+    fleet: Arc<Fleet>,
+    target: &'a Target,
+    parts: Parts,
+    replay: Replay,
+    deadline: Option<Deadline>,
+}
+
+impl Call<'_> {
+    async fn run(
+        self,
+        mut picked: impl FnMut(&Arc<Instance>) + Send,
+    ) -> Result<Response<ResponseBody>, Error> {
+        // However this future ends, nobody goes on sending the body.
+        let mut abort = AbortOnDrop(Some(self.replay.clone()));
+        let mut tried: Vec<Arc<Endpoint>> = Vec::new();
+        self.fleet.budget().deposit();
+        for number in 1.. {
+            let flight = self.in_time(self.fleet.acquire(
+                self.target,
+                &tried,
+                self.deadline.map(|d| d.at),
+            ));
+            let flight = flight.await??;
+            let endpoint = Arc::clone(&flight.endpoint);
+            picked(&flight.instance());
+            let (retry, outcome) = match self.attempt(number, flight).await {
+                Ok(response) => (retry::of_status(trailers_only(&response)), Ok(response)),
+                Err(error) => (retry::of_error(&error), Err(error)),
+            };
+            if !self.may_retry(retry, number, &endpoint) {
+                if outcome.is_ok() {
+                    // From here on the answer's body sees to it.
+                    abort.0 = None;
+                }
+                return outcome;
+            }
+            tried.push(endpoint);
+            if retry == Retry::IfIdempotent {
+                let (min, max) = RETRY_PAUSE;
+                let failures = u32::try_from(number).unwrap_or(u32::MAX);
+                self.in_time(sleep(backoff::pause(failures, min, max)))
+                    .await?;
+            }
+        }
+        unreachable!("the number of attempts is limited")
+    }
+
+    /// Sends the request once and waits for the headers of its answer.
+    async fn attempt(
+        &self,
+        number: usize,
+        flight: Flight,
+    ) -> Result<Response<ResponseBody>, Error> {
+        let instance = flight.instance();
+        let metrics = &self.fleet.shared().metrics;
+        metrics.picked(&self.target.service);
+        let sent = Instant::now();
+        let response = self.in_time(flight.slot.send(self.request(number)));
+        let watch = Watch::new(Arc::clone(&self.fleet), flight, self.replay.clone(), sent);
+        match response.await? {
+            Ok(response) => {
+                watch.headers(response.headers());
+                self.replay.commit();
+                let deadline = self.deadline;
+                let mut response = response.map(|body| ResponseBody::new(body, watch, deadline));
+                response.extensions_mut().insert(ServedBy(instance));
+                Ok(response)
+            }
+            Err(failure) => {
+                if let Some(status) = self.replay.error() {
+                    return Err(Error::Request(Box::new(status)));
+                }
+                watch.failed(failure.unsent);
+                let (instance, reason) = (instance.key.id.to_string(), failure.reason);
+                Err(if failure.unsent {
+                    Error::Unsent { instance, reason }
+                } else {
+                    Error::Broken {
+                        instance,
+                        reason,
+                        code: failure.code,
+                    }
+                })
+            }
+        }
+    }
+
+    fn request(&self, number: usize) -> Request<Attempt> {
+        let mut parts = self.parts.clone();
+        if let Some(deadline) = self.deadline {
+            let left = deadline.at.saturating_duration_since(Instant::now());
+            deadline::write(&mut parts.headers, left);
+        }
+        Request::from_parts(parts, self.replay.attempt(number))
+    }
+
+    fn may_retry(&self, retry: Retry, number: usize, endpoint: &Endpoint) -> bool {
+        let shared = self.fleet.shared();
+        if retry == Retry::Never
+            || number >= shared.options.max_attempts
+            || !self.replay.can_repeat()
+            || self.target.instance.is_some()
+        {
+            return false;
+        }
+        let reason = match retry {
+            Retry::Never => return false,
+            Retry::IfUnsent => "unsent",
+            Retry::IfIdempotent => {
+                let method = self.parts.uri.path().trim_start_matches('/');
+                let declared = self.parts.headers.contains_key(retry::IDEMPOTENT)
+                    || endpoint.instance.load().is_idempotent(method);
+                if !declared || !self.fleet.budget().withdraw() {
+                    return false;
+                }
+                "idempotent"
+            }
+        };
+        shared
+            .metrics
+            .retried(&self.target.service, reason, &endpoint.id());
+        true
+    }
+
+    async fn in_time<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline.at, future)
+                .await
+                .map_err(|_| Error::Deadline(deadline.given)),
+            None => Ok(future.await),
+        }
+    }
+}
+
+/// The status of an answer that is nothing but one; `Ok` while it is still open.
+fn trailers_only<B>(response: &Response<B>) -> Code {
+    crate::body::status_code(response.headers()).map_or(Code::Ok, Code::from)
+}
+
+/// Stops the sending of a request body when its call is given up.
+struct AbortOnDrop(Option<Replay>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(replay) = &self.0 {
+            replay.abort();
+        }
+    }
+}

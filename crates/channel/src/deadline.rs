@@ -1,0 +1,110 @@
+//! The caller's deadline: gRPC's `grpc-timeout` header, read, shortened and written again.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
+
+const HEADER: &str = "grpc-timeout";
+
+/// gRPC's units, finest first, with how many nanoseconds each is.
+const UNITS: [(char, u64); 6] = [
+    ('n', 1),
+    ('u', 1_000),
+    ('m', 1_000_000),
+    ('S', 1_000_000_000),
+    ('M', 60_000_000_000),
+    ('H', 3_600_000_000_000),
+];
+
+/// A `grpc-timeout` that is not at most eight digits and a unit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("grpc-timeout is `{0}`: expected up to 8 digits and a unit of H, M, S, m, u or n")]
+pub struct Malformed(String);
+
+/// The time the caller gives, `None` when it sets no limit.
+///
+/// # Errors
+/// When the header is there and is not gRPC's form.
+pub fn read(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
+    let Some(value) = headers.get(HEADER) else {
+        return Ok(None);
+    };
+    let malformed = || Malformed(String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let text = value.to_str().map_err(|_| malformed())?;
+    let unit = text.chars().last().ok_or_else(malformed)?;
+    let digits = &text[..text.len() - unit.len_utf8()];
+    let (_, nanos) = UNITS
+        .into_iter()
+        .find(|(u, _)| *u == unit)
+        .ok_or_else(malformed)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(malformed());
+    }
+    let amount: u64 = digits.parse().map_err(|_| malformed())?;
+    // 99999999 H is about 3.6e20 ns: beyond u64, and beyond any call.
+    Ok(Some(Duration::from_nanos(amount.saturating_mul(nanos))))
+}
+
+/// Writes the time that is left: in the finest unit that holds it in eight digits, rounded up, so
+/// that the instance does not give up before its caller.
+pub fn write(headers: &mut HeaderMap, left: Duration) {
+    let nanos = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+    let (unit, amount) = UNITS
+        .into_iter()
+        .map(|(unit, per)| (unit, nanos.div_ceil(per)))
+        .find(|(_, amount)| *amount <= 99_999_999)
+        .unwrap_or(('H', 99_999_999));
+    let value = HeaderValue::try_from(format!("{amount}{unit}"))
+        .expect("digits and a letter are a header value");
+    headers.insert(HEADER, value);
+}
+
+/// The moment a call that arrived `now` has to end.
+#[must_use]
+pub fn after(now: Instant, timeout: Duration) -> Instant {
+    // A caller may ask for centuries; the clock cannot hold them.
+    now.checked_add(timeout)
+        .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Option<Duration>, Malformed> {
+        let mut headers = HeaderMap::new();
+        headers.insert(HEADER, HeaderValue::from_str(text).unwrap());
+        read(&headers)
+    }
+
+    #[test]
+    fn every_unit_is_read() {
+        assert_eq!(parse("1H"), Ok(Some(Duration::from_secs(3600))));
+        assert_eq!(parse("2M"), Ok(Some(Duration::from_secs(120))));
+        assert_eq!(parse("3S"), Ok(Some(Duration::from_secs(3))));
+        assert_eq!(parse("4m"), Ok(Some(Duration::from_millis(4))));
+        assert_eq!(parse("5u"), Ok(Some(Duration::from_micros(5))));
+        assert_eq!(parse("6n"), Ok(Some(Duration::from_nanos(6))));
+        assert_eq!(read(&HeaderMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn what_is_not_a_timeout_is_refused() {
+        for bad in ["", "S", "1", "1s", "-1S", "1.5S", "123456789S", "é"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_never_shorter_than_what_is_left() {
+        for nanos in [1, 999, 99_999_999, 100_000_000, 3_000_000_001, u64::MAX] {
+            let left = Duration::from_nanos(nanos);
+            let mut headers = HeaderMap::new();
+            write(&mut headers, left);
+            let again = read(&headers).unwrap().unwrap();
+            assert!(again >= left, "{left:?} became {again:?}");
+            assert!(again.as_secs_f64() <= left.as_secs_f64() * 1.0001 + 1e-9);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! One instance as its callers see it: its connections, its load, and whether it can be used.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use discovery::{Instance, Key};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    Options,
+    connection::{Connection, Slot},
+    dial::dial,
+};
+
+/// What a mesh's endpoints share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) metrics: crate::Metrics,
+    epoch: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options, metrics: crate::Metrics) -> Self {
+        Self {
+            options,
+            metrics,
+            tracker: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// Time since this mesh was made: the clock of loads and silences.
+    pub(crate) fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+}
+
+/// One instance.
+pub(crate) struct Endpoint {
+    /// Replaced when the registry changes its weight, tags or Meta.
+    pub(crate) instance: ArcSwap<Instance>,
+    /// Of its key: the same in every process, for consistent hashing.
+    pub(crate) hash: u64,
+    pub(crate) load: Arc<balance::Load>,
+    /// Ends its background tasks when it leaves the registry.
+    pub(crate) gone: CancellationToken,
+    shared: Arc<Shared>,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    dialing: tokio::sync::Mutex<()>,
+    /// Why it cannot be connected to, while it cannot.
+    broken: Mutex<Option<String>>,
+    /// Its calls and its health check are silent.
+    pub(crate) silent: AtomicBool,
+    /// A probe of its silence is under way.
+    pub(crate) probing: AtomicBool,
+    /// Milliseconds on the mesh's clock of the last byte of any answer.
+    heard_at: AtomicU64,
+    /// Milliseconds on the mesh's clock when it last went from idle to busy.
+    busy_at: AtomicU64,
+    failures: AtomicU32,
+    ejection: Mutex<Ejection>,
+}
+
+#[derive(Default)]
+struct Ejection {
+    until: Option<Instant>,
+    count: u32,
+}
+
+/// Why a connection could not be had.
+pub(crate) enum Refusal {
+    /// The instance cannot be connected to.
+    Broken { reason: String },
+    /// Every connection is full and no more may be opened.
+    Full,
+}
+
+impl Endpoint {
+    pub(crate) fn new(instance: Arc<Instance>, shared: &Arc<Shared>, joins_warm: bool) -> Self {
+        let load = if joins_warm {
+            balance::Load::joined_at(shared.now())
+        } else {
+            balance::Load::new()
+        };
+        Self {
+            hash: hash(&instance.key),
+            instance: ArcSwap::new(instance),
+            load: Arc::new(load),
+            gone: shared.shutdown.child_token(),
+            shared: Arc::clone(shared),
+            connections: Mutex::default(),
+            dialing: tokio::sync::Mutex::default(),
+            broken: Mutex::default(),
+            silent: AtomicBool::new(false),
+            probing: AtomicBool::new(false),
+            heard_at: AtomicU64::new(0),
+            busy_at: AtomicU64::new(0),
+            failures: AtomicU32::new(0),
+            ejection: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> Arc<str> {
+        Arc::clone(&self.instance.load().key.id)
+    }
+
+    /// A call begins: counted until [`Self::end`].
+    pub(crate) fn begin(&self) {
+        if self.load.in_flight() == 0 {
+            self.busy_at.store(self.now_ms(), Ordering::Relaxed);
+        }
+        self.load.begin();
+    }
+
+    pub(crate) fn end(&self) {
+        self.load.end();
+    }
+
+    /// Something came from the instance.
+    pub(crate) fn hear(&self) {
+        self.heard_at.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// How long all its calls have been silent; zero while it has none.
+    pub(crate) fn silence(&self) -> Duration {
+        if self.load.in_flight() == 0 {
+            return Duration::ZERO;
+        }
+        let since = self
+            .heard_at
+            .load(Ordering::Relaxed)
+            .max(self.busy_at.load(Ordering::Relaxed));
+        Duration::from_millis(self.now_ms().saturating_sub(since))
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.shared.now().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A place on a new connection, or on one that has just been opened; and whether it was found
+    /// out here that the instance cannot be connected to.
+    pub(crate) async fn connect(&self) -> (Result<Slot, Refusal>, bool) {
+        // One connect at a time: callers that waited for it find its connection, or its failure.
+        let _dialing = self.dialing.lock().await;
+        if let Some(slot) = self.reserve() {
+            return (Ok(slot), false);
+        }
+        if let Some(reason) = self.broken() {
+            return (Err(Refusal::Broken { reason }), false);
+        }
+        if self.connections.lock().len() >= self.shared.options.max_connections {
+            return (Err(Refusal::Full), false);
+        }
+        match self.open().await {
+            Ok(slot) => (Ok(slot), false),
+            Err(reason) => {
+                let first = self.broken.lock().replace(reason.clone()).is_none();
+                (Err(Refusal::Broken { reason }), first)
+            }
+        }
+    }
+
+    /// A place on a connection that is open, the first that has one: filling one connection before
+    /// the next costs fewer system calls than spreading over many.
+    pub(crate) fn reserve(&self) -> Option<Slot> {
+        let mut connections = self.connections.lock();
+        connections.retain(|connection| !connection.is_closed());
+        connections.iter().find_map(Connection::reserve)
+    }
+
+    async fn open(&self) -> Result<Slot, String> {
+        let connection = self.dial().await?;
+        let slot = connection.reserve().ok_or("it was closed at once")?;
+        self.connections.lock().push(connection);
+        Ok(slot)
+    }
+
+    /// A new connection of its own, not among those that carry calls.
+    pub(crate) async fn dial(&self) -> Result<Arc<Connection>, String> {
+        let authority = self.instance.load().authority();
+        let describe = |error: &dyn std::fmt::Display| format!("{authority}: {error}");
+        let stream = dial(&authority, &self.shared.options)
+            .await
+            .map_err(|e| describe(&e))?;
+        Connection::handshake(stream, &self.shared.tracker)
+            .await
+            .map_err(|e| describe(&e))
+    }
+
+    /// Tries again to connect; clears the failure when it works.
+    pub(crate) async fn reconnect(&self) -> Result<(), String> {
+        let _dialing = self.dialing.lock().await;
+        let outcome = self.open().await;
+        *self.broken.lock() = outcome.as_ref().err().cloned();
+        outcome.map(drop)
+    }
+
+    /// Why it cannot be connected to, while it cannot.
+    pub(crate) fn broken(&self) -> Option<String> {
+        self.broken.lock().clone()
+    }
+
+    /// Whether calls may go there at all: it can be connected to, and is not silent.
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.broken.lock().is_none() && !self.silent.load(Ordering::Relaxed)
+    }
+
+    /// An attempt had an end. True when its failures in a row have come to the limit.
+    pub(crate) fn observe(&self, latency: Duration, failed: bool) -> bool {
+        self.load.observe(latency, failed, self.shared.now());
+        if failed {
+            let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+            failures >= self.shared.options.ejection_failures
+        } else {
+            self.failures.store(0, Ordering::Relaxed);
+            false
+        }
+    }
+
+    /// Ejects it for as long as its number of ejections says.
+    pub(crate) fn eject(&self) -> Duration {
+        let options = &self.shared.options;
+        let mut ejection = self.ejection.lock();
+        ejection.count += 1;
+        let time = options
+            .ejection_time
+            .saturating_mul(ejection.count)
+            .min(options.ejection_max);
+        ejection.until = Some(Instant::now() + time);
+        self.failures.store(0, Ordering::Relaxed);
+        time
+    }
+
+    /// Whether it is ejected for failures.
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.ejection.lock().until.is_some()
+    }
+
+    /// Ends an ejection whose time is over; true when it did.
+    pub(crate) fn readmit(&self, now: Instant) -> bool {
+        let mut ejection = self.ejection.lock();
+        let over = ejection.until.is_some_and(|until| until <= now);
+        if over {
+            ejection.until = None;
+        }
+        over
+    }
+
+    /// It is passing again: what was held against it is forgotten.
+    pub(crate) fn forgive(&self) {
+        *self.ejection.lock() = Ejection::default();
+        self.failures.store(0, Ordering::Relaxed);
+        self.silent.store(false, Ordering::Relaxed);
+        *self.broken.lock() = None;
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+fn hash(key: &Key) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(key.node.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(key.id.as_bytes());
+    hasher.digest()
+}

@@ -1,0 +1,120 @@
+//! Why a call got no answer from an instance, by what that means for another attempt.
+
+use std::time::Duration;
+
+use tonic::Code;
+
+/// A call that the mesh could not bring to an answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry has not answered yet.
+    #[error("the registry has not answered within {0:?}; is Consul reachable?")]
+    Undiscovered(Duration),
+    /// Discovery knows no healthy instance.
+    #[error("no healthy instance of {service}")]
+    NoInstance {
+        /// Consul service name.
+        service: String,
+    },
+    /// The instance that was asked for is not there.
+    #[error("{service} has no healthy instance `{instance}`")]
+    NoSuchInstance {
+        /// Consul service name.
+        service: String,
+        /// The instance ID.
+        instance: String,
+    },
+    /// Instances are known and none could be connected to in time.
+    #[error("no instance of {service} could be reached within {waited:?}: {reason}")]
+    Unreachable {
+        /// Consul service name.
+        service: String,
+        /// How long the call waited.
+        waited: Duration,
+        /// What the last attempt said.
+        reason: String,
+    },
+    /// Every instance has as many calls as it may have.
+    #[error("every instance of {service} has `{key}` = {limit} calls in flight; waited {waited:?}")]
+    Saturated {
+        /// Consul service name.
+        service: String,
+        /// The configuration key of the limit.
+        key: &'static str,
+        /// Its value.
+        limit: u32,
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// The instance did not take the request: another may.
+    #[error("{instance} did not take the call: {reason}")]
+    Unsent {
+        /// Instance ID.
+        instance: String,
+        /// What its connection said.
+        reason: String,
+    },
+    /// The call was sent, and ended without an answer.
+    #[error("{instance} gave no answer: {reason}")]
+    Broken {
+        /// Instance ID.
+        instance: String,
+        /// What its connection said.
+        reason: String,
+        /// gRPC's code for it.
+        code: Code,
+    },
+    /// The time the caller gave is over.
+    #[error("the deadline of {0:?} is over")]
+    Deadline(Duration),
+    /// The request itself failed while it was being sent.
+    #[error("{}", .0.message())]
+    Request(Box<tonic::Status>),
+    /// The request's metadata is not gRPC's.
+    #[error(transparent)]
+    Timeout(#[from] crate::deadline::Malformed),
+}
+
+impl Error {
+    /// What the caller is told: one code and one reason for each variant.
+    #[must_use]
+    pub fn status(&self) -> tonic::Status {
+        let mut about: Vec<(&str, String)> = Vec::new();
+        let (code, reason) = match self {
+            Self::Undiscovered(_) => (Code::Unavailable, "REGISTRY_UNREACHABLE"),
+            Self::NoInstance { service } => {
+                about.push(("service", service.clone()));
+                (Code::Unavailable, "NO_HEALTHY_INSTANCE")
+            }
+            Self::NoSuchInstance { service, instance } => {
+                about.push(("service", service.clone()));
+                about.push(("instance", instance.clone()));
+                (Code::Unavailable, "INSTANCE_GONE")
+            }
+            Self::Unreachable { service, .. } => {
+                about.push(("service", service.clone()));
+                (Code::Unavailable, "CONNECT_FAILED")
+            }
+            Self::Saturated { service, key, .. } => {
+                about.push(("service", service.clone()));
+                about.push(("key", (*key).to_owned()));
+                (Code::ResourceExhausted, "LIMIT")
+            }
+            Self::Unsent { instance, .. } => {
+                about.push(("instance", instance.clone()));
+                (Code::Unavailable, "CONNECTION_LOST")
+            }
+            Self::Broken { instance, code, .. } => {
+                about.push(("instance", instance.clone()));
+                (*code, "CONNECTION_LOST")
+            }
+            Self::Deadline(_) => (Code::DeadlineExceeded, "DEADLINE"),
+            Self::Request(status) => return (**status).clone(),
+            Self::Timeout(_) => {
+                about.push(("field", "grpc-timeout".to_owned()));
+                (Code::InvalidArgument, "BAD_METADATA")
+            }
+        };
+        proto::error_info::status(code, reason, self.to_string(), about)
+    }
+}

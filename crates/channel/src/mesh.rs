@@ -1,0 +1,143 @@
+//! The handle through which a program calls the services of the mesh.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use discovery::Discovery;
+use parking_lot::Mutex;
+use tokio::time::{Instant, interval};
+
+use crate::{Channel, Metrics, Options, endpoint::Shared, fleet::Fleet, probe};
+
+/// Calls services by name, balanced over their healthy instances. Clones share everything.
+#[derive(Clone)]
+pub struct Mesh {
+    discovery: Arc<dyn Discovery>,
+    shared: Arc<Shared>,
+    fleets: Arc<Mutex<HashMap<Arc<str>, Arc<Fleet>>>>,
+}
+
+/// Whom a call is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Consul service name.
+    pub service: Arc<str>,
+    /// Hash of the session, for the `session` policy: see [`Target::session`].
+    pub session: Option<u64>,
+    /// Only the instance with this ID.
+    pub instance: Option<Arc<str>>,
+}
+
+impl Target {
+    /// Any instance of a service.
+    #[must_use]
+    pub fn service(name: &str) -> Self {
+        Self {
+            service: name.into(),
+            session: None,
+            instance: None,
+        }
+    }
+
+    /// The same, for a session: with the policy `session` its calls stay with one instance.
+    #[must_use]
+    pub fn session(mut self, id: &str) -> Self {
+        self.session = (!id.is_empty()).then(|| xxhash_rust::xxh3::xxh3_64(id.as_bytes()));
+        self
+    }
+
+    /// The same, for one instance only.
+    #[must_use]
+    pub fn instance(mut self, id: &str) -> Self {
+        self.instance = Some(id.into());
+        self
+    }
+}
+
+impl Mesh {
+    /// A mesh over a registry, with its metrics registered with `registry`. Services are watched
+    /// from the first call on; must be made inside a tokio runtime.
+    #[must_use]
+    pub fn new(
+        discovery: Arc<dyn Discovery>,
+        options: Options,
+        registry: &telemetry::Registry,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(options, Metrics::new(registry)));
+        let fleets = Arc::<Mutex<HashMap<Arc<str>, Arc<Fleet>>>>::default();
+        let (busy, shutdown) = (Arc::clone(&fleets), shared.shutdown.clone());
+        shared.tracker.spawn(async move {
+            let mut ticks = interval(probe::TICK);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
+                let fleets: Vec<_> = busy.lock().values().cloned().collect();
+                let now = Instant::now();
+                fleets.iter().for_each(|fleet| fleet.tick(now));
+            }
+        });
+        Self {
+            discovery,
+            shared,
+            fleets,
+        }
+    }
+
+    /// The registry it looks services up in.
+    #[must_use]
+    pub fn discovery(&self) -> &Arc<dyn Discovery> {
+        &self.discovery
+    }
+
+    /// Its limits and times.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// A client for one service: the `T` of tonic's generated clients.
+    #[must_use]
+    pub fn channel(&self, service: &str) -> Channel {
+        Channel::new(self.clone(), Target::service(service))
+    }
+
+    /// Whether calls of a service are balanced by their session, so that it has to be known before
+    /// an instance is picked.
+    #[must_use]
+    pub fn wants_session(&self, service: &str) -> bool {
+        self.fleet(service).wants_session()
+    }
+
+    /// Starts watching a service before its first call.
+    pub fn prepare(&self, service: &str) {
+        self.fleet(service);
+    }
+
+    /// Ends its background tasks and waits for them; calls in flight go on to their end first.
+    pub async fn shutdown(&self) {
+        self.shared.shutdown.cancel();
+        self.fleets.lock().clear();
+        self.shared.tracker.close();
+        self.shared.tracker.wait().await;
+    }
+
+    pub(crate) fn fleet(&self, service: &str) -> Arc<Fleet> {
+        let mut fleets = self.fleets.lock();
+        if let Some(fleet) = fleets.get(service) {
+            return Arc::clone(fleet);
+        }
+        let fleet = Fleet::new(service, &*self.discovery, &self.shared);
+        let (follow, shutdown) = (Arc::clone(&fleet).follow(), self.shared.shutdown.clone());
+        self.shared.tracker.spawn(async move {
+            shutdown.run_until_cancelled(follow).await;
+        });
+        fleets.insert(service.into(), Arc::clone(&fleet));
+        fleet
+    }
+}
+
+impl fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh")
+            .field("discovery", &self.discovery)
+            .finish_non_exhaustive()
+    }
+}

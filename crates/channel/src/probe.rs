@@ -1,0 +1,77 @@
+//! Whether a silent instance lives. A stopped process still acknowledges TCP, and a long call may
+//! rightly say nothing: so its health is asked, on a connection of its own.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{connection::Connection, endpoint::Endpoint, fleet::Fleet, replay::Replay};
+
+/// Watches one silent instance until it is heard again, idle, or gone from the registry.
+pub(crate) async fn watch(fleet: Arc<Fleet>, endpoint: Arc<Endpoint>) {
+    let options = &fleet.shared().options;
+    let mut connection = None;
+    loop {
+        // The first question has what is left of `silence` + `silence_probe`: nobody is sent to a
+        // stopped instance for longer than the two together.
+        let late = endpoint.silence().saturating_sub(options.silence);
+        let patience = options
+            .silence_probe
+            .saturating_sub(late)
+            .max(options.silence_probe / 2);
+        let asked = Instant::now();
+        let alive = timeout(patience, ask(&endpoint, &mut connection))
+            .await
+            .unwrap_or(false);
+        if alive {
+            endpoint.hear();
+        } else {
+            connection = None;
+        }
+        if endpoint.silent.swap(!alive, Ordering::Relaxed) == alive {
+            fleet.silence_changed(&endpoint, !alive);
+        }
+        if alive && endpoint.load.in_flight() == 0 {
+            return;
+        }
+        sleep((asked + options.silence).saturating_duration_since(Instant::now())).await;
+        if alive && endpoint.silence() < options.silence {
+            return;
+        }
+    }
+}
+
+/// Any answer at all is life, `UNIMPLEMENTED` too.
+async fn ask(endpoint: &Endpoint, connection: &mut Option<Arc<Connection>>) -> bool {
+    let open = match connection.take().filter(|c| !c.is_closed()) {
+        Some(open) => open,
+        None => match endpoint.dial().await {
+            Ok(open) => open,
+            Err(_) => return false,
+        },
+    };
+    let Some(slot) = open.reserve() else {
+        return false;
+    };
+    // An empty HealthCheckRequest: the health of the whole server.
+    let body = Replay::new(
+        tonic::body::Body::new(Full::new(Bytes::from_static(&[0; 5]))),
+        0,
+    );
+    let request = http::Request::post("http://health/grpc.health.v1.Health/Check")
+        .header(http::header::CONTENT_TYPE, "application/grpc")
+        .header(http::header::TE, "trailers")
+        .body(body.attempt(1))
+        .expect("the request is well formed");
+    let alive = slot.send(request).await.is_ok();
+    *connection = Some(open);
+    alive
+}
+
+/// How often busy instances are looked at.
+pub(crate) const TICK: Duration = Duration::from_millis(50);

@@ -1,0 +1,203 @@
+//! A request body that can be sent again: what has been read is kept, up to a limit, so that a call
+//! that was not taken by one instance can be given to another.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use parking_lot::Mutex;
+use tonic::Status;
+
+/// The one source of all attempts' bodies.
+#[derive(Clone)]
+pub(crate) struct Replay(Arc<Mutex<Source>>);
+
+/// The body of one attempt. When a later attempt begins, earlier ones end with an error: the
+/// connection's own task may still be polling them.
+pub(crate) struct Attempt {
+    source: Arc<Mutex<Source>>,
+    number: usize,
+    next: usize,
+}
+
+struct Source {
+    body: tonic::body::Body,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    limit: usize,
+    /// Everything read so far is in `kept`.
+    complete: bool,
+    /// The attempt that may read; 0 once the call is over.
+    current: usize,
+    ended: bool,
+    error: Option<Status>,
+    waker: Option<Waker>,
+}
+
+impl Replay {
+    pub(crate) fn new(body: tonic::body::Body, limit: usize) -> Self {
+        Self(Arc::new(Mutex::new(Source {
+            body,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            limit,
+            complete: true,
+            current: 0,
+            ended: false,
+            error: None,
+            waker: None,
+        })))
+    }
+
+    /// The body for attempt `number`, from 1.
+    pub(crate) fn attempt(&self, number: usize) -> Attempt {
+        let mut source = self.0.lock();
+        source.current = number;
+        source.wake();
+        Attempt {
+            source: Arc::clone(&self.0),
+            number,
+            next: 0,
+        }
+    }
+
+    /// Whether another attempt would send the same bytes.
+    pub(crate) fn can_repeat(&self) -> bool {
+        let source = self.0.lock();
+        source.complete && source.error.is_none()
+    }
+
+    /// An answer is on its way: no further attempt, so nothing has to be kept.
+    pub(crate) fn commit(&self) {
+        let mut source = self.0.lock();
+        source.limit = 0;
+    }
+
+    /// The call is over: whoever still sends this body stops.
+    pub(crate) fn abort(&self) {
+        let mut source = self.0.lock();
+        source.current = 0;
+        source.wake();
+    }
+
+    /// Why reading the request failed, when it did.
+    pub(crate) fn error(&self) -> Option<Status> {
+        self.0.lock().error.clone()
+    }
+}
+
+impl Source {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn keep(&mut self, data: &Bytes) {
+        if self.complete && self.kept_bytes + data.len() <= self.limit {
+            self.kept_bytes += data.len();
+            self.kept.push(data.clone());
+        } else {
+            self.complete = false;
+        }
+    }
+}
+
+impl Body for Attempt {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let mut source = this.source.lock();
+        if source.current != this.number {
+            return Poll::Ready(Some(Err(Status::cancelled("the call is over"))));
+        }
+        if let Some(data) = source.kept.get(this.next) {
+            this.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
+        }
+        if source.ended {
+            return Poll::Ready(None);
+        }
+        let frame = match Pin::new(&mut source.body).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                source.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+        };
+        match frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    source.keep(data);
+                    if source.complete {
+                        this.next += 1;
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(status)) => {
+                source.error = Some(status.clone());
+                Poll::Ready(Some(Err(status)))
+            }
+            None => {
+                source.ended = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let source = self.source.lock();
+        self.next >= source.kept.len() && (source.ended || source.body.is_end_stream())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, Full};
+
+    use super::*;
+
+    async fn read(body: Attempt) -> Result<Bytes, Status> {
+        body.collect()
+            .await
+            .map(http_body_util::Collected::to_bytes)
+    }
+
+    fn replay(text: &'static str, limit: usize) -> Replay {
+        Replay::new(tonic::body::Body::new(Full::new(Bytes::from(text))), limit)
+    }
+
+    #[tokio::test]
+    async fn a_second_attempt_sends_the_same_bytes() {
+        let replay = replay("hello", 100);
+        assert_eq!(read(replay.attempt(1)).await.unwrap(), "hello");
+        assert!(replay.can_repeat());
+        assert_eq!(read(replay.attempt(2)).await.unwrap(), "hello");
+    }
+
+    #[tokio::test]
+    async fn what_is_larger_than_the_buffer_is_sent_once() {
+        let replay = replay("hello", 4);
+        assert_eq!(read(replay.attempt(1)).await.unwrap(), "hello");
+        assert!(!replay.can_repeat());
+    }
+
+    #[tokio::test]
+    async fn an_earlier_attempt_stops_when_a_later_one_begins() {
+        let replay = replay("hello", 100);
+        let first = replay.attempt(1);
+        let second = replay.attempt(2);
+        assert!(read(first).await.is_err());
+        assert_eq!(read(second).await.unwrap(), "hello");
+    }
+}
