@@ -7,10 +7,8 @@ use rand::{Rng, RngExt};
 use crate::set::{Member, Request, Set};
 
 /// How many candidates are looked at before settling for one that is cold, or scanning. A set that
-/// is nine tenths cold still finds a warm member in 97 of 100 picks.
+/// is nine tenths cold still finds one that is warm enough in 97 of 100 picks.
 const TRIES: usize = 16;
-/// How many candidates a second choice is worth.
-const SECOND_TRIES: usize = 4;
 
 /// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
 /// than its slow start allows, and was not excluded: a policy only has to choose.
@@ -32,13 +30,13 @@ impl<'a> Draw<'a> {
         self.first_of(Self::random)
     }
 
-    /// A random member other than `first`, if one is found quickly: for a comparison it is not
-    /// worth more.
+    /// A random member other than `first`, if there is one to be found without a scan, which a
+    /// comparison is not worth.
     pub(crate) fn second(&mut self, first: usize) -> Option<usize> {
         if self.set.len() < 2 {
             return None;
         }
-        for _ in 0..SECOND_TRIES {
+        for _ in 0..TRIES {
             let index = self.random();
             if index != first && !self.is_excluded(index) {
                 return self.is_warm_enough(index).then_some(index);

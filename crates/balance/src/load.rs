@@ -234,7 +234,7 @@ mod tests {
         let load = Load::new();
         load.observe(S, false, S);
         let before = load.latency(5 * S);
-        load.latency(500 * S);
+        close(load.latency(500 * S), 0.0);
         close(load.latency(5 * S), before);
     }
 

@@ -75,13 +75,30 @@ impl Shares {
     }
 }
 
-/// The number nearest above 0.618 of `total` that shares no factor with it, so that every place is
-/// visited once before any is visited again.
+/// A number near 0.618 of `total` that shares no factor with it, so that every place is visited once
+/// before any is visited again.
+///
+/// The golden ratio spreads best because all quotients of its continued fraction are 1. Of the
+/// fractions nearby, the one whose largest quotient is smallest comes closest to that.
 fn golden_stride(total: u64) -> u64 {
-    let golden = (total as f64 * 0.618_033_988_749_895) as u64;
-    (golden.max(1)..)
-        .find(|stride| gcd(*stride, total) == 1)
-        .unwrap_or(1)
+    let golden = ((total as f64 * 0.618_033_988_749_895) as u64).max(1);
+    (golden..total.min(golden.saturating_add(CANDIDATES)))
+        .filter_map(|stride| Some((largest_quotient(stride, total)?, stride)))
+        .min()
+        .map_or(1, |(_, stride)| stride)
+}
+
+/// How many strides to choose from. So many in a row always hold one that fits.
+const CANDIDATES: u64 = 128;
+
+/// The largest quotient of the continued fraction of `a / b`; `None` if they share a factor.
+fn largest_quotient(mut a: u64, mut b: u64) -> Option<u64> {
+    let mut largest = 0;
+    while b > 0 {
+        largest = largest.max(a / b);
+        (a, b) = (b, a % b);
+    }
+    (a == 1).then_some(largest)
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

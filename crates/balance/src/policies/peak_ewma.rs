@@ -10,8 +10,8 @@ pub(super) const ROW: Row = Row {
     build: |_, _, _| Box::new(PeakEwma),
 };
 
-/// Finagle's `aperture`-less peak EWMA balancer: a member costs what its last peak of latency, as
-/// time has decayed it, says that its calls in flight and one more will take.
+/// The peak EWMA balancer of Finagle: a member costs what its last peak of latency, as time has
+/// decayed it, says that its calls in flight and one more will take.
 ///
 /// An idle member that has never answered keeps its turn: its latency is only assumed, and where
 /// others answer faster than that it would never get the call that tells.
@@ -31,6 +31,10 @@ impl Policy for PeakEwma {
     }
 }
 
+/// Seconds below which latencies are equal. Without it a member that was quiet for minutes, and so
+/// has decayed to nothing, would outbid all others however many calls it is sent.
+const FLOOR: f64 = 0.000_1;
+
 fn cost(draw: &Draw<'_>, index: usize) -> f64 {
-    draw.member(index).load.latency(draw.now()) * draw.load(index)
+    draw.member(index).load.latency(draw.now()).max(FLOOR) * draw.load(index)
 }

@@ -1,0 +1,233 @@
+//! What policies do about load and latency.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{Calls, member, rng, sessions, set, set_with};
+use mesh_balance::{Options, POLICIES, Request, Set, Turn, hash, row};
+use rand::RngExt;
+
+const MS: Duration = Duration::from_millis(1);
+const S: Duration = Duration::from_secs(1);
+
+#[test]
+fn nine_idle_calls_to_three_members_go_three_each() {
+    let set = set(row("least_request").unwrap(), &[1, 1, 1]);
+    for _ in 0..9 {
+        assert_eq!(Calls::idle(&set, 9), [3, 3, 3]);
+    }
+}
+
+#[test]
+fn a_member_that_is_stuck_gets_few_calls_from_least_request() {
+    let set = set(row("least_request").unwrap(), &[1; 3]);
+    (0..50).for_each(|_| set.members()[0].load.begin());
+    let picks = Calls::busy(&set, 3000, 6);
+    assert!(picks[0] < 30, "{picks:?}");
+}
+
+#[test]
+fn a_member_that_is_stuck_gets_its_calls_from_those_that_do_not_look() {
+    for name in ["round_robin", "weighted", "random"] {
+        let set = set(row(name).unwrap(), &[1; 3]);
+        (0..50).for_each(|_| set.members()[0].load.begin());
+        assert!(Calls::idle(&set, 3000)[0] > 900, "{name}");
+    }
+}
+
+#[test]
+fn calls_that_never_end_pile_up_evenly_under_least_request() {
+    let set = set(row("least_request").unwrap(), &[1; 100]);
+    Calls::busy(&set, 10_000, usize::MAX);
+    let most = set
+        .members()
+        .iter()
+        .map(|member| member.load.in_flight())
+        .max();
+    assert!(most <= Some(104), "{most:?} where 100 are fair");
+}
+
+#[test]
+fn the_slow_member_gets_few_calls_from_peak_ewma() {
+    let set = set(row("peak_ewma").unwrap(), &[1; 3]);
+    let mut picks = [0; 3];
+    let mut rng = rng();
+    for call in 0..3000 {
+        let now = call * MS;
+        let index = set
+            .pick(&Request { session: None, now }, &mut rng, &[])
+            .unwrap();
+        picks[index] += 1;
+        let slow = if index == 0 { 200 } else { 10 };
+        set.members()[index].load.observe(slow * MS, false, now);
+    }
+    assert!(picks[0] < 10, "{picks:?}");
+    // And it gets another chance when its peak is forgotten.
+    let quiet: Vec<_> = (0..100)
+        .map(|call| {
+            let now = 60 * S + call * MS;
+            let index = set
+                .pick(&Request { session: None, now }, &mut rng, &[])
+                .unwrap();
+            set.members()[index].load.observe(10 * MS, false, now);
+            index
+        })
+        .collect();
+    assert!(quiet.contains(&0));
+}
+
+#[test]
+fn peak_ewma_tries_a_newcomer_though_it_is_assumed_slower() {
+    let set = set(row("peak_ewma").unwrap(), &[1; 3]);
+    for member in &set.members()[..2] {
+        member.load.observe(MS, false, S);
+    }
+    let picks = Calls::idle_at(&set, 6, S);
+    assert_eq!(picks[2], 2, "{picks:?}");
+    // One call at a time, until it has answered.
+    set.members()[2].load.begin();
+    assert_eq!(Calls::idle_at(&set, 60, S)[2], 0);
+}
+
+#[test]
+fn a_member_that_was_quiet_for_long_is_not_sent_everything_by_peak_ewma() {
+    let set = set(row("peak_ewma").unwrap(), &[1; 2]);
+    set.members()[0].load.observe(10 * MS, false, S);
+    set.members()[1].load.observe(MS, false, 9999 * S);
+    for _ in 0..1000 {
+        let request = Request {
+            session: None,
+            now: 9999 * S,
+        };
+        let index = set.pick(&request, &mut rng(), &[]).unwrap();
+        set.members()[index].load.begin();
+    }
+    assert!(set.members()[1].load.in_flight() > 50);
+}
+
+#[test]
+fn a_member_that_fails_fast_is_not_the_favourite_of_peak_ewma() {
+    let set = set(row("peak_ewma").unwrap(), &[1; 2]);
+    set.members()[0].load.observe(MS, true, S);
+    set.members()[1].load.observe(500 * MS, false, S);
+    assert_eq!(Calls::idle_at(&set, 50, S), [0, 50]);
+}
+
+#[test]
+fn a_session_stays_where_it_is_whatever_the_load() {
+    let set = set(row("session").unwrap(), &[1; 5]);
+    for request in sessions(100) {
+        let home = set.pick(&request, &mut rng(), &[]);
+        (0..50).for_each(|_| set.members()[home.unwrap()].load.begin());
+        assert_eq!(set.pick(&request, &mut rng(), &[]), home);
+    }
+}
+
+#[test]
+fn calls_without_a_session_are_least_request() {
+    let set = set(row("session").unwrap(), &[1, 1, 1]);
+    assert_eq!(Calls::idle(&set, 9), [3, 3, 3]);
+}
+
+#[test]
+fn with_a_bound_no_member_has_much_more_than_the_mean() {
+    let options = Options {
+        session_bound: Some(1.25),
+        ..Options::default()
+    };
+    for count in [3, 10, 64] {
+        let set = set_with(row("session").unwrap(), &vec![1; count], &options);
+        let calls = count * 40;
+        // One session that makes half of the calls is what the bound is for.
+        for (number, request) in sessions(calls).enumerate() {
+            let hot = Request {
+                session: Some(hash("hot")),
+                ..request
+            };
+            let request = if number % 2 == 0 { hot } else { request };
+            let index = set.pick(&request, &mut rng(), &[]).unwrap();
+            set.members()[index].load.begin();
+        }
+        let most = set
+            .members()
+            .iter()
+            .map(|member| member.load.in_flight())
+            .max();
+        assert!(
+            most <= Some(50),
+            "{most:?} of {count} members where 40 are the mean"
+        );
+    }
+}
+
+#[test]
+fn a_bound_holds_about_where_the_mean_is_sampled() {
+    let options = Options {
+        session_bound: Some(1.25),
+        ..Options::default()
+    };
+    let set = set_with(row("session").unwrap(), &[1; 300], &options);
+    let mut rng = rng();
+    for request in sessions(300 * 40) {
+        let index = set.pick(&request, &mut rng, &[]).unwrap();
+        set.members()[index].load.begin();
+    }
+    let most = set
+        .members()
+        .iter()
+        .map(|member| member.load.in_flight())
+        .max();
+    assert!(most <= Some(55), "{most:?} where 40 are the mean");
+}
+
+#[test]
+fn a_session_under_the_bound_stays_at_home() {
+    let options = Options {
+        session_bound: Some(1.25),
+        ..Options::default()
+    };
+    let bounded = set_with(row("session").unwrap(), &[1; 5], &options);
+    let free = set(row("session").unwrap(), &[1; 5]);
+    for request in sessions(100) {
+        assert_eq!(
+            bounded.pick(&request, &mut rng(), &[]),
+            free.pick(&request, &mut rng(), &[]),
+        );
+    }
+}
+
+#[test]
+fn a_pick_from_ten_thousand_costs_about_what_one_from_ten_does() {
+    for policy in POLICIES {
+        let cost = |count: usize| {
+            let mut rng = rng();
+            let members = (0..count).map(|n| member(n, 1 + n as u32 % 3)).collect();
+            let turn = Arc::new(Turn::new());
+            let set = Set::new(members, policy, &Options::default(), turn);
+            let started = std::time::Instant::now();
+            for _ in 0..20_000 {
+                let request = Request {
+                    session: Some(rng.random()),
+                    now: S,
+                };
+                std::hint::black_box(set.pick(&request, &mut rng, &[]));
+            }
+            started.elapsed()
+        };
+        let (few, many) = (cost(10), cost(10_000));
+        println!(
+            "{}: {:?} and {:?} a pick",
+            policy.name,
+            few / 20_000,
+            many / 20_000
+        );
+        // A scan would take hundreds of times as long; a busy machine may take several.
+        assert!(
+            many < few * 40 + 50 * MS,
+            "{}: {few:?} and {many:?}",
+            policy.name
+        );
+    }
+}
