@@ -8,17 +8,29 @@
 //! ```
 
 mod active;
+mod admin;
+mod announce;
 pub mod config;
 mod context;
+mod health;
 mod keys;
+mod listener;
+mod observe;
+mod program;
+mod registration;
 mod run;
 mod served;
+mod server;
 mod spec;
+#[cfg(test)]
+mod tests;
 
 pub use active::{Active, Task};
 pub use config::{Config, Key, Loader, Type};
 pub use context::Context;
 pub use discovery::Kind;
-pub use run::{Drained, Running, main, start};
+pub use program::main;
+pub use registration::registry;
+pub use run::{Drained, Running, start};
 pub use served::Served;
 pub use spec::Spec;

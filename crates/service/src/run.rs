@@ -1,11 +1,29 @@
-//! Starts an instance and drains it.
+//! Starts an instance and drains it. Nothing here is global, so that several run in one process.
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-use crate::{Context, Served, Spec, config::Config};
+use discovery::{Discovery, Upkeep};
+use telemetry::rpc::ServerCalls;
+use tokio::time::{sleep, timeout};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+use tracing::{info, warn};
 
-/// An instance that serves. Dropping it stops it at once; [`Running::drain`] lets calls finish.
-#[derive(Debug)]
+use crate::{
+    Context, Served, Spec, admin, announce,
+    config::Config,
+    health::{self, Health},
+    listener, registration,
+    server::{App, Server},
+};
+
+/// How long background tasks may take to end after the last call.
+const TIDY: Duration = Duration::from_secs(5);
+
+/// An instance that serves. Dropping it stops it at once and leaves its registration to the
+/// registry's checks; [`Running::drain`] leaves in order.
 pub struct Running {
     /// Where gRPC is served.
     pub grpc_addr: SocketAddr,
@@ -13,6 +31,11 @@ pub struct Running {
     pub admin_addr: SocketAddr,
     /// Consul service ID.
     pub instance_id: String,
+    context: Arc<Context>,
+    health: Health,
+    server: Server,
+    upkeep: Upkeep,
+    _stop: DropGuard,
 }
 
 /// How a drain went.
@@ -22,29 +45,154 @@ pub struct Drained {
     pub cut: usize,
 }
 
-impl Running {
-    /// Leaves the registry, lets calls finish, and ends.
-    pub async fn drain(self) -> Drained {
-        Drained { cut: 0 }
-    }
-}
-
-/// A program: parses, builds, runs until a signal, drains.
-pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Served>) -> ExitCode {
-    let _ = (spec, build);
-    ExitCode::SUCCESS
-}
-
-/// Starts an instance within this process. Nothing of it is global, so that several can run.
+/// Starts an instance within this process.
 ///
 /// # Errors
-/// When an address cannot be bound, or `build` fails.
+/// When an address cannot be bound, or `build` fails. A registry that cannot be reached is no
+/// error: the instance serves, and keeps trying to register.
 pub async fn start(
     spec: &Spec,
     config: Config,
-    discovery: Arc<dyn discovery::Discovery>,
+    discovery: Arc<dyn Discovery>,
     build: impl FnOnce(&Context) -> anyhow::Result<Served>,
 ) -> anyhow::Result<Running> {
-    let _ = (spec, config, discovery, build);
-    anyhow::bail!("not built yet")
+    let instance_id = spec.instance_id(&announce::machine());
+    start_as(instance_id, spec, config, discovery, build).await
+}
+
+/// [`start`] for an instance that has its ID already.
+pub(crate) async fn start_as(
+    instance_id: String,
+    spec: &Spec,
+    config: Config,
+    discovery: Arc<dyn Discovery>,
+    build: impl FnOnce(&Context) -> anyhow::Result<Served>,
+) -> anyhow::Result<Running> {
+    let grpc = listener::bind(
+        "listen_address",
+        config.text("listen_address"),
+        config.port("port"),
+    )?;
+    let admin = listener::bind(
+        "admin_address",
+        config.text("admin_address"),
+        config.port("metrics_port"),
+    )?;
+    let (grpc_addr, admin_addr) = (grpc.local_addr()?, admin.local_addr()?);
+    let host = announce::host(&config, grpc_addr).await;
+    let registry = telemetry::Registry::new();
+    let context = Arc::new(Context {
+        spec: Arc::new(spec.clone()),
+        instance_id: instance_id.clone(),
+        endpoint: authority(&host, grpc_addr.port()),
+        started: Instant::now(),
+        config: Arc::new(config),
+        discovery: discovery.clone(),
+        registry: registry.clone(),
+        tracker: TaskTracker::new(),
+        draining: CancellationToken::new(),
+        shutdown: CancellationToken::new(),
+    });
+    let stop = context.shutdown.clone().drop_guard();
+    let (served, health) = health::add(build(&context)?).await?;
+    let names = served.names.clone();
+    let app = App {
+        own: own_paths(&served),
+        handler: served.raw,
+        routes: served.routes.prepare(),
+        calls: ServerCalls::new(&registry),
+        draining: context.draining.clone(),
+    };
+    let server = Server::start(grpc, app, &context.config);
+    admin::start(admin, &context);
+    info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,
+        instance = %instance_id, service = spec.service, version = spec.version, "serving");
+    if context.config.bool("enable_pprof") {
+        warn!("enable_pprof: profiles are not built into this program");
+    }
+    let registration =
+        registration::registration(&context, host, grpc_addr.port(), admin_addr.port(), &names);
+    let upkeep = Upkeep::start(discovery, registration);
+    Ok(Running {
+        grpc_addr,
+        admin_addr,
+        instance_id,
+        context,
+        health,
+        server,
+        upkeep,
+        _stop: stop,
+    })
+}
+
+impl Running {
+    /// The instance as its own code sees it.
+    #[must_use]
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Waits until the registry knows the instance.
+    pub async fn registered(&self) {
+        let mut known = self.upkeep.registered();
+        // The sender lives in the upkeep's task, which ends only with the upkeep.
+        known.wait_for(|known| *known).await.ok();
+    }
+
+    /// Leaves in order: not ready and `NOT_SERVING`, deregister, serve on for `drain_delay` since
+    /// callers hear of it late, stop accepting and send GOAWAY, let calls finish for
+    /// `drain_timeout`, end background tasks. Answers how many calls were cut.
+    pub async fn drain(self) -> Drained {
+        let config = self.context.config.clone();
+        let (delay, limit) = (
+            config.duration("drain_delay"),
+            config.duration("drain_timeout"),
+        );
+        info!(instance = %self.instance_id, calls = self.server.active(), "draining");
+        self.context.draining.cancel();
+        self.health.not_serving().await;
+        if let Err(error) = self.upkeep.deregister().await {
+            warn!(%error, "cannot deregister: the registry's check will find out");
+        }
+        sleep(delay).await;
+        let cut = self.server.drain(limit).await;
+        self.context.shutdown.cancel();
+        self.context.tracker.close();
+        if timeout(TIDY, self.context.tracker.wait()).await.is_err() {
+            warn!(
+                tasks = self.context.tracker.len(),
+                "background tasks did not end"
+            );
+        }
+        if cut == 0 {
+            info!(instance = %self.instance_id, cut, "drained");
+        } else {
+            warn!(instance = %self.instance_id, cut, "drained");
+        }
+        Drained { cut }
+    }
+}
+
+/// What the chassis answers itself although a raw service is there.
+fn own_paths(served: &Served) -> Vec<&'static str> {
+    let reflection = (!served.descriptors.is_empty()).then_some(health::REFLECTION);
+    std::iter::once(health::HEALTH).chain(reflection).collect()
+}
+
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("instance_id", &self.instance_id)
+            .field("grpc_addr", &self.grpc_addr)
+            .field("admin_addr", &self.admin_addr)
+            .finish_non_exhaustive()
+    }
 }

@@ -1,0 +1,63 @@
+//! Listening sockets.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Idle time before a silent client is probed.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long sent bytes may stay unacknowledged before the client counts as gone.
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Binds a port that a process before us may have left a moment ago.
+pub(crate) fn bind(key: &str, address: &str, port: u16) -> anyhow::Result<TcpListener> {
+    let ip: IpAddr = address
+        .parse()
+        .with_context(|| format!("{key} = {address:?}: expected an IP address such as 0.0.0.0"))?;
+    let addr = SocketAddr::new(ip, port);
+    listen(addr).with_context(|| format!("listen on {addr}"))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts the next connection. Running out of file descriptors is no reason to stop serving.
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Err(error) = tune(&stream) {
+                    tracing::debug!(%peer, %error, "cannot set socket options");
+                }
+                return (stream, peer);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! A whole program: parse, build, run until a signal, drain.
+
+use std::{io, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use telemetry::{Format, Guard, Level};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::{
+    Context, Served, Spec, announce,
+    config::{self, Config, Outcome},
+    registration, run,
+};
+
+/// How long the last spans may take to the collector.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// The whole `main` of a program. A first SIGTERM or SIGINT drains it, a second ends it at once.
+/// Exits with 0 after a drain, 1 when it cannot serve, 2 for a command line or a configuration
+/// that will not do.
+pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Served>) -> ExitCode {
+    let outcome = config::from_process(&spec, std::env::args_os(), config::environment());
+    let config = match outcome {
+        Outcome::Run(config) => config,
+        Outcome::Print(text) => return say(io::stdout(), &text, 0),
+        Outcome::Usage(text) => return say(io::stderr(), &text, 2),
+        Outcome::Mistakes(mistakes) => {
+            return say(io::stderr(), &format!("{}: {mistakes}\n", spec.program), 2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return say(io::stderr(), &format!("start the runtime: {error}\n"), 1),
+    };
+    let ended = runtime.block_on(serve(&spec, config, build));
+    // A resolver's thread that still waits for an answer is not waited for.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => say(io::stderr(), &format!("{}: {error:#}\n", spec.program), 1),
+    }
+}
+
+async fn serve(
+    spec: &Spec,
+    config: Config,
+    build: impl FnOnce(&Context) -> anyhow::Result<Served>,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new().context("watch for signals")?;
+    let instance_id = spec.instance_id(&announce::machine());
+    let guard = log(spec, &config, &instance_id)?;
+    let discovery = registration::registry(&config)?;
+    let running = run::start_as(instance_id, spec, config, discovery, build).await?;
+    info!(signal = signals.next().await, "leaving");
+    tokio::select! {
+        _ = running.drain() => {}
+        signal = signals.next() => {
+            warn!(signal, "ending at once: calls in flight are cut");
+            return Ok(());
+        }
+    }
+    let flushed = tokio::task::spawn_blocking(|| guard.shutdown(FLUSH)).await;
+    if let Ok(Err(error)) = flushed {
+        warn!(%error, "telemetry");
+    }
+    Ok(())
+}
+
+fn log(spec: &Spec, config: &Config, instance_id: &str) -> anyhow::Result<Guard> {
+    let options = telemetry::Options {
+        service_name: config
+            .optional("otel_service_name")
+            .unwrap_or(spec.service)
+            .to_owned(),
+        instance_id: instance_id.to_owned(),
+        level: config.text("log_level").parse().unwrap_or(Level::Info),
+        format: match config.text("log_format") {
+            "text" => Format::Text,
+            "json" => Format::Json,
+            _ => Format::Auto,
+        },
+        otlp_endpoint: config.optional("otlp_endpoint").map(str::to_owned),
+        sample_ratio: config.number("trace_ratio"),
+        ..telemetry::Options::default()
+    };
+    Ok(telemetry::init(&options)?)
+}
+
+/// The two signals that ask a program to leave.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+/// A reader that has gone away is no reason to fail.
+fn say(mut to: impl io::Write, text: &str, code: u8) -> ExitCode {
+    to.write_all(text.as_bytes()).and_then(|()| to.flush()).ok();
+    ExitCode::from(code)
+}
