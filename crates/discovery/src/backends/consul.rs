@@ -1,93 +1,80 @@
-//! The Consul backend.
+//! Consul: registration with the local agent, discovery by blocking queries.
+//!
+//! [`options`] says how to reach it, [`client`] asks it single questions, [`answers`] turns its
+//! JSON into our values, [`feed`] follows one answer over time and [`watching`] owns the tasks
+//! that do so. [`overseer`] takes over when there are many.
 
-use std::{sync::Arc, time::Duration};
+mod answers;
+mod client;
+mod feed;
+mod hold;
+mod options;
+mod outage;
+mod overseer;
+mod watching;
+
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
+pub use options::ConsulOptions;
+
+use self::{client::Client, watching::Watching};
 use crate::{Catalog, Discovery, Error, Registration, Snapshot};
 
-/// How to reach Consul.
-#[derive(Clone)]
-pub struct ConsulOptions {
-    /// `host:port`, with or without `http://` or `https://` before it, as `CONSUL_HTTP_ADDR`.
-    /// The port is 8500 when not given.
-    pub address: String,
-    /// ACL token; none by default.
-    pub token: Option<String>,
-    /// PEM file of the authorities that may sign Consul's certificate, beside the system's.
-    pub ca_file: Option<std::path::PathBuf>,
-    /// PEM file of our certificate, for a Consul that asks for one; needs `client_key`.
-    pub client_cert: Option<std::path::PathBuf>,
-    /// PEM file of the private key (PKCS #8) of `client_cert`.
-    pub client_key: Option<std::path::PathBuf>,
-    /// How long a blocking query may wait for news, 1 s to 10 min; 5 min by default.
-    pub wait: Duration,
-}
+/// What errors call this registry.
+const NAME: &str = "consul";
 
-impl Default for ConsulOptions {
-    fn default() -> Self {
-        Self {
-            address: "127.0.0.1:8500".to_owned(),
-            token: None,
-            ca_file: None,
-            client_cert: None,
-            client_key: None,
-            wait: Duration::from_secs(300),
-        }
-    }
-}
-
-impl std::fmt::Debug for ConsulOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ConsulOptions")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Consul.
+/// The Consul agent of this host. Dropping it ends every watch.
 #[derive(Debug)]
 pub struct Consul {
-    options: ConsulOptions,
+    client: Arc<Client>,
+    watching: Arc<Watching>,
 }
 
 impl Consul {
-    /// Builds the client.
+    /// Reads certificates and builds the client; Consul itself may still be down. Watches run as
+    /// tasks on the current tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Config`] when an option is unusable.
+    /// [`Error::Config`] names the option that is unusable.
     pub fn new(options: ConsulOptions) -> Result<Self, Error> {
-        Ok(Self { options })
+        let runtime = tokio::runtime::Handle::try_current().map_err(|error| Error::Config {
+            key: "consul",
+            reason: format!("build it inside a tokio runtime: {error}"),
+        })?;
+        let client = Arc::new(Client::new(options)?);
+        let watching = Watching::new(client.clone(), runtime);
+        Ok(Self { client, watching })
     }
+}
 
-    fn away(&self) -> Error {
-        Error::Unreachable {
-            registry: "consul",
-            address: self.options.address.clone(),
-            reason: "not connected".to_owned(),
-        }
+impl Drop for Consul {
+    fn drop(&mut self) {
+        self.watching.stop();
     }
 }
 
 #[async_trait::async_trait]
 impl Discovery for Consul {
     fn catalog(&self) -> watch::Receiver<Option<Arc<Catalog>>> {
-        watch::channel(None).1
+        self.watching.catalog()
     }
 
-    fn watch(&self, _service: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        watch::channel(None).1
+    fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.watching.service(service)
     }
 
-    async fn register(&self, _registration: &Registration) -> Result<(), Error> {
-        Err(self.away())
+    async fn register(&self, registration: &Registration) -> Result<(), Error> {
+        registration.validate(NAME)?;
+        self.client.register(registration).await
     }
 
-    async fn is_registered(&self, _id: &str) -> Result<bool, Error> {
-        Err(self.away())
+    async fn is_registered(&self, id: &str) -> Result<bool, Error> {
+        self.client.is_registered(id).await
     }
 
-    async fn deregister(&self, _id: &str) -> Result<(), Error> {
-        Err(self.away())
+    async fn deregister(&self, id: &str) -> Result<(), Error> {
+        self.client.deregister(id).await
     }
 }

@@ -1,0 +1,238 @@
+//! Keeps what an outage of the registry may have lost.
+//!
+//! A restarted Consul first answers that nobody is there, or that everybody is critical, until
+//! the instances have registered again and the checks have run. For a while after an outage such
+//! an answer is therefore no proof.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::Instant;
+
+/// How long after the first answer that follows an outage its word alone is not believed.
+pub(super) const GRACE: Duration = Duration::from_secs(30);
+
+/// Whether an item can be used. One that an answer shows so is believed at once.
+pub(super) trait Item: Clone + PartialEq {
+    fn serves(&self) -> bool;
+}
+
+/// The items of successive answers, with those kept that an outage may have lost. A pure function
+/// of what it is told and when.
+#[derive(Clone, Debug)]
+pub(super) struct Hold<K, V> {
+    /// The latest answer as it came.
+    answer: BTreeMap<K, V>,
+    /// Items that served before the outage and have not been seen serving since.
+    kept: BTreeMap<K, V>,
+    /// When `kept` is given up; `None` during an outage, when nothing is.
+    until: Option<Instant>,
+    disturbed: bool,
+}
+
+impl<K: Ord + Clone, V: Item> Hold<K, V> {
+    pub(super) fn new() -> Self {
+        let (answer, kept) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            answer,
+            kept,
+            until: None,
+            disturbed: false,
+        }
+    }
+
+    /// An error, or an index that fell: what comes next is compared with what is known now.
+    pub(super) fn disturb(&mut self) {
+        if !self.disturbed {
+            self.disturbed = true;
+            self.until = None;
+            self.kept = self.items();
+            self.kept.retain(|_, item| item.serves());
+        }
+    }
+
+    /// Takes an answer that came at `now`.
+    pub(super) fn answer(&mut self, answer: BTreeMap<K, V>, now: Instant) {
+        self.expire(now);
+        if self.disturbed {
+            self.disturbed = false;
+            self.until = Some(now + GRACE);
+        }
+        self.answer = answer;
+        self.kept
+            .retain(|key, _| !self.answer.get(key).is_some_and(Item::serves));
+        if self.kept.is_empty() {
+            self.until = None;
+        }
+    }
+
+    /// Gives up what has been kept for long enough.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if self.until.is_some_and(|until| until <= now) {
+            self.until = None;
+            self.kept.clear();
+        }
+    }
+
+    /// When [`Hold::expire`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// What to show: the latest answer, with what is kept in place of what it says of that.
+    pub(super) fn items(&self) -> BTreeMap<K, V> {
+        let mut items = self.answer.clone();
+        items.extend(
+            self.kept
+                .iter()
+                .map(|(key, item)| (key.clone(), item.clone())),
+        );
+        items
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `true` serves.
+    impl Item for bool {
+        fn serves(&self) -> bool {
+            *self
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn known(items: &[(u8, bool)]) -> Hold<u8, bool> {
+        let mut hold = Hold::new();
+        hold.answer(items.iter().copied().collect(), Instant::now());
+        hold
+    }
+
+    fn set(items: &[(u8, bool)]) -> BTreeMap<u8, bool> {
+        items.iter().copied().collect()
+    }
+
+    #[test]
+    fn without_an_outage_an_answer_is_the_truth() {
+        let mut hold = known(&[(1, true), (2, true)]);
+        hold.answer(set(&[(2, false)]), Instant::now());
+        assert_eq!(hold.items(), set(&[(2, false)]));
+    }
+
+    #[test]
+    fn after_an_outage_missing_and_critical_are_kept_for_thirty_seconds() {
+        let now = Instant::now();
+        let mut hold = known(&[(1, true), (2, true), (3, false)]);
+        hold.disturb();
+        hold.answer(set(&[(2, false)]), now);
+        assert_eq!(hold.items(), set(&[(1, true), (2, true)]));
+        assert_eq!(hold.deadline(), Some(now + GRACE));
+        hold.expire(now + GRACE - SECOND);
+        assert_eq!(hold.items().len(), 2);
+        hold.expire(now + GRACE);
+        assert_eq!(hold.items(), set(&[(2, false)]));
+        assert_eq!(hold.deadline(), None);
+    }
+
+    #[test]
+    fn what_was_seen_serving_again_is_believed_when_it_fails() {
+        let now = Instant::now();
+        let mut hold = known(&[(1, true), (2, true)]);
+        hold.disturb();
+        hold.answer(set(&[]), now);
+        hold.answer(set(&[(1, true)]), now + SECOND);
+        hold.answer(set(&[(1, false)]), now + 2 * SECOND);
+        assert_eq!(hold.items(), set(&[(1, false), (2, true)]));
+    }
+
+    #[test]
+    fn a_newcomer_is_believed_during_the_grace() {
+        let now = Instant::now();
+        let mut hold = known(&[(1, true)]);
+        hold.disturb();
+        hold.answer(set(&[(9, true)]), now);
+        hold.answer(set(&[(9, false)]), now + SECOND);
+        assert_eq!(hold.items(), set(&[(1, true), (9, false)]));
+    }
+
+    #[test]
+    fn nothing_is_given_up_while_the_outage_lasts() {
+        let now = Instant::now();
+        let mut hold = known(&[(1, true)]);
+        hold.disturb();
+        hold.answer(set(&[]), now);
+        hold.disturb();
+        hold.expire(now + 10 * GRACE);
+        assert_eq!(hold.items(), set(&[(1, true)]));
+        hold.answer(set(&[]), now + 10 * GRACE);
+        assert_eq!(hold.deadline(), Some(now + 11 * GRACE));
+    }
+
+    #[test]
+    fn an_answer_after_the_deadline_is_the_truth() {
+        let now = Instant::now();
+        let mut hold = known(&[(1, true)]);
+        hold.disturb();
+        hold.answer(set(&[]), now);
+        hold.answer(set(&[(2, true)]), now + GRACE);
+        assert_eq!(hold.items(), set(&[(2, true)]));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Outage,
+        Answer(BTreeMap<u8, bool>),
+        Pass(u32),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            Just(Event::Outage),
+            prop::collection::btree_map(0..5_u8, any::<bool>(), 0..5).prop_map(Event::Answer),
+            (0..40_u32).prop_map(Event::Pass),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens: what serves in the latest answer is shown so, what is shown and not
+        /// in it served before, and the truth is shown once the grace is over.
+        #[test]
+        fn shows_the_answer_and_what_served_before(events in prop::collection::vec(event(), 1..40)) {
+            let mut now = Instant::now();
+            let mut hold = Hold::new();
+            let mut latest = BTreeMap::new();
+            let mut served = BTreeSet::new();
+            for event in events {
+                match event {
+                    Event::Outage => hold.disturb(),
+                    Event::Answer(answer) => {
+                        latest = answer.clone();
+                        hold.answer(answer, now);
+                    }
+                    Event::Pass(seconds) => {
+                        now += SECOND * seconds;
+                        hold.expire(now);
+                    }
+                }
+                let shown = hold.items();
+                for (key, serves) in &latest {
+                    prop_assert!(shown.contains_key(key));
+                    prop_assert!(!serves || shown[key]);
+                }
+                for (key, serves) in &shown {
+                    let truth = latest.get(key) == Some(serves);
+                    prop_assert!(truth || (*serves && served.contains(key)));
+                }
+                served.extend(shown.iter().filter(|(_, serves)| **serves).map(|(key, _)| *key));
+            }
+            hold.answer(latest.clone(), now);
+            hold.expire(now + GRACE);
+            prop_assert_eq!(hold.items(), latest);
+        }
+    }
+}

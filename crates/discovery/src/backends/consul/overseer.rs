@@ -1,0 +1,198 @@
+//! One watch on every check in place of one watch per service, when there are many services.
+//!
+//! An answer does not hold instances, so a service whose checks changed is told to fetch its own.
+//! A service must be told too that there was an outage: it may ask before and after and see none.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    answers::{StateRow, groups},
+    client::{Answer, Ask},
+    feed::{PACE, backoff},
+    outage::Failing,
+    watching::{Mode, Watching},
+};
+use crate::Error;
+
+/// Watches all checks until few services are watched.
+pub(super) async fn oversee(watching: Arc<Watching>) {
+    let mut overseer = Overseer {
+        failing: Failing::new(watching.outages.clone()),
+        index: 0,
+        known: None,
+        outages: 0,
+    };
+    let mut backoff = backoff();
+    while !watching.end_oversight() {
+        let started = Instant::now();
+        let asked = watching.client.state(Ask::Since(overseer.index));
+        let answered = tokio::select! {
+            () = watching.stop.cancelled() => return,
+            answered = asked => answered,
+        };
+        let next = if answered.is_ok() {
+            backoff.reset();
+            started + PACE
+        } else {
+            Instant::now() + backoff.next()
+        };
+        match overseer.take(answered) {
+            News::Of(names) => watching.tell(|name| names.contains(name)),
+            News::Mode(mode) => drop(watching.mode.send_replace(mode)),
+            News::None => {}
+        }
+        tokio::select! {
+            () = watching.stop.cancelled() => return,
+            () = sleep_until(next) => {}
+        }
+    }
+}
+
+/// What the overseer knows; pure, so that its decisions can be tested.
+struct Overseer {
+    failing: Failing,
+    index: u64,
+    known: Option<HashMap<String, BTreeSet<Arc<StateRow>>>>,
+    outages: u64,
+}
+
+/// Whom an answer concerns.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    /// The services of these names.
+    Of(BTreeSet<String>),
+    /// All: an outage began or ended, or this is the first answer.
+    Mode(Mode),
+    None,
+}
+
+impl Overseer {
+    fn take(&mut self, answered: Result<Answer<Vec<StateRow>>, Error>) -> News {
+        match answered {
+            Ok(Answer { index, value }) => {
+                let fell = index < self.index;
+                self.index = if fell { 0 } else { index.max(1) };
+                self.outages += u64::from(fell);
+                let back = self.failing.is_now();
+                self.failing.end("all checks");
+                let groups = groups(value);
+                let changed = self.known.as_ref().map(|known| changed(known, &groups));
+                self.known = Some(groups);
+                match changed {
+                    // Services may have fetched before the first answer, so they fetch again.
+                    None => News::Mode(self.mode(false)),
+                    Some(_) if back || fell => News::Mode(self.mode(false)),
+                    Some(names) if names.is_empty() => News::None,
+                    Some(names) => News::Of(names),
+                }
+            }
+            Err(error) => {
+                let news = !self.failing.is_now();
+                self.failing.begin("all checks", &error);
+                if !news {
+                    return News::None;
+                }
+                self.outages += 1;
+                News::Mode(self.mode(true))
+            }
+        }
+    }
+
+    fn mode(&self, away: bool) -> Mode {
+        Mode::Told {
+            outages: self.outages,
+            away,
+        }
+    }
+}
+
+fn changed<T: PartialEq>(
+    before: &HashMap<String, T>,
+    after: &HashMap<String, T>,
+) -> BTreeSet<String> {
+    let names = before.keys().chain(after.keys());
+    names
+        .filter(|name| before.get(*name) != after.get(*name))
+        .cloned()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::consul::outage::Outages;
+
+    fn overseer() -> Overseer {
+        let failing = Failing::new(Outages::default());
+        Overseer {
+            failing,
+            index: 0,
+            known: None,
+            outages: 0,
+        }
+    }
+
+    fn answer(index: u64, statuses: &[(&str, &str)]) -> Result<Answer<Vec<StateRow>>, Error> {
+        let row = |(service, status): &(&str, &str)| {
+            serde_json::json!({"Node": "n", "ServiceID": service, "CheckID": "c",
+                "Status": status, "ServiceName": service, "ServiceTags": [], "CreateIndex": 1})
+        };
+        let rows: Vec<_> = statuses.iter().map(row).collect();
+        Ok(Answer {
+            index,
+            value: serde_json::from_value(rows.into()).expect("rows"),
+        })
+    }
+
+    fn away() -> Result<Answer<Vec<StateRow>>, Error> {
+        Err(Error::Silent { after: PACE })
+    }
+
+    fn told(outages: u64, away: bool) -> News {
+        News::Mode(Mode::Told { outages, away })
+    }
+
+    #[test]
+    fn the_first_answer_concerns_all_and_the_next_those_that_changed() {
+        let mut overseer = overseer();
+        let first = answer(5, &[("a", "passing"), ("b", "passing"), ("c", "passing")]);
+        assert_eq!(overseer.take(first), told(0, false));
+        let next = answer(6, &[("a", "passing"), ("b", "critical"), ("d", "passing")]);
+        let names = ["b", "c", "d"].map(str::to_owned).into();
+        assert_eq!(overseer.take(next), News::Of(names));
+        let same = answer(7, &[("a", "passing"), ("b", "critical"), ("d", "passing")]);
+        assert_eq!(overseer.take(same), News::None);
+    }
+
+    #[test]
+    fn an_outage_is_told_when_it_begins_and_when_it_ends() {
+        let mut overseer = overseer();
+        overseer.take(answer(5, &[("a", "passing")])).is_the_first();
+        assert_eq!(overseer.take(away()), told(1, true));
+        assert_eq!(overseer.take(away()), News::None);
+        assert_eq!(
+            overseer.take(answer(6, &[("a", "passing")])),
+            told(1, false)
+        );
+    }
+
+    #[test]
+    fn an_index_that_falls_is_an_outage_that_nobody_saw() {
+        let mut overseer = overseer();
+        overseer.take(answer(5, &[("a", "passing")])).is_the_first();
+        assert_eq!(overseer.take(answer(2, &[])), told(1, false));
+        assert_eq!(overseer.index, 0);
+    }
+
+    impl News {
+        /// That this is what a first answer comes to.
+        fn is_the_first(&self) {
+            assert_eq!(*self, told(0, false));
+        }
+    }
+}
