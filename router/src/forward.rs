@@ -1,0 +1,56 @@
+//! The data path: a request goes to an instance as it came, and its answer comes back as it was
+//! given. This is the one seam between the router and what carries the bytes.
+
+use std::sync::Arc;
+
+use channel::{Mesh, ServedBy, Target};
+use discovery::Instance;
+use http::{HeaderName, HeaderValue, Request, Response};
+use tonic::{Status, body::Body};
+
+/// Names the instance that was picked, in the answer's initial metadata.
+pub const INSTANCE: HeaderName = HeaderName::from_static("x-mesh-instance");
+
+/// Sends a request to an instance of the target. `picked` is told of it before each attempt.
+pub async fn forward(
+    mesh: &Mesh,
+    target: &Target,
+    request: Request<Body>,
+    mut picked: impl FnMut(&Arc<Instance>) + Send,
+) -> Response<Body> {
+    let mut last: Option<Arc<Instance>> = None;
+    let answer = mesh.call(target, request, |instance| {
+        picked(instance);
+        last = Some(Arc::clone(instance));
+    });
+    match answer.await {
+        Ok(mut response) => {
+            let served = response.extensions_mut().remove::<ServedBy>();
+            let mut response = response.map(Body::new);
+            name(
+                &mut response,
+                served.map(|ServedBy(instance)| instance).as_deref(),
+            );
+            response
+        }
+        Err(error) => {
+            let mut response = refuse(&error.status());
+            name(&mut response, last.as_deref());
+            response
+        }
+    }
+}
+
+/// An answer that is nothing but a status of the mesh's.
+#[must_use]
+pub fn refuse(status: &Status) -> Response<Body> {
+    status.clone().into_http()
+}
+
+fn name(response: &mut Response<Body>, instance: Option<&Instance>) {
+    let Some(instance) = instance else { return };
+    // An ID that is no header value is left out: it is the registry's word, not ours.
+    if let Ok(value) = HeaderValue::from_str(&instance.key.id) {
+        response.headers_mut().insert(INSTANCE, value);
+    }
+}

@@ -1,0 +1,5 @@
+//! The MCP router's program.
+
+fn main() -> std::process::ExitCode {
+    service::main(router::SPEC, router::build)
+}

@@ -1,0 +1,258 @@
+//! Whom a call goes to: `x-mesh-service`, else the id in the first message, else the authority,
+//! else whoever announces the gRPC service.
+
+use std::{sync::Arc, time::Duration};
+
+use channel::Error;
+use http::{HeaderMap, request::Parts};
+use proto::error_info::status;
+use tonic::{Code, Status};
+
+use crate::{
+    directory::{Directory, View},
+    scanner::Fields,
+};
+
+/// Names the service a call is for: a Consul name or a public id.
+pub const SERVICE: &str = "x-mesh-service";
+/// The session of a call whose messages carry none.
+pub const SESSION: &str = "x-mesh-session";
+
+/// How a call finds its service.
+#[derive(Clone, Copy, Debug)]
+pub enum Route {
+    /// The router answers it itself.
+    Own,
+    /// By metadata: nothing has to be read.
+    Metadata,
+    /// By the id in the first message.
+    Message(&'static Fields),
+}
+
+/// Methods that are forwarded by the id in their first message.
+const MESSAGES: [(&str, &Fields); 4] = [
+    (
+        "/agentplatform.AgentService/ExecuteTask",
+        &Fields::TASK_REQUEST,
+    ),
+    (
+        "/agentplatform.AgentService/StreamTask",
+        &Fields::TASK_REQUEST,
+    ),
+    (
+        "/agentplatform.ToolService/ExecuteTool",
+        &Fields::TOOL_REQUEST,
+    ),
+    (
+        "/agentplatform.TaskWorker/ProcessTask",
+        &Fields::TASK_REQUEST,
+    ),
+];
+
+/// Methods that the router answers from all instances together, unless `x-mesh-service` names one.
+const TOGETHER: [&str; 6] = [
+    "/agentplatform.AgentService/ListAgents",
+    "/agentplatform.AgentService/RegisterAgent",
+    "/agentplatform.ToolService/ListTools",
+    "/agentplatform.ToolService/RegisterTool",
+    "/agentplatform.TaskWorker/GetTaskStatus",
+    "/agentplatform.TaskWorker/ListWorkers",
+];
+
+const GET_STATUS: &str = "/agentplatform.AgentService/GetStatus";
+
+/// gRPC services that are the router's own on its port.
+const OWN: [&str; 3] = [
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+];
+
+/// How the call with this head finds its service.
+#[must_use]
+pub fn route(parts: &Parts) -> Route {
+    let path = parts.uri.path();
+    if OWN.iter().any(|prefix| path.starts_with(prefix)) {
+        return Route::Own;
+    }
+    if path == GET_STATUS {
+        // Of a service it is the sum over all instances, by whichever way the service is named.
+        return Route::Own;
+    }
+    if parts.headers.contains_key(SERVICE) {
+        return Route::Metadata;
+    }
+    if TOGETHER.contains(&path) {
+        return Route::Own;
+    }
+    let message = MESSAGES.iter().find(|(method, _)| *method == path);
+    message.map_or(Route::Metadata, |(_, fields)| Route::Message(fields))
+}
+
+/// What is known of the mesh; a router that has just started waits for the registry's first answer.
+///
+/// # Errors
+/// `UNAVAILABLE` when the registry has not answered within `patience`.
+pub async fn known(directory: &Directory, patience: Duration) -> Result<Arc<View>, Status> {
+    let view = directory.view();
+    if view.ready() {
+        return Ok(view);
+    }
+    let mut changes = directory.changes();
+    let ready = changes.wait_for(|view| view.ready());
+    match tokio::time::timeout(patience, ready).await {
+        Ok(Ok(view)) => Ok(Arc::clone(&view)),
+        _ => Err(Error::Undiscovered(patience).status()),
+    }
+}
+
+/// The service that an id names.
+///
+/// # Errors
+/// `NOT_FOUND` when it names none.
+pub fn by_id(view: &View, id: &str) -> Result<Arc<str>, Status> {
+    view.by_id(id).map(|service| Arc::clone(&service.name)).ok_or_else(|| {
+        let message = format!("`{id}` names no service of the mesh; `ListAgents`, `ListTools` and `ListWorkers` tell who is there");
+        status(Code::NotFound, "NO_SUCH_SERVICE", message, [("id", id.to_owned())])
+    })
+}
+
+/// The service that metadata names, or that announces the gRPC service of the path.
+///
+/// # Errors
+/// `NOT_FOUND` for an `x-mesh-service` that names none, `FAILED_PRECONDITION` when several
+/// announce the gRPC service, `UNIMPLEMENTED` when nobody does.
+pub fn by_metadata(view: &View, parts: &Parts) -> Result<Arc<str>, Status> {
+    if let Some(id) = text(&parts.headers, SERVICE)? {
+        return by_id(view, id);
+    }
+    if let Some(service) = by_authority(view, parts) {
+        return Ok(service);
+    }
+    by_grpc_service(view, parts.uri.path())
+}
+
+/// The service that the authority names, without its port.
+#[must_use]
+pub fn by_authority(view: &View, parts: &Parts) -> Option<Arc<str>> {
+    let host = parts.uri.authority()?.host();
+    view.by_id(host).map(|service| Arc::clone(&service.name))
+}
+
+fn by_grpc_service(view: &View, path: &str) -> Result<Arc<str>, Status> {
+    let name = path
+        .trim_start_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    let candidates = view.by_grpc_service(name);
+    match candidates {
+        [one] => Ok(Arc::clone(&one.name)),
+        [] => Err(status(
+            Code::Unimplemented,
+            "NO_SUCH_GRPC_SERVICE",
+            format!("nobody in the mesh serves {name}"),
+            [("grpc_service", name.to_owned())],
+        )),
+        many => {
+            let names: Vec<&str> = many.iter().map(|service| &*service.name).collect();
+            let names = names.join(", ");
+            let message =
+                format!("{name} is served by {names}: choose one with the metadata {SERVICE}");
+            let about = [("grpc_service", name.to_owned()), ("candidates", names)];
+            Err(status(
+                Code::FailedPrecondition,
+                "AMBIGUOUS_SERVICE",
+                message,
+                about,
+            ))
+        }
+    }
+}
+
+/// The refusal of a message that names nobody.
+#[must_use]
+pub fn missing(fields: &Fields) -> Status {
+    let field = fields.id_name().unwrap_or("id");
+    let message = format!("{field} is missing or empty: it says whom the call is for");
+    status(
+        Code::InvalidArgument,
+        "MISSING_FIELD",
+        message,
+        [("field", field.to_owned())],
+    )
+}
+
+/// A metadata value, when there is one and it is not empty.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when it is not visible ASCII.
+pub fn text<'a>(headers: &'a HeaderMap, key: &str) -> Result<Option<&'a str>, Status> {
+    let Some(value) = headers.get(key) else {
+        return Ok(None);
+    };
+    let value = value.to_str().map_err(|_| {
+        let message = format!("metadata {key} is not text");
+        status(
+            Code::InvalidArgument,
+            "BAD_METADATA",
+            message,
+            [("field", key.to_owned())],
+        )
+    })?;
+    Ok((!value.is_empty()).then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(path: &str, headers: &[(&'static str, &str)]) -> Parts {
+        let mut request = http::Request::post(format!("http://localhost:50051{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn health_and_reflection_are_the_routers_own_whatever_the_metadata() {
+        for path in [
+            "/grpc.health.v1.Health/Check",
+            "/grpc.reflection.v1.ServerReflection/Info",
+        ] {
+            assert!(
+                matches!(route(&parts(path, &[(SERVICE, "x")])), Route::Own),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn metadata_comes_before_the_message() {
+        let path = "/agentplatform.AgentService/ExecuteTask";
+        assert!(matches!(route(&parts(path, &[])), Route::Message(_)));
+        assert!(matches!(
+            route(&parts(path, &[(SERVICE, "agent-echo")])),
+            Route::Metadata
+        ));
+        let list = "/agentplatform.AgentService/ListAgents";
+        assert!(matches!(route(&parts(list, &[])), Route::Own));
+        assert!(matches!(
+            route(&parts(list, &[(SERVICE, "agent-echo")])),
+            Route::Metadata
+        ));
+    }
+
+    #[test]
+    fn any_other_method_is_forwarded() {
+        assert!(matches!(
+            route(&parts("/pkg.Service/Method", &[])),
+            Route::Metadata
+        ));
+        assert!(matches!(
+            route(&parts("/agentplatform.AgentService/New", &[])),
+            Route::Metadata
+        ));
+    }
+}
