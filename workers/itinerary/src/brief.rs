@@ -1,0 +1,253 @@
+//! What a caller wants, read from the parameters of the task.
+
+use std::collections::HashMap;
+
+use chrono::{Days, NaiveDate};
+
+use crate::{
+    Error,
+    error::shorten,
+    guide::{City, Guide},
+};
+
+/// Longest stay, days.
+pub const MOST_DAYS: u8 = 30;
+const MOST_INTERESTS: usize = 20;
+
+/// A checked request for a plan.
+#[derive(Debug)]
+pub struct Brief<'a> {
+    /// Where to.
+    pub city: &'a City,
+    /// How many days, 1..=[`MOST_DAYS`].
+    pub days: u8,
+    /// The first day.
+    pub start: NaiveDate,
+    /// The interests in the caller's words.
+    pub interests: Vec<String>,
+    /// The guide's tags that those stand for.
+    pub tags: Vec<&'static str>,
+    /// Those that stand for none.
+    pub unmatched: Vec<String>,
+}
+
+/// Words that people use, and the tags they stand for. The tags themselves need no row.
+const SYNONYMS: &[(&str, &[&str])] = &[
+    ("bar", &["nightlife"]),
+    ("building", &["architecture"]),
+    ("child", &["family"]),
+    ("children", &["family"]),
+    ("church", &["religion"]),
+    ("club", &["nightlife"]),
+    ("concert", &["music"]),
+    ("cuisine", &["food"]),
+    ("culture", &["museum", "art", "history"]),
+    ("dining", &["food"]),
+    ("gallery", &["art"]),
+    ("garden", &["nature"]),
+    ("gastronomy", &["food"]),
+    ("hiking", &["nature"]),
+    ("historic", &["history"]),
+    ("kid", &["family"]),
+    ("market", &["food", "shopping"]),
+    ("opera", &["music"]),
+    ("outdoor", &["nature"]),
+    ("painting", &["art"]),
+    ("park", &["nature"]),
+    ("party", &["nightlife"]),
+    ("photography", &["views"]),
+    ("restaurant", &["food"]),
+    ("sightseeing", &["architecture", "views"]),
+    ("temple", &["religion"]),
+    ("theater", &["music"]),
+    ("theatre", &["music"]),
+    ("view", &["views"]),
+];
+
+impl<'a> Brief<'a> {
+    /// Reads the parameters `destination`, `days`, `interests` and `start_date`.
+    ///
+    /// # Errors
+    /// When one of them is missing or bad; it is named.
+    pub fn read(
+        parameters: &HashMap<String, String>,
+        guide: &'a Guide,
+        today: NaiveDate,
+    ) -> Result<Self, Error> {
+        let value = |name| parameters.get(name).map_or("", |text| text.trim());
+        let destination = value("destination");
+        if destination.is_empty() {
+            let expected = "a city, such as Paris";
+            return Err(bad("destination", "is missing".into(), expected));
+        }
+        let interests = interests(value("interests"))?;
+        let known = guide.tags();
+        let (mut tags, mut unmatched) = (Vec::new(), Vec::new());
+        for interest in &interests {
+            match meaning(interest, &known) {
+                found if found.is_empty() => unmatched.push(interest.clone()),
+                found => tags.extend(found),
+            }
+        }
+        tags.sort_unstable();
+        tags.dedup();
+        Ok(Self {
+            city: guide.find(destination)?,
+            days: days(value("days"))?,
+            start: start(value("start_date"), today)?,
+            interests,
+            tags,
+            unmatched,
+        })
+    }
+}
+
+fn interests(text: &str) -> Result<Vec<String>, Error> {
+    let all: Vec<String> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(shorten)
+        .collect();
+    if all.len() > MOST_INTERESTS {
+        let problem = format!("has {} entries", all.len());
+        return Err(bad("interests", problem, "at most 20, separated by commas"));
+    }
+    Ok(all)
+}
+
+/// The tags among `known` that an interest stands for, also in the plural (`museums`, `parties`).
+fn meaning(interest: &str, known: &[&'static str]) -> Vec<&'static str> {
+    let word = interest.to_lowercase();
+    let one = |end, instead| {
+        word.strip_suffix(end)
+            .map(|stem| format!("{stem}{instead}"))
+    };
+    let forms = [
+        Some(word.clone()),
+        one("s", ""),
+        one("es", ""),
+        one("ies", "y"),
+    ];
+    for form in forms.iter().flatten() {
+        if let Some(tag) = known.iter().find(|tag| *tag == form) {
+            return vec![tag];
+        }
+        if let Some((_, tags)) = SYNONYMS.iter().find(|(word, _)| word == form) {
+            return tags.to_vec();
+        }
+    }
+    Vec::new()
+}
+
+fn days(text: &str) -> Result<u8, Error> {
+    if text.is_empty() {
+        return Ok(3);
+    }
+    let days = text
+        .parse()
+        .ok()
+        .filter(|days| (1..=MOST_DAYS).contains(days));
+    days.ok_or_else(|| bad("days", is(text), "a whole number from 1 to 30"))
+}
+
+fn start(text: &str, today: NaiveDate) -> Result<NaiveDate, Error> {
+    if text.is_empty() {
+        return Ok(today.checked_add_days(Days::new(1)).unwrap_or(today));
+    }
+    // Ten characters: chrono reads years of more digits, up to where adding days ends.
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .ok()
+        .filter(|_| text.len() == 10);
+    date.ok_or_else(|| bad("start_date", is(text), "a date as YYYY-MM-DD"))
+}
+
+fn is(text: &str) -> String {
+    format!("is {:?}", shorten(text))
+}
+
+fn bad(name: &'static str, problem: String, expected: &'static str) -> Error {
+    Error::Parameter {
+        name,
+        problem,
+        expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(parameters: &[(&str, &str)], check: impl FnOnce(Result<Brief<'_>, Error>)) {
+        let guide = Guide::embedded().unwrap();
+        let parameters = parameters
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
+        check(Brief::read(
+            &parameters,
+            &guide,
+            "2026-11-21".parse().unwrap(),
+        ));
+    }
+
+    #[test]
+    fn a_bare_destination_is_three_days_from_tomorrow() {
+        read(&[("destination", "Paris")], |brief| {
+            let brief = brief.unwrap();
+            assert_eq!(
+                (brief.days, brief.start.to_string().as_str()),
+                (3, "2026-11-22")
+            );
+            assert!(brief.interests.is_empty());
+        });
+    }
+
+    #[test]
+    fn interests_are_understood_in_everyday_words_and_the_rest_is_said() {
+        let interests = "Museums, Parties,culture ,surfing,,";
+        read(
+            &[("destination", "Paris"), ("interests", interests)],
+            |brief| {
+                let brief = brief.unwrap();
+                assert_eq!(
+                    brief.interests,
+                    ["Museums", "Parties", "culture", "surfing"]
+                );
+                assert_eq!(brief.tags, ["art", "history", "museum", "nightlife"]);
+                assert_eq!(brief.unmatched, ["surfing"]);
+            },
+        );
+    }
+
+    #[test]
+    fn every_synonym_stands_for_tags_of_the_guide() {
+        let known = Guide::embedded().unwrap().tags();
+        for (word, tags) in SYNONYMS {
+            assert!(tags.iter().all(|tag| known.contains(tag)), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_bad_parameter_is_named_with_what_it_takes() {
+        for (name, value, expected) in [
+            ("days", "0", "a whole number from 1 to 30"),
+            ("days", "31", "a whole number from 1 to 30"),
+            ("days", "three", "a whole number from 1 to 30"),
+            ("days", "-1", "a whole number from 1 to 30"),
+            ("start_date", "tomorrow", "a date as YYYY-MM-DD"),
+            ("start_date", "262142-12-31", "a date as YYYY-MM-DD"),
+            ("interests", &"a,".repeat(21), "at most 20"),
+            ("destination", "", "a city"),
+            ("destination", "Atlantis", "Amsterdam, Barcelona"),
+        ] {
+            let mut parameters = vec![("destination", "Rome"), (name, value)];
+            parameters.retain(|(key, text)| *key != name || *text == value);
+            read(&parameters, |brief| {
+                let error = brief.unwrap_err().to_string();
+                assert!(error.contains(&format!("`{name}`")), "{error}");
+                assert!(error.contains(expected), "{error}");
+            });
+        }
+    }
+}

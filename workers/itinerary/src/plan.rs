@@ -1,0 +1,192 @@
+//! One task from start to end: weather, sights, days, routes, words.
+
+use crate::{
+    Error,
+    board::{Step, Ticket},
+    brief::Brief,
+    forecast::Forecaster,
+    planner,
+    schedule::Plan,
+};
+
+/// Farthest that a forecast reaches, days.
+const FORECAST_DAYS: u8 = 16;
+
+/// Plans what `brief` asks for and reports every step on `ticket`; the answer is JSON text.
+///
+/// Without a forecast the plan is made all the same, and says so in `weather_info`.
+///
+/// # Errors
+/// When the plan cannot be written as JSON.
+pub async fn plan(
+    brief: &Brief<'_>,
+    forecaster: &dyn Forecaster,
+    ticket: &Ticket,
+) -> Result<String, Error> {
+    ticket.advance(Step::Accepted);
+    let city = brief.city;
+    let place = format!("{}, {}", city.name, city.country);
+    let days = brief.days.min(FORECAST_DAYS);
+    let weather = forecaster.forecast(&place, brief.start, days).await;
+    if let Err(error) = &weather {
+        tracing::warn!(%place, %error, "planning without a forecast");
+    }
+    ticket.advance(Step::Weather);
+
+    let dates = brief.start.iter_days().take(usize::from(brief.days));
+    let outlook = |date| weather.as_ref().ok().and_then(|forecast| forecast.on(date));
+    let wet: Vec<bool> = dates
+        .map(|date| outlook(date).is_some_and(|day| day.wet))
+        .collect();
+    let wet_days = wet.iter().filter(|wet| **wet).count();
+
+    let choice = planner::choose(city, &brief.tags, wet.len(), wet_days);
+    ticket.advance(Step::Chosen);
+    let outings = planner::group(&choice, city.at, &wet);
+    ticket.advance(Step::Grouped);
+    let routes: Vec<_> = outings
+        .iter()
+        .map(|outing| planner::route(outing, city.at))
+        .collect();
+    ticket.advance(Step::Routed);
+
+    Ok(serde_json::to_string(&Plan::new(brief, &routes, &weather))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, time::Instant};
+
+    use chrono::NaiveDate;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        board::Board,
+        forecast::{Forecast, Unavailable},
+        guide::Guide,
+    };
+
+    /// Rain on the second day, sun on the others; or nothing at all.
+    #[derive(Debug)]
+    struct Sky {
+        reachable: bool,
+    }
+
+    #[async_trait::async_trait]
+    impl Forecaster for Sky {
+        async fn forecast(
+            &self,
+            location: &str,
+            start: NaiveDate,
+            days: u8,
+        ) -> Result<Forecast, Unavailable> {
+            if !self.reachable {
+                return Err(Unavailable("no healthy instance of tool-weather".into()));
+            }
+            let days = start
+                .iter_days()
+                .take(days.into())
+                .enumerate()
+                .map(|(index, date)| {
+                    let condition = if index == 1 { "heavy rain" } else { "clear" };
+                    json!({"day": index + 1, "date": date.to_string(), "location": location,
+                       "condition": condition, "source": "test"})
+                });
+            Forecast::read(&Value::Array(days.collect()).to_string())
+        }
+    }
+
+    async fn output(parameters: &[(&str, &str)], reachable: bool) -> Value {
+        let guide = Guide::embedded().unwrap();
+        let parameters: HashMap<_, _> = parameters
+            .iter()
+            .map(|(key, value)| ((*key).into(), (*value).into()))
+            .collect();
+        let brief = Brief::read(&parameters, &guide, "2026-11-21".parse().unwrap()).unwrap();
+        let ticket = Board::default().begin("t", Instant::now());
+        let output = plan(&brief, &Sky { reachable }, &ticket).await.unwrap();
+        serde_json::from_str(&output).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_plan_has_every_key_that_clients_read() {
+        let asked = [("destination", "paris"), ("interests", "art, food")];
+        let plan = output(&asked, true).await;
+        assert_eq!(plan["destination"], "Paris");
+        assert_eq!(plan["total_days"], 3);
+        assert_eq!(plan["interests"], json!(["art", "food"]));
+        assert_eq!(plan["accommodation"]["hotel"], "Hôtel Lutetia");
+        assert_eq!(plan["accommodation"]["check_in"], "2026-11-22");
+        assert_eq!(plan["accommodation"]["check_out"], "2026-11-25");
+        let days = plan["daily_schedule"].as_array().unwrap();
+        assert_eq!(days.len(), 3);
+        for (number, day) in (1..).zip(days) {
+            assert_eq!(day["day"], number);
+            for slot in ["morning", "afternoon", "evening"] {
+                for key in ["activity", "time", "type"] {
+                    assert!(day[slot][key].is_string(), "{slot} {key}");
+                }
+            }
+        }
+        assert_eq!(days[2]["date"], "2026-11-24");
+        assert_eq!(plan["weather_info"][1]["location"], "Paris, France");
+        assert_eq!(plan["weather_info"][1]["source"], "test");
+    }
+
+    #[tokio::test]
+    async fn the_wet_day_is_indoors_and_the_same_request_gives_the_same_plan() {
+        let asked = [
+            ("destination", "Rome"),
+            ("interests", "nature"),
+            ("days", "4"),
+        ];
+        let plan = output(&asked, true).await;
+        for slot in ["morning", "afternoon", "evening"] {
+            assert_eq!(
+                plan["daily_schedule"][1][slot]["setting"], "indoor",
+                "{slot}"
+            );
+        }
+        assert_eq!(plan["daily_schedule"][1]["weather"], "heavy rain");
+        assert_eq!(plan, output(&asked, true).await);
+    }
+
+    #[tokio::test]
+    async fn without_weather_the_plan_is_made_and_says_so() {
+        let plan = output(&[("destination", "Tokyo")], false).await;
+        assert_eq!(plan["weather_info"]["available"], false);
+        assert_eq!(
+            plan["weather_info"]["error"],
+            "no healthy instance of tool-weather"
+        );
+        assert!(plan["daily_schedule"][0]["weather"].is_null());
+        assert_eq!(plan["daily_schedule"].as_array().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_plan_longer_than_the_guide_says_what_is_free() {
+        let asked = [
+            ("destination", "Kyoto"),
+            ("days", "30"),
+            ("interests", "surfing"),
+            ("start_date", "2027-02-27"),
+        ];
+        let plan = output(&asked, true).await;
+        let days = plan["daily_schedule"].as_array().unwrap();
+        assert_eq!(days.len(), 30);
+        assert_eq!(days[29]["date"], "2027-03-28");
+        assert_eq!(days[29]["morning"]["type"], "free");
+        assert!(
+            days[29]["evening"]["activity"]
+                .as_str()
+                .unwrap()
+                .starts_with("Dinner near")
+        );
+        let notes = plan["notes"].to_string();
+        assert!(
+            notes.contains("surfing") && notes.contains("half days are free"),
+            "{notes}"
+        );
+    }
+}
