@@ -21,6 +21,8 @@ pub struct Context {
     pub config: Arc<Config>,
     /// The registry of instances.
     pub discovery: Arc<dyn discovery::Discovery>,
+    /// Calls other services.
+    pub mesh: channel::Mesh,
     /// Where its metrics are registered.
     pub registry: telemetry::Registry,
     /// Owns its background tasks; the drain waits for them after `shutdown`.
@@ -29,4 +31,40 @@ pub struct Context {
     pub draining: CancellationToken,
     /// Cancelled when the last call is over: background tasks end now.
     pub shutdown: CancellationToken,
+}
+
+impl Context {
+    /// What clients call its service, such as `echo-agent`.
+    #[must_use]
+    pub fn public_id(&self) -> String {
+        let service = self.spec.service;
+        self.spec
+            .kind
+            .public_id(service)
+            .unwrap_or_else(|| service.to_owned())
+    }
+
+    /// Whether the filter of a `List*` request means this service: an exact tag or id, whatever
+    /// its case; an empty one means all.
+    #[must_use]
+    pub fn matches(&self, filter: &str) -> bool {
+        let is = |name: &str| name.eq_ignore_ascii_case(filter.trim());
+        filter.trim().is_empty()
+            || self.spec.tags.iter().any(|tag| is(tag))
+            || is(&self.public_id())
+            || is(self.spec.service)
+            || is(&self.instance_id)
+    }
+
+    /// Seconds since it started, as `GetStatus` tells them.
+    #[must_use]
+    pub fn uptime_seconds(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX)
+    }
+
+    /// The largest message a service takes, for `max_decoding_message_size` of tonic's servers.
+    #[must_use]
+    pub fn max_message_bytes(&self) -> usize {
+        self.config.size("max_message_bytes")
+    }
 }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use crate::{
-    Spec,
+    Spec, calling,
     config::{Key, Type},
 };
 
@@ -160,7 +160,10 @@ pub(crate) fn chassis(spec: &Spec) -> Vec<Key> {
     let mut port = Key::port("port", "", "gRPC port; 0 lets the system choose");
     port.env = Some(spec.port_env);
     port.default = Cow::Owned(spec.default_port.to_string());
-    std::iter::once(port).chain(KEYS.iter().cloned()).collect()
+    std::iter::once(port)
+        .chain(KEYS.iter().cloned())
+        .chain(calling::keys())
+        .collect()
 }
 
 fn is_url(text: &str) -> bool {

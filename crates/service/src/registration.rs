@@ -38,13 +38,9 @@ pub(crate) fn registration(
     grpc_services: &[String],
 ) -> Registration {
     let (spec, config) = (&context.spec, &context.config);
-    let public_id = spec
-        .kind
-        .public_id(spec.service)
-        .unwrap_or_else(|| spec.service.to_owned());
     let mut meta = BTreeMap::from([
         ("kind".to_owned(), spec.kind.name().to_owned()),
-        ("public_id".to_owned(), public_id),
+        ("public_id".to_owned(), context.public_id()),
         ("version".to_owned(), spec.version.to_owned()),
         ("admin_port".to_owned(), admin_port.to_string()),
         ("grpc_services".to_owned(), grpc_services.join(",")),

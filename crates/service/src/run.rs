@@ -12,7 +12,7 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Served, Spec, admin, announce,
+    Context, Served, Spec, admin, announce, calling,
     config::Config,
     health::{self, Health},
     listener, registration,
@@ -86,6 +86,7 @@ pub(crate) async fn start_as(
         instance_id: instance_id.clone(),
         endpoint: authority(&host, grpc_addr.port()),
         started: Instant::now(),
+        mesh: channel::Mesh::new(discovery.clone(), calling::options(&config), &registry),
         config: Arc::new(config),
         discovery: discovery.clone(),
         registry: registry.clone(),

@@ -1,0 +1,295 @@
+//! How an instance calls others: a configuration key for every limit and time of the channel.
+
+use channel::Options;
+
+use crate::config::{Config, Key, Type};
+
+/// One key, and where its value goes.
+struct Row {
+    key: Key,
+    set: fn(&mut Options, &Config, &str),
+}
+
+const fn row(key: Key, set: fn(&mut Options, &Config, &str)) -> Row {
+    Row { key, set }
+}
+
+const fn integer(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    Key::new(name, Type::Integer(1, u32::MAX as u64), default, about)
+}
+
+const fn percent(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    Key::new(name, Type::Integer(0, 100), default, about)
+}
+
+const fn share(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    Key::new(name, Type::Number(0.0, 1.0), default, about)
+}
+
+const ROWS: &[Row] = &[
+    row(
+        Key::duration(
+            "connect_timeout",
+            "1s",
+            "longest time for one connection to an instance",
+        ),
+        |o, c, k| o.connect_timeout = c.duration(k),
+    ),
+    row(
+        Key::duration(
+            "connect_patience",
+            "100ms",
+            "a call waits so long for a connection alone",
+        ),
+        |o, c, k| o.connect_patience = c.duration(k),
+    ),
+    row(
+        Key::duration(
+            "backoff_min",
+            "100ms",
+            "pause after a failed connect; doubles each time",
+        ),
+        |o, c, k| o.backoff_min = c.duration(k),
+    ),
+    row(
+        Key::duration("backoff_max", "1m", "longest pause between connects"),
+        |o, c, k| {
+            o.backoff_max = c.duration(k);
+        },
+    ),
+    row(
+        Key::duration(
+            "tcp_keepalive",
+            "10s",
+            "idle time before TCP probes an instance",
+        ),
+        |o, c, k| o.tcp_keepalive = c.duration(k),
+    ),
+    row(
+        Key::duration(
+            "tcp_keepalive_interval",
+            "5s",
+            "time between two TCP probes",
+        ),
+        |o, c, k| o.tcp_keepalive_interval = c.duration(k),
+    ),
+    row(
+        Key::duration(
+            "tcp_user_timeout",
+            "20s",
+            "sent bytes may stay unacknowledged so long",
+        ),
+        |o, c, k| o.tcp_user_timeout = c.duration(k),
+    ),
+    row(
+        integer("max_in_flight", "1024", "calls in flight to one instance"),
+        |o, c, k| {
+            o.max_in_flight = u32::try_from(c.integer(k)).unwrap_or(u32::MAX);
+        },
+    ),
+    row(
+        integer("max_connections", "64", "connections to one instance"),
+        |o, c, k| {
+            o.max_connections = usize::try_from(c.integer(k)).unwrap_or(usize::MAX);
+        },
+    ),
+    row(
+        Key::duration(
+            "queue_timeout",
+            "3s",
+            "a call waits so long for an instance to take it",
+        ),
+        |o, c, k| o.queue_timeout = c.duration(k),
+    ),
+    row(
+        Key::duration(
+            "default_timeout",
+            "0s",
+            "deadline of calls that bring none; 0 is none",
+        ),
+        |o, c, k| o.default_timeout = c.duration(k),
+    ),
+    row(
+        integer(
+            "max_attempts",
+            "3",
+            "attempts for one call, the first included",
+        ),
+        |o, c, k| {
+            o.max_attempts = usize::try_from(c.integer(k)).unwrap_or(usize::MAX);
+        },
+    ),
+    row(
+        Key::size(
+            "retry_buffer",
+            "64KiB",
+            "a larger request is sent only once",
+        ),
+        |o, c, k| o.retry_buffer = c.size(k),
+    ),
+    row(
+        share("retry_ratio", "0.2", "retries allowed per call on average"),
+        |o, c, k| {
+            o.retry_ratio = c.number(k);
+        },
+    ),
+    row(
+        Key::new(
+            "retry_per_second",
+            Type::Number(0.0, 1e6),
+            "10",
+            "retries allowed each second whatever the number of calls",
+        ),
+        |o, c, k| o.retry_per_second = c.number(k),
+    ),
+    row(
+        integer(
+            "ejection_failures",
+            "5",
+            "failures in a row that eject an instance",
+        ),
+        |o, c, k| {
+            o.ejection_failures = u32::try_from(c.integer(k)).unwrap_or(u32::MAX);
+        },
+    ),
+    row(
+        Key::duration(
+            "ejection_time",
+            "30s",
+            "first ejection; the n-th lasts n times as long",
+        ),
+        |o, c, k| o.ejection_time = c.duration(k),
+    ),
+    row(
+        Key::duration("ejection_max", "5m", "longest ejection"),
+        |o, c, k| {
+            o.ejection_max = c.duration(k);
+        },
+    ),
+    row(
+        percent(
+            "ejection_percent",
+            "50",
+            "share of a service that may be ejected",
+        ),
+        |o, c, k| o.ejection_percent = usize::try_from(c.integer(k)).unwrap_or(100),
+    ),
+    row(
+        percent(
+            "panic_percent",
+            "50",
+            "below this share of usable instances all are used",
+        ),
+        |o, c, k| o.panic_percent = usize::try_from(c.integer(k)).unwrap_or(100),
+    ),
+    row(
+        Key::duration(
+            "silence",
+            "1s",
+            "an instance silent for so long is asked for its health",
+        ),
+        |o, c, k| o.silence = c.duration(k),
+    ),
+    row(
+        Key::duration(
+            "silence_probe",
+            "1s",
+            "it is ejected when it does not answer for so long",
+        ),
+        |o, c, k| o.silence_probe = c.duration(k),
+    ),
+    row(
+        Key::new(
+            "policies",
+            Type::Pairs,
+            "",
+            "balancing policy by Consul service name",
+        ),
+        |o, c, k| o.policies = c.pairs(k),
+    ),
+    row(
+        Key::duration(
+            "slow_start",
+            "10s",
+            "a new instance comes to its full share in this time",
+        ),
+        |o, c, k| o.balance.slow_start = c.duration(k),
+    ),
+    row(
+        share(
+            "slow_start_from",
+            "0.1",
+            "part of its share that it begins with",
+        ),
+        |o, c, k| {
+            o.balance.slow_start_from = c.number(k);
+        },
+    ),
+    row(
+        Key::duration(
+            "ewma_decay",
+            "10s",
+            "how long peak_ewma remembers a slow answer",
+        ),
+        |o, c, k| o.balance.ewma_decay = c.duration(k),
+    ),
+    row(
+        Key::new(
+            "session_bound",
+            Type::Number(0.0, 100.0),
+            "0",
+            "sessions leave an instance with so many times the mean load, such as 1.25; 0 is never",
+        ),
+        |o, c, k| o.balance.session_bound = Some(c.number(k)).filter(|bound| *bound > 0.0),
+    ),
+];
+
+/// The keys.
+pub(crate) fn keys() -> impl Iterator<Item = Key> {
+    ROWS.iter().map(|row| row.key.clone())
+}
+
+/// What they say.
+pub(crate) fn options(config: &Config) -> Options {
+    let mut options = Options::default();
+    for row in ROWS {
+        (row.set)(&mut options, config, row.key.name);
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Loader;
+
+    #[test]
+    fn defaults_are_those_of_the_channel() {
+        let config = Loader::new(keys().collect()).load().unwrap();
+        assert_eq!(
+            format!("{:?}", options(&config)),
+            format!("{:?}", Options::default())
+        );
+    }
+
+    #[test]
+    fn every_key_reaches_an_option_of_its_own() {
+        let default = format!(
+            "{:?}",
+            options(&Loader::new(keys().collect()).load().unwrap())
+        );
+        for key in keys() {
+            let other = match key.kind {
+                Type::Pairs => "agent-echo=session",
+                Type::Duration(_) => "77s",
+                Type::Number(..) => "0.77",
+                _ => "77",
+            };
+            let config = Loader::new(keys().collect())
+                .set(key.name, other)
+                .load()
+                .unwrap();
+            assert_ne!(format!("{:?}", options(&config)), default, "{}", key.name);
+        }
+    }
+}
