@@ -71,3 +71,6 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
             served.name(&format!("agentplatform.{name}"))
         }))
 }
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,87 @@
+//! Facts about a service that its instances tell: asked for once, then remembered.
+
+use std::{future::Future, time::Duration};
+
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
+use tonic::Status;
+
+/// How long an instance may take to tell something about itself.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a failure is remembered, so that a silent instance delays one caller and not each.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// One fact. Callers that come while it is being asked for wait for the same answer.
+#[derive(Debug)]
+pub(crate) struct Ask<T>(Mutex<State<T>>);
+
+#[derive(Debug)]
+enum State<T> {
+    Unknown,
+    Known(T),
+    Failed { again: Instant },
+}
+
+impl<T> Default for Ask<T> {
+    fn default() -> Self {
+        Self(Mutex::new(State::Unknown))
+    }
+}
+
+impl<T: Clone> Ask<T> {
+    /// The fact, asked for with `question` when it is not known yet; `None` when the question
+    /// failed, or took longer than `patience`.
+    pub(crate) async fn get(
+        &self,
+        patience: Duration,
+        question: impl Future<Output = Result<T, Status>>,
+    ) -> Option<T> {
+        let mut state = self.0.lock().await;
+        match &*state {
+            State::Known(fact) => return Some(fact.clone()),
+            State::Failed { again } if Instant::now() < *again => return None,
+            State::Unknown | State::Failed { .. } => {}
+        }
+        if let Ok(Ok(fact)) = timeout(patience, question).await {
+            *state = State::Known(fact.clone());
+            return Some(fact);
+        }
+        *state = State::Failed {
+            again: Instant::now() + AGAIN_AFTER,
+        };
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fails() -> Result<u8, Status> {
+        Err(Status::unavailable("gone"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answer_is_asked_for_once() {
+        let ask = Ask::default();
+        assert_eq!(ask.get(PATIENCE, async { Ok(1) }).await, Some(1));
+        assert_eq!(ask.get(PATIENCE, async { Ok(2) }).await, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failure_is_remembered_for_a_while_only() {
+        let ask = Ask::default();
+        assert_eq!(ask.get(PATIENCE, fails()).await, None);
+        assert_eq!(ask.get(PATIENCE, async { Ok(2) }).await, None);
+        tokio::time::advance(AGAIN_AFTER).await;
+        assert_eq!(ask.get(PATIENCE, async { Ok(2) }).await, Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_with_the_patience() {
+        let ask: Ask<u8> = Ask::default();
+        assert_eq!(ask.get(PATIENCE, std::future::pending()).await, None);
+    }
+}

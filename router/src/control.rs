@@ -1,0 +1,168 @@
+//! What the router answers itself of `agentplatform`: lists, status, registration, reflection.
+//!
+//! The methods that execute something are forwarded before they come here, as bytes.
+
+use std::sync::Arc;
+
+use proto::agentplatform::{
+    AgentInfo, ListAgentsRequest, ListAgentsResponse, ListToolsRequest, ListToolsResponse,
+    ListWorkersRequest, ListWorkersResponse, RegistrationResponse, StatusRequest, StatusResponse,
+    TaskChunk, TaskRequest, TaskResponse, TaskStatusRequest, TaskStatusResponse, ToolInfo,
+    ToolRequest, ToolResponse,
+    agent_service_server::{AgentService, AgentServiceServer},
+    task_worker_server::{TaskWorker, TaskWorkerServer},
+    tool_service_server::{ToolService, ToolServiceServer},
+};
+use tonic::{Code, Request, Response, Status, service::Routes};
+
+use crate::{
+    directory::Directory, lists, reflection::Reflection, registration::Registrar, status,
+    tasks::Tasks,
+};
+
+/// Names a service in place of the id in the request.
+pub const SERVICE_HEADER: &str = "x-mesh-service";
+/// Tells which instance answered.
+pub const INSTANCE_HEADER: &str = "x-mesh-instance";
+
+/// The router's own services.
+#[derive(Clone, Debug)]
+pub struct Control {
+    directory: Arc<Directory>,
+    tasks: Arc<Tasks>,
+    registrar: Arc<Registrar>,
+}
+
+/// Everything the router answers itself except health, ready to be served: the three services of
+/// `agentplatform`, and reflection v1 and v1alpha for the whole mesh.
+///
+/// # Errors
+/// When the descriptors built into this program cannot be read.
+pub fn routes(
+    directory: Arc<Directory>,
+    tasks: Arc<Tasks>,
+    registrar: Arc<Registrar>,
+) -> Result<Routes, prost::DecodeError> {
+    let reflection = Reflection::new(Arc::clone(&directory))?;
+    let control = Control {
+        directory,
+        tasks,
+        registrar,
+    };
+    Ok(Routes::new(AgentServiceServer::new(control.clone()))
+        .add_service(ToolServiceServer::new(control.clone()))
+        .add_service(TaskWorkerServer::new(control))
+        .add_service(reflection.v1())
+        .add_service(reflection.v1alpha())
+        .prepare())
+}
+
+#[tonic::async_trait]
+impl AgentService for Control {
+    async fn execute_task(
+        &self,
+        _: Request<TaskRequest>,
+    ) -> Result<Response<TaskResponse>, Status> {
+        Err(forwarded("ExecuteTask"))
+    }
+
+    type StreamTaskStream = tokio_stream::Empty<Result<TaskChunk, Status>>;
+
+    async fn stream_task(
+        &self,
+        _: Request<TaskRequest>,
+    ) -> Result<Response<Self::StreamTaskStream>, Status> {
+        Err(forwarded("StreamTask"))
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        let named = request
+            .metadata()
+            .get(SERVICE_HEADER)
+            .and_then(|name| name.to_str().ok());
+        let id = named.unwrap_or(&request.get_ref().agent_id);
+        status::of_service(&self.directory, id).await
+    }
+
+    async fn register_agent(
+        &self,
+        request: Request<AgentInfo>,
+    ) -> Result<Response<RegistrationResponse>, Status> {
+        self.registrar
+            .register(request.into_inner().into())
+            .await
+            .map(Response::new)
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsResponse>, Status> {
+        let agents = lists::list(&self.directory, &request.get_ref().filter).await;
+        Ok(Response::new(ListAgentsResponse { agents }))
+    }
+}
+
+#[tonic::async_trait]
+impl ToolService for Control {
+    async fn execute_tool(
+        &self,
+        _: Request<ToolRequest>,
+    ) -> Result<Response<ToolResponse>, Status> {
+        Err(forwarded("ExecuteTool"))
+    }
+
+    async fn list_tools(
+        &self,
+        request: Request<ListToolsRequest>,
+    ) -> Result<Response<ListToolsResponse>, Status> {
+        let tools = lists::list(&self.directory, &request.get_ref().filter).await;
+        Ok(Response::new(ListToolsResponse { tools }))
+    }
+
+    async fn register_tool(
+        &self,
+        request: Request<ToolInfo>,
+    ) -> Result<Response<RegistrationResponse>, Status> {
+        self.registrar
+            .register(request.into_inner().into())
+            .await
+            .map(Response::new)
+    }
+}
+
+#[tonic::async_trait]
+impl TaskWorker for Control {
+    async fn process_task(
+        &self,
+        _: Request<TaskRequest>,
+    ) -> Result<Response<TaskResponse>, Status> {
+        Err(forwarded("ProcessTask"))
+    }
+
+    async fn get_task_status(
+        &self,
+        request: Request<TaskStatusRequest>,
+    ) -> Result<Response<TaskStatusResponse>, Status> {
+        status::of_task(&self.directory, &self.tasks, &request.get_ref().task_id).await
+    }
+
+    async fn list_workers(
+        &self,
+        request: Request<ListWorkersRequest>,
+    ) -> Result<Response<ListWorkersResponse>, Status> {
+        let workers = lists::list(&self.directory, &request.get_ref().filter).await;
+        Ok(Response::new(ListWorkersResponse { workers }))
+    }
+}
+
+fn forwarded(method: &str) -> Status {
+    let message = format!("{method} is for a service behind the router: name one");
+    proto::error_info::status(Code::Unimplemented, "NOT_THE_ROUTERS", message, [])
+}
+
+#[cfg(test)]
+mod tests;

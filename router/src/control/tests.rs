@@ -1,0 +1,377 @@
+use std::{net::SocketAddr, time::Duration};
+
+use discovery::{Health, Key, Registration};
+use proto::agentplatform::{
+    TaskStatusResponse, WorkerInfo, agent_service_client::AgentServiceClient,
+    task_worker_client::TaskWorkerClient,
+};
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::testing::{Fixture, dial, registration, with_meta};
+
+/// An agent, and a worker, of few words.
+#[derive(Clone, Default)]
+struct Fake {
+    status: StatusResponse,
+    told: Vec<AgentInfo>,
+    task: TaskStatusResponse,
+    delay: Duration,
+}
+
+impl Fake {
+    async fn answer<T>(&self, answer: T) -> Result<Response<T>, Status> {
+        sleep(self.delay).await;
+        Ok(Response::new(answer))
+    }
+
+    fn agent(active_tasks: i32, uptime_seconds: i64) -> Self {
+        let (agent_id, status) = (String::new(), "healthy".to_owned());
+        let status = StatusResponse {
+            agent_id,
+            status,
+            active_tasks,
+            uptime_seconds,
+        };
+        Self {
+            status,
+            ..Self::default()
+        }
+    }
+
+    fn worker(status: &str) -> Self {
+        let task = TaskStatusResponse {
+            status: status.to_owned(),
+            ..Default::default()
+        };
+        Self {
+            task,
+            ..Self::default()
+        }
+    }
+
+    fn routes(self) -> Routes {
+        Routes::new(AgentServiceServer::new(self.clone())).add_service(TaskWorkerServer::new(self))
+    }
+}
+
+fn never<T>() -> Result<T, Status> {
+    Err(Status::unimplemented("not here"))
+}
+
+#[tonic::async_trait]
+impl AgentService for Fake {
+    type StreamTaskStream = tokio_stream::Empty<Result<TaskChunk, Status>>;
+
+    async fn execute_task(
+        &self,
+        _: Request<TaskRequest>,
+    ) -> Result<Response<TaskResponse>, Status> {
+        never()
+    }
+
+    async fn stream_task(
+        &self,
+        _: Request<TaskRequest>,
+    ) -> Result<Response<Self::StreamTaskStream>, Status> {
+        never()
+    }
+
+    async fn get_status(
+        &self,
+        _: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        self.answer(self.status.clone()).await
+    }
+
+    async fn register_agent(
+        &self,
+        _: Request<AgentInfo>,
+    ) -> Result<Response<RegistrationResponse>, Status> {
+        never()
+    }
+
+    async fn list_agents(
+        &self,
+        _: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsResponse>, Status> {
+        self.answer(ListAgentsResponse {
+            agents: self.told.clone(),
+        })
+        .await
+    }
+}
+
+#[tonic::async_trait]
+impl TaskWorker for Fake {
+    async fn process_task(
+        &self,
+        _: Request<TaskRequest>,
+    ) -> Result<Response<TaskResponse>, Status> {
+        never()
+    }
+
+    async fn get_task_status(
+        &self,
+        _: Request<TaskStatusRequest>,
+    ) -> Result<Response<TaskStatusResponse>, Status> {
+        self.answer(self.task.clone()).await
+    }
+
+    async fn list_workers(
+        &self,
+        _: Request<ListWorkersRequest>,
+    ) -> Result<Response<ListWorkersResponse>, Status> {
+        self.answer(ListWorkersResponse {
+            workers: Vec::<WorkerInfo>::new(),
+        })
+        .await
+    }
+}
+
+/// A mesh with a router's own services in front.
+struct Router {
+    mesh: Fixture,
+    tasks: Arc<Tasks>,
+    url: String,
+}
+
+impl Router {
+    async fn start() -> Self {
+        let mut mesh = Fixture::new();
+        let tasks = Arc::new(Tasks::default());
+        let registrar = Arc::new(Registrar::new(mesh.memory.clone(), false, "r"));
+        let own = routes(Arc::clone(&mesh.directory), Arc::clone(&tasks), registrar).unwrap();
+        let url = format!("http://{}", mesh.serve(own).await);
+        Self { mesh, tasks, url }
+    }
+
+    async fn add(&mut self, id: &str, service: &str, fake: Fake) -> Registration {
+        let address = self.mesh.serve(fake.routes()).await;
+        let registration = registration(id, service, address);
+        self.mesh.register(registration.clone()).await;
+        self.mesh.until(|view| view.by_instance(id).is_some()).await;
+        registration
+    }
+
+    async fn agents(&self, filter: &str) -> Vec<AgentInfo> {
+        let mut client = AgentServiceClient::new(dial(&self.url));
+        let request = ListAgentsRequest {
+            filter: filter.to_owned(),
+        };
+        client
+            .list_agents(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .agents
+    }
+
+    async fn status(&self, id: &str) -> Result<Response<StatusResponse>, Status> {
+        let mut client = AgentServiceClient::new(dial(&self.url));
+        client
+            .get_status(StatusRequest {
+                agent_id: id.to_owned(),
+            })
+            .await
+    }
+
+    async fn task(&self, id: &str) -> Response<TaskStatusResponse> {
+        let mut client = TaskWorkerClient::new(dial(&self.url));
+        client
+            .get_task_status(TaskStatusRequest {
+                task_id: id.to_owned(),
+            })
+            .await
+            .unwrap()
+    }
+}
+
+fn instance<T>(response: &Response<T>) -> Option<&str> {
+    response
+        .metadata()
+        .get(INSTANCE_HEADER)
+        .map(|id| id.to_str().unwrap())
+}
+
+fn nowhere() -> SocketAddr {
+    ([127, 0, 0, 1], 9).into()
+}
+
+#[tokio::test]
+async fn list_is_what_instances_tell_of_themselves() {
+    let mut router = Router::start().await;
+    let told = AgentInfo {
+        agent_id: "echo-agent".into(),
+        name: "Echo".into(),
+        how_it_works: "it repeats".into(),
+        capabilities: vec!["Repeating".into()],
+        endpoint: "its own idea".into(),
+        ..AgentInfo::default()
+    };
+    let fake = Fake {
+        told: vec![AgentInfo::default(), told],
+        ..Fake::default()
+    };
+    let first = router.add("e1", "agent-echo", fake.clone()).await;
+    router.add("e2", "agent-echo", fake).await;
+    let agents = router.agents("").await;
+    let [agent] = agents.as_slice() else {
+        panic!("one entry per service: {agents:?}")
+    };
+    assert_eq!(agent.agent_id, "echo-agent");
+    assert_eq!(agent.how_it_works, "it repeats");
+    assert_eq!(agent.endpoint, format!("127.0.0.1:{}", first.port));
+    for filter in ["ECHO-agent", "agent-echo", "agent", "repeating"] {
+        assert_eq!(router.agents(filter).await.len(), 1, "{filter}");
+    }
+    assert!(router.agents("ech").await.is_empty(), "a filter is exact");
+}
+
+#[tokio::test]
+async fn service_that_tells_nothing_is_listed_from_the_registry() {
+    let mut router = Router::start().await;
+    let address = router.mesh.serve(Routes::default()).await;
+    let quiet = with_meta(registration("q1", "agent-quiet", address), "version", "3.1");
+    router
+        .mesh
+        .register(Registration {
+            tags: vec!["agent".into(), "old".into()],
+            ..quiet
+        })
+        .await;
+    router
+        .mesh
+        .register(registration("d1", "agent-dead", nowhere()))
+        .await;
+    router
+        .mesh
+        .until(|view| view.by_instance("d1").is_some())
+        .await;
+    let started = Instant::now();
+    let agents = router.agents("").await;
+    assert!(
+        started.elapsed() < Duration::from_millis(1900),
+        "nobody waits for the dead"
+    );
+    assert_eq!(agents.len(), 2);
+    assert_eq!(agents[1].agent_id, "quiet-agent");
+    assert_eq!(agents[1].name, "quiet-agent");
+    assert_eq!(agents[1].version, "3.1");
+    assert_eq!(agents[1].capabilities, ["agent", "old"]);
+    router.mesh.memory.set_health("d1", Health::Critical);
+    router
+        .mesh
+        .until(|view| !view.by_id("dead-agent").unwrap().is_serving())
+        .await;
+    assert_eq!(
+        router.agents("").await.len(),
+        1,
+        "what cannot be called is not listed"
+    );
+    let started = Instant::now();
+    router.agents("").await;
+    assert!(
+        started.elapsed() < Duration::from_millis(300),
+        "answers are remembered"
+    );
+}
+
+#[tokio::test]
+async fn status_of_a_service_is_its_instances_together() {
+    let mut router = Router::start().await;
+    router.add("e1", "agent-echo", Fake::agent(2, 50)).await;
+    let answer = router.status("echo-agent").await.unwrap();
+    assert_eq!(instance(&answer), Some("e1"), "one instance answered");
+    router.add("e2", "agent-echo", Fake::agent(3, 10)).await;
+    let silent = Fake {
+        delay: Duration::from_secs(60),
+        ..Fake::agent(100, 100)
+    };
+    router.add("e3", "agent-echo", silent).await;
+    let answer = router.status("agent-echo").await.unwrap();
+    assert_eq!(instance(&answer), None);
+    let answer = answer.into_inner();
+    assert_eq!((answer.active_tasks, answer.uptime_seconds), (5, 50));
+    assert_eq!(
+        (answer.agent_id.as_str(), answer.status.as_str()),
+        ("echo-agent", "healthy")
+    );
+    let one = router.status("e2").await.unwrap();
+    assert_eq!(instance(&one), Some("e2"));
+    assert_eq!(one.into_inner().active_tasks, 3);
+}
+
+#[tokio::test]
+async fn status_of_nobody_is_told_by_code() {
+    let mut router = Router::start().await;
+    router.add("e1", "agent-echo", Fake::agent(0, 0)).await;
+    let status = router.status("").await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(
+        proto::error_info::read(&status).unwrap().metadata["field"],
+        "agent_id"
+    );
+    assert_eq!(
+        router.status("nobody-agent").await.unwrap_err().code(),
+        Code::NotFound
+    );
+    router.mesh.memory.set_health("e1", Health::Critical);
+    router
+        .mesh
+        .until(|view| !view.by_id("echo-agent").unwrap().is_serving())
+        .await;
+    for id in ["echo-agent", "e1"] {
+        assert_eq!(
+            router.status(id).await.unwrap_err().code(),
+            Code::Unavailable,
+            "{id}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn task_is_asked_where_it_went() {
+    let mut router = Router::start().await;
+    router
+        .add("w1", "worker-itinerary", Fake::worker("completed"))
+        .await;
+    router
+        .add("w2", "worker-itinerary", Fake::worker("processing"))
+        .await;
+    let key = Key {
+        node: "".into(),
+        id: "w2".into(),
+    };
+    router
+        .tasks
+        .record("t", &"worker-itinerary".into(), &key, Instant::now());
+    let answer = router.task("t").await;
+    assert_eq!(instance(&answer), Some("w2"));
+    assert_eq!(answer.into_inner().status, "processing");
+}
+
+#[tokio::test]
+async fn task_of_another_router_is_asked_of_every_worker() {
+    let mut router = Router::start().await;
+    assert_eq!(router.task("t").await.into_inner().status, "unknown");
+    router
+        .add("w1", "worker-itinerary", Fake::worker("unknown"))
+        .await;
+    let slow = Fake {
+        delay: Duration::from_secs(60),
+        ..Fake::worker("failed")
+    };
+    router.add("w2", "worker-itinerary", slow).await;
+    let started = Instant::now();
+    let answer = router.task("t").await;
+    assert!(started.elapsed() < Duration::from_millis(1900));
+    assert_eq!(instance(&answer), None);
+    assert_eq!(answer.into_inner().status, "unknown");
+    router
+        .add("w3", "worker-other", Fake::worker("completed"))
+        .await;
+    let answer = router.task("t").await;
+    assert_eq!(instance(&answer), Some("w3"));
+    assert_eq!(answer.into_inner().status, "completed");
+}

@@ -1,0 +1,112 @@
+//! Who is there: every service of the mesh, by all the names a call can use.
+//!
+//! One task follows the registry and publishes whole [`View`]s; readers load the current one and
+//! never wait.
+
+mod follow;
+mod service;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use channel::{Channel, Mesh};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+pub use service::Service;
+pub use view::View;
+
+use crate::{
+    ask,
+    descriptors::{self, Descriptors},
+};
+
+/// How long fetching all the descriptors of a service may take.
+const DESCRIPTORS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Knows every service of the mesh. Ends its work when dropped.
+#[derive(Debug)]
+pub struct Directory {
+    mesh: Mesh,
+    current: Arc<ArcSwap<View>>,
+    changes: watch::Receiver<Arc<View>>,
+    /// Owns the task that follows the registry.
+    _tasks: JoinSet<()>,
+}
+
+impl Directory {
+    /// Starts following the registry of `mesh`, on the current tokio runtime.
+    #[must_use]
+    pub fn start(mesh: Mesh) -> Arc<Self> {
+        let current = Arc::new(ArcSwap::from_pointee(View::default()));
+        let (sender, changes) = watch::channel(Arc::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follow::follow(mesh.clone(), Arc::clone(&current), sender));
+        Arc::new(Self {
+            mesh,
+            current,
+            changes,
+            _tasks: tasks,
+        })
+    }
+
+    /// What is known now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.current.load_full()
+    }
+
+    /// Follows what is known.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<View>> {
+        self.changes.clone()
+    }
+
+    /// Whether the registry has answered once, for every service it knew then. Stays `true`.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.current.load().ready()
+    }
+
+    /// The mesh whose services these are.
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
+        &self.mesh
+    }
+
+    /// Whom to ask about a service: any instance the mesh would pick, or when their versions
+    /// differ, one of the version most have. `None` when nobody is healthy.
+    pub(crate) fn teller(&self, service: &Service) -> Option<Channel> {
+        let instance = service.told_by()?;
+        let channel = self.mesh.channel(&service.name);
+        let is_uniform = service
+            .serving()
+            .all(|other| other.version() == service.version);
+        Some(if is_uniform {
+            channel
+        } else {
+            channel.instance(&instance.key.id)
+        })
+    }
+
+    /// What a service's reflection tells of its messages, asked of one healthy instance per version
+    /// and remembered. `None` when no healthy instance tells.
+    pub async fn descriptors(&self, service: &Service) -> Option<Arc<Descriptors>> {
+        let channel = self.teller(service)?;
+        let question = async {
+            // Announced in Meta or not, its reflection lists what it can describe.
+            let symbols = timeout(ask::PATIENCE, descriptors::list(channel.clone()))
+                .await
+                .map_err(|_| tonic::Status::deadline_exceeded("reflection is silent"))??;
+            descriptors::fetch(channel, &symbols).await.map(Arc::new)
+        };
+        service
+            .learned
+            .descriptors
+            .get(DESCRIPTORS_PATIENCE, question)
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

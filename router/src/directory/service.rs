@@ -1,0 +1,183 @@
+//! One service of the mesh, as the registry and its own instances tell it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use discovery::{Instance, Kind, Snapshot};
+use proto::agentplatform::{AgentInfo, ToolInfo, WorkerInfo};
+
+use crate::{ask::Ask, descriptors::Descriptors};
+
+/// One service, as of one moment.
+#[derive(Debug)]
+pub struct Service {
+    /// Consul name.
+    pub name: Arc<str>,
+    /// What it is to the mesh.
+    pub kind: Kind,
+    /// What clients call it, such as `echo-agent`.
+    pub public_id: String,
+    /// The version that most of its healthy instances have; empty when they do not say.
+    pub version: String,
+    /// The tags of its healthy instances together, of all when none is healthy.
+    pub tags: Vec<String>,
+    /// Its instances; `None` until the registry has told them.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// Full names of the gRPC services it announces, sorted: what `Meta.grpc_services` says, else
+    /// its reflection. Health and reflection are not among them: those are every process's own.
+    pub grpc_services: Vec<String>,
+    /// What tells one generation of its code from the next: its version, else which instances
+    /// there are.
+    pub(crate) generation: String,
+    /// What this generation has told of itself.
+    pub(crate) learned: Arc<Learned>,
+}
+
+/// What instances were asked, once per generation. A service has one kind, so one of the lists.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    pub(crate) descriptors: Ask<Arc<Descriptors>>,
+    pub(crate) agent: Ask<Option<AgentInfo>>,
+    pub(crate) tool: Ask<Option<ToolInfo>>,
+    pub(crate) worker: Ask<Option<WorkerInfo>>,
+}
+
+impl Service {
+    /// Puts together what the catalog, the snapshot and (when Meta is silent) reflection say.
+    pub(super) fn new(
+        name: &Arc<str>,
+        catalog_tags: &[String],
+        snapshot: Option<Arc<Snapshot>>,
+        reflected: &[String],
+        previous: Option<&Self>,
+    ) -> Self {
+        let all = snapshot
+            .as_ref()
+            .map_or(&[][..], |snapshot| &snapshot.instances);
+        let mut known: Vec<_> = all
+            .iter()
+            .filter(|instance| instance.is_serving())
+            .collect();
+        let serving = !known.is_empty();
+        if !serving {
+            known = all.iter().collect();
+        }
+        let version = common_version(&known);
+        let first = known.iter().find(|instance| instance.version() == version);
+        let kind = first.map_or_else(|| Kind::from_tags(catalog_tags), |first| first.kind());
+        let public_id = first.map_or_else(
+            || kind.public_id(name).unwrap_or_else(|| name.to_string()),
+            |first| first.public_id(),
+        );
+        let tags = match first {
+            Some(_) => union(
+                known
+                    .iter()
+                    .flat_map(|instance| instance.tags.iter().cloned()),
+            ),
+            None => catalog_tags.to_vec(),
+        };
+        let announced = known
+            .iter()
+            .filter_map(|instance| instance.grpc_services())
+            .flatten();
+        let mut grpc_services: Vec<String> = announced.collect();
+        if grpc_services.is_empty() {
+            grpc_services.extend_from_slice(reflected);
+        }
+        grpc_services.retain(|service| !is_everyones(service));
+        grpc_services.sort_unstable();
+        grpc_services.dedup();
+        // Without a healthy instance there is nobody to ask: what was learned stays.
+        let generation = match previous {
+            Some(previous) if !serving => previous.generation.clone(),
+            _ => generation(&version, &known),
+        };
+        let learned = previous
+            .filter(|previous| previous.generation == generation)
+            .map(|previous| Arc::clone(&previous.learned))
+            .unwrap_or_default();
+        Self {
+            name: Arc::clone(name),
+            kind,
+            public_id,
+            version,
+            tags,
+            snapshot,
+            grpc_services,
+            generation,
+            learned,
+        }
+    }
+
+    /// Every instance the registry knows, critical ones too.
+    #[must_use]
+    pub fn instances(&self) -> &[Arc<Instance>] {
+        self.snapshot
+            .as_ref()
+            .map_or(&[], |snapshot| &snapshot.instances)
+    }
+
+    /// The instances that may be given calls.
+    pub fn serving(&self) -> impl Iterator<Item = &Arc<Instance>> + Clone {
+        self.instances()
+            .iter()
+            .filter(|instance| instance.is_serving())
+    }
+
+    /// Whether some instance may be given calls.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.serving().next().is_some()
+    }
+
+    /// The healthy instance that is asked about the service: of the version most instances have.
+    #[must_use]
+    pub fn told_by(&self) -> Option<&Arc<Instance>> {
+        self.serving()
+            .find(|instance| instance.version() == self.version)
+    }
+
+    /// Whether only reflection can tell what it serves: no healthy instance says so in its Meta.
+    pub(super) fn needs_reflection(&self) -> bool {
+        self.is_serving()
+            && self
+                .serving()
+                .all(|instance| instance.grpc_services().is_none())
+    }
+}
+
+/// The version that most instances have; of two, the one that sorts last.
+fn common_version(instances: &[&Arc<Instance>]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for instance in instances {
+        *counts.entry(instance.version()).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.map(|(version, _)| version.to_owned())
+        .unwrap_or_default()
+}
+
+fn generation(version: &str, instances: &[&Arc<Instance>]) -> String {
+    if !version.is_empty() {
+        return version.to_owned();
+    }
+    let keys = instances
+        .iter()
+        .map(|i| format!("{}/{}", i.key.node, i.key.id));
+    keys.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a gRPC service is one that every process serves for itself.
+fn is_everyones(grpc_service: &str) -> bool {
+    grpc_service == "grpc.health.v1.Health" || grpc_service.starts_with("grpc.reflection.")
+}
+
+fn union(tags: impl Iterator<Item = String>) -> Vec<String> {
+    let mut all = Vec::new();
+    for tag in tags {
+        if !all.contains(&tag) {
+            all.push(tag);
+        }
+    }
+    all
+}

@@ -1,0 +1,223 @@
+use std::net::SocketAddr;
+
+use discovery::{Health, Registration};
+
+use super::*;
+use crate::testing::{Fixture, foreign, foreign_alpha, registration, with_meta};
+
+fn nowhere() -> SocketAddr {
+    ([127, 0, 0, 1], 9).into()
+}
+
+fn names(services: &[Arc<Service>]) -> Vec<&str> {
+    services.iter().map(|service| &*service.name).collect()
+}
+
+#[tokio::test]
+async fn service_is_found_by_all_its_names() {
+    let mesh = Fixture::new();
+    let claimed = with_meta(
+        registration("e1", "agent-echo", nowhere()),
+        "public_id",
+        "parrot",
+    );
+    mesh.register(claimed).await;
+    mesh.register(registration("w1", "worker-itinerary", nowhere()))
+        .await;
+    mesh.register(registration("s1", "orders", nowhere())).await;
+    let view = mesh.until(|view| view.services().count() == 3 && view.by_id("parrot").is_some());
+    let view = view.await;
+    for (id, name) in [
+        ("agent-echo", "agent-echo"),
+        ("echo-agent", "agent-echo"),
+        ("parrot", "agent-echo"),
+        ("itinerary-worker", "worker-itinerary"),
+        ("orders", "orders"),
+    ] {
+        assert_eq!(&*view.by_id(id).unwrap().name, name, "{id}");
+    }
+    assert!(view.by_id("itinerary-agent").is_none());
+    assert_eq!(&*view.by_instance("w1").unwrap().0.name, "worker-itinerary");
+}
+
+#[tokio::test]
+async fn nobody_takes_a_name_that_is_anothers_by_right() {
+    let mesh = Fixture::new();
+    let thief = with_meta(
+        registration("a1", "agent-a", nowhere()),
+        "public_id",
+        "echo-agent",
+    );
+    mesh.register(thief).await;
+    let thief = with_meta(
+        registration("b1", "agent-b", nowhere()),
+        "public_id",
+        "agent-echo",
+    );
+    mesh.register(thief).await;
+    mesh.register(registration("e1", "agent-echo", nowhere()))
+        .await;
+    let view = mesh.until(|view| view.by_instance("e1").is_some()).await;
+    assert_eq!(&*view.by_id("echo-agent").unwrap().name, "agent-echo");
+    assert_eq!(&*view.by_id("agent-echo").unwrap().name, "agent-echo");
+}
+
+#[tokio::test]
+async fn routers_are_never_found() {
+    let mesh = Fixture::new();
+    let tagged = Registration {
+        tags: vec!["router".into(), "grpc".into()],
+        ..of("mcp-router")
+    };
+    mesh.register(tagged).await;
+    mesh.register(with_meta(of("hidden-router"), "kind", "router"))
+        .await;
+    mesh.register(registration("e1", "agent-echo", nowhere()))
+        .await;
+    let view = mesh
+        .until(|view| view.ready() && view.by_instance("e1").is_some())
+        .await;
+    assert!(view.by_id("mcp-router").is_none());
+    assert!(view.by_id("hidden-router").is_none());
+    assert!(view.by_instance("hidden-router").is_none());
+}
+
+fn of(service: &str) -> Registration {
+    registration(service, service, nowhere())
+}
+
+#[test]
+fn name_is_found_before_its_instances_are_known() {
+    let tags = ["agent".to_owned()];
+    let service = Service::new(&"agent-echo".into(), &tags, None, &[], None);
+    let view = View::new([Arc::new(service)], false);
+    assert_eq!(
+        view.by_id("echo-agent").unwrap().kind,
+        discovery::Kind::Agent
+    );
+    assert!(!view.by_id("echo-agent").unwrap().is_serving());
+}
+
+#[tokio::test]
+async fn announced_services_are_those_of_meta() {
+    let mesh = Fixture::new();
+    let announce = |id: &str, service: &str, names: &str| {
+        with_meta(registration(id, service, nowhere()), "grpc_services", names)
+    };
+    mesh.register(announce(
+        "o1",
+        "orders",
+        "shop.Orders, grpc.health.v1.Health",
+    ))
+    .await;
+    mesh.register(announce("p1", "old-orders", "shop.Orders,shop.Old"))
+        .await;
+    let view = mesh
+        .until(|view| view.by_grpc_service("shop.Orders").len() == 2)
+        .await;
+    assert_eq!(
+        names(view.by_grpc_service("shop.Orders")),
+        ["old-orders", "orders"]
+    );
+    assert_eq!(names(view.by_grpc_service("shop.Old")), ["old-orders"]);
+    assert!(view.by_grpc_service("grpc.health.v1.Health").is_empty());
+    assert_eq!(
+        view.grpc_services().collect::<Vec<_>>(),
+        ["shop.Old", "shop.Orders"]
+    );
+
+    mesh.memory.set_health("p1", Health::Critical);
+    let view = mesh
+        .until(|view| view.by_grpc_service("shop.Orders").len() == 1)
+        .await;
+    assert_eq!(names(view.by_grpc_service("shop.Orders")), ["orders"]);
+    assert_eq!(
+        names(view.by_grpc_service("shop.Old")),
+        ["old-orders"],
+        "unavailable, not unknown"
+    );
+    mesh.memory.set_health("o1", Health::Critical);
+    mesh.until(|view| view.by_grpc_service("shop.Orders").len() == 2)
+        .await;
+    mesh.memory.clear();
+    mesh.until(|view| view.by_grpc_service("shop.Orders").is_empty())
+        .await;
+}
+
+#[tokio::test]
+async fn reflection_tells_what_meta_does_not() {
+    let mut mesh = Fixture::new();
+    for (service, routes) in [
+        ("orders", foreign("shop.Orders")),
+        ("bills", foreign_alpha("bank.Bills")),
+    ] {
+        let address = mesh.serve(routes).await;
+        mesh.register(registration(service, service, address)).await;
+    }
+    let plain = mesh.serve(tonic::service::Routes::default()).await;
+    mesh.register(registration("plain", "plain", plain)).await;
+    let view = mesh.until(View::ready).await;
+    assert_eq!(
+        view.grpc_services().collect::<Vec<_>>(),
+        ["bank.Bills", "shop.Orders"]
+    );
+    let bills = view.by_id("bills").unwrap();
+    let descriptors = mesh.directory.descriptors(bills).await.unwrap();
+    assert!(descriptors.file_containing("bank.Bills.Place").is_some());
+    assert!(
+        descriptors.file("common.proto").is_some(),
+        "imports come along"
+    );
+}
+
+#[tokio::test]
+async fn service_that_changes_is_asked_again() {
+    let mut mesh = Fixture::new();
+    let address = mesh.serve(foreign("shop.Orders")).await;
+    mesh.register(registration("o1", "orders", address)).await;
+    mesh.until(|view| !view.by_grpc_service("shop.Orders").is_empty())
+        .await;
+    let address = mesh.serve(foreign("shop.NewOrders")).await;
+    mesh.register(registration("o2", "orders", address)).await;
+    mesh.memory.remove("o1");
+    let view = mesh
+        .until(|view| !view.by_grpc_service("shop.NewOrders").is_empty())
+        .await;
+    assert!(view.by_grpc_service("shop.Orders").is_empty());
+}
+
+#[tokio::test]
+async fn instance_that_does_not_answer_at_first_is_asked_on() {
+    let mut mesh = Fixture::new();
+    mesh.register(registration("o1", "orders", nowhere())).await;
+    mesh.until(View::ready).await;
+    let address = mesh.serve(foreign("shop.Orders")).await;
+    mesh.register(registration("o2", "orders", address)).await;
+    mesh.until(|view| !view.by_grpc_service("shop.Orders").is_empty())
+        .await;
+}
+
+#[tokio::test]
+async fn version_is_that_of_most_instances() {
+    let mesh = Fixture::new();
+    for (id, version) in [
+        ("e1", "1"),
+        ("e2", "2"),
+        ("e3", "2"),
+        ("e4", "1"),
+        ("e5", "1"),
+    ] {
+        mesh.register(with_meta(
+            registration(id, "agent-echo", nowhere()),
+            "version",
+            version,
+        ))
+        .await;
+    }
+    let version = |view: &View| view.by_id("echo-agent").map(|it| it.version.clone());
+    mesh.until(|view| version(view).as_deref() == Some("1"))
+        .await;
+    mesh.memory.set_health("e4", Health::Critical);
+    mesh.until(|view| version(view).as_deref() == Some("2"))
+        .await;
+}

@@ -1,0 +1,121 @@
+//! All services of one moment, and the names they are found by.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use discovery::{Instance, Kind};
+
+use super::Service;
+
+/// All services of the mesh, as of one moment.
+#[derive(Debug, Default)]
+pub struct View {
+    services: BTreeMap<Arc<str>, Arc<Service>>,
+    by_id: HashMap<String, Arc<Service>>,
+    by_grpc_service: BTreeMap<String, Vec<Arc<Service>>>,
+    by_instance: HashMap<Arc<str>, (Arc<Service>, Arc<Instance>)>,
+    ready: bool,
+}
+
+impl View {
+    pub(super) fn new(services: impl IntoIterator<Item = Arc<Service>>, ready: bool) -> Self {
+        let mut view = Self {
+            ready,
+            ..Self::default()
+        };
+        for service in services {
+            // Tags hide a router from the catalog; one that says so in its Meta only is caught here.
+            if service.kind != Kind::Router {
+                view.services.insert(Arc::clone(&service.name), service);
+            }
+        }
+        view.index_ids();
+        for service in view.services.values() {
+            for grpc_service in &service.grpc_services {
+                let candidates = view
+                    .by_grpc_service
+                    .entry(grpc_service.clone())
+                    .or_default();
+                candidates.push(Arc::clone(service));
+            }
+            for instance in service.instances() {
+                let found = (Arc::clone(service), Arc::clone(instance));
+                let known = view.by_instance.entry(Arc::clone(&instance.key.id));
+                known
+                    .and_modify(|known| {
+                        // IDs are unique per node only: a healthy one is meant before another.
+                        if !known.1.is_serving() && instance.is_serving() {
+                            *known = found.clone();
+                        }
+                    })
+                    .or_insert(found);
+            }
+        }
+        for candidates in view.by_grpc_service.values_mut() {
+            // When nobody is healthy all stay: that is UNAVAILABLE, and not UNIMPLEMENTED.
+            if candidates.iter().any(|service| service.is_serving()) {
+                candidates.retain(|service| service.is_serving());
+            }
+        }
+        view
+    }
+
+    /// The order makes sure that nobody takes a name that is another's by right: Consul names
+    /// first, then `echo-agent` for `agent-echo`, then what Meta claims.
+    fn index_ids(&mut self) {
+        let by_name = self.services.values().map(|s| (s.name.to_string(), s));
+        let kinds = [Kind::Agent, Kind::Tool, Kind::Worker];
+        let by_form = self.services.values().flat_map(|service| {
+            kinds
+                .iter()
+                .filter_map(move |kind| Some((kind.public_id(&service.name)?, service)))
+        });
+        let by_claim = self.services.values().map(|s| (s.public_id.clone(), s));
+        for (id, service) in by_name.chain(by_form).chain(by_claim) {
+            self.by_id.entry(id).or_insert_with(|| Arc::clone(service));
+        }
+    }
+
+    /// The service that a request's id names: `X-agent`, `X-tool` or `X-worker` for `agent-X`,
+    /// `tool-X` and `worker-X`, another public id, or a Consul name. Found as soon as the catalog
+    /// knows the name; never a router.
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<&Arc<Service>> {
+        self.by_id.get(id)
+    }
+
+    /// The services that announce a gRPC service, ordered by name: those with a healthy instance,
+    /// or all when none has one.
+    #[must_use]
+    pub fn by_grpc_service(&self, grpc_service: &str) -> &[Arc<Service>] {
+        self.by_grpc_service
+            .get(grpc_service)
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The instance with this Consul service ID, and its service.
+    #[must_use]
+    pub fn by_instance(&self, id: &str) -> Option<(&Arc<Service>, &Arc<Instance>)> {
+        self.by_instance
+            .get(id)
+            .map(|(service, instance)| (service, instance))
+    }
+
+    /// Every service, ordered by Consul name.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// Full names of the gRPC services that are announced, sorted.
+    pub fn grpc_services(&self) -> impl Iterator<Item = &str> {
+        self.by_grpc_service.keys().map(String::as_str)
+    }
+
+    /// Whether the registry has answered once, for every service it knew then.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.ready
+    }
+}

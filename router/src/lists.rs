@@ -1,0 +1,86 @@
+//! `ListAgents`, `ListTools`, `ListWorkers`: one entry per service that can be called.
+//!
+//! Nothing about a service is written here: an instance tells it, and a service whose instances do
+//! not is listed with what the registry knows.
+
+mod info;
+
+use futures_util::future::join_all;
+
+use crate::{
+    ask,
+    directory::{Directory, Service},
+};
+
+pub(crate) use info::Info;
+
+/// The entries of a kind that pass a filter, ordered by Consul name.
+pub(crate) async fn list<I: Info>(directory: &Directory, filter: &str) -> Vec<I> {
+    let view = directory.view();
+    let entries = view
+        .services()
+        .filter(|service| service.kind == I::KIND)
+        .map(|service| entry::<I>(directory, service));
+    let entries = join_all(entries).await;
+    entries
+        .into_iter()
+        .flatten()
+        .filter(|(tags, _)| passes(tags, filter))
+        .map(|(_, i)| i)
+        .collect()
+}
+
+/// A service's entry, and the words a filter may be; `None` when nobody is healthy.
+async fn entry<I: Info>(directory: &Directory, service: &Service) -> Option<(Vec<String>, I)> {
+    let instance = service.told_by()?;
+    let channel = directory.teller(service)?;
+    let question = async {
+        match I::ask(channel).await {
+            Ok(entries) => Ok(own_entry(entries, service)),
+            // It has nothing to tell, and will not have.
+            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
+            Err(status) => Err(status),
+        }
+    };
+    let told = I::learned(service)
+        .get(ask::PATIENCE, question)
+        .await
+        .flatten();
+    let mut entry = told.unwrap_or_default();
+    *entry.id() = service.public_id.clone();
+    *entry.endpoint() = instance.authority();
+    if !service.version.is_empty() {
+        entry.version().clone_from(&service.version);
+    }
+    let meta = |key: &str| instance.meta.get(key).cloned().unwrap_or_default();
+    if entry.name().is_empty() {
+        *entry.name() = Some(meta("name"))
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| service.public_id.clone());
+    }
+    if entry.description().is_empty() {
+        *entry.description() = meta("description");
+    }
+    let mut words = service.tags.clone();
+    words.extend([service.public_id.clone(), service.name.to_string()]);
+    if let Some(tags) = entry.tags() {
+        if tags.is_empty() {
+            tags.clone_from(&service.tags);
+        }
+        words.extend_from_slice(tags);
+    }
+    Some((words, entry))
+}
+
+/// Which entry of an instance's answer is its own: that of its id, else the first.
+fn own_entry<I: Info>(mut entries: Vec<I>, service: &Service) -> Option<I> {
+    let is_own = |entry: &mut I| *entry.id() == service.public_id || **entry.id() == *service.name;
+    let own = entries.iter_mut().position(is_own).unwrap_or(0);
+    (own < entries.len()).then(|| entries.swap_remove(own))
+}
+
+/// A filter is an exact tag or id, whatever its case; an empty one is all.
+fn passes(words: &[String], filter: &str) -> bool {
+    let filter = filter.to_lowercase();
+    filter.is_empty() || words.iter().any(|word| word.to_lowercase() == filter)
+}

@@ -1,0 +1,222 @@
+//! `GetStatus` and `GetTaskStatus`: asked of one instance, or put together from several.
+
+use std::sync::Arc;
+
+use discovery::{Instance, Kind};
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use proto::agentplatform::{
+    StatusRequest, StatusResponse, TaskStatusRequest, TaskStatusResponse,
+    agent_service_client::AgentServiceClient, task_worker_client::TaskWorkerClient,
+};
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Response, Status, metadata::MetadataValue};
+
+use crate::{
+    ask::PATIENCE,
+    control::INSTANCE_HEADER,
+    directory::Directory,
+    tasks::{Recipient, Tasks},
+};
+
+const HEALTHY: &str = "healthy";
+const UNKNOWN: &str = "unknown";
+
+/// The status of a service, all its healthy instances together, or of one instance by its ID.
+/// Instances that say nothing for a second are left out.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` without an id, `NOT_FOUND` when it names nobody, `UNAVAILABLE` when nobody is
+/// healthy, and what the instances say when none of them answers.
+pub(crate) async fn of_service(
+    directory: &Directory,
+    id: &str,
+) -> Result<Response<StatusResponse>, Status> {
+    if id.is_empty() {
+        return Err(missing("agent_id"));
+    }
+    let view = directory.view();
+    // Consul calls an instance without an ID by its service's name: the service is meant then.
+    let (service, asked) = match (view.by_id(id), view.by_instance(id)) {
+        (Some(service), _) => (service, service.serving().cloned().collect()),
+        (None, Some((service, instance))) => (service, vec![Arc::clone(instance)]),
+        (None, None) => return Err(not_found(id)),
+    };
+    let asked: Vec<Arc<Instance>> = asked;
+    if !asked.iter().any(|instance| instance.is_serving()) {
+        return Err(unavailable(id));
+    }
+    let answers = asked.iter().map(|instance| async move {
+        let channel = directory
+            .mesh()
+            .channel(&service.name)
+            .instance(&instance.key.id);
+        let request = StatusRequest {
+            agent_id: service.public_id.clone(),
+        };
+        let answer = timeout(
+            PATIENCE,
+            AgentServiceClient::new(channel).get_status(request),
+        )
+        .await;
+        answer
+            .unwrap_or_else(|_| Err(silent(instance)))
+            .map(|answer| (instance, answer.into_inner()))
+    });
+    let (mut told, mut error) = (Vec::new(), None);
+    for answer in join_all(answers).await {
+        match answer {
+            Ok(answer) => told.push(answer),
+            Err(status) => error = error.or(Some(status)),
+        }
+    }
+    let is_instance = view.by_id(id).is_none();
+    let name = if is_instance {
+        id.to_owned()
+    } else {
+        service.public_id.clone()
+    };
+    match told.as_slice() {
+        [] => Err(error.unwrap_or_else(|| unavailable(id))),
+        [(instance, status)] => Ok(answered_by(
+            instance.key.id.as_ref(),
+            StatusResponse {
+                agent_id: name,
+                ..status.clone()
+            },
+        )),
+        several => Ok(Response::new(total(
+            name,
+            several.iter().map(|(_, status)| status),
+        ))),
+    }
+}
+
+fn total<'a>(
+    agent_id: String,
+    statuses: impl Iterator<Item = &'a StatusResponse> + Clone,
+) -> StatusResponse {
+    let unwell = statuses
+        .clone()
+        .find(|status| !status.status.eq_ignore_ascii_case(HEALTHY));
+    StatusResponse {
+        agent_id,
+        status: unwell.map_or(HEALTHY, |status| &status.status).to_owned(),
+        active_tasks: statuses
+            .clone()
+            .fold(0, |sum, it| sum.saturating_add(it.active_tasks)),
+        uptime_seconds: statuses
+            .map(|status| status.uptime_seconds)
+            .max()
+            .unwrap_or(0),
+    }
+}
+
+/// The status of a task: from the instance it was sent to, else from the first healthy worker that
+/// knows it.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` without an id.
+pub(crate) async fn of_task(
+    directory: &Directory,
+    tasks: &Tasks,
+    task_id: &str,
+) -> Result<Response<TaskStatusResponse>, Status> {
+    if task_id.is_empty() {
+        return Err(missing("task_id"));
+    }
+    let sent_to = tasks.recipient(task_id, Instant::now());
+    if let Some(recipient) = &sent_to
+        && let Some(answer) = ask(directory, recipient, task_id).await
+    {
+        return Ok(answer);
+    }
+    let view = directory.view();
+    let mut answers: FuturesUnordered<_> = view
+        .services()
+        .filter(|service| service.kind == Kind::Worker)
+        .flat_map(|service| service.serving())
+        .map(|it| Recipient {
+            service: Arc::clone(&it.service),
+            instance: it.key.clone(),
+        })
+        .filter(|recipient| Some(recipient) != sent_to.as_ref())
+        .map(|recipient| async move { ask(directory, &recipient, task_id).await })
+        .collect();
+    while let Some(answer) = answers.next().await {
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+    }
+    Ok(Response::new(TaskStatusResponse {
+        task_id: task_id.to_owned(),
+        status: UNKNOWN.to_owned(),
+        ..TaskStatusResponse::default()
+    }))
+}
+
+/// What one instance knows of a task; `None` when it does not know it, or does not answer.
+async fn ask(
+    directory: &Directory,
+    recipient: &Recipient,
+    task_id: &str,
+) -> Option<Response<TaskStatusResponse>> {
+    let id = &recipient.instance.id;
+    let channel = directory.mesh().channel(&recipient.service).instance(id);
+    let mut client = TaskWorkerClient::new(channel);
+    let request = TaskStatusRequest {
+        task_id: task_id.to_owned(),
+    };
+    let answer = timeout(PATIENCE, client.get_task_status(request)).await;
+    let answer = answer.ok()?.ok()?.into_inner();
+    let knows = !answer.status.is_empty() && !answer.status.eq_ignore_ascii_case(UNKNOWN);
+    knows.then(|| answered_by(id, answer))
+}
+
+fn answered_by<T>(instance: &str, answer: T) -> Response<T> {
+    let mut response = Response::new(answer);
+    // An ID that no header can carry is left out.
+    if let Ok(instance) = MetadataValue::try_from(instance) {
+        response.metadata_mut().insert(INSTANCE_HEADER, instance);
+    }
+    response
+}
+
+fn missing(field: &str) -> Status {
+    let message = format!("{field} is missing: name whom it is about");
+    proto::error_info::status(
+        Code::InvalidArgument,
+        "MISSING_FIELD",
+        message,
+        [("field", field.to_owned())],
+    )
+}
+
+fn not_found(id: &str) -> Status {
+    let message = format!("no service or instance is called {id:?}");
+    proto::error_info::status(
+        Code::NotFound,
+        "UNKNOWN_SERVICE",
+        message,
+        [("id", id.to_owned())],
+    )
+}
+
+fn unavailable(id: &str) -> Status {
+    let message = format!("{id:?} has no healthy instance");
+    let facts = [("id", id.to_owned())];
+    proto::error_info::status(Code::Unavailable, "NO_HEALTHY_INSTANCE", message, facts)
+}
+
+fn silent(instance: &Instance) -> Status {
+    let id = instance.key.id.to_string();
+    let message = format!(
+        "instance {id:?} did not answer within {} s",
+        PATIENCE.as_secs()
+    );
+    proto::error_info::status(
+        Code::Unavailable,
+        "SILENT_INSTANCE",
+        message,
+        [("instance", id)],
+    )
+}
