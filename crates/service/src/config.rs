@@ -6,6 +6,8 @@ mod key;
 mod loader;
 mod mistake;
 mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 

@@ -57,7 +57,7 @@ pub(crate) fn registration(
         meta,
         weight_passing: weight("weight"),
         weight_warning: weight("weight_warning"),
-        check: if config.text("check") == "tcp" {
+        check: if config.text("check_kind") == "tcp" {
             Check::Tcp
         } else {
             Check::Grpc

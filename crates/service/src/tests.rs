@@ -1,6 +1,24 @@
 //! The chassis at work: real sockets on ports of the system's choice, a registry in memory.
 
-use crate::{Kind, Spec};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use discovery::{Discovery as _, Health, backends::Memory};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{net::TcpStream, task::JoinSet, time::sleep};
+use tonic::{Status, body::Body, transport::Channel};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use crate::{Config, Context, Kind, Loader, Running, Served, Spec, start};
 
 pub(crate) const SPEC: Spec = Spec {
     program: "test-agent",
@@ -14,3 +32,366 @@ pub(crate) const SPEC: Spec = Spec {
     idempotent: &["agentplatform.AgentService/GetStatus"],
     keys: &[],
 };
+
+/// A configuration for a test on this machine alone.
+fn config(set: &[(&str, &str)]) -> Config {
+    let local = [
+        ("port", "0"),
+        ("listen_address", "127.0.0.1"),
+        ("admin_address", "127.0.0.1"),
+        ("drain_delay", "0s"),
+    ];
+    let all = local.iter().chain(set);
+    all.fold(Loader::new(SPEC.all_keys()), |loader, (key, value)| {
+        loader.set(key, *value)
+    })
+    .load()
+    .unwrap()
+}
+
+/// Answers `/slow` after 300 ms, `/never` never, and everything else at once.
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    match request.uri().path() {
+        "/test.Test/Slow" => sleep(Duration::from_millis(300)).await,
+        "/test.Test/Never" => std::future::pending().await,
+        _ => {}
+    }
+    Ok(Status::not_found("no").into_http())
+}
+
+fn build(_: &Context) -> anyhow::Result<Served> {
+    let served = Served::new().raw(tower::service_fn(answer));
+    Ok(served
+        .name("agentplatform.AgentService")
+        .descriptors(proto::DESCRIPTORS))
+}
+
+async fn running(set: &[(&str, &str)]) -> (Running, Arc<Memory>) {
+    let memory = Arc::new(Memory::new());
+    let running = start(&SPEC, config(set), memory.clone(), build)
+        .await
+        .unwrap();
+    running.registered().await;
+    (running, memory)
+}
+
+/// One HTTP/2 request on a connection of its own: status and headers.
+async fn h2(addr: SocketAddr, method: Method, path: &str) -> Option<(StatusCode, HeaderMap)> {
+    let stream = TcpStream::connect(addr).await.ok()?;
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut client, connection) = builder.handshake(TokioIo::new(stream)).await.ok()?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("http://{addr}{path}"))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let (parts, _) = client.send_request(request).await.ok()?.into_parts();
+    Some((parts.status, parts.headers))
+}
+
+/// One HTTP/1.1 request to the admin listener: status and body.
+async fn admin(addr: SocketAddr, method: Method, path: &str, body: &str) -> (StatusCode, String) {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "test")
+        .body(Full::new(Bytes::from(body.to_owned())))
+        .unwrap();
+    let response = client.send_request(request).await.unwrap();
+    let status = response.status();
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+async fn channel(running: &Running) -> Channel {
+    Channel::from_shared(format!("http://{}", running.grpc_addr))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_call_in_flight_finishes_while_nothing_new_is_wanted() {
+    let (running, memory) = running(&[("drain_delay", "200ms")]).await;
+    let (grpc, admin_addr, id) = (
+        running.grpc_addr,
+        running.admin_addr,
+        running.instance_id.clone(),
+    );
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { h2(grpc, Method::POST, "/test.Test/Slow").await });
+    sleep(Duration::from_millis(50)).await;
+    let mut drain = JoinSet::new();
+    drain.spawn(running.drain());
+    sleep(Duration::from_millis(50)).await;
+
+    assert_eq!(
+        h2(grpc, Method::GET, "/readyz").await.unwrap().0,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        h2(grpc, Method::GET, "/healthz").await.unwrap().0,
+        StatusCode::OK
+    );
+    assert_eq!(
+        admin(admin_addr, Method::GET, "/readyz", "").await.0,
+        StatusCode::NOT_FOUND
+    );
+    assert!(!memory.is_registered(&id).await.unwrap());
+    // It still serves those who have not heard yet.
+    assert!(h2(grpc, Method::POST, "/test.Test/Fast").await.is_some());
+
+    let (_, headers) = tasks
+        .join_next()
+        .await
+        .unwrap()
+        .unwrap()
+        .expect("the call finishes");
+    assert_eq!(headers["grpc-status"], "5");
+    assert_eq!(drain.join_next().await.unwrap().unwrap().cut, 0);
+    assert!(
+        TcpStream::connect(grpc).await.is_err(),
+        "the port is closed"
+    );
+}
+
+#[tokio::test]
+async fn calls_that_never_end_are_cut_at_the_deadline_and_counted() {
+    let (running, _) = running(&[("drain_timeout", "100ms")]).await;
+    let grpc = running.grpc_addr;
+    let mut tasks = JoinSet::new();
+    for _ in 0..3 {
+        tasks.spawn(async move { h2(grpc, Method::POST, "/test.Test/Never").await });
+    }
+    sleep(Duration::from_millis(100)).await;
+    let registry = running.context().registry.clone();
+    assert_eq!(running.drain().await.cut, 3);
+    while let Some(answer) = tasks.join_next().await {
+        assert!(answer.unwrap().is_none());
+    }
+    let cancelled = "rpc_server_call_duration_seconds_count\
+                     {rpc_method=\"_OTHER\",rpc_response_status_code=\"CANCELLED\"}";
+    assert_eq!(registry.sample(cancelled), Some(3.0));
+}
+
+#[tokio::test]
+async fn a_health_watch_does_not_hold_up_a_drain() {
+    let (running, _) = running(&[("drain_timeout", "60s")]).await;
+    let mut client = HealthClient::new(channel(&running).await);
+    let mut watch = client
+        .watch(HealthCheckRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
+    let status = watch.message().await.unwrap().unwrap().status();
+    assert_eq!(status, ServingStatus::Serving);
+    let drained = tokio::time::timeout(Duration::from_secs(5), running.drain()).await;
+    assert_eq!(
+        drained
+            .expect("a drain that does not wait for the watch")
+            .cut,
+        0
+    );
+    assert_eq!(
+        watch.message().await.unwrap().unwrap().status(),
+        ServingStatus::NotServing
+    );
+}
+
+#[tokio::test]
+async fn readiness_is_answered_on_the_grpc_port_over_http2() {
+    let (running, _) = running(&[]).await;
+    for path in ["/readyz", "/healthz"] {
+        assert_eq!(
+            h2(running.grpc_addr, Method::GET, path).await.unwrap().0,
+            StatusCode::OK
+        );
+    }
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_registration_that_was_lost_is_made_again() {
+    let (running, memory) = running(&[("weight", "7")]).await;
+    memory.clear();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
+    while !memory.is_registered(&running.instance_id).await.unwrap() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not registered again"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn the_registration_tells_what_the_mesh_wants_to_know() {
+    let (running, memory) = running(&[("weight", "7")]).await;
+    let mut watch = memory.watch("agent-test");
+    let snapshot = watch
+        .wait_for(Option::is_some)
+        .await
+        .unwrap()
+        .clone()
+        .unwrap();
+    let instance = snapshot.instances.first().unwrap();
+    assert_eq!(&*instance.key.id, running.instance_id);
+    assert!(running.instance_id.starts_with("test-agent-"));
+    assert_eq!(instance.authority(), running.grpc_addr.to_string());
+    assert_eq!(
+        (instance.kind(), instance.public_id()),
+        (Kind::Agent, "test-agent".to_owned())
+    );
+    assert_eq!((instance.weight, instance.health), (7, Health::Passing));
+    assert_eq!(instance.version(), "1.2.3");
+    assert_eq!(
+        instance.meta["admin_port"],
+        running.admin_addr.port().to_string()
+    );
+    assert_eq!(
+        instance.grpc_services().unwrap(),
+        ["agentplatform.AgentService"]
+    );
+    assert!(instance.is_idempotent("agentplatform.AgentService/GetStatus"));
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_answered_beside_a_raw_service() {
+    let (running, _) = running(&[]).await;
+    let channel = channel(&running).await;
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "agentplatform.AgentService"] {
+        let request = HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        let answer = health.check(request).await.unwrap().into_inner();
+        assert_eq!(answer.status(), ServingStatus::Serving);
+    }
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let answers = reflection
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .unwrap();
+    let answer = answers.into_inner().message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("expected a list of services");
+    };
+    let names: Vec<_> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    assert!(
+        names.contains(&"agentplatform.AgentService".to_owned()),
+        "{names:?}"
+    );
+    assert!(
+        !names.contains(&"agentplatform.ToolService".to_owned()),
+        "{names:?}"
+    );
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_method_and_status() {
+    let (running, _) = running(&[]).await;
+    let mut health = HealthClient::new(channel(&running).await);
+    health.check(HealthCheckRequest::default()).await.unwrap();
+    health
+        .check(HealthCheckRequest {
+            service: "none".to_owned(),
+        })
+        .await
+        .unwrap_err();
+    h2(running.grpc_addr, Method::POST, "/made.Up/Method")
+        .await
+        .unwrap();
+    let (status, text) = admin(running.admin_addr, Method::GET, "/metrics", "").await;
+    assert_eq!(status, StatusCode::OK);
+    for (method, code) in [
+        ("grpc.health.v1.Health/Check", "OK"),
+        ("grpc.health.v1.Health/Check", "NOT_FOUND"),
+        ("_OTHER", "NOT_FOUND"),
+    ] {
+        let line = format!(
+            "rpc_server_call_duration_seconds_count\
+             {{rpc_method=\"{method}\",rpc_response_status_code=\"{code}\"}} 1\n"
+        );
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn the_admin_listener_answers_operators() {
+    let (running, _) = running(&[("consul_http_token", "hunter2")]).await;
+    let ask = async |method, path, body| admin(running.admin_addr, method, path, body).await;
+    assert_eq!(ask(Method::GET, "/healthz", "").await.0, StatusCode::OK);
+    assert_eq!(ask(Method::GET, "/readyz", "").await.0, StatusCode::OK);
+    let (status, config) = ask(Method::GET, "/config", "").await;
+    assert_eq!(status, StatusCode::OK);
+    let config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["drain_timeout"]["value"], "15s");
+    assert_eq!(config["drain_timeout"]["source"], "default");
+    assert_eq!(config["consul_http_token"]["value"], "(secret)");
+    assert_eq!(
+        ask(Method::PUT, "/log-level", "loud").await.0,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        ask(Method::POST, "/metrics", "").await.0,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+    assert_eq!(
+        ask(Method::GET, "/nothing", "").await.0,
+        StatusCode::NOT_FOUND
+    );
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn several_instances_run_in_one_process() {
+    let memory = Arc::new(Memory::new());
+    let first = start(&SPEC, config(&[]), memory.clone(), build)
+        .await
+        .unwrap();
+    let second = start(&SPEC, config(&[]), memory.clone(), build)
+        .await
+        .unwrap();
+    assert_ne!(first.instance_id, second.instance_id);
+    assert_ne!(first.grpc_addr, second.grpc_addr);
+    first.drain().await;
+    assert!(h2(second.grpc_addr, Method::GET, "/readyz").await.is_some());
+    second.drain().await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_an_error_that_names_it() {
+    let (running, memory) = running(&[]).await;
+    let port = running.grpc_addr.port().to_string();
+    let error = start(&SPEC, config(&[("port", &port)]), memory, build)
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("listen on 127.0.0.1:{port}")),
+        "{error}"
+    );
+    running.drain().await;
+}

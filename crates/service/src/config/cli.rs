@@ -108,18 +108,21 @@ fn placeholder(kind: Type) -> &'static str {
     }
 }
 
-/// A file that sets every key to its default, one line each under what it does.
+/// A file that sets every key to its default, one line each under what it does. The port is left
+/// to the program, so that one file does for all of them.
 fn example(keys: &[Key]) -> String {
     let mut out = String::from(
-        "# Every key with its default. A key's environment variable and flag come before this file.\n",
+        "# Every key of a program with its default: start it with --config FILE, or MESH_CONFIG.\n\
+         # The variable in brackets and the flag (--drain-timeout 20s) win over this file.\n",
     );
     for key in keys {
         let value = match key.kind {
             Type::Bool | Type::Integer(..) | Type::Number(..) => key.default.to_string(),
             _ => format!("{:?}", key.default),
         };
+        let off = if key.name == "port" { "# " } else { "" };
         out += &format!(
-            "\n# {} ({})\n{} = {value}\n",
+            "\n# {} ({})\n{off}{} = {value}\n",
             key.about,
             key.env_name(),
             key.name
