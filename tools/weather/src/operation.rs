@@ -110,12 +110,12 @@ pub async fn run(
     match operation.kind {
         Kind::Weather => {
             let current = provider.current(location, now).await?;
-            json(&report::Weather::new(current, units))
+            json(&report::Weather::new(location, current, units))
         }
         Kind::Forecast => {
             let (start, days) = (start(parameters)?, days(parameters)?);
             let forecast = provider.forecast(location, start, days, now).await?;
-            json(&report::days(&forecast, units))
+            json(&report::days(location, &forecast, units))
         }
     }
 }
@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn weather_has_every_key_that_clients_read() {
         let answer = call("get_weather", &[("location", "paris")]).unwrap();
-        assert_eq!(answer["location"], "Paris, France");
+        assert_eq!(answer["location"], "paris");
+        assert_eq!(answer["place"], "Paris, France");
         assert!(answer["temperature"].is_f64(), "{answer}");
         assert!(answer["humidity"].is_u64(), "{answer}");
         assert!(answer["condition"].is_string(), "{answer}");

@@ -14,7 +14,7 @@ mod open_meteo;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Current {
     /// The place that was found, such as `Paris, France`.
-    pub location: String,
+    pub place: String,
     /// Air temperature, °C.
     pub temperature: f64,
     /// The sky in words.
@@ -31,7 +31,7 @@ pub struct Current {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Forecast {
     /// The place that was found, such as `Paris, France`.
-    pub location: String,
+    pub place: String,
     /// One entry a day, in order of date.
     pub days: Vec<Day>,
     /// Where the numbers come from, and how far to trust them.

@@ -42,6 +42,7 @@ impl Units {
 #[derive(Debug, Serialize)]
 pub(crate) struct Weather {
     location: String,
+    place: String,
     temperature: f64,
     condition: &'static str,
     humidity: u8,
@@ -51,9 +52,11 @@ pub(crate) struct Weather {
 }
 
 impl Weather {
-    pub(crate) fn new(current: provider::Current, units: Units) -> Self {
+    /// `asked` is the location in the caller's words, `place` in the answer what was found for it.
+    pub(crate) fn new(asked: &str, current: provider::Current, units: Units) -> Self {
         Self {
-            location: current.location,
+            location: asked.to_owned(),
+            place: current.place,
             temperature: units.tell(current.temperature),
             condition: current.condition,
             humidity: current.humidity,
@@ -70,6 +73,7 @@ pub(crate) struct Day {
     day: usize,
     date: String,
     location: String,
+    place: String,
     temperature: f64,
     high: f64,
     low: f64,
@@ -81,13 +85,14 @@ pub(crate) struct Day {
 }
 
 /// The days of `forecast`, counted from 1; `temperature` is the middle of high and low.
-pub(crate) fn days(forecast: &provider::Forecast, units: Units) -> Vec<Day> {
+pub(crate) fn days(asked: &str, forecast: &provider::Forecast, units: Units) -> Vec<Day> {
     let numbered = (1..).zip(&forecast.days);
     numbered
         .map(|(number, day)| Day {
             day: number,
             date: day.date.to_string(),
-            location: forecast.location.clone(),
+            location: asked.to_owned(),
+            place: forecast.place.clone(),
             temperature: units.tell(f64::midpoint(day.high, day.low)),
             high: units.tell(day.high),
             low: units.tell(day.low),

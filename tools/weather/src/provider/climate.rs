@@ -41,7 +41,7 @@ impl Provider for Climate {
         let hour = f64::from(local.hour()) + f64::from(local.minute()) / 60.0;
         let swing = (day.high - day.low) / 2.0 * ((hour - 15.0) / 24.0 * TAU).cos();
         Ok(Current {
-            location: city.label.clone(),
+            place: city.label.clone(),
             temperature: f64::midpoint(day.high, day.low) + swing,
             condition: day.condition,
             humidity: day.humidity,
@@ -61,7 +61,7 @@ impl Provider for Climate {
         let start = start.unwrap_or_else(|| solar_time(city, now).date());
         let dates = start.iter_days().take(usize::from(days));
         Ok(Forecast {
-            location: city.label.clone(),
+            place: city.label.clone(),
             days: dates.map(|date| usual_day(city, date)).collect(),
             source: SOURCE,
         })

@@ -146,7 +146,7 @@ impl Provider for OpenMeteo {
             problem: format!("unreadable time {:?}", shorten(&now.time)),
         })?;
         Ok(Current {
-            location: place.label(),
+            place: place.label(),
             temperature: now.temperature_2m,
             condition: condition::wmo(now.weather_code),
             humidity: percent(now.relative_humidity_2m),
@@ -202,7 +202,7 @@ impl Provider for OpenMeteo {
                     .into(),
             })?;
         Ok(Forecast {
-            location: place.label(),
+            place: place.label(),
             days,
             source: SOURCE,
         })

@@ -91,7 +91,7 @@ async fn current_weather_is_asked_for_and_read_as_documented() {
     let api = api([("/v1/search", 200, PLACES), ("/v1/forecast", 200, CURRENT)]).await;
     let provider = OpenMeteo::new(&api.settings).unwrap();
     let current = provider.current("Paris, France", now()).await.unwrap();
-    assert_eq!(current.location, "Paris, France");
+    assert_eq!(current.place, "Paris, France");
     assert_eq!((current.temperature, current.humidity), (8.4, 81));
     assert_eq!(current.condition, "light rain");
     assert_eq!(current.time.to_rfc3339(), "2026-11-21T14:15:00+01:00");
@@ -116,7 +116,7 @@ async fn a_forecast_is_asked_for_by_its_dates() {
         .forecast("Paris, Texas", start, 2, now())
         .await
         .unwrap();
-    assert_eq!(forecast.location, "Paris, United States");
+    assert_eq!(forecast.place, "Paris, United States");
     assert_eq!(forecast.days.len(), 2);
     assert_eq!(forecast.days[1].condition, "thunderstorm");
     assert_eq!(forecast.days[1].precipitation_probability, 97);

@@ -1,0 +1,245 @@
+//! The itinerary worker as its callers see it: real sockets, and a registry in memory through which
+//! it finds a real weather tool, or none.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail as the test does"
+)]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use discovery::backends::Memory;
+use itinerary_worker::SPEC;
+use proto::agentplatform::{
+    ListWorkersRequest, TaskRequest, TaskResponse, TaskStatusRequest, TaskStatusResponse,
+    task_worker_client::TaskWorkerClient,
+};
+use serde_json::Value;
+use service::{Config, Loader, Running, Spec};
+use tokio::{net::TcpListener, time::sleep};
+use tonic::transport::Channel;
+
+fn config(spec: &Spec) -> Config {
+    let keys = Loader::new(spec.all_keys());
+    let keys = keys.set("port", "0").set("listen_address", "127.0.0.1");
+    let keys = keys
+        .set("service_host", "127.0.0.1")
+        .set("admin_address", "127.0.0.1");
+    keys.set("discovery", "memory")
+        .set("drain_delay", "0s")
+        .load()
+        .unwrap()
+}
+
+async fn worker(registry: Arc<Memory>) -> (Running, TaskWorkerClient<Channel>) {
+    let config = config(&SPEC);
+    let running = service::start(&SPEC, config, registry, itinerary_worker::build)
+        .await
+        .unwrap();
+    let url = format!("http://{}", running.grpc_addr);
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    (running, TaskWorkerClient::new(channel))
+}
+
+async fn tool(registry: Arc<Memory>) -> Running {
+    let spec = weather_tool::SPEC;
+    let running = service::start(&spec, config(&spec), registry, weather_tool::build)
+        .await
+        .unwrap();
+    running.registered().await;
+    running
+}
+
+fn task(id: &str, parameters: &[(&str, &str)]) -> TaskRequest {
+    let pairs = parameters
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    TaskRequest {
+        task_id: id.into(),
+        session_id: "s1".into(),
+        parameters: pairs.collect(),
+        ..TaskRequest::default()
+    }
+}
+
+async fn process(
+    client: &mut TaskWorkerClient<Channel>,
+    id: &str,
+    parameters: &[(&str, &str)],
+) -> TaskResponse {
+    client
+        .process_task(task(id, parameters))
+        .await
+        .unwrap()
+        .into_inner()
+}
+
+async fn status(client: &mut TaskWorkerClient<Channel>, id: &str) -> TaskStatusResponse {
+    let request = TaskStatusRequest { task_id: id.into() };
+    client.get_task_status(request).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_plan_carries_the_forecast_of_the_weather_tool_in_the_mesh() {
+    let registry = Arc::new(Memory::new());
+    let tool = tool(registry.clone()).await;
+    let (running, mut client) = worker(registry).await;
+    let asked = [
+        ("destination", "Paris"),
+        ("days", "2"),
+        ("interests", "art,food"),
+    ];
+    let answer = process(&mut client, "t1", &asked).await;
+    assert!(answer.success, "{}", answer.error);
+    assert_eq!((&*answer.task_id, &*answer.session_id), ("t1", "s1"));
+    assert_eq!(answer.metadata["worker_id"], running.instance_id);
+    assert_eq!(
+        (&*answer.metadata["destination"], &*answer.metadata["days"]),
+        ("Paris", "2")
+    );
+    let plan: Value = serde_json::from_str(&answer.output).unwrap();
+    let weather = plan["weather_info"].as_array().unwrap();
+    assert_eq!(weather.len(), 2);
+    for (day, weather) in plan["daily_schedule"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(weather)
+    {
+        assert_eq!(day["date"], weather["date"]);
+        assert_eq!(day["weather"], weather["condition"]);
+        assert!(
+            weather["source"]
+                .as_str()
+                .unwrap()
+                .contains("climate normals")
+        );
+    }
+    let status = status(&mut client, "t1").await;
+    assert_eq!((&*status.status, &*status.progress), ("completed", "100%"));
+    assert_eq!(status.result, answer.output);
+    running.drain().await;
+    tool.drain().await;
+}
+
+#[tokio::test]
+async fn without_a_weather_tool_the_plan_is_made_and_says_so() {
+    let (running, mut client) = worker(Arc::new(Memory::new())).await;
+    let began = Instant::now();
+    let answer = process(&mut client, "t2", &[("destination", "Kyoto")]).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+    let plan: Value = serde_json::from_str(&answer.output).unwrap();
+    assert_eq!(plan["total_days"], 3);
+    assert_eq!(plan["weather_info"]["available"], false);
+    assert!(
+        plan["weather_info"]["error"]
+            .as_str()
+            .unwrap()
+            .contains("tool-weather"),
+        "{plan}"
+    );
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_the_weather_is_seen_processing_and_a_lost_caller_fails_it() {
+    // Takes connections and says nothing: a weather tool that hangs.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let registry = Arc::new(Memory::new());
+    let port = silent.local_addr().unwrap().port();
+    let hung = discovery::Registration {
+        id: "weather-tool-hung".into(),
+        service: "tool-weather".into(),
+        host: "127.0.0.1".into(),
+        port,
+        tags: vec!["tool".into()],
+        meta: std::collections::BTreeMap::new(),
+        weight_passing: 1,
+        weight_warning: 1,
+        check: discovery::Check::Tcp,
+        check_interval: Duration::from_secs(10),
+        deregister_after: Duration::from_secs(60),
+    };
+    discovery::Discovery::register(&*registry, &hung)
+        .await
+        .unwrap();
+    let (running, mut client) = worker(registry).await;
+    let mut caller = client.clone();
+    let call = caller.process_task(task("t3", &[("destination", "Rome")]));
+    let seen = tokio::select! {
+        _ = call => panic!("the plan did not wait for the weather"),
+        seen = async {
+            sleep(Duration::from_millis(300)).await;
+            status(&mut client, "t3").await
+        } => seen,
+    };
+    assert_eq!((&*seen.status, &*seen.progress), ("processing", "10%"));
+    let patience = Instant::now() + Duration::from_secs(3);
+    while status(&mut client, "t3").await.status != "failed" {
+        assert!(Instant::now() < patience, "the task outlived its caller");
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(status(&mut client, "t3").await.result.contains("cancelled"));
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_bad_task_fails_by_name_and_an_unknown_one_is_unknown() {
+    let (running, mut client) = worker(Arc::new(Memory::new())).await;
+    for (parameters, expected) in [
+        (vec![("destination", "Atlantis")], "Amsterdam, Barcelona"),
+        (vec![("destination", "Paris"), ("days", "31")], "`days`"),
+        (vec![], "`destination` is missing"),
+    ] {
+        let answer = process(&mut client, "t4", &parameters).await;
+        assert!(!answer.success && answer.output.is_empty());
+        assert!(answer.error.contains(expected), "{}", answer.error);
+        assert_eq!((&*answer.task_id, &*answer.session_id), ("t4", "s1"));
+        let status = status(&mut client, "t4").await;
+        assert_eq!(
+            (&*status.status, &*status.result),
+            ("failed", &*answer.error)
+        );
+    }
+    let status = status(&mut client, "never seen").await;
+    assert_eq!(
+        (&*status.status, &*status.task_id),
+        ("unknown", "never seen")
+    );
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn it_lists_itself_with_destinations_and_parameters() {
+    let (running, mut client) = worker(Arc::new(Memory::new())).await;
+    for (filter, count) in [
+        ("", 1),
+        ("PLANNING", 1),
+        ("itinerary-worker", 1),
+        ("tool", 0),
+    ] {
+        let request = ListWorkersRequest {
+            filter: filter.into(),
+        };
+        let workers = client
+            .list_workers(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .workers;
+        assert_eq!(workers.len(), count, "{filter:?}");
+        if let Some(worker) = workers.first() {
+            assert_eq!(worker.worker_id, "itinerary-worker");
+            assert_eq!(worker.parameters.len(), 4);
+            assert!(worker.detailed_description.contains("Lisbon"));
+        }
+    }
+    running.drain().await;
+}
