@@ -1,0 +1,216 @@
+//! A decoded header block whose fields are ready to be written again.
+
+use super::{Token, integer, static_table::STATIC};
+
+/// The fields of one header block, in order. Reused from block to block, so that decoding
+/// allocates nothing once it has grown.
+#[derive(Clone, Debug, Default)]
+pub struct Block {
+    /// Every field as it is written: literals without Huffman coding, or an index of the static
+    /// table.
+    wire: Vec<u8>,
+    entries: Vec<Entry>,
+    /// RFC 9113's size: names and values and 32 bytes a field.
+    size: usize,
+    /// The limit of `size` was passed: what came later is missing.
+    truncated: bool,
+}
+
+/// Where a field stands in `wire`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) token: Token,
+    start: u32,
+    end: u32,
+    name: Text,
+    value: Text,
+}
+
+/// A name or a value: bytes of the field's wire form, or of the static table.
+#[derive(Clone, Copy, Debug)]
+enum Text {
+    /// Offset from the field's start, and length.
+    Wire(u32, u32),
+    StaticName(u8),
+    StaticValue(u8),
+}
+
+/// One field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// What it is to the relay.
+    pub token: Token,
+    /// Its name.
+    pub name: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+    /// Its bytes, as they are written to a connection.
+    pub wire: &'a [u8],
+}
+
+impl Block {
+    /// An empty block.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets every field, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.wire.clear();
+        self.entries.clear();
+        self.size = 0;
+        self.truncated = false;
+    }
+
+    /// The fields, in order.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
+        self.entries.iter().map(|entry| self.field(entry))
+    }
+
+    /// The first field with this token.
+    #[must_use]
+    pub fn get(&self, token: Token) -> Option<Field<'_>> {
+        self.entries
+            .iter()
+            .find(|entry| entry.token == token)
+            .map(|entry| self.field(entry))
+    }
+
+    /// The first field with this name.
+    #[must_use]
+    pub fn named(&self, name: &[u8]) -> Option<Field<'_>> {
+        self.fields().find(|field| field.name == name)
+    }
+
+    /// The size of the list as RFC 9113 counts it, bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether fields are missing because the list was larger than its limit.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// Adds a field of our own: its name and value are the caller's, and valid.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let start = self.wire.len();
+        let (name_at, value_at) = write_literal(&mut self.wire, false, name, value);
+        self.entry(Token::of(name, value), start, name_at, value_at);
+    }
+
+    /// Adds a literal; `never_indexed` stays so on every hop (RFC 7541, section 7.1.3).
+    pub(super) fn literal(&mut self, token: Token, never_indexed: bool, name: &[u8], value: &[u8]) {
+        let start = self.wire.len();
+        let (name_at, value_at) = write_literal(&mut self.wire, never_indexed, name, value);
+        self.entry(token, start, name_at, value_at);
+    }
+
+    fn entry(&mut self, token: Token, start: usize, name: (usize, usize), value: (usize, usize)) {
+        self.size += name.1 + value.1 + 32;
+        let text = |(at, length): (usize, usize)| Text::Wire((at - start) as u32, length as u32);
+        self.entries.push(Entry {
+            token,
+            start: start as u32,
+            end: self.wire.len() as u32,
+            name: text(name),
+            value: text(value),
+        });
+    }
+
+    /// Adds a field of the static table, by its index from 0.
+    pub(super) fn indexed(&mut self, token: Token, index: usize) {
+        let start = self.wire.len();
+        integer::write(&mut self.wire, 0x80, 7, index + 1);
+        let (name, value) = STATIC[index];
+        self.size += name.len() + value.len() + 32;
+        self.entries.push(Entry {
+            token,
+            start: start as u32,
+            end: self.wire.len() as u32,
+            name: Text::StaticName(index as u8),
+            value: Text::StaticValue(index as u8),
+        });
+    }
+
+    /// Adds a field of a dynamic table, which keeps fields in their wire form.
+    pub(super) fn copied(&mut self, entry: Entry, wire: &[u8]) {
+        let start = self.wire.len() as u32;
+        self.wire.extend_from_slice(wire);
+        let entry = Entry {
+            start,
+            end: self.wire.len() as u32,
+            ..entry
+        };
+        let (name, value) = (
+            text(&self.wire, &entry, entry.name),
+            text(&self.wire, &entry, entry.value),
+        );
+        self.size += name.len() + value.len() + 32;
+        self.entries.push(entry);
+    }
+
+    pub(super) fn truncate(&mut self) {
+        self.truncated = true;
+    }
+
+    /// The last field, for a dynamic table to keep.
+    pub(super) fn last(&self) -> Option<(Entry, Field<'_>)> {
+        self.entries.last().map(|entry| (*entry, self.field(entry)))
+    }
+
+    pub(super) fn pop(&mut self) {
+        if let Some(entry) = self.entries.pop() {
+            let field = self.field(&entry);
+            self.size -= field.name.len() + field.value.len() + 32;
+            self.wire.truncate(entry.start as usize);
+        }
+    }
+
+    fn field(&self, entry: &Entry) -> Field<'_> {
+        Field {
+            token: entry.token,
+            name: text(&self.wire, entry, entry.name),
+            value: text(&self.wire, entry, entry.value),
+            wire: &self.wire[entry.start as usize..entry.end as usize],
+        }
+    }
+}
+
+impl Entry {
+    /// The name of a field that a table keeps as `wire`.
+    pub(super) fn name_in<'a>(&self, wire: &'a [u8]) -> &'a [u8] {
+        text(wire, &Self { start: 0, ..*self }, self.name)
+    }
+}
+
+fn text<'a>(wire: &'a [u8], entry: &Entry, text: Text) -> &'a [u8] {
+    match text {
+        Text::Wire(at, length) => {
+            let at = (entry.start + at) as usize;
+            &wire[at..at + length as usize]
+        }
+        Text::StaticName(index) => STATIC[usize::from(index)].0.as_bytes(),
+        Text::StaticValue(index) => STATIC[usize::from(index)].1.as_bytes(),
+    }
+}
+
+/// Writes a literal that no table keeps; answers where its name and its value stand, with lengths.
+fn write_literal(
+    out: &mut Vec<u8>,
+    never_indexed: bool,
+    name: &[u8],
+    value: &[u8],
+) -> ((usize, usize), (usize, usize)) {
+    out.push(if never_indexed { 0x10 } else { 0x00 });
+    integer::write(out, 0, 7, name.len());
+    let name_at = out.len();
+    out.extend_from_slice(name);
+    integer::write(out, 0, 7, value.len());
+    let value_at = out.len();
+    out.extend_from_slice(value);
+    ((name_at, name.len()), (value_at, value.len()))
+}

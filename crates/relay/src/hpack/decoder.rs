@@ -1,0 +1,144 @@
+//! Decodes header blocks (RFC 7541, sections 3 and 6).
+
+use super::{Block, Error, Token, huffman, integer, static_table::STATIC, table::Table};
+
+/// The decoder of one direction of a connection. Every block of the connection goes through it, in
+/// the order of arrival, those of dead streams too: they change its table.
+#[derive(Debug)]
+pub struct Decoder {
+    table: Table,
+    /// What our SETTINGS allow the peer.
+    max_table: usize,
+    /// A literal's strings, decoded.
+    name: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// The tokens of the static table, told once.
+static TOKENS: [Token; 61] = {
+    let mut out = [Token::Other; 61];
+    out[0] = Token::Authority;
+    out[1] = Token::Method;
+    out[2] = Token::Method;
+    out[3] = Token::Path;
+    out[4] = Token::Path;
+    out[5] = Token::Scheme;
+    out[6] = Token::Scheme;
+    let mut status = 7;
+    while status < 14 {
+        out[status] = Token::Status;
+        status += 1;
+    }
+    out[27] = Token::ContentLength;
+    out[30] = Token::ContentType;
+    out[37] = Token::Host;
+    out[56] = Token::Malformed;
+    out
+};
+
+impl Decoder {
+    /// A decoder whose table the peer may fill up to `max_table` bytes (SETTINGS_HEADER_TABLE_SIZE).
+    #[must_use]
+    pub fn new(max_table: usize) -> Self {
+        Self {
+            table: Table::new(max_table),
+            max_table,
+            name: Vec::new(),
+            value: Vec::new(),
+        }
+    }
+
+    /// Decodes one whole block into `block`. Fields beyond `max_list` bytes are left out there
+    /// ([`Block::is_truncated`]), and still enter the table.
+    ///
+    /// # Errors
+    /// When the bytes are no header block: the connection cannot go on.
+    pub fn decode(
+        &mut self,
+        mut bytes: &[u8],
+        max_list: usize,
+        block: &mut Block,
+    ) -> Result<(), Error> {
+        block.clear();
+        let mut begun = false;
+        while let Some(first) = bytes.first() {
+            match first {
+                0x80.. => {
+                    let index = integer::read(&mut bytes, 7)?;
+                    self.indexed(index, block)?;
+                }
+                0x40..=0x7f => {
+                    self.literal(&mut bytes, 6, false, block)?;
+                    self.table.keep_last(block);
+                }
+                0x20..=0x3f => {
+                    let size = integer::read(&mut bytes, 5)?;
+                    if begun || size > self.max_table {
+                        return Err(Error::TableSize);
+                    }
+                    self.table.resize(size);
+                    continue;
+                }
+                0x00..=0x1f => self.literal(&mut bytes, 4, *first & 0x10 != 0, block)?,
+            }
+            begun = true;
+            if block.size() > max_list {
+                block.pop();
+                block.truncate();
+            }
+        }
+        Ok(())
+    }
+
+    fn indexed(&self, index: usize, block: &mut Block) -> Result<(), Error> {
+        match index {
+            0 => Err(Error::Index),
+            1..=61 => {
+                block.indexed(TOKENS[index - 1], index - 1);
+                Ok(())
+            }
+            _ if self.table.copy(index - 62, block) => Ok(()),
+            _ => Err(Error::Index),
+        }
+    }
+
+    fn literal(
+        &mut self,
+        bytes: &mut &[u8],
+        prefix: u32,
+        never_indexed: bool,
+        block: &mut Block,
+    ) -> Result<(), Error> {
+        let index = integer::read(bytes, prefix)?;
+        self.name.clear();
+        match index {
+            0 => string(bytes, &mut self.name)?,
+            1..=61 => self.name.extend_from_slice(STATIC[index - 1].0.as_bytes()),
+            _ => {
+                let name = self.table.name(index - 62).ok_or(Error::Index)?;
+                self.name.extend_from_slice(name);
+            }
+        }
+        self.value.clear();
+        string(bytes, &mut self.value)?;
+        let token = Token::of(&self.name, &self.value);
+        block.literal(token, never_indexed, &self.name, &self.value);
+        Ok(())
+    }
+}
+
+fn string(bytes: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let coded = bytes.first().ok_or(Error::Truncated)? & 0x80 != 0;
+    let length = integer::read(bytes, 7)?;
+    let (text, rest) = bytes.split_at_checked(length).ok_or(Error::Truncated)?;
+    *bytes = rest;
+    if coded {
+        huffman::decode(text, out)
+    } else {
+        out.extend_from_slice(text);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
