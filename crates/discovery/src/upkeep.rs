@@ -80,8 +80,12 @@ async fn keep(
     let id = registration.id.as_str();
     let mut backoff = Backoff::new(Duration::from_millis(100), LOOK);
     let mut failing = false;
+    // A registration of the same ID that is there before ours is not ours: it may be another
+    // process's, at an address where nobody is left.
+    let mut ours = false;
     while !stop.is_cancelled() {
-        let looked = look(&*discovery, &registration).await;
+        let looked = look(&*discovery, &registration, ours).await;
+        ours |= looked.is_ok();
         let pause = match &looked {
             Ok(was_there) => {
                 if failing || !was_there {
@@ -107,10 +111,14 @@ async fn keep(
     }
 }
 
-/// Registers the instance unless the registry knows it; answers whether it did.
-async fn look(discovery: &dyn Discovery, registration: &Registration) -> Result<bool, Error> {
+/// Registers the instance unless it is ours and still known; answers whether it was.
+async fn look(
+    discovery: &dyn Discovery,
+    registration: &Registration,
+    ours: bool,
+) -> Result<bool, Error> {
     let work = async {
-        let known = discovery.is_registered(&registration.id).await?;
+        let known = ours && discovery.is_registered(&registration.id).await?;
         if !known {
             discovery.register(registration).await?;
         }
@@ -146,6 +154,20 @@ mod tests {
         memory.set_reachable(true);
         sleep(Duration::from_secs(2)).await;
         assert!(*upkeep.registered().borrow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_earlier_process_left_under_the_same_id_is_replaced() {
+        let memory = Arc::new(Memory::new());
+        let left = Registration {
+            port: 1,
+            ..registration("echo-1")
+        };
+        memory.register(&left).await.unwrap();
+        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
+        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        let snapshot = memory.watch("agent-echo").borrow().clone().unwrap();
+        assert_eq!(snapshot.instances[0].port, 50052);
     }
 
     #[tokio::test(start_paused = true)]

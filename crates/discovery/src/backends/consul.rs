@@ -6,11 +6,13 @@
 
 mod answers;
 mod client;
+mod cursor;
 mod feed;
 mod hold;
 mod options;
 mod outage;
 mod overseer;
+mod request;
 mod watching;
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! A list of instances from configuration, for a mesh without a registry.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -13,6 +13,8 @@ use crate::{Catalog, Discovery, Error, Health, Instance, Key, Kind, Registration
 pub struct Fixed {
     instances: Vec<Instance>,
     catalog: watch::Sender<Option<Arc<Catalog>>>,
+    /// Kept so that receivers wait for news in peace, though none comes.
+    watched: Mutex<HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>>,
     registered: Mutex<Vec<String>>,
 }
 
@@ -24,6 +26,7 @@ impl Fixed {
         Self {
             instances,
             catalog,
+            watched: Mutex::default(),
             registered: Mutex::default(),
         }
     }
@@ -83,11 +86,16 @@ impl Discovery for Fixed {
     }
 
     fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        let mine = self
-            .instances
-            .iter()
-            .filter(|instance| &*instance.service == service);
-        watch::channel(Some(Arc::new(Snapshot::of(service, mine.cloned())))).1
+        let mut watched = self.watched.lock();
+        watched.retain(|name, sender| name == service || !sender.is_closed());
+        let known = watched.entry(service.to_owned()).or_insert_with(|| {
+            let mine = self
+                .instances
+                .iter()
+                .filter(|instance| &*instance.service == service);
+            watch::channel(Some(Arc::new(Snapshot::of(service, mine.cloned())))).0
+        });
+        known.subscribe()
     }
 
     async fn register(&self, registration: &Registration) -> Result<(), Error> {
@@ -129,6 +137,13 @@ mod tests {
             let error = Fixed::parse(&[entry]).expect_err(entry).to_string();
             assert!(error.contains(entry), "{error}");
         }
+    }
+
+    #[test]
+    fn receivers_are_not_told_that_the_backend_is_gone() {
+        let fixed = Fixed::parse(&["agent-echo=127.0.0.1:1"]).unwrap();
+        assert!(fixed.watch("agent-echo").has_changed().is_ok());
+        assert!(fixed.catalog().has_changed().is_ok());
     }
 
     #[test]

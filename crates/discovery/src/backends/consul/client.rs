@@ -10,9 +10,7 @@ use consulrs::{
     api::{
         self, ApiResponse, Features,
         catalog::requests::ListServicesRequest,
-        check::common::AgentServiceCheckBuilder,
         features::{Blocking, ConsistencyMode, FeaturedEndpoint},
-        service::{common::AgentWeightsBuilder, requests::RegisterServiceRequest},
     },
     client::{ConsulClient, ConsulClientSettings},
     error::ClientError,
@@ -27,18 +25,27 @@ use tokio::time::timeout;
 use super::{
     ConsulOptions, NAME,
     answers::{HealthRow, StateRow},
+    request::{millis, register_request},
 };
-use crate::{Check, Error, Registration};
+use crate::{Error, Registration};
 
 /// How long an answer may take that waits for nothing, and how much longer than it waits a
 /// blocking one may.
 const SLACK: Duration = Duration::from_secs(5);
 
+/// The wait of a brief blocking query.
+const BRIEF: Duration = Duration::from_secs(2);
+
 /// How to ask a question that can wait for news.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// For what any server knows, once that has moved beyond this index; 0 answers at once.
-    Since(u64),
+    /// For what any server knows, once that has moved on or the wait is over.
+    Since {
+        /// The index to move on from; 0 answers at once.
+        index: u64,
+        /// Whether to wait for [`BRIEF`] only.
+        brief: bool,
+    },
     /// For what the leader knows, at once.
     Now,
 }
@@ -175,10 +182,15 @@ impl Client {
     /// to the wait that it is asked for.
     fn features(&self, ask: Ask) -> (Features, Duration) {
         let mut features = Features::default();
-        let Ask::Since(index) = ask else {
+        let Ask::Since { index, brief } = ask else {
             return (features, SLACK);
         };
-        let wait = self.wait.mul_f64(rand::random_range(1.0..1.1));
+        let wait = if brief {
+            self.wait.min(BRIEF)
+        } else {
+            self.wait
+        };
+        let wait = wait.mul_f64(rand::random_range(1.0..1.1));
         features.mode = Some(ConsistencyMode::STALE);
         features.blocking = Some(Blocking {
             index,
@@ -279,53 +291,6 @@ impl<T> FeaturedEndpoint for Get<T> {
     }
 }
 
-fn register_request(
-    registration: &Registration,
-) -> api::service::requests::RegisterServiceRequestBuilder {
-    let host = &registration.host;
-    let port = registration.port;
-    let target = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
-    let mut check = AgentServiceCheckBuilder::default();
-    check
-        .interval(millis(registration.check_interval))
-        .timeout(millis(registration.check_interval.min(SLACK)))
-        .status("passing")
-        .deregister_critical_service_after(millis(registration.deregister_after));
-    match registration.check {
-        Check::Grpc => check.grpc(target),
-        Check::Tcp => check.tcp(target),
-    };
-    let mut weights = AgentWeightsBuilder::default();
-    weights
-        .passing(registration.weight_passing)
-        .warning(registration.weight_warning);
-    let mut request = RegisterServiceRequest::builder();
-    request
-        .id(registration.id.as_str())
-        .address(host.as_str())
-        .port(port)
-        .tags(registration.tags.clone())
-        .meta(
-            registration
-                .meta
-                .clone()
-                .into_iter()
-                .collect::<HashMap<_, _>>(),
-        );
-    // All fields have defaults, so neither build can fail; were one to, Consul's own defaults do.
-    if let Ok(check) = check.build() {
-        request.check(check);
-    }
-    if let Ok(weights) = weights.build() {
-        request.weights(weights);
-    }
-    request
-}
-
 /// A name as part of a path. consulrs encodes what needs it twice, and so would ask for another
 /// service than the one that is meant.
 fn segment(name: &str) -> Result<&str, Error> {
@@ -337,10 +302,6 @@ fn segment(name: &str) -> Result<&str, Error> {
         registry: NAME,
         reason: format!("{name:?} is no usable name: take letters, digits and -._~:@+=,"),
     })
-}
-
-fn millis(duration: Duration) -> String {
-    format!("{}ms", duration.as_millis())
 }
 
 /// The causes of an error, without the outer two, which say only that there was one.
@@ -357,63 +318,35 @@ fn chain(error: &ClientError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registration::tests::registration;
 
     fn client() -> Client {
         Client::new(ConsulOptions::default()).expect("the defaults are usable")
-    }
-
-    fn json(registration: &Registration) -> serde_json::Value {
-        let request = register_request(registration)
-            .build()
-            .expect("all fields have defaults");
-        serde_json::to_value(request).expect("plain data")
-    }
-
-    #[test]
-    fn a_registration_says_all_that_consul_takes() {
-        let json = json(&registration("echo-1"));
-        assert_eq!(json["ID"], "echo-1");
-        assert_eq!(json["Address"], "127.0.0.1");
-        assert_eq!(json["Port"], 50052);
-        assert_eq!(json["Meta"]["version"], "1.0.0");
-        assert_eq!(json["Weights"]["Passing"], 10);
-        assert_eq!(json["Check"]["GRPC"], "127.0.0.1:50052");
-        assert_eq!(json["Check"]["Status"], "passing");
-        assert_eq!(json["Check"]["Interval"], "10000ms");
-        assert_eq!(json["Check"]["DeregisterCriticalServiceAfter"], "60000ms");
-    }
-
-    #[test]
-    fn a_tcp_check_of_an_ipv6_address_has_brackets() {
-        let it = Registration {
-            host: "::1".into(),
-            check: Check::Tcp,
-            ..registration("echo-1")
-        };
-        let json = json(&it);
-        assert_eq!(json["Check"]["TCP"], "[::1]:50052");
-        assert_eq!(json["Check"].get("GRPC"), None);
-        assert_eq!(json["Address"], "::1");
     }
 
     #[test]
     fn a_blocking_query_is_given_longer_than_it_waits() {
         let client = client();
         for _ in 0..100 {
-            let (features, limit) = client.features(Ask::Since(7));
-            let blocking = features.blocking.expect("it blocks");
-            let wait = blocking
-                .wait
-                .and_then(|wait| wait.strip_suffix("ms")?.parse().ok());
-            let wait = Duration::from_millis(wait.expect("milliseconds"));
-            assert!(
-                wait >= client.wait && wait <= client.wait * 11 / 10,
-                "{wait:?}"
-            );
-            assert!(limit > wait + wait / 16, "{limit:?}");
+            for (brief, asked) in [(false, client.wait), (true, BRIEF)] {
+                let (features, limit) = client.features(Ask::Since { index: 7, brief });
+                let blocking = features.blocking.expect("it blocks");
+                let wait = blocking
+                    .wait
+                    .and_then(|wait| wait.strip_suffix("ms")?.parse().ok());
+                let wait = Duration::from_millis(wait.expect("milliseconds"));
+                assert!(wait >= asked && wait <= asked * 11 / 10, "{wait:?}");
+                assert!(limit > wait + wait / 16, "{limit:?}");
+            }
         }
-        assert_eq!(client.features(Ask::Since(0)).1, SLACK);
+        assert_eq!(
+            client
+                .features(Ask::Since {
+                    index: 0,
+                    brief: false
+                })
+                .1,
+            SLACK
+        );
     }
 
     #[test]

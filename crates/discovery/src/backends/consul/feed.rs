@@ -10,6 +10,7 @@ use tokio::{
 use super::{
     answers,
     client::{Answer, Ask, Client},
+    cursor::Cursor,
     hold::{Hold, Item},
     outage::{Failing, Outages},
 };
@@ -122,7 +123,7 @@ pub(super) struct Feed<S: Source> {
     source: S,
     sender: Arc<watch::Sender<Option<Arc<S::Value>>>>,
     hold: Hold<S::Key, S::Item>,
-    index: u64,
+    cursor: Cursor,
     backoff: Backoff,
     failing: Failing,
     next: Instant,
@@ -138,7 +139,7 @@ impl<S: Source> Feed<S> {
             source,
             sender,
             hold: Hold::new(),
-            index: 0,
+            cursor: Cursor::default(),
             backoff: backoff(),
             failing: Failing::new(outages),
             next: Instant::now(),
@@ -152,7 +153,7 @@ impl<S: Source> Feed<S> {
 
     /// Waits for news by a blocking query.
     pub(super) async fn wait(&mut self, client: &Client) {
-        self.ask(client, Ask::Since(self.index)).await;
+        self.ask(client, self.cursor.ask()).await;
     }
 
     /// Asks at once; answers whether there was an answer.
@@ -168,12 +169,13 @@ impl<S: Source> Feed<S> {
         let now = Instant::now();
         match answered {
             Ok(answer) => {
-                self.take(answer, now);
+                self.take(answer, started, now);
                 self.next = started + PACE;
                 true
             }
             Err(error) => {
                 self.hold.disturb();
+                self.cursor.reset();
                 self.failing.begin(self.source.what(), &error);
                 self.next = now + self.backoff.next();
                 false
@@ -181,13 +183,10 @@ impl<S: Source> Feed<S> {
         }
     }
 
-    fn take(&mut self, answer: Answers<S>, now: Instant) {
-        let fell = answer.index < self.index;
-        if fell {
+    fn take(&mut self, answer: Answers<S>, started: Instant, now: Instant) {
+        if self.cursor.advance(answer.index, now - started) {
             self.hold.disturb();
         }
-        // 0 would not block, and an index that fell counts from the start again.
-        self.index = if fell { 0 } else { answer.index.max(1) };
         self.hold.answer(answer.value, now);
         self.backoff.reset();
         self.failing.end(self.source.what());
@@ -257,22 +256,11 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_never_zero_and_starts_over_when_it_falls() {
-        let (mut feed, _receiver) = feed();
-        feed.take(answer(0, &[]), Instant::now());
-        assert_eq!(feed.index, 1);
-        feed.take(answer(40, &[]), Instant::now());
-        assert_eq!(feed.index, 40);
-        feed.take(answer(7, &[]), Instant::now());
-        assert_eq!(feed.index, 0);
-    }
-
-    #[test]
     fn a_name_is_kept_when_the_index_falls_and_given_up_after_the_grace() {
         let (mut feed, receiver) = feed();
-        let now = Instant::now();
-        feed.take(answer(40, &["agent-a"]), now - GRACE);
-        feed.take(answer(7, &[]), now - GRACE);
+        let then = Instant::now() - GRACE;
+        feed.take(answer(40, &["agent-a"]), then, then);
+        feed.take(answer(7, &[]), then, then);
         assert_eq!(names(&receiver), ["agent-a".into()]);
         feed.expire();
         assert_eq!(names(&receiver), []);
@@ -281,7 +269,8 @@ mod tests {
     #[tokio::test]
     async fn expiry_never_comes_when_nothing_is_kept() {
         let (mut feed, _receiver) = feed();
-        feed.take(answer(40, &["agent-a"]), Instant::now());
+        let now = Instant::now();
+        feed.take(answer(40, &["agent-a"]), now, now);
         let expiry = tokio::time::timeout(Duration::from_millis(20), feed.expiry());
         assert!(expiry.await.is_err());
     }

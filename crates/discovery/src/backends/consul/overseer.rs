@@ -6,13 +6,15 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     answers::{StateRow, groups},
-    client::{Answer, Ask},
+    client::Answer,
+    cursor::Cursor,
     feed::{PACE, backoff},
     outage::Failing,
     watching::{Mode, Watching},
@@ -23,14 +25,14 @@ use crate::Error;
 pub(super) async fn oversee(watching: Arc<Watching>) {
     let mut overseer = Overseer {
         failing: Failing::new(watching.outages.clone()),
-        index: 0,
+        cursor: Cursor::default(),
         known: None,
         outages: 0,
     };
     let mut backoff = backoff();
     while !watching.end_oversight() {
         let started = Instant::now();
-        let asked = watching.client.state(Ask::Since(overseer.index));
+        let asked = watching.client.state(overseer.cursor.ask());
         let answered = tokio::select! {
             () = watching.stop.cancelled() => return,
             answered = asked => answered,
@@ -41,7 +43,7 @@ pub(super) async fn oversee(watching: Arc<Watching>) {
         } else {
             Instant::now() + backoff.next()
         };
-        match overseer.take(answered) {
+        match overseer.take(answered, started.elapsed()) {
             News::Of(names) => watching.tell(|name| names.contains(name)),
             News::Mode(mode) => drop(watching.mode.send_replace(mode)),
             News::None => {}
@@ -56,7 +58,7 @@ pub(super) async fn oversee(watching: Arc<Watching>) {
 /// What the overseer knows; pure, so that its decisions can be tested.
 struct Overseer {
     failing: Failing,
-    index: u64,
+    cursor: Cursor,
     known: Option<HashMap<String, BTreeSet<Arc<StateRow>>>>,
     outages: u64,
 }
@@ -72,11 +74,10 @@ enum News {
 }
 
 impl Overseer {
-    fn take(&mut self, answered: Result<Answer<Vec<StateRow>>, Error>) -> News {
+    fn take(&mut self, answered: Result<Answer<Vec<StateRow>>, Error>, took: Duration) -> News {
         match answered {
             Ok(Answer { index, value }) => {
-                let fell = index < self.index;
-                self.index = if fell { 0 } else { index.max(1) };
+                let fell = self.cursor.advance(index, took);
                 self.outages += u64::from(fell);
                 let back = self.failing.is_now();
                 self.failing.end("all checks");
@@ -94,6 +95,7 @@ impl Overseer {
             Err(error) => {
                 let news = !self.failing.is_now();
                 self.failing.begin("all checks", &error);
+                self.cursor.reset();
                 if !news {
                     return News::None;
                 }
@@ -131,7 +133,7 @@ mod tests {
         let failing = Failing::new(Outages::default());
         Overseer {
             failing,
-            index: 0,
+            cursor: Cursor::default(),
             known: None,
             outages: 0,
         }
@@ -161,22 +163,24 @@ mod tests {
     fn the_first_answer_concerns_all_and_the_next_those_that_changed() {
         let mut overseer = overseer();
         let first = answer(5, &[("a", "passing"), ("b", "passing"), ("c", "passing")]);
-        assert_eq!(overseer.take(first), told(0, false));
+        assert_eq!(overseer.take(first, PACE), told(0, false));
         let next = answer(6, &[("a", "passing"), ("b", "critical"), ("d", "passing")]);
         let names = ["b", "c", "d"].map(str::to_owned).into();
-        assert_eq!(overseer.take(next), News::Of(names));
+        assert_eq!(overseer.take(next, PACE), News::Of(names));
         let same = answer(7, &[("a", "passing"), ("b", "critical"), ("d", "passing")]);
-        assert_eq!(overseer.take(same), News::None);
+        assert_eq!(overseer.take(same, PACE), News::None);
     }
 
     #[test]
     fn an_outage_is_told_when_it_begins_and_when_it_ends() {
         let mut overseer = overseer();
-        overseer.take(answer(5, &[("a", "passing")])).is_the_first();
-        assert_eq!(overseer.take(away()), told(1, true));
-        assert_eq!(overseer.take(away()), News::None);
+        overseer
+            .take(answer(5, &[("a", "passing")]), PACE)
+            .is_the_first();
+        assert_eq!(overseer.take(away(), PACE), told(1, true));
+        assert_eq!(overseer.take(away(), PACE), News::None);
         assert_eq!(
-            overseer.take(answer(6, &[("a", "passing")])),
+            overseer.take(answer(6, &[("a", "passing")]), PACE),
             told(1, false)
         );
     }
@@ -184,9 +188,10 @@ mod tests {
     #[test]
     fn an_index_that_falls_is_an_outage_that_nobody_saw() {
         let mut overseer = overseer();
-        overseer.take(answer(5, &[("a", "passing")])).is_the_first();
-        assert_eq!(overseer.take(answer(2, &[])), told(1, false));
-        assert_eq!(overseer.index, 0);
+        overseer
+            .take(answer(5, &[("a", "passing")]), PACE)
+            .is_the_first();
+        assert_eq!(overseer.take(answer(2, &[]), PACE), told(1, false));
     }
 
     impl News {

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 /// A development agent on ports of its own. Dropping it kills it.
-pub struct Agent {
+pub(crate) struct Agent {
     ports: [u16; 4],
     arguments: Vec<String>,
     child: Option<Child>,
@@ -21,12 +21,12 @@ pub struct Agent {
 
 impl Agent {
     /// Starts one and waits until it serves.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
     /// Starts one with more configuration, in HCL.
-    pub async fn start_with(hcl: &[&str]) -> Self {
+    pub(crate) async fn start_with(hcl: &[&str]) -> Self {
         let arguments = hcl
             .iter()
             .flat_map(|hcl| ["-hcl".to_owned(), (*hcl).to_owned()])
@@ -44,24 +44,24 @@ impl Agent {
     }
 
     /// Its HTTP address as `host:port`.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports[0])
     }
 
     /// Kills it without a word: it forgets everything.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().await.expect("it was running");
         }
     }
 
     /// Starts it again where it was.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         assert!(self.spawn().await, "its ports are taken");
     }
 
     /// PUTs to its API and expects success.
-    pub async fn put(&self, path: &str, body: &str) {
+    pub(crate) async fn put(&self, path: &str, body: &str) {
         let url = format!("http://{}/v1/{path}", self.address());
         let answer = http()
             .put(url)
@@ -72,7 +72,7 @@ impl Agent {
         assert!(
             answer.status().is_success(),
             "{path}: {}",
-            answer.text().await.unwrap()
+            answer.text().await.expect("a body")
         );
     }
 
@@ -112,14 +112,17 @@ impl Agent {
         panic!("consul does not serve after 30 s");
     }
 
-    /// Whether its own node is in the catalog; without HTTP, whether it has had time for that.
+    /// Whether its own node is in the catalog: only then do registrations show at once.
     async fn serves(&self) -> bool {
         let url = format!("http://{}/v1/catalog/node/test", self.address());
-        let Ok(answer) = http().get(url).send().await else {
-            return false;
-        };
-        // Over HTTPS or without a token the question is refused, which is a sign of life too.
-        !answer.status().is_success() || answer.text().await.is_ok_and(|text| text.contains("ID"))
+        // The token matters to the test that switches access control on.
+        let asked = http()
+            .get(url)
+            .header("X-Consul-Token", "root")
+            .send()
+            .await;
+        let Ok(answer) = asked else { return false };
+        answer.status().is_success() && answer.text().await.is_ok_and(|text| text.contains("ID"))
     }
 }
 

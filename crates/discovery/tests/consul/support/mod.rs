@@ -1,7 +1,7 @@
 //! What the tests against a real Consul share.
 
-pub mod agent;
-pub mod proxy;
+pub(crate) mod agent;
+pub(crate) mod proxy;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,11 +11,13 @@ use mesh_discovery::{
 };
 use tokio::{sync::watch, time::timeout};
 
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
 /// A receiver of one service.
-pub type Receiver = watch::Receiver<Option<Arc<Snapshot>>>;
+pub(crate) type Receiver = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// A backend that reaches this address.
-pub fn consul(address: &str) -> Arc<dyn Discovery> {
+pub(crate) fn consul(address: &str) -> Arc<dyn Discovery> {
     let options = ConsulOptions {
         address: address.to_owned(),
         ..ConsulOptions::default()
@@ -24,7 +26,7 @@ pub fn consul(address: &str) -> Arc<dyn Discovery> {
 }
 
 /// An instance of `service` whose check does not run before the test is over.
-pub fn registration(service: &str, id: &str) -> Registration {
+pub(crate) fn registration(service: &str, id: &str) -> Registration {
     Registration {
         id: id.to_owned(),
         service: service.to_owned(),
@@ -41,7 +43,7 @@ pub fn registration(service: &str, id: &str) -> Registration {
 }
 
 /// Waits until what is known of a service fulfils a condition.
-pub async fn seen(
+pub(crate) async fn seen(
     receiver: &mut Receiver,
     within: Duration,
     condition: impl Fn(&Snapshot) -> bool,
@@ -60,7 +62,7 @@ pub async fn seen(
 }
 
 /// How many instances may be given calls.
-pub fn serving(receiver: &Receiver) -> usize {
+pub(crate) fn serving(receiver: &Receiver) -> usize {
     receiver
         .borrow()
         .as_ref()

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 /// Forwards to one address, and counts.
-pub struct Proxy {
+pub(crate) struct Proxy {
     address: String,
     counts: Arc<Counts>,
     _tasks: JoinSet<()>,
@@ -26,7 +26,7 @@ struct Counts {
 }
 
 impl Proxy {
-    pub async fn start(target: String) -> Self {
+    pub(crate) async fn start(target: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let counts = Arc::new(Counts::default());
@@ -40,22 +40,22 @@ impl Proxy {
     }
 
     /// Its address as `host:port`.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// Requests so far.
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.counts.requests.load(Ordering::Relaxed)
     }
 
     /// Connections that are open.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.counts.open.load(Ordering::Relaxed)
     }
 
     /// The most connections that were open at one time.
-    pub fn most(&self) -> usize {
+    pub(crate) fn most(&self) -> usize {
         self.counts.most.load(Ordering::Relaxed)
     }
 }

@@ -1,0 +1,7 @@
+//! The Consul backend against a real Consul.
+
+mod instances;
+mod outages;
+mod scale;
+mod security;
+mod support;

@@ -1,0 +1,96 @@
+//! A Consul that is down, or was.
+
+use mesh_discovery::{Error, Upkeep};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::{SECOND, agent::Agent, consul, registration, seen, serving};
+
+#[tokio::test]
+async fn a_restarted_consul_never_empties_a_set_and_gets_its_instances_back() {
+    let mut agent = Agent::start().await;
+    let consul = consul(&agent.address());
+    let stays = Upkeep::start(consul.clone(), registration("agent-echo", "stays"));
+    consul
+        .register(&registration("agent-echo", "lost"))
+        .await
+        .unwrap();
+    let mut receiver = consul.watch("agent-echo");
+    let mut catalog = consul.catalog();
+    seen(&mut receiver, SECOND * 5, |snapshot| {
+        snapshot.instances.len() == 2
+    })
+    .await;
+    timeout(SECOND, catalog.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
+
+    agent.kill().await;
+    sleep(SECOND).await;
+    assert_eq!(serving(&receiver), 2, "an error keeps the last known set");
+    agent.restart().await;
+    let back = Instant::now();
+    while !consul.is_registered("stays").await.unwrap() {
+        assert!(
+            back.elapsed() < SECOND * 2,
+            "not registered again within 2 s"
+        );
+        assert_eq!(serving(&receiver), 2);
+        sleep(SECOND / 20).await;
+    }
+    // Past the longest backoff, and before the end of the grace.
+    sleep(SECOND * 8).await;
+    assert_eq!(serving(&receiver), 2);
+    assert!(
+        catalog
+            .borrow()
+            .as_ref()
+            .unwrap()
+            .services
+            .contains_key("agent-echo")
+    );
+    // What nobody registers again goes when the grace is over, though Consul has no news of it.
+    let snapshot = seen(&mut receiver, SECOND * 35, |snapshot| {
+        snapshot.instances.len() == 1
+    })
+    .await;
+    assert_eq!(&*snapshot.instances[0].key.id, "stays");
+    assert!(
+        back.elapsed() > SECOND * 29,
+        "given up after {:?}",
+        back.elapsed()
+    );
+    stays.deregister().await.unwrap();
+    seen(&mut receiver, SECOND, |snapshot| {
+        snapshot.instances.is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn everything_starts_while_consul_is_down() {
+    let mut agent = Agent::start().await;
+    agent.kill().await;
+    let consul = consul(&agent.address());
+    let mut receiver = consul.watch("agent-echo");
+    let upkeep = Upkeep::start(consul.clone(), registration("agent-echo", "echo-1"));
+    let error = consul
+        .register(&registration("agent-echo", "other"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    sleep(SECOND).await;
+    assert!(
+        receiver.borrow().is_none(),
+        "nothing is known before the first answer"
+    );
+    agent.restart().await;
+    timeout(SECOND * 2, upkeep.registered().wait_for(|known| *known))
+        .await
+        .unwrap()
+        .unwrap();
+    seen(&mut receiver, SECOND * 6, |snapshot| {
+        snapshot.instances.len() == 1
+    })
+    .await;
+}
