@@ -141,6 +141,16 @@ pub fn build(name: &str, settings: &Settings) -> Result<Arc<dyn Provider>, Error
     (row.build)(settings)
 }
 
+/// A share as whole percent.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to 0..=100"
+)]
+fn percent(value: f64) -> u8 {
+    value.round().clamp(0.0, 100.0) as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

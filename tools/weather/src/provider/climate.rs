@@ -10,6 +10,7 @@ use chrono::{DateTime, Datelike as _, Duration, NaiveDate, Timelike as _, Utc};
 use super::{
     Current, Day, Forecast, Provider,
     cities::{self, City, Months},
+    percent,
 };
 use crate::{Error, condition};
 
@@ -97,15 +98,6 @@ fn usual_day(city: &City, date: NaiveDate) -> Day {
 }
 
 const DAYS_A_MONTH: f64 = 30.44;
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to 0..=100"
-)]
-fn percent(value: f64) -> u8 {
-    value.round().clamp(0.0, 100.0) as u8
-}
 
 /// A number in 0..1 for a city and a date: Weyl's sequence, a step of the golden ratio a day.
 /// It spreads evenly, so that any month has about as many wet days as its normals say.

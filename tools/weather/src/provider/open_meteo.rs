@@ -3,12 +3,15 @@
 //! Forms of request and answer: <https://open-meteo.com/en/docs/geocoding-api> and
 //! <https://open-meteo.com/en/docs>.
 
-use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use reqwest::Url;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
-use super::{Current, Day, Forecast, Provider, Settings};
+use super::{Current, Day, Forecast, Provider, Settings, percent};
 use crate::{Error, condition, error::shorten, names::fold};
+use answers::{CurrentAnswer, DailyAnswer, Found, Place, Refusal};
+
+mod answers;
 
 const SOURCE: &str = "open-meteo.com";
 /// An honest answer is under 10 KiB; more is not read into memory.
@@ -140,11 +143,11 @@ impl Provider for OpenMeteo {
             ("timezone", "auto"),
         ];
         let answer: CurrentAnswer = self.get(&self.forecast, &query).await?;
-        let now = answer.current;
-        let time = local(&now.time, answer.utc_offset_seconds).ok_or_else(|| Error::Upstream {
+        let time = answer.time().ok_or_else(|| Error::Upstream {
             host: SOURCE.into(),
-            problem: format!("unreadable time {:?}", shorten(&now.time)),
+            problem: format!("unreadable time {:?}", shorten(&answer.current.time)),
         })?;
+        let now = answer.current;
         Ok(Current {
             place: place.label(),
             temperature: now.temperature_2m,
@@ -209,111 +212,5 @@ impl Provider for OpenMeteo {
     }
 }
 
-/// `2026-11-21T14:15` at an offset from UTC.
-fn local(time: &str, offset_seconds: i32) -> Option<DateTime<FixedOffset>> {
-    let naive = NaiveDateTime::parse_from_str(time, "%Y-%m-%dT%H:%M").ok()?;
-    naive
-        .and_local_timezone(FixedOffset::east_opt(offset_seconds)?)
-        .single()
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to 0..=100"
-)]
-fn percent(value: f64) -> u8 {
-    value.round().clamp(0.0, 100.0) as u8
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    reason: String,
-}
-
-#[derive(Deserialize)]
-struct Found {
-    /// Absent when there are none.
-    #[serde(default)]
-    results: Vec<Place>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Place {
-    name: String,
-    latitude: f64,
-    longitude: f64,
-    country: String,
-    country_code: String,
-    admin1: String,
-    admin2: String,
-}
-
-impl Place {
-    fn label(&self) -> String {
-        match self.country.as_str() {
-            "" => self.name.clone(),
-            country => format!("{}, {country}", self.name),
-        }
-    }
-
-    fn lies_within(&self, words: &[String]) -> bool {
-        let mine = [
-            &self.country,
-            &self.country_code,
-            &self.admin1,
-            &self.admin2,
-        ]
-        .map(|name| fold(name));
-        words.iter().all(|word| mine.contains(word))
-    }
-}
-
-#[derive(Deserialize)]
-struct CurrentAnswer {
-    utc_offset_seconds: i32,
-    current: Now,
-}
-
-#[derive(Deserialize)]
-struct Now {
-    time: String,
-    temperature_2m: f64,
-    relative_humidity_2m: f64,
-    weather_code: u8,
-}
-
-#[derive(Deserialize)]
-struct DailyAnswer {
-    daily: Daily,
-}
-
-/// A column a variable; days beyond a model's reach are null.
-#[derive(Deserialize)]
-struct Daily {
-    time: Vec<String>,
-    weather_code: Vec<Option<u8>>,
-    temperature_2m_max: Vec<Option<f64>>,
-    temperature_2m_min: Vec<Option<f64>>,
-    relative_humidity_2m_mean: Vec<Option<f64>>,
-    precipitation_probability_max: Vec<Option<f64>>,
-}
-
-impl Daily {
-    fn day(&self, index: usize) -> Option<Day> {
-        let number = |column: &[Option<f64>]| column.get(index).copied().flatten();
-        Some(Day {
-            date: self.time.get(index)?.parse().ok()?,
-            high: number(&self.temperature_2m_max)?,
-            low: number(&self.temperature_2m_min)?,
-            condition: condition::wmo((*self.weather_code.get(index)?)?),
-            humidity: percent(number(&self.relative_humidity_2m_mean)?),
-            precipitation_probability: percent(number(&self.precipitation_probability_max)?),
-        })
-    }
-}
-
 #[cfg(test)]
-#[path = "open_meteo_tests.rs"]
 mod tests;
