@@ -60,7 +60,7 @@ const KEYS: &[Key] = &[
         "PEM file of the key of consul_client_cert",
     ),
     Key::new(
-        "check",
+        "check_kind",
         Type::Choice(&["grpc", "tcp"]),
         "grpc",
         "how Consul checks this instance",
