@@ -1,0 +1,528 @@
+//! The bytes of a connection become steps: any split of them gives the same ones, except that DATA
+//! comes as it arrives, so that a large frame is forwarded before it is complete.
+
+use crate::{
+    frame::{Code, HEADER_BYTES, Head, Kind, PREFACE, flag},
+    hpack::{Block, Decoder},
+    settings::Settings,
+};
+
+/// What ends a connection: the code of its GOAWAY, and a word for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} ({code:?})")]
+pub struct Fatal {
+    /// The code to send.
+    pub code: Code,
+    /// What was wrong.
+    pub reason: &'static str,
+}
+
+fn fatal<T>(code: Code, reason: &'static str) -> Result<T, Fatal> {
+    Err(Fatal { code, reason })
+}
+
+/// The next thing a connection says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A header block, in [`Parser::block`].
+    Headers {
+        /// Its stream.
+        stream: u32,
+        /// The last of its stream.
+        end_stream: bool,
+        /// The stream it says to depend on, which must not be itself.
+        depends_on: Option<u32>,
+    },
+    /// A DATA frame begins: its whole payload, padding too, counts for flow control.
+    DataBegin {
+        /// Its stream.
+        stream: u32,
+        /// Its payload's length.
+        length: usize,
+    },
+    /// Bytes of the DATA frame that began.
+    Data {
+        /// Its stream.
+        stream: u32,
+        /// Some of its bytes, never none.
+        bytes: &'a [u8],
+    },
+    /// The DATA frame is complete.
+    DataEnd {
+        /// Its stream.
+        stream: u32,
+        /// The last of its stream.
+        end_stream: bool,
+    },
+    /// RST_STREAM.
+    Reset {
+        /// Its stream.
+        stream: u32,
+        /// The peer's error code.
+        code: u32,
+    },
+    /// SETTINGS of the peer: what holds from now on.
+    Settings(Settings),
+    /// The peer has taken over our SETTINGS.
+    SettingsAck,
+    /// PING, to be answered.
+    Ping([u8; 8]),
+    /// The answer to a PING.
+    Pong,
+    /// The peer goes away.
+    GoAway {
+        /// The last stream it has processed or will.
+        last: u32,
+        /// Its error code.
+        code: u32,
+    },
+    /// More may be sent; 0 is a mistake of the peer's.
+    WindowUpdate {
+        /// Its stream; 0 is the connection.
+        stream: u32,
+        /// How many bytes more.
+        credit: u32,
+    },
+    /// PRIORITY, which is ignored but must not name itself or have a wrong length.
+    Priority {
+        /// Its stream.
+        stream: u32,
+        /// Whether it is well formed.
+        valid: Result<(), Code>,
+    },
+}
+
+/// Reads one connection.
+#[derive(Debug)]
+pub struct Parser {
+    state: State,
+    /// The start of a frame that has not come whole.
+    partial: Vec<u8>,
+    decoder: Decoder,
+    fragments: Vec<u8>,
+    block: Block,
+    max_frame: usize,
+    max_header_list: usize,
+    /// What the peer has said so far.
+    peer: Settings,
+}
+
+/// What reading a frame came to.
+enum Progress {
+    Step(Step<'static>),
+    Again,
+    Starved,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// So many bytes of the preface have come.
+    Preface(usize),
+    /// The first frame must be SETTINGS.
+    First,
+    Frame,
+    /// Within DATA: bytes of content and of padding still to come.
+    Data {
+        stream: u32,
+        content: usize,
+        padding: usize,
+        end_stream: bool,
+    },
+    /// A header block waits for CONTINUATION.
+    Block {
+        stream: u32,
+        end_stream: bool,
+        depends_on: Option<u32>,
+    },
+}
+
+impl Parser {
+    /// Reads what a client (with the preface) or a server sends. `max_frame` and `max_header_list`
+    /// are what our SETTINGS say; header blocks may be twice as long as the list, coded.
+    #[must_use]
+    pub fn new(
+        preface: bool,
+        header_table: usize,
+        max_frame: usize,
+        max_header_list: usize,
+    ) -> Self {
+        Self {
+            state: if preface {
+                State::Preface(0)
+            } else {
+                State::First
+            },
+            partial: Vec::new(),
+            decoder: Decoder::new(header_table),
+            fragments: Vec::new(),
+            block: Block::new(),
+            max_frame,
+            max_header_list,
+            peer: Settings::default(),
+        }
+    }
+
+    /// The header block of the last [`Step::Headers`].
+    #[must_use]
+    pub fn block(&self) -> &Block {
+        &self.block
+    }
+
+    /// Takes the block out, to be given back by [`Self::restore`]: it keeps its memory.
+    pub fn take_block(&mut self) -> Block {
+        std::mem::take(&mut self.block)
+    }
+
+    /// Gives a block back.
+    pub fn restore(&mut self, block: Block) {
+        self.block = block;
+    }
+
+    /// The next step of `input`, which moves on; `None` when it is used up.
+    ///
+    /// # Errors
+    /// When the connection cannot go on.
+    pub fn step<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Step<'a>>, Fatal> {
+        loop {
+            match self.state {
+                State::Preface(seen) => {
+                    let n = input.len().min(PREFACE.len() - seen);
+                    let (head, rest) = input.split_at(n);
+                    if head != &PREFACE[seen..seen + n] {
+                        return fatal(Code::ProtocolError, "no HTTP/2 preface");
+                    }
+                    *input = rest;
+                    if seen + n < PREFACE.len() {
+                        self.state = State::Preface(seen + n);
+                        return Ok(None);
+                    }
+                    self.state = State::First;
+                }
+                State::Data {
+                    stream,
+                    content,
+                    padding,
+                    end_stream,
+                } => {
+                    if content == 0 && padding == 0 {
+                        self.state = State::Frame;
+                        return Ok(Some(Step::DataEnd { stream, end_stream }));
+                    }
+                    if input.is_empty() {
+                        return Ok(None);
+                    }
+                    if content == 0 {
+                        let n = input.len().min(padding);
+                        *input = &input[n..];
+                        self.state = State::Data {
+                            stream,
+                            content,
+                            padding: padding - n,
+                            end_stream,
+                        };
+                        continue;
+                    }
+                    let (bytes, rest) = input.split_at(input.len().min(content));
+                    *input = rest;
+                    let content = content - bytes.len();
+                    self.state = State::Data {
+                        stream,
+                        content,
+                        padding,
+                        end_stream,
+                    };
+                    return Ok(Some(Step::Data { stream, bytes }));
+                }
+                State::First | State::Frame | State::Block { .. } => match self.frame(input)? {
+                    Progress::Step(step) => return Ok(Some(step)),
+                    Progress::Again => {}
+                    Progress::Starved => return Ok(None),
+                },
+            }
+        }
+    }
+
+    fn frame(&mut self, input: &mut &[u8]) -> Result<Progress, Fatal> {
+        if !self.partial.is_empty() {
+            return self.complete(input);
+        }
+        let Some(head) = Head::read(input) else {
+            return Ok(self.stash(input));
+        };
+        self.check(head)?;
+        let length = HEADER_BYTES + needed(head);
+        let Some((frame, rest)) = input.split_at_checked(length) else {
+            return Ok(self.stash(input));
+        };
+        *input = rest;
+        self.begun(head, &frame[HEADER_BYTES..])
+    }
+
+    /// Keeps the start of a frame until the rest comes.
+    fn stash(&mut self, input: &mut &[u8]) -> Progress {
+        self.partial.extend_from_slice(input);
+        *input = &[];
+        Progress::Starved
+    }
+
+    /// Goes on with a frame whose start was kept.
+    fn complete(&mut self, input: &mut &[u8]) -> Result<Progress, Fatal> {
+        self.top_up(HEADER_BYTES, input);
+        let Some(head) = Head::read(&self.partial) else {
+            return Ok(Progress::Starved);
+        };
+        self.check(head)?;
+        let length = HEADER_BYTES + needed(head);
+        self.top_up(length, input);
+        if self.partial.len() < length {
+            return Ok(Progress::Starved);
+        }
+        let mut partial = std::mem::take(&mut self.partial);
+        let progress = self.begun(head, &partial[HEADER_BYTES..]);
+        partial.clear();
+        self.partial = partial;
+        progress
+    }
+
+    fn top_up(&mut self, length: usize, input: &mut &[u8]) {
+        let missing = length.saturating_sub(self.partial.len()).min(input.len());
+        let (part, rest) = input.split_at(missing);
+        self.partial.extend_from_slice(part);
+        *input = rest;
+    }
+
+    /// What can be refused by a frame's header alone.
+    fn check(&self, head: Head) -> Result<(), Fatal> {
+        if head.length > self.max_frame {
+            return fatal(
+                Code::FrameSizeError,
+                "a frame is larger than our SETTINGS allow",
+            );
+        }
+        match self.state {
+            State::First if head.kind != Kind::Settings || head.has(flag::ACK) => {
+                fatal(Code::ProtocolError, "the first frame is not SETTINGS")
+            }
+            State::Block { stream, .. }
+                if head.kind != Kind::Continuation || head.stream != stream =>
+            {
+                fatal(Code::ProtocolError, "a header block is interrupted")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A frame whose needed bytes are there: all of its payload, or the padding length of DATA.
+    fn begun(&mut self, head: Head, payload: &[u8]) -> Result<Progress, Fatal> {
+        if self.state == State::First {
+            self.state = State::Frame;
+        }
+        let on_stream = head.stream != 0;
+        let stream = head.stream;
+        let step = match head.kind {
+            Kind::Data | Kind::Headers | Kind::Priority | Kind::RstStream if !on_stream => {
+                return fatal(Code::ProtocolError, "a stream's frame is on stream 0");
+            }
+            Kind::Settings | Kind::Ping | Kind::GoAway if on_stream => {
+                return fatal(Code::ProtocolError, "a connection's frame is on a stream");
+            }
+            Kind::Data => self.data(head, payload.first().copied())?,
+            Kind::Headers => return self.headers(head, payload),
+            Kind::Continuation => return self.continuation(head, payload),
+            Kind::Priority => Step::Priority {
+                stream,
+                valid: priority(stream, payload),
+            },
+            Kind::RstStream => Step::Reset {
+                stream,
+                code: word(payload)?,
+            },
+            Kind::Settings => self.settings(head, payload)?,
+            Kind::PushPromise => {
+                return fatal(
+                    Code::ProtocolError,
+                    "PUSH_PROMISE, which our SETTINGS forbid",
+                );
+            }
+            Kind::Ping => {
+                let Ok(bytes) = payload.try_into() else {
+                    return fatal(Code::FrameSizeError, "PING is not of 8 bytes");
+                };
+                if head.has(flag::ACK) {
+                    Step::Pong
+                } else {
+                    Step::Ping(bytes)
+                }
+            }
+            Kind::GoAway => {
+                let (Some(last), Some(code)) = (payload.first_chunk(), payload.get(4..8)) else {
+                    return fatal(Code::FrameSizeError, "GOAWAY is shorter than 8 bytes");
+                };
+                let last = u32::from_be_bytes(*last) & 0x7fff_ffff;
+                Step::GoAway {
+                    last,
+                    code: word(code)?,
+                }
+            }
+            Kind::WindowUpdate => Step::WindowUpdate {
+                stream,
+                credit: word(payload)? & 0x7fff_ffff,
+            },
+            Kind::Unknown => return Ok(Progress::Again),
+        };
+        Ok(Progress::Step(step))
+    }
+
+    fn data(&mut self, head: Head, pad: Option<u8>) -> Result<Step<'static>, Fatal> {
+        let padded = usize::from(head.has(flag::PADDED));
+        let padding = if padded == 1 {
+            usize::from(pad.unwrap_or(u8::MAX))
+        } else {
+            0
+        };
+        let Some(content) = head.length.checked_sub(padded + padding) else {
+            return fatal(Code::ProtocolError, "padding is longer than its frame");
+        };
+        let (stream, end_stream) = (head.stream, head.has(flag::END_STREAM));
+        self.state = State::Data {
+            stream,
+            content,
+            padding,
+            end_stream,
+        };
+        Ok(Step::DataBegin {
+            stream,
+            length: head.length,
+        })
+    }
+
+    fn headers(&mut self, head: Head, mut payload: &[u8]) -> Result<Progress, Fatal> {
+        if head.has(flag::PADDED) {
+            let Some((pad, rest)) = payload.split_first() else {
+                return fatal(Code::FrameSizeError, "HEADERS has no room for its padding");
+            };
+            let Some(length) = rest.len().checked_sub(usize::from(*pad)) else {
+                return fatal(Code::ProtocolError, "padding is longer than its frame");
+            };
+            payload = &rest[..length];
+        }
+        let mut depends_on = None;
+        if head.has(flag::PRIORITY) {
+            let Some((priority, rest)) = payload.split_first_chunk::<5>() else {
+                return fatal(Code::FrameSizeError, "HEADERS has no room for its priority");
+            };
+            let [a, b, c, d, _] = *priority;
+            depends_on = Some(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff);
+            payload = rest;
+        }
+        let (stream, end_stream) = (head.stream, head.has(flag::END_STREAM));
+        if head.has(flag::END_HEADERS) {
+            return self.decode(payload, stream, end_stream, depends_on);
+        }
+        self.fragments.clear();
+        self.fragments.extend_from_slice(payload);
+        self.state = State::Block {
+            stream,
+            end_stream,
+            depends_on,
+        };
+        Ok(Progress::Again)
+    }
+
+    fn continuation(&mut self, head: Head, payload: &[u8]) -> Result<Progress, Fatal> {
+        let State::Block {
+            stream,
+            end_stream,
+            depends_on,
+        } = self.state
+        else {
+            return fatal(Code::ProtocolError, "CONTINUATION without a header block");
+        };
+        // Empty ones make no progress: a flood of them costs the sender nothing.
+        let endless = payload.is_empty() && !head.has(flag::END_HEADERS);
+        if endless || self.fragments.len() + payload.len() > 2 * self.max_header_list {
+            return fatal(Code::EnhanceYourCalm, "a header block does not end");
+        }
+        self.fragments.extend_from_slice(payload);
+        if !head.has(flag::END_HEADERS) {
+            return Ok(Progress::Again);
+        }
+        self.state = State::Frame;
+        let fragments = std::mem::take(&mut self.fragments);
+        let progress = self.decode(&fragments, stream, end_stream, depends_on);
+        self.fragments = fragments;
+        progress
+    }
+
+    fn decode(
+        &mut self,
+        block: &[u8],
+        stream: u32,
+        end_stream: bool,
+        depends_on: Option<u32>,
+    ) -> Result<Progress, Fatal> {
+        let decoded = self
+            .decoder
+            .decode(block, self.max_header_list, &mut self.block);
+        if decoded.is_err() {
+            return fatal(Code::CompressionError, "a header block cannot be decoded");
+        }
+        Ok(Progress::Step(Step::Headers {
+            stream,
+            end_stream,
+            depends_on,
+        }))
+    }
+
+    fn settings(&mut self, head: Head, payload: &[u8]) -> Result<Step<'static>, Fatal> {
+        if head.has(flag::ACK) {
+            if payload.is_empty() {
+                return Ok(Step::SettingsAck);
+            }
+            return fatal(
+                Code::FrameSizeError,
+                "an acknowledgement of SETTINGS has a payload",
+            );
+        }
+        if !payload.len().is_multiple_of(6) {
+            return fatal(
+                Code::FrameSizeError,
+                "SETTINGS is not a multiple of 6 bytes",
+            );
+        }
+        match self.peer.apply(payload) {
+            Ok(()) => Ok(Step::Settings(self.peer)),
+            Err(code) => fatal(code, "a value of SETTINGS is out of its range"),
+        }
+    }
+}
+
+/// How much of a payload has to be there before the frame is looked at.
+fn needed(head: Head) -> usize {
+    match head.kind {
+        Kind::Data => usize::from(head.has(flag::PADDED)).min(head.length),
+        _ => head.length,
+    }
+}
+
+fn word(payload: &[u8]) -> Result<u32, Fatal> {
+    match payload.try_into() {
+        Ok(bytes) => Ok(u32::from_be_bytes(bytes)),
+        Err(_) => fatal(Code::FrameSizeError, "a frame is not of 4 bytes"),
+    }
+}
+
+fn priority(stream: u32, payload: &[u8]) -> Result<(), Code> {
+    let Ok([a, b, c, d, _]) = <[u8; 5]>::try_from(payload) else {
+        return Err(Code::FrameSizeError);
+    };
+    let depends_on = u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff;
+    if depends_on == stream {
+        Err(Code::ProtocolError)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::frame;
+
+/// A step that owns its bytes; DATA is joined, since it comes in any pieces.
+#[derive(Clone, Debug, PartialEq)]
+enum Told {
+    Step(Step<'static>),
+    Data(u32, Vec<u8>),
+    Fields(Vec<(Vec<u8>, Vec<u8>)>),
+    Fatal(Code),
+}
+
+fn read(pieces: &[&[u8]]) -> Vec<Told> {
+    let mut parser = Parser::new(true, 4096, 16_384, 1 << 14);
+    let mut told = Vec::new();
+    for mut piece in pieces.iter().copied() {
+        loop {
+            match parser.step(&mut piece) {
+                Ok(None) => break,
+                Ok(Some(Step::Data { stream, bytes })) => match told.last_mut() {
+                    Some(Told::Data(_, all)) => all.extend_from_slice(bytes),
+                    _ => told.push(Told::Data(stream, bytes.to_vec())),
+                },
+                Ok(Some(step)) => {
+                    told.push(Told::Step(own(step)));
+                    if matches!(step, Step::Headers { .. }) {
+                        let fields = parser.block().fields();
+                        let fields = fields
+                            .map(|f| (f.name.to_vec(), f.value.to_vec()))
+                            .collect();
+                        told.push(Told::Fields(fields));
+                    }
+                }
+                Err(error) => {
+                    told.push(Told::Fatal(error.code));
+                    return told;
+                }
+            }
+        }
+    }
+    told
+}
+
+fn own(step: Step<'_>) -> Step<'static> {
+    match step {
+        Step::Headers {
+            stream,
+            end_stream,
+            depends_on,
+        } => Step::Headers {
+            stream,
+            end_stream,
+            depends_on,
+        },
+        Step::DataBegin { stream, length } => Step::DataBegin { stream, length },
+        Step::Data { .. } => unreachable!("DATA is told apart"),
+        Step::DataEnd { stream, end_stream } => Step::DataEnd { stream, end_stream },
+        Step::Reset { stream, code } => Step::Reset { stream, code },
+        Step::Settings(settings) => Step::Settings(settings),
+        Step::SettingsAck => Step::SettingsAck,
+        Step::Ping(bytes) => Step::Ping(bytes),
+        Step::Pong => Step::Pong,
+        Step::GoAway { last, code } => Step::GoAway { last, code },
+        Step::WindowUpdate { stream, credit } => Step::WindowUpdate { stream, credit },
+        Step::Priority { stream, valid } => Step::Priority { stream, valid },
+    }
+}
+
+fn session() -> Vec<u8> {
+    let mut out = PREFACE.to_vec();
+    frame::settings(&mut out, &Settings::default().to_wire());
+    frame::settings_ack(&mut out);
+    frame::headers(
+        &mut out,
+        1,
+        &[0x82, 0x86, 0x84, 0x00, 1, b'a', 1, b'b'],
+        false,
+        3,
+    );
+    frame::head(&mut out, 8, 0, flag::PADDED, 1);
+    out.extend_from_slice(&[2, b'h', b'e', b'l', b'l', b'o', 0, 0]);
+    frame::head(&mut out, 3, 0, flag::END_STREAM, 1);
+    out.extend_from_slice(b"end");
+    frame::window_update(&mut out, 0, 5);
+    frame::reset(&mut out, 1, Code::Cancel);
+    frame::pong(&mut out, [7; 8]);
+    frame::head(&mut out, 3, 200, 0xff, 9);
+    out.extend_from_slice(b"???");
+    frame::go_away(&mut out, 1, Code::NoError, "bye");
+    out
+}
+
+#[test]
+fn a_session_is_told_step_by_step() {
+    let told = read(&[&session()]);
+    let kinds: Vec<Told> = told.into_iter().skip(2).collect();
+    assert_eq!(
+        kinds[..6],
+        [
+            Told::Step(Step::Headers {
+                stream: 1,
+                end_stream: false,
+                depends_on: None
+            }),
+            Told::Fields(vec![
+                (b":method".to_vec(), b"GET".to_vec()),
+                (b":scheme".to_vec(), b"http".to_vec()),
+                (b":path".to_vec(), b"/".to_vec()),
+                (b"a".to_vec(), b"b".to_vec()),
+            ]),
+            Told::Step(Step::DataBegin {
+                stream: 1,
+                length: 8
+            }),
+            Told::Data(1, b"hello".to_vec()),
+            Told::Step(Step::DataEnd {
+                stream: 1,
+                end_stream: false
+            }),
+            Told::Step(Step::DataBegin {
+                stream: 1,
+                length: 3
+            }),
+        ]
+    );
+}
+
+type Build = Box<dyn Fn(&mut Vec<u8>)>;
+
+#[test]
+fn frames_that_break_the_rules_end_the_connection() {
+    let mut start = PREFACE.to_vec();
+    frame::settings(&mut start, &[]);
+    let with = |build: &dyn Fn(&mut Vec<u8>)| {
+        let mut out = start.clone();
+        build(&mut out);
+        read(&[&out]).last().cloned()
+    };
+    let head = |kind: u8, length: usize, flags: u8, stream: u32| {
+        move |out: &mut Vec<u8>| {
+            frame::head(out, length, kind, flags, stream);
+            out.extend(std::iter::repeat_n(0, length));
+        }
+    };
+    let cases: Vec<(Build, Code)> = vec![
+        (Box::new(head(0, 1, 0, 0)), Code::ProtocolError),
+        (Box::new(head(1, 1, 4, 0)), Code::ProtocolError),
+        (Box::new(head(4, 5, 0, 0)), Code::FrameSizeError),
+        (Box::new(head(4, 6, 1, 0)), Code::FrameSizeError),
+        (Box::new(head(4, 0, 0, 1)), Code::ProtocolError),
+        (Box::new(head(6, 7, 0, 0)), Code::FrameSizeError),
+        (Box::new(head(3, 3, 0, 1)), Code::FrameSizeError),
+        (Box::new(head(8, 3, 0, 0)), Code::FrameSizeError),
+        (Box::new(head(9, 0, 4, 1)), Code::ProtocolError),
+        (Box::new(head(5, 4, 4, 1)), Code::ProtocolError),
+        (Box::new(head(0, 16_385, 0, 1)), Code::FrameSizeError),
+        (
+            Box::new(|out| frame::headers(out, 1, &[0x80], true, 100)),
+            Code::CompressionError,
+        ),
+        (
+            Box::new(|out| {
+                frame::head(out, 1, 0, flag::PADDED, 1);
+                out.push(9);
+            }),
+            Code::ProtocolError,
+        ),
+        (
+            Box::new(|out| {
+                frame::head(out, 1, 1, 0, 1);
+                out.push(0x82);
+                frame::pong(out, [0; 8]);
+            }),
+            Code::ProtocolError,
+        ),
+    ];
+    for (number, (build, code)) in cases.iter().enumerate() {
+        assert_eq!(with(build), Some(Told::Fatal(*code)), "case {number}");
+    }
+    assert_eq!(
+        read(&[b"GET / HTTP/1.1\r\n"]),
+        [Told::Fatal(Code::ProtocolError)]
+    );
+}
+
+#[test]
+fn a_block_without_end_is_stopped() {
+    let mut out = PREFACE.to_vec();
+    frame::settings(&mut out, &[]);
+    frame::head(&mut out, 1, 1, 0, 1);
+    out.push(0x82);
+    for _ in 0..10 {
+        frame::head(&mut out, 16_000, 9, 0, 1);
+        out.extend(std::iter::repeat_n(0x82, 16_000));
+    }
+    assert_eq!(
+        read(&[&out]).last(),
+        Some(&Told::Fatal(Code::EnhanceYourCalm))
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_split_tells_the_same(cuts in prop::collection::vec(1usize..40, 1..60)) {
+        let bytes = session();
+        let (mut pieces, mut rest) = (Vec::new(), &bytes[..]);
+        for cut in cuts {
+            let (piece, tail) = rest.split_at(cut.min(rest.len()));
+            pieces.push(piece);
+            rest = tail;
+        }
+        pieces.push(rest);
+        prop_assert_eq!(read(&pieces), read(&[&bytes]));
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in prop::collection::vec(0u8.., 0..400)) {
+        let mut all = PREFACE.to_vec();
+        frame::settings(&mut all, &[]);
+        all.extend_from_slice(&bytes);
+        read(&[&all]);
+    }
+}
