@@ -16,14 +16,13 @@ use proto::agentplatform::{
 use tonic::{Code, Request, Response, Status, service::Routes};
 
 use crate::{
-    directory::Directory, lists, reflection::Reflection, registration::Registrar, status,
+    directory::{Directory, View},
+    lists,
+    reflection::Reflection,
+    registration::Registrar,
+    routes, status,
     tasks::Tasks,
 };
-
-/// Names a service in place of the id in the request.
-pub const SERVICE_HEADER: &str = "x-mesh-service";
-/// Tells which instance answered.
-pub const INSTANCE_HEADER: &str = "x-mesh-instance";
 
 /// The router's own services.
 #[derive(Clone, Debug)]
@@ -57,6 +56,17 @@ pub fn routes(
         .prepare())
 }
 
+impl Control {
+    /// What is known of the mesh, once the registry has answered.
+    async fn view(&self) -> Result<Arc<View>, Status> {
+        routes::known(
+            &self.directory,
+            self.directory.mesh().options().queue_timeout,
+        )
+        .await
+    }
+}
+
 #[tonic::async_trait]
 impl AgentService for Control {
     async fn execute_task(
@@ -79,12 +89,11 @@ impl AgentService for Control {
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        let named = request
-            .metadata()
-            .get(SERVICE_HEADER)
-            .and_then(|name| name.to_str().ok());
+        let named = request.metadata().get(routes::SERVICE);
+        let named = named.and_then(|name| name.to_str().ok());
         let id = named.unwrap_or(&request.get_ref().agent_id);
-        status::of_service(&self.directory, id).await
+        let view = self.view().await?;
+        status::of_service(self.directory.mesh(), &view, id).await
     }
 
     async fn register_agent(
@@ -101,7 +110,8 @@ impl AgentService for Control {
         &self,
         request: Request<ListAgentsRequest>,
     ) -> Result<Response<ListAgentsResponse>, Status> {
-        let agents = lists::list(&self.directory, &request.get_ref().filter).await;
+        let view = self.view().await?;
+        let agents = lists::list(&self.directory, &view, &request.get_ref().filter).await;
         Ok(Response::new(ListAgentsResponse { agents }))
     }
 }
@@ -119,7 +129,8 @@ impl ToolService for Control {
         &self,
         request: Request<ListToolsRequest>,
     ) -> Result<Response<ListToolsResponse>, Status> {
-        let tools = lists::list(&self.directory, &request.get_ref().filter).await;
+        let view = self.view().await?;
+        let tools = lists::list(&self.directory, &view, &request.get_ref().filter).await;
         Ok(Response::new(ListToolsResponse { tools }))
     }
 
@@ -147,14 +158,17 @@ impl TaskWorker for Control {
         &self,
         request: Request<TaskStatusRequest>,
     ) -> Result<Response<TaskStatusResponse>, Status> {
-        status::of_task(&self.directory, &self.tasks, &request.get_ref().task_id).await
+        let view = self.view().await?;
+        let task = &request.get_ref().task_id;
+        status::of_task(self.directory.mesh(), &view, &self.tasks, task).await
     }
 
     async fn list_workers(
         &self,
         request: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
-        let workers = lists::list(&self.directory, &request.get_ref().filter).await;
+        let view = self.view().await?;
+        let workers = lists::list(&self.directory, &view, &request.get_ref().filter).await;
         Ok(Response::new(ListWorkersResponse { workers }))
     }
 }

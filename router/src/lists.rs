@@ -9,14 +9,13 @@ use futures_util::future::join_all;
 
 use crate::{
     ask,
-    directory::{Directory, Service},
+    directory::{Directory, Service, View},
 };
 
 pub(crate) use info::Info;
 
 /// The entries of a kind that pass a filter, ordered by Consul name.
-pub(crate) async fn list<I: Info>(directory: &Directory, filter: &str) -> Vec<I> {
-    let view = directory.view();
+pub(crate) async fn list<I: Info>(directory: &Directory, view: &View, filter: &str) -> Vec<I> {
     let entries = view
         .services()
         .filter(|service| service.kind == I::KIND)

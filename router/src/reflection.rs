@@ -220,10 +220,9 @@ impl ServerReflection for Reflection {
         let (questions, last) = (request.into_inner(), None::<Arc<Service>>);
         let state = (self.clone(), questions, last);
         let answers = stream::unfold(state, |(reflection, mut questions, mut last)| async move {
-            let request = match questions.message().await {
-                Ok(Some(request)) => request,
-                // A client that went away needs no answer.
-                Ok(None) | Err(_) => return None,
+            // A client that went away needs no answer.
+            let Ok(Some(request)) = questions.message().await else {
+                return None;
             };
             let answer = reflection
                 .answer(request.message_request.clone(), &mut last)

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
+use channel::Mesh;
 use discovery::{Instance, Kind};
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use http::{HeaderMap, HeaderValue};
 use proto::agentplatform::{
     StatusRequest, StatusResponse, TaskStatusRequest, TaskStatusResponse,
     agent_service_client::AgentServiceClient, task_worker_client::TaskWorkerClient,
 };
 use tokio::time::{Instant, timeout};
-use tonic::{Code, Response, Status, metadata::MetadataValue};
+use tonic::{Code, Response, Status, metadata::MetadataMap};
 
 use crate::{
     ask::PATIENCE,
-    control::INSTANCE_HEADER,
-    directory::Directory,
+    directory::View,
+    forward::INSTANCE,
     tasks::{Recipient, Tasks},
 };
 
@@ -28,13 +30,13 @@ const UNKNOWN: &str = "unknown";
 /// `INVALID_ARGUMENT` without an id, `NOT_FOUND` when it names nobody, `UNAVAILABLE` when nobody is
 /// healthy, and what the instances say when none of them answers.
 pub(crate) async fn of_service(
-    directory: &Directory,
+    mesh: &Mesh,
+    view: &View,
     id: &str,
 ) -> Result<Response<StatusResponse>, Status> {
     if id.is_empty() {
         return Err(missing("agent_id"));
     }
-    let view = directory.view();
     // Consul calls an instance without an ID by its service's name: the service is meant then.
     let (service, asked) = match (view.by_id(id), view.by_instance(id)) {
         (Some(service), _) => (service, service.serving().cloned().collect()),
@@ -46,10 +48,7 @@ pub(crate) async fn of_service(
         return Err(unavailable(id));
     }
     let answers = asked.iter().map(|instance| async move {
-        let channel = directory
-            .mesh()
-            .channel(&service.name)
-            .instance(&instance.key.id);
+        let channel = mesh.channel(&service.name).instance(&instance.key.id);
         let request = StatusRequest {
             agent_id: service.public_id.clone(),
         };
@@ -117,7 +116,8 @@ fn total<'a>(
 /// # Errors
 /// `INVALID_ARGUMENT` without an id.
 pub(crate) async fn of_task(
-    directory: &Directory,
+    mesh: &Mesh,
+    view: &View,
     tasks: &Tasks,
     task_id: &str,
 ) -> Result<Response<TaskStatusResponse>, Status> {
@@ -126,11 +126,10 @@ pub(crate) async fn of_task(
     }
     let sent_to = tasks.recipient(task_id, Instant::now());
     if let Some(recipient) = &sent_to
-        && let Some(answer) = ask(directory, recipient, task_id).await
+        && let Some(answer) = ask(mesh, recipient, task_id).await
     {
         return Ok(answer);
     }
-    let view = directory.view();
     let mut answers: FuturesUnordered<_> = view
         .services()
         .filter(|service| service.kind == Kind::Worker)
@@ -140,7 +139,7 @@ pub(crate) async fn of_task(
             instance: it.key.clone(),
         })
         .filter(|recipient| Some(recipient) != sent_to.as_ref())
-        .map(|recipient| async move { ask(directory, &recipient, task_id).await })
+        .map(|recipient| async move { ask(mesh, &recipient, task_id).await })
         .collect();
     while let Some(answer) = answers.next().await {
         if let Some(answer) = answer {
@@ -156,12 +155,12 @@ pub(crate) async fn of_task(
 
 /// What one instance knows of a task; `None` when it does not know it, or does not answer.
 async fn ask(
-    directory: &Directory,
+    mesh: &Mesh,
     recipient: &Recipient,
     task_id: &str,
 ) -> Option<Response<TaskStatusResponse>> {
     let id = &recipient.instance.id;
-    let channel = directory.mesh().channel(&recipient.service).instance(id);
+    let channel = mesh.channel(&recipient.service).instance(id);
     let mut client = TaskWorkerClient::new(channel);
     let request = TaskStatusRequest {
         task_id: task_id.to_owned(),
@@ -175,8 +174,9 @@ async fn ask(
 fn answered_by<T>(instance: &str, answer: T) -> Response<T> {
     let mut response = Response::new(answer);
     // An ID that no header can carry is left out.
-    if let Ok(instance) = MetadataValue::try_from(instance) {
-        response.metadata_mut().insert(INSTANCE_HEADER, instance);
+    if let Ok(instance) = HeaderValue::from_str(instance) {
+        let headers = HeaderMap::from_iter([(INSTANCE, instance)]);
+        *response.metadata_mut() = MetadataMap::from_headers(headers);
     }
     response
 }
@@ -195,7 +195,7 @@ fn not_found(id: &str) -> Status {
     let message = format!("no service or instance is called {id:?}");
     proto::error_info::status(
         Code::NotFound,
-        "UNKNOWN_SERVICE",
+        "NO_SUCH_SERVICE",
         message,
         [("id", id.to_owned())],
     )

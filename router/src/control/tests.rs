@@ -190,7 +190,7 @@ impl Router {
 fn instance<T>(response: &Response<T>) -> Option<&str> {
     response
         .metadata()
-        .get(INSTANCE_HEADER)
+        .get(crate::forward::INSTANCE.as_str())
         .map(|id| id.to_str().unwrap())
 }
 
@@ -246,7 +246,7 @@ async fn service_that_tells_nothing_is_listed_from_the_registry() {
         .await;
     router
         .mesh
-        .until(|view| view.by_instance("d1").is_some())
+        .until(|view| view.ready() && view.by_instance("d1").is_some())
         .await;
     let started = Instant::now();
     let agents = router.agents("").await;

@@ -141,9 +141,8 @@ impl Session {
         &mut self,
         request: ServerReflectionRequest,
     ) -> Result<ServerReflectionResponse, Status> {
-        let (sender, mut answers) = match self.stream.take() {
-            Some(stream) => stream,
-            None => return self.open(request).await,
+        let Some((sender, mut answers)) = self.stream.take() else {
+            return self.open(request).await;
         };
         if sender.send(request.clone()).await.is_err() {
             return self.open(request).await;
