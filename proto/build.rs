@@ -4,7 +4,10 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message as _;
 
-#[expect(clippy::disallowed_methods, reason = "cargo tells build scripts by environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells build scripts by environment"
+)]
 fn main() -> anyhow::Result<()> {
     let files = protox::compile(["agentplatform/agentplatform.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");

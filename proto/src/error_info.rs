@@ -48,11 +48,21 @@ pub fn status<'a>(
     let info = ErrorInfo {
         reason: reason.to_owned(),
         domain: DOMAIN.to_owned(),
-        metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        metadata: metadata
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
     };
-    let any = prost_types::Any { type_url: TYPE_URL.to_owned(), value: info.encode_to_vec() };
-    let details =
-        RpcStatus { code: code.into(), message: message.clone(), details: vec![any] }.encode_to_vec();
+    let any = prost_types::Any {
+        type_url: TYPE_URL.to_owned(),
+        value: info.encode_to_vec(),
+    };
+    let details = RpcStatus {
+        code: code.into(),
+        message: message.clone(),
+        details: vec![any],
+    }
+    .encode_to_vec();
     Status::with_details_and_metadata(code, message, details.into(), MetadataMap::new())
 }
 
@@ -78,7 +88,10 @@ mod tests {
         );
         let info = read(&status).unwrap();
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("MESSAGE_TOO_LARGE", "mesh"));
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            ("MESSAGE_TOO_LARGE", "mesh")
+        );
         assert_eq!(info.metadata["key"], "max_message_bytes");
     }
 

@@ -1,5 +1,7 @@
 //! The echo agent as its callers see it, over a real socket.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
+
 use std::{collections::HashMap, sync::Arc};
 
 use discovery::backends::Memory;
@@ -19,6 +21,7 @@ async fn echo(delay: &str) -> (Running, AgentServiceClient<Channel>) {
         .set("discovery", "memory")
         .set("delay", delay)
         .set("drain_delay", "0s")
+        .set("max_message_bytes", "8MiB")
         .load()
         .unwrap();
     let registry = Arc::new(Memory::new());
@@ -154,5 +157,24 @@ async fn it_registers_nobody_else() {
     assert_eq!(status.code(), Code::Unimplemented);
     let info = proto::error_info::read(&status).unwrap();
     assert_eq!(info.reason, "REGISTER_WITH_CONSUL");
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_with_the_key_to_raise() {
+    let (running, mut client) = echo("0s").await;
+    let fits = client
+        .execute_task(task(&"x".repeat(5 << 20)))
+        .await
+        .map(drop);
+    // What comes back is over the limit of tonic's client, so it did arrive.
+    assert_eq!(fits.unwrap_err().code(), Code::OutOfRange);
+    let status = client
+        .execute_task(task(&"x".repeat(9 << 20)))
+        .await
+        .unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    let info = proto::error_info::read(&status).unwrap();
+    assert_eq!(info.metadata["key"], "max_message_bytes");
     running.drain().await;
 }

@@ -10,7 +10,7 @@ use crate::{Spec, config::Config};
 #[derive(Clone, Debug)]
 pub struct Context {
     /// What the program says of itself.
-    pub spec: Arc<Spec>,
+    pub spec: Spec,
     /// Consul service ID of this instance.
     pub instance_id: String,
     /// `host:port` as announced.

@@ -10,6 +10,7 @@
 mod active;
 mod admin;
 mod announce;
+mod bounds;
 mod calling;
 pub mod config;
 mod context;

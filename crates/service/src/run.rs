@@ -82,7 +82,7 @@ pub(crate) async fn start_as(
     let host = announce::host(&config, grpc_addr).await;
     let registry = telemetry::Registry::new();
     let context = Arc::new(Context {
-        spec: Arc::new(spec.clone()),
+        spec: *spec,
         instance_id: instance_id.clone(),
         endpoint: authority(&host, grpc_addr.port()),
         started: Instant::now(),
@@ -102,6 +102,7 @@ pub(crate) async fn start_as(
         handler: served.raw,
         routes: served.routes.prepare(),
         calls: ServerCalls::new(&registry),
+        max_message_bytes: context.max_message_bytes(),
         draining: context.draining.clone(),
     };
     let server = Server::start(grpc, app, &context.config);

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use crate::{Active, config::Config, listener, observe::observe, served::Handler};
+use crate::{Active, bounds::bounded, config::Config, listener, observe::observe, served::Handler};
 
 /// How long the last answers may take from us to the client's socket.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -34,6 +34,7 @@ pub(crate) struct App {
     /// Path prefixes that the routes answer even though there is a handler.
     pub(crate) own: Vec<&'static str>,
     pub(crate) calls: ServerCalls,
+    pub(crate) max_message_bytes: usize,
     pub(crate) draining: CancellationToken,
 }
 
@@ -192,10 +193,19 @@ impl App {
             Some(handler) if !self.own.iter().any(|prefix| path.starts_with(prefix)) => {
                 handler(request).await
             }
-            _ => match self.routes.clone().oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            },
+            _ => {
+                bounded(request, self.max_message_bytes, |request| {
+                    self.route(request)
+                })
+                .await
+            }
+        }
+    }
+
+    async fn route(&self, request: Request<Body>) -> Response<Body> {
+        match self.routes.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::{config::Key, keys};
 
 /// One service of the mesh.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// The program's name, the first part of its instance ID, such as `echo-agent`.
     pub program: &'static str,

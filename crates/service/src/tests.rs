@@ -395,3 +395,35 @@ async fn a_port_that_is_taken_is_an_error_that_names_it() {
     );
     running.drain().await;
 }
+
+#[tokio::test]
+async fn the_callers_deadline_ends_a_stream_at_the_instance() {
+    let (running, _) = running(&[]).await;
+    let stream = TcpStream::connect(running.grpc_addr).await.unwrap();
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (mut client, connection) = builder.handshake(TokioIo::new(stream)).await.unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    // By hand, since tonic's client would watch the deadline itself. An empty message: "".
+    let request = |timeout: &str| {
+        Request::post(format!(
+            "http://{}/grpc.health.v1.Health/Watch",
+            running.grpc_addr
+        ))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", timeout)
+        .body(Full::new(Bytes::from_static(&[0; 5])))
+        .unwrap()
+    };
+    let body = client
+        .send_request(request("100m"))
+        .await
+        .unwrap()
+        .into_body();
+    let whole = body.collect().await.unwrap();
+    assert_eq!(whole.trailers().unwrap()["grpc-status"], "4");
+    let refused = client.send_request(request("soon")).await.unwrap();
+    assert_eq!(refused.headers()["grpc-status"], "3");
+    running.drain().await;
+}

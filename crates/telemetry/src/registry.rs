@@ -30,7 +30,10 @@ impl Registry {
     #[must_use]
     pub fn encode(&self) -> String {
         let mut out = String::new();
-        text::encode(&mut out, &self.0.lock()).expect("writing to a string cannot fail");
+        if let Err(error) = text::encode(&mut out, &self.0.lock()) {
+            // A string takes everything: only a metric's own encoding can have failed.
+            tracing::warn!(%error, "a metric cannot be printed, nor those after it");
+        }
         out
     }
 
