@@ -1,6 +1,8 @@
 //! The router's own gRPC reflection: it answers for itself and for every service behind it, so that
 //! `grpcurl` can list, describe and call them without their proto files.
 
+mod error_info;
+
 use std::{
     pin::Pin,
     sync::Arc,
@@ -9,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
+use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming, body::Body, server::NamedService};
 use tonic_reflection::pb::v1::{
     ErrorResponse, ExtensionNumberResponse, FileDescriptorResponse, ListServiceResponse,
@@ -49,12 +52,13 @@ impl Reflection {
     /// # Errors
     /// When the descriptors built into this program cannot be read.
     pub fn new(directory: Arc<Directory>) -> Result<Self, prost::DecodeError> {
-        let own = Descriptors::from_sets([
+        let mut own = Descriptors::from_sets([
             proto::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ])?;
+        own.add(error_info::file().encode_to_vec().into())?;
         Ok(Self {
             directory,
             own: Arc::new(own),

@@ -130,6 +130,16 @@ async fn own_and_foreign_services_are_described_with_their_imports() {
 }
 
 #[tokio::test]
+async fn details_of_the_meshs_own_errors_are_described() {
+    let (_mesh, url) = mesh().await;
+    let answers = ask(&url, "v1", [symbol("google.rpc.ErrorInfo")]).await;
+    assert_eq!(
+        files(&answers[0]),
+        ["google.rpc:google/rpc/error_details.proto"]
+    );
+}
+
+#[tokio::test]
 async fn file_is_that_of_the_service_asked_before() {
     let (_mesh, url) = mesh().await;
     let common = || MessageRequest::FileByFilename("common.proto".to_owned());
