@@ -1,1 +1,35 @@
-//! Stub.
+//! The real things, started for one test: Consul, HAProxy, Jaeger, the programs of this workspace
+//! and Python servers, each on ports of its own and gone with the value that stands for it.
+//!
+//! Whatever does not come up fails the test with its log: nothing is skipped.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a test kit fails the test that uses it by panicking, everywhere"
+)]
+
+pub mod consul;
+pub mod faults;
+pub mod grpcurl;
+pub mod haproxy;
+pub mod http_client;
+pub mod jaeger;
+pub mod load;
+pub mod mesh;
+pub mod ports;
+pub mod process;
+pub mod program;
+pub mod python;
+pub mod raw;
+pub mod tools;
+pub mod wait;
+
+pub use consul::Consul;
+pub use grpcurl::grpcurl;
+pub use haproxy::HaProxy;
+pub use jaeger::Jaeger;
+pub use load::Load;
+pub use mesh::Mesh;
+pub use process::{Process, Signal};
+pub use program::Program;
+pub use wait::{until, within};

@@ -1,0 +1,89 @@
+//! A real HAProxy with the repository's configuration, on ports of a test's own.
+
+use std::{net::SocketAddr, process::Command, time::Duration};
+
+use crate::{Process, http_client, ports, tools, wait};
+
+/// How long it may take to serve, or to see a router, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// HAProxy in front of the routers that Consul's DNS names.
+#[derive(Debug)]
+pub struct HaProxy {
+    grpc: u16,
+    stats: u16,
+    process: Process,
+}
+
+impl HaProxy {
+    /// Starts one that asks this DNS, and waits until it answers.
+    pub async fn start(dns: SocketAddr) -> Self {
+        for _ in 0..3 {
+            let mut haproxy = spawn(dns);
+            let serves = wait::until("haproxy serves", PATIENCE, async || {
+                if haproxy.process.ended().is_some() {
+                    return Some(false);
+                }
+                http_client::get(&haproxy.stats_url()).await.map(|_| true)
+            });
+            if serves.await {
+                return haproxy;
+            }
+        }
+        panic!("haproxy does not come up");
+    }
+
+    /// Where clients call.
+    #[must_use]
+    pub fn grpc(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.grpc).into()
+    }
+
+    /// How many routers its statistics show as up.
+    pub async fn up(&self) -> usize {
+        let Some((200, csv)) = http_client::get(&self.stats_url()).await else {
+            return 0;
+        };
+        let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let names = rows.next().unwrap_or_default();
+        let status = names.iter().position(|name| *name == "status").unwrap_or(0);
+        let server = names.iter().position(|name| *name == "svname").unwrap_or(0);
+        let up = |row: &Vec<&str>| {
+            !matches!(row.get(server), Some(&("FRONTEND" | "BACKEND")))
+                && row
+                    .get(status)
+                    .is_some_and(|status| status.starts_with("UP"))
+        };
+        rows.filter(up).count()
+    }
+
+    /// Waits until it has exactly so many routers.
+    pub async fn wait_up(&self, count: usize) {
+        let what = format!("haproxy has {count} routers");
+        wait::until(&what, PATIENCE, async || {
+            (self.up().await == count).then_some(())
+        })
+        .await;
+    }
+
+    fn stats_url(&self) -> String {
+        format!("http://127.0.0.1:{}/stats;csv", self.stats)
+    }
+}
+
+fn spawn(dns: SocketAddr) -> HaProxy {
+    let [grpc, stats] = ports::free();
+    let mut command = Command::new(tools::tool("haproxy"));
+    command
+        .arg("-db")
+        .arg("-f")
+        .arg(tools::root().join("haproxy/haproxy.cfg"))
+        .env("CONSUL_DNS", dns.to_string())
+        .env("GRPC_PORT", grpc.to_string())
+        .env("STATS_PORT", stats.to_string());
+    HaProxy {
+        grpc,
+        stats,
+        process: Process::start("haproxy", command),
+    }
+}

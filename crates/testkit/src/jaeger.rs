@@ -1,0 +1,88 @@
+//! A real Jaeger of a test's own: collector, memory and query API in one process.
+
+use std::{process::Command, time::Duration};
+
+use serde_json::Value;
+
+use crate::{Process, http_client, ports, tools, wait};
+
+const START: Duration = Duration::from_secs(30);
+
+/// Jaeger's all-in-one.
+#[derive(Debug)]
+pub struct Jaeger {
+    otlp: u16,
+    query: u16,
+    process: Process,
+}
+
+impl Jaeger {
+    /// Starts one and waits until it answers queries.
+    pub async fn start() -> Self {
+        for _ in 0..3 {
+            let mut jaeger = spawn();
+            let url = format!("http://127.0.0.1:{}/", jaeger.query);
+            let serves = wait::until("jaeger serves", START, async || {
+                if jaeger.process.ended().is_some() {
+                    return Some(false);
+                }
+                http_client::get(&url).await.map(|(code, _)| code == 200)
+            });
+            if serves.await {
+                return jaeger;
+            }
+        }
+        panic!("jaeger does not come up");
+    }
+
+    /// Where it takes spans, for `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.otlp)
+    }
+
+    /// The traces that a service has a part in.
+    pub async fn traces(&self, service: &str) -> Vec<Value> {
+        let url = format!(
+            "http://127.0.0.1:{}/api/traces?service={service}",
+            self.query
+        );
+        let answer = http_client::json(&url).await.unwrap_or_default();
+        answer["data"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+fn spawn() -> Jaeger {
+    let [otlp, query, others @ ..]: [u16; 11] = ports::free();
+    let local = |port: u16| format!("127.0.0.1:{port}");
+    let flags = [
+        ("collector.otlp.grpc.host-port", local(otlp)),
+        ("query.http-server.host-port", local(query)),
+        ("collector.otlp.http.host-port", local(others[0])),
+        ("query.grpc-server.host-port", local(others[1])),
+        ("collector.grpc-server.host-port", local(others[2])),
+        ("collector.http-server.host-port", local(others[3])),
+        ("admin.http.host-port", local(others[4])),
+        ("processor.jaeger-binary.server-host-port", local(others[5])),
+        (
+            "processor.jaeger-compact.server-host-port",
+            local(others[6]),
+        ),
+        (
+            "processor.zipkin-compact.server-host-port",
+            local(others[8]),
+        ),
+        ("http-server.host-port", local(others[7])),
+        ("collector.otlp.enabled", "true".to_owned()),
+        ("log-level", "warn".to_owned()),
+    ];
+    let mut command = Command::new(tools::tool("all-in-one"));
+    command
+        .env("SPAN_STORAGE_TYPE", "memory")
+        .args(flags.map(|(flag, value)| format!("--{flag}={value}")));
+    Jaeger {
+        otlp,
+        query,
+        process: Process::start("jaeger", command),
+    }
+}

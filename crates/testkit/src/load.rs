@@ -1,0 +1,106 @@
+//! A client that sends so many calls a second whatever becomes of them, and counts those that
+//! succeeded.
+
+use std::{net::SocketAddr, time::Duration};
+
+use proto::agentplatform::{TaskRequest, agent_service_client::AgentServiceClient};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+/// Connections that the calls take in turn.
+const CONNECTIONS: usize = 4;
+
+/// A load that runs.
+#[derive(Debug)]
+pub struct Load {
+    calls: JoinSet<Vec<Call>>,
+}
+
+/// One call to the echo agent.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// When it was sent.
+    pub sent: Instant,
+    /// When its answer was complete.
+    pub ended: Instant,
+    /// The instance that answered, or what went wrong.
+    pub outcome: Result<String, Status>,
+}
+
+impl Load {
+    /// Sends `count` tasks to `echo-agent`, `rate` of them each second. They have no deadline.
+    #[must_use]
+    pub fn start(address: SocketAddr, rate: u32, count: usize) -> Self {
+        let mut calls = JoinSet::new();
+        calls.spawn(send(address, rate, count));
+        Self { calls }
+    }
+
+    /// Waits until every call has ended.
+    pub async fn end(mut self) -> Vec<Call> {
+        let calls = self.calls.join_next().await.expect("there is one sender");
+        calls.expect("the sender does not panic")
+    }
+}
+
+/// Makes one call, and gives the instance that answered.
+///
+/// # Errors
+/// The status of a call that failed; one of our own when the answer is not that of the call.
+pub async fn call(
+    client: &mut AgentServiceClient<Channel>,
+    number: usize,
+) -> Result<String, Status> {
+    let task_id = number.to_string();
+    let request = TaskRequest {
+        task_id: task_id.clone(),
+        agent_id: "echo-agent".to_owned(),
+        input: "hello".to_owned(),
+        ..TaskRequest::default()
+    };
+    let answer = client.execute_task(request).await?;
+    if answer.get_ref().task_id != task_id || !answer.get_ref().success {
+        return Err(Status::data_loss(format!(
+            "task {task_id} got {:?}",
+            answer.get_ref()
+        )));
+    }
+    let instance = answer.metadata().get("x-mesh-instance");
+    let instance = instance.and_then(|id| id.to_str().ok()).map(str::to_owned);
+    instance.ok_or_else(|| Status::data_loss("no x-mesh-instance"))
+}
+
+/// A client on a connection of its own, which opens with its first call.
+#[must_use]
+pub fn client(address: SocketAddr) -> AgentServiceClient<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    AgentServiceClient::new(endpoint.connect_lazy())
+}
+
+async fn send(address: SocketAddr, rate: u32, count: usize) -> Vec<Call> {
+    let clients: Vec<_> = (0..CONNECTIONS).map(|_| client(address)).collect();
+    let mut ticks = interval(Duration::from_secs(1) / rate);
+    // A late sender catches up: the rate is what was asked for.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut running = JoinSet::new();
+    for number in 0..count {
+        ticks.tick().await;
+        let mut client = clients[number % CONNECTIONS].clone();
+        running.spawn(async move {
+            let sent = Instant::now();
+            let outcome = call(&mut client, number).await;
+            Call {
+                sent,
+                ended: Instant::now(),
+                outcome,
+            }
+        });
+    }
+    running.join_all().await
+}

@@ -1,0 +1,45 @@
+//! The whole mesh, small: Consul, echo agents, routers, HAProxy.
+
+use std::net::SocketAddr;
+
+use crate::{Consul, HaProxy, Program};
+
+/// A mesh that takes calls at [`Mesh::address`].
+#[derive(Debug)]
+pub struct Mesh {
+    /// In front of the routers.
+    pub haproxy: HaProxy,
+    /// Between HAProxy and the agents.
+    pub routers: Vec<Program>,
+    /// `echo-agent`, of which `agent-echo` is the Consul service.
+    pub echoes: Vec<Program>,
+    /// Who knows them all.
+    pub consul: Consul,
+}
+
+impl Mesh {
+    /// Starts one, with these variables for the echo agents, and waits until HAProxy has every
+    /// router and Consul every instance.
+    pub async fn start(echoes: usize, routers: usize, env: &[(&'static str, String)]) -> Self {
+        let consul = Consul::start().await;
+        let agents = [consul.env(), env.to_vec()].concat();
+        let echo_agents = Program::several("echo-agent", echoes, &agents).await;
+        let mcp_routers = Program::several("mcp-router", routers, &consul.env()).await;
+        let haproxy = HaProxy::start(consul.dns()).await;
+        consul.wait_passing("agent-echo", echoes).await;
+        consul.wait_passing("mcp-router", routers).await;
+        haproxy.wait_up(routers).await;
+        Self {
+            haproxy,
+            routers: mcp_routers,
+            echoes: echo_agents,
+            consul,
+        }
+    }
+
+    /// Where clients call: HAProxy.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.haproxy.grpc()
+    }
+}

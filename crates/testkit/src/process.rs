@@ -1,0 +1,162 @@
+//! A child process that does not outlive its test, with its log.
+
+use std::{
+    env,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tempfile::NamedTempFile;
+
+use crate::wait;
+
+/// How much of a log a failed test shows.
+const SHOWN_LINES: usize = 60;
+/// What a child keeps of this process' environment: a test means what it sets, and nothing else.
+const KEPT: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"];
+
+/// What a process can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Ends it at once.
+    Kill,
+    /// Asks it to leave in order.
+    Terminate,
+    /// Pauses it: the kernel goes on acknowledging its TCP.
+    Stop,
+    /// Lets a paused one go on.
+    Continue,
+}
+
+impl Signal {
+    const fn flag(self) -> &'static str {
+        match self {
+            Self::Kill => "-KILL",
+            Self::Terminate => "-TERM",
+            Self::Stop => "-STOP",
+            Self::Continue => "-CONT",
+        }
+    }
+}
+
+/// A running program. Dropping it kills it, and shows its log when the test failed.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: NamedTempFile,
+}
+
+impl Process {
+    /// Starts a program; what it prints goes to its log.
+    #[must_use]
+    pub fn start(name: &str, mut command: Command) -> Self {
+        let set: Vec<_> = command
+            .get_envs()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())))
+            .collect();
+        let kept = KEPT
+            .iter()
+            .filter_map(|key| Some((*key, env::var_os(key)?)));
+        let log = NamedTempFile::with_prefix(format!("{name}-")).expect("a temporary file");
+        command
+            .env_clear()
+            .envs(kept)
+            .env("RUST_BACKTRACE", "1")
+            .envs(set)
+            .stdin(Stdio::null())
+            .stdout(append(&log))
+            .stderr(append(&log));
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {name}: {error}"));
+        Self {
+            name: name.to_owned(),
+            child,
+            log,
+        }
+    }
+
+    /// Its process ID.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal; to one that has ended, none.
+    pub fn signal(&mut self, signal: Signal) {
+        // Until it is waited for its ID belongs to nobody else.
+        if self.ended().is_none() {
+            let pid = self.pid().to_string();
+            let told = Command::new("kill").args([signal.flag(), &pid]).status();
+            assert!(
+                told.is_ok_and(|status| status.success()),
+                "{signal:?} {}",
+                self.name
+            );
+        }
+    }
+
+    /// How it ended, when it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child of ours")
+    }
+
+    /// Waits for its end.
+    pub async fn end(&mut self, limit: Duration) -> ExitStatus {
+        let what = format!("{} ends", self.name);
+        wait::until(&what, limit, async || self.ended()).await
+    }
+
+    /// Kills it and waits for its end.
+    pub fn kill(&mut self) {
+        // An error says that it has ended already.
+        self.child.kill().ok();
+        self.child.wait().expect("a child of ours");
+    }
+
+    /// All that it printed so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.log.path()).expect("the log is there");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits for a line of its log that `find` takes. Its early end fails the test.
+    pub async fn line<T>(&mut self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> T {
+        let what = format!("{} says that it serves", self.name);
+        wait::until(&what, limit, async || {
+            let found = self.log().lines().find_map(&find);
+            if found.is_none()
+                && let Some(status) = self.ended()
+            {
+                panic!("{} ended with {status}", self.name);
+            }
+            found
+        })
+        .await
+    }
+}
+
+/// Both streams append, or one would write over the other.
+fn append(log: &NamedTempFile) -> Stdio {
+    let file = std::fs::OpenOptions::new().append(true).open(log.path());
+    Stdio::from(file.expect("the log is there"))
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let shown = lines.len().saturating_sub(SHOWN_LINES);
+            eprintln!(
+                "--- {} ({} lines)\n{}",
+                self.name,
+                lines.len(),
+                lines[shown..].join("\n")
+            );
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Where programs are: foreign ones in `.tools/bin` or on the PATH, ours built by cargo.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// A folder with our programs, to test those instead of building them.
+const BINARIES: &str = "MESH_TEST_BIN";
+
+/// Everything of ours that tests start, with the package it is in.
+const PACKAGES: [&str; 4] = [
+    "mcp-router",
+    "echo-agent",
+    "weather-tool",
+    "itinerary-worker",
+];
+
+/// The workspace's folder.
+#[must_use]
+pub fn root() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors()
+        .nth(2)
+        .expect("crates/testkit is two below the root")
+}
+
+/// A foreign program by name. Its absence is a failure: `make tools` installs them all.
+#[must_use]
+pub fn tool(name: &str) -> PathBuf {
+    let own = root().join(".tools/bin").join(name);
+    let path = env::var_os("PATH").unwrap_or_default();
+    // Debian keeps daemons where only root looks.
+    let system = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = std::iter::once(own)
+        .chain(system.map(|folder| folder.join(name)))
+        .find(|candidate| candidate.is_file());
+    found.unwrap_or_else(|| {
+        panic!("{name} is neither in .tools/bin nor on the PATH: run `make tools`")
+    })
+}
+
+/// The Python that has grpcio.
+#[must_use]
+pub fn python() -> PathBuf {
+    let python = root().join(".venv/bin/python");
+    assert!(
+        python.is_file(),
+        "{} is missing: run `make tools`",
+        python.display()
+    );
+    python
+}
+
+/// One of our programs, as this test was built: same target folder, same profile. The first to
+/// ask in a process has them all built, which takes no time when they are; processes that ask at
+/// once wait for each other on cargo's own lock.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| env::var_os(BINARIES).map_or_else(build, PathBuf::from));
+    let program = folder.join(name);
+    assert!(program.is_file(), "{} was not built", program.display());
+    program
+}
+
+fn build() -> PathBuf {
+    let this = env::current_exe().expect("a test is a file");
+    // target/<profile>/deps/<test>
+    let folder = this.ancestors().nth(2).expect("cargo puts tests two below");
+    let target = folder.parent().expect("a profile is below the target");
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let cargo = option_env!("CARGO").unwrap_or("cargo");
+    let mut command = Command::new(cargo);
+    command
+        .current_dir(root())
+        .args(["build", "--quiet", "--bins", "--profile", profile])
+        .arg("--target-dir")
+        .arg(target);
+    for package in PACKAGES {
+        command.args(["-p", package]);
+    }
+    let built = command.output().expect("cargo runs");
+    assert!(
+        built.status.success(),
+        "the programs do not build:\n{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    folder.to_owned()
+}
