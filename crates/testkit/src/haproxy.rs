@@ -67,7 +67,7 @@ impl HaProxy {
     }
 
     fn stats_url(&self) -> String {
-        format!("http://127.0.0.1:{}/stats;csv", self.stats)
+        format!("http://127.0.0.1:{}/;csv", self.stats)
     }
 }
 
@@ -79,7 +79,7 @@ fn spawn(dns: SocketAddr) -> HaProxy {
         .arg("-f")
         .arg(tools::root().join("haproxy/haproxy.cfg"))
         .env("CONSUL_DNS", dns.to_string())
-        .env("GRPC_PORT", grpc.to_string())
+        .env("MESH_PORT", grpc.to_string())
         .env("STATS_PORT", stats.to_string());
     HaProxy {
         grpc,
