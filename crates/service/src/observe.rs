@@ -62,7 +62,7 @@ fn span<B>(request: &Request<B>) -> Span {
         otel.name = method,
         otel.kind = "server",
         otel.status_code = Empty,
-        rpc.system.name = "grpc",
+        rpc.system = "grpc",
         rpc.method = method,
         rpc.response.status_code = Empty,
     );

@@ -100,8 +100,16 @@ impl Server {
         self.leave.cancel();
         self.tasks.close();
         let quiet = async {
-            while self.active() > 0 {
-                sleep(Duration::from_millis(10)).await;
+            loop {
+                while self.active() > 0 {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                // Whoever does not close by then has only a health watch open, or is gone; a call
+                // that crossed our GOAWAY on the wire is waited for like the others.
+                let closed = timeout(FLUSH, self.tasks.wait()).await.is_ok();
+                if closed || self.active() == 0 {
+                    break;
+                }
             }
         };
         let finished = timeout(limit, quiet).await.is_ok();
@@ -110,10 +118,6 @@ impl Server {
         } else {
             usize::try_from(self.active()).unwrap_or(0)
         };
-        if finished {
-            // Whoever does not close by then has only a health watch open, or is gone.
-            timeout(FLUSH, self.tasks.wait()).await.ok();
-        }
         self.cut.cancel();
         self.tasks.wait().await;
         running
