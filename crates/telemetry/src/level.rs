@@ -11,7 +11,6 @@ use crate::Error;
 
 /// Libraries that say at `info` and `debug` what only their authors want to read.
 pub(crate) const NOISY: &[&str] = &[
-    "consulrs",
     "h2",
     "hyper",
     "hyper_util",
@@ -21,11 +20,13 @@ pub(crate) const NOISY: &[&str] = &[
     "opentelemetry-otlp",
     "opentelemetry_otlp",
     "reqwest",
-    "rustify",
     "tonic",
     "tower",
     "want",
 ];
+
+/// Libraries that log each error which they also return: whoever gets it tells it, once.
+const SILENT: &[&str] = &["consulrs", "rustify"];
 
 static CURRENT: OnceLock<Current> = OnceLock::new();
 
@@ -84,6 +85,7 @@ impl Level {
         Targets::new()
             .with_default(self.filter())
             .with_targets(NOISY.iter().map(|target| (*target, quiet)))
+            .with_targets(SILENT.iter().map(|target| (*target, LevelFilter::OFF)))
     }
 }
 
