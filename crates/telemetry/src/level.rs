@@ -26,7 +26,7 @@ pub(crate) const NOISY: &[&str] = &[
 ];
 
 /// Libraries that log each error which they also return: whoever gets it tells it, once.
-const SILENT: &[&str] = &["consulrs", "rustify"];
+pub(crate) const SILENT: &[&str] = &["consulrs", "rustify"];
 
 static CURRENT: OnceLock<Current> = OnceLock::new();
 

@@ -15,7 +15,10 @@ use opentelemetry_sdk::{
 use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
-use crate::{Error, Options, level::NOISY};
+use crate::{
+    Error, Options,
+    level::{NOISY, SILENT},
+};
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 
@@ -85,5 +88,5 @@ impl Exporter {
 /// The exporter's own calls go through h2, hyper and tonic: spans of these would export themselves.
 fn is_ours(metadata: &Metadata<'_>) -> bool {
     let root = metadata.target().split("::").next().unwrap_or_default();
-    *metadata.level() <= LevelFilter::INFO && !NOISY.contains(&root)
+    *metadata.level() <= LevelFilter::INFO && !NOISY.contains(&root) && !SILENT.contains(&root)
 }
