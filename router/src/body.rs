@@ -90,6 +90,10 @@ impl Inspected {
             }
             .map_err(|error: ScanError| error.status())?;
         }
+        if self.incoming.is_end_stream() {
+            // hyper asks for nothing more after such a frame.
+            self.finish()?;
+        }
         Ok(frame)
     }
 
@@ -125,6 +129,6 @@ impl Body for Inspected {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && (self.ended || self.incoming.is_end_stream())
+        self.held.is_empty() && self.ended
     }
 }

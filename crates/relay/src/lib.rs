@@ -1,10 +1,24 @@
 //! An HTTP/2 relay engine without I/O: bytes in, bytes out, timers.
 //!
-//! What is here so far is the bottom of it: frames and
-//! SETTINGS, the parser that turns a connection's bytes into steps, and header blocks that are decoded
-//! into entries which carry their bytes ready to be written again.
+//! Read it in this order: [`frame`] and [`settings`] (the wire), [`hpack`] (header blocks whose fields
+//! carry their bytes ready to be written again), [`parser`] (a connection's bytes become steps), and
+//! [`Engine`], which takes the steps of clients' and instances' connections and moves calls between
+//! them. What is the host's to decide — routing, connecting, retries, statistics — it asks of a
+//! [`Host`].
 
+mod call;
+mod conn;
+mod engine;
 pub mod frame;
+mod half;
+mod host;
 pub mod hpack;
+mod message;
 pub mod parser;
 pub mod settings;
+mod slab;
+pub mod timeout;
+
+pub use engine::{Config, Engine};
+pub use host::{Cause, Ended, Endpoint, Failure, Host, Verdict};
+pub use slab::Id;

@@ -39,6 +39,8 @@ pub enum Step<'a> {
         stream: u32,
         /// Its payload's length.
         length: usize,
+        /// How much of that is padding, with its length byte.
+        padding: usize,
     },
     /// Bytes of the DATA frame that began.
     Data {
@@ -46,6 +48,8 @@ pub enum Step<'a> {
         stream: u32,
         /// Some of its bytes, never none.
         bytes: &'a [u8],
+        /// The last bytes of the stream: [`Step::DataEnd`] only confirms it.
+        last: bool,
     },
     /// The DATA frame is complete.
     DataEnd {
@@ -231,7 +235,12 @@ impl Parser {
                         padding,
                         end_stream,
                     };
-                    return Ok(Some(Step::Data { stream, bytes }));
+                    let last = content == 0 && end_stream;
+                    return Ok(Some(Step::Data {
+                        stream,
+                        bytes,
+                        last,
+                    }));
                 }
                 State::First | State::Frame | State::Block { .. } => match self.frame(input)? {
                     Progress::Step(step) => return Ok(Some(step)),
@@ -393,6 +402,7 @@ impl Parser {
         Ok(Step::DataBegin {
             stream,
             length: head.length,
+            padding: padding + padded,
         })
     }
 

@@ -19,7 +19,7 @@ fn read(pieces: &[&[u8]]) -> Vec<Told> {
         loop {
             match parser.step(&mut piece) {
                 Ok(None) => break,
-                Ok(Some(Step::Data { stream, bytes })) => match told.last_mut() {
+                Ok(Some(Step::Data { stream, bytes, .. })) => match told.last_mut() {
                     Some(Told::Data(_, all)) => all.extend_from_slice(bytes),
                     _ => told.push(Told::Data(stream, bytes.to_vec())),
                 },
@@ -54,7 +54,15 @@ fn own(step: Step<'_>) -> Step<'static> {
             end_stream,
             depends_on,
         },
-        Step::DataBegin { stream, length } => Step::DataBegin { stream, length },
+        Step::DataBegin {
+            stream,
+            length,
+            padding,
+        } => Step::DataBegin {
+            stream,
+            length,
+            padding,
+        },
         Step::Data { .. } => unreachable!("DATA is told apart"),
         Step::DataEnd { stream, end_stream } => Step::DataEnd { stream, end_stream },
         Step::Reset { stream, code } => Step::Reset { stream, code },

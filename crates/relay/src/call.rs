@@ -1,0 +1,131 @@
+//! One call: the client's stream, the instance's stream, and what is kept for another attempt.
+
+use std::time::Instant;
+
+use crate::{
+    half::Half,
+    host::{Cause, Endpoint},
+    hpack::{Block, Token},
+    slab::Id,
+};
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The host reads on until it knows whom the call is for.
+    Routing,
+    /// The host will say later.
+    Parked,
+    /// A connection is being opened.
+    Waiting,
+    /// The request is on its way.
+    Sent,
+    /// The answer has begun.
+    Answered,
+}
+
+/// A call.
+#[derive(Debug)]
+pub(crate) struct Call<C> {
+    /// `None` only while the host is asked, and at the very end.
+    pub(crate) host: C,
+    pub(crate) phase: Phase,
+    pub(crate) client: Half,
+    pub(crate) upstream: Option<Half>,
+    pub(crate) to: Option<Endpoint>,
+    pub(crate) request: Request,
+    pub(crate) deadline: Option<Instant>,
+    /// The `grpc-status` of the answer.
+    pub(crate) status: Option<u32>,
+    /// Why the answer broke off.
+    pub(crate) broken: Option<Cause>,
+    /// What `content-length` says is still to come of the answer.
+    pub(crate) length: Option<u64>,
+}
+
+/// What has come of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    /// Its header block in wire form, without `grpc-timeout`.
+    pub(crate) headers: Vec<u8>,
+    /// Its bytes so far, while they may have to be sent again.
+    pub(crate) body: Vec<u8>,
+    /// Whether `body` is all that came.
+    pub(crate) whole: bool,
+    /// Its end has come.
+    pub(crate) ended: bool,
+    /// The block it ended with, in wire form.
+    pub(crate) trailers: Option<Vec<u8>>,
+    /// Bytes of the body for which the client has been given credit.
+    pub(crate) credited: usize,
+    /// Bytes of the body that this attempt has sent.
+    pub(crate) sent: usize,
+    /// What `content-length` says is still to come.
+    pub(crate) length: Option<u64>,
+}
+
+impl Request {
+    pub(crate) fn new(block: &Block, length: Option<u64>) -> Self {
+        let mut headers = Vec::with_capacity(256);
+        for field in block
+            .fields()
+            .filter(|field| field.token != Token::GrpcTimeout)
+        {
+            headers.extend_from_slice(field.wire);
+        }
+        Self {
+            headers,
+            whole: true,
+            length,
+            ..Self::default()
+        }
+    }
+
+    /// Keeps bytes for another attempt, as long as they fit.
+    pub(crate) fn keep(&mut self, bytes: &[u8], limit: usize) {
+        if self.whole && self.body.len() + bytes.len() <= limit {
+            self.body.extend_from_slice(bytes);
+        } else {
+            self.forget();
+        }
+    }
+
+    /// No further attempt: nothing has to be kept.
+    pub(crate) fn forget(&mut self) {
+        self.whole = false;
+        self.body = Vec::new();
+        self.headers = Vec::new();
+    }
+
+    /// This attempt has sent so many bytes more: how many of them are due to the client as credit,
+    /// which earlier attempts have not given.
+    pub(crate) fn sent(&mut self, bytes: usize) -> usize {
+        self.sent += bytes;
+        let due = self.sent.saturating_sub(self.credited);
+        self.credited += due;
+        due
+    }
+}
+
+impl<C> Call<C> {
+    pub(crate) fn half(&mut self, conn: Id) -> Option<&mut Half> {
+        if self.client.conn == conn {
+            return Some(&mut self.client);
+        }
+        self.upstream.as_mut().filter(|half| half.conn == conn)
+    }
+}
+
+/// Takes received bytes off what `content-length` promised; false when they are more.
+pub(crate) fn count(length: &mut Option<u64>, bytes: usize) -> bool {
+    match length {
+        Some(left) => match left.checked_sub(bytes as u64) {
+            Some(rest) => {
+                *left = rest;
+                true
+            }
+            None => false,
+        },
+        None => true,
+    }
+}

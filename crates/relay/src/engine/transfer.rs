@@ -1,0 +1,246 @@
+//! Bytes from one side of a call to the other: as far as the windows and the output allow, the rest
+//! waits in the side that is slow.
+
+use crate::{
+    call::{Call, Phase},
+    conn::Conn,
+    engine::Engine,
+    frame::{self, flag},
+    half::{End, Half},
+    host::{Ended, Host},
+    slab::{Id, Slab},
+};
+
+/// What a flush came to.
+struct Flushed {
+    /// Bytes that went out.
+    bytes: usize,
+    /// Whether bytes are left that wait for the connection, and not for the stream's window.
+    waits: bool,
+}
+
+impl<H: Host> Engine<H> {
+    /// Bytes of a request, to the instance.
+    pub(super) fn to_upstream(&mut self, id: Id, bytes: &[u8]) {
+        let limit = self.config.replay;
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        if call.phase == Phase::Sent {
+            call.request.keep(bytes, limit);
+        }
+        let Some(half) = &mut call.upstream else {
+            // The answer is complete, and the rest of the request is of no use.
+            self.credit_client(id, bytes.len());
+            return;
+        };
+        if call.request.ended {
+            half.end = call
+                .request
+                .trailers
+                .take()
+                .map_or(End::Bare, End::Trailers);
+        }
+        let conn = half.conn;
+        let flushed = transfer(half, &mut self.conns, bytes, self.config.max_output);
+        self.sent_upstream(id, conn, &flushed);
+    }
+
+    /// Bytes of an answer, to the client.
+    pub(super) fn to_client(&mut self, id: Id, bytes: &[u8]) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let conn = call.client.conn;
+        let flushed = transfer(
+            &mut call.client,
+            &mut self.conns,
+            bytes,
+            self.config.max_output,
+        );
+        self.sent_to_client(id, conn, &flushed);
+    }
+
+    /// What waits for the client goes on.
+    pub(super) fn flush_client(&mut self, id: Id) {
+        self.to_client(id, &[]);
+    }
+
+    /// What waits for one of the sides goes on; then the call may be over.
+    pub(super) fn flush(&mut self, id: Id, conn: Id) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        if call.client.conn == conn {
+            self.to_client(id, &[]);
+        } else if let Some(half) = call.upstream.as_mut().filter(|half| half.conn == conn) {
+            let flushed = transfer(half, &mut self.conns, &[], self.config.max_output);
+            self.sent_upstream(id, conn, &flushed);
+        }
+        self.settle(id);
+    }
+
+    /// The calls that wait for a connection's window or output go on, in turn.
+    pub(super) fn unblock(&mut self, id: Id) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        for _ in 0..conn.blocked.len() {
+            let Some(conn) = self.conns.get_mut(id) else {
+                return;
+            };
+            if conn.send_window <= 0 || conn.output().len() >= self.config.max_output {
+                return;
+            }
+            let Some(call_id) = conn.blocked.pop_front() else {
+                return;
+            };
+            if let Some(half) = self.calls.get_mut(call_id).and_then(|call| call.half(id)) {
+                half.queued = false;
+                self.flush(call_id, id);
+            }
+        }
+    }
+
+    fn sent_upstream(&mut self, id: Id, conn: Id, flushed: &Flushed) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let due = call.request.sent(flushed.bytes);
+        if flushed.waits {
+            enqueue(call.upstream.as_mut(), self.conns.get_mut(conn), id);
+        }
+        self.dirty.push(conn);
+        self.credit_client(id, due);
+    }
+
+    fn credit_client(&mut self, id: Id, bytes: usize) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let credit = call.client.release(bytes, self.config.settings.window);
+        let (conn, stream) = (call.client.conn, call.client.stream);
+        self.credit(conn, stream, credit);
+    }
+
+    fn sent_to_client(&mut self, id: Id, conn: Id, flushed: &Flushed) {
+        let window = self.config.settings.window;
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        if flushed.waits {
+            enqueue(Some(&mut call.client), self.conns.get_mut(conn), id);
+        }
+        self.dirty.push(conn);
+        if let Some(half) = &mut call.upstream {
+            let credit = half.release(flushed.bytes, window);
+            let (conn, stream) = (half.conn, half.stream);
+            self.credit(conn, stream, credit);
+        }
+    }
+
+    /// Whether a call is over, or its instance's side is.
+    pub(super) fn settle(&mut self, id: Id) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        if call.client.sent_all {
+            let ended = match call.broken {
+                Some(cause) => Ended::Broken(cause),
+                None => Ended::Answered(call.status),
+            };
+            return self.finish(id, ended);
+        }
+        let Call {
+            upstream: Some(half),
+            ..
+        } = call
+        else {
+            return;
+        };
+        if half.got_all {
+            // The slot is free for another call, however slowly this client reads.
+            self.drop_upstream(id);
+        }
+    }
+}
+
+fn enqueue(half: Option<&mut Half>, conn: Option<&mut Conn>, id: Id) {
+    if let (Some(half), Some(conn)) = (half, conn)
+        && !std::mem::replace(&mut half.queued, true)
+    {
+        conn.blocked.push_back(id);
+    }
+}
+
+/// Writes what the windows and the output allow, and keeps the rest.
+fn transfer(half: &mut Half, conns: &mut Slab<Conn>, bytes: &[u8], max_output: usize) -> Flushed {
+    let Some(conn) = conns.get_mut(half.conn).filter(|_| !half.sent_all) else {
+        return Flushed {
+            bytes: bytes.len(),
+            waits: false,
+        };
+    };
+    let mut direct = bytes;
+    if !half.pending.is_empty() {
+        half.pending.push(bytes);
+        direct = &[];
+    }
+    let mut sent = 0;
+    loop {
+        let waiting = half.pending.len() + direct.len();
+        if waiting == 0 {
+            break;
+        }
+        let room = half.send_window.min(conn.send_window).max(0);
+        let most = usize::try_from(room)
+            .unwrap_or(0)
+            .min(conn.peer.max_frame as usize);
+        let length = waiting.min(most);
+        if length == 0 || conn.output().len() >= max_output {
+            half.pending.push(direct);
+            return Flushed {
+                bytes: sent,
+                waits: half.send_window > 0,
+            };
+        }
+        let last = length == waiting && half.end == End::Bare;
+        frame::head(
+            &mut conn.out,
+            length,
+            0,
+            if last { flag::END_STREAM } else { 0 },
+            half.stream,
+        );
+        if half.pending.is_empty() {
+            let (now, later) = direct.split_at(length);
+            conn.out.extend_from_slice(now);
+            direct = later;
+        } else {
+            conn.out.extend_from_slice(half.pending.front(length));
+            half.pending.take(length);
+        }
+        half.send_window -= length as i64;
+        conn.send_window -= length as i64;
+        sent += length;
+        half.sent_all = last;
+    }
+    if !half.sent_all {
+        match &half.end {
+            End::Open => {}
+            End::Bare => {
+                frame::head(&mut conn.out, 0, 0, flag::END_STREAM, half.stream);
+                half.sent_all = true;
+            }
+            End::Trailers(block) => {
+                let max = conn.peer.max_frame as usize;
+                frame::headers(&mut conn.out, half.stream, block, true, max);
+                half.sent_all = true;
+            }
+        }
+    }
+    Flushed {
+        bytes: sent,
+        waits: false,
+    }
+}

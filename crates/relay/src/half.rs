@@ -1,0 +1,109 @@
+//! One side of a call: a stream, what is still to be sent on it, and its windows.
+
+use crate::slab::Id;
+
+/// A stream of one connection, as one side of a call.
+#[derive(Debug)]
+pub(crate) struct Half {
+    pub(crate) conn: Id,
+    pub(crate) stream: u32,
+    /// What the peer lets us send; below zero after it has made its window smaller.
+    pub(crate) send_window: i64,
+    /// What we let the peer send.
+    receive_window: i64,
+    /// Forwarded, and not yet given back as credit.
+    owed: u32,
+    /// Waits for the windows or for room in the connection's output.
+    pub(crate) pending: Pending,
+    /// What follows the pending bytes.
+    pub(crate) end: End,
+    /// Among the blocked calls of its connection.
+    pub(crate) queued: bool,
+    /// We have sent END_STREAM or RST_STREAM.
+    pub(crate) sent_all: bool,
+    /// The peer has sent END_STREAM or RST_STREAM.
+    pub(crate) got_all: bool,
+}
+
+/// How a side ends.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It goes on.
+    #[default]
+    Open,
+    /// With its last bytes.
+    Bare,
+    /// With a block of trailers, in wire form.
+    Trailers(Vec<u8>),
+}
+
+/// Bytes in order, taken from the front.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Half {
+    pub(crate) fn new(conn: Id, stream: u32, send_window: u32, receive_window: u32) -> Self {
+        Self {
+            conn,
+            stream,
+            send_window: send_window.into(),
+            receive_window: receive_window.into(),
+            owed: 0,
+            pending: Pending::default(),
+            end: End::Open,
+            queued: false,
+            sent_all: false,
+            got_all: false,
+        }
+    }
+
+    /// Counts received DATA; false when it is more than the stream's window.
+    pub(crate) fn received(&mut self, length: usize) -> bool {
+        self.receive_window -= length as i64;
+        self.receive_window >= 0
+    }
+
+    /// So many received bytes are forwarded or dropped: the credit that is due now, 0 for none yet.
+    pub(crate) fn release(&mut self, length: usize, window: u32) -> u32 {
+        self.owed += length as u32;
+        if self.got_all || self.owed < window / 2 {
+            return 0;
+        }
+        self.receive_window += i64::from(self.owed);
+        std::mem::take(&mut self.owed)
+    }
+}
+
+impl Pending {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The first bytes, at most so many.
+    pub(crate) fn front(&self, most: usize) -> &[u8] {
+        &self.bytes[self.taken..self.taken + most.min(self.len())]
+    }
+
+    pub(crate) fn take(&mut self, length: usize) {
+        self.taken += length;
+        if self.is_empty() {
+            // A buffer that was large once is not kept for the quiet rest of a long call.
+            self.bytes = Vec::new();
+            self.taken = 0;
+        } else if self.taken > self.bytes.len() / 2 {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+    }
+}

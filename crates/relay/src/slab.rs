@@ -1,0 +1,100 @@
+//! Values with stable ids: an id of a value that is gone never names a later one.
+
+/// Names a value of a [`Slab`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Id {
+    index: u32,
+    generation: u32,
+}
+
+/// Values by id.
+#[derive(Debug)]
+pub(crate) struct Slab<T> {
+    slots: Vec<(u32, Option<T>)>,
+    free: Vec<u32>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+}
+
+impl<T> Slab<T> {
+    /// An id for a value that is still to be made; [`Self::fill`] follows at once.
+    pub(crate) fn reserve(&mut self) -> Id {
+        if let Some(index) = self.free.pop() {
+            return Id {
+                index,
+                generation: self.slots[index as usize].0,
+            };
+        }
+        self.slots.push((0, None));
+        Id {
+            index: (self.slots.len() - 1) as u32,
+            generation: 0,
+        }
+    }
+
+    /// Puts the value in its place.
+    pub(crate) fn fill(&mut self, id: Id, value: T) {
+        self.slots[id.index as usize].1 = Some(value);
+    }
+
+    pub(crate) fn insert(&mut self, value: T) -> Id {
+        let id = self.reserve();
+        self.fill(id, value);
+        id
+    }
+
+    pub(crate) fn get(&self, id: Id) -> Option<&T> {
+        let slot = self.slots.get(id.index as usize)?;
+        if slot.0 == id.generation {
+            slot.1.as_ref()
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut T> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.0 == id.generation {
+            slot.1.as_mut()
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: Id) -> Option<T> {
+        let slot = self.slots.get_mut(id.index as usize)?;
+        if slot.0 != id.generation {
+            return None;
+        }
+        let value = slot.1.take()?;
+        slot.0 = slot.0.wrapping_add(1);
+        self.free.push(id.index);
+        Some(value)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_id_does_not_name_a_new_value() {
+        let mut slab = Slab::default();
+        let first = slab.insert("a");
+        assert_eq!(slab.remove(first), Some("a"));
+        let second = slab.insert("b");
+        assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"b")));
+        assert_eq!((slab.remove(first), slab.len()), (None, 1));
+    }
+}
