@@ -322,7 +322,7 @@ impl<H: Host> Engine<H> {
         if last {
             call.client.end = End::Bare;
         }
-        self.to_client(call_id, bytes);
+        self.forward_answer(call_id, bytes);
         self.settle(call_id);
     }
 
@@ -336,7 +336,7 @@ impl<H: Host> Engine<H> {
         let verdict = self.host.bytes(&mut call.host, bytes, last);
         match (call.phase, verdict) {
             (_, Verdict::Refuse(block)) => self.refuse(id, &block),
-            (Phase::Sent | Phase::Answered, _) => self.to_upstream(id, bytes),
+            (Phase::Sent | Phase::Answered, _) => self.forward_request(id, bytes),
             (phase, verdict) => {
                 // What waits for its route is kept whole: the host limits how long it may read.
                 call.request.body.extend_from_slice(bytes);

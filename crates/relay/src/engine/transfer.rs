@@ -21,7 +21,7 @@ struct Flushed {
 
 impl<H: Host> Engine<H> {
     /// Bytes of a request, to the instance.
-    pub(super) fn to_upstream(&mut self, id: Id, bytes: &[u8]) {
+    pub(super) fn forward_request(&mut self, id: Id, bytes: &[u8]) {
         let limit = self.config.replay;
         let Some(call) = self.calls.get_mut(id) else {
             return;
@@ -47,7 +47,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Bytes of an answer, to the client.
-    pub(super) fn to_client(&mut self, id: Id, bytes: &[u8]) {
+    pub(super) fn forward_answer(&mut self, id: Id, bytes: &[u8]) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -63,7 +63,7 @@ impl<H: Host> Engine<H> {
 
     /// What waits for the client goes on.
     pub(super) fn flush_client(&mut self, id: Id) {
-        self.to_client(id, &[]);
+        self.forward_answer(id, &[]);
     }
 
     /// What waits for one of the sides goes on; then the call may be over.
@@ -72,7 +72,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         if call.client.conn == conn {
-            self.to_client(id, &[]);
+            self.forward_answer(id, &[]);
         } else if let Some(half) = call.upstream.as_mut().filter(|half| half.conn == conn) {
             let flushed = transfer(half, &mut self.conns, &[], self.config.max_output);
             self.sent_upstream(id, conn, &flushed);
