@@ -120,7 +120,8 @@ fn a_session_is_told_step_by_step() {
             ]),
             Told::Step(Step::DataBegin {
                 stream: 1,
-                length: 8
+                length: 8,
+                padding: 3
             }),
             Told::Data(1, b"hello".to_vec()),
             Told::Step(Step::DataEnd {
@@ -129,7 +130,8 @@ fn a_session_is_told_step_by_step() {
             }),
             Told::Step(Step::DataBegin {
                 stream: 1,
-                length: 3
+                length: 3,
+                padding: 0
             }),
         ]
     );
