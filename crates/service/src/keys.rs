@@ -74,14 +74,14 @@ const KEYS: &[Key] = &[
     Key::new(
         "weight",
         Type::Integer(1, 65535),
-        "1",
-        "share of calls relative to other instances",
+        "10",
+        "share of calls relative to the other instances of the service",
     ),
     Key::new(
         "weight_warning",
         Type::Integer(1, 65535),
         "1",
-        "share of calls while a check warns; at most weight makes sense",
+        "share of calls while a check warns; less than weight makes sense",
     ),
     Key::text(
         "admin_address",

@@ -15,6 +15,7 @@ mod calling;
 pub mod config;
 mod context;
 mod health;
+mod healthcheck;
 mod keys;
 mod listener;
 mod observe;

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use crate::{
     Context, Served, Spec, announce,
     config::{self, Config, Outcome},
-    registration, run,
+    healthcheck, registration, run,
 };
 
 /// How long the last spans may take to the collector.
@@ -23,6 +23,12 @@ pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Served>) 
     let outcome = config::from_process(&spec, std::env::args_os(), config::environment());
     let config = match outcome {
         Outcome::Run(config) => config,
+        Outcome::Healthcheck(config) => {
+            return match healthcheck::ask(config.port("metrics_port")) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => say(io::stderr(), &format!("{}: {error}\n", spec.program), 1),
+            };
+        }
         Outcome::Print(text) => return say(io::stdout(), &text, 0),
         Outcome::Usage(text) => return say(io::stderr(), &text, 2),
         Outcome::Mistakes(mistakes) => {

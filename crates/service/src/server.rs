@@ -138,6 +138,7 @@ impl Server {
                 .timer(TokioTimer::new())
                 // Clients that cancel calls must not cost the others their connection.
                 .max_local_error_reset_streams(None)
+                .max_pending_accept_reset_streams(usize::try_from(limits.streams).ok())
                 .max_concurrent_streams(limits.streams)
                 .max_header_list_size(limits.header_bytes);
             let connection = builder.serve_connection(TokioIo::new(stream), service);

@@ -12,6 +12,8 @@ use crate::Spec;
 pub enum Outcome {
     /// To serve with this configuration.
     Run(Config),
+    /// To ask the program that runs with this configuration whether it is ready.
+    Healthcheck(Config),
     /// To print this and end: help, the version or an example file.
     Print(String),
     /// Nothing that can be understood.
@@ -51,6 +53,7 @@ pub fn from_process(
         }
     }
     match loader.env(env).load() {
+        Ok(config) if matches.get_flag("healthcheck") => Outcome::Healthcheck(config),
         Ok(config) => Outcome::Run(config),
         Err(mistakes) => Outcome::Mistakes(mistakes),
     }
@@ -65,11 +68,16 @@ fn command(spec: &Spec, keys: &[Key]) -> Command {
         .long("example-config")
         .action(ArgAction::SetTrue)
         .help("Print a configuration file with every key and end");
+    let healthcheck = Arg::new("healthcheck")
+        .long("healthcheck")
+        .action(ArgAction::SetTrue)
+        .help("Ask the program that runs here whether it is ready: exits with 0 or 1");
     Command::new(spec.program)
         .version(spec.version)
         .about(spec.about)
         .arg(file)
         .arg(example)
+        .arg(healthcheck)
         .args(keys.iter().map(flag))
 }
 

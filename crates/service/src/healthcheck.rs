@@ -1,0 +1,59 @@
+//! `--healthcheck`: asks the program that runs on this machine, for images without a shell.
+
+use std::{
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// How long the answer may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks the admin listener on `port` for `/readyz`.
+pub(crate) fn ask(port: u16) -> io::Result<()> {
+    if port == 0 {
+        let message = "METRICS_PORT is 0: --healthcheck needs the admin port it should ask";
+        return Err(io::Error::other(message));
+    }
+    let mut stream =
+        TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head)?;
+    if head == *b"HTTP/1.1 200" {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "not ready: {}",
+        String::from_utf8_lossy(&head)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn answer(text: &'static str) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 64];
+            let read = stream.read(&mut request).unwrap();
+            assert!(request[..read].starts_with(b"GET /readyz "));
+            stream.write_all(text.as_bytes()).unwrap();
+        });
+        port
+    }
+
+    #[test]
+    fn only_200_is_ready() {
+        assert!(ask(answer("HTTP/1.1 200 OK\r\n\r\n")).is_ok());
+        assert!(ask(answer("HTTP/1.1 404 Not Found\r\n\r\n")).is_err());
+        assert!(ask(0).is_err());
+    }
+}
