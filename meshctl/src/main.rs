@@ -1,1 +1,39 @@
-fn main() {}
+//! The command line of the mesh: starts one, looks at one, calls into one.
+
+mod cli;
+mod commands;
+mod contract;
+mod dynamic;
+mod failure;
+mod local;
+mod methods;
+mod output;
+mod proto_text;
+mod reflection;
+mod registry;
+mod router;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Exits with 0 when all went well, 1 when something failed, 2 for a command line that will not do.
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let out = output::Output::new(cli.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return failure::exit(&out, &anyhow::Error::new(error)),
+    };
+    let ended = runtime.block_on(Box::pin(cli.command.run(&out)));
+    // A thread that still reads standard input is not waited for.
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => code,
+        Err(error) => failure::exit(&out, &error),
+    }
+}

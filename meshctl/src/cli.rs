@@ -1,0 +1,66 @@
+//! What can be written on the command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    commands::{call, demo, describe, list, status, up},
+    output::Output,
+};
+
+/// Start, look at and call a gRPC mesh of agents, tools and workers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "meshctl",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "New here? `meshctl demo` shows everything in a second, and \
+    `meshctl up` starts a mesh to try things on."
+)]
+pub(crate) struct Cli {
+    /// Print JSON for programs instead of text for people, failures too.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One row per command; each is a file of `commands`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Up(up::Up),
+    Demo(demo::Demo),
+    List(list::List),
+    Describe(describe::Describe),
+    Call(call::Call),
+    Status(status::Status),
+}
+
+impl Command {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Up(command) => command.run(out).await,
+            Self::Demo(command) => command.run(out).await,
+            Self::List(command) => command.run(out).await,
+            Self::Describe(command) => command.run(out).await,
+            Self::Call(command) => command.run(out).await,
+            Self::Status(command) => command.run(out).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

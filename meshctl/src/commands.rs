@@ -1,0 +1,8 @@
+//! The commands, one file each: its arguments, then what it does.
+
+pub(crate) mod call;
+pub(crate) mod demo;
+pub(crate) mod describe;
+pub(crate) mod list;
+pub(crate) mod status;
+pub(crate) mod up;

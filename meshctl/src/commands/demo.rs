@@ -1,0 +1,134 @@
+//! `meshctl demo`: a mesh that is started, called in every way, and ended again.
+
+mod calls;
+
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    commands::up,
+    local::{Counts, Local},
+    output::{Output, Style},
+    registry::Registry,
+    router,
+};
+use calls::Step;
+
+/// Longest time for all calls together.
+const LIMIT: Duration = Duration::from_secs(30);
+/// What the demo starts.
+const MESH: Counts = Counts {
+    echo: 3,
+    weather: 1,
+    itinerary: 1,
+    routers: 1,
+};
+
+/// Start a mesh in memory, call it in every way, and end it again.
+///
+/// Three echo agents, a weather tool, an itinerary worker and a router, each on its own TCP port;
+/// needs nothing but this program. Fails when a call fails or the calls are not spread evenly.
+#[derive(Args, Debug)]
+pub(crate) struct Demo {}
+
+impl Demo {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+        let started = Instant::now();
+        let registry = Registry::memory(BTreeMap::new(), "in memory");
+        let local = Local::start(MESH, 0, &registry).await?;
+        let told = timeout(LIMIT, tell(out, &local)).await;
+        local.drain(|_, _| {}).await;
+        let told = told.with_context(|| format!("the calls took over {LIMIT:?}"));
+        let steps = told.and_then(|told| told)?;
+        let took = started.elapsed();
+        if out.json {
+            out.value(&json!({
+                "steps": steps,
+                "seconds": (took.as_secs_f64() * 1000.0).round() / 1000.0,
+            }))?;
+        } else {
+            farewell(out, took)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Makes the calls and tells each as it is made.
+async fn tell(out: &Output, local: &Local) -> anyhow::Result<Vec<serde_json::Value>> {
+    let address = local.router().context("the demo has a router")?.to_string();
+    if !out.json {
+        let count = local.instances().count() - 1;
+        let mesh = format!("a router on {address}, {count} instances behind it\n");
+        out.line(&format!("{} {mesh}", out.paint(Style::Strong, "mesh:")))?;
+    }
+    let channel = router::connect(&address).await?;
+    let mut steps = Vec::new();
+    let mut tell = |step: Step| -> anyhow::Result<()> {
+        if out.json {
+            steps.push(step.value());
+        } else {
+            let done = out.paint(Style::Good, "ok");
+            out.line(&format!(
+                "{done} {:<20} {:<30} {}",
+                step.call, step.answered_by, step.what
+            ))?;
+        }
+        Ok(())
+    };
+    let mut tally: BTreeMap<String, usize> = BTreeMap::new();
+    for number in 1..=calls::TASKS {
+        let step = calls::execute_task(&channel, number).await?;
+        *tally.entry(step.answered_by.clone()).or_default() += 1;
+        tell(step)?;
+    }
+    tell(spread(&tally)?)?;
+    for step in calls::others(&channel).await {
+        tell(step?)?;
+    }
+    Ok(steps)
+}
+
+/// The tasks have to be spread evenly over the echo agents.
+fn spread(tally: &BTreeMap<String, usize>) -> anyhow::Result<Step> {
+    let counts: Vec<String> = tally.values().map(usize::to_string).collect();
+    let agents = usize::from(MESH.echo);
+    if tally.len() != agents || tally.values().any(|count| count * agents != calls::TASKS) {
+        bail!(
+            "{} tasks were not spread evenly over {agents} echo agents: {tally:?}",
+            calls::TASKS
+        );
+    }
+    Ok(Step {
+        call: "spread",
+        answered_by: counts.join("/"),
+        what: format!("{} tasks over {agents} instances", calls::TASKS),
+    })
+}
+
+fn farewell(out: &Output, took: Duration) -> anyhow::Result<()> {
+    let mut args = std::env::args();
+    let meshctl = args.next().unwrap_or_else(|| "meshctl".to_owned());
+    out.line(&format!(
+        "\nall calls answered in {:.1} s; nothing is left running",
+        took.as_secs_f64()
+    ))?;
+    out.line(&format!(
+        "\n{}",
+        out.paint(Style::Strong, "a mesh that stays")
+    ))?;
+    out.line(&format!(
+        "  {meshctl} up --echo 3      # or: cargo run -p meshctl -- up --echo 3"
+    ))?;
+    out.line(&format!(
+        "\n{}",
+        out.paint(Style::Strong, "then, in another terminal")
+    ))?;
+    for line in up::examples("127.0.0.1:50051", &meshctl, MESH) {
+        out.line(&format!("  {line}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! `meshctl list`: who is in the mesh and healthy.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Map, Value};
+
+use crate::{
+    contract::{self, Entry, Kind},
+    dynamic,
+    output::Output,
+    router::RouterArgs,
+};
+
+/// List the agents, tools and workers that have a healthy instance.
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Only this kind
+    #[arg(value_enum)]
+    kind: Option<Kind>,
+
+    /// An exact tag or id, whatever its case
+    #[arg(
+        long,
+        value_name = "WORD",
+        default_value = "",
+        hide_default_value = true
+    )]
+    filter: String,
+
+    #[command(flatten)]
+    router: RouterArgs,
+}
+
+impl List {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+        let kinds = self.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+        let channel = self.router.connect().await?;
+        let entries = contract::list(&channel, &kinds, &self.filter).await?;
+        if out.json {
+            out.value(&by_kind(&kinds, &entries)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if entries.is_empty() {
+            out.remark(&match self.filter.as_str() {
+                "" => "nobody is there and healthy".to_owned(),
+                filter => format!("nobody that is healthy has the tag or id {filter:?}"),
+            });
+        }
+        let rows: Vec<_> = entries
+            .iter()
+            .map(|entry| {
+                let text = |field| entry.text(field);
+                let kind = entry.kind_name().to_owned();
+                [
+                    kind,
+                    entry.id(),
+                    text("version"),
+                    text("endpoint"),
+                    text("description"),
+                ]
+            })
+            .collect();
+        out.table(["KIND", "ID", "VERSION", "ENDPOINT", "DESCRIPTION"], &rows)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn by_kind(kinds: &[Kind], entries: &[Entry]) -> anyhow::Result<Value> {
+    let mut lists = Map::new();
+    for kind in kinds {
+        let of_kind = entries.iter().filter(|entry| entry.kind == *kind);
+        let list: Vec<Value> = of_kind
+            .map(|entry| dynamic::to_json(&entry.message))
+            .collect::<Result<_, _>>()?;
+        lists.insert(kind.plural().to_owned(), list.into());
+    }
+    Ok(lists.into())
+}

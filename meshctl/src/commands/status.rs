@@ -1,0 +1,264 @@
+//! `meshctl status`: how the router, the services and a task are.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use futures_util::future::try_join_all;
+use proto::agentplatform::{
+    StatusRequest, StatusResponse, TaskStatusRequest, agent_service_client::AgentServiceClient,
+    task_worker_client::TaskWorkerClient,
+};
+use serde_json::{Value, json};
+use tonic::{Code, Status as GrpcStatus, transport::Channel};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{
+    contract::{self, Entry, Kind},
+    output::{Output, Style},
+    router::{self, RouterArgs},
+};
+
+const HEALTHY: &str = "healthy";
+
+/// Show how the router and the services are, or one service, instance or task.
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// A service or the ID of an instance, such as echo-agent
+    #[arg(conflicts_with = "task")]
+    target: Option<String>,
+
+    /// The ID of a task that a worker was given
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
+
+    #[command(flatten)]
+    router: RouterArgs,
+}
+
+/// How one service is.
+#[derive(Debug)]
+struct Row {
+    id: String,
+    kind: &'static str,
+    version: String,
+    status: String,
+    /// Only agents count their tasks and their time.
+    agent: Option<StatusResponse>,
+}
+
+impl Status {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+        let channel = self.router.connect().await?;
+        if let Some(task) = &self.task {
+            return of_task(out, channel, task).await;
+        }
+        if let Some(target) = &self.target {
+            let row = of_target(&channel, target).await?;
+            if out.json {
+                out.value(&row.value())?;
+            } else {
+                table(out, &[row])?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        self.of_mesh(out, channel).await
+    }
+
+    async fn of_mesh(&self, out: &Output, channel: Channel) -> anyhow::Result<ExitCode> {
+        let health = HealthClient::new(channel.clone())
+            .check(HealthCheckRequest::default())
+            .await?;
+        let health = health.into_inner().status();
+        let entries = contract::list(&channel, &Kind::ALL, "").await?;
+        let rows = try_join_all(entries.iter().map(|entry| of_entry(&channel, entry))).await?;
+        let address = self.router.address()?;
+        if out.json {
+            let services: Vec<Value> = rows.iter().map(Row::value).collect();
+            out.value(&json!({
+                "router": { "address": address, "status": health.as_str_name() },
+                "services": services,
+            }))?;
+        } else {
+            let style = if health == ServingStatus::Serving {
+                Style::Good
+            } else {
+                Style::Bad
+            };
+            let health = out.paint(style, health.as_str_name());
+            out.line(&format!("router {address}: {health}"))?;
+            if rows.is_empty() {
+                out.remark("no service is there and healthy");
+            } else {
+                out.line("")?;
+            }
+            table(out, &rows)?;
+        }
+        Ok(if health == ServingStatus::Serving {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
+    }
+}
+
+async fn of_task(out: &Output, channel: Channel, task: &str) -> anyhow::Result<ExitCode> {
+    let request = TaskStatusRequest {
+        task_id: task.to_owned(),
+    };
+    let answer = TaskWorkerClient::new(channel)
+        .get_task_status(request)
+        .await?;
+    let instance = router::instance(answer.metadata()).map(str::to_owned);
+    let task = answer.into_inner();
+    if out.json {
+        out.value(&json!({
+            "task_id": task.task_id,
+            "status": task.status,
+            "progress": task.progress,
+            "result": task.result,
+            "instance": instance,
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let facts = [
+        ("task", task.task_id),
+        ("status", task.status),
+        ("progress", task.progress),
+        ("instance", instance.unwrap_or_default()),
+        ("result", task.result),
+    ];
+    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+        out.line(&format!("{name:<9} {value}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Agents tell it themselves, instances too; of tools and workers the lists know.
+async fn of_target(channel: &Channel, target: &str) -> anyhow::Result<Row> {
+    let listed = contract::list(channel, &Kind::ALL, target).await?;
+    let entry = listed
+        .iter()
+        .find(|entry| entry.id().eq_ignore_ascii_case(target));
+    // Only a Consul name leads to an entry that has another id; a tag would, too.
+    let entry = entry.or(match listed.as_slice() {
+        [one] => Some(one),
+        _ => None,
+    });
+    if let Some(entry) = entry {
+        return of_entry(channel, entry).await;
+    }
+    let status = ask(channel, target).await?;
+    Ok(Row {
+        id: target.to_owned(),
+        kind: "instance",
+        version: String::new(),
+        status: status.status.clone(),
+        agent: Some(status),
+    })
+}
+
+async fn of_entry(channel: &Channel, entry: &Entry) -> anyhow::Result<Row> {
+    let row = |status: String, agent| Row {
+        id: entry.id(),
+        kind: entry.kind_name(),
+        version: entry.text("version"),
+        status,
+        agent,
+    };
+    if entry.kind != Kind::Agents {
+        // A service is listed while it has a healthy instance.
+        return Ok(row(HEALTHY.to_owned(), None));
+    }
+    match ask(channel, &entry.id()).await {
+        Ok(status) => Ok(row(status.status.clone(), Some(status))),
+        // A foreign agent need not tell.
+        Err(status) if status.code() == Code::Unimplemented => Ok(row(HEALTHY.to_owned(), None)),
+        Err(status) => Ok(row(status.message().to_owned(), None)),
+    }
+}
+
+async fn ask(channel: &Channel, id: &str) -> Result<StatusResponse, GrpcStatus> {
+    let request = StatusRequest {
+        agent_id: id.to_owned(),
+    };
+    let answer = AgentServiceClient::new(channel.clone())
+        .get_status(request)
+        .await?;
+    Ok(answer.into_inner())
+}
+
+impl Row {
+    fn value(&self) -> Value {
+        json!({
+            "id": self.id,
+            "kind": self.kind,
+            "version": self.version,
+            "status": self.status,
+            "active_tasks": self.agent.as_ref().map(|agent| agent.active_tasks),
+            "uptime_seconds": self.agent.as_ref().map(|agent| agent.uptime_seconds),
+        })
+    }
+}
+
+fn table(out: &Output, rows: &[Row]) -> anyhow::Result<()> {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let agent = row.agent.as_ref();
+            [
+                row.kind.to_owned(),
+                row.id.clone(),
+                row.version.clone(),
+                agent
+                    .map(|agent| agent.active_tasks.to_string())
+                    .unwrap_or_default(),
+                agent
+                    .map(|agent| duration(agent.uptime_seconds))
+                    .unwrap_or_default(),
+                row.status.clone(),
+            ]
+        })
+        .collect();
+    Ok(out.table(
+        ["KIND", "ID", "VERSION", "TASKS", "UPTIME", "STATUS"],
+        &rows,
+    )?)
+}
+
+/// The two largest units: `4s`, `3m 12s`, `2d 5h`.
+fn duration(seconds: i64) -> String {
+    const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let mut rest = seconds.max(0);
+    let mut parts = Vec::new();
+    for (unit, name) in UNITS {
+        if rest >= unit || (unit == 1 && parts.is_empty()) {
+            parts.push(format!("{}{name}", rest / unit));
+            rest %= unit;
+        } else if !parts.is_empty() {
+            break;
+        }
+    }
+    parts.truncate(2);
+    parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_its_two_largest_units() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (192, "3m 12s"),
+            (3600, "1h"),
+            (3605, "1h"),
+            (190_000, "2d 4h"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `meshctl up`: a mesh in one process, until a signal.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, value_parser};
+use serde_json::{Value, json};
+
+use crate::{
+    local::{Counts, Local, reachable},
+    output::{Output, Style},
+    registry::{Choice, Registry},
+    signals::Signals,
+};
+
+/// What shells call a program that an interrupt ended.
+const INTERRUPTED: u8 = 130;
+
+/// Start a mesh in this process, and drain it on SIGINT or SIGTERM.
+///
+/// Joins a Consul that is there; without one, the registry is in memory. The environment of the
+/// services counts, such as LOG_LEVEL, LISTEN_ADDRESS or ECHO_DELAY, except for ports.
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    /// How many echo agents
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(..=100))]
+    echo: u16,
+
+    /// How many weather tools
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(..=100))]
+    weather: u16,
+
+    /// How many itinerary workers
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(..=100))]
+    itinerary: u16,
+
+    /// How many routers; those after the first listen where the system chooses
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u16).range(1..=100))]
+    routers: u16,
+
+    /// The first router's port; 0 lets the system choose
+    #[arg(long, default_value_t = 50051)]
+    port: u16,
+
+    /// The registry: `auto` (CONSUL_HTTP_ADDR or 127.0.0.1:8500 if it answers, else memory), an
+    /// address of Consul, or `none` for memory
+    #[arg(long, value_name = "auto|ADDR|none", default_value = "auto")]
+    consul: Choice,
+}
+
+impl Up {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::new().context("watch for signals")?;
+        let registry = Registry::choose(&self.consul, service::config::environment()).await?;
+        log(&registry)?;
+        let counts = Counts {
+            echo: self.echo,
+            weather: self.weather,
+            itinerary: self.itinerary,
+            routers: self.routers,
+        };
+        // A signal that comes while it starts is heard below, so that whatever registered is drained.
+        let local = Local::start(counts, self.port, &registry).await?;
+        tell(out, &local, &registry, counts)?;
+        let signal = signals.next().await;
+        let count = local.instances().count();
+        out.remark(&format!(
+            "{signal}: draining {count} instances; a second signal ends at once"
+        ));
+        let drain = local.drain(|id, drained| match drained.cut {
+            0 => out.remark(&format!("drained {id}")),
+            cut => out.remark(&format!("drained {id}, {cut} calls were cut")),
+        });
+        tokio::select! {
+            () = drain => Ok(ExitCode::SUCCESS),
+            signal = signals.next() => {
+                out.remark(&format!("{signal}: ended at once, calls in flight are cut"));
+                Ok(ExitCode::from(INTERRUPTED))
+            }
+        }
+    }
+}
+
+/// Warnings go beside the answer; `LOG_LEVEL` asks for more.
+fn log(registry: &Registry) -> anyhow::Result<()> {
+    let level = registry.environment.get("LOG_LEVEL").map(String::as_str);
+    let level = level.filter(|level| !level.is_empty()).unwrap_or("warn");
+    let options = telemetry::Options {
+        service_name: "meshctl".to_owned(),
+        level: level
+            .parse()
+            .map_err(|error| anyhow::anyhow!("LOG_LEVEL={level}: {error}"))?,
+        format: telemetry::Format::Text,
+        output: telemetry::Output::Stderr,
+        ..telemetry::Options::default()
+    };
+    // Without a collector there is nothing to send at the end.
+    drop(telemetry::init(&options)?);
+    Ok(())
+}
+
+fn tell(out: &Output, local: &Local, registry: &Registry, counts: Counts) -> anyhow::Result<()> {
+    let instances = local.instances();
+    if out.json {
+        let instances: Vec<Value> = instances
+            .map(|running| {
+                json!({
+                    "service": running.context().spec.service,
+                    "id": running.instance_id,
+                    "grpc": reachable(running.grpc_addr),
+                    "admin": reachable(running.admin_addr),
+                })
+            })
+            .collect();
+        return Ok(out.value(&json!({
+            "router": local.router(),
+            "registry": registry.consul.as_deref().map_or("memory", |_| "consul"),
+            "consul": registry.consul,
+            "instances": instances,
+        }))?);
+    }
+    out.line(&format!(
+        "{} registry: {}\n",
+        out.paint(Style::Good, "mesh up,"),
+        registry.about
+    ))?;
+    let rows: Vec<_> = instances
+        .map(|running| {
+            [
+                running.context().spec.service.to_owned(),
+                reachable(running.grpc_addr).to_string(),
+                reachable(running.admin_addr).to_string(),
+                running.instance_id.clone(),
+            ]
+        })
+        .collect();
+    out.table(["SERVICE", "GRPC", "ADMIN", "INSTANCE"], &rows)?;
+    if let Some(router) = local.router() {
+        let router = router.to_string();
+        out.line(&format!("\n{}", out.paint(Style::Strong, "try")))?;
+        for line in examples(&router, "meshctl", counts) {
+            out.line(&format!("  {line}"))?;
+        }
+    }
+    Ok(out.line("\nCtrl-C drains and ends it.")?)
+}
+
+/// Commands that work on a mesh with this router.
+pub(crate) fn examples(router: &str, meshctl: &str, counts: Counts) -> Vec<String> {
+    let option = match router {
+        "127.0.0.1:50051" => String::new(),
+        other => format!(" --router {other}"),
+    };
+    let mut lines = vec![
+        format!("{meshctl} list{option}"),
+        format!("{meshctl} status{option}"),
+        format!("grpcurl -plaintext {router} list"),
+        format!("grpcurl -plaintext {router} agentplatform.AgentService/ListAgents"),
+    ];
+    let calls = [
+        (
+            counts.echo,
+            "echo-agent",
+            "AgentService/ExecuteTask",
+            "agent_id",
+            r#""input":"hello""#,
+        ),
+        (
+            counts.weather,
+            "weather-tool",
+            "ToolService/ExecuteTool",
+            "tool_id",
+            r#""operation":"get_weather","parameters":{"location":"Paris"}"#,
+        ),
+        (
+            counts.itinerary,
+            "itinerary-worker",
+            "TaskWorker/ProcessTask",
+            "agent_id",
+            r#""parameters":{"destination":"Paris","days":"2"}"#,
+        ),
+    ];
+    for (count, id, method, field, body) in calls {
+        if count > 0 {
+            let short = method.rsplit('/').next().unwrap_or(method);
+            lines.push(format!("{meshctl} call {id} {short} '{{{body}}}'{option}"));
+            lines.push(format!(
+                r#"grpcurl -plaintext -d '{{"{field}":"{id}",{body}}}' {router} agentplatform.{method}"#
+            ));
+        }
+    }
+    lines
+}

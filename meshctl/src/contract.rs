@@ -1,0 +1,163 @@
+//! The part of the contract that this program knows by name: who is in the mesh.
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
+use tonic::{Request, transport::Channel};
+
+use crate::dynamic;
+
+/// What a service can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Agents,
+    Tools,
+    Workers,
+}
+
+/// One row of the table of lists.
+#[derive(Debug)]
+struct Row {
+    service: &'static str,
+    method: &'static str,
+    /// The field of the answer; with `--json` it is the key.
+    field: &'static str,
+    /// One of them.
+    one: &'static str,
+    /// The field of an entry that is its id.
+    id: &'static str,
+}
+
+/// One service of the mesh, as a list tells it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    pub(crate) message: DynamicMessage,
+}
+
+impl Kind {
+    /// Every kind, in the order they are shown.
+    pub(crate) const ALL: [Self; 3] = [Self::Agents, Self::Tools, Self::Workers];
+
+    const fn row(self) -> Row {
+        match self {
+            Self::Agents => Row {
+                service: "agentplatform.AgentService",
+                method: "ListAgents",
+                field: "agents",
+                one: "agent",
+                id: "agent_id",
+            },
+            Self::Tools => Row {
+                service: "agentplatform.ToolService",
+                method: "ListTools",
+                field: "tools",
+                one: "tool",
+                id: "tool_id",
+            },
+            Self::Workers => Row {
+                service: "agentplatform.TaskWorker",
+                method: "ListWorkers",
+                field: "workers",
+                one: "worker",
+                id: "worker_id",
+            },
+        }
+    }
+
+    /// `agents`, `tools` or `workers`.
+    pub(crate) fn plural(self) -> &'static str {
+        self.row().field
+    }
+
+    /// Asks a router for the services of this kind that have a healthy instance.
+    ///
+    /// # Errors
+    /// What the router says.
+    pub(crate) async fn list(self, channel: Channel, filter: &str) -> anyhow::Result<Vec<Entry>> {
+        let row = self.row();
+        let method = method(row.service, row.method)?;
+        let mut message = DynamicMessage::new(method.input());
+        message.try_set_field_by_name("filter", Value::String(filter.to_owned()))?;
+        let request = Request::new(tokio_stream::once(message));
+        let mut answer = dynamic::invoke(channel, &method, request)
+            .await?
+            .into_inner();
+        let answer = answer.message().await?.context("the router sent no list")?;
+        let entries = answer.get_field_by_name(row.field);
+        let entries = entries
+            .as_deref()
+            .and_then(Value::as_list)
+            .unwrap_or_default();
+        Ok(entries
+            .iter()
+            .filter_map(Value::as_message)
+            .map(|message| Entry {
+                kind: self,
+                message: message.clone(),
+            })
+            .collect())
+    }
+}
+
+impl Entry {
+    pub(crate) fn id(&self) -> String {
+        self.text(self.kind.row().id)
+    }
+
+    /// `agent`, `tool` or `worker`.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        self.kind.row().one
+    }
+
+    /// A text field, empty when there is none.
+    pub(crate) fn text(&self, field: &str) -> String {
+        let value = self.message.get_field_by_name(field);
+        value
+            .as_deref()
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    }
+}
+
+/// The services of some kinds that pass a filter.
+///
+/// # Errors
+/// What the router says.
+pub(crate) async fn list(
+    channel: &Channel,
+    kinds: &[Kind],
+    filter: &str,
+) -> anyhow::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for kind in kinds {
+        entries.extend(kind.list(channel.clone(), filter).await?);
+    }
+    Ok(entries)
+}
+
+fn method(service: &str, method: &str) -> anyhow::Result<MethodDescriptor> {
+    let pool = DescriptorPool::decode(proto::DESCRIPTORS)?;
+    let service = pool.get_service_by_name(service);
+    let method = service.and_then(|service| service.methods().find(|it| it.name() == method));
+    method.context("the contract built into meshctl lacks a method")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_table_is_in_the_contract() {
+        for kind in Kind::ALL {
+            let row = kind.row();
+            let method = method(row.service, row.method).unwrap();
+            let list = method.output().get_field_by_name(row.field).unwrap();
+            let entry = list.kind().as_message().unwrap().clone();
+            for field in [row.id, "version", "endpoint", "description"] {
+                assert!(entry.get_field_by_name(field).is_some(), "{kind:?} {field}");
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A whole mesh in this process: the same services and routers as the programs, side by side.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use service::{Context, Drained, Loader, Running, Served, Spec};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+
+use crate::registry::Registry;
+
+/// Longest wait for the registry to know an instance; the instance keeps trying after that.
+const REGISTRATION: Duration = Duration::from_secs(5);
+
+/// How many of each to start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    pub(crate) echo: u16,
+    pub(crate) weather: u16,
+    pub(crate) itinerary: u16,
+    pub(crate) routers: u16,
+}
+
+/// The mesh. Dropping it stops it at once; [`Local::drain`] leaves in order.
+#[derive(Debug)]
+pub(crate) struct Local {
+    services: Vec<Running>,
+    routers: Vec<Running>,
+}
+
+type Build = fn(&Context) -> anyhow::Result<Served>;
+
+impl Local {
+    /// Starts the services, and the routers when the services are registered, so that a router's
+    /// first sight of the mesh is all of it. The first router listens on `port`, the others where
+    /// the system chooses.
+    ///
+    /// # Errors
+    /// When the port is taken, or the configuration will not do.
+    pub(crate) async fn start(
+        counts: Counts,
+        port: u16,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
+        must_be_free(port, registry).await?;
+        let mut local = Self {
+            services: Vec::new(),
+            routers: Vec::new(),
+        };
+        match local.fill(counts, port, registry).await {
+            Ok(()) => Ok(local),
+            Err(error) => {
+                local.drain(|_, _| {}).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn fill(&mut self, counts: Counts, port: u16, registry: &Registry) -> anyhow::Result<()> {
+        let services: [(Spec, Build, u16); 3] = [
+            (echo_agent::SPEC, echo_agent::build, counts.echo),
+            (weather_tool::SPEC, weather_tool::build, counts.weather),
+            (
+                itinerary_worker::SPEC,
+                itinerary_worker::build,
+                counts.itinerary,
+            ),
+        ];
+        for (spec, build, count) in services {
+            for _ in 0..count {
+                self.services.push(start(&spec, build, 0, registry).await?);
+            }
+        }
+        for running in &self.services {
+            timeout(REGISTRATION, running.registered()).await.ok();
+        }
+        for number in 0..counts.routers {
+            let port = if number == 0 { port } else { 0 };
+            self.routers
+                .push(start(&router::SPEC, router::build, port, registry).await?);
+        }
+        for running in &self.routers {
+            timeout(REGISTRATION, running.registered()).await.ok();
+        }
+        Ok(())
+    }
+
+    /// The instances, routers first.
+    pub(crate) fn instances(&self) -> impl Iterator<Item = &Running> {
+        self.routers.iter().chain(&self.services)
+    }
+
+    /// The first router's address, as a client on this machine reaches it; `None` without routers.
+    pub(crate) fn router(&self) -> Option<SocketAddr> {
+        self.routers
+            .first()
+            .map(|running| reachable(running.grpc_addr))
+    }
+
+    /// Lets the routers finish their calls, then the services theirs; tells of each that is done.
+    pub(crate) async fn drain(self, mut done: impl FnMut(&str, Drained)) {
+        for tier in [self.routers, self.services] {
+            let mut leaving = JoinSet::new();
+            for running in tier {
+                let id = running.instance_id.clone();
+                leaving.spawn(async move { (id, running.drain().await) });
+            }
+            while let Some(left) = leaving.join_next().await {
+                if let Ok((id, drained)) = left {
+                    done(&id, drained);
+                }
+            }
+        }
+    }
+}
+
+/// An address to connect to: one that listens on every interface is reached on loopback.
+pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
+    let loopback: std::net::IpAddr = match bound {
+        SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+    };
+    let ip = if bound.ip().is_unspecified() {
+        loopback
+    } else {
+        bound.ip()
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+async fn start(
+    spec: &Spec,
+    build: Build,
+    port: u16,
+    registry: &Registry,
+) -> anyhow::Result<Running> {
+    let config = Loader::new(spec.all_keys())
+        .env(registry.environment.clone())
+        .set("port", port.to_string())
+        // The variable is for one process with one instance.
+        .set("metrics_port", "0")
+        .load()?;
+    let discovery = registry.discovery.clone();
+    let started = Box::pin(service::start(spec, config, discovery, build)).await;
+    started
+        .map_err(|error| taken(error, port))
+        .with_context(|| format!("start {}", spec.program))
+}
+
+/// Looks before anything is started and registered.
+async fn must_be_free(port: u16, registry: &Registry) -> anyhow::Result<()> {
+    let config = Loader::new(router::SPEC.all_keys())
+        .env(registry.environment.clone())
+        .load()?;
+    let host = config.text("listen_address");
+    TcpListener::bind((host, port))
+        .await
+        .map(drop)
+        .with_context(|| format!("listen on {host}:{port}"))
+        .map_err(|error| taken(error, port))
+}
+
+fn taken(error: anyhow::Error, port: u16) -> anyhow::Error {
+    let in_use = error.chain().any(|cause| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::AddrInUse)
+    });
+    if in_use {
+        return anyhow::anyhow!(
+            "port {port} is taken: choose another with `--port N` (0 lets the system choose), or \
+             end the program that listens there"
+        );
+    }
+    error
+}
