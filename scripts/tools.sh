@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
+# Usage: scripts/tools.sh build|test|check|containers|all
+#   build       a C linker, pkg-config, OpenSSL's headers
+#   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, Jaeger, Python gRPC
+#   check       build, and cargo-deny
+#   containers  dockerd and `docker compose`
+#   all         build, test and check
+# What is present is left alone, so a second run takes a moment. Programs go to .tools/pkg/<name>-<version> with a link
+# in .tools/bin, Python packages to .venv; only Debian's own packages are installed on the machine.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+TOOLS=${TOOLS_DIR:-$PWD/.tools}
+VENV=${VENV_DIR:-$PWD/.venv}
+GRPCURL=1.9.4 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
+# The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
+CONSUL=1.8.7 CONSUL_SUITE=bullseye
+COMPOSE=2.26.1 COMPOSE_SUITE=trixie
+
+export PATH=$PATH:/usr/sbin:/usr/local/go/bin
+mkdir -p "$TOOLS/bin" "$TOOLS/pkg"
+WORK=$(mktemp -d)
+trap 'rm -rf "$WORK" "$TOOLS"/pkg/.part-*.$$' EXIT
+
+say() { printf 'tools: %s\n' "$*"; }
+die() { printf 'tools: error: %s\n' "$*" >&2; exit 1; }
+has() { command -v "$1" >/dev/null; }
+
+# step WHAT COMMAND...: a line with the seconds it took; the command's output only when it failed. (`set -e` is off in
+# the command, being part of a condition: the functions given here chain with &&.)
+step() {
+  local what=$1 from=$SECONDS log; log=$(mktemp -p "$WORK"); shift
+  "$@" >"$log" 2>&1 || { cat "$log" >&2; die "$what failed, see above; run it again when that is mended"; }
+  say "$what: $((SECONDS - from)) s"
+}
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# Debian starts the daemons it installs, on the ports that compose publishes; a policy of 101 forbids that.
+apt_install() {
+  local policy=/usr/sbin/policy-rc.d made='' code=0
+  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' | as_root tee $policy; as_root chmod +x $policy; made=1; }
+  { as_root apt-get -qq update &&
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@"; } || code=$?
+  [ -z "$made" ] || as_root rm -f $policy
+  return $code
+}
+
+# packages PROGRAM=PACKAGE...: installs the packages of the programs that are not there.
+packages() {
+  local missing=() pair
+  for pair in "$@"; do has "${pair%%=*}" || missing+=("${pair#*=}"); done
+  [ ${#missing[@]} = 0 ] && return
+  has apt-get || die "install ${missing[*]}: this machine has no apt-get to do it with"
+  [ "$(id -u)" = 0 ] || has sudo || die "run 'apt-get install ${missing[*]}' as root: there is no sudo here"
+  step "apt: ${missing[*]}" apt_install "${missing[@]}"
+}
+
+# program NAME VERSION COMMAND...: the command fills the directory given as its last argument with the program.
+program() {
+  local name=$1 dir=$TOOLS/pkg/$1-$2 part; shift 2
+  if [ ! -d "$dir" ]; then
+    part=$TOOLS/pkg/.part-$name.$$; mkdir "$part"
+    step "${dir##*/}" "$@" "$part"
+    # Of two runs at once, the first to finish keeps its place.
+    mv -T "$part" "$dir" 2>/dev/null || rm -rf "$part"
+  fi
+  link "$name" "$(find "$dir" -path "$dir/etc" -prune -o -type f -name "$name" -perm -u+x -print -quit)"
+}
+
+# link NAME FILE: .tools/bin/NAME, replaced in one move since a test may be starting it.
+link() {
+  [ -n "$2" ] || die "$1 is not where its package should have put it"
+  [ "$(readlink "$TOOLS/bin/$1" || true)" = "$2" ] ||
+    { ln -sf "$2" "$TOOLS/bin/.$1.$$"; mv -T "$TOOLS/bin/.$1.$$" "$TOOLS/bin/$1"; }
+}
+
+# from_debian SUITE PACKAGE DIR: unpacks a package of another suite of the mirror that this machine's apt uses, with
+# lists and cache of its own so that apt's view of the machine stays as it is.
+from_debian() {
+  local suite=$1 package=$2 dir=$3 apt mirror
+  local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+  mirror=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
+    awk -v release="$(. /etc/os-release; echo "${VERSION_CODENAME:-}")" '$1 == release { print $2; exit }')
+  [ -n "$mirror" ] && [ -e $keys ] || { echo "$package is taken from Debian's $suite, and this is no Debian"; return 1; }
+  apt=$(mktemp -d -p "$WORK"); mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+  echo "deb [signed-by=$keys] $mirror $suite main" >"$apt/sources.list"
+  set -- -qq -oDir::Etc::SourceList="$apt/sources.list" -oDir::Etc::SourceParts=/dev/null -oDir::Cache="$apt/cache" \
+    -oDir::State::Lists="$apt/lists" -oAcquire::Languages=none -oAPT::Sandbox::User=root
+  ( cd "$apt" && apt-get "$@" update && apt-get "$@" download "$package" ) &&
+    dpkg-deb -x "$apt/$package"_*.deb "$dir"
+}
+
+go_install() { # MODULE@VERSION DIR; each has a directory of its own, since modules share names such as `server`
+  has go || { echo "go is missing: install Go 1.24 or newer"; return 1; }
+  GOBIN=$2 GOFLAGS='' CGO_ENABLED=0 go install "$1"
+}
+
+# A debug build: it checks a lock file in a second, and takes half as long to compile.
+cargo_install() { CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root "$2" "$1"; }
+
+venv() {
+  { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } &&
+    "$VENV/bin/pip" --disable-pip-version-check install -q grpcio{,-tools,-reflection,-health-checking}=="$GRPCIO" &&
+    echo "$GRPCIO" >"$VENV/.grpcio"
+}
+
+build() {
+  has cargo || die "cargo is missing: install Rust with rustup; rust-toolchain.toml names the version"
+  packages cc=gcc pkg-config=pkg-config
+  pkg-config --exists openssl || step 'apt: libssl-dev' apt_install libssl-dev
+}
+
+# The downloads run beside the compilers; Go's builds use every core and go one after the other.
+test_tools() {
+  build
+  packages haproxy=haproxy redis-server=redis-server h2load=nghttp2-client curl=curl jq=jq python3=python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || step 'apt: python3-venv' apt_install python3-venv
+  local name task tasks=()
+  for name in haproxy redis-server h2load; do link $name "$(command -v $name)"; done
+  program consul $CONSUL from_debian $CONSUL_SUITE consul & tasks+=($!)
+  [ "$(cat "$VENV/.grpcio" 2>/dev/null)" = $GRPCIO ] || { step "Python grpcio $GRPCIO" venv & tasks+=($!); }
+  program grpcurl $GRPCURL go_install github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL
+  program all-in-one $JAEGER go_install github.com/jaegertracing/jaeger/cmd/all-in-one@v$JAEGER
+  for task in "${tasks[@]}"; do wait "$task"; done
+}
+
+check_tools() { build; program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY; }
+
+containers() {
+  packages dockerd=docker.io iptables=iptables curl=curl jq=jq
+  if ! docker compose version >/dev/null 2>&1; then
+    program docker-compose $COMPOSE from_debian $COMPOSE_SUITE docker-compose
+    mkdir -p "$TOOLS/docker/cli-plugins"
+    ln -sf ../../bin/docker-compose "$TOOLS/docker/cli-plugins/docker-compose"
+  fi
+}
+
+case ${1:-} in
+  build) build ;;
+  test) test_tools ;;
+  check) check_tools ;;
+  containers) containers ;;
+  all) test_tools; check_tools ;;
+  *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
+esac
+say "$1: ready"
