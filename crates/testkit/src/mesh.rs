@@ -18,13 +18,13 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Starts one, with these variables for the echo agents, and waits until HAProxy has every
-    /// router and Consul every instance.
+    /// Starts one, with these variables for every program of ours, and waits until HAProxy has
+    /// every router and Consul every instance.
     pub async fn start(echoes: usize, routers: usize, env: &[(&'static str, String)]) -> Self {
         let consul = Consul::start().await;
-        let agents = [consul.env(), env.to_vec()].concat();
-        let echo_agents = Program::several("echo-agent", echoes, &agents).await;
-        let mcp_routers = Program::several("mcp-router", routers, &consul.env()).await;
+        let env = [consul.env(), env.to_vec()].concat();
+        let echo_agents = Program::several("echo-agent", echoes, &env).await;
+        let mcp_routers = Program::several("mcp-router", routers, &env).await;
         let haproxy = HaProxy::start(consul.dns()).await;
         consul.wait_passing("agent-echo", echoes).await;
         consul.wait_passing("mcp-router", routers).await;

@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 use crate::wait;
 
 /// How much of a log a failed test shows.
-const SHOWN_LINES: usize = 60;
+const SHOWN_LINES: usize = 25;
 /// What a child keeps of this process' environment: a test means what it sets, and nothing else.
 const KEPT: [&str; 4] = ["PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH"];
 
