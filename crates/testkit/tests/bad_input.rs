@@ -292,10 +292,15 @@ fn field(number: u8, value: &[u8]) -> Vec<u8> {
 
 /// Resident memory, bytes.
 fn memory(program: &Program) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", program.process.pid())).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", program.process.pid()))
+        .expect("as Linux tells it");
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        .expect("as Linux tells it");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<u64>()
+        .expect("as Linux tells it")
+        * 1024
 }

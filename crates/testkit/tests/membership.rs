@@ -112,7 +112,7 @@ async fn consul_shows_every_instance_with_its_own_id_tags_and_a_passing_check() 
 fn check_entry(entries: &Value, program: &Program, tags: &[&str]) {
     let found = entries
         .as_array()
-        .unwrap()
+        .expect("as Consul tells it")
         .iter()
         .find(|entry| entry["Service"]["ID"] == program.id);
     let entry = found.unwrap_or_else(|| panic!("{} is not in {entries}", program.id));
@@ -126,7 +126,7 @@ fn check_entry(entries: &Value, program: &Program, tags: &[&str]) {
         service["Meta"]["admin_port"],
         program.admin.port().to_string()
     );
-    let checks = entry["Checks"].as_array().unwrap();
+    let checks = entry["Checks"].as_array().expect("as Consul tells it");
     let own = checks
         .iter()
         .filter(|check| check["ServiceID"] == program.id);

@@ -60,16 +60,18 @@ fn of<'a>(trace: &'a Value, name: &'a str) -> impl Iterator<Item = &'a Value> {
 }
 
 fn service<'a>(trace: &'a Value, span: &Value) -> &'a str {
-    let process = span["processID"].as_str().unwrap();
-    trace["processes"][process]["serviceName"].as_str().unwrap()
+    let process = span["processID"].as_str().expect("as Jaeger tells it");
+    trace["processes"][process]["serviceName"]
+        .as_str()
+        .expect("as Jaeger tells it")
 }
 
 fn operation(span: &Value) -> &str {
-    span["operationName"].as_str().unwrap()
+    span["operationName"].as_str().expect("as Jaeger tells it")
 }
 
 fn kind(span: &Value) -> &str {
-    let tags = span["tags"].as_array().unwrap();
+    let tags = span["tags"].as_array().expect("as Jaeger tells it");
     let kind = tags.iter().find(|tag| tag["key"] == "span.kind");
     kind.and_then(|tag| tag["value"].as_str())
         .unwrap_or_default()
