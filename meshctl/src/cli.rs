@@ -11,19 +11,14 @@ use crate::{
 
 /// Start, look at and call a gRPC mesh of agents, tools and workers.
 #[derive(Debug, Parser)]
-#[command(
-    name = "meshctl",
-    version,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "meshctl", version)]
 #[command(
     after_help = "New here? `meshctl demo` shows everything in a second, and \
     `meshctl up` starts a mesh to try things on."
 )]
 pub(crate) struct Cli {
     /// Print JSON for programs instead of text for people, failures too.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 100)]
     pub(crate) json: bool,
 
     #[command(subcommand)]

@@ -39,7 +39,7 @@ fn describe(error: &anyhow::Error) -> String {
 
 /// `NOT_FOUND: message`, then a line each for the reason, its facts, and who answered.
 fn of_status(status: &Status) -> String {
-    let mut text = format!("{}: {}", name(status.code()), status.message());
+    let mut text = format!("{}: {}", name(status.code()), message(status));
     if let Some(info) = proto::error_info::read(status) {
         text += &format!("\n  reason: {} ({})", info.reason, info.domain);
         let mut facts: Vec<_> = info.metadata.into_iter().collect();
@@ -54,6 +54,15 @@ fn of_status(status: &Status) -> String {
     text
 }
 
+/// A connection that broke is told with its cause, which is not in the status's own message.
+fn message(status: &Status) -> String {
+    let cause = std::error::Error::source(status).map(router::cause);
+    cause.map_or_else(
+        || status.message().to_owned(),
+        |cause| format!("{}: {cause}", status.message()),
+    )
+}
+
 fn value(error: &anyhow::Error) -> Value {
     let Some(status) = error.downcast_ref::<Status>() else {
         return json!({ "message": format!("{error:#}") });
@@ -61,7 +70,7 @@ fn value(error: &anyhow::Error) -> Value {
     let mut value = json!({
         "code": name(status.code()),
         "number": i32::from(status.code()),
-        "message": status.message(),
+        "message": message(status),
     });
     if let Some(info) = proto::error_info::read(status) {
         value["reason"] = info.reason.into();

@@ -85,7 +85,7 @@ fn address(text: &str) -> anyhow::Result<String> {
 }
 
 /// The innermost reason, since the outer ones say only that it is a transport error.
-fn cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

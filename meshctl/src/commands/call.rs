@@ -76,7 +76,7 @@ impl Call {
         let addressed = first.as_mut().is_some_and(|message| self.address(message));
         if !addressed && !ROUTER.contains(&self.target.as_str()) {
             let target = self.target.parse().map_err(|_| {
-                anyhow::anyhow!("{:?} can be no service's name: use ASCII", self.target)
+                anyhow::anyhow!("{:?} cannot be a service's name: use ASCII", self.target)
             })?;
             request.metadata_mut().insert(router::SERVICE, target);
         }

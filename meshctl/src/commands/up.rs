@@ -120,7 +120,7 @@ fn tell(out: &Output, local: &Local, registry: &Registry, counts: Counts) -> any
         }))?);
     }
     out.line(&format!(
-        "{} registry: {}\n",
+        "{} registry {}\n",
         out.paint(Style::Good, "mesh up,"),
         registry.about
     ))?;

@@ -1,0 +1,7 @@
+//! The command line as its users have it: the program itself, over real sockets.
+
+mod call;
+mod demo;
+mod look;
+mod mesh;
+mod up;
