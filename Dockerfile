@@ -1,0 +1,17 @@
+# One image with every program of the mesh; compose names the program. Built with BuildKit.
+ARG BUILD_IMAGE=rust:1.95.0-bookworm
+
+FROM ${BUILD_IMAGE} AS build
+WORKDIR /src
+COPY . .
+# The caches keep crates and objects between builds, so the programs leave them within the same step.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bins && \
+    scripts/image-root.sh /image $(find target/release -maxdepth 1 -type f -perm -u+x ! -name '*.so')
+
+FROM scratch
+COPY --from=build /image /
+ENV PATH=/usr/local/bin SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+WORKDIR /data
+USER 65532:65532
