@@ -205,6 +205,9 @@ async fn clients_that_vanish_behind_haproxy_cost_the_others_no_call() {
     // HAProxy sends the calls of all its clients on the same few connections, and so does a router.
     let mut mesh = Mesh::start(1, 1, &[("ECHO_DELAY", "50ms".to_owned())]).await;
     let load = Load::start(mesh.address(), 100, 400);
+    // A connection that is still being opened ends with the client for whom it is: HAProxy then
+    // tells the others, with REFUSED_STREAM, to call again.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     for round in 0..15 {
         let mut raw = Raw::connect(mesh.address()).await;
         let mut begun = Vec::new();
