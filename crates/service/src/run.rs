@@ -95,8 +95,8 @@ pub(crate) async fn start_as(
         shutdown: CancellationToken::new(),
     });
     let stop = context.shutdown.clone().drop_guard();
-    let (served, health) = health::add(build(&context)?).await?;
-    let names = served.names.clone();
+    let (mut served, health) = health::add(build(&context)?).await?;
+    let (names, front) = (served.names.clone(), served.front.take());
     let app = App {
         own: own_paths(&served),
         handler: served.raw,
@@ -105,7 +105,7 @@ pub(crate) async fn start_as(
         max_message_bytes: context.max_message_bytes(),
         draining: context.draining.clone(),
     };
-    let server = Server::start(grpc, app, &context.config);
+    let server = Server::start(grpc, app, front, &context.config);
     admin::start(admin, &context);
     info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,
         instance = %instance_id, service = spec.service, version = spec.version, "serving");

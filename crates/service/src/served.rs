@@ -7,6 +7,8 @@ use hyper::body::Incoming;
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::{Service, ServiceExt as _};
 
+use crate::front::{Behind, Front};
+
 /// Answers one request; there is no other way to fail than an answer that says so.
 pub(crate) type Handler = Arc<
     dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync,
@@ -19,7 +21,11 @@ pub struct Served {
     pub(crate) raw: Option<Handler>,
     pub(crate) names: Vec<String>,
     pub(crate) descriptors: Vec<&'static [u8]>,
+    pub(crate) front: Option<BuildFront>,
 }
+
+/// Makes a front of what is behind it.
+pub(crate) type BuildFront = Box<dyn FnOnce(Behind) -> Arc<dyn Front> + Send>;
 
 impl Served {
     /// Nothing yet, beside health and reflection, which the chassis adds.
@@ -49,6 +55,13 @@ impl Served {
     #[must_use]
     pub fn descriptors(mut self, encoded: &'static [u8]) -> Self {
         self.descriptors.push(encoded);
+        self
+    }
+
+    /// Lets a front carry the gRPC port, with all that is served behind it.
+    #[must_use]
+    pub fn front(mut self, build: impl FnOnce(Behind) -> Arc<dyn Front> + Send + 'static) -> Self {
+        self.front = Some(Box::new(build));
         self
     }
 

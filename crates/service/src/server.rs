@@ -8,6 +8,7 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::rpc::ServerCalls;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
@@ -15,7 +16,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 use tower::ServiceExt as _;
 
-use crate::{Active, bounds::bounded, config::Config, listener, observe::observe, served::Handler};
+use crate::{
+    Active, Behind, Front,
+    bounds::bounded,
+    config::Config,
+    listener,
+    observe::observe,
+    served::{BuildFront, Handler},
+};
 
 /// How long the last answers may take from us to the client's socket.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -46,6 +54,8 @@ pub(crate) struct Server {
     tasks: TaskTracker,
     leave: CancellationToken,
     cut: CancellationToken,
+    /// Carries the clients' connections, where hyper does not.
+    front: Option<Arc<dyn Front>>,
 }
 
 /// Hands the tasks of a connection to their owner.
@@ -64,9 +74,14 @@ where
 
 impl Server {
     /// Serves until [`Server::drain`], or until it is dropped.
-    pub(crate) fn start(listener: TcpListener, app: App, config: &Config) -> Self {
+    pub(crate) fn start(
+        listener: TcpListener,
+        app: App,
+        front: Option<BuildFront>,
+        config: &Config,
+    ) -> Self {
         let limit = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        let server = Self {
+        let mut server = Self {
             app: Arc::new(app),
             limits: Limits {
                 streams: limit(config.integer("max_concurrent_streams")),
@@ -76,29 +91,45 @@ impl Server {
             tasks: TaskTracker::new(),
             leave: CancellationToken::new(),
             cut: CancellationToken::new(),
+            front: None,
         };
         let leave = server.leave.clone();
-        let connections = server.connections();
+        let connections = server.connections::<TcpStream>();
+        server.front = front.map(|build| {
+            let behind = server.connections();
+            build(Behind::new(behind, server.app.calls.clone()))
+        });
+        let front = server.front.clone();
         server.tasks.spawn(async move {
             while let Some((stream, peer)) =
                 leave.run_until_cancelled(listener::accept(&listener)).await
             {
                 tracing::debug!(%peer, "connected");
-                connections(stream);
+                match &front {
+                    Some(front) => front.connection(stream, peer),
+                    None => connections(stream),
+                }
             }
         });
         server
     }
 
     /// How many calls are running, health and reflection left out.
-    pub(crate) fn active(&self) -> i32 {
-        self.active.count()
+    pub(crate) fn active(&self) -> usize {
+        // A front counts the calls to what is behind it too.
+        match &self.front {
+            Some(front) => front.active(),
+            None => usize::try_from(self.active.count()).unwrap_or(0),
+        }
     }
 
     /// Stops accepting, sends GOAWAY, lets calls finish for `limit`, and answers how many were cut.
     pub(crate) async fn drain(&self, limit: Duration) -> usize {
         self.leave.cancel();
         self.tasks.close();
+        if let Some(front) = &self.front {
+            front.leave();
+        }
         let quiet = async {
             loop {
                 while self.active() > 0 {
@@ -113,18 +144,20 @@ impl Server {
             }
         };
         let finished = timeout(limit, quiet).await.is_ok();
-        let running = if finished {
-            0
-        } else {
-            usize::try_from(self.active()).unwrap_or(0)
-        };
+        let running = if finished { 0 } else { self.active() };
+        if let Some(front) = &self.front {
+            front.close().await;
+        }
         self.cut.cancel();
         self.tasks.wait().await;
         running
     }
 
     /// What to do with a connection.
-    fn connections(&self) -> impl Fn(TcpStream) + Send + 'static {
+    fn connections<S>(&self) -> impl Fn(S) + Send + Sync + 'static
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (app, active, limits) = (self.app.clone(), self.active.clone(), self.limits);
         let (tasks, leave, cut) = (self.tasks.clone(), self.leave.clone(), self.cut.clone());
         move |stream| {

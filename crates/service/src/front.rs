@@ -1,0 +1,62 @@
+//! Carries the gRPC port in place of hyper: a router's own engine, with everything that it does not
+//! answer itself behind it.
+
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+
+use telemetry::rpc::ServerCalls;
+use tokio::{io::DuplexStream, net::TcpStream, runtime::Handle};
+
+/// Bytes on the way to or from what is behind a front, each way.
+const PIPE: usize = 64 * 1024;
+
+/// Takes the connections of the gRPC port.
+pub trait Front: Send + Sync + 'static {
+    /// A client has connected.
+    fn connection(&self, stream: TcpStream, peer: SocketAddr);
+
+    /// How many calls are in flight.
+    fn active(&self) -> usize;
+
+    /// Announces to every client that we leave; calls go on to their end.
+    fn leave(&self);
+
+    /// Closes every connection, once its output is written, and ends.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// What is behind a front: health, reflection, `/readyz`, and the routes of the service.
+#[derive(Clone)]
+pub struct Behind {
+    connect: Arc<dyn Fn(DuplexStream) + Send + Sync>,
+    /// Where its tasks run, whichever thread connects.
+    runtime: Handle,
+    /// Where served calls are counted.
+    pub calls: ServerCalls,
+}
+
+impl Behind {
+    pub(crate) fn new(
+        connect: impl Fn(DuplexStream) + Send + Sync + 'static,
+        calls: ServerCalls,
+    ) -> Self {
+        Self {
+            connect: Arc::new(connect),
+            calls,
+        }
+    }
+
+    /// Opens a connection to it, within this process: cleartext HTTP/2.
+    #[must_use]
+    pub fn connect(&self) -> DuplexStream {
+        let _entered = self.runtime.enter();
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        (self.connect)(theirs);
+        ours
+    }
+}
+
+impl std::fmt::Debug for Behind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Behind").finish_non_exhaustive()
+    }
+}
