@@ -1,0 +1,98 @@
+//! A job, and what is left of one, as bytes: `<id>\n<header as JSON>\n<form><payload>`. The id
+//! stands first so that a script can read it, and the payload last so that nobody escapes it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    JobId,
+    job::{Header, Job, Payload},
+};
+
+/// Bytes that are not what [`pack`] makes.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} is not a packed job")]
+pub(crate) struct Foreign(&'static str);
+
+/// `payload` is absent in the record of a job that ended without a result.
+pub(crate) fn pack(id: &JobId, header: &Header, payload: Option<&Payload>) -> Bytes {
+    let head = serde_json::to_vec(header).expect("a header has only string keys");
+    let size = payload.map_or(0, |payload| payload.bytes().len());
+    let mut packed = BytesMut::with_capacity(id.as_str().len() + head.len() + size + 3);
+    packed.put_slice(id.as_str().as_bytes());
+    packed.put_u8(b'\n');
+    packed.put_slice(&head);
+    packed.put_u8(b'\n');
+    match payload {
+        None => packed.put_u8(b'0'),
+        Some(Payload::Json(_)) => packed.put_u8(b'j'),
+        Some(Payload::Binary(_)) => packed.put_u8(b'b'),
+    }
+    if let Some(payload) = payload {
+        packed.put_slice(payload.bytes());
+    }
+    packed.freeze()
+}
+
+pub(crate) fn pack_job(job: &Job) -> Bytes {
+    pack(&job.id, &job.header, Some(&job.payload))
+}
+
+/// The inverse of [`pack`].
+pub(crate) fn unpack(packed: &Bytes) -> Result<(JobId, Header, Option<Payload>), Foreign> {
+    let line = |from: usize| {
+        let rest = packed.get(from..)?;
+        Some(from + rest.iter().position(|byte| *byte == b'\n')?)
+    };
+    let id_end = line(0).ok_or(Foreign("a text without lines"))?;
+    let head_end = line(id_end + 1).ok_or(Foreign("a single line"))?;
+    let id = std::str::from_utf8(&packed[..id_end]).ok().and_then(|id| id.parse().ok());
+    let header = serde_json::from_slice(&packed[id_end + 1..head_end]).ok();
+    let form = packed.get(head_end + 1).ok_or(Foreign("a text without a form"))?;
+    let body = packed.slice(head_end + 2..);
+    let payload = match form {
+        b'0' => None,
+        b'j' => Some(Payload::Json(body)),
+        b'b' => Some(Payload::Binary(body)),
+        _ => return Err(Foreign("a text of an unknown form")),
+    };
+    match (id, header) {
+        (Some(id), Some(header)) => Ok((id, header, payload)),
+        (None, _) => Err(Foreign("a text without an id")),
+        (_, None) => Err(Foreign("a text without a header")),
+    }
+}
+
+pub(crate) fn unpack_job(packed: &Bytes) -> Result<Job, Foreign> {
+    let (id, header, payload) = unpack(packed)?;
+    let payload = payload.ok_or(Foreign("a record"))?;
+    Ok(Job { id, payload, header })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Lane, NewJob};
+
+    #[test]
+    fn what_is_packed_unpacks_to_the_same() {
+        let id = JobId::new(&Lane::new("default", 0).unwrap());
+        for payload in [
+            Payload::Json("{\"a\":\"\\n\"}".into()),
+            Payload::Binary(Bytes::from_static(b"\n\0\n")),
+            Payload::Binary(Bytes::new()),
+        ] {
+            let mut new = NewJob::new("call", payload.clone());
+            new.caller = Some("line\nbreak".to_owned());
+            let job = new.into_job(id.clone());
+            let back = unpack_job(&pack_job(&job)).unwrap();
+            assert_eq!((back.id, back.payload, back.header), (job.id, payload, job.header));
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_are_refused() {
+        for bytes in ["", "\n", "\n\n", "a\n{}\nj", "default.0.x\n{}\n0"] {
+            assert!(unpack(&Bytes::from_static(bytes.as_bytes())).is_err(), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Names: of a job, and of the lane (queue and partition) that it lives in.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, clock};
+
+/// The longest name of a queue, in bytes.
+const MAX_QUEUE: usize = 64;
+
+/// One partition of one queue: everything of a lane is kept together, in Redis in one slot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// The queue.
+    pub queue: String,
+    /// The partition, from 0.
+    pub partition: u16,
+}
+
+impl Lane {
+    /// A lane of a queue whose name is lower-case letters, digits, `_` and `-`, at most 64.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for another name.
+    pub fn new(queue: &str, partition: u16) -> Result<Self, Error> {
+        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        if queue.is_empty() || queue.len() > MAX_QUEUE || !queue.bytes().all(plain) {
+            return Err(Error::invalid(
+                "queue",
+                format!("{queue:?} is no name, use 1 to 64 of a-z, 0-9, _ and -"),
+            ));
+        }
+        let queue = queue.to_owned();
+        Ok(Self { queue, partition })
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.queue, self.partition)
+    }
+}
+
+impl FromStr for Lane {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let parts = text.split_once(':');
+        let parsed = parts.and_then(|(queue, part)| Some((queue, part.parse().ok()?)));
+        let (queue, partition) =
+            parsed.ok_or_else(|| Error::invalid("lane", format!("{text:?} is not queue:number")))?;
+        Self::new(queue, partition)
+    }
+}
+
+/// A job's id, `<queue>.<partition>.<27 hex digits>`: it tells where the job lives, and sorts by
+/// the time it was made within a lane.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobId(String);
+
+impl JobId {
+    /// A new id in a lane: 44 bits of milliseconds and 64 random ones.
+    #[must_use]
+    pub fn new(lane: &Lane) -> Self {
+        let (now, chance) = (clock::now(), rand::random::<u64>());
+        Self(format!("{}.{}.{now:011x}{chance:016x}", lane.queue, lane.partition))
+    }
+
+    /// The whole id.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The queue.
+    #[must_use]
+    pub fn queue(&self) -> &str {
+        self.0.split_once('.').map_or("", |(queue, _)| queue)
+    }
+
+    /// The queue and partition.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        let mut parts = self.0.split('.');
+        let queue = parts.next().unwrap_or_default().to_owned();
+        let partition = parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+        Lane { queue, partition }
+    }
+
+    /// When the id was made, Unix milliseconds of whoever submitted the job.
+    #[must_use]
+    pub fn made_at(&self) -> u64 {
+        let unique = self.0.rsplit('.').next().and_then(|unique| unique.get(..11));
+        unique.and_then(|ms| u64::from_str_radix(ms, 16).ok()).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let parts: Vec<&str> = text.split('.').collect();
+        let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let known = match parts.as_slice() {
+            [queue, part, unique] => {
+                let partition = part.parse::<u16>().ok();
+                // One spelling per id: `01` would be another name for partition 1.
+                let spelled = partition.is_some_and(|number| number.to_string() == *part);
+                spelled
+                    && Lane::new(queue, 0).is_ok()
+                    && unique.len() == 27
+                    && unique.bytes().all(hex)
+            }
+            _ => false,
+        };
+        if !known {
+            // An id that nobody can have made names no job.
+            return Err(Error::NotFound { id: text.to_owned() });
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for JobId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<JobId> for String {
+    fn from(id: JobId) -> Self {
+        id.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_its_lane_and_survives_text() {
+        let lane = Lane::new("work_queue", 7).unwrap();
+        let id = JobId::new(&lane);
+        assert_eq!(id.lane(), lane);
+        assert_eq!(id.as_str().parse::<JobId>().unwrap(), id);
+        assert!(clock::now() - id.made_at() < 10_000);
+        assert_eq!("work_queue:7".parse::<Lane>().unwrap(), lane);
+    }
+
+    #[test]
+    fn a_foreign_id_names_no_job() {
+        for id in ["", "x", "a.b.c", "default.00.000000000000000000000000000", "D.0.1", "{a}.0.1"] {
+            assert!(matches!(id.parse::<JobId>(), Err(Error::NotFound { .. })), "{id}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! A job: as it is submitted, and as a worker gets it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, JobId, clock};
+
+/// What a job is about, or what came of it; the queue never looks inside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload {
+    /// A JSON text.
+    Json(Bytes),
+    /// Bytes of the kind's own making.
+    Binary(Bytes),
+}
+
+impl Payload {
+    /// The JSON text of a value.
+    #[must_use]
+    pub fn json(value: &serde_json::Value) -> Self {
+        Self::Json(value.to_string().into())
+    }
+
+    /// The bytes, whatever they are.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Json(bytes) | Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// The priorities: 5 is the highest.
+pub const PRIORITIES: std::ops::RangeInclusive<u8> = 1..=5;
+
+/// A job to be submitted.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// The queue, by default `default`.
+    pub queue: String,
+    /// What handles it: `call`, `http`, `pipeline`, `task`.
+    pub kind: String,
+    /// What it is about; at most [`Options::max_payload`](crate::Options::max_payload) bytes.
+    pub payload: Payload,
+    /// 1 to 5; 5 is the highest, 3 the default.
+    pub priority: u8,
+    /// How long it is to wait before it may run.
+    pub delay: Duration,
+    /// How long one attempt may take; 60 s by default.
+    pub timeout: Duration,
+    /// How often it is tried at most, at least once; 5 by default.
+    pub max_attempts: u32,
+    /// When nobody wants the result any more, Unix milliseconds: it is not started after that.
+    pub deadline: Option<u64>,
+    /// Makes submitting it twice within a day make one job, within its queue.
+    pub idempotency_key: Option<String>,
+    /// Who submitted it, as the door authenticated them.
+    pub caller: Option<String>,
+    /// Trace context: `traceparent`, `tracestate`.
+    pub trace: BTreeMap<String, String>,
+}
+
+impl NewJob {
+    /// A job of a kind with the defaults of every other field.
+    #[must_use]
+    pub fn new(kind: impl Into<String>, payload: Payload) -> Self {
+        Self {
+            queue: "default".to_owned(),
+            kind: kind.into(),
+            payload,
+            priority: 3,
+            delay: Duration::ZERO,
+            timeout: Duration::from_secs(60),
+            max_attempts: 5,
+            deadline: None,
+            idempotency_key: None,
+            caller: None,
+            trace: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn check(&self, max_payload: usize) -> Result<(), Error> {
+        let named = !self.kind.is_empty() && self.kind.len() <= 64;
+        if !named || self.kind.chars().any(char::is_control) {
+            return Err(Error::invalid("kind", "give 1 to 64 printable characters"));
+        }
+        if !PRIORITIES.contains(&self.priority) {
+            return Err(Error::invalid("priority", format!("{} is not 1 to 5", self.priority)));
+        }
+        if self.max_attempts == 0 {
+            return Err(Error::invalid("max_attempts", "0 would never run, give at least 1"));
+        }
+        if self.timeout.is_zero() {
+            return Err(Error::invalid("timeout", "0 leaves no time, give at least 1 ms"));
+        }
+        if self.delay > Duration::from_secs(366 * 86_400) {
+            return Err(Error::invalid("delay", "is more than a year"));
+        }
+        let size = self.payload.bytes().len();
+        if size > max_payload {
+            let reason = format!("{size} bytes are more than the {max_payload} allowed");
+            return Err(Error::invalid("payload", reason));
+        }
+        if matches!(&self.idempotency_key, Some(key) if key.is_empty() || key.len() > 256) {
+            return Err(Error::invalid("idempotency_key", "give 1 to 256 bytes"));
+        }
+        Ok(())
+    }
+
+    /// What two submissions with one key must have in common, as a short text.
+    pub(crate) fn fingerprint(&self) -> String {
+        let form = matches!(self.payload, Payload::Json(_));
+        let head = format!(
+            "{}\n{form}\n{}\n{:?}\n{:?}\n{}\n",
+            self.kind, self.priority, self.delay, self.timeout, self.max_attempts
+        );
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        hash.update(head.as_bytes());
+        hash.update(self.payload.bytes());
+        format!("{:032x}", hash.digest128())
+    }
+
+    pub(crate) fn into_job(self, id: JobId) -> Job {
+        Job {
+            id,
+            payload: self.payload,
+            header: Header {
+                kind: self.kind,
+                priority: self.priority,
+                attempt: 1,
+                max_attempts: self.max_attempts,
+                timeout_ms: clock::millis(self.timeout),
+                deadline: self.deadline,
+                idempotency_key: self.idempotency_key,
+                caller: self.caller,
+                trace: self.trace,
+                enqueued_at: clock::now(),
+                ..Header::default()
+            },
+        }
+    }
+}
+
+/// A job as it is kept and handed to a worker.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// What it is about.
+    pub payload: Payload,
+    /// Everything else.
+    pub header: Header,
+}
+
+/// Everything about a job but its id and payload. Times are Unix milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// What handles it.
+    #[serde(rename = "k")]
+    pub kind: String,
+    /// 1 to 5; 5 is the highest.
+    #[serde(rename = "p")]
+    pub priority: u8,
+    /// Which attempt this is, or the next one will be: from 1.
+    #[serde(rename = "a")]
+    pub attempt: u32,
+    /// How often it is tried at most.
+    #[serde(rename = "m")]
+    pub max_attempts: u32,
+    /// How long one attempt may take.
+    #[serde(rename = "t")]
+    pub timeout_ms: u64,
+    /// When it was submitted.
+    #[serde(rename = "q")]
+    pub enqueued_at: u64,
+    /// After this it is not started any more.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<u64>,
+    /// The submitter's key against doing it twice.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// Who submitted it.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// Trace context: `traceparent`, `tracestate`.
+    #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub trace: BTreeMap<String, String>,
+    /// When its latest attempt started.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<u64>,
+    /// What its latest failed attempt said.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When it ended for good.
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<u64>,
+    /// What its latest attempt cost, as its worker measured it.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<serde_json::Value>,
+}
