@@ -3,7 +3,7 @@
 # again and is ready before the next. A service with a single replica gets a second one meanwhile. A service whose image
 # or configuration changed gets new containers instead, which take the next free numbers.
 # Usage: scripts/rolling_restart.sh [SERVICE]...    (default: agents, tools and workers, then routers; not Consul,
-# HAProxy and Redis, of which there is one each: docker compose restart haproxy)
+# HAProxy and Redis, of which there is one each; HAProxy reads its file again at: docker compose kill -s USR2 haproxy)
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need curl jq
 GRACE=150

@@ -1,0 +1,135 @@
+# One door: `make` lists what there is to do. A recipe of more than a few lines is a script of scripts/.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+# scripts/tools.sh puts compose here on a machine whose docker has none.
+ifneq ($(wildcard .tools/docker/cli-plugins/docker-compose),)
+export DOCKER_CONFIG ?= $(CURDIR)/.tools/docker
+endif
+
+# meshctl as it was built on this host, else the one in a router's container.
+MESHCTL ?= $(or $(firstword $(wildcard target/release/meshctl target/debug/meshctl)),docker compose exec -T mcp-router meshctl)
+ROUTER_AT ?= $(or $(MCP_ROUTER_ADDR),127.0.0.1:$(or $(MESH_HOST_PORT),50051))
+LIST = MCP_ROUTER_ADDR=$(ROUTER_AT) $(MESHCTL) list
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z%<>A-Z -]+:.*## / { printf "  %-34s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+##@ Try it
+
+.PHONY: demo
+demo: ## Start a mesh in one process, call it in every way, end it: no Docker, no Consul
+	@scripts/tools.sh build
+	cargo build -q -p meshctl
+	target/debug/meshctl demo
+
+##@ Containers
+
+.PHONY: up down restart status logs build clean
+up: ## Start the mesh, or apply a changed configuration; replica counts stay
+	scripts/scale.sh
+
+down: ## Stop the mesh and remove its containers
+	docker compose down
+
+restart: ## Restart the replicas one at a time, while calls go on
+	scripts/rolling_restart.sh
+
+status: ## Containers, and the routers as HAProxy sees them
+	@docker compose ps
+	@scripts/manage_routers.sh haproxy
+
+logs: ## Follow all logs
+	docker compose logs -f --tail=100
+
+logs-%: ## Follow the logs of one service: make logs-echo-agent
+	docker compose logs -f --tail=100 $*
+
+build: ## Build the programs, and the image where Docker runs
+	scripts/build.sh
+
+clean: ## Remove containers, volumes and everything built (.tools stays)
+	! docker info >/dev/null 2>&1 || docker compose down -v --remove-orphans
+	cargo clean
+
+##@ Scaling
+
+# scale SERVICE,TARGET: N is checked here, so that the error names the target that was called.
+define scale
+@[[ "$(N)" =~ ^[1-9][0-9]?$$ ]] || { echo "error: N is '$(N)', not a number from 1 to 99. Call it as: make $@ N=3" >&2; exit 2; }
+scripts/scale.sh $(foreach service,$(1),$(service)=$(N))
+endef
+
+.PHONY: scale-router scale-echo scale-weather scale-itinerary scale-all scale-down
+scale-router: ## Run N routers behind HAProxy: make scale-router N=3
+	$(call scale,mcp-router)
+
+scale-echo: ## Run N echo agents
+	$(call scale,echo-agent)
+
+scale-weather: ## Run N weather tools
+	$(call scale,weather-tool)
+
+scale-itinerary: ## Run N itinerary workers
+	$(call scale,itinerary-worker)
+
+scale-all: ## Run N of each
+	$(call scale,mcp-router echo-agent weather-tool itinerary-worker)
+
+scale-down: N = 1
+scale-down: ## Run one of each
+	$(call scale,mcp-router echo-agent weather-tool itinerary-worker)
+
+##@ Look at it
+
+.PHONY: check-consul consul-check consul-cleanup ui-consul ui-haproxy
+check-consul: ## Services, instances and health in Consul; JSON=1 for JSON
+	@JSON=$(JSON) scripts/consul.sh check
+
+consul-check: check-consul ## The same as check-consul
+
+consul-cleanup: ## Deregister critical instances
+	@scripts/consul.sh cleanup
+
+ui-consul: ## Open Consul's page
+	@scripts/open.sh consul 8500 /ui
+
+ui-haproxy: ## Open HAProxy's statistics
+	@scripts/open.sh haproxy 8404 /stats
+
+.PHONY: mcp-query mcp-query-agents mcp-query-tools mcp-query-workers mcp-query-json
+mcp-query: ## What the router can reach
+	@$(LIST)
+
+mcp-query-agents mcp-query-tools mcp-query-workers: ## Agents, tools or workers only
+	@$(LIST) $(@:mcp-query-%=%)
+
+mcp-query-json: ## All of it as JSON
+	@$(LIST) --json
+
+##@ Develop
+
+.PHONY: tools check test test-containers
+tools: ## Install what building, testing and checking need
+	scripts/tools.sh all
+
+check: ## Style: formatting, lints, licences, scripts
+	@scripts/tools.sh check
+	@scripts/check.sh
+
+test: ## Every test, against the real Consul, HAProxy, grpcurl and grpcio
+	@scripts/tools.sh test
+	cargo test --workspace --locked
+
+test-containers: ## Scale and restart the mesh in Docker, under load
+	scripts/test-containers.sh
+
+.PHONY: new-agent new-tool new-worker
+new-agent new-tool new-worker: ## Start a service: make new-agent NAME=research
+	@[ -n "$(NAME)" ] || { echo "error: NAME is missing. Call it as: make $@ NAME=research" >&2; exit 2; }
+	@scripts/new-service.sh $(@:new-%=%) "$(NAME)"

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Builds the programs into target/release and, where Docker runs, the image that compose starts.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+scripts/tools.sh build
+if ! docker info >/dev/null 2>&1; then
+  cargo build --release --locked --bins
+  say "programs are in target/release; no image, since Docker does not run here"
+elif [ "$(uname -s)" = Linux ]; then
+  scripts/image-from-host.sh
+else
+  docker compose build
+fi

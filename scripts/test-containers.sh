@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# The mesh in Docker, as its users run it: up, scale, look, restart under load, down. Each claim is asserted.
+# Usage: scripts/test-containers.sh    PROFILE=debug tests the development build (default: release)
+# Runs beside a mesh of yours: a project, a network and ports of its own. Where no Docker runs it starts one, and where
+# no registry can be reached it makes stand-ins of the images. What it started it ends.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+export COMPOSE_PROJECT_NAME=agent-platform-test MESH_IMAGE=agent-platform-test:local
+export MESH_SUBNET=172.29.0.0/16 MESH_IP_RANGE=172.29.128.0/17 CONSUL_IP=172.29.0.10
+# Docker chooses the ports.
+export CONSUL_HOST_PORT=0 CONSUL_DNS_HOST_PORT=0 MESH_HOST_PORT=0 STATS_HOST_PORT=0 REDIS_HOST_PORT=0
+WORK=$(mktemp -d)
+DOCKERD='' LOAD=''
+
+finish() {
+  local code=$?
+  set +e
+  touch "$WORK/stop"
+  [ -z "$LOAD" ] || wait "$LOAD"
+  if [ $code != 0 ]; then
+    docker compose ps
+    docker compose logs --tail=30 --no-color 2>/dev/null
+  fi
+  docker compose down -v -t 10 --remove-orphans >/dev/null 2>&1
+  docker image rm "$MESH_IMAGE" >/dev/null 2>&1
+  [ -z "$DOCKERD" ] || { kill "$DOCKERD"; wait "$DOCKERD" 2>/dev/null; }
+  rm -rf "$WORK"
+  [ $code = 0 ] && say 'containers: all is well' || say "containers: failed"
+  exit $code
+}
+trap finish EXIT
+
+# quiet COMMAND...: its output only when it fails.
+quiet() { "$@" >"$WORK/out" 2>&1 || { cat "$WORK/out"; die "'$*' failed"; }; }
+ok() { say "containers: $*"; }
+same() { [ "$2" = "$3" ] || die "$1: expected $2, got $3"; ok "$1: $3"; }
+has() { grep -q -- "$2" <<<"$1" || die "expected '$2' in: $1"; }
+
+running() { local service; for service in mcp-router echo-agent weather-tool itinerary-worker; do
+  printf '%s ' "$(replicas $service)"; done; }
+routers_up() { [ "$(haproxy_up)" = "$1" ]; }
+passing() { JSON=1 scripts/consul.sh check | jq "[.[] | select(.health == \"passing\" and .service == \"$1\")] | length"; }
+registered() { [ "$(passing "$1")" = "$2" ]; }
+
+# expect ROUTERS ECHO WEATHER ITINERARY: containers, Consul and HAProxy agree.
+expect() {
+  same 'containers of router, echo, weather, itinerary' "$1 $2 $3 $4 " "$(running)"
+  until_true 30 "$1 routers UP in HAProxy" routers_up "$1"; ok "HAProxy has $1 routers UP"
+  until_true 30 "$2 echo agents in Consul" registered agent-echo "$2"
+  until_true 30 "$3 weather tools in Consul" registered tool-weather "$3"
+  until_true 30 "$4 itinerary workers in Consul" registered worker-itinerary "$4"; ok 'Consul has them all'
+}
+
+load() { rm -f "$WORK/stop"
+  .venv/bin/python tests/containers/load.py "$AT" "$WORK/stop" >"$WORK/load" & LOAD=$!; }
+no_call_failed() {
+  local code=0
+  touch "$WORK/stop"; wait "$LOAD" || code=$?; LOAD=''
+  ok "$1: $(cat "$WORK/load")"
+  [ $code = 0 ] || die "$1: calls failed"
+}
+
+# --- Docker, images
+
+scripts/tools.sh test
+scripts/tools.sh containers
+[ ! -e .tools/docker/cli-plugins/docker-compose ] || export DOCKER_CONFIG=${DOCKER_CONFIG:-$PWD/.tools/docker}
+if ! docker info >/dev/null 2>&1; then
+  dockerd --data-root "$PWD/.tools/dockerd" >.tools/dockerd.log 2>&1 & DOCKERD=$!
+  until_true 60 'start of dockerd (.tools/dockerd.log)' docker info >/dev/null 2>&1
+  ok 'started dockerd'
+fi
+if ! timeout 120 docker compose pull -q consul haproxy redis >/dev/null 2>&1; then
+  eval "$(scripts/standin-images.sh)"
+  ok "no registry: stand-in images for Consul, HAProxy and Redis"
+fi
+quiet scripts/image-from-host.sh; ok "image $(docker image inspect -f '{{.Size}}' "$MESH_IMAGE" | numfmt --to=iec)"
+
+# --- the commands of the scaling guide
+
+docker compose config -q
+quiet make up; ok 'make up'
+AT=$(url haproxy 50051); AT=${AT#http://}
+expect 1 1 1 1
+
+load
+quiet make scale-echo N=3; expect 1 3 1 1
+quiet make scale-router N=3; expect 3 3 1 1
+no_call_failed 'scaling up under load'
+
+same 'check-consul says' 'mcp-router: 3 of 3 passing' "$(make check-consul | grep '^mcp-router: ')"
+has "$(scripts/manage_routers.sh status)" '3 of 3 routers are UP in HAProxy'; ok 'manage_routers.sh status'
+scripts/manage_routers.sh health >/dev/null; ok 'manage_routers.sh health'
+same 'manage_routers.sh consul, lines' 3 "$(scripts/manage_routers.sh consul | wc -l)"
+has "$(MCP_ROUTER_ADDR=$AT make mcp-query-agents)" echo; ok 'make mcp-query-agents'
+MCP_ROUTER_ADDR=$AT make mcp-query-json | jq -e . >/dev/null; ok 'make mcp-query-json is JSON'
+stats=$(url haproxy 8404)
+for page in / /stats /metrics; do
+  same "HAProxy's $page" 200 "$(curl -s -o /dev/null -w '%{http_code}' "$stats$page")"; done
+docker logs "$COMPOSE_PROJECT_NAME-echo-agent-1" >/dev/null 2>&1; ok 'docker logs names a replica'
+
+load
+quiet make restart
+expect 3 3 1 1
+no_call_failed 'make restart under load'
+
+load
+quiet make scale-all N=2; expect 2 2 2 2
+quiet docker compose up -d --scale echo-agent=3 --scale mcp-router=2 --scale weather-tool=2 --scale itinerary-worker=2 \
+  --no-recreate
+expect 2 3 2 2
+quiet scripts/manage_routers.sh scale 1; expect 1 3 2 2
+quiet make scale-down; expect 1 1 1 1
+no_call_failed 'scaling down under load'
+
+load
+docker kill "$(containers echo-agent)" >/dev/null
+docker start "$(docker compose ps -aq echo-agent)" >/dev/null
+until_true 60 'the killed agent back in Consul' registered agent-echo 1
+touch "$WORK/stop"; wait "$LOAD" || true; LOAD=''; ok "an only agent killed and started again: $(head -1 "$WORK/load")"
+
+quiet make consul-cleanup; ok 'make consul-cleanup'
+if make scale-echo >/dev/null 2>"$WORK/out"; then die 'make scale-echo without N succeeded'; fi
+has "$(cat "$WORK/out")" 'make scale-echo N=3'; ok 'make scale-echo without N says how to call it'
