@@ -41,6 +41,7 @@ impl Behind {
     ) -> Self {
         Self {
             connect: Arc::new(connect),
+            runtime: Handle::current(),
             calls,
         }
     }
