@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use channel::Error;
-use http::{HeaderMap, request::Parts};
+use http::request::Parts;
 use proto::error_info::status;
 use tonic::{Code, Status};
 
@@ -17,6 +17,30 @@ use crate::{
 pub const SERVICE: &str = "x-mesh-service";
 /// The session of a call whose messages carry none.
 pub const SESSION: &str = "x-mesh-session";
+
+/// What routing reads of a request's head, whatever carries it.
+pub trait Head {
+    /// `/pkg.Service/Method`.
+    fn path(&self) -> &str;
+    /// The authority, without its port.
+    fn host(&self) -> Option<&str>;
+    /// A metadata value.
+    fn metadata(&self, key: &str) -> Option<&[u8]>;
+}
+
+impl Head for Parts {
+    fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    fn host(&self) -> Option<&str> {
+        self.uri.authority().map(http::uri::Authority::host)
+    }
+
+    fn metadata(&self, key: &str) -> Option<&[u8]> {
+        self.headers.get(key).map(http::HeaderValue::as_bytes)
+    }
+}
 
 /// How a call finds its service.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +94,8 @@ const OWN: [&str; 3] = [
 
 /// How the call with this head finds its service.
 #[must_use]
-pub fn route(parts: &Parts) -> Route {
-    let path = parts.uri.path();
+pub fn route(head: &impl Head) -> Route {
+    let path = head.path();
     if OWN.iter().any(|prefix| path.starts_with(prefix)) {
         return Route::Own;
     }
@@ -79,7 +103,7 @@ pub fn route(parts: &Parts) -> Route {
         // Of a service it is the sum over all instances, by whichever way the service is named.
         return Route::Own;
     }
-    if parts.headers.contains_key(SERVICE) {
+    if head.metadata(SERVICE).is_some() {
         return Route::Metadata;
     }
     if TOGETHER.contains(&path) {
@@ -122,20 +146,20 @@ pub fn by_id(view: &View, id: &str) -> Result<Arc<str>, Status> {
 /// # Errors
 /// `NOT_FOUND` for an `x-mesh-service` that names none, `FAILED_PRECONDITION` when several
 /// announce the gRPC service, `UNIMPLEMENTED` when nobody does.
-pub fn by_metadata(view: &View, parts: &Parts) -> Result<Arc<str>, Status> {
-    if let Some(id) = text(&parts.headers, SERVICE)? {
+pub fn by_metadata(view: &View, head: &impl Head) -> Result<Arc<str>, Status> {
+    if let Some(id) = text(head, SERVICE)? {
         return by_id(view, id);
     }
-    if let Some(service) = by_authority(view, parts) {
+    if let Some(service) = by_authority(view, head) {
         return Ok(service);
     }
-    by_grpc_service(view, parts.uri.path())
+    by_grpc_service(view, head.path())
 }
 
 /// The service that the authority names, without its port.
 #[must_use]
-pub fn by_authority(view: &View, parts: &Parts) -> Option<Arc<str>> {
-    let host = parts.uri.authority()?.host();
+pub fn by_authority(view: &View, head: &impl Head) -> Option<Arc<str>> {
+    let host = head.host()?;
     view.by_id(host).map(|service| Arc::clone(&service.name))
 }
 
@@ -187,20 +211,24 @@ pub fn missing(fields: &Fields) -> Status {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when it is not visible ASCII.
-pub fn text<'a>(headers: &'a HeaderMap, key: &str) -> Result<Option<&'a str>, Status> {
-    let Some(value) = headers.get(key) else {
+pub fn text<'a>(head: &'a impl Head, key: &str) -> Result<Option<&'a str>, Status> {
+    let Some(value) = head.metadata(key) else {
         return Ok(None);
     };
-    let value = value.to_str().map_err(|_| {
-        let message = format!("metadata {key} is not text");
-        status(
-            Code::InvalidArgument,
-            "BAD_METADATA",
-            message,
-            [("field", key.to_owned())],
-        )
-    })?;
-    Ok((!value.is_empty()).then_some(value))
+    let visible = value.iter().all(|b| matches!(b, b' '..=b'~' | b'\t'));
+    let text = std::str::from_utf8(value)
+        .ok()
+        .filter(|_| visible)
+        .ok_or_else(|| {
+            let message = format!("metadata {key} is not text");
+            status(
+                Code::InvalidArgument,
+                "BAD_METADATA",
+                message,
+                [("field", key.to_owned())],
+            )
+        })?;
+    Ok((!text.is_empty()).then_some(text))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl Server {
     async fn by_metadata(self, parts: Parts, body: Incoming) -> Result<Response<Body>, Status> {
         let view = routes::known(&self.directory, self.mesh.options().queue_timeout).await?;
         let service = routes::by_metadata(&view, &parts)?;
-        let session = routes::text(&parts.headers, routes::SESSION)?.unwrap_or_default();
+        let session = routes::text(&parts, routes::SESSION)?.unwrap_or_default();
         let target = Target::service(&service).session(session);
         let meter = Inspector::Meter(FrameMeter::new(self.max_message_bytes));
         let body = Body::new(Inspected::new(body, meter));
@@ -74,7 +74,7 @@ impl Server {
         body: Incoming,
         fields: &'static Fields,
     ) -> Result<Response<Body>, Status> {
-        let encoding = routes::text(&parts.headers, "grpc-encoding")?;
+        let encoding = routes::text(&parts, "grpc-encoding")?;
         let scanner = Scanner::new(fields)
             .max_message_bytes(self.max_message_bytes)
             .encoding(encoding);
@@ -108,7 +108,7 @@ impl Server {
         body: &mut Inspected,
         service: &str,
     ) -> Result<String, Status> {
-        if let Some(session) = routes::text(&parts.headers, routes::SESSION)? {
+        if let Some(session) = routes::text(parts, routes::SESSION)? {
             return Ok(session.to_owned());
         }
         if !self.mesh.wants_session(service) {
