@@ -1,7 +1,8 @@
 //! The table of what goes wrong and what it costs, in Markdown. Each row is a mesh of its own:
 //! HAProxy, two routers, three instances, and calls at 200 a second.
 //!
-//! `cargo run -p mesh-testkit --example faults [CALLS]`; 10,000 unless said otherwise.
+//! `cargo run -p mesh-testkit --example faults [CALLS [ROW]]`; 10,000 unless said otherwise, and
+//! every row, or those whose name contains the word. What failed is told on standard error.
 
 use std::time::Duration;
 
@@ -18,7 +19,11 @@ async fn main() {
         "| what was done | calls | succeeded | failed | in flight then | to the victim after 2 s | slowest after 2 s |"
     );
     println!("|---|---|---|---|---|---|---|");
-    for fault in FAULTS {
+    let row = std::env::args().nth(2).unwrap_or_default();
+    for fault in FAULTS
+        .into_iter()
+        .filter(|fault| fault.name().contains(&row))
+    {
         let report = fault.run(RATE, count).await;
         let after = Duration::from_secs(2);
         println!(
@@ -31,6 +36,6 @@ async fn main() {
             report.misled(after).count(),
             report.slowest(after).as_millis(),
         );
-        eprint!("{}", report.told());
+        eprintln!("{}", report.told());
     }
 }

@@ -1,8 +1,9 @@
 //! What goes wrong in a mesh, done to a real one under load.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use tokio::time::{Instant, sleep};
+use tonic::Status;
 
 use crate::{Load, Mesh, Signal, load::Call};
 
@@ -48,7 +49,9 @@ pub struct Report {
     pub fault: Fault,
     /// Every call.
     pub calls: Vec<Call>,
-    /// When it was done.
+    /// When it began to be done.
+    pub from: Instant,
+    /// When it was done: a killed process was gone.
     pub at: Instant,
     /// When a paused instance went on.
     pub over: Option<Instant>,
@@ -78,7 +81,9 @@ impl Fault {
         let whole = Duration::from_secs(1) * u32::try_from(count).expect("few calls") / rate;
         let load = Load::start(mesh.address(), rate, count);
         sleep(whole / 4).await;
-        let (at, victim) = self.strike(&mut mesh).await;
+        let from = Instant::now();
+        let victim = self.strike(&mut mesh).await;
+        let at = Instant::now();
         let mut over = None;
         if self == Self::PauseInstance {
             sleep(whole / 2).await;
@@ -90,19 +95,19 @@ impl Fault {
         Report {
             fault: self,
             calls,
+            from,
             at,
             over,
             victim,
         }
     }
 
-    async fn strike(self, mesh: &mut Mesh) -> (Instant, Option<String>) {
-        let at = Instant::now();
+    async fn strike(self, mesh: &mut Mesh) -> Option<String> {
         let (target, signal) = match self {
-            Self::None => return (at, None),
+            Self::None => return None,
             Self::RestartConsul => {
                 mesh.consul.restart().await;
-                return (at, None);
+                return None;
             }
             Self::KillInstance => (&mut mesh.echoes[0], Signal::Kill),
             Self::PauseInstance => (&mut mesh.echoes[0], Signal::Stop),
@@ -111,7 +116,10 @@ impl Fault {
             Self::KillRouter => (&mut mesh.routers[0], Signal::Kill),
         };
         target.signal(signal);
-        (Instant::now(), Some(target.id.clone()))
+        if signal == Signal::Kill {
+            target.process.end(LEAVE).await;
+        }
+        Some(target.id.clone())
     }
 
     /// Whoever was not struck is well; whoever was asked to leave has left in order.
@@ -163,7 +171,7 @@ impl Report {
     /// Whether a call was in flight when it was done.
     #[must_use]
     pub fn was_in_flight(&self, call: &Call) -> bool {
-        call.sent <= self.at && call.ended >= self.at
+        call.sent <= self.at && call.ended >= self.from
     }
 
     /// The calls that were sent later than `after` the fault, while it lasted, and went to the
@@ -193,7 +201,7 @@ impl Report {
         assert!(holds, "{}: {what}\n{}", self.fault.name(), self.told());
     }
 
-    /// The calls that failed, a line each.
+    /// The calls that failed, a line each; times are since it was done.
     #[must_use]
     pub fn told(&self) -> String {
         let line = |call: &Call| {
@@ -201,16 +209,22 @@ impl Report {
                 at.saturating_duration_since(self.at).as_secs_f64()
                     - self.at.saturating_duration_since(at).as_secs_f64()
             };
-            let outcome = call
-                .outcome
-                .as_ref()
-                .map_err(|status| (status.code(), status.message()));
+            let error = call.outcome.as_ref().map_or_else(cause, String::clone);
             format!(
-                "sent {:+.3} s, ended {:+.3} s: {outcome:?}",
+                "sent {:+.3} s, ended {:+.3} s: {error}",
                 since(call.sent),
                 since(call.ended)
             )
         };
         self.failed().map(line).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A status with what is at the bottom of it: the reason of a reset, for example.
+fn cause(status: &Status) -> String {
+    let mut error: &dyn Error = status;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    format!("{:?} {}: {error}", status.code(), status.message())
 }
