@@ -1,5 +1,5 @@
 //! The body of an answer, watched to its end: the call counts as in flight until then, its status
-//! goes to the statistics, and an end without a status becomes one.
+//! goes to the statistics, and a connection that fails midway becomes a status.
 
 use std::{
     pin::Pin,
@@ -8,19 +8,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 use tracing::Span;
 
 use crate::{
     Error,
+    acquire::Flight,
     call::Deadline,
     connection::Failure,
-    fleet::{Fleet, Flight},
-    replay::Replay,
+    endpoint::Endpoint,
+    fleet::Fleet,
+    incoming::Incoming,
+    replay::{Attempt, Replay},
 };
 
 /// A call in flight, from the sending of its request to the end of its answer.
@@ -32,34 +34,55 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(fleet: Arc<Fleet>, flight: Flight, replay: Replay, sent: Instant) -> Self {
+    pub(crate) fn new(fleet: Arc<Fleet>, flight: Flight, replay: Replay) -> Self {
         Self {
             fleet,
             flight,
             replay,
-            sent,
+            sent: Instant::now(),
         }
+    }
+
+    pub(crate) fn send(
+        &self,
+        request: Request<Attempt>,
+    ) -> impl Future<Output = Result<Response<Incoming>, Failure>> {
+        self.flight.slot.send(request)
     }
 
     /// The answer begins: for the balancer, this is its latency. Servers send the headers of a
     /// unary answer with its message.
-    pub(crate) fn headers(&self, headers: &HeaderMap) {
-        self.flight.endpoint.hear();
-        let failed = status_code(headers) == Some(Code::Unavailable as i32);
-        self.observe(failed);
-    }
-
-    /// The attempt ended without an answer.
-    pub(crate) fn failed(&self, unsent: bool) {
-        // What was not taken says nothing about how well the instance works.
-        if !unsent {
-            self.observe(true);
+    pub(crate) fn answered(&self, headers: &HeaderMap) {
+        self.endpoint().hear();
+        let status = status_code(headers);
+        let failed = status == Some(Code::Unavailable as i32);
+        self.endpoint().observe(self.sent.elapsed(), failed);
+        if status.is_some() {
+            self.fleet.outcome(self.endpoint(), failed);
         }
     }
 
-    fn observe(&self, failed: bool) {
-        self.fleet
-            .observe(&self.flight.endpoint, self.sent.elapsed(), failed);
+    /// The attempt ended without an answer, or in the middle of it.
+    pub(crate) fn failed(&self) {
+        self.endpoint().observe(self.sent.elapsed(), true);
+        self.fleet.outcome(self.endpoint(), true);
+    }
+
+    /// Its caller would wait no longer. That is no failure, but latency.
+    pub(crate) fn overdue(&self) {
+        self.endpoint().observe(self.sent.elapsed(), false);
+    }
+
+    fn trailers(&self, trailers: &HeaderMap) {
+        if status_code(trailers) == Some(Code::Unavailable as i32) {
+            self.failed();
+        } else {
+            self.fleet.outcome(self.endpoint(), false);
+        }
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        self.flight.endpoint()
     }
 }
 
@@ -80,14 +103,17 @@ pub struct ResponseBody {
 impl ResponseBody {
     pub(crate) fn new(inner: Incoming, watch: Watch, deadline: Option<Deadline>) -> Self {
         let ended = inner.is_end_stream();
-        Self {
+        let mut body = Self {
             inner: Some(inner),
-            watch: (!ended).then_some(watch),
-            deadline: deadline
-                .filter(|_| !ended)
-                .map(|d| (d, Box::pin(sleep_until(d.at)))),
+            watch: Some(watch),
+            deadline: deadline.map(|d| (d, Box::pin(sleep_until(d.at)))),
             span: Span::none(),
+        };
+        if ended {
+            // Trailers only: the instance is done with the call.
+            body.end();
         }
+        body
     }
 
     /// Keeps a span open until the answer has ended.
@@ -118,18 +144,18 @@ impl ResponseBody {
     }
 
     /// The status for a connection that failed while the answer was being read.
-    fn failure(&self, error: hyper::Error) -> Status {
+    fn failure(&self, error: &h2::Error) -> Status {
         let Some(watch) = &self.watch else {
             return Status::internal("an answer failed after its end");
         };
         if let Some(status) = watch.replay.error() {
             return status;
         }
-        let failure = Failure::midway(error);
+        let failure = Failure::of(error);
         if failure.code == Code::Unavailable {
-            watch.observe(true);
+            watch.failed();
         }
-        let instance = watch.flight.endpoint.id().to_string();
+        let instance = watch.endpoint().id().to_string();
         Error::Broken {
             instance,
             reason: failure.reason,
@@ -148,11 +174,11 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        if let Some((deadline, sleep)) = &mut this.deadline {
-            if sleep.as_mut().poll(cx).is_ready() {
-                let status = Error::Deadline(deadline.given).status();
-                return this.end_with(&status);
-            }
+        if let Some((deadline, sleep)) = &mut this.deadline
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            let status = Error::Deadline(deadline.given).status();
+            return this.end_with(&status);
         }
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
@@ -160,7 +186,10 @@ impl Body for ResponseBody {
         match std::task::ready!(Pin::new(inner).poll_frame(cx)) {
             Some(Ok(frame)) => {
                 if let Some(watch) = &this.watch {
-                    watch.flight.endpoint.hear();
+                    watch.endpoint().hear();
+                    if let Some(trailers) = frame.trailers_ref() {
+                        watch.trailers(trailers);
+                    }
                 }
                 if frame.is_trailers() {
                     this.end();
@@ -168,7 +197,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let status = this.failure(error);
+                let status = this.failure(&error);
                 this.end_with(&status)
             }
             None => {

@@ -10,17 +10,28 @@ use tower::retry::budget::Budget as _;
 use tracing::Instrument as _;
 
 use crate::{
-    Error, Mesh, ResponseBody, ServedBy, Target, backoff,
+    Error, Mesh, ResponseBody, ServedBy, Target,
+    acquire::Flight,
+    backoff,
     body::Watch,
     deadline,
     endpoint::Endpoint,
-    fleet::{Fleet, Flight},
+    fleet::Fleet,
     replay::{Attempt, Replay},
     retry::{self, Retry},
 };
 
 /// The pause before an attempt that follows a failure an instance may have seen.
 const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(250));
+
+/// Headers that HTTP/2 does not have.
+const PER_CONNECTION: [header::HeaderName; 5] = [
+    header::CONNECTION,
+    header::HeaderName::from_static("keep-alive"),
+    header::HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 /// When a call has to end, and how much time its caller gave.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +115,9 @@ fn complete(mut parts: Parts, service: &str) -> Parts {
         // A service name that is no authority leaves the URI as it came.
         parts.uri = uri.build().unwrap_or(parts.uri);
     }
+    for name in PER_CONNECTION {
+        parts.headers.remove(name);
+    }
     parts
         .headers
         .insert(header::TE, HeaderValue::from_static("trailers"));
@@ -129,13 +143,9 @@ impl Call<'_> {
         let mut tried: Vec<Arc<Endpoint>> = Vec::new();
         self.fleet.budget().deposit();
         for number in 1.. {
-            let flight = self.in_time(self.fleet.acquire(
-                self.target,
-                &tried,
-                self.deadline.map(|d| d.at),
-            ));
+            let flight = self.in_time(self.fleet.acquire(self.target, &tried));
             let flight = flight.await??;
-            let endpoint = Arc::clone(&flight.endpoint);
+            let endpoint = Arc::clone(flight.endpoint());
             picked(&flight.instance());
             let (retry, outcome) = match self.attempt(number, flight).await {
                 Ok(response) => (retry::of_status(trailers_only(&response)), Ok(response)),
@@ -143,6 +153,7 @@ impl Call<'_> {
             };
             if !self.may_retry(retry, number, &endpoint) {
                 if outcome.is_ok() {
+                    self.replay.commit();
                     // From here on the answer's body sees to it.
                     abort.0 = None;
                 }
@@ -168,13 +179,12 @@ impl Call<'_> {
         let instance = flight.instance();
         let metrics = &self.fleet.shared().metrics;
         metrics.picked(&self.target.service);
-        let sent = Instant::now();
-        let response = self.in_time(flight.slot.send(self.request(number)));
-        let watch = Watch::new(Arc::clone(&self.fleet), flight, self.replay.clone(), sent);
-        match response.await? {
+        let request = self.request(number)?;
+        let watch = Watch::new(Arc::clone(&self.fleet), flight, self.replay.clone());
+        let response = self.in_time(watch.send(request)).await;
+        match response.inspect_err(|_| watch.overdue())? {
             Ok(response) => {
-                watch.headers(response.headers());
-                self.replay.commit();
+                watch.answered(response.headers());
                 let deadline = self.deadline;
                 let mut response = response.map(|body| ResponseBody::new(body, watch, deadline));
                 response.extensions_mut().insert(ServedBy(instance));
@@ -184,7 +194,10 @@ impl Call<'_> {
                 if let Some(status) = self.replay.error() {
                     return Err(Error::Request(Box::new(status)));
                 }
-                watch.failed(failure.unsent);
+                // What was not taken says nothing about how well the instance works.
+                if !failure.unsent {
+                    watch.failed();
+                }
                 let (instance, reason) = (instance.key.id.to_string(), failure.reason);
                 Err(if failure.unsent {
                     Error::Unsent { instance, reason }
@@ -199,13 +212,16 @@ impl Call<'_> {
         }
     }
 
-    fn request(&self, number: usize) -> Request<Attempt> {
+    fn request(&self, number: usize) -> Result<Request<Attempt>, Error> {
         let mut parts = self.parts.clone();
         if let Some(deadline) = self.deadline {
             let left = deadline.at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Deadline(deadline.given));
+            }
             deadline::write(&mut parts.headers, left);
         }
-        Request::from_parts(parts, self.replay.attempt(number))
+        Ok(Request::from_parts(parts, self.replay.attempt(number)))
     }
 
     fn may_retry(&self, retry: Retry, number: usize, endpoint: &Endpoint) -> bool {
@@ -213,7 +229,6 @@ impl Call<'_> {
         if retry == Retry::Never
             || number >= shared.options.max_attempts
             || !self.replay.can_repeat()
-            || self.target.instance.is_some()
         {
             return false;
         }

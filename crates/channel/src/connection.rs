@@ -2,144 +2,158 @@
 
 use std::{
     future::poll_fn,
+    io,
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::Poll,
+    task::{Context, Poll, Waker},
 };
 
-use hyper::{
-    body::Incoming,
-    client::conn::http2::{Builder, SendRequest},
-    rt::Executor,
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use h2::{
+    Reason,
+    client::{Builder, SendRequest},
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use http::{Request, Response};
+use tokio::{net::TcpStream, sync::oneshot};
+use tokio_util::task::TaskTracker;
+use tonic::Code;
 
-use crate::replay::Attempt;
+use crate::{incoming::Incoming, replay::Attempt, upload::Upload};
 
 /// Receive window of a stream and of a connection: large, so that one slow reader's stream does not
 /// hold up its neighbours, and a 4 MiB message needs few round trips.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 24;
+/// Most bytes of an answer's metadata; status details are the largest part of them.
+const MAX_HEADER_LIST: u32 = 1 << 18;
 
-#[derive(Clone)]
-struct Tracked(TaskTracker);
-
-impl<F> Executor<F> for Tracked
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
-    }
-}
-
-/// An open connection.
+/// An open connection. It closes when the last handle is gone and its calls are over.
 pub(crate) struct Connection {
-    sender: SendRequest<Attempt>,
+    sender: SendRequest<Bytes>,
     in_flight: AtomicUsize,
-    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS. hyper queues silently past it, so it is kept here.
-    max_streams: Arc<AtomicUsize>,
-    close: CancellationToken,
+    closed: AtomicBool,
+    tracker: TaskTracker,
 }
 
 /// A stream's place on a connection, given back when dropped.
-pub(crate) struct Slot(Arc<Connection>);
+pub(crate) struct Slot {
+    connection: Arc<Connection>,
+    sender: SendRequest<Bytes>,
+}
 
 impl Connection {
-    /// Speaks HTTP/2 on an open stream. The tasks that carry it end with the connection: when the
-    /// peer closes it, or when the last handle is gone and its calls are over.
+    /// Speaks HTTP/2 on an open stream, and waits for the peer's SETTINGS: before them nobody knows
+    /// how many streams it takes, and a peer that hangs is told from one that serves.
     pub(crate) async fn handshake(
         stream: TcpStream,
         tracker: &TaskTracker,
-    ) -> hyper::Result<Arc<Self>> {
-        let (sender, mut connection) = Builder::new(Tracked(tracker.clone()))
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
+    ) -> io::Result<Arc<Self>> {
+        let (sender, mut connection) = Builder::new()
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            // Every cancelled call is a reset of ours: with hyper's default of 1024 (and h2's of
-            // fewer) a connection would be closed under the calls that go on.
+            .max_header_list_size(MAX_HEADER_LIST)
+            .enable_push(false)
+            // Every cancelled call is a reset of ours: with h2's default a connection would be
+            // closed under the calls that go on.
             .max_local_error_reset_streams(None)
             .max_concurrent_reset_streams(1024)
-            .handshake(TokioIo::new(stream))
-            .await?;
-        let max_streams = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-        let close = CancellationToken::new();
-        let (limit, closed) = (Arc::clone(&max_streams), close.clone());
+            // None until SETTINGS come.
+            .initial_max_send_streams(0)
+            .handshake(stream)
+            .await
+            .map_err(io::Error::other)?;
+        let (ready, settings) = oneshot::channel();
+        let mut ready = Some(ready);
         tracker.spawn(async move {
             let drive = poll_fn(|cx| {
                 let done = Pin::new(&mut connection).poll(cx);
-                limit.store(connection.current_max_send_streams(), Ordering::Relaxed);
-                match done {
-                    Poll::Ready(result) => Poll::Ready(result),
-                    Poll::Pending => Poll::Pending,
+                if ready.is_some() && connection.max_concurrent_send_streams() > 0 {
+                    // Nobody listens any more when connecting was given up.
+                    ready.take().map(|ready| ready.send(()).ok());
                 }
+                done
             });
-            tokio::select! {
-                result = drive => if let Err(error) = result {
-                    tracing::debug!(%error, "connection ended");
-                },
-                () = closed.cancelled() => {}
+            if let Err(error) = drive.await {
+                tracing::debug!(%error, "connection ended");
             }
         });
+        settings
+            .await
+            .map_err(|_| io::Error::other("the peer ended it before its SETTINGS"))?;
         Ok(Arc::new(Self {
             sender,
             in_flight: AtomicUsize::new(0),
-            max_streams,
-            close,
+            closed: AtomicBool::new(false),
+            tracker: tracker.clone(),
         }))
     }
 
-    /// Takes a place for one more call; `None` when the connection is closing or full.
+    /// Takes a place for one more call; `None` when the connection is closing or full. Past the
+    /// peer's limit h2 would queue the call silently.
     pub(crate) fn reserve(self: &Arc<Self>) -> Option<Slot> {
-        if self.is_closed() {
+        let mut sender = self.sender.clone();
+        // A handle without a stream of its own is ready at once, unless the connection is broken
+        // or the peer said GOAWAY.
+        let mut cx = Context::from_waker(Waker::noop());
+        if !matches!(sender.poll_ready(&mut cx), Poll::Ready(Ok(()))) {
+            self.closed.store(true, Ordering::Relaxed);
             return None;
         }
-        let limit = self.max_streams.load(Ordering::Relaxed);
+        let limit = sender.current_max_send_streams();
+        let less = |calls: usize| (calls < limit).then_some(calls + 1);
         self.in_flight
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < limit).then_some(n + 1)
-            })
-            .ok()
-            .map(|_| Slot(Arc::clone(self)))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .ok()?;
+        Some(Slot {
+            connection: Arc::clone(self),
+            sender,
+        })
     }
 
-    /// Whether it takes no more calls: closed, or told to go away.
+    /// Whether [`Self::reserve`] has found that it takes no more calls.
     pub(crate) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.close.cancel();
+        self.closed.load(Ordering::Relaxed)
     }
 }
 
 impl Slot {
-    /// Sends a request on the connection.
-    pub(crate) fn send(
+    /// Sends a request and waits for the headers of its answer. When this is dropped, or the
+    /// answer, and the body's call is over, the instance is told CANCEL.
+    pub(crate) async fn send(
         &self,
-        request: http::Request<Attempt>,
-    ) -> impl Future<Output = Result<http::Response<Incoming>, Failure>> + use<> {
-        let response = self.0.sender.clone().try_send_request(request);
-        async move {
-            response.await.map_err(|mut error| {
-                // hyper hands the message back when not a byte of it was written.
-                let unsent = error.take_message().is_some();
-                Failure::new(error.into_error(), unsent)
-            })
+        request: Request<Attempt>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let (parts, body) = request.into_parts();
+        let ends = http_body::Body::is_end_stream(&body);
+        let (response, stream) = self
+            .sender
+            .clone()
+            .send_request(Request::from_parts(parts, ()), ends)
+            .map_err(|error| Failure {
+                unsent: true,
+                ..Failure::of(&error)
+            })?;
+        if !ends {
+            let mut upload = Upload::new(stream, body);
+            // Most requests are one message that is there already: no task for those.
+            if (&mut upload).now_or_never().is_none() {
+                self.connection.tracker.spawn(upload);
+            }
+        }
+        match response.await {
+            Ok(response) => Ok(response.map(Incoming::new)),
+            Err(error) => Err(Failure::of(&error)),
         }
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.connection.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -148,69 +162,39 @@ impl Drop for Slot {
 pub(crate) struct Failure {
     /// The instance has certainly not seen the call, or has said that it did not process it.
     pub(crate) unsent: bool,
+    /// The instance itself ended this one call.
+    pub(crate) reset: bool,
     /// gRPC's code for the HTTP/2 error.
-    pub(crate) code: tonic::Code,
+    pub(crate) code: Code,
     /// What the connection said.
     pub(crate) reason: String,
 }
 
 impl Failure {
-    fn new(error: hyper::Error, unsent: bool) -> Self {
-        let h2 = source::<h2::Error>(&error);
-        let refused = h2.is_some_and(|e| {
-            e.is_reset() && e.is_remote() && e.reason() == Some(h2::Reason::REFUSED_STREAM)
-        });
+    pub(crate) fn of(error: &h2::Error) -> Self {
+        let reset = error.is_reset() && error.is_remote();
+        let refused = reset && error.reason() == Some(Reason::REFUSED_STREAM);
         // h2 gives a stream the peer's GOAWAY only when its id is past the last one processed.
-        let unprocessed = h2.is_some_and(|e| e.is_go_away() && e.is_remote());
-        let code = h2.map_or(tonic::Code::Unavailable, code);
+        let unprocessed = error.is_go_away() && error.is_remote();
         Self {
-            unsent: unsent || refused || unprocessed,
-            code,
-            reason: chain(&error),
+            unsent: refused || unprocessed,
+            reset,
+            code: code(error),
+            reason: error.to_string(),
         }
-    }
-
-    /// A failure while the answer was being read.
-    pub(crate) fn midway(error: hyper::Error) -> Self {
-        Self::new(error, false)
     }
 }
 
 /// gRPC's mapping of HTTP/2 error codes to status codes.
-fn code(error: &h2::Error) -> tonic::Code {
-    use h2::Reason;
+fn code(error: &h2::Error) -> Code {
     if error.is_io() || error.is_go_away() {
-        return tonic::Code::Unavailable;
+        return Code::Unavailable;
     }
     match error.reason() {
-        Some(Reason::REFUSED_STREAM) => tonic::Code::Unavailable,
-        Some(Reason::CANCEL) => tonic::Code::Cancelled,
-        Some(Reason::ENHANCE_YOUR_CALM) => tonic::Code::ResourceExhausted,
-        Some(Reason::INADEQUATE_SECURITY) => tonic::Code::PermissionDenied,
-        Some(_) => tonic::Code::Internal,
-        None => tonic::Code::Unavailable,
+        None | Some(Reason::REFUSED_STREAM) => Code::Unavailable,
+        Some(Reason::CANCEL) => Code::Cancelled,
+        Some(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+        Some(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+        Some(_) => Code::Internal,
     }
-}
-
-fn source<'a, E: std::error::Error + 'static>(error: &'a hyper::Error) -> Option<&'a E> {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if let Some(found) = inner.downcast_ref::<E>() {
-            return Some(found);
-        }
-        cause = inner.source();
-    }
-    None
-}
-
-/// An error with its causes, which hyper's `Display` leaves out.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

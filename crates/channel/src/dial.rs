@@ -1,37 +1,23 @@
 //! Opens a TCP connection that notices a dead peer by itself. HTTP/2 PING is not used for that:
 //! grpcio servers answer the fifth ping of a quiet call with GOAWAY `too_many_pings`.
 
-use std::{io, time::Duration};
+use std::io;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{
-    net::{TcpStream, lookup_host},
-    time::timeout,
-};
+use tokio::net::{TcpStream, lookup_host};
 
 use crate::Options;
 
-/// Connects to the first address of `authority` that accepts, within `connect_timeout` in all.
+/// Connects to the first address of `authority` that accepts.
 pub(crate) async fn dial(authority: &str, options: &Options) -> io::Result<TcpStream> {
-    let attempt = async {
-        let mut last = None;
-        for address in lookup_host(authority).await? {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = Some(error),
-            }
+    let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "no address"));
+    for address in lookup_host(authority).await? {
+        outcome = TcpStream::connect(address).await;
+        if outcome.is_ok() {
+            break;
         }
-        Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no address")))
-    };
-    let stream = timeout(options.connect_timeout, attempt)
-        .await
-        .map_err(|_| {
-            let limit: Duration = options.connect_timeout;
-            io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no connection within {limit:?}"),
-            )
-        })??;
+    }
+    let stream = outcome?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
     let keepalive = TcpKeepalive::new()

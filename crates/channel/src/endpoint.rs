@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use discovery::{Instance, Key};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -68,8 +68,10 @@ pub(crate) struct Endpoint {
     pub(crate) probing: AtomicBool,
     /// Milliseconds on the mesh's clock of the last byte of any answer.
     heard_at: AtomicU64,
-    /// Milliseconds on the mesh's clock when it last went from idle to busy.
-    busy_at: AtomicU64,
+    /// Milliseconds on the mesh's clock of the first call after that.
+    asked_at: AtomicU64,
+    /// Calls that have a place, at most `max_in_flight`.
+    places: AtomicU32,
     failures: AtomicU32,
     ejection: Mutex<Ejection>,
 }
@@ -107,7 +109,8 @@ impl Endpoint {
             silent: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             heard_at: AtomicU64::new(0),
-            busy_at: AtomicU64::new(0),
+            asked_at: AtomicU64::new(0),
+            places: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             ejection: Mutex::default(),
         }
@@ -117,32 +120,52 @@ impl Endpoint {
         Arc::clone(&self.instance.load().key.id)
     }
 
-    /// A call begins: counted until [`Self::end`].
-    pub(crate) fn begin(&self) {
-        if self.load.in_flight() == 0 {
-            self.busy_at.store(self.now_ms(), Ordering::Relaxed);
+    /// A call begins: counted until [`Self::end`]. False when there are too many.
+    pub(crate) fn begin(&self) -> bool {
+        let less = |places: u32| (places < self.shared.options.max_in_flight).then_some(places + 1);
+        let begun = self
+            .places
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok();
+        if begun {
+            self.load.begin();
+            if self.asked_at.load(Ordering::Relaxed) <= self.heard_at() {
+                self.asked_at.store(self.now_ms(), Ordering::Relaxed);
+            }
         }
-        self.load.begin();
+        begun
     }
 
-    pub(crate) fn end(&self) {
+    /// A call is over. True when it had the last place.
+    pub(crate) fn end(&self) -> bool {
         self.load.end();
+        self.places.fetch_sub(1, Ordering::Relaxed) >= self.shared.options.max_in_flight
     }
 
-    /// Something came from the instance.
-    pub(crate) fn hear(&self) {
-        self.heard_at.store(self.now_ms(), Ordering::Relaxed);
+    /// Whether it has no call.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.places.load(Ordering::Relaxed) == 0
     }
 
-    /// How long all its calls have been silent; zero while it has none.
+    /// Something came from the instance, now: milliseconds on the mesh's clock.
+    pub(crate) fn hear(&self) -> u64 {
+        let now = self.now_ms();
+        self.heard_at.store(now, Ordering::Relaxed);
+        now
+    }
+
+    /// When something last came from it.
+    pub(crate) fn heard_at(&self) -> u64 {
+        self.heard_at.load(Ordering::Relaxed)
+    }
+
+    /// How long all its calls have been silent; zero while it has none. Calls that were given up
+    /// meanwhile count, so that many short ones do not hide that nobody answers.
     pub(crate) fn silence(&self) -> Duration {
-        if self.load.in_flight() == 0 {
+        if self.is_idle() {
             return Duration::ZERO;
         }
-        let since = self
-            .heard_at
-            .load(Ordering::Relaxed)
-            .max(self.busy_at.load(Ordering::Relaxed));
+        let since = self.heard_at().max(self.asked_at.load(Ordering::Relaxed));
         Duration::from_millis(self.now_ms().saturating_sub(since))
     }
 
@@ -150,35 +173,43 @@ impl Endpoint {
         u64::try_from(self.shared.now().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// A place on a connection that is open, the first that has one: filling one connection before
+    /// the next costs fewer system calls than spreading over many. `None` when [`Self::connect`]
+    /// may open another.
+    pub(crate) fn reserve(&self) -> Result<Option<Slot>, Refusal> {
+        let mut connections = self.connections.lock();
+        if let Some(slot) = connections.iter().find_map(Connection::reserve) {
+            return Ok(Some(slot));
+        }
+        connections.retain(|connection| !connection.is_closed());
+        if let Some(reason) = self.broken() {
+            return Err(Refusal::Broken { reason });
+        }
+        if connections.len() >= self.shared.options.max_connections {
+            return Err(Refusal::Full);
+        }
+        Ok(None)
+    }
+
     /// A place on a new connection, or on one that has just been opened; and whether it was found
     /// out here that the instance cannot be connected to.
     pub(crate) async fn connect(&self) -> (Result<Slot, Refusal>, bool) {
         // One connect at a time: callers that waited for it find its connection, or its failure.
         let _dialing = self.dialing.lock().await;
-        if let Some(slot) = self.reserve() {
-            return (Ok(slot), false);
-        }
-        if let Some(reason) = self.broken() {
-            return (Err(Refusal::Broken { reason }), false);
-        }
-        if self.connections.lock().len() >= self.shared.options.max_connections {
-            return (Err(Refusal::Full), false);
+        match self.reserve() {
+            Ok(Some(slot)) => return (Ok(slot), false),
+            Ok(None) => {}
+            Err(refusal) => return (Err(refusal), false),
         }
         match self.open().await {
             Ok(slot) => (Ok(slot), false),
+            // It serves those it has, and takes no more.
+            Err(_) if !self.connections.lock().is_empty() => (Err(Refusal::Full), false),
             Err(reason) => {
                 let first = self.broken.lock().replace(reason.clone()).is_none();
                 (Err(Refusal::Broken { reason }), first)
             }
         }
-    }
-
-    /// A place on a connection that is open, the first that has one: filling one connection before
-    /// the next costs fewer system calls than spreading over many.
-    pub(crate) fn reserve(&self) -> Option<Slot> {
-        let mut connections = self.connections.lock();
-        connections.retain(|connection| !connection.is_closed());
-        connections.iter().find_map(Connection::reserve)
     }
 
     async fn open(&self) -> Result<Slot, String> {
@@ -191,18 +222,26 @@ impl Endpoint {
     /// A new connection of its own, not among those that carry calls.
     pub(crate) async fn dial(&self) -> Result<Arc<Connection>, String> {
         let authority = self.instance.load().authority();
-        let describe = |error: &dyn std::fmt::Display| format!("{authority}: {error}");
-        let stream = dial(&authority, &self.shared.options)
+        let limit = self.shared.options.connect_timeout;
+        let connecting = async {
+            let stream = dial(&authority, &self.shared.options)
+                .await
+                .map_err(|e| format!("{authority}: {e}"))?;
+            Connection::handshake(stream, &self.shared.tracker)
+                .await
+                .map_err(|e| format!("{authority}: {e}"))
+        };
+        timeout(limit, connecting)
             .await
-            .map_err(|e| describe(&e))?;
-        Connection::handshake(stream, &self.shared.tracker)
-            .await
-            .map_err(|e| describe(&e))
+            .unwrap_or_else(|_| Err(format!("{authority}: no connection within {limit:?}")))
     }
 
     /// Tries again to connect; clears the failure when it works.
     pub(crate) async fn reconnect(&self) -> Result<(), String> {
         let _dialing = self.dialing.lock().await;
+        if self.broken().is_none() {
+            return Ok(());
+        }
         let outcome = self.open().await;
         *self.broken.lock() = outcome.as_ref().err().cloned();
         outcome.map(drop)
@@ -218,16 +257,19 @@ impl Endpoint {
         self.broken.lock().is_none() && !self.silent.load(Ordering::Relaxed)
     }
 
-    /// An attempt had an end. True when its failures in a row have come to the limit.
-    pub(crate) fn observe(&self, latency: Duration, failed: bool) -> bool {
+    /// It answered after, or failed within, a time: what policies that look at latency go by.
+    pub(crate) fn observe(&self, latency: Duration, failed: bool) {
         self.load.observe(latency, failed, self.shared.now());
-        if failed {
-            let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-            failures >= self.shared.options.ejection_failures
-        } else {
+    }
+
+    /// An attempt had an end. True when its failures in a row have come to the limit.
+    pub(crate) fn outcome(&self, failed: bool) -> bool {
+        if !failed {
             self.failures.store(0, Ordering::Relaxed);
-            false
+            return false;
         }
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        failures >= self.shared.options.ejection_failures
     }
 
     /// Ejects it for as long as its number of ejections says.

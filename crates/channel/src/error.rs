@@ -76,6 +76,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same, said at the end of the wait.
+    pub(crate) fn after(mut self, time: Duration) -> Self {
+        if let Self::Undiscovered(waited)
+        | Self::Unreachable { waited, .. }
+        | Self::Saturated { waited, .. } = &mut self
+        {
+            *waited = time;
+        }
+        self
+    }
+
     /// What the caller is told: one code and one reason for each variant.
     #[must_use]
     pub fn status(&self) -> tonic::Status {

@@ -6,79 +6,77 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use discovery::{Discovery, Instance, Key, Snapshot};
+use discovery::{Key, Snapshot};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep},
 };
 use tower::retry::budget::TpsBudget;
 
 use crate::{
-    Error, Target, backoff,
-    connection::Slot,
-    endpoint::{Endpoint, Refusal, Shared},
+    Options, backoff,
+    endpoint::{Endpoint, Shared},
     probe,
 };
 
 /// One service.
 pub(crate) struct Fleet {
-    service: Arc<str>,
+    pub(crate) service: Arc<str>,
     shared: Arc<Shared>,
-    snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
-    endpoints: Mutex<HashMap<Key, Arc<Endpoint>>>,
-    view: ArcSwap<View>,
-    /// The view changed, or a call ended.
-    changed: Notify,
+    pub(crate) endpoints: Mutex<HashMap<Key, Arc<Endpoint>>>,
+    pub(crate) view: ArcSwap<View>,
+    /// The view changed, or there is room for a call.
+    pub(crate) changed: Notify,
     turn: Arc<balance::Turn>,
     budget: TpsBudget,
 }
 
 /// What a pick works on.
-struct View {
-    /// Empty until the registry has answered.
-    known: bool,
-    set: balance::Set,
+pub(crate) struct View {
+    /// Whether the registry has answered.
+    pub(crate) known: bool,
+    pub(crate) set: balance::Set,
     /// In the order of the set's members.
-    members: Vec<Arc<Endpoint>>,
+    pub(crate) members: Vec<Arc<Endpoint>>,
 }
 
-/// A call in flight on an instance: counted until dropped, wherever the call ends.
-pub(crate) struct Flight {
-    pub(crate) endpoint: Arc<Endpoint>,
-    pub(crate) slot: Slot,
-    _count: Count,
-}
-
-struct Count {
-    fleet: Arc<Fleet>,
-    endpoint: Arc<Endpoint>,
+impl View {
+    /// Before the registry has answered.
+    fn unknown(options: &Options) -> Self {
+        let turn = Arc::default();
+        Self {
+            known: false,
+            set: balance::Set::new(Vec::new(), balance::DEFAULT, &options.balance, turn),
+            members: Vec::new(),
+        }
+    }
 }
 
 impl Fleet {
-    pub(crate) fn new(service: &str, discovery: &dyn Discovery, shared: &Arc<Shared>) -> Arc<Self> {
+    pub(crate) fn new(service: &str, shared: &Arc<Shared>) -> Self {
         let options = &shared.options;
-        let turn = Arc::new(balance::Turn::default());
-        let view = View {
-            known: false,
-            set: balance::Set::new(Vec::new(), balance::DEFAULT, &options.balance, turn.clone()),
-            members: Vec::new(),
-        };
-        Arc::new(Self {
+        Self {
             service: service.into(),
             shared: Arc::clone(shared),
-            snapshot: discovery.watch(service),
             endpoints: Mutex::default(),
-            view: ArcSwap::from_pointee(view),
+            view: ArcSwap::from_pointee(View::unknown(options)),
             changed: Notify::new(),
-            turn,
+            turn: Arc::default(),
             budget: TpsBudget::new(
                 std::time::Duration::from_secs(10),
                 // The library takes whole retries per second, and a ratio.
-                options.retry_per_second.max(0.0) as u32,
-                options.retry_ratio.max(0.0) as f32,
+                options.retry_per_second.clamp(0.0, 1e6) as u32,
+                options.retry_ratio.clamp(0.0, 1.0) as f32,
             ),
-        })
+        }
+    }
+
+    /// Lets go of every instance.
+    pub(crate) fn close(&self) {
+        self.endpoints.lock().clear();
+        let view = View::unknown(&self.shared.options);
+        self.view.store(Arc::new(view));
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -89,40 +87,49 @@ impl Fleet {
         &self.budget
     }
 
-    /// Follows the registry until the mesh shuts down.
-    pub(crate) async fn follow(self: Arc<Self>) {
-        let mut snapshots = self.snapshot.clone();
-        loop {
+    /// Follows the registry until the mesh shuts down. What is known already is taken over at once,
+    /// so that the first call need not wait for a task.
+    pub(crate) fn follow(
+        self: &Arc<Self>,
+        mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let fleet = Arc::clone(self);
+        let look = move |snapshots: &mut watch::Receiver<Option<Arc<Snapshot>>>| {
             let snapshot = snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
-                self.update(&snapshot);
+                fleet.update(&snapshot);
             }
-            if snapshots.changed().await.is_err() {
-                return;
+        };
+        look(&mut snapshots);
+        async move {
+            while snapshots.changed().await.is_ok() {
+                look(&mut snapshots);
             }
         }
     }
 
     /// Takes over a snapshot: only what changed is touched, connections of the others stay.
-    fn update(self: &Arc<Self>, snapshot: &Snapshot) {
+    fn update(&self, snapshot: &Snapshot) {
         let mut endpoints = self.endpoints.lock();
         // Slow start is for an instance that joins warm ones, not for the first sight of a set.
         let warm = endpoints.values().any(|e| e.instance.load().is_serving());
         let mut next = HashMap::with_capacity(snapshot.instances.len());
         for instance in &snapshot.instances {
-            let kept = endpoints.remove(&instance.key).filter(|e| {
+            let same_place = |e: &Arc<Endpoint>| {
                 let old = e.instance.load();
                 (&old.host, old.port) == (&instance.host, instance.port)
-            });
-            let endpoint = match kept {
-                Some(endpoint) => {
+            };
+            let endpoint = match endpoints.get(&instance.key) {
+                Some(endpoint) if same_place(endpoint) => {
+                    let endpoint = Arc::clone(endpoint);
+                    endpoints.remove(&instance.key);
                     let before = endpoint.instance.swap(Arc::clone(instance));
                     if instance.is_serving() && !before.is_serving() {
                         endpoint.forgive();
                     }
                     endpoint
                 }
-                None => Arc::new(Endpoint::new(Arc::clone(instance), &self.shared, warm)),
+                _ => Arc::new(Endpoint::new(Arc::clone(instance), &self.shared, warm)),
             };
             next.insert(instance.key.clone(), endpoint);
         }
@@ -208,176 +215,9 @@ impl Fleet {
         self.view.load().set.policy() == "session"
     }
 
-    /// Someone to send a call to, with a place on a connection. `tried` are avoided while another
-    /// can take it.
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        target: &Target,
-        tried: &[Arc<Endpoint>],
-        deadline: Option<Instant>,
-    ) -> Result<Flight, Error> {
-        let began = Instant::now();
-        let patience = began + self.shared.options.queue_timeout;
-        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Registered before looking, so that a change in between is not missed.
-            changed.as_mut().enable();
-            let error = match self.try_acquire(target, tried, began).await {
-                Ok(flight) => return Ok(flight),
-                Err(error) => error,
-            };
-            let waits = matches!(
-                error,
-                Error::Undiscovered(_) | Error::Unreachable { .. } | Error::Saturated { .. }
-            );
-            if !waits || timeout_at(until, changed).await.is_err() {
-                return Err(error);
-            }
-        }
-    }
-
-    async fn try_acquire(
-        self: &Arc<Self>,
-        target: &Target,
-        tried: &[Arc<Endpoint>],
-        began: Instant,
-    ) -> Result<Flight, Error> {
-        let view = self.view.load_full();
-        if !view.known {
-            return Err(Error::Undiscovered(began.elapsed()));
-        }
-        if let Some(id) = &target.instance {
-            return self.try_pinned(id, began).await;
-        }
-        if view.members.is_empty() {
-            return Err(Error::NoInstance {
-                service: self.service.to_string(),
-            });
-        }
-        let mut exclude: Vec<usize> = (tried.len() < view.members.len())
-            .then(|| index_of(&view.members, tried))
-            .unwrap_or_default();
-        let mut refused: Vec<usize> = Vec::new();
-        let mut last = None;
-        let request = balance::Request {
-            session: target.session,
-            now: self.shared.now(),
-        };
-        loop {
-            let Some(index) = view.set.pick(&request, &mut rand::rng(), &exclude) else {
-                if exclude.len() > refused.len() {
-                    // Those tried before are better than nobody.
-                    exclude.clone_from(&refused);
-                    continue;
-                }
-                return Err(last.unwrap_or_else(|| self.unreachable(began, String::new())));
-            };
-            match self.try_endpoint(&view.members[index], began).await {
-                Ok(flight) => return Ok(flight),
-                Err(error) => last = Some(error),
-            }
-            exclude.push(index);
-            refused.push(index);
-        }
-    }
-
-    async fn try_pinned(self: &Arc<Self>, id: &str, began: Instant) -> Result<Flight, Error> {
-        let found = self
-            .endpoints
-            .lock()
-            .values()
-            .find(|e| {
-                let instance = e.instance.load();
-                &*instance.key.id == id && instance.is_serving()
-            })
-            .cloned();
-        let endpoint = found.ok_or_else(|| Error::NoSuchInstance {
-            service: self.service.to_string(),
-            instance: id.to_owned(),
-        })?;
-        self.try_endpoint(&endpoint, began).await
-    }
-
-    async fn try_endpoint(
-        self: &Arc<Self>,
-        endpoint: &Arc<Endpoint>,
-        began: Instant,
-    ) -> Result<Flight, Error> {
-        // Counted before anything is awaited, so that the next pick sees it.
-        endpoint.begin();
-        let count = Count {
-            fleet: Arc::clone(self),
-            endpoint: Arc::clone(endpoint),
-        };
-        let limit = self.shared.options.max_in_flight;
-        if endpoint.load.in_flight() > limit {
-            return Err(self.saturated("max_in_flight", limit, began));
-        }
-        if let Some(slot) = endpoint.reserve() {
-            return Ok(Flight {
-                endpoint: Arc::clone(endpoint),
-                slot,
-                _count: count,
-            });
-        }
-        match self.open(endpoint).await {
-            Some(Ok(slot)) => Ok(Flight {
-                endpoint: Arc::clone(endpoint),
-                slot,
-                _count: count,
-            }),
-            Some(Err(Refusal::Full)) => {
-                let limit = self.shared.options.max_connections;
-                let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-                Err(self.saturated("max_connections", limit, began))
-            }
-            Some(Err(Refusal::Broken { reason })) => Err(self.unreachable(began, reason)),
-            None => Err(self.unreachable(began, "still connecting".to_owned())),
-        }
-    }
-
-    /// Opens a connection in a task of its own, which goes on when this call looks elsewhere or is
-    /// given up: the next one will want it. `None` when that takes longer than a call waits.
-    async fn open(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Option<Result<Slot, Refusal>> {
-        let (fleet, dialled) = (Arc::clone(self), Arc::clone(endpoint));
-        let opening = self.shared.tracker.spawn(async move {
-            let (outcome, found_broken) = dialled.connect().await;
-            if let (true, Err(Refusal::Broken { reason })) = (found_broken, &outcome) {
-                fleet.broke(&dialled, reason);
-            }
-            fleet.changed.notify_waiters();
-            outcome
-        });
-        timeout(self.shared.options.connect_patience, opening)
-            .await
-            .ok()?
-            .ok()
-    }
-
-    fn unreachable(&self, began: Instant, reason: String) -> Error {
-        let service = self.service.to_string();
-        Error::Unreachable {
-            service,
-            waited: began.elapsed(),
-            reason,
-        }
-    }
-
-    fn saturated(&self, key: &'static str, limit: u32, began: Instant) -> Error {
-        let service = self.service.to_string();
-        Error::Saturated {
-            service,
-            key,
-            limit,
-            waited: began.elapsed(),
-        }
-    }
-
     /// An instance cannot be connected to: others take its calls while it is tried in the
     /// background.
-    fn broke(self: &Arc<Self>, endpoint: &Arc<Endpoint>, reason: &str) {
+    pub(crate) fn broke(self: &Arc<Self>, endpoint: &Arc<Endpoint>, reason: &str) {
         self.shared
             .metrics
             .unreachable(&self.service, &endpoint.id(), reason);
@@ -389,19 +229,23 @@ impl Fleet {
         });
     }
 
-    /// What an attempt came to.
-    pub(crate) fn observe(&self, endpoint: &Endpoint, latency: std::time::Duration, failed: bool) {
-        if !endpoint.observe(latency, failed) || endpoint.is_ejected() {
+    /// What an attempt came to: enough failures in a row eject the instance.
+    pub(crate) fn outcome(&self, endpoint: &Endpoint, failed: bool) {
+        if !endpoint.outcome(failed) {
             return;
         }
         let endpoints = self.endpoints.lock();
-        let serving = endpoints
-            .values()
-            .filter(|e| e.instance.load().is_serving())
-            .count();
-        let ejected = endpoints.values().filter(|e| e.is_ejected()).count();
-        let allowed = (serving * self.shared.options.ejection_percent / 100).max(1);
-        if ejected < allowed {
+        if endpoint.is_ejected() {
+            return;
+        }
+        let serving = || {
+            endpoints
+                .values()
+                .filter(|e| e.instance.load().is_serving())
+        };
+        let ejected = serving().filter(|e| e.is_ejected()).count();
+        let allowed = serving().count() * self.shared.options.ejection_percent / 100;
+        if ejected < allowed.max(1) {
             let time = endpoint.eject();
             self.shared
                 .metrics
@@ -466,25 +310,6 @@ async fn reconnect(fleet: Weak<Fleet>, endpoint: Weak<Endpoint>) {
             return;
         }
         failures += 1;
-    }
-}
-
-fn index_of(members: &[Arc<Endpoint>], of: &[Arc<Endpoint>]) -> Vec<usize> {
-    of.iter()
-        .filter_map(|e| members.iter().position(|m| Arc::ptr_eq(m, e)))
-        .collect()
-}
-
-impl Flight {
-    pub(crate) fn instance(&self) -> Arc<Instance> {
-        self.endpoint.instance.load_full()
-    }
-}
-
-impl Drop for Count {
-    fn drop(&mut self) {
-        self.endpoint.end();
-        self.fleet.changed.notify_waiters();
     }
 }
 

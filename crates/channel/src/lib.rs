@@ -1,9 +1,11 @@
 //! Embedded load balancing: how every program of the mesh calls another.
 //!
-//! A call is read in this order: [`Mesh::call`] (deadline, attempts) → `fleet` (snapshot → policy →
-//! instance) → `endpoint` (connection with a free stream) → `body` (the answer is watched to its
-//! end) → back to the statistics, and to `retry`, which decides whether another attempt is allowed.
+//! A call is read in this order: [`Mesh::call`] (deadline, attempts) → `acquire` (policy → instance →
+//! connection with a free stream) → `connection` (request out, answer in) → `body` (the answer is
+//! watched to its end) → back to the statistics, and to `retry`, which decides whether another
+//! attempt is allowed. `fleet` keeps the instances of a service, `probe` asks the silent ones.
 
+mod acquire;
 mod backoff;
 mod body;
 mod call;
@@ -14,11 +16,13 @@ mod dial;
 mod endpoint;
 mod error;
 mod fleet;
+mod incoming;
 mod metrics;
 mod options;
 mod probe;
 mod replay;
 mod retry;
+mod upload;
 
 mod mesh;
 

@@ -8,12 +8,26 @@ use tokio::time::{Instant, interval};
 
 use crate::{Channel, Metrics, Options, endpoint::Shared, fleet::Fleet, probe};
 
-/// Calls services by name, balanced over their healthy instances. Clones share everything.
+/// Calls services by name, balanced over their healthy instances. Clones share everything; when the
+/// last one is dropped, background work ends and calls in flight go on to their end.
 #[derive(Clone)]
-pub struct Mesh {
+pub struct Mesh(Arc<Inner>);
+
+struct Inner {
     discovery: Arc<dyn Discovery>,
     shared: Arc<Shared>,
-    fleets: Arc<Mutex<HashMap<Arc<str>, Arc<Fleet>>>>,
+    fleets: Mutex<HashMap<Arc<str>, Arc<Fleet>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.shutdown.cancel();
+        // A call in flight holds its fleet: only its own connection has to stay open for it.
+        self.fleets
+            .get_mut()
+            .values()
+            .for_each(|fleet| fleet.close());
+    }
 }
 
 /// Whom a call is for.
@@ -63,34 +77,36 @@ impl Mesh {
         registry: &telemetry::Registry,
     ) -> Self {
         let shared = Arc::new(Shared::new(options, Metrics::new(registry)));
-        let fleets = Arc::<Mutex<HashMap<Arc<str>, Arc<Fleet>>>>::default();
-        let (busy, shutdown) = (Arc::clone(&fleets), shared.shutdown.clone());
+        let inner = Arc::new(Inner {
+            discovery,
+            shared: Arc::clone(&shared),
+            fleets: Mutex::default(),
+        });
+        // Weak: nobody's task may keep a mesh alive that its users have dropped.
+        let (mesh, shutdown) = (Arc::downgrade(&inner), shared.shutdown.clone());
         shared.tracker.spawn(async move {
             let mut ticks = interval(probe::TICK);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-                let fleets: Vec<_> = busy.lock().values().cloned().collect();
+                let Some(mesh) = mesh.upgrade() else { return };
+                let fleets: Vec<_> = mesh.fleets.lock().values().cloned().collect();
                 let now = Instant::now();
                 fleets.iter().for_each(|fleet| fleet.tick(now));
             }
         });
-        Self {
-            discovery,
-            shared,
-            fleets,
-        }
+        Self(inner)
     }
 
     /// The registry it looks services up in.
     #[must_use]
     pub fn discovery(&self) -> &Arc<dyn Discovery> {
-        &self.discovery
+        &self.0.discovery
     }
 
     /// Its limits and times.
     #[must_use]
     pub fn options(&self) -> &Options {
-        &self.shared.options
+        &self.0.shared.options
     }
 
     /// A client for one service: the `T` of tonic's generated clients.
@@ -113,20 +129,22 @@ impl Mesh {
 
     /// Ends its background tasks and waits for them; calls in flight go on to their end first.
     pub async fn shutdown(&self) {
-        self.shared.shutdown.cancel();
-        self.fleets.lock().clear();
-        self.shared.tracker.close();
-        self.shared.tracker.wait().await;
+        self.0.shared.shutdown.cancel();
+        self.0.fleets.lock().clear();
+        self.0.shared.tracker.close();
+        self.0.shared.tracker.wait().await;
     }
 
     pub(crate) fn fleet(&self, service: &str) -> Arc<Fleet> {
-        let mut fleets = self.fleets.lock();
+        let mut fleets = self.0.fleets.lock();
         if let Some(fleet) = fleets.get(service) {
             return Arc::clone(fleet);
         }
-        let fleet = Fleet::new(service, &*self.discovery, &self.shared);
-        let (follow, shutdown) = (Arc::clone(&fleet).follow(), self.shared.shutdown.clone());
-        self.shared.tracker.spawn(async move {
+        let shared = &self.0.shared;
+        let fleet = Arc::new(Fleet::new(service, shared));
+        let follow = fleet.follow(self.0.discovery.watch(service));
+        let shutdown = shared.shutdown.clone();
+        shared.tracker.spawn(async move {
             shutdown.run_until_cancelled(follow).await;
         });
         fleets.insert(service.into(), Arc::clone(&fleet));
@@ -137,7 +155,7 @@ impl Mesh {
 impl fmt::Debug for Mesh {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mesh")
-            .field("discovery", &self.discovery)
+            .field("discovery", &self.0.discovery)
             .finish_non_exhaustive()
     }
 }

@@ -16,31 +16,26 @@ use crate::{connection::Connection, endpoint::Endpoint, fleet::Fleet, replay::Re
 pub(crate) async fn watch(fleet: Arc<Fleet>, endpoint: Arc<Endpoint>) {
     let options = &fleet.shared().options;
     let mut connection = None;
+    // The first question has what is left of `silence` + `silence_probe`: nobody is sent to a
+    // stopped instance for longer than the two together.
+    let late = endpoint.silence().saturating_sub(options.silence);
+    let mut patience = options
+        .silence_probe
+        .saturating_sub(late)
+        .max(options.silence_probe / 2);
     loop {
-        // The first question has what is left of `silence` + `silence_probe`: nobody is sent to a
-        // stopped instance for longer than the two together.
-        let late = endpoint.silence().saturating_sub(options.silence);
-        let patience = options
-            .silence_probe
-            .saturating_sub(late)
-            .max(options.silence_probe / 2);
         let asked = Instant::now();
         let alive = timeout(patience, ask(&endpoint, &mut connection))
             .await
             .unwrap_or(false);
-        if alive {
-            endpoint.hear();
-        } else {
-            connection = None;
-        }
+        patience = options.silence_probe;
+        let heard = alive.then(|| endpoint.hear());
         if endpoint.silent.swap(!alive, Ordering::Relaxed) == alive {
             fleet.silence_changed(&endpoint, !alive);
         }
-        if alive && endpoint.load.in_flight() == 0 {
-            return;
-        }
         sleep((asked + options.silence).saturating_duration_since(Instant::now())).await;
-        if alive && endpoint.silence() < options.silence {
+        // Alive, and no call of it is as silent as before.
+        if heard.is_some_and(|at| endpoint.is_idle() || endpoint.heard_at() > at) {
             return;
         }
     }
@@ -68,7 +63,10 @@ async fn ask(endpoint: &Endpoint, connection: &mut Option<Arc<Connection>>) -> b
         .header(http::header::TE, "trailers")
         .body(body.attempt(1))
         .expect("the request is well formed");
-    let alive = slot.send(request).await.is_ok();
+    let alive = match slot.send(request).await {
+        Ok(_) => true,
+        Err(failure) => failure.reset,
+    };
     *connection = Some(open);
     alive
 }

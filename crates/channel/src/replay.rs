@@ -16,18 +16,18 @@ use tonic::Status;
 #[derive(Clone)]
 pub(crate) struct Replay(Arc<Mutex<Source>>);
 
-/// The body of one attempt. When a later attempt begins, earlier ones end with an error: the
-/// connection's own task may still be polling them.
+/// The body of one attempt. It is over when a later attempt begins, or the call ends.
 pub(crate) struct Attempt {
     source: Arc<Mutex<Source>>,
     number: usize,
-    next: usize,
 }
 
 struct Source {
     body: tonic::body::Body,
     kept: Vec<Bytes>,
     kept_bytes: usize,
+    /// How many of `kept` the current attempt has read.
+    next: usize,
     limit: usize,
     /// Everything read so far is in `kept`.
     complete: bool,
@@ -35,6 +35,7 @@ struct Source {
     current: usize,
     ended: bool,
     error: Option<Status>,
+    /// Of whoever sends the current attempt.
     waker: Option<Waker>,
 }
 
@@ -44,6 +45,7 @@ impl Replay {
             body,
             kept: Vec::new(),
             kept_bytes: 0,
+            next: 0,
             limit,
             complete: true,
             current: 0,
@@ -57,11 +59,11 @@ impl Replay {
     pub(crate) fn attempt(&self, number: usize) -> Attempt {
         let mut source = self.0.lock();
         source.current = number;
+        source.next = 0;
         source.wake();
         Attempt {
             source: Arc::clone(&self.0),
             number,
-            next: 0,
         }
     }
 
@@ -71,10 +73,12 @@ impl Replay {
         source.complete && source.error.is_none()
     }
 
-    /// An answer is on its way: no further attempt, so nothing has to be kept.
+    /// No further attempt: nothing more is kept.
     pub(crate) fn commit(&self) {
         let mut source = self.0.lock();
         source.limit = 0;
+        source.complete = false;
+        source.forget();
     }
 
     /// The call is over: whoever still sends this body stops.
@@ -101,9 +105,32 @@ impl Source {
         if self.complete && self.kept_bytes + data.len() <= self.limit {
             self.kept_bytes += data.len();
             self.kept.push(data.clone());
+            self.next += 1;
         } else {
             self.complete = false;
+            self.forget();
         }
+    }
+
+    /// Frees what has been read.
+    fn forget(&mut self) {
+        self.kept.drain(..self.next);
+        self.next = 0;
+    }
+}
+
+impl Attempt {
+    /// Whether nobody wants it any more; `cx` is woken when that comes true.
+    pub(crate) fn is_over(&self, cx: &Context<'_>) -> bool {
+        let mut source = self.source.lock();
+        if source.current != self.number {
+            return true;
+        }
+        match &mut source.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        false
     }
 }
 
@@ -112,52 +139,36 @@ impl Body for Attempt {
     type Error = Status;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = &mut *self;
-        let mut source = this.source.lock();
-        if source.current != this.number {
+        let mut source = self.source.lock();
+        if source.current != self.number {
             return Poll::Ready(Some(Err(Status::cancelled("the call is over"))));
         }
-        if let Some(data) = source.kept.get(this.next) {
-            this.next += 1;
-            return Poll::Ready(Some(Ok(Frame::data(data.clone()))));
+        if let Some(data) = source.kept.get(source.next).cloned() {
+            source.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         if source.ended {
             return Poll::Ready(None);
         }
-        let frame = match Pin::new(&mut source.body).poll_frame(cx) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                source.waker = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-        };
-        match frame {
-            Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    source.keep(data);
-                    if source.complete {
-                        this.next += 1;
-                    }
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Some(Err(status)) => {
-                source.error = Some(status.clone());
-                Poll::Ready(Some(Err(status)))
-            }
-            None => {
-                source.ended = true;
-                Poll::Ready(None)
-            }
+        let frame = std::task::ready!(Pin::new(&mut source.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => match frame.data_ref() {
+                Some(data) => source.keep(data),
+                // Trailers of a request are not gRPC's, and are not sent twice.
+                None => source.complete = false,
+            },
+            Some(Err(status)) => source.error = Some(status.clone()),
+            None => source.ended = true,
         }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         let source = self.source.lock();
-        self.next >= source.kept.len() && (source.ended || source.body.is_end_stream())
+        source.next >= source.kept.len() && (source.ended || source.body.is_end_stream())
     }
 }
 
@@ -189,6 +200,16 @@ mod tests {
     async fn what_is_larger_than_the_buffer_is_sent_once() {
         let replay = replay("hello", 4);
         assert_eq!(read(replay.attempt(1)).await.unwrap(), "hello");
+        assert!(!replay.can_repeat());
+    }
+
+    #[tokio::test]
+    async fn what_was_committed_is_sent_to_its_end_and_not_kept() {
+        let replay = replay("hello", 100);
+        assert_eq!(read(replay.attempt(1)).await.unwrap(), "hello");
+        let second = replay.attempt(2);
+        replay.commit();
+        assert_eq!(read(second).await.unwrap(), "hello");
         assert!(!replay.can_repeat());
     }
 

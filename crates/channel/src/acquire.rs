@@ -1,0 +1,225 @@
+//! Who takes a call: an instance is picked, and a place on one of its connections taken.
+
+use std::sync::Arc;
+
+use discovery::Instance;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::{
+    Error, Target,
+    connection::Slot,
+    endpoint::{Endpoint, Refusal},
+    fleet::Fleet,
+};
+
+/// A call in flight on an instance: counted until dropped, wherever the call ends.
+pub(crate) struct Flight {
+    pub(crate) slot: Slot,
+    count: Count,
+}
+
+struct Count {
+    fleet: Arc<Fleet>,
+    endpoint: Arc<Endpoint>,
+    /// It has a place on a connection.
+    flies: bool,
+}
+
+impl Fleet {
+    /// Someone to send a call to, with a place on a connection. `tried` are avoided while another
+    /// can take it.
+    pub(crate) async fn acquire(
+        self: &Arc<Self>,
+        target: &Target,
+        tried: &[Arc<Endpoint>],
+    ) -> Result<Flight, Error> {
+        let began = Instant::now();
+        let until = began + self.shared().options.queue_timeout;
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that a change in between is not missed.
+            changed.as_mut().enable();
+            let attempt = timeout_at(until, self.try_acquire(target, tried, began));
+            let error = match attempt.await {
+                Ok(Ok(flight)) => return Ok(flight),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(self.unreachable(began, "still connecting".to_owned())),
+            };
+            let waits = matches!(
+                error,
+                Error::Undiscovered(_) | Error::Unreachable { .. } | Error::Saturated { .. }
+            );
+            let over = !waits || Instant::now() >= until;
+            if over || timeout_at(until, changed).await.is_err() {
+                return Err(error.after(began.elapsed()));
+            }
+        }
+    }
+
+    async fn try_acquire(
+        self: &Arc<Self>,
+        target: &Target,
+        tried: &[Arc<Endpoint>],
+        began: Instant,
+    ) -> Result<Flight, Error> {
+        let view = self.view.load_full();
+        if !view.known {
+            return Err(Error::Undiscovered(began.elapsed()));
+        }
+        if let Some(id) = &target.instance {
+            return self.try_pinned(id, began).await;
+        }
+        if view.members.is_empty() {
+            return Err(Error::NoInstance {
+                service: self.service.to_string(),
+            });
+        }
+        let request = balance::Request {
+            session: target.session,
+            now: self.shared().now(),
+        };
+        let mut exclude = index_of(&view.members, tried);
+        let mut refused: Vec<usize> = Vec::new();
+        let mut last = None;
+        loop {
+            let Some(index) = view.set.pick(&request, &mut rand::rng(), &exclude) else {
+                if exclude.len() > refused.len() {
+                    // Those tried before are better than nobody.
+                    exclude.clone_from(&refused);
+                    continue;
+                }
+                return Err(last.unwrap_or_else(|| self.unreachable(began, String::new())));
+            };
+            match self.try_endpoint(&view.members[index], began).await {
+                Ok(flight) => return Ok(flight),
+                Err(error) => last = Some(error),
+            }
+            exclude.push(index);
+            refused.push(index);
+        }
+    }
+
+    async fn try_pinned(self: &Arc<Self>, id: &str, began: Instant) -> Result<Flight, Error> {
+        let found = self
+            .endpoints
+            .lock()
+            .values()
+            .find(|e| {
+                let instance = e.instance.load();
+                &*instance.key.id == id && instance.is_serving()
+            })
+            .cloned();
+        let endpoint = found.ok_or_else(|| Error::NoSuchInstance {
+            service: self.service.to_string(),
+            instance: id.to_owned(),
+        })?;
+        self.try_endpoint(&endpoint, began).await
+    }
+
+    async fn try_endpoint(
+        self: &Arc<Self>,
+        endpoint: &Arc<Endpoint>,
+        began: Instant,
+    ) -> Result<Flight, Error> {
+        let place = match endpoint.reserve() {
+            Ok(place) => place,
+            Err(refusal) => return Err(self.refused(refusal, began)),
+        };
+        if !endpoint.begin() {
+            let limit = self.shared().options.max_in_flight;
+            return Err(self.saturated("max_in_flight", limit, began));
+        }
+        // Counted before anything is awaited, so that the next pick sees it.
+        let mut count = Count {
+            fleet: Arc::clone(self),
+            endpoint: Arc::clone(endpoint),
+            flies: false,
+        };
+        let slot = match place {
+            Some(slot) => slot,
+            None => self
+                .open(endpoint)
+                .await
+                .map_err(|refusal| self.refused(refusal, began))?,
+        };
+        count.flies = true;
+        Ok(Flight { slot, count })
+    }
+
+    /// Opens a connection in a task of its own, which goes on when this call looks elsewhere or is
+    /// given up: the next one will want it.
+    async fn open(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Slot, Refusal> {
+        let (fleet, dialled) = (Arc::clone(self), Arc::clone(endpoint));
+        let opening = self.shared().tracker.spawn(async move {
+            let (outcome, found_broken) = dialled.connect().await;
+            match &outcome {
+                // The new connection has room for more than this call.
+                Ok(_) => fleet.changed.notify_waiters(),
+                Err(Refusal::Broken { reason }) if found_broken => fleet.broke(&dialled, reason),
+                Err(_) => {}
+            }
+            outcome
+        });
+        match timeout(self.shared().options.connect_patience, opening).await {
+            Ok(Ok(outcome)) => outcome,
+            _ => Err(Refusal::Broken {
+                reason: "still connecting".to_owned(),
+            }),
+        }
+    }
+
+    fn refused(&self, refusal: Refusal, began: Instant) -> Error {
+        match refusal {
+            Refusal::Full => {
+                let limit = self.shared().options.max_connections;
+                let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+                self.saturated("max_connections", limit, began)
+            }
+            Refusal::Broken { reason } => self.unreachable(began, reason),
+        }
+    }
+
+    fn unreachable(&self, began: Instant, reason: String) -> Error {
+        Error::Unreachable {
+            service: self.service.to_string(),
+            waited: began.elapsed(),
+            reason,
+        }
+    }
+
+    fn saturated(&self, key: &'static str, limit: u32, began: Instant) -> Error {
+        Error::Saturated {
+            service: self.service.to_string(),
+            key,
+            limit,
+            waited: began.elapsed(),
+        }
+    }
+}
+
+fn index_of(members: &[Arc<Endpoint>], of: &[Arc<Endpoint>]) -> Vec<usize> {
+    of.iter()
+        .filter_map(|e| members.iter().position(|m| Arc::ptr_eq(m, e)))
+        .collect()
+}
+
+impl Flight {
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.count.endpoint
+    }
+
+    pub(crate) fn instance(&self) -> Arc<Instance> {
+        self.endpoint().instance.load_full()
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        let had_last = self.endpoint.end();
+        // A call that found no connection made no room, unless others were waiting for its place.
+        if self.flies || had_last {
+            self.fleet.changed.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Instances that fail: out of use for a while, never too many at once.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use discovery::Health;
+use mesh_channel::Options;
+
+use crate::{
+    server::{self, Handler, Server, answer, echo, handler, read, status},
+    support::{Call, MS, World, until},
+};
+
+fn fails() -> Handler {
+    handler(|call| status(call, 14))
+}
+
+fn ejected(world: &World) -> f64 {
+    world.metric("mesh_balance_ejections_total", "reason=\"failures\"")
+}
+
+async fn calls(world: &World, calls: usize) {
+    for _ in 0..calls {
+        world.call(Call::default()).await.unwrap();
+    }
+}
+
+fn counts(servers: &[Server]) -> Vec<usize> {
+    servers.iter().map(Server::calls).collect()
+}
+
+#[tokio::test]
+async fn five_failures_in_a_row_eject_for_a_time() {
+    let world = World::new(Options {
+        ejection_time: 500 * MS,
+        ..Options::default()
+    });
+    let broken = Arc::new(AtomicBool::new(true));
+    let state = Arc::clone(&broken);
+    let fails_while_broken = handler(move |call: server::Call| {
+        let code = if state.load(Ordering::SeqCst) { 14 } else { 0 };
+        status(call, code)
+    });
+    let servers = world.start([fails_while_broken, handler(echo)]).await;
+    calls(&world, 8).await;
+    assert_eq!(ejected(&world), 0.0, "four failures are not enough");
+    calls(&world, 20).await;
+    assert_eq!(counts(&servers), [5, 23]);
+    assert_eq!(ejected(&world), 1.0);
+    broken.store(false, Ordering::SeqCst);
+    tokio::time::sleep(600 * MS).await;
+    calls(&world, 10).await;
+    assert_eq!(counts(&servers), [10, 28]);
+}
+
+#[tokio::test]
+async fn a_failure_in_the_trailers_counts_and_a_success_starts_anew() {
+    let world = World::new(Options::default());
+    let in_trailers = handler(|mut call: server::Call| async move {
+        let body = read(&mut call).await.unwrap_or_default();
+        let fails = call.request.headers().contains_key("fail");
+        answer(call, body, if fails { 14 } else { 0 });
+    });
+    let _servers = world.start([in_trailers]).await;
+    let fail = Call::default().header("fail", "1");
+    for _ in 0..4 {
+        world.call(fail.clone()).await.unwrap();
+    }
+    world.call(Call::default()).await.unwrap();
+    for expected in [0.0, 0.0, 0.0, 0.0, 1.0] {
+        world.call(fail.clone()).await.unwrap();
+        assert_eq!(ejected(&world), expected);
+    }
+}
+
+#[tokio::test]
+async fn at_most_half_of_the_instances_are_ejected() {
+    let world = World::new(Options::default());
+    let servers = world
+        .start([fails(), fails(), fails(), handler(echo)])
+        .await;
+    calls(&world, 100).await;
+    assert_eq!(ejected(&world), 2.0);
+    let before = counts(&servers);
+    calls(&world, 20).await;
+    let after = counts(&servers);
+    let used: Vec<_> = (0..4).filter(|i| after[*i] > before[*i]).collect();
+    assert_eq!(used.len(), 2, "{before:?} {after:?}");
+    assert!(used.contains(&3));
+}
+
+#[tokio::test]
+async fn the_only_instance_is_used_even_when_it_fails() {
+    let world = World::new(Options::default());
+    let servers = world.start([fails()]).await;
+    calls(&world, 20).await;
+    assert_eq!(counts(&servers), [20]);
+}
+
+#[tokio::test]
+async fn when_most_instances_are_ejected_all_are_used() {
+    let world = World::new(Options {
+        ejection_percent: 100,
+        ..Options::default()
+    });
+    let servers = world
+        .start([fails(), fails(), fails(), handler(echo)])
+        .await;
+    calls(&world, 60).await;
+    assert_eq!(ejected(&world), 3.0);
+    let before = counts(&servers);
+    calls(&world, 20).await;
+    let after = counts(&servers);
+    assert!((0..4).all(|i| after[i] > before[i]), "{before:?} {after:?}");
+}
+
+#[tokio::test]
+async fn an_instance_that_becomes_passing_is_forgiven() {
+    let world = World::new(Options::default());
+    let servers = world.start([fails(), handler(echo)]).await;
+    calls(&world, 30).await;
+    assert_eq!(counts(&servers), [5, 25]);
+    world.memory.set_health("i0", Health::Critical);
+    let usable = || world.metric("mesh_balance_endpoints", "state=\"usable\"");
+    let serving = || world.metric("mesh_balance_endpoints", "state=\"serving\"");
+    until("it is out", || serving() == 1.0).await;
+    calls(&world, 4).await;
+    world.memory.set_health("i0", Health::Passing);
+    until("it is back", || usable() == 2.0).await;
+    calls(&world, 4).await;
+    assert_eq!(counts(&servers), [7, 31]);
+}

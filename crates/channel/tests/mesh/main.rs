@@ -1,0 +1,15 @@
+//! The channel against real servers on sockets, with a registry in memory.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
+
+mod answers;
+mod cancellation;
+mod deadlines;
+mod ejection;
+mod limits;
+mod membership;
+mod retries;
+mod server;
+mod silence;
+mod spread;
+mod support;

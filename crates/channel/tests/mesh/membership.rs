@@ -1,0 +1,89 @@
+//! Instances that come and go, and the end of a mesh.
+
+use mesh_channel::Options;
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    server::{echo, handler, slow},
+    support::{Call, MS, World, until},
+};
+
+#[tokio::test]
+async fn a_call_on_an_instance_that_is_removed_goes_on_to_its_end() {
+    let world = World::new(Options::default());
+    let servers = world.start([slow(400 * MS), handler(echo)]).await;
+    let removed = async {
+        sleep(100 * MS).await;
+        world.memory.remove("i0");
+        sleep(50 * MS).await;
+        assert_eq!(world.tally(10).await["i1"], 10);
+    };
+    let (answer, ()) = tokio::join!(world.call(Call::to("i0")), removed);
+    let answer = answer.unwrap();
+    assert_eq!((answer.by.as_str(), answer.code()), ("i0", 0));
+    until("its connection is closed", || servers[0].open() == 0).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_moves_is_called_at_its_new_address() {
+    let world = World::new(Options::default());
+    let servers = world.start([handler(echo), handler(echo)]).await;
+    world.memory.remove("i1");
+    sleep(20 * MS).await;
+    world.tally(1).await;
+    world.register("i0", servers[1].address).await;
+    until("the old connection is closed", || servers[0].open() == 0).await;
+    world.tally(3).await;
+    assert_eq!((servers[0].calls(), servers[1].calls()), (1, 3));
+}
+
+#[tokio::test]
+async fn an_instance_that_comes_is_used_and_one_that_goes_is_not() {
+    let world = World::new(Options::default());
+    let servers = world.start([handler(echo), handler(echo)]).await;
+    world.memory.remove("i1");
+    sleep(20 * MS).await;
+    assert_eq!(world.tally(4).await["i0"], 4);
+    world.register("i1", servers[1].address).await;
+    sleep(20 * MS).await;
+    // It joins a warm one, so it starts slowly.
+    let tally = world.tally(100).await;
+    assert!((1..40).contains(&tally["i1"]), "{tally:?}");
+}
+
+#[tokio::test]
+async fn a_mesh_that_is_dropped_closes_its_connections_after_its_calls() {
+    let world = World::new(Options::default());
+    let servers = world.start([slow(300 * MS), handler(echo)]).await;
+    let (_, idle) = world.open(Call::to("i1")).await.unwrap();
+    drop(idle);
+    let held = world.mesh.clone();
+    let mut client = Box::pin(async move {
+        let request = http::Request::post("/test.Service/Method")
+            .body(tonic::body::Body::empty())
+            .unwrap();
+        let target = mesh_channel::Target::service(crate::support::SERVICE).instance("i0");
+        held.call(&target, request, |_| {}).await
+    });
+    timeout(100 * MS, &mut client).await.unwrap_err();
+    drop(world);
+    let response = client.await.unwrap();
+    until("the idle connection is closed", || servers[1].open() == 0).await;
+    assert_eq!(servers[0].open(), 1);
+    let body = http_body_util::BodyExt::collect(response.into_body());
+    assert!(body.await.unwrap().trailers().is_some());
+    until("the last connection is closed", || servers[0].open() == 0).await;
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_the_calls_in_flight() {
+    let world = World::new(Options::default());
+    let servers = world.start([slow(300 * MS)]).await;
+    let ended = async {
+        sleep(100 * MS).await;
+        timeout(2000 * MS, world.mesh.shutdown()).await.unwrap();
+        until("its connection is closed", || servers[0].open() == 0).await;
+    };
+    let (answer, ()) = tokio::join!(world.call(Call::default()), ended);
+    assert_eq!(answer.unwrap().code(), 0);
+}

@@ -1,0 +1,111 @@
+//! Instances that say nothing: the stopped, the merely quiet, and the unreachable.
+
+use std::time::{Duration, Instant};
+
+use mesh_channel::Options;
+use socket2::{Domain, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    server::{echo, handler, slow},
+    support::{Call, MS, World, until},
+};
+
+#[tokio::test]
+async fn a_stopped_instance_is_avoided_within_two_seconds_and_its_calls_wait() {
+    let world = World::new(Options::default());
+    let servers = world.start([slow(300 * MS), handler(echo)]).await;
+    world.tally(2).await;
+    let waiting = world.call(Call::to("i0"));
+    let others = async {
+        sleep(100 * MS).await;
+        servers[0].pause(true);
+        let paused = Instant::now();
+        sleep(2100 * MS).await;
+        assert_eq!(world.tally(20).await["i1"], 20);
+        assert!(paused.elapsed() < 2600 * MS, "{:?}", paused.elapsed());
+        let ejections = world.metric("mesh_balance_ejections_total", "reason=\"silent\"");
+        assert_eq!(ejections, 1.0);
+        servers[0].pause(false);
+    };
+    let (answer, ()) = tokio::join!(waiting, others);
+    let answer = answer.unwrap();
+    assert_eq!((answer.by.as_str(), answer.code()), ("i0", 0));
+    until("it is usable again", || {
+        world.metric("mesh_balance_endpoints", "state=\"usable\"") == 2.0
+    })
+    .await;
+    assert_eq!(world.tally(4).await.len(), 2);
+}
+
+#[tokio::test]
+async fn short_deadlines_do_not_hide_that_an_instance_stopped() {
+    let world = World::new(Options::default());
+    let servers = world.start([handler(echo), handler(echo)]).await;
+    world.tally(2).await;
+    servers[0].pause(true);
+    let began = Instant::now();
+    while began.elapsed() < 2200 * MS {
+        let call = Call::default().header("grpc-timeout", "100m");
+        world.call(call).await.ok();
+        sleep(5 * MS).await;
+    }
+    assert_eq!(world.tally(20).await["i1"], 20);
+}
+
+#[tokio::test]
+async fn a_quiet_call_is_left_alone_when_health_is_unimplemented() {
+    let world = World::new(Options::default());
+    let servers = world.start([slow(Duration::from_secs(5))]).await;
+    let began = Instant::now();
+    let answer = world.call(Call::default()).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(5));
+    assert_eq!(answer.code(), 0);
+    let ejections = world.metric("mesh_balance_ejections_total", "reason=\"silent\"");
+    assert_eq!(ejections, 0.0);
+    assert_eq!(servers[0].connections(), 2, "health has one of its own");
+    until("that one is closed", || servers[0].open() == 1).await;
+}
+
+/// A listener whose queue is full: the kernel drops further attempts, as a broken network does.
+async fn full() -> (Socket, Vec<TcpStream>, std::net::SocketAddr) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    listener.bind(&any.into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = timeout(50 * MS, TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    (listener, waiting, address)
+}
+
+#[tokio::test]
+async fn a_black_hole_costs_a_call_no_more_than_its_patience() {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_listener, _waiting, dropping) = full().await;
+    for hole in [mute.local_addr().unwrap(), dropping] {
+        let world = World::new(Options::default());
+        let _servers = world.start([handler(echo)]).await;
+        world.register("i1", hole).await;
+        sleep(20 * MS).await;
+        let mut waited = 0;
+        for _ in 0..10 {
+            let began = Instant::now();
+            assert_eq!(world.call(Call::default()).await.unwrap().by, "i0");
+            assert!(began.elapsed() < 200 * MS, "{:?}", began.elapsed());
+            waited += usize::from(began.elapsed() > 90 * MS);
+        }
+        assert!(waited > 0, "{hole} was never tried");
+        sleep(1000 * MS).await;
+        for _ in 0..10 {
+            let began = Instant::now();
+            assert_eq!(world.call(Call::default()).await.unwrap().by, "i0");
+            assert!(began.elapsed() < 60 * MS, "{:?}", began.elapsed());
+        }
+    }
+}
