@@ -27,7 +27,6 @@ pub(crate) enum Phase {
 /// A call.
 #[derive(Debug)]
 pub(crate) struct Call<C> {
-    /// `None` only while the host is asked, and at the very end.
     pub(crate) host: C,
     pub(crate) phase: Phase,
     pub(crate) client: Half,
@@ -41,6 +40,10 @@ pub(crate) struct Call<C> {
     pub(crate) broken: Option<Cause>,
     /// What `content-length` says is still to come of the answer.
     pub(crate) length: Option<u64>,
+    /// When it began.
+    pub(crate) begun: Instant,
+    /// Bytes it keeps, as far as they are in the engine's sum.
+    pub(crate) counted: usize,
 }
 
 /// What has come of a request.
@@ -108,6 +111,12 @@ impl Request {
 }
 
 impl<C> Call<C> {
+    /// Bytes that it keeps.
+    pub(crate) fn weight(&self) -> usize {
+        let upstream = self.upstream.as_ref().map_or(0, |half| half.pending.len());
+        self.client.pending.len() + upstream + self.request.body.len()
+    }
+
     pub(crate) fn half(&mut self, conn: Id) -> Option<&mut Half> {
         if self.client.conn == conn {
             return Some(&mut self.client);

@@ -1,17 +1,28 @@
 //! One connection: what it may still send and receive, which streams it has, what is to be written.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Config,
     frame::{self, Code},
+    hash::Map,
+    host::Endpoint,
     parser::{Fatal, Parser},
     settings::{DEFAULT_WINDOW, MAX_WINDOW, Settings},
     slab::Id,
 };
 
-/// How many streams that we reset are remembered, since frames for them may still be under way.
-const REMEMBERED_RESETS: usize = 64;
+/// How many streams that closed are remembered, since frames for them may still be under way.
+const REMEMBERED: usize = 128;
+/// The memory of an output that is kept when it has been written.
+const KEPT_OUTPUT: usize = 256 * 1024;
+/// What PING asks during a drain.
+const DRAIN_PING: [u8; 8] = *b"draining";
+/// In how long the frames that do nothing are counted.
+const IDLE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Which end of the connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +33,31 @@ pub(crate) enum Side {
     Upstream,
 }
 
+/// How far the announcement that we leave has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drain {
+    No,
+    /// Told; streams that are under way are still taken, until a PING has come back.
+    Announced,
+    /// No further streams.
+    Final,
+}
+
+/// A stream that is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// By us: frames for it may rightly still arrive.
+    Reset,
+    /// By both, or by the peer.
+    Ended,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) side: Side,
+    /// Whom an instance's connection leads to.
+    pub(crate) to: Option<Endpoint>,
     pub(crate) parser: Parser,
     /// What is to be written to the socket.
     pub(crate) out: Vec<u8>,
@@ -37,27 +69,37 @@ pub(crate) struct Conn {
     /// Received, and not yet given back as credit.
     owed: u32,
     /// Open streams and their calls.
-    pub(crate) streams: HashMap<u32, Id>,
+    pub(crate) streams: Map<u32, Id>,
     /// Calls that wait for the connection's window or for room in `out`.
     pub(crate) blocked: VecDeque<Id>,
     /// The highest stream of a client, or the next of ours.
     pub(crate) stream: u32,
-    resets: VecDeque<u32>,
+    /// The streams that closed last.
+    recent: VecDeque<(u32, Closed)>,
     /// Frames that cost us work and bring no call further, since the last that did.
     idle_frames: u32,
+    idle_since: Instant,
+    /// The peer knows that our header blocks use no dynamic table.
+    table_told: bool,
+    /// Among those that the driver has to look at.
+    pub(crate) dirty: bool,
+    /// Bytes that its calls keep in memory.
+    pub(crate) buffered: usize,
+    /// Bytes of its output that are in the engine's sum.
+    pub(crate) counted: usize,
     /// The peer has announced to leave: no new streams.
     pub(crate) leaving: bool,
-    /// We have announced to leave.
-    pub(crate) draining: bool,
+    pub(crate) draining: Drain,
     /// Nothing more is read; what is in `out` is still written.
     pub(crate) closed: bool,
 }
 
 impl Conn {
-    pub(crate) fn new(side: Side, config: &Config) -> Self {
+    pub(crate) fn new(side: Side, to: Option<Endpoint>, config: &Config, now: Instant) -> Self {
         let ours = &config.settings;
         let mut conn = Self {
             side,
+            to,
             parser: Parser::new(
                 side == Side::Client,
                 ours.header_table as usize,
@@ -70,13 +112,18 @@ impl Conn {
             send_window: DEFAULT_WINDOW.into(),
             receive_window: config.connection_window.into(),
             owed: 0,
-            streams: HashMap::new(),
+            streams: Map::default(),
             blocked: VecDeque::new(),
             stream: if side == Side::Client { 0 } else { 1 },
-            resets: VecDeque::new(),
+            recent: VecDeque::new(),
             idle_frames: 0,
+            idle_since: now,
+            table_told: false,
+            dirty: false,
+            buffered: 0,
+            counted: 0,
             leaving: false,
-            draining: false,
+            draining: Drain::No,
             closed: false,
         };
         if side == Side::Upstream {
@@ -102,6 +149,10 @@ impl Conn {
     pub(crate) fn wrote(&mut self, bytes: usize) {
         self.written += bytes;
         if self.written == self.out.len() {
+            // A buffer that was large once is not kept for the quiet rest of a long connection.
+            if self.out.capacity() > KEPT_OUTPUT {
+                self.out = Vec::new();
+            }
             self.out.clear();
             self.written = 0;
         } else if self.written > self.out.len() / 2 {
@@ -139,8 +190,16 @@ impl Conn {
         Ok(())
     }
 
-    /// A frame that brings no call further; too many of them in a row are an attack.
-    pub(crate) fn idle_frame(&mut self, limit: u32) -> Result<(), Fatal> {
+    /// A frame of a client's that brings no call further; too many of them are an attack.
+    /// Instances are trusted: their connections are shared by all clients.
+    pub(crate) fn idle_frame(&mut self, limit: u32, now: Instant) -> Result<(), Fatal> {
+        if self.side == Side::Upstream {
+            return Ok(());
+        }
+        if now.saturating_duration_since(self.idle_since) > IDLE_PERIOD {
+            self.useful_frame();
+            self.idle_since = now;
+        }
         self.idle_frames += 1;
         if self.idle_frames > limit {
             let reason = "too many frames that do nothing";
@@ -157,18 +216,46 @@ impl Conn {
         self.idle_frames = 0;
     }
 
+    /// Writes a header block, whose parts are in wire form.
+    pub(crate) fn headers(&mut self, stream: u32, parts: &[&[u8]], end: bool) {
+        // Once, a table of nothing: a peer whose own limit is lower than the default waits for it.
+        let told: &[u8] = if std::mem::replace(&mut self.table_told, true) {
+            &[]
+        } else {
+            &[0x20]
+        };
+        let max = self.peer.max_frame as usize;
+        let length: usize = told.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+        if length <= max {
+            frame::headers_head(&mut self.out, length, stream, end);
+            self.out.extend_from_slice(told);
+            parts
+                .iter()
+                .for_each(|part| self.out.extend_from_slice(part));
+            return;
+        }
+        let block = [&[told], parts].concat().concat();
+        frame::headers(&mut self.out, stream, &block, end, max);
+    }
+
     /// Ends a stream at once.
     pub(crate) fn reset(&mut self, stream: u32, code: Code) {
         frame::reset(&mut self.out, stream, code);
-        if self.resets.len() == REMEMBERED_RESETS {
-            self.resets.pop_front();
-        }
-        self.resets.push_back(stream);
+        self.remember(stream, Closed::Reset);
     }
 
-    /// Whether frames for this stream, which is closed, may rightly still arrive.
-    pub(crate) fn was_reset(&self, stream: u32) -> bool {
-        self.resets.contains(&stream)
+    /// A stream is closed.
+    pub(crate) fn remember(&mut self, stream: u32, how: Closed) {
+        if self.recent.len() == REMEMBERED {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((stream, how));
+    }
+
+    /// How a stream closed, as long as that is remembered.
+    pub(crate) fn recall(&self, stream: u32) -> Option<Closed> {
+        let found = self.recent.iter().rev().find(|(s, _)| *s == stream);
+        found.map(|(_, how)| *how)
     }
 
     /// Whether a stream has never been opened.
@@ -188,12 +275,24 @@ impl Conn {
         }
     }
 
-    /// Announces that we leave, and that the streams so far are finished.
+    /// Announces that we leave. Twice, as RFC 9113, section 6.8, asks: streams that are under way
+    /// when the client hears of it are still taken.
     pub(crate) fn drain(&mut self) {
-        if !self.draining && !self.closed {
-            self.draining = true;
-            let last = self.last();
-            frame::go_away(&mut self.out, last, Code::NoError, "");
+        if self.closed {
+            return;
+        }
+        match self.draining {
+            Drain::No => {
+                self.draining = Drain::Announced;
+                frame::go_away(&mut self.out, MAX_WINDOW, Code::NoError, "");
+                frame::ping(&mut self.out, DRAIN_PING);
+            }
+            Drain::Announced => {
+                self.draining = Drain::Final;
+                let last = self.last();
+                frame::go_away(&mut self.out, last, Code::NoError, "");
+            }
+            Drain::Final => {}
         }
     }
 

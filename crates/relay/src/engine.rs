@@ -1,85 +1,72 @@
 //! The engine: connections and calls, and how bytes go from one to the other.
 
 mod answer;
+mod control;
 mod dispatch;
+mod life;
+mod memory;
 mod receive;
+mod request;
 mod transfer;
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
-    time::{Duration, Instant},
+    collections::{BinaryHeap, VecDeque},
+    time::Instant,
 };
 
 use crate::{
     call::{Call, Phase},
-    conn::{Conn, Side},
-    frame::Code,
-    host::{Cause, Ended, Endpoint, Host},
-    settings::Settings,
+    config::Config,
+    conn::{Conn, Drain, Side},
+    hash::Map,
+    host::{Cause, Endpoint, Host},
     slab::{Id, Slab},
 };
 
-/// Every limit of the engine.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// What our SETTINGS say, to clients and to instances.
-    pub settings: Settings,
-    /// Receive window of a connection, bytes, at least 65,535.
-    pub connection_window: u32,
-    /// Output of one connection above which nothing more is put there until its peer reads.
-    pub max_output: usize,
-    /// Bytes of a request that are kept for another attempt.
-    pub replay: usize,
-    /// Deadline of calls that bring none; the others are shortened by the time that passes here.
-    pub default_timeout: Option<Duration>,
-    /// Frames in a row that bring no call further before a connection is ended.
-    pub idle_frames: u32,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            settings: Settings {
-                header_table: 4096,
-                max_streams: 10_000,
-                window: 256 * 1024,
-                max_frame: 64 * 1024,
-                max_header_list: 64 * 1024,
-            },
-            connection_window: 16 << 20,
-            max_output: 1 << 20,
-            replay: 64 * 1024,
-            default_timeout: None,
-            idle_frames: 1000,
-        }
-    }
-}
+/// Streams of a connection to an endpoint that has never said how many it takes.
+const STREAMS_AT_FIRST: u32 = 100;
 
 /// Relays calls between the connections of clients and of instances. Nothing here does I/O: bytes
-/// come in by [`Self::received`] and go out by [`Self::output`], time by [`Self::tick`].
+/// come in by [`Self::received`] and go out by [`Self::output`], time by [`Self::tick`], connections
+/// that are needed go out by [`Self::take_wanted`].
 #[derive(Debug)]
 pub struct Engine<H: Host> {
     config: Config,
     host: H,
     conns: Slab<Conn>,
     calls: Slab<Call<H::Call>>,
-    pools: HashMap<Endpoint, Pool>,
-    timers: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// The calls of the timers, by the number that orders equal times.
-    timed: HashMap<u64, Id>,
-    timer: u64,
+    pools: Map<Endpoint, Pool>,
+    /// Deadlines; those of calls that are over stay until they are many.
+    timers: BinaryHeap<Reverse<(Instant, Id)>>,
     /// Connections with output, or that are to be closed, since the driver last looked.
     dirty: Vec<Id>,
+    wanted: Vec<Endpoint>,
+    /// Bytes that calls keep, and that wait to be written.
+    memory: usize,
     now: Instant,
 }
 
 /// The connections to one endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pool {
     conns: Vec<Id>,
     waiting: VecDeque<Id>,
     connecting: bool,
+    /// Streams that a connection of the endpoint's takes, as the last said: a new one has them until
+    /// it says otherwise itself.
+    max_streams: u32,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            conns: Vec::new(),
+            waiting: VecDeque::new(),
+            connecting: false,
+            max_streams: STREAMS_AT_FIRST,
+        }
+    }
 }
 
 impl<H: Host> Engine<H> {
@@ -91,11 +78,11 @@ impl<H: Host> Engine<H> {
             host,
             conns: Slab::default(),
             calls: Slab::default(),
-            pools: HashMap::new(),
+            pools: Map::default(),
             timers: BinaryHeap::new(),
-            timed: HashMap::new(),
-            timer: 0,
             dirty: Vec::new(),
+            wanted: Vec::new(),
+            memory: 0,
             now,
         }
     }
@@ -111,14 +98,27 @@ impl<H: Host> Engine<H> {
         self.calls.len()
     }
 
-    /// A client has connected.
-    pub fn accept(&mut self) -> Id {
-        self.open(Side::Client)
+    /// How many connections there are, of clients and to instances.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.conns.len()
     }
 
-    fn open(&mut self, side: Side) -> Id {
-        let id = self.conns.insert(Conn::new(side, &self.config));
-        self.dirty.push(id);
+    /// Bytes that calls keep, and that wait to be written.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// A client has connected.
+    pub fn accept(&mut self) -> Id {
+        self.open(Side::Client, None)
+    }
+
+    fn open(&mut self, side: Side, to: Option<Endpoint>) -> Id {
+        let conn = Conn::new(side, to, &self.config, self.now);
+        let id = self.conns.insert(conn);
+        self.mark(id);
         id
     }
 
@@ -141,7 +141,7 @@ impl<H: Host> Engine<H> {
                 break;
             }
         }
-        self.dirty.push(id);
+        self.mark(id);
     }
 
     /// The peer has closed a connection, or it broke.
@@ -150,7 +150,9 @@ impl<H: Host> Engine<H> {
             conn.closed = true;
         }
         self.lose(id);
-        self.conns.remove(id);
+        if let Some(conn) = self.conns.remove(id) {
+            self.memory -= conn.counted;
+        }
     }
 
     /// What is to be written to a connection; empty when there is nothing.
@@ -163,29 +165,46 @@ impl<H: Host> Engine<H> {
     #[must_use]
     pub fn is_closed(&self, id: Id) -> bool {
         self.conns.get(id).is_none_or(|conn| {
-            conn.closed || ((conn.draining || conn.leaving) && conn.streams.is_empty())
+            let leaves = conn.leaving || conn.draining == Drain::Final;
+            conn.closed || (leaves && conn.streams.is_empty())
         })
     }
 
     /// Whether a connection may be read: not while its own output grows because it does not read.
+    /// Bodies alone do not get there: two sides that each wait for the other to read would wait for
+    /// ever.
     #[must_use]
     pub fn wants_input(&self, id: Id) -> bool {
         self.conns
             .get(id)
-            .is_some_and(|conn| !conn.closed && conn.output().len() <= self.config.max_output)
+            .is_some_and(|conn| !conn.closed && conn.output().len() <= 2 * self.config.max_output)
     }
 
     /// A connection has taken so many bytes of its output.
     pub fn wrote(&mut self, id: Id, bytes: usize) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.wrote(bytes);
+            self.count_output(id);
             self.unblock(id);
         }
     }
 
     /// The connections that may have something to write or to close since the last time.
-    pub fn take_dirty(&mut self) -> Vec<Id> {
-        std::mem::take(&mut self.dirty)
+    pub fn take_dirty(&mut self, into: &mut Vec<Id>) {
+        into.clear();
+        std::mem::swap(&mut self.dirty, into);
+        for id in into {
+            if let Some(conn) = self.conns.get_mut(*id) {
+                conn.dirty = false;
+            }
+            self.count_output(*id);
+        }
+    }
+
+    /// The endpoints to which a connection is wanted since the last time: [`Self::connected`] or
+    /// [`Self::unreachable`] is to follow for each.
+    pub fn take_wanted(&mut self) -> Vec<Endpoint> {
+        std::mem::take(&mut self.wanted)
     }
 
     /// When [`Self::tick`] is next needed.
@@ -194,34 +213,45 @@ impl<H: Host> Engine<H> {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Time has passed: ends the calls whose deadline is over.
+    /// Time has passed: ends the calls whose deadline is over. To be told before bytes are.
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
-        while let Some(Reverse((at, number))) = self.timers.peek().copied() {
+        while let Some(Reverse((at, call))) = self.timers.peek().copied() {
             if at > now {
                 return;
             }
             self.timers.pop();
-            if let Some(call) = self.timed.remove(&number) {
-                self.expire(call);
-            }
+            self.expire(call);
         }
     }
 
     /// Announces to every client that we leave; calls go on to their end.
-    pub fn drain(&mut self, clients: impl IntoIterator<Item = Id>) {
-        for id in clients {
+    pub fn drain(&mut self) {
+        let clients = self.conns.iter().filter(|(_, c)| c.side == Side::Client);
+        for id in clients.map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.drain();
-                self.dirty.push(id);
+                self.mark(id);
             }
         }
     }
 
+    /// The driver has to look at a connection.
+    fn mark(&mut self, id: Id) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && !std::mem::replace(&mut conn.dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
     fn set_timer(&mut self, at: Instant, call: Id) {
-        self.timer += 1;
-        self.timed.insert(self.timer, call);
-        self.timers.push(Reverse((at, self.timer)));
+        self.timers.push(Reverse((at, call)));
+        if self.timers.len() > 2 * self.calls.len() + 64 {
+            let calls = &self.calls;
+            self.timers
+                .retain(|Reverse((_, call))| calls.get(*call).is_some());
+        }
     }
 
     fn expire(&mut self, id: Id) {
@@ -233,70 +263,6 @@ impl<H: Host> Engine<H> {
         } else {
             self.attempt_failed(id, false, Cause::Deadline);
         }
-    }
-
-    /// A connection is gone: its calls end, or are sent elsewhere.
-    fn lose(&mut self, id: Id) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        let side = conn.side;
-        let calls: Vec<Id> = conn.streams.drain().map(|(_, call)| call).collect();
-        for pool in self.pools.values_mut().filter(|_| side == Side::Upstream) {
-            pool.conns.retain(|conn| *conn != id);
-        }
-        for call in calls {
-            match side {
-                Side::Client => self.finish(call, Ended::Cancelled),
-                Side::Upstream => self.upstream_ended(call, false, Cause::Lost),
-            }
-        }
-        self.dirty.push(id);
-    }
-
-    /// The instance's side of a call ended without a whole answer.
-    fn upstream_ended(&mut self, id: Id, unsent: bool, cause: Cause) {
-        let Some(call) = self.calls.get(id) else {
-            return;
-        };
-        if call.phase == Phase::Answered {
-            self.break_off(id, cause);
-        } else {
-            self.attempt_failed(id, unsent, cause);
-        }
-    }
-
-    /// Forgets the instance's side of a call; when it is still open, it is reset.
-    fn drop_upstream(&mut self, id: Id) {
-        let Some(half) = self.calls.get_mut(id).and_then(|call| call.upstream.take()) else {
-            return;
-        };
-        if let Some(conn) = self.conns.get_mut(half.conn) {
-            if conn.streams.remove(&half.stream).is_some() && !(half.sent_all && half.got_all) {
-                conn.reset(half.stream, Code::Cancel);
-            }
-            self.dirty.push(half.conn);
-            self.admit(half.conn);
-        }
-    }
-
-    /// A call is over: both its streams are closed, and the host is told.
-    fn finish(&mut self, id: Id, ended: Ended) {
-        self.drop_upstream(id);
-        let Some(call) = self.calls.remove(id) else {
-            return;
-        };
-        if let Some(conn) = self.conns.get_mut(call.client.conn) {
-            let open = conn.streams.remove(&call.client.stream).is_some();
-            if open && !call.client.sent_all {
-                conn.reset(call.client.stream, Code::InternalError);
-            } else if open && !call.client.got_all {
-                // An early answer: the rest of the request is not wanted (RFC 9113, section 8.1).
-                conn.reset(call.client.stream, Code::NoError);
-            }
-            self.dirty.push(call.client.conn);
-        }
-        self.host.ended(call.host, ended);
     }
 }
 

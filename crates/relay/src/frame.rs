@@ -151,6 +151,12 @@ pub fn settings_ack(out: &mut Vec<u8>) {
     head(out, 0, 4, flag::ACK, 0);
 }
 
+/// Writes PING.
+pub fn ping(out: &mut Vec<u8>, payload: [u8; 8]) {
+    head(out, 8, 6, 0, 0);
+    out.extend_from_slice(&payload);
+}
+
 /// Writes the answer to a PING.
 pub fn pong(out: &mut Vec<u8>, payload: [u8; 8]) {
     head(out, 8, 6, flag::ACK, 0);
@@ -169,6 +175,12 @@ pub fn go_away(out: &mut Vec<u8>, last: u32, code: Code, reason: &str) {
 pub fn window_update(out: &mut Vec<u8>, stream: u32, credit: u32) {
     head(out, 4, 8, 0, stream);
     out.extend_from_slice(&credit.to_be_bytes());
+}
+
+/// Writes the header of a HEADERS frame that holds a whole block.
+pub fn headers_head(out: &mut Vec<u8>, length: usize, stream: u32, end_stream: bool) {
+    let end = if end_stream { flag::END_STREAM } else { 0 };
+    head(out, length, 1, flag::END_HEADERS | end, stream);
 }
 
 /// Writes a header block as HEADERS and as many CONTINUATION frames as the peer's `max` asks for.

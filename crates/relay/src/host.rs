@@ -42,6 +42,8 @@ pub enum Cause {
     Malformed(Code),
     /// Its time is over.
     Deadline,
+    /// Too much of it is kept here because its readers do not read.
+    Memory,
 }
 
 /// How a call ended.
@@ -62,15 +64,16 @@ pub trait Host {
     /// What the host keeps for a call.
     type Call;
 
-    /// A call begins. `end` tells that no body follows.
-    fn begin(&mut self, call: Id, request: &Block, end: bool) -> (Self::Call, Verdict);
+    /// A call begins, on this client's connection. `end` tells that no body follows.
+    fn begin(&mut self, call: Id, client: Id, request: &Block, end: bool) -> (Self::Call, Verdict);
 
     /// Bytes of the request have come, in any pieces; `end` with the last. Told of all of them, so
     /// that they can be inspected as they pass.
     fn bytes(&mut self, call: &mut Self::Call, bytes: &[u8], end: bool) -> Verdict;
 
-    /// The call is about to be sent on a connection to this endpoint.
-    fn sending(&mut self, call: &mut Self::Call, to: Endpoint);
+    /// The call is about to be sent on a connection to this endpoint; fields of the host's own are
+    /// added to `extra`.
+    fn sending(&mut self, call: &mut Self::Call, to: Endpoint, extra: &mut Block);
 
     /// The answer begins; fields of the host's own are added to `extra`.
     fn answered(&mut self, call: &mut Self::Call, response: &Block, extra: &mut Block);
@@ -83,8 +86,4 @@ pub trait Host {
 
     /// The call is over; told exactly once.
     fn ended(&mut self, call: Self::Call, ended: Ended);
-
-    /// A connection to this endpoint is wanted: [`crate::Engine::connected`] or
-    /// [`crate::Engine::unreachable`] is to follow.
-    fn connect(&mut self, to: Endpoint);
 }

@@ -7,10 +7,13 @@
 //! [`Host`].
 
 mod call;
+mod config;
 mod conn;
+pub mod driver;
 mod engine;
 pub mod frame;
 mod half;
+mod hash;
 mod host;
 pub mod hpack;
 mod message;
@@ -19,6 +22,7 @@ pub mod settings;
 mod slab;
 pub mod timeout;
 
-pub use engine::{Config, Engine};
+pub use config::Config;
+pub use engine::Engine;
 pub use host::{Cause, Ended, Endpoint, Failure, Host, Verdict};
 pub use slab::Id;

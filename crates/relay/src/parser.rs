@@ -3,7 +3,7 @@
 
 use crate::{
     frame::{Code, HEADER_BYTES, Head, Kind, PREFACE, flag},
-    hpack::{Block, Decoder},
+    hpack::{self, Block, Decoder},
     settings::Settings,
 };
 
@@ -16,6 +16,9 @@ pub struct Fatal {
     /// What was wrong.
     pub reason: &'static str,
 }
+
+/// Memory that a connection keeps from frame to frame, bytes.
+const KEPT: usize = 4096;
 
 fn fatal<T>(code: Code, reason: &'static str) -> Result<T, Fatal> {
     Err(Fatal { code, reason })
@@ -288,8 +291,11 @@ impl Parser {
         }
         let mut partial = std::mem::take(&mut self.partial);
         let progress = self.begun(head, &partial[HEADER_BYTES..]);
-        partial.clear();
-        self.partial = partial;
+        // A large frame's memory is not kept for the small ones that follow.
+        if partial.capacity() <= KEPT {
+            partial.clear();
+            self.partial = partial;
+        }
         progress
     }
 
@@ -460,7 +466,9 @@ impl Parser {
         self.state = State::Frame;
         let fragments = std::mem::take(&mut self.fragments);
         let progress = self.decode(&fragments, stream, end_stream, depends_on);
-        self.fragments = fragments;
+        if fragments.capacity() <= KEPT {
+            self.fragments = fragments;
+        }
         progress
     }
 
@@ -474,8 +482,12 @@ impl Parser {
         let decoded = self
             .decoder
             .decode(block, self.max_header_list, &mut self.block);
-        if decoded.is_err() {
-            return fatal(Code::CompressionError, "a header block cannot be decoded");
+        match decoded {
+            Ok(()) => {}
+            Err(hpack::Error::TooLarge) => {
+                return fatal(Code::EnhanceYourCalm, "a header list is far too large");
+            }
+            Err(_) => return fatal(Code::CompressionError, "a header block cannot be decoded"),
         }
         Ok(Progress::Step(Step::Headers {
             stream,

@@ -1,9 +1,9 @@
 //! Values with stable ids: an id of a value that is gone never names a later one.
 
 /// Names a value of a [`Slab`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
-    index: u32,
+    pub(crate) index: u32,
     generation: u32,
 }
 
@@ -77,6 +77,17 @@ impl<T> Slab<T> {
         slot.0 = slot.0.wrapping_add(1);
         self.free.push(id.index);
         Some(value)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &T)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, (generation, value))| {
+            let id = Id {
+                index: index as u32,
+                generation: *generation,
+            };
+            value.as_ref().map(|value| (id, value))
+        })
     }
 
     pub(crate) fn len(&self) -> usize {

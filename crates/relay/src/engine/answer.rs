@@ -3,16 +3,56 @@
 use crate::{
     call::Phase,
     engine::Engine,
-    frame,
+    frame::Code,
     half::End,
     host::{Cause, Ended, Host},
     hpack::Block,
+    message::{self, Kind},
     slab::Id,
 };
 
 impl<H: Host> Engine<H> {
+    /// A header block of an instance's: an answer begins, or ends with trailers.
+    pub(super) fn response(&mut self, id: Id, stream: u32, call_id: Id, block: &Block, end: bool) {
+        let Some(call) = self.calls.get_mut(call_id) else {
+            return;
+        };
+        let trailers = call.phase == Phase::Answered;
+        let kind = if trailers {
+            Kind::Trailers
+        } else {
+            Kind::Response
+        };
+        let got_all = call.upstream.as_ref().is_none_or(|half| half.got_all);
+        let checked = message::check(block, kind).filter(|_| !got_all && !block.is_truncated());
+        let short = trailers && call.length.is_some_and(|left| left > 0);
+        let Some(summary) = checked.filter(|_| !short) else {
+            return self.stream_error(id, stream, call_id, Code::ProtocolError);
+        };
+        if summary.interim && !end {
+            // Nothing in gRPC uses them.
+            return;
+        }
+        if trailers && !end || summary.interim {
+            return self.stream_error(id, stream, call_id, Code::ProtocolError);
+        }
+        if summary.grpc_status.is_some() {
+            call.status = summary.grpc_status;
+        }
+        if end && let Some(half) = &mut call.upstream {
+            half.got_all = true;
+        }
+        if trailers {
+            self.end_answer(call_id, block);
+        } else {
+            call.length = summary.content_length.filter(|_| !end);
+            self.answer(call_id, block, end);
+        }
+        self.settle(call_id);
+    }
+
     /// The headers of an instance's answer.
-    pub(super) fn answer(&mut self, id: Id, block: &Block, end: bool) {
+    fn answer(&mut self, id: Id, block: &Block, end: bool) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -20,18 +60,15 @@ impl<H: Host> Engine<H> {
         call.request.forget();
         let mut extra = Block::new();
         self.host.answered(&mut call.host, block, &mut extra);
-        let wire: Vec<u8> = block
-            .fields()
-            .chain(extra.fields())
-            .flat_map(|f| f.wire.iter().copied())
-            .collect();
         let Some(conn) = self.conns.get_mut(call.client.conn) else {
             return;
         };
-        let max = conn.peer.max_frame as usize;
-        frame::headers(&mut conn.out, call.client.stream, &wire, end, max);
+        conn.headers(call.client.stream, &[block.wire(), extra.wire()], end);
+        conn.useful_frame();
         call.client.sent_all = end;
-        self.dirty.push(call.client.conn);
+        let client = call.client.conn;
+        self.mark(client);
+        self.weigh(id);
     }
 
     /// Ends a call with an answer of the host's, or with trailers where one has begun.
@@ -40,18 +77,12 @@ impl<H: Host> Engine<H> {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        let wire: Vec<u8> = block
-            .fields()
-            .flat_map(|f| f.wire.iter().copied())
-            .collect();
         if call.phase == Phase::Answered {
-            call.client.end = End::Trailers(wire);
-            self.flush_client(id);
+            self.end_answer(id, block);
             return self.settle(id);
         }
         if let Some(conn) = self.conns.get_mut(call.client.conn) {
-            let max = conn.peer.max_frame as usize;
-            frame::headers(&mut conn.out, call.client.stream, &wire, true, max);
+            conn.headers(call.client.stream, &[block.wire()], true);
             call.client.sent_all = true;
         }
         self.finish(id, Ended::Refused);
@@ -65,12 +96,23 @@ impl<H: Host> Engine<H> {
         };
         call.broken = Some(cause);
         let block = self.host.broken(&mut call.host, cause);
-        let wire = block
-            .fields()
-            .flat_map(|f| f.wire.iter().copied())
-            .collect();
-        call.client.end = End::Trailers(wire);
-        self.flush_client(id);
+        self.end_answer(id, &block);
         self.settle(id);
+    }
+
+    /// An answer ends with these trailers, at once if nothing waits before them.
+    fn end_answer(&mut self, id: Id, trailers: &Block) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let open = !call.client.sent_all && call.client.pending.is_empty();
+        if let Some(conn) = self.conns.get_mut(call.client.conn).filter(|_| open) {
+            conn.headers(call.client.stream, &[trailers.wire()], true);
+            call.client.sent_all = true;
+            let client = call.client.conn;
+            self.mark(client);
+        } else {
+            call.client.end = End::Trailers(trailers.wire().to_vec());
+        }
     }
 }

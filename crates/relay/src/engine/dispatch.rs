@@ -2,9 +2,8 @@
 
 use crate::{
     call::Phase,
-    conn::Side,
+    conn::{Conn, Side},
     engine::Engine,
-    frame,
     half::{End, Half},
     host::{Cause, Ended, Endpoint, Failure, Host, Verdict},
     hpack::Block,
@@ -24,31 +23,36 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// The connection that the host was asked for is open.
+    /// A connection that was wanted is open.
     pub fn connected(&mut self, to: Endpoint) -> Id {
-        let id = self.open(Side::Upstream);
-        let pool = self.pools.entry(to).or_default();
-        pool.connecting = false;
-        pool.conns.push(id);
-        self.admit_waiting(to);
+        let id = self.open(Side::Upstream, Some(to));
+        match self.pools.get_mut(&to) {
+            Some(pool) => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.peer.max_streams = pool.max_streams;
+                }
+                pool.connecting = false;
+                pool.conns.push(id);
+                self.admit(to);
+            }
+            // Retired while the connection was opened: nobody will use it.
+            None => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.leaving = true;
+                }
+            }
+        }
         id
     }
 
-    /// The connection that the host was asked for could not be had.
+    /// A connection that was wanted could not be had.
     pub fn unreachable(&mut self, to: Endpoint) {
         let Some(pool) = self.pools.get_mut(&to) else {
             return;
         };
         pool.connecting = false;
-        for call in std::mem::take(&mut pool.waiting) {
-            if self
-                .calls
-                .get(call)
-                .is_some_and(|call| call.phase == Phase::Waiting)
-            {
-                self.attempt_failed(call, true, Cause::Connect);
-            }
-        }
+        let waiting = std::mem::take(&mut pool.waiting);
+        self.fail_waiting(to, waiting);
     }
 
     /// An endpoint is gone: its connections end with their last call.
@@ -59,12 +63,25 @@ impl<H: Host> Engine<H> {
         for id in pool.conns {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.leaving = true;
-                self.dirty.push(id);
+                self.mark(id);
             }
         }
-        for call in pool.waiting {
-            self.attempt_failed(call, true, Cause::Connect);
+        self.fail_waiting(to, pool.waiting);
+    }
+
+    fn fail_waiting(&mut self, to: Endpoint, waiting: impl IntoIterator<Item = Id>) {
+        for call in waiting {
+            if self.waits(call, to) {
+                self.attempt_failed(call, true, Cause::Connect);
+            }
         }
+    }
+
+    /// Whether a call waits for a connection to this endpoint. It may be over, or sent elsewhere.
+    fn waits(&self, call: Id, to: Endpoint) -> bool {
+        self.calls
+            .get(call)
+            .is_some_and(|call| call.phase == Phase::Waiting && call.to == Some(to))
     }
 
     /// Does what the host says.
@@ -82,65 +99,48 @@ impl<H: Host> Engine<H> {
     }
 
     fn dispatch(&mut self, id: Id, to: Endpoint) {
+        let calls = self.calls.len();
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
         call.to = Some(to);
         call.phase = Phase::Waiting;
         let pool = self.pools.entry(to).or_default();
-        // One connection is filled before the next is used: fewer system calls.
-        let conns = &self.conns;
-        let open = pool
-            .conns
-            .iter()
-            .find(|c| conns.get(**c).is_some_and(|conn| conn.has_room()));
-        if let Some(conn) = open.copied().filter(|_| pool.waiting.is_empty()) {
-            return self.send(id, conn);
-        }
         pool.waiting.push_back(id);
-        if !std::mem::replace(&mut pool.connecting, true) {
-            self.host.connect(to);
+        if pool.waiting.len() > 2 * calls + 64 {
+            let calls = &self.calls;
+            pool.waiting.retain(|call| calls.get(*call).is_some());
         }
+        self.admit(to);
     }
 
-    /// A connection may have room for a call that waits.
-    pub(super) fn admit(&mut self, conn: Id) {
-        let waits = self
-            .pools
-            .iter()
-            .find(|(_, p)| !p.waiting.is_empty() && p.conns.contains(&conn));
-        if let Some(to) = waits.map(|(to, _)| *to) {
-            self.admit_waiting(to);
-        }
-    }
-
-    fn admit_waiting(&mut self, to: Endpoint) {
+    /// Sends what waits for an endpoint, as far as its connections have room, and wants another
+    /// connection for the rest. One connection is filled before the next is used: fewer system calls.
+    pub(super) fn admit(&mut self, to: Endpoint) {
         loop {
-            let Some(pool) = self.pools.get_mut(&to) else {
+            let Some(pool) = self.pools.get_mut(&to).filter(|p| !p.waiting.is_empty()) else {
                 return;
             };
             let conns = &self.conns;
             let open = pool
                 .conns
                 .iter()
-                .find(|c| conns.get(**c).is_some_and(|c| c.has_room()));
+                .find(|c| conns.get(**c).is_some_and(Conn::has_room));
             let Some(conn) = open.copied() else { break };
-            let Some(call) = pool.waiting.pop_front() else {
-                return;
-            };
-            if self
-                .calls
-                .get(call)
-                .is_some_and(|call| call.phase == Phase::Waiting)
+            if let Some(call) = pool.waiting.pop_front()
+                && self.waits(call, to)
             {
                 self.send(call, conn);
             }
         }
-        let Some(pool) = self.pools.get_mut(&to) else {
-            return;
-        };
-        if !pool.waiting.is_empty() && !std::mem::replace(&mut pool.connecting, true) {
-            self.host.connect(to);
+        let (conns, most) = (&self.conns, self.config.max_connections);
+        if let Some(pool) = self.pools.get_mut(&to) {
+            let used = pool.conns.iter().filter_map(|c| conns.get(*c));
+            if used.filter(|conn| !conn.leaving).count() < most
+                && !std::mem::replace(&mut pool.connecting, true)
+            {
+                self.wanted.push(to);
+            }
         }
     }
 
@@ -165,18 +165,12 @@ impl<H: Host> Engine<H> {
         let bare = ends && call.request.trailers.is_none();
         let mut extra = Block::new();
         let to = call.to.unwrap_or_default();
-        self.host.sending(&mut call.host, to);
+        self.host.sending(&mut call.host, to, &mut extra);
         if let Some(deadline) = call.deadline {
             let left = deadline.saturating_duration_since(self.now);
             extra.push(b"grpc-timeout", timeout::write(left).as_bytes());
         }
-        let length = call.request.headers.len();
-        extra
-            .fields()
-            .for_each(|field| call.request.headers.extend_from_slice(field.wire));
-        let max = conn.peer.max_frame as usize;
-        frame::headers(&mut conn.out, stream, &call.request.headers, bare, max);
-        call.request.headers.truncate(length);
+        conn.headers(stream, &[&call.request.headers, extra.wire()], bare);
         call.request.sent = 0;
         call.phase = Phase::Sent;
         half.sent_all = bare;
@@ -189,13 +183,13 @@ impl<H: Host> Engine<H> {
         }
         half.pending.push(&call.request.body);
         call.upstream = Some(half);
-        let limit = self.config.replay;
-        if call.request.body.len() > limit {
-            call.request.whole = false;
-            call.request.body = Vec::new();
+        if call.request.body.len() > self.config.replay {
+            call.request.forget();
         }
-        self.dirty.push(conn_id);
-        self.flush(id, conn_id);
+        self.mark(conn_id);
+        if !bare {
+            self.flush(id, conn_id);
+        }
     }
 
     /// An attempt ended before an answer began: the host says what now.
@@ -213,8 +207,11 @@ impl<H: Host> Engine<H> {
                 cause,
             },
         );
+        let over = !repeatable || cause == Cause::Deadline;
         match verdict {
-            Verdict::To(_) | Verdict::Park if !repeatable => self.finish(id, Ended::Broken(cause)),
+            Verdict::To(_) | Verdict::Park | Verdict::More if over => {
+                self.finish(id, Ended::Broken(cause))
+            }
             verdict => self.follow(id, verdict),
         }
     }

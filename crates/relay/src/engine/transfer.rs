@@ -22,7 +22,7 @@ struct Flushed {
 impl<H: Host> Engine<H> {
     /// Bytes of a request, to the instance.
     pub(super) fn forward_request(&mut self, id: Id, bytes: &[u8]) {
-        let limit = self.config.replay;
+        let (limit, max_output) = (self.config.replay, self.max_output());
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -35,61 +35,53 @@ impl<H: Host> Engine<H> {
             return;
         };
         if call.request.ended {
-            half.end = call
-                .request
-                .trailers
-                .take()
-                .map_or(End::Bare, End::Trailers);
+            // Another attempt needs them again.
+            let trailers = call.request.trailers.clone();
+            half.end = trailers.map_or(End::Bare, End::Trailers);
         }
         let conn = half.conn;
-        let flushed = transfer(half, &mut self.conns, bytes, self.config.max_output);
+        let flushed = transfer(half, &mut self.conns, bytes, max_output);
         self.sent_upstream(id, conn, &flushed);
+        self.bound(id);
     }
 
     /// Bytes of an answer, to the client.
     pub(super) fn forward_answer(&mut self, id: Id, bytes: &[u8]) {
+        let max_output = self.max_output();
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
         let conn = call.client.conn;
-        let flushed = transfer(
-            &mut call.client,
-            &mut self.conns,
-            bytes,
-            self.config.max_output,
-        );
+        let flushed = transfer(&mut call.client, &mut self.conns, bytes, max_output);
         self.sent_to_client(id, conn, &flushed);
-    }
-
-    /// What waits for the client goes on.
-    pub(super) fn flush_client(&mut self, id: Id) {
-        self.forward_answer(id, &[]);
+        self.bound(id);
     }
 
     /// What waits for one of the sides goes on; then the call may be over.
     pub(super) fn flush(&mut self, id: Id, conn: Id) {
+        let max_output = self.max_output();
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
         if call.client.conn == conn {
             self.forward_answer(id, &[]);
         } else if let Some(half) = call.upstream.as_mut().filter(|half| half.conn == conn) {
-            let flushed = transfer(half, &mut self.conns, &[], self.config.max_output);
+            let flushed = transfer(half, &mut self.conns, &[], max_output);
             self.sent_upstream(id, conn, &flushed);
+            self.weigh(id);
         }
         self.settle(id);
     }
 
     /// The calls that wait for a connection's window or output go on, in turn.
     pub(super) fn unblock(&mut self, id: Id) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        for _ in 0..conn.blocked.len() {
+        let blocked = self.conns.get(id).map_or(0, |conn| conn.blocked.len());
+        let max_output = self.max_output();
+        for _ in 0..blocked {
             let Some(conn) = self.conns.get_mut(id) else {
                 return;
             };
-            if conn.send_window <= 0 || conn.output().len() >= self.config.max_output {
+            if conn.send_window <= 0 || conn.output().len() >= max_output {
                 return;
             }
             let Some(call_id) = conn.blocked.pop_front() else {
@@ -102,6 +94,17 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// Forgets the blocked calls of a connection that are over, when they are many.
+    fn thin_out(&mut self, id: Id) {
+        let calls = &mut self.calls;
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.blocked.len() > 2 * conn.streams.len() + 64
+        {
+            let mut queued = |call: Id| calls.get_mut(call)?.half(id).map(|half| half.queued);
+            conn.blocked.retain(|call| queued(*call).unwrap_or(false));
+        }
+    }
+
     fn sent_upstream(&mut self, id: Id, conn: Id, flushed: &Flushed) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
@@ -109,8 +112,9 @@ impl<H: Host> Engine<H> {
         let due = call.request.sent(flushed.bytes);
         if flushed.waits {
             enqueue(call.upstream.as_mut(), self.conns.get_mut(conn), id);
+            self.thin_out(conn);
         }
-        self.dirty.push(conn);
+        self.mark(conn);
         self.credit_client(id, due);
     }
 
@@ -130,8 +134,12 @@ impl<H: Host> Engine<H> {
         };
         if flushed.waits {
             enqueue(Some(&mut call.client), self.conns.get_mut(conn), id);
+            self.thin_out(conn);
         }
-        self.dirty.push(conn);
+        self.mark(conn);
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
         if let Some(half) = &mut call.upstream {
             let credit = half.release(flushed.bytes, window);
             let (conn, stream) = (half.conn, half.stream);
@@ -233,8 +241,7 @@ fn transfer(half: &mut Half, conns: &mut Slab<Conn>, bytes: &[u8], max_output: u
                 half.sent_all = true;
             }
             End::Trailers(block) => {
-                let max = conn.peer.max_frame as usize;
-                frame::headers(&mut conn.out, half.stream, block, true, max);
+                conn.headers(half.stream, &[block], true);
                 half.sent_all = true;
             }
         }

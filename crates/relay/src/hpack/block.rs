@@ -83,6 +83,12 @@ impl Block {
         self.fields().find(|field| field.name == name)
     }
 
+    /// All fields as they are written to a connection.
+    #[must_use]
+    pub fn wire(&self) -> &[u8] {
+        &self.wire
+    }
+
     /// The size of the list as RFC 9113 counts it, bytes.
     #[must_use]
     pub fn size(&self) -> usize {
@@ -162,12 +168,16 @@ impl Block {
         self.entries.last().map(|entry| (*entry, self.field(entry)))
     }
 
-    pub(super) fn pop(&mut self) {
-        if let Some(entry) = self.entries.pop() {
-            let field = self.field(&entry);
-            self.size -= field.name.len() + field.value.len() + 32;
-            self.wire.truncate(entry.start as usize);
-        }
+    /// Takes the last field off; answers its size.
+    pub(super) fn pop(&mut self) -> usize {
+        let Some(entry) = self.entries.pop() else {
+            return 0;
+        };
+        let field = self.field(&entry);
+        let size = field.name.len() + field.value.len() + 32;
+        self.size -= size;
+        self.wire.truncate(entry.start as usize);
+        size
     }
 
     fn field(&self, entry: &Entry) -> Field<'_> {

@@ -61,6 +61,7 @@ impl Decoder {
     ) -> Result<(), Error> {
         block.clear();
         let mut begun = false;
+        let mut left_out = 0;
         while let Some(first) = bytes.first() {
             match first {
                 0x80.. => {
@@ -83,7 +84,10 @@ impl Decoder {
             }
             begun = true;
             if block.size() > max_list {
-                block.pop();
+                left_out += block.pop();
+                if left_out > 4 * max_list {
+                    return Err(Error::TooLarge);
+                }
                 block.truncate();
             }
         }

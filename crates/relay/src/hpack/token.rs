@@ -39,6 +39,18 @@ pub enum Token {
 /// What may stand in names: RFC 9110's token characters, without capitals.
 const NAME: [bool; 256] = table(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz");
 
+/// What may stand in values: what the strictest of instances takes.
+const VALUE: [bool; 256] = {
+    let mut out = [true; 256];
+    let mut i = 0;
+    while i < 32 {
+        out[i] = i == b'\t' as usize;
+        i += 1;
+    }
+    out[127] = false;
+    out
+};
+
 const fn table(allowed: &[u8]) -> [bool; 256] {
     let mut out = [false; 256];
     let mut i = 0;
@@ -54,8 +66,10 @@ impl Token {
     #[must_use]
     pub fn of(name: &[u8], value: &[u8]) -> Self {
         let token = Self::of_name(name);
-        // NUL, CR and LF would split fields behind an HTTP/1 hop, and so would spaces around.
-        let hostile = value.iter().any(|b| matches!(b, 0 | b'\r' | b'\n'));
+        // Control characters would split fields behind an HTTP/1 hop, as would spaces around; and
+        // there are instances that end the connection for them, and with it all clients' calls.
+        let hostile = !value.iter().all(|b| VALUE[usize::from(*b)])
+            || (token.is_pseudo() && !value.iter().all(|b| (b'!'..=b'~').contains(b)));
         let padded = matches!(value.first(), Some(b' ' | b'\t'))
             || matches!(value.last(), Some(b' ' | b'\t'));
         let trailers = token != Self::Te || value == b"trailers";
@@ -104,7 +118,7 @@ mod tests {
 
     #[test]
     fn fields_that_http2_forbids_are_malformed() {
-        let bad: [(&[u8], &[u8]); 12] = [
+        let bad: [(&[u8], &[u8]); 15] = [
             (b"Connection", b"x"),
             (b"connection", b"close"),
             (b"transfer-encoding", b"chunked"),
@@ -117,6 +131,9 @@ mod tests {
             (b"x", b" a"),
             (b"te", b"gzip"),
             (b"x:", b"a"),
+            (b"x", b"a\x01"),
+            (b"x", b"\x7f"),
+            (b":path", b"/\xff"),
         ];
         for (name, value) in bad {
             assert_eq!(Token::of(name, value), Token::Malformed, "{name:?}");

@@ -1,0 +1,51 @@
+//! Every limit of the engine.
+
+use std::time::Duration;
+
+use crate::settings::Settings;
+
+/// Every limit of the engine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What our SETTINGS say, to clients and to instances.
+    pub settings: Settings,
+    /// Receive window of a connection, bytes, at least 65,535.
+    pub connection_window: u32,
+    /// Output of one connection above which no more of a body is put there until its peer reads.
+    pub max_output: usize,
+    /// Bytes of a request that are kept for another attempt.
+    pub replay: usize,
+    /// Connections to one endpoint; calls beyond their streams wait.
+    pub max_connections: usize,
+    /// Deadline of calls that bring none; the others are shortened by the time that passes here.
+    pub default_timeout: Option<Duration>,
+    /// Frames of a client in ten seconds that bring no call further, before its connection is ended.
+    pub idle_frames: u32,
+    /// Bytes that the calls of one client's connection may keep here: what its readers leave
+    /// unread, and what is kept for another attempt. Calls that would keep more are ended.
+    pub client_memory: usize,
+    /// The same for all clients together, and with what waits to be written.
+    pub memory: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            settings: Settings {
+                header_table: 4096,
+                max_streams: 10_000,
+                window: 256 * 1024,
+                max_frame: 64 * 1024,
+                max_header_list: 64 * 1024,
+            },
+            connection_window: 16 << 20,
+            max_output: 512 * 1024,
+            replay: 64 * 1024,
+            max_connections: 32,
+            default_timeout: None,
+            idle_frames: 1000,
+            client_memory: 32 << 20,
+            memory: 256 << 20,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Runs an [`Engine`] on one thread of tokio: sockets, connecting, time.
+//!
+//! Everything is one future. It is polled when sockets are ready, and reads all of them before it
+//! writes to any: what comes from many connections for one goes out with one system call. A thread
+//! more is a second [`run`] with an engine and a listener of its own ([`listen`] shares the port).
+
+mod link;
+mod ready;
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpSocket},
+    sync::mpsc,
+    task::{JoinSet, coop},
+    time::{Sleep, sleep_until},
+};
+
+use crate::{Endpoint, Engine, Host, Id};
+use link::{Links, Read};
+use ready::Ready;
+
+/// What one read brings at most: a 64 KiB message of several calls in one system call.
+const BUFFER: usize = 256 * 1024;
+/// Connections accepted in one turn, so that a burst of them does not stop the calls.
+const ACCEPTS: usize = 32;
+/// How long clients may take to answer the first word of a drain.
+const DRAIN_STEP: Duration = Duration::from_secs(1);
+/// The sleep of a driver that has nothing to wait for.
+const FAR: Duration = Duration::from_secs(3600);
+
+/// A byte stream: a socket, TLS over one, or a pipe to a service in this process.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// A connection that is being opened.
+pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+
+/// What a driven host does besides: it knows where endpoints are.
+pub trait Network: Host {
+    /// Opens a connection. The future ends within the host's connect timeout.
+    fn dial(&mut self, to: Endpoint) -> Dialing;
+
+    /// A client has connected; its calls come as this one's.
+    fn accepted(&mut self, client: Id, from: SocketAddr) {
+        let _ = (client, from);
+    }
+
+    /// A client's connection is gone, after all of its calls.
+    fn left(&mut self, client: Id) {
+        let _ = client;
+    }
+}
+
+/// What other threads ask of a driver.
+pub enum Command<H: Host> {
+    /// Something to be done with the engine: resume a call, retire an endpoint, change the host.
+    Do(Box<dyn FnOnce(&mut Engine<H>) + Send>),
+    /// A client that did not come through the listener.
+    Client(Box<dyn Stream>),
+    /// Take no more clients, let calls end, and be over within this time.
+    Drain(Duration),
+}
+
+impl<H: Host> std::fmt::Debug for Command<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Do(_) => "Do",
+            Self::Client(_) => "Client",
+            Self::Drain(_) => "Drain",
+        })
+    }
+}
+
+/// Listens on a port that other threads of the process listen on too; the kernel spreads
+/// connections over them.
+///
+/// # Errors
+/// As the operating system says.
+pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match at {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(at)?;
+    socket.listen(4096)
+}
+
+/// Runs an engine until a drain is over; answers how many calls that cut. To be run on a
+/// `current_thread` runtime, one per thread.
+pub async fn run<H: Network>(
+    listener: Option<TcpListener>,
+    engine: Engine<H>,
+    commands: mpsc::Receiver<Command<H>>,
+) -> usize {
+    let mut driver = Driver {
+        listener,
+        engine,
+        commands,
+        links: Links::default(),
+        ready: Arc::new(Ready::default()),
+        turn: Vec::new(),
+        dirty: Vec::new(),
+        buffer: vec![0; BUFFER].into_boxed_slice(),
+        dials: JoinSet::new(),
+        timer: Box::pin(sleep_until((Instant::now() + FAR).into())),
+        drain: None,
+    };
+    // Its own turns are its fairness; tokio's budget would stop a turn in the middle.
+    coop::unconstrained(poll_fn(move |cx| driver.turn(cx))).await
+}
+
+struct Driver<H: Network> {
+    listener: Option<TcpListener>,
+    engine: Engine<H>,
+    commands: mpsc::Receiver<Command<H>>,
+    links: Links,
+    /// Connections that may be read or written again.
+    ready: Arc<Ready>,
+    turn: Vec<u32>,
+    dirty: Vec<Id>,
+    buffer: Box<[u8]>,
+    dials: JoinSet<(Endpoint, io::Result<Box<dyn Stream>>)>,
+    timer: Pin<Box<Sleep>>,
+    drain: Option<Drain>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// When clients that did not answer the first word are told the second.
+    next: Option<Instant>,
+    end: Instant,
+}
+
+impl<H: Network> Driver<H> {
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        self.ready.begin(cx.waker());
+        let now = Instant::now();
+        self.engine.tick(now);
+        self.obey(cx, now);
+        self.accept(cx);
+        self.ready.take(&mut self.turn);
+        for slot in std::mem::take(&mut self.turn) {
+            self.serve(slot);
+        }
+        self.links.end_lingering(&mut self.engine, now);
+        self.flush();
+        self.dial(cx);
+        if let Some(cut) = self.drained(now) {
+            return Poll::Ready(cut);
+        }
+        self.sleep(cx);
+        Poll::Pending
+    }
+
+    /// Does what other threads ask.
+    fn obey(&mut self, cx: &mut Context<'_>, now: Instant) {
+        while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
+            match command {
+                Command::Do(act) => act(&mut self.engine),
+                Command::Client(stream) => {
+                    let id = self.engine.accept();
+                    self.links.insert(id, stream, true, &self.ready);
+                }
+                Command::Drain(within) => {
+                    self.listener = None;
+                    self.engine.drain();
+                    self.drain = Some(Drain {
+                        next: Some(now + DRAIN_STEP.min(within / 2)),
+                        end: now + within,
+                    });
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, cx: &mut Context<'_>) {
+        let Some(listener) = &self.listener else {
+            return;
+        };
+        for _ in 0..ACCEPTS {
+            match listener.poll_accept(cx) {
+                Poll::Ready(Ok((stream, from))) => {
+                    // Without it small answers wait for acknowledgements; a socket that is already
+                    // broken says so when it is read.
+                    drop(stream.set_nodelay(true));
+                    let id = self.engine.accept();
+                    self.engine.host().accepted(id, from);
+                    self.links.insert(id, Box::new(stream), true, &self.ready);
+                }
+                // Out of descriptors, or a client that left: the next turn tries again.
+                Poll::Ready(Err(_)) | Poll::Pending => return,
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Writes and reads a connection that may be ready.
+    fn serve(&mut self, slot: u32) {
+        let Some(id) = self.links.begin(slot) else {
+            return;
+        };
+        if self.links.is_blocked(id) {
+            self.write(id);
+        }
+        match self.links.read(id, &mut self.engine, &mut self.buffer) {
+            Read::Waits => {}
+            Read::More => self.ready.push(slot),
+            Read::Over => self.forget(id),
+        }
+    }
+
+    fn forget(&mut self, id: Id) {
+        self.engine.closed(id);
+        if self.links.remove(id) == Some(true) {
+            self.engine.host().left(id);
+        }
+    }
+
+    /// Writes to every connection that has output. What that makes room for is written in the same
+    /// turn, a few times over.
+    fn flush(&mut self) {
+        for _ in 0..4 {
+            let mut dirty = std::mem::take(&mut self.dirty);
+            self.engine.take_dirty(&mut dirty);
+            let done = dirty.is_empty();
+            for id in &dirty {
+                self.write(*id);
+            }
+            self.dirty = dirty;
+            if done {
+                return;
+            }
+        }
+        self.ready.wake();
+    }
+
+    fn write(&mut self, id: Id) {
+        if self.links.write(id, &mut self.engine).is_err() {
+            self.forget(id);
+        }
+    }
+
+    /// Opens the connections that are wanted, and takes those that are open.
+    fn dial(&mut self, cx: &mut Context<'_>) {
+        for to in self.engine.take_wanted() {
+            let dialing = self.engine.host().dial(to);
+            self.dials.spawn(async move { (to, dialing.await) });
+        }
+        while let Poll::Ready(Some(dialed)) = self.dials.poll_join_next(cx) {
+            match dialed {
+                Ok((to, Ok(stream))) => {
+                    let id = self.engine.connected(to);
+                    self.links.insert(id, stream, false, &self.ready);
+                }
+                Ok((to, Err(_))) => self.engine.unreachable(to),
+                // A dial that panicked names nobody: its calls end with their deadlines.
+                Err(_) => {}
+            }
+            self.flush();
+            self.ready.wake();
+        }
+    }
+
+    /// How many calls a drain cut, once it is over.
+    fn drained(&mut self, now: Instant) -> Option<usize> {
+        let drain = self.drain.as_mut()?;
+        if drain.next.is_some_and(|at| at <= now) {
+            drain.next = None;
+            self.engine.drain();
+            self.ready.wake();
+        }
+        let over = self.links.clients() == 0 || drain.end <= now;
+        over.then(|| self.engine.calls())
+    }
+
+    fn sleep(&mut self, cx: &mut Context<'_>) {
+        let drain = self.drain.map(|drain| drain.next.unwrap_or(drain.end));
+        let until = [self.engine.next_timer(), self.links.next_timer(), drain];
+        let until = until.into_iter().flatten().min();
+        let until = until.unwrap_or_else(|| Instant::now() + FAR).into();
+        let earlier = until < self.timer.deadline();
+        if earlier || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(until);
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+}

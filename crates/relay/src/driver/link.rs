@@ -1,0 +1,206 @@
+//! Connections as byte streams.
+
+use std::{
+    collections::VecDeque,
+    io,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    Stream,
+    ready::{Ready, Ticket},
+};
+use crate::{Engine, Host, Id};
+
+/// Reads of one connection in one turn: the others want theirs.
+const READS: usize = 4;
+/// How long a connection that we have ended is read on, so that its last words arrive: unread bytes
+/// would make the kernel reset it.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What reading came to.
+pub(super) enum Read {
+    /// There is nothing to read now.
+    Waits,
+    /// There may be more.
+    More,
+    /// The connection is gone.
+    Over,
+}
+
+struct Link {
+    id: Id,
+    stream: Box<dyn Stream>,
+    ticket: Arc<Ticket>,
+    waker: Waker,
+    client: bool,
+    /// Has output that the stream did not take.
+    blocked: bool,
+    /// Not read since its output is too large.
+    paused: bool,
+    /// We have ended our direction.
+    shut: bool,
+}
+
+/// The connections, by the place of their ids.
+#[derive(Default)]
+pub(super) struct Links {
+    slots: Vec<Option<Link>>,
+    clients: usize,
+    lingering: VecDeque<(Instant, Id)>,
+}
+
+impl Links {
+    /// A connection is there; it is read at once.
+    pub(super) fn insert(
+        &mut self,
+        id: Id,
+        stream: Box<dyn Stream>,
+        client: bool,
+        ready: &Arc<Ready>,
+    ) {
+        let slot = id.index as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, || None);
+        }
+        let ticket = Ticket::new(id.index, ready);
+        let waker = Waker::from(Arc::clone(&ticket));
+        waker.wake_by_ref();
+        self.clients += usize::from(client);
+        self.slots[slot] = Some(Link {
+            id,
+            stream,
+            ticket,
+            waker,
+            client,
+            blocked: false,
+            paused: false,
+            shut: false,
+        });
+    }
+
+    /// Forgets a connection; whether it was a client's.
+    pub(super) fn remove(&mut self, id: Id) -> Option<bool> {
+        self.get(id)?;
+        let link = self.slots.get_mut(id.index as usize)?.take()?;
+        self.clients -= usize::from(link.client);
+        Some(link.client)
+    }
+
+    pub(super) fn clients(&self) -> usize {
+        self.clients
+    }
+
+    fn get(&mut self, id: Id) -> Option<&mut Link> {
+        let link = self.slots.get_mut(id.index as usize)?.as_mut();
+        link.filter(|link| link.id == id)
+    }
+
+    /// A ready connection is looked at: from now on it may become ready again.
+    pub(super) fn begin(&mut self, slot: u32) -> Option<Id> {
+        let link = self.slots.get_mut(slot as usize)?.as_mut()?;
+        link.ticket.queued.store(false, Ordering::Release);
+        Some(link.id)
+    }
+
+    pub(super) fn is_blocked(&mut self, id: Id) -> bool {
+        self.get(id).is_some_and(|link| link.blocked)
+    }
+
+    /// Reads what is there, and to the end: an end that came with the bytes is not told again.
+    pub(super) fn read<H: Host>(
+        &mut self,
+        id: Id,
+        engine: &mut Engine<H>,
+        buffer: &mut [u8],
+    ) -> Read {
+        let Some(link) = self.get(id) else {
+            return Read::Waits;
+        };
+        let mut cx = Context::from_waker(&link.waker);
+        for _ in 0..READS {
+            // After our end everything is read and nothing is meant.
+            link.paused = !link.shut && !engine.wants_input(id);
+            if link.paused {
+                return Read::Waits;
+            }
+            let mut into = ReadBuf::new(buffer);
+            match Pin::new(&mut link.stream).poll_read(&mut cx, &mut into) {
+                Poll::Pending => return Read::Waits,
+                Poll::Ready(Ok(())) if !into.filled().is_empty() => {
+                    if !link.shut {
+                        engine.received(id, into.filled());
+                    }
+                }
+                Poll::Ready(_) => return Read::Over,
+            }
+        }
+        Read::More
+    }
+
+    /// Writes what the stream takes, and ends it when the engine is through with it.
+    pub(super) fn write<H: Host>(&mut self, id: Id, engine: &mut Engine<H>) -> io::Result<()> {
+        let slot = self.slots.get_mut(id.index as usize);
+        let Some(link) = slot.and_then(Option::as_mut).filter(|link| link.id == id) else {
+            return Ok(());
+        };
+        let mut cx = Context::from_waker(&link.waker);
+        let mut stream = Pin::new(&mut link.stream);
+        link.blocked = true;
+        loop {
+            let output = engine.output(id);
+            if output.is_empty() || link.shut {
+                break;
+            }
+            match stream.as_mut().poll_write(&mut cx, output)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => engine.wrote(id, n),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        if link.paused {
+            link.waker.wake_by_ref();
+        }
+        if stream.as_mut().poll_flush(&mut cx)?.is_pending() {
+            return Ok(());
+        }
+        if engine.is_closed(id) {
+            if !link.shut {
+                link.shut = true;
+                // Whatever waits to be read is read to the end.
+                link.waker.wake_by_ref();
+                self.lingering.push_back((Instant::now() + LINGER, id));
+            }
+            if stream.poll_shutdown(&mut cx)?.is_pending() {
+                return Ok(());
+            }
+        }
+        link.blocked = false;
+        Ok(())
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.lingering.front().map(|(at, _)| *at)
+    }
+
+    /// Gives up the connections whose peers do not end them.
+    pub(super) fn end_lingering<H: super::Network>(
+        &mut self,
+        engine: &mut Engine<H>,
+        now: Instant,
+    ) {
+        while let Some((_, id)) = self.lingering.pop_front_if(|(at, _)| *at <= now) {
+            if let Some(client) = self.remove(id) {
+                engine.closed(id);
+                if client {
+                    engine.host().left(id);
+                }
+            }
+        }
+    }
+}

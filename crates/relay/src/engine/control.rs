@@ -1,0 +1,212 @@
+//! What a connection says, step by step: everything but headers and bodies.
+
+use std::time::Duration;
+
+use crate::{
+    conn::{Closed, Side},
+    engine::Engine,
+    frame::{self, Code},
+    host::{Cause, Ended, Host},
+    parser::Fatal,
+    settings::{MAX_WINDOW, Settings},
+    slab::Id,
+};
+
+/// Streams a new connection begins with at most, however many the last one took.
+const STREAMS_AT_MOST: u32 = 1000;
+
+/// A call that its client ends before so much time has passed had no use.
+const RAPID: Duration = Duration::from_millis(20);
+
+impl<H: Host> Engine<H> {
+    pub(super) fn reset(&mut self, id: Id, stream: u32, code: u32) -> Result<(), Fatal> {
+        let limit = self.config.idle_frames;
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Ok(());
+        };
+        if conn.is_idle(stream) {
+            return Err(Fatal {
+                code: Code::ProtocolError,
+                reason: "RST_STREAM on an idle stream",
+            });
+        }
+        let (side, to) = (conn.side, conn.to);
+        let Some(call_id) = conn.streams.remove(&stream) else {
+            return conn.idle_frame(limit, self.now);
+        };
+        conn.remember(stream, Closed::Ended);
+        if side == Side::Client {
+            // A stream that is opened and at once reset costs an instance its work (rapid reset).
+            let begun = self.calls.get(call_id).map(|call| call.begun);
+            let rapid = begun.is_some_and(|at| self.now.saturating_duration_since(at) < RAPID);
+            let outcome = if rapid {
+                conn.idle_frame(limit, self.now)
+            } else {
+                Ok(())
+            };
+            self.finish(call_id, Ended::Cancelled);
+            outcome?;
+        } else {
+            if let Some(to) = to {
+                self.admit(to);
+            }
+            let unsent = code == Code::RefusedStream as u32;
+            self.upstream_ended(call_id, unsent, Cause::Reset(code));
+        }
+        Ok(())
+    }
+
+    pub(super) fn settings(&mut self, id: Id, settings: Settings) -> Result<(), Fatal> {
+        let limit = self.config.idle_frames;
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Ok(());
+        };
+        conn.idle_frame(limit, self.now)?;
+        frame::settings_ack(&mut conn.out);
+        let change = i64::from(settings.window) - i64::from(conn.peer.window);
+        conn.peer = settings;
+        let to = conn.to;
+        let calls: Vec<Id> = conn.streams.values().copied().collect();
+        for call_id in calls.into_iter().filter(|_| change != 0) {
+            let Some(half) = self.calls.get_mut(call_id).and_then(|call| call.half(id)) else {
+                continue;
+            };
+            half.send_window += change;
+            if half.send_window > MAX_WINDOW.into() {
+                let reason = "SETTINGS makes a window too large";
+                return Err(Fatal {
+                    code: Code::FlowControlError,
+                    reason,
+                });
+            }
+            self.flush(call_id, id);
+        }
+        if let Some(to) = to {
+            if let Some(pool) = self.pools.get_mut(&to) {
+                // A limit of none is a moment's, and not what a new connection begins with.
+                pool.max_streams = settings.max_streams.clamp(1, STREAMS_AT_MOST);
+            }
+            self.admit(to);
+        }
+        Ok(())
+    }
+
+    pub(super) fn going_away(&mut self, id: Id, last: u32) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.leaving = true;
+        if conn.side == Side::Client {
+            return;
+        }
+        let unprocessed: Vec<(u32, Id)> = conn
+            .streams
+            .iter()
+            .filter(|(s, _)| **s > last)
+            .map(|(s, c)| (*s, *c))
+            .collect();
+        let to = conn.to;
+        for (stream, call) in unprocessed {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.streams.remove(&stream);
+                conn.remember(stream, Closed::Reset);
+            }
+            self.upstream_ended(call, true, Cause::Lost);
+        }
+        if let Some(to) = to {
+            self.admit(to);
+        }
+    }
+
+    pub(super) fn window_update(&mut self, id: Id, stream: u32, credit: u32) -> Result<(), Fatal> {
+        let limit = self.config.idle_frames;
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Ok(());
+        };
+        let too_much = Fatal {
+            code: Code::FlowControlError,
+            reason: "a window is too large",
+        };
+        if stream == 0 {
+            if credit == 0 {
+                let reason = "a WINDOW_UPDATE of nothing";
+                return Err(Fatal {
+                    code: Code::ProtocolError,
+                    reason,
+                });
+            }
+            conn.send_window += i64::from(credit);
+            if conn.send_window > MAX_WINDOW.into() {
+                return Err(too_much);
+            }
+            self.unblock(id);
+            return Ok(());
+        }
+        if conn.is_idle(stream) {
+            let reason = "WINDOW_UPDATE on an idle stream";
+            return Err(Fatal {
+                code: Code::ProtocolError,
+                reason,
+            });
+        }
+        let Some(call_id) = self.call_of(id, stream) else {
+            return self
+                .conns
+                .get_mut(id)
+                .map_or(Ok(()), |conn| conn.idle_frame(limit, self.now));
+        };
+        let Some(half) = self.calls.get_mut(call_id).and_then(|call| call.half(id)) else {
+            return Ok(());
+        };
+        half.send_window += i64::from(credit);
+        let idle = half.pending.is_empty();
+        if credit == 0 {
+            self.stream_error(id, stream, call_id, Code::ProtocolError);
+        } else if half.send_window > MAX_WINDOW.into() {
+            self.stream_error(id, stream, call_id, Code::FlowControlError);
+        } else if !idle {
+            self.flush(call_id, id);
+        }
+        Ok(())
+    }
+
+    pub(super) fn priority(
+        &mut self,
+        id: Id,
+        stream: u32,
+        valid: Result<(), Code>,
+    ) -> Result<(), Fatal> {
+        let limit = self.config.idle_frames;
+        let call = self.call_of(id, stream);
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Ok(());
+        };
+        conn.idle_frame(limit, self.now)?;
+        match (valid, call) {
+            (Ok(()), _) => {}
+            (Err(code), Some(call)) => self.stream_error(id, stream, call, code),
+            (Err(code), None) => conn.reset(stream, code),
+        }
+        Ok(())
+    }
+
+    /// A mistake on one stream ends that stream only.
+    pub(super) fn stream_error(&mut self, id: Id, stream: u32, call: Id, code: Code) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let (side, to) = (conn.side, conn.to);
+        if conn.streams.remove(&stream).is_some() {
+            conn.reset(stream, code);
+        }
+        match side {
+            Side::Client => self.finish(call, Ended::Cancelled),
+            Side::Upstream => {
+                if let Some(to) = to {
+                    self.admit(to);
+                }
+                self.upstream_ended(call, false, Cause::Malformed(code));
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How connections are lost and calls end.
+
+use crate::{
+    call::Phase,
+    conn::{Closed, Side},
+    engine::Engine,
+    frame::Code,
+    host::{Cause, Ended, Host},
+    slab::Id,
+};
+
+impl<H: Host> Engine<H> {
+    /// A connection is gone: its calls end, or are sent elsewhere.
+    pub(super) fn lose(&mut self, id: Id) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let (side, to) = (conn.side, conn.to);
+        let calls: Vec<Id> = conn.streams.drain().map(|(_, call)| call).collect();
+        if let Some(pool) = to.and_then(|to| self.pools.get_mut(&to)) {
+            pool.conns.retain(|conn| *conn != id);
+        }
+        for call in calls {
+            match side {
+                Side::Client => self.finish(call, Ended::Cancelled),
+                Side::Upstream => self.upstream_ended(call, false, Cause::Lost),
+            }
+        }
+        if let Some(to) = to {
+            self.admit(to);
+        }
+        self.mark(id);
+    }
+
+    /// The instance's side of a call ended without a whole answer.
+    pub(super) fn upstream_ended(&mut self, id: Id, unsent: bool, cause: Cause) {
+        let Some(call) = self.calls.get(id) else {
+            return;
+        };
+        if call.phase == Phase::Answered {
+            self.break_off(id, cause);
+        } else {
+            self.attempt_failed(id, unsent, cause);
+        }
+    }
+
+    /// Forgets the instance's side of a call; when it is still open, it is reset.
+    pub(super) fn drop_upstream(&mut self, id: Id) {
+        let Some(half) = self.calls.get_mut(id).and_then(|call| call.upstream.take()) else {
+            return;
+        };
+        self.weigh(id);
+        let Some(conn) = self.conns.get_mut(half.conn) else {
+            return;
+        };
+        if conn.streams.remove(&half.stream).is_some() {
+            if half.sent_all && half.got_all {
+                conn.remember(half.stream, Closed::Ended);
+            } else {
+                conn.reset(half.stream, Code::Cancel);
+            }
+        }
+        let to = conn.to;
+        self.mark(half.conn);
+        if let Some(to) = to {
+            self.admit(to);
+        }
+    }
+
+    /// A call is over: both its streams are closed, and the host is told.
+    pub(super) fn finish(&mut self, id: Id, ended: Ended) {
+        self.drop_upstream(id);
+        let Some(call) = self.calls.remove(id) else {
+            return;
+        };
+        self.memory -= call.counted;
+        let (conn_id, stream) = (call.client.conn, call.client.stream);
+        if let Some(conn) = self.conns.get_mut(conn_id) {
+            conn.buffered -= call.counted;
+            if conn.streams.remove(&stream).is_some() {
+                if !call.client.sent_all {
+                    conn.reset(stream, Code::InternalError);
+                } else if !call.client.got_all {
+                    // An early answer: the rest of the request is not wanted (RFC 9113, 8.1).
+                    conn.reset(stream, Code::NoError);
+                } else {
+                    conn.remember(stream, Closed::Ended);
+                }
+            }
+            self.mark(conn_id);
+        }
+        self.host.ended(call.host, ended);
+    }
+}

@@ -1,0 +1,169 @@
+//! How a client's request comes in.
+
+use crate::{
+    call::{Call, Phase, Request},
+    conn::{Closed, Drain},
+    engine::Engine,
+    frame::Code,
+    half::Half,
+    host::{Host, Verdict},
+    hpack::{Block, Token},
+    message::{self, Kind},
+    parser::Fatal,
+    slab::Id,
+};
+
+impl<H: Host> Engine<H> {
+    /// A header block on a stream that has no call.
+    pub(super) fn request(
+        &mut self,
+        id: Id,
+        stream: u32,
+        block: &Block,
+        end: bool,
+        depends_on: Option<u32>,
+    ) -> Result<(), Fatal> {
+        let config = &self.config;
+        let Some(conn) = self.conns.get_mut(id) else {
+            return Ok(());
+        };
+        let fatal = |code, reason| Err(Fatal { code, reason });
+        if stream.is_multiple_of(2) {
+            let reason = "a client's stream has an even number";
+            return fatal(Code::ProtocolError, reason);
+        }
+        if stream <= conn.stream {
+            return match conn.recall(stream) {
+                Some(Closed::Reset) => conn.idle_frame(config.idle_frames, self.now),
+                Some(Closed::Ended) => fatal(Code::StreamClosed, "HEADERS on a closed stream"),
+                None => fatal(Code::ProtocolError, "streams are not in ascending order"),
+            };
+        }
+        conn.stream = stream;
+        let full = conn.streams.len() >= config.settings.max_streams as usize;
+        if conn.draining == Drain::Final || full {
+            conn.reset(stream, Code::RefusedStream);
+            return conn.idle_frame(config.idle_frames, self.now);
+        }
+        if block.is_truncated() {
+            let answer = too_large(config.settings.max_header_list);
+            conn.headers(stream, &[answer.wire()], true);
+            if end {
+                conn.remember(stream, Closed::Ended);
+            } else {
+                conn.reset(stream, Code::NoError);
+            }
+            return conn.idle_frame(config.idle_frames, self.now);
+        }
+        let checked = message::check(block, Kind::Request).filter(|_| depends_on != Some(stream));
+        let Some(summary) = checked.filter(|s| !end || s.content_length.unwrap_or(0) == 0) else {
+            conn.reset(stream, Code::ProtocolError);
+            return conn.idle_frame(config.idle_frames, self.now);
+        };
+        let mut client = Half::new(id, stream, conn.peer.window, config.settings.window);
+        client.got_all = end;
+        self.begin(client, block, summary.content_length, end);
+        Ok(())
+    }
+
+    fn begin(&mut self, client: Half, block: &Block, length: Option<u64>, end: bool) {
+        let (conn, stream) = (client.conn, client.stream);
+        let timeout = block
+            .get(Token::GrpcTimeout)
+            .and_then(|f| crate::timeout::read(f.value))
+            .or(self.config.default_timeout);
+        let deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
+        let mut request = Request::new(block, length);
+        request.ended = end;
+        // The host wants the call's id, and the call is made with what the host keeps: the slot is
+        // taken by whichever call comes first, so ask with a reserved one.
+        let id = self.calls.reserve();
+        let (host, verdict) = self.host.begin(id, conn, block, end);
+        let call = Call {
+            host,
+            phase: Phase::Routing,
+            client,
+            upstream: None,
+            to: None,
+            request,
+            deadline,
+            status: None,
+            broken: None,
+            length: None,
+            begun: self.now,
+            counted: 0,
+        };
+        self.calls.fill(id, call);
+        if let Some(conn) = self.conns.get_mut(conn) {
+            conn.streams.insert(stream, id);
+        }
+        if let Some(deadline) = deadline {
+            self.set_timer(deadline, id);
+        }
+        self.follow(id, verdict);
+    }
+
+    pub(super) fn request_trailers(
+        &mut self,
+        id: Id,
+        stream: u32,
+        call_id: Id,
+        block: &Block,
+        end: bool,
+    ) {
+        let Some(call) = self.calls.get_mut(call_id) else {
+            return;
+        };
+        if call.client.got_all {
+            return self.stream_error(id, stream, call_id, Code::StreamClosed);
+        }
+        let short = call.request.length.is_some_and(|left| left > 0);
+        let valid = !block.is_truncated() && message::check(block, Kind::Trailers).is_some();
+        if !end || short || !valid {
+            return self.stream_error(id, stream, call_id, Code::ProtocolError);
+        }
+        call.request.trailers = Some(block.wire().to_vec());
+        self.request_bytes(call_id, &[], true);
+    }
+
+    /// Bytes of a request, which the host inspects before they go on.
+    pub(super) fn request_bytes(&mut self, id: Id, bytes: &[u8], last: bool) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        call.client.got_all |= last;
+        call.request.ended |= last;
+        let verdict = self.host.bytes(&mut call.host, bytes, last);
+        match (call.phase, verdict) {
+            (_, Verdict::Refuse(block)) => self.refuse(id, &block),
+            (Phase::Sent | Phase::Answered, _) => self.forward_request(id, bytes),
+            (phase, verdict) => {
+                // What waits for its route is kept whole: the host limits how long it may read.
+                call.request.body.extend_from_slice(bytes);
+                if phase != Phase::Routing {
+                    return self.bound(id);
+                }
+                {
+                    let due = bytes.len();
+                    call.request.credited += due;
+                    let credit = call.client.release(due, self.config.settings.window);
+                    let (conn, stream) = (call.client.conn, call.client.stream);
+                    self.credit(conn, stream, credit);
+                    self.follow(id, verdict);
+                    self.bound(id);
+                }
+            }
+        }
+    }
+}
+
+/// The answer to a request whose fields are more than we read: gRPC's RESOURCE_EXHAUSTED.
+fn too_large(limit: u32) -> Block {
+    let mut answer = Block::new();
+    answer.push(b":status", b"200");
+    answer.push(b"content-type", b"application/grpc");
+    answer.push(b"grpc-status", b"8");
+    let message = format!("the request's metadata is larger than {limit} bytes");
+    answer.push(b"grpc-message", message.as_bytes());
+    answer
+}
