@@ -61,7 +61,10 @@ impl Up {
         };
         // A signal that comes while it starts is heard below, so that whatever registered is drained.
         let local = Local::start(counts, self.port, &registry).await?;
-        tell(out, &local, &registry, counts)?;
+        if let Err(error) = tell(out, &local, &registry, counts) {
+            local.drain(|_, _| {}).await;
+            return Err(error);
+        }
         let signal = signals.next().await;
         let count = local.instances().count();
         out.remark(&format!(
