@@ -177,8 +177,7 @@ impl Call<'_> {
         flight: Flight,
     ) -> Result<Response<ResponseBody>, Error> {
         let instance = flight.instance();
-        let metrics = &self.fleet.shared().metrics;
-        metrics.picked(&self.target.service);
+        self.fleet.picks.inc();
         let request = self.request(number)?;
         let watch = Watch::new(Arc::clone(&self.fleet), flight, self.replay.clone());
         let response = self.in_time(watch.send(request)).await;

@@ -8,6 +8,7 @@ use std::{
 use arc_swap::ArcSwap;
 use discovery::{Key, Snapshot};
 use parking_lot::Mutex;
+use telemetry::prometheus_client::metrics::counter::Counter;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
@@ -30,6 +31,8 @@ pub(crate) struct Fleet {
     pub(crate) changed: Notify,
     turn: Arc<balance::Turn>,
     budget: TpsBudget,
+    /// Attempts sent.
+    pub(crate) picks: Counter,
 }
 
 /// What a pick works on.
@@ -63,6 +66,7 @@ impl Fleet {
             view: ArcSwap::from_pointee(View::unknown(options)),
             changed: Notify::new(),
             turn: Arc::default(),
+            picks: shared.metrics.picks(service),
             budget: TpsBudget::new(
                 std::time::Duration::from_secs(10),
                 // The library takes whole retries per second, and a ratio.

@@ -63,12 +63,12 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn picked(&self, service: &str) {
-        self.picks
-            .get_or_create(&Service {
-                service: service.to_owned(),
-            })
-            .inc();
+    /// The counter of one service, to be kept: a look-up for each call would cost more than it.
+    pub(crate) fn picks(&self, service: &str) -> Counter {
+        let labels = Service {
+            service: service.to_owned(),
+        };
+        self.picks.get_or_create(&labels).clone()
     }
 
     pub(crate) fn retried(&self, service: &str, reason: &'static str, why: &dyn Debug) {

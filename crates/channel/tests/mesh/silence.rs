@@ -107,5 +107,6 @@ async fn a_black_hole_costs_a_call_no_more_than_its_patience() {
             assert_eq!(world.call(Call::default()).await.unwrap().by, "i0");
             assert!(began.elapsed() < 60 * MS, "{:?}", began.elapsed());
         }
+        timeout(2000 * MS, world.mesh.shutdown()).await.unwrap();
     }
 }
