@@ -2,6 +2,13 @@
 //! and Python servers, each on ports of its own and gone with the value that stands for it.
 //!
 //! Whatever does not come up fails the test with its log: nothing is skipped.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `MESH_TEST_BIN` | folder with our programs, to test those; without it cargo builds them |
+//! | `MESH_TEST_QUIET_SECONDS` | how long the quiet call of `tests/predecessor.rs` is; 20, and 90 is what the mesh promises |
+//!
+//! `cargo run -p mesh-testkit --example faults` prints what goes wrong under load and what it costs.
 
 #![expect(
     clippy::missing_panics_doc,

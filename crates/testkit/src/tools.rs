@@ -7,7 +7,8 @@ use std::{
     sync::OnceLock,
 };
 
-/// A folder with our programs, to test those instead of building them.
+/// A folder with our programs, to test those instead of building them: `make test` has them built
+/// together with the tests.
 const BINARIES: &str = "MESH_TEST_BIN";
 
 /// Everything of ours that tests start, with the package it is in.
