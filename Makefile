@@ -124,7 +124,9 @@ check: ## Style: formatting, lints, licences, scripts
 
 test: ## Every test, against the real Consul, HAProxy, grpcurl and grpcio
 	@scripts/tools.sh test
-	cargo test --workspace --locked
+	@# Built with the tests, the programs share their dependencies; alone they would have them compiled once more.
+	cargo build --workspace --locked --bins --tests
+	MESH_TEST_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug cargo test --workspace --locked
 
 test-containers: ## Scale and restart the mesh in Docker, under load
 	scripts/test-containers.sh
