@@ -10,11 +10,11 @@ check 'formatting' cargo fmt --all --check
 check 'scripts' scripts_parse
 check 'lints' cargo clippy --workspace --all-targets --locked -q -- -D warnings
 check 'dependencies' cargo-deny --log-level error check bans licenses sources
-# Advisories are a Git repository of their own, which a machine without the network's reach cannot have.
+# Advisories are a Git repository elsewhere, which not every machine reaches: they are checked where they were fetched.
 if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*" >/dev/null; then
-  check 'advisories' cargo-deny --log-level error check advisories --disable-fetch
+  check 'advisories' cargo-deny --offline --log-level error check advisories
 else
-  say 'check: advisories left out: there is no database here (cargo deny fetch)'
+  say 'check: advisories left out: no database of them is here; fetch it with: .tools/bin/cargo-deny fetch db'
 fi
 ! command -v haproxy >/dev/null || check 'HAProxy' haproxy -c -q -f haproxy/haproxy.cfg
 ! docker compose version >/dev/null 2>&1 || check 'compose' docker compose config -q
