@@ -17,6 +17,6 @@ mapfile -t programs < <(find "${CARGO_TARGET_DIR:-target}/$profile" -maxdepth 1 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 scripts/image-root.sh "$root" "${programs[@]}"
-tar -C "$root" -c . | docker import -c 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' -c 'USER 65532:65532' \
+tar -C "$root" --owner=0 --group=0 -c . | docker import -c 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' -c 'USER 65532:65532' \
   -c 'WORKDIR /data' -c 'ENV PATH=/usr/local/bin' - "$image" >/dev/null
 echo "image: $image holds ${programs[*]##*/}"

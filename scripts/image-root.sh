@@ -6,7 +6,8 @@ set -euo pipefail
 root=$1; shift
 
 mkdir -p "$root"/{etc/ssl/certs,tmp,data,usr/local/bin}
-chmod 1777 "$root/tmp"
+# Open to every user: owners are lost on the way into an image.
+chmod 1777 "$root"/{tmp,data}
 install -m 755 "$@" "$root/usr/local/bin/"
 
 # `name => /path (address)`, and the loader as `/path (address)`; programs linked statically have none.
@@ -17,4 +18,3 @@ cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 printf 'root:x:0:0::/:\nmesh:x:65532:65532::/data:\n' >"$root/etc/passwd"
 printf 'root:x:0:\nmesh:x:65532:\n' >"$root/etc/group"
 printf 'hosts: files dns\n' >"$root/etc/nsswitch.conf"
-chown -R 65532:65532 "$root/data"

@@ -15,7 +15,7 @@ image() {
   # redis-server and redis-cli are links to one program, told apart by name.
   for program in "$@"; do [ -e "$root/usr/local/bin/$program" ] ||
     ln -s "$(basename "$(readlink -f "$(command -v "$program")")")" "$root/usr/local/bin/$program"; done
-  tar -C "$root" -c . | docker import -c 'LABEL local.standin=true' -c 'ENV PATH=/usr/local/bin' -c 'WORKDIR /data' \
+  tar -C "$root" --owner=0 --group=0 -c . | docker import -c 'LABEL local.standin=true' -c 'ENV PATH=/usr/local/bin' -c 'WORKDIR /data' \
     -c "$cmd" - "$name" >/dev/null
   rm -rf "$root"
   echo "export $variable=$name"
