@@ -129,7 +129,6 @@ impl NewJob {
             header: Header {
                 kind: self.kind,
                 priority: self.priority,
-                attempt: 1,
                 max_attempts: self.max_attempts,
                 timeout_ms: clock::millis(self.timeout),
                 deadline: self.deadline,
@@ -163,7 +162,7 @@ pub struct Header {
     /// 1 to 5; 5 is the highest.
     #[serde(rename = "p")]
     pub priority: u8,
-    /// Which attempt this is, or the next one will be: from 1.
+    /// How many attempts were started, this one included: 0 before the first.
     #[serde(rename = "a")]
     pub attempt: u32,
     /// How often it is tried at most.

@@ -1,0 +1,136 @@
+//! What came of an attempt, and where that leads the job: the rules of the queue.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{
+    Backoff, Error, Job, Lease, Payload, Status, clock, codec,
+    job::Header,
+    store::{Found, State, To},
+};
+
+/// What came of an attempt.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It is done.
+    Succeeded {
+        /// What came of it.
+        result: Option<Payload>,
+        /// What it cost.
+        metrics: Option<Value>,
+    },
+    /// It went wrong.
+    Failed {
+        /// Why.
+        error: String,
+        /// Whether trying again may help.
+        retry: bool,
+        /// What it cost.
+        metrics: Option<Value>,
+    },
+    /// It was called off, and has stopped.
+    Cancelled,
+    /// It was not done, by no fault of its own: back to the queue, and the attempt not counted.
+    Released,
+}
+
+/// A claimed job: what to do, and the right to finish it.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The job, this attempt counted and started.
+    pub job: Job,
+    /// The right to renew it, to tell its progress and to settle it.
+    pub lease: Lease,
+}
+
+/// Where a running job goes from an outcome. `job` counts the attempt that is over.
+pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
+    let now = clock::now();
+    let ended = |error: Option<String>, metrics: &Option<Value>| Header {
+        error,
+        ended_at: Some(now),
+        metrics: metrics.clone(),
+        ..job.header.clone()
+    };
+    match outcome {
+        Outcome::Succeeded { result, metrics } => {
+            let record = codec::pack(&job.id, &ended(None, metrics), result.as_ref());
+            To::End { status: Status::Succeeded, record }
+        }
+        Outcome::Cancelled => cancel(job),
+        Outcome::Released => {
+            let attempt = job.header.attempt.saturating_sub(1);
+            let header = Header { attempt, ..job.header.clone() };
+            queue(job, &header)
+        }
+        Outcome::Failed { error, retry, metrics } => {
+            let header = &job.header;
+            let in_time = header.deadline.is_none_or(|deadline| now < deadline);
+            if *retry && in_time && header.attempt < header.max_attempts {
+                let delay = backoff.after(header.attempt, &mut rand::rng());
+                let (error, metrics) = (Some(error.clone()), metrics.clone());
+                let later = Header { error, metrics, ..header.clone() };
+                let packed = codec::pack(&job.id, &later, Some(&job.payload));
+                // A delay of nothing would still be a delay to a store: it takes a millisecond.
+                let delay = delay.max(Duration::from_millis(1));
+                return To::Later { priority: header.priority, packed, delay };
+            }
+            let header = ended(Some(error.clone()), metrics);
+            To::Bury { packed: codec::pack(&job.id, &header, Some(&job.payload)) }
+        }
+    }
+}
+
+/// Where a job goes that is called off.
+pub(crate) fn cancel(job: &Job) -> To {
+    let header = Header { ended_at: Some(clock::now()), ..job.header.clone() };
+    To::End { status: Status::Cancelled, record: codec::pack(&job.id, &header, None) }
+}
+
+/// Where a job goes whose worker let its lease end: its attempt counts, since it may be what
+/// killed the worker, and the next one follows at once.
+pub(crate) fn reclaim(found: &Found) -> Result<To, Error> {
+    let mut job = unpack(found)?;
+    let State::Running { started_at, worker } = &found.state else {
+        return Ok(queue(&job, &job.header));
+    };
+    job.header.started_at = Some(*started_at);
+    job.header.attempt += 1;
+    if found.cancelling {
+        return Ok(cancel(&job));
+    }
+    let attempt = job.header.attempt;
+    job.header.error = Some(format!("the lease of worker {worker} ended in attempt {attempt}"));
+    if attempt < job.header.max_attempts {
+        return Ok(queue(&job, &job.header));
+    }
+    job.header.ended_at = Some(clock::now());
+    Ok(To::Bury { packed: codec::pack_job(&job) })
+}
+
+/// Where a dead letter goes that is to be tried again from the start.
+pub(crate) fn revive(found: &Found) -> Result<To, Error> {
+    let job = unpack(found)?;
+    let fresh = Header {
+        attempt: 0,
+        started_at: None,
+        ended_at: None,
+        error: None,
+        metrics: None,
+        ..job.header.clone()
+    };
+    Ok(queue(&job, &fresh))
+}
+
+pub(crate) fn unpack(found: &Found) -> Result<Job, Error> {
+    codec::unpack_job(&found.packed).map_err(|foreign| Error::Broken {
+        store: "of this queue".to_owned(),
+        reason: foreign.to_string(),
+    })
+}
+
+fn queue(job: &Job, header: &Header) -> To {
+    let packed = codec::pack(&job.id, header, Some(&job.payload));
+    To::Queue { priority: header.priority, packed }
+}

@@ -1,0 +1,71 @@
+//! Single submissions that travel together: what arrives while a batch is under way is the next
+//! batch, so that a thousand callers cost a few calls of the store.
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::{Error, Jobs, MAX_BATCH, NewJob, Submitted};
+
+/// How many callers may stand in line before others wait for room.
+const LINE: usize = 4_096;
+/// How many batches may be under way at once.
+const BATCHES: usize = 2;
+
+type Ask = (NewJob, oneshot::Sender<Result<Submitted, Error>>);
+
+/// Submits single jobs in batches. Cheap to clone; ends with its last clone.
+#[derive(Debug, Clone)]
+pub struct Producer {
+    line: mpsc::Sender<Ask>,
+    jobs: Jobs,
+}
+
+impl Producer {
+    /// A producer of a queue; needs a tokio runtime.
+    #[must_use]
+    pub fn new(jobs: Jobs) -> Self {
+        let (line, waiting) = mpsc::channel(LINE);
+        let tasks = TaskTracker::new();
+        let waiting = std::sync::Arc::new(tokio::sync::Mutex::new(waiting));
+        for _ in 0..BATCHES {
+            let (jobs, waiting) = (jobs.clone(), waiting.clone());
+            // Ends when the last sender is gone.
+            tasks.spawn(async move {
+                let mut batch = Vec::with_capacity(MAX_BATCH);
+                while waiting.lock().await.recv_many(&mut batch, MAX_BATCH).await > 0 {
+                    send(&jobs, &mut batch).await;
+                }
+            });
+        }
+        tasks.close();
+        Self { line, jobs }
+    }
+
+    /// Takes one job in. When the future is dropped, the job may be taken in all the same.
+    ///
+    /// # Errors
+    /// As [`Jobs::submit`].
+    pub async fn submit(&self, job: NewJob) -> Result<Submitted, Error> {
+        let (tell, answer) = oneshot::channel();
+        let gone = || Error::Unavailable {
+            store: self.jobs.store.name(),
+            reason: "the producer has ended".to_owned(),
+        };
+        self.line.send((job, tell)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+async fn send(jobs: &Jobs, batch: &mut Vec<Ask>) {
+    let (new, tell): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+    let answers = jobs.submit_all(new).await;
+    match answers {
+        Ok(answers) => {
+            for (tell, answer) in tell.into_iter().zip(answers) {
+                // A caller that is gone does not want to know.
+                drop(tell.send(answer));
+            }
+        }
+        Err(error) => tell.into_iter().for_each(|tell| drop(tell.send(Err(error.clone())))),
+    }
+}

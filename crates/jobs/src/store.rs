@@ -1,0 +1,300 @@
+//! What a store has to do. It keeps jobs and moves them between states, each move fenced by a
+//! token that names the state it starts from; [`Jobs`](crate::Jobs) decides which moves to make,
+//! so that the rules of the queue are written once for all stores.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{Error, JobId, Lane, Status};
+
+/// The most jobs that one call of a store takes: a thousand would block a Redis for 5 ms.
+pub const MAX_BATCH: usize = 256;
+
+/// A job to be taken in.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its id.
+    pub id: JobId,
+    /// 1 to 5.
+    pub priority: u8,
+    /// The packed job.
+    pub packed: Bytes,
+    /// How long until it may run.
+    pub delay: Duration,
+    /// Its idempotency key, with the fingerprint of what was submitted under it.
+    pub key: Option<(String, String)>,
+}
+
+/// What became of an [`Entry`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// Taken in.
+    New,
+    /// Its key stands for this job, submitted with the same fingerprint.
+    Same(JobId),
+    /// Its key stands for this job, submitted with another fingerprint.
+    Conflict(JobId),
+}
+
+/// The right to finish a job. It names one claim of it, by a random nonce: a lease taken before
+/// the job was claimed again is worth nothing, even if the store has forgotten it ever gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub id: JobId,
+    /// The state that the claim put it in.
+    pub token: Bytes,
+}
+
+/// Who claims, and how.
+#[derive(Debug, Clone)]
+pub struct Claimer {
+    /// The worker's name, for people.
+    pub worker: String,
+    /// How many jobs at most, up to [`MAX_BATCH`].
+    pub max: usize,
+    /// Lowest priority first, against starvation.
+    pub reverse: bool,
+}
+
+/// An answer to a claim.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The jobs, packed, with their leases.
+    pub jobs: Vec<(Lease, Bytes)>,
+    /// The store's time of the claim, Unix milliseconds.
+    pub now: u64,
+    /// What to wait from when there were none.
+    pub mark: Mark,
+}
+
+/// A point in a lane's life; see [`Store::ready`].
+#[derive(Debug, Clone, Default)]
+pub struct Mark {
+    /// The store's own positions.
+    pub positions: Vec<String>,
+    /// How long until the next delayed job is due.
+    pub due_in: Option<Duration>,
+}
+
+/// Moves one job to another state, if it is still in the expected one.
+#[derive(Debug, Clone)]
+pub struct Move {
+    /// The job.
+    pub id: JobId,
+    /// The token of the state that it is to be in.
+    pub from: Bytes,
+    /// Where to.
+    pub to: To,
+}
+
+/// Where a [`Move`] leads.
+#[derive(Debug, Clone)]
+pub enum To {
+    /// To the queue, at its end.
+    Queue {
+        /// Its priority.
+        priority: u8,
+        /// The packed job.
+        packed: Bytes,
+    },
+    /// Into the queue after a delay, because an attempt failed.
+    Later {
+        /// Its priority.
+        priority: u8,
+        /// The packed job.
+        packed: Bytes,
+        /// How long.
+        delay: Duration,
+    },
+    /// To its end.
+    End {
+        /// Succeeded or cancelled.
+        status: Status,
+        /// The packed record.
+        record: Bytes,
+    },
+    /// To the dead letters.
+    Bury {
+        /// The packed job, to be dug out again.
+        packed: Bytes,
+    },
+}
+
+/// What became of a [`Move`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moved {
+    /// Done.
+    Done,
+    /// The job is in another state: nothing was done.
+    Stale,
+    /// The job was called off while it ran, and may only end: nothing was done.
+    Cancelling,
+}
+
+/// What became of a lease that was to be renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// It runs for its whole time again.
+    Held,
+    /// It runs on, and the job was called off: stop it and settle it as cancelled.
+    Cancelling,
+    /// It has ended: drop the work.
+    Stale,
+}
+
+/// A state, without its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// In the queue.
+    Queued,
+    /// Leased.
+    Running {
+        /// Since when, Unix milliseconds.
+        started_at: u64,
+        /// To whom.
+        worker: String,
+    },
+    /// Scheduled, or failed and to be tried again.
+    Waiting {
+        /// Which of the two.
+        status: Status,
+        /// Until when, Unix milliseconds.
+        due: u64,
+    },
+    /// Succeeded, dead or cancelled.
+    Ended(Status),
+}
+
+/// A job as a store found it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Its state.
+    pub state: State,
+    /// The state's token.
+    pub token: Bytes,
+    /// The packed job, or its packed record once it has succeeded or was cancelled.
+    pub packed: Bytes,
+    /// What its worker last said.
+    pub progress: Option<String>,
+    /// It was called off while it ran.
+    pub cancelling: bool,
+}
+
+/// Something that happened to a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Where it stands in its lane's events; opaque.
+    pub cursor: String,
+    /// When, Unix milliseconds.
+    pub at: u64,
+    /// The job.
+    pub id: JobId,
+    /// `progress`, or the word of the status that the job came to.
+    pub name: String,
+    /// The progress.
+    pub data: Option<String>,
+}
+
+/// A lane, counted. Exact, because it is read off the same structures that the jobs are in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Jobs in the queue now.
+    pub queued: u64,
+    /// Jobs waiting for their first time now.
+    pub scheduled: u64,
+    /// Leased jobs now.
+    pub running: u64,
+    /// Jobs waiting for another attempt now.
+    pub failed: u64,
+    /// Dead letters now.
+    pub dead: u64,
+    /// Jobs that succeeded, ever.
+    pub succeeded: u64,
+    /// Jobs that were cancelled, ever.
+    pub cancelled: u64,
+    /// Since when the next in line waits, Unix milliseconds.
+    pub oldest_queued_at: Option<u64>,
+    /// The store's time, Unix milliseconds.
+    pub now: u64,
+}
+
+/// A page of jobs of one status, and where the next page begins if there is one.
+pub type Page = (Vec<Found>, Option<String>);
+
+/// A place where jobs are kept. Every method is one step: it happens as a whole or not at all.
+/// Slices are at most [`MAX_BATCH`] long, and answers stand in their order.
+///
+/// # Errors
+/// Every method: [`Error::Unavailable`] at once when the store does not answer, and
+/// [`Error::Broken`] when it holds something strange.
+#[expect(clippy::missing_errors_doc, reason = "said once, for all methods")]
+#[async_trait::async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// What to call it in messages, without credentials.
+    fn name(&self) -> String;
+
+    /// Takes jobs in.
+    async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error>;
+
+    /// Leases jobs, the highest priority first, after putting those that are due into the queue.
+    /// Does not wait.
+    async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error>;
+
+    /// Returns when a claim may find more than the one that gave the mark, or after `wait`.
+    /// Can be dropped at any time.
+    async fn ready(&self, lane: &Lane, mark: &Mark, wait: Duration) -> Result<(), Error>;
+
+    /// Moves jobs between states.
+    async fn shift(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error>;
+
+    /// Starts the time of leases again.
+    async fn renew(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error>;
+
+    /// Notes how far a job is; `false` when the lease has ended.
+    async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error>;
+
+    /// Calls off a running job, if it is still in the state of the token.
+    async fn call_off(&self, id: &JobId, token: &Bytes) -> Result<bool, Error>;
+
+    /// A job by its id.
+    async fn find(&self, id: &JobId) -> Result<Option<Found>, Error>;
+
+    /// Running jobs whose lease was not renewed for so long; some of them.
+    async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error>;
+
+    /// Forgets jobs that ended, and dead letters, that long ago. Returns how many; more may be
+    /// left when it is [`MAX_BATCH`] or more.
+    async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error>;
+
+    /// Jobs of one status, ended ones latest first, from where `after` says; about `max`.
+    async fn list(&self, lane: &Lane, of: Status, after: &str, max: usize) -> Result<Page, Error>;
+
+    /// Counts a lane.
+    async fn counts(&self, lane: &Lane) -> Result<Counts, Error>;
+
+    /// What happened in a lane after a cursor (from the oldest known for an empty one), in order.
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error>;
+
+    /// Returns when something may have happened after the cursor, or after `wait`. Can be dropped
+    /// at any time.
+    async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error>;
+
+    /// A cursor before everything that happened at a time, Unix milliseconds, or later.
+    fn cursor_at(&self, at: u64) -> String;
+
+    /// Every lane that ever had a job.
+    async fn lanes(&self) -> Result<Vec<Lane>, Error>;
+
+    /// The timers: named texts, for whoever fires jobs by the clock.
+    async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error>;
+
+    /// Replaces a timer if it still is `old`; `None` stands for no timer. `false` when it is not.
+    async fn swap_timer(
+        &self,
+        name: &str,
+        old: Option<&Bytes>,
+        new: Option<&Bytes>,
+    ) -> Result<bool, Error>;
+}

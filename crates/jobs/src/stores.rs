@@ -1,0 +1,77 @@
+//! The table of stores: where jobs can be kept. Each row passes the same conformance suite.
+
+mod embedded;
+mod redis;
+
+use std::{sync::Arc, time::Duration};
+
+pub use embedded::{Embedded, Sync};
+pub use redis::Redis;
+
+use crate::{Error, Store};
+
+/// What stores are made with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the names of all keys in Redis begin with.
+    pub prefix: String,
+    /// How many entries of a lane's events are kept, about; one tells of up to 256 jobs.
+    pub events: usize,
+    /// How long an idempotency key is known.
+    pub key_ttl: Duration,
+    /// When the embedded store has written what it says is done.
+    pub sync: Sync,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            prefix: "mesh:jobs".to_owned(),
+            events: 100_000,
+            key_ttl: Duration::from_secs(86_400),
+            sync: Sync::Always,
+        }
+    }
+}
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Row {
+    /// What addresses of this store begin with.
+    pub scheme: &'static str,
+    /// What it is for, in a line.
+    pub about: &'static str,
+    /// Opens the store at an address.
+    pub open: fn(&str, &Settings) -> Result<Arc<dyn Store>, Error>,
+}
+
+/// Every store.
+pub const STORES: &[Row] = &[
+    Row {
+        scheme: "redis",
+        about: "redis://host:6379 — shared by many machines",
+        open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
+    },
+    Row {
+        scheme: "file",
+        about: "file:///var/lib/mesh/jobs — a folder, for one process without Redis",
+        open: |address, settings| {
+            let folder = address.strip_prefix("file://").unwrap_or(address);
+            Ok(Arc::new(Embedded::open(folder.as_ref(), settings)?))
+        },
+    },
+];
+
+/// Opens the store that an address names by its scheme.
+///
+/// # Errors
+/// [`Error::Invalid`] for an unknown scheme, and what opening says.
+pub fn open(address: &str, settings: &Settings) -> Result<Arc<dyn Store>, Error> {
+    let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
+    let row = STORES.iter().find(|row| row.scheme == scheme);
+    let row = row.ok_or_else(|| {
+        let known: Vec<&str> = STORES.iter().map(|row| row.about).collect();
+        Error::invalid("store", format!("{scheme:?} is unknown, use one of {}", known.join("; ")))
+    })?;
+    (row.open)(address, settings)
+}

@@ -1,0 +1,146 @@
+//! The file: frames of `<length><CRC-32><records>`, little-endian. A frame is what was written at
+//! once; one that a crash cut short is the last, and is cut off.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf as _, Bytes};
+
+/// When the log is on the disk, and not only with the operating system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Before anything is said to be done: a power cut loses nothing.
+    Always,
+    /// Every so often: a power cut may lose that much; a killed process loses nothing.
+    Every(Duration),
+    /// When the operating system likes.
+    Never,
+}
+
+/// What every frame begins with: its length and its sum.
+const HEAD: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Log {
+    folder: PathBuf,
+    file: File,
+    /// Keeps other processes out for as long as this one lives.
+    _lock: File,
+    sync: Sync,
+    synced: Instant,
+    /// Bytes in the file.
+    pub(super) size: u64,
+}
+
+impl Log {
+    /// Opens the log of a folder, and gives the frames it holds.
+    pub(super) fn open(folder: &Path, sync: Sync) -> io::Result<(Self, Vec<Bytes>)> {
+        fs::create_dir_all(folder)?;
+        let lock = File::create(folder.join("lock"))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another process has it open"),
+            TryLockError::Error(error) => error,
+        })?;
+        let path = folder.join("jobs.log");
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        let content = Bytes::from(content);
+        let (frames, good) = frames(&content)?;
+        if good < content.len() {
+            let lost = content.len() - good;
+            tracing::warn!(path = %path.display(), bytes = lost, "cut off an unfinished write");
+            file.set_len(good as u64)?;
+            file.sync_all()?;
+        }
+        file.seek(SeekFrom::Start(good as u64))?;
+        sync_folder(folder)?;
+        let (folder, size) = (folder.to_owned(), good as u64);
+        Ok((Self { folder, file, _lock: lock, sync, synced: Instant::now(), size }, frames))
+    }
+
+    /// Writes a frame.
+    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
+        self.file.write_all(&frame(records)?)?;
+        self.size += (records.len() + HEAD) as u64;
+        let due = match self.sync {
+            Sync::Always => true,
+            Sync::Every(often) => self.synced.elapsed() >= often,
+            Sync::Never => false,
+        };
+        if due {
+            self.file.sync_data()?;
+            self.synced = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Puts one frame in the place of all that there are. A crash leaves the one or the others.
+    pub(super) fn replace(&mut self, records: &[u8]) -> io::Result<()> {
+        let (new, path) = (self.folder.join("jobs.log.new"), self.folder.join("jobs.log"));
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&new)?;
+        file.write_all(&frame(records)?)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        sync_folder(&self.folder)?;
+        self.file = file;
+        self.size = (records.len() + HEAD) as u64;
+        Ok(())
+    }
+}
+
+/// A new name in a folder lasts once the folder is written.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn frame(records: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u32::try_from(records.len()).map_err(|_| io::Error::other("more than 4 GiB at once"))?;
+    let mut frame = Vec::with_capacity(records.len() + HEAD);
+    frame.extend(length.to_le_bytes());
+    frame.extend(crc32fast::hash(records).to_le_bytes());
+    frame.extend(records);
+    Ok(frame)
+}
+
+/// The frame at the beginning, if it is whole and right, and how long it says it is.
+fn first(content: &Bytes) -> (Option<Bytes>, usize) {
+    let mut head = content.clone();
+    let (Ok(length), Ok(sum)) = (head.try_get_u32_le(), head.try_get_u32_le()) else {
+        return (None, content.len());
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length == 0 || length > head.len() {
+        return (None, content.len());
+    }
+    let records = head.split_to(length);
+    let right = crc32fast::hash(&records) == sum;
+    (right.then_some(records), length + HEAD)
+}
+
+/// All frames, and where the good ones end.
+fn frames(content: &Bytes) -> io::Result<(Vec<Bytes>, usize)> {
+    let (mut frames, mut at) = (Vec::new(), 0);
+    while at < content.len() {
+        match first(&content.slice(at..)) {
+            (Some(records), length) => {
+                frames.push(records);
+                at += length;
+            }
+            // A crash spoils the end. What is followed by a good frame was spoilt otherwise, and
+            // cutting it off would throw away what was said to be done.
+            (None, length) if first(&content.slice(at + length..)).0.is_some() => {
+                return Err(io::Error::other(format!(
+                    "jobs.log is damaged at byte {at}, with more after it: restore the file from a backup"
+                )));
+            }
+            (None, _) => break,
+        }
+    }
+    Ok((frames, at))
+}

@@ -1,0 +1,231 @@
+//! Everything in memory, and how each record changes it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    ops::Bound,
+};
+
+use bytes::Bytes;
+
+use super::record::{self, Place, Record};
+use crate::{
+    JobId, Lane, Status,
+    store::{Event, Found, State as JobState},
+};
+
+/// A job.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    pub(super) place: Place,
+    /// The number of its latest move.
+    pub(super) seq: u64,
+    pub(super) packed: Bytes,
+    /// When its lease was last renewed; 0 when the process that had it is gone.
+    pub(super) renewed: u64,
+    pub(super) progress: Option<String>,
+    pub(super) cancelling: bool,
+}
+
+impl Slot {
+    pub(super) fn token(&self) -> Bytes {
+        let nonce = match self.place {
+            Place::Running { nonce, .. } => nonce,
+            _ => 0,
+        };
+        format!("{:x}.{nonce:x}", self.seq).into()
+    }
+
+    pub(super) fn found(&self) -> Found {
+        let state = match &self.place {
+            Place::Queued { .. } => JobState::Queued,
+            Place::Running { since, worker, .. } => {
+                JobState::Running { started_at: *since, worker: worker.clone() }
+            }
+            Place::Waiting { status, due, .. } => JobState::Waiting { status: *status, due: *due },
+            Place::Ended { status, .. } => JobState::Ended(*status),
+        };
+        Found {
+            state,
+            token: self.token(),
+            packed: self.packed.clone(),
+            progress: self.progress.clone(),
+            cancelling: self.cancelling,
+        }
+    }
+
+    /// Where it stands among the jobs of its status: 5 first, then by move, or by due time.
+    fn rank(&self) -> (u64, u64) {
+        match self.place {
+            Place::Queued { priority, .. } => (u64::from(5 - priority.min(5)), self.seq),
+            Place::Waiting { due, .. } => (due, self.seq),
+            Place::Running { .. } | Place::Ended { .. } => (0, self.seq),
+        }
+    }
+}
+
+/// One lane: its jobs in order by status, its totals and its events.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    pub(super) order: HashMap<Status, BTreeMap<(u64, u64), JobId>>,
+    pub(super) sums: BTreeMap<Status, u64>,
+    pub(super) events: VecDeque<(u64, Event)>,
+}
+
+impl Shelf {
+    pub(super) fn of(&self, status: Status) -> impl Iterator<Item = (&(u64, u64), &JobId)> {
+        self.order.get(&status).into_iter().flatten()
+    }
+
+    pub(super) fn count(&self, status: Status) -> u64 {
+        self.order.get(&status).map_or(0, |jobs| jobs.len() as u64)
+    }
+
+    fn tell(&mut self, number: u64, event: Event, keep: usize) {
+        self.events.push_back((number, event));
+        while self.events.len() > keep {
+            self.events.pop_front();
+        }
+    }
+}
+
+/// The whole store.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) jobs: HashMap<JobId, Slot>,
+    pub(super) lanes: BTreeMap<Lane, Shelf>,
+    /// Idempotency keys by queue and key: fingerprint, job, and until when.
+    pub(super) keys: HashMap<(String, String), (String, JobId, u64)>,
+    key_ends: BTreeSet<(u64, String, String)>,
+    pub(super) timers: BTreeMap<String, Bytes>,
+    pub(super) seq: u64,
+    /// How many events a lane keeps.
+    pub(super) keep: usize,
+}
+
+impl State {
+    /// Makes a record true. `data` is what belongs to it; a job that only moves keeps its own.
+    pub(super) fn apply(&mut self, record: Record, data: Option<Bytes>) {
+        match record {
+            Record::Put { id, place, seq, at } => self.put(id, place, seq, at, data),
+            Record::Forget { ids } => ids.iter().for_each(|id| drop(self.take(id))),
+            Record::Key { queue, key, print, id, until } => {
+                self.key_ends.insert((until, queue.clone(), key.clone()));
+                self.keys.insert((queue, key), (print, id, until));
+            }
+            Record::Timer { name } => match data {
+                Some(text) => drop(self.timers.insert(name, text)),
+                None => drop(self.timers.remove(&name)),
+            },
+            Record::Sums { lane, sums } => {
+                if let Ok(lane) = lane.parse() {
+                    self.lanes.entry(lane).or_default().sums = sums;
+                }
+            }
+            Record::Event { lane, number, at, id, name, data } => {
+                self.seq = self.seq.max(number);
+                if let Ok(lane) = lane.parse() {
+                    let event = Event { cursor: number.to_string(), at, id, name, data };
+                    self.lanes.entry(lane).or_default().tell(number, event, self.keep);
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, id: JobId, place: Place, seq: u64, at: Option<u64>, data: Option<Bytes>) {
+        let old = self.take(&id);
+        // A job that moves without data has it already.
+        let Some(packed) = data.or_else(|| old.map(|slot| slot.packed)) else {
+            return;
+        };
+        self.seq = self.seq.max(seq);
+        let status = place.status();
+        let slot = Slot { place, seq, packed, renewed: 0, progress: None, cancelling: false };
+        let shelf = self.lanes.entry(id.lane()).or_default();
+        shelf.order.entry(status).or_default().insert(slot.rank(), id.clone());
+        if let Some(at) = at {
+            *shelf.sums.entry(status).or_default() += 1;
+            let (cursor, name) = (seq.to_string(), status.as_str().to_owned());
+            let event = Event { cursor, at, id: id.clone(), name, data: None };
+            shelf.tell(seq, event, self.keep);
+        }
+        self.jobs.insert(id, slot);
+    }
+
+    fn take(&mut self, id: &JobId) -> Option<Slot> {
+        let slot = self.jobs.remove(id)?;
+        if let Some(shelf) = self.lanes.get_mut(&id.lane())
+            && let Some(order) = shelf.order.get_mut(&slot.place.status())
+        {
+            order.remove(&slot.rank());
+        }
+        Some(slot)
+    }
+
+    /// Tells of progress, which is not worth a record.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.seq += 1;
+        let (number, keep) = (self.seq, self.keep);
+        let shelf = self.lanes.entry(event.id.lane()).or_default();
+        shelf.tell(number, Event { cursor: number.to_string(), ..event }, keep);
+    }
+
+    /// Forgets idempotency keys past their time; the log does so by itself when it is read.
+    pub(super) fn expire_keys(&mut self, now: u64) {
+        while let Some(first) = self.key_ends.first().filter(|(until, ..)| *until <= now).cloned() {
+            self.key_ends.remove(&first);
+            let (until, queue, key) = first;
+            let name = (queue, key);
+            if self.keys.get(&name).is_some_and(|(.., current)| *current == until) {
+                self.keys.remove(&name);
+            }
+        }
+    }
+
+    /// Jobs of one status after a position, in order, or in reverse for those that ended.
+    pub(super) fn page(
+        &self,
+        lane: &Lane,
+        of: Status,
+        after: Option<(u64, u64)>,
+        max: usize,
+    ) -> Vec<((u64, u64), Found)> {
+        let Some(order) = self.lanes.get(lane).and_then(|shelf| shelf.order.get(&of)) else {
+            return Vec::new();
+        };
+        let take = |(rank, id): (&(u64, u64), &JobId)| {
+            let slot = self.jobs.get(id)?;
+            Some((*rank, slot.found()))
+        };
+        if matches!(of, Status::Succeeded | Status::Cancelled) {
+            let before = after.map_or(Bound::Unbounded, Bound::Excluded);
+            return order.range((Bound::Unbounded, before)).rev().filter_map(take).take(max).collect();
+        }
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        order.range((from, Bound::Unbounded)).filter_map(take).take(max).collect()
+    }
+
+    /// Records that lead to this state from nothing.
+    pub(super) fn snapshot(&self) -> Vec<u8> {
+        let mut into = Vec::new();
+        for (id, slot) in &self.jobs {
+            let (id, place, seq) = (id.clone(), slot.place.clone(), slot.seq);
+            record::write(&mut into, &Record::Put { id, place, seq, at: None }, Some(&slot.packed));
+        }
+        for ((queue, key), (print, id, until)) in &self.keys {
+            let (queue, key, print, id) = (queue.clone(), key.clone(), print.clone(), id.clone());
+            let taken = Record::Key { queue, key, print, id, until: *until };
+            record::write(&mut into, &taken, None);
+        }
+        for (name, text) in &self.timers {
+            record::write(&mut into, &Record::Timer { name: name.clone() }, Some(text));
+        }
+        for (lane, shelf) in &self.lanes {
+            let sums = Record::Sums { lane: lane.to_string(), sums: shelf.sums.clone() };
+            record::write(&mut into, &sums, None);
+            for (number, event) in &shelf.events {
+                record::write(&mut into, &Record::event(lane.to_string(), *number, event), None);
+            }
+        }
+        into
+    }
+}

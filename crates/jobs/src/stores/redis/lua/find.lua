@@ -1,0 +1,2 @@
+-- ARGV: job. Answers it, or nothing.
+return look('', ARGV[1])

@@ -1,0 +1,19 @@
+-- Reading jobs; every answer is a list of {position, state, packed, progress, called off}.
+local function look(position, id)
+  local state = call('HGET', K .. ':at', id)
+  if not state then return nil end
+  local kind, packed = string.sub(state, 1, 1), nil
+  local notes = { '', '' }
+  if kind == 'q' or kind == 'r' then
+    local entry = string.match(state, '^..:([^:]+)')
+    local found = call('XRANGE', K .. ':q' .. string.sub(state, 2, 2), entry, entry)[1]
+    packed = found and found[2][2]
+    if kind == 'r' then notes = call('HMGET', K .. ':note', id .. '/p', id .. '/x') end
+  elseif kind == 's' or kind == 'f' then
+    packed = string.match(state, '^..:%d+:(.*)$')
+  else
+    packed = string.sub(state, 2)
+  end
+  if not packed then return nil end
+  return { position, state, packed, notes[1] or '', notes[2] or '' }
+end

@@ -1,0 +1,43 @@
+-- What every script of a lane begins with. KEYS[1] is the lane's prefix, with its hash tag; all
+-- keys of a lane are this prefix and a suffix, hence in one slot:
+--   :q1 … :q5  streams of packed jobs by priority, group `w`: waiting, or pending = leased
+--   :at        hash, job -> state (the fence); see below
+--   :zs :zf    sorted sets, job by due time: scheduled, failed
+--   :dead      sorted set, job by time of death
+--   :end       stream of the ids that ended together
+--   :note      hash, `<job>/p` progress and `<job>/x` called off, of running jobs
+--   :sum       hash, totals
+--   :ev        stream of events, one entry for all jobs that something happened to together
+--   :wake      stream of one, written when a job is due sooner than any before
+--   :i:<key>   idempotency keys: fingerprint and job
+-- States: `q<priority>:<entry>`, `r<priority>:<entry>:<nonce>:<since>:<worker>`,
+-- `s<priority>:<due>:<packed job>`, `f` the same, `D<packed job>`, `S<packed record>`, `C` the same.
+local K = KEYS[1]
+local call = redis.call
+local clock = call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+-- A number as a text without an exponent.
+local function text(number) return string.format('%.0f', number) end
+
+local function event(keep, name, ids, data)
+  if #ids > 0 then
+    if data then
+      call('XADD', K .. ':ev', 'MAXLEN', '~', keep, '*', 'n', name, 'i', table.concat(ids, ' '), 'd', data)
+    else
+      call('XADD', K .. ':ev', 'MAXLEN', '~', keep, '*', 'n', name, 'i', table.concat(ids, ' '))
+    end
+  end
+end
+
+-- Lets a job wait, and wakes who sleeps until a later one. Answers its state.
+local function delay(kind, p, id, due, packed)
+  local first = call('ZRANGE', K .. ':z' .. kind, 0, 0, 'WITHSCORES')
+  call('ZADD', K .. ':z' .. kind, text(due), id)
+  if not first[2] or tonumber(first[2]) > due then
+    call('XADD', K .. ':wake', 'MAXLEN', '1', '*', 'd', text(due))
+  end
+  return kind .. p .. ':' .. text(due) .. ':' .. packed
+end
+
+local function id_of(packed) return string.sub(packed, 1, string.find(packed, '\n', 1, true) - 1) end

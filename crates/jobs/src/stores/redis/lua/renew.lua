@@ -1,0 +1,28 @@
+-- Starts the time of leases again. ARGV: {job, state}…. Answers a text of one character a lease:
+-- 1 held, 2 held and called off, 0 ended.
+local ids, fields = {}, {}
+for arg = 1, #ARGV, 2 do
+  ids[#ids + 1] = ARGV[arg]
+  fields[#fields + 1] = ARGV[arg] .. '/x'
+end
+local states = call('HMGET', K .. ':at', unpack(ids))
+local off = call('HMGET', K .. ':note', unpack(fields))
+local claim, answer = { {}, {}, {}, {}, {} }, {}
+for n = 1, #ids do
+  local state = states[n]
+  if state and state == ARGV[2 * n] then
+    local list = claim[tonumber(string.sub(state, 2, 2))]
+    list[#list + 1] = string.match(state, '^..:([^:]+)')
+    answer[n] = off[n] and '2' or '1'
+  else
+    answer[n] = '0'
+  end
+end
+for p = 1, 5 do
+  if #claim[p] > 0 then
+    local args = claim[p]
+    args[#args + 1] = 'JUSTID'
+    call('XCLAIM', K .. ':q' .. p, 'w', 'w', 0, unpack(args))
+  end
+end
+return table.concat(answer)

@@ -1,0 +1,97 @@
+-- Moves jobs between states. ARGV: events to keep; how many to succeed, to cancel, to bury, to
+-- queue, to delay; then those: {job, state, record}, the same, {job, state, packed},
+-- {job, state, packed, priority}, {job, state, packed, priority, delay in ms}.
+-- Answers a text of one character a job: 1 done, 0 in another state, 2 called off.
+local keep = ARGV[1]
+local width = { 3, 3, 3, 4, 5 }
+local ids, from, group, where = {}, {}, {}, {}
+local arg = 7
+for g = 1, 5 do
+  for _ = 1, tonumber(ARGV[g + 1]) do
+    local n = #ids + 1
+    ids[n], from[n], group[n], where[n] = ARGV[arg], ARGV[arg + 1], g, arg + 2
+    arg = arg + width[g]
+  end
+end
+
+local states = call('HMGET', K .. ':at', unpack(ids))
+local noted = call('EXISTS', K .. ':note') == 1
+local leave = { {}, {}, {}, {}, {} } -- entries to take out of the streams
+local gone = { s = {}, f = {}, D = {} } -- members to take out of the sorted sets
+local set, notes, seen, ended, buried, queued, failed = {}, {}, {}, {}, {}, {}, {}
+local answer, sums = {}, { 0, 0 }
+local later = {}
+for n, id in ipairs(ids) do
+  local state, g = states[n], group[n]
+  local kind = state and string.sub(state, 1, 1)
+  local fits = state == from[n] and not seen[id]
+  if fits and noted and kind == 'r' then
+    if g > 2 and call('HEXISTS', K .. ':note', id .. '/x') == 1 then
+      fits, answer[n] = false, '2'
+    else
+      notes[#notes + 1] = id .. '/x'
+      notes[#notes + 1] = id .. '/p'
+    end
+  end
+  if fits then
+    answer[n], seen[id] = '1', true
+    if kind == 'r' or kind == 'q' then
+      local list = leave[tonumber(string.sub(state, 2, 2))]
+      list[#list + 1] = string.match(state, '^..:([^:]+)')
+    elseif gone[kind] then
+      local list = gone[kind]
+      list[#list + 1] = id
+    end
+    local data = ARGV[where[n]]
+    if g <= 2 then
+      sums[g] = sums[g] + 1
+      set[#set + 1] = id
+      set[#set + 1] = (g == 1 and 'S' or 'C') .. data
+      ended[g] = ended[g] or {}
+      ended[g][#ended[g] + 1] = id
+    else
+      later[#later + 1] = n
+    end
+  elseif not answer[n] then
+    answer[n] = '0'
+  end
+end
+
+for p = 1, 5 do
+  if #leave[p] > 0 then
+    call('XACK', K .. ':q' .. p, 'w', unpack(leave[p]))
+    call('XDEL', K .. ':q' .. p, unpack(leave[p]))
+  end
+end
+for kind, members in pairs(gone) do
+  if #members > 0 then call('ZREM', kind == 'D' and K .. ':dead' or K .. ':z' .. kind, unpack(members)) end
+end
+if #notes > 0 then call('HDEL', K .. ':note', unpack(notes)) end
+
+for _, n in ipairs(later) do
+  local id, g, packed, p, wait = ids[n], group[n], unpack(ARGV, where[n], where[n] + 2)
+  set[#set + 1] = id
+  if g == 3 then
+    set[#set + 1] = 'D' .. packed
+    call('ZADD', K .. ':dead', text(now), id)
+    buried[#buried + 1] = id
+  elseif g == 4 then
+    set[#set + 1] = 'q' .. p .. ':' .. call('XADD', K .. ':q' .. p, '*', 'j', packed)
+    queued[#queued + 1] = id
+  else
+    set[#set + 1] = delay('f', p, id, now + tonumber(wait), packed)
+    failed[#failed + 1] = id
+  end
+end
+if #set > 0 then call('HSET', K .. ':at', unpack(set)) end
+for g, name in ipairs({ 'succeeded', 'cancelled' }) do
+  if sums[g] > 0 then
+    call('HINCRBY', K .. ':sum', name, sums[g])
+    call('XADD', K .. ':end', '*', 'i', table.concat(ended[g], ' '), 'k', g)
+    event(keep, name, ended[g])
+  end
+end
+event(keep, 'dead', buried)
+event(keep, 'queued', queued)
+event(keep, 'failed', failed)
+return table.concat(answer)

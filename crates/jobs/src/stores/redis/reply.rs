@@ -1,0 +1,90 @@
+//! Reading what scripts answer, and the states that they keep.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::Value;
+
+use crate::{
+    Status,
+    store::{Found, State},
+};
+
+/// An answer that no script of ours gives.
+#[derive(Debug)]
+pub(super) struct Strange(pub(super) &'static str);
+
+pub(super) fn array(value: Value) -> Result<Vec<Value>, Strange> {
+    match value {
+        Value::Array(values) => Ok(values),
+        Value::Nil => Ok(Vec::new()),
+        _ => Err(Strange("an answer that is no array")),
+    }
+}
+
+pub(super) fn bytes(value: Value) -> Result<Bytes, Strange> {
+    match value {
+        Value::BulkString(bytes) => Ok(bytes.into()),
+        Value::SimpleString(text) => Ok(text.into()),
+        Value::Int(number) => Ok(number.to_string().into()),
+        _ => Err(Strange("an answer that is no text")),
+    }
+}
+
+pub(super) fn text(value: Value) -> Result<String, Strange> {
+    let bytes = bytes(value)?;
+    String::from_utf8(bytes.into()).map_err(|_| Strange("a text that is not UTF-8"))
+}
+
+pub(super) fn number(value: Value) -> Result<u64, Strange> {
+    text(value)?.parse().map_err(|_| Strange("a text that is no number"))
+}
+
+/// An array of exactly `N`.
+pub(super) fn row<const N: usize>(value: Value) -> Result<[Value; N], Strange> {
+    array(value)?.try_into().map_err(|_| Strange("an array of an unknown length"))
+}
+
+/// What `look` in the scripts answers; its position is dropped.
+pub(super) fn found(value: Value) -> Result<Found, Strange> {
+    let [_, token, packed, progress, off] = row(value)?;
+    let (token, progress) = (bytes(token)?, text(progress)?);
+    Ok(Found {
+        state: state(&token).ok_or(Strange("a state of an unknown form"))?,
+        token,
+        packed: bytes(packed)?,
+        progress: (!progress.is_empty()).then_some(progress),
+        cancelling: !bytes(off)?.is_empty(),
+    })
+}
+
+fn state(token: &[u8]) -> Option<State> {
+    let mut parts = token.splitn(5, |byte| *byte == b':');
+    let mut word = || std::str::from_utf8(parts.next()?).ok();
+    Some(match token.first()? {
+        b'q' => State::Queued,
+        b'r' => {
+            let (_, _, _) = (word()?, word()?, word()?);
+            let started_at = word()?.parse().ok()?;
+            State::Running { started_at, worker: word()?.to_owned() }
+        }
+        kind @ (b's' | b'f') => {
+            word()?;
+            let due = word()?.parse().ok()?;
+            let status = if *kind == b's' { Status::Scheduled } else { Status::Failed };
+            State::Waiting { status, due }
+        }
+        b'S' => State::Ended(Status::Succeeded),
+        b'D' => State::Ended(Status::Dead),
+        b'C' => State::Ended(Status::Cancelled),
+        _ => return None,
+    })
+}
+
+/// How long from `now` until a score of a sorted set, if there is one.
+pub(super) fn until(due: &str, now: u64) -> Option<Duration> {
+    let due: f64 = due.parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time in ms")]
+    let due = due.max(0.0) as u64;
+    Some(Duration::from_millis(due.saturating_sub(now)))
+}

@@ -1,0 +1,337 @@
+//! Runs jobs: claims as many as it has room for, keeps their leases, and settles them in batches.
+
+use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Claimed, Error, Job, Jobs, Lease, MAX_BATCH, Outcome, Payload, Renewal, clock,
+};
+
+/// How long one claim waits for jobs.
+const WAIT: Duration = Duration::from_secs(5);
+/// How long a worker waits for a store that is away before it asks again.
+const AWAY: Duration = Duration::from_millis(200);
+
+/// Does the work of jobs.
+#[async_trait::async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Does one attempt of a job. The future is dropped when its time is up, when the job is
+    /// called off and when its lease is lost; what must not be torn goes into a task.
+    ///
+    /// # Errors
+    /// A [`Failure`], which says whether to try again.
+    async fn run(&self, job: &Job, context: &Context) -> Result<Option<Payload>, Failure>;
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// What to tell people.
+    pub error: String,
+    /// Whether trying again may help.
+    pub retry: bool,
+}
+
+impl Failure {
+    /// A failure that may pass.
+    #[must_use]
+    pub fn passing(error: impl Into<String>) -> Self {
+        Self { error: error.into(), retry: true }
+    }
+
+    /// A failure that stays: the job is dead at once.
+    #[must_use]
+    pub fn lasting(error: impl Into<String>) -> Self {
+        Self { error: error.into(), retry: false }
+    }
+}
+
+/// What a handler can do besides its work.
+#[derive(Debug)]
+pub struct Context {
+    jobs: Jobs,
+    lease: Lease,
+    metrics: Mutex<Option<Value>>,
+}
+
+impl Context {
+    /// Tells how far the job is, such as `50%`.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when the job is not this worker's any more; [`Error::Unavailable`].
+    pub async fn progress(&self, progress: &str) -> Result<(), Error> {
+        self.jobs.progress(&self.lease, progress).await
+    }
+
+    /// Keeps what the attempt costs, with whatever becomes of it.
+    pub fn metrics(&self, metrics: Value) {
+        *self.metrics.lock() = Some(metrics);
+    }
+}
+
+/// Why a running attempt is to stop.
+#[derive(Debug, Clone, Copy)]
+enum Stop {
+    Cancelled,
+    Lost,
+    Released,
+}
+
+#[derive(Debug)]
+struct Active {
+    lease: Lease,
+    stop: CancellationToken,
+    why: Option<Stop>,
+}
+
+/// Runs the jobs of one queue.
+#[derive(Clone)]
+pub struct Worker {
+    jobs: Jobs,
+    queue: String,
+    name: String,
+    room: usize,
+    handler: Arc<dyn Handler>,
+    active: Arc<Mutex<HashMap<Bytes, Active>>>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("queue", &self.queue).field("name", &self.name).finish()
+    }
+}
+
+impl Worker {
+    /// A worker that runs up to `concurrency` jobs of a queue at once. Its name is for people.
+    #[must_use]
+    pub fn new(
+        jobs: Jobs,
+        queue: &str,
+        name: &str,
+        concurrency: usize,
+        handler: Arc<dyn Handler>,
+    ) -> Self {
+        let (queue, name) = (queue.to_owned(), name.to_owned());
+        Self { jobs, queue, name, room: concurrency.max(1), handler, active: Arc::default() }
+    }
+
+    /// How many jobs it runs now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.active.lock().len()
+    }
+
+    /// Runs until `stop`; then takes no more jobs, gives the running ones `drain` to finish, and
+    /// hands the rest back. While the store is away it waits. Dropping the future leaves its jobs
+    /// to their leases.
+    pub async fn run(&self, stop: CancellationToken, drain: Duration) {
+        let room = Arc::new(Semaphore::new(self.room));
+        let (settle, settled) = mpsc::channel(MAX_BATCH.max(self.room));
+        let ended = CancellationToken::new();
+        let mut upkeep = JoinSet::new();
+        upkeep.spawn(self.clone().renew(ended.clone()));
+        upkeep.spawn(self.clone().recover(ended.clone()));
+        let mut settler = JoinSet::new();
+        settler.spawn(self.clone().settle(settled, stop.clone(), drain));
+        let mut attempts = JoinSet::new();
+        while !stop.is_cancelled() {
+            while attempts.try_join_next().is_some() {}
+            tokio::select! {
+                () = stop.cancelled() => break,
+                permit = room.acquire() => drop(permit),
+            }
+            let free = room.available_permits().clamp(1, MAX_BATCH);
+            let claim = self.jobs.claim_until(&self.queue, &self.name, free, WAIT, &stop);
+            match claim.await {
+                Ok(claimed) => {
+                    for claimed in claimed {
+                        // Only this loop takes permits, so that there are as many as were free.
+                        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
+                        let (worker, settle) = (self.clone(), settle.clone());
+                        attempts.spawn(async move {
+                            worker.attempt(claimed, settle).await;
+                            drop(permit);
+                        });
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(worker = self.name, %error, "worker waits for its store");
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = sleep(AWAY) => {}
+                    }
+                }
+            }
+        }
+        let finish = async { while attempts.join_next().await.is_some() {} };
+        if timeout(drain, finish).await.is_err() {
+            self.stop_all();
+            while attempts.join_next().await.is_some() {}
+        }
+        drop(settle);
+        while settler.join_next().await.is_some() {}
+        ended.cancel();
+        while upkeep.join_next().await.is_some() {}
+    }
+
+    fn stop_all(&self) {
+        let mut active = self.active.lock();
+        tracing::info!(worker = self.name, jobs = active.len(), "drain is over, handing back");
+        for job in active.values_mut() {
+            job.why.get_or_insert(Stop::Released);
+            job.stop.cancel();
+        }
+    }
+
+    async fn attempt(&self, claimed: Claimed, settle: mpsc::Sender<(Claimed, Outcome)>) {
+        let (key, lease) = (claimed.lease.token.clone(), claimed.lease.clone());
+        let stop = CancellationToken::new();
+        let active = Active { lease: lease.clone(), stop: stop.clone(), why: None };
+        self.active.lock().insert(key.clone(), active);
+        let context = Context { jobs: self.jobs.clone(), lease, metrics: Mutex::default() };
+        let outcome = tokio::select! {
+            outcome = self.work(&claimed.job, &context) => Some(outcome),
+            () = stop.cancelled() => None,
+        };
+        let outcome = outcome.or_else(|| {
+            let why = self.active.lock().get(&key).and_then(|active| active.why);
+            match why.unwrap_or(Stop::Lost) {
+                Stop::Cancelled => Some(Outcome::Cancelled),
+                Stop::Released => Some(Outcome::Released),
+                Stop::Lost => None,
+            }
+        });
+        match outcome {
+            // Its lease is kept until it is settled.
+            Some(outcome) => drop(settle.send((claimed, outcome)).await),
+            None => drop(self.active.lock().remove(&key)),
+        }
+    }
+
+    async fn work(&self, job: &Job, context: &Context) -> Outcome {
+        let now = clock::now();
+        let left = job.header.deadline.map_or(u64::MAX, |deadline| deadline.saturating_sub(now));
+        if left == 0 {
+            let error = "its deadline had passed before it started".to_owned();
+            return Outcome::Failed { error, retry: false, metrics: None };
+        }
+        let time = Duration::from_millis(job.header.timeout_ms.min(left));
+        // A handler that panics fails its job and nothing else.
+        let run = AssertUnwindSafe(self.handler.run(job, context)).catch_unwind();
+        let ended = timeout(time, run).await;
+        let metrics = context.metrics.lock().take();
+        let (error, retry) = match ended {
+            Ok(Ok(Ok(result))) => return Outcome::Succeeded { result, metrics },
+            Ok(Ok(Err(failure))) => (failure.error, failure.retry),
+            Ok(Err(_)) => ("its handler panicked".to_owned(), true),
+            Err(_) => (format!("took longer than {} ms", time.as_millis()), true),
+        };
+        Outcome::Failed { error, retry, metrics }
+    }
+
+    /// Settles what has ended, everything that came meanwhile at once. What cannot be told to the
+    /// store waits until it is back, or until some time after `stop`.
+    async fn settle(
+        self,
+        mut ended: mpsc::Receiver<(Claimed, Outcome)>,
+        stop: CancellationToken,
+        drain: Duration,
+    ) {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut late: Option<Instant> = None;
+        while ended.recv_many(&mut batch, MAX_BATCH).await > 0 {
+            while !batch.is_empty() {
+                let answers = self.jobs.settle(&batch).await;
+                let mut answers = answers.into_iter();
+                let mut away = None;
+                batch.retain(|(claimed, _)| match answers.next() {
+                    Some(Err(error)) if error.is_unavailable() => {
+                        away = Some(error);
+                        true
+                    }
+                    answer => {
+                        if let Some(Err(error)) = answer {
+                            tracing::warn!(worker = self.name, job = %claimed.job.id, %error, "not settled");
+                        }
+                        self.active.lock().remove(&claimed.lease.token);
+                        false
+                    }
+                });
+                let Some(error) = away else { break };
+                tracing::warn!(worker = self.name, %error, jobs = batch.len(), "settling waits");
+                if stop.is_cancelled() {
+                    let until = *late.get_or_insert_with(|| Instant::now() + drain);
+                    if Instant::now() >= until {
+                        batch.clear();
+                    }
+                }
+                sleep(AWAY).await;
+            }
+        }
+    }
+
+    async fn renew(self, ended: CancellationToken) {
+        let half = self.jobs.options().lease / 2;
+        loop {
+            tokio::select! {
+                () = ended.cancelled() => return,
+                () = sleep(half) => {}
+            }
+            let leases: Vec<Lease> =
+                self.active.lock().values().map(|active| active.lease.clone()).collect();
+            if leases.is_empty() {
+                continue;
+            }
+            // A store that is away renews nothing: whether the lease is lost shows when it is back.
+            let renewed = loop {
+                match self.jobs.renew(&leases).await {
+                    Ok(renewed) => break renewed,
+                    Err(error) => tracing::warn!(worker = self.name, %error, "leases not renewed"),
+                }
+                tokio::select! {
+                    () = ended.cancelled() => return,
+                    () = sleep(AWAY) => {}
+                }
+            };
+            let mut active = self.active.lock();
+            for (lease, renewal) in leases.iter().zip(renewed) {
+                let why = match renewal {
+                    Renewal::Held => continue,
+                    Renewal::Cancelling => Stop::Cancelled,
+                    Renewal::Stale => Stop::Lost,
+                };
+                if let Some(active) = active.get_mut(&lease.token) {
+                    active.why.get_or_insert(why);
+                    active.stop.cancel();
+                }
+            }
+        }
+    }
+
+    async fn recover(self, ended: CancellationToken) {
+        let least = (self.jobs.options().lease / 6).clamp(AWAY / 4, WAIT);
+        loop {
+            // Spread, so that workers started together do not all ask at once.
+            let pause = least.mul_f64(0.5 + rand::random::<f64>());
+            tokio::select! {
+                () = ended.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+            match self.jobs.recover(&self.queue).await {
+                Ok(0) => {}
+                Ok(jobs) => tracing::warn!(queue = self.queue, jobs, "took over from lost workers"),
+                Err(error) => tracing::debug!(%error, "recovering waits"),
+            }
+        }
+    }
+}
