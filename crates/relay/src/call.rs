@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::{
     half::Half,
     host::{Cause, Endpoint},
-    hpack::{Block, Token},
+    hpack::{Block, Field, Token},
     slab::Id,
 };
 
@@ -68,11 +68,15 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(block: &Block, length: Option<u64>) -> Self {
+    pub(crate) fn new(
+        block: &Block,
+        length: Option<u64>,
+        forwards: impl Fn(&Field<'_>) -> bool,
+    ) -> Self {
         let mut headers = Vec::with_capacity(256);
         for field in block
             .fields()
-            .filter(|field| field.token != Token::GrpcTimeout)
+            .filter(|field| field.token != Token::GrpcTimeout && forwards(field))
         {
             headers.extend_from_slice(field.wire);
         }

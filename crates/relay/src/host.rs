@@ -1,6 +1,10 @@
 //! What the engine asks of whoever runs it: routing, connecting, statistics.
 
-use crate::{frame::Code, hpack::Block, slab::Id};
+use crate::{
+    frame::Code,
+    hpack::{Block, Field},
+    slab::Id,
+};
 
 /// Names whom a connection leads to; the host's own number.
 pub type Endpoint = u64;
@@ -40,6 +44,8 @@ pub enum Cause {
     Reset(u32),
     /// The instance broke HTTP/2 or sent a message that is none.
     Malformed(Code),
+    /// The host did not accept the answer.
+    Declined,
     /// Its time is over.
     Deadline,
     /// Too much of it is kept here because its readers do not read.
@@ -74,6 +80,24 @@ pub trait Host {
     /// The call is about to be sent on a connection to this endpoint; fields of the host's own are
     /// added to `extra`.
     fn sending(&mut self, call: &mut Self::Call, to: Endpoint, extra: &mut Block);
+
+    /// Whether a field of a request goes on to the instance; `grpc-timeout` is the engine's.
+    fn forwards(&self, field: &Field<'_>) -> bool {
+        let _ = field;
+        true
+    }
+
+    /// Whether an answer is to be forwarded; if not, its attempt counts as failed
+    /// ([`Cause::Declined`]). `end` tells that it is nothing but this block.
+    fn accepts(&mut self, call: &mut Self::Call, response: &Block, end: bool) -> bool {
+        let _ = (call, response, end);
+        true
+    }
+
+    /// Bytes of the answer have come from the instance.
+    fn heard(&mut self, call: &mut Self::Call) {
+        let _ = call;
+    }
 
     /// The answer begins; fields of the host's own are added to `extra`.
     fn answered(&mut self, call: &mut Self::Call, response: &Block, extra: &mut Block);

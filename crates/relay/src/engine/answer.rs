@@ -36,6 +36,9 @@ impl<H: Host> Engine<H> {
         if trailers && !end || summary.interim {
             return self.stream_error(id, stream, call_id, Code::ProtocolError);
         }
+        if !trailers && !self.host.accepts(&mut call.host, block, end) {
+            return self.attempt_failed(call_id, false, Cause::Declined);
+        }
         if summary.grpc_status.is_some() {
             call.status = summary.grpc_status;
         }

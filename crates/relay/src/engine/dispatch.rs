@@ -1,7 +1,7 @@
 //! How a call gets onto a connection to the endpoint that the host has picked.
 
 use crate::{
-    call::Phase,
+    call::{Call, Phase},
     conn::{Conn, Side},
     engine::Engine,
     half::{End, Half},
@@ -20,6 +20,24 @@ impl<H: Host> Engine<H> {
             .is_some_and(|call| call.phase == Phase::Parked)
         {
             self.follow(call, verdict);
+        }
+    }
+
+    /// The same, for a host that decides with what it keeps for the call.
+    pub fn resume_with(&mut self, id: Id, decide: impl FnOnce(&mut H, &mut H::Call) -> Verdict) {
+        let parked = |call: &&mut Call<H::Call>| call.phase == Phase::Parked;
+        if let Some(call) = self.calls.get_mut(id).filter(parked) {
+            let verdict = decide(&mut self.host, &mut call.host);
+            self.follow(id, verdict);
+        }
+    }
+
+    /// A connection that was wanted is not open yet: what waits for it may go elsewhere. The opening
+    /// goes on.
+    pub fn impatient(&mut self, to: Endpoint) {
+        let pool = self.pools.get_mut(&to).filter(|pool| pool.connecting);
+        if let Some(waiting) = pool.map(|pool| std::mem::take(&mut pool.waiting)) {
+            self.fail_waiting(to, waiting);
         }
     }
 

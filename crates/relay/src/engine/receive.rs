@@ -190,6 +190,7 @@ impl<H: Host> Engine<H> {
         if last {
             call.client.end = End::Bare;
         }
+        self.host.heard(&mut call.host);
         self.forward_answer(call_id, bytes);
         self.settle(call_id);
     }

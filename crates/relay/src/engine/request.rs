@@ -73,7 +73,7 @@ impl<H: Host> Engine<H> {
             .and_then(|f| crate::timeout::read(f.value))
             .or(self.config.default_timeout);
         let deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
-        let mut request = Request::new(block, length);
+        let mut request = Request::new(block, length, |field| self.host.forwards(field));
         request.ended = end;
         // The host wants the call's id, and the call is made with what the host keeps: the slot is
         // taken by whichever call comes first, so ask with a reserved one.
