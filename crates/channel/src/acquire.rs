@@ -9,13 +9,51 @@ use crate::{
     Error, Target,
     connection::Slot,
     endpoint::{Endpoint, Refusal},
-    fleet::Fleet,
+    fleet::{Fleet, View},
 };
 
 /// A call in flight on an instance: counted until dropped, wherever the call ends.
 pub(crate) struct Flight {
     pub(crate) slot: Slot,
     count: Count,
+}
+
+/// Instances in the order in which a call should try them.
+pub(crate) struct Candidates {
+    view: Arc<View>,
+    request: balance::Request,
+    /// The call is for one instance only.
+    only: bool,
+    pinned: Option<Arc<Endpoint>>,
+    exclude: Vec<usize>,
+    /// Those of `exclude` that this call has been given already.
+    refused: Vec<usize>,
+    current: Option<usize>,
+}
+
+impl Candidates {
+    /// The next one, after the one before could not take the call.
+    pub(crate) fn next(&mut self) -> Option<Arc<Endpoint>> {
+        if self.only {
+            return self.pinned.take();
+        }
+        if let Some(index) = self.current.take() {
+            self.exclude.push(index);
+            self.refused.push(index);
+        }
+        loop {
+            let rng = &mut rand::rng();
+            if let Some(index) = self.view.set.pick(&self.request, rng, &self.exclude) {
+                self.current = Some(index);
+                return Some(Arc::clone(&self.view.members[index]));
+            }
+            if self.exclude.len() == self.refused.len() {
+                return None;
+            }
+            // Those tried before are better than nobody.
+            self.exclude.clone_from(&self.refused);
+        }
+    }
 }
 
 struct Count {
@@ -46,11 +84,7 @@ impl Fleet {
                 Ok(Err(error)) => error,
                 Err(_) => return Err(self.unreachable(began, "still connecting".to_owned())),
             };
-            let waits = matches!(
-                error,
-                Error::Undiscovered(_) | Error::Unreachable { .. } | Error::Saturated { .. }
-            );
-            let over = !waits || Instant::now() >= until;
+            let over = !error.may_pass() || Instant::now() >= until;
             if over || timeout_at(until, changed).await.is_err() {
                 return Err(error.after(began.elapsed()));
             }
@@ -63,44 +97,52 @@ impl Fleet {
         tried: &[Arc<Endpoint>],
         began: Instant,
     ) -> Result<Flight, Error> {
+        let mut candidates = self.candidates(target, tried, began)?;
+        let mut last = None;
+        while let Some(endpoint) = candidates.next() {
+            match self.try_endpoint(&endpoint, began).await {
+                Ok(flight) => return Ok(flight),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| self.unreachable(began, String::new())))
+    }
+
+    /// Whom a call may go to, the best first. `tried` come when nobody else is left.
+    pub(crate) fn candidates(
+        &self,
+        target: &Target,
+        tried: &[Arc<Endpoint>],
+        began: Instant,
+    ) -> Result<Candidates, Error> {
         let view = self.view.load_full();
         if !view.known {
             return Err(Error::Undiscovered(began.elapsed()));
         }
-        if let Some(id) = &target.instance {
-            return self.try_pinned(id, began).await;
-        }
-        if view.members.is_empty() {
-            return Err(Error::NoInstance {
-                service: self.service.to_string(),
-            });
-        }
-        let request = balance::Request {
-            session: target.session,
-            now: self.shared().now(),
-        };
-        let mut exclude = index_of(&view.members, tried);
-        let mut refused: Vec<usize> = Vec::new();
-        let mut last = None;
-        loop {
-            let Some(index) = view.set.pick(&request, &mut rand::rng(), &exclude) else {
-                if exclude.len() > refused.len() {
-                    // Those tried before are better than nobody.
-                    exclude.clone_from(&refused);
-                    continue;
-                }
-                return Err(last.unwrap_or_else(|| self.unreachable(began, String::new())));
-            };
-            match self.try_endpoint(&view.members[index], began).await {
-                Ok(flight) => return Ok(flight),
-                Err(error) => last = Some(error),
+        let pinned = match &target.instance {
+            Some(id) => Some(self.pinned(id)?),
+            None if view.members.is_empty() => {
+                return Err(Error::NoInstance {
+                    service: self.service.to_string(),
+                });
             }
-            exclude.push(index);
-            refused.push(index);
-        }
+            None => None,
+        };
+        Ok(Candidates {
+            request: balance::Request {
+                session: target.session,
+                now: self.shared().now(),
+            },
+            only: pinned.is_some(),
+            pinned,
+            exclude: index_of(&view.members, tried),
+            refused: Vec::new(),
+            current: None,
+            view,
+        })
     }
 
-    async fn try_pinned(self: &Arc<Self>, id: &str, began: Instant) -> Result<Flight, Error> {
+    fn pinned(&self, id: &str) -> Result<Arc<Endpoint>, Error> {
         let found = self
             .endpoints
             .lock()
@@ -110,11 +152,10 @@ impl Fleet {
                 &*instance.key.id == id && instance.is_serving()
             })
             .cloned();
-        let endpoint = found.ok_or_else(|| Error::NoSuchInstance {
+        found.ok_or_else(|| Error::NoSuchInstance {
             service: self.service.to_string(),
             instance: id.to_owned(),
-        })?;
-        self.try_endpoint(&endpoint, began).await
+        })
     }
 
     async fn try_endpoint(
@@ -180,7 +221,7 @@ impl Fleet {
         }
     }
 
-    fn unreachable(&self, began: Instant, reason: String) -> Error {
+    pub(crate) fn unreachable(&self, began: Instant, reason: String) -> Error {
         Error::Unreachable {
             service: self.service.to_string(),
             waited: began.elapsed(),
@@ -188,7 +229,7 @@ impl Fleet {
         }
     }
 
-    fn saturated(&self, key: &'static str, limit: u32, began: Instant) -> Error {
+    pub(crate) fn saturated(&self, key: &'static str, limit: u32, began: Instant) -> Error {
         Error::Saturated {
             service: self.service.to_string(),
             key,

@@ -224,30 +224,12 @@ impl Call<'_> {
     }
 
     fn may_retry(&self, retry: Retry, number: usize, endpoint: &Endpoint) -> bool {
-        let shared = self.fleet.shared();
-        if retry == Retry::Never
-            || number >= shared.options.max_attempts
-            || !self.replay.can_repeat()
-        {
-            return false;
-        }
-        let reason = match retry {
-            Retry::Never => return false,
-            Retry::IfUnsent => "unsent",
-            Retry::IfIdempotent => {
-                let method = self.parts.uri.path().trim_start_matches('/');
-                let declared = self.parts.headers.contains_key(retry::IDEMPOTENT)
-                    || endpoint.instance.load().is_idempotent(method);
-                if !declared || !self.fleet.budget().withdraw() {
-                    return false;
-                }
-                "idempotent"
-            }
-        };
-        shared
-            .metrics
-            .retried(&self.target.service, reason, &endpoint.id());
-        true
+        let method = self.parts.uri.path().trim_start_matches('/');
+        let idempotent = self.parts.headers.contains_key(retry::IDEMPOTENT)
+            || endpoint.instance.load().is_idempotent(method);
+        let repeatable = self.replay.can_repeat();
+        self.fleet
+            .may_retry(retry, number, repeatable, idempotent, endpoint)
     }
 
     async fn in_time<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {

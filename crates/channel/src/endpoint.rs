@@ -54,6 +54,8 @@ pub(crate) struct Endpoint {
     pub(crate) instance: ArcSwap<Instance>,
     /// Of its key: the same in every process, for consistent hashing.
     pub(crate) hash: u64,
+    /// Unique in this process, never 0: names it to carriers.
+    pub(crate) number: u64,
     pub(crate) load: Arc<balance::Load>,
     /// Ends its background tasks when it leaves the registry.
     pub(crate) gone: CancellationToken,
@@ -99,6 +101,7 @@ impl Endpoint {
         };
         Self {
             hash: hash(&instance.key),
+            number: crate::lease::number(),
             instance: ArcSwap::new(instance),
             load: Arc::new(load),
             gone: shared.shutdown.child_token(),
@@ -245,6 +248,11 @@ impl Endpoint {
         let outcome = self.open().await;
         *self.broken.lock() = outcome.as_ref().err().cloned();
         outcome.map(drop)
+    }
+
+    /// A carrier cannot connect to it; true when that was not known.
+    pub(crate) fn fail(&self, reason: &str) -> bool {
+        self.broken.lock().replace(reason.to_owned()).is_none()
     }
 
     /// Why it cannot be connected to, while it cannot.

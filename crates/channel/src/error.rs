@@ -76,6 +76,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether waiting may help: the registry may answer, an instance be reached or have room.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Undiscovered(_) | Self::Unreachable { .. } | Self::Saturated { .. }
+        )
+    }
+
     /// The same, said at the end of the wait.
     pub(crate) fn after(mut self, time: Duration) -> Self {
         if let Self::Undiscovered(waited)

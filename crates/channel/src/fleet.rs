@@ -13,12 +13,13 @@ use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
 };
-use tower::retry::budget::TpsBudget;
+use tower::retry::budget::{Budget as _, TpsBudget};
 
 use crate::{
     Options, backoff,
     endpoint::{Endpoint, Shared},
     probe,
+    retry::Retry,
 };
 
 /// One service.
@@ -256,6 +257,29 @@ impl Fleet {
                 .ejected(&self.service, &endpoint.id(), time);
             self.rebuild(&endpoints);
         }
+    }
+
+    /// Whether a call may be sent again after its `number`-th attempt; it is counted if so.
+    pub(crate) fn may_retry(
+        &self,
+        retry: Retry,
+        number: usize,
+        repeatable: bool,
+        idempotent: bool,
+        endpoint: &Endpoint,
+    ) -> bool {
+        if number >= self.shared.options.max_attempts || !repeatable {
+            return false;
+        }
+        let reason = match retry {
+            Retry::IfUnsent => "unsent",
+            Retry::IfIdempotent if idempotent && self.budget.withdraw() => "idempotent",
+            Retry::IfIdempotent | Retry::Never => return false,
+        };
+        self.shared
+            .metrics
+            .retried(&self.service, reason, &endpoint.id());
+        true
     }
 
     /// A silent instance was found dead, or alive again.

@@ -1,0 +1,274 @@
+//! A call's place on an instance, for a carrier with connections of its own: the router's relay
+//! engine. The carrier moves the bytes; who takes the call, and what its end says of the instance,
+//! is decided here as for [`Mesh::call`].
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use discovery::Instance;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
+};
+use tonic::Code;
+use tower::retry::budget::Budget as _;
+
+use crate::{
+    Error, Mesh, Target,
+    dial::dial,
+    endpoint::Endpoint,
+    fleet::Fleet,
+    retry::{self, Retry},
+};
+
+/// An instance that a carrier connects to. Clones are the same.
+#[derive(Clone)]
+pub struct Peer {
+    fleet: Arc<Fleet>,
+    endpoint: Arc<Endpoint>,
+}
+
+/// A call in flight on an instance: counted until dropped.
+#[derive(Debug)]
+pub struct Lease {
+    peer: Peer,
+    sent: Instant,
+}
+
+/// What a carrier knows of a call when it asks for another attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempted<'a> {
+    /// How many attempts there were, from 1.
+    pub number: usize,
+    /// Whether all of the request is still there.
+    pub repeatable: bool,
+    /// `pkg.Service/Method`.
+    pub method: &'a str,
+    /// Whether the caller declared it safe to run twice.
+    pub declared: bool,
+}
+
+/// Gives every endpoint that a carrier connects to a number of its own.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+/// The next number, never 0.
+pub(crate) fn number() -> u64 {
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Mesh {
+    /// Someone who can take a call now. Instances in `tried` are avoided while another can.
+    ///
+    /// # Errors
+    /// As [`Mesh::call`]; when [`Error::may_pass`], [`Mesh::lease_soon`] may find someone.
+    pub fn lease(&self, target: &Target, tried: &[Peer]) -> Result<Lease, Error> {
+        lease(&self.fleet(&target.service), target, tried, Instant::now())
+    }
+
+    /// The same, waiting for `queue_timeout` while nobody can.
+    ///
+    /// # Errors
+    /// As [`Mesh::call`].
+    pub async fn lease_soon(&self, target: &Target, tried: &[Peer]) -> Result<Lease, Error> {
+        let began = Instant::now();
+        let until = began + self.options().queue_timeout;
+        let fleet = self.fleet(&target.service);
+        loop {
+            let changed = fleet.changed.notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that a change in between is not missed.
+            changed.as_mut().enable();
+            match lease(&fleet, target, tried, began) {
+                Err(error) if error.may_pass() => {
+                    if timeout_at(until, changed).await.is_err() {
+                        return Err(error.after(began.elapsed()));
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+fn lease(
+    fleet: &Arc<Fleet>,
+    target: &Target,
+    tried: &[Peer],
+    began: Instant,
+) -> Result<Lease, Error> {
+    if tried.is_empty() {
+        fleet.budget().deposit();
+    }
+    let tried: Vec<Arc<Endpoint>> = tried
+        .iter()
+        .map(|peer| Arc::clone(&peer.endpoint))
+        .collect();
+    let mut candidates = fleet.candidates(target, &tried, began)?;
+    let mut last = None;
+    while let Some(endpoint) = candidates.next() {
+        if let Some(reason) = endpoint.broken() {
+            last = Some(fleet.unreachable(began, reason));
+        } else if endpoint.begin() {
+            let peer = Peer {
+                fleet: Arc::clone(fleet),
+                endpoint,
+            };
+            return Ok(Lease { peer, sent: began });
+        } else {
+            let limit = fleet.shared().options.max_in_flight;
+            last = Some(fleet.saturated("max_in_flight", limit, began));
+        }
+    }
+    Err(last.unwrap_or_else(|| fleet.unreachable(began, String::new())))
+}
+
+impl Lease {
+    /// Where the call is.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The request goes out now.
+    pub fn sent(&mut self) {
+        self.sent = Instant::now();
+        self.peer.fleet.picks.inc();
+    }
+
+    /// Something came from the instance.
+    pub fn heard(&self) {
+        self.peer.endpoint.hear();
+    }
+
+    /// The answer begins; `status` when it is nothing but one. For the balancer this is its latency.
+    pub fn answered(&self, status: Option<Code>) {
+        self.peer.endpoint.hear();
+        let failed = status == Some(Code::Unavailable);
+        self.peer.endpoint.observe(self.sent.elapsed(), failed);
+        if status.is_some() {
+            self.peer.fleet.outcome(&self.peer.endpoint, failed);
+        }
+    }
+
+    /// The answer ended with this status.
+    pub fn ended(&self, status: Code) {
+        if status == Code::Unavailable {
+            self.failed();
+        } else {
+            self.peer.fleet.outcome(&self.peer.endpoint, false);
+        }
+    }
+
+    /// The attempt ended without an answer that it should have given, or in the middle of one.
+    pub fn failed(&self) {
+        self.peer.endpoint.observe(self.sent.elapsed(), true);
+        self.peer.fleet.outcome(&self.peer.endpoint, true);
+    }
+
+    /// The caller would wait no longer: no failure, but latency.
+    pub fn overdue(&self) {
+        self.peer.endpoint.observe(self.sent.elapsed(), false);
+    }
+
+    /// Whether a call that ended so may be sent again; it is counted if so.
+    #[must_use]
+    pub fn may_retry(&self, error: &Error, attempted: Attempted<'_>) -> bool {
+        self.retry(retry::of_error(error), attempted)
+    }
+
+    /// Whether a call whose answer is this status may be sent again; it is counted if so.
+    #[must_use]
+    pub fn may_retry_status(&self, status: Code, attempted: Attempted<'_>) -> bool {
+        self.retry(retry::of_status(status), attempted)
+    }
+
+    fn retry(&self, retry: Retry, attempted: Attempted<'_>) -> bool {
+        let fleet = &self.peer.fleet;
+        let idempotent = attempted.declared || self.peer.instance().is_idempotent(attempted.method);
+        fleet.may_retry(
+            retry,
+            attempted.number,
+            attempted.repeatable,
+            idempotent,
+            &self.peer.endpoint,
+        )
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.peer.endpoint.end();
+        self.peer.fleet.changed.notify_waiters();
+    }
+}
+
+impl Peer {
+    /// Its number, the same for as long as it keeps its address; never 0.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.endpoint.number
+    }
+
+    /// The instance, as the registry tells it now.
+    #[must_use]
+    pub fn instance(&self) -> Arc<Instance> {
+        self.endpoint.instance.load_full()
+    }
+
+    /// Opens a TCP connection to it. When that fails, others take its calls until the mesh, trying
+    /// again in the background, can connect.
+    ///
+    /// # Errors
+    /// What the attempt said, or that it took longer than `connect_timeout`.
+    pub async fn connect(&self) -> io::Result<TcpStream> {
+        let options = &self.fleet.shared().options;
+        let authority = self.endpoint.instance.load().authority();
+        let limit = options.connect_timeout;
+        let outcome = timeout(limit, dial(&authority, options))
+            .await
+            .unwrap_or_else(|_| {
+                let message = format!("no connection within {limit:?}");
+                Err(io::Error::new(io::ErrorKind::TimedOut, message))
+            });
+        outcome.inspect_err(|error| {
+            let reason = format!("{authority}: {error}");
+            if self.endpoint.fail(&reason) {
+                self.fleet.broke(&self.endpoint, &reason);
+            }
+        })
+    }
+
+    /// How long a call should wait for [`Self::connect`] before it looks for another instance.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.fleet.shared().options.connect_patience
+    }
+
+    /// Why it cannot be connected to, while it cannot.
+    #[must_use]
+    pub fn broken(&self) -> Option<String> {
+        self.endpoint.broken()
+    }
+
+    /// Ends when the instance has left the registry, or its address.
+    pub async fn gone(self) {
+        let gone = self.endpoint.gone.clone();
+        // Not to be kept by who waits for its end.
+        drop(self);
+        gone.cancelled().await;
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("id", &self.endpoint.id())
+            .finish_non_exhaustive()
+    }
+}
