@@ -1,0 +1,142 @@
+//! What may happen to a Redis, and what then becomes of jobs.
+
+mod support;
+
+use std::{fs, path::Path, time::Duration};
+
+use mesh_jobs::{Error, Jobs, Outcome, Renewal, Settings, Status, Worker, open};
+use support::{Counting, call, claim_one, options, redis_server::RedisServer, until};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+const ALWAYS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
+
+fn connect(redis: &RedisServer) -> Jobs {
+    Jobs::new(open(&redis.url(), &Settings::default()).unwrap(), options())
+}
+
+async fn command(redis: &RedisServer, words: &[&str]) {
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut command = redis::cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async::<()>(&mut connection).await.unwrap();
+}
+
+fn done() -> Outcome {
+    Outcome::Succeeded { result: None, metrics: None }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn forgotten_scripts_are_loaded_again_in_mid_run() {
+    let redis = RedisServer::start(&[]);
+    let jobs = connect(&redis);
+    let handler = Counting::new(|_| Ok(Duration::from_millis(1)));
+    let worker = Worker::new(jobs.clone(), "default", "w", 4, handler);
+    let stop = CancellationToken::new();
+    let feed = async {
+        for number in 0..100 {
+            jobs.submit(call(&number.to_string())).await.unwrap();
+            if number % 10 == 0 {
+                command(&redis, &["SCRIPT", "FLUSH"]).await;
+            }
+        }
+        until("all are done", || async {
+            jobs.queues().await.unwrap()[0].counts.succeeded == 100
+        })
+        .await;
+        stop.cancel();
+    };
+    tokio::join!(worker.run(stop.clone(), Duration::from_secs(5)), feed);
+}
+
+#[tokio::test]
+async fn an_emptied_redis_is_a_new_one() {
+    let redis = RedisServer::start(&[]);
+    let jobs = connect(&redis);
+    jobs.submit(call("x")).await.unwrap();
+    let claimed = claim_one(&jobs, "default").await;
+    command(&redis, &["FLUSHALL"]).await;
+    assert!(matches!(jobs.settle(&[(claimed, done())]).await[0], Err(Error::Stale { .. })));
+    jobs.recover("default").await.unwrap();
+    let id = jobs.submit(call("y")).await.unwrap().id;
+    assert_eq!(claim_one(&jobs, "default").await.job.id, id);
+    assert_eq!(jobs.queues().await.unwrap().len(), 1, "the queue is listed again");
+}
+
+#[tokio::test]
+async fn without_redis_producers_are_refused_at_once_and_workers_wait_for_it() {
+    let mut redis = RedisServer::start(&ALWAYS);
+    let jobs = connect(&redis);
+    let first = jobs.submit(call("first")).await.unwrap().id;
+    redis.kill();
+    for _ in 0..20 {
+        let start = Instant::now();
+        assert!(matches!(jobs.submit(call("x")).await, Err(Error::Unavailable { .. })));
+        assert!(start.elapsed() < Duration::from_secs(1), "at once");
+    }
+    let handler = Counting::new(|_| Ok(Duration::ZERO));
+    let worker = Worker::new(jobs.clone(), "default", "w", 4, handler);
+    let stop = CancellationToken::new();
+    let back = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        redis.restart();
+        let mut second = None;
+        until("it takes jobs again", || {
+            let jobs = jobs.clone();
+            async move { jobs.submit(call("probe")).await.is_ok() }
+        })
+        .await;
+        second.replace(jobs.submit(call("second")).await.unwrap().id);
+        for id in [&first, &second.unwrap()] {
+            until("both are done", || async {
+                jobs.get(id).await.is_ok_and(|record| record.status == Status::Succeeded)
+            })
+            .await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(worker.run(stop.clone(), Duration::from_secs(5)), back);
+}
+
+#[tokio::test]
+async fn a_lease_that_redis_forgot_it_gave_is_refused() {
+    let mut redis = RedisServer::start(&ALWAYS);
+    let jobs = connect(&redis);
+    let id = jobs.submit(call("x")).await.unwrap().id;
+    // Redis goes back to before the claim, as it may after a crash without `always`.
+    let backup = tempfile::tempdir().unwrap();
+    redis.kill();
+    copy(redis.files(), backup.path());
+    redis.restart();
+    let connected = || async { jobs.get(&id).await.is_ok() };
+    until("it is back", connected).await;
+    let stale = claim_one(&jobs, "default").await;
+    redis.kill();
+    fs::remove_dir_all(redis.files().join("appendonlydir")).unwrap();
+    copy(backup.path(), redis.files());
+    redis.restart();
+    until("it is back, older", connected).await;
+
+    assert_eq!(jobs.get(&id).await.unwrap().status, Status::Queued, "the claim is forgotten");
+    assert!(matches!(jobs.settle(&[(stale.clone(), done())]).await[0], Err(Error::Stale { .. })));
+    let fresh = claim_one(&jobs, "default").await;
+    assert_eq!(fresh.job.id, id);
+    assert_eq!(jobs.renew(&[stale.lease.clone()]).await.unwrap(), [Renewal::Stale]);
+    assert!(matches!(jobs.progress(&stale.lease, "1%").await, Err(Error::Stale { .. })));
+    assert!(matches!(jobs.settle(&[(stale, done())]).await[0], Err(Error::Stale { .. })));
+    assert!(jobs.settle(&[(fresh, done())]).await[0].is_ok());
+}

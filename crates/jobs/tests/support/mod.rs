@@ -1,0 +1,118 @@
+//! Stores for tests: a Redis of the test's own, or a folder.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub(crate) mod redis_server;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use mesh_jobs::{
+    Backoff, Claimed, Context, Failure, Handler, Job, Jobs, NewJob, Options, Payload, STORES,
+    Settings, open,
+};
+use redis_server::RedisServer;
+
+/// A store that lasts as long as this value.
+pub(crate) struct Fixture {
+    pub(crate) scheme: &'static str,
+    pub(crate) address: String,
+    pub(crate) redis: Option<RedisServer>,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Fixture {
+    pub(crate) fn jobs(&self) -> Jobs {
+        self.jobs_with(options())
+    }
+
+    pub(crate) fn jobs_with(&self, options: Options) -> Jobs {
+        Jobs::new(open(&self.address, &Settings::default()).unwrap(), options)
+    }
+}
+
+/// Short times, so that tests need not wait long.
+pub(crate) fn options() -> Options {
+    Options {
+        lease: Duration::from_millis(400),
+        backoff: Backoff {
+            base: Duration::from_millis(30),
+            max: Duration::from_millis(200),
+            jitter: 0.2,
+        },
+        ..Options::default()
+    }
+}
+
+/// One store of every row of the table.
+pub(crate) fn stores() -> Vec<Fixture> {
+    STORES.iter().map(|row| store(row.scheme)).collect()
+}
+
+pub(crate) fn store(scheme: &'static str) -> Fixture {
+    match scheme {
+        "redis" => {
+            let redis = RedisServer::start(&[]);
+            let address = redis.url();
+            Fixture { scheme, address, redis: Some(redis), _folder: None }
+        }
+        "file" => {
+            let folder = tempfile::tempdir().unwrap();
+            let address = format!("file://{}", folder.path().display());
+            Fixture { scheme, address, redis: None, _folder: Some(folder) }
+        }
+        other => panic!("the store {other:?} has no fixture: add one, it passes the same suite"),
+    }
+}
+
+pub(crate) fn call(text: &str) -> NewJob {
+    NewJob::new("call", Payload::Json(format!("{text:?}").into()))
+}
+
+/// Claims exactly one job, which is there.
+pub(crate) async fn claim_one(jobs: &Jobs, queue: &str) -> Claimed {
+    let mut claimed = jobs.claim(queue, "w1", 1, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(claimed.len(), 1, "a job is there to be claimed");
+    claimed.remove(0)
+}
+
+/// Counts what it is given, and does as it is told by the function.
+pub(crate) struct Counting<F> {
+    pub(crate) count: AtomicUsize,
+    pub(crate) work: F,
+}
+
+impl<F: Fn(&Job) -> Result<Duration, Failure>> Counting<F> {
+    pub(crate) fn new(work: F) -> Arc<Self> {
+        Arc::new(Self { count: AtomicUsize::new(0), work })
+    }
+}
+
+#[async_trait::async_trait]
+impl<F> Handler for Counting<F>
+where
+    F: Fn(&Job) -> Result<Duration, Failure> + Send + Sync + 'static,
+{
+    async fn run(&self, job: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        let pause = (self.work)(job)?;
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        Ok(Some(job.payload.clone()))
+    }
+}
+
+/// Waits until something holds, for 20 s.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < end, "not within 20 s: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
