@@ -152,8 +152,8 @@ impl<H: Network> Driver<H> {
         self.obey(cx, now);
         self.accept(cx);
         self.ready.take(&mut self.turn);
-        for slot in std::mem::take(&mut self.turn) {
-            self.serve(slot);
+        for at in 0..self.turn.len() {
+            self.serve(self.turn[at]);
         }
         self.links.end_lingering(&mut self.engine, now);
         self.flush();

@@ -1,6 +1,6 @@
 //! One side of a call: a stream, what is still to be sent on it, and its windows.
 
-use crate::slab::Id;
+use crate::{settings::DEFAULT_WINDOW, slab::Id};
 
 /// A stream of one connection, as one side of a call.
 #[derive(Debug)]
@@ -50,7 +50,8 @@ impl Half {
             conn,
             stream,
             send_window: send_window.into(),
-            receive_window: receive_window.into(),
+            // Until it has read our SETTINGS, the peer goes by the standard's window.
+            receive_window: receive_window.max(DEFAULT_WINDOW).into(),
             owed: 0,
             pending: Pending::default(),
             end: End::Open,

@@ -196,11 +196,12 @@ impl<H: Host> Engine<H> {
     }
 
     /// Gives a peer credit on a stream.
-    pub(super) fn credit(&mut self, conn: Id, stream: u32, credit: u32) {
+    pub(super) fn credit(&mut self, id: Id, stream: u32, credit: u32) {
         if credit > 0
-            && let Some(conn) = self.conns.get_mut(conn)
+            && let Some(conn) = self.conns.get_mut(id)
         {
             frame::window_update(&mut conn.out, stream, credit);
+            self.mark(id);
         }
     }
 }

@@ -1,0 +1,67 @@
+//! A minimal gRPC echo for measurements: answers every request with its body and `grpc-status: 0`, on
+//! each of the addresses given.
+
+use std::{error::Error, net::SocketAddr};
+
+use bytes::{Bytes, BytesMut};
+use h2::{RecvStream, server::SendResponse};
+use http::{HeaderMap, HeaderValue, Response};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+
+async fn echo(mut body: RecvStream, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+    let mut all = BytesMut::new();
+    while let Some(bytes) = body.data().await {
+        let bytes = bytes?;
+        body.flow_control().release_capacity(bytes.len())?;
+        all.extend_from_slice(&bytes);
+    }
+    let mut head = Response::new(());
+    let grpc = HeaderValue::from_static("application/grpc");
+    head.headers_mut().insert("content-type", grpc);
+    let mut answer = respond.send_response(head, false)?;
+    answer.send_data(all.freeze(), false)?;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    answer.send_trailers(trailers)
+}
+
+async fn connection(stream: TcpStream) -> Result<(), Box<dyn Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let mut connection = h2::server::Builder::new()
+        .max_concurrent_streams(2000)
+        .initial_window_size(1 << 20)
+        .initial_connection_window_size(16 << 20)
+        .handshake(stream)
+        .await?;
+    let mut calls = JoinSet::new();
+    loop {
+        tokio::select! {
+            call = connection.accept() => {
+                let Some(call) = call else { return Ok(()) };
+                let (request, respond) = call?;
+                calls.spawn(echo(request.into_body(), respond));
+            }
+            Some(_) = calls.join_next() => {}
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut servers = JoinSet::new();
+    for at in std::env::args().skip(1) {
+        let listener = TcpListener::bind(at.parse::<SocketAddr>()?).await?;
+        servers.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(connection(stream));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+    }
+    while servers.join_next().await.is_some() {}
+    Ok(())
+}
