@@ -115,10 +115,16 @@ quiet scripts/manage_routers.sh scale 1; expect 1 3 2 2
 quiet make scale-down; expect 1 1 1 1
 no_call_failed 'scaling down under load'
 
+# Started again where it was, it has another ID, and the check of the old one reaches it: one process, one instance.
+ids() { JSON=1 scripts/consul.sh check | jq -r '.[] | select(.service == "agent-echo" and .health == "passing") | .id'; }
+replaced() { local now; now=$(ids); [ "$now" != "$1" ] && [ "$(grep -c . <<<"$now")" = 1 ]; }
+before=$(ids)
 docker kill "$(containers echo-agent)" >/dev/null
 docker start "$(docker compose ps -aq echo-agent)" >/dev/null
 until_true 60 'an answer of the agent that was killed' answers
 ok 'an only agent, killed and started again, answers'
+until_true 30 'one instance for the agent that was killed and started again' replaced "$before"
+ok 'it is one instance in Consul'
 
 quiet make consul-cleanup; ok 'make consul-cleanup'
 if make scale-echo >/dev/null 2>"$WORK/out"; then die 'make scale-echo without N succeeded'; fi

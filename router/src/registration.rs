@@ -84,7 +84,8 @@ impl Registrar {
                 service = registration.service,
                 "registered for another"
             );
-            let upkeep = Upkeep::start(Arc::clone(&self.discovery), registration.clone());
+            let upkeep =
+                Upkeep::start_for_another(Arc::clone(&self.discovery), registration.clone());
             kept.insert(registration.id.clone(), (registration.clone(), upkeep));
         }
         let Registration {

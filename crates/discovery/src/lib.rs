@@ -50,4 +50,16 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the registry cannot be reached, or refuses.
     async fn deregister(&self, id: &str) -> Result<(), Error>;
+
+    /// Removes what killed processes left: the other registrations of the same service at the same
+    /// address and port, where only the one that calls this can be. Their checks reach it and pass,
+    /// so nobody else ends them, and one process would count as several. A registry without checks
+    /// of its own has nothing to remove.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached, or refuses.
+    async fn displace(&self, registration: &Registration) -> Result<(), Error> {
+        let _ = registration;
+        Ok(())
+    }
 }

@@ -31,14 +31,32 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Starts at once, on the current tokio runtime.
+    /// Keeps this process registered: what an earlier process left at its address is removed. Starts
+    /// at once, on the current tokio runtime.
     #[must_use]
     pub fn start(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
+        Self::begin(discovery, registration, true)
+    }
+
+    /// Keeps another process registered, which may register itself at the same address too. Starts
+    /// at once, on the current tokio runtime.
+    #[must_use]
+    pub fn start_for_another(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
+        Self::begin(discovery, registration, false)
+    }
+
+    fn begin(discovery: Arc<dyn Discovery>, registration: Registration, own: bool) -> Self {
         let (sender, registered) = watch::channel(false);
         let stop = CancellationToken::new();
         let id = registration.id.clone();
         let mut task = JoinSet::new();
-        task.spawn(keep(discovery.clone(), registration, sender, stop.clone()));
+        let keeper = Keeper {
+            discovery: discovery.clone(),
+            registration,
+            own,
+            settled: false,
+        };
+        task.spawn(keeper.keep(sender, stop.clone()));
         Self {
             discovery,
             id,
@@ -71,62 +89,64 @@ impl Upkeep {
     }
 }
 
-async fn keep(
+struct Keeper {
     discovery: Arc<dyn Discovery>,
     registration: Registration,
-    registered: watch::Sender<bool>,
-    stop: CancellationToken,
-) {
-    let id = registration.id.as_str();
-    let mut backoff = Backoff::new(Duration::from_millis(100), LOOK);
-    let mut failing = false;
-    // A registration of the same ID that is there before ours is not ours: it may be another
-    // process's, at an address where nobody is left.
-    let mut ours = false;
-    while !stop.is_cancelled() {
-        let looked = look(&*discovery, &registration, ours).await;
-        ours |= looked.is_ok();
-        let pause = match &looked {
-            Ok(was_there) => {
-                if failing || !was_there {
-                    info!(id, service = %registration.service, "registered");
-                }
-                backoff.reset();
-                LOOK
-            }
-            Err(error) => {
-                if !failing {
-                    warn!(id, %error, "cannot register: trying on");
-                }
-                backoff.next()
-            }
-        };
-        failing = looked.is_err();
-        // What an unreachable registry knows is not known: the last look stands.
-        registered.send_if_modified(|known| looked.is_ok() && !std::mem::replace(known, true));
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = stop.cancelled() => {}
-        }
-    }
+    /// Whether the registration is of this process.
+    own: bool,
+    /// Whether what the registry has under our ID is ours. One that is there before is not: it may be
+    /// another process's, at an address where nobody is left.
+    settled: bool,
 }
 
-/// Registers the instance unless it is ours and still known; answers whether it was.
-async fn look(
-    discovery: &dyn Discovery,
-    registration: &Registration,
-    ours: bool,
-) -> Result<bool, Error> {
-    let work = async {
-        let known = ours && discovery.is_registered(&registration.id).await?;
-        if !known {
-            discovery.register(registration).await?;
+impl Keeper {
+    async fn keep(mut self, registered: watch::Sender<bool>, stop: CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), LOOK);
+        let mut failing = false;
+        while !stop.is_cancelled() {
+            let looked = timeout(PATIENCE, self.look())
+                .await
+                .unwrap_or(Err(Error::Silent { after: PATIENCE }));
+            let Registration { id, service, .. } = &self.registration;
+            let pause = match &looked {
+                Ok(was_there) => {
+                    if failing || !was_there {
+                        info!(id, service, "registered");
+                    }
+                    backoff.reset();
+                    LOOK
+                }
+                Err(error) => {
+                    if !failing {
+                        warn!(id, %error, "cannot register: trying on");
+                    }
+                    backoff.next()
+                }
+            };
+            failing = looked.is_err();
+            // What an unreachable registry knows is not known: the last look stands.
+            registered.send_if_modified(|known| looked.is_ok() && !std::mem::replace(known, true));
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
         }
-        Ok(known)
-    };
-    timeout(PATIENCE, work)
-        .await
-        .unwrap_or(Err(Error::Silent { after: PATIENCE }))
+    }
+
+    /// Registers the instance unless it is settled and still known; answers whether it was.
+    async fn look(&mut self) -> Result<bool, Error> {
+        if self.settled && self.discovery.is_registered(&self.registration.id).await? {
+            return Ok(true);
+        }
+        self.settled = false;
+        self.discovery.register(&self.registration).await?;
+        if self.own {
+            // Afterwards, so that the service is not without an instance in between.
+            self.discovery.displace(&self.registration).await?;
+        }
+        self.settled = true;
+        Ok(false)
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod watching;
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tracing::warn;
 
 pub use options::ConsulOptions;
 
@@ -78,5 +79,17 @@ impl Discovery for Consul {
 
     async fn deregister(&self, id: &str) -> Result<(), Error> {
         self.client.deregister(id).await
+    }
+
+    async fn displace(&self, registration: &Registration) -> Result<(), Error> {
+        for id in self.client.others_at(registration).await? {
+            warn!(
+                id,
+                by = registration.id,
+                "removing what a killed process left"
+            );
+            self.client.deregister(&id).await?;
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! A Consul that is down, or was.
 
-use mesh_discovery::{Error, Upkeep};
+use mesh_discovery::{Error, Registration, Upkeep};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{SECOND, agent::Agent, consul, registration, seen, serving};
@@ -11,7 +11,10 @@ async fn a_restarted_consul_never_empties_a_set_and_gets_its_instances_back() {
     let consul = consul(&agent.address());
     let stays = Upkeep::start(consul.clone(), registration("agent-echo", "stays"));
     consul
-        .register(&registration("agent-echo", "lost"))
+        .register(&Registration {
+            port: 50053,
+            ..registration("agent-echo", "lost")
+        })
         .await
         .unwrap();
     let mut receiver = consul.watch("agent-echo");
@@ -93,4 +96,53 @@ async fn everything_starts_while_consul_is_down() {
         snapshot.instances.len() == 1
     })
     .await;
+}
+
+/// A container that was killed and started again has its address and another ID, and the check of the
+/// dead registration reaches the new process.
+#[tokio::test]
+async fn a_process_replaces_what_a_killed_one_left_at_its_address_and_nothing_else() {
+    let agent = Agent::start().await;
+    let consul = consul(&agent.address());
+    let elsewhere = Registration {
+        port: 50053,
+        ..registration("agent-echo", "elsewhere")
+    };
+    let left = [
+        registration("agent-echo", "dead"),
+        registration("agent-other", "other"),
+        elsewhere,
+    ];
+    let mut receiver = consul.watch("agent-echo");
+    let ids = |known: &mesh_discovery::Snapshot| {
+        let ids = known.instances.iter().map(|i| i.key.id.to_string());
+        ids.collect::<Vec<_>>()
+    };
+    for it in &left {
+        consul.register(it).await.unwrap();
+    }
+    let upkeep = Upkeep::start(consul.clone(), registration("agent-echo", "alive"));
+    seen(&mut receiver, SECOND * 3, |known| {
+        ids(known) == ["alive", "elsewhere"]
+    })
+    .await;
+    assert!(consul.is_registered("other").await.unwrap());
+
+    // Whoever keeps it for another does not know who else is there.
+    let kept = registration("agent-echo", "kept");
+    let kept = Upkeep::start_for_another(consul.clone(), kept);
+    seen(&mut receiver, SECOND * 3, |known| {
+        ids(known) == ["alive", "elsewhere", "kept"]
+    })
+    .await;
+    kept.deregister().await.unwrap();
+
+    // The same when it registers again because Consul forgot it.
+    consul.register(&left[0]).await.unwrap();
+    consul.deregister("alive").await.unwrap();
+    seen(&mut receiver, SECOND * 3, |known| {
+        ids(known) == ["alive", "elsewhere"]
+    })
+    .await;
+    upkeep.deregister().await.unwrap();
 }

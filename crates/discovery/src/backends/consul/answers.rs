@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{Health, Instance, Key};
+use crate::{Health, Instance, Key, Registration};
 
 /// One row of `/v1/health/service/<name>`.
 #[derive(Debug, Deserialize)]
@@ -76,6 +76,24 @@ pub(super) struct StateRow {
     /// Moves when an instance left and came back between two answers.
     #[serde(default)]
     create_index: u64,
+}
+
+/// One value of `/v1/agent/services`, by service ID.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct AgentService {
+    service: String,
+    #[serde(default)]
+    address: String,
+    #[serde(default)]
+    port: i64,
+}
+
+impl AgentService {
+    /// Whether it is of the same service, at the same address and port.
+    pub(super) fn is_at(&self, it: &Registration) -> bool {
+        self.service == it.service && self.address == it.host && self.port == i64::from(it.port)
+    }
 }
 
 /// The instances of an answer. One without a port cannot be called and is left out.

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use super::{
     ConsulOptions, NAME,
-    answers::{HealthRow, StateRow},
+    answers::{AgentService, HealthRow, StateRow},
     request::{millis, register_request},
 };
 use crate::{Error, Registration};
@@ -176,6 +176,20 @@ impl Client {
             Ok(Err(error)) => Err(self.error(error)),
             Err(_) => Err(self.unreachable(format!("no answer in {SLACK:?}"))),
         }
+    }
+
+    /// The IDs of the other registrations of the same service at the same address and port that this
+    /// agent has.
+    pub(super) async fn others_at(&self, it: &Registration) -> Result<Vec<String>, Error> {
+        let get: Get<HashMap<String, AgentService>> = Get {
+            path: "agent/services".to_owned(),
+            features: None,
+            answer: PhantomData,
+        };
+        let asked = api::exec_with_result(&self.consul, get);
+        let mut services = self.ask(SLACK, asked).await?.response;
+        services.retain(|id, other| *id != it.id && other.is_at(it));
+        Ok(services.into_keys().collect())
     }
 
     /// The features of a query, and how long its answer may take: Consul itself adds a sixteenth
