@@ -88,9 +88,16 @@ pub trait Host {
     }
 
     /// Whether an answer is to be forwarded; if not, its attempt counts as failed
-    /// ([`Cause::Declined`]). `end` tells that it is nothing but this block.
-    fn accepts(&mut self, call: &mut Self::Call, response: &Block, end: bool) -> bool {
-        let _ = (call, response, end);
+    /// ([`Cause::Declined`]). `end` tells that it is nothing but this block, `repeatable` that the
+    /// whole request is still there to be sent again.
+    fn accepts(
+        &mut self,
+        call: &mut Self::Call,
+        response: &Block,
+        end: bool,
+        repeatable: bool,
+    ) -> bool {
+        let _ = (call, response, end, repeatable);
         true
     }
 

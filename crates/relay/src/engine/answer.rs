@@ -36,7 +36,8 @@ impl<H: Host> Engine<H> {
         if trailers && !end || summary.interim {
             return self.stream_error(id, stream, call_id, Code::ProtocolError);
         }
-        if !trailers && !self.host.accepts(&mut call.host, block, end) {
+        let whole = call.request.whole;
+        if !trailers && !self.host.accepts(&mut call.host, block, end, whole) {
             return self.attempt_failed(call_id, false, Cause::Declined);
         }
         if summary.grpc_status.is_some() {
