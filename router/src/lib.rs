@@ -10,6 +10,7 @@ pub mod forward;
 mod lists;
 pub mod reflection;
 pub mod registration;
+mod relay;
 pub mod routes;
 pub mod scanner;
 mod server;
@@ -18,7 +19,7 @@ pub mod tasks;
 
 use std::sync::Arc;
 
-use service::{Context, Key, Kind, Served, Spec};
+use service::{Context, Key, Kind, Served, Spec, Type};
 
 pub use server::Server;
 
@@ -33,11 +34,35 @@ pub const SPEC: Spec = Spec {
     version: env!("CARGO_PKG_VERSION"),
     about: "One address for every agent, tool and worker of the mesh",
     idempotent: &[],
-    keys: &[Key::bool(
-        "allow_registration",
-        "false",
-        "let RegisterAgent and RegisterTool put services into the registry",
-    )],
+    keys: &[
+        Key::bool(
+            "allow_registration",
+            "false",
+            "let RegisterAgent and RegisterTool put services into the registry",
+        ),
+        Key::new(
+            "data_plane",
+            Type::Choice(&["hyper", "relay"]),
+            "hyper",
+            "what carries forwarded calls: hyper, or the relay engine",
+        ),
+        Key::new(
+            "relay_threads",
+            Type::Integer(1, 256),
+            "1",
+            "threads of the relay engine, each with connections of its own",
+        ),
+        Key::size(
+            "client_memory",
+            "32MiB",
+            "bytes the calls of one client may keep in the relay because nobody reads them",
+        ),
+        Key::size(
+            "relay_memory",
+            "256MiB",
+            "the same for all clients of a thread together",
+        ),
+    ],
 };
 
 /// Builds the router.
@@ -60,16 +85,22 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     let max_message_bytes = u64::try_from(context.config.size("max_message_bytes"))?;
     let server = Server {
         mesh: context.mesh.clone(),
-        directory,
-        tasks,
+        directory: Arc::clone(&directory),
+        tasks: Arc::clone(&tasks),
         own,
         max_message_bytes,
     };
-    Ok(["AgentService", "ToolService", "TaskWorker"]
-        .iter()
-        .fold(Served::new().raw(server), |served, name| {
-            served.name(&format!("agentplatform.{name}"))
-        }))
+    let mut served = Served::new().raw(server);
+    for name in ["AgentService", "ToolService", "TaskWorker"] {
+        served = served.name(&format!("agentplatform.{name}"));
+    }
+    if context.config.text("data_plane") == "relay" {
+        let context = context.clone();
+        served = served.front(move |behind, listener| {
+            relay::Relay::start(&context, directory, tasks, behind, &listener)
+        });
+    }
+    Ok(served)
 }
 
 #[cfg(test)]

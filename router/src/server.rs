@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The method whose tasks are asked after later.
-const PROCESS_TASK: &str = "/agentplatform.TaskWorker/ProcessTask";
+pub(crate) const PROCESS_TASK: &str = "/agentplatform.TaskWorker/ProcessTask";
 
 /// The router, as an HTTP/2 service. Clones share everything.
 #[derive(Clone, Debug)]

@@ -1,27 +1,22 @@
 //! Carries the gRPC port in place of hyper: a router's own engine, with everything that it does not
 //! answer itself behind it.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use telemetry::rpc::ServerCalls;
-use tokio::{io::DuplexStream, net::TcpStream, runtime::Handle};
+use tokio::{io::DuplexStream, runtime::Handle};
 
 /// Bytes on the way to or from what is behind a front, each way.
 const PIPE: usize = 64 * 1024;
 
-/// Takes the connections of the gRPC port.
+/// Serves the gRPC port.
 pub trait Front: Send + Sync + 'static {
-    /// A client has connected.
-    fn connection(&self, stream: TcpStream, peer: SocketAddr);
-
     /// How many calls are in flight.
     fn active(&self) -> usize;
 
-    /// Announces to every client that we leave; calls go on to their end.
-    fn leave(&self);
-
-    /// Closes every connection, once its output is written, and ends.
-    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// Stops accepting, announces to every client that we leave, lets calls finish within `limit`,
+    /// and answers how many were cut.
+    fn drain(&self, limit: Duration) -> Pin<Box<dyn Future<Output = usize> + Send + '_>>;
 }
 
 /// What is behind a front: health, reflection, `/readyz`, and the routes of the service.

@@ -105,7 +105,7 @@ pub(crate) async fn start_as(
         max_message_bytes: context.max_message_bytes(),
         draining: context.draining.clone(),
     };
-    let server = Server::start(grpc, app, front, &context.config);
+    let server = Server::start(grpc, app, front, &context.config)?;
     admin::start(admin, &context);
     info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,
         instance = %instance_id, service = spec.service, version = spec.version, "serving");

@@ -1,6 +1,6 @@
 //! What a service serves: gRPC services of tonic, or any HTTP/2 service of its own.
 
-use std::{convert::Infallible, fmt, future::Future, pin::Pin, sync::Arc};
+use std::{convert::Infallible, fmt, future::Future, net::TcpListener, pin::Pin, sync::Arc};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -24,8 +24,9 @@ pub struct Served {
     pub(crate) front: Option<BuildFront>,
 }
 
-/// Makes a front of what is behind it.
-pub(crate) type BuildFront = Box<dyn FnOnce(Behind) -> Arc<dyn Front> + Send>;
+/// Makes a front of what is behind it, on the listener of the gRPC port.
+pub(crate) type BuildFront =
+    Box<dyn FnOnce(Behind, TcpListener) -> anyhow::Result<Arc<dyn Front>> + Send>;
 
 impl Served {
     /// Nothing yet, beside health and reflection, which the chassis adds.
@@ -60,7 +61,10 @@ impl Served {
 
     /// Lets a front carry the gRPC port, with all that is served behind it.
     #[must_use]
-    pub fn front(mut self, build: impl FnOnce(Behind) -> Arc<dyn Front> + Send + 'static) -> Self {
+    pub fn front(
+        mut self,
+        build: impl FnOnce(Behind, TcpListener) -> anyhow::Result<Arc<dyn Front>> + Send + 'static,
+    ) -> Self {
         self.front = Some(Box::new(build));
         self
     }

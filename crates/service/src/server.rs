@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::rpc::ServerCalls;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -79,7 +79,7 @@ impl Server {
         app: App,
         front: Option<BuildFront>,
         config: &Config,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let limit = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let mut server = Self {
             app: Arc::new(app),
@@ -93,25 +93,22 @@ impl Server {
             cut: CancellationToken::new(),
             front: None,
         };
+        if let Some(build) = front {
+            let behind = Behind::new(server.connections(), server.app.calls.clone());
+            server.front = Some(build(behind, listener.into_std()?)?);
+            return Ok(server);
+        }
         let leave = server.leave.clone();
-        let connections = server.connections::<TcpStream>();
-        server.front = front.map(|build| {
-            let behind = server.connections();
-            build(Behind::new(behind, server.app.calls.clone()))
-        });
-        let front = server.front.clone();
+        let connections = server.connections();
         server.tasks.spawn(async move {
             while let Some((stream, peer)) =
                 leave.run_until_cancelled(listener::accept(&listener)).await
             {
                 tracing::debug!(%peer, "connected");
-                match &front {
-                    Some(front) => front.connection(stream, peer),
-                    None => connections(stream),
-                }
+                connections(stream);
             }
         });
-        server
+        Ok(server)
     }
 
     /// How many calls are running, health and reflection left out.
@@ -128,7 +125,10 @@ impl Server {
         self.leave.cancel();
         self.tasks.close();
         if let Some(front) = &self.front {
-            front.leave();
+            let cut = front.drain(limit).await;
+            self.cut.cancel();
+            self.tasks.wait().await;
+            return cut;
         }
         let quiet = async {
             loop {
@@ -145,9 +145,6 @@ impl Server {
         };
         let finished = timeout(limit, quiet).await.is_ok();
         let running = if finished { 0 } else { self.active() };
-        if let Some(front) = &self.front {
-            front.close().await;
-        }
         self.cut.cancel();
         self.tasks.wait().await;
         running

@@ -1,0 +1,175 @@
+//! The router's port carried by the relay engine: one engine a thread, all of them on one listener.
+//! What the router answers itself is one more endpoint behind it, within this process.
+
+mod answers;
+mod call;
+mod head;
+mod host;
+
+use std::{
+    future::Future,
+    io,
+    net::TcpListener,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use mesh_relay::{
+    Config, Engine,
+    driver::{self, Command},
+    settings::Settings,
+};
+use parking_lot::Mutex;
+use service::{Behind, Context, Front};
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{directory::Directory, tasks::Tasks};
+use host::Router;
+
+/// Commands that wait for one engine.
+const COMMANDS: usize = 4096;
+
+/// What all engines of a router share.
+pub(crate) struct Shared {
+    pub(crate) mesh: channel::Mesh,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) behind: Behind,
+    pub(crate) max_message_bytes: u64,
+    /// Where waiting is done: the engines' threads do nothing but relay.
+    pub(crate) runtime: runtime::Handle,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+    /// Calls in flight.
+    pub(crate) active: AtomicUsize,
+}
+
+/// The threads that carry the port.
+pub(crate) struct Relay {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<Thread>>,
+}
+
+struct Thread {
+    commands: mpsc::Sender<Command<Router>>,
+    /// How many calls its drain cut.
+    ended: oneshot::Receiver<usize>,
+}
+
+impl Relay {
+    /// Starts the threads.
+    pub(crate) fn start(
+        context: &Context,
+        directory: Arc<Directory>,
+        tasks: Arc<Tasks>,
+        behind: Behind,
+        listener: &TcpListener,
+    ) -> anyhow::Result<Arc<dyn Front>> {
+        let shared = Arc::new(Shared {
+            mesh: context.mesh.clone(),
+            directory,
+            tasks,
+            behind,
+            max_message_bytes: u64::try_from(context.max_message_bytes())?,
+            runtime: runtime::Handle::current(),
+            tracker: context.tracker.clone(),
+            shutdown: context.shutdown.clone(),
+            active: AtomicUsize::new(0),
+        });
+        let config = config(context);
+        let threads = (0..context.config.integer("relay_threads"))
+            .map(|number| {
+                spawn(
+                    number,
+                    listener.try_clone()?,
+                    config.clone(),
+                    Arc::clone(&shared),
+                )
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        Ok(Arc::new(Self {
+            shared,
+            threads: Mutex::new(threads),
+        }))
+    }
+}
+
+impl Front for Relay {
+    fn active(&self) -> usize {
+        self.shared.active.load(Ordering::Relaxed)
+    }
+
+    fn drain(&self, limit: Duration) -> Pin<Box<dyn Future<Output = usize> + Send + '_>> {
+        Box::pin(async move {
+            let threads = std::mem::take(&mut *self.threads.lock());
+            for thread in &threads {
+                // A thread that has ended has nothing to drain.
+                thread.commands.send(Command::Drain(limit)).await.ok();
+            }
+            let mut cut = 0;
+            for thread in threads {
+                cut += thread.ended.await.unwrap_or(0);
+            }
+            cut
+        })
+    }
+}
+
+fn config(context: &Context) -> Config {
+    let config = &context.config;
+    let options = context.mesh.options();
+    let word = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    let default = Config::default();
+    Config {
+        settings: Settings {
+            max_streams: u32::try_from(config.integer("max_concurrent_streams"))
+                .unwrap_or(u32::MAX),
+            max_header_list: word(config.size("max_header_bytes")),
+            ..default.settings
+        },
+        replay: options.retry_buffer,
+        max_connections: options.max_connections,
+        default_timeout: (!options.default_timeout.is_zero()).then_some(options.default_timeout),
+        client_memory: config.size("client_memory"),
+        memory: config.size("relay_memory"),
+        ..default
+    }
+}
+
+fn spawn(
+    number: u64,
+    listener: TcpListener,
+    config: Config,
+    shared: Arc<Shared>,
+) -> io::Result<Thread> {
+    let (commands, orders) = mpsc::channel(COMMANDS);
+    let (end, ended) = oneshot::channel();
+    let host = Router::new(shared, commands.clone());
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    thread::Builder::new()
+        .name(format!("relay-{number}"))
+        .spawn(move || {
+            let cut = runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let engine = Engine::new(config, host, Instant::now());
+                io::Result::Ok(driver::run(Some(listener), engine, orders).await)
+            });
+            match cut {
+                // Nobody waits for it when the program ends without a drain.
+                Ok(cut) => drop(end.send(cut)),
+                Err(error) => tracing::error!(%error, "a relay thread cannot listen"),
+            }
+        })?;
+    Ok(Thread { commands, ended })
+}

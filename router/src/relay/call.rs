@@ -1,0 +1,65 @@
+//! What the router keeps for a call in the engine.
+
+use std::{sync::Arc, time::Instant};
+
+use channel::{Lease, Peer, Target};
+use mesh_relay::Id;
+use tonic::Code;
+use tracing::Span;
+
+use crate::{body::Inspector, scanner::Scanner};
+
+/// A call.
+pub(crate) struct Call {
+    pub(super) id: Id,
+    pub(super) state: State,
+    /// `pkg.Service/Method`.
+    pub(super) method: String,
+    /// The caller says that it may run twice.
+    pub(super) declared: bool,
+    pub(super) began: Instant,
+    /// Requests sent.
+    pub(super) attempts: usize,
+    pub(super) tried: Vec<Peer>,
+    pub(super) target: Option<Target>,
+    pub(super) lease: Option<Lease>,
+    /// Its answer goes to the client already.
+    pub(super) answered: bool,
+    /// The status that the mesh gave it.
+    pub(super) refused: Option<Code>,
+    /// Since when it has found nobody to connect to.
+    pub(super) stranded: Option<Instant>,
+    pub(super) span: Span,
+}
+
+/// How far the router has looked at its bytes.
+pub(super) enum State {
+    /// It is the router's own: whoever answers it looks at it.
+    Own,
+    /// Whom it is for stands in its first message.
+    Reading(Reading),
+    /// On its way, or about to be.
+    Passing(Inspector),
+}
+
+/// A call whose first message is being read.
+pub(super) struct Reading {
+    pub(super) scanner: Box<Scanner>,
+    /// The service that its authority names, should the message name none.
+    pub(super) by_authority: Option<Arc<str>>,
+    /// The session that its metadata gives.
+    pub(super) session: Option<String>,
+    /// The field that a message without an id lacks.
+    pub(super) fields: &'static crate::scanner::Fields,
+    /// Its message is complete.
+    pub(super) ended: bool,
+}
+
+impl Call {
+    /// The ID of the instance it is on.
+    pub(super) fn instance(&self) -> Option<String> {
+        self.lease
+            .as_ref()
+            .map(|lease| lease.peer().instance().key.id.to_string())
+    }
+}
