@@ -45,9 +45,13 @@ pub(crate) fn unpack(packed: &Bytes) -> Result<(JobId, Header, Option<Payload>),
     };
     let id_end = line(0).ok_or(Foreign("a text without lines"))?;
     let head_end = line(id_end + 1).ok_or(Foreign("a single line"))?;
-    let id = std::str::from_utf8(&packed[..id_end]).ok().and_then(|id| id.parse().ok());
+    let id = std::str::from_utf8(&packed[..id_end])
+        .ok()
+        .and_then(|id| id.parse().ok());
     let header = serde_json::from_slice(&packed[id_end + 1..head_end]).ok();
-    let form = packed.get(head_end + 1).ok_or(Foreign("a text without a form"))?;
+    let form = packed
+        .get(head_end + 1)
+        .ok_or(Foreign("a text without a form"))?;
     let body = packed.slice(head_end + 2..);
     let payload = match form {
         b'0' => None,
@@ -65,7 +69,11 @@ pub(crate) fn unpack(packed: &Bytes) -> Result<(JobId, Header, Option<Payload>),
 pub(crate) fn unpack_job(packed: &Bytes) -> Result<Job, Foreign> {
     let (id, header, payload) = unpack(packed)?;
     let payload = payload.ok_or(Foreign("a record"))?;
-    Ok(Job { id, payload, header })
+    Ok(Job {
+        id,
+        payload,
+        header,
+    })
 }
 
 #[cfg(test)]
@@ -85,14 +93,20 @@ mod tests {
             new.caller = Some("line\nbreak".to_owned());
             let job = new.into_job(id.clone());
             let back = unpack_job(&pack_job(&job)).unwrap();
-            assert_eq!((back.id, back.payload, back.header), (job.id, payload, job.header));
+            assert_eq!(
+                (back.id, back.payload, back.header),
+                (job.id, payload, job.header)
+            );
         }
     }
 
     #[test]
     fn foreign_bytes_are_refused() {
         for bytes in ["", "\n", "\n\n", "a\n{}\nj", "default.0.x\n{}\n0"] {
-            assert!(unpack(&Bytes::from_static(bytes.as_bytes())).is_err(), "{bytes:?}");
+            assert!(
+                unpack(&Bytes::from_static(bytes.as_bytes())).is_err(),
+                "{bytes:?}"
+            );
         }
     }
 }

@@ -61,13 +61,21 @@ impl Jobs {
             if !events.is_empty() {
                 // Terminal, and not queued again since.
                 let ended = told && self.get(id).await?.status.is_terminal();
-                return Ok(EventPage { events, cursor, ended });
+                return Ok(EventPage {
+                    events,
+                    cursor,
+                    ended,
+                });
             }
             if dry {
                 let left = until.saturating_duration_since(Instant::now());
                 // Looked at before the events: what ended it would have been among them.
                 if left.is_zero() || status.is_terminal() {
-                    return Ok(EventPage { events, cursor, ended: status.is_terminal() });
+                    return Ok(EventPage {
+                        events,
+                        cursor,
+                        ended: status.is_terminal(),
+                    });
                 }
                 self.store.eventful(&lane, &cursor, left).await?;
                 status = self.get(id).await?.status;
@@ -106,7 +114,11 @@ impl Jobs {
             }
             let left = until.saturating_duration_since(Instant::now());
             if !events.is_empty() || left.is_zero() {
-                return Ok(EventPage { events, cursor: encode(&positions), ended: false });
+                return Ok(EventPage {
+                    events,
+                    cursor: encode(&positions),
+                    ended: false,
+                });
             }
             let waits = lanes.iter().map(|lane: &Lane| {
                 let after = positions.get(&lane.partition).map_or("", String::as_str);
@@ -119,15 +131,20 @@ impl Jobs {
 
 /// A queue's cursor is the cursors of its lanes: `0=<cursor>,1=<cursor>`.
 fn encode(positions: &BTreeMap<u16, String>) -> String {
-    let parts = positions.iter().map(|(partition, cursor)| format!("{partition}={cursor}"));
+    let parts = positions
+        .iter()
+        .map(|(partition, cursor)| format!("{partition}={cursor}"));
     parts.collect::<Vec<_>>().join(",")
 }
 
 fn decode(cursor: &str) -> Result<BTreeMap<u16, String>, Error> {
-    let parts = cursor.split(',').filter(|part| !part.is_empty()).map(|part| {
-        let (partition, cursor) = part.split_once('=')?;
-        Some((partition.parse().ok()?, cursor.to_owned()))
-    });
+    let parts = cursor
+        .split(',')
+        .filter(|part| !part.is_empty())
+        .map(|part| {
+            let (partition, cursor) = part.split_once('=')?;
+            Some((partition.parse().ok()?, cursor.to_owned()))
+        });
     let positions = parts.collect::<Option<_>>();
     positions.ok_or_else(|| Error::invalid("cursor", "is not one of a queue's events"))
 }

@@ -48,8 +48,8 @@ impl FromStr for Lane {
     fn from_str(text: &str) -> Result<Self, Error> {
         let parts = text.split_once(':');
         let parsed = parts.and_then(|(queue, part)| Some((queue, part.parse().ok()?)));
-        let (queue, partition) =
-            parsed.ok_or_else(|| Error::invalid("lane", format!("{text:?} is not queue:number")))?;
+        let (queue, partition) = parsed
+            .ok_or_else(|| Error::invalid("lane", format!("{text:?} is not queue:number")))?;
         Self::new(queue, partition)
     }
 }
@@ -65,7 +65,10 @@ impl JobId {
     #[must_use]
     pub fn new(lane: &Lane) -> Self {
         let (now, chance) = (clock::now(), rand::random::<u64>());
-        Self(format!("{}.{}.{now:011x}{chance:016x}", lane.queue, lane.partition))
+        Self(format!(
+            "{}.{}.{now:011x}{chance:016x}",
+            lane.queue, lane.partition
+        ))
     }
 
     /// The whole id.
@@ -92,8 +95,14 @@ impl JobId {
     /// When the id was made, Unix milliseconds of whoever submitted the job.
     #[must_use]
     pub fn made_at(&self) -> u64 {
-        let unique = self.0.rsplit('.').next().and_then(|unique| unique.get(..11));
-        unique.and_then(|ms| u64::from_str_radix(ms, 16).ok()).unwrap_or(0)
+        let unique = self
+            .0
+            .rsplit('.')
+            .next()
+            .and_then(|unique| unique.get(..11));
+        unique
+            .and_then(|ms| u64::from_str_radix(ms, 16).ok())
+            .unwrap_or(0)
     }
 }
 
@@ -123,7 +132,9 @@ impl FromStr for JobId {
         };
         if !known {
             // An id that nobody can have made names no job.
-            return Err(Error::NotFound { id: text.to_owned() });
+            return Err(Error::NotFound {
+                id: text.to_owned(),
+            });
         }
         Ok(Self(text.to_owned()))
     }
@@ -159,8 +170,18 @@ mod tests {
 
     #[test]
     fn a_foreign_id_names_no_job() {
-        for id in ["", "x", "a.b.c", "default.00.000000000000000000000000000", "D.0.1", "{a}.0.1"] {
-            assert!(matches!(id.parse::<JobId>(), Err(Error::NotFound { .. })), "{id}");
+        for id in [
+            "",
+            "x",
+            "a.b.c",
+            "default.00.000000000000000000000000000",
+            "D.0.1",
+            "{a}.0.1",
+        ] {
+            assert!(
+                matches!(id.parse::<JobId>(), Err(Error::NotFound { .. })),
+                "{id}"
+            );
         }
     }
 }

@@ -87,13 +87,22 @@ impl NewJob {
             return Err(Error::invalid("kind", "give 1 to 64 printable characters"));
         }
         if !PRIORITIES.contains(&self.priority) {
-            return Err(Error::invalid("priority", format!("{} is not 1 to 5", self.priority)));
+            return Err(Error::invalid(
+                "priority",
+                format!("{} is not 1 to 5", self.priority),
+            ));
         }
         if self.max_attempts == 0 {
-            return Err(Error::invalid("max_attempts", "0 would never run, give at least 1"));
+            return Err(Error::invalid(
+                "max_attempts",
+                "0 would never run, give at least 1",
+            ));
         }
         if self.timeout.is_zero() {
-            return Err(Error::invalid("timeout", "0 leaves no time, give at least 1 ms"));
+            return Err(Error::invalid(
+                "timeout",
+                "0 leaves no time, give at least 1 ms",
+            ));
         }
         if self.delay > Duration::from_secs(366 * 86_400) {
             return Err(Error::invalid("delay", "is more than a year"));

@@ -12,6 +12,7 @@ mod clock;
 mod codec;
 mod error;
 mod events;
+mod handler;
 mod id;
 mod job;
 mod jobs;
@@ -28,6 +29,7 @@ mod worker;
 
 pub use error::Error;
 pub use events::EventPage;
+pub use handler::{Context, Failure, Handler};
 pub use id::{JobId, Lane};
 pub use job::{Header, Job, NewJob, PRIORITIES, Payload};
 pub use jobs::{Jobs, MAX_SUBMIT, Options, QueueStats, Submitted};
@@ -41,6 +43,6 @@ pub use store::{
     Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, MAX_BATCH, Mark, Move, Moved,
     Page, Renewal, State, Store, To,
 };
-pub use stores::{Embedded, Redis, Row, STORES, Settings, Sync, open};
+pub use stores::{Embedded, Open, Redis, Row, STORES, Settings, Sync, open};
 pub use timer::{Missed, Timer, When};
-pub use worker::{Context, Failure, Handler, Worker};
+pub use worker::Worker;

@@ -100,17 +100,27 @@ impl Jobs {
         while let Some((lane, status)) = places.get(place) {
             (at.lane, at.status) = (lane.to_string(), status.as_str().to_owned());
             if jobs.len() == limit || reads == MAX_READS {
-                return Ok(Listing { jobs, next: Some(at.encode()) });
+                return Ok(Listing {
+                    jobs,
+                    next: Some(at.encode()),
+                });
             }
             reads += 1;
             let (page, next) = self.store.list(lane, *status, &at.after, limit).await?;
             for (index, found) in page.iter().enumerate().skip(at.skip) {
                 if jobs.len() == limit {
                     at.skip = index;
-                    return Ok(Listing { jobs, next: Some(at.encode()) });
+                    return Ok(Listing {
+                        jobs,
+                        next: Some(at.encode()),
+                    });
                 }
                 let record = Record::of(found, &self.store.name())?;
-                if filter.kind.as_ref().is_none_or(|kind| *kind == record.header.kind) {
+                if filter
+                    .kind
+                    .as_ref()
+                    .is_none_or(|kind| *kind == record.header.kind)
+                {
                     jobs.push(record);
                 }
             }

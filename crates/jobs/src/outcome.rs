@@ -56,36 +56,62 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
     match outcome {
         Outcome::Succeeded { result, metrics } => {
             let record = codec::pack(&job.id, &ended(None, metrics), result.as_ref());
-            To::End { status: Status::Succeeded, record }
+            To::End {
+                status: Status::Succeeded,
+                record,
+            }
         }
         Outcome::Cancelled => cancel(job),
         Outcome::Released => {
             let attempt = job.header.attempt.saturating_sub(1);
-            let header = Header { attempt, ..job.header.clone() };
+            let header = Header {
+                attempt,
+                ..job.header.clone()
+            };
             queue(job, &header)
         }
-        Outcome::Failed { error, retry, metrics } => {
+        Outcome::Failed {
+            error,
+            retry,
+            metrics,
+        } => {
             let header = &job.header;
             let in_time = header.deadline.is_none_or(|deadline| now < deadline);
             if *retry && in_time && header.attempt < header.max_attempts {
                 let delay = backoff.after(header.attempt, &mut rand::rng());
                 let (error, metrics) = (Some(error.clone()), metrics.clone());
-                let later = Header { error, metrics, ..header.clone() };
+                let later = Header {
+                    error,
+                    metrics,
+                    ..header.clone()
+                };
                 let packed = codec::pack(&job.id, &later, Some(&job.payload));
                 // A delay of nothing would still be a delay to a store: it takes a millisecond.
                 let delay = delay.max(Duration::from_millis(1));
-                return To::Later { priority: header.priority, packed, delay };
+                return To::Later {
+                    priority: header.priority,
+                    packed,
+                    delay,
+                };
             }
             let header = ended(Some(error.clone()), metrics);
-            To::Bury { packed: codec::pack(&job.id, &header, Some(&job.payload)) }
+            To::Bury {
+                packed: codec::pack(&job.id, &header, Some(&job.payload)),
+            }
         }
     }
 }
 
 /// Where a job goes that is called off.
 pub(crate) fn cancel(job: &Job) -> To {
-    let header = Header { ended_at: Some(clock::now()), ..job.header.clone() };
-    To::End { status: Status::Cancelled, record: codec::pack(&job.id, &header, None) }
+    let header = Header {
+        ended_at: Some(clock::now()),
+        ..job.header.clone()
+    };
+    To::End {
+        status: Status::Cancelled,
+        record: codec::pack(&job.id, &header, None),
+    }
 }
 
 /// Where a job goes whose worker let its lease end: its attempt counts, since it may be what
@@ -101,12 +127,16 @@ pub(crate) fn reclaim(found: &Found) -> Result<To, Error> {
         return Ok(cancel(&job));
     }
     let attempt = job.header.attempt;
-    job.header.error = Some(format!("the lease of worker {worker} ended in attempt {attempt}"));
+    job.header.error = Some(format!(
+        "the lease of worker {worker} ended in attempt {attempt}"
+    ));
     if attempt < job.header.max_attempts {
         return Ok(queue(&job, &job.header));
     }
     job.header.ended_at = Some(clock::now());
-    Ok(To::Bury { packed: codec::pack_job(&job) })
+    Ok(To::Bury {
+        packed: codec::pack_job(&job),
+    })
 }
 
 /// Where a dead letter goes that is to be tried again from the start.
@@ -132,5 +162,8 @@ pub(crate) fn unpack(found: &Found) -> Result<Job, Error> {
 
 fn queue(job: &Job, header: &Header) -> To {
     let packed = codec::pack(&job.id, header, Some(&job.payload));
-    To::Queue { priority: header.priority, packed }
+    To::Queue {
+        priority: header.priority,
+        packed,
+    }
 }

@@ -66,6 +66,8 @@ async fn send(jobs: &Jobs, batch: &mut Vec<Ask>) {
                 drop(tell.send(answer));
             }
         }
-        Err(error) => tell.into_iter().for_each(|tell| drop(tell.send(Err(error.clone())))),
+        Err(error) => tell
+            .into_iter()
+            .for_each(|tell| drop(tell.send(Err(error.clone())))),
     }
 }

@@ -105,7 +105,10 @@ impl Record {
         let (mut due_at, mut worker, mut result) = (None, None, None);
         let status = match &found.state {
             State::Queued => Status::Queued,
-            State::Running { started_at, worker: name } => {
+            State::Running {
+                started_at,
+                worker: name,
+            } => {
                 header.started_at = Some(*started_at);
                 // What is kept counts the attempts before this one.
                 header.attempt += 1;
@@ -123,6 +126,15 @@ impl Record {
             }
         };
         let (progress, cancelling) = (found.progress.clone(), found.cancelling);
-        Ok(Self { id, status, header, progress, result, due_at, worker, cancelling })
+        Ok(Self {
+            id,
+            status,
+            header,
+            progress,
+            result,
+            due_at,
+            worker,
+            cancelling,
+        })
     }
 }

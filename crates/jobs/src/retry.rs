@@ -18,7 +18,11 @@ pub struct Backoff {
 impl Default for Backoff {
     /// 1 s, doubling to 5 min, ± 20 %.
     fn default() -> Self {
-        Self { base: Duration::from_secs(1), max: Duration::from_secs(300), jitter: 0.2 }
+        Self {
+            base: Duration::from_secs(1),
+            max: Duration::from_secs(300),
+            jitter: 0.2,
+        }
     }
 }
 
@@ -26,7 +30,9 @@ impl Backoff {
     /// The wait after a number of failed attempts, from 1.
     #[must_use]
     pub fn after(&self, attempts: u32, rng: &mut impl Rng) -> Duration {
-        let doubled = 2_u32.checked_pow(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        let doubled = 2_u32
+            .checked_pow(attempts.saturating_sub(1))
+            .unwrap_or(u32::MAX);
         let wait = self.base.saturating_mul(doubled).min(self.max);
         let jitter = self.jitter.clamp(0.0, 1.0);
         wait.mul_f64(1.0 + jitter * (rng.random::<f64>() * 2.0 - 1.0))
@@ -43,7 +49,10 @@ mod tests {
         let mut rng = rand::rng();
         for (attempts, seconds) in [(1, 1.0), (2, 2.0), (5, 16.0), (10, 300.0), (400, 300.0)] {
             let wait = backoff.after(attempts, &mut rng).as_secs_f64();
-            assert!((seconds * 0.8..=seconds * 1.2).contains(&wait), "{attempts}: {wait}");
+            assert!(
+                (seconds * 0.8..=seconds * 1.2).contains(&wait),
+                "{attempts}: {wait}"
+            );
         }
     }
 }

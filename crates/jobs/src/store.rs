@@ -229,7 +229,6 @@ pub type Page = (Vec<Found>, Option<String>);
 /// # Errors
 /// Every method: [`Error::Unavailable`] at once when the store does not answer, and
 /// [`Error::Broken`] when it holds something strange.
-#[expect(clippy::missing_errors_doc, reason = "said once, for all methods")]
 #[async_trait::async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What to call it in messages, without credentials.

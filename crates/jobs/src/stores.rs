@@ -27,12 +27,15 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             prefix: "mesh:jobs".to_owned(),
-            events: 100_000,
+            events: 20_000,
             key_ttl: Duration::from_secs(86_400),
             sync: Sync::Always,
         }
     }
 }
+
+/// Opens the store at an address.
+pub type Open = fn(&str, &Settings) -> Result<Arc<dyn Store>, Error>;
 
 /// A row of the table.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ pub struct Row {
     /// What it is for, in a line.
     pub about: &'static str,
     /// Opens the store at an address.
-    pub open: fn(&str, &Settings) -> Result<Arc<dyn Store>, Error>,
+    pub open: Open,
 }
 
 /// Every store.
@@ -71,7 +74,10 @@ pub fn open(address: &str, settings: &Settings) -> Result<Arc<dyn Store>, Error>
     let row = STORES.iter().find(|row| row.scheme == scheme);
     let row = row.ok_or_else(|| {
         let known: Vec<&str> = STORES.iter().map(|row| row.about).collect();
-        Error::invalid("store", format!("{scheme:?} is unknown, use one of {}", known.join("; ")))
+        Error::invalid(
+            "store",
+            format!("{scheme:?} is unknown, use one of {}", known.join("; ")),
+        )
     })?;
     (row.open)(address, settings)
 }

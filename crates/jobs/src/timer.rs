@@ -86,12 +86,17 @@ impl Timer {
     /// The first time after `now` at which it fires.
     fn after(&self, now: u64) -> Result<u64, Error> {
         match &self.when {
-            When::Every(period) if *period < 100 => {
-                Err(Error::invalid("every", format!("{period} ms is less than 100 ms")))
-            }
+            When::Every(period) if *period < 100 => Err(Error::invalid(
+                "every",
+                format!("{period} ms is less than 100 ms"),
+            )),
             When::Every(period) => {
                 let missed = now.saturating_sub(self.next_at) / period;
-                let base = if self.next_at == 0 { now } else { self.next_at + missed * period };
+                let base = if self.next_at == 0 {
+                    now
+                } else {
+                    self.next_at + missed * period
+                };
                 Ok(base + period)
             }
             When::Cron(pattern) => {
@@ -141,7 +146,9 @@ impl Timer {
     }
 
     pub(crate) fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).expect("a timer has only string keys").into()
+        serde_json::to_vec(self)
+            .expect("a timer has only string keys")
+            .into()
     }
 }
 
@@ -169,17 +176,29 @@ impl Jobs {
             let known = self.store.timers().await?;
             let old = known.into_iter().find(|(name, _)| *name == timer.name);
             let old = old.map(|(_, text)| text);
-            if let Some(same) = old.as_ref().and_then(|old| decode(old)) {
-                if (Timer { next_at: timer.next_at, ..same.clone() }) == timer {
-                    return Ok(same);
-                }
+            let known = old.as_ref().and_then(decode);
+            let same = |known: &Timer| {
+                Timer {
+                    next_at: timer.next_at,
+                    ..known.clone()
+                } == timer
+            };
+            if let Some(known) = known.filter(same) {
+                return Ok(known);
             }
             let new = timer.encode();
-            if self.store.swap_timer(&timer.name, old.as_ref(), Some(&new)).await? {
+            if self
+                .store
+                .swap_timer(&timer.name, old.as_ref(), Some(&new))
+                .await?
+            {
                 return Ok(timer);
             }
         }
-        let (store, reason) = (self.store.name(), "the timer changes all the time".to_owned());
+        let (store, reason) = (
+            self.store.name(),
+            "the timer changes all the time".to_owned(),
+        );
         Err(Error::Unavailable { store, reason })
     }
 
@@ -216,7 +235,9 @@ impl Jobs {
     pub async fn fire(&self) -> Result<usize, Error> {
         let (now, mut made) = (clock::now(), 0);
         for (name, old) in self.store.timers().await? {
-            let Some(timer) = decode(&old).filter(|timer| timer.next_at <= now) else { continue };
+            let Some(timer) = decode(&old).filter(|timer| timer.next_at <= now) else {
+                continue;
+            };
             let (times, next_at) = timer.due(now)?;
             // The jobs first: who dies in between leaves the rest to others, and the key sees to
             // it that nothing is made twice.
@@ -244,15 +265,25 @@ mod tests {
 
     fn every(missed: Missed) -> Timer {
         let when = When::Every(1_000);
-        Timer { missed, next_at: 10_000, ..Timer::new("t", when, "call", serde_json::Value::Null) }
+        Timer {
+            missed,
+            next_at: 10_000,
+            ..Timer::new("t", when, "call", serde_json::Value::Null)
+        }
     }
 
     #[test]
     fn missed_times_follow_the_policy() {
-        assert_eq!(every(Missed::Once).due(12_500).unwrap(), (vec![10_000], 13_000));
+        assert_eq!(
+            every(Missed::Once).due(12_500).unwrap(),
+            (vec![10_000], 13_000)
+        );
         let all = every(Missed::All).due(12_500).unwrap();
         assert_eq!(all, (vec![10_000, 11_000, 12_000], 13_000));
-        assert_eq!(every(Missed::Skip).due(12_500).unwrap(), (vec![10_000], 13_000));
+        assert_eq!(
+            every(Missed::Skip).due(12_500).unwrap(),
+            (vec![10_000], 13_000)
+        );
         assert_eq!(every(Missed::Skip).due(100_500).unwrap(), (vec![], 101_000));
     }
 
@@ -261,6 +292,9 @@ mod tests {
         let timer = Timer::new("t", When::Cron("*/5 * * * *".into()), "call", 1.into());
         assert_eq!(timer.after(1_700_000_000_000).unwrap(), 1_700_000_100_000);
         let bad = Timer::new("t", When::Cron("61 * * * *".into()), "call", 1.into());
-        assert!(matches!(bad.after(0), Err(Error::Invalid { field: "cron", .. })));
+        assert!(matches!(
+            bad.after(0),
+            Err(Error::Invalid { field: "cron", .. })
+        ));
     }
 }

@@ -5,7 +5,6 @@ use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::D
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
@@ -13,71 +12,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    Claimed, Error, Job, Jobs, Lease, MAX_BATCH, Outcome, Payload, Renewal, clock,
-};
+use crate::{Claimed, Context, Handler, Job, Jobs, Lease, MAX_BATCH, Outcome, Renewal, clock};
 
 /// How long one claim waits for jobs.
 const WAIT: Duration = Duration::from_secs(5);
 /// How long a worker waits for a store that is away before it asks again.
 const AWAY: Duration = Duration::from_millis(200);
-
-/// Does the work of jobs.
-#[async_trait::async_trait]
-pub trait Handler: Send + Sync + 'static {
-    /// Does one attempt of a job. The future is dropped when its time is up, when the job is
-    /// called off and when its lease is lost; what must not be torn goes into a task.
-    ///
-    /// # Errors
-    /// A [`Failure`], which says whether to try again.
-    async fn run(&self, job: &Job, context: &Context) -> Result<Option<Payload>, Failure>;
-}
-
-/// Why an attempt failed.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// What to tell people.
-    pub error: String,
-    /// Whether trying again may help.
-    pub retry: bool,
-}
-
-impl Failure {
-    /// A failure that may pass.
-    #[must_use]
-    pub fn passing(error: impl Into<String>) -> Self {
-        Self { error: error.into(), retry: true }
-    }
-
-    /// A failure that stays: the job is dead at once.
-    #[must_use]
-    pub fn lasting(error: impl Into<String>) -> Self {
-        Self { error: error.into(), retry: false }
-    }
-}
-
-/// What a handler can do besides its work.
-#[derive(Debug)]
-pub struct Context {
-    jobs: Jobs,
-    lease: Lease,
-    metrics: Mutex<Option<Value>>,
-}
-
-impl Context {
-    /// Tells how far the job is, such as `50%`.
-    ///
-    /// # Errors
-    /// [`Error::Stale`] when the job is not this worker's any more; [`Error::Unavailable`].
-    pub async fn progress(&self, progress: &str) -> Result<(), Error> {
-        self.jobs.progress(&self.lease, progress).await
-    }
-
-    /// Keeps what the attempt costs, with whatever becomes of it.
-    pub fn metrics(&self, metrics: Value) {
-        *self.metrics.lock() = Some(metrics);
-    }
-}
 
 /// Why a running attempt is to stop.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +47,10 @@ pub struct Worker {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("queue", &self.queue).field("name", &self.name).finish()
+        f.debug_struct("Worker")
+            .field("queue", &self.queue)
+            .field("name", &self.name)
+            .finish()
     }
 }
 
@@ -122,7 +65,14 @@ impl Worker {
         handler: Arc<dyn Handler>,
     ) -> Self {
         let (queue, name) = (queue.to_owned(), name.to_owned());
-        Self { jobs, queue, name, room: concurrency.max(1), handler, active: Arc::default() }
+        Self {
+            jobs,
+            queue,
+            name,
+            room: concurrency.max(1),
+            handler,
+            active: Arc::default(),
+        }
     }
 
     /// How many jobs it runs now.
@@ -151,12 +101,16 @@ impl Worker {
                 permit = room.acquire() => drop(permit),
             }
             let free = room.available_permits().clamp(1, MAX_BATCH);
-            let claim = self.jobs.claim_until(&self.queue, &self.name, free, WAIT, &stop);
+            let claim = self
+                .jobs
+                .claim_until(&self.queue, &self.name, free, WAIT, &stop);
             match claim.await {
                 Ok(claimed) => {
                     for claimed in claimed {
                         // Only this loop takes permits, so that there are as many as were free.
-                        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { break };
+                        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                            break;
+                        };
                         let (worker, settle) = (self.clone(), settle.clone());
                         attempts.spawn(async move {
                             worker.attempt(claimed, settle).await;
@@ -186,7 +140,11 @@ impl Worker {
 
     fn stop_all(&self) {
         let mut active = self.active.lock();
-        tracing::info!(worker = self.name, jobs = active.len(), "drain is over, handing back");
+        tracing::info!(
+            worker = self.name,
+            jobs = active.len(),
+            "drain is over, handing back"
+        );
         for job in active.values_mut() {
             job.why.get_or_insert(Stop::Released);
             job.stop.cancel();
@@ -196,9 +154,13 @@ impl Worker {
     async fn attempt(&self, claimed: Claimed, settle: mpsc::Sender<(Claimed, Outcome)>) {
         let (key, lease) = (claimed.lease.token.clone(), claimed.lease.clone());
         let stop = CancellationToken::new();
-        let active = Active { lease: lease.clone(), stop: stop.clone(), why: None };
+        let active = Active {
+            lease: lease.clone(),
+            stop: stop.clone(),
+            why: None,
+        };
         self.active.lock().insert(key.clone(), active);
-        let context = Context { jobs: self.jobs.clone(), lease, metrics: Mutex::default() };
+        let context = Context::new(self.jobs.clone(), lease);
         let outcome = tokio::select! {
             outcome = self.work(&claimed.job, &context) => Some(outcome),
             () = stop.cancelled() => None,
@@ -220,23 +182,34 @@ impl Worker {
 
     async fn work(&self, job: &Job, context: &Context) -> Outcome {
         let now = clock::now();
-        let left = job.header.deadline.map_or(u64::MAX, |deadline| deadline.saturating_sub(now));
+        let left = job
+            .header
+            .deadline
+            .map_or(u64::MAX, |deadline| deadline.saturating_sub(now));
         if left == 0 {
             let error = "its deadline had passed before it started".to_owned();
-            return Outcome::Failed { error, retry: false, metrics: None };
+            return Outcome::Failed {
+                error,
+                retry: false,
+                metrics: None,
+            };
         }
         let time = Duration::from_millis(job.header.timeout_ms.min(left));
         // A handler that panics fails its job and nothing else.
         let run = AssertUnwindSafe(self.handler.run(job, context)).catch_unwind();
         let ended = timeout(time, run).await;
-        let metrics = context.metrics.lock().take();
+        let metrics = context.take_metrics();
         let (error, retry) = match ended {
             Ok(Ok(Ok(result))) => return Outcome::Succeeded { result, metrics },
             Ok(Ok(Err(failure))) => (failure.error, failure.retry),
             Ok(Err(_)) => ("its handler panicked".to_owned(), true),
             Err(_) => (format!("took longer than {} ms", time.as_millis()), true),
         };
-        Outcome::Failed { error, retry, metrics }
+        Outcome::Failed {
+            error,
+            retry,
+            metrics,
+        }
     }
 
     /// Settles what has ended, everything that came meanwhile at once. What cannot be told to the
@@ -287,8 +260,12 @@ impl Worker {
                 () = ended.cancelled() => return,
                 () = sleep(half) => {}
             }
-            let leases: Vec<Lease> =
-                self.active.lock().values().map(|active| active.lease.clone()).collect();
+            let leases: Vec<Lease> = self
+                .active
+                .lock()
+                .values()
+                .map(|active| active.lease.clone())
+                .collect();
             if leases.is_empty() {
                 continue;
             }

@@ -13,14 +13,20 @@ fn load(folder: &Path) -> Result<Jobs, Error> {
 }
 
 fn done() -> Outcome {
-    Outcome::Succeeded { result: None, metrics: None }
+    Outcome::Succeeded {
+        result: None,
+        metrics: None,
+    }
 }
 
 #[tokio::test]
 async fn what_was_said_to_be_done_is_there_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let jobs = load(folder.path()).unwrap();
-    let keyed = || NewJob { idempotency_key: Some("k".to_owned()), ..call("done") };
+    let keyed = || NewJob {
+        idempotency_key: Some("k".to_owned()),
+        ..call("done")
+    };
     let finished = jobs.submit(keyed()).await.unwrap().id;
     let claimed = claim_one(&jobs, "default").await;
     assert!(jobs.settle(&[(claimed, done())]).await[0].is_ok());
@@ -30,21 +36,40 @@ async fn what_was_said_to_be_done_is_there_after_a_restart() {
     let timer = Timer::new("t", When::Every(60_000), "call", 1.into());
     jobs.set_timer(timer).await.unwrap();
     let before = jobs.queues().await.unwrap()[0].counts.clone();
-    let events = jobs.events("default", "", 100, Duration::ZERO).await.unwrap().events;
-    assert!(matches!(load(folder.path()), Err(Error::Broken { .. })), "only one may have it open");
+    let events = jobs
+        .events("default", "", 100, Duration::ZERO)
+        .await
+        .unwrap()
+        .events;
+    assert!(
+        matches!(load(folder.path()), Err(Error::Broken { .. })),
+        "only one may have it open"
+    );
     drop(jobs);
 
     let jobs = load(folder.path()).unwrap();
     let mut after = jobs.queues().await.unwrap()[0].counts.clone();
     after.now = before.now;
     assert_eq!(after, before);
-    assert_eq!(jobs.events("default", "", 100, Duration::ZERO).await.unwrap().events, events);
+    assert_eq!(
+        jobs.events("default", "", 100, Duration::ZERO)
+            .await
+            .unwrap()
+            .events,
+        events
+    );
     assert_eq!(jobs.timers().await.unwrap().len(), 1);
     assert_eq!(jobs.submit(keyed()).await.unwrap().id, finished);
     // Whoever ran it is gone with its process: it need not wait for the lease.
     assert_eq!(jobs.recover("default").await.unwrap(), 1);
-    assert!(matches!(jobs.settle(&[(stale, done())]).await[0], Err(Error::Stale { .. })));
-    let ids = [claim_one(&jobs, "default").await, claim_one(&jobs, "default").await];
+    assert!(matches!(
+        jobs.settle(&[(stale, done())]).await[0],
+        Err(Error::Stale { .. })
+    ));
+    let ids = [
+        claim_one(&jobs, "default").await,
+        claim_one(&jobs, "default").await,
+    ];
     let ids = ids.map(|claimed| claimed.job.id);
     assert!(ids.contains(&running) && ids.contains(&queued));
 }
@@ -68,14 +93,21 @@ async fn a_log_that_ends_anywhere_holds_everything_before_its_last_write() {
         let jobs = load(crashed.path()).unwrap();
         let written = ends.iter().filter(|end| **end <= length as u64).count() - 1;
         for (number, id) in ids.iter().enumerate() {
-            assert_eq!(jobs.get(id).await.is_ok(), number < written, "cut at {length}");
+            assert_eq!(
+                jobs.get(id).await.is_ok(),
+                number < written,
+                "cut at {length}"
+            );
         }
         // And it goes on from there.
         let id = jobs.submit(call("more")).await.unwrap().id;
         drop(jobs);
         let jobs = load(crashed.path()).unwrap();
         assert_eq!(jobs.get(&id).await.unwrap().status, Status::Queued);
-        assert_eq!(jobs.queues().await.unwrap()[0].counts.queued, written as u64 + 1);
+        assert_eq!(
+            jobs.queues().await.unwrap()[0].counts.queued,
+            written as u64 + 1
+        );
     }
 }
 
@@ -108,11 +140,22 @@ async fn a_spoilt_last_write_is_cut_off_and_spoilt_earlier_ones_are_refused() {
 async fn the_log_is_written_anew_when_it_has_grown_and_keeps_what_counts() {
     let folder = tempfile::tempdir().unwrap();
     let jobs = load(folder.path()).unwrap();
-    let kept = jobs.submit(NewJob { priority: 1, ..call("kept") }).await.unwrap().id;
+    let kept = jobs
+        .submit(NewJob {
+            priority: 1,
+            ..call("kept")
+        })
+        .await
+        .unwrap()
+        .id;
     let large = "x".repeat(1 << 20);
     for _ in 0..20 {
         jobs.submit(call(&large)).await.unwrap();
-        let claimed = jobs.claim("default", "w", 1, Duration::ZERO).await.unwrap().remove(0);
+        let claimed = jobs
+            .claim("default", "w", 1, Duration::ZERO)
+            .await
+            .unwrap()
+            .remove(0);
         if claimed.job.id == kept {
             assert!(jobs.settle(&[(claimed, Outcome::Released)]).await[0].is_ok());
         } else {
@@ -122,12 +165,22 @@ async fn the_log_is_written_anew_when_it_has_grown_and_keeps_what_counts() {
     let size = fs::metadata(folder.path().join("jobs.log")).unwrap().len();
     assert!(size < 10 << 20, "{size} bytes");
     let before = jobs.queues().await.unwrap()[0].counts.clone();
-    let events = jobs.events("default", "", 1_000, Duration::ZERO).await.unwrap().events;
+    let events = jobs
+        .events("default", "", 1_000, Duration::ZERO)
+        .await
+        .unwrap()
+        .events;
     drop(jobs);
     let jobs = load(folder.path()).unwrap();
     let mut after = jobs.queues().await.unwrap()[0].counts.clone();
     after.now = before.now;
     assert_eq!(after, before);
-    assert_eq!(jobs.events("default", "", 1_000, Duration::ZERO).await.unwrap().events, events);
+    assert_eq!(
+        jobs.events("default", "", 1_000, Duration::ZERO)
+            .await
+            .unwrap()
+            .events,
+        events
+    );
     assert_eq!(jobs.get(&kept).await.unwrap().status, Status::Queued);
 }

@@ -1,5 +1,7 @@
 //! What may happen to a Redis, and what then becomes of jobs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::{fs, path::Path, time::Duration};
@@ -24,7 +26,10 @@ async fn command(redis: &RedisServer, words: &[&str]) {
 }
 
 fn done() -> Outcome {
-    Outcome::Succeeded { result: None, metrics: None }
+    Outcome::Succeeded {
+        result: None,
+        metrics: None,
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -70,11 +75,18 @@ async fn an_emptied_redis_is_a_new_one() {
     jobs.submit(call("x")).await.unwrap();
     let claimed = claim_one(&jobs, "default").await;
     command(&redis, &["FLUSHALL"]).await;
-    assert!(matches!(jobs.settle(&[(claimed, done())]).await[0], Err(Error::Stale { .. })));
+    assert!(matches!(
+        jobs.settle(&[(claimed, done())]).await[0],
+        Err(Error::Stale { .. })
+    ));
     jobs.recover("default").await.unwrap();
     let id = jobs.submit(call("y")).await.unwrap().id;
     assert_eq!(claim_one(&jobs, "default").await.job.id, id);
-    assert_eq!(jobs.queues().await.unwrap().len(), 1, "the queue is listed again");
+    assert_eq!(
+        jobs.queues().await.unwrap().len(),
+        1,
+        "the queue is listed again"
+    );
 }
 
 #[tokio::test]
@@ -85,7 +97,10 @@ async fn without_redis_producers_are_refused_at_once_and_workers_wait_for_it() {
     redis.kill();
     for _ in 0..20 {
         let start = Instant::now();
-        assert!(matches!(jobs.submit(call("x")).await, Err(Error::Unavailable { .. })));
+        assert!(matches!(
+            jobs.submit(call("x")).await,
+            Err(Error::Unavailable { .. })
+        ));
         assert!(start.elapsed() < Duration::from_secs(1), "at once");
     }
     let handler = Counting::new(|_| Ok(Duration::ZERO));
@@ -103,7 +118,9 @@ async fn without_redis_producers_are_refused_at_once_and_workers_wait_for_it() {
         second.replace(jobs.submit(call("second")).await.unwrap().id);
         for id in [&first, &second.unwrap()] {
             until("both are done", || async {
-                jobs.get(id).await.is_ok_and(|record| record.status == Status::Succeeded)
+                jobs.get(id)
+                    .await
+                    .is_ok_and(|record| record.status == Status::Succeeded)
             })
             .await;
         }
@@ -131,12 +148,30 @@ async fn a_lease_that_redis_forgot_it_gave_is_refused() {
     redis.restart();
     until("it is back, older", connected).await;
 
-    assert_eq!(jobs.get(&id).await.unwrap().status, Status::Queued, "the claim is forgotten");
-    assert!(matches!(jobs.settle(&[(stale.clone(), done())]).await[0], Err(Error::Stale { .. })));
+    assert_eq!(
+        jobs.get(&id).await.unwrap().status,
+        Status::Queued,
+        "the claim is forgotten"
+    );
+    assert!(matches!(
+        jobs.settle(&[(stale.clone(), done())]).await[0],
+        Err(Error::Stale { .. })
+    ));
     let fresh = claim_one(&jobs, "default").await;
     assert_eq!(fresh.job.id, id);
-    assert_eq!(jobs.renew(&[stale.lease.clone()]).await.unwrap(), [Renewal::Stale]);
-    assert!(matches!(jobs.progress(&stale.lease, "1%").await, Err(Error::Stale { .. })));
-    assert!(matches!(jobs.settle(&[(stale, done())]).await[0], Err(Error::Stale { .. })));
+    assert_eq!(
+        jobs.renew(std::slice::from_ref(&stale.lease))
+            .await
+            .unwrap(),
+        [Renewal::Stale]
+    );
+    assert!(matches!(
+        jobs.progress(&stale.lease, "1%").await,
+        Err(Error::Stale { .. })
+    ));
+    assert!(matches!(
+        jobs.settle(&[(stale, done())]).await[0],
+        Err(Error::Stale { .. })
+    ));
     assert!(jobs.settle(&[(fresh, done())]).await[0].is_ok());
 }

@@ -1,6 +1,8 @@
 //! Many jobs, workers that vanish, jobs that fail, a Redis that is killed: every job has exactly
 //! one terminal result.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::{
@@ -60,11 +62,22 @@ async fn work(jobs: Jobs, kills: &AtomicUsize, stop: CancellationToken) {
     while workers.join_next().await.is_some() {}
 }
 
+/// Keeps all events.
+fn everything() -> Settings {
+    Settings {
+        events: 1_000_000,
+        ..Settings::default()
+    }
+}
+
 /// How often each job ended, by the events.
 async fn endings(jobs: &Jobs) -> HashMap<String, usize> {
     let (mut endings, mut cursor) = (HashMap::new(), String::new());
     loop {
-        let page = jobs.events("default", &cursor, 1_000, Duration::ZERO).await.unwrap();
+        let page = jobs
+            .events("default", &cursor, 1_000, Duration::ZERO)
+            .await
+            .unwrap();
         for event in &page.events {
             let ended = Status::parse(&event.name).is_some_and(Status::is_terminal);
             *endings.entry(event.id.to_string()).or_default() += usize::from(ended);
@@ -81,7 +94,9 @@ async fn run(jobs: Jobs, redis: Option<&mut RedisServer>) {
     let watch = async {
         feed(&jobs).await;
         let ended = || async {
-            let Ok(queues) = jobs.queues().await else { return false };
+            let Ok(queues) = jobs.queues().await else {
+                return false;
+            };
             let counts = &queues[0].counts;
             let open = counts.queued + counts.scheduled + counts.running + counts.failed;
             open == 0 && kills.load(Ordering::SeqCst) == 10
@@ -101,20 +116,34 @@ async fn run(jobs: Jobs, redis: Option<&mut RedisServer>) {
     let endings = endings(&jobs).await;
     let counts = jobs.queues().await.unwrap()[0].counts.clone();
     // A batch whose answer was lost with Redis may have been taken in, and was sent again.
-    assert!(endings.len() >= JOBS, "{} of {JOBS} are known", endings.len());
-    assert!(endings.values().all(|count| *count == 1), "each ended exactly once");
-    assert_eq!(usize::try_from(counts.succeeded + counts.dead).unwrap(), endings.len());
+    assert!(
+        endings.len() >= JOBS,
+        "{} of {JOBS} are known",
+        endings.len()
+    );
+    assert!(
+        endings.values().all(|count| *count == 1),
+        "each ended exactly once"
+    );
+    assert_eq!(
+        usize::try_from(counts.succeeded + counts.dead).unwrap(),
+        endings.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_redis_every_job_ends_once_though_workers_vanish_and_redis_is_killed() {
     let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let jobs = Jobs::new(open(&redis.url(), &Settings::default()).unwrap(), options());
+    let jobs = Jobs::new(open(&redis.url(), &everything()).unwrap(), options());
     run(jobs, Some(&mut redis)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_disk_every_job_ends_once_though_workers_vanish() {
     let store = support::store("file");
-    run(store.jobs(), None).await;
+    run(
+        Jobs::new(open(&store.address, &everything()).unwrap(), options()),
+        None,
+    )
+    .await;
 }

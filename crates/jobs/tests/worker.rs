@@ -1,5 +1,7 @@
 //! Workers and producers, on every store.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::{
@@ -7,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{
-    Context, Failure, Handler, Job, Jobs, NewJob, Payload, Producer, Status, Worker,
-};
+use mesh_jobs::{Context, Failure, Handler, Job, Jobs, NewJob, Payload, Producer, Status, Worker};
 use support::{Counting, call, stores, until};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -42,12 +42,27 @@ async fn a_worker_finishes_what_works_retries_what_may_pass_and_buries_the_rest(
             b"\"slow\"" => Ok(Duration::from_secs(60)),
             _ => Ok(Duration::ZERO),
         });
-        let twice = |text| NewJob { max_attempts: 2, ..call(text) };
+        let twice = |text| NewJob {
+            max_attempts: 2,
+            ..call(text)
+        };
         let timeout = Duration::from_millis(50);
-        let late = NewJob { deadline: Some(1), ..call("late") };
-        let new = [call("good"), call("flaky"), call("bad"), twice("panic"), late];
+        let late = NewJob {
+            deadline: Some(1),
+            ..call("late")
+        };
+        let new = [
+            call("good"),
+            call("flaky"),
+            call("bad"),
+            twice("panic"),
+            late,
+        ];
         let mut ids = Vec::new();
-        for new in new.into_iter().chain([NewJob { timeout, ..twice("slow") }]) {
+        for new in new.into_iter().chain([NewJob {
+            timeout,
+            ..twice("slow")
+        }]) {
             ids.push(jobs.submit(new).await.unwrap().id);
         }
         let worker = Worker::new(jobs.clone(), "default", "w", 4, handler.clone());
@@ -90,7 +105,9 @@ async fn a_job_longer_than_its_lease_runs_once() {
         let (one, two) = (jobs.clone(), jobs.clone());
         let one = Worker::new(one, "default", "one", 1, handler.clone());
         let two = Worker::new(two, "default", "two", 1, handler.clone());
-        let ended = until("it ended", || async { status(&jobs, &id).await.is_terminal() });
+        let ended = until("it ended", || async {
+            status(&jobs, &id).await.is_terminal()
+        });
         beside(&one, DRAIN, beside(&two, DRAIN, ended)).await;
         assert_eq!(handler.count.load(Ordering::SeqCst), 1, "{}", store.scheme);
     }
@@ -104,9 +121,15 @@ async fn a_running_job_that_is_called_off_stops() {
         let handler = Counting::new(|_: &Job| Ok(Duration::from_secs(600)));
         let worker = Worker::new(jobs.clone(), "default", "w", 1, handler);
         let cancel = async {
-            until("it runs", || async { status(&jobs, &id).await == Status::Running }).await;
+            until("it runs", || async {
+                status(&jobs, &id).await == Status::Running
+            })
+            .await;
             jobs.cancel(&id).await.unwrap();
-            until("it stopped", || async { status(&jobs, &id).await == Status::Cancelled }).await;
+            until("it stopped", || async {
+                status(&jobs, &id).await == Status::Cancelled
+            })
+            .await;
             assert_eq!(worker.running(), 0, "{}", store.scheme);
         };
         beside(&worker, DRAIN, cancel).await;
@@ -157,7 +180,12 @@ async fn single_submissions_travel_together_and_each_gets_its_own_answer() {
             let record = jobs.get(&answer.unwrap().id).await.unwrap();
             assert_eq!(record.header.priority, 3);
         }
-        assert_eq!(jobs.queues().await.unwrap()[0].counts.queued, 499, "{}", store.scheme);
+        assert_eq!(
+            jobs.queues().await.unwrap()[0].counts.queued,
+            499,
+            "{}",
+            store.scheme
+        );
     }
 }
 
@@ -168,7 +196,10 @@ struct Telling;
 impl Handler for Telling {
     async fn run(&self, _: &Job, context: &Context) -> Result<Option<Payload>, Failure> {
         context.metrics(serde_json::json!({"tokens_used": 7}));
-        context.progress("half").await.map_err(|error| Failure::passing(error.to_string()))?;
+        context
+            .progress("half")
+            .await
+            .map_err(|error| Failure::passing(error.to_string()))?;
         Err(Failure::lasting("told all"))
     }
 }
@@ -179,12 +210,26 @@ async fn a_handler_tells_its_progress_and_its_cost_even_when_it_fails() {
         let jobs = store.jobs();
         let id = jobs.submit(call("x")).await.unwrap().id;
         let worker = Worker::new(jobs.clone(), "default", "w", 1, Arc::new(Telling));
-        let ended = until("it ended", || async { status(&jobs, &id).await.is_terminal() });
+        let ended = until("it ended", || async {
+            status(&jobs, &id).await.is_terminal()
+        });
         beside(&worker, DRAIN, ended).await;
         let record = jobs.get(&id).await.unwrap();
-        assert_eq!(record.header.metrics, Some(serde_json::json!({"tokens_used": 7})));
-        let events = jobs.job_events(&id, "", 10, Duration::ZERO).await.unwrap().events;
+        assert_eq!(
+            record.header.metrics,
+            Some(serde_json::json!({"tokens_used": 7}))
+        );
+        let events = jobs
+            .job_events(&id, "", 10, Duration::ZERO)
+            .await
+            .unwrap()
+            .events;
         let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
-        assert_eq!(names, ["queued", "running", "progress", "dead"], "{}", store.scheme);
+        assert_eq!(
+            names,
+            ["queued", "running", "progress", "dead"],
+            "{}",
+            store.scheme
+        );
     }
 }

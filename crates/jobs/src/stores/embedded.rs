@@ -5,6 +5,7 @@
 //! four times what it must hold, at which changes wait.
 
 mod log;
+mod memory;
 mod record;
 mod state;
 
@@ -18,13 +19,13 @@ use crate::{
     Error, JobId, Lane, Status, clock,
     store::{
         Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, Mark, Move, Moved, Page,
-        Renewal, Store, To,
+        Renewal, Store,
     },
 };
 use log::Log;
 pub use log::Sync;
-use record::{Place, Record};
-use state::State;
+use memory::Memory;
+use record::Record;
 
 /// A log smaller than this is not worth writing anew.
 const SMALL: u64 = 16 << 20;
@@ -40,15 +41,6 @@ pub struct Embedded {
     changes: watch::Sender<u64>,
 }
 
-#[derive(Debug, Default)]
-struct Memory {
-    state: State,
-    /// Records that the log does not have yet.
-    unwritten: Vec<u8>,
-    /// How many times records were added.
-    added: u64,
-}
-
 #[derive(Debug)]
 struct Disk {
     log: Log,
@@ -58,37 +50,6 @@ struct Disk {
     least: u64,
     /// Why nothing can be written any more.
     broken: Option<String>,
-}
-
-impl Memory {
-    fn change(&mut self, record: Record, data: Option<Bytes>) {
-        record::write(&mut self.unwritten, &record, data.as_ref());
-        self.state.apply(record, data);
-    }
-
-    /// Puts a job somewhere, now.
-    fn put(&mut self, id: &JobId, place: Place, now: u64, packed: Option<Bytes>) {
-        let (id, seq) = (id.clone(), self.state.seq + 1);
-        self.change(Record::Put { id, place, seq, at: Some(now) }, packed);
-    }
-
-    /// Puts jobs into the queue whose time has come.
-    fn promote(&mut self, lane: &Lane, now: u64) {
-        for status in [Status::Scheduled, Status::Failed] {
-            let shelf = self.state.lanes.entry(lane.clone()).or_default();
-            let due = shelf.of(status).take_while(|((due, _), _)| *due <= now);
-            let due: Vec<JobId> = due.map(|(_, id)| id.clone()).collect();
-            for id in due {
-                if let Some(Place::Waiting { priority, .. }) = self.place(&id) {
-                    self.put(&id, Place::Queued { priority, since: now }, now, None);
-                }
-            }
-        }
-    }
-
-    fn place(&self, id: &JobId) -> Option<Place> {
-        self.state.jobs.get(id).map(|slot| slot.place.clone())
-    }
 }
 
 impl Disk {
@@ -125,15 +86,19 @@ impl Embedded {
     /// is damaged before its end.
     pub fn open(folder: &Path, settings: &super::Settings) -> Result<Self, Error> {
         let name = format!("file://{}", folder.display());
-        let broken = |reason: String| Error::Broken { store: name.clone(), reason };
+        let broken = |reason: String| Error::Broken {
+            store: name.clone(),
+            reason,
+        };
         let (log, frames) =
             Log::open(folder, settings.sync).map_err(|error| broken(error.to_string()))?;
         let mut memory = Memory::default();
         memory.state.keep = settings.events;
         for mut frame in frames {
             while !frame.is_empty() {
-                let (record, data) = record::read(&mut frame)
-                    .ok_or_else(|| broken("jobs.log holds a record of another version".to_owned()))?;
+                let (record, data) = record::read(&mut frame).ok_or_else(|| {
+                    broken("jobs.log holds a record of another version".to_owned())
+                })?;
                 memory.state.apply(record, data);
             }
         }
@@ -141,14 +106,22 @@ impl Embedded {
         Ok(Self {
             key_ttl: clock::millis(settings.key_ttl),
             memory: Arc::new(Mutex::new(memory)),
-            disk: Arc::new(tokio::sync::Mutex::new(Disk { log, written: 0, least: 0, broken: None })),
+            disk: Arc::new(tokio::sync::Mutex::new(Disk {
+                log,
+                written: 0,
+                least: 0,
+                broken: None,
+            })),
             changes: watch::Sender::new(0),
             name,
         })
     }
 
     /// Changes memory, and returns when the log has it.
-    async fn change<T: Send>(&self, with: impl FnOnce(&mut Memory) -> T + Send) -> Result<T, Error> {
+    async fn change<T: Send>(
+        &self,
+        with: impl FnOnce(&mut Memory) -> T + Send,
+    ) -> Result<T, Error> {
         let (answer, added) = {
             let mut memory = self.memory.lock();
             let before = memory.unwritten.len();
@@ -179,7 +152,9 @@ impl Embedded {
             }
             disk.broken.clone()
         });
-        let failed = written.await.map_err(|error| self.broken(error.to_string()))?;
+        let failed = written
+            .await
+            .map_err(|error| self.broken(error.to_string()))?;
         failed.map_or(Ok(()), |reason| Err(self.broken(reason)))
     }
 
@@ -204,115 +179,58 @@ impl Store for Embedded {
 
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
         let now = clock::now();
-        let take = |memory: &mut Memory, entry: &Entry| {
-            if let Some((key, print)) = &entry.key {
-                let named = (lane.queue.clone(), key.clone());
-                if let Some((other, id, _)) = memory.state.keys.get(&named) {
-                    let same = other == print;
-                    let id = id.clone();
-                    return if same { Accepted::Same(id) } else { Accepted::Conflict(id) };
-                }
-                let ((queue, key), print, id) = (named, print.clone(), entry.id.clone());
-                let until = now + self.key_ttl;
-                memory.change(Record::Key { queue, key, print, id, until }, None);
-            }
-            let priority = entry.priority;
-            let place = if entry.delay.is_zero() {
-                Place::Queued { priority, since: now }
-            } else {
-                let due = now + clock::millis(entry.delay);
-                Place::Waiting { status: Status::Scheduled, priority, due }
-            };
-            memory.put(&entry.id, place, now, Some(entry.packed.clone()));
-            Accepted::New
-        };
         self.change(|memory| {
             memory.state.expire_keys(now);
-            entries.iter().map(|entry| take(memory, entry)).collect()
+            let each = entries.iter();
+            each.map(|entry| memory.submit(lane, entry, now, self.key_ttl))
+                .collect()
         })
         .await
     }
 
     async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error> {
-        let now = clock::now();
+        // Before the claim, so that what comes during it is not slept through.
         let version = *self.changes.borrow();
-        let nonce: u128 = rand::random();
-        self.change(|memory| {
-            memory.promote(lane, now);
-            let shelf = memory.state.lanes.entry(lane.clone()).or_default();
-            let mut ids: Vec<JobId> = Vec::new();
-            let queued: Vec<u64> = if claimer.reverse { (0..5).rev().collect() } else { (0..5).collect() };
-            if let Some(order) = shelf.order.get(&Status::Queued) {
-                for rank in queued {
-                    let left = claimer.max - ids.len();
-                    let of = order.range((rank, 0)..=(rank, u64::MAX)).take(left);
-                    ids.extend(of.map(|(_, id)| id.clone()));
-                }
-            }
-            let mut claim = Claim { jobs: Vec::new(), now, mark: Mark::default() };
-            for id in ids {
-                let Some(Place::Queued { priority, .. }) = memory.place(&id) else { continue };
-                let worker = claimer.worker.clone();
-                memory.put(&id, Place::Running { priority, nonce, since: now, worker }, now, None);
-                if let Some(slot) = memory.state.jobs.get_mut(&id) {
-                    slot.renewed = now;
-                    claim.jobs.push((Lease { id, token: slot.token() }, slot.packed.clone()));
-                }
-            }
-            claim.mark.positions.push(version.to_string());
-            let shelf = memory.state.lanes.entry(lane.clone()).or_default();
-            let due = [Status::Scheduled, Status::Failed].map(|status| shelf.of(status).next());
-            let due = due.into_iter().flatten().map(|((due, _), _)| *due).min();
-            claim.mark.due_in = due.map(|due| Duration::from_millis(due.saturating_sub(now)));
-            claim
-        })
-        .await
+        let mut claim = self
+            .change(|memory| memory.claim(lane, claimer, clock::now()))
+            .await?;
+        claim.mark.positions.push(version.to_string());
+        Ok(claim)
     }
 
     async fn ready(&self, _: &Lane, mark: &Mark, wait: Duration) -> Result<(), Error> {
-        let since = mark.positions.first().and_then(|version| version.parse().ok()).unwrap_or(0);
-        self.changed(since, mark.due_in.map_or(wait, |due| due.min(wait))).await;
+        let since = mark
+            .positions
+            .first()
+            .and_then(|version| version.parse().ok())
+            .unwrap_or(0);
+        self.changed(since, mark.due_in.map_or(wait, |due| due.min(wait)))
+            .await;
         Ok(())
     }
 
     async fn shift(&self, _: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
         let now = clock::now();
-        let shift = |memory: &mut Memory, step: &Move| {
-            let Some(slot) = memory.state.jobs.get(&step.id) else { return Moved::Stale };
-            if slot.token() != step.from {
-                return Moved::Stale;
-            }
-            if slot.cancelling && !matches!(step.to, To::End { .. }) {
-                return Moved::Cancelling;
-            }
-            let (place, packed) = match &step.to {
-                To::Queue { priority, packed } => {
-                    (Place::Queued { priority: *priority, since: now }, packed)
-                }
-                To::Later { priority, packed, delay } => {
-                    let due = now + clock::millis(*delay);
-                    let (status, priority) = (Status::Failed, *priority);
-                    (Place::Waiting { status, priority, due }, packed)
-                }
-                To::End { status, record } => (Place::Ended { status: *status, at: now }, record),
-                To::Bury { packed } => (Place::Ended { status: Status::Dead, at: now }, packed),
-            };
-            memory.put(&step.id, place, now, Some(packed.clone()));
-            Moved::Done
-        };
-        self.change(|memory| moves.iter().map(|step| shift(memory, step)).collect()).await
+        self.change(|memory| moves.iter().map(|step| memory.shift(step, now)).collect())
+            .await
     }
 
     async fn renew(&self, _: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
         let now = clock::now();
         let mut memory = self.memory.lock();
-        let renewed = leases.iter().map(|lease| match memory.state.jobs.get_mut(&lease.id) {
-            Some(slot) if slot.token() == lease.token => {
-                slot.renewed = now;
-                if slot.cancelling { Renewal::Cancelling } else { Renewal::Held }
-            }
-            _ => Renewal::Stale,
-        });
+        let renewed = leases
+            .iter()
+            .map(|lease| match memory.state.jobs.get_mut(&lease.id) {
+                Some(slot) if slot.token() == lease.token => {
+                    slot.renewed = now;
+                    if slot.cancelling {
+                        Renewal::Cancelling
+                    } else {
+                        Renewal::Held
+                    }
+                }
+                _ => Renewal::Stale,
+            });
         Ok(renewed.collect())
     }
 
@@ -338,92 +256,86 @@ impl Store for Embedded {
 
     async fn call_off(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
         let mut memory = self.memory.lock();
-        let slot = memory.state.jobs.get_mut(id).filter(|slot| slot.token() == *token);
+        let slot = memory
+            .state
+            .jobs
+            .get_mut(id)
+            .filter(|slot| slot.token() == *token);
         Ok(slot.map(|slot| slot.cancelling = true).is_some())
     }
 
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {
-        Ok(self.memory.lock().state.jobs.get(id).map(state::Slot::found))
+        Ok(self
+            .memory
+            .lock()
+            .state
+            .jobs
+            .get(id)
+            .map(state::Slot::found))
     }
 
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
         let limit = clock::now().saturating_sub(clock::millis(lease));
         let memory = self.memory.lock();
-        let Some(shelf) = memory.state.lanes.get(lane) else { return Ok(Vec::new()) };
-        let running = shelf.of(Status::Running).filter_map(|(_, id)| memory.state.jobs.get(id));
-        let expired = running.filter(|slot| slot.renewed <= limit).take(crate::MAX_BATCH);
+        let Some(shelf) = memory.state.lanes.get(lane) else {
+            return Ok(Vec::new());
+        };
+        let running = shelf
+            .of(Status::Running)
+            .filter_map(|(_, id)| memory.state.jobs.get(id));
+        let expired = running
+            .filter(|slot| slot.renewed <= limit)
+            .take(crate::MAX_BATCH);
         Ok(expired.map(state::Slot::found).collect())
     }
 
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error> {
         let now = clock::now();
-        let ages = [(Status::Succeeded, ended), (Status::Cancelled, ended), (Status::Dead, dead)];
+        let ages = [
+            (Status::Succeeded, ended),
+            (Status::Cancelled, ended),
+            (Status::Dead, dead),
+        ];
         self.change(|memory| {
             memory.state.expire_keys(now);
-            let mut ids = Vec::new();
-            for (status, age) in ages {
-                let limit = now.saturating_sub(clock::millis(age));
-                let Some(shelf) = memory.state.lanes.get(lane) else { continue };
-                let old = shelf.of(status).map(|(_, id)| id).take_while(|id| {
-                    let slot = memory.state.jobs.get(*id);
-                    matches!(slot.map(|slot| &slot.place), Some(Place::Ended { at, .. }) if *at <= limit)
-                });
-                ids.extend(old.take(crate::MAX_BATCH).cloned());
-            }
-            let count = ids.len();
-            if count > 0 {
-                memory.change(Record::Forget { ids }, None);
-            }
-            count
+            let until = |age| now.saturating_sub(clock::millis(age));
+            ages.into_iter()
+                .map(|(status, age)| memory.forget(lane, status, until(age)))
+                .sum()
         })
         .await
     }
 
     async fn list(&self, lane: &Lane, of: Status, after: &str, max: usize) -> Result<Page, Error> {
-        let position = after.split_once('/').and_then(|(rank, seq)| {
-            Some((rank.parse().ok()?, seq.parse().ok()?))
-        });
+        let position = after
+            .split_once('/')
+            .and_then(|(rank, seq)| Some((rank.parse().ok()?, seq.parse().ok()?)));
         let page = self.memory.lock().state.page(lane, of, position, max);
         let full = page.len() == max;
-        let next = page.last().filter(|_| full).map(|((rank, seq), _)| format!("{rank}/{seq}"));
+        let next = page
+            .last()
+            .filter(|_| full)
+            .map(|((rank, seq), _)| format!("{rank}/{seq}"));
         Ok((page.into_iter().map(|(_, found)| found).collect(), next))
     }
 
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
-        let memory = self.memory.lock();
-        let now = clock::now();
-        let Some(shelf) = memory.state.lanes.get(lane) else {
-            return Ok(Counts { now, ..Counts::default() });
-        };
-        let total = |status| shelf.sums.get(&status).copied().unwrap_or(0);
-        // Within a priority the first one waits longest.
-        let firsts = (0..5).filter_map(|rank| {
-            let order = shelf.order.get(&Status::Queued)?;
-            let (_, id) = order.range((rank, 0)..=(rank, u64::MAX)).next()?;
-            match memory.state.jobs.get(id)?.place {
-                Place::Queued { since, .. } => Some(since),
-                _ => None,
-            }
-        });
-        Ok(Counts {
-            queued: shelf.count(Status::Queued),
-            scheduled: shelf.count(Status::Scheduled),
-            running: shelf.count(Status::Running),
-            failed: shelf.count(Status::Failed),
-            dead: shelf.count(Status::Dead),
-            succeeded: total(Status::Succeeded),
-            cancelled: total(Status::Cancelled),
-            oldest_queued_at: firsts.min(),
-            now,
-        })
+        Ok(self.memory.lock().counts(lane, clock::now()))
     }
 
     async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error> {
         let after = after.parse().unwrap_or(0);
         let memory = self.memory.lock();
-        let Some(shelf) = memory.state.lanes.get(lane) else { return Ok(Vec::new()) };
+        let Some(shelf) = memory.state.lanes.get(lane) else {
+            return Ok(Vec::new());
+        };
         let first = shelf.events.partition_point(|(number, _)| *number <= after);
-        Ok(shelf.events.range(first..).take(max).map(|(_, event)| event.clone()).collect())
+        Ok(shelf
+            .events
+            .range(first..)
+            .take(max)
+            .map(|(_, event)| event.clone())
+            .collect())
     }
 
     async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
@@ -437,19 +349,30 @@ impl Store for Embedded {
     fn cursor_at(&self, at: u64) -> String {
         let memory = self.memory.lock();
         let events = memory.state.lanes.values().flat_map(|shelf| &shelf.events);
-        let before = events.filter(|(_, event)| event.at < at).map(|(number, _)| *number);
+        let before = events
+            .filter(|(_, event)| event.at < at)
+            .map(|(number, _)| *number);
         before.max().unwrap_or(0).to_string()
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {
         let memory = self.memory.lock();
-        let used = memory.state.lanes.iter().filter(|(_, shelf)| !shelf.sums.is_empty());
+        let used = memory
+            .state
+            .lanes
+            .iter()
+            .filter(|(_, shelf)| !shelf.sums.is_empty());
         Ok(used.map(|(lane, _)| lane.clone()).collect())
     }
 
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error> {
         let memory = self.memory.lock();
-        Ok(memory.state.timers.iter().map(|(name, text)| (name.clone(), text.clone())).collect())
+        Ok(memory
+            .state
+            .timers
+            .iter()
+            .map(|(name, text)| (name.clone(), text.clone()))
+            .collect())
     }
 
     async fn swap_timer(
@@ -462,7 +385,12 @@ impl Store for Embedded {
             if memory.state.timers.get(name) != old {
                 return false;
             }
-            memory.change(Record::Timer { name: name.to_owned() }, new.cloned());
+            memory.change(
+                Record::Timer {
+                    name: name.to_owned(),
+                },
+                new.cloned(),
+            );
             true
         })
         .await

@@ -4,10 +4,12 @@
 //! time since its last delivery is the age of its lease. A hash says which state each job is in;
 //! its value is the token that every move is fenced by. `redis/lua/prelude.lua` lists the keys.
 
+mod claim;
 mod events;
 mod link;
 mod reply;
 mod script;
+mod write;
 
 use std::{collections::HashSet, time::Duration};
 
@@ -19,7 +21,7 @@ use crate::{
     Error, JobId, Lane, Status, clock,
     store::{
         Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, Mark, Move, Moved, Page,
-        Renewal, Store, To,
+        Renewal, Store,
     },
 };
 use link::{Failure, Link};
@@ -79,8 +81,13 @@ impl Redis {
             return Ok(());
         }
         let mut command = redis::cmd("SADD");
-        command.arg(format!("{}:lanes", self.prefix)).arg(lane.to_string());
-        self.link.send(&command).await.map_err(|failure| self.error(failure))?;
+        command
+            .arg(format!("{}:lanes", self.prefix))
+            .arg(lane.to_string());
+        self.link
+            .send(&command)
+            .await
+            .map_err(|failure| self.error(failure))?;
         self.known.lock().insert(lane.clone());
         Ok(())
     }
@@ -102,7 +109,10 @@ impl Redis {
     }
 
     fn founds(&self, values: Vec<Value>) -> Result<Vec<Found>, Error> {
-        let found = values.into_iter().map(reply::found).collect::<Result<_, _>>();
+        let found = values
+            .into_iter()
+            .map(reply::found)
+            .collect::<Result<_, _>>();
         found.map_err(|strange| self.strange(strange))
     }
 
@@ -123,54 +133,11 @@ impl Store for Redis {
     }
 
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
-        self.list_lane(lane).await?;
-        let plain = |entry: &&Entry| entry.key.is_none() && entry.delay.is_zero();
-        let delays: Vec<String> =
-            entries.iter().map(|entry| clock::millis(entry.delay).to_string()).collect();
-        let (mut args, mut counts) = (Vec::with_capacity(entries.len() + 6), Vec::new());
-        for priority in 1..=5 {
-            let before = args.len();
-            let of = entries.iter().filter(plain).filter(|entry| entry.priority == priority);
-            args.extend(of.map(|entry| entry.packed.as_ref()));
-            counts.push((args.len() - before).to_string());
-        }
-        let priorities: [&[u8]; 6] = [b"", b"1", b"2", b"3", b"4", b"5"];
-        for (entry, delay) in entries.iter().zip(&delays).filter(|(entry, _)| !plain(entry)) {
-            let (key, print) = entry.key.as_ref().map_or(("", ""), |(key, print)| (key, print));
-            args.extend([priorities[usize::from(entry.priority)], delay.as_bytes()]);
-            args.extend([&entry.packed, key.as_bytes(), print.as_bytes(), self.key_ttl.as_bytes()]);
-        }
-        let head = [self.keep.as_bytes()].into_iter().chain(counts.iter().map(String::as_bytes));
-        let args: Vec<&[u8]> = head.chain(args).collect();
-        let mut special = self
-            .run(&script::SUBMIT, lane, &args)
-            .await
-            .and_then(|answer| reply::array(answer).map_err(|strange| self.strange(strange)))?
-            .into_iter();
-        let answers = entries.iter().map(|entry| {
-            if plain(&entry) {
-                return Ok(Accepted::New);
-            }
-            let answer = special.next().ok_or_else(|| self.broken("too few answers".to_owned()))?;
-            let text = reply::text(answer).map_err(|strange| self.strange(strange))?;
-            let Some((print, id)) = text.split_once(' ') else {
-                return Ok(Accepted::New);
-            };
-            let id: JobId = id.parse()?;
-            let same = entry.key.as_ref().is_some_and(|(_, mine)| mine == print);
-            Ok(if same { Accepted::Same(id) } else { Accepted::Conflict(id) })
-        });
-        answers.collect()
+        write::submit(self, lane, entries).await
     }
 
     async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error> {
-        let nonce = format!("{:032x}", rand::random::<u128>());
-        let max = claimer.max.to_string();
-        let reverse: &[u8] = if claimer.reverse { b"1" } else { b"0" };
-        let worker = claimer.worker.as_bytes();
-        let args = [self.keep.as_bytes(), max.as_bytes(), nonce.as_bytes(), worker, reverse];
-        let answer = self.run(&script::CLAIM, lane, &args).await?;
-        claimed(answer, &nonce, &claimer.worker).map_err(|strange| self.strange(strange))
+        claim::claim(self, lane, claimer).await
     }
 
     async fn ready(&self, lane: &Lane, mark: &Mark, wait: Duration) -> Result<(), Error> {
@@ -178,51 +145,7 @@ impl Store for Redis {
     }
 
     async fn shift(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
-        // Grouped as the script wants them, and the answers put back in order.
-        let mut groups: [Vec<usize>; 5] = Default::default();
-        let mut numbers = vec![(String::new(), String::new()); moves.len()];
-        for (index, step) in moves.iter().enumerate() {
-            let group = match &step.to {
-                To::End { status: Status::Succeeded, .. } => 0,
-                To::End { .. } => 1,
-                To::Bury { .. } => 2,
-                To::Queue { priority, .. } => {
-                    numbers[index].0 = priority.to_string();
-                    3
-                }
-                To::Later { priority, delay, .. } => {
-                    numbers[index] = (priority.to_string(), clock::millis(*delay).to_string());
-                    4
-                }
-            };
-            groups[group].push(index);
-        }
-        let counts = groups.each_ref().map(|group| group.len().to_string());
-        let mut args = vec![self.keep.as_bytes()];
-        args.extend(counts.iter().map(String::as_bytes));
-        for index in groups.iter().flatten() {
-            let (step, (priority, delay)) = (&moves[*index], &numbers[*index]);
-            args.extend([step.id.as_str().as_bytes(), &step.from]);
-            match &step.to {
-                To::End { record, .. } => args.push(record),
-                To::Bury { packed } => args.push(packed),
-                To::Queue { packed, .. } => args.extend([packed.as_ref(), priority.as_bytes()]),
-                To::Later { packed, .. } => {
-                    args.extend([packed.as_ref(), priority.as_bytes(), delay.as_bytes()]);
-                }
-            }
-        }
-        let answer = self.run(&script::SHIFT, lane, &args).await?;
-        let digits = self.digits(answer, moves.len())?;
-        let mut moved = vec![Moved::Stale; moves.len()];
-        for (index, digit) in groups.iter().flatten().zip(digits) {
-            moved[*index] = match digit {
-                b'1' => Moved::Done,
-                b'2' => Moved::Cancelling,
-                _ => Moved::Stale,
-            };
-        }
-        Ok(moved)
+        write::shift(self, lane, moves).await
     }
 
     async fn renew(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
@@ -248,11 +171,15 @@ impl Store for Redis {
     }
 
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {
-        let answer = self.run(&script::FIND, &id.lane(), &[id.as_str().as_bytes()]).await?;
+        let answer = self
+            .run(&script::FIND, &id.lane(), &[id.as_str().as_bytes()])
+            .await?;
         if answer == Value::Nil {
             return Ok(None);
         }
-        reply::found(answer).map(Some).map_err(|strange| self.strange(strange))
+        reply::found(answer)
+            .map(Some)
+            .map_err(|strange| self.strange(strange))
     }
 
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
@@ -280,8 +207,13 @@ impl Store for Redis {
             Status::Cancelled => b"C",
         };
         let max = max.to_string();
-        let answer =
-            self.run(&script::LIST, lane, &[kind, after.as_bytes(), max.as_bytes()]).await?;
+        let answer = self
+            .run(
+                &script::LIST,
+                lane,
+                &[kind, after.as_bytes(), max.as_bytes()],
+            )
+            .await?;
         let split = |answer| {
             let [next, jobs] = reply::row(answer)?;
             Ok((reply::text(next)?, reply::array(jobs)?))
@@ -292,29 +224,7 @@ impl Store for Redis {
 
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
         let answer = self.run(&script::COUNTS, lane, &[]).await?;
-        let read = |answer| {
-            let row: [Value; 9] = reply::row(answer)?;
-            let mut texts = Vec::with_capacity(9);
-            for value in row {
-                texts.push(reply::text(value)?);
-            }
-            let number = |index: usize| texts[index].parse().ok();
-            let counts = || {
-                Some(Counts {
-                    now: number(0)?,
-                    queued: number(1)?,
-                    running: number(2)?,
-                    scheduled: number(3)?,
-                    failed: number(4)?,
-                    dead: number(5)?,
-                    succeeded: number(6)?,
-                    cancelled: number(7)?,
-                    oldest_queued_at: number(8),
-                })
-            };
-            counts().ok_or(Strange("counts that are no numbers"))
-        };
-        read(answer).map_err(|strange| self.strange(strange))
+        reply::counts(answer).map_err(|strange| self.strange(strange))
     }
 
     async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error> {
@@ -332,7 +242,11 @@ impl Store for Redis {
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {
         let mut command = redis::cmd("SMEMBERS");
         command.arg(format!("{}:lanes", self.prefix));
-        let answer = self.link.send(&command).await.map_err(|failure| self.error(failure))?;
+        let answer = self
+            .link
+            .send(&command)
+            .await
+            .map_err(|failure| self.error(failure))?;
         let names = reply::array(answer).map_err(|strange| self.strange(strange))?;
         let parsed = names.into_iter().map(|name| {
             let name = reply::text(name).map_err(|strange| self.strange(strange))?;
@@ -346,7 +260,11 @@ impl Store for Redis {
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error> {
         let mut command = redis::cmd("HGETALL");
         command.arg(format!("{}:timers", self.prefix));
-        let answer = self.link.send(&command).await.map_err(|failure| self.error(failure))?;
+        let answer = self
+            .link
+            .send(&command)
+            .await
+            .map_err(|failure| self.error(failure))?;
         let read = |answer| {
             let mut flat = reply::array(answer)?.into_iter();
             let mut timers = Vec::new();
@@ -374,34 +292,4 @@ impl Store for Redis {
         let answer = answer.map_err(|failure| self.error(failure))?;
         Ok(reply::number(answer).map_err(|strange| self.strange(strange))? == 1)
     }
-}
-
-fn claimed(answer: Value, nonce: &str, worker: &str) -> Result<Claim, Strange> {
-    let mut parts = reply::array(answer)?.into_iter();
-    let now = reply::number(parts.next().ok_or(Strange("an empty answer"))?)?;
-    let mut claim = Claim { jobs: Vec::new(), now, mark: Mark::default() };
-    for part in parts {
-        let mut part = reply::array(part)?.into_iter();
-        let mut next = || part.next().ok_or(Strange("half an answer"));
-        let priority = reply::number(next()?)?;
-        let entries = reply::array(next()?)?;
-        if priority == 0 {
-            let positions = entries.into_iter().map(reply::text);
-            claim.mark.positions = positions.collect::<Result<_, _>>()?;
-            claim.mark.due_in = reply::until(&reply::text(next()?)?, now);
-            break;
-        }
-        for entry in entries {
-            let [entry, fields] = reply::row(entry)?;
-            let [_, packed] = reply::row(fields)?;
-            let (entry, packed) = (reply::text(entry)?, reply::bytes(packed)?);
-            let end = packed.iter().position(|byte| *byte == b'\n');
-            let id = end.and_then(|end| std::str::from_utf8(&packed[..end]).ok());
-            let id = id.and_then(|id| id.parse().ok()).ok_or(Strange("a job without an id"))?;
-            // The state that the script wrote, built again here to save it from sending it.
-            let token = format!("r{priority}:{entry}:{nonce}:{now}:{worker}");
-            claim.jobs.push((Lease { id, token: token.into() }, packed));
-        }
-    }
-    Ok(claim)
 }

@@ -1,6 +1,7 @@
 //! Stores for tests: a Redis of the test's own, or a folder.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub(crate) mod redis_server;
 
@@ -59,12 +60,22 @@ pub(crate) fn store(scheme: &'static str) -> Fixture {
         "redis" => {
             let redis = RedisServer::start(&[]);
             let address = redis.url();
-            Fixture { scheme, address, redis: Some(redis), _folder: None }
+            Fixture {
+                scheme,
+                address,
+                redis: Some(redis),
+                _folder: None,
+            }
         }
         "file" => {
             let folder = tempfile::tempdir().unwrap();
             let address = format!("file://{}", folder.path().display());
-            Fixture { scheme, address, redis: None, _folder: Some(folder) }
+            Fixture {
+                scheme,
+                address,
+                redis: None,
+                _folder: Some(folder),
+            }
         }
         other => panic!("the store {other:?} has no fixture: add one, it passes the same suite"),
     }
@@ -76,7 +87,10 @@ pub(crate) fn call(text: &str) -> NewJob {
 
 /// Claims exactly one job, which is there.
 pub(crate) async fn claim_one(jobs: &Jobs, queue: &str) -> Claimed {
-    let mut claimed = jobs.claim(queue, "w1", 1, Duration::from_secs(5)).await.unwrap();
+    let mut claimed = jobs
+        .claim(queue, "w1", 1, Duration::from_secs(5))
+        .await
+        .unwrap();
     assert_eq!(claimed.len(), 1, "a job is there to be claimed");
     claimed.remove(0)
 }
@@ -89,7 +103,10 @@ pub(crate) struct Counting<F> {
 
 impl<F: Fn(&Job) -> Result<Duration, Failure>> Counting<F> {
     pub(crate) fn new(work: F) -> Arc<Self> {
-        Arc::new(Self { count: AtomicUsize::new(0), work })
+        Arc::new(Self {
+            count: AtomicUsize::new(0),
+            work,
+        })
     }
 }
 

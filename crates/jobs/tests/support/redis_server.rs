@@ -23,9 +23,18 @@ impl RedisServer {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         // Somebody else may take a free port before Redis does: then it is another one's turn.
         for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port();
             if let Some(child) = spawn(port, folder.path(), &args) {
-                return Self { port, args, folder, child };
+                return Self {
+                    port,
+                    args,
+                    folder,
+                    child,
+                };
             }
         }
         panic!("redis-server does not start on any of ten free ports");
@@ -67,16 +76,29 @@ impl Drop for RedisServer {
 }
 
 fn program() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .unwrap();
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(root.join(".tools/bin")).chain(env::split_paths(&path));
-    let found = folders.map(|folder| folder.join("redis-server")).find(|path| path.is_file());
+    let found = folders
+        .map(|folder| folder.join("redis-server"))
+        .find(|path| path.is_file());
     found.expect("redis-server is neither in .tools/bin nor on the PATH: run `make tools`")
 }
 
 fn spawn(port: u16, folder: &Path, args: &[String]) -> Option<Child> {
     let mut child = Command::new(program())
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+        ])
         .arg(folder)
         .args(args)
         .stdout(Stdio::null())
@@ -101,8 +123,12 @@ fn spawn(port: u16, folder: &Path, args: &[String]) -> Option<Child> {
 /// Whether it serves: a Redis that still reads its log says LOADING.
 fn answers(port: u16) -> bool {
     use std::io::{Read as _, Write as _};
-    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return false;
+    };
     let mut answer = [0; 5];
     drop(stream.set_read_timeout(Some(Duration::from_secs(1))));
-    stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut answer).is_ok() && &answer == b"+PONG"
+    stream.write_all(b"PING\r\n").is_ok()
+        && stream.read_exact(&mut answer).is_ok()
+        && &answer == b"+PONG"
 }

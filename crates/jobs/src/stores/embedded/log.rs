@@ -46,8 +46,12 @@ impl Log {
             TryLockError::Error(error) => error,
         })?;
         let path = folder.join("jobs.log");
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
         let content = Bytes::from(content);
@@ -61,7 +65,17 @@ impl Log {
         file.seek(SeekFrom::Start(good as u64))?;
         sync_folder(folder)?;
         let (folder, size) = (folder.to_owned(), good as u64);
-        Ok((Self { folder, file, _lock: lock, sync, synced: Instant::now(), size }, frames))
+        Ok((
+            Self {
+                folder,
+                file,
+                _lock: lock,
+                sync,
+                synced: Instant::now(),
+                size,
+            },
+            frames,
+        ))
     }
 
     /// Writes a frame.
@@ -82,8 +96,16 @@ impl Log {
 
     /// Puts one frame in the place of all that there are. A crash leaves the one or the others.
     pub(super) fn replace(&mut self, records: &[u8]) -> io::Result<()> {
-        let (new, path) = (self.folder.join("jobs.log.new"), self.folder.join("jobs.log"));
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&new)?;
+        let (new, path) = (
+            self.folder.join("jobs.log.new"),
+            self.folder.join("jobs.log"),
+        );
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&new)?;
         file.write_all(&frame(records)?)?;
         file.sync_all()?;
         fs::rename(&new, &path)?;
@@ -100,7 +122,8 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn frame(records: &[u8]) -> io::Result<Vec<u8>> {
-    let length = u32::try_from(records.len()).map_err(|_| io::Error::other("more than 4 GiB at once"))?;
+    let length =
+        u32::try_from(records.len()).map_err(|_| io::Error::other("more than 4 GiB at once"))?;
     let mut frame = Vec::with_capacity(records.len() + HEAD);
     frame.extend(length.to_le_bytes());
     frame.extend(crc32fast::hash(records).to_le_bytes());

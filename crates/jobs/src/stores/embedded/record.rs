@@ -11,10 +11,25 @@ use crate::{JobId, Status, store::Event};
 /// Where a job is. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Place {
-    Queued { priority: u8, since: u64 },
-    Running { priority: u8, nonce: u128, since: u64, worker: String },
-    Waiting { status: Status, priority: u8, due: u64 },
-    Ended { status: Status, at: u64 },
+    Queued {
+        priority: u8,
+        since: u64,
+    },
+    Running {
+        priority: u8,
+        nonce: u128,
+        since: u64,
+        worker: String,
+    },
+    Waiting {
+        status: Status,
+        priority: u8,
+        due: u64,
+    },
+    Ended {
+        status: Status,
+        at: u64,
+    },
 }
 
 impl Place {
@@ -32,23 +47,53 @@ impl Place {
 pub(super) enum Record {
     /// A job is here. `seq` numbers all moves of the store. `at` is when it moved; without it, as
     /// in a snapshot, the record tells of no event.
-    Put { id: JobId, place: Place, seq: u64, at: Option<u64> },
+    Put {
+        id: JobId,
+        place: Place,
+        seq: u64,
+        at: Option<u64>,
+    },
     /// Jobs are forgotten.
     Forget { ids: Vec<JobId> },
     /// An idempotency key is taken until then.
-    Key { queue: String, key: String, print: String, id: JobId, until: u64 },
+    Key {
+        queue: String,
+        key: String,
+        print: String,
+        id: JobId,
+        until: u64,
+    },
     /// A timer is so, or is no more when its text is empty.
     Timer { name: String },
     /// Totals of a lane that a snapshot carries on.
-    Sums { lane: String, sums: BTreeMap<Status, u64> },
+    Sums {
+        lane: String,
+        sums: BTreeMap<Status, u64>,
+    },
     /// An event that a snapshot carries on.
-    Event { lane: String, number: u64, at: u64, id: JobId, name: String, data: Option<String> },
+    Event {
+        lane: String,
+        number: u64,
+        at: u64,
+        id: JobId,
+        name: String,
+        data: Option<String>,
+    },
 }
 
 impl Record {
     pub(super) fn event(lane: String, number: u64, event: &Event) -> Self {
-        let Event { at, id, name, data, .. } = event.clone();
-        Self::Event { lane, number, at, id, name, data }
+        let Event {
+            at, id, name, data, ..
+        } = event.clone();
+        Self::Event {
+            lane,
+            number,
+            at,
+            id,
+            name,
+            data,
+        }
     }
 }
 
@@ -57,7 +102,9 @@ pub(super) fn write(into: &mut Vec<u8>, record: &Record, data: Option<&Bytes>) {
     let head = serde_json::to_vec(record).expect("a record has only string keys");
     for part in [Some(head.as_slice()), data.map(AsRef::as_ref)] {
         // No data and empty data are two things: a job may have an empty payload.
-        let length = part.map_or(u32::MAX, |part| u32::try_from(part.len()).unwrap_or(u32::MAX));
+        let length = part.map_or(u32::MAX, |part| {
+            u32::try_from(part.len()).unwrap_or(u32::MAX)
+        });
         into.put_u32_le(length);
         into.put_slice(part.unwrap_or_default());
     }

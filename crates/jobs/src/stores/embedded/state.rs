@@ -38,10 +38,14 @@ impl Slot {
     pub(super) fn found(&self) -> Found {
         let state = match &self.place {
             Place::Queued { .. } => JobState::Queued,
-            Place::Running { since, worker, .. } => {
-                JobState::Running { started_at: *since, worker: worker.clone() }
-            }
-            Place::Waiting { status, due, .. } => JobState::Waiting { status: *status, due: *due },
+            Place::Running { since, worker, .. } => JobState::Running {
+                started_at: *since,
+                worker: worker.clone(),
+            },
+            Place::Waiting { status, due, .. } => JobState::Waiting {
+                status: *status,
+                due: *due,
+            },
             Place::Ended { status, .. } => JobState::Ended(*status),
         };
         Found {
@@ -108,7 +112,13 @@ impl State {
         match record {
             Record::Put { id, place, seq, at } => self.put(id, place, seq, at, data),
             Record::Forget { ids } => ids.iter().for_each(|id| drop(self.take(id))),
-            Record::Key { queue, key, print, id, until } => {
+            Record::Key {
+                queue,
+                key,
+                print,
+                id,
+                until,
+            } => {
                 self.key_ends.insert((until, queue.clone(), key.clone()));
                 self.keys.insert((queue, key), (print, id, until));
             }
@@ -121,11 +131,27 @@ impl State {
                     self.lanes.entry(lane).or_default().sums = sums;
                 }
             }
-            Record::Event { lane, number, at, id, name, data } => {
+            Record::Event {
+                lane,
+                number,
+                at,
+                id,
+                name,
+                data,
+            } => {
                 self.seq = self.seq.max(number);
                 if let Ok(lane) = lane.parse() {
-                    let event = Event { cursor: number.to_string(), at, id, name, data };
-                    self.lanes.entry(lane).or_default().tell(number, event, self.keep);
+                    let event = Event {
+                        cursor: number.to_string(),
+                        at,
+                        id,
+                        name,
+                        data,
+                    };
+                    self.lanes
+                        .entry(lane)
+                        .or_default()
+                        .tell(number, event, self.keep);
                 }
             }
         }
@@ -139,13 +165,30 @@ impl State {
         };
         self.seq = self.seq.max(seq);
         let status = place.status();
-        let slot = Slot { place, seq, packed, renewed: 0, progress: None, cancelling: false };
+        let slot = Slot {
+            place,
+            seq,
+            packed,
+            renewed: 0,
+            progress: None,
+            cancelling: false,
+        };
         let shelf = self.lanes.entry(id.lane()).or_default();
-        shelf.order.entry(status).or_default().insert(slot.rank(), id.clone());
+        shelf
+            .order
+            .entry(status)
+            .or_default()
+            .insert(slot.rank(), id.clone());
         if let Some(at) = at {
             *shelf.sums.entry(status).or_default() += 1;
             let (cursor, name) = (seq.to_string(), status.as_str().to_owned());
-            let event = Event { cursor, at, id: id.clone(), name, data: None };
+            let event = Event {
+                cursor,
+                at,
+                id: id.clone(),
+                name,
+                data: None,
+            };
             shelf.tell(seq, event, self.keep);
         }
         self.jobs.insert(id, slot);
@@ -166,16 +209,32 @@ impl State {
         self.seq += 1;
         let (number, keep) = (self.seq, self.keep);
         let shelf = self.lanes.entry(event.id.lane()).or_default();
-        shelf.tell(number, Event { cursor: number.to_string(), ..event }, keep);
+        shelf.tell(
+            number,
+            Event {
+                cursor: number.to_string(),
+                ..event
+            },
+            keep,
+        );
     }
 
     /// Forgets idempotency keys past their time; the log does so by itself when it is read.
     pub(super) fn expire_keys(&mut self, now: u64) {
-        while let Some(first) = self.key_ends.first().filter(|(until, ..)| *until <= now).cloned() {
+        while let Some(first) = self
+            .key_ends
+            .first()
+            .filter(|(until, ..)| *until <= now)
+            .cloned()
+        {
             self.key_ends.remove(&first);
             let (until, queue, key) = first;
             let name = (queue, key);
-            if self.keys.get(&name).is_some_and(|(.., current)| *current == until) {
+            if self
+                .keys
+                .get(&name)
+                .is_some_and(|(.., current)| *current == until)
+            {
                 self.keys.remove(&name);
             }
         }
@@ -198,10 +257,19 @@ impl State {
         };
         if matches!(of, Status::Succeeded | Status::Cancelled) {
             let before = after.map_or(Bound::Unbounded, Bound::Excluded);
-            return order.range((Bound::Unbounded, before)).rev().filter_map(take).take(max).collect();
+            return order
+                .range((Bound::Unbounded, before))
+                .rev()
+                .filter_map(take)
+                .take(max)
+                .collect();
         }
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        order.range((from, Bound::Unbounded)).filter_map(take).take(max).collect()
+        order
+            .range((from, Bound::Unbounded))
+            .filter_map(take)
+            .take(max)
+            .collect()
     }
 
     /// Records that lead to this state from nothing.
@@ -209,21 +277,43 @@ impl State {
         let mut into = Vec::new();
         for (id, slot) in &self.jobs {
             let (id, place, seq) = (id.clone(), slot.place.clone(), slot.seq);
-            record::write(&mut into, &Record::Put { id, place, seq, at: None }, Some(&slot.packed));
+            record::write(
+                &mut into,
+                &Record::Put {
+                    id,
+                    place,
+                    seq,
+                    at: None,
+                },
+                Some(&slot.packed),
+            );
         }
         for ((queue, key), (print, id, until)) in &self.keys {
             let (queue, key, print, id) = (queue.clone(), key.clone(), print.clone(), id.clone());
-            let taken = Record::Key { queue, key, print, id, until: *until };
+            let taken = Record::Key {
+                queue,
+                key,
+                print,
+                id,
+                until: *until,
+            };
             record::write(&mut into, &taken, None);
         }
         for (name, text) in &self.timers {
             record::write(&mut into, &Record::Timer { name: name.clone() }, Some(text));
         }
         for (lane, shelf) in &self.lanes {
-            let sums = Record::Sums { lane: lane.to_string(), sums: shelf.sums.clone() };
+            let sums = Record::Sums {
+                lane: lane.to_string(),
+                sums: shelf.sums.clone(),
+            };
             record::write(&mut into, &sums, None);
             for (number, event) in &shelf.events {
-                record::write(&mut into, &Record::event(lane.to_string(), *number, event), None);
+                record::write(
+                    &mut into,
+                    &Record::event(lane.to_string(), *number, event),
+                    None,
+                );
             }
         }
         into

@@ -23,7 +23,13 @@ pub(super) async fn note(
     field: &[u8],
     value: &str,
 ) -> Result<bool, Error> {
-    let args = [redis.keep.as_bytes(), id.as_str().as_bytes(), token, field, value.as_bytes()];
+    let args = [
+        redis.keep.as_bytes(),
+        id.as_str().as_bytes(),
+        token,
+        field,
+        value.as_bytes(),
+    ];
     let answer = redis.run(&script::NOTE, &id.lane(), &args).await?;
     Ok(reply::number(answer).map_err(|strange| redis.strange(strange))? == 1)
 }
@@ -63,7 +69,11 @@ async fn block(
     }
     let mut command = redis::cmd("XREAD");
     // 0 would block for ever.
-    command.arg("COUNT").arg(1).arg("BLOCK").arg(clock::millis(wait).max(1));
+    command
+        .arg("COUNT")
+        .arg(1)
+        .arg("BLOCK")
+        .arg(clock::millis(wait).max(1));
     command.arg("STREAMS").arg(streams).arg(after);
     let answer = redis.link.block(&command, wait).await;
     answer.map(drop).map_err(|failure| redis.error(failure))
@@ -71,7 +81,9 @@ async fn block(
 
 /// A cursor is `<entry>.<how many of its jobs were told>`.
 fn position(cursor: &str) -> (String, usize) {
-    let parts = cursor.split_once('.').and_then(|(entry, told)| Some((entry, told.parse().ok()?)));
+    let parts = cursor
+        .split_once('.')
+        .and_then(|(entry, told)| Some((entry, told.parse().ok()?)));
     let (entry, told) = parts.unwrap_or(("0-0", 0));
     (entry.to_owned(), told)
 }
@@ -84,17 +96,32 @@ pub(super) async fn read(
     max: usize,
 ) -> Result<Vec<Event>, Error> {
     let (from, mut told) = position(after);
-    if !from.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+    if !from
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'-')
+    {
         return Err(Error::invalid("cursor", "is not one of ours"));
     }
     let mut command = redis::cmd("XRANGE");
-    command.arg(format!("{}:ev", redis.key(lane))).arg(&from).arg("+").arg("COUNT").arg(max + 1);
-    let answer = redis.link.send(&command).await.map_err(|failure| redis.error(failure))?;
+    command
+        .arg(format!("{}:ev", redis.key(lane)))
+        .arg(&from)
+        .arg("+")
+        .arg("COUNT")
+        .arg(max + 1);
+    let answer = redis
+        .link
+        .send(&command)
+        .await
+        .map_err(|failure| redis.error(failure))?;
     let mut events = Vec::new();
     let mut take = |entry: Value| {
         let [id, fields] = reply::row(entry)?;
         let (entry, fields) = (reply::text(id)?, reply::array(fields)?);
-        let texts = fields.into_iter().map(reply::text).collect::<Result<Vec<_>, _>>()?;
+        let texts = fields
+            .into_iter()
+            .map(reply::text)
+            .collect::<Result<Vec<_>, _>>()?;
         let field = |name: &str| {
             let pair = texts.chunks_exact(2).find(|pair| pair[0] == name);
             pair.map(|pair| pair[1].clone())
@@ -103,8 +130,17 @@ pub(super) async fn read(
         let at = at.ok_or(Strange("an entry without a time"))?;
         let name = field("n").ok_or(Strange("an event without a name"))?;
         // The cursor's own entry was told in part, all others not at all.
-        let skip = if entry == from { std::mem::take(&mut told) } else { 0 };
-        for (index, id) in field("i").unwrap_or_default().split(' ').enumerate().skip(skip) {
+        let skip = if entry == from {
+            std::mem::take(&mut told)
+        } else {
+            0
+        };
+        for (index, id) in field("i")
+            .unwrap_or_default()
+            .split(' ')
+            .enumerate()
+            .skip(skip)
+        {
             events.push(Event {
                 cursor: format!("{entry}.{}", index + 1),
                 at,

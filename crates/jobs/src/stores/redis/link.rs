@@ -41,7 +41,8 @@ struct Shared {
 
 impl Link {
     pub(super) fn new(url: &str) -> Result<Self, Error> {
-        let client = Client::open(url).map_err(|error| Error::invalid("redis", error.to_string()))?;
+        let client =
+            Client::open(url).map_err(|error| Error::invalid("redis", error.to_string()))?;
         let name = format!("redis at {}", client.get_connection_info().addr());
         Ok(Self {
             client,
@@ -104,7 +105,9 @@ impl Link {
             None => self.dial(None).await?,
         };
         let answer = tokio::time::timeout(wait + ANSWER, connection.send_packed_command(command));
-        let answer = answer.await.map_err(|_| Failure::Error(self.unavailable("no answer")))?;
+        let answer = answer
+            .await
+            .map_err(|_| Failure::Error(self.unavailable("no answer")))?;
         let answer = answer.and_then(Value::extract_error);
         let mut spare = self.spare.lock();
         let answer = answer.map_err(|error| {
@@ -157,7 +160,10 @@ impl Link {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(answer);
-        let dialed = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let dialed = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await;
         dialed.map_err(|error| self.failure(&error))
     }
 
@@ -174,7 +180,10 @@ impl Link {
             ErrorKind::Io => true,
             ErrorKind::Server(kind) => passing.contains(&kind),
             // A Redis that is busy, cannot save, or is full.
-            _ => matches!(error.code(), Some("BUSY" | "MISCONF" | "OOM" | "NOREPLICAS")),
+            _ => matches!(
+                error.code(),
+                Some("BUSY" | "MISCONF" | "OOM" | "NOREPLICAS")
+            ),
         };
         if passes || error.is_unrecoverable_error() {
             Failure::Error(self.unavailable(&error.to_string()))

@@ -7,7 +7,7 @@ use redis::Value;
 
 use crate::{
     Status,
-    store::{Found, State},
+    store::{Counts, Found, State},
 };
 
 /// An answer that no script of ours gives.
@@ -37,12 +37,16 @@ pub(super) fn text(value: Value) -> Result<String, Strange> {
 }
 
 pub(super) fn number(value: Value) -> Result<u64, Strange> {
-    text(value)?.parse().map_err(|_| Strange("a text that is no number"))
+    text(value)?
+        .parse()
+        .map_err(|_| Strange("a text that is no number"))
 }
 
 /// An array of exactly `N`.
 pub(super) fn row<const N: usize>(value: Value) -> Result<[Value; N], Strange> {
-    array(value)?.try_into().map_err(|_| Strange("an array of an unknown length"))
+    array(value)?
+        .try_into()
+        .map_err(|_| Strange("an array of an unknown length"))
 }
 
 /// What `look` in the scripts answers; its position is dropped.
@@ -66,12 +70,19 @@ fn state(token: &[u8]) -> Option<State> {
         b'r' => {
             let (_, _, _) = (word()?, word()?, word()?);
             let started_at = word()?.parse().ok()?;
-            State::Running { started_at, worker: word()?.to_owned() }
+            State::Running {
+                started_at,
+                worker: word()?.to_owned(),
+            }
         }
         kind @ (b's' | b'f') => {
             word()?;
             let due = word()?.parse().ok()?;
-            let status = if *kind == b's' { Status::Scheduled } else { Status::Failed };
+            let status = if *kind == b's' {
+                Status::Scheduled
+            } else {
+                Status::Failed
+            };
             State::Waiting { status, due }
         }
         b'S' => State::Ended(Status::Succeeded),
@@ -84,7 +95,35 @@ fn state(token: &[u8]) -> Option<State> {
 /// How long from `now` until a score of a sorted set, if there is one.
 pub(super) fn until(due: &str, now: u64) -> Option<Duration> {
     let due: f64 = due.parse().ok()?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time in ms")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a time in ms"
+    )]
     let due = due.max(0.0) as u64;
     Some(Duration::from_millis(due.saturating_sub(now)))
+}
+
+/// What `counts` answers.
+pub(super) fn counts(answer: Value) -> Result<Counts, Strange> {
+    let row: [Value; 9] = row(answer)?;
+    let mut texts = Vec::with_capacity(9);
+    for value in row {
+        texts.push(text(value)?);
+    }
+    let number = |index: usize| texts[index].parse().ok();
+    let counts = || {
+        Some(Counts {
+            now: number(0)?,
+            queued: number(1)?,
+            running: number(2)?,
+            scheduled: number(3)?,
+            failed: number(4)?,
+            dead: number(5)?,
+            succeeded: number(6)?,
+            cancelled: number(7)?,
+            oldest_queued_at: number(8),
+        })
+    };
+    counts().ok_or(Strange("counts that are no numbers"))
 }

@@ -1,0 +1,145 @@
+//! What people do: look at jobs, call them off, try them again, count them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::future::join_all;
+
+use crate::{Counts, Error, JobId, Jobs, Move, Moved, Record, State, Status, outcome};
+
+/// How often a change is tried again when the job moved meanwhile.
+const TRIES: usize = 16;
+
+/// A queue, counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Its name.
+    pub queue: String,
+    /// Its counts, over all partitions.
+    pub counts: Counts,
+}
+
+impl QueueStats {
+    /// How long the next in line has waited.
+    #[must_use]
+    pub fn oldest_queued(&self) -> Option<Duration> {
+        let since = self.counts.oldest_queued_at?;
+        Some(Duration::from_millis(self.counts.now.saturating_sub(since)))
+    }
+}
+
+impl Jobs {
+    pub(super) async fn find(&self, id: &JobId) -> Result<Option<Record>, Error> {
+        let found = self.store.find(id).await?;
+        found
+            .map(|found| Record::of(&found, &self.store.name()))
+            .transpose()
+    }
+
+    /// A job.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Unavailable`].
+    pub async fn get(&self, id: &JobId) -> Result<Record, Error> {
+        self.find(id)
+            .await?
+            .ok_or_else(|| Error::NotFound { id: id.to_string() })
+    }
+
+    /// Calls a job off: a waiting one at once, a running one when its worker next renews its
+    /// lease; one that has ended stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Unavailable`].
+    pub async fn cancel(&self, id: &JobId) -> Result<Record, Error> {
+        for _ in 0..TRIES {
+            let found = self.store.find(id).await?;
+            let found = found.ok_or_else(|| Error::NotFound { id: id.to_string() })?;
+            let done = match &found.state {
+                State::Ended(_) => true,
+                State::Running { .. } => self.store.call_off(id, &found.token).await?,
+                State::Queued | State::Waiting { .. } => {
+                    let to = outcome::cancel(&outcome::unpack(&found)?);
+                    let step = Move {
+                        id: id.clone(),
+                        from: found.token,
+                        to,
+                    };
+                    self.store.shift(&id.lane(), &[step]).await? == [Moved::Done]
+                }
+            };
+            if done {
+                return self.get(id).await;
+            }
+        }
+        Err(self.restless(id))
+    }
+
+    /// Tries a dead letter again, from the start.
+    ///
+    /// # Errors
+    /// [`Error::WrongStatus`] for a job that is not dead; [`Error::NotFound`];
+    /// [`Error::Unavailable`].
+    pub async fn retry(&self, id: &JobId) -> Result<Record, Error> {
+        for _ in 0..TRIES {
+            let found = self.store.find(id).await?;
+            let found = found.ok_or_else(|| Error::NotFound { id: id.to_string() })?;
+            if found.state != State::Ended(Status::Dead) {
+                let status = Record::of(&found, &self.store.name())?.status;
+                let (id, wanted, action) = (id.clone(), Status::Dead, "retried");
+                return Err(Error::WrongStatus {
+                    id,
+                    status,
+                    wanted,
+                    action,
+                });
+            }
+            let to = outcome::revive(&found)?;
+            let step = Move {
+                id: id.clone(),
+                from: found.token,
+                to,
+            };
+            if self.store.shift(&id.lane(), &[step]).await? == [Moved::Done] {
+                return self.get(id).await;
+            }
+        }
+        Err(self.restless(id))
+    }
+
+    fn restless(&self, id: &JobId) -> Error {
+        let (store, reason) = (
+            self.store.name(),
+            format!("the job {id} moves all the time"),
+        );
+        Error::Unavailable { store, reason }
+    }
+
+    /// Counts every queue that ever had a job.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn queues(&self) -> Result<Vec<QueueStats>, Error> {
+        let lanes = self.store.lanes().await?;
+        let counted = join_all(lanes.iter().map(|lane| self.store.counts(lane))).await;
+        let mut queues: BTreeMap<String, Counts> = BTreeMap::new();
+        for (lane, counts) in lanes.into_iter().zip(counted) {
+            let (sum, more) = (queues.entry(lane.queue).or_default(), counts?);
+            sum.queued += more.queued;
+            sum.scheduled += more.scheduled;
+            sum.running += more.running;
+            sum.failed += more.failed;
+            sum.dead += more.dead;
+            sum.succeeded += more.succeeded;
+            sum.cancelled += more.cancelled;
+            sum.now = more.now;
+            sum.oldest_queued_at = match (sum.oldest_queued_at, more.oldest_queued_at) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+        }
+        Ok(queues
+            .into_iter()
+            .map(|(queue, counts)| QueueStats { queue, counts })
+            .collect())
+    }
+}

@@ -1,0 +1,228 @@
+//! What workers do: claim, renew, settle, and take over from those that vanished.
+
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+
+use futures_util::future::select_all;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Claimed, Claimer, Error, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome, Renewal, codec,
+    outcome,
+};
+
+/// Every so many claims, the lowest priority comes first, so that none starves.
+const REVERSED: usize = 16;
+
+impl Jobs {
+    /// Leases up to `max` jobs of a queue to a worker; waits for the first one for up to `wait`.
+    /// An empty answer means that none came.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn claim(
+        &self,
+        queue: &str,
+        worker: &str,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Claimed>, Error> {
+        self.claim_until(queue, worker, max, wait, &CancellationToken::new())
+            .await
+    }
+
+    /// The same; once `stop` is cancelled it waits no more. (Dropping the future of a claim may
+    /// leave jobs leased to nobody.)
+    pub(crate) async fn claim_until(
+        &self,
+        queue: &str,
+        worker: &str,
+        max: usize,
+        wait: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Claimed>, Error> {
+        let until = Instant::now() + wait;
+        let lanes = self.lanes_of(queue)?;
+        let max = max.clamp(1, MAX_BATCH);
+        loop {
+            let turn = self.claims.fetch_add(1, Ordering::Relaxed);
+            let reverse = turn % REVERSED == REVERSED - 1;
+            let claimer = Claimer {
+                worker: worker.to_owned(),
+                max,
+                reverse,
+            };
+            let mut marks = Vec::with_capacity(lanes.len());
+            for offset in 0..lanes.len() {
+                let lane = &lanes[(turn + offset) % lanes.len()];
+                let claim = self.store.claim(lane, &claimer).await?;
+                if !claim.jobs.is_empty() {
+                    return Ok(self.claimed(claim.jobs, claim.now));
+                }
+                marks.push((lane, claim.mark));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || stop.is_cancelled() {
+                return Ok(Vec::new());
+            }
+            let waits = marks
+                .iter()
+                .map(|(lane, mark)| self.store.ready(lane, mark, left));
+            tokio::select! {
+                () = stop.cancelled() => {}
+                ready = select_all(waits) => ready.0?,
+            }
+        }
+    }
+
+    fn claimed(&self, jobs: Vec<(Lease, bytes::Bytes)>, now: u64) -> Vec<Claimed> {
+        let unpacked =
+            jobs.into_iter()
+                .filter_map(|(lease, packed)| match codec::unpack_job(&packed) {
+                    Ok(mut job) => {
+                        job.header.attempt += 1;
+                        job.header.started_at = Some(now);
+                        Some(Claimed { job, lease })
+                    }
+                    Err(error) => {
+                        tracing::error!(job = %lease.id, %error, "job in the store is not ours");
+                        None
+                    }
+                });
+        unpacked.collect()
+    }
+
+    /// Ends attempts: each job goes where its outcome leads. Answers in their order.
+    ///
+    /// # Errors
+    /// Of each: [`Error::Stale`] when the lease has ended, and [`Error::Unavailable`], after which
+    /// it is unknown whether the job was settled: settle it again.
+    pub async fn settle(&self, ends: &[(Claimed, Outcome)]) -> Vec<Result<(), Error>> {
+        let moves = ends.iter().map(|(claimed, outcome)| Move {
+            id: claimed.lease.id.clone(),
+            from: claimed.lease.token.clone(),
+            to: outcome::settle(&claimed.job, outcome, &self.options.backoff),
+        });
+        let mut answers = self.shift_all(moves.collect()).await;
+        // What was called off while it ran may only end: it does so as cancelled.
+        let called_off: Vec<usize> = (0..answers.len())
+            .filter(|index| matches!(answers[*index], Ok(Moved::Cancelling)))
+            .collect();
+        let moves = called_off.iter().map(|index| {
+            let (claimed, _) = &ends[*index];
+            let (id, from) = (claimed.lease.id.clone(), claimed.lease.token.clone());
+            Move {
+                id,
+                from,
+                to: outcome::cancel(&claimed.job),
+            }
+        });
+        for (index, answer) in called_off.iter().zip(self.shift_all(moves.collect()).await) {
+            answers[*index] = answer;
+        }
+        let settled = answers
+            .into_iter()
+            .zip(ends)
+            .map(|(answer, (claimed, _))| match answer? {
+                Moved::Done => Ok(()),
+                Moved::Stale | Moved::Cancelling => Err(Error::Stale {
+                    id: claimed.lease.id.clone(),
+                }),
+            });
+        settled.collect()
+    }
+
+    async fn shift_all(&self, moves: Vec<Move>) -> Vec<Result<Moved, Error>> {
+        let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Move>)> = BTreeMap::new();
+        let mut answers = vec![Ok(Moved::Stale); moves.len()];
+        for (index, step) in moves.into_iter().enumerate() {
+            let (indexes, moves) = lanes.entry(step.id.lane()).or_default();
+            indexes.push(index);
+            moves.push(step);
+        }
+        for (lane, (indexes, moves)) in lanes {
+            for (indexes, moves) in indexes.chunks(MAX_BATCH).zip(moves.chunks(MAX_BATCH)) {
+                let moved = self.store.shift(&lane, moves).await;
+                for (at, index) in indexes.iter().enumerate() {
+                    answers[*index] = moved.as_ref().map(|moved| moved[at]).map_err(Clone::clone);
+                }
+            }
+        }
+        answers
+    }
+
+    /// Renews leases, and learns which jobs were called off. Answers in their order.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn renew(&self, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
+        let mut answers = vec![Renewal::Stale; leases.len()];
+        let mut lanes: BTreeMap<Lane, Vec<usize>> = BTreeMap::new();
+        for (index, lease) in leases.iter().enumerate() {
+            lanes.entry(lease.id.lane()).or_default().push(index);
+        }
+        for (lane, indexes) in lanes {
+            for indexes in indexes.chunks(MAX_BATCH) {
+                let batch: Vec<Lease> =
+                    indexes.iter().map(|index| leases[*index].clone()).collect();
+                let renewed = self.store.renew(&lane, &batch).await?;
+                for (index, renewal) in indexes.iter().zip(renewed) {
+                    answers[*index] = renewal;
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Notes how far a job is, such as `50%`.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when the lease has ended; [`Error::Unavailable`].
+    pub async fn progress(&self, lease: &Lease, progress: &str) -> Result<(), Error> {
+        if self.store.progress(lease, progress).await? {
+            return Ok(());
+        }
+        Err(Error::Stale {
+            id: lease.id.clone(),
+        })
+    }
+
+    /// Gives jobs whose lease has ended to others, and forgets results past their time. Every
+    /// worker does this now and then. Returns how many jobs it took from vanished workers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn recover(&self, queue: &str) -> Result<usize, Error> {
+        let mut taken = 0;
+        for lane in self.lanes_of(queue)? {
+            loop {
+                let expired = self.store.expired(&lane, self.options.lease).await?;
+                let moves = expired.iter().map(|found| {
+                    let id = codec::unpack(&found.packed).map(|(id, ..)| id);
+                    let id = id.map_err(|_| Error::NotFound { id: String::new() })?;
+                    let to = outcome::reclaim(found)?;
+                    Ok(Move {
+                        id,
+                        from: found.token.clone(),
+                        to,
+                    })
+                });
+                let moves: Vec<Move> = moves
+                    .filter_map(|step: Result<_, Error>| step.ok())
+                    .collect();
+                if moves.is_empty() {
+                    break;
+                }
+                let moved = self.store.shift(&lane, &moves).await?;
+                let done = moved.iter().filter(|moved| **moved == Moved::Done).count();
+                taken += done;
+                if done == 0 || expired.len() < MAX_BATCH {
+                    break;
+                }
+            }
+            let (ended, dead) = (self.options.result_ttl, self.options.dead_ttl);
+            while self.store.sweep(&lane, ended, dead).await? >= MAX_BATCH {}
+        }
+        Ok(taken)
+    }
+}

@@ -1,0 +1,268 @@
+//! The steps of the store, made in memory.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    record::{self, Place, Record},
+    state::State,
+};
+use crate::{
+    JobId, Lane, MAX_BATCH, Status, clock,
+    store::{Accepted, Claim, Claimer, Counts, Entry, Lease, Mark, Move, Moved, To},
+};
+
+/// The state, and what of it is still to be written.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    pub(super) state: State,
+    /// Records that the log does not have yet.
+    pub(super) unwritten: Vec<u8>,
+    /// How many times records were added.
+    pub(super) added: u64,
+}
+
+impl Memory {
+    pub(super) fn change(&mut self, record: Record, data: Option<Bytes>) {
+        record::write(&mut self.unwritten, &record, data.as_ref());
+        self.state.apply(record, data);
+    }
+
+    /// Puts a job somewhere, now.
+    fn put(&mut self, id: &JobId, place: Place, now: u64, packed: Option<Bytes>) {
+        let (id, seq) = (id.clone(), self.state.seq + 1);
+        self.change(
+            Record::Put {
+                id,
+                place,
+                seq,
+                at: Some(now),
+            },
+            packed,
+        );
+    }
+
+    /// Puts jobs into the queue whose time has come.
+    fn promote(&mut self, lane: &Lane, now: u64) {
+        for status in [Status::Scheduled, Status::Failed] {
+            let shelf = self.state.lanes.entry(lane.clone()).or_default();
+            let due = shelf.of(status).take_while(|((due, _), _)| *due <= now);
+            let due: Vec<JobId> = due.map(|(_, id)| id.clone()).collect();
+            for id in due {
+                if let Some(Place::Waiting { priority, .. }) = self.place(&id) {
+                    self.put(
+                        &id,
+                        Place::Queued {
+                            priority,
+                            since: now,
+                        },
+                        now,
+                        None,
+                    );
+                }
+            }
+        }
+    }
+
+    fn place(&self, id: &JobId) -> Option<Place> {
+        self.state.jobs.get(id).map(|slot| slot.place.clone())
+    }
+
+    pub(super) fn submit(&mut self, lane: &Lane, entry: &Entry, now: u64, ttl: u64) -> Accepted {
+        if let Some((key, print)) = &entry.key {
+            let named = (lane.queue.clone(), key.clone());
+            if let Some((other, id, _)) = self.state.keys.get(&named) {
+                let id = id.clone();
+                return if other == print {
+                    Accepted::Same(id)
+                } else {
+                    Accepted::Conflict(id)
+                };
+            }
+            let ((queue, key), print, id) = (named, print.clone(), entry.id.clone());
+            self.change(
+                Record::Key {
+                    queue,
+                    key,
+                    print,
+                    id,
+                    until: now + ttl,
+                },
+                None,
+            );
+        }
+        let priority = entry.priority;
+        let place = if entry.delay.is_zero() {
+            Place::Queued {
+                priority,
+                since: now,
+            }
+        } else {
+            let due = now + clock::millis(entry.delay);
+            Place::Waiting {
+                status: Status::Scheduled,
+                priority,
+                due,
+            }
+        };
+        self.put(&entry.id, place, now, Some(entry.packed.clone()));
+        Accepted::New
+    }
+
+    pub(super) fn claim(&mut self, lane: &Lane, claimer: &Claimer, now: u64) -> Claim {
+        self.promote(lane, now);
+        let nonce: u128 = rand::random();
+        let mut ids: Vec<JobId> = Vec::new();
+        let shelf = self.state.lanes.entry(lane.clone()).or_default();
+        if let Some(order) = shelf.order.get(&Status::Queued) {
+            for turn in 0..5 {
+                // Rank 0 is priority 5.
+                let rank = if claimer.reverse { 4 - turn } else { turn };
+                let of = order.range((rank, 0)..=(rank, u64::MAX));
+                ids.extend(of.take(claimer.max - ids.len()).map(|(_, id)| id.clone()));
+            }
+        }
+        let mut jobs = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(Place::Queued { priority, .. }) = self.place(&id) else {
+                continue;
+            };
+            let worker = claimer.worker.clone();
+            self.put(
+                &id,
+                Place::Running {
+                    priority,
+                    nonce,
+                    since: now,
+                    worker,
+                },
+                now,
+                None,
+            );
+            if let Some(slot) = self.state.jobs.get_mut(&id) {
+                slot.renewed = now;
+                jobs.push((
+                    Lease {
+                        id,
+                        token: slot.token(),
+                    },
+                    slot.packed.clone(),
+                ));
+            }
+        }
+        let shelf = self.state.lanes.entry(lane.clone()).or_default();
+        let due = [Status::Scheduled, Status::Failed].map(|status| shelf.of(status).next());
+        let due = due.into_iter().flatten().map(|((due, _), _)| *due).min();
+        let due_in = due.map(|due| Duration::from_millis(due.saturating_sub(now)));
+        Claim {
+            jobs,
+            now,
+            mark: Mark {
+                positions: Vec::new(),
+                due_in,
+            },
+        }
+    }
+
+    pub(super) fn shift(&mut self, step: &Move, now: u64) -> Moved {
+        let Some(slot) = self
+            .state
+            .jobs
+            .get(&step.id)
+            .filter(|slot| slot.token() == step.from)
+        else {
+            return Moved::Stale;
+        };
+        if slot.cancelling && !matches!(step.to, To::End { .. }) {
+            return Moved::Cancelling;
+        }
+        let (place, packed) = match &step.to {
+            To::Queue { priority, packed } => (
+                Place::Queued {
+                    priority: *priority,
+                    since: now,
+                },
+                packed,
+            ),
+            To::Later {
+                priority,
+                packed,
+                delay,
+            } => {
+                let due = now + clock::millis(*delay);
+                (
+                    Place::Waiting {
+                        status: Status::Failed,
+                        priority: *priority,
+                        due,
+                    },
+                    packed,
+                )
+            }
+            To::End { status, record } => (
+                Place::Ended {
+                    status: *status,
+                    at: now,
+                },
+                record,
+            ),
+            To::Bury { packed } => (
+                Place::Ended {
+                    status: Status::Dead,
+                    at: now,
+                },
+                packed,
+            ),
+        };
+        self.put(&step.id, place, now, Some(packed.clone()));
+        Moved::Done
+    }
+
+    /// Forgets jobs of a status that ended up to a time; returns how many.
+    pub(super) fn forget(&mut self, lane: &Lane, status: Status, until: u64) -> usize {
+        let Some(shelf) = self.state.lanes.get(lane) else {
+            return 0;
+        };
+        let old = shelf.of(status).map(|(_, id)| id).take_while(|id| {
+            let place = self.state.jobs.get(*id).map(|slot| &slot.place);
+            matches!(place, Some(Place::Ended { at, .. }) if *at <= until)
+        });
+        let ids: Vec<JobId> = old.take(MAX_BATCH).cloned().collect();
+        let count = ids.len();
+        if count > 0 {
+            self.change(Record::Forget { ids }, None);
+        }
+        count
+    }
+
+    pub(super) fn counts(&self, lane: &Lane, now: u64) -> Counts {
+        let Some(shelf) = self.state.lanes.get(lane) else {
+            return Counts {
+                now,
+                ..Counts::default()
+            };
+        };
+        let total = |status| shelf.sums.get(&status).copied().unwrap_or(0);
+        // Within a priority the first one waits longest.
+        let firsts = (0..5).filter_map(|rank| {
+            let order = shelf.order.get(&Status::Queued)?;
+            let (_, id) = order.range((rank, 0)..=(rank, u64::MAX)).next()?;
+            match self.state.jobs.get(id)?.place {
+                Place::Queued { since, .. } => Some(since),
+                _ => None,
+            }
+        });
+        Counts {
+            queued: shelf.count(Status::Queued),
+            scheduled: shelf.count(Status::Scheduled),
+            running: shelf.count(Status::Running),
+            failed: shelf.count(Status::Failed),
+            dead: shelf.count(Status::Dead),
+            succeeded: total(Status::Succeeded),
+            cancelled: total(Status::Cancelled),
+            oldest_queued_at: firsts.min(),
+            now,
+        }
+    }
+}

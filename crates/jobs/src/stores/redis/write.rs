@@ -1,0 +1,132 @@
+//! Taking jobs in, and moving them: arguments grouped as the scripts want them.
+
+use super::{Redis, reply, script};
+use crate::{
+    Error, JobId, Lane, Status, clock,
+    store::{Accepted, Entry, Move, Moved, To},
+};
+
+/// Takes jobs in; those without a key and a delay go the short way.
+pub(super) async fn submit(
+    redis: &Redis,
+    lane: &Lane,
+    entries: &[Entry],
+) -> Result<Vec<Accepted>, Error> {
+    redis.list_lane(lane).await?;
+    let plain = |entry: &&Entry| entry.key.is_none() && entry.delay.is_zero();
+    let delays: Vec<String> = entries
+        .iter()
+        .map(|entry| clock::millis(entry.delay).to_string())
+        .collect();
+    let (mut args, mut counts) = (Vec::with_capacity(entries.len() + 6), Vec::new());
+    for priority in 1..=5 {
+        let before = args.len();
+        let of = entries
+            .iter()
+            .filter(plain)
+            .filter(|entry| entry.priority == priority);
+        args.extend(of.map(|entry| entry.packed.as_ref()));
+        counts.push((args.len() - before).to_string());
+    }
+    let priorities: [&[u8]; 6] = [b"", b"1", b"2", b"3", b"4", b"5"];
+    for (entry, delay) in entries
+        .iter()
+        .zip(&delays)
+        .filter(|(entry, _)| !plain(entry))
+    {
+        let (key, print) = entry
+            .key
+            .as_ref()
+            .map_or(("", ""), |(key, print)| (key, print));
+        args.extend([priorities[usize::from(entry.priority)], delay.as_bytes()]);
+        args.extend([
+            &entry.packed,
+            key.as_bytes(),
+            print.as_bytes(),
+            redis.key_ttl.as_bytes(),
+        ]);
+    }
+    let head = [redis.keep.as_bytes()]
+        .into_iter()
+        .chain(counts.iter().map(String::as_bytes));
+    let args: Vec<&[u8]> = head.chain(args).collect();
+    let mut special = redis
+        .run(&script::SUBMIT, lane, &args)
+        .await
+        .and_then(|answer| reply::array(answer).map_err(|strange| redis.strange(strange)))?
+        .into_iter();
+    let answers = entries.iter().map(|entry| {
+        if plain(&entry) {
+            return Ok(Accepted::New);
+        }
+        let answer = special
+            .next()
+            .ok_or_else(|| redis.broken("too few answers".to_owned()))?;
+        let text = reply::text(answer).map_err(|strange| redis.strange(strange))?;
+        let Some((print, id)) = text.split_once(' ') else {
+            return Ok(Accepted::New);
+        };
+        let id: JobId = id.parse()?;
+        let same = entry.key.as_ref().is_some_and(|(_, mine)| mine == print);
+        Ok(if same {
+            Accepted::Same(id)
+        } else {
+            Accepted::Conflict(id)
+        })
+    });
+    answers.collect()
+}
+
+/// Moves jobs between states.
+pub(super) async fn shift(redis: &Redis, lane: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
+    // Grouped as the script wants them, and the answers put back in order.
+    let mut groups: [Vec<usize>; 5] = Default::default();
+    let mut numbers = vec![(String::new(), String::new()); moves.len()];
+    for (index, step) in moves.iter().enumerate() {
+        let group = match &step.to {
+            To::End {
+                status: Status::Succeeded,
+                ..
+            } => 0,
+            To::End { .. } => 1,
+            To::Bury { .. } => 2,
+            To::Queue { priority, .. } => {
+                numbers[index].0 = priority.to_string();
+                3
+            }
+            To::Later {
+                priority, delay, ..
+            } => {
+                numbers[index] = (priority.to_string(), clock::millis(*delay).to_string());
+                4
+            }
+        };
+        groups[group].push(index);
+    }
+    let counts = groups.each_ref().map(|group| group.len().to_string());
+    let mut args = vec![redis.keep.as_bytes()];
+    args.extend(counts.iter().map(String::as_bytes));
+    for index in groups.iter().flatten() {
+        let (step, (priority, delay)) = (&moves[*index], &numbers[*index]);
+        args.extend([step.id.as_str().as_bytes(), &step.from]);
+        match &step.to {
+            To::End { record, .. } => args.push(record),
+            To::Bury { packed } => args.push(packed),
+            To::Queue { packed, .. } => args.extend([packed.as_ref(), priority.as_bytes()]),
+            To::Later { packed, .. } => {
+                args.extend([packed.as_ref(), priority.as_bytes(), delay.as_bytes()]);
+            }
+        }
+    }
+    let answer = redis.run(&script::SHIFT, lane, &args).await?;
+    let digits = redis.digits(answer, moves.len())?;
+    let mut moved = vec![Moved::Stale; moves.len()];
+    for (index, digit) in groups.iter().flatten().zip(digits) {
+        moved[*index] = match digit {
+            b'1' => Moved::Done,
+            b'2' => Moved::Cancelling,
+            _ => Moved::Stale,
+        };
+    }
+    Ok(moved)
+}
