@@ -7,8 +7,10 @@ use crate::settings::Settings;
 /// Every limit of the engine.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What our SETTINGS say, to clients and to instances.
-    pub settings: Settings,
+    /// What our SETTINGS tell clients.
+    pub clients: Settings,
+    /// What our SETTINGS tell instances.
+    pub instances: Settings,
     /// Receive window of a connection, bytes, at least 65,535.
     pub connection_window: u32,
     /// Output of one connection above which no more of a body is put there until its peer reads.
@@ -30,13 +32,19 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
+        let clients = Settings {
+            header_table: 4096,
+            max_streams: 10_000,
+            window: 256 * 1024,
+            max_frame: 16 * 1024,
+            max_header_list: 64 * 1024,
+        };
         Self {
-            settings: Settings {
-                header_table: 4096,
-                max_streams: 10_000,
-                window: 256 * 1024,
+            clients,
+            // Answers are the large ones, as a rule: fewer frames to read and to write.
+            instances: Settings {
                 max_frame: 64 * 1024,
-                max_header_list: 64 * 1024,
+                ..clients
             },
             connection_window: 16 << 20,
             max_output: 512 * 1024,

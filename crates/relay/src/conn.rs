@@ -96,7 +96,10 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub(crate) fn new(side: Side, to: Option<Endpoint>, config: &Config, now: Instant) -> Self {
-        let ours = &config.settings;
+        let ours = match side {
+            Side::Client => &config.clients,
+            Side::Upstream => &config.instances,
+        };
         let mut conn = Self {
             side,
             to,

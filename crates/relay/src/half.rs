@@ -11,6 +11,8 @@ pub(crate) struct Half {
     pub(crate) send_window: i64,
     /// What we let the peer send.
     receive_window: i64,
+    /// What our SETTINGS let the peer send at first.
+    window: u32,
     /// Forwarded, and not yet given back as credit.
     owed: u32,
     /// Waits for the windows or for room in the connection's output.
@@ -52,6 +54,7 @@ impl Half {
             send_window: send_window.into(),
             // Until it has read our SETTINGS, the peer goes by the standard's window.
             receive_window: receive_window.max(DEFAULT_WINDOW).into(),
+            window: receive_window,
             owed: 0,
             pending: Pending::default(),
             end: End::Open,
@@ -68,9 +71,9 @@ impl Half {
     }
 
     /// So many received bytes are forwarded or dropped: the credit that is due now, 0 for none yet.
-    pub(crate) fn release(&mut self, length: usize, window: u32) -> u32 {
+    pub(crate) fn release(&mut self, length: usize) -> u32 {
         self.owed += length as u32;
-        if self.got_all || self.owed < window / 2 {
+        if self.got_all || self.owed < self.window / 2 {
             return 0;
         }
         self.receive_window += i64::from(self.owed);

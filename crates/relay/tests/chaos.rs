@@ -392,8 +392,10 @@ proptest! {
         piece in prop_oneof![Just(1usize), 2usize..30, Just(100_000)],
         peek in prop_oneof![Just(0usize), 1usize..2000],
     ) {
+        let settings = Settings { window: 4000, max_streams: 6, ..Config::default().clients };
         let config = Config {
-            settings: Settings { window: 4000, max_streams: 6, ..Config::default().settings },
+            clients: settings,
+            instances: settings,
             connection_window: 70_000,
             max_output: 2000,
             replay: 1500,

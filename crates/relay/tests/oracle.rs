@@ -17,10 +17,11 @@ const SOON: Duration = Duration::from_secs(20);
 fn small_windows() -> Config {
     let settings = Settings {
         window: 1000,
-        ..Config::default().settings
+        ..Config::default().clients
     };
     Config {
-        settings,
+        clients: settings,
+        instances: settings,
         connection_window: 65_535,
         max_output: 3000,
         ..Config::default()

@@ -177,7 +177,7 @@ impl<H: Host> Engine<H> {
             conn_id,
             stream,
             conn.peer.window,
-            self.config.settings.window,
+            self.config.instances.window,
         );
         let ends = call.request.ended && call.request.body.is_empty();
         let bare = ends && call.request.trailers.is_none();

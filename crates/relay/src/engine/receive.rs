@@ -132,7 +132,7 @@ impl<H: Host> Engine<H> {
         length: usize,
         padding: usize,
     ) -> Result<(), Fatal> {
-        let (connection, window) = (self.config.connection_window, self.config.settings.window);
+        let connection = self.config.connection_window;
         let limit = self.config.idle_frames;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
@@ -155,7 +155,7 @@ impl<H: Host> Engine<H> {
         } else if !half.received(length) {
             self.stream_error(id, stream, call_id, Code::FlowControlError);
         } else {
-            let credit = half.release(padding, window);
+            let credit = half.release(padding);
             self.credit(id, stream, credit);
         }
         Ok(())

@@ -40,13 +40,13 @@ impl<H: Host> Engine<H> {
             };
         }
         conn.stream = stream;
-        let full = conn.streams.len() >= config.settings.max_streams as usize;
+        let full = conn.streams.len() >= config.clients.max_streams as usize;
         if conn.draining == Drain::Final || full {
             conn.reset(stream, Code::RefusedStream);
             return conn.idle_frame(config.idle_frames, self.now);
         }
         if block.is_truncated() {
-            let answer = too_large(config.settings.max_header_list);
+            let answer = too_large(config.clients.max_header_list);
             conn.headers(stream, &[answer.wire()], true);
             if end {
                 conn.remember(stream, Closed::Ended);
@@ -60,7 +60,7 @@ impl<H: Host> Engine<H> {
             conn.reset(stream, Code::ProtocolError);
             return conn.idle_frame(config.idle_frames, self.now);
         };
-        let mut client = Half::new(id, stream, conn.peer.window, config.settings.window);
+        let mut client = Half::new(id, stream, conn.peer.window, config.clients.window);
         client.got_all = end;
         self.begin(client, block, summary.content_length, end);
         Ok(())
@@ -146,7 +146,7 @@ impl<H: Host> Engine<H> {
                 {
                     let due = bytes.len();
                     call.request.credited += due;
-                    let credit = call.client.release(due, self.config.settings.window);
+                    let credit = call.client.release(due);
                     let (conn, stream) = (call.client.conn, call.client.stream);
                     self.credit(conn, stream, credit);
                     self.follow(id, verdict);

@@ -122,13 +122,12 @@ impl<H: Host> Engine<H> {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
-        let credit = call.client.release(bytes, self.config.settings.window);
+        let credit = call.client.release(bytes);
         let (conn, stream) = (call.client.conn, call.client.stream);
         self.credit(conn, stream, credit);
     }
 
     fn sent_to_client(&mut self, id: Id, conn: Id, flushed: &Flushed) {
-        let window = self.config.settings.window;
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -141,7 +140,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         if let Some(half) = &mut call.upstream {
-            let credit = half.release(flushed.bytes, window);
+            let credit = half.release(flushed.bytes);
             let (conn, stream) = (half.conn, half.stream);
             self.credit(conn, stream, credit);
         }
