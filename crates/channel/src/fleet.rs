@@ -66,7 +66,9 @@ impl Fleet {
             endpoints: Mutex::default(),
             view: ArcSwap::from_pointee(View::unknown(options)),
             changed: Notify::new(),
-            turn: Arc::default(),
+            // Or many clients that live for one call would all call the first instance. 32 bits, so
+            // that it never wraps: an instance is a turn modulo something.
+            turn: Arc::new(balance::Turn::starting_at(rand::random::<u32>().into())),
             picks: shared.metrics.picks(service),
             budget: TpsBudget::new(
                 std::time::Duration::from_secs(10),

@@ -30,6 +30,25 @@ async fn nine_calls_on_three_instances_are_three_each() {
 }
 
 #[tokio::test]
+async fn clients_that_make_one_call_each_do_not_all_call_the_first_instance() {
+    let servers = [
+        Server::start(handler(echo)).await,
+        Server::start(handler(echo)).await,
+    ];
+    let mut used = BTreeSet::new();
+    // All alike by chance: once in 2^39 runs.
+    for _ in 0..40 {
+        let client = World::new(Options::default());
+        for (index, server) in servers.iter().enumerate() {
+            let id = format!("i{index}");
+            client.register(&id, server.address).await;
+        }
+        used.insert(client.call(Call::default()).await.unwrap().by);
+    }
+    assert_eq!(used.len(), 2);
+}
+
+#[tokio::test]
 async fn weights_are_taken_over_while_calls_go_on() {
     let world = World::new(Options::default());
     let servers = world.start((0..2).map(|_| handler(echo))).await;
