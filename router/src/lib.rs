@@ -42,9 +42,9 @@ pub const SPEC: Spec = Spec {
         ),
         Key::new(
             "data_plane",
-            Type::Choice(&["hyper", "relay"]),
-            "hyper",
-            "what carries forwarded calls: hyper, or the relay engine",
+            Type::Choice(&["relay", "hyper"]),
+            "relay",
+            "what carries the gRPC port: the relay engine, or hyper",
         ),
         Key::new(
             "relay_threads",

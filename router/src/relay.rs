@@ -130,11 +130,11 @@ fn config(context: &Context) -> Config {
     let word = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     let default = Config::default();
     Config {
-        settings: Settings {
+        clients: Settings {
             max_streams: u32::try_from(config.integer("max_concurrent_streams"))
                 .unwrap_or(u32::MAX),
             max_header_list: word(config.size("max_header_bytes")),
-            ..default.settings
+            ..default.clients
         },
         replay: options.retry_buffer,
         max_connections: options.max_connections,
