@@ -79,6 +79,10 @@ pub(crate) struct Conn {
     /// Frames that cost us work and bring no call further, since the last that did.
     idle_frames: u32,
     idle_since: Instant,
+    /// Streams still to be cancelled.
+    to_cancel: VecDeque<u32>,
+    /// SETTINGS that the peer has not acknowledged.
+    unacknowledged: usize,
     /// The peer knows that our header blocks use no dynamic table.
     table_told: bool,
     /// Among those that the driver has to look at.
@@ -121,6 +125,8 @@ impl Conn {
             recent: VecDeque::new(),
             idle_frames: 0,
             idle_since: now,
+            to_cancel: VecDeque::new(),
+            unacknowledged: 1,
             table_told: false,
             dirty: false,
             buffered: 0,
@@ -169,7 +175,7 @@ impl Conn {
         !self.closed
             && !self.leaving
             && self.stream < MAX_WINDOW
-            && self.streams.len() < self.peer.max_streams as usize
+            && self.streams.len() + self.to_cancel.len() < self.peer.max_streams as usize
     }
 
     /// Counts received DATA against the connection's window and gives credit back at once: the
@@ -245,6 +251,32 @@ impl Conn {
     pub(crate) fn reset(&mut self, stream: u32, code: Code) {
         frame::reset(&mut self.out, stream, code);
         self.remember(stream, Closed::Reset);
+    }
+
+    /// Ends a stream that its instance may not even have looked at: one at a time, since many
+    /// servers take a burst of these for an attack, and end the connection that all clients share.
+    pub(crate) fn cancel(&mut self, stream: u32) {
+        self.remember(stream, Closed::Reset);
+        self.to_cancel.push_back(stream);
+        self.send_cancel();
+    }
+
+    /// Behind each, SETTINGS that say nothing: their acknowledgement tells that the peer has read so
+    /// far. PING would too, but there are servers that count it against us.
+    fn send_cancel(&mut self) {
+        if self.unacknowledged == 0
+            && let Some(stream) = self.to_cancel.pop_front()
+        {
+            frame::reset(&mut self.out, stream, Code::Cancel);
+            frame::settings(&mut self.out, &[]);
+            self.unacknowledged += 1;
+        }
+    }
+
+    /// The peer has read our last SETTINGS.
+    pub(crate) fn acknowledged(&mut self) {
+        self.unacknowledged = self.unacknowledged.saturating_sub(1);
+        self.send_cancel();
     }
 
     /// A stream is closed.

@@ -105,6 +105,24 @@ async fn a_cancelled_call_is_cancelled_at_the_instance() {
 }
 
 #[tokio::test]
+async fn a_burst_of_cancels_does_not_end_the_connection_that_all_share() {
+    let world = World::new(Config::default(), 1);
+    let client = world.client().await;
+    let (answer, mut body) = world::open(&client, "/chat").await;
+    let mut answer = answer.await.unwrap().into_body();
+    let other = world.client().await;
+    for _ in 0..300 {
+        drop(world::open(&other, "/echo").await);
+        drop(world::open(&client, "/echo").await);
+    }
+    world.ended(600).await;
+    body.send_data(Bytes::from_static(b"x"), false).unwrap();
+    assert_eq!(answer.data().await.unwrap().unwrap(), "x");
+    call(&client, "/echo", b"another").await.unwrap();
+    assert_eq!(world.dialed(), 1);
+}
+
+#[tokio::test]
 async fn a_client_gets_an_early_answer_whole() {
     let world = World::new(Config::default(), 1);
     let client = world.client().await;

@@ -46,7 +46,11 @@ impl<H: Host> Engine<H> {
 
     /// Forgets the instance's side of a call; when it is still open, it is reset.
     pub(super) fn drop_upstream(&mut self, id: Id) {
-        let Some(half) = self.calls.get_mut(id).and_then(|call| call.upstream.take()) else {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        let answered = call.phase == Phase::Answered;
+        let Some(half) = call.upstream.take() else {
             return;
         };
         self.weigh(id);
@@ -56,8 +60,10 @@ impl<H: Host> Engine<H> {
         if conn.streams.remove(&half.stream).is_some() {
             if half.sent_all && half.got_all {
                 conn.remember(half.stream, Closed::Ended);
-            } else {
+            } else if answered {
                 conn.reset(half.stream, Code::Cancel);
+            } else {
+                conn.cancel(half.stream);
             }
         }
         let to = conn.to;

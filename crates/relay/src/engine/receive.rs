@@ -48,7 +48,16 @@ impl<H: Host> Engine<H> {
                 frame::pong(&mut conn.out, payload);
                 conn.idle_frame(limit, self.now)
             }
-            Step::SettingsAck => Ok(()),
+            Step::SettingsAck => {
+                let to = self.conns.get_mut(id).and_then(|conn| {
+                    conn.acknowledged();
+                    conn.to
+                });
+                if let Some(to) = to {
+                    self.admit(to);
+                }
+                Ok(())
+            }
             Step::Pong => {
                 // The client has read of our leaving: what it opens from now on is refused.
                 if let Some(conn) = self.conns.get_mut(id)

@@ -203,6 +203,7 @@ impl Bench {
         let id = self.engine.connected(to);
         let mut hello = Vec::new();
         frame::settings(&mut hello, settings);
+        frame::settings_ack(&mut hello);
         self.engine.received(id, &hello);
         Peer::new(id)
     }
