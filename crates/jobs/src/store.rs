@@ -234,7 +234,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What to call it in messages, without credentials.
     fn name(&self) -> String;
 
-    /// Takes jobs in.
+    /// Takes jobs in. One whose id is known was taken in before: nothing happens again.
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error>;
 
     /// Leases jobs, the highest priority first, after putting those that are due into the queue.

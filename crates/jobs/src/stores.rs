@@ -56,6 +56,11 @@ pub const STORES: &[Row] = &[
         open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
     },
     Row {
+        scheme: "redis+cluster",
+        about: "redis+cluster://host:7000,host:7001 — shared, spread over many Redis by partition",
+        open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
+    },
+    Row {
         scheme: "file",
         about: "file:///var/lib/mesh/jobs — a folder, for one process without Redis",
         open: |address, settings| {

@@ -5,6 +5,7 @@
 //! its value is the token that every move is fenced by. `redis/lua/prelude.lua` lists the keys.
 
 mod claim;
+mod dial;
 mod events;
 mod link;
 mod reply;
@@ -15,7 +16,7 @@ use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use redis::{Script, Value};
+use redis::Value;
 
 use crate::{
     Error, JobId, Lane, Status, clock,
@@ -26,6 +27,7 @@ use crate::{
 };
 use link::{Failure, Link};
 use reply::Strange;
+use script::Script;
 
 /// Jobs in a Redis.
 #[derive(Debug)]
@@ -41,7 +43,8 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Jobs in the Redis at a `redis://` URL; it need not be up yet.
+    /// Jobs in the Redis at a `redis://` URL, or in the cluster that has the nodes of a
+    /// `redis+cluster://host:port,host:port` URL; it need not be up yet.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the URL is none.

@@ -136,7 +136,7 @@ async fn a_lease_that_was_not_renewed_goes_to_another_and_its_holder_is_refused_
             0,
             "the lease is fresh"
         );
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
         assert_eq!(
             jobs.recover("default").await.unwrap(),
             1,
@@ -188,7 +188,7 @@ async fn renewing_keeps_a_lease_past_its_time() {
         jobs.submit(call("x")).await.unwrap();
         let claimed = claim_one(&jobs, "default").await;
         for _ in 0..4 {
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            tokio::time::sleep(Duration::from_millis(400)).await;
             assert_eq!(
                 jobs.renew(std::slice::from_ref(&claimed.lease))
                     .await
@@ -214,7 +214,7 @@ async fn a_job_that_kills_its_workers_is_dead_after_its_last_attempt() {
         new.max_attempts = 1;
         let id = jobs.submit(new).await.unwrap().id;
         claim_one(&jobs, "default").await;
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
         assert_eq!(jobs.recover("default").await.unwrap(), 1);
         let record = jobs.get(&id).await.unwrap();
         assert_eq!(record.status, Status::Dead);
@@ -354,7 +354,7 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
         let id = jobs.submit(call("lost")).await.unwrap().id;
         claim_one(&jobs, "default").await;
         jobs.cancel(&id).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
         assert_eq!(jobs.recover("default").await.unwrap(), 1);
         assert_eq!(jobs.get(&id).await.unwrap().status, Status::Cancelled);
     }

@@ -3,9 +3,11 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod cluster;
 pub(crate) mod redis_server;
 
 use std::{
+    any::Any,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use cluster::Cluster;
 use mesh_jobs::{
     Backoff, Claimed, Context, Failure, Handler, Job, Jobs, NewJob, Options, Payload, STORES,
     Settings, open,
@@ -23,8 +26,9 @@ use redis_server::RedisServer;
 pub(crate) struct Fixture {
     pub(crate) scheme: &'static str,
     pub(crate) address: String,
-    pub(crate) redis: Option<RedisServer>,
-    _folder: Option<tempfile::TempDir>,
+    prefix: String,
+    /// What is to be gone with this value.
+    _kept: Box<dyn Any>,
 }
 
 impl Fixture {
@@ -33,14 +37,18 @@ impl Fixture {
     }
 
     pub(crate) fn jobs_with(&self, options: Options) -> Jobs {
-        Jobs::new(open(&self.address, &Settings::default()).unwrap(), options)
+        let settings = Settings {
+            prefix: self.prefix.clone(),
+            ..Settings::default()
+        };
+        Jobs::new(open(&self.address, &settings).unwrap(), options)
     }
 }
 
 /// Short times, so that tests need not wait long.
 pub(crate) fn options() -> Options {
     Options {
-        lease: Duration::from_millis(400),
+        lease: Duration::from_secs(1),
         backoff: Backoff {
             base: Duration::from_millis(30),
             max: Duration::from_millis(200),
@@ -56,28 +64,31 @@ pub(crate) fn stores() -> Vec<Fixture> {
 }
 
 pub(crate) fn store(scheme: &'static str) -> Fixture {
-    match scheme {
+    let (address, kept): (String, Box<dyn Any>) = match scheme {
         "redis" => {
             let redis = RedisServer::start(&[]);
-            let address = redis.url();
-            Fixture {
-                scheme,
-                address,
-                redis: Some(redis),
-                _folder: None,
-            }
+            (redis.url(), Box::new(redis))
+        }
+        "redis+cluster" => {
+            let cluster = Cluster::shared();
+            (cluster.url(), Box::new(cluster))
         }
         "file" => {
             let folder = tempfile::tempdir().unwrap();
-            let address = format!("file://{}", folder.path().display());
-            Fixture {
-                scheme,
-                address,
-                redis: None,
-                _folder: Some(folder),
-            }
+            (
+                format!("file://{}", folder.path().display()),
+                Box::new(folder),
+            )
         }
         other => panic!("the store {other:?} has no fixture: add one, it passes the same suite"),
+    };
+    // Tests share a cluster, and nothing in it.
+    let prefix = format!("test:{:x}", rand::random::<u64>());
+    Fixture {
+        scheme,
+        address,
+        prefix,
+        _kept: kept,
     }
 }
 

@@ -70,6 +70,9 @@ impl Memory {
     }
 
     pub(super) fn submit(&mut self, lane: &Lane, entry: &Entry, now: u64, ttl: u64) -> Accepted {
+        if self.state.jobs.contains_key(&entry.id) {
+            return Accepted::New;
+        }
         if let Some((key, print)) = &entry.key {
             let named = (lane.queue.clone(), key.clone());
             if let Some((other, id, _)) = self.state.keys.get(&named) {

@@ -1,4 +1,5 @@
-//! The way to a Redis: one connection that all calls share, and others that may block.
+//! The way to a Redis or a Redis Cluster: one connection that all calls share, and others that
+//! may block.
 //!
 //! Nothing is sent twice: a call whose connection breaks is [`Error::Unavailable`], and the next
 //! one connects again. While Redis is away, calls fail at once instead of queueing up.
@@ -6,13 +7,14 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use redis::{AsyncConnectionConfig, Client, Cmd, RedisError, Script, Value};
-use redis::{ErrorKind, ServerErrorKind, aio::MultiplexedConnection};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
+use super::{
+    dial::{Connection, Server},
+    script::Script,
+};
 use crate::Error;
 
-/// How long making a connection may take.
-const CONNECT: Duration = Duration::from_secs(1);
 /// How long an answer may take: a Redis that syncs every write to a busy disk is slow, not away.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long after a failed attempt to connect the next one is made.
@@ -22,18 +24,18 @@ const SPARE: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct Link {
-    client: Client,
+    server: Server,
     name: String,
     shared: Mutex<Shared>,
     /// Held while connecting, so that one call does it for all.
     dialing: tokio::sync::Mutex<()>,
     /// A blocked command stalls its connection, so that waiting takes one that nobody else uses.
-    spare: Mutex<Vec<MultiplexedConnection>>,
+    spare: Mutex<Vec<Connection>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Connection>,
     /// Tells connections apart, so that a late failure does not throw away a newer one.
     number: u64,
     refused: Option<(Instant, String)>,
@@ -41,12 +43,11 @@ struct Shared {
 
 impl Link {
     pub(super) fn new(url: &str) -> Result<Self, Error> {
-        let client =
-            Client::open(url).map_err(|error| Error::invalid("redis", error.to_string()))?;
-        let name = format!("redis at {}", client.get_connection_info().addr());
+        let server =
+            Server::new(url).map_err(|error| Error::invalid("redis", error.to_string()))?;
         Ok(Self {
-            client,
-            name,
+            name: format!("redis at {}", server.address()),
+            server,
             shared: Mutex::default(),
             dialing: tokio::sync::Mutex::default(),
             spare: Mutex::default(),
@@ -66,15 +67,15 @@ impl Link {
         args: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Value, Failure> {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(script.get_hash()).arg(1).arg(key);
+        command.arg(&script.hash).arg(1).arg(key);
         for arg in args {
             command.arg(arg);
         }
         match self.send(&command).await {
             Err(Failure::NoScript) => {
-                let (mut connection, _) = self.connection().await?;
-                let loaded = script.load_async(&mut connection).await;
-                loaded.map_err(|error| self.failure(&error))?;
+                // A cluster's client tells all its nodes.
+                self.send(redis::cmd("SCRIPT").arg("LOAD").arg(script.text))
+                    .await?;
                 self.send(&command).await
             }
             answer => answer,
@@ -83,7 +84,7 @@ impl Link {
 
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Failure> {
         let (mut connection, number) = self.connection().await?;
-        let answer = connection.send_packed_command(command).await;
+        let answer = connection.send(command).await;
         let answer = answer.and_then(Value::extract_error);
         answer.map_err(|error| {
             if error.is_io_error() || error.is_unrecoverable_error() {
@@ -104,7 +105,7 @@ impl Link {
             Some(connection) => connection,
             None => self.dial(None).await?,
         };
-        let answer = tokio::time::timeout(wait + ANSWER, connection.send_packed_command(command));
+        let answer = tokio::time::timeout(wait + ANSWER, connection.send(command));
         let answer = answer
             .await
             .map_err(|_| Failure::Error(self.unavailable("no answer")))?;
@@ -121,7 +122,7 @@ impl Link {
         Ok(answer)
     }
 
-    async fn connection(&self) -> Result<(MultiplexedConnection, u64), Failure> {
+    async fn connection(&self) -> Result<(Connection, u64), Failure> {
         if let Some(ready) = self.ready()? {
             return Ok(ready);
         }
@@ -145,7 +146,7 @@ impl Link {
         }
     }
 
-    fn ready(&self) -> Result<Option<(MultiplexedConnection, u64)>, Failure> {
+    fn ready(&self) -> Result<Option<(Connection, u64)>, Failure> {
         let shared = self.shared.lock();
         match (&shared.connection, &shared.refused) {
             (Some(connection), _) => Ok(Some((connection.clone(), shared.number))),
@@ -156,14 +157,8 @@ impl Link {
         }
     }
 
-    async fn dial(&self, answer: Option<Duration>) -> Result<MultiplexedConnection, Failure> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(answer);
-        let dialed = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await;
+    async fn dial(&self, answer: Option<Duration>) -> Result<Connection, Failure> {
+        let dialed = self.server.dial(answer).await;
         dialed.map_err(|error| self.failure(&error))
     }
 

@@ -2,10 +2,20 @@
 
 use std::sync::LazyLock;
 
-use redis::Script;
-
 /// A script by its hash, and its text for a Redis that does not know it yet.
-pub(super) type Loaded = LazyLock<Script>;
+pub(super) struct Script {
+    pub(super) text: &'static str,
+    pub(super) hash: String,
+}
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        let hash = redis::Script::new(text).get_hash().to_owned();
+        Self { text, hash }
+    }
+}
+
+type Loaded = LazyLock<Script>;
 
 macro_rules! script {
     ($($part:literal),+) => {
