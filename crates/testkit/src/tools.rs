@@ -12,11 +12,12 @@ use std::{
 const BINARIES: &str = "MESH_TEST_BIN";
 
 /// Everything of ours that tests start, with the package it is in.
-const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 5] = [
     "mcp-router",
     "echo-agent",
     "weather-tool",
     "itinerary-worker",
+    "meshctl",
 ];
 
 /// The workspace's folder.
