@@ -5,6 +5,8 @@ mod answers;
 mod call;
 mod head;
 mod host;
+mod placing;
+mod spans;
 
 use std::{
     future::Future,

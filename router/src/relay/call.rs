@@ -30,6 +30,8 @@ pub(crate) struct Call {
     /// Since when it has found nobody to connect to.
     pub(super) stranded: Option<Instant>,
     pub(super) span: Span,
+    /// Of the request that is on its way.
+    pub(super) attempt: Span,
 }
 
 /// How far the router has looked at its bytes.

@@ -1,0 +1,319 @@
+//! Whom a call is for and who takes it: now, later, or again after an attempt that failed.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use channel::{Attempted, Error, Lease, Peer, Target};
+use mesh_relay::{Cause, Failure, Verdict, driver::Command};
+use tokio::time::sleep;
+use tonic::{Code, Status};
+use tracing::Span;
+
+use super::{
+    answers,
+    call::{Call, Reading, State},
+    head::{BlockHead, Facts},
+    host::{OWN, Router},
+};
+use crate::{
+    body::Inspector,
+    directory::View,
+    routes::{self, Route},
+    scanner::{Fields, Scanner},
+    server::PROCESS_TASK,
+};
+
+/// The pause before an attempt that follows a failure an instance may have seen.
+const RETRY_PAUSE: Duration = Duration::from_millis(25);
+
+impl Router {
+    /// Where a call with this head goes.
+    pub(super) fn route(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
+        match if head.is_get() {
+            Route::Own
+        } else {
+            routes::route(&head)
+        } {
+            Route::Own => {
+                call.state = State::Own;
+                call.span = Span::none();
+                Verdict::To(OWN)
+            }
+            Route::Metadata => self.by_metadata(call, head),
+            Route::Message(fields) => match self.reading(head, fields) {
+                Ok(reading) => {
+                    call.state = State::Reading(reading);
+                    Verdict::More
+                }
+                Err(status) => refuse(call, &status),
+            },
+        }
+    }
+
+    fn by_metadata(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
+        let session = match routes::text(&head, routes::SESSION) {
+            Ok(session) => session.unwrap_or_default().to_owned(),
+            Err(status) => return refuse(call, &status),
+        };
+        let view = self.shared.directory.view();
+        if view.ready() {
+            return self.for_service(call, routes::by_metadata(&view, &head), &session);
+        }
+        let facts = Facts::of(head);
+        self.when_known(call, move |host, call, view| {
+            host.for_service(call, routes::by_metadata(view, &facts), &session)
+        })
+    }
+
+    fn reading(&self, head: BlockHead<'_>, fields: &'static Fields) -> Result<Reading, Status> {
+        let scanner = Scanner::new(fields)
+            .max_message_bytes(self.shared.max_message_bytes)
+            .encoding(routes::text(&head, "grpc-encoding")?);
+        Ok(Reading {
+            scanner: Box::new(scanner),
+            by_authority: routes::by_authority(&self.shared.directory.view(), &head),
+            session: routes::text(&head, routes::SESSION)?.map(str::to_owned),
+            fields,
+            ended: false,
+        })
+    }
+
+    /// The first message has told enough, or all it will.
+    pub(super) fn by_message(&mut self, call: &mut Call, view: &View) -> Verdict {
+        let State::Reading(reading) = &call.state else {
+            return Verdict::More;
+        };
+        let service = match (reading.scanner.id(), &reading.by_authority) {
+            (Some(id), _) => routes::by_id(view, id),
+            (None, Some(service)) => Ok(Arc::clone(service)),
+            (None, None) => Err(routes::missing(reading.fields)),
+        };
+        let service = match service {
+            Ok(service) => service,
+            Err(status) => return refuse(call, &status),
+        };
+        let session = match &reading.session {
+            Some(session) => session.clone(),
+            // In agentplatform messages the session comes last: it is waited for where it matters.
+            None if self.shared.mesh.wants_session(&service) && !reading.ended => {
+                return Verdict::More;
+            }
+            None => reading.scanner.session().unwrap_or_default().to_owned(),
+        };
+        if let State::Reading(reading) = std::mem::replace(&mut call.state, State::Own) {
+            call.state = State::Passing(Inspector::Scan(reading.scanner));
+        }
+        self.for_service(call, Ok(service), &session)
+    }
+
+    fn for_service(
+        &mut self,
+        call: &mut Call,
+        service: Result<Arc<str>, Status>,
+        session: &str,
+    ) -> Verdict {
+        match service {
+            Ok(service) => {
+                call.target = Some(Target::service(&service).session(session));
+                self.place(call)
+            }
+            Err(status) => refuse(call, &status),
+        }
+    }
+
+    /// Someone takes the call now, or later, or nobody does.
+    fn place(&mut self, call: &mut Call) -> Verdict {
+        let Some(target) = &call.target else {
+            return Verdict::Park;
+        };
+        match self.shared.mesh.lease(target, &call.tried) {
+            Ok(lease) => self.to(call, lease),
+            Err(error) if error.may_pass() => self.place_later(call, Duration::ZERO),
+            Err(error) => refuse(call, &error.status()),
+        }
+    }
+
+    fn place_later(&self, call: &Call, pause: Duration) -> Verdict {
+        let Some(target) = call.target.clone() else {
+            return Verdict::Park;
+        };
+        let (mesh, tried) = (self.shared.mesh.clone(), call.tried.clone());
+        self.later(call, async move {
+            sleep(pause).await;
+            let outcome = mesh.lease_soon(&target, &tried).await;
+            move |host: &mut Self, call: &mut Call| match outcome {
+                Ok(lease) => host.to(call, lease),
+                Err(error) => refuse(call, &error.status()),
+            }
+        })
+    }
+
+    pub(super) fn when_known(
+        &self,
+        call: &Call,
+        decide: impl FnOnce(&mut Self, &mut Call, &View) -> Verdict + Send + 'static,
+    ) -> Verdict {
+        let shared = Arc::clone(&self.shared);
+        self.later(call, async move {
+            let patience = shared.mesh.options().queue_timeout;
+            let view = routes::known(&shared.directory, patience).await;
+            move |host: &mut Self, call: &mut Call| match view {
+                Ok(view) => decide(host, call, &view),
+                Err(status) => refuse(call, &status),
+            }
+        })
+    }
+
+    /// Parks a call until a future on the program's runtime has come to a decision.
+    fn later<D>(&self, call: &Call, future: impl Future<Output = D> + Send + 'static) -> Verdict
+    where
+        D: FnOnce(&mut Self, &mut Call) -> Verdict + Send + 'static,
+    {
+        let (id, commands) = (call.id, self.commands.clone());
+        let decided = async move {
+            let decide = future.await;
+            let command = Command::Do(Box::new(move |engine| engine.resume_with(id, decide)));
+            // An engine that has ended has no call to decide about.
+            commands.send(command).await.ok();
+        };
+        self.spawn(decided);
+        Verdict::Park
+    }
+
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shared.shutdown.clone();
+        let until_shutdown = async move {
+            shutdown.run_until_cancelled(future).await;
+        };
+        self.shared
+            .tracker
+            .spawn_on(until_shutdown, &self.shared.runtime);
+    }
+
+    fn to(&mut self, call: &mut Call, lease: Lease) -> Verdict {
+        let number = lease.peer().number();
+        if call.method == PROCESS_TASK.trim_start_matches('/')
+            && let (Some(target), State::Passing(Inspector::Scan(scanner))) =
+                (&call.target, &call.state)
+            && let Some(task) = scanner.task()
+        {
+            let key = &lease.peer().instance().key;
+            let now = tokio::time::Instant::now();
+            self.shared.tasks.record(task, &target.service, key, now);
+        }
+        self.know(lease.peer());
+        call.lease = Some(lease);
+        Verdict::To(number)
+    }
+
+    /// Keeps where an endpoint is, until it leaves the registry.
+    fn know(&mut self, peer: &Peer) {
+        let number = peer.number();
+        if self.peers.contains_key(&number) {
+            return;
+        }
+        self.peers.insert(number, peer.clone());
+        let (gone, commands) = (peer.clone().gone(), self.commands.clone());
+        self.spawn(async move {
+            gone.await;
+            let forget = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
+                engine.retire(number);
+                engine.host().peers.remove(&number);
+            }));
+            commands.send(forget).await.ok();
+        });
+    }
+
+    /// What is to be done about an attempt that an instance gave no answer to.
+    pub(super) fn again(
+        &mut self,
+        call: &mut Call,
+        lease: Lease,
+        failure: Failure,
+        error: &Error,
+    ) -> Verdict {
+        let attempted = Attempted {
+            number: call.attempts,
+            repeatable: failure.repeatable,
+            method: &call.method,
+            declared: call.declared,
+        };
+        let retry = failure.cause == Cause::Declined || lease.may_retry(error, attempted);
+        if !retry {
+            let status = error.status();
+            call.lease = Some(lease);
+            return refuse(call, &status);
+        }
+        call.tried.push(lease.peer().clone());
+        drop(lease);
+        if failure.unsent {
+            self.place(call)
+        } else {
+            self.place_later(call, RETRY_PAUSE.mul_f64(jitter()))
+        }
+    }
+
+    /// No connection could be had in time: that was no attempt.
+    pub(super) fn elsewhere(&mut self, call: &mut Call, lease: Lease) -> Verdict {
+        let patience = self.shared.mesh.options().queue_timeout;
+        let since = *call.stranded.get_or_insert_with(Instant::now);
+        let (peer, service) = (
+            lease.peer().clone(),
+            lease.peer().instance().service.to_string(),
+        );
+        drop(lease);
+        if since.elapsed() >= patience {
+            let reason = peer
+                .broken()
+                .unwrap_or_else(|| "still connecting".to_owned());
+            let error = Error::Unreachable {
+                service,
+                waited: since.elapsed(),
+                reason,
+            };
+            return refuse(call, &error.status());
+        }
+        call.tried.push(peer);
+        self.place(call)
+    }
+}
+
+/// ±20 %, so that many callers do not come back in step.
+fn jitter() -> f64 {
+    rand::RngExt::random_range(&mut rand::rng(), 0.8..=1.2)
+}
+
+/// Ends a call with a status of the mesh's.
+pub(super) fn refuse(call: &mut Call, status: &Status) -> Verdict {
+    call.refused = Some(status.code());
+    Verdict::Refuse(if call.answered {
+        answers::trailers(status)
+    } else {
+        answers::answer(status, call.instance().as_deref())
+    })
+}
+
+/// What a failed attempt is to the caller.
+pub(super) fn error(instance: String, failure: Failure) -> Error {
+    let reason = format!("{:?}", failure.cause);
+    if failure.unsent {
+        return Error::Unsent { instance, reason };
+    }
+    let code = match failure.cause {
+        Cause::Connect | Cause::Lost | Cause::Declined => Code::Unavailable,
+        // gRPC's mapping of HTTP/2 error codes.
+        Cause::Reset(0x7) => Code::Unavailable,
+        Cause::Reset(0x8) => Code::Cancelled,
+        Cause::Reset(0xb) | Cause::Memory => Code::ResourceExhausted,
+        Cause::Reset(0xc) => Code::PermissionDenied,
+        Cause::Reset(_) | Cause::Malformed(_) => Code::Internal,
+        Cause::Deadline => Code::DeadlineExceeded,
+    };
+    Error::Broken {
+        instance,
+        reason,
+        code,
+    }
+}

@@ -1,0 +1,85 @@
+//! The spans of a call: one for what the client asked, one for each request sent on. Where no spans
+//! are exported none are made, and a caller's context passes through untouched.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use mesh_relay::hpack::{Block, Field};
+use telemetry::{propagation, tracing_enabled};
+use tracing::{Span, field::Empty};
+
+/// The fields that carry a trace context.
+const CONTEXT: [&[u8]; 2] = [b"traceparent", b"tracestate"];
+
+/// Whether a field of a request goes on: a trace context is replaced where spans are made.
+pub(super) fn forwards(field: &Field<'_>) -> bool {
+    !tracing_enabled() || !CONTEXT.contains(&field.name)
+}
+
+/// The span of a call of this method, a child of the caller's context.
+pub(super) fn of_call(method: &str, request: &Block) -> Span {
+    if !tracing_enabled() {
+        return Span::none();
+    }
+    let span = tracing::info_span!(
+        "rpc.server",
+        otel.name = method,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        rpc.system = "grpc",
+        rpc.method = method,
+        rpc.response.status_code = Empty,
+    );
+    let mut headers = HeaderMap::new();
+    for field in request
+        .fields()
+        .filter(|field| CONTEXT.contains(&field.name))
+    {
+        let pair = (
+            HeaderName::from_bytes(field.name),
+            HeaderValue::from_bytes(field.value),
+        );
+        if let (Ok(name), Ok(value)) = pair {
+            headers.append(name, value);
+        }
+    }
+    propagation::set_parent(&span, &headers);
+    span
+}
+
+/// The span of one request to an instance, whose context is written among the request's fields.
+pub(super) fn of_attempt(
+    call: &Span,
+    method: &str,
+    service: &str,
+    instance: &str,
+    extra: &mut Block,
+) -> Span {
+    if !tracing_enabled() {
+        return Span::none();
+    }
+    let span = tracing::info_span!(
+        parent: call,
+        "call",
+        otel.name = method,
+        otel.kind = "client",
+        rpc.system = "grpc",
+        mesh.service = service,
+        mesh.instance = instance,
+    );
+    let mut headers = HeaderMap::new();
+    propagation::inject(&span, &mut headers);
+    for (name, value) in &headers {
+        extra.push(name.as_str().as_bytes(), value.as_bytes());
+    }
+    span
+}
+
+/// What a call came to.
+pub(super) fn end(call: &Span, code: i32) {
+    if call.is_disabled() {
+        return;
+    }
+    call.record("rpc.response.status_code", telemetry::rpc::code_name(code));
+    if code != 0 {
+        call.record("otel.status_code", "ERROR");
+    }
+}
