@@ -62,10 +62,13 @@ pub trait Network: Host {
     }
 }
 
+/// Something to be done with an engine, on its thread.
+pub type Act<H> = Box<dyn FnOnce(&mut Engine<H>) + Send>;
+
 /// What other threads ask of a driver.
 pub enum Command<H: Host> {
-    /// Something to be done with the engine: resume a call, retire an endpoint, change the host.
-    Do(Box<dyn FnOnce(&mut Engine<H>) + Send>),
+    /// Resume a call, retire an endpoint, change the host.
+    Do(Act<H>),
     /// A client that did not come through the listener.
     Client(Box<dyn Stream>),
     /// Take no more clients, let calls end, and be over within this time.

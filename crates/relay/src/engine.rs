@@ -265,6 +265,3 @@ impl<H: Host> Engine<H> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

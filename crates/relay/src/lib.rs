@@ -3,8 +3,8 @@
 //! Read it in this order: [`frame`] and [`settings`] (the wire), [`hpack`] (header blocks whose fields
 //! carry their bytes ready to be written again), [`parser`] (a connection's bytes become steps), and
 //! [`Engine`], which takes the steps of clients' and instances' connections and moves calls between
-//! them. What is the host's to decide — routing, connecting, retries, statistics — it asks of a
-//! [`Host`].
+//! them. What is the host's to decide — routing, retries, statistics — it asks of a [`Host`].
+//! [`driver`] is the only part that knows of sockets and of tokio.
 
 mod call;
 mod config;

@@ -114,13 +114,12 @@ mod tests {
     #[test]
     fn a_request_needs_its_pseudo_headers_once_and_first() {
         assert!(check(&block(&GOOD), Kind::Request).is_some());
-        for missing in 0..3 {
+        for (missing, field) in GOOD.iter().enumerate() {
             let mut fields = GOOD.to_vec();
             fields.remove(missing);
             assert!(
                 check(&block(&fields), Kind::Request).is_none(),
-                "without {:?}",
-                GOOD[missing]
+                "without {field:?}"
             );
         }
         for bad in [

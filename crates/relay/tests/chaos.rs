@@ -358,7 +358,7 @@ fn h2_takes(heard: &[u8]) {
     let heard = without_answers(heard);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
-        .unwrap();
+        .expect("a runtime");
     runtime.block_on(async {
         let stream = tokio::io::join(&heard[..], tokio::io::sink());
         let served = h2::server::Builder::new()

@@ -1,6 +1,11 @@
 //! What the relay's tests share: a simple host, and frames by hand.
 
-#![allow(dead_code, unreachable_pub, reason = "every test takes what it needs")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "every test takes what it needs"
+)]
 
 use std::{collections::VecDeque, sync::Arc, time::Instant};
 

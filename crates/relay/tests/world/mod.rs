@@ -1,6 +1,11 @@
 //! A driver on its own thread, `h2` servers as its instances, `h2` clients before it.
 
-#![allow(dead_code, unreachable_pub, reason = "every test takes what it needs")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "every test takes what it needs"
+)]
 
 use std::{
     collections::VecDeque,
