@@ -1,5 +1,7 @@
 //! Runs jobs: claims as many as it has room for, keeps their leases, and settles them in batches.
 
+mod upkeep;
+
 use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -8,11 +10,11 @@ use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Claimed, Context, Handler, Job, Jobs, Lease, MAX_BATCH, Outcome, Renewal, clock};
+use crate::{Claimed, Context, Handler, Job, Jobs, Lease, MAX_BATCH, Outcome, clock};
 
 /// How long one claim waits for jobs.
 const WAIT: Duration = Duration::from_secs(5);
@@ -209,106 +211,6 @@ impl Worker {
             error,
             retry,
             metrics,
-        }
-    }
-
-    /// Settles what has ended, everything that came meanwhile at once. What cannot be told to the
-    /// store waits until it is back, or until some time after `stop`.
-    async fn settle(
-        self,
-        mut ended: mpsc::Receiver<(Claimed, Outcome)>,
-        stop: CancellationToken,
-        drain: Duration,
-    ) {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
-        let mut late: Option<Instant> = None;
-        while ended.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            while !batch.is_empty() {
-                let answers = self.jobs.settle(&batch).await;
-                let mut answers = answers.into_iter();
-                let mut away = None;
-                batch.retain(|(claimed, _)| match answers.next() {
-                    Some(Err(error)) if error.is_unavailable() => {
-                        away = Some(error);
-                        true
-                    }
-                    answer => {
-                        if let Some(Err(error)) = answer {
-                            tracing::warn!(worker = self.name, job = %claimed.job.id, %error, "not settled");
-                        }
-                        self.active.lock().remove(&claimed.lease.token);
-                        false
-                    }
-                });
-                let Some(error) = away else { break };
-                tracing::warn!(worker = self.name, %error, jobs = batch.len(), "settling waits");
-                if stop.is_cancelled() {
-                    let until = *late.get_or_insert_with(|| Instant::now() + drain);
-                    if Instant::now() >= until {
-                        batch.clear();
-                    }
-                }
-                sleep(AWAY).await;
-            }
-        }
-    }
-
-    async fn renew(self, ended: CancellationToken) {
-        let half = self.jobs.options().lease / 2;
-        loop {
-            tokio::select! {
-                () = ended.cancelled() => return,
-                () = sleep(half) => {}
-            }
-            let leases: Vec<Lease> = self
-                .active
-                .lock()
-                .values()
-                .map(|active| active.lease.clone())
-                .collect();
-            if leases.is_empty() {
-                continue;
-            }
-            // A store that is away renews nothing: whether the lease is lost shows when it is back.
-            let renewed = loop {
-                match self.jobs.renew(&leases).await {
-                    Ok(renewed) => break renewed,
-                    Err(error) => tracing::warn!(worker = self.name, %error, "leases not renewed"),
-                }
-                tokio::select! {
-                    () = ended.cancelled() => return,
-                    () = sleep(AWAY) => {}
-                }
-            };
-            let mut active = self.active.lock();
-            for (lease, renewal) in leases.iter().zip(renewed) {
-                let why = match renewal {
-                    Renewal::Held => continue,
-                    Renewal::Cancelling => Stop::Cancelled,
-                    Renewal::Stale => Stop::Lost,
-                };
-                if let Some(active) = active.get_mut(&lease.token) {
-                    active.why.get_or_insert(why);
-                    active.stop.cancel();
-                }
-            }
-        }
-    }
-
-    async fn recover(self, ended: CancellationToken) {
-        let least = (self.jobs.options().lease / 6).clamp(AWAY / 4, WAIT);
-        loop {
-            // Spread, so that workers started together do not all ask at once.
-            let pause = least.mul_f64(0.5 + rand::random::<f64>());
-            tokio::select! {
-                () = ended.cancelled() => return,
-                () = sleep(pause) => {}
-            }
-            match self.jobs.recover(&self.queue).await {
-                Ok(0) => {}
-                Ok(jobs) => tracing::warn!(queue = self.queue, jobs, "took over from lost workers"),
-                Err(error) => tracing::debug!(%error, "recovering waits"),
-            }
         }
     }
 }

@@ -4,9 +4,11 @@
 //! while one is being written are written together. The log is written anew when it has grown to
 //! four times what it must hold, at which changes wait.
 
+mod disk;
 mod log;
 mod memory;
 mod record;
+mod slot;
 mod state;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -22,13 +24,12 @@ use crate::{
         Renewal, Store,
     },
 };
+use disk::Disk;
 use log::Log;
 pub use log::Sync;
 use memory::Memory;
 use record::Record;
-
-/// A log smaller than this is not worth writing anew.
-const SMALL: u64 = 16 << 20;
+use slot::Slot;
 
 /// Jobs in a folder.
 #[derive(Debug)]
@@ -39,42 +40,6 @@ pub struct Embedded {
     disk: Arc<tokio::sync::Mutex<Disk>>,
     /// Counts changes, for those who wait for one.
     changes: watch::Sender<u64>,
-}
-
-#[derive(Debug)]
-struct Disk {
-    log: Log,
-    /// Up to which addition the log has all records.
-    written: u64,
-    /// How long the log was when it was last written anew.
-    least: u64,
-    /// Why nothing can be written any more.
-    broken: Option<String>,
-}
-
-impl Disk {
-    /// Writes what memory has and the log has not. Runs where blocking is allowed.
-    fn write(&mut self, memory: &Mutex<Memory>) -> std::io::Result<()> {
-        if self.log.size > SMALL.max(4 * self.least) {
-            let (snapshot, added) = {
-                let mut memory = memory.lock();
-                memory.unwritten.clear();
-                (memory.state.snapshot(), memory.added)
-            };
-            self.log.replace(&snapshot)?;
-            (self.least, self.written) = (self.log.size, added);
-            return Ok(());
-        }
-        let (records, added) = {
-            let mut memory = memory.lock();
-            (std::mem::take(&mut memory.unwritten), memory.added)
-        };
-        if !records.is_empty() {
-            self.log.append(&records)?;
-        }
-        self.written = added;
-        Ok(())
-    }
 }
 
 impl Embedded {
@@ -106,12 +71,7 @@ impl Embedded {
         Ok(Self {
             key_ttl: clock::millis(settings.key_ttl),
             memory: Arc::new(Mutex::new(memory)),
-            disk: Arc::new(tokio::sync::Mutex::new(Disk {
-                log,
-                written: 0,
-                least: 0,
-                broken: None,
-            })),
+            disk: Arc::new(tokio::sync::Mutex::new(Disk::new(log))),
             changes: watch::Sender::new(0),
             name,
         })
@@ -216,42 +176,17 @@ impl Store for Embedded {
     }
 
     async fn renew(&self, _: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
-        let now = clock::now();
-        let mut memory = self.memory.lock();
-        let renewed = leases
+        let (now, mut memory) = (clock::now(), self.memory.lock());
+        Ok(leases
             .iter()
-            .map(|lease| match memory.state.jobs.get_mut(&lease.id) {
-                Some(slot) if slot.token() == lease.token => {
-                    slot.renewed = now;
-                    if slot.cancelling {
-                        Renewal::Cancelling
-                    } else {
-                        Renewal::Held
-                    }
-                }
-                _ => Renewal::Stale,
-            });
-        Ok(renewed.collect())
+            .map(|lease| memory.renew(lease, now))
+            .collect())
     }
 
     async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error> {
-        {
-            let mut memory = self.memory.lock();
-            let slot = memory.state.jobs.get_mut(&lease.id);
-            let Some(slot) = slot.filter(|slot| slot.token() == lease.token) else {
-                return Ok(false);
-            };
-            slot.progress = Some(progress.to_owned());
-            memory.state.tell(Event {
-                cursor: String::new(),
-                at: clock::now(),
-                id: lease.id.clone(),
-                name: "progress".to_owned(),
-                data: Some(progress.to_owned()),
-            });
-        }
+        let held = self.memory.lock().progress(lease, progress);
         self.changes.send_modify(|count| *count += 1);
-        Ok(true)
+        Ok(held)
     }
 
     async fn call_off(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
@@ -265,28 +200,12 @@ impl Store for Embedded {
     }
 
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {
-        Ok(self
-            .memory
-            .lock()
-            .state
-            .jobs
-            .get(id)
-            .map(state::Slot::found))
+        Ok(self.memory.lock().state.jobs.get(id).map(Slot::found))
     }
 
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
-        let limit = clock::now().saturating_sub(clock::millis(lease));
-        let memory = self.memory.lock();
-        let Some(shelf) = memory.state.lanes.get(lane) else {
-            return Ok(Vec::new());
-        };
-        let running = shelf
-            .of(Status::Running)
-            .filter_map(|(_, id)| memory.state.jobs.get(id));
-        let expired = running
-            .filter(|slot| slot.renewed <= limit)
-            .take(crate::MAX_BATCH);
-        Ok(expired.map(state::Slot::found).collect())
+        let until = clock::now().saturating_sub(clock::millis(lease));
+        Ok(self.memory.lock().expired(lane, until))
     }
 
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error> {
@@ -320,22 +239,15 @@ impl Store for Embedded {
     }
 
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
-        Ok(self.memory.lock().counts(lane, clock::now()))
+        Ok(self.memory.lock().state.counts(lane, clock::now()))
     }
 
     async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error> {
-        let after = after.parse().unwrap_or(0);
-        let memory = self.memory.lock();
-        let Some(shelf) = memory.state.lanes.get(lane) else {
-            return Ok(Vec::new());
-        };
-        let first = shelf.events.partition_point(|(number, _)| *number <= after);
-        Ok(shelf
-            .events
-            .range(first..)
-            .take(max)
-            .map(|(_, event)| event.clone())
-            .collect())
+        Ok(self
+            .memory
+            .lock()
+            .state
+            .events(lane, after.parse().unwrap_or(0), max))
     }
 
     async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {

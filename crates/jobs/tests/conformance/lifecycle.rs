@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_jobs::{Error, Filter, NewJob, Outcome, Payload, Renewal, Status};
+use mesh_jobs::{Error, Filter, NewJob, Payload, Status};
 
 use crate::{
     NOW, counts, done, failed,
@@ -126,119 +126,6 @@ async fn a_failed_job_is_tried_again_later_until_it_is_dead_and_can_be_revived()
 }
 
 #[tokio::test]
-async fn a_lease_that_was_not_renewed_goes_to_another_and_its_holder_is_refused_everything() {
-    for store in stores() {
-        let jobs = store.jobs();
-        let id = jobs.submit(call("x")).await.unwrap().id;
-        let stale = claim_one(&jobs, "default").await;
-        assert_eq!(
-            jobs.recover("default").await.unwrap(),
-            0,
-            "the lease is fresh"
-        );
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        assert_eq!(
-            jobs.recover("default").await.unwrap(),
-            1,
-            "{}",
-            store.scheme
-        );
-        let fresh = claim_one(&jobs, "default").await;
-        assert_eq!((&fresh.job.id, fresh.job.header.attempt), (&id, 2));
-
-        assert_eq!(
-            jobs.renew(std::slice::from_ref(&stale.lease))
-                .await
-                .unwrap(),
-            [Renewal::Stale]
-        );
-        let told = jobs.progress(&stale.lease, "99%").await;
-        assert!(matches!(told, Err(Error::Stale { .. })));
-        for outcome in [
-            done(),
-            failed(true),
-            failed(false),
-            Outcome::Cancelled,
-            Outcome::Released,
-        ] {
-            let settled = jobs.settle(&[(stale.clone(), outcome)]).await;
-            assert!(matches!(settled[0], Err(Error::Stale { .. })));
-        }
-        assert_eq!(
-            jobs.renew(std::slice::from_ref(&fresh.lease))
-                .await
-                .unwrap(),
-            [Renewal::Held]
-        );
-        let twice = [(fresh.clone(), done()), (fresh.clone(), failed(true))];
-        let settled = jobs.settle(&twice).await;
-        assert!(settled[0].is_ok() && matches!(settled[1], Err(Error::Stale { .. })));
-        assert!(matches!(
-            jobs.settle(&[(fresh, done())]).await[0],
-            Err(Error::Stale { .. })
-        ));
-        assert_eq!(counts(&jobs).await, [0, 0, 0, 0, 0, 1, 0]);
-    }
-}
-
-#[tokio::test]
-async fn renewing_keeps_a_lease_past_its_time() {
-    for store in stores() {
-        let jobs = store.jobs();
-        jobs.submit(call("x")).await.unwrap();
-        let claimed = claim_one(&jobs, "default").await;
-        for _ in 0..4 {
-            tokio::time::sleep(Duration::from_millis(400)).await;
-            assert_eq!(
-                jobs.renew(std::slice::from_ref(&claimed.lease))
-                    .await
-                    .unwrap(),
-                [Renewal::Held]
-            );
-            assert_eq!(
-                jobs.recover("default").await.unwrap(),
-                0,
-                "{}",
-                store.scheme
-            );
-        }
-        assert!(jobs.settle(&[(claimed, done())]).await[0].is_ok());
-    }
-}
-
-#[tokio::test]
-async fn a_job_that_kills_its_workers_is_dead_after_its_last_attempt() {
-    for store in stores() {
-        let jobs = store.jobs();
-        let mut new = call("poison");
-        new.max_attempts = 1;
-        let id = jobs.submit(new).await.unwrap().id;
-        claim_one(&jobs, "default").await;
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        assert_eq!(jobs.recover("default").await.unwrap(), 1);
-        let record = jobs.get(&id).await.unwrap();
-        assert_eq!(record.status, Status::Dead);
-        assert!(record.header.error.unwrap().contains("worker w1"));
-    }
-}
-
-#[tokio::test]
-async fn a_handed_back_job_keeps_its_attempts() {
-    for store in stores() {
-        let jobs = store.jobs();
-        jobs.submit(call("x")).await.unwrap();
-        let claimed = claim_one(&jobs, "default").await;
-        assert!(jobs.settle(&[(claimed, Outcome::Released)]).await[0].is_ok());
-        assert_eq!(
-            claim_one(&jobs, "default").await.job.header.attempt,
-            1,
-            "{}",
-            store.scheme
-        );
-    }
-}
-
-#[tokio::test]
 async fn higher_priorities_come_first_and_lower_ones_do_not_starve() {
     for store in stores() {
         let jobs = store.jobs();
@@ -304,59 +191,6 @@ async fn a_delayed_job_waits_and_wakes_a_sleeping_worker_on_time() {
         assert_eq!(claimed.unwrap()[0].job.id, id, "{}", store.scheme);
         let waited = since.elapsed().as_millis();
         assert!((250..2_000).contains(&waited), "{waited} ms");
-    }
-}
-
-#[tokio::test]
-async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker_renews() {
-    for store in stores() {
-        let jobs = store.jobs();
-        let queued = jobs.submit(call("queued")).await.unwrap().id;
-        let delay = Duration::from_secs(60);
-        let scheduled = jobs
-            .submit(NewJob {
-                delay,
-                ..call("scheduled")
-            })
-            .await
-            .unwrap()
-            .id;
-        for id in [&queued, &scheduled] {
-            assert_eq!(jobs.cancel(id).await.unwrap().status, Status::Cancelled);
-            assert_eq!(
-                jobs.cancel(id).await.unwrap().status,
-                Status::Cancelled,
-                "again"
-            );
-        }
-        assert!(jobs.claim("default", "w", 5, NOW).await.unwrap().is_empty());
-
-        let id = jobs.submit(call("running")).await.unwrap().id;
-        let claimed = claim_one(&jobs, "default").await;
-        let record = jobs.cancel(&id).await.unwrap();
-        assert_eq!((record.status, record.cancelling), (Status::Running, true));
-        assert_eq!(
-            jobs.renew(std::slice::from_ref(&claimed.lease))
-                .await
-                .unwrap(),
-            [Renewal::Cancelling]
-        );
-        // Whatever its worker says but that it is done, it is cancelled.
-        assert!(jobs.settle(&[(claimed, failed(true))]).await[0].is_ok());
-        assert_eq!(jobs.get(&id).await.unwrap().status, Status::Cancelled);
-        assert_eq!(
-            counts(&jobs).await,
-            [0, 0, 0, 0, 0, 0, 3],
-            "{}",
-            store.scheme
-        );
-
-        let id = jobs.submit(call("lost")).await.unwrap().id;
-        claim_one(&jobs, "default").await;
-        jobs.cancel(&id).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        assert_eq!(jobs.recover("default").await.unwrap(), 1);
-        assert_eq!(jobs.get(&id).await.unwrap().status, Status::Cancelled);
     }
 }
 

@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::{
     record::{self, Place, Record},
+    slot::Slot,
     state::State,
 };
 use crate::{
     JobId, Lane, MAX_BATCH, Status, clock,
-    store::{Accepted, Claim, Claimer, Counts, Entry, Lease, Mark, Move, Moved, To},
+    store::{Accepted, Claim, Claimer, Entry, Event, Found, Lease, Mark, Move, Moved, Renewal, To},
 };
 
 /// The state, and what of it is still to be written.
@@ -222,6 +223,54 @@ impl Memory {
         Moved::Done
     }
 
+    pub(super) fn renew(&mut self, lease: &Lease, now: u64) -> Renewal {
+        match self.held(lease) {
+            None => Renewal::Stale,
+            Some(slot) => {
+                slot.renewed = now;
+                if slot.cancelling {
+                    Renewal::Cancelling
+                } else {
+                    Renewal::Held
+                }
+            }
+        }
+    }
+
+    pub(super) fn progress(&mut self, lease: &Lease, progress: &str) -> bool {
+        let Some(slot) = self.held(lease) else {
+            return false;
+        };
+        slot.progress = Some(progress.to_owned());
+        self.state.tell(Event {
+            cursor: String::new(),
+            at: clock::now(),
+            id: lease.id.clone(),
+            name: "progress".to_owned(),
+            data: Some(progress.to_owned()),
+        });
+        true
+    }
+
+    fn held(&mut self, lease: &Lease) -> Option<&mut Slot> {
+        self.state
+            .jobs
+            .get_mut(&lease.id)
+            .filter(|slot| slot.token() == lease.token)
+    }
+
+    /// Running jobs that were last renewed up to a time.
+    pub(super) fn expired(&self, lane: &Lane, until: u64) -> Vec<Found> {
+        let Some(shelf) = self.state.lanes.get(lane) else {
+            return Vec::new();
+        };
+        let running = shelf
+            .of(Status::Running)
+            .filter_map(|(_, id)| self.state.jobs.get(id));
+        let expired = running.filter(|slot| slot.renewed <= until).take(MAX_BATCH);
+        expired.map(Slot::found).collect()
+    }
+
     /// Forgets jobs of a status that ended up to a time; returns how many.
     pub(super) fn forget(&mut self, lane: &Lane, status: Status, until: u64) -> usize {
         let Some(shelf) = self.state.lanes.get(lane) else {
@@ -237,35 +286,5 @@ impl Memory {
             self.change(Record::Forget { ids }, None);
         }
         count
-    }
-
-    pub(super) fn counts(&self, lane: &Lane, now: u64) -> Counts {
-        let Some(shelf) = self.state.lanes.get(lane) else {
-            return Counts {
-                now,
-                ..Counts::default()
-            };
-        };
-        let total = |status| shelf.sums.get(&status).copied().unwrap_or(0);
-        // Within a priority the first one waits longest.
-        let firsts = (0..5).filter_map(|rank| {
-            let order = shelf.order.get(&Status::Queued)?;
-            let (_, id) = order.range((rank, 0)..=(rank, u64::MAX)).next()?;
-            match self.state.jobs.get(id)?.place {
-                Place::Queued { since, .. } => Some(since),
-                _ => None,
-            }
-        });
-        Counts {
-            queued: shelf.count(Status::Queued),
-            scheduled: shelf.count(Status::Scheduled),
-            running: shelf.count(Status::Running),
-            failed: shelf.count(Status::Failed),
-            dead: shelf.count(Status::Dead),
-            succeeded: total(Status::Succeeded),
-            cancelled: total(Status::Cancelled),
-            oldest_queued_at: firsts.min(),
-            now,
-        }
     }
 }

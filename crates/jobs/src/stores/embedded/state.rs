@@ -7,65 +7,14 @@ use std::{
 
 use bytes::Bytes;
 
-use super::record::{self, Place, Record};
+use super::{
+    record::{self, Place, Record},
+    slot::Slot,
+};
 use crate::{
     JobId, Lane, Status,
-    store::{Event, Found, State as JobState},
+    store::{Counts, Event, Found},
 };
-
-/// A job.
-#[derive(Debug, Clone)]
-pub(super) struct Slot {
-    pub(super) place: Place,
-    /// The number of its latest move.
-    pub(super) seq: u64,
-    pub(super) packed: Bytes,
-    /// When its lease was last renewed; 0 when the process that had it is gone.
-    pub(super) renewed: u64,
-    pub(super) progress: Option<String>,
-    pub(super) cancelling: bool,
-}
-
-impl Slot {
-    pub(super) fn token(&self) -> Bytes {
-        let nonce = match self.place {
-            Place::Running { nonce, .. } => nonce,
-            _ => 0,
-        };
-        format!("{:x}.{nonce:x}", self.seq).into()
-    }
-
-    pub(super) fn found(&self) -> Found {
-        let state = match &self.place {
-            Place::Queued { .. } => JobState::Queued,
-            Place::Running { since, worker, .. } => JobState::Running {
-                started_at: *since,
-                worker: worker.clone(),
-            },
-            Place::Waiting { status, due, .. } => JobState::Waiting {
-                status: *status,
-                due: *due,
-            },
-            Place::Ended { status, .. } => JobState::Ended(*status),
-        };
-        Found {
-            state,
-            token: self.token(),
-            packed: self.packed.clone(),
-            progress: self.progress.clone(),
-            cancelling: self.cancelling,
-        }
-    }
-
-    /// Where it stands among the jobs of its status: 5 first, then by move, or by due time.
-    fn rank(&self) -> (u64, u64) {
-        match self.place {
-            Place::Queued { priority, .. } => (u64::from(5 - priority.min(5)), self.seq),
-            Place::Waiting { due, .. } => (due, self.seq),
-            Place::Running { .. } | Place::Ended { .. } => (0, self.seq),
-        }
-    }
-}
 
 /// One lane: its jobs in order by status, its totals and its events.
 #[derive(Debug, Default)]
@@ -317,5 +266,49 @@ impl State {
             }
         }
         into
+    }
+
+    pub(super) fn counts(&self, lane: &Lane, now: u64) -> Counts {
+        let Some(shelf) = self.lanes.get(lane) else {
+            return Counts {
+                now,
+                ..Counts::default()
+            };
+        };
+        let total = |status| shelf.sums.get(&status).copied().unwrap_or(0);
+        // Within a priority the first one waits longest.
+        let firsts = (0..5).filter_map(|rank| {
+            let order = shelf.order.get(&Status::Queued)?;
+            let (_, id) = order.range((rank, 0)..=(rank, u64::MAX)).next()?;
+            match self.jobs.get(id)?.place {
+                Place::Queued { since, .. } => Some(since),
+                _ => None,
+            }
+        });
+        Counts {
+            queued: shelf.count(Status::Queued),
+            scheduled: shelf.count(Status::Scheduled),
+            running: shelf.count(Status::Running),
+            failed: shelf.count(Status::Failed),
+            dead: shelf.count(Status::Dead),
+            succeeded: total(Status::Succeeded),
+            cancelled: total(Status::Cancelled),
+            oldest_queued_at: firsts.min(),
+            now,
+        }
+    }
+
+    /// Events of a lane after one of them.
+    pub(super) fn events(&self, lane: &Lane, after: u64, max: usize) -> Vec<Event> {
+        let Some(shelf) = self.lanes.get(lane) else {
+            return Vec::new();
+        };
+        let first = shelf.events.partition_point(|(number, _)| *number <= after);
+        shelf
+            .events
+            .range(first..)
+            .take(max)
+            .map(|(_, event)| event.clone())
+            .collect()
     }
 }

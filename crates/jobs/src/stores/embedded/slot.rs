@@ -1,0 +1,60 @@
+//! A job in memory.
+
+use bytes::Bytes;
+
+use super::record::Place;
+use crate::store::{Found, State};
+
+/// A job.
+#[derive(Debug, Clone)]
+pub(super) struct Slot {
+    pub(super) place: Place,
+    /// The number of its latest move.
+    pub(super) seq: u64,
+    pub(super) packed: Bytes,
+    /// When its lease was last renewed; 0 when the process that had it is gone.
+    pub(super) renewed: u64,
+    pub(super) progress: Option<String>,
+    pub(super) cancelling: bool,
+}
+
+impl Slot {
+    pub(super) fn token(&self) -> Bytes {
+        let nonce = match self.place {
+            Place::Running { nonce, .. } => nonce,
+            _ => 0,
+        };
+        format!("{:x}.{nonce:x}", self.seq).into()
+    }
+
+    pub(super) fn found(&self) -> Found {
+        let state = match &self.place {
+            Place::Queued { .. } => State::Queued,
+            Place::Running { since, worker, .. } => State::Running {
+                started_at: *since,
+                worker: worker.clone(),
+            },
+            Place::Waiting { status, due, .. } => State::Waiting {
+                status: *status,
+                due: *due,
+            },
+            Place::Ended { status, .. } => State::Ended(*status),
+        };
+        Found {
+            state,
+            token: self.token(),
+            packed: self.packed.clone(),
+            progress: self.progress.clone(),
+            cancelling: self.cancelling,
+        }
+    }
+
+    /// Where it stands among the jobs of its status: 5 first, then by move, or by due time.
+    pub(super) fn rank(&self) -> (u64, u64) {
+        match self.place {
+            Place::Queued { priority, .. } => (u64::from(5 - priority.min(5)), self.seq),
+            Place::Waiting { due, .. } => (due, self.seq),
+            Place::Running { .. } | Place::Ended { .. } => (0, self.seq),
+        }
+    }
+}
