@@ -68,7 +68,11 @@ impl Mesh {
     /// # Errors
     /// As [`Mesh::call`]; when [`Error::may_pass`], [`Mesh::lease_soon`] may find someone.
     pub fn lease(&self, target: &Target, tried: &[Peer]) -> Result<Lease, Error> {
-        lease(&self.fleet(&target.service), target, tried, Instant::now())
+        let fleet = self.fleet(&target.service);
+        if tried.is_empty() {
+            fleet.budget().deposit();
+        }
+        lease(&fleet, target, tried, Instant::now())
     }
 
     /// The same, waiting for `queue_timeout` while nobody can.
@@ -102,9 +106,6 @@ fn lease(
     tried: &[Peer],
     began: Instant,
 ) -> Result<Lease, Error> {
-    if tried.is_empty() {
-        fleet.budget().deposit();
-    }
     let tried: Vec<Arc<Endpoint>> = tried
         .iter()
         .map(|peer| Arc::clone(&peer.endpoint))
