@@ -22,7 +22,8 @@ pub const MAX_SUBMIT: usize = 1_000;
 /// What a queue is made with.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How long a worker may be silent about a job before others get it; 30 s.
+    /// How long a worker may be silent about a job before others get it; 30 s. The same for all
+    /// workers of a queue.
     pub lease: Duration,
     /// How long results are kept; a day.
     pub result_ttl: Duration,
