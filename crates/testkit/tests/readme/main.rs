@@ -143,3 +143,18 @@ fn every_link_between_documents_leads_somewhere() {
         }
     }
 }
+
+#[test]
+fn every_source_file_that_is_named_by_its_path_exists() {
+    let mut named = 0;
+    for document in Document::all() {
+        let paths = document.code().filter(|code| code.contains('/'));
+        for path in paths.filter(|path| path.ends_with(".rs") && !path.contains(['*', ' '])) {
+            let places = ["", "crates"].map(|folder| tools::root().join(folder).join(path));
+            let exists = places.iter().any(|file| file.exists());
+            assert!(exists, "{}: {path}", document.path);
+            named += 1;
+        }
+    }
+    assert!(named >= 10, "only {named} files were found");
+}
