@@ -1,4 +1,4 @@
-//! Many jobs, workers that vanish, jobs that fail, a Redis that is killed: every job has exactly
+//! Many jobs, workers that vanish or doze, jobs that fail, a Redis that is killed: every job has exactly
 //! one terminal result.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{Failure, Job, Jobs, MAX_SUBMIT, Settings, Status, Worker, open};
+use mesh_jobs::{Error, Failure, Job, Jobs, MAX_SUBMIT, Outcome, Settings, Status, Worker, open};
 use support::{Counting, call, options, redis_server::RedisServer, until};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -70,6 +70,31 @@ fn everything() -> Settings {
     }
 }
 
+/// A worker that falls asleep with jobs and wakes after their leases. Returns how often it was
+/// refused when it then said that they are done.
+async fn doze(jobs: Jobs, stop: CancellationToken) -> usize {
+    let mut refused = 0;
+    while !stop.is_cancelled() {
+        let claimed = jobs
+            .claim("default", "dozer", 16, Duration::from_millis(50))
+            .await;
+        tokio::time::sleep(options().lease * 2).await;
+        let ends = claimed.unwrap_or_default().into_iter().map(|claimed| {
+            let done = Outcome::Succeeded {
+                result: None,
+                metrics: None,
+            };
+            (claimed, done)
+        });
+        let settled = jobs.settle(&ends.collect::<Vec<_>>()).await;
+        refused += settled
+            .iter()
+            .filter(|end| matches!(end, Err(Error::Stale { .. })))
+            .count();
+    }
+    refused
+}
+
 /// How often each job ended, by the events.
 async fn endings(jobs: &Jobs) -> HashMap<String, usize> {
     let (mut endings, mut cursor) = (HashMap::new(), String::new());
@@ -112,7 +137,13 @@ async fn run(jobs: Jobs, redis: Option<&mut RedisServer>) {
             redis.restart();
         }
     };
-    tokio::join!(work(jobs.clone(), &kills, stop.clone()), watch, disaster);
+    let (_, _, _, refused) = tokio::join!(
+        work(jobs.clone(), &kills, stop.clone()),
+        watch,
+        disaster,
+        doze(jobs.clone(), stop.clone()),
+    );
+    assert!(refused > 0, "no stale worker was refused");
     let endings = endings(&jobs).await;
     let counts = jobs.queues().await.unwrap()[0].counts.clone();
     // A batch whose answer was lost with Redis may have been taken in, and was sent again.
