@@ -2,7 +2,8 @@
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
 # Usage: scripts/tools.sh build|test|check|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
-#   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, Jaeger, Python gRPC
+#   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
+#               and server, h2spec, Jaeger, Python gRPC
 #   check       build, and cargo-deny
 #   containers  dockerd and `docker compose`
 #   all         build, test and check
@@ -13,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TOOLS=${TOOLS_DIR:-$PWD/.tools}
 VENV=${VENV_DIR:-$PWD/.venv}
-GRPCURL=1.9.4 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
+GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
 COMPOSE=2.26.1 COMPOSE_SUITE=trixie
@@ -97,6 +98,9 @@ go_install() { # MODULE@VERSION DIR; each has a directory of its own, since modu
   GOBIN=$2 GOFLAGS='' CGO_ENABLED=0 go install "$1"
 }
 
+# interop client|server DIR: gRPC's official cases; the program is renamed, since its own name says little.
+interop() { go_install "google.golang.org/grpc/interop/$1@v$INTEROP" "$2" && mv "$2/$1" "$2/interop-$1"; }
+
 # A debug build: it checks a lock file in a second, and takes half as long to compile.
 cargo_install() { CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root "$2" "$1"; }
 
@@ -122,6 +126,8 @@ test_tools() {
   program consul $CONSUL from_debian $CONSUL_SUITE consul & tasks+=($!)
   [ "$(cat "$VENV/.grpcio" 2>/dev/null)" = $GRPCIO ] || { step "Python grpcio $GRPCIO" venv & tasks+=($!); }
   program grpcurl $GRPCURL go_install github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL
+  for name in client server; do program interop-$name $INTEROP interop $name; done
+  program h2spec $H2SPEC go_install github.com/summerwind/h2spec/cmd/h2spec@v$H2SPEC+incompatible
   program all-in-one $JAEGER go_install github.com/jaegertracing/jaeger/cmd/all-in-one@v$JAEGER
   for task in "${tasks[@]}"; do wait "$task"; done
 }
