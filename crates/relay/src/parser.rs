@@ -1,102 +1,21 @@
 //! The bytes of a connection become steps: any split of them gives the same ones, except that DATA
 //! comes as it arrives, so that a large frame is forwarded before it is complete.
 
+mod step;
+
 use crate::{
     frame::{Code, HEADER_BYTES, Head, Kind, PREFACE, flag},
     hpack::{self, Block, Decoder},
     settings::Settings,
 };
 
-/// What ends a connection: the code of its GOAWAY, and a word for the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{reason} ({code:?})")]
-pub struct Fatal {
-    /// The code to send.
-    pub code: Code,
-    /// What was wrong.
-    pub reason: &'static str,
-}
+pub use step::{Fatal, Step};
 
 /// Memory that a connection keeps from frame to frame, bytes.
 const KEPT: usize = 4096;
 
 fn fatal<T>(code: Code, reason: &'static str) -> Result<T, Fatal> {
     Err(Fatal { code, reason })
-}
-
-/// The next thing a connection says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
-    /// A header block, in [`Parser::block`].
-    Headers {
-        /// Its stream.
-        stream: u32,
-        /// The last of its stream.
-        end_stream: bool,
-        /// The stream it says to depend on, which must not be itself.
-        depends_on: Option<u32>,
-    },
-    /// A DATA frame begins: its whole payload, padding too, counts for flow control.
-    DataBegin {
-        /// Its stream.
-        stream: u32,
-        /// Its payload's length.
-        length: usize,
-        /// How much of that is padding, with its length byte.
-        padding: usize,
-    },
-    /// Bytes of the DATA frame that began.
-    Data {
-        /// Its stream.
-        stream: u32,
-        /// Some of its bytes, never none.
-        bytes: &'a [u8],
-        /// The last bytes of the stream: [`Step::DataEnd`] only confirms it.
-        last: bool,
-    },
-    /// The DATA frame is complete.
-    DataEnd {
-        /// Its stream.
-        stream: u32,
-        /// The last of its stream.
-        end_stream: bool,
-    },
-    /// RST_STREAM.
-    Reset {
-        /// Its stream.
-        stream: u32,
-        /// The peer's error code.
-        code: u32,
-    },
-    /// SETTINGS of the peer: what holds from now on.
-    Settings(Settings),
-    /// The peer has taken over our SETTINGS.
-    SettingsAck,
-    /// PING, to be answered.
-    Ping([u8; 8]),
-    /// The answer to a PING.
-    Pong,
-    /// The peer goes away.
-    GoAway {
-        /// The last stream it has processed or will.
-        last: u32,
-        /// Its error code.
-        code: u32,
-    },
-    /// More may be sent; 0 is a mistake of the peer's.
-    WindowUpdate {
-        /// Its stream; 0 is the connection.
-        stream: u32,
-        /// How many bytes more.
-        credit: u32,
-    },
-    /// PRIORITY, which is ignored but must not name itself or have a wrong length.
-    Priority {
-        /// Its stream.
-        stream: u32,
-        /// Whether it is well formed.
-        valid: Result<(), Code>,
-    },
 }
 
 /// Reads one connection.
