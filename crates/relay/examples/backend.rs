@@ -1,7 +1,7 @@
 //! A minimal gRPC echo for measurements: answers every request with its body and `grpc-status: 0`, on
-//! each of the addresses given.
+//! each of the addresses given; at `ADDRESS/MILLISECONDS` after so long a pause.
 
-use std::{error::Error, net::SocketAddr};
+use std::{error::Error, net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use h2::{RecvStream, server::SendResponse};
@@ -9,9 +9,14 @@ use http::{HeaderMap, HeaderValue, Response};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::sleep,
 };
 
-async fn echo(mut body: RecvStream, mut respond: SendResponse<Bytes>) -> Result<(), h2::Error> {
+async fn echo(
+    mut body: RecvStream,
+    mut respond: SendResponse<Bytes>,
+    pause: Duration,
+) -> Result<(), h2::Error> {
     let mut all = BytesMut::new();
     while let Some(bytes) = body.data().await {
         let bytes = bytes?;
@@ -21,6 +26,9 @@ async fn echo(mut body: RecvStream, mut respond: SendResponse<Bytes>) -> Result<
     if all.is_empty() {
         // An empty message, so that there is always one.
         all.extend_from_slice(&[0; 5]);
+    }
+    if !pause.is_zero() {
+        sleep(pause).await;
     }
     let mut head = Response::new(());
     let grpc = HeaderValue::from_static("application/grpc");
@@ -32,7 +40,10 @@ async fn echo(mut body: RecvStream, mut respond: SendResponse<Bytes>) -> Result<
     answer.send_trailers(trailers)
 }
 
-async fn connection(stream: TcpStream) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn connection(
+    stream: TcpStream,
+    pause: Duration,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let mut connection = h2::server::Builder::new()
         .max_concurrent_streams(2000)
@@ -46,7 +57,7 @@ async fn connection(stream: TcpStream) -> Result<(), Box<dyn Error + Send + Sync
             call = connection.accept() => {
                 let Some(call) = call else { return Ok(()) };
                 let (request, respond) = call?;
-                calls.spawn(echo(request.into_body(), respond));
+                calls.spawn(echo(request.into_body(), respond, pause));
             }
             Some(_) = calls.join_next() => {}
         }
@@ -57,11 +68,13 @@ async fn connection(stream: TcpStream) -> Result<(), Box<dyn Error + Send + Sync
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut servers = JoinSet::new();
     for at in std::env::args().skip(1) {
+        let (at, pause) = at.split_once('/').unwrap_or((&at, "0"));
+        let pause = Duration::from_millis(pause.parse()?);
         let listener = TcpListener::bind(at.parse::<SocketAddr>()?).await?;
         servers.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(connection(stream));
+                connections.spawn(connection(stream, pause));
                 while connections.try_join_next().is_some() {}
             }
         });

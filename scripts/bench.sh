@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# Measures the router beside HAProxy, nginx, Envoy and a bare hyper proxy, and writes docs/benchmarks.md.
+# Usage: scripts/bench.sh [ROUNDS] [SECONDS]
+# Three backends answer with what they get. One proxy at a time has core 0 to itself; backends, load and Consul share
+# core 1. A call counts when its status is 200 and its message came back whole. Figures are medians of the rounds, and
+# ratios are made within a round: absolute figures change with the machine and with what else it does.
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+ROUNDS=${1:-3} LENGTH=${2:-5} BASE=${BENCH_PORT:-27000}
+export PATH=$PWD/.tools/bin:$PATH:/usr/sbin
+BIN=${CARGO_TARGET_DIR:-$PWD/target}/release
+PROXY=$BASE CONSUL=$((BASE + 10))
+EVEN="$((BASE + 1)) $((BASE + 2)) $((BASE + 3))" MIXED="$((BASE + 4)) $((BASE + 5)) $((BASE + 6))"
+# Every call brings a deadline, as a careful client's does.
+HEADERS=(-H 'content-type: application/grpc' -H 'te: trailers' -H 'grpc-timeout: 30S')
+PROXIES=('none' 'HAProxy' 'nginx' 'Envoy' 'plain hyper' 'router' 'router, hyper')
+MIXED_PROXIES=('HAProxy leastconn' 'Envoy LEAST_REQUEST' 'router least_request' 'router peak_ewma')
+[ "$(nproc)" -ge 2 ] || die 'two cores are needed: one for the proxy, one for the rest'
+
+WORK=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$WORK"' EXIT
+. scripts/bench-proxies.sh
+
+# start CORE COMMAND...: in the background; sets PID.
+start() { local core=$1; shift; taskset -c "$core" "$@" >>"$WORK/log" 2>&1 & PID=$!; }
+stop() { kill "$1" && wait "$1" 2>/dev/null || true; }
+
+# frame BYTES: a gRPC message.
+frame() { printf '\0'; printf "$(printf '\\x%02x' $(($1 >> 24)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255)))"
+  head -c "$1" /dev/zero; }
+
+# load CONNECTIONS CALLS BYTES OPTION...: calls $METHOD through $PORT, on core 1.
+load() {
+  local connections=$1 calls=$2 bytes=$3; shift 3
+  taskset -c 1 h2load -t 1 -c "$connections" -m "$calls" -d "$WORK/$bytes.bin" "${HEADERS[@]}" "$@" \
+    "http://127.0.0.1:$PORT/$METHOD"
+}
+
+# whole BYTES: of h2load's report, the calls that came back whole. An error of gRPC's is a 200 without a message.
+whole() {
+  awk -v frame=$(($1 + 5)) '/^requests:/ { done = $8 } /^status codes:/ { ok = $3 < done ? $3 : done } /^traffic:/ { gsub(/[()]/, ""); data = $(NF - 1) }
+    END { whole = int(data / frame); print (whole < ok ? whole : ok) + 0 }'
+}
+answers() { [ "$(load 1 1 100 -n 1 2>/dev/null | whole 100)" = 1 ]; }
+
+cpu() { cat /proc/"$1"/task/*/schedstat | awk '{ ns += $1 } END { printf "%.0f", ns }'; }
+resident() { awk '/^VmRSS/ { print $2 / 1024 }' /proc/"$1"/status; }
+
+# measure TABLE LABEL PROXY CONNECTIONS CALLS BYTES SECONDS: one line of results.
+measure() {
+  local table=$1 label=$2 name=$3 from=0 to=0 idle=0 busy=0 after=0 ok done p; shift 3
+  PORT=$PROXY PID=
+  if [ "$name" = none ]; then PORT=${SERVERS%% *}; else serve "$name"; fi
+  until_true 30 "an answer through $name" answers
+  p=$PID
+  [ -z "$p" ] || idle=$(resident "$p")
+  load "$1" "$2" "$3" -D 1 >/dev/null
+  [ -z "$p" ] || { from=$(cpu "$p"); { sleep "$(($4 - 1)).8"; resident "$p" >"$WORK/busy"; } & }
+  rm -f "$WORK/calls"
+  load "$1" "$2" "$3" -D "$4" --log-file="$WORK/calls" >"$WORK/report"
+  if [ -n "$p" ]; then
+    to=$(cpu "$p"); busy=$(cat "$WORK/busy"); sleep 1; after=$(resident "$p"); stop "$p"
+  fi
+  ok=$(whole "$3" <"$WORK/report"); done=$(awk '/^requests:/ { print $8 }' "$WORK/report")
+  sort -n -k3,3 "$WORK/calls" | awk -F'\t' -v OFS='|' -v key="$table|$label|$name|$ROUND" -v ok="$ok" -v all="$done" \
+    -v ns=$((to - from)) -v s="$4" -v idle="$idle" -v busy="$busy" -v after="$after" '
+    { t[NR] = $3 / 1000 }
+    function at(q) { i = int(q * NR); return t[i < NR ? i + 1 : NR] }
+    END { print key, (ok ? ns / ok / 1000 : 0), ok / s, at(.5), at(.99), at(.999), idle, busy, after, all - ok }
+  ' | tee -a "$WORK/results" | awk -F'|' '{ printf "%-22s %-22s round %d: %6.2f us, %7.0f calls/s\n", $2, $3, $4, $5, $6 }'
+}
+
+# table NAME PEER: the medians, in the order in which they were measured.
+table() {
+  echo "| load | proxy | CPU µs per call | × $2 | calls/s | p50 ms | p99 ms | p99.9 ms | MiB idle | under load | after | failed |"
+  echo '|---|---|---|---|---|---|---|---|---|---|---|---|'
+  awk -F'|' -v table="$1" -v peer="$2" '
+    function median(key, column,   n, i, j, v, x) {
+      n = rounds[key]
+      for (i = 1; i <= n; i++) {
+        x = value[key, i, column]
+        for (j = i - 1; j >= 1 && v[j] > x; j--) v[j + 1] = v[j]
+        v[j + 1] = x
+      }
+      return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
+    }
+    $1 == table {
+      key = $2 "|" $3
+      if (!(key in rounds)) order[++keys] = key
+      r = ++rounds[key]
+      for (c = 5; c <= 13; c++) value[key, r, c] = $c + 0
+    }
+    END {
+      for (k = 1; k <= keys; k++) {
+        key = order[k]; split(key, part, "|"); base = part[1] "|" peer
+        for (r = 1; r <= rounds[key]; r++) {
+          b = value[base, r, 5]; value[key, r, 0] = b ? value[key, r, 5] / b : 0
+        }
+        cpu = median(key, 5)
+        printf "| %s | %s |", part[1], part[2]
+        if (cpu) printf " %.2f | %.2f |", cpu, median(key, 0); else printf " – | – |"
+        printf " %.0f | %.2f | %.2f | %.2f |", median(key, 6), median(key, 7), median(key, 8), median(key, 9)
+        if (cpu) printf " %.0f | %.0f | %.0f |", median(key, 10), median(key, 11), median(key, 12); else printf " – | – | – |"
+        printf " %d |\n", median(key, 13)
+      }
+    }' "$WORK/results"
+}
+
+# announce NAME METHOD PORT...: instances in Consul, which the router then finds by the gRPC service of the call.
+announce() {
+  local name=$1 service=$2 port; shift 2
+  for port in "$@"; do
+    curl -fsS -X PUT "http://127.0.0.1:$CONSUL/v1/agent/service/register" -d @- <<-EOF
+	{"Name": "$name", "ID": "$name-$port", "Address": "127.0.0.1", "Port": $port, "Tags": ["grpc"],
+	 "Meta": {"grpc_services": "$service"}}
+	EOF
+  done
+}
+consul_serves() { curl -fsS "http://127.0.0.1:$CONSUL/v1/catalog/nodes" 2>/dev/null | grep -q '"Node"'; }
+
+scripts/tools.sh bench
+cargo build -q --release --locked -p mcp-router -p mesh-relay -p mesh-testkit \
+  --bin mcp-router --example backend --example plain_proxy
+for bytes in 100 1024 65536; do frame $bytes >"$WORK/$bytes.bin"; done
+mkdir "$WORK/nginx-body"
+slow=${MIXED##* } normal=${MIXED% *}
+start 1 "$BIN/examples/backend" $(printf '127.0.0.1:%s ' $EVEN) $(printf '127.0.0.1:%s/5 ' $normal) "127.0.0.1:$slow/50"
+start 1 consul agent -dev -node=bench -log-level=warn -bind=127.0.0.1 -client=127.0.0.1 -grpc-port=-1 \
+  -http-port=$CONSUL -dns-port=$((BASE + 11)) -server-port=$((BASE + 12)) -serf-lan-port=$((BASE + 13)) \
+  -serf-wan-port=$((BASE + 14))
+until_true 30 'Consul' consul_serves
+announce bench-echo bench.Echo $EVEN
+announce bench-mixed bench.Mixed $MIXED
+announce bench-healthy bench.Healthy $normal
+
+busy_before=$(cut -d' ' -f1-3 /proc/loadavg)
+for ROUND in $(seq "$ROUNDS"); do
+  METHOD=bench.Echo/Unary SERVERS=$EVEN
+  while read -r label connections calls bytes; do
+    for name in "${PROXIES[@]}"; do
+      measure even "${label//_/ }" "$name" "$connections" "$calls" "$bytes" "$LENGTH" </dev/null
+    done
+  done <<-EOF
+	100_B,_8×16 8 16 100
+	100_B,_64×4 64 4 100
+	1_KiB,_8×16 8 16 1024
+	64_KiB,_4×4 4 4 65536
+	EOF
+  METHOD=bench.Healthy/Unary SERVERS=$normal measure mixed 'the two healthy alone' 'router' 8 4 100 "$LENGTH"
+  METHOD=bench.Mixed/Unary SERVERS=$MIXED
+  for name in "${MIXED_PROXIES[@]}"; do measure mixed 'one of three slow' "$name" 8 4 100 "$LENGTH"; done
+done
+
+version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
+{
+  cat <<-EOF
+	# Benchmarks
+
+	Written by \`make bench\`: \`scripts/bench.sh $ROUNDS $LENGTH\`, $(date -u +%F), commit $(git rev-parse --short HEAD).
+	$ROUNDS rounds of $LENGTH s, medians; the ratio is made within each round.
+
+	- Machine: $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r | cut -d- -f1).
+	  Load average before $busy_before, after $(cut -d' ' -f1-3 /proc/loadavg): above 2, others were at work on it.
+	- HAProxy $(version haproxy -v), nginx $(version nginx -v), Envoy $(version sh -c "envoy --version | cut -d/ -f2"), h2load $(version h2load --version), Consul $(version consul --version), $(rustc --version | cut -d' ' -f1-2).
+	- Unary echo over cleartext HTTP/2, three backends, connections × calls at once on each, as fast as it goes. The
+	  proxy has core 0, everything else core 1. CPU is \`/proc/PID/task/*/schedstat\` over the calls whose message came
+	  back whole; the other calls are in the last column. "router" is as shipped (\`data_plane = "relay"\`), with discovery
+	  in Consul, balancing, deadlines, retries, ejection and metrics; "router, hyper" is \`data_plane = "hyper"\`;
+	  "plain hyper" is a round robin of hyper's own parts (\`crates/testkit/examples/plain_proxy.rs\`).
+
+	$(table even HAProxy)
+
+	## A mixed fleet
+
+	Two instances answer after 5 ms and one after 50 ms; 8 connections × 4 calls.
+
+	$(table mixed 'HAProxy leastconn')
+	EOF
+} >"$WORK/benchmarks.md"
+cp "$WORK/benchmarks.md" "${OUT:-docs/benchmarks.md}"
+cat "$WORK/benchmarks.md"
