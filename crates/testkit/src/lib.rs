@@ -20,6 +20,7 @@ pub mod faults;
 pub mod grpcurl;
 pub mod haproxy;
 pub mod http_client;
+pub mod interop;
 pub mod jaeger;
 pub mod load;
 pub mod mesh;
