@@ -110,6 +110,26 @@ fn the_host_may_read_before_it_decides() {
 }
 
 #[test]
+fn a_stream_more_than_allowed_is_refused_and_leaves_the_others_alone() {
+    let mut config = Config::default();
+    config.clients.max_streams = 2;
+    let mut bench = Bench::new(config, Plain::new(&[7]));
+    let mut client = bench.client();
+    for stream in [1, 3, 5] {
+        bench.request(&client, stream, Some(b"q"));
+    }
+    let refused = bench.of_stream(&mut client, 5);
+    assert_eq!(reset_code(&refused), Some(Code::RefusedStream as u32));
+    let instance = bench.instance();
+    bench.say(&instance, |out| {
+        fields(out, 1, &[(":status", "200"), ("grpc-status", "0")], true)
+    });
+    // One has ended: there is room for one more.
+    bench.request(&client, 7, Some(b"q"));
+    assert_eq!(bench.engine.calls(), 2);
+}
+
+#[test]
 fn a_parked_call_goes_on_when_it_is_resumed() {
     let mut host = Plain::new(&[7]);
     host.script.push_back(Verdict::Park);
