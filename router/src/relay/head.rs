@@ -23,7 +23,7 @@ impl BlockHead<'_> {
 impl Head for BlockHead<'_> {
     fn path(&self) -> &str {
         let path = self.text(Token::Path);
-        path.split('?').next().unwrap_or(path)
+        path.split_once('?').map_or(path, |(path, _)| path)
     }
 
     fn host(&self) -> Option<&str> {

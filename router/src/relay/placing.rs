@@ -116,7 +116,12 @@ impl Router {
     ) -> Verdict {
         match service {
             Ok(service) => {
-                call.target = Some(Target::service(&service).session(session));
+                let target = Target {
+                    service,
+                    session: None,
+                    instance: None,
+                };
+                call.target = Some(target.session(session));
                 self.place(call)
             }
             Err(status) => refuse(call, &status),

@@ -80,7 +80,13 @@ impl Block {
     /// The first field with this name.
     #[must_use]
     pub fn named(&self, name: &[u8]) -> Option<Field<'_>> {
-        self.fields().find(|field| field.name == name)
+        // The mesh's own names are asked for with every call, and are seldom there.
+        let mesh = name.starts_with(b"x-mesh-");
+        self.entries
+            .iter()
+            .filter(|entry| !mesh || entry.token == Token::Mesh)
+            .find(|entry| text(&self.wire, entry, entry.name) == name)
+            .map(|entry| self.field(entry))
     }
 
     /// All fields as they are written to a connection.
