@@ -123,15 +123,16 @@ pub struct H2Spec {
     pub log: String,
 }
 
-/// Runs h2spec against a port, with this path for its requests.
-pub async fn h2spec(at: SocketAddr, path: &str) -> H2Spec {
+/// Runs h2spec against a port, with this path for its requests: these sections, or all of it.
+pub async fn h2spec(at: SocketAddr, path: &str, sections: &[&str]) -> H2Spec {
     let report = NamedTempFile::with_prefix("h2spec-").expect("a temporary file");
     let mut command = Command::new(tools::tool("h2spec"));
     command
         .arg(format!("--host={}", at.ip()))
         .arg(format!("--port={}", at.port()))
         .args(["-o", "1", "-P", path, "-j"])
-        .arg(report.path());
+        .arg(report.path())
+        .args(sections);
     let mut process = Process::start("h2spec", command);
     // It fails when a case fails; which, the report says.
     process.end(SUITE).await;
