@@ -102,10 +102,16 @@ impl Jobs {
             let mut events = Vec::new();
             for lane in &lanes {
                 let after = positions.get(&lane.partition).map_or("", String::as_str);
-                events.extend(self.store.events(lane, after, max).await?);
+                // Times are taken before a store puts events in order, and may run backwards. The
+                // order in a lane must stay, or its position would leave out or repeat some.
+                let mut latest = 0;
+                for event in self.store.events(lane, after, max).await? {
+                    latest = event.at.max(latest);
+                    events.push((latest, event));
+                }
             }
-            // Each lane's are in order; this keeps them so, since the sort is stable.
-            events.sort_by_key(|event| event.at);
+            events.sort_by_key(|(at, _)| *at);
+            let mut events: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
             events.truncate(max);
             for event in &mut events {
                 let lane = event.id.lane();
