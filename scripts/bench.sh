@@ -85,19 +85,29 @@ table() {
     }
     $1 == table {
       key = $2 "|" $3
-      if (!(key in rounds)) order[++keys] = key
-      r = ++rounds[key]
-      for (c = 5; c <= 13; c++) value[key, r, c] = $c + 0
+      if (!(key in all)) order[++keys] = key
+      all[key]++
+      cost[key, $4] = $5
+      # A round in which nothing came back has no figures: it is told, and not averaged.
+      if ($6 > 0) {
+        r = ++rounds[key]; number[key, r] = $4
+        for (c = 5; c <= 13; c++) value[key, r, c] = $c + 0
+      }
     }
     END {
       for (k = 1; k <= keys; k++) {
         key = order[k]; split(key, part, "|"); base = part[1] "|" peer
         for (r = 1; r <= rounds[key]; r++) {
-          b = value[base, r, 5]; value[key, r, 0] = b ? value[key, r, 5] / b : 0
+          b = cost[base, number[key, r]]
+          if (b > 0) value[key, ++ratios[key], 0] = value[key, r, 5] / b
         }
+        stalled = all[key] - rounds[key]
+        printf "| %s | %s%s |", part[1], part[2], stalled ? " (" stalled " rounds without an answer)" : ""
+        if (!rounds[key]) { print " – | – | 0 | – | – | – | – | – | – | – |"; continue }
         cpu = median(key, 5)
-        printf "| %s | %s |", part[1], part[2]
-        if (cpu) printf " %.2f | %.2f |", cpu, median(key, 0); else printf " – | – |"
+        if (cpu) printf " %.2f |", cpu; else printf " – |"
+        if (cpu && ratios[key]) { n = rounds[key]; rounds[key] = ratios[key]; printf " %.2f |", median(key, 0); rounds[key] = n }
+        else printf " – |"
         printf " %.0f | %.2f | %.2f | %.2f |", median(key, 6), median(key, 7), median(key, 8), median(key, 9)
         if (cpu) printf " %.0f | %.0f | %.0f |", median(key, 10), median(key, 11), median(key, 12); else printf " – | – | – |"
         printf " %d |\n", median(key, 13)
@@ -155,7 +165,7 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
   cat <<-EOF
 	# Benchmarks
 
-	Written by \`make bench\`: \`scripts/bench.sh $ROUNDS $LENGTH\`, $(date -u +%F), commit $(git rev-parse --short HEAD).
+	Written by \`make bench\`: \`scripts/bench.sh $ROUNDS $LENGTH\`, $(date -u +%F), commit $(git describe --always --dirty).
 	$ROUNDS rounds of $LENGTH s, medians; the ratio is made within each round.
 
 	- Machine: $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r | cut -d- -f1).
