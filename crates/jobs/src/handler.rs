@@ -1,5 +1,7 @@
 //! What a worker calls to do the work.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -12,36 +14,39 @@ pub trait Handler: Send + Sync + 'static {
     /// called off and when its lease is lost; what must not be torn goes into a task.
     ///
     /// # Errors
-    /// A [`Failure`], which says whether to try again.
+    /// A [`Failure`], which says whether and when to try again.
     async fn run(&self, job: &Job, context: &Context) -> Result<Option<Payload>, Failure>;
 }
 
-/// Why an attempt failed.
-#[derive(Debug, Clone)]
-pub struct Failure {
-    /// What to tell people.
-    pub error: String,
-    /// Whether trying again may help.
-    pub retry: bool,
+/// Why an attempt did not finish its job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// It may pass: the job is tried again after a growing delay, while it has attempts left.
+    Passing(String),
+    /// It stays: the job is dead at once.
+    Lasting(String),
+    /// Nothing went wrong, the job waits for something: it is run again after this long, and the
+    /// attempt is not counted.
+    Postponed(Duration),
 }
 
 impl Failure {
-    /// A failure that may pass.
+    /// A failure that may pass, and what to tell people.
     #[must_use]
     pub fn passing(error: impl Into<String>) -> Self {
-        Self {
-            error: error.into(),
-            retry: true,
-        }
+        Self::Passing(error.into())
     }
 
-    /// A failure that stays: the job is dead at once.
+    /// A failure that stays, and what to tell people.
     #[must_use]
     pub fn lasting(error: impl Into<String>) -> Self {
-        Self {
-            error: error.into(),
-            retry: false,
-        }
+        Self::Lasting(error.into())
+    }
+
+    /// No failure: the job gives its place to others, and is looked at again after `delay`.
+    #[must_use]
+    pub const fn postponed(delay: Duration) -> Self {
+        Self::Postponed(delay)
     }
 }
 

@@ -33,6 +33,11 @@ pub enum Outcome {
     Cancelled,
     /// It was not done, by no fault of its own: back to the queue, and the attempt not counted.
     Released,
+    /// It waits for something: scheduled again, and the attempt not counted.
+    Postponed {
+        /// How long it is to wait at least.
+        delay: Duration,
+    },
 }
 
 /// A claimed job: what to do, and the right to finish it.
@@ -62,14 +67,8 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
             }
         }
         Outcome::Cancelled => cancel(job),
-        Outcome::Released => {
-            let attempt = job.header.attempt.saturating_sub(1);
-            let header = Header {
-                attempt,
-                ..job.header.clone()
-            };
-            queue(job, &header)
-        }
+        Outcome::Released => queue(job, &uncounted(job)),
+        Outcome::Postponed { delay } => later(job, &uncounted(job), Status::Scheduled, *delay),
         Outcome::Failed {
             error,
             retry,
@@ -80,19 +79,12 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
             if *retry && in_time && header.attempt < header.max_attempts {
                 let delay = backoff.after(header.attempt, &mut rand::rng());
                 let (error, metrics) = (Some(error.clone()), metrics.clone());
-                let later = Header {
+                let failed = Header {
                     error,
                     metrics,
                     ..header.clone()
                 };
-                let packed = codec::pack(&job.id, &later, Some(&job.payload));
-                // A delay of nothing would still be a delay to a store: it takes a millisecond.
-                let delay = delay.max(Duration::from_millis(1));
-                return To::Later {
-                    priority: header.priority,
-                    packed,
-                    delay,
-                };
+                return later(job, &failed, Status::Failed, delay);
             }
             let header = ended(Some(error.clone()), metrics);
             To::Bury {
@@ -158,6 +150,24 @@ pub(crate) fn unpack(found: &Found) -> Result<Job, Error> {
         store: "of this queue".to_owned(),
         reason: foreign.to_string(),
     })
+}
+
+/// A header whose latest attempt does not count.
+fn uncounted(job: &Job) -> Header {
+    Header {
+        attempt: job.header.attempt.saturating_sub(1),
+        ..job.header.clone()
+    }
+}
+
+fn later(job: &Job, header: &Header, status: Status, delay: Duration) -> To {
+    To::Later {
+        status,
+        priority: header.priority,
+        packed: codec::pack(&job.id, header, Some(&job.payload)),
+        // A delay of nothing would still be a delay to a store: it takes a millisecond.
+        delay: delay.max(Duration::from_millis(1)),
+    }
 }
 
 fn queue(job: &Job, header: &Header) -> To {

@@ -99,8 +99,10 @@ pub enum To {
         /// The packed job.
         packed: Bytes,
     },
-    /// Into the queue after a delay, because an attempt failed.
+    /// Into the queue after a delay.
     Later {
+        /// Failed, when that is why it waits; else scheduled.
+        status: Status,
         /// Its priority.
         priority: u8,
         /// The packed job.

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Claimed, Context, Handler, Job, Jobs, Lease, MAX_BATCH, Outcome, clock};
+use crate::{Claimed, Context, Failure, Handler, Job, Jobs, Lease, MAX_BATCH, Outcome, clock};
 
 /// How long one claim waits for jobs.
 const WAIT: Duration = Duration::from_secs(5);
@@ -203,7 +203,9 @@ impl Worker {
         let metrics = context.take_metrics();
         let (error, retry) = match ended {
             Ok(Ok(Ok(result))) => return Outcome::Succeeded { result, metrics },
-            Ok(Ok(Err(failure))) => (failure.error, failure.retry),
+            Ok(Ok(Err(Failure::Passing(error)))) => (error, true),
+            Ok(Ok(Err(Failure::Lasting(error)))) => (error, false),
+            Ok(Ok(Err(Failure::Postponed(delay)))) => return Outcome::Postponed { delay },
             Ok(Err(_)) => ("its handler panicked".to_owned(), true),
             Err(_) => (format!("took longer than {} ms", time.as_millis()), true),
         };

@@ -97,6 +97,35 @@ async fn a_worker_finishes_what_works_retries_what_may_pass_and_buries_the_rest(
 }
 
 #[tokio::test]
+async fn a_handler_postpones_its_job_without_spending_an_attempt() {
+    for store in stores() {
+        let jobs = store.jobs();
+        let looks = std::sync::atomic::AtomicUsize::new(0);
+        let handler = Counting::new(move |job: &Job| {
+            assert_eq!(job.header.attempt, 1);
+            if looks.fetch_add(1, Ordering::SeqCst) < 4 {
+                return Err(Failure::postponed(Duration::from_millis(20)));
+            }
+            Ok(Duration::ZERO)
+        });
+        let new = NewJob {
+            max_attempts: 1,
+            ..call("waits")
+        };
+        let id = jobs.submit(new).await.unwrap().id;
+        let worker = Worker::new(jobs.clone(), "default", "w", 1, handler.clone());
+        let ended = until("it ended", || async {
+            status(&jobs, &id).await.is_terminal()
+        });
+        beside(&worker, DRAIN, ended).await;
+        let record = jobs.get(&id).await.unwrap();
+        let told = (record.status, record.header.attempt);
+        assert_eq!(told, (Status::Succeeded, 1), "{}", store.scheme);
+        assert_eq!(handler.count.load(Ordering::SeqCst), 5);
+    }
+}
+
+#[tokio::test]
 async fn a_job_longer_than_its_lease_runs_once() {
     for store in stores() {
         let jobs = store.jobs();

@@ -123,6 +123,44 @@ async fn a_handed_back_job_keeps_its_attempts() {
 }
 
 #[tokio::test]
+async fn a_postponed_job_comes_back_after_its_delay_and_keeps_its_attempts() {
+    for store in stores() {
+        let jobs = store.jobs();
+        let new = NewJob {
+            max_attempts: 1,
+            ..call("x")
+        };
+        let id = jobs.submit(new).await.unwrap().id;
+        for _ in 0..3 {
+            let claimed = claim_one(&jobs, "default").await;
+            assert_eq!(claimed.job.header.attempt, 1, "{}", store.scheme);
+            let delay = Duration::from_millis(300);
+            let settled = jobs
+                .settle(&[(claimed, Outcome::Postponed { delay })])
+                .await;
+            assert!(settled[0].is_ok());
+            let record = jobs.get(&id).await.unwrap();
+            assert_eq!(
+                (record.status, record.header.attempt),
+                (Status::Scheduled, 0)
+            );
+            assert!(record.due_at.is_some());
+            assert_eq!(counts(&jobs).await, [0, 1, 0, 0, 0, 0, 0]);
+            assert!(jobs.claim("default", "w", 5, NOW).await.unwrap().is_empty());
+        }
+        let claimed = claim_one(&jobs, "default").await;
+        jobs.cancel(&id).await.unwrap();
+        let delay = Duration::from_secs(60);
+        let settled = jobs
+            .settle(&[(claimed, Outcome::Postponed { delay })])
+            .await;
+        assert!(settled[0].is_ok());
+        let record = jobs.get(&id).await.unwrap();
+        assert_eq!(record.status, Status::Cancelled, "it was called off before");
+    }
+}
+
+#[tokio::test]
 async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker_renews() {
     for store in stores() {
         let jobs = store.jobs();

@@ -190,6 +190,7 @@ impl Memory {
                 packed,
             ),
             To::Later {
+                status,
                 priority,
                 packed,
                 delay,
@@ -197,7 +198,7 @@ impl Memory {
                 let due = now + clock::millis(*delay);
                 (
                     Place::Waiting {
-                        status: Status::Failed,
+                        status: *status,
                         priority: *priority,
                         due,
                     },

@@ -80,7 +80,7 @@ pub(super) async fn submit(
 /// Moves jobs between states.
 pub(super) async fn shift(redis: &Redis, lane: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
     // Grouped as the script wants them, and the answers put back in order.
-    let mut groups: [Vec<usize>; 5] = Default::default();
+    let mut groups: [Vec<usize>; 6] = Default::default();
     let mut numbers = vec![(String::new(), String::new()); moves.len()];
     for (index, step) in moves.iter().enumerate() {
         let group = match &step.to {
@@ -95,10 +95,13 @@ pub(super) async fn shift(redis: &Redis, lane: &Lane, moves: &[Move]) -> Result<
                 3
             }
             To::Later {
-                priority, delay, ..
+                status,
+                priority,
+                delay,
+                ..
             } => {
                 numbers[index] = (priority.to_string(), clock::millis(*delay).to_string());
-                4
+                if *status == Status::Failed { 4 } else { 5 }
             }
         };
         groups[group].push(index);

@@ -1,12 +1,13 @@
 -- Moves jobs between states. ARGV: events to keep; how many to succeed, to cancel, to bury, to
--- queue, to delay; then those: {job, state, record}, the same, {job, state, packed},
--- {job, state, packed, priority}, {job, state, packed, priority, delay in ms}.
+-- queue, to delay as failed, to delay as scheduled; then those: {job, state, record}, the same,
+-- {job, state, packed}, {job, state, packed, priority}, {job, state, packed, priority, delay in ms}
+-- twice.
 -- Answers a text of one character a job: 1 done, 0 in another state, 2 called off.
 local keep = ARGV[1]
-local width = { 3, 3, 3, 4, 5 }
+local width = { 3, 3, 3, 4, 5, 5 }
 local ids, from, group, where = {}, {}, {}, {}
-local arg = 7
-for g = 1, 5 do
+local arg = 8
+for g = 1, 6 do
   for _ = 1, tonumber(ARGV[g + 1]) do
     local n = #ids + 1
     ids[n], from[n], group[n], where[n] = ARGV[arg], ARGV[arg + 1], g, arg + 2
@@ -18,7 +19,7 @@ local states = call('HMGET', K .. ':at', unpack(ids))
 local noted = call('EXISTS', K .. ':note') == 1
 local leave = { {}, {}, {}, {}, {} } -- entries to take out of the streams
 local gone = { s = {}, f = {}, D = {} } -- members to take out of the sorted sets
-local set, notes, seen, ended, buried, queued, failed = {}, {}, {}, {}, {}, {}, {}
+local set, notes, seen, ended, buried, queued, failed, scheduled = {}, {}, {}, {}, {}, {}, {}, {}
 local answer, sums = {}, { 0, 0 }
 local later = {}
 for n, id in ipairs(ids) do
@@ -79,8 +80,9 @@ for _, n in ipairs(later) do
     set[#set + 1] = 'q' .. p .. ':' .. call('XADD', K .. ':q' .. p, '*', 'j', packed)
     queued[#queued + 1] = id
   else
-    set[#set + 1] = delay('f', p, id, now + tonumber(wait), packed)
-    failed[#failed + 1] = id
+    set[#set + 1] = delay(g == 5 and 'f' or 's', p, id, now + tonumber(wait), packed)
+    local list = g == 5 and failed or scheduled
+    list[#list + 1] = id
   end
 end
 if #set > 0 then call('HSET', K .. ':at', unpack(set)) end
@@ -94,4 +96,5 @@ end
 event(keep, 'dead', buried)
 event(keep, 'queued', queued)
 event(keep, 'failed', failed)
+event(keep, 'scheduled', scheduled)
 return table.concat(answer)
