@@ -52,7 +52,7 @@ pub struct Row {
 pub const STORES: &[Row] = &[
     Row {
         scheme: "redis",
-        about: "redis://host:6379 — shared by many machines",
+        about: "redis://host:6379 — shared by many machines; rediss:// over TLS",
         open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
     },
     Row {
@@ -76,7 +76,9 @@ pub const STORES: &[Row] = &[
 /// [`Error::Invalid`] for an unknown scheme, and what opening says.
 pub fn open(address: &str, settings: &Settings) -> Result<Arc<dyn Store>, Error> {
     let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
-    let row = STORES.iter().find(|row| row.scheme == scheme);
+    // TLS is a way to the same store.
+    let plain = scheme.replacen("rediss", "redis", 1);
+    let row = STORES.iter().find(|row| row.scheme == plain);
     let row = row.ok_or_else(|| {
         let known: Vec<&str> = STORES.iter().map(|row| row.about).collect();
         Error::invalid(

@@ -15,6 +15,7 @@ pub use cli::{Outcome, from_process};
 pub use key::{Key, Type};
 pub use loader::Loader;
 pub use mistake::{Mistake, Mistakes};
+pub use parse::{duration, pairs};
 
 /// Where an effective value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

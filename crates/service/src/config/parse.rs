@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-/// `250ms`, `10s`, `1.5s`, `5m`, `2h`; a bare `0` needs no unit.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+/// Reads a duration: `250ms`, `10s`, `1.5s`, `5m`, `2h`; a bare `0` needs no unit.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 5] = [
         ("us", 1e-6),
         ("ms", 1e-3),
@@ -59,8 +60,9 @@ pub(super) fn list(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// `a=1, b=2`.
-pub(super) fn pairs(text: &str) -> Option<BTreeMap<String, String>> {
+/// Reads pairs: `a=1, b=2`.
+#[must_use]
+pub fn pairs(text: &str) -> Option<BTreeMap<String, String>> {
     list(text)
         .iter()
         .map(|pair| {

@@ -13,8 +13,11 @@ use redis::{
 const CONNECT: Duration = Duration::from_secs(1);
 /// How often a cluster's client follows a slot that moved, or tries a node that does not answer.
 const RETRIES: u32 = 3;
-/// What the addresses of clusters begin with.
-const CLUSTER: &str = "redis+cluster://";
+/// What the addresses of clusters begin with, and how one of their nodes is spoken to.
+const CLUSTERS: [(&str, &str); 2] = [
+    ("redis+cluster://", "redis"),
+    ("rediss+cluster://", "rediss"),
+];
 /// Longer than anything blocks.
 const NEVER: Duration = Duration::from_secs(86_400);
 
@@ -34,9 +37,12 @@ impl std::fmt::Debug for Server {
 
 impl Server {
     /// `redis://host:port`, or `redis+cluster://[user:password@]host:port,host:port` with some of
-    /// the cluster's nodes.
+    /// the cluster's nodes; with `rediss` over TLS.
     pub(super) fn new(url: &str) -> RedisResult<Self> {
-        let Some(nodes) = url.strip_prefix(CLUSTER) else {
+        let cluster = CLUSTERS
+            .iter()
+            .find_map(|(start, scheme)| Some((*scheme, url.strip_prefix(start)?)));
+        let Some((scheme, nodes)) = cluster else {
             return Ok(Self::One(Client::open(url)?));
         };
         let (login, nodes) = nodes
@@ -45,7 +51,7 @@ impl Server {
         let at = if login.is_empty() { "" } else { "@" };
         let urls = nodes
             .split(',')
-            .map(|node| format!("redis://{login}{at}{node}"));
+            .map(|node| format!("{scheme}://{login}{at}{node}"));
         let infos = urls
             .map(|url| url.into_connection_info())
             .collect::<RedisResult<Vec<_>>>()?;

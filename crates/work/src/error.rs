@@ -1,0 +1,45 @@
+//! What is wrong with a payload.
+
+/// A field that will not do: what the doors answer 422 with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct FieldError {
+    /// Which one, as a path such as `subtasks[0].description`; `payload` for the whole.
+    pub field: String,
+    /// What is wrong, and what would do.
+    pub reason: String,
+}
+
+impl FieldError {
+    pub(crate) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        let (field, reason) = (field.into(), reason.into());
+        Self { field, reason }
+    }
+
+    /// What serde says, at the field it means.
+    pub(crate) fn of(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let path = match error.path().to_string() {
+            path if path == "." => String::new(),
+            path => path,
+        };
+        let said = error.inner().to_string();
+        // The position is one in our own text, which nobody else has seen.
+        let reason = said
+            .split_once(" at line ")
+            .map_or(said.as_str(), |(reason, _)| reason);
+        // A missing or unknown field is named in the text, and its parent in the path.
+        let named = ["missing field `", "unknown field `"]
+            .iter()
+            .find_map(|start| reason.strip_prefix(start)?.split_once('`'));
+        let (field, reason) = match named {
+            Some((name, _)) if path == name || path.ends_with(&format!(".{name}")) => {
+                (path, reason.to_owned())
+            }
+            Some((name, _)) if path.is_empty() => (name.to_owned(), reason.to_owned()),
+            Some((name, _)) => (format!("{path}.{name}"), reason.to_owned()),
+            None if path.is_empty() => ("payload".to_owned(), reason.to_owned()),
+            None => (path, reason.to_owned()),
+        };
+        Self { field, reason }
+    }
+}

@@ -1,0 +1,309 @@
+//! The kinds of jobs.
+
+use std::fmt;
+
+use jobs::{NewJob, Payload};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{Call, FieldError, Http, Pipeline, Task};
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Calls a method of a service of the mesh.
+    Call,
+    /// Sends an HTTP request out of the mesh.
+    Http,
+    /// Researches, drafts and reviews what a goal asks for.
+    Pipeline,
+    /// Gives the parts of a description to agents.
+    Task,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Call, Self::Http, Self::Pipeline, Self::Task];
+
+    /// Its word, as jobs have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "call",
+            Self::Http => "http",
+            Self::Pipeline => "pipeline",
+            Self::Task => "task",
+        }
+    }
+
+    /// The kind of a word.
+    ///
+    /// # Errors
+    /// Of the field `kind`, naming those there are.
+    pub fn parse(word: &str) -> Result<Self, FieldError> {
+        let kind = Self::ALL.into_iter().find(|kind| kind.as_str() == word);
+        kind.ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            FieldError::new("kind", format!("{word:?} is none, use one of {known}"))
+        })
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A payload of a kind, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// See [`Kind::Call`].
+    Call(Call),
+    /// See [`Kind::Http`].
+    Http(Http),
+    /// See [`Kind::Pipeline`].
+    Pipeline(Pipeline),
+    /// See [`Kind::Task`].
+    Task(Task),
+}
+
+impl Work {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// With the first field that will not do.
+    pub fn read(kind: Kind, payload: &Value) -> Result<Self, FieldError> {
+        Ok(match kind {
+            Kind::Call => Self::Call(read(payload, Call::check)?),
+            Kind::Http => Self::Http(read(payload, Http::check)?),
+            Kind::Pipeline => Self::Pipeline(read(payload, Pipeline::check)?),
+            Kind::Task => Self::Task(read(payload, Task::check)?),
+        })
+    }
+
+    /// Reads the payload of a job from the queue.
+    ///
+    /// # Errors
+    /// The same, and for bytes that are no JSON.
+    pub fn of(kind: Kind, payload: &Payload) -> Result<Self, FieldError> {
+        let value: Value = serde_json::from_slice(payload.bytes())
+            .map_err(|error| FieldError::new("payload", format!("is no JSON: {error}")))?;
+        Self::read(kind, &value)
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Call(_) => Kind::Call,
+            Self::Http(_) => Kind::Http,
+            Self::Pipeline(_) => Kind::Pipeline,
+            Self::Task(_) => Kind::Task,
+        }
+    }
+
+    /// The job of it, with the defaults of every other field.
+    ///
+    /// # Panics
+    /// Never: payloads have only string keys.
+    #[must_use]
+    pub fn job(&self) -> NewJob {
+        let value = match self {
+            Self::Call(call) => serde_json::to_value(call),
+            Self::Http(http) => serde_json::to_value(http),
+            Self::Pipeline(pipeline) => serde_json::to_value(pipeline),
+            Self::Task(task) => serde_json::to_value(task),
+        };
+        let value = value.expect("payloads have only string keys");
+        NewJob::new(self.kind().as_str(), Payload::json(&value))
+    }
+}
+
+/// Whether a payload will do for a kind: for doors that need no more than to know.
+///
+/// # Errors
+/// With the first field that will not do; `kind` for an unknown kind.
+pub fn validate(kind: &str, payload: &Value) -> Result<(), FieldError> {
+    Work::read(Kind::parse(kind)?, payload).map(drop)
+}
+
+fn read<T: DeserializeOwned>(
+    payload: &Value,
+    check: impl FnOnce(&T) -> Result<(), FieldError>,
+) -> Result<T, FieldError> {
+    if !payload.is_object() {
+        return Err(FieldError::new("payload", "expected an object"));
+    }
+    let read: T =
+        serde_path_to_error::deserialize(payload).map_err(|error| FieldError::of(&error))?;
+    check(&read)?;
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_that_will_not_do_is_refused_at_the_field_at_fault() {
+        let table = [
+            ("fly", json!({}), "kind"),
+            ("call", json!([]), "payload"),
+            ("call", json!({"method": "a.B/C", "payload": {}}), "service"),
+            (
+                "call",
+                json!({"service": "", "method": "a.B/C", "payload": {}}),
+                "service",
+            ),
+            (
+                "call",
+                json!({"service": "agent-echo", "method": "C", "payload": {}}),
+                "method",
+            ),
+            (
+                "call",
+                json!({"service": "agent-echo", "method": "/a.B/C", "payload": {}}),
+                "method",
+            ),
+            (
+                "call",
+                json!({"service": "agent-echo", "method": "a.B/C"}),
+                "payload",
+            ),
+            (
+                "call",
+                json!({"service": "agent-echo", "method": "a.B/C", "payload": 7}),
+                "payload",
+            ),
+            (
+                "call",
+                json!({"service": "s", "method": "a.B/C", "bytes_base64": "%"}),
+                "bytes_base64",
+            ),
+            (
+                "call",
+                json!({"service": "s", "method": "a.B/C", "payload": {}, "bytes_base64": ""}),
+                "bytes_base64",
+            ),
+            (
+                "call",
+                json!({"service": "s", "method": "a.B/C", "payload": {}, "metadata": {"Bad Key": "x"}}),
+                "metadata.Bad Key",
+            ),
+            (
+                "call",
+                json!({"service": "s", "method": "a.B/C", "payload": {}, "metadata": {"grpc-timeout": "1S"}}),
+                "metadata.grpc-timeout",
+            ),
+            (
+                "call",
+                json!({"service": "s", "method": "a.B/C", "payload": {}, "x": 1}),
+                "x",
+            ),
+            ("http", json!({}), "url"),
+            ("http", json!({"url": "ftp://host/"}), "url"),
+            ("http", json!({"url": "http://user:pass@host/"}), "url"),
+            ("http", json!({"url": "/relative"}), "url"),
+            (
+                "http",
+                json!({"url": "http://h/", "method": "GE T"}),
+                "method",
+            ),
+            (
+                "http",
+                json!({"url": "http://h/", "method": "CONNECT"}),
+                "method",
+            ),
+            (
+                "http",
+                json!({"url": "http://h/", "headers": {"a b": "c"}}),
+                "headers.a b",
+            ),
+            (
+                "http",
+                json!({"url": "http://h/", "headers": {"a": "c\n"}}),
+                "headers.a",
+            ),
+            (
+                "http",
+                json!({"url": "http://h/", "headers": {"Host": "c"}}),
+                "headers.Host",
+            ),
+            ("http", json!({"url": "http://h/", "timeout": 0}), "timeout"),
+            (
+                "http",
+                json!({"url": "http://h/", "timeout": 31}),
+                "timeout",
+            ),
+            (
+                "pipeline",
+                json!({"goal": " ", "run_id": "run-abcdefgh"}),
+                "goal",
+            ),
+            (
+                "pipeline",
+                json!({"goal": "g", "run_id": "../../etc"}),
+                "run_id",
+            ),
+            (
+                "task",
+                json!({"description": "", "subtasks": []}),
+                "description",
+            ),
+            (
+                "task",
+                json!({"description": "d", "subtasks": []}),
+                "subtasks",
+            ),
+            (
+                "task",
+                json!({"description": "d", "subtasks": [{"subtask_id": "s"}]}),
+                "subtasks[0].description",
+            ),
+            (
+                "task",
+                json!({"description": "d", "subtasks": [
+                    {"subtask_id": "s", "description": "a"},
+                    {"subtask_id": "s", "description": "b"},
+                ]}),
+                "subtasks[1].subtask_id",
+            ),
+        ];
+        for (kind, payload, field) in table {
+            let error = validate(kind, &payload).expect_err(&payload.to_string());
+            assert_eq!(error.field, field, "{payload}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_payload_reads_back_from_its_job_as_it_was() {
+        let payloads = [
+            (
+                Kind::Call,
+                json!({"service": "agent-echo", "method": "a.B/C", "payload": {"input": "x"}}),
+            ),
+            (
+                Kind::Call,
+                json!({"service": "s", "method": "a.B/C", "bytes_base64": "AAE="}),
+            ),
+            (Kind::Http, json!({"url": "https://example.org/"})),
+            (
+                Kind::Pipeline,
+                json!({"goal": "g", "run_id": "run-abcdefgh"}),
+            ),
+            (
+                Kind::Task,
+                json!({"description": "d", "subtasks": [{"subtask_id": "s", "description": "a"}]}),
+            ),
+        ];
+        for (kind, payload) in payloads {
+            let work = Work::read(kind, &payload).unwrap();
+            let job = work.job();
+            assert_eq!(job.kind, kind.as_str());
+            assert_eq!(Work::of(kind, &job.payload).unwrap(), work);
+        }
+    }
+}

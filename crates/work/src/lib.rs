@@ -1,0 +1,25 @@
+//! What jobs are about: the kinds that there are, their payloads, typed and checked, and the keys
+//! that say where the queue is.
+//!
+//! A door reads what came in with [`Work::read`] (or only [`validate`]s it) and submits
+//! [`Work::job`]; the runner reads the same payload from the queue and does it.
+
+mod call;
+mod error;
+mod http;
+mod ids;
+mod kind;
+mod open;
+mod pipeline;
+mod split;
+mod task;
+
+pub use call::Call;
+pub use error::FieldError;
+pub use http::{Http, MAX_TIMEOUT};
+pub use ids::run_id;
+pub use kind::{Kind, Work, validate};
+pub use open::{KEYS, open, queue};
+pub use pipeline::Pipeline;
+pub use split::{MAX_SUBTASKS, split};
+pub use task::{Subtask, Task};
