@@ -1,0 +1,304 @@
+//! Calls with JSON in and out.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use channel::Target;
+use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
+use proto::error_info;
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+use tonic::{
+    Code, Request, Status, Streaming,
+    metadata::{MetadataKey, MetadataMap},
+};
+
+use crate::{
+    INSTANCE, SERVICE, SESSION, Transport, codec::Raw, descriptors::Descriptors, from_json, invoke,
+    invoke::exchange, to_json, wire::Wire,
+};
+
+/// What a client is made with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long descriptors are believed before they are asked for again; a minute.
+    pub descriptor_ttl: Duration,
+    /// The largest message of an answer, in bytes; 4 MiB.
+    pub max_message_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            descriptor_ttl: Duration::from_secs(60),
+            max_message_bytes: 4 << 20,
+        }
+    }
+}
+
+/// Whom to call, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Call {
+    /// A service's public id or Consul name, such as `echo-agent` or `agent-echo`.
+    pub service: String,
+    /// `pkg.Service/Method`.
+    pub method: String,
+    /// How long the whole call may take; as long as it likes when `None`.
+    pub timeout: Option<Duration>,
+    /// Metadata to send along, such as `traceparent`.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a unary call came to.
+#[derive(Debug, Clone)]
+pub struct Answer<M = Value> {
+    /// The message.
+    pub message: M,
+    /// Consul service ID of the instance that answered, where that is known.
+    pub instance: Option<String>,
+    /// The answer's metadata.
+    pub metadata: MetadataMap,
+}
+
+/// Calls services of the mesh by their names. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    transport: Transport,
+    descriptors: Arc<Descriptors>,
+    options: Options,
+}
+
+impl Client {
+    /// A client over a way to the services.
+    #[must_use]
+    pub fn new(transport: Transport, options: Options) -> Self {
+        Self {
+            transport,
+            descriptors: Arc::new(Descriptors::new(options.descriptor_ttl)),
+            options,
+        }
+    }
+
+    /// What is known of a method, its messages among it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a service that is not there, `UNIMPLEMENTED` for a method that it does not
+    /// describe, `UNAVAILABLE` when nobody can be asked.
+    pub async fn method(&self, service: &str, method: &str) -> Result<MethodDescriptor, Status> {
+        let name = self.transport.resolve(service).await?;
+        let wire = self.transport.wire(Target::service(&name));
+        self.descriptors.method(&name, method, &wire).await
+    }
+
+    /// Calls a method that answers with one message. The messages of a method that takes a stream
+    /// are a JSON array.
+    ///
+    /// # Errors
+    /// What the mesh or the service says; `INVALID_ARGUMENT` for a message that is not the
+    /// method's, `UNIMPLEMENTED` for a method that is not there.
+    pub async fn call(&self, call: &Call, message: Value) -> Result<Answer, Status> {
+        let mut stream = self.stream(call, message).await?;
+        let message = stream.next().await?.ok_or_else(|| silent(call))?;
+        // The status stands behind the message.
+        if stream.next().await?.is_some() {
+            let text = format!("{} answers with a stream of messages", call.method);
+            return Err(Status::failed_precondition(text));
+        }
+        Ok(Answer {
+            message,
+            instance: stream.instance,
+            metadata: stream.metadata,
+        })
+    }
+
+    /// Calls a method of any kind.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn stream(&self, call: &Call, message: Value) -> Result<Stream, Status> {
+        let deadline = Deadline::of(call);
+        let opening = async {
+            let name = self.transport.resolve(&call.service).await?;
+            let plain = self.transport.wire(Target::service(&name));
+            let method = self.descriptors.method(&name, &call.method, &plain).await?;
+            let messages = messages(&method, message)?;
+            let session = session(call, messages.first());
+            let wire = self
+                .transport
+                .wire(Target::service(&name).session(&session));
+            let request = self.request(call, deadline, messages)?;
+            let sent = invoke(
+                wire.clone(),
+                &method,
+                request,
+                self.options.max_message_bytes,
+            );
+            let answer = sent.await.map_err(|status| told_by(status, &wire))?;
+            Ok((answer, wire))
+        };
+        let (answer, wire) = deadline.keep(opening).await?;
+        let metadata = answer.metadata().clone();
+        Ok(Stream {
+            instance: wire.instance().map(|id| id.to_string()),
+            wire,
+            deadline,
+            metadata,
+            messages: answer.into_inner(),
+        })
+    }
+
+    /// Calls a method that takes and gives one message, both as bytes; no descriptors are needed.
+    ///
+    /// # Errors
+    /// What the mesh or the service says.
+    pub async fn call_bytes(&self, call: &Call, message: Bytes) -> Result<Answer<Bytes>, Status> {
+        let deadline = Deadline::of(call);
+        let calling = async {
+            let name = self.transport.resolve(&call.service).await?;
+            let target = Target::service(&name).session(&session(call, None));
+            let wire = self.transport.wire(target);
+            let request = self.request(call, deadline, vec![message])?;
+            let (method, most) = (
+                call.method.trim_start_matches('/'),
+                self.options.max_message_bytes,
+            );
+            let sent = async {
+                let answer = exchange(wire.clone(), method, Raw, request, most).await?;
+                let metadata = answer.metadata().clone();
+                let mut messages = answer.into_inner();
+                let message = messages.message().await?;
+                messages.trailers().await?;
+                Ok((message.ok_or_else(|| silent(call))?, metadata))
+            };
+            let (message, metadata) = sent.await.map_err(|status| told_by(status, &wire))?;
+            Ok(Answer {
+                message,
+                instance: wire.instance().map(|id| id.to_string()),
+                metadata,
+            })
+        };
+        deadline.keep(calling).await
+    }
+
+    fn request<M: Send + 'static>(
+        &self,
+        call: &Call,
+        deadline: Deadline,
+        messages: Vec<M>,
+    ) -> Result<Request<tokio_stream::Iter<std::vec::IntoIter<M>>>, Status> {
+        let mut request = Request::new(tokio_stream::iter(messages));
+        for (key, value) in &call.metadata {
+            let key = MetadataKey::from_bytes(key.to_lowercase().as_bytes());
+            let pair = key.ok().zip(value.parse().ok());
+            let (key, value) = pair.ok_or_else(|| {
+                let text = "metadata has a key or a value that cannot be sent, use plain ASCII";
+                let facts = [("field", "metadata".to_owned())];
+                error_info::status(Code::InvalidArgument, "BAD_METADATA", text, facts)
+            })?;
+            request.metadata_mut().insert(key, value);
+        }
+        if let Transport::Router { .. } = self.transport {
+            let service = call.service.parse().map_err(|_| {
+                Status::invalid_argument(format!("{:?} cannot be a name", call.service))
+            })?;
+            request.metadata_mut().insert(SERVICE, service);
+        }
+        if let Some(left) = deadline.left() {
+            request.set_timeout(left);
+        }
+        Ok(request)
+    }
+}
+
+/// The messages of an answer, as they come.
+#[derive(Debug)]
+pub struct Stream {
+    /// Consul service ID of the instance that answers, where that is known.
+    pub instance: Option<String>,
+    /// The answer's metadata.
+    pub metadata: MetadataMap,
+    messages: Streaming<DynamicMessage>,
+    wire: Wire,
+    deadline: Deadline,
+}
+
+impl Stream {
+    /// The next message; `None` after the last.
+    ///
+    /// # Errors
+    /// What the call ended with.
+    pub async fn next(&mut self) -> Result<Option<Value>, Status> {
+        let message = self.deadline.keep(self.messages.message()).await;
+        let message = message.map_err(|status| told_by(status, &self.wire))?;
+        message.map(|message| to_json(&message)).transpose()
+    }
+}
+
+/// One message, or those of a JSON array where the method takes a stream.
+fn messages(method: &MethodDescriptor, message: Value) -> Result<Vec<DynamicMessage>, Status> {
+    let input: MessageDescriptor = method.input();
+    match message {
+        Value::Array(many) if method.is_client_streaming() => {
+            many.into_iter().map(|one| from_json(&input, one)).collect()
+        }
+        one => Ok(vec![from_json(&input, one)?]),
+    }
+}
+
+/// The session that a call belongs to, by its metadata or its message; empty for none.
+fn session(call: &Call, message: Option<&DynamicMessage>) -> String {
+    if let Some(session) = call.metadata.get(SESSION) {
+        return session.clone();
+    }
+    let field = message.and_then(|message| message.get_field_by_name("session_id"));
+    let session = field.and_then(|value| value.as_str().map(str::to_owned));
+    session.unwrap_or_default()
+}
+
+fn silent(call: &Call) -> Status {
+    Status::internal(format!("{} ended without a message", call.method))
+}
+
+/// The same status, with who gave it.
+fn told_by(mut status: Status, wire: &Wire) -> Status {
+    let instance = wire.instance().and_then(|id| id.parse().ok());
+    if let Some(instance) = instance {
+        status.metadata_mut().insert(INSTANCE, instance);
+    }
+    status
+}
+
+/// The moment at which a call has failed, whatever the mesh says then.
+#[derive(Clone, Copy, Debug)]
+struct Deadline(Option<(Instant, Duration)>);
+
+impl Deadline {
+    fn of(call: &Call) -> Self {
+        let at = |given| (channel::deadline::after(Instant::now(), given), given);
+        Self(call.timeout.map(at))
+    }
+
+    fn left(self) -> Option<Duration> {
+        let (at, _) = self.0?;
+        Some(at.saturating_duration_since(Instant::now()))
+    }
+
+    /// Awaits a step of the call until then. tonic's own timer says `CANCELLED`, and ends with the
+    /// headers of the answer.
+    async fn keep<T>(self, step: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+        let Some((at, given)) = self.0 else {
+            return step.await;
+        };
+        let over = || {
+            let text = format!("no answer within {given:?}");
+            error_info::status(Code::DeadlineExceeded, "DEADLINE", text, [])
+        };
+        match timeout_at(at, step).await {
+            Ok(Err(status)) if status.code() == Code::Cancelled && Instant::now() >= at => {
+                Err(over())
+            }
+            Ok(answer) => answer,
+            Err(_) => Err(over()),
+        }
+    }
+}

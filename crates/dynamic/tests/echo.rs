@@ -1,0 +1,271 @@
+//! Calls by JSON to a real echo agent: straight, through a router, and those that come to nothing.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use discovery::{Discovery, Registration, backends::Memory};
+use mesh_dynamic::{Call, Client, INSTANCE, Options, Transport};
+use prost::Message as _;
+use proto::agentplatform::{TaskRequest, TaskResponse};
+use serde_json::json;
+use service::{Loader, Running, Spec};
+use tonic::Code;
+
+async fn start(spec: &Spec, registry: &Arc<Memory>, delay: &str) -> Running {
+    let mut loader = Loader::new(spec.all_keys())
+        .set("port", "0")
+        .set("listen_address", "127.0.0.1")
+        .set("admin_address", "127.0.0.1")
+        .set("discovery", "memory")
+        .set("drain_delay", "0s");
+    if spec.service == echo_agent::SPEC.service {
+        loader = loader.set("delay", delay);
+        let config = loader.load().unwrap();
+        return service::start(spec, config, registry.clone(), echo_agent::build)
+            .await
+            .unwrap();
+    }
+    let config = loader.load().unwrap();
+    service::start(spec, config, registry.clone(), router::build)
+        .await
+        .unwrap()
+}
+
+/// An echo agent, and a client that calls it straight.
+async fn echo(delay: &str) -> (Running, Client, Arc<Memory>) {
+    let registry = Arc::new(Memory::new());
+    let running = start(&echo_agent::SPEC, &registry, delay).await;
+    running.registered().await;
+    let metrics = telemetry::Registry::new();
+    let mesh = channel::Mesh::new(registry.clone(), channel::Options::default(), &metrics);
+    let client = Client::new(Transport::Mesh(mesh), Options::default());
+    (running, client, registry)
+}
+
+fn call(service: &str, method: &str) -> Call {
+    Call {
+        service: service.to_owned(),
+        method: method.to_owned(),
+        timeout: Some(Duration::from_secs(10)),
+        ..Call::default()
+    }
+}
+
+const EXECUTE: &str = "agentplatform.AgentService/ExecuteTask";
+
+#[tokio::test]
+async fn json_comes_back_as_json_with_who_answered() {
+    let (running, client, _) = echo("0s").await;
+    for name in ["echo-agent", "agent-echo"] {
+        let message = json!({"task_id": "t1", "input": "hello", "parameters": {"a": "1"}});
+        let answer = client.call(&call(name, EXECUTE), message).await.unwrap();
+        assert_eq!(
+            answer.message["output"],
+            "Echo Agent Response: hello | Parameters: a=1"
+        );
+        assert_eq!(answer.message["task_id"], "t1");
+        assert_eq!(
+            answer.message["error"], "",
+            "fields that are not set are seen"
+        );
+        assert_eq!(
+            answer.instance.as_deref(),
+            Some(running.instance_id.as_str())
+        );
+    }
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_router_is_as_good_a_way() {
+    let (running, _, registry) = echo("0s").await;
+    let router = start(&router::SPEC, &registry, "").await;
+    let transport = Transport::router(&router.grpc_addr.to_string()).unwrap();
+    let client = Client::new(transport, Options::default());
+    let answer = client
+        .call(&call("echo-agent", EXECUTE), json!({"input": "hi"}))
+        .await
+        .unwrap();
+    assert_eq!(answer.message["output"], "Echo Agent Response: hi");
+    assert_eq!(
+        answer.instance.as_deref(),
+        Some(running.instance_id.as_str())
+    );
+    let nobody = client
+        .call(&call("nobody", EXECUTE), json!({}))
+        .await
+        .unwrap_err();
+    assert_eq!(nobody.code(), Code::NotFound);
+    router.drain().await;
+    let gone = client
+        .call(&call("echo-agent", EXECUTE), json!({}))
+        .await
+        .unwrap_err();
+    assert_eq!(gone.code(), Code::Unavailable);
+    assert_eq!(
+        proto::error_info::read(&gone).unwrap().reason,
+        "ROUTER_UNREACHABLE"
+    );
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_stream_comes_message_by_message() {
+    let (running, client, _) = echo("0s").await;
+    let method = "agentplatform.AgentService/StreamTask";
+    let mut stream = client
+        .stream(&call("echo-agent", method), json!({"input": "one two"}))
+        .await
+        .unwrap();
+    assert_eq!(
+        stream.instance.as_deref(),
+        Some(running.instance_id.as_str())
+    );
+    let mut words = Vec::new();
+    while let Some(chunk) = stream.next().await.unwrap() {
+        words.push(chunk["content"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(words.last().unwrap(), "[COMPLETE]");
+    assert_eq!(words.len(), 3, "{words:?}");
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn bytes_go_and_come_as_they_are() {
+    let (running, client, _) = echo("0s").await;
+    let request = TaskRequest {
+        input: "raw".to_owned(),
+        ..TaskRequest::default()
+    };
+    let message = Bytes::from(request.encode_to_vec());
+    let answer = client
+        .call_bytes(&call("echo-agent", EXECUTE), message)
+        .await
+        .unwrap();
+    let response = TaskResponse::decode(answer.message).unwrap();
+    assert_eq!(response.output, "Echo Agent Response: raw");
+    assert_eq!(
+        answer.instance.as_deref(),
+        Some(running.instance_id.as_str())
+    );
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn each_failure_has_its_status_and_reason() {
+    let (running, client, registry) = echo("0s").await;
+    let without = Registration {
+        id: "shop-1".to_owned(),
+        service: "shop".to_owned(),
+        tags: vec!["grpc".to_owned()],
+        port: 1,
+        ..registration()
+    };
+    registry.register(&without).await.unwrap();
+    for (service, method, message, code, reason) in [
+        (
+            "nobody",
+            EXECUTE,
+            json!({}),
+            Code::NotFound,
+            "NO_SUCH_SERVICE",
+        ),
+        (
+            "echo-agent",
+            "a.B/C",
+            json!({}),
+            Code::Unimplemented,
+            "UNKNOWN_METHOD",
+        ),
+        (
+            "echo-agent",
+            "agentplatform.AgentService/Dance",
+            json!({}),
+            Code::Unimplemented,
+            "UNKNOWN_METHOD",
+        ),
+        (
+            "echo-agent",
+            "Dance",
+            json!({}),
+            Code::InvalidArgument,
+            "BAD_METHOD",
+        ),
+        (
+            "echo-agent",
+            EXECUTE,
+            json!({"inptu": 1}),
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+        ),
+        (
+            "echo-agent",
+            EXECUTE,
+            json!([]),
+            Code::InvalidArgument,
+            "MALFORMED_MESSAGE",
+        ),
+    ] {
+        let error = client
+            .call(&call(service, method), message)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), code, "{service} {method}: {error}");
+        let info = proto::error_info::read(&error).unwrap();
+        assert_eq!(info.reason, reason, "{service} {method}");
+    }
+    let unreachable = client
+        .call(&call("shop", "a.B/C"), json!({}))
+        .await
+        .unwrap_err();
+    assert_eq!(unreachable.code(), Code::Unavailable);
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_call_ends_with_its_deadline_and_says_who_was_asked() {
+    let (running, client, _) = echo("10s").await;
+    let mut slow = call("echo-agent", EXECUTE);
+    // Descriptors are known before, so that all of the time is the call's.
+    client.method("echo-agent", EXECUTE).await.unwrap();
+    slow.timeout = Some(Duration::from_millis(200));
+    let error = client.call(&slow, json!({})).await.unwrap_err();
+    assert_eq!(error.code(), Code::DeadlineExceeded);
+    drop(running);
+}
+
+#[tokio::test]
+async fn an_instances_own_refusal_tells_which_instance_it_was() {
+    let (running, client, _) = echo("0s").await;
+    let mut bad = call("echo-agent", "agentplatform.AgentService/RegisterAgent");
+    bad.metadata.insert("x-some".to_owned(), "thing".to_owned());
+    let error = client.call(&bad, json!({})).await.unwrap_err();
+    assert!(error.code() != Code::Ok);
+    let told = error
+        .metadata()
+        .get(INSTANCE)
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(told, running.instance_id);
+    running.drain().await;
+}
+
+fn registration() -> Registration {
+    Registration {
+        id: String::new(),
+        service: String::new(),
+        host: "127.0.0.1".to_owned(),
+        port: 0,
+        tags: Vec::new(),
+        meta: Default::default(),
+        weight_passing: 1,
+        weight_warning: 1,
+        check: discovery::Check::Tcp,
+        check_interval: Duration::from_secs(10),
+        deregister_after: Duration::from_secs(60),
+    }
+}
