@@ -12,6 +12,8 @@ const META_VALUE_BYTES: usize = 512;
 pub enum Check {
     /// `grpc.health.v1.Health/Check` on the instance's own port.
     Grpc,
+    /// `GET /readyz` over HTTP/1.1 on the instance's own port.
+    Http,
     /// A TCP connection to the instance's own port.
     Tcp,
 }

@@ -63,7 +63,7 @@ const KEYS: &[Key] = &[
         "check_kind",
         Type::Choice(&["grpc", "tcp"]),
         "grpc",
-        "how Consul checks this instance",
+        "how Consul checks this instance; grpc means HTTP where HTTP is spoken",
     ),
     Key::duration("check_interval", "10s", "time between two checks"),
     Key::duration(
@@ -157,7 +157,7 @@ const KEYS: &[Key] = &[
 
 /// The chassis' keys for one program, whose port has a name of its own.
 pub(crate) fn chassis(spec: &Spec) -> Vec<Key> {
-    let mut port = Key::port("port", "", "gRPC port; 0 lets the system choose");
+    let mut port = Key::port("port", "", "port to serve on; 0 lets the system choose");
     port.env = Some(spec.port_env);
     port.default = Cow::Owned(spec.default_port.to_string());
     std::iter::once(port)

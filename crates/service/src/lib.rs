@@ -17,6 +17,7 @@ mod context;
 mod front;
 mod health;
 mod healthcheck;
+mod http;
 mod keys;
 mod listener;
 mod observe;
@@ -29,11 +30,13 @@ mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use self::http::{HttpFront, Peer};
 pub use active::{Active, Task};
 pub use config::{Config, Key, Loader, Type};
 pub use context::Context;
 pub use discovery::Kind;
 pub use front::{Behind, Front};
+pub use listener::bind;
 pub use program::main;
 pub use registration::registry;
 pub use run::{Drained, Running, start};

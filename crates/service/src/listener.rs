@@ -17,8 +17,12 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long sent bytes may stay unacknowledged before the client counts as gone.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Binds a port that a process before us may have left a moment ago.
-pub(crate) fn bind(key: &str, address: &str, port: u16) -> anyhow::Result<TcpListener> {
+/// Binds a port that a process before us may have left a moment ago; `key` is the configuration key
+/// of the address, for messages. Needs a tokio runtime.
+///
+/// # Errors
+/// When the address is none, or cannot be had.
+pub fn bind(key: &str, address: &str, port: u16) -> anyhow::Result<TcpListener> {
     let ip: IpAddr = address
         .parse()
         .with_context(|| format!("{key} = {address:?}: expected an IP address such as 0.0.0.0"))?;

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-use discovery::{Discovery, Upkeep};
+use discovery::{Check, Discovery, Upkeep};
 use telemetry::rpc::ServerCalls;
 use tokio::time::{sleep, timeout};
 use tokio_util::{
@@ -25,7 +25,7 @@ const TIDY: Duration = Duration::from_secs(5);
 /// An instance that serves. Dropping it stops it at once and leaves its registration to the
 /// registry's checks; [`Running::drain`] leaves in order.
 pub struct Running {
-    /// Where gRPC is served.
+    /// Where gRPC is served, or HTTP by a program that speaks no gRPC.
     pub grpc_addr: SocketAddr,
     /// Where the admin listener is.
     pub admin_addr: SocketAddr,
@@ -97,6 +97,7 @@ pub(crate) async fn start_as(
     let stop = context.shutdown.clone().drop_guard();
     let (mut served, health) = health::add(build(&context)?).await?;
     let (names, front) = (served.names.clone(), served.front.take());
+    let speaks_http = served.speaks_http;
     let app = App {
         own: own_paths(&served),
         handler: served.raw,
@@ -112,8 +113,11 @@ pub(crate) async fn start_as(
     if context.config.bool("enable_pprof") {
         warn!("enable_pprof: profiles are not built into this program");
     }
-    let registration =
+    let mut registration =
         registration::registration(&context, host, grpc_addr.port(), admin_addr.port(), &names);
+    if speaks_http && registration.check == Check::Grpc {
+        registration.check = Check::Http;
+    }
     let upkeep = Upkeep::start(discovery, registration);
     Ok(Running {
         grpc_addr,

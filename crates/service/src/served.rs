@@ -22,6 +22,7 @@ pub struct Served {
     pub(crate) names: Vec<String>,
     pub(crate) descriptors: Vec<&'static [u8]>,
     pub(crate) front: Option<BuildFront>,
+    pub(crate) speaks_http: bool,
 }
 
 /// Makes a front of what is behind it, on the listener of the gRPC port.
@@ -66,6 +67,30 @@ impl Served {
         build: impl FnOnce(Behind, TcpListener) -> anyhow::Result<Arc<dyn Front>> + Send + 'static,
     ) -> Self {
         self.front = Some(Box::new(build));
+        self
+    }
+
+    /// Serves HTTP in place of gRPC on the program's port: every request goes to `service`, which
+    /// answers `/readyz` too, since that is what Consul then checks.
+    #[must_use]
+    pub fn http<S, B>(self, service: S) -> Self
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.front(crate::http::front(service)).checked_by_http()
+    }
+
+    /// Says that the port speaks HTTP and not gRPC: Consul checks `GET /readyz` on it.
+    #[must_use]
+    pub fn checked_by_http(mut self) -> Self {
+        self.speaks_http = true;
         self
     }
 

@@ -60,7 +60,7 @@ pub(crate) struct Server {
 
 /// Hands the tasks of a connection to their owner.
 #[derive(Clone)]
-struct Owner(TaskTracker);
+pub(crate) struct Owner(pub(crate) TaskTracker);
 
 impl<F> hyper::rt::Executor<F> for Owner
 where

@@ -427,3 +427,34 @@ async fn the_callers_deadline_ends_a_stream_at_the_instance() {
     assert_eq!(refused.headers()["grpc-status"], "3");
     running.drain().await;
 }
+
+#[tokio::test]
+async fn an_http_program_is_asked_by_http_and_finishes_answers_in_its_drain() {
+    let slow = tower::service_fn(|request: Request<Incoming>| async move {
+        let peer = request.extensions().get::<crate::Peer>().copied();
+        assert!(peer.is_some_and(|peer| peer.0.ip().is_loopback()));
+        sleep(Duration::from_millis(300)).await;
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("done"))))
+    });
+    let running = start(&SPEC, config(&[]), Arc::new(Memory::new()), |_| {
+        Ok(Served::new().http(slow))
+    })
+    .await
+    .unwrap();
+    let stream = TcpStream::connect(running.grpc_addr).await.unwrap();
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(connection);
+    let request = Request::get("/x").body(Full::<Bytes>::default()).unwrap();
+    let answer = client.send_request(request);
+    let drained = async {
+        sleep(Duration::from_millis(100)).await;
+        running.drain().await
+    };
+    let (answer, drained) = tokio::join!(answer, drained);
+    let body = answer.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(&body.to_bytes()[..], b"done");
+    assert_eq!(drained.cut, 0);
+}

@@ -32,6 +32,7 @@ pub(super) fn register_request(registration: &Registration) -> RegisterServiceRe
         .deregister_critical_service_after(millis(registration.deregister_after));
     match registration.check {
         Check::Grpc => check.grpc(target),
+        Check::Http => check.http(format!("http://{target}/readyz")),
         Check::Tcp => check.tcp(target),
     };
     let mut weights = AgentWeightsBuilder::default();
@@ -90,6 +91,15 @@ mod tests {
         assert_eq!(json["Check"]["Status"], "passing");
         assert_eq!(json["Check"]["Interval"], "10000ms");
         assert_eq!(json["Check"]["DeregisterCriticalServiceAfter"], "60000ms");
+    }
+
+    #[test]
+    fn an_http_check_asks_whether_the_port_is_ready() {
+        let it = Registration {
+            check: Check::Http,
+            ..registration("gateway-1")
+        };
+        assert_eq!(json(&it)["Check"]["HTTP"], "http://127.0.0.1:50052/readyz");
     }
 
     #[test]
