@@ -5,10 +5,15 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 
 use crate::set::{Member, Request, Set};
+use crate::shares::Shares;
 
 /// How many candidates are looked at before settling for one that is cold, or scanning. A set that
 /// is nine tenths cold still finds one that is warm enough in 97 of 100 picks.
 const TRIES: usize = 16;
+/// Sets up to this size are compared whole, which costs no more than drawing from them.
+const SCAN: usize = 8;
+/// How many members of a larger set are compared.
+const CHOICES: usize = 4;
 
 /// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
 /// than its slow start allows, and was not excluded: a policy only has to choose.
@@ -22,7 +27,12 @@ pub(crate) struct Draw<'a> {
 impl<'a> Draw<'a> {
     /// The member whose turn it is; `None` when all that may be called are excluded.
     pub(crate) fn in_turn(&mut self) -> Option<usize> {
-        self.first_of(|draw| draw.set.shares.in_turn(draw.set.turn.take()))
+        self.in_turn_by(&self.set.shares)
+    }
+
+    /// The same by other shares than those of the registry's weights.
+    pub(crate) fn in_turn_by(&mut self, shares: &Shares) -> Option<usize> {
+        self.first_of(|draw| shares.in_turn(draw.set.turn.take()))
     }
 
     /// A random member; `None` when all that may be called are excluded.
@@ -30,19 +40,50 @@ impl<'a> Draw<'a> {
         self.first_of(Self::random)
     }
 
-    /// A random member other than `first`, if there is one to be found without a scan, which a
-    /// comparison is not worth.
-    pub(crate) fn second(&mut self, first: usize) -> Option<usize> {
-        if self.set.len() < 2 {
-            return None;
-        }
-        for _ in 0..TRIES {
-            let index = self.random();
-            if index != first && !self.is_excluded(index) {
-                return self.is_warm_enough(index).then_some(index);
+    /// The member of the least cost among a few, of whom `first` is one: all of a small set, else
+    /// random ones (the power of choices, Mitzenmacher 2001). Another than `first` only when its
+    /// cost is below `margin` times the first one's: members that are about equal keep their turns.
+    pub(crate) fn cheapest(
+        &mut self,
+        first: usize,
+        margin: f64,
+        cost: impl Fn(&Self, usize) -> f64,
+    ) -> usize {
+        let mut best = (first, cost(self, first) * margin);
+        let len = self.set.len();
+        let all = len <= SCAN;
+        // From a random one on, or the neighbour of a busy member would get all that it does not.
+        let start = self.rng.random_range(0..len);
+        for step in 0..if all { len } else { CHOICES - 1 } {
+            let index = if all {
+                (start + step) % len
+            } else {
+                self.random()
+            };
+            if index == first || self.set.shares.of(index) == 0 || self.is_excluded(index) {
+                continue;
+            }
+            let cost = cost(self, index);
+            if cost < best.1 && self.is_warm_enough(index) {
+                best = (index, cost);
             }
         }
-        None
+        best.0
+    }
+
+    /// A member that has not answered for `age` and has no call, if chance comes by one; of several
+    /// the one that has been quiet for the longest.
+    pub(crate) fn quiet(&mut self, age: Duration) -> Option<usize> {
+        let len = self.set.len();
+        let start = self.rng.random_range(0..len);
+        (0..len.min(SCAN))
+            .map(|step| (start + step) % len)
+            .filter(|index| self.set.shares.of(*index) > 0 && !self.is_excluded(*index))
+            .filter(|index| self.member(*index).load.in_flight() == 0)
+            .map(|index| (self.member(index).load.age(self.now()), index))
+            .filter(|(quiet, _)| *quiet >= age)
+            .max()
+            .map(|(_, index)| index)
     }
 
     pub(crate) fn member(&self, index: usize) -> &'a Member {
@@ -59,7 +100,12 @@ impl<'a> Draw<'a> {
     /// The weight divides only the calls, not the 1: candidates come by weight already, and idle
     /// members that were compared by it once more would get more than their share.
     pub(crate) fn load(&self, index: usize) -> f64 {
-        1.0 + f64::from(self.member(index).load.in_flight()) / self.set.shares.relative(index)
+        self.load_by(&self.set.shares, index)
+    }
+
+    /// The same by other shares than those of the registry's weights.
+    pub(crate) fn load_by(&self, shares: &Shares, index: usize) -> f64 {
+        1.0 + f64::from(self.member(index).load.in_flight()) / shares.relative(index)
     }
 
     pub(crate) fn is_excluded(&self, index: usize) -> bool {

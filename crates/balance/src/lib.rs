@@ -15,13 +15,14 @@
 //!
 //! let request = Request { session: None, now: Duration::ZERO };
 //! let index = set.pick(&request, &mut rand::rng(), &[]).expect("the set is not empty");
-//! set.members()[index].load.begin();
+//! set.members()[index].load.begin(request.now);
 //! ```
 
 mod draw;
 mod load;
 mod options;
 mod policies;
+mod report;
 mod ring;
 mod set;
 mod shares;
@@ -31,6 +32,7 @@ mod warmth;
 pub use load::Load;
 pub use options::Options;
 pub use policies::{DEFAULT, POLICIES, Row, row};
+pub use report::Report;
 pub use ring::{POINTS, hash};
 pub use set::{Member, Request, Set};
 pub use turn::Turn;

@@ -4,28 +4,40 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::Options;
+use crate::report::{Report, Reported};
+
 /// Seconds assumed of an endpoint that has not answered yet.
 const SEED: f64 = 0.030;
 /// What a failure counts as at least, or an endpoint that fails fast would look like the best one.
 const FAILURE: Duration = Duration::from_secs(5);
 /// The default of [`Options::ewma_decay`](crate::Options::ewma_decay), in ms.
 const DECAY_MS: u32 = 10_000;
+/// How much of an answer above the estimate counts at once: four slow ones make a slow endpoint,
+/// and a single one among fast ones does not.
+const RISE: f64 = 0.25;
+/// How much of an answer below it counts, when the last one is not long ago.
+const FALL: f64 = 0.0625;
 /// The resolution of time here: fine beside a decay of seconds, and 32 bits of it last 248 days in
 /// either direction.
 const TICK_MS: u128 = 10;
 
-/// Calls in flight and decayed peak latency of one endpoint. All methods take `&self` and never
+/// Calls in flight, latency and reported load of one endpoint. All methods take `&self` and never
 /// block.
 ///
-/// The latency is Finagle's peak EWMA: a peak counts at once and is forgotten slowly, so that a
-/// stall is seen with its first slow answer, and trust comes back with time.
+/// The latency is a moving average that rises fast and falls slowly, after Finagle's peak EWMA. It
+/// falls with faster answers only, by their number and by the time between them: silence is no
+/// evidence that an endpoint has become faster.
 #[derive(Debug)]
 pub struct Load {
     in_flight: AtomicU32,
-    /// A [`Peak`], packed into one word so that no reader meets a value with another's time.
-    peak: AtomicU64,
+    /// An [`Average`], packed into one word so that no reader meets a value with another's time.
+    average: AtomicU64,
+    /// Microseconds at which the first call after the last answer began; 0 when there is none.
+    unanswered: AtomicU64,
     decay_ms: AtomicU32,
     joined: Option<Duration>,
+    reported: Reported,
 }
 
 impl Load {
@@ -34,9 +46,11 @@ impl Load {
     pub fn new() -> Self {
         Self {
             in_flight: AtomicU32::new(0),
-            peak: AtomicU64::new(Peak::NONE),
+            average: AtomicU64::new(Average::NONE),
+            unanswered: AtomicU64::new(0),
             decay_ms: AtomicU32::new(DECAY_MS),
             joined: None,
+            reported: Reported::default(),
         }
     }
 
@@ -50,9 +64,12 @@ impl Load {
         }
     }
 
-    /// A call was sent.
-    pub fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    /// A call was sent at `now`.
+    pub fn begin(&self, now: Duration) {
+        let alone = self.in_flight.fetch_add(1, Ordering::Relaxed) == 0;
+        if alone || self.unanswered.load(Ordering::Relaxed) == 0 {
+            self.unanswered.store(micros(now), Ordering::Relaxed);
+        }
     }
 
     /// A call ended, however it did. One end too many changes nothing.
@@ -71,52 +88,79 @@ impl Load {
     }
 
     /// A call took `latency` until its answer, or until it failed at `now`; a failure counts as
-    /// 5 s at least.
+    /// 5 s at least, and at once.
     pub fn observe(&self, latency: Duration, failed: bool, now: Duration) {
-        let latency = if failed {
-            latency.max(FAILURE)
+        self.unanswered.store(0, Ordering::Relaxed);
+        let seconds = if failed {
+            latency.max(FAILURE).as_secs_f64()
         } else {
-            latency
+            latency.as_secs_f64()
         };
-        let latency = latency.as_secs_f64();
         let update = |word| {
-            let next = match Peak::unpack(word) {
-                None => Peak {
-                    seconds: latency,
+            let next = match Average::unpack(word) {
+                None => Average {
+                    seconds,
                     tick: tick(now),
                 },
-                Some(peak) => {
-                    let kept = self.kept(peak, now);
-                    let blend = peak.seconds * kept + latency * (1.0 - kept);
-                    // The later of the two times: callers do not report in order.
-                    let tick = if kept < 1.0 { tick(now) } else { peak.tick };
-                    Peak {
-                        seconds: blend.max(latency),
-                        tick,
+                Some(last) => {
+                    let passed = self.passed(last, now);
+                    let part = if seconds <= last.seconds {
+                        passed.max(FALL)
+                    } else if failed {
+                        1.0
+                    } else {
+                        passed.max(RISE)
+                    };
+                    Average {
+                        seconds: last.seconds + (seconds - last.seconds) * part,
+                        // The later of the two times: callers do not report in order.
+                        tick: if passed > 0.0 { tick(now) } else { last.tick },
                     }
                 }
             };
             Some(next.pack())
         };
         // Never an error: the closure always returns a value.
-        self.peak
+        self.average
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, update)
             .ok();
     }
 
-    /// Decayed peak latency, seconds, ≥ 0; 30 ms before the first observation. Reading changes
-    /// nothing.
+    /// Seconds that a call may expect to wait for its answer, ≥ 0; 30 ms before the first
+    /// observation. As much at least as the calls in flight have waited without any answer.
+    /// Reading changes nothing.
     #[must_use]
     pub fn latency(&self, now: Duration) -> f64 {
-        match Peak::unpack(self.peak.load(Ordering::Relaxed)) {
-            None => SEED,
-            Some(peak) => peak.seconds * self.kept(peak, now),
+        let word = self.average.load(Ordering::Relaxed);
+        let average = Average::unpack(word).map_or(SEED, |average| average.seconds);
+        let since = self.unanswered.load(Ordering::Relaxed);
+        if since == 0 || self.in_flight() == 0 {
+            return average;
         }
+        let waited = micros(now).saturating_sub(since) as f64 / 1e6;
+        average.max(waited)
+    }
+
+    /// The instance told what it can take, at `now`.
+    pub fn report(&self, report: &Report, now: Duration) {
+        self.reported.store(report, now);
+    }
+
+    pub(crate) fn reported(&self) -> &Reported {
+        &self.reported
     }
 
     /// Whether any call has been observed.
     pub(crate) fn is_observed(&self) -> bool {
-        self.peak.load(Ordering::Relaxed) != Peak::NONE
+        self.average.load(Ordering::Relaxed) != Average::NONE
+    }
+
+    /// How long ago it last answered, to 10 ms; zero before its first answer.
+    pub(crate) fn age(&self, now: Duration) -> Duration {
+        match Average::unpack(self.average.load(Ordering::Relaxed)) {
+            None => Duration::ZERO,
+            Some(average) => Duration::from_millis(average.age_ms(now)),
+        }
     }
 
     /// When slow start began, if it ever did.
@@ -124,22 +168,22 @@ impl Load {
         self.joined
     }
 
-    /// Sets the decay of latency. It is part of the load, not an argument, because those who
+    /// Sets how fast it forgets. That is part of the load, not an argument, because those who
     /// observe do not know the policy's options.
-    pub(crate) fn set_decay(&self, decay: Duration) {
-        let ms = u32::try_from(decay.as_millis()).unwrap_or(u32::MAX);
-        self.decay_ms.store(ms, Ordering::Relaxed);
+    pub(crate) fn tune(&self, options: &Options) {
+        let decay = u32::try_from(options.ewma_decay.as_millis()).unwrap_or(u32::MAX);
+        self.decay_ms.store(decay, Ordering::Relaxed);
+        self.reported.set_expiry(options.load_expiry);
     }
 
-    /// The part of a peak that time has left, 0 to 1.
-    fn kept(&self, peak: Peak, now: Duration) -> f64 {
-        // Signed, since another thread's later time may have been written meanwhile.
-        let ticks = tick(now).wrapping_sub(peak.tick).cast_signed();
-        if ticks <= 0 {
-            return 1.0;
+    /// The part of an average that time alone has made worthless, 0 to 1.
+    fn passed(&self, average: Average, now: Duration) -> f64 {
+        let age = average.age_ms(now);
+        if age == 0 {
+            return 0.0;
         }
         let decay_ms = f64::from(self.decay_ms.load(Ordering::Relaxed).max(1));
-        (-f64::from(ticks) * TICK_MS as f64 / decay_ms).exp()
+        1.0 - (-(age as f64) / decay_ms).exp()
     }
 }
 
@@ -149,14 +193,14 @@ impl Default for Load {
     }
 }
 
-/// A latency as it was observed, and when.
+/// A latency, and when it was last observed.
 #[derive(Clone, Copy)]
-struct Peak {
+struct Average {
     seconds: f64,
     tick: u32,
 }
 
-impl Peak {
+impl Average {
     /// The word of no observation; its upper half is no number, so it packs from none.
     const NONE: u64 = u64::MAX;
 
@@ -172,11 +216,22 @@ impl Peak {
             tick: word as u32,
         })
     }
+
+    fn age_ms(self, now: Duration) -> u64 {
+        // Signed, since another thread's later time may have been written meanwhile.
+        let ticks = tick(now).wrapping_sub(self.tick).cast_signed();
+        u64::try_from(ticks).unwrap_or(0) * TICK_MS as u64
+    }
 }
 
-/// Wraps around, which [`Load::kept`] allows for.
+/// Wraps around, which [`Average::age_ms`] allows for.
 fn tick(now: Duration) -> u32 {
     (now.as_millis() / TICK_MS) as u32
+}
+
+/// Never 0, which stands for none.
+fn micros(now: Duration) -> u64 {
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -198,8 +253,8 @@ mod tests {
         let load = Load::new();
         load.end();
         assert_eq!(load.in_flight(), 0);
-        load.begin();
-        load.begin();
+        load.begin(S);
+        load.begin(S);
         load.end();
         assert_eq!(load.in_flight(), 1);
     }
@@ -217,30 +272,66 @@ mod tests {
     }
 
     #[test]
-    fn a_peak_counts_at_once_and_is_forgotten_over_the_decay() {
+    fn four_slow_answers_count_more_than_forty_fast_ones_before_them() {
         let load = Load::new();
-        load.observe(10 * MS, false, S);
+        (0..40).for_each(|_| load.observe(10 * MS, false, S));
         load.observe(800 * MS, false, S);
-        close(load.latency(S), 0.8);
-        load.observe(10 * MS, false, S);
-        close(load.latency(S), 0.8);
-        close(load.latency(11 * S), 0.8 / std::f64::consts::E);
-        load.observe(10 * MS, false, 11 * S);
-        close(load.latency(11 * S), 0.01 + 0.79 / std::f64::consts::E);
+        close(load.latency(S), 0.2075);
+        (0..3).for_each(|_| load.observe(800 * MS, false, S));
+        assert!(load.latency(S) > 0.5);
     }
 
     #[test]
-    fn reading_changes_nothing() {
+    fn a_peak_is_forgotten_with_fast_answers_by_their_number_or_their_time() {
+        let peak = || {
+            let load = Load::new();
+            load.observe(800 * MS, false, S);
+            load
+        };
+        let many = peak();
+        (0..100).for_each(|_| many.observe(10 * MS, false, S));
+        assert!(many.latency(S) < 0.012);
+        let late = peak();
+        late.observe(10 * MS, false, 11 * S);
+        close(late.latency(11 * S), 0.01 + 0.79 / std::f64::consts::E);
+    }
+
+    #[test]
+    fn no_answer_is_no_evidence() {
         let load = Load::new();
         load.observe(S, false, S);
-        let before = load.latency(5 * S);
-        close(load.latency(500 * S), 0.0);
-        close(load.latency(5 * S), before);
+        close(load.latency(500 * S), 1.0);
+        assert_eq!(load.age(500 * S), 499 * S);
+    }
+
+    #[test]
+    fn calls_that_wait_longer_than_the_average_tell_the_latency() {
+        let load = Load::new();
+        load.observe(5 * MS, false, S);
+        load.begin(2 * S);
+        load.begin(3 * S);
+        close(load.latency(2 * S), 0.005);
+        close(load.latency(4 * S), 2.0);
+        load.observe(5 * MS, false, 4 * S);
+        assert!(load.latency(9 * S) < 0.1, "one of them was answered");
+        load.end();
+        load.end();
+        load.begin(20 * S);
+        assert!(load.latency(20 * S) < 0.1);
+    }
+
+    #[test]
+    fn an_open_stream_that_was_answered_does_not_wait() {
+        let load = Load::new();
+        load.begin(S);
+        load.observe(5 * MS, false, S);
+        close(load.latency(100 * S), 0.005);
     }
 
     #[test]
     fn failing_fast_counts_as_five_seconds() {
         let load = Load::new();
+        load.observe(MS, false, S);
         load.observe(MS, true, S);
         close(load.latency(S), 5.0);
         load.observe(9 * S, true, S);
@@ -251,9 +342,9 @@ mod tests {
     fn a_report_out_of_order_neither_decays_nor_turns_time_back() {
         let load = Load::new();
         load.observe(100 * MS, false, 20 * S);
-        load.observe(10 * MS, false, 10 * S);
-        close(load.latency(20 * S), 0.1);
-        close(load.latency(10 * S), 0.1);
+        load.observe(100 * MS, false, 10 * S);
+        assert_eq!(load.age(20 * S), Duration::ZERO);
+        assert_eq!(load.age(10 * S), Duration::ZERO);
     }
 
     #[test]
@@ -261,21 +352,27 @@ mod tests {
         let load = Load::new();
         let end = MS * 10 * u32::MAX;
         load.observe(S, false, end);
+        load.observe(Duration::ZERO, false, end + 10 * S);
         close(load.latency(end + 10 * S), 1.0 / std::f64::consts::E);
     }
 
     #[test]
-    fn no_decay_remembers_only_the_present() {
+    fn no_decay_remembers_only_the_last_answer() {
         let load = Load::new();
-        load.set_decay(Duration::ZERO);
+        load.tune(&Options {
+            ewma_decay: Duration::ZERO,
+            ..Options::default()
+        });
         load.observe(S, false, S);
-        close(load.latency(2 * S), 0.0);
+        load.observe(5 * MS, false, 2 * S);
+        close(load.latency(2 * S), 0.005);
     }
 
     #[test]
     fn the_longest_latency_is_a_number() {
         let load = Load::new();
         load.observe(Duration::MAX, true, Duration::MAX);
+        load.begin(Duration::MAX);
         assert!(load.latency(Duration::MAX).is_finite());
         assert!(load.is_observed());
     }

@@ -1,6 +1,7 @@
 //! The table of policies. To add one: a file, a `mod`, a row.
 
 mod least_request;
+mod load_aware;
 mod peak_ewma;
 mod random;
 mod round_robin;
@@ -20,6 +21,7 @@ pub const POLICIES: &[Row] = &[
     random::ROW,
     weighted::ROW,
     session::ROW,
+    load_aware::ROW,
 ];
 
 /// The policy of a service that names none.

@@ -49,7 +49,7 @@ impl Set {
     #[must_use]
     pub fn new(members: Vec<Member>, policy: &Row, options: &Options, turn: Arc<Turn>) -> Self {
         for member in &members {
-            member.load.set_decay(options.ewma_decay);
+            member.load.tune(options);
         }
         let shares = Shares::new(members.iter().map(|member| member.weight));
         let callable = (0..members.len()).filter(|index| shares.of(*index) > 0);

@@ -45,7 +45,7 @@ fn a_single_member_is_picked_whatever_its_weight_and_load() {
                     ..Request::default()
                 };
                 assert_eq!(set.pick(&request, &mut rng(), &[]), Some(0), "{}", row.name);
-                set.members()[0].load.begin();
+                set.members()[0].load.begin(Duration::ZERO);
             }
         }
     });

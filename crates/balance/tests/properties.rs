@@ -3,6 +3,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{member, rng, sessions, set};
 use mesh_balance::{Load, Member, Options, POLICIES, Request, Set, Turn, hash, row};
@@ -59,7 +60,7 @@ proptest! {
         let options = Options { session_bound: bound, ..Options::default() };
         let set = common::set_with(&POLICIES[policy], &weights, &options);
         for (member, calls) in set.members().iter().zip(busy) {
-            (0..calls).for_each(|_| member.load.begin());
+            (0..calls).for_each(|_| member.load.begin(Duration::ZERO));
         }
         let all_zero = weights.iter().all(|weight| *weight == 0);
         let callable = |index: usize| (all_zero || weights[index] > 0) && !exclude.contains(&index);
@@ -154,7 +155,7 @@ proptest! {
         let load = Load::new();
         let mut expected = 0_u32;
         for begins in events {
-            if begins { load.begin() } else { load.end() }
+            if begins { load.begin(Duration::ZERO) } else { load.end() }
             expected = if begins { expected + 1 } else { expected.saturating_sub(1) };
             prop_assert_eq!(load.in_flight(), expected);
         }

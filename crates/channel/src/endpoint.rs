@@ -131,9 +131,10 @@ impl Endpoint {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .is_ok();
         if begun {
-            self.load.begin();
+            let now = self.shared.now();
+            self.load.begin(now);
             if self.asked_at.load(Ordering::Relaxed) <= self.heard_at() {
-                self.asked_at.store(self.now_ms(), Ordering::Relaxed);
+                self.asked_at.store(ms(now), Ordering::Relaxed);
             }
         }
         begun
@@ -173,7 +174,7 @@ impl Endpoint {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.shared.now().as_millis()).unwrap_or(u64::MAX)
+        ms(self.shared.now())
     }
 
     /// A place on a connection that is open, the first that has one: filling one connection before
@@ -322,6 +323,10 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         self.gone.cancel();
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn hash(key: &Key) -> u64 {

@@ -242,6 +242,22 @@ const ROWS: &[Row] = &[
         ),
         |o, c, k| o.balance.session_bound = Some(c.number(k)).filter(|bound| *bound > 0.0),
     ),
+    row(
+        Key::duration(
+            "load_blackout",
+            "10s",
+            "an instance reports its load for so long before load_aware goes by it",
+        ),
+        |o, c, k| o.balance.load_blackout = c.duration(k),
+    ),
+    row(
+        Key::duration(
+            "load_expiry",
+            "3m",
+            "a load report counts for so long when no other follows",
+        ),
+        |o, c, k| o.balance.load_expiry = c.duration(k),
+    ),
 ];
 
 /// The keys.

@@ -1,32 +1,31 @@
-//! Least calls in flight, of two.
+//! Least calls in flight.
 
 use super::{Policy, Row};
 use crate::draw::Draw;
+use crate::shares::Shares;
 
 pub(super) const ROW: Row = Row {
     name: "least_request",
     aliases: &["least_conn", "leastconn", "least_request_experimental"],
-    about: "the less busy of two members: even when idle, least loaded under load",
+    about: "the least busy of a small set, of four in a larger one: even when idle",
     build: |_, _, _| Box::new(LeastRequest),
 };
 
-/// The power of two choices (Mitzenmacher 2001): comparing two members is nearly as good as
-/// comparing all, and cannot send everybody to the one that looked idle to all.
-///
-/// The first of the two is taken in turn, and the random second must be strictly better. So idle
-/// members get calls exactly evenly, where two random choices would be uneven by chance.
+/// The first is taken in turn, and another must be strictly better. So idle members get calls
+/// exactly evenly, where random choices would be uneven by chance.
 pub(super) struct LeastRequest;
 
 impl Policy for LeastRequest {
     fn pick(&self, draw: &mut Draw<'_>) -> Option<usize> {
-        let first = draw.in_turn()?;
-        if draw.member(first).load.in_flight() == 0 {
-            // Nobody is strictly better than idle.
-            return Some(first);
-        }
-        let better = draw
-            .second(first)
-            .filter(|second| draw.load(*second) < draw.load(first));
-        better.or(Some(first))
+        least_loaded(draw, &draw.set.shares)
     }
+}
+
+pub(super) fn least_loaded(draw: &mut Draw<'_>, shares: &Shares) -> Option<usize> {
+    let first = draw.in_turn_by(shares)?;
+    if draw.member(first).load.in_flight() == 0 {
+        // Nobody is strictly better than idle.
+        return Some(first);
+    }
+    Some(draw.cheapest(first, 1.0, |draw, index| draw.load_by(shares, index)))
 }

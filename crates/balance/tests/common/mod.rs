@@ -56,7 +56,7 @@ impl Calls {
         let mut open = VecDeque::new();
         let picks = (0..count).map(|_| {
             let index = pick(set, &Request::default(), &mut rng);
-            set.members()[index].load.begin();
+            set.members()[index].load.begin(Duration::ZERO);
             open.push_back(index);
             if open.len() > at_a_time {
                 let oldest: usize = open.pop_front().expect("a call is open");

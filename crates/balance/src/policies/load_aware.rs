@@ -1,0 +1,96 @@
+//! By what instances report that they can take.
+
+use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::least_request::least_loaded;
+use super::{Policy, Row};
+use crate::draw::Draw;
+use crate::set::Set;
+use crate::shares::Shares;
+
+pub(super) const ROW: Row = Row {
+    name: "load_aware",
+    aliases: &["client_side_weighted_round_robin"],
+    about: "as least_request, by the load that instances report instead of by weights alone",
+    build: |_, _, options| {
+        Box::new(LoadAware {
+            blackout: options.load_blackout,
+            made: AtomicU64::new(0),
+            shares: RwLock::new(None),
+        })
+    },
+};
+
+/// How often the weights are made anew, in ms. Making them looks at every member.
+const PERIOD_MS: u64 = 1000;
+/// The weight of the strongest member. Weaker ones are told apart to a part in a thousand.
+const MOST: f64 = 1000.0;
+
+/// A member's weight is what it could serve by its own account, as in gRPC's proposal A58, times the
+/// registry's weight; one that has not reported counts as the mean of the others. Idle members get
+/// calls in turn by it. Busy ones are compared by their calls in flight, which the proposal does
+/// not do: a report is seconds old when an instance falls behind, and its queue is not.
+struct LoadAware {
+    blackout: Duration,
+    /// When the shares were made, in ms from 1; 0 for never.
+    made: AtomicU64,
+    shares: RwLock<Option<Shares>>,
+}
+
+impl Policy for LoadAware {
+    fn pick(&self, draw: &mut Draw<'_>) -> Option<usize> {
+        self.refresh(draw.set, draw.now());
+        // Poisoned only if making shares panicked; the last ones are whole.
+        let shares = self.shares.read().unwrap_or_else(|e| e.into_inner());
+        match &*shares {
+            Some(shares) => least_loaded(draw, shares),
+            None => least_loaded(draw, &draw.set.shares),
+        }
+    }
+}
+
+impl LoadAware {
+    fn refresh(&self, set: &Set, now: Duration) {
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1);
+        let made = self.made.load(Ordering::Relaxed);
+        if made != 0 && now_ms.saturating_sub(made) < PERIOD_MS {
+            return;
+        }
+        let taken = self
+            .made
+            .compare_exchange(made, now_ms, Ordering::Relaxed, Ordering::Relaxed);
+        if taken.is_ok() {
+            let shares = shares(set, self.blackout, now);
+            *self.shares.write().unwrap_or_else(|e| e.into_inner()) = shares;
+        }
+    }
+}
+
+/// `None` unless two members can be compared.
+fn shares(set: &Set, blackout: Duration, now: Duration) -> Option<Shares> {
+    let capacities: Vec<Option<f64>> = set
+        .members()
+        .iter()
+        .map(|member| member.load.reported().capacity(blackout, now))
+        .collect();
+    let known = capacities.iter().flatten();
+    let count = known.clone().count();
+    if count < 2 {
+        return None;
+    }
+    let mean = known.sum::<f64>() / count as f64;
+    // By the member's share, so that one of weight 0 stays out.
+    let weights: Vec<f64> = capacities
+        .iter()
+        .enumerate()
+        .map(|(index, capacity)| capacity.unwrap_or(mean) * set.shares.relative(index))
+        .collect();
+    let most = weights.iter().copied().fold(0.0, f64::max);
+    let scaled = weights.iter().map(|weight| match *weight {
+        0.0 => 0,
+        weight => ((weight / most * MOST) as u32).max(1),
+    });
+    Some(Shares::new(scaled))
+}
