@@ -1,0 +1,271 @@
+//! Sends requests.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+use tokio_native_tls::TlsConnector;
+use url::Url;
+
+use crate::{Error, Guard, Network, System, connect::connect, redirect::follow};
+
+/// The largest head of an answer.
+const MAX_HEAD: usize = 64 << 10;
+/// Who we say we are, unless the request says otherwise.
+const AGENT: &str = concat!("mesh-fetch/", env!("CARGO_PKG_VERSION"));
+
+/// What belongs to the connection, which is the client's.
+const CONNECTION: [header::HeaderName; 4] = [
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+];
+
+/// What a client does at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// How long a request may take, redirects and the whole body included; 30 s.
+    pub time: Duration,
+    /// How long connecting to one address may take, TLS included; 5 s.
+    pub connect: Duration,
+    /// The largest body of an answer, in bytes; 10 MiB.
+    pub body: usize,
+    /// How many redirects are followed; 5.
+    pub redirects: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(30),
+            connect: Duration::from_secs(5),
+            body: 10 << 20,
+            redirects: 5,
+        }
+    }
+}
+
+/// A request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Where to.
+    pub url: Url,
+    /// How.
+    pub method: Method,
+    /// Headers; `host` and those of the connection are set by the client.
+    pub headers: HeaderMap,
+    /// What to send.
+    pub body: Bytes,
+    /// How long it may take, if that is less than the client's limit.
+    pub time: Option<Duration>,
+}
+
+impl Request {
+    /// A `GET` without headers.
+    #[must_use]
+    pub fn get(url: Url) -> Self {
+        Self {
+            url,
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            time: None,
+        }
+    }
+}
+
+/// An answer, of whatever status.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Who answered in the end.
+    pub url: Url,
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its whole body.
+    pub body: Bytes,
+    /// How many redirects led there.
+    pub redirects: usize,
+}
+
+/// Sends requests, as far as its guard lets it. Each one has a connection of its own. Cheap to
+/// clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    guard: Guard,
+    limits: Limits,
+    network: Arc<dyn Network>,
+    tls: TlsConnector,
+}
+
+impl Client {
+    /// A client that trusts the authorities of the system.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when the system's TLS cannot be set up.
+    pub fn new(guard: Guard, limits: Limits) -> Result<Self, Error> {
+        let tls = native_tls::TlsConnector::new().map_err(|error| Error::Unreachable {
+            host: "any host".to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self::with(guard, limits, Arc::new(System), tls))
+    }
+
+    /// A client on another network, or with other authorities.
+    #[must_use]
+    pub fn with(
+        guard: Guard,
+        limits: Limits,
+        network: Arc<dyn Network>,
+        tls: native_tls::TlsConnector,
+    ) -> Self {
+        let tls = tls.into();
+        Self {
+            guard,
+            limits,
+            network,
+            tls,
+        }
+    }
+
+    /// Whether anything may be asked at all.
+    ///
+    /// # Errors
+    /// [`Error::Off`].
+    pub const fn open(&self) -> Result<(), Error> {
+        self.guard.open()
+    }
+
+    /// Sends a request, and follows where it is redirected to.
+    ///
+    /// # Errors
+    /// When there is no whole answer; an answer of any status is none.
+    pub async fn send(&self, request: Request) -> Result<Answer, Error> {
+        let after = request
+            .time
+            .map_or(self.limits.time, |time| time.min(self.limits.time));
+        timeout(after, self.follow(request))
+            .await
+            .unwrap_or(Err(Error::Slow { after }))
+    }
+
+    async fn follow(&self, mut request: Request) -> Result<Answer, Error> {
+        for redirects in 0..=self.limits.redirects {
+            let (status, headers, body) = match self.exchange(&request).await? {
+                Step::Done(status, headers, body) => (status, headers, body),
+                Step::Next(next) => {
+                    request = *next;
+                    continue;
+                }
+            };
+            let url = request.url;
+            return Ok(Answer {
+                url,
+                status,
+                headers,
+                body,
+                redirects,
+            });
+        }
+        let limit = self.limits.redirects;
+        Err(Error::Redirects { limit })
+    }
+
+    /// One hop: resolve, check, connect to what was checked, ask.
+    async fn exchange(&self, request: &Request) -> Result<Step, Error> {
+        let network = self.network.as_ref();
+        let addresses = self.guard.addresses(&request.url, network).await?;
+        let patience = self.limits.connect;
+        let wire = connect(&request.url, &addresses, patience, network, &self.tls).await?;
+        let broken = |error: hyper::Error| Error::Broken {
+            host: request.url.host_str().unwrap_or_default().to_owned(),
+            reason: chain(&error),
+        };
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .handshake(TokioIo::new(wire))
+            .await
+            .map_err(broken)?;
+        let exchange = async {
+            let answer = sender
+                .send_request(message(request)?)
+                .await
+                .map_err(broken)?;
+            let (head, body) = answer.into_parts();
+            if let Some(next) = follow(request, head.status, &head.headers)? {
+                return Ok(Step::Next(Box::new(next)));
+            }
+            let limit = self.limits.body;
+            let body = Limited::new(body, limit).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    return Error::TooLarge { limit };
+                }
+                let host = request.url.host_str().unwrap_or_default().to_owned();
+                let reason = error.to_string();
+                Error::Broken { host, reason }
+            })?;
+            Ok(Step::Done(head.status, head.headers, body.to_bytes()))
+        };
+        let (mut exchange, connection) = (pin!(exchange), pin!(connection));
+        tokio::select! {
+            biased;
+            step = &mut exchange => return step,
+            // What came before the end of the connection is still to be read.
+            ended = connection => drop(ended),
+        }
+        exchange.await
+    }
+}
+
+/// What an exchange led to.
+enum Step {
+    Done(StatusCode, HeaderMap, Bytes),
+    Next(Box<Request>),
+}
+
+/// The request as it goes over the wire: in origin form, with its host.
+fn message(request: &Request) -> Result<http::Request<Full<Bytes>>, Error> {
+    let url = &request.url;
+    let bad = |reason: String| Error::BadUrl {
+        url: url.to_string(),
+        reason,
+    };
+    let target = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
+    let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let mut message = http::Request::builder()
+        .method(request.method.clone())
+        .uri(target)
+        .body(Full::new(request.body.clone()))
+        .map_err(|error| bad(format!("cannot be asked for: {error}")))?;
+    let host = HeaderValue::try_from(host).map_err(|error| bad(error.to_string()))?;
+    let headers = message.headers_mut();
+    *headers = request.headers.clone();
+    for name in CONNECTION {
+        headers.remove(name);
+    }
+    headers
+        .entry(header::USER_AGENT)
+        .or_insert(HeaderValue::from_static(AGENT));
+    headers
+        .entry(header::ACCEPT)
+        .or_insert(HeaderValue::from_static("*/*"));
+    headers.insert(header::HOST, host);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(message)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}

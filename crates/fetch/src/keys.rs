@@ -1,0 +1,58 @@
+//! The configuration of a client.
+
+use service::{Config, Key, Type};
+
+use crate::{Client, Error, Guard, Limits};
+
+/// The keys of programs that send requests to the outside.
+pub const KEYS: &[Key] = &[
+    Key::bool(
+        "allow_external_requests",
+        "no",
+        "send requests to servers outside the mesh",
+    ),
+    Key::list(
+        "external_allow_hosts",
+        "",
+        "hosts that may be asked although their addresses are inside, as host or host:port",
+    ),
+    Key::duration(
+        "external_timeout",
+        "30s",
+        "how long a request to the outside may take, redirects included",
+    ),
+    Key::duration(
+        "external_connect_timeout",
+        "5s",
+        "how long connecting to one address outside may take",
+    ),
+    Key::size(
+        "external_max_body",
+        "10MiB",
+        "largest answer taken from the outside",
+    ),
+    Key::new(
+        "external_max_redirects",
+        Type::Integer(0, 20),
+        "5",
+        "how many redirects are followed",
+    ),
+];
+
+/// The client that [`KEYS`] describe.
+///
+/// # Errors
+/// As [`Client::new`].
+pub fn client(config: &Config) -> Result<Client, Error> {
+    let guard = Guard::new(
+        config.bool("allow_external_requests"),
+        &config.list("external_allow_hosts"),
+    );
+    let limits = Limits {
+        time: config.duration("external_timeout"),
+        connect: config.duration("external_connect_timeout"),
+        body: config.size("external_max_body"),
+        redirects: usize::try_from(config.integer("external_max_redirects")).unwrap_or(0),
+    };
+    Client::new(guard, limits)
+}

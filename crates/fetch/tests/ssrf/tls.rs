@@ -1,0 +1,117 @@
+//! Certificates are checked against the name, though the connection goes to a checked address.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use mesh_fetch::{Client, Error, Guard, Limits, Request};
+use openssl::{
+    asn1::Asn1Time,
+    bn::BigNum,
+    hash::MessageDigest,
+    pkey::{PKey, Private},
+    rsa::Rsa,
+    x509::{
+        X509, X509NameBuilder,
+        extension::{BasicConstraints, SubjectAlternativeName},
+    },
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    task::JoinSet,
+};
+
+use crate::support::{Internet, PUBLIC};
+
+/// A certificate for `a.example`, which is its own authority.
+fn certificate() -> (X509, PKey<Private>) {
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", "test").unwrap();
+    let name = name.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    let serial = BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap();
+    builder.set_serial_number(&serial).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder
+        .set_not_before(&Asn1Time::days_from_now(0).unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::days_from_now(1).unwrap())
+        .unwrap();
+    builder.set_pubkey(&key).unwrap();
+    let ca = BasicConstraints::new().critical().ca().build().unwrap();
+    builder.append_extension(ca).unwrap();
+    let names = SubjectAlternativeName::new()
+        .dns("a.example")
+        .build(&builder.x509v3_context(None, None))
+        .unwrap();
+    builder.append_extension(names).unwrap();
+    builder.sign(&key, MessageDigest::sha256()).unwrap();
+    (builder.build(), key)
+}
+
+async fn serve(certificate: &X509, key: &PKey<Private>) -> (SocketAddr, JoinSet<()>) {
+    let identity = native_tls::Identity::from_pkcs8(
+        &certificate.to_pem().unwrap(),
+        &key.private_key_to_pem_pkcs8().unwrap(),
+    );
+    let acceptor = native_tls::TlsAcceptor::new(identity.unwrap()).unwrap();
+    let acceptor = tokio_native_tls::TlsAcceptor::from(acceptor);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // A client that does not like the certificate leaves here.
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nsafe";
+            stream.write_all(answer).await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    });
+    (address, tasks)
+}
+
+#[tokio::test]
+async fn the_certificate_is_that_of_the_name_and_of_a_trusted_authority() {
+    let (certificate, key) = certificate();
+    let (address, _tasks) = serve(&certificate, &key).await;
+    let internet = Internet::new(
+        address,
+        &[("a.example", &[PUBLIC]), ("b.example", &[PUBLIC])],
+    );
+    let root = native_tls::Certificate::from_pem(&certificate.to_pem().unwrap()).unwrap();
+    let trusting = native_tls::TlsConnector::builder()
+        .add_root_certificate(root)
+        .build();
+    let guard = Guard::new(true, &[]);
+    let client = |tls| {
+        Client::with(
+            guard.clone(),
+            Limits::default(),
+            internet.clone() as Arc<_>,
+            tls,
+        )
+    };
+    let trusting = client(trusting.unwrap());
+    let get = |url: &str| Request::get(url.parse().unwrap());
+    let got = trusting.send(get("https://a.example/")).await.unwrap();
+    assert_eq!(got.body, "safe");
+    let system = client(native_tls::TlsConnector::new().unwrap());
+    for (client, url) in [
+        (&trusting, "https://b.example/"),
+        (&system, "https://a.example/"),
+    ] {
+        let error = client.send(get(url)).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Unreachable { reason, .. } if reason.contains("TLS")),
+            "{error}"
+        );
+    }
+}
