@@ -72,7 +72,7 @@ impl Fleet {
         tried: &[Arc<Endpoint>],
     ) -> Result<Flight, Error> {
         let began = Instant::now();
-        let until = began + self.shared().options.queue_timeout;
+        let until = began + self.options.load().queue_timeout;
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -124,6 +124,7 @@ impl Fleet {
             None if view.members.is_empty() => {
                 return Err(Error::NoInstance {
                     service: self.service.to_string(),
+                    drained: view.drained,
                 });
             }
             None => None,
@@ -168,7 +169,7 @@ impl Fleet {
             Err(refusal) => return Err(self.refused(refusal, began)),
         };
         if !endpoint.begin() {
-            let limit = self.shared().options.max_in_flight;
+            let limit = self.options.load().max_in_flight;
             return Err(self.saturated("max_in_flight", limit, began));
         }
         // Counted before anything is awaited, so that the next pick sees it.
@@ -202,7 +203,8 @@ impl Fleet {
             }
             outcome
         });
-        match timeout(self.shared().options.connect_patience, opening).await {
+        let patience = self.options.load().connect_patience;
+        match timeout(patience, opening).await {
             Ok(Ok(outcome)) => outcome,
             _ => Err(Refusal::Broken {
                 reason: "still connecting".to_owned(),
@@ -213,7 +215,7 @@ impl Fleet {
     fn refused(&self, refusal: Refusal, began: Instant) -> Error {
         match refusal {
             Refusal::Full => {
-                let limit = self.shared().options.max_connections;
+                let limit = self.options.load().max_connections;
                 let limit = u32::try_from(limit).unwrap_or(u32::MAX);
                 self.saturated("max_connections", limit, began)
             }

@@ -81,7 +81,8 @@ impl Mesh {
         request: Request<tonic::body::Body>,
         picked: impl FnMut(&Arc<Instance>) + Send,
     ) -> Result<Response<ResponseBody>, Error> {
-        let options = self.options();
+        let fleet = self.fleet(&target.service);
+        let options = fleet.options.load_full();
         let given = deadline::read(request.headers())?
             .or((!options.default_timeout.is_zero()).then_some(options.default_timeout));
         let deadline = given.map(|given| Deadline {
@@ -90,7 +91,7 @@ impl Mesh {
         });
         let (parts, body) = request.into_parts();
         let call = Call {
-            fleet: self.fleet(&target.service),
+            fleet,
             target,
             parts: complete(parts, &target.service),
             replay: Replay::new(body, options.retry_buffer),

@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    Options,
+    Options, Settings,
     connection::{Connection, Slot},
     dial::dial,
 };
@@ -24,7 +24,9 @@ use crate::{
 /// What a mesh's endpoints share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    /// What belongs to no service.
     pub(crate) options: Options,
+    pub(crate) settings: Arc<dyn Settings>,
     pub(crate) tracker: TaskTracker,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: crate::Metrics,
@@ -32,9 +34,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, metrics: crate::Metrics) -> Self {
+    pub(crate) fn new(
+        options: Options,
+        settings: Arc<dyn Settings>,
+        metrics: crate::Metrics,
+    ) -> Self {
         Self {
             options,
+            settings,
             metrics,
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),
@@ -60,6 +67,8 @@ pub(crate) struct Endpoint {
     /// Ends its background tasks when it leaves the registry.
     pub(crate) gone: CancellationToken,
     shared: Arc<Shared>,
+    /// Its fleet's.
+    options: Arc<ArcSwap<Options>>,
     connections: Mutex<Vec<Arc<Connection>>>,
     dialing: tokio::sync::Mutex<()>,
     /// Why it cannot be connected to, while it cannot.
@@ -93,7 +102,12 @@ pub(crate) enum Refusal {
 }
 
 impl Endpoint {
-    pub(crate) fn new(instance: Arc<Instance>, shared: &Arc<Shared>, joins_warm: bool) -> Self {
+    pub(crate) fn new(
+        instance: Arc<Instance>,
+        shared: &Arc<Shared>,
+        options: &Arc<ArcSwap<Options>>,
+        joins_warm: bool,
+    ) -> Self {
         let load = if joins_warm {
             balance::Load::joined_at(shared.now())
         } else {
@@ -106,6 +120,7 @@ impl Endpoint {
             load: Arc::new(load),
             gone: shared.shutdown.child_token(),
             shared: Arc::clone(shared),
+            options: Arc::clone(options),
             connections: Mutex::default(),
             dialing: tokio::sync::Mutex::default(),
             broken: Mutex::default(),
@@ -125,7 +140,8 @@ impl Endpoint {
 
     /// A call begins: counted until [`Self::end`]. False when there are too many.
     pub(crate) fn begin(&self) -> bool {
-        let less = |places: u32| (places < self.shared.options.max_in_flight).then_some(places + 1);
+        let most = self.options.load().max_in_flight;
+        let less = |places: u32| (places < most).then_some(places + 1);
         let begun = self
             .places
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
@@ -143,7 +159,7 @@ impl Endpoint {
     /// A call is over. True when it had the last place.
     pub(crate) fn end(&self) -> bool {
         self.load.end();
-        self.places.fetch_sub(1, Ordering::Relaxed) >= self.shared.options.max_in_flight
+        self.places.fetch_sub(1, Ordering::Relaxed) >= self.options.load().max_in_flight
     }
 
     /// Whether it has no call.
@@ -189,7 +205,7 @@ impl Endpoint {
         if let Some(reason) = self.broken() {
             return Err(Refusal::Broken { reason });
         }
-        if connections.len() >= self.shared.options.max_connections {
+        if connections.len() >= self.options.load().max_connections {
             return Err(Refusal::Full);
         }
         Ok(None)
@@ -226,9 +242,10 @@ impl Endpoint {
     /// A new connection of its own, not among those that carry calls.
     pub(crate) async fn dial(&self) -> Result<Arc<Connection>, String> {
         let authority = self.instance.load().authority();
-        let limit = self.shared.options.connect_timeout;
+        let options = self.options.load_full();
+        let limit = options.connect_timeout;
         let connecting = async {
-            let stream = dial(&authority, &self.shared.options)
+            let stream = dial(&authority, &options)
                 .await
                 .map_err(|e| format!("{authority}: {e}"))?;
             Connection::handshake(stream, &self.shared.tracker)
@@ -278,12 +295,12 @@ impl Endpoint {
             return false;
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        failures >= self.shared.options.ejection_failures
+        failures >= self.options.load().ejection_failures
     }
 
     /// Ejects it for as long as its number of ejections says.
     pub(crate) fn eject(&self) -> Duration {
-        let options = &self.shared.options;
+        let options = self.options.load();
         let mut ejection = self.ejection.lock();
         ejection.count += 1;
         let time = options

@@ -11,10 +11,12 @@ pub enum Error {
     #[error("the registry has not answered within {0:?}; is Consul reachable?")]
     Undiscovered(Duration),
     /// Discovery knows no healthy instance.
-    #[error("no healthy instance of {service}")]
+    #[error("no healthy instance of {service}{}", besides(*.drained))]
     NoInstance {
         /// Consul service name.
         service: String,
+        /// Healthy ones that an operator has drained.
+        drained: usize,
     },
     /// The instance that was asked for is not there.
     #[error("{service} has no healthy instance `{instance}`")]
@@ -75,6 +77,13 @@ pub enum Error {
     Timeout(#[from] crate::deadline::Malformed),
 }
 
+fn besides(drained: usize) -> String {
+    match drained {
+        0 => String::new(),
+        drained => format!(" that is not drained ({drained} are)"),
+    }
+}
+
 impl Error {
     /// Whether waiting may help: the registry may answer, an instance be reached or have room.
     #[must_use]
@@ -102,14 +111,15 @@ impl Error {
         let mut about: Vec<(&str, String)> = Vec::new();
         let (code, reason) = match self {
             Self::Undiscovered(_) => (Code::Unavailable, "REGISTRY_UNREACHABLE"),
-            Self::NoInstance { service } => {
+            Self::NoInstance { service, .. } => {
                 about.push(("service", service.clone()));
                 (Code::Unavailable, "NO_HEALTHY_INSTANCE")
             }
             Self::NoSuchInstance { service, instance } => {
                 about.push(("service", service.clone()));
                 about.push(("instance", instance.clone()));
-                (Code::Unavailable, "INSTANCE_GONE")
+                // Not UNAVAILABLE: clients repeat that by themselves, and nobody else may answer.
+                (Code::FailedPrecondition, "INSTANCE_GONE")
             }
             Self::Unreachable { service, .. } => {
                 about.push(("service", service.clone()));

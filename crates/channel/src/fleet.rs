@@ -16,7 +16,7 @@ use tokio::{
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 use crate::{
-    Options, backoff,
+    Meta, Options, backoff,
     endpoint::{Endpoint, Shared},
     probe,
     retry::Retry,
@@ -26,12 +26,14 @@ use crate::{
 pub(crate) struct Fleet {
     pub(crate) service: Arc<str>,
     shared: Arc<Shared>,
+    /// As the settings of the service say now.
+    pub(crate) options: Arc<ArcSwap<Options>>,
     pub(crate) endpoints: Mutex<HashMap<Key, Arc<Endpoint>>>,
     pub(crate) view: ArcSwap<View>,
     /// The view changed, or there is room for a call.
     pub(crate) changed: Notify,
     turn: Arc<balance::Turn>,
-    budget: TpsBudget,
+    budget: ArcSwap<TpsBudget>,
     /// Attempts sent.
     pub(crate) picks: Counter,
 }
@@ -43,6 +45,8 @@ pub(crate) struct View {
     pub(crate) set: balance::Set,
     /// In the order of the set's members.
     pub(crate) members: Vec<Arc<Endpoint>>,
+    /// Healthy instances that get no new calls because an operator says so.
+    pub(crate) drained: usize,
 }
 
 impl View {
@@ -53,36 +57,33 @@ impl View {
             known: false,
             set: balance::Set::new(Vec::new(), balance::DEFAULT, &options.balance, turn),
             members: Vec::new(),
+            drained: 0,
         }
     }
 }
 
 impl Fleet {
     pub(crate) fn new(service: &str, shared: &Arc<Shared>) -> Self {
-        let options = &shared.options;
+        let options = shared.settings.options(service, &Meta::new());
         Self {
             service: service.into(),
             shared: Arc::clone(shared),
             endpoints: Mutex::default(),
-            view: ArcSwap::from_pointee(View::unknown(options)),
+            view: ArcSwap::from_pointee(View::unknown(&options)),
             changed: Notify::new(),
             // Or many clients that live for one call would all call the first instance. 32 bits, so
             // that it never wraps: an instance is a turn modulo something.
             turn: Arc::new(balance::Turn::starting_at(rand::random::<u32>().into())),
             picks: shared.metrics.picks(service),
-            budget: TpsBudget::new(
-                std::time::Duration::from_secs(10),
-                // The library takes whole retries per second, and a ratio.
-                options.retry_per_second.clamp(0.0, 1e6) as u32,
-                options.retry_ratio.clamp(0.0, 1.0) as f32,
-            ),
+            budget: ArcSwap::from_pointee(budget(&options)),
+            options: Arc::new(ArcSwap::new(options)),
         }
     }
 
     /// Lets go of every instance.
     pub(crate) fn close(&self) {
         self.endpoints.lock().clear();
-        let view = View::unknown(&self.shared.options);
+        let view = View::unknown(&self.options.load());
         self.view.store(Arc::new(view));
     }
 
@@ -90,29 +91,55 @@ impl Fleet {
         &self.shared
     }
 
-    pub(crate) fn budget(&self) -> &TpsBudget {
-        &self.budget
+    pub(crate) fn budget(&self) -> arc_swap::Guard<Arc<TpsBudget>> {
+        self.budget.load()
     }
 
-    /// Follows the registry until the mesh shuts down. What is known already is taken over at once,
+    /// Follows the registry and the settings until the mesh shuts down. What is known already is taken over at once,
     /// so that the first call need not wait for a task.
     pub(crate) fn follow(
         self: &Arc<Self>,
         mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     ) -> impl Future<Output = ()> + Send + use<> {
         let fleet = Arc::clone(self);
+        let mut changes = self.shared.settings.changes();
         let look = move |snapshots: &mut watch::Receiver<Option<Arc<Snapshot>>>| {
             let snapshot = snapshots.borrow_and_update().clone();
             if let Some(snapshot) = snapshot {
+                fleet.configure(&snapshot);
                 fleet.update(&snapshot);
             }
         };
         look(&mut snapshots);
         async move {
-            while snapshots.changed().await.is_ok() {
+            loop {
+                tokio::select! {
+                    changed = snapshots.changed() => if changed.is_err() { return },
+                    changed = changes.changed() => if changed.is_err() { return },
+                }
                 look(&mut snapshots);
             }
         }
+    }
+
+    /// Takes over what the settings say of the service with these instances.
+    fn configure(&self, snapshot: &Snapshot) {
+        let mut meta = Meta::new();
+        for instance in snapshot.serving() {
+            for (key, value) in &instance.meta {
+                meta.entry(key).or_insert(value);
+            }
+        }
+        let options = self.shared.settings.options(&self.service, &meta);
+        let before = self.options.load();
+        if *options == **before {
+            return;
+        }
+        let retries = |o: &Options| (o.retry_per_second, o.retry_ratio);
+        if retries(&options) != retries(&before) {
+            self.budget.store(Arc::new(budget(&options)));
+        }
+        self.options.store(options);
     }
 
     /// Takes over a snapshot: only what changed is touched, connections of the others stay.
@@ -136,7 +163,12 @@ impl Fleet {
                     }
                     endpoint
                 }
-                _ => Arc::new(Endpoint::new(Arc::clone(instance), &self.shared, warm)),
+                _ => Arc::new(Endpoint::new(
+                    Arc::clone(instance),
+                    &self.shared,
+                    &self.options,
+                    warm,
+                )),
             };
             next.insert(instance.key.clone(), endpoint);
         }
@@ -149,12 +181,13 @@ impl Fleet {
 
     /// Makes the view anew: after the registry, an ejection or a connection said something.
     fn rebuild(&self, endpoints: &HashMap<Key, Arc<Endpoint>>) {
-        let options = &self.shared.options;
-        let mut serving: Vec<_> = endpoints
+        let options = self.options.load();
+        let settings = &self.shared.settings;
+        let (drained, mut serving): (Vec<_>, Vec<_>) = endpoints
             .values()
             .filter(|e| e.instance.load().is_serving())
             .cloned()
-            .collect();
+            .partition(|e| settings.is_drained(&e.instance.load().key.id));
         serving.sort_by(|a, b| a.instance.load().key.cmp(&b.instance.load().key));
         let reachable: Vec<_> = serving
             .iter()
@@ -170,7 +203,7 @@ impl Fleet {
         let policy = self.policy(&serving);
         self.shared
             .metrics
-            .endpoints(&self.service, serving.len(), usable.len());
+            .endpoints(&self.service, serving.len(), usable.len(), drained.len());
         // Nobody reachable: a call may still wait for a silent one, or for a reconnect.
         let members = if reachable.is_empty() {
             serving
@@ -196,13 +229,14 @@ impl Fleet {
             known: true,
             set,
             members,
+            drained: drained.len(),
         }));
         self.changed.notify_waiters();
     }
 
     /// The policy by the configuration, else by what the instances announce, else the default.
     fn policy(&self, serving: &[Arc<Endpoint>]) -> &'static balance::Row {
-        let configured = self.shared.options.policies.get(&*self.service).cloned();
+        let configured = self.options.load().lb_policy.clone();
         let name = configured.or_else(|| {
             serving
                 .iter()
@@ -251,7 +285,7 @@ impl Fleet {
                 .filter(|e| e.instance.load().is_serving())
         };
         let ejected = serving().filter(|e| e.is_ejected()).count();
-        let allowed = serving().count() * self.shared.options.ejection_percent / 100;
+        let allowed = serving().count() * self.options.load().ejection_percent / 100;
         if ejected < allowed.max(1) {
             let time = endpoint.eject();
             self.shared
@@ -270,12 +304,12 @@ impl Fleet {
         idempotent: bool,
         endpoint: &Endpoint,
     ) -> bool {
-        if number >= self.shared.options.max_attempts || !repeatable {
+        if number >= self.options.load().max_attempts || !repeatable {
             return false;
         }
         let reason = match retry {
             Retry::IfUnsent => "unsent",
-            Retry::IfIdempotent if idempotent && self.budget.withdraw() => "idempotent",
+            Retry::IfIdempotent if idempotent && self.budget().withdraw() => "idempotent",
             Retry::IfIdempotent | Retry::Never => return false,
         };
         self.shared
@@ -296,9 +330,10 @@ impl Fleet {
     pub(crate) fn tick(self: &Arc<Self>, now: Instant) {
         let endpoints = self.endpoints.lock();
         let mut readmitted = false;
+        let silence = self.options.load().silence;
         for endpoint in endpoints.values() {
             readmitted |= endpoint.readmit(now);
-            let silent = endpoint.silence() >= self.shared.options.silence;
+            let silent = endpoint.silence() >= silence;
             if silent && !endpoint.probing.swap(true, Ordering::Relaxed) {
                 let (fleet, endpoint) = (Arc::clone(self), Arc::clone(endpoint));
                 self.shared.tracker.spawn(async move {
@@ -315,14 +350,22 @@ impl Fleet {
     }
 }
 
+fn budget(options: &Options) -> TpsBudget {
+    TpsBudget::new(
+        std::time::Duration::from_secs(10),
+        // The library takes whole retries per second, and a ratio.
+        options.retry_per_second.clamp(0.0, 1e6) as u32,
+        options.retry_ratio.clamp(0.0, 1.0) as f32,
+    )
+}
+
 /// Connects again and again, less and less often, until it works or nobody wants it any more.
 async fn reconnect(fleet: Weak<Fleet>, endpoint: Weak<Endpoint>) {
     let mut failures = 1;
     loop {
-        let Some(shared) = fleet.upgrade().map(|f| Arc::clone(&f.shared)) else {
+        let Some(options) = fleet.upgrade().map(|f| f.options.load_full()) else {
             return;
         };
-        let options = &shared.options;
         sleep(backoff::pause(
             failures,
             options.backoff_min,

@@ -81,8 +81,8 @@ impl Mesh {
     /// As [`Mesh::call`].
     pub async fn lease_soon(&self, target: &Target, tried: &[Peer]) -> Result<Lease, Error> {
         let began = Instant::now();
-        let until = began + self.options().queue_timeout;
         let fleet = self.fleet(&target.service);
+        let until = began + fleet.options.load().queue_timeout;
         loop {
             let changed = fleet.changed.notified();
             tokio::pin!(changed);
@@ -122,7 +122,7 @@ fn lease(
             };
             return Ok(Lease { peer, sent: began });
         } else {
-            let limit = fleet.shared().options.max_in_flight;
+            let limit = fleet.options.load().max_in_flight;
             last = Some(fleet.saturated("max_in_flight", limit, began));
         }
     }
@@ -228,10 +228,10 @@ impl Peer {
     /// # Errors
     /// What the attempt said, or that it took longer than `connect_timeout`.
     pub async fn connect(&self) -> io::Result<TcpStream> {
-        let options = &self.fleet.shared().options;
+        let options = self.fleet.options.load_full();
         let authority = self.endpoint.instance.load().authority();
         let limit = options.connect_timeout;
-        let outcome = timeout(limit, dial(&authority, options))
+        let outcome = timeout(limit, dial(&authority, &options))
             .await
             .unwrap_or_else(|_| {
                 let message = format!("no connection within {limit:?}");
@@ -248,7 +248,7 @@ impl Peer {
     /// How long a call should wait for [`Self::connect`] before it looks for another instance.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        self.fleet.shared().options.connect_patience
+        self.fleet.options.load().connect_patience
     }
 
     /// Why it cannot be connected to, while it cannot.

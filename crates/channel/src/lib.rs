@@ -23,6 +23,7 @@ mod options;
 mod probe;
 mod replay;
 mod retry;
+mod settings;
 mod upload;
 
 mod mesh;
@@ -34,6 +35,7 @@ pub use lease::{Attempted, Lease, Peer};
 pub use mesh::{Mesh, Target};
 pub use metrics::Metrics;
 pub use options::Options;
+pub use settings::{Meta, Settings};
 
 /// Which instance answered: in the extensions of a response of [`Mesh::call`].
 #[derive(Clone, Debug)]

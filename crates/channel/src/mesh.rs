@@ -6,7 +6,9 @@ use discovery::Discovery;
 use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
-use crate::{Channel, Metrics, Options, endpoint::Shared, fleet::Fleet, probe};
+use crate::{
+    Channel, Metrics, Options, Settings, endpoint::Shared, fleet::Fleet, probe, settings::Same,
+};
 
 /// Calls services by name, balanced over their healthy instances. Clones share everything; when the
 /// last one is dropped, background work ends and calls in flight go on to their end.
@@ -76,7 +78,19 @@ impl Mesh {
         options: Options,
         registry: &telemetry::Registry,
     ) -> Self {
-        let shared = Arc::new(Shared::new(options, Metrics::new(registry)));
+        let settings = Arc::new(Same::new(options.clone()));
+        Self::with_settings(discovery, options, settings, registry)
+    }
+
+    /// The same, with settings for each service; `options` are for what belongs to none.
+    #[must_use]
+    pub fn with_settings(
+        discovery: Arc<dyn Discovery>,
+        options: Options,
+        settings: Arc<dyn Settings>,
+        registry: &telemetry::Registry,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(options, settings, Metrics::new(registry)));
         let inner = Arc::new(Inner {
             discovery,
             shared: Arc::clone(&shared),
@@ -103,10 +117,16 @@ impl Mesh {
         &self.0.discovery
     }
 
-    /// Its limits and times.
+    /// Its limits and times, where no service has its own: [`Mesh::options_of`].
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.0.shared.options
+    }
+
+    /// The limits and times of calls to a service, as they are now.
+    #[must_use]
+    pub fn options_of(&self, service: &str) -> Arc<Options> {
+        self.fleet(service).options.load_full()
     }
 
     /// A client for one service: the `T` of tonic's generated clients.

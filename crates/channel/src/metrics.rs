@@ -118,8 +118,13 @@ impl Metrics {
             .inc();
     }
 
-    pub(crate) fn endpoints(&self, service: &str, serving: usize, usable: usize) {
-        for (state, count) in [("serving", serving), ("usable", usable)] {
+    pub(crate) fn endpoints(&self, service: &str, serving: usize, usable: usize, drained: usize) {
+        let states = [
+            ("serving", serving),
+            ("usable", usable),
+            ("drained", drained),
+        ];
+        for (state, count) in states {
             let labels = State {
                 service: service.to_owned(),
                 state,

@@ -1,9 +1,9 @@
 //! Every limit and time of the channel. Each is a configuration key of the programs, by this name.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 /// How calls are sent; the defaults serve a fleet on one network.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Longest time for DNS, TCP and the HTTP/2 preface of one connection.
     pub connect_timeout: Duration,
@@ -50,8 +50,8 @@ pub struct Options {
     pub silence: Duration,
     /// How long that question may stay unanswered before the instance is ejected.
     pub silence_probe: Duration,
-    /// Balancing policy by Consul service name, over what the instances announce.
-    pub policies: BTreeMap<String, String>,
+    /// Balancing policy, by name or alias; `None` is what the instances announce, else the default.
+    pub lb_policy: Option<String>,
     /// The numbers of the policies.
     pub balance: balance::Options,
 }
@@ -81,7 +81,7 @@ impl Default for Options {
             panic_percent: 50,
             silence: Duration::from_secs(1),
             silence_probe: Duration::from_secs(1),
-            policies: BTreeMap::new(),
+            lb_policy: None,
             balance: balance::Options::default(),
         }
     }

@@ -14,7 +14,7 @@ use crate::{connection::Connection, endpoint::Endpoint, fleet::Fleet, replay::Re
 
 /// Watches one silent instance until it is heard again, idle, or gone from the registry.
 pub(crate) async fn watch(fleet: Arc<Fleet>, endpoint: Arc<Endpoint>) {
-    let options = &fleet.shared().options;
+    let options = fleet.options.load_full();
     let mut connection = None;
     // The first question has what is left of `silence` + `silence_probe`: nobody is sent to a
     // stopped instance for longer than the two together.

@@ -3,6 +3,7 @@
 
 pub mod backends;
 mod backoff;
+mod entries;
 mod error;
 mod instance;
 mod publish;
@@ -15,6 +16,7 @@ use std::{fmt, sync::Arc};
 use tokio::sync::watch;
 
 use backoff::Backoff;
+pub use entries::Entries;
 pub use error::Error;
 pub use instance::{Health, Instance, Key, Kind};
 pub use registration::{Check, Registration};
@@ -32,6 +34,17 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     /// ends when the last receiver is gone. `None` until the registry has answered for the first
     /// time; a service that does not exist is a snapshot without instances.
     fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>>;
+
+    /// What operators have written for the mesh. The first call starts watching it, and watching
+    /// ends when the last receiver is gone. `None` until the registry has answered for the first
+    /// time.
+    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>>;
+
+    /// Writes one of those entries, or removes it.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached, or refuses.
+    async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error>;
 
     /// Registers one instance, or replaces the registration with the same ID.
     ///

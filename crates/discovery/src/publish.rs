@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::Entries;
+
 /// Publishes a value unless it is what receivers already have: a wake-up is always news.
 pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<Option<Arc<T>>>, value: T) -> bool {
     sender.send_if_modified(|current| {
@@ -13,6 +15,16 @@ pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<Option<Arc<T>>>, valu
         }
         news
     })
+}
+
+/// Changes one entry of a registry within this process.
+pub(crate) fn write(sender: &watch::Sender<Option<Arc<Entries>>>, key: &str, value: Option<&str>) {
+    let mut entries = sender.borrow().as_deref().cloned().unwrap_or_default();
+    match value {
+        Some(value) => drop(entries.values.insert(key.into(), value.trim().into())),
+        None => drop(entries.values.remove(key)),
+    }
+    publish(sender, entries);
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Answer {
     }
 }
 
-/// Key → value and source.
+/// Key → value and source; and the live settings of services.
 fn config(context: &Context) -> Value {
     let shown = context.config.shown();
     let row = |(name, value, source): (&str, &str, &crate::config::Source)| {
@@ -95,7 +95,11 @@ fn config(context: &Context) -> Value {
             json!({ "value": value, "source": source.to_string() }),
         )
     };
-    Value::Object(shown.map(row).collect::<Map<_, _>>())
+    let live = context.settings.shown();
+    let live = live
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    Value::Object(shown.map(row).chain(live).collect::<Map<_, _>>())
 }
 
 async fn set_level(request: Request<Incoming>) -> Answer {

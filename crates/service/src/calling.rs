@@ -200,12 +200,22 @@ const ROWS: &[Row] = &[
     ),
     row(
         Key::new(
+            POLICY,
+            Type::OneOf(policies),
+            "",
+            "balancing policy of services that announce none; least_request by default",
+        ),
+        |o, c, k| o.lb_policy = c.optional(k).map(str::to_owned),
+    ),
+    row(
+        Key::new(
             "policies",
             Type::Pairs,
             "",
             "balancing policy by Consul service name",
         ),
-        |o, c, k| o.policies = c.pairs(k),
+        // A setting of the services that it names.
+        |_, _, _| {},
     ),
     row(
         Key::duration(
@@ -260,6 +270,33 @@ const ROWS: &[Row] = &[
     ),
 ];
 
+/// The balancing policy.
+pub(crate) const POLICY: &str = "lb_policy";
+
+/// The policy of a service that nobody says anything of.
+pub(crate) const DEFAULT_POLICY: &str = "least_request";
+
+/// Keys that are for the whole program, since services share what they bound.
+const PROGRAM: &[&str] = &[
+    "max_connections",
+    "policies",
+    "retry_buffer",
+    "tcp_keepalive",
+    "tcp_keepalive_interval",
+    "tcp_user_timeout",
+];
+
+/// The keys that each service can have a value of its own for.
+pub(crate) fn service_keys() -> impl Iterator<Item = Key> {
+    keys().filter(|key| !PROGRAM.contains(&key.name))
+}
+
+/// Every name of a policy.
+fn policies() -> Vec<&'static str> {
+    let names = |row: &balance::Row| [&[row.name], row.aliases].concat();
+    balance::POLICIES.iter().flat_map(names).collect()
+}
+
 /// The keys.
 pub(crate) fn keys() -> impl Iterator<Item = Key> {
     ROWS.iter().map(|row| row.key.clone())
@@ -280,6 +317,14 @@ mod tests {
     use crate::config::Loader;
 
     #[test]
+    fn the_keys_of_the_whole_program_are_among_the_keys_and_the_default_policy_is_balances() {
+        for name in PROGRAM {
+            assert!(keys().any(|key| key.name == *name), "{name}");
+        }
+        assert_eq!(DEFAULT_POLICY, balance::DEFAULT.name);
+    }
+
+    #[test]
     fn defaults_are_those_of_the_channel() {
         let config = Loader::new(keys().collect()).load().unwrap();
         assert_eq!(
@@ -294,9 +339,9 @@ mod tests {
             "{:?}",
             options(&Loader::new(keys().collect()).load().unwrap())
         );
-        for key in keys() {
+        for key in keys().filter(|key| key.name != "policies") {
             let other = match key.kind {
-                Type::Pairs => "agent-echo=session",
+                Type::OneOf(_) => "Session",
                 Type::Duration(_) => "77s",
                 Type::Number(..) => "0.77",
                 _ => "77",

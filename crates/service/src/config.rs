@@ -9,13 +9,15 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 pub use cli::{Outcome, from_process};
 pub use key::{Key, Type};
 pub use loader::Loader;
 pub use mistake::{Mistake, Mistakes};
 pub use parse::{duration, pairs};
+
+pub(crate) use loader::{flatten, unknown};
 
 /// Where an effective value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +32,17 @@ pub enum Source {
     Flag,
     /// The program that started the service within itself.
     Set,
+    /// What the instances of the service announce.
+    Meta,
+    /// A key of the registry's KV store.
+    Kv(String),
 }
 
 /// The effective configuration: every key of the table has a checked value.
 #[derive(Clone, Debug)]
 pub struct Config {
     entries: BTreeMap<&'static str, Entry>,
+    file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +69,8 @@ impl fmt::Display for Source {
             Self::Env(name) => write!(f, "environment {name}"),
             Self::Flag => f.write_str("flag"),
             Self::Set => f.write_str("set by the program"),
+            Self::Meta => f.write_str("Meta"),
+            Self::Kv(key) => write!(f, "KV {key}"),
         }
     }
 }
@@ -180,8 +189,38 @@ impl Config {
         })
     }
 
+    /// The file that it was read from, if there is one.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        self.file.clone()
+    }
+
+    /// Where the value of a key comes from.
+    pub(crate) fn source(&self, name: &str) -> Source {
+        let entry = self.entries.get(name);
+        entry.map_or(Source::Default, |entry| entry.source.clone())
+    }
+
+    /// The same with other values, which the keys' types accept.
+    pub(crate) fn with(
+        &self,
+        values: impl Iterator<Item = (&'static str, String, Source)>,
+    ) -> Self {
+        let mut config = self.clone();
+        for (name, value, source) in values {
+            if let Some(entry) = config.entries.get_mut(name) {
+                (entry.value, entry.source) = (value, source);
+            }
+        }
+        config
+    }
+
     fn read<T>(&self, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> T {
         let text = self.text(name);
         parse(text).unwrap_or_else(|| panic!("configuration key {name:?} has another type"))
     }
+}
+
+/// Whether a switch that was checked is on.
+pub(crate) fn is_yes(value: &str) -> bool {
+    parse::bool(value).unwrap_or(false)
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Spec, config::Config};
+use crate::{Spec, config::Config, settings::Live};
 
 /// One running instance, as its own code sees it.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Context {
     pub config: Arc<Config>,
     /// The registry of instances.
     pub discovery: Arc<dyn discovery::Discovery>,
+    /// The settings of the services that it calls.
+    pub(crate) settings: Arc<Live>,
     /// Calls other services.
     pub mesh: channel::Mesh,
     /// Where its metrics are registered.

@@ -26,6 +26,7 @@ mod registration;
 mod run;
 mod served;
 mod server;
+mod settings;
 mod spec;
 #[cfg(test)]
 mod tests;

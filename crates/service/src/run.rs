@@ -17,6 +17,7 @@ use crate::{
     health::{self, Health},
     listener, registration,
     server::{App, Server},
+    settings::Live,
 };
 
 /// How long background tasks may take to end after the last call.
@@ -81,18 +82,35 @@ pub(crate) async fn start_as(
     let (grpc_addr, admin_addr) = (grpc.local_addr()?, admin.local_addr()?);
     let host = announce::host(&config, grpc_addr).await;
     let registry = telemetry::Registry::new();
+    let config = Arc::new(config);
+    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let settings = Live::start(
+        Arc::clone(&config),
+        &discovery,
+        &registry,
+        &tracker,
+        &shutdown,
+    )
+    .await;
+    let mesh = channel::Mesh::with_settings(
+        discovery.clone(),
+        calling::options(&config),
+        Arc::clone(&settings) as Arc<dyn channel::Settings>,
+        &registry,
+    );
     let context = Arc::new(Context {
         spec: *spec,
         instance_id: instance_id.clone(),
         endpoint: authority(&host, grpc_addr.port()),
         started: Instant::now(),
-        mesh: channel::Mesh::new(discovery.clone(), calling::options(&config), &registry),
-        config: Arc::new(config),
+        mesh,
+        config,
+        settings,
         discovery: discovery.clone(),
         registry: registry.clone(),
-        tracker: TaskTracker::new(),
+        tracker,
         draining: CancellationToken::new(),
-        shutdown: CancellationToken::new(),
+        shutdown,
     });
     let stop = context.shutdown.clone().drop_guard();
     let (mut served, health) = health::add(build(&context)?).await?;

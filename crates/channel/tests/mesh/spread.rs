@@ -96,9 +96,8 @@ async fn the_announced_policy_is_taken_over_and_sessions_stay() {
 
 #[tokio::test]
 async fn the_configured_policy_wins_over_the_announced_one() {
-    let policies = BTreeMap::from([(SERVICE.to_owned(), "session".to_owned())]);
     let world = World::new(Options {
-        policies,
+        lb_policy: Some("session".to_owned()),
         ..Options::default()
     });
     let _servers = world.start([handler(echo)]).await;
@@ -137,6 +136,14 @@ impl Discovery for Unanswered {
 
     fn watch(&self, _: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.0.subscribe()
+    }
+
+    fn entries(&self) -> watch::Receiver<Option<Arc<discovery::Entries>>> {
+        watch::channel(None).1
+    }
+
+    async fn write(&self, _: &str, _: Option<&str>) -> Result<(), discovery::Error> {
+        Ok(())
     }
 
     async fn register(&self, _: &Registration) -> Result<(), discovery::Error> {

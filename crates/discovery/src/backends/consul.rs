@@ -7,6 +7,7 @@
 mod answers;
 mod client;
 mod cursor;
+mod entries;
 mod feed;
 mod hold;
 mod options;
@@ -23,7 +24,7 @@ use tracing::warn;
 pub use options::ConsulOptions;
 
 use self::{client::Client, watching::Watching};
-use crate::{Catalog, Discovery, Error, Registration, Snapshot};
+use crate::{Catalog, Discovery, Entries, Error, Registration, Snapshot};
 
 /// What errors call this registry.
 const NAME: &str = "consul";
@@ -66,6 +67,14 @@ impl Discovery for Consul {
 
     fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
         self.watching.service(service)
+    }
+
+    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>> {
+        self.watching.entries()
+    }
+
+    async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
+        self.client.write(key, value).await
     }
 
     async fn register(&self, registration: &Registration) -> Result<(), Error> {

@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::{Catalog, Discovery, Error, Health, Instance, Key, Kind, Registration, Snapshot};
+use crate::{
+    Catalog, Discovery, Entries, Error, Health, Instance, Key, Kind, Registration, Snapshot,
+    publish::write,
+};
 
 /// The instances that configuration names, always passing. Registering is accepted, so that a
 /// service starts unchanged, and changes nothing.
@@ -16,6 +19,7 @@ pub struct Fixed {
     /// Kept so that receivers wait for news in peace, though none comes.
     watched: Mutex<HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>>,
     registered: Mutex<Vec<String>>,
+    written: watch::Sender<Option<Arc<Entries>>>,
 }
 
 impl Fixed {
@@ -28,6 +32,7 @@ impl Fixed {
             catalog,
             watched: Mutex::default(),
             registered: Mutex::default(),
+            written: watch::channel(Some(Arc::default())).0,
         }
     }
 
@@ -96,6 +101,15 @@ impl Discovery for Fixed {
             watch::channel(Some(Arc::new(Snapshot::of(service, mine.cloned())))).0
         });
         known.subscribe()
+    }
+
+    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>> {
+        self.written.subscribe()
+    }
+
+    async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
+        write(&self.written, key, value);
+        Ok(())
     }
 
     async fn register(&self, registration: &Registration) -> Result<(), Error> {

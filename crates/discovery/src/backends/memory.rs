@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Catalog, Discovery, Error, Health, Instance, Key, Registration, Snapshot, publish::publish,
+    Catalog, Discovery, Entries, Error, Health, Instance, Key, Registration, Snapshot,
+    publish::{publish, write},
 };
 
 /// Keeps registrations in memory. They are seen at once, and as passing. Its own methods play the
@@ -23,6 +24,7 @@ struct State {
     reachable: bool,
     catalog: watch::Sender<Option<Arc<Catalog>>>,
     watched: HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>,
+    written: watch::Sender<Option<Arc<Entries>>>,
 }
 
 impl Memory {
@@ -34,6 +36,7 @@ impl Memory {
             reachable: true,
             catalog: watch::channel(Some(Arc::default())).0,
             watched: HashMap::new(),
+            written: watch::channel(Some(Arc::default())).0,
         }))
     }
 
@@ -103,6 +106,16 @@ impl Discovery for Memory {
         let (sender, receiver) = watch::channel(Some(Arc::new(state.snapshot(service))));
         state.watched.insert(service.to_owned(), sender);
         receiver
+    }
+
+    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>> {
+        self.0.lock().written.subscribe()
+    }
+
+    async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
+        self.reached()?;
+        write(&self.0.lock().written, key, value);
+        Ok(())
     }
 
     async fn register(&self, registration: &Registration) -> Result<(), Error> {

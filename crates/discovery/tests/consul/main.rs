@@ -1,5 +1,6 @@
 //! The Consul backend against a real Consul.
 
+mod entries;
 mod instances;
 mod outages;
 mod scale;

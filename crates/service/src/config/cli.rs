@@ -106,7 +106,7 @@ fn flag(key: &Key) -> Arg {
 fn placeholder(kind: Type) -> &'static str {
     match kind {
         Type::Text | Type::Custom(..) => "TEXT",
-        Type::Choice(_) => "WORD",
+        Type::Choice(_) | Type::OneOf(_) => "WORD",
         Type::Bool => "BOOL",
         Type::Integer(..) | Type::Number(..) => "NUMBER",
         Type::Duration(_) => "DURATION",

@@ -28,6 +28,8 @@ pub enum Type {
     Text,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// One of the words that this function gives, in whatever case.
+    OneOf(fn() -> Vec<&'static str>),
     /// Yes or no.
     Bool,
     /// A whole number within these bounds.
@@ -140,6 +142,7 @@ impl Type {
         match self {
             Self::Text | Self::List => true,
             Self::Choice(words) => words.contains(&value),
+            Self::OneOf(words) => words().iter().any(|word| word.eq_ignore_ascii_case(value)),
             Self::Bool => parse::bool(value).is_some(),
             Self::Integer(min, max) => value.parse().is_ok_and(|n: u64| (*min..=*max).contains(&n)),
             Self::Number(min, max) => value.parse().is_ok_and(|n: f64| (*min..=*max).contains(&n)),
@@ -156,6 +159,7 @@ impl Type {
         match self {
             Self::Text => "a text".to_owned(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
+            Self::OneOf(words) => format!("one of {}", words().join(", ")),
             Self::Bool => "true or false".to_owned(),
             Self::Integer(min, max) => format!("a whole number from {min} to {max}"),
             Self::Number(min, max) => format!("a number from {min} to {max}"),

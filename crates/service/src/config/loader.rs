@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 use toml::Value;
 
 use super::{Config, Entry, Key, Mistake, Mistakes, Source};
+use crate::settings::{file, layer::Layer, service_keys};
 
 /// Gathers the layers of a configuration; the order of the calls does not matter.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ impl Loader {
         self.read_env(&mut given);
         self.read_flags(&mut given, &mut mistakes);
         let mut entries = BTreeMap::new();
-        for key in self.keys {
+        for key in self.keys.clone() {
             let (value, source) = given
                 .remove(key.name)
                 .unwrap_or_else(|| (key.default.clone().into_owned(), Source::Default));
@@ -87,7 +88,10 @@ impl Loader {
             entries.insert(key.name, Entry { key, value, source });
         }
         if mistakes.is_empty() {
-            Ok(Config { entries })
+            Ok(Config {
+                entries,
+                file: self.file,
+            })
         } else {
             Err(Mistakes(mistakes))
         }
@@ -112,7 +116,20 @@ impl Loader {
                 return mistakes.push(wrong("config", None, error.to_string().trim().to_owned()));
             }
         };
-        for (name, value) in &table {
+        let services = file::services(table.get(file::TABLE), &source);
+        match services {
+            Ok(services) => {
+                let mut layer = Layer::default();
+                layer.take(&service_keys(), services);
+                mistakes.extend(layer.refused().map(|refused| {
+                    let value = Some(refused.value.clone()).filter(|value| !value.is_empty());
+                    let key = format!("{}.{}", file::TABLE, refused.key);
+                    wrong(&key, value, refused.reason.clone())
+                }));
+            }
+            Err(expected) => mistakes.push(wrong(file::TABLE, None, expected)),
+        }
+        for (name, value) in table.iter().filter(|(name, _)| *name != file::TABLE) {
             match (self.find(name), flatten(value)) {
                 (Some(key), Some(text)) => {
                     given.insert(key.name, (text, source.clone()));
@@ -125,7 +142,7 @@ impl Loader {
                         format!("expected {}", key.kind.expected()),
                     ));
                 }
-                (None, _) => mistakes.push(wrong(name, None, self.unknown(name))),
+                (None, _) => mistakes.push(wrong(name, None, unknown(name, self.names()))),
             }
         }
     }
@@ -149,33 +166,34 @@ impl Loader {
                     key: name.clone(),
                     value: None,
                     source: source.clone(),
-                    expected: self.unknown(name),
+                    expected: unknown(name, self.names()),
                 }),
             }
         }
     }
 
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.name)
+    }
+
     fn find(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name == name)
     }
+}
 
-    fn unknown(&self, name: &str) -> String {
-        let close = self
-            .keys
-            .iter()
-            .map(|key| (distance(name, key.name), key.name))
-            .min();
-        match close {
-            Some((far, known)) if far <= known.len().div_ceil(3) => {
-                format!("unknown key, did you mean {known}?")
-            }
-            _ => "unknown key, --help lists those there are".to_owned(),
+/// What to say of a name that is not among those that are known.
+pub(crate) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let close = known.map(|known| (distance(name, known), known)).min();
+    match close {
+        Some((far, known)) if far <= known.len().div_ceil(3) => {
+            format!("unknown key, did you mean {known}?")
         }
+        _ => "unknown key, --help lists those there are".to_owned(),
     }
 }
 
 /// A TOML value as it would be written in the environment; `None` for what no key takes.
-fn flatten(value: &Value) -> Option<String> {
+pub(crate) fn flatten(value: &Value) -> Option<String> {
     let scalar = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),

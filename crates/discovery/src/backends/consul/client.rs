@@ -31,7 +31,7 @@ use crate::{Error, Registration};
 
 /// How long an answer may take that waits for nothing, and how much longer than it waits a
 /// blocking one may.
-const SLACK: Duration = Duration::from_secs(5);
+pub(super) const SLACK: Duration = Duration::from_secs(5);
 
 /// The wait of a brief blocking query.
 const BRIEF: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ pub(super) struct Answer<T> {
 
 /// Asks one Consul agent.
 pub(super) struct Client {
-    consul: ConsulClient,
+    pub(super) consul: ConsulClient,
     wait: Duration,
 }
 
@@ -194,7 +194,7 @@ impl Client {
 
     /// The features of a query, and how long its answer may take: Consul itself adds a sixteenth
     /// to the wait that it is asked for.
-    fn features(&self, ask: Ask) -> (Features, Duration) {
+    pub(super) fn features(&self, ask: Ask) -> (Features, Duration) {
         let mut features = Features::default();
         let Ask::Since { index, brief } = ask else {
             return (features, SLACK);
@@ -246,7 +246,7 @@ impl Client {
         }
     }
 
-    fn error(&self, error: ClientError) -> Error {
+    pub(super) fn error(&self, error: ClientError) -> Error {
         match error {
             // A server that is busy or has no leader says so with 429 or 5xx: that passes.
             ClientError::APIError { code, message } if code < 500 && code != 429 => {
@@ -269,7 +269,7 @@ impl Client {
         }
     }
 
-    fn unreachable(&self, reason: String) -> Error {
+    pub(super) fn unreachable(&self, reason: String) -> Error {
         Error::Unreachable {
             registry: NAME,
             address: self.address().to_owned(),
@@ -307,7 +307,7 @@ impl<T> FeaturedEndpoint for Get<T> {
 
 /// A name as part of a path. consulrs encodes what needs it twice, and so would ask for another
 /// service than the one that is meant.
-fn segment(name: &str) -> Result<&str, Error> {
+pub(super) fn segment(name: &str) -> Result<&str, Error> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@+=,".contains(&byte);
     if !name.is_empty() && name != "." && name != ".." && name.bytes().all(plain) {
         return Ok(name);

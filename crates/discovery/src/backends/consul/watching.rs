@@ -12,11 +12,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     client::Client,
-    feed::{Feed, Instances, Names},
+    entries::Written,
+    feed::{Feed, Instances, Names, Source},
     outage::Outages,
     overseer,
 };
-use crate::{Catalog, Snapshot};
+use crate::{Catalog, Entries, Snapshot};
 
 /// Above this many services one watch on all checks says what to fetch. Consul lets one client
 /// address hold 200 connections, and each blocking query holds one.
@@ -53,9 +54,13 @@ pub(super) struct Watching {
     tasks: TaskTracker,
 }
 
+/// What there is one of, while somebody watches it.
+type Single<T> = Option<Arc<watch::Sender<Option<Arc<T>>>>>;
+
 #[derive(Default)]
 struct State {
-    catalog: Option<Arc<watch::Sender<Option<Arc<Catalog>>>>>,
+    catalog: Single<Catalog>,
+    entries: Single<Entries>,
     services: HashMap<Arc<str>, Watched>,
     overseen: bool,
 }
@@ -94,15 +99,27 @@ impl Watching {
     }
 
     pub(super) fn catalog(self: &Arc<Self>) -> watch::Receiver<Option<Arc<Catalog>>> {
+        self.single(Names, |state| &mut state.catalog)
+    }
+
+    pub(super) fn entries(self: &Arc<Self>) -> watch::Receiver<Option<Arc<Entries>>> {
+        self.single(Written, |state| &mut state.entries)
+    }
+
+    fn single<S: Source>(
+        self: &Arc<Self>,
+        source: S,
+        place: fn(&mut State) -> &mut Single<S::Value>,
+    ) -> watch::Receiver<Option<Arc<S::Value>>> {
         let mut state = self.state.lock();
-        if let Some(sender) = &state.catalog {
+        if let Some(sender) = place(&mut state) {
             return sender.subscribe();
         }
         let (sender, receiver) = watch::channel(None);
         let sender = Arc::new(sender);
-        state.catalog = Some(sender.clone());
-        self.tasks
-            .spawn_on(follow_catalog(self.clone(), sender), &self.runtime);
+        *place(&mut state) = Some(sender.clone());
+        let follow = follow_single(self.clone(), source, sender, place);
+        self.tasks.spawn_on(follow, &self.runtime);
         receiver
     }
 
@@ -156,16 +173,16 @@ impl Watching {
         }
     }
 
-    /// Takes the catalog out unless somebody has subscribed. As with [`Watching::forget_service`],
-    /// the lock decides: subscribing and forgetting both hold it.
-    fn forget_catalog(&self) -> bool {
+    /// Takes a single watch out unless somebody has subscribed. As with
+    /// [`Watching::forget_service`], the lock decides: subscribing and forgetting both hold it.
+    fn forget_single<T>(&self, place: fn(&mut State) -> &mut Single<T>) -> bool {
         let mut state = self.state.lock();
-        let unused = state
-            .catalog
+        let single = place(&mut state);
+        let unused = single
             .as_ref()
             .is_none_or(|sender| sender.receiver_count() == 0);
         if unused {
-            state.catalog = None;
+            *single = None;
         }
         unused
     }
@@ -181,8 +198,13 @@ impl Watching {
     }
 }
 
-async fn follow_catalog(watching: Arc<Watching>, sender: Arc<watch::Sender<Option<Arc<Catalog>>>>) {
-    let mut feed = Feed::new(Names, sender.clone(), watching.outages.clone());
+async fn follow_single<S: Source>(
+    watching: Arc<Watching>,
+    source: S,
+    sender: Arc<watch::Sender<Option<Arc<S::Value>>>>,
+    place: fn(&mut State) -> &mut Single<S::Value>,
+) {
+    let mut feed = Feed::new(source, sender.clone(), watching.outages.clone());
     loop {
         let expiry = feed.expiry();
         let turn = async {
@@ -191,7 +213,7 @@ async fn follow_catalog(watching: Arc<Watching>, sender: Arc<watch::Sender<Optio
         };
         tokio::select! {
             () = watching.stop.cancelled() => return,
-            () = sender.closed() => if watching.forget_catalog() { return },
+            () = sender.closed() => if watching.forget_single(place) { return },
             () = expiry => feed.expire(),
             () = turn => {}
         }

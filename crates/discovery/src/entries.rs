@@ -1,0 +1,29 @@
+//! What operators write for the mesh, beside what instances say of themselves.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Values by key, such as `services/agent-echo/lb_policy`. In Consul they are its KV store below
+/// [`Entries::PREFIX`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entries {
+    /// The values, without the white space around them.
+    pub values: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl Entries {
+    /// What stands before every key in a store that is not the mesh's alone.
+    pub const PREFIX: &'static str = "mesh/";
+
+    /// The key that says whether an instance is drained by hand.
+    #[must_use]
+    pub fn drain_key(instance: &str) -> String {
+        format!("instances/{instance}/drain")
+    }
+}
+
+impl FromIterator<(Arc<str>, Arc<str>)> for Entries {
+    fn from_iter<T: IntoIterator<Item = (Arc<str>, Arc<str>)>>(entries: T) -> Self {
+        let values = entries.into_iter().collect();
+        Self { values }
+    }
+}

@@ -1,0 +1,319 @@
+//! Settings that differ from service to service, and change while the program runs: what instances
+//! announce < the file < the registry's KV store. Checked by the table of the program's own keys.
+
+pub(crate) mod file;
+pub(crate) mod layer;
+mod shown;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use channel::{Meta, Options};
+use discovery::{Discovery, Entries};
+use parking_lot::Mutex;
+use telemetry::{
+    Registry,
+    prometheus_client::{
+        encoding::EncodeLabelSet,
+        metrics::{counter::Counter, family::Family, gauge::Gauge},
+    },
+};
+use tokio::{sync::watch, time::sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    calling,
+    config::{Config, Key, Source, unknown},
+};
+use layer::{Given, Layer, Raw, Refused};
+
+/// What can be said of one instance.
+const INSTANCE_KEYS: &[Key] = &[Key::bool(
+    "drain",
+    "false",
+    "the instance gets no new calls, but for those that ask for it by its ID",
+)];
+
+/// The keys that a service can have values of its own for.
+pub(crate) fn service_keys() -> Vec<Key> {
+    calling::service_keys().collect()
+}
+
+/// The settings of all services.
+#[derive(Debug)]
+pub(crate) struct Live {
+    base: Arc<Config>,
+    keys: Vec<Key>,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+    refused: Family<Label, Gauge>,
+    reloads: Family<Label, Counter>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Label {
+    source: &'static str,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What instances announce.
+    meta: Layer,
+    file: Layer,
+    kv: Layer,
+    /// What KV says of instances.
+    instances: Layer,
+    /// What is wrong with a source as a whole.
+    file_mistake: Option<Refused>,
+    kv_mistakes: Vec<Refused>,
+    drained: BTreeSet<String>,
+    /// The services that this program calls.
+    called: BTreeSet<String>,
+}
+
+impl Live {
+    /// Settings that follow the file and the registry until `shutdown`.
+    pub(crate) async fn start(
+        base: Arc<Config>,
+        discovery: &Arc<dyn Discovery>,
+        registry: &Registry,
+        tracker: &TaskTracker,
+        shutdown: &CancellationToken,
+    ) -> Arc<Self> {
+        let live = Arc::new(Self::new(base, registry));
+        if let Some(path) = live.base.file() {
+            let known = file::stamp(&path).await;
+            live.take_file(file::read(&path).await);
+            let follow = follow_file(Arc::clone(&live), path, known);
+            let shutdown = shutdown.clone();
+            tracker.spawn(async move { shutdown.run_until_cancelled(follow).await });
+        } else {
+            live.take_file(Ok(BTreeMap::new()));
+        }
+        let entries = discovery.entries();
+        let known = entries.borrow().clone();
+        if let Some(entries) = known {
+            live.take_entries(&entries);
+        }
+        let follow = follow_entries(Arc::clone(&live), entries);
+        let shutdown = shutdown.clone();
+        tracker.spawn(async move { shutdown.run_until_cancelled(follow).await });
+        live
+    }
+
+    fn new(base: Arc<Config>, registry: &Registry) -> Self {
+        let (refused, reloads) = (Family::default(), Family::default());
+        registry.register(
+            "mesh_config_refused",
+            "Values of live settings that are refused at present",
+            Family::clone(&refused),
+        );
+        registry.register(
+            "mesh_config_reloads",
+            "Changes of live settings that were taken over",
+            Family::clone(&reloads),
+        );
+        Self {
+            base,
+            keys: service_keys(),
+            state: Mutex::default(),
+            changes: watch::channel(0).0,
+            refused,
+            reloads,
+        }
+    }
+
+    /// Takes over what the file says, beside the key `policies`, wherever that was given.
+    fn take_file(&self, read: Result<BTreeMap<String, Vec<Raw>>, String>) {
+        let mut state = self.state.lock();
+        let source = self.base.file().map_or(Source::Default, |path| {
+            Source::File(path.display().to_string())
+        });
+        let mut changed = false;
+        match read {
+            Ok(mut services) => {
+                for (service, policy) in self.base.pairs("policies") {
+                    let source = self.base.source("policies");
+                    let raw = Raw {
+                        key: calling::POLICY.to_owned(),
+                        value: Some(policy),
+                        source,
+                    };
+                    // The first: the table's own value counts more.
+                    services.entry(service).or_default().insert(0, raw);
+                }
+                state.file_mistake = None;
+                changed = state.file.take(&self.keys, services);
+            }
+            Err(reason) => {
+                tracing::warn!(%source, reason, "settings refused, the old ones stay");
+                state.file_mistake = Some(Refused {
+                    key: "config".to_owned(),
+                    value: String::new(),
+                    source,
+                    reason,
+                });
+            }
+        }
+        self.publish(&state, "file", changed);
+    }
+
+    /// Takes over what operators have written into the registry.
+    fn take_entries(&self, entries: &Entries) {
+        let (mut services, mut instances) = (BTreeMap::new(), BTreeMap::new());
+        let mut mistakes = Vec::new();
+        for (path, value) in &entries.values {
+            let source = Source::Kv(format!("{}{path}", Entries::PREFIX));
+            let mut parts = path.split('/');
+            let group = match parts.next().unwrap_or_default() {
+                "services" => Ok(&mut services),
+                "instances" => Ok(&mut instances),
+                other => Err(unknown(other, ["services", "instances"].into_iter())),
+            };
+            match (group, parts.next(), parts.next(), parts.next()) {
+                (Ok(groups), Some(name), Some(key), None) => {
+                    let group: &mut Vec<Raw> = groups.entry(name.to_owned()).or_default();
+                    let (key, value) = (key.to_owned(), Some(value.to_string()));
+                    group.push(Raw { key, value, source });
+                }
+                (group, ..) => mistakes.push(Refused {
+                    key: path.to_string(),
+                    value: value.to_string(),
+                    source,
+                    reason: group.err().unwrap_or_else(|| {
+                        "expected services/NAME/KEY or instances/ID/drain".to_owned()
+                    }),
+                }),
+            }
+        }
+        let mut state = self.state.lock();
+        for Refused {
+            key,
+            source,
+            reason,
+            ..
+        } in &mistakes
+        {
+            if !state.kv_mistakes.iter().any(|known| known.key == *key) {
+                tracing::warn!(key, %source, reason, "setting refused");
+            }
+        }
+        state.kv_mistakes = mistakes;
+        let mut changed = state.kv.take(&self.keys, services);
+        changed |= state.instances.take(INSTANCE_KEYS, instances);
+        let groups = state.instances.groups.iter();
+        state.drained = groups
+            .filter(|(_, group)| drains(group.given.get("drain")))
+            .map(|(id, _)| id.clone())
+            .collect();
+        self.publish(&state, "kv", changed);
+    }
+
+    fn publish(&self, state: &State, source: &'static str, changed: bool) {
+        let of = |layer: &Layer| layer.refused().count();
+        let count = match source {
+            "file" => of(&state.file) + usize::from(state.file_mistake.is_some()),
+            "kv" => of(&state.kv) + of(&state.instances) + state.kv_mistakes.len(),
+            _ => of(&state.meta),
+        };
+        let label = Label { source };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.refused.get_or_create(&label).set(count);
+        if changed {
+            self.reloads.get_or_create(&label).inc();
+            self.changes.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// The values of one service by key, the strongest source first.
+    fn given<'a>(state: &'a State, service: &str) -> BTreeMap<&'static str, &'a Given> {
+        let mut given = BTreeMap::new();
+        for layer in [&state.meta, &state.file, &state.kv] {
+            if let Some(group) = layer.groups.get(service) {
+                given.extend(group.given.iter().map(|(key, value)| (*key, value)));
+            }
+        }
+        given
+    }
+
+    /// The configuration as it is for one service.
+    fn config(&self, state: &State, service: &str) -> Config {
+        let given = Self::given(state, service).into_iter();
+        self.base
+            .with(given.map(|(key, given)| (key, given.value.clone(), given.source.clone())))
+    }
+}
+
+impl channel::Settings for Live {
+    fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<Options> {
+        let mut state = self.state.lock();
+        if !state.called.contains(service) {
+            state.called.insert(service.to_owned());
+        }
+        // Meta has keys of all kinds, of foreign services too: those that are no settings are left
+        // alone.
+        let announced = self.keys.iter().filter_map(|key| {
+            let value = *meta.get(key.name)?;
+            Some(Raw {
+                key: key.name.to_owned(),
+                value: Some(value.to_owned()),
+                source: Source::Meta,
+            })
+        });
+        if state
+            .meta
+            .take_group(&self.keys, service, announced.collect())
+        {
+            let count = i64::try_from(state.meta.refused().count()).unwrap_or(i64::MAX);
+            let label = Label { source: "meta" };
+            self.refused.get_or_create(&label).set(count);
+            self.reloads.get_or_create(&label).inc();
+        }
+        let mut options = calling::options(&self.config(&state, service));
+        // Resolved here: what instances announce has been looked at.
+        options
+            .lb_policy
+            .get_or_insert_with(|| calling::DEFAULT_POLICY.to_owned());
+        Arc::new(options)
+    }
+
+    fn is_drained(&self, instance: &str) -> bool {
+        self.state.lock().drained.contains(instance)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+fn drains(given: Option<&Given>) -> bool {
+    given.is_some_and(|given| crate::config::is_yes(&given.value))
+}
+
+async fn follow_file(live: Arc<Live>, path: PathBuf, mut known: file::Stamp) {
+    loop {
+        sleep(file::LOOK).await;
+        let stamp = file::stamp(&path).await;
+        if stamp != known {
+            known = stamp;
+            live.take_file(file::read(&path).await);
+        }
+    }
+}
+
+async fn follow_entries(live: Arc<Live>, mut entries: watch::Receiver<Option<Arc<Entries>>>) {
+    loop {
+        let known = entries.borrow_and_update().clone();
+        if let Some(entries) = known {
+            live.take_entries(&entries);
+        }
+        if entries.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The `[services.NAME]` tables of the configuration file, which are read again when it changes.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use toml::{Table, Value};
+
+use super::layer::Raw;
+use crate::config::{Source, flatten};
+
+/// The table of the file that they are in.
+pub(crate) const TABLE: &str = "services";
+
+/// How often the file is looked at.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+
+/// What tells one state of a file from the next: when it was written, its place on the disk, since
+/// editors and Kubernetes replace files, and its length.
+pub(super) type Stamp = Option<(SystemTime, u64, u64)>;
+
+pub(super) async fn stamp(path: &Path) -> Stamp {
+    let metadata = tokio::fs::metadata(path).await.ok()?;
+    Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
+}
+
+/// What a file says of services.
+///
+/// # Errors
+/// When it cannot be read, or is not TOML.
+pub(super) async fn read(path: &PathBuf) -> Result<BTreeMap<String, Vec<Raw>>, String> {
+    let text = tokio::fs::read_to_string(path).await;
+    let text = text.map_err(|error| error.to_string())?;
+    let table = text.parse::<Table>();
+    let table = table.map_err(|error| error.to_string().trim().to_owned())?;
+    let source = Source::File(path.display().to_string());
+    services(table.get(TABLE), &source)
+}
+
+/// What the table says, by service.
+///
+/// # Errors
+/// When it does not consist of tables.
+pub(crate) fn services(
+    table: Option<&Value>,
+    source: &Source,
+) -> Result<BTreeMap<String, Vec<Raw>>, String> {
+    let expected = || "expected tables such as [services.\"agent-echo\"]".to_owned();
+    let Some(table) = table else {
+        return Ok(BTreeMap::new());
+    };
+    let mut services = BTreeMap::new();
+    for (service, values) in table.as_table().ok_or_else(expected)? {
+        let raw = |(key, value): (&String, &Value)| Raw {
+            key: key.clone(),
+            value: flatten(value),
+            source: source.clone(),
+        };
+        let values = values.as_table().ok_or_else(expected)?;
+        services.insert(service.clone(), values.iter().map(raw).collect());
+    }
+    Ok(services)
+}

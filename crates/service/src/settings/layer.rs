@@ -1,0 +1,159 @@
+//! What one source says: values that were checked, and those that were refused.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Key, Source, unknown};
+
+/// One value as a source gives it.
+#[derive(Clone, Debug)]
+pub(crate) struct Raw {
+    pub(crate) key: String,
+    /// `None` for what no key takes, such as a table.
+    pub(crate) value: Option<String>,
+    pub(crate) source: Source,
+}
+
+/// A value that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) value: String,
+    pub(crate) source: Source,
+}
+
+/// A value that was not taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    pub(crate) source: Source,
+    pub(crate) reason: String,
+}
+
+/// What a source says of one service, or of one instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Group {
+    pub(crate) given: BTreeMap<&'static str, Given>,
+    pub(crate) refused: Vec<Refused>,
+}
+
+/// Groups by name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layer {
+    pub(crate) groups: BTreeMap<String, Group>,
+}
+
+impl Layer {
+    /// Takes over all that a source says now. True when that is something else than before.
+    pub(crate) fn take(&mut self, keys: &[Key], mut raw: BTreeMap<String, Vec<Raw>>) -> bool {
+        for gone in self.groups.keys() {
+            raw.entry(gone.clone()).or_default();
+        }
+        let mut changed = false;
+        for (name, values) in raw {
+            changed |= self.take_group(keys, &name, values);
+        }
+        changed
+    }
+
+    /// Takes over what a source says of one group now. In the place of a value that will not do
+    /// stays the one that was there before.
+    pub(crate) fn take_group(&mut self, keys: &[Key], name: &str, values: Vec<Raw>) -> bool {
+        let before = self.groups.remove(name).unwrap_or_default();
+        let mut now = Group::default();
+        for raw in values {
+            let key = keys.iter().find(|key| key.name == raw.key);
+            match (key, raw.value) {
+                (Some(key), Some(value)) if key.kind.accepts(&value) => {
+                    let source = raw.source;
+                    now.given.insert(key.name, Given { value, source });
+                }
+                (key, value) => {
+                    if let Some((name, given)) =
+                        key.and_then(|k| before.given.get_key_value(k.name))
+                    {
+                        now.given.entry(name).or_insert_with(|| given.clone());
+                    }
+                    now.refused.push(Refused {
+                        reason: key.map_or_else(
+                            || unknown(&raw.key, keys.iter().map(|key| key.name)),
+                            |key| format!("expected {}", key.kind.expected()),
+                        ),
+                        key: format!("{name}.{}", raw.key),
+                        value: value.unwrap_or_default(),
+                        source: raw.source,
+                    });
+                }
+            }
+        }
+        for refused in &now.refused {
+            if !before.refused.contains(refused) {
+                let Refused {
+                    key,
+                    value,
+                    source,
+                    reason,
+                } = refused;
+                tracing::warn!(key, value, %source, reason, "setting refused, the old one stays");
+            }
+        }
+        let changed = now != before;
+        if now != Group::default() {
+            self.groups.insert(name.to_owned(), now);
+        }
+        changed
+    }
+
+    pub(crate) fn refused(&self) -> impl Iterator<Item = &Refused> {
+        self.groups.values().flat_map(|group| &group.refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> Vec<Key> {
+        vec![
+            Key::duration("queue_timeout", "3s", "about"),
+            Key::bool("drain", "false", "about"),
+        ]
+    }
+
+    fn raw(key: &str, value: &str) -> Raw {
+        Raw {
+            key: key.to_owned(),
+            value: Some(value.to_owned()),
+            source: Source::Kv(key.to_owned()),
+        }
+    }
+
+    fn value(layer: &Layer) -> Option<&str> {
+        let given = layer.groups.get("a")?.given.get("queue_timeout")?;
+        Some(&given.value)
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_and_the_old_one_stays_until_it_is_removed() {
+        let mut layer = Layer::default();
+        assert!(layer.take_group(&keys(), "a", vec![raw("queue_timeout", "1s")]));
+        assert!(!layer.take_group(&keys(), "a", vec![raw("queue_timeout", "1s")]));
+        assert!(layer.take_group(&keys(), "a", vec![raw("queue_timeout", "soon")]));
+        assert_eq!(value(&layer), Some("1s"));
+        let refused: Vec<_> = layer.refused().collect();
+        assert_eq!(refused[0].key, "a.queue_timeout");
+        assert!(refused[0].reason.contains("250ms"), "{refused:?}");
+        assert!(layer.take(&keys(), BTreeMap::new()));
+        assert_eq!((value(&layer), layer.refused().count()), (None, 0));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+        let mut layer = Layer::default();
+        layer.take_group(&keys(), "a", vec![raw("queue_timeuot", "1s")]);
+        let refused: Vec<_> = layer.refused().collect();
+        assert!(
+            refused[0].reason.contains("did you mean queue_timeout?"),
+            "{refused:?}"
+        );
+    }
+}

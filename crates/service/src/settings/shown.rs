@@ -1,0 +1,48 @@
+//! The settings as `/config` shows them.
+
+use serde_json::{Map, Value, json};
+
+use super::{Live, layer::Refused};
+
+impl Live {
+    /// `services`: every service that is called or spoken of, with all of its settings and where
+    /// each comes from; `refused`: what was not taken, and why; `drained`: the instances that get no
+    /// new calls.
+    pub(crate) fn shown(&self) -> [(&'static str, Value); 3] {
+        let state = self.state.lock();
+        let mut names = state.called.clone();
+        for layer in [&state.file, &state.kv] {
+            names.extend(layer.groups.keys().cloned());
+        }
+        let services = names.into_iter().map(|name| {
+            let config = self.config(&state, &name);
+            let rows = config
+                .shown()
+                .filter(|(key, ..)| self.keys.iter().any(|known| known.name == *key))
+                .map(|(key, value, source)| {
+                    let row = json!({ "value": value, "source": source.to_string() });
+                    (key.to_owned(), row)
+                });
+            let rows = Value::Object(rows.collect::<Map<_, _>>());
+            (name, rows)
+        });
+        let services = Value::Object(services.collect::<Map<_, _>>());
+        let layers = [&state.meta, &state.file, &state.kv, &state.instances];
+        let refused = layers.into_iter().flat_map(|layer| layer.refused());
+        let refused = refused.chain(&state.file_mistake).chain(&state.kv_mistakes);
+        [
+            ("services", services),
+            ("refused", refused.map(refusal).collect()),
+            ("drained", json!(state.drained)),
+        ]
+    }
+}
+
+fn refusal(refused: &Refused) -> Value {
+    json!({
+        "key": refused.key,
+        "value": refused.value,
+        "source": refused.source.to_string(),
+        "reason": refused.reason,
+    })
+}
