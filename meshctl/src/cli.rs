@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{call, demo, describe, list, status, up},
+    commands::{call, demo, describe, drain, list, status, up},
     output::Output,
 };
 
@@ -34,6 +34,7 @@ pub(crate) enum Command {
     Describe(describe::Describe),
     Call(call::Call),
     Status(status::Status),
+    Drain(drain::Drain),
 }
 
 impl Command {
@@ -45,6 +46,7 @@ impl Command {
             Self::Describe(command) => command.run(out).await,
             Self::Call(command) => command.run(out).await,
             Self::Status(command) => command.run(out).await,
+            Self::Drain(command) => command.run(out).await,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use channel::{Mesh, ServedBy, Target};
 use discovery::Instance;
 use http::{HeaderName, HeaderValue, Request, Response};
+use service::access::Outcome;
 use tonic::{Status, body::Body};
 
 /// Names the instance that was picked, in the answer's initial metadata.
@@ -15,15 +16,19 @@ pub const INSTANCE: HeaderName = HeaderName::from_static("x-mesh-instance");
 pub async fn forward(
     mesh: &Mesh,
     target: &Target,
-    request: Request<Body>,
+    mut request: Request<Body>,
     mut picked: impl FnMut(&Arc<Instance>) + Send,
 ) -> Response<Body> {
     let mut last: Option<Arc<Instance>> = None;
+    let mut attempts = 0;
+    // Whom a call is pinned to is said to the router; behind it the instance may itself call.
+    request.headers_mut().remove(INSTANCE);
     let answer = mesh.call(target, request, |instance| {
         picked(instance);
+        attempts += 1;
         last = Some(Arc::clone(instance));
     });
-    match answer.await {
+    let mut response = match answer.await {
         Ok(mut response) => {
             let served = response.extensions_mut().remove::<ServedBy>();
             let mut response = response.map(Body::new);
@@ -38,7 +43,14 @@ pub async fn forward(
             name(&mut response, last.as_deref());
             response
         }
-    }
+    };
+    response.extensions_mut().insert(Outcome {
+        service: Some(target.service.to_string()),
+        instance: last.map(|instance| instance.key.id.to_string()),
+        attempts,
+        ..Outcome::default()
+    });
+    response
 }
 
 /// An answer that is nothing but a status of the mesh's.

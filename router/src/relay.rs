@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) behind: Behind,
     pub(crate) max_message_bytes: u64,
+    /// Of what the router answers itself.
+    pub(crate) default_timeout: Option<Duration>,
     /// Where waiting is done: the engines' threads do nothing but relay.
     pub(crate) runtime: runtime::Handle,
     pub(crate) tracker: TaskTracker,
@@ -82,6 +84,7 @@ impl Relay {
             tasks,
             behind,
             max_message_bytes: u64::try_from(context.max_message_bytes())?,
+            default_timeout: unless_zero(context.mesh.options().default_timeout),
             runtime: runtime::Handle::current(),
             tracker: context.tracker.clone(),
             shutdown: context.shutdown.clone(),
@@ -126,6 +129,10 @@ impl Front for Relay {
     }
 }
 
+fn unless_zero(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
 fn config(context: &Context) -> Config {
     let config = &context.config;
     let options = context.mesh.options();
@@ -140,7 +147,10 @@ fn config(context: &Context) -> Config {
         },
         replay: options.retry_buffer,
         max_connections: options.max_connections,
-        default_timeout: (!options.default_timeout.is_zero()).then_some(options.default_timeout),
+        // Each service has its own: `Host::timeout` tells it.
+        default_timeout: None,
+        max_age: unless_zero(config.duration("max_connection_age")),
+        age_grace: unless_zero(config.duration("max_connection_age_grace")),
         client_memory: config.size("client_memory"),
         memory: config.size("relay_memory"),
         ..default

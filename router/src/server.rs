@@ -17,7 +17,7 @@ use tower::{Service, ServiceExt as _};
 use crate::{
     body::{Inspected, Inspector},
     directory::Directory,
-    forward::{forward, refuse},
+    forward::{INSTANCE, forward, refuse},
     routes::{self, Route},
     scanner::{Fields, FrameMeter, Scanner},
     tasks::Tasks,
@@ -56,7 +56,7 @@ impl Server {
         let view = routes::known(&self.directory, self.mesh.options().queue_timeout).await?;
         let service = routes::by_metadata(&view, &parts)?;
         let session = routes::text(&parts, routes::SESSION)?.unwrap_or_default();
-        let target = Target::service(&service).session(session);
+        let target = target(&parts, &service, session)?;
         let meter = Inspector::Meter(FrameMeter::new(self.max_message_bytes));
         let body = Body::new(Inspected::new(body, meter));
         Ok(forward(
@@ -86,7 +86,7 @@ impl Server {
             None => routes::by_authority(&view, &parts).ok_or_else(|| routes::missing(fields))?,
         };
         let session = self.session(&parts, &mut body, &service).await?;
-        let target = Target::service(&service).session(&session);
+        let target = target(&parts, &service, &session)?;
         let task = (parts.uri.path() == PROCESS_TASK)
             .then(|| body.scanner().and_then(Scanner::task).map(str::to_owned))
             .flatten();
@@ -121,6 +121,15 @@ impl Server {
             .unwrap_or_default()
             .to_owned())
     }
+}
+
+/// Whom a call is for, with the instance that it may ask for.
+fn target(parts: &Parts, service: &str, session: &str) -> Result<Target, Status> {
+    let target = Target::service(service).session(session);
+    Ok(match routes::text(parts, INSTANCE.as_str())? {
+        Some(id) => target.instance(id),
+        None => target,
+    })
 }
 
 impl Service<Request<Incoming>> for Server {

@@ -136,6 +136,13 @@ impl Lease {
         &self.peer
     }
 
+    /// The time that calls of the service have whose callers give none.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        let timeout = self.peer.fleet.options.load().default_timeout;
+        (!timeout.is_zero()).then_some(timeout)
+    }
+
     /// The request goes out now.
     pub fn sent(&mut self) {
         self.sent = Instant::now();

@@ -19,6 +19,15 @@ impl Entries {
     pub fn drain_key(instance: &str) -> String {
         format!("instances/{instance}/drain")
     }
+
+    /// The instances that are drained by hand: whose entry says so.
+    pub fn drained(&self) -> impl Iterator<Item = &str> {
+        let yes = |value: &str| ["true", "yes", "on", "1"].contains(&value);
+        self.values.iter().filter_map(move |(key, value)| {
+            let id = key.strip_prefix("instances/")?.strip_suffix("/drain")?;
+            yes(value).then_some(id)
+        })
+    }
 }
 
 impl FromIterator<(Arc<str>, Arc<str>)> for Entries {

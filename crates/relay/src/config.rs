@@ -21,6 +21,10 @@ pub struct Config {
     pub max_connections: usize,
     /// Deadline of calls that bring none; the others are shortened by the time that passes here.
     pub default_timeout: Option<Duration>,
+    /// After how long a client's connection is told to go away, ±10 %.
+    pub max_age: Option<Duration>,
+    /// How long the calls of such a connection may then go on.
+    pub age_grace: Option<Duration>,
     /// Frames of a client in ten seconds that bring no call further, before its connection is ended.
     pub idle_frames: u32,
     /// Bytes that the calls of one client's connection may keep here: what its readers leave
@@ -51,6 +55,8 @@ impl Default for Config {
             replay: 64 * 1024,
             max_connections: 32,
             default_timeout: None,
+            max_age: None,
+            age_grace: None,
             idle_frames: 1000,
             client_memory: 32 << 20,
             memory: 256 << 20,

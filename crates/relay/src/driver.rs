@@ -51,9 +51,14 @@ pub trait Network: Host {
     /// Opens a connection. The future ends within the host's connect timeout.
     fn dial(&mut self, to: Endpoint) -> Dialing;
 
-    /// A client has connected; its calls come as this one's.
-    fn accepted(&mut self, client: Id, from: SocketAddr) {
+    /// A client has connected; its calls come as this one's. An error is the reason for which it is
+    /// turned away.
+    ///
+    /// # Errors
+    /// When the client is not wanted.
+    fn accepted(&mut self, client: Id, from: SocketAddr) -> Result<(), &'static str> {
         let _ = (client, from);
+        Ok(())
     }
 
     /// A client's connection is gone, after all of its calls.
@@ -200,7 +205,9 @@ impl<H: Network> Driver<H> {
                     // broken says so when it is read.
                     drop(stream.set_nodelay(true));
                     let id = self.engine.accept();
-                    self.engine.host().accepted(id, from);
+                    if let Err(reason) = self.engine.host().accepted(id, from) {
+                        self.engine.turn_away(id, reason);
+                    }
                     self.links.insert(id, Box::new(stream), true, &self.ready);
                 }
                 // Out of descriptors, or a client that left: the next turn tries again.

@@ -1,5 +1,6 @@
 //! The engine: connections and calls, and how bytes go from one to the other.
 
+mod age;
 mod answer;
 mod control;
 mod dispatch;
@@ -39,6 +40,8 @@ pub struct Engine<H: Host> {
     pools: Map<Endpoint, Pool>,
     /// Deadlines; those of calls that are over stay until they are many.
     timers: BinaryHeap<Reverse<(Instant, Id)>>,
+    /// When clients' connections are to be told to go away.
+    ages: age::Ages,
     /// Connections with output, or that are to be closed, since the driver last looked.
     dirty: Vec<Id>,
     wanted: Vec<Endpoint>,
@@ -80,6 +83,7 @@ impl<H: Host> Engine<H> {
             calls: Slab::default(),
             pools: Map::default(),
             timers: BinaryHeap::new(),
+            ages: age::Ages::default(),
             dirty: Vec::new(),
             wanted: Vec::new(),
             memory: 0,
@@ -118,6 +122,9 @@ impl<H: Host> Engine<H> {
     fn open(&mut self, side: Side, to: Option<Endpoint>) -> Id {
         let conn = Conn::new(side, to, &self.config, self.now);
         let id = self.conns.insert(conn);
+        if side == Side::Client {
+            self.begin_age(id);
+        }
         self.mark(id);
         id
     }
@@ -210,12 +217,14 @@ impl<H: Host> Engine<H> {
     /// When [`Self::tick`] is next needed.
     #[must_use]
     pub fn next_timer(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let deadline = self.timers.peek().map(|Reverse((at, _))| *at);
+        [deadline, self.ages.next()].into_iter().flatten().min()
     }
 
     /// Time has passed: ends the calls whose deadline is over. To be told before bytes are.
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
+        self.age();
         while let Some(Reverse((at, call))) = self.timers.peek().copied() {
             if at > now {
                 return;

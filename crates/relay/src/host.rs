@@ -1,5 +1,7 @@
 //! What the engine asks of whoever runs it: routing, connecting, statistics.
 
+use std::time::Duration;
+
 use crate::{
     frame::Code,
     hpack::{Block, Field},
@@ -80,6 +82,13 @@ pub trait Host {
     /// The call is about to be sent on a connection to this endpoint; fields of the host's own are
     /// added to `extra`.
     fn sending(&mut self, call: &mut Self::Call, to: Endpoint, extra: &mut Block);
+
+    /// The time from its beginning that a call has whose client gave none. Asked when it is known
+    /// whom the call is for.
+    fn timeout(&self, call: &Self::Call) -> Option<Duration> {
+        let _ = call;
+        None
+    }
 
     /// Whether a field of a request goes on to the instance; `grpc-timeout` is the engine's.
     fn forwards(&self, field: &Field<'_>) -> bool {

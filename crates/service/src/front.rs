@@ -6,6 +6,8 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use telemetry::rpc::ServerCalls;
 use tokio::{io::DuplexStream, runtime::Handle};
 
+use crate::{access, clients::Clients, server::App};
+
 /// Bytes on the way to or from what is behind a front, each way.
 const PIPE: usize = 64 * 1024;
 
@@ -27,17 +29,20 @@ pub struct Behind {
     runtime: Handle,
     /// Where served calls are counted.
     pub calls: ServerCalls,
+    /// The limits of clients, where there are any; they are the front's to keep.
+    pub clients: Option<Arc<Clients>>,
+    /// Where calls are written down, if anywhere; by the front.
+    pub access: Option<Arc<access::Log>>,
 }
 
 impl Behind {
-    pub(crate) fn new(
-        connect: impl Fn(DuplexStream) + Send + Sync + 'static,
-        calls: ServerCalls,
-    ) -> Self {
+    pub(crate) fn new(connect: impl Fn(DuplexStream) + Send + Sync + 'static, app: &App) -> Self {
         Self {
+            clients: app.clients.clone(),
+            access: app.access.clone(),
             connect: Arc::new(connect),
             runtime: Handle::current(),
-            calls,
+            calls: app.calls.clone(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::{borrow::Cow, time::Duration};
 
 use crate::{
     Spec, calling,
+    clients::is_network,
     config::{Key, Type},
 };
 
@@ -153,7 +154,50 @@ const KEYS: &[Key] = &[
         "64KiB",
         "largest metadata of a call taken",
     ),
+    Key::new(
+        "trusted_proxies",
+        Type::Custom(is_network, "networks such as 10.0.0.0/8, fd00::/8"),
+        "",
+        "networks of proxies that say in x-forwarded-for for whom they call",
+    ),
+    count(
+        "port_max_connections",
+        "connections of clients at once; 0 is no limit",
+    ),
+    count(
+        "client_max_connections",
+        "connections of one client at once, trusted proxies apart; 0 is no limit",
+    ),
+    count(
+        "client_max_calls",
+        "calls of one client at once; 0 is no limit",
+    ),
+    Key::new(
+        "client_rate",
+        Type::Number(0.0, 1e9),
+        "0",
+        "calls of one client each second, of which a second's worth at once; 0 is no limit",
+    ),
+    Key::duration(
+        "max_connection_age",
+        "0s",
+        "a client's connection is told to go away after so long, ±10 %; 0 is never",
+    ),
+    Key::duration(
+        "max_connection_age_grace",
+        "0s",
+        "its calls may then go on for so long before they are cut; 0 is for ever",
+    ),
+    Key::text(
+        "access_log",
+        "",
+        "where a line of JSON is written for each call: stdout, stderr or a file",
+    ),
 ];
+
+const fn count(name: &'static str, about: &'static str) -> Key {
+    Key::new(name, Type::Integer(0, u32::MAX as u64), "0", about)
+}
 
 /// The chassis' keys for one program, whose port has a name of its own.
 pub(crate) fn chassis(spec: &Spec) -> Vec<Key> {

@@ -7,11 +7,13 @@
 //! }
 //! ```
 
+pub mod access;
 mod active;
 mod admin;
 mod announce;
 mod bounds;
 mod calling;
+pub mod clients;
 pub mod config;
 mod context;
 mod front;

@@ -15,13 +15,24 @@ use telemetry::{propagation, rpc, rpc::ServerCalls};
 use tonic::{Code, Status, body::Body};
 use tracing::{Instrument as _, Span, field::Empty};
 
-use crate::{Active, Task};
+use crate::{
+    Active, Task,
+    access::{Outcome, Record},
+    clients::Permit,
+};
+
+/// What is known of a call before it is answered, kept to its end.
+pub(crate) struct Seen {
+    pub(crate) permit: Option<Permit>,
+    pub(crate) record: Option<Record>,
+}
 
 /// Runs `next` for one request and watches its answer to the end.
 pub(crate) async fn observe<B, F>(
     request: Request<B>,
     calls: &ServerCalls,
     active: &Active,
+    seen: Seen,
     next: impl FnOnce(Request<B>) -> F,
 ) -> Response<Body>
 where
@@ -34,10 +45,16 @@ where
         calls: calls.clone(),
         span: span(&request),
         ended: false,
+        _permit: seen.permit,
+        record: seen.record,
+        outcome: Outcome::default(),
         _task: counts(path).then(|| active.begin()),
     };
     let span = call.span.clone();
-    let (parts, body) = next(request).instrument(span).await.into_parts();
+    let (mut parts, body) = next(request).instrument(span).await.into_parts();
+    if let Some(outcome) = parts.extensions.remove::<Outcome>() {
+        call.outcome = outcome;
+    }
     if let Some(code) = status(&parts.headers) {
         call.end(code);
         return Response::from_parts(parts, body);
@@ -86,6 +103,10 @@ struct Call {
     calls: ServerCalls,
     span: Span,
     ended: bool,
+    _permit: Option<Permit>,
+    record: Option<Record>,
+    /// What whoever answered the call says of it.
+    outcome: Outcome,
     _task: Option<Task>,
 }
 
@@ -96,6 +117,9 @@ impl Call {
         }
         self.calls
             .observe(&self.method, code, self.started.elapsed());
+        if let Some(record) = self.record.take() {
+            record.end(code, &self.outcome);
+        }
         if !self.span.is_disabled() {
             self.span
                 .record("rpc.response.status_code", rpc::code_name(code));
@@ -129,6 +153,10 @@ impl http_body::Body for Observed {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    *self.call.outcome.response_bytes.get_or_insert(0) += length;
+                }
                 if let Some(trailers) = frame.trailers_ref() {
                     self.call
                         .end(status(trailers).unwrap_or(Code::Unknown.into()));

@@ -12,7 +12,8 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Served, Spec, admin, announce, calling,
+    Context, Served, Spec, access, admin, announce, calling,
+    clients::Clients,
     config::Config,
     health::{self, Health},
     listener, registration,
@@ -123,6 +124,8 @@ pub(crate) async fn start_as(
         calls: ServerCalls::new(&registry),
         max_message_bytes: context.max_message_bytes(),
         draining: context.draining.clone(),
+        clients: Clients::new(&context.config, &registry),
+        access: access::Log::open(context.config.optional("access_log"), &registry)?,
     };
     let server = Server::start(grpc, app, front, &context.config)?;
     admin::start(admin, &context);

@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::rpc::ServerCalls;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -17,11 +17,12 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use crate::{
-    Active, Behind, Front,
+    Active, Behind, Front, access,
     bounds::bounded,
+    clients::{Clients, Connection, Exceeded, FORWARDED},
     config::Config,
     listener,
-    observe::observe,
+    observe::{Seen, observe},
     served::{BuildFront, Handler},
 };
 
@@ -33,6 +34,10 @@ const FLUSH: Duration = Duration::from_millis(500);
 struct Limits {
     streams: u32,
     header_bytes: u32,
+    /// After which it is told to go away; zero is never.
+    age: Duration,
+    /// How long its calls may then go on; zero is for ever.
+    grace: Duration,
 }
 
 /// What answers the requests.
@@ -44,6 +49,8 @@ pub(crate) struct App {
     pub(crate) calls: ServerCalls,
     pub(crate) max_message_bytes: usize,
     pub(crate) draining: CancellationToken,
+    pub(crate) clients: Option<Arc<Clients>>,
+    pub(crate) access: Option<Arc<access::Log>>,
 }
 
 /// The listener and all its connections.
@@ -86,6 +93,8 @@ impl Server {
             limits: Limits {
                 streams: limit(config.integer("max_concurrent_streams")),
                 header_bytes: limit(config.size("max_header_bytes") as u64),
+                age: config.duration("max_connection_age"),
+                grace: config.duration("max_connection_age_grace"),
             },
             active: Active::default(),
             tasks: TaskTracker::new(),
@@ -94,18 +103,30 @@ impl Server {
             front: None,
         };
         if let Some(build) = front {
-            let behind = Behind::new(server.connections(), server.app.calls.clone());
+            let connections = server.connections(true);
+            let connect = move |stream| connections(stream, None);
+            let behind = Behind::new(connect, &server.app);
             server.front = Some(build(behind, listener.into_std()?)?);
             return Ok(server);
         }
         let leave = server.leave.clone();
-        let connections = server.connections();
+        let connections = server.connections(false);
+        let clients = server.app.clients.clone();
         server.tasks.spawn(async move {
             while let Some((stream, peer)) =
                 leave.run_until_cancelled(listener::accept(&listener)).await
             {
-                tracing::debug!(%peer, "connected");
-                connections(stream);
+                let connection = clients.as_ref().map(|clients| clients.connect(peer));
+                match connection.transpose() {
+                    Ok(connection) => {
+                        tracing::debug!(%peer, "connected");
+                        connections(stream, connection);
+                    }
+                    Err(exceeded) => {
+                        tracing::debug!(%peer, key = exceeded.0, "turned away");
+                        turn_away(&stream, exceeded);
+                    }
+                }
             }
         });
         Ok(server)
@@ -150,18 +171,24 @@ impl Server {
         running
     }
 
-    /// What to do with a connection.
-    fn connections<S>(&self) -> impl Fn(S) + Send + Sync + 'static
+    /// What to do with a connection. One from our own front never grows old.
+    fn connections<S>(&self, own: bool) -> impl Fn(S, Option<Connection>) + Send + Sync + 'static
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (app, active, limits) = (self.app.clone(), self.active.clone(), self.limits);
+        let (app, active, mut limits) = (self.app.clone(), self.active.clone(), self.limits);
+        if own {
+            limits.age = Duration::ZERO;
+        }
         let (tasks, leave, cut) = (self.tasks.clone(), self.leave.clone(), self.cut.clone());
-        move |stream| {
-            let (app, active) = (app.clone(), active.clone());
+        move |stream, client| {
+            let (app, active, client) = (app.clone(), active.clone(), client.map(Arc::new));
             let service = service_fn(move |request| {
-                let (app, active) = (app.clone(), active.clone());
-                async move { Ok::<_, Infallible>(app.answer(request, &active).await) }
+                let (app, active, client) = (app.clone(), active.clone(), client.clone());
+                async move {
+                    let answer = app.answer(request, &active, client.as_deref(), own);
+                    Ok::<_, Infallible>(answer.await)
+                }
             });
             let mut builder = http2::Builder::new(Owner(tasks.clone()));
             builder
@@ -181,6 +208,13 @@ impl Server {
                         connection.as_mut().graceful_shutdown();
                         cut.run_until_cancelled(connection).await
                     }
+                    () = age(limits.age, rand::random_range(0.9..=1.1)) => {
+                        connection.as_mut().graceful_shutdown();
+                        tokio::select! {
+                            ended = cut.run_until_cancelled(connection) => ended,
+                            () = age(limits.grace, 1.0) => None,
+                        }
+                    }
                 };
                 if let Some(Err(error)) = ended {
                     tracing::debug!(%error, "connection ended");
@@ -188,6 +222,25 @@ impl Server {
             });
         }
     }
+}
+
+/// Waits for a time that is not zero.
+async fn age(time: Duration, jitter: f64) {
+    if time.is_zero() {
+        std::future::pending::<()>().await;
+    }
+    sleep(time.mul_f64(jitter)).await;
+}
+
+/// Says in HTTP/2 why a connection is not wanted, as far as its socket takes that at once: empty
+/// SETTINGS and GOAWAY with `ENHANCE_YOUR_CALM` and the key.
+fn turn_away(stream: &TcpStream, Exceeded(key): Exceeded) {
+    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const GOAWAY: &[u8] = &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+    let length = u8::try_from(8 + key.len()).unwrap_or(u8::MAX);
+    let words = [SETTINGS, &[0, 0, length], GOAWAY, key.as_bytes()].concat();
+    // A client that is gone already needs no words.
+    stream.try_write(&words).ok();
 }
 
 impl Drop for Server {
@@ -198,14 +251,41 @@ impl Drop for Server {
 }
 
 impl App {
-    async fn answer(&self, request: Request<Incoming>, active: &Active) -> Response<Body> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        active: &Active,
+        client: Option<&Connection>,
+        own: bool,
+    ) -> Response<Body> {
         if request.method() == Method::GET
             && let Some(answer) = self.probe(request.uri().path())
         {
             return answer;
         }
-        observe(request, &self.calls, active, |request| {
-            self.dispatch(request)
+        let headers = request.headers();
+        let address = client.map(|client| {
+            let forwarded = headers.get_all(FORWARDED).iter();
+            client.address(forwarded.filter_map(|value| value.to_str().ok()))
+        });
+        let method = request.uri().path().trim_start_matches('/');
+        // Before a front the calls of its clients are its own to write down.
+        let access = self.access.as_ref().filter(|_| !own);
+        let record = access.map(|log| {
+            let header = |name: &str| Some(headers.get(name)?.as_bytes());
+            log.begin(address, method, header)
+        });
+        let admitted = client.zip(address).map(|(client, at)| client.call(at));
+        let (permit, refused) = match admitted.transpose() {
+            Ok(permit) => (permit, None),
+            Err(exceeded) => (None, Some(exceeded.status())),
+        };
+        let seen = Seen { permit, record };
+        observe(request, &self.calls, active, seen, |request| async {
+            match refused {
+                Some(status) => status.into_http(),
+                None => self.dispatch(request).await,
+            }
         })
         .await
     }

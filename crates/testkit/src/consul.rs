@@ -98,6 +98,11 @@ impl Consul {
         http_client::put(&self.url(path), body.to_string()).await;
     }
 
+    /// DELETEs a path below `/v1/` of its API.
+    pub async fn delete(&self, path: &str) {
+        http_client::delete(&self.url(path)).await;
+    }
+
     /// The service IDs of the instances of a service that pass their checks, sorted. Nobody when
     /// it cannot be asked.
     pub async fn passing(&self, service: &str) -> Vec<String> {

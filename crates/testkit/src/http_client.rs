@@ -37,3 +37,11 @@ pub async fn put(url: &str, body: String) {
     let body = answer.text().await.unwrap_or_default();
     assert!(status.is_success(), "PUT {url}: {status} {body}");
 }
+
+/// DELETEs something and expects success.
+pub async fn delete(url: &str) {
+    let answer = client().delete(url).send().await;
+    let answer = answer.unwrap_or_else(|error| panic!("DELETE {url}: {error}"));
+    let status = answer.status();
+    assert!(status.is_success(), "DELETE {url}: {status}");
+}

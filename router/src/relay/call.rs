@@ -4,6 +4,10 @@ use std::{sync::Arc, time::Instant};
 
 use channel::{Lease, Peer, Target};
 use mesh_relay::Id;
+use service::{
+    access::{Outcome, Record},
+    clients::Permit,
+};
 use tonic::Code;
 use tracing::Span;
 
@@ -32,6 +36,18 @@ pub(crate) struct Call {
     pub(super) span: Span,
     /// Of the request that is on its way.
     pub(super) attempt: Span,
+    /// The only instance that may take it.
+    pub(super) pinned: Option<Arc<str>>,
+    /// Its place among its client's calls, where they are counted.
+    pub(super) permit: Option<Permit>,
+    pub(super) logged: Option<Box<Logged>>,
+}
+
+/// A call that is written down.
+pub(super) struct Logged {
+    pub(super) record: Record,
+    /// Of its request.
+    pub(super) bytes: u64,
 }
 
 /// How far the router has looked at its bytes.
@@ -63,5 +79,17 @@ impl Call {
         self.lease
             .as_ref()
             .map(|lease| lease.peer().instance().key.id.to_string())
+    }
+
+    /// What the access log tells of it.
+    pub(super) fn outcome(&self, request_bytes: u64) -> Outcome {
+        let last = || Some(self.tried.last()?.instance().key.id.to_string());
+        Outcome {
+            service: self.target.as_ref().map(|it| it.service.to_string()),
+            instance: self.instance().or_else(last),
+            attempts: self.attempts,
+            request_bytes: Some(request_bytes),
+            response_bytes: None,
+        }
     }
 }

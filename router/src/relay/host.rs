@@ -3,8 +3,9 @@
 use std::{
     collections::HashMap,
     io,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use channel::{Attempted, Error, Peer};
@@ -15,19 +16,21 @@ use mesh_relay::{
     timeout,
 };
 use proto::error_info;
+use service::clients::{Connection, Exceeded, FORWARDED};
 use tokio::{sync::mpsc, time::sleep};
 use tonic::{Code, Status};
 use tracing::Span;
 
 use super::{
     Shared, answers,
-    call::{Call, State},
+    call::{Call, Logged, State},
     head::BlockHead,
     placing::{error, refuse},
     spans,
 };
 use crate::{
     body::Inspector,
+    forward::INSTANCE,
     routes::Head,
     scanner::{FrameMeter, Progress, ScanError, Scanner},
 };
@@ -41,6 +44,8 @@ pub(crate) struct Router {
     /// Where the endpoints are.
     pub(super) peers: HashMap<Endpoint, Peer>,
     pub(super) commands: mpsc::Sender<Command<Self>>,
+    /// The connections of clients; none where no limit and no log asks for them.
+    clients: HashMap<Id, Connection>,
 }
 
 impl Router {
@@ -49,14 +54,40 @@ impl Router {
             shared,
             peers: HashMap::new(),
             commands,
+            clients: HashMap::new(),
         }
+    }
+
+    /// Counts a call against its client, and writes it down at its end, where that is asked for.
+    fn admit(&self, call: &mut Call, client: Id, request: &Block) -> Result<(), Status> {
+        let head = BlockHead(request);
+        let Some(connection) = self.clients.get(&client).filter(|_| !head.is_get()) else {
+            return Ok(());
+        };
+        let address = if connection.is_proxy() {
+            let name = FORWARDED.as_bytes();
+            let fields: Vec<_> = request.fields().filter(|f| f.name == name).collect();
+            let values = fields
+                .iter()
+                .filter_map(|f| std::str::from_utf8(f.value).ok());
+            connection.address(values)
+        } else {
+            connection.address(std::iter::empty())
+        };
+        if let Some(log) = &self.shared.behind.access {
+            let record = log.begin(Some(address), &call.method, |name| head.metadata(name));
+            call.logged = Some(Box::new(Logged { record, bytes: 0 }));
+        }
+        let permit = connection.call(address).map_err(Exceeded::status)?;
+        call.permit = Some(permit);
+        Ok(())
     }
 }
 
 impl Host for Router {
     type Call = Call;
 
-    fn begin(&mut self, id: Id, _client: Id, request: &Block, end: bool) -> (Call, Verdict) {
+    fn begin(&mut self, id: Id, client: Id, request: &Block, end: bool) -> (Call, Verdict) {
         self.shared.active.fetch_add(1, Ordering::Relaxed);
         let head = BlockHead(request);
         let mut call = Call {
@@ -76,9 +107,12 @@ impl Host for Router {
             stranded: None,
             span: Span::none(),
             attempt: Span::none(),
+            pinned: pinned(head),
+            permit: None,
+            logged: None,
         };
         call.span = spans::of_call(&call.method, request);
-        let verdict = match check(request) {
+        let verdict = match check(request).and_then(|()| self.admit(&mut call, client, request)) {
             Ok(()) => self.route(&mut call, head),
             Err(status) => refuse(&mut call, &status),
         };
@@ -91,6 +125,9 @@ impl Host for Router {
     }
 
     fn bytes(&mut self, call: &mut Call, bytes: &[u8], end: bool) -> Verdict {
+        if let Some(logged) = &mut call.logged {
+            logged.bytes += bytes.len() as u64;
+        }
         let fed = match &mut call.state {
             State::Own => return Verdict::More,
             State::Passing(Inspector::Meter(meter)) => meter.feed(bytes).map(|()| None),
@@ -114,8 +151,16 @@ impl Host for Router {
         }
     }
 
+    fn timeout(&self, call: &Call) -> Option<Duration> {
+        match &call.lease {
+            Some(lease) => lease.timeout(),
+            None => self.shared.default_timeout,
+        }
+    }
+
     fn forwards(&self, field: &Field<'_>) -> bool {
-        spans::forwards(field)
+        // Whom a call is pinned to is said to the router; behind it the instance may itself call.
+        field.name != INSTANCE.as_str().as_bytes() && spans::forwards(field)
     }
 
     fn sending(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
@@ -215,12 +260,8 @@ impl Host for Router {
         answers::trailers(&status)
     }
 
-    fn ended(&mut self, call: Call, ended: Ended) {
+    fn ended(&mut self, mut call: Call, ended: Ended) {
         self.shared.active.fetch_sub(1, Ordering::Relaxed);
-        if matches!(call.state, State::Own) {
-            // Whoever answered it has counted it.
-            return;
-        }
         let code = match ended {
             Ended::Answered(status) => {
                 let code = status.map_or(Code::Unknown, |s| Code::from(s.cast_signed()));
@@ -233,6 +274,13 @@ impl Host for Router {
             Ended::Cancelled => Code::Cancelled,
         };
         let code = code as i32;
+        if let Some(logged) = call.logged.take() {
+            logged.record.end(code, &call.outcome(logged.bytes));
+        }
+        if matches!(call.state, State::Own) {
+            // Whoever answered it has counted it.
+            return;
+        }
         spans::end(&call.span, code);
         self.shared
             .behind
@@ -268,6 +316,24 @@ impl Network for Router {
             outcome.map(|stream| Box::new(stream) as Box<dyn Stream>)
         })
     }
+
+    fn accepted(&mut self, client: Id, from: SocketAddr) -> Result<(), &'static str> {
+        if let Some(clients) = &self.shared.behind.clients {
+            let connection = clients.connect(from).map_err(|Exceeded(key)| key)?;
+            self.clients.insert(client, connection);
+        }
+        Ok(())
+    }
+
+    fn left(&mut self, client: Id) {
+        self.clients.remove(&client);
+    }
+}
+
+/// The instance that a call is for, where it names one.
+fn pinned(head: BlockHead<'_>) -> Option<Arc<str>> {
+    let id = head.metadata(INSTANCE.as_str())?;
+    Some(String::from_utf8_lossy(id).as_ref().into())
 }
 
 /// What no call may bring.

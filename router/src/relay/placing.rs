@@ -119,7 +119,7 @@ impl Router {
                 let target = Target {
                     service,
                     session: None,
-                    instance: None,
+                    instance: call.pinned.clone(),
                 };
                 call.target = Some(target.session(session));
                 self.place(call)

@@ -123,6 +123,13 @@ impl<H: Host> Engine<H> {
         };
         call.to = Some(to);
         call.phase = Phase::Waiting;
+        if call.deadline.is_none()
+            && let Some(timeout) = self.host.timeout(&call.host)
+            && let Some(deadline) = call.begun.checked_add(timeout)
+        {
+            call.deadline = Some(deadline);
+            self.set_timer(deadline, id);
+        }
         let pool = self.pools.entry(to).or_default();
         pool.waiting.push_back(id);
         if pool.waiting.len() > 2 * calls + 64 {

@@ -1,0 +1,219 @@
+//! The access log: a line of JSON for each call, off unless `access_log` says where it goes. Calls
+//! never wait for it: lines that the disk cannot take in time are dropped, and counted.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, BufWriter, Write},
+    net::IpAddr,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::Context as _;
+use chrono::{DateTime, SecondsFormat, Utc};
+use parking_lot::Mutex;
+use serde_json::json;
+use telemetry::{Registry, prometheus_client::metrics::counter::Counter, rpc};
+
+/// Lines that wait to be written.
+const WAITING: usize = 8192;
+/// How long the last lines may take when the program ends.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Where calls are written down.
+#[derive(Debug)]
+pub struct Log {
+    lines: Option<SyncSender<String>>,
+    /// Only to be shared between threads: nobody waits for it but the last.
+    ended: Mutex<Receiver<()>>,
+    dropped: Counter,
+}
+
+/// A call to be written down when it has ended.
+#[derive(Debug)]
+pub struct Record {
+    log: Arc<Log>,
+    time: SystemTime,
+    started: Instant,
+    client: Option<IpAddr>,
+    method: String,
+    request_id: Option<String>,
+    trace_id: Option<String>,
+}
+
+/// What is known of a call at its end, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Consul name of the service that it went to.
+    pub service: Option<String>,
+    /// ID of the instance that answered, or that was asked last.
+    pub instance: Option<String>,
+    /// How often it was sent to an instance.
+    pub attempts: usize,
+    /// Bytes of the request's messages.
+    pub request_bytes: Option<u64>,
+    /// Bytes of the answer's messages.
+    pub response_bytes: Option<u64>,
+}
+
+impl Log {
+    /// Opens what the key `access_log` names: `stdout`, `stderr` or a file, which is appended to.
+    pub(crate) fn open(to: Option<&str>, registry: &Registry) -> anyhow::Result<Option<Arc<Self>>> {
+        let Some(to) = to else { return Ok(None) };
+        let writer: Box<dyn Write + Send> = match to {
+            "stdout" => Box::new(io::stdout()),
+            "stderr" => Box::new(io::stderr()),
+            path => {
+                let file = OpenOptions::new().append(true).create(true).open(path);
+                Box::new(file.with_context(|| format!("access_log: open {path}"))?)
+            }
+        };
+        let dropped = Counter::default();
+        registry.register(
+            "mesh_access_log_dropped",
+            "Lines of the access log that could not be written in time",
+            Counter::clone(&dropped),
+        );
+        let (lines, waiting) = sync_channel(WAITING);
+        let (end, ended) = sync_channel(1);
+        thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || {
+                write(&waiting, writer);
+                // Whoever waited for it may have given up.
+                end.send(()).ok();
+            })?;
+        let lines = Some(lines);
+        Ok(Some(Arc::new(Self {
+            lines,
+            ended: Mutex::new(ended),
+            dropped,
+        })))
+    }
+
+    /// A call of this method begins. `header` gives the value of a header by its name.
+    pub fn begin<'a>(
+        self: &Arc<Self>,
+        client: Option<IpAddr>,
+        method: &str,
+        header: impl Fn(&str) -> Option<&'a [u8]>,
+    ) -> Record {
+        let text = |name| Some(String::from_utf8_lossy(header(name)?).into_owned());
+        let trace_id =
+            text("traceparent").and_then(|parent| Some(parent.split('-').nth(1)?.to_owned()));
+        Record {
+            log: Arc::clone(self),
+            time: SystemTime::now(),
+            started: Instant::now(),
+            client,
+            method: method.to_owned(),
+            request_id: text("x-request-id"),
+            trace_id,
+        }
+    }
+}
+
+impl Record {
+    /// The call has ended with this gRPC status.
+    pub fn end(self, status: i32, outcome: &Outcome) {
+        let millis = self.started.elapsed().as_secs_f64() * 1e3;
+        let time = DateTime::<Utc>::from(self.time);
+        let line = json!({
+            "time": time.to_rfc3339_opts(SecondsFormat::Millis, true),
+            "client": self.client,
+            "method": self.method,
+            "service": outcome.service,
+            "instance": outcome.instance,
+            "status": rpc::code_name(status),
+            "duration_ms": (millis * 1e3).round() / 1e3,
+            "request_bytes": outcome.request_bytes,
+            "response_bytes": outcome.response_bytes,
+            "attempts": outcome.attempts,
+            "request_id": self.request_id,
+            "trace_id": self.trace_id,
+        });
+        let lines = self.log.lines.as_ref();
+        let sent = lines.is_some_and(|lines| lines.try_send(line.to_string()).is_ok());
+        if !sent {
+            self.log.dropped.inc();
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // The writer ends when nobody can send to it any more.
+        self.lines = None;
+        self.ended.get_mut().recv_timeout(LAST).ok();
+    }
+}
+
+/// Writes lines until there are no more to come, and at the latest when none waits.
+fn write(lines: &Receiver<String>, to: Box<dyn Write + Send>) {
+    let mut to = BufWriter::new(to);
+    while let Ok(line) = lines.recv() {
+        let mut wrote = writeln!(to, "{line}");
+        while wrote.is_ok()
+            && let Ok(line) = lines.try_recv()
+        {
+            wrote = writeln!(to, "{line}");
+        }
+        if let Err(error) = wrote.and_then(|()| to.flush()) {
+            tracing::error!(%error, "the access log cannot be written, and ends here");
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_a_line_of_json_with_what_is_known_of_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let registry = Registry::new();
+        let log = Log::open(file.path().to_str(), &registry).unwrap().unwrap();
+        let header = |name: &str| match name {
+            "traceparent" => Some(&b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"[..]),
+            "x-request-id" => Some(&b"r1"[..]),
+            _ => None,
+        };
+        let outcome = Outcome {
+            service: Some("agent-echo".to_owned()),
+            attempts: 2,
+            ..Outcome::default()
+        };
+        let client = Some("1.2.3.4".parse().unwrap());
+        log.begin(client, "pkg.S/M", header).end(14, &outcome);
+        log.begin(None, "pkg.S/M", |_| None)
+            .end(0, &Outcome::default());
+        drop(log);
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines[0]["status"], "UNAVAILABLE");
+        assert_eq!(lines[0]["client"], "1.2.3.4");
+        assert_eq!(lines[0]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(
+            (&lines[0]["request_id"], &lines[0]["attempts"]),
+            (&"r1".into(), &2.into())
+        );
+        assert!(lines[0]["time"].as_str().unwrap().ends_with('Z'));
+        assert!(lines[1]["client"].is_null() && lines[1]["duration_ms"].is_number());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let error = Log::open(Some("/nowhere/access.log"), &Registry::new()).unwrap_err();
+        assert!(format!("{error:#}").contains("/nowhere/access.log"));
+        assert!(Log::open(None, &Registry::new()).unwrap().is_none());
+    }
+}

@@ -1,0 +1,260 @@
+//! Limits for each client, so that none of them takes the port from the others. A client is an
+//! address: the connection's, or what a trusted proxy says in `x-forwarded-for`.
+
+mod bucket;
+mod network;
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use telemetry::{
+    Registry,
+    prometheus_client::{
+        encoding::EncodeLabelSet,
+        metrics::{counter::Counter, family::Family},
+    },
+};
+
+use crate::config::Config;
+use bucket::Bucket;
+use network::Network;
+pub(crate) use network::is_network;
+
+/// The header in which a proxy says for whom it calls.
+pub const FORWARDED: &str = "x-forwarded-for";
+
+/// Clients that are remembered without a call or a connection, before those are looked for.
+const REMEMBERED: usize = 1024;
+
+/// A limit that a client has come to: the key that sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client has come to `{0}`")]
+pub struct Exceeded(pub &'static str);
+
+impl Exceeded {
+    /// What the caller is told: `RESOURCE_EXHAUSTED`, with the key.
+    #[must_use]
+    pub fn status(self) -> tonic::Status {
+        let about = [("key", self.0.to_owned())];
+        let message = self.to_string();
+        proto::error_info::status(tonic::Code::ResourceExhausted, "LIMIT", message, about)
+    }
+}
+
+/// The clients of a port.
+#[derive(Debug)]
+pub struct Clients {
+    trusted: Vec<Network>,
+    port_connections: u64,
+    client_connections: u64,
+    calls: u64,
+    rate: f64,
+    connections: AtomicU64,
+    known: Mutex<Known>,
+    refused: Family<Label, Counter>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    clients: HashMap<IpAddr, Arc<Client>>,
+    /// How many there may be before the idle ones are forgotten.
+    most: usize,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Label {
+    key: &'static str,
+}
+
+#[derive(Debug)]
+struct Client {
+    connections: AtomicU64,
+    calls: AtomicU64,
+    bucket: Mutex<Bucket>,
+}
+
+/// A client's connection: counted until dropped.
+#[derive(Debug)]
+pub struct Connection {
+    clients: Arc<Clients>,
+    peer: IpAddr,
+    /// `None` for a trusted proxy, whose calls are those of many clients.
+    client: Option<Arc<Client>>,
+}
+
+/// A call of a client's: counted until dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<Client>);
+
+impl Clients {
+    /// The limits that the configuration sets; `None` when it sets none, and no client has to be
+    /// known.
+    pub(crate) fn new(config: &Config, registry: &Registry) -> Option<Arc<Self>> {
+        let limits = [
+            config.integer("port_max_connections"),
+            config.integer("client_max_connections"),
+            config.integer("client_max_calls"),
+        ];
+        let rate = config.number("client_rate");
+        let trusted: Vec<_> = config.list("trusted_proxies");
+        let logged = config.optional("access_log").is_some();
+        if limits == [0; 3] && rate <= 0.0 && !logged {
+            return None;
+        }
+        let refused = Family::default();
+        registry.register(
+            "mesh_client_refused",
+            "Calls and connections refused by a limit of their client",
+            Family::clone(&refused),
+        );
+        let [port_connections, client_connections, calls] = limits;
+        Some(Arc::new(Self {
+            trusted: trusted.iter().filter_map(|it| Network::parse(it)).collect(),
+            port_connections,
+            client_connections,
+            calls,
+            rate,
+            connections: AtomicU64::new(0),
+            known: Mutex::default(),
+            refused,
+        }))
+    }
+
+    /// A client connects.
+    ///
+    /// # Errors
+    /// When there are too many connections, of the port or of the client.
+    pub fn connect(self: &Arc<Self>, peer: SocketAddr) -> Result<Connection, Exceeded> {
+        let peer = peer.ip().to_canonical();
+        if !take(&self.connections, self.port_connections) {
+            return Err(self.refuse("port_max_connections"));
+        }
+        let client = (!self.trusts(peer)).then(|| self.client(peer));
+        if let Some(client) = &client
+            && !take(&client.connections, self.client_connections)
+        {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(self.refuse("client_max_connections"));
+        }
+        let clients = Arc::clone(self);
+        Ok(Connection {
+            clients,
+            peer,
+            client,
+        })
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.has(address))
+    }
+
+    fn client(&self, address: IpAddr) -> Arc<Client> {
+        let mut known = self.known.lock();
+        if known.clients.len() > known.most.max(REMEMBERED) {
+            let now = Instant::now();
+            // One that only the map holds has neither a connection nor a call.
+            known.clients.retain(|_, client| {
+                Arc::strong_count(client) > 1 || !client.bucket.lock().is_full(self.rate, now)
+            });
+            known.most = 2 * known.clients.len();
+        }
+        let client = known.clients.entry(group(address)).or_insert_with(|| {
+            Arc::new(Client {
+                connections: AtomicU64::new(0),
+                calls: AtomicU64::new(0),
+                bucket: Mutex::new(Bucket::full(self.rate, Instant::now())),
+            })
+        });
+        Arc::clone(client)
+    }
+
+    fn refuse(&self, key: &'static str) -> Exceeded {
+        self.refused.get_or_create(&Label { key }).inc();
+        Exceeded(key)
+    }
+}
+
+impl Connection {
+    /// Whether calls on it have to say for whom they are.
+    #[must_use]
+    pub fn is_proxy(&self) -> bool {
+        self.client.is_none()
+    }
+
+    /// The client of a call: the connection's, or behind a trusted proxy the last address of
+    /// `forwarded` (the values of [`FORWARDED`] in their order) that is no trusted proxy's.
+    #[must_use]
+    pub fn address<'a>(&self, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
+        if !self.is_proxy() {
+            return self.peer;
+        }
+        let hops = forwarded.rev().flat_map(|value| value.rsplit(','));
+        // What is no address was not written by a proxy of ours, and neither was what stands before.
+        let mut hops = hops.map_while(|hop| network::address(hop.trim()));
+        let client = hops.find(|hop| !self.clients.trusts(*hop));
+        client.unwrap_or(self.peer)
+    }
+
+    /// A call begins, of the client with this address.
+    ///
+    /// # Errors
+    /// When the client has too many calls, or too many a second.
+    pub fn call(&self, address: IpAddr) -> Result<Permit, Exceeded> {
+        let client = match &self.client {
+            Some(client) => Arc::clone(client),
+            None => self.clients.client(address),
+        };
+        if !take(&client.calls, self.clients.calls) {
+            return Err(self.clients.refuse("client_max_calls"));
+        }
+        let permit = Permit(client);
+        let rate = self.clients.rate;
+        if rate > 0.0 && !permit.0.bucket.lock().take(rate, Instant::now()) {
+            return Err(self.clients.refuse("client_rate"));
+        }
+        Ok(permit)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.clients.connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(client) = &self.client {
+            client.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts one more, up to `most`; 0 is no limit.
+fn take(count: &AtomicU64, most: u64) -> bool {
+    let most = if most == 0 { u64::MAX } else { most };
+    let less = |count: u64| (count < most).then_some(count + 1);
+    count
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+        .is_ok()
+}
+
+/// Whoever has an IPv6 address has 2⁶⁴ of them.
+fn group(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
