@@ -8,7 +8,7 @@ use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::rpc::ServerCalls;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
@@ -28,6 +28,9 @@ use crate::{
 
 /// How long the last answers may take from us to the client's socket.
 const FLUSH: Duration = Duration::from_millis(500);
+
+/// How long a client that is turned away may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Limits of a connection, from the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +114,7 @@ impl Server {
         }
         let leave = server.leave.clone();
         let connections = server.connections(false);
-        let clients = server.app.clients.clone();
+        let (clients, tasks) = (server.app.clients.clone(), server.tasks.clone());
         server.tasks.spawn(async move {
             while let Some((stream, peer)) =
                 leave.run_until_cancelled(listener::accept(&listener)).await
@@ -124,7 +127,7 @@ impl Server {
                     }
                     Err(exceeded) => {
                         tracing::debug!(%peer, key = exceeded.0, "turned away");
-                        turn_away(&stream, exceeded);
+                        tasks.spawn(turn_away(stream, exceeded));
                     }
                 }
             }
@@ -232,15 +235,21 @@ async fn age(time: Duration, jitter: f64) {
     sleep(time.mul_f64(jitter)).await;
 }
 
-/// Says in HTTP/2 why a connection is not wanted, as far as its socket takes that at once: empty
-/// SETTINGS and GOAWAY with `ENHANCE_YOUR_CALM` and the key.
-fn turn_away(stream: &TcpStream, Exceeded(key): Exceeded) {
+/// Says in HTTP/2 why a connection is not wanted: empty SETTINGS, and GOAWAY with
+/// `ENHANCE_YOUR_CALM` and the key.
+async fn turn_away(mut stream: TcpStream, Exceeded(key): Exceeded) {
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
     const GOAWAY: &[u8] = &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
     let length = u8::try_from(8 + key.len()).unwrap_or(u8::MAX);
     let words = [SETTINGS, &[0, 0, length], GOAWAY, key.as_bytes()].concat();
+    let said = async {
+        stream.write_all(&words).await?;
+        stream.shutdown().await?;
+        // What the client has sent is read, or the kernel would take our words back.
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
     // A client that is gone already needs no words.
-    stream.try_write(&words).ok();
+    timeout(LINGER, said).await.ok();
 }
 
 impl Drop for Server {

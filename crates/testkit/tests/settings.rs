@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use mesh_testkit::{Consul, Load, Program, http_client, load, until};
+use mesh_testkit::{Consul, Load, Program, http_client, load, tools, until};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -84,8 +84,9 @@ async fn a_drained_instance_gets_no_new_call_but_one_that_asks_for_it() {
         consul.wait_passing("agent-echo", 2).await;
         assert_eq!(instances_of(&router, "").await.len(), 2);
         let (drained, other) = (&echoes[0].id, &echoes[1].id);
-        let key = format!("kv/mesh/instances/{drained}/drain");
-        put(&consul, &key, "true").await;
+        let told = meshctl(&consul, &["drain", drained]).await;
+        assert!(told.contains("gets no new calls"), "{told}");
+        assert_eq!(meshctl(&consul, &["drain"]).await.trim(), drained);
         until("the router knows", SOON, async || {
             (config(&router).await["drained"] == json!([drained])).then_some(())
         })
@@ -101,7 +102,7 @@ async fn a_drained_instance_gets_no_new_call_but_one_that_asks_for_it() {
         assert_eq!(nobody.code(), tonic::Code::FailedPrecondition);
         assert!(nobody.message().contains("echo-agent-nobody"), "{nobody}");
 
-        consul.delete(&key).await;
+        meshctl(&consul, &["drain", "--undo", drained]).await;
         until("it is used again", SOON, async || {
             (instances_of(&router, "").await.len() == 2).then_some(())
         })
@@ -123,6 +124,18 @@ async fn the_routers_file_is_read_again_when_it_changes() {
     shows(&router, "peak_ewma", &source).await;
     put(&consul, KV, "session").await;
     shows(&router, "session", "KV mesh/services/agent-echo/lb_policy").await;
+}
+
+/// What `meshctl` says on its standard output.
+async fn meshctl(consul: &Consul, args: &[&str]) -> String {
+    let mut command = std::process::Command::new(tools::program("meshctl"));
+    command
+        .args(args)
+        .args(["--consul", &consul.http().to_string()]);
+    let ended = tokio::task::spawn_blocking(move || command.output()).await;
+    let output = ended.unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A value as it is, not as JSON.
