@@ -29,10 +29,3 @@ impl Entries {
         })
     }
 }
-
-impl FromIterator<(Arc<str>, Arc<str>)> for Entries {
-    fn from_iter<T: IntoIterator<Item = (Arc<str>, Arc<str>)>>(entries: T) -> Self {
-        let values = entries.into_iter().collect();
-        Self { values }
-    }
-}

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use mesh_testkit::{Consul, Load, Program, http_client, load, tools, until};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// How soon a setting is to hold in every router; on a busy machine a little later.
 const SOON: Duration = Duration::from_secs(5);
@@ -24,9 +24,7 @@ async fn a_policy_set_in_kv_holds_at_once_and_a_bad_one_is_refused_and_shown() {
         shows(&router, "least_request", "default").await;
 
         put(&consul, KV, "session").await;
-        let set = Instant::now();
         shows(&router, "session", "KV mesh/services/agent-echo/lb_policy").await;
-        println!("{data_plane}: seen after {:?}", set.elapsed());
         // Whatever the session hashes to, it is one instance for all of its calls.
         assert_eq!(instances_of(&router, "s1").await.len(), 1);
 
