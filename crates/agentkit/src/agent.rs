@@ -1,0 +1,51 @@
+//! An agent: a task in, a text and what it cost out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::Say;
+
+/// What an agent is asked to do.
+#[derive(Clone, Debug, Default)]
+pub struct Task {
+    /// The caller's name for the task.
+    pub id: String,
+    /// What is wanted, in the caller's words.
+    pub goal: String,
+    /// Further values by name.
+    pub parameters: HashMap<String, String>,
+    /// Public ids of the tools it may use.
+    pub tools: Vec<String>,
+    /// The session; the run id for tasks of the pipeline. Empty when not given.
+    pub session: String,
+}
+
+/// What came of a task.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The text.
+    pub output: String,
+    /// Facts about how it was made: `mode`, `llm_model`, `tool_calls` and so on.
+    pub metadata: BTreeMap<&'static str, String>,
+}
+
+/// Why a task has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The task itself will not do; the same task fails again.
+    #[error("{0}")]
+    Task(String),
+    /// Something that the agent needs is away for now; trying again may help.
+    #[error("{0}")]
+    Away(String),
+}
+
+/// Something that carries out tasks.
+#[async_trait::async_trait]
+pub trait Agent: std::fmt::Debug + Send + Sync + 'static {
+    /// Carries out one task. Text that is told to `say` on the way has to be the beginning of the
+    /// output, for callers who stream it.
+    ///
+    /// # Errors
+    /// When the task will not do, or what it needs is away.
+    async fn run(&self, task: &Task, say: &Say) -> Result<Outcome, Failure>;
+}

@@ -1,0 +1,226 @@
+//! The gRPC face of an agent.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::stream;
+use proto::{
+    agentplatform::{
+        AgentInfo, ListAgentsRequest, ListAgentsResponse, RegistrationResponse, StatusRequest,
+        StatusResponse, TaskChunk, TaskRequest, TaskResponse,
+        agent_service_server::{AgentService, AgentServiceServer},
+    },
+    error_info,
+};
+use service::{Active, Context, Served};
+use tokio::sync::mpsc;
+use tonic::{Code, Request, Response, Status, codegen::BoxStream};
+
+use crate::{About, Agent, Failure, Outcome, Say, Task};
+
+#[derive(Clone)]
+struct Face {
+    context: Context,
+    about: &'static About,
+    agent: Arc<dyn Agent>,
+    active: Active,
+}
+
+/// Serves `agent` as an `agentplatform.AgentService` that lists itself as `about` says.
+#[must_use]
+pub fn serve(context: &Context, about: &'static About, agent: impl Agent) -> Served {
+    let face = Face {
+        context: context.clone(),
+        about,
+        agent: Arc::new(agent),
+        active: Active::default(),
+    };
+    let server = AgentServiceServer::new(face);
+    Served::new()
+        .service(server.max_decoding_message_size(context.max_message_bytes()))
+        .descriptors(proto::DESCRIPTORS)
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send>>;
+
+/// Where a stream is.
+enum Reading {
+    /// The agent works; what it said so far.
+    Working(Work, mpsc::Receiver<String>, String),
+    /// All is said but that it is complete.
+    Said,
+    /// Nothing follows.
+    Over,
+}
+
+impl Face {
+    fn metadata(&self, outcome: &Outcome, session: &str) -> HashMap<String, String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let own = [
+            ("agent_id", self.context.instance_id.clone()),
+            (
+                "processed_at",
+                now.map_or(0, |since| since.as_secs()).to_string(),
+            ),
+            ("session_id", session.to_owned()),
+        ];
+        let facts = outcome.metadata.iter().map(|(k, v)| (*k, v.clone()));
+        own.into_iter()
+            .chain(facts)
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+}
+
+#[async_trait::async_trait]
+impl AgentService for Face {
+    type StreamTaskStream = BoxStream<TaskChunk>;
+
+    async fn execute_task(
+        &self,
+        request: Request<TaskRequest>,
+    ) -> Result<Response<TaskResponse>, Status> {
+        let _task = self.active.begin();
+        let task = task(request.into_inner());
+        let answer = match self.agent.run(&task, &Say::nobody()).await {
+            Ok(outcome) => TaskResponse {
+                metadata: self.metadata(&outcome, &task.session),
+                success: true,
+                output: outcome.output,
+                ..TaskResponse::default()
+            },
+            Err(Failure::Task(error)) => TaskResponse {
+                error,
+                ..TaskResponse::default()
+            },
+            Err(failure @ Failure::Away(_)) => return Err(status(&failure)),
+        };
+        Ok(Response::new(TaskResponse {
+            task_id: task.id,
+            session_id: task.session,
+            ..answer
+        }))
+    }
+
+    async fn stream_task(
+        &self,
+        request: Request<TaskRequest>,
+    ) -> Result<Response<Self::StreamTaskStream>, Status> {
+        let busy = self.active.begin();
+        let task = task(request.into_inner());
+        let (task_id, session_id) = (task.id.clone(), task.session.clone());
+        let (say, heard) = Say::heard();
+        let agent = Arc::clone(&self.agent);
+        let work: Work = Box::pin(async move { agent.run(&task, &say).await });
+        let start = Reading::Working(work, heard, String::new());
+        let chunks = stream::unfold(start, move |reading| {
+            // The task is under way as long as its stream.
+            let _busy = &busy;
+            let (task_id, session_id) = (task_id.clone(), session_id.clone());
+            let chunk = move |content: String, is_final| TaskChunk {
+                task_id,
+                content,
+                is_final,
+                session_id,
+            };
+            async move {
+                match reading {
+                    Reading::Working(work, heard, said) => {
+                        let (piece, next) = read(work, heard, said).await?;
+                        Some((piece.map(|piece| chunk(piece, false)), next))
+                    }
+                    Reading::Said => {
+                        Some((Ok(chunk("[COMPLETE]".to_owned(), true)), Reading::Over))
+                    }
+                    Reading::Over => None,
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(chunks)))
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<StatusRequest>,
+    ) -> Result<Response<StatusResponse>, Status> {
+        Ok(Response::new(StatusResponse {
+            agent_id: self.context.instance_id.clone(),
+            status: "healthy".to_owned(),
+            active_tasks: self.active.count(),
+            uptime_seconds: self.context.uptime_seconds(),
+        }))
+    }
+
+    async fn register_agent(
+        &self,
+        _request: Request<AgentInfo>,
+    ) -> Result<Response<RegistrationResponse>, Status> {
+        Err(error_info::status(
+            Code::Unimplemented,
+            "REGISTER_WITH_CONSUL",
+            "an agent registers itself with Consul, not with another agent",
+            [],
+        ))
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<ListAgentsRequest>,
+    ) -> Result<Response<ListAgentsResponse>, Status> {
+        let listed = self.context.matches(&request.get_ref().filter);
+        let agent = listed.then(|| self.about.agent(&self.context));
+        Ok(Response::new(ListAgentsResponse {
+            agents: agent.into_iter().collect(),
+        }))
+    }
+}
+
+/// The next piece of text: what the agent says while it works, then the rest of its output.
+async fn read(
+    mut work: Work,
+    mut heard: mpsc::Receiver<String>,
+    mut said: String,
+) -> Option<(Result<String, Status>, Reading)> {
+    // In this order: what was said before the end comes before it.
+    tokio::select! {
+        biased;
+        Some(piece) = heard.recv() => {
+            said.push_str(&piece);
+            Some((Ok(piece), Reading::Working(work, heard, said)))
+        }
+        done = &mut work => match done {
+            Ok(outcome) => {
+                while let Ok(piece) = heard.try_recv() {
+                    said.push_str(&piece);
+                }
+                let rest = outcome.output.strip_prefix(&said).unwrap_or(&outcome.output);
+                Some((Ok(rest.to_owned()), Reading::Said))
+            }
+            Err(failure) => Some((Err(status(&failure)), Reading::Over)),
+        },
+    }
+}
+
+fn task(request: TaskRequest) -> Task {
+    Task {
+        id: request.task_id,
+        goal: request.input,
+        parameters: request.parameters,
+        tools: request.tool_ids,
+        session: request.session_id,
+    }
+}
+
+fn status(failure: &Failure) -> Status {
+    let (code, reason) = match failure {
+        Failure::Task(_) => (Code::InvalidArgument, "TASK_REFUSED"),
+        Failure::Away(_) => (Code::Unavailable, "DEPENDENCY_AWAY"),
+    };
+    error_info::status(code, reason, failure.to_string(), [])
+}

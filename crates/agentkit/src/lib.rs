@@ -1,0 +1,19 @@
+//! What the pipeline's agents and tools share, so that each is only what it does: a [`Tool`] or an
+//! [`Agent`] behind its gRPC face, a [`Toolbox`] to call tools through the mesh, the words of a
+//! text, and the form in which sources are cited.
+
+mod about;
+mod agent;
+mod agent_face;
+mod say;
+pub mod sources;
+pub mod text;
+mod tool;
+mod toolbox;
+
+pub use about::{About, Operation, Parameter};
+pub use agent::{Agent, Failure, Outcome, Task};
+pub use agent_face::serve as serve_agent;
+pub use say::Say;
+pub use tool::{Call, Refusal, Tool, serve as serve_tool};
+pub use toolbox::{ToolError, Toolbox, consul_name};

@@ -1,0 +1,33 @@
+//! Text on its way to a caller who wants to read along.
+
+use tokio::sync::mpsc;
+
+/// Pieces that may wait for a slow reader.
+const WAITING: usize = 64;
+
+/// Takes text as it is written; nobody may be listening.
+#[derive(Clone, Debug, Default)]
+pub struct Say(Option<mpsc::Sender<String>>);
+
+impl Say {
+    /// For a caller who waits for the end.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self(None)
+    }
+
+    /// With somebody who listens.
+    #[must_use]
+    pub fn heard() -> (Self, mpsc::Receiver<String>) {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        (Self(Some(sender)), receiver)
+    }
+
+    /// Passes a piece on, waiting for a reader who is slow.
+    pub async fn text(&self, piece: impl Into<String> + Send) {
+        if let Some(sender) = &self.0 {
+            // A reader who left ends the task by dropping it.
+            sender.send(piece.into()).await.ok();
+        }
+    }
+}

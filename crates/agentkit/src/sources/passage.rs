@@ -1,0 +1,83 @@
+//! What the tools `docs` and `web` answer, as JSON.
+
+use serde::{Deserialize, Serialize};
+
+use super::Source;
+
+/// A stretch of a local document: a paragraph, a list, a table or a code block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Passage {
+    /// Path beneath the documents' directory, with `/`.
+    pub file: String,
+    /// First line, from 1.
+    pub line: usize,
+    /// Last line.
+    pub end_line: usize,
+    /// The headings it stands under, outermost first, joined by ` › `; empty without any.
+    pub heading: String,
+    /// `text`, `list`, `table` or `code`.
+    pub kind: String,
+    /// Its lines as they stand.
+    pub text: String,
+}
+
+/// A passage that was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hit {
+    /// The passage.
+    #[serde(flatten)]
+    pub passage: Passage,
+    /// BM25 score, > 0; comparable within one answer.
+    pub score: f64,
+    /// The query's terms that it contains.
+    pub terms: Vec<String>,
+}
+
+/// The answer of `search_local_docs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// The query as given.
+    pub query: String,
+    /// How many files are searched.
+    pub files: usize,
+    /// How many passages they have.
+    pub passages: usize,
+    /// The query's terms that no document contains.
+    pub missing_terms: Vec<String>,
+    /// Best first.
+    pub results: Vec<Hit>,
+}
+
+/// The answer of `web_search`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WebFound {
+    /// The query as given.
+    pub query: String,
+    /// Host of the provider that was asked.
+    pub provider: String,
+    /// In the provider's order.
+    pub results: Vec<WebHit>,
+}
+
+/// One page that was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WebHit {
+    /// Its title.
+    pub title: String,
+    /// Its address, http or https.
+    pub url: String,
+    /// What the provider shows of it.
+    pub snippet: String,
+}
+
+impl Passage {
+    /// Where it stands.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source::Doc {
+            file: self.file.clone(),
+            line: self.line,
+            end: self.end_line,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A tool, and its gRPC face.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use proto::{
+    agentplatform::{
+        ListToolsRequest, ListToolsResponse, RegistrationResponse, ToolInfo, ToolRequest,
+        ToolResponse,
+        tool_service_server::{ToolService, ToolServiceServer},
+    },
+    error_info,
+};
+use service::{Context, Served};
+use tonic::{Code, Request, Response, Status};
+
+use crate::About;
+
+/// What a caller asks of a tool.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// One of the names in [`About::operations`], if the caller is right.
+    pub operation: String,
+    /// The parameters as they came.
+    pub parameters: HashMap<String, String>,
+    /// The session; the run id for calls of the pipeline. Empty when not given.
+    pub session: String,
+}
+
+/// Why a tool does not do what it was asked.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The tool's own answer about the request: `success=false` with this text.
+    Answer(String),
+    /// What the mesh has to say, such as that the tool is switched off.
+    Status(Box<Status>),
+}
+
+/// Something that can be asked for operations.
+#[async_trait::async_trait]
+pub trait Tool: fmt::Debug + Send + Sync + 'static {
+    /// Carries out one call; the answer is the text of `result`.
+    ///
+    /// # Errors
+    /// When the operation or a parameter is not one that is taken, or there is no answer.
+    async fn run(&self, call: Call) -> Result<String, Refusal>;
+}
+
+impl Call {
+    /// The value of a parameter, not trimmed.
+    ///
+    /// # Errors
+    /// When it is not there; `expected` says what would be.
+    pub fn required(&self, name: &str, expected: &str) -> Result<&str, Refusal> {
+        let value = self.parameters.get(name).map(String::as_str);
+        value.ok_or_else(|| {
+            Refusal::Answer(format!("parameter `{name}` is missing: give {expected}"))
+        })
+    }
+
+    /// The value of a parameter, trimmed; `None` for one that is absent or empty.
+    #[must_use]
+    pub fn optional(&self, name: &str) -> Option<&str> {
+        let value = self.parameters.get(name)?.trim();
+        Some(value).filter(|value| !value.is_empty())
+    }
+
+    /// A whole number within `bounds`, `default` when it is not given.
+    ///
+    /// # Errors
+    /// When it is no number or out of bounds.
+    pub fn number(
+        &self,
+        name: &str,
+        bounds: std::ops::RangeInclusive<usize>,
+        default: usize,
+    ) -> Result<usize, Refusal> {
+        let Some(text) = self.optional(name) else {
+            return Ok(default);
+        };
+        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| {
+            let (least, most) = bounds.into_inner();
+            Refusal::Answer(format!(
+                "parameter `{name}` is {:?}: give a whole number from {least} to {most}",
+                crate::text::shorten(text)
+            ))
+        })
+    }
+
+    /// The refusal of an operation that is none of `about`'s.
+    #[must_use]
+    pub fn unknown(&self, about: &About) -> Refusal {
+        let names: Vec<_> = about.operations.iter().map(|row| row.name).collect();
+        Refusal::Answer(format!(
+            "unknown operation {:?}: give one of {}",
+            crate::text::shorten(&self.operation),
+            names.join(", ")
+        ))
+    }
+}
+
+impl From<Status> for Refusal {
+    fn from(status: Status) -> Self {
+        Self::Status(Box::new(status))
+    }
+}
+
+struct Face {
+    context: Context,
+    about: &'static About,
+    tool: Arc<dyn Tool>,
+}
+
+/// Serves `tool` as an `agentplatform.ToolService` that lists itself as `about` says.
+#[must_use]
+pub fn serve(context: &Context, about: &'static About, tool: impl Tool) -> Served {
+    let face = Face {
+        context: context.clone(),
+        about,
+        tool: Arc::new(tool),
+    };
+    let server = ToolServiceServer::new(face);
+    Served::new()
+        .service(server.max_decoding_message_size(context.max_message_bytes()))
+        .descriptors(proto::DESCRIPTORS)
+}
+
+#[async_trait::async_trait]
+impl ToolService for Face {
+    async fn execute_tool(
+        &self,
+        request: Request<ToolRequest>,
+    ) -> Result<Response<ToolResponse>, Status> {
+        let request = request.into_inner();
+        let session_id = request.session_id.clone();
+        let call = Call {
+            operation: request.operation.trim().to_owned(),
+            parameters: request.parameters,
+            session: request.session_id,
+        };
+        let (success, result, error) = match self.tool.run(call).await {
+            Ok(result) => (true, result, String::new()),
+            Err(Refusal::Answer(error)) => (false, String::new(), error),
+            Err(Refusal::Status(status)) => return Err(*status),
+        };
+        Ok(Response::new(ToolResponse {
+            success,
+            result,
+            error,
+            session_id,
+        }))
+    }
+
+    async fn list_tools(
+        &self,
+        request: Request<ListToolsRequest>,
+    ) -> Result<Response<ListToolsResponse>, Status> {
+        let listed = self.context.matches(&request.get_ref().filter);
+        let tool = listed.then(|| self.about.tool(&self.context));
+        Ok(Response::new(ListToolsResponse {
+            tools: tool.into_iter().collect(),
+        }))
+    }
+
+    async fn register_tool(
+        &self,
+        _request: Request<ToolInfo>,
+    ) -> Result<Response<RegistrationResponse>, Status> {
+        Err(error_info::status(
+            Code::Unimplemented,
+            "REGISTER_WITH_CONSUL",
+            "a tool registers itself with Consul, not with another tool",
+            [],
+        ))
+    }
+}

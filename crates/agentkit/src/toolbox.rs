@@ -1,0 +1,196 @@
+//! The tools that a task may use, called through the mesh.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use channel::Mesh;
+use proto::agentplatform::{
+    ListToolsRequest, ToolInfo, ToolRequest, tool_service_client::ToolServiceClient,
+};
+use tokio::time::timeout;
+use tonic::{Code, Request, Status};
+
+/// Calls the tools of one task, for one session, and counts the calls.
+#[derive(Debug)]
+pub struct Toolbox {
+    mesh: Mesh,
+    tools: Vec<String>,
+    session: String,
+    patience: Duration,
+    calls: AtomicU64,
+}
+
+/// Why a tool gave no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The task does not name this tool.
+    #[error("{0} is not among the task's tools: add it to tool_ids")]
+    NotGiven(String),
+    /// The tool's own answer about the request.
+    #[error("{tool}: {message}")]
+    Refused {
+        /// Public id of the tool.
+        tool: String,
+        /// What it says.
+        message: String,
+    },
+    /// The tool is switched off; the text names the key that turns it on.
+    #[error("{tool}: {message}")]
+    Denied {
+        /// Public id of the tool.
+        tool: String,
+        /// What it says.
+        message: String,
+    },
+    /// No instance answers.
+    #[error("{tool}: {message}")]
+    Away {
+        /// Public id of the tool.
+        tool: String,
+        /// What the mesh says.
+        message: String,
+    },
+}
+
+/// The Consul name of a public id: `docs-tool` is `tool-docs`. Any other name is taken as it is.
+#[must_use]
+pub fn consul_name(id: &str) -> String {
+    ["agent", "tool", "worker"]
+        .iter()
+        .find_map(|kind| {
+            let name = id.strip_suffix(kind)?.strip_suffix('-')?;
+            (!name.is_empty()).then(|| format!("{kind}-{name}"))
+        })
+        .unwrap_or_else(|| id.to_owned())
+}
+
+impl Toolbox {
+    /// The tools with these public ids, each call given at most `patience`.
+    #[must_use]
+    pub fn new(mesh: Mesh, tools: Vec<String>, session: &str, patience: Duration) -> Self {
+        Self {
+            mesh,
+            tools,
+            session: session.to_owned(),
+            patience,
+            calls: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the task names this tool.
+    #[must_use]
+    pub fn has(&self, tool: &str) -> bool {
+        self.tools.iter().any(|id| id == tool)
+    }
+
+    /// The tools that the task names.
+    #[must_use]
+    pub fn tools(&self) -> &[String] {
+        &self.tools
+    }
+
+    /// How many calls were made.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Relaxed)
+    }
+
+    /// Asks a tool for an operation; the result as the tool gives it.
+    ///
+    /// # Errors
+    /// When the task does not name the tool, it refuses, or nobody answers.
+    pub async fn call<'a>(
+        &self,
+        tool: &str,
+        operation: &str,
+        parameters: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Result<String, ToolError> {
+        if !self.has(tool) {
+            return Err(ToolError::NotGiven(tool.to_owned()));
+        }
+        self.calls.fetch_add(1, Relaxed);
+        let parameters = parameters.into_iter();
+        let mut request = Request::new(ToolRequest {
+            tool_id: tool.to_owned(),
+            operation: operation.to_owned(),
+            parameters: parameters.map(|(k, v)| (k.to_owned(), v)).collect(),
+            session_id: self.session.clone(),
+        });
+        request.set_timeout(self.patience);
+        let mut client = self.client(tool);
+        // Boxed: it is most of the size of every future that calls a tool.
+        let answer = timeout(self.patience, Box::pin(client.execute_tool(request))).await;
+        let answer = answer.map_err(|_| self.late(tool))?;
+        let answer = answer.map_err(|status| failed(tool, &status))?.into_inner();
+        if answer.success {
+            return Ok(answer.result);
+        }
+        Err(ToolError::Refused {
+            tool: tool.to_owned(),
+            message: answer.error,
+        })
+    }
+
+    /// What a tool says of itself.
+    ///
+    /// # Errors
+    /// When nobody answers, or the tool does not list itself.
+    pub async fn describe(&self, tool: &str) -> Result<ToolInfo, ToolError> {
+        let mut request = Request::new(ListToolsRequest::default());
+        request.set_timeout(self.patience);
+        let mut client = self.client(tool);
+        let answer = timeout(self.patience, Box::pin(client.list_tools(request))).await;
+        let answer = answer.map_err(|_| self.late(tool))?;
+        let answer = answer.map_err(|status| failed(tool, &status))?.into_inner();
+        let mut listed = answer.tools.into_iter();
+        listed
+            .find(|info| info.tool_id == tool)
+            .ok_or_else(|| ToolError::Away {
+                tool: tool.to_owned(),
+                message: "does not list itself".to_owned(),
+            })
+    }
+
+    fn client(&self, tool: &str) -> ToolServiceClient<channel::Channel> {
+        let channel = self.mesh.channel(&consul_name(tool));
+        ToolServiceClient::new(channel.session(&self.session))
+    }
+
+    fn late(&self, tool: &str) -> ToolError {
+        ToolError::Away {
+            tool: tool.to_owned(),
+            message: format!("did not answer within {:?}", self.patience),
+        }
+    }
+}
+
+fn failed(tool: &str, status: &Status) -> ToolError {
+    let (tool, message) = (tool.to_owned(), status.message().to_owned());
+    match status.code() {
+        Code::PermissionDenied => ToolError::Denied { tool, message },
+        Code::InvalidArgument | Code::Unimplemented => ToolError::Refused { tool, message },
+        _ => ToolError::Away { tool, message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_id_names_its_consul_service() {
+        for (id, name) in [
+            ("docs-tool", "tool-docs"),
+            ("code-agent", "agent-code"),
+            ("two-words-worker", "worker-two-words"),
+            ("tool-docs", "tool-docs"),
+            ("pricing", "pricing"),
+            ("-tool", "-tool"),
+            ("tool", "tool"),
+        ] {
+            assert_eq!(consul_name(id), name);
+        }
+    }
+}

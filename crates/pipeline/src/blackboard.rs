@@ -1,0 +1,155 @@
+//! What a run did, an entry a line, and what that adds up to.
+
+use chrono::{SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{Error, LOG, Metrics, Report, SNAPSHOT, StepReport, files::Files};
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Its number within the run, from 1.
+    seq: u64,
+    /// When, RFC 3339.
+    at: String,
+    #[serde(flatten)]
+    event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// The run began, or goes on.
+    RunStarted { run_id: String, goal: String },
+    /// A step's agent is asked.
+    StepStarted { step: String, agent: String },
+    /// A step is done, and its artifact is on disk.
+    StepFinished(StepReport),
+    /// A step is not done.
+    StepFailed { step: String, error: String },
+    /// Everything is done.
+    RunFinished { metrics: Metrics },
+}
+
+/// The log of one run.
+#[derive(Debug)]
+pub(crate) struct Blackboard {
+    run_id: String,
+    entries: Vec<Entry>,
+}
+
+impl Blackboard {
+    /// Reads what is there. A line that a crash cut short is passed over.
+    pub(crate) async fn open(files: &Files, run_id: &str) -> Result<Self, Error> {
+        let log = files.read(LOG).await?.unwrap_or_default();
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        Ok(Self {
+            run_id: run_id.to_owned(),
+            entries: lines.collect(),
+        })
+    }
+
+    /// The goal that the run began with; `None` for a new run.
+    pub(crate) fn goal(&self) -> Option<&str> {
+        self.entries.iter().find_map(|entry| match &entry.event {
+            Event::RunStarted { goal, .. } => Some(goal.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The last entry that says a step is done.
+    pub(crate) fn finished(&self, step: &str) -> Option<&StepReport> {
+        self.entries
+            .iter()
+            .rev()
+            .find_map(|entry| match &entry.event {
+                Event::StepFinished(report) if report.step == step => Some(report),
+                _ => None,
+            })
+    }
+
+    /// Whether the last entry says that all is done.
+    pub(crate) fn is_over(&self) -> bool {
+        let last = self.entries.last().map(|entry| &entry.event);
+        matches!(last, Some(Event::RunFinished { .. }))
+    }
+
+    /// Appends an entry, and writes the snapshot anew.
+    pub(crate) async fn note(&mut self, files: &Files, event: Event) -> Result<(), Error> {
+        let entry = Entry {
+            seq: self.entries.last().map_or(1, |last| last.seq + 1),
+            at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+            event,
+        };
+        files.append(LOG, &line(&entry)?).await?;
+        self.entries.push(entry);
+        files.write(SNAPSHOT, &self.snapshot()).await
+    }
+
+    /// What the entries add up to, for people and programs that want no history.
+    fn snapshot(&self) -> String {
+        let mut metrics = Metrics::default();
+        let steps: Vec<_> = crate::STEPS
+            .iter()
+            .map(|step| {
+                let done = self.finished(step.name);
+                if let Some(report) = done {
+                    metrics.add(&report.metrics);
+                }
+                let status = match self.last_of(step.name) {
+                    Some(Event::StepStarted { .. }) => "running",
+                    Some(Event::StepFailed { .. }) => "failed",
+                    Some(Event::StepFinished(_)) => "finished",
+                    _ => "pending",
+                };
+                json!({"step": step.name, "status": status, "report": done})
+            })
+            .collect();
+        let last = self.entries.last();
+        let snapshot = json!({
+            "run_id": self.run_id,
+            "goal": self.goal(),
+            "status": if self.is_over() { "finished" } else { "open" },
+            "seq": last.map(|entry| entry.seq),
+            "updated_at": last.map(|entry| &entry.at),
+            "steps": steps,
+            "metrics": metrics,
+        });
+        format!("{snapshot:#}\n")
+    }
+
+    fn last_of(&self, name: &str) -> Option<&Event> {
+        let events = self.entries.iter().rev().map(|entry| &entry.event);
+        events.into_iter().find(|event| match event {
+            Event::StepStarted { step, .. } | Event::StepFailed { step, .. } => step == name,
+            Event::StepFinished(report) => report.step == name,
+            Event::RunStarted { .. } | Event::RunFinished { .. } => false,
+        })
+    }
+
+    /// The report of a run whose steps are all done.
+    pub(crate) fn report(&self, steps: Vec<StepReport>) -> Report {
+        let mut metrics = Metrics::default();
+        steps.iter().for_each(|step| metrics.add(&step.metrics));
+        let files = steps.iter().map(|step| step.artifact.as_str());
+        let files = files.chain([LOG, SNAPSHOT]);
+        Report {
+            run_id: self.run_id.clone(),
+            goal: self.goal().unwrap_or_default().to_owned(),
+            artifacts: files
+                .map(|file| format!("{}/{file}", self.run_id))
+                .collect(),
+            steps,
+            metrics,
+        }
+    }
+}
+
+fn line(entry: &Entry) -> Result<String, Error> {
+    // Never an error: an entry is texts and numbers.
+    serde_json::to_string(entry).map_err(|error| Error::Invalid(error.to_string()))
+}

@@ -1,0 +1,252 @@
+//! The run itself: each step's agent in turn.
+
+use std::time::Duration;
+
+use agentkit::consul_name;
+use channel::Mesh;
+use proto::agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Status};
+use tracing::{info, warn};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    Error, Metrics, Report, STEPS, Step, StepReport,
+    blackboard::{Blackboard, Event},
+    files::Files,
+};
+
+/// Longest goal, bytes.
+const LONGEST_GOAL: usize = 8 * 1024;
+/// How often an agent is asked before the run is given back.
+const ATTEMPTS: u32 = 3;
+/// The wait before the second attempt; doubled for the third.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its id: 1 to 64 letters, digits, dashes, underscores or dots.
+    pub run_id: String,
+    /// What is wanted, in the caller's words; at most 8 KiB.
+    pub goal: String,
+    /// When it has to be done; `None` for no limit.
+    pub deadline: Option<Instant>,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Done so far: 0, 33, 66, 100 %.
+    pub percent: u8,
+    /// The step that begins now; the last one's name at 100 %.
+    pub step: &'static str,
+}
+
+/// Carries a run out, from where an earlier attempt left it. `progress` is told when a step begins
+/// and when all is done.
+///
+/// # Errors
+/// When the run will not do, is cancelled, is out of time, or an agent or the run's files are away.
+/// What is done stays done.
+pub async fn run(
+    mesh: &Mesh,
+    run: &Run,
+    progress: &mut (dyn FnMut(Progress) + Send),
+    cancel: &CancellationToken,
+) -> Result<Report, Error> {
+    let goal = run.goal.trim();
+    if goal.is_empty() {
+        return Err(Error::Invalid(
+            "goal is empty: say what is wanted".to_owned(),
+        ));
+    }
+    if goal.len() > LONGEST_GOAL {
+        let problem = format!("goal is longer than {LONGEST_GOAL} bytes: shorten it");
+        return Err(Error::Invalid(problem));
+    }
+    let files = Files::new(mesh, &run.run_id);
+    let first = STEPS.first().map_or("research", |step| step.name);
+    let mut board = bounded(run, cancel, first, Blackboard::open(&files, &run.run_id)).await?;
+    match board.goal() {
+        Some(known) if known != goal => {
+            return Err(Error::Conflict {
+                run_id: run.run_id.clone(),
+                goal: agentkit::text::shorten(known),
+            });
+        }
+        _ if board.is_over() => {}
+        _ => {
+            let event = Event::RunStarted {
+                run_id: run.run_id.clone(),
+                goal: goal.to_owned(),
+            };
+            bounded(run, cancel, first, board.note(&files, event)).await?;
+        }
+    }
+    let mut reports = Vec::new();
+    let mut percent = 0;
+    for step in STEPS {
+        progress(Progress {
+            percent,
+            step: step.name,
+        });
+        let taken = take(mesh, run, goal, step, &files, &mut board);
+        reports.push(bounded(run, cancel, step.name, taken).await?);
+        percent = step.percent;
+    }
+    let report = board.report(reports);
+    let last = STEPS.last().map_or("review", |step| step.name);
+    if !board.is_over() {
+        let event = Event::RunFinished {
+            metrics: report.metrics.clone(),
+        };
+        bounded(run, cancel, last, board.note(&files, event)).await?;
+    }
+    progress(Progress {
+        percent,
+        step: last,
+    });
+    info!(run = %run.run_id, tokens = report.metrics.tokens_used, "run finished");
+    Ok(report)
+}
+
+/// Gives a piece of work until the deadline, or until nobody wants it any more.
+async fn bounded<T>(
+    run: &Run,
+    cancel: &CancellationToken,
+    step: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let work = async {
+        match run.deadline {
+            None => work.await,
+            Some(deadline) => timeout_at(deadline, work)
+                .await
+                .unwrap_or(Err(Error::Deadline { step })),
+        }
+    };
+    // Dropped in the middle, a step is one that was killed: what was written stays.
+    let done = cancel.run_until_cancelled(work).await;
+    done.unwrap_or(Err(Error::Cancelled { step }))
+}
+
+/// Takes one step, unless its artifact and its entry are there.
+async fn take(
+    mesh: &Mesh,
+    run: &Run,
+    goal: &str,
+    step: &Step,
+    files: &Files,
+    board: &mut Blackboard,
+) -> Result<StepReport, Error> {
+    if let Some(done) = board.finished(step.name) {
+        let artifact = files.read(step.artifact).await?;
+        if artifact.is_some_and(|text| fingerprint(&text) == done.fingerprint) {
+            return Ok(StepReport {
+                resumed: true,
+                ..done.clone()
+            });
+        }
+    }
+    let event = Event::StepStarted {
+        step: step.name.to_owned(),
+        agent: step.agent.to_owned(),
+    };
+    board.note(files, event).await?;
+    let began = Instant::now();
+    let answer = match ask(mesh, run, goal, step).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let event = Event::StepFailed {
+                step: step.name.to_owned(),
+                error: error.to_string(),
+            };
+            if let Err(unwritten) = board.note(files, event).await {
+                warn!(run = %run.run_id, error = %unwritten, "a failure is not on the blackboard");
+            }
+            return Err(error);
+        }
+    };
+    files.write(step.artifact, &answer.output).await?;
+    let agent = answer.metadata.get("agent_id");
+    let report = StepReport {
+        step: step.name.to_owned(),
+        agent: agent.map_or(step.agent, String::as_str).to_owned(),
+        artifact: step.artifact.to_owned(),
+        bytes: answer.output.len(),
+        fingerprint: fingerprint(&answer.output),
+        duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        resumed: false,
+        metrics: Metrics::read(&answer.metadata),
+    };
+    board
+        .note(files, Event::StepFinished(report.clone()))
+        .await?;
+    Ok(report)
+}
+
+/// Asks the step's agent, again when its instance is lost: a step has no effect before its
+/// artifact is written.
+async fn ask(mesh: &Mesh, run: &Run, goal: &str, step: &Step) -> Result<TaskResponse, Error> {
+    let channel = mesh.channel(&consul_name(step.agent)).session(&run.run_id);
+    let mut client = AgentServiceClient::new(channel);
+    let mut attempt = 1;
+    loop {
+        let mut request = Request::new(TaskRequest {
+            task_id: format!("{}-{}", run.run_id, step.name),
+            agent_id: step.agent.to_owned(),
+            input: goal.to_owned(),
+            tool_ids: step.tools.iter().map(|tool| (*tool).to_owned()).collect(),
+            session_id: run.run_id.clone(),
+            ..TaskRequest::default()
+        });
+        if let Some(deadline) = run.deadline {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        let answer = Box::pin(client.execute_task(request)).await;
+        match answer.map(tonic::Response::into_inner) {
+            Ok(answer) if answer.success => return Ok(answer),
+            Ok(answer) => return Err(refused(step, answer.error)),
+            Err(status) if lost(&status) && attempt < ATTEMPTS => {
+                warn!(run = %run.run_id, step = step.name, attempt, %status, "asked again");
+                sleep(PAUSE * attempt).await;
+                attempt += 1;
+            }
+            Err(status) => return Err(failed(step, &status)),
+        }
+    }
+}
+
+fn lost(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Aborted | Code::Unknown
+    )
+}
+
+fn refused(step: &Step, message: String) -> Error {
+    Error::Refused {
+        step: step.name,
+        agent: step.agent,
+        message,
+    }
+}
+
+fn failed(step: &Step, status: &Status) -> Error {
+    match status.code() {
+        Code::DeadlineExceeded => Error::Deadline { step: step.name },
+        Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated => {
+            refused(step, status.message().to_owned())
+        }
+        code => Error::Away {
+            step: step.name,
+            message: format!("{}: {code:?}: {}", step.agent, status.message()),
+        },
+    }
+}
+
+fn fingerprint(text: &str) -> String {
+    format!("{:016x}", xxh3_64(text.as_bytes()))
+}

@@ -1,0 +1,157 @@
+//! Which passages a query means: BM25 over the terms of text and headings, after S. Robertson and
+//! H. Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009.
+
+use std::collections::{BTreeMap, HashMap};
+
+use agentkit::{
+    sources::{Hit, Passage},
+    text::{distinct_terms, terms},
+};
+
+/// How soon repeating a term stops to count, and how much long passages are held back: the
+/// customary values.
+const K1: f64 = 1.2;
+const B: f64 = 0.75;
+
+/// An inverted index of passages.
+#[derive(Debug, Default)]
+pub struct Index {
+    passages: Vec<Passage>,
+    /// Per term, the passages that have it and how often.
+    postings: HashMap<String, Vec<(usize, f64)>>,
+    /// Terms of each passage.
+    lengths: Vec<f64>,
+    mean_length: f64,
+}
+
+impl Index {
+    /// An index of these passages.
+    #[must_use]
+    pub fn new(passages: Vec<Passage>) -> Self {
+        let mut index = Self::default();
+        let mut sum = 0.0;
+        for (number, passage) in passages.iter().enumerate() {
+            let mut counts: HashMap<String, f64> = HashMap::new();
+            let mut length = 0.0;
+            // A heading says what all beneath it is about.
+            for term in terms(&passage.text)
+                .into_iter()
+                .chain(terms(&passage.heading))
+            {
+                *counts.entry(term).or_default() += 1.0;
+                length += 1.0;
+            }
+            for (term, count) in counts {
+                index
+                    .postings
+                    .entry(term)
+                    .or_default()
+                    .push((number, count));
+            }
+            index.lengths.push(length);
+            sum += length;
+        }
+        index.mean_length = if sum > 0.0 {
+            sum / count(index.lengths.len())
+        } else {
+            1.0
+        };
+        index.passages = passages;
+        index
+    }
+
+    /// How many passages there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.passages.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.passages.is_empty()
+    }
+
+    /// The best `limit` passages for a query, best first; of one `kind` where that is given.
+    #[must_use]
+    pub fn search(&self, query: &str, kind: Option<&str>, limit: usize) -> Vec<Hit> {
+        let mut scores: BTreeMap<usize, (f64, Vec<String>)> = BTreeMap::new();
+        for term in distinct_terms(query) {
+            let postings = self.postings.get(&term).map_or(&[][..], Vec::as_slice);
+            let (all, having) = (count(self.passages.len()), count(postings.len()));
+            let idf = ((all - having + 0.5) / (having + 0.5)).ln_1p();
+            for (number, frequency) in postings {
+                let length = self.lengths[*number] / self.mean_length;
+                let held_back = K1 * (1.0 - B + B * length);
+                let score = idf * frequency * (K1 + 1.0) / (frequency + held_back);
+                let entry = scores.entry(*number).or_default();
+                entry.0 += score;
+                entry.1.push(term.clone());
+            }
+        }
+        let wanted = |passage: &Passage| kind.is_none_or(|kind| passage.kind == kind);
+        let mut hits: Vec<Hit> = scores
+            .into_iter()
+            .filter(|(number, _)| wanted(&self.passages[*number]))
+            .map(|(number, (score, terms))| Hit {
+                passage: self.passages[number].clone(),
+                score: (score * 1000.0).round() / 1000.0,
+                terms,
+            })
+            .collect();
+        // Stable: passages as good as each other stay in the order of their files and lines.
+        hits.sort_by(|a, b| b.score.total_cmp(&a.score));
+        hits.truncate(limit);
+        hits
+    }
+
+    /// The query's terms that no passage has.
+    #[must_use]
+    pub fn missing(&self, query: &str) -> Vec<String> {
+        let mut terms = distinct_terms(query);
+        terms.retain(|term| !self.postings.contains_key(term));
+        terms
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn count(number: usize) -> f64 {
+    number as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> Index {
+        let text = "# Draining\nA router drains: it leaves the registry, then finishes its calls.\n\n\
+            Calls are finished within a timeout.\n\n# Retries\nA call is tried again on another \
+            instance.\n\n```\nmake up\n```\n";
+        Index::new(crate::split("a.md", text, true))
+    }
+
+    #[test]
+    fn the_passage_that_is_about_the_query_comes_first() {
+        let index = index();
+        let lines = |query| -> Vec<usize> {
+            let hits = index.search(query, None, 9).into_iter();
+            hits.map(|hit| hit.passage.line).collect()
+        };
+        assert_eq!(lines("how do routers drain"), [2, 4]);
+        assert_eq!(lines("draining timeout"), [4, 2]);
+        assert_eq!(lines("the retries"), [9, 7]);
+        assert!(lines("kubernetes").is_empty());
+        assert_eq!(index.missing("router kubernetes"), ["kubernete"]);
+    }
+
+    #[test]
+    fn hits_are_limited_filtered_and_say_what_they_match() {
+        let index = index();
+        let code = index.search("make retries", Some("code"), 9);
+        assert_eq!(code.len(), 1);
+        assert_eq!(code[0].passage.text, "make up");
+        assert_eq!(code[0].terms, ["make", "retry"]);
+        assert_eq!(index.search("call", None, 1).len(), 1);
+        assert!(Index::new(Vec::new()).search("call", None, 1).is_empty());
+    }
+}

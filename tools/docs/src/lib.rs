@@ -1,0 +1,71 @@
+//! The docs tool: searches a directory of documents, and reads lines of them.
+//!
+//! A call reads `tool` → [`Library`] (which files there are, read again when they change) →
+//! [`Index`] (which of their passages a query means); `split` cuts a file into passages.
+
+mod index;
+mod library;
+mod split;
+mod tool;
+
+use std::path::PathBuf;
+
+use service::{Context, Key, Kind, Served, Spec, Type};
+
+pub use index::Index;
+pub use library::{Error, Library, Limits};
+pub use split::split;
+
+/// What the docs tool says of itself.
+pub const SPEC: Spec = Spec {
+    program: "docs-tool",
+    service: "tool-docs",
+    kind: Kind::Tool,
+    tags: &["tool", "docs", "search"],
+    port_env: "TOOL_PORT",
+    default_port: 50060,
+    version: env!("CARGO_PKG_VERSION"),
+    about: "The docs tool: searches a directory of documents",
+    idempotent: &["*"],
+    keys: &[
+        Key::text(
+            "docs_dir",
+            "docs",
+            "directory of the documents: .md, .markdown, .txt, .rst",
+        ),
+        Key::duration(
+            "docs_refresh",
+            "2s",
+            "how old what is known of the directory may be",
+        ),
+        Key::size("docs_max_file_bytes", "1MiB", "largest file that is read"),
+        Key::new(
+            "docs_max_files",
+            Type::Integer(1, 1_000_000),
+            "5000",
+            "most files that are read",
+        ),
+        Key::size(
+            "docs_max_bytes",
+            "64MiB",
+            "most bytes read of all files together",
+        ),
+    ],
+};
+
+/// Builds the service of one instance.
+///
+/// # Errors
+/// None at present: the directory may appear later.
+pub fn build(context: &Context) -> anyhow::Result<Served> {
+    let config = &context.config;
+    let limits = Limits {
+        file_bytes: config.size("docs_max_file_bytes"),
+        files: usize::try_from(config.integer("docs_max_files")).unwrap_or(usize::MAX),
+        bytes: config.size("docs_max_bytes"),
+    };
+    let root = PathBuf::from(config.text("docs_dir"));
+    let library = Library::new(root, limits, config.duration("docs_refresh"));
+    let tool = tool::Docs::new(library);
+    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+}

@@ -1,0 +1,234 @@
+//! Which documents there are, and what stands in them: read again when they change.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use agentkit::sources::Passage;
+use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
+
+use crate::{Index, split};
+
+/// Endings of what is read; the first two are Markdown.
+const ENDINGS: [&str; 4] = ["md", "markdown", "txt", "rst"];
+/// Deepest directory that is looked into.
+const DEEPEST: usize = 16;
+
+/// How much is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest file, bytes.
+    pub file_bytes: usize,
+    /// Most files.
+    pub files: usize,
+    /// Most bytes of all files together.
+    pub bytes: usize,
+}
+
+/// Why nothing can be said about the documents.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The directory cannot be read.
+    #[error("documents in {root}: {error}; docs_dir (DOCS_DIR) names the directory")]
+    Directory {
+        /// The directory.
+        root: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Nothing answers to this path.
+    #[error("no document {0:?}: give a file as search_local_docs names it")]
+    Unknown(String),
+    /// The document is shorter.
+    #[error("{file} has {lines} lines")]
+    Short {
+        /// The document.
+        file: String,
+        /// How many lines it has.
+        lines: usize,
+    },
+    /// The scan was given up.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// A directory of documents.
+#[derive(Debug)]
+pub struct Library {
+    root: PathBuf,
+    limits: Limits,
+    refresh: Duration,
+    state: Mutex<Option<(Instant, Arc<Shelf>)>>,
+}
+
+/// What stands in the directory at one time.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    documents: BTreeMap<String, Arc<Document>>,
+    /// Files that a limit or their bytes kept out.
+    pub skipped: usize,
+    /// Their passages.
+    pub index: Index,
+}
+
+#[derive(Debug)]
+struct Document {
+    changed: Option<SystemTime>,
+    bytes: u64,
+    text: String,
+    passages: Vec<Passage>,
+}
+
+impl Library {
+    /// A library of the documents beneath `root`, looked at again when the last look is `refresh`
+    /// ago.
+    #[must_use]
+    pub fn new(root: PathBuf, limits: Limits, refresh: Duration) -> Self {
+        Self {
+            root,
+            limits,
+            refresh,
+            state: Mutex::default(),
+        }
+    }
+
+    /// What stands there now, give or take `refresh`.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub async fn shelf(&self) -> Result<Arc<Shelf>, Error> {
+        // Held while reading: whoever else asks meanwhile waits for the same answer.
+        let mut state = self.state.lock().await;
+        let known = match &*state {
+            Some((seen, shelf)) if seen.elapsed() < self.refresh => return Ok(shelf.clone()),
+            Some((_, shelf)) => shelf.clone(),
+            None => Arc::default(),
+        };
+        let (root, limits) = (self.root.clone(), self.limits);
+        let look = spawn_blocking(move || look(&root, limits, &known));
+        let shelf = look.await.map_err(|_| Error::Cancelled)??;
+        *state = Some((Instant::now(), shelf.clone()));
+        Ok(shelf)
+    }
+}
+
+impl Shelf {
+    /// How many documents there are.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// Lines of a document, from 1, both included; fewer where it ends before `end`.
+    ///
+    /// # Errors
+    /// When there is no such document, or it ends before `line`.
+    pub fn lines(&self, file: &str, line: usize, end: usize) -> Result<String, Error> {
+        // Looked up, not opened: no path leads anywhere else.
+        let known = self.documents.get(file);
+        let document = known.ok_or_else(|| Error::Unknown(agentkit::text::shorten(file)))?;
+        let lines: Vec<_> = document.text.lines().collect();
+        match lines.get(line.saturating_sub(1)..end.min(lines.len())) {
+            Some(found) if !found.is_empty() => Ok(found.join("\n")),
+            _ => Err(Error::Short {
+                file: file.to_owned(),
+                lines: lines.len(),
+            }),
+        }
+    }
+}
+
+/// Looks at every file, and reads those that changed. With nothing new, the shelf stays.
+fn look(root: &Path, limits: Limits, known: &Arc<Shelf>) -> Result<Arc<Shelf>, Error> {
+    let mut found = Vec::new();
+    walk(root, "", 0, limits.files, &mut found).map_err(|error| Error::Directory {
+        root: root.display().to_string(),
+        error,
+    })?;
+    found.sort();
+    let mut shelf = Shelf::default();
+    let (mut bytes, mut news) = (0, false);
+    for name in found {
+        let Ok(meta) = fs::symlink_metadata(root.join(&name)) else {
+            continue;
+        };
+        let fits = usize::try_from(meta.len()).is_ok_and(|size| {
+            bytes += size;
+            size <= limits.file_bytes && bytes <= limits.bytes
+        });
+        if shelf.documents.len() >= limits.files || !fits {
+            shelf.skipped += 1;
+            continue;
+        }
+        let changed = meta.modified().ok();
+        let same = known.documents.get(&name).filter(|document| {
+            changed.is_some() && document.changed == changed && document.bytes == meta.len()
+        });
+        let document = match same {
+            Some(same) => Arc::clone(same),
+            None => {
+                let Ok(text) = fs::read_to_string(root.join(&name)) else {
+                    shelf.skipped += 1;
+                    continue;
+                };
+                news = true;
+                let markdown = ENDINGS[..2]
+                    .iter()
+                    .any(|ending| name.ends_with(&format!(".{ending}")));
+                Arc::new(Document {
+                    changed,
+                    bytes: meta.len(),
+                    passages: split(&name, &text, markdown),
+                    text,
+                })
+            }
+        };
+        shelf.documents.insert(name, document);
+    }
+    let same = shelf.documents.len() == known.documents.len() && shelf.skipped == known.skipped;
+    if !news && same {
+        return Ok(Arc::clone(known));
+    }
+    let passages = shelf
+        .documents
+        .values()
+        .flat_map(|document| document.passages.clone());
+    shelf.index = Index::new(passages.collect());
+    Ok(Arc::new(shelf))
+}
+
+/// Collects the names of documents, with `/` between their parts. Links and hidden files are left
+/// out; `most` bounds what a directory full of them costs.
+fn walk(
+    root: &Path,
+    prefix: &str,
+    depth: usize,
+    most: usize,
+    found: &mut Vec<String>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(root.join(prefix))? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if name.starts_with('.') || found.len() > most {
+            continue;
+        }
+        let kind = entry.file_type()?;
+        let path = format!("{prefix}{name}");
+        let ending = Path::new(&name)
+            .extension()
+            .and_then(|ending| ending.to_str());
+        if kind.is_dir() && depth < DEEPEST {
+            // A directory that is closed to us hides what is in it, not all the others.
+            walk(root, &format!("{path}/"), depth + 1, most, found).ok();
+        } else if kind.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! What the docs tool can be asked.
+
+use agentkit::{About, Call, Operation, Parameter, Refusal, Tool, sources::Found};
+use serde_json::json;
+
+use crate::library::{Error, Library};
+
+/// Most results of one search, and most lines of one reading.
+const MOST_RESULTS: usize = 50;
+const MOST_LINES: usize = 500;
+/// Longest query, bytes.
+const LONGEST_QUERY: usize = 8 * 1024;
+const KINDS: [&str; 4] = ["text", "list", "table", "code"];
+
+pub(crate) const ABOUT: About = About {
+    name: "Docs Tool",
+    description: "Searches a directory of Markdown and text files, and reads lines of them",
+    how_it_works: "Files are cut into passages: paragraphs, lists, tables and code blocks, each \
+        with its lines and the headings it stands under. A query's words are weighed with BM25. \
+        Files that change are read again within seconds. Nothing is rephrased: a result is what \
+        stands in the file.",
+    return_format: "result is a JSON object. search_local_docs: query, files, passages, \
+        missing_terms (words that no document has), results, each of file, line, end_line, \
+        heading, kind, text, score, terms. read_local_doc: file, line, end_line, text.",
+    use_cases: &[
+        "Find what the documentation says about a question, with the place to look it up",
+        "Check that a quotation stands where it is said to",
+        "Find examples of code or configuration",
+    ],
+    operations: &[
+        Operation {
+            name: "search_local_docs",
+            about: "the passages that match a query best",
+        },
+        Operation {
+            name: "read_local_doc",
+            about: "lines of a file, as they stand",
+        },
+    ],
+    parameters: &[
+        Parameter {
+            name: "query",
+            kind: "string",
+            required: false,
+            about: "search_local_docs: words to look for",
+        },
+        Parameter {
+            name: "limit",
+            kind: "integer",
+            required: false,
+            about: "search_local_docs: most results, 1 to 50 (default 8)",
+        },
+        Parameter {
+            name: "kind",
+            kind: "string",
+            required: false,
+            about: "search_local_docs: only text, list, table or code",
+        },
+        Parameter {
+            name: "file",
+            kind: "string",
+            required: false,
+            about: "read_local_doc: a file as search_local_docs names it",
+        },
+        Parameter {
+            name: "line",
+            kind: "integer",
+            required: false,
+            about: "read_local_doc: the first line, from 1 (default 1)",
+        },
+        Parameter {
+            name: "end_line",
+            kind: "integer",
+            required: false,
+            about: "read_local_doc: the last line, at most 500 lines on (default 60 on)",
+        },
+    ],
+};
+
+/// The tool over a library.
+#[derive(Debug)]
+pub(crate) struct Docs(Library);
+
+impl Docs {
+    pub(crate) fn new(library: Library) -> Self {
+        Self(library)
+    }
+
+    async fn search(&self, call: &Call) -> Result<String, Refusal> {
+        let query = call.required("query", "words to look for")?.trim();
+        if query.is_empty() || query.len() > LONGEST_QUERY {
+            let problem = format!("parameter `query`: give 1 to {LONGEST_QUERY} bytes");
+            return Err(Refusal::Answer(problem));
+        }
+        let limit = call.number("limit", 1..=MOST_RESULTS, 8)?;
+        let kind = call.optional("kind");
+        if let Some(kind) = kind.filter(|kind| !KINDS.contains(kind)) {
+            let given = agentkit::text::shorten(kind);
+            let problem = format!(
+                "parameter `kind` is {given:?}: give one of {}",
+                KINDS.join(", ")
+            );
+            return Err(Refusal::Answer(problem));
+        }
+        let shelf = self.0.shelf().await?;
+        let found = Found {
+            query: query.to_owned(),
+            files: shelf.files(),
+            passages: shelf.index.len(),
+            missing_terms: shelf.index.missing(query),
+            results: shelf.index.search(query, kind, limit),
+        };
+        // Never an error: texts and numbers.
+        serde_json::to_string(&found).map_err(|error| Refusal::Answer(error.to_string()))
+    }
+
+    async fn read(&self, call: &Call) -> Result<String, Refusal> {
+        let file = call.required("file", "a file as search_local_docs names it")?;
+        let line = call.number("line", 1..=usize::MAX / 2, 1)?;
+        let end = call.number("end_line", line..=line + MOST_LINES, line + 60)?;
+        let text = self.0.shelf().await?.lines(file, line, end)?;
+        let last = line + text.lines().count().max(1) - 1;
+        Ok(json!({"file": file, "line": line, "end_line": last, "text": text}).to_string())
+    }
+}
+
+#[async_trait::async_trait]
+impl Tool for Docs {
+    async fn run(&self, call: Call) -> Result<String, Refusal> {
+        match call.operation.as_str() {
+            "search_local_docs" => self.search(&call).await,
+            "read_local_doc" => self.read(&call).await,
+            _ => Err(call.unknown(&ABOUT)),
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Answer(error.to_string())
+    }
+}

@@ -1,0 +1,199 @@
+//! The docs tool as its callers see it, over a real socket and a real directory.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail as the test does"
+)]
+
+use std::{fs, os::unix::fs::symlink, sync::Arc};
+
+use agentkit::sources::Found;
+use discovery::backends::Memory;
+use proto::agentplatform::{
+    ListToolsRequest, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
+};
+use serde_json::Value;
+use service::{Loader, Running};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+struct Docs {
+    running: Running,
+    client: ToolServiceClient<Channel>,
+    dir: TempDir,
+}
+
+async fn docs() -> Docs {
+    let dir = TempDir::new().unwrap();
+    let config = Loader::new(docs_tool::SPEC.all_keys())
+        .set("port", "0")
+        .set("listen_address", "127.0.0.1")
+        .set("admin_address", "127.0.0.1")
+        .set("discovery", "memory")
+        .set("drain_delay", "0s")
+        .set("docs_dir", dir.path().join("docs").to_str().unwrap())
+        .set("docs_refresh", "0s")
+        .set("docs_max_file_bytes", "1KiB")
+        .load()
+        .unwrap();
+    let registry = Arc::new(Memory::new());
+    let running = service::start(&docs_tool::SPEC, config, registry, docs_tool::build)
+        .await
+        .unwrap();
+    let url = format!("http://{}", running.grpc_addr);
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    Docs {
+        running,
+        client: ToolServiceClient::new(channel),
+        dir,
+    }
+}
+
+impl Docs {
+    async fn ask(&self, operation: &str, parameters: &[(&str, &str)]) -> ToolResponse {
+        let pairs = parameters
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let request = ToolRequest {
+            operation: operation.into(),
+            parameters: pairs.collect(),
+            ..ToolRequest::default()
+        };
+        self.client
+            .clone()
+            .execute_tool(request)
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    async fn search(&self, query: &str) -> Found {
+        let answer = self.ask("search_local_docs", &[("query", query)]).await;
+        assert!(answer.success, "{}", answer.error);
+        serde_json::from_str(&answer.result).unwrap()
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        let path = self.dir.path().join("docs").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_search_finds_the_lines_and_reading_them_gives_the_same() {
+    let docs = docs().await;
+    docs.put(
+        "guide/drain.md",
+        "# Draining\n\nA router finishes its calls.\nThen it leaves.\n",
+    );
+    docs.put("other.txt", "Nothing of the kind.\n");
+    let found = docs.search("router calls unheard-of").await;
+    assert_eq!(
+        (found.files, found.passages, found.results.len()),
+        (2, 2, 1)
+    );
+    assert_eq!(found.missing_terms, ["unheard"]);
+    let passage = &found.results[0].passage;
+    assert_eq!(passage.source().to_string(), "guide/drain.md:3-4");
+    assert_eq!(passage.heading, "Draining");
+    let lines = [("file", "guide/drain.md"), ("line", "3"), ("end_line", "4")];
+    let read = docs.ask("read_local_doc", &lines).await;
+    let read: Value = serde_json::from_str(&read.result).unwrap();
+    assert_eq!(read["text"], passage.text.as_str());
+    docs.running.drain().await;
+}
+
+#[tokio::test]
+async fn files_that_appear_change_and_go_are_noticed() {
+    let docs = docs().await;
+    let none = docs.ask("search_local_docs", &[("query", "one")]).await;
+    assert!(none.error.contains("DOCS_DIR"), "{}", none.error);
+    docs.put("a.md", "one\n");
+    assert_eq!(docs.search("one").await.results.len(), 1);
+    docs.put("a.md", "two, and longer\n");
+    docs.put("b.md", "one again\n");
+    let found = docs.search("one").await;
+    assert_eq!(found.results.len(), 1);
+    assert_eq!(found.results[0].passage.file, "b.md");
+    fs::remove_file(docs.dir.path().join("docs/b.md")).unwrap();
+    assert!(docs.search("one").await.results.is_empty());
+    docs.running.drain().await;
+}
+
+#[tokio::test]
+async fn nothing_outside_of_the_directory_or_over_a_limit_is_read() {
+    let docs = docs().await;
+    fs::write(docs.dir.path().join("secret.md"), "secret word\n").unwrap();
+    docs.put("a.md", "a word\n");
+    docs.put("big.md", &"word ".repeat(500));
+    docs.put("raw.md", "");
+    fs::write(docs.dir.path().join("docs/raw.md"), b"word \xff").unwrap();
+    docs.put(".hidden.md", "word\n");
+    docs.put("program.rs", "word\n");
+    symlink("../secret.md", docs.dir.path().join("docs/link.md")).unwrap();
+    symlink("..", docs.dir.path().join("docs/up")).unwrap();
+    let found = docs.search("word").await;
+    assert_eq!((found.files, found.results.len()), (1, 1));
+    for file in [
+        "../secret.md",
+        "link.md",
+        "up/secret.md",
+        "/etc/hostname",
+        "big.md",
+        "",
+    ] {
+        let read = docs.ask("read_local_doc", &[("file", file)]).await;
+        assert!(
+            !read.success && read.error.contains("no document"),
+            "{file}: {}",
+            read.result
+        );
+    }
+    docs.running.drain().await;
+}
+
+#[tokio::test]
+async fn bad_requests_are_told_what_would_do() {
+    let mut docs = docs().await;
+    docs.put("a.md", "one\n");
+    for (operation, parameters, expected) in [
+        ("find", vec![], "search_local_docs"),
+        ("search_local_docs", vec![], "`query` is missing"),
+        ("search_local_docs", vec![("query", " ")], "`query`"),
+        (
+            "search_local_docs",
+            vec![("query", "a"), ("limit", "51")],
+            "from 1 to 50",
+        ),
+        (
+            "search_local_docs",
+            vec![("query", "a"), ("kind", "prose")],
+            "text, list, table, code",
+        ),
+        (
+            "read_local_doc",
+            vec![("file", "a.md"), ("line", "7")],
+            "has 1 lines",
+        ),
+        (
+            "read_local_doc",
+            vec![("file", "a.md"), ("line", "2"), ("end_line", "1")],
+            "`end_line`",
+        ),
+    ] {
+        let answer = docs.ask(operation, &parameters).await;
+        assert!(
+            answer.error.contains(expected),
+            "{operation}: {}",
+            answer.error
+        );
+    }
+    let tools = docs
+        .client
+        .list_tools(ListToolsRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(tools.into_inner().tools[0].tool_id, "docs-tool");
+    docs.running.drain().await;
+}

@@ -1,0 +1,59 @@
+//! The fs tool: files in a directory per run. A file is written whole or not at all, and no path
+//! leads out of its run's directory.
+
+mod path;
+mod sandbox;
+mod tool;
+
+use std::path::PathBuf;
+
+use service::{Context, Key, Kind, Served, Spec, Type};
+
+pub use path::{BadPath, Path, RunId};
+pub use sandbox::{Error, Limits, Sandbox};
+
+/// What the fs tool says of itself.
+pub const SPEC: Spec = Spec {
+    program: "fs-tool",
+    service: "tool-fs",
+    kind: Kind::Tool,
+    tags: &["tool", "fs", "files"],
+    port_env: "TOOL_PORT",
+    default_port: 50058,
+    version: env!("CARGO_PKG_VERSION"),
+    about: "The fs tool: files in a directory per run",
+    // A file written twice is the same file, and a line that is the last is not appended again.
+    idempotent: &[
+        "agentplatform.ToolService/ExecuteTool",
+        "agentplatform.ToolService/ListTools",
+    ],
+    keys: &[
+        Key::text(
+            "out_dir",
+            "out",
+            "directory of the runs' files; instances share it",
+        ),
+        Key::size("fs_max_bytes", "256KiB", "largest file written or read"),
+        Key::new(
+            "fs_max_files",
+            Type::Integer(1, 100_000),
+            "256",
+            "most files of one run",
+        ),
+    ],
+};
+
+/// Builds the service of one instance.
+///
+/// # Errors
+/// None at present: the directory is made when the first file is written.
+pub fn build(context: &Context) -> anyhow::Result<Served> {
+    let config = &context.config;
+    let limits = Limits {
+        bytes: config.size("fs_max_bytes"),
+        files: usize::try_from(config.integer("fs_max_files")).unwrap_or(usize::MAX),
+    };
+    let sandbox = Sandbox::new(PathBuf::from(config.text("out_dir")), limits);
+    let tool = tool::Fs::new(sandbox);
+    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+}

@@ -1,0 +1,166 @@
+//! Names that are taken: of a run, and of a file within it.
+
+/// Longest path, bytes.
+const LONGEST: usize = 512;
+/// Deepest path, components.
+const DEEPEST: usize = 8;
+/// Longest component, bytes: what common file systems take, less our temporary names' suffix.
+const LONGEST_COMPONENT: usize = 200;
+
+/// A checked relative path: components that are plain names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path(Vec<String>);
+
+/// A checked run id, which is a directory's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunId(String);
+
+/// Why a name is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadPath {
+    /// Not a name beneath the run's directory.
+    #[error("path {given:?} {problem}: give a relative path such as notes.md or drafts/one.md")]
+    Path {
+        /// The path, shortened.
+        given: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Not a run.
+    #[error(
+        "session_id {0:?} is no run id: give 1 to 64 letters, digits, dashes, underscores or dots, \
+         the first a letter or a digit"
+    )]
+    Run(String),
+}
+
+impl Path {
+    /// Checks a path.
+    ///
+    /// # Errors
+    /// When it is absolute, leads upwards, names a hidden file, or is too long or too deep.
+    pub fn read(text: &str) -> Result<Self, BadPath> {
+        let bad = |problem| {
+            Err(BadPath::Path {
+                given: agentkit::text::shorten(text),
+                problem,
+            })
+        };
+        if text.is_empty() {
+            return bad("is empty");
+        }
+        if text.len() > LONGEST {
+            return bad("is longer than 512 bytes");
+        }
+        if text.starts_with('/') {
+            return bad("is absolute");
+        }
+        if text.chars().any(char::is_control) {
+            return bad("contains a control character");
+        }
+        let parts: Vec<_> = text.split('/').collect();
+        if parts.len() > DEEPEST {
+            return bad("is deeper than 8 directories");
+        }
+        for part in &parts {
+            match *part {
+                ".." => return bad("leads upwards"),
+                "" | "." => return bad("has an empty component"),
+                part if part.starts_with('.') => return bad("names a hidden file"),
+                part if part.len() > LONGEST_COMPONENT => return bad("has a name over 200 bytes"),
+                _ => {}
+            }
+        }
+        Ok(Self(parts.into_iter().map(str::to_owned).collect()))
+    }
+
+    /// The directories on the way, and the file's own name.
+    pub(crate) fn split(&self) -> (&[String], &str) {
+        match self.0.split_last() {
+            Some((name, directories)) => (directories, name),
+            None => (&[], ""),
+        }
+    }
+}
+
+impl std::fmt::Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("/"))
+    }
+}
+
+impl RunId {
+    /// Checks a run id.
+    ///
+    /// # Errors
+    /// When it could be anything but a plain directory's name.
+    pub fn read(text: &str) -> Result<Self, BadPath> {
+        let first = text
+            .chars()
+            .next()
+            .is_some_and(|c| c.is_ascii_alphanumeric());
+        let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        match first && text.len() <= 64 && text.chars().all(rest) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(BadPath::Run(agentkit::text::shorten(text))),
+        }
+    }
+
+    /// The directory's name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_relative_paths_are_taken() {
+        for good in ["notes.md", "a/b/c.txt", "ä b.md", "a..b", "a\\b"] {
+            assert_eq!(Path::read(good).unwrap().to_string(), good);
+        }
+        let long = "x".repeat(513);
+        let wide = "x".repeat(201);
+        for (bad, problem) in [
+            ("", "empty"),
+            ("..", "upwards"),
+            ("a/../../b", "upwards"),
+            ("/etc/passwd", "absolute"),
+            ("a//b", "empty component"),
+            ("./a", "empty component"),
+            ("a/", "empty component"),
+            (".ssh/id", "hidden"),
+            ("a\0b", "control"),
+            ("a\nb", "control"),
+            ("a/b/c/d/e/f/g/h/i", "deeper"),
+            (&long, "512"),
+            (&wide, "200"),
+        ] {
+            let error = Path::read(bad).unwrap_err().to_string();
+            assert!(error.contains(problem), "{bad:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_run_id_is_a_plain_name() {
+        for good in ["run-1a2b3c4d", "7", "A.b_c-d"] {
+            assert!(RunId::read(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "..",
+            ".",
+            "-x",
+            "a/b",
+            "a b",
+            "ä",
+            "a\0",
+            &"x".repeat(65),
+        ] {
+            assert!(RunId::read(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The directory of the runs. Every step down is taken from an open directory and follows no link,
+//! so that a link made meanwhile leads nowhere either.
+
+mod dir;
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    os::fd::OwnedFd,
+    path::PathBuf,
+};
+
+use crate::path::{BadPath, Path, RunId};
+use dir::Dir;
+
+/// How much a run may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest file, bytes.
+    pub bytes: usize,
+    /// Most files of one run.
+    pub files: usize,
+}
+
+/// The files of all runs.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    root: PathBuf,
+    limits: Limits,
+}
+
+/// Why a file is not written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name will not do.
+    #[error(transparent)]
+    Name(#[from] BadPath),
+    /// There is no such file.
+    #[error("{0} does not exist in this run")]
+    Missing(String),
+    /// A link, a directory or a device stands where a file or a directory should.
+    #[error("{0} is not a plain file in plain directories of this run: links are not followed")]
+    NotPlain(String),
+    /// Too much for one file.
+    #[error("{bytes} bytes are over the limit of {limit} (fs_max_bytes)")]
+    TooLarge {
+        /// How much it would be.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Too many files.
+    #[error("the run has {0} files already, the limit (fs_max_files)")]
+    TooMany(usize),
+    /// The file is no text.
+    #[error("{0} is not UTF-8 text")]
+    NotText(String),
+    /// The disk or the directory's rights.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// One file of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Path within the run.
+    pub path: String,
+    /// Size, bytes.
+    pub bytes: u64,
+}
+
+impl Sandbox {
+    /// A sandbox beneath `root`, which is made when it is needed.
+    #[must_use]
+    pub fn new(root: PathBuf, limits: Limits) -> Self {
+        Self { root, limits }
+    }
+
+    /// Writes a file whole: readers see the old content or the new one, and the new one is on disk
+    /// when this returns.
+    ///
+    /// # Errors
+    /// When it is too large, one file too many, or the disk refuses.
+    pub fn write(&self, run: &RunId, path: &Path, content: &[u8]) -> Result<(), Error> {
+        self.fits(content.len())?;
+        let failed = |error| explain(path, error);
+        let (directories, name) = path.split();
+        let top = self.run(run, true).map_err(failed)?;
+        if !top.exists(directories, name).map_err(failed)? {
+            let files = self.count(&top).map_err(failed)?;
+            if files >= self.limits.files {
+                return Err(Error::TooMany(files));
+            }
+        }
+        let dir = top.descend(directories, true).map_err(failed)?;
+        dir.replace(name, content).map_err(failed)
+    }
+
+    /// Appends a line, and ends a line that a crash cut short. A line that is the last already is
+    /// not appended again, so that a caller may repeat itself.
+    ///
+    /// # Errors
+    /// As [`Sandbox::write`]; the whole file is held to the limit.
+    pub fn append_line(&self, run: &RunId, path: &Path, line: &str) -> Result<(), Error> {
+        let failed = |error| explain(path, error);
+        let old = match self.read(run, path) {
+            Ok(old) => old,
+            Err(Error::Missing(_)) => return self.write(run, path, format!("{line}\n").as_bytes()),
+            Err(error) => return Err(error),
+        };
+        if old.strip_suffix('\n').unwrap_or(&old).lines().next_back() == Some(line) {
+            return Ok(());
+        }
+        let cut = !old.is_empty() && !old.ends_with('\n');
+        let added = format!("{}{line}\n", if cut { "\n" } else { "" });
+        self.fits(old.len() + added.len())?;
+        let (directories, name) = path.split();
+        let top = self.run(run, true).map_err(failed)?;
+        let dir = top.descend(directories, true).map_err(failed)?;
+        let mut file = dir.append(name).map_err(failed)?;
+        // One write, so that lines of two writers do not mix.
+        file.write_all(added.as_bytes())
+            .and_then(|()| file.sync_data())
+            .map_err(failed)
+    }
+
+    /// Reads a file as text.
+    ///
+    /// # Errors
+    /// When it is not there, no plain file, too large or no text.
+    pub fn read(&self, run: &RunId, path: &Path) -> Result<String, Error> {
+        let failed = |error| explain(path, error);
+        let (directories, name) = path.split();
+        let top = self.run(run, false).map_err(failed)?;
+        let dir = top.descend(directories, false).map_err(failed)?;
+        let file = dir.open(name).map_err(failed)?;
+        let mut bytes = Vec::new();
+        let most = u64::try_from(self.limits.bytes).unwrap_or(u64::MAX);
+        file.take(most.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        self.fits(bytes.len())?;
+        String::from_utf8(bytes).map_err(|_| Error::NotText(path.to_string()))
+    }
+
+    /// The files of a run, sorted; none for a run that has written nothing.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn list(&self, run: &RunId) -> Result<Vec<Entry>, Error> {
+        let failed = |error| Error::Io {
+            path: run.as_str().to_owned(),
+            error,
+        };
+        let mut entries = Vec::new();
+        match self.run(run, false) {
+            Ok(top) => top.walk("", &mut entries).map_err(failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    fn count(&self, top: &Dir) -> io::Result<usize> {
+        let mut entries = Vec::new();
+        top.walk("", &mut entries)?;
+        Ok(entries.len())
+    }
+
+    fn fits(&self, bytes: usize) -> Result<(), Error> {
+        let limit = self.limits.bytes;
+        match bytes > limit {
+            true => Err(Error::TooLarge { bytes, limit }),
+            false => Ok(()),
+        }
+    }
+
+    /// The run's directory. The root itself is the operator's choice, and may be a link.
+    fn run(&self, run: &RunId, make: bool) -> io::Result<Dir> {
+        if make {
+            std::fs::create_dir_all(&self.root)?;
+        }
+        let root = Dir::from(OwnedFd::from(File::open(&self.root)?));
+        root.descend(&[run.as_str().to_owned()], make)
+    }
+}
+
+fn explain(path: &Path, error: io::Error) -> Error {
+    let path = path.to_string();
+    if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) {
+        return Error::NotPlain(path);
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::Missing(path),
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::InvalidInput => Error::NotPlain(path),
+        _ => Error::Io { path, error },
+    }
+}

@@ -1,0 +1,130 @@
+//! What the fs tool can be asked.
+
+use agentkit::{About, Call, Operation, Parameter, Refusal, Tool};
+use proto::error_info;
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::{
+    path::{Path, RunId},
+    sandbox::{Error, Sandbox},
+};
+
+pub(crate) const ABOUT: About = About {
+    name: "File Tool",
+    description: "Files in a directory of the run: written whole, read back, listed",
+    how_it_works: "The session_id names the run, and with it a directory beneath OUT_DIR. Paths \
+        are relative and lead nowhere else: no .., no absolute path, no hidden file, no link. A \
+        write replaces the file at once, so that a reader never sees half of it, and is on disk \
+        when it is answered. Instances share the directory.",
+    return_format: "result is a JSON object: path and bytes; file_read_safe adds content; \
+        file_list gives files, an array of path and bytes",
+    use_cases: &[
+        "Keep the artifacts of a pipeline's run",
+        "Hand a text from one agent to the next",
+        "Keep a log of what a run did",
+    ],
+    operations: &[
+        Operation {
+            name: "file_write_safe",
+            about: "writes content to path, in place of what was there",
+        },
+        Operation {
+            name: "file_read_safe",
+            about: "the content of the file at path",
+        },
+        Operation {
+            name: "file_append_line",
+            about: "appends content as one line to path, unless it is the last line already",
+        },
+        Operation {
+            name: "file_list",
+            about: "the files of the run",
+        },
+    ],
+    parameters: &[
+        Parameter {
+            name: "path",
+            kind: "string",
+            required: false,
+            about: "the file, relative, such as notes.md; file_list needs none",
+        },
+        Parameter {
+            name: "content",
+            kind: "string",
+            required: false,
+            about: "what to write, UTF-8",
+        },
+    ],
+};
+
+/// The tool over a sandbox.
+#[derive(Debug)]
+pub(crate) struct Fs(Sandbox);
+
+impl Fs {
+    pub(crate) fn new(sandbox: Sandbox) -> Self {
+        Self(sandbox)
+    }
+}
+
+#[async_trait::async_trait]
+impl Tool for Fs {
+    async fn run(&self, call: Call) -> Result<String, Refusal> {
+        let sandbox = self.0.clone();
+        // The disk may take its time; the runtime's threads have other calls.
+        let done = tokio::task::spawn_blocking(move || carry_out(&sandbox, &call)).await;
+        let done = done.unwrap_or_else(|_| Err(Refusal::Answer("cancelled".to_owned())));
+        done.map(|answer| answer.to_string())
+    }
+}
+
+fn carry_out(sandbox: &Sandbox, call: &Call) -> Result<Value, Refusal> {
+    let run = RunId::read(&call.session).map_err(Error::from)?;
+    let path = || -> Result<Path, Refusal> {
+        let text = call.required("path", "a relative path such as notes.md")?;
+        Ok(Path::read(text).map_err(Error::from)?)
+    };
+    let content = || call.required("content", "what to write");
+    match call.operation.as_str() {
+        "file_write_safe" => {
+            let (path, content) = (path()?, content()?);
+            sandbox.write(&run, &path, content.as_bytes())?;
+            Ok(json!({"path": path.to_string(), "bytes": content.len()}))
+        }
+        "file_read_safe" => {
+            let path = path()?;
+            let content = sandbox.read(&run, &path)?;
+            Ok(json!({"path": path.to_string(), "bytes": content.len(), "content": content}))
+        }
+        "file_append_line" => {
+            let (path, line) = (path()?, content()?);
+            if line.contains(['\n', '\r']) {
+                let problem = "parameter `content` has several lines: give one";
+                return Err(Refusal::Answer(problem.to_owned()));
+            }
+            sandbox.append_line(&run, &path, line)?;
+            Ok(json!({"path": path.to_string(), "bytes": line.len() + 1}))
+        }
+        "file_list" => {
+            let entries = sandbox.list(&run)?;
+            let files = entries
+                .iter()
+                .map(|e| json!({"path": e.path, "bytes": e.bytes}));
+            Ok(json!({"files": files.collect::<Vec<_>>()}))
+        }
+        _ => Err(call.unknown(&ABOUT)),
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            // The request was in order: a caller may try again, elsewhere or later.
+            Error::Io { .. } => {
+                error_info::status(Code::Internal, "DISK", error.to_string(), []).into()
+            }
+            other => Self::Answer(other.to_string()),
+        }
+    }
+}

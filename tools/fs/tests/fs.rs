@@ -1,0 +1,231 @@
+//! The fs tool as its callers see it, over a real socket and a real directory.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail as the test does"
+)]
+
+use std::{fs, os::unix::fs::symlink, sync::Arc};
+
+use discovery::backends::Memory;
+use proto::agentplatform::{
+    ListToolsRequest, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
+};
+use service::{Loader, Running};
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+struct Fs {
+    running: Running,
+    client: ToolServiceClient<Channel>,
+    out: TempDir,
+}
+
+async fn fs_tool() -> Fs {
+    let out = TempDir::new().unwrap();
+    let config = Loader::new(fs_tool::SPEC.all_keys())
+        .set("port", "0")
+        .set("listen_address", "127.0.0.1")
+        .set("admin_address", "127.0.0.1")
+        .set("discovery", "memory")
+        .set("drain_delay", "0s")
+        .set("out_dir", out.path().join("made/later").to_str().unwrap())
+        .set("fs_max_files", "3")
+        .load()
+        .unwrap();
+    let registry = Arc::new(Memory::new());
+    let running = service::start(&fs_tool::SPEC, config, registry, fs_tool::build)
+        .await
+        .unwrap();
+    let url = format!("http://{}", running.grpc_addr);
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    Fs {
+        running,
+        client: ToolServiceClient::new(channel),
+        out,
+    }
+}
+
+impl Fs {
+    async fn ask(&self, run: &str, operation: &str, parameters: &[(&str, &str)]) -> ToolResponse {
+        let pairs = parameters
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let request = ToolRequest {
+            tool_id: "fs-tool".into(),
+            operation: operation.into(),
+            parameters: pairs.collect(),
+            session_id: run.into(),
+        };
+        self.client
+            .clone()
+            .execute_tool(request)
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    async fn write(&self, path: &str, content: &str) -> ToolResponse {
+        self.ask(
+            "run-1",
+            "file_write_safe",
+            &[("path", path), ("content", content)],
+        )
+        .await
+    }
+
+    fn disk(&self, path: &str) -> std::path::PathBuf {
+        self.out.path().join("made/later").join(path)
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_back_and_lies_beneath_the_run() {
+    let fs = fs_tool().await;
+    assert!(fs.write("drafts/one.md", "erste Fassung").await.success);
+    let second = fs.write("drafts/one.md", "zweite").await;
+    assert!(second.success, "{}", second.error);
+    assert_eq!(
+        fs::read_to_string(fs.disk("run-1/drafts/one.md")).unwrap(),
+        "zweite"
+    );
+    let read = fs
+        .ask("run-1", "file_read_safe", &[("path", "drafts/one.md")])
+        .await;
+    assert!(
+        read.result.contains(r#""content":"zweite""#),
+        "{}",
+        read.result
+    );
+    assert_eq!(read.session_id, "run-1");
+    let other = fs
+        .ask("run-2", "file_read_safe", &[("path", "drafts/one.md")])
+        .await;
+    assert!(!other.success && other.error.contains("does not exist in this run"));
+    let list = fs.ask("run-1", "file_list", &[]).await;
+    assert_eq!(
+        list.result,
+        r#"{"files":[{"bytes":6,"path":"drafts/one.md"}]}"#
+    );
+    // No temporary file is left.
+    assert_eq!(fs::read_dir(fs.disk("run-1/drafts")).unwrap().count(), 1);
+    fs.running.drain().await;
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_run() {
+    let fs = fs_tool().await;
+    assert!(fs.write("a.md", "here").await.success);
+    let secret = fs.out.path().join("secret");
+    fs::write(&secret, "secret").unwrap();
+    symlink(&secret, fs.disk("run-1/link.md")).unwrap();
+    symlink(fs.out.path(), fs.disk("run-1/dir")).unwrap();
+    symlink(fs.out.path(), fs.disk("run-link")).unwrap();
+    for path in [
+        "../secret",
+        "/etc/passwd",
+        "a/../../secret",
+        "a\0b",
+        ".tmp-1",
+        "link.md",
+        "dir/secret",
+    ] {
+        let read = fs.ask("run-1", "file_read_safe", &[("path", path)]).await;
+        assert!(
+            !read.success && read.result.is_empty(),
+            "{path:?}: {}",
+            read.result
+        );
+    }
+    for path in ["../x", "/tmp/x", "dir/x", "dir/secret", "a\0b"] {
+        assert!(!fs.write(path, "overwritten").await.success, "{path:?}");
+    }
+    for run in ["..", "", "run-1/..", "run-link", "/"] {
+        let written = [("path", "secret"), ("content", "overwritten")];
+        let answer = fs.ask(run, "file_write_safe", &written).await;
+        assert!(!answer.success, "{run:?}");
+    }
+    // A link in the file's own place is replaced, and what it led to is left alone.
+    assert!(fs.write("link.md", "mine").await.success);
+    assert!(
+        fs::symlink_metadata(fs.disk("run-1/link.md"))
+            .unwrap()
+            .is_file()
+    );
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
+    fs.running.drain().await;
+}
+
+#[tokio::test]
+async fn limits_are_told_with_their_key() {
+    let fs = fs_tool().await;
+    let most = "x".repeat(256 * 1024);
+    assert!(fs.write("a.md", &most).await.success);
+    let over = fs.write("a.md", &format!("{most}x")).await;
+    assert!(over.error.contains("fs_max_bytes"), "{}", over.error);
+    let kept = fs::metadata(fs.disk("run-1/a.md")).unwrap().len();
+    assert_eq!(kept, most.len() as u64);
+    let line = [("path", "a.md"), ("content", "one more")];
+    let over = fs.ask("run-1", "file_append_line", &line).await;
+    assert!(over.error.contains("fs_max_bytes"), "{}", over.error);
+    assert!(fs.write("b.md", "").await.success && fs.write("c.md", "").await.success);
+    let over = fs.write("d.md", "").await;
+    assert!(over.error.contains("fs_max_files"), "{}", over.error);
+    assert!(fs.write("c.md", "again").await.success);
+    fs.running.drain().await;
+}
+
+#[tokio::test]
+async fn lines_are_appended_once_and_after_a_cut_line() {
+    let fs = fs_tool().await;
+    for line in ["one", "two", "two"] {
+        let asked = [("path", "log.jsonl"), ("content", line)];
+        let answer = fs.ask("run-1", "file_append_line", &asked).await;
+        assert!(answer.success, "{}", answer.error);
+    }
+    let path = fs.disk("run-1/log.jsonl");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+    fs::write(&path, "one\ntwo\n{\"cut").unwrap();
+    fs.ask(
+        "run-1",
+        "file_append_line",
+        &[("path", "log.jsonl"), ("content", "three")],
+    )
+    .await;
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "one\ntwo\n{\"cut\nthree\n"
+    );
+    let two = [("path", "log.jsonl"), ("content", "a\nb")];
+    assert!(
+        fs.ask("run-1", "file_append_line", &two)
+            .await
+            .error
+            .contains("several lines")
+    );
+    fs.running.drain().await;
+}
+
+#[tokio::test]
+async fn it_lists_itself_and_its_operations() {
+    let mut fs = fs_tool().await;
+    let request = ListToolsRequest {
+        filter: "files".into(),
+    };
+    let tools = fs
+        .client
+        .list_tools(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .tools;
+    assert_eq!(tools[0].tool_id, "fs-tool");
+    assert!(tools[0].detailed_description.contains("file_write_safe"));
+    let unknown = fs.ask("run-1", "file_delete", &[]).await;
+    assert!(
+        unknown.error.contains("file_read_safe"),
+        "{}",
+        unknown.error
+    );
+    fs.running.drain().await;
+}

@@ -1,0 +1,68 @@
+//! The web tool: searches the web through a provider of the operator's choice. It is off until one
+//! is configured, and asks nobody but that one: pages that are found are not fetched.
+
+mod answer;
+mod provider;
+mod tool;
+
+use service::{Context, Key, Kind, Served, Spec};
+
+pub use provider::{Error, Provider, Settings};
+
+/// What the web tool says of itself.
+pub const SPEC: Spec = Spec {
+    program: "web-tool",
+    service: "tool-web",
+    kind: Kind::Tool,
+    tags: &["tool", "web", "search"],
+    port_env: "TOOL_PORT",
+    default_port: 50059,
+    version: env!("CARGO_PKG_VERSION"),
+    about: "The web tool: searches the web through a configured provider",
+    idempotent: &["*"],
+    keys: &[
+        Key::text(
+            "web_search_url",
+            "",
+            "address to search at, {query} in the query's place: SearXNG or Brave; off without it",
+        ),
+        Key::text("web_search_key", "", "key of the provider's API").secret(),
+        Key::text(
+            "web_search_key_header",
+            "X-Subscription-Token",
+            "header that carries web_search_key",
+        ),
+        Key::duration("web_search_timeout", "10s", "longest wait for the provider"),
+        Key::size(
+            "web_search_max_bytes",
+            "1MiB",
+            "largest answer of the provider that is read",
+        ),
+        Key::bool(
+            "allow_external_requests",
+            "no",
+            "whether anything may be asked over the internet",
+        ),
+    ],
+};
+
+/// Builds the service of one instance.
+///
+/// # Errors
+/// When a provider is configured that cannot be one.
+pub fn build(context: &Context) -> anyhow::Result<Served> {
+    let config = &context.config;
+    let provider = match config.optional("web_search_url") {
+        None => Err("web_search_url"),
+        Some(_) if !config.bool("allow_external_requests") => Err("allow_external_requests"),
+        Some(url) => Ok(Provider::new(&Settings {
+            url: url.to_owned(),
+            key: config.optional("web_search_key").map(str::to_owned),
+            key_header: config.text("web_search_key_header").to_owned(),
+            timeout: config.duration("web_search_timeout"),
+            max_bytes: config.size("web_search_max_bytes"),
+        })?),
+    };
+    let tool = tool::Web::new(provider);
+    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+}

@@ -1,0 +1,226 @@
+//! The provider: one address that is asked for every query.
+
+use std::time::Duration;
+
+use agentkit::{sources::WebHit, text::shorten};
+use reqwest::{
+    Url,
+    header::{HeaderName, HeaderValue},
+};
+
+use crate::answer::Answer;
+
+const PLACE: &str = "{query}";
+
+/// What a provider is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its address; `{query}` stands for the query, else it becomes the parameter `q`.
+    pub url: String,
+    /// The key of its API, if it wants one.
+    pub key: Option<String>,
+    /// The header of the key.
+    pub key_header: String,
+    /// Longest wait.
+    pub timeout: Duration,
+    /// Largest answer, bytes.
+    pub max_bytes: usize,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key of the configuration will not do.
+    #[error("{key} {problem}")]
+    Setup {
+        /// The key.
+        key: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The provider does not answer as it should; trying again may help.
+    #[error("{host}: {problem}")]
+    Upstream {
+        /// Whom we asked.
+        host: String,
+        /// What went wrong.
+        problem: String,
+    },
+}
+
+/// Searches at one address.
+#[derive(Debug)]
+pub struct Provider {
+    http: reqwest::Client,
+    url: String,
+    host: String,
+    key: Option<(HeaderName, HeaderValue)>,
+    max_bytes: usize,
+}
+
+impl Provider {
+    /// Checks the settings; nothing is sent.
+    ///
+    /// # Errors
+    /// When the address is none, or the key cannot be a header.
+    pub fn new(settings: &Settings) -> Result<Self, Error> {
+        let bad = |key, problem: &str| Error::Setup {
+            key,
+            problem: problem.to_owned(),
+        };
+        let bad_url = || {
+            let form = "is no address: give one such as https://search.example/search?q={query}&format=json";
+            bad("web_search_url", form)
+        };
+        let sample = address(&settings.url, "x").ok_or_else(bad_url)?;
+        let host = sample.host_str().ok_or_else(bad_url)?.to_owned();
+        // In the host's place the caller's words would choose whom we ask.
+        let other = address(&settings.url, "y");
+        if other.is_none_or(|other| other.origin() != sample.origin()) {
+            return Err(bad(
+                "web_search_url",
+                "has {query} in its host: move it to the query",
+            ));
+        }
+        let header = |key: &String| {
+            let name = settings.key_header.parse::<HeaderName>();
+            let name = name.map_err(|_| bad("web_search_key_header", "is no header's name"))?;
+            let value = HeaderValue::from_str(key);
+            let mut value = value.map_err(|_| bad("web_search_key", "cannot be a header"))?;
+            value.set_sensitive(true);
+            Ok((name, value))
+        };
+        // Neither redirects nor a proxy of the environment: the configured host and no other.
+        let http = reqwest::Client::builder()
+            .timeout(settings.timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .user_agent(concat!("web-tool/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| bad("web_search_url", &error.to_string()))?;
+        Ok(Self {
+            http,
+            url: settings.url.clone(),
+            host,
+            key: settings.key.as_ref().map(header).transpose()?,
+            max_bytes: settings.max_bytes,
+        })
+    }
+
+    /// The host that is asked.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// At most `limit` pages for a query.
+    ///
+    /// # Errors
+    /// When the provider does not answer as it should.
+    pub async fn search(&self, query: &str, limit: usize) -> Result<Vec<WebHit>, Error> {
+        let fail = |problem: String| Error::Upstream {
+            host: self.host.clone(),
+            problem,
+        };
+        // Without the address: it may carry a key.
+        let lost = |error: reqwest::Error| match error.is_timeout() {
+            true => fail("no answer in time".to_owned()),
+            false => fail(error.without_url().to_string()),
+        };
+        let url = address(&self.url, query).ok_or_else(|| fail("no such address".to_owned()))?;
+        let mut request = self.http.get(url).header("accept", "application/json");
+        if let Some((name, value)) = &self.key {
+            request = request.header(name, value);
+        }
+        let mut response = request.send().await.map_err(lost)?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(lost)? {
+            body.extend_from_slice(&chunk);
+            if body.len() > self.max_bytes {
+                let limit = self.max_bytes;
+                let problem = format!("the answer is over {limit} bytes (web_search_max_bytes)");
+                return Err(fail(problem));
+            }
+        }
+        if !status.is_success() {
+            let said = shorten(&String::from_utf8_lossy(&body));
+            return Err(fail(format!("HTTP {status}: {said}")));
+        }
+        let answer: Answer = serde_json::from_slice(&body)
+            .map_err(|error| fail(format!("the answer is not JSON of a known form: {error}")))?;
+        let hits = answer.hits(limit);
+        hits.ok_or_else(|| fail("the answer has neither results nor web.results".to_owned()))
+    }
+}
+
+/// The address for one query.
+fn address(template: &str, query: &str) -> Option<Url> {
+    let mut url = if template.contains(PLACE) {
+        // Bytes that mean something in an address are written as %XX.
+        let query: String = query
+            .bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    char::from(byte).to_string()
+                }
+                _ => format!("%{byte:02X}"),
+            })
+            .collect();
+        template.replace(PLACE, &query).parse::<Url>().ok()?
+    } else {
+        let mut url = template.parse::<Url>().ok()?;
+        url.query_pairs_mut().append_pair("q", query);
+        url
+    };
+    url.set_fragment(None);
+    matches!(url.scheme(), "http" | "https").then_some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_is_escaped_into_its_place() {
+        let text = |template, query| address(template, query).map(|url| url.to_string());
+        assert_eq!(
+            text("http://s/search?q={query}&format=json", "a b&c=ü#/").unwrap(),
+            "http://s/search?q=a%20b%26c%3D%C3%BC%23%2F&format=json"
+        );
+        assert_eq!(
+            text("http://s/search?format=json", "a&b").unwrap(),
+            "http://s/search?format=json&q=a%26b"
+        );
+        assert_eq!(text("file:///etc/{query}", "a"), None);
+    }
+
+    #[test]
+    fn settings_that_will_not_do_name_their_key() {
+        let settings = |url: &str, key: &str, header: &str| Settings {
+            url: url.to_owned(),
+            key: Some(key.to_owned()),
+            key_header: header.to_owned(),
+            timeout: Duration::from_secs(1),
+            max_bytes: 1,
+        };
+        for (settings, key) in [
+            (settings("nowhere", "k", "h"), "web_search_url "),
+            (
+                settings("http://{query}.example/", "k", "h"),
+                "web_search_url ",
+            ),
+            (settings("http://s/", "a\nb", "h"), "web_search_key "),
+            (settings("http://s/", "k", "h h"), "web_search_key_header "),
+        ] {
+            let error = Provider::new(&settings).unwrap_err().to_string();
+            assert!(error.starts_with(key), "{error}");
+        }
+        assert_eq!(
+            Provider::new(&settings("http://s/", "k", "h"))
+                .unwrap()
+                .host(),
+            "s"
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! What the web tool can be asked.
+
+use agentkit::{About, Call, Operation, Parameter, Refusal, Tool, sources::WebFound};
+use proto::error_info;
+use tonic::Code;
+
+use crate::Provider;
+
+/// Most results of one search.
+const MOST_RESULTS: usize = 20;
+/// Longest query, bytes.
+const LONGEST_QUERY: usize = 1024;
+
+pub(crate) const ABOUT: About = About {
+    name: "Web Tool",
+    description: "Searches the web through a provider of the operator's choice",
+    how_it_works: "Asks the provider that web_search_url names, SearXNG or Brave, and nobody else: \
+        redirects are not followed, and pages that are found are not fetched. Without a provider \
+        every search is answered with PERMISSION_DENIED and the key that turns it on.",
+    return_format: "result is a JSON object: query, provider (its host), results, each of title, \
+        url, snippet",
+    use_cases: &[
+        "Find pages about a question beside the local documents",
+        "Give an agent sources that can be opened",
+    ],
+    operations: &[Operation {
+        name: "web_search",
+        about: "pages for a query, in the provider's order",
+    }],
+    parameters: &[
+        Parameter {
+            name: "query",
+            kind: "string",
+            required: true,
+            about: "what to look for, at most 1024 bytes",
+        },
+        Parameter {
+            name: "limit",
+            kind: "integer",
+            required: false,
+            about: "most results, 1 to 20 (default 5)",
+        },
+    ],
+};
+
+/// The tool over a provider, or the key that is missing for one.
+#[derive(Debug)]
+pub(crate) struct Web(Result<Provider, &'static str>);
+
+impl Web {
+    pub(crate) fn new(provider: Result<Provider, &'static str>) -> Self {
+        Self(provider)
+    }
+}
+
+#[async_trait::async_trait]
+impl Tool for Web {
+    async fn run(&self, call: Call) -> Result<String, Refusal> {
+        if call.operation != "web_search" {
+            return Err(call.unknown(&ABOUT));
+        }
+        let provider = self.0.as_ref().map_err(|key| off(key))?;
+        let query = call.required("query", "what to look for")?.trim();
+        if query.is_empty() || query.len() > LONGEST_QUERY {
+            let problem = format!("parameter `query`: give 1 to {LONGEST_QUERY} bytes");
+            return Err(Refusal::Answer(problem));
+        }
+        let limit = call.number("limit", 1..=MOST_RESULTS, 5)?;
+        let results = provider.search(query, limit).await;
+        let found = WebFound {
+            query: query.to_owned(),
+            provider: provider.host().to_owned(),
+            results: results.map_err(|error| Refusal::Answer(error.to_string()))?,
+        };
+        // Never an error: texts.
+        serde_json::to_string(&found).map_err(|error| Refusal::Answer(error.to_string()))
+    }
+}
+
+fn off(key: &str) -> Refusal {
+    let message = match key {
+        "web_search_url" => {
+            "web search is off: set web_search_url (WEB_SEARCH_URL) to a provider's address, and \
+             ALLOW_EXTERNAL_REQUESTS=yes"
+        }
+        _ => "web search is off: set ALLOW_EXTERNAL_REQUESTS=yes to let web_search_url be asked",
+    };
+    let facts = [("key", key.to_owned())];
+    error_info::status(Code::PermissionDenied, "SWITCHED_OFF", message, facts).into()
+}

@@ -1,0 +1,157 @@
+//! The web tool as its callers see it, with a provider of our own in this process.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail as the test does"
+)]
+
+use std::sync::Arc;
+
+use agentkit::sources::WebFound;
+use discovery::backends::Memory;
+use proto::agentplatform::{ToolRequest, ToolResponse, tool_service_client::ToolServiceClient};
+use service::{Loader, Running};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    task::JoinSet,
+};
+use tonic::{Code, Status, transport::Channel};
+
+async fn web(settings: &[(&'static str, &str)]) -> (Running, ToolServiceClient<Channel>) {
+    let mut loader = Loader::new(web_tool::SPEC.all_keys())
+        .set("port", "0")
+        .set("listen_address", "127.0.0.1")
+        .set("admin_address", "127.0.0.1")
+        .set("discovery", "memory")
+        .set("drain_delay", "0s");
+    for (key, value) in settings {
+        loader = loader.set(key, *value);
+    }
+    let config = loader.load().unwrap();
+    let registry = Arc::new(Memory::new());
+    let running = service::start(&web_tool::SPEC, config, registry, web_tool::build)
+        .await
+        .unwrap();
+    let url = format!("http://{}", running.grpc_addr);
+    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    (running, ToolServiceClient::new(channel))
+}
+
+async fn search(
+    client: &mut ToolServiceClient<Channel>,
+    query: &str,
+) -> Result<ToolResponse, Status> {
+    let request = ToolRequest {
+        operation: "web_search".into(),
+        parameters: [("query".to_owned(), query.to_owned())].into(),
+        ..ToolRequest::default()
+    };
+    client
+        .execute_tool(request)
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+/// Answers every request with `answer`, and tells what was asked.
+async fn provider(tasks: &mut JoinSet<String>, answer: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tasks.spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).await.unwrap();
+            asked.push(byte[0]);
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(asked).unwrap()
+    });
+    format!("http://{address}/search?q={{query}}&format=json")
+}
+
+fn http(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn it_is_off_until_both_keys_say_otherwise() {
+    let url = ("web_search_url", "http://127.0.0.1:9/");
+    for (settings, key) in [
+        (vec![], "web_search_url"),
+        (vec![url], "allow_external_requests"),
+    ] {
+        let (running, mut client) = web(&settings).await;
+        let status = search(&mut client, "mesh").await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert_eq!(
+            proto::error_info::read(&status).unwrap().metadata["key"],
+            key
+        );
+        assert!(status.message().contains("ALLOW_EXTERNAL_REQUESTS=yes"));
+        running.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn the_provider_is_asked_and_its_pages_are_told() {
+    let mut tasks = JoinSet::new();
+    let body = r#"{"results":[{"url":"https://a.example/x","title":"A","content":"one"}]}"#;
+    let url = provider(&mut tasks, http("200 OK", body)).await;
+    let settings = [
+        ("web_search_url", &*url),
+        ("allow_external_requests", "yes"),
+        ("web_search_key", "hunter2"),
+    ];
+    let (running, mut client) = web(&settings).await;
+    let answer = search(&mut client, "mesh & more").await.unwrap();
+    assert!(answer.success, "{}", answer.error);
+    let found: WebFound = serde_json::from_str(&answer.result).unwrap();
+    assert_eq!((&*found.provider, found.results.len()), ("127.0.0.1", 1));
+    assert_eq!(found.results[0].url, "https://a.example/x");
+    let asked = tasks.join_next().await.unwrap().unwrap();
+    assert!(
+        asked.starts_with("GET /search?q=mesh%20%26%20more&format=json "),
+        "{asked}"
+    );
+    assert!(
+        asked
+            .to_lowercase()
+            .contains("x-subscription-token: hunter2"),
+        "{asked}"
+    );
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_redirects_or_talks_nonsense_is_named() {
+    let elsewhere =
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+    let large = http("200 OK", &"x".repeat(2000));
+    for (answer, expected) in [
+        (http("429 Too Many", "slow down"), "429"),
+        (elsewhere.to_owned(), "302"),
+        (http("200 OK", "<html>"), "not JSON"),
+        (http("200 OK", "{}"), "neither results"),
+        (large, "web_search_max_bytes"),
+    ] {
+        let mut tasks = JoinSet::new();
+        let url = provider(&mut tasks, answer).await;
+        let settings = [
+            ("web_search_url", &*url),
+            ("allow_external_requests", "yes"),
+            ("web_search_max_bytes", "1KB"),
+        ];
+        let (running, mut client) = web(&settings).await;
+        let answer = search(&mut client, "mesh").await.unwrap();
+        assert!(
+            !answer.success && answer.error.contains("127.0.0.1"),
+            "{}",
+            answer.error
+        );
+        assert!(answer.error.contains(expected), "{}", answer.error);
+        running.drain().await;
+    }
+}
