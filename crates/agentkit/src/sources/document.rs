@@ -26,6 +26,10 @@ pub struct Quote {
     pub text: String,
     /// The number of its source, if it names one.
     pub cites: Option<usize>,
+    /// The heading it stands under; empty without one.
+    pub heading: String,
+    /// Whether it is a code block.
+    pub code: bool,
 }
 
 /// Something that is said.
@@ -68,11 +72,7 @@ impl Document {
             open = false;
             if text.starts_with("```") {
                 let length = text.len() - text.trim_start_matches('`').len();
-                let code = Quote {
-                    line,
-                    text: String::new(),
-                    cites: None,
-                };
+                let code = document.begin(line, "", true);
                 fence = Some((&text[..length], code));
             } else if text.starts_with("<!--") || in_comment {
                 in_comment = !text.ends_with("-->");
@@ -102,11 +102,20 @@ impl Document {
                 quote.text.push('\n');
                 quote.text.push_str(text);
             }
-            None => self.quotes.push(Quote {
-                line,
-                text: text.to_owned(),
-                cites: None,
-            }),
+            None => {
+                let quote = self.begin(line, text, false);
+                self.quotes.push(quote);
+            }
+        }
+    }
+
+    fn begin(&self, line: usize, text: &str, code: bool) -> Quote {
+        Quote {
+            line,
+            text: text.to_owned(),
+            cites: None,
+            heading: self.headings.last().cloned().unwrap_or_default(),
+            code,
         }
     }
 

@@ -1,0 +1,191 @@
+//! What a design is made of: pieces of the notes, and code and tables that the documents have
+//! besides.
+
+use agentkit::{
+    Toolbox,
+    sources::{Document, Found, Source},
+};
+
+const DOCS: &str = "docs-tool";
+/// Code blocks and tables asked for beside those of the notes.
+const MOST_BESIDES: usize = 5;
+/// Words that mark a sentence as a rule.
+const RULES: &[&str] = &[
+    "always",
+    "at least",
+    "at most",
+    "by default",
+    "cannot",
+    "has to",
+    "instead",
+    "must",
+    "never",
+    "only",
+    "refused",
+    "required",
+    "unless",
+    "until",
+    "without",
+];
+
+/// A piece with its source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// What it stands under.
+    pub(crate) heading: String,
+    /// What it says, verbatim.
+    pub(crate) text: String,
+    pub(crate) source: Source,
+}
+
+/// The pieces by their use.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    /// What the notes quote, in their order.
+    pub(crate) findings: Vec<Piece>,
+    /// Sentences that state a rule.
+    pub(crate) rules: Vec<Piece>,
+    pub(crate) code: Vec<Piece>,
+    pub(crate) tables: Vec<Piece>,
+    /// What could not be looked up, and why.
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Pieces {
+    /// The pieces of the notes.
+    pub(crate) fn of_notes(notes: &Document) -> Self {
+        let mut pieces = Self::default();
+        for quote in &notes.quotes {
+            let source = quote.cites.and_then(|number| notes.sources.get(&number));
+            let Some(source) = source else {
+                continue;
+            };
+            let piece = |text: &str| Piece {
+                heading: quote.heading.clone(),
+                text: text.trim_end().to_owned(),
+                source: source.clone(),
+            };
+            pieces.findings.push(piece(&quote.text));
+            if quote.code {
+                pieces.code.push(piece(&quote.text));
+            } else if quote.text.trim_start().starts_with('|') {
+                pieces.tables.push(piece(&quote.text));
+            } else {
+                let rules = sentences(&quote.text)
+                    .into_iter()
+                    .filter(|text| is_rule(text));
+                pieces.rules.extend(rules.map(|text| piece(&text)));
+            }
+        }
+        pieces
+    }
+
+    /// Adds code and tables about the goal that the notes do not quote.
+    pub(crate) async fn look_besides(&mut self, toolbox: &Toolbox, goal: &str) {
+        for kind in ["code", "table"] {
+            let asked = [
+                ("query", goal.to_owned()),
+                ("kind", kind.to_owned()),
+                ("limit", MOST_BESIDES.to_string()),
+            ];
+            let found = match toolbox.call(DOCS, "search_local_docs", asked).await {
+                Ok(found) => serde_json::from_str::<Found>(&found).map_err(|e| e.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
+            let found = match found {
+                Ok(found) => found.results,
+                // The notes stand without them.
+                Err(error) => {
+                    return self
+                        .remarks
+                        .push(format!("no more code was looked for: {error}"));
+                }
+            };
+            let all = if kind == "code" {
+                &mut self.code
+            } else {
+                &mut self.tables
+            };
+            for hit in found {
+                let source = hit.passage.source();
+                if all.iter().all(|piece| piece.source != source) {
+                    all.push(Piece {
+                        heading: hit.passage.heading,
+                        text: hit.passage.text,
+                        source,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The sentences of a paragraph or the items of a list, each on one line.
+fn sentences(text: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut one = String::new();
+    for line in text.lines() {
+        let line = line.trim();
+        let item = ["- ", "* ", "+ "]
+            .iter()
+            .find_map(|mark| line.strip_prefix(mark));
+        if item.is_some() && !one.is_empty() {
+            all.push(std::mem::take(&mut one));
+        }
+        for word in item.unwrap_or(line).split_whitespace() {
+            if !one.is_empty() {
+                one.push(' ');
+            }
+            one.push_str(word);
+            // A full stop within a name or a number has no space after it.
+            if word.ends_with(['.', '!', '?']) && word.len() > 2 {
+                all.push(std::mem::take(&mut one));
+            }
+        }
+    }
+    if !one.is_empty() {
+        all.push(one);
+    }
+    all
+}
+
+fn is_rule(sentence: &str) -> bool {
+    let words: Vec<String> = sentence
+        .split(|c: char| !c.is_alphanumeric())
+        .map(str::to_lowercase)
+        .collect();
+    let padded = format!(" {} ", words.join(" "));
+    RULES
+        .iter()
+        .any(|rule| padded.contains(&format!(" {rule} ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_become_rules_code_and_tables_with_their_sources() {
+        let notes = "# Notes\n\n### Drain\n\n> A router drains. It must finish\n> its calls. Really.\n\n— [1]\n\n\
+            ### Start\n\n```\nmake up\n```\n\n— [2]\n\n> | a |\n> |---|\n\n— [1]\n\n> no source must count\n\n\
+            ## Sources\n\n- [1] a.md:3-4\n- [2] b.md:7\n";
+        let pieces = Pieces::of_notes(&Document::read(notes));
+        assert_eq!(pieces.findings.len(), 3);
+        assert_eq!(pieces.rules.len(), 1);
+        assert_eq!(pieces.rules[0].text, "It must finish its calls.");
+        assert_eq!(pieces.rules[0].source.to_string(), "a.md:3-4");
+        assert_eq!(
+            (&*pieces.code[0].text, &*pieces.code[0].heading),
+            ("make up", "Start")
+        );
+        assert_eq!(pieces.tables.len(), 1);
+    }
+
+    #[test]
+    fn sentences_end_at_full_stops_and_items() {
+        assert_eq!(
+            sentences("- One is v1.2 here.\n  Two\n- Three, e.g. so"),
+            ["One is v1.2 here.", "Two", "Three, e.g.", "so"]
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! What the tools find for a goal.
+
+use std::collections::BTreeMap;
+
+use agentkit::{
+    Failure, ToolError, Toolbox,
+    sources::{Found, Hit, WebFound},
+};
+
+const DOCS: &str = "docs-tool";
+const WEB: &str = "web-tool";
+/// Most parts of a goal that are searched for on their own.
+const MOST_PARTS: usize = 6;
+/// Results asked for per part, and passages kept of all.
+const PER_PART: usize = 8;
+/// Most passages that are kept.
+pub const MOST_HITS: usize = 14;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Passages of documents, best first.
+    pub hits: Vec<Hit>,
+    /// How many files and passages were searched.
+    pub searched: (usize, usize),
+    /// Words of the goal that no document has.
+    pub missing: Vec<String>,
+    /// Pages of the web.
+    pub web: Option<WebFound>,
+    /// What could not be searched, and why.
+    pub remarks: Vec<String>,
+}
+
+/// The parts of a goal that stand for themselves: what arrows, commas, semicolons and `then`
+/// separate; the whole first.
+#[must_use]
+pub fn parts(goal: &str) -> Vec<String> {
+    let separated = goal
+        .replace("->", ";")
+        .replace('→', ";")
+        .replace(" then ", ";");
+    let parts = separated.split([';', ',', '\n', '?', '!']);
+    let parts = parts
+        .map(str::trim)
+        .filter(|part| !part.is_empty() && *part != goal.trim());
+    let all = std::iter::once(goal.trim()).chain(parts);
+    all.take(MOST_PARTS + 1).map(str::to_owned).collect()
+}
+
+/// Searches the documents for the goal and its parts, and the web for the goal, as far as the
+/// task's tools go.
+///
+/// # Errors
+/// When the documents cannot be searched. The web is an extra: without it, a remark says why.
+pub async fn search(toolbox: &Toolbox, goal: &str) -> Result<Findings, Failure> {
+    let mut findings = Findings::default();
+    if toolbox.has(DOCS) {
+        docs(toolbox, goal, &mut findings).await?;
+    } else {
+        findings
+            .remarks
+            .push("documents were not searched: docs-tool is not among the tools".into());
+    }
+    if toolbox.has(WEB) {
+        web(toolbox, goal, &mut findings).await;
+    }
+    Ok(findings)
+}
+
+async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<(), Failure> {
+    // By place, so that a passage found twice is there once, with its better score.
+    let mut best: BTreeMap<(String, usize), Hit> = BTreeMap::new();
+    for (number, part) in parts(goal).into_iter().enumerate() {
+        let asked = [("query", part), ("limit", PER_PART.to_string())];
+        let result = toolbox.call(DOCS, "search_local_docs", asked).await;
+        let result = result.map_err(|error| match error {
+            ToolError::Away { .. } => Failure::Away(error.to_string()),
+            other => Failure::Task(other.to_string()),
+        })?;
+        let found: Found = serde_json::from_str(&result)
+            .map_err(|error| Failure::Away(format!("{DOCS} answers in another form: {error}")))?;
+        if number == 0 {
+            findings.searched = (found.files, found.passages);
+            findings.missing = found.missing_terms;
+        }
+        for hit in found.results {
+            let place = (hit.passage.file.clone(), hit.passage.line);
+            let known = best.get(&place).map_or(0.0, |known| known.score);
+            if hit.score > known {
+                best.insert(place, hit);
+            }
+        }
+    }
+    findings.hits = best.into_values().collect();
+    findings.hits.sort_by(|a, b| b.score.total_cmp(&a.score));
+    findings.hits.truncate(MOST_HITS);
+    Ok(())
+}
+
+async fn web(toolbox: &Toolbox, goal: &str, findings: &mut Findings) {
+    let query = agentkit::text::clip(goal, 200);
+    let result = toolbox.call(WEB, "web_search", [("query", query)]).await;
+    match result {
+        Ok(result) => match serde_json::from_str(&result) {
+            Ok(found) => findings.web = Some(found),
+            Err(error) => findings
+                .remarks
+                .push(format!("{WEB} answers in another form: {error}")),
+        },
+        Err(error) => findings
+            .remarks
+            .push(format!("the web was not searched: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_goal_is_searched_whole_and_in_its_parts() {
+        assert_eq!(
+            parts("Research -> code -> review"),
+            ["Research -> code -> review", "Research", "code", "review"]
+        );
+        assert_eq!(
+            parts(" how do routers drain? "),
+            ["how do routers drain?", "how do routers drain"]
+        );
+        assert_eq!(parts("scale echo"), ["scale echo"]);
+        assert_eq!(parts(&"a,".repeat(99)).len(), MOST_PARTS + 1);
+    }
+}

@@ -1,0 +1,210 @@
+//! What is checked: that quotations stand where they are said to, that what is said has a source,
+//! and that the goal is spoken of.
+
+use std::collections::BTreeMap;
+
+use agentkit::{
+    Failure, ToolError, Toolbox,
+    sources::{Document, Quote, Source},
+    text::{distinct_terms, shorten, terms},
+};
+use serde_json::Value;
+
+const DOCS: &str = "docs-tool";
+/// What says less than so many words is a label, not a claim.
+const FEWEST_WORDS: usize = 4;
+/// What a model marks as its own decision, as it is told to.
+const PROPOSED: &str = "(proposed)";
+
+/// How much a finding weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Severity {
+    /// The document says something false about its sources.
+    Error,
+    /// Something is missing.
+    Warning,
+    /// Something could not be checked.
+    Note,
+}
+
+/// One finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) severity: Severity,
+    /// File and line.
+    pub(crate) at: String,
+    pub(crate) what: String,
+}
+
+/// What the checks came to.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub(crate) findings: Vec<Finding>,
+    /// Quotations looked up, and those that stand in their source.
+    pub(crate) looked_up: usize,
+    pub(crate) confirmed: usize,
+    /// Claims, and those that name a source.
+    pub(crate) claims: usize,
+    pub(crate) sourced: usize,
+    /// Lines of documents by their source: each is read once.
+    read: BTreeMap<Source, Result<String, String>>,
+}
+
+impl Checked {
+    /// Checks one document, which is called `name`.
+    pub(crate) async fn document(
+        &mut self,
+        toolbox: &Toolbox,
+        name: &str,
+        document: &Document,
+    ) -> Result<(), Failure> {
+        if document.sources.is_empty() {
+            self.find(Severity::Warning, name, 0, "names no source at all");
+        }
+        for quote in &document.quotes {
+            self.quote(toolbox, name, document, quote).await?;
+        }
+        for claim in &document.claims {
+            if claim.text.split_whitespace().count() < FEWEST_WORDS
+                || claim.text.ends_with(PROPOSED)
+            {
+                continue;
+            }
+            self.claims += 1;
+            let unknown = claim
+                .cites
+                .iter()
+                .find(|number| !document.sources.contains_key(number));
+            if let Some(number) = unknown {
+                let what = format!("cites [{number}], which is not among its sources");
+                self.find(Severity::Error, name, claim.line, &what);
+            } else if claim.cites.is_empty() {
+                let what = format!("says something without a source: {}", shorten(&claim.text));
+                self.find(Severity::Warning, name, claim.line, &what);
+            } else {
+                self.sourced += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that every word of the goal is spoken of somewhere in `text`.
+    pub(crate) fn goal(&mut self, goal: &str, name: &str, document: &Document) {
+        let quotes = document.quotes.iter().map(|quote| quote.text.as_str());
+        let claims = document.claims.iter().map(|claim| claim.text.as_str());
+        // Not the title, which repeats the goal.
+        let headings = document.headings.iter().skip(1).map(String::as_str);
+        let said: Vec<_> = quotes
+            .chain(claims)
+            .chain(headings)
+            .flat_map(terms)
+            .collect();
+        let mut missing = distinct_terms(goal);
+        missing.retain(|term| !said.contains(term));
+        if !missing.is_empty() {
+            let what = format!("does not speak of the goal's: {}", missing.join(", "));
+            self.find(Severity::Warning, name, 0, &what);
+        }
+    }
+
+    async fn quote(
+        &mut self,
+        toolbox: &Toolbox,
+        name: &str,
+        document: &Document,
+        quote: &Quote,
+    ) -> Result<(), Failure> {
+        let Some(number) = quote.cites else {
+            self.find(Severity::Error, name, quote.line, "quotes without a source");
+            return Ok(());
+        };
+        let Some(source) = document.sources.get(&number) else {
+            let what = format!("cites [{number}], which is not among its sources");
+            self.find(Severity::Error, name, quote.line, &what);
+            return Ok(());
+        };
+        if let Source::Web(url) = source {
+            let what = format!("not checked, since pages are not fetched: {url}");
+            self.find(Severity::Note, name, quote.line, &what);
+            return Ok(());
+        }
+        self.looked_up += 1;
+        match self.lines(toolbox, source).await? {
+            Err(problem) => {
+                let what = format!("its source {source} cannot be read: {problem}");
+                self.find(Severity::Error, name, quote.line, &what);
+            }
+            Ok(there) if plain(&there).contains(&plain(&quote.text)) => self.confirmed += 1,
+            Ok(_) => {
+                let said = shorten(quote.text.trim());
+                let what = format!("does not stand in {source}: {said}");
+                self.find(Severity::Error, name, quote.line, &what);
+            }
+        }
+        Ok(())
+    }
+
+    /// The lines of a source, or why the tool has none.
+    async fn lines(
+        &mut self,
+        toolbox: &Toolbox,
+        source: &Source,
+    ) -> Result<Result<String, String>, Failure> {
+        if let Some(known) = self.read.get(source) {
+            return Ok(known.clone());
+        }
+        let Source::Doc { file, line, end } = source else {
+            return Ok(Err("it is no document".to_owned()));
+        };
+        let asked = [
+            ("file", file.clone()),
+            ("line", line.to_string()),
+            ("end_line", end.to_string()),
+        ];
+        let lines = match toolbox.call(DOCS, "read_local_doc", asked).await {
+            Ok(read) => serde_json::from_str::<Value>(&read)
+                .map_err(|error| error.to_string())
+                .map(|read| read["text"].as_str().unwrap_or_default().to_owned()),
+            Err(error @ ToolError::Away { .. }) => return Err(Failure::Away(error.to_string())),
+            Err(error) => Err(error.to_string()),
+        };
+        self.read.insert(source.clone(), lines.clone());
+        Ok(lines)
+    }
+
+    fn find(&mut self, severity: Severity, name: &str, line: usize, what: &str) {
+        let at = match line {
+            0 => name.to_owned(),
+            line => format!("{name}:{line}"),
+        };
+        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.findings.push(Finding { severity, at, what });
+    }
+
+    /// How many findings weigh so much.
+    pub(crate) fn count(&self, severity: Severity) -> usize {
+        self.findings
+            .iter()
+            .filter(|finding| finding.severity == severity)
+            .count()
+    }
+}
+
+/// A text without its line breaks and the marks of lists, which a quotation may leave out.
+fn plain(text: &str) -> String {
+    let words = text
+        .split_whitespace()
+        .filter(|word| !matches!(*word, "-" | "*" | "+"));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_breaks_and_marks_of_lists_do_not_make_a_difference() {
+        assert_eq!(plain("- one\n  two\n- three\n"), plain("one two three"));
+        assert!(!plain("one two").contains(&plain("one three")));
+    }
+}

@@ -1,0 +1,130 @@
+//! What an agent thinks with: a model where one is configured, nothing where not; and it says which.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use model::{Listener, Model, Reply, Usage, wire::Message};
+use service::Context;
+
+use crate::{Failure, Say, Task, Toolbox, functions::MeshFunctions};
+
+/// The model of an agent, if it has one, and its way to tools.
+#[derive(Debug)]
+pub struct Mind {
+    model: Option<Model>,
+    mesh: channel::Mesh,
+    patience: Duration,
+}
+
+impl Mind {
+    /// As the keys of [`model::KEYS`] say.
+    ///
+    /// # Errors
+    /// When they describe a model that cannot be.
+    pub fn new(context: &Context) -> Result<Self, model::Error> {
+        Ok(Self {
+            model: model::from_config(&context.config)?,
+            mesh: context.mesh.clone(),
+            patience: context.config.duration("tool_timeout"),
+        })
+    }
+
+    /// The tools of a task; `usual` when it names none.
+    #[must_use]
+    pub fn toolbox(&self, task: &Task, usual: &[&str]) -> Toolbox {
+        let tools = match task.tools.is_empty() {
+            true => usual.iter().map(|tool| (*tool).to_owned()).collect(),
+            false => task.tools.clone(),
+        };
+        Toolbox::new(self.mesh.clone(), tools, &task.session, self.patience)
+    }
+
+    /// The line of a document that says how it was made.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.model {
+            Some(model) => format!(
+                "_summed up by the model {}; quotations are verbatim_",
+                model.name()
+            ),
+            None => "_extractive, no model configured: everything quoted stands in its source, \
+                nothing is rephrased_"
+                .to_owned(),
+        }
+    }
+
+    /// Asks the model, which may call the task's tools; `None` without one.
+    ///
+    /// # Errors
+    /// When there is a model, and it gives no answer.
+    pub async fn ask(
+        &self,
+        toolbox: &Toolbox,
+        say: &Say,
+        system: &str,
+        question: String,
+    ) -> Result<Option<Reply>, Failure> {
+        let Some(model) = &self.model else {
+            return Ok(None);
+        };
+        let functions = MeshFunctions::list(toolbox).await;
+        let messages = vec![Message::system(system), Message::user(question)];
+        // Boxed: a request's future is large.
+        let reply = Box::pin(model.converse(messages, &functions, &Aloud(say))).await;
+        reply.map(Some).map_err(|error| match error {
+            model::Error::Away(_) | model::Error::Timeout => Failure::Away(error.to_string()),
+            other => Failure::Task(other.to_string()),
+        })
+    }
+
+    /// What the answer's metadata says of how it was made.
+    #[must_use]
+    pub fn metadata(
+        &self,
+        toolbox: &Toolbox,
+        reply: Option<&Reply>,
+    ) -> BTreeMap<&'static str, String> {
+        let usage = reply.map(|reply| reply.usage).unwrap_or_default();
+        let Usage {
+            requests,
+            cache_hits,
+            prompt_tokens,
+            completion_tokens,
+            estimated,
+            ..
+        } = usage;
+        let (mode, name) = match &self.model {
+            Some(model) => ("model", model.name()),
+            None => ("extractive", "none"),
+        };
+        let mut facts = BTreeMap::from([
+            ("mode", mode.to_owned()),
+            ("llm_model", name.to_owned()),
+            ("llm_calls", requests.to_string()),
+            ("cache_hits", cache_hits.to_string()),
+            (
+                "cache_hit",
+                (requests > 0 && cache_hits == requests).to_string(),
+            ),
+            ("prompt_tokens", prompt_tokens.to_string()),
+            ("completion_tokens", completion_tokens.to_string()),
+            (
+                "tokens_used",
+                (prompt_tokens + completion_tokens).to_string(),
+            ),
+            ("tool_calls", toolbox.calls().to_string()),
+        ]);
+        if estimated {
+            facts.insert("tokens_estimated", "true".to_owned());
+        }
+        facts
+    }
+}
+
+struct Aloud<'a>(&'a Say);
+
+#[async_trait::async_trait]
+impl Listener for Aloud<'_> {
+    async fn text(&self, piece: &str) {
+        self.0.text(piece).await;
+    }
+}

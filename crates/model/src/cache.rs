@@ -1,0 +1,90 @@
+//! Answers to questions that were asked before, in bounded memory.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::stream::Answer;
+
+/// Remembers answers; the oldest goes first.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answers: HashMap<u128, (Arc<Answer>, usize)>,
+    order: VecDeque<u128>,
+    bytes: usize,
+}
+
+impl Cache {
+    /// A cache of at most `limit` bytes of answers.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The key of a request's body.
+    pub(crate) fn key(body: &[u8]) -> u128 {
+        xxh3_128(body)
+    }
+
+    pub(crate) fn get(&self, key: u128) -> Option<Arc<Answer>> {
+        let state = self.state.lock();
+        state.answers.get(&key).map(|(answer, _)| answer.clone())
+    }
+
+    pub(crate) fn put(&self, key: u128, answer: Arc<Answer>) {
+        let bytes = answer.bytes();
+        if bytes > self.limit {
+            return;
+        }
+        let mut state = self.state.lock();
+        if state.answers.insert(key, (answer, bytes)).is_none() {
+            state.order.push_back(key);
+            state.bytes += bytes;
+        }
+        while state.bytes > self.limit {
+            let Some(oldest) = state.order.pop_front() else {
+                break;
+            };
+            if let Some((_, bytes)) = state.answers.remove(&oldest) {
+                state.bytes -= bytes;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(size: usize) -> Arc<Answer> {
+        Arc::new(Answer {
+            content: "x".repeat(size),
+            ..Answer::default()
+        })
+    }
+
+    #[test]
+    fn the_oldest_answer_goes_when_the_memory_is_full() {
+        let one = answer(100);
+        let cache = Cache::new(2 * one.bytes());
+        for key in 0..3 {
+            cache.put(key, answer(100));
+        }
+        assert!(cache.get(0).is_none() && cache.get(1).is_some() && cache.get(2).is_some());
+        cache.put(3, answer(10_000));
+        assert!(cache.get(3).is_none() && cache.get(2).is_some());
+        Cache::new(0).put(1, answer(1));
+    }
+}

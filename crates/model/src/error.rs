@@ -1,0 +1,34 @@
+//! Why a model gives no answer.
+
+/// Why a model gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key of the configuration will not do.
+    #[error("{key} {problem}")]
+    Setup {
+        /// The key.
+        key: &'static str,
+        /// What is wrong, and what would do.
+        problem: String,
+    },
+    /// The endpoint refuses the request; it would again.
+    #[error("model: HTTP {status}: {message}")]
+    Refused {
+        /// The status.
+        status: u16,
+        /// What it says, shortened.
+        message: String,
+    },
+    /// The endpoint is away or overloaded, after all attempts.
+    #[error("model: {0}")]
+    Away(String),
+    /// The time was up.
+    #[error("model: no answer within model_timeout")]
+    Timeout,
+    /// The answer is not of the documented form, or too large.
+    #[error("model: {0}")]
+    Answer(String),
+    /// The model keeps calling tools.
+    #[error("model: still calls tools after {0} rounds (model_rounds)")]
+    Rounds(u32),
+}
