@@ -65,7 +65,7 @@ define scale
 scripts/scale.sh $(foreach service,$(1),$(service)=$(N))
 endef
 
-.PHONY: scale-router scale-echo scale-weather scale-itinerary scale-all scale-down
+.PHONY: scale-router scale-echo scale-weather scale-itinerary scale-pipeline scale-all scale-down
 scale-router: ## Run N routers behind HAProxy: make scale-router N=3
 	$(call scale,mcp-router)
 
@@ -78,12 +78,16 @@ scale-weather: ## Run N weather tools
 scale-itinerary: ## Run N itinerary workers
 	$(call scale,itinerary-worker)
 
-scale-all: ## Run N of each
+PIPELINE = fs-tool web-tool docs-tool research-agent code-agent review-agent
+scale-pipeline: ## Run N of each agent and tool of the pipeline
+	$(call scale,$(PIPELINE))
+
+scale-all: ## Run N of each, but for the pipeline's
 	$(call scale,mcp-router echo-agent weather-tool itinerary-worker)
 
 scale-down: N = 1
 scale-down: ## Run one of each
-	$(call scale,mcp-router echo-agent weather-tool itinerary-worker)
+	$(call scale,mcp-router echo-agent weather-tool itinerary-worker $(PIPELINE))
 
 ##@ Look at it
 

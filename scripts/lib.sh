@@ -3,7 +3,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The services that are scaled and restarted, in the order of a restart: first who is called, last who calls.
-MESH_SERVICES=(echo-agent weather-tool itinerary-worker mcp-router)
+MESH_SERVICES=(echo-agent weather-tool itinerary-worker fs-tool web-tool docs-tool research-agent code-agent review-agent
+  mcp-router)
 
 # scripts/tools.sh puts compose here on a machine whose docker has none.
 if [ -e .tools/docker/cli-plugins/docker-compose ]; then export DOCKER_CONFIG=${DOCKER_CONFIG:-$PWD/.tools/docker}; fi

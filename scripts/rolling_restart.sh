@@ -9,7 +9,8 @@ need curl jq
 GRACE=150
 
 declare -A REGISTERED=([mcp-router]=mcp-router [echo-agent]=agent-echo [weather-tool]=tool-weather
-  [itinerary-worker]=worker-itinerary)
+  [itinerary-worker]=worker-itinerary [fs-tool]=tool-fs [web-tool]=tool-web [docs-tool]=tool-docs
+  [research-agent]=agent-research [code-agent]=agent-code [review-agent]=agent-review)
 
 healthy() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$1" 2>/dev/null)" = healthy ]; }
 all_healthy() { local id; for id in $(containers "$1"); do healthy "$id" || return 1; done; }

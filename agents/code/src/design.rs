@@ -1,7 +1,5 @@
 //! How a design is laid out.
 
-use std::fmt::Write as _;
-
 use agentkit::{
     sources::{Citations, fenced, quote},
     text::{clip, distinct_terms, terms},
@@ -19,8 +17,7 @@ pub(crate) fn head(goal: &str, label: &str, pieces: &Pieces) -> String {
     let mut text =
         format!("# Design: {title}\n\n{label}\n\n_drawn from {count} findings of the notes_\n\n");
     for remark in &pieces.remarks {
-        // Writing into a String does not fail.
-        let _ = writeln!(text, "_{}_\n", remark.replace('\n', " "));
+        text.push_str(&format!("_{}_\n\n", remark.replace('\n', " ")));
     }
     text
 }
@@ -38,7 +35,7 @@ pub(crate) fn numbered(pieces: &Pieces, citations: &mut Citations) -> String {
         if !told.contains(&piece.source) {
             told.push(piece.source.clone());
             let number = citations.number(&piece.source);
-            let _ = writeln!(text, "[{number}] {}\n{}\n", piece.heading, piece.text);
+            text.push_str(&format!("[{number}] {}\n{}\n\n", piece.heading, piece.text));
         }
     }
     text
@@ -81,11 +78,10 @@ pub(crate) fn body(goal: &str, pieces: &Pieces, citations: &mut Citations) -> St
     let mut open = distinct_terms(goal);
     open.retain(|term| !said.contains(term));
     if !open.is_empty() {
-        let _ = writeln!(
-            text,
-            "## Not covered\n\n_no source speaks of: {}_\n",
+        text.push_str(&format!(
+            "## Not covered\n\n_no source speaks of: {}_\n\n",
             open.join(", ")
-        );
+        ));
     }
     text.push_str(&citations.list());
     text
@@ -111,7 +107,11 @@ fn outline(text: &mut String, pieces: &Pieces, citations: &mut Citations) {
     }
     for (index, (heading, numbers)) in parts.iter().enumerate() {
         let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
-        let _ = writeln!(text, "{}. {heading} [{}]", index + 1, numbers.join(", "));
+        text.push_str(&format!(
+            "{}. {heading} [{}]\n",
+            index + 1,
+            numbers.join(", ")
+        ));
     }
     text.push('\n');
 }
@@ -127,13 +127,13 @@ fn section<'a>(
     if pieces.peek().is_none() {
         return;
     }
-    let _ = writeln!(text, "## {title}\n");
+    text.push_str(&format!("## {title}\n\n"));
     for piece in pieces {
         let number = citations.number(&piece.source);
         let under = match piece.heading.is_empty() {
             true => String::new(),
             false => format!(" under {}", piece.heading.replace(['[', ']'], "")),
         };
-        let _ = writeln!(text, "{}\n— [{number}]{under}\n", shown(&piece.text));
+        text.push_str(&format!("{}\n— [{number}]{under}\n\n", shown(&piece.text)));
     }
 }

@@ -84,7 +84,7 @@ impl Pieces {
     pub(crate) async fn look_besides(&mut self, toolbox: &Toolbox, goal: &str) {
         for kind in ["code", "table"] {
             let asked = [
-                ("query", goal.to_owned()),
+                ("query", agentkit::text::clip(goal, 1000)),
                 ("kind", kind.to_owned()),
                 ("limit", MOST_BESIDES.to_string()),
             ];

@@ -1,7 +1,5 @@
 //! How findings are written down.
 
-use std::fmt::Write as _;
-
 use agentkit::sources::{Citations, Hit, Source, fenced, quote};
 
 use crate::search::Findings;
@@ -11,13 +9,11 @@ pub(crate) fn head(goal: &str, label: &str, findings: &Findings) -> String {
     let (files, passages) = findings.searched;
     let title = agentkit::text::clip(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
     let mut text = format!("# Notes: {title}\n\n{label}\n\n");
-    // Writing into a String does not fail.
-    let _ = writeln!(
-        text,
-        "_searched {passages} passages of {files} documents_\n"
-    );
+    text.push_str(&format!(
+        "_searched {passages} passages of {files} documents_\n\n"
+    ));
     for remark in &findings.remarks {
-        let _ = writeln!(text, "_{}_\n", remark.replace('\n', " "));
+        text.push_str(&format!("_{}_\n\n", remark.replace('\n', " ")));
     }
     text
 }
@@ -27,15 +23,14 @@ pub(crate) fn numbered(findings: &Findings, citations: &mut Citations) -> String
     let mut text = String::new();
     for hit in &findings.hits {
         let number = citations.number(&hit.passage.source());
-        let _ = writeln!(
-            text,
-            "[{number}] {}\n{}\n",
+        text.push_str(&format!(
+            "[{number}] {}\n{}\n\n",
             hit.passage.heading, hit.passage.text
-        );
+        ));
     }
     for hit in findings.web.iter().flat_map(|found| &found.results) {
         let number = citations.number(&Source::Web(hit.url.clone()));
-        let _ = writeln!(text, "[{number}] {}\n{}\n", hit.title, hit.snippet);
+        text.push_str(&format!("[{number}] {}\n{}\n\n", hit.title, hit.snippet));
     }
     text
 }
@@ -50,20 +45,19 @@ pub(crate) fn body(findings: &Findings, citations: &mut Citations) -> String {
         text.push_str(&finding(hit, citations));
     }
     if let Some(found) = &findings.web {
-        let _ = writeln!(text, "## Web, by {}\n", found.provider);
+        text.push_str(&format!("## Web, by {}\n\n", found.provider));
         for hit in &found.results {
             let number = citations.number(&Source::Web(hit.url.clone()));
-            let _ = writeln!(
-                text,
-                "### {}\n\n{}\n— [{number}]\n",
+            text.push_str(&format!(
+                "### {}\n\n{}\n— [{number}]\n\n",
                 hit.title,
                 quote(&hit.snippet)
-            );
+            ));
         }
     }
     if !findings.missing.is_empty() {
         let words = findings.missing.join(", ");
-        let _ = writeln!(text, "## Open\n\n_no document mentions: {words}_\n");
+        text.push_str(&format!("## Open\n\n_no document mentions: {words}_\n\n"));
     }
     text.push_str(&citations.list());
     text

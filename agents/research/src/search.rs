@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use agentkit::{
     Failure, ToolError, Toolbox,
     sources::{Found, Hit, WebFound},
+    text::clip,
 };
 
 const DOCS: &str = "docs-tool";
 const WEB: &str = "web-tool";
 /// Most parts of a goal that are searched for on their own.
 const MOST_PARTS: usize = 6;
+/// Longest query, characters: more words make no better search.
+const LONGEST_QUERY: usize = 1000;
 /// Results asked for per part, and passages kept of all.
 const PER_PART: usize = 8;
 /// Most passages that are kept.
@@ -71,7 +74,10 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
     // By place, so that a passage found twice is there once, with its better score.
     let mut best: BTreeMap<(String, usize), Hit> = BTreeMap::new();
     for (number, part) in parts(goal).into_iter().enumerate() {
-        let asked = [("query", part), ("limit", PER_PART.to_string())];
+        let asked = [
+            ("query", clip(&part, LONGEST_QUERY)),
+            ("limit", PER_PART.to_string()),
+        ];
         let result = toolbox.call(DOCS, "search_local_docs", asked).await;
         let result = result.map_err(|error| match error {
             ToolError::Away { .. } => Failure::Away(error.to_string()),
@@ -98,7 +104,7 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
 }
 
 async fn web(toolbox: &Toolbox, goal: &str, findings: &mut Findings) {
-    let query = agentkit::text::clip(goal, 200);
+    let query = clip(goal, 200);
     let result = toolbox.call(WEB, "web_search", [("query", query)]).await;
     match result {
         Ok(result) => match serde_json::from_str(&result) {

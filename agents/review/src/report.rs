@@ -1,7 +1,5 @@
 //! How a review is written down.
 
-use std::fmt::Write as _;
-
 use agentkit::text::clip;
 
 use crate::check::{Checked, Severity};
@@ -29,14 +27,12 @@ pub(crate) fn report(goal: &str, label: &str, names: &[&str], checked: &Checked)
         (0, _) => "passes, with warnings",
         _ => "does not pass",
     };
-    // Writing into a String does not fail.
-    let _ = writeln!(
-        text,
+    text.push_str(&format!(
         "## Verdict\n\n**{verdict}**: {errors} errors, {warnings} warnings in {}.\n\n\
          - {confirmed} of {looked_up} quotations stand word for word in the lines they name.\n\
-         - {sourced} of {claims} statements name their source.\n",
+         - {sourced} of {claims} statements name their source.\n\n",
         names.join(" and ")
-    );
+    ));
     text.push_str("## Findings\n\n");
     if checked.findings.is_empty() {
         text.push_str("None.\n");
@@ -52,14 +48,14 @@ pub(crate) fn report(goal: &str, label: &str, names: &[&str], checked: &Checked)
             Severity::Note => "note",
         };
         let what = finding.what.replace('|', "\\|");
-        let _ = writeln!(text, "| {severity} | {} | {what} |", finding.at);
+        text.push_str(&format!("| {severity} | {} | {what} |\n", finding.at));
     }
     if let Some(more) = findings
         .len()
         .checked_sub(MOST_FINDINGS)
         .filter(|more| *more > 0)
     {
-        let _ = writeln!(text, "\n{more} more are not listed.");
+        text.push_str(&format!("\n{more} more are not listed.\n"));
     }
     text
 }

@@ -196,9 +196,7 @@ async fn read(
         }
         done = &mut work => match done {
             Ok(outcome) => {
-                while let Ok(piece) = heard.try_recv() {
-                    said.push_str(&piece);
-                }
+                // What was said and not yet read is part of the output as well.
                 let rest = outcome.output.strip_prefix(&said).unwrap_or(&outcome.output);
                 Some((Ok(rest.to_owned()), Reading::Said))
             }

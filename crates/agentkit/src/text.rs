@@ -7,7 +7,8 @@ const STOP: &[&str] = &[
     "is", "it", "its", "may", "more", "most", "no", "nor", "not", "of", "on", "one", "only", "or",
     "other", "our", "over", "so", "some", "such", "than", "that", "the", "their", "them", "then",
     "there", "these", "they", "this", "those", "to", "up", "was", "we", "were", "what", "when",
-    "where", "which", "while", "who", "whom", "why", "will", "with", "would", "you", "your",
+    "where", "which", "while", "who", "whom", "why", "will", "with", "without", "would", "you",
+    "your",
 ];
 
 /// The terms of a text in order, repeated as often as they occur: small letters, plurals as

@@ -238,7 +238,7 @@ impl Model {
             }
         }
         if whole {
-            let text = assembly.chunk(&body)?;
+            let text = assembly.whole(&body)?;
             listener.text(&text).await;
         }
         assembly.end()

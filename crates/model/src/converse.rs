@@ -83,7 +83,7 @@ impl Model {
         let mut usage = Usage::default();
         for round in 1..=self.settings.rounds {
             let last = round == self.settings.rounds;
-            let offered = if last { &[] } else { functions.offered() };
+            let offered: &[Function] = if last { &[] } else { functions.offered() };
             let (answer, cached) = self.ask(&messages, offered, listener).await?;
             usage.requests += 1;
             if cached {

@@ -77,8 +77,14 @@ impl Assembly {
         self.chunk(data)
     }
 
-    /// Takes one event, or the body of an endpoint that does not stream.
-    pub(crate) fn chunk(&mut self, data: &[u8]) -> Result<String, Error> {
+    /// Takes the body of an endpoint that does not stream.
+    pub(crate) fn whole(&mut self, body: &[u8]) -> Result<String, Error> {
+        self.done = true;
+        self.chunk(body)
+    }
+
+    /// Takes one event.
+    fn chunk(&mut self, data: &[u8]) -> Result<String, Error> {
         let chunk: Chunk = serde_json::from_slice(data).map_err(|error| {
             Error::Answer(format!("an event is not of the documented form: {error}"))
         })?;

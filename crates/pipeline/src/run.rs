@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Longest goal, bytes.
-const LONGEST_GOAL: usize = 8 * 1024;
+const LONGEST_GOAL: usize = 64 * 1024;
 /// How often an agent is asked before the run is given back.
 const ATTEMPTS: u32 = 3;
 /// The wait before the second attempt; doubled for the third.
@@ -27,9 +27,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// Its id: 1 to 64 letters, digits, dashes, underscores or dots.
+    /// Its id: 1 to 64 letters, digits, dashes, underscores or dots, the first no dot.
     pub run_id: String,
-    /// What is wanted, in the caller's words; at most 8 KiB.
+    /// What is wanted, in the caller's words; at most 64 KiB.
     pub goal: String,
     /// When it has to be done; `None` for no limit.
     pub deadline: Option<Instant>,

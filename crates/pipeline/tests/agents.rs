@@ -1,6 +1,9 @@
 //! The real agents and tools over real sockets and real documents, with and without a model.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test fail as the test does"
+)]
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -93,12 +96,16 @@ impl World {
         };
         let mesh = self.running[0].context().mesh.clone();
         let cancel = CancellationToken::new();
-        Box::pin(mesh_pipeline::run(&mesh, &run, &mut |_| {}, &cancel)).await.unwrap()
+        Box::pin(mesh_pipeline::run(&mesh, &run, &mut |_| {}, &cancel))
+            .await
+            .unwrap()
     }
 
     async fn ask(&self, service: &str, parameters: &[(&str, &str)]) -> TaskResponse {
         let channel = self.running[0].context().mesh.channel(service);
-        let pairs = parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let pairs = parameters
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let task = TaskRequest {
             task_id: "t1".to_owned(),
             session_id: "s1".to_owned(),
@@ -125,21 +132,40 @@ impl World {
 async fn without_a_model_the_files_quote_the_documents_and_say_so() {
     let world = World::new("").await;
     let report = world.run(GOAL).await;
-    let (notes, design, review) = (world.file("notes.md"), world.file("mcp.md"), world.file("review.md"));
+    let (notes, design, review) = (
+        world.file("notes.md"),
+        world.file("mcp.md"),
+        world.file("review.md"),
+    );
     for text in [&notes, &design, &review] {
         assert!(text.contains("extractive, no model configured"), "{text}");
     }
-    assert!(notes.contains("> A router that is stopped finishes its calls. It must leave"), "{notes}");
+    assert!(
+        notes.contains("> A router that is stopped finishes its calls. It must leave"),
+        "{notes}"
+    );
     assert!(notes.contains("guide/running.md:5-6"), "{notes}");
     assert!(notes.contains("no document mentions: zeppelin"), "{notes}");
-    assert!(notes.contains("web search is off: set web_search_url"), "{notes}");
+    assert!(
+        notes.contains("web search is off: set web_search_url"),
+        "{notes}"
+    );
     assert!(!notes.contains("Nothing of interest"), "{notes}");
-    assert!(design.contains("> It must leave the registry first, and never cuts"), "{design}");
-    assert!(design.contains("```\ndrain_timeout = \"15s\"\n```"), "{design}");
+    assert!(
+        design.contains("> It must leave the registry first, and never cuts"),
+        "{design}"
+    );
+    assert!(
+        design.contains("```\ndrain_timeout = \"15s\"\n```"),
+        "{design}"
+    );
     assert!(design.contains("no source speaks of: zeppelin"), "{design}");
     assert!(review.contains("0 errors"), "{review}");
     assert!(review.contains("zeppelin"), "{review}");
-    assert_eq!((&*report.metrics.mode, &*report.metrics.llm_model), ("extractive", "none"));
+    assert_eq!(
+        (&*report.metrics.mode, &*report.metrics.llm_model),
+        ("extractive", "none")
+    );
     assert_eq!(report.metrics.tokens_used, 0);
     assert!(report.metrics.tool_calls >= 6, "{:?}", report.metrics);
     world.end().await;
@@ -152,7 +178,12 @@ async fn the_review_finds_what_the_sources_do_not_say() {
         > It must leave the registry first\n\n— [1]\n\n> From nowhere.\n\n— [9]\n\n\
         Routers are always painted in blue.\n\n## Sources\n\n- [1] guide/running.md:5-6\n\
         - [2] ../secret.md:1\n\n";
-    let answer = world.ask("agent-review", &[("notes", notes), ("design", "# Design\n")]).await;
+    let answer = world
+        .ask(
+            "agent-review",
+            &[("notes", notes), ("design", "# Design\n")],
+        )
+        .await;
     assert!(answer.success, "{}", answer.error);
     assert_eq!((&*answer.task_id, &*answer.session_id), ("t1", "s1"));
     assert_eq!(answer.metadata["errors"], "2", "{}", answer.output);
@@ -164,10 +195,18 @@ async fn the_review_finds_what_the_sources_do_not_say() {
         "| warning | mcp.md | does not speak of the goal's: router, drain, zeppelin |",
         "1 of 2 quotations",
     ] {
-        assert!(answer.output.contains(expected), "{expected} is not in {}", answer.output);
+        assert!(
+            answer.output.contains(expected),
+            "{expected} is not in {}",
+            answer.output
+        );
     }
     let without = world.ask("agent-review", &[]).await;
-    assert!(!without.success && without.error.contains("there is no notes"), "{}", without.error);
+    assert!(
+        !without.success && without.error.contains("there is no notes"),
+        "{}",
+        without.error
+    );
     world.end().await;
 }
 
@@ -181,7 +220,10 @@ async fn each_agent_lists_itself_and_streams_its_output() {
         ("agent-review", "review-agent"),
     ] {
         let mut client = AgentServiceClient::new(mesh.channel(service));
-        let listed = client.list_agents(ListAgentsRequest::default()).await.unwrap();
+        let listed = client
+            .list_agents(ListAgentsRequest::default())
+            .await
+            .unwrap();
         let agents = listed.into_inner().agents;
         assert_eq!(agents[0].agent_id, id);
         assert!(!agents[0].capabilities.is_empty());
@@ -239,7 +281,10 @@ async fn model(tasks: &mut JoinSet<()>, asked: Arc<parking_lot::Mutex<Vec<Value>
                 json!({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}),
             ];
             asked.lock().push(request.clone());
-            let events: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+            let events: String = events
+                .iter()
+                .map(|event| format!("data: {event}\n\n"))
+                .collect();
             let answer = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
                  {events}data: [DONE]\n\n"
@@ -255,19 +300,42 @@ async fn with_a_model_its_words_stand_before_the_quotations_and_tokens_are_count
     let (mut tasks, asked) = (JoinSet::new(), Arc::default());
     let url = model(&mut tasks, Arc::clone(&asked)).await;
     let world = World::new(&url).await;
-    let report = tokio::time::timeout(Duration::from_secs(60), world.run(GOAL)).await.unwrap();
+    let report = tokio::time::timeout(Duration::from_secs(60), world.run(GOAL))
+        .await
+        .unwrap();
     let (notes, review) = (world.file("notes.md"), world.file("review.md"));
     assert!(notes.contains("Routers finish their calls [1]."), "{notes}");
     assert!(notes.contains("> A router that is stopped"), "{notes}");
     assert!(notes.contains("model small"), "{notes}");
-    assert!(review.contains("## Remarks") && review.contains("0 errors"), "{review}");
-    assert_eq!((&*report.metrics.mode, &*report.metrics.llm_model), ("model", "small"));
-    assert_eq!((report.metrics.llm_calls, report.metrics.cache_hits), (6, 0));
-    assert_eq!((report.metrics.tokens_used, report.metrics.completion_tokens), (660, 60));
-    let result = asked.lock().iter().flat_map(|request| request["messages"].as_array().unwrap().clone())
+    assert!(
+        review.contains("## Remarks") && review.contains("0 errors"),
+        "{review}"
+    );
+    assert_eq!(
+        (&*report.metrics.mode, &*report.metrics.llm_model),
+        ("model", "small")
+    );
+    assert_eq!(
+        (report.metrics.llm_calls, report.metrics.cache_hits),
+        (6, 0)
+    );
+    assert_eq!(
+        (report.metrics.tokens_used, report.metrics.completion_tokens),
+        (660, 60)
+    );
+    let result = asked
+        .lock()
+        .iter()
+        .flat_map(|request| request["messages"].as_array().unwrap().clone())
         .find(|message| message["role"] == "tool")
         .unwrap();
-    assert!(result["content"].as_str().unwrap().contains("Nothing of interest"), "{result}");
+    assert!(
+        result["content"]
+            .as_str()
+            .unwrap()
+            .contains("Nothing of interest"),
+        "{result}"
+    );
 
     // The same task again costs nothing.
     let answers = asked.lock().len();

@@ -137,7 +137,7 @@ mod tests {
             let hits = index.search(query, None, 9).into_iter();
             hits.map(|hit| hit.passage.line).collect()
         };
-        assert_eq!(lines("how do routers drain"), [2, 4]);
+        assert_eq!(lines("how do routers drain"), [2]);
         assert_eq!(lines("draining timeout"), [4, 2]);
         assert_eq!(lines("the retries"), [9, 7]);
         assert!(lines("kubernetes").is_empty());

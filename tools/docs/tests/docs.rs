@@ -107,17 +107,17 @@ async fn a_search_finds_the_lines_and_reading_them_gives_the_same() {
 #[tokio::test]
 async fn files_that_appear_change_and_go_are_noticed() {
     let docs = docs().await;
-    let none = docs.ask("search_local_docs", &[("query", "one")]).await;
+    let none = docs.ask("search_local_docs", &[("query", "apple")]).await;
     assert!(none.error.contains("DOCS_DIR"), "{}", none.error);
-    docs.put("a.md", "one\n");
-    assert_eq!(docs.search("one").await.results.len(), 1);
-    docs.put("a.md", "two, and longer\n");
-    docs.put("b.md", "one again\n");
-    let found = docs.search("one").await;
+    docs.put("a.md", "apple\n");
+    assert_eq!(docs.search("apple").await.results.len(), 1);
+    docs.put("a.md", "pear, and longer\n");
+    docs.put("b.md", "apple again\n");
+    let found = docs.search("apple").await;
     assert_eq!(found.results.len(), 1);
     assert_eq!(found.results[0].passage.file, "b.md");
     fs::remove_file(docs.dir.path().join("docs/b.md")).unwrap();
-    assert!(docs.search("one").await.results.is_empty());
+    assert!(docs.search("apple").await.results.is_empty());
     docs.running.drain().await;
 }
 

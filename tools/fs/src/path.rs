@@ -29,7 +29,7 @@ pub enum BadPath {
     /// Not a run.
     #[error(
         "session_id {0:?} is no run id: give 1 to 64 letters, digits, dashes, underscores or dots, \
-         the first a letter or a digit"
+         the first no dot"
     )]
     Run(String),
 }
@@ -95,10 +95,7 @@ impl RunId {
     /// # Errors
     /// When it could be anything but a plain directory's name.
     pub fn read(text: &str) -> Result<Self, BadPath> {
-        let first = text
-            .chars()
-            .next()
-            .is_some_and(|c| c.is_ascii_alphanumeric());
+        let first = !text.is_empty() && !text.starts_with('.');
         let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         match first && text.len() <= 64 && text.chars().all(rest) {
             true => Ok(Self(text.to_owned())),
@@ -149,17 +146,7 @@ mod tests {
         for good in ["run-1a2b3c4d", "7", "A.b_c-d"] {
             assert!(RunId::read(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "..",
-            ".",
-            "-x",
-            "a/b",
-            "a b",
-            "ä",
-            "a\0",
-            &"x".repeat(65),
-        ] {
+        for bad in ["", "..", ".", "a/b", "a b", "ä", "a\0", &"x".repeat(65)] {
             assert!(RunId::read(bad).is_err(), "{bad:?}");
         }
     }

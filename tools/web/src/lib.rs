@@ -43,6 +43,11 @@ pub const SPEC: Spec = Spec {
             "no",
             "whether anything may be asked over the internet",
         ),
+        Key::list(
+            "external_allow_hosts",
+            "",
+            "hosts that may be asked although their addresses are inside, as host or host:port",
+        ),
     ],
 };
 
@@ -61,6 +66,7 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
             key_header: config.text("web_search_key_header").to_owned(),
             timeout: config.duration("web_search_timeout"),
             max_bytes: config.size("web_search_max_bytes"),
+            inside: config.list("external_allow_hosts"),
         })?),
     };
     let tool = tool::Web::new(provider);

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use agentkit::{sources::WebHit, text::shorten};
-use reqwest::{
-    Url,
-    header::{HeaderName, HeaderValue},
-};
+use fetch::{Client, Guard, Limits, Request};
+use http::{HeaderName, HeaderValue, header::ACCEPT};
+use url::Url;
 
 use crate::answer::Answer;
 
@@ -25,6 +24,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Largest answer, bytes.
     pub max_bytes: usize,
+    /// Hosts that may be asked although they are inside.
+    pub inside: Vec<String>,
 }
 
 /// Why there is no answer.
@@ -51,11 +52,10 @@ pub enum Error {
 /// Searches at one address.
 #[derive(Debug)]
 pub struct Provider {
-    http: reqwest::Client,
+    client: Client,
     url: String,
     host: String,
     key: Option<(HeaderName, HeaderValue)>,
-    max_bytes: usize,
 }
 
 impl Provider {
@@ -90,20 +90,20 @@ impl Provider {
             value.set_sensitive(true);
             Ok((name, value))
         };
-        // Neither redirects nor a proxy of the environment: the configured host and no other.
-        let http = reqwest::Client::builder()
-            .timeout(settings.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("web-tool/", env!("CARGO_PKG_VERSION")))
-            .build()
+        // No redirects: the key goes to the configured host and no other.
+        let limits = Limits {
+            time: settings.timeout,
+            connect: settings.timeout,
+            body: settings.max_bytes,
+            redirects: 0,
+        };
+        let client = Client::new(Guard::new(true, &settings.inside), limits)
             .map_err(|error| bad("web_search_url", &error.to_string()))?;
         Ok(Self {
-            http,
+            client,
             url: settings.url.clone(),
             host,
             key: settings.key.as_ref().map(header).transpose()?,
-            max_bytes: settings.max_bytes,
         })
     }
 
@@ -122,27 +122,28 @@ impl Provider {
             host: self.host.clone(),
             problem,
         };
-        // Without the address: it may carry a key.
-        let lost = |error: reqwest::Error| match error.is_timeout() {
-            true => fail("no answer in time".to_owned()),
-            false => fail(error.without_url().to_string()),
-        };
         let url = address(&self.url, query).ok_or_else(|| fail("no such address".to_owned()))?;
-        let mut request = self.http.get(url).header("accept", "application/json");
+        let mut request = Request::get(url);
+        let json = HeaderValue::from_static("application/json");
+        request.headers.insert(ACCEPT, json);
         if let Some((name, value)) = &self.key {
-            request = request.header(name, value);
+            request.headers.insert(name, value.clone());
         }
-        let mut response = request.send().await.map_err(lost)?;
-        let status = response.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(lost)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > self.max_bytes {
-                let limit = self.max_bytes;
-                let problem = format!("the answer is over {limit} bytes (web_search_max_bytes)");
-                return Err(fail(problem));
-            }
-        }
+        let answer = self
+            .client
+            .send(request)
+            .await
+            .map_err(|error| match error {
+                // Its own key, instead of the guard's.
+                fetch::Error::TooLarge { limit } => fail(format!(
+                    "the answer is over {limit} bytes (web_search_max_bytes)"
+                )),
+                fetch::Error::Redirects { .. } => {
+                    fail("it redirects, which is not followed".to_owned())
+                }
+                other => fail(other.to_string()),
+            })?;
+        let (status, body) = (answer.status, answer.body);
         if !status.is_success() {
             let said = shorten(&String::from_utf8_lossy(&body));
             return Err(fail(format!("HTTP {status}: {said}")));
@@ -203,6 +204,7 @@ mod tests {
             key_header: header.to_owned(),
             timeout: Duration::from_secs(1),
             max_bytes: 1,
+            inside: Vec::new(),
         };
         for (settings, key) in [
             (settings("nowhere", "k", "h"), "web_search_url "),

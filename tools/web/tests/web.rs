@@ -103,6 +103,7 @@ async fn the_provider_is_asked_and_its_pages_are_told() {
     let settings = [
         ("web_search_url", &*url),
         ("allow_external_requests", "yes"),
+        ("external_allow_hosts", "127.0.0.1"),
         ("web_search_key", "hunter2"),
     ];
     let (running, mut client) = web(&settings).await;
@@ -132,7 +133,7 @@ async fn a_provider_that_fails_redirects_or_talks_nonsense_is_named() {
     let large = http("200 OK", &"x".repeat(2000));
     for (answer, expected) in [
         (http("429 Too Many", "slow down"), "429"),
-        (elsewhere.to_owned(), "302"),
+        (elsewhere.to_owned(), "redirects"),
         (http("200 OK", "<html>"), "not JSON"),
         (http("200 OK", "{}"), "neither results"),
         (large, "web_search_max_bytes"),
@@ -142,6 +143,7 @@ async fn a_provider_that_fails_redirects_or_talks_nonsense_is_named() {
         let settings = [
             ("web_search_url", &*url),
             ("allow_external_requests", "yes"),
+            ("external_allow_hosts", "127.0.0.1"),
             ("web_search_max_bytes", "1KB"),
         ];
         let (running, mut client) = web(&settings).await;
@@ -154,4 +156,16 @@ async fn a_provider_that_fails_redirects_or_talks_nonsense_is_named() {
         assert!(answer.error.contains(expected), "{}", answer.error);
         running.drain().await;
     }
+}
+
+#[tokio::test]
+async fn a_provider_inside_is_asked_only_if_it_is_listed() {
+    let settings = [
+        ("web_search_url", "http://127.0.0.1:9/?q={query}"),
+        ("allow_external_requests", "yes"),
+    ];
+    let (running, mut client) = web(&settings).await;
+    let answer = search(&mut client, "mesh").await.unwrap();
+    assert!(answer.error.contains("not to be asked"), "{}", answer.error);
+    running.drain().await;
 }
