@@ -139,7 +139,7 @@ mod tests {
         };
         assert_eq!(lines("how do routers drain"), [2]);
         assert_eq!(lines("draining timeout"), [4, 2]);
-        assert_eq!(lines("the retries"), [9, 7]);
+        assert_eq!(lines("the retries"), [10, 7]);
         assert!(lines("kubernetes").is_empty());
         assert_eq!(index.missing("router kubernetes"), ["kubernete"]);
     }
