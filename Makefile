@@ -139,6 +139,10 @@ test-containers: ## Scale and restart the mesh in Docker, under load
 bench: ## Measure the router beside HAProxy, nginx, Envoy and hyper: ROUNDS=3 SECONDS=5, or QUICK=1
 	@scripts/bench.sh $(if $(QUICK),1 1,$(or $(ROUNDS),3) $(or $(SECONDS),5))
 
+.PHONY: bench-jobs
+bench-jobs: ## Measure the job queue beside BullMQ, asynq and RQ: ROUNDS=3, or STAGES="none latency report"
+	@ROUNDS=$(or $(ROUNDS),3) scripts/bench-jobs.sh $(STAGES)
+
 .PHONY: new-agent new-tool new-worker
 new-agent new-tool new-worker: ## Start a service: make new-agent NAME=research
 	@[ -n "$(NAME)" ] || { echo "error: NAME is missing. Call it as: make $@ NAME=research" >&2; exit 2; }

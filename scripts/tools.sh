@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
-# Usage: scripts/tools.sh build|test|check|bench|containers|all
+# Usage: scripts/tools.sh build|test|check|bench|bench-jobs|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
 #               and server, h2spec, Jaeger, Python gRPC
 #   check       build, and cargo-deny
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
+#   bench-jobs  build, Redis, and the queues that ours is measured beside: BullMQ, asynq, RQ
 #   containers  dockerd and `docker compose`
 #   all         build, test and check
 # What is present is left alone, so a second run takes a moment. Programs go to .tools/pkg/<name>-<version> with a link
@@ -17,6 +18,7 @@ TOOLS=${TOOLS_DIR:-$PWD/.tools}
 VENV=${VENV_DIR:-$PWD/.venv}
 GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
 ENVOY=1.40.0
+BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
 COMPOSE=2.26.1 COMPOSE_SUITE=trixie
@@ -150,6 +152,38 @@ bench_tools() {
   program envoy $ENVOY envoy
 }
 
+bullmq() { npm install --silent --no-audit --no-fund --no-package-lock --prefix "$1" bullmq@$BULLMQ; }
+
+asynq() { # DIR; its module is made here, so that the repository has no lock file of another language
+  mkdir "$1/src" && cp scripts/bench-jobs/asynq.go "$1/src/main.go" &&
+    ( cd "$1/src" && go mod init asynq-bench && go get github.com/hibiken/asynq@v$ASYNQ && go mod tidy &&
+      CGO_ENABLED=0 go build -o ../asynq-bench . )
+}
+
+rq() {
+  { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } &&
+    "$VENV/bin/pip" --disable-pip-version-check install -q --target "$1" rq==$RQ
+}
+
+# into NAME VERSION COMMAND...: as `program`, for what is no program of its own.
+into() {
+  local dir=$TOOLS/pkg/$1-$2 part=$TOOLS/pkg/.part-$1.$$; shift 2
+  [ ! -d "$dir" ] || return 0
+  mkdir "$part"
+  step "${dir##*/}" "$@" "$part"
+  mv -T "$part" "$dir" 2>/dev/null || rm -rf "$part"
+}
+
+bench_jobs_tools() {
+  build
+  packages redis-server=redis-server redis-cli=redis-tools node=nodejs npm=npm go=golang-go python3=python3 jq=jq
+  link redis-server "$(command -v redis-server)"
+  into bullmq $BULLMQ bullmq
+  into rq $RQ rq
+  # Built again when its source has changed.
+  program asynq-bench "$ASYNQ-$(cksum <scripts/bench-jobs/asynq.go | cut -d' ' -f1)" asynq
+}
+
 containers() {
   packages dockerd=docker.io iptables=iptables curl=curl jq=jq
   if ! docker compose version >/dev/null 2>&1; then
@@ -164,6 +198,7 @@ case ${1:-} in
   test) test_tools ;;
   check) check_tools ;;
   bench) bench_tools ;;
+  bench-jobs) bench_jobs_tools ;;
   containers) containers ;;
   all) test_tools; check_tools ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;

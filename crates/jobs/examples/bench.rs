@@ -1,135 +1,50 @@
-//! Empty jobs from enqueue to done, a second, on a given store.
+//! Measures the queue on a store, and prints what came of it as a line of JSON; `meshctl bench
+//! jobs` does the same for people.
 //!
-//! `cargo run --release --example bench -- redis://127.0.0.1:6379 [jobs] [workers] [concurrency]`
+//! `cargo run --release -p mesh-jobs --example bench -- STORE rate JOBS [keys]`, or
+//! `STORE latency RATE SECONDS [keys]`, or `STORE growth JOBS SIZE… [keys]`
 
 #![expect(clippy::print_stdout, reason = "a command line")]
 
-use std::{env, sync::Arc, time::Duration};
+use std::{env, time::Duration};
 
 use mesh_jobs::{
-    Context, Error, Failure, Handler, Job, Jobs, NewJob, Options, Payload, Producer, Settings,
-    Worker, open,
+    Error,
+    bench::{Ground, Plan, growth, latency, throughput},
 };
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
-use tokio_util::sync::CancellationToken;
-
-struct Empty;
-
-#[async_trait::async_trait]
-impl Handler for Empty {
-    async fn run(&self, _: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
-        Ok(Some(Payload::Json("true".into())))
-    }
-}
-
-fn job(queue: &str) -> NewJob {
-    let mut job = NewJob::new("empty", Payload::Json("{}".into()));
-    queue.clone_into(&mut job.queue);
-    job
-}
-
-/// Two producers that send batches of 1,000.
-async fn batches(jobs: &Jobs, queue: &'static str, count: usize) -> Result<(), Error> {
-    let mut tasks = JoinSet::new();
-    for _ in 0..2 {
-        let jobs = jobs.clone();
-        tasks.spawn(async move {
-            let mut left = count / 2;
-            while left > 0 {
-                let batch = left.min(1_000);
-                for answer in jobs
-                    .submit_all((0..batch).map(|_| job(queue)).collect())
-                    .await?
-                {
-                    answer?;
-                }
-                left -= batch;
-            }
-            Ok(())
-        });
-    }
-    tasks.join_all().await.into_iter().collect()
-}
-
-/// 512 callers that send one job at a time.
-async fn singles(jobs: &Jobs, queue: &'static str, count: usize) -> Result<(), Error> {
-    let producer = Producer::new(jobs.clone());
-    let mut tasks = JoinSet::new();
-    for _ in 0..512 {
-        let producer = producer.clone();
-        tasks.spawn(async move {
-            for _ in 0..count / 512 {
-                producer.submit(job(queue)).await?;
-            }
-            Ok(())
-        });
-    }
-    tasks.join_all().await.into_iter().collect()
-}
-
-/// Runs workers until so many jobs of the queue have succeeded.
-async fn drain(jobs: &Jobs, queue: &str, shape: (usize, usize), count: usize) -> Result<(), Error> {
-    let stop = CancellationToken::new();
-    let mut workers = JoinSet::new();
-    for _ in 0..shape.0 {
-        let worker = Worker::new(jobs.clone(), queue, "bench", shape.1, Arc::new(Empty));
-        let stop = stop.clone();
-        workers.spawn(async move { worker.run(stop, Duration::from_secs(5)).await });
-    }
-    loop {
-        let queues = jobs.queues().await?;
-        let done = queues
-            .iter()
-            .find(|one| one.queue == queue)
-            .map_or(0, |one| one.counts.succeeded);
-        if done >= count as u64 {
-            break;
-        }
-        sleep(Duration::from_millis(5)).await;
-    }
-    stop.cancel();
-    workers.join_all().await;
-    Ok(())
-}
-
-fn report(what: &str, count: usize, since: Instant) {
-    let rate = count as f64 / since.elapsed().as_secs_f64();
-    println!("{what:<34} {rate:>9.0} jobs/s");
-}
 
 #[tokio::main]
-async fn main() -> Result<(), Error> {
-    let mut args = env::args().skip(1);
-    let address = args
-        .next()
-        .unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
-    let mut number = |or| args.next().and_then(|arg| arg.parse().ok()).unwrap_or(or);
-    let (count, workers, concurrency) = (number(100_000) / 1_024 * 1_024, number(3), number(512));
-    let shape = (workers, concurrency);
-    let jobs = Jobs::new(open(&address, &Settings::default())?, Options::default());
-
-    let start = Instant::now();
-    batches(&jobs, "apart", count).await?;
-    report("enqueue alone, batches", count, start);
-    let start = Instant::now();
-    drain(&jobs, "apart", shape, count).await?;
-    report("drain alone", count, start);
-
-    let start = Instant::now();
-    tokio::try_join!(
-        batches(&jobs, "together", count),
-        drain(&jobs, "together", shape, count)
-    )?;
-    report("enqueue to done, batches", count, start);
-
-    let start = Instant::now();
-    tokio::try_join!(
-        singles(&jobs, "singles", count),
-        drain(&jobs, "singles", shape, count)
-    )?;
-    report("enqueue to done, single enqueues", count, start);
-    Ok(())
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut words: Vec<String> = env::args().skip(1).collect();
+    let keys = words.pop_if(|last| last == "keys").is_some();
+    let [store, what, numbers @ ..] = words.as_slice() else {
+        return Err("say which store, and what to measure: rate, latency or growth".into());
+    };
+    let numbers = numbers.iter().map(|number| number.parse());
+    let numbers = numbers.collect::<Result<Vec<usize>, _>>()?;
+    let first = numbers.first().copied().ok_or("say how many jobs")?;
+    let mut plan = Plan {
+        keys,
+        ..Plan::default()
+    };
+    let ground = Ground::new(store)?;
+    let silent = |_, _| {};
+    let line = match what.as_str() {
+        "rate" => {
+            plan.jobs = first;
+            serde_json::to_string(&throughput(&ground, &plan, &silent).await?)?
+        }
+        "latency" => {
+            let time = Duration::from_secs(numbers.get(1).copied().unwrap_or(10) as u64);
+            let rate = u32::try_from(first)?;
+            serde_json::to_string(&latency(&ground, &plan, rate, time, &silent).await?)?
+        }
+        "growth" => {
+            plan.jobs = first;
+            serde_json::to_string(&growth(&ground, &plan, &numbers[1..], &silent).await?)?
+        }
+        other => return Err(format!("{other} is none of rate, latency and growth").into()),
+    };
+    println!("{line}");
+    ground.clear().await.map_err(|error: Error| error.into())
 }

@@ -141,7 +141,7 @@ impl Jobs {
         let calls = lanes.iter().flat_map(|(lane, (indexes, entries))| {
             let chunks = indexes.chunks(MAX_BATCH).zip(entries.chunks(MAX_BATCH));
             chunks.map(move |(indexes, entries)| async move {
-                (indexes, entries, self.store.submit(lane, entries).await)
+                (indexes, entries, self.take_in(lane, entries).await)
             })
         });
         for (indexes, entries, accepted) in join_all(calls).await {
@@ -153,6 +153,15 @@ impl Jobs {
             }
         }
         Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// An answer that was lost is asked for again: the jobs have their ids, and a store takes each
+    /// id in once. A store that is away refuses at once the second time too.
+    async fn take_in(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
+        match self.store.submit(lane, entries).await {
+            Err(Error::Unavailable { .. }) => self.store.submit(lane, entries).await,
+            answer => answer,
+        }
     }
 
     fn admit(&self, job: NewJob) -> Result<(Lane, Entry), Error> {

@@ -8,6 +8,7 @@
 //! the latest claim of a job can settle it. A job whose lease ends is queued again, a failed one
 //! after a growing delay, and after its last attempt it is a dead letter.
 
+pub mod bench;
 mod clock;
 mod codec;
 mod error;

@@ -2,7 +2,16 @@
 
 mod upkeep;
 
-use std::{collections::HashMap, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -45,6 +54,7 @@ pub struct Worker {
     room: usize,
     handler: Arc<dyn Handler>,
     active: Arc<Mutex<HashMap<Bytes, Active>>>,
+    refused: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Worker {
@@ -74,6 +84,7 @@ impl Worker {
             room: concurrency.max(1),
             handler,
             active: Arc::default(),
+            refused: Arc::default(),
         }
     }
 
@@ -81,6 +92,12 @@ impl Worker {
     #[must_use]
     pub fn running(&self) -> usize {
         self.active.lock().len()
+    }
+
+    /// How many outcomes the store has refused, because the lease had ended meanwhile.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Runs until `stop`; then takes no more jobs, gives the running ones `drain` to finish, and

@@ -6,7 +6,7 @@ mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use mesh_jobs::{Error, Jobs, Outcome, Renewal, Settings, Status, Worker, open};
+use mesh_jobs::{Claimed, Error, Jobs, Lease, Outcome, Renewal, Settings, Status, Worker, open};
 use support::{Counting, call, claim_one, options, redis_server::RedisServer, until};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -170,8 +170,39 @@ async fn a_lease_that_redis_forgot_it_gave_is_refused() {
         Err(Error::Stale { .. })
     ));
     assert!(matches!(
-        jobs.settle(&[(stale, done())]).await[0],
+        jobs.settle(&[(stale.clone(), done())]).await[0],
+        Err(Error::Stale { .. })
+    ));
+    // Were the nonce not in it, a claim of the same entry in the same millisecond by a worker of the
+    // same name would give the same token: only the nonce keeps the older one out.
+    let forged = Lease {
+        token: with_nonce_of(&stale.lease.token, &fresh.lease.token),
+        ..fresh.lease.clone()
+    };
+    assert_eq!(
+        jobs.renew(std::slice::from_ref(&forged)).await.unwrap(),
+        [Renewal::Stale]
+    );
+    let forged = Claimed {
+        lease: forged,
+        ..fresh.clone()
+    };
+    assert!(matches!(
+        jobs.settle(&[(forged, done())]).await[0],
         Err(Error::Stale { .. })
     ));
     assert!(jobs.settle(&[(fresh, done())]).await[0].is_ok());
+}
+
+/// The second token, with the nonce of the first in the place of its own.
+fn with_nonce_of(nonce: &[u8], token: &[u8]) -> bytes::Bytes {
+    let parts = |token: &[u8]| -> Vec<String> {
+        let text = String::from_utf8(token.to_vec()).unwrap();
+        text.split(':').map(ToOwned::to_owned).collect()
+    };
+    let (stale, mut mixed) = (parts(nonce), parts(token));
+    assert_eq!(stale[2].len(), 32, "the nonce stands third");
+    assert_ne!(stale[2], mixed[2], "every claim has another nonce");
+    mixed[2].clone_from(&stale[2]);
+    mixed.join(":").into()
 }

@@ -193,7 +193,11 @@ impl Store for Redis {
 
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error> {
         let ages = [ended, dead].map(|age| clock::millis(age).to_string());
-        let args = [ages[0].as_bytes(), ages[1].as_bytes()];
+        let args = [
+            ages[0].as_bytes(),
+            ages[1].as_bytes(),
+            self.key_ttl.as_bytes(),
+        ];
         let answer = self.run(&script::SWEEP, lane, &args).await?;
         let count = reply::number(answer).map_err(|strange| self.strange(strange))?;
         Ok(usize::try_from(count).unwrap_or(usize::MAX))

@@ -1,7 +1,7 @@
 //! What goes on beside the attempts of a worker: settling, renewing leases, taking over from
 //! workers that vanished.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -35,6 +35,7 @@ impl Worker {
                     }
                     answer => {
                         if let Some(Err(error)) = answer {
+                            self.refused.fetch_add(1, Ordering::Relaxed);
                             tracing::warn!(worker = self.name, job = %claimed.job.id, %error, "not settled");
                         }
                         self.active.lock().remove(&claimed.lease.token);

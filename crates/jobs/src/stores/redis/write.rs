@@ -18,7 +18,7 @@ pub(super) async fn submit(
         .iter()
         .map(|entry| clock::millis(entry.delay).to_string())
         .collect();
-    let (mut args, mut counts) = (Vec::with_capacity(entries.len() + 6), Vec::new());
+    let (mut args, mut counts) = (Vec::with_capacity(entries.len()), Vec::new());
     for priority in 1..=5 {
         let before = args.len();
         let of = entries
@@ -39,14 +39,9 @@ pub(super) async fn submit(
             .as_ref()
             .map_or(("", ""), |(key, print)| (key, print));
         args.extend([priorities[usize::from(entry.priority)], delay.as_bytes()]);
-        args.extend([
-            &entry.packed,
-            key.as_bytes(),
-            print.as_bytes(),
-            redis.key_ttl.as_bytes(),
-        ]);
+        args.extend([entry.packed.as_ref(), key.as_bytes(), print.as_bytes()]);
     }
-    let head = [redis.keep.as_bytes()]
+    let head = [redis.keep.as_bytes(), redis.key_ttl.as_bytes()]
         .into_iter()
         .chain(counts.iter().map(String::as_bytes));
     let args: Vec<&[u8]> = head.chain(args).collect();
@@ -106,6 +101,19 @@ pub(super) async fn shift(redis: &Redis, lane: &Lane, moves: &[Move]) -> Result<
         };
         groups[group].push(index);
     }
+    // Made here, since the script would have to copy it.
+    let end = |step: &Move| match &step.to {
+        To::End { status, record } => {
+            let letter: &[u8] = if *status == Status::Succeeded {
+                b"S"
+            } else {
+                b"C"
+            };
+            [letter, record].concat()
+        }
+        _ => Vec::new(),
+    };
+    let ends: Vec<Vec<u8>> = moves.iter().map(end).collect();
     let counts = groups.each_ref().map(|group| group.len().to_string());
     let mut args = vec![redis.keep.as_bytes()];
     args.extend(counts.iter().map(String::as_bytes));
@@ -113,7 +121,7 @@ pub(super) async fn shift(redis: &Redis, lane: &Lane, moves: &[Move]) -> Result<
         let (step, (priority, delay)) = (&moves[*index], &numbers[*index]);
         args.extend([step.id.as_str().as_bytes(), &step.from]);
         match &step.to {
-            To::End { record, .. } => args.push(record),
+            To::End { .. } => args.push(&ends[*index]),
             To::Bury { packed } => args.push(packed),
             To::Queue { packed, .. } => args.extend([packed.as_ref(), priority.as_bytes()]),
             To::Later { packed, .. } => {

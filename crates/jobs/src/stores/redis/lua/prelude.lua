@@ -9,7 +9,8 @@
 --   :sum       hash, totals
 --   :ev        stream of events, one entry for all jobs that something happened to together
 --   :wake      stream of one, written when a job is due sooner than any before
---   :i:<key>   idempotency keys: fingerprint and job
+--   :keys      hash, idempotency key -> since when, fingerprint and job
+--   :keyed     stream of the keys that were taken together, to forget them by
 -- States: `q<priority>:<entry>`, `r<priority>:<entry>:<nonce>:<since>:<worker>`,
 -- `s<priority>:<due>:<packed job>`, `f` the same, `D<packed job>`, `S<packed record>`, `C` the same.
 local K = KEYS[1]

@@ -1,5 +1,5 @@
 -- Moves jobs between states. ARGV: events to keep; how many to succeed, to cancel, to bury, to
--- queue, to delay as failed, to delay as scheduled; then those: {job, state, record}, the same,
+-- queue, to delay as failed, to delay as scheduled; then those: {job, state, new state}, the same,
 -- {job, state, packed}, {job, state, packed, priority}, {job, state, packed, priority, delay in ms}
 -- twice.
 -- Answers a text of one character a job: 1 done, 0 in another state, 2 called off.
@@ -20,11 +20,13 @@ local noted = call('EXISTS', K .. ':note') == 1
 local leave = { {}, {}, {}, {}, {} } -- entries to take out of the streams
 local gone = { s = {}, f = {}, D = {} } -- members to take out of the sorted sets
 local set, notes, seen, ended, buried, queued, failed, scheduled = {}, {}, {}, {}, {}, {}, {}, {}
+local letter = { [68] = 'D', [102] = 'f', [113] = 'q', [114] = 'r', [115] = 's' }
 local answer, sums = {}, { 0, 0 }
 local later = {}
 for n, id in ipairs(ids) do
   local state, g = states[n], group[n]
-  local kind = state and string.sub(state, 1, 1)
+  local kind, p
+  if state then kind, p = letter[string.byte(state, 1)], string.byte(state, 2) end
   local fits = state == from[n] and not seen[id]
   if fits and noted and kind == 'r' then
     if g > 2 and call('HEXISTS', K .. ':note', id .. '/x') == 1 then
@@ -37,7 +39,7 @@ for n, id in ipairs(ids) do
   if fits then
     answer[n], seen[id] = '1', true
     if kind == 'r' or kind == 'q' then
-      local list = leave[tonumber(string.sub(state, 2, 2))]
+      local list = leave[p - 48]
       list[#list + 1] = string.match(state, '^..:([^:]+)')
     elseif gone[kind] then
       local list = gone[kind]
@@ -47,7 +49,7 @@ for n, id in ipairs(ids) do
     if g <= 2 then
       sums[g] = sums[g] + 1
       set[#set + 1] = id
-      set[#set + 1] = (g == 1 and 'S' or 'C') .. data
+      set[#set + 1] = data
       ended[g] = ended[g] or {}
       ended[g][#ended[g] + 1] = id
     else
