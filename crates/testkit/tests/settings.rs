@@ -1,5 +1,7 @@
 //! Settings that change while calls run: real Consul, real programs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{collections::BTreeSet, time::Duration};
 
 use mesh_testkit::{Consul, Load, Program, http_client, load, tools, until};
