@@ -118,7 +118,7 @@ mcp-query-json: ## All of it as JSON
 
 ##@ Develop
 
-.PHONY: tools check test test-containers
+.PHONY: tools check test test-openapi test-containers
 tools: ## Install what building, testing and checking need
 	scripts/tools.sh all
 
@@ -131,6 +131,12 @@ test: ## Every test, against the real Consul, HAProxy, grpcurl and grpcio
 	@# Built with the tests, the programs share their dependencies; alone they would have them compiled once more.
 	cargo build --workspace --locked --bins --tests
 	MESH_TEST_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug cargo test --workspace --locked
+	@$(MAKE) test-openapi
+
+test-openapi: ## Send the gateway what its own description allows, and what it does not: LIMIT=60 seconds
+	@scripts/tools.sh openapi
+	cargo build -q --locked -p mesh-gateway -p echo-agent
+	scripts/test-openapi.sh $(or $(LIMIT),60)
 
 test-containers: ## Scale and restart the mesh in Docker, under load
 	scripts/test-containers.sh

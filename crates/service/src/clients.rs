@@ -25,7 +25,7 @@ use telemetry::{
 
 use crate::config::Config;
 use bucket::Bucket;
-use network::Network;
+pub use network::Network;
 pub(crate) use network::is_network;
 
 /// The header in which a proxy says for whom it calls.

@@ -29,6 +29,7 @@ pub mod process;
 pub mod program;
 pub mod python;
 pub mod raw;
+pub mod redis;
 pub mod tools;
 pub mod wait;
 
@@ -40,4 +41,5 @@ pub use load::Load;
 pub use mesh::Mesh;
 pub use process::{Process, Signal};
 pub use program::Program;
+pub use redis::Redis;
 pub use wait::{until, within};

@@ -12,12 +12,13 @@ use std::{
 const BINARIES: &str = "MESH_TEST_BIN";
 
 /// Everything of ours that tests start, with the package it is in.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "mcp-router",
     "echo-agent",
     "weather-tool",
     "itinerary-worker",
     "meshctl",
+    "mesh-gateway",
 ];
 
 /// The workspace's folder.

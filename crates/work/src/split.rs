@@ -50,16 +50,17 @@ fn joint(text: &str, at: usize) -> Option<usize> {
 
 /// The length of a joining word that stands alone at this place.
 fn word(text: &str, at: usize) -> Option<usize> {
+    let before = text[..at].chars().next_back();
+    // Looked at first: a look ahead from every letter of a very long word would take for ever.
+    if !before.is_some_and(char::is_whitespace) {
+        return None;
+    }
     let rest = &text[at..];
-    let starts = text[..at]
-        .chars()
-        .next_back()
-        .is_some_and(char::is_whitespace);
     let length = rest.find(char::is_whitespace)?;
     let joins = ["then", "and"]
         .iter()
         .any(|word| rest[..length].eq_ignore_ascii_case(word));
-    (starts && joins).then_some(length)
+    joins.then_some(length)
 }
 
 /// Whether the dot after this belongs to a word such as `e.g.` or an initial.
@@ -118,6 +119,12 @@ mod tests {
         for (text, parts) in table {
             assert_eq!(split(text), parts, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_very_long_word_takes_no_longer_than_many_short_ones() {
+        // A million bytes would take minutes if each were looked ahead from.
+        assert_eq!(split(&"a".repeat(1_000_000)).len(), 1);
     }
 
     #[test]

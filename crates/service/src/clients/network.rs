@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 /// Addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Network {
+pub struct Network {
     first: IpAddr,
     bits: u32,
 }
@@ -16,8 +16,9 @@ pub(crate) fn is_network(text: &str) -> bool {
 }
 
 impl Network {
-    /// `10.0.0.0/8`, `fd00::/8`, or one address.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// `10.0.0.0/8`, `fd00::/8`, or one address; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
             Some((address, bits)) => (address, Some(bits.parse().ok()?)),
             None => (text, None),
@@ -28,7 +29,9 @@ impl Network {
         (bits <= all).then_some(Self { first, bits })
     }
 
-    pub(super) fn has(&self, address: IpAddr) -> bool {
+    /// Whether an address is in it; an IPv4 one may be written as IPv6.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
         match (self.first, address.to_canonical()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
                 let differ = (a.to_bits() ^ b.to_bits()).leading_zeros();

@@ -1,0 +1,103 @@
+//! A real Redis of a test's own.
+
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{Process, ports, process::Signal, tools, wait};
+
+/// How long it may take to serve, on a busy machine.
+const START: Duration = Duration::from_secs(20);
+
+/// A `redis-server` on a port and in a folder of its own.
+#[derive(Debug)]
+pub struct Redis {
+    port: u16,
+    args: Vec<String>,
+    folder: TempDir,
+    process: Process,
+}
+
+impl Redis {
+    /// Starts one; it persists nothing unless the arguments say so.
+    pub async fn start(args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        for _ in 0..3 {
+            let folder = TempDir::with_prefix("redis-").expect("a temporary folder");
+            let [port] = ports::free();
+            let mut redis = Self {
+                port,
+                process: spawn(port, &folder, &args),
+                args: args.clone(),
+                folder,
+            };
+            // Else somebody took the port.
+            if redis.comes_up().await {
+                return redis;
+            }
+        }
+        panic!("redis-server does not come up");
+    }
+
+    /// As a power cut would end it.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on what it left.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        self.process = spawn(self.port, &self.folder, &self.args);
+        assert!(self.comes_up().await, "redis-server does not come up again");
+    }
+
+    /// Sends it a signal: a stopped one takes connections and answers nothing.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Its address, as `REDIS_URL` has it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    async fn comes_up(&mut self) -> bool {
+        wait::until("redis-server serves", START, async || {
+            if self.process.ended().is_some() {
+                return Some(false);
+            }
+            answers(self.port).then_some(true)
+        })
+        .await
+    }
+}
+
+fn spawn(port: u16, folder: &TempDir, args: &[String]) -> Process {
+    let mut command = Command::new(tools::tool("redis-server"));
+    command
+        .current_dir(folder.path())
+        .args(["--bind", "127.0.0.1", "--save", "", "--port"])
+        .arg(port.to_string())
+        .args(args);
+    Process::start("redis-server", command)
+}
+
+/// Whether it serves: a Redis that still reads its log says LOADING.
+fn answers(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return false;
+    };
+    let mut answer = [0; 5];
+    stream
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .is_ok()
+        && stream.write_all(b"PING\r\n").is_ok()
+        && stream.read_exact(&mut answer).is_ok()
+        && &answer == b"+PONG"
+}

@@ -1,0 +1,99 @@
+//! Many jobs at once.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use jobs::{MAX_SUBMIT, NewJob};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    api::jobs::Accepted,
+    body::{Array, object},
+    origin::Origin,
+    problem::Problem,
+    state::App,
+    submit::Submission,
+};
+
+/// What became of one job of a batch.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Outcome {
+    /// It was taken in.
+    Accepted(Accepted),
+    /// It was not.
+    Refused {
+        /// Why.
+        problem: Box<Problem>,
+    },
+}
+
+impl From<Problem> for Outcome {
+    fn from(problem: Problem) -> Self {
+        let problem = Box::new(problem);
+        Self::Refused { problem }
+    }
+}
+
+/// Submit up to 1,000 jobs. The answer stands in their order, each accepted or with its own
+/// problem. Idempotency keys are the jobs' own.
+#[utoipa::path(post, path = "/api/v1/jobs/batch", tag = "jobs", operation_id = "submitJobs",
+    request_body(content = Vec<Submission>, description = "At most 1,000"),
+    responses((status = 202, description = "What became of each", body = Vec<Outcome>)))]
+pub(crate) async fn submit(
+    State(app): State<App>,
+    origin: Origin,
+    Array(body): Array,
+) -> Result<Response, Problem> {
+    if origin.key.is_some() {
+        let reason = "is one key for many jobs, give each its own idempotency_key";
+        return Err(Problem::field("Idempotency-Key", reason));
+    }
+    if body.len() > MAX_SUBMIT {
+        let reason = format!(
+            "{} jobs are more than the {MAX_SUBMIT} taken at once",
+            body.len()
+        );
+        return Err(Problem::field("body", reason));
+    }
+    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(body.len());
+    let (mut good, mut places): (Vec<NewJob>, Vec<usize>) = (Vec::new(), Vec::new());
+    for (place, value) in body.into_iter().enumerate() {
+        let submission = object::<Submission>(value);
+        match submission.and_then(|submission| submission.job(&app, &origin)) {
+            Ok(job) => {
+                good.push(job);
+                places.push(place);
+                outcomes.push(None);
+            }
+            Err(problem) => outcomes.push(Some(problem.into())),
+        }
+    }
+    let mut away = None;
+    let submitted = app.bounded(app.jobs.submit_all(good)).await?;
+    for (place, submitted) in places.into_iter().zip(submitted) {
+        outcomes[place] = Some(match submitted {
+            Ok(submitted) => Outcome::Accepted(Accepted {
+                job_id: submitted.id.to_string(),
+                status: submitted.status.into(),
+            }),
+            Err(error) => {
+                if error.is_unavailable() {
+                    away = Some(error.clone());
+                }
+                Problem::from(error).into()
+            }
+        });
+    }
+    let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
+    let none = !outcomes
+        .iter()
+        .any(|outcome| matches!(outcome, Outcome::Accepted(_)));
+    if let (Some(error), true) = (away, none) {
+        return Err(error.into());
+    }
+    Ok((StatusCode::ACCEPTED, axum::Json(outcomes)).into_response())
+}

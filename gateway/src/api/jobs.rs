@@ -1,0 +1,217 @@
+//! Single jobs: submit, get, list, cancel, retry, follow.
+
+use ::jobs::{Filter, Record, Status};
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    body::{Id, Json, Params},
+    events::{self, Source},
+    origin::Origin,
+    problem::Problem,
+    state::{App, Gateway},
+    submit::Submission,
+    view::{JobView, StatusWord},
+};
+
+/// The most jobs on a page, and how many are on one unless the query says.
+const PAGE: (usize, usize) = (1_000, 100);
+
+/// A job that was taken in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Accepted {
+    /// Its id.
+    pub(crate) job_id: String,
+    /// Where it stands.
+    pub(crate) status: StatusWord,
+}
+
+/// Submit a job.
+#[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", operation_id = "submitJob",
+    request_body = Submission,
+    params(("Idempotency-Key" = Option<String>, Header, description = "As the field idempotency_key",
+        min_length = 1, max_length = 256, pattern = "^[!-~]+$")),
+    responses((status = 202, description = "Taken in", body = Accepted)))]
+pub(crate) async fn submit(
+    State(app): State<App>,
+    origin: Origin,
+    Json(body): Json<Submission>,
+) -> Result<Response, Problem> {
+    let job = body.job(&app, &origin)?;
+    let submitted = app.bounded(app.producer.submit(job)).await?;
+    let accepted = Accepted {
+        job_id: submitted.id.to_string(),
+        status: submitted.status.into(),
+    };
+    Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
+}
+
+/// A job and what came of it.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
+    params(("id" = String, Path, description = "A job's id")),
+    responses((status = 200, description = "The job", body = JobView)))]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<axum::Json<JobView>, Problem> {
+    Ok(view(&app.bounded(app.jobs.get(&id)).await?))
+}
+
+/// Call a job off: a waiting one at once, a running one when its worker next renews its lease; one
+/// that has ended stays as it is.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
+    params(("id" = String, Path, description = "A job's id")),
+    responses((status = 200, description = "The job", body = JobView)))]
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<axum::Json<JobView>, Problem> {
+    Ok(view(&app.bounded(app.jobs.cancel(&id)).await?))
+}
+
+/// Try a dead job again, from the start.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
+    params(("id" = String, Path, description = "A dead job's id")),
+    responses((status = 200, description = "The job", body = JobView)))]
+pub(crate) async fn retry(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<axum::Json<JobView>, Problem> {
+    Ok(view(&app.bounded(app.jobs.retry(&id)).await?))
+}
+
+fn view(record: &Record) -> axum::Json<JobView> {
+    axum::Json(JobView::of(record))
+}
+
+/// Which jobs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// With this status.
+    #[param(value_type = Option<StatusWord>)]
+    status: Option<String>,
+    /// Of this queue.
+    #[param(pattern = "^[a-z0-9_-]{1,64}$")]
+    queue: Option<String>,
+    /// Of this kind.
+    #[param(value_type = Option<crate::submit::KindWord>)]
+    kind: Option<String>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+    /// Where the page begins: `next_cursor` of the one before.
+    cursor: Option<String>,
+}
+
+/// A page of jobs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PageView {
+    /// By queue, then running, queued, failed, scheduled, dead, succeeded, cancelled. A page may
+    /// hold fewer than asked for, or none, while there are more.
+    jobs: Vec<JobView>,
+    /// Where the next page begins; null after the last.
+    next_cursor: Option<String>,
+}
+
+/// Jobs, page by page.
+#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", operation_id = "listJobs",
+    params(Wanted),
+    responses((status = 200, description = "A page", body = PageView)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Params(wanted): Params<Wanted>,
+) -> Result<axum::Json<PageView>, Problem> {
+    let limit = wanted.limit.unwrap_or(PAGE.1);
+    if limit == 0 || limit > PAGE.0 {
+        return Err(Problem::field(
+            "limit",
+            format!("{limit} is not 1 to {}", PAGE.0),
+        ));
+    }
+    let status = wanted.status.as_deref().map(|word| {
+        let known = Status::parse(word);
+        known.ok_or_else(|| {
+            let words = Status::ALL.map(Status::as_str).join(", ");
+            Problem::field("status", format!("{word:?} is none, use one of {words}"))
+        })
+    });
+    let kind = wanted.kind.as_deref().map(work::Kind::parse).transpose()?;
+    let filter = Filter {
+        queue: wanted.queue.as_deref().map(|queue| app.queue(Some(queue))),
+        status: status.transpose()?,
+        kind: kind.map(|kind| kind.to_string()),
+    };
+    let cursor = wanted.cursor.as_deref().filter(|cursor| !cursor.is_empty());
+    let listed = app.bounded(app.jobs.list(&filter, limit, cursor)).await;
+    let listed = listed.map_err(|error| match error {
+        // What nobody made is for the store no place to read from.
+        ::jobs::Error::Broken { .. } if cursor.is_some() => {
+            Problem::field("cursor", "is not one of a listing")
+        }
+        other => other.into(),
+    })?;
+    Ok(axum::Json(PageView {
+        jobs: listed.jobs.iter().map(JobView::of).collect(),
+        next_cursor: listed.next,
+    }))
+}
+
+/// From where on.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct From {
+    /// Only what came after the event with this id; all that is known when absent.
+    cursor: Option<String>,
+}
+
+/// Which queue, and from where on.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FromQueue {
+    /// The queue; that of `queue_name` when absent.
+    #[param(pattern = "^[a-z0-9_-]{1,64}$")]
+    queue: Option<String>,
+    /// Only what came after the event with this id; all that is known when absent.
+    cursor: Option<String>,
+}
+
+/// What happens to a job, as server-sent events or over a WebSocket, until it ends.
+#[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "events", operation_id = "jobEvents",
+    params(("id" = String, Path, description = "A job's id"), From,
+        ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String),
+        (status = 204, description = "It has ended, and all was told")))]
+pub(crate) async fn job_events(
+    State(app): State<App>,
+    Id(id): Id,
+    Params(from): Params<From>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    events::follow(app, Source::Job(id), from.cursor, parts).await
+}
+
+/// What happens in a queue, as server-sent events or over a WebSocket, for as long as you like.
+#[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "queueEvents",
+    params(FromQueue,
+        ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String)))]
+pub(crate) async fn queue_events(
+    State(app): State<App>,
+    Params(from): Params<FromQueue>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, _) = request.into_parts();
+    let queue = queue_of(&app, from.queue.as_deref());
+    events::follow(app, Source::Queue(queue), from.cursor, parts).await
+}
+
+fn queue_of(app: &Gateway, name: Option<&str>) -> String {
+    app.queue(name)
+}

@@ -1,0 +1,64 @@
+//! Looking around: queues, services.
+
+use axum::extract::State;
+use jobs::QueueStats;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{problem::Problem, services::ServiceView, state::App};
+
+/// A queue, counted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct QueueView {
+    /// Its name.
+    #[schema(example = "default")]
+    queue: String,
+    /// Jobs that wait for a worker.
+    queued: u64,
+    /// Jobs that wait for their time.
+    scheduled: u64,
+    /// Jobs that a worker is at.
+    running: u64,
+    /// Jobs that succeeded, ever.
+    succeeded: u64,
+    /// Jobs that wait for another attempt.
+    failed: u64,
+    /// Dead letters.
+    dead: u64,
+    /// Jobs that were called off, ever.
+    cancelled: u64,
+    /// How long the next in line has waited; null when none waits.
+    oldest_queued_seconds: Option<f64>,
+}
+
+/// Every queue that ever had a job.
+#[utoipa::path(get, path = "/api/v1/queues", tag = "queues", operation_id = "listQueues",
+    responses((status = 200, description = "The queues", body = Vec<QueueView>)))]
+pub(crate) async fn queues(State(app): State<App>) -> Result<axum::Json<Vec<QueueView>>, Problem> {
+    let queues = app.bounded(app.jobs.queues()).await?;
+    Ok(axum::Json(queues.iter().map(queue).collect()))
+}
+
+fn queue(stats: &QueueStats) -> QueueView {
+    let counts = &stats.counts;
+    QueueView {
+        queue: stats.queue.clone(),
+        queued: counts.queued,
+        scheduled: counts.scheduled,
+        running: counts.running,
+        succeeded: counts.succeeded,
+        failed: counts.failed,
+        dead: counts.dead,
+        cancelled: counts.cancelled,
+        oldest_queued_seconds: stats.oldest_queued().map(|age| age.as_secs_f64()),
+    }
+}
+
+/// Who is in the mesh, and healthy.
+#[utoipa::path(get, path = "/api/v1/services", tag = "mesh", operation_id = "listServices",
+    responses((status = 200, description = "The services", body = Vec<ServiceView>)))]
+pub(crate) async fn services(
+    State(app): State<App>,
+) -> Result<axum::Json<Vec<ServiceView>>, Problem> {
+    Ok(axum::Json(app.services.list().await?))
+}

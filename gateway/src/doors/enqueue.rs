@@ -1,0 +1,60 @@
+//! `POST /enqueue`: a run of the pipeline towards a goal.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use work::{Pipeline, Work};
+
+use crate::{body::Json, origin::Origin, problem::Problem, state::App};
+
+/// What to find out and to draft.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct Goal {
+    /// In the user's words.
+    #[schema(
+        min_length = 1,
+        max_length = 65536,
+        example = "Research -> code -> review"
+    )]
+    goal: String,
+}
+
+/// A run that was taken in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Enqueued {
+    /// Always true; failures are problem details.
+    ok: bool,
+    /// Its job.
+    job_id: String,
+    /// Names the run and the folder of what it leaves.
+    #[schema(example = "run-k3n8x2qa")]
+    run_id: String,
+}
+
+/// Start a run of the pipeline.
+#[utoipa::path(post, path = "/enqueue", tag = "short forms", operation_id = "enqueue",
+    request_body = Goal,
+    responses((status = 202, description = "Taken in", body = Enqueued)))]
+pub(crate) async fn enqueue(
+    State(app): State<App>,
+    origin: Origin,
+    Json(body): Json<Goal>,
+) -> Result<Response, Problem> {
+    let pipeline = Pipeline::new(&body.goal, origin.key.as_deref());
+    let run_id = pipeline.run_id.clone();
+    let work = Work::Pipeline(pipeline);
+    let mut job = super::jobs::checked(&work)?;
+    job.queue = app.queue(Some("runs"));
+    origin.mark(&mut job)?;
+    let submitted = app.bounded(app.producer.submit(job)).await?;
+    let enqueued = Enqueued {
+        ok: true,
+        job_id: submitted.id.to_string(),
+        run_id,
+    };
+    Ok((StatusCode::ACCEPTED, axum::Json(enqueued)).into_response())
+}

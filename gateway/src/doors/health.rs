@@ -1,0 +1,67 @@
+//! What machines ask: `/health`, `/readyz`, `/metrics`.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use jobs::{Error, JobId, Lane};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    problem::{Kind, Problem},
+    state::App,
+};
+
+/// A gateway that is well.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// True.
+    ok: bool,
+    /// `ok`.
+    status: &'static str,
+    /// `mesh-gateway`.
+    service: &'static str,
+    /// Its version.
+    version: &'static str,
+}
+
+/// Whether the gateway and what it needs are there.
+#[utoipa::path(get, path = "/health", tag = "short forms", operation_id = "health",
+    responses((status = 200, description = "All is well", body = Health)))]
+pub(crate) async fn health(State(app): State<App>) -> Result<axum::Json<Health>, Problem> {
+    // Whatever it says of a job that nobody made, it answers.
+    let nobody = JobId::new(&Lane::new("default", 0)?);
+    match app.bounded(app.jobs.get(&nobody)).await {
+        Ok(_) | Err(Error::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(axum::Json(Health {
+        ok: true,
+        status: "ok",
+        service: app.context.spec.service,
+        version: app.context.spec.version,
+    }))
+}
+
+/// Whether it wants requests: what Consul and proxies ask. A queue that is away is no reason to
+/// send clients elsewhere, since every gateway has the same.
+pub(crate) async fn ready(State(app): State<App>) -> Response {
+    if app.context.draining.is_cancelled() {
+        return (StatusCode::NOT_FOUND, "draining\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+/// The same metrics as on the admin listener.
+pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
+    if !app.context.config.bool("enable_metrics") {
+        let text = "metrics are switched off: enable_metrics = false";
+        return Err(Problem::new(Kind::NotFound, text));
+    }
+    let mut answer = app.context.registry.encode().into_response();
+    let form = HeaderValue::from_static(telemetry::CONTENT_TYPE);
+    answer.headers_mut().insert(header::CONTENT_TYPE, form);
+    Ok(answer)
+}

@@ -1,0 +1,131 @@
+//! `POST /jobs` and `GET /jobs/<id>`: a request out of the mesh, with RQ's words for its status.
+
+use ::jobs::{NewJob, Record, Status};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use work::{Kind, Work};
+
+use crate::{
+    body::{Id, Json},
+    origin::Origin,
+    problem::Problem,
+    state::App,
+    view,
+};
+
+/// A request to send.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "for the description only; what is read is work::Http"
+)]
+pub(crate) struct HttpJob {
+    /// An `http` or `https` URL.
+    #[schema(format = "uri", example = "https://example.org/get")]
+    url: String,
+    /// Its method; `GET`.
+    #[schema(nullable = false)]
+    method: Option<String>,
+    /// Its headers.
+    #[schema(nullable = false)]
+    headers: Option<std::collections::BTreeMap<String, String>>,
+    /// Its body, as text.
+    body: Option<String>,
+    /// How many seconds it may take; 10.
+    #[schema(exclusive_minimum = 0, maximum = 30, nullable = false)]
+    timeout: Option<f64>,
+}
+
+/// A request that was taken in.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HttpAccepted {
+    /// Its job.
+    job_id: String,
+    /// When, RFC 3339.
+    enqueued_at: Option<String>,
+}
+
+/// A job in RQ's words.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RqJob {
+    /// Its id.
+    id: String,
+    /// `queued` (scheduled and to be retried, too), `started`, `finished`, or `failed` (dead and
+    /// cancelled, too).
+    status: &'static str,
+    /// What came of it.
+    result: Option<Value>,
+    /// When it was submitted.
+    enqueued_at: Option<String>,
+    /// When its latest attempt started.
+    started_at: Option<String>,
+    /// When it ended.
+    ended_at: Option<String>,
+    /// What its latest failed attempt said.
+    error: Option<String>,
+}
+
+/// Send a request out of the mesh.
+#[utoipa::path(post, path = "/jobs", tag = "short forms", operation_id = "submitHttpJob",
+    request_body = HttpJob,
+    responses((status = 202, description = "Taken in", body = HttpAccepted)))]
+pub(crate) async fn submit(
+    State(app): State<App>,
+    origin: Origin,
+    Json(body): Json<Value>,
+) -> Result<Response, Problem> {
+    let mut job = Work::read(Kind::Http, &body)?.job();
+    job.queue = app.queue(None);
+    origin.mark(&mut job)?;
+    let submitted = app.bounded(app.producer.submit(job)).await?;
+    let accepted = HttpAccepted {
+        // The time in the id is the one of the submission that came first.
+        enqueued_at: view::time(submitted.id.made_at()),
+        job_id: submitted.id.to_string(),
+    };
+    Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
+}
+
+/// A job in RQ's words.
+#[utoipa::path(get, path = "/jobs/{id}", tag = "short forms", operation_id = "getRqJob",
+    params(("id" = String, Path, description = "A job's id")),
+    responses((status = 200, description = "The job", body = RqJob)))]
+pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<axum::Json<RqJob>, Problem> {
+    let record = app.bounded(app.jobs.get(&id)).await?;
+    Ok(axum::Json(rq(&record)))
+}
+
+fn rq(record: &Record) -> RqJob {
+    let header = &record.header;
+    RqJob {
+        id: record.id.to_string(),
+        status: word(record.status),
+        result: record.result.as_ref().map(view::value),
+        enqueued_at: view::time(header.enqueued_at),
+        started_at: header.started_at.and_then(view::time),
+        ended_at: header.ended_at.and_then(view::time),
+        error: header.error.clone(),
+    }
+}
+
+const fn word(status: Status) -> &'static str {
+    match status {
+        Status::Queued | Status::Scheduled | Status::Failed => "queued",
+        Status::Running => "started",
+        Status::Succeeded => "finished",
+        Status::Dead | Status::Cancelled => "failed",
+    }
+}
+
+/// The job of a payload that a door made.
+pub(super) fn checked(work: &Work) -> Result<NewJob, Problem> {
+    let job = work.job();
+    Work::of(work.kind(), &job.payload)?;
+    Ok(job)
+}

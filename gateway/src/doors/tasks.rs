@@ -1,0 +1,161 @@
+//! `POST /tasks` and `GET /tasks/<id>`: a description, whose parts agents do.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use jobs::{Record, Status};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use work::{Kind, Task, Work};
+
+use crate::{
+    body::{Id, Json},
+    origin::Origin,
+    problem::{Kind as ProblemKind, Problem},
+    state::App,
+    view,
+};
+
+/// What to do.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct NewTask {
+    /// In the user's words; parts at sentence ends, `;`, `then` and `and`.
+    #[schema(
+        min_length = 1,
+        max_length = 65536,
+        example = "Build a user authentication system"
+    )]
+    description: String,
+    /// 5 is the highest.
+    #[serde(default = "lowest")]
+    #[schema(minimum = 1, maximum = 5, default = 1)]
+    priority: u8,
+}
+
+const fn lowest() -> u8 {
+    1
+}
+
+/// A task.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskView {
+    /// Its id, which is its job's.
+    task_id: String,
+    /// In the user's words.
+    description: String,
+    /// `queued`, `running`, `completed` or `failed`.
+    status: &'static str,
+    /// When it was submitted, RFC 3339.
+    created_at: Option<String>,
+    /// Its parts; more about each once they are done.
+    subtasks: Vec<SubtaskView>,
+    /// What came of it, once it is completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Value>,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// How far it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<String>,
+}
+
+/// A part of a task.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct SubtaskView {
+    /// Its id within the task.
+    subtask_id: String,
+    /// What is to be done.
+    description: String,
+}
+
+/// Submit a task.
+#[utoipa::path(post, path = "/tasks", tag = "short forms", operation_id = "submitTask",
+    request_body = NewTask,
+    responses((status = 202, description = "Taken in", body = TaskView)))]
+pub(crate) async fn submit(
+    State(app): State<App>,
+    origin: Origin,
+    Json(body): Json<NewTask>,
+) -> Result<Response, Problem> {
+    let task = Task::new(&body.description, origin.key.as_deref());
+    let mut job = super::jobs::checked(&Work::Task(task.clone()))?;
+    job.queue = app.queue(Some("work_queue"));
+    job.priority = body.priority;
+    origin.mark(&mut job)?;
+    let submitted = app.bounded(app.producer.submit(job)).await?;
+    let subtasks = task.subtasks.into_iter().map(|part| SubtaskView {
+        subtask_id: part.subtask_id,
+        description: part.description,
+    });
+    let view = TaskView {
+        task_id: submitted.id.to_string(),
+        description: task.description,
+        status: word(submitted.status),
+        created_at: view::time(submitted.id.made_at()),
+        subtasks: subtasks.collect(),
+        result: None,
+        error: None,
+        progress: None,
+    };
+    Ok((StatusCode::ACCEPTED, axum::Json(view)).into_response())
+}
+
+/// A task and what came of it.
+#[utoipa::path(get, path = "/tasks/{id}", tag = "short forms", operation_id = "getTask",
+    params(("id" = String, Path, description = "A task's id")),
+    responses((status = 200, description = "The task", body = TaskView)))]
+pub(crate) async fn get(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<axum::Json<TaskView>, Problem> {
+    let record = app.bounded(app.jobs.get(&id)).await?;
+    if record.header.kind != Kind::Task.as_str() {
+        let text = format!(
+            "{id} is a job of the kind {}, and no task",
+            record.header.kind
+        );
+        return Err(Problem::new(ProblemKind::NotFound, text));
+    }
+    Ok(axum::Json(shown(&record)))
+}
+
+/// What a task is about is in its payload until it is done, then in its result.
+#[derive(Debug, Default, Deserialize)]
+struct About {
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    subtasks: Vec<SubtaskView>,
+}
+
+fn shown(record: &Record) -> TaskView {
+    let kept = record.payload.as_ref().or(record.result.as_ref());
+    let about = kept.and_then(|kept| serde_json::from_slice(kept.bytes()).ok());
+    let About {
+        description,
+        subtasks,
+    } = about.unwrap_or_default();
+    TaskView {
+        task_id: record.id.to_string(),
+        description,
+        status: word(record.status),
+        created_at: view::time(record.header.enqueued_at),
+        subtasks,
+        result: record.result.as_ref().map(view::value),
+        error: record.header.error.clone(),
+        progress: record.progress.clone(),
+    }
+}
+
+const fn word(status: Status) -> &'static str {
+    match status {
+        Status::Queued | Status::Scheduled | Status::Failed => "queued",
+        Status::Running => "running",
+        Status::Succeeded => "completed",
+        Status::Dead | Status::Cancelled => "failed",
+    }
+}

@@ -1,0 +1,225 @@
+//! Events as clients follow them: as server-sent events, or over a WebSocket when one is asked for.
+//! Both replay what was missed since a cursor, and end with the drain.
+
+use std::{convert::Infallible, pin::Pin, time::Duration};
+
+use axum::{
+    extract::{
+        FromRequestParts as _, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket, close_code},
+    },
+    response::{IntoResponse as _, Response, Sse, sse},
+};
+use futures_util::{Stream, StreamExt as _, stream};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use jobs::{Error, Event, EventPage, JobId};
+use serde_json::{Value, json};
+use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    problem::{Kind, Problem},
+    state::App,
+    view,
+};
+
+/// How many events are read at once.
+const READ: usize = 256;
+/// How long a stream waits before it asks again a queue that is away.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Whose events.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    Job(JobId),
+    Queue(String),
+}
+
+impl Source {
+    async fn read(&self, app: &App, cursor: &str, wait: Duration) -> Result<EventPage, Error> {
+        match self {
+            Self::Job(id) => app.jobs.job_events(id, cursor, READ, wait).await,
+            Self::Queue(queue) => app.jobs.events(queue, cursor, READ, wait).await,
+        }
+    }
+}
+
+/// Answers with events from a cursor on: that of `Last-Event-ID`, where it is given, since a
+/// browser that comes again cannot change the URL.
+pub(crate) async fn follow(
+    app: App,
+    source: Source,
+    cursor: Option<String>,
+    mut parts: Parts,
+) -> Result<Response, Problem> {
+    let last = parts.headers.get("last-event-id");
+    let last = last.and_then(|id| id.to_str().ok()).map(str::to_owned);
+    let cursor = last.or(cursor).unwrap_or_default();
+    let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
+        Problem::new(
+            Kind::Unavailable,
+            "as many follow events as max_event_streams allows",
+        )
+    })?;
+    let first = app
+        .bounded(source.read(&app, &cursor, Duration::ZERO))
+        .await;
+    let first = first.map_err(|error| match error {
+        // What nobody made is for the store no place to read from.
+        Error::Broken { .. } if !cursor.is_empty() => {
+            Problem::field("cursor", "is not one of these events")
+        }
+        other => other.into(),
+    })?;
+    let follower = Follower {
+        draining: app.context.draining.clone(),
+        wait: app.context.config.duration("event_wait"),
+        app: app.clone(),
+        source,
+        page: Some(first),
+        cursor,
+        over: false,
+        _permit: permit,
+    };
+    if wants_websocket(&parts.headers) {
+        let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
+        let upgrade =
+            upgrade.map_err(|rejection| Problem::new(Kind::Malformed, rejection.body_text()))?;
+        return Ok(upgrade.on_upgrade(move |socket| feed(socket, follower)));
+    }
+    if follower
+        .page
+        .as_ref()
+        .is_some_and(|page| page.ended && page.events.is_empty())
+    {
+        // The status that tells an EventSource not to come again.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let events = pages(follower).flat_map(|page| stream::iter(page.into_iter().map(sent)));
+    let mut answer = Sse::new(events).into_response();
+    let headers = answer.headers_mut();
+    // A proxy that collects answers would hold events back.
+    headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
+    Ok(answer)
+}
+
+fn wants_websocket(headers: &HeaderMap) -> bool {
+    let upgrade = headers
+        .get(header::UPGRADE)
+        .and_then(|value| value.to_str().ok());
+    upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
+}
+
+/// Reads on from where a client is.
+struct Follower {
+    app: App,
+    source: Source,
+    page: Option<EventPage>,
+    cursor: String,
+    wait: Duration,
+    over: bool,
+    draining: CancellationToken,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    /// The next events; an empty list is a sign of life, `None` the end.
+    async fn next(&mut self) -> Option<Vec<Event>> {
+        if self.over || self.draining.is_cancelled() {
+            return None;
+        }
+        let page = match self.page.take() {
+            Some(page) if !page.events.is_empty() || page.ended => Ok(page),
+            _ => {
+                let read = self.source.read(&self.app, &self.cursor, self.wait);
+                tokio::select! {
+                    read = read => read,
+                    () = self.draining.cancelled() => return None,
+                }
+            }
+        };
+        match page {
+            Ok(page) => {
+                self.over = page.ended;
+                self.cursor = page.cursor;
+                Some(page.events)
+            }
+            // It comes back, and nothing is missed: the cursor stays.
+            Err(Error::Unavailable { .. }) => {
+                sleep(PAUSE).await;
+                Some(Vec::new())
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// Lists of events; a comment in place of an empty one.
+fn pages(follower: Follower) -> Pin<Box<dyn Stream<Item = Vec<Option<Event>>> + Send>> {
+    Box::pin(stream::unfold(follower, async |mut follower| {
+        let events = follower.next().await?;
+        let events = match events.is_empty() {
+            true => vec![None],
+            false => events.into_iter().map(Some).collect(),
+        };
+        Some((events, follower))
+    }))
+}
+
+fn sent(event: Option<Event>) -> Result<sse::Event, Infallible> {
+    let Some(event) = event else {
+        return Ok(sse::Event::default().comment("still here"));
+    };
+    let sent = sse::Event::default().id(&event.cursor).event(&event.name);
+    Ok(sent.data(body(&event).to_string()))
+}
+
+fn body(event: &Event) -> Value {
+    json!({
+        "job_id": event.id,
+        "queue": event.id.queue(),
+        "event": event.name,
+        "progress": event.data,
+        "at": view::time(event.at),
+        "cursor": event.cursor,
+    })
+}
+
+/// One text message for each event; a ping as sign of life. What the client says is not read but
+/// for its end.
+async fn feed(mut socket: WebSocket, mut follower: Follower) {
+    loop {
+        let events = tokio::select! {
+            events = follower.next() => events,
+            said = socket.recv() => match said {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => continue,
+            },
+        };
+        let Some(events) = events else { break };
+        if events.is_empty()
+            && socket
+                .send(Message::Ping(bytes::Bytes::new()))
+                .await
+                .is_err()
+        {
+            return;
+        }
+        for event in events {
+            let text = body(&event).to_string();
+            if socket.send(Message::Text(text.into())).await.is_err() {
+                return;
+            }
+        }
+    }
+    let (code, reason) = match follower.over {
+        true => (close_code::NORMAL, "the job has ended"),
+        false => (close_code::AWAY, "come again with the last cursor"),
+    };
+    let frame = CloseFrame {
+        code,
+        reason: reason.into(),
+    };
+    // A client that is gone needs no goodbye.
+    socket.send(Message::Close(Some(frame))).await.ok();
+}

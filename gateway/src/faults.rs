@@ -1,0 +1,103 @@
+//! What the queue and the mesh say, as problems: the one place that gives them a status.
+
+use proto::error_info;
+use serde_json::json;
+use tonic::{Code, Status};
+use work::FieldError;
+
+use crate::problem::{Kind, Problem};
+
+impl From<jobs::Error> for Problem {
+    fn from(error: jobs::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            jobs::Error::Unavailable { .. } => Self::new(Kind::Unavailable, text),
+            jobs::Error::Invalid { field, reason } => Self::field(name(field), reason),
+            jobs::Error::Conflict { id, .. } => {
+                let mut problem = Self::new(Kind::Conflict, text);
+                problem.more.insert("job_id".to_owned(), json!(id));
+                problem
+            }
+            jobs::Error::NotFound { .. } => Self::new(Kind::NotFound, text),
+            jobs::Error::WrongStatus { .. } | jobs::Error::Stale { .. } => {
+                Self::new(Kind::Conflict, text)
+            }
+            jobs::Error::Broken { .. } => {
+                tracing::error!(error = %text, "the job store is unusable");
+                Self::new(Kind::Unavailable, text)
+            }
+        }
+    }
+}
+
+/// The API's names of fields that the queue has other names for.
+fn name(field: &'static str) -> &'static str {
+    match field {
+        "delay" => "delay_ms",
+        "timeout" => "timeout_ms",
+        other => other,
+    }
+}
+
+impl From<FieldError> for Problem {
+    fn from(error: FieldError) -> Self {
+        Self::field(error.field, error.reason)
+    }
+}
+
+impl From<Status> for Problem {
+    fn from(status: Status) -> Self {
+        let kind = match status.code() {
+            Code::InvalidArgument | Code::OutOfRange => Kind::Invalid,
+            Code::NotFound | Code::Unimplemented => Kind::NotFound,
+            Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => Kind::Conflict,
+            Code::PermissionDenied => Kind::Forbidden,
+            Code::Unauthenticated => Kind::Unauthenticated,
+            Code::ResourceExhausted => Kind::Limited,
+            Code::Cancelled => Kind::Cancelled,
+            Code::DeadlineExceeded => Kind::Timeout,
+            Code::Unavailable => Kind::Unavailable,
+            Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Kind::BadGateway,
+        };
+        let mut problem = Self::new(kind, status.message());
+        let more = &mut problem.more;
+        let code = telemetry::rpc::code_name(status.code().into());
+        more.insert("code".to_owned(), json!(code));
+        if let Some(info) = error_info::read(&status) {
+            more.insert("reason".to_owned(), json!(info.reason));
+            more.insert("domain".to_owned(), json!(info.domain));
+            more.insert("metadata".to_owned(), json!(info.metadata));
+        }
+        let instance = status.metadata().get(dynamic::INSTANCE);
+        if let Some(instance) = instance.and_then(|id| id.to_str().ok()) {
+            more.insert("mesh_instance".to_owned(), json!(instance));
+        }
+        problem
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_grpc_has_a_status_that_is_no_500() {
+        for code in 1..=16 {
+            let problem = Problem::from(Status::new(Code::from_i32(code), "x"));
+            assert!(problem.status >= 400 && problem.status != 500, "{code}");
+            assert!(problem.more["code"].is_string());
+        }
+    }
+
+    #[test]
+    fn the_reason_of_a_refusal_goes_along() {
+        let facts = [("id", "nobody".to_owned())];
+        let status = error_info::status(Code::NotFound, "NO_SUCH_SERVICE", "who", facts);
+        let problem = Problem::from(status);
+        assert_eq!(
+            (problem.status, &problem.more["reason"]),
+            (404, &json!("NO_SUCH_SERVICE"))
+        );
+        assert_eq!(problem.more["metadata"]["id"], "nobody");
+    }
+}

@@ -1,0 +1,96 @@
+//! The gateway's own configuration keys, and those of the queue.
+
+use std::{
+    mem::{forget, replace},
+    time::Duration,
+};
+
+use service::{Key, Type};
+
+const OWN: &[Key] = &[
+    Key::port(
+        "tasks_port",
+        "",
+        "port of the tasks door, which serves metrics at / too; none when empty",
+    ),
+    Key::text(
+        "mcp_router_addr",
+        "",
+        "router that calls go through; straight to the instances when empty",
+    ),
+    Key::size("max_body_bytes", "8MiB", "largest body of a request"),
+    Key::new(
+        "request_rate",
+        Type::Number(0.0, 1e6),
+        "500",
+        "requests a second that one client may send; 0 is as many as it likes",
+    ),
+    Key::new(
+        "request_burst",
+        Type::Integer(1, 1_000_000),
+        "1000",
+        "requests that one client may send at once after a pause",
+    ),
+    Key::new(
+        "store_timeout",
+        Type::Duration(Duration::from_secs(30)),
+        "1s",
+        "how long the queue may take to answer before the gateway says 503",
+    ),
+    Key::duration(
+        "call_timeout",
+        "30s",
+        "how long a call may take whose caller does not say",
+    ),
+    Key::duration(
+        "descriptor_ttl",
+        "1m",
+        "how long descriptors of a service are believed before they are asked for again",
+    ),
+    Key::duration(
+        "max_job_timeout",
+        "24h",
+        "longest that a job may ask to take",
+    ),
+    Key::new(
+        "max_event_streams",
+        Type::Integer(1, 100_000),
+        "256",
+        "clients that may follow events at once",
+    ),
+    Key::duration(
+        "event_wait",
+        "15s",
+        "how long a quiet stream of events stays without a sign of life",
+    ),
+];
+
+/// All of them.
+pub(crate) const KEYS: &[Key] = &joined();
+
+/// A constant cannot drop what it replaces, and there is nothing to drop in it.
+const fn joined() -> [Key; OWN.len() + work::KEYS.len()] {
+    let mut keys = [const { Key::text("", "", "") }; OWN.len() + work::KEYS.len()];
+    let mut at = 0;
+    while at < OWN.len() {
+        forget(replace(&mut keys[at], copy(&OWN[at])));
+        at += 1;
+    }
+    while at < keys.len() {
+        forget(replace(&mut keys[at], copy(&work::KEYS[at - OWN.len()])));
+        at += 1;
+    }
+    keys
+}
+
+/// `Key` is no `Copy`, because defaults may be owned; those of tables are not.
+const fn copy(key: &Key) -> Key {
+    let default = match &key.default {
+        std::borrow::Cow::Borrowed(default) => default,
+        std::borrow::Cow::Owned(_) => "",
+    };
+    let mut copied = Key::new(key.name, key.kind, default, key.about);
+    copied.env = key.env;
+    copied.secret = key.secret;
+    copied
+}

@@ -1,0 +1,69 @@
+//! The HTTP edge: jobs, their events, and calls of the mesh, for whoever speaks JSON.
+//!
+//! A request is read in this order: `edge` (request id, span, rate limit, problem details) →
+//! `routes` → one of `doors` (the short forms) or `api` (the canonical one) → [`jobs::Jobs`] or
+//! [`dynamic::Client`].
+
+mod api;
+mod body;
+mod doors;
+mod edge;
+mod events;
+mod faults;
+mod keys;
+mod limit;
+mod metrics;
+mod openapi;
+mod origin;
+mod problem;
+mod routes;
+mod services;
+mod state;
+mod submit;
+mod view;
+
+use std::sync::Arc;
+
+use service::{Context, HttpFront, Kind, Served, Spec};
+
+pub use openapi::document;
+pub use problem::{FieldProblem, Problem};
+
+/// What the gateway says of itself.
+pub const SPEC: Spec = Spec {
+    program: "mesh-gateway",
+    service: "mesh-gateway",
+    kind: Kind::Service,
+    tags: &["gateway", "http"],
+    port_env: "GATEWAY_PORT",
+    default_port: 8080,
+    version: env!("CARGO_PKG_VERSION"),
+    about: "The HTTP edge: jobs, events and calls of the mesh as JSON",
+    idempotent: &[],
+    keys: keys::KEYS,
+};
+
+/// Builds the gateway.
+///
+/// # Errors
+/// When an address is none, or the queue's folder is another process's.
+pub fn build(context: &Context) -> anyhow::Result<Served> {
+    let gateway = Arc::new(state::Gateway::new(context)?);
+    let all = routes::all(&gateway);
+    let context = context.clone();
+    let served = Served::new().front(move |_, listener| {
+        let front = HttpFront::new();
+        front.serve(listener, all)?;
+        if context.config.optional("tasks_port").is_some() {
+            let (address, port) = (
+                context.config.text("listen_address"),
+                context.config.port("tasks_port"),
+            );
+            let listener = service::bind("listen_address", address, port)?;
+            tracing::info!(tasks = %listener.local_addr()?, "serving");
+            front.serve(listener.into_std()?, routes::tasks(&gateway))?;
+        }
+        Ok(Arc::new(front))
+    });
+    Ok(served.checked_by_http())
+}

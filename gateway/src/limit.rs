@@ -1,0 +1,106 @@
+//! How many requests one client may send: a leaky bucket for each, as one moment in time (GCRA,
+//! the cell rate algorithm of ITU-T I.371).
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+/// How many clients are remembered before those that owe nothing are forgotten.
+const MANY: usize = 65_536;
+
+/// Limits each client by its address.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    /// The time between two requests at the full rate; zero is no limit.
+    interval: Duration,
+    /// How far ahead of its rate a client may be.
+    ahead: Duration,
+    /// When each client's bucket is empty again.
+    clients: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+impl Limiter {
+    pub(crate) fn new(rate: f64, burst: u64) -> Self {
+        let interval = if rate > 0.0 {
+            Duration::from_secs_f64(1.0 / rate)
+        } else {
+            Duration::ZERO
+        };
+        let burst = u32::try_from(burst.saturating_sub(1)).unwrap_or(u32::MAX);
+        Self {
+            interval,
+            ahead: interval.saturating_mul(burst),
+            clients: Mutex::default(),
+        }
+    }
+
+    /// Takes one request, or says how long to wait. An IPv6 client is its /64, which one host has
+    /// to itself.
+    pub(crate) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+        if self.interval.is_zero() {
+            return Ok(());
+        }
+        let client = match client {
+            IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
+            v4 @ IpAddr::V4(_) => v4,
+        };
+        let mut clients = self.clients.lock();
+        if clients.len() >= MANY {
+            clients.retain(|_, empty| *empty > now);
+        }
+        let empty = clients.get(&client).copied().unwrap_or(now).max(now);
+        let early = empty.duration_since(now).saturating_sub(self.ahead);
+        if !early.is_zero() {
+            return Err(early);
+        }
+        clients.insert(client, empty + self.interval);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_burst_and_then_goes_at_its_rate() {
+        let limiter = Limiter::new(10.0, 3);
+        let (one, other) = ("1.1.1.1".parse().unwrap(), "2.2.2.2".parse().unwrap());
+        let start = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(limiter.take(one, start), Ok(()));
+        }
+        assert_eq!(limiter.take(one, start), Err(Duration::from_millis(100)));
+        assert_eq!(
+            limiter.take(other, start),
+            Ok(()),
+            "others are not concerned"
+        );
+        assert_eq!(
+            limiter.take(one, start + Duration::from_millis(100)),
+            Ok(())
+        );
+        assert!(
+            limiter
+                .take(one, start + Duration::from_millis(110))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_host_count_together() {
+        let limiter = Limiter::new(1.0, 1);
+        let now = Instant::now();
+        assert!(limiter.take("2001:db8::1".parse().unwrap(), now).is_ok());
+        assert!(limiter.take("2001:db8::2".parse().unwrap(), now).is_err());
+        assert!(
+            limiter
+                .take("2001:db8:0:1::1".parse().unwrap(), now)
+                .is_ok()
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! What is counted of requests, as OpenTelemetry names it.
+
+use std::time::Duration;
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, histogram::Histogram},
+};
+use telemetry::Registry;
+
+/// Upper bounds in seconds, as OpenTelemetry recommends them.
+const BUCKETS: [f64; 14] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Labels {
+    http_request_method: &'static str,
+    http_route: String,
+    http_response_status_code: u16,
+}
+
+/// The requests that were answered.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    duration: Family<Labels, Histogram>,
+}
+
+impl Metrics {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let duration =
+            Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
+        let about = "Duration of HTTP requests, until the head of their answer";
+        registry.register(
+            "http_server_request_duration_seconds",
+            about,
+            duration.clone(),
+        );
+        Self { duration }
+    }
+
+    /// Counts one; `route` is a row of the table of routes, so that callers cannot make up labels.
+    pub(crate) fn observe(&self, method: &http::Method, route: &str, status: u16, took: Duration) {
+        let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        let known = known.into_iter().find(|known| *known == method.as_str());
+        let labels = Labels {
+            http_request_method: known.unwrap_or("_OTHER"),
+            http_route: route.to_owned(),
+            http_response_status_code: status,
+        };
+        self.duration
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,131 @@
+//! The description of the API, from the handlers themselves.
+
+use serde_json::json;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, path::Operation},
+};
+
+use crate::{api, doors, problem};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "mesh gateway", description = "Jobs, events and calls of the mesh as JSON. Every \
+        failure is problem details (RFC 9457); X-Request-Id is taken or made, and answered."),
+    paths(
+        api::jobs::submit, api::jobs::list, api::batch::submit, api::jobs::get, api::jobs::cancel,
+        api::jobs::retry, api::jobs::job_events, api::jobs::queue_events, api::look::queues,
+        api::look::services, api::call::call,
+        doors::enqueue::enqueue, doors::jobs::submit, doors::jobs::get, doors::tasks::submit,
+        doors::tasks::get, doors::health::health,
+    ),
+    components(schemas(problem::Problem, problem::FieldProblem)),
+    modifiers(&Failures),
+)]
+struct Api;
+
+/// The OpenAPI 3.1 description of what the gateway serves.
+#[must_use]
+pub fn document() -> Document {
+    let mut document = Api::openapi();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    document
+}
+
+/// How requests fail is the same everywhere, so it is said once.
+struct Failures;
+
+/// Statuses of every operation, those of one with a path parameter, and those of one with a body.
+const ALWAYS: [(&str, &str); 4] = [
+    ("422", "A field will not do; errors names it"),
+    (
+        "429",
+        "More than request_rate allows, or than the service takes",
+    ),
+    ("503", "The queue, the registry or the service is away"),
+    ("400", "The request cannot be read"),
+];
+const NAMED: [(&str, &str); 2] = [
+    ("404", "There is no such thing"),
+    ("409", "It is not in a state for that"),
+];
+const WITH_BODY: [(&str, &str); 3] = [
+    ("409", "The idempotency key stands for another body"),
+    ("413", "The body is larger than max_body_bytes"),
+    ("415", "The body is no JSON"),
+];
+/// What a service may answer to a call.
+const CALLED: [(&str, &str); 5] = [
+    ("401", "The service wants to know who calls"),
+    ("403", "The service does not allow it"),
+    ("499", "The service called it off"),
+    ("502", "The service failed"),
+    ("504", "No answer in time"),
+];
+
+impl Modify for Failures {
+    fn modify(&self, document: &mut Document) {
+        for (path, item) in &mut document.paths.paths {
+            let named = path.contains('{');
+            let operations = [&mut item.get, &mut item.post];
+            for operation in operations.into_iter().flatten() {
+                add(operation, &ALWAYS);
+                if operation.request_body.is_some() {
+                    add(operation, &WITH_BODY);
+                }
+                if named {
+                    add(operation, &NAMED);
+                }
+                if path.contains("/call/") {
+                    add(operation, &CALLED);
+                }
+            }
+        }
+    }
+}
+
+fn add(operation: &mut Operation, rows: &[(&str, &str)]) {
+    for (status, about) in rows {
+        let schema = RefOr::Ref(Ref::from_schema_name("Problem"));
+        let content = ContentBuilder::new()
+            .schema(Some(schema))
+            .example(Some(
+                json!({ "status": status.parse::<u16>().unwrap_or(400) }),
+            ))
+            .build();
+        let response = ResponseBuilder::new()
+            .description(*about)
+            .content("application/problem+json", content)
+            .build();
+        let responses = &mut operation.responses.responses;
+        responses
+            .entry((*status).to_owned())
+            .or_insert_with(|| response.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_is_openapi_3_1_and_names_each_operation_once() {
+        let json = serde_json::to_value(document()).unwrap();
+        assert!(json["openapi"].as_str().unwrap().starts_with("3.1"));
+        let paths = json["paths"].as_object().unwrap();
+        let operations = paths
+            .values()
+            .flat_map(|item| item.as_object().unwrap().values());
+        let mut ids: Vec<&str> = operations
+            .map(|it| it["operationId"].as_str().unwrap())
+            .collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!((ids.len(), count), (17, 17));
+        let submit = &json["paths"]["/api/v1/jobs"]["post"]["responses"];
+        for status in ["202", "409", "413", "415", "422", "429", "503"] {
+            assert!(submit[status].is_object(), "{status}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Where a request comes from: what its jobs and calls carry on.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, HeaderName, request::Parts};
+use jobs::NewJob;
+use service::{
+    Peer,
+    clients::{FORWARDED, Network},
+};
+use telemetry::propagation;
+use tracing::Span;
+
+use crate::{problem::Problem, state::App};
+
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const TRACE: [HeaderName; 2] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+/// The longest trace header that is carried on, in bytes.
+const MAX_TRACE: usize = 512;
+
+/// Who asks, in which trace, under which key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Origin {
+    pub(crate) client: Option<IpAddr>,
+    pub(crate) trace: BTreeMap<String, String>,
+    pub(crate) key: Option<String>,
+}
+
+impl FromRequestParts<App> for Origin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let key = match parts.headers.get(IDEMPOTENCY_KEY) {
+            None => None,
+            Some(key) => {
+                let key = key.to_str().ok().filter(|key| !key.is_empty());
+                let key = key.ok_or_else(|| {
+                    Problem::field("Idempotency-Key", "give 1 to 256 printable characters")
+                })?;
+                Some(key.to_owned())
+            }
+        };
+        Ok(Self {
+            client: client(parts, &app.proxies),
+            trace: trace(&parts.headers),
+            key,
+        })
+    }
+}
+
+impl Origin {
+    /// Gives a job what it has from its request. A key in the body has to be the header's.
+    pub(crate) fn mark(&self, job: &mut NewJob) -> Result<(), Problem> {
+        match (&self.key, &job.idempotency_key) {
+            (Some(header), Some(field)) if header != field => {
+                let reason = "differs from the header Idempotency-Key, give one of them";
+                return Err(Problem::field("idempotency_key", reason));
+            }
+            (Some(header), _) => job.idempotency_key = Some(header.clone()),
+            (None, _) => {}
+        }
+        job.trace.clone_from(&self.trace);
+        job.caller = self.client.map(|client| client.to_string());
+        Ok(())
+    }
+}
+
+/// The client's address: the peer's, or what a proxy that we trust says of it.
+pub(crate) fn client(parts: &Parts, proxies: &[Network]) -> Option<IpAddr> {
+    let Peer(peer) = parts.extensions.get::<Peer>()?;
+    let peer = peer.ip().to_canonical();
+    let trusted = |address: IpAddr| proxies.iter().any(|network| network.has(address));
+    if !trusted(peer) {
+        return Some(peer);
+    }
+    let named = parts.headers.get_all(FORWARDED).iter();
+    let named = named
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|list| list.split(','));
+    let named: Vec<IpAddr> = named.filter_map(|name| name.trim().parse().ok()).collect();
+    // Each proxy appends whom it saw: from the right, the first that is none of ours.
+    let client = named.iter().rev().find(|name| !trusted(**name));
+    Some(client.copied().unwrap_or(peer))
+}
+
+fn trace(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let mut carried = HeaderMap::new();
+    for name in TRACE {
+        if let Some(value) = headers.get(&name).filter(|value| value.len() <= MAX_TRACE) {
+            carried.insert(name, value.clone());
+        }
+    }
+    propagation::inject(&Span::current(), &mut carried);
+    let text = carried.iter().filter_map(|(name, value)| {
+        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
+    });
+    text.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_trusted_proxy_names_the_client() {
+        let peer: std::net::SocketAddr = "10.0.0.9:1".parse().unwrap();
+        let request = http::Request::get("/")
+            .header(FORWARDED, "6.6.6.6, 1.2.3.4, 10.0.0.8")
+            .extension(Peer(peer));
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        assert_eq!(client(&parts, &[]), ip("10.0.0.9"));
+        let proxies = [Network::parse("10.0.0.8/31").unwrap()];
+        assert_eq!(client(&parts, &proxies), ip("1.2.3.4"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Problem details (RFC 9457): how every failure is told.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// Why a request came to nothing.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// Which kind of problem: `urn:mesh:problem:<kind>`, one of a closed set.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:mesh:problem:invalid")]
+    pub kind: String,
+    /// The kind in a few words, always the same.
+    pub title: String,
+    /// The HTTP status.
+    #[schema(minimum = 400, maximum = 599)]
+    pub status: u16,
+    /// What is wrong this time, and what to do.
+    pub detail: String,
+    /// The path of the request.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub instance: String,
+    /// The request's id, which is in the logs too.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
+    /// The fields at fault, for 422.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldProblem>,
+    /// What gRPC says, for calls: `code`, `reason`, `metadata`, `mesh_instance`.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub more: Map<String, Value>,
+    /// When to come again, in seconds.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) retry_after: Option<u64>,
+}
+
+/// A field at fault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// Which one, as a path such as `payload.url`.
+    pub field: String,
+    /// What is wrong with it, and what would do.
+    pub reason: String,
+}
+
+/// The kinds, with their status and title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Malformed,
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    Conflict,
+    TooLarge,
+    UnsupportedMediaType,
+    Invalid,
+    Limited,
+    Cancelled,
+    BadGateway,
+    Unavailable,
+    Timeout,
+}
+
+impl Kind {
+    const fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::Malformed => (400, "malformed", "The request cannot be read"),
+            Self::Unauthenticated => (401, "unauthenticated", "Who are you?"),
+            Self::Forbidden => (403, "forbidden", "Not allowed"),
+            Self::NotFound => (404, "not-found", "There is no such thing"),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "Not with this method"),
+            Self::Conflict => (409, "conflict", "In conflict with what is there"),
+            Self::TooLarge => (413, "too-large", "The body is too large"),
+            Self::UnsupportedMediaType => (415, "unsupported-media-type", "The body is no JSON"),
+            Self::Invalid => (422, "invalid", "A field will not do"),
+            Self::Limited => (429, "limited", "Too much at once"),
+            Self::Cancelled => (499, "cancelled", "Called off"),
+            Self::BadGateway => (502, "bad-gateway", "The service failed"),
+            Self::Unavailable => (503, "unavailable", "Something needed is away"),
+            Self::Timeout => (504, "timeout", "No answer in time"),
+        }
+    }
+}
+
+impl Problem {
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        let (status, name, title) = kind.row();
+        Self {
+            kind: format!("urn:mesh:problem:{name}"),
+            title: title.to_owned(),
+            status,
+            detail: detail.into(),
+            instance: String::new(),
+            request_id: String::new(),
+            errors: Vec::new(),
+            more: Map::new(),
+            retry_after: (kind == Kind::Unavailable).then_some(1),
+        }
+    }
+
+    /// A field that will not do.
+    pub(crate) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        let (field, reason) = (field.into(), reason.into());
+        let mut problem = Self::new(Kind::Invalid, format!("{field}: {reason}"));
+        problem.errors.push(FieldProblem { field, reason });
+        problem
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The answer, complete.
+    pub(crate) fn respond(&self) -> Response {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let mut answer = (self.status(), text).into_response();
+        let headers = answer.headers_mut();
+        let form = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, form);
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        answer
+    }
+}
+
+/// The edge completes it with the path and the request's id, so it travels as an extension.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut answer = self.status().into_response();
+        answer.extensions_mut().insert(self);
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_at_fault_is_named_in_the_body() {
+        let json = serde_json::to_value(Problem::field("payload.url", "is no URL")).unwrap();
+        assert_eq!(json["status"], 422);
+        assert_eq!(json["type"], "urn:mesh:problem:invalid");
+        assert_eq!(json["errors"][0]["field"], "payload.url");
+        assert_eq!(json.get("request_id"), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! Which path leads where, on which port.
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderValue, header},
+    middleware::from_fn_with_state,
+    response::{Html, IntoResponse as _, Redirect, Response},
+    routing::{get, post},
+};
+
+use crate::{
+    api::{batch, call, jobs, look},
+    doors::{self, enqueue, health, tasks},
+    edge::{edge, not_so, nowhere},
+    state::App,
+};
+
+/// The page that shows the API and lets one try it; it needs nothing from elsewhere.
+const DOCS: &str = include_str!("docs.html");
+/// What that page may do: what is within it, and requests to where it came from.
+const DOCS_POLICY: &str = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; \
+                           script-src 'unsafe-inline'; img-src data:";
+
+/// The main port: every path.
+pub(crate) fn all(app: &App) -> Router {
+    let api = Router::new()
+        .route("/jobs", post(jobs::submit).get(jobs::list))
+        .route("/jobs/batch", post(batch::submit))
+        .route("/jobs/{id}", get(jobs::get))
+        .route("/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/jobs/{id}/retry", post(jobs::retry))
+        .route("/jobs/{id}/events", get(jobs::job_events))
+        .route("/events", get(jobs::queue_events))
+        .route("/queues", get(look::queues))
+        .route("/services", get(look::services))
+        .route("/call/{service}/{grpc}/{method}", post(call::call))
+        .route("/openapi.json", get(openapi));
+    let routes = Router::new()
+        .nest("/api/v1", api)
+        .route("/", get(async || Redirect::temporary("/docs")))
+        .route("/docs", get(docs))
+        .route("/enqueue", post(enqueue::enqueue))
+        .route("/jobs", post(doors::jobs::submit))
+        .route("/jobs/{id}", get(doors::jobs::get))
+        .merge(task_routes());
+    finish(routes, app)
+}
+
+/// The tasks door, whose `/` is where Prometheus was told to look.
+pub(crate) fn tasks(app: &App) -> Router {
+    finish(task_routes().route("/", get(health::metrics)), app)
+}
+
+fn task_routes() -> Router<App> {
+    Router::new()
+        .route("/tasks", post(tasks::submit))
+        .route("/tasks/{id}", get(tasks::get))
+        .route("/health", get(health::health))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+}
+
+fn finish(routes: Router<App>, app: &App) -> Router {
+    routes
+        .fallback(nowhere)
+        .method_not_allowed_fallback(not_so)
+        .layer(DefaultBodyLimit::max(
+            app.context.config.size("max_body_bytes"),
+        ))
+        .layer(from_fn_with_state(app.clone(), edge))
+        .with_state(app.clone())
+}
+
+async fn openapi(State(app): State<App>) -> Response {
+    let form = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, form)], app.document.clone()).into_response()
+}
+
+async fn docs() -> Response {
+    let policy = HeaderValue::from_static(DOCS_POLICY);
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(DOCS)).into_response()
+}

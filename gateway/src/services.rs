@@ -1,0 +1,153 @@
+//! Who is in the mesh, as the registry says.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use discovery::{Discovery, Health, Kind, Snapshot};
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use proto::error_info;
+use serde::Serialize;
+use tokio::{sync::watch, time::timeout};
+use tonic::{Code, Status};
+use utoipa::ToSchema;
+
+/// How long the registry may take to answer for the first time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Watched = watch::Receiver<Option<Arc<Snapshot>>>;
+
+/// Watches every service from the first question on, so that the next is answered at once.
+#[derive(Debug)]
+pub(crate) struct Services {
+    discovery: Arc<dyn Discovery>,
+    watched: Mutex<BTreeMap<Arc<str>, Watched>>,
+}
+
+/// A service of the mesh.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ServiceView {
+    /// Its Consul name.
+    #[schema(example = "agent-echo")]
+    service: String,
+    /// What clients may call it.
+    #[schema(example = "echo-agent")]
+    public_id: String,
+    /// `agent`, `tool`, `worker` or `service`.
+    kind: String,
+    /// The tags of all its instances together.
+    tags: Vec<String>,
+    /// How many instances may be given calls.
+    healthy: usize,
+    /// The gRPC services that its instances announce.
+    grpc_services: Vec<String>,
+    /// Its instances.
+    instances: Vec<InstanceView>,
+}
+
+/// One instance.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct InstanceView {
+    /// Its Consul service ID.
+    id: String,
+    /// `host:port`.
+    address: String,
+    /// `passing`, `warning` or `critical`.
+    health: &'static str,
+    /// Its version; empty when it does not say.
+    version: String,
+}
+
+impl Services {
+    pub(crate) fn new(discovery: Arc<dyn Discovery>) -> Self {
+        Self {
+            discovery,
+            watched: Mutex::default(),
+        }
+    }
+
+    /// Every service, by name.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when the registry has not answered yet.
+    pub(crate) async fn list(&self) -> Result<Vec<ServiceView>, Status> {
+        let mut catalog = self.discovery.catalog();
+        let known = timeout(PATIENCE, catalog.wait_for(Option::is_some)).await;
+        let catalog = known
+            .ok()
+            .and_then(Result::ok)
+            .and_then(|known| known.clone());
+        let Some(catalog) = catalog else {
+            let text = format!("the registry has not answered within {PATIENCE:?}");
+            return Err(error_info::status(
+                Code::Unavailable,
+                "REGISTRY_UNREACHABLE",
+                text,
+                [],
+            ));
+        };
+        let watched: Vec<(Arc<str>, Watched)> = {
+            let mut watched = self.watched.lock();
+            watched.retain(|name, _| catalog.services.contains_key(name));
+            for name in catalog.services.keys() {
+                let watch = || self.discovery.watch(name);
+                watched.entry(name.clone()).or_insert_with(watch);
+            }
+            watched
+                .iter()
+                .map(|(name, it)| (name.clone(), it.clone()))
+                .collect()
+        };
+        let views = watched.into_iter().map(|(name, mut watched)| {
+            let tags = catalog.services.get(&name).cloned().unwrap_or_default();
+            async move {
+                let known = timeout(PATIENCE, watched.wait_for(Option::is_some)).await;
+                let known = known
+                    .ok()
+                    .and_then(Result::ok)
+                    .and_then(|known| known.clone());
+                view(&name, tags, known.as_deref())
+            }
+        });
+        Ok(join_all(views).await)
+    }
+}
+
+fn view(name: &str, tags: Vec<String>, snapshot: Option<&Snapshot>) -> ServiceView {
+    let instances = snapshot
+        .map(|known| known.instances.as_slice())
+        .unwrap_or_default();
+    let first = instances.first();
+    let kind = first.map_or_else(|| Kind::from_tags(&tags), |it| it.kind());
+    let announced = instances
+        .iter()
+        .filter_map(|it| it.grpc_services())
+        .flatten();
+    let mut grpc_services: Vec<String> = announced.collect();
+    grpc_services.sort_unstable();
+    grpc_services.dedup();
+    ServiceView {
+        service: name.to_owned(),
+        public_id: first.map_or_else(
+            || kind.public_id(name).unwrap_or_else(|| name.to_owned()),
+            |it| it.public_id(),
+        ),
+        kind: kind.name().to_owned(),
+        tags,
+        healthy: snapshot.map_or(0, |known| known.serving().count()),
+        grpc_services,
+        instances: instances.iter().map(|it| instance(it)).collect(),
+    }
+}
+
+fn instance(it: &discovery::Instance) -> InstanceView {
+    InstanceView {
+        id: it.key.id.to_string(),
+        address: it.authority(),
+        health: match it.health {
+            Health::Passing => "passing",
+            Health::Warning => "warning",
+            Health::Critical => "critical",
+        },
+        version: it.version().to_owned(),
+    }
+}

@@ -1,0 +1,87 @@
+//! What every handler works with.
+
+use std::{sync::Arc, time::Duration};
+
+use dynamic::{Client, Options, Transport};
+use jobs::{Error, Jobs, Producer};
+use service::{Context, clients::Network};
+use tokio::sync::Semaphore;
+
+use crate::{limit::Limiter, metrics::Metrics, services::Services};
+
+/// One gateway.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) context: Context,
+    pub(crate) jobs: Jobs,
+    pub(crate) producer: Producer,
+    pub(crate) calls: Client,
+    pub(crate) services: Services,
+    pub(crate) limiter: Limiter,
+    pub(crate) metrics: Metrics,
+    pub(crate) proxies: Vec<Network>,
+    pub(crate) streams: Arc<Semaphore>,
+    /// The canonical API as JSON, made once.
+    pub(crate) document: String,
+}
+
+/// As handlers get it.
+pub(crate) type App = Arc<Gateway>;
+
+impl Gateway {
+    pub(crate) fn new(context: &Context) -> anyhow::Result<Self> {
+        let config = &context.config;
+        let jobs = work::open(config)?;
+        let transport = match config.optional("mcp_router_addr") {
+            Some(address) => Transport::router(address)?,
+            None => Transport::Mesh(context.mesh.clone()),
+        };
+        let options = Options {
+            descriptor_ttl: config.duration("descriptor_ttl"),
+            max_message_bytes: context.max_message_bytes(),
+        };
+        let proxies = config.list("trusted_proxies");
+        let streams = usize::try_from(config.integer("max_event_streams"))?;
+        Ok(Self {
+            producer: Producer::new(jobs.clone()),
+            jobs,
+            calls: Client::new(transport, options),
+            services: Services::new(context.discovery.clone()),
+            limiter: Limiter::new(
+                config.number("request_rate"),
+                config.integer("request_burst"),
+            ),
+            metrics: Metrics::new(&context.registry),
+            proxies: proxies.iter().filter_map(|it| Network::parse(it)).collect(),
+            streams: Arc::new(Semaphore::new(streams)),
+            document: crate::document().to_pretty_json()?,
+            context: context.clone(),
+        })
+    }
+
+    /// The queue that a name means.
+    pub(crate) fn queue(&self, name: Option<&str>) -> String {
+        work::queue(&self.context.config, name)
+    }
+
+    /// Asks the queue something, for a bounded time: a Redis that is a black hole is away too.
+    pub(crate) async fn bounded<T>(
+        &self,
+        asked: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let patience = self.context.config.duration("store_timeout");
+        tokio::time::timeout(patience, asked)
+            .await
+            .unwrap_or_else(|_| Err(silent(patience)))
+    }
+}
+
+fn silent(patience: Duration) -> Error {
+    Error::Unavailable {
+        store: "of this gateway".to_owned(),
+        reason: format!(
+            "no answer within store_timeout = {patience:?}; what was sent may have been taken in, \
+             so send it again with its idempotency key"
+        ),
+    }
+}

@@ -1,0 +1,147 @@
+//! A job as the canonical API takes it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jobs::NewJob;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
+use work::{Kind, Pipeline, Task, Work};
+
+use crate::{origin::Origin, problem::Problem, state::Gateway};
+
+/// A job to be done.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Submission {
+    /// `call` calls a method of a service, `http` sends a request out of the mesh, `pipeline`
+    /// researches, drafts and reviews towards a goal, `task` gives the parts of a description to
+    /// agents.
+    #[schema(value_type = KindWord)]
+    kind: String,
+    /// For `call`: a service's public id or Consul name.
+    #[schema(example = "agent-echo")]
+    service: Option<String>,
+    /// For `call`: `pkg.Service/Method`.
+    #[schema(example = "agentplatform.AgentService/ExecuteTask")]
+    method: Option<String>,
+    /// For `call` the message; for `http` `{"url", "method", "headers", "body", "timeout"}`; for
+    /// `pipeline` `{"goal"}`; for `task` `{"description"}`.
+    #[schema(value_type = Option<Object>, example = json!({"input": "hello"}))]
+    payload: Option<Value>,
+    /// For `call`: the encoded message in base64, instead of `payload`.
+    bytes_base64: Option<String>,
+    /// For `call`: metadata that goes along.
+    metadata: Option<BTreeMap<String, String>>,
+    /// Its queue: a-z, 0-9, `_` and `-`.
+    #[schema(example = "default", pattern = "^[a-z0-9_-]{1,64}$")]
+    queue: Option<String>,
+    /// 5 is the highest, 3 the default.
+    #[schema(minimum = 1, maximum = 5, example = 3)]
+    priority: Option<u8>,
+    /// How long it waits before it may run, at most a year.
+    #[schema(minimum = 0, maximum = 31536000000_u64)]
+    delay_ms: Option<u64>,
+    /// How long one attempt may take; a minute.
+    #[schema(minimum = 1, maximum = 86400000_u64)]
+    timeout_ms: Option<u64>,
+    /// How often it is tried at most; 5.
+    #[schema(minimum = 1)]
+    max_attempts: Option<u32>,
+    /// Submitting it twice within a day under one key makes one job.
+    #[schema(min_length = 1, max_length = 256)]
+    idempotency_key: Option<String>,
+}
+
+/// The kinds of jobs.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(
+    dead_code,
+    reason = "for the description only; the words are those of work::Kind"
+)]
+pub(crate) enum KindWord {
+    Call,
+    Http,
+    Pipeline,
+    Task,
+}
+
+impl Submission {
+    /// The job, checked, as it is submitted.
+    pub(crate) fn job(self, gateway: &Gateway, origin: &Origin) -> Result<NewJob, Problem> {
+        let key = origin.key.as_deref().or(self.idempotency_key.as_deref());
+        let mut job = self.work(key)?.job();
+        job.queue = gateway.queue(self.queue.as_deref());
+        job.priority = self.priority.unwrap_or(job.priority);
+        job.delay = Duration::from_millis(self.delay_ms.unwrap_or(0));
+        if let Some(timeout) = self.timeout_ms {
+            job.timeout = Duration::from_millis(timeout);
+        }
+        let longest = gateway.context.config.duration("max_job_timeout");
+        if job.timeout > longest {
+            let reason = format!("is more than max_job_timeout = {longest:?}");
+            return Err(Problem::field("timeout_ms", reason));
+        }
+        job.max_attempts = self.max_attempts.unwrap_or(job.max_attempts);
+        job.idempotency_key = self.idempotency_key;
+        origin.mark(&mut job)?;
+        Ok(job)
+    }
+
+    fn work(&self, key: Option<&str>) -> Result<Work, Problem> {
+        let kind = Kind::parse(&self.kind)?;
+        if kind == Kind::Call {
+            let mut call = Map::new();
+            let mut put = |name: &str, value: Option<Value>| {
+                value.map(|value| call.insert(name.to_owned(), value));
+            };
+            put("service", self.service.clone().map(Value::from));
+            put("method", self.method.clone().map(Value::from));
+            put("payload", self.payload.clone());
+            put("bytes_base64", self.bytes_base64.clone().map(Value::from));
+            put("metadata", self.metadata.clone().map(|pairs| json!(pairs)));
+            return Ok(Work::read(kind, &Value::Object(call))?);
+        }
+        for (field, is_given) in [
+            ("service", self.service.is_some()),
+            ("method", self.method.is_some()),
+            ("bytes_base64", self.bytes_base64.is_some()),
+            ("metadata", self.metadata.is_some()),
+        ] {
+            if is_given {
+                return Err(Problem::field(
+                    field,
+                    format!("is for call, and this is {kind}"),
+                ));
+            }
+        }
+        let payload = self.payload.as_ref();
+        let payload = payload.ok_or_else(|| Problem::field("payload", "is missing"))?;
+        let within = |error: work::FieldError| {
+            if error.field == "payload" {
+                return Problem::from(error);
+            }
+            Problem::field(format!("payload.{}", error.field), error.reason)
+        };
+        // What the gateway makes of a goal or a description may be given ready, too.
+        let made = match (kind, payload.as_object()) {
+            (Kind::Pipeline, Some(given)) if !given.contains_key("run_id") => {
+                let goal = given.get("goal").and_then(Value::as_str);
+                let run = goal.map(|goal| Pipeline::new(goal, key).run_id);
+                run.map(|run| ("run_id", json!(run)))
+            }
+            (Kind::Task, Some(given)) if !given.contains_key("subtasks") => {
+                let text = given.get("description").and_then(Value::as_str);
+                let parts = text.map(|text| Task::new(text, key).subtasks);
+                parts.map(|parts| ("subtasks", json!(parts)))
+            }
+            _ => None,
+        };
+        let mut payload = payload.clone();
+        if let (Some((name, value)), Some(given)) = (made, payload.as_object_mut()) {
+            given.insert(name.to_owned(), value);
+        }
+        Work::read(kind, &payload).map_err(within)
+    }
+}

@@ -1,0 +1,139 @@
+//! A job as the canonical API tells it.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use chrono::{DateTime, SecondsFormat, Utc};
+use jobs::{Payload, Record, Status};
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+/// A job.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobView {
+    /// Its id.
+    #[schema(example = "default.0.0193a7c0f2b1f00d5e1f8a3c2d4")]
+    pub(crate) job_id: String,
+    /// `call`, `http`, `pipeline` or `task`.
+    pub(crate) kind: String,
+    /// Its queue.
+    pub(crate) queue: String,
+    /// Where it stands.
+    pub(crate) status: StatusWord,
+    /// 1 to 5; 5 is the highest.
+    pub(crate) priority: u8,
+    /// How many attempts were started.
+    pub(crate) attempt: u32,
+    /// How many there may be.
+    pub(crate) max_attempts: u32,
+    /// What its worker last said about how far it is.
+    pub(crate) progress: Option<String>,
+    /// What came of it, once it succeeded.
+    pub(crate) result: Option<Value>,
+    /// What its latest failed attempt said.
+    pub(crate) error: Option<String>,
+    /// When it was submitted, RFC 3339.
+    pub(crate) enqueued_at: Option<String>,
+    /// When its latest attempt started.
+    pub(crate) started_at: Option<String>,
+    /// When it ended for good.
+    pub(crate) ended_at: Option<String>,
+    /// When it will run at the earliest, while it waits for that.
+    pub(crate) run_at: Option<String>,
+    /// It was called off, and its worker has not stopped yet.
+    pub(crate) cancelling: bool,
+    /// What its latest attempt cost.
+    pub(crate) metrics: Option<Value>,
+}
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StatusWord {
+    /// Waits for a worker.
+    Queued,
+    /// Waits for its time.
+    Scheduled,
+    /// A worker is at it.
+    Running,
+    /// Done.
+    Succeeded,
+    /// Will be tried again.
+    Failed,
+    /// Given up.
+    Dead,
+    /// Called off.
+    Cancelled,
+}
+
+impl From<Status> for StatusWord {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Queued => Self::Queued,
+            Status::Scheduled => Self::Scheduled,
+            Status::Running => Self::Running,
+            Status::Succeeded => Self::Succeeded,
+            Status::Failed => Self::Failed,
+            Status::Dead => Self::Dead,
+            Status::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+impl JobView {
+    pub(crate) fn of(record: &Record) -> Self {
+        let header = &record.header;
+        Self {
+            job_id: record.id.to_string(),
+            kind: header.kind.clone(),
+            queue: record.id.queue().to_owned(),
+            status: record.status.into(),
+            priority: header.priority,
+            attempt: header.attempt,
+            max_attempts: header.max_attempts,
+            progress: record.progress.clone(),
+            result: record.result.as_ref().map(value),
+            error: header.error.clone(),
+            enqueued_at: time(header.enqueued_at),
+            started_at: header.started_at.and_then(time),
+            ended_at: header.ended_at.and_then(time),
+            run_at: record.due_at.and_then(time),
+            cancelling: record.cancelling,
+            metrics: header.metrics.clone(),
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds; `None` for a time that no calendar has.
+pub(crate) fn time(unix_ms: u64) -> Option<String> {
+    let time = DateTime::<Utc>::from_timestamp_millis(i64::try_from(unix_ms).ok()?)?;
+    Some(time.to_rfc3339_opts(SecondsFormat::Millis, true))
+}
+
+/// A payload as JSON; bytes that are none as `{"bytes_base64": …}`.
+pub(crate) fn value(payload: &Payload) -> Value {
+    let json = match payload {
+        Payload::Json(text) => serde_json::from_slice(text).ok(),
+        Payload::Binary(_) => None,
+    };
+    json.unwrap_or_else(|| json!({ "bytes_base64": BASE64_STANDARD.encode(payload.bytes()) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339_and_bytes_base64() {
+        assert_eq!(time(1_700_000_000_123).unwrap(), "2023-11-14T22:13:20.123Z");
+        assert_eq!(time(u64::MAX), None);
+        let bytes = Payload::Binary(bytes::Bytes::from_static(&[255]));
+        assert_eq!(value(&bytes), json!({ "bytes_base64": "/w==" }));
+    }
+
+    #[test]
+    fn every_status_keeps_its_word() {
+        for status in Status::ALL {
+            assert_eq!(json!(StatusWord::from(status)), json!(status.as_str()));
+        }
+    }
+}

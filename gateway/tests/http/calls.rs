@@ -1,0 +1,125 @@
+//! Calls of a real echo agent, and who is in the mesh.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use service::{Loader, Running};
+
+use crate::support::{Gateway, embedded, read};
+
+async fn echo(gateway: &Gateway) -> Running {
+    let loader = Loader::new(echo_agent::SPEC.all_keys())
+        .set("port", "0")
+        .set("listen_address", "127.0.0.1")
+        .set("admin_address", "127.0.0.1")
+        .set("discovery", "memory")
+        .set("drain_delay", "0s");
+    let config = loader.load().unwrap();
+    let registry = Arc::clone(&gateway.registry);
+    let running = service::start(&echo_agent::SPEC, config, registry, echo_agent::build)
+        .await
+        .unwrap();
+    running.registered().await;
+    running
+}
+
+const EXECUTE: &str = "/api/v1/call/echo-agent/agentplatform.AgentService/ExecuteTask";
+
+#[tokio::test]
+async fn json_goes_to_a_real_agent_and_comes_back() {
+    let gateway = embedded(&[]).await;
+    let agent = echo(&gateway).await;
+    let answer = gateway.post(EXECUTE, json!({"input": "hello"})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json()["output"], "Echo Agent Response: hello");
+    assert_eq!(answer.header("x-mesh-instance"), agent.instance_id);
+    let empty = read(gateway.request("POST", EXECUTE)).await;
+    assert_eq!(empty.status, 200, "no body is an empty message");
+
+    let stream = "/api/v1/call/agent-echo/agentplatform.AgentService/StreamTask";
+    let answer = gateway.post(stream, json!({"input": "one two"})).await;
+    assert_eq!(answer.header("content-type"), "application/x-ndjson");
+    let lines: Vec<Value> = answer
+        .text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[2]["content"], "[COMPLETE]");
+    let events = gateway
+        .json("POST", stream, &json!({"input": "x"}))
+        .header("accept", "text/event-stream");
+    assert!(read(events).await.text.starts_with("event: message\n"));
+    agent.drain().await;
+    gateway.running.drain().await;
+}
+
+#[tokio::test]
+async fn what_the_mesh_refuses_is_told_with_its_reason() {
+    let gateway = embedded(&[]).await;
+    let agent = echo(&gateway).await;
+    for (path, body, status, reason) in [
+        ("nobody/a.B/C", json!({}), 404, "NO_SUCH_SERVICE"),
+        ("echo-agent/a.B/C", json!({}), 404, "UNKNOWN_METHOD"),
+        (
+            "echo-agent/agentplatform.AgentService/Dance",
+            json!({}),
+            404,
+            "UNKNOWN_METHOD",
+        ),
+        (
+            "echo-agent/agentplatform.AgentService/ExecuteTask",
+            json!({"inptu": 1}),
+            422,
+            "MALFORMED_MESSAGE",
+        ),
+        (
+            "echo-agent/agentplatform.AgentService/ExecuteTask",
+            json!(7),
+            422,
+            "MALFORMED_MESSAGE",
+        ),
+    ] {
+        let problem = gateway
+            .post(&format!("/api/v1/call/{path}"), body)
+            .await
+            .problem(status);
+        assert_eq!(problem["reason"], reason, "{problem}");
+    }
+    agent.drain().await;
+    let gone = gateway.post(EXECUTE, json!({})).await;
+    assert!([404, 503].contains(&gone.status), "{}", gone.text);
+    gateway.running.drain().await;
+}
+
+#[tokio::test]
+async fn services_are_listed_with_who_is_healthy() {
+    let gateway = embedded(&[]).await;
+    assert_eq!(gateway.get("/api/v1/services").await.json(), json!([]));
+    let agent = echo(&gateway).await;
+    let services = gateway.get("/api/v1/services").await.json();
+    let echo = &services[0];
+    assert_eq!(
+        (&echo["service"], &echo["public_id"]),
+        (&json!("agent-echo"), &json!("echo-agent"))
+    );
+    assert_eq!(
+        (&echo["kind"], &echo["healthy"]),
+        (&json!("agent"), &json!(1))
+    );
+    assert_eq!(echo["instances"][0]["id"], agent.instance_id.as_str());
+    assert_eq!(echo["grpc_services"], json!(["agentplatform.AgentService"]));
+    gateway
+        .registry
+        .set_health(&agent.instance_id, discovery::Health::Critical);
+    let services = gateway.get("/api/v1/services").await.json();
+    assert_eq!(
+        (
+            &services[0]["healthy"],
+            &services[0]["instances"][0]["health"]
+        ),
+        (&json!(0), &json!("critical"))
+    );
+    agent.drain().await;
+    gateway.running.drain().await;
+}

@@ -1,0 +1,9 @@
+//! The gateway as its clients see it, over real sockets, on a real Redis and on the embedded store.
+
+mod calls;
+mod edge;
+mod events;
+mod jobs;
+mod registry;
+mod seeds;
+mod support;

@@ -1,0 +1,37 @@
+//! The gateway in a real Consul.
+
+use std::time::Duration;
+
+use service::Loader;
+use testkit::Consul;
+
+#[tokio::test]
+async fn consul_asks_it_by_http_and_forgets_it_after_the_drain() {
+    let consul = Consul::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = Loader::new(gateway::SPEC.all_keys())
+        .set("port", "0")
+        .set("listen_address", "127.0.0.1")
+        .set("admin_address", "127.0.0.1")
+        .set("drain_delay", "0s")
+        .set("check_interval", "1s")
+        .set("consul_http_addr", consul.http().to_string())
+        .set("jobs_path", folder.path().display().to_string())
+        .load()
+        .unwrap();
+    let registry = service::registry(&config).unwrap();
+    let started = service::start(&gateway::SPEC, config, registry, gateway::build);
+    let running = started.await.unwrap();
+    let ids = consul.wait_passing("mesh-gateway", 1).await;
+    assert_eq!(ids, [running.instance_id.clone()]);
+    testkit::until("Consul has asked", Duration::from_secs(10), async || {
+        // The agent's own word: the catalog hears of a new output much later.
+        let checks = consul.get("agent/checks").await;
+        let check = &checks[format!("service:{}", running.instance_id)];
+        let output = check["Output"].as_str().unwrap_or_default().to_owned();
+        (check["Status"] == "passing" && output.contains("/readyz: 200")).then_some(())
+    })
+    .await;
+    running.drain().await;
+    consul.wait_passing("mesh-gateway", 0).await;
+}
