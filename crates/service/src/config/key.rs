@@ -120,6 +120,41 @@ impl Key {
         self
     }
 
+    /// One table of several, for a program that has the keys of others beside its own; `N` is how
+    /// many there are in all.
+    ///
+    /// # Panics
+    /// When `N` is another number, at compile time where the table is a constant.
+    #[must_use]
+    pub const fn join<const N: usize>(tables: &[&[Self]]) -> [Self; N] {
+        let mut keys = [const { Self::text("", "", "") }; N];
+        let (mut at, mut table) = (0, 0);
+        while table < tables.len() {
+            let mut row = 0;
+            while row < tables[table].len() {
+                // A destructor cannot run here, and the empty row needs none.
+                let empty = std::mem::replace(&mut keys[at], tables[table][row].copied());
+                std::mem::forget(empty);
+                (at, row) = (at + 1, row + 1);
+            }
+            table += 1;
+        }
+        assert!(at == N, "N is not how many keys there are");
+        keys
+    }
+
+    /// The rows of tables borrow their defaults.
+    const fn copied(&self) -> Self {
+        let default = match &self.default {
+            Cow::Borrowed(default) => default,
+            Cow::Owned(_) => "",
+        };
+        let mut copied = Self::new(self.name, self.kind, default, self.about);
+        copied.env = self.env;
+        copied.secret = self.secret;
+        copied
+    }
+
     /// The name of its environment variable.
     #[must_use]
     pub fn env_name(&self) -> String {

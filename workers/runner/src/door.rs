@@ -1,0 +1,189 @@
+//! How the runner is, over HTTP: `/health` and `/metrics` as its predecessors answered them.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use jobs::Jobs;
+use serde_json::{Value, json};
+use service::Context;
+use tokio::time::timeout;
+use tower::Service;
+
+/// How long the queue may take to answer before the runner counts as ill.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Answer = Response<Full<Bytes>>;
+
+/// What answers on the runner's port.
+pub(crate) struct Door {
+    context: Context,
+    jobs: Jobs,
+    workers: usize,
+}
+
+impl Door {
+    pub(crate) const fn new(context: Context, jobs: Jobs, workers: usize) -> Self {
+        Self {
+            context,
+            jobs,
+            workers,
+        }
+    }
+
+    pub(crate) fn service(
+        self,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Answer,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static {
+        let door = Arc::new(self);
+        tower::service_fn(move |request: Request<Incoming>| {
+            let door = door.clone();
+            async move { Ok(door.answer(&request.into_parts().0).await) }
+        })
+    }
+
+    async fn answer(&self, request: &Parts) -> Answer {
+        let get = matches!(request.method, Method::GET | Method::HEAD);
+        match (request.uri.path(), get) {
+            ("/health", true) => self.health().await,
+            ("/metrics", true) => self.metrics(&request.headers),
+            ("/healthz", true) => text(StatusCode::OK, "ok"),
+            ("/readyz", true) if self.draining() => text(StatusCode::NOT_FOUND, "draining"),
+            ("/readyz", true) => text(StatusCode::OK, "ready"),
+            ("/health" | "/metrics" | "/healthz" | "/readyz", false) => {
+                let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "use GET");
+                let allow = header::HeaderValue::from_static("GET, HEAD");
+                answer.headers_mut().insert(header::ALLOW, allow);
+                answer
+            }
+            _ => problem(
+                StatusCode::NOT_FOUND,
+                "expected /health, /metrics, /healthz or /readyz",
+            ),
+        }
+    }
+
+    fn draining(&self) -> bool {
+        self.context.draining.is_cancelled()
+    }
+
+    async fn health(&self) -> Answer {
+        let asked = timeout(PATIENCE, self.jobs.queues()).await;
+        let error = match asked {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!(
+                "the job store has not answered within {PATIENCE:?}"
+            )),
+        };
+        let mut told = json!({
+            "status": if error.is_none() { "ok" } else { "unavailable" },
+            "service": "agent-runner",
+            "workers": self.workers,
+            "running": !self.draining(),
+        });
+        let Some(error) = error else {
+            return json_of(StatusCode::OK, &told);
+        };
+        told["error"] = error.into();
+        json_of(StatusCode::SERVICE_UNAVAILABLE, &told)
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Answer {
+        if wants_text(headers) {
+            let text = self.context.registry.encode();
+            return body(StatusCode::OK, telemetry::CONTENT_TYPE, text);
+        }
+        let status = if self.draining() {
+            "draining"
+        } else {
+            "running"
+        };
+        json_of(
+            StatusCode::OK,
+            &json!({ "workers": self.workers, "status": status }),
+        )
+    }
+}
+
+/// Whether Prometheus' text is asked for by name, and not less than JSON. Whoever takes anything,
+/// as curl does, asks for nothing.
+fn wants_text(headers: &HeaderMap) -> bool {
+    let (mut text, mut json) = (0.0_f64, 0.0_f64);
+    for value in headers.get_all(header::ACCEPT) {
+        for range in value.to_str().unwrap_or_default().split(',') {
+            let mut parts = range.split(';').map(str::trim);
+            let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+            let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok());
+            let quality = quality.unwrap_or(1.0);
+            match name.as_str() {
+                "application/openmetrics-text" | "text/plain" | "text/*" => {
+                    text = text.max(quality);
+                }
+                "application/json" | "application/*" => json = json.max(quality),
+                _ => {}
+            }
+        }
+    }
+    text > json
+}
+
+fn json_of(status: StatusCode, value: &Value) -> Answer {
+    body(status, "application/json", value.to_string())
+}
+
+/// RFC 9457.
+fn problem(status: StatusCode, detail: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default();
+    let value = json!({
+        "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail,
+    });
+    body(status, "application/problem+json", value.to_string())
+}
+
+fn text(status: StatusCode, line: &str) -> Answer {
+    body(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+fn body(status: StatusCode, content_type: &'static str, content: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(content)));
+    *answer.status_mut() = status;
+    let value = header::HeaderValue::from_static(content_type);
+    answer.headers_mut().insert(header::CONTENT_TYPE, value);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_asks_for_text_gets_text() {
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
+        let table = [
+            (None, false),
+            (Some("*/*"), false),
+            (Some("application/json"), false),
+            (Some(prometheus), true),
+            (Some("text/plain"), true),
+            (Some("text/plain;q=0.5, application/json"), false),
+            (Some("text/html,application/xhtml+xml,*/*;q=0.8"), false),
+        ];
+        for (accept, expected) in table {
+            let mut headers = HeaderMap::new();
+            if let Some(accept) = accept {
+                headers.insert(header::ACCEPT, accept.parse().unwrap());
+            }
+            assert_eq!(wants_text(&headers), expected, "{accept:?}");
+        }
+    }
+}

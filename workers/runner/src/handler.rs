@@ -1,0 +1,70 @@
+//! One attempt of a job: its span, what it costs, what becomes of it.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jobs::{Context, Failure, Job, Payload};
+use serde_json::Value;
+use tracing::Instrument as _;
+use work::{Kind, Work};
+
+use crate::{kinds::Kinds, meter::Meter, metrics::Metrics};
+
+/// Does the work of jobs.
+pub(crate) struct Handler {
+    pub(crate) kinds: Kinds,
+    pub(crate) metrics: Metrics,
+    pub(crate) host: Value,
+}
+
+#[async_trait::async_trait]
+impl jobs::Handler for Handler {
+    async fn run(&self, job: &Job, context: &Context) -> Result<Option<Payload>, Failure> {
+        let mut meter = Meter::start(job, context, &self.host);
+        let kind = Kind::parse(&job.header.kind);
+        let word = kind.as_ref().map_or("unknown", |kind| kind.as_str());
+        let attempt = self.metrics.begin(job.id.queue(), word, meter.queued());
+        let span = tracing::info_span!("job", job = %job.id, kind = word,
+            attempt = job.header.attempt, otel.kind = "consumer");
+        telemetry::propagation::set_parent(&span, &headers(&job.header.trace));
+        let facts = meter.facts.clone();
+        let work = async {
+            let bad = |error: work::FieldError| Failure::lasting(error.to_string());
+            let work = Work::of(kind.map_err(bad)?, &job.payload).map_err(bad)?;
+            self.kinds.run(&work, job, context, &facts).await
+        };
+        let ended = meter.run(work.instrument(span.clone())).await;
+        let took = meter.elapsed();
+        let outcome = span.in_scope(|| match &ended {
+            Ok(_) => {
+                tracing::info!(?took, "job succeeded");
+                "succeeded"
+            }
+            Err(Failure::Passing(error)) => {
+                tracing::warn!(?took, error, "attempt failed");
+                "failed"
+            }
+            Err(Failure::Lasting(error)) => {
+                tracing::warn!(?took, error, "job failed for good");
+                "dead"
+            }
+            Err(Failure::Postponed(delay)) => {
+                tracing::debug!(?delay, "job postponed");
+                "postponed"
+            }
+        });
+        attempt.end(outcome);
+        ended
+    }
+}
+
+/// The trace context of a job as headers; what cannot be one is nobody's context.
+fn headers(trace: &BTreeMap<String, String>) -> HeaderMap {
+    let pair = |(name, value): (&String, &String)| {
+        Some((
+            HeaderName::try_from(name).ok()?,
+            HeaderValue::try_from(value).ok()?,
+        ))
+    };
+    trace.iter().filter_map(pair).collect()
+}

@@ -1,0 +1,217 @@
+//! The kind `call`.
+
+use std::time::{Duration, SystemTime};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use dynamic::{Answer, Client};
+use jobs::{Failure, Job};
+use prost_reflect::DynamicMessage;
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+use work::Call;
+
+use crate::meter::Facts;
+
+/// What the answers of agents tell of their models, in their metadata.
+const MODEL_FACTS: [&str; 9] = [
+    "tokens_used",
+    "prompt_tokens",
+    "completion_tokens",
+    "cache_hit",
+    "cache_hits",
+    "llm_model",
+    "llm_calls",
+    "tool_calls",
+    "mode",
+];
+
+/// Makes calls.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    client: Client,
+}
+
+impl Calls {
+    pub(crate) const fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Makes the call of a job: its result is the answer.
+    pub(crate) async fn run(
+        &self,
+        call: &Call,
+        job: &Job,
+        facts: &Facts,
+    ) -> Result<Value, Failure> {
+        let to = dynamic::Call {
+            service: call.service.clone(),
+            method: call.method.clone(),
+            timeout: Some(time_left(job)),
+            metadata: metadata(call, job),
+        };
+        let (result, message, instance) = match call.bytes() {
+            Some(bytes) => {
+                let answer = self.client.call_bytes(&to, bytes.into()).await;
+                let Answer {
+                    message, instance, ..
+                } = answer.map_err(|status| failure(&status))?;
+                let read = self.read(call, &message).await;
+                (
+                    json!({ "bytes_base64": BASE64_STANDARD.encode(&message) }),
+                    read,
+                    instance,
+                )
+            }
+            None => {
+                let message = Value::Object(call.payload.clone().unwrap_or_default());
+                let answer = self.client.call(&to, message).await;
+                let Answer {
+                    message, instance, ..
+                } = answer.map_err(|status| failure(&status))?;
+                (message.clone(), message, instance)
+            }
+        };
+        facts.set("instance", instance);
+        for name in MODEL_FACTS {
+            if let Some(value) = message
+                .get("metadata")
+                .and_then(|metadata| metadata.get(name))
+            {
+                facts.set(name, typed(value));
+            }
+        }
+        // What the service itself says of the task.
+        if message.get("success") == Some(&Value::Bool(false)) {
+            let error = message
+                .get("error")
+                .and_then(Value::as_str)
+                .filter(|error| !error.is_empty());
+            let error = error.unwrap_or("the service reports a failure and does not say why");
+            return Err(Failure::passing(error));
+        }
+        Ok(result)
+    }
+
+    /// An answer in bytes as JSON, where the service describes itself; null where it does not.
+    async fn read(&self, call: &Call, message: &[u8]) -> Value {
+        let Ok(method) = self.client.method(&call.service, &call.method).await else {
+            return Value::Null;
+        };
+        let message = DynamicMessage::decode(method.output(), message).ok();
+        let message = message.and_then(|message| dynamic::to_json(&message).ok());
+        message.unwrap_or_default()
+    }
+}
+
+/// How long an attempt of a job may still take.
+pub(crate) fn time_left(job: &Job) -> Duration {
+    let attempt = Duration::from_millis(job.header.timeout_ms);
+    let Some(deadline) = job.header.deadline else {
+        return attempt;
+    };
+    let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline);
+    let left = deadline
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
+    attempt.min(left)
+}
+
+/// The key that makes doing a job twice harmless to whoever heeds it: the submitter's, else the
+/// job's own.
+pub(crate) fn idempotency_key(job: &Job) -> String {
+    let key = job
+        .header
+        .idempotency_key
+        .as_ref()
+        .filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
+    key.map_or_else(|| job.id.to_string(), Clone::clone)
+}
+
+fn metadata(call: &Call, job: &Job) -> std::collections::BTreeMap<String, String> {
+    let mut metadata = call.metadata.clone();
+    metadata.extend(job.header.trace.clone());
+    metadata.insert("x-mesh-job".to_owned(), job.id.to_string());
+    metadata.insert("idempotency-key".to_owned(), idempotency_key(job));
+    if let Some(caller) = &job.header.caller
+        && caller
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+    {
+        metadata.insert("x-mesh-caller".to_owned(), caller.clone());
+    }
+    metadata
+}
+
+/// Metadata are texts: numbers and switches among them become what they are.
+fn typed(value: &Value) -> Value {
+    let text = value.as_str().unwrap_or_default();
+    match serde_json::from_str(text) {
+        Ok(value @ (Value::Number(_) | Value::Bool(_))) => value,
+        _ => value.clone(),
+    }
+}
+
+/// Whether a status may be another one the next time.
+fn failure(status: &Status) -> Failure {
+    let code = status.code();
+    let error = format!("{}: {}", word(code), status.message());
+    match code {
+        Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::ResourceExhausted
+        | Code::Aborted
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::Internal => Failure::passing(error),
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::DataLoss
+        | Code::Unauthenticated => Failure::lasting(error),
+    }
+}
+
+/// A code as gRPC writes it: `NOT_FOUND`.
+fn word(code: Code) -> String {
+    let mut word = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(letter.to_ascii_uppercase());
+    }
+    word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_what_stays_is_not() {
+        let passing = failure(&Status::unavailable("gone"));
+        assert_eq!(passing, Failure::passing("UNAVAILABLE: gone"));
+        let passing = failure(&Status::deadline_exceeded("late"));
+        assert_eq!(passing, Failure::passing("DEADLINE_EXCEEDED: late"));
+        for status in [
+            Status::invalid_argument("x"),
+            Status::not_found("x"),
+            Status::unimplemented("x"),
+        ] {
+            assert!(matches!(failure(&status), Failure::Lasting(_)), "{status}");
+        }
+    }
+
+    #[test]
+    fn numbers_in_metadata_become_numbers() {
+        assert_eq!(typed(&json!("17")), json!(17));
+        assert_eq!(typed(&json!("true")), json!(true));
+        assert_eq!(typed(&json!("gpt-x")), json!("gpt-x"));
+        assert_eq!(typed(&json!("[1]")), json!("[1]"));
+    }
+}

@@ -1,0 +1,171 @@
+//! The kind `task`: its parts are `call` jobs, and it holds no place while they are done. Each
+//! time it is looked at it submits them all again under the same keys, which makes each of them
+//! once, and tells where it stands; while any is under way the task is postponed.
+
+use std::time::Duration;
+
+use jobs::{Context, Error, Failure, Job, JobId, Jobs, NewJob, Record, Status};
+use serde_json::{Map, Value, json};
+use work::{Call, Subtask, Task, Work};
+
+use super::agents::Agents;
+
+/// What agents are asked.
+const METHOD: &str = "agentplatform.AgentService/ExecuteTask";
+/// The shortest time between two looks.
+const SOON: Duration = Duration::from_millis(200);
+
+/// Does tasks.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    pub(crate) jobs: Jobs,
+    pub(crate) agents: Agents,
+    /// The longest time between two looks.
+    pub(crate) look: Duration,
+}
+
+impl Tasks {
+    /// Looks at a task once: its result when all parts are done, else it waits.
+    pub(crate) async fn run(
+        &self,
+        task: &Task,
+        job: &Job,
+        context: &Context,
+    ) -> Result<Value, Failure> {
+        let parts = self.submit(task, job).await?;
+        let mut records = Vec::with_capacity(parts.len());
+        for id in &parts {
+            match self.jobs.get(id).await {
+                Ok(record) => records.push(Some(record)),
+                // Its result is past its time, and its key is not.
+                Err(Error::NotFound { .. }) => records.push(None),
+                Err(error) => return Err(Failure::passing(error.to_string())),
+            }
+        }
+        let ended = |record: &Option<Record>| {
+            record
+                .as_ref()
+                .is_none_or(|record| record.status.is_terminal())
+        };
+        let done = records.iter().filter(|record| ended(record)).count();
+        self.tell(job, context, done, parts.len()).await;
+        if done < parts.len() {
+            return Err(Failure::postponed(self.pause(job)));
+        }
+        let told: Vec<Value> = task
+            .subtasks
+            .iter()
+            .zip(parts.iter().zip(&records))
+            .map(|(subtask, (id, record))| part(subtask, id, record.as_ref()))
+            .collect();
+        let failed = task
+            .subtasks
+            .iter()
+            .zip(&records)
+            .filter_map(|(subtask, record)| {
+                let record = record
+                    .as_ref()
+                    .filter(|record| record.status != Status::Succeeded)?;
+                let why = record
+                    .header
+                    .error
+                    .clone()
+                    .unwrap_or_else(|| record.status.to_string());
+                Some(format!("{}: {why}", subtask.subtask_id))
+            });
+        let failed: Vec<String> = failed.collect();
+        if !failed.is_empty() {
+            let (count, all) = (failed.len(), parts.len());
+            let text = format!("{count} of {all} parts failed: {}", failed.join("; "));
+            return Err(Failure::lasting(text));
+        }
+        Ok(json!({ "description": task.description, "subtasks": told }))
+    }
+
+    /// The jobs of the parts; they are made the first time.
+    async fn submit(&self, task: &Task, job: &Job) -> Result<Vec<JobId>, Failure> {
+        let texts = task
+            .subtasks
+            .iter()
+            .map(|subtask| subtask.description.as_str());
+        let agents = self.agents.best(texts).await;
+        let new = task.subtasks.iter().zip(&agents);
+        let new = new
+            .map(|(subtask, agent)| self.part(subtask, agent, job))
+            .collect();
+        let submitted = self.jobs.submit_all(new).await;
+        let submitted = submitted.map_err(|error| Failure::lasting(error.to_string()))?;
+        let ids = submitted.into_iter().map(|one| match one {
+            Ok(submitted) => Ok(submitted.id),
+            // Another agent suits it by now; it is done by the one chosen first.
+            Err(Error::Conflict { id, .. }) => Ok(id),
+            Err(error) if error.is_unavailable() => Err(Failure::passing(error.to_string())),
+            Err(error) => Err(Failure::lasting(error.to_string())),
+        });
+        ids.collect()
+    }
+
+    fn part(&self, subtask: &Subtask, agent: &str, job: &Job) -> NewJob {
+        let mut message = Map::new();
+        let mut set = |name: &str, value: &str| message.insert(name.to_owned(), value.into());
+        set("task_id", &subtask.subtask_id);
+        set("agent_id", agent);
+        set("input", &subtask.description);
+        set("session_id", job.id.as_str());
+        let header = &job.header;
+        NewJob {
+            queue: job.id.queue().to_owned(),
+            priority: header.priority,
+            timeout: Duration::from_millis(header.timeout_ms),
+            max_attempts: header.max_attempts,
+            deadline: header.deadline,
+            caller: header.caller.clone(),
+            trace: header.trace.clone(),
+            idempotency_key: Some(format!("task/{}/{}", job.id, subtask.subtask_id)),
+            ..Work::Call(Call::json(agent, METHOD, message)).job()
+        }
+    }
+
+    /// Says how far the task is, once for each step.
+    async fn tell(&self, job: &Job, context: &Context, done: usize, all: usize) {
+        let progress = format!("{}%", done * 100 / all.max(1));
+        let known = self
+            .jobs
+            .get(&job.id)
+            .await
+            .ok()
+            .and_then(|record| record.progress);
+        if known.as_deref() != Some(&progress)
+            && let Err(error) = context.progress(&progress).await
+        {
+            tracing::debug!(%error, "progress not told");
+        }
+    }
+
+    /// An eighth of how long the task is under way, so that short ones end soon and long ones cost
+    /// little.
+    fn pause(&self, job: &Job) -> Duration {
+        let header = &job.header;
+        let age = header
+            .started_at
+            .unwrap_or(0)
+            .saturating_sub(header.enqueued_at);
+        Duration::from_millis(age / 8).clamp(SOON.min(self.look), self.look)
+    }
+}
+
+fn part(subtask: &Subtask, id: &JobId, record: Option<&Record>) -> Value {
+    let status = record.map_or(Status::Succeeded, |record| record.status);
+    let result = record.and_then(|record| record.result.as_ref());
+    let result: Value = result
+        .and_then(|result| serde_json::from_slice(result.bytes()).ok())
+        .unwrap_or_default();
+    json!({
+        "subtask_id": subtask.subtask_id,
+        "description": subtask.description,
+        "job_id": id.as_str(),
+        "status": status.as_str(),
+        "agent": result["metadata"]["agent_id"],
+        "output": result["output"],
+    })
+}

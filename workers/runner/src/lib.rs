@@ -1,0 +1,40 @@
+//! The job runner: does the work of jobs from the queue.
+//!
+//! A job is read here in this order: `runner` (claims, leases and the drain are [`jobs::Worker`]'s)
+//! → `handler` (span, measuring, metrics) → one of `kinds`. `door` says how the runner is.
+
+mod door;
+mod handler;
+mod host;
+mod keys;
+mod kinds;
+mod meter;
+mod metrics;
+mod process;
+mod runner;
+
+use service::{Context, Kind, Served, Spec};
+
+/// What the job runner says of itself.
+pub const SPEC: Spec = Spec {
+    program: "job-runner",
+    service: "job-runner",
+    kind: Kind::Service,
+    tags: &["jobs", "http"],
+    port_env: "RUNNER_PORT",
+    default_port: 8086,
+    version: env!("CARGO_PKG_VERSION"),
+    about: "The job runner: does the work of jobs from the queue",
+    idempotent: &[],
+    keys: keys::KEYS,
+};
+
+/// Builds a runner.
+///
+/// # Errors
+/// When the queue's address is none, its folder is another process's, or TLS cannot be set up.
+pub fn build(context: &Context) -> anyhow::Result<Served> {
+    let runner = runner::Runner::new(context)?;
+    let served = Served::new().front(move |_, listener| runner.start(listener));
+    Ok(served.checked_by_http())
+}

@@ -1,0 +1,162 @@
+//! Measures one attempt of a job: what it and the process cost while it ran.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant, SystemTime},
+};
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::process::{self, Sample};
+
+/// How often the memory is looked at while a job runs.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a kind of job has to tell beside its result, such as tokens.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts(Arc<Mutex<Map<String, Value>>>);
+
+impl Facts {
+    pub(crate) fn set(&self, name: &str, value: impl Into<Value>) {
+        self.0.lock().insert(name.to_owned(), value.into());
+    }
+}
+
+/// Tells what an attempt cost when it is dropped, since one that takes too long or is called off
+/// ends so.
+pub(crate) struct Meter<'a> {
+    job: &'a jobs::Job,
+    context: &'a jobs::Context,
+    host: &'a Value,
+    began: Instant,
+    start: Option<Sample>,
+    peak: f64,
+    cpu: Duration,
+    pub(crate) facts: Facts,
+}
+
+impl<'a> Meter<'a> {
+    pub(crate) fn start(job: &'a jobs::Job, context: &'a jobs::Context, host: &'a Value) -> Self {
+        let start = process::sample();
+        Self {
+            job,
+            context,
+            host,
+            began: Instant::now(),
+            start,
+            peak: start.map_or(0.0, |start| start.memory_mb),
+            cpu: Duration::ZERO,
+            facts: Facts::default(),
+        }
+    }
+
+    /// How long it has run.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// How long the job waited, from when it was submitted.
+    pub(crate) fn queued(&self) -> Duration {
+        let header = &self.job.header;
+        let started = header.started_at.unwrap_or_else(now);
+        Duration::from_millis(started.saturating_sub(header.enqueued_at))
+    }
+
+    /// Runs the attempt: its own CPU time is that of the threads while they poll it.
+    pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T> + Send) -> T {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let work = std::pin::pin!(work);
+        Measured {
+            meter: self,
+            work,
+            look,
+        }
+        .await
+    }
+
+    fn look(&mut self) -> Option<Sample> {
+        let sample = process::sample()?;
+        self.peak = self.peak.max(sample.memory_mb);
+        Some(sample)
+    }
+
+    fn told(&mut self) -> Value {
+        let (took, queued) = (self.elapsed(), self.queued());
+        let end = self.look();
+        let mut told = self.facts.0.lock().clone();
+        let seconds = took.as_secs_f64();
+        let cpu = if seconds > 0.0 {
+            self.cpu.as_secs_f64() / seconds * 100.0
+        } else {
+            0.0
+        };
+        let numbers = [
+            ("queue_time_ms", json!(ms(queued))),
+            ("execution_time_ms", json!(ms(took))),
+            ("total_duration_ms", json!(ms(queued + took))),
+            (
+                "memory_start_mb",
+                json!(self.start.map(|sample| round(sample.memory_mb))),
+            ),
+            ("memory_peak_mb", json!(end.map(|_| round(self.peak)))),
+            (
+                "memory_end_mb",
+                json!(end.map(|sample| round(sample.memory_mb))),
+            ),
+            ("cpu_percent", json!(round(cpu))),
+            ("thread_count", json!(end.map(|sample| sample.threads))),
+            ("attempt", json!(self.job.header.attempt)),
+            ("host", self.host.clone()),
+        ];
+        told.extend(numbers.map(|(name, value)| (name.to_owned(), value)));
+        Value::Object(told)
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        let told = self.told();
+        self.context.metrics(told);
+    }
+}
+
+struct Measured<'m, 'a, F> {
+    meter: &'m mut Meter<'a>,
+    work: Pin<&'m mut F>,
+    look: Interval,
+}
+
+impl<F: Future> Future for Measured<'_, '_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        while this.look.poll_tick(cx).is_ready() {
+            this.meter.look();
+        }
+        let before = process::thread_cpu();
+        let polled = this.work.as_mut().poll(cx);
+        this.meter.cpu += process::thread_cpu().saturating_sub(before);
+        polled
+    }
+}
+
+/// Unix milliseconds.
+fn now() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// With microseconds behind the point.
+fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn round(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
+}

@@ -1,0 +1,150 @@
+//! The parts of a runner, put together: workers behind an HTTP port, drained before it.
+
+use std::{net::TcpListener, pin::Pin, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use dynamic::Transport;
+use jobs::{Jobs, Worker};
+use service::{Context, Front, HttpFront};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    door::Door,
+    handler::Handler,
+    host,
+    kinds::{Kinds, agents::Agents, call::Calls, task::Tasks},
+    metrics::Metrics,
+};
+
+/// How long handing jobs back may take after the drain.
+const HAND_BACK: Duration = Duration::from_secs(2);
+
+/// A runner that has not begun.
+pub(crate) struct Runner {
+    context: Context,
+    jobs: Jobs,
+    metrics: Metrics,
+    handler: Arc<Handler>,
+}
+
+impl Runner {
+    pub(crate) fn new(context: &Context) -> anyhow::Result<Self> {
+        let config = &context.config;
+        let jobs = work::open(config)?;
+        let transport = match config.optional("mcp_router_addr") {
+            Some(address) => Transport::router(address).context("mcp_router_addr")?,
+            None => Transport::Mesh(context.mesh.clone()),
+        };
+        let options = dynamic::Options {
+            max_message_bytes: context.max_message_bytes(),
+            ..dynamic::Options::default()
+        };
+        let metrics = Metrics::new(&context.registry);
+        let kinds = Kinds {
+            calls: Calls::new(dynamic::Client::new(transport, options)),
+            client: fetch::client(config).context("set up requests to the outside")?,
+            tasks: Tasks {
+                jobs: jobs.clone(),
+                agents: Agents::new(context.mesh.clone(), config.text("task_agent")),
+                look: config.duration("task_look"),
+            },
+        };
+        let handler = Handler {
+            kinds,
+            metrics: metrics.clone(),
+            host: host::facts(&context.instance_id),
+        };
+        Ok(Self {
+            context: context.clone(),
+            jobs,
+            metrics,
+            handler: Arc::new(handler),
+        })
+    }
+
+    /// Begins to work, and answers on the port.
+    pub(crate) fn start(self, listener: TcpListener) -> anyhow::Result<Arc<dyn Front>> {
+        let config = &self.context.config;
+        let mut queues: Vec<String> = config
+            .list("queues")
+            .iter()
+            .map(|queue| work::queue(config, Some(queue)))
+            .collect();
+        if queues.is_empty() {
+            queues.push(work::queue(config, None));
+        }
+        queues.sort_unstable();
+        queues.dedup();
+        let room = usize::try_from(config.integer("workers")).unwrap_or(1);
+        let tasks = TaskTracker::new();
+        let mut workers = Vec::new();
+        for queue in &queues {
+            jobs::Lane::new(queue, 0).context("queues")?;
+            let (jobs, name) = (self.jobs.clone(), &self.context.instance_id);
+            let worker = Worker::new(jobs, queue, name, room, self.handler.clone());
+            workers.push(worker.clone());
+            let (stop, shutdown) = (self.context.draining.clone(), self.context.shutdown.clone());
+            let drain = config.duration("drain_timeout");
+            // Dropped, not drained, a runner leaves its jobs to their leases.
+            tasks.spawn(async move {
+                shutdown.run_until_cancelled(worker.run(stop, drain)).await;
+            });
+        }
+        tasks.close();
+        tracing::info!(?queues, workers = room, "taking jobs");
+        let every = config.duration("queue_sample");
+        let (jobs, metrics) = (self.jobs.clone(), self.metrics);
+        let shutdown = self.context.shutdown.clone();
+        self.context.tracker.spawn(async move {
+            shutdown
+                .run_until_cancelled(sample(jobs, metrics, every))
+                .await;
+        });
+        let door = Door::new(self.context, self.jobs, room * queues.len());
+        let http = HttpFront::new();
+        http.serve(listener, door.service())?;
+        Ok(Arc::new(Working {
+            http,
+            tasks,
+            workers,
+        }))
+    }
+}
+
+/// Counts the queues now and then.
+async fn sample(jobs: Jobs, metrics: Metrics, every: Duration) {
+    loop {
+        match jobs.queues().await {
+            Ok(queues) => queues.iter().for_each(|stats| metrics.counted(stats)),
+            Err(error) => tracing::debug!(%error, "queues not counted"),
+        }
+        sleep(every.max(Duration::from_millis(100))).await;
+    }
+}
+
+/// A runner at work. It is drained when its jobs are done or handed back.
+struct Working {
+    http: HttpFront,
+    tasks: TaskTracker,
+    workers: Vec<Worker>,
+}
+
+impl Front for Working {
+    fn active(&self) -> usize {
+        let running: usize = self.workers.iter().map(Worker::running).sum();
+        running + self.http.active()
+    }
+
+    fn drain(&self, limit: Duration) -> Pin<Box<dyn Future<Output = usize> + Send + '_>> {
+        Box::pin(async move {
+            // The workers stopped taking jobs when the drain began, and hand back what they do
+            // not finish within the same limit.
+            let cut = match timeout(limit + HAND_BACK, self.tasks.wait()).await {
+                Ok(()) => 0,
+                Err(_) => self.workers.iter().map(Worker::running).sum(),
+            };
+            cut + self.http.drain(HAND_BACK).await
+        })
+    }
+}

@@ -1,0 +1,241 @@
+//! What the kinds do, and what is told of it.
+
+use jobs::{NewJob, Payload, Status};
+use serde_json::{Value, json};
+use testkit::until;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    task::JoinSet,
+};
+use work::Kind;
+
+use crate::support::{PATIENCE, Stage, echo, result};
+
+#[tokio::test]
+async fn a_call_is_made_and_what_it_cost_is_told() {
+    let stage = Stage::set("250ms").await;
+    let runner = stage.runner(&[]).await;
+    let id = stage.submit(Kind::Call, &echo("hello")).await;
+    let record = stage.ended(&id).await;
+    assert_eq!(
+        record.status,
+        Status::Succeeded,
+        "{:?}",
+        record.header.error
+    );
+    assert_eq!(result(&record)["output"], "Echo Agent Response: hello");
+    let metrics = record.header.metrics.unwrap();
+    let number = |name: &str| {
+        metrics[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name} in {metrics}"))
+    };
+    let (queued, ran) = (number("queue_time_ms"), number("execution_time_ms"));
+    assert!(ran >= 250.0 && queued >= 0.0, "{metrics}");
+    assert!(
+        (number("total_duration_ms") - queued - ran).abs() < 0.01,
+        "{metrics}"
+    );
+    let (start, peak, end) = (
+        number("memory_start_mb"),
+        number("memory_peak_mb"),
+        number("memory_end_mb"),
+    );
+    assert!(
+        start > 1.0 && peak >= start && peak >= end && peak < 4096.0,
+        "{metrics}"
+    );
+    // A call waits for its answer, and waiting is not work.
+    assert!((0.0..50.0).contains(&number("cpu_percent")), "{metrics}");
+    assert!(number("thread_count") >= 1.0, "{metrics}");
+    let host = &metrics["host"];
+    assert!(
+        host["cpu_count"].as_u64() >= Some(1) && host["hostname"].is_string(),
+        "{metrics}"
+    );
+    assert!(metrics["instance"].is_string(), "{metrics}");
+    let series = r#"mesh_jobs_attempts_total{queue="default",kind="call",outcome="succeeded"} 1"#;
+    let text = runner.admin_metrics().await;
+    assert!(text.contains(series), "{text}");
+    let length = r#"mesh_jobs_queue_length{queue="default",status="succeeded"} 1"#;
+    until("the queue is counted", PATIENCE, async || {
+        runner.admin_metrics().await.contains(length).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_in_bytes_is_answered_in_bytes() {
+    let stage = Stage::set("0s").await;
+    let _runner = stage.runner(&[]).await;
+    // TaskRequest { input: "hi" }: field 3, two bytes.
+    let call = json!({
+        "service": "agent-echo",
+        "method": "agentplatform.AgentService/ExecuteTask",
+        "bytes_base64": "GgJoaQ==",
+    });
+    let record = stage.ended(&stage.submit(Kind::Call, &call).await).await;
+    assert_eq!(
+        record.status,
+        Status::Succeeded,
+        "{:?}",
+        record.header.error
+    );
+    assert!(result(&record)["bytes_base64"].as_str().unwrap().len() > 10);
+}
+
+#[tokio::test]
+async fn a_call_that_can_never_succeed_is_not_tried_again() {
+    let stage = Stage::set("0s").await;
+    let _runner = stage.runner(&[]).await;
+    let method = "agentplatform.AgentService/ExecuteTask";
+    let never = [
+        (
+            json!({ "service": "agent-nobody", "method": method, "payload": {} }),
+            "NOT_FOUND",
+        ),
+        (
+            json!({ "service": "agent-echo", "method": method, "payload": { "x": 1 } }),
+            "INVALID_ARGUMENT",
+        ),
+        (
+            json!({ "service": "agent-echo", "method": "a.B/C", "payload": {} }),
+            "UNIMPLEMENTED",
+        ),
+    ];
+    for (call, code) in never {
+        let record = stage.ended(&stage.submit(Kind::Call, &call).await).await;
+        let error = record.header.error.unwrap();
+        assert_eq!(
+            (record.status, record.header.attempt),
+            (Status::Dead, 1),
+            "{error}"
+        );
+        assert!(error.starts_with(code), "{error}");
+    }
+    let unknown = NewJob::new("fly", Payload::Json("{}".into()));
+    let id = stage.jobs.submit(unknown).await.unwrap().id;
+    let record = stage.ended(&id).await;
+    assert_eq!(record.status, Status::Dead);
+    assert!(record.header.error.unwrap().starts_with("kind"));
+}
+
+#[tokio::test]
+async fn an_http_job_asks_a_listed_host_and_none_while_switched_off() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut server = JoinSet::new();
+    server.spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await.unwrap();
+            let answer: &[u8] = match request.starts_with(b"GET /gone") {
+                true => b"HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\n\r\ngone",
+                false => b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nx-a: b\r\n\r\nhello",
+            };
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    let stage = Stage::set("0s").await;
+    let get = |path: &str| json!({ "url": format!("http://{address}{path}") });
+    let off = stage.runner(&[]).await;
+    let record = stage
+        .ended(&stage.submit(Kind::Http, &get("/")).await)
+        .await;
+    assert_eq!(record.status, Status::Dead);
+    let error = record.header.error.unwrap();
+    assert!(error.contains("ALLOW_EXTERNAL_REQUESTS=yes"), "{error}");
+    drop(off);
+    let on = [
+        ("ALLOW_EXTERNAL_REQUESTS", "yes"),
+        ("EXTERNAL_ALLOW_HOSTS", address.as_str()),
+    ];
+    let _on = stage.runner(&on).await;
+    let record = stage
+        .ended(&stage.submit(Kind::Http, &get("/")).await)
+        .await;
+    assert_eq!(
+        record.status,
+        Status::Succeeded,
+        "{:?}",
+        record.header.error
+    );
+    let result = result(&record);
+    assert_eq!(
+        (&result["status_code"], &result["body"]),
+        (&json!(200), &json!("hello"))
+    );
+    assert_eq!(result["headers"]["x-a"], "b");
+    for (path, text) in [
+        ("/gone", "404 Not Found: gone"),
+        ("http", "is not to be asked"),
+    ] {
+        let request = match path {
+            "http" => json!({ "url": "http://127.0.0.2:1/" }),
+            path => get(path),
+        };
+        let record = stage.ended(&stage.submit(Kind::Http, &request).await).await;
+        let error = record.header.error.unwrap();
+        assert_eq!(record.status, Status::Dead, "{error}");
+        assert!(error.contains(text), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_done_part_by_part_and_holds_no_place_meanwhile() {
+    let stage = Stage::set("300ms").await;
+    // With one place, a task that kept it would wait for itself for ever.
+    let _runner = stage.runner(&[("WORKERS", "1")]).await;
+    let task = work::Task::new("Plan it, then build it; test it", None);
+    let new = work::Work::Task(task.clone()).job();
+    let id = stage.jobs.submit(new).await.unwrap().id;
+    let record = stage.ended(&id).await;
+    assert_eq!(
+        record.status,
+        Status::Succeeded,
+        "{:?}",
+        record.header.error
+    );
+    // However often it was looked at.
+    assert_eq!(record.header.attempt, 1);
+    let result = result(&record);
+    let parts = result["subtasks"].as_array().unwrap();
+    for (part, subtask) in parts.iter().zip(&task.subtasks) {
+        assert_eq!(part["subtask_id"], subtask.subtask_id.as_str());
+        assert_eq!(part["status"], "succeeded");
+        let expected = format!("Echo Agent Response: {}", subtask.description);
+        assert_eq!(part["output"], expected.as_str());
+    }
+    assert_eq!(parts.len(), 3);
+    // One task and its three parts, each made once.
+    let queues = stage.jobs.queues().await.unwrap();
+    assert_eq!(queues[0].counts.succeeded, 4);
+}
+
+#[tokio::test]
+async fn the_door_answers_as_its_predecessors_did() {
+    let mut stage = Stage::set("0s").await;
+    let runner = stage.runner(&[]).await;
+    let (code, health) = runner.get("/health").await;
+    let health: Value = serde_json::from_str(&health).unwrap();
+    let expected =
+        json!({ "status": "ok", "service": "agent-runner", "workers": 4, "running": true });
+    assert_eq!((code, health), (200, expected));
+    let (code, metrics) = runner.get("/metrics").await;
+    let metrics: Value = serde_json::from_str(&metrics).unwrap();
+    assert_eq!(
+        (code, metrics),
+        (200, json!({ "workers": 4, "status": "running" }))
+    );
+    assert_eq!(runner.get("/other").await.0, 404);
+    stage.redis.kill();
+    let (code, health) = runner.get("/health").await;
+    assert_eq!(code, 503, "{health}");
+    stage.redis.restart().await;
+    until("health comes back", PATIENCE, async || {
+        (runner.get("/health").await.0 == 200).then_some(())
+    })
+    .await;
+}

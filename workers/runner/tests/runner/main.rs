@@ -1,0 +1,7 @@
+//! The runner as a program, on a real Redis and beside a real echo agent.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod deaths;
+mod kinds;
+mod support;

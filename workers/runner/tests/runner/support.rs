@@ -1,0 +1,130 @@
+//! A Redis, an echo agent and runners.
+
+use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
+
+use discovery::backends::Memory;
+use jobs::{JobId, Jobs, Record};
+use serde_json::Value;
+use service::{Loader, Running};
+use testkit::{Process, Redis, http_client, until};
+use work::{Kind, Work};
+
+/// Longer than anything takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+
+pub(crate) struct Stage {
+    pub(crate) redis: Redis,
+    pub(crate) jobs: Jobs,
+    pub(crate) echo: Running,
+}
+
+impl Stage {
+    /// A queue whose leases end after 2 s, and an echo agent whose tasks take `delay`.
+    pub(crate) async fn set(delay: &str) -> Self {
+        let redis = Redis::start(&[]).await;
+        let config = Loader::new(work::KEYS.to_vec())
+            .set("redis_url", redis.url())
+            .set("jobs_lease", "2s")
+            .load()
+            .unwrap();
+        let jobs = work::open(&config).unwrap();
+        let config = Loader::new(echo_agent::SPEC.all_keys())
+            .set("port", "0")
+            .set("listen_address", "127.0.0.1")
+            .set("admin_address", "127.0.0.1")
+            .set("delay", delay)
+            .load()
+            .unwrap();
+        let registry = Arc::new(Memory::new());
+        let started = service::start(&echo_agent::SPEC, config, registry, echo_agent::build);
+        let echo = started.await.unwrap();
+        Self { redis, jobs, echo }
+    }
+
+    /// A runner, with what is to be other than usual.
+    pub(crate) async fn runner(&self, env: &[(&str, &str)]) -> Runner {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_job-runner"));
+        command
+            .env("REDIS_URL", self.redis.url())
+            .env("JOBS_LEASE", "2s")
+            .env("JOBS_BACKOFF_BASE", "50ms")
+            .env("DISCOVERY", "fixed")
+            .env(
+                "FIXED_INSTANCES",
+                format!("agent-echo={}", self.echo.grpc_addr),
+            )
+            .env("TASK_AGENT", "echo-agent")
+            .env("TASK_LOOK", "300ms")
+            .env("QUEUE_SAMPLE", "200ms")
+            .env("RUNNER_PORT", "0")
+            .env("LISTEN_ADDRESS", "127.0.0.1")
+            .env("ADMIN_ADDRESS", "127.0.0.1")
+            .env("DRAIN_DELAY", "0s")
+            .env("LOG_FORMAT", "json")
+            .envs(env.iter().copied());
+        let mut process = Process::start("job-runner", command);
+        let line = process.line(PATIENCE, |line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["message"] == "serving").then_some(line)
+        });
+        let address = line.await["grpc"].as_str().unwrap().parse().unwrap();
+        Runner { process, address }
+    }
+
+    pub(crate) async fn submit(&self, kind: Kind, payload: &Value) -> JobId {
+        let job = Work::read(kind, payload).unwrap().job();
+        self.jobs.submit(job).await.unwrap().id
+    }
+
+    /// Waits until a job is as wanted.
+    pub(crate) async fn wait(&self, id: &JobId, is: impl Fn(&Record) -> bool) -> Record {
+        let what = format!("job {id} is as wanted");
+        until(&what, PATIENCE, async || {
+            self.jobs.get(id).await.ok().filter(&is)
+        })
+        .await
+    }
+
+    pub(crate) async fn ended(&self, id: &JobId) -> Record {
+        self.wait(id, |record| record.status.is_terminal()).await
+    }
+}
+
+pub(crate) struct Runner {
+    pub(crate) process: Process,
+    address: SocketAddr,
+}
+
+impl Runner {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        http_client::get(&format!("http://{}{path}", self.address))
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn admin_metrics(&self) -> String {
+        let log = self.process.log();
+        let line = log.lines().find_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["message"] == "serving").then_some(line)
+        });
+        let admin = line.unwrap()["admin"].as_str().unwrap().to_owned();
+        http_client::get(&format!("http://{admin}/metrics"))
+            .await
+            .unwrap()
+            .1
+    }
+}
+
+pub(crate) fn result(record: &Record) -> Value {
+    serde_json::from_slice(record.result.as_ref().unwrap().bytes()).unwrap()
+}
+
+/// An echo call.
+pub(crate) fn echo(input: &str) -> Value {
+    serde_json::json!({
+        "service": "agent-echo",
+        "method": "agentplatform.AgentService/ExecuteTask",
+        "payload": { "task_id": "t", "agent_id": "echo-agent", "input": input },
+    })
+}

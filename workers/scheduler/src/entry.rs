@@ -1,0 +1,73 @@
+//! An entry of a schedule as people write it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use jobs::{Missed, Timer, When};
+use serde::Deserialize;
+use serde_json::Value;
+use service::{Config, config};
+
+/// A table of the file, by the entry's name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// A cron pattern in UTC: five fields, or six with seconds first. This or `every`.
+    pub cron: Option<String>,
+    /// A duration such as `90s`, at least 100 ms.
+    pub every: Option<String>,
+    /// What to do about times that went by while no scheduler ran: `once` (the default), `all` or
+    /// `skip`.
+    #[serde(default)]
+    pub missed: Missed,
+    /// The kind of its jobs: `call`, `http`, `pipeline` or `task`.
+    pub kind: String,
+    /// What they are about.
+    pub payload: Value,
+    /// Their queue; `queue_name` by default.
+    pub queue: Option<String>,
+    /// Their priority, 1 to 5.
+    pub priority: Option<u8>,
+    /// How often each is tried at most.
+    pub max_attempts: Option<u32>,
+    /// How long one attempt may take, as a duration.
+    pub timeout: Option<String>,
+}
+
+impl Entry {
+    /// The timer of an entry.
+    ///
+    /// # Errors
+    /// When a field will not do.
+    pub fn timer(&self, name: &str, settings: &Config) -> anyhow::Result<Timer> {
+        let when = match (&self.cron, &self.every) {
+            (Some(pattern), None) => When::Cron(pattern.clone()),
+            (None, Some(every)) => When::Every(millis(duration("every", every)?)),
+            _ => bail!("give one of cron and every"),
+        };
+        work::validate(&self.kind, &self.payload).context("payload")?;
+        let mut timer = Timer::new(name, when, &self.kind, self.payload.clone());
+        timer.missed = self.missed;
+        timer.queue = work::queue(settings, self.queue.as_deref());
+        if let Some(priority) = self.priority {
+            ensure!(
+                jobs::PRIORITIES.contains(&priority),
+                "priority: {priority} is not 1 to 5"
+            );
+            timer.priority = priority;
+        }
+        timer.max_attempts = self.max_attempts.unwrap_or(timer.max_attempts);
+        if let Some(timeout) = &self.timeout {
+            timer.timeout_ms = millis(duration("timeout", timeout)?);
+        }
+        Ok(timer)
+    }
+}
+
+fn duration(field: &str, text: &str) -> anyhow::Result<Duration> {
+    config::duration(text).with_context(|| format!("{field}: {text:?} is no duration such as 90s"))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

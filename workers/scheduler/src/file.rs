@@ -1,0 +1,94 @@
+//! The file of entries.
+
+use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
+
+use anyhow::Context as _;
+use jobs::Timer;
+use service::Config;
+
+use crate::Entry;
+
+/// What the names of a file's entries begin with in the store.
+pub(crate) const PREFIX: &str = "file/";
+
+/// Reads all entries of a file.
+pub(crate) fn read(path: &Path, config: &Config) -> anyhow::Result<Vec<Timer>> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    parse(&text, config).with_context(|| path.display().to_string())
+}
+
+fn parse(text: &str, config: &Config) -> anyhow::Result<Vec<Timer>> {
+    let entries: BTreeMap<String, Entry> = toml::from_str(text)?;
+    let timer = |(name, entry): (String, Entry)| {
+        let timer = entry.timer(&format!("{PREFIX}{name}"), config);
+        timer.with_context(|| format!("entry {name}"))
+    };
+    entries.into_iter().map(timer).collect()
+}
+
+/// What tells one state of a file from another.
+pub(crate) fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let about = fs::metadata(path).ok()?;
+    Some((about.modified().ok()?, about.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use jobs::{Missed, When};
+    use service::Loader;
+
+    use super::*;
+
+    fn entries(text: &str) -> anyhow::Result<Vec<Timer>> {
+        parse(text, &Loader::new(crate::SPEC.all_keys()).load().unwrap())
+    }
+
+    #[test]
+    fn an_entry_reads_as_a_timer() {
+        let text = r#"
+            [nightly]
+            cron = "0 3 * * *"
+            kind = "call"
+            missed = "skip"
+            priority = 5
+            timeout = "2m"
+            payload = { service = "agent-echo", method = "a.B/C", payload = { input = "x" } }
+
+            [often]
+            every = "1.5s"
+            kind = "task"
+            queue = "slow"
+            payload = { description = "d", subtasks = [{ subtask_id = "s", description = "d" }] }
+        "#;
+        let timers = entries(text).unwrap();
+        assert_eq!(timers[0].name, "file/nightly");
+        assert_eq!(timers[0].when, When::Cron("0 3 * * *".to_owned()));
+        assert_eq!((timers[0].missed, timers[0].priority), (Missed::Skip, 5));
+        assert_eq!(
+            (timers[0].timeout_ms, timers[0].queue.as_str()),
+            (120_000, "default")
+        );
+        assert_eq!(timers[1].when, When::Every(1_500));
+        assert_eq!(timers[1].queue, "slow");
+    }
+
+    #[test]
+    fn a_bad_entry_is_told_with_its_place_and_field() {
+        let table = [
+            ("kind = \"call\"\npayload = {}", "cron"),
+            ("every = \"1s\"\nkind = \"fly\"\npayload = {}", "kind"),
+            ("every = \"1s\"\nkind = \"http\"\npayload = {}", "url"),
+            (
+                "every = \"soon\"\nkind = \"http\"\npayload = { url = \"http://h/\" }",
+                "every",
+            ),
+            ("evry = \"1s\"", "evry"),
+        ];
+        for (fields, field) in table {
+            let error = format!("{:#}", entries(&format!("[bad]\n{fields}")).unwrap_err());
+            // What is no TOML of an entry is told by its line.
+            let placed = error.contains("entry bad") || error.contains("line 2");
+            assert!(placed && error.contains(field), "{error}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The scheduler: submits jobs by the clock. Any number may run beside each other, each time of an
+//! entry makes one job.
+//!
+//! Entries are kept in the store of jobs, as [`jobs::Timer`]s. Those of a file (`schedule_file`)
+//! are put there by each scheduler that has the file, under names beginning with `file/`, and
+//! follow the file while it changes; `SCHEDULE_INTERVAL_SECONDS` makes one more, `interval`.
+
+mod entry;
+mod file;
+mod interval;
+mod keeper;
+
+use jobs::Scheduler;
+use service::{Context, Key, Kind, Served, Spec, Type};
+
+use crate::keeper::Keeper;
+
+pub use entry::Entry;
+
+const OWN: &[Key] = &[
+    Key::text(
+        "schedule_file",
+        "",
+        "TOML file of entries, read again when it changes",
+    ),
+    Key::new(
+        "schedule_interval_seconds",
+        Type::Number(0.1, 366.0 * 86_400.0),
+        "",
+        "seconds between two jobs of the entry `interval`; none when empty",
+    ),
+    Key::new(
+        "schedule_kind",
+        Type::Custom(
+            |kind| work::Kind::parse(kind).is_ok(),
+            "call, http, pipeline or task",
+        ),
+        "call",
+        "kind of the jobs of the entry `interval`",
+    ),
+    Key::new(
+        "schedule_payload",
+        Type::Custom(is_json, "a JSON object"),
+        r#"{"service":"agent-echo","method":"agentplatform.AgentService/GetStatus","payload":{}}"#,
+        "what the jobs of the entry `interval` are about",
+    ),
+    Key::duration(
+        "schedule_poll",
+        "1s",
+        "how soon a new or changed entry is noticed; known ones fire on time",
+    ),
+];
+
+/// What the scheduler says of itself.
+pub const SPEC: Spec = Spec {
+    program: "mesh-scheduler",
+    service: "mesh-scheduler",
+    kind: Kind::Service,
+    tags: &["jobs", "scheduler"],
+    port_env: "SCHEDULER_PORT",
+    default_port: 8087,
+    version: env!("CARGO_PKG_VERSION"),
+    about: "The scheduler: submits jobs by the clock",
+    idempotent: &[],
+    keys: &Key::join::<{ OWN.len() + work::KEYS.len() }>(&[OWN, work::KEYS]),
+};
+
+/// Builds a scheduler.
+///
+/// # Errors
+/// When an entry will not do, or the queue cannot be opened.
+pub fn build(context: &Context) -> anyhow::Result<Served> {
+    let config = &context.config;
+    let jobs = work::open(config)?;
+    let poll = config.duration("schedule_poll");
+    let keeper = Keeper::new(jobs.clone(), config)?;
+    let scheduler = Scheduler::new(jobs, poll);
+    let stop = context.draining.clone();
+    context.tracker.spawn(keeper.run(poll, stop.clone()));
+    context
+        .tracker
+        .spawn(async move { scheduler.run(stop).await });
+    // Health, and nothing else: what it does is in the store.
+    Ok(Served::new())
+}
+
+fn is_json(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok()
+}
