@@ -3,8 +3,10 @@
 pub(crate) mod agents;
 pub(crate) mod call;
 pub(crate) mod http;
+mod pipeline;
 pub(crate) mod task;
 
+use channel::Mesh;
 use jobs::{Context, Failure, Job, Payload};
 use work::Work;
 
@@ -14,6 +16,7 @@ use crate::meter::Facts;
 pub(crate) struct Kinds {
     pub(crate) calls: call::Calls,
     pub(crate) client: fetch::Client,
+    pub(crate) mesh: Mesh,
     pub(crate) tasks: task::Tasks,
 }
 
@@ -30,11 +33,7 @@ impl Kinds {
             Work::Call(call) => self.calls.run(call, job, facts).await?,
             Work::Http(request) => http::run(&self.client, request, job, facts).await?,
             Work::Task(task) => self.tasks.run(task, job, context).await?,
-            Work::Pipeline(_) => {
-                return Err(Failure::lasting(
-                    "this runner has no pipeline, use one that has",
-                ));
-            }
+            Work::Pipeline(order) => pipeline::run(&self.mesh, order, job, context, facts).await?,
         };
         Ok(Some(Payload::json(&result)))
     }

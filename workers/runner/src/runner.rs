@@ -44,6 +44,7 @@ impl Runner {
         let kinds = Kinds {
             calls: Calls::new(dynamic::Client::new(transport, options)),
             client: fetch::client(config).context("set up requests to the outside")?,
+            mesh: context.mesh.clone(),
             tasks: Tasks {
                 jobs: jobs.clone(),
                 agents: Agents::new(context.mesh.clone(), config.text("task_agent")),

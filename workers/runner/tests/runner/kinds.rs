@@ -215,6 +215,23 @@ async fn a_task_is_done_part_by_part_and_holds_no_place_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_pipeline_whose_tools_are_away_is_tried_again() {
+    let stage = Stage::set("0s").await;
+    let _runner = stage.runner(&[]).await;
+    let mut new = work::Work::Pipeline(work::Pipeline::new("find out", None)).job();
+    new.max_attempts = 2;
+    let id = stage.jobs.submit(new).await.unwrap().id;
+    let record = stage.ended(&id).await;
+    let error = record.header.error.unwrap();
+    assert_eq!(
+        (record.status, record.header.attempt),
+        (Status::Dead, 2),
+        "{error}"
+    );
+    assert!(record.header.metrics.unwrap()["execution_time_ms"].is_number());
+}
+
+#[tokio::test]
 async fn the_door_answers_as_its_predecessors_did() {
     let mut stage = Stage::set("0s").await;
     let runner = stage.runner(&[]).await;
