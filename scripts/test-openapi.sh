@@ -13,7 +13,7 @@ CHECKS=not_a_server_error,status_code_conformance,content_type_conformance,respo
 CHECKS+=,response_headers_conformance,unsupported_method,allow_header_conformance
 
 [ -x "$VENV/bin/schemathesis" ] || { echo "error: schemathesis is missing: run 'scripts/tools.sh openapi'" >&2; exit 2; }
-[ -x "$BIN/mesh-gateway" ] || cargo build -q -p mesh-gateway -p echo-agent
+[ -x "$BIN/mesh-gateway" ] && [ -x "$BIN/echo-agent" ] || cargo build -q -p mesh-gateway -p echo-agent
 
 work=$(mktemp -d)
 pids=()
@@ -27,8 +27,8 @@ AGENT_PORT=$echo "$BIN/echo-agent" >"$work/echo.log" 2>&1 & pids+=($!)
 GATEWAY_PORT=$gateway REDIS_URL=redis://127.0.0.1:$redis REQUEST_RATE=0 "$BIN/mesh-gateway" >"$work/gateway.log" 2>&1 &
 pids+=($!)
 
-# Events of a queue never end, so that each request for them would be a time-out.
-"$VENV/bin/schemathesis" run "http://127.0.0.1:$gateway/api/v1/openapi.json" --wait-for-schema 20 \
+# Events of a queue never end, so that each request for them would be a time-out. What it notes down stays in $work.
+(cd "$work" && "$VENV/bin/schemathesis" run "http://127.0.0.1:$gateway/api/v1/openapi.json" --wait-for-schema 20 \
   --exclude-operation-id queueEvents --checks "$CHECKS" --phases examples,coverage,fuzzing --max-time "$SECONDS_LIMIT" \
-  --request-timeout 10 --warnings off --no-color || { tail -5 "$work/gateway.log" >&2; exit 1; }
+  --request-timeout 10 --warnings off --no-color) || { tail -5 "$work/gateway.log" >&2; exit 1; }
 curl -fsS "http://127.0.0.1:$gateway/health" >/dev/null
