@@ -91,6 +91,7 @@ growths() {
 
 # table PERSISTENCE: medians of the rounds; the ratio is made within each round.
 table() {
+  [ -s "$KEPT/$1" ] || { echo 'Not measured in this run.'; return; }
   echo '| queue | jobs/s | × bullmq | Redis µs a job | commands sent and run a job | bytes of its log a job |'
   echo '|---|---|---|---|---|---|'
   jq -rs 'def median: sort | .[(length - 1) / 2 | floor];
@@ -139,7 +140,7 @@ report() {
 
 	| queue | p50 ms | p99 ms | longest ms |
 	|---|---|---|---|
-	$(jq -r '"| \(.queue) | \(.p50_ms * 100 | round / 100) | \(.p99_ms * 100 | round / 100) | \(.max_ms * 10 | round / 10) |"' "$KEPT/latency")
+	$([ ! -s "$KEPT/latency" ] || jq -r '"| \(.queue) | \(.p50_ms * 100 | round / 100) | \(.p99_ms * 100 | round / 100) | \(.max_ms * 10 | round / 10) |"' "$KEPT/latency")
 
 	## As the queue grows
 
@@ -147,7 +148,7 @@ report() {
 
 	| queue | waiting | enqueue alone, jobs/s | enqueue to done, jobs/s | Redis MB | bytes a waiting job |
 	|---|---|---|---|---|---|
-	$(jq -r '"| \(.queue) | \(.waiting) | \(if .waiting > 0 then .enqueued_per_second | round else "–" end) | \(.rate.jobs_per_second | round) | \(.memory / 1e6 | round) | \(if .waiting > 0 then .memory / .waiting | round else "–" end) |"' "$KEPT/growth")
+	$([ ! -s "$KEPT/growth" ] || jq -r '"| \(.queue) | \(.waiting) | \(if .waiting > 0 then .enqueued_per_second | round else "–" end) | \(.rate.jobs_per_second | round) | \(.memory / 1e6 | round) | \(if .waiting > 0 then .memory / .waiting | round else "–" end) |"' "$KEPT/growth")
 	EOF
 }
 

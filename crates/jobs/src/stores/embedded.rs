@@ -15,7 +15,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     Error, JobId, Lane, Status, clock,
@@ -38,6 +38,8 @@ pub struct Embedded {
     key_ttl: u64,
     memory: Arc<Mutex<Memory>>,
     disk: Arc<tokio::sync::Mutex<Disk>>,
+    /// Syncs what [`Sync::Every`] left with the operating system; ends with the store.
+    syncing: Mutex<JoinSet<()>>,
     /// Counts changes, for those who wait for one.
     changes: watch::Sender<u64>,
 }
@@ -72,6 +74,7 @@ impl Embedded {
             key_ttl: clock::millis(settings.key_ttl),
             memory: Arc::new(Mutex::new(memory)),
             disk: Arc::new(tokio::sync::Mutex::new(Disk::new(log))),
+            syncing: Mutex::default(),
             changes: watch::Sender::new(0),
             name,
         })
@@ -102,6 +105,9 @@ impl Embedded {
         if disk.written >= added && disk.broken.is_none() {
             return Ok(());
         }
+        if let Some(every) = disk.every() {
+            self.sync_every(every);
+        }
         let memory = Arc::clone(&self.memory);
         // The lock goes with the write, which goes on when its caller is gone.
         let written = tokio::task::spawn_blocking(move || {
@@ -116,6 +122,26 @@ impl Embedded {
             .await
             .map_err(|error| self.broken(error.to_string()))?;
         failed.map_or(Ok(()), |reason| Err(self.broken(reason)))
+    }
+
+    /// Syncs by the clock from the first write on, though nothing more may be written.
+    fn sync_every(&self, every: Duration) {
+        let mut syncing = self.syncing.lock();
+        if !syncing.is_empty() {
+            return;
+        }
+        // Not to keep the files open longer than the store.
+        let disk = Arc::downgrade(&self.disk);
+        syncing.spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let Some(disk) = disk.upgrade() else { return };
+                let mut disk = disk.lock_owned().await;
+                if disk.dirty() {
+                    drop(tokio::task::spawn_blocking(move || disk.sync()).await);
+                }
+            }
+        });
     }
 
     fn broken(&self, reason: String) -> Error {
@@ -306,5 +332,29 @@ impl Store for Embedded {
             true
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+
+    #[tokio::test]
+    async fn what_is_synced_every_so_often_is_synced_though_nothing_more_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            sync: Sync::Every(Duration::from_secs(1)),
+            ..Settings::default()
+        };
+        let store = Embedded::open(folder.path(), &settings).unwrap();
+        let timer = Bytes::from_static(b"x");
+        store.swap_timer("t", None, Some(&timer)).await.unwrap();
+        assert!(store.disk.lock().await.dirty(), "its second is not over");
+        let end = tokio::time::Instant::now() + Duration::from_secs(20);
+        while store.disk.lock().await.dirty() {
+            assert!(tokio::time::Instant::now() < end, "never synced");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

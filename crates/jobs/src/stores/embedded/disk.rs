@@ -29,6 +29,26 @@ impl Disk {
         }
     }
 
+    /// How often it is to be synced by the clock, when that is so.
+    pub(super) const fn every(&self) -> Option<std::time::Duration> {
+        self.log.every()
+    }
+
+    /// Whether something was written that may not be on the disk.
+    pub(super) const fn dirty(&self) -> bool {
+        self.log.dirty()
+    }
+
+    /// Puts what was written on the disk. Runs where blocking is allowed.
+    pub(super) fn sync(&mut self) {
+        if self.broken.is_none()
+            && self.log.dirty()
+            && let Err(error) = self.log.sync()
+        {
+            self.broken = Some(format!("{error}, open it again when that is repaired"));
+        }
+    }
+
     /// Writes what memory has and the log has not. Runs where blocking is allowed.
     pub(super) fn write(&mut self, memory: &Mutex<Memory>) -> std::io::Result<()> {
         if self.log.size > SMALL.max(4 * self.least) {

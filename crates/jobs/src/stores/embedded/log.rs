@@ -32,6 +32,8 @@ pub(super) struct Log {
     _lock: File,
     sync: Sync,
     synced: Instant,
+    /// Something was written since.
+    dirty: bool,
     /// Bytes in the file.
     pub(super) size: u64,
 }
@@ -72,6 +74,7 @@ impl Log {
                 _lock: lock,
                 sync,
                 synced: Instant::now(),
+                dirty: false,
                 size,
             },
             frames,
@@ -87,10 +90,27 @@ impl Log {
             Sync::Every(often) => self.synced.elapsed() >= often,
             Sync::Never => false,
         };
-        if due {
-            self.file.sync_data()?;
-            self.synced = Instant::now();
+        self.dirty = true;
+        if due { self.sync() } else { Ok(()) }
+    }
+
+    /// How often it is to be synced by the clock, when that is so.
+    pub(super) const fn every(&self) -> Option<Duration> {
+        match self.sync {
+            Sync::Every(often) => Some(often),
+            Sync::Always | Sync::Never => None,
         }
+    }
+
+    /// Whether something was written that may not be on the disk.
+    pub(super) const fn dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Puts everything that was written on the disk.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        (self.synced, self.dirty) = (Instant::now(), false);
         Ok(())
     }
 
@@ -111,6 +131,7 @@ impl Log {
         fs::rename(&new, &path)?;
         sync_folder(&self.folder)?;
         self.file = file;
+        (self.synced, self.dirty) = (Instant::now(), false);
         self.size = (records.len() + HEAD) as u64;
         Ok(())
     }
