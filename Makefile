@@ -131,7 +131,6 @@ test: ## Every test, against the real Consul, HAProxy, grpcurl and grpcio
 	@# Built with the tests, the programs share their dependencies; alone they would have them compiled once more.
 	cargo build --workspace --locked --bins --tests
 	MESH_TEST_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug cargo test --workspace --locked
-	@$(MAKE) test-openapi
 
 test-openapi: ## Send the gateway what its own description allows, and what it does not: LIMIT=60 seconds
 	@scripts/tools.sh openapi
