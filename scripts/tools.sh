@@ -3,7 +3,7 @@
 # Usage: scripts/tools.sh build|test|openapi|check|bench|bench-jobs|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
-#               and server, h2spec, Jaeger, Python gRPC
+#               and server, h2spec, ghz, toxiproxy, Jaeger, Python gRPC
 #   openapi     build, and schemathesis, which tests the gateway by its own description
 #   check       build, and cargo-deny
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
@@ -17,7 +17,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 TOOLS=${TOOLS_DIR:-$PWD/.tools}
 VENV=${VENV_DIR:-$PWD/.venv}
-GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
+GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 GHZ=0.93.0 TOXIPROXY=2.5.0 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
 ENVOY=1.40.0 SCHEMATHESIS=4.32.5
 BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
@@ -108,6 +108,9 @@ go_install() { # MODULE@VERSION DIR; each has a directory of its own, since modu
 # interop client|server DIR: gRPC's official cases; the program is renamed, since its own name says little.
 interop() { go_install "google.golang.org/grpc/interop/$1@v$INTEROP" "$2" && mv "$2/$1" "$2/interop-$1"; }
 
+# toxiproxy DIR: renamed like the two above, for the same reason.
+toxiproxy() { go_install "github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY" "$1" && mv "$1/server" "$1/toxiproxy"; }
+
 # A debug build: it checks a lock file in a second, and takes half as long to compile.
 cargo_install() { CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root "$2" "$1"; }
 
@@ -141,6 +144,8 @@ test_tools() {
   program grpcurl $GRPCURL go_install github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL
   for name in client server; do program interop-$name $INTEROP interop $name; done
   program h2spec $H2SPEC go_install github.com/summerwind/h2spec/cmd/h2spec@v$H2SPEC+incompatible
+  program ghz $GHZ go_install github.com/bojand/ghz/cmd/ghz@v$GHZ
+  program toxiproxy $TOXIPROXY toxiproxy
   program all-in-one $JAEGER go_install github.com/jaegertracing/jaeger/cmd/all-in-one@v$JAEGER
   for task in "${tasks[@]}"; do wait "$task"; done
 }

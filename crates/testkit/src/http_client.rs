@@ -31,17 +31,23 @@ pub async fn json(url: &str) -> Option<Value> {
 
 /// PUTs a body and expects success.
 pub async fn put(url: &str, body: String) {
-    let answer = client().put(url).body(body).send().await;
-    let answer = answer.unwrap_or_else(|error| panic!("PUT {url}: {error}"));
-    let status = answer.status();
-    let body = answer.text().await.unwrap_or_default();
-    assert!(status.is_success(), "PUT {url}: {status} {body}");
+    succeed(client().put(url).body(body), url).await;
 }
 
-/// DELETEs something and expects success.
+/// POSTs a body and expects success.
+pub async fn post(url: &str, body: String) {
+    succeed(client().post(url).body(body), url).await;
+}
+
+/// DELETEs and expects success.
 pub async fn delete(url: &str) {
-    let answer = client().delete(url).send().await;
-    let answer = answer.unwrap_or_else(|error| panic!("DELETE {url}: {error}"));
+    succeed(client().delete(url), url).await;
+}
+
+async fn succeed(request: reqwest::RequestBuilder, url: &str) {
+    let answer = request.send().await;
+    let answer = answer.unwrap_or_else(|error| panic!("{url}: {error}"));
     let status = answer.status();
-    assert!(status.is_success(), "DELETE {url}: {status}");
+    let body = answer.text().await.unwrap_or_default();
+    assert!(status.is_success(), "{url}: {status} {body}");
 }

@@ -8,7 +8,8 @@
 //! | `MESH_TEST_BIN` | folder with our programs, to test those; without it cargo builds them |
 //! | `MESH_TEST_QUIET_SECONDS` | how long the quiet call of `tests/predecessor.rs` is; 20, and 90 is what the mesh promises |
 //!
-//! `cargo run -p mesh-testkit --example faults` prints what goes wrong under load and what it costs.
+//! The examples print tables: `faults`, what goes wrong under load and what it costs; `open_streams`,
+//! what an open stream takes; `soak`, whether anything grows.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -16,7 +17,9 @@
 )]
 
 pub mod consul;
+pub mod deaf;
 pub mod faults;
+pub mod faulty;
 pub mod grpcurl;
 pub mod haproxy;
 pub mod http_client;
@@ -30,10 +33,14 @@ pub mod program;
 pub mod python;
 pub mod raw;
 pub mod redis;
+pub mod streams;
 pub mod tools;
+pub mod toxiproxy;
 pub mod wait;
 
 pub use consul::Consul;
+pub use deaf::Cable;
+pub use faulty::Faulty;
 pub use grpcurl::grpcurl;
 pub use haproxy::HaProxy;
 pub use jaeger::Jaeger;
@@ -42,4 +49,5 @@ pub use mesh::Mesh;
 pub use process::{Process, Signal};
 pub use program::Program;
 pub use redis::Redis;
+pub use toxiproxy::Toxiproxy;
 pub use wait::{until, within};

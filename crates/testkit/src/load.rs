@@ -37,8 +37,14 @@ impl Load {
     /// Sends `count` tasks to `echo-agent`, `rate` of them each second. They have no deadline.
     #[must_use]
     pub fn start(address: SocketAddr, rate: u32, count: usize) -> Self {
+        Self::for_agent("echo-agent", address, rate, count)
+    }
+
+    /// The same for an agent of another name.
+    #[must_use]
+    pub fn for_agent(agent: &'static str, address: SocketAddr, rate: u32, count: usize) -> Self {
         let mut calls = JoinSet::new();
-        calls.spawn(send(address, rate, count));
+        calls.spawn(send(agent, address, rate, count));
         Self { calls }
     }
 
@@ -49,7 +55,7 @@ impl Load {
     }
 }
 
-/// Makes one call, and gives the instance that answered.
+/// Makes one call to `echo-agent`, and gives the instance that answered.
 ///
 /// # Errors
 /// The status of a call that failed; one of our own when the answer is not that of the call.
@@ -57,10 +63,18 @@ pub async fn call(
     client: &mut AgentServiceClient<Channel>,
     number: usize,
 ) -> Result<String, Status> {
+    call_agent("echo-agent", client, number).await
+}
+
+pub(crate) async fn call_agent(
+    agent: &str,
+    client: &mut AgentServiceClient<Channel>,
+    number: usize,
+) -> Result<String, Status> {
     let task_id = number.to_string();
     let request = TaskRequest {
         task_id: task_id.clone(),
-        agent_id: "echo-agent".to_owned(),
+        agent_id: agent.to_owned(),
         input: "hello".to_owned(),
         ..TaskRequest::default()
     };
@@ -83,7 +97,7 @@ pub fn client(address: SocketAddr) -> AgentServiceClient<Channel> {
     AgentServiceClient::new(endpoint.connect_lazy())
 }
 
-async fn send(address: SocketAddr, rate: u32, count: usize) -> Vec<Call> {
+async fn send(agent: &'static str, address: SocketAddr, rate: u32, count: usize) -> Vec<Call> {
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| client(address)).collect();
     let mut ticks = interval(Duration::from_secs(1) / rate);
     // A late sender catches up: the rate is what was asked for.
@@ -94,7 +108,7 @@ async fn send(address: SocketAddr, rate: u32, count: usize) -> Vec<Call> {
         let mut client = clients[number % CONNECTIONS].clone();
         running.spawn(async move {
             let sent = Instant::now();
-            let outcome = call(&mut client, number).await;
+            let outcome = call_agent(agent, &mut client, number).await;
             Call {
                 sent,
                 ended: Instant::now(),

@@ -21,9 +21,21 @@ impl Mesh {
     /// Starts one, with these variables for every program of ours, and waits until HAProxy has
     /// every router and Consul every instance.
     pub async fn start(echoes: usize, routers: usize, env: &[(&'static str, String)]) -> Self {
-        let consul = Consul::start().await;
+        Self::around(Consul::start().await, echoes, routers, env, &[]).await
+    }
+
+    /// The same with a Consul that is there already, and more variables for the routers alone.
+    pub async fn around(
+        consul: Consul,
+        echoes: usize,
+        routers: usize,
+        env: &[(&'static str, String)],
+        for_routers: &[(&'static str, String)],
+    ) -> Self {
         let env = [consul.env(), env.to_vec()].concat();
         let echo_agents = Program::several("echo-agent", echoes, &env).await;
+        // Of a variable that is given twice, the last counts.
+        let env = [env, for_routers.to_vec()].concat();
         let mcp_routers = Program::several("mcp-router", routers, &env).await;
         let haproxy = HaProxy::start(consul.dns()).await;
         consul.wait_passing("agent-echo", echoes).await;

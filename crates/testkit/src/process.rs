@@ -108,6 +108,33 @@ impl Process {
         wait::until(&what, limit, async || self.ended()).await
     }
 
+    /// Resident memory, bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.kernel_says("VmRSS:") * 1024
+    }
+
+    /// Its threads.
+    #[must_use]
+    pub fn threads(&self) -> u64 {
+        self.kernel_says("Threads:")
+    }
+
+    /// Files it has open, sockets included.
+    #[must_use]
+    pub fn files(&self) -> usize {
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        files.expect("as Linux tells it").count()
+    }
+
+    fn kernel_says(&self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("as Linux tells it");
+        let value = status.lines().find_map(|line| line.strip_prefix(key));
+        let number = value.and_then(|value| value.split_whitespace().next()?.parse().ok());
+        number.expect("as Linux tells it")
+    }
+
     /// Kills it and waits for its end.
     pub fn kill(&mut self) {
         // An error says that it has ended already.

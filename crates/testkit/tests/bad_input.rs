@@ -1,6 +1,6 @@
 //! What no decent client sends: it is refused as promised, and harms nobody else.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use mesh_testkit::{
     Consul, Load, Mesh, Program, load,
@@ -92,7 +92,7 @@ async fn a_message_over_the_limit_is_refused_by_its_header_alone() {
     let mut router = Program::start("mcp-router", &consul.env()).await;
     consul.wait_passing("agent-echo", 1).await;
     serves(router.grpc).await;
-    let before = memory(&router);
+    let before = router.process.memory();
     let mut raw = Raw::connect(router.grpc).await;
     // By its id, and by metadata; none of the message's bytes ever comes.
     for metadata in [[].as_slice(), &[("x-mesh-service", "agent-echo")]] {
@@ -110,7 +110,7 @@ async fn a_message_over_the_limit_is_refused_by_its_header_alone() {
     let answer = raw.call(EXECUTE, &[], &large).await;
     assert_eq!(answer.status.code(), Code::Ok, "{:?}", answer.status);
     assert!(answer.body.len() > 4_000_000);
-    let grown = memory(&router).saturating_sub(before);
+    let grown = router.process.memory().saturating_sub(before);
     assert!(grown < GROWTH, "the router grew by {grown} bytes");
     router.assert_well();
     echo.assert_well();
@@ -154,7 +154,7 @@ async fn the_instance_hears_that_a_client_has_vanished() {
     register(&consul, "agent-foo", &["agent", "foo"], server.port).await;
     consul.wait_passing("agent-echo", 1).await;
     serves(router.grpc).await;
-    let before = memory(&router);
+    let before = router.process.memory();
 
     // One resets its stream, one drops its connection.
     let mut staying = Raw::connect(router.grpc).await;
@@ -195,7 +195,7 @@ async fn the_instance_hears_that_a_client_has_vanished() {
         "others on the connection are unharmed"
     );
     serves(router.grpc).await;
-    let grown = memory(&router).saturating_sub(before);
+    let grown = router.process.memory().saturating_sub(before);
     assert!(grown < GROWTH, "the router grew by {grown} bytes");
     router.assert_well();
 }
@@ -291,19 +291,4 @@ fn field(number: u8, value: &[u8]) -> Vec<u8> {
     bytes.push(length as u8);
     bytes.extend_from_slice(value);
     bytes
-}
-
-/// Resident memory, bytes.
-fn memory(program: &Program) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", program.process.pid()))
-        .expect("as Linux tells it");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("as Linux tells it");
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse::<u64>()
-        .expect("as Linux tells it")
-        * 1024
 }

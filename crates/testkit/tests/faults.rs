@@ -1,9 +1,13 @@
 //! What goes wrong under load, and which calls that costs. `cargo run -p mesh-testkit --example
-//! faults` does the same with 10,000 calls each, and prints the table.
+//! faults -- --all` does the same with 10,000 calls each, and prints the table.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use mesh_testkit::faults::{Fault, Report};
+use mesh_testkit::{
+    faults::{Fault, Report},
+    faulty::Manner,
+    load::Call,
+};
 
 const RATE: u32 = 200;
 const CALLS: usize = 2400;
@@ -69,4 +73,108 @@ async fn a_router_that_leaves_in_order_costs_no_call() {
 #[tokio::test]
 async fn a_killed_router_costs_at_most_the_calls_in_flight() {
     expect_only_in_flight(&run(Fault::KillRouter).await);
+}
+
+/// Rows whose victim is an instance of the test's own.
+const SHORT: usize = 1500;
+
+async fn misbehaves(manner: Manner) -> Report {
+    let report = Fault::Misbehave(manner).run(RATE, SHORT).await;
+    report.expect("no call fails", report.succeeded() == SHORT);
+    report
+}
+
+#[tokio::test]
+async fn an_instance_whose_packets_are_dropped_costs_no_call_and_is_left_alone_after_two_seconds() {
+    let report = misbehaves(Manner::BlackHole).await;
+    let slowest = report.slowest(NOTICED);
+    report.expect(
+        &format!("later calls are not held up ({slowest:?})"),
+        slowest < NOTICED,
+    );
+}
+
+#[tokio::test]
+async fn connections_whose_peer_has_forgotten_them_cost_no_call() {
+    misbehaves(Manner::HalfOpen).await;
+}
+
+#[tokio::test]
+async fn an_instance_that_is_unavailable_in_health_costs_no_call() {
+    misbehaves(Manner::Unavailable).await;
+}
+
+#[tokio::test]
+async fn an_instance_a_hundred_times_slower_gets_few_calls_and_loses_none() {
+    let report = misbehaves(Manner::Slow).await;
+    let late = |call: &&Call| call.sent > report.at + NOTICED;
+    let all = report.calls.iter().filter(late).count();
+    let slow = report.misled(NOTICED).count();
+    // A third by turns; by what is in flight, next to none.
+    report.expect(&format!("{slow} of {all} go to it"), slow * 10 < all);
+}
+
+#[tokio::test]
+async fn storms_of_resets_cuts_and_goaways_cost_no_call() {
+    for manner in [Manner::Reset, Manner::Cut, Manner::GoAway] {
+        misbehaves(manner).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_declared_idempotent_is_repeated_only_where_no_instance_has_begun_it() {
+    let going = Fault::MisbehaveUndeclared(Manner::GoAway);
+    let report = going.run(RATE, SHORT).await;
+    report.expect("no call fails", report.succeeded() == SHORT);
+
+    let unavailable = Fault::MisbehaveUndeclared(Manner::Unavailable);
+    let report = unavailable.run(RATE, SHORT).await;
+    // Five in a row at each of two routers, and those that were under way with the fifth.
+    let failed = report.failed().count();
+    report.expect("its status is told", failed > 0);
+    report.expect("it is ejected", failed <= 30);
+}
+
+#[tokio::test]
+async fn without_consul_calls_go_on_and_with_it_the_changed_fleet_is_found() {
+    let report = run(Fault::PartitionConsul).await;
+    expect_no_failure(&report);
+    let over = report.over.expect("it is over");
+    let early = report
+        .to_newcomers()
+        .filter(|call| call.sent < over)
+        .count();
+    report.expect("the newcomers are not known before", early == 0);
+    let found = report.to_newcomers().map(|call| &call.outcome);
+    let found: HashSet<_> = found.filter_map(|id| id.as_ref().ok()).collect();
+    report.expect(&format!("both are found: {found:?}"), found.len() == 2);
+}
+
+/// Each that leaves takes some seconds, and all of it has to be under load.
+const LONG: usize = 5000;
+
+async fn redeploys(fault: Fault) -> Report {
+    let report = fault.run(RATE, LONG).await;
+    report.expect("no call fails", report.succeeded() == LONG);
+    report
+}
+
+#[tokio::test]
+async fn a_redeploy_of_every_instance_costs_no_call() {
+    let report = redeploys(Fault::RedeployInstances).await;
+    let over = report.over.expect("it is over");
+    let late = report.calls.iter().filter(|call| call.sent > over);
+    let all_new = late.clone().all(|call| {
+        let by = call.outcome.as_ref();
+        by.is_ok_and(|id| report.newcomers.contains(id))
+    });
+    report.expect(
+        "in the end the new ones work alone",
+        all_new && late.count() > 0,
+    );
+}
+
+#[tokio::test]
+async fn a_redeploy_of_every_router_costs_no_call() {
+    redeploys(Fault::RedeployRouters).await;
 }

@@ -1,12 +1,16 @@
 //! A service that the mesh knows nothing about: Python, its own proto, registered by plain HTTP.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
-use mesh_testkit::{Consul, Program, grpcurl, grpcurl::call, python::Python, until, within};
-use serde_json::json;
+use mesh_testkit::{
+    Consul, Process, Program, grpcurl, grpcurl::call, load, python::Python, tools, until, within,
+};
+use serde_json::{Value, json};
 
 const COUNT: &str = "warehouse.v1.Inventory/Count";
 const REFLECTION: Duration = Duration::from_secs(1);
+/// How long a registration may take to reach the router, on a busy machine.
+const PROMPT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_foreign_server_is_found_and_called_within_a_second_of_passing() {
@@ -102,4 +106,44 @@ async fn refusal(router: &Program) {
     ] {
         assert!(told.contains(part), "{part} is not in {told}");
     }
+}
+
+#[tokio::test]
+async fn ghz_gets_every_call_answered_by_the_routers_port() {
+    let consul = Consul::start().await;
+    let _echoes = Program::several("echo-agent", 2, &consul.env()).await;
+    let mut router = Program::start("mcp-router", &consul.env()).await;
+    consul.wait_passing("agent-echo", 2).await;
+    let mut client = load::client(router.grpc);
+    until("the router knows the agents", PROMPT, async || {
+        load::call(&mut client, 1).await.ok()
+    })
+    .await;
+    let task = r#"{"task_id":"{{.RequestNumber}}","agent_id":"echo-agent","input":"hello"}"#;
+    for (method, calls) in [("ExecuteTask", 2000), ("StreamTask", 500)] {
+        let mut command = Command::new(tools::tool("ghz"));
+        command
+            .args([
+                "--insecure",
+                "--format=json",
+                "--concurrency=20",
+                "--connections=4",
+            ])
+            .arg(format!("--total={calls}"))
+            .arg(format!("--call=agentplatform.AgentService.{method}"))
+            .arg(format!("--data={task}"))
+            .arg("--proto")
+            .arg(tools::root().join("proto/proto/agentplatform/agentplatform.proto"))
+            .arg(router.grpc.to_string());
+        let mut ghz = Process::start("ghz", command);
+        let status = ghz.end(Duration::from_secs(60)).await;
+        let report: Value = serde_json::from_str(&ghz.log()).expect("it reports JSON");
+        assert!(status.success(), "{report}");
+        assert_eq!(
+            report["statusCodeDistribution"],
+            json!({ "OK": calls }),
+            "{report}"
+        );
+    }
+    router.assert_well();
 }
