@@ -4,6 +4,11 @@
 //! `routes` → one of `doors` (the short forms) or `api` (the canonical one) → [`jobs::Jobs`] or
 //! [`dynamic::Client`].
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a problem is the answer itself, made once by a request that failed"
+)]
+
 mod api;
 mod body;
 mod doors;
