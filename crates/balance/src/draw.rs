@@ -15,10 +15,15 @@ const SCAN: usize = 8;
 /// How many members of a larger set are compared.
 const CHOICES: usize = 4;
 
+/// How many times what another has to do a member may come to have by calls that follow to it.
+const FOLLOWED: f64 = 1.5;
+
 /// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
 /// than its slow start allows, and was not excluded: a policy only has to choose.
 pub(crate) struct Draw<'a> {
     pub(crate) set: &'a Set,
+    /// Who took the caller's call before.
+    pub(crate) before: Option<usize>,
     pub(crate) request: &'a Request,
     pub(crate) rng: &'a mut dyn Rng,
     pub(crate) exclude: &'a [usize],
@@ -106,6 +111,22 @@ impl<'a> Draw<'a> {
     /// The same by other shares than those of the registry's weights.
     pub(crate) fn load_by(&self, shares: &Shares, index: usize) -> f64 {
         1.0 + f64::from(self.member(index).load.in_flight()) / shares.relative(index)
+    }
+
+    /// The member that took the caller's call before, if it has hardly more to do than `picked`.
+    pub(crate) fn following(&self, picked: usize) -> Option<usize> {
+        let before = self.before.filter(|index| *index < self.set.len())?;
+        let with_this = self.load(before) + 1.0 / self.set.shares.relative(before);
+        let other = self.load(picked);
+        let close = with_this <= (other * FOLLOWED).min(other + f64::from(self.set.burst));
+        // What starts slowly is not to get by calls that follow what it is not to get by turns.
+        let warm = || {
+            self.set
+                .warmth
+                .factor(&self.member(before).load, self.now())
+                >= 1.0
+        };
+        (close && !self.is_excluded(before) && warm()).then_some(before)
     }
 
     pub(crate) fn is_excluded(&self, index: usize) -> bool {

@@ -22,6 +22,10 @@ pub struct Options {
     pub load_blackout: Duration,
     /// How long a load report counts when no other follows. Default 3 min.
     pub load_expiry: Duration,
+    /// How many calls in flight more than the member that is picked the one before may have when
+    /// `least_request` lets a call [follow](crate::Set::pick_after) it; never more than half of what
+    /// that one has to do. Default 16; 0 lets none follow.
+    pub burst: u32,
 }
 
 impl Default for Options {
@@ -33,6 +37,7 @@ impl Default for Options {
             session_bound: None,
             load_blackout: Duration::from_secs(10),
             load_expiry: Duration::from_secs(180),
+            burst: 16,
         }
     }
 }

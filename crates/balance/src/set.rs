@@ -41,6 +41,7 @@ pub struct Set {
     pub(crate) shares: Shares,
     pub(crate) warmth: Warmth,
     pub(crate) turn: Arc<Turn>,
+    pub(crate) burst: u32,
 }
 
 impl Set {
@@ -62,6 +63,7 @@ impl Set {
             shares,
             warmth,
             turn,
+            burst: options.burst,
         }
     }
 
@@ -72,11 +74,26 @@ impl Set {
     /// substitute for others that are excluded.
     #[must_use]
     pub fn pick(&self, request: &Request, rng: &mut dyn Rng, exclude: &[usize]) -> Option<usize> {
+        self.pick_after(None, request, rng, exclude)
+    }
+
+    /// The same for a call that comes together with others of its caller, of which `before`, an
+    /// index of this set's, took the last: a policy may let it follow, since what goes to one place
+    /// together costs less.
+    #[must_use]
+    pub fn pick_after(
+        &self,
+        before: Option<usize>,
+        request: &Request,
+        rng: &mut dyn Rng,
+        exclude: &[usize],
+    ) -> Option<usize> {
         if self.is_empty() {
             return None;
         }
         self.policy.pick(&mut Draw {
             set: self,
+            before,
             request,
             rng,
             exclude,

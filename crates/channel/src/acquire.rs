@@ -1,6 +1,6 @@
 //! Who takes a call: an instance is picked, and a place on one of its connections taken.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use discovery::Instance;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -29,9 +29,27 @@ pub(crate) struct Candidates {
     /// Those of `exclude` that this call has been given already.
     refused: Vec<usize>,
     current: Option<usize>,
+    /// Who took the call before this one, of those that its caller sends together.
+    before: Option<usize>,
 }
 
 impl Candidates {
+    /// Lets the call follow those that its caller has sent together with it.
+    pub(crate) fn follow(&mut self, burst: &Burst) {
+        let last = burst.0.as_ref();
+        let last = last.filter(|(view, _)| Arc::ptr_eq(view, &self.view));
+        self.before = last.map(|(_, index)| *index);
+    }
+
+    /// Lets the next call of its caller follow this one.
+    pub(crate) fn lead(&self, burst: &mut Burst) {
+        match (self.current, &mut burst.0) {
+            (Some(index), Some((view, before))) if Arc::ptr_eq(view, &self.view) => *before = index,
+            (Some(index), taken) => *taken = Some((Arc::clone(&self.view), index)),
+            (None, _) => {}
+        }
+    }
+
     /// The next one, after the one before could not take the call.
     pub(crate) fn next(&mut self) -> Option<Arc<Endpoint>> {
         if self.only {
@@ -43,7 +61,8 @@ impl Candidates {
         }
         loop {
             let rng = &mut rand::rng();
-            if let Some(index) = self.view.set.pick(&self.request, rng, &self.exclude) {
+            let set = &self.view.set;
+            if let Some(index) = set.pick_after(self.before, &self.request, rng, &self.exclude) {
                 self.current = Some(index);
                 return Some(Arc::clone(&self.view.members[index]));
             }
@@ -53,6 +72,17 @@ impl Candidates {
             // Those tried before are better than nobody.
             self.exclude.clone_from(&self.refused);
         }
+    }
+}
+
+/// Calls that one caller sends together: where the last one went. A new one for each such group.
+#[derive(Default)]
+pub struct Burst(Option<(Arc<View>, usize)>);
+
+impl std::fmt::Debug for Burst {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let last = self.0.as_ref().map(|(_, index)| index);
+        f.debug_tuple("Burst").field(&last).finish()
     }
 }
 
@@ -74,6 +104,7 @@ impl Fleet {
         let began = Instant::now();
         let until = began + self.options.load().queue_timeout;
         loop {
+            let _waiting = self.wait();
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // Registered before looking, so that a change in between is not missed.
@@ -97,7 +128,7 @@ impl Fleet {
         tried: &[Arc<Endpoint>],
         began: Instant,
     ) -> Result<Flight, Error> {
-        let mut candidates = self.candidates(target, tried, began)?;
+        let mut candidates = self.candidates(target, tried, began, self.shared().now())?;
         let mut last = None;
         while let Some(endpoint) = candidates.next() {
             match self.try_endpoint(&endpoint, began).await {
@@ -114,6 +145,7 @@ impl Fleet {
         target: &Target,
         tried: &[Arc<Endpoint>],
         began: Instant,
+        now: Duration,
     ) -> Result<Candidates, Error> {
         let view = self.view.load_full();
         if !view.known {
@@ -132,13 +164,14 @@ impl Fleet {
         Ok(Candidates {
             request: balance::Request {
                 session: target.session,
-                now: self.shared().now(),
+                now,
             },
             only: pinned.is_some(),
             pinned,
             exclude: index_of(&view.members, tried),
             refused: Vec::new(),
             current: None,
+            before: None,
             view,
         })
     }
@@ -197,7 +230,7 @@ impl Fleet {
             let (outcome, found_broken) = dialled.connect().await;
             match &outcome {
                 // The new connection has room for more than this call.
-                Ok(_) => fleet.changed.notify_waiters(),
+                Ok(_) => fleet.make_room(),
                 Err(Refusal::Broken { reason }) if found_broken => fleet.broke(&dialled, reason),
                 Err(_) => {}
             }
@@ -262,7 +295,7 @@ impl Drop for Count {
         let had_last = self.endpoint.end();
         // A call that found no connection made no room, unless others were waiting for its place.
         if self.flies || had_last {
-            self.fleet.changed.notify_waiters();
+            self.fleet.make_room();
         }
     }
 }

@@ -6,7 +6,6 @@ use discovery::Instance;
 use http::{HeaderValue, Request, Response, header, request::Parts};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Code;
-use tower::retry::budget::Budget as _;
 use tracing::Instrument as _;
 
 use crate::{
@@ -142,7 +141,8 @@ impl Call<'_> {
         // However this future ends, nobody goes on sending the body.
         let mut abort = AbortOnDrop(Some(self.replay.clone()));
         let mut tried: Vec<Arc<Endpoint>> = Vec::new();
-        self.fleet.budget().deposit();
+        let now = self.fleet.shared().now();
+        self.fleet.budget().deposit(now);
         for number in 1.. {
             let flight = self.in_time(self.fleet.acquire(self.target, &tried));
             let flight = flight.await??;

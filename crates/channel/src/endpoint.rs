@@ -51,7 +51,12 @@ impl Shared {
 
     /// Time since this mesh was made: the clock of loads and silences.
     pub(crate) fn now(&self) -> Duration {
-        self.epoch.elapsed()
+        self.at(Instant::now())
+    }
+
+    /// The same, for who has read the time already.
+    pub(crate) fn at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
     }
 }
 
@@ -140,6 +145,11 @@ impl Endpoint {
 
     /// A call begins: counted until [`Self::end`]. False when there are too many.
     pub(crate) fn begin(&self) -> bool {
+        self.begin_at(self.shared.now())
+    }
+
+    /// The same, at a time on the mesh's clock.
+    pub(crate) fn begin_at(&self, now: Duration) -> bool {
         let most = self.options.load().max_in_flight;
         let less = |places: u32| (places < most).then_some(places + 1);
         let begun = self
@@ -147,7 +157,6 @@ impl Endpoint {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .is_ok();
         if begun {
-            let now = self.shared.now();
             self.load.begin(now);
             if self.asked_at.load(Ordering::Relaxed) <= self.heard_at() {
                 self.asked_at.store(ms(now), Ordering::Relaxed);
@@ -169,8 +178,16 @@ impl Endpoint {
 
     /// Something came from the instance, now: milliseconds on the mesh's clock.
     pub(crate) fn hear(&self) -> u64 {
-        let now = self.now_ms();
-        self.heard_at.store(now, Ordering::Relaxed);
+        self.hear_at(self.shared.now())
+    }
+
+    /// The same, at a time on the mesh's clock.
+    pub(crate) fn hear_at(&self, now: Duration) -> u64 {
+        let now = ms(now);
+        // Many calls hear in one millisecond: the word is written once, not fought for.
+        if self.heard_at() != now {
+            self.heard_at.store(now, Ordering::Relaxed);
+        }
         now
     }
 
@@ -186,11 +203,7 @@ impl Endpoint {
             return Duration::ZERO;
         }
         let since = self.heard_at().max(self.asked_at.load(Ordering::Relaxed));
-        Duration::from_millis(self.now_ms().saturating_sub(since))
-    }
-
-    fn now_ms(&self) -> u64 {
-        ms(self.shared.now())
+        Duration::from_millis(ms(self.shared.now()).saturating_sub(since))
     }
 
     /// A place on a connection that is open, the first that has one: filling one connection before
@@ -285,13 +298,21 @@ impl Endpoint {
 
     /// It answered after, or failed within, a time: what policies that look at latency go by.
     pub(crate) fn observe(&self, latency: Duration, failed: bool) {
-        self.load.observe(latency, failed, self.shared.now());
+        self.observe_at(latency, failed, self.shared.now());
+    }
+
+    /// The same, at a time on the mesh's clock.
+    pub(crate) fn observe_at(&self, latency: Duration, failed: bool, now: Duration) {
+        self.load.observe(latency, failed, now);
     }
 
     /// An attempt had an end. True when its failures in a row have come to the limit.
     pub(crate) fn outcome(&self, failed: bool) -> bool {
         if !failed {
-            self.failures.store(0, Ordering::Relaxed);
+            // Seldom other than 0: read first, since all threads share the word.
+            if self.failures.load(Ordering::Relaxed) != 0 {
+                self.failures.store(0, Ordering::Relaxed);
+            }
             return false;
         }
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;

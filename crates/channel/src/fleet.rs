@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering, fence},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -13,10 +16,10 @@ use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
 };
-use tower::retry::budget::{Budget as _, TpsBudget};
 
 use crate::{
     Meta, Options, backoff,
+    budget::Budget,
     endpoint::{Endpoint, Shared},
     probe,
     retry::Retry,
@@ -32,10 +35,21 @@ pub(crate) struct Fleet {
     pub(crate) view: ArcSwap<View>,
     /// The view changed, or there is room for a call.
     pub(crate) changed: Notify,
+    /// How many wait for that.
+    waiting: AtomicUsize,
     turn: Arc<balance::Turn>,
-    budget: ArcSwap<TpsBudget>,
+    budget: ArcSwap<Budget>,
     /// Attempts sent.
     pub(crate) picks: Counter,
+}
+
+/// Somebody who waits for a fleet to change.
+pub(crate) struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What a pick works on.
@@ -71,6 +85,7 @@ impl Fleet {
             endpoints: Mutex::default(),
             view: ArcSwap::from_pointee(View::unknown(&options)),
             changed: Notify::new(),
+            waiting: AtomicUsize::new(0),
             // Or many clients that live for one call would all call the first instance. 32 bits, so
             // that it never wraps: an instance is a turn modulo something.
             turn: Arc::new(balance::Turn::starting_at(rand::random::<u32>().into())),
@@ -87,11 +102,28 @@ impl Fleet {
         self.view.store(Arc::new(view));
     }
 
+    /// Somebody is about to wait for [`Self::changed`], until this is dropped.
+    pub(crate) fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        // Either who makes room sees us wait, or we see the room.
+        fence(Ordering::SeqCst);
+        Waiting(&self.waiting)
+    }
+
+    /// There may be room for a call. Told with each call's end, so it costs nothing while nobody
+    /// waits.
+    pub(crate) fn make_room(&self) {
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.changed.notify_waiters();
+        }
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    pub(crate) fn budget(&self) -> arc_swap::Guard<Arc<TpsBudget>> {
+    pub(crate) fn budget(&self) -> arc_swap::Guard<Arc<Budget>> {
         self.budget.load()
     }
 
@@ -309,7 +341,9 @@ impl Fleet {
         }
         let reason = match retry {
             Retry::IfUnsent => "unsent",
-            Retry::IfIdempotent if idempotent && self.budget().withdraw() => "idempotent",
+            Retry::IfIdempotent if idempotent && self.budget().withdraw(self.shared.now()) => {
+                "idempotent"
+            }
             Retry::IfIdempotent | Retry::Never => return false,
         };
         self.shared
@@ -350,13 +384,8 @@ impl Fleet {
     }
 }
 
-fn budget(options: &Options) -> TpsBudget {
-    TpsBudget::new(
-        std::time::Duration::from_secs(10),
-        // The library takes whole retries per second, and a ratio.
-        options.retry_per_second.clamp(0.0, 1e6) as u32,
-        options.retry_ratio.clamp(0.0, 1.0) as f32,
-    )
+fn budget(options: &Options) -> Budget {
+    Budget::new(options.retry_ratio, options.retry_per_second)
 }
 
 /// Connects again and again, less and less often, until it works or nobody wants it any more.

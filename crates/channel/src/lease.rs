@@ -1,6 +1,8 @@
 //! A call's place on an instance, for a carrier with connections of its own: the router's relay
 //! engine. The carrier moves the bytes; who takes the call, and what its end says of the instance,
 //! is decided here as for [`Mesh::call`].
+//!
+//! The carrier says what time it is: it reads the clock once for many calls.
 
 use std::{
     io,
@@ -17,10 +19,10 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use tonic::Code;
-use tower::retry::budget::Budget as _;
 
 use crate::{
-    Error, Mesh, Target,
+    Burst, Error, Mesh, Target,
+    acquire::Candidates,
     dial::dial,
     endpoint::Endpoint,
     fleet::Fleet,
@@ -63,16 +65,27 @@ pub(crate) fn number() -> u64 {
 }
 
 impl Mesh {
-    /// Someone who can take a call now. Instances in `tried` are avoided while another can.
+    /// Someone who can take a call at once. Instances in `tried` are avoided while another can; the
+    /// policy may let the call follow others of its `burst`.
     ///
     /// # Errors
     /// As [`Mesh::call`]; when [`Error::may_pass`], [`Mesh::lease_soon`] may find someone.
-    pub fn lease(&self, target: &Target, tried: &[Peer]) -> Result<Lease, Error> {
+    pub fn lease(
+        &self,
+        target: &Target,
+        tried: &[Peer],
+        burst: &mut Burst,
+        now: Instant,
+    ) -> Result<Lease, Error> {
         let fleet = self.fleet(&target.service);
         if tried.is_empty() {
-            fleet.budget().deposit();
+            fleet.budget().deposit(fleet.shared().at(now));
         }
-        lease(&fleet, target, tried, Instant::now())
+        let mut candidates = candidates(&fleet, target, tried, now, now)?;
+        candidates.follow(burst);
+        let lease = lease(&fleet, &mut candidates, now, now)?;
+        candidates.lead(burst);
+        Ok(lease)
     }
 
     /// The same, waiting for `queue_timeout` while nobody can.
@@ -84,11 +97,15 @@ impl Mesh {
         let fleet = self.fleet(&target.service);
         let until = began + fleet.options.load().queue_timeout;
         loop {
+            let _waiting = fleet.wait();
             let changed = fleet.changed.notified();
             tokio::pin!(changed);
             // Registered before looking, so that a change in between is not missed.
             changed.as_mut().enable();
-            match lease(&fleet, target, tried, began) {
+            let now = Instant::now();
+            let found = candidates(&fleet, target, tried, began, now)
+                .and_then(|mut candidates| lease(&fleet, &mut candidates, began, now));
+            match found {
                 Err(error) if error.may_pass() => {
                     if timeout_at(until, changed).await.is_err() {
                         return Err(error.after(began.elapsed()));
@@ -100,27 +117,37 @@ impl Mesh {
     }
 }
 
-fn lease(
-    fleet: &Arc<Fleet>,
+fn candidates(
+    fleet: &Fleet,
     target: &Target,
     tried: &[Peer],
     began: Instant,
-) -> Result<Lease, Error> {
+    now: Instant,
+) -> Result<Candidates, Error> {
     let tried: Vec<Arc<Endpoint>> = tried
         .iter()
         .map(|peer| Arc::clone(&peer.endpoint))
         .collect();
-    let mut candidates = fleet.candidates(target, &tried, began)?;
+    fleet.candidates(target, &tried, began, fleet.shared().at(now))
+}
+
+fn lease(
+    fleet: &Arc<Fleet>,
+    candidates: &mut Candidates,
+    began: Instant,
+    now: Instant,
+) -> Result<Lease, Error> {
+    let at = fleet.shared().at(now);
     let mut last = None;
     while let Some(endpoint) = candidates.next() {
         if let Some(reason) = endpoint.broken() {
             last = Some(fleet.unreachable(began, reason));
-        } else if endpoint.begin() {
+        } else if endpoint.begin_at(at) {
             let peer = Peer {
                 fleet: Arc::clone(fleet),
                 endpoint,
             };
-            return Ok(Lease { peer, sent: began });
+            return Ok(Lease { peer, sent: now });
         } else {
             let limit = fleet.options.load().max_in_flight;
             last = Some(fleet.saturated("max_in_flight", limit, began));
@@ -143,45 +170,55 @@ impl Lease {
         (!timeout.is_zero()).then_some(timeout)
     }
 
-    /// The request goes out now.
-    pub fn sent(&mut self) {
-        self.sent = Instant::now();
+    /// The request goes out.
+    pub fn sent(&mut self, now: Instant) {
+        self.sent = now;
         self.peer.fleet.picks.inc();
     }
 
     /// Something came from the instance.
-    pub fn heard(&self) {
-        self.peer.endpoint.hear();
+    pub fn heard(&self, now: Instant) {
+        self.peer.endpoint.hear_at(self.at(now));
     }
 
     /// The answer begins; `status` when it is nothing but one. For the balancer this is its latency.
-    pub fn answered(&self, status: Option<Code>) {
-        self.peer.endpoint.hear();
+    pub fn answered(&self, status: Option<Code>, now: Instant) {
+        self.heard(now);
         let failed = status == Some(Code::Unavailable);
-        self.peer.endpoint.observe(self.sent.elapsed(), failed);
+        self.observe(failed, now);
         if status.is_some() {
             self.peer.fleet.outcome(&self.peer.endpoint, failed);
         }
     }
 
     /// The answer ended with this status.
-    pub fn ended(&self, status: Code) {
+    pub fn ended(&self, status: Code, now: Instant) {
         if status == Code::Unavailable {
-            self.failed();
+            self.failed(now);
         } else {
             self.peer.fleet.outcome(&self.peer.endpoint, false);
         }
     }
 
     /// The attempt ended without an answer that it should have given, or in the middle of one.
-    pub fn failed(&self) {
-        self.peer.endpoint.observe(self.sent.elapsed(), true);
+    pub fn failed(&self, now: Instant) {
+        self.observe(true, now);
         self.peer.fleet.outcome(&self.peer.endpoint, true);
     }
 
     /// The caller would wait no longer: no failure, but latency.
-    pub fn overdue(&self) {
-        self.peer.endpoint.observe(self.sent.elapsed(), false);
+    pub fn overdue(&self, now: Instant) {
+        self.observe(false, now);
+    }
+
+    fn observe(&self, failed: bool, now: Instant) {
+        let latency = now.saturating_duration_since(self.sent);
+        let endpoint = &self.peer.endpoint;
+        endpoint.observe_at(latency, failed, self.at(now));
+    }
+
+    fn at(&self, now: Instant) -> Duration {
+        self.peer.fleet.shared().at(now)
     }
 
     /// Whether a call that ended so may be sent again; it is counted if so.
@@ -212,7 +249,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.peer.endpoint.end();
-        self.peer.fleet.changed.notify_waiters();
+        self.peer.fleet.make_room();
     }
 }
 

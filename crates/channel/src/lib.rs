@@ -8,6 +8,7 @@
 mod acquire;
 mod backoff;
 mod body;
+mod budget;
 mod call;
 mod client;
 mod connection;
@@ -28,6 +29,7 @@ mod upload;
 
 mod mesh;
 
+pub use acquire::Burst;
 pub use body::ResponseBody;
 pub use client::Channel;
 pub use error::Error;

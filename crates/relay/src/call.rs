@@ -49,11 +49,12 @@ pub(crate) struct Call<C> {
 /// What has come of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
-    /// Its header block in wire form, without `grpc-timeout`.
-    pub(crate) headers: Vec<u8>,
-    /// Its bytes so far, while they may have to be sent again.
-    pub(crate) body: Vec<u8>,
-    /// Whether `body` is all that came.
+    /// Its header block in wire form, without `grpc-timeout`, and behind it its bytes so far, while
+    /// they may have to be sent again.
+    kept: Vec<u8>,
+    /// How much of `kept` is the header block.
+    head: usize,
+    /// Whether all that came is kept.
     pub(crate) whole: bool,
     /// Its end has come.
     pub(crate) ended: bool,
@@ -68,40 +69,59 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// `kept` is empty, and lends its memory.
     pub(crate) fn new(
+        mut kept: Vec<u8>,
         block: &Block,
         length: Option<u64>,
         forwards: impl Fn(&Field<'_>) -> bool,
     ) -> Self {
-        let mut headers = Vec::with_capacity(256);
         for field in block
             .fields()
             .filter(|field| field.token != Token::GrpcTimeout && forwards(field))
         {
-            headers.extend_from_slice(field.wire);
+            kept.extend_from_slice(field.wire);
         }
         Self {
-            headers,
+            head: kept.len(),
+            kept,
             whole: true,
             length,
             ..Self::default()
         }
     }
 
-    /// Keeps bytes for another attempt, as long as they fit.
-    pub(crate) fn keep(&mut self, bytes: &[u8], limit: usize) {
-        if self.whole && self.body.len() + bytes.len() <= limit {
-            self.body.extend_from_slice(bytes);
-        } else {
-            self.forget();
-        }
+    /// Its header block.
+    pub(crate) fn headers(&self) -> &[u8] {
+        &self.kept[..self.head]
     }
 
-    /// No further attempt: nothing has to be kept.
-    pub(crate) fn forget(&mut self) {
+    /// Its bytes so far.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.kept[self.head..]
+    }
+
+    /// Keeps bytes, however many.
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+    }
+
+    /// Keeps bytes for another attempt; false when they are too many.
+    #[must_use]
+    pub(crate) fn keep(&mut self, bytes: &[u8], limit: usize) -> bool {
+        let fits = self.whole && self.body().len() + bytes.len() <= limit;
+        if fits {
+            self.push(bytes);
+        }
+        fits
+    }
+
+    /// No further attempt: nothing has to be kept. Answers the memory.
+    #[must_use]
+    pub(crate) fn forget(&mut self) -> Vec<u8> {
         self.whole = false;
-        self.body = Vec::new();
-        self.headers = Vec::new();
+        self.head = 0;
+        std::mem::take(&mut self.kept)
     }
 
     /// This attempt has sent so many bytes more: how many of them are due to the client as credit,
@@ -118,7 +138,7 @@ impl<C> Call<C> {
     /// Bytes that it keeps.
     pub(crate) fn weight(&self) -> usize {
         let upstream = self.upstream.as_ref().map_or(0, |half| half.pending.len());
-        self.client.pending.len() + upstream + self.request.body.len()
+        self.client.pending.len() + upstream + self.request.body().len()
     }
 
     pub(crate) fn half(&mut self, conn: Id) -> Option<&mut Half> {

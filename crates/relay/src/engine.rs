@@ -22,6 +22,7 @@ use crate::{
     conn::{Conn, Drain, Side},
     hash::Map,
     host::{Cause, Endpoint, Host},
+    hpack::Block,
     slab::{Id, Slab},
 };
 
@@ -47,6 +48,10 @@ pub struct Engine<H: Host> {
     wanted: Vec<Endpoint>,
     /// Bytes that calls keep, and that wait to be written.
     memory: usize,
+    /// Fields of the host's, while they are on their way to a connection.
+    extra: Block,
+    /// Memory of requests that are over.
+    spare: Vec<Vec<u8>>,
     now: Instant,
 }
 
@@ -87,6 +92,8 @@ impl<H: Host> Engine<H> {
             dirty: Vec::new(),
             wanted: Vec::new(),
             memory: 0,
+            extra: Block::new(),
+            spare: Vec::new(),
             now,
         }
     }
@@ -224,6 +231,7 @@ impl<H: Host> Engine<H> {
     /// Time has passed: ends the calls whose deadline is over. To be told before bytes are.
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
+        self.host.tick(now);
         self.age();
         while let Some(Reverse((at, call))) = self.timers.peek().copied() {
             if at > now {

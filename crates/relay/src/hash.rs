@@ -7,11 +7,11 @@ use std::{
 };
 
 /// A map from a number.
-pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
+pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
 
 /// Multiplies by the golden ratio, which spreads neighbours, and folds the upper half in.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Spread(u64);
+pub struct Spread(u64);
 
 impl Hasher for Spread {
     fn finish(&self) -> u64 {

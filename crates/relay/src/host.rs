@@ -1,6 +1,6 @@
 //! What the engine asks of whoever runs it: routing, connecting, statistics.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     frame::Code,
@@ -71,6 +71,11 @@ pub enum Ended {
 pub trait Host {
     /// What the host keeps for a call.
     type Call;
+
+    /// A turn begins: what comes now was read together, and this is the time of all of it.
+    fn tick(&mut self, now: Instant) {
+        let _ = now;
+    }
 
     /// A call begins, on this client's connection. `end` tells that no body follows.
     fn begin(&mut self, call: Id, client: Id, request: &Block, end: bool) -> (Self::Call, Verdict);

@@ -24,5 +24,6 @@ pub mod timeout;
 
 pub use config::Config;
 pub use engine::Engine;
+pub use hash::Map;
 pub use host::{Cause, Ended, Endpoint, Failure, Host, Verdict};
 pub use slab::Id;

@@ -245,6 +245,15 @@ const ROWS: &[Row] = &[
     ),
     row(
         Key::new(
+            "burst",
+            Type::Integer(0, u32::MAX as u64),
+            "16",
+            "calls in flight more than another's with which least_request keeps one client's together; 0 is none",
+        ),
+        |o, c, k| o.balance.burst = u32::try_from(c.integer(k)).unwrap_or(u32::MAX),
+    ),
+    row(
+        Key::new(
             "session_bound",
             Type::Number(0.0, 100.0),
             "0",

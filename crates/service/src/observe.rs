@@ -40,7 +40,7 @@ where
 {
     let path = request.uri().path();
     let mut call = Call {
-        method: path.strip_prefix('/').unwrap_or(path).to_owned(),
+        method: calls.method(path),
         started: Instant::now(),
         calls: calls.clone(),
         span: span(&request),
@@ -98,7 +98,7 @@ fn status(headers: &HeaderMap) -> Option<i32> {
 
 /// One call until its status is known; without one it was cancelled.
 struct Call {
-    method: String,
+    method: rpc::Method,
     started: Instant,
     calls: ServerCalls,
     span: Span,

@@ -1,6 +1,10 @@
 //! Rate, errors and duration of calls, as OpenTelemetry names them.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::RwLock;
 use prometheus_client::{
@@ -45,10 +49,14 @@ const CODES: [&str; 17] = [
 /// The name of a gRPC status code; a number that is none counts as `UNKNOWN`.
 #[must_use]
 pub fn code_name(code: i32) -> &'static str {
-    usize::try_from(code)
+    CODES[index(code)]
+}
+
+fn index(code: i32) -> usize {
+    let known = usize::try_from(code)
         .ok()
-        .and_then(|code| CODES.get(code))
-        .unwrap_or(&CODES[2])
+        .filter(|code| *code < CODES.len());
+    known.unwrap_or(2)
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -61,7 +69,27 @@ struct Labels {
 #[derive(Clone, Debug)]
 pub struct ServerCalls {
     duration: Family<Labels, Histogram>,
-    methods: Arc<RwLock<HashSet<Arc<str>>>>,
+    methods: Arc<RwLock<HashMap<Arc<str>, Arc<ByCode>>>>,
+}
+
+/// The histograms of one method by status code, each found in the family once: looking labels up
+/// for each call would cost more than the rest of counting it.
+type ByCode = [OnceLock<Histogram>; CODES.len()];
+
+/// A method, looked up when its call begins so that the end need not.
+#[derive(Clone, Debug)]
+pub struct Method {
+    name: Arc<str>,
+    /// `None` for one that nobody has seen succeed.
+    by_code: Option<Arc<ByCode>>,
+}
+
+impl Method {
+    /// `pkg.Service/Method`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl ServerCalls {
@@ -80,38 +108,69 @@ impl ServerCalls {
         }
     }
 
-    /// Counts one call of `pkg.Service/Method` (a leading slash is taken too) with its gRPC status
-    /// code. A method gets a label of its own once a call of it has succeeded, so that whoever
-    /// calls what does not exist makes no labels.
-    pub fn observe(&self, method: &str, code: i32, duration: Duration) {
-        let method = method.strip_prefix('/').unwrap_or(method);
-        let labels = Labels {
-            rpc_method: self.label(method, code == 0),
-            rpc_response_status_code: code_name(code),
-        };
-        self.duration
-            .get_or_create(&labels)
-            .observe(duration.as_secs_f64());
+    /// The method of this name, `pkg.Service/Method`; a leading slash is taken too.
+    #[must_use]
+    pub fn method(&self, name: &str) -> Method {
+        let name = name.strip_prefix('/').unwrap_or(name);
+        match self.methods.read().get_key_value(name) {
+            Some((name, by_code)) => Method {
+                name: Arc::clone(name),
+                by_code: Some(Arc::clone(by_code)),
+            },
+            None => Method {
+                name: name.into(),
+                by_code: None,
+            },
+        }
+    }
+
+    /// Counts one call of a method with its gRPC status code. A method gets a label of its own once
+    /// a call of it has succeeded, so that whoever calls what does not exist makes no labels.
+    pub fn observe(&self, method: &Method, code: i32, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        match &method.by_code {
+            Some(by_code) => self.count(&method.name, by_code, code, seconds),
+            None => match self.label(&method.name, code == 0) {
+                Some(by_code) => self.count(&method.name, &by_code, code, seconds),
+                None => self.find(&OTHER.into(), code).observe(seconds),
+            },
+        }
     }
 
     /// Lets methods have a label from the start.
     pub fn know<'a>(&self, methods: impl IntoIterator<Item = &'a str>) {
-        self.methods
-            .write()
-            .extend(methods.into_iter().map(Arc::from));
+        self.methods.write().extend(
+            methods
+                .into_iter()
+                .map(|name| (name.into(), Arc::default())),
+        );
     }
 
-    fn label(&self, method: &str, exists: bool) -> Arc<str> {
-        if let Some(known) = self.methods.read().get(method) {
-            return known.clone();
-        }
+    fn count(&self, name: &Arc<str>, by_code: &ByCode, code: i32, seconds: f64) {
+        by_code[index(code)]
+            .get_or_init(|| self.find(name, code))
+            .observe(seconds);
+    }
+
+    fn find(&self, name: &Arc<str>, code: i32) -> Histogram {
+        let labels = Labels {
+            rpc_method: Arc::clone(name),
+            rpc_response_status_code: code_name(code),
+        };
+        self.duration.get_or_create(&labels).clone()
+    }
+
+    /// The histograms of a method that has a label, or gets one now.
+    fn label(&self, name: &Arc<str>, exists: bool) -> Option<Arc<ByCode>> {
         let mut methods = self.methods.write();
-        if exists && methods.len() < MOST_METHODS {
-            let method = Arc::<str>::from(method);
-            methods.insert(method.clone());
-            return method;
+        if let Some(known) = methods.get(name) {
+            return Some(Arc::clone(known));
         }
-        OTHER.into()
+        (exists && methods.len() < MOST_METHODS).then(|| {
+            let by_code = Arc::<ByCode>::default();
+            methods.insert(Arc::clone(name), Arc::clone(&by_code));
+            by_code
+        })
     }
 }
 
@@ -136,7 +195,7 @@ mod tests {
         let calls = ServerCalls::new(&registry);
         calls.know(["pkg.Known/Call"]);
         for method in ["/made.Up/One", "/made.Up/Two", "/pkg.Known/Call"] {
-            calls.observe(method, 12, Duration::from_millis(1));
+            calls.observe(&calls.method(method), 12, Duration::from_millis(1));
         }
         assert_eq!(count(&registry, OTHER, "UNIMPLEMENTED"), Some(2.0));
         assert_eq!(
@@ -149,8 +208,16 @@ mod tests {
     fn a_method_that_answered_gets_its_own_label() {
         let registry = Registry::new();
         let calls = ServerCalls::new(&registry);
-        calls.observe("/pkg.Service/Method", 0, Duration::from_millis(2));
-        calls.observe("/pkg.Service/Method", 14, Duration::from_millis(2));
+        calls.observe(
+            &calls.method("/pkg.Service/Method"),
+            0,
+            Duration::from_millis(2),
+        );
+        calls.observe(
+            &calls.method("/pkg.Service/Method"),
+            14,
+            Duration::from_millis(2),
+        );
         assert_eq!(
             count(&registry, "pkg.Service/Method", "UNAVAILABLE"),
             Some(1.0)

@@ -1,6 +1,6 @@
 //! What the router keeps for a call in the engine.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use channel::{Lease, Peer, Target};
 use mesh_relay::Id;
@@ -8,6 +8,8 @@ use service::{
     access::{Outcome, Record},
     clients::Permit,
 };
+use telemetry::rpc::Method;
+use tokio::time::Instant;
 use tonic::Code;
 use tracing::Span;
 
@@ -16,9 +18,10 @@ use crate::{body::Inspector, scanner::Scanner};
 /// A call.
 pub(crate) struct Call {
     pub(super) id: Id,
+    /// The client's connection.
+    pub(super) client: Id,
     pub(super) state: State,
-    /// `pkg.Service/Method`.
-    pub(super) method: String,
+    pub(super) method: Method,
     /// The caller says that it may run twice.
     pub(super) declared: bool,
     pub(super) began: Instant,

@@ -5,19 +5,22 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use channel::{Attempted, Error, Peer};
+use channel::{Attempted, Burst, Error, Peer};
 use mesh_relay::{
-    Cause, Ended, Endpoint, Failure, Host, Id, Verdict,
+    Cause, Ended, Endpoint, Failure, Host, Id, Map, Verdict,
     driver::{Command, Dialing, Network, Stream},
     hpack::{Block, Field, Token},
     timeout,
 };
 use proto::error_info;
 use service::clients::{Connection, Exceeded, FORWARDED};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 use tonic::{Code, Status};
 use tracing::Span;
 
@@ -42,19 +45,32 @@ pub(super) const OWN: Endpoint = 0;
 pub(crate) struct Router {
     pub(super) shared: Arc<Shared>,
     /// Where the endpoints are.
-    pub(super) peers: HashMap<Endpoint, Peer>,
+    pub(super) peers: Map<Endpoint, Known>,
     pub(super) commands: mpsc::Sender<Command<Self>>,
     /// The connections of clients; none where no limit and no log asks for them.
     clients: HashMap<Id, Connection>,
+    /// The time of this turn.
+    pub(super) now: Instant,
+    /// Whose calls were placed last in this turn, and where.
+    pub(super) burst: Option<(Id, Burst)>,
+}
+
+/// An endpoint that the engine may connect to.
+pub(super) struct Known {
+    pub(super) peer: Peer,
+    /// The field that names it to clients.
+    pub(super) named: Block,
 }
 
 impl Router {
     pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command<Self>>) -> Self {
         Self {
             shared,
-            peers: HashMap::new(),
+            peers: Map::default(),
             commands,
             clients: HashMap::new(),
+            now: Instant::now(),
+            burst: None,
         }
     }
 
@@ -75,7 +91,7 @@ impl Router {
             connection.address(std::iter::empty())
         };
         if let Some(log) = &self.shared.behind.access {
-            let record = log.begin(Some(address), &call.method, |name| head.metadata(name));
+            let record = log.begin(Some(address), call.method.name(), |name| head.metadata(name));
             call.logged = Some(Box::new(Logged { record, bytes: 0 }));
         }
         let permit = connection.call(address).map_err(Exceeded::status)?;
@@ -87,17 +103,23 @@ impl Router {
 impl Host for Router {
     type Call = Call;
 
+    fn tick(&mut self, now: std::time::Instant) {
+        self.now = now.into();
+        self.burst = None;
+    }
+
     fn begin(&mut self, id: Id, client: Id, request: &Block, end: bool) -> (Call, Verdict) {
         self.shared.active.fetch_add(1, Ordering::Relaxed);
         let head = BlockHead(request);
         let mut call = Call {
             id,
+            client,
             state: State::Passing(Inspector::Meter(FrameMeter::new(
                 self.shared.max_message_bytes,
             ))),
-            method: head.path().trim_start_matches('/').to_owned(),
+            method: self.shared.behind.calls.method(head.path()),
             declared: head.metadata("x-mesh-idempotent").is_some(),
-            began: Instant::now(),
+            began: self.now,
             attempts: 0,
             tried: Vec::new(),
             target: None,
@@ -111,7 +133,7 @@ impl Host for Router {
             permit: None,
             logged: None,
         };
-        call.span = spans::of_call(&call.method, request);
+        call.span = spans::of_call(call.method.name(), request);
         let verdict = match check(request).and_then(|()| self.admit(&mut call, client, request)) {
             Ok(()) => self.route(&mut call, head),
             Err(status) => refuse(&mut call, &status),
@@ -167,11 +189,11 @@ impl Host for Router {
         // What is the router's own makes spans of its own.
         let Some(lease) = &mut call.lease else { return };
         call.attempts += 1;
-        lease.sent();
+        lease.sent(self.now);
         if telemetry::tracing_enabled() {
             let instance = lease.peer().instance();
             let (service, id) = (&instance.service, &instance.key.id);
-            call.attempt = spans::of_attempt(&call.span, &call.method, service, id, extra);
+            call.attempt = spans::of_attempt(&call.span, call.method.name(), service, id, extra);
         }
     }
 
@@ -183,11 +205,11 @@ impl Host for Router {
         let status = response
             .get(Token::GrpcStatus)
             .and_then(|field| code(field.value));
-        lease.answered(status.filter(|_| end));
+        lease.answered(status.filter(|_| end), self.now);
         let attempted = Attempted {
             number: call.attempts,
             repeatable,
-            method: &call.method,
+            method: call.method.name(),
             declared: call.declared,
         };
         let declined = end && status.is_some_and(|code| lease.may_retry_status(code, attempted));
@@ -197,22 +219,23 @@ impl Host for Router {
 
     fn heard(&mut self, call: &mut Call) {
         if let Some(lease) = &call.lease {
-            lease.heard();
+            lease.heard(self.now);
         }
     }
 
     fn answered(&mut self, call: &mut Call, _response: &Block, extra: &mut Block) {
-        if let Some(lease) = &call.lease {
-            answers::name(extra, &lease.peer().instance().key.id);
+        let number = call.lease.as_ref().map(|lease| lease.peer().number());
+        if let Some(known) = number.and_then(|number| self.peers.get(&number)) {
+            extra.append(&known.named);
         }
     }
 
     fn failed(&mut self, call: &mut Call, failure: Failure) -> Verdict {
         if failure.cause == Cause::Deadline {
             if let Some(lease) = &call.lease {
-                lease.overdue();
+                lease.overdue(self.now);
             }
-            return refuse(call, &Error::Deadline(call.began.elapsed()).status());
+            return refuse(call, &Error::Deadline(self.now - call.began).status());
         }
         call.attempt = Span::none();
         let Some(lease) = call.lease.take() else {
@@ -223,7 +246,7 @@ impl Host for Router {
             Cause::Connect => self.elsewhere(call, lease),
             _ => {
                 if !failure.unsent && failure.cause != Cause::Declined {
-                    lease.failed();
+                    lease.failed(self.now);
                 }
                 let instance = lease.peer().instance().key.id.to_string();
                 let error = error(instance, failure);
@@ -237,13 +260,13 @@ impl Host for Router {
         let status = match (cause, &call.lease) {
             (Cause::Deadline, lease) => {
                 if let Some(lease) = lease {
-                    lease.overdue();
+                    lease.overdue(self.now);
                 }
-                Error::Deadline(call.began.elapsed()).status()
+                Error::Deadline(self.now - call.began).status()
             }
             (cause, lease) => {
                 if let Some(lease) = lease {
-                    lease.failed();
+                    lease.failed(self.now);
                 }
                 error(
                     instance,
@@ -266,7 +289,7 @@ impl Host for Router {
             Ended::Answered(status) => {
                 let code = status.map_or(Code::Unknown, |s| Code::from(s.cast_signed()));
                 if let Some(lease) = &call.lease {
-                    lease.ended(code);
+                    lease.ended(code, self.now);
                 }
                 code
             }
@@ -285,7 +308,7 @@ impl Host for Router {
         self.shared
             .behind
             .calls
-            .observe(&call.method, code, call.began.elapsed());
+            .observe(&call.method, code, self.now - call.began);
     }
 }
 
@@ -295,7 +318,7 @@ impl Network for Router {
             let behind = self.shared.behind.clone();
             return Box::pin(async move { Ok(Box::new(behind.connect()) as Box<dyn Stream>) });
         }
-        let Some(peer) = self.peers.get(&to).cloned() else {
+        let Some(peer) = self.peers.get(&to).map(|known| known.peer.clone()) else {
             return Box::pin(async { Err(io::Error::other("the instance is gone")) });
         };
         let commands = self.commands.clone();

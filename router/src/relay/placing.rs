@@ -1,12 +1,9 @@
 //! Whom a call is for and who takes it: now, later, or again after an attempt that failed.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use channel::{Attempted, Error, Lease, Peer, Target};
-use mesh_relay::{Cause, Failure, Verdict, driver::Command};
+use channel::{Attempted, Burst, Error, Lease, Peer, Target};
+use mesh_relay::{Cause, Failure, Verdict, driver::Command, hpack::Block};
 use tokio::time::sleep;
 use tonic::{Code, Status};
 use tracing::Span;
@@ -15,7 +12,7 @@ use super::{
     answers,
     call::{Call, Reading, State},
     head::{BlockHead, Facts},
-    host::{OWN, Router},
+    host::{Known, OWN, Router},
 };
 use crate::{
     body::Inspector,
@@ -133,7 +130,14 @@ impl Router {
         let Some(target) = &call.target else {
             return Verdict::Park;
         };
-        match self.shared.mesh.lease(target, &call.tried) {
+        let mut burst = match self.burst.take() {
+            Some((client, burst)) if client == call.client => burst,
+            _ => Burst::default(),
+        };
+        let mesh = &self.shared.mesh;
+        let outcome = mesh.lease(target, &call.tried, &mut burst, self.now);
+        self.burst = Some((call.client, burst));
+        match outcome {
             Ok(lease) => self.to(call, lease),
             Err(error) if error.may_pass() => self.place_later(call, Duration::ZERO),
             Err(error) => refuse(call, &error.status()),
@@ -199,7 +203,7 @@ impl Router {
 
     fn to(&mut self, call: &mut Call, lease: Lease) -> Verdict {
         let number = lease.peer().number();
-        if call.method == PROCESS_TASK.trim_start_matches('/')
+        if call.method.name() == PROCESS_TASK.trim_start_matches('/')
             && let (Some(target), State::Passing(Inspector::Scan(scanner))) =
                 (&call.target, &call.state)
             && let Some(task) = scanner.task()
@@ -219,7 +223,13 @@ impl Router {
         if self.peers.contains_key(&number) {
             return;
         }
-        self.peers.insert(number, peer.clone());
+        let mut named = Block::new();
+        answers::name(&mut named, &peer.instance().key.id);
+        let known = Known {
+            peer: peer.clone(),
+            named,
+        };
+        self.peers.insert(number, known);
         let (gone, commands) = (peer.clone().gone(), self.commands.clone());
         self.spawn(async move {
             gone.await;
@@ -242,7 +252,7 @@ impl Router {
         let attempted = Attempted {
             number: call.attempts,
             repeatable: failure.repeatable,
-            method: &call.method,
+            method: call.method.name(),
             declared: call.declared,
         };
         let retry = failure.cause == Cause::Declined || lease.may_retry(error, attempted);
@@ -263,19 +273,20 @@ impl Router {
     /// No connection could be had in time: that was no attempt.
     pub(super) fn elsewhere(&mut self, call: &mut Call, lease: Lease) -> Verdict {
         let patience = self.shared.mesh.options().queue_timeout;
-        let since = *call.stranded.get_or_insert_with(Instant::now);
+        let since = *call.stranded.get_or_insert(self.now);
+        let waited = self.now - since;
         let (peer, service) = (
             lease.peer().clone(),
             lease.peer().instance().service.to_string(),
         );
         drop(lease);
-        if since.elapsed() >= patience {
+        if waited >= patience {
             let reason = peer
                 .broken()
                 .unwrap_or_else(|| "still connecting".to_owned());
             let error = Error::Unreachable {
                 service,
-                waited: since.elapsed(),
+                waited,
                 reason,
             };
             return refuse(call, &error.status());

@@ -61,17 +61,18 @@ impl<H: Host> Engine<H> {
             return;
         };
         call.phase = Phase::Answered;
-        call.request.forget();
-        let mut extra = Block::new();
-        self.host.answered(&mut call.host, block, &mut extra);
+        let memory = call.request.forget();
+        self.extra.clear();
+        self.host.answered(&mut call.host, block, &mut self.extra);
         let Some(conn) = self.conns.get_mut(call.client.conn) else {
             return;
         };
-        conn.headers(call.client.stream, &[block.wire(), extra.wire()], end);
+        conn.headers(call.client.stream, &[block.wire(), self.extra.wire()], end);
         conn.useful_frame();
         call.client.sent_all = end;
         let client = call.client.conn;
         self.mark(client);
+        self.recycle(memory);
         self.weigh(id);
     }
 

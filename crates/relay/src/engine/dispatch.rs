@@ -6,10 +6,11 @@ use crate::{
     engine::Engine,
     half::{End, Half},
     host::{Cause, Ended, Endpoint, Failure, Host, Verdict},
-    hpack::Block,
     slab::Id,
     timeout,
 };
+
+use super::transfer::transfer;
 
 impl<H: Host> Engine<H> {
     /// The host has decided about a call that was parked.
@@ -171,6 +172,7 @@ impl<H: Host> Engine<H> {
 
     /// Puts a call on a connection that has room.
     fn send(&mut self, id: Id, conn_id: Id) {
+        let max_output = self.max_output();
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -186,16 +188,17 @@ impl<H: Host> Engine<H> {
             conn.peer.window,
             self.config.instances.window,
         );
-        let ends = call.request.ended && call.request.body.is_empty();
+        let ends = call.request.ended && call.request.body().is_empty();
         let bare = ends && call.request.trailers.is_none();
-        let mut extra = Block::new();
+        let extra = &mut self.extra;
+        extra.clear();
         let to = call.to.unwrap_or_default();
-        self.host.sending(&mut call.host, to, &mut extra);
+        self.host.sending(&mut call.host, to, extra);
         if let Some(deadline) = call.deadline {
             let left = deadline.saturating_duration_since(self.now);
-            extra.push(b"grpc-timeout", timeout::write(left).as_bytes());
+            extra.push(b"grpc-timeout", &timeout::write(left));
         }
-        conn.headers(stream, &[&call.request.headers, extra.wire()], bare);
+        conn.headers(stream, &[call.request.headers(), extra.wire()], bare);
         call.request.sent = 0;
         call.phase = Phase::Sent;
         half.sent_all = bare;
@@ -206,15 +209,15 @@ impl<H: Host> Engine<H> {
                 .clone()
                 .map_or(End::Bare, End::Trailers);
         }
-        half.pending.push(&call.request.body);
-        call.upstream = Some(half);
-        if call.request.body.len() > self.config.replay {
-            call.request.forget();
+        let upstream = call.upstream.insert(half);
+        let body = call.request.body();
+        let flushed = transfer(upstream, &mut self.conns, body, max_output);
+        if body.len() > self.config.replay {
+            drop(call.request.forget());
         }
-        self.mark(conn_id);
-        if !bare {
-            self.flush(id, conn_id);
-        }
+        self.sent_upstream(id, conn_id, &flushed);
+        self.weigh(id);
+        self.settle(id);
     }
 
     /// An attempt ended before an answer began: the host says what now.

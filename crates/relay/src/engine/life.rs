@@ -76,9 +76,10 @@ impl<H: Host> Engine<H> {
     /// A call is over: both its streams are closed, and the host is told.
     pub(super) fn finish(&mut self, id: Id, ended: Ended) {
         self.drop_upstream(id);
-        let Some(call) = self.calls.remove(id) else {
+        let Some(mut call) = self.calls.remove(id) else {
             return;
         };
+        self.recycle(call.request.forget());
         self.memory -= call.counted;
         let (conn_id, stream) = (call.client.conn, call.client.stream);
         if let Some(conn) = self.conns.get_mut(conn_id) {

@@ -9,6 +9,8 @@ use crate::{
 
 /// Output of a connection above which bodies wait when memory is short.
 const SHORT_OUTPUT: usize = 16 * 1024;
+/// Memory of requests that are over: so many pieces are kept for others, none larger than this.
+const SPARE: (usize, usize) = (64, 4096);
 
 impl<H: Host> Engine<H> {
     /// Counts what a call keeps; false when that has grown beyond a limit.
@@ -39,13 +41,24 @@ impl<H: Host> Engine<H> {
             return;
         };
         if call.phase == Phase::Sent && call.request.whole {
-            call.request.forget();
-            if call.weight() == 0 {
+            let memory = call.request.forget();
+            let enough = call.weight() == 0;
+            self.recycle(memory);
+            if enough {
                 self.weigh(id);
                 return;
             }
         }
         self.finish(id, Ended::Broken(Cause::Memory));
+    }
+
+    /// Keeps memory that a request has no more use for.
+    pub(super) fn recycle(&mut self, mut memory: Vec<u8>) {
+        let (most, largest) = SPARE;
+        if self.spare.len() < most && (1..=largest).contains(&memory.capacity()) {
+            memory.clear();
+            self.spare.push(memory);
+        }
     }
 
     /// Counts the output of a connection.

@@ -73,7 +73,8 @@ impl<H: Host> Engine<H> {
             .and_then(|f| crate::timeout::read(f.value))
             .or(self.config.default_timeout);
         let deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
-        let mut request = Request::new(block, length, |field| self.host.forwards(field));
+        let memory = self.spare.pop().unwrap_or_default();
+        let mut request = Request::new(memory, block, length, |field| self.host.forwards(field));
         request.ended = end;
         // The host wants the call's id, and the call is made with what the host keeps: the slot is
         // taken by whichever call comes first, so ask with a reserved one.
@@ -139,7 +140,7 @@ impl<H: Host> Engine<H> {
             (Phase::Sent | Phase::Answered, _) => self.forward_request(id, bytes),
             (phase, verdict) => {
                 // What waits for its route is kept whole: the host limits how long it may read.
-                call.request.body.extend_from_slice(bytes);
+                call.request.push(bytes);
                 if phase != Phase::Routing {
                     return self.bound(id);
                 }

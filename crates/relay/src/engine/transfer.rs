@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What a flush came to.
-struct Flushed {
+pub(super) struct Flushed {
     /// Bytes that went out.
     bytes: usize,
     /// Whether bytes are left that wait for the connection, and not for the stream's window.
@@ -27,7 +27,10 @@ impl<H: Host> Engine<H> {
             return;
         };
         if call.phase == Phase::Sent {
-            call.request.keep(bytes, limit);
+            let fits = call.request.keep(bytes, limit);
+            if !fits {
+                drop(call.request.forget());
+            }
         }
         let Some(half) = &mut call.upstream else {
             // The answer is complete, and the rest of the request is of no use.
@@ -105,7 +108,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    fn sent_upstream(&mut self, id: Id, conn: Id, flushed: &Flushed) {
+    pub(super) fn sent_upstream(&mut self, id: Id, conn: Id, flushed: &Flushed) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -181,7 +184,12 @@ fn enqueue(half: Option<&mut Half>, conn: Option<&mut Conn>, id: Id) {
 }
 
 /// Writes what the windows and the output allow, and keeps the rest.
-fn transfer(half: &mut Half, conns: &mut Slab<Conn>, bytes: &[u8], max_output: usize) -> Flushed {
+pub(super) fn transfer(
+    half: &mut Half,
+    conns: &mut Slab<Conn>,
+    bytes: &[u8],
+    max_output: usize,
+) -> Flushed {
     let Some(conn) = conns.get_mut(half.conn).filter(|_| !half.sent_all) else {
         return Flushed {
             bytes: bytes.len(),

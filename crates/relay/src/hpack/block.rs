@@ -114,6 +114,13 @@ impl Block {
         self.entry(Token::of(name, value), start, name_at, value_at);
     }
 
+    /// Adds all fields of another block.
+    pub fn append(&mut self, other: &Self) {
+        for entry in &other.entries {
+            self.copied(*entry, other.field(entry).wire);
+        }
+    }
+
     /// Adds a literal; `never_indexed` stays so on every hop (RFC 7541, section 7.1.3).
     pub(super) fn literal(&mut self, token: Token, never_indexed: bool, name: &[u8], value: &[u8]) {
         let start = self.wire.len();
