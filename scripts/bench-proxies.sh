@@ -1,4 +1,4 @@
-# The proxies that scripts/bench.sh measures; sourced. `serve NAME` starts one on port $PROXY, alone on core 0, in front
+# The proxies that scripts/bench.sh measures; sourced. `serve NAME` starts one on port $PROXY, alone on core $CORE, in front
 # of the ports $SERVERS, and sets PID. Peers run as their manuals say for gRPC, with one thread, without logs.
 
 haproxy_config() { # BALANCE
@@ -87,7 +87,7 @@ envoy_config() {
 # mcp_router VARIABLE=VALUE...: as it is shipped. What the environment sets besides, such as a collector of traces,
 # counts too.
 mcp_router() {
-  start 0 env MCP_ROUTER_PORT="$PROXY" LISTEN_ADDRESS=127.0.0.1 SERVICE_HOST=127.0.0.1 DRAIN_DELAY=0s \
+  start "$CORE" env MCP_ROUTER_PORT="$PROXY" LISTEN_ADDRESS=127.0.0.1 SERVICE_HOST=127.0.0.1 DRAIN_DELAY=0s \
     CONSUL_HTTP_ADDR=127.0.0.1:"$CONSUL" "$@" "$BIN/mcp-router"
 }
 
@@ -100,6 +100,7 @@ serve() {
       start 0 envoy -c "$WORK/envoy.yaml" --concurrency 1 --disable-hot-restart -l critical ;;
     'plain hyper') start 0 "$BIN/examples/plain_proxy" "127.0.0.1:$PROXY" $(printf '127.0.0.1:%s ' $SERVERS) ;;
     'router, hyper') mcp_router DATA_PLANE=hyper ;;
+    'router, 2 threads') mcp_router RELAY_THREADS=2 ;;
     'router '*) mcp_router POLICIES="bench-mixed=${1#router }" ;;
     'router'*) mcp_router ;;
   esac

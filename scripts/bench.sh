@@ -1,18 +1,34 @@
 #!/usr/bin/env bash
 # Measures the router beside HAProxy, nginx, Envoy and a bare hyper proxy, and writes docs/benchmarks.md.
-# Usage: scripts/bench.sh [ROUNDS] [SECONDS]
+# Usage: scripts/bench.sh [ROUNDS] [SECONDS]; QUICK=1 leaves rows and proxies out.
 # Three backends answer with what they get. One proxy at a time has core 0 to itself; backends, load and Consul share
 # core 1. A call counts when its status is 200 and its message came back whole. Figures are medians of the rounds, and
 # ratios are made within a round: absolute figures change with the machine and with what else it does.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-ROUNDS=${1:-3} LENGTH=${2:-5} BASE=${BENCH_PORT:-27000}
+ROUNDS=${1:-2} LENGTH=${2:-3} BASE=${BENCH_PORT:-27000}
 export PATH=$PWD/.tools/bin:$PATH:/usr/sbin
 BIN=${CARGO_TARGET_DIR:-$PWD/target}/release
 PROXY=$BASE CONSUL=$((BASE + 10))
 EVEN="$((BASE + 1)) $((BASE + 2)) $((BASE + 3))" MIXED="$((BASE + 4)) $((BASE + 5)) $((BASE + 6))"
+# Messages in an answer; options of the load besides; the core of the proxy.
+MESSAGES=1 PACE=() CORE=0
 # Every call brings a deadline, as a careful client's does.
 HEADERS=(-H 'content-type: application/grpc' -H 'te: trailers' -H 'grpc-timeout: 30S')
-PROXIES=('none' 'HAProxy' 'nginx' 'Envoy' 'plain hyper' 'router' 'router, hyper')
+PEERS=('HAProxy' 'Envoy' 'plain hyper' 'router')
+# LABEL CONNECTIONS CALLS BYTES
+ROWS='100_B,_8×16 8 16 100
+100_B,_64×4 64 4 100
+64_KiB,_4×4 4 4 65536'
+if [ -n "${QUICK:-}" ]; then
+  PROXIES=("${PEERS[@]}")
+else
+  PROXIES=('none' 'HAProxy' 'nginx' 'Envoy' 'plain hyper' 'router' 'router, hyper')
+  ROWS="100_B,_1×1 1 1 100
+$ROWS
+1_KiB,_1×1 1 1 1024
+1_KiB,_64×4 64 4 1024
+64_KiB,_1×1 1 1 65536"
+fi
 MIXED_PROXIES=('HAProxy leastconn' 'Envoy LEAST_REQUEST' 'router least_request' 'router peak_ewma')
 [ "$(nproc)" -ge 2 ] || die 'two cores are needed: one for the proxy, one for the rest'
 
@@ -37,7 +53,7 @@ load() {
 
 # whole BYTES: of h2load's report, the calls that came back whole. An error of gRPC's is a 200 without a message.
 whole() {
-  awk -v frame=$(($1 + 5)) '/^requests:/ { done = $8 } /^status codes:/ { ok = $3 < done ? $3 : done } /^traffic:/ { gsub(/[()]/, ""); data = $(NF - 1) }
+  awk -v frame=$((($1 + 5) * MESSAGES)) '/^requests:/ { done = $8 } /^status codes:/ { ok = $3 < done ? $3 : done } /^traffic:/ { gsub(/[()]/, ""); data = $(NF - 1) }
     END { whole = int(data / frame); print (whole < ok ? whole : ok) + 0 }'
 }
 answers() { [ "$(load 1 1 100 -n 1 2>/dev/null | whole 100)" = 1 ]; }
@@ -53,10 +69,10 @@ measure() {
   until_true 30 "an answer through $name" answers
   p=$PID
   [ -z "$p" ] || idle=$(resident "$p")
-  load "$1" "$2" "$3" -D 1 >/dev/null
+  load "$1" "$2" "$3" -D 1 "${PACE[@]}" >/dev/null
   [ -z "$p" ] || { from=$(cpu "$p"); { sleep "$(($4 - 1)).8"; resident "$p" >"$WORK/busy"; } & }
   rm -f "$WORK/calls"
-  load "$1" "$2" "$3" -D "$4" --log-file="$WORK/calls" >"$WORK/report"
+  load "$1" "$2" "$3" -D "$4" "${PACE[@]}" --log-file="$WORK/calls" >"$WORK/report"
   if [ -n "$p" ]; then
     to=$(cpu "$p"); busy=$(cat "$WORK/busy"); sleep 1; after=$(resident "$p"); stop "$p"
   fi
@@ -69,11 +85,11 @@ measure() {
   ' | tee -a "$WORK/results" | awk -F'|' '{ printf "%-22s %-22s round %d: %6.2f us, %7.0f calls/s\n", $2, $3, $4, $5, $6 }'
 }
 
-# table NAME PEER: the medians, in the order in which they were measured.
+# table NAME PEER PEER PEER: the medians, in the order in which they were measured, and the ratios to each peer.
 table() {
-  echo "| load | proxy | CPU µs per call | × $2 | calls/s | p50 ms | p99 ms | p99.9 ms | MiB idle | under load | after | failed |"
-  echo '|---|---|---|---|---|---|---|---|---|---|---|---|'
-  awk -F'|' -v table="$1" -v peer="$2" '
+  echo "| load | proxy | CPU µs per call | × $2 | × $3 | × $4 | calls/s | p50 ms | p99 ms | p99.9 ms | MiB idle | under load | after | failed |"
+  echo '|---|---|---|---|---|---|---|---|---|---|---|---|---|---|'
+  awk -F'|' -v table="$1" -v peers="$2|$3|$4" '
     function median(key, column,   n, i, j, v, x) {
       n = rounds[key]
       for (i = 1; i <= n; i++) {
@@ -96,18 +112,22 @@ table() {
     }
     END {
       for (k = 1; k <= keys; k++) {
-        key = order[k]; split(key, part, "|"); base = part[1] "|" peer
-        for (r = 1; r <= rounds[key]; r++) {
-          b = cost[base, number[key, r]]
-          if (b > 0) value[key, ++ratios[key], 0] = value[key, r, 5] / b
+        key = order[k]; split(key, part, "|"); split(peers, peer, "|")
+        for (p = 1; p <= 3; p++) for (r = 1; r <= rounds[key]; r++) {
+          b = cost[part[1] "|" peer[p], number[key, r]]
+          if (b > 0) value[key, ++ratios[key, p], -p] = value[key, r, 5] / b
         }
         stalled = all[key] - rounds[key]
         printf "| %s | %s%s |", part[1], part[2], stalled ? " (" stalled " rounds without an answer)" : ""
-        if (!rounds[key]) { print " – | – | 0 | – | – | – | – | – | – | – |"; continue }
+        if (!rounds[key]) { print " – | – | – | – | 0 | – | – | – | – | – | – | – |"; continue }
         cpu = median(key, 5)
         if (cpu) printf " %.2f |", cpu; else printf " – |"
-        if (cpu && ratios[key]) { n = rounds[key]; rounds[key] = ratios[key]; printf " %.2f |", median(key, 0); rounds[key] = n }
-        else printf " – |"
+        n = rounds[key]
+        for (p = 1; p <= 3; p++) {
+          rounds[key] = ratios[key, p]
+          if (cpu && ratios[key, p]) printf " %.2f |", median(key, -p); else printf " – |"
+        }
+        rounds[key] = n
         printf " %.0f | %.2f | %.2f | %.2f |", median(key, 6), median(key, 7), median(key, 8), median(key, 9)
         if (cpu) printf " %.0f | %.0f | %.0f |", median(key, 10), median(key, 11), median(key, 12); else printf " – | – | – |"
         printf " %d |\n", median(key, 13)
@@ -149,12 +169,19 @@ for ROUND in $(seq "$ROUNDS"); do
     for name in "${PROXIES[@]}"; do
       measure even "${label//_/ }" "$name" "$connections" "$calls" "$bytes" "$LENGTH" </dev/null
     done
-  done <<-EOF
-	100_B,_8×16 8 16 100
-	100_B,_64×4 64 4 100
-	1_KiB,_8×16 8 16 1024
-	64_KiB,_4×4 4 4 65536
-	EOF
+  done <<<"$ROWS"
+  METHOD=bench.Echo/Stream MESSAGES=1000
+  for name in "${PEERS[@]}"; do measure streams '1,000 × 100 B, 8×4' "$name" 8 4 100 "$LENGTH"; done
+  METHOD=bench.Echo/Unary MESSAGES=1
+  # The same rate for all, that all can hold: of each of 8 clients, calls a second.
+  RATE=${RATE:-$(awk -F'|' '$1 == "even" && $2 == "100 B, 8×16" && $3 ~ /^(HAProxy|Envoy|plain hyper|router)$/ && $6 > 0 {
+    if (!least || $6 < least) least = $6 } END { print int(least * .6 / 8) + 1 }' "$WORK/results")}
+  PACE=(--rps="$RATE")
+  for name in "${PEERS[@]}"; do measure rate "100 B, 8×16, $((RATE * 8)) calls/s" "$name" 8 16 100 "$LENGTH"; done
+  PACE=()
+  CORE=0,1
+  for name in 'router' 'router, 2 threads'; do measure threads '100 B, 64×4' "$name" 64 4 100 "$LENGTH"; done
+  CORE=0
   METHOD=bench.Healthy/Unary SERVERS=$normal measure mixed 'the two healthy alone' 'router' 8 4 100 "$LENGTH"
   METHOD=bench.Mixed/Unary SERVERS=$MIXED
   for name in "${MIXED_PROXIES[@]}"; do measure mixed 'one of three slow' "$name" 8 4 100 "$LENGTH"; done
@@ -165,8 +192,9 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
   cat <<-EOF
 	# Benchmarks
 
-	Written by \`make bench\`: \`scripts/bench.sh $ROUNDS $LENGTH\`, $(date -u +%F), commit $(git describe --always --dirty).
-	$ROUNDS rounds of $LENGTH s, medians; the ratio is made within each round.
+	Written by \`make bench${QUICK:+ QUICK=1}\`: \`scripts/bench.sh $ROUNDS $LENGTH\`, $(date -u +%F), commit $(git describe --always --dirty).
+	$ROUNDS rounds of $LENGTH s, medians; a ratio is one of CPU per call, made within each round.
+	What was tried, kept and thrown away is in [benchmarks-tried.md](benchmarks-tried.md).
 
 	- Machine: $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r | cut -d- -f1).
 	  Load average before $busy_before, after $(cut -d' ' -f1-3 /proc/loadavg): above 2, others were at work on it.
@@ -177,13 +205,31 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 	  in Consul, balancing, deadlines, retries, ejection and metrics; "router, hyper" is \`data_plane = "hyper"\`;
 	  "plain hyper" is a round robin of hyper's own parts (\`crates/testkit/examples/plain_proxy.rs\`).
 
-	$(table even HAProxy)
+	$(table even HAProxy Envoy 'plain hyper')
+
+	## Streams
+
+	A call is answered with 1,000 messages; 8 connections × 4 calls.
+
+	$(table streams HAProxy Envoy 'plain hyper')
+
+	## At one rate
+
+	60 % of what the slowest of these four took above: what a call waits for when nobody is at their limit.
+
+	$(table rate HAProxy Envoy 'plain hyper')
+
+	## Two threads
+
+	Here the proxy may use both cores, beside the load and the backends.
+
+	$(table threads router - -)
 
 	## A mixed fleet
 
 	Two instances answer after 5 ms and one after 50 ms; 8 connections × 4 calls.
 
-	$(table mixed 'HAProxy leastconn')
+	$(table mixed 'HAProxy leastconn' 'Envoy LEAST_REQUEST' 'router least_request')
 	EOF
 } >"$WORK/benchmarks.md"
 cp "$WORK/benchmarks.md" "${OUT:-docs/benchmarks.md}"

@@ -1,6 +1,9 @@
 //! Who takes a call: an instance is picked, and a place on one of its connections taken.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use discovery::Instance;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -37,15 +40,17 @@ impl Candidates {
     /// Lets the call follow those that its caller has sent together with it.
     pub(crate) fn follow(&mut self, burst: &Burst) {
         let last = burst.0.as_ref();
-        let last = last.filter(|(view, _)| Arc::ptr_eq(view, &self.view));
+        let last = last.filter(|(view, _)| view.as_ptr() == Arc::as_ptr(&self.view));
         self.before = last.map(|(_, index)| *index);
     }
 
     /// Lets the next call of its caller follow this one.
     pub(crate) fn lead(&self, burst: &mut Burst) {
         match (self.current, &mut burst.0) {
-            (Some(index), Some((view, before))) if Arc::ptr_eq(view, &self.view) => *before = index,
-            (Some(index), taken) => *taken = Some((Arc::clone(&self.view), index)),
+            (Some(index), Some((view, before))) if view.as_ptr() == Arc::as_ptr(&self.view) => {
+                *before = index;
+            }
+            (Some(index), taken) => *taken = Some((Arc::downgrade(&self.view), index)),
             (None, _) => {}
         }
     }
@@ -77,7 +82,7 @@ impl Candidates {
 
 /// Calls that one caller sends together: where the last one went. A new one for each such group.
 #[derive(Default)]
-pub struct Burst(Option<(Arc<View>, usize)>);
+pub struct Burst(Option<(Weak<View>, usize)>);
 
 impl std::fmt::Debug for Burst {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

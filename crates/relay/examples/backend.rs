@@ -1,5 +1,6 @@
 //! A minimal gRPC echo for measurements: answers every request with its body and `grpc-status: 0`, on
-//! each of the addresses given; at `ADDRESS/MILLISECONDS` after so long a pause.
+//! each of the addresses given; at `ADDRESS/MILLISECONDS` after so long a pause. A method named
+//! `Stream` is answered with a thousand messages, each of them the request's.
 
 use std::{error::Error, net::SocketAddr, time::Duration};
 
@@ -12,10 +13,14 @@ use tokio::{
     time::sleep,
 };
 
+/// Messages in the answer of a `Stream`.
+const STREAMED: usize = 1000;
+
 async fn echo(
     mut body: RecvStream,
     mut respond: SendResponse<Bytes>,
     pause: Duration,
+    messages: usize,
 ) -> Result<(), h2::Error> {
     let mut all = BytesMut::new();
     while let Some(bytes) = body.data().await {
@@ -34,7 +39,10 @@ async fn echo(
     let grpc = HeaderValue::from_static("application/grpc");
     head.headers_mut().insert("content-type", grpc);
     let mut answer = respond.send_response(head, false)?;
-    answer.send_data(all.freeze(), false)?;
+    let message = all.freeze();
+    for _ in 0..messages {
+        answer.send_data(message.clone(), false)?;
+    }
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     answer.send_trailers(trailers)
@@ -57,7 +65,9 @@ async fn connection(
             call = connection.accept() => {
                 let Some(call) = call else { return Ok(()) };
                 let (request, respond) = call?;
-                calls.spawn(echo(request.into_body(), respond, pause));
+                let streams = request.uri().path().ends_with("/Stream");
+                let messages = if streams { STREAMED } else { 1 };
+                calls.spawn(echo(request.into_body(), respond, pause, messages));
             }
             Some(_) = calls.join_next() => {}
         }
