@@ -91,7 +91,9 @@ impl Router {
             connection.address(std::iter::empty())
         };
         if let Some(log) = &self.shared.behind.access {
-            let record = log.begin(Some(address), call.method.name(), |name| head.metadata(name));
+            let record = log.begin(Some(address), call.method.name(), |name| {
+                head.metadata(name)
+            });
             call.logged = Some(Box::new(Logged { record, bytes: 0 }));
         }
         let permit = connection.call(address).map_err(Exceeded::status)?;
