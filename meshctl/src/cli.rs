@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{call, demo, describe, drain, list, status, up},
+    commands::{bench, call, demo, describe, drain, list, status, up},
     output::Output,
 };
 
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Call(call::Call),
     Status(status::Status),
     Drain(drain::Drain),
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 impl Command {
@@ -47,6 +49,7 @@ impl Command {
             Self::Call(command) => command.run(out).await,
             Self::Status(command) => command.run(out).await,
             Self::Drain(command) => command.run(out).await,
+            Self::Bench(command) => command.run(out).await,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments, then what it does.
 
+pub(crate) mod bench;
 pub(crate) mod call;
 pub(crate) mod demo;
 pub(crate) mod describe;
