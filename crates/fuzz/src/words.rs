@@ -23,10 +23,10 @@ pub(crate) fn timeout(data: &[u8]) {
         return;
     };
     let written = timeout::write(time);
-    let again = timeout::read(written.as_bytes()).expect("what we write, we read");
-    assert!(again >= time, "{data:x?}: {written}");
+    let again = timeout::read(&written).expect("what we write, we read");
+    assert!(again >= time, "{data:x?}: {written:?}");
     // Rounded in the eighth digit at most.
-    assert!(again - time <= time / 1_000_000, "{data:x?}: {written}");
+    assert!(again - time <= time / 1_000_000, "{data:x?}: {written:?}");
 }
 
 pub(crate) fn job_ids() -> Vec<Vec<u8>> {
