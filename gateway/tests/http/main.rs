@@ -1,4 +1,5 @@
 //! The gateway as its clients see it, over real sockets, on a real Redis and on the embedded store.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
 
 mod calls;
 mod edge;
