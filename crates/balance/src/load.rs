@@ -126,6 +126,16 @@ impl Load {
             .ok();
     }
 
+    /// A call was given up after `latency` without an answer. That says something only where it is
+    /// more than was to be expected.
+    pub fn give_up(&self, latency: Duration, now: Duration) {
+        let average = Average::unpack(self.average.load(Ordering::Relaxed));
+        let expected = average.map_or(0.0, |average| average.seconds);
+        if latency.as_secs_f64() > expected {
+            self.observe(latency, false, now);
+        }
+    }
+
     /// Seconds that a call may expect to wait for its answer, ≥ 0; 30 ms before the first
     /// observation. As much at least as the calls in flight have waited without any answer.
     /// Reading changes nothing.
@@ -326,6 +336,16 @@ mod tests {
         load.begin(S);
         load.observe(5 * MS, false, S);
         close(load.latency(100 * S), 0.005);
+    }
+
+    #[test]
+    fn a_call_given_up_early_says_nothing() {
+        let load = Load::new();
+        load.observe(100 * MS, false, S);
+        load.give_up(MS, 2 * S);
+        close(load.latency(2 * S), 0.1);
+        load.give_up(500 * MS, 2 * S);
+        close(load.latency(2 * S), 0.2);
     }
 
     #[test]

@@ -70,10 +70,20 @@ impl Watch {
 
     /// Its caller would wait no longer. That is no failure, but latency.
     pub(crate) fn overdue(&self) {
-        self.endpoint().observe(self.sent.elapsed(), false);
+        self.endpoint()
+            .give_up(self.sent.elapsed(), self.fleet.shared().now());
+    }
+
+    /// Its caller has an answer from elsewhere.
+    pub(crate) fn given_up(&self) {
+        self.endpoint()
+            .give_up(self.sent.elapsed(), self.fleet.shared().now());
     }
 
     fn trailers(&self, trailers: &HeaderMap) {
+        self.fleet.report(self.endpoint(), |name| {
+            trailers.get(name).map(http::HeaderValue::as_bytes)
+        });
         if status_code(trailers) == Some(Code::Unavailable as i32) {
             self.failed();
         } else {

@@ -16,8 +16,9 @@ use crate::{
     deadline,
     endpoint::Endpoint,
     fleet::Fleet,
+    hedge::{self, Collected},
     replay::{Attempt, Replay},
-    retry::{self, Retry},
+    retry::{self, Pushback, Retry},
 };
 
 /// The pause before an attempt that follows a failure an instance may have seen.
@@ -89,14 +90,24 @@ impl Mesh {
             given,
         });
         let (parts, body) = request.into_parts();
-        let call = Call {
+        let hedging = hedge::delay(&fleet, target, &parts);
+        let call = |body| Call {
             fleet,
             target,
             parts: complete(parts, &target.service),
             replay: Replay::new(body, options.retry_buffer),
             deadline,
         };
-        call.run(picked).await
+        let Some(delay) = hedging else {
+            return call(body).run(picked).await;
+        };
+        match hedge::collect(body, options.retry_buffer, delay).await {
+            Collected::All(bytes) => {
+                let call = call(tonic::body::Body::empty());
+                hedge::run(&call, &bytes, delay, picked).await
+            }
+            Collected::Part(body) => call(body).run(picked).await,
+        }
     }
 }
 
@@ -125,9 +136,9 @@ fn complete(mut parts: Parts, service: &str) -> Parts {
     parts
 }
 
-struct Call<'a> {
-    fleet: Arc<Fleet>,
-    target: &'a Target,
+pub(crate) struct Call<'a> {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) target: &'a Target,
     parts: Parts,
     replay: Replay,
     deadline: Option<Deadline>,
@@ -148,10 +159,8 @@ impl Call<'_> {
             let flight = flight.await??;
             let endpoint = Arc::clone(flight.endpoint());
             picked(&flight.instance());
-            let (retry, outcome) = match self.attempt(number, flight).await {
-                Ok(response) => (retry::of_status(trailers_only(&response)), Ok(response)),
-                Err(error) => (retry::of_error(&error), Err(error)),
-            };
+            let outcome = self.attempt(number, flight, &self.replay).await;
+            let (retry, pushback) = again(&outcome);
             if !self.may_retry(retry, number, &endpoint) {
                 if outcome.is_ok() {
                     self.replay.commit();
@@ -161,27 +170,35 @@ impl Call<'_> {
                 return outcome;
             }
             tried.push(endpoint);
-            if retry == Retry::IfIdempotent {
-                let (min, max) = RETRY_PAUSE;
-                let failures = u32::try_from(number).unwrap_or(u32::MAX);
-                self.in_time(sleep(backoff::pause(failures, min, max)))
-                    .await?;
-            }
+            let pause = match pushback {
+                Pushback::Wait(pause) => pause,
+                _ if retry == Retry::IfUnsent => continue,
+                _ => {
+                    let (min, max) = RETRY_PAUSE;
+                    let failures = u32::try_from(number).unwrap_or(u32::MAX);
+                    backoff::pause(failures, min, max)
+                }
+            };
+            self.in_time(sleep(pause)).await?;
         }
         unreachable!("the number of attempts is limited")
     }
 
     /// Sends the request once and waits for the headers of its answer.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         number: usize,
         flight: Flight,
+        replay: &Replay,
     ) -> Result<Response<ResponseBody>, Error> {
         let instance = flight.instance();
         self.fleet.picks.inc();
-        let request = self.request(number)?;
-        let watch = Watch::new(Arc::clone(&self.fleet), flight, self.replay.clone());
+        let request = self.request(number, replay)?;
+        let watch = Watch::new(Arc::clone(&self.fleet), flight, replay.clone());
+        let mut waiting = Waiting(Some(&watch));
         let response = self.in_time(watch.send(request)).await;
+        waiting.0 = None;
+        drop(waiting);
         match response.inspect_err(|_| watch.overdue())? {
             Ok(response) => {
                 watch.answered(response.headers());
@@ -191,7 +208,7 @@ impl Call<'_> {
                 Ok(response)
             }
             Err(failure) => {
-                if let Some(status) = self.replay.error() {
+                if let Some(status) = replay.error() {
                     return Err(Error::Request(Box::new(status)));
                 }
                 // What was not taken says nothing about how well the instance works.
@@ -212,7 +229,7 @@ impl Call<'_> {
         }
     }
 
-    fn request(&self, number: usize) -> Result<Request<Attempt>, Error> {
+    fn request(&self, number: usize, replay: &Replay) -> Result<Request<Attempt>, Error> {
         let mut parts = self.parts.clone();
         if let Some(deadline) = self.deadline {
             let left = deadline.at.saturating_duration_since(Instant::now());
@@ -221,7 +238,11 @@ impl Call<'_> {
             }
             deadline::write(&mut parts.headers, left);
         }
-        Ok(Request::from_parts(parts, self.replay.attempt(number)))
+        if number > 1 {
+            let previous = HeaderValue::from(number - 1);
+            parts.headers.insert(retry::PREVIOUS_ATTEMPTS, previous);
+        }
+        Ok(Request::from_parts(parts, replay.attempt(number)))
     }
 
     fn may_retry(&self, retry: Retry, number: usize, endpoint: &Endpoint) -> bool {
@@ -233,7 +254,7 @@ impl Call<'_> {
             .may_retry(retry, number, repeatable, idempotent, endpoint)
     }
 
-    async fn in_time<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+    pub(crate) async fn in_time<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
         match self.deadline {
             Some(deadline) => timeout_at(deadline.at, future)
                 .await
@@ -243,13 +264,35 @@ impl Call<'_> {
     }
 }
 
+/// What the outcome of an attempt says about another one.
+pub(crate) fn again(outcome: &Result<Response<ResponseBody>, Error>) -> (Retry, Pushback) {
+    match outcome {
+        Ok(response) => match Pushback::of(response.headers()) {
+            Pushback::Stop => (Retry::Never, Pushback::Stop),
+            pushback => (retry::of_status(trailers_only(response)), pushback),
+        },
+        Err(error) => (retry::of_error(error), Pushback::None),
+    }
+}
+
 /// The status of an answer that is nothing but one; `Ok` while it is still open.
 fn trailers_only<B>(response: &Response<B>) -> Code {
     crate::body::status_code(response.headers()).map_or(Code::Ok, Code::from)
 }
 
+/// Tells the balancer of an attempt that is dropped before its answer.
+struct Waiting<'a>(Option<&'a Watch>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(watch) = self.0 {
+            watch.given_up();
+        }
+    }
+}
+
 /// Stops the sending of a request body when its call is given up.
-struct AbortOnDrop(Option<Replay>);
+pub(crate) struct AbortOnDrop(pub(crate) Option<Replay>);
 
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {

@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) tracker: TaskTracker,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: crate::Metrics,
+    /// Some service hedges its calls.
+    pub(crate) hedging: AtomicBool,
     epoch: Instant,
 }
 
@@ -45,7 +47,15 @@ impl Shared {
             metrics,
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),
+            hedging: AtomicBool::new(false),
             epoch: Instant::now(),
+        }
+    }
+
+    /// A service has these options: whether any hedges is known without looking it up.
+    pub(crate) fn note_hedging(&self, options: &Options) {
+        if !options.hedge_delay.is_zero() {
+            self.hedging.store(true, Ordering::Relaxed);
         }
     }
 
@@ -200,8 +210,14 @@ impl Endpoint {
     /// meanwhile count, so that many short ones do not hide that nobody answers.
     pub(crate) fn silence(&self) -> Duration {
         if self.is_idle() {
-            return Duration::ZERO;
+            Duration::ZERO
+        } else {
+            self.quiet()
         }
+    }
+
+    /// How long ago it was last asked or heard.
+    fn quiet(&self) -> Duration {
         let since = self.heard_at().max(self.asked_at.load(Ordering::Relaxed));
         Duration::from_millis(ms(self.shared.now()).saturating_sub(since))
     }
@@ -250,6 +266,13 @@ impl Endpoint {
         let slot = connection.reserve().ok_or("it was closed at once")?;
         self.connections.lock().push(connection);
         Ok(slot)
+    }
+
+    /// Closes its connections when it has had no call for so long; the next call opens one again.
+    pub(crate) fn close_idle(&self, idle: Duration) {
+        if self.is_idle() && self.quiet() >= idle {
+            self.connections.lock().clear();
+        }
     }
 
     /// A new connection of its own, not among those that carry calls.
@@ -304,6 +327,16 @@ impl Endpoint {
     /// The same, at a time on the mesh's clock.
     pub(crate) fn observe_at(&self, latency: Duration, failed: bool, now: Duration) {
         self.load.observe(latency, failed, now);
+    }
+
+    /// Nobody waits for an attempt's answer any more.
+    pub(crate) fn give_up(&self, latency: Duration, now: Duration) {
+        self.load.give_up(latency, now);
+    }
+
+    /// It told its load.
+    pub(crate) fn report(&self, report: &balance::Report) {
+        self.load.report(report, self.shared.now());
     }
 
     /// An attempt had an end. True when its failures in a row have come to the limit.

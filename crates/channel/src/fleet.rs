@@ -4,8 +4,9 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Weak,
-        atomic::{AtomicUsize, Ordering, fence},
+        atomic::{AtomicBool, AtomicUsize, Ordering, fence},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -21,7 +22,7 @@ use crate::{
     Meta, Options, backoff,
     budget::Budget,
     endpoint::{Endpoint, Shared},
-    probe,
+    orca, probe,
     retry::Retry,
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Fleet {
     waiting: AtomicUsize,
     turn: Arc<balance::Turn>,
     budget: ArcSwap<Budget>,
+    /// Whether the policy wants to know what instances report.
+    reports: AtomicBool,
     /// Attempts sent.
     pub(crate) picks: Counter,
 }
@@ -79,6 +82,7 @@ impl View {
 impl Fleet {
     pub(crate) fn new(service: &str, shared: &Arc<Shared>) -> Self {
         let options = shared.settings.options(service, &Meta::new());
+        shared.note_hedging(&options);
         Self {
             service: service.into(),
             shared: Arc::clone(shared),
@@ -89,6 +93,7 @@ impl Fleet {
             // Or many clients that live for one call would all call the first instance. 32 bits, so
             // that it never wraps: an instance is a turn modulo something.
             turn: Arc::new(balance::Turn::starting_at(rand::random::<u32>().into())),
+            reports: AtomicBool::new(false),
             picks: shared.metrics.picks(service),
             budget: ArcSwap::from_pointee(budget(&options)),
             options: Arc::new(ArcSwap::new(options)),
@@ -171,6 +176,7 @@ impl Fleet {
         if retries(&options) != retries(&before) {
             self.budget.store(Arc::new(budget(&options)));
         }
+        self.shared.note_hedging(&options);
         self.options.store(options);
     }
 
@@ -233,6 +239,8 @@ impl Fleet {
             .collect();
         let panics = usable.len() * 100 < options.panic_percent * reachable.len();
         let policy = self.policy(&serving);
+        let reports = policy.name == "load_aware";
+        self.reports.store(reports, Ordering::Relaxed);
         self.shared
             .metrics
             .endpoints(&self.service, serving.len(), usable.len(), drained.len());
@@ -281,6 +289,41 @@ impl Fleet {
             tracing::warn!(service = %self.service, policy = name, "unknown balancing policy");
             balance::DEFAULT
         })
+    }
+
+    /// What an instance tells in its trailers, which `field` looks up, goes to the policy if it
+    /// wants to know.
+    pub(crate) fn report<'a>(&self, endpoint: &Endpoint, field: impl Fn(&str) -> Option<&'a [u8]>) {
+        if self.reports.load(Ordering::Relaxed)
+            && let Some(report) = orca::read(field)
+        {
+            endpoint.report(&report);
+        }
+    }
+
+    /// Whether the only instance there is would be judged: then there is nothing to choose.
+    pub(crate) fn is_alone(&self, endpoint: &Endpoint) -> bool {
+        let endpoints = self.endpoints.lock();
+        let others = |e: &&Arc<Endpoint>| e.instance.load().is_serving();
+        endpoints
+            .values()
+            .filter(others)
+            .all(|e| e.number == endpoint.number)
+    }
+
+    /// How long a call waits for one instance before another is asked too; `None` when it may not
+    /// run twice, or there is no other. One instance is asked what methods are idempotent.
+    pub(crate) fn hedge_delay(&self, method: &str, declared: bool) -> Option<Duration> {
+        let options = self.options.load();
+        let delay = options.hedge_delay;
+        if delay.is_zero() || options.hedge_max < 2 {
+            return None;
+        }
+        let view = self.view.load();
+        let [first, _, ..] = &view.members[..] else {
+            return None;
+        };
+        (declared || first.instance.load().is_idempotent(method)).then_some(delay)
     }
 
     /// Whether the service balances by session, so that a router has to read the session first.
@@ -346,10 +389,15 @@ impl Fleet {
             }
             Retry::IfIdempotent | Retry::Never => return false,
         };
+        self.retried(reason, endpoint);
+        true
+    }
+
+    /// Another attempt is on its way, after or beside this endpoint's.
+    pub(crate) fn retried(&self, reason: &'static str, endpoint: &Endpoint) {
         self.shared
             .metrics
             .retried(&self.service, reason, &endpoint.id());
-        true
     }
 
     /// A silent instance was found dead, or alive again.
@@ -364,9 +412,13 @@ impl Fleet {
     pub(crate) fn tick(self: &Arc<Self>, now: Instant) {
         let endpoints = self.endpoints.lock();
         let mut readmitted = false;
-        let silence = self.options.load().silence;
+        let (silence, idle) = {
+            let options = self.options.load();
+            (options.silence, options.idle_timeout)
+        };
         for endpoint in endpoints.values() {
             readmitted |= endpoint.readmit(now);
+            endpoint.close_idle(idle);
             let silent = endpoint.silence() >= silence;
             if silent && !endpoint.probing.swap(true, Ordering::Relaxed) {
                 let (fleet, endpoint) = (Arc::clone(self), Arc::clone(endpoint));

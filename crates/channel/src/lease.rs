@@ -191,6 +191,12 @@ impl Lease {
         }
     }
 
+    /// The answer ended with trailers, which `field` looks up. Costs nothing unless the service's
+    /// policy goes by what instances report.
+    pub fn trailers<'a>(&self, field: impl Fn(&str) -> Option<&'a [u8]>) {
+        self.peer.fleet.report(&self.peer.endpoint, field);
+    }
+
     /// The answer ended with this status.
     pub fn ended(&self, status: Code, now: Instant) {
         if status == Code::Unavailable {
@@ -208,7 +214,8 @@ impl Lease {
 
     /// The caller would wait no longer: no failure, but latency.
     pub fn overdue(&self, now: Instant) {
-        self.observe(false, now);
+        let waited = now.saturating_duration_since(self.sent);
+        self.peer.endpoint.give_up(waited, self.at(now));
     }
 
     fn observe(&self, failed: bool, now: Instant) {

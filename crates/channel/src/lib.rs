@@ -3,7 +3,7 @@
 //! A call is read in this order: [`Mesh::call`] (deadline, attempts) → `acquire` (policy → instance →
 //! connection with a free stream) → `connection` (request out, answer in) → `body` (the answer is
 //! watched to its end) → back to the statistics, and to `retry`, which decides whether another
-//! attempt is allowed. `fleet` keeps the instances of a service, `probe` asks the silent ones.
+//! attempt is allowed; `hedge` sends a second one before the first has failed. `fleet` keeps the instances of a service, `probe` asks the silent ones.
 
 mod acquire;
 mod backoff;
@@ -17,10 +17,12 @@ mod dial;
 mod endpoint;
 mod error;
 mod fleet;
+mod hedge;
 mod incoming;
 mod lease;
 mod metrics;
 mod options;
+mod orca;
 mod probe;
 mod replay;
 mod retry;
@@ -37,6 +39,7 @@ pub use lease::{Attempted, Lease, Peer};
 pub use mesh::{Mesh, Target};
 pub use metrics::Metrics;
 pub use options::Options;
+pub use retry::{PREVIOUS_ATTEMPTS, Pushback};
 pub use settings::{Meta, Settings};
 
 /// Which instance answered: in the extensions of a response of [`Mesh::call`].

@@ -1,6 +1,10 @@
 //! The handle through which a program calls the services of the mesh.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use discovery::Discovery;
 use parking_lot::Mutex;
@@ -140,6 +144,16 @@ impl Mesh {
     #[must_use]
     pub fn wants_session(&self, service: &str) -> bool {
         self.fleet(service).wants_session()
+    }
+
+    /// Whether [`Mesh::call`] would send a call of this method to a second instance when the first
+    /// takes long; a [`Mesh::lease`] is for one instance. `declared`: the caller says that it may
+    /// run twice.
+    #[must_use]
+    pub fn hedges(&self, service: &str, method: &str, declared: bool) -> bool {
+        // Most programs hedge nothing, which should cost nothing.
+        self.0.shared.hedging.load(Ordering::Relaxed)
+            && self.fleet(service).hedge_delay(method, declared).is_some()
     }
 
     /// Starts watching a service before its first call.

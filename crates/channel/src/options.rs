@@ -24,6 +24,8 @@ pub struct Options {
     pub max_in_flight: u32,
     /// Connections to one instance.
     pub max_connections: usize,
+    /// How long the connections to an instance stay open without a call.
+    pub idle_timeout: Duration,
     /// How long a call waits for an instance that can take it.
     pub queue_timeout: Duration,
     /// Deadline of calls that bring none; zero means none.
@@ -32,7 +34,12 @@ pub struct Options {
     pub max_attempts: usize,
     /// Bytes of a request that are kept for another attempt; a larger one is sent once.
     pub retry_buffer: usize,
-    /// Retries allowed per call on average, 0–1.
+    /// A call that may run twice is sent to a second instance too when the first has not answered
+    /// for so long; zero means never.
+    pub hedge_delay: Duration,
+    /// Instances that one call is sent to so, the first included.
+    pub hedge_max: usize,
+    /// Retries, hedges included, allowed per call on average, 0–1.
     pub retry_ratio: f64,
     /// Retries allowed each second whatever the number of calls.
     pub retry_per_second: f64,
@@ -68,10 +75,13 @@ impl Default for Options {
             tcp_user_timeout: Duration::from_secs(20),
             max_in_flight: 1024,
             max_connections: 64,
+            idle_timeout: Duration::from_secs(300),
             queue_timeout: Duration::from_secs(3),
             default_timeout: Duration::ZERO,
             max_attempts: 3,
             retry_buffer: 64 * 1024,
+            hedge_delay: Duration::ZERO,
+            hedge_max: 2,
             retry_ratio: 0.2,
             retry_per_second: 10.0,
             ejection_failures: 5,

@@ -28,7 +28,13 @@ pub(crate) async fn watch(fleet: Arc<Fleet>, endpoint: Arc<Endpoint>) {
         let alive = timeout(patience, ask(&endpoint, &mut connection))
             .await
             .unwrap_or(false);
+        if !alive && asked.elapsed() > patience + LATE {
+            // It was this process that had no time.
+            continue;
+        }
         patience = options.silence_probe;
+        // A verdict on the only instance could only keep calls from where they have to go.
+        let alive = alive || fleet.is_alone(&endpoint);
         let heard = alive.then(|| endpoint.hear());
         if endpoint.silent.swap(!alive, Ordering::Relaxed) == alive {
             fleet.silence_changed(&endpoint, !alive);
@@ -70,6 +76,9 @@ async fn ask(endpoint: &Endpoint, connection: &mut Option<Arc<Connection>>) -> b
     *connection = Some(open);
     alive
 }
+
+/// How much later than it was due a question may be found unanswered.
+const LATE: Duration = Duration::from_millis(200);
 
 /// How often busy instances are looked at.
 pub(crate) const TICK: Duration = Duration::from_millis(50);

@@ -1,11 +1,53 @@
 //! Whether a call that failed may be sent again. Typed, so that no call runs twice by accident.
 
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
 use tonic::Code;
 
 use crate::Error;
 
 /// A request with this header, whatever its value, may run twice: its caller says so.
 pub(crate) const IDEMPOTENT: &str = "x-mesh-idempotent";
+
+/// The header that tells an instance how many attempts of a call there were before this one.
+pub const PREVIOUS_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
+
+/// What an instance says about another attempt, in an answer that is nothing but a status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pushback {
+    /// Nothing.
+    #[default]
+    None,
+    /// Not before so long.
+    Wait(Duration),
+    /// None at all.
+    Stop,
+}
+
+impl Pushback {
+    /// The header in which an instance says it.
+    pub const HEADER: &str = "grpc-retry-pushback-ms";
+
+    /// Of the header's value; what is no number of milliseconds from 0 up says stop.
+    #[must_use]
+    pub fn read(value: Option<&[u8]>) -> Self {
+        let Some(value) = value else {
+            return Self::None;
+        };
+        let text = std::str::from_utf8(value).unwrap_or_default();
+        // 32 bits, as other implementations have it.
+        match text.parse::<i32>().map(u64::try_from) {
+            Ok(Ok(ms)) => Self::Wait(Duration::from_millis(ms)),
+            _ => Self::Stop,
+        }
+    }
+
+    /// Of an answer's headers.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        Self::read(headers.get(Self::HEADER).map(HeaderValue::as_bytes))
+    }
+}
 
 /// When another attempt is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,5 +87,21 @@ pub(crate) fn of_status(code: Code) -> Retry {
         Retry::IfIdempotent
     } else {
         Retry::Never
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pushback_is_milliseconds_or_stop() {
+        let read = |text: &str| Pushback::read(Some(text.as_bytes()));
+        assert_eq!(Pushback::read(None), Pushback::None);
+        assert_eq!(read("0"), Pushback::Wait(Duration::ZERO));
+        assert_eq!(read("250"), Pushback::Wait(Duration::from_millis(250)));
+        for stop in ["-1", "", "soon", "1.5", "99999999999", "\u{fc}"] {
+            assert_eq!(read(stop), Pushback::Stop, "{stop}");
+        }
     }
 }

@@ -123,6 +123,11 @@ pub trait Host {
     /// The answer begins; fields of the host's own are added to `extra`.
     fn answered(&mut self, call: &mut Self::Call, response: &Block, extra: &mut Block);
 
+    /// The answer ends with this block, which goes to the client as it is.
+    fn trailers(&mut self, call: &mut Self::Call, block: &Block) {
+        let _ = (call, block);
+    }
+
     /// An attempt ended before an answer began.
     fn failed(&mut self, call: &mut Self::Call, failure: Failure) -> Verdict;
 

@@ -95,6 +95,14 @@ const ROWS: &[Row] = &[
     ),
     row(
         Key::duration(
+            "idle_timeout",
+            "5m",
+            "connections to an instance are closed after so long without a call",
+        ),
+        |o, c, k| o.idle_timeout = c.duration(k),
+    ),
+    row(
+        Key::duration(
             "queue_timeout",
             "3s",
             "a call waits so long for an instance to take it",
@@ -181,6 +189,22 @@ const ROWS: &[Row] = &[
             "below this share of usable instances all are used",
         ),
         |o, c, k| o.panic_percent = usize::try_from(c.integer(k)).unwrap_or(100),
+    ),
+    row(
+        Key::duration(
+            "hedge_delay",
+            "0s",
+            "a call that may run twice goes to a second instance after so long; 0 is never",
+        ),
+        |o, c, k| o.hedge_delay = c.duration(k),
+    ),
+    row(
+        integer(
+            "hedge_max",
+            "2",
+            "instances that one call is sent to so, the first included",
+        ),
+        |o, c, k| o.hedge_max = usize::try_from(c.integer(k)).unwrap_or(usize::MAX),
     ),
     row(
         Key::duration(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use channel::{Lease, Peer, Target};
+use channel::{Lease, Peer, Pushback, Target};
 use mesh_relay::Id;
 use service::{
     access::{Outcome, Record},
@@ -34,6 +34,8 @@ pub(crate) struct Call {
     pub(super) answered: bool,
     /// The status that the mesh gave it.
     pub(super) refused: Option<Code>,
+    /// What the last instance said about another attempt.
+    pub(super) pushback: Pushback,
     /// Since when it has found nobody to connect to.
     pub(super) stranded: Option<Instant>,
     pub(super) span: Span,

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use channel::{Attempted, Burst, Error, Peer};
+use channel::{Attempted, Burst, Error, Peer, Pushback};
 use mesh_relay::{
     Cause, Ended, Endpoint, Failure, Host, Id, Map, Verdict,
     driver::{Command, Dialing, Network, Stream},
@@ -128,6 +128,7 @@ impl Host for Router {
             lease: None,
             answered: false,
             refused: None,
+            pushback: Pushback::None,
             stranded: None,
             span: Span::none(),
             attempt: Span::none(),
@@ -190,6 +191,10 @@ impl Host for Router {
     fn sending(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
         // What is the router's own makes spans of its own.
         let Some(lease) = &mut call.lease else { return };
+        if call.attempts > 0 {
+            let previous = call.attempts.to_string();
+            extra.push(channel::PREVIOUS_ATTEMPTS.as_bytes(), previous.as_bytes());
+        }
         call.attempts += 1;
         lease.sent(self.now);
         if telemetry::tracing_enabled() {
@@ -214,7 +219,12 @@ impl Host for Router {
             method: call.method.name(),
             declared: call.declared,
         };
-        let declined = end && status.is_some_and(|code| lease.may_retry_status(code, attempted));
+        let mut declined = false;
+        if let Some(code) = status.filter(|_| end) {
+            let field = response.named(Pushback::HEADER.as_bytes());
+            call.pushback = Pushback::read(field.map(|field| field.value));
+            declined = call.pushback != Pushback::Stop && lease.may_retry_status(code, attempted);
+        }
         call.answered = !declined;
         call.answered
     }
@@ -229,6 +239,12 @@ impl Host for Router {
         let number = call.lease.as_ref().map(|lease| lease.peer().number());
         if let Some(known) = number.and_then(|number| self.peers.get(&number)) {
             extra.append(&known.named);
+        }
+    }
+
+    fn trailers(&mut self, call: &mut Call, block: &Block) {
+        if let Some(lease) = &call.lease {
+            lease.trailers(|name| block.named(name.as_bytes()).map(|field| field.value));
         }
     }
 

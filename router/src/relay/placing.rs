@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use channel::{Attempted, Burst, Error, Lease, Peer, Target};
+use channel::{Attempted, Burst, Error, Lease, Peer, Pushback, Target};
 use mesh_relay::{Cause, Failure, Verdict, driver::Command, hpack::Block};
 use tokio::time::sleep;
 use tonic::{Code, Status};
@@ -111,7 +111,17 @@ impl Router {
         service: Result<Arc<str>, Status>,
         session: &str,
     ) -> Verdict {
+        let hedges = |service: &str| {
+            let (method, mesh) = (call.method.name(), &self.shared.mesh);
+            call.pinned.is_none() && mesh.hedges(service, method, call.declared)
+        };
         match service {
+            // One call here is one attempt: who sends several at once is behind.
+            Ok(service) if hedges(&service) => {
+                call.state = State::Own;
+                call.span = Span::none();
+                Verdict::To(OWN)
+            }
             Ok(service) => {
                 let target = Target {
                     service,
@@ -263,10 +273,10 @@ impl Router {
         }
         call.tried.push(lease.peer().clone());
         drop(lease);
-        if failure.unsent {
-            self.place(call)
-        } else {
-            self.place_later(call, RETRY_PAUSE.mul_f64(jitter()))
+        match std::mem::take(&mut call.pushback) {
+            Pushback::Wait(pause) => self.place_later(call, pause),
+            _ if failure.unsent => self.place(call),
+            _ => self.place_later(call, RETRY_PAUSE.mul_f64(jitter())),
         }
     }
 

@@ -238,3 +238,50 @@ async fn another_attempt_sends_the_same_bytes() {
     }
     until("an attempt was refused", || servers[0].calls() > 0).await;
 }
+
+/// Answers UNAVAILABLE with this `grpc-retry-pushback-ms`.
+fn pushes_back(value: &'static str) -> Handler {
+    handler(move |mut call: server::Call| async move {
+        let answer = http::Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", 14)
+            .header("grpc-retry-pushback-ms", value)
+            .body(())
+            .unwrap();
+        call.respond.send_response(answer, true).ok();
+    })
+}
+
+#[tokio::test]
+async fn an_instance_that_pushes_back_is_obeyed() {
+    for (value, attempts, pause) in [("300", 3, 600), ("-1", 1, 0), ("later", 1, 0)] {
+        let world = World::new(options());
+        let servers = world.start((0..3).map(|_| pushes_back(value))).await;
+        let began = Instant::now();
+        let call = Call::default().header("x-mesh-idempotent", "1");
+        assert_eq!(world.call(call).await.unwrap().code(), 14);
+        assert_eq!(total(&servers), attempts, "{value}");
+        assert!(began.elapsed() >= pause * MS, "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn an_instance_is_told_how_many_attempts_there_were() {
+    let world = World::new(options());
+    let servers = world
+        .start((0..3).map(|_| handler(|c| status(c, 14))))
+        .await;
+    let call = Call::default().header("x-mesh-idempotent", "1");
+    world.call(call).await.unwrap();
+    let mut told: Vec<_> = servers
+        .iter()
+        .flat_map(|server| server.seen.headers.lock().clone())
+        .map(|headers| {
+            let previous = headers.get("grpc-previous-rpc-attempts");
+            previous.map(|value| value.to_str().unwrap().to_owned())
+        })
+        .collect();
+    told.sort();
+    let told: Vec<_> = told.iter().map(Option::as_deref).collect();
+    assert_eq!(told, [None, Some("1"), Some("2")]);
+}

@@ -57,6 +57,27 @@ async fn short_deadlines_do_not_hide_that_an_instance_stopped() {
 }
 
 #[tokio::test]
+async fn the_only_instance_is_not_judged() {
+    let world = World::new(Options {
+        silence: 200 * MS,
+        silence_probe: 200 * MS,
+        ..Options::default()
+    });
+    let servers = world.start([handler(echo)]).await;
+    world.tally(1).await;
+    servers[0].pause(true);
+    let waiting = world.call(Call::default());
+    let later = async {
+        sleep(900 * MS).await;
+        servers[0].pause(false);
+    };
+    let (answer, ()) = tokio::join!(waiting, later);
+    assert_eq!(answer.unwrap().code(), 0);
+    let ejections = world.metric("mesh_balance_ejections_total", "reason=\"silent\"");
+    assert_eq!(ejections, 0.0);
+}
+
+#[tokio::test]
 async fn a_quiet_call_is_left_alone_when_health_is_unimplemented() {
     let world = World::new(Options::default());
     let servers = world.start([slow(Duration::from_secs(5))]).await;

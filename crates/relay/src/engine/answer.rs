@@ -47,6 +47,7 @@ impl<H: Host> Engine<H> {
             half.got_all = true;
         }
         if trailers {
+            self.host.trailers(&mut call.host, block);
             self.end_answer(call_id, block);
         } else {
             call.length = summary.content_length.filter(|_| !end);

@@ -1,0 +1,157 @@
+//! A thousand services of ten instances: what is done only when it is needed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use discovery::{Catalog, Discovery, Entries, Health, Instance, Key, Registration, Snapshot};
+use mesh_channel::{Mesh, Options, Target};
+use telemetry::Registry;
+use tokio::sync::watch;
+
+use crate::{
+    server::{Server, echo, handler},
+    support::{Call, MS, World, until},
+};
+
+const SERVICES: usize = 1_000;
+const INSTANCES: usize = 10;
+
+/// A registry in which each service is published by itself, as Consul's watches do.
+#[derive(Debug)]
+struct Published(HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>);
+
+impl Published {
+    fn new(address: SocketAddr) -> Self {
+        let service = |number: usize| {
+            let name = format!("agent-{number}");
+            let snapshot = Snapshot::of(&name, instances(&name, address));
+            (name, watch::channel(Some(Arc::new(snapshot))).0)
+        };
+        Self((0..SERVICES).map(service).collect())
+    }
+
+    fn publish(&self, service: &str, instances: Vec<Instance>) {
+        let snapshot = Snapshot::of(service, instances);
+        self.0[service].send_replace(Some(Arc::new(snapshot)));
+    }
+}
+
+fn instances(service: &str, address: SocketAddr) -> Vec<Instance> {
+    let instance = |index: usize| Instance {
+        key: Key {
+            node: "node".into(),
+            id: format!("{service}-{index}").into(),
+        },
+        service: service.into(),
+        host: address.ip().to_string(),
+        port: address.port(),
+        tags: Vec::new(),
+        meta: BTreeMap::new(),
+        weight: 1,
+        health: Health::Passing,
+    };
+    (0..INSTANCES).map(instance).collect()
+}
+
+#[async_trait::async_trait]
+impl Discovery for Published {
+    fn catalog(&self) -> watch::Receiver<Option<Arc<Catalog>>> {
+        watch::channel(None).1
+    }
+
+    fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.0[service].subscribe()
+    }
+
+    fn entries(&self) -> watch::Receiver<Option<Arc<discovery::Entries>>> {
+        watch::channel(None).1
+    }
+
+    async fn write(&self, _: &str, _: Option<&str>) -> Result<(), discovery::Error> {
+        Ok(())
+    }
+
+    async fn register(&self, _: &Registration) -> Result<(), discovery::Error> {
+        Ok(())
+    }
+
+    async fn is_registered(&self, _: &str) -> Result<bool, discovery::Error> {
+        Ok(true)
+    }
+
+    async fn deregister(&self, _: &str) -> Result<(), discovery::Error> {
+        Ok(())
+    }
+}
+
+/// The number, never given twice, of the endpoint that an instance is; none when it is not there.
+fn endpoint(mesh: &Mesh, service: usize, index: usize) -> Option<u64> {
+    let target = Target::service(&format!("agent-{service}"));
+    let pinned = target.instance(&format!("agent-{service}-{index}"));
+    let lease = mesh.lease(&pinned, &[]).ok()?;
+    Some(lease.peer().number())
+}
+
+fn endpoints(mesh: &Mesh, service: usize) -> Vec<Option<u64>> {
+    (0..INSTANCES).map(|i| endpoint(mesh, service, i)).collect()
+}
+
+#[tokio::test]
+async fn ten_thousand_instances_cost_no_connection_and_an_update_touches_one_endpoint() {
+    let (server, other) = (
+        Server::start(handler(echo)).await,
+        Server::start(handler(echo)).await,
+    );
+    let registry = Arc::new(Published::new(server.address));
+    let mesh = Mesh::new(registry.clone(), Options::default(), &Registry::new());
+    let before: Vec<_> = (0..SERVICES).map(|n| endpoints(&mesh, n)).collect();
+    assert!(before.iter().flatten().all(Option::is_some));
+
+    // One instance changes its weight, the next one's address changes, a third leaves.
+    let mut changed = instances("agent-3", server.address);
+    changed[0].weight = 7;
+    changed[1].port = other.address.port();
+    changed.remove(2);
+    registry.publish("agent-3", changed);
+    until("one has left", || endpoint(&mesh, 3, 2).is_none()).await;
+    for service in (0..SERVICES).filter(|service| *service != 3) {
+        assert_eq!(endpoints(&mesh, service), before[service], "{service}");
+    }
+    let after = endpoints(&mesh, 3);
+    for index in [0].into_iter().chain(3..INSTANCES) {
+        assert_eq!(after[index], before[3][index], "{index}");
+    }
+    assert!(after[1].is_some() && after[1] != before[3][1]);
+    assert_eq!(server.connections() + other.connections(), 0, "no call");
+}
+
+#[tokio::test]
+async fn connections_without_a_call_are_closed_and_opened_again() {
+    let world = World::new(Options {
+        idle_timeout: 200 * MS,
+        ..Options::default()
+    });
+    let servers = world.start([handler(echo)]).await;
+    world.tally(3).await;
+    assert_eq!((servers[0].open(), servers[0].connections()), (1, 1));
+    until("it is closed", || servers[0].open() == 0).await;
+    world.tally(3).await;
+    assert_eq!(servers[0].connections(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_lasts_keeps_its_connection() {
+    let world = World::new(Options {
+        idle_timeout: 50 * MS,
+        ..Options::default()
+    });
+    let servers = world
+        .start([crate::server::slow(Duration::from_millis(400))])
+        .await;
+    assert_eq!(world.call(Call::default()).await.unwrap().code(), 0);
+    assert_eq!(servers[0].connections(), 1);
+}
