@@ -68,13 +68,8 @@ impl Watch {
         self.fleet.outcome(self.endpoint(), true);
     }
 
-    /// Its caller would wait no longer. That is no failure, but latency.
-    pub(crate) fn overdue(&self) {
-        self.endpoint()
-            .give_up(self.sent.elapsed(), self.fleet.shared().now());
-    }
-
-    /// Its caller has an answer from elsewhere.
+    /// Its caller would wait no longer, or has an answer from elsewhere. That is no failure, but
+    /// may be latency.
     pub(crate) fn given_up(&self) {
         self.endpoint()
             .give_up(self.sent.elapsed(), self.fleet.shared().now());

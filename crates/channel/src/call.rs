@@ -196,10 +196,10 @@ impl Call<'_> {
         let request = self.request(number, replay)?;
         let watch = Watch::new(Arc::clone(&self.fleet), flight, replay.clone());
         let mut waiting = Waiting(Some(&watch));
-        let response = self.in_time(watch.send(request)).await;
+        let response = self.in_time(watch.send(request)).await?;
         waiting.0 = None;
         drop(waiting);
-        match response.inspect_err(|_| watch.overdue())? {
+        match response {
             Ok(response) => {
                 watch.answered(response.headers());
                 let deadline = self.deadline;
@@ -280,7 +280,7 @@ fn trailers_only<B>(response: &Response<B>) -> Code {
     crate::body::status_code(response.headers()).map_or(Code::Ok, Code::from)
 }
 
-/// Tells the balancer of an attempt that is dropped before its answer.
+/// Tells the balancer of an attempt that nobody waits for any more, before its answer.
 struct Waiting<'a>(Option<&'a Watch>);
 
 impl Drop for Waiting<'_> {

@@ -112,6 +112,10 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             Some(outcome) = attempts.next() => {
+                // Nobody had room for a hedge: the attempts before it go on.
+                if !attempts.is_empty() && outcome.as_ref().is_err_and(Error::may_pass) {
+                    continue;
+                }
                 let (retry, pushback) = again(&outcome);
                 let pause = match pushback {
                     Pushback::Stop => None,

@@ -3,7 +3,8 @@
 //! A call is read in this order: [`Mesh::call`] (deadline, attempts) → `acquire` (policy → instance →
 //! connection with a free stream) → `connection` (request out, answer in) → `body` (the answer is
 //! watched to its end) → back to the statistics, and to `retry`, which decides whether another
-//! attempt is allowed; `hedge` sends a second one before the first has failed. `fleet` keeps the instances of a service, `probe` asks the silent ones.
+//! attempt is allowed; `hedge` sends a second one before the first has failed. `fleet` keeps the
+//! instances of a service, `probe` asks the silent ones.
 
 mod acquire;
 mod backoff;

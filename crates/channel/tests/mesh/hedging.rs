@@ -124,6 +124,24 @@ async fn a_failed_attempt_is_followed_at_once() {
 }
 
 #[tokio::test]
+async fn a_hedge_that_finds_no_room_leaves_the_first_attempt_alone() {
+    let world = World::new(Options {
+        max_in_flight: 1,
+        queue_timeout: 50 * MS,
+        ..options(20 * MS)
+    });
+    let servers = world.start([slow(300 * MS), slow(600 * MS)]).await;
+    let busy = world.call(Call::to("i1"));
+    let hedged = async {
+        until("the other is busy", || servers[1].calls() == 1).await;
+        world.call(idempotent()).await
+    };
+    let (_, answer) = tokio::join!(busy, hedged);
+    let answer = answer.unwrap();
+    assert_eq!((answer.by.as_str(), answer.code()), ("i0", 0));
+}
+
+#[tokio::test]
 async fn when_all_fail_the_last_status_is_the_answer() {
     let world = World::new(options(10 * MS));
     let servers = world

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use discovery::{Catalog, Discovery, Entries, Health, Instance, Key, Registration, Snapshot};
-use mesh_channel::{Mesh, Options, Target};
+use discovery::{Catalog, Discovery, Health, Instance, Key, Registration, Snapshot};
+use mesh_channel::{Burst, Mesh, Options, Target};
 use telemetry::Registry;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     server::{Server, echo, handler},
@@ -92,7 +92,9 @@ impl Discovery for Published {
 fn endpoint(mesh: &Mesh, service: usize, index: usize) -> Option<u64> {
     let target = Target::service(&format!("agent-{service}"));
     let pinned = target.instance(&format!("agent-{service}-{index}"));
-    let lease = mesh.lease(&pinned, &[]).ok()?;
+    let lease = mesh
+        .lease(&pinned, &[], &mut Burst::default(), Instant::now())
+        .ok()?;
     Some(lease.peer().number())
 }
 
