@@ -66,7 +66,7 @@ fn a_client_that_does_not_answer_the_first_word_is_told_the_last_a_second_later(
 #[test]
 fn calls_are_cut_when_the_grace_is_over() {
     let mut bench = bench(Some(GRACE));
-    let mut client = bench.client();
+    let client = bench.client();
     bench.request(&client, 1, Some(b"q"));
     let mut instance = bench.instance();
     let then = bench.now + AGE.mul_f64(1.11);

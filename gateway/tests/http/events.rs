@@ -46,7 +46,7 @@ async fn a_jobs_events_are_told_live_to_its_end_and_again_from_any_of_them() {
         let follow = gateway.get(&path);
         let work = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            gateway.work("default", done(json!({}))).await;
+            gateway.work("default", done(&json!({}))).await;
         };
         let (answer, ()) = tokio::join!(timeout(PATIENCE, follow), work);
         let answer = answer.unwrap();
@@ -80,7 +80,7 @@ async fn a_jobs_events_are_told_live_to_its_end_and_again_from_any_of_them() {
 async fn a_websocket_tells_the_same_and_closes_at_the_end() {
     let gateway = on_redis(&[]).await;
     let id = submit(&gateway).await;
-    gateway.work("default", done(json!({}))).await;
+    gateway.work("default", done(&json!({}))).await;
     let address = gateway.running.grpc_addr;
     let url = format!("ws://{address}/api/v1/jobs/{id}/events");
     let (mut socket, _) = connect_async(url.into_client_request().unwrap())

@@ -45,7 +45,7 @@ async fn a_job_is_told_from_its_submission_to_its_end() {
         (&job["kind"], &job["queue"], &job["priority"]),
         (&json!("call"), &json!("default"), &json!(5))
     );
-    gateway.work("default", done(json!({"output": "hi"}))).await;
+    gateway.work("default", done(&json!({"output": "hi"}))).await;
     let job = gateway.get(&path).await.json();
     assert_eq!(
         (&job["status"], &job["result"]["output"]),
@@ -286,7 +286,7 @@ async fn pages_lead_through_every_job_once() {
             let answer = gateway.post("/api/v1/jobs", job).await.json();
             wanted.insert(answer["job_id"].as_str().unwrap().to_owned());
         }
-        gateway.work("default", done(json!({}))).await;
+        gateway.work("default", done(&json!({}))).await;
         let all = pages(&gateway, "limit=4").await;
         assert_eq!(all.len(), 25, "none is told twice");
         assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), wanted);

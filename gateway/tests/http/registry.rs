@@ -23,7 +23,7 @@ async fn consul_asks_it_by_http_and_forgets_it_after_the_drain() {
     let started = service::start(&gateway::SPEC, config, registry, gateway::build);
     let running = started.await.unwrap();
     let ids = consul.wait_passing("mesh-gateway", 1).await;
-    assert_eq!(ids, [running.instance_id.clone()]);
+    assert_eq!(ids, std::slice::from_ref(&running.instance_id));
     testkit::until("Consul has asked", Duration::from_secs(10), async || {
         // The agent's own word: the catalog hears of a new output much later.
         let checks = consul.get("agent/checks").await;

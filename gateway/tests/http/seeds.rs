@@ -31,7 +31,7 @@ async fn lines(gateway: crate::support::Gateway) {
     assert_eq!(run["ok"], true);
     let run_id = run["run_id"].as_str().unwrap();
     assert!(run_id.len() == 12 && run_id.starts_with("run-"), "{run_id}");
-    gateway.work("default", done(json!({"files": 3}))).await;
+    gateway.work("default", done(&json!({"files": 3}))).await;
     let job = gateway
         .get(&format!("/jobs/{}", run["job_id"].as_str().unwrap()))
         .await
