@@ -106,10 +106,16 @@ impl Request {
         self.kept.extend_from_slice(bytes);
     }
 
-    /// Keeps bytes for another attempt; false when they are too many.
+    /// Keeps bytes for another attempt; false when they are too many, or the first of them say that
+    /// their message will be.
     #[must_use]
     pub(crate) fn keep(&mut self, bytes: &[u8], limit: usize) -> bool {
-        let fits = self.whole && self.body().len() + bytes.len() <= limit;
+        let more = if self.body().is_empty() {
+            bytes.len().max(announced(bytes))
+        } else {
+            bytes.len()
+        };
+        let fits = self.whole && self.body().len() + more <= limit;
         if fits {
             self.push(bytes);
         }
@@ -149,6 +155,14 @@ impl<C> Call<C> {
     }
 }
 
+/// How long the gRPC message is that begins here, with its prefix; 0 where that cannot be told.
+fn announced(bytes: &[u8]) -> usize {
+    match bytes {
+        [0 | 1, a, b, c, d, ..] => 5 + u32::from_be_bytes([*a, *b, *c, *d]) as usize,
+        _ => 0,
+    }
+}
+
 /// Takes received bytes off what `content-length` promised; false when they are more.
 pub(crate) fn count(length: &mut Option<u64>, bytes: usize) -> bool {
     match length {
@@ -160,5 +174,28 @@ pub(crate) fn count(length: &mut Option<u64>, bytes: usize) -> bool {
             None => false,
         },
         None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_message_that_will_be_too_long_not_even_the_beginning_is_kept() {
+        let mut request = Request {
+            whole: true,
+            ..Request::default()
+        };
+        assert!(request.keep(b"\0\0\0\0\x02ab", 100));
+        // In the middle of a body the same bytes announce nothing.
+        assert!(request.keep(b"\0\0\x01\0\0", 100));
+        assert_eq!(request.body().len(), 12);
+        let mut request = Request {
+            whole: true,
+            ..Request::default()
+        };
+        assert!(!request.keep(b"\0\0\0\0\x60a", 100));
+        assert!(request.body().is_empty());
     }
 }

@@ -17,8 +17,6 @@ use crate::{
 
 /// How many streams that closed are remembered, since frames for them may still be under way.
 const REMEMBERED: usize = 128;
-/// The memory of an output that is kept when it has been written.
-const KEPT_OUTPUT: usize = 256 * 1024;
 /// What PING asks during a drain.
 const DRAIN_PING: [u8; 8] = *b"draining";
 /// In how long the frames that do nothing are counted.
@@ -87,6 +85,8 @@ pub(crate) struct Conn {
     table_told: bool,
     /// Among those that the driver has to look at.
     pub(crate) dirty: bool,
+    /// Among those that are to be written before the turn ends.
+    pub(crate) large: bool,
     /// Bytes that its calls keep in memory.
     pub(crate) buffered: usize,
     /// Bytes of its output that are in the engine's sum.
@@ -129,6 +129,7 @@ impl Conn {
             unacknowledged: 1,
             table_told: false,
             dirty: false,
+            large: false,
             buffered: 0,
             counted: 0,
             leaving: false,
@@ -158,16 +159,20 @@ impl Conn {
     pub(crate) fn wrote(&mut self, bytes: usize) {
         self.written += bytes;
         if self.written == self.out.len() {
-            // A buffer that was large once is not kept for the quiet rest of a long connection.
-            if self.out.capacity() > KEPT_OUTPUT {
-                self.out = Vec::new();
-            }
             self.out.clear();
             self.written = 0;
         } else if self.written > self.out.len() / 2 {
             self.out.drain(..self.written);
             self.written = 0;
         }
+    }
+
+    /// The memory of the output, replaced by other memory; what is still to be written stays.
+    pub(crate) fn exchange(&mut self, mut other: Vec<u8>) -> Vec<u8> {
+        other.clear();
+        other.extend_from_slice(self.output());
+        self.written = 0;
+        std::mem::replace(&mut self.out, other)
     }
 
     /// Whether the peer takes one more stream of ours.

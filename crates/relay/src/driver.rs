@@ -31,6 +31,8 @@ use ready::Ready;
 
 /// What one read brings at most: a 64 KiB message of several calls in one system call.
 const BUFFER: usize = 256 * 1024;
+/// Reads of one connection in one turn: the others want theirs.
+const READS: usize = 4;
 /// Connections accepted in one turn, so that a burst of them does not stop the calls.
 const ACCEPTS: usize = 32;
 /// How long clients may take to answer the first word of a drain.
@@ -225,11 +227,17 @@ impl<H: Network> Driver<H> {
         if self.links.is_blocked(id) {
             self.write(id);
         }
-        match self.links.read(id, &mut self.engine, &mut self.buffer) {
-            Read::Waits => {}
-            Read::More => self.ready.push(slot),
-            Read::Over => self.forget(id),
+        for _ in 0..READS {
+            match self.links.read(id, &mut self.engine, &mut self.buffer) {
+                Read::Waits => return,
+                Read::Over => return self.forget(id),
+                Read::More => {}
+            }
+            while let Some(large) = self.engine.take_large() {
+                self.write(large);
+            }
         }
+        self.ready.push(slot);
     }
 
     fn forget(&mut self, id: Id) {

@@ -6,6 +6,7 @@ mod control;
 mod dispatch;
 mod life;
 mod memory;
+mod outputs;
 mod receive;
 mod request;
 mod transfer;
@@ -29,6 +30,10 @@ use crate::{
 /// Streams of a connection to an endpoint that has never said how many it takes.
 const STREAMS_AT_FIRST: u32 = 100;
 
+/// Output that is written before all connections have been read: it has paid for its system call,
+/// and would only displace what comes next from the processor's caches.
+const LARGE_OUTPUT: usize = 128 * 1024;
+
 /// Relays calls between the connections of clients and of instances. Nothing here does I/O: bytes
 /// come in by [`Self::received`] and go out by [`Self::output`], time by [`Self::tick`], connections
 /// that are needed go out by [`Self::take_wanted`].
@@ -45,6 +50,9 @@ pub struct Engine<H: Host> {
     ages: age::Ages,
     /// Connections with output, or that are to be closed, since the driver last looked.
     dirty: Vec<Id>,
+    /// Of those, the ones that need not wait for more.
+    large: Vec<Id>,
+    outputs: outputs::Outputs,
     wanted: Vec<Endpoint>,
     /// Bytes that calls keep, and that wait to be written.
     memory: usize,
@@ -90,6 +98,8 @@ impl<H: Host> Engine<H> {
             timers: BinaryHeap::new(),
             ages: age::Ages::default(),
             dirty: Vec::new(),
+            large: Vec::new(),
+            outputs: outputs::Outputs::default(),
             wanted: Vec::new(),
             memory: 0,
             extra: Block::new(),
@@ -198,6 +208,7 @@ impl<H: Host> Engine<H> {
     pub fn wrote(&mut self, id: Id, bytes: usize) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.wrote(bytes);
+            self.outputs.take_back(conn);
             self.count_output(id);
             self.unblock(id);
         }
@@ -213,6 +224,15 @@ impl<H: Host> Engine<H> {
             }
             self.count_output(*id);
         }
+    }
+
+    /// A connection whose output is large enough to be written now, before others are read.
+    pub fn take_large(&mut self) -> Option<Id> {
+        let id = self.large.pop()?;
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.large = false;
+        }
+        Some(id)
     }
 
     /// The endpoints to which a connection is wanted since the last time: [`Self::connected`] or
@@ -255,9 +275,13 @@ impl<H: Host> Engine<H> {
 
     /// The driver has to look at a connection.
     fn mark(&mut self, id: Id) {
-        if let Some(conn) = self.conns.get_mut(id)
-            && !std::mem::replace(&mut conn.dirty, true)
-        {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if conn.output().len() >= LARGE_OUTPUT && !std::mem::replace(&mut conn.large, true) {
+            self.large.push(id);
+        }
+        if !std::mem::replace(&mut conn.dirty, true) {
             self.dirty.push(id);
         }
     }

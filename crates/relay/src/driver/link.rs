@@ -17,8 +17,6 @@ use super::{
 };
 use crate::{Engine, Host, Id};
 
-/// Reads of one connection in one turn: the others want theirs.
-const READS: usize = 4;
 /// How long a connection that we have ended is read on, so that its last words arrive: unread bytes
 /// would make the kernel reset it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -112,7 +110,7 @@ impl Links {
         self.get(id).is_some_and(|link| link.blocked)
     }
 
-    /// Reads what is there, and to the end: an end that came with the bytes is not told again.
+    /// Reads once. To be done until it waits: an end that came with the bytes is not told again.
     pub(super) fn read<H: Host>(
         &mut self,
         id: Id,
@@ -123,24 +121,22 @@ impl Links {
             return Read::Waits;
         };
         let mut cx = Context::from_waker(&link.waker);
-        for _ in 0..READS {
-            // After our end everything is read and nothing is meant.
-            link.paused = !link.shut && !engine.wants_input(id);
-            if link.paused {
-                return Read::Waits;
-            }
-            let mut into = ReadBuf::new(buffer);
-            match Pin::new(&mut link.stream).poll_read(&mut cx, &mut into) {
-                Poll::Pending => return Read::Waits,
-                Poll::Ready(Ok(())) if !into.filled().is_empty() => {
-                    if !link.shut {
-                        engine.received(id, into.filled());
-                    }
-                }
-                Poll::Ready(_) => return Read::Over,
-            }
+        // After our end everything is read and nothing is meant.
+        link.paused = !link.shut && !engine.wants_input(id);
+        if link.paused {
+            return Read::Waits;
         }
-        Read::More
+        let mut into = ReadBuf::new(buffer);
+        match Pin::new(&mut link.stream).poll_read(&mut cx, &mut into) {
+            Poll::Pending => Read::Waits,
+            Poll::Ready(Ok(())) if !into.filled().is_empty() => {
+                if !link.shut {
+                    engine.received(id, into.filled());
+                }
+                Read::More
+            }
+            Poll::Ready(_) => Read::Over,
+        }
     }
 
     /// Writes what the stream takes, and ends it when the engine is through with it.

@@ -1,6 +1,7 @@
 //! Bytes from one side of a call to the other: as far as the windows and the output allow, the rest
 //! waits in the side that is slow.
 
+use super::outputs::Outputs;
 use crate::{
     call::{Call, Phase},
     conn::Conn,
@@ -43,7 +44,7 @@ impl<H: Host> Engine<H> {
             half.end = trailers.map_or(End::Bare, End::Trailers);
         }
         let conn = half.conn;
-        let flushed = transfer(half, &mut self.conns, bytes, max_output);
+        let flushed = transfer(half, &mut self.conns, &mut self.outputs, bytes, max_output);
         self.sent_upstream(id, conn, &flushed);
         self.bound(id);
     }
@@ -55,7 +56,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         let conn = call.client.conn;
-        let flushed = transfer(&mut call.client, &mut self.conns, bytes, max_output);
+        let flushed = transfer(&mut call.client, &mut self.conns, &mut self.outputs, bytes, max_output);
         self.sent_to_client(id, conn, &flushed);
         self.bound(id);
     }
@@ -69,7 +70,7 @@ impl<H: Host> Engine<H> {
         if call.client.conn == conn {
             self.forward_answer(id, &[]);
         } else if let Some(half) = call.upstream.as_mut().filter(|half| half.conn == conn) {
-            let flushed = transfer(half, &mut self.conns, &[], max_output);
+            let flushed = transfer(half, &mut self.conns, &mut self.outputs, &[], max_output);
             self.sent_upstream(id, conn, &flushed);
             self.weigh(id);
         }
@@ -187,6 +188,7 @@ fn enqueue(half: Option<&mut Half>, conn: Option<&mut Conn>, id: Id) {
 pub(super) fn transfer(
     half: &mut Half,
     conns: &mut Slab<Conn>,
+    outputs: &mut Outputs,
     bytes: &[u8],
     max_output: usize,
 ) -> Flushed {
@@ -201,6 +203,7 @@ pub(super) fn transfer(
         half.pending.push(bytes);
         direct = &[];
     }
+    outputs.lend(conn, half.pending.len() + direct.len());
     let mut sent = 0;
     loop {
         let waiting = half.pending.len() + direct.len();

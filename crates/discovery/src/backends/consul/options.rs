@@ -105,35 +105,46 @@ impl ConsulOptions {
     /// the token is for it alone.
     pub(super) fn http(&self) -> Result<reqwest::Client, Error> {
         let mut builder = reqwest::Client::builder()
-            .use_native_tls()
             .http1_only()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            // The public authorities are a megabyte and a half that cleartext has no use for.
-            .tls_built_in_root_certs(self.url()?.scheme() == "https")
             .connect_timeout(Duration::from_secs(1))
             .tcp_keepalive(Duration::from_secs(10))
             .pool_idle_timeout(Duration::from_secs(30));
+        let encrypted = self.url()?.scheme() == "https";
+        builder = if encrypted {
+            builder.use_native_tls()
+        } else {
+            // What cleartext has no use for: OpenSSL once begun is four megabytes of every program,
+            // the public authorities one and a half. A client without any TLS cannot be built.
+            builder.use_rustls_tls().tls_built_in_root_certs(false)
+        };
         if let Some(path) = &self.ca_file {
             for certificate in certificates(path)? {
                 builder = builder.add_root_certificate(certificate);
             }
         }
-        match (&self.client_cert, &self.client_key) {
-            (Some(cert), Some(key)) => {
-                let (cert, key) = (
-                    read("consul.client_cert", cert)?,
-                    read("consul.client_key", key)?,
-                );
-                let identity = Identity::from_pkcs8_pem(&cert, &key)
-                    .map_err(|error| config("consul.client_key", error))?;
-                builder = builder.identity(identity);
-            }
-            (None, None) => {}
-            (Some(_), None) => return Err(config("consul.client_key", "give it with client_cert")),
-            (None, Some(_)) => return Err(config("consul.client_cert", "give it with client_key")),
+        if let Some(identity) = self.identity()?.filter(|_| encrypted) {
+            builder = builder.identity(identity);
         }
         builder.build().map_err(|error| config("consul", error))
+    }
+
+    /// The certificate that we show, with its key.
+    fn identity(&self) -> Result<Option<Identity>, Error> {
+        let (cert, key) = match (&self.client_cert, &self.client_key) {
+            (Some(cert), Some(key)) => (cert, key),
+            (None, None) => return Ok(None),
+            (Some(_), None) => return Err(config("consul.client_key", "give it with client_cert")),
+            (None, Some(_)) => return Err(config("consul.client_cert", "give it with client_key")),
+        };
+        let (cert, key) = (
+            read("consul.client_cert", cert)?,
+            read("consul.client_key", key)?,
+        );
+        Identity::from_pkcs8_pem(&cert, &key)
+            .map(Some)
+            .map_err(|error| config("consul.client_key", error))
     }
 
     /// The token, which must fit an HTTP header; an empty one is none.
