@@ -1,0 +1,259 @@
+//! What a router makes of an instance's words about its load and about other attempts, and of one
+//! that takes long: on both data planes, with real servers in this process.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use discovery::{Check, Discovery as _, Registration, backends::Memory};
+use futures_util::{FutureExt as _, future::BoxFuture, stream};
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
+use proto::agentplatform::{TaskRequest, agent_service_client::AgentServiceClient};
+use service::{Running, config::Loader};
+use tokio::{net::TcpListener, task::JoinSet, time::sleep};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Code, Status, body::Body, metadata::MetadataMap, server::NamedService, transport::Server,
+};
+
+const PLANES: [&str; 2] = ["relay", "hyper"];
+
+/// An instance that answers every call so, and remembers the heads of those it got.
+#[derive(Clone)]
+struct Instance {
+    delay: Duration,
+    /// Fields of its trailers; with a status that is not 0, of an answer that is nothing else.
+    trailers: HeaderMap,
+    heads: Arc<Mutex<Vec<HeaderMap>>>,
+}
+
+impl Instance {
+    fn new(fields: &[(&'static str, &'static str)]) -> Self {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", 0.into());
+        for (name, value) in fields {
+            trailers.insert(*name, value.parse().unwrap());
+        }
+        Self {
+            delay: Duration::ZERO,
+            trailers,
+            heads: Arc::default(),
+        }
+    }
+
+    fn slow(delay: Duration) -> Self {
+        Self {
+            delay,
+            ..Self::new(&[])
+        }
+    }
+
+    fn calls(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
+    /// What it was told of attempts before, call by call.
+    fn previous(&self) -> Vec<Option<String>> {
+        let text = |head: &HeaderMap| {
+            let value = head.get("grpc-previous-rpc-attempts")?;
+            Some(value.to_str().unwrap().to_owned())
+        };
+        self.heads.lock().unwrap().iter().map(text).collect()
+    }
+}
+
+impl NamedService for Instance {
+    const NAME: &'static str = "agentplatform.AgentService";
+}
+
+impl tower::Service<Request<Body>> for Instance {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let this = self.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            this.heads.lock().unwrap().push(head.headers);
+            body.collect().await.ok();
+            sleep(this.delay).await;
+            let mut response = Response::new(Body::empty());
+            if this.trailers["grpc-status"] == "0" {
+                // An empty TaskResponse.
+                let message = Frame::data(Bytes::from_static(&[0; 5]));
+                let frames = [message, Frame::trailers(this.trailers)].map(Ok::<_, Status>);
+                *response.body_mut() = Body::new(StreamBody::new(stream::iter(frames)));
+            } else {
+                *response.headers_mut() = this.trailers;
+            }
+            let grpc = http::HeaderValue::from_static("application/grpc");
+            response.headers_mut().insert("content-type", grpc);
+            Ok(response)
+        }
+        .boxed()
+    }
+}
+
+/// A router with these settings before instances `i0`, `i1` and so on of `agent-probe`.
+struct World {
+    router: Running,
+    client: AgentServiceClient<tonic::transport::Channel>,
+    _servers: JoinSet<()>,
+}
+
+impl World {
+    async fn start(plane: &str, settings: &[(&str, &str)], instances: &[&Instance]) -> Self {
+        let memory = Arc::new(Memory::new());
+        let mut servers = JoinSet::new();
+        for (number, instance) in instances.iter().enumerate() {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let registration = Registration {
+                id: format!("i{number}"),
+                service: "agent-probe".into(),
+                host: "127.0.0.1".into(),
+                port: listener.local_addr().unwrap().port(),
+                tags: vec!["agent".into()],
+                meta: BTreeMap::from([("idempotent".into(), "*".into())]),
+                weight_passing: 1,
+                weight_warning: 1,
+                check: Check::Tcp,
+                check_interval: Duration::from_secs(10),
+                deregister_after: Duration::from_secs(60),
+            };
+            memory.register(&registration).await.unwrap();
+            let server = Server::builder().add_service((*instance).clone());
+            servers.spawn(async move {
+                let incoming = TcpListenerStream::new(listener);
+                server.serve_with_incoming(incoming).await.unwrap();
+            });
+        }
+        let given = [("port", "0"), ("metrics_port", "0"), ("data_plane", plane)];
+        let mut config = Loader::new(router::SPEC.all_keys())
+            .set("service_host", "127.0.0.1")
+            .set("drain_delay", "0s");
+        for (name, value) in given.iter().chain(settings) {
+            config = config.set(name, *value);
+        }
+        let config = config.load().unwrap();
+        let router = Box::pin(service::start(&router::SPEC, config, memory, router::build));
+        let router = router.await.unwrap();
+        let address = format!("http://{}", router.grpc_addr);
+        let endpoint = tonic::transport::Endpoint::new(address).unwrap();
+        Self {
+            client: AgentServiceClient::new(endpoint.connect_lazy()),
+            router,
+            _servers: servers,
+        }
+    }
+
+    /// Calls; who answered, and the metadata of the answer.
+    async fn call(&self) -> Result<(String, MetadataMap), Status> {
+        let request = TaskRequest {
+            agent_id: "probe-agent".into(),
+            ..TaskRequest::default()
+        };
+        let answer = self.client.clone().execute_task(request).await?;
+        let by = answer.metadata().get("x-mesh-instance").unwrap();
+        let by = by.to_str().unwrap();
+        Ok((by.to_owned(), answer.metadata().clone()))
+    }
+
+    async fn end(self) {
+        self.router.drain().await;
+    }
+}
+
+#[tokio::test]
+async fn calls_follow_the_capacity_that_instances_report_in_their_trailers() {
+    const BINARY: &str = "endpoint-load-metrics-bin";
+    for plane in PLANES {
+        // cpu_utilization 0.25 at rps_fractional 75: it could serve 300.
+        let strong = Instance::new(&[(BINARY, "CQAAAAAAANA/MQAAAAAAwFJA")]);
+        // 0.75 at 75: it could serve 100.
+        let weak = Instance::new(&[(BINARY, "CQAAAAAAAOg/MQAAAAAAwFJA")]);
+        let settings = [("lb_policy", "load_aware"), ("load_blackout", "0s")];
+        let world = World::start(plane, &settings, &[&strong, &weak]).await;
+        for _ in 0..8 {
+            let (_, metadata) = world.call().await.unwrap();
+            assert!(metadata.contains_key(BINARY), "{plane}: passed on");
+        }
+        // Weights are made anew each second.
+        sleep(Duration::from_millis(1100)).await;
+        let before = (strong.calls(), weak.calls());
+        for _ in 0..200 {
+            world.call().await.unwrap();
+        }
+        let (most, least) = (strong.calls() - before.0, weak.calls() - before.1);
+        assert_eq!(most + least, 200);
+        assert!((47..=53).contains(&least), "{plane}: {most} and {least}");
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_instances_calls_are_answered_by_another_when_hedged() {
+    for plane in PLANES {
+        let slow = Instance::slow(Duration::from_secs(30));
+        let fast = Instance::new(&[]);
+        let settings = [("hedge_delay", "50ms"), ("silence", "60s")];
+        let world = World::start(plane, &settings, &[&slow, &fast]).await;
+        for _ in 0..6 {
+            assert_eq!(world.call().await.unwrap().0, "i1", "{plane}");
+        }
+        assert!(slow.calls() > 0, "{plane}");
+        assert!(slow.previous().iter().all(Option::is_none));
+        let second = fast.previous().iter().flatten().count();
+        assert_eq!((second, fast.calls()), (slow.calls(), 6), "{plane}");
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_pushback_says_when_another_attempt_may_come_and_whether() {
+    const PUSHBACK: &str = "grpc-retry-pushback-ms";
+    for plane in PLANES {
+        for pushback in ["300", "-1"] {
+            let failing = Instance::new(&[("grpc-status", "14"), (PUSHBACK, pushback)]);
+            let good = Instance::new(&[]);
+            let world = World::start(plane, &[], &[&failing, &good]).await;
+            let mut codes = Vec::new();
+            let mut longest = Duration::ZERO;
+            // At least one of two in turn meets the failing one.
+            for _ in 0..2 {
+                let began = std::time::Instant::now();
+                let outcome = world.call().await;
+                codes.push(outcome.map_or_else(|status| status.code(), |_| Code::Ok));
+                longest = longest.max(began.elapsed());
+            }
+            let failed = codes.iter().filter(|code| **code != Code::Ok).count();
+            let told: Vec<_> = good.previous().into_iter().flatten().collect();
+            let what = format!("{plane}, {pushback}: {codes:?} in {longest:?}");
+            assert!(failing.calls() > 0, "{what}");
+            if pushback == "-1" {
+                assert_eq!((failed, told.len()), (failing.calls(), 0), "{what}");
+            } else {
+                assert_eq!(
+                    (failed, told),
+                    (0, vec!["1".to_owned(); failing.calls()]),
+                    "{what}"
+                );
+                assert!(longest >= Duration::from_millis(300), "{what}");
+            }
+            world.end().await;
+        }
+    }
+}
