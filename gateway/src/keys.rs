@@ -1,9 +1,6 @@
 //! The gateway's own configuration keys, and those of the queue.
 
-use std::{
-    mem::{forget, replace},
-    time::Duration,
-};
+use std::time::Duration;
 
 use service::{Key, Type};
 
@@ -66,31 +63,4 @@ const OWN: &[Key] = &[
 ];
 
 /// All of them.
-pub(crate) const KEYS: &[Key] = &joined();
-
-/// A constant cannot drop what it replaces, and there is nothing to drop in it.
-const fn joined() -> [Key; OWN.len() + work::KEYS.len()] {
-    let mut keys = [const { Key::text("", "", "") }; OWN.len() + work::KEYS.len()];
-    let mut at = 0;
-    while at < OWN.len() {
-        forget(replace(&mut keys[at], copy(&OWN[at])));
-        at += 1;
-    }
-    while at < keys.len() {
-        forget(replace(&mut keys[at], copy(&work::KEYS[at - OWN.len()])));
-        at += 1;
-    }
-    keys
-}
-
-/// `Key` is no `Copy`, because defaults may be owned; those of tables are not.
-const fn copy(key: &Key) -> Key {
-    let default = match &key.default {
-        std::borrow::Cow::Borrowed(default) => default,
-        std::borrow::Cow::Owned(_) => "",
-    };
-    let mut copied = Key::new(key.name, key.kind, default, key.about);
-    copied.env = key.env;
-    copied.secret = key.secret;
-    copied
-}
+pub(crate) const KEYS: &[Key] = &Key::join::<{ OWN.len() + work::KEYS.len() }>(&[OWN, work::KEYS]);

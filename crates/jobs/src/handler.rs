@@ -28,6 +28,8 @@ pub enum Failure {
     /// Nothing went wrong, the job waits for something: it is run again after this long, and the
     /// attempt is not counted.
     Postponed(Duration),
+    /// Nobody wants it any more: the job ends as one that was called off.
+    Cancelled,
 }
 
 impl Failure {

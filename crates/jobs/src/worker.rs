@@ -223,6 +223,7 @@ impl Worker {
             Ok(Ok(Err(Failure::Passing(error)))) => (error, true),
             Ok(Ok(Err(Failure::Lasting(error)))) => (error, false),
             Ok(Ok(Err(Failure::Postponed(delay)))) => return Outcome::Postponed { delay },
+            Ok(Ok(Err(Failure::Cancelled))) => return Outcome::Cancelled,
             Ok(Err(_)) => ("its handler panicked".to_owned(), true),
             Err(_) => (format!("took longer than {} ms", time.as_millis()), true),
         };

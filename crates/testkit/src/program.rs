@@ -9,14 +9,21 @@ use crate::{Process, Signal, tools};
 /// How long one may take to serve, on a busy machine.
 const START: Duration = Duration::from_secs(20);
 /// Every program has its own variable for its port; 0 lets the system choose.
-const PORTS: [&str; 4] = ["MCP_ROUTER_PORT", "AGENT_PORT", "TOOL_PORT", "WORKER_PORT"];
+const PORTS: [&str; 6] = [
+    "MCP_ROUTER_PORT",
+    "AGENT_PORT",
+    "TOOL_PORT",
+    "WORKER_PORT",
+    "GATEWAY_PORT",
+    "RUNNER_PORT",
+];
 
 /// A program that serves.
 #[derive(Debug)]
 pub struct Program {
     /// Its process.
     pub process: Process,
-    /// Where it serves gRPC.
+    /// Where it serves: gRPC, or HTTP if it is the gateway or a runner.
     pub grpc: SocketAddr,
     /// Where its admin listener is.
     pub admin: SocketAddr,
@@ -74,8 +81,8 @@ fn spawn(name: &str, env: &[(&'static str, String)]) -> Process {
     Process::start(name, command)
 }
 
-/// The line in which a program says where it is.
+/// The line in which a program says where it is; its further doors have lines of their own.
 fn serving(line: &str) -> Option<Value> {
     let line: Value = serde_json::from_str(line).ok()?;
-    (line["message"] == "serving").then_some(line)
+    (line["message"] == "serving" && !line["grpc"].is_null()).then_some(line)
 }

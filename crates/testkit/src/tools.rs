@@ -12,13 +12,19 @@ use std::{
 const BINARIES: &str = "MESH_TEST_BIN";
 
 /// Everything of ours that tests start, with the package it is in.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 12] = [
     "mcp-router",
     "echo-agent",
+    "research-agent",
+    "code-agent",
+    "review-agent",
     "weather-tool",
+    "fs-tool",
+    "docs-tool",
     "itinerary-worker",
-    "meshctl",
+    "job-runner",
     "mesh-gateway",
+    "meshctl",
 ];
 
 /// The workspace's folder.

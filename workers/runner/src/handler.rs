@@ -52,6 +52,10 @@ impl jobs::Handler for Handler {
                 tracing::debug!(?delay, "job postponed");
                 "postponed"
             }
+            Err(Failure::Cancelled) => {
+                tracing::info!(?took, "job called off");
+                "cancelled"
+            }
         });
         attempt.end(outcome);
         ended

@@ -30,7 +30,10 @@ impl Kinds {
         facts: &Facts,
     ) -> Result<Option<Payload>, Failure> {
         let result = match work {
-            Work::Call(call) => self.calls.run(call, job, facts).await?,
+            Work::Call(call) => {
+                let work = Box::pin(self.calls.run(call, job, facts));
+                self.tasks.while_wanted(job, work).await?
+            }
             Work::Http(request) => http::run(&self.client, request, job, facts).await?,
             Work::Task(task) => self.tasks.run(task, job, context).await?,
             Work::Pipeline(order) => pipeline::run(&self.mesh, order, job, context, facts).await?,

@@ -151,11 +151,21 @@ fn typed(value: &Value) -> Value {
     }
 }
 
+/// What the mesh says of a name that nobody has: a service that is deployed anew may be missing
+/// for a moment, and a job can wait. What a service itself does not find, it would not find later.
+fn is_missing(status: &Status) -> bool {
+    let info = proto::error_info::read(status);
+    info.is_some_and(|info| {
+        info.domain == proto::error_info::DOMAIN && info.reason == "NO_SUCH_SERVICE"
+    })
+}
+
 /// Whether a status may be another one the next time.
 fn failure(status: &Status) -> Failure {
     let code = status.code();
     let error = format!("{}: {}", word(code), status.message());
     match code {
+        Code::NotFound if is_missing(status) => Failure::passing(error),
         Code::Unavailable
         | Code::DeadlineExceeded
         | Code::ResourceExhausted
@@ -198,6 +208,12 @@ mod tests {
         assert_eq!(passing, Failure::passing("UNAVAILABLE: gone"));
         let passing = failure(&Status::deadline_exceeded("late"));
         assert_eq!(passing, Failure::passing("DEADLINE_EXCEEDED: late"));
+        let missing =
+            proto::error_info::status(Code::NotFound, "NO_SUCH_SERVICE", "no service a", []);
+        assert_eq!(
+            failure(&missing),
+            Failure::passing("NOT_FOUND: no service a")
+        );
         for status in [
             Status::invalid_argument("x"),
             Status::not_found("x"),

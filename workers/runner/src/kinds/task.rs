@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jobs::{Context, Error, Failure, Job, JobId, Jobs, NewJob, Record, Status};
 use serde_json::{Map, Value, json};
+use tokio::time::sleep;
 use work::{Call, Subtask, Task, Work};
 
 use super::agents::Agents;
@@ -82,6 +83,37 @@ impl Tasks {
         Ok(json!({ "description": task.description, "subtasks": told }))
     }
 
+    /// Does what may be a part of a task, until that task is called off: a part is nobody's but
+    /// its task's.
+    pub(crate) async fn while_wanted<T>(
+        &self,
+        job: &Job,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let Some(task) = task_of(job) else {
+            return work.await;
+        };
+        let unwanted = async || {
+            let task = self.jobs.get(&task).await;
+            task.is_ok_and(|task| task.cancelling || task.status == Status::Cancelled)
+        };
+        if unwanted().await {
+            return Err(Failure::Cancelled);
+        }
+        let look = async {
+            loop {
+                sleep(self.look).await;
+                if unwanted().await {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = look => Err(Failure::Cancelled),
+        }
+    }
+
     /// The jobs of the parts; they are made the first time.
     async fn submit(&self, task: &Task, job: &Job) -> Result<Vec<JobId>, Failure> {
         let texts = task
@@ -121,7 +153,7 @@ impl Tasks {
             deadline: header.deadline,
             caller: header.caller.clone(),
             trace: header.trace.clone(),
-            idempotency_key: Some(format!("task/{}/{}", job.id, subtask.subtask_id)),
+            idempotency_key: Some(key(&job.id, subtask)),
             ..Work::Call(Call::json(agent, METHOD, message)).job()
         }
     }
@@ -152,6 +184,18 @@ impl Tasks {
             .saturating_sub(header.enqueued_at);
         Duration::from_millis(age / 8).clamp(SOON.min(self.look), self.look)
     }
+}
+
+/// Makes each part once, and says whose it is.
+fn key(task: &JobId, subtask: &Subtask) -> String {
+    format!("task/{task}/{}", subtask.subtask_id)
+}
+
+/// The task that a job is a part of.
+fn task_of(job: &Job) -> Option<JobId> {
+    let key = job.header.idempotency_key.as_deref()?;
+    let (task, _) = key.strip_prefix("task/")?.split_once('/')?;
+    task.parse().ok()
 }
 
 fn part(subtask: &Subtask, id: &JobId, record: Option<&Record>) -> Value {

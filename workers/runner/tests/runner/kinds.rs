@@ -92,10 +92,6 @@ async fn a_call_that_can_never_succeed_is_not_tried_again() {
     let method = "agentplatform.AgentService/ExecuteTask";
     let never = [
         (
-            json!({ "service": "agent-nobody", "method": method, "payload": {} }),
-            "NOT_FOUND",
-        ),
-        (
             json!({ "service": "agent-echo", "method": method, "payload": { "x": 1 } }),
             "INVALID_ARGUMENT",
         ),
@@ -119,6 +115,21 @@ async fn a_call_that_can_never_succeed_is_not_tried_again() {
     let record = stage.ended(&id).await;
     assert_eq!(record.status, Status::Dead);
     assert!(record.header.error.unwrap().starts_with("kind"));
+}
+
+#[tokio::test]
+async fn a_call_to_a_service_that_is_missing_is_tried_again() {
+    let stage = Stage::set("0s").await;
+    let _runner = stage.runner(&[]).await;
+    let mut call = echo("later");
+    call["service"] = "agent-nobody".into();
+    let mut new = work::Work::read(Kind::Call, &call).unwrap().job();
+    new.max_attempts = 2;
+    let id = stage.jobs.submit(new).await.unwrap().id;
+    let record = stage.ended(&id).await;
+    let error = record.header.error.unwrap();
+    assert!(error.starts_with("NOT_FOUND"), "{error}");
+    assert_eq!((record.status, record.header.attempt), (Status::Dead, 2));
 }
 
 #[tokio::test]
@@ -212,6 +223,27 @@ async fn a_task_is_done_part_by_part_and_holds_no_place_meanwhile() {
     // One task and its three parts, each made once.
     let queues = stage.jobs.queues().await.unwrap();
     assert_eq!(queues[0].counts.succeeded, 4);
+}
+
+#[tokio::test]
+async fn the_parts_of_a_task_that_is_called_off_are_called_off() {
+    // Longer than the test waits: nothing ends by being done.
+    let stage = Stage::set("90s").await;
+    let _runner = stage.runner(&[("WORKERS", "1")]).await;
+    let mut new = work::Work::Task(work::Task::new("Plan it; test it", None)).job();
+    new.timeout = PATIENCE * 3;
+    let id = stage.jobs.submit(new).await.unwrap().id;
+    let counted = async |wanted: fn(&jobs::Counts) -> bool| {
+        until("the queue counts as wanted", PATIENCE, async || {
+            let queues = stage.jobs.queues().await.ok()?;
+            wanted(&queues.first()?.counts).then_some(())
+        })
+        .await;
+    };
+    // One part has the only place, the other waits for it, the task looks at them now and then.
+    counted(|counts| counts.running == 1 && counts.queued == 1 && counts.scheduled == 1).await;
+    stage.jobs.cancel(&id).await.unwrap();
+    counted(|counts| counts.cancelled == 3).await;
 }
 
 #[tokio::test]
