@@ -259,6 +259,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Calls off a running job, if it is still in the state of the token.
     async fn call_off(&self, id: &JobId, token: &Bytes) -> Result<bool, Error>;
 
+    /// The running jobs that are called off, and have not ended yet. Workers ask this often, and
+    /// there are hardly ever any.
+    async fn called_off(&self, lane: &Lane) -> Result<Vec<JobId>, Error>;
+
     /// A job by its id.
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error>;
 

@@ -27,6 +27,8 @@ use crate::{Claimed, Context, Failure, Handler, Job, Jobs, Lease, MAX_BATCH, Out
 
 /// How long one claim waits for jobs.
 const WAIT: Duration = Duration::from_secs(5);
+/// How often a worker that runs jobs asks which of them are called off.
+const HEED: Duration = Duration::from_millis(500);
 /// How long a worker waits for a store that is away before it asks again.
 const AWAY: Duration = Duration::from_millis(200);
 
@@ -43,6 +45,13 @@ struct Active {
     lease: Lease,
     stop: CancellationToken,
     why: Option<Stop>,
+}
+
+impl Active {
+    fn end(&mut self, why: Stop) {
+        self.why.get_or_insert(why);
+        self.stop.cancel();
+    }
 }
 
 /// Runs the jobs of one queue.
@@ -109,6 +118,7 @@ impl Worker {
         let ended = CancellationToken::new();
         let mut upkeep = JoinSet::new();
         upkeep.spawn(self.clone().renew(ended.clone()));
+        upkeep.spawn(self.clone().heed(ended.clone()));
         upkeep.spawn(self.clone().recover(ended.clone()));
         let mut settler = JoinSet::new();
         settler.spawn(self.clone().settle(settled, stop.clone(), drain));
@@ -165,8 +175,7 @@ impl Worker {
             "drain is over, handing back"
         );
         for job in active.values_mut() {
-            job.why.get_or_insert(Stop::Released);
-            job.stop.cancel();
+            job.end(Stop::Released);
         }
     }
 

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{Context, Failure, Handler, Job, Jobs, NewJob, Payload, Producer, Status, Worker};
+use mesh_jobs::{
+    Context, Failure, Handler, Job, Jobs, NewJob, Options, Payload, Producer, Status, Worker,
+};
 use support::{Counting, call, stores, until};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -162,6 +164,38 @@ async fn a_running_job_that_is_called_off_stops() {
             until("its worker is free", || async { worker.running() == 0 }).await;
         };
         beside(&worker, DRAIN, cancel).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_off_reaches_a_worker_long_before_it_renews_and_nothing_else_stops() {
+    for store in stores() {
+        let jobs = store.jobs_with(Options {
+            lease: Duration::from_secs(600),
+            partitions: [("default".to_owned(), 3)].into(),
+            ..support::options()
+        });
+        let handler = Counting::new(|_: &Job| Ok(Duration::from_secs(600)));
+        let worker = Worker::new(jobs.clone(), "default", "w", 8, handler);
+        let cancel = async {
+            let mut ids = Vec::new();
+            for number in 0..6 {
+                ids.push(jobs.submit(call(&number.to_string())).await.unwrap().id);
+            }
+            until("they run", || async { worker.running() == 6 }).await;
+            for id in &ids[..4] {
+                jobs.cancel(id).await.unwrap();
+            }
+            until("they stopped", || async { worker.running() == 2 }).await;
+            for (number, id) in ids.iter().enumerate() {
+                let expected = match number < 4 {
+                    true => Status::Cancelled,
+                    false => Status::Running,
+                };
+                assert_eq!(status(&jobs, id).await, expected, "{}", store.scheme);
+            }
+        };
+        beside(&worker, Duration::ZERO, cancel).await;
     }
 }
 

@@ -62,8 +62,8 @@ pub(crate) async fn get(
     Ok(view(&app.bounded(app.jobs.get(&id)).await?))
 }
 
-/// Call a job off: a waiting one at once, a running one when its worker next renews its lease; one
-/// that has ended stays as it is.
+/// Call a job off: a waiting one at once, a running one within a second, when its worker hears of
+/// it; one that has ended stays as it is.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = JobView)))]

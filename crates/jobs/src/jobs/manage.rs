@@ -45,8 +45,8 @@ impl Jobs {
             .ok_or_else(|| Error::NotFound { id: id.to_string() })
     }
 
-    /// Calls a job off: a waiting one at once, a running one when its worker next renews its
-    /// lease; one that has ended stays as it is.
+    /// Calls a job off: a waiting one at once, a running one within a second, when its
+    /// worker hears of it; one that has ended stays as it is.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Unavailable`].

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
-use futures_util::future::select_all;
+use futures_util::future::{select_all, try_join_all};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Claimed, Claimer, Error, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome, Renewal, codec,
-    outcome,
+    Claimed, Claimer, Error, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome, Renewal,
+    codec, outcome,
 };
 
 /// Every so many claims, the lowest priority comes first, so that none starves.
@@ -172,6 +172,17 @@ impl Jobs {
             }
         }
         Ok(answers)
+    }
+
+    /// The running jobs of a queue that are called off, and have not ended yet: whoever has one
+    /// stops it and settles it as cancelled. [`Jobs::renew`] tells the same, later.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn called_off(&self, queue: &str) -> Result<Vec<JobId>, Error> {
+        let lanes = self.lanes_of(queue)?;
+        let asked = lanes.iter().map(|lane| self.store.called_off(lane));
+        Ok(try_join_all(asked).await?.concat())
     }
 
     /// Notes how far a job is, such as `50%`.

@@ -225,6 +225,10 @@ impl Store for Embedded {
         Ok(slot.map(|slot| slot.cancelling = true).is_some())
     }
 
+    async fn called_off(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
+        Ok(self.memory.lock().called_off(lane))
+    }
+
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {
         Ok(self.memory.lock().state.jobs.get(id).map(Slot::found))
     }

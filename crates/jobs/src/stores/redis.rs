@@ -166,11 +166,21 @@ impl Store for Redis {
     }
 
     async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error> {
-        events::note(self, &lease.id, &lease.token, b"p", progress).await
+        events::note(self, &lease.id, &lease.token, Some(progress)).await
     }
 
     async fn call_off(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
-        events::note(self, id, token, b"x", "1").await
+        events::note(self, id, token, None).await
+    }
+
+    async fn called_off(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
+        let answer = self.run(&script::OFF, lane, &[]).await?;
+        let ids = reply::array(answer).map_err(|strange| self.strange(strange))?;
+        let ids = ids.into_iter().map(|id| {
+            let id = reply::text(id).map_err(|strange| self.strange(strange))?;
+            id.parse()
+        });
+        ids.collect()
     }
 
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {

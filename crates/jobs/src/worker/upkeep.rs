@@ -1,7 +1,7 @@
-//! What goes on beside the attempts of a worker: settling, renewing leases, taking over from
-//! workers that vanished.
+//! What goes on beside the attempts of a worker: settling, renewing leases, stopping what is called
+//! off, taking over from workers that vanished.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
 
 use tokio::{
     sync::mpsc,
@@ -9,8 +9,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AWAY, Stop, WAIT, Worker};
-use crate::{Claimed, Lease, MAX_BATCH, Outcome, Renewal};
+use super::{AWAY, HEED, Stop, WAIT, Worker};
+use crate::{Claimed, JobId, Lease, MAX_BATCH, Outcome, Renewal};
 
 impl Worker {
     /// Settles what has ended, everything that came meanwhile at once. What cannot be told to the
@@ -90,9 +90,31 @@ impl Worker {
                     Renewal::Stale => Stop::Lost,
                 };
                 if let Some(active) = active.get_mut(&lease.token) {
-                    active.why.get_or_insert(why);
-                    active.stop.cancel();
+                    active.end(why);
                 }
+            }
+        }
+    }
+
+    /// Stops what is called off long before its lease is due: one question for all jobs that run.
+    pub(super) async fn heed(self, ended: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = ended.cancelled() => return,
+                () = sleep(HEED) => {}
+            }
+            if self.running() == 0 {
+                continue;
+            }
+            // A store that is away is the renewal's to tell of, which knows of what is missed here.
+            let off = self.jobs.called_off(&self.queue).await.unwrap_or_default();
+            if off.is_empty() {
+                continue;
+            }
+            let off: HashSet<JobId> = off.into_iter().collect();
+            let mut active = self.active.lock();
+            for active in active.values_mut().filter(|it| off.contains(&it.lease.id)) {
+                active.end(Stop::Cancelled);
             }
         }
     }

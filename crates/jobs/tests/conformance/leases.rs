@@ -186,8 +186,13 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
 
         let id = jobs.submit(call("running")).await.unwrap().id;
         let claimed = claim_one(&jobs, "default").await;
+        assert!(jobs.called_off("default").await.unwrap().is_empty());
         let record = jobs.cancel(&id).await.unwrap();
         assert_eq!((record.status, record.cancelling), (Status::Running, true));
+        assert_eq!(
+            jobs.called_off("default").await.unwrap(),
+            std::slice::from_ref(&id)
+        );
         assert_eq!(
             jobs.renew(std::slice::from_ref(&claimed.lease))
                 .await
@@ -210,5 +215,18 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         assert_eq!(jobs.recover("default").await.unwrap(), 1);
         assert_eq!(jobs.get(&id).await.unwrap().status, Status::Cancelled);
+
+        // What was done before its worker heard of it is done.
+        let id = jobs.submit(call("done")).await.unwrap().id;
+        let claimed = claim_one(&jobs, "default").await;
+        jobs.progress(&claimed.lease, "99%").await.unwrap();
+        jobs.cancel(&id).await.unwrap();
+        let done = Outcome::Succeeded {
+            result: None,
+            metrics: None,
+        };
+        assert!(jobs.settle(&[(claimed, done)]).await[0].is_ok());
+        assert_eq!(jobs.get(&id).await.unwrap().status, Status::Succeeded);
+        assert!(jobs.called_off("default").await.unwrap().is_empty());
     }
 }

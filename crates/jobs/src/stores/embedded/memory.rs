@@ -272,6 +272,18 @@ impl Memory {
         expired.map(Slot::found).collect()
     }
 
+    /// Running jobs that are called off.
+    pub(super) fn called_off(&self, lane: &Lane) -> Vec<JobId> {
+        let shelf = self.state.lanes.get(lane);
+        let running = shelf.into_iter().flat_map(|it| it.of(Status::Running));
+        let off = |id: &JobId| self.state.jobs.get(id).is_some_and(|slot| slot.cancelling);
+        running
+            .map(|(_, id)| id)
+            .filter(|id| off(id))
+            .cloned()
+            .collect()
+    }
+
     /// Forgets jobs of a status that ended up to a time; returns how many.
     pub(super) fn forget(&mut self, lane: &Lane, status: Status, until: u64) -> usize {
         let Some(shelf) = self.state.lanes.get(lane) else {

@@ -15,21 +15,15 @@ use crate::{
     store::{Event, Mark},
 };
 
-/// Notes a field about a running job.
+/// Notes the progress of a running job, or without one that it is called off.
 pub(super) async fn note(
     redis: &Redis,
     id: &JobId,
     token: &Bytes,
-    field: &[u8],
-    value: &str,
+    progress: Option<&str>,
 ) -> Result<bool, Error> {
-    let args = [
-        redis.keep.as_bytes(),
-        id.as_str().as_bytes(),
-        token,
-        field,
-        value.as_bytes(),
-    ];
+    let mut args = vec![redis.keep.as_bytes(), id.as_str().as_bytes(), token];
+    args.extend(progress.map(str::as_bytes));
     let answer = redis.run(&script::NOTE, &id.lane(), &args).await?;
     Ok(reply::number(answer).map_err(|strange| redis.strange(strange))? == 1)
 }

@@ -30,6 +30,7 @@ pub(super) static CLAIM: Loaded = script!("prelude", "claim");
 pub(super) static SHIFT: Loaded = script!("prelude", "shift");
 pub(super) static RENEW: Loaded = script!("prelude", "renew");
 pub(super) static NOTE: Loaded = script!("prelude", "note");
+pub(super) static OFF: Loaded = script!("prelude", "off");
 pub(super) static FIND: Loaded = script!("prelude", "look", "find");
 pub(super) static EXPIRED: Loaded = script!("prelude", "look", "expired");
 pub(super) static LIST: Loaded = script!("prelude", "look", "list");

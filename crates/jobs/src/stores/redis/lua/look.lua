@@ -8,7 +8,10 @@ local function look(position, id)
     local entry = string.match(state, '^..:([^:]+)')
     local found = call('XRANGE', K .. ':q' .. string.sub(state, 2, 2), entry, entry)[1]
     packed = found and found[2][2]
-    if kind == 'r' then notes = call('HMGET', K .. ':note', id .. '/p', id .. '/x') end
+    if kind == 'r' then
+      local off = call('SISMEMBER', K .. ':off', id) == 1
+      notes = { call('HGET', K .. ':note', id), off and '1' }
+    end
   elseif kind == 's' or kind == 'f' then
     packed = string.match(state, '^..:%d+:(.*)$')
   else

@@ -5,7 +5,8 @@
 --   :zs :zf    sorted sets, job by due time: scheduled, failed
 --   :dead      sorted set, job by time of death
 --   :end       stream of the ids that ended together
---   :note      hash, `<job>/p` progress and `<job>/x` called off, of running jobs
+--   :note      hash, job -> progress, of running jobs
+--   :off       set, running jobs that are called off
 --   :sum       hash, totals
 --   :ev        stream of events, one entry for all jobs that something happened to together
 --   :wake      stream of one, written when a job is due sooner than any before

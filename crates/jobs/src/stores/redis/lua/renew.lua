@@ -1,19 +1,16 @@
 -- Starts the time of leases again. ARGV: {job, state}…. Answers a text of one character a lease:
 -- 1 held, 2 held and called off, 0 ended.
-local ids, fields = {}, {}
-for arg = 1, #ARGV, 2 do
-  ids[#ids + 1] = ARGV[arg]
-  fields[#fields + 1] = ARGV[arg] .. '/x'
-end
+local ids = {}
+for arg = 1, #ARGV, 2 do ids[#ids + 1] = ARGV[arg] end
 local states = call('HMGET', K .. ':at', unpack(ids))
-local off = call('HMGET', K .. ':note', unpack(fields))
+local off = call('SMISMEMBER', K .. ':off', unpack(ids))
 local claim, answer = { {}, {}, {}, {}, {} }, {}
 for n = 1, #ids do
   local state = states[n]
   if state and state == ARGV[2 * n] then
     local list = claim[tonumber(string.sub(state, 2, 2))]
     list[#list + 1] = string.match(state, '^..:([^:]+)')
-    answer[n] = off[n] and '2' or '1'
+    answer[n] = off[n] == 1 and '2' or '1'
   else
     answer[n] = '0'
   end

@@ -16,7 +16,7 @@ for g = 1, 6 do
 end
 
 local states = call('HMGET', K .. ':at', unpack(ids))
-local noted = call('EXISTS', K .. ':note') == 1
+local noted, called_off = call('EXISTS', K .. ':note') == 1, call('EXISTS', K .. ':off') == 1
 local leave = { {}, {}, {}, {}, {} } -- entries to take out of the streams
 local gone = { s = {}, f = {}, D = {} } -- members to take out of the sorted sets
 local set, notes, seen, ended, buried, queued, failed, scheduled = {}, {}, {}, {}, {}, {}, {}, {}
@@ -28,15 +28,15 @@ for n, id in ipairs(ids) do
   local kind, p
   if state then kind, p = letter[string.byte(state, 1)], string.byte(state, 2) end
   local fits = state == from[n] and not seen[id]
-  if fits and noted and kind == 'r' then
-    if g > 2 and call('HEXISTS', K .. ':note', id .. '/x') == 1 then
+  if fits and called_off and kind == 'r' and call('SISMEMBER', K .. ':off', id) == 1 then
+    if g > 2 then
       fits, answer[n] = false, '2'
     else
-      notes[#notes + 1] = id .. '/x'
-      notes[#notes + 1] = id .. '/p'
+      call('SREM', K .. ':off', id)
     end
   end
   if fits then
+    if noted and kind == 'r' then notes[#notes + 1] = id end
     answer[n], seen[id] = '1', true
     if kind == 'r' or kind == 'q' then
       local list = leave[p - 48]

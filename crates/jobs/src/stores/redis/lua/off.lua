@@ -1,0 +1,2 @@
+-- Answers the running jobs that are called off.
+return call('SMEMBERS', K .. ':off')
