@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{bench, call, demo, describe, drain, list, status, up},
+    commands::{bench, call, demo, describe, drain, jobs, list, status, up},
     output::Output,
 };
 
@@ -35,6 +35,7 @@ pub(crate) enum Command {
     Call(call::Call),
     Status(status::Status),
     Drain(drain::Drain),
+    Jobs(jobs::Jobs),
     #[command(subcommand)]
     Bench(bench::Bench),
 }
@@ -49,6 +50,7 @@ impl Command {
             Self::Call(command) => command.run(out).await,
             Self::Status(command) => command.run(out).await,
             Self::Drain(command) => command.run(out).await,
+            Self::Jobs(command) => command.run(out).await,
             Self::Bench(command) => command.run(out).await,
         }
     }

@@ -5,6 +5,7 @@ pub(crate) mod call;
 pub(crate) mod demo;
 pub(crate) mod describe;
 pub(crate) mod drain;
+pub(crate) mod jobs;
 pub(crate) mod list;
 pub(crate) mod status;
 pub(crate) mod up;

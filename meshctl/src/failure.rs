@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::{
+    gateway::Problem,
     output::{Output, Style},
     router,
 };
@@ -64,6 +65,11 @@ fn message(status: &Status) -> String {
 }
 
 fn value(error: &anyhow::Error) -> Value {
+    if let Some(problem) = Problem::of(error) {
+        let mut value = problem.details.clone();
+        value["message"] = problem.text("detail").into();
+        return value;
+    }
     let Some(status) = error.downcast_ref::<Status>() else {
         return json!({ "message": format!("{error:#}") });
     };

@@ -1,10 +1,14 @@
 //! The command line of the mesh: starts one, looks at one, calls into one.
 
+mod address;
 mod cli;
 mod commands;
 mod contract;
+mod duration;
 mod dynamic;
 mod failure;
+mod gateway;
+mod given;
 mod local;
 mod methods;
 mod output;

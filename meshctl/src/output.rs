@@ -52,6 +52,22 @@ impl Output {
         writeln!(io::stderr().lock(), "{text}").ok();
     }
 
+    /// Whether a person reads the answer.
+    pub(crate) fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Shows a person how far it is, in place of what was shown before; an empty text clears that.
+    /// A program that reads along is spared it.
+    pub(crate) fn progress(&self, text: &str) {
+        let mut stderr = io::stderr().lock();
+        if stderr.is_terminal() {
+            write!(stderr, "\r{text}\x1b[K")
+                .and_then(|()| stderr.flush())
+                .ok();
+        }
+    }
+
     /// Text for [`Self::line`].
     pub(crate) fn paint(&self, style: Style, text: &str) -> String {
         painted(self.colour, style, text)

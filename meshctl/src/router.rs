@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use tonic::{
     metadata::MetadataMap,
     transport::{Channel, Endpoint},
 };
+
+use crate::address;
 
 /// Names the service a call is for.
 pub(crate) const SERVICE: &str = "x-mesh-service";
@@ -35,7 +37,7 @@ pub(crate) struct RouterArgs {
 impl RouterArgs {
     /// Its address as `host:port`.
     pub(crate) fn address(&self) -> anyhow::Result<String> {
-        address(&self.router)
+        address::parse(&self.router, PORT)
     }
 
     /// Connects to it.
@@ -63,27 +65,6 @@ pub(crate) fn instance(metadata: &MetadataMap) -> Option<&str> {
     metadata.get(INSTANCE)?.to_str().ok()
 }
 
-fn address(text: &str) -> anyhow::Result<String> {
-    let text = text.trim();
-    if text.starts_with("https://") {
-        bail!("{text}: routers speak gRPC without TLS; write host:port");
-    }
-    let authority = text
-        .strip_prefix("http://")
-        .unwrap_or(text)
-        .trim_end_matches('/');
-    let uri: http::uri::Authority = match authority {
-        "" => format!("127.0.0.1:{PORT}").parse()?,
-        _ => authority
-            .parse()
-            .with_context(|| format!("{text:?} is no address: write host:port"))?,
-    };
-    Ok(match uri.port_u16() {
-        Some(_) => uri.to_string(),
-        None => format!("{}:{PORT}", uri.host()),
-    })
-}
-
 /// The innermost reason, since the outer ones say only that it is a transport error.
 pub(crate) fn cause(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
@@ -91,24 +72,4 @@ pub(crate) fn cause(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_may_come_with_a_scheme_and_without_a_port() {
-        for (text, expected) in [
-            ("127.0.0.1:1", "127.0.0.1:1"),
-            ("http://router:50061/", "router:50061"),
-            ("router", "router:50051"),
-            ("[::1]", "[::1]:50051"),
-            ("", "127.0.0.1:50051"),
-        ] {
-            assert_eq!(address(text).unwrap(), expected);
-        }
-        assert!(address("https://router").is_err());
-        assert!(address("two words").is_err());
-    }
 }

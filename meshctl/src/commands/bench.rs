@@ -1,10 +1,6 @@
 //! `meshctl bench`: measures parts of the mesh on the spot.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use jobs::bench::{Ground, Plan, growth, latency, throughput};
@@ -82,14 +78,20 @@ impl Jobs {
             concurrency: self.concurrency,
             ..Plan::default()
         };
-        let rate = throughput(ground, &plan, &progress("enqueue to done")).await?;
+        let rate = throughput(ground, &plan, &progress(out, "enqueue to done")).await?;
         let waits = if self.seconds > 0 {
             let time = Duration::from_secs(self.seconds);
-            Some(latency(ground, &plan, self.rate, time, &progress("latency")).await?)
+            Some(latency(ground, &plan, self.rate, time, &progress(out, "latency")).await?)
         } else {
             None
         };
-        let grown = growth(ground, &plan, &self.waiting, &progress("while others wait")).await?;
+        let grown = growth(
+            ground,
+            &plan,
+            &self.waiting,
+            &progress(out, "while others wait"),
+        )
+        .await?;
         if out.json {
             let value = json!({
                 "store": self.store, "keys": plan.keys, "throughput": rate, "latency": waits, "growth": grown,
@@ -123,14 +125,9 @@ impl Jobs {
     }
 }
 
-/// Shows a person how far it is; a program that reads along is spared it.
-fn progress(what: &'static str) -> impl Fn(u64, u64) {
-    let terminal = std::io::stderr().is_terminal();
-    move |done, all| {
-        if terminal {
-            let ends = if done == all { "\r\x1b[K" } else { "" };
-            let share = done * 100 / all.max(1);
-            write!(std::io::stderr().lock(), "\r{what}: {share} %{ends}").ok();
-        }
+fn progress<'a>(out: &'a Output, what: &'static str) -> impl Fn(u64, u64) + 'a {
+    move |done, all| match done == all {
+        true => out.progress(""),
+        false => out.progress(&format!("{what}: {} %", done * 100 / all.max(1))),
     }
 }

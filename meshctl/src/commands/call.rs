@@ -13,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{
-    dynamic, methods,
+    duration, dynamic, methods,
     output::{Output, Style},
     reflection::Reflection,
     router::{self, RouterArgs},
@@ -56,7 +56,7 @@ pub(crate) struct Call {
     headers: Vec<metadata::Pair>,
 
     /// The call's deadline, such as 500ms, 5s or 2m
-    #[arg(long, value_name = "DURATION", value_parser = metadata::timeout)]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
     #[command(flatten)]

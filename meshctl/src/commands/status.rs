@@ -16,6 +16,7 @@ use tonic_health::pb::{
 
 use crate::{
     contract::{self, Entry, Kind},
+    duration,
     output::{Output, Style},
     router::{self, RouterArgs},
 };
@@ -215,7 +216,7 @@ fn table(out: &Output, rows: &[Row]) -> anyhow::Result<()> {
                     .map(|agent| agent.active_tasks.to_string())
                     .unwrap_or_default(),
                 agent
-                    .map(|agent| duration(agent.uptime_seconds))
+                    .map(|agent| duration::shown(agent.uptime_seconds))
                     .unwrap_or_default(),
                 row.status.clone(),
             ]
@@ -225,40 +226,4 @@ fn table(out: &Output, rows: &[Row]) -> anyhow::Result<()> {
         ["KIND", "ID", "VERSION", "TASKS", "UPTIME", "STATUS"],
         &rows,
     )?)
-}
-
-/// The two largest units: `4s`, `3m 12s`, `2d 5h`.
-fn duration(seconds: i64) -> String {
-    const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
-    let mut rest = seconds.max(0);
-    let mut parts = Vec::new();
-    for (unit, name) in UNITS {
-        if rest >= unit || (unit == 1 && parts.is_empty()) {
-            parts.push(format!("{}{name}", rest / unit));
-            rest %= unit;
-        } else if !parts.is_empty() {
-            break;
-        }
-    }
-    parts.truncate(2);
-    parts.join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_duration_is_its_two_largest_units() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (59, "59s"),
-            (192, "3m 12s"),
-            (3600, "1h"),
-            (3605, "1h"),
-            (190_000, "2d 4h"),
-        ] {
-            assert_eq!(duration(seconds), text);
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 mod call;
 mod demo;
+mod jobs;
 mod look;
 mod mesh;
 mod up;

@@ -61,6 +61,21 @@ pub(crate) fn run(args: &[&str]) -> Answer {
     )
 }
 
+/// Runs it to its end with this on standard input.
+pub(crate) fn run_command(mut command: Command, input: &str) -> Answer {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("meshctl runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    // One that needs no input may have ended by now.
+    stdin.write_all(input.as_bytes()).ok();
+    drop(stdin);
+    answer(child.wait_with_output().expect("meshctl ends"))
+}
+
 fn answer(output: Output) -> Answer {
     Answer {
         code: output.status.code(),
@@ -115,19 +130,8 @@ impl Mesh {
     /// The same with this on standard input.
     pub(crate) fn run_with(&self, input: &str, args: &[&str]) -> Answer {
         let mut command = meshctl(args);
-        command
-            .env("MCP_ROUTER_ADDR", &self.router)
-            .stdin(Stdio::piped());
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("meshctl runs");
-        let mut stdin = child.stdin.take().expect("piped");
-        // One that needs no input may have ended by now.
-        stdin.write_all(input.as_bytes()).ok();
-        drop(stdin);
-        answer(child.wait_with_output().expect("meshctl ends"))
+        command.env("MCP_ROUTER_ADDR", &self.router);
+        run_command(command, input)
     }
 
     /// What Ctrl-C sends.

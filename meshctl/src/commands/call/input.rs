@@ -5,9 +5,9 @@ use std::{collections::VecDeque, io::IsTerminal as _};
 use anyhow::{Context as _, bail};
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines, Stdin, stdin};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin, stdin};
 
-use crate::dynamic;
+use crate::{dynamic, given};
 
 /// The messages of a call, in order.
 #[derive(Debug)]
@@ -36,21 +36,7 @@ impl Input {
         let stream = method.is_client_streaming();
         let source = match given {
             Some("-") | None if stream => Source::Lines(BufReader::new(stdin()).lines()),
-            Some("-") => {
-                let mut text = String::new();
-                stdin()
-                    .read_to_string(&mut text)
-                    .await
-                    .context("read standard input")?;
-                Source::Ready(values(&text)?)
-            }
-            Some(given) => match given.strip_prefix('@') {
-                Some(path) => {
-                    let text = tokio::fs::read_to_string(path).await;
-                    Source::Ready(values(&text.with_context(|| format!("read {path}"))?)?)
-                }
-                None => Source::Ready(values(given)?),
-            },
+            Some(given) => Source::Ready(values(&given::text(given).await?)?),
             None => Source::Ready(VecDeque::from([json!({})])),
         };
         if let (Source::Ready(values), false) = (&source, stream)
@@ -97,8 +83,8 @@ fn values(text: &str) -> anyhow::Result<VecDeque<Value>> {
     values.collect::<Result<_, _>>().with_context(bad_json)
 }
 
-fn bad_json() -> &'static str {
-    "the message is no JSON: write {\"field\": \"value\"}, - for standard input or @file"
+fn bad_json() -> String {
+    format!("the message is no JSON: {}", given::FORMS)
 }
 
 #[cfg(test)]

@@ -1,15 +1,10 @@
-//! What goes along with a call: metadata and the deadline.
-
-use std::time::Duration;
+//! What goes along with a call: metadata.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::metadata::MetadataMap;
 
 /// One `KEY:VALUE`.
 pub(super) type Pair = (HeaderName, HeaderValue);
-
-/// gRPC's limit for `grpc-timeout` is eight digits; the largest unit that is exact here is seconds.
-const LONGEST: Duration = Duration::from_secs(99_999_999);
 
 /// Reads `key:value`. The value of a `-bin` key is sent as it is written, which is base64.
 pub(super) fn parse(text: &str) -> Result<Pair, String> {
@@ -37,28 +32,6 @@ pub(super) fn build(pairs: &[Pair]) -> MetadataMap {
     MetadataMap::from_headers(headers)
 }
 
-/// Reads `500ms`, `5s`, `1.5s` or `2m`.
-pub(super) fn timeout(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a duration above 0 such as 500ms, 5s or 2m".to_owned();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .ok_or_else(expected)?;
-    let (number, unit) = text.split_at(end);
-    let seconds = match unit.trim() {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(expected()),
-    };
-    let number: f64 = number.parse().map_err(|_| expected())?;
-    let timeout = Duration::try_from_secs_f64(number * seconds).map_err(|_| expected())?;
-    if timeout.is_zero() || timeout > LONGEST {
-        return Err(expected());
-    }
-    Ok(timeout)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,14 +53,5 @@ mod tests {
         let metadata = build(&[parse("trace-bin: AAEC").unwrap()]);
         let value = metadata.get_bin("trace-bin").unwrap().to_bytes().unwrap();
         assert_eq!(value.as_ref(), [0, 1, 2]);
-    }
-
-    #[test]
-    fn a_timeout_needs_a_unit() {
-        assert_eq!(timeout("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(timeout("250ms"), Ok(Duration::from_millis(250)));
-        for wrong in ["5", "s", "0s", "-1s", "5 years", "999999999s", ""] {
-            assert!(timeout(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -1,0 +1,106 @@
+//! `meshctl jobs dead`: the jobs that were given up.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use http::StatusCode;
+use serde_json::json;
+
+use super::{
+    change,
+    list::{self, Which, pages},
+    view::text,
+};
+use crate::{
+    gateway::{Gateway, Problem},
+    output::Output,
+};
+
+/// Look through the jobs that were given up, and try them again.
+#[derive(Subcommand, Debug)]
+pub(super) enum Dead {
+    /// List them, those that died first first
+    List(List),
+    /// Try them again, from the start
+    Requeue(Requeue),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct List {
+    #[command(flatten)]
+    which: Which,
+
+    /// At most so many; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Requeue {
+    /// Their ids
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    ids: Vec<String>,
+
+    /// All that there are now, or those of a queue or a kind
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    which: Which,
+}
+
+impl Dead {
+    pub(super) async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::List(List { which, limit }) => {
+                let dead = pages(&mut gateway, Some("dead"), &which, limit);
+                list::show(out, dead, "no job was given up").await
+            }
+            Self::Requeue(requeue) if requeue.all => all(gateway, out, &requeue.which).await,
+            Self::Requeue(requeue) => change::each(gateway, out, &requeue.ids, "retry").await,
+        }
+    }
+}
+
+async fn all(mut gateway: Gateway, out: &Output, which: &Which) -> anyhow::Result<ExitCode> {
+    // All ids first: the places of pages move when jobs are taken out of them.
+    let mut ids = Vec::new();
+    let mut dead = pages(&mut gateway, Some("dead"), which, 0);
+    while let Some(jobs) = dead.next().await? {
+        ids.extend(jobs.iter().map(|job| text(job, "job_id")));
+    }
+    let mut requeued = 0;
+    for (done, id) in ids.iter().enumerate() {
+        out.progress(&format!("{done} of {} dead letters", ids.len()));
+        let retried = gateway
+            .post(&gateway.url(&["jobs", id, "retry"]), None)
+            .await;
+        match retried {
+            Ok(_) => requeued += 1,
+            // Somebody else was quicker, or its time was over.
+            Err(error) if is_gone(&error) => {}
+            Err(error) => {
+                out.progress("");
+                return Err(error).with_context(|| {
+                    format!("stopped after {requeued} of {} dead letters", ids.len())
+                });
+            }
+        }
+    }
+    out.progress("");
+    if out.json {
+        out.value(&json!({ "dead": ids.len(), "requeued": requeued }))?;
+    } else {
+        out.line(&format!(
+            "{requeued} of {} dead letters are queued again",
+            ids.len()
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    let status = Problem::of(error).map(|problem| problem.status);
+    matches!(status, Some(StatusCode::CONFLICT | StatusCode::NOT_FOUND))
+}

@@ -1,0 +1,59 @@
+//! `meshctl jobs queues`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::view::text;
+use crate::{duration, gateway::Gateway, output::Output};
+
+/// Count the jobs of each queue.
+#[derive(Args, Debug)]
+pub(super) struct Queues;
+
+impl Queues {
+    pub(super) async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+        let queues = gateway.get(&gateway.url(&["queues"])).await?;
+        if out.json {
+            out.value(&queues)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let rows: Vec<_> = queues.as_array().into_iter().flatten().map(row).collect();
+        if rows.is_empty() {
+            out.remark("no queue has had a job yet");
+        }
+        let heading = [
+            "QUEUE",
+            "QUEUED",
+            "OLDEST",
+            "RUNNING",
+            "SCHEDULED",
+            "FAILED",
+            "DEAD",
+            "SUCCEEDED",
+            "CANCELLED",
+        ];
+        out.table(heading, &rows)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn row(queue: &Value) -> [String; 9] {
+    let count = |field: &str| queue[field].to_string();
+    #[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
+    let oldest = queue["oldest_queued_seconds"]
+        .as_f64()
+        .map(|seconds| duration::shown(seconds as i64));
+    [
+        text(queue, "queue"),
+        count("queued"),
+        oldest.unwrap_or_default(),
+        count("running"),
+        count("scheduled"),
+        count("failed"),
+        count("dead"),
+        count("succeeded"),
+        count("cancelled"),
+    ]
+}

@@ -1,0 +1,115 @@
+//! How a job is shown, and `meshctl jobs get`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::{
+    gateway::Gateway,
+    output::{Output, Style},
+};
+
+/// Show a job and what came of it.
+#[derive(Args, Debug)]
+pub(super) struct Get {
+    /// A job's id
+    id: String,
+}
+
+impl Get {
+    pub(super) async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+        let job = gateway.get(&gateway.url(&["jobs", &self.id])).await?;
+        show(out, &job)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The facts of a job that there are, a line each.
+pub(super) fn show(out: &Output, job: &Value) -> anyhow::Result<()> {
+    if out.json {
+        return Ok(out.value(job)?);
+    }
+    let attempts = format!("{} of {}", job["attempt"], job["max_attempts"]);
+    let status = out.paint(style(&text(job, "status")), &status(job));
+    let facts = [
+        ("job", text(job, "job_id")),
+        ("status", status),
+        ("kind", text(job, "kind")),
+        ("queue", text(job, "queue")),
+        ("priority", job["priority"].to_string()),
+        ("attempt", attempts),
+        ("progress", text(job, "progress")),
+        ("enqueued", text(job, "enqueued_at")),
+        ("runs at", text(job, "run_at")),
+        ("started", text(job, "started_at")),
+        ("ended", text(job, "ended_at")),
+        ("error", text(job, "error")),
+        ("result", pretty(&job["result"])),
+        ("metrics", compact(&job["metrics"])),
+    ];
+    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+        // What has several lines is set off by as much as the first of them.
+        let value = value.replace('\n', "\n          ");
+        out.line(&format!("{name:<9} {value}"))?;
+    }
+    Ok(())
+}
+
+/// Whether a status is an end.
+pub(super) fn is_end(status: &str) -> bool {
+    matches!(status, "succeeded" | "dead" | "cancelled")
+}
+
+/// Its status, and what more there is to say about that.
+pub(super) fn status(job: &Value) -> String {
+    let status = text(job, "status");
+    match status.as_str() {
+        "running" if job["cancelling"] == true => "running, called off".to_owned(),
+        "failed" => "failed, to be tried again".to_owned(),
+        _ => status,
+    }
+}
+
+fn style(status: &str) -> Style {
+    match status {
+        "succeeded" => Style::Good,
+        "failed" | "dead" | "cancelled" => Style::Bad,
+        _ => Style::Strong,
+    }
+}
+
+/// A field's text, for people: what other programs wrote does not steer the terminal.
+pub(super) fn text(job: &Value, field: &str) -> String {
+    plain(job[field].as_str().unwrap_or_default())
+}
+
+fn plain(text: &str) -> String {
+    let steers = |c: char| c.is_control() && c != '\n';
+    text.trim_end().replace(steers, " ")
+}
+
+fn pretty(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        // JSON writes control characters as escapes.
+        value => serde_json::to_string_pretty(value).unwrap_or_default(),
+    }
+}
+
+fn compact(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_job_says_does_not_steer_the_terminal() {
+        assert_eq!(plain("\x1b]0;title\x07 a\nb\n"), " ]0;title  a\nb");
+    }
+}

@@ -1,0 +1,198 @@
+//! `meshctl jobs watch`.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use serde_json::Value;
+use tokio::time::{interval, sleep};
+
+use super::view::{self, is_end, text};
+use crate::{
+    duration,
+    gateway::{Gateway, Problem},
+    output::Output,
+};
+
+/// How long a gateway may be away in the middle.
+const AWAY: Duration = Duration::from_secs(60);
+/// How long to wait before it is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Characters of the bar.
+const BAR: usize = 30;
+/// Characters of progress that is no percentage.
+const WORDS: usize = 50;
+
+/// Follow a job to its end: a bar on a terminal; for programs its events from the beginning, then
+/// the job, as a line of JSON each. A gateway that goes away for a while is waited for.
+///
+/// Exits with 0 when the job succeeded, 3 when it was given up, 4 when it was called off.
+#[derive(Args, Debug)]
+pub(super) struct Watch {
+    /// A job's id
+    id: String,
+}
+
+impl Watch {
+    pub(super) async fn run(self, gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+        follow(gateway, out, &self.id).await
+    }
+}
+
+/// Follows a job to its end.
+pub(super) async fn follow(
+    mut gateway: Gateway,
+    out: &Output,
+    id: &str,
+) -> anyhow::Result<ExitCode> {
+    let mut told = Told::new(out, &gateway.get(&gateway.url(&["jobs", id])).await?);
+    let mut away: Option<Instant> = None;
+    loop {
+        let failed = match events(&gateway, id, &mut told).await {
+            Ok(()) => gateway.get(&gateway.url(&["jobs", id])).await,
+            Err(error) => Err(error),
+        };
+        match failed {
+            Ok(job) if is_end(&text(&job, "status")) => return told.end(&job),
+            // The gateway leaves, and another one tells more.
+            Ok(_) => away = None,
+            Err(error) => {
+                let lasts = Problem::of(&error).is_some_and(|problem| !problem.passes());
+                let since = *away.get_or_insert_with(Instant::now);
+                if lasts || since.elapsed() >= AWAY {
+                    out.progress("");
+                    return Err(error);
+                }
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Tells events until the gateway ends them.
+async fn events(gateway: &Gateway, id: &str, told: &mut Told<'_>) -> anyhow::Result<()> {
+    let url = gateway.url(&["jobs", id, "events"]);
+    let Some(mut events) = gateway.events(&url, &told.cursor).await? else {
+        return Ok(());
+    };
+    let mut clock = interval(PAUSE);
+    loop {
+        tokio::select! {
+            event = events.next() => match event? {
+                Some(event) => told.event(&event)?,
+                None => return Ok(()),
+            },
+            _ = clock.tick() => told.bar(),
+        }
+    }
+}
+
+/// What was told so far.
+struct Told<'a> {
+    out: &'a Output,
+    cursor: String,
+    status: String,
+    progress: String,
+    since: Instant,
+    lines: bool,
+}
+
+impl<'a> Told<'a> {
+    fn new(out: &'a Output, job: &Value) -> Self {
+        Self {
+            out,
+            cursor: String::new(),
+            status: text(job, "status"),
+            progress: text(job, "progress"),
+            since: Instant::now(),
+            lines: out.json || !out.is_terminal(),
+        }
+    }
+
+    fn event(&mut self, event: &Value) -> anyhow::Result<()> {
+        event["cursor"]
+            .as_str()
+            .unwrap_or_default()
+            .clone_into(&mut self.cursor);
+        if self.lines {
+            return Ok(self.out.value(event)?);
+        }
+        match text(event, "event").as_str() {
+            "progress" => self.progress = text(event, "progress"),
+            status => {
+                // Each attempt tells of its own.
+                self.progress.clear();
+                status.clone_into(&mut self.status);
+            }
+        }
+        self.bar();
+        Ok(())
+    }
+
+    fn bar(&self) {
+        let seconds = i64::try_from(self.since.elapsed().as_secs()).unwrap_or(i64::MAX);
+        let time = duration::shown(seconds);
+        self.out.progress(&bar(&self.status, &self.progress, &time));
+    }
+
+    fn end(&self, job: &Value) -> anyhow::Result<ExitCode> {
+        self.out.progress("");
+        if self.lines {
+            self.out.value(job)?;
+        } else {
+            view::show(self.out, job)?;
+        }
+        Ok(ExitCode::from(match text(job, "status").as_str() {
+            "succeeded" => 0,
+            "dead" => 3,
+            _ => 4,
+        }))
+    }
+}
+
+/// `running    [###############---------------]  50 %  12s`; what is no percentage stands as it is.
+fn bar(status: &str, progress: &str, time: &str) -> String {
+    let percent = progress
+        .strip_suffix('%')
+        .and_then(|number| number.trim().parse::<f64>().ok())
+        .filter(|percent| (0.0..=100.0).contains(percent));
+    let Some(percent) = percent else {
+        // A line that wraps could not be written over.
+        let first = progress.lines().next().unwrap_or_default();
+        let first: String = first.chars().take(WORDS).collect();
+        return format!("{status:<10} {first}  {time}");
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "0 to BAR"
+    )]
+    let full = (percent / 100.0 * BAR as f64) as usize;
+    let (full, rest) = ("#".repeat(full), "-".repeat(BAR - full));
+    format!("{status:<10} [{full}{rest}] {percent:>3.0} %  {time}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentage_is_a_bar_and_other_progress_is_itself() {
+        let half = format!("[{}{}]", "#".repeat(15), "-".repeat(15));
+        assert_eq!(
+            bar("running", "50%", "12s"),
+            format!("running    {half}  50 %  12s")
+        );
+        assert!(bar("running", "100%", "1m").contains(&"#".repeat(BAR)));
+        assert_eq!(
+            bar("running", "step 2\nof 3", "1s"),
+            "running    step 2  1s"
+        );
+        for wild in ["1e9%", "-5%", "NaN%", "%"] {
+            assert!(bar("running", wild, "1s").contains(wild));
+        }
+    }
+}

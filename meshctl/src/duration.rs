@@ -1,0 +1,73 @@
+//! Durations as people write and read them.
+
+use std::time::Duration;
+
+/// gRPC's limit for `grpc-timeout` is eight digits; the largest unit that is exact here is seconds.
+const LONGEST: Duration = Duration::from_secs(99_999_999);
+
+/// Reads `500ms`, `5s`, `1.5s`, `2m` or `3h`.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a duration above 0 such as 500ms, 5s or 2m".to_owned();
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .ok_or_else(expected)?;
+    let (number, unit) = text.split_at(end);
+    let seconds = match unit.trim() {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(expected()),
+    };
+    let number: f64 = number.parse().map_err(|_| expected())?;
+    let timeout = Duration::try_from_secs_f64(number * seconds).map_err(|_| expected())?;
+    if timeout.is_zero() || timeout > LONGEST {
+        return Err(expected());
+    }
+    Ok(timeout)
+}
+
+/// The two largest units: `4s`, `3m 12s`, `2d 5h`.
+pub(crate) fn shown(seconds: i64) -> String {
+    const UNITS: [(i64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let mut rest = seconds.max(0);
+    let mut parts = Vec::new();
+    for (unit, name) in UNITS {
+        if rest >= unit || (unit == 1 && parts.is_empty()) {
+            parts.push(format!("{}{name}", rest / unit));
+            rest %= unit;
+        } else if !parts.is_empty() {
+            break;
+        }
+    }
+    parts.truncate(2);
+    parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_its_two_largest_units() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (192, "3m 12s"),
+            (3600, "1h"),
+            (3605, "1h"),
+            (190_000, "2d 4h"),
+        ] {
+            assert_eq!(shown(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_duration_needs_a_unit() {
+        assert_eq!(parse("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["5", "s", "0s", "-1s", "5 years", "999999999s", ""] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

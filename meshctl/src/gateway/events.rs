@@ -1,0 +1,103 @@
+//! Server-sent events as they come.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::connection::Connection;
+
+/// A gateway that is silent for so long is gone: it gives a sign of life every 15 s by default.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// Events of a gateway.
+#[derive(Debug)]
+pub(crate) struct Events {
+    body: Incoming,
+    lines: Lines,
+    _connection: Connection,
+}
+
+impl Events {
+    pub(super) fn new(body: Incoming, connection: Connection) -> Self {
+        Self {
+            body,
+            lines: Lines::default(),
+            _connection: connection,
+        }
+    }
+
+    /// The next event; `None` when the gateway ends the stream. Can be dropped at any time.
+    ///
+    /// # Errors
+    /// When the stream breaks, or holds what is no event of a gateway.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
+        loop {
+            if let Some(data) = self.lines.event() {
+                let event = serde_json::from_str(&data).context("read an event")?;
+                return Ok(Some(event));
+            }
+            let frame = timeout(SILENCE, self.body.frame()).await;
+            match frame.context("the gateway says nothing any more")? {
+                None => return Ok(None),
+                Some(frame) => match frame.context("read events")?.into_data() {
+                    Ok(bytes) => self.lines.add(&bytes),
+                    Err(_) => bail!("trailers in the middle of events"),
+                },
+            }
+        }
+    }
+}
+
+/// Lines, however the bytes were cut. Only `data` is looked at: it says the rest again.
+#[derive(Debug, Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    data: String,
+}
+
+impl Lines {
+    fn add(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The data of the next event that is here as a whole.
+    fn event(&mut self) -> Option<String> {
+        let mut read = 0;
+        let mut event = None;
+        while let Some(end) = self.bytes[read..].iter().position(|byte| *byte == b'\n') {
+            let line = self.bytes[read..read + end].trim_ascii_end();
+            read += end + 1;
+            if let Some(data) = line.strip_prefix(b"data:") {
+                self.data += String::from_utf8_lossy(data).trim_start();
+            } else if line.is_empty() && !self.data.is_empty() {
+                event = Some(std::mem::take(&mut self.data));
+                break;
+            }
+        }
+        self.bytes.drain(..read);
+        event
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_found_wherever_the_bytes_are_cut() {
+        let text = b": still here\n\nid: 1.1\nevent: queued\ndata: {\"a\":1}\n\ndata:{}\r\n\r\n";
+        for cut in 0..text.len() {
+            let mut lines = Lines::default();
+            let mut events = Vec::new();
+            for part in [&text[..cut], &text[cut..]] {
+                lines.add(part);
+                events.extend(std::iter::from_fn(|| lines.event()));
+            }
+            assert_eq!(events, ["{\"a\":1}", "{}"], "cut at {cut}");
+        }
+    }
+}
