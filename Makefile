@@ -126,11 +126,13 @@ check: ## Style: formatting, lints, licences, scripts
 	@scripts/tools.sh check
 	@scripts/check.sh
 
-test: ## Every test, against the real Consul, HAProxy, grpcurl and grpcio
+test: ## Every test, against the real Consul, HAProxy, grpcurl, grpcio and schemathesis
 	@scripts/tools.sh test
+	@scripts/tools.sh openapi
 	@# Built with the tests, the programs share their dependencies; alone they would have them compiled once more.
 	cargo build --workspace --locked --bins --tests
 	MESH_TEST_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug cargo test --workspace --locked
+	scripts/test-openapi.sh
 
 test-openapi: ## Send the gateway what its own description allows, and what it does not: LIMIT=60 seconds
 	@scripts/tools.sh openapi
