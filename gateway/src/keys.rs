@@ -60,6 +60,7 @@ const OWN: &[Key] = &[
         "15s",
         "how long a quiet stream of events stays without a sign of life",
     ),
+    work::QUEUE_SAMPLE,
 ];
 
 /// All of them.

@@ -30,6 +30,7 @@ mod view;
 use std::sync::Arc;
 
 use service::{Context, HttpFront, Kind, Served, Spec};
+use work::Lengths;
 
 pub use openapi::document;
 pub use problem::{FieldProblem, Problem};
@@ -56,6 +57,7 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     let gateway = Arc::new(state::Gateway::new(context)?);
     let all = routes::all(&gateway);
     let context = context.clone();
+    let lengths = Lengths::new(&context.registry);
     let served = Served::new().front(move |_, listener| {
         let front = HttpFront::new();
         front.serve(listener, all)?;
@@ -68,6 +70,11 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
             tracing::info!(tasks = %listener.local_addr()?, "serving");
             front.serve(listener.into_std()?, routes::tasks(&gateway))?;
         }
+        context.tracker.spawn(async move {
+            let every = context.config.duration("queue_sample");
+            let counting = lengths.follow(&gateway.jobs, every);
+            context.shutdown.run_until_cancelled(counting).await;
+        });
         Ok(Arc::new(front))
     });
     Ok(served.checked_by_http())

@@ -1,10 +1,10 @@
-//! What is counted of requests, as OpenTelemetry names it.
+//! What is counted of requests and their jobs, as OpenTelemetry names it.
 
 use std::time::Duration;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
 };
 use telemetry::Registry;
 
@@ -20,10 +20,17 @@ struct Labels {
     http_response_status_code: u16,
 }
 
-/// The requests that were answered.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Submitted {
+    kind: String,
+    outcome: &'static str,
+}
+
+/// The requests that were answered, and the jobs that came with them.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     duration: Family<Labels, Histogram>,
+    submitted: Family<Submitted, Counter>,
 }
 
 impl Metrics {
@@ -36,7 +43,27 @@ impl Metrics {
             about,
             duration.clone(),
         );
-        Self { duration }
+        let submitted = Family::default();
+        let about = "Jobs handed in: new, known by their key, refused, or not taken since the queue is away";
+        registry.register("mesh_jobs_submitted", about, submitted.clone());
+        Self {
+            duration,
+            submitted,
+        }
+    }
+
+    /// Counts a job that was handed in; `kind` is a checked one.
+    pub(crate) fn submitted(&self, kind: &str, answer: &Result<jobs::Submitted, jobs::Error>) {
+        let outcome = match answer {
+            Ok(submitted) if submitted.existing => "existing",
+            Ok(_) => "new",
+            Err(error) if error.is_unavailable() => "unavailable",
+            Err(_) => "refused",
+        };
+        let kind = kind.to_owned();
+        self.submitted
+            .get_or_create(&Submitted { kind, outcome })
+            .inc();
     }
 
     /// Counts one; `route` is a row of the table of routes, so that callers cannot make up labels.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use dynamic::{Client, Options, Transport};
-use jobs::{Error, Jobs, Producer};
+use jobs::{Error, Jobs, NewJob, Producer, Submitted};
 use service::{Context, clients::Network};
 use tokio::sync::Semaphore;
 
@@ -62,6 +62,14 @@ impl Gateway {
     /// The queue that a name means.
     pub(crate) fn queue(&self, name: Option<&str>) -> String {
         work::queue(&self.context.config, name)
+    }
+
+    /// Hands a job in.
+    pub(crate) async fn submit(&self, job: NewJob) -> Result<Submitted, Error> {
+        let kind = job.kind.clone();
+        let answer = self.bounded(self.producer.submit(job)).await;
+        self.metrics.submitted(&kind, &answer);
+        answer
     }
 
     /// Asks the queue something, for a bounded time: a Redis that is a black hole is away too.

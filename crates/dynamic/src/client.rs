@@ -15,7 +15,7 @@ use tonic::{
 
 use crate::{
     INSTANCE, SERVICE, SESSION, Transport, codec::Raw, descriptors::Descriptors, from_json, invoke,
-    invoke::exchange, to_json, wire::Wire,
+    invoke::exchange, names::Names, to_json, wire::Wire,
 };
 
 /// What a client is made with.
@@ -65,6 +65,7 @@ pub struct Answer<M = Value> {
 pub struct Client {
     transport: Transport,
     descriptors: Arc<Descriptors>,
+    names: Arc<Names>,
     options: Options,
 }
 
@@ -75,7 +76,17 @@ impl Client {
         Self {
             transport,
             descriptors: Arc::new(Descriptors::new(options.descriptor_ttl)),
+            names: Arc::default(),
             options,
+        }
+    }
+
+    /// The Consul name of what a caller calls `echo-agent` or `agent-echo`. A router knows names
+    /// better, so for one it is the name itself.
+    async fn resolve(&self, name: &str) -> Result<Arc<str>, Status> {
+        match &self.transport {
+            Transport::Mesh(mesh) => self.names.find(&**mesh.discovery(), name).await,
+            Transport::Router { .. } => Ok(name.into()),
         }
     }
 
@@ -85,7 +96,7 @@ impl Client {
     /// `NOT_FOUND` for a service that is not there, `UNIMPLEMENTED` for a method that it does not
     /// describe, `UNAVAILABLE` when nobody can be asked.
     pub async fn method(&self, service: &str, method: &str) -> Result<MethodDescriptor, Status> {
-        let name = self.transport.resolve(service).await?;
+        let name = self.resolve(service).await?;
         let wire = self.transport.wire(Target::service(&name));
         self.descriptors.method(&name, method, &wire).await
     }
@@ -118,7 +129,7 @@ impl Client {
     pub async fn stream(&self, call: &Call, message: Value) -> Result<Stream, Status> {
         let deadline = Deadline::of(call);
         let opening = async {
-            let name = self.transport.resolve(&call.service).await?;
+            let name = self.resolve(&call.service).await?;
             let plain = self.transport.wire(Target::service(&name));
             let method = self.descriptors.method(&name, &call.method, &plain).await?;
             let messages = messages(&method, message)?;
@@ -154,7 +165,7 @@ impl Client {
     pub async fn call_bytes(&self, call: &Call, message: Bytes) -> Result<Answer<Bytes>, Status> {
         let deadline = Deadline::of(call);
         let calling = async {
-            let name = self.transport.resolve(&call.service).await?;
+            let name = self.resolve(&call.service).await?;
             let target = Target::service(&name).session(&session(call, None));
             let wire = self.transport.wire(target);
             let request = self.request(call, deadline, vec![message])?;

@@ -11,6 +11,7 @@ mod codec;
 mod descriptors;
 mod invoke;
 mod json;
+mod names;
 mod reflection;
 mod wire;
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use channel::{Mesh, Target};
-use discovery::{Catalog, Kind};
 use http::{Request, Response};
 use parking_lot::Mutex;
 use proto::error_info;
@@ -21,8 +20,6 @@ use tower::ServiceExt as _;
 
 use crate::{INSTANCE, Malformed, router_address};
 
-/// How long the registry may take to answer for the first time.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// Longest wait for a connection to a router.
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -55,30 +52,6 @@ impl Transport {
         })
     }
 
-    /// The Consul name of what a caller calls `echo-agent` or `agent-echo`. A router knows names
-    /// better, so for one it is the name itself.
-    pub(crate) async fn resolve(&self, name: &str) -> Result<Arc<str>, Status> {
-        let Self::Mesh(mesh) = self else {
-            return Ok(name.into());
-        };
-        let mut catalog = mesh.discovery().catalog();
-        let known = tokio::time::timeout(PATIENCE, catalog.wait_for(Option::is_some)).await;
-        let catalog = known
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|known| known.clone());
-        let Some(catalog) = catalog else {
-            let text = format!("the registry has not answered within {PATIENCE:?}");
-            let reason = "REGISTRY_UNREACHABLE";
-            return Err(error_info::status(Code::Unavailable, reason, text, []));
-        };
-        find(&catalog, name).ok_or_else(|| {
-            let text = format!("no service of the mesh is called {name:?}");
-            let facts = [("id", name.to_owned())];
-            error_info::status(Code::NotFound, "NO_SUCH_SERVICE", text, facts)
-        })
-    }
-
     pub(crate) fn wire(&self, target: Target) -> Wire {
         Wire {
             transport: self.clone(),
@@ -86,20 +59,6 @@ impl Transport {
             instance: Arc::default(),
         }
     }
-}
-
-fn find(catalog: &Catalog, name: &str) -> Option<Arc<str>> {
-    let services = &catalog.services;
-    if let Some((known, _)) = services.get_key_value(name) {
-        return Some(known.clone());
-    }
-    let is_called = |service: &str, tags: &[String]| {
-        Kind::from_tags(tags).public_id(service).as_deref() == Some(name)
-    };
-    let found = services
-        .iter()
-        .find(|(service, tags)| is_called(service, tags));
-    found.map(|(service, _)| service.clone())
 }
 
 /// A connection that notes who answers.
@@ -164,32 +123,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_service_is_found_by_its_consul_name_and_its_public_id() {
-        let tags = |tag: &str| vec![tag.to_owned()];
-        let catalog = Catalog {
-            services: [
-                ("agent-echo".into(), tags("agent")),
-                ("tool-echo".into(), tags("tool")),
-                ("shop".into(), tags("grpc")),
-            ]
-            .into(),
-        };
-        for (name, found) in [
-            ("agent-echo", Some("agent-echo")),
-            ("echo-agent", Some("agent-echo")),
-            ("echo-tool", Some("tool-echo")),
-            ("shop", Some("shop")),
-            ("echo", None),
-            ("", None),
-        ] {
-            assert_eq!(find(&catalog, name).as_deref(), found, "{name}");
-        }
-    }
 }

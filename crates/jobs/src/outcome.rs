@@ -94,7 +94,7 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
     }
 }
 
-/// Where a job goes that is called off.
+/// Where a job goes that is called off. It keeps what it was about, for whoever asks what it was.
 pub(crate) fn cancel(job: &Job) -> To {
     let header = Header {
         ended_at: Some(clock::now()),
@@ -102,7 +102,7 @@ pub(crate) fn cancel(job: &Job) -> To {
     };
     To::End {
         status: Status::Cancelled,
-        record: codec::pack(&job.id, &header, None),
+        record: codec::pack(&job.id, &header, Some(&job.payload)),
     }
 }
 

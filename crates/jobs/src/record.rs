@@ -86,7 +86,7 @@ pub struct Record {
     pub header: Header,
     /// What its worker last said about how far it is.
     pub progress: Option<String>,
-    /// What it is about, until it succeeds or is called off.
+    /// What it is about, until it succeeds: then its result is kept in place of it.
     pub payload: Option<Payload>,
     /// What came of it, once it succeeded, if its handler returned anything.
     pub result: Option<Payload>,
@@ -122,7 +122,7 @@ impl Record {
                 *status
             }
             State::Ended(status) => {
-                // A dead letter keeps what it was about, to be tried again.
+                // The others keep what they were about: to be tried again, or to be told.
                 if *status == Status::Succeeded {
                     result = payload.take();
                 }

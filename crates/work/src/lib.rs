@@ -1,5 +1,5 @@
 //! What jobs are about: the kinds that there are, their payloads, typed and checked, and the keys
-//! that say where the queue is.
+//! that say where the queue is; and how long the queues are, as metrics.
 //!
 //! A door reads what came in with [`Work::read`] (or only [`validate`]s it) and submits
 //! [`Work::job`]; the runner reads the same payload from the queue and does it.
@@ -9,6 +9,7 @@ mod error;
 mod http;
 mod ids;
 mod kind;
+mod lengths;
 mod open;
 mod pipeline;
 mod split;
@@ -19,6 +20,7 @@ pub use error::FieldError;
 pub use http::{Http, MAX_TIMEOUT};
 pub use ids::run_id;
 pub use kind::{Kind, Work, validate};
+pub use lengths::{Lengths, QUEUE_SAMPLE};
 pub use open::{KEYS, open, queue};
 pub use pipeline::Pipeline;
 pub use split::{MAX_SUBTASKS, split};

@@ -73,8 +73,10 @@ pub(crate) async fn submit(
         }
     }
     let mut away = None;
+    let kinds: Vec<String> = good.iter().map(|job| job.kind.clone()).collect();
     let submitted = app.bounded(app.jobs.submit_all(good)).await?;
-    for (place, submitted) in places.into_iter().zip(submitted) {
+    for ((place, kind), submitted) in places.into_iter().zip(kinds).zip(submitted) {
+        app.metrics.submitted(&kind, &submitted);
         outcomes[place] = Some(match submitted {
             Ok(submitted) => Outcome::Accepted(Accepted {
                 job_id: submitted.id.to_string(),

@@ -43,7 +43,7 @@ pub(crate) async fn submit(
     Json(body): Json<Submission>,
 ) -> Result<Response, Problem> {
     let job = body.job(&app, &origin)?;
-    let submitted = app.bounded(app.producer.submit(job)).await?;
+    let submitted = app.submit(job).await?;
     let accepted = Accepted {
         job_id: submitted.id.to_string(),
         status: submitted.status.into(),

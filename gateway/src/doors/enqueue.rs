@@ -50,7 +50,7 @@ pub(crate) async fn enqueue(
     let mut job = super::jobs::checked(&work)?;
     job.queue = app.queue(Some("runs"));
     origin.mark(&mut job)?;
-    let submitted = app.bounded(app.producer.submit(job)).await?;
+    let submitted = app.submit(job).await?;
     let enqueued = Enqueued {
         ok: true,
         job_id: submitted.id.to_string(),

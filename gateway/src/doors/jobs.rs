@@ -83,7 +83,7 @@ pub(crate) async fn submit(
     let mut job = Work::read(Kind::Http, &body)?.job();
     job.queue = app.queue(None);
     origin.mark(&mut job)?;
-    let submitted = app.bounded(app.producer.submit(job)).await?;
+    let submitted = app.submit(job).await?;
     let accepted = HttpAccepted {
         // The time in the id is the one of the submission that came first.
         enqueued_at: view::time(submitted.id.made_at()),
@@ -110,7 +110,7 @@ fn rq(record: &Record) -> RqJob {
         enqueued_at: view::time(header.enqueued_at),
         started_at: header.started_at.and_then(view::time),
         ended_at: header.ended_at.and_then(view::time),
-        error: header.error.clone(),
+        error: why(record),
     }
 }
 
@@ -121,6 +121,14 @@ const fn word(status: Status) -> &'static str {
         Status::Succeeded => "finished",
         Status::Dead | Status::Cancelled => "failed",
     }
+}
+
+/// Why it failed. One that was called off did not, but for these doors it has.
+pub(super) fn why(record: &Record) -> Option<String> {
+    let called_off = || "it was called off".to_owned();
+    let cancelled = record.status == Status::Cancelled;
+    let error = record.header.error.clone();
+    error.or_else(|| cancelled.then(called_off))
 }
 
 /// The job of a payload that a door made.

@@ -86,7 +86,7 @@ pub(crate) async fn submit(
     job.queue = app.queue(Some("work_queue"));
     job.priority = body.priority;
     origin.mark(&mut job)?;
-    let submitted = app.bounded(app.producer.submit(job)).await?;
+    let submitted = app.submit(job).await?;
     let subtasks = task.subtasks.into_iter().map(|part| SubtaskView {
         subtask_id: part.subtask_id,
         description: part.description,
@@ -94,7 +94,7 @@ pub(crate) async fn submit(
     let view = TaskView {
         task_id: submitted.id.to_string(),
         description: task.description,
-        status: word(submitted.status),
+        status: word(submitted.status, false),
         created_at: view::time(submitted.id.made_at()),
         subtasks: subtasks.collect(),
         result: None,
@@ -142,18 +142,21 @@ fn shown(record: &Record) -> TaskView {
     TaskView {
         task_id: record.id.to_string(),
         description,
-        status: word(record.status),
+        status: word(record.status, record.header.started_at.is_some()),
         created_at: view::time(record.header.enqueued_at),
         subtasks,
         result: record.result.as_ref().map(view::value),
-        error: record.header.error.clone(),
+        error: super::jobs::why(record),
         progress: record.progress.clone(),
     }
 }
 
-const fn word(status: Status) -> &'static str {
+/// A task that has begun holds no worker while its parts are done: its job waits to be looked at
+/// again, and the task is under way.
+const fn word(status: Status, begun: bool) -> &'static str {
     match status {
-        Status::Queued | Status::Scheduled | Status::Failed => "queued",
+        Status::Queued | Status::Scheduled | Status::Failed if !begun => "queued",
+        Status::Queued | Status::Scheduled | Status::Failed => "running",
         Status::Running => "running",
         Status::Succeeded => "completed",
         Status::Dead | Status::Cancelled => "failed",

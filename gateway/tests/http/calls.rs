@@ -1,26 +1,15 @@
 //! Calls of a real echo agent, and who is in the mesh.
 
-use std::sync::Arc;
+use std::time::Duration;
 
+use discovery::{Check, Discovery as _, Registration};
 use serde_json::{Value, json};
-use service::{Loader, Running};
+use service::Running;
 
-use crate::support::{Gateway, embedded, read};
+use crate::support::{Gateway, beside, embedded, read};
 
 async fn echo(gateway: &Gateway) -> Running {
-    let loader = Loader::new(echo_agent::SPEC.all_keys())
-        .set("port", "0")
-        .set("listen_address", "127.0.0.1")
-        .set("admin_address", "127.0.0.1")
-        .set("discovery", "memory")
-        .set("drain_delay", "0s");
-    let config = loader.load().unwrap();
-    let registry = Arc::clone(&gateway.registry);
-    let running = service::start(&echo_agent::SPEC, config, registry, echo_agent::build)
-        .await
-        .unwrap();
-    running.registered().await;
-    running
+    beside(gateway, &echo_agent::SPEC, echo_agent::build, &[]).await
 }
 
 const EXECUTE: &str = "/api/v1/call/echo-agent/agentplatform.AgentService/ExecuteTask";
@@ -50,6 +39,36 @@ async fn json_goes_to_a_real_agent_and_comes_back() {
         .json("POST", stream, &json!({"input": "x"}))
         .header("accept", "text/event-stream");
     assert!(read(events).await.text.starts_with("event: message\n"));
+    agent.drain().await;
+    gateway.running.drain().await;
+}
+
+#[tokio::test]
+async fn a_service_is_called_by_the_public_id_that_its_instances_announce() {
+    let gateway = embedded(&[]).await;
+    let agent = echo(&gateway).await;
+    // A foreign service: nothing but its Meta tells what it is called.
+    let parrot = Registration {
+        id: "bird-1".to_owned(),
+        service: "aviary".to_owned(),
+        host: "127.0.0.1".to_owned(),
+        port: agent.grpc_addr.port(),
+        tags: vec!["grpc".to_owned()],
+        meta: [("public_id".to_owned(), "parrot".to_owned())].into(),
+        weight_passing: 1,
+        weight_warning: 1,
+        check: Check::Grpc,
+        check_interval: Duration::from_secs(10),
+        deregister_after: Duration::from_secs(60),
+    };
+    gateway.registry.register(&parrot).await.unwrap();
+    let path = "/api/v1/call/parrot/agentplatform.AgentService/ExecuteTask";
+    let answer = gateway.post(path, json!({"input": "hello"})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.header("x-mesh-instance"), "bird-1");
+    gateway.registry.remove("bird-1");
+    let answer = gateway.post(path, json!({"input": "hello"})).await;
+    assert_eq!(answer.problem(404)["reason"], "NO_SUCH_SERVICE");
     agent.drain().await;
     gateway.running.drain().await;
 }

@@ -5,6 +5,8 @@ mod calls;
 mod edge;
 mod events;
 mod jobs;
+mod metrics;
 mod registry;
 mod seeds;
 mod support;
+mod tasks;

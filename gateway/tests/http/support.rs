@@ -6,7 +6,7 @@ use ::jobs::{Jobs, Outcome, Payload};
 use discovery::{Discovery, backends::Memory};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
-use service::{Loader, Running};
+use service::{Context, Loader, Running, Served, Spec};
 use tempfile::TempDir;
 use testkit::Redis;
 
@@ -71,6 +71,30 @@ pub(crate) async fn on_redis(set: &[(&'static str, &str)]) -> Gateway {
     let mut gateway = start(&[&[("redis_url", url.as_str())], set].concat()).await;
     gateway.redis = Some(redis);
     gateway
+}
+
+/// Another program of the same mesh.
+pub(crate) async fn beside(
+    gateway: &Gateway,
+    spec: &'static Spec,
+    build: fn(&Context) -> anyhow::Result<Served>,
+    set: &[(&'static str, &str)],
+) -> Running {
+    let local = [
+        ("port", "0"),
+        ("listen_address", "127.0.0.1"),
+        ("admin_address", "127.0.0.1"),
+        ("discovery", "memory"),
+        ("drain_delay", "0s"),
+    ];
+    let loader = Loader::new(spec.all_keys());
+    let all = local.iter().chain(set);
+    let loader = all.fold(loader, |loader, (key, value)| loader.set(key, *value));
+    let registry = Arc::clone(&gateway.registry);
+    let started = service::start(spec, loader.load().unwrap(), registry, build).await;
+    let running = started.unwrap();
+    running.registered().await;
+    running
 }
 
 async fn start(set: &[(&'static str, &str)]) -> Gateway {

@@ -29,11 +29,7 @@ const OWN: &[Key] = &[
         "research-agent",
         "agent for the parts of a task that suit no agent's capabilities",
     ),
-    Key::duration(
-        "queue_sample",
-        "5s",
-        "how often the queues are counted for the metrics",
-    ),
+    work::QUEUE_SAMPLE,
 ];
 
 /// All of them.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jobs::QueueStats;
 use telemetry::{
     Registry,
     prometheus_client::{
@@ -29,17 +28,6 @@ struct Started {
     kind: &'static str,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Standing {
-    queue: String,
-    status: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Queue {
-    queue: String,
-}
-
 /// The runner's metrics; labels are names of queues and closed sets of words.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -47,8 +35,6 @@ pub(crate) struct Metrics {
     run: Family<Ended, Histogram, fn() -> Histogram>,
     wait: Family<Started, Histogram, fn() -> Histogram>,
     running: Family<Started, Gauge>,
-    standing: Family<Standing, Gauge>,
-    oldest: Family<Queue, Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
 
 impl Metrics {
@@ -60,16 +46,12 @@ impl Metrics {
             run: Family::new_with_constructor(histogram),
             wait: Family::new_with_constructor(histogram),
             running: Family::default(),
-            standing: Family::default(),
-            oldest: Family::default(),
         };
         let Self {
             attempts,
             run,
             wait,
             running,
-            standing,
-            oldest,
         } = metrics.clone();
         registry.register(
             "mesh_jobs_attempts",
@@ -84,10 +66,6 @@ impl Metrics {
         let about = "Time from submission to the start of an attempt";
         registry.register("mesh_jobs_wait_duration_seconds", about, wait);
         registry.register("mesh_jobs_running", "Attempts that run here now", running);
-        let about = "Jobs in the store by status; succeeded and cancelled ones since ever";
-        registry.register("mesh_jobs_queue_length", about, standing);
-        let about = "How long the next in line has waited";
-        registry.register("mesh_jobs_oldest_queued_seconds", about, oldest);
         metrics
     }
 
@@ -107,34 +85,6 @@ impl Metrics {
             began: std::time::Instant::now(),
             outcome: "cut",
         }
-    }
-
-    /// A queue was counted.
-    pub(crate) fn counted(&self, stats: &QueueStats) {
-        let counts = &stats.counts;
-        let rows = [
-            ("queued", counts.queued),
-            ("scheduled", counts.scheduled),
-            ("running", counts.running),
-            ("failed", counts.failed),
-            ("dead", counts.dead),
-            ("succeeded", counts.succeeded),
-            ("cancelled", counts.cancelled),
-        ];
-        for (status, count) in rows {
-            let labels = Standing {
-                queue: stats.queue.clone(),
-                status,
-            };
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            self.standing.get_or_create(&labels).set(count);
-        }
-        let oldest = stats.oldest_queued().unwrap_or_default().as_secs_f64();
-        self.oldest
-            .get_or_create(&Queue {
-                queue: stats.queue.clone(),
-            })
-            .set(oldest);
     }
 }
 

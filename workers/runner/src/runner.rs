@@ -6,8 +6,9 @@ use anyhow::Context as _;
 use dynamic::Transport;
 use jobs::{Jobs, Worker};
 use service::{Context, Front, HttpFront};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use work::Lengths;
 
 use crate::{
     door::Door,
@@ -24,7 +25,6 @@ const HAND_BACK: Duration = Duration::from_secs(2);
 pub(crate) struct Runner {
     context: Context,
     jobs: Jobs,
-    metrics: Metrics,
     handler: Arc<Handler>,
 }
 
@@ -40,7 +40,6 @@ impl Runner {
             max_message_bytes: context.max_message_bytes(),
             ..dynamic::Options::default()
         };
-        let metrics = Metrics::new(&context.registry);
         let kinds = Kinds {
             calls: Calls::new(dynamic::Client::new(transport, options)),
             client: fetch::client(config).context("set up requests to the outside")?,
@@ -53,13 +52,12 @@ impl Runner {
         };
         let handler = Handler {
             kinds,
-            metrics: metrics.clone(),
+            metrics: Metrics::new(&context.registry),
             host: host::facts(&context.instance_id),
         };
         Ok(Self {
             context: context.clone(),
             jobs,
-            metrics,
             handler: Arc::new(handler),
         })
     }
@@ -95,11 +93,11 @@ impl Runner {
         tasks.close();
         tracing::info!(?queues, workers = room, "taking jobs");
         let every = config.duration("queue_sample");
-        let (jobs, metrics) = (self.jobs.clone(), self.metrics);
+        let (jobs, lengths) = (self.jobs.clone(), Lengths::new(&self.context.registry));
         let shutdown = self.context.shutdown.clone();
         self.context.tracker.spawn(async move {
             shutdown
-                .run_until_cancelled(sample(jobs, metrics, every))
+                .run_until_cancelled(lengths.follow(&jobs, every))
                 .await;
         });
         let door = Door::new(self.context, self.jobs, room * queues.len());
@@ -110,17 +108,6 @@ impl Runner {
             tasks,
             workers,
         }))
-    }
-}
-
-/// Counts the queues now and then.
-async fn sample(jobs: Jobs, metrics: Metrics, every: Duration) {
-    loop {
-        match jobs.queues().await {
-            Ok(queues) => queues.iter().for_each(|stats| metrics.counted(stats)),
-            Err(error) => tracing::debug!(%error, "queues not counted"),
-        }
-        sleep(every.max(Duration::from_millis(100))).await;
     }
 }
 

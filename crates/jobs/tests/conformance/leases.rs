@@ -175,7 +175,9 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
             .unwrap()
             .id;
         for id in [&queued, &scheduled] {
-            assert_eq!(jobs.cancel(id).await.unwrap().status, Status::Cancelled);
+            let record = jobs.cancel(id).await.unwrap();
+            assert_eq!(record.status, Status::Cancelled);
+            assert!(record.payload.is_some(), "it still says what it was");
             assert_eq!(
                 jobs.cancel(id).await.unwrap().status,
                 Status::Cancelled,

@@ -212,6 +212,7 @@ async fn a_task_is_done_part_by_part_and_holds_no_place_meanwhile() {
     // However often it was looked at.
     assert_eq!(record.header.attempt, 1);
     let result = result(&record);
+    assert_eq!(result["description"], task.description.as_str());
     let parts = result["subtasks"].as_array().unwrap();
     for (part, subtask) in parts.iter().zip(&task.subtasks) {
         assert_eq!(part["subtask_id"], subtask.subtask_id.as_str());

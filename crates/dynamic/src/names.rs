@@ -1,0 +1,123 @@
+//! Which service a caller means: its Consul name, or what its instances or its kind call it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use discovery::{Catalog, Discovery, Kind, Snapshot};
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use proto::error_info;
+use tokio::{sync::watch, time::timeout};
+use tonic::{Code, Status};
+
+/// How long the registry may take to answer for the first time.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+type Watched = watch::Receiver<Option<Arc<Snapshot>>>;
+
+/// Names of services. Only instances know the ids that they were given in `Meta.public_id`, so
+/// from the first name on that neither Consul nor a kind explains all services are watched.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    watched: Mutex<BTreeMap<Arc<str>, Watched>>,
+}
+
+impl Names {
+    /// The Consul name of the service that is called so.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when none is, `UNAVAILABLE` when the registry has not answered yet.
+    pub(crate) async fn find(
+        &self,
+        discovery: &dyn Discovery,
+        name: &str,
+    ) -> Result<Arc<str>, Status> {
+        let Some(catalog) = first(&mut discovery.catalog()).await else {
+            let text = format!("the registry has not answered within {PATIENCE:?}");
+            let reason = "REGISTRY_UNREACHABLE";
+            return Err(error_info::status(Code::Unavailable, reason, text, []));
+        };
+        if let Some(known) = derived(&catalog, name) {
+            return Ok(known);
+        }
+        let given = self.given(discovery, &catalog, name).await;
+        given.ok_or_else(|| {
+            let text = format!("no service of the mesh is called {name:?}");
+            let facts = [("id", name.to_owned())];
+            error_info::status(Code::NotFound, "NO_SUCH_SERVICE", text, facts)
+        })
+    }
+
+    /// The first service of which an instance announces the name.
+    async fn given(
+        &self,
+        discovery: &dyn Discovery,
+        catalog: &Catalog,
+        name: &str,
+    ) -> Option<Arc<str>> {
+        let watched = {
+            let mut watched = self.watched.lock();
+            watched.retain(|service, _| catalog.services.contains_key(service));
+            for service in catalog.services.keys() {
+                let watch = || discovery.watch(service);
+                watched.entry(service.clone()).or_insert_with(watch);
+            }
+            watched.clone()
+        };
+        let asked = watched.into_iter().map(async |(service, mut watched)| {
+            let snapshot = first(&mut watched).await?;
+            let mut instances = snapshot.instances.iter();
+            let is_called = instances.any(|instance| instance.public_id() == name);
+            is_called.then_some(service)
+        });
+        join_all(asked).await.into_iter().flatten().next()
+    }
+}
+
+/// The first answer of the registry.
+async fn first<T: Clone>(watched: &mut watch::Receiver<Option<T>>) -> Option<T> {
+    let known = timeout(PATIENCE, watched.wait_for(Option::is_some)).await;
+    known.ok()?.ok()?.clone()
+}
+
+/// A service's Consul name, or the id that its kind makes of it.
+fn derived(catalog: &Catalog, name: &str) -> Option<Arc<str>> {
+    let services = &catalog.services;
+    if let Some((known, _)) = services.get_key_value(name) {
+        return Some(known.clone());
+    }
+    let is_called = |service: &str, tags: &[String]| {
+        Kind::from_tags(tags).public_id(service).as_deref() == Some(name)
+    };
+    let found = services
+        .iter()
+        .find(|(service, tags)| is_called(service, tags));
+    found.map(|(service, _)| service.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_found_by_its_consul_name_and_its_public_id() {
+        let tags = |tag: &str| vec![tag.to_owned()];
+        let catalog = Catalog {
+            services: [
+                ("agent-echo".into(), tags("agent")),
+                ("tool-echo".into(), tags("tool")),
+                ("shop".into(), tags("grpc")),
+            ]
+            .into(),
+        };
+        for (name, found) in [
+            ("agent-echo", Some("agent-echo")),
+            ("echo-agent", Some("agent-echo")),
+            ("echo-tool", Some("tool-echo")),
+            ("shop", Some("shop")),
+            ("echo", None),
+            ("", None),
+        ] {
+            assert_eq!(derived(&catalog, name).as_deref(), found, "{name}");
+        }
+    }
+}

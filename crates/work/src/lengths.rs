@@ -1,0 +1,88 @@
+//! How long the queues are, as metrics of whoever counts them.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use jobs::{Jobs, QueueStats};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, gauge::Gauge},
+};
+use service::{Key, Type};
+use telemetry::Registry;
+use tokio::time::sleep;
+
+/// The key that says how often queues are counted.
+pub const QUEUE_SAMPLE: Key = Key::new(
+    "queue_sample",
+    Type::Duration(Duration::from_secs(3600)),
+    "5s",
+    "how often the queues are counted for the metrics",
+);
+/// Counting asks every partition of every queue: not more often than this.
+const LEAST: Duration = Duration::from_millis(100);
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Standing {
+    queue: String,
+    status: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Queue {
+    queue: String,
+}
+
+/// Gauges of the queues: of the store, so the same at every program that counts them.
+#[derive(Clone, Debug, Default)]
+pub struct Lengths {
+    standing: Family<Standing, Gauge>,
+    oldest: Family<Queue, Gauge<f64, AtomicU64>>,
+}
+
+impl Lengths {
+    /// Gauges registered with `registry`.
+    #[must_use]
+    pub fn new(registry: &Registry) -> Self {
+        let lengths = Self::default();
+        let about = "Jobs in the store by status; succeeded and cancelled ones since ever";
+        registry.register("mesh_jobs_queue_length", about, lengths.standing.clone());
+        let about = "How long the next in line has waited";
+        let oldest = lengths.oldest.clone();
+        registry.register("mesh_jobs_oldest_queued_seconds", about, oldest);
+        lengths
+    }
+
+    /// Counts the queues at once and then every so often, for ever. While the store is away the
+    /// gauges stay as they were.
+    pub async fn follow(&self, jobs: &Jobs, every: Duration) {
+        loop {
+            match jobs.queues().await {
+                Ok(queues) => queues.iter().for_each(|stats| self.counted(stats)),
+                Err(error) => tracing::debug!(%error, "queues not counted"),
+            }
+            sleep(every.max(LEAST)).await;
+        }
+    }
+
+    fn counted(&self, stats: &QueueStats) {
+        let (queue, counts) = (&stats.queue, &stats.counts);
+        let rows = [
+            ("queued", counts.queued),
+            ("scheduled", counts.scheduled),
+            ("running", counts.running),
+            ("failed", counts.failed),
+            ("dead", counts.dead),
+            ("succeeded", counts.succeeded),
+            ("cancelled", counts.cancelled),
+        ];
+        for (status, count) in rows {
+            let queue = queue.clone();
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            let gauge = self.standing.get_or_create(&Standing { queue, status });
+            gauge.set(count);
+        }
+        let oldest = stats.oldest_queued().unwrap_or_default().as_secs_f64();
+        let queue = queue.clone();
+        self.oldest.get_or_create(&Queue { queue }).set(oldest);
+    }
+}
