@@ -206,3 +206,49 @@ fn with_nonce_of(nonce: &[u8], token: &[u8]) -> bytes::Bytes {
     mixed[2].clone_from(&stale[2]);
     mixed.join(":").into()
 }
+
+#[tokio::test]
+async fn many_who_follow_a_queue_hold_one_connection_and_all_hear_of_an_event() {
+    let redis = RedisServer::start(&[]);
+    let jobs = connect(&redis);
+    jobs.submit(call("first")).await.unwrap();
+    let known = jobs
+        .events("default", "", 256, Duration::ZERO)
+        .await
+        .unwrap();
+    let followers = (0..50).map(|number| {
+        let (jobs, cursor) = (jobs.clone(), known.cursor.clone());
+        async move {
+            // A client may make its cursor up: nobody else is to wait because of that.
+            let ahead = format!("0={}000-0.1", u32::MAX);
+            let cursor = if number % 10 == 0 { ahead } else { cursor };
+            let wait = Duration::from_secs(5);
+            jobs.events("default", &cursor, 256, wait).await.unwrap()
+        }
+    });
+    let watch = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let client = redis::Client::open(redis.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut list = redis::cmd("CLIENT");
+        let list: String = list.arg("LIST").query_async(&mut connection).await.unwrap();
+        let since = Instant::now();
+        jobs.submit(call("second")).await.unwrap();
+        (list.lines().count(), since)
+    };
+    let heard = futures_util::future::join_all(followers.map(|follower| async {
+        let page = follower.await;
+        (page.events.len(), Instant::now())
+    }));
+    let (heard, (connections, since)) = tokio::join!(heard, watch);
+    // The shared one, the one that waits, and that of this test.
+    assert_eq!(connections, 3);
+    for (number, (events, at)) in heard.into_iter().enumerate() {
+        let made_up = number % 10 == 0;
+        assert_eq!(events, usize::from(!made_up), "follower {number}");
+        if !made_up {
+            let late = at.saturating_duration_since(since);
+            assert!(late < Duration::from_secs(3), "follower {number}: {late:?}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ mod events;
 mod link;
 mod reply;
 mod script;
+mod tails;
 mod write;
 
 use std::{collections::HashSet, time::Duration};
@@ -28,6 +29,7 @@ use crate::{
 use link::{Failure, Link};
 use reply::Strange;
 use script::Script;
+use tails::Tails;
 
 /// Jobs in a Redis.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Redis {
     key_ttl: String,
     /// Lanes that are listed in Redis.
     known: Mutex<HashSet<Lane>>,
+    /// Who waits for events.
+    tails: Tails,
 }
 
 impl Redis {
@@ -55,6 +59,7 @@ impl Redis {
             keep: settings.events.to_string(),
             key_ttl: clock::millis(settings.key_ttl).to_string(),
             known: Mutex::default(),
+            tails: Tails::default(),
         })
     }
 
@@ -249,7 +254,7 @@ impl Store for Redis {
     }
 
     async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
-        events::wait_for_event(self, lane, after, wait).await
+        tails::wait(self, lane, after, wait).await
     }
 
     fn cursor_at(&self, at: u64) -> String {

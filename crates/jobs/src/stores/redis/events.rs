@@ -1,4 +1,4 @@
-//! Events, notes, and waiting for either jobs or events on a connection that may block.
+//! Events, notes, and waiting for jobs on a connection that may block.
 
 use std::time::Duration;
 
@@ -41,18 +41,8 @@ pub(super) async fn wait(
     block(redis, &names, &mark.positions, wait).await
 }
 
-/// Waits until the lane's events grow past the cursor.
-pub(super) async fn wait_for_event(
-    redis: &Redis,
-    lane: &Lane,
-    after: &str,
-    wait: Duration,
-) -> Result<(), Error> {
-    let (entry, _) = position(after);
-    block(redis, &[format!("{}:ev", redis.key(lane))], &[entry], wait).await
-}
-
-async fn block(
+/// Waits until one of the streams grows past its mark, on a connection that may block.
+pub(super) async fn block(
     redis: &Redis,
     streams: &[String],
     after: &[String],
@@ -74,7 +64,7 @@ async fn block(
 }
 
 /// A cursor is `<entry>.<how many of its jobs were told>`.
-fn position(cursor: &str) -> (String, usize) {
+pub(super) fn position(cursor: &str) -> (String, usize) {
     let parts = cursor
         .split_once('.')
         .and_then(|(entry, told)| Some((entry, told.parse().ok()?)));
