@@ -1,8 +1,6 @@
 //! The gateway as its clients see it, over real sockets, on a real Redis and on the embedded store.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod calls;
 mod edge;
 mod events;
