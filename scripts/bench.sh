@@ -85,11 +85,12 @@ measure() {
   ' | tee -a "$WORK/results" | awk -F'|' '{ printf "%-22s %-22s round %d: %6.2f us, %7.0f calls/s\n", $2, $3, $4, $5, $6 }'
 }
 
-# table NAME PEER PEER PEER: the medians, in the order in which they were measured, and the ratios to each peer.
+# table NAME PEER...: the medians, in the order in which they were measured, and the ratios to each peer.
 table() {
-  echo "| load | proxy | CPU µs per call | × $2 | × $3 | × $4 | calls/s | p50 ms | p99 ms | p99.9 ms | MiB idle | under load | after | failed |"
-  echo '|---|---|---|---|---|---|---|---|---|---|---|---|---|---|'
-  awk -F'|' -v table="$1" -v peers="$2|$3|$4" '
+  local name=$1; shift
+  echo "| load | proxy | CPU µs per call |$(printf ' × %s |' "$@") calls/s | p50 ms | p99 ms | p99.9 ms | MiB idle | under load | after | failed |"
+  echo "|---|---|---|$(printf -- '---|%.0s' "$@")---|---|---|---|---|---|---|---|"
+  awk -F'|' -v table="$name" -v peers="$(printf '%s|' "$@")" -v count=$# '
     function median(key, column,   n, i, j, v, x) {
       n = rounds[key]
       for (i = 1; i <= n; i++) {
@@ -113,17 +114,20 @@ table() {
     END {
       for (k = 1; k <= keys; k++) {
         key = order[k]; split(key, part, "|"); split(peers, peer, "|")
-        for (p = 1; p <= 3; p++) for (r = 1; r <= rounds[key]; r++) {
+        for (p = 1; p <= count; p++) for (r = 1; r <= rounds[key]; r++) {
           b = cost[part[1] "|" peer[p], number[key, r]]
           if (b > 0) value[key, ++ratios[key, p], -p] = value[key, r, 5] / b
         }
         stalled = all[key] - rounds[key]
         printf "| %s | %s%s |", part[1], part[2], stalled ? " (" stalled " rounds without an answer)" : ""
-        if (!rounds[key]) { print " – | – | – | – | 0 | – | – | – | – | – | – | – |"; continue }
+        if (!rounds[key]) {
+          printf " – |"; for (p = 1; p <= count; p++) printf " – |"
+          print " 0 | – | – | – | – | – | – | – |"; continue
+        }
         cpu = median(key, 5)
         if (cpu) printf " %.2f |", cpu; else printf " – |"
         n = rounds[key]
-        for (p = 1; p <= 3; p++) {
+        for (p = 1; p <= count; p++) {
           rounds[key] = ratios[key, p]
           if (cpu && ratios[key, p]) printf " %.2f |", median(key, -p); else printf " – |"
         }
@@ -193,7 +197,7 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 	# Benchmarks
 
 	Written by \`make bench${QUICK:+ QUICK=1}\`: \`scripts/bench.sh $ROUNDS $LENGTH\`, $(date -u +%F), commit $(git describe --always --dirty).
-	$ROUNDS rounds of $LENGTH s, medians; a ratio is one of CPU per call, made within each round.
+	Rounds: $ROUNDS, of $LENGTH s each, medians; a ratio is one of CPU per call, made within each round.
 	What was tried, kept and thrown away is in [benchmarks-tried.md](benchmarks-tried.md).
 
 	- Machine: $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r | cut -d- -f1).
@@ -223,7 +227,7 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 
 	Here the proxy may use both cores, beside the load and the backends.
 
-	$(table threads router - -)
+	$(table threads router)
 
 	## A mixed fleet
 
