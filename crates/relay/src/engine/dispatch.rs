@@ -211,7 +211,13 @@ impl<H: Host> Engine<H> {
         }
         let upstream = call.upstream.insert(half);
         let body = call.request.body();
-        let flushed = transfer(upstream, &mut self.conns, &mut self.outputs, body, max_output);
+        let flushed = transfer(
+            upstream,
+            &mut self.conns,
+            &mut self.outputs,
+            body,
+            max_output,
+        );
         if body.len() > self.config.replay {
             drop(call.request.forget());
         }

@@ -56,7 +56,13 @@ impl<H: Host> Engine<H> {
             return;
         };
         let conn = call.client.conn;
-        let flushed = transfer(&mut call.client, &mut self.conns, &mut self.outputs, bytes, max_output);
+        let flushed = transfer(
+            &mut call.client,
+            &mut self.conns,
+            &mut self.outputs,
+            bytes,
+            max_output,
+        );
         self.sent_to_client(id, conn, &flushed);
         self.bound(id);
     }
