@@ -236,9 +236,11 @@ impl Host for Router {
     }
 
     fn answered(&mut self, call: &mut Call, _response: &Block, extra: &mut Block) {
-        let number = call.lease.as_ref().map(|lease| lease.peer().number());
-        if let Some(known) = number.and_then(|number| self.peers.get(&number)) {
-            extra.append(&known.named);
+        let Some(lease) = &call.lease else { return };
+        match self.peers.get(&lease.peer().number()) {
+            Some(known) => extra.append(&known.named),
+            // It has left the registry since, and its calls end in peace.
+            None => answers::name(extra, &lease.peer().instance().key.id),
         }
     }
 
