@@ -62,6 +62,12 @@ pub const SPEC: Spec = Spec {
             "256MiB",
             "the same for all clients of a thread together",
         ),
+        Key::new(
+            "wasted_calls",
+            Type::Integer(1, 1_000_000_000),
+            "500",
+            "calls one client's connection may give up, unanswered and within a second, in 10 s",
+        ),
     ],
 };
 

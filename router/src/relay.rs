@@ -3,6 +3,7 @@
 
 mod answers;
 mod call;
+mod gauges;
 mod head;
 mod host;
 mod placing;
@@ -35,6 +36,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{directory::Directory, tasks::Tasks};
+use gauges::Gauges;
 use host::Router;
 
 /// Commands that wait for one engine.
@@ -55,6 +57,7 @@ pub(crate) struct Shared {
     pub(crate) shutdown: CancellationToken,
     /// Calls in flight.
     pub(crate) active: AtomicUsize,
+    pub(crate) gauges: Gauges,
 }
 
 /// The threads that carry the port.
@@ -89,6 +92,7 @@ impl Relay {
             tracker: context.tracker.clone(),
             shutdown: context.shutdown.clone(),
             active: AtomicUsize::new(0),
+            gauges: Gauges::new(&context.registry),
         });
         let config = config(context);
         let threads = (0..context.config.integer("relay_threads"))
@@ -153,6 +157,7 @@ fn config(context: &Context) -> Config {
         age_grace: unless_zero(config.duration("max_connection_age_grace")),
         client_memory: config.size("client_memory"),
         memory: config.size("relay_memory"),
+        wasted_calls: u32::try_from(config.integer("wasted_calls")).unwrap_or(u32::MAX),
         ..default
     }
 }

@@ -18,7 +18,10 @@ use h2::{
     client::{Builder, SendRequest},
 };
 use http::{Request, Response};
-use tokio::{net::TcpStream, sync::oneshot};
+use tokio::{
+    net::TcpStream,
+    sync::{oneshot, watch},
+};
 use tokio_util::task::TaskTracker;
 use tonic::Code;
 
@@ -46,11 +49,12 @@ pub(crate) struct Slot {
 }
 
 impl Connection {
-    /// Speaks HTTP/2 on an open stream, and waits for the peer's SETTINGS: before them nobody knows
+    /// Speaks HTTP/2 on an open stream until `severed` changes, and waits for the peer's SETTINGS: before them nobody knows
     /// how many streams it takes, and a peer that hangs is told from one that serves.
     pub(crate) async fn handshake(
         stream: TcpStream,
         tracker: &TaskTracker,
+        mut severed: watch::Receiver<()>,
     ) -> io::Result<Arc<Self>> {
         let (sender, mut connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW)
@@ -77,8 +81,20 @@ impl Connection {
                 }
                 done
             });
-            if let Err(error) = drive.await {
-                tracing::debug!(%error, "connection ended");
+            let severed = async {
+                if severed.changed().await.is_err() {
+                    // Nobody is left to sever it.
+                    std::future::pending().await
+                }
+            };
+            tokio::select! {
+                outcome = drive => {
+                    if let Err(error) = outcome {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                }
+                // Dropped in the middle: its calls fail as if it had broken.
+                () = severed => tracing::debug!("connection given up"),
             }
         });
         settings

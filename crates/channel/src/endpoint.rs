@@ -11,7 +11,10 @@ use std::{
 use arc_swap::ArcSwap;
 use discovery::{Instance, Key};
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -90,6 +93,8 @@ pub(crate) struct Endpoint {
     broken: Mutex<Option<String>>,
     /// Its calls and its health check are silent.
     pub(crate) silent: AtomicBool,
+    /// Tells its connections, and carriers with connections of their own, that they are dead.
+    severed: watch::Sender<()>,
     /// A probe of its silence is under way.
     pub(crate) probing: AtomicBool,
     /// Milliseconds on the mesh's clock of the last byte of any answer.
@@ -140,6 +145,7 @@ impl Endpoint {
             dialing: tokio::sync::Mutex::default(),
             broken: Mutex::default(),
             silent: AtomicBool::new(false),
+            severed: watch::Sender::new(()),
             probing: AtomicBool::new(false),
             heard_at: AtomicU64::new(0),
             asked_at: AtomicU64::new(0),
@@ -284,13 +290,23 @@ impl Endpoint {
             let stream = dial(&authority, &options)
                 .await
                 .map_err(|e| format!("{authority}: {e}"))?;
-            Connection::handshake(stream, &self.shared.tracker)
+            Connection::handshake(stream, &self.shared.tracker, self.severed())
                 .await
                 .map_err(|e| format!("{authority}: {e}"))
         };
         timeout(limit, connecting)
             .await
             .unwrap_or_else(|_| Err(format!("{authority}: no connection within {limit:?}")))
+    }
+
+    /// It has been silent for too long: calls that are on it have failed.
+    pub(crate) fn sever(&self) {
+        self.severed.send_replace(());
+    }
+
+    /// Changes when connections to it are to be given up; ends with it.
+    pub(crate) fn severed(&self) -> watch::Receiver<()> {
+        self.severed.subscribe()
     }
 
     /// Tries again to connect; clears the failure when it works.

@@ -16,6 +16,7 @@ use std::{
 use discovery::Instance;
 use tokio::{
     net::TcpStream,
+    sync::watch,
     time::{Instant, timeout, timeout_at},
 };
 use tonic::Code;
@@ -306,6 +307,13 @@ impl Peer {
     #[must_use]
     pub fn broken(&self) -> Option<String> {
         self.endpoint.broken()
+    }
+
+    /// Changes when connections to the instance are to be given up: its calls and its health were
+    /// silent for `tcp_user_timeout`. Ends with the instance.
+    #[must_use]
+    pub fn severed(&self) -> watch::Receiver<()> {
+        self.endpoint.severed()
     }
 
     /// Ends when the instance has left the registry, or its address.

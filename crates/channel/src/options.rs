@@ -18,7 +18,8 @@ pub struct Options {
     pub tcp_keepalive: Duration,
     /// Time between two keep-alive probes.
     pub tcp_keepalive_interval: Duration,
-    /// How long sent bytes may stay unacknowledged before the connection is dropped.
+    /// How long sent bytes may stay unacknowledged, or all calls of an instance and its health
+    /// unanswered, before its connections are dropped.
     pub tcp_user_timeout: Duration,
     /// Calls in flight to one instance; more wait in the queue.
     pub max_in_flight: u32,

@@ -16,6 +16,7 @@ use crate::{connection::Connection, endpoint::Endpoint, fleet::Fleet, replay::Re
 pub(crate) async fn watch(fleet: Arc<Fleet>, endpoint: Arc<Endpoint>) {
     let options = fleet.options.load_full();
     let mut connection = None;
+    let mut dead_since = None;
     // The first question has what is left of `silence` + `silence_probe`: nobody is sent to a
     // stopped instance for longer than the two together.
     let late = endpoint.silence().saturating_sub(options.silence);
@@ -25,19 +26,26 @@ pub(crate) async fn watch(fleet: Arc<Fleet>, endpoint: Arc<Endpoint>) {
         .max(options.silence_probe / 2);
     loop {
         let asked = Instant::now();
-        let alive = timeout(patience, ask(&endpoint, &mut connection))
+        let answered = timeout(patience, ask(&endpoint, &mut connection))
             .await
             .unwrap_or(false);
-        if !alive && asked.elapsed() > patience + LATE {
+        if !answered && asked.elapsed() > patience + LATE {
             // It was this process that had no time.
             continue;
         }
         patience = options.silence_probe;
         // A verdict on the only instance could only keep calls from where they have to go.
-        let alive = alive || fleet.is_alone(&endpoint);
+        let alive = answered || fleet.is_alone(&endpoint);
         let heard = alive.then(|| endpoint.hear());
         if endpoint.silent.swap(!alive, Ordering::Relaxed) == alive {
             fleet.silence_changed(&endpoint, !alive);
+        }
+        if answered {
+            dead_since = None;
+        } else if asked - *dead_since.get_or_insert(asked) >= options.tcp_user_timeout {
+            // As TCP gives up a peer that acknowledges nothing: calls would wait for ever.
+            endpoint.sever();
+            dead_since = None;
         }
         sleep((asked + options.silence).saturating_duration_since(Instant::now())).await;
         // Alive, and no call of it is as silent as before.

@@ -54,6 +54,8 @@ pub(crate) struct Request {
     kept: Vec<u8>,
     /// How much of `kept` is the header block.
     head: usize,
+    /// Its size as a header list.
+    list: usize,
     /// Whether all that came is kept.
     pub(crate) whole: bool,
     /// Its end has come.
@@ -76,14 +78,17 @@ impl Request {
         length: Option<u64>,
         forwards: impl Fn(&Field<'_>) -> bool,
     ) -> Self {
+        let mut list = 0;
         for field in block
             .fields()
             .filter(|field| field.token != Token::GrpcTimeout && forwards(field))
         {
             kept.extend_from_slice(field.wire);
+            list += field.list_size();
         }
         Self {
             head: kept.len(),
+            list,
             kept,
             whole: true,
             length,
@@ -94,6 +99,11 @@ impl Request {
     /// Its header block.
     pub(crate) fn headers(&self) -> &[u8] {
         &self.kept[..self.head]
+    }
+
+    /// The size of its header list with these fields besides, RFC 9113's, bytes.
+    pub(crate) fn list_size(&self, extra: &Block) -> usize {
+        self.list + extra.size()
     }
 
     /// Its bytes so far.
@@ -144,7 +154,7 @@ impl<C> Call<C> {
     /// Bytes that it keeps.
     pub(crate) fn weight(&self) -> usize {
         let upstream = self.upstream.as_ref().map_or(0, |half| half.pending.len());
-        self.client.pending.len() + upstream + self.request.body().len()
+        self.client.pending.len() + upstream + self.request.kept.len()
     }
 
     pub(crate) fn half(&mut self, conn: Id) -> Option<&mut Half> {

@@ -27,6 +27,10 @@ pub struct Config {
     pub age_grace: Option<Duration>,
     /// Frames of a client in ten seconds that bring no call further, before its connection is ended.
     pub idle_frames: u32,
+    /// Calls of one client's connection that may be given up, unanswered and within a second of
+    /// their beginning, in ten seconds, before it is ended. Each call that is answered makes up for
+    /// two.
+    pub wasted_calls: u32,
     /// Bytes that the calls of one client's connection may keep here: what its readers leave
     /// unread, and what is kept for another attempt. Calls that would keep more are ended.
     pub client_memory: usize,
@@ -58,6 +62,7 @@ impl Default for Config {
             max_age: None,
             age_grace: None,
             idle_frames: 1000,
+            wasted_calls: 500,
             client_memory: 32 << 20,
             memory: 256 << 20,
         }

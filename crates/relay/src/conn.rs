@@ -1,9 +1,6 @@
 //! One connection: what it may still send and receive, which streams it has, what is to be written.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
 use crate::{
     Config,
@@ -13,14 +10,19 @@ use crate::{
     parser::{Fatal, Parser},
     settings::{DEFAULT_WINDOW, MAX_WINDOW, Settings},
     slab::Id,
+    strain::Strain,
 };
 
 /// How many streams that closed are remembered, since frames for them may still be under way.
 const REMEMBERED: usize = 128;
 /// What PING asks during a drain.
 const DRAIN_PING: [u8; 8] = *b"draining";
-/// In how long the frames that do nothing are counted.
-const IDLE_PERIOD: Duration = Duration::from_secs(10);
+/// For how many idle frames one that is of use makes up: more than the PING that some clients send
+/// to measure the way, one for each DATA they get.
+const IDLE_RELIEF: u32 = 2;
+/// For how many calls given up one that was answered makes up: of three that are sent together, so
+/// that the fastest wins, two are given up.
+const ANSWER_RELIEF: u32 = 2;
 
 /// Which end of the connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +76,10 @@ pub(crate) struct Conn {
     pub(crate) stream: u32,
     /// The streams that closed last.
     recent: VecDeque<(u32, Closed)>,
-    /// Frames that cost us work and bring no call further, since the last that did.
-    idle_frames: u32,
-    idle_since: Instant,
+    /// Frames that cost us work and bring no call further.
+    idle: Strain,
+    /// Calls that were given up before they were answered.
+    wasted: Strain,
     /// Streams still to be cancelled.
     to_cancel: VecDeque<u32>,
     /// SETTINGS that the peer has not acknowledged.
@@ -123,8 +126,8 @@ impl Conn {
             blocked: VecDeque::new(),
             stream: if side == Side::Client { 0 } else { 1 },
             recent: VecDeque::new(),
-            idle_frames: 0,
-            idle_since: now,
+            idle: Strain::new(now),
+            wasted: Strain::new(now),
             to_cancel: VecDeque::new(),
             unacknowledged: 1,
             table_told: false,
@@ -210,12 +213,7 @@ impl Conn {
         if self.side == Side::Upstream {
             return Ok(());
         }
-        if now.saturating_duration_since(self.idle_since) > IDLE_PERIOD {
-            self.useful_frame();
-            self.idle_since = now;
-        }
-        self.idle_frames += 1;
-        if self.idle_frames > limit {
+        if !self.idle.add(limit, now) {
             let reason = "too many frames that do nothing";
             return Err(Fatal {
                 code: Code::EnhanceYourCalm,
@@ -227,7 +225,24 @@ impl Conn {
 
     /// A frame that brought a call further.
     pub(crate) fn useful_frame(&mut self) {
-        self.idle_frames = 0;
+        self.idle.relieve(IDLE_RELIEF);
+    }
+
+    /// A client's call that cost its instance work and will not be answered; many of them, and few
+    /// that are, are an attack. Bytes that such calls bring make up for nothing.
+    pub(crate) fn wasted_call(&mut self, limit: u32, now: Instant) -> Result<(), Fatal> {
+        if self.wasted.add(limit, now) {
+            return Ok(());
+        }
+        Err(Fatal {
+            code: Code::EnhanceYourCalm,
+            reason: "too many calls are given up unanswered",
+        })
+    }
+
+    /// A client's call was answered.
+    pub(crate) fn answered_call(&mut self) {
+        self.wasted.relieve(ANSWER_RELIEF);
     }
 
     /// Writes a header block, whose parts are in wire form.

@@ -67,6 +67,24 @@ pub trait Network: Host {
     fn left(&mut self, client: Id) {
         let _ = client;
     }
+
+    /// A turn is over, and the engine has this.
+    fn has(&mut self, load: Load) {
+        let _ = load;
+    }
+}
+
+/// What an engine has between two turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Calls that are not over.
+    pub calls: usize,
+    /// Connections of clients.
+    pub clients: usize,
+    /// Connections to instances.
+    pub instances: usize,
+    /// Bytes that calls keep, and that wait to be written.
+    pub memory: usize,
 }
 
 /// Something to be done with an engine, on its thread.
@@ -168,11 +186,23 @@ impl<H: Network> Driver<H> {
         self.links.end_lingering(&mut self.engine, now);
         self.flush();
         self.dial(cx);
+        let load = self.load();
+        self.engine.host().has(load);
         if let Some(cut) = self.drained(now) {
             return Poll::Ready(cut);
         }
         self.sleep(cx);
         Poll::Pending
+    }
+
+    fn load(&self) -> Load {
+        let clients = self.links.clients();
+        Load {
+            calls: self.engine.calls(),
+            clients,
+            instances: self.engine.connections().saturating_sub(clients),
+            memory: self.engine.memory(),
+        }
     }
 
     /// Does what other threads ask.
@@ -228,13 +258,17 @@ impl<H: Network> Driver<H> {
             self.write(id);
         }
         for _ in 0..READS {
-            match self.links.read(id, &mut self.engine, &mut self.buffer) {
+            let read = self.links.read(id, &mut self.engine, &mut self.buffer);
+            match read {
                 Read::Waits => return,
                 Read::Over => return self.forget(id),
-                Read::More => {}
+                Read::More | Read::Enough => {}
             }
             while let Some(large) = self.engine.take_large() {
                 self.write(large);
+            }
+            if let Read::Enough = read {
+                break;
             }
         }
         self.ready.push(slot);

@@ -72,6 +72,8 @@ struct Pool {
     /// Streams that a connection of the endpoint's takes, as the last said: a new one has them until
     /// it says otherwise itself.
     max_streams: u32,
+    /// The same of the header list it takes.
+    max_header_list: u32,
 }
 
 impl Default for Pool {
@@ -81,6 +83,7 @@ impl Default for Pool {
             waiting: VecDeque::new(),
             connecting: false,
             max_streams: STREAMS_AT_FIRST,
+            max_header_list: u32::MAX,
         }
     }
 }
@@ -146,15 +149,20 @@ impl<H: Host> Engine<H> {
         id
     }
 
-    /// Bytes have come from a connection, any part of what was sent.
-    pub fn received(&mut self, id: Id, mut bytes: &[u8]) {
+    /// Bytes have come from a connection, any part of what was sent. Answers how much work they were,
+    /// in steps of a few to a frame, however large.
+    pub fn received(&mut self, id: Id, mut bytes: &[u8]) -> usize {
+        let mut steps = 0;
         loop {
             let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.closed) else {
-                return;
+                return steps;
             };
             let outcome = match conn.parser.step(&mut bytes) {
                 Ok(None) => break,
-                Ok(Some(step)) => self.step(id, step),
+                Ok(Some(step)) => {
+                    steps += 1;
+                    self.step(id, step)
+                }
                 Err(fatal) => Err(fatal),
             };
             if let Err(fatal) = outcome {
@@ -166,6 +174,7 @@ impl<H: Host> Engine<H> {
             }
         }
         self.mark(id);
+        steps
     }
 
     /// The peer has closed a connection, or it broke.

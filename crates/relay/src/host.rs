@@ -48,6 +48,9 @@ pub enum Cause {
     Malformed(Code),
     /// The host did not accept the answer.
     Declined,
+    /// Its header list is larger than the instance takes: it was not sent, and would have cost others
+    /// their connection.
+    HeaderList,
     /// Its time is over.
     Deadline,
     /// Too much of it is kept here because its readers do not read.

@@ -1,5 +1,8 @@
 //! Values with stable ids: an id of a value that is gone never names a later one.
 
+/// Places that are kept when no value is left: those of a burst are not.
+const KEPT: usize = 1024;
+
 /// Names a value of a [`Slab`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id {
@@ -12,6 +15,8 @@ pub struct Id {
 pub(crate) struct Slab<T> {
     slots: Vec<(u32, Option<T>)>,
     free: Vec<u32>,
+    /// The generation of new places, later than that of all that were given up.
+    first: u32,
 }
 
 impl<T> Default for Slab<T> {
@@ -19,6 +24,7 @@ impl<T> Default for Slab<T> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
+            first: 0,
         }
     }
 }
@@ -32,10 +38,10 @@ impl<T> Slab<T> {
                 generation: self.slots[index as usize].0,
             };
         }
-        self.slots.push((0, None));
+        self.slots.push((self.first, None));
         Id {
             index: (self.slots.len() - 1) as u32,
-            generation: 0,
+            generation: self.first,
         }
     }
 
@@ -76,6 +82,13 @@ impl<T> Slab<T> {
         let value = slot.1.take()?;
         slot.0 = slot.0.wrapping_add(1);
         self.free.push(id.index);
+        if self.slots.len() > KEPT && self.free.len() == self.slots.len() {
+            let last = self.slots.iter().map(|(generation, _)| *generation).max();
+            *self = Self {
+                first: last.unwrap_or_default(),
+                ..Self::default()
+            };
+        }
         Some(value)
     }
 
@@ -107,5 +120,18 @@ mod tests {
         let second = slab.insert("b");
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"b")));
         assert_eq!((slab.remove(first), slab.len()), (None, 1));
+    }
+
+    #[test]
+    fn the_places_of_a_burst_are_given_up_and_its_ids_stay_dead() {
+        let mut slab = Slab::default();
+        let ids: Vec<Id> = (0..10 * KEPT).map(|n| slab.insert(n)).collect();
+        for id in &ids {
+            assert!(slab.remove(*id).is_some());
+        }
+        assert!(slab.slots.capacity() <= KEPT && slab.free.capacity() <= KEPT);
+        let again: Vec<Id> = (0..10 * KEPT).map(|n| slab.insert(n)).collect();
+        assert!(ids.iter().all(|id| slab.get(*id).is_none()));
+        assert_eq!(slab.get(again[7]), Some(&7));
     }
 }

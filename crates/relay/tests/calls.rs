@@ -515,3 +515,22 @@ fn an_answer_of_the_hosts_ends_a_call_it_has_begun_to_answer() {
         .resume(call, Verdict::Refuse(status(1, "not parked")));
     assert_eq!(bench.of_stream(&mut client, 1).len(), 1);
 }
+
+#[test]
+fn calls_on_connections_that_are_severed_fail_and_others_open_a_new_one() {
+    let mut bench = Bench::new(Config::default(), Plain::new(&[7]));
+    let mut client = bench.client();
+    bench.request(&client, 1, Some(b"waits"));
+    let dead = bench.instance();
+    bench.engine.sever(7);
+    assert!(bench.engine.is_closed(dead.id));
+    let seen = bench.of_stream(&mut client, 1);
+    let fields = client.fields(&seen[0]);
+    assert!(fields.contains(&("grpc-message".to_owned(), "Lost".to_owned())));
+    bench.engine.closed(dead.id);
+    bench.request(&client, 3, Some(b"goes on"));
+    let alive = bench.instance();
+    bench.say(&alive, |out| answer(out, 1, b"a"));
+    assert_eq!(bench.of_stream(&mut client, 3).len(), 3);
+    assert_eq!((bench.engine.calls(), bench.engine.memory()), (0, 0));
+}

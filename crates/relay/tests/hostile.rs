@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use mesh_relay::{
-    Cause, Config, Ended,
+    Cause, Config, Ended, Verdict,
     frame::{self, Code, Kind},
 };
 use support::{Bench, Peer, Plain, answer, data, fields, goaway_code, request, reset_code};
@@ -28,7 +28,7 @@ fn with_call(bench: &mut Bench) -> (Peer, Peer) {
 
 #[test]
 fn floods_end_the_connection_of_whoever_sends_them() {
-    let floods: [Attack; 7] = [
+    let floods: [Attack; 9] = [
         (
             "PING",
             |out, _| frame::ping(out, [0; 8]),
@@ -44,6 +44,24 @@ fn floods_end_the_connection_of_whoever_sends_them() {
             |out, n| {
                 request(out, 2 * n + 1, &[], true);
                 frame::reset(out, 2 * n + 1, Code::Cancel);
+            },
+            Code::EnhanceYourCalm,
+        ),
+        (
+            "rapid resets of calls with a message",
+            |out, n| {
+                request(out, 2 * n + 1, &[], false);
+                data(out, 2 * n + 1, b"message", true);
+                frame::reset(out, 2 * n + 1, Code::Cancel);
+            },
+            Code::EnhanceYourCalm,
+        ),
+        (
+            "calls that we are made to reset",
+            |out, n| {
+                request(out, 2 * n + 1, &[], false);
+                data(out, 2 * n + 1, b"message", false);
+                frame::window_update(out, 2 * n + 1, 0);
             },
             Code::EnhanceYourCalm,
         ),
@@ -97,6 +115,56 @@ fn floods_end_the_connection_of_whoever_sends_them() {
         bench.say(&instance, |out| answer(out, 1, b"a"));
         assert_eq!(bench.of_stream(&mut good, 1).len(), 3, "{name}");
     }
+}
+
+#[test]
+fn a_client_that_gives_up_two_calls_of_three_is_no_attacker() {
+    let mut bench = bench();
+    let mut client = bench.client();
+    let mut instance = None;
+    for round in 0..1000 {
+        for call in 0..3 {
+            let stream = 6 * round + 2 * call + 1;
+            bench.request(&client, stream, Some(b"hedged"));
+            let instance = instance.get_or_insert_with(|| bench.instance());
+            // The fastest of three is waited for.
+            if call == 2 {
+                bench.say(instance, |out| answer(out, stream, b"a"));
+            }
+        }
+        for call in 0..2 {
+            let stream = 6 * round + 2 * call + 1;
+            bench.say(&client, |out| frame::reset(out, stream, Code::Cancel));
+        }
+        if let Some(instance) = &mut instance {
+            bench.hear(instance);
+            bench.say(instance, frame::settings_ack);
+            bench.hear(instance);
+            bench.say(instance, frame::settings_ack);
+        }
+        assert_eq!(goaway_code(&bench.hear(&mut client)), None, "{round}");
+    }
+    assert_eq!((bench.engine.calls(), bench.engine.memory()), (0, 0));
+}
+
+#[test]
+fn calls_given_up_at_their_deadlines_are_no_attack() {
+    let mut bench = bench();
+    let mut client = bench.client();
+    for second in 0..5 {
+        let at = bench.now + Duration::from_millis(1100 * second);
+        bench.engine.tick(at);
+        let streams = (0..400).map(|n| 800 * second as u32 + 2 * n + 1);
+        for stream in streams.clone() {
+            bench.request(&client, stream, Some(b"nobody answers"));
+        }
+        bench.engine.tick(at + Duration::from_secs(1));
+        for stream in streams {
+            bench.say(&client, |out| frame::reset(out, stream, Code::Cancel));
+        }
+        assert_eq!(goaway_code(&bench.hear(&mut client)), None, "{second}");
+    }
+    assert_eq!(bench.engine.calls(), 0);
 }
 
 #[test]
@@ -156,6 +224,31 @@ fn a_header_list_over_the_limit_is_answered_and_far_over_ends_the_connection() {
         frame::headers(out, 3, &block, true, 1 << 14);
     });
     assert_eq!(goaway_code(&bench.hear(&mut client)), Some(11));
+}
+
+#[test]
+fn a_header_list_that_an_instance_does_not_take_is_not_sent() {
+    let mut bench = bench();
+    let mut client = bench.client();
+    bench.request(&client, 1, Some(b"small"));
+    let mut instance = bench.instance_with(&[(6, 1000)]);
+    bench.hear(&mut instance);
+    let large = "x".repeat(1000);
+    bench.say(&client, |out| request(out, 3, &[("x", &large)], true));
+    let seen = bench.of_stream(&mut client, 3);
+    let got = client.fields(&seen[0]);
+    assert!(got.contains(&("grpc-message".to_owned(), "HeaderList".to_owned())));
+    assert!(bench.hear(&mut instance).is_empty());
+    bench.say(&instance, |out| answer(out, 1, b"a"));
+    assert_eq!(bench.of_stream(&mut client, 1).len(), 3);
+    // A further connection is not tried with it either, before it has said its limit.
+    bench.engine.closed(instance.id);
+    bench.request(&client, 5, Some(b"small"));
+    let to = bench.engine.take_wanted();
+    let id = bench.engine.connected(to[0]);
+    bench.engine.wrote(id, bench.engine.output(id).len());
+    bench.say(&client, |out| request(out, 7, &[("x", &large)], true));
+    assert!(bench.engine.output(id).is_empty());
 }
 
 #[test]
@@ -304,4 +397,26 @@ fn a_client_that_keeps_too_much_loses_its_calls() {
     assert!(bench.engine.memory() <= 100_000);
     assert_eq!(reset_code(&bench.of_stream(&mut instance, 3)), Some(8));
     assert_eq!(goaway_code(&bench.hear(&mut client)), None);
+}
+
+#[test]
+fn heads_that_are_kept_count_as_memory() {
+    let config = Config {
+        client_memory: 100_000,
+        ..Config::default()
+    };
+    let mut host = Plain::new(&[7]);
+    host.script.extend([Verdict::Park, Verdict::Park]);
+    let mut bench = Bench::new(config, host);
+    let mut client = bench.client();
+    let large = "x".repeat(60_000);
+    for stream in [1, 3] {
+        bench.say(&client, |out| request(out, stream, &[("x", &large)], true));
+    }
+    assert_eq!(bench.log.lock().ended, [Ended::Broken(Cause::Memory)]);
+    assert!((60_000..100_000).contains(&bench.engine.memory()));
+    bench.say(&client, |out| frame::reset(out, 1, Code::Cancel));
+    assert_eq!(goaway_code(&bench.hear(&mut client)), None);
+    bench.engine.closed(client.id);
+    assert_eq!((bench.engine.calls(), bench.engine.memory()), (0, 0));
 }

@@ -191,7 +191,14 @@ async fn clients_that_do_not_read_starve_nobody() {
     );
     drop(silent);
     world.ended(210).await;
-    assert_eq!(world.memory().await, 0);
+    // What is still to be written to the instance, the cancels among it, is written first.
+    for _ in 0..500 {
+        if world.memory().await == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} bytes stay", world.memory().await);
 }
 
 #[tokio::test]

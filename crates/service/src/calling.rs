@@ -77,7 +77,7 @@ const ROWS: &[Row] = &[
         Key::duration(
             "tcp_user_timeout",
             "20s",
-            "sent bytes may stay unacknowledged so long",
+            "sent bytes may stay unacknowledged, or an instance silent, so long",
         ),
         |o, c, k| o.tcp_user_timeout = c.duration(k),
     ),

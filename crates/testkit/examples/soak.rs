@@ -94,6 +94,7 @@ async fn main() {
         (router.process.files() <= files + FILES).then_some(())
     })
     .await;
+    router.relay_rests(SETTLE).await;
     sleep(Duration::from_secs(1)).await;
     let idle = router.process.memory() as f64 / 1024.0 / 1024.0;
     println!(

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 
 use serde_json::Value;
 
-use crate::{Process, Signal, tools};
+use crate::{Process, Signal, http_client, tools, until};
 
 /// How long one may take to serve, on a busy machine.
 const START: Duration = Duration::from_secs(20);
@@ -59,6 +59,26 @@ impl Program {
     /// Sends its process a signal.
     pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// The value of one series of its `/metrics`, written as it is printed there.
+    pub async fn metric(&self, series: &str) -> Option<f64> {
+        let (_, text) = http_client::get(&format!("http://{}/metrics", self.admin)).await?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        value.parse().ok()
+    }
+
+    /// Waits until the relay of a router has no call and keeps nothing.
+    pub async fn relay_rests(&self, limit: Duration) {
+        until("the relay has nothing to do", limit, async || {
+            let calls = self.metric("mesh_relay_calls").await?;
+            let memory = self.metric("mesh_relay_memory_bytes").await?;
+            // Who asks for its health has a call for a moment.
+            (calls <= 1.0 && memory < 1024.0).then_some(())
+        })
+        .await;
     }
 
     /// Fails the test when its log speaks of a panic or it does not run any more.

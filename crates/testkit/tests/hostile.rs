@@ -61,7 +61,7 @@ const ATTACKS: [Attack; 12] = [
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a reset call that brought DATA is not counted as a flood: others wait for seconds"]
+#[ignore = "not yet seen to pass whole: deaf readers, slow ones and noise are still to be judged"]
 async fn hostile_clients_harm_no_other_clients_calls() {
     let consul = Consul::start().await;
     // They take less metadata than the router, so that some calls are theirs to refuse.
@@ -111,6 +111,7 @@ async fn hostile_clients_harm_no_other_clients_calls() {
         async || (router.process.files() <= files + 10).then_some(()),
     )
     .await;
+    router.relay_rests(Duration::from_secs(5)).await;
     let grown = router.process.memory().saturating_sub(before);
     assert!(
         grown < GROWTH,

@@ -9,7 +9,10 @@ use service::{
     clients::Permit,
 };
 use telemetry::rpc::Method;
-use tokio::time::Instant;
+use tokio::{
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
 use tonic::Code;
 use tracing::Span;
 
@@ -38,6 +41,8 @@ pub(crate) struct Call {
     pub(super) pushback: Pushback,
     /// Since when it has found nobody to connect to.
     pub(super) stranded: Option<Instant>,
+    /// Until it is decided who takes it.
+    pub(super) parked: Option<Waiting>,
     pub(super) span: Span,
     /// Of the request that is on its way.
     pub(super) attempt: Span,
@@ -46,6 +51,22 @@ pub(crate) struct Call {
     /// Its place among its client's calls, where they are counted.
     pub(super) permit: Option<Permit>,
     pub(super) logged: Option<Box<Logged>>,
+}
+
+/// What waits for a call, and ends with it: many calls that are given up while nobody has room
+/// would else wait on without any use.
+pub(super) struct Waiting(AbortHandle);
+
+impl Waiting {
+    pub(super) fn of(task: &JoinHandle<()>) -> Self {
+        Self(task.abort_handle())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A call that is written down.

@@ -14,9 +14,10 @@ impl BlockHead<'_> {
         std::str::from_utf8(value).unwrap_or_default()
     }
 
-    /// `GET` is asked of the router itself: `/readyz` and `/healthz`.
-    pub(super) fn is_get(&self) -> bool {
-        self.text(Token::Method) == "GET"
+    /// Whether the router itself is asked how it is. Any other `GET` is treated as a call: whoever
+    /// is behind it says what that is worth.
+    pub(super) fn is_probe(&self) -> bool {
+        self.text(Token::Method) == "GET" && matches!(self.path(), "/readyz" | "/healthz")
     }
 }
 
@@ -88,7 +89,13 @@ mod tests {
         assert_eq!(head.path(), "/pkg.Service/Method");
         assert_eq!(head.host(), Some("tool-weather"));
         assert_eq!(head.metadata("x-mesh-service"), Some(&b"agent-echo"[..]));
-        assert!(!head.is_get());
+        assert!(!head.is_probe());
+        for (path, probe) in [("/readyz", true), ("/healthz?x", true), ("/p.S/M", false)] {
+            let mut block = Block::new();
+            block.push(b":method", b"GET");
+            block.push(b":path", path.as_bytes());
+            assert_eq!(BlockHead(&block).is_probe(), probe, "{path}");
+        }
         let facts = Facts::of(head);
         assert_eq!((facts.path(), facts.host()), (head.path(), head.host()));
     }

@@ -11,7 +11,7 @@ use std::{
 use channel::{Attempted, Burst, Error, Peer, Pushback};
 use mesh_relay::{
     Cause, Ended, Endpoint, Failure, Host, Id, Map, Verdict,
-    driver::{Command, Dialing, Network, Stream},
+    driver::{Command, Dialing, Load, Network, Stream},
     hpack::{Block, Field, Token},
     timeout,
 };
@@ -27,6 +27,7 @@ use tracing::Span;
 use super::{
     Shared, answers,
     call::{Call, Logged, State},
+    gauges::Share,
     head::BlockHead,
     placing::{error, refuse},
     spans,
@@ -49,6 +50,8 @@ pub(crate) struct Router {
     pub(super) commands: mpsc::Sender<Command<Self>>,
     /// The connections of clients; none where no limit and no log asks for them.
     clients: HashMap<Id, Connection>,
+    /// What the engine has, as metrics.
+    share: Share,
     /// The time of this turn.
     pub(super) now: Instant,
     /// Whose calls were placed last in this turn, and where.
@@ -65,6 +68,7 @@ pub(super) struct Known {
 impl Router {
     pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command<Self>>) -> Self {
         Self {
+            share: Share::new(shared.gauges.clone()),
             shared,
             peers: Map::default(),
             commands,
@@ -77,7 +81,7 @@ impl Router {
     /// Counts a call against its client, and writes it down at its end, where that is asked for.
     fn admit(&self, call: &mut Call, client: Id, request: &Block) -> Result<(), Status> {
         let head = BlockHead(request);
-        let Some(connection) = self.clients.get(&client).filter(|_| !head.is_get()) else {
+        let Some(connection) = self.clients.get(&client).filter(|_| !head.is_probe()) else {
             return Ok(());
         };
         let address = if connection.is_proxy() {
@@ -130,6 +134,7 @@ impl Host for Router {
             refused: None,
             pushback: Pushback::None,
             stranded: None,
+            parked: None,
             span: Span::none(),
             attempt: Span::none(),
             pinned: pinned(head),
@@ -263,6 +268,10 @@ impl Host for Router {
             return refuse(call, &status);
         };
         match failure.cause {
+            Cause::HeaderList => {
+                call.lease = Some(lease);
+                refuse(call, &too_large("the instance takes"))
+            }
             Cause::Connect => self.elsewhere(call, lease),
             _ => {
                 if !failure.unsent && failure.cause != Cause::Declined {
@@ -371,6 +380,10 @@ impl Network for Router {
     fn left(&mut self, client: Id) {
         self.clients.remove(&client);
     }
+
+    fn has(&mut self, load: Load) {
+        self.share.tell(load);
+    }
 }
 
 /// The instance that a call is for, where it names one.
@@ -382,12 +395,7 @@ fn pinned(head: BlockHead<'_>) -> Option<Arc<str>> {
 /// What no call may bring.
 fn check(request: &Block) -> Result<(), Status> {
     if request.is_truncated() {
-        return Err(error_info::status(
-            Code::ResourceExhausted,
-            "LIMIT",
-            "the metadata is larger than max_header_bytes",
-            [("key", "max_header_bytes".to_owned())],
-        ));
+        return Err(too_large("max_header_bytes"));
     }
     match request.get(Token::GrpcTimeout) {
         Some(field) if timeout::read(field.value).is_none() => Err(error_info::status(
@@ -398,6 +406,15 @@ fn check(request: &Block) -> Result<(), Status> {
         )),
         _ => Ok(()),
     }
+}
+
+fn too_large(limit: &str) -> Status {
+    error_info::status(
+        Code::ResourceExhausted,
+        "LIMIT",
+        format!("the metadata is larger than {limit}"),
+        [("key", "max_header_bytes".to_owned())],
+    )
 }
 
 fn feed(scanner: &mut Scanner, bytes: &[u8], end: bool) -> Result<Progress, ScanError> {

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use channel::{Attempted, Burst, Error, Lease, Peer, Pushback, Target};
 use mesh_relay::{Cause, Failure, Verdict, driver::Command, hpack::Block};
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 use tonic::{Code, Status};
 use tracing::Span;
 
 use super::{
     answers,
-    call::{Call, Reading, State},
+    call::{Call, Reading, State, Waiting},
     head::{BlockHead, Facts},
     host::{Known, OWN, Router},
 };
@@ -28,7 +28,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(25);
 impl Router {
     /// Where a call with this head goes.
     pub(super) fn route(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
-        match if head.is_get() {
+        match if head.is_probe() {
             Route::Own
         } else {
             routes::route(&head)
@@ -154,7 +154,7 @@ impl Router {
         }
     }
 
-    fn place_later(&self, call: &Call, pause: Duration) -> Verdict {
+    fn place_later(&self, call: &mut Call, pause: Duration) -> Verdict {
         let Some(target) = call.target.clone() else {
             return Verdict::Park;
         };
@@ -171,7 +171,7 @@ impl Router {
 
     pub(super) fn when_known(
         &self,
-        call: &Call,
+        call: &mut Call,
         decide: impl FnOnce(&mut Self, &mut Call, &View) -> Verdict + Send + 'static,
     ) -> Verdict {
         let shared = Arc::clone(&self.shared);
@@ -186,29 +186,34 @@ impl Router {
     }
 
     /// Parks a call until a future on the program's runtime has come to a decision.
-    fn later<D>(&self, call: &Call, future: impl Future<Output = D> + Send + 'static) -> Verdict
+    fn later<D>(&self, call: &mut Call, future: impl Future<Output = D> + Send + 'static) -> Verdict
     where
         D: FnOnce(&mut Self, &mut Call) -> Verdict + Send + 'static,
     {
         let (id, commands) = (call.id, self.commands.clone());
         let decided = async move {
             let decide = future.await;
+            let decide = move |host: &mut Self, call: &mut Call| {
+                call.parked = None;
+                decide(host, call)
+            };
             let command = Command::Do(Box::new(move |engine| engine.resume_with(id, decide)));
             // An engine that has ended has no call to decide about.
             commands.send(command).await.ok();
         };
-        self.spawn(decided);
+        // The wait ends with the call.
+        call.parked = Some(Waiting::of(&self.spawn(decided)));
         Verdict::Park
     }
 
-    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+    fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let shutdown = self.shared.shutdown.clone();
         let until_shutdown = async move {
             shutdown.run_until_cancelled(future).await;
         };
         self.shared
             .tracker
-            .spawn_on(until_shutdown, &self.shared.runtime);
+            .spawn_on(until_shutdown, &self.shared.runtime)
     }
 
     fn to(&mut self, call: &mut Call, lease: Lease) -> Verdict {
@@ -240,6 +245,15 @@ impl Router {
             named,
         };
         self.peers.insert(number, known);
+        let (mut severed, commands) = (peer.severed(), self.commands.clone());
+        self.spawn(async move {
+            while severed.changed().await.is_ok() {
+                let sever = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
+                    engine.sever(number);
+                }));
+                commands.send(sever).await.ok();
+            }
+        });
         let (gone, commands) = (peer.clone().gone(), self.commands.clone());
         self.spawn(async move {
             gone.await;
@@ -332,7 +346,7 @@ pub(super) fn error(instance: String, failure: Failure) -> Error {
         // gRPC's mapping of HTTP/2 error codes.
         Cause::Reset(0x7) => Code::Unavailable,
         Cause::Reset(0x8) => Code::Cancelled,
-        Cause::Reset(0xb) | Cause::Memory => Code::ResourceExhausted,
+        Cause::Reset(0xb) | Cause::Memory | Cause::HeaderList => Code::ResourceExhausted,
         Cause::Reset(0xc) => Code::PermissionDenied,
         Cause::Reset(_) | Cause::Malformed(_) => Code::Internal,
         Cause::Deadline => Code::DeadlineExceeded,

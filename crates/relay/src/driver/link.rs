@@ -17,6 +17,11 @@ use super::{
 };
 use crate::{Engine, Host, Id};
 
+/// Work for one client in one turn, in the engine's steps: about a millisecond. An instance's
+/// connection has the calls of all clients, and is read as it comes.
+const WORK: usize = 1024;
+/// What is read of a client at first, bytes: more once it was seen that it is little work.
+const SHARE: usize = 16 * 1024;
 /// How long a connection that we have ended is read on, so that its last words arrive: unread bytes
 /// would make the kernel reset it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -27,6 +32,8 @@ pub(super) enum Read {
     Waits,
     /// There may be more.
     More,
+    /// There may be more, and it is the others' turn.
+    Enough,
     /// The connection is gone.
     Over,
 }
@@ -37,6 +44,10 @@ struct Link {
     ticket: Arc<Ticket>,
     waker: Waker,
     client: bool,
+    /// Bytes that one read brings at most.
+    share: usize,
+    /// What it was in this turn, in the engine's steps.
+    work: usize,
     /// Has output that the stream did not take.
     blocked: bool,
     /// Not read since its output is too large.
@@ -76,6 +87,8 @@ impl Links {
             ticket,
             waker,
             client,
+            share: if client { SHARE } else { usize::MAX },
+            work: 0,
             blocked: false,
             paused: false,
             shut: false,
@@ -103,6 +116,7 @@ impl Links {
     pub(super) fn begin(&mut self, slot: u32) -> Option<Id> {
         let link = self.slots.get_mut(slot as usize)?.as_mut()?;
         link.ticket.queued.store(false, Ordering::Release);
+        link.work = 0;
         Some(link.id)
     }
 
@@ -126,16 +140,30 @@ impl Links {
         if link.paused {
             return Read::Waits;
         }
-        let mut into = ReadBuf::new(buffer);
+        let share = link.share.min(buffer.len());
+        let mut into = ReadBuf::new(&mut buffer[..share]);
         match Pin::new(&mut link.stream).poll_read(&mut cx, &mut into) {
-            Poll::Pending => Read::Waits,
-            Poll::Ready(Ok(())) if !into.filled().is_empty() => {
-                if !link.shut {
-                    engine.received(id, into.filled());
-                }
-                Read::More
-            }
-            Poll::Ready(_) => Read::Over,
+            Poll::Pending => return Read::Waits,
+            Poll::Ready(Ok(())) if !into.filled().is_empty() => {}
+            Poll::Ready(_) => return Read::Over,
+        }
+        if link.shut {
+            return Read::More;
+        }
+        let steps = engine.received(id, into.filled());
+        if !link.client {
+            return Read::More;
+        }
+        if steps > WORK {
+            link.share = (share * WORK / steps).max(1);
+        } else if into.filled().len() == share {
+            link.share = 2 * share;
+        }
+        link.work += steps;
+        if link.work < WORK {
+            Read::More
+        } else {
+            Read::Enough
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    call::Phase,
     conn::{Closed, Side},
     engine::Engine,
     frame::{self, Code},
@@ -15,8 +16,9 @@ use crate::{
 /// Streams a new connection begins with at most, however many the last one took.
 const STREAMS_AT_MOST: u32 = 1000;
 
-/// A call that its client ends before so much time has passed had no use.
-const RAPID: Duration = Duration::from_millis(20);
+/// A call that its client gives up unanswered before so much time has passed is not one whose
+/// deadline is over: those end with their streams, of which a client has only so many.
+const RAPID: Duration = Duration::from_secs(1);
 
 impl<H: Host> Engine<H> {
     pub(super) fn reset(&mut self, id: Id, stream: u32, code: u32) -> Result<(), Fatal> {
@@ -36,14 +38,7 @@ impl<H: Host> Engine<H> {
         };
         conn.remember(stream, Closed::Ended);
         if side == Side::Client {
-            // A stream that is opened and at once reset costs an instance its work (rapid reset).
-            let begun = self.calls.get(call_id).map(|call| call.begun);
-            let rapid = begun.is_some_and(|at| self.now.saturating_duration_since(at) < RAPID);
-            let outcome = if rapid {
-                conn.idle_frame(limit, self.now)
-            } else {
-                Ok(())
-            };
+            let outcome = self.given_up(id, call_id);
             self.finish(call_id, Ended::Cancelled);
             outcome?;
         } else {
@@ -54,6 +49,18 @@ impl<H: Host> Engine<H> {
             self.upstream_ended(call_id, unsent, Cause::Reset(code));
         }
         Ok(())
+    }
+
+    /// A stream that is opened and at once reset costs an instance its work (rapid reset).
+    fn given_up(&mut self, id: Id, call: Id) -> Result<(), Fatal> {
+        let (limit, now) = (self.config.wasted_calls, self.now);
+        let rapid = self.calls.get(call).is_some_and(|call| {
+            call.phase != Phase::Answered && now.saturating_duration_since(call.begun) < RAPID
+        });
+        match self.conns.get_mut(id).filter(|_| rapid) {
+            Some(conn) => conn.wasted_call(limit, now),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn settings(&mut self, id: Id, settings: Settings) -> Result<(), Fatal> {
@@ -84,6 +91,7 @@ impl<H: Host> Engine<H> {
         if let Some(to) = to {
             if let Some(pool) = self.pools.get_mut(&to) {
                 // A limit of none is a moment's, and not what a new connection begins with.
+                pool.max_header_list = settings.max_header_list;
                 pool.max_streams = settings.max_streams.clamp(1, STREAMS_AT_MOST);
             }
             self.admit(to);
@@ -200,7 +208,15 @@ impl<H: Host> Engine<H> {
             conn.reset(stream, code);
         }
         match side {
-            Side::Client => self.finish(call, Ended::Cancelled),
+            Side::Client => {
+                // Whoever makes us reset its streams costs as much as who resets them.
+                let outcome = self.given_up(id, call);
+                self.finish(call, Ended::Cancelled);
+                if let (Err(fatal), Some(conn)) = (outcome, self.conns.get_mut(id)) {
+                    conn.fail(fatal);
+                    self.lose(id);
+                }
+            }
             Side::Upstream => {
                 if let Some(to) = to {
                     self.admit(to);

@@ -49,6 +49,7 @@ impl<H: Host> Engine<H> {
             Some(pool) => {
                 if let Some(conn) = self.conns.get_mut(id) {
                     conn.peer.max_streams = pool.max_streams;
+                    conn.peer.max_header_list = pool.max_header_list;
                 }
                 pool.connecting = false;
                 pool.conns.push(id);
@@ -86,6 +87,19 @@ impl<H: Host> Engine<H> {
             }
         }
         self.fail_waiting(to, pool.waiting);
+    }
+
+    /// An endpoint is dead, though its connections do not tell: what is on them has failed.
+    pub fn sever(&mut self, to: Endpoint) {
+        let Some(pool) = self.pools.get_mut(&to) else {
+            return;
+        };
+        for id in std::mem::take(&mut pool.conns) {
+            if let Some(conn) = self.conns.get_mut(id) {
+                conn.closed = true;
+            }
+            self.lose(id);
+        }
     }
 
     fn fail_waiting(&mut self, to: Endpoint, waiting: impl IntoIterator<Item = Id>) {
@@ -179,6 +193,18 @@ impl<H: Host> Engine<H> {
         let Some(conn) = self.conns.get_mut(conn_id) else {
             return;
         };
+        let extra = &mut self.extra;
+        extra.clear();
+        let to = call.to.unwrap_or_default();
+        self.host.sending(&mut call.host, to, extra);
+        if let Some(deadline) = call.deadline {
+            let left = deadline.saturating_duration_since(self.now);
+            extra.push(b"grpc-timeout", &timeout::write(left));
+        }
+        // Some servers answer a list that is too large by ending the connection, which is everybody's.
+        if call.request.list_size(extra) > conn.peer.max_header_list as usize {
+            return self.attempt_failed(id, true, Cause::HeaderList);
+        }
         let stream = conn.stream;
         conn.stream += 2;
         conn.streams.insert(stream, id);
@@ -190,14 +216,6 @@ impl<H: Host> Engine<H> {
         );
         let ends = call.request.ended && call.request.body().is_empty();
         let bare = ends && call.request.trailers.is_none();
-        let extra = &mut self.extra;
-        extra.clear();
-        let to = call.to.unwrap_or_default();
-        self.host.sending(&mut call.host, to, extra);
-        if let Some(deadline) = call.deadline {
-            let left = deadline.saturating_duration_since(self.now);
-            extra.push(b"grpc-timeout", &timeout::write(left));
-        }
         conn.headers(stream, &[call.request.headers(), extra.wire()], bare);
         call.request.sent = 0;
         call.phase = Phase::Sent;
@@ -222,7 +240,7 @@ impl<H: Host> Engine<H> {
             drop(call.request.forget());
         }
         self.sent_upstream(id, conn_id, &flushed);
-        self.weigh(id);
+        self.bound(id);
         self.settle(id);
     }
 

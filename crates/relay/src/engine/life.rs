@@ -84,6 +84,9 @@ impl<H: Host> Engine<H> {
         let (conn_id, stream) = (call.client.conn, call.client.stream);
         if let Some(conn) = self.conns.get_mut(conn_id) {
             conn.buffered -= call.counted;
+            if let Ended::Answered(_) = ended {
+                conn.answered_call();
+            }
             if conn.streams.remove(&stream).is_some() {
                 if !call.client.sent_all {
                     conn.reset(stream, Code::InternalError);

@@ -102,6 +102,7 @@ impl<H: Host> Engine<H> {
             self.set_timer(deadline, id);
         }
         self.follow(id, verdict);
+        self.bound(id);
     }
 
     pub(super) fn request_trailers(

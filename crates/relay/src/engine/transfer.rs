@@ -145,6 +145,11 @@ impl<H: Host> Engine<H> {
             enqueue(Some(&mut call.client), self.conns.get_mut(conn), id);
             self.thin_out(conn);
         }
+        if flushed.bytes > 0
+            && let Some(conn) = self.conns.get_mut(conn)
+        {
+            conn.useful_frame();
+        }
         self.mark(conn);
         let Some(call) = self.calls.get_mut(id) else {
             return;

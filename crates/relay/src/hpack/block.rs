@@ -48,6 +48,13 @@ pub struct Field<'a> {
     pub wire: &'a [u8],
 }
 
+impl Field<'_> {
+    /// What it counts in a header list: RFC 9113, section 6.5.2.
+    pub(crate) fn list_size(&self) -> usize {
+        self.name.len() + self.value.len() + 32
+    }
+}
+
 impl Block {
     /// An empty block.
     #[must_use]

@@ -125,7 +125,8 @@ impl Host for Plain {
     fn failed(&mut self, call: &mut Kept, failure: Failure) -> Verdict {
         self.log.lock().failures.push(failure);
         call.attempts += 1;
-        if failure.unsent && failure.repeatable && call.attempts <= 3 {
+        let too_large = failure.cause == Cause::HeaderList;
+        if failure.unsent && failure.repeatable && call.attempts <= 3 && !too_large {
             return self.pick();
         }
         match failure.cause {

@@ -1,0 +1,126 @@
+//! What the engines hold, as metrics: what is not at rest when nobody calls is a leak.
+
+use mesh_relay::driver::Load;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{family::Family, gauge::Gauge},
+};
+use telemetry::Registry;
+
+/// The sums over all engines.
+#[derive(Clone, Debug)]
+pub(crate) struct Gauges {
+    calls: Gauge,
+    clients: Gauge,
+    instances: Gauge,
+    memory: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Side {
+    side: &'static str,
+}
+
+impl Gauges {
+    pub(crate) fn new(registry: &Registry) -> Self {
+        let calls = Gauge::default();
+        let memory = Gauge::default();
+        let connections: Family<Side, Gauge> = Family::default();
+        let of = |side| connections.get_or_create_owned(&Side { side });
+        let (clients, instances) = (of("client"), of("instance"));
+        registry.register("mesh_relay_calls", "Calls in the relay", calls.clone());
+        registry.register(
+            "mesh_relay_connections",
+            "Connections of the relay, with clients and with instances, itself being one",
+            connections,
+        );
+        registry.register(
+            "mesh_relay_memory_bytes",
+            "Bytes the relay keeps for calls and has to write",
+            memory.clone(),
+        );
+        Self {
+            calls,
+            clients,
+            instances,
+            memory,
+        }
+    }
+}
+
+/// One engine's part in the sums.
+#[derive(Debug)]
+pub(crate) struct Share {
+    gauges: Gauges,
+    told: Load,
+}
+
+impl Share {
+    pub(crate) fn new(gauges: Gauges) -> Self {
+        Self {
+            gauges,
+            told: Load::default(),
+        }
+    }
+
+    /// The engine now has this.
+    pub(crate) fn tell(&mut self, load: Load) {
+        let before = std::mem::replace(&mut self.told, load);
+        let Gauges {
+            calls,
+            clients,
+            instances,
+            memory,
+        } = &self.gauges;
+        for (gauge, before, now) in [
+            (calls, before.calls, load.calls),
+            (clients, before.clients, load.clients),
+            (instances, before.instances, load.instances),
+            (memory, before.memory, load.memory),
+        ] {
+            if now != before {
+                gauge.inc_by(now as i64 - before as i64);
+            }
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.tell(Load::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gauges_are_the_sums_of_the_engines_that_are_there() {
+        let registry = Registry::new();
+        let gauges = Gauges::new(&registry);
+        let load = |calls, clients, instances, memory| Load {
+            calls,
+            clients,
+            instances,
+            memory,
+        };
+        let mut one = Share::new(gauges.clone());
+        let mut two = Share::new(gauges);
+        one.tell(load(3, 2, 1, 100));
+        two.tell(load(4, 1, 1, 50));
+        one.tell(load(1, 2, 1, 0));
+        let sums = || {
+            [
+                "mesh_relay_calls",
+                "mesh_relay_connections{side=\"client\"}",
+                "mesh_relay_connections{side=\"instance\"}",
+                "mesh_relay_memory_bytes",
+            ]
+            .map(|series| registry.sample(series))
+        };
+        assert_eq!(sums(), [5.0, 3.0, 2.0, 50.0].map(Some));
+        drop(two);
+        assert_eq!(sums(), [1.0, 2.0, 1.0, 0.0].map(Some));
+    }
+}
