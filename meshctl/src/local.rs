@@ -14,39 +14,66 @@ const REGISTRATION: Duration = Duration::from_secs(5);
 /// How many of each to start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Counts {
+    /// Whether to take jobs: a gateway, a runner, and the agents and tools of the pipeline.
+    pub(crate) jobs: bool,
     pub(crate) echo: u16,
     pub(crate) weather: u16,
     pub(crate) itinerary: u16,
     pub(crate) routers: u16,
 }
 
+/// Where the first router and the gateway listen; 0 lets the system choose.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ports {
+    pub(crate) router: u16,
+    pub(crate) gateway: u16,
+}
+
 /// The mesh. Dropping it stops it at once; [`Local::drain`] leaves in order.
 #[derive(Debug)]
 pub(crate) struct Local {
     services: Vec<Running>,
+    /// Does jobs by calling the services.
+    runner: Option<Running>,
     routers: Vec<Running>,
+    gateway: Option<Running>,
 }
 
 type Build = fn(&Context) -> anyhow::Result<Served>;
 
+/// Who a run of the pipeline calls.
+const PIPELINE: [(Spec, Build); 6] = [
+    (fs_tool::SPEC, fs_tool::build),
+    (web_tool::SPEC, web_tool::build),
+    (docs_tool::SPEC, docs_tool::build),
+    (research_agent::SPEC, research_agent::build),
+    (code_agent::SPEC, code_agent::build),
+    (review_agent::SPEC, review_agent::build),
+];
+
 impl Local {
-    /// Starts the services, and the routers when the services are registered, so that a router's
-    /// first sight of the mesh is all of it. The first router listens on `port`, the others where
-    /// the system chooses.
+    /// Starts the services, and those who call them when the services are registered, so that
+    /// their first sight of the mesh is all of it. Routers after the first listen where the system
+    /// chooses.
     ///
     /// # Errors
-    /// When the port is taken, or the configuration will not do.
+    /// When a port is taken, or the configuration will not do.
     pub(crate) async fn start(
         counts: Counts,
-        port: u16,
+        ports: Ports,
         registry: &Registry,
     ) -> anyhow::Result<Self> {
-        must_be_free(port, registry).await?;
+        must_be_free(&router::SPEC, ports.router, registry).await?;
+        if counts.jobs {
+            must_be_free(&gateway::SPEC, ports.gateway, registry).await?;
+        }
         let mut local = Self {
             services: Vec::new(),
+            runner: None,
             routers: Vec::new(),
+            gateway: None,
         };
-        match local.fill(counts, port, registry).await {
+        match local.fill(counts, ports, registry).await {
             Ok(()) => Ok(local),
             Err(error) => {
                 local.drain(|_, _| {}).await;
@@ -55,7 +82,12 @@ impl Local {
         }
     }
 
-    async fn fill(&mut self, counts: Counts, port: u16, registry: &Registry) -> anyhow::Result<()> {
+    async fn fill(
+        &mut self,
+        counts: Counts,
+        ports: Ports,
+        registry: &Registry,
+    ) -> anyhow::Result<()> {
         let services: [(Spec, Build, u16); 3] = [
             (echo_agent::SPEC, echo_agent::build, counts.echo),
             (weather_tool::SPEC, weather_tool::build, counts.weather),
@@ -70,11 +102,21 @@ impl Local {
                 self.services.push(start(&spec, build, 0, registry).await?);
             }
         }
+        if counts.jobs {
+            for (spec, build) in PIPELINE {
+                self.services.push(start(&spec, build, 0, registry).await?);
+            }
+        }
         for running in &self.services {
             timeout(REGISTRATION, running.registered()).await.ok();
         }
+        if counts.jobs {
+            let (runner, door) = (job_runner::build, gateway::build);
+            self.runner = Some(start(&job_runner::SPEC, runner, 0, registry).await?);
+            self.gateway = Some(start(&gateway::SPEC, door, ports.gateway, registry).await?);
+        }
         for number in 0..counts.routers {
-            let port = if number == 0 { port } else { 0 };
+            let port = if number == 0 { ports.router } else { 0 };
             self.routers
                 .push(start(&router::SPEC, router::build, port, registry).await?);
         }
@@ -84,9 +126,17 @@ impl Local {
         Ok(())
     }
 
-    /// The instances, routers first.
+    /// The instances, those that clients call first.
     pub(crate) fn instances(&self) -> impl Iterator<Item = &Running> {
-        self.routers.iter().chain(&self.services)
+        let doors = self.routers.iter().chain(&self.gateway);
+        doors.chain(&self.runner).chain(&self.services)
+    }
+
+    /// The gateway's address, as a client on this machine reaches it; `None` without jobs.
+    pub(crate) fn gateway(&self) -> Option<SocketAddr> {
+        self.gateway
+            .as_ref()
+            .map(|running| reachable(running.grpc_addr))
     }
 
     /// The first router's address, as a client on this machine reaches it; `None` without routers.
@@ -96,9 +146,12 @@ impl Local {
             .map(|running| reachable(running.grpc_addr))
     }
 
-    /// Lets the routers finish their calls, then the services theirs; tells of each that is done.
+    /// Lets the doors finish their calls, then the runner its jobs, then the services their calls;
+    /// tells of each that is done.
     pub(crate) async fn drain(self, mut done: impl FnMut(&str, Drained)) {
-        for tier in [self.routers, self.services] {
+        let doors = self.routers.into_iter().chain(self.gateway).collect();
+        let runner = self.runner.into_iter().collect();
+        for tier in [doors, runner, self.services] {
             let mut leaving = JoinSet::new();
             for running in tier {
                 let id = running.instance_id.clone();
@@ -142,13 +195,13 @@ async fn start(
     let discovery = registry.discovery.clone();
     let started = Box::pin(service::start(spec, config, discovery, build)).await;
     started
-        .map_err(|error| taken(error, port))
+        .map_err(|error| taken(error, spec, port))
         .with_context(|| format!("start {}", spec.program))
 }
 
 /// Looks before anything is started and registered.
-async fn must_be_free(port: u16, registry: &Registry) -> anyhow::Result<()> {
-    let config = Loader::new(router::SPEC.all_keys())
+async fn must_be_free(spec: &Spec, port: u16, registry: &Registry) -> anyhow::Result<()> {
+    let config = Loader::new(spec.all_keys())
         .env(registry.environment.clone())
         .load()?;
     let host = config.text("listen_address");
@@ -156,17 +209,21 @@ async fn must_be_free(port: u16, registry: &Registry) -> anyhow::Result<()> {
         .await
         .map(drop)
         .with_context(|| format!("listen on {host}:{port}"))
-        .map_err(|error| taken(error, port))
+        .map_err(|error| taken(error, spec, port))
 }
 
-fn taken(error: anyhow::Error, port: u16) -> anyhow::Error {
+fn taken(error: anyhow::Error, spec: &Spec, port: u16) -> anyhow::Error {
+    let option = match spec.program == gateway::SPEC.program {
+        true => "--http-port",
+        false => "--port",
+    };
     let in_use = error.chain().any(|cause| {
         let cause = cause.downcast_ref::<io::Error>();
         cause.is_some_and(|cause| cause.kind() == io::ErrorKind::AddrInUse)
     });
     if in_use {
         return anyhow::anyhow!(
-            "port {port} is taken: choose another with `--port N` (0 lets the system choose), or \
+            "port {port} is taken: choose another with `{option} N` (0 lets the system choose), or \
              end the program that listens there"
         );
     }

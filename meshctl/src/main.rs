@@ -9,6 +9,7 @@ mod dynamic;
 mod failure;
 mod gateway;
 mod given;
+mod job_store;
 mod local;
 mod methods;
 mod output;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     commands::up,
-    local::{Counts, Local},
+    local::{Counts, Local, Ports},
     output::{Output, Style},
     registry::Registry,
     router,
@@ -22,6 +22,7 @@ use calls::Step;
 const LIMIT: Duration = Duration::from_secs(30);
 /// What the demo starts.
 const MESH: Counts = Counts {
+    jobs: false,
     echo: 3,
     weather: 1,
     itinerary: 1,
@@ -39,7 +40,7 @@ impl Demo {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let registry = Registry::memory(BTreeMap::new(), "in memory");
-        let local = Local::start(MESH, 0, &registry).await?;
+        let local = Local::start(MESH, Ports::default(), &registry).await?;
         let told = timeout(LIMIT, tell(out, &local)).await;
         local.drain(|_, _| {}).await;
         let told = told.with_context(|| format!("the calls took over {LIMIT:?}"));

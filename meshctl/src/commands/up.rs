@@ -7,7 +7,8 @@ use clap::{Args, value_parser};
 use serde_json::{Value, json};
 
 use crate::{
-    local::{Counts, Local, reachable},
+    job_store,
+    local::{Counts, Local, Ports, reachable},
     output::{Output, Style},
     registry::{Choice, Registry},
     signals::Signals,
@@ -19,7 +20,9 @@ const INTERRUPTED: u8 = 130;
 /// Start a mesh in this process, and drain it on SIGINT or SIGTERM.
 ///
 /// Joins a Consul that is there; without one, the registry is in memory. The environment of the
-/// services counts, such as LOG_LEVEL, LISTEN_ADDRESS or ECHO_DELAY, except for ports.
+/// services counts, such as LOG_LEVEL, LISTEN_ADDRESS or ECHO_DELAY, except for ports. Jobs are kept
+/// where REDIS_URL, REDIS_HOST or JOBS_PATH say, else in a folder of OUT_DIR (`out`), beside what
+/// runs of the pipeline leave.
 #[derive(Args, Debug)]
 pub(crate) struct Up {
     /// How many echo agents
@@ -42,6 +45,14 @@ pub(crate) struct Up {
     #[arg(long, default_value_t = 50051)]
     port: u16,
 
+    /// The gateway's port; 0 lets the system choose
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    http_port: u16,
+
+    /// Take no jobs: no gateway, no runner, no agents and tools of the pipeline
+    #[arg(long)]
+    no_jobs: bool,
+
     /// The registry: `auto` (CONSUL_HTTP_ADDR or 127.0.0.1:8500 if it answers, else memory), an
     /// address of Consul, or `none` for memory
     #[arg(long, value_name = "auto|ADDR|none", default_value = "auto")]
@@ -51,16 +62,22 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new().context("watch for signals")?;
-        let registry = Registry::choose(&self.consul, service::config::environment()).await?;
+        let mut registry = Registry::choose(&self.consul, service::config::environment()).await?;
         log(&registry)?;
+        job_store::keep(&mut registry.environment);
         let counts = Counts {
+            jobs: !self.no_jobs,
             echo: self.echo,
             weather: self.weather,
             itinerary: self.itinerary,
             routers: self.routers,
         };
         // A signal that comes while it starts is heard below, so that whatever registered is drained.
-        let local = Local::start(counts, self.port, &registry).await?;
+        let ports = Ports {
+            router: self.port,
+            gateway: self.http_port,
+        };
+        let local = Local::start(counts, ports, &registry).await?;
         if let Err(error) = tell(out, &local, &registry, counts) {
             local.drain(|_, _| {}).await;
             return Err(error);
@@ -117,6 +134,7 @@ fn tell(out: &Output, local: &Local, registry: &Registry, counts: Counts) -> any
             .collect();
         return Ok(out.value(&json!({
             "router": local.router(),
+            "gateway": local.gateway(),
             "registry": registry.consul.as_deref().map_or("memory", |_| "consul"),
             "consul": registry.consul,
             "instances": instances,
@@ -137,7 +155,7 @@ fn tell(out: &Output, local: &Local, registry: &Registry, counts: Counts) -> any
             ]
         })
         .collect();
-    out.table(["SERVICE", "GRPC", "ADMIN", "INSTANCE"], &rows)?;
+    out.table(["SERVICE", "ADDRESS", "ADMIN", "INSTANCE"], &rows)?;
     if let Some(router) = local.router() {
         let router = router.to_string();
         out.line(&format!("\n{}", out.paint(Style::Strong, "try")))?;
@@ -145,7 +163,32 @@ fn tell(out: &Output, local: &Local, registry: &Registry, counts: Counts) -> any
             out.line(&format!("  {line}"))?;
         }
     }
+    if let Some(gateway) = local.gateway() {
+        let about = format!(
+            "jobs: files appear in {}",
+            job_store::files(&registry.environment)
+        );
+        out.line(&format!("\n{}", out.paint(Style::Strong, &about)))?;
+        for line in job_examples(&gateway.to_string()) {
+            out.line(&format!("  {line}"))?;
+        }
+    }
     Ok(out.line("\nCtrl-C drains and ends it.")?)
+}
+
+/// Commands that work on a mesh with this gateway.
+pub(crate) fn job_examples(gateway: &str) -> [String; 3] {
+    let post = |path: &str, body: &str| {
+        format!("curl -X POST {gateway}{path} -H 'content-type: application/json' -d '{body}'")
+    };
+    [
+        post("/enqueue", r#"{"goal":"How does a router drain?"}"#),
+        post(
+            "/tasks",
+            r#"{"description":"Research retries, then review them"}"#,
+        ),
+        format!("curl {gateway}/jobs/JOB_ID      # {gateway}/docs shows every call"),
+    ]
 }
 
 /// Commands that work on a mesh with this router.

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write as _,
+    path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
 };
@@ -94,8 +95,20 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
-    /// `meshctl up` on a port that the system chooses.
+    /// `meshctl up` on a port that the system chooses, without jobs.
     pub(crate) async fn up(args: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start(&[&["--no-jobs"], args].concat(), environment).await
+    }
+
+    /// The same with jobs, its files and jobs in this folder.
+    pub(crate) async fn with_jobs(folder: &Path, environment: &[(&str, &str)]) -> Self {
+        let out = folder.join("out").display().to_string();
+        let environment = [&[("OUT_DIR", out.as_str())], environment].concat();
+        let args = ["--consul", "none", "--http-port", "0"];
+        Self::start(&args, &environment).await
+    }
+
+    async fn start(args: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = meshctl(&["up", "--json", "--port", "0"]);
         command.args(args).envs(environment.iter().copied());
         let mut process = Process::start("meshctl", command);

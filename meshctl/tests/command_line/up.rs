@@ -1,11 +1,14 @@
 //! `meshctl up`.
 
 use std::{
+    fs,
     net::TcpStream,
+    process::Command,
     time::{Duration, Instant},
 };
 
-use testkit::{Consul, Signal};
+use serde_json::Value;
+use testkit::{Consul, Signal, http_client, tools::tool, until};
 
 use crate::mesh::{LIMIT, Mesh, run};
 
@@ -84,10 +87,70 @@ fn wait_for_a_task(mesh: &Mesh) {
 async fn a_port_that_is_taken_is_told_with_what_to_do() {
     let mesh = Mesh::small().await;
     let port = mesh.router.rsplit(':').next().unwrap();
-    let answer = run(&["up", "--consul", "none", "--port", port]);
+    let answer = run(&["up", "--no-jobs", "--consul", "none", "--port", port]);
     assert_eq!(answer.code, Some(1));
     let text = format!("port {port} is taken: choose another with `--port N`");
     assert!(answer.stderr.contains(&text), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_goal_becomes_files_and_its_job_outlives_the_mesh() {
+    let folder = tempfile::tempdir().unwrap();
+    let docs = folder.path().join("docs");
+    fs::create_dir(&docs).unwrap();
+    fs::write(
+        docs.join("lamp.md"),
+        "# Lamp\n\nThe lamp burns whale oil until dawn.\n",
+    )
+    .unwrap();
+    let environment = [("DOCS_DIR", docs.to_str().unwrap())];
+    let mut mesh = Mesh::with_jobs(folder.path(), &environment).await;
+    let gateway = mesh.told["gateway"].as_str().unwrap().to_owned();
+    let run = post(&gateway, "/enqueue", r#"{"goal":"what the lamp burns"}"#);
+    let (id, run_id) = (
+        run["job_id"].as_str().unwrap(),
+        run["run_id"].as_str().unwrap(),
+    );
+    let job = until("the run ends", LIMIT, async || {
+        let job = told(&gateway, id).await?;
+        (job["status"] != "queued" && job["status"] != "started").then_some(job)
+    })
+    .await;
+    assert_eq!(job["status"], "finished", "{job}");
+    let notes =
+        fs::read_to_string(folder.path().join("out").join(run_id).join("notes.md")).unwrap();
+    assert!(
+        notes.contains("The lamp burns whale oil until dawn."),
+        "{notes}"
+    );
+    mesh.interrupt();
+    assert_eq!(mesh.process.end(LIMIT).await.code(), Some(0));
+
+    let mesh = Mesh::with_jobs(folder.path(), &environment).await;
+    let gateway = mesh.told["gateway"].as_str().unwrap();
+    assert_eq!(told(gateway, id).await.unwrap(), job);
+}
+
+async fn told(gateway: &str, id: &str) -> Option<Value> {
+    http_client::json(&format!("http://{gateway}/jobs/{id}")).await
+}
+
+/// As a user posts it.
+fn post(gateway: &str, path: &str, body: &str) -> Value {
+    let mut curl = Command::new(tool("curl"));
+    curl.args([
+        "-s",
+        "--noproxy",
+        "*",
+        &format!("{gateway}{path}"),
+        "-d",
+        body,
+    ]);
+    let answer = curl
+        .args(["-H", "content-type: application/json"])
+        .output()
+        .expect("curl runs");
+    serde_json::from_slice(&answer.stdout).unwrap_or_else(|_| panic!("{answer:?}"))
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use crate::documents::Document;
 
 const START: Duration = Duration::from_secs(30);
 
-/// A mesh that the README's own command started, on a port of its own and without a Consul.
-async fn mesh() -> (Process, String) {
+/// A mesh that the README's own command started, without a Consul: where it takes calls and jobs.
+async fn mesh(out: &Path) -> (Process, [(&'static str, String); 2]) {
     let readme = Document::read("README.md");
     let up = "cargo run -p meshctl -- ";
     let mut commands = readme.commands().into_iter();
@@ -27,7 +27,17 @@ async fn mesh() -> (Process, String) {
     let mut command = Command::new(tools::program("meshctl"));
     command
         .args(arguments.split_whitespace())
-        .args(["--json", "--port", "0", "--consul", "none"]);
+        .args([
+            "--json",
+            "--port",
+            "0",
+            "--http-port",
+            "0",
+            "--consul",
+            "none",
+        ])
+        .env("DOCS_DIR", tools::root().join("docs"))
+        .env("OUT_DIR", out);
     let mut process = Process::start("meshctl", command);
     let told: Value = process
         .line(START, |line| serde_json::from_str(line).ok())
@@ -35,8 +45,12 @@ async fn mesh() -> (Process, String) {
     let instances = told["instances"].as_array().into_iter().flatten();
     let echoes = instances.filter(|instance| instance["service"] == "agent-echo");
     assert_eq!(echoes.count(), 3, "{told}");
-    let router = told["router"].as_str().expect("an address").to_owned();
-    (process, router)
+    let at = |key: &str| told[key].as_str().expect("an address").to_owned();
+    let doors = [
+        ("localhost:50051", at("router")),
+        ("localhost:8080", at("gateway")),
+    ];
+    (process, doors)
 }
 
 /// Runs a command as a user's shell does, with the tools of this workspace.
@@ -64,20 +78,33 @@ async fn run(command: String, router: &str) -> String {
 
 #[tokio::test]
 async fn the_calls_of_the_documents_are_answered_by_the_mesh_of_the_readme() {
-    let (_mesh, router) = mesh().await;
-    let mut calls = 0;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (_mesh, doors) = mesh(folder.path()).await;
+    let [(_, router), _] = &doors;
+    let (mut calls, mut posts) = (0, 0);
     for document in Document::all() {
         for command in document.commands() {
+            let ours = doors
+                .iter()
+                .fold(command.clone(), |it, (usual, ours)| it.replace(usual, ours));
             if command.starts_with("grpcurl ") || command.starts_with("meshctl ") {
-                let out = run(command.replace("localhost:50051", &router), &router).await;
+                let out = run(ours, router).await;
                 let is_task = command.contains("Execute") || command.contains("Process");
                 let done = out.contains(r#""success": true"#);
                 assert!(!out.is_empty() && is_task == done, "{command}: {out}");
                 calls += 1;
+            } else if command.starts_with("curl ") && command.contains("localhost:8080") {
+                // Else curl counts any answer as a good one.
+                let out = run(ours.replacen("curl ", "curl -fsS ", 1), router).await;
+                assert!(out.contains("job_id"), "{command}: {out}");
+                posts += 1;
             }
         }
     }
-    assert!(calls >= 8, "only {calls} commands were found");
+    assert!(
+        calls >= 8 && posts >= 2,
+        "only {calls} and {posts} commands were found"
+    );
 }
 
 #[tokio::test]
