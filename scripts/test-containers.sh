@@ -9,7 +9,10 @@ export COMPOSE_PROJECT_NAME=agent-platform-test MESH_IMAGE=agent-platform-test:l
 export MESH_SUBNET=172.29.0.0/16 MESH_IP_RANGE=172.29.128.0/17 CONSUL_IP=172.29.0.10
 # Docker chooses the ports.
 export CONSUL_HOST_PORT=0 CONSUL_DNS_HOST_PORT=0 MESH_HOST_PORT=0 STATS_HOST_PORT=0 REDIS_HOST_PORT=0
+export GATEWAY_HOST_PORT=0 TASKS_HOST_PORT=0 RUNNER_HOST_PORT=0
 WORK=$(mktemp -d)
+# What runs of the pipeline leave, owned by whoever runs this.
+export OUT_DIR=$WORK/files OUT_USER; OUT_USER=$(id -u):$(id -g); mkdir "$OUT_DIR"
 DOCKERD='' LOAD=''
 
 finish() {
@@ -84,6 +87,24 @@ docker compose config -q
 quiet make up; ok 'make up'
 AT=$(url haproxy 50051); AT=${AT#http://}
 expect 1 1 1 1
+
+# --- jobs, from curl to their files
+
+gateway=$(url mesh-gateway 8080)
+post() { curl -fsS -X POST "$1" -H 'Content-Type: application/json' -d "$2"; }
+is() { [ "$(curl -fsS "$gateway/$1/$2" | jq -r .status)" = "$3" ]; }
+has "$(curl -fsS "$gateway/health")" '"ok":true'; ok "the gateway's /health"
+has "$(curl -fsS "$(url job-runner 8086)/health")" '"running":true'; ok "the runner's /health"
+enqueued=$(post "$gateway/enqueue" '{"goal":"How does a router drain?"}')
+files=$OUT_DIR/$(jq -r .run_id <<<"$enqueued")
+until_true 60 'the end of the run' is jobs "$(jq -r .job_id <<<"$enqueued")" finished
+for file in notes.md mcp.md review.md blackboard.jsonl blackboard.json; do
+  [ -s "$files/$file" ] || die "the run left no $file: $(ls "$files")"; done
+has "$(cat "$files/notes.md")" 'guide/.*\.md:[0-9]'; ok "/enqueue left $(ls "$files" | tr '\n' ' ')"
+task=$(post "$(url mesh-gateway 8001)/tasks" '{"description":"Build a user authentication system","priority":1}')
+until_true 60 'the end of the task' is tasks "$(jq -r .task_id <<<"$task")" completed; ok '/tasks is completed'
+
+# --- scaling
 
 load
 quiet make scale-echo N=3; expect 1 3 1 1

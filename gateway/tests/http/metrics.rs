@@ -77,7 +77,7 @@ async fn the_length_of_a_queue_follows_the_store() {
     })
     .await;
     gateway
-        .work("default", crate::support::done(json!(1)))
+        .work("default", crate::support::done(&json!(1)))
         .await;
     until("one is done", PATIENCE, async || {
         let text = gateway.get("/metrics").await.text;
