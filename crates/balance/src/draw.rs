@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::set::{Member, Request, Set};
+use crate::set::{Before, Member, Request, Set};
 use crate::shares::Shares;
 
 /// How many candidates are looked at before settling for one that is cold, or scanning. A set that
@@ -15,15 +15,16 @@ const SCAN: usize = 8;
 /// How many members of a larger set are compared.
 const CHOICES: usize = 4;
 
-/// How many times what another has to do a member may come to have by calls that follow to it.
-const FOLLOWED: f64 = 1.5;
+/// How many times what another has to do a member may come to have by calls that follow to it: by
+/// those that come together, which is over when they are, and by those that come one after another.
+const FOLLOWED: (f64, f64) = (1.5, 1.125);
 
 /// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
 /// than its slow start allows, and was not excluded: a policy only has to choose.
 pub(crate) struct Draw<'a> {
     pub(crate) set: &'a Set,
     /// Who took the caller's call before.
-    pub(crate) before: Option<usize>,
+    pub(crate) before: Option<Before>,
     pub(crate) request: &'a Request,
     pub(crate) rng: &'a mut dyn Rng,
     pub(crate) exclude: &'a [usize],
@@ -115,10 +116,13 @@ impl<'a> Draw<'a> {
 
     /// The member that took the caller's call before, if it has hardly more to do than `picked`.
     pub(crate) fn following(&self, picked: usize) -> Option<usize> {
-        let before = self.before.filter(|index| *index < self.set.len())?;
+        let Before { member, together } = self.before?;
+        let before = Some(member).filter(|index| *index < self.set.len())?;
+        let (at_once, in_time) = FOLLOWED;
+        let most = if together { at_once } else { in_time };
         let with_this = self.load(before) + 1.0 / self.set.shares.relative(before);
         let other = self.load(picked);
-        let close = with_this <= (other * FOLLOWED).min(other + f64::from(self.set.burst));
+        let close = with_this <= (other * most).min(other + f64::from(self.set.burst));
         // What starts slowly is not to get by calls that follow what it is not to get by turns.
         let warm = || {
             self.set

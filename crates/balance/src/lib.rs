@@ -34,5 +34,5 @@ pub use options::Options;
 pub use policies::{DEFAULT, POLICIES, Row, row};
 pub use report::Report;
 pub use ring::{POINTS, hash};
-pub use set::{Member, Request, Set};
+pub use set::{Before, Member, Request, Set};
 pub use turn::Turn;

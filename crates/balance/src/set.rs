@@ -33,6 +33,15 @@ pub struct Request {
     pub now: Duration,
 }
 
+/// Who took the call that its caller made before this one, and that may still be under way.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    /// Its index in the set.
+    pub member: usize,
+    /// Whether the two calls come together.
+    pub together: bool,
+}
+
 /// Members and the policy that picks from them. Immutable.
 pub struct Set {
     members: Vec<Member>,
@@ -77,13 +86,12 @@ impl Set {
         self.pick_after(None, request, rng, exclude)
     }
 
-    /// The same for a call that comes together with others of its caller, of which `before`, an
-    /// index of this set's, took the last: a policy may let it follow, since what goes to one place
-    /// together costs less.
+    /// The same for a call whose caller has others under way: a policy may let it follow the last of
+    /// them, since what goes to one place together costs less.
     #[must_use]
     pub fn pick_after(
         &self,
-        before: Option<usize>,
+        before: Option<Before>,
         request: &Request,
         rng: &mut dyn Rng,
         exclude: &[usize],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Calls, member, rng, sessions, set, set_with, share};
-use mesh_balance::{Options, POLICIES, Report, Request, Set, Turn, hash, row};
+use mesh_balance::{Before, Options, POLICIES, Report, Request, Set, Turn, hash, row};
 use rand::RngExt;
 
 const MS: Duration = Duration::from_millis(1);
@@ -274,13 +274,16 @@ fn a_pick_from_ten_thousand_costs_about_what_one_from_ten_does() {
 }
 
 /// Picks for calls that come together and all stay, after members had so many in flight.
-fn burst(set: &Set, in_flight: [u32; 3], calls: usize) -> Vec<usize> {
+fn burst(set: &Set, in_flight: [u32; 3], calls: usize, together: bool) -> Vec<usize> {
     for (member, calls) in set.members().iter().zip(in_flight) {
         (0..calls).for_each(|_| member.load.begin(Duration::ZERO));
     }
     let (mut rng, mut picks) = (rng(), Vec::new());
     while picks.len() < calls {
-        let before = picks.last().copied();
+        let before = picks.last().map(|member| Before {
+            member: *member,
+            together,
+        });
         let picked = set.pick_after(before, &Request::default(), &mut rng, &[]);
         let index = picked.expect("somebody is there");
         set.members()[index].load.begin(Duration::ZERO);
@@ -292,7 +295,7 @@ fn burst(set: &Set, in_flight: [u32; 3], calls: usize) -> Vec<usize> {
 #[test]
 fn calls_that_come_together_are_even_over_idle_members() {
     let set = set(row("least_request").unwrap(), &[1; 3]);
-    let mut picks = burst(&set, [0; 3], 9);
+    let mut picks = burst(&set, [0; 3], 9, true);
     picks.sort_unstable();
     assert_eq!(picks, [0, 0, 0, 1, 1, 1, 2, 2, 2]);
 }
@@ -300,15 +303,22 @@ fn calls_that_come_together_are_even_over_idle_members() {
 #[test]
 fn calls_that_come_together_follow_each_other_among_busy_members() {
     let set = set(row("least_request").unwrap(), &[1; 3]);
-    let picks = burst(&set, [40; 3], 8);
+    let picks = burst(&set, [40; 3], 8, true);
     assert!(picks.iter().all(|index| *index == picks[0]), "{picks:?}");
 }
 
 #[test]
-fn no_more_calls_follow_than_half_of_the_load_or_the_burst() {
-    for (in_flight, calls, most) in [(10, 8, 15), (1000, 30, 1016)] {
+fn no_more_calls_follow_than_a_part_of_the_load_or_the_burst() {
+    let cases = [
+        (10, 8, true, 15),
+        (1000, 30, true, 1016),
+        (3, 3, false, 4),
+        (40, 30, false, 50),
+        (1000, 30, false, 1016),
+    ];
+    for (in_flight, calls, together, most) in cases {
         let set = set(row("least_request").unwrap(), &[1; 3]);
-        burst(&set, [in_flight; 3], calls);
+        burst(&set, [in_flight; 3], calls, together);
         let loads = set.members().iter().map(|m| m.load.in_flight());
         assert!(loads.max() <= Some(most), "{set:?}");
     }
@@ -319,14 +329,18 @@ fn calls_do_not_follow_to_a_member_that_is_stuck_or_without_a_burst() {
     let set = set(row("least_request").unwrap(), &[1; 3]);
     (0..200).for_each(|_| set.members()[0].load.begin(Duration::ZERO));
     (1..3).for_each(|i| (0..20).for_each(|_| set.members()[i].load.begin(Duration::ZERO)));
-    let after_the_stuck = set.pick_after(Some(0), &Request::default(), &mut rng(), &[]);
+    let before = Some(Before {
+        member: 0,
+        together: true,
+    });
+    let after_the_stuck = set.pick_after(before, &Request::default(), &mut rng(), &[]);
     assert_ne!(after_the_stuck, Some(0));
     let options = Options {
         burst: 0,
         ..Options::default()
     };
     let set = set_with(row("least_request").unwrap(), &[1; 3], &options);
-    let picks = burst(&set, [40; 3], 9);
+    let picks = burst(&set, [40; 3], 9, true);
     assert!(
         (0..3).all(|index| picks.iter().filter(|p| **p == index).count() >= 2),
         "{picks:?}"
@@ -337,7 +351,7 @@ fn calls_do_not_follow_to_a_member_that_is_stuck_or_without_a_burst() {
 fn only_least_request_lets_calls_follow_each_other() {
     for policy in POLICIES.iter().filter(|row| row.name == "round_robin") {
         let set = set(policy, &[1; 3]);
-        let mut picks = burst(&set, [40; 3], 9);
+        let mut picks = burst(&set, [40; 3], 9, true);
         picks.sort_unstable();
         assert_eq!(picks, [0, 0, 0, 1, 1, 1, 2, 2, 2]);
     }

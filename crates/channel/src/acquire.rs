@@ -32,21 +32,25 @@ pub(crate) struct Candidates {
     /// Those of `exclude` that this call has been given already.
     refused: Vec<usize>,
     current: Option<usize>,
-    /// Who took the call before this one, of those that its caller sends together.
-    before: Option<usize>,
+    /// Who took the call before this one, of those that its caller has under way.
+    before: Option<balance::Before>,
 }
 
 impl Candidates {
-    /// Lets the call follow those that its caller has sent together with it.
+    /// Lets the call follow those that its caller has under way.
     pub(crate) fn follow(&mut self, burst: &Burst) {
-        let last = burst.0.as_ref();
+        let last = burst.last.as_ref();
         let last = last.filter(|(view, _)| view.as_ptr() == Arc::as_ptr(&self.view));
-        self.before = last.map(|(_, index)| *index);
+        self.before = last.map(|(_, member)| balance::Before {
+            member: *member,
+            together: burst.at == self.request.now,
+        });
     }
 
     /// Lets the next call of its caller follow this one.
     pub(crate) fn lead(&self, burst: &mut Burst) {
-        match (self.current, &mut burst.0) {
+        burst.at = self.request.now;
+        match (self.current, &mut burst.last) {
             (Some(index), Some((view, before))) if view.as_ptr() == Arc::as_ptr(&self.view) => {
                 *before = index;
             }
@@ -80,13 +84,17 @@ impl Candidates {
     }
 }
 
-/// Calls that one caller sends together: where the last one went. A new one for each such group.
+/// Calls that one caller has under way: where the last one went. A new one when all are over.
 #[derive(Default)]
-pub struct Burst(Option<(Weak<View>, usize)>);
+pub struct Burst {
+    last: Option<(Weak<View>, usize)>,
+    /// On the mesh's clock: calls of one reading of it come together.
+    at: Duration,
+}
 
 impl std::fmt::Debug for Burst {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let last = self.0.as_ref().map(|(_, index)| index);
+        let last = self.last.as_ref().map(|(_, index)| index);
         f.debug_tuple("Burst").field(&last).finish()
     }
 }

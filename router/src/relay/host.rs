@@ -54,8 +54,8 @@ pub(crate) struct Router {
     share: Share,
     /// The time of this turn.
     pub(super) now: Instant,
-    /// Whose calls were placed last in this turn, and where.
-    pub(super) burst: Option<(Id, Burst)>,
+    /// How many calls each client has under way, and where the last went.
+    pub(super) bursts: Map<Id, (usize, Burst)>,
 }
 
 /// An endpoint that the engine may connect to.
@@ -74,7 +74,7 @@ impl Router {
             commands,
             clients: HashMap::new(),
             now: Instant::now(),
-            burst: None,
+            bursts: Map::default(),
         }
     }
 
@@ -111,11 +111,11 @@ impl Host for Router {
 
     fn tick(&mut self, now: std::time::Instant) {
         self.now = now.into();
-        self.burst = None;
     }
 
     fn begin(&mut self, id: Id, client: Id, request: &Block, end: bool) -> (Call, Verdict) {
         self.shared.active.fetch_add(1, Ordering::Relaxed);
+        self.bursts.entry(client).or_default().0 += 1;
         let head = BlockHead(request);
         let mut call = Call {
             id,
@@ -314,6 +314,13 @@ impl Host for Router {
 
     fn ended(&mut self, mut call: Call, ended: Ended) {
         self.shared.active.fetch_sub(1, Ordering::Relaxed);
+        if let Some((calls, _)) = self.bursts.get_mut(&call.client) {
+            *calls -= 1;
+            if *calls == 0 {
+                // Who calls one at a time has the next one placed as if it were the first.
+                self.bursts.remove(&call.client);
+            }
+        }
         let code = match ended {
             Ended::Answered(status) => {
                 let code = status.map_or(Code::Unknown, |s| Code::from(s.cast_signed()));

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use channel::{Attempted, Burst, Error, Lease, Peer, Pushback, Target};
+use channel::{Attempted, Error, Lease, Peer, Pushback, Target};
 use mesh_relay::{Cause, Failure, Verdict, driver::Command, hpack::Block};
 use tokio::{task::JoinHandle, time::sleep};
 use tonic::{Code, Status};
@@ -140,14 +140,9 @@ impl Router {
         let Some(target) = &call.target else {
             return Verdict::Park;
         };
-        let mut burst = match self.burst.take() {
-            Some((client, burst)) if client == call.client => burst,
-            _ => Burst::default(),
-        };
         let mesh = &self.shared.mesh;
-        let outcome = mesh.lease(target, &call.tried, &mut burst, self.now);
-        self.burst = Some((call.client, burst));
-        match outcome {
+        let burst = &mut self.bursts.entry(call.client).or_default().1;
+        match mesh.lease(target, &call.tried, burst, self.now) {
             Ok(lease) => self.to(call, lease),
             Err(error) if error.may_pass() => self.place_later(call, Duration::ZERO),
             Err(error) => refuse(call, &error.status()),

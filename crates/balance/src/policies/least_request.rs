@@ -14,8 +14,8 @@ pub(super) const ROW: Row = Row {
 /// The first is taken in turn, and another must be strictly better. So idle members get calls
 /// exactly evenly, where random choices would be uneven by chance.
 ///
-/// A call that comes together with others of its caller follows the one before it while that member
-/// has hardly more to do than the one picked: what goes to one place together is written together.
+/// A call whose caller has others under way follows the one before it while that member has hardly
+/// more to do than the one picked: what goes to one place together is written together.
 /// Before an idle member none is preferred so.
 pub(super) struct LeastRequest;
 
