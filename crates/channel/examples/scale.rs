@@ -1,0 +1,162 @@
+//! What a large mesh costs: a pick, an update of one instance, and an idle instance's memory.
+//!
+//! `cargo run --release -p mesh-channel --example scale`
+
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use discovery::{
+    Catalog, Discovery, Entries, Error, Health, Instance, Key, Registration, Snapshot,
+};
+use mesh_channel::{Burst, Mesh, Options, Target};
+use tokio::{sync::watch, task::yield_now, time::Instant};
+
+const PICKS: u32 = 1_000_000;
+const UPDATES: usize = 200;
+
+/// A registry in which each service is published by itself, as Consul's watches do.
+#[derive(Debug)]
+struct Published {
+    services: HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>,
+}
+
+impl Published {
+    fn new(services: usize, instances: usize) -> Self {
+        let service = |number: usize| {
+            let name = format!("agent-{number}");
+            let all = (0..instances).map(|index| instance(&name, index, 1));
+            let snapshot = Snapshot::of(&name, all);
+            (name, watch::channel(Some(Arc::new(snapshot))).0)
+        };
+        Self {
+            services: (0..services).map(service).collect(),
+        }
+    }
+}
+
+fn instance(service: &str, index: usize, weight: u32) -> Instance {
+    Instance {
+        key: Key {
+            node: "node-1".into(),
+            id: format!("{service}-{index}").into(),
+        },
+        service: service.into(),
+        host: "127.0.0.1".to_owned(),
+        port: 1,
+        tags: vec!["agent".to_owned()],
+        meta: BTreeMap::from([
+            ("version".to_owned(), "1.0.0".to_owned()),
+            ("admin_port".to_owned(), "9090".to_owned()),
+        ]),
+        weight,
+        health: Health::Passing,
+    }
+}
+
+#[async_trait::async_trait]
+impl Discovery for Published {
+    fn catalog(&self) -> watch::Receiver<Option<Arc<Catalog>>> {
+        watch::channel(None).1
+    }
+
+    fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        self.services[service].subscribe()
+    }
+
+    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>> {
+        watch::channel(None).1
+    }
+
+    async fn write(&self, _: &str, _: Option<&str>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn register(&self, _: &Registration) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn is_registered(&self, _: &str) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    async fn deregister(&self, _: &str) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    println!(
+        "| services | instances of each | a pick, ns | one instance changes, µs | bytes per idle instance |"
+    );
+    println!("|---|---|---|---|---|");
+    for (services, instances) in [(1, 10), (1, 1_000), (1, 10_000), (1_000, 10)] {
+        measure(services, instances).await;
+    }
+}
+
+async fn measure(services: usize, instances: usize) {
+    let registry = Arc::new(Published::new(services, instances));
+    let before = resident();
+    let options = Options::default();
+    let mesh = Mesh::new(registry.clone(), options, &telemetry::Registry::new());
+    for name in registry.services.keys() {
+        mesh.prepare(name);
+    }
+    let bytes = resident().saturating_sub(before) / (services * instances);
+    let pick = picks(&mesh);
+    let update = updates(&registry, instances).await;
+    println!(
+        "| {services} | {instances} | {pick} | {} | {bytes} |",
+        update.as_micros()
+    );
+    drop(mesh);
+    // Its tasks end before the next one's memory is measured.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Nanoseconds for an instance to be chosen, counted and given back.
+fn picks(mesh: &Mesh) -> u128 {
+    let target = Target::service("agent-0");
+    let began = Instant::now();
+    for _ in 0..PICKS {
+        let lease = mesh.lease(&target, &[], &mut Burst::default(), began);
+        drop(lease.expect("an idle instance takes a call"));
+    }
+    began.elapsed().as_nanos() / u128::from(PICKS)
+}
+
+/// How long a service takes to take over that the weight of one instance is another: the median.
+async fn updates(registry: &Published, instances: usize) -> Duration {
+    let sender = &registry.services["agent-0"];
+    let mut times = Vec::new();
+    for round in 0..UPDATES {
+        let current = sender.borrow().clone().expect("it was published");
+        let mut next = Snapshot::clone(&current);
+        let index = round * 7919 % instances;
+        let changed = Instance {
+            weight: next.instances[index].weight + 1,
+            ..Instance::clone(&next.instances[index])
+        };
+        next.instances[index] = Arc::new(changed);
+        sender.send_replace(Some(Arc::new(next)));
+        let began = Instant::now();
+        // There is one thread: the task that follows the service runs in between.
+        yield_now().await;
+        times.push(began.elapsed());
+    }
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0) * 4096
+}
