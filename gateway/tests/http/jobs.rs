@@ -45,7 +45,9 @@ async fn a_job_is_told_from_its_submission_to_its_end() {
         (&job["kind"], &job["queue"], &job["priority"]),
         (&json!("call"), &json!("default"), &json!(5))
     );
-    gateway.work("default", done(&json!({"output": "hi"}))).await;
+    gateway
+        .work("default", done(&json!({"output": "hi"})))
+        .await;
     let job = gateway.get(&path).await.json();
     assert_eq!(
         (&job["status"], &job["result"]["output"]),
