@@ -55,9 +55,9 @@ async fn main() {
     let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     let mut samples = Vec::new();
     println!(
-        "| s | RSS MiB | files | threads | calls under way | succeeded | cancelled | refused | failed | killed, left |"
+        "| s | RSS MiB | files | threads | calls under way | succeeded | cancelled | refused | lost | failed | killed, left |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     let begun = Instant::now();
     while Instant::now() < end {
         for _ in 0..DEPARTURES {

@@ -52,17 +52,20 @@ pub(crate) struct Tally {
     succeeded: AtomicU64,
     cancelled: AtomicU64,
     refused: AtomicU64,
+    /// Too long to be kept for another attempt, and on an instance that was killed.
+    lost: AtomicU64,
     /// Those that should not have.
     pub(crate) failed: AtomicU64,
 }
 
 impl Tally {
-    /// The four columns.
+    /// The five columns.
     pub(crate) fn told(&self) -> String {
         let columns = [
             &self.succeeded,
             &self.cancelled,
             &self.refused,
+            &self.lost,
             &self.failed,
         ];
         columns
@@ -114,6 +117,7 @@ async fn caller(kind: Kind, rate: u64, at: SocketAddr, stop: CancellationToken, 
                 (Kind::Cancelled, Ok(())) => &tally.cancelled,
                 (_, Ok(())) => &tally.succeeded,
                 (Kind::Refused, Err(status)) if status.code() == Code::NotFound => &tally.refused,
+                (Kind::Large, Err(status)) if status.code() == Code::Unavailable => &tally.lost,
                 (_, Err(status)) => {
                     eprintln!("{kind:?}: {status:?}");
                     &tally.failed
