@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
 use tonic::{Request, transport::Channel};
 
-use crate::dynamic;
+use crate::router;
 
 /// What a service can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,7 +80,7 @@ impl Kind {
         let mut message = DynamicMessage::new(method.input());
         message.try_set_field_by_name("filter", Value::String(filter.to_owned()))?;
         let request = Request::new(tokio_stream::once(message));
-        let mut answer = dynamic::invoke(channel, &method, request)
+        let mut answer = dynamic::invoke(channel, &method, request, router::LARGEST)
             .await?
             .into_inner();
         let answer = answer.message().await?.context("the router sent no list")?;

@@ -16,7 +16,6 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use crate::address;
 use connection::Connection;
 pub(crate) use events::Events;
 pub(crate) use problem::Problem;
@@ -48,7 +47,7 @@ impl GatewayArgs {
     /// # Errors
     /// When its address is none.
     pub(crate) fn client(&self) -> anyhow::Result<Gateway> {
-        let address = address::parse(&self.gateway, PORT)?;
+        let address = dynamic::address(&self.gateway, PORT)?;
         let base = Url::parse(&format!("http://{address}/"))
             .with_context(|| format!("{address:?} is no address: write host:port"))?;
         Ok(Gateway {

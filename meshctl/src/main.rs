@@ -1,11 +1,9 @@
 //! The command line of the mesh: starts one, looks at one, calls into one.
 
-mod address;
 mod cli;
 mod commands;
 mod contract;
 mod duration;
-mod dynamic;
 mod failure;
 mod gateway;
 mod given;
@@ -14,7 +12,6 @@ mod local;
 mod methods;
 mod output;
 mod proto_text;
-mod reflection;
 mod registry;
 mod router;
 mod signals;

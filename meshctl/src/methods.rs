@@ -2,17 +2,16 @@
 //! `Method` alone where only one gRPC service has it.
 
 use anyhow::bail;
+use dynamic::{Reflection, path};
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
-use tonic::{Code, Status};
-
-use crate::reflection::Reflection;
+use tonic::{Code, Status, transport::Channel};
 
 /// Finds the method that a name means.
 ///
 /// # Errors
 /// When there is none, or more than one.
 pub(crate) async fn find(
-    reflection: &mut Reflection,
+    reflection: &mut Reflection<Channel>,
     name: &str,
 ) -> anyhow::Result<MethodDescriptor> {
     let (service, method) = split(name);
@@ -26,7 +25,7 @@ pub(crate) async fn find(
         1 => Ok(found.remove(0)),
         0 if services.is_empty() => bail!(
             "nobody in the mesh serves {service}; there are {}",
-            reflection.services().join(", ")
+            reflection.services().await?.join(", ")
         ),
         0 => bail!(
             "no method is called {method}; there are {}",
@@ -39,21 +38,13 @@ pub(crate) async fn find(
     }
 }
 
-/// `pkg.Service/Method`.
-pub(crate) fn path(method: &MethodDescriptor) -> String {
-    format!("{}/{}", method.parent_service().full_name(), method.name())
-}
-
 /// The gRPC services with this name, full or not; all of them for an empty one.
 async fn services(
-    reflection: &mut Reflection,
+    reflection: &mut Reflection<Channel>,
     name: &str,
 ) -> anyhow::Result<Vec<ServiceDescriptor>> {
-    let listed = reflection
-        .services()
-        .iter()
-        .filter(|service| is_named(service, name));
-    let mut names: Vec<String> = listed.cloned().collect();
+    let mut names = reflection.services().await?;
+    names.retain(|service| is_named(service, name));
     if names.is_empty() && name.contains('.') {
         // Not announced, yet perhaps described.
         names.push(name.to_owned());
@@ -63,17 +54,15 @@ async fn services(
         match reflection.pool(&name).await {
             Ok(pool) => services.extend(pool.get_service_by_name(&name)),
             Err(error) if is_not_found(&error) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(services)
 }
 
 /// Whether reflection says that nobody describes what was asked for.
-pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<Status>()
-        .is_some_and(|status| status.code() == Code::NotFound)
+pub(crate) fn is_not_found(error: &Status) -> bool {
+    error.code() == Code::NotFound
 }
 
 /// Whether a full name ends with these whole parts.

@@ -9,15 +9,12 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::address;
+pub(crate) use dynamic::{INSTANCE, SERVICE};
 
-/// Names the service a call is for.
-pub(crate) const SERVICE: &str = "x-mesh-service";
-/// Tells which instance answered.
-pub(crate) const INSTANCE: &str = "x-mesh-instance";
-
-/// A router's port when the address has none.
+/// A router's port when its address has none.
 const PORT: u16 = router::SPEC.default_port;
+/// Largest message of an answer that is read, in bytes.
+pub(crate) const LARGEST: usize = 4 << 20;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(3);
 
@@ -37,7 +34,7 @@ pub(crate) struct RouterArgs {
 impl RouterArgs {
     /// Its address as `host:port`.
     pub(crate) fn address(&self) -> anyhow::Result<String> {
-        address::parse(&self.router, PORT)
+        Ok(dynamic::address(&self.router, PORT)?)
     }
 
     /// Connects to it.

@@ -141,19 +141,6 @@ impl Descriptors {
             None => self.symbols.contains_key(message).then(Vec::new),
         }
     }
-
-    /// The imports that no file of the set answers.
-    fn missing(&self) -> Vec<String> {
-        let imports = self.files.values().flat_map(|file| &file.imports);
-        let missing: BTreeSet<&String> = imports
-            .filter(|import| !self.files.contains_key(*import))
-            .collect();
-        missing.into_iter().cloned().collect()
-    }
-
-    fn bytes(&self) -> usize {
-        self.files.values().map(|file| file.bytes.len()).sum()
-    }
 }
 
 /// Enters the names that one file defines.
@@ -294,6 +281,5 @@ mod tests {
         assert_eq!(names(it.file_extending("shop.Base", 2)), ["b.proto"]);
         assert_eq!(it.extension_numbers("shop.A"), Some(vec![]));
         assert_eq!(it.extension_numbers("shop.Nobody"), None);
-        assert_eq!(it.missing(), ["gone.proto"]);
     }
 }

@@ -1,27 +1,24 @@
-//! A router's address as people write it.
+//! Addresses as people write them.
 
 use http::uri::Authority;
 
-/// A router's port when the address has none.
-const PORT: u16 = 50051;
-
-/// Not an address of a router.
+/// Not an address of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// TLS is for the proxy in front.
-    #[error("{0}: routers speak gRPC without TLS; write host:port")]
+    #[error("{0}: the mesh is spoken to without TLS; write host:port")]
     Tls(String),
     /// Anything else.
     #[error("{0:?} is no address: write host:port")]
     Other(String),
 }
 
-/// `host:port` of an address with or without a scheme or a port; this machine's router for an
-/// empty one.
+/// `host:port` of what may come with `http://`, and without a port or a host: then it is `port`, on
+/// this machine.
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn router_address(text: &str) -> Result<String, Malformed> {
+pub fn address(text: &str, port: u16) -> Result<String, Malformed> {
     let text = text.trim();
     if text.starts_with("https://") {
         return Err(Malformed::Tls(text.to_owned()));
@@ -31,13 +28,13 @@ pub fn router_address(text: &str) -> Result<String, Malformed> {
         .unwrap_or(text)
         .trim_end_matches('/');
     if authority.is_empty() {
-        return Ok(format!("127.0.0.1:{PORT}"));
+        return Ok(format!("127.0.0.1:{port}"));
     }
     let parsed = authority.parse::<Authority>();
     let authority = parsed.map_err(|_| Malformed::Other(text.to_owned()))?;
     Ok(match authority.port_u16() {
         Some(_) => authority.to_string(),
-        None => format!("{}:{PORT}", authority.host()),
+        None => format!("{}:{port}", authority.host()),
     })
 }
 
@@ -54,9 +51,10 @@ mod tests {
             ("[::1]", "[::1]:50051"),
             ("", "127.0.0.1:50051"),
         ] {
-            assert_eq!(router_address(text).unwrap(), expected);
+            assert_eq!(address(text, 50051).unwrap(), expected);
         }
-        assert!(router_address("https://router").is_err());
-        assert!(router_address("two words").is_err());
+        assert!(address("https://router", 1).is_err());
+        assert!(address("two words", 1).is_err());
+        assert!(address("http://router/below", 1).is_err());
     }
 }

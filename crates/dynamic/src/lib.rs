@@ -15,7 +15,7 @@ mod names;
 mod reflection;
 mod wire;
 
-pub use address::{Malformed, router_address};
+pub use address::{Malformed, address};
 pub use client::{Answer, Call, Client, Options, Stream};
 pub use invoke::invoke;
 pub use json::{from_json, to_json, to_text};

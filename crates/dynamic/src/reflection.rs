@@ -31,6 +31,9 @@ const MAX_SERVICES: usize = 1_000;
 const V1: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 const V1_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 
+/// Files by their names, each with what it imports.
+type Files = BTreeMap<String, (Vec<String>, Bytes)>;
+
 /// One conversation with a reflection service: question, answer, question, answer.
 #[derive(Debug)]
 pub struct Reflection<T> {
@@ -77,17 +80,14 @@ where
     /// # Errors
     /// When the other side cannot be asked, or tells more than 1,000 files or 16 MiB.
     pub async fn files(&mut self, symbols: &[String]) -> Result<Vec<Bytes>, Status> {
-        let mut files: BTreeMap<String, (Vec<String>, Bytes)> = BTreeMap::new();
+        let mut files = Files::new();
         let (mut asked, mut size) = (BTreeSet::new(), 0);
         let symbols = symbols.iter().cloned();
         let mut questions: VecDeque<_> =
             symbols.map(MessageRequest::FileContainingSymbol).collect();
         loop {
             let Some(question) = questions.pop_front() else {
-                let imports = files.values().flat_map(|(imports, _)| imports);
-                let missing = imports.filter(|import| !files.contains_key(*import));
-                let missing: BTreeSet<String> = missing.cloned().collect();
-                let fresh = missing
+                let fresh = missing(&files)
                     .into_iter()
                     .filter(|name| asked.insert(name.clone()));
                 questions.extend(fresh.map(MessageRequest::FileByFilename));
@@ -219,6 +219,13 @@ where
     }
 }
 
+/// The imports that no file of the set answers.
+fn missing(files: &Files) -> BTreeSet<String> {
+    let imports = files.values().flat_map(|(imports, _)| imports);
+    let missing = imports.filter(|import| !files.contains_key(*import));
+    missing.cloned().collect()
+}
+
 /// Whether an error is the answer to one question, so that the next may fare better.
 fn is_about_the_question(status: &Status) -> bool {
     matches!(status.code(), Code::NotFound | Code::InvalidArgument)
@@ -230,4 +237,22 @@ fn ended() -> Status {
 
 fn strange() -> Status {
     Status::internal("reflection answered another question")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_imported_and_not_there_is_missing() {
+        let file = |name: &str, imports: &[&str]| {
+            let imports = imports.iter().map(|&import| import.to_owned()).collect();
+            (name.to_owned(), (imports, Bytes::new()))
+        };
+        let files = Files::from([
+            file("a.proto", &["b.proto", "gone.proto"]),
+            file("b.proto", &["gone.proto"]),
+        ]);
+        assert!(missing(&files).iter().eq(["gone.proto"]));
+    }
 }

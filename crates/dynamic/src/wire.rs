@@ -18,8 +18,10 @@ use tonic::{
 };
 use tower::ServiceExt as _;
 
-use crate::{INSTANCE, Malformed, router_address};
+use crate::{INSTANCE, Malformed, address::address};
 
+/// A router's port when its address has none.
+const PORT: u16 = 50051;
 /// Longest wait for a connection to a router.
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -42,8 +44,8 @@ impl Transport {
     ///
     /// # Errors
     /// [`Malformed`] for what is no address.
-    pub fn router(address: &str) -> Result<Self, Malformed> {
-        let address = router_address(address)?;
+    pub fn router(text: &str) -> Result<Self, Malformed> {
+        let address = address(text, PORT)?;
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|_| Malformed::Other(address.clone()))?;
         Ok(Self::Router {

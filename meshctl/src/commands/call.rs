@@ -6,6 +6,7 @@ mod metadata;
 use std::{future::pending, process::ExitCode, time::Duration};
 
 use clap::Args;
+use dynamic::Reflection;
 use prost_reflect::{DynamicMessage, Value};
 use serde_json::json;
 use tokio::{sync::mpsc, time::Instant};
@@ -13,9 +14,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{
-    duration, dynamic, methods,
+    duration, methods,
     output::{Output, Style},
-    reflection::Reflection,
     router::{self, RouterArgs},
 };
 use input::Input;
@@ -66,7 +66,7 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
         let channel = self.router.connect().await?;
-        let mut reflection = Reflection::open(channel.clone()).await?;
+        let mut reflection = Reflection::new(channel.clone());
         let method = methods::find(&mut reflection, &self.method).await?;
         let mut input = Input::open(self.message.as_deref(), &method).await?;
         let (messages, sent) = mpsc::channel(AHEAD);
@@ -114,7 +114,7 @@ impl Call {
     ) -> anyhow::Result<ExitCode> {
         let deadline = Deadline::after(self.timeout);
         let response = deadline
-            .keep(dynamic::invoke(channel, method, request))
+            .keep(dynamic::invoke(channel, method, request, router::LARGEST))
             .await?;
         let instance = router::instance(response.metadata()).map(str::to_owned);
         if let (Some(instance), false) = (&instance, out.json) {

@@ -4,15 +4,16 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
+use dynamic::Reflection;
 use prost_reflect::{DescriptorPool, DynamicMessage, Value};
 use serde_json::json;
+use tonic::transport::Channel;
 
 use crate::{
     contract::{self, Entry, Kind},
-    dynamic, methods,
+    methods,
     output::{Output, Style},
     proto_text::Symbol,
-    reflection::Reflection,
     router::RouterArgs,
 };
 
@@ -36,7 +37,7 @@ impl Describe {
                 return tell(out, &entries);
             }
         }
-        let mut reflection = Reflection::open(channel.clone()).await?;
+        let mut reflection = Reflection::new(channel.clone());
         if let Some(symbol) = find(&mut reflection, &self.name).await? {
             if out.json {
                 out.value(&symbol.value())?;
@@ -53,7 +54,7 @@ impl Describe {
         bail!(
             "{:?} is neither a service of the mesh nor a gRPC symbol; there are {}",
             self.name,
-            [ids.join(", "), reflection.services().join(", ")].join(" and ")
+            [ids.join(", "), reflection.services().await?.join(", ")].join(" and ")
         )
     }
 }
@@ -129,9 +130,9 @@ fn parameter_line(parameter: &DynamicMessage) -> String {
 }
 
 /// A full name is asked for; a short one is looked for in whatever the mesh serves.
-async fn find(reflection: &mut Reflection, name: &str) -> anyhow::Result<Option<Symbol>> {
+async fn find(reflection: &mut Reflection<Channel>, name: &str) -> anyhow::Result<Option<Symbol>> {
     let name = name.trim_start_matches('/').replace('/', ".");
-    let listed = reflection.services().to_vec();
+    let listed = reflection.services().await?;
     for asked in std::iter::once(&name)
         .filter(|name| name.contains('.'))
         .chain(&listed)
@@ -143,7 +144,7 @@ async fn find(reflection: &mut Reflection, name: &str) -> anyhow::Result<Option<
                 }
             }
             Err(error) if methods::is_not_found(&error) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(None)

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use crate::{
     contract::{self, Entry, Kind},
-    dynamic,
     output::Output,
     router::RouterArgs,
 };

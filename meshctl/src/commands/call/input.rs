@@ -7,7 +7,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin, stdin};
 
-use crate::{dynamic, given};
+use crate::given;
 
 /// The messages of a call, in order.
 #[derive(Debug)]
@@ -73,9 +73,18 @@ impl Input {
             },
         };
         value
-            .map(|value| dynamic::from_json(&self.message, value))
+            .map(|value| from_json(&self.message, value))
             .transpose()
     }
+}
+
+fn from_json(message: &MessageDescriptor, value: Value) -> anyhow::Result<DynamicMessage> {
+    let name = message.full_name();
+    dynamic::from_json(message, value).map_err(|status| {
+        // Said by us and not by the mesh: as text, with what helps here.
+        let said = status.message();
+        anyhow::anyhow!("{said} (`meshctl describe {name}` shows its fields)")
+    })
 }
 
 fn values(text: &str) -> anyhow::Result<VecDeque<Value>> {

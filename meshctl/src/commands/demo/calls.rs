@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, ensure};
+use dynamic::Reflection;
 use proto::agentplatform::{
     ListAgentsRequest, ListToolsRequest, ListWorkersRequest, StatusRequest, TaskRequest,
     TaskStatusRequest, ToolRequest, agent_service_client::AgentServiceClient,
@@ -11,7 +12,7 @@ use proto::agentplatform::{
 use serde_json::{Value, json};
 use tonic::{Response, transport::Channel};
 
-use crate::{reflection::Reflection, router};
+use crate::router;
 
 /// How many tasks the echo agents share: a multiple of their number.
 pub(super) const TASKS: usize = 9;
@@ -225,8 +226,7 @@ async fn task_status(channel: &Channel) -> anyhow::Result<Step> {
 }
 
 async fn reflection(channel: &Channel) -> anyhow::Result<Step> {
-    let reflection = Reflection::open(channel.clone()).await?;
-    let services = reflection.services();
+    let services = Reflection::new(channel.clone()).services().await?;
     let ours: Vec<&str> = services
         .iter()
         .filter_map(|name| name.strip_prefix("agentplatform."))
