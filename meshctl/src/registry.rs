@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, convert::Infallible, str::FromStr, sync::Arc, t
 
 use anyhow::{Context as _, bail};
 use discovery::{Discovery, backends::Memory};
-use service::{Config, Loader};
+use service::Loader;
 use tokio::time::timeout;
 
 /// How long a Consul that may be there has to answer.
@@ -69,7 +69,7 @@ impl Registry {
         let config = Loader::new(router::SPEC.all_keys())
             .env(environment.clone())
             .load()?;
-        let address = consul_address(&config);
+        let address = service::consul_address(&config);
         let discovery = service::registry(&config).context("set up Consul")?;
         let patience = if *choice == Choice::Auto {
             LOOK
@@ -126,19 +126,6 @@ async fn answers(discovery: &dyn Discovery, patience: Duration) -> bool {
     timeout(patience, known)
         .await
         .is_ok_and(|known| known.is_ok())
-}
-
-fn consul_address(config: &Config) -> String {
-    config.optional("consul_http_addr").map_or_else(
-        || {
-            format!(
-                "{}:{}",
-                config.text("consul_host"),
-                config.port("consul_port")
-            )
-        },
-        str::to_owned,
-    )
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use proto::agentplatform::{TaskRequest, agent_service_client::AgentServiceClient};
-use service::{Running, config::Loader};
+use service::Running;
+use testkit::local;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
@@ -141,20 +142,10 @@ impl World {
                 server.serve_with_incoming(incoming).await.unwrap();
             });
         }
-        let given = [("port", "0"), ("metrics_port", "0"), ("data_plane", plane)];
-        let mut config = Loader::new(router::SPEC.all_keys())
-            .set("service_host", "127.0.0.1")
-            .set("drain_delay", "0s");
-        for (name, value) in given.iter().chain(settings) {
-            config = config.set(name, *value);
-        }
-        let config = config.load().unwrap();
-        let router = Box::pin(service::start(&router::SPEC, config, memory, router::build));
-        let router = router.await.unwrap();
-        let address = format!("http://{}", router.grpc_addr);
-        let endpoint = tonic::transport::Endpoint::new(address).unwrap();
+        let set = [&[("data_plane", plane)], settings].concat();
+        let router = local::start(&router::SPEC, router::build, &memory, &set).await;
         Self {
-            client: AgentServiceClient::new(endpoint.connect_lazy()),
+            client: AgentServiceClient::new(local::connect(&router).await),
             router,
             _servers: servers,
         }

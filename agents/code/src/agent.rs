@@ -62,12 +62,7 @@ impl Code {
 #[async_trait::async_trait]
 impl Agent for Code {
     async fn run(&self, task: &Task, say: &Say) -> Result<Outcome, Failure> {
-        let goal = task.goal.trim();
-        if goal.is_empty() {
-            return Err(Failure::Task(
-                "input is empty: say what to design".to_owned(),
-            ));
-        }
+        let goal = task.wanted("what to design")?;
         let toolbox = self.0.toolbox(task, USUAL);
         let notes = artifact(task, &toolbox, "notes", "notes.md").await?;
         let mut pieces = Pieces::of_notes(&Document::read(&notes));

@@ -13,11 +13,10 @@ use proto::agentplatform::{
     StatusResponse, TaskChunk, TaskRequest, TaskResponse,
     agent_service_server::{AgentService, AgentServiceServer},
 };
-use proto::error_info;
 use service::{Active, Context, Key, Kind, Served, Spec};
 use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
-use tonic::{Code, Request, Response, Status, codegen::BoxStream};
+use tonic::{Request, Response, Status, codegen::BoxStream};
 
 /// What the echo agent says of itself.
 pub const SPEC: Spec = Spec {
@@ -130,24 +129,14 @@ impl AgentService for Echo {
         &self,
         _request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        Ok(Response::new(StatusResponse {
-            agent_id: self.context.instance_id.clone(),
-            status: "healthy".to_owned(),
-            active_tasks: self.active.count(),
-            uptime_seconds: self.context.uptime_seconds(),
-        }))
+        Ok(Response::new(self.context.status(&self.active)))
     }
 
     async fn register_agent(
         &self,
         _request: Request<AgentInfo>,
     ) -> Result<Response<RegistrationResponse>, Status> {
-        Err(error_info::status(
-            Code::Unimplemented,
-            "REGISTER_WITH_CONSUL",
-            "an agent registers itself with Consul, not with another agent",
-            [],
-        ))
+        Err(self.context.no_registrar())
     }
 
     async fn list_agents(

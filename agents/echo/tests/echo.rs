@@ -2,34 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
-use discovery::backends::Memory;
 use proto::agentplatform::{
     AgentInfo, ListAgentsRequest, StatusRequest, TaskRequest,
     agent_service_client::AgentServiceClient,
 };
-use service::{Loader, Running};
+use service::Running;
+use testkit::local;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, transport::Channel};
 
 async fn echo(delay: &str) -> (Running, AgentServiceClient<Channel>) {
-    let config = Loader::new(echo_agent::SPEC.all_keys())
-        .set("port", "0")
-        .set("listen_address", "127.0.0.1")
-        .set("admin_address", "127.0.0.1")
-        .set("discovery", "memory")
-        .set("delay", delay)
-        .set("drain_delay", "0s")
-        .set("max_message_bytes", "8MiB")
-        .load()
-        .unwrap();
-    let registry = Arc::new(Memory::new());
-    let running = service::start(&echo_agent::SPEC, config, registry, echo_agent::build)
-        .await
-        .unwrap();
-    let url = format!("http://{}", running.grpc_addr);
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let set = [("delay", delay), ("max_message_bytes", "8MiB")];
+    let (running, channel) = local::alone(&echo_agent::SPEC, echo_agent::build, &set).await;
     (running, AgentServiceClient::new(channel))
 }
 

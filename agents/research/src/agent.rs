@@ -50,12 +50,7 @@ impl Research {
 #[async_trait::async_trait]
 impl Agent for Research {
     async fn run(&self, task: &Task, say: &Say) -> Result<Outcome, Failure> {
-        let goal = task.goal.trim();
-        if goal.is_empty() {
-            return Err(Failure::Task(
-                "input is empty: say what to research".to_owned(),
-            ));
-        }
+        let goal = task.wanted("what to research")?;
         let toolbox = self.0.toolbox(task, USUAL);
         let findings = search::search(&toolbox, goal).await?;
         let mut citations = Citations::default();

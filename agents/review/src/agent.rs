@@ -66,12 +66,7 @@ impl Review {
 #[async_trait::async_trait]
 impl Agent for Review {
     async fn run(&self, task: &Task, say: &Say) -> Result<Outcome, Failure> {
-        let goal = task.goal.trim();
-        if goal.is_empty() {
-            return Err(Failure::Task(
-                "input is empty: say what was wanted".to_owned(),
-            ));
-        }
+        let goal = task.wanted("what was wanted")?;
         let toolbox = self.0.toolbox(task, USUAL);
         let notes = artifact(task, &toolbox, "notes", "notes.md").await?;
         let design = artifact(task, &toolbox, "design", "mcp.md").await?;

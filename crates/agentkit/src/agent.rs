@@ -19,6 +19,19 @@ pub struct Task {
     pub session: String,
 }
 
+impl Task {
+    /// What is wanted, trimmed.
+    ///
+    /// # Errors
+    /// When nothing is; `expected` says what to say.
+    pub fn wanted(&self, expected: &str) -> Result<&str, Failure> {
+        match self.goal.trim() {
+            "" => Err(Failure::Task(format!("input is empty: say {expected}"))),
+            goal => Ok(goal),
+        }
+    }
+}
+
 /// What came of a task.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {

@@ -149,24 +149,14 @@ impl AgentService for Face {
         &self,
         _request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        Ok(Response::new(StatusResponse {
-            agent_id: self.context.instance_id.clone(),
-            status: "healthy".to_owned(),
-            active_tasks: self.active.count(),
-            uptime_seconds: self.context.uptime_seconds(),
-        }))
+        Ok(Response::new(self.context.status(&self.active)))
     }
 
     async fn register_agent(
         &self,
         _request: Request<AgentInfo>,
     ) -> Result<Response<RegistrationResponse>, Status> {
-        Err(error_info::status(
-            Code::Unimplemented,
-            "REGISTER_WITH_CONSUL",
-            "an agent registers itself with Consul, not with another agent",
-            [],
-        ))
+        Err(self.context.no_registrar())
     }
 
     async fn list_agents(

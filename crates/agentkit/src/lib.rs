@@ -1,4 +1,4 @@
-//! What the pipeline's agents and tools share, so that each is only what it does: a [`Tool`] or an
+//! What agents and tools share, so that each is only what it does: a [`Tool`] or an
 //! [`Agent`] behind its gRPC face, a [`Toolbox`] to call tools through the mesh, the words of a
 //! text, and the form in which sources are cited.
 

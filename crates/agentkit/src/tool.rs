@@ -1,17 +1,13 @@
 //! A tool, and its gRPC face.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, ops::RangeInclusive, str::FromStr, sync::Arc};
 
-use proto::{
-    agentplatform::{
-        ListToolsRequest, ListToolsResponse, RegistrationResponse, ToolInfo, ToolRequest,
-        ToolResponse,
-        tool_service_server::{ToolService, ToolServiceServer},
-    },
-    error_info,
+use proto::agentplatform::{
+    ListToolsRequest, ListToolsResponse, RegistrationResponse, ToolInfo, ToolRequest, ToolResponse,
+    tool_service_server::{ToolService, ToolServiceServer},
 };
 use service::{Context, Served};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::About;
 
@@ -68,12 +64,12 @@ impl Call {
     ///
     /// # Errors
     /// When it is no number or out of bounds.
-    pub fn number(
+    pub fn number<N: FromStr + PartialOrd + fmt::Display>(
         &self,
         name: &str,
-        bounds: std::ops::RangeInclusive<usize>,
-        default: usize,
-    ) -> Result<usize, Refusal> {
+        bounds: RangeInclusive<N>,
+        default: N,
+    ) -> Result<N, Refusal> {
         let Some(text) = self.optional(name) else {
             return Ok(default);
         };
@@ -166,11 +162,6 @@ impl ToolService for Face {
         &self,
         _request: Request<ToolInfo>,
     ) -> Result<Response<RegistrationResponse>, Status> {
-        Err(error_info::status(
-            Code::Unimplemented,
-            "REGISTER_WITH_CONSUL",
-            "a tool registers itself with Consul, not with another tool",
-            [],
-        ))
+        Err(self.context.no_registrar())
     }
 }

@@ -1,7 +1,5 @@
 //! Calls by JSON to a real echo agent: straight, through a router, and those that come to nothing.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
-
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -10,34 +8,15 @@ use mesh_dynamic::{Call, Client, INSTANCE, Options, Transport};
 use prost::Message as _;
 use proto::agentplatform::{TaskRequest, TaskResponse};
 use serde_json::json;
-use service::{Loader, Running, Spec};
+use service::Running;
+use testkit::local;
 use tonic::Code;
-
-async fn start(spec: &Spec, registry: &Arc<Memory>, delay: &str) -> Running {
-    let mut loader = Loader::new(spec.all_keys())
-        .set("port", "0")
-        .set("listen_address", "127.0.0.1")
-        .set("admin_address", "127.0.0.1")
-        .set("discovery", "memory")
-        .set("drain_delay", "0s");
-    if spec.service == echo_agent::SPEC.service {
-        loader = loader.set("delay", delay);
-        let config = loader.load().unwrap();
-        return service::start(spec, config, registry.clone(), echo_agent::build)
-            .await
-            .unwrap();
-    }
-    let config = loader.load().unwrap();
-    service::start(spec, config, registry.clone(), router::build)
-        .await
-        .unwrap()
-}
 
 /// An echo agent, and a client that calls it straight.
 async fn echo(delay: &str) -> (Running, Client, Arc<Memory>) {
     let registry = Arc::new(Memory::new());
-    let running = start(&echo_agent::SPEC, &registry, delay).await;
-    running.registered().await;
+    let (spec, set) = (&echo_agent::SPEC, [("delay", delay)]);
+    let running = local::start(spec, echo_agent::build, &registry, &set).await;
     let metrics = telemetry::Registry::new();
     let mesh = channel::Mesh::new(registry.clone(), channel::Options::default(), &metrics);
     let client = Client::new(Transport::Mesh(mesh), Options::default());
@@ -81,7 +60,7 @@ async fn json_comes_back_as_json_with_who_answered() {
 #[tokio::test]
 async fn a_router_is_as_good_a_way() {
     let (running, _, registry) = echo("0s").await;
-    let router = start(&router::SPEC, &registry, "").await;
+    let router = local::start(&router::SPEC, router::build, &registry, &[]).await;
     let transport = Transport::router(&router.grpc_addr.to_string()).unwrap();
     let client = Client::new(transport, Options::default());
     let answer = client

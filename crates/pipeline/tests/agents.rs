@@ -13,8 +13,9 @@ use proto::agentplatform::{
     ListAgentsRequest, TaskRequest, TaskResponse, agent_service_client::AgentServiceClient,
 };
 use serde_json::{Value, json};
-use service::{Context, Loader, Running, Served, Spec};
+use service::{Context, Running, Served, Spec};
 use tempfile::TempDir;
+use testkit::local;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -62,29 +63,19 @@ impl World {
     }
 
     async fn start(&mut self, spec: Spec, build: Build, model_url: &str) {
-        let keys = spec.all_keys();
-        let path = |name| self.dir.path().join(name).to_str().unwrap().to_owned();
-        let mut loader = Loader::new(keys.clone());
-        for (key, value) in [
-            ("port", "0".to_owned()),
-            ("listen_address", "127.0.0.1".to_owned()),
-            ("service_host", "127.0.0.1".to_owned()),
-            ("admin_address", "127.0.0.1".to_owned()),
-            ("discovery", "memory".to_owned()),
-            ("drain_delay", "0s".to_owned()),
-            ("out_dir", path("out")),
-            ("docs_dir", path("docs")),
-            ("model_url", model_url.to_owned()),
-            ("model_name", "small".to_owned()),
-        ] {
-            if keys.iter().any(|known| known.name == key) && !value.is_empty() {
-                loader = loader.set(key, value);
-            }
-        }
-        let config = loader.load().unwrap();
-        let started = Box::pin(service::start(&spec, config, self.registry.clone(), build)).await;
-        let running = started.unwrap();
-        running.registered().await;
+        let path = |name| self.dir.path().join(name).display().to_string();
+        let (out, docs) = (path("out"), path("docs"));
+        let mut set = vec![
+            ("out_dir", out.as_str()),
+            ("docs_dir", &docs),
+            ("model_url", model_url),
+            ("model_name", "small"),
+        ];
+        // Each is a key of some of them only.
+        set.retain(|(name, value)| {
+            !value.is_empty() && spec.keys.iter().any(|key| key.name == *name)
+        });
+        let running = local::start(&spec, build, &self.registry, &set).await;
         self.running.push(running);
     }
 

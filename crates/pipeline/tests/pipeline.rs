@@ -19,8 +19,9 @@ use agentkit::{About, Agent, Failure, Outcome, Say, Task};
 use discovery::backends::Memory;
 use mesh_pipeline::{Error, Progress, Report, Run};
 use serde_json::Value;
-use service::{Context, Kind, Loader, Running, Served, Spec};
+use service::{Context, Kind, Running, Served, Spec};
 use tempfile::TempDir;
+use testkit::local;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -107,20 +108,8 @@ impl World {
     }
 
     async fn start(&mut self, spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Served>) {
-        let config = Loader::new(spec.all_keys())
-            .set("port", "0")
-            .set("listen_address", "127.0.0.1")
-            .set("service_host", "127.0.0.1")
-            .set("admin_address", "127.0.0.1")
-            .set("discovery", "memory")
-            .set("drain_delay", "0s")
-            .set("out_dir", self.out.path().to_str().unwrap())
-            .load()
-            .unwrap();
-        let running = service::start(&spec, config, self.registry.clone(), build)
-            .await
-            .unwrap();
-        running.registered().await;
+        let set = [("out_dir", self.out.path().to_str().unwrap())];
+        let running = local::start(&spec, build, &self.registry, &set).await;
         self.running.push(running);
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{net::UdpSocket, time::timeout};
 
-use crate::config::Config;
+use crate::{config::Config, registration::consul_address};
 
 /// An address of the Internet: nothing is sent to it, the system only says which of our own
 /// addresses it would be reached from.
@@ -32,20 +32,6 @@ pub(crate) async fn host(config: &Config, bound: SocketAddr) -> String {
         }
     }
     Ipv4Addr::LOCALHOST.to_string()
-}
-
-/// Consul's address as configured, `consul_http_addr` before host and port.
-pub(crate) fn consul_address(config: &Config) -> String {
-    config.optional("consul_http_addr").map_or_else(
-        || {
-            format!(
-                "{}:{}",
-                config.text("consul_host"),
-                config.port("consul_port")
-            )
-        },
-        str::to_owned,
-    )
 }
 
 /// The machine's name, as far as it is known.

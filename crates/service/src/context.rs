@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Instant};
 
+use discovery::Kind;
+use proto::{agentplatform::StatusResponse, error_info};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Code, Status};
 
-use crate::{Spec, config::Config, settings::Live};
+use crate::{Active, Spec, config::Config, settings::Live};
 
 /// One running instance, as its own code sees it.
 #[derive(Clone, Debug)]
@@ -58,10 +61,29 @@ impl Context {
             || is(&self.instance_id)
     }
 
-    /// Seconds since it started, as `GetStatus` tells them.
+    /// The answer of an agent that is busy with those tasks to `GetStatus`.
     #[must_use]
-    pub fn uptime_seconds(&self) -> i64 {
-        i64::try_from(self.started.elapsed().as_secs()).unwrap_or(i64::MAX)
+    pub fn status(&self, tasks: &Active) -> StatusResponse {
+        let uptime = self.started.elapsed().as_secs();
+        StatusResponse {
+            agent_id: self.instance_id.clone(),
+            status: "healthy".to_owned(),
+            active_tasks: tasks.count(),
+            uptime_seconds: i64::try_from(uptime).unwrap_or(i64::MAX),
+        }
+    }
+
+    /// The answer to `RegisterAgent` and `RegisterTool`, which are for routers to serve.
+    #[must_use]
+    pub fn no_registrar(&self) -> Status {
+        let kind = self.spec.kind.name();
+        let article = match self.spec.kind {
+            Kind::Agent => "an",
+            _ => "a",
+        };
+        let message =
+            format!("{article} {kind} registers itself with Consul, not with another {kind}");
+        error_info::status(Code::Unimplemented, "REGISTER_WITH_CONSUL", message, [])
     }
 
     /// The largest message a service takes, for `max_decoding_message_size` of tonic's servers.

@@ -3,7 +3,7 @@
 
 use std::{
     convert::Infallible, future::Future, net::SocketAddr, net::TcpListener as StdListener,
-    pin::Pin, sync::Arc, time::Duration,
+    pin::Pin, time::Duration,
 };
 
 use anyhow::Context as _;
@@ -133,26 +133,5 @@ impl Drop for HttpFront {
     fn drop(&mut self) {
         self.leave.cancel();
         self.cut.cancel();
-    }
-}
-
-/// An HTTP program as the chassis takes it: its main port answered by `service`.
-pub(crate) fn front<S, B>(
-    service: S,
-) -> impl FnOnce(crate::Behind, StdListener) -> anyhow::Result<Arc<dyn Front>> + Send + 'static
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    move |_, listener| {
-        let front = HttpFront::new();
-        front.serve(listener, service)?;
-        Ok(Arc::new(front))
     }
 }

@@ -41,7 +41,7 @@ pub use discovery::Kind;
 pub use front::{Behind, Front};
 pub use listener::bind;
 pub use program::main;
-pub use registration::registry;
+pub use registration::{consul_address, registry};
 pub use run::{Drained, Running, start};
 pub use served::Served;
 pub use spec::Spec;

@@ -7,7 +7,7 @@ use discovery::{
     backends::{self, ConsulOptions, Settings},
 };
 
-use crate::{Context, announce::consul_address, config::Config};
+use crate::{Context, config::Config};
 
 /// The registry that the configuration names.
 ///
@@ -27,6 +27,21 @@ pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error>
         fixed: config.list("fixed_instances"),
     };
     backends::build(config.text("discovery"), &settings)
+}
+
+/// Consul's address as configured, `consul_http_addr` before host and port.
+#[must_use]
+pub fn consul_address(config: &Config) -> String {
+    config.optional("consul_http_addr").map_or_else(
+        || {
+            format!(
+                "{}:{}",
+                config.text("consul_host"),
+                config.port("consul_port")
+            )
+        },
+        str::to_owned,
+    )
 }
 
 /// The registration of one instance, by its own words and its configuration.

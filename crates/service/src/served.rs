@@ -7,7 +7,10 @@ use hyper::body::Incoming;
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::{Service, ServiceExt as _};
 
-use crate::front::{Behind, Front};
+use crate::{
+    HttpFront,
+    front::{Behind, Front},
+};
 
 /// Answers one request; there is no other way to fail than an answer that says so.
 pub(crate) type Handler = Arc<
@@ -84,7 +87,12 @@ impl Served {
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.front(crate::http::front(service)).checked_by_http()
+        self.front(|_, listener| {
+            let front = HttpFront::new();
+            front.serve(listener, service)?;
+            Ok(Arc::new(front))
+        })
+        .checked_by_http()
     }
 
     /// Says that the port speaks HTTP and not gRPC: Consul checks `GET /readyz` on it.

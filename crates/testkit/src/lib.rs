@@ -27,6 +27,7 @@ pub mod interop;
 pub mod jaeger;
 pub mod job_mesh;
 pub mod load;
+pub mod local;
 pub mod mesh;
 pub mod ports;
 pub mod process;

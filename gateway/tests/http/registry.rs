@@ -2,23 +2,20 @@
 
 use std::time::Duration;
 
-use service::Loader;
-use testkit::Consul;
+use testkit::{Consul, local};
 
 #[tokio::test]
 async fn consul_asks_it_by_http_and_forgets_it_after_the_drain() {
     let consul = Consul::start().await;
     let folder = tempfile::tempdir().unwrap();
-    let config = Loader::new(gateway::SPEC.all_keys())
-        .set("port", "0")
-        .set("listen_address", "127.0.0.1")
-        .set("admin_address", "127.0.0.1")
-        .set("drain_delay", "0s")
-        .set("check_interval", "1s")
-        .set("consul_http_addr", consul.http().to_string())
-        .set("jobs_path", folder.path().display().to_string())
-        .load()
-        .unwrap();
+    let (address, path) = (consul.http().to_string(), folder.path().display());
+    let set = [
+        ("discovery", "consul"),
+        ("check_interval", "1s"),
+        ("consul_http_addr", address.as_str()),
+        ("jobs_path", &path.to_string()),
+    ];
+    let config = local::config(&gateway::SPEC, &set);
     let registry = service::registry(&config).unwrap();
     let started = service::start(&gateway::SPEC, config, registry, gateway::build);
     let running = started.await.unwrap();

@@ -3,12 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use ::jobs::{Jobs, Outcome, Payload};
-use discovery::{Discovery, backends::Memory};
+use discovery::backends::Memory;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
-use service::{Context, Loader, Running, Served, Spec};
+use service::{Context, Running, Served, Spec};
 use tempfile::TempDir;
-use testkit::Redis;
+use testkit::{Redis, local};
 
 pub(crate) struct Gateway {
     pub(crate) running: Running,
@@ -56,7 +56,7 @@ impl Answer {
 }
 
 /// On the embedded store.
-pub(crate) async fn embedded(set: &[(&'static str, &str)]) -> Gateway {
+pub(crate) async fn embedded(set: &[(&str, &str)]) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display().to_string();
     let mut gateway = start(&[&[("jobs_path", path.as_str())], set].concat()).await;
@@ -65,7 +65,7 @@ pub(crate) async fn embedded(set: &[(&'static str, &str)]) -> Gateway {
 }
 
 /// On a Redis of its own.
-pub(crate) async fn on_redis(set: &[(&'static str, &str)]) -> Gateway {
+pub(crate) async fn on_redis(set: &[(&str, &str)]) -> Gateway {
     let redis = Redis::start(&[]).await;
     let url = redis.url();
     let mut gateway = start(&[&[("redis_url", url.as_str())], set].concat()).await;
@@ -78,45 +78,15 @@ pub(crate) async fn beside(
     gateway: &Gateway,
     spec: &'static Spec,
     build: fn(&Context) -> anyhow::Result<Served>,
-    set: &[(&'static str, &str)],
+    set: &[(&str, &str)],
 ) -> Running {
-    let local = [
-        ("port", "0"),
-        ("listen_address", "127.0.0.1"),
-        ("admin_address", "127.0.0.1"),
-        ("discovery", "memory"),
-        ("drain_delay", "0s"),
-    ];
-    let loader = Loader::new(spec.all_keys());
-    let all = local.iter().chain(set);
-    let loader = all.fold(loader, |loader, (key, value)| loader.set(key, *value));
-    let registry = Arc::clone(&gateway.registry);
-    let started = service::start(spec, loader.load().unwrap(), registry, build).await;
-    let running = started.unwrap();
-    running.registered().await;
-    running
+    local::start(spec, build, &gateway.registry, set).await
 }
 
-async fn start(set: &[(&'static str, &str)]) -> Gateway {
-    let local = [
-        ("port", "0"),
-        ("listen_address", "127.0.0.1"),
-        ("admin_address", "127.0.0.1"),
-        ("discovery", "memory"),
-        ("drain_delay", "0s"),
-    ];
-    let all = local.iter().chain(set);
-    let loader = Loader::new(gateway::SPEC.all_keys());
-    let config = all
-        .fold(loader, |loader, (key, value)| loader.set(key, *value))
-        .load()
-        .unwrap();
-    let jobs = work::open(&config).unwrap();
+async fn start(set: &[(&str, &str)]) -> Gateway {
+    let jobs = work::open(&local::config(&gateway::SPEC, set)).unwrap();
     let registry = Arc::new(Memory::new());
-    let known: Arc<dyn Discovery> = registry.clone();
-    let running = service::start(&gateway::SPEC, config, known, gateway::build)
-        .await
-        .unwrap();
+    let running = local::start(&gateway::SPEC, gateway::build, &registry, set).await;
     let client = Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none());

@@ -7,8 +7,9 @@ use std::{sync::Arc, time::Duration};
 use discovery::backends::Memory;
 use jobs::{Context, Failure, Handler, Job, Jobs, Payload, Worker};
 use serde_json::{Value, json};
-use service::{Loader, Running};
+use service::Running;
 use tempfile::TempDir;
+use testkit::local;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -42,29 +43,14 @@ impl Handler for Doer {
 }
 
 impl Gateway {
-    async fn start(set: &[(&'static str, &str)]) -> Self {
+    async fn start(set: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display().to_string();
-        let local = [
-            ("port", "0"),
-            ("listen_address", "127.0.0.1"),
-            ("admin_address", "127.0.0.1"),
-            ("discovery", "memory"),
-            ("drain_delay", "0s"),
-            ("jobs_path", path.as_str()),
-        ];
-        let loader = Loader::new(gateway::SPEC.all_keys());
-        let config = local
-            .iter()
-            .chain(set)
-            .fold(loader, |loader, (key, value)| loader.set(key, *value))
-            .load()
-            .unwrap();
-        let jobs = work::open(&config).unwrap();
+        let set = [&[("jobs_path", path.as_str())], set].concat();
+        let jobs = work::open(&local::config(&gateway::SPEC, &set)).unwrap();
         let registry = Arc::new(Memory::new());
-        let running = service::start(&gateway::SPEC, config, registry, gateway::build);
         Self {
-            running: running.await.unwrap(),
+            running: local::start(&gateway::SPEC, gateway::build, &registry, &set).await,
             jobs,
             workers: JoinSet::new(),
             _folder: folder,

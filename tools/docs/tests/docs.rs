@@ -5,16 +5,16 @@
     reason = "the helpers of a test fail as the test does"
 )]
 
-use std::{fs, os::unix::fs::symlink, sync::Arc};
+use std::{fs, os::unix::fs::symlink};
 
 use agentkit::sources::Found;
-use discovery::backends::Memory;
 use proto::agentplatform::{
     ListToolsRequest, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
 };
 use serde_json::Value;
-use service::{Loader, Running};
+use service::Running;
 use tempfile::TempDir;
+use testkit::local;
 use tonic::transport::Channel;
 
 struct Docs {
@@ -25,23 +25,13 @@ struct Docs {
 
 async fn docs() -> Docs {
     let dir = TempDir::new().unwrap();
-    let config = Loader::new(docs_tool::SPEC.all_keys())
-        .set("port", "0")
-        .set("listen_address", "127.0.0.1")
-        .set("admin_address", "127.0.0.1")
-        .set("discovery", "memory")
-        .set("drain_delay", "0s")
-        .set("docs_dir", dir.path().join("docs").to_str().unwrap())
-        .set("docs_refresh", "0s")
-        .set("docs_max_file_bytes", "1KiB")
-        .load()
-        .unwrap();
-    let registry = Arc::new(Memory::new());
-    let running = service::start(&docs_tool::SPEC, config, registry, docs_tool::build)
-        .await
-        .unwrap();
-    let url = format!("http://{}", running.grpc_addr);
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let documents = dir.path().join("docs");
+    let set = [
+        ("docs_dir", documents.to_str().unwrap()),
+        ("docs_refresh", "0s"),
+        ("docs_max_file_bytes", "1KiB"),
+    ];
+    let (running, channel) = local::alone(&docs_tool::SPEC, docs_tool::build, &set).await;
     Docs {
         running,
         client: ToolServiceClient::new(channel),

@@ -5,14 +5,14 @@
     reason = "the helpers of a test fail as the test does"
 )]
 
-use std::{fs, os::unix::fs::symlink, sync::Arc};
+use std::{fs, os::unix::fs::symlink};
 
-use discovery::backends::Memory;
 use proto::agentplatform::{
     ListToolsRequest, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
 };
-use service::{Loader, Running};
+use service::Running;
 use tempfile::TempDir;
+use testkit::local;
 use tonic::transport::Channel;
 
 struct Fs {
@@ -23,22 +23,9 @@ struct Fs {
 
 async fn fs_tool() -> Fs {
     let out = TempDir::new().unwrap();
-    let config = Loader::new(fs_tool::SPEC.all_keys())
-        .set("port", "0")
-        .set("listen_address", "127.0.0.1")
-        .set("admin_address", "127.0.0.1")
-        .set("discovery", "memory")
-        .set("drain_delay", "0s")
-        .set("out_dir", out.path().join("made/later").to_str().unwrap())
-        .set("fs_max_files", "3")
-        .load()
-        .unwrap();
-    let registry = Arc::new(Memory::new());
-    let running = service::start(&fs_tool::SPEC, config, registry, fs_tool::build)
-        .await
-        .unwrap();
-    let url = format!("http://{}", running.grpc_addr);
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let later = out.path().join("made/later");
+    let set = [("out_dir", later.to_str().unwrap()), ("fs_max_files", "3")];
+    let (running, channel) = local::alone(&fs_tool::SPEC, fs_tool::build, &set).await;
     Fs {
         running,
         client: ToolServiceClient::new(channel),

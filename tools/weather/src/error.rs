@@ -57,11 +57,3 @@ pub enum Error {
     #[error("{0}")]
     Setup(String),
 }
-
-/// At most 80 characters of what a caller sent, so that an error stays readable.
-pub(crate) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}

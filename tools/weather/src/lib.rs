@@ -1,18 +1,16 @@
 //! The weather tool: current weather and forecasts, measured where a provider may be asked over the
 //! network, and what is usual for the place and season where not.
 //!
-//! A call reads `tool` → [`operation::run`] → [`provider::Provider`] → the payloads in `report`.
+//! A call reads `tool` → `operation` → [`provider::Provider`] → the payloads in `report`.
 
 mod condition;
 mod error;
-mod info;
 mod names;
-pub mod operation;
+mod operation;
 pub mod provider;
 mod report;
 mod tool;
 
-use proto::agentplatform::tool_service_server::ToolServiceServer;
 use provider::Settings;
 use service::{Context, Key, Kind, Served, Spec, config::Type};
 
@@ -80,8 +78,6 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
         timeout: config.duration("provider_timeout"),
     };
     let provider = provider::build(config.text("provider"), &settings)?;
-    let server = ToolServiceServer::new(tool::Tool::new(context.clone(), provider));
-    Ok(Served::new()
-        .service(server.max_decoding_message_size(context.max_message_bytes()))
-        .descriptors(proto::DESCRIPTORS))
+    let tool = tool::Weather(provider);
+    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
 }

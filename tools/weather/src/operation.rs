@@ -1,122 +1,39 @@
-//! What the tool can be asked: a row per operation, and the reading of parameters.
+//! What the tool can be asked: the operations, and the reading of their parameters.
 
-use std::collections::HashMap;
-
+use agentkit::{Call, Refusal, text::shorten};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
 use crate::{
     Error,
-    error::shorten,
     names::{LONGEST, nearest},
     provider::Provider,
     report::{self, Units},
+    tool::ABOUT,
 };
 
-/// The parameters of a call, as they came.
-pub type Parameters = HashMap<String, String>;
-
-/// One operation.
-#[derive(Debug)]
-pub struct Operation {
-    /// What callers say.
-    pub name: &'static str,
-    /// What it answers, in a line.
-    pub about: &'static str,
-    kind: Kind,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Weather,
-    Forecast,
-}
-
-/// Every operation there is.
-pub const OPERATIONS: &[Operation] = &[
-    Operation {
-        name: "get_weather",
-        about: "the weather at a location now, as a JSON object",
-        kind: Kind::Weather,
-    },
-    Operation {
-        name: "get_forecast",
-        about: "the weather at a location on the coming days, as a JSON array",
-        kind: Kind::Forecast,
-    },
-];
-
-/// One parameter of the operations.
-#[derive(Debug)]
-pub struct Parameter {
-    /// Its key in the request.
-    pub name: &'static str,
-    /// Its type in JSON Schema's words.
-    pub kind: &'static str,
-    /// Whether every call needs it.
-    pub required: bool,
-    /// What it means and takes.
-    pub about: &'static str,
-}
-
-/// Every parameter there is.
-pub const PARAMETERS: &[Parameter] = &[
-    Parameter {
-        name: "location",
-        kind: "string",
-        required: true,
-        about: "a city, alone or with its country: Paris, or San Jose, Costa Rica",
-    },
-    Parameter {
-        name: "units",
-        kind: "string",
-        required: false,
-        about: "celsius (default) or fahrenheit",
-    },
-    Parameter {
-        name: "days",
-        kind: "integer",
-        required: false,
-        about: "get_forecast: how many days, 1 to 16 (default 3)",
-    },
-    Parameter {
-        name: "start_date",
-        kind: "string",
-        required: false,
-        about: "get_forecast: the first day as YYYY-MM-DD (default: today at the location)",
-    },
-];
-
-const MOST_DAYS: u8 = 16;
-
-/// Carries out the operation called `name` at the time `now`; the answer is JSON text.
+/// Carries out a call at the time `now`; the answer is JSON text.
 ///
 /// # Errors
 /// When the operation or a parameter is not one that is accepted, or the provider has no answer.
-pub async fn run(
+pub(crate) async fn run(
     provider: &dyn Provider,
-    name: &str,
-    parameters: &Parameters,
+    call: &Call,
     now: DateTime<Utc>,
-) -> Result<String, Error> {
-    let Some(operation) = OPERATIONS
-        .iter()
-        .find(|operation| operation.name == name.trim())
-    else {
-        return Err(unknown(name));
-    };
-    let location = location(parameters)?;
-    let units = units(parameters)?;
-    match operation.kind {
-        Kind::Weather => {
+) -> Result<String, Refusal> {
+    match call.operation.as_str() {
+        "get_weather" => {
+            let (location, units) = (location(call)?, units(call)?);
             let current = provider.current(location, now).await?;
-            json(&report::Weather::new(location, current, units))
+            Ok(json(&report::Weather::new(location, current, units))?)
         }
-        Kind::Forecast => {
-            let (start, days) = (start(parameters)?, days(parameters)?);
+        "get_forecast" => {
+            let (location, units) = (location(call)?, units(call)?);
+            let (start, days) = (start(call)?, call.number("days", 1..=16, 3)?);
             let forecast = provider.forecast(location, start, days, now).await?;
-            json(&report::days(location, &forecast, units))
+            Ok(json(&report::days(location, &forecast, units))?)
         }
+        other => Err(unknown(other).into()),
     }
 }
 
@@ -126,7 +43,7 @@ fn json(answer: &impl Serialize) -> Result<String, Error> {
 }
 
 fn unknown(name: &str) -> Error {
-    let names = || OPERATIONS.iter().map(|operation| operation.name);
+    let names = || ABOUT.operations.iter().map(|operation| operation.name);
     let hint = match nearest(name, names()).first() {
         Some(near) => format!(": did you mean {near}?"),
         None => format!(": give one of {}", names().collect::<Vec<_>>().join(", ")),
@@ -137,50 +54,27 @@ fn unknown(name: &str) -> Error {
     }
 }
 
-/// The value of `name`, trimmed; an empty one is as good as none.
-fn value<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
-    parameters
-        .get(name)
-        .map(|text| text.trim())
-        .filter(|text| !text.is_empty())
-}
-
-fn location(parameters: &Parameters) -> Result<&str, Error> {
+fn location(call: &Call) -> Result<&str, Error> {
     let name = "location";
     let missing = Error::Missing {
         name,
         expected: "a city, such as Paris or Paris, France",
     };
-    let text = value(parameters, name).ok_or(missing)?;
+    let text = call.optional(name).ok_or(missing)?;
     if text.chars().count() > LONGEST {
         let expected = format!("a name of at most {LONGEST} characters");
-        return Err(Error::Parameter {
-            name,
-            given: shorten(text),
-            expected,
-        });
+        return Err(bad(name, text, expected));
     }
     Ok(text)
 }
 
-fn units(parameters: &Parameters) -> Result<Units, Error> {
-    let text = value(parameters, "units").unwrap_or_default();
+fn units(call: &Call) -> Result<Units, Error> {
+    let text = call.optional("units").unwrap_or_default();
     Units::parse(text).ok_or_else(|| bad("units", text, "celsius or fahrenheit"))
 }
 
-fn days(parameters: &Parameters) -> Result<u8, Error> {
-    let Some(text) = value(parameters, "days") else {
-        return Ok(3);
-    };
-    let days = text
-        .parse()
-        .ok()
-        .filter(|days| (1..=MOST_DAYS).contains(days));
-    days.ok_or_else(|| bad("days", text, "a whole number from 1 to 16"))
-}
-
-fn start(parameters: &Parameters) -> Result<Option<NaiveDate>, Error> {
-    let Some(text) = value(parameters, "start_date") else {
+fn start(call: &Call) -> Result<Option<NaiveDate>, Error> {
+    let Some(text) = call.optional("start_date") else {
         return Ok(None);
     };
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
@@ -191,7 +85,7 @@ fn start(parameters: &Parameters) -> Result<Option<NaiveDate>, Error> {
     }
 }
 
-fn bad(name: &'static str, given: &str, expected: &str) -> Error {
+fn bad(name: &'static str, given: &str, expected: impl Into<String>) -> Error {
     Error::Parameter {
         name,
         given: shorten(given),
@@ -209,17 +103,22 @@ mod tests {
     fn call(operation: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let parameters = parameters
             .iter()
-            .map(|(key, value)| ((*key).into(), (*value).into()))
-            .collect();
+            .map(|(key, value)| ((*key).into(), (*value).into()));
+        let call = Call {
+            operation: operation.to_owned(),
+            parameters: parameters.collect(),
+            ..Call::default()
+        };
         let provider = build("climate", &Settings::default()).unwrap();
         let now = "2026-07-15T12:00:00Z".parse().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
-        let answer = runtime.block_on(run(&*provider, operation, &parameters, now));
-        answer
-            .map(|text| serde_json::from_str(&text).unwrap())
-            .map_err(|error| error.to_string())
+        match runtime.block_on(run(&*provider, &call, now)) {
+            Ok(text) => Ok(serde_json::from_str(&text).unwrap()),
+            Err(Refusal::Answer(error)) => Err(error),
+            Err(Refusal::Status(status)) => panic!("{status}"),
+        }
     }
 
     #[test]

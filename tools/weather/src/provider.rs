@@ -132,7 +132,7 @@ pub const PROVIDERS: &[Row] = &[
 pub fn build(name: &str, settings: &Settings) -> Result<Arc<dyn Provider>, Error> {
     let Some(row) = PROVIDERS.iter().find(|row| row.name == name) else {
         let names: Vec<_> = PROVIDERS.iter().map(|row| row.name).collect();
-        let given = crate::error::shorten(name);
+        let given = agentkit::text::shorten(name);
         return Err(Error::Setup(format!(
             "weather provider {given:?} does not exist: choose one of {}",
             names.join(", ")

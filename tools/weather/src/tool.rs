@@ -1,87 +1,79 @@
-//! The gRPC service of the weather tool.
+//! What the weather tool says of itself, and the tool over its provider.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
+use agentkit::{About, Call, Operation, Parameter, Refusal};
 use chrono::Utc;
-use proto::{
-    agentplatform::{
-        ListToolsRequest, ListToolsResponse, RegistrationResponse, ToolInfo, ToolRequest,
-        ToolResponse, tool_service_server::ToolService,
-    },
-    error_info,
+
+use crate::{Error, operation, provider::Provider};
+
+pub(crate) const ABOUT: About = About {
+    name: "Weather Tool",
+    description: "Current weather and forecasts for cities",
+    how_it_works: "Asks the configured provider. `climate` knows the monthly climate normals of \
+        about 80 cities and tells what is usual on a date: it works offline, invents no \
+        measurement, and gives the same answer every time. `open-meteo` asks open-meteo.com for \
+        any place.",
+    return_format: "result is JSON. get_weather: an object of location, place, temperature (°C, \
+        or as units say), condition, humidity (%), timestamp (RFC 3339), units, source. \
+        get_forecast: an array of day (from 1), date, location, place, temperature, high, low, \
+        condition, humidity, precipitation_probability (%), units, source.",
+    use_cases: &[
+        "Tell the weather in a city now",
+        "Decide which of the next days to spend outdoors",
+        "Know the usual weather of a season, offline",
+    ],
+    operations: &[
+        Operation {
+            name: "get_weather",
+            about: "the weather at a location now, as a JSON object",
+        },
+        Operation {
+            name: "get_forecast",
+            about: "the weather at a location on the coming days, as a JSON array",
+        },
+    ],
+    parameters: &[
+        Parameter {
+            name: "location",
+            kind: "string",
+            required: true,
+            about: "a city, alone or with its country: Paris, or San Jose, Costa Rica",
+        },
+        Parameter {
+            name: "units",
+            kind: "string",
+            required: false,
+            about: "celsius (default) or fahrenheit",
+        },
+        Parameter {
+            name: "days",
+            kind: "integer",
+            required: false,
+            about: "get_forecast: how many days, 1 to 16 (default 3)",
+        },
+        Parameter {
+            name: "start_date",
+            kind: "string",
+            required: false,
+            about: "get_forecast: the first day as YYYY-MM-DD (default: today at the location)",
+        },
+    ],
 };
-use service::Context;
-use tonic::{Code, Request, Response, Status};
 
-use crate::{info, operation, provider::Provider};
-
-/// One instance of the tool.
-pub(crate) struct Tool {
-    context: Context,
-    provider: Arc<dyn Provider>,
-}
-
-impl Tool {
-    pub(crate) fn new(context: Context, provider: Arc<dyn Provider>) -> Self {
-        Self { context, provider }
-    }
-}
-
-impl fmt::Debug for Tool {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Tool")
-            .field("provider", &self.provider)
-            .finish_non_exhaustive()
-    }
-}
+/// The tool over a provider.
+#[derive(Debug)]
+pub(crate) struct Weather(pub(crate) Arc<dyn Provider>);
 
 #[async_trait::async_trait]
-impl ToolService for Tool {
-    async fn execute_tool(
-        &self,
-        request: Request<ToolRequest>,
-    ) -> Result<Response<ToolResponse>, Status> {
-        let ToolRequest {
-            operation,
-            parameters,
-            session_id,
-            ..
-        } = request.into_inner();
-        let answer = operation::run(&*self.provider, &operation, &parameters, Utc::now()).await;
-        let (success, result, error) = match answer {
-            Ok(result) => (true, result, String::new()),
-            Err(error) => (false, String::new(), error.to_string()),
-        };
-        Ok(Response::new(ToolResponse {
-            success,
-            result,
-            error,
-            session_id,
-        }))
+impl agentkit::Tool for Weather {
+    async fn run(&self, call: Call) -> Result<String, Refusal> {
+        operation::run(&*self.0, &call, Utc::now()).await
     }
+}
 
-    async fn list_tools(
-        &self,
-        request: Request<ListToolsRequest>,
-    ) -> Result<Response<ListToolsResponse>, Status> {
-        let listed = self.context.matches(&request.get_ref().filter);
-        let tools = listed
-            .then(|| info::info(&self.context))
-            .into_iter()
-            .collect();
-        Ok(Response::new(ListToolsResponse { tools }))
-    }
-
-    async fn register_tool(
-        &self,
-        _request: Request<ToolInfo>,
-    ) -> Result<Response<RegistrationResponse>, Status> {
-        Err(error_info::status(
-            Code::Unimplemented,
-            "REGISTER_WITH_CONSUL",
-            "a tool registers itself with Consul, not with another tool",
-            [],
-        ))
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Answer(error.to_string())
     }
 }

@@ -12,33 +12,13 @@ use proto::agentplatform::{
     ListToolsRequest, ToolInfo, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
 };
 use serde_json::Value;
-use service::{Loader, Running, config::Type};
+use service::{Running, config::Type};
+use testkit::local;
 use tonic::{Code, transport::Channel};
 use weather_tool::{SPEC, build};
 
-fn loader() -> Loader {
-    Loader::new(SPEC.all_keys())
-        .set("port", "0")
-        .set("listen_address", "127.0.0.1")
-        .set("admin_address", "127.0.0.1")
-        .set("discovery", "memory")
-        .set("drain_delay", "0s")
-}
-
-async fn start(loader: Loader) -> anyhow::Result<Running> {
-    service::start(
-        &SPEC,
-        loader.load().unwrap(),
-        Arc::new(Memory::new()),
-        build,
-    )
-    .await
-}
-
 async fn weather() -> (Running, ToolServiceClient<Channel>) {
-    let running = start(loader()).await.unwrap();
-    let url = format!("http://{}", running.grpc_addr);
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+    let (running, channel) = local::alone(&SPEC, build, &[]).await;
     (running, ToolServiceClient::new(channel))
 }
 
@@ -129,15 +109,14 @@ async fn it_lists_itself_with_its_parameters() {
 
 #[tokio::test]
 async fn open_meteo_without_permission_does_not_start_and_names_the_key() {
-    let error = start(loader().set("provider", "open-meteo"))
-        .await
-        .unwrap_err()
-        .to_string();
+    let provider = ("provider", "open-meteo");
+    let config = local::config(&SPEC, &[provider]);
+    let refused = service::start(&SPEC, config, Arc::new(Memory::new()), build).await;
+    let error = refused.unwrap_err().to_string();
     assert!(error.contains("ALLOW_EXTERNAL_REQUESTS=yes"), "{error}");
-    let allowed = loader()
-        .set("provider", "open-meteo")
-        .set("allow_external_requests", "yes");
-    start(allowed).await.unwrap().drain().await;
+    let allowed = [provider, ("allow_external_requests", "yes")];
+    let (running, _) = local::alone(&SPEC, build, &allowed).await;
+    running.drain().await;
 }
 
 #[test]

@@ -5,12 +5,10 @@
     reason = "the helpers of a test fail as the test does"
 )]
 
-use std::sync::Arc;
-
 use agentkit::sources::WebFound;
-use discovery::backends::Memory;
 use proto::agentplatform::{ToolRequest, ToolResponse, tool_service_client::ToolServiceClient};
-use service::{Loader, Running};
+use service::Running;
+use testkit::local;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -18,23 +16,8 @@ use tokio::{
 };
 use tonic::{Code, Status, transport::Channel};
 
-async fn web(settings: &[(&'static str, &str)]) -> (Running, ToolServiceClient<Channel>) {
-    let mut loader = Loader::new(web_tool::SPEC.all_keys())
-        .set("port", "0")
-        .set("listen_address", "127.0.0.1")
-        .set("admin_address", "127.0.0.1")
-        .set("discovery", "memory")
-        .set("drain_delay", "0s");
-    for (key, value) in settings {
-        loader = loader.set(key, *value);
-    }
-    let config = loader.load().unwrap();
-    let registry = Arc::new(Memory::new());
-    let running = service::start(&web_tool::SPEC, config, registry, web_tool::build)
-        .await
-        .unwrap();
-    let url = format!("http://{}", running.grpc_addr);
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+async fn web(settings: &[(&str, &str)]) -> (Running, ToolServiceClient<Channel>) {
+    let (running, channel) = local::alone(&web_tool::SPEC, web_tool::build, settings).await;
     (running, ToolServiceClient::new(channel))
 }
 

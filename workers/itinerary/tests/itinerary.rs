@@ -18,39 +18,19 @@ use proto::agentplatform::{
     task_worker_client::TaskWorkerClient,
 };
 use serde_json::Value;
-use service::{Config, Loader, Running, Spec};
+use service::Running;
+use testkit::local;
 use tokio::{net::TcpListener, time::sleep};
 use tonic::transport::Channel;
 
-fn config(spec: &Spec) -> Config {
-    let keys = Loader::new(spec.all_keys());
-    let keys = keys.set("port", "0").set("listen_address", "127.0.0.1");
-    let keys = keys
-        .set("service_host", "127.0.0.1")
-        .set("admin_address", "127.0.0.1");
-    keys.set("discovery", "memory")
-        .set("drain_delay", "0s")
-        .load()
-        .unwrap()
+async fn worker(registry: &Arc<Memory>) -> (Running, TaskWorkerClient<Channel>) {
+    let running = local::start(&SPEC, itinerary_worker::build, registry, &[]).await;
+    let client = TaskWorkerClient::new(local::connect(&running).await);
+    (running, client)
 }
 
-async fn worker(registry: Arc<Memory>) -> (Running, TaskWorkerClient<Channel>) {
-    let config = config(&SPEC);
-    let running = service::start(&SPEC, config, registry, itinerary_worker::build)
-        .await
-        .unwrap();
-    let url = format!("http://{}", running.grpc_addr);
-    let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
-    (running, TaskWorkerClient::new(channel))
-}
-
-async fn tool(registry: Arc<Memory>) -> Running {
-    let spec = weather_tool::SPEC;
-    let running = service::start(&spec, config(&spec), registry, weather_tool::build)
-        .await
-        .unwrap();
-    running.registered().await;
-    running
+async fn tool(registry: &Arc<Memory>) -> Running {
+    local::start(&weather_tool::SPEC, weather_tool::build, registry, &[]).await
 }
 
 fn task(id: &str, parameters: &[(&str, &str)]) -> TaskRequest {
@@ -85,8 +65,8 @@ async fn status(client: &mut TaskWorkerClient<Channel>, id: &str) -> TaskStatusR
 #[tokio::test]
 async fn a_plan_carries_the_forecast_of_the_weather_tool_in_the_mesh() {
     let registry = Arc::new(Memory::new());
-    let tool = tool(registry.clone()).await;
-    let (running, mut client) = worker(registry).await;
+    let tool = tool(&registry).await;
+    let (running, mut client) = worker(&registry).await;
     let asked = [
         ("destination", "Paris"),
         ("days", "2"),
@@ -127,7 +107,7 @@ async fn a_plan_carries_the_forecast_of_the_weather_tool_in_the_mesh() {
 
 #[tokio::test]
 async fn without_a_weather_tool_the_plan_is_made_and_says_so() {
-    let (running, mut client) = worker(Arc::new(Memory::new())).await;
+    let (running, mut client) = worker(&Arc::new(Memory::new())).await;
     let began = Instant::now();
     let answer = process(&mut client, "t2", &[("destination", "Kyoto")]).await;
     assert!(
@@ -170,7 +150,7 @@ async fn a_task_that_waits_for_the_weather_is_seen_processing_and_a_lost_caller_
     discovery::Discovery::register(&*registry, &hung)
         .await
         .unwrap();
-    let (running, mut client) = worker(registry).await;
+    let (running, mut client) = worker(&registry).await;
     let mut caller = client.clone();
     let call = caller.process_task(task("t3", &[("destination", "Rome")]));
     let seen = tokio::select! {
@@ -192,7 +172,7 @@ async fn a_task_that_waits_for_the_weather_is_seen_processing_and_a_lost_caller_
 
 #[tokio::test]
 async fn a_bad_task_fails_by_name_and_an_unknown_one_is_unknown() {
-    let (running, mut client) = worker(Arc::new(Memory::new())).await;
+    let (running, mut client) = worker(&Arc::new(Memory::new())).await;
     for (parameters, expected) in [
         (vec![("destination", "Atlantis")], "Amsterdam, Barcelona"),
         (vec![("destination", "Paris"), ("days", "31")], "`days`"),
@@ -218,7 +198,7 @@ async fn a_bad_task_fails_by_name_and_an_unknown_one_is_unknown() {
 
 #[tokio::test]
 async fn it_lists_itself_with_destinations_and_parameters() {
-    let (running, mut client) = worker(Arc::new(Memory::new())).await;
+    let (running, mut client) = worker(&Arc::new(Memory::new())).await;
     for (filter, count) in [
         ("", 1),
         ("PLANNING", 1),

@@ -1,8 +1,9 @@
 //! The embedded cities: reading their file, and finding one by what people call it.
 
+use agentkit::text::shorten;
+
 use crate::{
     Error,
-    error::shorten,
     names::{fold, nearest},
 };
 

@@ -3,12 +3,13 @@
 //! Forms of request and answer: <https://open-meteo.com/en/docs/geocoding-api> and
 //! <https://open-meteo.com/en/docs>.
 
+use agentkit::text::shorten;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 
 use super::{Current, Day, Forecast, Provider, Settings, percent};
-use crate::{Error, condition, error::shorten, names::fold};
+use crate::{Error, condition, names::fold};
 use answers::{CurrentAnswer, DailyAnswer, Found, Place, Refusal};
 
 mod answers;

@@ -2,11 +2,10 @@
 
 use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
 
-use discovery::backends::Memory;
 use jobs::{JobId, Jobs, Record};
 use serde_json::Value;
 use service::{Loader, Running};
-use testkit::{Process, Redis, http_client, until};
+use testkit::{Process, Redis, http_client, local, until};
 use work::{Kind, Work};
 
 /// Longer than anything takes on a busy machine.
@@ -28,16 +27,8 @@ impl Stage {
             .load()
             .unwrap();
         let jobs = work::open(&config).unwrap();
-        let config = Loader::new(echo_agent::SPEC.all_keys())
-            .set("port", "0")
-            .set("listen_address", "127.0.0.1")
-            .set("admin_address", "127.0.0.1")
-            .set("delay", delay)
-            .load()
-            .unwrap();
-        let registry = Arc::new(Memory::new());
-        let started = service::start(&echo_agent::SPEC, config, registry, echo_agent::build);
-        let echo = started.await.unwrap();
+        let set = [("delay", delay)];
+        let (echo, _) = local::alone(&echo_agent::SPEC, echo_agent::build, &set).await;
         Self { redis, jobs, echo }
     }
 

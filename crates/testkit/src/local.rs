@@ -1,0 +1,57 @@
+//! Services of the mesh within the test's own process: on ports of the system's choice, and known
+//! to a registry in memory.
+
+use std::sync::Arc;
+
+use discovery::backends::Memory;
+use service::{Config, Context, Loader, Running, Served, Spec};
+use tonic::transport::Channel;
+
+/// A service's configuration on this machine alone, without a wait in its drain, and with `set`.
+#[must_use]
+pub fn config(spec: &Spec, set: &[(&str, &str)]) -> Config {
+    let local = [
+        ("port", "0"),
+        ("listen_address", "127.0.0.1"),
+        ("admin_address", "127.0.0.1"),
+        ("discovery", "memory"),
+        ("drain_delay", "0s"),
+    ];
+    let all = local.iter().chain(set);
+    let loader = all.fold(Loader::new(spec.all_keys()), |loader, (key, value)| {
+        loader.set(key, *value)
+    });
+    loader.load().expect("a configuration that loads")
+}
+
+/// Starts a service so configured, and has it known to `registry`.
+pub async fn start(
+    spec: &Spec,
+    build: impl FnOnce(&Context) -> anyhow::Result<Served>,
+    registry: &Arc<Memory>,
+    set: &[(&str, &str)],
+) -> Running {
+    let config = config(spec, set);
+    let started = Box::pin(service::start(spec, config, registry.clone(), build)).await;
+    let running = started.expect("a service that starts");
+    running.registered().await;
+    running
+}
+
+/// Starts a service that is alone in its mesh, and connects to it.
+pub async fn alone(
+    spec: &Spec,
+    build: impl FnOnce(&Context) -> anyhow::Result<Served>,
+    set: &[(&str, &str)],
+) -> (Running, Channel) {
+    let running = start(spec, build, &Arc::new(Memory::new()), set).await;
+    let channel = connect(&running).await;
+    (running, channel)
+}
+
+/// A connection to a service's gRPC port.
+pub async fn connect(running: &Running) -> Channel {
+    let url = format!("http://{}", running.grpc_addr);
+    let channel = Channel::from_shared(url).expect("an address is a URL");
+    channel.connect().await.expect("a port that is served")
+}
