@@ -18,6 +18,9 @@ const CHOICES: usize = 4;
 /// How many times what another has to do a member may come to have by calls that follow to it: by
 /// those that come together, which is over when they are, and by those that come one after another.
 const FOLLOWED: (f64, f64) = (1.5, 1.125);
+/// How many times slower than the member picked one may answer, and still be followed: what a slow
+/// one is given stays with it.
+const SLOWER: f64 = 2.0;
 
 /// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
 /// than its slow start allows, and was not excluded: a policy only has to choose.
@@ -114,7 +117,8 @@ impl<'a> Draw<'a> {
         1.0 + f64::from(self.member(index).load.in_flight()) / shares.relative(index)
     }
 
-    /// The member that took the caller's call before, if it has hardly more to do than `picked`.
+    /// The member that took the caller's call before, if it has hardly more to do than `picked`, and
+    /// is about as fast.
     pub(crate) fn following(&self, picked: usize) -> Option<usize> {
         let Before { member, together } = self.before?;
         let before = Some(member).filter(|index| *index < self.set.len())?;
@@ -123,6 +127,8 @@ impl<'a> Draw<'a> {
         let with_this = self.load(before) + 1.0 / self.set.shares.relative(before);
         let other = self.load(picked);
         let close = with_this <= (other * most).min(other + f64::from(self.set.burst));
+        let average = |index| self.member(index).load.average();
+        let fast = || average(before) <= average(picked) * SLOWER;
         // What starts slowly is not to get by calls that follow what it is not to get by turns.
         let warm = || {
             self.set
@@ -130,7 +136,7 @@ impl<'a> Draw<'a> {
                 .factor(&self.member(before).load, self.now())
                 >= 1.0
         };
-        (close && !self.is_excluded(before) && warm()).then_some(before)
+        (close && fast() && !self.is_excluded(before) && warm()).then_some(before)
     }
 
     pub(crate) fn is_excluded(&self, index: usize) -> bool {

@@ -141,14 +141,19 @@ impl Load {
     /// Reading changes nothing.
     #[must_use]
     pub fn latency(&self, now: Duration) -> f64 {
-        let word = self.average.load(Ordering::Relaxed);
-        let average = Average::unpack(word).map_or(SEED, |average| average.seconds);
+        let average = self.average();
         let since = self.unanswered.load(Ordering::Relaxed);
         if since == 0 || self.in_flight() == 0 {
             return average;
         }
         let waited = micros(now).saturating_sub(since) as f64 / 1e6;
         average.max(waited)
+    }
+
+    /// Seconds that its answers took of late; 30 ms before the first.
+    pub(crate) fn average(&self) -> f64 {
+        let word = self.average.load(Ordering::Relaxed);
+        Average::unpack(word).map_or(SEED, |average| average.seconds)
     }
 
     /// The instance told what it can take, at `now`.

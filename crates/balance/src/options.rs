@@ -24,8 +24,8 @@ pub struct Options {
     pub load_expiry: Duration,
     /// How many calls in flight more than the member that is picked the one before may have when
     /// `least_request` lets a call [follow](crate::Set::pick_after) it; never more than half of what
-    /// that one has to do, or an eighth when they do not come together. Default 16; 0 lets none
-    /// follow.
+    /// that one has to do, or an eighth when they do not come together. One that answers half as
+    /// fast is not followed. Default 16; 0 lets none follow.
     pub burst: u32,
 }
 

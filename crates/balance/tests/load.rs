@@ -348,6 +348,26 @@ fn calls_do_not_follow_to_a_member_that_is_stuck_or_without_a_burst() {
 }
 
 #[test]
+fn calls_do_not_follow_to_a_member_that_is_slower_than_the_one_picked() {
+    let set = set(row("least_request").unwrap(), &[1; 3]);
+    for (member, ms) in set.members().iter().zip([50, 5, 5]) {
+        (0..40).for_each(|_| member.load.begin(Duration::ZERO));
+        let latency = Duration::from_millis(ms);
+        member.load.observe(latency, false, Duration::ZERO);
+    }
+    // The others have hardly less to do.
+    (1..3).for_each(|i| set.members()[i].load.end());
+    for (before, follows) in [(0, false), (1, true), (2, true)] {
+        let before = Before {
+            member: before,
+            together: true,
+        };
+        let picked = set.pick_after(Some(before), &Request::default(), &mut rng(), &[]);
+        assert_eq!(picked == Some(before.member), follows, "{before:?}");
+    }
+}
+
+#[test]
 fn only_least_request_lets_calls_follow_each_other() {
     for policy in POLICIES.iter().filter(|row| row.name == "round_robin") {
         let set = set(policy, &[1; 3]);
