@@ -19,7 +19,7 @@ impl Shares {
     pub(crate) fn new(weights: impl Iterator<Item = u32> + Clone) -> Self {
         let unit = weights
             .clone()
-            .fold(0, |common, weight| gcd(common, weight.into()));
+            .fold(0, |common, weight| gcd(weight.into(), common));
         let mut total = 0;
         let ends: Vec<u64> = weights
             .map(|weight| {

@@ -17,22 +17,22 @@ pub(crate) struct Warmth {
 }
 
 impl Warmth {
-    pub(crate) fn new<'a>(
-        members: impl Iterator<Item = &'a Member> + Clone,
-        options: &Options,
-    ) -> Self {
+    pub(crate) fn new<'a>(members: impl Iterator<Item = &'a Member>, options: &Options) -> Self {
         let window = options.slow_start;
-        let warm_at = members.map(|member| {
-            member
-                .load
-                .joined()
-                .map_or(Duration::ZERO, |joined| joined.saturating_add(window))
-        });
+        let warm_at = |member: &Member| {
+            let joined = member.load.joined();
+            joined.map_or(Duration::ZERO, |joined| joined.saturating_add(window))
+        };
+        let (some, all) = members
+            .map(warm_at)
+            .map(|at| (at, at))
+            .reduce(|(some, all), (at, _)| (some.min(at), all.max(at)))
+            .unwrap_or_default();
         Self {
             window,
             from: options.slow_start_from,
-            some: warm_at.clone().min().unwrap_or_default(),
-            all: warm_at.max().unwrap_or_default(),
+            some,
+            all,
         }
     }
 

@@ -92,9 +92,9 @@ impl Discovery for Published {
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     println!(
-        "| services | instances of each | a pick, ns | one instance changes, µs | bytes per idle instance |"
+        "| services | instances of each | a pick, ns | a weight changes, µs | an instance leaves or comes, µs | idle, ‰ of a processor | bytes per idle instance |"
     );
-    println!("|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     for (services, instances) in [(1, 10), (1, 1_000), (1, 10_000), (1_000, 10)] {
         measure(services, instances).await;
     }
@@ -110,10 +110,31 @@ async fn measure(services: usize, instances: usize) {
     }
     let bytes = resident().saturating_sub(before) / (services * instances);
     let pick = picks(&mesh);
-    let update = updates(&registry, instances).await;
+    let weight = updates(&registry, |snapshot, round| {
+        let index = round * 7919 % instances;
+        let changed = &mut snapshot.instances[index];
+        *changed = Arc::new(Instance {
+            weight: changed.weight + 1,
+            ..Instance::clone(changed)
+        });
+    })
+    .await;
+    let mut gone = None;
+    let member = updates(&registry, |snapshot, round| match gone.take() {
+        Some((index, instance)) => snapshot.instances.insert(index, instance),
+        None => {
+            let index = round * 7919 % instances;
+            gone = Some((index, snapshot.instances.remove(index)));
+        }
+    })
+    .await;
+    let began = processor();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let idle = (processor() - began).as_secs_f64() * 1000.0 / 2.0;
     println!(
-        "| {services} | {instances} | {pick} | {} | {bytes} |",
-        update.as_micros()
+        "| {services} | {instances} | {pick} | {} | {} | {idle:.1} | {bytes} |",
+        weight.as_micros(),
+        member.as_micros()
     );
     drop(mesh);
     // Its tasks end before the next one's memory is measured.
@@ -131,19 +152,14 @@ fn picks(mesh: &Mesh) -> u128 {
     began.elapsed().as_nanos() / u128::from(PICKS)
 }
 
-/// How long a service takes to take over that the weight of one instance is another: the median.
-async fn updates(registry: &Published, instances: usize) -> Duration {
+/// How long a service takes to take over a change of its instances: the median.
+async fn updates(registry: &Published, mut change: impl FnMut(&mut Snapshot, usize)) -> Duration {
     let sender = &registry.services["agent-0"];
     let mut times = Vec::new();
     for round in 0..UPDATES {
         let current = sender.borrow().clone().expect("it was published");
         let mut next = Snapshot::clone(&current);
-        let index = round * 7919 % instances;
-        let changed = Instance {
-            weight: next.instances[index].weight + 1,
-            ..Instance::clone(&next.instances[index])
-        };
-        next.instances[index] = Arc::new(changed);
+        change(&mut next, round);
         sender.send_replace(Some(Arc::new(next)));
         let began = Instant::now();
         // There is one thread: the task that follows the service runs in between.
@@ -152,6 +168,13 @@ async fn updates(registry: &Published, instances: usize) -> Duration {
     }
     times.sort();
     times[times.len() / 2]
+}
+
+/// Time on a processor that this process has had.
+fn processor() -> Duration {
+    let schedstat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanos = schedstat.split(' ').next().and_then(|n| n.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
 }
 
 /// Bytes of memory that this process has.

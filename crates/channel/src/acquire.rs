@@ -6,13 +6,14 @@ use std::{
 };
 
 use discovery::Instance;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::{
     Error, Target,
     connection::Slot,
     endpoint::{Endpoint, Refusal},
-    fleet::{Fleet, View},
+    fleet::Fleet,
+    view::View,
 };
 
 /// A call in flight on an instance: counted until dropped, wherever the call ends.
@@ -115,24 +116,8 @@ impl Fleet {
         tried: &[Arc<Endpoint>],
     ) -> Result<Flight, Error> {
         let began = Instant::now();
-        let until = began + self.options.load().queue_timeout;
-        loop {
-            let _waiting = self.wait();
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Registered before looking, so that a change in between is not missed.
-            changed.as_mut().enable();
-            let attempt = timeout_at(until, self.try_acquire(target, tried, began));
-            let error = match attempt.await {
-                Ok(Ok(flight)) => return Ok(flight),
-                Ok(Err(error)) => error,
-                Err(_) => return Err(self.unreachable(began, "still connecting".to_owned())),
-            };
-            let over = !error.may_pass() || Instant::now() >= until;
-            if over || timeout_at(until, changed).await.is_err() {
-                return Err(error.after(began.elapsed()));
-            }
-        }
+        self.queue(began, || self.try_acquire(target, tried, began))
+            .await
     }
 
     async fn try_acquire(
@@ -190,19 +175,21 @@ impl Fleet {
     }
 
     fn pinned(&self, id: &str) -> Result<Arc<Endpoint>, Error> {
-        let found = self
-            .endpoints
-            .lock()
-            .values()
-            .find(|e| {
-                let instance = e.instance.load();
-                &*instance.key.id == id && instance.is_serving()
-            })
-            .cloned();
+        let found = self.roster.lock().get(id).cloned();
         found.ok_or_else(|| Error::NoSuchInstance {
             service: self.service.to_string(),
             instance: id.to_owned(),
         })
+    }
+
+    /// A call begins on an instance at a time on the mesh's clock: until [`Endpoint::end`]. False
+    /// when it has too many.
+    pub(crate) fn begin(&self, endpoint: &Arc<Endpoint>, now: Duration) -> bool {
+        let begun = endpoint.begin(now);
+        if begun {
+            self.watch(endpoint);
+        }
+        begun
     }
 
     async fn try_endpoint(
@@ -214,7 +201,7 @@ impl Fleet {
             Ok(place) => place,
             Err(refusal) => return Err(self.refused(refusal, began)),
         };
-        if !endpoint.begin() {
+        if !self.begin(endpoint, self.shared().now()) {
             let limit = self.options.load().max_in_flight;
             return Err(self.saturated("max_in_flight", limit, began));
         }
@@ -243,7 +230,10 @@ impl Fleet {
             let (outcome, found_broken) = dialled.connect().await;
             match &outcome {
                 // The new connection has room for more than this call.
-                Ok(_) => fleet.make_room(),
+                Ok(_) => {
+                    fleet.watch(&dialled);
+                    fleet.queue.wake();
+                }
                 Err(Refusal::Broken { reason }) if found_broken => fleet.broke(&dialled, reason),
                 Err(_) => {}
             }
@@ -308,7 +298,7 @@ impl Drop for Count {
         let had_last = self.endpoint.end();
         // A call that found no connection made no room, unless others were waiting for its place.
         if self.flies || had_last {
-            self.fleet.make_room();
+            self.fleet.queue.make_room();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One instance as its callers see it: its connections, its load, and whether it can be used.
 
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
@@ -15,63 +16,16 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    Options, Settings,
+    Options,
     connection::{Connection, Slot},
     dial::dial,
+    faults::{Faults, Standing},
+    shared::Shared,
 };
-
-/// What a mesh's endpoints share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// What belongs to no service.
-    pub(crate) options: Options,
-    pub(crate) settings: Arc<dyn Settings>,
-    pub(crate) tracker: TaskTracker,
-    pub(crate) shutdown: CancellationToken,
-    pub(crate) metrics: crate::Metrics,
-    /// Some service hedges its calls.
-    pub(crate) hedging: AtomicBool,
-    epoch: Instant,
-}
-
-impl Shared {
-    pub(crate) fn new(
-        options: Options,
-        settings: Arc<dyn Settings>,
-        metrics: crate::Metrics,
-    ) -> Self {
-        Self {
-            options,
-            settings,
-            metrics,
-            tracker: TaskTracker::new(),
-            shutdown: CancellationToken::new(),
-            hedging: AtomicBool::new(false),
-            epoch: Instant::now(),
-        }
-    }
-
-    /// A service has these options: whether any hedges is known without looking it up.
-    pub(crate) fn note_hedging(&self, options: &Options) {
-        if !options.hedge_delay.is_zero() {
-            self.hedging.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Time since this mesh was made: the clock of loads and silences.
-    pub(crate) fn now(&self) -> Duration {
-        self.at(Instant::now())
-    }
-
-    /// The same, for who has read the time already.
-    pub(crate) fn at(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.epoch)
-    }
-}
 
 /// One instance.
 pub(crate) struct Endpoint {
@@ -89,10 +43,9 @@ pub(crate) struct Endpoint {
     options: Arc<ArcSwap<Options>>,
     connections: Mutex<Vec<Arc<Connection>>>,
     dialing: tokio::sync::Mutex<()>,
-    /// Why it cannot be connected to, while it cannot.
-    broken: Mutex<Option<String>>,
-    /// Its calls and its health check are silent.
-    pub(crate) silent: AtomicBool,
+    faults: Mutex<Faults>,
+    /// Failures in a row.
+    failures: AtomicU32,
     /// Tells its connections, and carriers with connections of their own, that they are dead.
     severed: watch::Sender<()>,
     /// A probe of its silence is under way.
@@ -103,14 +56,8 @@ pub(crate) struct Endpoint {
     asked_at: AtomicU64,
     /// Calls that have a place, at most `max_in_flight`.
     places: AtomicU32,
-    failures: AtomicU32,
-    ejection: Mutex<Ejection>,
-}
-
-#[derive(Default)]
-struct Ejection {
-    until: Option<Instant>,
-    count: u32,
+    /// Its fleet looks at it from time to time.
+    pub(crate) watched: AtomicBool,
 }
 
 /// Why a connection could not be had.
@@ -143,15 +90,14 @@ impl Endpoint {
             options: Arc::clone(options),
             connections: Mutex::default(),
             dialing: tokio::sync::Mutex::default(),
-            broken: Mutex::default(),
-            silent: AtomicBool::new(false),
+            faults: Mutex::default(),
+            failures: AtomicU32::new(0),
             severed: watch::Sender::new(()),
             probing: AtomicBool::new(false),
             heard_at: AtomicU64::new(0),
             asked_at: AtomicU64::new(0),
             places: AtomicU32::new(0),
-            failures: AtomicU32::new(0),
-            ejection: Mutex::default(),
+            watched: AtomicBool::new(false),
         }
     }
 
@@ -159,18 +105,14 @@ impl Endpoint {
         Arc::clone(&self.instance.load().key.id)
     }
 
-    /// A call begins: counted until [`Self::end`]. False when there are too many.
-    pub(crate) fn begin(&self) -> bool {
-        self.begin_at(self.shared.now())
-    }
-
-    /// The same, at a time on the mesh's clock.
-    pub(crate) fn begin_at(&self, now: Duration) -> bool {
+    /// A call begins at a time on the mesh's clock: counted until [`Self::end`]. False when there are
+    /// too many.
+    pub(crate) fn begin(&self, now: Duration) -> bool {
         let most = self.options.load().max_in_flight;
         let less = |places: u32| (places < most).then_some(places + 1);
         let begun = self
             .places
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, less)
             .is_ok();
         if begun {
             self.load.begin(now);
@@ -189,7 +131,7 @@ impl Endpoint {
 
     /// Whether it has no call.
     pub(crate) fn is_idle(&self) -> bool {
-        self.places.load(Ordering::Relaxed) == 0
+        self.places.load(Ordering::SeqCst) == 0
     }
 
     /// Something came from the instance, now: milliseconds on the mesh's clock.
@@ -261,7 +203,7 @@ impl Endpoint {
             // It serves those it has, and takes no more.
             Err(_) if !self.connections.lock().is_empty() => (Err(Refusal::Full), false),
             Err(reason) => {
-                let first = self.broken.lock().replace(reason.clone()).is_none();
+                let first = self.fail(&reason);
                 (Err(Refusal::Broken { reason }), first)
             }
         }
@@ -279,6 +221,11 @@ impl Endpoint {
         if self.is_idle() && self.quiet() >= idle {
             self.connections.lock().clear();
         }
+    }
+
+    /// Whether there is nothing to look at: no call, no connection, no ejection to end.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.is_idle() && self.connections.lock().is_empty() && !self.is_ejected()
     }
 
     /// A new connection of its own, not among those that carry calls.
@@ -316,23 +263,29 @@ impl Endpoint {
             return Ok(());
         }
         let outcome = self.open().await;
-        *self.broken.lock() = outcome.as_ref().err().cloned();
+        self.faults.lock().broken = outcome.as_ref().err().cloned();
         outcome.map(drop)
     }
 
-    /// A carrier cannot connect to it; true when that was not known.
+    /// It cannot be connected to; true when that was not known.
     pub(crate) fn fail(&self, reason: &str) -> bool {
-        self.broken.lock().replace(reason.to_owned()).is_none()
+        let before = self.faults.lock().broken.replace(reason.to_owned());
+        before.is_none()
     }
 
     /// Why it cannot be connected to, while it cannot.
     pub(crate) fn broken(&self) -> Option<String> {
-        self.broken.lock().clone()
+        self.faults.lock().broken.clone()
     }
 
-    /// Whether calls may go there at all: it can be connected to, and is not silent.
-    pub(crate) fn is_reachable(&self) -> bool {
-        self.broken.lock().is_none() && !self.silent.load(Ordering::Relaxed)
+    /// Its calls and its health are silent, or not any more; true when that is news.
+    pub(crate) fn set_silent(&self, silent: bool) -> bool {
+        mem::replace(&mut self.faults.lock().silent, silent) != silent
+    }
+
+    /// How well it can take calls, by what is held against it.
+    pub(crate) fn standing(&self) -> Standing {
+        self.faults.lock().standing()
     }
 
     /// It answered after, or failed within, a time: what policies that look at latency go by.
@@ -370,39 +323,37 @@ impl Endpoint {
 
     /// Ejects it for as long as its number of ejections says.
     pub(crate) fn eject(&self) -> Duration {
-        let options = self.options.load();
-        let mut ejection = self.ejection.lock();
-        ejection.count += 1;
-        let time = options
-            .ejection_time
-            .saturating_mul(ejection.count)
-            .min(options.ejection_max);
-        ejection.until = Some(Instant::now() + time);
+        let time = self
+            .faults
+            .lock()
+            .eject(&self.options.load(), Instant::now());
         self.failures.store(0, Ordering::Relaxed);
         time
     }
 
     /// Whether it is ejected for failures.
     pub(crate) fn is_ejected(&self) -> bool {
-        self.ejection.lock().until.is_some()
+        self.faults.lock().is_ejected()
     }
 
     /// Ends an ejection whose time is over; true when it did.
     pub(crate) fn readmit(&self, now: Instant) -> bool {
-        let mut ejection = self.ejection.lock();
-        let over = ejection.until.is_some_and(|until| until <= now);
-        if over {
-            ejection.until = None;
-        }
-        over
+        self.faults.lock().readmit(now)
     }
 
-    /// It is passing again: what was held against it is forgotten.
-    pub(crate) fn forgive(&self) {
-        *self.ejection.lock() = Ejection::default();
-        self.failures.store(0, Ordering::Relaxed);
-        self.silent.store(false, Ordering::Relaxed);
-        *self.broken.lock() = None;
+    /// The registry tells something else of it. False when that is another address, so that this
+    /// endpoint is none of it. What becomes passing again has what was held against it forgotten.
+    pub(crate) fn take_over(&self, instance: &Arc<Instance>) -> bool {
+        let before = self.instance.load();
+        if (&before.host, before.port) != (&instance.host, instance.port) {
+            return false;
+        }
+        if instance.is_serving() && !before.is_serving() {
+            *self.faults.lock() = Faults::default();
+            self.failures.store(0, Ordering::Relaxed);
+        }
+        self.instance.store(Arc::clone(instance));
+        true
     }
 }
 

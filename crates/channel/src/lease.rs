@@ -5,6 +5,7 @@
 //! The carrier says what time it is: it reads the clock once for many calls.
 
 use std::{
+    future::ready,
     io,
     sync::{
         Arc,
@@ -17,7 +18,7 @@ use discovery::Instance;
 use tokio::{
     net::TcpStream,
     sync::watch,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 use tonic::Code;
 
@@ -96,25 +97,12 @@ impl Mesh {
     pub async fn lease_soon(&self, target: &Target, tried: &[Peer]) -> Result<Lease, Error> {
         let began = Instant::now();
         let fleet = self.fleet(&target.service);
-        let until = began + fleet.options.load().queue_timeout;
-        loop {
-            let _waiting = fleet.wait();
-            let changed = fleet.changed.notified();
-            tokio::pin!(changed);
-            // Registered before looking, so that a change in between is not missed.
-            changed.as_mut().enable();
+        let attempt = || {
             let now = Instant::now();
-            let found = candidates(&fleet, target, tried, began, now)
-                .and_then(|mut candidates| lease(&fleet, &mut candidates, began, now));
-            match found {
-                Err(error) if error.may_pass() => {
-                    if timeout_at(until, changed).await.is_err() {
-                        return Err(error.after(began.elapsed()));
-                    }
-                }
-                outcome => return outcome,
-            }
-        }
+            let mut candidates = candidates(&fleet, target, tried, began, now)?;
+            lease(&fleet, &mut candidates, began, now)
+        };
+        fleet.queue(began, || ready(attempt())).await
     }
 }
 
@@ -143,7 +131,7 @@ fn lease(
     while let Some(endpoint) = candidates.next() {
         if let Some(reason) = endpoint.broken() {
             last = Some(fleet.unreachable(began, reason));
-        } else if endpoint.begin_at(at) {
+        } else if fleet.begin(&endpoint, at) {
             let peer = Peer {
                 fleet: Arc::clone(fleet),
                 endpoint,
@@ -257,7 +245,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.peer.endpoint.end();
-        self.peer.fleet.make_room();
+        self.peer.fleet.queue.make_room();
     }
 }
 

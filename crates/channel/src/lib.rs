@@ -7,6 +7,7 @@
 //! instances of a service, `probe` asks the silent ones.
 
 mod acquire;
+mod announced;
 mod backoff;
 mod body;
 mod budget;
@@ -17,6 +18,7 @@ pub mod deadline;
 mod dial;
 mod endpoint;
 mod error;
+mod faults;
 mod fleet;
 mod hedge;
 mod incoming;
@@ -25,10 +27,15 @@ mod metrics;
 mod options;
 mod orca;
 mod probe;
+mod queue;
 mod replay;
 mod retry;
+mod roster;
 mod settings;
+mod shared;
 mod upload;
+mod view;
+mod watch;
 
 mod mesh;
 

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
 use crate::{
-    Channel, Metrics, Options, Settings, endpoint::Shared, fleet::Fleet, probe, settings::Same,
+    Channel, Metrics, Options, Settings, fleet::Fleet, probe, settings::Same, shared::Shared,
 };
 
 /// Calls services by name, balanced over their healthy instances. Clones share everything; when the

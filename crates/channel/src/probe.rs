@@ -1,10 +1,7 @@
 //! Whether a silent instance lives. A stopped process still acknowledges TCP, and a long call may
 //! rightly say nothing: so its health is asked, on a connection of its own.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -37,7 +34,7 @@ pub(crate) async fn watch(fleet: Arc<Fleet>, endpoint: Arc<Endpoint>) {
         // A verdict on the only instance could only keep calls from where they have to go.
         let alive = answered || fleet.is_alone(&endpoint);
         let heard = alive.then(|| endpoint.hear());
-        if endpoint.silent.swap(!alive, Ordering::Relaxed) == alive {
+        if endpoint.set_silent(!alive) {
             fleet.silence_changed(&endpoint, !alive);
         }
         if answered {

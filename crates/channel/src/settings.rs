@@ -1,6 +1,10 @@
 //! Settings that differ from service to service, and change while calls run.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use tokio::sync::watch;
 
@@ -15,8 +19,8 @@ pub trait Settings: fmt::Debug + Send + Sync + 'static {
     /// The limits and times of calls to a service.
     fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<Options>;
 
-    /// Whether an instance is to get no new calls; one that is asked for by its ID still does.
-    fn is_drained(&self, instance: &str) -> bool;
+    /// IDs of instances that are to get no new calls; one that is asked for by its ID still does.
+    fn drained(&self) -> Arc<BTreeSet<String>>;
 
     /// Moves whenever answers may have changed.
     fn changes(&self) -> watch::Receiver<u64>;
@@ -26,6 +30,7 @@ pub trait Settings: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Same {
     options: Arc<Options>,
+    drained: Arc<BTreeSet<String>>,
     changes: watch::Sender<u64>,
 }
 
@@ -33,6 +38,7 @@ impl Same {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             options: Arc::new(options),
+            drained: Arc::default(),
             changes: watch::channel(0).0,
         }
     }
@@ -43,8 +49,8 @@ impl Settings for Same {
         Arc::clone(&self.options)
     }
 
-    fn is_drained(&self, _: &str) -> bool {
-        false
+    fn drained(&self) -> Arc<BTreeSet<String>> {
+        Arc::clone(&self.drained)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -31,10 +31,10 @@ pub enum Kind {
 /// What identifies an instance in the whole mesh: Consul service IDs are unique per node only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
+    /// Consul service ID. It comes first in the order of keys, so that it can be looked up by.
+    pub id: Arc<str>,
     /// Consul node name; empty for registries that have no nodes.
     pub node: Arc<str>,
-    /// Consul service ID.
-    pub id: Arc<str>,
 }
 
 /// One instance of a service.

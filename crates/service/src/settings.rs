@@ -71,7 +71,7 @@ struct State {
     /// What is wrong with a source as a whole.
     file_mistake: Option<Refused>,
     kv_mistakes: Vec<Refused>,
-    drained: BTreeSet<String>,
+    drained: Arc<BTreeSet<String>>,
     /// The services that this program calls.
     called: BTreeSet<String>,
 }
@@ -207,10 +207,8 @@ impl Live {
         let mut changed = state.kv.take(&self.keys, services);
         changed |= state.instances.take(INSTANCE_KEYS, instances);
         let groups = state.instances.groups.iter();
-        state.drained = groups
-            .filter(|(_, group)| drains(group.given.get("drain")))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let drained = groups.filter(|(_, group)| drains(group.given.get("drain")));
+        state.drained = Arc::new(drained.map(|(id, _)| id.clone()).collect());
         self.publish(&state, "kv", changed);
     }
 
@@ -282,8 +280,8 @@ impl channel::Settings for Live {
         Arc::new(options)
     }
 
-    fn is_drained(&self, instance: &str) -> bool {
-        self.state.lock().drained.contains(instance)
+    fn drained(&self) -> Arc<BTreeSet<String>> {
+        Arc::clone(&self.state.lock().drained)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -33,7 +33,7 @@ impl Live {
         [
             ("services", services),
             ("refused", refused.map(refusal).collect()),
-            ("drained", json!(state.drained)),
+            ("drained", json!(*state.drained)),
         ]
     }
 }

@@ -1,0 +1,91 @@
+//! What is held against an instance.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::Options;
+
+/// Why an instance should get no calls; nothing by default.
+#[derive(Default)]
+pub(crate) struct Faults {
+    /// Why it cannot be connected to, while it cannot.
+    pub(crate) broken: Option<String>,
+    /// Its calls and its health check are silent.
+    pub(crate) silent: bool,
+    /// It failed too often in a row.
+    ejected_until: Option<Instant>,
+    ejections: u32,
+}
+
+/// What that comes to, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    Usable,
+    Ejected,
+    Unreachable,
+}
+
+impl Faults {
+    pub(crate) fn standing(&self) -> Standing {
+        if self.broken.is_some() || self.silent {
+            Standing::Unreachable
+        } else if self.is_ejected() {
+            Standing::Ejected
+        } else {
+            Standing::Usable
+        }
+    }
+
+    /// Whether it is ejected for failures.
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.ejected_until.is_some()
+    }
+
+    /// Ejects it for as long as its number of ejections says.
+    pub(crate) fn eject(&mut self, options: &Options, now: Instant) -> Duration {
+        self.ejections += 1;
+        let time = options
+            .ejection_time
+            .saturating_mul(self.ejections)
+            .min(options.ejection_max);
+        self.ejected_until = Some(now + time);
+        time
+    }
+
+    /// Ends an ejection whose time is over; true when it did.
+    pub(crate) fn readmit(&mut self, now: Instant) -> bool {
+        self.ejected_until.take_if(|until| *until <= now).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_ejection_lasts_longer_up_to_the_limit() {
+        let options = Options::default();
+        let mut faults = Faults::default();
+        let mut now = Instant::now();
+        for seconds in [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300] {
+            let time = faults.eject(&options, now);
+            assert_eq!(time, Duration::from_secs(seconds));
+            assert_eq!(faults.standing(), Standing::Ejected);
+            assert!(!faults.readmit(now + time - Duration::from_millis(1)));
+            now += time;
+            assert!(faults.readmit(now) && !faults.readmit(now));
+            assert_eq!(faults.standing(), Standing::Usable);
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_reached_is_not_merely_ejected() {
+        let mut faults = Faults {
+            silent: true,
+            ..Faults::default()
+        };
+        faults.eject(&Options::default(), Instant::now());
+        assert_eq!(faults.standing(), Standing::Unreachable);
+    }
+}

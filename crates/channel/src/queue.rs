@@ -1,0 +1,83 @@
+//! Calls that wait for somebody who can take them.
+
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering, fence},
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+
+use crate::{Error, fleet::Fleet};
+
+/// Who waits, and what for.
+#[derive(Default)]
+pub(crate) struct Queue {
+    /// The view changed, or there is room for a call.
+    changed: Notify,
+    waiting: AtomicUsize,
+}
+
+/// Somebody who waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Queue {
+    fn enter(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        // Either who makes room sees us wait, or we see the room.
+        fence(Ordering::SeqCst);
+        Waiting(&self.waiting)
+    }
+
+    /// There may be room for a call. Told with each call's end, so it costs nothing while nobody
+    /// waits.
+    pub(crate) fn make_room(&self) {
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Everybody who waits should look again.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+}
+
+impl Fleet {
+    /// Tries until it works, or waiting cannot help, or a call that `began` then has waited for
+    /// `queue_timeout`. An attempt that takes longer than that is given up.
+    pub(crate) async fn queue<T, F>(
+        &self,
+        began: Instant,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let until = began + self.options.load().queue_timeout;
+        loop {
+            let _waiting = self.queue.enter();
+            let mut changed = pin!(self.queue.changed.notified());
+            // Registered before looking, so that a change in between is not missed.
+            changed.as_mut().enable();
+            let error = match timeout_at(until, attempt()).await {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(self.unreachable(began, "still connecting".to_owned())),
+            };
+            let over = !error.may_pass() || Instant::now() >= until;
+            if over || timeout_at(until, changed).await.is_err() {
+                return Err(error.after(began.elapsed()));
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The instances of one service as the registry told them last, and what their callers know of each.
+
+use std::{mem, sync::Arc};
+
+use discovery::{Instance, Snapshot};
+
+use crate::{announced::Announced, endpoint::Endpoint};
+
+/// All instances, critical ones too, in the order of their keys.
+pub(crate) struct Roster {
+    snapshot: Arc<Snapshot>,
+    /// Of the snapshot's instances, one each.
+    endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) announced: Announced,
+}
+
+impl Roster {
+    pub(crate) fn new(service: &str) -> Self {
+        Self {
+            snapshot: Arc::new(Snapshot::empty(service)),
+            endpoints: Vec::new(),
+            announced: Announced::default(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<Instance>, &Arc<Endpoint>)> {
+        self.snapshot.instances.iter().zip(&self.endpoints)
+    }
+
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let serving = self.iter().filter(|(instance, _)| instance.is_serving());
+        serving.map(|(_, endpoint)| endpoint)
+    }
+
+    /// The serving instance with this ID.
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Endpoint>> {
+        let instances = &self.snapshot.instances;
+        let from = instances.partition_point(|instance| &*instance.key.id < id);
+        // On each node there may be one.
+        let named = instances[from..]
+            .iter()
+            .take_while(|instance| &*instance.key.id == id);
+        let index = from
+            + named
+                .into_iter()
+                .position(|instance| instance.is_serving())?;
+        self.endpoints.get(index)
+    }
+
+    /// Takes over a snapshot: what did not change is not touched, its connections stay. `join` makes
+    /// the endpoint of a new instance, and is told whether others serve already. True when what the
+    /// instances announce is another.
+    pub(crate) fn update(
+        &mut self,
+        snapshot: Arc<Snapshot>,
+        join: impl Fn(&Arc<Instance>, bool) -> Arc<Endpoint>,
+    ) -> bool {
+        let warm = self.snapshot.serving().next().is_some();
+        let before = mem::replace(&mut self.snapshot, snapshot);
+        let endpoints = mem::take(&mut self.endpoints);
+        let mut olds = before.instances.iter().zip(endpoints).peekable();
+        let mut announced = false;
+        for new in &self.snapshot.instances {
+            // Most are the very same: strings are compared where they are not.
+            let is_same = |old: &Arc<Instance>| Arc::ptr_eq(old, new);
+            while let Some((old, endpoint)) =
+                olds.next_if(|(old, _)| !is_same(old) && old.key < new.key)
+            {
+                announced |= self.announced.is_changed(Some(old), None);
+                endpoint.gone.cancel();
+            }
+            let endpoint = match olds.next_if(|(old, _)| is_same(old) || old.key == new.key) {
+                Some((old, endpoint)) if old == new => endpoint,
+                Some((old, endpoint)) => {
+                    announced |= self.announced.is_changed(Some(old), Some(new));
+                    if endpoint.take_over(new) {
+                        endpoint
+                    } else {
+                        endpoint.gone.cancel();
+                        join(new, warm)
+                    }
+                }
+                None => {
+                    announced |= self.announced.is_changed(None, Some(new));
+                    join(new, warm)
+                }
+            };
+            self.endpoints.push(endpoint);
+        }
+        for (old, endpoint) in olds {
+            announced |= self.announced.is_changed(Some(old), None);
+            endpoint.gone.cancel();
+        }
+        if announced {
+            self.announced = Announced::of(&self.snapshot);
+        }
+        announced
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use arc_swap::ArcSwap;
+    use discovery::{Health, Key};
+    use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+    use telemetry::Registry;
+
+    use super::*;
+    use crate::{Metrics, Options, settings::Same, shared::Shared};
+
+    fn instance(node: u8, id: u8, port: u16, health: Health) -> Instance {
+        Instance {
+            key: Key {
+                node: format!("n{node}").into(),
+                id: format!("i{id}").into(),
+            },
+            service: "agent-test".into(),
+            host: "127.0.0.1".to_owned(),
+            port,
+            tags: Vec::new(),
+            meta: [("port".to_owned(), port.to_string())].into(),
+            weight: 1,
+            health,
+        }
+    }
+
+    #[test]
+    fn an_endpoint_lives_as_long_as_its_instance_keeps_its_address() {
+        let settings = Arc::new(Same::new(Options::default()));
+        let metrics = Metrics::new(&Registry::new());
+        let shared = Arc::new(Shared::new(Options::default(), settings, metrics));
+        let options = Arc::new(ArcSwap::from_pointee(Options::default()));
+        let join = |instance: &Arc<Instance>, warm| {
+            Arc::new(Endpoint::new(Arc::clone(instance), &shared, &options, warm))
+        };
+        let mut rng = StdRng::seed_from_u64(7);
+        let mut roster = Roster::new("agent-test");
+        let mut before: HashMap<Key, Arc<Endpoint>> = HashMap::new();
+        for _ in 0..500 {
+            let mut next = Vec::new();
+            for (node, id) in (0..3).flat_map(|node| (0..4).map(move |id| (node, id))) {
+                let health = [Health::Passing, Health::Critical][rng.random_range(0..2)];
+                if rng.random_bool(0.7) {
+                    next.push(instance(node, id, rng.random_range(1..3), health));
+                }
+            }
+            let announced = roster.announced.meta().into_iter();
+            let announced: Vec<_> = announced.map(|(_, value)| value.to_owned()).collect();
+            let snapshot = Arc::new(Snapshot::of("agent-test", next));
+            let told = roster.update(Arc::clone(&snapshot), join);
+
+            let first = snapshot.serving().map(|instance| &instance.meta["port"]);
+            assert!(roster.announced.meta().into_values().eq(first.take(1)));
+            assert!(told || announced.iter().eq(roster.announced.meta().values()));
+            let now: HashMap<Key, Arc<Endpoint>> = roster
+                .iter()
+                .map(|(instance, endpoint)| (instance.key.clone(), Arc::clone(endpoint)))
+                .collect();
+            assert_eq!(now.len(), snapshot.instances.len());
+            for instance in &snapshot.instances {
+                let endpoint = &now[&instance.key];
+                assert_eq!(**endpoint.instance.load(), **instance);
+                assert!(!endpoint.gone.is_cancelled());
+                if let Some(before) = before.remove(&instance.key) {
+                    let stays = before.instance.load().port == instance.port;
+                    assert_eq!(Arc::ptr_eq(&before, endpoint), stays);
+                    assert_eq!(before.gone.is_cancelled(), !stays);
+                }
+            }
+            assert!(before.into_values().all(|left| left.gone.is_cancelled()));
+            for id in ["i0", "i1", "i2", "i3", "i4"] {
+                let found = roster.get(id).map(|e| e.instance.load_full());
+                let named = snapshot.serving().find(|i| &*i.key.id == id);
+                assert_eq!(found.as_ref(), named, "{id}");
+            }
+            before = now;
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the services of one mesh share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Options, Settings};
+
+/// The clock, the settings, the tasks and the metrics of a mesh.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// What belongs to no service.
+    pub(crate) options: Options,
+    pub(crate) settings: Arc<dyn Settings>,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) metrics: crate::Metrics,
+    /// Some service hedges its calls.
+    pub(crate) hedging: AtomicBool,
+    epoch: Instant,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        options: Options,
+        settings: Arc<dyn Settings>,
+        metrics: crate::Metrics,
+    ) -> Self {
+        Self {
+            options,
+            settings,
+            metrics,
+            tracker: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            hedging: AtomicBool::new(false),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// A service has these options: whether any hedges is known without looking it up.
+    pub(crate) fn note_hedging(&self, options: &Options) {
+        if !options.hedge_delay.is_zero() {
+            self.hedging.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Time since this mesh was made: the clock of loads and silences.
+    pub(crate) fn now(&self) -> Duration {
+        self.at(Instant::now())
+    }
+
+    /// The same, for who has read the time already.
+    pub(crate) fn at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.epoch)
+    }
+}
