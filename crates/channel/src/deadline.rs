@@ -3,19 +3,10 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
+use mesh_relay::timeout;
 use tokio::time::Instant;
 
 const HEADER: &str = "grpc-timeout";
-
-/// gRPC's units, finest first, with how many nanoseconds each is.
-const UNITS: [(char, u64); 6] = [
-    ('n', 1),
-    ('u', 1_000),
-    ('m', 1_000_000),
-    ('S', 1_000_000_000),
-    ('M', 60_000_000_000),
-    ('H', 3_600_000_000_000),
-];
 
 /// A `grpc-timeout` that is not at most eight digits and a unit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,33 +21,15 @@ pub fn read(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
     let Some(value) = headers.get(HEADER) else {
         return Ok(None);
     };
-    let malformed = || Malformed(String::from_utf8_lossy(value.as_bytes()).into_owned());
-    let text = value.to_str().map_err(|_| malformed())?;
-    let unit = text.chars().last().ok_or_else(malformed)?;
-    let digits = &text[..text.len() - unit.len_utf8()];
-    let (_, nanos) = UNITS
-        .into_iter()
-        .find(|(u, _)| *u == unit)
-        .ok_or_else(malformed)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(malformed());
-    }
-    let amount: u64 = digits.parse().map_err(|_| malformed())?;
-    // 99999999 H is about 3.6e20 ns: beyond u64, and beyond any call.
-    Ok(Some(Duration::from_nanos(amount.saturating_mul(nanos))))
+    let time = timeout::read(value.as_bytes());
+    time.map(Some)
+        .ok_or_else(|| Malformed(String::from_utf8_lossy(value.as_bytes()).into_owned()))
 }
 
-/// Writes the time that is left: in the finest unit that holds it in eight digits, rounded up, so
-/// that the instance does not give up before its caller.
+/// Writes the time that is left, rounded up, so that the instance does not give up before its caller.
 pub fn write(headers: &mut HeaderMap, left: Duration) {
-    let nanos = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
-    let (unit, amount) = UNITS
-        .into_iter()
-        .map(|(unit, per)| (unit, nanos.div_ceil(per)))
-        .find(|(_, amount)| *amount <= 99_999_999)
-        .unwrap_or(('H', 99_999_999));
     // Never an error: digits and a letter are a header value.
-    if let Ok(value) = HeaderValue::try_from(format!("{amount}{unit}")) {
+    if let Ok(value) = HeaderValue::from_bytes(&timeout::write(left)) {
         headers.insert(HEADER, value);
     }
 }
