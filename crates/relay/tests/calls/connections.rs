@@ -1,0 +1,106 @@
+//! How many streams a connection has, and when it ends.
+
+use mesh_relay::{
+    Config,
+    frame::{self, Kind},
+};
+
+use crate::{
+    bench,
+    support::{Bench, Plain, Seen, answer, goaway_code, reset_code},
+};
+
+#[test]
+fn the_instances_limit_of_streams_is_respected() {
+    let config = Config {
+        max_connections: 2,
+        ..Config::default()
+    };
+    let mut bench = Bench::new(config, Plain::new(&[7]));
+    let mut client = bench.client();
+    bench.request(&client, 1, Some(b"q"));
+    let mut first = bench.instance_with(&[(3, 2)]);
+    for stream in [3, 5, 7, 9, 11] {
+        bench.request(&client, stream, Some(b"q"));
+    }
+    let heads = |seen: &[Seen]| seen.iter().filter(|s| s.kind == Kind::Headers).count();
+    assert_eq!(heads(&bench.hear(&mut first)), 2);
+    let mut second = bench.instance_with(&[(3, 2)]);
+    bench.hear(&mut second);
+    assert!(bench.engine.take_wanted().is_empty(), "two are the most");
+    bench.say(&first, |out| answer(out, 1, b"a"));
+    assert_eq!(
+        heads(&bench.hear(&mut first)),
+        1,
+        "its slot is taken at once"
+    );
+    bench.hear(&mut client);
+    bench.engine.closed(first.id);
+    assert_eq!(
+        bench.engine.take_wanted(),
+        [7],
+        "one is lost, another is wanted"
+    );
+}
+
+#[test]
+fn the_slot_is_free_when_the_instance_is_through_however_slow_the_client() {
+    let mut bench = bench();
+    let mut client = bench.client();
+    bench.say(&client, |out| frame::settings(out, &[(4, 10)]));
+    bench.request(&client, 1, Some(b"q"));
+    let instance = bench.instance_with(&[(3, 1)]);
+    bench.request(&client, 3, Some(b"q"));
+    bench.say(&instance, |out| answer(out, 1, &[1; 100]));
+    let mut instance = instance;
+    let second = bench.of_stream(&mut instance, 3);
+    assert!(!second.is_empty());
+    assert_eq!(bench.engine.calls(), 2, "the first is not delivered");
+    bench.say(&client, |out| frame::window_update(out, 1, 90));
+    let body: usize = bench
+        .of_stream(&mut client, 1)
+        .iter()
+        .filter(|s| s.kind == Kind::Data)
+        .map(|s| s.payload.len())
+        .sum();
+    assert_eq!((body, bench.engine.calls()), (100, 1));
+}
+
+#[test]
+fn a_retired_endpoint_ends_its_connections_after_their_last_call() {
+    let mut bench = bench();
+    let mut client = bench.client();
+    bench.request(&client, 1, Some(b"q"));
+    let instance = bench.instance();
+    bench.engine.retire(7);
+    assert!(!bench.engine.is_closed(instance.id));
+    bench.say(&instance, |out| answer(out, 1, b"a"));
+    assert_eq!(bench.of_stream(&mut client, 1).len(), 3);
+    assert!(bench.engine.is_closed(instance.id));
+    let late = bench.engine.connected(7);
+    assert!(bench.engine.is_closed(late), "opened for nobody");
+}
+
+#[test]
+fn a_drain_lets_what_is_under_way_end_and_refuses_the_rest() {
+    let mut bench = bench();
+    let mut client = bench.client();
+    bench.request(&client, 1, Some(b"q"));
+    let instance = bench.instance();
+    bench.engine.drain();
+    let seen = bench.hear(&mut client);
+    assert_eq!(goaway_code(&seen), Some(0));
+    assert!(seen.iter().any(|s| s.kind == Kind::Ping));
+    bench.request(&client, 3, Some(b"was under way"));
+    bench.say(&client, |out| frame::pong(out, [0; 8]));
+    let seen = bench.hear(&mut client);
+    assert_eq!(seen.last().unwrap().payload[..4], [0, 0, 0, 3]);
+    bench.request(&client, 5, Some(b"too late"));
+    assert_eq!(reset_code(&bench.of_stream(&mut client, 5)), Some(7));
+    bench.say(&instance, |out| {
+        answer(out, 1, b"a");
+        answer(out, 3, b"b");
+    });
+    assert_eq!(bench.log.lock().ended.len(), 2);
+    assert!(bench.engine.is_closed(client.id));
+}
