@@ -151,10 +151,11 @@ impl Request {
 }
 
 impl<C> Call<C> {
-    /// Bytes that it keeps.
+    /// Bytes that it keeps. Itself among them: many that bring nothing would else be free.
     pub(crate) fn weight(&self) -> usize {
-        let upstream = self.upstream.as_ref().map_or(0, |half| half.pending.len());
-        self.client.pending.len() + upstream + self.request.kept.len()
+        let upstream = self.upstream.as_ref().map_or(0, Half::weight);
+        let trailers = self.request.trailers.as_ref().map_or(0, Vec::len);
+        size_of::<Self>() + self.client.weight() + upstream + self.request.kept.len() + trailers
     }
 
     pub(crate) fn half(&mut self, conn: Id) -> Option<&mut Half> {

@@ -32,9 +32,11 @@ pub struct Config {
     /// two.
     pub wasted_calls: u32,
     /// Bytes that the calls of one client's connection may keep here: what its readers leave
-    /// unread, and what is kept for another attempt. Calls that would keep more are ended.
+    /// unread, what is kept for another attempt, and what a call itself needs. Calls that would keep
+    /// more are ended. More output that a client does not read ends its connection.
     pub client_memory: usize,
-    /// The same for all clients together, and with what waits to be written.
+    /// The same for all clients together, and with what waits to be written. When it is not enough,
+    /// calls of the client who keeps most are ended.
     pub memory: usize,
 }
 

@@ -182,8 +182,17 @@ impl Conn {
     pub(crate) fn has_room(&self) -> bool {
         !self.closed
             && !self.leaving
-            && self.stream < MAX_WINDOW
             && self.streams.len() + self.to_cancel.len() < self.peer.max_streams as usize
+    }
+
+    /// The next stream of ours, which has room. The last there is makes the connection one that is
+    /// left: others take what comes.
+    pub(crate) fn open_stream(&mut self, call: Id) -> u32 {
+        let stream = self.stream;
+        self.streams.insert(stream, call);
+        self.stream += 2;
+        self.leaving |= self.stream >= MAX_WINDOW;
+        stream
     }
 
     /// Counts received DATA against the connection's window and gives credit back at once: the
@@ -210,10 +219,15 @@ impl Conn {
     /// A frame of a client's that brings no call further; too many of them are an attack.
     /// Instances are trusted: their connections are shared by all clients.
     pub(crate) fn idle_frame(&mut self, limit: u32, now: Instant) -> Result<(), Fatal> {
+        self.idle_frames(1, limit, now)
+    }
+
+    /// One that is as much work as so many.
+    pub(crate) fn idle_frames(&mut self, n: u32, limit: u32, now: Instant) -> Result<(), Fatal> {
         if self.side == Side::Upstream {
             return Ok(());
         }
-        if !self.idle.add(limit, now) {
+        if !self.idle.add(n, limit, now) {
             let reason = "too many frames that do nothing";
             return Err(Fatal {
                 code: Code::EnhanceYourCalm,
@@ -231,7 +245,7 @@ impl Conn {
     /// A client's call that cost its instance work and will not be answered; many of them, and few
     /// that are, are an attack. Bytes that such calls bring make up for nothing.
     pub(crate) fn wasted_call(&mut self, limit: u32, now: Instant) -> Result<(), Fatal> {
-        if self.wasted.add(limit, now) {
+        if self.wasted.add(1, limit, now) {
             return Ok(());
         }
         Err(Fatal {
@@ -351,6 +365,13 @@ impl Conn {
         }
     }
 
+    /// Ends the connection, and gives up what is still to be written.
+    pub(crate) fn abandon(&mut self) {
+        self.out = Vec::new();
+        self.written = 0;
+        self.closed = true;
+    }
+
     /// Ends the connection for a mistake of the peer's.
     pub(crate) fn fail(&mut self, fatal: Fatal) {
         if !self.closed {
@@ -358,5 +379,26 @@ impl Conn {
             frame::go_away(&mut self.out, last, fatal.code, fatal.reason);
             self.closed = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Slab;
+
+    #[test]
+    fn a_connection_whose_streams_are_used_up_is_left() {
+        let now = Instant::now();
+        let mut conn = Conn::new(Side::Upstream, Some(1), &Config::default(), now);
+        conn.stream = MAX_WINDOW - 4;
+        let call = Slab::default().insert(());
+        assert_eq!(conn.open_stream(call), MAX_WINDOW - 4);
+        assert!(conn.has_room());
+        assert_eq!(conn.open_stream(call), MAX_WINDOW - 2);
+        assert!(
+            !conn.has_room() && conn.leaving,
+            "another is opened in its place"
+        );
     }
 }

@@ -54,6 +54,12 @@ pub struct Engine<H: Host> {
     large: Vec<Id>,
     outputs: outputs::Outputs,
     wanted: Vec<Endpoint>,
+    /// Endpoints whose connections may have room for what waits.
+    admissible: Vec<Endpoint>,
+    /// These are being worked off.
+    admitting: bool,
+    /// Work of the step under way beyond that of a frame, in steps.
+    work: usize,
     /// Bytes that calls keep, and that wait to be written.
     memory: usize,
     /// Fields of the host's, while they are on their way to a connection.
@@ -104,6 +110,9 @@ impl<H: Host> Engine<H> {
             large: Vec::new(),
             outputs: outputs::Outputs::default(),
             wanted: Vec::new(),
+            admissible: Vec::new(),
+            admitting: false,
+            work: 0,
             memory: 0,
             extra: Block::new(),
             spare: Vec::new(),
@@ -174,7 +183,7 @@ impl<H: Host> Engine<H> {
             }
         }
         self.mark(id);
-        steps
+        steps + std::mem::take(&mut self.work)
     }
 
     /// The peer has closed a connection, or it broke.
@@ -204,13 +213,17 @@ impl<H: Host> Engine<H> {
     }
 
     /// Whether a connection may be read: not while its own output grows because it does not read.
-    /// Bodies alone do not get there: two sides that each wait for the other to read would wait for
-    /// ever.
+    /// What others have it sent alone does not get there, be it bodies to a client or whole requests
+    /// to an instance: two sides that each wait for the other to read would wait for ever.
     #[must_use]
     pub fn wants_input(&self, id: Id) -> bool {
-        self.conns
-            .get(id)
-            .is_some_and(|conn| !conn.closed && conn.output().len() <= 2 * self.config.max_output)
+        self.conns.get(id).is_some_and(|conn| {
+            let most = match conn.side {
+                Side::Client => 2 * self.config.max_output,
+                Side::Upstream => self.config.client_memory.max(2 * self.config.max_output),
+            };
+            !conn.closed && conn.output().len() <= most
+        })
     }
 
     /// A connection has taken so many bytes of its output.
@@ -232,6 +245,7 @@ impl<H: Host> Engine<H> {
                 conn.dirty = false;
             }
             self.count_output(*id);
+            self.bound_output(*id);
         }
     }
 

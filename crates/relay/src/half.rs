@@ -64,6 +64,15 @@ impl Half {
         }
     }
 
+    /// Bytes that wait to be sent on it.
+    pub(crate) fn weight(&self) -> usize {
+        let trailers = match &self.end {
+            End::Trailers(block) => block.len(),
+            End::Open | End::Bare => 0,
+        };
+        self.pending.len() + trailers
+    }
+
     /// Counts received DATA; false when it is more than the stream's window.
     pub(crate) fn received(&mut self, length: usize) -> bool {
         self.receive_window -= length as i64;

@@ -78,9 +78,10 @@ fn slot(token: Token) -> Option<usize> {
 /// Whether a pseudo-header may stand in such a block, with such a value.
 fn fits(field: &Field<'_>, kind: Kind) -> bool {
     match (kind, field.token) {
-        (Kind::Request, Token::Path) => field.value.first() == Some(&b'/') || field.value == b"*",
-        (Kind::Request, Token::Method | Token::Scheme) => !field.value.is_empty(),
-        (Kind::Request, Token::Authority) => true,
+        // What else there is to their values is told by their tokens.
+        (Kind::Request, Token::Method | Token::Scheme | Token::Authority | Token::Path) => {
+            !field.value.is_empty()
+        }
         (Kind::Response, Token::Status) => {
             field.value.len() == 3 && field.value.iter().all(u8::is_ascii_digit)
         }

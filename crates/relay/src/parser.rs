@@ -328,6 +328,7 @@ impl Parser {
             stream,
             length: head.length,
             padding: padding + padded,
+            end_stream,
         })
     }
 

@@ -21,11 +21,11 @@ impl Strain {
         }
     }
 
-    /// One more; false when that is beyond the limit.
+    /// So many more; false when that is beyond the limit.
     #[must_use]
-    pub(crate) fn add(&mut self, limit: u32, now: Instant) -> bool {
+    pub(crate) fn add(&mut self, by: u32, limit: u32, now: Instant) -> bool {
         self.fall(limit, now);
-        self.level = self.level.saturating_add(1);
+        self.level = self.level.saturating_add(by);
         self.level <= limit
     }
 
@@ -57,19 +57,19 @@ mod tests {
     fn it_bears_its_limit_at_once_and_as_much_again_in_its_time() {
         let start = Instant::now();
         let mut strain = Strain::new(start);
-        assert!((0..100).all(|_| strain.add(100, start)));
-        assert!(!strain.add(100, start));
+        assert!((0..100).all(|_| strain.add(1, 100, start)));
+        assert!(!strain.add(1, 100, start));
         // One comes each tenth of a second, and one has gone.
         let mut strain = Strain::new(start);
-        assert!((0..100).all(|_| strain.add(100, start)));
+        assert!((0..100).all(|_| strain.add(1, 100, start)));
         for n in 1..1000 {
             assert!(
-                strain.add(100, start + Duration::from_millis(100 * n)),
+                strain.add(1, 100, start + Duration::from_millis(100 * n)),
                 "{n}"
             );
         }
         let soon = start + Duration::from_millis(99_950);
-        assert!(!strain.add(100, soon), "a part of the time is none");
+        assert!(!strain.add(1, 100, soon), "a part of the time is none");
     }
 
     #[test]
@@ -77,7 +77,7 @@ mod tests {
         let now = Instant::now();
         let mut strain = Strain::new(now);
         for _ in 0..1000 {
-            assert!(strain.add(2, now) && strain.add(2, now));
+            assert!(strain.add(1, 2, now) && strain.add(1, 2, now));
             strain.relieve(2);
         }
     }

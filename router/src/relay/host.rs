@@ -263,6 +263,9 @@ impl Host for Router {
             return refuse(call, &Error::Deadline(self.now - call.began).status());
         }
         call.attempt = Span::none();
+        if failure.cause == Cause::Memory {
+            return refuse(call, &kept_too_long());
+        }
         let Some(lease) = call.lease.take() else {
             let status = Status::unavailable(format!("the router itself: {:?}", failure.cause));
             return refuse(call, &status);
@@ -293,6 +296,7 @@ impl Host for Router {
                 }
                 Error::Deadline(self.now - call.began).status()
             }
+            (Cause::Memory, _) => kept_too_long(),
             (cause, lease) => {
                 if let Some(lease) = lease {
                     lease.failed(self.now);
@@ -421,6 +425,16 @@ fn too_large(limit: &str) -> Status {
         "LIMIT",
         format!("the metadata is larger than {limit}"),
         [("key", "max_header_bytes".to_owned())],
+    )
+}
+
+/// It is not the instance's fault that nobody takes what is kept.
+fn kept_too_long() -> Status {
+    error_info::status(
+        Code::ResourceExhausted,
+        "LIMIT",
+        "the calls of the client keep too much here, which is not read or waits for an instance",
+        [("key", "client_memory".to_owned())],
     )
 }
 

@@ -36,15 +36,15 @@ impl<H: Host> Engine<H> {
         if trailers && !end || summary.interim {
             return self.stream_error(id, stream, call_id, Code::ProtocolError);
         }
+        if end && let Some(half) = &mut call.upstream {
+            half.got_all = true;
+        }
         let whole = call.request.whole;
         if !trailers && !self.host.accepts(&mut call.host, block, end, whole) {
             return self.attempt_failed(call_id, false, Cause::Declined);
         }
         if summary.grpc_status.is_some() {
             call.status = summary.grpc_status;
-        }
-        if end && let Some(half) = &mut call.upstream {
-            half.got_all = true;
         }
         if trailers {
             self.host.trailers(&mut call.host, block);

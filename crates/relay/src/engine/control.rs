@@ -16,6 +16,12 @@ use crate::{
 /// Streams a new connection begins with at most, however many the last one took.
 const STREAMS_AT_MOST: u32 = 1000;
 
+/// A change of the initial window that concerns so many calls is one step more of work, and for so
+/// many another frame without use: a client that grows its window doubles it a few times, an
+/// attacker changes it for ever.
+const CALLS_A_STEP: usize = 16;
+const CALLS_A_FRAME: usize = 64;
+
 /// A call that its client gives up unanswered before so much time has passed is not one whose
 /// deadline is over: those end with their streams, of which a client has only so many.
 const RAPID: Duration = Duration::from_secs(1);
@@ -68,13 +74,17 @@ impl<H: Host> Engine<H> {
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
-        conn.idle_frame(limit, self.now)?;
-        frame::settings_ack(&mut conn.out);
         let change = i64::from(settings.window) - i64::from(conn.peer.window);
+        // A few bytes that make us go through all of the peer's calls are not cheap.
+        let calls = if change == 0 { 0 } else { conn.streams.len() };
+        self.work += calls / CALLS_A_STEP;
+        let cost = u32::try_from(1 + calls / CALLS_A_FRAME).unwrap_or(u32::MAX);
+        conn.idle_frames(cost, limit, self.now)?;
+        frame::settings_ack(&mut conn.out);
         conn.peer = settings;
         let to = conn.to;
-        let calls: Vec<Id> = conn.streams.values().copied().collect();
-        for call_id in calls.into_iter().filter(|_| change != 0) {
+        let calls: Vec<Id> = conn.streams.values().copied().take(calls).collect();
+        for call_id in calls {
             let Some(half) = self.calls.get_mut(call_id).and_then(|call| call.half(id)) else {
                 continue;
             };
@@ -86,7 +96,9 @@ impl<H: Host> Engine<H> {
                     reason,
                 });
             }
-            self.flush(call_id, id);
+            if !half.pending.is_empty() {
+                self.flush(call_id, id);
+            }
         }
         if let Some(to) = to {
             if let Some(pool) = self.pools.get_mut(&to) {

@@ -154,9 +154,29 @@ impl<H: Host> Engine<H> {
         self.admit(to);
     }
 
-    /// Sends what waits for an endpoint, as far as its connections have room, and wants another
-    /// connection for the rest. One connection is filled before the next is used: fewer system calls.
+    /// Sends what waits for an endpoint. A call that ends by being sent makes room for another, and
+    /// so on: that is a list to be worked off, and not a depth of the stack that clients choose.
     pub(super) fn admit(&mut self, to: Endpoint) {
+        if self
+            .pools
+            .get(&to)
+            .is_none_or(|pool| pool.waiting.is_empty())
+        {
+            return;
+        }
+        self.admissible.push(to);
+        if std::mem::replace(&mut self.admitting, true) {
+            return;
+        }
+        while let Some(to) = self.admissible.pop() {
+            self.admit_all(to);
+        }
+        self.admitting = false;
+    }
+
+    /// As far as its connections have room, and wants another connection for the rest. One
+    /// connection is filled before the next is used: fewer system calls.
+    fn admit_all(&mut self, to: Endpoint) {
         loop {
             let Some(pool) = self.pools.get_mut(&to).filter(|p| !p.waiting.is_empty()) else {
                 return;
@@ -205,9 +225,7 @@ impl<H: Host> Engine<H> {
         if call.request.list_size(extra) > conn.peer.max_header_list as usize {
             return self.attempt_failed(id, true, Cause::HeaderList);
         }
-        let stream = conn.stream;
-        conn.stream += 2;
-        conn.streams.insert(stream, id);
+        let stream = conn.open_stream(id);
         let mut half = Half::new(
             conn_id,
             stream,
@@ -259,7 +277,7 @@ impl<H: Host> Engine<H> {
                 cause,
             },
         );
-        let over = !repeatable || cause == Cause::Deadline;
+        let over = !repeatable || matches!(cause, Cause::Deadline | Cause::Memory);
         match verdict {
             Verdict::To(_) | Verdict::Park | Verdict::More if over => {
                 self.finish(id, Ended::Broken(cause))

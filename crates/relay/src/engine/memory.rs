@@ -2,8 +2,10 @@
 
 use crate::{
     call::Phase,
+    conn::Side,
     engine::Engine,
-    host::{Cause, Ended, Host},
+    half::Pending,
+    host::{Cause, Host},
     slab::Id,
 };
 
@@ -28,11 +30,23 @@ impl<H: Host> Engine<H> {
             return true;
         };
         conn.buffered = conn.buffered - before + now;
-        let few = conn.buffered <= self.config.client_memory && self.memory <= self.config.memory;
-        now < before || few
+        now < before || self.fits(id)
     }
 
-    /// Ends a call whose readers leave too much unread. What is kept for another attempt goes first.
+    /// Whether a call may keep what it does.
+    fn fits(&self, id: Id) -> bool {
+        self.memory <= self.config.memory && self.is_modest(id)
+    }
+
+    /// Whether the client of a call keeps no more than one client may.
+    fn is_modest(&self, id: Id) -> bool {
+        let conn = self.calls.get(id).map(|call| call.client.conn);
+        let conn = conn.and_then(|conn| self.conns.get(conn));
+        conn.is_none_or(|conn| conn.buffered <= self.config.client_memory)
+    }
+
+    /// Makes room for what a call keeps, or ends it. What is kept for another attempt goes first,
+    /// then what those keep who keep most.
     pub(super) fn bound(&mut self, id: Id) {
         if self.weigh(id) {
             return;
@@ -40,16 +54,79 @@ impl<H: Host> Engine<H> {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
+        let client = call.client.conn;
         if call.phase == Phase::Sent && call.request.whole {
             let memory = call.request.forget();
-            let enough = call.weight() == 0;
             self.recycle(memory);
-            if enough {
-                self.weigh(id);
-                return;
+            self.weigh(id);
+        }
+        while !self.fits(id) {
+            if !self.is_modest(id) || !self.shed(client) {
+                return self.exhausted(id);
             }
         }
-        self.finish(id, Ended::Broken(Cause::Memory));
+    }
+
+    /// A call that keeps more than there is room for.
+    fn exhausted(&mut self, id: Id) {
+        let Some(call) = self.calls.get_mut(id) else {
+            return;
+        };
+        if call.phase == Phase::Answered {
+            call.client.pending = Pending::default();
+            self.break_off(id, Cause::Memory);
+        } else {
+            self.attempt_failed(id, false, Cause::Memory);
+        }
+    }
+
+    /// Takes memory from the client who keeps most; false when that is this one.
+    fn shed(&mut self, but: Id) -> bool {
+        let clients = self.conns.iter().filter(|(_, conn)| !conn.closed);
+        let clients = clients.filter(|(_, conn)| conn.side == Side::Client);
+        let most = clients.max_by_key(|(_, conn)| conn.buffered + conn.counted);
+        let Some((id, conn)) = most.filter(|(id, _)| *id != but) else {
+            return false;
+        };
+        if conn.counted >= conn.buffered {
+            // Its calls are not what is large, but what it does not read.
+            self.abandon(id);
+            return true;
+        }
+        // Of many clients behind one proxy, those with small calls keep theirs.
+        let average = conn.buffered / conn.streams.len().max(1);
+        let calls: Vec<Id> = conn.streams.values().copied().collect();
+        for call in calls {
+            if self
+                .calls
+                .get(call)
+                .is_some_and(|call| call.counted >= average)
+            {
+                self.exhausted(call);
+            }
+        }
+        true
+    }
+
+    /// Ends a connection, and what it has not read is lost.
+    fn abandon(&mut self, id: Id) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.abandon();
+            self.count_output(id);
+            self.lose(id);
+        }
+    }
+
+    /// Ends the connection of a client who does not read even what needs no window: the heads and
+    /// the ends of answers.
+    pub(super) fn bound_output(&mut self, id: Id) {
+        let most = self.config.client_memory;
+        if let Some(conn) = self.conns.get(id)
+            && conn.side == Side::Client
+            && conn.counted > most
+        {
+            self.abandon(id);
+        }
     }
 
     /// Keeps memory that a request has no more use for.
@@ -73,7 +150,7 @@ impl<H: Host> Engine<H> {
     /// Output of one connection above which bodies wait.
     pub(super) fn max_output(&self) -> usize {
         if self.memory > self.config.memory {
-            SHORT_OUTPUT
+            SHORT_OUTPUT.min(self.config.max_output)
         } else {
             self.config.max_output
         }

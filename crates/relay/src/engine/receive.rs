@@ -23,7 +23,8 @@ impl<H: Host> Engine<H> {
                 stream,
                 length,
                 padding,
-            } => self.data_begins(id, stream, length, padding),
+                end_stream,
+            } => self.data_begins(id, stream, length, padding, end_stream),
             Step::Data {
                 stream,
                 bytes,
@@ -81,8 +82,9 @@ impl<H: Host> Engine<H> {
         self.conns.get(conn)?.streams.get(&stream).copied()
     }
 
-    /// A frame for a stream that has no call: what that means depends on how it ended.
-    fn orphan(&mut self, id: Id, stream: u32) -> Result<(), Fatal> {
+    /// A frame for a stream that has no call: what that means depends on how it ended. Bytes that
+    /// were under way when we reset it are no fault of the peer's, however small their frames.
+    fn orphan(&mut self, id: Id, stream: u32, bytes: usize) -> Result<(), Fatal> {
         let limit = self.config.idle_frames;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
@@ -93,8 +95,11 @@ impl<H: Host> Engine<H> {
                 reason: "a frame for an idle stream",
             });
         }
-        conn.idle_frame(limit, self.now)?;
-        if conn.recall(stream) != Some(Closed::Reset) {
+        let ended = conn.recall(stream) == Some(Closed::Ended);
+        if ended || bytes == 0 {
+            conn.idle_frame(limit, self.now)?;
+        }
+        if ended {
             conn.reset(stream, Code::StreamClosed);
         }
         Ok(())
@@ -126,7 +131,7 @@ impl<H: Host> Engine<H> {
                 Ok(())
             }
             (None, Some(Side::Client)) => self.request(id, stream, &block, end, depends_on),
-            (None, _) => self.orphan(id, stream),
+            (None, _) => self.orphan(id, stream, 0),
         };
         if let Some(conn) = self.conns.get_mut(id) {
             conn.parser.restore(block);
@@ -140,6 +145,7 @@ impl<H: Host> Engine<H> {
         stream: u32,
         length: usize,
         padding: usize,
+        end: bool,
     ) -> Result<(), Fatal> {
         let connection = self.config.connection_window;
         let limit = self.config.idle_frames;
@@ -148,12 +154,12 @@ impl<H: Host> Engine<H> {
         };
         conn.received(length, connection)?;
         let Some(call_id) = conn.streams.get(&stream).copied() else {
-            return self.orphan(id, stream);
+            return self.orphan(id, stream, length - padding);
         };
         // An empty frame that ends nothing costs its sender nothing.
-        if length == padding {
+        if length == padding && !end {
             conn.idle_frame(limit, self.now)?;
-        } else {
+        } else if length > padding {
             conn.useful_frame();
         }
         let Some(half) = self.calls.get_mut(call_id).and_then(|call| call.half(id)) else {

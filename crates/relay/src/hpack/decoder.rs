@@ -69,8 +69,8 @@ impl Decoder {
                     self.indexed(index, block)?;
                 }
                 0x40..=0x7f => {
-                    self.literal(&mut bytes, 6, false, block)?;
-                    self.table.keep_last(block);
+                    let spaces = self.literal(&mut bytes, 6, false, block)?;
+                    self.table.keep_last(block, spaces);
                 }
                 0x20..=0x3f => {
                     let size = integer::read(&mut bytes, 5)?;
@@ -80,7 +80,9 @@ impl Decoder {
                     self.table.resize(size);
                     continue;
                 }
-                0x00..=0x1f => self.literal(&mut bytes, 4, *first & 0x10 != 0, block)?,
+                0x00..=0x1f => {
+                    self.literal(&mut bytes, 4, *first & 0x10 != 0, block)?;
+                }
             }
             begun = true;
             if block.size() > max_list {
@@ -106,13 +108,15 @@ impl Decoder {
         }
     }
 
+    /// Answers how many spaces around the value were left out. HTTP/2 forbids them, and gRPC allows
+    /// to take them off: there are libraries that send them at the end of a `grpc-message`.
     fn literal(
         &mut self,
         bytes: &mut &[u8],
         prefix: u32,
         never_indexed: bool,
         block: &mut Block,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let index = integer::read(bytes, prefix)?;
         self.name.clear();
         match index {
@@ -125,10 +129,24 @@ impl Decoder {
         }
         self.value.clear();
         string(bytes, &mut self.value)?;
-        let token = Token::of(&self.name, &self.value);
-        block.literal(token, never_indexed, &self.name, &self.value);
-        Ok(())
+        let pseudo = self.name.first() == Some(&b':');
+        let value = if pseudo {
+            &self.value[..]
+        } else {
+            trim(&self.value)
+        };
+        let token = Token::of(&self.name, value);
+        block.literal(token, never_indexed, &self.name, value);
+        Ok(self.value.len() - value.len())
     }
+}
+
+/// Without spaces and tabs at both ends.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 fn string(bytes: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Error> {

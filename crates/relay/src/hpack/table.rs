@@ -42,12 +42,13 @@ impl Table {
         }
     }
 
-    /// Keeps the last field of a block. One that is larger than the table empties it.
-    pub(super) fn keep_last(&mut self, block: &Block) {
+    /// Keeps the last field of a block, of which so many bytes were left out. One that is larger than
+    /// the table empties it.
+    pub(super) fn keep_last(&mut self, block: &Block, left_out: usize) {
         let Some((entry, field)) = block.last() else {
             return;
         };
-        let size = field.name.len() + field.value.len() + 32;
+        let size = field.list_size() + left_out;
         self.evict(size);
         if size <= self.limit {
             self.size += size;

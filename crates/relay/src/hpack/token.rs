@@ -37,7 +37,14 @@ pub enum Token {
 }
 
 /// What may stand in names: RFC 9110's token characters, without capitals.
-const NAME: [bool; 256] = table(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz");
+const NAME: [bool; 256] = table(b"!#$%&'*+-.^_`|~", [LOWER, DIGITS, NONE]);
+/// The same with capitals.
+const METHOD: [bool; 256] = table(b"!#$%&'*+-.^_`|~", [LOWER, DIGITS, UPPER]);
+const SCHEME: [bool; 256] = table(b"+-.", [LOWER, DIGITS, UPPER]);
+/// A host and a port; nobody is named before them (RFC 9113, section 8.3.1).
+const AUTHORITY: [bool; 256] = table(b"-._~!$&'()*+,;=:[]", [LOWER, DIGITS, UPPER]);
+/// RFC 3986's characters of a path and a query.
+const PATH: [bool; 256] = table(b"-._~!$&'()*+,;=:@/?%", [LOWER, DIGITS, UPPER]);
 
 /// What may stand in values: what the strictest of instances takes.
 const VALUE: [bool; 256] = {
@@ -51,14 +58,86 @@ const VALUE: [bool; 256] = {
     out
 };
 
-const fn table(allowed: &[u8]) -> [bool; 256] {
+/// The longest scheme and the longest path that every instance takes.
+const LONGEST: (usize, usize) = (64, 65_534);
+
+type Range = (u8, u8);
+const LOWER: Range = (b'a', b'z');
+const UPPER: Range = (b'A', b'Z');
+const DIGITS: Range = (b'0', b'9');
+/// Of these there are none.
+const NONE: Range = (1, 0);
+
+const fn table(allowed: &[u8], ranges: [Range; 3]) -> [bool; 256] {
     let mut out = [false; 256];
     let mut i = 0;
     while i < allowed.len() {
         out[allowed[i] as usize] = true;
         i += 1;
     }
+    let mut range = 0;
+    while range < ranges.len() {
+        let (mut byte, last) = ranges[range];
+        while byte <= last {
+            out[byte as usize] = true;
+            byte += 1;
+        }
+        range += 1;
+    }
     out
+}
+
+fn all(value: &[u8], of: &[bool; 256]) -> bool {
+    value.iter().all(|byte| of[usize::from(*byte)])
+}
+
+/// Whether a pseudo-header has a value that every instance takes. There are some that end the
+/// connection for a bad method, and with it all clients' calls; a stream that they reset for
+/// anything else would count against them.
+fn is_valid(token: Token, value: &[u8]) -> bool {
+    match token {
+        // A tunnel is no call.
+        Token::Method => !value.is_empty() && all(value, &METHOD) && value != b"CONNECT",
+        Token::Scheme => {
+            let letter = value.first().is_some_and(u8::is_ascii_alphabetic);
+            letter && all(value, &SCHEME) && value.len() <= LONGEST.0
+        }
+        Token::Authority => all(value, &AUTHORITY) && is_host(value),
+        Token::Path => {
+            let absolute = value.first() == Some(&b'/') && all(value, &PATH);
+            value == b"*" || absolute && value.len() <= LONGEST.1
+        }
+        _ => all(value, &VALUE),
+    }
+}
+
+/// A name or an address, and perhaps a port.
+fn is_host(value: &[u8]) -> bool {
+    let bracket = |byte: &u8| matches!(byte, b'[' | b']');
+    let port = match value.strip_prefix(b"[") {
+        Some(rest) => {
+            let end = rest.iter().position(bracket).unwrap_or(rest.len());
+            let (address, port) = rest.split_at(end);
+            let colons = address.iter().filter(|byte| **byte == b':').count();
+            match port.split_first() {
+                Some((b']', port)) if (2..=8).contains(&colons) => port,
+                _ => return false,
+            }
+        }
+        None => {
+            let end = value.iter().position(|byte| *byte == b':');
+            let (name, port) = value.split_at(end.unwrap_or(value.len()));
+            if name.is_empty() || name.iter().any(bracket) {
+                return false;
+            }
+            port
+        }
+    };
+    match port.split_first() {
+        None => true,
+        Some((b':', digits)) => digits.iter().all(u8::is_ascii_digit),
+        Some(_) => false,
+    }
 }
 
 impl Token {
@@ -68,12 +147,10 @@ impl Token {
         let token = Self::of_name(name);
         // Control characters would split fields behind an HTTP/1 hop, as would spaces around; and
         // there are instances that end the connection for them, and with it all clients' calls.
-        let hostile = !value.iter().all(|b| VALUE[usize::from(*b)])
-            || (token.is_pseudo() && !value.iter().all(|b| (b'!'..=b'~').contains(b)));
         let padded = matches!(value.first(), Some(b' ' | b'\t'))
             || matches!(value.last(), Some(b' ' | b'\t'));
         let trailers = token != Self::Te || value == b"trailers";
-        if hostile || padded || !trailers {
+        if padded || !trailers || !is_valid(token, value) {
             Self::Malformed
         } else {
             token

@@ -32,6 +32,8 @@ pub enum Step<'a> {
         length: usize,
         /// How much of that is padding, with its length byte.
         padding: usize,
+        /// The last of its stream.
+        end_stream: bool,
     },
     /// Bytes of the DATA frame that began.
     Data {

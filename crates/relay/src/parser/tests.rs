@@ -58,10 +58,12 @@ fn own(step: Step<'_>) -> Step<'static> {
             stream,
             length,
             padding,
+            end_stream,
         } => Step::DataBegin {
             stream,
             length,
             padding,
+            end_stream,
         },
         Step::Data { .. } => unreachable!("DATA is told apart"),
         Step::DataEnd { stream, end_stream } => Step::DataEnd { stream, end_stream },
@@ -121,7 +123,8 @@ fn a_session_is_told_step_by_step() {
             Told::Step(Step::DataBegin {
                 stream: 1,
                 length: 8,
-                padding: 3
+                padding: 3,
+                end_stream: false
             }),
             Told::Data(1, b"hello".to_vec()),
             Told::Step(Step::DataEnd {
@@ -131,7 +134,8 @@ fn a_session_is_told_step_by_step() {
             Told::Step(Step::DataBegin {
                 stream: 1,
                 length: 3,
-                padding: 0
+                padding: 0,
+                end_stream: true
             }),
         ]
     );

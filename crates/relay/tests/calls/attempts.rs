@@ -7,7 +7,7 @@ use mesh_relay::{
 
 use crate::{
     bench,
-    support::{Bench, Plain, answer, data, fields, request},
+    support::{Bench, Plain, answer, data, fields, request, reset_code},
     value,
 };
 
@@ -132,4 +132,26 @@ fn calls_on_connections_that_are_severed_fail_and_others_open_a_new_one() {
     bench.say(&alive, |out| answer(out, 1, b"a"));
     assert_eq!(bench.of_stream(&mut client, 3).len(), 3);
     assert_eq!((bench.engine.calls(), bench.engine.memory()), (0, 0));
+}
+
+#[test]
+fn an_answer_that_is_declined_has_ended_and_needs_no_reset() {
+    let mut host = Plain::new(&[7]);
+    host.declines = 1;
+    let mut bench = Bench::new(Config::default(), host);
+    let mut client = bench.client();
+    bench.request(&client, 1, Some(b"q"));
+    let mut instance = bench.instance();
+    bench.hear(&mut instance);
+    let unavailable = [(":status", "200"), ("grpc-status", "14")];
+    bench.say(&instance, |out| fields(out, 1, &unavailable, true));
+    assert_eq!(bench.log.lock().failures[0].cause, Cause::Declined);
+    assert!(bench.hear(&mut instance).is_empty());
+    assert_eq!(bench.of_stream(&mut client, 1).len(), 1);
+    // Of a request that has not ended, no more is wanted.
+    bench.engine.host().declines = 1;
+    bench.say(&client, |out| request(out, 3, &[], false));
+    bench.hear(&mut instance);
+    bench.say(&instance, |out| fields(out, 3, &unavailable, true));
+    assert_eq!(reset_code(&bench.of_stream(&mut instance, 3)), Some(8));
 }

@@ -104,3 +104,26 @@ fn a_drain_lets_what_is_under_way_end_and_refuses_the_rest() {
     assert_eq!(bench.log.lock().ended.len(), 2);
     assert!(bench.engine.is_closed(client.id));
 }
+
+#[test]
+fn an_instance_is_read_however_many_requests_wait_for_it() {
+    let config = Config {
+        max_output: 1000,
+        client_memory: 1_000_000,
+        ..Config::default()
+    };
+    let mut bench = Bench::new(config, Plain::new(&[7]));
+    let client = bench.client();
+    bench.request(&client, 1, None);
+    let instance = bench.instance();
+    for n in 1..100 {
+        bench.request(&client, 2 * n + 1, None);
+    }
+    // It may be waiting for us to read before it reads itself.
+    assert!(bench.engine.output(instance.id).len() > 5000);
+    assert!(bench.engine.wants_input(instance.id));
+    while bench.engine.wants_input(instance.id) {
+        bench.say(&instance, |out| frame::ping(out, [0; 8]));
+        assert!(bench.engine.output(instance.id).len() < 1_100_000);
+    }
+}

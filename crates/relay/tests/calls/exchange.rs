@@ -171,3 +171,31 @@ fn an_answer_shorter_than_its_length_is_broken() {
         Some("14")
     );
 }
+
+#[test]
+fn spaces_around_a_value_are_taken_off() {
+    let mut bench = bench();
+    let mut client = bench.client();
+    let request = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/a.S/M"),
+        ("x-padded", "\t two words "),
+    ];
+    bench.say(&client, |out| fields(out, 1, &request, true));
+    let mut instance = bench.instance();
+    let seen = bench.of_stream(&mut instance, 1);
+    let sent = instance.fields(&seen[0]);
+    assert_eq!(value(&sent, "x-padded"), Some("two words"));
+    // gRPC libraries leave a space at the end of a message as it is.
+    let answer = [
+        (":status", "200"),
+        ("grpc-status", "5"),
+        ("grpc-message", "why: "),
+    ];
+    bench.say(&instance, |out| fields(out, 1, &answer, true));
+    let seen = bench.of_stream(&mut client, 1);
+    let got = client.fields(&seen[0]);
+    assert_eq!(value(&got, "grpc-message"), Some("why:"));
+    assert_eq!(bench.log.lock().ended, [Ended::Answered(Some(5))]);
+}

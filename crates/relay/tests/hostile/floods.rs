@@ -164,3 +164,22 @@ fn what_is_slow_is_no_flood() {
         assert_eq!(goaway_code(&bench.hear(&mut client)), None);
     }
 }
+
+#[test]
+fn windows_that_change_again_and_again_under_many_calls_are_a_flood() {
+    let mut bench = bench();
+    let mut client = bench.client();
+    for n in 0..5000 {
+        bench.say(&client, |out| request(out, 2 * n + 1, &[], true));
+    }
+    let (mut changes, mut steps) = (0, 0);
+    while goaway_code(&bench.hear(&mut client)).is_none() {
+        let mut bytes = Vec::new();
+        frame::settings(&mut bytes, &[(4, 1000 + changes)]);
+        steps += bench.engine.received(client.id, &bytes);
+        changes += 1;
+        assert!(changes <= 100, "each costs as much as 5000 frames");
+    }
+    // The driver knows that it was much work for so few bytes.
+    assert!(steps as u32 > 20 * changes, "{steps} of {changes}");
+}

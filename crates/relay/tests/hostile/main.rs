@@ -4,6 +4,8 @@
 mod floods;
 mod memory;
 mod messages;
+mod mistaken;
+mod pseudo;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

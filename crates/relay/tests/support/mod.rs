@@ -37,6 +37,8 @@ pub struct Plain {
     pub log: Arc<Mutex<Log>>,
     /// Bytes to be read before the call is sent.
     pub peek: usize,
+    /// So many answers are not accepted.
+    pub declines: usize,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,7 @@ impl Plain {
             script: VecDeque::new(),
             log: Arc::default(),
             peek: 0,
+            declines: 0,
         }
     }
 
@@ -116,6 +119,12 @@ impl Host for Plain {
 
     fn sending(&mut self, call: &mut Kept, _to: Endpoint, extra: &mut Block) {
         extra.push(b"x-attempt", call.attempts.to_string().as_bytes());
+    }
+
+    fn accepts(&mut self, _call: &mut Kept, _response: &Block, _end: bool, _again: bool) -> bool {
+        let declined = self.declines > 0;
+        self.declines = self.declines.saturating_sub(1);
+        !declined
     }
 
     fn answered(&mut self, _call: &mut Kept, _response: &Block, extra: &mut Block) {

@@ -146,3 +146,18 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn spaces_around_values_are_taken_off_and_count_in_the_table() {
+    let mut decoder = Decoder::new(100);
+    let mut block = Block::new();
+    let mut field = vec![0x40, 1, b'a', 21, b'x'];
+    field.extend([b' '; 20]);
+    decoder.decode(&field, 1000, &mut block).unwrap();
+    assert_eq!(block.named(b"a").unwrap().value, b"x");
+    decoder.decode(&[0xbe], 1000, &mut block).unwrap();
+    assert_eq!(block.named(b"a").unwrap().value, b"x");
+    // Two have no room: to the peer each is of 54 bytes.
+    decoder.decode(&field, 1000, &mut block).unwrap();
+    assert_eq!(decoder.decode(&[0xbf], 1000, &mut block), Err(Error::Index));
+}
