@@ -1,6 +1,6 @@
 //! A Redis, an echo agent and runners.
 
-use std::{net::SocketAddr, process::Command, sync::Arc, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use jobs::{JobId, Jobs, Record};
 use serde_json::Value;
