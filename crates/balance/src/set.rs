@@ -108,6 +108,12 @@ impl Set {
         })
     }
 
+    /// Whether a member gets calls at all, by its weight.
+    #[must_use]
+    pub fn has_share(&self, index: usize) -> bool {
+        self.shares.of(index) > 0
+    }
+
     /// The members, in the order they were given: what [`pick`](Self::pick) indexes.
     #[must_use]
     pub fn members(&self) -> &[Member] {

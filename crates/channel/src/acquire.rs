@@ -1,9 +1,6 @@
 //! Who takes a call: an instance is picked, and a place on one of its connections taken.
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use discovery::Instance;
 use tokio::time::{Instant, timeout};
@@ -13,91 +10,21 @@ use crate::{
     connection::Slot,
     endpoint::{Endpoint, Refusal},
     fleet::Fleet,
-    view::View,
 };
+
+/// There is room for a call when this is dropped.
+struct Room(Arc<Fleet>);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.queue.make_room();
+    }
+}
 
 /// A call in flight on an instance: counted until dropped, wherever the call ends.
 pub(crate) struct Flight {
     pub(crate) slot: Slot,
     count: Count,
-}
-
-/// Instances in the order in which a call should try them.
-pub(crate) struct Candidates {
-    view: Arc<View>,
-    request: balance::Request,
-    /// The call is for one instance only.
-    only: bool,
-    pinned: Option<Arc<Endpoint>>,
-    exclude: Vec<usize>,
-    /// Those of `exclude` that this call has been given already.
-    refused: Vec<usize>,
-    current: Option<usize>,
-    /// Who took the call before this one, of those that its caller has under way.
-    before: Option<balance::Before>,
-}
-
-impl Candidates {
-    /// Lets the call follow those that its caller has under way.
-    pub(crate) fn follow(&mut self, burst: &Burst) {
-        let last = burst.last.as_ref();
-        let last = last.filter(|(view, _)| view.as_ptr() == Arc::as_ptr(&self.view));
-        self.before = last.map(|(_, member)| balance::Before {
-            member: *member,
-            together: burst.at == self.request.now,
-        });
-    }
-
-    /// Lets the next call of its caller follow this one.
-    pub(crate) fn lead(&self, burst: &mut Burst) {
-        burst.at = self.request.now;
-        match (self.current, &mut burst.last) {
-            (Some(index), Some((view, before))) if view.as_ptr() == Arc::as_ptr(&self.view) => {
-                *before = index;
-            }
-            (Some(index), taken) => *taken = Some((Arc::downgrade(&self.view), index)),
-            (None, _) => {}
-        }
-    }
-
-    /// The next one, after the one before could not take the call.
-    pub(crate) fn next(&mut self) -> Option<Arc<Endpoint>> {
-        if self.only {
-            return self.pinned.take();
-        }
-        if let Some(index) = self.current.take() {
-            self.exclude.push(index);
-            self.refused.push(index);
-        }
-        loop {
-            let rng = &mut rand::rng();
-            let set = &self.view.set;
-            if let Some(index) = set.pick_after(self.before, &self.request, rng, &self.exclude) {
-                self.current = Some(index);
-                return Some(Arc::clone(&self.view.members[index]));
-            }
-            if self.exclude.len() == self.refused.len() {
-                return None;
-            }
-            // Those tried before are better than nobody.
-            self.exclude.clone_from(&self.refused);
-        }
-    }
-}
-
-/// Calls that one caller has under way: where the last one went. A new one when all are over.
-#[derive(Default)]
-pub struct Burst {
-    last: Option<(Weak<View>, usize)>,
-    /// On the mesh's clock: calls of one reading of it come together.
-    at: Duration,
-}
-
-impl std::fmt::Debug for Burst {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let last = self.last.as_ref().map(|(_, index)| index);
-        f.debug_tuple("Burst").field(&last).finish()
-    }
 }
 
 struct Count {
@@ -116,7 +43,7 @@ impl Fleet {
         tried: &[Arc<Endpoint>],
     ) -> Result<Flight, Error> {
         let began = Instant::now();
-        self.queue(began, || self.try_acquire(target, tried, began))
+        self.queue(target, began, || self.try_acquire(target, tried, began))
             .await
     }
 
@@ -135,51 +62,6 @@ impl Fleet {
             }
         }
         Err(last.unwrap_or_else(|| self.unreachable(began, String::new())))
-    }
-
-    /// Whom a call may go to, the best first. `tried` come when nobody else is left.
-    pub(crate) fn candidates(
-        &self,
-        target: &Target,
-        tried: &[Arc<Endpoint>],
-        began: Instant,
-        now: Duration,
-    ) -> Result<Candidates, Error> {
-        let view = self.view.load_full();
-        if !view.known {
-            return Err(Error::Undiscovered(began.elapsed()));
-        }
-        let pinned = match &target.instance {
-            Some(id) => Some(self.pinned(id)?),
-            None if view.members.is_empty() => {
-                return Err(Error::NoInstance {
-                    service: self.service.to_string(),
-                    drained: view.drained,
-                });
-            }
-            None => None,
-        };
-        Ok(Candidates {
-            request: balance::Request {
-                session: target.session,
-                now,
-            },
-            only: pinned.is_some(),
-            pinned,
-            exclude: index_of(&view.members, tried),
-            refused: Vec::new(),
-            current: None,
-            before: None,
-            view,
-        })
-    }
-
-    fn pinned(&self, id: &str) -> Result<Arc<Endpoint>, Error> {
-        let found = self.roster.lock().get(id).cloned();
-        found.ok_or_else(|| Error::NoSuchInstance {
-            service: self.service.to_string(),
-            instance: id.to_owned(),
-        })
     }
 
     /// A call begins on an instance at a time on the mesh's clock: until [`Endpoint::end`]. False
@@ -227,21 +109,24 @@ impl Fleet {
     async fn open(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Slot, Refusal> {
         let (fleet, dialled) = (Arc::clone(self), Arc::clone(endpoint));
         let opening = self.shared().tracker.spawn(async move {
-            let (outcome, found_broken) = dialled.connect().await;
-            match &outcome {
+            let (outcome, attempts) = dialled.connect().await;
+            match (&outcome, attempts) {
                 // The new connection has room for more than this call.
-                Ok(_) => {
+                (Ok(_), _) => {
                     fleet.watch(&dialled);
                     fleet.queue.wake();
                 }
-                Err(Refusal::Broken { reason }) if found_broken => fleet.broke(&dialled, reason),
-                Err(_) => {}
+                (Err(Refusal::Broken { reason }), Some(attempts)) => {
+                    fleet.broke(&dialled, reason, attempts);
+                }
+                (Err(_), _) => {}
             }
-            outcome
+            // Who waits is told once more when it was for nobody, and is free only then.
+            outcome.map(|slot| (slot, Room(fleet)))
         });
         let patience = self.options.load().connect_patience;
         match timeout(patience, opening).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => outcome.map(|(slot, _)| slot),
             _ => Err(Refusal::Broken {
                 reason: "still connecting".to_owned(),
             }),
@@ -275,12 +160,6 @@ impl Fleet {
             waited: began.elapsed(),
         }
     }
-}
-
-fn index_of(members: &[Arc<Endpoint>], of: &[Arc<Endpoint>]) -> Vec<usize> {
-    of.iter()
-        .filter_map(|e| members.iter().position(|m| Arc::ptr_eq(m, e)))
-        .collect()
 }
 
 impl Flight {

@@ -23,7 +23,7 @@ use crate::{
     Options,
     connection::{Connection, Slot},
     dial::dial,
-    faults::{Faults, Standing},
+    faults::{Broken, Faults, Standing},
     shared::Shared,
 };
 
@@ -188,23 +188,23 @@ impl Endpoint {
         Ok(None)
     }
 
-    /// A place on a new connection, or on one that has just been opened; and whether it was found
-    /// out here that the instance cannot be connected to.
-    pub(crate) async fn connect(&self) -> (Result<Slot, Refusal>, bool) {
+    /// A place on a new connection, or on one that has just been opened; and what [`Self::fail`]
+    /// gives when it was found out here that the instance cannot be connected to.
+    pub(crate) async fn connect(&self) -> (Result<Slot, Refusal>, Option<CancellationToken>) {
         // One connect at a time: callers that waited for it find its connection, or its failure.
         let _dialing = self.dialing.lock().await;
         match self.reserve() {
-            Ok(Some(slot)) => return (Ok(slot), false),
+            Ok(Some(slot)) => return (Ok(slot), None),
             Ok(None) => {}
-            Err(refusal) => return (Err(refusal), false),
+            Err(refusal) => return (Err(refusal), None),
         }
         match self.open().await {
-            Ok(slot) => (Ok(slot), false),
+            Ok(slot) => (Ok(slot), None),
             // It serves those it has, and takes no more.
-            Err(_) if !self.connections.lock().is_empty() => (Err(Refusal::Full), false),
+            Err(_) if !self.connections.lock().is_empty() => (Err(Refusal::Full), None),
             Err(reason) => {
-                let first = self.fail(&reason);
-                (Err(Refusal::Broken { reason }), first)
+                let attempts = self.fail(&reason);
+                (Err(Refusal::Broken { reason }), attempts)
             }
         }
     }
@@ -263,19 +263,36 @@ impl Endpoint {
             return Ok(());
         }
         let outcome = self.open().await;
-        self.faults.lock().broken = outcome.as_ref().err().cloned();
+        let mut faults = self.faults.lock();
+        let broken = &mut faults.broken;
+        match (&outcome, broken.as_mut()) {
+            (Err(reason), Some(broken)) => broken.reason.clone_from(reason),
+            _ => *broken = None,
+        }
         outcome.map(drop)
     }
 
-    /// It cannot be connected to; true when that was not known.
-    pub(crate) fn fail(&self, reason: &str) -> bool {
-        let before = self.faults.lock().broken.replace(reason.to_owned());
-        before.is_none()
+    /// It cannot be connected to. When that is news, somebody should try again, until what is given
+    /// is cancelled.
+    pub(crate) fn fail(&self, reason: &str) -> Option<CancellationToken> {
+        let attempts = self.gone.child_token();
+        let mut faults = self.faults.lock();
+        let broken = &mut faults.broken;
+        if let Some(broken) = broken {
+            reason.clone_into(&mut broken.reason);
+            return None;
+        }
+        *broken = Some(Broken {
+            reason: reason.to_owned(),
+            _attempts: attempts.clone().drop_guard(),
+        });
+        Some(attempts)
     }
 
     /// Why it cannot be connected to, while it cannot.
     pub(crate) fn broken(&self) -> Option<String> {
-        self.faults.lock().broken.clone()
+        let faults = self.faults.lock();
+        faults.broken.as_ref().map(|broken| broken.reason.clone())
     }
 
     /// Its calls and its health are silent, or not any more; true when that is news.
@@ -341,14 +358,18 @@ impl Endpoint {
         self.faults.lock().readmit(now)
     }
 
-    /// The registry tells something else of it. False when that is another address, so that this
-    /// endpoint is none of it. What becomes passing again has what was held against it forgotten.
+    /// The registry tells something else of it. False when what it tells of is not this: it has
+    /// another address, or begins to serve only now and has never had a call. What becomes passing
+    /// again has what was held against it forgotten.
     pub(crate) fn take_over(&self, instance: &Arc<Instance>) -> bool {
         let before = self.instance.load();
         if (&before.host, before.port) != (&instance.host, instance.port) {
             return false;
         }
         if instance.is_serving() && !before.is_serving() {
+            if self.asked_at.load(Ordering::Relaxed) == 0 {
+                return false;
+            }
             *self.faults.lock() = Faults::default();
             self.failures.store(0, Ordering::Relaxed);
         }

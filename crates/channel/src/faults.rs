@@ -3,19 +3,27 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 
 use crate::Options;
 
 /// Why an instance should get no calls; nothing by default.
 #[derive(Default)]
 pub(crate) struct Faults {
-    /// Why it cannot be connected to, while it cannot.
-    pub(crate) broken: Option<String>,
+    /// It cannot be connected to.
+    pub(crate) broken: Option<Broken>,
     /// Its calls and its health check are silent.
     pub(crate) silent: bool,
     /// It failed too often in a row.
     ejected_until: Option<Instant>,
     ejections: u32,
+}
+
+/// An instance that cannot be connected to.
+pub(crate) struct Broken {
+    pub(crate) reason: String,
+    /// Ends the attempts to connect again, however this ends.
+    pub(crate) _attempts: DropGuard,
 }
 
 /// What that comes to, the best first.

@@ -24,7 +24,7 @@ use tonic::Code;
 
 use crate::{
     Burst, Error, Mesh, Target,
-    acquire::Candidates,
+    candidates::Candidates,
     dial::dial,
     endpoint::Endpoint,
     fleet::Fleet,
@@ -102,7 +102,7 @@ impl Mesh {
             let mut candidates = candidates(&fleet, target, tried, began, now)?;
             lease(&fleet, &mut candidates, began, now)
         };
-        fleet.queue(began, || ready(attempt())).await
+        fleet.queue(target, began, || ready(attempt())).await
     }
 }
 
@@ -279,8 +279,8 @@ impl Peer {
             });
         outcome.inspect_err(|error| {
             let reason = format!("{authority}: {error}");
-            if self.endpoint.fail(&reason) {
-                self.fleet.broke(&self.endpoint, &reason);
+            if let Some(attempts) = self.endpoint.fail(&reason) {
+                self.fleet.broke(&self.endpoint, &reason, attempts);
             }
         })
     }

@@ -12,6 +12,7 @@ mod backoff;
 mod body;
 mod budget;
 mod call;
+mod candidates;
 mod client;
 mod connection;
 pub mod deadline;
@@ -39,8 +40,8 @@ mod watch;
 
 mod mesh;
 
-pub use acquire::Burst;
 pub use body::ResponseBody;
+pub use candidates::Burst;
 pub use client::Channel;
 pub use error::Error;
 pub use lease::{Attempted, Lease, Peer};

@@ -10,13 +10,15 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{Error, fleet::Fleet};
+use crate::{Error, Target, fleet::Fleet};
 
 /// Who waits, and what for.
 #[derive(Default)]
 pub(crate) struct Queue {
-    /// The view changed, or there is room for a call.
-    changed: Notify,
+    /// For those whom any instance suits: a place that becomes free wakes one of them.
+    any: Notify,
+    /// For those who wait for one instance: they cannot use another's place, so each looks.
+    one: Notify,
     waiting: AtomicUsize,
 }
 
@@ -42,13 +44,15 @@ impl Queue {
     pub(crate) fn make_room(&self) {
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
-            self.changed.notify_waiters();
+            self.any.notify_one();
+            self.one.notify_waiters();
         }
     }
 
     /// Everybody who waits should look again.
     pub(crate) fn wake(&self) {
-        self.changed.notify_waiters();
+        self.any.notify_waiters();
+        self.one.notify_waiters();
     }
 }
 
@@ -57,6 +61,7 @@ impl Fleet {
     /// `queue_timeout`. An attempt that takes longer than that is given up.
     pub(crate) async fn queue<T, F>(
         &self,
+        target: &Target,
         began: Instant,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, Error>
@@ -64,10 +69,15 @@ impl Fleet {
         F: Future<Output = Result<T, Error>>,
     {
         let until = began + self.options.load().queue_timeout;
+        let news = match target.instance {
+            Some(_) => &self.queue.one,
+            None => &self.queue.any,
+        };
         loop {
             let _waiting = self.queue.enter();
-            let mut changed = pin!(self.queue.changed.notified());
-            // Registered before looking, so that a change in between is not missed.
+            let mut changed = pin!(news.notified());
+            // Registered before looking, so that a change in between is not missed; and when this
+            // is dropped without waiting, another is woken in its place.
             changed.as_mut().enable();
             let error = match timeout_at(until, attempt()).await {
                 Ok(Ok(found)) => return Ok(found),

@@ -104,7 +104,7 @@ impl Roster {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, time::Duration};
 
     use arc_swap::ArcSwap;
     use discovery::{Health, Key};
@@ -137,7 +137,10 @@ mod tests {
         let shared = Arc::new(Shared::new(Options::default(), settings, metrics));
         let options = Arc::new(ArcSwap::from_pointee(Options::default()));
         let join = |instance: &Arc<Instance>, warm| {
-            Arc::new(Endpoint::new(Arc::clone(instance), &shared, &options, warm))
+            let endpoint = Endpoint::new(Arc::clone(instance), &shared, &options, warm);
+            // One that never had a call may be made anew.
+            assert!(endpoint.begin(Duration::from_secs(1)));
+            Arc::new(endpoint)
         };
         let mut rng = StdRng::seed_from_u64(7);
         let mut roster = Roster::new("agent-test");

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Weak, atomic::Ordering};
 
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{backoff, endpoint::Endpoint, fleet::Fleet, probe};
 
@@ -84,16 +85,20 @@ impl Fleet {
     }
 
     /// An instance cannot be connected to: others take its calls while it is tried in the
-    /// background.
-    pub(crate) fn broke(self: &Arc<Self>, endpoint: &Arc<Endpoint>, reason: &str) {
+    /// background, until `attempts` is cancelled.
+    pub(crate) fn broke(
+        self: &Arc<Self>,
+        endpoint: &Arc<Endpoint>,
+        reason: &str,
+        attempts: CancellationToken,
+    ) {
         self.shared()
             .metrics
             .unreachable(&self.service, &endpoint.id(), reason);
         self.rebuild(&self.roster.lock());
         let (fleet, weak) = (Arc::downgrade(self), Arc::downgrade(endpoint));
-        let gone = endpoint.gone.clone();
         self.shared().tracker.spawn(async move {
-            gone.run_until_cancelled(reconnect(fleet, weak)).await;
+            attempts.run_until_cancelled(reconnect(fleet, weak)).await;
         });
     }
 }
@@ -124,9 +129,6 @@ async fn reconnect(fleet: Weak<Fleet>, endpoint: Weak<Endpoint>) {
         let (Some(fleet), Some(endpoint)) = (fleet.upgrade(), endpoint.upgrade()) else {
             return;
         };
-        if endpoint.broken().is_none() {
-            return;
-        }
         if endpoint.reconnect().await.is_ok() {
             fleet.watch(&endpoint);
             fleet.rebuild(&fleet.roster.lock());

@@ -141,3 +141,49 @@ async fn a_call_that_waits_costs_no_time_of_the_processor() {
     let turns = turns.into_inner();
     assert!(turns < 40, "polled {turns} times while nothing happened");
 }
+
+#[tokio::test]
+async fn a_place_that_becomes_free_wakes_one_of_those_who_wait_for_any() {
+    const CALLS: usize = 200;
+    let world = World::new(Options {
+        max_in_flight: 1,
+        queue_timeout: 30_000 * MS,
+        ..Options::default()
+    });
+    let _servers = world.start([handler(echo), handler(echo)]).await;
+    let turns = AtomicUsize::new(0);
+    let calls = (0..CALLS).map(|_| {
+        let mut call = Box::pin(world.call(Call::default()));
+        let turns = &turns;
+        std::future::poll_fn(move |cx| {
+            turns.fetch_add(1, Ordering::SeqCst);
+            call.as_mut().poll(cx)
+        })
+    });
+    let answers = join_all(calls).await;
+    assert!(answers.iter().all(|a| a.as_ref().unwrap().code() == 0));
+    let turns = turns.into_inner();
+    assert!(
+        turns < 20 * CALLS,
+        "{CALLS} calls were polled {turns} times"
+    );
+}
+
+#[tokio::test]
+async fn calls_for_one_instance_and_for_any_wait_side_by_side() {
+    let world = World::new(Options {
+        max_in_flight: 1,
+        queue_timeout: 30_000 * MS,
+        ..Options::default()
+    });
+    let _servers = world.start([handler(echo), slow(5 * MS)]).await;
+    let calls = (0..120).map(|number| match number % 3 {
+        0 => Call::to("i0"),
+        1 => Call::to("i1"),
+        _ => Call::default(),
+    });
+    let began = Instant::now();
+    let answers = join_all(calls.map(|call| world.call(call))).await;
+    assert!(answers.iter().all(|a| a.as_ref().unwrap().code() == 0));
+    assert!(began.elapsed() < 15_000 * MS, "somebody was forgotten");
+}

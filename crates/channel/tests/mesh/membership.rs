@@ -1,7 +1,20 @@
 //! Instances that come and go, and the end of a mesh.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use discovery::Health;
 use mesh_channel::Options;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     server::{echo, handler, slow},
@@ -86,4 +99,61 @@ async fn shutdown_waits_for_the_calls_in_flight() {
     };
     let (answer, ()) = tokio::join!(world.call(Call::default()), ended);
     assert_eq!(answer.unwrap().code(), 0);
+}
+
+#[tokio::test]
+async fn one_that_comes_as_critical_starts_slowly_when_it_begins_to_serve() {
+    let world = World::new(Options {
+        balance: balance::Options {
+            slow_start: Duration::from_secs(2),
+            ..balance::Options::default()
+        },
+        ..Options::default()
+    });
+    let servers = world.start([handler(echo)]).await;
+    let other = crate::server::Server::start(handler(echo)).await;
+    world.tally(1).await;
+    // Nothing is seen of it before it is critical.
+    world.register("i1", other.address).await;
+    world.memory.set_health("i1", Health::Critical);
+    sleep(2100 * MS).await;
+    assert_eq!(world.tally(4).await["i0"], 4);
+    world.memory.set_health("i1", Health::Passing);
+    sleep(20 * MS).await;
+    world.tally(100).await;
+    assert!((1..40).contains(&other.calls()), "{}", other.calls());
+    assert_eq!(servers[0].calls() + other.calls(), 105);
+}
+
+#[tokio::test]
+async fn an_instance_whose_health_flaps_is_connected_to_by_one_task() {
+    let world = World::new(Options {
+        backoff_min: 50 * MS,
+        backoff_max: 50 * MS,
+        queue_timeout: 5 * MS,
+        ..Options::default()
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.register("i0", listener.local_addr().unwrap()).await;
+    let dials = Arc::<AtomicUsize>::default();
+    let noted = Arc::clone(&dials);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        // Each connection is closed as soon as it is there.
+        while listener.accept().await.is_ok() {
+            noted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    for _ in 0..20 {
+        world.call(Call::to("i0")).await.unwrap_err();
+        for health in [Health::Critical, Health::Passing] {
+            world.memory.set_health("i0", health);
+            sleep(2 * MS).await;
+        }
+    }
+    world.call(Call::to("i0")).await.unwrap_err();
+    let before = dials.load(Ordering::SeqCst);
+    sleep(1000 * MS).await;
+    let dials = dials.load(Ordering::SeqCst) - before;
+    assert!((5..40).contains(&dials), "{dials} times in a second");
 }

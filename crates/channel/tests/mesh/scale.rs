@@ -131,6 +131,48 @@ async fn ten_thousand_instances_cost_no_connection_and_an_update_touches_one_end
     assert_eq!(server.connections() + other.connections(), 0, "no call");
 }
 
+/// One service of very many instances, of which each may have one call.
+fn crowd(instances: usize) -> (Mesh, Vec<mesh_channel::Lease>) {
+    let it = |index: usize| Instance {
+        key: Key {
+            node: "node".into(),
+            id: format!("i{index}").into(),
+        },
+        port: 1,
+        ..self::instances("agent-0", "127.0.0.1:1".parse().unwrap()).remove(0)
+    };
+    let snapshot = Snapshot::of("agent-0", (0..instances).map(it));
+    let sender = watch::channel(Some(Arc::new(snapshot))).0;
+    let registry = Published([("agent-0".to_owned(), sender)].into());
+    let options = Options {
+        max_in_flight: 1,
+        ..Options::default()
+    };
+    let mesh = Mesh::new(Arc::new(registry), options, &Registry::new());
+    let target = Target::service("agent-0");
+    let lease = |_| mesh.lease(&target, &[], &mut Burst::default(), Instant::now());
+    let leases = (0..instances).map(lease).collect::<Result<_, _>>();
+    let leases = leases.expect("each takes one call");
+    (mesh, leases)
+}
+
+/// Looking each of them up among those that were tried would take half a minute.
+#[tokio::test]
+async fn the_last_free_one_of_twenty_thousand_instances_is_found() {
+    let began = Instant::now();
+    let (mesh, mut leases) = crowd(20_000);
+    let target = Target::service("agent-0");
+    let lease = || mesh.lease(&target, &[], &mut Burst::default(), Instant::now());
+    for index in [3, 7_777, 19_000] {
+        assert!(lease().unwrap_err().may_pass());
+        let free = leases.swap_remove(index).peer().number();
+        let found = lease().expect("one is free");
+        assert_eq!(found.peer().number(), free);
+        leases.push(found);
+    }
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
 #[tokio::test]
 async fn connections_without_a_call_are_closed_and_opened_again() {
     let world = World::new(Options {
