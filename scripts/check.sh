@@ -4,10 +4,16 @@
 PATH=$PWD/.tools/bin:$PATH:/usr/sbin
 
 check() { say "check: $1"; shift; "$@"; }
+# Cargo wants every crate of the workspace, also where it builds the image.
+image_has_all() {
+  local file; for file in $(git ls-files '*/Cargo.toml' ':!fuzz'); do
+    grep -qx "!${file%%/*}" .dockerignore || die ".dockerignore leaves out ${file%/*}: add !${file%%/*}"; done
+}
 scripts_parse() { local file; for file in scripts/*.sh .ci/run; do bash -n "$file"; done; }
 
 check 'formatting' cargo fmt --all --check
 check 'scripts' scripts_parse
+check 'image' image_has_all
 check 'lints' cargo clippy --workspace --all-targets --locked -q -- -D warnings
 check 'dependencies' cargo-deny --log-level error check bans licenses sources
 # Advisories are a Git repository elsewhere, which not every machine reaches: they are checked where they were fetched.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use service::clients::group;
 
 /// How many clients are remembered before those that owe nothing are forgotten.
 const MANY: usize = 65_536;
@@ -38,16 +39,12 @@ impl Limiter {
         }
     }
 
-    /// Takes one request, or says how long to wait. An IPv6 client is its /64, which one host has
-    /// to itself.
+    /// Takes one request, or says how long to wait.
     pub(crate) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         if self.interval.is_zero() {
             return Ok(());
         }
-        let client = match client {
-            IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
-            v4 @ IpAddr::V4(_) => v4,
-        };
+        let client = group(client);
         let mut clients = self.clients.lock();
         if clients.len() >= MANY {
             clients.retain(|_, empty| *empty > now);

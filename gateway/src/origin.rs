@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, request::Parts};
 use jobs::NewJob;
 use service::{
     Peer,
-    clients::{FORWARDED, Network},
+    clients::{FORWARDED, Network, behind},
 };
 use telemetry::propagation;
 use tracing::Span;
@@ -72,19 +72,9 @@ impl Origin {
 /// The client's address: the peer's, or what a proxy that we trust says of it.
 pub(crate) fn client(parts: &Parts, proxies: &[Network]) -> Option<IpAddr> {
     let Peer(peer) = parts.extensions.get::<Peer>()?;
-    let peer = peer.ip().to_canonical();
-    let trusted = |address: IpAddr| proxies.iter().any(|network| network.has(address));
-    if !trusted(peer) {
-        return Some(peer);
-    }
     let named = parts.headers.get_all(FORWARDED).iter();
-    let named = named
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','));
-    let named: Vec<IpAddr> = named.filter_map(|name| name.trim().parse().ok()).collect();
-    // Each proxy appends whom it saw: from the right, the first that is none of ours.
-    let client = named.iter().rev().find(|name| !trusted(**name));
-    Some(client.copied().unwrap_or(peer))
+    let named = named.filter_map(|value| value.to_str().ok());
+    Some(behind(peer.ip().to_canonical(), proxies, named))
 }
 
 fn trace(headers: &HeaderMap) -> BTreeMap<String, String> {
@@ -109,12 +99,13 @@ mod tests {
     fn only_a_trusted_proxy_names_the_client() {
         let peer: std::net::SocketAddr = "10.0.0.9:1".parse().unwrap();
         let request = http::Request::get("/")
-            .header(FORWARDED, "6.6.6.6, 1.2.3.4, 10.0.0.8")
+            .header(FORWARDED, "6.6.6.6, 1.2.3.4:99, 10.0.0.8")
             .extension(Peer(peer));
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
         assert_eq!(client(&parts, &[]), ip("10.0.0.9"));
         let proxies = [Network::parse("10.0.0.8/31").unwrap()];
+        // Its port does not make the address unreadable, and the one before it the client's own.
         assert_eq!(client(&parts, &proxies), ip("1.2.3.4"));
     }
 }

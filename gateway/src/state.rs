@@ -41,7 +41,7 @@ impl Gateway {
             max_message_bytes: context.max_message_bytes(),
         };
         let proxies = config.list("trusted_proxies");
-        let streams = usize::try_from(config.integer("max_event_streams"))?;
+        let streams = config.integer("max_event_streams");
         Ok(Self {
             producer: Producer::new(jobs.clone()),
             jobs,

@@ -144,8 +144,7 @@ fn config(context: &Context) -> Config {
     let default = Config::default();
     Config {
         clients: Settings {
-            max_streams: u32::try_from(config.integer("max_concurrent_streams"))
-                .unwrap_or(u32::MAX),
+            max_streams: config.integer("max_concurrent_streams"),
             max_header_list: word(config.size("max_header_bytes")),
             ..default.clients
         },
@@ -157,7 +156,7 @@ fn config(context: &Context) -> Config {
         age_grace: unless_zero(config.duration("max_connection_age_grace")),
         client_memory: config.size("client_memory"),
         memory: config.size("relay_memory"),
-        wasted_calls: u32::try_from(config.integer("wasted_calls")).unwrap_or(u32::MAX),
+        wasted_calls: config.integer("wasted_calls"),
         ..default
     }
 }

@@ -197,7 +197,7 @@ fn by_grpc_service(view: &View, path: &str) -> Result<Arc<str>, Status> {
 /// The refusal of a message that names nobody.
 #[must_use]
 pub fn missing(fields: &Fields) -> Status {
-    let field = fields.id_name().unwrap_or("id");
+    let (_, field) = fields.id;
     let message = format!("{field} is missing or empty: it says whom the call is for");
     status(
         Code::InvalidArgument,

@@ -1,13 +1,14 @@
 //! A small mesh in this process: a registry in memory, and real servers on ports of their own.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use channel::Mesh;
-use discovery::{Check, Discovery as _, Registration, backends::Memory};
+use discovery::{Discovery as _, Registration, backends::Memory};
 use prost_types::{
     DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
     ServiceDescriptorProto,
 };
+use testkit::local;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{service::Routes, transport::Server};
@@ -64,17 +65,8 @@ pub(crate) fn registration(id: &str, service: &str, address: SocketAddr) -> Regi
     let kind = service.split('-').next().unwrap();
     let is_kind = ["agent", "tool", "worker"].contains(&kind);
     Registration {
-        id: id.into(),
-        service: service.into(),
-        host: address.ip().to_string(),
-        port: address.port(),
         tags: vec![if is_kind { kind.into() } else { "grpc".into() }],
-        meta: BTreeMap::new(),
-        weight_passing: 1,
-        weight_warning: 1,
-        check: Check::Grpc,
-        check_interval: Duration::from_secs(10),
-        deregister_after: Duration::from_secs(60),
+        ..local::registration(id, service, address)
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use discovery::{Check, Discovery as _, Registration, backends::Memory};
+use discovery::{Discovery as _, Registration, backends::Memory};
 use futures_util::{FutureExt as _, future::BoxFuture, stream};
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
@@ -122,18 +122,11 @@ impl World {
         let mut servers = JoinSet::new();
         for (number, instance) in instances.iter().enumerate() {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
             let registration = Registration {
-                id: format!("i{number}"),
-                service: "agent-probe".into(),
-                host: "127.0.0.1".into(),
-                port: listener.local_addr().unwrap().port(),
                 tags: vec!["agent".into()],
                 meta: BTreeMap::from([("idempotent".into(), "*".into())]),
-                weight_passing: 1,
-                weight_warning: 1,
-                check: Check::Tcp,
-                check_interval: Duration::from_secs(10),
-                deregister_after: Duration::from_secs(60),
+                ..local::registration(&format!("i{number}"), "agent-probe", address)
             };
             memory.register(&registration).await.unwrap();
             let server = Server::builder().add_service((*instance).clone());

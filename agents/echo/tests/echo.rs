@@ -1,7 +1,5 @@
 //! The echo agent as its callers see it, over a real socket.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as they do")]
-
 use std::collections::HashMap;
 
 use proto::agentplatform::{

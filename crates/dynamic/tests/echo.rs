@@ -136,11 +136,8 @@ async fn bytes_go_and_come_as_they_are() {
 async fn each_failure_has_its_status_and_reason() {
     let (running, client, registry) = echo("0s").await;
     let without = Registration {
-        id: "shop-1".to_owned(),
-        service: "shop".to_owned(),
         tags: vec!["grpc".to_owned()],
-        port: 1,
-        ..registration()
+        ..local::registration("shop-1", "shop", ([127, 0, 0, 1], 1).into())
     };
     registry.register(&without).await.unwrap();
     for (service, method, message, code, reason) in [
@@ -231,20 +228,4 @@ async fn an_instances_own_refusal_tells_which_instance_it_was() {
         .to_owned();
     assert_eq!(told, running.instance_id);
     running.drain().await;
-}
-
-fn registration() -> Registration {
-    Registration {
-        id: String::new(),
-        service: String::new(),
-        host: "127.0.0.1".to_owned(),
-        port: 0,
-        tags: Vec::new(),
-        meta: Default::default(),
-        weight_passing: 1,
-        weight_warning: 1,
-        check: discovery::Check::Tcp,
-        check_interval: Duration::from_secs(10),
-        deregister_after: Duration::from_secs(60),
-    }
 }

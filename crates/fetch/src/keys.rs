@@ -52,7 +52,7 @@ pub fn client(config: &Config) -> Result<Client, Error> {
         time: config.duration("external_timeout"),
         connect: config.duration("external_connect_timeout"),
         body: config.size("external_max_body"),
-        redirects: usize::try_from(config.integer("external_max_redirects")).unwrap_or(0),
+        redirects: config.integer("external_max_redirects"),
     };
     Client::new(guard, limits)
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use mesh_jobs::{Error, Jobs, NewJob, Outcome, Settings, Status, Timer, When, open};
+use mesh_jobs::{Counts, Error, Event, Jobs, NewJob, Outcome, Settings, Status, Timer, When, open};
 use support::{call, claim_one, options};
 
 fn load(folder: &Path) -> Result<Jobs, Error> {
@@ -17,6 +17,16 @@ fn done() -> Outcome {
         result: None,
         metrics: None,
     }
+}
+
+/// What the default queue counts and tells, but for the time.
+async fn story(jobs: &Jobs) -> (Counts, Vec<Event>) {
+    let mut counts = jobs.queues().await.expect("the store answers")[0]
+        .counts
+        .clone();
+    counts.now = 0;
+    let told = jobs.events("default", "", 1_000, Duration::ZERO).await;
+    (counts, told.expect("the store answers").events)
 }
 
 #[tokio::test]
@@ -35,12 +45,7 @@ async fn what_was_said_to_be_done_is_there_after_a_restart() {
     let queued = jobs.submit(call("queued")).await.unwrap().id;
     let timer = Timer::new("t", When::Every(60_000), "call", 1.into());
     jobs.set_timer(timer).await.unwrap();
-    let before = jobs.queues().await.unwrap()[0].counts.clone();
-    let events = jobs
-        .events("default", "", 100, Duration::ZERO)
-        .await
-        .unwrap()
-        .events;
+    let before = story(&jobs).await;
     assert!(
         matches!(load(folder.path()), Err(Error::Broken { .. })),
         "only one may have it open"
@@ -48,16 +53,7 @@ async fn what_was_said_to_be_done_is_there_after_a_restart() {
     drop(jobs);
 
     let jobs = load(folder.path()).unwrap();
-    let mut after = jobs.queues().await.unwrap()[0].counts.clone();
-    after.now = before.now;
-    assert_eq!(after, before);
-    assert_eq!(
-        jobs.events("default", "", 100, Duration::ZERO)
-            .await
-            .unwrap()
-            .events,
-        events
-    );
+    assert_eq!(story(&jobs).await, before);
     assert_eq!(jobs.timers().await.unwrap().len(), 1);
     assert_eq!(jobs.submit(keyed()).await.unwrap().id, finished);
     // Whoever ran it is gone with its process: it need not wait for the lease.
@@ -164,23 +160,9 @@ async fn the_log_is_written_anew_when_it_has_grown_and_keeps_what_counts() {
     }
     let size = fs::metadata(folder.path().join("jobs.log")).unwrap().len();
     assert!(size < 10 << 20, "{size} bytes");
-    let before = jobs.queues().await.unwrap()[0].counts.clone();
-    let events = jobs
-        .events("default", "", 1_000, Duration::ZERO)
-        .await
-        .unwrap()
-        .events;
+    let before = story(&jobs).await;
     drop(jobs);
     let jobs = load(folder.path()).unwrap();
-    let mut after = jobs.queues().await.unwrap()[0].counts.clone();
-    after.now = before.now;
-    assert_eq!(after, before);
-    assert_eq!(
-        jobs.events("default", "", 1_000, Duration::ZERO)
-            .await
-            .unwrap()
-            .events,
-        events
-    );
+    assert_eq!(story(&jobs).await, before);
     assert_eq!(jobs.get(&kept).await.unwrap().status, Status::Queued);
 }

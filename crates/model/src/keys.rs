@@ -62,16 +62,15 @@ pub fn from_config(config: &Config) -> Result<Option<Model>, Error> {
     let Some(url) = config.optional("model_url") else {
         return Ok(None);
     };
-    let small = |key| u32::try_from(config.integer(key)).unwrap_or(u32::MAX);
     let settings = Settings {
         url: url.to_owned(),
         name: config.text("model_name").to_owned(),
         api_key: config.optional("model_api_key").map(str::to_owned),
         timeout: config.duration("model_timeout"),
         connect_timeout: config.duration("model_connect_timeout"),
-        attempts: small("model_attempts"),
-        rounds: small("model_rounds"),
-        max_tokens: small("model_max_tokens"),
+        attempts: config.integer("model_attempts"),
+        rounds: config.integer("model_rounds"),
+        max_tokens: config.integer("model_max_tokens"),
         max_bytes: config.size("model_max_bytes"),
         cache_bytes: config.size("model_cache_bytes"),
     };

@@ -53,9 +53,7 @@ const ROWS: &[Row] = &[
     ),
     row(
         Key::duration("backoff_max", "1m", "longest pause between connects"),
-        |o, c, k| {
-            o.backoff_max = c.duration(k);
-        },
+        |o, c, k| o.backoff_max = c.duration(k),
     ),
     row(
         Key::duration(
@@ -83,15 +81,11 @@ const ROWS: &[Row] = &[
     ),
     row(
         integer("max_in_flight", "1024", "calls in flight to one instance"),
-        |o, c, k| {
-            o.max_in_flight = u32::try_from(c.integer(k)).unwrap_or(u32::MAX);
-        },
+        |o, c, k| o.max_in_flight = c.integer(k),
     ),
     row(
         integer("max_connections", "64", "connections to one instance"),
-        |o, c, k| {
-            o.max_connections = usize::try_from(c.integer(k)).unwrap_or(usize::MAX);
-        },
+        |o, c, k| o.max_connections = c.integer(k),
     ),
     row(
         Key::duration(
@@ -123,9 +117,7 @@ const ROWS: &[Row] = &[
             "3",
             "attempts for one call, the first included",
         ),
-        |o, c, k| {
-            o.max_attempts = usize::try_from(c.integer(k)).unwrap_or(usize::MAX);
-        },
+        |o, c, k| o.max_attempts = c.integer(k),
     ),
     row(
         Key::size(
@@ -137,9 +129,7 @@ const ROWS: &[Row] = &[
     ),
     row(
         share("retry_ratio", "0.2", "retries allowed per call on average"),
-        |o, c, k| {
-            o.retry_ratio = c.number(k);
-        },
+        |o, c, k| o.retry_ratio = c.number(k),
     ),
     row(
         Key::new(
@@ -156,9 +146,7 @@ const ROWS: &[Row] = &[
             "5",
             "failures in a row that eject an instance",
         ),
-        |o, c, k| {
-            o.ejection_failures = u32::try_from(c.integer(k)).unwrap_or(u32::MAX);
-        },
+        |o, c, k| o.ejection_failures = c.integer(k),
     ),
     row(
         Key::duration(
@@ -170,9 +158,7 @@ const ROWS: &[Row] = &[
     ),
     row(
         Key::duration("ejection_max", "5m", "longest ejection"),
-        |o, c, k| {
-            o.ejection_max = c.duration(k);
-        },
+        |o, c, k| o.ejection_max = c.duration(k),
     ),
     row(
         percent(
@@ -180,7 +166,7 @@ const ROWS: &[Row] = &[
             "50",
             "share of a service that may be ejected",
         ),
-        |o, c, k| o.ejection_percent = usize::try_from(c.integer(k)).unwrap_or(100),
+        |o, c, k| o.ejection_percent = c.integer(k),
     ),
     row(
         percent(
@@ -188,7 +174,7 @@ const ROWS: &[Row] = &[
             "50",
             "below this share of usable instances all are used",
         ),
-        |o, c, k| o.panic_percent = usize::try_from(c.integer(k)).unwrap_or(100),
+        |o, c, k| o.panic_percent = c.integer(k),
     ),
     row(
         Key::duration(
@@ -204,7 +190,7 @@ const ROWS: &[Row] = &[
             "2",
             "instances that one call is sent to so, the first included",
         ),
-        |o, c, k| o.hedge_max = usize::try_from(c.integer(k)).unwrap_or(usize::MAX),
+        |o, c, k| o.hedge_max = c.integer(k),
     ),
     row(
         Key::duration(
@@ -255,9 +241,7 @@ const ROWS: &[Row] = &[
             "0.1",
             "part of its share that it begins with",
         ),
-        |o, c, k| {
-            o.balance.slow_start_from = c.number(k);
-        },
+        |o, c, k| o.balance.slow_start_from = c.number(k),
     ),
     row(
         Key::duration(
@@ -274,7 +258,7 @@ const ROWS: &[Row] = &[
             "16",
             "calls in flight more than another's with which least_request keeps one client's together; 0 is none",
         ),
-        |o, c, k| o.balance.burst = u32::try_from(c.integer(k)).unwrap_or(u32::MAX),
+        |o, c, k| o.balance.burst = c.integer(k),
     ),
     row(
         Key::new(
@@ -305,9 +289,6 @@ const ROWS: &[Row] = &[
 
 /// The balancing policy.
 pub(crate) const POLICY: &str = "lb_policy";
-
-/// The policy of a service that nobody says anything of.
-pub(crate) const DEFAULT_POLICY: &str = "least_request";
 
 /// Keys that are for the whole program, since services share what they bound.
 const PROGRAM: &[&str] = &[
@@ -350,11 +331,10 @@ mod tests {
     use crate::config::Loader;
 
     #[test]
-    fn the_keys_of_the_whole_program_are_among_the_keys_and_the_default_policy_is_balances() {
+    fn the_keys_of_the_whole_program_are_among_the_keys() {
         for name in PROGRAM {
             assert!(keys().any(|key| key.name == *name), "{name}");
         }
-        assert_eq!(DEFAULT_POLICY, balance::DEFAULT.name);
     }
 
     #[test]

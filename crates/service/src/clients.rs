@@ -189,18 +189,10 @@ impl Connection {
         self.client.is_none()
     }
 
-    /// The client of a call: the connection's, or behind a trusted proxy the last address of
-    /// `forwarded` (the values of [`FORWARDED`] in their order) that is no trusted proxy's.
+    /// The client of a call, as [`behind`] tells it.
     #[must_use]
     pub fn address<'a>(&self, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
-        if !self.is_proxy() {
-            return self.peer;
-        }
-        let hops = forwarded.rev().flat_map(|value| value.rsplit(','));
-        // What is no address was not written by a proxy of ours, and neither was what stands before.
-        let mut hops = hops.map_while(|hop| network::address(hop.trim()));
-        let client = hops.find(|hop| !self.clients.trusts(*hop));
-        client.unwrap_or(self.peer)
+        behind(self.peer, &self.clients.trusted, forwarded)
     }
 
     /// A call begins, of the client with this address.
@@ -248,8 +240,27 @@ fn take(count: &AtomicU64, most: u64) -> bool {
         .is_ok()
 }
 
-/// Whoever has an IPv6 address has 2⁶⁴ of them.
-fn group(address: IpAddr) -> IpAddr {
+/// The client of a request that came from `peer`: the peer, or where that is a trusted proxy the
+/// last address of `forwarded` (the values of [`FORWARDED`] in their order) that is no trusted
+/// proxy's.
+pub fn behind<'a>(
+    peer: IpAddr,
+    trusted: &[Network],
+    forwarded: impl DoubleEndedIterator<Item = &'a str>,
+) -> IpAddr {
+    let trusts = |address| trusted.iter().any(|network| network.has(address));
+    if !trusts(peer) {
+        return peer;
+    }
+    let hops = forwarded.rev().flat_map(|value| value.rsplit(','));
+    // What is no address was not written by a proxy of ours, and neither was what stands before.
+    let mut hops = hops.map_while(|hop| network::address(hop.trim()));
+    hops.find(|hop| !trusts(*hop)).unwrap_or(peer)
+}
+
+/// The address that stands for a client: whoever has an IPv6 address has 2⁶⁴ of them.
+#[must_use]
+pub fn group(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),

@@ -9,7 +9,7 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 pub use cli::{Outcome, from_process};
 pub use key::{Key, Type};
@@ -130,9 +130,9 @@ impl Config {
     /// A whole number.
     ///
     /// # Panics
-    /// When the key is not in the table as a whole number.
+    /// When the key is not in the table as a whole number, or not with bounds of `N`'s.
     #[must_use]
-    pub fn integer(&self, name: &str) -> u64 {
+    pub fn integer<N: FromStr>(&self, name: &str) -> N {
         self.read(name, |text| text.parse().ok())
     }
 

@@ -62,7 +62,6 @@ pub(crate) fn registration(
         ("idempotent".to_owned(), spec.idempotent.join(",")),
     ]);
     meta.retain(|_, value| !value.is_empty());
-    let weight = |key| u32::try_from(config.integer(key)).unwrap_or(u32::MAX);
     Registration {
         id: context.instance_id.clone(),
         service: spec.service.to_owned(),
@@ -70,8 +69,8 @@ pub(crate) fn registration(
         port,
         tags: spec.tags.iter().map(|tag| (*tag).to_owned()).collect(),
         meta,
-        weight_passing: weight("weight"),
-        weight_warning: weight("weight_warning"),
+        weight_passing: config.integer("weight"),
+        weight_warning: config.integer("weight_warning"),
         check: if config.text("check_kind") == "tcp" {
             Check::Tcp
         } else {

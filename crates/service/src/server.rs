@@ -90,12 +90,11 @@ impl Server {
         front: Option<BuildFront>,
         config: &Config,
     ) -> anyhow::Result<Self> {
-        let limit = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
         let mut server = Self {
             app: Arc::new(app),
             limits: Limits {
-                streams: limit(config.integer("max_concurrent_streams")),
-                header_bytes: limit(config.size("max_header_bytes") as u64),
+                streams: config.integer("max_concurrent_streams"),
+                header_bytes: u32::try_from(config.size("max_header_bytes")).unwrap_or(u32::MAX),
                 age: config.duration("max_connection_age"),
                 grace: config.duration("max_connection_age_grace"),
             },

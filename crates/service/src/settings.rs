@@ -276,7 +276,7 @@ impl channel::Settings for Live {
         // Resolved here: what instances announce has been looked at.
         options
             .lb_policy
-            .get_or_insert_with(|| calling::DEFAULT_POLICY.to_owned());
+            .get_or_insert_with(|| balance::DEFAULT.name.to_owned());
         Arc::new(options)
     }
 

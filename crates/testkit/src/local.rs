@@ -1,9 +1,9 @@
 //! Services of the mesh within the test's own process: on ports of the system's choice, and known
 //! to a registry in memory.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use discovery::backends::Memory;
+use discovery::{Check, Registration, backends::Memory};
 use service::{Config, Context, Loader, Running, Served, Spec};
 use tonic::transport::Channel;
 
@@ -47,6 +47,24 @@ pub async fn alone(
     let running = start(spec, build, &Arc::new(Memory::new()), set).await;
     let channel = connect(&running).await;
     (running, channel)
+}
+
+/// What the registry is told of an instance that the test itself serves: no tags, no Meta.
+#[must_use]
+pub fn registration(id: &str, service: &str, address: SocketAddr) -> Registration {
+    Registration {
+        id: id.to_owned(),
+        service: service.to_owned(),
+        host: address.ip().to_string(),
+        port: address.port(),
+        tags: Vec::new(),
+        meta: BTreeMap::new(),
+        weight_passing: 1,
+        weight_warning: 1,
+        check: Check::Tcp,
+        check_interval: Duration::from_secs(10),
+        deregister_after: Duration::from_secs(60),
+    }
 }
 
 /// A connection to a service's gRPC port.

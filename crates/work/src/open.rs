@@ -120,7 +120,7 @@ pub fn queue(config: &Config, name: Option<&str>) -> String {
 pub fn open(config: &Config) -> anyhow::Result<Jobs> {
     let settings = Settings {
         prefix: config.text("jobs_prefix").to_owned(),
-        events: usize::try_from(config.integer("jobs_events")).unwrap_or(usize::MAX),
+        events: config.integer("jobs_events"),
         key_ttl: config.duration("jobs_key_ttl"),
         sync: sync(config.text("jobs_sync")).unwrap_or(Sync::Always),
     };

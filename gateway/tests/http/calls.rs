@@ -1,10 +1,9 @@
 //! Calls of a real echo agent, and who is in the mesh.
 
-use std::time::Duration;
-
-use discovery::{Check, Discovery as _, Registration};
+use discovery::{Discovery as _, Registration};
 use serde_json::{Value, json};
 use service::Running;
+use testkit::local;
 
 use crate::support::{Gateway, beside, embedded, read};
 
@@ -49,17 +48,9 @@ async fn a_service_is_called_by_the_public_id_that_its_instances_announce() {
     let agent = echo(&gateway).await;
     // A foreign service: nothing but its Meta tells what it is called.
     let parrot = Registration {
-        id: "bird-1".to_owned(),
-        service: "aviary".to_owned(),
-        host: "127.0.0.1".to_owned(),
-        port: agent.grpc_addr.port(),
         tags: vec!["grpc".to_owned()],
         meta: [("public_id".to_owned(), "parrot".to_owned())].into(),
-        weight_passing: 1,
-        weight_warning: 1,
-        check: Check::Grpc,
-        check_interval: Duration::from_secs(10),
-        deregister_after: Duration::from_secs(60),
+        ..local::registration("bird-1", "aviary", agent.grpc_addr)
     };
     gateway.registry.register(&parrot).await.unwrap();
     let path = "/api/v1/call/parrot/agentplatform.AgentService/ExecuteTask";

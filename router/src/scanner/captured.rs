@@ -9,7 +9,7 @@ pub const MAX_CAPTURED_BYTES: usize = 1024;
 #[derive(Debug)]
 pub struct Fields {
     /// Whom the message is for; a second, different one is an error.
-    pub id: Option<(u32, &'static str)>,
+    pub id: (u32, &'static str),
     /// Which session it belongs to.
     pub session: Option<(u32, &'static str)>,
     /// Which task it is.
@@ -19,38 +19,20 @@ pub struct Fields {
 impl Fields {
     /// `agentplatform.TaskRequest`.
     pub const TASK_REQUEST: Self = Self {
-        id: Some((2, "agent_id")),
+        id: (2, "agent_id"),
         session: Some((6, "session_id")),
         task: Some((1, "task_id")),
     };
     /// `agentplatform.ToolRequest`.
     pub const TOOL_REQUEST: Self = Self {
-        id: Some((1, "tool_id")),
+        id: (1, "tool_id"),
         session: Some((4, "session_id")),
         task: None,
     };
-    /// `agentplatform.StatusRequest`.
-    pub const STATUS_REQUEST: Self = Self {
-        id: Some((1, "agent_id")),
-        session: None,
-        task: None,
-    };
-    /// `agentplatform.TaskStatusRequest`.
-    pub const TASK_STATUS_REQUEST: Self = Self {
-        id: None,
-        session: None,
-        task: Some((1, "task_id")),
-    };
-
-    /// The name of the field that carries the id; `None` when the message has none.
-    #[must_use]
-    pub fn id_name(&self) -> Option<&'static str> {
-        self.id.map(|(_, name)| name)
-    }
 
     /// The name of a field that is to be captured.
     pub(super) fn name(&self, number: u32) -> Option<&'static str> {
-        [self.id, self.session, self.task]
+        [Some(self.id), self.session, self.task]
             .into_iter()
             .flatten()
             .find(|(field, _)| *field == number)
@@ -97,8 +79,7 @@ impl Captured {
         };
         let value = std::str::from_utf8(bytes)
             .map_err(|_| ScanError::malformed(format!("{name} is not UTF-8")))?;
-        let is = |field: Option<(u32, &str)>| field.is_some_and(|(field, _)| field == number);
-        if is(self.fields.id) {
+        if number == self.fields.id.0 {
             if !self.id.is_empty() && self.id != value {
                 let first = self.id.clone();
                 return Err(ScanError::Conflict {
@@ -108,7 +89,11 @@ impl Captured {
                 });
             }
             value.clone_into(&mut self.id);
-        } else if is(self.fields.session) {
+        } else if self
+            .fields
+            .session
+            .is_some_and(|(field, _)| field == number)
+        {
             value.clone_into(&mut self.session);
         } else {
             value.clone_into(&mut self.task);

@@ -61,7 +61,7 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     let config = &context.config;
     let limits = Limits {
         file_bytes: config.size("docs_max_file_bytes"),
-        files: usize::try_from(config.integer("docs_max_files")).unwrap_or(usize::MAX),
+        files: config.integer("docs_max_files"),
         bytes: config.size("docs_max_bytes"),
     };
     let root = PathBuf::from(config.text("docs_dir"));

@@ -51,7 +51,7 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     let config = &context.config;
     let limits = Limits {
         bytes: config.size("fs_max_bytes"),
-        files: usize::try_from(config.integer("fs_max_files")).unwrap_or(usize::MAX),
+        files: config.integer("fs_max_files"),
     };
     let sandbox = Sandbox::new(PathBuf::from(config.text("out_dir")), limits);
     let tool = tool::Fs::new(sandbox);

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use discovery::backends::Memory;
+use discovery::{Discovery as _, backends::Memory};
 use itinerary_worker::SPEC;
 use proto::agentplatform::{
     ListWorkersRequest, TaskRequest, TaskResponse, TaskStatusRequest, TaskStatusResponse,
@@ -133,23 +133,12 @@ async fn a_task_that_waits_for_the_weather_is_seen_processing_and_a_lost_caller_
     // Takes connections and says nothing: a weather tool that hangs.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let registry = Arc::new(Memory::new());
-    let port = silent.local_addr().unwrap().port();
+    let address = silent.local_addr().unwrap();
     let hung = discovery::Registration {
-        id: "weather-tool-hung".into(),
-        service: "tool-weather".into(),
-        host: "127.0.0.1".into(),
-        port,
         tags: vec!["tool".into()],
-        meta: std::collections::BTreeMap::new(),
-        weight_passing: 1,
-        weight_warning: 1,
-        check: discovery::Check::Tcp,
-        check_interval: Duration::from_secs(10),
-        deregister_after: Duration::from_secs(60),
+        ..local::registration("weather-tool-hung", "tool-weather", address)
     };
-    discovery::Discovery::register(&*registry, &hung)
-        .await
-        .unwrap();
+    registry.register(&hung).await.unwrap();
     let (running, mut client) = worker(&registry).await;
     let mut caller = client.clone();
     let call = caller.process_task(task("t3", &[("destination", "Rome")]));

@@ -75,7 +75,7 @@ impl Runner {
         }
         queues.sort_unstable();
         queues.dedup();
-        let room = usize::try_from(config.integer("workers")).unwrap_or(1);
+        let room = config.integer("workers");
         let tasks = TaskTracker::new();
         let mut workers = Vec::new();
         for queue in &queues {

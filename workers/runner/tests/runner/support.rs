@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use jobs::{JobId, Jobs, Record};
+use jobs::{JobId, Jobs, Record, Status};
 use serde_json::Value;
 use service::{Loader, Running};
 use testkit::{Process, Redis, http_client, local, until};
@@ -107,7 +107,10 @@ impl Runner {
     }
 }
 
+/// The result of a job, which has to have one.
 pub(crate) fn result(record: &Record) -> Value {
+    let error = &record.header.error;
+    assert_eq!(record.status, Status::Succeeded, "{error:?}");
     serde_json::from_slice(record.result.as_ref().unwrap().bytes()).unwrap()
 }
 
