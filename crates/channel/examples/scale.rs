@@ -1,6 +1,6 @@
 //! What a large mesh costs: a pick, an update of one instance, and an idle instance's memory.
 //!
-//! `cargo run --release -p mesh-channel --example scale`
+//! `cargo run --release -p mesh-channel --example scale [POLICY]`
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -103,7 +103,10 @@ async fn main() {
 async fn measure(services: usize, instances: usize) {
     let registry = Arc::new(Published::new(services, instances));
     let before = resident();
-    let options = Options::default();
+    let options = Options {
+        lb_policy: std::env::args().nth(1),
+        ..Options::default()
+    };
     let mesh = Mesh::new(registry.clone(), options, &telemetry::Registry::new());
     for name in registry.services.keys() {
         mesh.prepare(name);

@@ -355,7 +355,12 @@ impl Endpoint {
 
     /// Ends an ejection whose time is over; true when it did.
     pub(crate) fn readmit(&self, now: Instant) -> bool {
-        self.faults.lock().readmit(now)
+        let over = self.faults.lock().readmit(now);
+        if over {
+            // Calls that were under way when it was ejected have failed since.
+            self.failures.store(0, Ordering::Relaxed);
+        }
+        over
     }
 
     /// The registry tells something else of it. False when what it tells of is not this: it has

@@ -125,12 +125,14 @@ pub(crate) async fn run(
                 };
                 next = pause.map(|pause| Instant::now() + pause);
                 let last = number >= options.max_attempts.max(options.hedge_max);
-                if attempts.is_empty() && (next.is_none() || last || !may_follow(fleet, &tried)) {
+                let follows = || next.is_some() && !last && may_follow(fleet, &tried, retry);
+                if attempts.is_empty() && !follows() {
                     return outcome;
                 }
             }
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                let hedge = || number < options.hedge_max && may_follow(fleet, &tried);
+                let may = || may_follow(fleet, &tried, Retry::IfIdempotent);
+                let hedge = || number < options.hedge_max && may();
                 // After the last one failed it was asked already.
                 if !attempts.is_empty() && !hedge() {
                     next = None;
@@ -144,18 +146,21 @@ pub(crate) async fn run(
     }
 }
 
-/// Whether there is another instance, and the budget allows it; counted if so.
-fn may_follow(fleet: &Fleet, tried: &Mutex<Vec<Arc<Endpoint>>>) -> bool {
+/// Whether another attempt may follow: when no instance has the call, else when there is another one
+/// and the budget allows it; counted if so.
+fn may_follow(fleet: &Fleet, tried: &Mutex<Vec<Arc<Endpoint>>>, retry: Retry) -> bool {
     let tried = tried.lock();
     let Some(last) = tried.last() else {
         return false;
     };
     let others = fleet.view.load().members.len() > tried.len();
-    let may = others && fleet.budget().withdraw(fleet.shared().now());
-    if may {
-        fleet.retried("hedge", last);
-    }
-    may
+    let reason = match retry {
+        Retry::IfUnsent => "unsent",
+        _ if others && fleet.budget().withdraw(fleet.shared().now()) => "hedge",
+        _ => return false,
+    };
+    fleet.retried(reason, last);
+    true
 }
 
 async fn attempt(

@@ -22,12 +22,20 @@ pub(crate) struct Queue {
     waiting: AtomicUsize,
 }
 
-/// Somebody who waits.
-struct Waiting<'a>(&'a AtomicUsize);
+/// Somebody who waits, until this is dropped.
+struct Waiting<'a> {
+    queue: &'a Queue,
+    /// It waits no more because it found somebody.
+    served: bool,
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let others = self.queue.waiting.fetch_sub(1, Ordering::Relaxed) > 1;
+        // It may have been woken for a place that it leaves to another.
+        if !self.served && others {
+            self.queue.any.notify_one();
+        }
     }
 }
 
@@ -36,7 +44,10 @@ impl Queue {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         // Either who makes room sees us wait, or we see the room.
         fence(Ordering::SeqCst);
-        Waiting(&self.waiting)
+        Waiting {
+            queue: self,
+            served: false,
+        }
     }
 
     /// There may be room for a call. Told with each call's end, so it costs nothing while nobody
@@ -73,14 +84,17 @@ impl Fleet {
             Some(_) => &self.queue.one,
             None => &self.queue.any,
         };
+        let mut waiting = self.queue.enter();
         loop {
-            let _waiting = self.queue.enter();
             let mut changed = pin!(news.notified());
             // Registered before looking, so that a change in between is not missed; and when this
             // is dropped without waiting, another is woken in its place.
             changed.as_mut().enable();
             let error = match timeout_at(until, attempt()).await {
-                Ok(Ok(found)) => return Ok(found),
+                Ok(Ok(found)) => {
+                    waiting.served = true;
+                    return Ok(found);
+                }
                 Ok(Err(error)) => error,
                 Err(_) => return Err(self.unreachable(began, "still connecting".to_owned())),
             };

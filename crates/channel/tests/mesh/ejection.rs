@@ -56,6 +56,27 @@ async fn five_failures_in_a_row_eject_for_a_time() {
 }
 
 #[tokio::test]
+async fn failures_of_calls_that_were_under_way_do_not_count_after_an_ejection() {
+    let world = World::new(Options {
+        ejection_time: 300 * MS,
+        ..Options::default()
+    });
+    let fails_late = handler(|call: server::Call| async move {
+        tokio::time::sleep(50 * MS).await;
+        status(call, 14).await;
+    });
+    let _servers = world.start([fails_late, handler(echo)]).await;
+    let calls = (0..20).map(|_| world.call(Call::to("i0")));
+    futures_util::future::join_all(calls).await;
+    assert_eq!(ejected(&world), 1.0);
+    tokio::time::sleep(400 * MS).await;
+    for expected in [1.0, 1.0, 1.0, 1.0, 2.0] {
+        world.call(Call::to("i0")).await.unwrap();
+        assert_eq!(ejected(&world), expected);
+    }
+}
+
+#[tokio::test]
 async fn a_failure_in_the_trailers_counts_and_a_success_starts_anew() {
     let world = World::new(Options::default());
     let in_trailers = handler(|mut call: server::Call| async move {

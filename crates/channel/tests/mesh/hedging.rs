@@ -1,6 +1,9 @@
 //! Calls that are sent to a second instance before the first has answered.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use mesh_channel::Options;
 
@@ -178,4 +181,29 @@ async fn an_instance_that_says_stop_is_not_followed() {
     let servers = world.start([stop(), stop()]).await;
     assert_eq!(world.call(idempotent()).await.unwrap().code(), 14);
     assert_eq!(total(&servers), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_no_instance_took_is_sent_again_without_a_budget() {
+    let world = World::new(Options {
+        retry_per_second: 0.0,
+        retry_ratio: 0.0,
+        ..options(3000 * MS)
+    });
+    let refuses_once = || {
+        let refused = AtomicBool::new(false);
+        handler(move |mut call: server::Call| {
+            let first = !refused.swap(true, Ordering::SeqCst);
+            async move {
+                if first {
+                    call.respond.send_reset(h2::Reason::REFUSED_STREAM);
+                } else {
+                    echo(call).await;
+                }
+            }
+        })
+    };
+    let servers = world.start([refuses_once(), refuses_once()]).await;
+    assert_eq!(world.call(idempotent()).await.unwrap().code(), 0);
+    assert_eq!(total(&servers), 3);
 }
