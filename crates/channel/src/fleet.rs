@@ -12,7 +12,8 @@ use arc_swap::ArcSwap;
 use discovery::Snapshot;
 use parking_lot::Mutex;
 use telemetry::prometheus_client::metrics::counter::Counter;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Meta, Options, budget::Budget, endpoint::Endpoint, orca, queue::Queue, retry::Retry,
@@ -23,6 +24,12 @@ use crate::{
 pub(crate) struct Fleet {
     pub(crate) service: Arc<str>,
     shared: Arc<Shared>,
+    /// Nobody follows the registry for it any more.
+    gone: CancellationToken,
+    /// Somebody has asked for it since it was last looked at.
+    wanted: AtomicBool,
+    /// Since when it has had no instance, and nobody has asked for it.
+    deserted: Mutex<Option<Instant>>,
     /// As the settings of the service say now.
     pub(crate) options: Arc<ArcSwap<Options>>,
     policy: ArcSwap<&'static balance::Row>,
@@ -47,6 +54,9 @@ impl Fleet {
         Self {
             service: service.into(),
             shared: Arc::clone(shared),
+            gone: shared.shutdown.child_token(),
+            wanted: AtomicBool::new(true),
+            deserted: Mutex::default(),
             policy: ArcSwap::from_pointee(balance::DEFAULT),
             roster: Mutex::new(Roster::new(service)),
             view: ArcSwap::from_pointee(View::unknown(&options)),
@@ -60,6 +70,30 @@ impl Fleet {
             budget: ArcSwap::from_pointee(budget(&options)),
             options: Arc::new(ArcSwap::new(options)),
         }
+    }
+
+    /// Somebody asks for it.
+    pub(crate) fn want(&self) {
+        // Many calls do: the word is written once, not fought for.
+        if !self.wanted.load(Ordering::Relaxed) {
+            self.wanted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has had no instance for `idle_timeout`, and nobody has asked for it.
+    pub(crate) fn is_deserted(&self, now: Instant) -> bool {
+        let empty = self.view.load().known && self.roster.lock().len() == 0;
+        let mut since = self.deserted.lock();
+        if self.wanted.swap(false, Ordering::Relaxed) || !empty {
+            *since = None;
+            return false;
+        }
+        now - *since.get_or_insert(now) >= self.options.load().idle_timeout
+    }
+
+    /// Ends the task that [`Self::follow`]s.
+    pub(crate) fn forget(&self) {
+        self.gone.cancel();
     }
 
     /// Lets go of every instance.
@@ -78,8 +112,8 @@ impl Fleet {
         self.budget.load()
     }
 
-    /// Follows the registry and the settings until the mesh shuts down. What is known already is
-    /// taken over at once, so that the first call need not wait for a task.
+    /// Follows the registry and the settings until the mesh shuts down or forgets it. What is known
+    /// already is taken over at once, so that the first call need not wait for a task.
     pub(crate) fn follow(
         self: &Arc<Self>,
         mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
@@ -93,7 +127,8 @@ impl Fleet {
             }
         };
         look(&mut snapshots, true);
-        async move {
+        let gone = self.gone.clone();
+        let follow = async move {
             loop {
                 let (changed, settings) = tokio::select! {
                     changed = snapshots.changed() => (changed, false),
@@ -104,6 +139,9 @@ impl Fleet {
                 }
                 look(&mut snapshots, settings);
             }
+        };
+        async move {
+            gone.run_until_cancelled(follow).await;
         }
     }
 

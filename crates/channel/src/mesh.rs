@@ -109,7 +109,14 @@ impl Mesh {
                 let Some(mesh) = mesh.upgrade() else { return };
                 let fleets: Vec<_> = mesh.fleets.lock().values().cloned().collect();
                 let now = Instant::now();
-                fleets.iter().for_each(|fleet| fleet.tick(now));
+                for fleet in &fleets {
+                    fleet.tick(now);
+                    if fleet.is_deserted(now) {
+                        // A call that has it still learns that it has no instance.
+                        mesh.fleets.lock().remove(&fleet.service);
+                        fleet.forget();
+                    }
+                }
             }
         });
         Self(inner)
@@ -172,15 +179,13 @@ impl Mesh {
     pub(crate) fn fleet(&self, service: &str) -> Arc<Fleet> {
         let mut fleets = self.0.fleets.lock();
         if let Some(fleet) = fleets.get(service) {
+            fleet.want();
             return Arc::clone(fleet);
         }
         let shared = &self.0.shared;
         let fleet = Arc::new(Fleet::new(service, shared));
         let follow = fleet.follow(self.0.discovery.watch(service));
-        let shutdown = shared.shutdown.clone();
-        shared.tracker.spawn(async move {
-            shutdown.run_until_cancelled(follow).await;
-        });
+        shared.tracker.spawn(follow);
         fleets.insert(service.into(), Arc::clone(&fleet));
         fleet
     }

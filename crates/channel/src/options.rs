@@ -25,7 +25,8 @@ pub struct Options {
     pub max_in_flight: u32,
     /// Connections to one instance.
     pub max_connections: usize,
-    /// How long the connections to an instance stay open without a call.
+    /// How long the connections to an instance stay open without a call, and a service that has no
+    /// instance is watched without one.
     pub idle_timeout: Duration,
     /// How long a call waits for an instance that can take it.
     pub queue_timeout: Duration,

@@ -188,6 +188,31 @@ async fn connections_without_a_call_are_closed_and_opened_again() {
 }
 
 #[tokio::test]
+async fn a_service_that_left_the_registry_is_not_watched_for_ever() {
+    let server = Server::start(handler(echo)).await;
+    let registry = Arc::new(Published::new(server.address));
+    let options = Options {
+        idle_timeout: 200 * MS,
+        ..Options::default()
+    };
+    let mesh = Mesh::new(registry.clone(), options, &Registry::new());
+    let watched = |service: usize| registry.0[&format!("agent-{service}")].receiver_count();
+    assert!(endpoint(&mesh, 3, 0).is_some() && endpoint(&mesh, 4, 0).is_some());
+    registry.publish("agent-3", Vec::new());
+    // While somebody asks for it, it may come back.
+    for _ in 0..40 {
+        tokio::time::sleep(10 * MS).await;
+        assert_eq!(endpoint(&mesh, 3, 0), None);
+        assert_eq!(watched(3), 1);
+    }
+    until("nobody watches it", || watched(3) == 0).await;
+    assert_eq!(watched(4), 1);
+    registry.publish("agent-3", instances("agent-3", server.address));
+    assert!(endpoint(&mesh, 3, 0).is_some());
+    assert_eq!(watched(3), 1);
+}
+
+#[tokio::test]
 async fn a_call_that_lasts_keeps_its_connection() {
     let world = World::new(Options {
         idle_timeout: 50 * MS,
