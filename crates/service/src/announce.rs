@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
+use discovery::backends::ConsulOptions;
 use tokio::{net::UdpSocket, time::timeout};
 
 use crate::{config::Config, registration::consul_address};
 
 /// An address of the Internet: nothing is sent to it, the system only says which of our own
 /// addresses it would be reached from.
-const AWAY: &str = "192.0.2.1:9";
+const AWAY: (&str, u16) = ("192.0.2.1", 9);
 
 /// `service_host`; else the one address listened on; else this host's own IP on the way to the
 /// registry, or to anywhere while the registry's name does not resolve.
@@ -26,7 +27,13 @@ pub(crate) async fn host(config: &Config, bound: SocketAddr) -> String {
     if config.text("discovery") != "consul" {
         return Ipv4Addr::LOCALHOST.to_string();
     }
-    for target in [consul_authority(config).as_str(), AWAY] {
+    let consul = ConsulOptions {
+        address: consul_address(config),
+        ..ConsulOptions::default()
+    };
+    let consul = consul.host_and_port().ok();
+    let consul = consul.as_ref().map(|(host, port)| (host.as_str(), *port));
+    for target in consul.into_iter().chain([AWAY]) {
         if let Some(ip) = own_ip_towards(target).await {
             return ip.to_string();
         }
@@ -43,25 +50,8 @@ pub(crate) fn machine() -> String {
         .unwrap_or_else(|| "host".to_owned())
 }
 
-/// Without scheme and path, with a port.
-fn consul_authority(config: &Config) -> String {
-    let address = consul_address(config);
-    let rest = address
-        .split_once("://")
-        .map_or(address.as_str(), |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or(rest);
-    let has_port = authority
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    if has_port {
-        authority.to_owned()
-    } else {
-        format!("{authority}:8500")
-    }
-}
-
 /// Connecting a UDP socket sends nothing, and chooses the address to send from.
-async fn own_ip_towards(target: &str) -> Option<IpAddr> {
+async fn own_ip_towards(target: (&str, u16)) -> Option<IpAddr> {
     let look = async {
         let remote = tokio::net::lookup_host(target).await.ok()?.next()?;
         let any = if remote.is_ipv4() {
@@ -97,27 +87,13 @@ mod tests {
     #[tokio::test]
     async fn the_address_is_the_one_that_consul_sees() {
         assert_eq!(announced(&[("service_host", "echo-1")]).await, "echo-1");
-        assert_eq!(
-            announced(&[("consul_http_addr", "http://127.0.0.1:8500")]).await,
-            "127.0.0.1"
-        );
+        for consul in ["", "127.0.0.1", "127.0.0.1:8500", "https://127.0.0.1"] {
+            let address = announced(&[("consul_http_addr", consul)]).await;
+            assert_eq!(address, "127.0.0.1", "{consul}");
+        }
         assert_eq!(
             announced(&[("listen_address", "127.0.0.9")]).await,
             "127.0.0.9"
         );
-    }
-
-    #[test]
-    fn consul_is_found_with_and_without_a_scheme() {
-        for (address, authority) in [
-            ("https://consul:8501", "consul:8501"),
-            ("http://consul", "consul:8500"),
-            ("consul:8500", "consul:8500"),
-            ("", "127.0.0.1:8500"),
-        ] {
-            let loader = Loader::new(crate::tests::SPEC.all_keys());
-            let config = loader.set("consul_http_addr", address).load().unwrap();
-            assert_eq!(consul_authority(&config), authority);
-        }
     }
 }

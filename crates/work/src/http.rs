@@ -50,18 +50,6 @@ const OURS: [HeaderName; 6] = [
 ];
 
 impl Http {
-    /// A request without a body.
-    #[must_use]
-    pub fn get(url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            method: get(),
-            headers: BTreeMap::new(),
-            body: None,
-            timeout: ten(),
-        }
-    }
-
     /// How long it may take, redirects included.
     #[must_use]
     pub fn patience(&self) -> Duration {

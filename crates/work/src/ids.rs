@@ -27,12 +27,6 @@ impl Seed {
     }
 }
 
-/// A new id of a run, `run-xxxxxxxx`.
-#[must_use]
-pub fn run_id() -> String {
-    Seed::new(None, "").id("run", 0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -41,7 +35,9 @@ mod tests {
 
     #[test]
     fn ids_differ_by_chance_and_number_but_not_under_one_key() {
-        let chance: BTreeSet<String> = (0..1_000).map(|_| run_id()).collect();
+        let chance: BTreeSet<String> = (0..1_000)
+            .map(|_| Seed::new(None, "goal").id("run", 0))
+            .collect();
         assert_eq!(chance.len(), 1_000);
         assert!(chance.iter().all(|id| id.len() == "run-xxxxxxxx".len()));
         let keyed = Seed::new(Some("k"), "goal");
