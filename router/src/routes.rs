@@ -164,11 +164,8 @@ pub fn by_authority(view: &View, head: &impl Head) -> Option<Arc<str>> {
 }
 
 fn by_grpc_service(view: &View, path: &str) -> Result<Arc<str>, Status> {
-    let name = path
-        .trim_start_matches('/')
-        .split('/')
-        .next()
-        .unwrap_or_default();
+    let name = path.strip_prefix('/').unwrap_or(path);
+    let name = name.split_once('/').map_or(name, |(name, _)| name);
     let candidates = view.by_grpc_service(name);
     match candidates {
         [one] => Ok(Arc::clone(&one.name)),

@@ -78,14 +78,11 @@ impl Request {
         length: Option<u64>,
         forwards: impl Fn(&Field<'_>) -> bool,
     ) -> Self {
-        let mut list = 0;
-        for field in block
-            .fields()
-            .filter(|field| field.token != Token::GrpcTimeout && forwards(field))
-        {
-            kept.extend_from_slice(field.wire);
-            list += field.list_size();
-        }
+        let list = block.write_without(&mut kept, |place, token| match token {
+            Token::GrpcTimeout => true,
+            Token::Mesh | Token::Trace => !forwards(&block.at(place)),
+            _ => false,
+        });
         Self {
             head: kept.len(),
             list,

@@ -98,7 +98,8 @@ pub trait Host {
         None
     }
 
-    /// Whether a field of a request goes on to the instance; `grpc-timeout` is the engine's.
+    /// Whether a field of a request goes on to the instance. Asked for the mesh's own fields and
+    /// trace contexts; all others go on, but for `grpc-timeout`, which is the engine's.
     fn forwards(&self, field: &Field<'_>) -> bool {
         let _ = field;
         true

@@ -23,14 +23,18 @@ pub(crate) struct Summary {
 /// Checks a block; `None` when it is malformed.
 pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
     let mut summary = Summary::default();
+    // By what their tokens are numbered with: pseudo-headers come first.
     let mut pseudo = [false; 5];
     let mut regular = false;
-    for field in block.fields() {
-        match field.token {
+    for (place, token) in block.tokens() {
+        match token {
             Token::Malformed => return None,
             token if token.is_pseudo() => {
-                let slot = slot(token)?;
-                if regular || std::mem::replace(&mut pseudo[slot], true) || !fits(&field, kind) {
+                let field = block.at(place);
+                if regular
+                    || std::mem::replace(&mut pseudo[token as usize], true)
+                    || !fits(&field, kind)
+                {
                     return None;
                 }
                 summary.interim |= token == Token::Status && field.value[0] == b'1';
@@ -39,15 +43,15 @@ pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
                 regular = true;
                 match token {
                     Token::ContentLength => {
-                        let length = number(field.value)?;
+                        let length = number(block.at(place).value)?;
                         if summary.content_length.is_some_and(|other| other != length) {
                             return None;
                         }
                         summary.content_length = Some(length);
                     }
                     Token::GrpcStatus => {
-                        summary.grpc_status =
-                            number(field.value).and_then(|status| u32::try_from(status).ok());
+                        let status = number(block.at(place).value);
+                        summary.grpc_status = status.and_then(|status| u32::try_from(status).ok());
                     }
                     _ => {}
                 }
@@ -61,18 +65,6 @@ pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
         Kind::Trailers => true,
     };
     complete.then_some(summary)
-}
-
-fn slot(token: Token) -> Option<usize> {
-    [
-        Token::Method,
-        Token::Scheme,
-        Token::Authority,
-        Token::Path,
-        Token::Status,
-    ]
-    .iter()
-    .position(|t| *t == token)
 }
 
 /// Whether a pseudo-header may stand in such a block, with such a value.

@@ -6,39 +6,49 @@ use crate::routes::Head;
 
 /// A header block that is a request.
 #[derive(Clone, Copy)]
-pub(super) struct BlockHead<'a>(pub(super) &'a Block);
+pub(super) struct BlockHead<'a> {
+    block: &'a Block,
+    /// Asked for several times a call.
+    path: &'a str,
+}
 
-impl BlockHead<'_> {
-    fn text(&self, token: Token) -> &str {
-        let value = self.0.get(token).map_or(&[][..], |field| field.value);
-        std::str::from_utf8(value).unwrap_or_default()
+impl<'a> BlockHead<'a> {
+    pub(super) fn new(block: &'a Block) -> Self {
+        let path = text(block, Token::Path);
+        let end = path.bytes().position(|byte| byte == b'?');
+        Self {
+            block,
+            path: &path[..end.unwrap_or(path.len())],
+        }
     }
 
     /// Whether the router itself is asked how it is. Any other `GET` is treated as a call: whoever
     /// is behind it says what that is worth.
     pub(super) fn is_probe(&self) -> bool {
-        self.text(Token::Method) == "GET" && matches!(self.path(), "/readyz" | "/healthz")
+        text(self.block, Token::Method) == "GET" && matches!(self.path(), "/readyz" | "/healthz")
     }
 }
 
 impl Head for BlockHead<'_> {
     fn path(&self) -> &str {
-        let path = self.text(Token::Path);
-        path.split_once('?').map_or(path, |(path, _)| path)
+        self.path
     }
 
     fn host(&self) -> Option<&str> {
-        let authority = self.text(Token::Authority);
-        let host = match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-            _ => authority,
-        };
+        let authority = text(self.block, Token::Authority);
+        let host = authority.trim_end_matches(|c: char| c.is_ascii_digit());
+        let host = host.strip_suffix(':').unwrap_or(authority);
         (!host.is_empty()).then_some(host)
     }
 
     fn metadata(&self, key: &str) -> Option<&[u8]> {
-        self.0.named(key.as_bytes()).map(|field| field.value)
+        self.block.named(key.as_bytes()).map(|field| field.value)
     }
+}
+
+fn text(block: &Block, token: Token) -> &str {
+    let value = block.get(token).map_or(&[][..], |field| field.value);
+    std::str::from_utf8(value).unwrap_or_default()
 }
 
 /// What of a head is still needed when the directory is not known yet.
@@ -85,7 +95,7 @@ mod tests {
         block.push(b":path", b"/pkg.Service/Method?x=1");
         block.push(b":authority", b"tool-weather:50051");
         block.push(b"x-mesh-service", b"agent-echo");
-        let head = BlockHead(&block);
+        let head = BlockHead::new(&block);
         assert_eq!(head.path(), "/pkg.Service/Method");
         assert_eq!(head.host(), Some("tool-weather"));
         assert_eq!(head.metadata("x-mesh-service"), Some(&b"agent-echo"[..]));
@@ -94,7 +104,7 @@ mod tests {
             let mut block = Block::new();
             block.push(b":method", b"GET");
             block.push(b":path", path.as_bytes());
-            assert_eq!(BlockHead(&block).is_probe(), probe, "{path}");
+            assert_eq!(BlockHead::new(&block).is_probe(), probe, "{path}");
         }
         let facts = Facts::of(head);
         assert_eq!((facts.path(), facts.host()), (head.path(), head.host()));

@@ -80,7 +80,7 @@ impl Router {
 
     /// Counts a call against its client, and writes it down at its end, where that is asked for.
     fn admit(&self, call: &mut Call, client: Id, request: &Block) -> Result<(), Status> {
-        let head = BlockHead(request);
+        let head = BlockHead::new(request);
         let Some(connection) = self.clients.get(&client).filter(|_| !head.is_probe()) else {
             return Ok(());
         };
@@ -116,7 +116,7 @@ impl Host for Router {
     fn begin(&mut self, id: Id, client: Id, request: &Block, end: bool) -> (Call, Verdict) {
         self.shared.active.fetch_add(1, Ordering::Relaxed);
         self.bursts.entry(client).or_default().0 += 1;
-        let head = BlockHead(request);
+        let head = BlockHead::new(request);
         let mut call = Call {
             id,
             client,

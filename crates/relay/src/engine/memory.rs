@@ -12,7 +12,7 @@ use crate::{
 /// Output of a connection above which bodies wait when memory is short.
 const SHORT_OUTPUT: usize = 16 * 1024;
 /// Memory of requests that are over: so many pieces are kept for others, none larger than this.
-const SPARE: (usize, usize) = (64, 4096);
+const SPARE: (usize, usize) = (256, 2048);
 
 impl<H: Host> Engine<H> {
     /// Counts what a call keeps; false when that has grown beyond a limit.

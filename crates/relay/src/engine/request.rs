@@ -13,6 +13,9 @@ use crate::{
     slab::Id,
 };
 
+/// Room for the body of a small call, behind its header block.
+const SMALL: usize = 256;
+
 impl<H: Host> Engine<H> {
     /// A header block on a stream that has no call.
     pub(super) fn request(
@@ -73,7 +76,8 @@ impl<H: Host> Engine<H> {
             .and_then(|f| crate::timeout::read(f.value))
             .or(self.config.default_timeout);
         let deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
-        let memory = self.spare.pop().unwrap_or_default();
+        let memory = self.spare.pop();
+        let memory = memory.unwrap_or_else(|| Vec::with_capacity(block.wire().len() + SMALL));
         let mut request = Request::new(memory, block, length, |field| self.host.forwards(field));
         request.ended = end;
         // The host wants the call's id, and the call is made with what the host keeps: the slot is

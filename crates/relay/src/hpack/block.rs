@@ -14,6 +14,8 @@ pub struct Block {
     size: usize,
     /// The limit of `size` was passed: what came later is missing.
     truncated: bool,
+    /// A field of the mesh's own has been among them.
+    mesh: bool,
 }
 
 /// Where a field stands in `wire`.
@@ -24,6 +26,8 @@ pub(super) struct Entry {
     end: u32,
     name: Text,
     value: Text,
+    /// What it counts in a header list.
+    size: u32,
 }
 
 /// A name or a value: bytes of the field's wire form, or of the static table.
@@ -68,11 +72,42 @@ impl Block {
         self.entries.clear();
         self.size = 0;
         self.truncated = false;
+        self.mesh = false;
     }
 
     /// The fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         self.entries.iter().map(|entry| self.field(entry))
+    }
+
+    /// What each field is to the relay, in order, and its place for [`Self::at`].
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = (usize, Token)> {
+        let tokens = self.entries.iter().map(|entry| entry.token);
+        tokens.enumerate()
+    }
+
+    /// Writes the fields without those that are left out; answers the size of their list.
+    pub(crate) fn write_without(
+        &self,
+        out: &mut Vec<u8>,
+        left_out: impl Fn(usize, Token) -> bool,
+    ) -> usize {
+        // Nearly all go on: they are copied together.
+        let (mut from, mut size) = (0, self.size);
+        for (place, entry) in self.entries.iter().enumerate() {
+            if left_out(place, entry.token) {
+                out.extend_from_slice(&self.wire[from..entry.start as usize]);
+                from = entry.end as usize;
+                size -= entry.size as usize;
+            }
+        }
+        out.extend_from_slice(&self.wire[from..]);
+        size
+    }
+
+    /// The field at a place.
+    pub(crate) fn at(&self, place: usize) -> Field<'_> {
+        self.field(&self.entries[place])
     }
 
     /// The first field with this token.
@@ -88,10 +123,11 @@ impl Block {
     #[must_use]
     pub fn named(&self, name: &[u8]) -> Option<Field<'_>> {
         // The mesh's own names are asked for with every call, and are seldom there.
-        let mesh = name.starts_with(b"x-mesh-");
+        if !self.mesh && name.starts_with(b"x-mesh-") {
+            return None;
+        }
         self.entries
             .iter()
-            .filter(|entry| !mesh || entry.token == Token::Mesh)
             .find(|entry| text(&self.wire, entry, entry.name) == name)
             .map(|entry| self.field(entry))
     }
@@ -136,7 +172,9 @@ impl Block {
     }
 
     fn entry(&mut self, token: Token, start: usize, name: (usize, usize), value: (usize, usize)) {
-        self.size += name.1 + value.1 + 32;
+        let size = name.1 + value.1 + 32;
+        self.size += size;
+        self.mesh |= token == Token::Mesh;
         let text = |(at, length): (usize, usize)| Text::Wire((at - start) as u32, length as u32);
         self.entries.push(Entry {
             token,
@@ -144,6 +182,7 @@ impl Block {
             end: self.wire.len() as u32,
             name: text(name),
             value: text(value),
+            size: size as u32,
         });
     }
 
@@ -152,13 +191,15 @@ impl Block {
         let start = self.wire.len();
         integer::write(&mut self.wire, 0x80, 7, index + 1);
         let (name, value) = STATIC[index];
-        self.size += name.len() + value.len() + 32;
+        let size = name.len() + value.len() + 32;
+        self.size += size;
         self.entries.push(Entry {
             token,
             start: start as u32,
             end: self.wire.len() as u32,
             name: Text::StaticName(index as u8),
             value: Text::StaticValue(index as u8),
+            size: size as u32,
         });
     }
 
@@ -166,17 +207,13 @@ impl Block {
     pub(super) fn copied(&mut self, entry: Entry, wire: &[u8]) {
         let start = self.wire.len() as u32;
         self.wire.extend_from_slice(wire);
-        let entry = Entry {
+        self.size += entry.size as usize;
+        self.mesh |= entry.token == Token::Mesh;
+        self.entries.push(Entry {
             start,
             end: self.wire.len() as u32,
             ..entry
-        };
-        let (name, value) = (
-            text(&self.wire, &entry, entry.name),
-            text(&self.wire, &entry, entry.value),
-        );
-        self.size += name.len() + value.len() + 32;
-        self.entries.push(entry);
+        });
     }
 
     pub(super) fn truncate(&mut self) {
@@ -193,11 +230,9 @@ impl Block {
         let Some(entry) = self.entries.pop() else {
             return 0;
         };
-        let field = self.field(&entry);
-        let size = field.name.len() + field.value.len() + 32;
-        self.size -= size;
+        self.size -= entry.size as usize;
         self.wire.truncate(entry.start as usize);
-        size
+        entry.size as usize
     }
 
     fn field(&self, entry: &Entry) -> Field<'_> {

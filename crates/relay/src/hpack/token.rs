@@ -1,6 +1,6 @@
 //! What a field is to the relay: told by its name once, when it enters a table.
 
-/// The fields that a relay looks at, and the kinds of all others.
+/// The fields that a relay looks at, and the kinds of all others. Pseudo-headers are the first five.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     /// `:method`
@@ -29,6 +29,8 @@ pub enum Token {
     GrpcEncoding,
     /// A name of the mesh's own: `x-mesh-…`
     Mesh,
+    /// A trace context: `traceparent`, `tracestate`
+    Trace,
     /// Any other valid field.
     Other,
     /// A field that no HTTP/2 message may have: a bad name or value, an unknown pseudo-header, or
@@ -171,6 +173,7 @@ impl Token {
             b"grpc-timeout" => Self::GrpcTimeout,
             b"grpc-status" => Self::GrpcStatus,
             b"grpc-encoding" => Self::GrpcEncoding,
+            b"traceparent" | b"tracestate" => Self::Trace,
             b"connection" | b"keep-alive" | b"proxy-connection" | b"transfer-encoding"
             | b"upgrade" | b"" => Self::Malformed,
             name if !name.iter().all(|b| NAME[usize::from(*b)]) => Self::Malformed,
@@ -222,6 +225,7 @@ mod tests {
         assert_eq!(Token::of(b":path", b"/"), Token::Path);
         assert_eq!(Token::of(b"te", b"trailers"), Token::Te);
         assert_eq!(Token::of(b"x-mesh-service", b"echo"), Token::Mesh);
+        assert_eq!(Token::of(b"tracestate", b"a=b"), Token::Trace);
         assert_eq!(Token::of(b"x-other", b"\xff binary"), Token::Other);
     }
 }
