@@ -120,6 +120,14 @@ impl Work {
     }
 }
 
+/// Whether a payload will do for a kind: for doors that need no more than to know.
+///
+/// # Errors
+/// With the first field that will not do; `kind` for an unknown kind.
+pub fn validate(kind: &str, payload: &Value) -> Result<(), FieldError> {
+    Work::read(Kind::parse(kind)?, payload).map(drop)
+}
+
 fn read<T: DeserializeOwned>(
     payload: &Value,
     check: impl FnOnce(&T) -> Result<(), FieldError>,
@@ -265,8 +273,7 @@ mod tests {
             ),
         ];
         for (kind, payload, field) in table {
-            let read = Kind::parse(kind).and_then(|kind| Work::read(kind, &payload));
-            let error = read.expect_err(&payload.to_string());
+            let error = validate(kind, &payload).expect_err(&payload.to_string());
             assert_eq!(error.field, field, "{payload}: {error}");
         }
     }
