@@ -15,6 +15,8 @@ use crate::{
 
 /// How many streams that closed are remembered, since frames for them may still be under way.
 const REMEMBERED: usize = 128;
+/// Places for streams that a connection keeps when it has none.
+const KEPT: usize = 1024;
 /// What PING asks during a drain.
 const DRAIN_PING: [u8; 8] = *b"draining";
 /// For how many idle frames one that is of use makes up: more than the PING that some clients send
@@ -92,13 +94,15 @@ pub(crate) struct Conn {
     pub(crate) large: bool,
     /// Bytes that its calls keep in memory.
     pub(crate) buffered: usize,
-    /// Bytes of its output that are in the engine's sum.
+    /// Bytes of its output, and of input that is not complete, as far as they are in the engine's sum.
     pub(crate) counted: usize,
     /// The peer has announced to leave: no new streams.
     pub(crate) leaving: bool,
     pub(crate) draining: Drain,
     /// Nothing more is read; what is in `out` is still written.
     pub(crate) closed: bool,
+    /// Nor is anything written: the last frame may be cut.
+    silent: bool,
 }
 
 impl Conn {
@@ -138,6 +142,7 @@ impl Conn {
             leaving: false,
             draining: Drain::No,
             closed: false,
+            silent: false,
         };
         if side == Side::Upstream {
             conn.out.extend_from_slice(frame::PREFACE);
@@ -155,6 +160,9 @@ impl Conn {
 
     /// What is still to be written.
     pub(crate) fn output(&self) -> &[u8] {
+        if self.silent {
+            return &[];
+        }
         &self.out[self.written..]
     }
 
@@ -321,6 +329,14 @@ impl Conn {
         self.recent.push_back((stream, how));
     }
 
+    /// Gives up the memory that a burst of calls needed.
+    pub(crate) fn rest(&mut self) {
+        if self.streams.is_empty() && self.streams.capacity() > KEPT {
+            self.streams = Map::default();
+            self.blocked = VecDeque::new();
+        }
+    }
+
     /// How a stream closed, as long as that is remembered.
     pub(crate) fn recall(&self, stream: u32) -> Option<Closed> {
         let found = self.recent.iter().rev().find(|(s, _)| *s == stream);
@@ -367,9 +383,8 @@ impl Conn {
 
     /// Ends the connection, and gives up what is still to be written.
     pub(crate) fn abandon(&mut self) {
-        self.out = Vec::new();
-        self.written = 0;
-        self.closed = true;
+        (self.out, self.written) = (Vec::new(), 0);
+        (self.closed, self.silent) = (true, true);
     }
 
     /// Ends the connection for a mistake of the peer's.

@@ -33,8 +33,12 @@ use ready::Ready;
 const BUFFER: usize = 256 * 1024;
 /// Reads of one connection in one turn: the others want theirs.
 const READS: usize = 4;
+/// Reads of a connection that broke: what the kernel may have of it.
+const LAST_READS: usize = 64;
 /// Connections accepted in one turn, so that a burst of them does not stop the calls.
 const ACCEPTS: usize = 32;
+/// When there are no more descriptors, how long until there may be.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long clients may take to answer the first word of a drain.
 const DRAIN_STEP: Duration = Duration::from_secs(1);
 /// The sleep of a driver that has nothing to wait for.
@@ -135,6 +139,7 @@ pub async fn run<H: Network>(
 ) -> usize {
     let mut driver = Driver {
         listener,
+        accept_at: None,
         engine,
         commands,
         links: Links::default(),
@@ -152,6 +157,8 @@ pub async fn run<H: Network>(
 
 struct Driver<H: Network> {
     listener: Option<TcpListener>,
+    /// Not before then: there were no more descriptors.
+    accept_at: Option<Instant>,
     engine: Engine<H>,
     commands: mpsc::Receiver<Command<H>>,
     links: Links,
@@ -178,7 +185,7 @@ impl<H: Network> Driver<H> {
         let now = Instant::now();
         self.engine.tick(now);
         self.obey(cx, now);
-        self.accept(cx);
+        self.accept(cx, now);
         self.ready.take(&mut self.turn);
         for at in 0..self.turn.len() {
             self.serve(self.turn[at]);
@@ -215,7 +222,7 @@ impl<H: Network> Driver<H> {
                     self.links.insert(id, stream, true, &self.ready);
                 }
                 Command::Drain(within) => {
-                    self.listener = None;
+                    (self.listener, self.accept_at) = (None, None);
                     self.engine.drain();
                     self.drain = Some(Drain {
                         next: Some(now + DRAIN_STEP.min(within / 2)),
@@ -226,10 +233,14 @@ impl<H: Network> Driver<H> {
         }
     }
 
-    fn accept(&mut self, cx: &mut Context<'_>) {
+    fn accept(&mut self, cx: &mut Context<'_>, now: Instant) {
         let Some(listener) = &self.listener else {
             return;
         };
+        if self.accept_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.accept_at = None;
         for _ in 0..ACCEPTS {
             match listener.poll_accept(cx) {
                 Poll::Ready(Ok((stream, from))) => {
@@ -242,8 +253,12 @@ impl<H: Network> Driver<H> {
                     }
                     self.links.insert(id, Box::new(stream), true, &self.ready);
                 }
-                // Out of descriptors, or a client that left: the next turn tries again.
-                Poll::Ready(Err(_)) | Poll::Pending => return,
+                // Nothing will say that there are descriptors again.
+                Poll::Ready(Err(_)) => {
+                    self.accept_at = Some(now + ACCEPT_PAUSE);
+                    return;
+                }
+                Poll::Pending => return,
             }
         }
         cx.waker().wake_by_ref();
@@ -301,7 +316,21 @@ impl<H: Network> Driver<H> {
 
     fn write(&mut self, id: Id) {
         if self.links.write(id, &mut self.engine).is_err() {
+            self.hear_out(id);
             self.forget(id);
+        }
+    }
+
+    /// An instance that takes no more may have answered before it left: that is still to be read.
+    fn hear_out(&mut self, id: Id) {
+        if self.links.is_client(id) {
+            return;
+        }
+        for _ in 0..LAST_READS {
+            let read = self.links.read(id, &mut self.engine, &mut self.buffer);
+            if let Read::Waits | Read::Over = read {
+                return;
+            }
         }
     }
 
@@ -340,7 +369,8 @@ impl<H: Network> Driver<H> {
 
     fn sleep(&mut self, cx: &mut Context<'_>) {
         let drain = self.drain.map(|drain| drain.next.unwrap_or(drain.end));
-        let until = [self.engine.next_timer(), self.links.next_timer(), drain];
+        let links = self.links.next_timer();
+        let until = [self.engine.next_timer(), links, drain, self.accept_at];
         let until = until.into_iter().flatten().min();
         let until = until.unwrap_or_else(|| Instant::now() + FAR).into();
         let earlier = until < self.timer.deadline();

@@ -212,6 +212,12 @@ impl<H: Host> Engine<H> {
         })
     }
 
+    /// Whether a connection has failed: its peer is told why, if it reads that soon.
+    #[must_use]
+    pub fn has_failed(&self, id: Id) -> bool {
+        self.conns.get(id).is_none_or(|conn| conn.closed)
+    }
+
     /// Whether a connection may be read: not while its own output grows because it does not read.
     /// What others have it sent alone does not get there, be it bodies to a client or whole requests
     /// to an instance: two sides that each wait for the other to read would wait for ever.
@@ -243,6 +249,7 @@ impl<H: Host> Engine<H> {
         for id in into {
             if let Some(conn) = self.conns.get_mut(*id) {
                 conn.dirty = false;
+                conn.rest();
             }
             self.count_output(*id);
             self.bound_output(*id);

@@ -99,9 +99,15 @@ impl Parser {
         std::mem::take(&mut self.block)
     }
 
-    /// Gives a block back.
-    pub fn restore(&mut self, block: Block) {
+    /// Gives a block back, of which nothing is needed any more.
+    pub fn restore(&mut self, mut block: Block) {
+        block.shrink(2 * KEPT);
         self.block = block;
+    }
+
+    /// Bytes of a frame, or of a header block, that has not come whole.
+    pub(crate) fn held(&self) -> usize {
+        self.partial.len() + self.fragments.len()
     }
 
     /// The next step of `input`, which moves on; `None` when it is used up.
@@ -385,11 +391,7 @@ impl Parser {
         }
         self.state = State::Frame;
         let fragments = std::mem::take(&mut self.fragments);
-        let progress = self.decode(&fragments, stream, end_stream, depends_on);
-        if fragments.capacity() <= KEPT {
-            self.fragments = fragments;
-        }
-        progress
+        self.decode(&fragments, stream, end_stream, depends_on)
     }
 
     fn decode(

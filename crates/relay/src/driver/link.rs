@@ -23,7 +23,7 @@ const WORK: usize = 1024;
 /// What is read of a client at first, bytes: more once it was seen that it is little work.
 const SHARE: usize = 16 * 1024;
 /// How long a connection that we have ended is read on, so that its last words arrive: unread bytes
-/// would make the kernel reset it.
+/// would make the kernel reset it. A peer that does not read them in that time has lost them.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What reading came to.
@@ -54,6 +54,8 @@ struct Link {
     paused: bool,
     /// We have ended our direction.
     shut: bool,
+    /// It is among those that are given up soon.
+    lingers: bool,
 }
 
 /// The connections, by the place of their ids.
@@ -92,6 +94,7 @@ impl Links {
             blocked: false,
             paused: false,
             shut: false,
+            lingers: false,
         });
     }
 
@@ -118,6 +121,10 @@ impl Links {
         link.ticket.queued.store(false, Ordering::Release);
         link.work = 0;
         Some(link.id)
+    }
+
+    pub(super) fn is_client(&mut self, id: Id) -> bool {
+        self.get(id).is_some_and(|link| link.client)
     }
 
     pub(super) fn is_blocked(&mut self, id: Id) -> bool {
@@ -176,6 +183,10 @@ impl Links {
         let mut cx = Context::from_waker(&link.waker);
         let mut stream = Pin::new(&mut link.stream);
         link.blocked = true;
+        if !link.lingers && engine.has_failed(id) {
+            link.lingers = true;
+            self.lingering.push_back((Instant::now() + LINGER, id));
+        }
         loop {
             let output = engine.output(id);
             if output.is_empty() || link.shut {
@@ -198,7 +209,9 @@ impl Links {
                 link.shut = true;
                 // Whatever waits to be read is read to the end.
                 link.waker.wake_by_ref();
-                self.lingering.push_back((Instant::now() + LINGER, id));
+                if !std::mem::replace(&mut link.lingers, true) {
+                    self.lingering.push_back((Instant::now() + LINGER, id));
+                }
             }
             if stream.poll_shutdown(&mut cx)?.is_pending() {
                 return Ok(());

@@ -138,10 +138,10 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Counts the output of a connection.
+    /// Counts what a connection keeps besides its calls.
     pub(super) fn count_output(&mut self, id: Id) {
         if let Some(conn) = self.conns.get_mut(id) {
-            let now = conn.output().len();
+            let now = conn.output().len() + conn.parser.held();
             self.memory = self.memory - conn.counted + now;
             conn.counted = now;
         }

@@ -75,6 +75,18 @@ impl Block {
         self.mesh = false;
     }
 
+    /// Gives its memory back, where that is more than most blocks need.
+    pub(crate) fn shrink(&mut self, most: usize) {
+        if self.memory() > most {
+            *self = Self::default();
+        }
+    }
+
+    /// Bytes of memory that it has.
+    pub(crate) fn memory(&self) -> usize {
+        self.wire.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// The fields, in order.
     pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         self.entries.iter().map(|entry| self.field(entry))

@@ -14,6 +14,9 @@ pub struct Decoder {
     value: Vec<u8>,
 }
 
+/// Memory that is kept for a string, bytes.
+const KEPT: usize = 4096;
+
 /// The tokens of the static table, told once.
 static TOKENS: [Token; 61] = {
     let mut out = [Token::Other; 61];
@@ -60,6 +63,12 @@ impl Decoder {
         block: &mut Block,
     ) -> Result<(), Error> {
         block.clear();
+        for text in [&mut self.name, &mut self.value] {
+            // What a long string needed is not kept for the short ones that follow.
+            if text.capacity() > KEPT {
+                *text = Vec::new();
+            }
+        }
         let mut begun = false;
         let mut left_out = 0;
         while let Some(first) = bytes.first() {

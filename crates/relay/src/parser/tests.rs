@@ -237,3 +237,26 @@ proptest! {
         read(&[&all]);
     }
 }
+
+#[test]
+fn what_is_not_complete_is_told_and_what_was_large_is_given_back() {
+    let mut wire = PREFACE.to_vec();
+    frame::settings(&mut wire, &[]);
+    let mut block = vec![0x82, 0x86, 0x84, 0x00, 1, b'a', 0x7f];
+    block.extend([0xb1, 0xe9, 0x01]);
+    block.extend([b'x'; 30_000]);
+    frame::headers(&mut wire, 1, &block, true, 1 << 14);
+    let mut parser = Parser::new(true, 4096, 1 << 14, 1 << 16);
+    let read = |parser: &mut Parser, mut input: &[u8]| {
+        while parser.step(&mut input).unwrap().is_some() {}
+        parser.held()
+    };
+    let (most, rest) = wire.split_at(wire.len() - 10);
+    assert!(read(&mut parser, most) > 29_000);
+    assert_eq!(read(&mut parser, rest), 0);
+    let block = parser.take_block();
+    assert_eq!(block.named(b"a").unwrap().value.len(), 30_000);
+    assert!(block.memory() > 30_000);
+    parser.restore(block);
+    assert_eq!(parser.block().memory(), 0);
+}

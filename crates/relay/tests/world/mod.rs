@@ -40,6 +40,9 @@ use crate::support::{Kept, Log, Plain};
 
 const PIPE: usize = 64 * 1024;
 
+/// What is put between an instance and the relay.
+pub type Wrap = fn(DuplexStream) -> Box<dyn Stream>;
+
 /// How an instance treats the next call.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
@@ -58,6 +61,10 @@ struct Stage {
     cut: Mutex<Option<watch::Sender<()>>>,
     limit: u32,
     log: Arc<Mutex<Log>>,
+    /// What the next dials open, before the instances.
+    dials: Mutex<VecDeque<Box<dyn Stream>>>,
+    /// Between the instances and the relay.
+    wrap: Mutex<Option<Wrap>>,
 }
 
 struct Director {
@@ -102,11 +109,15 @@ impl Host for Director {
 impl Network for Director {
     fn dial(&mut self, _to: Endpoint) -> Dialing {
         self.stage.dialed.fetch_add(1, Ordering::SeqCst);
+        if let Some(stream) = self.stage.dials.lock().pop_front() {
+            return Box::pin(async { Ok(stream) });
+        }
         let servers = self.servers.clone();
+        let wrap = self.stage.wrap.lock().unwrap_or(|stream| Box::new(stream));
         Box::pin(async move {
             let (ours, theirs) = duplex(PIPE);
             servers.send(theirs).await.map_err(std::io::Error::other)?;
-            Ok(Box::new(ours) as Box<dyn Stream>)
+            Ok(wrap(ours))
         })
     }
 
@@ -164,12 +175,35 @@ impl World {
 
     pub async fn client_with(&self, builder: &h2::client::Builder) -> SendRequest<Bytes> {
         let (ours, theirs) = duplex(PIPE);
-        self.send(Command::Client(Box::new(theirs))).await;
+        self.accept(Box::new(theirs)).await;
+        self.client_on(builder, ours).await
+    }
+
+    pub async fn client_on(
+        &self,
+        builder: &h2::client::Builder,
+        ours: DuplexStream,
+    ) -> SendRequest<Bytes> {
         let (client, connection) = builder.handshake(ours).await.unwrap();
         self._tasks.lock().spawn(async move {
             connection.await.ok();
         });
         client
+    }
+
+    /// A client that is nothing but its bytes.
+    pub async fn accept(&self, stream: Box<dyn Stream>) {
+        self.send(Command::Client(stream)).await;
+    }
+
+    /// The next connection to an instance is this.
+    pub fn dial(&self, stream: Box<dyn Stream>) {
+        self.stage.dials.lock().push_back(stream);
+    }
+
+    /// The connections to instances are wrapped.
+    pub fn wrap(&self, wrap: Wrap) {
+        *self.stage.wrap.lock() = Some(wrap);
     }
 
     async fn send(&self, command: Command<Director>) {
@@ -199,6 +233,13 @@ impl World {
 
     pub fn ended_so_far(&self) -> String {
         format!("{:?}", self.stage.log.lock())
+    }
+
+    /// So many bytes of requests have come to the host.
+    pub async fn heard(&self, bytes: usize) {
+        while self.stage.log.lock().bytes < bytes {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     pub async fn left(&self, clients: usize) {
@@ -259,6 +300,8 @@ async fn serve(stream: DuplexStream, stage: Arc<Stage>) {
     let mut cut = stage.cut.lock().as_ref().unwrap().subscribe();
     let mut connection = h2::server::Builder::new()
         .max_concurrent_streams(stage.limit)
+        // Streams may dribble here.
+        .data_frame_budget(1 << 30)
         .handshake::<_, Bytes>(stream)
         .await
         .unwrap();

@@ -1,7 +1,10 @@
 //! The relay between real clients and real servers: the `h2` crate on both sides, over pipes in
 //! memory, driven as it is driven over sockets.
 
+mod streams;
+#[path = "../support/mod.rs"]
 mod support;
+#[path = "../world/mod.rs"]
 mod world;
 
 use std::time::Duration;
