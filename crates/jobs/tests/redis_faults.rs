@@ -7,17 +7,18 @@ mod support;
 use std::{fs, path::Path, time::Duration};
 
 use mesh_jobs::{Claimed, Error, Jobs, Lease, Outcome, Renewal, Settings, Status, Worker, open};
-use support::{Counting, call, claim_one, options, redis_server::RedisServer, until};
+use support::{Counting, call, claim_one, options, until};
+use testkit::Redis;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const ALWAYS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
-fn connect(redis: &RedisServer) -> Jobs {
+fn connect(redis: &Redis) -> Jobs {
     Jobs::new(open(&redis.url(), &Settings::default()).unwrap(), options())
 }
 
-async fn command(redis: &RedisServer, words: &[&str]) {
+async fn command(redis: &Redis, words: &[&str]) {
     let client = redis::Client::open(redis.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut command = redis::cmd(words[0]);
@@ -47,7 +48,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[tokio::test]
 async fn forgotten_scripts_are_loaded_again_in_mid_run() {
-    let redis = RedisServer::start(&[]);
+    let redis = Redis::start(&[]).await;
     let jobs = connect(&redis);
     let handler = Counting::new(|_| Ok(Duration::from_millis(1)));
     let worker = Worker::new(jobs.clone(), "default", "w", 4, handler);
@@ -70,7 +71,7 @@ async fn forgotten_scripts_are_loaded_again_in_mid_run() {
 
 #[tokio::test]
 async fn an_emptied_redis_is_a_new_one() {
-    let redis = RedisServer::start(&[]);
+    let redis = Redis::start(&[]).await;
     let jobs = connect(&redis);
     jobs.submit(call("x")).await.unwrap();
     let claimed = claim_one(&jobs, "default").await;
@@ -91,7 +92,7 @@ async fn an_emptied_redis_is_a_new_one() {
 
 #[tokio::test]
 async fn without_redis_producers_are_refused_at_once_and_workers_wait_for_it() {
-    let mut redis = RedisServer::start(&ALWAYS);
+    let mut redis = Redis::start(&ALWAYS).await;
     let jobs = connect(&redis);
     let first = jobs.submit(call("first")).await.unwrap().id;
     redis.kill();
@@ -108,7 +109,7 @@ async fn without_redis_producers_are_refused_at_once_and_workers_wait_for_it() {
     let stop = CancellationToken::new();
     let back = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        redis.restart();
+        redis.restart().await;
         let mut second = None;
         until("it takes jobs again", || {
             let jobs = jobs.clone();
@@ -131,21 +132,21 @@ async fn without_redis_producers_are_refused_at_once_and_workers_wait_for_it() {
 
 #[tokio::test]
 async fn a_lease_that_redis_forgot_it_gave_is_refused() {
-    let mut redis = RedisServer::start(&ALWAYS);
+    let mut redis = Redis::start(&ALWAYS).await;
     let jobs = connect(&redis);
     let id = jobs.submit(call("x")).await.unwrap().id;
     // Redis goes back to before the claim, as it may after a crash without `always`.
     let backup = tempfile::tempdir().unwrap();
     redis.kill();
     copy(redis.files(), backup.path());
-    redis.restart();
+    redis.restart().await;
     let connected = || async { jobs.get(&id).await.is_ok() };
     until("it is back", connected).await;
     let stale = claim_one(&jobs, "default").await;
     redis.kill();
     fs::remove_dir_all(redis.files().join("appendonlydir")).unwrap();
     copy(backup.path(), redis.files());
-    redis.restart();
+    redis.restart().await;
     until("it is back, older", connected).await;
 
     assert_eq!(
@@ -209,7 +210,7 @@ fn with_nonce_of(nonce: &[u8], token: &[u8]) -> bytes::Bytes {
 
 #[tokio::test]
 async fn many_who_follow_a_queue_hold_one_connection_and_all_hear_of_an_event() {
-    let redis = RedisServer::start(&[]);
+    let redis = Redis::start(&[]).await;
     let jobs = connect(&redis);
     jobs.submit(call("first")).await.unwrap();
     let known = jobs

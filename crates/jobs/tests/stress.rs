@@ -12,7 +12,8 @@ use std::{
 };
 
 use mesh_jobs::{Error, Failure, Job, Jobs, MAX_SUBMIT, Outcome, Settings, Status, Worker, open};
-use support::{Counting, call, options, redis_server::RedisServer, until};
+use support::{Counting, call, options, until};
+use testkit::Redis;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -114,7 +115,7 @@ async fn endings(jobs: &Jobs) -> HashMap<String, usize> {
     }
 }
 
-async fn run(jobs: Jobs, redis: Option<&mut RedisServer>) {
+async fn run(jobs: Jobs, redis: Option<&mut Redis>) {
     let (kills, stop) = (AtomicUsize::new(0), CancellationToken::new());
     let watch = async {
         feed(&jobs).await;
@@ -134,7 +135,7 @@ async fn run(jobs: Jobs, redis: Option<&mut RedisServer>) {
             tokio::time::sleep(Duration::from_millis(700)).await;
             redis.kill();
             tokio::time::sleep(Duration::from_millis(300)).await;
-            redis.restart();
+            redis.restart().await;
         }
     };
     let (_, _, _, refused) = tokio::join!(
@@ -164,14 +165,14 @@ async fn run(jobs: Jobs, redis: Option<&mut RedisServer>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_redis_every_job_ends_once_though_workers_vanish_and_redis_is_killed() {
-    let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let jobs = Jobs::new(open(&redis.url(), &everything()).unwrap(), options());
     run(jobs, Some(&mut redis)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_disk_every_job_ends_once_though_workers_vanish() {
-    let store = support::store("file");
+    let store = support::store("file").await;
     run(
         Jobs::new(open(&store.address, &everything()).unwrap(), options()),
         None,

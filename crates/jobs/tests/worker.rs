@@ -35,7 +35,7 @@ async fn status(jobs: &Jobs, id: &mesh_jobs::JobId) -> Status {
 
 #[tokio::test]
 async fn a_worker_finishes_what_works_retries_what_may_pass_and_buries_the_rest() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let handler = Counting::new(|job: &Job| match job.payload.bytes().as_ref() {
             b"\"flaky\"" if job.header.attempt < 3 => Err(Failure::passing("not yet")),
@@ -100,7 +100,7 @@ async fn a_worker_finishes_what_works_retries_what_may_pass_and_buries_the_rest(
 
 #[tokio::test]
 async fn a_handler_postpones_its_job_without_spending_an_attempt() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let looks = std::sync::atomic::AtomicUsize::new(0);
         let handler = Counting::new(move |job: &Job| {
@@ -129,7 +129,7 @@ async fn a_handler_postpones_its_job_without_spending_an_attempt() {
 
 #[tokio::test]
 async fn a_job_longer_than_its_lease_runs_once() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let handler = Counting::new(|_: &Job| Ok(Duration::from_millis(2_500)));
         let id = jobs.submit(call("long")).await.unwrap().id;
@@ -146,7 +146,7 @@ async fn a_job_longer_than_its_lease_runs_once() {
 
 #[tokio::test]
 async fn a_running_job_that_is_called_off_stops() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let id = jobs.submit(call("endless")).await.unwrap().id;
         let handler = Counting::new(|_: &Job| Ok(Duration::from_secs(600)));
@@ -169,7 +169,7 @@ async fn a_running_job_that_is_called_off_stops() {
 
 #[tokio::test]
 async fn a_call_off_reaches_a_worker_long_before_it_renews_and_nothing_else_stops() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs_with(Options {
             lease: Duration::from_secs(600),
             partitions: [("default".to_owned(), 3)].into(),
@@ -201,7 +201,7 @@ async fn a_call_off_reaches_a_worker_long_before_it_renews_and_nothing_else_stop
 
 #[tokio::test]
 async fn a_drain_lets_short_jobs_finish_and_hands_long_ones_back() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let handler = Counting::new(|job: &Job| {
             let long = job.payload.bytes().as_ref() == b"\"long\"";
@@ -222,7 +222,7 @@ async fn a_drain_lets_short_jobs_finish_and_hands_long_ones_back() {
 
 #[tokio::test]
 async fn single_submissions_travel_together_and_each_gets_its_own_answer() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let producer = Producer::new(jobs.clone());
         let mut tasks = JoinSet::new();
@@ -269,7 +269,7 @@ impl Handler for Telling {
 
 #[tokio::test]
 async fn a_handler_tells_its_progress_and_its_cost_even_when_it_fails() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let id = jobs.submit(call("x")).await.unwrap().id;
         let worker = Worker::new(jobs.clone(), "default", "w", 1, Arc::new(Telling));

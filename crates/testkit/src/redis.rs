@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
+    path::Path,
     process::Command,
     time::Duration,
 };
@@ -59,6 +60,18 @@ impl Redis {
     /// Sends it a signal: a stopped one takes connections and answers nothing.
     pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The folder of what it keeps on disk.
+    #[must_use]
+    pub fn files(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Its address, as `REDIS_URL` has it.

@@ -10,18 +10,15 @@
 
 mod audit;
 mod fleet;
-#[path = "../../tests/support/redis_server.rs"]
-#[allow(dead_code, reason = "the tests use the rest of it")]
-mod redis_server;
 mod worker;
 
 use std::{env, time::Duration};
 
 use mesh_jobs::{Jobs, NewJob, Options, Payload, Settings, open};
+use testkit::Redis;
 use tokio::time::{Instant, sleep};
 
 use fleet::Fleet;
-use redis_server::RedisServer;
 
 /// How a trial is run.
 #[derive(Debug, Clone)]
@@ -93,7 +90,7 @@ async fn ended(jobs: &Jobs) -> Option<(u64, u64)> {
 }
 
 async fn run(trial: Trial) {
-    let mut redis = RedisServer::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]).await;
     let jobs = trial.queue(&redis.url());
     let mut fleet = Fleet::start(&trial, &redis.url());
     let (start, count) = (Instant::now(), trial.jobs);
@@ -113,7 +110,7 @@ async fn run(trial: Trial) {
                 killed_redis = true;
                 redis.kill();
                 sleep(Duration::from_secs(1)).await;
-                redis.restart();
+                redis.restart().await;
                 println!("redis killed -9 and restarted with {done} of {count} done");
             }
             if Instant::now() >= next_kill {

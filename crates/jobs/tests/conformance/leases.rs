@@ -11,7 +11,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_lease_that_was_not_renewed_goes_to_another_and_its_holder_is_refused_everything() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let id = jobs.submit(call("x")).await.unwrap().id;
         let stale = claim_one(&jobs, "default").await;
@@ -67,7 +67,7 @@ async fn a_lease_that_was_not_renewed_goes_to_another_and_its_holder_is_refused_
 
 #[tokio::test]
 async fn renewing_keeps_a_lease_past_its_time() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         jobs.submit(call("x")).await.unwrap();
         let claimed = claim_one(&jobs, "default").await;
@@ -92,7 +92,7 @@ async fn renewing_keeps_a_lease_past_its_time() {
 
 #[tokio::test]
 async fn a_job_that_kills_its_workers_is_dead_after_its_last_attempt() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let mut new = call("poison");
         new.max_attempts = 1;
@@ -108,7 +108,7 @@ async fn a_job_that_kills_its_workers_is_dead_after_its_last_attempt() {
 
 #[tokio::test]
 async fn a_handed_back_job_keeps_its_attempts() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         jobs.submit(call("x")).await.unwrap();
         let claimed = claim_one(&jobs, "default").await;
@@ -124,7 +124,7 @@ async fn a_handed_back_job_keeps_its_attempts() {
 
 #[tokio::test]
 async fn a_postponed_job_comes_back_after_its_delay_and_keeps_its_attempts() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let new = NewJob {
             max_attempts: 1,
@@ -162,7 +162,7 @@ async fn a_postponed_job_comes_back_after_its_delay_and_keeps_its_attempts() {
 
 #[tokio::test]
 async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker_renews() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let queued = jobs.submit(call("queued")).await.unwrap().id;
         let delay = Duration::from_secs(60);

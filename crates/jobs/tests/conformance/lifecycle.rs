@@ -11,7 +11,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_job_goes_from_queued_over_running_to_succeeded_and_keeps_all_it_came_with() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let mut new = NewJob::new("call", Payload::Binary(vec![0, 10, 255].into()));
         new.caller = Some("alice".to_owned());
@@ -63,7 +63,7 @@ async fn a_job_goes_from_queued_over_running_to_succeeded_and_keeps_all_it_came_
 
 #[tokio::test]
 async fn an_unknown_id_is_not_found() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let id = "default.0.000000000000000000000000000".parse().unwrap();
         assert!(matches!(jobs.get(&id).await, Err(Error::NotFound { .. })));
@@ -78,7 +78,7 @@ async fn an_unknown_id_is_not_found() {
 
 #[tokio::test]
 async fn a_failed_job_is_tried_again_later_until_it_is_dead_and_can_be_revived() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let mut new = call("x");
         new.max_attempts = 2;
@@ -127,7 +127,7 @@ async fn a_failed_job_is_tried_again_later_until_it_is_dead_and_can_be_revived()
 
 #[tokio::test]
 async fn higher_priorities_come_first_and_lower_ones_do_not_starve() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         for priority in [1, 3, 5, 2, 4] {
             jobs.submit(NewJob {
@@ -168,7 +168,7 @@ async fn higher_priorities_come_first_and_lower_ones_do_not_starve() {
 
 #[tokio::test]
 async fn a_delayed_job_waits_and_wakes_a_sleeping_worker_on_time() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let sleeper = jobs.claim("default", "w", 1, Duration::from_secs(10));
         let submit = async {
@@ -196,7 +196,7 @@ async fn a_delayed_job_waits_and_wakes_a_sleeping_worker_on_time() {
 
 #[tokio::test]
 async fn one_key_makes_one_job_and_refuses_another_body() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let keyed = |text: &str, queue: &str| NewJob {
             idempotency_key: Some("k 1".to_owned()),
@@ -230,7 +230,7 @@ async fn one_key_makes_one_job_and_refuses_another_body() {
 
 #[tokio::test]
 async fn a_batch_of_a_thousand_is_answered_in_order_each_job_for_itself() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let mut batch: Vec<NewJob> = (0..1_000).map(|number| call(&number.to_string())).collect();
         batch[500].priority = 9;

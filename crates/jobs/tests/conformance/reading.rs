@@ -11,7 +11,7 @@ use crate::{
 
 #[tokio::test]
 async fn listing_pages_through_every_status_exactly_once() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let batch = (0..40).map(|number| NewJob {
             kind: if number % 2 == 0 { "call" } else { "http" }.to_owned(),
@@ -81,7 +81,7 @@ async fn listing_pages_through_every_status_exactly_once() {
 
 #[tokio::test]
 async fn events_of_a_job_and_of_a_queue_replay_from_any_cursor() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let other = jobs.submit(call("other")).await.unwrap().id;
         let id = jobs.submit(call("x")).await.unwrap().id;
@@ -132,7 +132,7 @@ async fn events_of_a_job_and_of_a_queue_replay_from_any_cursor() {
 
 #[tokio::test]
 async fn results_and_dead_letters_are_forgotten_after_their_time() {
-    for store in stores() {
+    for store in stores().await {
         let mut options = crate::support::options();
         (options.result_ttl, options.dead_ttl) =
             (Duration::from_millis(200), Duration::from_secs(9));
@@ -163,7 +163,7 @@ async fn results_and_dead_letters_are_forgotten_after_their_time() {
 
 #[tokio::test]
 async fn a_queue_of_several_partitions_is_one_queue() {
-    for store in stores() {
+    for store in stores().await {
         let mut options = crate::support::options();
         options.partitions.insert("default".to_owned(), 3);
         let jobs = store.jobs_with(options);
@@ -208,7 +208,7 @@ async fn a_queue_of_several_partitions_is_one_queue() {
 
 #[tokio::test]
 async fn a_timer_fires_once_though_three_schedulers_run() {
-    for store in stores() {
+    for store in stores().await {
         let jobs = store.jobs();
         let mut timer = Timer::new("tick", When::Every(300), "call", "x".into());
         timer.missed = Missed::All;

@@ -1,30 +1,26 @@
 //! A real Redis Cluster of three, one for all tests of a process that run at the time.
 
 use std::{
-    net::TcpListener,
-    sync::{Arc, Mutex, Weak},
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, Weak},
+    time::Duration,
 };
 
-use super::redis_server::RedisServer;
+use testkit::{Redis, ports, until};
+use tokio::sync::Mutex;
 
-static RUNNING: Mutex<Weak<Cluster>> = Mutex::new(Weak::new());
+static RUNNING: Mutex<Weak<Cluster>> = Mutex::const_new(Weak::new());
 
 pub(crate) struct Cluster {
-    nodes: Vec<RedisServer>,
+    nodes: Vec<Redis>,
 }
 
 impl Cluster {
-    pub(crate) fn shared() -> Arc<Self> {
-        // A test that failed while it started one leaves nothing behind.
-        let mut running = RUNNING
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+    pub(crate) async fn shared() -> Arc<Self> {
+        let mut running = RUNNING.lock().await;
         if let Some(cluster) = running.upgrade() {
             return cluster;
         }
-        let cluster = Arc::new(Self::start());
+        let cluster = Arc::new(Self::start().await);
         *running = Arc::downgrade(&cluster);
         cluster
     }
@@ -37,14 +33,12 @@ impl Cluster {
         format!("redis+cluster://{}", nodes.collect::<Vec<_>>().join(","))
     }
 
-    fn start() -> Self {
+    async fn start() -> Self {
         let mut nodes = Vec::new();
         let mut first = None;
         for slots in [("0", "5460"), ("5461", "10922"), ("10923", "16383")] {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let bus = listener.local_addr().unwrap().port().to_string();
-            drop(listener);
-            let node = RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &bus]);
+            let [bus] = ports::free().map(|port| port.to_string());
+            let node = Redis::start(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
             say(&node, &["ADDSLOTSRANGE", slots.0, slots.1]);
             let (port, bus) = first.get_or_insert((node.port().to_string(), bus));
             if !nodes.is_empty() {
@@ -52,16 +46,17 @@ impl Cluster {
             }
             nodes.push(node);
         }
-        let end = Instant::now() + Duration::from_secs(20);
-        while !nodes.iter().all(knows_all) {
-            assert!(Instant::now() < end, "the cluster does not come together");
-            thread::sleep(Duration::from_millis(50));
-        }
+        until(
+            "the cluster comes together",
+            Duration::from_secs(20),
+            async || nodes.iter().all(knows_all).then_some(()),
+        )
+        .await;
         Self { nodes }
     }
 }
 
-fn say(node: &RedisServer, words: &[&str]) -> String {
+fn say(node: &Redis, words: &[&str]) -> String {
     let client = redis::Client::open(node.url()).unwrap();
     let mut connection = client.get_connection().unwrap();
     redis::cmd("CLUSTER")
@@ -70,7 +65,7 @@ fn say(node: &RedisServer, words: &[&str]) -> String {
         .unwrap()
 }
 
-fn knows_all(node: &RedisServer) -> bool {
+fn knows_all(node: &Redis) -> bool {
     let info = say(node, &["INFO"]);
     info.contains("cluster_state:ok") && say(node, &["NODES"]).lines().count() == 3
 }

@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub(crate) mod cluster;
-pub(crate) mod redis_server;
 
 use std::{
     any::Any,
@@ -20,7 +19,7 @@ use mesh_jobs::{
     Backoff, Claimed, Context, Failure, Handler, Job, Jobs, NewJob, Options, Payload, STORES,
     Settings, open,
 };
-use redis_server::RedisServer;
+use testkit::Redis;
 
 /// A store that lasts as long as this value.
 pub(crate) struct Fixture {
@@ -59,18 +58,22 @@ pub(crate) fn options() -> Options {
 }
 
 /// One store of every row of the table.
-pub(crate) fn stores() -> Vec<Fixture> {
-    STORES.iter().map(|row| store(row.scheme)).collect()
+pub(crate) async fn stores() -> Vec<Fixture> {
+    let mut stores = Vec::new();
+    for row in STORES {
+        stores.push(store(row.scheme).await);
+    }
+    stores
 }
 
-pub(crate) fn store(scheme: &'static str) -> Fixture {
+pub(crate) async fn store(scheme: &'static str) -> Fixture {
     let (address, kept): (String, Box<dyn Any>) = match scheme {
         "redis" => {
-            let redis = RedisServer::start(&[]);
+            let redis = Redis::start(&[]).await;
             (redis.url(), Box::new(redis))
         }
         "redis+cluster" => {
-            let cluster = Cluster::shared();
+            let cluster = Cluster::shared().await;
             (cluster.url(), Box::new(cluster))
         }
         "file" => {
