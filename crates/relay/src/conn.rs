@@ -4,7 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use crate::{
     Config,
-    frame::{self, Code},
+    frame::{self, Code, HEADER_BYTES, flag},
     hash::Map,
     host::Endpoint,
     parser::{Fatal, Parser},
@@ -54,6 +54,15 @@ pub(crate) enum Closed {
     Ended,
 }
 
+/// A DATA frame that can still grow.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    stream: u32,
+    /// Where it begins and ends in the output.
+    at: usize,
+    end: usize,
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -65,6 +74,8 @@ pub(crate) struct Conn {
     pub(crate) out: Vec<u8>,
     /// How much of `out` has been written.
     written: usize,
+    /// The DATA that `out` ends with, and none of which is written.
+    tail: Option<Tail>,
     pub(crate) peer: Settings,
     pub(crate) send_window: i64,
     receive_window: i64,
@@ -122,6 +133,7 @@ impl Conn {
             ),
             out: Vec::new(),
             written: 0,
+            tail: None,
             peer: Settings::default(),
             send_window: DEFAULT_WINDOW.into(),
             receive_window: config.connection_window.into(),
@@ -169,6 +181,7 @@ impl Conn {
     /// The socket has taken so many bytes of the output.
     pub(crate) fn wrote(&mut self, bytes: usize) {
         self.written += bytes;
+        self.tail = None;
         if self.written == self.out.len() {
             self.out.clear();
             self.written = 0;
@@ -182,7 +195,7 @@ impl Conn {
     pub(crate) fn exchange(&mut self, mut other: Vec<u8>) -> Vec<u8> {
         other.clear();
         other.extend_from_slice(self.output());
-        self.written = 0;
+        (self.written, self.tail) = (0, None);
         std::mem::replace(&mut self.out, other)
     }
 
@@ -287,6 +300,34 @@ impl Conn {
         }
         let block = [&[told], parts].concat().concat();
         frame::headers(&mut self.out, stream, &block, end, max);
+    }
+
+    /// Writes bytes of a body. What is together in time goes out together: a body that comes in crumbs
+    /// would else be as many frames, and there are servers that end a connection for many small ones.
+    pub(crate) fn data(&mut self, stream: u32, bytes: &[u8], end: bool) {
+        let flags = if end { flag::END_STREAM } else { 0 };
+        let most = self.peer.max_frame as usize + HEADER_BYTES;
+        let grows = |tail: &Tail| {
+            let same = tail.stream == stream && tail.end == self.out.len();
+            same && tail.end - tail.at + bytes.len() <= most
+        };
+        let at = match self.tail.filter(grows) {
+            Some(tail) => {
+                let length = tail.end - tail.at - HEADER_BYTES + bytes.len();
+                let [_, l0, l1, l2] = (length as u32).to_be_bytes();
+                self.out[tail.at..tail.at + 3].copy_from_slice(&[l0, l1, l2]);
+                self.out[tail.at + 4] |= flags;
+                tail.at
+            }
+            None => {
+                let at = self.out.len();
+                frame::head(&mut self.out, bytes.len(), 0, flags, stream);
+                at
+            }
+        };
+        self.out.extend_from_slice(bytes);
+        let end = self.out.len();
+        self.tail = Some(Tail { stream, at, end });
     }
 
     /// Ends a stream at once.

@@ -6,7 +6,6 @@ use crate::{
     call::{Call, Phase},
     conn::Conn,
     engine::Engine,
-    frame::{self, flag},
     half::{End, Half},
     host::{Ended, Host},
     slab::{Id, Slab},
@@ -234,19 +233,12 @@ pub(super) fn transfer(
             };
         }
         let last = length == waiting && half.end == End::Bare;
-        frame::head(
-            &mut conn.out,
-            length,
-            0,
-            if last { flag::END_STREAM } else { 0 },
-            half.stream,
-        );
         if half.pending.is_empty() {
             let (now, later) = direct.split_at(length);
-            conn.out.extend_from_slice(now);
+            conn.data(half.stream, now, last);
             direct = later;
         } else {
-            conn.out.extend_from_slice(half.pending.front(length));
+            conn.data(half.stream, half.pending.front(length), last);
             half.pending.take(length);
         }
         half.send_window -= length as i64;
@@ -258,7 +250,7 @@ pub(super) fn transfer(
         match &half.end {
             End::Open => {}
             End::Bare => {
-                frame::head(&mut conn.out, 0, 0, flag::END_STREAM, half.stream);
+                conn.data(half.stream, &[], true);
                 half.sent_all = true;
             }
             End::Trailers(block) => {

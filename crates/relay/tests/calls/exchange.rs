@@ -199,3 +199,64 @@ fn spaces_around_a_value_are_taken_off() {
     assert_eq!(value(&got, "grpc-message"), Some("why:"));
     assert_eq!(bench.log.lock().ended, [Ended::Answered(Some(5))]);
 }
+
+#[test]
+fn a_body_that_comes_in_crumbs_goes_on_in_few_frames() {
+    let mut bench = bench();
+    let client = bench.client();
+    bench.say(&client, |out| {
+        request(out, 1, &[], false);
+        request(out, 3, &[], false);
+    });
+    let mut instance = bench.instance();
+    bench.hear(&mut instance);
+    let crumbs = |bench: &mut Bench, stream, last| {
+        for n in 0..1000 {
+            bench.say(&client, |out| data(out, stream, &[7], last && n == 999));
+        }
+    };
+    let mut bodies = Vec::new();
+    for (stream, last) in [(1, false), (3, false), (1, false), (1, true), (3, false)] {
+        crumbs(&mut bench, stream, last);
+    }
+    bodies.extend(bench.hear(&mut instance));
+    // What has been written does not grow any more.
+    crumbs(&mut bench, 3, true);
+    bodies.extend(bench.hear(&mut instance));
+    bodies.retain(|seen| seen.stream != 0);
+    let told: Vec<_> = bodies
+        .iter()
+        .map(|s| (s.stream, s.payload.len(), s.flags))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (1, 1000, 0),
+            (3, 1000, 0),
+            (1, 2000, 1),
+            (3, 1000, 0),
+            (3, 1000, 1)
+        ]
+    );
+    assert!(
+        bodies
+            .iter()
+            .all(|seen| seen.payload.iter().all(|byte| *byte == 7))
+    );
+}
+
+#[test]
+fn frames_that_grow_keep_to_the_peers_limit() {
+    let mut bench = bench();
+    let client = bench.client();
+    bench.say(&client, |out| request(out, 1, &[], false));
+    let mut instance = bench.instance();
+    bench.hear(&mut instance);
+    for _ in 0..40 {
+        bench.say(&client, |out| data(out, 1, &[7; 1000], false));
+    }
+    bench.say(&client, |out| data(out, 1, &[], true));
+    let seen = bench.of_stream(&mut instance, 1);
+    let told: Vec<_> = seen.iter().map(|s| (s.payload.len(), s.flags)).collect();
+    assert_eq!(told, [(16_000, 0), (16_000, 0), (8000, 1)]);
+}
