@@ -12,8 +12,7 @@ use arc_swap::ArcSwap;
 use discovery::Snapshot;
 use parking_lot::Mutex;
 use telemetry::prometheus_client::metrics::counter::Counter;
-use tokio::{sync::watch, time::Instant};
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::watch, time::sleep};
 
 use crate::{
     Meta, Options, budget::Budget, endpoint::Endpoint, orca, queue::Queue, retry::Retry,
@@ -24,12 +23,8 @@ use crate::{
 pub(crate) struct Fleet {
     pub(crate) service: Arc<str>,
     shared: Arc<Shared>,
-    /// Nobody follows the registry for it any more.
-    gone: CancellationToken,
-    /// Somebody has asked for it since it was last looked at.
+    /// Somebody has asked for it since that was last looked at.
     wanted: AtomicBool,
-    /// Since when it has had no instance, and nobody has asked for it.
-    deserted: Mutex<Option<Instant>>,
     /// As the settings of the service say now.
     pub(crate) options: Arc<ArcSwap<Options>>,
     policy: ArcSwap<&'static balance::Row>,
@@ -54,9 +49,7 @@ impl Fleet {
         Self {
             service: service.into(),
             shared: Arc::clone(shared),
-            gone: shared.shutdown.child_token(),
             wanted: AtomicBool::new(true),
-            deserted: Mutex::default(),
             policy: ArcSwap::from_pointee(balance::DEFAULT),
             roster: Mutex::new(Roster::new(service)),
             view: ArcSwap::from_pointee(View::unknown(&options)),
@@ -80,22 +73,6 @@ impl Fleet {
         }
     }
 
-    /// Whether it has had no instance for `idle_timeout`, and nobody has asked for it.
-    pub(crate) fn is_deserted(&self, now: Instant) -> bool {
-        let empty = self.view.load().known && self.roster.lock().len() == 0;
-        let mut since = self.deserted.lock();
-        if self.wanted.swap(false, Ordering::Relaxed) || !empty {
-            *since = None;
-            return false;
-        }
-        now - *since.get_or_insert(now) >= self.options.load().idle_timeout
-    }
-
-    /// Ends the task that [`Self::follow`]s.
-    pub(crate) fn forget(&self) {
-        self.gone.cancel();
-    }
-
     /// Lets go of every instance.
     pub(crate) fn close(&self) {
         *self.roster.lock() = Roster::new(&self.service);
@@ -112,36 +89,41 @@ impl Fleet {
         self.budget.load()
     }
 
-    /// Follows the registry and the settings until the mesh shuts down or forgets it. What is known
-    /// already is taken over at once, so that the first call need not wait for a task.
+    /// Follows the registry and the settings until the service has had no instance for `idle_timeout`
+    /// and nobody has asked for it: true then. What is known already is taken over at once, so that
+    /// the first call need not wait for a task.
     pub(crate) fn follow(
         self: &Arc<Self>,
         mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
-    ) -> impl Future<Output = ()> + Send + use<> {
+    ) -> impl Future<Output = bool> + Send + use<> {
         let fleet = Arc::clone(self);
         let mut changes = self.shared.settings.changes();
-        let look = move |snapshots: &mut watch::Receiver<Option<Arc<Snapshot>>>, settings| {
-            let snapshot = snapshots.borrow_and_update().clone();
-            if let Some(snapshot) = snapshot {
-                fleet.update(snapshot, settings);
-            }
-        };
-        look(&mut snapshots, true);
-        let gone = self.gone.clone();
-        let follow = async move {
+        let known = snapshots.borrow_and_update().clone();
+        if let Some(snapshot) = known {
+            fleet.update(snapshot, true);
+        }
+        async move {
             loop {
+                let empty = fleet.view.load().known && fleet.roster.lock().len() == 0;
+                let idle = fleet.options.load().idle_timeout;
                 let (changed, settings) = tokio::select! {
                     changed = snapshots.changed() => (changed, false),
                     changed = changes.changed() => (changed, true),
+                    () = sleep(idle), if empty => {
+                        if fleet.wanted.swap(false, Ordering::Relaxed) {
+                            continue;
+                        }
+                        return true;
+                    }
                 };
                 if changed.is_err() {
-                    return;
+                    return false;
                 }
-                look(&mut snapshots, settings);
+                let known = snapshots.borrow_and_update().clone();
+                if let Some(snapshot) = known {
+                    fleet.update(snapshot, settings);
+                }
             }
-        };
-        async move {
-            gone.run_until_cancelled(follow).await;
         }
     }
 

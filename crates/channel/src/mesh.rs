@@ -109,14 +109,7 @@ impl Mesh {
                 let Some(mesh) = mesh.upgrade() else { return };
                 let fleets: Vec<_> = mesh.fleets.lock().values().cloned().collect();
                 let now = Instant::now();
-                for fleet in &fleets {
-                    fleet.tick(now);
-                    if fleet.is_deserted(now) {
-                        // A call that has it still learns that it has no instance.
-                        mesh.fleets.lock().remove(&fleet.service);
-                        fleet.forget();
-                    }
-                }
+                fleets.iter().for_each(|fleet| fleet.tick(now));
             }
         });
         Self(inner)
@@ -185,7 +178,15 @@ impl Mesh {
         let shared = &self.0.shared;
         let fleet = Arc::new(Fleet::new(service, shared));
         let follow = fleet.follow(self.0.discovery.watch(service));
-        shared.tracker.spawn(follow);
+        let (shutdown, mesh) = (shared.shutdown.clone(), Arc::downgrade(&self.0));
+        let name = Arc::clone(&fleet.service);
+        shared.tracker.spawn(async move {
+            let deserted = shutdown.run_until_cancelled(follow).await == Some(true);
+            if let Some(mesh) = mesh.upgrade().filter(|_| deserted) {
+                // A call that has it still learns that there is no instance.
+                mesh.fleets.lock().remove(&name);
+            }
+        });
         fleets.insert(service.into(), Arc::clone(&fleet));
         fleet
     }

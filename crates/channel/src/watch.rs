@@ -20,12 +20,16 @@ impl Fleet {
     /// Looks for instances that fell silent, for ejections that are over, and for connections that
     /// nobody needs, among those that have been called of late.
     pub(crate) fn tick(self: &Arc<Self>, now: Instant) {
+        let mut watched = self.watched.lock();
+        if watched.is_empty() {
+            return;
+        }
         let (silence, idle) = {
             let options = self.options.load();
             (options.silence, options.idle_timeout)
         };
         let mut readmitted = false;
-        self.watched.lock().retain(|endpoint| {
+        watched.retain(|endpoint| {
             readmitted |= endpoint.readmit(now);
             endpoint.close_idle(idle);
             if endpoint.silence() >= silence {
@@ -33,6 +37,7 @@ impl Fleet {
             }
             !endpoint.gone.is_cancelled() && !leaves(endpoint)
         });
+        drop(watched);
         if readmitted {
             self.rebuild(&self.roster.lock());
         }
