@@ -170,6 +170,8 @@ impl Host for Router {
         match fed {
             Err(error) => refuse(call, &error.status()),
             Ok(None | Some(Progress::Reading)) => Verdict::More,
+            // It is parked, and the engine would not hear a second decision.
+            Ok(Some(_)) if call.parked.is_some() => Verdict::More,
             Ok(Some(_)) => {
                 let view = self.shared.directory.view();
                 if view.ready() {

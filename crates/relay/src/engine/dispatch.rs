@@ -157,17 +157,13 @@ impl<H: Host> Engine<H> {
     /// Sends what waits for an endpoint. A call that ends by being sent makes room for another, and
     /// so on: that is a list to be worked off, and not a depth of the stack that clients choose.
     pub(super) fn admit(&mut self, to: Endpoint) {
-        if self
-            .pools
-            .get(&to)
-            .is_none_or(|pool| pool.waiting.is_empty())
-        {
-            return;
-        }
-        self.admissible.push(to);
         if std::mem::replace(&mut self.admitting, true) {
+            if self.admissible.last() != Some(&to) {
+                self.admissible.push(to);
+            }
             return;
         }
+        self.admit_all(to);
         while let Some(to) = self.admissible.pop() {
             self.admit_all(to);
         }
