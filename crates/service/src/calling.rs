@@ -338,6 +338,14 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_names_each_key_that_a_service_can_have() {
+        let guide = include_str!("../../../docs/guide/configuration.md");
+        for key in service_keys().filter(|key| !key.name.starts_with("ejection_")) {
+            assert!(guide.contains(&format!("`{}`", key.name)), "{}", key.name);
+        }
+    }
+
+    #[test]
     fn defaults_are_those_of_the_channel() {
         let config = Loader::new(keys().collect()).load().unwrap();
         assert_eq!(
