@@ -132,6 +132,8 @@ impl NewJob {
     }
 
     pub(crate) fn into_job(self, id: JobId) -> Job {
+        // The id has told when: two readings of the clock would differ now and then.
+        let enqueued_at = id.made_at();
         Job {
             id,
             payload: self.payload,
@@ -144,7 +146,7 @@ impl NewJob {
                 idempotency_key: self.idempotency_key,
                 caller: self.caller,
                 trace: self.trace,
-                enqueued_at: clock::now(),
+                enqueued_at,
                 ..Header::default()
             },
         }
