@@ -26,8 +26,8 @@ pub(super) struct Entry {
     end: u32,
     name: Text,
     value: Text,
-    /// What it counts in a header list.
-    size: u32,
+    /// What it counts in a header list: RFC 9113, section 6.5.2.
+    pub(super) size: u32,
 }
 
 /// A name or a value: bytes of the field's wire form, or of the static table.
@@ -50,13 +50,6 @@ pub struct Field<'a> {
     pub value: &'a [u8],
     /// Its bytes, as they are written to a connection.
     pub wire: &'a [u8],
-}
-
-impl Field<'_> {
-    /// What it counts in a header list: RFC 9113, section 6.5.2.
-    pub(crate) fn list_size(&self) -> usize {
-        self.name.len() + self.value.len() + 32
-    }
 }
 
 impl Block {

@@ -48,7 +48,7 @@ impl Table {
         let Some((entry, field)) = block.last() else {
             return;
         };
-        let size = field.list_size() + left_out;
+        let size = entry.size as usize + left_out;
         self.evict(size);
         if size <= self.limit {
             self.size += size;

@@ -7,13 +7,20 @@ use mesh_relay::{
 
 use crate::support::{Bench, Plain, answer, data, fields, goaway_code, request, reset_code};
 
-#[test]
-fn a_client_that_keeps_too_much_loses_its_calls() {
+/// An engine that keeps so much for a client, and whose host parks so many calls.
+fn keeping(client_memory: usize, parked: usize) -> Bench {
     let config = Config {
-        client_memory: 100_000,
+        client_memory,
         ..Config::default()
     };
-    let mut bench = Bench::new(config, Plain::new(&[7]));
+    let mut host = Plain::new(&[7]);
+    host.script.extend((0..parked).map(|_| Verdict::Park));
+    Bench::new(config, host)
+}
+
+#[test]
+fn a_client_that_keeps_too_much_loses_its_calls() {
+    let mut bench = keeping(100_000, 0);
     let mut client = bench.client();
     bench.say(&client, |out| frame::settings(out, &[(4, 0)]));
     for call in 0..3 {
@@ -37,13 +44,7 @@ fn a_client_that_keeps_too_much_loses_its_calls() {
 
 #[test]
 fn heads_that_are_kept_count_as_memory() {
-    let config = Config {
-        client_memory: 100_000,
-        ..Config::default()
-    };
-    let mut host = Plain::new(&[7]);
-    host.script.extend([Verdict::Park, Verdict::Park]);
-    let mut bench = Bench::new(config, host);
+    let mut bench = keeping(100_000, 2);
     let mut client = bench.client();
     let large = "x".repeat(60_000);
     for stream in [1, 3] {
@@ -66,13 +67,7 @@ fn heads_that_are_kept_count_as_memory() {
 
 #[test]
 fn trailers_that_wait_count_as_memory() {
-    let config = Config {
-        client_memory: 100_000,
-        ..Config::default()
-    };
-    let mut host = Plain::new(&[7]);
-    host.script.extend([Verdict::Park, Verdict::Park]);
-    let mut bench = Bench::new(config, host);
+    let mut bench = keeping(100_000, 2);
     let client = bench.client();
     let large = "x".repeat(60_000);
     for stream in [1, 3] {
@@ -89,13 +84,7 @@ fn trailers_that_wait_count_as_memory() {
 
 #[test]
 fn calls_count_though_they_bring_nothing() {
-    let config = Config {
-        client_memory: 100_000,
-        ..Config::default()
-    };
-    let mut host = Plain::new(&[7]);
-    host.script.extend((0..5000).map(|_| Verdict::Park));
-    let mut bench = Bench::new(config, host);
+    let mut bench = keeping(100_000, 5000);
     let mut client = bench.client();
     for n in 0..5000 {
         bench.say(&client, |out| request(out, 2 * n + 1, &[], false));
@@ -163,11 +152,7 @@ fn those_who_keep_much_leave_room_for_the_others() {
 
 #[test]
 fn who_does_not_read_what_needs_no_window_loses_the_connection() {
-    let config = Config {
-        client_memory: 200_000,
-        ..Config::default()
-    };
-    let mut bench = Bench::new(config, Plain::new(&[7]));
+    let mut bench = keeping(200_000, 0);
     let client = bench.client();
     for n in 0..100 {
         bench.say(&client, |out| request(out, 2 * n + 1, &[], true));
@@ -189,11 +174,7 @@ fn who_does_not_read_what_needs_no_window_loses_the_connection() {
 
 #[test]
 fn many_calls_that_cannot_be_kept_end_one_after_the_other() {
-    let config = Config {
-        client_memory: 20_000_000,
-        ..Config::default()
-    };
-    let mut bench = Bench::new(config, Plain::new(&[7]));
+    let mut bench = keeping(20_000_000, 0);
     let client = bench.client();
     // They wait for a connection, until no more can be kept.
     let mut calls = 0;
