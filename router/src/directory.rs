@@ -56,6 +56,11 @@ impl Directory {
         self.current.load_full()
     }
 
+    /// The same, for a look at it.
+    pub(crate) fn current(&self) -> arc_swap::Guard<Arc<View>> {
+        self.current.load()
+    }
+
     /// Follows what is known.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Arc<View>> {

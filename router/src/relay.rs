@@ -3,6 +3,7 @@
 
 mod answers;
 mod call;
+mod client;
 mod gauges;
 mod head;
 mod host;

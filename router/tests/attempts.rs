@@ -17,7 +17,7 @@ use futures_util::{FutureExt as _, future::BoxFuture, stream};
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use proto::agentplatform::{TaskRequest, agent_service_client::AgentServiceClient};
+use proto::agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient};
 use service::Running;
 use testkit::local;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
@@ -25,6 +25,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Code, Status, body::Body, metadata::MetadataMap, server::NamedService, transport::Server,
 };
+use tonic_prost::ProstCodec;
 
 const PLANES: [&str; 2] = ["relay", "hyper"];
 
@@ -109,10 +110,19 @@ impl tower::Service<Request<Body>> for Instance {
     }
 }
 
+/// The Meta of an instance that serves it, with these besides.
+fn announced(besides: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let services = [("grpc_services", Instance::NAME)];
+    let all = services.iter().chain(besides);
+    all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
 /// A router with these settings before instances `i0`, `i1` and so on of `agent-probe`.
 struct World {
+    memory: Arc<Memory>,
     router: Running,
-    client: AgentServiceClient<tonic::transport::Channel>,
+    channel: tonic::transport::Channel,
     _servers: JoinSet<()>,
 }
 
@@ -125,7 +135,7 @@ impl World {
             let address = listener.local_addr().unwrap();
             let registration = Registration {
                 tags: vec!["agent".into()],
-                meta: BTreeMap::from([("idempotent".into(), "*".into())]),
+                meta: announced(&[("idempotent", "*")]),
                 ..local::registration(&format!("i{number}"), "agent-probe", address)
             };
             memory.register(&registration).await.unwrap();
@@ -138,7 +148,8 @@ impl World {
         let set = [&[("data_plane", plane)], settings].concat();
         let router = local::start(&router::SPEC, router::build, &memory, &set).await;
         Self {
-            client: AgentServiceClient::new(local::connect(&router).await),
+            channel: local::connect(&router).await,
+            memory,
             router,
             _servers: servers,
         }
@@ -150,10 +161,21 @@ impl World {
             agent_id: "probe-agent".into(),
             ..TaskRequest::default()
         };
-        let answer = self.client.clone().execute_task(request).await?;
+        let mut client = AgentServiceClient::new(self.channel.clone());
+        let answer = client.execute_task(request).await?;
         let by = answer.metadata().get("x-mesh-instance").unwrap();
         let by = by.to_str().unwrap();
         Ok((by.to_owned(), answer.metadata().clone()))
+    }
+
+    /// Calls a method that is found by nothing but its gRPC service.
+    async fn call_by_path(&self) -> Result<(), Status> {
+        let mut client = tonic::client::Grpc::new(self.channel.clone());
+        client.ready().await.unwrap();
+        let path = "/agentplatform.AgentService/Other".parse().unwrap();
+        let codec = ProstCodec::<TaskRequest, TaskResponse>::default();
+        let request = tonic::Request::new(TaskRequest::default());
+        client.unary(request, path, codec).await.map(drop)
     }
 
     async fn end(self) {
@@ -239,5 +261,50 @@ async fn a_pushback_says_when_another_attempt_may_come_and_whether() {
             }
             world.end().await;
         }
+    }
+}
+
+#[tokio::test]
+async fn requests_that_are_repeated_go_where_the_mesh_says_by_then() {
+    for plane in PLANES {
+        let instance = Instance::new(&[]);
+        let world = World::start(plane, &[], &[&instance]).await;
+        let becomes = async |code: Code| {
+            let asked = async {
+                while world
+                    .call_by_path()
+                    .await
+                    .map_or_else(|s| s.code(), |()| Code::Ok)
+                    != code
+                {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let asked = tokio::time::timeout(Duration::from_secs(5), asked).await;
+            asked.unwrap_or_else(|_| panic!("{plane}: never {code:?}"));
+            for _ in 0..5 {
+                let outcome = world.call_by_path().await;
+                assert_eq!(
+                    outcome.map_or_else(|s| s.code(), |()| Code::Ok),
+                    code,
+                    "{plane}"
+                );
+            }
+        };
+        becomes(Code::Ok).await;
+        // Another service has the same methods: the caller has to say which is meant.
+        let address = "127.0.0.1:9".parse().unwrap();
+        let other = Registration {
+            tags: vec!["agent".into()],
+            meta: announced(&[]),
+            ..local::registration("other", "agent-other", address)
+        };
+        world.memory.register(&other).await.unwrap();
+        becomes(Code::FailedPrecondition).await;
+        world.memory.deregister("other").await.unwrap();
+        becomes(Code::Ok).await;
+        world.memory.deregister("i0").await.unwrap();
+        becomes(Code::Unimplemented).await;
+        world.end().await;
     }
 }

@@ -148,8 +148,9 @@ async fn measure(services: usize, instances: usize) {
 fn picks(mesh: &Mesh) -> u128 {
     let target = Target::service("agent-0");
     let began = Instant::now();
+    let now = mesh.moment(began);
     for _ in 0..PICKS {
-        let lease = mesh.lease(&target, &[], &mut Burst::default(), began);
+        let lease = mesh.lease(&target, &[], &mut Burst::default(), now);
         drop(lease.expect("an idle instance takes a call"));
     }
     began.elapsed().as_nanos() / u128::from(PICKS)

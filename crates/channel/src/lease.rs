@@ -23,7 +23,7 @@ use tokio::{
 use tonic::Code;
 
 use crate::{
-    Burst, Error, Mesh, Target,
+    Burst, Error, Mesh, Moment, Target,
     candidates::Candidates,
     dial::dial,
     endpoint::Endpoint,
@@ -42,7 +42,8 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct Lease {
     peer: Peer,
-    sent: Instant,
+    /// On the mesh's clock.
+    sent: Duration,
 }
 
 /// What a carrier knows of a call when it asks for another attempt.
@@ -77,15 +78,15 @@ impl Mesh {
         target: &Target,
         tried: &[Peer],
         burst: &mut Burst,
-        now: Instant,
+        now: Moment,
     ) -> Result<Lease, Error> {
         let fleet = self.fleet(&target.service);
         if tried.is_empty() {
-            fleet.budget().deposit(fleet.shared().at(now));
+            fleet.budget().deposit(now.at);
         }
-        let mut candidates = candidates(&fleet, target, tried, now, now)?;
+        let mut candidates = candidates(&fleet, target, tried, now.instant, now.at)?;
         candidates.follow(burst);
-        let lease = lease(&fleet, &mut candidates, now, now)?;
+        let lease = lease(&fleet, &mut candidates, now.instant, now.at)?;
         candidates.lead(burst);
         Ok(lease)
     }
@@ -98,7 +99,7 @@ impl Mesh {
         let began = Instant::now();
         let fleet = self.fleet(&target.service);
         let attempt = || {
-            let now = Instant::now();
+            let now = fleet.shared().now();
             let mut candidates = candidates(&fleet, target, tried, began, now)?;
             lease(&fleet, &mut candidates, began, now)
         };
@@ -111,27 +112,26 @@ fn candidates(
     target: &Target,
     tried: &[Peer],
     began: Instant,
-    now: Instant,
+    now: Duration,
 ) -> Result<Candidates, Error> {
     let tried: Vec<Arc<Endpoint>> = tried
         .iter()
         .map(|peer| Arc::clone(&peer.endpoint))
         .collect();
-    fleet.candidates(target, &tried, began, fleet.shared().at(now))
+    fleet.candidates(target, &tried, began, now)
 }
 
 fn lease(
     fleet: &Arc<Fleet>,
     candidates: &mut Candidates,
     began: Instant,
-    now: Instant,
+    now: Duration,
 ) -> Result<Lease, Error> {
-    let at = fleet.shared().at(now);
     let mut last = None;
     while let Some(endpoint) = candidates.next() {
         if let Some(reason) = endpoint.broken() {
             last = Some(fleet.unreachable(began, reason));
-        } else if fleet.begin(&endpoint, at) {
+        } else if fleet.begin(&endpoint, now) {
             let peer = Peer {
                 fleet: Arc::clone(fleet),
                 endpoint,
@@ -160,18 +160,18 @@ impl Lease {
     }
 
     /// The request goes out.
-    pub fn sent(&mut self, now: Instant) {
-        self.sent = now;
+    pub fn sent(&mut self, now: Moment) {
+        self.sent = now.at;
         self.peer.fleet.picks.inc();
     }
 
     /// Something came from the instance.
-    pub fn heard(&self, now: Instant) {
-        self.peer.endpoint.hear_at(self.at(now));
+    pub fn heard(&self, now: Moment) {
+        self.peer.endpoint.hear_at(now.at);
     }
 
     /// The answer begins; `status` when it is nothing but one. For the balancer this is its latency.
-    pub fn answered(&self, status: Option<Code>, now: Instant) {
+    pub fn answered(&self, status: Option<Code>, now: Moment) {
         self.heard(now);
         let failed = status == Some(Code::Unavailable);
         self.observe(failed, now);
@@ -187,7 +187,7 @@ impl Lease {
     }
 
     /// The answer ended with this status.
-    pub fn ended(&self, status: Code, now: Instant) {
+    pub fn ended(&self, status: Code, now: Moment) {
         if status == Code::Unavailable {
             self.failed(now);
         } else {
@@ -196,25 +196,21 @@ impl Lease {
     }
 
     /// The attempt ended without an answer that it should have given, or in the middle of one.
-    pub fn failed(&self, now: Instant) {
+    pub fn failed(&self, now: Moment) {
         self.observe(true, now);
         self.peer.fleet.outcome(&self.peer.endpoint, true);
     }
 
     /// The caller would wait no longer: no failure, but latency.
-    pub fn overdue(&self, now: Instant) {
-        let waited = now.saturating_duration_since(self.sent);
-        self.peer.endpoint.give_up(waited, self.at(now));
+    pub fn overdue(&self, now: Moment) {
+        let waited = now.at.saturating_sub(self.sent);
+        self.peer.endpoint.give_up(waited, now.at);
     }
 
-    fn observe(&self, failed: bool, now: Instant) {
-        let latency = now.saturating_duration_since(self.sent);
+    fn observe(&self, failed: bool, now: Moment) {
+        let latency = now.at.saturating_sub(self.sent);
         let endpoint = &self.peer.endpoint;
-        endpoint.observe_at(latency, failed, self.at(now));
-    }
-
-    fn at(&self, now: Instant) -> Duration {
-        self.peer.fleet.shared().at(now)
+        endpoint.observe_at(latency, failed, now.at);
     }
 
     /// Whether a call that ended so may be sent again; it is counted if so.

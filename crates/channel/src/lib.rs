@@ -50,6 +50,7 @@ pub use metrics::Metrics;
 pub use options::Options;
 pub use retry::{PREVIOUS_ATTEMPTS, Pushback};
 pub use settings::{Meta, Settings};
+pub use shared::Moment;
 
 /// Which instance answered: in the extensions of a response of [`Mesh::call`].
 #[derive(Clone, Debug)]

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
 use crate::{
-    Channel, Metrics, Options, Settings, fleet::Fleet, probe, settings::Same, shared::Shared,
+    Channel, Metrics, Moment, Options, Settings, fleet::Fleet, probe, settings::Same,
+    shared::Shared,
 };
 
 /// Calls services by name, balanced over their healthy instances. Clones share everything; when the
@@ -154,6 +155,12 @@ impl Mesh {
         // Most programs hedge nothing, which should cost nothing.
         self.0.shared.hedging.load(Ordering::Relaxed)
             && self.fleet(service).hedge_delay(method, declared).is_some()
+    }
+
+    /// A reading of the clock, as calls that are carried elsewhere need it.
+    #[must_use]
+    pub fn moment(&self, now: Instant) -> Moment {
+        self.0.shared.moment(now)
     }
 
     /// Starts watching a service before its first call.

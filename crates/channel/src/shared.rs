@@ -13,6 +13,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Options, Settings};
 
+/// A time that was read once for many calls: see [`crate::Mesh::moment`].
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub(crate) instant: Instant,
+    /// On the mesh's clock.
+    pub(crate) at: Duration,
+}
+
+impl Moment {
+    /// How much later it is than another, which came before.
+    #[must_use]
+    pub fn since(self, before: Self) -> Duration {
+        self.at.saturating_sub(before.at)
+    }
+}
+
 /// The clock, the settings, the tasks and the metrics of a mesh.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -53,11 +69,14 @@ impl Shared {
 
     /// Time since this mesh was made: the clock of loads and silences.
     pub(crate) fn now(&self) -> Duration {
-        self.at(Instant::now())
+        self.moment(Instant::now()).at
     }
 
     /// The same, for who has read the time already.
-    pub(crate) fn at(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.epoch)
+    pub(crate) fn moment(&self, now: Instant) -> Moment {
+        Moment {
+            instant: now,
+            at: now.saturating_duration_since(self.epoch),
+        }
     }
 }

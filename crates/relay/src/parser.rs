@@ -1,13 +1,16 @@
 //! The bytes of a connection become steps: any split of them gives the same ones, except that DATA
 //! comes as it arrives, so that a large frame is forwarded before it is complete.
 
+mod recent;
 mod step;
 
 use crate::{
     frame::{Code, HEADER_BYTES, Head, Kind, PREFACE, flag},
     hpack::{self, Block, Decoder},
+    message::{self, Summary},
     settings::Settings,
 };
+use recent::Recent;
 
 pub use step::{Fatal, Step};
 
@@ -26,7 +29,7 @@ pub struct Parser {
     partial: Vec<u8>,
     decoder: Decoder,
     fragments: Vec<u8>,
-    block: Block,
+    recent: Recent,
     max_frame: usize,
     max_header_list: usize,
     /// What the peer has said so far.
@@ -81,7 +84,7 @@ impl Parser {
             partial: Vec::new(),
             decoder: Decoder::new(header_table),
             fragments: Vec::new(),
-            block: Block::new(),
+            recent: Recent::default(),
             max_frame,
             max_header_list,
             peer: Settings::default(),
@@ -91,18 +94,23 @@ impl Parser {
     /// The header block of the last [`Step::Headers`].
     #[must_use]
     pub fn block(&self) -> &Block {
-        &self.block
+        self.recent.block()
     }
 
     /// Takes the block out, to be given back by [`Self::restore`]: it keeps its memory.
     pub fn take_block(&mut self) -> Block {
-        std::mem::take(&mut self.block)
+        self.recent.take()
     }
 
     /// Gives a block back, of which nothing is needed any more.
-    pub fn restore(&mut self, mut block: Block) {
-        block.shrink(2 * KEPT);
-        self.block = block;
+    pub fn restore(&mut self, block: Block) {
+        self.recent.restore(block);
+    }
+
+    /// Checks the header block of the last [`Step::Headers`] as a message; `None` when it is malformed.
+    /// To be asked before the block is taken out.
+    pub(crate) fn check_block(&mut self, kind: message::Kind) -> Option<Summary> {
+        self.recent.check(kind)
     }
 
     /// Bytes of a frame, or of a header block, that has not come whole.
@@ -402,8 +410,8 @@ impl Parser {
         depends_on: Option<u32>,
     ) -> Result<Progress, Fatal> {
         let decoded = self
-            .decoder
-            .decode(block, self.max_header_list, &mut self.block);
+            .recent
+            .decode(&mut self.decoder, block, self.max_header_list);
         match decoded {
             Ok(()) => {}
             Err(hpack::Error::TooLarge) => {

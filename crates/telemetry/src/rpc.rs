@@ -90,6 +90,12 @@ impl Method {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Whether it has a label of its own.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.by_code.is_some()
+    }
 }
 
 impl ServerCalls {

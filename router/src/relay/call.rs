@@ -2,20 +2,17 @@
 
 use std::sync::Arc;
 
-use channel::{Lease, Peer, Pushback, Target};
+use channel::{Lease, Moment, Peer, Pushback, Target};
 use mesh_relay::Id;
 use service::{
     access::{Outcome, Record},
     clients::Permit,
 };
-use telemetry::rpc::Method;
-use tokio::{
-    task::{AbortHandle, JoinHandle},
-    time::Instant,
-};
+use tokio::task::{AbortHandle, JoinHandle};
 use tonic::Code;
 use tracing::Span;
 
+use super::client::Asked;
 use crate::{body::Inspector, scanner::Scanner};
 
 /// A call.
@@ -24,14 +21,12 @@ pub(crate) struct Call {
     /// The client's connection.
     pub(super) client: Id,
     pub(super) state: State,
-    pub(super) method: Method,
-    /// The caller says that it may run twice.
-    pub(super) declared: bool,
-    pub(super) began: Instant,
+    pub(super) asked: Arc<Asked>,
+    pub(super) began: Moment,
     /// Requests sent.
     pub(super) attempts: usize,
     pub(super) tried: Vec<Peer>,
-    pub(super) target: Option<Target>,
+    pub(super) target: Option<Arc<Target>>,
     pub(super) lease: Option<Lease>,
     /// Its answer goes to the client already.
     pub(super) answered: bool,
@@ -40,14 +35,12 @@ pub(crate) struct Call {
     /// What the last instance said about another attempt.
     pub(super) pushback: Pushback,
     /// Since when it has found nobody to connect to.
-    pub(super) stranded: Option<Instant>,
+    pub(super) stranded: Option<Moment>,
     /// Until it is decided who takes it.
     pub(super) parked: Option<Waiting>,
     pub(super) span: Span,
     /// Of the request that is on its way.
     pub(super) attempt: Span,
-    /// The only instance that may take it.
-    pub(super) pinned: Option<Arc<str>>,
     /// Its place among its client's calls, where they are counted.
     pub(super) permit: Option<Permit>,
     pub(super) logged: Option<Box<Logged>>,

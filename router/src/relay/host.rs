@@ -1,14 +1,13 @@
 //! What the engine asks of the router: how its calls begin, what their bytes say, what their ends mean.
 
 use std::{
-    collections::HashMap,
     io,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use channel::{Attempted, Burst, Error, Peer, Pushback};
+use channel::{Attempted, Error, Moment, Peer, Pushback};
 use mesh_relay::{
     Cause, Ended, Endpoint, Failure, Host, Id, Map, Verdict,
     driver::{Command, Dialing, Load, Network, Stream},
@@ -16,7 +15,7 @@ use mesh_relay::{
     timeout,
 };
 use proto::error_info;
-use service::clients::{Connection, Exceeded, FORWARDED};
+use service::clients::{Exceeded, FORWARDED};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -27,6 +26,7 @@ use tracing::Span;
 use super::{
     Shared, answers,
     call::{Call, Logged, State},
+    client::{Asked, Client},
     gauges::Share,
     head::BlockHead,
     placing::{error, refuse},
@@ -48,14 +48,11 @@ pub(crate) struct Router {
     /// Where the endpoints are.
     pub(super) peers: Map<Endpoint, Known>,
     pub(super) commands: mpsc::Sender<Command<Self>>,
-    /// The connections of clients; none where no limit and no log asks for them.
-    clients: HashMap<Id, Connection>,
+    pub(super) clients: Map<Id, Client>,
     /// What the engine has, as metrics.
     share: Share,
     /// The time of this turn.
-    pub(super) now: Instant,
-    /// How many calls each client has under way, and where the last went.
-    pub(super) bursts: Map<Id, (usize, Burst)>,
+    pub(super) now: Moment,
 }
 
 /// An endpoint that the engine may connect to.
@@ -69,21 +66,24 @@ impl Router {
     pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command<Self>>) -> Self {
         Self {
             share: Share::new(shared.gauges.clone()),
+            now: shared.mesh.moment(Instant::now()),
             shared,
             peers: Map::default(),
             commands,
-            clients: HashMap::new(),
-            now: Instant::now(),
-            bursts: Map::default(),
+            clients: Map::default(),
         }
     }
 
     /// Counts a call against its client, and writes it down at its end, where that is asked for.
     fn admit(&self, call: &mut Call, client: Id, request: &Block) -> Result<(), Status> {
-        let head = BlockHead::new(request);
-        let Some(connection) = self.clients.get(&client).filter(|_| !head.is_probe()) else {
+        let client = self.clients.get(&client);
+        let Some(connection) = client.and_then(|client| client.connection.as_ref()) else {
             return Ok(());
         };
+        let head = BlockHead::new(request);
+        if head.is_probe() {
+            return Ok(());
+        }
         let address = if connection.is_proxy() {
             let name = FORWARDED.as_bytes();
             let fields: Vec<_> = request.fields().filter(|f| f.name == name).collect();
@@ -95,7 +95,7 @@ impl Router {
             connection.address(std::iter::empty())
         };
         if let Some(log) = &self.shared.behind.access {
-            let record = log.begin(Some(address), call.method.name(), |name| {
+            let record = log.begin(Some(address), call.asked.method.name(), |name| {
                 head.metadata(name)
             });
             call.logged = Some(Box::new(Logged { record, bytes: 0 }));
@@ -110,21 +110,28 @@ impl Host for Router {
     type Call = Call;
 
     fn tick(&mut self, now: std::time::Instant) {
-        self.now = now.into();
+        self.now = self.shared.mesh.moment(now.into());
     }
 
     fn begin(&mut self, id: Id, client: Id, request: &Block, end: bool) -> (Call, Verdict) {
         self.shared.active.fetch_add(1, Ordering::Relaxed);
-        self.bursts.entry(client).or_default().0 += 1;
-        let head = BlockHead::new(request);
+        let about = self.clients.entry(client).or_default();
+        about.calls += 1;
+        let known = about.repeated(request, &self.shared.directory.current());
+        let (asked, target) = known.map_or_else(
+            || {
+                let asked = Asked::by(BlockHead::new(request), &self.shared.behind.calls);
+                (Arc::new(asked), None)
+            },
+            |(asked, target)| (asked, Some(target)),
+        );
         let mut call = Call {
             id,
             client,
             state: State::Passing(Inspector::Meter(FrameMeter::new(
                 self.shared.max_message_bytes,
             ))),
-            method: self.shared.behind.calls.method(head.path()),
-            declared: head.metadata("x-mesh-idempotent").is_some(),
+            asked,
             began: self.now,
             attempts: 0,
             tried: Vec::new(),
@@ -137,14 +144,15 @@ impl Host for Router {
             parked: None,
             span: Span::none(),
             attempt: Span::none(),
-            pinned: pinned(head),
             permit: None,
             logged: None,
         };
-        call.span = spans::of_call(call.method.name(), request);
-        let verdict = match check(request).and_then(|()| self.admit(&mut call, client, request)) {
-            Ok(()) => self.route(&mut call, head),
-            Err(status) => refuse(&mut call, &status),
+        call.span = spans::of_call(call.asked.method.name(), request);
+        let admitted = check(request).and_then(|()| self.admit(&mut call, client, request));
+        let verdict = match (admitted, target) {
+            (Ok(()), Some(target)) => self.send_to(&mut call, target),
+            (Ok(()), None) => self.route(&mut call, request),
+            (Err(status), _) => refuse(&mut call, &status),
         };
         let verdict = match (verdict, end) {
             // No body follows: there is no message to read.
@@ -207,7 +215,8 @@ impl Host for Router {
         if telemetry::tracing_enabled() {
             let instance = lease.peer().instance();
             let (service, id) = (&instance.service, &instance.key.id);
-            call.attempt = spans::of_attempt(&call.span, call.method.name(), service, id, extra);
+            call.attempt =
+                spans::of_attempt(&call.span, call.asked.method.name(), service, id, extra);
         }
     }
 
@@ -223,8 +232,8 @@ impl Host for Router {
         let attempted = Attempted {
             number: call.attempts,
             repeatable,
-            method: call.method.name(),
-            declared: call.declared,
+            method: call.asked.method.name(),
+            declared: call.asked.declared,
         };
         let mut declined = false;
         if let Some(code) = status.filter(|_| end) {
@@ -262,7 +271,7 @@ impl Host for Router {
             if let Some(lease) = &call.lease {
                 lease.overdue(self.now);
             }
-            return refuse(call, &Error::Deadline(self.now - call.began).status());
+            return refuse(call, &Error::Deadline(self.now.since(call.began)).status());
         }
         call.attempt = Span::none();
         if failure.cause == Cause::Memory {
@@ -296,7 +305,7 @@ impl Host for Router {
                 if let Some(lease) = lease {
                     lease.overdue(self.now);
                 }
-                Error::Deadline(self.now - call.began).status()
+                Error::Deadline(self.now.since(call.began)).status()
             }
             (Cause::Memory, _) => kept_too_long(),
             (cause, lease) => {
@@ -320,12 +329,8 @@ impl Host for Router {
 
     fn ended(&mut self, mut call: Call, ended: Ended) {
         self.shared.active.fetch_sub(1, Ordering::Relaxed);
-        if let Some((calls, _)) = self.bursts.get_mut(&call.client) {
-            *calls -= 1;
-            if *calls == 0 {
-                // Who calls one at a time has the next one placed as if it were the first.
-                self.bursts.remove(&call.client);
-            }
+        if let Some(client) = self.clients.get_mut(&call.client) {
+            client.ended();
         }
         let code = match ended {
             Ended::Answered(status) => {
@@ -350,7 +355,7 @@ impl Host for Router {
         self.shared
             .behind
             .calls
-            .observe(&call.method, code, self.now - call.began);
+            .observe(&call.asked.method, code, self.now.since(call.began));
     }
 }
 
@@ -385,7 +390,7 @@ impl Network for Router {
     fn accepted(&mut self, client: Id, from: SocketAddr) -> Result<(), &'static str> {
         if let Some(clients) = &self.shared.behind.clients {
             let connection = clients.connect(from).map_err(|Exceeded(key)| key)?;
-            self.clients.insert(client, connection);
+            self.clients.entry(client).or_default().connection = Some(connection);
         }
         Ok(())
     }
@@ -397,12 +402,6 @@ impl Network for Router {
     fn has(&mut self, load: Load) {
         self.share.tell(load);
     }
-}
-
-/// The instance that a call is for, where it names one.
-fn pinned(head: BlockHead<'_>) -> Option<Arc<str>> {
-    let id = head.metadata(INSTANCE.as_str())?;
-    Some(String::from_utf8_lossy(id).as_ref().into())
 }
 
 /// What no call may bring.

@@ -27,7 +27,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(25);
 
 impl Router {
     /// Where a call with this head goes.
-    pub(super) fn route(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
+    pub(super) fn route(&mut self, call: &mut Call, request: &Block) -> Verdict {
+        let head = BlockHead::new(request);
         match if head.is_probe() {
             Route::Own
         } else {
@@ -38,7 +39,7 @@ impl Router {
                 call.span = Span::none();
                 Verdict::To(OWN)
             }
-            Route::Metadata => self.by_metadata(call, head),
+            Route::Metadata => self.by_metadata(call, request, head),
             Route::Message(fields) => match self.reading(head, fields) {
                 Ok(reading) => {
                     call.state = State::Reading(reading);
@@ -49,14 +50,19 @@ impl Router {
         }
     }
 
-    fn by_metadata(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
+    fn by_metadata(&mut self, call: &mut Call, request: &Block, head: BlockHead<'_>) -> Verdict {
         let session = match routes::text(&head, routes::SESSION) {
             Ok(session) => session.unwrap_or_default().to_owned(),
             Err(status) => return refuse(call, &status),
         };
         let view = self.shared.directory.view();
         if view.ready() {
-            return self.for_service(call, routes::by_metadata(&view, &head), &session);
+            let verdict = self.for_service(call, routes::by_metadata(&view, &head), &session);
+            if let (Some(client), Some(target)) = (self.clients.get_mut(&call.client), &call.target)
+            {
+                client.remember(request, &view, &call.asked, target);
+            }
+            return verdict;
         }
         let facts = Facts::of(head);
         self.when_known(call, move |host, call, view| {
@@ -111,28 +117,31 @@ impl Router {
         service: Result<Arc<str>, Status>,
         session: &str,
     ) -> Verdict {
-        let hedges = |service: &str| {
-            let (method, mesh) = (call.method.name(), &self.shared.mesh);
-            call.pinned.is_none() && mesh.hedges(service, method, call.declared)
-        };
         match service {
-            // One call here is one attempt: who sends several at once is behind.
-            Ok(service) if hedges(&service) => {
-                call.state = State::Own;
-                call.span = Span::none();
-                Verdict::To(OWN)
-            }
             Ok(service) => {
                 let target = Target {
                     service,
                     session: None,
-                    instance: call.pinned.clone(),
+                    instance: call.asked.pinned.clone(),
                 };
-                call.target = Some(target.session(session));
-                self.place(call)
+                self.send_to(call, Arc::new(target.session(session)))
             }
             Err(status) => refuse(call, &status),
         }
+    }
+
+    /// It is known whom a call is for.
+    pub(super) fn send_to(&mut self, call: &mut Call, target: Arc<Target>) -> Verdict {
+        let (asked, mesh) = (&call.asked, &self.shared.mesh);
+        let hedges = || mesh.hedges(&target.service, asked.method.name(), asked.declared);
+        if target.instance.is_none() && hedges() {
+            // One call here is one attempt: who sends several at once is behind.
+            call.state = State::Own;
+            call.span = Span::none();
+            return Verdict::To(OWN);
+        }
+        call.target = Some(target);
+        self.place(call)
     }
 
     /// Someone takes the call now, or later, or nobody does.
@@ -141,7 +150,7 @@ impl Router {
             return Verdict::Park;
         };
         let mesh = &self.shared.mesh;
-        let burst = &mut self.bursts.entry(call.client).or_default().1;
+        let burst = &mut self.clients.entry(call.client).or_default().burst;
         match mesh.lease(target, &call.tried, burst, self.now) {
             Ok(lease) => self.to(call, lease),
             Err(error) if error.may_pass() => self.place_later(call, Duration::ZERO),
@@ -213,7 +222,7 @@ impl Router {
 
     fn to(&mut self, call: &mut Call, lease: Lease) -> Verdict {
         let number = lease.peer().number();
-        if call.method.name() == PROCESS_TASK.trim_start_matches('/')
+        if call.asked.method.name() == PROCESS_TASK.trim_start_matches('/')
             && let (Some(target), State::Passing(Inspector::Scan(scanner))) =
                 (&call.target, &call.state)
             && let Some(task) = scanner.task()
@@ -271,8 +280,8 @@ impl Router {
         let attempted = Attempted {
             number: call.attempts,
             repeatable: failure.repeatable,
-            method: call.method.name(),
-            declared: call.declared,
+            method: call.asked.method.name(),
+            declared: call.asked.declared,
         };
         let retry = failure.cause == Cause::Declined || lease.may_retry(error, attempted);
         if !retry {
@@ -293,7 +302,7 @@ impl Router {
     pub(super) fn elsewhere(&mut self, call: &mut Call, lease: Lease) -> Verdict {
         let patience = self.shared.mesh.options().queue_timeout;
         let since = *call.stranded.get_or_insert(self.now);
-        let waited = self.now - since;
+        let waited = self.now.since(since);
         let (peer, service) = (
             lease.peer().clone(),
             lease.peer().instance().service.to_string(),

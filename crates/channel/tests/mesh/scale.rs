@@ -93,7 +93,12 @@ fn endpoint(mesh: &Mesh, service: usize, index: usize) -> Option<u64> {
     let target = Target::service(&format!("agent-{service}"));
     let pinned = target.instance(&format!("agent-{service}-{index}"));
     let lease = mesh
-        .lease(&pinned, &[], &mut Burst::default(), Instant::now())
+        .lease(
+            &pinned,
+            &[],
+            &mut Burst::default(),
+            mesh.moment(Instant::now()),
+        )
         .ok()?;
     Some(lease.peer().number())
 }
@@ -150,7 +155,14 @@ fn crowd(instances: usize) -> (Mesh, Vec<mesh_channel::Lease>) {
     };
     let mesh = Mesh::new(Arc::new(registry), options, &Registry::new());
     let target = Target::service("agent-0");
-    let lease = |_| mesh.lease(&target, &[], &mut Burst::default(), Instant::now());
+    let lease = |_| {
+        mesh.lease(
+            &target,
+            &[],
+            &mut Burst::default(),
+            mesh.moment(Instant::now()),
+        )
+    };
     let leases = (0..instances).map(lease).collect::<Result<_, _>>();
     let leases = leases.expect("each takes one call");
     (mesh, leases)
@@ -162,7 +174,14 @@ async fn the_last_free_one_of_twenty_thousand_instances_is_found() {
     let began = Instant::now();
     let (mesh, mut leases) = crowd(20_000);
     let target = Target::service("agent-0");
-    let lease = || mesh.lease(&target, &[], &mut Burst::default(), Instant::now());
+    let lease = || {
+        mesh.lease(
+            &target,
+            &[],
+            &mut Burst::default(),
+            mesh.moment(Instant::now()),
+        )
+    };
     for index in [3, 7_777, 19_000] {
         assert!(lease().unwrap_err().may_pass());
         let free = leases.swap_remove(index).peer().number();

@@ -7,24 +7,27 @@ use crate::{
     half::End,
     host::{Cause, Ended, Host},
     hpack::Block,
-    message::{self, Kind},
+    message::Summary,
     slab::Id,
 };
 
 impl<H: Host> Engine<H> {
     /// A header block of an instance's: an answer begins, or ends with trailers.
-    pub(super) fn response(&mut self, id: Id, stream: u32, call_id: Id, block: &Block, end: bool) {
+    pub(super) fn response(
+        &mut self,
+        id: Id,
+        stream: u32,
+        call_id: Id,
+        block: &Block,
+        checked: Option<Summary>,
+        end: bool,
+    ) {
         let Some(call) = self.calls.get_mut(call_id) else {
             return;
         };
         let trailers = call.phase == Phase::Answered;
-        let kind = if trailers {
-            Kind::Trailers
-        } else {
-            Kind::Response
-        };
         let got_all = call.upstream.as_ref().is_none_or(|half| half.got_all);
-        let checked = message::check(block, kind).filter(|_| !got_all && !block.is_truncated());
+        let checked = checked.filter(|_| !got_all && !block.is_truncated());
         let short = trailers && call.length.is_some_and(|left| left > 0);
         let Some(summary) = checked.filter(|_| !short) else {
             return self.stream_error(id, stream, call_id, Code::ProtocolError);

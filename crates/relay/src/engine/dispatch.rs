@@ -6,6 +6,7 @@ use crate::{
     engine::Engine,
     half::{End, Half},
     host::{Cause, Ended, Endpoint, Failure, Host, Verdict},
+    hpack::Token,
     slab::Id,
     timeout,
 };
@@ -215,7 +216,8 @@ impl<H: Host> Engine<H> {
         self.host.sending(&mut call.host, to, extra);
         if let Some(deadline) = call.deadline {
             let left = deadline.saturating_duration_since(self.now);
-            extra.push(b"grpc-timeout", &timeout::write(left));
+            let value = timeout::write(left);
+            extra.literal(Token::GrpcTimeout, false, b"grpc-timeout", &value);
         }
         // Some servers answer a list that is too large by ending the connection, which is everybody's.
         if call.request.list_size(extra) > conn.peer.max_header_list as usize {

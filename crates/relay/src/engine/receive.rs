@@ -7,6 +7,7 @@ use crate::{
     frame::{self, Code},
     half::End,
     host::Host,
+    message::Kind,
     parser::{Fatal, Step},
     slab::Id,
 };
@@ -115,23 +116,31 @@ impl<H: Host> Engine<H> {
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
+        let call = conn.streams.get(&stream).copied();
+        let phase = call.and_then(|call| self.calls.get(call)).map(|c| c.phase);
+        let kind = match (conn.side, call, phase) {
+            (Side::Client, None, _) => Kind::Request,
+            (Side::Client, ..) | (_, _, Some(Phase::Answered)) => Kind::Trailers,
+            (Side::Upstream, ..) => Kind::Response,
+        };
+        let checked = conn.parser.check_block(kind);
         // The block keeps its memory: it is lent out while the call is looked at.
         let block = conn.parser.take_block();
-        let outcome = match (self.call_of(id, stream), self.conns.get(id).map(|c| c.side)) {
+        let outcome = match (call, conn.side) {
             (Some(call), _) if depends_on == Some(stream) => {
                 self.stream_error(id, stream, call, Code::ProtocolError);
                 Ok(())
             }
-            (Some(call), Some(Side::Client)) => {
-                self.request_trailers(id, stream, call, &block, end);
+            (Some(call), Side::Client) => {
+                self.request_trailers(id, stream, call, &block, checked, end);
                 Ok(())
             }
-            (Some(call), _) => {
-                self.response(id, stream, call, &block, end);
+            (Some(call), Side::Upstream) => {
+                self.response(id, stream, call, &block, checked, end);
                 Ok(())
             }
-            (None, Some(Side::Client)) => self.request(id, stream, &block, end, depends_on),
-            (None, _) => self.orphan(id, stream, 0),
+            (None, Side::Client) => self.request(id, stream, &block, checked, end, depends_on),
+            (None, Side::Upstream) => self.orphan(id, stream, 0),
         };
         if let Some(conn) = self.conns.get_mut(id) {
             conn.parser.restore(block);

@@ -8,7 +8,7 @@ use crate::{
     half::Half,
     host::{Host, Verdict},
     hpack::{Block, Token},
-    message::{self, Kind},
+    message::Summary,
     parser::Fatal,
     slab::Id,
 };
@@ -23,6 +23,7 @@ impl<H: Host> Engine<H> {
         id: Id,
         stream: u32,
         block: &Block,
+        checked: Option<Summary>,
         end: bool,
         depends_on: Option<u32>,
     ) -> Result<(), Fatal> {
@@ -58,7 +59,7 @@ impl<H: Host> Engine<H> {
             }
             return conn.idle_frame(config.idle_frames, self.now);
         }
-        let checked = message::check(block, Kind::Request).filter(|_| depends_on != Some(stream));
+        let checked = checked.filter(|_| depends_on != Some(stream));
         let Some(summary) = checked.filter(|s| !end || s.content_length.unwrap_or(0) == 0) else {
             conn.reset(stream, Code::ProtocolError);
             return conn.idle_frame(config.idle_frames, self.now);
@@ -115,6 +116,7 @@ impl<H: Host> Engine<H> {
         stream: u32,
         call_id: Id,
         block: &Block,
+        checked: Option<Summary>,
         end: bool,
     ) {
         let Some(call) = self.calls.get_mut(call_id) else {
@@ -124,7 +126,7 @@ impl<H: Host> Engine<H> {
             return self.stream_error(id, stream, call_id, Code::StreamClosed);
         }
         let short = call.request.length.is_some_and(|left| left > 0);
-        let valid = !block.is_truncated() && message::check(block, Kind::Trailers).is_some();
+        let valid = !block.is_truncated() && checked.is_some();
         if !end || short || !valid {
             return self.stream_error(id, stream, call_id, Code::ProtocolError);
         }

@@ -16,6 +16,7 @@ pub struct Block {
     truncated: bool,
     /// A field of the mesh's own has been among them.
     mesh: bool,
+    number: Option<u64>,
 }
 
 /// Where a field stands in `wire`.
@@ -66,18 +67,23 @@ impl Block {
         self.size = 0;
         self.truncated = false;
         self.mesh = false;
-    }
-
-    /// Gives its memory back, where that is more than most blocks need.
-    pub(crate) fn shrink(&mut self, most: usize) {
-        if self.memory() > most {
-            *self = Self::default();
-        }
+        self.number = None;
     }
 
     /// Bytes of memory that it has.
     pub(crate) fn memory(&self) -> usize {
         self.wire.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Of a block that a connection may repeat: its later blocks of the same number are the same.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.number
+    }
+
+    /// It may be repeated.
+    pub(crate) fn set_number(&mut self, number: u64) {
+        self.number = Some(number);
     }
 
     /// The fields, in order.
@@ -170,7 +176,7 @@ impl Block {
     }
 
     /// Adds a literal; `never_indexed` stays so on every hop (RFC 7541, section 7.1.3).
-    pub(super) fn literal(&mut self, token: Token, never_indexed: bool, name: &[u8], value: &[u8]) {
+    pub(crate) fn literal(&mut self, token: Token, never_indexed: bool, name: &[u8], value: &[u8]) {
         let start = self.wire.len();
         let (name_at, value_at) = write_literal(&mut self.wire, never_indexed, name, value);
         self.entry(token, start, name_at, value_at);

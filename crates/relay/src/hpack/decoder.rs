@@ -51,6 +51,11 @@ impl Decoder {
         }
     }
 
+    /// What its table holds, as a number that is another one after each change.
+    pub(crate) fn table(&self) -> u64 {
+        self.table.changes()
+    }
+
     /// Decodes one whole block into `block`. Fields beyond `max_list` bytes are left out there
     /// ([`Block::is_truncated`]), and still enter the table.
     ///

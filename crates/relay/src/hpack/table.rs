@@ -10,6 +10,8 @@ pub(super) struct Table {
     rows: VecDeque<Row>,
     size: usize,
     limit: usize,
+    /// How often it has changed.
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -25,10 +27,16 @@ impl Table {
             rows: VecDeque::new(),
             size: 0,
             limit,
+            changes: 0,
         }
     }
 
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     pub(super) fn resize(&mut self, limit: usize) {
+        self.changes += 1;
         self.limit = limit;
         self.evict(0);
     }
@@ -49,6 +57,7 @@ impl Table {
             return;
         };
         let size = entry.size as usize + left_out;
+        self.changes += 1;
         self.evict(size);
         if size <= self.limit {
             self.size += size;

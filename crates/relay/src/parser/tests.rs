@@ -260,3 +260,105 @@ fn what_is_not_complete_is_told_and_what_was_large_is_given_back() {
     parser.restore(block);
     assert_eq!(parser.block().memory(), 0);
 }
+
+/// Header blocks, each on a stream of its own.
+fn streams(blocks: &[&[u8]]) -> Vec<u8> {
+    let mut wire = PREFACE.to_vec();
+    frame::settings(&mut wire, &[]);
+    for (at, block) in blocks.iter().enumerate() {
+        frame::headers(&mut wire, 2 * at as u32 + 1, block, true, 1 << 14);
+    }
+    wire
+}
+
+/// What a parser has of each block: its number and its fields.
+fn blocks(wire: &[u8]) -> Vec<(Option<u64>, Vec<u8>)> {
+    let mut parser = Parser::new(true, 4096, 1 << 14, 1 << 16);
+    let (mut input, mut told) = (wire, Vec::new());
+    while let Ok(Some(step)) = parser.step(&mut input) {
+        if matches!(step, Step::Headers { .. }) {
+            told.push((parser.block().number(), parser.block().wire().to_vec()));
+        }
+    }
+    told
+}
+
+#[test]
+fn a_block_that_is_repeated_has_the_number_it_had() {
+    let post: &[u8] = &[0x83, 0x86];
+    let get: &[u8] = &[0x82, 0x86];
+    let told = blocks(&streams(&[post, get, post, get, post]));
+    let number = |at: usize| told[at].0;
+    assert!(number(0).is_some() && number(0) != number(1));
+    assert_eq!(
+        (number(2), number(3), number(4)),
+        (number(0), number(1), number(0))
+    );
+    assert_eq!((&told[4].1, &told[3].1), (&told[0].1, &told[1].1));
+    // Not for ever: what was not repeated for a while makes room.
+    let others: Vec<Vec<u8>> = (0..9).map(|n| vec![0x82, 0x88 + n]).collect();
+    let mut wires = vec![post];
+    wires.extend(others.iter().map(Vec::as_slice));
+    wires.push(post);
+    let told = blocks(&streams(&wires));
+    assert_ne!(told[0].0, told[10].0);
+    assert_eq!(told[0].1, told[10].1);
+}
+
+#[test]
+fn the_same_bytes_say_something_else_once_the_table_has_changed() {
+    let a: &[u8] = &[0x40, 1, b'a', 1, b'1'];
+    let b: &[u8] = &[0x40, 1, b'b', 1, b'2'];
+    let newest: &[u8] = &[0xbe];
+    let told = blocks(&streams(&[a, newest, newest, b, newest, newest]));
+    assert_eq!(
+        told[0].0, None,
+        "decoded again, it would be in the table twice"
+    );
+    assert_eq!((told[1].0, &told[1].1), (told[2].0, &told[0].1));
+    assert_eq!((told[4].0, &told[4].1), (told[5].0, &told[3].1));
+    assert_ne!(told[1].0, told[4].0);
+    // A table of nothing: there is no newest field any more.
+    let emptied: &[u8] = &[0x20, 0x82];
+    assert_eq!(blocks(&streams(&[a, newest, emptied, newest])).len(), 3);
+}
+
+#[test]
+fn a_block_is_checked_as_what_it_is_asked_for() {
+    let wire = streams(&[&[0x83, 0x86, 0x84], &[0x83, 0x86, 0x84]]);
+    let mut parser = Parser::new(true, 4096, 1 << 14, 1 << 16);
+    let mut input = &wire[..];
+    while let Some(step) = parser.step(&mut input).unwrap() {
+        if matches!(step, Step::Headers { .. }) {
+            assert!(parser.check_block(message::Kind::Request).is_some());
+            assert!(parser.check_block(message::Kind::Trailers).is_none());
+            assert!(parser.check_block(message::Kind::Request).is_some());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_remembered_is_what_would_be_decoded(chosen in prop::collection::vec(0..9_usize, 0..60)) {
+        const WIRES: [&[u8]; 9] = [
+            &[0x83, 0x86, 0x84],
+            &[0x82, 0x86, 0x84],
+            &[0x40, 1, b'a', 1, b'1'],
+            &[0x40, 1, b'a', 1, b'2'],
+            &[0x83, 0xbe],
+            &[0x83, 0xbf],
+            &[0x83, 0x00, 1, b'c', 1, b'3'],
+            &[0x3f, 0x21, 0x83],
+            &[0x20, 0x3f, 0xe1, 0x1f, 0x84],
+        ];
+        let wires: Vec<&[u8]> = chosen.iter().map(|at| WIRES[*at]).collect();
+        let mut decoder = Decoder::new(4096);
+        let decoded = wires.iter().map_while(|wire| {
+            let mut block = Block::new();
+            decoder.decode(wire, 1 << 16, &mut block).ok()?;
+            Some(block.wire().to_vec())
+        });
+        let told = blocks(&streams(&wires));
+        prop_assert_eq!(told.into_iter().map(|(_, wire)| wire).collect::<Vec<_>>(), decoded.collect::<Vec<_>>());
+    }
+}

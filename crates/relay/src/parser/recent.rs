@@ -1,0 +1,101 @@
+//! The header blocks that a connection brought last. Peers repeat them from call to call, byte for
+//! byte once their table has the fields: what came before is not decoded and checked again.
+
+use crate::{
+    hpack::{Block, Decoder, Error},
+    message::{self, Kind, Summary},
+};
+
+/// So many are kept: a few methods of a client, the heads and ends of an instance's answers.
+const SLOTS: usize = 4;
+/// A block that is longer on the wire is not looked for again, bytes.
+const WIRE: usize = 512;
+/// Memory that is kept for one block, bytes.
+const KEPT: usize = 4096;
+
+/// Decoded blocks of a connection, and which of them is the last.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    slots: [Slot; SLOTS],
+    last: usize,
+    /// Blocks so far.
+    count: u64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// As it came; empty when it must not be used again.
+    wire: Vec<u8>,
+    /// The decoder's table then: the same bytes say the same while it is.
+    table: u64,
+    block: Block,
+    /// What it is as a message of the kind that was last asked for.
+    checked: Option<(Kind, Option<Summary>)>,
+    /// When it was the last.
+    used: u64,
+}
+
+impl Recent {
+    /// Decodes a block, or finds it: it is then the last.
+    pub(super) fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        wire: &[u8],
+        max_list: usize,
+    ) -> Result<(), Error> {
+        self.count += 1;
+        let table = decoder.table();
+        let known = |slot: &Slot| slot.wire == wire && slot.table == table;
+        let found = self.slots.iter().position(known);
+        let oldest = || (0..SLOTS).min_by_key(|at| self.slots[*at].used);
+        self.last = found.or_else(oldest).unwrap_or_default();
+        let slot = &mut self.slots[self.last];
+        slot.used = self.count;
+        if found.is_some() && !wire.is_empty() {
+            return Ok(());
+        }
+        slot.wire.clear();
+        slot.checked = None;
+        decoder.decode(wire, max_list, &mut slot.block)?;
+        slot.table = table;
+        // What has changed the table would change it again.
+        if wire.len() <= WIRE && decoder.table() == table {
+            slot.wire.extend_from_slice(wire);
+            slot.block.set_number(self.count);
+        }
+        Ok(())
+    }
+
+    /// The last block.
+    pub(super) fn block(&self) -> &Block {
+        &self.slots[self.last].block
+    }
+
+    /// Takes the last block out; to be given back before the next.
+    pub(super) fn take(&mut self) -> Block {
+        std::mem::take(&mut self.slots[self.last].block)
+    }
+
+    /// Gives the last block back, and its memory up where that is large.
+    pub(super) fn restore(&mut self, block: Block) {
+        let slot = &mut self.slots[self.last];
+        if block.memory() > KEPT {
+            *slot = Slot::default();
+        } else {
+            slot.block = block;
+        }
+    }
+
+    /// Checks the last block as a message.
+    pub(super) fn check(&mut self, kind: Kind) -> Option<Summary> {
+        let slot = &mut self.slots[self.last];
+        match slot.checked {
+            Some((known, checked)) if known == kind => checked,
+            _ => {
+                let checked = message::check(&slot.block, kind);
+                slot.checked = Some((kind, checked));
+                checked
+            }
+        }
+    }
+}
