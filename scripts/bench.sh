@@ -5,7 +5,7 @@
 # core 1. A call counts when its status is 200 and its message came back whole. Figures are medians of the rounds, and
 # ratios are made within a round: absolute figures change with the machine and with what else it does.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-ROUNDS=${1:-2} LENGTH=${2:-3} BASE=${BENCH_PORT:-27000}
+ROUNDS=${1:-3} LENGTH=${2:-3} BASE=${BENCH_PORT:-27000}
 export PATH=$PWD/.tools/bin:$PATH:/usr/sbin
 BIN=${CARGO_TARGET_DIR:-$PWD/target}/release
 PROXY=$BASE CONSUL=$((BASE + 10))

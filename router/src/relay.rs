@@ -2,6 +2,7 @@
 //! What the router answers itself is one more endpoint behind it, within this process.
 
 mod answers;
+mod asked;
 mod call;
 mod client;
 mod gauges;

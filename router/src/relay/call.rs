@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tonic::Code;
 use tracing::Span;
 
-use super::client::Asked;
+use super::asked::Asked;
 use crate::{body::Inspector, scanner::Scanner};
 
 /// A call.

@@ -25,8 +25,9 @@ use tracing::Span;
 
 use super::{
     Shared, answers,
+    asked::{Asked, Repeated},
     call::{Call, Logged, State},
-    client::{Asked, Client},
+    client::Client,
     gauges::Share,
     head::BlockHead,
     placing::{error, refuse},
@@ -49,6 +50,7 @@ pub(crate) struct Router {
     pub(super) peers: Map<Endpoint, Known>,
     pub(super) commands: mpsc::Sender<Command<Self>>,
     pub(super) clients: Map<Id, Client>,
+    pub(super) repeated: Repeated,
     /// What the engine has, as metrics.
     share: Share,
     /// The time of this turn.
@@ -71,6 +73,7 @@ impl Router {
             peers: Map::default(),
             commands,
             clients: Map::default(),
+            repeated: Repeated::default(),
         }
     }
 
@@ -115,16 +118,17 @@ impl Host for Router {
 
     fn begin(&mut self, id: Id, client: Id, request: &Block, end: bool) -> (Call, Verdict) {
         self.shared.active.fetch_add(1, Ordering::Relaxed);
-        let about = self.clients.entry(client).or_default();
-        about.calls += 1;
-        let known = about.repeated(request, &self.shared.directory.current());
-        let (asked, target) = known.map_or_else(
-            || {
+        self.clients.entry(client).or_default().begins();
+        let known = self
+            .repeated
+            .find(request, &self.shared.directory.current());
+        let (asked, target) = match known {
+            Some((asked, target)) => (asked, Some(target)),
+            None => {
                 let asked = Asked::by(BlockHead::new(request), &self.shared.behind.calls);
                 (Arc::new(asked), None)
-            },
-            |(asked, target)| (asked, Some(target)),
-        );
+            }
+        };
         let mut call = Call {
             id,
             client,

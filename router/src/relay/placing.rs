@@ -58,9 +58,8 @@ impl Router {
         let view = self.shared.directory.view();
         if view.ready() {
             let verdict = self.for_service(call, routes::by_metadata(&view, &head), &session);
-            if let (Some(client), Some(target)) = (self.clients.get_mut(&call.client), &call.target)
-            {
-                client.remember(request, &view, &call.asked, target);
+            if let Some(target) = &call.target {
+                self.repeated.keep(request, &view, &call.asked, target);
             }
             return verdict;
         }

@@ -16,7 +16,6 @@ pub struct Block {
     truncated: bool,
     /// A field of the mesh's own has been among them.
     mesh: bool,
-    number: Option<u64>,
 }
 
 /// Where a field stands in `wire`.
@@ -67,7 +66,6 @@ impl Block {
         self.size = 0;
         self.truncated = false;
         self.mesh = false;
-        self.number = None;
     }
 
     /// Bytes of memory that it has.
@@ -75,15 +73,10 @@ impl Block {
         self.wire.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// Of a block that a connection may repeat: its later blocks of the same number are the same.
+    /// Whether it may have a field of the mesh's own: `x-mesh-…`.
     #[must_use]
-    pub fn number(&self) -> Option<u64> {
-        self.number
-    }
-
-    /// It may be repeated.
-    pub(crate) fn set_number(&mut self, number: u64) {
-        self.number = Some(number);
+    pub fn has_mesh_fields(&self) -> bool {
+        self.mesh
     }
 
     /// The fields, in order.

@@ -18,8 +18,8 @@ const KEPT: usize = 4096;
 pub(super) struct Recent {
     slots: [Slot; SLOTS],
     last: usize,
-    /// Blocks so far.
-    count: u64,
+    /// So many had to be decoded: each takes the place of the oldest.
+    decoded: usize,
 }
 
 #[derive(Debug, Default)]
@@ -31,8 +31,6 @@ struct Slot {
     block: Block,
     /// What it is as a message of the kind that was last asked for.
     checked: Option<(Kind, Option<Summary>)>,
-    /// When it was the last.
-    used: u64,
 }
 
 impl Recent {
@@ -43,17 +41,17 @@ impl Recent {
         wire: &[u8],
         max_list: usize,
     ) -> Result<(), Error> {
-        self.count += 1;
         let table = decoder.table();
         let known = |slot: &Slot| slot.wire == wire && slot.table == table;
-        let found = self.slots.iter().position(known);
-        let oldest = || (0..SLOTS).min_by_key(|at| self.slots[*at].used);
-        self.last = found.or_else(oldest).unwrap_or_default();
-        let slot = &mut self.slots[self.last];
-        slot.used = self.count;
-        if found.is_some() && !wire.is_empty() {
+        if !wire.is_empty()
+            && let Some(found) = self.slots.iter().position(known)
+        {
+            self.last = found;
             return Ok(());
         }
+        self.last = self.decoded % SLOTS;
+        self.decoded += 1;
+        let slot = &mut self.slots[self.last];
         slot.wire.clear();
         slot.checked = None;
         decoder.decode(wire, max_list, &mut slot.block)?;
@@ -61,9 +59,13 @@ impl Recent {
         // What has changed the table would change it again.
         if wire.len() <= WIRE && decoder.table() == table {
             slot.wire.extend_from_slice(wire);
-            slot.block.set_number(self.count);
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn decoded(&self) -> usize {
+        self.decoded
     }
 
     /// The last block.

@@ -1,0 +1,102 @@
+//! What the head of a request asks for, worked out once for requests that repeat it.
+
+use std::sync::{Arc, Weak};
+
+use channel::Target;
+use mesh_relay::hpack::{Block, Token};
+use telemetry::rpc::{Method, ServerCalls};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::head::BlockHead;
+use crate::{directory::View, forward::INSTANCE, routes::Head as _};
+
+/// So many requests are remembered, each in a place that its hash tells.
+const PLACES: usize = 256;
+/// Bytes of a path and an authority that are remembered at most.
+const LONGEST: usize = 512;
+
+/// What a request's head says besides whom it is for.
+pub(super) struct Asked {
+    pub(super) method: Method,
+    /// The caller says that it may run twice.
+    pub(super) declared: bool,
+    /// The only instance that may take it.
+    pub(super) pinned: Option<Arc<str>>,
+}
+
+impl Asked {
+    pub(super) fn by(head: BlockHead<'_>, calls: &ServerCalls) -> Self {
+        let id = head.metadata(INSTANCE.as_str());
+        Self {
+            method: calls.method(head.path()),
+            declared: head.metadata("x-mesh-idempotent").is_some(),
+            pinned: id.map(|id| String::from_utf8_lossy(id).as_ref().into()),
+        }
+    }
+}
+
+/// Requests whose route is told by their path and their authority alone: all that have the same have
+/// the same route, until somebody comes or goes.
+pub(super) struct Repeated(Vec<Option<Known>>);
+
+struct Known {
+    path: Box<[u8]>,
+    authority: Box<[u8]>,
+    view: Weak<View>,
+    asked: Arc<Asked>,
+    target: Arc<Target>,
+}
+
+impl Default for Repeated {
+    fn default() -> Self {
+        Self((0..PLACES).map(|_| None).collect())
+    }
+}
+
+impl Repeated {
+    /// What is known already of such a request.
+    pub(super) fn find(
+        &self,
+        request: &Block,
+        view: &Arc<View>,
+    ) -> Option<(Arc<Asked>, Arc<Target>)> {
+        let (path, authority) = key(request)?;
+        let known = self.0[place(path, authority)].as_ref()?;
+        let same = known.view.as_ptr() == Arc::as_ptr(view)
+            && *path == *known.path
+            && *authority == *known.authority;
+        same.then(|| (Arc::clone(&known.asked), Arc::clone(&known.target)))
+    }
+
+    /// Whom a request was for, by its head and this view.
+    pub(super) fn keep(
+        &mut self,
+        request: &Block,
+        view: &Arc<View>,
+        asked: &Arc<Asked>,
+        target: &Arc<Target>,
+    ) {
+        // A method that has no label yet may get one.
+        if let Some((path, authority)) = key(request).filter(|_| asked.method.is_known()) {
+            self.0[place(path, authority)] = Some(Known {
+                path: path.into(),
+                authority: authority.into(),
+                view: Arc::downgrade(view),
+                asked: Arc::clone(asked),
+                target: Arc::clone(target),
+            });
+        }
+    }
+}
+
+/// The path and the authority, where nothing else tells whom a request is for.
+fn key(request: &Block) -> Option<(&[u8], &[u8])> {
+    let value = |token| request.get(token).map_or(&[][..], |field| field.value);
+    let (path, authority) = (value(Token::Path), value(Token::Authority));
+    let alone = !request.has_mesh_fields() && value(Token::Method) == b"POST";
+    (alone && path.len() + authority.len() <= LONGEST).then_some((path, authority))
+}
+
+fn place(path: &[u8], authority: &[u8]) -> usize {
+    xxh3_64_with_seed(path, xxh3_64(authority)) as usize % PLACES
+}
