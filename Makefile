@@ -143,8 +143,8 @@ test-containers: ## Scale and restart the mesh in Docker, under load
 	scripts/test-containers.sh
 
 .PHONY: bench
-bench: ## Measure the router beside HAProxy, nginx, Envoy and hyper: ROUNDS=2 SECONDS=3, or QUICK=1
-	@QUICK=$(QUICK) scripts/bench.sh $(if $(QUICK),1 2,$(or $(ROUNDS),2) $(or $(SECONDS),3))
+bench: ## Measure the router beside HAProxy, nginx, Envoy and hyper: ROUNDS=3 SECONDS=3, or QUICK=1
+	@QUICK=$(QUICK) scripts/bench.sh $(if $(QUICK),1 2,$(or $(ROUNDS),3) $(or $(SECONDS),3))
 
 .PHONY: bench-jobs
 bench-jobs: ## Measure the job queue beside BullMQ, asynq and RQ: ROUNDS=3, or STAGES="none latency report"
