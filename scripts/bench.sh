@@ -207,7 +207,8 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 	  proxy has core 0, everything else core 1. CPU is \`/proc/PID/task/*/schedstat\` over the calls whose message came
 	  back whole; the other calls are in the last column. "router" is as shipped (\`data_plane = "relay"\`), with discovery
 	  in Consul, balancing, deadlines, retries, ejection and metrics; "router, hyper" is \`data_plane = "hyper"\`;
-	  "plain hyper" is a round robin of hyper's own parts (\`crates/testkit/examples/plain_proxy.rs\`).
+	  "plain hyper" is a round robin of hyper's own parts (\`crates/testkit/examples/plain_proxy.rs\`). The load repeats one
+	  request byte for byte, which HPACK's tables make short for all, and which the router then knows.
 
 	$(table even HAProxy Envoy 'plain hyper')
 
