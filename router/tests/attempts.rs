@@ -168,13 +168,17 @@ impl World {
         Ok((by.to_owned(), answer.metadata().clone()))
     }
 
-    /// Calls a method that is found by nothing but its gRPC service.
-    async fn call_by_path(&self) -> Result<(), Status> {
+    /// Calls a method that is found by its gRPC service, unless the metadata says otherwise.
+    async fn call_by_path(&self, service: Option<&'static str>) -> Result<(), Status> {
         let mut client = tonic::client::Grpc::new(self.channel.clone());
         client.ready().await.unwrap();
         let path = "/agentplatform.AgentService/Other".parse().unwrap();
         let codec = ProstCodec::<TaskRequest, TaskResponse>::default();
-        let request = tonic::Request::new(TaskRequest::default());
+        let mut request = tonic::Request::new(TaskRequest::default());
+        if let Some(service) = service {
+            let service = service.parse().unwrap();
+            request.metadata_mut().insert("x-mesh-service", service);
+        }
         client.unary(request, path, codec).await.map(drop)
     }
 
@@ -269,29 +273,25 @@ async fn requests_that_are_repeated_go_where_the_mesh_says_by_then() {
     for plane in PLANES {
         let instance = Instance::new(&[]);
         let world = World::start(plane, &[], &[&instance]).await;
+        let call = async |service| match world.call_by_path(service).await {
+            Ok(()) => Code::Ok,
+            Err(status) => status.code(),
+        };
         let becomes = async |code: Code| {
             let asked = async {
-                while world
-                    .call_by_path()
-                    .await
-                    .map_or_else(|s| s.code(), |()| Code::Ok)
-                    != code
-                {
+                while call(None).await != code {
                     sleep(Duration::from_millis(5)).await;
                 }
             };
             let asked = tokio::time::timeout(Duration::from_secs(5), asked).await;
             asked.unwrap_or_else(|_| panic!("{plane}: never {code:?}"));
             for _ in 0..5 {
-                let outcome = world.call_by_path().await;
-                assert_eq!(
-                    outcome.map_or_else(|s| s.code(), |()| Code::Ok),
-                    code,
-                    "{plane}"
-                );
+                assert_eq!(call(None).await, code, "{plane}");
             }
         };
         becomes(Code::Ok).await;
+        assert_eq!(call(Some("nobody")).await, Code::NotFound, "{plane}");
+        assert_eq!(call(None).await, Code::Ok, "{plane}");
         // Another service has the same methods: the caller has to say which is meant.
         let address = "127.0.0.1:9".parse().unwrap();
         let other = Registration {
@@ -301,6 +301,7 @@ async fn requests_that_are_repeated_go_where_the_mesh_says_by_then() {
         };
         world.memory.register(&other).await.unwrap();
         becomes(Code::FailedPrecondition).await;
+        assert_eq!(call(Some("agent-probe")).await, Code::Ok, "{plane}");
         world.memory.deregister("other").await.unwrap();
         becomes(Code::Ok).await;
         world.memory.deregister("i0").await.unwrap();

@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Options, Settings};
 
-/// A time that was read once for many calls: see [`crate::Mesh::moment`].
+/// A time that was read once for many calls of one mesh: see [`crate::Mesh::moment`].
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     pub(crate) instant: Instant,

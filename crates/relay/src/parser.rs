@@ -98,12 +98,12 @@ impl Parser {
     }
 
     /// Takes the block out, to be given back by [`Self::restore`]: it keeps its memory.
-    pub fn take_block(&mut self) -> Block {
+    pub(crate) fn take_block(&mut self) -> Block {
         self.recent.take()
     }
 
     /// Gives a block back, of which nothing is needed any more.
-    pub fn restore(&mut self, block: Block) {
+    pub(crate) fn restore(&mut self, block: Block) {
         self.recent.restore(block);
     }
 

@@ -15,7 +15,7 @@ const PLACES: usize = 256;
 /// Bytes of a path and an authority that are remembered at most.
 const LONGEST: usize = 512;
 
-/// What a request's head says besides whom it is for.
+/// What a request's head says besides the service it is for.
 pub(super) struct Asked {
     pub(super) method: Method,
     /// The caller says that it may run twice.
@@ -36,7 +36,7 @@ impl Asked {
 }
 
 /// Requests whose route is told by their path and their authority alone: all that have the same have
-/// the same route, until somebody comes or goes.
+/// the same route, until the directory publishes another view.
 pub(super) struct Repeated(Vec<Option<Known>>);
 
 struct Known {

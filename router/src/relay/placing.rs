@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use channel::{Attempted, Error, Lease, Peer, Pushback, Target};
+use channel::{Attempted, Burst, Error, Lease, Peer, Pushback, Target};
 use mesh_relay::{Cause, Failure, Verdict, driver::Command, hpack::Block};
 use tokio::{task::JoinHandle, time::sleep};
 use tonic::{Code, Status};
@@ -149,7 +149,9 @@ impl Router {
             return Verdict::Park;
         };
         let mesh = &self.shared.mesh;
-        let burst = &mut self.clients.entry(call.client).or_default().burst;
+        let mut alone = Burst::default();
+        let client = self.clients.get_mut(&call.client);
+        let burst = client.map_or(&mut alone, |client| &mut client.burst);
         match mesh.lease(target, &call.tried, burst, self.now) {
             Ok(lease) => self.to(call, lease),
             Err(error) if error.may_pass() => self.place_later(call, Duration::ZERO),

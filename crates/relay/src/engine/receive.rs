@@ -118,6 +118,7 @@ impl<H: Host> Engine<H> {
         };
         let call = conn.streams.get(&stream).copied();
         let phase = call.and_then(|call| self.calls.get(call)).map(|c| c.phase);
+        // As who looks at the block below sees it.
         let kind = match (conn.side, call, phase) {
             (Side::Client, None, _) => Kind::Request,
             (Side::Client, ..) | (_, _, Some(Phase::Answered)) => Kind::Trailers,

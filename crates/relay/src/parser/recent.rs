@@ -10,15 +10,15 @@ use crate::{
 const SLOTS: usize = 4;
 /// A block that is longer on the wire is not looked for again, bytes.
 const WIRE: usize = 512;
-/// Memory that is kept for one block, bytes.
-const KEPT: usize = 4096;
+/// Memory that is kept for all of them, bytes.
+const KEPT: usize = 8192;
 
 /// Decoded blocks of a connection, and which of them is the last.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     slots: [Slot; SLOTS],
     last: usize,
-    /// So many had to be decoded: each takes the place of the oldest.
+    /// So many had to be decoded.
     decoded: usize,
 }
 
@@ -26,7 +26,7 @@ pub(super) struct Recent {
 struct Slot {
     /// As it came; empty when it must not be used again.
     wire: Vec<u8>,
-    /// The decoder's table then: the same bytes say the same while it is.
+    /// The decoder's table then, by [`Decoder::table`]: the same bytes say the same while it is.
     table: u64,
     block: Block,
     /// What it is as a message of the kind that was last asked for.
@@ -42,14 +42,17 @@ impl Recent {
         max_list: usize,
     ) -> Result<(), Error> {
         let table = decoder.table();
-        let known = |slot: &Slot| slot.wire == wire && slot.table == table;
+        let known = |slot: &Slot| slot.table == table && slot.wire == wire;
         if !wire.is_empty()
             && let Some(found) = self.slots.iter().position(known)
         {
             self.last = found;
             return Ok(());
         }
-        self.last = self.decoded % SLOTS;
+        // What can be found again stays while there is a place that cannot; then each goes in turn.
+        let useless = |slot: &Slot| slot.table != table || slot.wire.is_empty();
+        let place = self.slots.iter().position(useless);
+        self.last = place.unwrap_or(self.decoded % SLOTS);
         self.decoded += 1;
         let slot = &mut self.slots[self.last];
         slot.wire.clear();
@@ -73,19 +76,23 @@ impl Recent {
         &self.slots[self.last].block
     }
 
-    /// Takes the last block out; to be given back before the next.
+    /// Takes the last block out; to be given back as it is before the next.
     pub(super) fn take(&mut self) -> Block {
         std::mem::take(&mut self.slots[self.last].block)
     }
 
-    /// Gives the last block back, and its memory up where that is large.
+    /// Gives the last block back, and the memory of all up where that is large.
     pub(super) fn restore(&mut self, block: Block) {
-        let slot = &mut self.slots[self.last];
-        if block.memory() > KEPT {
-            *slot = Slot::default();
-        } else {
-            slot.block = block;
+        self.slots[self.last].block = block;
+        if self.memory() > KEPT {
+            self.slots = Default::default();
         }
+    }
+
+    /// Bytes of memory that it has.
+    pub(super) fn memory(&self) -> usize {
+        let memory = |slot: &Slot| slot.block.memory() + slot.wire.capacity();
+        self.slots.iter().map(memory).sum()
     }
 
     /// Checks the last block as a message.

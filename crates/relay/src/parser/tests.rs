@@ -295,10 +295,30 @@ fn a_block_that_is_repeated_is_not_decoded_again() {
     let mut wires = vec![post];
     wires.extend(others.iter().map(Vec::as_slice));
     wires.push(post);
-    assert_eq!(
-        blocks(&streams(&wires)),
-        (wires.iter().map(|w| w.to_vec()).collect(), 11)
-    );
+    let all: Vec<Vec<u8>> = wires.iter().map(|wire| wire.to_vec()).collect();
+    assert_eq!(blocks(&streams(&wires)), (all, 11));
+}
+
+#[test]
+fn blocks_that_are_many_and_large_are_not_kept() {
+    let mut parser = Parser::new(true, 4096, 1 << 14, 1 << 16);
+    let large = |n: u8| {
+        let mut block = vec![0x00, 1, b'a', 0x7f, 0xf9, 0x0e];
+        block.extend([b'0' + n; 2040]);
+        block
+    };
+    let larges: Vec<Vec<u8>> = (0..5).map(large).collect();
+    let larges: Vec<&[u8]> = larges.iter().map(Vec::as_slice).collect();
+    let wire = streams(&larges);
+    let mut input = &wire[..];
+    while let Some(step) = parser.step(&mut input).unwrap() {
+        if matches!(step, Step::Headers { .. }) {
+            let block = parser.take_block();
+            assert_eq!(block.named(b"a").unwrap().value.len(), 2040);
+            parser.restore(block);
+            assert!(parser.recent.memory() <= 8192);
+        }
+    }
 }
 
 #[test]
