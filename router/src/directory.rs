@@ -70,7 +70,7 @@ impl Directory {
     /// Whether the registry has answered once, for every service it knew then. Stays `true`.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.current.load().ready()
+        self.current().ready()
     }
 
     /// The mesh whose services these are.

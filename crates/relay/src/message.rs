@@ -20,6 +20,17 @@ pub(crate) struct Summary {
     pub(crate) grpc_status: Option<u32>,
 }
 
+/// A block that came on a stream, checked as what it has to be there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received<'a> {
+    pub(crate) block: &'a Block,
+    pub(crate) kind: Kind,
+    /// `None` when it is malformed.
+    pub(crate) checked: Option<Summary>,
+    /// The last of its stream.
+    pub(crate) end: bool,
+}
+
 /// Checks a block; `None` when it is malformed.
 pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
     let mut summary = Summary::default();

@@ -71,13 +71,13 @@ impl Repeated {
     /// Whom a request was for, by its head and this view.
     pub(super) fn keep(
         &mut self,
-        request: &Block,
+        head: BlockHead<'_>,
         view: &Arc<View>,
         asked: &Arc<Asked>,
         target: &Arc<Target>,
     ) {
         // A method that has no label yet may get one.
-        if let Some((path, authority)) = key(request).filter(|_| asked.method.is_known()) {
+        if let Some((path, authority)) = key(head.block()).filter(|_| asked.method.is_known()) {
             self.0[place(path, authority)] = Some(Known {
                 path: path.into(),
                 authority: authority.into(),

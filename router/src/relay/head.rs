@@ -22,6 +22,10 @@ impl<'a> BlockHead<'a> {
         }
     }
 
+    pub(super) fn block(self) -> &'a Block {
+        self.block
+    }
+
     /// Whether the router itself is asked how it is. Any other `GET` is treated as a call: whoever
     /// is behind it says what that is worth.
     pub(super) fn is_probe(&self) -> bool {

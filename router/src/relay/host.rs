@@ -122,11 +122,13 @@ impl Host for Router {
         let known = self
             .repeated
             .find(request, &self.shared.directory.current());
+        // Whom it is for, or the head that tells.
         let (asked, target) = match known {
-            Some((asked, target)) => (asked, Some(target)),
+            Some((asked, target)) => (asked, Ok(target)),
             None => {
-                let asked = Asked::by(BlockHead::new(request), &self.shared.behind.calls);
-                (Arc::new(asked), None)
+                let head = BlockHead::new(request);
+                let asked = Asked::by(head, &self.shared.behind.calls);
+                (Arc::new(asked), Err(head))
             }
         };
         let mut call = Call {
@@ -154,8 +156,8 @@ impl Host for Router {
         call.span = spans::of_call(call.asked.method.name(), request);
         let admitted = check(request).and_then(|()| self.admit(&mut call, client, request));
         let verdict = match (admitted, target) {
-            (Ok(()), Some(target)) => self.send_to(&mut call, target),
-            (Ok(()), None) => self.route(&mut call, request),
+            (Ok(()), Ok(target)) => self.send_to(&mut call, target),
+            (Ok(()), Err(head)) => self.route(&mut call, head),
             (Err(status), _) => refuse(&mut call, &status),
         };
         let verdict = match (verdict, end) {

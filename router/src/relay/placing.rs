@@ -27,8 +27,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(25);
 
 impl Router {
     /// Where a call with this head goes.
-    pub(super) fn route(&mut self, call: &mut Call, request: &Block) -> Verdict {
-        let head = BlockHead::new(request);
+    pub(super) fn route(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
         match if head.is_probe() {
             Route::Own
         } else {
@@ -39,7 +38,7 @@ impl Router {
                 call.span = Span::none();
                 Verdict::To(OWN)
             }
-            Route::Metadata => self.by_metadata(call, request, head),
+            Route::Metadata => self.by_metadata(call, head),
             Route::Message(fields) => match self.reading(head, fields) {
                 Ok(reading) => {
                     call.state = State::Reading(reading);
@@ -50,7 +49,7 @@ impl Router {
         }
     }
 
-    fn by_metadata(&mut self, call: &mut Call, request: &Block, head: BlockHead<'_>) -> Verdict {
+    fn by_metadata(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
         let session = match routes::text(&head, routes::SESSION) {
             Ok(session) => session.unwrap_or_default().to_owned(),
             Err(status) => return refuse(call, &status),
@@ -59,7 +58,7 @@ impl Router {
         if view.ready() {
             let verdict = self.for_service(call, routes::by_metadata(&view, &head), &session);
             if let Some(target) = &call.target {
-                self.repeated.keep(request, &view, &call.asked, target);
+                self.repeated.keep(head, &view, &call.asked, target);
             }
             return verdict;
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use discovery::{Catalog, Discovery, Health, Instance, Key, Registration, Snapshot};
-use mesh_channel::{Burst, Mesh, Options, Target};
+use mesh_channel::{Burst, Error, Lease, Mesh, Options, Target};
 use telemetry::Registry;
 use tokio::{sync::watch, time::Instant};
 
@@ -88,19 +88,17 @@ impl Discovery for Published {
     }
 }
 
+/// A place for a call that comes alone, now.
+fn lease(mesh: &Mesh, target: &Target) -> Result<Lease, Error> {
+    let now = mesh.moment(Instant::now());
+    mesh.lease(target, &[], &mut Burst::default(), now)
+}
+
 /// The number, never given twice, of the endpoint that an instance is; none when it is not there.
 fn endpoint(mesh: &Mesh, service: usize, index: usize) -> Option<u64> {
     let target = Target::service(&format!("agent-{service}"));
     let pinned = target.instance(&format!("agent-{service}-{index}"));
-    let lease = mesh
-        .lease(
-            &pinned,
-            &[],
-            &mut Burst::default(),
-            mesh.moment(Instant::now()),
-        )
-        .ok()?;
-    Some(lease.peer().number())
+    Some(lease(mesh, &pinned).ok()?.peer().number())
 }
 
 fn endpoints(mesh: &Mesh, service: usize) -> Vec<Option<u64>> {
@@ -137,7 +135,7 @@ async fn ten_thousand_instances_cost_no_connection_and_an_update_touches_one_end
 }
 
 /// One service of very many instances, of which each may have one call.
-fn crowd(instances: usize) -> (Mesh, Vec<mesh_channel::Lease>) {
+fn crowd(instances: usize) -> (Mesh, Vec<Lease>) {
     let it = |index: usize| Instance {
         key: Key {
             node: "node".into(),
@@ -155,15 +153,9 @@ fn crowd(instances: usize) -> (Mesh, Vec<mesh_channel::Lease>) {
     };
     let mesh = Mesh::new(Arc::new(registry), options, &Registry::new());
     let target = Target::service("agent-0");
-    let lease = |_| {
-        mesh.lease(
-            &target,
-            &[],
-            &mut Burst::default(),
-            mesh.moment(Instant::now()),
-        )
-    };
-    let leases = (0..instances).map(lease).collect::<Result<_, _>>();
+    let leases = (0..instances)
+        .map(|_| lease(&mesh, &target))
+        .collect::<Result<_, _>>();
     let leases = leases.expect("each takes one call");
     (mesh, leases)
 }
@@ -174,14 +166,7 @@ async fn the_last_free_one_of_twenty_thousand_instances_is_found() {
     let began = Instant::now();
     let (mesh, mut leases) = crowd(20_000);
     let target = Target::service("agent-0");
-    let lease = || {
-        mesh.lease(
-            &target,
-            &[],
-            &mut Burst::default(),
-            mesh.moment(Instant::now()),
-        )
-    };
+    let lease = || lease(&mesh, &target);
     for index in [3, 7_777, 19_000] {
         assert!(lease().unwrap_err().may_pass());
         let free = leases.swap_remove(index).peer().number();

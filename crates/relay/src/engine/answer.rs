@@ -7,27 +7,22 @@ use crate::{
     half::End,
     host::{Cause, Ended, Host},
     hpack::Block,
-    message::Summary,
+    message::{Kind, Received},
     slab::Id,
 };
 
 impl<H: Host> Engine<H> {
     /// A header block of an instance's: an answer begins, or ends with trailers.
-    pub(super) fn response(
-        &mut self,
-        id: Id,
-        stream: u32,
-        call_id: Id,
-        block: &Block,
-        checked: Option<Summary>,
-        end: bool,
-    ) {
+    pub(super) fn response(&mut self, id: Id, stream: u32, call_id: Id, received: Received<'_>) {
         let Some(call) = self.calls.get_mut(call_id) else {
             return;
         };
-        let trailers = call.phase == Phase::Answered;
+        let Received { block, end, .. } = received;
+        let trailers = received.kind == Kind::Trailers;
         let got_all = call.upstream.as_ref().is_none_or(|half| half.got_all);
-        let checked = checked.filter(|_| !got_all && !block.is_truncated());
+        let checked = received
+            .checked
+            .filter(|_| !got_all && !block.is_truncated());
         let short = trailers && call.length.is_some_and(|left| left > 0);
         let Some(summary) = checked.filter(|_| !short) else {
             return self.stream_error(id, stream, call_id, Code::ProtocolError);

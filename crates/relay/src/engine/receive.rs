@@ -7,7 +7,7 @@ use crate::{
     frame::{self, Code},
     half::End,
     host::Host,
-    message::Kind,
+    message::{Kind, Received},
     parser::{Fatal, Step},
     slab::Id,
 };
@@ -118,7 +118,6 @@ impl<H: Host> Engine<H> {
         };
         let call = conn.streams.get(&stream).copied();
         let phase = call.and_then(|call| self.calls.get(call)).map(|c| c.phase);
-        // As who looks at the block below sees it.
         let kind = match (conn.side, call, phase) {
             (Side::Client, None, _) => Kind::Request,
             (Side::Client, ..) | (_, _, Some(Phase::Answered)) => Kind::Trailers,
@@ -127,20 +126,26 @@ impl<H: Host> Engine<H> {
         let checked = conn.parser.check_block(kind);
         // The block keeps its memory: it is lent out while the call is looked at.
         let block = conn.parser.take_block();
+        let received = Received {
+            block: &block,
+            kind,
+            checked,
+            end,
+        };
         let outcome = match (call, conn.side) {
             (Some(call), _) if depends_on == Some(stream) => {
                 self.stream_error(id, stream, call, Code::ProtocolError);
                 Ok(())
             }
             (Some(call), Side::Client) => {
-                self.request_trailers(id, stream, call, &block, checked, end);
+                self.request_trailers(id, stream, call, received);
                 Ok(())
             }
             (Some(call), Side::Upstream) => {
-                self.response(id, stream, call, &block, checked, end);
+                self.response(id, stream, call, received);
                 Ok(())
             }
-            (None, Side::Client) => self.request(id, stream, &block, checked, end, depends_on),
+            (None, Side::Client) => self.request(id, stream, received, depends_on),
             (None, Side::Upstream) => self.orphan(id, stream, 0),
         };
         if let Some(conn) = self.conns.get_mut(id) {

@@ -8,7 +8,7 @@ use crate::{
     half::Half,
     host::{Host, Verdict},
     hpack::{Block, Token},
-    message::Summary,
+    message::Received,
     parser::Fatal,
     slab::Id,
 };
@@ -22,11 +22,10 @@ impl<H: Host> Engine<H> {
         &mut self,
         id: Id,
         stream: u32,
-        block: &Block,
-        checked: Option<Summary>,
-        end: bool,
+        received: Received<'_>,
         depends_on: Option<u32>,
     ) -> Result<(), Fatal> {
+        let Received { block, end, .. } = received;
         let config = &self.config;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
@@ -59,7 +58,7 @@ impl<H: Host> Engine<H> {
             }
             return conn.idle_frame(config.idle_frames, self.now);
         }
-        let checked = checked.filter(|_| depends_on != Some(stream));
+        let checked = received.checked.filter(|_| depends_on != Some(stream));
         let Some(summary) = checked.filter(|s| !end || s.content_length.unwrap_or(0) == 0) else {
             conn.reset(stream, Code::ProtocolError);
             return conn.idle_frame(config.idle_frames, self.now);
@@ -115,10 +114,9 @@ impl<H: Host> Engine<H> {
         id: Id,
         stream: u32,
         call_id: Id,
-        block: &Block,
-        checked: Option<Summary>,
-        end: bool,
+        received: Received<'_>,
     ) {
+        let Received { block, end, .. } = received;
         let Some(call) = self.calls.get_mut(call_id) else {
             return;
         };
@@ -126,7 +124,7 @@ impl<H: Host> Engine<H> {
             return self.stream_error(id, stream, call_id, Code::StreamClosed);
         }
         let short = call.request.length.is_some_and(|left| left > 0);
-        let valid = !block.is_truncated() && checked.is_some();
+        let valid = !block.is_truncated() && received.checked.is_some();
         if !end || short || !valid {
             return self.stream_error(id, stream, call_id, Code::ProtocolError);
         }
