@@ -6,13 +6,13 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 export COMPOSE_PROJECT_NAME=agent-platform-test MESH_IMAGE=agent-platform-test:local
-export MESH_SUBNET=172.29.0.0/16 MESH_IP_RANGE=172.29.128.0/17 CONSUL_IP=172.29.0.10
+export MESH_SUBNET=172.29.0.0/16 MESH_IP_RANGE=172.29.128.0/17 CONSUL_IP=172.29.0.10 HAPROXY_IP=172.29.0.11
 # Docker chooses the ports.
 export CONSUL_HOST_PORT=0 CONSUL_DNS_HOST_PORT=0 MESH_HOST_PORT=0 STATS_HOST_PORT=0 REDIS_HOST_PORT=0
 export GATEWAY_HOST_PORT=0 TASKS_HOST_PORT=0 RUNNER_HOST_PORT=0
 WORK=$(mktemp -d)
-# What runs of the pipeline leave, owned by whoever runs this.
-export OUT_DIR=$WORK/files OUT_USER; OUT_USER=$(id -u):$(id -g); mkdir "$OUT_DIR"
+# What runs of the pipeline leave. Docker makes the directory.
+export OUT_DIR=$WORK/files
 DOCKERD='' LOAD=''
 
 finish() {
