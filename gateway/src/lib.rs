@@ -66,7 +66,7 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
                 context.config.text("listen_address"),
                 context.config.port("tasks_port"),
             );
-            let listener = service::bind("listen_address", address, port)?;
+            let listener = service::bind("listen_address", address, "TASKS_PORT", port)?;
             tracing::info!(tasks = %listener.local_addr()?, "serving");
             front.serve(listener.into_std()?, routes::tasks(&gateway))?;
         }

@@ -54,7 +54,7 @@ pub fn parts(goal: &str) -> Vec<String> {
 /// task's tools go.
 ///
 /// # Errors
-/// When the documents cannot be searched. The web is an extra: without it, a remark says why.
+/// When the tool for documents is away. What a tool cannot search is told by a remark.
 pub async fn search(toolbox: &Toolbox, goal: &str) -> Result<Findings, Failure> {
     let mut findings = Findings::default();
     if toolbox.has(DOCS) {
@@ -79,10 +79,16 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
             ("limit", PER_PART.to_string()),
         ];
         let result = toolbox.call(DOCS, "search_local_docs", asked).await;
-        let result = result.map_err(|error| match error {
-            ToolError::Away { .. } => Failure::Away(error.to_string()),
-            other => Failure::Task(other.to_string()),
-        })?;
+        let result = match result {
+            Ok(result) => result,
+            Err(error @ ToolError::Away { .. }) => return Err(Failure::Away(error.to_string())),
+            // No documents is a state like another: the notes say so, and the run goes on.
+            Err(error) => {
+                let remark = format!("documents were not searched: {error}");
+                findings.remarks.push(remark);
+                break;
+            }
+        };
         let found: Found = serde_json::from_str(&result)
             .map_err(|error| Failure::Away(format!("{DOCS} answers in another form: {error}")))?;
         if number == 0 {

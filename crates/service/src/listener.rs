@@ -17,17 +17,28 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How long sent bytes may stay unacknowledged before the client counts as gone.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Binds a port that a process before us may have left a moment ago; `key` is the configuration key
-/// of the address, for messages. Needs a tokio runtime.
+/// Binds a port that a process before us may have left a moment ago. For messages, `key` is the
+/// configuration key of the address, and `port_variable` the environment variable of the port, such
+/// as `AGENT_PORT`. Needs a tokio runtime.
 ///
 /// # Errors
 /// When the address is none, or cannot be had.
-pub fn bind(key: &str, address: &str, port: u16) -> anyhow::Result<TcpListener> {
+pub fn bind(
+    key: &str,
+    address: &str,
+    port_variable: &str,
+    port: u16,
+) -> anyhow::Result<TcpListener> {
     let ip: IpAddr = address
         .parse()
         .with_context(|| format!("{key} = {address:?}: expected an IP address such as 0.0.0.0"))?;
     let addr = SocketAddr::new(ip, port);
-    listen(addr).with_context(|| format!("listen on {addr}"))
+    listen(addr).with_context(|| {
+        format!(
+            "listen on {addr}: set {port_variable} to another port (0 lets the system choose), or \
+             {key} to another address"
+        )
+    })
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
@@ -75,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn dead_clients_are_found_on_whatever_is_accepted() {
-        let listener = bind("listen_address", "127.0.0.1", 0).unwrap();
+        let listener = bind("listen_address", "127.0.0.1", "AGENT_PORT", 0).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();

@@ -73,11 +73,13 @@ pub(crate) async fn start_as(
     let grpc = listener::bind(
         "listen_address",
         config.text("listen_address"),
+        spec.port_env,
         config.port("port"),
     )?;
     let admin = listener::bind(
         "admin_address",
         config.text("admin_address"),
+        "METRICS_PORT",
         config.port("metrics_port"),
     )?;
     let (grpc_addr, admin_addr) = (grpc.local_addr()?, admin.local_addr()?);

@@ -393,6 +393,7 @@ async fn a_port_that_is_taken_is_an_error_that_names_it() {
             .contains(&format!("listen on 127.0.0.1:{port}")),
         "{error}"
     );
+    assert!(error.to_string().contains(SPEC.port_env), "{error}");
     running.drain().await;
 }
 

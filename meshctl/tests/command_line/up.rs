@@ -131,6 +131,29 @@ async fn a_goal_becomes_files_and_its_job_outlives_the_mesh() {
     assert_eq!(told(gateway, id).await.unwrap(), job);
 }
 
+#[tokio::test]
+async fn a_goal_without_a_folder_of_documents_ends_with_notes_that_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let docs = folder.path().join("nowhere");
+    let environment = [("DOCS_DIR", docs.to_str().unwrap())];
+    let mesh = Mesh::with_jobs(folder.path(), &environment).await;
+    let gateway = mesh.told["gateway"].as_str().unwrap().to_owned();
+    let run = post(&gateway, "/enqueue", r#"{"goal":"what the lamp burns"}"#);
+    let job = until("the run ends", LIMIT, async || {
+        let job = told(&gateway, run["job_id"].as_str().unwrap()).await?;
+        (job["status"] != "queued" && job["status"] != "started").then_some(job)
+    })
+    .await;
+    assert_eq!(job["status"], "finished", "{job}");
+    let out = folder
+        .path()
+        .join("out")
+        .join(run["run_id"].as_str().unwrap());
+    let notes = fs::read_to_string(out.join("notes.md")).unwrap();
+    assert!(notes.contains("documents were not searched"), "{notes}");
+    assert!(notes.contains("DOCS_DIR"), "{notes}");
+}
+
 async fn told(gateway: &str, id: &str) -> Option<Value> {
     http_client::json(&format!("http://{gateway}/jobs/{id}")).await
 }

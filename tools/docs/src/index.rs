@@ -12,6 +12,9 @@ use agentkit::{
 /// customary values.
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
+/// What the score of a code block counts beside prose: a command may repeat a question, and seldom
+/// answers it.
+const CODE: f64 = 0.75;
 
 /// An inverted index of passages.
 #[derive(Debug, Default)]
@@ -95,7 +98,11 @@ impl Index {
             .filter(|(number, _)| wanted(&self.passages[*number]))
             .map(|(number, (score, terms))| Hit {
                 passage: self.passages[number].clone(),
-                score: (score * 1000.0).round() / 1000.0,
+                score: {
+                    let is_code = kind.is_none() && self.passages[number].kind == "code";
+                    let weight = if is_code { CODE } else { 1.0 };
+                    (score * weight * 1000.0).round() / 1000.0
+                },
                 terms,
             })
             .collect();
@@ -142,6 +149,16 @@ mod tests {
         assert_eq!(lines("the retries"), [10, 7]);
         assert!(lines("kubernetes").is_empty());
         assert_eq!(index.missing("router kubernetes"), ["kubernete"]);
+    }
+
+    #[test]
+    fn prose_comes_before_a_command_that_repeats_the_question() {
+        let text = "# Examples\n\n```\nask 'how does a router drain'\n```\n\n# Stopping\n\nA router \
+            drains on SIGTERM: it leaves the registry, then finishes the calls that it has.\n";
+        let index = Index::new(crate::split("a.md", text, true));
+        let hits = index.search("How does a router drain?", None, 9);
+        let kinds: Vec<_> = hits.iter().map(|hit| hit.passage.kind.as_str()).collect();
+        assert_eq!(kinds, ["text", "code"]);
     }
 
     #[test]
