@@ -1,11 +1,15 @@
-//! Which registry a mesh of our own uses: a Consul that is there, or the memory of this process.
+//! Which registry a mesh of our own uses: a Consul that is there, one in this process that answers as
+//! Consul does, or the memory of this process.
 
-use std::{collections::BTreeMap, convert::Infallible, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, convert::Infallible, net::SocketAddr, str::FromStr, sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use discovery::{Discovery, backends::Memory};
 use service::Loader;
-use tokio::time::timeout;
+use tokio::{net::TcpListener, time::timeout};
 
 /// How long a Consul that may be there has to answer.
 const LOOK: Duration = Duration::from_millis(500);
@@ -15,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// Consul if one answers, else memory.
+    /// Consul if one answers, else a registry in this process that answers in its place.
     Auto,
     /// Memory.
     Memory,
@@ -41,8 +45,11 @@ pub(crate) struct Registry {
     pub(crate) discovery: Arc<dyn Discovery>,
     /// The environment layer of each instance's configuration.
     pub(crate) environment: BTreeMap<String, String>,
-    /// Consul's address, `None` for memory.
+    /// The address of the Consul that is there, `None` without one.
     pub(crate) consul: Option<String>,
+    /// The registry in this process that answers as Consul does, where there is one. It ends with
+    /// this, after those who are registered.
+    pub(crate) embedded: Option<registry::Server>,
     /// Which one it is and why, for people.
     pub(crate) about: String,
 }
@@ -82,12 +89,12 @@ impl Registry {
                 discovery,
                 environment,
                 consul: Some(address),
+                embedded: None,
                 about,
             });
         }
         if *choice == Choice::Auto {
-            let about = format!("in memory: no Consul answers at {address}");
-            return Ok(Self::memory(environment, &about));
+            return Ok(Self::embedded(environment, discovery, &address).await);
         }
         bail!(
             "no Consul answers at {address}: start one, for example with `consul agent -dev`, or \
@@ -95,28 +102,82 @@ impl Registry {
         )
     }
 
+    /// A registry in this process, where Consul would be: programs that are started beside it join.
+    /// Memory, where another program has the port or the address is another machine's.
+    async fn embedded(
+        mut environment: BTreeMap<String, String>,
+        discovery: Arc<dyn Discovery>,
+        address: &str,
+    ) -> Self {
+        let listener = match here(address) {
+            Some(here) => TcpListener::bind(here).await.ok(),
+            None => None,
+        };
+        let Some(listener) = listener else {
+            let about = format!("in memory: no Consul answers at {address}");
+            return Self::memory(environment, &about);
+        };
+        let server = registry::Server::start(listener, "localhost");
+        let about = format!(
+            "in this process, at {}: no Consul answers at {address}; programs that are started \
+             beside it join",
+            server.address()
+        );
+        alone(&mut environment);
+        let host = environment.entry("SERVICE_HOST".to_owned()).or_default();
+        if host.is_empty() {
+            "127.0.0.1".clone_into(host);
+        }
+        Self {
+            discovery,
+            environment,
+            consul: None,
+            embedded: Some(server),
+            about,
+        }
+    }
+
     /// A registry of this process alone. What nobody else can find listens on the loopback
     /// interface only, and has no caller to wait for when it leaves.
     pub(crate) fn memory(mut environment: BTreeMap<String, String>, about: &str) -> Self {
         environment.insert("DISCOVERY".to_owned(), "memory".to_owned());
-        for (name, value) in [
-            ("LISTEN_ADDRESS", "127.0.0.1"),
-            ("ADMIN_ADDRESS", "127.0.0.1"),
-            ("DRAIN_DELAY", "0s"),
-        ] {
-            let set = environment.entry(name.to_owned()).or_default();
-            if set.is_empty() {
-                value.clone_into(set);
-            }
-        }
+        alone(&mut environment);
         let discovery = Arc::new(Memory::new());
         Self {
             discovery,
             environment,
             consul: None,
+            embedded: None,
             about: about.to_owned(),
         }
     }
+}
+
+/// Settings of a mesh on this machine alone, where nothing else is set.
+fn alone(environment: &mut BTreeMap<String, String>) {
+    for (name, value) in [
+        ("LISTEN_ADDRESS", "127.0.0.1"),
+        ("ADMIN_ADDRESS", "127.0.0.1"),
+        ("DRAIN_DELAY", "0s"),
+    ] {
+        let set = environment.entry(name.to_owned()).or_default();
+        if set.is_empty() {
+            value.clone_into(set);
+        }
+    }
+}
+
+/// The address of a URL or `host:port` that is this machine's loopback interface.
+fn here(address: &str) -> Option<SocketAddr> {
+    let address = address.trim_end_matches('/');
+    let address = match address.split_once("://") {
+        Some(("http", address)) => address,
+        Some(_) => return None,
+        None => address,
+    };
+    let address = address.replacen("localhost", "127.0.0.1", 1);
+    let here: SocketAddr = address.parse().ok()?;
+    here.ip().is_loopback().then_some(here)
 }
 
 /// The catalog's first answer shows that the whole way is good: address, TLS, token.
@@ -138,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_is_used_where_no_consul_answers() {
+    async fn a_registry_in_this_process_is_used_where_no_consul_answers() {
         let environment = BTreeMap::from([("CONSUL_HTTP_ADDR".to_owned(), nobody())]);
         let registry = Registry::choose(&Choice::Auto, environment).await.unwrap();
         assert_eq!(registry.consul, None);
@@ -148,6 +209,39 @@ mod tests {
             registry.about
         );
         assert_eq!(registry.environment["LISTEN_ADDRESS"], "127.0.0.1");
+        assert!(registry.embedded.is_some());
+        assert!(
+            answers(&*registry.discovery, PATIENCE).await,
+            "it answers as Consul does"
+        );
+    }
+
+    #[tokio::test]
+    async fn memory_is_used_where_another_program_has_consuls_port() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let environment = BTreeMap::from([("CONSUL_HTTP_ADDR".to_owned(), address)]);
+        let registry = Registry::choose(&Choice::Auto, environment).await.unwrap();
+        assert!(registry.embedded.is_none() && registry.consul.is_none());
+        assert!(
+            registry.about.starts_with("in memory"),
+            "{}",
+            registry.about
+        );
+    }
+
+    #[test]
+    fn only_this_machines_loopback_interface_is_here() {
+        for (address, expected) in [
+            ("http://127.0.0.1:8500", true),
+            ("localhost:8500", true),
+            ("http://[::1]:8500/", true),
+            ("https://127.0.0.1:8500", false),
+            ("http://10.0.0.1:8500", false),
+            ("http://consul:8500", false),
+        ] {
+            assert_eq!(here(address).is_some(), expected, "{address}");
+        }
     }
 
     #[tokio::test]

@@ -19,8 +19,8 @@ const INTERRUPTED: u8 = 130;
 
 /// Start a mesh in this process, and drain it on SIGINT or SIGTERM.
 ///
-/// Joins a Consul that is there; without one, the registry is in memory. The environment of the
-/// services counts, such as LOG_LEVEL, LISTEN_ADDRESS or ECHO_DELAY, except for ports. Jobs are kept
+/// Joins a Consul that is there. Without one, this process answers in its place, and programs that
+/// are started beside it join. The environment of the services counts, such as LOG_LEVEL, LISTEN_ADDRESS or ECHO_DELAY, except for ports. Jobs are kept
 /// where REDIS_URL, REDIS_HOST or JOBS_PATH say, else in a folder of OUT_DIR (`out`), beside what
 /// runs of the pipeline leave.
 #[derive(Args, Debug)]
@@ -53,8 +53,9 @@ pub(crate) struct Up {
     #[arg(long)]
     no_jobs: bool,
 
-    /// The registry: `auto` (CONSUL_HTTP_ADDR or 127.0.0.1:8500 if it answers, else memory), an
-    /// address of Consul, or `none` for memory
+    /// The registry: `auto` (Consul at CONSUL_HTTP_ADDR or 127.0.0.1:8500, else a registry in this
+    /// process at that address), an address of Consul, or `none` for memory that no other process
+    /// sees
     #[arg(long, value_name = "auto|ADDR|none", default_value = "auto")]
     consul: Choice,
 }
@@ -135,8 +136,13 @@ fn tell(out: &Output, local: &Local, registry: &Registry, counts: Counts) -> any
         return Ok(out.value(&json!({
             "router": local.router(),
             "gateway": local.gateway(),
-            "registry": registry.consul.as_deref().map_or("memory", |_| "consul"),
+            "registry": match (&registry.consul, &registry.embedded) {
+                (Some(_), _) => "consul",
+                (None, Some(_)) => "embedded",
+                (None, None) => "memory",
+            },
             "consul": registry.consul,
+            "embedded": registry.embedded.as_ref().map(|it| it.address().to_string()),
             "instances": instances,
         }))?);
     }

@@ -1,0 +1,87 @@
+//! A registry for one machine: the part of Consul's HTTP API that the programs of the mesh and the
+//! guides' `curl` lines use, in memory.
+//!
+//! It is for a mesh that `meshctl up` starts where no Consul is: whatever is started beside that
+//! mesh registers here as it would with Consul. There is one node, no DNS, no ACLs, no pages and no
+//! other servers. What it holds is gone when it ends, as with `consul agent -dev`.
+//!
+//! ```no_run
+//! # async fn example() -> std::io::Result<()> {
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8500").await?;
+//! let registry = mesh_registry::Server::start(listener, "localhost");
+//! // curl -X PUT 127.0.0.1:8500/v1/agent/service/register -d '{"Name": "shop", "Port": 9000}'
+//! registry.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`state`] holds what is registered and numbers every change; [`api`] turns requests into reads
+//! and changes of it, and lets blocking queries wait for a number; [`checks`] runs the checks.
+
+mod api;
+mod checks;
+mod definition;
+mod state;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{checks::Checks, state::Shared};
+
+/// A registry that serves. Dropping it ends it at once.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Serves on a listener, which should be one of the loopback interface: whoever reaches it may
+    /// change everything. `node` is the name of the only node.
+    ///
+    /// # Panics
+    /// When the listener has no address, which one that is bound has.
+    #[must_use]
+    pub fn start(listener: TcpListener, node: &str) -> Self {
+        let address = listener.local_addr().expect("a bound listener");
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared::new(node));
+        let mut tasks = JoinSet::new();
+        let checks = Checks::new(Arc::clone(&shared));
+        tasks.spawn(checks.run(stop.clone()));
+        let app = api::router(shared, stop.clone());
+        let until = stop.clone().cancelled_owned();
+        tasks.spawn(async move {
+            let served = axum::serve(listener, app).with_graceful_shutdown(until);
+            if let Err(error) = served.await {
+                tracing::warn!(%error, "the registry cannot serve any more");
+            }
+        });
+        Self {
+            address,
+            stop,
+            tasks,
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it: blocking queries are answered, then its port is closed.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

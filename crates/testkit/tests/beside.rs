@@ -1,0 +1,134 @@
+//! A mesh that `meshctl up` runs without Consul, and programs that are started beside it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{net::SocketAddr, process::Command, time::Duration};
+
+use mesh_testkit::{Process, Program, Signal, grpcurl, http_client, ports, tools, until};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(5);
+
+/// `meshctl up` where no Consul is; its router, and where its registry answers.
+async fn up() -> (Process, SocketAddr, SocketAddr) {
+    loop {
+        let [port] = ports::free();
+        let mut command = Command::new(tools::program("meshctl"));
+        command
+            .args(["up", "--json", "--no-jobs", "--port", "0"])
+            .env("CONSUL_HTTP_ADDR", format!("127.0.0.1:{port}"));
+        let mut process = Process::start("meshctl", command);
+        let find = |line: &str| {
+            let told: Value = serde_json::from_str(line).ok()?;
+            told["router"].is_string().then_some(told)
+        };
+        let told: Value = process.line(LIMIT, find).await;
+        let address = |field: &str| told[field].as_str()?.parse().ok();
+        // Another process may have been quicker to take the port.
+        if let (Some(router), Some(registry)) = (address("router"), address("embedded")) {
+            return (process, router, registry);
+        }
+    }
+}
+
+async fn passing(registry: SocketAddr, service: &str) -> Vec<String> {
+    let url = format!("http://{registry}/v1/health/service/{service}?passing");
+    let found = http_client::json(&url).await.unwrap_or_default();
+    let found = found.as_array().into_iter().flatten();
+    let ids = found.filter_map(|it| it["Service"]["ID"].as_str());
+    ids.map(str::to_owned).collect()
+}
+
+/// The instances that answer calls, of as many as it takes to see them all.
+async fn answering(router: SocketAddr, calls: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    for _ in 0..calls {
+        let request = r#"{"agent_id":"echo-agent","input":"x"}"#;
+        let method = "agentplatform.AgentService/ExecuteTask";
+        let answer = grpcurl(&["-d", request], router, &[method]).await;
+        assert!(answer.ok, "{}", answer.err);
+        let answer: Value = serde_json::from_str(&answer.out).unwrap();
+        let id = answer["metadata"]["agent_id"].as_str().unwrap().to_owned();
+        if !seen.contains(&id) {
+            seen.push(id);
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_program_that_is_started_beside_it_joins_and_leaves() {
+    let (_mesh, router, registry) = up().await;
+    let env = [
+        ("CONSUL_HTTP_ADDR", registry.to_string()),
+        ("SERVICE_HOST", "127.0.0.1".to_owned()),
+        ("DRAIN_DELAY", "1s".to_owned()),
+    ];
+    let mut echo = Program::start("echo-agent", &env).await;
+    until("both are registered", SOON, async || {
+        (passing(registry, "agent-echo").await.len() == 2).then_some(())
+    })
+    .await;
+    until("both are called", SOON, async || {
+        (answering(router, 4).await.len() == 2).then_some(())
+    })
+    .await;
+    echo.signal(Signal::Terminate);
+    until("it has left", SOON, async || {
+        let left = passing(registry, "agent-echo").await;
+        (!left.is_empty() && !left.contains(&echo.id)).then_some(())
+    })
+    .await;
+    assert_eq!(answering(router, 4).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_service_that_curl_registers_is_checked_really() {
+    let (_mesh, _, registry) = up().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    let body = json!({
+        "Name": "pricing", "ID": "pricing-1", "Address": "127.0.0.1", "Port": 9, "Tags": ["grpc"],
+        "Check": { "TCP": target, "Interval": "1s", "Status": "passing" },
+    });
+    let url = format!("http://{registry}/v1/agent/service/register");
+    http_client::put(&url, body.to_string()).await;
+    assert_eq!(passing(registry, "pricing").await, ["pricing-1"]);
+    // It stays passing while somebody listens: one check has run when its output says so.
+    until("the check has run", SOON, async || {
+        let url = format!("http://{registry}/v1/health/checks/pricing");
+        let checks = http_client::json(&url).await?;
+        let output = checks[0]["Output"].as_str()?;
+        output.contains("Success").then_some(())
+    })
+    .await;
+    assert_eq!(passing(registry, "pricing").await, ["pricing-1"]);
+    drop(listener);
+    until("nobody listens any more", SOON, async || {
+        passing(registry, "pricing").await.is_empty().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_ask_the_registry() {
+    let (_mesh, _, registry) = up().await;
+    let catalog = format!("http://{registry}/v1/catalog/services");
+    for header in ["Origin: http://page.example", "Host: page.example"] {
+        let output = Command::new(tools::tool("curl"))
+            .args([
+                "-s",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "-H",
+                header,
+                &catalog,
+            ])
+            .output()
+            .unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "403", "{header}");
+    }
+}
