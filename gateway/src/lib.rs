@@ -11,6 +11,7 @@
 
 mod api;
 mod body;
+mod cors;
 mod doors;
 mod edge;
 mod events;
@@ -21,9 +22,11 @@ mod metrics;
 mod openapi;
 mod origin;
 mod problem;
+mod query;
 mod routes;
 mod services;
 mod state;
+mod streams;
 mod submit;
 mod view;
 

@@ -36,7 +36,8 @@ pub fn document() -> Document {
 struct Failures;
 
 /// Statuses of every operation, those of one with a path parameter, and those of one with a body.
-const ALWAYS: [(&str, &str); 4] = [
+const ALWAYS: [(&str, &str); 5] = [
+    ("421", "The host name is not in allowed_hosts"),
     ("422", "A field will not do; errors names it"),
     (
         "429",
@@ -49,10 +50,17 @@ const NAMED: [(&str, &str); 2] = [
     ("404", "There is no such thing"),
     ("409", "It is not in a state for that"),
 ];
+const CHANGING: [(&str, &str); 1] = [(
+    "403",
+    "A web page sends it whose origin is not in allowed_origins",
+)];
 const WITH_BODY: [(&str, &str); 3] = [
     ("409", "The idempotency key stands for another body"),
     ("413", "The body is larger than max_body_bytes"),
-    ("415", "The body is no JSON"),
+    (
+        "415",
+        "The body is no JSON, or compressed otherwise than by gzip",
+    ),
 ];
 /// What a service may answer to a call.
 const CALLED: [(&str, &str); 5] = [
@@ -67,9 +75,13 @@ impl Modify for Failures {
     fn modify(&self, document: &mut Document) {
         for (path, item) in &mut document.paths.paths {
             let named = path.contains('{');
-            let operations = [&mut item.get, &mut item.post];
-            for operation in operations.into_iter().flatten() {
+            let operations = [(&mut item.get, false), (&mut item.post, true)];
+            for (operation, changes) in operations {
+                let Some(operation) = operation else { continue };
                 add(operation, &ALWAYS);
+                if changes || path.ends_with("/events") {
+                    add(operation, &CHANGING);
+                }
                 if operation.request_body.is_some() {
                     add(operation, &WITH_BODY);
                 }

@@ -20,7 +20,8 @@ use crate::{
 const DOCS: &str = include_str!("docs.html");
 /// What that page may do: what is within it, and requests to where it came from.
 const DOCS_POLICY: &str = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; \
-                           script-src 'unsafe-inline'; img-src data:";
+                           script-src 'unsafe-inline'; img-src data:; \
+                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The main port: every path.
 pub(crate) fn all(app: &App) -> Router {

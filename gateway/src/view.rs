@@ -92,7 +92,7 @@ impl JobView {
             max_attempts: header.max_attempts,
             progress: record.progress.clone(),
             result: record.result.as_ref().map(value),
-            error: header.error.clone(),
+            error: header.error.as_deref().map(error),
             enqueued_at: time(header.enqueued_at),
             started_at: header.started_at.and_then(time),
             ended_at: header.ended_at.and_then(time),
@@ -101,6 +101,11 @@ impl JobView {
             metrics: header.metrics.clone(),
         }
     }
+}
+
+/// What an attempt said, without the passwords of URLs.
+pub(crate) fn error(said: &str) -> String {
+    telemetry::redact(said).into_owned()
 }
 
 /// RFC 3339 in UTC with milliseconds; `None` for a time that no calendar has.

@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use crate::{
-    body::{Params, read, text},
+    body::{read, text},
     origin::Origin,
     problem::{Kind, Problem},
+    query::Params,
     state::App,
 };
 

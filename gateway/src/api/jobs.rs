@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    body::{Id, Json, Params},
+    body::{Id, Json},
     events::{self, Source},
     origin::Origin,
     problem::Problem,
+    query::Params,
     state::{App, Gateway},
     submit::Submission,
     view::{JobView, StatusWord},

@@ -127,7 +127,7 @@ const fn word(status: Status) -> &'static str {
 pub(super) fn why(record: &Record) -> Option<String> {
     let called_off = || "it was called off".to_owned();
     let cancelled = record.status == Status::Cancelled;
-    let error = record.header.error.clone();
+    let error = record.header.error.as_deref().map(view::error);
     error.or_else(|| cancelled.then(called_off))
 }
 

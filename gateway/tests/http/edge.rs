@@ -39,10 +39,14 @@ async fn every_failure_is_problem_details_with_the_requests_id() {
         .body("{}");
     read(form).await.problem(415);
     let broken = gateway.request("POST", "/enqueue").body("{\"goal\":");
-    read(broken).await.problem(422);
-    // As `curl -d` sends it without a header of its own, it would be a form; without any, JSON.
+    read(broken.header("content-type", "application/json"))
+        .await
+        .problem(422);
+    // As `curl -d` sends it without a header of its own, it would be a form.
     let bare = gateway.request("POST", "/enqueue").body("{\"goal\":\"g\"}");
-    assert_eq!(read(bare).await.status, 202);
+    read(bare).await.problem(415);
+    // Nothing is no form of anything.
+    read(gateway.request("POST", "/enqueue")).await.problem(422);
     gateway.running.drain().await;
 }
 
