@@ -21,6 +21,7 @@ mod limit;
 mod metrics;
 mod openapi;
 mod origin;
+mod page;
 mod problem;
 mod query;
 mod routes;

@@ -8,6 +8,10 @@ use utoipa::ToSchema;
 
 /// Why a request came to nothing.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({"type": "urn:mesh:problem:invalid", "title": "A field will not do", "status": 422,
+    "detail": "priority: 9 is not 1 to 5", "instance": "/api/v1/jobs",
+    "request_id": "169c4214f0c22f3064a7a27ff5f60ca4",
+    "errors": [{"field": "priority", "reason": "9 is not 1 to 5"}]}))]
 pub struct Problem {
     /// Which kind of problem: `urn:mesh:problem:<kind>`, one of a closed set.
     #[serde(rename = "type")]

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!(JobView::example()))]
 pub(crate) struct JobView {
     /// Its id.
     #[schema(example = "default.0.0193a7c0f2b1f00d5e1f8a3c2d4")]
@@ -80,6 +81,18 @@ impl From<Status> for StatusWord {
 }
 
 impl JobView {
+    /// A job as the description of the API shows it.
+    pub(crate) fn example() -> Value {
+        json!({
+            "job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4", "kind": "call", "queue": "default",
+            "status": "succeeded", "priority": 3, "attempt": 1, "max_attempts": 5, "progress": null,
+            "result": {"output": "Echo Agent Response: hello", "success": true}, "error": null,
+            "enqueued_at": "2026-01-02T03:04:05.678Z", "started_at": "2026-01-02T03:04:05.681Z",
+            "ended_at": "2026-01-02T03:04:05.702Z", "run_at": null, "cancelling": false,
+            "metrics": {"queue_time_ms": 3.1, "execution_time_ms": 20.6},
+        })
+    }
+
     pub(crate) fn of(record: &Record) -> Self {
         let header = &record.header;
         Self {

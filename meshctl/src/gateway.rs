@@ -38,6 +38,7 @@ pub(crate) struct GatewayArgs {
         global = true,
         value_name = "ADDR",
         env = "MESH_GATEWAY",
+        hide_env_values = true,
         default_value = "127.0.0.1:8080"
     )]
     gateway: String,
