@@ -144,8 +144,10 @@ async fn strange(answer: &'static [u8]) -> (std::net::SocketAddr, tokio::task::J
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 256];
             // What it asks is all the same.
-            stream.read(&mut request).await.ok();
-            stream.write_all(answer).await.ok();
+            let asked = stream.read(&mut request).await.is_ok_and(|read| read > 0);
+            if asked {
+                stream.write_all(answer).await.ok();
+            }
         }
     });
     (address, tasks)

@@ -66,7 +66,11 @@ impl Jobs {
                 return Ok(new.into_iter().map(str::to_owned).collect());
             }
         }
-        let lanes = self.store.lanes().await?;
+        let lanes = match self.store.lanes().await {
+            // A connection that broke is made anew, as for a submission.
+            Err(Error::Unavailable { .. }) => self.store.lanes().await?,
+            lanes => lanes?,
+        };
         let now = Instant::now();
         let mut known = self.names.0.lock();
         known.names = lanes.into_iter().map(|lane| lane.queue).collect();
