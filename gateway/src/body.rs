@@ -1,13 +1,19 @@
 //! What handlers read from a request, each with a problem of its own kind when it will not do.
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use std::io::Read as _;
+
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use bytes::Bytes;
-use http::{StatusCode, header, request::Parts};
+use flate2::read::MultiGzDecoder;
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use jobs::JobId;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::problem::{Kind, Problem};
+use crate::{
+    problem::{Kind, Problem},
+    state::App,
+};
 
 /// A JSON object as body.
 #[derive(Debug)]
@@ -17,26 +23,22 @@ pub(crate) struct Json<T>(pub(crate) T);
 #[derive(Debug)]
 pub(crate) struct Array(pub(crate) Vec<Value>);
 
-/// The query of a URL.
-#[derive(Debug)]
-pub(crate) struct Params<T>(pub(crate) T);
-
 /// The job that the path names.
 #[derive(Debug)]
 pub(crate) struct Id(pub(crate) JobId);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &App) -> Result<Self, Problem> {
         object(read(&text(request, state).await?)?).map(Self)
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Array {
+impl FromRequest<App> for Array {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &App) -> Result<Self, Problem> {
         match read(&text(request, state).await?)? {
             Value::Array(values) => Ok(Self(values)),
             _ => Err(Problem::field("body", "expected an array")),
@@ -44,30 +46,84 @@ impl<S: Send + Sync> FromRequest<S> for Array {
     }
 }
 
-/// The bytes of a body that may be JSON.
-pub(crate) async fn text<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    if let Some(form) = request.headers().get(header::CONTENT_TYPE) {
-        let form = form.to_str().unwrap_or_default();
-        let essence = form
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        if essence != "application/json" && !essence.ends_with("+json") {
-            let text = format!("{form:?} is not taken, send application/json");
-            return Err(Problem::new(Kind::UnsupportedMediaType, text));
+/// Whether a body is said to be JSON. A page of another origin can send any form that browsers know
+/// of old, and none at all, without asking: those are not taken.
+///
+/// # Errors
+/// 415.
+pub(crate) fn check_form(headers: &HeaderMap) -> Result<(), Problem> {
+    let refuse = |text: String| Err(Problem::new(Kind::UnsupportedMediaType, text));
+    let mut forms = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(form), None) = (forms.next(), forms.next()) else {
+        return refuse("say what the body is: Content-Type: application/json".to_owned());
+    };
+    let form = form.to_str().unwrap_or_default();
+    let essence = form.split(';').next().unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || essence.starts_with("application/") && essence.ends_with("+json");
+    if is_json && !essence.contains([',', ' ']) {
+        return Ok(());
+    }
+    refuse(format!("{form:?} is not taken, send application/json"))
+}
+
+/// The bytes of a body, inflated where they come compressed.
+pub(crate) async fn text(request: Request, app: &App) -> Result<Bytes, Problem> {
+    let is_gzip = is_gzip(request.headers())?;
+    let bytes = Bytes::from_request(request, app)
+        .await
+        .map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => Problem::new(Kind::Malformed, "the body ended before its end"),
+        })?;
+    if !is_gzip {
+        return Ok(bytes);
+    }
+    let limit = app.context.config.size("max_body_bytes");
+    let inflated = tokio::task::spawn_blocking(move || inflate(&bytes, limit)).await;
+    inflated.unwrap_or_else(|_| Err(Problem::new(Kind::Malformed, "the body cannot be inflated")))
+}
+
+fn too_large() -> Problem {
+    Problem::new(Kind::TooLarge, "the body is larger than max_body_bytes")
+}
+
+/// Whether a body is compressed, in the one way that is taken.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let values = values.flat_map(|value| value.to_str().unwrap_or("?").split(','));
+    let codings = values.map(|coding| coding.trim().to_ascii_lowercase());
+    let codings: Vec<String> = codings
+        .filter(|coding| !coding.is_empty() && coding != "identity")
+        .collect();
+    match codings.as_slice() {
+        [] => Ok(false),
+        [coding] if coding == "gzip" || coding == "x-gzip" => Ok(true),
+        other => {
+            let text = format!(
+                "the content coding {:?} is not taken, send gzip or none",
+                other.join(", ")
+            );
+            let mut problem = Problem::new(Kind::UnsupportedMediaType, text);
+            problem.accept_encoding = true;
+            Err(problem)
         }
     }
-    Bytes::from_request(request, state)
-        .await
-        .map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                let text = "the body is larger than max_body_bytes";
-                return Problem::new(Kind::TooLarge, text);
-            }
-            Problem::new(Kind::Malformed, "the body ended before its end")
-        })
+}
+
+/// Inflates up to a limit, and no further.
+fn inflate(bytes: &[u8], limit: usize) -> Result<Bytes, Problem> {
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let mut inflated = Vec::new();
+    let read = MultiGzDecoder::new(bytes)
+        .take(most)
+        .read_to_end(&mut inflated);
+    if inflated.len() > limit {
+        return Err(too_large());
+    }
+    read.map_err(|_| Problem::new(Kind::Malformed, "the body is no complete gzip"))?;
+    Ok(inflated.into())
 }
 
 /// Reads JSON.
@@ -100,16 +156,6 @@ fn at_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let query = Query::<T>::try_from_uri(&parts.uri);
-        let Query(query) = query.map_err(|error| Problem::field("query", error.body_text()))?;
-        Ok(Self(query))
-    }
-}
-
 impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
 
@@ -130,6 +176,87 @@ mod tests {
     struct Thing {
         #[expect(dead_code, reason = "only read")]
         count: Vec<u8>,
+    }
+
+    #[test]
+    fn only_json_is_taken_and_only_when_it_is_said() {
+        let headers = |forms: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for form in forms {
+                headers.append(header::CONTENT_TYPE, form.parse().unwrap());
+            }
+            headers
+        };
+        for good in [
+            "application/json",
+            "Application/JSON; charset=utf-8",
+            "application/json;x",
+            "application/problem+json",
+        ] {
+            assert!(check_form(&headers(&[good])).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "text/plain",
+            "text/plain; a=application/json",
+            "text/plain;+json",
+            "text/x+json",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/json, text/plain",
+            "application/jsonp",
+            "json",
+        ] {
+            assert_eq!(
+                check_form(&headers(&[bad])).unwrap_err().status,
+                415,
+                "{bad}"
+            );
+        }
+        assert_eq!(check_form(&headers(&[])).unwrap_err().status, 415);
+        let twice = headers(&["application/json", "text/plain"]);
+        assert_eq!(check_form(&twice).unwrap_err().status, 415);
+    }
+
+    #[test]
+    fn gzip_is_the_one_coding_and_its_limit_is_what_comes_out() {
+        use std::io::Write as _;
+        let coded = |coding: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_ENCODING, coding.parse().unwrap());
+            is_gzip(&headers)
+        };
+        assert!(!coded("identity").unwrap() && !coded("").unwrap());
+        assert!(coded("GZip").unwrap() && coded("x-gzip, identity").unwrap());
+        for coding in [
+            "br",
+            "deflate",
+            "zstd",
+            "gzip, gzip",
+            "gzip, br",
+            "compress",
+        ] {
+            assert_eq!(coded(coding).unwrap_err().status, 415, "{coding}");
+        }
+        let gzip = |bytes: &[u8]| {
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        let small = gzip(b"{}");
+        assert_eq!(inflate(&small, 2).unwrap(), "{}");
+        assert_eq!(inflate(&small, 1).unwrap_err().status, 413);
+        assert_eq!(
+            inflate(&[small.clone(), small.clone()].concat(), 4).unwrap(),
+            "{}{}"
+        );
+        let bomb = gzip(&vec![0; 64 << 20]);
+        assert!(bomb.len() < 1 << 20);
+        assert_eq!(inflate(&bomb, 1 << 20).unwrap_err().status, 413);
+        for broken in [&small[..small.len() - 1], &small[..3], b"", b"{}"] {
+            assert_eq!(inflate(broken, 100).unwrap_err().status, 400, "{broken:?}");
+        }
     }
 
     #[test]

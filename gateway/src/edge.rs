@@ -4,17 +4,20 @@
 use std::time::Instant;
 
 use axum::{
+    body::{Body, HttpBody as _},
     extract::{MatchedPath, Request, State},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue, Method, Uri, request::Parts};
 use telemetry::propagation;
 use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
-    origin,
+    body::check_form,
+    cors, origin,
     problem::{Kind, Problem},
+    query,
     state::App,
 };
 
@@ -24,6 +27,9 @@ const MAX_ID: usize = 128;
 
 /// Paths that are asked by machines that must not be limited.
 const UNLIMITED: [&str; 3] = ["/health", "/readyz", "/metrics"];
+
+/// Paths that stream events: a page could hold them open without reading them.
+const FOLLOWED: [&str; 2] = ["/api/v1/events", "/api/v1/jobs/{id}/events"];
 
 pub(crate) async fn edge(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -35,20 +41,14 @@ pub(crate) async fn edge(State(app): State<App>, request: Request, next: Next) -
     let route = parts.extensions.get::<MatchedPath>();
     let route = route.map_or("_OTHER", |route| route.as_str()).to_owned();
     let span = span(&parts, &route);
-    let limited = origin::client(&parts, &app.proxies)
-        .filter(|_| !UNLIMITED.contains(&route.as_str()))
-        .map_or(Ok(()), |client| app.limiter.take(client, started));
-    let mut answer = match limited {
+    let cors = app.web.cors(&parts);
+    let mut answer = match admit(&app, &parts, &body, &route, started) {
+        Err(problem) => problem.into_response(),
+        Ok(()) if cors::is_preflight(&parts) => cors::preflight(cors.as_ref()),
         Ok(()) => {
             next.run(Request::from_parts(parts, body))
                 .instrument(span.clone())
                 .await
-        }
-        Err(wait) => {
-            let text = "more requests than request_rate allows, wait a moment";
-            let mut problem = Problem::new(Kind::Limited, text);
-            problem.retry_after = Some(wait.as_secs() + 1);
-            axum::response::IntoResponse::into_response(problem)
         }
     };
     if let Some(mut problem) = answer.extensions_mut().remove::<Problem>() {
@@ -79,7 +79,31 @@ pub(crate) async fn edge(State(app): State<App>, request: Request, next: Next) -
         }
     }
     answer.headers_mut().insert(REQUEST_ID, id);
+    cors::mark(&mut answer, cors, app.web.has_origins());
     answer
+}
+
+/// What has to hold before a request is looked at.
+fn admit(app: &App, parts: &Parts, body: &Body, route: &str, now: Instant) -> Result<(), Problem> {
+    app.web.check(parts, FOLLOWED.contains(&route))?;
+    if UNLIMITED.contains(&route) {
+        return Ok(());
+    }
+    let client = origin::client(parts, &app.proxies);
+    if let Some(Err(wait)) = client.map(|client| app.limiter.take(client, now)) {
+        let text = "more requests than request_rate allows, wait a moment";
+        let mut problem = Problem::new(Kind::Limited, text);
+        problem.retry_after = Some(wait.as_secs() + 1);
+        return Err(problem);
+    }
+    if let Some(known) = app.operations.find(&parts.method, route) {
+        query::check(&parts.uri, known)?;
+        let safe = [Method::GET, Method::HEAD].contains(&parts.method);
+        if !safe && !body.is_end_stream() {
+            check_form(&parts.headers)?;
+        }
+    }
+    Ok(())
 }
 
 /// For paths that lead nowhere.
@@ -89,7 +113,7 @@ pub(crate) async fn nowhere(uri: Uri) -> Problem {
 }
 
 /// For methods that a path does not have; the answer's `Allow` names those it has.
-pub(crate) async fn not_so(method: http::Method) -> Problem {
+pub(crate) async fn not_so(method: Method) -> Problem {
     Problem::new(
         Kind::MethodNotAllowed,
         format!("{method} is not for this path"),
@@ -110,7 +134,7 @@ fn request_id(request: &Request) -> HeaderValue {
     given.filter(fits).cloned().unwrap_or_else(made)
 }
 
-fn span(parts: &http::request::Parts, route: &str) -> Span {
+fn span(parts: &Parts, route: &str) -> Span {
     if !telemetry::tracing_enabled() {
         return Span::none();
     }

@@ -14,13 +14,14 @@ use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use jobs::{Error, Event, EventPage, JobId};
 use serde_json::{Value, json};
-use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    origin,
     problem::{Kind, Problem},
     state::App,
-    view,
+    streams, view,
 };
 
 /// How many events are read at once.
@@ -55,12 +56,7 @@ pub(crate) async fn follow(
     let last = parts.headers.get("last-event-id");
     let last = last.and_then(|id| id.to_str().ok()).map(str::to_owned);
     let cursor = last.or(cursor).unwrap_or_default();
-    let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
-        Problem::new(
-            Kind::Unavailable,
-            "as many follow events as max_event_streams allows",
-        )
-    })?;
+    let permit = app.streams.begin(origin::client(&parts, &app.proxies))?;
     let first = app
         .bounded(source.read(&app, &cursor, Duration::ZERO))
         .await;
@@ -119,7 +115,7 @@ struct Follower {
     wait: Duration,
     over: bool,
     draining: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    _permit: streams::Stream,
 }
 
 impl Follower {

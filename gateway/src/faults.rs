@@ -19,6 +19,8 @@ impl From<jobs::Error> for Problem {
                 problem
             }
             jobs::Error::NotFound { .. } => Self::new(Kind::NotFound, text),
+            // Waiting does not help, so that no time to come again is told.
+            jobs::Error::Queues { .. } => Self::new(Kind::Limited, text),
             jobs::Error::WrongStatus { .. } | jobs::Error::Stale { .. } => {
                 Self::new(Kind::Conflict, text)
             }
@@ -36,6 +38,17 @@ fn name(field: &'static str) -> &'static str {
         "delay" => "delay_ms",
         "timeout" => "timeout_ms",
         other => other,
+    }
+}
+
+impl From<service::Refusal> for Problem {
+    fn from(refusal: service::Refusal) -> Self {
+        let kind = match refusal {
+            service::Refusal::NoHost => Kind::Malformed,
+            service::Refusal::Host(_) => Kind::Misdirected,
+            service::Refusal::Origin(_) => Kind::Forbidden,
+        };
+        Self::new(kind, refusal.to_string())
     }
 }
 

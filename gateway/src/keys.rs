@@ -53,7 +53,13 @@ const OWN: &[Key] = &[
         "max_event_streams",
         Type::Integer(1, 100_000),
         "256",
-        "clients that may follow events at once",
+        "streams of events that may be open at once",
+    ),
+    Key::new(
+        "client_max_event_streams",
+        Type::Integer(1, 100_000),
+        "64",
+        "streams of events that one client may have open at once",
     ),
     Key::duration(
         "event_wait",
@@ -64,4 +70,6 @@ const OWN: &[Key] = &[
 ];
 
 /// All of them.
-pub(crate) const KEYS: &[Key] = &Key::join::<{ OWN.len() + work::KEYS.len() }>(&[OWN, work::KEYS]);
+pub(crate) const KEYS: &[Key] = &Key::join::<
+    { OWN.len() + service::WEB_KEYS.len() + work::KEYS.len() },
+>(&[OWN, service::WEB_KEYS, work::KEYS]);

@@ -11,6 +11,7 @@
 
 mod api;
 mod body;
+mod cors;
 mod doors;
 mod edge;
 mod events;
@@ -20,10 +21,13 @@ mod limit;
 mod metrics;
 mod openapi;
 mod origin;
+mod page;
 mod problem;
+mod query;
 mod routes;
 mod services;
 mod state;
+mod streams;
 mod submit;
 mod view;
 

@@ -19,6 +19,13 @@ use crate::{api, doors, problem};
         doors::enqueue::enqueue, doors::jobs::submit, doors::jobs::get, doors::tasks::submit,
         doors::tasks::get, doors::health::health,
     ),
+    tags(
+        (name = "jobs", description = "Hand jobs in, look at them, call them off."),
+        (name = "events", description = "What happens to jobs, live."),
+        (name = "queues", description = "How long the queues are."),
+        (name = "mesh", description = "Who is in the mesh, and calls of any method at once."),
+        (name = "short forms", description = "Front ends to the same queue, for scripts that have them."),
+    ),
     components(schemas(problem::Problem, problem::FieldProblem)),
     modifiers(&Failures),
 )]
@@ -36,7 +43,8 @@ pub fn document() -> Document {
 struct Failures;
 
 /// Statuses of every operation, those of one with a path parameter, and those of one with a body.
-const ALWAYS: [(&str, &str); 4] = [
+const ALWAYS: [(&str, &str); 5] = [
+    ("421", "The host name is not in allowed_hosts"),
     ("422", "A field will not do; errors names it"),
     (
         "429",
@@ -49,10 +57,17 @@ const NAMED: [(&str, &str); 2] = [
     ("404", "There is no such thing"),
     ("409", "It is not in a state for that"),
 ];
+const CHANGING: [(&str, &str); 1] = [(
+    "403",
+    "A web page sends it whose origin is not in allowed_origins",
+)];
 const WITH_BODY: [(&str, &str); 3] = [
     ("409", "The idempotency key stands for another body"),
     ("413", "The body is larger than max_body_bytes"),
-    ("415", "The body is no JSON"),
+    (
+        "415",
+        "The body is no JSON, or compressed otherwise than by gzip",
+    ),
 ];
 /// What a service may answer to a call.
 const CALLED: [(&str, &str); 5] = [
@@ -67,9 +82,13 @@ impl Modify for Failures {
     fn modify(&self, document: &mut Document) {
         for (path, item) in &mut document.paths.paths {
             let named = path.contains('{');
-            let operations = [&mut item.get, &mut item.post];
-            for operation in operations.into_iter().flatten() {
+            let operations = [(&mut item.get, false), (&mut item.post, true)];
+            for (operation, changes) in operations {
+                let Some(operation) = operation else { continue };
                 add(operation, &ALWAYS);
+                if changes || path.ends_with("/events") {
+                    add(operation, &CHANGING);
+                }
                 if operation.request_body.is_some() {
                     add(operation, &WITH_BODY);
                 }
@@ -106,6 +125,8 @@ fn add(operation: &mut Operation, rows: &[(&str, &str)]) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -126,6 +147,74 @@ mod tests {
         let submit = &json["paths"]["/api/v1/jobs"]["post"]["responses"];
         for status in ["202", "409", "413", "415", "422", "429", "503"] {
             assert!(submit[status].is_object(), "{status}");
+        }
+    }
+
+    /// The schema itself, where it is referred to.
+    fn resolved<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+        let name = schema["$ref"].as_str();
+        let name = name.and_then(|name| name.rsplit('/').next());
+        name.map_or(schema, |name| &document["components"]["schemas"][name])
+    }
+
+    /// (id, operation) of each operation.
+    fn operations(document: &Value) -> Vec<(&str, &Value)> {
+        let paths = document["paths"].as_object().unwrap().values();
+        let all = paths.flat_map(|item| item.as_object().unwrap().values());
+        all.map(|it| (it["operationId"].as_str().unwrap(), it))
+            .collect()
+    }
+
+    #[test]
+    fn every_operation_has_a_short_summary_and_examples_of_what_goes_in_and_out() {
+        let document = serde_json::to_value(document()).unwrap();
+        for (id, operation) in operations(&document) {
+            let summary = operation["summary"].as_str().unwrap();
+            assert!(summary.len() <= 40, "{id}: {summary}");
+            let body = &operation["requestBody"]["content"]["application/json"];
+            if !operation["requestBody"].is_null() {
+                let schema = resolved(&document, &body["schema"]);
+                let fields = schema["properties"].as_object();
+                let of_fields = fields
+                    .is_some_and(|fields| fields.values().any(|field| !field["example"].is_null()));
+                let has = !body["example"].is_null() || !body["examples"].is_null() || of_fields;
+                assert!(has, "{id} shows no body");
+            }
+            for (status, answer) in operation["responses"].as_object().unwrap() {
+                let Some(forms) = answer["content"].as_object() else {
+                    assert_eq!(status, "204", "{id} says nothing of {status}");
+                    continue;
+                };
+                for (form, content) in forms {
+                    let schema = &content["schema"];
+                    assert!(!schema.is_null(), "{id} {status} {form} has no schema");
+                    let item = match schema["type"] == "array" {
+                        true => &schema["items"],
+                        false => schema,
+                    };
+                    let shown = !content["example"].is_null()
+                        || !resolved(&document, item)["example"].is_null();
+                    assert!(shown, "{id} {status} {form} shows no answer");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn examples_of_schemas_have_the_fields_that_the_schemas_have() {
+        let document = serde_json::to_value(document()).unwrap();
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            let Some(example) = schema["example"].as_object() else {
+                continue;
+            };
+            let fields = schema["properties"].as_object().unwrap();
+            for field in example.keys() {
+                assert!(fields.contains_key(field), "{name} has no field {field}");
+            }
+            for field in schema["required"].as_array().unwrap() {
+                let field = field.as_str().unwrap();
+                assert!(example.contains_key(field), "{name} shows no {field}");
+            }
         }
     }
 }

@@ -8,6 +8,10 @@ use utoipa::ToSchema;
 
 /// Why a request came to nothing.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(example = json!({"type": "urn:mesh:problem:invalid", "title": "A field will not do", "status": 422,
+    "detail": "priority: 9 is not 1 to 5", "instance": "/api/v1/jobs",
+    "request_id": "169c4214f0c22f3064a7a27ff5f60ca4",
+    "errors": [{"field": "priority", "reason": "9 is not 1 to 5"}]}))]
 pub struct Problem {
     /// Which kind of problem: `urn:mesh:problem:<kind>`, one of a closed set.
     #[serde(rename = "type")]
@@ -37,6 +41,10 @@ pub struct Problem {
     #[serde(skip)]
     #[schema(ignore)]
     pub(crate) retry_after: Option<u64>,
+    /// Whether the answer names the content codings that are taken.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub(crate) accept_encoding: bool,
 }
 
 /// A field at fault.
@@ -59,6 +67,7 @@ pub(crate) enum Kind {
     Conflict,
     TooLarge,
     UnsupportedMediaType,
+    Misdirected,
     Invalid,
     Limited,
     Cancelled,
@@ -77,7 +86,12 @@ impl Kind {
             Self::MethodNotAllowed => (405, "method-not-allowed", "Not with this method"),
             Self::Conflict => (409, "conflict", "In conflict with what is there"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
-            Self::UnsupportedMediaType => (415, "unsupported-media-type", "The body is no JSON"),
+            Self::UnsupportedMediaType => (
+                415,
+                "unsupported-media-type",
+                "The body is in a form that is not taken",
+            ),
+            Self::Misdirected => (421, "misdirected", "Not the server of that name"),
             Self::Invalid => (422, "invalid", "A field will not do"),
             Self::Limited => (429, "limited", "Too much at once"),
             Self::Cancelled => (499, "cancelled", "Called off"),
@@ -101,6 +115,7 @@ impl Problem {
             errors: Vec::new(),
             more: Map::new(),
             retry_after: (kind == Kind::Unavailable).then_some(1),
+            accept_encoding: false,
         }
     }
 
@@ -118,13 +133,18 @@ impl Problem {
 
     /// The answer, complete.
     pub(crate) fn respond(&self) -> Response {
-        let text = serde_json::to_vec(self).unwrap_or_default();
+        let text = serde_json::to_string(self).unwrap_or_default();
+        let text = telemetry::redact(&text).into_owned();
         let mut answer = (self.status(), text).into_response();
         let headers = answer.headers_mut();
         let form = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, form);
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if self.accept_encoding {
+            let gzip = HeaderValue::from_static("gzip, identity");
+            headers.insert(header::ACCEPT_ENCODING, gzip);
         }
         answer
     }

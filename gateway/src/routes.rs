@@ -5,7 +5,7 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     http::{HeaderValue, header},
     middleware::from_fn_with_state,
-    response::{Html, IntoResponse as _, Redirect, Response},
+    response::{IntoResponse as _, Redirect, Response},
     routing::{get, post},
 };
 
@@ -13,14 +13,9 @@ use crate::{
     api::{batch, call, jobs, look},
     doors::{self, enqueue, health, tasks},
     edge::{edge, not_so, nowhere},
+    page,
     state::App,
 };
-
-/// The page that shows the API and lets one try it; it needs nothing from elsewhere.
-const DOCS: &str = include_str!("docs.html");
-/// What that page may do: what is within it, and requests to where it came from.
-const DOCS_POLICY: &str = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; \
-                           script-src 'unsafe-inline'; img-src data:";
 
 /// The main port: every path.
 pub(crate) fn all(app: &App) -> Router {
@@ -39,10 +34,10 @@ pub(crate) fn all(app: &App) -> Router {
     let routes = Router::new()
         .nest("/api/v1", api)
         .route("/", get(async || Redirect::temporary("/docs")))
-        .route("/docs", get(docs))
         .route("/enqueue", post(enqueue::enqueue))
         .route("/jobs", post(doors::jobs::submit))
         .route("/jobs/{id}", get(doors::jobs::get))
+        .merge(page::routes())
         .merge(task_routes());
     finish(routes, app)
 }
@@ -75,9 +70,4 @@ fn finish(routes: Router<App>, app: &App) -> Router {
 async fn openapi(State(app): State<App>) -> Response {
     let form = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, form)], app.document.clone()).into_response()
-}
-
-async fn docs() -> Response {
-    let policy = HeaderValue::from_static(DOCS_POLICY);
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(DOCS)).into_response()
 }

@@ -25,6 +25,9 @@ pub(crate) struct Services {
 
 /// A service of the mesh.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"service": "agent-echo", "public_id": "echo-agent", "kind": "agent",
+    "tags": ["agent", "echo"], "healthy": 1, "grpc_services": ["agentplatform.AgentService"], "instances": [
+        {"id": "echo-agent-1a2b3c4d", "address": "10.0.0.7:50052", "health": "passing", "version": "0.1.0"}]}))]
 pub(crate) struct ServiceView {
     /// Its Consul name.
     #[schema(example = "agent-echo")]
@@ -33,6 +36,7 @@ pub(crate) struct ServiceView {
     #[schema(example = "echo-agent")]
     public_id: String,
     /// `agent`, `tool`, `worker` or `service`.
+    #[schema(value_type = ServiceWord)]
     kind: String,
     /// The tags of all its instances together.
     tags: Vec<String>,
@@ -52,9 +56,32 @@ pub(crate) struct InstanceView {
     /// `host:port`.
     address: String,
     /// `passing`, `warning` or `critical`.
+    #[schema(value_type = HealthWord)]
     health: &'static str,
     /// Its version; empty when it does not say.
     version: String,
+}
+
+/// How an instance is.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the description only")]
+pub(crate) enum HealthWord {
+    Passing,
+    Warning,
+    Critical,
+}
+
+/// What a service is.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the description only")]
+pub(crate) enum ServiceWord {
+    Agent,
+    Tool,
+    Worker,
+    Router,
+    Service,
 }
 
 impl Services {

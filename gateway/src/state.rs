@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use dynamic::{Client, Options, Transport};
 use jobs::{Error, Jobs, NewJob, Producer, Submitted};
-use service::{Context, clients::Network};
-use tokio::sync::Semaphore;
+use service::{Context, Web, clients::Network};
 
-use crate::{limit::Limiter, metrics::Metrics, services::Services};
+use crate::{
+    limit::Limiter, metrics::Metrics, query::Operations, services::Services, streams::Streams,
+};
 
 /// One gateway.
 #[derive(Debug)]
@@ -20,7 +21,11 @@ pub(crate) struct Gateway {
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Metrics,
     pub(crate) proxies: Vec<Network>,
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) streams: Streams,
+    /// Which hosts and pages are answered.
+    pub(crate) web: Web,
+    /// What each call takes.
+    pub(crate) operations: Operations,
     /// The canonical API as JSON, made once.
     pub(crate) document: String,
 }
@@ -41,7 +46,7 @@ impl Gateway {
             max_message_bytes: context.max_message_bytes(),
         };
         let proxies = config.list("trusted_proxies");
-        let streams = config.integer("max_event_streams");
+        let document = crate::document();
         Ok(Self {
             producer: Producer::new(jobs.clone()),
             jobs,
@@ -53,8 +58,13 @@ impl Gateway {
             ),
             metrics: Metrics::new(&context.registry),
             proxies: proxies.iter().filter_map(|it| Network::parse(it)).collect(),
-            streams: Arc::new(Semaphore::new(streams)),
-            document: crate::document().to_pretty_json()?,
+            streams: Streams::new(
+                config.integer("max_event_streams"),
+                config.integer("client_max_event_streams"),
+            ),
+            web: Web::new(context),
+            operations: Operations::new(&document),
+            document: document.to_pretty_json()?,
             context: context.clone(),
         })
     }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!(JobView::example()))]
 pub(crate) struct JobView {
     /// Its id.
     #[schema(example = "default.0.0193a7c0f2b1f00d5e1f8a3c2d4")]
@@ -80,6 +81,18 @@ impl From<Status> for StatusWord {
 }
 
 impl JobView {
+    /// A job as the description of the API shows it.
+    pub(crate) fn example() -> Value {
+        json!({
+            "job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4", "kind": "call", "queue": "default",
+            "status": "succeeded", "priority": 3, "attempt": 1, "max_attempts": 5, "progress": null,
+            "result": {"output": "Echo Agent Response: hello", "success": true}, "error": null,
+            "enqueued_at": "2026-01-02T03:04:05.678Z", "started_at": "2026-01-02T03:04:05.681Z",
+            "ended_at": "2026-01-02T03:04:05.702Z", "run_at": null, "cancelling": false,
+            "metrics": {"queue_time_ms": 3.1, "execution_time_ms": 20.6},
+        })
+    }
+
     pub(crate) fn of(record: &Record) -> Self {
         let header = &record.header;
         Self {
@@ -92,7 +105,7 @@ impl JobView {
             max_attempts: header.max_attempts,
             progress: record.progress.clone(),
             result: record.result.as_ref().map(value),
-            error: header.error.clone(),
+            error: header.error.as_deref().map(error),
             enqueued_at: time(header.enqueued_at),
             started_at: header.started_at.and_then(time),
             ended_at: header.ended_at.and_then(time),
@@ -101,6 +114,11 @@ impl JobView {
             metrics: header.metrics.clone(),
         }
     }
+}
+
+/// What an attempt said, without the passwords of URLs.
+pub(crate) fn error(said: &str) -> String {
+    telemetry::redact(said).into_owned()
 }
 
 /// RFC 3339 in UTC with milliseconds; `None` for a time that no calendar has.

@@ -31,6 +31,7 @@ pub(crate) struct RouterArgs {
         long,
         value_name = "ADDR",
         env = "MCP_ROUTER_ADDR",
+        hide_env_values = true,
         default_value = "127.0.0.1:50051"
     )]
     router: String,

@@ -66,6 +66,8 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Reach::Never("for documents"),
         [0x2001, 1..=0x1ff, ..] => Reach::Never("reserved"),
         [0x2002, ..] => Reach::Never("6to4"),
+        // Whatever the network: ISATAP, RFC 5214.
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Reach::Never("IPv4 within IPv6"),
         [0x2000..=0x3fff, ..] => Reach::Public,
         [0xfc00..=0xfdff, ..] => Reach::Internal("unique local"),
         [0xfe80..=0xfebf, ..] => Reach::Never("link-local"),
@@ -132,6 +134,8 @@ mod tests {
             "2001:db8::1",
             "2001:10::1",
             "2002:7f00:1::",
+            "2606:2800:21f:1:0:5efe:7f00:1",
+            "2606:2800:21f:1:200:5efe:a00:1",
             "3fff::1",
             "fe80::1",
             "fec0::1",

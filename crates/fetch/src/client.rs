@@ -1,6 +1,10 @@
 //! Sends requests.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -11,7 +15,9 @@ use tokio::time::timeout;
 use tokio_native_tls::TlsConnector;
 use url::Url;
 
-use crate::{Error, Guard, Network, System, connect::connect, redirect::follow};
+use crate::{
+    Error, Guard, Network, System, connect::connect, redirect::follow, retry_after::retry_after,
+};
 
 /// The largest head of an answer.
 const MAX_HEAD: usize = 64 << 10;
@@ -37,6 +43,8 @@ pub struct Limits {
     pub body: usize,
     /// How many redirects are followed; 5.
     pub redirects: usize,
+    /// How long a server may ask to be left alone, by `Retry-After`; an hour.
+    pub retry_after: Duration,
 }
 
 impl Default for Limits {
@@ -46,6 +54,7 @@ impl Default for Limits {
             connect: Duration::from_secs(5),
             body: 10 << 20,
             redirects: 5,
+            retry_after: Duration::from_secs(3600),
         }
     }
 }
@@ -142,6 +151,13 @@ impl Client {
         self.guard.open()
     }
 
+    /// How long the server of an answer wants to be left alone, within the limit; `None` when it
+    /// does not say.
+    #[must_use]
+    pub fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        retry_after(headers, SystemTime::now(), self.limits.retry_after)
+    }
+
     /// Sends a request, and follows where it is redirected to.
     ///
     /// # Errors
@@ -233,7 +249,7 @@ enum Step {
 fn message(request: &Request) -> Result<http::Request<Full<Bytes>>, Error> {
     let url = &request.url;
     let bad = |reason: String| Error::BadUrl {
-        url: url.to_string(),
+        url: telemetry::redact(url.as_str()).into_owned(),
         reason,
     };
     let target = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();

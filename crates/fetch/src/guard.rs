@@ -46,7 +46,7 @@ impl Guard {
     ) -> Result<Vec<SocketAddr>, Error> {
         self.open()?;
         let bad = |reason: &str| Error::BadUrl {
-            url: url.to_string(),
+            url: telemetry::redact(url.as_str()).into_owned(),
             reason: reason.to_owned(),
         };
         if !matches!(url.scheme(), "http" | "https") {
@@ -76,7 +76,11 @@ impl Guard {
         let mut refused = None;
         let mut open = Vec::new();
         for address in addresses {
-            match reach(address) {
+            let far = match reach(address) {
+                Reach::Public if network.is_own(address) => Reach::Internal("this host's own"),
+                far => far,
+            };
+            match far {
                 Reach::Public => open.push(SocketAddr::new(address, port)),
                 Reach::Internal(_) if listed => open.push(SocketAddr::new(address, port)),
                 Reach::Internal(what) => refused = Some((address, what, true)),

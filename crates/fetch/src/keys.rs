@@ -37,6 +37,11 @@ pub const KEYS: &[Key] = &[
         "5",
         "how many redirects are followed",
     ),
+    Key::duration(
+        "external_max_retry_after",
+        "1h",
+        "longest time that a server may ask a job to wait by Retry-After",
+    ),
 ];
 
 /// The client that [`KEYS`] describe.
@@ -53,6 +58,7 @@ pub fn client(config: &Config) -> Result<Client, Error> {
         connect: config.duration("external_connect_timeout"),
         body: config.size("external_max_body"),
         redirects: config.integer("external_max_redirects"),
+        retry_after: config.duration("external_max_retry_after"),
     };
     Client::new(guard, limits)
 }

@@ -15,6 +15,7 @@ mod guard;
 mod keys;
 mod network;
 mod redirect;
+mod retry_after;
 
 pub use address::{Reach, reach};
 pub use client::{Answer, Client, Limits, Request};

@@ -33,7 +33,7 @@ pub(crate) fn follow(
     };
     let to = String::from_utf8_lossy(location.as_bytes());
     let url = request.url.join(&to).map_err(|error| Error::BadUrl {
-        url: to.to_string(),
+        url: telemetry::redact(&to).into_owned(),
         reason: format!("is where {} redirects to, and no URL: {error}", request.url),
     })?;
     let mut next = Request {

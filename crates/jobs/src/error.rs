@@ -29,6 +29,17 @@ pub enum Error {
         /// The job that has it.
         id: JobId,
     },
+    /// There are as many queues as there may be.
+    #[error(
+        "there is no queue {queue:?}, and no room for another: max_queues = {max} are there, use \
+         one of them or raise max_queues"
+    )]
+    Queues {
+        /// The queue that would be one too many.
+        queue: String,
+        /// The limit.
+        max: usize,
+    },
     /// No such job, or its result is past its time.
     #[error("no job has the id {id}")]
     NotFound {

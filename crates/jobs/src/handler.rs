@@ -23,6 +23,8 @@ pub trait Handler: Send + Sync + 'static {
 pub enum Failure {
     /// It may pass: the job is tried again after a growing delay, while it has attempts left.
     Passing(String),
+    /// It may pass, and not sooner than after this long, as whoever refused it said.
+    Later(String, Duration),
     /// It stays: the job is dead at once.
     Lasting(String),
     /// Nothing went wrong, the job waits for something: it is run again after this long, and the
@@ -43,6 +45,12 @@ impl Failure {
     #[must_use]
     pub fn lasting(error: impl Into<String>) -> Self {
         Self::Lasting(error.into())
+    }
+
+    /// A failure that may pass, but not sooner than after this long, and what to tell people.
+    #[must_use]
+    pub fn later(error: impl Into<String>, after: Duration) -> Self {
+        Self::Later(error.into(), after)
     }
 
     /// No failure: the job gives its place to others, and is looked at again after `delay`.

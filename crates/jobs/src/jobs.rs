@@ -1,10 +1,11 @@
 //! The queue: the rules, on whatever store. Here is what producers do.
 
 mod manage;
+mod names;
 mod run;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -35,6 +36,10 @@ pub struct Options {
     pub max_payload: usize,
     /// How long failed jobs wait.
     pub backoff: Backoff,
+    /// How many queues there may be; 1,000, and 0 is no limit.
+    pub max_queues: usize,
+    /// Queues that there may be in any case: the operator's own.
+    pub own_queues: BTreeSet<String>,
 }
 
 impl Default for Options {
@@ -46,6 +51,8 @@ impl Default for Options {
             partitions: BTreeMap::new(),
             max_payload: 4 << 20,
             backoff: Backoff::default(),
+            max_queues: 1_000,
+            own_queues: BTreeSet::new(),
         }
     }
 }
@@ -67,6 +74,7 @@ pub struct Jobs {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: Arc<Options>,
     claims: Arc<AtomicUsize>,
+    names: Arc<names::Names>,
 }
 
 impl Jobs {
@@ -77,6 +85,7 @@ impl Jobs {
             store,
             options: Arc::new(options),
             claims: Arc::default(),
+            names: Arc::default(),
         }
     }
 
@@ -114,7 +123,8 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a batch that is too large. Of each job: [`Error::Invalid`] for a bad
-    /// field, [`Error::Conflict`] for a key that stands for another job, [`Error::Unavailable`].
+    /// field, [`Error::Conflict`] for a key that stands for another job, [`Error::Queues`] for one
+    /// queue too many, [`Error::Unavailable`].
     pub async fn submit_all(
         &self,
         jobs: Vec<NewJob>,
@@ -126,9 +136,16 @@ impl Jobs {
             );
             return Err(Error::invalid("jobs", reason));
         }
+        let refused = self.refused(jobs.iter().map(|job| job.queue.as_str()).collect());
+        let refused = refused.await?;
         let mut answers: Vec<Option<Result<Submitted, Error>>> = vec![None; jobs.len()];
         let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Entry>)> = BTreeMap::new();
         for (index, job) in jobs.into_iter().enumerate() {
+            if refused.contains(&job.queue) {
+                let (queue, max) = (job.queue, self.options.max_queues);
+                answers[index] = Some(Err(Error::Queues { queue, max }));
+                continue;
+            }
             match self.admit(job) {
                 Ok((lane, entry)) => {
                     let (indexes, entries) = lanes.entry(lane).or_default();

@@ -29,6 +29,15 @@ pub enum Outcome {
         /// What it cost.
         metrics: Option<Value>,
     },
+    /// It went wrong, and trying again may help, but not sooner than after a while.
+    Later {
+        /// Why.
+        error: String,
+        /// How long the next attempt is to wait at least.
+        after: Duration,
+        /// What it cost.
+        metrics: Option<Value>,
+    },
     /// It was called off, and has stopped.
     Cancelled,
     /// It was not done, by no fault of its own: back to the queue, and the attempt not counted.
@@ -74,23 +83,46 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
             retry,
             metrics,
         } => {
-            let header = &job.header;
-            let in_time = header.deadline.is_none_or(|deadline| now < deadline);
-            if *retry && in_time && header.attempt < header.max_attempts {
-                let delay = backoff.after(header.attempt, &mut rand::rng());
-                let (error, metrics) = (Some(error.clone()), metrics.clone());
-                let failed = Header {
-                    error,
-                    metrics,
-                    ..header.clone()
-                };
-                return later(job, &failed, Status::Failed, delay);
-            }
-            let header = ended(Some(error.clone()), metrics);
-            To::Bury {
-                packed: codec::pack(&job.id, &header, Some(&job.payload)),
-            }
+            let least = retry.then_some(Duration::ZERO);
+            failed(job, error, metrics, least, backoff)
         }
+        Outcome::Later {
+            error,
+            after,
+            metrics,
+        } => failed(job, error, metrics, Some(*after), backoff),
+    }
+}
+
+/// Where a job goes whose attempt went wrong; `least` is how long it is to wait at least, and `None`
+/// when trying again does not help.
+fn failed(
+    job: &Job,
+    error: &str,
+    metrics: &Option<Value>,
+    least: Option<Duration>,
+    backoff: &Backoff,
+) -> To {
+    let (header, now) = (&job.header, clock::now());
+    let failed = Header {
+        error: Some(error.to_owned()),
+        metrics: metrics.clone(),
+        ..header.clone()
+    };
+    let in_time = header.deadline.is_none_or(|deadline| now < deadline);
+    if let Some(least) = least
+        && in_time
+        && header.attempt < header.max_attempts
+    {
+        let delay = backoff.after_at_least(header.attempt, least, &mut rand::rng());
+        return later(job, &failed, Status::Failed, delay);
+    }
+    let header = Header {
+        ended_at: Some(now),
+        ..failed
+    };
+    To::Bury {
+        packed: codec::pack(&job.id, &header, Some(&job.payload)),
     }
 }
 

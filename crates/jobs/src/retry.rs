@@ -37,6 +37,18 @@ impl Backoff {
         let jitter = self.jitter.clamp(0.0, 1.0);
         wait.mul_f64(1.0 + jitter * (rng.random::<f64>() * 2.0 - 1.0))
     }
+
+    /// The same, and at least so long. What is told to come again at one time is spread over the
+    /// time after it.
+    #[must_use]
+    pub fn after_at_least(&self, attempts: u32, least: Duration, rng: &mut impl Rng) -> Duration {
+        let wait = self.after(attempts, rng);
+        if wait >= least {
+            return wait;
+        }
+        let jitter = self.jitter.clamp(0.0, 1.0) * rng.random::<f64>();
+        least.saturating_add(least.mul_f64(jitter).min(self.base))
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +65,18 @@ mod tests {
                 (seconds * 0.8..=seconds * 1.2).contains(&wait),
                 "{attempts}: {wait}"
             );
+        }
+    }
+
+    #[test]
+    fn a_wait_that_was_asked_for_is_never_shorter_and_hardly_longer() {
+        let backoff = Backoff::default();
+        let mut rng = rand::rng();
+        for seconds in [0, 1, 6, 3600] {
+            let least = Duration::from_secs(seconds);
+            let wait = backoff.after_at_least(1, least, &mut rng);
+            assert!(wait >= least, "{wait:?}");
+            assert!(wait <= least + backoff.base * 2, "{wait:?}");
         }
     }
 }

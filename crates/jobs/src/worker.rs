@@ -230,6 +230,13 @@ impl Worker {
         let (error, retry) = match ended {
             Ok(Ok(Ok(result))) => return Outcome::Succeeded { result, metrics },
             Ok(Ok(Err(Failure::Passing(error)))) => (error, true),
+            Ok(Ok(Err(Failure::Later(error, after)))) => {
+                return Outcome::Later {
+                    error,
+                    after,
+                    metrics,
+                };
+            }
             Ok(Ok(Err(Failure::Lasting(error)))) => (error, false),
             Ok(Ok(Err(Failure::Postponed(delay)))) => return Outcome::Postponed { delay },
             Ok(Ok(Err(Failure::Cancelled))) => return Outcome::Cancelled,

@@ -68,7 +68,7 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Answer {
         ("/config", true) => body(
             StatusCode::OK,
             "application/json",
-            config(context).to_string(),
+            telemetry::redact(&config(context).to_string()).into_owned(),
         ),
         ("/log-level", true) => match telemetry::log_level() {
             Some(level) => text(StatusCode::OK, level.name()),

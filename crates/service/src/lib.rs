@@ -32,6 +32,7 @@ mod settings;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod web;
 
 pub use self::http::{HttpFront, Peer};
 pub use active::{Active, Task};
@@ -45,3 +46,4 @@ pub use registration::{consul_address, registry};
 pub use run::{Drained, Running, start};
 pub use served::Served;
 pub use spec::Spec;
+pub use web::{Refusal, WEB_KEYS, Web};

@@ -120,6 +120,7 @@ impl Signals {
 
 /// A reader that has gone away is no reason to fail.
 fn say(mut to: impl io::Write, text: &str, code: u8) -> ExitCode {
+    let text = telemetry::redact(text);
     to.write_all(text.as_bytes()).and_then(|()| to.flush()).ok();
     ExitCode::from(code)
 }

@@ -1,7 +1,7 @@
 //! The process's log: text for a person at a terminal, JSON for a collector.
 
 use std::{
-    io::{IsTerminal as _, stderr, stdout},
+    io::{self, IsTerminal as _, Write, stderr, stdout},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::{Error, Level, level, trace};
+use crate::{Error, Level, level, redact, trace};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,8 +111,8 @@ where
         Format::Json => true,
     };
     let writer = match options.output {
-        Output::Stdout => fmt::writer::BoxMakeWriter::new(stdout),
-        Output::Stderr => fmt::writer::BoxMakeWriter::new(stderr),
+        Output::Stdout => fmt::writer::BoxMakeWriter::new(|| Redacting(stdout())),
+        Output::Stderr => fmt::writer::BoxMakeWriter::new(|| Redacting(stderr())),
     };
     let layer = fmt::layer().with_writer(writer).with_ansi(terminal);
     if json {
@@ -126,6 +126,23 @@ where
     }
 }
 
+/// Writes lines without passwords, whoever wrote them. A line comes in one piece.
+struct Redacting<W>(W);
+
+impl<W: Write> Write for Redacting<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line) {
+            Ok(text) => self.0.write_all(redact(text).as_bytes())?,
+            Err(_) => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 impl Guard {
     /// Sends the spans that are left, for at most `limit`. It blocks the thread, and the runtime
     /// of [`init`] has to be running still.
@@ -135,5 +152,19 @@ impl Guard {
     pub fn shutdown(self, limit: Duration) -> Result<(), Error> {
         trace::enable(false);
         self.traces.map_or(Ok(()), |traces| traces.shutdown(limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_written_without_passwords() {
+        let mut written = Vec::new();
+        let line = "{\"error\":\"no answer of http://me:hunter2@host/\"}\n";
+        Redacting(&mut written).write_all(line.as_bytes()).unwrap();
+        let written = String::from_utf8(written).unwrap();
+        assert_eq!(written, "{\"error\":\"no answer of http://***@host/\"}\n");
     }
 }

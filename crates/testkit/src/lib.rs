@@ -34,6 +34,7 @@ pub mod process;
 pub mod program;
 pub mod python;
 pub mod raw;
+pub mod raw_http;
 pub mod redis;
 pub mod streams;
 pub mod tools;

@@ -82,6 +82,12 @@ pub const KEYS: &[Key] = &[
         "entries of events kept of each partition, about; one tells of up to 256 jobs",
     ),
     Key::size("jobs_max_payload", "4MiB", "largest payload of a job"),
+    Key::new(
+        "max_queues",
+        Type::Integer(0, 1_000_000),
+        "1000",
+        "queues that there may be, since whoever submits makes them by name; 0 is no limit",
+    ),
     Key::duration(
         "jobs_backoff_base",
         "1s",
@@ -130,11 +136,15 @@ pub fn open(config: &Config) -> anyhow::Result<Jobs> {
 }
 
 fn options(config: &Config) -> Options {
+    let partitions = partitions(config.text("jobs_partitions")).unwrap_or_default();
+    let own = partitions.keys().cloned().chain([queue(config, None)]);
     Options {
+        max_queues: config.integer("max_queues"),
+        own_queues: own.collect(),
         lease: config.duration("jobs_lease"),
         result_ttl: config.duration("jobs_result_ttl"),
         dead_ttl: config.duration("jobs_dead_ttl"),
-        partitions: partitions(config.text("jobs_partitions")).unwrap_or_default(),
+        partitions,
         max_payload: config.size("jobs_max_payload"),
         backoff: Backoff {
             base: config.duration("jobs_backoff_base"),

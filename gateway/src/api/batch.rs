@@ -38,11 +38,19 @@ impl From<Problem> for Outcome {
     }
 }
 
-/// Submit up to 1,000 jobs. The answer stands in their order, each accepted or with its own
+/// Submit many jobs.
+///
+/// At most 1,000. The answer stands in their order, each accepted or with its own
 /// problem. Idempotency keys are the jobs' own.
 #[utoipa::path(post, path = "/api/v1/jobs/batch", tag = "jobs", operation_id = "submitJobs",
-    request_body(content = Vec<Submission>, description = "At most 1,000"),
-    responses((status = 202, description = "What became of each", body = Vec<Outcome>)))]
+    request_body(content = Vec<Submission>, description = "At most 1,000", example = json!([
+        {"kind": "http", "payload": {"url": "https://example.org/a"}},
+        {"kind": "http", "payload": {"url": "https://example.org/b"}, "priority": 5}])),
+    responses((status = 202, description = "What became of each", body = Vec<Outcome>, example = json!([
+        {"job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4", "status": "queued"},
+        {"problem": {"type": "urn:mesh:problem:invalid", "title": "A field will not do", "status": 422,
+            "detail": "kind: \"frog\" is none, use one of call, http, pipeline, task",
+            "errors": [{"field": "kind", "reason": "\"frog\" is none, use one of call, http, pipeline, task"}]}}]))))]
 pub(crate) async fn submit(
     State(app): State<App>,
     origin: Origin,

@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use crate::{
-    body::{Params, read, text},
+    body::{read, text},
     origin::Origin,
     problem::{Kind, Problem},
+    query::Params,
     state::App,
 };
 
@@ -34,8 +35,9 @@ pub(crate) struct How {
     timeout_ms: Option<u64>,
 }
 
-/// Call a method of a service: the message as JSON, the answer as JSON, both by the service's own
-/// reflection. A stream of answers is a line of JSON each, or server-sent events when Accept asks
+/// Call a method.
+///
+/// The message as JSON, the answer as JSON, both by the service's own reflection. A stream of answers is a line of JSON each, or server-sent events when Accept asks
 /// for them; one that breaks ends with {"problem": …}. The messages of a stream to the service are
 /// a JSON array.
 #[utoipa::path(post, path = "/api/v1/call/{service}/{grpc}/{method}", tag = "mesh",
@@ -47,7 +49,8 @@ pub(crate) struct How {
         How,
         ("x-mesh-session" = Option<String>, Header, description = "The session that the call belongs to")),
     request_body(content = Object, description = "The message", example = json!({"input": "hello"})),
-    responses((status = 200, description = "The answer; x-mesh-instance tells who gave it", body = Object)))]
+    responses((status = 200, description = "The answer; x-mesh-instance tells who gave it", body = Object,
+        example = json!({"task_id": "", "output": "Echo Agent Response: hello", "success": true}))))]
 pub(crate) async fn call(
     State(app): State<App>,
     origin: Origin,

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    body::{Id, Json, Params},
+    body::{Id, Json},
     events::{self, Source},
     origin::Origin,
     problem::Problem,
+    query::Params,
     state::{App, Gateway},
     submit::Submission,
     view::{JobView, StatusWord},
@@ -24,6 +25,7 @@ const PAGE: (usize, usize) = (1_000, 100);
 
 /// A job that was taken in.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4", "status": "queued"}))]
 pub(crate) struct Accepted {
     /// Its id.
     pub(crate) job_id: String,
@@ -33,7 +35,18 @@ pub(crate) struct Accepted {
 
 /// Submit a job.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", operation_id = "submitJob",
-    request_body = Submission,
+    request_body(content = Submission, examples(
+        ("call" = (summary = "Call a method of a service", value = json!({
+            "kind": "call", "service": "agent-echo", "method": "agentplatform.AgentService/ExecuteTask",
+            "payload": {"input": "hello"}, "idempotency_key": "order-17"}))),
+        ("http" = (summary = "Send a request out of the mesh", value = json!({
+            "kind": "http", "payload": {"url": "https://example.org/get", "method": "GET", "timeout": 10},
+            "max_attempts": 3}))),
+        ("pipeline" = (summary = "Research, draft and review", value = json!({
+            "kind": "pipeline", "payload": {"goal": "How does a router drain?"}, "timeout_ms": 600000}))),
+        ("task" = (summary = "Give parts of a description to agents", value = json!({
+            "kind": "task", "payload": {"description": "Collect the facts; then write them down"},
+            "priority": 5, "delay_ms": 60000}))))),
     params(("Idempotency-Key" = Option<String>, Header, description = "As the field idempotency_key",
         min_length = 1, max_length = 256, pattern = "^[!-~]+$")),
     responses((status = 202, description = "Taken in", body = Accepted)))]
@@ -51,7 +64,9 @@ pub(crate) async fn submit(
     Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
 }
 
-/// A job and what came of it.
+/// Get a job.
+///
+/// Where it stands, and what came of it.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
@@ -62,8 +77,10 @@ pub(crate) async fn get(
     Ok(view(&app.bounded(app.jobs.get(&id)).await?))
 }
 
-/// Call a job off: a waiting one at once, a running one within a second, when its worker hears of
-/// it; one that has ended stays as it is.
+/// Cancel a job.
+///
+/// A waiting one at once, a running one within a second, when its worker hears of it; one that has
+/// ended stays as it is.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
@@ -74,7 +91,9 @@ pub(crate) async fn cancel(
     Ok(view(&app.bounded(app.jobs.cancel(&id)).await?))
 }
 
-/// Try a dead job again, from the start.
+/// Retry a dead job.
+///
+/// It is tried again from the start.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
     params(("id" = String, Path, description = "A dead job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
@@ -111,6 +130,7 @@ pub(crate) struct Wanted {
 
 /// A page of jobs.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"jobs": [JobView::example()], "next_cursor": null}))]
 pub(crate) struct PageView {
     /// By queue, then running, queued, failed, scheduled, dead, succeeded, cancelled. A page may
     /// hold fewer than asked for, or none, while there are more.
@@ -119,7 +139,9 @@ pub(crate) struct PageView {
     next_cursor: Option<String>,
 }
 
-/// Jobs, page by page.
+/// List jobs.
+///
+/// Page by page; an empty parameter counts as absent.
 #[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", operation_id = "listJobs",
     params(Wanted),
     responses((status = 200, description = "A page", body = PageView)))]
@@ -181,11 +203,14 @@ pub(crate) struct FromQueue {
     cursor: Option<String>,
 }
 
-/// What happens to a job, as server-sent events or over a WebSocket, until it ends.
+/// Follow a job.
+///
+/// What happens to it, as server-sent events or over a WebSocket, until it ends.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "events", operation_id = "jobEvents",
     params(("id" = String, Path, description = "A job's id"), From,
         ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
-    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String),
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String,
+        example = "id: 1700000000123-0.1\nevent: queued\ndata: {\"job_id\":\"default.0.0193a7c0f2b1f00d5e1f8a3c2d4\",\"queue\":\"default\",\"event\":\"queued\",\"progress\":null,\"at\":\"2026-01-02T03:04:05.678Z\",\"cursor\":\"1700000000123-0.1\"}\n\n"),
         (status = 204, description = "It has ended, and all was told")))]
 pub(crate) async fn job_events(
     State(app): State<App>,
@@ -197,11 +222,14 @@ pub(crate) async fn job_events(
     events::follow(app, Source::Job(id), from.cursor, parts).await
 }
 
-/// What happens in a queue, as server-sent events or over a WebSocket, for as long as you like.
+/// Follow a queue.
+///
+/// What happens in it, as server-sent events or over a WebSocket, for as long as you like.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "queueEvents",
     params(FromQueue,
         ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
-    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String)))]
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String,
+        example = "id: 1700000000123-0.1\nevent: queued\ndata: {\"job_id\":\"default.0.0193a7c0f2b1f00d5e1f8a3c2d4\",\"queue\":\"default\",\"event\":\"queued\",\"progress\":null,\"at\":\"2026-01-02T03:04:05.678Z\",\"cursor\":\"1700000000123-0.1\"}\n\n")))]
 pub(crate) async fn queue_events(
     State(app): State<App>,
     Params(from): Params<FromQueue>,

@@ -9,6 +9,8 @@ use crate::{problem::Problem, services::ServiceView, state::App};
 
 /// A queue, counted.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"queue": "default", "queued": 2, "scheduled": 0, "running": 4, "succeeded": 1200,
+    "failed": 1, "dead": 0, "cancelled": 3, "oldest_queued_seconds": 0.8}))]
 pub(crate) struct QueueView {
     /// Its name.
     #[schema(example = "default")]
@@ -31,7 +33,9 @@ pub(crate) struct QueueView {
     oldest_queued_seconds: Option<f64>,
 }
 
-/// Every queue that ever had a job.
+/// List queues.
+///
+/// Every queue that ever had a job, counted.
 #[utoipa::path(get, path = "/api/v1/queues", tag = "queues", operation_id = "listQueues",
     responses((status = 200, description = "The queues", body = Vec<QueueView>)))]
 pub(crate) async fn queues(State(app): State<App>) -> Result<axum::Json<Vec<QueueView>>, Problem> {
@@ -54,6 +58,8 @@ fn queue(stats: &QueueStats) -> QueueView {
     }
 }
 
+/// List services.
+///
 /// Who is in the mesh, and healthy.
 #[utoipa::path(get, path = "/api/v1/services", tag = "mesh", operation_id = "listServices",
     responses((status = 200, description = "The services", body = Vec<ServiceView>)))]

@@ -25,6 +25,8 @@ pub(crate) struct Goal {
 
 /// A run that was taken in.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"ok": true, "job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4",
+    "run_id": "run-k3n8x2qa"}))]
 pub(crate) struct Enqueued {
     /// Always true; failures are problem details.
     ok: bool,

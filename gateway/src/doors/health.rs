@@ -16,6 +16,7 @@ use crate::{
 
 /// A gateway that is well.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"ok": true, "status": "ok", "service": "mesh-gateway", "version": "0.1.0"}))]
 pub(crate) struct Health {
     /// True.
     ok: bool,
@@ -27,6 +28,8 @@ pub(crate) struct Health {
     version: &'static str,
 }
 
+/// Ask for health.
+///
 /// Whether the gateway and what it needs are there.
 #[utoipa::path(get, path = "/health", tag = "short forms", operation_id = "health",
     responses((status = 200, description = "All is well", body = Health)))]

@@ -44,6 +44,8 @@ pub(crate) struct HttpJob {
 
 /// A request that was taken in.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4",
+    "enqueued_at": "2026-01-02T03:04:05.678Z"}))]
 pub(crate) struct HttpAccepted {
     /// Its job.
     job_id: String,
@@ -53,11 +55,15 @@ pub(crate) struct HttpAccepted {
 
 /// A job in RQ's words.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4", "status": "finished",
+    "result": {"status_code": 200, "body": "hello"}, "enqueued_at": "2026-01-02T03:04:05.678Z",
+    "started_at": "2026-01-02T03:04:05.681Z", "ended_at": "2026-01-02T03:04:05.902Z", "error": null}))]
 pub(crate) struct RqJob {
     /// Its id.
     id: String,
     /// `queued` (scheduled and to be retried, too), `started`, `finished`, or `failed` (dead and
     /// cancelled, too).
+    #[schema(value_type = RqWord)]
     status: &'static str,
     /// What came of it.
     result: Option<Value>,
@@ -71,7 +77,20 @@ pub(crate) struct RqJob {
     error: Option<String>,
 }
 
-/// Send a request out of the mesh.
+/// Where a job stands, in RQ's words.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the description only")]
+pub(crate) enum RqWord {
+    Queued,
+    Started,
+    Finished,
+    Failed,
+}
+
+/// Send a request out.
+///
+/// To a server outside the mesh.
 #[utoipa::path(post, path = "/jobs", tag = "short forms", operation_id = "submitHttpJob",
     request_body = HttpJob,
     responses((status = 202, description = "Taken in", body = HttpAccepted)))]
@@ -92,7 +111,7 @@ pub(crate) async fn submit(
     Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
 }
 
-/// A job in RQ's words.
+/// Get a job in RQ's words.
 #[utoipa::path(get, path = "/jobs/{id}", tag = "short forms", operation_id = "getRqJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = RqJob)))]
@@ -127,7 +146,7 @@ const fn word(status: Status) -> &'static str {
 pub(super) fn why(record: &Record) -> Option<String> {
     let called_off = || "it was called off".to_owned();
     let cancelled = record.status == Status::Cancelled;
-    let error = record.header.error.clone();
+    let error = record.header.error.as_deref().map(view::error);
     error.or_else(|| cancelled.then(called_off))
 }
 

@@ -41,12 +41,17 @@ const fn lowest() -> u8 {
 
 /// A task.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"task_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4",
+    "description": "Build a user authentication system", "status": "queued",
+    "created_at": "2026-01-02T03:04:05.678Z",
+    "subtasks": [{"subtask_id": "sub-1", "description": "Build a user authentication system"}]}))]
 pub(crate) struct TaskView {
     /// Its id, which is its job's.
     task_id: String,
     /// In the user's words.
     description: String,
     /// `queued`, `running`, `completed` or `failed`.
+    #[schema(value_type = TaskWord)]
     status: &'static str,
     /// When it was submitted, RFC 3339.
     created_at: Option<String>,
@@ -61,6 +66,17 @@ pub(crate) struct TaskView {
     /// How far it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<String>,
+}
+
+/// Where a task stands.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "for the description only")]
+pub(crate) enum TaskWord {
+    Queued,
+    Running,
+    Completed,
+    Failed,
 }
 
 /// A part of a task.
@@ -104,7 +120,9 @@ pub(crate) async fn submit(
     Ok((StatusCode::ACCEPTED, axum::Json(view)).into_response())
 }
 
-/// A task and what came of it.
+/// Get a task.
+///
+/// Where it stands, and what came of it.
 #[utoipa::path(get, path = "/tasks/{id}", tag = "short forms", operation_id = "getTask",
     params(("id" = String, Path, description = "A task's id")),
     responses((status = 200, description = "The task", body = TaskView)))]

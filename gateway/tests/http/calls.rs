@@ -133,3 +133,68 @@ async fn services_are_listed_with_who_is_healthy() {
     agent.drain().await;
     gateway.running.drain().await;
 }
+
+/// A server that answers whoever connects with these bytes; nothing for one that hangs up.
+async fn strange(answer: &'static [u8]) -> (std::net::SocketAddr, tokio::task::JoinSet<()>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 256];
+            // What it asks is all the same.
+            let asked = stream.read(&mut request).await.is_ok_and(|read| read > 0);
+            if asked {
+                stream.write_all(answer).await.ok();
+            }
+        }
+    });
+    (address, tasks)
+}
+
+#[tokio::test]
+async fn why_a_call_came_to_nothing_is_told_in_plain_words() {
+    let gateway = embedded(&[("call_timeout", "1s")]).await;
+    let [port] = testkit::ports::free();
+    let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let (http1, _one) = strange(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+    let (closing, _two) = strange(b"").await;
+    let (tls, _three) = strange(b"\x15\x03\x01\x00\x02\x02\x46").await;
+    let (garbage, _four) = strange(&[0xff; 64]).await;
+    for (id, address) in [
+        ("nobody", nobody),
+        ("web", http1),
+        ("closing", closing),
+        ("tls", tls),
+        ("garbage", garbage),
+    ] {
+        let instance = Registration {
+            tags: vec!["grpc".to_owned()],
+            ..local::registration(id, id, address)
+        };
+        gateway.registry.register(&instance).await.unwrap();
+        let path = format!("/api/v1/call/{id}/agentplatform.AgentService/ExecuteTask");
+        let answer = gateway.post(&path, json!({"input": "x"})).await;
+        assert!([502, 503, 504].contains(&answer.status), "{answer:?}");
+        let problem = answer.problem(answer.status);
+        let told = problem["detail"].as_str().unwrap();
+        assert!(told.contains(id), "it names the service: {told}");
+        for word in [
+            "::",
+            "Error",
+            "tonic",
+            "hyper",
+            "h2 ",
+            "transport error",
+            "Malformed",
+            "Reset(",
+            "Lost",
+            "Some(",
+            "None",
+        ] {
+            assert!(!told.contains(word), "{id} says {word}: {told}");
+        }
+    }
+    gateway.running.drain().await;
+}

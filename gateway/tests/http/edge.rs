@@ -39,10 +39,14 @@ async fn every_failure_is_problem_details_with_the_requests_id() {
         .body("{}");
     read(form).await.problem(415);
     let broken = gateway.request("POST", "/enqueue").body("{\"goal\":");
-    read(broken).await.problem(422);
-    // As `curl -d` sends it without a header of its own, it would be a form; without any, JSON.
+    read(broken.header("content-type", "application/json"))
+        .await
+        .problem(422);
+    // As `curl -d` sends it without a header of its own, it would be a form.
     let bare = gateway.request("POST", "/enqueue").body("{\"goal\":\"g\"}");
-    assert_eq!(read(bare).await.status, 202);
+    read(bare).await.problem(415);
+    // Nothing is no form of anything.
+    read(gateway.request("POST", "/enqueue")).await.problem(422);
     gateway.running.drain().await;
 }
 
@@ -152,10 +156,60 @@ async fn the_api_describes_itself_without_help_from_elsewhere() {
     assert_eq!(page.status, 200);
     assert!(
         !page.text.contains("https://") && !page.text.contains("http://"),
-        "it loads nothing"
+        "it loads nothing from elsewhere"
     );
+    let policy = page.header("content-security-policy");
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("script-src 'self';"),
+        "{policy}"
+    );
+    assert!(
+        !page.text.contains("<script>"),
+        "no script is within the page"
+    );
+    let scripts: Vec<&str> = page.text.split("<script src=\"").skip(1).collect();
+    assert_eq!(scripts.len(), 2);
+    for script in scripts {
+        let path = script.split('"').next().unwrap();
+        let plain = gateway.get(&format!("/{path}")).await;
+        assert_eq!(plain.status, 200, "{path}");
+        assert!(
+            plain.header("content-type").starts_with("text/javascript"),
+            "{path}"
+        );
+        assert!(plain.text.contains("createApiReference"), "{path}");
+    }
+    let packed = gateway
+        .request("GET", "/docs/scalar.js")
+        .header("accept-encoding", "br, gzip;q=0.8");
+    let packed = packed.send().await.unwrap();
+    assert_eq!(packed.headers()["content-encoding"], "gzip");
+    assert!(packed.bytes().await.unwrap().len() < 2_000_000);
     let metrics = gateway.get("/metrics").await.text;
     let counted = "http_route=\"/docs\",http_response_status_code=\"200\"";
     assert!(metrics.contains(counted), "{metrics}");
+    gateway.running.drain().await;
+}
+
+#[tokio::test]
+async fn every_example_of_a_job_is_taken_as_it_stands() {
+    let gateway = embedded(&[]).await;
+    let document = gateway.get("/api/v1/openapi.json").await.json();
+    for (path, count) in [("/api/v1/jobs", 4), ("/api/v1/jobs/batch", 1)] {
+        let body = &document["paths"][path]["post"]["requestBody"]["content"]["application/json"];
+        let mut examples = vec![body["example"].clone()];
+        examples.retain(|example| !example.is_null());
+        let named = body["examples"]
+            .as_object()
+            .into_iter()
+            .flat_map(|it| it.values());
+        examples.extend(named.map(|example| example["value"].clone()));
+        assert_eq!(examples.len(), count, "{path}");
+        for example in examples {
+            let answer = gateway.post(path, example.clone()).await;
+            assert_eq!(answer.status, 202, "{example}: {}", answer.text);
+            assert!(!answer.text.contains("problem"), "{}", answer.text);
+        }
+    }
     gateway.running.drain().await;
 }

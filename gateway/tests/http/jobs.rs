@@ -366,3 +366,67 @@ async fn jobs_are_called_off_and_dead_ones_tried_again() {
     );
     gateway.running.drain().await;
 }
+
+#[tokio::test]
+async fn names_made_up_by_anybody_make_no_more_queues_than_there_may_be() {
+    let set = [("max_queues", "3"), ("queue_name", "mine")];
+    for gateway in [embedded(&set).await, on_redis(&set).await] {
+        let named = |queue: &str| with(call_job(), &json!({ "queue": queue }));
+        let submit = async |queue: &str| gateway.post("/api/v1/jobs", named(queue)).await;
+        for queue in ["one", "two", "one"] {
+            assert_eq!(submit(queue).await.status, 202, "{queue}");
+        }
+        let batch = ["three", "four", "two", "three"].map(named);
+        let batch = gateway.post("/api/v1/jobs/batch", json!(batch)).await;
+        assert_eq!(batch.status, 202);
+        let outcomes = batch.json();
+        let refused = &outcomes[if outcomes[1]["problem"].is_object() {
+            1
+        } else {
+            0
+        }];
+        assert_eq!(refused["problem"]["status"], 429, "{outcomes}");
+        let taken = outcomes.as_array().unwrap().iter();
+        let taken = taken
+            .filter(|outcome| outcome["job_id"].is_string())
+            .count();
+        assert!(taken >= 2, "{outcomes}");
+        for _ in 0..3 {
+            let answer = submit("five").await;
+            let problem = answer.problem(429);
+            assert!(
+                problem["detail"]
+                    .as_str()
+                    .unwrap()
+                    .contains("max_queues = 3"),
+                "{problem}"
+            );
+            assert_eq!(answer.header("retry-after"), "", "waiting does not help");
+        }
+        // The operator's own has its place, whatever others have made.
+        assert_eq!(
+            gateway.post("/enqueue", json!({"goal": "g"})).await.status,
+            202
+        );
+        let task = json!({"description": "a thing"});
+        assert_eq!(gateway.post("/tasks", task).await.status, 202);
+        assert_eq!(submit("two").await.status, 202);
+        // Asking makes none.
+        for path in [
+            "/api/v1/jobs?queue=six",
+            "/api/v1/jobs/seven.0.000000000000000000000000000",
+        ] {
+            gateway.get(path).await;
+        }
+        drop(
+            gateway
+                .request("GET", "/api/v1/events?queue=eight")
+                .send()
+                .await
+                .unwrap(),
+        );
+        let queues = gateway.get("/api/v1/queues").await.json();
+        assert_eq!(queues.as_array().unwrap().len(), 4, "{queues}");
+        gateway.running.drain().await;
+    }
+}

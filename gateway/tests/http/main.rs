@@ -10,3 +10,4 @@ mod registry;
 mod seeds;
 mod support;
 mod tasks;
+mod web;

@@ -6,4 +6,5 @@ mod jobs;
 mod look;
 mod mesh;
 mod mistakes;
+mod tls;
 mod up;

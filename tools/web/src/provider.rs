@@ -96,6 +96,7 @@ impl Provider {
             connect: settings.timeout,
             body: settings.max_bytes,
             redirects: 0,
+            ..Limits::default()
         };
         let client = Client::new(Guard::new(true, &settings.inside), limits)
             .map_err(|error| bad("web_search_url", &error.to_string()))?;

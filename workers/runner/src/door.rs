@@ -8,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use jobs::Jobs;
 use serde_json::{Value, json};
-use service::Context;
+use service::{Context, Web};
 use tokio::time::timeout;
 use tower::Service;
 
@@ -22,11 +22,13 @@ pub(crate) struct Door {
     context: Context,
     jobs: Jobs,
     workers: usize,
+    web: Web,
 }
 
 impl Door {
-    pub(crate) const fn new(context: Context, jobs: Jobs, workers: usize) -> Self {
+    pub(crate) fn new(context: Context, jobs: Jobs, workers: usize) -> Self {
         Self {
+            web: Web::new(&context),
             context,
             jobs,
             workers,
@@ -52,6 +54,9 @@ impl Door {
     }
 
     async fn answer(&self, request: &Parts) -> Answer {
+        if let Err(refusal) = self.web.check(request, false) {
+            return problem(refusal.status(), &refusal.to_string());
+        }
         let get = matches!(request.method, Method::GET | Method::HEAD);
         match (request.uri.path(), get) {
             ("/health", true) => self.health().await,
@@ -94,7 +99,7 @@ impl Door {
         let Some(error) = error else {
             return json_of(StatusCode::OK, &told);
         };
-        told["error"] = error.into();
+        told["error"] = telemetry::redact(&error).into();
         json_of(StatusCode::SERVICE_UNAVAILABLE, &told)
     }
 

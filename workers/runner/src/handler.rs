@@ -34,13 +34,14 @@ impl jobs::Handler for Handler {
             self.kinds.run(&work, job, context, &facts).await
         };
         let ended = meter.run(work.instrument(span.clone())).await;
+        let ended = ended.map_err(redacted);
         let took = meter.elapsed();
         let outcome = span.in_scope(|| match &ended {
             Ok(_) => {
                 tracing::info!(?took, "job succeeded");
                 "succeeded"
             }
-            Err(Failure::Passing(error)) => {
+            Err(Failure::Passing(error) | Failure::Later(error, _)) => {
                 tracing::warn!(?took, error, "attempt failed");
                 "failed"
             }
@@ -59,6 +60,17 @@ impl jobs::Handler for Handler {
         });
         attempt.end(outcome);
         ended
+    }
+}
+
+/// What is kept of a failure, and shown to people, has no passwords.
+fn redacted(failure: Failure) -> Failure {
+    let redact = |error: String| telemetry::redact(&error).into_owned();
+    match failure {
+        Failure::Passing(error) => Failure::Passing(redact(error)),
+        Failure::Later(error, after) => Failure::Later(redact(error), after),
+        Failure::Lasting(error) => Failure::Lasting(redact(error)),
+        other @ (Failure::Postponed(_) | Failure::Cancelled) => other,
     }
 }
 

@@ -33,9 +33,6 @@ const OWN: &[Key] = &[
 ];
 
 /// All of them.
-pub(crate) const KEYS: &[Key] =
-    &Key::join::<{ OWN.len() + work::KEYS.len() + fetch::KEYS.len() }>(&[
-        OWN,
-        work::KEYS,
-        fetch::KEYS,
-    ]);
+pub(crate) const KEYS: &[Key] = &Key::join::<
+    { OWN.len() + service::WEB_KEYS.len() + work::KEYS.len() + fetch::KEYS.len() },
+>(&[OWN, service::WEB_KEYS, work::KEYS, fetch::KEYS]);

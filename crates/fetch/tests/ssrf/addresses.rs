@@ -234,3 +234,58 @@ async fn a_redirect_back_to_the_same_name_is_checked_anew() {
         [format!("{PUBLIC}:80").parse().unwrap()]
     );
 }
+
+#[tokio::test]
+async fn this_hosts_own_addresses_are_refused_though_they_are_public() {
+    let server = inside().await;
+    let names: &[(&str, &[&str])] = &[
+        ("me.example", &[PUBLIC]),
+        ("me6.example", &["2606:2800:21f::1"]),
+        ("both.example", &[PUBLIC, "1.1.1.1"]),
+    ];
+    let internet = Internet::new(server.address, names);
+    *internet.own.lock() = [PUBLIC, "2606:2800:21f::1"]
+        .map(|ip| ip.parse().unwrap())
+        .into();
+    let other = client(&internet, &[], Limits::default());
+    for url in [
+        format!("http://{PUBLIC}/"),
+        format!("http://{PUBLIC}:6379/"),
+        "http://[2606:2800:21f::1]/".to_owned(),
+        "http://me.example/".to_owned(),
+        "http://me6.example/".to_owned(),
+    ] {
+        let error = ask(&other, &url).await.unwrap_err();
+        assert!(matches!(error, Error::Forbidden { .. }), "{url}: {error:?}");
+        let told = error.to_string();
+        assert!(told.contains("this host's own"), "{told}");
+        assert!(told.contains("external_allow_hosts"), "{told}");
+    }
+    ask(&other, "http://both.example/").await.unwrap();
+    assert_eq!(*internet.connected.lock(), ["1.1.1.1:80".parse().unwrap()]);
+    let listed = client(&internet, &["me.example"], Limits::default());
+    assert_eq!(ask(&listed, "http://me.example/").await.unwrap(), "secret");
+}
+
+#[tokio::test]
+async fn a_password_in_a_url_is_not_repeated() {
+    let server = Server::start(|request| {
+        let target = match request.uri().path() {
+            "/bad" => "http://me:hunter2@[::/",
+            _ => "http://me:hunter2@out.example/",
+        };
+        answer(302, &[("location", target)], "")
+    })
+    .await;
+    let internet = Internet::new(server.address, &[("out.example", &[PUBLIC])]);
+    let client = client(&internet, &[], Limits::default());
+    for url in [
+        "http://me:hunter2@out.example/",
+        "ftp://me:hunter2@out.example/",
+        "http://out.example/",
+        "http://out.example/bad",
+    ] {
+        let error = ask(&client, url).await.unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}

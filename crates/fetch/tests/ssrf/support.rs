@@ -32,6 +32,8 @@ pub(crate) struct Internet {
     names: Mutex<BTreeMap<String, VecDeque<Vec<IpAddr>>>>,
     pub(crate) resolved: Mutex<Vec<String>>,
     pub(crate) connected: Mutex<Vec<SocketAddr>>,
+    /// The addresses of the host that asks.
+    pub(crate) own: Mutex<Vec<IpAddr>>,
 }
 
 impl Internet {
@@ -49,6 +51,7 @@ impl Internet {
             names: Mutex::new(table),
             resolved: Mutex::default(),
             connected: Mutex::default(),
+            own: Mutex::default(),
         })
     }
 }
@@ -68,6 +71,10 @@ impl Network for Internet {
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         self.connected.lock().push(address);
         TcpStream::connect(self.server).await
+    }
+
+    fn is_own(&self, address: IpAddr) -> bool {
+        self.own.lock().contains(&address)
     }
 }
 

@@ -36,10 +36,13 @@ pub(crate) async fn run(
         let text = String::from_utf8_lossy(&answer.body);
         let text: String = text.chars().take(SHOWN).collect();
         let error = format!("{} answered {}: {text}", answer.url, answer.status);
-        return Err(match passes(answer.status) {
-            true => Failure::passing(error),
-            false => Failure::lasting(error),
-        });
+        return Err(
+            match (passes(answer.status), client.retry_after(&answer.headers)) {
+                (true, Some(after)) => Failure::later(error, after),
+                (true, None) => Failure::passing(error),
+                (false, _) => Failure::lasting(error),
+            },
+        );
     }
     let mut result = json!({
         "status_code": answer.status.as_u16(),

@@ -1,5 +1,10 @@
 //! What the kinds do, and what is told of it.
 
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
 use jobs::{NewJob, Payload, Status};
 use serde_json::{Value, json};
 use testkit::until;
@@ -174,6 +179,114 @@ async fn an_http_job_asks_a_listed_host_and_none_while_switched_off() {
         assert_eq!(record.status, Status::Dead, "{error}");
         assert!(error.contains(text), "{error}");
     }
+}
+
+/// A server that answers each request with this, and when it was asked.
+async fn server(answer: fn(&str) -> String) -> (String, Arc<Mutex<Vec<Instant>>>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let asked: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let (mut tasks, times) = (JoinSet::new(), asked.clone());
+    tasks.spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            times.lock().unwrap().push(Instant::now());
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            stream.write_all(answer(&request).as_bytes()).await.unwrap();
+        }
+    });
+    (address, asked, tasks)
+}
+
+#[tokio::test]
+async fn a_server_that_says_when_to_come_again_is_not_asked_sooner() {
+    let (address, asked, _server) = server(|request| {
+        let status = match request.starts_with("GET /busy") {
+            true => "503 Service Unavailable",
+            false => "429 Too Many Requests",
+        };
+        // By its own clock, which is of another age.
+        let after = match request.contains("date") {
+            true => "Sun, 06 Nov 1994 08:49:40 GMT\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT",
+            false => "3",
+        };
+        format!("HTTP/1.1 {status}\r\nretry-after: {after}\r\ncontent-length: 0\r\n\r\n")
+    })
+    .await;
+    let stage = Stage::set("0s").await;
+    let env = [
+        ("ALLOW_EXTERNAL_REQUESTS", "yes"),
+        ("EXTERNAL_ALLOW_HOSTS", "127.0.0.1"),
+    ];
+    let runner = stage.runner(&env).await;
+    for path in ["/", "/busy", "/date", "/busy-date"] {
+        asked.lock().unwrap().clear();
+        let url = json!({ "url": format!("http://{address}{path}") });
+        let mut new = work::Work::read(Kind::Http, &url).unwrap().job();
+        new.max_attempts = 2;
+        let id = stage.jobs.submit(new).await.unwrap().id;
+        let record = stage.ended(&id).await;
+        assert_eq!((record.status, record.header.attempt), (Status::Dead, 2));
+        let asked = asked.lock().unwrap();
+        let between = asked[1] - asked[0];
+        assert!(between >= Duration::from_secs(3), "{path}: {between:?}");
+        assert!(between < Duration::from_secs(20), "{path}: {between:?}");
+    }
+    drop(runner);
+    // A server cannot hold a job for longer than the operator lets it.
+    let bounded = [&env[..], &[("EXTERNAL_MAX_RETRY_AFTER", "100ms")]].concat();
+    let _runner = stage.runner(&bounded).await;
+    asked.lock().unwrap().clear();
+    let url = json!({ "url": format!("http://{address}/") });
+    let mut new = work::Work::read(Kind::Http, &url).unwrap().job();
+    new.max_attempts = 2;
+    let id = stage.jobs.submit(new).await.unwrap().id;
+    stage.ended(&id).await;
+    let asked = asked.lock().unwrap();
+    assert!(asked[1] - asked[0] < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_password_that_a_server_redirects_to_is_not_kept() {
+    let (address, _, _server) = server(|_| {
+        let to = "http://me:hunter2@127.0.0.1/";
+        format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
+    })
+    .await;
+    let stage = Stage::set("0s").await;
+    let env = [
+        ("ALLOW_EXTERNAL_REQUESTS", "yes"),
+        ("EXTERNAL_ALLOW_HOSTS", "127.0.0.1"),
+    ];
+    let runner = stage.runner(&env).await;
+    let url = json!({ "url": format!("http://{address}/") });
+    let record = stage.ended(&stage.submit(Kind::Http, &url).await).await;
+    let error = record.header.error.unwrap();
+    assert!(error.contains("credentials"), "{error}");
+    assert!(!error.contains("hunter2"), "{error}");
+    assert!(!runner.process.log().contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_name_that_was_pointed_at_a_runner_is_not_answered() {
+    let stage = Stage::set("0s").await;
+    let runner = stage.runner(&[("ALLOWED_HOSTS", "runner.example")]).await;
+    for (host, status) in [
+        ("evil.example", 421),
+        ("runner.example:8086", 200),
+        ("localhost", 200),
+        ("127.0.0.1", 200),
+    ] {
+        for path in ["/health", "/metrics", "/readyz", "/healthz"] {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+            let seen = testkit::raw_http::status(runner.address, &request).await;
+            assert_eq!(seen, status, "{host} {path}");
+        }
+    }
+    let post = "POST /health HTTP/1.1\r\nhost: localhost\r\norigin: http://evil.example\r\n\r\n";
+    assert_eq!(testkit::raw_http::status(runner.address, post).await, 403);
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ impl Stage {
 
 pub(crate) struct Runner {
     pub(crate) process: Process,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Runner {

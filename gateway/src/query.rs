@@ -1,0 +1,232 @@
+//! Query strings: which parameters an operation takes is in its description.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::{
+    extract::{FromRequestParts, Query},
+    http::{Method, Uri, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use service::config::nearest;
+use utoipa::openapi::{
+    OpenApi, RefOr,
+    path::{Operation, ParameterIn},
+};
+
+use crate::problem::{FieldProblem, Problem};
+
+/// The parameters of each operation, by method and route.
+#[derive(Debug, Default)]
+pub(crate) struct Operations(BTreeMap<(Method, String), Vec<String>>);
+
+/// The query of a URL. An empty parameter counts as absent, which is how forms send it.
+#[derive(Debug)]
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl Operations {
+    /// Those that a description names.
+    pub(crate) fn new(document: &OpenApi) -> Self {
+        let mut operations = BTreeMap::new();
+        for (route, item) in &document.paths.paths {
+            let methods = [
+                (Method::GET, &item.get),
+                (Method::HEAD, &item.get),
+                (Method::POST, &item.post),
+                (Method::PUT, &item.put),
+                (Method::DELETE, &item.delete),
+            ];
+            for (method, operation) in methods {
+                if let Some(operation) = operation {
+                    operations.insert((method, route.clone()), names(operation));
+                }
+            }
+        }
+        Self(operations)
+    }
+
+    /// The names of an operation's parameters; `None` when there is no such operation.
+    pub(crate) fn find(&self, method: &Method, route: &str) -> Option<&[String]> {
+        let found = self.0.get(&(method.clone(), route.to_owned()));
+        found.map(Vec::as_slice)
+    }
+}
+
+fn names(operation: &Operation) -> Vec<String> {
+    let names = operation
+        .parameters
+        .iter()
+        .flatten()
+        .filter_map(|parameter| {
+            let RefOr::T(parameter) = parameter else {
+                return None;
+            };
+            (parameter.parameter_in == ParameterIn::Query).then(|| parameter.name.clone())
+        });
+    names.collect()
+}
+
+/// Checks the names of a query's parameters.
+///
+/// # Errors
+/// 422 for a parameter that is unknown, or given twice.
+pub(crate) fn check(uri: &Uri, known: &[String]) -> Result<(), Problem> {
+    let mut seen = BTreeSet::new();
+    let mut errors = Vec::new();
+    for (name, value) in pairs(uri)? {
+        if !known.contains(&name) {
+            let reason = unknown(&name, known);
+            errors.push(FieldProblem {
+                field: name,
+                reason,
+            });
+        } else if !value.is_empty() && !seen.insert(name.clone()) {
+            errors.push(FieldProblem {
+                field: name,
+                reason: "is given twice, give it once".to_owned(),
+            });
+        }
+    }
+    let Some(FieldProblem { field, reason }) = errors.first() else {
+        return Ok(());
+    };
+    let mut problem = Problem::field(field.clone(), reason.clone());
+    problem.errors = errors;
+    Err(problem)
+}
+
+fn unknown(name: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return "is no parameter of this call, which takes none".to_owned();
+    }
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("is no parameter of this call, did you mean {near}?"),
+        None => format!(
+            "is no parameter of this call, which takes {}",
+            known.join(", ")
+        ),
+    }
+}
+
+fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
+    let Query(pairs) = Query::try_from_uri(uri)
+        .map_err(|error| Problem::field("query", format!("cannot be read: {error}")))?;
+    Ok(pairs)
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let given = parts.uri.query().unwrap_or_default();
+        let empty = |pair: &&str| {
+            pair.split_once('=')
+                .is_none_or(|(_, value)| value.is_empty())
+        };
+        let kept: Vec<&str> = given.split('&').filter(|pair| !empty(pair)).collect();
+        let uri = format!("/?{}", kept.join("&")).parse::<Uri>();
+        let uri = uri.map_err(|_| Problem::field("query", "cannot be read"))?;
+        let query = Query::<T>::try_from_uri(&uri).map_err(|error| at_fault(&error.body_text()))?;
+        Ok(Self(query.0))
+    }
+}
+
+/// Names the parameter that will not do, which the text has before a colon.
+fn at_fault(text: &str) -> Problem {
+    let text = text.strip_prefix("Failed to deserialize query string: ");
+    match text.and_then(|text| text.split_once(": ")) {
+        Some((name, reason)) => Problem::field(name, plain(reason)),
+        None => Problem::field("query", text.unwrap_or("cannot be read")),
+    }
+}
+
+/// What Rust says of numbers, in the words of people.
+fn plain(reason: &str) -> String {
+    match reason {
+        "invalid digit found in string" => "give a whole number".to_owned(),
+        reason if reason.starts_with("number too large") => "is too large".to_owned(),
+        reason => reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known() -> Vec<String> {
+        ["status", "queue", "limit"].map(str::to_owned).to_vec()
+    }
+
+    #[test]
+    fn a_parameter_that_is_unknown_or_given_twice_is_named() {
+        for (query, field, said) in [
+            ("stauts=dead", "stauts", "did you mean status?"),
+            ("Status=dead", "Status", "did you mean status?"),
+            ("stauts=", "stauts", "did you mean status?"),
+            ("limt", "limt", "did you mean limit?"),
+            ("color=red", "color", "takes status, queue, limit"),
+            ("=x", "", "takes status"),
+            ("status=dead&status=failed", "status", "twice"),
+            ("status=dead&status=dead", "status", "twice"),
+            ("limit=1&%6Cimit=2", "limit", "twice"),
+        ] {
+            let uri = format!("/?{query}").parse().unwrap();
+            let problem = check(&uri, &known()).unwrap_err();
+            assert_eq!(
+                (problem.status, problem.errors[0].field.as_str()),
+                (422, field)
+            );
+            assert!(problem.detail.contains(said), "{query}: {}", problem.detail);
+        }
+        for query in [
+            "",
+            "status=&queue=&limit=",
+            "status&status=",
+            "status=&status=dead",
+            "&&",
+        ] {
+            let uri = format!("/?{query}").parse().unwrap();
+            assert!(check(&uri, &known()).is_ok(), "{query}");
+        }
+        let problem = check(&"/?x=1".parse().unwrap(), &[]).unwrap_err();
+        assert!(problem.detail.contains("takes none"), "{}", problem.detail);
+    }
+
+    #[tokio::test]
+    async fn an_empty_parameter_is_as_good_as_none() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Wanted {
+            status: Option<String>,
+            limit: Option<usize>,
+        }
+        let read = async |query: &str| {
+            let request = http::Request::get(format!("/?{query}")).body(()).unwrap();
+            let mut parts = request.into_parts().0;
+            let read = Params::<Wanted>::from_request_parts(&mut parts, &()).await;
+            read.map(|Params(it)| (it.status, it.limit))
+        };
+        for query in [
+            "",
+            "status=&limit=",
+            "status&limit",
+            "&",
+            "status=&limit=&x=",
+        ] {
+            assert_eq!(read(query).await.unwrap(), (None, None), "{query}");
+        }
+        let (status, limit) = read("limit=7&status=a%26b%3D").await.unwrap();
+        assert_eq!((status.as_deref(), limit), (Some("a&b="), Some(7)));
+        for bad in [
+            "limit=x",
+            "limit=-1",
+            "limit=1.5",
+            "limit=99999999999999999999999",
+        ] {
+            let problem = read(bad).await.unwrap_err();
+            assert_eq!(
+                problem.errors[0].field, "limit",
+                "{bad}: {}",
+                problem.detail
+            );
+        }
+    }
+}

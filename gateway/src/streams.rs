@@ -1,0 +1,95 @@
+//! How many follow events at once: in all, and of each client.
+
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
+
+use parking_lot::Mutex;
+use service::clients::group;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::problem::{Kind, Problem};
+
+/// Counts the streams of events.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    all: Arc<Semaphore>,
+    each: usize,
+    clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// A stream, counted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    _permit: OwnedSemaphorePermit,
+    client: Option<IpAddr>,
+    clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Streams {
+    pub(crate) fn new(all: usize, each: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            each,
+            clients: Arc::default(),
+        }
+    }
+
+    /// One more stream of a client.
+    ///
+    /// # Errors
+    /// 429 when the client has as many as it may, 503 when all clients together have.
+    pub(crate) fn begin(&self, client: Option<IpAddr>) -> Result<Stream, Problem> {
+        let permit = self.all.clone().try_acquire_owned().map_err(|_| {
+            let text = "as many streams of events are open as max_event_streams allows";
+            Problem::new(Kind::Unavailable, text)
+        })?;
+        let client = client.map(group);
+        if let Some(client) = client {
+            let mut clients = self.clients.lock();
+            let open = clients.entry(client).or_default();
+            if *open >= self.each {
+                let text = "this client has as many streams of events open as \
+                            client_max_event_streams allows, end one first";
+                let mut problem = Problem::new(Kind::Limited, text);
+                problem.retry_after = Some(1);
+                return Err(problem);
+            }
+            *open += 1;
+        }
+        Ok(Stream {
+            _permit: permit,
+            client,
+            clients: self.clients.clone(),
+        })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let Some(client) = self.client else { return };
+        let mut clients = self.clients.lock();
+        if let Some(open) = clients.get_mut(&client) {
+            *open -= 1;
+            if *open == 0 {
+                clients.remove(&client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_leaves_streams_for_the_others() {
+        let streams = Streams::new(3, 2);
+        let [one, other] = ["1.1.1.1", "2.2.2.2"].map(|ip| Some(ip.parse().unwrap()));
+        let held = [streams.begin(one).unwrap(), streams.begin(one).unwrap()];
+        assert_eq!(streams.begin(one).unwrap_err().status, 429);
+        let third = streams.begin(other).unwrap();
+        assert_eq!(streams.begin(other).unwrap_err().status, 503);
+        drop((held, third));
+        assert!(streams.clients.lock().is_empty(), "nobody is remembered");
+        assert!(streams.begin(one).is_ok());
+    }
+}
