@@ -8,6 +8,8 @@ use tonic::{Code, Status, metadata::MetadataMap};
 
 /// The domain of every `ErrorInfo` of ours.
 pub const DOMAIN: &str = "mesh";
+/// The reason of an agent whose model gave no answer in all its attempts.
+pub const MODEL_AWAY: &str = "MODEL_AWAY";
 
 const TYPE_URL: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 

@@ -50,6 +50,10 @@ pub enum Failure {
     /// Something that the agent needs is away for now; trying again may help.
     #[error("{0}")]
     Away(String),
+    /// The model gave no answer in all the attempts that `model_attempts` allows; trying again may
+    /// help, but is for those to decide who know how often that may be, not for every hop.
+    #[error("{0}")]
+    Spent(String),
 }
 
 /// Something that carries out tasks.

@@ -111,7 +111,11 @@ fn calls(arguments: &str) -> String {
 }
 
 fn model(server: &Server) -> Model {
-    Model::new(Settings {
+    Model::new(settings(server)).unwrap()
+}
+
+fn settings(server: &Server) -> Settings {
+    Settings {
         url: server.url.clone(),
         name: "small".to_owned(),
         api_key: Some("hunter2".to_owned()),
@@ -120,10 +124,12 @@ fn model(server: &Server) -> Model {
         attempts: 3,
         rounds: 3,
         max_tokens: 100,
+        limit: "auto".to_owned(),
+        temperature: Some(0.0),
+        omit: Vec::new(),
         max_bytes: 10_000,
         cache_bytes: 100_000,
-    })
-    .unwrap()
+    }
 }
 
 #[derive(Debug)]
@@ -257,22 +263,26 @@ async fn a_refusal_is_final_and_a_failure_ends_after_the_attempts() {
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_off_is_asked_for_again_only_if_nothing_was_told() {
+async fn a_stream_that_breaks_off_is_asked_for_again_unless_somebody_heard_it() {
     let head = "content-type: text/event-stream\r\n";
-    let silent = http("200 OK", head, "data: {\"choices\":[{\"delta\":{}}]}\n\n");
-    let first = server(vec![silent, says("Yes.")]).await;
-    let reply = model(&first)
-        .converse(question(), &Lookup::new(), &())
-        .await
-        .unwrap();
-    assert_eq!(reply.text, "Yes.");
+    let half = "data: {\"choices\":[{\"delta\":{\"content\":\"Ye\"}}]}\n\n";
+    for body in [
+        "",
+        "data: {\"choices\":[{\"delta\":{}}]}\n\n",
+        ": hi\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"Ye",
+        "data: upstream timeout\n\n",
+        "event: error\ndata: {\"error\":{\"message\":\"overloaded\"}}\n\n",
+        "{\"choices\":[{\"mess",
+        half,
+    ] {
+        let server = server(vec![http("200 OK", head, body), says("Yes.")]).await;
+        let reply = model(&server)
+            .converse(question(), &Lookup::new(), &())
+            .await;
+        assert_eq!(reply.unwrap().text, "Yes.", "{body}");
+    }
 
-    let half = http(
-        "200 OK",
-        head,
-        "data: {\"choices\":[{\"delta\":{\"content\":\"Ye\"}}]}\n\n",
-    );
-    let server = server(vec![half, says("Yes.")]).await;
+    let server = server(vec![http("200 OK", head, half), says("Yes.")]).await;
     let heard = Heard::default();
     let error = model(&server)
         .converse(question(), &Lookup::new(), &heard)
@@ -280,6 +290,155 @@ async fn a_stream_that_breaks_off_is_asked_for_again_only_if_nothing_was_told() 
         .unwrap_err();
     assert!(matches!(error, Error::Away(_)), "{error}");
     assert_eq!(heard.0.lock().concat(), "Ye");
+    assert_eq!(server.asked.lock().len(), 1);
+}
+
+fn refuses(text: &str, param: &str) -> String {
+    let error = json!({"error": {"message": text, "param": param}});
+    http("400 Bad Request", "", &error.to_string())
+}
+
+#[tokio::test]
+async fn what_an_endpoint_refuses_is_left_out_and_stays_left_out() {
+    let server = server(vec![
+        refuses(
+            "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+            "max_tokens",
+        ),
+        refuses("'temperature' does not support 0 with this model.", "temperature"),
+        http("422 Unprocessable Entity", "", r#"{"detail":[{"loc":["body","stream_options"]}]}"#),
+        refuses("Your organization must be verified to stream this model.", "stream"),
+        says("Yes."),
+        says("No."),
+        says("Maybe."),
+    ])
+    .await;
+    // The parameters that are left out do not count as attempts.
+    let one = Model::new(Settings {
+        attempts: 1,
+        ..settings(&server)
+    });
+    let one = one.unwrap();
+    let ask = async |model: &Model, text: &str| {
+        let messages = vec![Message::user(text)];
+        model.converse(messages, &Lookup::new(), &()).await.unwrap()
+    };
+    assert_eq!(ask(&one, "one").await.text, "Yes.");
+    assert_eq!(ask(&one, "two").await.text, "No.");
+    // Another model of the process at the same endpoint knows it too.
+    assert_eq!(ask(&model(&server), "three").await.text, "Maybe.");
+    let asked = server.asked.lock();
+    assert_eq!(asked.len(), 7);
+    assert_eq!(asked[0].1["max_tokens"], 100);
+    for (_, body) in &asked[4..] {
+        let names: Vec<_> = body.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["max_completion_tokens", "messages", "model", "tools"]);
+        assert_eq!(body["max_completion_tokens"], 100);
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_is_refused_once_more_is_a_refusal() {
+    let refusal = refuses("no max_tokens and no temperature", "");
+    let server = server(vec![refusal; 9]).await;
+    let error = model(&server)
+        .converse(question(), &Lookup::new(), &())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Refused { status: 400, .. }), "{error}");
+    assert_eq!(server.asked.lock().len(), 3);
+}
+
+#[tokio::test]
+async fn keys_choose_what_a_request_has() {
+    let server = server(vec![says("Yes."), says("Yes.")]).await;
+    for (limit, temperature) in [("max_completion_tokens", None), ("none", Some(0.5))] {
+        let model = Model::new(Settings {
+            limit: limit.to_owned(),
+            temperature,
+            omit: vec!["stream_options".to_owned()],
+            ..settings(&server)
+        });
+        let asked = model.unwrap();
+        asked.converse(question(), &Lookup::new(), &()).await.unwrap();
+    }
+    let asked = server.asked.lock();
+    let has = |index: usize, name: &str| asked[index].1.get(name).is_some();
+    assert!(has(0, "max_completion_tokens") && !has(0, "max_tokens") && !has(0, "temperature"));
+    assert!(!has(1, "max_completion_tokens") && !has(1, "max_tokens"));
+    assert_eq!(asked[1].1["temperature"], 0.5);
+    assert!(has(0, "stream") && !has(0, "stream_options"));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_wants_quiet_is_left_alone_by_everybody() {
+    let busy = http("429 Too Many Requests", "retry-after: 2\r\n", "slow down");
+    let server = server(vec![busy, says("Yes.")]).await;
+    let one = Model::new(Settings {
+        attempts: 1,
+        ..settings(&server)
+    });
+    let error = one.unwrap().converse(question(), &Lookup::new(), &()).await;
+    assert!(matches!(error, Err(Error::Away(_))), "{error:?}");
+    let hasty = Model::new(Settings {
+        timeout: Duration::from_millis(500),
+        ..settings(&server)
+    });
+    let began = Instant::now();
+    let error = hasty.unwrap().converse(question(), &Lookup::new(), &()).await;
+    assert!(error.unwrap_err().to_string().contains("Retry-After"));
+    assert_eq!(server.asked.lock().len(), 1);
+    let reply = model(&server).converse(question(), &Lookup::new(), &()).await;
+    assert_eq!(reply.unwrap().text, "Yes.");
+    assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn calls_without_ids_get_their_own_and_arguments_go_back_as_objects() {
+    let call = |arguments: Value| json!({"function": {"name": "lookup", "arguments": arguments}});
+    let pieces = [call(json!({"word": "a"})), call(json!("not an object"))];
+    let server = server(vec![
+        stream(&[json!({"choices": [{"delta": {"content": "", "tool_calls": pieces},
+            "finish_reason": "tool_calls"}]})]),
+        says("Yes."),
+    ])
+    .await;
+    let lookup = Lookup::new();
+    model(&server).converse(question(), &lookup, &()).await.unwrap();
+    assert_eq!(*lookup.called.lock(), [r#"lookup {"word":"a"}"#, "lookup not an object"]);
+    let asked = server.asked.lock();
+    let messages = asked[1].1["messages"].as_array().unwrap();
+    assert_eq!(messages[2]["content"], Value::Null);
+    let calls = messages[2]["tool_calls"].as_array().unwrap();
+    assert_eq!(calls[0]["function"]["arguments"], r#"{"word":"a"}"#);
+    assert_eq!(calls[1]["function"]["arguments"], "{}");
+    assert_ne!(calls[0]["id"], calls[1]["id"]);
+    for (call, result) in calls.iter().zip(&messages[3..]) {
+        assert_eq!(call["id"], result["tool_call_id"]);
+    }
+}
+
+#[tokio::test]
+async fn thoughts_go_back_only_to_an_endpoint_that_asks_for_them() {
+    let thinks = json!({"choices": [{"delta": {"reasoning_content": "hm"}}]});
+    let called = json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "c1",
+        "function": {"name": "lookup", "arguments": "{}"}, "extra_content": {"google": {"s": "x"}}}]},
+        "finish_reason": "tool_calls"}]});
+    let server = server(vec![
+        stream(&[thinks, called]),
+        refuses("Missing `reasoning_content` field in the assistant message", ""),
+        says("<think>hm</think>Yes."),
+    ])
+    .await;
+    let heard = Heard::default();
+    let reply = model(&server).converse(question(), &Lookup::new(), &heard).await;
+    assert_eq!(reply.unwrap().text, "Yes.");
+    assert_eq!(heard.0.lock().concat(), "Yes.");
+    let asked = server.asked.lock();
+    let message = |index: usize| &asked[index].1["messages"][2];
+    assert!(message(1).get("reasoning_content").is_none());
+    assert_eq!(message(2)["reasoning_content"], "hm");
+    assert_eq!(message(2)["tool_calls"][0]["extra_content"]["google"]["s"], "x");
 }
 
 #[tokio::test]
@@ -304,11 +463,29 @@ async fn an_endpoint_that_does_not_stream_or_count_is_understood() {
 }
 
 #[tokio::test]
-async fn a_model_that_only_calls_functions_is_stopped() {
-    let rounds = (0..3)
-        .map(|n| calls(&format!(r#"{{"word":"{n}"}}"#)))
-        .collect();
-    let server = server(rounds).await;
+async fn in_the_last_round_functions_are_there_and_may_not_be_called() {
+    let round = |n| calls(&format!(r#"{{"word":"{n}"}}"#));
+    let server = server(vec![round(0), round(1), says("Yes.")]).await;
+    let lookup = Lookup::new();
+    let reply = model(&server).converse(question(), &lookup, &()).await;
+    assert_eq!(reply.unwrap().text, "Yes.");
+    let asked = server.asked.lock();
+    assert!(asked[1].1.get("tool_choice").is_none());
+    assert_eq!(asked[2].1["tool_choice"], "none");
+    assert_eq!(asked[2].1["tools"], asked[0].1["tools"]);
+}
+
+#[tokio::test]
+async fn a_model_that_only_calls_functions_is_shown_none_and_then_stopped() {
+    let rounds = |count| (0..count).map(|n| calls(&format!(r#"{{"word":"{n}"}}"#)));
+    let heedless = server(rounds(3).chain([says("Yes.")]).collect()).await;
+    let reply = model(&heedless)
+        .converse(question(), &Lookup::new(), &())
+        .await;
+    assert_eq!(reply.unwrap().text, "Yes.");
+    assert!(heedless.asked.lock()[3].1.get("tools").is_none());
+
+    let server = server(rounds(4).collect()).await;
     let lookup = Lookup::new();
     let error = model(&server)
         .converse(question(), &lookup, &())
@@ -316,7 +493,7 @@ async fn a_model_that_only_calls_functions_is_stopped() {
         .unwrap_err();
     assert!(matches!(error, Error::Rounds(3)), "{error}");
     assert_eq!(lookup.called.lock().len(), 2);
-    assert!(server.asked.lock()[2].1.get("tools").is_none());
+    assert_eq!(server.asked.lock().len(), 4);
 }
 
 #[tokio::test]

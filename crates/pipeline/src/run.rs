@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentkit::consul_name;
-use channel::Mesh;
+use channel::{Mesh, Pushback};
 use proto::agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,10 @@ use crate::{
 
 /// Longest goal, bytes.
 const LONGEST_GOAL: usize = 64 * 1024;
+/// Longest goal as JSON, bytes: each control character takes six.
+const LONGEST_GOAL_WRITTEN: usize = 2 * LONGEST_GOAL;
+/// Longest error in the log, characters.
+const LONGEST_ERROR: usize = 500;
 /// How often an agent is asked before the run is given back.
 const ATTEMPTS: u32 = 3;
 /// The wait before the second attempt; doubled for the third.
@@ -66,6 +70,14 @@ pub async fn run(
         let problem = format!("goal is longer than {LONGEST_GOAL} bytes: shorten it");
         return Err(Error::Invalid(problem));
     }
+    let written = serde_json::Value::from(goal).to_string().len();
+    if written > LONGEST_GOAL_WRITTEN + 2 {
+        let problem = format!(
+            "goal takes {written} bytes as JSON, over {LONGEST_GOAL_WRITTEN}: take out its control \
+             characters"
+        );
+        return Err(Error::Invalid(problem));
+    }
     let files = Files::new(mesh, &run.run_id);
     let first = STEPS.first().map_or("research", |step| step.name);
     let mut board = bounded(run, cancel, first, Blackboard::open(&files, &run.run_id)).await?;
@@ -78,9 +90,14 @@ pub async fn run(
         }
         _ if board.is_over() => {}
         _ => {
-            let event = Event::RunStarted {
-                run_id: run.run_id.clone(),
-                goal: goal.to_owned(),
+            // The goal stands in the first entry only: a log has a limit.
+            let run_id = run.run_id.clone();
+            let event = match board.goal() {
+                Some(_) => Event::RunResumed { run_id },
+                None => Event::RunStarted {
+                    run_id,
+                    goal: goal.to_owned(),
+                },
             };
             bounded(run, cancel, first, board.note(&files, event)).await?;
         }
@@ -161,7 +178,7 @@ async fn take(
         Err(error) => {
             let event = Event::StepFailed {
                 step: step.name.to_owned(),
-                error: error.to_string(),
+                error: agentkit::text::clip(&error.to_string(), LONGEST_ERROR),
             };
             if let Err(unwritten) = board.note(files, event).await {
                 warn!(run = %run.run_id, error = %unwritten, "a failure is not on the blackboard");
@@ -188,7 +205,7 @@ async fn take(
 }
 
 /// Asks the step's agent, again when its instance is lost: a step has no effect before its
-/// artifact is written.
+/// artifact is written. An agent that answers has made its own attempts, and is not asked again.
 async fn ask(mesh: &Mesh, run: &Run, goal: &str, step: &Step) -> Result<TaskResponse, Error> {
     let channel = mesh.channel(&consul_name(step.agent)).session(&run.run_id);
     let mut client = AgentServiceClient::new(channel);
@@ -219,11 +236,11 @@ async fn ask(mesh: &Mesh, run: &Run, goal: &str, step: &Step) -> Result<TaskResp
     }
 }
 
+/// Whether a status is about the way to the agent; what the agent itself says has a reason of its
+/// own and stops retries.
 fn lost(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Unavailable | Code::Aborted | Code::Unknown
-    )
+    let answered = status.metadata().contains_key(Pushback::HEADER);
+    matches!(status.code(), Code::Unavailable | Code::Unknown) && !answered
 }
 
 fn refused(step: &Step, message: String) -> Error {
