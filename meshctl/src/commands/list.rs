@@ -37,7 +37,7 @@ impl List {
         let channel = self.router.connect().await?;
         let entries = contract::list(&channel, &kinds, &self.filter).await?;
         if out.json {
-            out.value(&by_kind(&kinds, &entries)?)?;
+            out.value(&by_kind(&kinds, &entries))?;
             return Ok(ExitCode::SUCCESS);
         }
         if entries.is_empty() {
@@ -65,14 +65,14 @@ impl List {
     }
 }
 
-fn by_kind(kinds: &[Kind], entries: &[Entry]) -> anyhow::Result<Value> {
+fn by_kind(kinds: &[Kind], entries: &[Entry]) -> Value {
     let mut lists = Map::new();
     for kind in kinds {
         let of_kind = entries.iter().filter(|entry| entry.kind == *kind);
         let list: Vec<Value> = of_kind
             .map(|entry| dynamic::to_json(&entry.message))
-            .collect::<Result<_, _>>()?;
+            .collect();
         lists.insert(kind.plural().to_owned(), list.into());
     }
-    Ok(lists.into())
+    lists.into()
 }
