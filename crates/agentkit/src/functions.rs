@@ -52,6 +52,9 @@ const GRANTS: &[Grant] = &[
     },
 ];
 
+/// What no model may ask of any tool, in small letters: `fs-tool` may run by another name.
+const NEVER: [&str; 2] = ["file_write_safe", "file_append_line"];
+
 /// The tools of a task that answer, offered to a model.
 #[derive(Debug)]
 pub struct MeshFunctions<'a> {
@@ -118,6 +121,9 @@ impl Functions for MeshFunctions<'_> {
             let operation = shorten(operation);
             let names = names.join(", ");
             return format!("error: {operation:?} is not for a model: {id} has {names}");
+        }
+        if NEVER.contains(&operation.to_lowercase().as_str()) {
+            return format!("error: {operation:?} is not for a model");
         }
         let allowed = |key: &str| grant.is_none_or(|grant| grant.parameters.contains(&key));
         let given = arguments

@@ -84,6 +84,9 @@ pub fn to_json(message: &DynamicMessage) -> Value {
 /// The same as text, fields in the order of their numbers, over several lines or on one.
 #[must_use]
 pub fn to_text(message: &DynamicMessage, pretty: bool) -> String {
+    if !loose::is_shallow(message) {
+        return text(&to_json(message), pretty);
+    }
     let mut bytes = Vec::new();
     let written = match pretty {
         true => write(message, &mut serde_json::Serializer::pretty(&mut bytes)),

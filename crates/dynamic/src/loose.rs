@@ -3,6 +3,7 @@
 //! called has an answer all the same; what cannot be said in words is there as bytes in base64.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use prost_reflect::{
     DynamicMessage, EnumDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
 };
@@ -11,22 +12,65 @@ use serde_json::{Map, Value as Json, json};
 use crate::json::strict;
 
 const ANY: &str = "google.protobuf.Any";
+/// Deepest `Any` within an `Any` that is looked into: each begins the depth of messages anew.
+const DEEPEST_ANY: usize = 16;
 /// What types are named by where a message is all bytes.
 const PREFIX: &str = "type.googleapis.com/";
 
 /// A message, as near to its form in JSON as it has one.
 pub(crate) fn message(message: &DynamicMessage) -> Json {
+    within(message, DEEPEST_ANY)
+}
+
+/// Whether no `Any` of a message is deeper than what a stack takes.
+pub(crate) fn is_shallow(message: &DynamicMessage) -> bool {
+    shallow(message, DEEPEST_ANY)
+}
+
+fn shallow(message: &DynamicMessage, left: usize) -> bool {
+    if message.descriptor().full_name() == ANY {
+        return match (unpacked(message), left.checked_sub(1)) {
+            (Some(_), None) => false,
+            (Some(inner), Some(left)) => shallow(&inner, left),
+            (None, _) => true,
+        };
+    }
+    fn of_value(value: &Value, left: usize) -> bool {
+        match value {
+            Value::Message(message) => shallow(message, left),
+            Value::List(values) => values.iter().all(|value| of_value(value, left)),
+            Value::Map(values) => values.values().all(|value| of_value(value, left)),
+            _ => true,
+        }
+    }
+    let mut values = message.fields().map(|(_, value)| value);
+    let mut extended = message.extensions().map(|(_, value)| value);
+    values.all(|value| of_value(value, left)) && extended.all(|value| of_value(value, left))
+}
+
+/// A message within an `Any`; `left` more of them are looked into.
+fn within(message: &DynamicMessage, left: usize) -> Json {
     // What is well beneath keeps its form.
-    if let Ok(json) = strict(message) {
+    if shallow(message, left)
+        && let Ok(json) = strict(message)
+    {
         return json;
     }
     let descriptor = message.descriptor();
     match descriptor.full_name() {
-        ANY => any(message, &descriptor),
-        "google.protobuf.Struct" => map_of(message, "fields"),
-        "google.protobuf.ListValue" => list_of(message, "values"),
-        "google.protobuf.Value" => dynamic_value(message),
-        _ => Json::Object(fields(message)),
+        ANY => any(message, left),
+        "google.protobuf.Struct" => fields(message, left)
+            .remove("fields")
+            .unwrap_or_else(|| json!({})),
+        "google.protobuf.ListValue" => fields(message, left)
+            .remove("values")
+            .unwrap_or_else(|| json!([])),
+        // It is whichever of its fields it has.
+        "google.protobuf.Value" => {
+            let set = message.fields().next();
+            set.map_or(Json::Null, |(field, found)| value(found, &field.kind(), left))
+        }
+        _ => Json::Object(fields(message, left)),
     }
 }
 
@@ -39,24 +83,35 @@ fn packed(url: &str, bytes: &[u8]) -> Json {
     json!({"@type": url, "value": BASE64_STANDARD.encode(bytes)})
 }
 
-fn any(message: &DynamicMessage, descriptor: &MessageDescriptor) -> Json {
+/// The name of the type in an `Any`, and its bytes.
+fn parts(message: &DynamicMessage) -> (String, Bytes) {
     let url = message.get_field_by_name("type_url");
     let url = url.as_deref().and_then(Value::as_str).unwrap_or_default();
     let bytes = message.get_field_by_name("value");
     let bytes = bytes.as_deref().and_then(Value::as_bytes);
-    let bytes = bytes.cloned().unwrap_or_default();
+    (url.to_owned(), bytes.cloned().unwrap_or_default())
+}
+
+/// What is in an `Any`, where its type is known and its bytes are of that type.
+fn unpacked(message: &DynamicMessage) -> Option<DynamicMessage> {
+    let (url, bytes) = parts(message);
+    let name = url.rsplit('/').next()?;
+    let descriptor = message.descriptor();
+    let inner = descriptor.parent_pool().get_message_by_name(name)?;
+    DynamicMessage::decode(inner, bytes).ok()
+}
+
+fn any(message: &DynamicMessage, left: usize) -> Json {
+    let (url, bytes) = parts(message);
     if url.is_empty() && bytes.is_empty() {
         return json!({});
     }
-    let name = url.rsplit('/').next().unwrap_or(url);
-    let inner = descriptor.parent_pool().get_message_by_name(name);
-    let inner = inner.and_then(|inner| DynamicMessage::decode(inner, bytes.clone()).ok());
-    let Some(inner) = inner else {
-        return packed(url, &bytes);
+    let (Some(left), Some(inner)) = (left.checked_sub(1), unpacked(message)) else {
+        return packed(&url, &bytes);
     };
     // By the rules, what has a form of its own in JSON stands under `value`.
-    let own = name.starts_with("google.protobuf.");
-    match self::message(&inner) {
+    let own = inner.descriptor().full_name().starts_with("google.protobuf.");
+    match within(&inner, left) {
         Json::Object(mut fields) if !own => {
             fields.insert("@type".to_owned(), json!(url));
             Json::Object(fields)
@@ -65,22 +120,22 @@ fn any(message: &DynamicMessage, descriptor: &MessageDescriptor) -> Json {
     }
 }
 
-fn fields(message: &DynamicMessage) -> Map<String, Json> {
+fn fields(message: &DynamicMessage, left: usize) -> Map<String, Json> {
     let descriptor = message.descriptor();
     let there = descriptor
         .fields()
         .filter(|field| !field.supports_presence() || message.has_field(field));
     let fields = there.map(|field| {
-        let json = value(&message.get_field(&field), &field.kind());
+        let json = value(&message.get_field(&field), &field.kind(), left);
         (field.name().to_owned(), json)
     });
     let extensions = message
         .extensions()
-        .map(|(field, found)| (field.json_name().to_owned(), value(found, &field.kind())));
+        .map(|(field, found)| (field.json_name().to_owned(), value(found, &field.kind(), left)));
     fields.chain(extensions).collect()
 }
 
-fn value(value: &Value, kind: &Kind) -> Json {
+fn value(value: &Value, kind: &Kind, left: usize) -> Json {
     match value {
         Value::Bool(value) => json!(value),
         Value::I32(value) => json!(value),
@@ -97,8 +152,11 @@ fn value(value: &Value, kind: &Kind) -> Json {
             Kind::Enum(descriptor) => enumeration(descriptor, *number),
             _ => json!(number),
         },
-        Value::Message(value) => message(value),
-        Value::List(values) => values.iter().map(|item| self::value(item, kind)).collect(),
+        Value::Message(value) => within(value, left),
+        Value::List(values) => {
+            let items = values.iter();
+            items.map(|item| self::value(item, kind, left)).collect()
+        },
         Value::Map(values) => {
             let kind = match kind {
                 Kind::Message(entry) if entry.is_map_entry() => entry.map_entry_value_field().kind(),
@@ -106,7 +164,7 @@ fn value(value: &Value, kind: &Kind) -> Json {
             };
             let pairs = values
                 .iter()
-                .map(|(key, item)| (self::key(key), self::value(item, &kind)));
+                .map(|(key, item)| (self::key(key), self::value(item, &kind, left)));
             Json::Object(pairs.collect())
         }
     }
@@ -139,21 +197,4 @@ fn key(key: &MapKey) -> String {
         MapKey::U64(key) => key.to_string(),
         MapKey::String(key) => key.clone(),
     }
-}
-
-/// The one field of a message that is a map in JSON.
-fn map_of(message: &DynamicMessage, name: &str) -> Json {
-    fields(message).remove(name).unwrap_or_else(|| json!({}))
-}
-
-/// The one field of a message that is a list in JSON.
-fn list_of(message: &DynamicMessage, name: &str) -> Json {
-    fields(message).remove(name).unwrap_or_else(|| json!([]))
-}
-
-/// A `google.protobuf.Value` is whichever of its fields it has.
-fn dynamic_value(message: &DynamicMessage) -> Json {
-    let mut set = message.fields();
-    set.next()
-        .map_or(Json::Null, |(field, found)| value(found, &field.kind()))
 }

@@ -25,11 +25,17 @@ const OPTIONAL: &[Optional] = &[
     },
     Optional {
         name: "max_completion_tokens",
-        also: &["maxcompletiontokens"],
+        also: &["maxcompletiontokens", "in the completion"],
     },
     Optional {
         name: "max_tokens",
-        also: &["maxtokens", "maxoutputtokens", "max_output_tokens", "max_new_tokens"],
+        also: &[
+            "maxtokens",
+            "maxoutputtokens",
+            "max_output_tokens",
+            "max_new_tokens",
+            "in the completion",
+        ],
     },
     Optional {
         name: "stream",
@@ -221,6 +227,7 @@ mod tests {
             (400, r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'tool_choice'), 'msg': 'Extra inputs are not permitted', 'input': {'stream': True}}]","type":"BadRequestError","param":null,"code":400}"#, "tool_choice"),
             (400, r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"}"#, "tool_choice"),
             (400, r#"{"message":"This model's maximum context length is 4096 tokens and your request has 1000 input tokens; 'max_tokens' is too large: 4096"}"#, "max_tokens"),
+            (400, r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (904 in the messages, 4096 in the completion)."}"#, "max_tokens"),
             // Mistral
             (422, r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error"}"#, "stream_options"),
             // Gemini, which answers with an array

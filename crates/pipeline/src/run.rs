@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentkit::consul_name;
-use channel::{Mesh, Pushback};
+use channel::Mesh;
 use proto::agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -205,7 +205,7 @@ async fn take(
 }
 
 /// Asks the step's agent, again when its instance is lost: a step has no effect before its
-/// artifact is written. An agent that answers has made its own attempts, and is not asked again.
+/// artifact is written.
 async fn ask(mesh: &Mesh, run: &Run, goal: &str, step: &Step) -> Result<TaskResponse, Error> {
     let channel = mesh.channel(&consul_name(step.agent)).session(&run.run_id);
     let mut client = AgentServiceClient::new(channel);
@@ -236,11 +236,10 @@ async fn ask(mesh: &Mesh, run: &Run, goal: &str, step: &Step) -> Result<TaskResp
     }
 }
 
-/// Whether a status is about the way to the agent; what the agent itself says has a reason of its
-/// own and stops retries.
+/// Whether the same instance or another may take the step at once. Not when the agent's model is
+/// away (`ABORTED`): its attempts are over, and another row of them is the job's to begin.
 fn lost(status: &Status) -> bool {
-    let answered = status.metadata().contains_key(Pushback::HEADER);
-    matches!(status.code(), Code::Unavailable | Code::Unknown) && !answered
+    matches!(status.code(), Code::Unavailable | Code::Unknown)
 }
 
 fn refused(step: &Step, message: String) -> Error {

@@ -160,3 +160,20 @@ fn bytes_that_are_not_the_message_are_told_as_bytes() {
     let bytes = Bytes::from_static(&[10, 2, b'h', b'i', 0x9b, 6, 8, 1, 0x9c, 6, 0xa0, 6, 1]);
     assert_eq!(Received::decode(answer(), bytes).to_json()["text"], "hi");
 }
+
+#[test]
+fn an_any_within_an_any_without_end_is_told_as_bytes_from_some_depth_on() {
+    let mut bytes = any("x/nobody.Knows", &[]);
+    for _ in 0..20_000 {
+        bytes = any("x/google.protobuf.Any", &bytes);
+    }
+    let message = with("any", &bytes);
+    let mut json = &to_json(&message)["any"];
+    let mut depth = 0;
+    while json["value"].is_object() {
+        json = &json["value"];
+        depth += 1;
+    }
+    assert!(depth > 3 && json["value"].is_string(), "{depth}");
+    assert!(to_text(&message, true).contains("@type"));
+}
