@@ -19,9 +19,7 @@ use proto::{
 };
 use service::{Active, Context, Served};
 use tokio::sync::mpsc;
-use tonic::{
-    Code, Request, Response, Status, codegen::BoxStream, metadata::MetadataValue,
-};
+use tonic::{Code, Request, Response, Status, codegen::BoxStream, metadata::MetadataValue};
 
 use crate::{About, Agent, Failure, Outcome, Say, Task};
 
@@ -217,6 +215,8 @@ fn status(failure: &Failure) -> Status {
     let mut status = error_info::status(code, reason, failure.to_string(), []);
     // Another instance has the same tools and the same model: no hop tries one by itself.
     let stop = MetadataValue::from_static("-1");
-    status.metadata_mut().insert(channel::Pushback::HEADER, stop);
+    status
+        .metadata_mut()
+        .insert(channel::Pushback::HEADER, stop);
     status
 }

@@ -244,7 +244,10 @@ mod tests {
     fn a_tool_is_known_by_any_of_its_names() {
         for id in ["fs-tool", "tool-fs", "FS-tool", " fs-tool ", "Tool-FS"] {
             let grant = Grant::of(id);
-            assert!(grant.is_some_and(|grant| !grant.allows("file_write_safe")), "{id}");
+            assert!(
+                grant.is_some_and(|grant| !grant.allows("file_write_safe")),
+                "{id}"
+            );
         }
         assert!(Grant::of("weather-tool").is_none());
     }

@@ -68,7 +68,9 @@ fn within(message: &DynamicMessage, left: usize) -> Json {
         // It is whichever of its fields it has.
         "google.protobuf.Value" => {
             let set = message.fields().next();
-            set.map_or(Json::Null, |(field, found)| value(found, &field.kind(), left))
+            set.map_or(Json::Null, |(field, found)| {
+                value(found, &field.kind(), left)
+            })
         }
         _ => Json::Object(fields(message, left)),
     }
@@ -110,7 +112,10 @@ fn any(message: &DynamicMessage, left: usize) -> Json {
         return packed(&url, &bytes);
     };
     // By the rules, what has a form of its own in JSON stands under `value`.
-    let own = inner.descriptor().full_name().starts_with("google.protobuf.");
+    let own = inner
+        .descriptor()
+        .full_name()
+        .starts_with("google.protobuf.");
     match within(&inner, left) {
         Json::Object(mut fields) if !own => {
             fields.insert("@type".to_owned(), json!(url));
@@ -129,9 +134,12 @@ fn fields(message: &DynamicMessage, left: usize) -> Map<String, Json> {
         let json = value(&message.get_field(&field), &field.kind(), left);
         (field.name().to_owned(), json)
     });
-    let extensions = message
-        .extensions()
-        .map(|(field, found)| (field.json_name().to_owned(), value(found, &field.kind(), left)));
+    let extensions = message.extensions().map(|(field, found)| {
+        (
+            field.json_name().to_owned(),
+            value(found, &field.kind(), left),
+        )
+    });
     fields.chain(extensions).collect()
 }
 
@@ -156,10 +164,12 @@ fn value(value: &Value, kind: &Kind, left: usize) -> Json {
         Value::List(values) => {
             let items = values.iter();
             items.map(|item| self::value(item, kind, left)).collect()
-        },
+        }
         Value::Map(values) => {
             let kind = match kind {
-                Kind::Message(entry) if entry.is_map_entry() => entry.map_entry_value_field().kind(),
+                Kind::Message(entry) if entry.is_map_entry() => {
+                    entry.map_entry_value_field().kind()
+                }
                 other => other.clone(),
             };
             let pairs = values

@@ -96,7 +96,10 @@ impl Calls {
     /// The call that a piece goes on with; `None` when it begins one.
     fn place(&self, piece: &Piece) -> Option<usize> {
         let of_index = match piece.index {
-            Some(index) => self.calls.iter().rposition(|call| call.index == Some(index)),
+            Some(index) => self
+                .calls
+                .iter()
+                .rposition(|call| call.index == Some(index)),
             None => self.calls.len().checked_sub(1),
         };
         if !piece.id.is_empty()
@@ -123,7 +126,10 @@ impl Calls {
 
     /// The calls that name a function.
     pub(crate) fn end(self) -> Vec<ToolCall> {
-        let named = self.calls.into_iter().filter(|call| !call.name.trim().is_empty());
+        let named = self
+            .calls
+            .into_iter()
+            .filter(|call| !call.name.trim().is_empty());
         named
             .map(|call| ToolCall {
                 id: call.id,
@@ -257,17 +263,45 @@ mod tests {
         let p = |index, id: &str, name: &str, arguments: &str| piece(index, id, name, arguments);
         let none = None::<u64>;
         for events in [
-            json!([[p(Some(0), "a", "f", "{\"q\"")], [p(Some(0), "", "", ":1}")]]),
-            json!([[p(Some(0), "a", "f", "{\"q\"")], [p(Some(0), "a", "f", ":1}")]]),
+            json!([
+                [p(Some(0), "a", "f", "{\"q\"")],
+                [p(Some(0), "", "", ":1}")]
+            ]),
+            json!([
+                [p(Some(0), "a", "f", "{\"q\"")],
+                [p(Some(0), "a", "f", ":1}")]
+            ]),
             json!([[p(none, "a", "f", "{\"q\"")], [p(none, "a", "f", ":1}")]]),
             json!([[p(none, "a", "f", "{\"q\"")], [p(none, "", "", ":1}")]]),
-            json!([[p(Some(0), "a", "f", "{\"q\"")], [p(Some(0), "x", "f", ":1}")]]),
-            json!([[p(Some(0), "a", "f", "")], [p(Some(0), "x", "", "{\"q\":1}")]]),
-            json!([[p(Some(0), "", "f", "{\"q\"")], [p(Some(0), "", "f", ":1}")]]),
-            json!([[p(Some(0), "a", "f", "{}")], [p(Some(0), "", "", "{\"q\"")], [p(Some(0), "", "", ":1}")]]),
-            json!([[p(Some(0), "a", "f", "{\"q\"")], [p(Some(0), "a", "f", "{\"q\":1}")]]),
-            json!([[p(Some(0), "a", "f", "{\"q\":1}")], [p(Some(0), "a", "f", "{\"q\":1}")]]),
-            json!([[p(Some(0), "a", "f", "{\"q\":1}")], [p(Some(0), "", "f", "")]]),
+            json!([
+                [p(Some(0), "a", "f", "{\"q\"")],
+                [p(Some(0), "x", "f", ":1}")]
+            ]),
+            json!([
+                [p(Some(0), "a", "f", "")],
+                [p(Some(0), "x", "", "{\"q\":1}")]
+            ]),
+            json!([
+                [p(Some(0), "", "f", "{\"q\"")],
+                [p(Some(0), "", "f", ":1}")]
+            ]),
+            json!([
+                [p(Some(0), "a", "f", "{}")],
+                [p(Some(0), "", "", "{\"q\"")],
+                [p(Some(0), "", "", ":1}")]
+            ]),
+            json!([
+                [p(Some(0), "a", "f", "{\"q\"")],
+                [p(Some(0), "a", "f", "{\"q\":1}")]
+            ]),
+            json!([
+                [p(Some(0), "a", "f", "{\"q\":1}")],
+                [p(Some(0), "a", "f", "{\"q\":1}")]
+            ]),
+            json!([
+                [p(Some(0), "a", "f", "{\"q\":1}")],
+                [p(Some(0), "", "f", "")]
+            ]),
             json!([[p(Some(0), "a", "f", "\"{\\\"q\\\":1}\"")]]),
             json!([[{"id": "a", "name": "f", "arguments": {"q": 1}}]]),
             json!([[{"index": "0", "id": "a", "function": {"name": "f", "arguments": null}}],
@@ -275,17 +309,32 @@ mod tests {
         ] {
             let calls = calls(&events);
             assert_eq!(calls.len(), 1, "{events}: {calls:?}");
-            assert_eq!((&*calls[0].1, &*calls[0].2), ("f", r#"{"q":1}"#), "{events}");
+            assert_eq!(
+                (&*calls[0].1, &*calls[0].2),
+                ("f", r#"{"q":1}"#),
+                "{events}"
+            );
         }
     }
 
     #[test]
     fn a_call_without_a_name_is_none_and_one_without_arguments_has_an_empty_object() {
-        let events = json!([[piece(Some(0), "a", "", "{}")], [piece(Some(1), "b", "f", Value::Null)]]);
-        assert_eq!(calls(&events), [("b".to_owned(), "f".to_owned(), "{}".to_owned())]);
-        let split = json!([[piece(Some(0), "a", "docs", "")], [piece(Some(0), "", "_tool", "{}")]]);
+        let events = json!([
+            [piece(Some(0), "a", "", "{}")],
+            [piece(Some(1), "b", "f", Value::Null)]
+        ]);
+        assert_eq!(
+            calls(&events),
+            [("b".to_owned(), "f".to_owned(), "{}".to_owned())]
+        );
+        let split = json!([
+            [piece(Some(0), "a", "docs", "")],
+            [piece(Some(0), "", "_tool", "{}")]
+        ]);
         assert_eq!(calls(&split)[0].1, "docs_tool");
-        let many: Vec<_> = (0..33).map(|n| json!([piece(Some(n), "", "f", "{}")])).collect();
+        let many: Vec<_> = (0..33)
+            .map(|n| json!([piece(Some(n), "", "f", "{}")]))
+            .collect();
         let mut all = Calls::default();
         let taken = many.iter().try_for_each(|event| {
             let pieces = event.as_array().unwrap();

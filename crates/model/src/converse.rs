@@ -96,7 +96,9 @@ impl Model {
         let offered = functions.offered();
         for number in 1..=self.settings.rounds {
             let closed = number == self.settings.rounds;
-            let called = messages.iter().any(|message| !message.tool_calls.is_empty());
+            let called = messages
+                .iter()
+                .any(|message| !message.tool_calls.is_empty());
             let round = Round {
                 messages: &messages,
                 // Endpoints refuse a history with calls of functions that are not offered.

@@ -154,7 +154,11 @@ impl Endpoint {
 
     /// How long the endpoint still wants no requests.
     pub(crate) fn quiet_for(&self) -> Option<Duration> {
-        let left = self.state.lock().quiet?.checked_duration_since(Instant::now())?;
+        let left = self
+            .state
+            .lock()
+            .quiet?
+            .checked_duration_since(Instant::now())?;
         (!left.is_zero()).then_some(left)
     }
 }
@@ -175,7 +179,9 @@ mod tests {
         let next = form.after(&refusal(text), &["max_tokens"]).unwrap();
         assert_eq!(next.limit(), Some("max_completion_tokens"));
         let text = "unknown max_completion_tokens, use max_tokens";
-        let last = next.after(&refusal(text), &["max_completion_tokens"]).unwrap();
+        let last = next
+            .after(&refusal(text), &["max_completion_tokens"])
+            .unwrap();
         assert_eq!(last.limit(), None);
         assert!(last.after(&refusal(text), &[]).is_none());
     }

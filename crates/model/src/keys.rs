@@ -72,7 +72,10 @@ pub const KEYS: &[Key] = &[
 ];
 
 fn is_temperature(text: &str) -> bool {
-    text == "none" || text.parse().is_ok_and(|value: f64| (0.0..=2.0).contains(&value))
+    text == "none"
+        || text
+            .parse()
+            .is_ok_and(|value: f64| (0.0..=2.0).contains(&value))
 }
 
 /// The model that the keys describe; `None` when `model_url` is empty.

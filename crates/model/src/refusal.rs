@@ -214,39 +214,119 @@ mod tests {
     fn the_words_of_every_endpoint_name_the_parameter_that_it_refuses() {
         let table = [
             // OpenAI
-            (400, r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#, "max_tokens"),
-            (400, r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.","param":"temperature"}}"#, "temperature"),
-            (400, r#"{"error":{"message":"Your organization must be verified to stream this model.","param":"stream","code":"unsupported_value"}}"#, "stream"),
+            (
+                400,
+                r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
+                "max_tokens",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.","param":"temperature"}}"#,
+                "temperature",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"Your organization must be verified to stream this model.","param":"stream","code":"unsupported_value"}}"#,
+                "stream",
+            ),
             // Azure
-            (400, r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error","param":null,"code":null}}"#, "stream_options"),
+            (
+                400,
+                r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error","param":null,"code":null}}"#,
+                "stream_options",
+            ),
             // Anthropic
-            (400, r#"{"type":"error","error":{"type":"invalid_request_error","message":"stream_options: Extra inputs are not permitted"}}"#, "stream_options"),
-            (400, r#"{"error":{"message":"`temperature` may only be set to 1 when thinking is enabled"}}"#, "temperature"),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"stream_options: Extra inputs are not permitted"}}"#,
+                "stream_options",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"`temperature` may only be set to 1 when thinking is enabled"}}"#,
+                "temperature",
+            ),
             // vLLM and FastAPI: pydantic, as JSON and as a text of it
-            (422, r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted","input":{"temperature":0,"include_usage":true}}]}"#, "stream_options"),
-            (400, r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'tool_choice'), 'msg': 'Extra inputs are not permitted', 'input': {'stream': True}}]","type":"BadRequestError","param":null,"code":400}"#, "tool_choice"),
-            (400, r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"}"#, "tool_choice"),
-            (400, r#"{"message":"This model's maximum context length is 4096 tokens and your request has 1000 input tokens; 'max_tokens' is too large: 4096"}"#, "max_tokens"),
-            (400, r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (904 in the messages, 4096 in the completion)."}"#, "max_tokens"),
+            (
+                422,
+                r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted","input":{"temperature":0,"include_usage":true}}]}"#,
+                "stream_options",
+            ),
+            (
+                400,
+                r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'tool_choice'), 'msg': 'Extra inputs are not permitted', 'input': {'stream': True}}]","type":"BadRequestError","param":null,"code":400}"#,
+                "tool_choice",
+            ),
+            (
+                400,
+                r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"}"#,
+                "tool_choice",
+            ),
+            (
+                400,
+                r#"{"message":"This model's maximum context length is 4096 tokens and your request has 1000 input tokens; 'max_tokens' is too large: 4096"}"#,
+                "max_tokens",
+            ),
+            (
+                400,
+                r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (904 in the messages, 4096 in the completion)."}"#,
+                "max_tokens",
+            ),
             // Mistral
-            (422, r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error"}"#, "stream_options"),
+            (
+                422,
+                r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error"}"#,
+                "stream_options",
+            ),
             // Gemini, which answers with an array
-            (400, r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT"}}]"#, "stream_options"),
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT"}}]"#,
+                "stream_options",
+            ),
             // llama.cpp and Ollama
-            (500, r#"{"error":{"code":500,"message":"tools param requires --jinja flag","type":"server_error"}}"#, "tools"),
-            (500, r#"{"error":{"code":500,"message":"Cannot use tools with stream","type":"server_error"}}"#, "stream"),
-            (400, r#"{"error":{"message":"registry.ollama.ai/library/llama2:latest does not support tools","type":"api_error","param":null,"code":null}}"#, "tools"),
+            (
+                500,
+                r#"{"error":{"code":500,"message":"tools param requires --jinja flag","type":"server_error"}}"#,
+                "tools",
+            ),
+            (
+                500,
+                r#"{"error":{"code":500,"message":"Cannot use tools with stream","type":"server_error"}}"#,
+                "stream",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"registry.ollama.ai/library/llama2:latest does not support tools","type":"api_error","param":null,"code":null}}"#,
+                "tools",
+            ),
             // LiteLLM and OpenRouter
-            (400, r#"{"error":{"message":"litellm.UnsupportedParamsError: bedrock does not support parameters: {'temperature': 0}, for model=x. To drop these, set `litellm.drop_params=True`","code":"400"}}"#, "temperature"),
-            (400, "litellm.BadRequestError: extraneous key [max_tokens] is not permitted", "max_tokens"),
-            (404, r#"{"error":{"message":"No endpoints found that support tool use","code":404}}"#, "tools"),
+            (
+                400,
+                r#"{"error":{"message":"litellm.UnsupportedParamsError: bedrock does not support parameters: {'temperature': 0}, for model=x. To drop these, set `litellm.drop_params=True`","code":"400"}}"#,
+                "temperature",
+            ),
+            (
+                400,
+                "litellm.BadRequestError: extraneous key [max_tokens] is not permitted",
+                "max_tokens",
+            ),
+            (
+                404,
+                r#"{"error":{"message":"No endpoints found that support tool use","code":404}}"#,
+                "tools",
+            ),
         ];
         for (status, body, expected) in table {
             let sent: Vec<_> = SENT
                 .into_iter()
                 .filter(|name| *name != "tool_choice" || expected == "tool_choice")
                 .collect();
-            assert_eq!(Refusal::read(status, body).about(&sent), Some(expected), "{body}");
+            assert_eq!(
+                Refusal::read(status, body).about(&sent),
+                Some(expected),
+                "{body}"
+            );
         }
     }
 
@@ -254,11 +334,17 @@ mod tests {
     fn other_failures_are_about_no_parameter() {
         for (status, body) in [
             (401, "bad key for stream_options"),
-            (429, r#"{"error":{"message":"too many max_tokens per minute"}}"#),
+            (
+                429,
+                r#"{"error":{"message":"too many max_tokens per minute"}}"#,
+            ),
             (500, r#"{"error":"stream broke"}"#),
             (503, "temperature not supported"),
             (400, r#"{"error":{"message":"the model m is unknown"}}"#),
-            (422, r#"{"detail":[{"loc":["body","prompt"],"msg":"Field required","input":{"temperature":0,"stream":true}}]}"#),
+            (
+                422,
+                r#"{"detail":[{"loc":["body","prompt"],"msg":"Field required","input":{"temperature":0,"stream":true}}]}"#,
+            ),
             (400, "the upstream has maximum tokens"),
         ] {
             assert_eq!(Refusal::read(status, body).about(&SENT), None, "{body}");

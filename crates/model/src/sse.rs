@@ -155,13 +155,31 @@ mod tests {
         let one = || Event::Json(json!({"a": "ü"}));
         let other = |name: &str, text: &str| Event::Other(name.to_owned(), text.to_owned());
         let table: [(&str, Vec<Event>); 11] = [
-            ("data: {\"a\":\"ü\"}\n\ndata: [DONE]\n\n", vec![one(), Event::Done]),
-            ("data:{\"a\":\"ü\"}\r\n\r\ndata:[DONE]\r\n", vec![one(), Event::Done]),
-            ("\u{feff}: hi\r\rdata: {\"a\":\r\rid: 1\r", vec![other("", "{\"a\":")]),
+            (
+                "data: {\"a\":\"ü\"}\n\ndata: [DONE]\n\n",
+                vec![one(), Event::Done],
+            ),
+            (
+                "data:{\"a\":\"ü\"}\r\n\r\ndata:[DONE]\r\n",
+                vec![one(), Event::Done],
+            ),
+            (
+                "\u{feff}: hi\r\rdata: {\"a\":\r\rid: 1\r",
+                vec![other("", "{\"a\":")],
+            ),
             ("data: {\"a\":\ndata: \"ü\"}\n\n", vec![one()]),
-            ("data: {\"a\":\"ü\"}\ndata: {\"a\":\"ü\"}", vec![one(), one()]),
-            ("event: message\nid: 7\nretry: 3\ndata: {\"a\":\"ü\"}\n\n", vec![one()]),
-            ("event: error\ndata: overloaded\n\n", vec![other("error", "overloaded")]),
+            (
+                "data: {\"a\":\"ü\"}\ndata: {\"a\":\"ü\"}",
+                vec![one(), one()],
+            ),
+            (
+                "event: message\nid: 7\nretry: 3\ndata: {\"a\":\"ü\"}\n\n",
+                vec![one()],
+            ),
+            (
+                "event: error\ndata: overloaded\n\n",
+                vec![other("error", "overloaded")],
+            ),
             ("data:\n\ndata: \n\n:\n\n", vec![]),
             ("\n {\"a\":\"ü\"} \n", vec![one()]),
             ("{\"a\":\"ü\"}\n{\"a\":\"ü\"}\n", vec![one(), one()]),
@@ -169,7 +187,11 @@ mod tests {
         ];
         for (body, expected) in table {
             for size in [1, 2, 3, 1000] {
-                assert_eq!(events(body.as_bytes(), size), expected, "{body:?} by {size}");
+                assert_eq!(
+                    events(body.as_bytes(), size),
+                    expected,
+                    "{body:?} by {size}"
+                );
             }
         }
     }

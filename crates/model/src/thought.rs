@@ -55,7 +55,9 @@ impl Thoughts {
                     rest.clone_into(&mut self.held);
                     break;
                 }
-                (Found::Close(length), Some(close)) if rest[..length].eq_ignore_ascii_case(close) => {
+                (Found::Close(length), Some(close))
+                    if rest[..length].eq_ignore_ascii_case(close) =>
+                {
                     self.end_thought();
                     length
                 }
@@ -131,7 +133,10 @@ fn find(text: &str) -> Found {
             return Found::Close(close.len());
         }
     }
-    match TAGS.iter().any(|(open, close)| may_start(open) || may_start(close)) {
+    match TAGS
+        .iter()
+        .any(|(open, close)| may_start(open) || may_start(close))
+    {
         true => Found::Perhaps,
         false => Found::Text,
     }
@@ -165,7 +170,10 @@ mod tests {
             ("<think>never closed: </thin", ""),
             ("no first tag</think>\nYes.", "Yes."),
             ("a < b, <b>bold</b> and <thi", "a < b, <b>bold</b> and <thi"),
-            ("The tag `<think>` begins a thought.", "The tag `<think>` begins a thought."),
+            (
+                "The tag `<think>` begins a thought.",
+                "The tag `<think>` begins a thought.",
+            ),
             ("<think>a <think> b</think>ä", "ä"),
             ("größe", "größe"),
         ];

@@ -45,7 +45,10 @@ mod tests {
             ("http://m", "http://m/v1/chat/completions"),
             ("http://m/", "http://m/v1/chat/completions"),
             ("http://m/v1/", "http://m/v1/chat/completions"),
-            ("http://m/v1/chat/completions", "http://m/v1/chat/completions"),
+            (
+                "http://m/v1/chat/completions",
+                "http://m/v1/chat/completions",
+            ),
             ("http://m/api", "http://m/api/v1/chat/completions"),
             ("http://m/openai/v1", "http://m/openai/v1/chat/completions"),
             (

@@ -149,7 +149,10 @@ impl Request<'_> {
             ("tool_choice", self.tool_choice.is_some()),
             ("temperature", self.temperature.is_some()),
             ("max_tokens", self.max_tokens.is_some()),
-            ("max_completion_tokens", self.max_completion_tokens.is_some()),
+            (
+                "max_completion_tokens",
+                self.max_completion_tokens.is_some(),
+            ),
             ("stream", self.stream.is_some()),
             ("stream_options", self.stream_options.is_some()),
         ];

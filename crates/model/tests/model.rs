@@ -305,9 +305,19 @@ async fn what_an_endpoint_refuses_is_left_out_and_stays_left_out() {
             "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
             "max_tokens",
         ),
-        refuses("'temperature' does not support 0 with this model.", "temperature"),
-        http("422 Unprocessable Entity", "", r#"{"detail":[{"loc":["body","stream_options"]}]}"#),
-        refuses("Your organization must be verified to stream this model.", "stream"),
+        refuses(
+            "'temperature' does not support 0 with this model.",
+            "temperature",
+        ),
+        http(
+            "422 Unprocessable Entity",
+            "",
+            r#"{"detail":[{"loc":["body","stream_options"]}]}"#,
+        ),
+        refuses(
+            "Your organization must be verified to stream this model.",
+            "stream",
+        ),
         says("Yes."),
         says("No."),
         says("Maybe."),
@@ -332,7 +342,10 @@ async fn what_an_endpoint_refuses_is_left_out_and_stays_left_out() {
     assert_eq!(asked[0].1["max_tokens"], 100);
     for (_, body) in &asked[4..] {
         let names: Vec<_> = body.as_object().unwrap().keys().collect();
-        assert_eq!(names, ["max_completion_tokens", "messages", "model", "tools"]);
+        assert_eq!(
+            names,
+            ["max_completion_tokens", "messages", "model", "tools"]
+        );
         assert_eq!(body["max_completion_tokens"], 100);
     }
 }
@@ -345,7 +358,10 @@ async fn a_parameter_that_is_refused_once_more_is_a_refusal() {
         .converse(question(), &Lookup::new(), &())
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Refused { status: 400, .. }), "{error}");
+    assert!(
+        matches!(error, Error::Refused { status: 400, .. }),
+        "{error}"
+    );
     assert_eq!(server.asked.lock().len(), 3);
 }
 
@@ -360,7 +376,10 @@ async fn keys_choose_what_a_request_has() {
             ..settings(&server)
         });
         let asked = model.unwrap();
-        asked.converse(question(), &Lookup::new(), &()).await.unwrap();
+        asked
+            .converse(question(), &Lookup::new(), &())
+            .await
+            .unwrap();
     }
     let asked = server.asked.lock();
     let has = |index: usize, name: &str| asked[index].1.get(name).is_some();
@@ -385,12 +404,21 @@ async fn an_endpoint_that_wants_quiet_is_left_alone_by_everybody() {
         ..settings(&server)
     });
     let began = Instant::now();
-    let error = hasty.unwrap().converse(question(), &Lookup::new(), &()).await;
+    let error = hasty
+        .unwrap()
+        .converse(question(), &Lookup::new(), &())
+        .await;
     assert!(error.unwrap_err().to_string().contains("Retry-After"));
     assert_eq!(server.asked.lock().len(), 1);
-    let reply = model(&server).converse(question(), &Lookup::new(), &()).await;
+    let reply = model(&server)
+        .converse(question(), &Lookup::new(), &())
+        .await;
     assert_eq!(reply.unwrap().text, "Yes.");
-    assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() > Duration::from_millis(1500),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -398,14 +426,22 @@ async fn calls_without_ids_get_their_own_and_arguments_go_back_as_objects() {
     let call = |arguments: Value| json!({"function": {"name": "lookup", "arguments": arguments}});
     let pieces = [call(json!({"word": "a"})), call(json!("not an object"))];
     let server = server(vec![
-        stream(&[json!({"choices": [{"delta": {"content": "", "tool_calls": pieces},
-            "finish_reason": "tool_calls"}]})]),
+        stream(&[
+            json!({"choices": [{"delta": {"content": "", "tool_calls": pieces},
+            "finish_reason": "tool_calls"}]}),
+        ]),
         says("Yes."),
     ])
     .await;
     let lookup = Lookup::new();
-    model(&server).converse(question(), &lookup, &()).await.unwrap();
-    assert_eq!(*lookup.called.lock(), [r#"lookup {"word":"a"}"#, "lookup not an object"]);
+    model(&server)
+        .converse(question(), &lookup, &())
+        .await
+        .unwrap();
+    assert_eq!(
+        *lookup.called.lock(),
+        [r#"lookup {"word":"a"}"#, "lookup not an object"]
+    );
     let asked = server.asked.lock();
     let messages = asked[1].1["messages"].as_array().unwrap();
     assert_eq!(messages[2]["content"], Value::Null);
@@ -426,19 +462,27 @@ async fn thoughts_go_back_only_to_an_endpoint_that_asks_for_them() {
         "finish_reason": "tool_calls"}]});
     let server = server(vec![
         stream(&[thinks, called]),
-        refuses("Missing `reasoning_content` field in the assistant message", ""),
+        refuses(
+            "Missing `reasoning_content` field in the assistant message",
+            "",
+        ),
         says("<think>hm</think>Yes."),
     ])
     .await;
     let heard = Heard::default();
-    let reply = model(&server).converse(question(), &Lookup::new(), &heard).await;
+    let reply = model(&server)
+        .converse(question(), &Lookup::new(), &heard)
+        .await;
     assert_eq!(reply.unwrap().text, "Yes.");
     assert_eq!(heard.0.lock().concat(), "Yes.");
     let asked = server.asked.lock();
     let message = |index: usize| &asked[index].1["messages"][2];
     assert!(message(1).get("reasoning_content").is_none());
     assert_eq!(message(2)["reasoning_content"], "hm");
-    assert_eq!(message(2)["tool_calls"][0]["extra_content"]["google"]["s"], "x");
+    assert_eq!(
+        message(2)["tool_calls"][0]["extra_content"]["google"]["s"],
+        "x"
+    );
 }
 
 #[tokio::test]

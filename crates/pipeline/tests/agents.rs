@@ -386,10 +386,14 @@ async fn a_model_that_obeys_a_document_writes_none_of_the_runs_files() {
         writes("File_Write_Safe", "two.md"),
         writes("file_read_safe", "notes.md"),
     ];
-    let url = endpoint(&mut tasks, Arc::clone(&asked), move |looked_up| match looked_up {
-        true => says("Routers finish their calls [1]."),
-        false => calls(&orders),
-    })
+    let url = endpoint(
+        &mut tasks,
+        Arc::clone(&asked),
+        move |looked_up| match looked_up {
+            true => says("Routers finish their calls [1]."),
+            false => calls(&orders),
+        },
+    )
     .await;
     let world = World::new(&url).await;
     world.run(GOAL).await;
@@ -399,21 +403,36 @@ async fn a_model_that_obeys_a_document_writes_none_of_the_runs_files() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    let expected = ["blackboard.json", "blackboard.jsonl", "mcp.md", "notes.md", "review.md"];
+    let expected = [
+        "blackboard.json",
+        "blackboard.jsonl",
+        "mcp.md",
+        "notes.md",
+        "review.md",
+    ];
     assert_eq!(names, expected);
     for name in names {
         assert!(!world.file(&name).contains("PWNED"), "{name}");
     }
     {
         let asked = asked.lock();
-        let tools = asked.iter().flat_map(|request| request["tools"].as_array().unwrap());
+        let tools = asked
+            .iter()
+            .flat_map(|request| request["tools"].as_array().unwrap());
         for tool in tools {
             assert!(!tool.to_string().contains("write"), "{tool}");
         }
-        let results = asked.iter().flat_map(|request| request["messages"].as_array().unwrap());
-        let read = results.filter(|message| message["role"] == "tool").any(|message| {
-            message["content"].as_str().unwrap().contains("# Notes: how a router drains")
-        });
+        let results = asked
+            .iter()
+            .flat_map(|request| request["messages"].as_array().unwrap());
+        let read = results
+            .filter(|message| message["role"] == "tool")
+            .any(|message| {
+                message["content"]
+                    .as_str()
+                    .unwrap()
+                    .contains("# Notes: how a router drains")
+            });
         assert!(read, "the notes can be read");
     }
     world.end().await;
@@ -449,7 +468,10 @@ async fn a_request_is_sent_as_often_as_model_attempts_says_whoever_retries_aroun
     let cancel = CancellationToken::new();
     let failed = Box::pin(mesh_pipeline::run(mesh, &run, &mut |_| {}, &cancel)).await;
     let error = failed.unwrap_err();
-    assert!(error.may_succeed_later() && error.to_string().contains("HTTP 500"), "{error}");
+    assert!(
+        error.may_succeed_later() && error.to_string().contains("HTTP 500"),
+        "{error}"
+    );
     assert_eq!(asked.lock().len(), 12);
     world.end().await;
 }

@@ -290,7 +290,11 @@ async fn a_run_of_many_attempts_at_a_long_goal_does_not_fill_its_log() {
 async fn a_goal_whose_record_would_fill_the_log_is_refused_before_anything_is_written() {
     let world = World::new().await;
     let goal = format!("a{}b", "\u{1}".repeat(40 * 1024));
-    let error = world.run(&goal, &CancellationToken::new()).await.0.unwrap_err();
+    let error = world
+        .run(&goal, &CancellationToken::new())
+        .await
+        .0
+        .unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error}");
     assert!(error.to_string().contains("control characters"), "{error}");
     assert!(!world.out.path().join("run-1").exists());

@@ -87,11 +87,17 @@ fn an_any_that_nobody_knows_is_its_type_and_its_bytes() {
     let url = "type.googleapis.com/nobody.Knows";
     let json = to_json(&with("any", &any(url, &[8, 1])));
     assert_eq!(json["any"], json!({"@type": url, "value": "CAE="}));
-    assert_eq!((&json["text"], &json["ratio"]), (&json!("said"), &json!(0.0)));
+    assert_eq!(
+        (&json["text"], &json["ratio"]),
+        (&json!("said"), &json!(0.0))
+    );
     let broken = to_json(&with("any", &any("type.googleapis.com/t.Answer", &[0xff])));
     assert_eq!(broken["any"]["value"], "/w==");
     assert_eq!(to_json(&with("any", &[]))["any"], json!({}));
-    assert_eq!(to_json(&with("any", &any("", &[1])))["any"]["value"], "AQ==");
+    assert_eq!(
+        to_json(&with("any", &any("", &[1])))["any"]["value"],
+        "AQ=="
+    );
     let text = to_text(&with("any", &any(url, &[8, 1])), false);
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json);
 }
@@ -102,13 +108,19 @@ fn an_unknown_any_within_a_known_one_leaves_that_readable() {
     let json = to_json(&with("any", &any("x/t.Answer", &unknown.encode_to_vec())));
     assert_eq!(json["any"]["@type"], "x/t.Answer");
     assert_eq!(json["any"]["text"], "said");
-    assert_eq!(json["any"]["any"], json!({"@type": "x/nobody.Knows", "value": "CAE="}));
+    assert_eq!(
+        json["any"]["any"],
+        json!({"@type": "x/nobody.Knows", "value": "CAE="})
+    );
     let time = prost_types::Timestamp {
         seconds: 0,
         nanos: 0,
     };
     let known = any("x/google.protobuf.Timestamp", &time.encode_to_vec());
-    assert_eq!(to_json(&with("any", &known))["any"]["value"], "1970-01-01T00:00:00Z");
+    assert_eq!(
+        to_json(&with("any", &known))["any"]["value"],
+        "1970-01-01T00:00:00Z"
+    );
 }
 
 #[test]
@@ -118,19 +130,26 @@ fn values_without_a_form_have_one_all_the_same() {
         nanos: -1,
     };
     let json = to_json(&with("at", &late.encode_to_vec()));
-    assert_eq!(json["at"], json!({"seconds": i64::MAX.to_string(), "nanos": -1}));
+    assert_eq!(
+        json["at"],
+        json!({"seconds": i64::MAX.to_string(), "nanos": -1})
+    );
 
     let number = |number| prost_types::Value {
         kind: Some(prost_types::value::Kind::NumberValue(number)),
     };
     let list = prost_types::Value {
-        kind: Some(prost_types::value::Kind::ListValue(prost_types::ListValue {
-            values: vec![number(1.5), number(f64::NAN), number(f64::NEG_INFINITY)],
-        })),
+        kind: Some(prost_types::value::Kind::ListValue(
+            prost_types::ListValue {
+                values: vec![number(1.5), number(f64::NAN), number(f64::NEG_INFINITY)],
+            },
+        )),
     };
     let fields = [("a".to_owned(), list)].into();
     let all = prost_types::Value {
-        kind: Some(prost_types::value::Kind::StructValue(prost_types::Struct { fields })),
+        kind: Some(prost_types::value::Kind::StructValue(prost_types::Struct {
+            fields,
+        })),
     };
     let json = to_json(&with("value", &all.encode_to_vec()));
     assert_eq!(json["value"], json!({"a": [1.5, "NaN", "-Infinity"]}));
@@ -138,7 +157,10 @@ fn values_without_a_form_have_one_all_the_same() {
     let mask = prost_types::FieldMask {
         paths: vec!["A_b".to_owned()],
     };
-    assert_eq!(to_json(&with("mask", &mask.encode_to_vec()))["mask"]["paths"], json!(["A_b"]));
+    assert_eq!(
+        to_json(&with("mask", &mask.encode_to_vec()))["mask"]["paths"],
+        json!(["A_b"])
+    );
 
     let mut message = with("any", &any("x/nobody.Knows", &[]));
     message.set_field_by_name("ratio", Field::F64(f64::NAN));
@@ -153,7 +175,10 @@ fn bytes_that_are_not_the_message_are_told_as_bytes() {
     let bytes = Bytes::from_static(&[10, 1, 0xff]);
     let received = Received::decode(answer(), bytes);
     let json = received.to_json();
-    assert_eq!(json, json!({"@type": "type.googleapis.com/t.Answer", "value": "CgH/"}));
+    assert_eq!(
+        json,
+        json!({"@type": "type.googleapis.com/t.Answer", "value": "CgH/"})
+    );
     assert_eq!(received.to_text(false), json.to_string());
     assert!(received.message().is_err());
     // Groups and fields that nobody described are passed over.

@@ -75,10 +75,17 @@ fn what_is_no_answer_may_be_one_later() {
         "{\"choices\":[]}",
         "{\"choices\":null}",
     ] {
-        assert!(matches!(read(body.as_bytes(), 7), Err(Broken::Off(_))), "{body}");
+        assert!(
+            matches!(read(body.as_bytes(), 7), Err(Broken::Off(_))),
+            "{body}"
+        );
     }
-    let refused = "data: {\"error\":{\"message\":\"no\",\"type\":\"BadRequestError\",\"code\":400}}\n\n";
-    assert!(matches!(read(refused.as_bytes(), 7), Err(Broken::Refused(400, _))));
+    let refused =
+        "data: {\"error\":{\"message\":\"no\",\"type\":\"BadRequestError\",\"code\":400}}\n\n";
+    assert!(matches!(
+        read(refused.as_bytes(), 7),
+        Err(Broken::Refused(400, _))
+    ));
 }
 
 #[test]
@@ -102,7 +109,10 @@ fn nulls_and_odd_counts_are_no_mistake() {
     let (answer, _) = read(body.as_bytes(), 7).unwrap();
     assert_eq!((&*answer.content, answer.tokens), ("Yes", None));
     for (usage, expected) in [
-        (json!({"prompt_tokens": 3.0, "completion_tokens": "2"}), Some((3, 2))),
+        (
+            json!({"prompt_tokens": 3.0, "completion_tokens": "2"}),
+            Some((3, 2)),
+        ),
         (json!({"input_tokens": 3, "output_tokens": 2}), Some((3, 2))),
         (json!({"prompt_tokens": 3, "total_tokens": 5}), Some((3, 2))),
         (json!({"prompt_tokens": -3, "completion_tokens": 2}), None),
@@ -119,7 +129,10 @@ fn thoughts_are_kept_apart_in_every_form() {
         + &event(&json!({"delta": {"content": "nk>or</think>\n\nYes"}}))
         + &event(&json!({"delta": {"content": "."}, "finish_reason": "stop"}));
     let (answer, text) = read(body.as_bytes(), 5).unwrap();
-    assert_eq!((&*answer.content, &*text, &*answer.thoughts), ("Yes.", "Yes.", "hm "));
+    assert_eq!(
+        (&*answer.content, &*text, &*answer.thoughts),
+        ("Yes.", "Yes.", "hm ")
+    );
 }
 
 #[test]

@@ -98,7 +98,9 @@ impl Calls {
             return Value::Null;
         };
         let message = DynamicMessage::decode(method.output(), message).ok();
-        message.map(|message| dynamic::to_json(&message)).unwrap_or_default()
+        message
+            .map(|message| dynamic::to_json(&message))
+            .unwrap_or_default()
     }
 }
 

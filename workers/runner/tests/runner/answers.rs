@@ -13,11 +13,11 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
+use jobs::Status;
 use prost::Message as _;
 use prost_types::{
     FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
 };
-use jobs::Status;
 use serde_json::{Value, json};
 use service::{Kind as Is, Served, Spec};
 use testkit::local;
@@ -117,16 +117,12 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
         },
     );
     let calls = odd.0.clone();
-    let build = |_: &service::Context| {
-        Ok(Served::new().service(odd).descriptors(descriptors()))
-    };
+    let build = |_: &service::Context| Ok(Served::new().service(odd).descriptors(descriptors()));
     let (running, _) = local::alone(&spec, build, &[]).await;
     let stage = Stage::set("0s").await;
     let instances = format!("odd={}", running.grpc_addr);
     let _runner = stage.runner(&[("FIXED_INSTANCES", &instances)]).await;
-    let call = |method: &str| {
-        json!({"service": "odd", "method": format!("odd.Odd/{method}"), "payload": {}})
-    };
+    let call = |method: &str| json!({"service": "odd", "method": format!("odd.Odd/{method}"), "payload": {}});
     let table: [(&str, Value); 3] = [
         ("Any", json!({"@type": "x/nobody.Knows", "value": "CAE="})),
         ("Time", json!({"seconds": "72057594037927935", "nanos": 0})),
@@ -136,12 +132,16 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
         ),
     ];
     for (number, (method, expected)) in table.into_iter().enumerate() {
-        let record = stage.ended(&stage.submit(Kind::Call, &call(method)).await).await;
+        let record = stage
+            .ended(&stage.submit(Kind::Call, &call(method)).await)
+            .await;
         assert_eq!(result(&record), expected, "{method}");
         assert_eq!(calls.load(SeqCst), number + 1, "{method}");
     }
     // More than is taken is no answer, and would be none the next time.
-    let record = stage.ended(&stage.submit(Kind::Call, &call("Large")).await).await;
+    let record = stage
+        .ended(&stage.submit(Kind::Call, &call("Large")).await)
+        .await;
     assert_eq!(
         (record.status, record.header.attempt, calls.load(SeqCst)),
         (Status::Dead, 1, 4)
