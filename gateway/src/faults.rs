@@ -103,5 +103,8 @@ mod tests {
             (404, &json!("NO_SUCH_SERVICE"))
         );
         assert_eq!(problem.more["metadata"]["id"], "nobody");
+        let away = error_info::status(Code::Aborted, error_info::MODEL_AWAY, "model: away", []);
+        assert_eq!(Problem::from(away).status, 502);
+        assert_eq!(Problem::from(Status::aborted("raced")).status, 409);
     }
 }

@@ -266,8 +266,9 @@ fn session(call: &Call, message: Option<&DynamicMessage>) -> String {
     session.unwrap_or_default()
 }
 
+/// The method has run, and would say no more the next time.
 fn silent(call: &Call) -> Status {
-    Status::internal(format!("{} ended without a message", call.method))
+    Status::failed_precondition(format!("{} ended without a message", call.method))
 }
 
 /// The same status, with who gave it.

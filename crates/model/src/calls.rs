@@ -182,7 +182,9 @@ fn grows(old: &str, new: &str) -> bool {
 }
 
 fn is_whole(arguments: &str) -> bool {
-    matches!(serde_json::from_str(arguments), Ok(Value::Object(_)))
+    // Looked at first, since it is asked of every piece.
+    arguments.trim_end().ends_with('}')
+        && matches!(serde_json::from_str(arguments), Ok(Value::Object(_)))
 }
 
 /// Arguments as the text of an object, where they are one at all: none are an empty one, and text

@@ -57,9 +57,13 @@ impl tower::Service<Request<Body>> for Odd {
                 "/odd.Odd/Text" => vec![10, 1, 0xff],
                 _ => vec![0; 5 << 20],
             };
+            let silent = request.uri().path() == "/odd.Odd/Nothing";
             request.into_body().collect().await.ok();
             let length = u32::try_from(message.len()).unwrap();
-            let frame = [&[0], &length.to_be_bytes()[..], &message].concat();
+            let frame = match silent {
+                true => Vec::new(),
+                false => [&[0], &length.to_be_bytes()[..], &message].concat(),
+            };
             let mut trailers = HeaderMap::new();
             trailers.insert("grpc-status", HeaderValue::from_static("0"));
             let body = Full::new(Bytes::from(frame)).with_trailers(async { Some(Ok(trailers)) });
@@ -94,6 +98,7 @@ fn descriptors() -> &'static [u8] {
                 method("Time", "Timestamp"),
                 method("Text", "StringValue"),
                 method("Large", "BytesValue"),
+                method("Nothing", "BytesValue"),
             ],
             options: None,
         }],
@@ -138,13 +143,16 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
         assert_eq!(result(&record), expected, "{method}");
         assert_eq!(calls.load(SeqCst), number + 1, "{method}");
     }
-    // More than is taken is no answer, and would be none the next time.
-    let record = stage
-        .ended(&stage.submit(Kind::Call, &call("Large")).await)
-        .await;
-    assert_eq!(
-        (record.status, record.header.attempt, calls.load(SeqCst)),
-        (Status::Dead, 1, 4)
-    );
+    // More than is taken, and nothing at all, is no answer, and would be none the next time.
+    for (method, count) in [("Large", 4), ("Nothing", 5)] {
+        let record = stage
+            .ended(&stage.submit(Kind::Call, &call(method)).await)
+            .await;
+        assert_eq!(
+            (record.status, record.header.attempt, calls.load(SeqCst)),
+            (Status::Dead, 1, count),
+            "{method}"
+        );
+    }
     running.drain().await;
 }
