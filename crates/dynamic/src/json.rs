@@ -84,7 +84,7 @@ pub fn to_json(message: &DynamicMessage) -> Value {
 /// The same as text, fields in the order of their numbers, over several lines or on one.
 #[must_use]
 pub fn to_text(message: &DynamicMessage, pretty: bool) -> String {
-    if !loose::is_shallow(message) {
+    if !loose::is_plain(message) {
         return text(&to_json(message), pretty);
     }
     let mut bytes = Vec::new();

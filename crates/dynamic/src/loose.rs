@@ -12,6 +12,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::json::strict;
 
 const ANY: &str = "google.protobuf.Any";
+/// Messages that stand for the number in them.
+const WRAPPERS: [&str; 2] = ["google.protobuf.FloatValue", "google.protobuf.DoubleValue"];
 /// Deepest `Any` within an `Any` that is looked into: each begins the depth of messages anew.
 const DEEPEST_ANY: usize = 16;
 /// What types are named by where a message is all bytes.
@@ -22,22 +24,31 @@ pub(crate) fn message(message: &DynamicMessage) -> Json {
     within(message, DEEPEST_ANY)
 }
 
-/// Whether no `Any` of a message is deeper than what a stack takes.
-pub(crate) fn is_shallow(message: &DynamicMessage) -> bool {
-    shallow(message, DEEPEST_ANY)
+/// Whether the rules of proto3 can be tried on a message: no `Any` is deeper than what a stack
+/// takes, and no number that is none stands in a wrapper, where it would be lost.
+pub(crate) fn is_plain(message: &DynamicMessage) -> bool {
+    plain(message, DEEPEST_ANY)
 }
 
-fn shallow(message: &DynamicMessage, left: usize) -> bool {
+fn plain(message: &DynamicMessage, left: usize) -> bool {
     if message.descriptor().full_name() == ANY {
         return match (unpacked(message), left.checked_sub(1)) {
             (Some(_), None) => false,
-            (Some(inner), Some(left)) => shallow(&inner, left),
+            (Some(inner), Some(left)) => plain(&inner, left),
             (None, _) => true,
         };
     }
+    if WRAPPERS.contains(&message.descriptor().full_name()) {
+        let mut numbers = message.fields().map(|(_, value)| value);
+        return numbers.all(|value| match value {
+            Value::F32(number) => number.is_finite(),
+            Value::F64(number) => number.is_finite(),
+            _ => true,
+        });
+    }
     fn of_value(value: &Value, left: usize) -> bool {
         match value {
-            Value::Message(message) => shallow(message, left),
+            Value::Message(message) => plain(message, left),
             Value::List(values) => values.iter().all(|value| of_value(value, left)),
             Value::Map(values) => values.values().all(|value| of_value(value, left)),
             _ => true,
@@ -51,7 +62,7 @@ fn shallow(message: &DynamicMessage, left: usize) -> bool {
 /// A message within an `Any`; `left` more of them are looked into.
 fn within(message: &DynamicMessage, left: usize) -> Json {
     // What is well beneath keeps its form.
-    if shallow(message, left)
+    if plain(message, left)
         && let Ok(json) = strict(message)
     {
         return json;
@@ -65,6 +76,9 @@ fn within(message: &DynamicMessage, left: usize) -> Json {
         "google.protobuf.ListValue" => fields(message, left)
             .remove("values")
             .unwrap_or_else(|| json!([])),
+        name if WRAPPERS.contains(&name) => {
+            fields(message, left).remove("value").unwrap_or_default()
+        }
         // It is whichever of its fields it has.
         "google.protobuf.Value" => {
             let set = message.fields().next();

@@ -320,8 +320,14 @@ impl Model {
     ) -> Result<Answer, Problem> {
         let mut assembly = Assembly::default();
         let mut size = 0;
-        let lost = |error: reqwest::Error| Problem::Passing(cause(error), None);
-        while let Some(bytes) = response.chunk().await.map_err(lost)? {
+        loop {
+            let bytes = match response.chunk().await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                // A connection may be lost once all is said.
+                Err(_) if assembly.is_complete() => break,
+                Err(error) => return Err(Problem::Passing(cause(error), None)),
+            };
             size += bytes.len();
             if size > self.settings.max_bytes {
                 let limit = self.settings.max_bytes;

@@ -75,6 +75,11 @@ impl Assembly {
         self.take(events)
     }
 
+    /// Whether the endpoint has said that the answer is over.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.done || self.answer.finish.is_some()
+    }
+
     /// The answer, when the body has ended, and the text that its end brings.
     pub(crate) fn end(mut self) -> Result<(Answer, String), Broken> {
         let events = std::mem::take(&mut self.body).end();
@@ -82,7 +87,7 @@ impl Assembly {
         if !self.seen {
             return Err(Broken::Off("the answer has no content".to_owned()));
         }
-        if !self.done && self.answer.finish.is_none() {
+        if !self.is_complete() {
             return Err(Broken::Off("the answer broke off in its middle".to_owned()));
         }
         let rest = self.thoughts.end();
@@ -104,7 +109,7 @@ impl Assembly {
                 }
                 Event::Json(value) => text.push_str(&self.chunk(&value)?),
                 // What follows a complete answer changes nothing about it.
-                Event::Other(..) if self.done || self.answer.finish.is_some() => {}
+                Event::Other(..) if self.is_complete() => {}
                 Event::Other(name, said) if name == "error" => return Err(problem(&said)),
                 Event::Other(_, said) => {
                     let text = format!("an event is not of the documented form: {said}");
@@ -135,6 +140,10 @@ impl Assembly {
             return Ok(String::new());
         };
         self.seen |= choice.is_object();
+        // Some endpoints count there.
+        if let Some(tokens) = tokens(&choice["usage"]) {
+            self.answer.tokens = Some(tokens);
+        }
         if is_something(&choice["error"]) {
             return Err(problem(&choice.to_string()));
         }

@@ -282,6 +282,16 @@ async fn a_stream_that_breaks_off_is_asked_for_again_unless_somebody_heard_it() 
         assert_eq!(reply.unwrap().text, "Yes.", "{body}");
     }
 
+    // Lost once all is said: the body is shorter than its head promises.
+    let head_of_more = "content-type: text/event-stream\r\ncontent-length: 9999\r\n";
+    let over =
+        "data: {\"choices\":[{\"delta\":{\"content\":\"Yes.\"},\"finish_reason\":\"stop\"}]}\n\n";
+    let complete = self::server(vec![http("200 OK", head_of_more, over)]).await;
+    let reply = model(&complete)
+        .converse(question(), &Lookup::new(), &())
+        .await;
+    assert_eq!(reply.unwrap().text, "Yes.");
+
     let server = server(vec![http("200 OK", head, half), says("Yes.")]).await;
     let heard = Heard::default();
     let error = model(&server)

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 
-const ALL: [(&str, i32, Type, &str); 8] = [
+const ALL: [(&str, i32, Type, &str); 9] = [
     ("text", 1, Type::String, ""),
     ("any", 2, Type::Message, ".google.protobuf.Any"),
     ("at", 3, Type::Message, ".google.protobuf.Timestamp"),
@@ -18,6 +18,7 @@ const ALL: [(&str, i32, Type, &str); 8] = [
     ("color", 6, Type::Enum, ".t.Color"),
     ("next", 7, Type::Message, ".t.Answer"),
     ("mask", 8, Type::Message, ".google.protobuf.FieldMask"),
+    ("share", 9, Type::Message, ".google.protobuf.DoubleValue"),
 ];
 
 /// `t.Answer`, with what JSON has trouble with.
@@ -39,7 +40,7 @@ fn answer() -> MessageDescriptor {
         }],
         ..EnumDescriptorProto::default()
     };
-    let dependency = ["any", "timestamp", "struct", "field_mask"];
+    let dependency = ["any", "timestamp", "struct", "field_mask", "wrappers"];
     let file = FileDescriptorProto {
         name: Some("t.proto".to_owned()),
         package: Some("t".to_owned()),
@@ -161,6 +162,11 @@ fn values_without_a_form_have_one_all_the_same() {
         to_json(&with("mask", &mask.encode_to_vec()))["mask"]["paths"],
         json!(["A_b"])
     );
+
+    for (number, expected) in [(f64::NAN, json!("NaN")), (0.5, json!(0.5))] {
+        let json = to_json(&with("share", &number.encode_to_vec()));
+        assert_eq!(json["share"], expected);
+    }
 
     let mut message = with("any", &any("x/nobody.Knows", &[]));
     message.set_field_by_name("ratio", Field::F64(f64::NAN));
