@@ -99,7 +99,9 @@ impl AgentService for Face {
                 error,
                 ..TaskResponse::default()
             },
-            Err(failure @ (Failure::Away(_) | Failure::Spent(_))) => return Err(status(&failure)),
+            Err(failure @ (Failure::Away(_) | Failure::Spent { .. })) => {
+                return Err(status(&failure));
+            }
         };
         Ok(Response::new(TaskResponse {
             task_id: task.id,
@@ -210,9 +212,14 @@ fn status(failure: &Failure) -> Status {
         Failure::Task(_) => (Code::InvalidArgument, "TASK_REFUSED"),
         Failure::Away(_) => (Code::Unavailable, "DEPENDENCY_AWAY"),
         // In gRPC's words: to be tried again at a higher level, if at all. The instance is fine.
-        Failure::Spent(_) => (Code::Aborted, error_info::MODEL_AWAY),
+        Failure::Spent { .. } => (Code::Aborted, error_info::MODEL_AWAY),
     };
-    let mut status = error_info::status(code, reason, failure.to_string(), []);
+    let after = match failure {
+        Failure::Spent { after, .. } => *after,
+        Failure::Task(_) | Failure::Away(_) => None,
+    };
+    let facts = after.map(|after| (error_info::RETRY_AFTER, after.as_millis().to_string()));
+    let mut status = error_info::status(code, reason, failure.to_string(), facts);
     // Another instance has the same tools and the same model: no hop tries one by itself.
     let stop = MetadataValue::from_static("-1");
     status

@@ -72,7 +72,14 @@ impl Mind {
         let reply = Box::pin(model.converse(messages, &functions, &Aloud(say))).await;
         reply.map(Some).map_err(|error| match error {
             // The model's own attempts are over: whoever repeats the task repeats them all.
-            model::Error::Away(_) | model::Error::Timeout => Failure::Spent(error.to_string()),
+            model::Error::Away(_) | model::Error::Timeout => Failure::Spent {
+                message: error.to_string(),
+                after: None,
+            },
+            model::Error::Later(_, after) => Failure::Spent {
+                message: error.to_string(),
+                after: Some(after),
+            },
             other => Failure::Task(other.to_string()),
         })
     }

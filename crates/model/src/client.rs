@@ -247,7 +247,10 @@ impl Model {
             };
             attempt += 1;
             if attempt > self.settings.attempts {
-                return Err(Error::Away(problem));
+                return Err(match asked.filter(|asked| !asked.is_zero()) {
+                    Some(asked) => Error::Later(problem, asked),
+                    None => Error::Away(problem),
+                });
             }
             let wait = retry::wait(attempt, asked, rand::random());
             warn!(
@@ -258,9 +261,7 @@ impl Model {
                 "asked again"
             );
             if Instant::now() + wait > deadline {
-                return Err(Error::Away(format!(
-                    "{problem} (the next attempt is in {wait:.0?}, past model_timeout)"
-                )));
+                return Err(Error::Later(problem, wait));
             }
             sleep(wait).await;
         }
@@ -270,10 +271,8 @@ impl Model {
     async fn quiet(&self, deadline: Instant) -> Result<(), Error> {
         while let Some(wait) = self.endpoint.quiet_for() {
             if Instant::now() + wait > deadline {
-                return Err(Error::Away(format!(
-                    "the endpoint asks to be left alone for another {wait:.0?} (Retry-After), \
-                     longer than model_timeout"
-                )));
+                let problem = "the endpoint asks to be left alone for longer than model_timeout";
+                return Err(Error::Later(problem.to_owned(), wait));
             }
             sleep(wait).await;
         }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use agentkit::consul_name;
 use channel::Mesh;
-use proto::agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient};
+use proto::{
+    agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient},
+    error_info,
+};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
@@ -259,6 +262,7 @@ fn failed(step: &Step, status: &Status) -> Error {
         code => Error::Away {
             step: step.name,
             message: format!("{}: {code:?}: {}", step.agent, status.message()),
+            after: error_info::retry_after(status),
         },
     }
 }

@@ -475,3 +475,30 @@ async fn a_request_is_sent_as_often_as_model_attempts_says_whoever_retries_aroun
     assert_eq!(asked.lock().len(), 12);
     world.end().await;
 }
+
+#[tokio::test]
+async fn how_long_a_model_wants_quiet_is_told_to_whoever_tries_again() {
+    let (mut tasks, asked) = (JoinSet::new(), Asked::default());
+    let url = endpoint(&mut tasks, Arc::clone(&asked), |_| {
+        "HTTP/1.1 429 Slow\r\nretry-after: 600\r\nconnection: close\r\n\r\nlater".to_owned()
+    })
+    .await;
+    let world = World::new(&url).await;
+    let mesh = &world.running[0].context().mesh;
+    let cancel = CancellationToken::new();
+    for run_id in ["run-1", "run-2"] {
+        let run = Run {
+            run_id: run_id.to_owned(),
+            goal: GOAL.to_owned(),
+            deadline: None,
+        };
+        let failed = Box::pin(mesh_pipeline::run(mesh, &run, &mut |_| {}, &cancel)).await;
+        let error = failed.unwrap_err();
+        let after = error.retry_after().unwrap();
+        assert!(after > Duration::from_secs(590), "{after:?}: {error}");
+        assert!(after < Duration::from_secs(700), "{after:?}: {error}");
+    }
+    // The second run was told without a request.
+    assert_eq!(asked.lock().len(), 1);
+    world.end().await;
+}
