@@ -60,9 +60,13 @@ impl From<FieldError> for Problem {
 
 impl From<Status> for Problem {
     fn from(status: Status) -> Self {
+        let info = error_info::read(&status);
+        let reason = info.as_ref().map_or("", |info| info.reason.as_str());
         let kind = match status.code() {
             Code::InvalidArgument | Code::OutOfRange => Kind::Invalid,
             Code::NotFound | Code::Unimplemented => Kind::NotFound,
+            // Nothing is in conflict: what the agent asks gives no answer.
+            Code::Aborted if reason == error_info::MODEL_AWAY => Kind::BadGateway,
             Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => Kind::Conflict,
             Code::PermissionDenied => Kind::Forbidden,
             Code::Unauthenticated => Kind::Unauthenticated,
@@ -76,7 +80,7 @@ impl From<Status> for Problem {
         let more = &mut problem.more;
         let code = telemetry::rpc::code_name(status.code().into());
         more.insert("code".to_owned(), json!(code));
-        if let Some(info) = error_info::read(&status) {
+        if let Some(info) = info {
             more.insert("reason".to_owned(), json!(info.reason));
             more.insert("domain".to_owned(), json!(info.domain));
             more.insert("metadata".to_owned(), json!(info.metadata));
@@ -112,5 +116,8 @@ mod tests {
             (404, &json!("NO_SUCH_SERVICE"))
         );
         assert_eq!(problem.more["metadata"]["id"], "nobody");
+        let away = error_info::status(Code::Aborted, error_info::MODEL_AWAY, "model: away", []);
+        assert_eq!(Problem::from(away).status, 502);
+        assert_eq!(Problem::from(Status::aborted("raced")).status, 409);
     }
 }

@@ -84,6 +84,7 @@ impl Kind {
             .await?
             .into_inner();
         let answer = answer.message().await?.context("the router sent no list")?;
+        let answer = answer.message()?;
         let entries = answer.get_field_by_name(row.field);
         let entries = entries
             .as_deref()

@@ -1,13 +1,17 @@
 //! What the mesh itself has to say about a call: a gRPC status whose details carry
 //! `google.rpc.ErrorInfo`, so that a program reads the reason and a person the message.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use prost::Message as _;
 use tonic::{Code, Status, metadata::MetadataMap};
 
 /// The domain of every `ErrorInfo` of ours.
 pub const DOMAIN: &str = "mesh";
+/// The reason of an agent whose model gave no answer in all its attempts.
+pub const MODEL_AWAY: &str = "MODEL_AWAY";
+/// The fact that says how many milliseconds the one who was asked wants to be left alone.
+pub const RETRY_AFTER: &str = "retry_after_ms";
 
 const TYPE_URL: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 
@@ -72,6 +76,14 @@ pub fn read(status: &Status) -> Option<ErrorInfo> {
     let details = RpcStatus::decode(status.details()).ok()?.details;
     let any = details.into_iter().find(|any| any.type_url == TYPE_URL)?;
     ErrorInfo::decode(any.value.as_slice()).ok()
+}
+
+/// How long not to ask again, where a status says so.
+#[must_use]
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    let info = read(status).filter(|info| info.domain == DOMAIN)?;
+    let ms = info.metadata.get(RETRY_AFTER)?.parse().ok()?;
+    Some(Duration::from_millis(ms))
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! An agent: a task in, a text and what it cost out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use crate::Say;
 
@@ -50,6 +53,15 @@ pub enum Failure {
     /// Something that the agent needs is away for now; trying again may help.
     #[error("{0}")]
     Away(String),
+    /// The model gave no answer in all the attempts that `model_attempts` allows; trying again may
+    /// help, but is for those to decide who know how often that may be, not for every hop.
+    #[error("{message}")]
+    Spent {
+        /// What happened.
+        message: String,
+        /// How long the endpoint wants no requests.
+        after: Option<Duration>,
+    },
 }
 
 /// Something that carries out tasks.

@@ -19,7 +19,7 @@ use proto::{
 };
 use service::{Active, Context, Served};
 use tokio::sync::mpsc;
-use tonic::{Code, Request, Response, Status, codegen::BoxStream};
+use tonic::{Code, Request, Response, Status, codegen::BoxStream, metadata::MetadataValue};
 
 use crate::{About, Agent, Failure, Outcome, Say, Task};
 
@@ -99,7 +99,9 @@ impl AgentService for Face {
                 error,
                 ..TaskResponse::default()
             },
-            Err(failure @ Failure::Away(_)) => return Err(status(&failure)),
+            Err(failure @ (Failure::Away(_) | Failure::Spent { .. })) => {
+                return Err(status(&failure));
+            }
         };
         Ok(Response::new(TaskResponse {
             task_id: task.id,
@@ -209,6 +211,19 @@ fn status(failure: &Failure) -> Status {
     let (code, reason) = match failure {
         Failure::Task(_) => (Code::InvalidArgument, "TASK_REFUSED"),
         Failure::Away(_) => (Code::Unavailable, "DEPENDENCY_AWAY"),
+        // In gRPC's words: to be tried again at a higher level, if at all. The instance is fine.
+        Failure::Spent { .. } => (Code::Aborted, error_info::MODEL_AWAY),
     };
-    error_info::status(code, reason, failure.to_string(), [])
+    let after = match failure {
+        Failure::Spent { after, .. } => *after,
+        Failure::Task(_) | Failure::Away(_) => None,
+    };
+    let facts = after.map(|after| (error_info::RETRY_AFTER, after.as_millis().to_string()));
+    let mut status = error_info::status(code, reason, failure.to_string(), facts);
+    // Another instance has the same tools and the same model: no hop tries one by itself.
+    let stop = MetadataValue::from_static("-1");
+    status
+        .metadata_mut()
+        .insert(channel::Pushback::HEADER, stop);
+    status
 }

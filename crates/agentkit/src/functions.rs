@@ -1,16 +1,59 @@
 //! The mesh's tools as functions of a model: what `ListTools` says becomes a schema, a call becomes
-//! `ExecuteTool`.
+//! `ExecuteTool`. A model does what documents tell it, so it is offered what its step needs and no
+//! more: of the platform's own tools what only reads. What a step writes the pipeline writes.
 
 use model::{Functions, wire::Function};
 use proto::agentplatform::ToolInfo;
 use serde_json::{Map, Value, json};
 
-use crate::{Toolbox, text::clip};
+use crate::{
+    Toolbox, consul_name,
+    text::{clip, shorten},
+};
 
 /// Longest result that a model is given, characters.
 const LONGEST_RESULT: usize = 16_000;
 /// The types of JSON Schema that a parameter may have; any other is a string.
 const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
+
+/// What a model may ask of one of the platform's own tools.
+struct Grant {
+    /// Consul name of the tool.
+    tool: &'static str,
+    /// The operations, and what they do.
+    operations: &'static [(&'static str, &'static str)],
+    /// The parameters that those take.
+    parameters: &'static [&'static str],
+}
+
+/// The platform's own tools. Of a tool that is not among them, which whoever submits a task names,
+/// a model may ask everything.
+const GRANTS: &[Grant] = &[
+    Grant {
+        tool: "tool-docs",
+        operations: &[
+            ("search_local_docs", "the passages that match `query` best"),
+            ("read_local_doc", "lines of the document `file`"),
+        ],
+        parameters: &["query", "limit", "kind", "file", "line", "end_line"],
+    },
+    Grant {
+        tool: "tool-fs",
+        operations: &[
+            ("file_read_safe", "the content of the run's file at `path`"),
+            ("file_list", "the files of the run"),
+        ],
+        parameters: &["path"],
+    },
+    Grant {
+        tool: "tool-web",
+        operations: &[("web_search", "pages of the web that match `query`")],
+        parameters: &["query", "limit"],
+    },
+];
+
+/// What no model may ask of any tool, in small letters: `fs-tool` may run by another name.
+const NEVER: [&str; 2] = ["file_write_safe", "file_append_line"];
 
 /// The tools of a task that answer, offered to a model.
 #[derive(Debug)]
@@ -19,6 +62,18 @@ pub struct MeshFunctions<'a> {
     /// Public ids, in the order of what is offered.
     ids: Vec<String>,
     offered: Vec<Function>,
+}
+
+impl Grant {
+    /// What a model may ask of a tool, by any of its names.
+    fn of(id: &str) -> Option<&'static Self> {
+        let name = consul_name(id.trim()).to_lowercase();
+        GRANTS.iter().find(|grant| grant.tool == name)
+    }
+
+    fn allows(&self, operation: &str) -> bool {
+        self.operations.iter().any(|(name, _)| *name == operation)
+    }
 }
 
 impl<'a> MeshFunctions<'a> {
@@ -57,10 +112,26 @@ impl Functions for MeshFunctions<'_> {
             return "error: the arguments are not a JSON object".to_owned();
         };
         let operation = arguments.remove("operation").map(text).unwrap_or_default();
+        let operation = operation.trim();
+        let grant = Grant::of(id);
+        if let Some(grant) = grant
+            && !grant.allows(operation)
+        {
+            let names: Vec<_> = grant.operations.iter().map(|(name, _)| *name).collect();
+            let operation = shorten(operation);
+            let names = names.join(", ");
+            return format!("error: {operation:?} is not for a model: {id} has {names}");
+        }
+        if NEVER.contains(&operation.to_lowercase().as_str()) {
+            return format!("error: {operation:?} is not for a model");
+        }
+        let allowed = |key: &str| grant.is_none_or(|grant| grant.parameters.contains(&key));
         let given = arguments
             .iter()
+            // Some models fill in everything that a function has.
+            .filter(|(key, value)| allowed(key) && !value.is_null())
             .map(|(key, value)| (key.as_str(), text(value.clone())));
-        match self.toolbox.call(id, &operation, given).await {
+        match self.toolbox.call(id, operation, given).await {
             Ok(result) => clip(&result, LONGEST_RESULT),
             Err(error) => format!("error: {error}"),
         }
@@ -77,10 +148,23 @@ fn text(value: Value) -> String {
 
 fn function(info: &ToolInfo) -> Function {
     let mut properties = Map::new();
-    let operation = json!({"type": "string", "description": info.detailed_description});
+    let grant = Grant::of(&info.tool_id);
+    let operation = match grant {
+        Some(grant) => {
+            let names: Vec<_> = grant.operations.iter().map(|(name, _)| *name).collect();
+            let rows: Vec<_> = grant
+                .operations
+                .iter()
+                .map(|(name, about)| format!("{name}: {about}"))
+                .collect();
+            json!({"type": "string", "enum": names, "description": rows.join("; ")})
+        }
+        None => json!({"type": "string", "description": info.detailed_description}),
+    };
+    let allowed = |name: &str| grant.is_none_or(|grant| grant.parameters.contains(&name));
     properties.insert("operation".to_owned(), operation);
     let mut required = vec!["operation"];
-    for parameter in &info.parameters {
+    for parameter in info.parameters.iter().filter(|row| allowed(&row.name)) {
         let known = TYPES.iter().find(|kind| **kind == parameter.r#type);
         let kind = known.copied().unwrap_or("string");
         let schema = json!({"type": kind, "description": parameter.description});
@@ -112,7 +196,7 @@ mod tests {
             description: "what".to_owned(),
         };
         let info = ToolInfo {
-            tool_id: "docs-tool".to_owned(),
+            tool_id: "atlas-tool".to_owned(),
             detailed_description: "Operations: find".to_owned(),
             parameters: vec![
                 parameter("limit", "integer", false),
@@ -121,7 +205,7 @@ mod tests {
             ..ToolInfo::default()
         };
         let function = function(&info);
-        assert_eq!(function.name, "docs_tool");
+        assert_eq!(function.name, "atlas_tool");
         let schema = &function.parameters;
         assert_eq!(schema["properties"]["limit"]["type"], "integer");
         assert_eq!(schema["properties"]["q"]["type"], "string");
@@ -130,5 +214,41 @@ mod tests {
             schema["properties"]["operation"]["description"],
             "Operations: find"
         );
+    }
+
+    #[test]
+    fn of_the_files_a_model_is_shown_what_reads() {
+        let parameter = |name: &str| ToolParameter {
+            name: name.to_owned(),
+            r#type: "string".to_owned(),
+            ..ToolParameter::default()
+        };
+        let info = ToolInfo {
+            tool_id: "fs-tool".to_owned(),
+            description: "Files".to_owned(),
+            detailed_description: "Operations: file_write_safe: writes".to_owned(),
+            parameters: vec![parameter("path"), parameter("content")],
+            ..ToolInfo::default()
+        };
+        let function = function(&info);
+        let schema = &function.parameters["properties"];
+        assert_eq!(
+            schema["operation"]["enum"],
+            json!(["file_read_safe", "file_list"])
+        );
+        assert!(schema.get("path").is_some() && schema.get("content").is_none());
+        assert!(!function.parameters.to_string().contains("write"));
+    }
+
+    #[test]
+    fn a_tool_is_known_by_any_of_its_names() {
+        for id in ["fs-tool", "tool-fs", "FS-tool", " fs-tool ", "Tool-FS"] {
+            let grant = Grant::of(id);
+            assert!(
+                grant.is_some_and(|grant| !grant.allows("file_write_safe")),
+                "{id}"
+            );
+        }
+        assert!(Grant::of("weather-tool").is_none());
     }
 }

@@ -71,7 +71,15 @@ impl Mind {
         // Boxed: a request's future is large.
         let reply = Box::pin(model.converse(messages, &functions, &Aloud(say))).await;
         reply.map(Some).map_err(|error| match error {
-            model::Error::Away(_) | model::Error::Timeout => Failure::Away(error.to_string()),
+            // The model's own attempts are over: whoever repeats the task repeats them all.
+            model::Error::Away(_) | model::Error::Timeout => Failure::Spent {
+                message: error.to_string(),
+                after: None,
+            },
+            model::Error::Later(_, after) => Failure::Spent {
+                message: error.to_string(),
+                after: Some(after),
+            },
             other => Failure::Task(other.to_string()),
         })
     }
@@ -126,5 +134,9 @@ struct Aloud<'a>(&'a Say);
 impl Listener for Aloud<'_> {
     async fn text(&self, piece: &str) {
         self.0.text(piece).await;
+    }
+
+    fn hears(&self) -> bool {
+        self.0.is_heard()
     }
 }

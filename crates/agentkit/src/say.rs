@@ -23,6 +23,12 @@ impl Say {
         (Self(Some(sender)), receiver)
     }
 
+    /// Whether somebody listens.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Passes a piece on, waiting for a reader who is slow.
     pub async fn text(&self, piece: impl Into<String> + Send) {
         if let Some(sender) = &self.0 {

@@ -14,8 +14,8 @@ use tonic::{
 };
 
 use crate::{
-    INSTANCE, SERVICE, SESSION, Transport, codec::Raw, descriptors::Descriptors, from_json, invoke,
-    invoke::exchange, names::Names, to_json, wire::Wire,
+    INSTANCE, Received, SERVICE, SESSION, Transport, codec::Raw, descriptors::Descriptors,
+    from_json, invoke, invoke::exchange, names::Names, wire::Wire,
 };
 
 /// What a client is made with.
@@ -228,7 +228,7 @@ pub struct Stream {
     pub instance: Option<String>,
     /// The answer's metadata.
     pub metadata: MetadataMap,
-    messages: Streaming<DynamicMessage>,
+    messages: Streaming<Received>,
     wire: Wire,
     deadline: Deadline,
 }
@@ -241,7 +241,7 @@ impl Stream {
     pub async fn next(&mut self) -> Result<Option<Value>, Status> {
         let message = self.deadline.keep(self.messages.message()).await;
         let message = message.map_err(|status| told_by(status, &self.wire))?;
-        message.map(|message| to_json(&message)).transpose()
+        Ok(message.map(|message| message.to_json()))
     }
 }
 
@@ -266,8 +266,9 @@ fn session(call: &Call, message: Option<&DynamicMessage>) -> String {
     session.unwrap_or_default()
 }
 
+/// The method has run, and would say no more the next time.
 fn silent(call: &Call) -> Status {
-    Status::internal(format!("{} ended without a message", call.method))
+    Status::failed_precondition(format!("{} ended without a message", call.method))
 }
 
 /// The same status, with who gave it.

@@ -8,6 +8,8 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
+use crate::Received;
+
 /// Reads messages of this descriptor, writes any.
 #[derive(Debug)]
 pub(crate) struct Described(pub(crate) MessageDescriptor);
@@ -18,7 +20,7 @@ pub(crate) struct Raw;
 
 impl Codec for Described {
     type Encode = DynamicMessage;
-    type Decode = DynamicMessage;
+    type Decode = Received;
     type Encoder = Writer;
     type Decoder = Self;
 
@@ -47,15 +49,13 @@ impl Encoder for Writer {
 }
 
 impl Decoder for Described {
-    type Item = DynamicMessage;
+    type Item = Received;
     type Error = Status;
 
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<DynamicMessage>, Status> {
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Received>, Status> {
         let bytes = from.copy_to_bytes(from.remaining());
-        let message = DynamicMessage::decode(self.0.clone(), bytes);
-        message.map(Some).map_err(|error| {
-            Status::internal(format!("the answer is no {}: {error}", self.0.full_name()))
-        })
+        // No error: the method has run, whatever its answer looks like.
+        Ok(Some(Received::decode(self.0.clone(), bytes)))
     }
 }
 

@@ -9,7 +9,7 @@ use tonic::{
     codec::Codec,
 };
 
-use crate::codec::Described;
+use crate::{Received, codec::Described};
 
 /// What a transport's errors and bodies have to be.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,7 +24,7 @@ pub async fn invoke<T>(
     method: &MethodDescriptor,
     request: Request<impl Stream<Item = DynamicMessage> + Send + 'static>,
     max_bytes: usize,
-) -> Result<Response<Streaming<DynamicMessage>>, Status>
+) -> Result<Response<Streaming<Received>>, Status>
 where
     T: GrpcService<Body>,
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,

@@ -1,9 +1,64 @@
 //! Messages as JSON: field names of the proto file or lowerCamelCase in, those of the file out.
 
-use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage as _, SerializeOptions};
+use bytes::Bytes;
+use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use proto::error_info;
 use serde_json::Value;
 use tonic::{Code, Status};
+
+use crate::loose;
+
+/// A message of an answer. That it cannot be read does not mean that there was none.
+#[derive(Clone, Debug)]
+pub enum Received {
+    /// One that is what its descriptor says.
+    Read(DynamicMessage),
+    /// Bytes that are not: a text that is no UTF-8, or a field of another type.
+    Opaque(MessageDescriptor, Bytes),
+}
+
+impl Received {
+    /// Bytes as the message that they should be.
+    #[must_use]
+    pub fn decode(descriptor: MessageDescriptor, bytes: Bytes) -> Self {
+        match DynamicMessage::decode(descriptor.clone(), bytes.clone()) {
+            Ok(message) => Self::Read(message),
+            Err(_) => Self::Opaque(descriptor, bytes),
+        }
+    }
+
+    /// The message, where it could be read.
+    ///
+    /// # Errors
+    /// `INTERNAL` where it could not.
+    pub fn message(self) -> Result<DynamicMessage, Status> {
+        match self {
+            Self::Read(message) => Ok(message),
+            Self::Opaque(descriptor, _) => {
+                let name = descriptor.full_name();
+                Err(Status::internal(format!("the answer is no {name}")))
+            }
+        }
+    }
+
+    /// The message as JSON; `{"@type", "value"}` with its bytes in base64 where it cannot be read.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Self::Read(message) => to_json(message),
+            Self::Opaque(descriptor, bytes) => loose::opaque(descriptor, bytes),
+        }
+    }
+
+    /// The same as text, over several lines or on one.
+    #[must_use]
+    pub fn to_text(&self, pretty: bool) -> String {
+        match self {
+            Self::Read(message) => to_text(message, pretty),
+            Self::Opaque(..) => text(&self.to_json(), pretty),
+        }
+    }
+}
 
 /// A message from JSON; field names as in the proto file or in lowerCamelCase.
 ///
@@ -18,45 +73,52 @@ pub fn from_json(descriptor: &MessageDescriptor, json: Value) -> Result<DynamicM
     })
 }
 
-/// JSON with the names of the proto file and every field, so that `success: false` is seen.
-///
-/// # Errors
-/// `INTERNAL` for a value that JSON has no form for, such as a `google.protobuf.Any` of an unknown
-/// type.
-pub fn to_json(message: &DynamicMessage) -> Result<Value, Status> {
-    write(message, serde_json::value::Serializer)
+/// JSON with the names of the proto file and every field, so that `success: false` is seen. What
+/// has no form in JSON, such as a `google.protobuf.Any` of an unknown type, is there as `@type` and
+/// `value`, its bytes in base64.
+#[must_use]
+pub fn to_json(message: &DynamicMessage) -> Value {
+    loose::message(message)
 }
 
 /// The same as text, fields in the order of their numbers, over several lines or on one.
-///
-/// # Errors
-/// As [`to_json`].
-pub fn to_text(message: &DynamicMessage, pretty: bool) -> Result<String, Status> {
-    let mut text = Vec::new();
-    if pretty {
-        write(message, &mut serde_json::Serializer::pretty(&mut text))?;
-    } else {
-        write(message, &mut serde_json::Serializer::new(&mut text))?;
+#[must_use]
+pub fn to_text(message: &DynamicMessage, pretty: bool) -> String {
+    if !loose::is_plain(message) {
+        return text(&to_json(message), pretty);
     }
-    String::from_utf8(text).map_err(|error| Status::internal(error.to_string()))
+    let mut bytes = Vec::new();
+    let written = match pretty {
+        true => write(message, &mut serde_json::Serializer::pretty(&mut bytes)),
+        false => write(message, &mut serde_json::Serializer::new(&mut bytes)),
+    };
+    match written.map(|()| String::from_utf8(bytes)) {
+        Ok(Ok(text)) => text,
+        _ => text(&to_json(message), pretty),
+    }
 }
 
-fn write<S>(message: &DynamicMessage, to: S) -> Result<S::Ok, Status>
+fn text(json: &Value, pretty: bool) -> String {
+    match pretty {
+        true => format!("{json:#}"),
+        false => json.to_string(),
+    }
+}
+
+/// By the rules of proto3's JSON; an error for what has no form by them.
+pub(crate) fn strict(message: &DynamicMessage) -> Result<Value, serde_json::Error> {
+    write(message, serde_json::value::Serializer)
+}
+
+fn write<S>(message: &DynamicMessage, to: S) -> Result<S::Ok, S::Error>
 where
     S: serde::Serializer,
 {
     let options = SerializeOptions::new()
         .use_proto_field_name(true)
         .skip_default_fields(false);
-    let written = message.serialize_with_options(to, &options);
-    written.map_err(|error| {
-        let name = message.descriptor().full_name().to_owned();
-        let text = format!("{name} has no form in JSON: {error}");
-        error_info::status(
-            Code::Internal,
-            "UNPRINTABLE_MESSAGE",
-            text,
-            [("message", name)],
-        )
-    })
+    message.serialize_with_options(to, &options)
 }
+
+#[cfg(test)]
+mod tests;

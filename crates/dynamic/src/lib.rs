@@ -11,6 +11,7 @@ mod codec;
 mod descriptors;
 mod invoke;
 mod json;
+mod loose;
 mod names;
 mod reflection;
 mod wire;
@@ -18,7 +19,7 @@ mod wire;
 pub use address::{Malformed, address};
 pub use client::{Answer, Call, Client, Options, Stream};
 pub use invoke::invoke;
-pub use json::{from_json, to_json, to_text};
+pub use json::{Received, from_json, to_json, to_text};
 pub use reflection::Reflection;
 pub use wire::Transport;
 

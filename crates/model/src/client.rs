@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use chrono::Utc;
 use reqwest::{
     Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
@@ -13,13 +13,16 @@ use tracing::warn;
 use crate::{
     Error, Listener,
     cache::Cache,
+    form::{Endpoint, Form},
+    refusal::Refusal,
     retry,
-    stream::{Answer, Assembly},
-    wire::{Function, Message, Offered, Request, StreamOptions},
+    stream::{Answer, Assembly, Broken, clip},
+    url::{endpoint, is_azure},
+    wire::{Function, Message, Offered, Request, Sent, StreamOptions},
 };
 
-/// Longest part of a refusal that is repeated, characters.
-const LONGEST_REFUSAL: usize = 300;
+/// Longest part of a refusal that is read, bytes.
+const LONGEST_REFUSAL: usize = 64 * 1024;
 
 /// What a model is made of.
 #[derive(Clone)]
@@ -40,6 +43,13 @@ pub struct Settings {
     pub rounds: u32,
     /// Most tokens of one answer.
     pub max_tokens: u32,
+    /// What the request calls that: `max_tokens`, `max_completion_tokens`, `none` to leave it out,
+    /// or `auto` for the first until an endpoint wants the second.
+    pub limit: String,
+    /// How much chance there is in an answer; `None` for what the endpoint does by itself.
+    pub temperature: Option<f64>,
+    /// Parameters that are never sent.
+    pub omit: Vec<String>,
     /// Largest answer, bytes.
     pub max_bytes: usize,
     /// Answers kept, bytes; 0 for none.
@@ -53,6 +63,27 @@ pub struct Model {
     url: Url,
     pub(crate) settings: Settings,
     cache: Cache,
+    /// What the process knows of the endpoint.
+    endpoint: Arc<Endpoint>,
+}
+
+/// What is asked in one round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Round<'a> {
+    pub(crate) messages: &'a [Message],
+    pub(crate) functions: &'a [Function],
+    /// Whether none of them may be called: they are there for the calls that were made.
+    pub(crate) closed: bool,
+}
+
+/// Why a request has no answer.
+enum Problem {
+    /// It may have one later, not before the time that the endpoint asks for.
+    Passing(String, Option<Duration>),
+    /// It is refused with this status and these words.
+    Refused(u16, String),
+    /// It would have none later either.
+    Final(Error),
 }
 
 impl fmt::Debug for Settings {
@@ -94,6 +125,12 @@ impl Model {
             let mut value = value.map_err(|_| bad("model_api_key", "cannot be a header"))?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
+            if is_azure(&url) {
+                let mut value = HeaderValue::from_str(key)
+                    .map_err(|_| bad("model_api_key", "cannot be a header"))?;
+                value.set_sensitive(true);
+                headers.insert("api-key", value);
+            }
         }
         // Neither redirects nor a proxy of the environment: the key goes to the configured host.
         let http = reqwest::Client::builder()
@@ -104,7 +141,9 @@ impl Model {
             .user_agent(concat!("mesh/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad("model_url", &error.to_string()))?;
+        let form = Form::new(&settings.limit, &settings.omit);
         Ok(Self {
+            endpoint: Endpoint::of(url.as_str(), &settings.name, form),
             http,
             url,
             cache: Cache::new(settings.cache_bytes),
@@ -121,80 +160,97 @@ impl Model {
     /// One round: the answer, and whether the cache had it.
     pub(crate) async fn ask(
         &self,
-        messages: &[Message],
-        functions: &[Function],
+        round: Round<'_>,
         listener: &dyn Listener,
     ) -> Result<(Arc<Answer>, bool), Error> {
-        let body = self.body(messages, functions)?;
-        let key = Cache::key(&body);
+        // Whatever the endpoint turns out not to take, the question is the same.
+        let key = Cache::key(&encoded(&self.request(round, &Form::default()))?);
         if let Some(known) = self.cache.get(key) {
             listener.text(&known.content).await;
             return Ok((known, true));
         }
         let deadline = Instant::now() + self.settings.timeout;
-        let answer = timeout_at(deadline, self.send(&body, listener)).await;
+        let answer = timeout_at(deadline, self.send(round, listener, deadline)).await;
         let answer = Arc::new(answer.map_err(|_| Error::Timeout)??);
         self.cache.put(key, Arc::clone(&answer));
         Ok((answer, false))
     }
 
-    fn body(&self, messages: &[Message], functions: &[Function]) -> Result<Vec<u8>, Error> {
-        let offered = |function| Offered {
-            kind: "function",
-            function,
+    fn request<'a>(&'a self, round: Round<'a>, form: &Form) -> Request<'a> {
+        let has = |name| form.has(name);
+        let called = |message: &Message| !message.tool_calls.is_empty();
+        // Functions that were called have to be there, whatever the endpoint refused before.
+        let offers = has("tools") || round.messages.iter().any(called);
+        let functions = round.functions.iter().filter(|_| offers);
+        let tools: Vec<_> = functions
+            .map(|function| Offered {
+                kind: "function",
+                function,
+            })
+            .collect();
+        let sent = |message: &'a Message| Sent {
+            message,
+            reasoning_content: (form.thoughts() && called(message))
+                .then_some(message.thoughts.as_str()),
         };
-        let request = Request {
+        let closed = round.closed && !tools.is_empty() && has("tool_choice");
+        let limit = |name| (form.limit() == Some(name)).then_some(self.settings.max_tokens);
+        let stream = has("stream");
+        Request {
             model: &self.settings.name,
-            messages,
-            tools: functions.iter().map(offered).collect(),
-            temperature: 0,
-            max_tokens: self.settings.max_tokens,
-            stream: true,
-            stream_options: StreamOptions {
+            messages: round.messages.iter().map(sent).collect(),
+            tools,
+            tool_choice: closed.then_some("none"),
+            // The same question has the same answer, which is what a cache assumes.
+            temperature: self.settings.temperature.filter(|_| has("temperature")),
+            max_tokens: limit("max_tokens"),
+            max_completion_tokens: limit("max_completion_tokens"),
+            stream: stream.then_some(true),
+            stream_options: (stream && has("stream_options")).then_some(StreamOptions {
                 include_usage: true,
-            },
-        };
-        serde_json::to_vec(&request).map_err(|error| Error::Answer(error.to_string()))
+            }),
+        }
     }
 
-    /// Sends a request until it is answered, refused, or sent often enough.
-    async fn send(&self, body: &[u8], listener: &dyn Listener) -> Result<Answer, Error> {
+    /// Sends a request until it is answered, refused, or sent often enough. One without a
+    /// parameter that was refused is another request, and there are few of them.
+    async fn send(
+        &self,
+        round: Round<'_>,
+        listener: &dyn Listener,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let mut form = self.endpoint.form();
         let mut attempt = 1;
         loop {
-            let (problem, asked) = match self
-                .http
-                .post(self.url.clone())
-                .body(body.to_vec())
-                .send()
-                .await
-            {
-                Err(error) => (error.without_url().to_string(), None),
-                Ok(response) if response.status().is_success() => {
-                    // Once text has been told, another attempt would tell it twice.
-                    let mut told = false;
-                    match self.read(response, listener, &mut told).await {
-                        Err(Error::Away(problem)) if !told => (problem, None),
-                        done => return done,
-                    }
+            self.quiet(deadline).await?;
+            let request = self.request(round, &form);
+            let (problem, asked) = match self.once(encoded(&request)?, listener).await {
+                Ok(answer) => {
+                    self.endpoint.took(&form);
+                    return Ok(answer);
                 }
-                Ok(response) => {
-                    let status = response.status();
-                    let after = response.headers().get(RETRY_AFTER).cloned();
-                    let message = refusal(response).await;
-                    if !retry::passes(status) {
-                        return Err(Error::Refused {
-                            status: status.as_u16(),
-                            message,
-                        });
+                Err(Problem::Final(error)) => return Err(error),
+                Err(Problem::Passing(problem, asked)) => (problem, asked),
+                Err(Problem::Refused(status, said)) => {
+                    let refusal = Refusal::read(status, &said);
+                    if let Some(next) = form.after(&refusal, &request.optional()) {
+                        form = next;
+                        continue;
                     }
-                    let asked = after
-                        .and_then(|value| retry::retry_after(value.to_str().ok()?, Utc::now()));
-                    (format!("HTTP {}: {message}", status.as_u16()), asked)
+                    let message = clip(&said);
+                    if !retry::passes(status) {
+                        return Err(Error::Refused { status, message });
+                    }
+                    (format!("HTTP {status}: {message}"), None)
                 }
             };
             attempt += 1;
             if attempt > self.settings.attempts {
-                return Err(Error::Away(problem));
+                return Err(match asked.filter(|asked| !asked.is_zero()) {
+                    Some(asked) => Error::Later(problem, asked),
+                    None => Error::Away(problem),
+                });
             }
             let wait = retry::wait(attempt, asked, rand::random());
             warn!(
@@ -204,7 +260,54 @@ impl Model {
                 problem,
                 "asked again"
             );
+            if Instant::now() + wait > deadline {
+                return Err(Error::Later(problem, wait));
+            }
             sleep(wait).await;
+        }
+    }
+
+    /// Waits until the endpoint takes requests again, whoever was told to leave it alone.
+    async fn quiet(&self, deadline: Instant) -> Result<(), Error> {
+        while let Some(wait) = self.endpoint.quiet_for() {
+            if Instant::now() + wait > deadline {
+                let problem = "the endpoint asks to be left alone for longer than model_timeout";
+                return Err(Error::Later(problem.to_owned(), wait));
+            }
+            sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// Sends a request once.
+    async fn once(&self, body: Vec<u8>, listener: &dyn Listener) -> Result<Answer, Problem> {
+        let lost = |error: reqwest::Error| Problem::Passing(cause(error), None);
+        let sent = self.http.post(self.url.clone()).body(body).send().await;
+        let response = sent.map_err(lost)?;
+        let status = response.status();
+        if status.is_success() {
+            // Once somebody has heard text, another attempt would tell it twice.
+            let mut told = false;
+            return match self.read(response, listener, &mut told).await {
+                Err(Problem::Passing(problem, _)) if told => {
+                    Err(Problem::Final(Error::Away(problem)))
+                }
+                done => done,
+            };
+        }
+        let asked = retry::asked(response.headers(), Utc::now());
+        let status = status.as_u16();
+        let asked = asked.filter(|_| retry::passes(status));
+        if let Some(asked) = asked {
+            self.endpoint.quiet(asked);
+        }
+        let said = refusal(response).await;
+        match asked {
+            Some(_) => {
+                let problem = format!("HTTP {status}: {}", clip(&said));
+                Err(Problem::Passing(problem, asked))
+            }
+            None => Err(Problem::Refused(status, said)),
         }
     }
 
@@ -213,48 +316,64 @@ impl Model {
         mut response: reqwest::Response,
         listener: &dyn Listener,
         told: &mut bool,
-    ) -> Result<Answer, Error> {
-        let kind = response.headers().get(CONTENT_TYPE);
-        let whole = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    ) -> Result<Answer, Problem> {
         let mut assembly = Assembly::default();
-        let (mut size, mut body) = (0, Vec::new());
-        let lost = |error: reqwest::Error| Error::Away(error.without_url().to_string());
-        while let Some(bytes) = response.chunk().await.map_err(lost)? {
+        let mut size = 0;
+        loop {
+            let bytes = match response.chunk().await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                // A connection may be lost once all is said.
+                Err(_) if assembly.is_complete() => break,
+                Err(error) => return Err(Problem::Passing(cause(error), None)),
+            };
             size += bytes.len();
             if size > self.settings.max_bytes {
                 let limit = self.settings.max_bytes;
-                return Err(Error::Answer(format!(
-                    "is over {limit} bytes (model_max_bytes)"
-                )));
-            }
-            if whole {
-                body.extend_from_slice(&bytes);
-                continue;
+                let text = format!("is over {limit} bytes (model_max_bytes)");
+                return Err(Problem::Final(Error::Answer(text)));
             }
             let text = assembly.push(&bytes)?;
             if !text.is_empty() {
-                *told = true;
+                *told |= listener.hears();
                 listener.text(&text).await;
             }
         }
-        if whole {
-            let text = assembly.whole(&body)?;
+        let (answer, text) = assembly.end()?;
+        if !text.is_empty() {
             listener.text(&text).await;
         }
-        assembly.end()
+        Ok(answer)
     }
 }
 
-/// Where chat completions are; the base URL is taken with and without `/v1`.
-fn endpoint(base: &str) -> Option<Url> {
-    let base = base.trim_end_matches('/');
-    let path = match base {
-        _ if base.ends_with("/chat/completions") => "",
-        _ if base.ends_with("/v1") => "/chat/completions",
-        _ => "/v1/chat/completions",
-    };
-    let url = format!("{base}{path}").parse::<Url>().ok()?;
-    matches!(url.scheme(), "http" | "https").then_some(url)
+impl From<Broken> for Problem {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Off(problem) => Self::Passing(problem, None),
+            Broken::Refused(status, said) => Self::Refused(status, said),
+            Broken::Final(error) => Self::Final(error),
+        }
+    }
+}
+
+fn encoded(request: &Request<'_>) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(request).map_err(|error| Error::Answer(error.to_string()))
+}
+
+/// Why a request or an answer was lost, without the address, which may have a key in it.
+fn cause(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(inner) = source {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = inner.source();
+    }
+    clip(&text)
 }
 
 /// The first part of what an endpoint says instead of an answer.
@@ -262,26 +381,9 @@ async fn refusal(mut response: reqwest::Response) -> String {
     let mut body = Vec::new();
     while let Ok(Some(bytes)) = response.chunk().await {
         body.extend_from_slice(&bytes);
-        if body.len() > 4 * LONGEST_REFUSAL {
+        if body.len() > LONGEST_REFUSAL {
             break;
         }
     }
-    let text = String::from_utf8_lossy(&body);
-    text.trim().chars().take(LONGEST_REFUSAL).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_base_url_is_taken_in_its_three_forms() {
-        for base in ["http://m", "http://m/v1/", "http://m/v1/chat/completions"] {
-            assert_eq!(
-                endpoint(base).unwrap().as_str(),
-                "http://m/v1/chat/completions"
-            );
-        }
-        assert!(endpoint("localhost:11434").is_none());
-    }
+    String::from_utf8_lossy(&body).into_owned()
 }

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 use crate::{
     Error, Model,
-    wire::{Function, Message},
+    client::Round,
+    wire::{Function, Message, ToolCall},
 };
 
 /// Functions that a model may call.
@@ -22,12 +25,21 @@ pub trait Functions: fmt::Debug + Send + Sync {
 pub trait Listener: Send + Sync {
     /// The next piece.
     async fn text(&self, piece: &str);
+
+    /// Whether anybody listens: what nobody has heard can be asked for again.
+    fn hears(&self) -> bool {
+        true
+    }
 }
 
 /// Nobody listens.
 #[async_trait::async_trait]
 impl Listener for () {
     async fn text(&self, _piece: &str) {}
+
+    fn hears(&self) -> bool {
+        false
+    }
 }
 
 /// What a conversation used.
@@ -70,7 +82,7 @@ impl Usage {
 
 impl Model {
     /// Asks, calls the functions that the model wants called, and asks again with their results,
-    /// until it answers without calling any. In the last round it is offered none.
+    /// until it answers without calling any. In the last round it may call none.
     ///
     /// # Errors
     /// When the endpoint gives no answer.
@@ -81,45 +93,104 @@ impl Model {
         listener: &dyn Listener,
     ) -> Result<Reply, Error> {
         let mut usage = Usage::default();
-        for round in 1..=self.settings.rounds {
-            let last = round == self.settings.rounds;
-            let offered: &[Function] = if last { &[] } else { functions.offered() };
-            let (answer, cached) = self.ask(&messages, offered, listener).await?;
-            usage.requests += 1;
-            if cached {
-                usage.cache_hits += 1;
-            } else {
-                let sent = messages
-                    .iter()
-                    .map(|m| m.content.as_ref().map_or(0, String::len));
-                usage.add(sent.sum(), answer.bytes(), answer.tokens);
+        let offered = functions.offered();
+        for number in 1..=self.settings.rounds {
+            let closed = number == self.settings.rounds;
+            let called = messages
+                .iter()
+                .any(|message| !message.tool_calls.is_empty());
+            let round = Round {
+                messages: &messages,
+                // Endpoints refuse a history with calls of functions that are not offered.
+                functions: if closed && !called { &[] } else { offered },
+                closed,
+            };
+            let (reply, mut message) = self.round(round, listener, &mut usage).await?;
+            if message.tool_calls.is_empty() {
+                return Ok(reply(usage));
             }
-            if answer.calls.is_empty() {
-                return Ok(Reply {
-                    text: answer.content.clone(),
-                    cut: answer.finish.as_deref() == Some("length"),
-                    usage,
-                });
-            }
-            if last {
+            if closed {
                 break;
             }
-            messages.push(Message {
-                role: "assistant".to_owned(),
-                content: Some(answer.content.clone()),
-                tool_calls: answer.calls.clone(),
-                tool_call_id: None,
-            });
-            for call in &answer.calls {
-                usage.function_calls += 1;
-                let name = &call.function.name;
-                let result = match offered.iter().any(|function| function.name == *name) {
-                    true => functions.call(name, &call.function.arguments).await,
-                    false => format!("error: there is no function {name:?}"),
-                };
-                messages.push(Message::result(&call.id, result));
-            }
+            let results = answer(functions, offered, &mut message, number).await;
+            usage.function_calls += u64::try_from(results.len()).unwrap_or(u64::MAX);
+            messages.push(message);
+            messages.extend(results);
         }
-        Err(Error::Rounds(self.settings.rounds))
+        // An endpoint that does not heed `tool_choice` is shown none, if it stands that.
+        let round = Round {
+            messages: &messages,
+            functions: &[],
+            closed: true,
+        };
+        match self.round(round, listener, &mut usage).await {
+            Ok((reply, message)) if message.tool_calls.is_empty() => Ok(reply(usage)),
+            Ok(_) | Err(Error::Refused { .. }) => Err(Error::Rounds(self.settings.rounds)),
+            Err(error) => Err(error),
+        }
     }
+
+    /// One question: what it would be as a reply, and as a message of the conversation.
+    async fn round(
+        &self,
+        round: Round<'_>,
+        listener: &dyn Listener,
+        usage: &mut Usage,
+    ) -> Result<(impl FnOnce(Usage) -> Reply + use<>, Message), Error> {
+        let (answer, cached) = self.ask(round, listener).await?;
+        usage.requests += 1;
+        if cached {
+            usage.cache_hits += 1;
+        } else {
+            let sent = round.messages.iter();
+            let sent = sent.map(|m| m.content.as_ref().map_or(0, String::len));
+            usage.add(sent.sum(), answer.bytes(), answer.tokens);
+        }
+        let message = Message {
+            role: "assistant".to_owned(),
+            // Some endpoints refuse a text that is empty.
+            content: Some(answer.content.clone()).filter(|content| !content.is_empty()),
+            tool_calls: answer.calls.clone(),
+            tool_call_id: None,
+            thoughts: answer.thoughts.clone(),
+        };
+        let reply = move |usage| Reply {
+            text: answer.content.clone(),
+            cut: answer.is_cut(),
+            usage,
+        };
+        Ok((reply, message))
+    }
+}
+
+/// Calls the functions that a message wants called, and makes the message one that every endpoint
+/// takes back: each call has an id of its own, and an object as its arguments.
+async fn answer(
+    functions: &dyn Functions,
+    offered: &[Function],
+    message: &mut Message,
+    round: u32,
+) -> Vec<Message> {
+    let mut results = Vec::new();
+    let mut ids: Vec<String> = Vec::new();
+    for (index, call) in message.tool_calls.iter_mut().enumerate() {
+        if call.id.is_empty() || ids.contains(&call.id) {
+            // Nine letters and digits, which is what Mistral takes.
+            call.id = format!("call{:03}{:02}", round % 1000, index % 100);
+        }
+        ids.push(call.id.clone());
+        let ToolCall { function, .. } = call;
+        let name = &function.name;
+        let object = serde_json::from_str::<Value>(&function.arguments);
+        let result = if !offered.iter().any(|offered| offered.name == *name) {
+            format!("error: there is no function {name:?}")
+        } else {
+            functions.call(name, &function.arguments).await
+        };
+        if !matches!(object, Ok(Value::Object(_))) {
+            function.arguments = "{}".to_owned();
+        }
+        results.push(Message::result(&call.id, result));
+    }
+    results
 }

@@ -1,5 +1,7 @@
 //! Why a model gives no answer.
 
+use std::time::Duration;
+
 /// Why a model gives no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -22,6 +24,9 @@ pub enum Error {
     /// The endpoint is away or overloaded, after all attempts.
     #[error("model: {0}")]
     Away(String),
+    /// The endpoint is overloaded, and asks not to be asked before so long.
+    #[error("model: {0} (not before {1:.0?}, by its Retry-After)")]
+    Later(String, Duration),
     /// The time was up.
     #[error("model: no answer within model_timeout")]
     Timeout,

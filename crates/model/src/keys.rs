@@ -41,6 +41,23 @@ pub const KEYS: &[Key] = &[
         "4096",
         "most tokens of one answer",
     ),
+    Key::new(
+        "model_max_tokens_name",
+        Type::Choice(&["auto", "max_tokens", "max_completion_tokens", "none"]),
+        "auto",
+        "what a request calls its most tokens; none sends no limit, auto finds the name out",
+    ),
+    Key::new(
+        "model_temperature",
+        Type::Custom(is_temperature, "a number from 0 to 2, or none"),
+        "0",
+        "how much chance there is in an answer; none leaves it to the endpoint",
+    ),
+    Key::list(
+        "model_omit",
+        "",
+        "parameters that no request has, such as stream_options, temperature, tool_choice or stream",
+    ),
     Key::size("model_max_bytes", "4MiB", "largest answer that is read"),
     Key::size(
         "model_cache_bytes",
@@ -53,6 +70,13 @@ pub const KEYS: &[Key] = &[
         "longest wait for a tool that is called",
     ),
 ];
+
+fn is_temperature(text: &str) -> bool {
+    text == "none"
+        || text
+            .parse()
+            .is_ok_and(|value: f64| (0.0..=2.0).contains(&value))
+}
 
 /// The model that the keys describe; `None` when `model_url` is empty.
 ///
@@ -71,6 +95,9 @@ pub fn from_config(config: &Config) -> Result<Option<Model>, Error> {
         attempts: config.integer("model_attempts"),
         rounds: config.integer("model_rounds"),
         max_tokens: config.integer("model_max_tokens"),
+        limit: config.text("model_max_tokens_name").to_owned(),
+        temperature: config.text("model_temperature").parse().ok(),
+        omit: config.list("model_omit"),
         max_bytes: config.size("model_max_bytes"),
         cache_bytes: config.size("model_cache_bytes"),
     };

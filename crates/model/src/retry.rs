@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
 
 /// The first wait without a word of the endpoint; doubled each time.
 const FIRST: Duration = Duration::from_millis(500);
+/// The longest wait that is understood, s: a year.
+const MOST_SECONDS: f64 = 31_536_000.0;
 /// The longest wait of our own.
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// Whether an answer with this status may be another one later.
-pub(crate) fn passes(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 409 | 425 | 429) || status.is_server_error()
+pub(crate) fn passes(status: u16) -> bool {
+    matches!(status, 408 | 409 | 425 | 429 | 500..600)
 }
 
 /// The wait before attempt `next` (2 is the first retry): what the endpoint asks for, else an
@@ -28,10 +30,24 @@ pub(crate) fn wait(next: u32, asked: Option<Duration>, chance: f64) -> Duration 
     }
 }
 
+/// How long the endpoint wants to be left alone: `retry-after-ms` of OpenAI and Azure, else
+/// `Retry-After`.
+pub(crate) fn asked(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let ms = text("retry-after-ms").and_then(|ms| seconds(ms)?.checked_div(1000));
+    ms.or_else(|| retry_after(text("retry-after")?, now))
+}
+
+/// Seconds, also with a fraction; `None` for what is none.
+fn seconds(text: &str) -> Option<Duration> {
+    let seconds = text.trim().parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds.min(MOST_SECONDS)).ok()
+}
+
 /// `Retry-After`, which is seconds or a date of HTTP (RFC 9110, 10.2.3).
-pub(crate) fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse::<u32>() {
-        return Some(Duration::from_secs(seconds.into()));
+fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+    if let Some(wait) = seconds(value) {
+        return Some(wait);
     }
     let date = DateTime::parse_from_rfc2822(value.trim()).ok()?;
     Some(
@@ -50,6 +66,13 @@ mod tests {
         let now = "2026-11-21T10:00:00Z".parse().unwrap();
         let seconds = |value| retry_after(value, now).map(|wait| wait.as_secs());
         assert_eq!(seconds("7"), Some(7));
+        assert_eq!(seconds("1.5"), Some(1));
+        assert_eq!(seconds("-1"), None);
+        assert_eq!(seconds("1e300"), Some(31_536_000));
+        let both = [("retry-after-ms", "1500"), ("retry-after", "7")];
+        let both = both.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let both: HeaderMap = both.into_iter().collect();
+        assert_eq!(asked(&both, now), Some(Duration::from_millis(1500)));
         assert_eq!(seconds("Sat, 21 Nov 2026 10:00:30 GMT"), Some(30));
         assert_eq!(seconds("Sat, 21 Nov 2026 09:00:00 GMT"), Some(0));
         assert_eq!(seconds("soon"), None);
@@ -74,7 +97,7 @@ mod tests {
             (400, false),
             (401, false),
         ] {
-            assert_eq!(passes(StatusCode::from_u16(status).unwrap()), again);
+            assert_eq!(passes(status), again);
         }
     }
 }

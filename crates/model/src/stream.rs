@@ -1,31 +1,54 @@
-//! An answer as it comes: server-sent events put together.
+//! An answer as it comes, in the forms that endpoints give it.
+
+use serde_json::Value;
 
 use crate::{
     Error,
-    wire::{CallDelta, Chunk, FunctionCall, Tokens, ToolCall},
+    calls::{Calls, Piece},
+    sse::{Body, Event},
+    thought::Thoughts,
+    wire::ToolCall,
 };
 
-/// Most functions called at once.
-const MOST_CALLS: usize = 32;
+/// Longest part of an error that is repeated, characters.
+const LONGEST: usize = 300;
 
 /// What the model said in one round.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Answer {
+    /// Without the model's thoughts.
     pub(crate) content: String,
     pub(crate) calls: Vec<ToolCall>,
+    /// What the endpoint tells of the model's thoughts.
+    pub(crate) thoughts: String,
     /// Tokens sent and written, where the endpoint counts them.
     pub(crate) tokens: Option<(u64, u64)>,
     /// Why it ended: `stop`, `tool_calls`, `length`.
     pub(crate) finish: Option<String>,
 }
 
+/// Why what came is no answer.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// It broke off, or is not of the documented form: the same request may be answered later.
+    Off(String),
+    /// The endpoint says in its stream what others say by a status.
+    Refused(u16, String),
+    /// It is more than is taken.
+    Final(Error),
+}
+
 /// Puts an answer together from the bytes of its body.
 #[derive(Debug, Default)]
 pub(crate) struct Assembly {
+    body: Body,
     answer: Answer,
-    line: Vec<u8>,
+    calls: Calls,
+    thoughts: Thoughts,
     /// Whether the stream said that it is complete.
     done: bool,
+    /// Whether there was any answer at all.
+    seen: bool,
 }
 
 impl Answer {
@@ -35,153 +58,231 @@ impl Answer {
             .calls
             .iter()
             .map(|call| call.id.len() + call.function.arguments.len() + 128);
-        self.content.len() + calls.sum::<usize>() + 128
+        self.content.len() + self.thoughts.len() + calls.sum::<usize>() + 128
+    }
+
+    /// Whether it ended because it was as long as it may be.
+    pub(crate) fn is_cut(&self) -> bool {
+        let finish = self.finish.as_deref().unwrap_or_default();
+        ["length", "max_tokens"].contains(&finish.to_lowercase().as_str())
     }
 }
 
 impl Assembly {
     /// Takes bytes, wherever they are cut; answers the text that they bring.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<String, Error> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<String, Broken> {
+        let events = self.body.push(bytes);
+        self.take(events)
+    }
+
+    /// Whether the endpoint has said that the answer is over.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.done || self.answer.finish.is_some()
+    }
+
+    /// The answer, when the body has ended, and the text that its end brings.
+    pub(crate) fn end(mut self) -> Result<(Answer, String), Broken> {
+        let events = std::mem::take(&mut self.body).end();
+        let mut text = self.take(events)?;
+        if !self.seen {
+            return Err(Broken::Off("the answer has no content".to_owned()));
+        }
+        if !self.is_complete() {
+            return Err(Broken::Off("the answer broke off in its middle".to_owned()));
+        }
+        let rest = self.thoughts.end();
+        self.answer.content.push_str(&rest);
+        text.push_str(&rest);
+        self.answer.calls = self.calls.end();
+        Ok((self.answer, text))
+    }
+
+    fn take(&mut self, events: Vec<Event>) -> Result<String, Broken> {
         let mut text = String::new();
-        for &byte in bytes {
-            if byte == b'\n' {
-                let line = std::mem::take(&mut self.line);
-                text.push_str(&self.line(&line)?);
-            } else {
-                self.line.push(byte);
+        for event in events {
+            match event {
+                Event::Done => self.done = true,
+                Event::Json(Value::Array(values)) => {
+                    for value in &values {
+                        text.push_str(&self.chunk(value)?);
+                    }
+                }
+                Event::Json(value) => text.push_str(&self.chunk(&value)?),
+                // What follows a complete answer changes nothing about it.
+                Event::Other(..) if self.is_complete() => {}
+                Event::Other(name, said) if name == "error" => return Err(problem(&said)),
+                Event::Other(_, said) => {
+                    let text = format!("an event is not of the documented form: {said}");
+                    return Err(Broken::Off(clip(&text)));
+                }
             }
         }
         Ok(text)
     }
 
-    /// The answer, when the stream has ended.
-    pub(crate) fn end(mut self) -> Result<Answer, Error> {
-        let line = std::mem::take(&mut self.line);
-        self.line(&line)?;
-        if !self.done && self.answer.finish.is_none() {
-            return Err(Error::Away("the answer broke off in its middle".to_owned()));
+    /// Takes one event, or a whole answer of an endpoint that does not stream.
+    fn chunk(&mut self, chunk: &Value) -> Result<String, Broken> {
+        let error = &chunk["error"];
+        let says_error = chunk["object"] == "error" || chunk["type"] == "error";
+        if says_error || is_something(error) {
+            return Err(problem(&chunk.to_string()));
         }
-        Ok(self.answer)
-    }
-
-    fn line(&mut self, line: &[u8]) -> Result<String, Error> {
-        let Some(data) = line.strip_prefix(b"data:") else {
-            // Comments, names of events and the empty lines between them.
+        if let Some(tokens) = tokens(&chunk["usage"]) {
+            self.answer.tokens = Some(tokens);
+        }
+        let choices = match &chunk["choices"] {
+            Value::Array(choices) => choices.as_slice(),
+            Value::Null => return Ok(String::new()),
+            one => std::slice::from_ref(one),
+        };
+        let first = |choice: &&Value| choice["index"].as_u64().unwrap_or(0) == 0;
+        let Some(choice) = choices.iter().find(first) else {
             return Ok(String::new());
         };
-        let data = data.trim_ascii();
-        if data == b"[DONE]" {
-            self.done = true;
-            return Ok(String::new());
+        self.seen |= choice.is_object();
+        // Some endpoints count there.
+        if let Some(tokens) = tokens(&choice["usage"]) {
+            self.answer.tokens = Some(tokens);
         }
-        self.chunk(data)
+        if is_something(&choice["error"]) {
+            return Err(problem(&choice.to_string()));
+        }
+        match choice["finish_reason"].as_str() {
+            None | Some("") => {}
+            Some("error") => {
+                let text = "the endpoint ended the answer with an error".to_owned();
+                return Err(Broken::Off(text));
+            }
+            Some(finish) => self.answer.finish = Some(finish.to_owned()),
+        }
+        self.delta(choice)
     }
 
-    /// Takes the body of an endpoint that does not stream.
-    pub(crate) fn whole(&mut self, body: &[u8]) -> Result<String, Error> {
-        self.done = true;
-        self.chunk(body)
-    }
-
-    /// Takes one event.
-    fn chunk(&mut self, data: &[u8]) -> Result<String, Error> {
-        let chunk: Chunk = serde_json::from_slice(data).map_err(|error| {
-            Error::Answer(format!("an event is not of the documented form: {error}"))
-        })?;
-        if let Some(error) = chunk.error {
-            return Err(Error::Away(error.to_string().chars().take(200).collect()));
-        }
-        if let Some(Tokens {
-            prompt_tokens,
-            completion_tokens,
-        }) = chunk.usage
-        {
-            self.answer.tokens = Some((prompt_tokens, completion_tokens));
-        }
-        let Some(choice) = chunk.choices.into_iter().next() else {
-            return Ok(String::new());
+    fn delta(&mut self, choice: &Value) -> Result<String, Broken> {
+        // A last event may repeat as a message what was streamed.
+        let streamed = !self.answer.content.is_empty();
+        let delta = match (&choice["delta"], &choice["message"]) {
+            (Value::Object(delta), _) if !delta.is_empty() => &choice["delta"],
+            (_, message @ Value::Object(_)) if !streamed => {
+                // The whole of it, of an endpoint that does not stream.
+                self.done = true;
+                message
+            }
+            _ if streamed => return Ok(String::new()),
+            _ => choice,
         };
-        if choice.finish_reason.is_some() {
-            self.answer.finish = choice.finish_reason;
+        for name in ["reasoning_content", "reasoning"] {
+            if let Some(thought) = delta[name].as_str() {
+                self.answer.thoughts.push_str(thought);
+                break;
+            }
         }
-        let delta = choice.delta.or(choice.message).unwrap_or_default();
-        for (position, call) in delta.tool_calls.into_iter().flatten().enumerate() {
-            self.call(position, call)?;
+        let old = &delta["function_call"];
+        let pieces = match &delta["tool_calls"] {
+            Value::Array(pieces) => pieces.as_slice(),
+            Value::Object(_) => std::slice::from_ref(&delta["tool_calls"]),
+            _ if old.is_object() => std::slice::from_ref(old),
+            _ => &[],
+        };
+        let pieces = pieces.iter().filter(|piece| piece.is_object());
+        self.calls
+            .take(pieces.map(Piece::read))
+            .map_err(Broken::Final)?;
+        let mut said = text(&delta["content"]);
+        if said.is_empty() {
+            said = text(&delta["refusal"]);
         }
-        let text = delta.content.unwrap_or_default();
-        self.answer.content.push_str(&text);
-        Ok(text)
+        let passed = self.thoughts.push(&said);
+        if passed.forget {
+            self.answer.content.clear();
+        }
+        self.answer.content.push_str(&passed.text);
+        Ok(passed.text)
     }
+}
 
-    fn call(&mut self, position: usize, delta: CallDelta) -> Result<(), Error> {
-        let index = delta.index.unwrap_or(position);
-        if index >= MOST_CALLS {
-            return Err(Error::Answer(format!(
-                "calls more than {MOST_CALLS} tools at once"
-            )));
+/// Text as a text, or in parts; parts that are thoughts or pictures say nothing.
+fn text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().map(text).collect(),
+        Value::Object(part) => {
+            let kind = part.get("type").and_then(Value::as_str).unwrap_or("text");
+            match kind {
+                "text" | "output_text" | "text_delta" => part
+                    .get("text")
+                    .or_else(|| part.get("value"))
+                    .map(text)
+                    .unwrap_or_default(),
+                "refusal" => part.get("refusal").map(text).unwrap_or_default(),
+                _ => String::new(),
+            }
         }
-        while self.answer.calls.len() <= index {
-            self.answer.calls.push(ToolCall {
-                id: format!("call_{}", self.answer.calls.len()),
-                kind: "function".to_owned(),
-                function: FunctionCall::default(),
-            });
-        }
-        let call = &mut self.answer.calls[index];
-        if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
-            call.id = id;
-        }
-        let function = delta.function.unwrap_or_default();
-        call.function
-            .name
-            .push_str(&function.name.unwrap_or_default());
-        call.function
-            .arguments
-            .push_str(&function.arguments.unwrap_or_default());
-        Ok(())
+        Value::Null | Value::Bool(_) | Value::Number(_) => String::new(),
     }
+}
+
+fn is_something(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Bool(true) | Value::Number(_) | Value::Array(_) => true,
+    }
+}
+
+/// Tokens sent and written; `None` unless both are counted.
+fn tokens(usage: &Value) -> Option<(u64, u64)> {
+    let count = |names: [&str; 2]| names.into_iter().find_map(|name| number(&usage[name]));
+    let (sent, written) = (
+        count(["prompt_tokens", "input_tokens"]),
+        count(["completion_tokens", "output_tokens"]),
+    );
+    match (sent, written, number(&usage["total_tokens"])) {
+        (Some(sent), Some(written), _) => Some((sent, written)),
+        (Some(sent), None, Some(all)) => Some((sent, all.saturating_sub(sent))),
+        (None, Some(written), Some(all)) => Some((all.saturating_sub(written), written)),
+        _ => None,
+    }
+}
+
+/// A count, however it is written.
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64().or_else(|| {
+            let whole = number.as_f64().filter(|n| (0.0..1e15).contains(n))?;
+            format!("{whole:.0}").parse().ok()
+        }),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// An error in the place of an answer: a refusal when it has the status of one.
+fn problem(said: &str) -> Broken {
+    let value: Value = serde_json::from_str(said).unwrap_or_default();
+    let error = match &value["error"] {
+        Value::Object(_) => &value["error"],
+        _ => &value,
+    };
+    let status = ["code", "status", "status_code", "http_code"]
+        .iter()
+        .find_map(|key| number(&error[*key]).and_then(|status| u16::try_from(status).ok()));
+    let refused = matches!(status, Some(400..500));
+    let invalid = error["type"]
+        .as_str()
+        .is_some_and(|kind| kind.contains("invalid_request") || kind.contains("BadRequest"));
+    match status {
+        Some(status) if refused => Broken::Refused(status, said.to_owned()),
+        None if invalid => Broken::Refused(400, said.to_owned()),
+        _ => Broken::Off(clip(said)),
+    }
+}
+
+/// The first part of a text that may be long.
+pub(crate) fn clip(text: &str) -> String {
+    text.trim().chars().take(LONGEST).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STREAM: &str = ": hello\n\ndata: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\
-        \"content\":\"Gr\u{fc}\"}}]}\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"\u{df}e\",\
-        \"tool_calls\":[{\"index\":0,\"id\":\"c1\",\"function\":{\"name\":\"docs\",\"arguments\":\"{\\\"a\"}}]}}]}\n\n\
-        data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"\\\":1}\"}}]},\
-        \"finish_reason\":\"tool_calls\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\
-        \"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
-
-    #[test]
-    fn a_stream_cut_anywhere_gives_the_same_answer() {
-        for size in [1, 2, 7, 1000] {
-            let mut assembly = Assembly::default();
-            let mut text = String::new();
-            for bytes in STREAM.as_bytes().chunks(size) {
-                text.push_str(&assembly.push(bytes).unwrap());
-            }
-            let answer = assembly.end().unwrap();
-            assert_eq!((&*text, &*answer.content), ("Grüße", "Grüße"));
-            assert_eq!(answer.calls.len(), 1);
-            assert_eq!(answer.calls[0].function.arguments, r#"{"a":1}"#);
-            assert_eq!(answer.tokens, Some((5, 2)));
-        }
-    }
-
-    #[test]
-    fn a_stream_that_breaks_off_is_no_answer() {
-        let mut assembly = Assembly::default();
-        assembly
-            .push(b"data: {\"choices\":[{\"delta\":{\"content\":\"half\"}}]}\n\n")
-            .unwrap();
-        assert!(matches!(assembly.end(), Err(Error::Away(_))));
-        let mut assembly = Assembly::default();
-        assert!(
-            assembly
-                .push(b"data: {\"error\":{\"message\":\"overloaded\"}}\n")
-                .is_err()
-        );
-        assert!(assembly.push(b"data: nonsense\n").is_err());
-    }
-}
+mod tests;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One message of a conversation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
@@ -17,10 +17,13 @@ pub struct Message {
     /// The call that a `tool` message answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
+    /// What the model thought before it said so; sent only to endpoints that ask for it.
+    #[serde(skip)]
+    pub thoughts: String,
 }
 
 /// A function that the model wants called.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The model's name for this call.
     pub id: String,
@@ -29,6 +32,9 @@ pub struct ToolCall {
     pub kind: String,
     /// Which, and with what.
     pub function: FunctionCall,
+    /// What the endpoint wants back with it, such as Gemini's signatures of thoughts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_content: Option<Value>,
 }
 
 /// Which function, and with what.
@@ -86,18 +92,34 @@ impl Message {
     }
 }
 
-/// The body of a request.
+/// The body of a request: what the endpoint does not take is `None`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Request<'a> {
     pub(crate) model: &'a str,
-    pub(crate) messages: &'a [Message],
+    pub(crate) messages: Vec<Sent<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) tools: Vec<Offered<'a>>,
-    /// The same question has the same answer, which is what a cache assumes.
-    pub(crate) temperature: u8,
-    pub(crate) max_tokens: u32,
-    pub(crate) stream: bool,
-    pub(crate) stream_options: StreamOptions,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_choice: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stream_options: Option<StreamOptions>,
+}
+
+/// A message, with the thoughts that led to it where the endpoint asks for them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sent<'a> {
+    #[serde(flatten)]
+    pub(crate) message: &'a Message,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reasoning_content: Option<&'a str>,
 }
 
 /// A function among what may be called.
@@ -114,51 +136,27 @@ pub(crate) struct StreamOptions {
     pub(crate) include_usage: bool,
 }
 
-/// One event of a stream, or a whole answer of an endpoint that does not stream.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Chunk {
-    pub(crate) choices: Vec<Choice>,
-    pub(crate) usage: Option<Tokens>,
-    pub(crate) error: Option<Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Choice {
-    /// In a stream.
-    pub(crate) delta: Option<Delta>,
-    /// In a whole answer.
-    pub(crate) message: Option<Delta>,
-    pub(crate) finish_reason: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Delta {
-    pub(crate) content: Option<String>,
-    pub(crate) tool_calls: Option<Vec<CallDelta>>,
-}
-
-/// A piece of a function call: the first has id and name, all have a piece of the arguments.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct CallDelta {
-    pub(crate) index: Option<usize>,
-    pub(crate) id: Option<String>,
-    pub(crate) function: Option<FunctionDelta>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct FunctionDelta {
-    pub(crate) name: Option<String>,
-    pub(crate) arguments: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Tokens {
-    pub(crate) prompt_tokens: u64,
-    pub(crate) completion_tokens: u64,
+impl Request<'_> {
+    /// The parameters that the request has and could go without. The functions are not among them
+    /// once some have been called: the answers of calls stand for nothing without them.
+    pub(crate) fn optional(&self) -> Vec<&'static str> {
+        let called = self
+            .messages
+            .iter()
+            .any(|sent| !sent.message.tool_calls.is_empty());
+        let rows = [
+            ("tools", !self.tools.is_empty() && !called),
+            ("tool_choice", self.tool_choice.is_some()),
+            ("temperature", self.temperature.is_some()),
+            ("max_tokens", self.max_tokens.is_some()),
+            (
+                "max_completion_tokens",
+                self.max_completion_tokens.is_some(),
+            ),
+            ("stream", self.stream.is_some()),
+            ("stream_options", self.stream_options.is_some()),
+        ];
+        let there = rows.into_iter().filter(|(_, there)| *there);
+        there.map(|(name, _)| name).collect()
+    }
 }

@@ -21,8 +21,10 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event {
-    /// The run began, or goes on.
+    /// The run began; in logs of earlier releases each attempt says so.
     RunStarted { run_id: String, goal: String },
+    /// Another attempt goes on with the run.
+    RunResumed { run_id: String },
     /// A step's agent is asked.
     StepStarted { step: String, agent: String },
     /// A step is done, and its artifact is on disk.
@@ -127,7 +129,9 @@ impl Blackboard {
         events.into_iter().find(|event| match event {
             Event::StepStarted { step, .. } | Event::StepFailed { step, .. } => step == name,
             Event::StepFinished(report) => report.step == name,
-            Event::RunStarted { .. } | Event::RunFinished { .. } => false,
+            Event::RunStarted { .. } | Event::RunResumed { .. } | Event::RunFinished { .. } => {
+                false
+            }
         })
     }
 

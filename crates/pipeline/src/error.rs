@@ -1,5 +1,7 @@
 //! Why a run does not end with a report.
 
+use std::time::Duration;
+
 /// Why a run ended early. What it has done stays: the same run goes on from there.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -43,10 +45,25 @@ pub enum Error {
         step: &'static str,
         /// What the mesh or the tool says.
         message: String,
+        /// How long not to try again, where whoever was asked says so.
+        after: Option<Duration>,
     },
 }
 
 impl Error {
+    /// How long the same run should not be tried again, where whoever was asked says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Away { after, .. } => *after,
+            Self::Invalid(_)
+            | Self::Conflict { .. }
+            | Self::Refused { .. }
+            | Self::Cancelled { .. }
+            | Self::Deadline { .. } => None,
+        }
+    }
+
     /// Whether the same run may succeed later.
     #[must_use]
     pub fn may_succeed_later(&self) -> bool {

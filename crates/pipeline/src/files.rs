@@ -66,6 +66,7 @@ fn refused(error: &ToolError) -> Error {
         ToolError::Away { .. } | ToolError::Denied { .. } => Error::Away {
             step: "blackboard",
             message: error.to_string(),
+            after: None,
         },
     }
 }
@@ -74,5 +75,6 @@ fn unreadable(error: &serde_json::Error) -> Error {
     Error::Away {
         step: "blackboard",
         message: format!("{TOOL} answers what is not JSON: {error}"),
+        after: None,
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use agentkit::consul_name;
 use channel::Mesh;
-use proto::agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient};
+use proto::{
+    agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient},
+    error_info,
+};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Status};
@@ -19,6 +22,10 @@ use crate::{
 
 /// Longest goal, bytes.
 const LONGEST_GOAL: usize = 64 * 1024;
+/// Longest goal as JSON, bytes: each control character takes six.
+const LONGEST_GOAL_WRITTEN: usize = 2 * LONGEST_GOAL;
+/// Longest error in the log, characters.
+const LONGEST_ERROR: usize = 500;
 /// How often an agent is asked before the run is given back.
 const ATTEMPTS: u32 = 3;
 /// The wait before the second attempt; doubled for the third.
@@ -66,6 +73,14 @@ pub async fn run(
         let problem = format!("goal is longer than {LONGEST_GOAL} bytes: shorten it");
         return Err(Error::Invalid(problem));
     }
+    let written = serde_json::Value::from(goal).to_string().len();
+    if written > LONGEST_GOAL_WRITTEN + 2 {
+        let problem = format!(
+            "goal takes {written} bytes as JSON, over {LONGEST_GOAL_WRITTEN}: take out its control \
+             characters"
+        );
+        return Err(Error::Invalid(problem));
+    }
     let files = Files::new(mesh, &run.run_id);
     let first = STEPS.first().map_or("research", |step| step.name);
     let mut board = bounded(run, cancel, first, Blackboard::open(&files, &run.run_id)).await?;
@@ -78,9 +93,14 @@ pub async fn run(
         }
         _ if board.is_over() => {}
         _ => {
-            let event = Event::RunStarted {
-                run_id: run.run_id.clone(),
-                goal: goal.to_owned(),
+            // The goal stands in the first entry only: a log has a limit.
+            let run_id = run.run_id.clone();
+            let event = match board.goal() {
+                Some(_) => Event::RunResumed { run_id },
+                None => Event::RunStarted {
+                    run_id,
+                    goal: goal.to_owned(),
+                },
             };
             bounded(run, cancel, first, board.note(&files, event)).await?;
         }
@@ -161,7 +181,7 @@ async fn take(
         Err(error) => {
             let event = Event::StepFailed {
                 step: step.name.to_owned(),
-                error: error.to_string(),
+                error: agentkit::text::clip(&error.to_string(), LONGEST_ERROR),
             };
             if let Err(unwritten) = board.note(files, event).await {
                 warn!(run = %run.run_id, error = %unwritten, "a failure is not on the blackboard");
@@ -219,11 +239,10 @@ async fn ask(mesh: &Mesh, run: &Run, goal: &str, step: &Step) -> Result<TaskResp
     }
 }
 
+/// Whether the same instance or another may take the step at once. Not when the agent's model is
+/// away (`ABORTED`): its attempts are over, and another row of them is the job's to begin.
 fn lost(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Unavailable | Code::Aborted | Code::Unknown
-    )
+    matches!(status.code(), Code::Unavailable | Code::Unknown)
 }
 
 fn refused(step: &Step, message: String) -> Error {
@@ -243,6 +262,7 @@ fn failed(step: &Step, status: &Status) -> Error {
         code => Error::Away {
             step: step.name,
             message: format!("{}: {code:?}: {}", step.agent, status.message()),
+            after: error_info::retry_after(status),
         },
     }
 }

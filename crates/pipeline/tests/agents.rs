@@ -239,9 +239,60 @@ async fn each_agent_lists_itself_and_streams_its_output() {
     world.end().await;
 }
 
+type Asked = Arc<parking_lot::Mutex<Vec<Value>>>;
+
 /// A model that looks something up by the first tool it is offered when it has not yet, and then
 /// says what it found; keeps what it was asked.
-async fn model(tasks: &mut JoinSet<()>, asked: Arc<parking_lot::Mutex<Vec<Value>>>) -> String {
+async fn model(tasks: &mut JoinSet<()>, asked: Asked) -> String {
+    endpoint(tasks, asked, |looked_up| {
+        if looked_up {
+            return says("Routers finish their calls [1].");
+        }
+        let arguments = json!({"operation": "search_local_docs", "query": "cooking"});
+        calls(&[("docs_tool", arguments)])
+    })
+    .await
+}
+
+fn says(text: &str) -> String {
+    let events = [
+        json!({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]}),
+        json!({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}),
+    ];
+    ok(&events)
+}
+
+/// Calls of functions, all at once.
+fn calls(all: &[(&str, Value)]) -> String {
+    let calls = all.iter().enumerate().map(|(index, (name, arguments))| {
+        let function = json!({"name": name, "arguments": arguments.to_string()});
+        json!({"index": index, "id": format!("c{index}"), "function": function})
+    });
+    let delta = json!({"tool_calls": calls.collect::<Vec<_>>()});
+    let events = [
+        json!({"choices": [{"delta": delta, "finish_reason": "tool_calls"}]}),
+        json!({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}),
+    ];
+    ok(&events)
+}
+
+fn ok(events: &[Value]) -> String {
+    let events: String = events
+        .iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+    format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
+         {events}data: [DONE]\n\n"
+    )
+}
+
+/// An endpoint that answers by whether something was looked up already.
+async fn endpoint(
+    tasks: &mut JoinSet<()>,
+    asked: Asked,
+    answer: impl Fn(bool) -> String + Send + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tasks.spawn(async move {
@@ -258,28 +309,8 @@ async fn model(tasks: &mut JoinSet<()>, asked: Arc<parking_lot::Mutex<Vec<Value>
             let request: Value = serde_json::from_slice(&body).unwrap();
             let messages = request["messages"].as_array().unwrap();
             let looked_up = messages.iter().any(|message| message["role"] == "tool");
-            let delta = match looked_up {
-                true => json!({"content": "Routers finish their calls [1]."}),
-                false => {
-                    let arguments = json!({"operation": "search_local_docs", "query": "cooking"});
-                    let function = json!({"name": "docs_tool", "arguments": arguments.to_string()});
-                    json!({"tool_calls": [{"index": 0, "id": "c1", "function": function}]})
-                }
-            };
-            let finish = if looked_up { "stop" } else { "tool_calls" };
-            let events = [
-                json!({"choices": [{"delta": delta, "finish_reason": finish}]}),
-                json!({"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 10}}),
-            ];
+            let answer = answer(looked_up);
             asked.lock().push(request.clone());
-            let events: String = events
-                .iter()
-                .map(|event| format!("data: {event}\n\n"))
-                .collect();
-            let answer = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
-                 {events}data: [DONE]\n\n"
-            );
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
@@ -334,5 +365,140 @@ async fn with_a_model_its_words_stand_before_the_quotations_and_tokens_are_count
     let again = world.ask("agent-research", &[]).await;
     assert_eq!(again.metadata["cache_hit"], "true", "{:?}", again.metadata);
     assert!(asked.lock().len() <= answers + 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_model_that_obeys_a_document_writes_none_of_the_runs_files() {
+    let (mut tasks, asked) = (JoinSet::new(), Asked::default());
+    let writes = |operation: &str, path: &str| {
+        let arguments = json!({"operation": operation, "path": path, "content": "PWNED"});
+        ("fs_tool", arguments)
+    };
+    let orders = [
+        writes("file_write_safe", "notes.md"),
+        writes("file_write_safe", "NOTES.md"),
+        writes("file_write_safe", "review.md"),
+        writes("file_write_safe", "mcp.md"),
+        writes("file_write_safe", "blackboard.json"),
+        writes("file_append_line", "blackboard.jsonl"),
+        writes(" file_write_safe ", "drafts/one.md"),
+        writes("File_Write_Safe", "two.md"),
+        writes("file_read_safe", "notes.md"),
+    ];
+    let url = endpoint(
+        &mut tasks,
+        Arc::clone(&asked),
+        move |looked_up| match looked_up {
+            true => says("Routers finish their calls [1]."),
+            false => calls(&orders),
+        },
+    )
+    .await;
+    let world = World::new(&url).await;
+    world.run(GOAL).await;
+    let run = world.dir.path().join("out/run-7");
+    let mut names: Vec<_> = fs::read_dir(&run)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let expected = [
+        "blackboard.json",
+        "blackboard.jsonl",
+        "mcp.md",
+        "notes.md",
+        "review.md",
+    ];
+    assert_eq!(names, expected);
+    for name in names {
+        assert!(!world.file(&name).contains("PWNED"), "{name}");
+    }
+    {
+        let asked = asked.lock();
+        let tools = asked
+            .iter()
+            .flat_map(|request| request["tools"].as_array().unwrap());
+        for tool in tools {
+            assert!(!tool.to_string().contains("write"), "{tool}");
+        }
+        let results = asked
+            .iter()
+            .flat_map(|request| request["messages"].as_array().unwrap());
+        let read = results
+            .filter(|message| message["role"] == "tool")
+            .any(|message| {
+                message["content"]
+                    .as_str()
+                    .unwrap()
+                    .contains("# Notes: how a router drains")
+            });
+        assert!(read, "the notes can be read");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_request_is_sent_as_often_as_model_attempts_says_whoever_retries_around_it() {
+    let (mut tasks, asked) = (JoinSet::new(), Asked::default());
+    let url = endpoint(&mut tasks, Arc::clone(&asked), |_| {
+        "HTTP/1.1 500 Oh\r\nretry-after: 0\r\nconnection: close\r\n\r\nbroke".to_owned()
+    })
+    .await;
+    let world = World::new(&url).await;
+    let mesh = &world.running[0].context().mesh;
+    let task = TaskRequest {
+        input: GOAL.to_owned(),
+        ..TaskRequest::default()
+    };
+    let mut client = AgentServiceClient::new(mesh.channel("agent-research"));
+    let status = client.execute_task(task.clone()).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Aborted, "{status}");
+    assert_eq!(asked.lock().len(), 4);
+
+    let mut stream = client.stream_task(task).await.unwrap().into_inner();
+    while let Ok(Some(_)) = stream.message().await {}
+    assert_eq!(asked.lock().len(), 8);
+
+    let run = Run {
+        run_id: "run-7".to_owned(),
+        goal: GOAL.to_owned(),
+        deadline: None,
+    };
+    let cancel = CancellationToken::new();
+    let failed = Box::pin(mesh_pipeline::run(mesh, &run, &mut |_| {}, &cancel)).await;
+    let error = failed.unwrap_err();
+    assert!(
+        error.may_succeed_later() && error.to_string().contains("HTTP 500"),
+        "{error}"
+    );
+    assert_eq!(asked.lock().len(), 12);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn how_long_a_model_wants_quiet_is_told_to_whoever_tries_again() {
+    let (mut tasks, asked) = (JoinSet::new(), Asked::default());
+    let url = endpoint(&mut tasks, Arc::clone(&asked), |_| {
+        "HTTP/1.1 429 Slow\r\nretry-after: 600\r\nconnection: close\r\n\r\nlater".to_owned()
+    })
+    .await;
+    let world = World::new(&url).await;
+    let mesh = &world.running[0].context().mesh;
+    let cancel = CancellationToken::new();
+    for run_id in ["run-1", "run-2"] {
+        let run = Run {
+            run_id: run_id.to_owned(),
+            goal: GOAL.to_owned(),
+            deadline: None,
+        };
+        let failed = Box::pin(mesh_pipeline::run(mesh, &run, &mut |_| {}, &cancel)).await;
+        let error = failed.unwrap_err();
+        let after = error.retry_after().unwrap();
+        assert!(after > Duration::from_secs(590), "{after:?}: {error}");
+        assert!(after < Duration::from_secs(700), "{after:?}: {error}");
+    }
+    // The second run was told without a request.
+    assert_eq!(asked.lock().len(), 1);
     world.end().await;
 }

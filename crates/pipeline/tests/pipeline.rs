@@ -264,3 +264,39 @@ async fn an_agent_that_is_away_is_a_reason_to_try_again() {
     assert!(error.may_succeed_later());
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_run_of_many_attempts_at_a_long_goal_does_not_fill_its_log() {
+    let world = World::new().await;
+    let (goal, cancel) = ("\"".repeat(64 * 1024), CancellationToken::new());
+    let code = &world.agents[1];
+    code.hangs.store(true, SeqCst);
+    for _ in 0..6 {
+        tokio::select! {
+            (report, _) = world.run(&goal, &cancel) => panic!("{report:?}"),
+            () = code.entered.notified() => {}
+        }
+    }
+    code.hangs.store(false, SeqCst);
+    world.run(&goal, &cancel).await.0.unwrap();
+    let log = world.file("blackboard.jsonl");
+    assert!(log.len() < 200 * 1024, "{} bytes", log.len());
+    assert_eq!(log.matches("run_started").count(), 1);
+    assert_eq!(log.matches("run_resumed").count(), 6);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_goal_whose_record_would_fill_the_log_is_refused_before_anything_is_written() {
+    let world = World::new().await;
+    let goal = format!("a{}b", "\u{1}".repeat(40 * 1024));
+    let error = world
+        .run(&goal, &CancellationToken::new())
+        .await
+        .0
+        .unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error}");
+    assert!(error.to_string().contains("control characters"), "{error}");
+    assert!(!world.out.path().join("run-1").exists());
+    world.end().await;
+}

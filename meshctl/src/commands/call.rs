@@ -142,10 +142,10 @@ impl Call {
         let mut answers = response.into_inner();
         while let Some(message) = deadline.keep(answers.message()).await? {
             if out.json {
-                let message = dynamic::to_json(&message)?;
+                let message = message.to_json();
                 out.value(&json!({ "instance": instance, "message": message }))?;
             } else {
-                out.line(&dynamic::to_text(&message, pretty)?)?;
+                out.line(&message.to_text(pretty))?;
             }
         }
         Ok(ExitCode::SUCCESS)

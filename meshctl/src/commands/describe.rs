@@ -66,7 +66,7 @@ impl Describe {
 fn tell(out: &Output, entries: &[Entry]) -> anyhow::Result<ExitCode> {
     for (number, entry) in entries.iter().enumerate() {
         if out.json {
-            let info = dynamic::to_json(&entry.message)?;
+            let info = dynamic::to_json(&entry.message);
             out.value(&json!({ "kind": entry.kind_name(), "info": info }))?;
             continue;
         }

@@ -43,7 +43,7 @@ impl List {
         let known = instances::list(&channel, "").await?;
         let all = self.kind.is_none() && self.filter.is_empty();
         if out.json {
-            let mut lists = by_kind(&kinds, &entries)?;
+            let mut lists = by_kind(&kinds, &entries);
             if all {
                 lists["instances"] = instances::value(&known);
             }
@@ -89,14 +89,14 @@ impl List {
     }
 }
 
-fn by_kind(kinds: &[Kind], entries: &[Entry]) -> anyhow::Result<Value> {
+fn by_kind(kinds: &[Kind], entries: &[Entry]) -> Value {
     let mut lists = Map::new();
     for kind in kinds {
         let of_kind = entries.iter().filter(|entry| entry.kind == *kind);
         let list: Vec<Value> = of_kind
             .map(|entry| dynamic::to_json(&entry.message))
-            .collect::<Result<_, _>>()?;
+            .collect();
         lists.insert(kind.plural().to_owned(), list.into());
     }
-    Ok(lists.into())
+    lists.into()
 }

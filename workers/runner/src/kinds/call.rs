@@ -98,8 +98,9 @@ impl Calls {
             return Value::Null;
         };
         let message = DynamicMessage::decode(method.output(), message).ok();
-        let message = message.and_then(|message| dynamic::to_json(&message).ok());
-        message.unwrap_or_default()
+        message
+            .map(|message| dynamic::to_json(&message))
+            .unwrap_or_default()
     }
 }
 
@@ -160,12 +161,22 @@ fn is_missing(status: &Status) -> bool {
     })
 }
 
+/// What the mesh says of a message or a head that is larger than a hop takes.
+fn is_too_large(status: &Status) -> bool {
+    let info = proto::error_info::read(status);
+    info.is_some_and(|info| {
+        info.domain == proto::error_info::DOMAIN && info.reason.ends_with("_TOO_LARGE")
+    })
+}
+
 /// Whether a status may be another one the next time.
 fn failure(status: &Status) -> Failure {
     let code = status.code();
     let error = format!("{}: {}", word(code), status.message());
     match code {
         Code::NotFound if is_missing(status) => Failure::passing(error),
+        // It would be as large the next time, and the method may have run.
+        Code::ResourceExhausted if is_too_large(status) => Failure::lasting(error),
         Code::Unavailable
         | Code::DeadlineExceeded
         | Code::ResourceExhausted
@@ -214,7 +225,11 @@ mod tests {
             failure(&missing),
             Failure::passing("NOT_FOUND: no service a")
         );
+        let large = |code| proto::error_info::status(code, "MESSAGE_TOO_LARGE", "x", []);
         for status in [
+            large(Code::ResourceExhausted),
+            // What tonic says of an answer over max_message_bytes.
+            Status::out_of_range("x"),
             Status::invalid_argument("x"),
             Status::not_found("x"),
             Status::unimplemented("x"),

@@ -1,0 +1,219 @@
+//! What an endpoint takes of a request: endpoints that call themselves compatible differ in the
+//! parameters that they know, and what one has refused it would refuse again.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::refusal::Refusal;
+
+/// The names under which the longest answer is asked for.
+pub(crate) const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
+/// Longest time for which an endpoint can ask for quiet.
+const LONGEST_QUIET: Duration = Duration::from_secs(3600);
+
+/// Which parameters a request goes without, and what it has instead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Form {
+    omitted: BTreeSet<&'static str>,
+    /// Those that are left out of one request only, since its size was the reason.
+    omitted_once: BTreeSet<&'static str>,
+    /// Index in [`LIMITS`].
+    limit: usize,
+    /// Whether the limit has had its other name already.
+    renamed: bool,
+    /// Whether the model's thoughts go back with its calls of functions.
+    thoughts: bool,
+}
+
+impl Form {
+    /// The form that the settings choose.
+    pub(crate) fn new(limit: &str, omit: &[String]) -> Self {
+        let named = |name: &&'static str| omit.iter().any(|omitted| omitted == *name);
+        let mut omitted: BTreeSet<_> = crate::refusal::names().filter(named).collect();
+        if limit == "none" {
+            omitted.extend(LIMITS);
+        }
+        let limit = LIMITS.iter().position(|name| *name == limit);
+        Self {
+            omitted,
+            // A name that somebody chose is not exchanged, only left out.
+            renamed: limit.is_some_and(|index| index > 0),
+            limit: limit.unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a request has this parameter.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        !self.omitted.contains(name) && !self.omitted_once.contains(name)
+    }
+
+    /// The name of the longest answer; `None` when it is left out.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        Some(LIMITS[self.limit]).filter(|name| self.has(name))
+    }
+
+    /// Whether the model's thoughts go back to it.
+    pub(crate) fn thoughts(&self) -> bool {
+        self.thoughts
+    }
+
+    /// The form of the next request after this one was refused; `None` when the refusal is about
+    /// nothing that could be left out. Each step leaves out more, so that steps end.
+    pub(crate) fn after(&self, refusal: &Refusal, sent: &[&'static str]) -> Option<Self> {
+        let mut next = self.clone();
+        if refusal.wants("reasoning_content") && !self.thoughts {
+            next.thoughts = true;
+            return Some(next);
+        }
+        let name = refusal.about(sent)?;
+        let other = 1 - self.limit;
+        if LIMITS[self.limit] == name && !self.renamed && refusal.wants(LIMITS[other]) {
+            next.limit = other;
+            next.renamed = true;
+        } else if refusal.is_of_size() {
+            next.omitted_once.insert(name);
+        } else {
+            next.omitted.insert(name);
+        }
+        Some(next)
+    }
+
+    /// Adds what another request has learned.
+    fn learn(&mut self, other: &Self) {
+        self.omitted.extend(&other.omitted);
+        self.thoughts |= other.thoughts;
+        if other.renamed {
+            (self.limit, self.renamed) = (other.limit, true);
+        }
+    }
+}
+
+/// What is known of one model at one endpoint, shared by the whole process.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    form: Form,
+    /// Until when the endpoint wants no requests.
+    quiet: Option<Instant>,
+}
+
+/// By address, model and the form that the settings choose.
+type Known = HashMap<(String, String, String), Arc<Endpoint>>;
+
+static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+impl Endpoint {
+    /// What the process knows of this model at this address; `form` when that is nothing yet.
+    pub(crate) fn of(url: &str, model: &str, form: Form) -> Arc<Self> {
+        let key = (url.to_owned(), model.to_owned(), format!("{form:?}"));
+        let mut known = KNOWN.lock();
+        let endpoint = known.entry(key).or_insert_with(|| {
+            let state = Mutex::new(State { form, quiet: None });
+            Arc::new(Self { state })
+        });
+        Arc::clone(endpoint)
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        self.state.lock().form.clone()
+    }
+
+    /// A request of this form was answered: what it went without is left out from now on.
+    pub(crate) fn took(&self, form: &Form) {
+        let mut state = self.state.lock();
+        let before = state.form.clone();
+        state.form.learn(form);
+        if state.form != before {
+            let left_out: Vec<_> = state.form.omitted.iter().collect();
+            let limit = LIMITS[state.form.limit];
+            warn!(
+                ?left_out,
+                limit, "the model's endpoint refuses parameters: requests go without them"
+            );
+        }
+    }
+
+    /// The endpoint wants no requests for so long.
+    pub(crate) fn quiet(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(LONGEST_QUIET);
+        let mut state = self.state.lock();
+        state.quiet = state.quiet.max(Some(until));
+    }
+
+    /// How long the endpoint still wants no requests.
+    pub(crate) fn quiet_for(&self) -> Option<Duration> {
+        let left = self
+            .state
+            .lock()
+            .quiet?
+            .checked_duration_since(Instant::now())?;
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> Refusal {
+        Refusal::read(400, text)
+    }
+
+    #[test]
+    fn a_limit_gets_its_other_name_once_and_is_then_left_out() {
+        let form = Form::new("max_tokens", &[]);
+        assert_eq!(form.limit(), Some("max_tokens"));
+        let text = "'max_tokens' is not supported. Use 'max_completion_tokens' instead.";
+        let next = form.after(&refusal(text), &["max_tokens"]).unwrap();
+        assert_eq!(next.limit(), Some("max_completion_tokens"));
+        let text = "unknown max_completion_tokens, use max_tokens";
+        let last = next
+            .after(&refusal(text), &["max_completion_tokens"])
+            .unwrap();
+        assert_eq!(last.limit(), None);
+        assert!(last.after(&refusal(text), &[]).is_none());
+    }
+
+    #[test]
+    fn what_one_model_has_learned_others_at_the_same_endpoint_know() {
+        let one = Endpoint::of("http://a", "m", Form::default());
+        let refused = refusal("unknown field stream_options");
+        let learned = one.form().after(&refused, &["stream_options"]).unwrap();
+        one.took(&learned);
+        let known = |url, model| Endpoint::of(url, model, Form::default()).form();
+        assert!(!known("http://a", "m").has("stream_options"));
+        assert!(known("http://a", "n").has("stream_options"));
+        assert!(known("http://b", "m").has("stream_options"));
+    }
+
+    #[test]
+    fn a_limit_that_one_long_request_exceeds_is_kept_for_others() {
+        let text = "maximum context length is 4096 tokens, max_tokens is too large";
+        let form = Form::default();
+        let next = form.after(&refusal(text), &["max_tokens"]).unwrap();
+        assert_eq!(next.limit(), None);
+        let endpoint = Endpoint::of("http://c", "m", form);
+        endpoint.took(&next);
+        assert_eq!(endpoint.form().limit(), Some("max_tokens"));
+    }
+
+    #[test]
+    fn settings_choose_the_form() {
+        assert_eq!(Form::new("none", &[]).limit(), None);
+        let form = Form::new("max_completion_tokens", &["temperature".to_owned()]);
+        assert_eq!(form.limit(), Some("max_completion_tokens"));
+        assert!(!form.has("temperature") && form.has("stream"));
+    }
+}

@@ -1,0 +1,360 @@
+//! Which parameter a refusal is about, in the words of the endpoints there are.
+
+use serde_json::Value;
+
+/// A parameter that a request can go without.
+struct Optional {
+    name: &'static str,
+    /// What else refusals call it, in small letters.
+    also: &'static [&'static str],
+}
+
+/// The parameters that a request can go without, the one that costs least first.
+const OPTIONAL: &[Optional] = &[
+    Optional {
+        name: "stream_options",
+        also: &["include_usage", "streamoptions"],
+    },
+    Optional {
+        name: "tool_choice",
+        also: &["tool choice", "tool-choice", "toolchoice"],
+    },
+    Optional {
+        name: "temperature",
+        also: &[],
+    },
+    Optional {
+        name: "max_completion_tokens",
+        also: &["maxcompletiontokens", "in the completion"],
+    },
+    Optional {
+        name: "max_tokens",
+        also: &[
+            "maxtokens",
+            "maxoutputtokens",
+            "max_output_tokens",
+            "max_new_tokens",
+            "in the completion",
+        ],
+    },
+    Optional {
+        name: "stream",
+        also: &["streaming"],
+    },
+    Optional {
+        name: "tools",
+        also: &[
+            "tool",
+            "functions",
+            "function calling",
+            "function call",
+            "tool choice",
+            "tool-choice",
+            "tool_choice",
+        ],
+    },
+];
+
+/// Words without which an answer that may pass by itself is no refusal of a parameter.
+const REFUSING: [&str; 16] = [
+    "unsupported",
+    "not supported",
+    "not support",
+    "unknown",
+    "unrecognized",
+    "unrecognised",
+    "unexpected",
+    "extra",
+    "extraneous",
+    "not permitted",
+    "not allowed",
+    "requires",
+    "invalid",
+    "cannot use",
+    "that support",
+    "deprecated",
+];
+
+/// Keys whose values repeat the request, or say nothing of it.
+const ECHOES: [&str; 6] = ["input", "body", "request", "messages", "ctx", "url"];
+/// Deepest answer that is looked into.
+const DEEPEST: usize = 16;
+
+/// The names of all parameters that a request can go without.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    OPTIONAL.iter().map(|optional| optional.name)
+}
+
+/// What an endpoint says instead of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Refusal {
+    /// Whether it is a refusal of the request, or of one that may be another one later.
+    eligible: bool,
+    /// Parameters that it names as the wrong ones, in fields made for that.
+    named: Vec<String>,
+    /// Everything that it says, in small letters.
+    text: String,
+}
+
+impl Refusal {
+    /// Reads an answer that is none.
+    pub(crate) fn read(status: u16, body: &str) -> Self {
+        let mut refusal = Self::default();
+        match serde_json::from_str::<Value>(body) {
+            Ok(value) => refusal.walk(&value, DEEPEST),
+            Err(_) => refusal.say(body),
+        }
+        let refusing = REFUSING.iter().any(|word| refusal.text.contains(word));
+        refusal.eligible = match status {
+            400 | 422 => true,
+            // Where no model serves such requests, where it is not done, or where it broke.
+            404 | 405 | 406 | 415 | 500 | 501 => refusing,
+            _ => false,
+        };
+        refusal
+    }
+
+    /// Which of the parameters that were sent it is about, the one that costs least first.
+    pub(crate) fn about(&self, sent: &[&'static str]) -> Option<&'static str> {
+        if !self.eligible {
+            return None;
+        }
+        let sent = || OPTIONAL.iter().filter(|row| sent.contains(&row.name));
+        let called = |row: &Optional, name: &str| row.name == name || row.also.contains(&name);
+        let named = sent().find(|row| self.named.iter().any(|name| called(row, name)));
+        let said = |row: &&Optional| {
+            let all = std::iter::once(&row.name).chain(row.also);
+            all.into_iter().any(|name| word(&self.text, name))
+        };
+        named.or_else(|| sent().find(said)).map(|row| row.name)
+    }
+
+    /// Whether it asks for this parameter.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.eligible && word(&self.text, name)
+    }
+
+    /// Whether it is the size of this one request that is refused.
+    pub(crate) fn is_of_size(&self) -> bool {
+        ["context length", "context window", "context size"]
+            .iter()
+            .any(|words| self.text.contains(words))
+    }
+
+    fn walk(&mut self, value: &Value, depth: usize) {
+        let Some(depth) = depth.checked_sub(1) else {
+            return;
+        };
+        match value {
+            Value::String(text) => self.say(text),
+            Value::Array(values) => values.iter().for_each(|value| self.walk(value, depth)),
+            Value::Object(fields) => {
+                if let Some(name) = fields.get("param").and_then(Value::as_str) {
+                    self.named.push(root(name));
+                }
+                // Pydantic: where in the body it is.
+                let place = fields.get("loc").and_then(Value::as_array);
+                let place = place.into_iter().flatten().filter_map(Value::as_str);
+                self.named.extend(place.map(root));
+                fields
+                    .iter()
+                    .filter(|(key, _)| !ECHOES.contains(&key.as_str()) && *key != "loc")
+                    .for_each(|(_, value)| self.walk(value, depth));
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        // JSON or Python's form of it within a text, as proxies pass errors on.
+        let mut rest = text;
+        while let Some((_, place)) = rest.split_once("loc'").or(rest.split_once("loc\"")) {
+            let end = place.find([')', ']']).unwrap_or(place.len());
+            let names = place[..end].split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let names = names.filter(|name| !name.is_empty() && *name != "body");
+            self.named.extend(names.map(root));
+            rest = &place[end..];
+        }
+        let said = text.split("'input':").next().unwrap_or(text);
+        self.text.push_str(&said.to_lowercase());
+        self.text.push('\n');
+    }
+}
+
+/// `stream_options.include_usage` is about `stream_options`.
+fn root(name: &str) -> String {
+    let end = name.find(['.', '[']).unwrap_or(name.len());
+    name[..end].trim().to_lowercase()
+}
+
+/// Whether a text has this word, and not only as a part of another.
+fn word(text: &str, word: &str) -> bool {
+    let inner = |c: char| c.is_alphanumeric() || c == '_';
+    text.match_indices(word).any(|(start, found)| {
+        let before = text[..start].chars().next_back();
+        let after = text[start + found.len()..].chars().next();
+        !before.is_some_and(inner) && !after.is_some_and(inner)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENT: [&str; 6] = [
+        "stream_options",
+        "tool_choice",
+        "temperature",
+        "max_tokens",
+        "stream",
+        "tools",
+    ];
+
+    #[test]
+    fn the_words_of_every_endpoint_name_the_parameter_that_it_refuses() {
+        let table = [
+            // OpenAI
+            (
+                400,
+                r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
+                "max_tokens",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.","param":"temperature"}}"#,
+                "temperature",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"Your organization must be verified to stream this model.","param":"stream","code":"unsupported_value"}}"#,
+                "stream",
+            ),
+            // Azure
+            (
+                400,
+                r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error","param":null,"code":null}}"#,
+                "stream_options",
+            ),
+            // Anthropic
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"stream_options: Extra inputs are not permitted"}}"#,
+                "stream_options",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"`temperature` may only be set to 1 when thinking is enabled"}}"#,
+                "temperature",
+            ),
+            // vLLM and FastAPI: pydantic, as JSON and as a text of it
+            (
+                422,
+                r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted","input":{"temperature":0,"include_usage":true}}]}"#,
+                "stream_options",
+            ),
+            (
+                400,
+                r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'tool_choice'), 'msg': 'Extra inputs are not permitted', 'input': {'stream': True}}]","type":"BadRequestError","param":null,"code":400}"#,
+                "tool_choice",
+            ),
+            (
+                400,
+                r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"}"#,
+                "tool_choice",
+            ),
+            (
+                400,
+                r#"{"message":"This model's maximum context length is 4096 tokens and your request has 1000 input tokens; 'max_tokens' is too large: 4096"}"#,
+                "max_tokens",
+            ),
+            (
+                400,
+                r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (904 in the messages, 4096 in the completion)."}"#,
+                "max_tokens",
+            ),
+            // Mistral
+            (
+                422,
+                r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error"}"#,
+                "stream_options",
+            ),
+            // Gemini, which answers with an array
+            (
+                400,
+                r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT"}}]"#,
+                "stream_options",
+            ),
+            // llama.cpp and Ollama
+            (
+                500,
+                r#"{"error":{"code":500,"message":"tools param requires --jinja flag","type":"server_error"}}"#,
+                "tools",
+            ),
+            (
+                500,
+                r#"{"error":{"code":500,"message":"Cannot use tools with stream","type":"server_error"}}"#,
+                "stream",
+            ),
+            (
+                400,
+                r#"{"error":{"message":"registry.ollama.ai/library/llama2:latest does not support tools","type":"api_error","param":null,"code":null}}"#,
+                "tools",
+            ),
+            // LiteLLM and OpenRouter
+            (
+                400,
+                r#"{"error":{"message":"litellm.UnsupportedParamsError: bedrock does not support parameters: {'temperature': 0}, for model=x. To drop these, set `litellm.drop_params=True`","code":"400"}}"#,
+                "temperature",
+            ),
+            (
+                400,
+                "litellm.BadRequestError: extraneous key [max_tokens] is not permitted",
+                "max_tokens",
+            ),
+            (
+                404,
+                r#"{"error":{"message":"No endpoints found that support tool use","code":404}}"#,
+                "tools",
+            ),
+        ];
+        for (status, body, expected) in table {
+            let sent: Vec<_> = SENT
+                .into_iter()
+                .filter(|name| *name != "tool_choice" || expected == "tool_choice")
+                .collect();
+            assert_eq!(
+                Refusal::read(status, body).about(&sent),
+                Some(expected),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_failures_are_about_no_parameter() {
+        for (status, body) in [
+            (401, "bad key for stream_options"),
+            (
+                429,
+                r#"{"error":{"message":"too many max_tokens per minute"}}"#,
+            ),
+            (500, r#"{"error":"stream broke"}"#),
+            (503, "temperature not supported"),
+            (400, r#"{"error":{"message":"the model m is unknown"}}"#),
+            (
+                422,
+                r#"{"detail":[{"loc":["body","prompt"],"msg":"Field required","input":{"temperature":0,"stream":true}}]}"#,
+            ),
+            (400, "the upstream has maximum tokens"),
+        ] {
+            assert_eq!(Refusal::read(status, body).about(&SENT), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_sent_can_be_refused() {
+        let refusal = Refusal::read(400, "tool_choice, temperature: not supported");
+        assert_eq!(refusal.about(&["temperature"]), Some("temperature"));
+        assert_eq!(refusal.about(&["stream"]), None);
+    }
+}

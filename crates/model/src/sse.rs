@@ -1,0 +1,198 @@
+//! The body of an answer taken apart: server-sent events as the HTML standard has them
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), or JSON. Which of them it is
+//! its first character says, since endpoints send either under the other's content type.
+
+use serde_json::Value;
+
+/// What a body brings.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event {
+    /// A value.
+    Json(Value),
+    /// The stream says that it is complete.
+    Done,
+    /// Something that is no JSON; what it is called by the endpoint, and what it says.
+    Other(String, String),
+}
+
+/// Takes a body apart, wherever it is cut.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    kind: Kind,
+    line: Vec<u8>,
+    /// Whether the last line ended with a carriage return, so that a line feed belongs to it.
+    returned: bool,
+    /// The lines of data of an event that is not over.
+    data: Option<String>,
+    name: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Unknown,
+    Events,
+    Json,
+}
+
+impl Body {
+    /// Takes bytes; answers the events that they complete.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for &byte in bytes {
+            if self.kind == Kind::Unknown {
+                self.kind = match byte {
+                    // Spaces, and the mark of a byte order.
+                    b' ' | b'\t' | b'\r' | b'\n' | 0xef | 0xbb | 0xbf => continue,
+                    b'{' | b'[' => Kind::Json,
+                    _ => Kind::Events,
+                };
+            }
+            let follows = std::mem::take(&mut self.returned);
+            match (self.kind, byte) {
+                (Kind::Events, b'\n') if follows => {}
+                (Kind::Events, b'\n' | b'\r') => {
+                    self.returned = byte == b'\r';
+                    let line = std::mem::take(&mut self.line);
+                    self.line(&String::from_utf8_lossy(&line), &mut events);
+                }
+                _ => self.line.push(byte),
+            }
+        }
+        events
+    }
+
+    /// What is left when the body is over.
+    pub(crate) fn end(mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let line = std::mem::take(&mut self.line);
+        let line = String::from_utf8_lossy(&line);
+        if self.kind == Kind::Json {
+            // One value, or several of them in a row.
+            let mut end = 0;
+            let mut values = serde_json::Deserializer::from_str(&line).into_iter();
+            while let Some(Ok(value)) = values.next() {
+                events.push(Event::Json(value));
+                end = values.byte_offset();
+            }
+            let rest = line[end..].trim();
+            if !rest.is_empty() {
+                events.push(Event::Other(String::new(), rest.to_owned()));
+            }
+            return events;
+        }
+        self.line(&line, &mut events);
+        self.over(&mut events);
+        events
+    }
+
+    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
+        if line.is_empty() {
+            return self.over(events);
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.trim().clone_into(&mut self.name),
+            "data" => match &mut self.data {
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(value);
+                }
+                // Not every endpoint sends the empty line between two events.
+                None => match read(value.trim()) {
+                    Some(event) if self.name.is_empty() => events.push(event),
+                    _ if value.trim().is_empty() => {}
+                    _ => self.data = Some(value.to_owned()),
+                },
+            },
+            // Comments, ids, and what is no field at all.
+            _ => {}
+        }
+    }
+
+    /// An event is over.
+    fn over(&mut self, events: &mut Vec<Event>) {
+        let name = std::mem::take(&mut self.name);
+        let Some(data) = self.data.take() else {
+            return;
+        };
+        events.push(match read(data.trim()) {
+            Some(Event::Json(value)) if name == "error" && value.get("error").is_none() => {
+                Event::Other(name, data)
+            }
+            Some(event) => event,
+            None => Event::Other(name, data),
+        });
+    }
+}
+
+fn read(data: &str) -> Option<Event> {
+    if data == "[DONE]" {
+        return Some(Event::Done);
+    }
+    serde_json::from_str(data).ok().map(Event::Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn events(body: &[u8], size: usize) -> Vec<Event> {
+        let mut reading = Body::default();
+        let mut events = Vec::new();
+        for bytes in body.chunks(size) {
+            events.extend(reading.push(bytes));
+        }
+        events.extend(reading.end());
+        events
+    }
+
+    #[test]
+    fn events_are_the_same_wherever_the_body_is_cut() {
+        let one = || Event::Json(json!({"a": "ü"}));
+        let other = |name: &str, text: &str| Event::Other(name.to_owned(), text.to_owned());
+        let table: [(&str, Vec<Event>); 11] = [
+            (
+                "data: {\"a\":\"ü\"}\n\ndata: [DONE]\n\n",
+                vec![one(), Event::Done],
+            ),
+            (
+                "data:{\"a\":\"ü\"}\r\n\r\ndata:[DONE]\r\n",
+                vec![one(), Event::Done],
+            ),
+            (
+                "\u{feff}: hi\r\rdata: {\"a\":\r\rid: 1\r",
+                vec![other("", "{\"a\":")],
+            ),
+            ("data: {\"a\":\ndata: \"ü\"}\n\n", vec![one()]),
+            (
+                "data: {\"a\":\"ü\"}\ndata: {\"a\":\"ü\"}",
+                vec![one(), one()],
+            ),
+            (
+                "event: message\nid: 7\nretry: 3\ndata: {\"a\":\"ü\"}\n\n",
+                vec![one()],
+            ),
+            (
+                "event: error\ndata: overloaded\n\n",
+                vec![other("error", "overloaded")],
+            ),
+            ("data:\n\ndata: \n\n:\n\n", vec![]),
+            ("\n {\"a\":\"ü\"} \n", vec![one()]),
+            ("{\"a\":\"ü\"}\n{\"a\":\"ü\"}\n", vec![one(), one()]),
+            ("{\"a\":\"ü\"}\n{\"a\"", vec![one(), other("", "{\"a\"")]),
+        ];
+        for (body, expected) in table {
+            for size in [1, 2, 3, 1000] {
+                assert_eq!(
+                    events(body.as_bytes(), size),
+                    expected,
+                    "{body:?} by {size}"
+                );
+            }
+        }
+    }
+}

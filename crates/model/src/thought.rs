@@ -1,0 +1,186 @@
+//! Thoughts that a model writes into its answer: `<think>…</think>` is no content.
+
+/// The tags between which thoughts stand.
+const TAGS: [(&str, &str); 4] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+];
+
+/// Takes the thoughts out of a text that comes in pieces.
+#[derive(Debug, Default)]
+pub(crate) struct Thoughts {
+    /// What may be the beginning of a tag.
+    held: String,
+    /// The tag that ends the thought we are in.
+    inside: Option<&'static str>,
+    /// The last character that was passed on.
+    last: Option<char>,
+    /// Whether a thought was taken out, so that the space after it goes too.
+    trims: bool,
+}
+
+/// What a piece of text comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// What is content.
+    pub(crate) text: String,
+    /// Whether everything before was a thought: some templates leave the first tag out.
+    pub(crate) forget: bool,
+}
+
+enum Found {
+    Open(&'static str, usize),
+    Close(usize),
+    Perhaps,
+    Text,
+}
+
+impl Thoughts {
+    /// Takes the next piece.
+    pub(crate) fn push(&mut self, piece: &str) -> Passed {
+        let all = std::mem::take(&mut self.held) + piece;
+        let mut passed = Passed::default();
+        let mut rest = all.as_str();
+        while !rest.is_empty() {
+            let Some(start) = rest.find('<') else {
+                self.pass(rest, &mut passed);
+                break;
+            };
+            self.pass(&rest[..start], &mut passed);
+            rest = &rest[start..];
+            let skipped = match (find(rest), self.inside) {
+                (Found::Perhaps, _) => {
+                    rest.clone_into(&mut self.held);
+                    break;
+                }
+                (Found::Close(length), Some(close))
+                    if rest[..length].eq_ignore_ascii_case(close) =>
+                {
+                    self.end_thought();
+                    length
+                }
+                // In backquotes a tag is spoken of.
+                (Found::Open(..) | Found::Close(_), None) if self.last == Some('`') => 0,
+                (Found::Open(close, length), None) => {
+                    self.inside = Some(close);
+                    length
+                }
+                (Found::Close(length), None) => {
+                    passed = Passed {
+                        forget: true,
+                        ..Passed::default()
+                    };
+                    self.last = None;
+                    self.end_thought();
+                    length
+                }
+                _ => 0,
+            };
+            if skipped == 0 {
+                self.pass("<", &mut passed);
+            }
+            rest = &rest[skipped.max(1)..];
+        }
+        passed
+    }
+
+    /// What was held back, when nothing follows. A thought that does not end is one all the same.
+    pub(crate) fn end(&mut self) -> String {
+        let held = std::mem::take(&mut self.held);
+        let mut passed = Passed::default();
+        self.pass(&held, &mut passed);
+        passed.text
+    }
+
+    fn end_thought(&mut self) {
+        self.inside = None;
+        self.trims = self.last.is_none_or(char::is_whitespace);
+    }
+
+    fn pass(&mut self, text: &str, passed: &mut Passed) {
+        if self.inside.is_some() {
+            return;
+        }
+        let text = match self.trims {
+            true => text.trim_start(),
+            false => text,
+        };
+        if let Some(last) = text.chars().next_back() {
+            self.trims = false;
+            self.last = Some(last);
+            passed.text.push_str(text);
+        }
+    }
+}
+
+/// What a text that begins with `<` begins with.
+fn find(text: &str) -> Found {
+    let starts = |tag: &str| {
+        let start = text.get(..tag.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(tag))
+    };
+    let may_start = |tag: &str| {
+        let start = tag.get(..text.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(text))
+    };
+    for (open, close) in TAGS {
+        if starts(open) {
+            return Found::Open(close, open.len());
+        }
+        if starts(close) {
+            return Found::Close(close.len());
+        }
+    }
+    match TAGS
+        .iter()
+        .any(|(open, close)| may_start(open) || may_start(close))
+    {
+        true => Found::Perhaps,
+        false => Found::Text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(text: &str, size: usize) -> String {
+        let mut thoughts = Thoughts::default();
+        let mut content = String::new();
+        let letters: Vec<char> = text.chars().collect();
+        for piece in letters.chunks(size) {
+            let passed = thoughts.push(&piece.iter().collect::<String>());
+            if passed.forget {
+                content.clear();
+            }
+            content.push_str(&passed.text);
+        }
+        content + &thoughts.end()
+    }
+
+    #[test]
+    fn thoughts_are_no_content_however_the_text_is_cut() {
+        let table = [
+            ("<think>hm < 3</think>\n\nYes.", "Yes."),
+            ("<THINK>hm</Think> Yes.", "Yes."),
+            ("Yes. <think>or no?</think>Sure.", "Yes. Sure."),
+            ("<thinking>a</thinking><think>b</think>c", "c"),
+            ("<think>never closed: </thin", ""),
+            ("no first tag</think>\nYes.", "Yes."),
+            ("a < b, <b>bold</b> and <thi", "a < b, <b>bold</b> and <thi"),
+            (
+                "The tag `<think>` begins a thought.",
+                "The tag `<think>` begins a thought.",
+            ),
+            ("<think>a <think> b</think>ä", "ä"),
+            ("größe", "größe"),
+        ];
+        for (text, expected) in table {
+            for size in [1, 2, 3, 7, 100] {
+                assert_eq!(content(text, size), expected, "{text} in pieces of {size}");
+            }
+        }
+    }
+}
