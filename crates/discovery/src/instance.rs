@@ -131,7 +131,8 @@ impl Instance {
     pub fn public_id(&self) -> String {
         self.meta
             .get("public_id")
-            .filter(|id| !id.is_empty())
+            // A name that nobody can write is none.
+            .filter(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic()))
             .cloned()
             .or_else(|| self.kind().public_id(&self.service))
             .unwrap_or_else(|| self.service.to_string())
@@ -147,7 +148,10 @@ impl Instance {
     /// that its reflection has to be asked.
     #[must_use]
     pub fn grpc_services(&self) -> Option<Vec<String>> {
-        let names: Vec<String> = list(self.meta.get("grpc_services")?);
+        let mut names: Vec<String> = list(self.meta.get("grpc_services")?);
+        // What is no name of a gRPC service is no path of a call.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+        names.retain(|name| name.bytes().all(plain));
         (!names.is_empty()).then_some(names)
     }
 
