@@ -77,7 +77,10 @@ impl Services {
             .and_then(Result::ok)
             .and_then(|known| known.clone());
         let Some(catalog) = catalog else {
-            let text = format!("the registry has not answered within {PATIENCE:?}");
+            let text = match self.discovery.trouble() {
+                Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
+                None => format!("the registry has not answered within {PATIENCE:?}"),
+            };
             return Err(error_info::status(
                 Code::Unavailable,
                 "REGISTRY_UNREACHABLE",
@@ -105,10 +108,12 @@ impl Services {
                     .ok()
                     .and_then(Result::ok)
                     .and_then(|known| known.clone());
-                view(&name, tags, known.as_deref())
+                // A name under which there are proxies alone is none of a service.
+                let is_service = known.as_deref().is_none_or(Snapshot::is_service);
+                is_service.then(|| view(&name, tags, known.as_deref()))
             }
         });
-        Ok(join_all(views).await)
+        Ok(join_all(views).await.into_iter().flatten().collect())
     }
 }
 

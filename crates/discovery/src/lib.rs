@@ -76,6 +76,11 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Why the registry tells nothing at present; `None` while it answers.
+    fn trouble(&self) -> Option<String> {
+        self.report().trouble
+    }
+
     /// How the registry is, and which of its entries nobody can call.
     fn report(&self) -> Report {
         Report::default()

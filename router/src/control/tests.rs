@@ -140,7 +140,12 @@ impl Router {
     async fn start() -> Self {
         let mut mesh = Fixture::new();
         let tasks = Arc::new(Tasks::default());
-        let registrar = Arc::new(Registrar::new(mesh.memory.clone(), false, "r"));
+        let registrar = Arc::new(Registrar::new(
+            mesh.memory.clone(),
+            false,
+            "r",
+            crate::registration::Places::default(),
+        ));
         let own = routes(Arc::clone(&mesh.directory), Arc::clone(&tasks), registrar).unwrap();
         let url = format!("http://{}", mesh.serve(own).await);
         Self { mesh, tasks, url }

@@ -101,6 +101,10 @@ impl Discovery for Consul {
         self.client.incarnation().await
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.watching.outages.trouble()
+    }
+
     fn report(&self) -> Report {
         self.watching.report()
     }

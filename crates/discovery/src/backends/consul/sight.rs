@@ -16,7 +16,7 @@ use super::{
 use crate::Error;
 
 /// How long what was looked up is good for the next question.
-const FRESH: Duration = Duration::from_secs(1);
+const FRESH: Duration = Duration::from_secs(5);
 /// Between two looks at what may be about to change.
 const AGAIN: Duration = Duration::from_millis(200);
 
