@@ -85,8 +85,7 @@ fn spawn(dns: SocketAddr) -> HaProxy {
     let state = TempDir::with_prefix("haproxy-").expect("a temporary folder");
     let mut command = Command::new(tools::tool("haproxy"));
     command
-        // With a master, which a reload needs, and in the foreground.
-        .args(["-W", "-db"])
+        .arg("-db")
         .arg("-f")
         .arg(tools::root().join("haproxy/haproxy.cfg"))
         .env("CONSUL_DNS", dns.to_string())
