@@ -83,7 +83,8 @@ impl Directory {
     /// another build; then any that the mesh would pick, or when their versions differ, one of the
     /// version most have. Nobody when nobody is healthy.
     pub(crate) fn tellers(&self, service: &Service) -> Vec<Channel> {
-        let Some(instance) = service.told_by() else {
+        let newest = service.newest();
+        let Some(instance) = newest.or_else(|| service.told_by()) else {
             return Vec::new();
         };
         let any = self.mesh.channel(&service.name);
@@ -91,7 +92,7 @@ impl Directory {
         let is_uniform = service
             .serving()
             .all(|other| other.version() == service.version);
-        match (service.newest().is_some(), is_uniform) {
+        match (newest.is_some(), is_uniform) {
             (true, true) => vec![told, any],
             (false, true) => vec![any],
             (_, false) => vec![told],

@@ -145,14 +145,11 @@ impl Service {
         self.serving().next().is_some()
     }
 
-    /// The healthy instance that is asked about the service: of the version most instances have, and
-    /// of those the one that joined last.
+    /// The first healthy instance of the version most instances have: what its entry in a list shows.
     #[must_use]
     pub fn told_by(&self) -> Option<&Arc<Instance>> {
-        let mut of_version = self
-            .serving()
-            .filter(|instance| instance.version() == self.version);
-        self.newest().or_else(|| of_version.next())
+        self.serving()
+            .find(|instance| instance.version() == self.version)
     }
 
     /// The instance that joined since the service was first seen, while it is healthy.
