@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use discovery::{Discovery, Health, Kind, Snapshot};
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use proto::error_info;
 use serde::Serialize;
@@ -100,6 +100,7 @@ impl Services {
                 .map(|(name, it)| (name.clone(), it.clone()))
                 .collect()
         };
+        let trouble = || self.discovery.trouble();
         let views = watched.into_iter().map(|(name, mut watched)| {
             let tags = catalog.services.get(&name).cloned().unwrap_or_default();
             async move {
@@ -108,12 +109,19 @@ impl Services {
                     .ok()
                     .and_then(Result::ok)
                     .and_then(|known| known.clone());
+                if let Some(trouble) = known.is_none().then(trouble).flatten() {
+                    // Not that nobody serves it: the registry does not say.
+                    let text = format!("who serves {name} is not known: {trouble}");
+                    let reason = "REGISTRY_UNREACHABLE";
+                    return Err(error_info::status(Code::Unavailable, reason, text, []));
+                }
                 // A name under which there are proxies alone is none of a service.
                 let is_service = known.as_deref().is_none_or(Snapshot::is_service);
-                is_service.then(|| view(&name, tags, known.as_deref()))
+                Ok(is_service.then(|| view(&name, tags, known.as_deref())))
             }
         });
-        Ok(join_all(views).await.into_iter().flatten().collect())
+        let views: Vec<_> = try_join_all(views).await?;
+        Ok(views.into_iter().flatten().collect())
     }
 }
 

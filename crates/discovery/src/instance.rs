@@ -141,7 +141,12 @@ impl Instance {
     /// `Meta.version`; empty when not said.
     #[must_use]
     pub fn version(&self) -> &str {
-        self.meta.get("version").map_or("", String::as_str)
+        let version = self.meta.get("version").map_or("", String::as_str);
+        // What would change how a terminal or a log shows it is no version.
+        if version.chars().any(char::is_control) {
+            return "";
+        }
+        version
     }
 
     /// The gRPC services it announces in `Meta.grpc_services`; `None` when it announces none, so
@@ -249,6 +254,10 @@ mod tests {
             instance(&["agent"], &[("public_id", "")]).public_id(),
             "echo-agent"
         );
+        assert_eq!(
+            instance(&["agent"], &[("public_id", "two words")]).public_id(),
+            "echo-agent"
+        );
         assert_eq!(Kind::Agent.public_id("agent-"), None);
         assert_eq!(Kind::Agent.public_id("agents-x"), None);
     }
@@ -273,6 +282,12 @@ mod tests {
             None
         );
         assert!(!instance(&[], &[]).is_idempotent("x.Y/Z"));
+        let odd = instance(
+            &[],
+            &[("grpc_services", "a b, /x, c.D"), ("version", "1\n2")],
+        );
+        assert_eq!(odd.grpc_services(), Some(vec!["c.D".to_owned()]));
+        assert_eq!(odd.version(), "");
     }
 
     #[test]
