@@ -9,7 +9,7 @@ mod request;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use discovery::{Discovery, Registration, Snapshot, Upkeep};
+use discovery::{Discovery, Instance, Registration, Snapshot, Upkeep};
 use proto::agentplatform::RegistrationResponse;
 use tokio::{sync::Mutex, time::timeout};
 use tonic::{Code, Status};
@@ -89,6 +89,7 @@ impl Registrar {
             .get(&registration.id)
             .is_some_and(|(kept, _)| *kept == registration);
         if !is_kept {
+            self.check_place(&registration).await?;
             self.check_owner(&registration, kept.contains_key(&registration.id))
                 .await?;
             if !kept.contains_key(&registration.id) && kept.len() >= MAX_REGISTRATIONS {
@@ -133,21 +134,38 @@ impl Registrar {
         self.len().await == 0
     }
 
+    /// A router is no service: calls would go round in circles.
+    async fn check_place(&self, it: &Registration) -> Result<(), Status> {
+        let routers = self.known(crate::SPEC.service).await?;
+        let is_there = |other: &Arc<Instance>| other.host == it.host && other.port == it.port;
+        if routers.instances.iter().any(is_there) {
+            let message = format!(
+                "endpoint {}:{} is a router's: name the service's",
+                it.host, it.port
+            );
+            return Err(request::bad("endpoint", message));
+        }
+        Ok(())
+    }
+
+    /// The instances of a service, once the registry has told them.
+    async fn known(&self, service: &str) -> Result<Arc<Snapshot>, Status> {
+        let mut snapshots = self.discovery.watch(service);
+        let known = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
+        let known = known.map_err(|_| self.silent())?.map_err(|_| silent())?;
+        known.clone().ok_or_else(silent)
+    }
+
     /// A service whose instances register themselves is not to be joined by strangers, and an ID that
     /// is another's not to be taken.
     async fn check_owner(&self, it: &Registration, kept: bool) -> Result<(), Status> {
-        let mut snapshots = self.discovery.watch(&it.service);
-        let known = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
-        let known: Option<Arc<Snapshot>> = known
-            .map_err(|_| self.silent())?
-            .map_err(|_| silent())?
-            .clone();
-        let instances = || known.iter().flat_map(|known| &known.instances);
+        let known = self.known(&it.service).await?;
+        let instances = || known.instances.iter();
         let mut others = instances().filter(|other| !other.meta.contains_key(REGISTERED_BY));
         if let Some(other) = others.next() {
             return Err(owned(&it.service, &other.key.id));
         }
-        if known.as_ref().is_some_and(|known| known.others > 0) {
+        if known.others > 0 {
             return Err(owned(&it.service, "a proxy or gateway"));
         }
         if kept || instances().any(|other| *other.key.id == *it.id) {
@@ -181,14 +199,6 @@ fn check_names(view: &View, it: &Registration) -> Result<(), Status> {
         if let Some(other) = view.by_id(name).filter(|other| *other.name != *it.service) {
             return Err(owned(name, &other.name));
         }
-    }
-    let at = |other: &discovery::Instance| other.host == it.host && other.port == it.port;
-    if view.routers().any(|router| at(router)) {
-        let message = format!(
-            "endpoint {}:{} is a router's: name the service's",
-            it.host, it.port
-        );
-        return Err(request::bad("endpoint", message));
     }
     Ok(())
 }

@@ -16,8 +16,6 @@ pub struct View {
     by_id: HashMap<String, Arc<Service>>,
     by_grpc_service: BTreeMap<String, Vec<Arc<Service>>>,
     by_instance: HashMap<Arc<str>, (Arc<Service>, Arc<Instance>)>,
-    /// Services of routers: nobody is routed to them.
-    routers: Vec<Arc<Service>>,
     ready: bool,
 }
 
@@ -32,8 +30,6 @@ impl View {
             // and so are names under which there are proxies alone.
             if service.kind != Kind::Router && service.is_service() {
                 view.services.insert(Arc::clone(&service.name), service);
-            } else if service.kind == Kind::Router {
-                view.routers.push(service);
             }
         }
         view.index_ids();
@@ -106,11 +102,6 @@ impl View {
         self.by_instance
             .get(id)
             .map(|(service, instance)| (service, instance))
-    }
-
-    /// The instances of routers that the catalog does not hide.
-    pub(crate) fn routers(&self) -> impl Iterator<Item = &Arc<Instance>> {
-        self.routers.iter().flat_map(|service| service.instances())
     }
 
     /// Every service, ordered by Consul name.

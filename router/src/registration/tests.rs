@@ -269,5 +269,12 @@ async fn a_name_that_is_anothers_is_refused() {
     let id = crate::testing::registration("new-agent-10.0.0.5-1", "other", at(3));
     mesh.register(id).await;
     assert_eq!(refused("new", "10.0.0.5:1").await, Code::AlreadyExists);
+    // Another router.
+    let router = Registration {
+        tags: vec!["router".into()],
+        ..crate::testing::registration("r2", "mcp-router", at(4))
+    };
+    mesh.register(router).await;
+    assert_eq!(refused("new", "10.0.0.9:4").await, Code::InvalidArgument);
     assert!(registrar.is_empty().await);
 }

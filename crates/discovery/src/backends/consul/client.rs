@@ -346,9 +346,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 fn causes(error: &reqwest::Error) -> String {
-    error
-        .source()
-        .map_or_else(|| error.to_string(), innermost)
+    error.source().map_or_else(|| error.to_string(), innermost)
 }
 
 #[cfg(test)]
