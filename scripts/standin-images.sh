@@ -23,5 +23,5 @@ image() {
 
 image CONSUL_IMAGE standin/consul:1.8.7 'ENTRYPOINT ["consul"]' consul
 image HAPROXY_IMAGE standin/haproxy:2.6 'CMD ["haproxy","-W","-db","-f","/usr/local/etc/haproxy/haproxy.cfg"]' \
-  haproxy bash
+  haproxy bash sh
 image REDIS_IMAGE standin/redis:7.0 'CMD ["redis-server"]' redis-server redis-cli chown

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use discovery::{Discovery, Health, Kind, Snapshot};
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use proto::error_info;
 use serde::Serialize;
@@ -104,7 +104,10 @@ impl Services {
             .and_then(Result::ok)
             .and_then(|known| known.clone());
         let Some(catalog) = catalog else {
-            let text = format!("the registry has not answered within {PATIENCE:?}");
+            let text = match self.discovery.trouble() {
+                Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
+                None => format!("the registry has not answered within {PATIENCE:?}"),
+            };
             return Err(error_info::status(
                 Code::Unavailable,
                 "REGISTRY_UNREACHABLE",
@@ -124,6 +127,7 @@ impl Services {
                 .map(|(name, it)| (name.clone(), it.clone()))
                 .collect()
         };
+        let trouble = || self.discovery.trouble();
         let views = watched.into_iter().map(|(name, mut watched)| {
             let tags = catalog.services.get(&name).cloned().unwrap_or_default();
             async move {
@@ -132,10 +136,19 @@ impl Services {
                     .ok()
                     .and_then(Result::ok)
                     .and_then(|known| known.clone());
-                view(&name, tags, known.as_deref())
+                if let Some(trouble) = known.is_none().then(trouble).flatten() {
+                    // Not that nobody serves it: the registry does not say.
+                    let text = format!("who serves {name} is not known: {trouble}");
+                    let reason = "REGISTRY_UNREACHABLE";
+                    return Err(error_info::status(Code::Unavailable, reason, text, []));
+                }
+                // A name under which there are proxies alone is none of a service.
+                let is_service = known.as_deref().is_none_or(Snapshot::is_service);
+                Ok(is_service.then(|| view(&name, tags, known.as_deref())))
             }
         });
-        Ok(join_all(views).await)
+        let views: Vec<_> = try_join_all(views).await?;
+        Ok(views.into_iter().flatten().collect())
     }
 }
 

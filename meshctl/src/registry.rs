@@ -96,6 +96,13 @@ impl Registry {
         if *choice == Choice::Auto {
             return Ok(Self::embedded(environment, discovery, &address).await);
         }
+        // One that answers, and does not tell who is there, is not to be started again.
+        if let Some(trouble) = discovery
+            .trouble()
+            .filter(|it| !it.contains("cannot be reached"))
+        {
+            bail!("the Consul at {address} is of no use: {trouble}");
+        }
         bail!(
             "no Consul answers at {address}: start one, for example with `consul agent -dev`, or \
              do without it with `--consul none`"

@@ -24,7 +24,7 @@ use crate::{
     directory::{Directory, View},
     instances, lists,
     reflection::Reflection,
-    registration::Registrar,
+    registration::{Candidate, Registrar},
     routes, status,
     tasks::Tasks,
 };
@@ -71,6 +71,15 @@ impl Control {
         )
         .await
     }
+
+    async fn register(
+        &self,
+        candidate: Candidate,
+    ) -> Result<Response<RegistrationResponse>, Status> {
+        let view = self.directory.view();
+        let registered = self.registrar.register(candidate, &view).await;
+        registered.map(Response::new)
+    }
 }
 
 #[tonic::async_trait]
@@ -106,10 +115,7 @@ impl AgentService for Control {
         &self,
         request: Request<AgentInfo>,
     ) -> Result<Response<RegistrationResponse>, Status> {
-        self.registrar
-            .register(request.into_inner().into())
-            .await
-            .map(Response::new)
+        self.register(request.into_inner().into()).await
     }
 
     async fn list_agents(
@@ -144,10 +150,7 @@ impl ToolService for Control {
         &self,
         request: Request<ToolInfo>,
     ) -> Result<Response<RegistrationResponse>, Status> {
-        self.registrar
-            .register(request.into_inner().into())
-            .await
-            .map(Response::new)
+        self.register(request.into_inner().into()).await
     }
 }
 

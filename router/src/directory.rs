@@ -79,32 +79,47 @@ impl Directory {
         &self.mesh
     }
 
-    /// Whom to ask about a service: any instance the mesh would pick, or when their versions
-    /// differ, one of the version most have. `None` when nobody is healthy.
-    pub(crate) fn teller(&self, service: &Service) -> Option<Channel> {
-        let instance = service.told_by()?;
-        let channel = self.mesh.channel(&service.name);
+    /// Whom to ask about a service, the best first: the instance that joined last, which may be of
+    /// another build; then any that the mesh would pick, or when their versions differ, one of the
+    /// version most have. Nobody when nobody is healthy.
+    pub(crate) fn tellers(&self, service: &Service) -> Vec<Channel> {
+        let newest = service.newest();
+        let Some(instance) = newest.or_else(|| service.told_by()) else {
+            return Vec::new();
+        };
+        let any = self.mesh.channel(&service.name);
+        let told = any.clone().instance(&instance.key.id);
         let is_uniform = service
             .serving()
             .all(|other| other.version() == service.version);
-        Some(if is_uniform {
-            channel
-        } else {
-            channel.instance(&instance.key.id)
-        })
+        match (newest.is_some(), is_uniform) {
+            (true, true) => vec![told, any],
+            (false, true) => vec![any],
+            (_, false) => vec![told],
+        }
     }
 
-    /// What a service's reflection tells of its messages, asked of one healthy instance per version
-    /// and remembered. `None` when no healthy instance tells.
+    /// What a service's reflection tells of its messages, asked of one healthy instance per
+    /// generation and remembered. `None` when no healthy instance tells.
     pub async fn descriptors(&self, service: &Service) -> Option<Arc<Descriptors>> {
-        let channel = self.teller(service)?;
+        let tellers = self.tellers(service);
         let question = async {
-            // Announced in Meta or not, its reflection lists what it can describe.
-            let symbols = timeout(ask::PATIENCE, descriptors::list(channel.clone()))
-                .await
-                .map_err(|_| tonic::Status::deadline_exceeded("reflection is silent"))??;
-            descriptors::fetch(channel, &symbols).await.map(Arc::new)
+            let mut told = Err(tonic::Status::unavailable("nobody is healthy"));
+            for channel in tellers {
+                // Announced in Meta or not, its reflection lists what it can describe.
+                let listed = timeout(ask::PATIENCE, descriptors::list(channel.clone())).await;
+                told = match listed {
+                    Ok(Ok(symbols)) => descriptors::fetch(channel, &symbols).await.map(Arc::new),
+                    Ok(Err(status)) => Err(status),
+                    Err(_) => Err(tonic::Status::deadline_exceeded("reflection is silent")),
+                };
+                if told.is_ok() {
+                    break;
+                }
+            }
+            told
         };
+        service.told_by()?;
         service
             .learned
             .descriptors

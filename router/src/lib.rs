@@ -20,7 +20,7 @@ pub mod tasks;
 
 use std::sync::Arc;
 
-use service::{Context, Key, Kind, Served, Spec, Type};
+use service::{Context, Key, Kind, Served, Spec, Type, clients::Network};
 
 pub use server::Server;
 
@@ -40,6 +40,18 @@ pub const SPEC: Spec = Spec {
             "allow_registration",
             "false",
             "let RegisterAgent and RegisterTool put services into the registry",
+        ),
+        Key::new(
+            "registration_networks",
+            Type::Custom(is_networks, "networks such as 10.0.0.0/8, fd00::/8"),
+            "",
+            "networks RegisterAgent takes although they are loopback, link-local or special",
+        ),
+        Key::new(
+            "task_lookup_workers",
+            Type::Integer(1, 10_000),
+            "32",
+            "workers asked at most for a task this router did not send; others the next time",
         ),
         Key::new(
             "data_plane",
@@ -72,17 +84,39 @@ pub const SPEC: Spec = Spec {
     ],
 };
 
+fn is_networks(text: &str) -> bool {
+    let mut parts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
+    parts.all(|part| Network::parse(part).is_some())
+}
+
+/// The networks of `registration_networks`, which were checked when the configuration was read.
+fn networks(context: &Context) -> Vec<Network> {
+    let parts = context.config.list("registration_networks");
+    parts.iter().filter_map(|it| Network::parse(it)).collect()
+}
+
 /// Builds the router.
 ///
 /// # Errors
 /// When the descriptors built into this program cannot be read.
 pub fn build(context: &Context) -> anyhow::Result<Served> {
     let directory = directory::Directory::start(context.mesh.clone());
-    let tasks = Arc::new(tasks::Tasks::default());
+    let (known, discovery) = (Arc::downgrade(&directory), Arc::clone(&context.discovery));
+    context.readiness.check(move || {
+        // Without a directory the router is about to end.
+        let waits = known.upgrade().is_some_and(|known| !known.ready());
+        waits.then(|| match discovery.trouble() {
+            Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
+            None => "waiting for the registry to say who is in the mesh".to_owned(),
+        })
+    });
+    let workers = context.config.integer::<usize>("task_lookup_workers");
+    let tasks = Arc::new(tasks::Tasks::new(workers));
     let registrar = registration::Registrar::new(
         Arc::clone(&context.discovery),
         context.config.bool("allow_registration"),
         context.instance_id.clone(),
+        registration::Places::new(&context.endpoint, networks(context)),
     );
     let own = control::routes(
         Arc::clone(&directory),

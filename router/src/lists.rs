@@ -6,6 +6,7 @@
 mod info;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::{
     ask,
@@ -32,19 +33,26 @@ pub(crate) async fn list<I: Info>(directory: &Directory, view: &View, filter: &s
 /// A service's entry, and the words a filter may be; `None` when nobody is healthy.
 async fn entry<I: Info>(directory: &Directory, service: &Service) -> Option<(Vec<String>, I)> {
     let instance = service.told_by()?;
-    let channel = directory.teller(service)?;
+    let tellers = directory.tellers(service);
+    let most = ask::PATIENCE * u32::try_from(tellers.len()).unwrap_or(1);
     let question = async {
-        match I::ask(channel).await {
-            Ok(entries) => Ok(own_entry(entries, service)),
-            // It has nothing to tell, and will not have.
-            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
-            Err(status) => Err(status),
+        let mut told = Err(tonic::Status::unavailable("nobody is healthy"));
+        for channel in tellers {
+            let silent = |_| tonic::Status::deadline_exceeded("it is silent");
+            let answer = timeout(ask::PATIENCE, I::ask(channel)).await;
+            told = match answer.map_err(silent).flatten() {
+                Ok(entries) => Ok(own_entry(entries, service)),
+                // It has nothing to tell, and will not have.
+                Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
+                Err(status) => Err(status),
+            };
+            if told.is_ok() {
+                break;
+            }
         }
+        told
     };
-    let told = I::learned(service)
-        .get(ask::PATIENCE, question)
-        .await
-        .flatten();
+    let told = I::learned(service).get(most, question).await.flatten();
     let mut entry = told.unwrap_or_default();
     *entry.id() = service.public_id.clone();
     *entry.endpoint() = instance.authority();

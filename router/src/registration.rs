@@ -4,17 +4,21 @@
 //! Off unless configured, since whoever registers receives calls. A router that leaves does not
 //! take the registrations along: the registry's own check ends those of services that are gone.
 
+mod place;
 mod request;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use discovery::{Discovery, Registration, Snapshot, Upkeep};
+use discovery::{Discovery, Instance, Registration, Snapshot, Upkeep};
 use proto::agentplatform::RegistrationResponse;
 use tokio::{sync::Mutex, time::timeout};
 use tonic::{Code, Status};
 use tracing::info;
 
+pub use place::Places;
 pub use request::Candidate;
+
+use crate::directory::View;
 
 /// How many services one router keeps registered.
 pub const MAX_REGISTRATIONS: usize = 256;
@@ -30,6 +34,7 @@ pub struct Registrar {
     discovery: Arc<dyn Discovery>,
     allowed: bool,
     router: String,
+    places: Places,
     /// By service ID. One registration at a time, so that two for one ID do not cross.
     kept: Mutex<HashMap<String, (Registration, Upkeep)>>,
 }
@@ -37,23 +42,34 @@ pub struct Registrar {
 impl Registrar {
     /// A registrar of the router with this instance ID; unless `allowed` it refuses everything.
     #[must_use]
-    pub fn new(discovery: Arc<dyn Discovery>, allowed: bool, router: impl Into<String>) -> Self {
+    pub fn new(
+        discovery: Arc<dyn Discovery>,
+        allowed: bool,
+        router: impl Into<String>,
+        places: Places,
+    ) -> Self {
         Self {
             discovery,
             allowed,
             router: router.into(),
+            places,
             kept: Mutex::default(),
         }
     }
 
     /// Registers one instance. The same again changes nothing; the same endpoint with another
-    /// description replaces it.
+    /// description replaces it. What somebody removes from the registry stays removed until it is
+    /// asked for again.
     ///
     /// # Errors
     /// `PERMISSION_DENIED` when it is switched off, `INVALID_ARGUMENT` naming the field,
-    /// `ALREADY_EXISTS` when the service belongs to someone who registers it himself,
+    /// `ALREADY_EXISTS` when a name of the service is another's, or it registers itself,
     /// `RESOURCE_EXHAUSTED` above [`MAX_REGISTRATIONS`], `UNAVAILABLE` when the registry is away.
-    pub async fn register(&self, candidate: Candidate) -> Result<RegistrationResponse, Status> {
+    pub async fn register(
+        &self,
+        candidate: Candidate,
+        view: &View,
+    ) -> Result<RegistrationResponse, Status> {
         if !self.allowed {
             return Err(proto::error_info::status(
                 Code::PermissionDenied,
@@ -62,16 +78,20 @@ impl Registrar {
                 [("key", "allow_registration".to_owned())],
             ));
         }
-        let mut registration = candidate.registration()?;
+        let mut registration = candidate.registration(&self.places).await?;
         registration
             .meta
             .insert(REGISTERED_BY.to_owned(), self.router.clone());
+        check_names(view, &registration)?;
         let mut kept = self.kept.lock().await;
+        forget_gone(&mut kept);
         let is_kept = kept
             .get(&registration.id)
             .is_some_and(|(kept, _)| *kept == registration);
         if !is_kept {
-            self.check_owner(&registration.service).await?;
+            self.check_place(&registration).await?;
+            self.check_owner(&registration, kept.contains_key(&registration.id))
+                .await?;
             if !kept.contains_key(&registration.id) && kept.len() >= MAX_REGISTRATIONS {
                 return Err(full());
             }
@@ -104,7 +124,9 @@ impl Registrar {
 
     /// How many instances it keeps registered.
     pub async fn len(&self) -> usize {
-        self.kept.lock().await.len()
+        let mut kept = self.kept.lock().await;
+        forget_gone(&mut kept);
+        kept.len()
     }
 
     /// Whether it keeps none.
@@ -112,26 +134,82 @@ impl Registrar {
         self.len().await == 0
     }
 
-    /// A service whose instances register themselves is not to be joined by strangers.
-    async fn check_owner(&self, service: &str) -> Result<(), Status> {
-        let mut snapshots = self.discovery.watch(service);
-        let known = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
-        let snapshot: Option<Arc<Snapshot>> =
-            known.map_err(|_| silent())?.map_err(|_| silent())?.clone();
-        let instances = snapshot.iter().flat_map(|snapshot| &snapshot.instances);
-        for instance in instances {
-            if !instance.meta.contains_key(REGISTERED_BY) {
-                let id = instance.key.id.to_string();
-                return Err(proto::error_info::status(
-                    Code::AlreadyExists,
-                    "SERVICE_HAS_OWNER",
-                    format!("{service} registers itself, as {id:?}: choose another id"),
-                    [("service", service.to_owned()), ("instance", id)],
-                ));
-            }
+    /// A router is no service: calls would go round in circles.
+    async fn check_place(&self, it: &Registration) -> Result<(), Status> {
+        let routers = self.known(crate::SPEC.service).await?;
+        let is_there = |other: &Arc<Instance>| other.host == it.host && other.port == it.port;
+        if routers.instances.iter().any(is_there) {
+            let message = format!(
+                "endpoint {}:{} is a router's: name the service's",
+                it.host, it.port
+            );
+            return Err(request::bad("endpoint", message));
         }
         Ok(())
     }
+
+    /// The instances of a service, once the registry has told them.
+    async fn known(&self, service: &str) -> Result<Arc<Snapshot>, Status> {
+        let mut snapshots = self.discovery.watch(service);
+        let known = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
+        let known = known.map_err(|_| self.silent())?.map_err(|_| silent())?;
+        known.clone().ok_or_else(silent)
+    }
+
+    /// A service whose instances register themselves is not to be joined by strangers, and an ID that
+    /// is another's not to be taken.
+    async fn check_owner(&self, it: &Registration, kept: bool) -> Result<(), Status> {
+        let known = self.known(&it.service).await?;
+        let instances = || known.instances.iter();
+        let mut others = instances().filter(|other| !other.meta.contains_key(REGISTERED_BY));
+        if let Some(other) = others.next() {
+            return Err(owned(&it.service, &other.key.id));
+        }
+        if known.others > 0 {
+            return Err(owned(&it.service, "a proxy or gateway"));
+        }
+        if kept || instances().any(|other| *other.key.id == *it.id) {
+            return Ok(());
+        }
+        let taken = timeout(PATIENCE, self.discovery.is_registered(&it.id)).await;
+        let taken = taken.map_err(|_| silent())?;
+        if taken.map_err(|error| refused(&error))? {
+            return Err(owned(&it.id, &it.id));
+        }
+        Ok(())
+    }
+
+    /// What to say when the registry tells nothing.
+    fn silent(&self) -> Status {
+        self.discovery.trouble().map_or_else(silent, |trouble| {
+            proto::error_info::status(Code::Unavailable, "REGISTRY_UNAVAILABLE", trouble, [])
+        })
+    }
+}
+
+/// What was removed from the registry is no longer kept there.
+fn forget_gone(kept: &mut HashMap<String, (Registration, Upkeep)>) {
+    kept.retain(|_, (_, upkeep)| !upkeep.is_over());
+}
+
+/// By its names a service would be called in place of one that has them already.
+fn check_names(view: &View, it: &Registration) -> Result<(), Status> {
+    let public = it.meta.get("public_id");
+    for name in [Some(&it.service), public].into_iter().flatten() {
+        if let Some(other) = view.by_id(name).filter(|other| *other.name != *it.service) {
+            return Err(owned(name, &other.name));
+        }
+    }
+    Ok(())
+}
+
+fn owned(name: &str, by: &str) -> Status {
+    proto::error_info::status(
+        Code::AlreadyExists,
+        "SERVICE_HAS_OWNER",
+        format!("{name} is registered already, by {by:?}: choose another id"),
+        [("service", name.to_owned()), ("instance", by.to_owned())],
+    )
 }
 
 fn full() -> Status {

@@ -127,7 +127,11 @@ pub async fn known(directory: &Directory, patience: Duration) -> Result<Arc<View
     let ready = changes.wait_for(|view| view.ready());
     match tokio::time::timeout(patience, ready).await {
         Ok(Ok(view)) => Ok(Arc::clone(&view)),
-        _ => Err(Error::Undiscovered(patience).status()),
+        _ => Err(Error::Undiscovered {
+            waited: patience,
+            trouble: directory.mesh().discovery().trouble(),
+        }
+        .status()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use channel::Mesh;
-use discovery::{Instance, Kind};
+use discovery::{Instance, Key, Kind};
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use http::{HeaderMap, HeaderValue};
 use proto::agentplatform::{
@@ -12,6 +12,7 @@ use proto::agentplatform::{
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Response, Status, metadata::MetadataMap};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     ask::PATIENCE,
@@ -111,7 +112,8 @@ fn total<'a>(
 }
 
 /// The status of a task: from the instance it was sent to, else from the first healthy worker that
-/// knows it.
+/// knows it. Of many workers some are asked, others the next time; that nobody knew the task is
+/// remembered for a moment, and who knew it for as long as where a task went.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` without an id.
@@ -130,7 +132,7 @@ pub(crate) async fn of_task(
     {
         return Ok(answer);
     }
-    let mut answers: FuturesUnordered<_> = view
+    let workers: Vec<Recipient> = view
         .services()
         .filter(|service| service.kind == Kind::Worker)
         .flat_map(|service| service.serving())
@@ -139,18 +141,42 @@ pub(crate) async fn of_task(
             instance: it.key.clone(),
         })
         .filter(|recipient| Some(recipient) != sent_to.as_ref())
-        .map(|recipient| async move { ask(mesh, &recipient, task_id).await })
         .collect();
-    while let Some(answer) = answers.next().await {
-        if let Some(answer) = answer {
-            return Ok(answer);
+    let these = fingerprint(&workers);
+    let _place = tasks.search().await;
+    if !tasks.is_unknown(task_id, these, Instant::now()) {
+        let start = rand::random_range(0..workers.len().max(1));
+        let asked = workers.iter().cycle().skip(start);
+        let asked = asked.take(tasks.workers().min(workers.len()));
+        let mut answers: FuturesUnordered<_> = asked
+            .map(|it| async move { (it, ask(mesh, it, task_id).await) })
+            .collect();
+        while let Some((knows, answer)) = answers.next().await {
+            if let Some(answer) = answer {
+                let Recipient { service, instance } = knows;
+                tasks.record(task_id, service, instance, Instant::now());
+                return Ok(answer);
+            }
         }
+        tasks.note_unknown(task_id, these, Instant::now());
     }
     Ok(Response::new(TaskStatusResponse {
         task_id: task_id.to_owned(),
         status: UNKNOWN.to_owned(),
         ..TaskStatusResponse::default()
     }))
+}
+
+/// What tells these workers from others.
+fn fingerprint(workers: &[Recipient]) -> u64 {
+    let mut hash = Xxh3::new();
+    for Key { id, node } in workers.iter().map(|worker| &worker.instance) {
+        for part in [id, node] {
+            hash.update(part.as_bytes());
+            hash.update(&[0]);
+        }
+    }
+    hash.digest()
 }
 
 /// What one instance knows of a task; `None` when it does not know it, or does not answer.

@@ -8,16 +8,37 @@ use std::{
 
 use discovery::Key;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 /// How many tasks are remembered; the oldest are forgotten first, and every worker is asked then.
 pub const CAPACITY: usize = 50_000;
+/// How long it is remembered that nobody knows a task: whoever asks again at once is answered at once.
+const UNKNOWN_TTL: Duration = Duration::from_secs(2);
+/// How many tasks that nobody knows are remembered; names are anybody's to make up.
+const UNKNOWN_CAPACITY: usize = 10_000;
+/// How many questions for unknown tasks are asked of the workers at a time; the others wait.
+const SEARCHES: usize = 16;
 /// How long a task is remembered: as long as an instance keeps its status.
 pub const TTL: Duration = Duration::from_secs(3600);
 
-/// Remembers where tasks went.
+/// Remembers where tasks went, and which nobody knows.
+#[derive(Debug)]
+pub struct Tasks {
+    state: Mutex<State>,
+    unknown: Mutex<Unknown>,
+    searches: Semaphore,
+    workers: usize,
+}
+
 #[derive(Debug, Default)]
-pub struct Tasks(Mutex<State>);
+struct Unknown {
+    /// Task → when it was asked for, and which workers there were then.
+    asked: HashMap<Arc<str>, (Instant, u64)>,
+    order: VecDeque<(Instant, Arc<str>)>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -41,7 +62,64 @@ pub struct Recipient {
     pub instance: Key,
 }
 
+impl Default for Tasks {
+    fn default() -> Self {
+        Self::new(32)
+    }
+}
+
 impl Tasks {
+    /// Remembers nothing yet; `workers` are asked at most for a task of which nothing is known.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            unknown: Mutex::default(),
+            searches: Semaphore::new(SEARCHES),
+            workers,
+        }
+    }
+
+    /// How many workers are asked at most for a task of which nothing is known.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// A place among those who ask the workers.
+    pub(crate) async fn search(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.searches.acquire().await.ok()
+    }
+
+    /// Whether nobody of these workers knew the task a moment ago.
+    pub(crate) fn is_unknown(&self, task_id: &str, workers: u64, now: Instant) -> bool {
+        let unknown = self.unknown.lock();
+        let asked = unknown.asked.get(task_id);
+        asked.is_some_and(|(at, of)| *of == workers && now.duration_since(*at) < UNKNOWN_TTL)
+    }
+
+    /// Remembers that nobody of these workers knows the task.
+    pub(crate) fn note_unknown(&self, task_id: &str, workers: u64, now: Instant) {
+        let task_id: Arc<str> = task_id.into();
+        let unknown = &mut *self.unknown.lock();
+        unknown.asked.insert(Arc::clone(&task_id), (now, workers));
+        unknown.order.push_back((now, task_id));
+        while let Some((at, oldest)) = unknown.order.front() {
+            if unknown.order.len() <= UNKNOWN_CAPACITY && now.duration_since(*at) < UNKNOWN_TTL {
+                break;
+            }
+            // One that was asked for again is in the order once more.
+            if unknown
+                .asked
+                .get(oldest)
+                .is_some_and(|(asked, _)| asked == at)
+            {
+                unknown.asked.remove(oldest);
+            }
+            unknown.order.pop_front();
+        }
+    }
+
     /// Remembers that a task went to an instance at `now`; one that is sent again is where it went
     /// last. A task without an ID cannot be asked for, and is not remembered.
     pub fn record(&self, task_id: &str, service: &Arc<str>, instance: &Key, now: Instant) {
@@ -53,7 +131,7 @@ impl Tasks {
             instance: instance.clone(),
         };
         let task_id: Arc<str> = task_id.into();
-        let state = &mut *self.0.lock();
+        let state = &mut *self.state.lock();
         state
             .sent
             .insert(Arc::clone(&task_id), Sent { at: now, to });
@@ -72,7 +150,7 @@ impl Tasks {
     /// Where a task went; `None` when it is not known, or was longer ago than [`TTL`].
     #[must_use]
     pub fn recipient(&self, task_id: &str, now: Instant) -> Option<Recipient> {
-        let state = self.0.lock();
+        let state = self.state.lock();
         let sent = state.sent.get(task_id)?;
         (now.duration_since(sent.at) < TTL).then(|| sent.to.clone())
     }
@@ -114,8 +192,8 @@ mod tests {
         assert_eq!(instance(&tasks, "t", now + TTL).as_deref(), Some("b"));
         assert_eq!(instance(&tasks, "t", now + TTL * 2), None);
         record(&tasks, "v", "a", now + TTL * 3);
-        assert_eq!(tasks.0.lock().sent.len(), 1);
-        assert_eq!(tasks.0.lock().order.len(), 1);
+        assert_eq!(tasks.state.lock().sent.len(), 1);
+        assert_eq!(tasks.state.lock().order.len(), 1);
     }
 
     #[test]
@@ -127,9 +205,25 @@ mod tests {
         for _ in 0..CAPACITY {
             record(&tasks, "again", "a", now);
         }
-        assert!(tasks.0.lock().order.len() <= CAPACITY);
-        assert!(tasks.0.lock().sent.len() <= CAPACITY);
+        assert!(tasks.state.lock().order.len() <= CAPACITY);
+        assert!(tasks.state.lock().sent.len() <= CAPACITY);
         assert_eq!(instance(&tasks, "again", now).as_deref(), Some("a"));
         assert_eq!(instance(&tasks, "t1", now), None);
+    }
+
+    #[test]
+    fn that_nobody_knows_a_task_is_remembered_for_a_while_and_of_those_workers() {
+        let (tasks, now) = (Tasks::default(), Instant::now());
+        tasks.note_unknown("t", 7, now);
+        assert!(tasks.is_unknown("t", 7, now));
+        assert!(!tasks.is_unknown("t", 8, now), "another worker has come");
+        assert!(!tasks.is_unknown("u", 7, now));
+        assert!(!tasks.is_unknown("t", 7, now + UNKNOWN_TTL));
+        for n in 0..UNKNOWN_CAPACITY * 2 {
+            tasks.note_unknown(&format!("t{n}"), 7, now);
+        }
+        assert_eq!(tasks.unknown.lock().asked.len(), UNKNOWN_CAPACITY);
+        tasks.note_unknown("last", 7, now + UNKNOWN_TTL);
+        assert_eq!(tasks.unknown.lock().asked.len(), 1);
     }
 }

@@ -122,7 +122,10 @@ impl Fleet {
     ) -> Result<Candidates, Error> {
         let view = self.view.load_full();
         if !view.known {
-            return Err(Error::Undiscovered(began.elapsed()));
+            return Err(Error::Undiscovered {
+                waited: began.elapsed(),
+                trouble: self.shared().discovery.trouble(),
+            });
         }
         let pinned = match &target.instance {
             Some(id) => Some(self.pinned(id)?),

@@ -7,9 +7,14 @@ use tonic::Code;
 /// A call that the mesh could not bring to an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The registry has not answered yet.
-    #[error("the registry has not answered within {0:?}; is Consul reachable?")]
-    Undiscovered(Duration),
+    /// The registry has not told yet who is there.
+    #[error("{}", unknown(*waited, trouble.as_deref()))]
+    Undiscovered {
+        /// How long the call waited.
+        waited: Duration,
+        /// What is wrong with the registry, where that is known.
+        trouble: Option<String>,
+    },
     /// Discovery knows no healthy instance.
     #[error("no healthy instance of {service}{}", besides(*.drained))]
     NoInstance {
@@ -77,6 +82,13 @@ pub enum Error {
     Timeout(#[from] crate::deadline::Malformed),
 }
 
+fn unknown(waited: Duration, trouble: Option<&str>) -> String {
+    match trouble {
+        Some(trouble) => format!("who is in the mesh is not known after {waited:?}: {trouble}"),
+        None => format!("the registry has not answered within {waited:?}; is Consul reachable?"),
+    }
+}
+
 fn besides(drained: usize) -> String {
     match drained {
         0 => String::new(),
@@ -90,13 +102,13 @@ impl Error {
     pub fn may_pass(&self) -> bool {
         matches!(
             self,
-            Self::Undiscovered(_) | Self::Unreachable { .. } | Self::Saturated { .. }
+            Self::Undiscovered { .. } | Self::Unreachable { .. } | Self::Saturated { .. }
         )
     }
 
     /// The same, said at the end of the wait.
     pub(crate) fn after(mut self, time: Duration) -> Self {
-        if let Self::Undiscovered(waited)
+        if let Self::Undiscovered { waited, .. }
         | Self::Unreachable { waited, .. }
         | Self::Saturated { waited, .. } = &mut self
         {
@@ -110,7 +122,7 @@ impl Error {
     pub fn status(&self) -> tonic::Status {
         let mut about: Vec<(&str, String)> = Vec::new();
         let (code, reason) = match self {
-            Self::Undiscovered(_) => (Code::Unavailable, "REGISTRY_UNREACHABLE"),
+            Self::Undiscovered { .. } => (Code::Unavailable, "REGISTRY_UNREACHABLE"),
             Self::NoInstance { service, .. } => {
                 about.push(("service", service.clone()));
                 (Code::Unavailable, "NO_HEALTHY_INSTANCE")

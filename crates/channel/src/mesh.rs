@@ -95,7 +95,13 @@ impl Mesh {
         settings: Arc<dyn Settings>,
         registry: &telemetry::Registry,
     ) -> Self {
-        let shared = Arc::new(Shared::new(options, settings, Metrics::new(registry)));
+        let metrics = Metrics::new(registry);
+        let shared = Arc::new(Shared::new(
+            options,
+            settings,
+            Arc::clone(&discovery),
+            metrics,
+        ));
         let inner = Arc::new(Inner {
             discovery,
             shared: Arc::clone(&shared),

@@ -70,7 +70,7 @@ pub(crate) fn of_error(error: &Error) -> Retry {
         } => Retry::IfIdempotent,
         // The others have waited for an instance already, are the caller's own, or are final.
         Error::Broken { .. }
-        | Error::Undiscovered(_)
+        | Error::Undiscovered { .. }
         | Error::NoInstance { .. }
         | Error::NoSuchInstance { .. }
         | Error::Unreachable { .. }

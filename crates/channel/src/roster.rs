@@ -134,7 +134,12 @@ mod tests {
     fn an_endpoint_lives_as_long_as_its_instance_keeps_its_address() {
         let settings = Arc::new(Same::new(Options::default()));
         let metrics = Metrics::new(&Registry::new());
-        let shared = Arc::new(Shared::new(Options::default(), settings, metrics));
+        let shared = Arc::new(Shared::new(
+            Options::default(),
+            settings,
+            Arc::new(discovery::backends::Memory::new()),
+            metrics,
+        ));
         let options = Arc::new(ArcSwap::from_pointee(Options::default()));
         let join = |instance: &Arc<Instance>, warm| {
             let endpoint = Endpoint::new(Arc::clone(instance), &shared, &options, warm);

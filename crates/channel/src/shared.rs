@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use discovery::Discovery;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     /// What belongs to no service.
     pub(crate) options: Options,
     pub(crate) settings: Arc<dyn Settings>,
+    pub(crate) discovery: Arc<dyn Discovery>,
     pub(crate) tracker: TaskTracker,
     pub(crate) shutdown: CancellationToken,
     pub(crate) metrics: crate::Metrics,
@@ -47,11 +49,13 @@ impl Shared {
     pub(crate) fn new(
         options: Options,
         settings: Arc<dyn Settings>,
+        discovery: Arc<dyn Discovery>,
         metrics: crate::Metrics,
     ) -> Self {
         Self {
             options,
             settings,
+            discovery,
             metrics,
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),

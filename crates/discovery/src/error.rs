@@ -27,6 +27,14 @@ pub enum Error {
         /// Its own words.
         reason: String,
     },
+    /// The registry answered that it cannot at present: try again later.
+    #[error("{registry} fails: {reason}")]
+    Failed {
+        /// Which registry.
+        registry: &'static str,
+        /// Its own words.
+        reason: String,
+    },
     /// The configuration of the registry's client is unusable.
     #[error("{key}: {reason}")]
     Config {

@@ -131,7 +131,8 @@ impl Instance {
     pub fn public_id(&self) -> String {
         self.meta
             .get("public_id")
-            .filter(|id| !id.is_empty())
+            // A name that nobody can write is none.
+            .filter(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic()))
             .cloned()
             .or_else(|| self.kind().public_id(&self.service))
             .unwrap_or_else(|| self.service.to_string())
@@ -140,14 +141,22 @@ impl Instance {
     /// `Meta.version`; empty when not said.
     #[must_use]
     pub fn version(&self) -> &str {
-        self.meta.get("version").map_or("", String::as_str)
+        let version = self.meta.get("version").map_or("", String::as_str);
+        // What would change how a terminal or a log shows it is no version.
+        if version.chars().any(char::is_control) {
+            return "";
+        }
+        version
     }
 
     /// The gRPC services it announces in `Meta.grpc_services`; `None` when it announces none, so
     /// that its reflection has to be asked.
     #[must_use]
     pub fn grpc_services(&self) -> Option<Vec<String>> {
-        let names: Vec<String> = list(self.meta.get("grpc_services")?);
+        let mut names: Vec<String> = list(self.meta.get("grpc_services")?);
+        // What is no name of a gRPC service is no path of a call.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+        names.retain(|name| name.bytes().all(plain));
         (!names.is_empty()).then_some(names)
     }
 
@@ -245,6 +254,10 @@ mod tests {
             instance(&["agent"], &[("public_id", "")]).public_id(),
             "echo-agent"
         );
+        assert_eq!(
+            instance(&["agent"], &[("public_id", "two words")]).public_id(),
+            "echo-agent"
+        );
         assert_eq!(Kind::Agent.public_id("agent-"), None);
         assert_eq!(Kind::Agent.public_id("agents-x"), None);
     }
@@ -269,6 +282,12 @@ mod tests {
             None
         );
         assert!(!instance(&[], &[]).is_idempotent("x.Y/Z"));
+        let odd = instance(
+            &[],
+            &[("grpc_services", "a b, /x, c.D"), ("version", "1\n2")],
+        );
+        assert_eq!(odd.grpc_services(), Some(vec!["c.D".to_owned()]));
+        assert_eq!(odd.version(), "");
     }
 
     #[test]

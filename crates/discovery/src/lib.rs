@@ -8,8 +8,10 @@ mod error;
 mod instance;
 mod publish;
 mod registration;
+mod report;
 mod snapshot;
 mod upkeep;
+mod usable;
 
 use std::{fmt, sync::Arc};
 
@@ -20,6 +22,7 @@ pub use entries::Entries;
 pub use error::Error;
 pub use instance::{Health, Instance, Key, Kind};
 pub use registration::{Check, Registration};
+pub use report::{LeftOut, Report};
 pub use snapshot::{Catalog, Snapshot};
 pub use upkeep::Upkeep;
 
@@ -63,6 +66,25 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the registry cannot be reached, or refuses.
     async fn deregister(&self, id: &str) -> Result<(), Error>;
+
+    /// What tells one life of the registry from the next: a registry that forgot everything has
+    /// another. `None` when it does not say; what it forgot is then told by its having been away.
+    ///
+    /// # Errors
+    /// When the registry cannot be reached, or refuses.
+    async fn incarnation(&self) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    /// Why the registry tells nothing at present; `None` while it answers.
+    fn trouble(&self) -> Option<String> {
+        self.report().trouble
+    }
+
+    /// How the registry is, and which of its entries nobody can call.
+    fn report(&self) -> Report {
+        Report::default()
+    }
 
     /// Removes what killed processes left: the other registrations of the same service at the same
     /// address and port, where only the one that calls this can be. Their checks reach it and pass,

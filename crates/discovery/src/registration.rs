@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::Error;
+use crate::{Error, usable};
 
 /// Consul's limit for one value of `Meta`, in bytes.
 const META_VALUE_BYTES: usize = 512;
@@ -63,6 +63,15 @@ impl Registration {
         }
         if self.port == 0 {
             return refuse("the registration's port is 0: give the one that listens".to_owned());
+        }
+        let usable = usable::name(&self.service)
+            .and_then(|()| usable::id(&self.id))
+            .and_then(|()| usable::host(&self.host));
+        if let Err(reason) = usable {
+            return refuse(format!(
+                "nobody could call {}: {reason}",
+                usable::shown(&self.id)
+            ));
         }
         for (key, value) in &self.meta {
             if value.len() > META_VALUE_BYTES {

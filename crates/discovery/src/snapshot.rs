@@ -19,6 +19,9 @@ pub struct Snapshot {
     /// Every instance, critical ones too, ordered by key. One that did not change is best the very
     /// same as in the snapshot before: then nobody has to compare more than its address.
     pub instances: Vec<Arc<Instance>>,
+    /// How many entries of this name are no instances: proxies and gateways of a service mesh, and
+    /// what nobody can call.
+    pub others: usize,
 }
 
 impl Catalog {
@@ -64,6 +67,7 @@ impl Snapshot {
         Self {
             service: service.into(),
             instances,
+            others: 0,
         }
     }
 
@@ -73,7 +77,14 @@ impl Snapshot {
         Self {
             service: service.into(),
             instances: Vec::new(),
+            others: 0,
         }
+    }
+
+    /// Whether this is a service: a name under which there are proxies or gateways alone is none.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        !self.instances.is_empty() || self.others == 0
     }
 
     /// The instances that may be given calls.

@@ -38,8 +38,10 @@ impl Upkeep {
         Self::begin(discovery, registration, true)
     }
 
-    /// Keeps another process registered, which may register itself at the same address too. Starts
-    /// at once, on the current tokio runtime.
+    /// Keeps another process registered, which may register itself at the same address too. Only a
+    /// registry that forgot everything gets it again: a registration that was removed, by an operator
+    /// or by the registry's check, stays so, and the upkeep ends. Starts at once, on the current
+    /// tokio runtime.
     #[must_use]
     pub fn start_for_another(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
         Self::begin(discovery, registration, false)
@@ -55,6 +57,8 @@ impl Upkeep {
             registration,
             own,
             settled: false,
+            incarnation: None,
+            away: false,
         };
         task.spawn(keeper.keep(sender, stop.clone()));
         Self {
@@ -70,6 +74,13 @@ impl Upkeep {
     #[must_use]
     pub fn registered(&self) -> watch::Receiver<bool> {
         self.registered.clone()
+    }
+
+    /// Whether somebody removed the registration of another process, which ended this.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        // The sender lives in the task.
+        self.registered.has_changed().is_err()
     }
 
     /// Stops, and removes the registration; takes 2 s at most.
@@ -97,6 +108,21 @@ struct Keeper {
     /// Whether what the registry has under our ID is ours. One that is there before is not: it may be
     /// another process's, at an address where nobody is left.
     settled: bool,
+    /// The life of the registry that it is settled in.
+    incarnation: Option<String>,
+    /// Whether the last look failed.
+    away: bool,
+}
+
+/// What a look found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// It was registered.
+    There,
+    /// It was not, and is now.
+    Registered,
+    /// Somebody removed it, and it is not for us to say otherwise.
+    Removed,
 }
 
 impl Keeper {
@@ -109,8 +135,15 @@ impl Keeper {
                 .unwrap_or(Err(Error::Silent { after: PATIENCE }));
             let Registration { id, service, .. } = &self.registration;
             let pause = match &looked {
-                Ok(was_there) => {
-                    if failing || !was_there {
+                Ok(Look::Removed) => {
+                    info!(
+                        id,
+                        service, "somebody removed it from the registry: no longer kept there"
+                    );
+                    return;
+                }
+                Ok(look) => {
+                    if failing || *look == Look::Registered {
                         info!(id, service, "registered");
                     }
                     backoff.reset();
@@ -124,6 +157,7 @@ impl Keeper {
                 }
             };
             failing = looked.is_err();
+            self.away = failing;
             // What an unreachable registry knows is not known: the last look stands.
             registered.send_if_modified(|known| looked.is_ok() && !std::mem::replace(known, true));
             tokio::select! {
@@ -133,10 +167,22 @@ impl Keeper {
         }
     }
 
-    /// Registers the instance unless it is settled and still known; answers whether it was.
-    async fn look(&mut self) -> Result<bool, Error> {
-        if self.settled && self.discovery.is_registered(&self.registration.id).await? {
-            return Ok(true);
+    /// Registers the instance unless it is settled and still known.
+    async fn look(&mut self) -> Result<Look, Error> {
+        let known = self.settled && self.discovery.is_registered(&self.registration.id).await?;
+        if known {
+            return Ok(Look::There);
+        }
+        if !self.own {
+            let now = self.discovery.incarnation().await?;
+            let forgotten = match (&self.incarnation, &now) {
+                (Some(before), Some(now)) => before != now,
+                _ => self.away,
+            };
+            if self.settled && !forgotten {
+                return Ok(Look::Removed);
+            }
+            self.incarnation = now;
         }
         self.settled = false;
         self.discovery.register(&self.registration).await?;
@@ -145,7 +191,7 @@ impl Keeper {
             self.discovery.displace(&self.registration).await?;
         }
         self.settled = true;
-        Ok(false)
+        Ok(Look::Registered)
     }
 }
 
@@ -188,6 +234,37 @@ mod tests {
         upkeep.registered().wait_for(|known| *known).await.unwrap();
         let snapshot = memory.watch("agent-echo").borrow().clone().unwrap();
         assert_eq!(snapshot.instances[0].port, 50052);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_operator_removes_of_another_process_stays_removed() {
+        let memory = Arc::new(Memory::new());
+        let upkeep = Upkeep::start_for_another(memory.clone(), registration("echo-1"));
+        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        // What it forgot, it gets again.
+        memory.clear();
+        sleep(Duration::from_secs(3)).await;
+        assert!(memory.is_registered("echo-1").await.unwrap());
+        // Also when it was away meanwhile.
+        memory.set_reachable(false);
+        sleep(Duration::from_secs(3)).await;
+        memory.clear();
+        memory.set_reachable(true);
+        sleep(Duration::from_secs(3)).await;
+        assert!(memory.is_registered("echo-1").await.unwrap() && !upkeep.is_over());
+        memory.deregister("echo-1").await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        assert!(!memory.is_registered("echo-1").await.unwrap() && upkeep.is_over());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_removed_of_this_process_is_registered_again() {
+        let memory = Arc::new(Memory::new());
+        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
+        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        memory.deregister("echo-1").await.unwrap();
+        sleep(Duration::from_secs(3)).await;
+        assert!(memory.is_registered("echo-1").await.unwrap() && !upkeep.is_over());
     }
 
     #[tokio::test(start_paused = true)]

@@ -32,7 +32,10 @@ impl Names {
         name: &str,
     ) -> Result<Arc<str>, Status> {
         let Some(catalog) = first(&mut discovery.catalog()).await else {
-            let text = format!("the registry has not answered within {PATIENCE:?}");
+            let text = match discovery.trouble() {
+                Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
+                None => format!("the registry has not answered within {PATIENCE:?}"),
+            };
             let reason = "REGISTRY_UNREACHABLE";
             return Err(error_info::status(Code::Unavailable, reason, text, []));
         };

@@ -55,7 +55,10 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Answer {
         ("/readyz", true) if context.draining.is_cancelled() => {
             text(StatusCode::NOT_FOUND, "draining")
         }
-        ("/readyz", true) => text(StatusCode::OK, "ready"),
+        ("/readyz", true) => match context.readiness.problem() {
+            Some(problem) => text(StatusCode::SERVICE_UNAVAILABLE, &problem),
+            None => text(StatusCode::OK, "ready"),
+        },
         ("/metrics", true) if !context.config.bool("enable_metrics") => text(
             StatusCode::NOT_FOUND,
             "switched off: enable_metrics = false",
@@ -86,7 +89,7 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Answer {
     }
 }
 
-/// Key → value and source; and the live settings of services.
+/// Key → value and source; the live settings of services; and how the registry is.
 fn config(context: &Context) -> Value {
     let shown = context.config.shown();
     let row = |(name, value, source): (&str, &str, &crate::config::Source)| {
@@ -99,7 +102,23 @@ fn config(context: &Context) -> Value {
     let live = live
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
-    Value::Object(shown.map(row).chain(live).collect::<Map<_, _>>())
+    let registry = ("registry".to_owned(), registry(context));
+    let all = shown.map(row).chain(live).chain([registry]);
+    Value::Object(all.collect::<Map<_, _>>())
+}
+
+/// What is wrong with the registry, and which of its entries nobody can call.
+fn registry(context: &Context) -> Value {
+    let report = context.discovery.report();
+    let left_out = report
+        .left_out
+        .iter()
+        .map(|it| json!({ "service": it.service, "instance": it.id, "reason": it.reason }));
+    json!({
+        "trouble": report.trouble,
+        "cached_seconds": report.cached_seconds,
+        "left_out": left_out.collect::<Vec<_>>(),
+    })
 }
 
 async fn set_level(request: Request<Incoming>) -> Answer {

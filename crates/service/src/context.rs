@@ -7,7 +7,7 @@ use proto::{agentplatform::StatusResponse, error_info};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
-use crate::{Active, Spec, config::Config, settings::Live};
+use crate::{Active, Readiness, Spec, config::Config, settings::Live};
 
 /// One running instance, as its own code sees it.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Context {
     pub discovery: Arc<dyn discovery::Discovery>,
     /// The settings of the services that it calls.
     pub(crate) settings: Arc<Live>,
+    /// What has to hold before it takes calls.
+    pub readiness: Readiness,
     /// Calls other services.
     pub mesh: channel::Mesh,
     /// Where its metrics are registered.

@@ -58,6 +58,11 @@ fn reflection(served: &Served) -> tonic_reflection::server::Builder<'static> {
 }
 
 impl Health {
+    /// Tells everyone, watchers too, that this instance takes calls.
+    pub(crate) async fn serving(&self) {
+        self.tell(ServingStatus::Serving).await;
+    }
+
     /// Tells everyone, watchers too, that this instance wants no more calls.
     pub(crate) async fn not_serving(&self) {
         self.tell(ServingStatus::NotServing).await;

@@ -60,6 +60,11 @@ const KEYS: &[Key] = &[
         "",
         "PEM file of the key of consul_client_cert",
     ),
+    Key::text(
+        "registry_cache",
+        "",
+        "file that keeps the last known set of instances, for a start while Consul is away",
+    ),
     Key::new(
         "check_kind",
         Type::Choice(&["grpc", "tcp"]),

@@ -22,6 +22,7 @@ pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error>
             ca_file: file("consul_cacert"),
             client_cert: file("consul_client_cert"),
             client_key: file("consul_client_key"),
+            cache: file("registry_cache"),
             ..ConsulOptions::default()
         },
         fixed: config.list("fixed_instances"),

@@ -12,7 +12,7 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Served, Spec, access, admin, announce, calling,
+    Context, Readiness, Served, Spec, access, admin, announce, calling,
     clients::Clients,
     config::Config,
     health::{self, Health},
@@ -109,6 +109,7 @@ pub(crate) async fn start_as(
         mesh,
         config,
         settings,
+        readiness: Readiness::default(),
         discovery: discovery.clone(),
         registry: registry.clone(),
         tracker,
@@ -126,11 +127,17 @@ pub(crate) async fn start_as(
         calls: ServerCalls::new(&registry),
         max_message_bytes: context.max_message_bytes(),
         draining: context.draining.clone(),
+        readiness: context.readiness.clone(),
         clients: Clients::new(&context.config, &registry),
         access: access::Log::open(context.config.optional("access_log"), &registry)?,
     };
     let server = Server::start(grpc, app, front, &context.config)?;
     admin::start(admin, &context);
+    if !context.readiness.is_empty() {
+        let readiness = context.readiness.clone();
+        let tell = readiness.tell(health.clone(), context.draining.clone());
+        context.tracker.spawn(tell);
+    }
     info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,
         instance = %instance_id, service = spec.service, version = spec.version, "serving");
     if context.config.bool("enable_pprof") {

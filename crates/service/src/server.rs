@@ -17,7 +17,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use crate::{
-    Active, Behind, Front, access,
+    Active, Behind, Front, Readiness, access,
     bounds::bounded,
     clients::{Clients, Connection, Exceeded, FORWARDED},
     config::Config,
@@ -52,6 +52,7 @@ pub(crate) struct App {
     pub(crate) calls: ServerCalls,
     pub(crate) max_message_bytes: usize,
     pub(crate) draining: CancellationToken,
+    pub(crate) readiness: Readiness,
     pub(crate) clients: Option<Arc<Clients>>,
     pub(crate) access: Option<Arc<access::Log>>,
 }
@@ -302,6 +303,7 @@ impl App {
     fn probe(&self, path: &str) -> Option<Response<Body>> {
         let status = match path {
             "/readyz" if self.draining.is_cancelled() => StatusCode::NOT_FOUND,
+            "/readyz" if self.readiness.problem().is_some() => StatusCode::SERVICE_UNAVAILABLE,
             "/readyz" | "/healthz" => StatusCode::OK,
             _ => return None,
         };

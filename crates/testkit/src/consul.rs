@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Process, http_client, ports, tools, wait};
+use crate::{Process, Signal, http_client, ports, tools, wait};
 
 /// How long it may take to serve, on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -46,6 +46,11 @@ impl Consul {
         self.process.kill();
         self.process = spawn(self.ports, &self.folder);
         assert!(self.comes_up().await, "consul does not come up again");
+    }
+
+    /// Sends it a signal: SIGSTOP leaves its ports open, and nobody answers.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     async fn comes_up(&mut self) -> bool {

@@ -36,6 +36,11 @@ pub enum Fault {
     /// No packet passes between the routers and Consul until three quarters of the calls were
     /// sent. Meanwhile an instance is killed and two are started.
     PartitionConsul,
+    /// SIGSTOP Consul, so that its HTTP and DNS are silent, and SIGCONT when three quarters of the
+    /// calls were sent.
+    PauseConsul,
+    /// `kill -9` Consul for good, and have HAProxy read its file again without it.
+    KillConsul,
     /// Start a new instance and SIGTERM an old one, until all are new.
     RedeployInstances,
     /// The same with the routers.
@@ -59,6 +64,8 @@ pub const FAULTS: &[Fault] = &[
     Fault::Misbehave(Manner::Cut),
     Fault::Misbehave(Manner::GoAway),
     Fault::PartitionConsul,
+    Fault::PauseConsul,
+    Fault::KillConsul,
     Fault::RedeployInstances,
     Fault::RedeployRouters,
     Fault::MisbehaveUndeclared(Manner::BlackHole),
@@ -85,6 +92,8 @@ impl Fault {
                 return format!("the same, not declared idempotent: it {}", manner.does());
             }
             Self::PartitionConsul => "Consul out of reach; one instance dies, two come",
+            Self::PauseConsul => "Consul's HTTP and DNS are silent",
+            Self::KillConsul => "Consul is gone, and HAProxy is reloaded",
             Self::RedeployInstances => "rolling redeploy of all instances",
             Self::RedeployRouters => "rolling redeploy of all routers",
         }
@@ -129,6 +138,15 @@ impl Fault {
                 scene.mesh.consul.restart().await;
                 None
             }
+            Self::PauseConsul => {
+                scene.mesh.consul.signal(Signal::Stop);
+                None
+            }
+            Self::KillConsul => {
+                scene.mesh.consul.signal(Signal::Kill);
+                scene.mesh.haproxy.reload();
+                None
+            }
             Self::KillInstance => Some(scene.end_instance(Signal::Kill).await),
             Self::StopInstance => Some(scene.end_instance(Signal::Terminate).await),
             Self::PauseInstance => {
@@ -161,12 +179,17 @@ impl Fault {
                 tokio::time::sleep_until(end).await;
                 scene.cable().mend();
             }
+            Self::PauseConsul => {
+                tokio::time::sleep_until(end).await;
+                scene.mesh.consul.signal(Signal::Continue);
+            }
             Self::RedeployInstances => scene.redeploy_instances().await,
             Self::RedeployRouters => scene.redeploy_routers().await,
             Self::None
             | Self::KillInstance
             | Self::StopInstance
             | Self::RestartConsul
+            | Self::KillConsul
             | Self::StopRouter
             | Self::KillRouter
             | Self::Misbehave(_)

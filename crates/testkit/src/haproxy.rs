@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use crate::{Process, http_client, ports, tools, wait};
+use tempfile::TempDir;
+
+use crate::{Process, Signal, http_client, ports, tools, wait};
 
 /// How long it may take to serve, or to see a router, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -13,6 +15,8 @@ pub struct HaProxy {
     grpc: u16,
     stats: u16,
     process: Process,
+    /// Where it keeps which routers it knows.
+    _state: TempDir,
 }
 
 impl HaProxy {
@@ -37,6 +41,11 @@ impl HaProxy {
     #[must_use]
     pub fn grpc(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.grpc).into()
+    }
+
+    /// Has it read its file again, as after a change of it: a new process takes over.
+    pub fn reload(&mut self) {
+        self.process.signal(Signal::Reload);
     }
 
     /// How many routers its statistics show as up.
@@ -73,6 +82,7 @@ impl HaProxy {
 
 fn spawn(dns: SocketAddr) -> HaProxy {
     let [grpc, stats] = ports::free();
+    let state = TempDir::with_prefix("haproxy-").expect("a temporary folder");
     let mut command = Command::new(tools::tool("haproxy"));
     command
         .arg("-db")
@@ -80,10 +90,12 @@ fn spawn(dns: SocketAddr) -> HaProxy {
         .arg(tools::root().join("haproxy/haproxy.cfg"))
         .env("CONSUL_DNS", dns.to_string())
         .env("MESH_PORT", grpc.to_string())
-        .env("STATS_PORT", stats.to_string());
+        .env("STATS_PORT", stats.to_string())
+        .env("STATE_DIR", state.path());
     HaProxy {
         grpc,
         stats,
         process: Process::start("haproxy", command),
+        _state: state,
     }
 }

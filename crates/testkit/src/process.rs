@@ -26,6 +26,8 @@ pub enum Signal {
     Stop,
     /// Lets a paused one go on.
     Continue,
+    /// Has HAProxy's master take its configuration anew.
+    Reload,
 }
 
 impl Signal {
@@ -35,6 +37,7 @@ impl Signal {
             Self::Terminate => "-TERM",
             Self::Stop => "-STOP",
             Self::Continue => "-CONT",
+            Self::Reload => "-USR2",
         }
     }
 }

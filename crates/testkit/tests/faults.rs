@@ -150,6 +150,28 @@ async fn without_consul_calls_go_on_and_with_it_the_changed_fleet_is_found() {
     report.expect(&format!("both are found: {found:?}"), found.len() == 2);
 }
 
+/// HAProxy learns the routers from Consul's DNS, and looked in vain for some seconds gives them up
+/// unless it is told not to.
+#[tokio::test]
+async fn while_consul_is_silent_the_edge_keeps_its_routers() {
+    let report = Fault::PauseConsul.run(RATE, LONG).await;
+    report.expect("every call ends", report.calls.len() == LONG);
+    report.expect("no call fails", report.succeeded() == LONG);
+}
+
+#[tokio::test]
+async fn an_edge_that_is_reloaded_when_consul_is_gone_keeps_its_routers() {
+    let report = Fault::KillConsul.run(RATE, LONG).await;
+    report.expect("every call ends", report.calls.len() == LONG);
+    // HAProxy's old process closes its clients' connections: what crosses that was not sent.
+    let crossed = |call: &Call| call.sent <= report.at + Duration::from_secs(1);
+    report.expect(
+        "only what crosses the reload fails",
+        report.failed().all(crossed),
+    );
+    report.expect("which is little", report.failed().count() <= 20);
+}
+
 /// Each that leaves takes some seconds, and all of it has to be under load.
 const LONG: usize = 5000;
 

@@ -46,7 +46,10 @@ impl Drain {
         let mut entries = consul.entries();
         let known = timeout(PATIENCE, entries.wait_for(Option::is_some)).await;
         let Ok(Ok(known)) = known.map(|known| known.map(|known| known.clone())) else {
-            bail!("Consul does not answer: name it with --consul or CONSUL_HTTP_ADDR");
+            match consul.trouble() {
+                Some(trouble) => bail!("{trouble}"),
+                None => bail!("Consul does not answer: name it with --consul or CONSUL_HTTP_ADDR"),
+            }
         };
         let Some(instance) = &self.instance else {
             return list(out, &known.unwrap_or_default());

@@ -77,10 +77,17 @@ impl Status {
             .check(HealthCheckRequest::default())
             .await?;
         let health = health.into_inner().status();
-        let entries = contract::list(&channel, &Kind::ALL, "").await?;
+        let address = self.router.address()?;
+        let entries = match contract::list(&channel, &Kind::ALL, "").await {
+            Ok(entries) => entries,
+            // A router that is not ready says why when it is asked for anything.
+            Err(error) if health != ServingStatus::Serving => {
+                return unready(out, &address.to_string(), health, &error);
+            }
+            Err(error) => return Err(error),
+        };
         let rows = try_join_all(entries.iter().map(|entry| of_entry(&channel, entry))).await?;
         let known = instances::list(&channel, "").await?;
-        let address = self.router.address()?;
         if out.json {
             let services: Vec<Value> = rows.iter().map(Row::value).collect();
             out.value(&json!({
@@ -110,6 +117,27 @@ impl Status {
             ExitCode::FAILURE
         })
     }
+}
+
+/// A router that does not know who is in the mesh.
+fn unready(
+    out: &Output,
+    address: &str,
+    health: ServingStatus,
+    error: &anyhow::Error,
+) -> anyhow::Result<ExitCode> {
+    let status = error.downcast_ref::<GrpcStatus>();
+    let reason = status.map_or_else(|| format!("{error:#}"), |it| it.message().to_owned());
+    if out.json {
+        let router =
+            json!({ "address": address, "status": health.as_str_name(), "reason": reason });
+        out.value(&json!({ "router": router, "services": [] }))?;
+    } else {
+        let shown = out.paint(Style::Bad, health.as_str_name());
+        out.line(&format!("router {address}: {shown}"))?;
+        out.remark(&reason);
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 async fn of_task(out: &Output, channel: Channel, task: &str) -> anyhow::Result<ExitCode> {

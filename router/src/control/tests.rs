@@ -1,4 +1,8 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use discovery::{Health, Key, Registration};
 use proto::agentplatform::{
@@ -17,6 +21,8 @@ struct Fake {
     told: Vec<AgentInfo>,
     task: TaskStatusResponse,
     delay: Duration,
+    /// How many times it was asked for a task.
+    asked: Arc<AtomicUsize>,
 }
 
 impl Fake {
@@ -115,6 +121,7 @@ impl TaskWorker for Fake {
         &self,
         _: Request<TaskStatusRequest>,
     ) -> Result<Response<TaskStatusResponse>, Status> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         self.answer(self.task.clone()).await
     }
 
@@ -138,9 +145,19 @@ struct Router {
 
 impl Router {
     async fn start() -> Self {
+        Self::start_asking(32).await
+    }
+
+    /// One that asks so many workers for a task of which it knows nothing.
+    async fn start_asking(workers: usize) -> Self {
         let mut mesh = Fixture::new();
-        let tasks = Arc::new(Tasks::default());
-        let registrar = Arc::new(Registrar::new(mesh.memory.clone(), false, "r"));
+        let tasks = Arc::new(Tasks::new(workers));
+        let registrar = Arc::new(Registrar::new(
+            mesh.memory.clone(),
+            false,
+            "r",
+            crate::registration::Places::default(),
+        ));
         let own = routes(Arc::clone(&mesh.directory), Arc::clone(&tasks), registrar).unwrap();
         let url = format!("http://{}", mesh.serve(own).await);
         Self { mesh, tasks, url }
@@ -421,4 +438,31 @@ async fn every_instance_is_told_with_what_is_held_against_it() {
 
     assert_eq!(list("echo-agent").await.unwrap().len(), 2);
     assert_eq!(list("nobody").await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_knows_is_asked_of_so_many_workers_and_not_again_at_once() {
+    let mut router = Router::start_asking(3).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    for n in 0..8 {
+        let fake = Fake {
+            asked: Arc::clone(&asked),
+            ..Fake::worker("unknown")
+        };
+        router.add(&format!("w{n}"), "worker-itinerary", fake).await;
+    }
+    for _ in 0..5 {
+        assert_eq!(router.task("nobody").await.into_inner().status, "unknown");
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    // Who knows one is remembered, and asked alone.
+    let key = Arc::clone(&asked);
+    let knows = Fake {
+        asked: key,
+        ..Fake::worker("completed")
+    };
+    let mut other = Router::start_asking(3).await;
+    other.add("w", "worker-other", knows).await;
+    assert_eq!(instance(&other.task("t").await), Some("w"));
+    assert!(other.tasks.recipient("t", Instant::now()).is_some());
 }

@@ -24,6 +24,8 @@ use crate::{ask, descriptors};
 const UPDATES: usize = 64;
 /// After this long the first view counts as complete, though some service has not been told.
 const SETTLE: Duration = Duration::from_secs(5);
+/// When to look again whether the registry is well.
+const TROUBLED: Duration = Duration::from_millis(500);
 /// How many instances are asked at a time.
 const AT_A_TIME: usize = 3;
 /// Pauses between two attempts to ask a service for its reflection.
@@ -54,7 +56,12 @@ pub(super) async fn follow(
         if known && settle.is_none() {
             settle = Some(tokio::time::Instant::now() + SETTLE);
         }
-        let late = settle.is_some_and(|settle| settle <= tokio::time::Instant::now());
+        let mut late = settle.is_some_and(|settle| settle <= tokio::time::Instant::now());
+        if late && !ready && book.mesh.discovery().trouble().is_some() {
+            // The registry names services and does not tell who serves them: that is no mesh yet.
+            settle = Some(tokio::time::Instant::now() + TROUBLED);
+            late = false;
+        }
         if known && !ready && (late || book.is_settled()) {
             ready = true;
             info!(services = book.entries.len(), "directory is complete");

@@ -1,9 +1,13 @@
 //! One service of the mesh, as the registry and its own instances tell it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
-use discovery::{Instance, Kind, Snapshot};
+use discovery::{Instance, Key, Kind, Snapshot};
 use proto::agentplatform::{AgentInfo, ToolInfo, WorkerInfo};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::{ask::Ask, descriptors::Descriptors};
 
@@ -25,9 +29,11 @@ pub struct Service {
     /// Full names of the gRPC services it announces, sorted: what `Meta.grpc_services` says, else
     /// its reflection. Health and reflection are not among them: those are every process's own.
     pub grpc_services: Vec<String>,
-    /// What tells one generation of its code from the next: its version, else which instances
-    /// there are.
+    /// What tells one generation of its code from the next: its version, and which instances there
+    /// are, since two builds may have one version.
     pub(crate) generation: String,
+    /// The instance that joined last, of those whose version this is: it may be of another build.
+    newest: Option<Key>,
     /// What this generation has told of itself.
     pub(crate) learned: Arc<Learned>,
 }
@@ -87,10 +93,11 @@ impl Service {
         grpc_services.retain(|service| !is_everyones(service));
         grpc_services.sort_unstable();
         grpc_services.dedup();
+        let newest = newest(&version, all, previous);
         // Without a healthy instance there is nobody to ask: what was learned stays.
         let generation = match previous {
             Some(previous) if !serving => previous.generation.clone(),
-            _ => generation(&version, &known),
+            _ => generation(&version, all),
         };
         let learned = previous
             .filter(|previous| previous.generation == generation)
@@ -105,6 +112,7 @@ impl Service {
             snapshot,
             grpc_services,
             generation,
+            newest,
             learned,
         }
     }
@@ -115,6 +123,13 @@ impl Service {
         self.snapshot
             .as_ref()
             .map_or(&[], |snapshot| &snapshot.instances)
+    }
+
+    /// Whether it is one: a sidecar or gateway of a service mesh has a name too.
+    #[must_use]
+    pub fn is_service(&self) -> bool {
+        let snapshot = self.snapshot.as_ref();
+        snapshot.is_none_or(|snapshot| snapshot.is_service())
     }
 
     /// The instances that may be given calls.
@@ -130,11 +145,17 @@ impl Service {
         self.serving().next().is_some()
     }
 
-    /// The healthy instance that is asked about the service: of the version most instances have.
+    /// The first healthy instance of the version most instances have: what its entry in a list shows.
     #[must_use]
     pub fn told_by(&self) -> Option<&Arc<Instance>> {
         self.serving()
             .find(|instance| instance.version() == self.version)
+    }
+
+    /// The instance that joined since the service was first seen, while it is healthy.
+    pub(crate) fn newest(&self) -> Option<&Arc<Instance>> {
+        let newest = self.newest.as_ref()?;
+        self.serving().find(|instance| instance.key == *newest)
     }
 
     /// Whether only reflection can tell what it serves: no healthy instance says so in its Meta.
@@ -157,14 +178,35 @@ fn common_version(instances: &[&Arc<Instance>]) -> String {
         .unwrap_or_default()
 }
 
-fn generation(version: &str, instances: &[&Arc<Instance>]) -> String {
-    if !version.is_empty() {
-        return version.to_owned();
-    }
-    let keys = instances
+/// Who joined, of the version that most have; else who was the last to join before.
+fn newest(version: &str, all: &[Arc<Instance>], previous: Option<&Service>) -> Option<Key> {
+    // The first set that is seen has no newcomers.
+    let previous = previous.filter(|previous| previous.snapshot.is_some())?;
+    let before: HashSet<&Key> = previous.instances().iter().map(|it| &it.key).collect();
+    let mut joined = all
         .iter()
-        .map(|i| format!("{}/{}", i.key.node, i.key.id));
-    keys.collect::<Vec<_>>().join("\n")
+        .filter(|it| it.version() == version && !before.contains(&it.key));
+    let is_there = |key: &&Key| {
+        all.iter()
+            .any(|it| it.key == **key && it.version() == version)
+    };
+    joined
+        .next_back()
+        .map(|it| &it.key)
+        .or_else(|| previous.newest.as_ref().filter(is_there))
+        .cloned()
+}
+
+/// Instances that are unwell count too: a check that fails and passes makes no other code.
+fn generation(version: &str, all: &[Arc<Instance>]) -> String {
+    let mut hash = Xxh3::new();
+    for instance in all {
+        for part in [&instance.key.node, &instance.key.id] {
+            hash.update(part.as_bytes());
+            hash.update(&[0]);
+        }
+    }
+    format!("{version}#{:016x}", hash.digest())
 }
 
 /// Whether a gRPC service is one that every process serves for itself.

@@ -221,3 +221,58 @@ async fn version_is_that_of_most_instances() {
     mesh.until(|view| version(view).as_deref() == Some("2"))
         .await;
 }
+
+/// Two builds may have one version: the newcomer may serve what the others do not.
+#[tokio::test]
+async fn descriptors_are_asked_again_when_another_build_of_the_same_version_joins() {
+    let mut mesh = Fixture::new();
+    let of_version = |registration| with_meta(registration, "version", "1");
+    let address = mesh.serve(foreign("shop.Orders")).await;
+    mesh.register(of_version(registration("o1", "orders", address)))
+        .await;
+    let view = mesh.until(View::ready).await;
+    let descriptors = mesh.directory.descriptors(view.by_id("orders").unwrap());
+    assert!(
+        descriptors
+            .await
+            .unwrap()
+            .file_containing("shop.Orders")
+            .is_some()
+    );
+
+    let address = mesh.serve(foreign("shop.NewOrders")).await;
+    mesh.register(of_version(registration("o2", "orders", address)))
+        .await;
+    let view = mesh.until(|view| view.by_instance("o2").is_some()).await;
+    let descriptors = mesh.directory.descriptors(view.by_id("orders").unwrap());
+    assert!(
+        descriptors
+            .await
+            .unwrap()
+            .file_containing("shop.NewOrders")
+            .is_some()
+    );
+
+    // A check that fails and passes makes no other code.
+    let generation = view.by_id("orders").unwrap().generation.clone();
+    mesh.memory.set_health("o1", Health::Critical);
+    let view = mesh
+        .until(|view| !view.by_instance("o1").unwrap().1.is_serving())
+        .await;
+    assert_eq!(view.by_id("orders").unwrap().generation, generation);
+}
+
+#[test]
+fn a_name_under_which_there_are_proxies_alone_is_no_service() {
+    let tags = ["grpc".to_owned()];
+    let of = |others: usize| {
+        let snapshot = discovery::Snapshot {
+            others,
+            ..discovery::Snapshot::empty("side")
+        };
+        let service = Service::new(&"side".into(), &tags, Some(Arc::new(snapshot)), &[], None);
+        View::new([Arc::new(service)], true)
+    };
+    assert!(of(0).by_id("side").is_some(), "an instance may come yet");
+    assert!(of(1).by_id("side").is_none());
+}

@@ -26,8 +26,9 @@ impl View {
             ..Self::default()
         };
         for service in services {
-            // Tags hide a router from the catalog; one that says so in its Meta only is caught here.
-            if service.kind != Kind::Router {
+            // Tags hide a router from the catalog; one that says so in its Meta only is caught here,
+            // and so are names under which there are proxies alone.
+            if service.kind != Kind::Router && service.is_service() {
                 view.services.insert(Arc::clone(&service.name), service);
             }
         }

@@ -7,6 +7,8 @@ use http::uri::Authority;
 use proto::agentplatform::{AgentInfo, ToolInfo};
 use tonic::{Code, Status};
 
+use super::Places;
+
 /// Consul's DNS shows names of at most this many letters, digits and dashes.
 const MAX_NAME_BYTES: usize = 63;
 /// A `Meta` value holds this many bytes.
@@ -62,9 +64,11 @@ impl Candidate {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, naming the field and what it should be.
-    pub(super) fn registration(&self) -> Result<Registration, Status> {
+    pub(super) async fn registration(&self, places: &Places) -> Result<Registration, Status> {
         let stem = self.stem()?;
         let (host, port) = self.address()?;
+        let tags = self.tags()?;
+        let host = places.resolve(&host, port).await?.ip().to_string();
         let kind = self.kind.name();
         let meta = [
             ("kind", kind.to_owned()),
@@ -84,7 +88,7 @@ impl Candidate {
             service: format!("{kind}-{stem}"),
             host,
             port,
-            tags: self.tags()?,
+            tags,
             meta,
             weight_passing: 1,
             weight_warning: 1,
@@ -206,7 +210,7 @@ fn cut(mut value: String) -> String {
     value
 }
 
-fn bad(field: &str, message: String) -> Status {
+pub(super) fn bad(field: &str, message: String) -> Status {
     let facts = [("field", field.to_owned())];
     proto::error_info::status(Code::InvalidArgument, "INVALID_FIELD", message, facts)
 }

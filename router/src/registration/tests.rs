@@ -16,8 +16,17 @@ fn agent(id: &str, endpoint: &str) -> AgentInfo {
 
 fn registrar() -> (Arc<Memory>, Registrar) {
     let memory = Arc::new(Memory::new());
-    let registrar = Registrar::new(memory.clone(), true, "mcp-router-here-1");
+    let registrar = of(memory.clone(), true);
     (memory, registrar)
+}
+
+fn of(memory: Arc<Memory>, allowed: bool) -> Registrar {
+    let places = Places::new("127.0.0.1:50051", Vec::new());
+    Registrar::new(memory, allowed, "mcp-router-here-1", places)
+}
+
+fn nobody() -> View {
+    View::default()
 }
 
 fn instances(memory: &Memory, service: &str) -> Vec<Arc<discovery::Instance>> {
@@ -31,15 +40,19 @@ fn instances(memory: &Memory, service: &str) -> Vec<Arc<discovery::Instance>> {
 }
 
 async fn refusal(info: AgentInfo) -> (Code, String) {
-    let status = registrar().1.register(info.into()).await.unwrap_err();
+    let status = registrar()
+        .1
+        .register(info.into(), &nobody())
+        .await
+        .unwrap_err();
     (status.code(), status.message().to_owned())
 }
 
 #[tokio::test]
 async fn registration_is_off_unless_allowed() {
-    let registrar = Registrar::new(Arc::new(Memory::new()), false, "r");
+    let registrar = of(Arc::new(Memory::new()), false);
     let status = registrar
-        .register(agent("old-agent", "10.0.0.5:50052").into())
+        .register(agent("old-agent", "10.0.0.5:50052").into(), &nobody())
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
@@ -54,7 +67,7 @@ async fn every_form_of_an_id_is_the_same_instance() {
     let (memory, registrar) = registrar();
     for id in ["old-agent", "agent-old", "old", "Old-Agent"] {
         let answer = registrar
-            .register(agent(id, "http://10.0.0.5:50052").into())
+            .register(agent(id, "http://10.0.0.5:50052").into(), &nobody())
             .await
             .unwrap();
         assert!(answer.success);
@@ -81,7 +94,7 @@ async fn tool_is_registered_as_a_tool() {
         endpoint: "[::1]:50053".into(),
         ..ToolInfo::default()
     };
-    registrar.register(tool.into()).await.unwrap();
+    registrar.register(tool.into(), &nobody()).await.unwrap();
     let instances = instances(&memory, "tool-old");
     assert_eq!(instances[0].kind(), discovery::Kind::Tool);
     assert_eq!(instances[0].authority(), "[::1]:50053");
@@ -91,7 +104,7 @@ async fn tool_is_registered_as_a_tool() {
 async fn registration_that_the_registry_forgets_is_made_again() {
     let (memory, registrar) = registrar();
     registrar
-        .register(agent("old", "old-host:50052").into())
+        .register(agent("old", "10.0.0.7:50052").into(), &nobody())
         .await
         .unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -104,16 +117,16 @@ async fn registration_that_the_registry_forgets_is_made_again() {
 async fn new_description_replaces_the_old_one() {
     let (memory, registrar) = registrar();
     registrar
-        .register(agent("old", "10.0.0.5:1").into())
+        .register(agent("old", "10.0.0.5:1").into(), &nobody())
         .await
         .unwrap();
     let newer = AgentInfo {
         version: "2.0.0".into(),
         ..agent("old", "10.0.0.5:1")
     };
-    registrar.register(newer.into()).await.unwrap();
+    registrar.register(newer.into(), &nobody()).await.unwrap();
     registrar
-        .register(agent("old", "10.0.0.6:1").into())
+        .register(agent("old", "10.0.0.6:1").into(), &nobody())
         .await
         .unwrap();
     let instances = instances(&memory, "agent-old");
@@ -124,12 +137,11 @@ async fn new_description_replaces_the_old_one() {
 #[tokio::test]
 async fn service_that_registers_itself_is_not_joined() {
     let (memory, registrar) = registrar();
-    let own = Candidate::from(agent("echo", "10.0.0.9:50052"))
-        .registration()
-        .unwrap();
+    let own = Candidate::from(agent("echo", "10.0.0.9:50052"));
+    let own = own.registration(&Places::default()).await.unwrap();
     memory.register(&own).await.unwrap();
     let status = registrar
-        .register(agent("echo", "10.6.6.6:1").into())
+        .register(agent("echo", "10.6.6.6:1").into(), &nobody())
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::AlreadyExists);
@@ -182,26 +194,87 @@ async fn number_of_registrations_is_bounded() {
     let (memory, registrar) = registrar();
     for n in 0..MAX_REGISTRATIONS {
         registrar
-            .register(agent(&format!("a{n}"), "10.0.0.5:1").into())
+            .register(agent(&format!("a{n}"), "10.0.0.5:1").into(), &nobody())
             .await
             .unwrap();
     }
     let status = registrar
-        .register(agent("more", "10.0.0.5:1").into())
+        .register(agent("more", "10.0.0.5:1").into(), &nobody())
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     registrar
-        .register(agent("a1", "10.0.0.5:1").into())
+        .register(agent("a1", "10.0.0.5:1").into(), &nobody())
         .await
         .unwrap();
     memory.set_reachable(false);
     let status = registrar
-        .register(agent("a1", "10.0.0.6:1").into())
+        .register(agent("a1", "10.0.0.6:1").into(), &nobody())
         .await
         .unwrap_err();
     assert!(matches!(
         status.code(),
         Code::Unavailable | Code::ResourceExhausted
     ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_operator_removes_stays_removed_and_leaves_its_place() {
+    let (memory, registrar) = registrar();
+    registrar
+        .register(agent("old", "10.0.0.5:1").into(), &nobody())
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    memory.deregister("old-agent-10.0.0.5-1").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(instances(&memory, "agent-old"), []);
+    assert!(registrar.is_empty().await);
+    // Whoever asks for it again gets it.
+    registrar
+        .register(agent("old", "10.0.0.5:1").into(), &nobody())
+        .await
+        .unwrap();
+    assert_eq!(instances(&memory, "agent-old").len(), 1);
+}
+
+#[tokio::test]
+async fn a_name_that_is_anothers_is_refused() {
+    let mesh = crate::testing::Fixture::new();
+    let at = |port: u16| std::net::SocketAddr::from(([10, 0, 0, 9], port));
+    let claims = crate::testing::with_meta(
+        crate::testing::registration("bird", "bird", at(1)),
+        "public_id",
+        "parrot-agent",
+    );
+    mesh.register(claims).await;
+    let view = mesh
+        .until(|view| view.by_id("parrot-agent").is_some())
+        .await;
+    let registrar = of(mesh.memory.clone(), true);
+    let refused = async |id: &str, endpoint: &str| {
+        let status = registrar.register(agent(id, endpoint).into(), &view).await;
+        status.expect_err(id).code()
+    };
+    // By its form it would take what the other claims.
+    assert_eq!(refused("parrot", "10.0.0.5:1").await, Code::AlreadyExists);
+    // A service without any tag of the mesh is somebody's too.
+    let untagged = Registration {
+        tags: Vec::new(),
+        ..crate::testing::registration("db-1", "agent-db", at(2))
+    };
+    mesh.register(untagged).await;
+    assert_eq!(refused("db", "10.0.0.5:1").await, Code::AlreadyExists);
+    // An ID of its own under another service.
+    let id = crate::testing::registration("new-agent-10.0.0.5-1", "other", at(3));
+    mesh.register(id).await;
+    assert_eq!(refused("new", "10.0.0.5:1").await, Code::AlreadyExists);
+    // Another router.
+    let router = Registration {
+        tags: vec!["router".into()],
+        ..crate::testing::registration("r2", "mcp-router", at(4))
+    };
+    mesh.register(router).await;
+    assert_eq!(refused("new", "10.0.0.9:4").await, Code::InvalidArgument);
+    assert!(registrar.is_empty().await);
 }

@@ -172,7 +172,7 @@ async fn a_call_waits_for_the_registry_and_then_gives_up_or_goes() {
     };
     let began = Instant::now();
     let error = world.call(Call::default()).await.unwrap_err();
-    assert!(matches!(error, Error::Undiscovered(_)), "{error}");
+    assert!(matches!(error, Error::Undiscovered { .. }), "{error}");
     assert_eq!(error.status().code(), tonic::Code::Unavailable);
     assert!(about(began, 300 * MS), "{:?}", began.elapsed());
 

@@ -2,9 +2,11 @@
 //!
 //! [`options`] says how to reach it, [`client`] asks it single questions, [`answers`] turns its
 //! JSON into our values, [`feed`] follows one answer over time and [`watching`] owns the tasks
-//! that do so. [`overseer`] takes over when there are many.
+//! that do so. [`overseer`] and [`sweep`] take over when there are many. [`sight`] doubts empty answers, and
+//! [`cache`] keeps what is known on the disk.
 
 mod answers;
+mod cache;
 mod client;
 mod cursor;
 mod entries;
@@ -14,6 +16,8 @@ mod options;
 mod outage;
 mod overseer;
 mod request;
+mod sight;
+mod sweep;
 mod watching;
 
 use std::sync::Arc;
@@ -23,8 +27,8 @@ use tracing::warn;
 
 pub use options::ConsulOptions;
 
-use self::{client::Client, watching::Watching};
-use crate::{Catalog, Discovery, Entries, Error, Registration, Snapshot};
+use self::{cache::Cache, client::Client, watching::Watching};
+use crate::{Catalog, Discovery, Entries, Error, Registration, Report, Snapshot};
 
 /// What errors call this registry.
 const NAME: &str = "consul";
@@ -47,8 +51,11 @@ impl Consul {
             key: "consul",
             reason: format!("build it inside a tokio runtime: {error}"),
         })?;
-        let client = Arc::new(Client::new(options)?);
-        let watching = Watching::new(client.clone(), runtime);
+        let client = Arc::new(Client::new(&options)?);
+        let cache = options
+            .cache
+            .map(|path| Cache::open(path, client.address()));
+        let watching = Watching::new(client.clone(), runtime, cache);
         Ok(Self { client, watching })
     }
 }
@@ -88,6 +95,18 @@ impl Discovery for Consul {
 
     async fn deregister(&self, id: &str) -> Result<(), Error> {
         self.client.deregister(id).await
+    }
+
+    async fn incarnation(&self) -> Result<Option<String>, Error> {
+        self.client.incarnation().await
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.watching.outages.trouble()
+    }
+
+    fn report(&self) -> Report {
+        self.watching.report()
     }
 
     async fn displace(&self, registration: &Registration) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     Catalog, Discovery, Entries, Error, Health, Instance, Key, Kind, Registration, Snapshot,
-    publish::write,
+    publish::write, usable,
 };
 
 /// The instances that configuration names, always passing. Registering is accepted, so that a
@@ -63,9 +63,9 @@ fn instance(entry: &str) -> Option<Instance> {
         .and_then(|h| h.strip_suffix(']'))
         .unwrap_or(host);
     let port = port.parse().ok().filter(|port| *port > 0)?;
-    if service.is_empty() || host.is_empty() {
-        return None;
-    }
+    usable::name(service)
+        .and_then(|()| usable::host(host))
+        .ok()?;
     let kind = Kind::ALL
         .into_iter()
         .find(|(kind, _)| kind.public_id(service).is_some());
@@ -147,7 +147,19 @@ mod tests {
 
     #[test]
     fn a_bad_entry_is_quoted() {
-        for entry in ["agent-echo", "a=b", "a=b:0", "=h:1", "a=:1", "a=h:65536"] {
+        for entry in [
+            "agent-echo",
+            "a=b",
+            "a=b:0",
+            "=h:1",
+            "a=:1",
+            "a=h:65536",
+            "a b=h:1",
+            "a/b=h:1",
+            "a=no host:1",
+            "a=0.0.0.0:1",
+            "a=h:1:1",
+        ] {
             let error = Fixed::parse(&[entry]).expect_err(entry).to_string();
             assert!(error.contains(entry), "{error}");
         }

@@ -22,6 +22,8 @@ pub struct Memory(Mutex<State>);
 struct State {
     entries: BTreeMap<String, (Registration, Health)>,
     reachable: bool,
+    /// How many times it has forgotten everything.
+    lives: u64,
     catalog: watch::Sender<Option<Arc<Catalog>>>,
     watched: HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>,
     written: watch::Sender<Option<Arc<Entries>>>,
@@ -34,6 +36,7 @@ impl Memory {
         Self(Mutex::new(State {
             entries: BTreeMap::new(),
             reachable: true,
+            lives: 0,
             catalog: watch::channel(Some(Arc::default())).0,
             watched: HashMap::new(),
             written: watch::channel(Some(Arc::default())).0,
@@ -56,6 +59,7 @@ impl Memory {
 
     /// Forgets everything, as a development Consul does when it restarts.
     pub fn clear(&self) {
+        self.0.lock().lives += 1;
         self.change(BTreeMap::clear);
     }
 
@@ -139,6 +143,11 @@ impl Discovery for Memory {
         self.reached()?;
         self.remove(id);
         Ok(())
+    }
+
+    async fn incarnation(&self) -> Result<Option<String>, Error> {
+        self.reached()?;
+        Ok(Some(self.0.lock().lives.to_string()))
     }
 }
 

@@ -146,3 +146,36 @@ async fn a_process_replaces_what_a_killed_one_left_at_its_address_and_nothing_el
     .await;
     upkeep.deregister().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_an_operator_removes_stays_removed_and_what_consul_forgot_comes_back() {
+    let mut agent = Agent::start().await;
+    let consul = consul(&agent.address());
+    let kept = |id: &str, port| {
+        let it = Registration {
+            port,
+            ..registration("agent-old", id)
+        };
+        Upkeep::start_for_another(consul.clone(), it)
+    };
+    let (stays, goes) = (kept("stays", 1), kept("goes", 2));
+    for upkeep in [&stays, &goes] {
+        let mut registered = upkeep.registered();
+        let known = timeout(SECOND * 5, registered.wait_for(|known| *known)).await;
+        known.unwrap().unwrap();
+    }
+    agent.kill().await;
+    agent.restart().await;
+    let begun = Instant::now();
+    while !consul.is_registered("stays").await.unwrap()
+        || !consul.is_registered("goes").await.unwrap()
+    {
+        assert!(begun.elapsed() < SECOND * 5, "it forgot both");
+        sleep(SECOND / 20).await;
+    }
+    sleep(SECOND * 2).await;
+    consul.deregister("goes").await.unwrap();
+    sleep(SECOND * 4).await;
+    assert!(!consul.is_registered("goes").await.unwrap() && goes.is_over());
+    assert!(consul.is_registered("stays").await.unwrap() && !stays.is_over());
+}

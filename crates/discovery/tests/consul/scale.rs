@@ -80,3 +80,83 @@ async fn many_services_are_watched_over_few_connections() {
     sleep(SECOND).await;
     assert!(proxy.open() < 110, "{} connections", proxy.open());
 }
+
+/// Neither the port, nor a weight, nor an instance without a check shows in any check.
+#[tokio::test]
+async fn among_two_thousand_services_a_change_that_no_check_shows_is_seen_at_once() {
+    const SERVICES: usize = 2000;
+    let agent = Agent::start().await;
+    let proxy = Proxy::start(agent.address()).await;
+    let watcher = consul(proxy.address());
+    let bare = |name: &str, id: &str, port: u16, more: &str| {
+        format!(
+            r#"{{"Name": "{name}", "ID": "{id}", "Address": "127.0.0.1", "Port": {port}, "Tags": ["grpc"]{more}}}"#
+        )
+    };
+    for n in 0..SERVICES {
+        let name = format!("svc-{n}");
+        agent
+            .put("agent/service/register", &bare(&name, &name, 1, ""))
+            .await;
+    }
+    let mut receivers: Vec<_> = (0..SERVICES)
+        .map(|n| watcher.watch(&format!("svc-{n}")))
+        .collect();
+    for receiver in &mut receivers {
+        seen(receiver, SECOND * 60, |snapshot| {
+            snapshot.instances.len() == 1
+        })
+        .await;
+    }
+    sleep(SECOND * 3).await;
+    // In an unoptimised build beside other tests: released it is a tenth of that.
+    let soon = SECOND * 4;
+    agent
+        .put("agent/service/register", &bare("svc-7", "svc-7", 2, ""))
+        .await;
+    seen(&mut receivers[7], soon, |snapshot| {
+        snapshot.instances[0].port == 2
+    })
+    .await;
+    let weights = r#", "Weights": {"Passing": 50, "Warning": 1}"#;
+    agent
+        .put(
+            "agent/service/register",
+            &bare("svc-8", "svc-8", 1, weights),
+        )
+        .await;
+    seen(&mut receivers[8], soon, |snapshot| {
+        snapshot.instances[0].weight == 50
+    })
+    .await;
+    let meta = r#", "Meta": {"version": "2"}"#;
+    agent
+        .put("agent/service/register", &bare("svc-9", "svc-9", 1, meta))
+        .await;
+    seen(&mut receivers[9], soon, |snapshot| {
+        snapshot.instances[0].version() == "2"
+    })
+    .await;
+    agent
+        .put("agent/service/register", &bare("svc-10", "another", 3, ""))
+        .await;
+    seen(&mut receivers[10], soon, |snapshot| {
+        snapshot.instances.len() == 2
+    })
+    .await;
+    agent.put("agent/service/deregister/another", "").await;
+    seen(&mut receivers[10], soon, |snapshot| {
+        snapshot.instances.len() == 1
+    })
+    .await;
+    assert!(
+        proxy.most() < 200,
+        "{} connections at one time",
+        proxy.most()
+    );
+    sleep(SECOND * 2).await;
+    let before = proxy.requests();
+    sleep(SECOND * 5).await;
+    let idle = proxy.requests() - before;
+    assert!(idle < 50, "{idle} requests in 5 s in which nothing happens");
+}

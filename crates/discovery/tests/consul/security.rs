@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::support::{SECOND, agent::Agent, consul, registration, seen};
+use crate::support::{SECOND, agent::Agent, consul, registration, seen, serving};
 
 #[tokio::test]
 async fn a_wrong_token_is_refused_in_consuls_words() {
@@ -48,6 +48,103 @@ async fn a_wrong_token_is_refused_in_consuls_words() {
         wrong.is_registered("echo-1").await,
         Err(Error::Refused { .. })
     ));
+}
+
+/// Consul 1.8 answers an empty list to a token that may not read nodes, and says nothing of it.
+#[tokio::test]
+async fn a_token_that_may_see_no_node_is_told_so_and_keeps_what_was_known() {
+    let acl = r#"acl { enabled = true default_policy = "deny" tokens { master = "root" } }"#;
+    let agent = Agent::start_with(&[acl]).await;
+    let with = |token: &str| {
+        let (address, token) = (agent.address(), Some(token.to_owned()));
+        Consul::new(ConsulOptions {
+            address,
+            token,
+            // Nothing wakes a query when a policy changes.
+            wait: SECOND,
+            ..ConsulOptions::default()
+        })
+        .unwrap()
+    };
+    let root = with("root");
+    let begun = Instant::now();
+    while let Err(error) = root.register(&registration("agent-echo", "echo-1")).await {
+        assert!(begun.elapsed() < SECOND * 20, "{error}");
+        sleep(SECOND / 5).await;
+    }
+    let services =
+        r#"service_prefix \"\" { policy = \"write\" } key_prefix \"\" { policy = \"write\" }"#;
+    let nodes = format!(r#"{services} node_prefix \"\" {{ policy = \"read\" }}"#);
+    let policy = |rules: &str| format!(r#"{{"Name": "mesh", "Rules": "{rules}"}}"#);
+    let made = agent.ask("acl/policy", &policy(services)).await;
+    let id = made["ID"].as_str().unwrap().to_owned();
+    let token = agent
+        .ask("acl/token", r#"{"Policies": [{"Name": "mesh"}]}"#)
+        .await;
+    let half = with(token["SecretID"].as_str().unwrap());
+
+    // It may write, and read the names of services.
+    half.register(&registration("agent-other", "other-1"))
+        .await
+        .unwrap();
+    let catalog = half.catalog();
+    let mut receiver = half.watch("agent-echo");
+    let told = async |there: bool| {
+        let begun = Instant::now();
+        while half.report().trouble.is_some() != there {
+            assert!(begun.elapsed() < SECOND * 20, "{:?}", half.report());
+            sleep(SECOND / 20).await;
+        }
+        half.report().trouble.unwrap_or_default()
+    };
+    let trouble = told(true).await;
+    assert!(trouble.contains("node:read"), "{trouble}");
+    assert!(
+        receiver.borrow().is_none(),
+        "that is not to say that nobody is there"
+    );
+    assert!(catalog.borrow().is_some());
+
+    agent
+        .ask(&format!("acl/policy/{id}"), &policy(&nodes))
+        .await;
+    seen(&mut receiver, SECOND * 40, |snapshot| {
+        snapshot.instances.len() == 1
+    })
+    .await;
+    told(false).await;
+
+    // The right is lost again: what was known stays.
+    agent
+        .ask(&format!("acl/policy/{id}"), &policy(services))
+        .await;
+    told(true).await;
+    assert_eq!(serving(&receiver), 1);
+}
+
+#[tokio::test]
+async fn a_token_that_may_read_nothing_is_told_so() {
+    let acl = r#"acl { enabled = true default_policy = "deny" tokens { master = "root" } }"#;
+    let agent = Agent::start_with(&[acl]).await;
+    let consul = consul(&agent.address());
+    let catalog = consul.catalog();
+    let begun = Instant::now();
+    while consul
+        .report()
+        .trouble
+        .is_none_or(|it| !it.contains("shows nothing to this token"))
+    {
+        assert!(begun.elapsed() < SECOND * 20, "{:?}", consul.report());
+        sleep(SECOND / 20).await;
+    }
+    assert!(catalog.borrow().is_none());
+}
+
+#[tokio::test]
+async fn removing_an_instance_that_is_gone_is_no_error() {
+    let agent = Agent::start().await;
+    let consul = consul(&agent.address());
+    consul.deregister("nobody").await.unwrap();
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{Health, Instance, Key, Registration};
+use crate::{Health, Instance, Key, LeftOut, Registration, usable};
 
 /// One row of `/v1/health/service/<name>`.
 #[derive(Debug, Deserialize)]
@@ -30,6 +30,9 @@ struct Node {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Service {
+    /// Empty for a service; what else there is are proxies and gateways.
+    #[serde(default)]
+    kind: String,
     #[serde(rename = "ID")]
     id: String,
     service: String,
@@ -78,6 +81,55 @@ pub(super) struct StateRow {
     create_index: u64,
 }
 
+/// One row of `/v1/catalog/nodes`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct NodeRow {
+    pub(super) node: String,
+}
+
+/// `/v1/catalog/node/<name>`, as far as it tells what has changed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct NodeServices {
+    services: HashMap<String, NodeService>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NodeService {
+    service: String,
+    /// Moves whenever anything of the registration changes.
+    #[serde(default)]
+    modify_index: u64,
+}
+
+impl NodeServices {
+    /// The services on the node: name → what tells one state of its instances there from another.
+    pub(super) fn states(self) -> HashMap<String, BTreeSet<(String, u64)>> {
+        let mut states: HashMap<_, BTreeSet<_>> = HashMap::new();
+        for (id, it) in self.services {
+            let of = states.entry(it.service).or_default();
+            of.insert((id, it.modify_index));
+        }
+        states
+    }
+}
+
+/// `/v1/agent/self`, as far as it tells one agent from another.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct AgentSelf {
+    pub(super) config: AgentConfig,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct AgentConfig {
+    /// Made anew by an agent that has lost its data, or keeps none.
+    #[serde(rename = "NodeID")]
+    pub(super) node_id: String,
+}
+
 /// One value of `/v1/agent/services`, by service ID.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -96,12 +148,39 @@ impl AgentService {
     }
 }
 
-/// The instances of an answer. One without a port cannot be called and is left out.
-pub(super) fn instances(rows: Vec<HealthRow>) -> BTreeMap<Key, Arc<Instance>> {
-    let instances = rows.into_iter().filter_map(instance);
-    instances
-        .map(|instance| (instance.key.clone(), Arc::new(instance)))
-        .collect()
+/// What an answer about one service comes to.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) instances: BTreeMap<Key, Arc<Instance>>,
+    /// How many rows are no instances.
+    pub(super) others: usize,
+    /// Which of those are of no use to anybody; proxies and gateways are, to others.
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// The instances of an answer. What nobody can call is left out, and so is what is no instance: a
+/// sidecar has the tags of its service, and would be called in its place.
+pub(super) fn instances(rows: Vec<HealthRow>) -> Found {
+    let mut found = Found::default();
+    for row in rows {
+        if !row.service.kind.is_empty() {
+            found.others += 1;
+            continue;
+        }
+        let (service, id) = (row.service.service.clone(), row.service.id.clone());
+        match instance(row) {
+            Ok(instance) => {
+                found
+                    .instances
+                    .insert(instance.key.clone(), Arc::new(instance));
+            }
+            Err(reason) => {
+                found.others += 1;
+                found.left_out.push(LeftOut::new(&service, &id, reason));
+            }
+        }
+    }
+    found
 }
 
 fn instance(
@@ -110,24 +189,27 @@ fn instance(
         service,
         checks,
     }: HealthRow,
-) -> Option<Instance> {
-    let port = u16::try_from(service.port).ok().filter(|port| *port > 0)?;
+) -> Result<Instance, String> {
+    let host = if service.address.is_empty() {
+        node.address
+    } else {
+        service.address
+    };
+    usable::id(&service.id)?;
+    usable::host(&host)?;
+    let port = usable::port(service.port)?;
     let health = worst(checks.iter().flatten().map(|check| check.status.as_str()));
     let weight = service.weights.map_or(1, |weights| match health {
         Health::Warning => weights.warning,
         Health::Passing | Health::Critical => weights.passing,
     });
-    Some(Instance {
+    Ok(Instance {
         key: Key {
             node: node.node.into(),
             id: service.id.into(),
         },
         service: service.service.into(),
-        host: if service.address.is_empty() {
-            node.address
-        } else {
-            service.address
-        },
+        host,
         port,
         tags: service.tags.unwrap_or_default(),
         meta: service.meta.unwrap_or_default(),
@@ -182,8 +264,56 @@ pub(super) fn groups(rows: Vec<StateRow>) -> HashMap<String, BTreeSet<Arc<StateR
 mod tests {
     use super::*;
 
-    fn one(json: &str) -> Option<Instance> {
+    fn one(json: &str) -> Result<Instance, String> {
         instance(serde_json::from_str(json).expect("a row"))
+    }
+
+    fn row(service: &str) -> HealthRow {
+        let json =
+            format!(r#"{{"Node": {{"Node": "n", "Address": "10.0.0.1"}}, "Service": {service}}}"#);
+        serde_json::from_str(&json).expect("a row")
+    }
+
+    #[test]
+    fn proxies_and_gateways_are_no_instances() {
+        let mut rows = vec![row(r#"{"ID": "a", "Service": "s", "Port": 1}"#)];
+        for kind in [
+            "connect-proxy",
+            "mesh-gateway",
+            "terminating-gateway",
+            "ingress-gateway",
+            "api-gateway",
+        ] {
+            let service =
+                format!(r#"{{"Kind": "{kind}", "ID": "{kind}", "Service": "s", "Port": 1}}"#);
+            rows.push(row(&service));
+        }
+        let found = instances(rows);
+        assert_eq!((found.instances.len(), found.others), (1, 5));
+        assert_eq!(found.left_out, []);
+    }
+
+    #[test]
+    fn what_nobody_can_call_is_left_out_with_the_reason() {
+        let rows = vec![
+            row(
+                r#"{"ID": "good", "Service": "s", "Port": 1, "Weights": {"Passing": -1, "Warning": 0}}"#,
+            ),
+            row(r#"{"ID": "no-port", "Service": "s", "Port": 70000}"#),
+            row(r#"{"ID": "no-host", "Service": "s", "Port": 1, "Address": "not an address"}"#),
+            row(r#"{"ID": "no\nid", "Service": "s", "Port": 1}"#),
+        ];
+        let found = instances(rows);
+        assert_eq!(found.instances.len(), 1);
+        assert_eq!(found.instances.values().next().unwrap().weight, 0);
+        assert_eq!(found.others, 3);
+        let told: Vec<_> = found.left_out.iter().map(ToString::to_string).collect();
+        assert!(
+            told[0].contains("no-port") && told[0].contains("70000"),
+            "{told:?}"
+        );
+        assert!(told[1].contains("not an address"), "{told:?}");
+        assert!(told[2].contains("control"), "{told:?}");
     }
 
     #[test]
@@ -222,9 +352,9 @@ mod tests {
     fn an_instance_without_a_usable_port_is_left_out() {
         for port in [0, -1, 65536] {
             let row = format!(
-                r#"{{"Node": {{"Node": "n"}}, "Service": {{"ID": "x", "Service": "x", "Port": {port}}}}}"#
+                r#"{{"Node": {{"Node": "n", "Address": "h"}}, "Service": {{"ID": "x", "Service": "x", "Port": {port}}}}}"#
             );
-            assert_eq!(one(&row), None, "{port}");
+            assert!(one(&row).is_err(), "{port}");
         }
     }
 

@@ -1,10 +1,18 @@
 //! Follows one answer of Consul over time and publishes what it comes to.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
@@ -13,12 +21,28 @@ use super::{
     cursor::Cursor,
     hold::{Hold, Item},
     outage::{Failing, Outages},
+    sight::{Empty, Sight},
 };
-use crate::{Backoff, Catalog, Error, Instance, Key, Snapshot, publish::publish};
+use crate::{
+    Backoff, Catalog, Error, Instance, Key, LeftOut, Snapshot, publish::publish, report::LeftOuts,
+    usable,
+};
 
 /// The least time from one query to the next of the same watch. Consul answers a query for a
 /// service that does not exist whenever anything moves, so its own waiting is no limit.
 pub(super) const PACE: Duration = Duration::from_millis(100);
+
+/// How long the first answer may take before what the disk remembers is shown in its place.
+const REMEMBER_AFTER: Duration = Duration::from_secs(1);
+
+/// How many times longer than an answer takes to read the pause before the next is, and the longest.
+const DUTY: u32 = 8;
+const LONGEST_PACE: Duration = Duration::from_millis(500);
+
+/// The pause to the next answer: what comes often and is long must not keep Consul and us busy.
+pub(super) fn pace(cost: Duration) -> Duration {
+    (cost * DUTY).clamp(PACE, LONGEST_PACE)
+}
 
 /// Pauses after errors.
 pub(super) fn backoff() -> Backoff {
@@ -30,6 +54,8 @@ pub(super) trait Source: Send + Sync + 'static {
     type Key: Ord + Clone + Send + Sync;
     type Item: Item + Send + Sync;
     type Value: PartialEq + Send + Sync;
+    /// Whether its index moves with every registration.
+    const IS_CATALOG: bool = false;
 
     /// What logs call it.
     fn what(&self) -> &str;
@@ -47,12 +73,37 @@ pub(super) trait Source: Send + Sync + 'static {
 type Answers<S> = Answer<BTreeMap<<S as Source>::Key, <S as Source>::Item>>;
 
 /// The names of the services in the mesh.
-#[derive(Debug)]
-pub(super) struct Names;
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) left_outs: LeftOuts,
+}
 
-/// The instances of the service of this name.
+/// The instances of one service.
 #[derive(Debug)]
-pub(super) struct Instances(pub(super) Arc<str>);
+pub(super) struct Instances {
+    name: Arc<str>,
+    left_outs: LeftOuts,
+    sight: Arc<Sight>,
+    /// How many rows of the latest answer are no instances.
+    others: AtomicUsize,
+}
+
+impl Instances {
+    pub(super) fn new(name: Arc<str>, left_outs: LeftOuts, sight: Arc<Sight>) -> Self {
+        Self {
+            name,
+            left_outs,
+            sight,
+            others: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Drop for Instances {
+    fn drop(&mut self) {
+        self.left_outs.set(&self.name, Vec::new());
+    }
+}
 
 impl Item for Vec<String> {
     /// A name is in the answer or it is not.
@@ -71,21 +122,29 @@ impl Source for Names {
     type Key = Arc<str>;
     type Item = Vec<String>;
     type Value = Catalog;
+    const IS_CATALOG: bool = true;
 
     fn what(&self) -> &str {
         "the catalog"
     }
 
     async fn ask(&self, client: &Client, ask: Ask) -> Result<Answers<Self>, Error> {
-        let Answer { index, value } = client.services(ask).await?;
-        let named = value
-            .into_iter()
-            .map(|(name, tags)| (name.into(), tags))
-            .collect();
-        Ok(Answer {
-            index,
-            value: Catalog::from_tags(named).services,
-        })
+        let answer = client.services(ask).await?;
+        Ok(answer.map(|value| {
+            let named = value.into_iter().map(|(name, tags)| (name.into(), tags));
+            let mut services = Catalog::from_tags(named.collect()).services;
+            let mut left_out = Vec::new();
+            services.retain(|name, _| match usable::name(name) {
+                Ok(()) => true,
+                Err(reason) => {
+                    left_out.push(LeftOut::new(name, "", reason));
+                    false
+                }
+            });
+            // No service has this name.
+            self.left_outs.set(&"".into(), left_out);
+            services
+        }))
     }
 
     fn value(&self, services: BTreeMap<Arc<str>, Vec<String>>) -> Catalog {
@@ -99,21 +158,40 @@ impl Source for Instances {
     type Value = Snapshot;
 
     fn what(&self) -> &str {
-        &self.0
+        &self.name
     }
 
     async fn ask(&self, client: &Client, ask: Ask) -> Result<Answers<Self>, Error> {
-        let Answer { index, value } = client.health(&self.0, ask).await?;
-        Ok(Answer {
-            index,
-            value: answers::instances(value),
-        })
+        let mut answer = client.health(&self.name, ask).await?;
+        let mut hidden = false;
+        if answer.value.is_empty() {
+            let explained = client.explain(&self.sight, &self.name, answer.filtered);
+            match explained.await? {
+                Empty::True => {}
+                Empty::Not(rows) => answer.value = rows,
+                Empty::Hidden => hidden = true,
+            }
+        }
+        Ok(answer.map(|rows| {
+            let mut found = answers::instances(rows);
+            if hidden {
+                let reason =
+                    "Consul names it and shows no instance of it: check the token's node:read";
+                found
+                    .left_out
+                    .push(LeftOut::new(&self.name, "", reason.to_owned()));
+            }
+            self.left_outs.set(&self.name, found.left_out);
+            self.others.store(found.others, Ordering::Relaxed);
+            found.instances
+        }))
     }
 
     fn value(&self, instances: BTreeMap<Key, Arc<Instance>>) -> Snapshot {
         Snapshot {
-            service: self.0.clone(),
+            service: self.name.clone(),
             instances: instances.into_values().collect(),
+            others: self.others.load(Ordering::Relaxed),
         }
     }
 }
@@ -127,6 +205,10 @@ pub(super) struct Feed<S: Source> {
     backoff: Backoff,
     failing: Failing,
     next: Instant,
+    /// What the disk remembers, until Consul has answered.
+    remembered: Option<BTreeMap<S::Key, S::Item>>,
+    /// The index of the latest answer.
+    index: u64,
 }
 
 impl<S: Source> Feed<S> {
@@ -134,6 +216,7 @@ impl<S: Source> Feed<S> {
         source: S,
         sender: Arc<watch::Sender<Option<Arc<S::Value>>>>,
         outages: Outages,
+        remembered: Option<BTreeMap<S::Key, S::Item>>,
     ) -> Self {
         Self {
             source,
@@ -143,7 +226,14 @@ impl<S: Source> Feed<S> {
             backoff: backoff(),
             failing: Failing::new(outages),
             next: Instant::now(),
+            remembered,
+            index: 0,
         }
+    }
+
+    /// The index of the latest answer; 0 before the first.
+    pub(super) fn index(&self) -> u64 {
+        self.index
     }
 
     /// Waits until the next question may be asked.
@@ -165,15 +255,32 @@ impl<S: Source> Feed<S> {
     /// changes after the one await.
     async fn ask(&mut self, client: &Client, ask: Ask) -> bool {
         let started = Instant::now();
-        let answered = self.source.ask(client, ask).await;
+        let answered = {
+            let asked = self.source.ask(client, ask);
+            if self.remembered.is_none() {
+                asked.await
+            } else {
+                tokio::select! {
+                    answered = asked => answered,
+                    () = sleep(REMEMBER_AFTER) => {
+                        // The question is asked again: nobody waits for this answer any more.
+                        self.remember();
+                        return false;
+                    }
+                }
+            }
+        };
         let now = Instant::now();
         match answered {
             Ok(answer) => {
+                self.remembered = None;
+                let pace = pace(answer.cost);
                 self.take(answer, started, now);
-                self.next = started + PACE;
+                self.next = (started + PACE).max(now + pace - PACE);
                 true
             }
             Err(error) => {
+                self.remember();
                 self.hold.disturb();
                 self.cursor.reset();
                 self.failing.begin(self.source.what(), &error);
@@ -183,10 +290,20 @@ impl<S: Source> Feed<S> {
         }
     }
 
+    /// Shows what the disk remembers, as the last known set.
+    fn remember(&mut self) {
+        if let Some(items) = self.remembered.take() {
+            self.hold.answer(items, Instant::now());
+            self.hold.disturb();
+            self.publish();
+        }
+    }
+
     fn take(&mut self, answer: Answers<S>, started: Instant, now: Instant) {
         if self.cursor.advance(answer.index, now - started) {
             self.hold.disturb();
         }
+        self.index = answer.index;
         self.hold.answer(answer.value, now);
         self.backoff.reset();
         self.failing.end(self.source.what());
@@ -231,7 +348,7 @@ mod tests {
     fn feed() -> (Feed<Names>, Receiver) {
         let (sender, receiver) = watch::channel(None);
         (
-            Feed::new(Names, Arc::new(sender), Outages::default()),
+            Feed::new(Names::default(), Arc::new(sender), Outages::default(), None),
             receiver,
         )
     }
@@ -241,7 +358,7 @@ mod tests {
             .iter()
             .map(|name| (Arc::from(*name), vec!["grpc".to_owned()]))
             .collect();
-        Answer { index, value }
+        Answer::new(index, value)
     }
 
     fn names(receiver: &Receiver) -> Vec<Arc<str>> {

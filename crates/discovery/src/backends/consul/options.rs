@@ -26,6 +26,8 @@ pub struct ConsulOptions {
     /// How long a blocking query waits for news, 1 s to 9 min; up to a tenth is added at random.
     /// 5 min by default.
     pub wait: Duration,
+    /// File where the last known set is kept, for a start while Consul is away; none by default.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for ConsulOptions {
@@ -37,6 +39,7 @@ impl Default for ConsulOptions {
             client_cert: None,
             client_key: None,
             wait: Duration::from_secs(300),
+            cache: None,
         }
     }
 }
@@ -51,6 +54,7 @@ impl fmt::Debug for ConsulOptions {
             .field("client_cert", &self.client_cert)
             .field("client_key", &self.client_key)
             .field("wait", &self.wait)
+            .field("cache", &self.cache)
             .finish()
     }
 }

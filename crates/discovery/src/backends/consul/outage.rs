@@ -1,17 +1,15 @@
 //! Says once that Consul is away and once that it is back, however many watches notice.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
+use parking_lot::Mutex;
 use tracing::{debug, info, warn};
 
 use crate::Error;
 
-/// How many watches find Consul away at present.
+/// What the watches find wrong at present: for each cause, how many do and the first one's words.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outages(Arc<AtomicUsize>);
+pub(super) struct Outages(Arc<Mutex<BTreeMap<Cause, (usize, String)>>>);
 
 /// What one watch knows about its own failing.
 #[derive(Debug)]
@@ -20,12 +18,20 @@ pub(super) struct Failing {
     now: Option<Cause>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
+    /// Consul answers that it will not, or cannot: all watches whose answer is the same.
+    Answered(String),
     /// Consul is away: the same for every watch.
     Away,
-    /// Consul refuses this one question.
-    Refused,
+}
+
+impl Outages {
+    /// What is wrong, in the words of the first that noticed; `None` while nothing is.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let causes = self.0.lock();
+        causes.values().next().map(|(_, words)| words.clone())
+    }
 }
 
 impl Failing {
@@ -40,15 +46,24 @@ impl Failing {
     /// The watch of `what` failed.
     pub(super) fn begin(&mut self, what: &str, error: &Error) {
         let cause = match error {
-            Error::Refused { .. } | Error::Config { .. } => Cause::Refused,
+            Error::Refused { .. } | Error::Failed { .. } | Error::Config { .. } => {
+                Cause::Answered(error.to_string())
+            }
             Error::Unreachable { .. } | Error::Silent { .. } => Cause::Away,
         };
-        if self.now == Some(cause) {
+        if self.now.as_ref() == Some(&cause) {
             return;
         }
         self.clear();
+        let first = {
+            let mut causes = self.outages.0.lock();
+            let (count, _) = causes
+                .entry(cause.clone())
+                .or_insert_with(|| (0, error.to_string()));
+            *count += 1;
+            *count == 1
+        };
         self.now = Some(cause);
-        let first = cause == Cause::Refused || self.outages.0.fetch_add(1, Ordering::Relaxed) == 0;
         if first {
             warn!(what, %error, "cannot watch: keeping the last known set and trying on");
         } else {
@@ -58,16 +73,26 @@ impl Failing {
 
     /// The watch of `what` was answered.
     pub(super) fn end(&mut self, what: &str) {
-        let refused = self.now == Some(Cause::Refused);
-        if self.clear() || refused {
+        if self.clear() {
             info!(what, "watching again");
         }
     }
 
-    /// Forgets the failing; answers whether this was the last watch to find Consul away.
+    /// Forgets the failing; answers whether this was the last watch with its cause.
     fn clear(&mut self) -> bool {
-        let away = self.now.take() == Some(Cause::Away);
-        away && self.outages.0.fetch_sub(1, Ordering::Relaxed) == 1
+        let Some(cause) = self.now.take() else {
+            return false;
+        };
+        let mut causes = self.outages.0.lock();
+        let Some((count, _)) = causes.get_mut(&cause) else {
+            return false;
+        };
+        *count -= 1;
+        let last = *count == 0;
+        if last {
+            causes.remove(&cause);
+        }
+        last
     }
 }
 
@@ -81,44 +106,46 @@ impl Drop for Failing {
 mod tests {
     use super::*;
 
-    fn away() -> Error {
-        let text = String::new;
+    fn away(reason: &str) -> Error {
         Error::Unreachable {
             registry: "consul",
-            address: text(),
-            reason: text(),
+            address: String::new(),
+            reason: reason.to_owned(),
         }
+    }
+
+    fn count(outages: &Outages) -> usize {
+        outages.0.lock().values().map(|(count, _)| count).sum()
     }
 
     #[test]
     fn each_watch_counts_once_until_it_ends_or_is_dropped() {
         let outages = Outages::default();
-        let count = || outages.0.load(Ordering::Relaxed);
         let (mut a, mut b) = (Failing::new(outages.clone()), Failing::new(outages.clone()));
-        a.begin("a", &away());
-        a.begin("a", &away());
-        b.begin("b", &away());
-        assert_eq!(count(), 2);
+        a.begin("a", &away("refused"));
+        a.begin("a", &away("silent"));
+        b.begin("b", &away("silent"));
+        assert_eq!(count(&outages), 2);
+        assert_eq!(outages.0.lock().len(), 1, "one cause, however it is worded");
         a.end("a");
         a.end("a");
-        assert_eq!(count(), 1);
+        assert_eq!(count(&outages), 1);
         drop(b);
-        assert_eq!(count(), 0);
+        assert_eq!(outages.trouble(), None);
     }
 
     #[test]
-    fn a_refusal_does_not_count_as_an_outage() {
+    fn what_consul_answers_is_the_trouble_before_its_absence() {
         let outages = Outages::default();
-        let mut failing = Failing::new(outages.clone());
-        failing.begin("a", &away());
-        failing.begin(
-            "a",
-            &Error::Refused {
-                registry: "consul",
-                reason: String::new(),
-            },
-        );
-        assert!(failing.is_now());
-        assert_eq!(outages.0.load(Ordering::Relaxed), 0);
+        let (mut a, mut b) = (Failing::new(outages.clone()), Failing::new(outages.clone()));
+        a.begin("a", &away(""));
+        let failed = Error::Failed {
+            registry: "consul",
+            reason: "No cluster leader (HTTP 500)".to_owned(),
+        };
+        b.begin("b", &failed);
+        assert!(a.is_now() && b.is_now());
+        let trouble = outages.trouble().expect("both fail");
+        assert!(trouble.contains("No cluster leader"), "{trouble}");
     }
 }

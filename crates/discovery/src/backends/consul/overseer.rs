@@ -15,7 +15,7 @@ use super::{
     answers::{StateRow, groups},
     client::Answer,
     cursor::Cursor,
-    feed::{PACE, backoff},
+    feed::{PACE, backoff, pace},
     outage::Failing,
     watching::{Mode, Watching},
 };
@@ -37,11 +37,12 @@ pub(super) async fn oversee(watching: Arc<Watching>) {
             () = watching.stop.cancelled() => return,
             answered = asked => answered,
         };
-        let next = if answered.is_ok() {
-            backoff.reset();
-            started + PACE
-        } else {
-            Instant::now() + backoff.next()
+        let next = match &answered {
+            Ok(answer) => {
+                backoff.reset();
+                (started + PACE).max(Instant::now() + pace(answer.cost) - PACE)
+            }
+            Err(_) => Instant::now() + backoff.next(),
         };
         match overseer.take(answered, started.elapsed()) {
             News::Of(names) => watching.tell(|name| names.contains(name)),
@@ -76,7 +77,7 @@ enum News {
 impl Overseer {
     fn take(&mut self, answered: Result<Answer<Vec<StateRow>>, Error>, took: Duration) -> News {
         match answered {
-            Ok(Answer { index, value }) => {
+            Ok(Answer { index, value, .. }) => {
                 let fell = self.cursor.advance(index, took);
                 self.outages += u64::from(fell);
                 let back = self.failing.is_now();
@@ -113,7 +114,8 @@ impl Overseer {
     }
 }
 
-fn changed<T: PartialEq>(
+/// The names of which one knows something else than the other.
+pub(super) fn changed<T: PartialEq>(
     before: &HashMap<String, T>,
     after: &HashMap<String, T>,
 ) -> BTreeSet<String> {
@@ -145,10 +147,8 @@ mod tests {
                 "Status": status, "ServiceName": service, "ServiceTags": [], "CreateIndex": 1})
         };
         let rows: Vec<_> = statuses.iter().map(row).collect();
-        Ok(Answer {
-            index,
-            value: serde_json::from_value(rows.into()).expect("rows"),
-        })
+        let value = serde_json::from_value(rows.into()).expect("rows");
+        Ok(Answer::new(index, value))
     }
 
     fn away() -> Result<Answer<Vec<StateRow>>, Error> {

@@ -1,6 +1,14 @@
 //! Owns the watches: one task per name, which ends with its last receiver.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -11,22 +19,25 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    cache::{Cache, Known, keep},
     client::Client,
     entries::Written,
     feed::{Feed, Instances, Names, Source},
     outage::Outages,
     overseer,
+    sight::Sight,
+    sweep,
 };
-use crate::{Catalog, Entries, Snapshot};
+use crate::{Catalog, Entries, Report, Snapshot, report::LeftOuts};
 
 /// Above this many services one watch on all checks says what to fetch. Consul lets one client
 /// address hold 200 connections, and each blocking query holds one.
 const MANY: usize = 100;
 /// How many services are fetched at the same time when there are many.
 const FETCHES: usize = 8;
-/// How often each of many services is fetched without being told to: checks show neither `Meta`
-/// nor a service without any check.
-const REFRESH: Duration = Duration::from_secs(60);
+/// How often each of many services is fetched without being told to: a sweep does not show the
+/// address of a node, which is that of its instances without one.
+const REFRESH: Duration = Duration::from_secs(300);
 
 /// How services learn that they have news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +59,23 @@ pub(super) struct Watching {
     pub(super) outages: Outages,
     pub(super) mode: watch::Sender<Mode>,
     pub(super) stop: CancellationToken,
+    /// The index of the catalog: moves whenever any registration changes.
+    pub(super) moved: watch::Sender<u64>,
+    /// Whether Consul has answered once: until then what is shown is remembered.
+    answered: AtomicBool,
+    /// Wakes who keeps what is known on the disk.
+    pub(super) news: Notify,
+    left_outs: LeftOuts,
+    sight: Arc<Sight>,
+    cache: Option<Cache>,
     state: Mutex<State>,
     fetches: Semaphore,
     runtime: Handle,
     tasks: TaskTracker,
 }
+
+/// What the disk remembers of a source.
+type Remembered<S> = Option<BTreeMap<<S as Source>::Key, <S as Source>::Item>>;
 
 /// What there is one of, while somebody watches it.
 type Single<T> = Option<Arc<watch::Sender<Option<Arc<T>>>>>;
@@ -63,6 +86,8 @@ struct State {
     entries: Single<Entries>,
     services: HashMap<Arc<str>, Watched>,
     overseen: bool,
+    /// Whether the task that sweeps is running.
+    sweeping: bool,
 }
 
 #[derive(Clone)]
@@ -80,9 +105,15 @@ impl fmt::Debug for Watching {
 }
 
 impl Watching {
-    pub(super) fn new(client: Arc<Client>, runtime: Handle) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(client: Arc<Client>, runtime: Handle, cache: Option<Cache>) -> Arc<Self> {
+        let watching = Arc::new(Self {
             client,
+            moved: watch::channel(0).0,
+            answered: AtomicBool::new(false),
+            news: Notify::new(),
+            left_outs: LeftOuts::default(),
+            sight: Arc::default(),
+            cache,
             outages: Outages::default(),
             mode: watch::channel(Mode::Each).0,
             stop: CancellationToken::new(),
@@ -90,7 +121,51 @@ impl Watching {
             fetches: Semaphore::new(FETCHES),
             runtime,
             tasks: TaskTracker::new(),
-        })
+        });
+        if watching.cache.is_some() {
+            let keep = keep(watching.clone());
+            watching.tasks.spawn_on(keep, &watching.runtime);
+        }
+        watching
+    }
+
+    pub(super) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
+    }
+
+    pub(super) fn report(&self) -> Report {
+        Report {
+            trouble: self.outages.trouble(),
+            cached_seconds: (!self.answered.load(Ordering::Relaxed))
+                .then(|| self.cache.as_ref()?.age())
+                .flatten(),
+            left_out: self.left_outs.list(),
+        }
+    }
+
+    /// A question was answered as of an index, or not at all as of 0.
+    fn note(&self, index: u64) {
+        if index > 0 {
+            self.answered.store(true, Ordering::Relaxed);
+        }
+        self.news.notify_one();
+    }
+
+    /// What is known now, of all that somebody watches.
+    pub(super) fn known(&self) -> Known {
+        let state = self.state.lock();
+        let value = |single: &Single<Catalog>| single.as_ref()?.borrow().clone();
+        let entries = state.entries.as_ref();
+        let services = state.services.iter();
+        Known {
+            catalog: value(&state.catalog),
+            entries: entries.and_then(|entries| entries.borrow().clone()),
+            services: services
+                .filter_map(|(name, watched)| {
+                    Some((name.clone(), watched.sender.borrow().clone()?))
+                })
+                .collect(),
+        }
     }
 
     /// Ends every task, at its next await.
@@ -99,16 +174,21 @@ impl Watching {
     }
 
     pub(super) fn catalog(self: &Arc<Self>) -> watch::Receiver<Option<Arc<Catalog>>> {
-        self.single(Names, |state| &mut state.catalog)
+        let left_outs = self.left_outs.clone();
+        let remembered = self.cache.as_ref().and_then(Cache::catalog);
+        let source = Names { left_outs };
+        self.single(source, remembered, |state| &mut state.catalog)
     }
 
     pub(super) fn entries(self: &Arc<Self>) -> watch::Receiver<Option<Arc<Entries>>> {
-        self.single(Written, |state| &mut state.entries)
+        let remembered = self.cache.as_ref().and_then(Cache::entries);
+        self.single(Written, remembered, |state| &mut state.entries)
     }
 
     fn single<S: Source>(
         self: &Arc<Self>,
         source: S,
+        remembered: Remembered<S>,
         place: fn(&mut State) -> &mut Single<S::Value>,
     ) -> watch::Receiver<Option<Arc<S::Value>>> {
         let mut state = self.state.lock();
@@ -118,7 +198,8 @@ impl Watching {
         let (sender, receiver) = watch::channel(None);
         let sender = Arc::new(sender);
         *place(&mut state) = Some(sender.clone());
-        let follow = follow_single(self.clone(), source, sender, place);
+        let feed = Feed::new(source, sender.clone(), self.outages.clone(), remembered);
+        let follow = follow_single(self.clone(), feed, sender, place);
         self.tasks.spawn_on(follow, &self.runtime);
         receiver
     }
@@ -146,6 +227,10 @@ impl Watching {
             });
             self.tasks
                 .spawn_on(overseer::oversee(self.clone()), &self.runtime);
+            if !std::mem::replace(&mut state.sweeping, true) {
+                self.tasks
+                    .spawn_on(sweep::sweep(self.clone()), &self.runtime);
+            }
         }
         self.tasks
             .spawn_on(follow_service(self.clone(), name, watched), &self.runtime);
@@ -161,6 +246,15 @@ impl Watching {
         state.overseen = false;
         self.mode.send_replace(Mode::Each);
         true
+    }
+
+    /// Ends the sweeps when the oversight has ended, and answers whether it did.
+    pub(super) fn end_sweeps(&self) -> bool {
+        let mut state = self.state.lock();
+        if !state.overseen {
+            state.sweeping = false;
+        }
+        !state.overseen
     }
 
     /// Tells those services that have news.
@@ -200,11 +294,10 @@ impl Watching {
 
 async fn follow_single<S: Source>(
     watching: Arc<Watching>,
-    source: S,
+    mut feed: Feed<S>,
     sender: Arc<watch::Sender<Option<Arc<S::Value>>>>,
     place: fn(&mut State) -> &mut Single<S::Value>,
 ) {
-    let mut feed = Feed::new(source, sender.clone(), watching.outages.clone());
     loop {
         let expiry = feed.expiry();
         let turn = async {
@@ -217,15 +310,21 @@ async fn follow_single<S: Source>(
             () = expiry => feed.expire(),
             () = turn => {}
         }
+        if S::IS_CATALOG && feed.index() > 0 {
+            watching.moved.send_replace(feed.index());
+        }
+        watching.note(feed.index());
     }
 }
 
 async fn follow_service(watching: Arc<Watching>, name: Arc<str>, watched: Watched) {
     let Watched { sender, news } = watched;
+    let (left_outs, sight) = (watching.left_outs.clone(), watching.sight.clone());
     let mut feed = Feed::new(
-        Instances(name.clone()),
+        Instances::new(name.clone(), left_outs, sight),
         sender.clone(),
         watching.outages.clone(),
+        watching.cache().and_then(|cache| cache.service(&name)),
     );
     let mut modes = watching.mode.subscribe();
     let mut mode = *modes.borrow_and_update();
@@ -265,7 +364,7 @@ async fn follow_service(watching: Arc<Watching>, name: Arc<str>, watched: Watche
                 }
                 due |= !matches!(mode, Mode::Told { away: true, .. });
             }
-            () = turn => {}
+            () = turn => watching.note(feed.index()),
         }
     }
 }

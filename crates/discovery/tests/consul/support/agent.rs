@@ -76,6 +76,15 @@ impl Agent {
         );
     }
 
+    /// PUTs to its API with the test's own master token, and gives the answer.
+    pub(crate) async fn ask(&self, path: &str, body: &str) -> serde_json::Value {
+        let url = format!("http://{}/v1/{path}", self.address());
+        let sent = http().put(url).header("X-Consul-Token", "root");
+        let answer = sent.body(body.to_owned()).send().await.expect("it runs");
+        let text = answer.text().await.expect("a body");
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}"))
+    }
+
     /// Whether it came up.
     async fn spawn(&mut self) -> bool {
         let [http, server, lan, wan] = self.ports;

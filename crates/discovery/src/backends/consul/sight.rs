@@ -1,0 +1,149 @@
+//! Whether an empty answer is the truth, or all that the token may see.
+//!
+//! Consul leaves out what a token may not read. Newer versions say so in a header; older ones answer
+//! an empty list, as if nobody were there.
+
+use std::collections::{HashMap, HashSet};
+
+use parking_lot::Mutex;
+use tokio::time::{Duration, Instant, sleep};
+
+use super::{
+    NAME,
+    answers::{HealthRow, NodeRow},
+    client::{Answer, Ask, Client, segment},
+};
+use crate::Error;
+
+/// How long what was looked up is good for the next question.
+const FRESH: Duration = Duration::from_secs(5);
+/// Between two looks at what may be about to change.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What a token sees besides the instances.
+#[derive(Debug, Default)]
+pub(super) struct Sight(Mutex<Option<Seen>>);
+
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    names: HashSet<String>,
+}
+
+/// What an empty answer about a service means.
+#[derive(Debug)]
+pub(super) enum Empty {
+    /// Nobody is there.
+    True,
+    /// It was true for a moment only.
+    Not(Vec<HealthRow>),
+    /// Consul names the service, and shows none of its instances.
+    Hidden,
+}
+
+impl Client {
+    /// The names of all services with their tags.
+    pub(super) async fn services(
+        &self,
+        ask: Ask,
+    ) -> Result<Answer<HashMap<String, Vec<String>>>, Error> {
+        let answer: Answer<HashMap<String, Vec<String>>> =
+            self.get("catalog/services", Some(ask)).await?;
+        // Consul itself is a service, so that it always names one.
+        if answer.value.is_empty() {
+            self.check(answer.filtered).await?;
+        }
+        Ok(answer)
+    }
+
+    /// The instances of one service with all their checks.
+    pub(super) async fn health(
+        &self,
+        service: &str,
+        ask: Ask,
+    ) -> Result<Answer<Vec<HealthRow>>, Error> {
+        let path = format!("health/service/{}", segment(service)?);
+        self.get(&path, Some(ask)).await
+    }
+
+    /// What it means that no instance of a service was shown.
+    ///
+    /// # Errors
+    /// When Consul cannot be asked, or shows no node at all to this token.
+    pub(super) async fn explain(
+        &self,
+        sight: &Sight,
+        service: &str,
+        filtered: bool,
+    ) -> Result<Empty, Error> {
+        {
+            let seen = sight.0.lock();
+            let fresh = seen.as_ref().filter(|seen| seen.at.elapsed() < FRESH);
+            if !filtered && fresh.is_some_and(|seen| !seen.names.contains(service)) {
+                return Ok(Empty::True);
+            }
+        }
+        self.check(filtered).await?;
+        if !self.names(sight).await?.contains(service) {
+            return Ok(Empty::True);
+        }
+        // It may be about to come, or to leave.
+        sleep(AGAIN).await;
+        let rows = self.health(service, Ask::Now).await?.value;
+        if !rows.is_empty() {
+            return Ok(Empty::Not(rows));
+        }
+        Ok(if self.names(sight).await?.contains(service) {
+            Empty::Hidden
+        } else {
+            Empty::True
+        })
+    }
+
+    /// Every check of every service and node.
+    pub(super) async fn state<T: serde::de::DeserializeOwned>(
+        &self,
+        ask: Ask,
+    ) -> Result<Answer<Vec<T>>, Error> {
+        let answer: Answer<Vec<T>> = self.get("health/state/any", Some(ask)).await?;
+        if answer.value.is_empty() {
+            self.check(answer.filtered).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn names(&self, sight: &Sight) -> Result<HashSet<String>, Error> {
+        let names = self
+            .get::<HashMap<String, Vec<String>>>("catalog/services", Some(Ask::Now))
+            .await?;
+        let names: HashSet<String> = names.value.into_keys().collect();
+        *sight.0.lock() = Some(Seen {
+            at: Instant::now(),
+            names: names.clone(),
+        });
+        Ok(names)
+    }
+
+    /// Whether the token may see any node: without one it is shown no instance.
+    async fn check(&self, filtered: bool) -> Result<(), Error> {
+        let nodes: Answer<Vec<NodeRow>> = self.get("catalog/nodes", Some(Ask::Now)).await?;
+        // A Consul that has just started knows no node either: its index is still at the beginning.
+        if !nodes.value.is_empty() || (nodes.index <= 1 && !filtered) {
+            if !filtered {
+                return Ok(());
+            }
+            return Err(blind("it may not read services or nodes"));
+        }
+        Err(blind("it has no node:read"))
+    }
+}
+
+fn blind(why: &str) -> Error {
+    Error::Refused {
+        registry: NAME,
+        reason: format!(
+            "it shows nothing to this token, as {why}; give its policy node_prefix \"\" and \
+             service_prefix \"\" with policy = \"read\""
+        ),
+    }
+}

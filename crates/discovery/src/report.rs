@@ -1,0 +1,144 @@
+//! What an operator should know of a registry, besides who is in it.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use crate::usable::shown;
+
+/// How many entries are remembered as left out; more are left out without a word.
+const MOST: usize = 1000;
+
+/// How a registry is, and which of its entries are of no use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Why it tells nothing at present, as one sentence; `None` while it answers.
+    pub trouble: Option<String>,
+    /// How old what it told was when it was read from the disk, seconds; `None` when it has
+    /// answered itself.
+    pub cached_seconds: Option<u64>,
+    /// The entries that nobody can call, ordered by service and ID; 1,000 at most.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// One entry that nobody can call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The name of its service, cut where it is long.
+    pub service: String,
+    /// Its ID, cut where it is long; empty when the whole service cannot be called.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            service,
+            id,
+            reason,
+        } = self;
+        if id.is_empty() {
+            write!(f, "{service}: {reason}")
+        } else {
+            write!(f, "{service}, instance {id}: {reason}")
+        }
+    }
+}
+
+/// Whose entries they are → ID → why it is left out. Says each once. Clones share everything.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeftOuts(Arc<Mutex<State>>);
+
+type State = BTreeMap<Arc<str>, BTreeMap<(String, String), String>>;
+
+impl LeftOuts {
+    /// Takes what was left out of the latest answer to one question.
+    pub(crate) fn set(&self, of: &Arc<str>, now: Vec<LeftOut>) {
+        let mut state = self.0.lock();
+        if now.is_empty() && !state.contains_key(of) {
+            return;
+        }
+        let before = state.remove(of).unwrap_or_default();
+        let others: usize = state.values().map(BTreeMap::len).sum();
+        let mut kept = BTreeMap::new();
+        for LeftOut {
+            service,
+            id,
+            reason,
+        } in now.into_iter().take(MOST.saturating_sub(others))
+        {
+            let key = (service, id);
+            if before.get(&key) != Some(&reason) {
+                warn!(service = key.0, id = key.1, reason, "left out of the mesh");
+            }
+            kept.insert(key, reason);
+        }
+        for (service, id) in before.keys().filter(|key| !kept.contains_key(*key)) {
+            info!(service, id, "no longer left out of the mesh");
+        }
+        if !kept.is_empty() {
+            state.insert(Arc::clone(of), kept);
+        }
+    }
+
+    pub(crate) fn list(&self) -> Vec<LeftOut> {
+        let state = self.0.lock();
+        let all = state.values().flatten();
+        all.map(|((service, id), reason)| LeftOut {
+            service: service.clone(),
+            id: id.clone(),
+            reason: reason.clone(),
+        })
+        .collect()
+    }
+}
+
+impl LeftOut {
+    /// An entry by its own words, which may be anything.
+    pub(crate) fn new(service: &str, id: &str, reason: String) -> Self {
+        let text = |text: &str| {
+            let plain = |byte: u8| byte.is_ascii_graphic();
+            if text.len() <= 80 && text.bytes().all(plain) {
+                text.to_owned()
+            } else {
+                shown(text)
+            }
+        };
+        Self {
+            service: text(service),
+            id: text(id),
+            reason,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_told_while_it_is_there() {
+        let (it, of): (LeftOuts, Arc<str>) = (LeftOuts::default(), "agent-a".into());
+        let one = |id: &str| LeftOut::new("agent-a", id, "its port is 0".to_owned());
+        it.set(&of, vec![one("a"), one("b\n")]);
+        let told: Vec<_> = it.list().iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2);
+        assert_eq!(told[0], r#"agent-a, instance "b\n": its port is 0"#);
+        it.set(&of, vec![]);
+        assert_eq!(it.list(), []);
+    }
+
+    #[test]
+    fn number_of_those_remembered_is_bounded() {
+        let it = LeftOuts::default();
+        for service in 0..20 {
+            let name: Arc<str> = format!("s{service}").into();
+            let odd = (0..100).map(|n| LeftOut::new(&name, &n.to_string(), String::new()));
+            it.set(&name, odd.collect());
+        }
+        assert_eq!(it.list().len(), MOST);
+    }
+}
