@@ -55,8 +55,8 @@ impl Default for Options {
 pub struct Submitted {
     /// Its id.
     pub id: JobId,
-    /// Where it stands.
-    pub status: Status,
+    /// Where it stands; `None` when its record is past its time, and its key is not.
+    pub status: Option<Status>,
     /// It was there already, under its idempotency key.
     pub existing: bool,
 }
@@ -204,14 +204,12 @@ impl Jobs {
                 };
                 Ok(Submitted {
                     id: entry.id.clone(),
-                    status,
+                    status: Some(status),
                     existing: false,
                 })
             }
             Accepted::Same(id) => {
-                let record = self.find(id).await?;
-                // Its result may be past its time, while its key is not.
-                let status = record.map_or(Status::Succeeded, |record| record.status);
+                let status = self.find(id).await?.map(|record| record.status);
                 Ok(Submitted {
                     id: id.clone(),
                     status,

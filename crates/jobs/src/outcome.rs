@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    Backoff, Error, Job, Lease, Payload, Status, clock, codec,
+    Backoff, Error, History, Job, Lease, Payload, Status, clock, codec,
     job::Header,
     store::{Found, State, To},
 };
@@ -52,15 +52,20 @@ pub struct Claimed {
 /// Where a running job goes from an outcome. `job` counts the attempt that is over.
 pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
     let now = clock::now();
-    let ended = |error: Option<String>, metrics: &Option<Value>| Header {
+    let ended = |status, error: Option<String>, metrics: &Option<Value>| Header {
         error,
         ended_at: Some(now),
         metrics: metrics.clone(),
+        history: job.header.history.with(status, now),
         ..job.header.clone()
     };
     match outcome {
         Outcome::Succeeded { result, metrics } => {
-            let record = codec::pack(&job.id, &ended(None, metrics), result.as_ref());
+            let record = codec::pack(
+                &job.id,
+                &ended(Status::Succeeded, None, metrics),
+                result.as_ref(),
+            );
             To::End {
                 status: Status::Succeeded,
                 record,
@@ -86,7 +91,7 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
                 };
                 return later(job, &failed, Status::Failed, delay);
             }
-            let header = ended(Some(error.clone()), metrics);
+            let header = ended(Status::Dead, Some(error.clone()), metrics);
             To::Bury {
                 packed: codec::pack(&job.id, &header, Some(&job.payload)),
             }
@@ -96,8 +101,10 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
 
 /// Where a job goes that is called off. It keeps what it was about, for whoever asks what it was.
 pub(crate) fn cancel(job: &Job) -> To {
+    let now = clock::now();
     let header = Header {
-        ended_at: Some(clock::now()),
+        ended_at: Some(now),
+        history: job.header.history.with(Status::Cancelled, now),
         ..job.header.clone()
     };
     To::End {
@@ -125,7 +132,9 @@ pub(crate) fn reclaim(found: &Found) -> Result<To, Error> {
     if attempt < job.header.max_attempts {
         return Ok(queue(&job, &job.header));
     }
-    job.header.ended_at = Some(clock::now());
+    let now = clock::now();
+    job.header.ended_at = Some(now);
+    job.header.history.push(Status::Dead, now);
     Ok(To::Bury {
         packed: codec::pack_job(&job),
     })
@@ -146,10 +155,12 @@ pub(crate) fn revive(found: &Found) -> Result<To, Error> {
 }
 
 pub(crate) fn unpack(found: &Found) -> Result<Job, Error> {
-    codec::unpack_job(&found.packed).map_err(|foreign| Error::Broken {
+    let mut job = codec::unpack_job(&found.packed).map_err(|foreign| Error::Broken {
         store: "of this queue".to_owned(),
         reason: foreign.to_string(),
-    })
+    })?;
+    job.header.history = History::of(&job.header, &found.state);
+    Ok(job)
 }
 
 /// A header whose latest attempt does not count.
@@ -161,17 +172,25 @@ fn uncounted(job: &Job) -> Header {
 }
 
 fn later(job: &Job, header: &Header, status: Status, delay: Duration) -> To {
+    let header = Header {
+        history: header.history.with(status, clock::now()),
+        ..header.clone()
+    };
     To::Later {
         status,
         priority: header.priority,
-        packed: codec::pack(&job.id, header, Some(&job.payload)),
+        packed: codec::pack(&job.id, &header, Some(&job.payload)),
         // A delay of nothing would still be a delay to a store: it takes a millisecond.
         delay: delay.max(Duration::from_millis(1)),
     }
 }
 
 fn queue(job: &Job, header: &Header) -> To {
-    let packed = codec::pack(&job.id, header, Some(&job.payload));
+    let header = Header {
+        history: header.history.with(Status::Queued, clock::now()),
+        ..header.clone()
+    };
+    let packed = codec::pack(&job.id, &header, Some(&job.payload));
     To::Queue {
         priority: header.priority,
         packed,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, JobId, codec,
+    Error, History, JobId, codec,
     job::{Header, Payload},
     store::{Found, State},
 };
@@ -104,9 +104,10 @@ impl Record {
             let (store, reason) = (store.to_owned(), foreign.to_string());
             Error::Broken { store, reason }
         })?;
+        header.history = History::of(&header, &found.state);
         let (mut due_at, mut worker, mut result) = (None, None, None);
         let status = match &found.state {
-            State::Queued => Status::Queued,
+            State::Queued { .. } => Status::Queued,
             State::Running {
                 started_at,
                 worker: name,

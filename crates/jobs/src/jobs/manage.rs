@@ -57,7 +57,7 @@ impl Jobs {
             let done = match &found.state {
                 State::Ended(_) => true,
                 State::Running { .. } => self.store.call_off(id, &found.token).await?,
-                State::Queued | State::Waiting { .. } => {
+                State::Queued { .. } | State::Waiting { .. } => {
                     let to = outcome::cancel(&outcome::unpack(&found)?);
                     let step = Move {
                         id: id.clone(),

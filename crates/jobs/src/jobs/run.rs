@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Claimed, Claimer, Error, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome, Renewal,
-    codec, outcome,
+    Claimed, Claimer, Error, History, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome,
+    Renewal, codec, outcome,
 };
 
 /// Every so many claims, the lowest priority comes first, so that none starves.
@@ -80,6 +80,7 @@ impl Jobs {
             jobs.into_iter()
                 .filter_map(|(lease, packed)| match codec::unpack_job(&packed) {
                     Ok(mut job) => {
+                        job.header.history = History::claimed(&job.header, now);
                         job.header.attempt += 1;
                         job.header.started_at = Some(now);
                         Some(Claimed { job, lease })

@@ -20,8 +20,8 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     Error, JobId, Lane, Status, clock,
     store::{
-        Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, Mark, Move, Moved, Page,
-        Renewal, Store,
+        Accepted, Claim, Claimer, Counts, Entry, EventRead, Found, Lease, Mark, Move, Moved, Note,
+        Page, Renewal, Store,
     },
 };
 use disk::Disk;
@@ -233,6 +233,12 @@ impl Store for Embedded {
         Ok(self.memory.lock().state.jobs.get(id).map(Slot::found))
     }
 
+    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error> {
+        let memory = self.memory.lock();
+        let slot = memory.state.jobs.get(id);
+        Ok(slot.map(|slot| (slot.found(), slot.notes.clone())))
+    }
+
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
         let until = clock::now().saturating_sub(clock::millis(lease));
         Ok(self.memory.lock().expired(lane, until))
@@ -255,46 +261,47 @@ impl Store for Embedded {
         .await
     }
 
-    async fn list(&self, lane: &Lane, of: Status, after: &str, max: usize) -> Result<Page, Error> {
-        let position = after
-            .split_once('/')
-            .and_then(|(rank, seq)| Some((rank.parse().ok()?, seq.parse().ok()?)));
-        let page = self.memory.lock().state.page(lane, of, position, max);
-        let full = page.len() == max;
-        let next = page
-            .last()
-            .filter(|_| full)
-            .map(|((rank, seq), _)| format!("{rank}/{seq}"));
-        Ok((page.into_iter().map(|(_, found)| found).collect(), next))
+    async fn list(
+        &self,
+        lane: &Lane,
+        of: Option<Status>,
+        after: &str,
+        max: usize,
+    ) -> Result<Page, Error> {
+        let strange = || Error::invalid("cursor", "is not one of a listing");
+        let after = Some(after).filter(|after| !after.is_empty());
+        let Some(status) = of else {
+            let before = after.map(str::parse).transpose().map_err(|_| strange())?;
+            return Ok(self.memory.lock().state.all(lane, before.as_ref(), max));
+        };
+        let position = after.map(|after| {
+            let (rank, seq) = after.split_once('/')?;
+            Some((rank.parse().ok()?, seq.parse().ok()?))
+        });
+        let position = position.map(|at| at.ok_or_else(strange)).transpose()?;
+        Ok(self.memory.lock().state.page(lane, status, position, max))
     }
 
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
         Ok(self.memory.lock().state.counts(lane, clock::now()))
     }
 
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error> {
-        Ok(self
-            .memory
-            .lock()
-            .state
-            .events(lane, after.parse().unwrap_or(0), max))
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error> {
+        let after = number(after)?;
+        Ok(self.memory.lock().state.events(lane, after, max))
+    }
+
+    async fn latest(&self, _: &Lane) -> Result<String, Error> {
+        Ok(self.memory.lock().state.seq.to_string())
     }
 
     async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
-        let version = *self.changes.borrow();
-        if self.events(lane, after, 1).await?.is_empty() {
+        let (version, after) = (*self.changes.borrow(), number(after)?);
+        let read = self.memory.lock().state.events(lane, after, 1);
+        if read.events.is_empty() && read.missed.is_none() {
             self.changed(version, wait).await;
         }
         Ok(())
-    }
-
-    fn cursor_at(&self, at: u64) -> String {
-        let memory = self.memory.lock();
-        let events = memory.state.lanes.values().flat_map(|shelf| &shelf.events);
-        let before = events
-            .filter(|(_, event)| event.at < at)
-            .map(|(number, _)| *number);
-        before.max().unwrap_or(0).to_string()
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {
@@ -337,6 +344,13 @@ impl Store for Embedded {
         })
         .await
     }
+}
+
+/// The number of a lane's event that a cursor is; none for an empty one.
+fn number(cursor: &str) -> Result<Option<u64>, Error> {
+    let number = Some(cursor).filter(|cursor| !cursor.is_empty());
+    let number = number.map(str::parse).transpose();
+    number.map_err(|_| Error::invalid("cursor", "is not one of these events"))
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ use redis::Value;
 use crate::{
     Error, JobId, Lane, Status, clock,
     store::{
-        Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, Mark, Move, Moved, Page,
-        Renewal, Store,
+        Accepted, Claim, Claimer, Counts, Entry, EventRead, Found, Lease, Mark, Move, Moved, Note,
+        Page, Renewal, Store,
     },
 };
 use link::{Failure, Link};
@@ -200,6 +200,19 @@ impl Store for Redis {
             .map_err(|strange| self.strange(strange))
     }
 
+    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error> {
+        let args = [id.as_str().as_bytes()];
+        let answer = self.run(&script::TRAIL, &id.lane(), &args).await?;
+        if answer == Value::Nil {
+            return Ok(None);
+        }
+        let read = |answer| {
+            let [found, notes] = reply::row(answer)?;
+            Ok(Some((reply::found(found)?, reply::notes(notes)?)))
+        };
+        read(answer).map_err(|strange| self.strange(strange))
+    }
+
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
         let age = clock::millis(lease).to_string();
         let answer = self.run(&script::EXPIRED, lane, &[age.as_bytes()]).await?;
@@ -218,16 +231,26 @@ impl Store for Redis {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    async fn list(&self, lane: &Lane, of: Status, after: &str, max: usize) -> Result<Page, Error> {
+    async fn list(
+        &self,
+        lane: &Lane,
+        of: Option<Status>,
+        after: &str,
+        max: usize,
+    ) -> Result<Page, Error> {
         let kind: &[u8] = match of {
-            Status::Queued => b"q",
-            Status::Running => b"r",
-            Status::Scheduled => b"s",
-            Status::Failed => b"f",
-            Status::Succeeded => b"S",
-            Status::Dead => b"D",
-            Status::Cancelled => b"C",
+            None => b"A",
+            Some(Status::Queued) => b"q",
+            Some(Status::Running) => b"r",
+            Some(Status::Scheduled) => b"s",
+            Some(Status::Failed) => b"f",
+            Some(Status::Succeeded) => b"S",
+            Some(Status::Dead) => b"D",
+            Some(Status::Cancelled) => b"C",
         };
+        if !after.is_empty() && !events::is_position(of, after) {
+            return Err(Error::invalid("cursor", "is not one of a listing"));
+        }
         let max = max.to_string();
         let answer = self
             .run(
@@ -236,12 +259,14 @@ impl Store for Redis {
                 &[kind, after.as_bytes(), max.as_bytes()],
             )
             .await?;
-        let split = |answer| {
+        let read = |answer| {
             let [next, jobs] = reply::row(answer)?;
-            Ok((reply::text(next)?, reply::array(jobs)?))
+            let jobs = reply::array(jobs)?.into_iter().map(reply::listed);
+            let next = Some(reply::text(next)?).filter(|next| !next.is_empty());
+            let jobs = jobs.collect::<Result<_, _>>()?;
+            Ok(Page { jobs, next })
         };
-        let (next, jobs) = split(answer).map_err(|strange| self.strange(strange))?;
-        Ok((self.founds(jobs)?, (!next.is_empty()).then_some(next)))
+        read(answer).map_err(|strange| self.strange(strange))
     }
 
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
@@ -249,16 +274,17 @@ impl Store for Redis {
         reply::counts(answer).map_err(|strange| self.strange(strange))
     }
 
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error> {
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error> {
         events::read(self, lane, after, max).await
+    }
+
+    async fn latest(&self, lane: &Lane) -> Result<String, Error> {
+        let tail = tails::tail(self, &format!("{}:ev", self.key(lane))).await?;
+        Ok(format!("{tail}.0"))
     }
 
     async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
         tails::wait(self, lane, after, wait).await
-    }
-
-    fn cursor_at(&self, at: u64) -> String {
-        format!("{at}-0.0")
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {

@@ -242,10 +242,11 @@ impl Memory {
         let Some(slot) = self.held(lease) else {
             return false;
         };
-        slot.progress = Some(progress.to_owned());
+        let now = clock::now();
+        slot.note(progress, now);
         self.state.tell(Event {
             cursor: String::new(),
-            at: clock::now(),
+            at: now,
             id: lease.id.clone(),
             name: "progress".to_owned(),
             data: Some(progress.to_owned()),

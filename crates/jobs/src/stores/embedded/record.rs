@@ -69,6 +69,9 @@ pub(super) enum Record {
     Sums {
         lane: String,
         sums: BTreeMap<Status, u64>,
+        /// The latest event that is kept no more.
+        #[serde(default)]
+        dropped: u64,
     },
     /// An event that a snapshot carries on.
     Event {

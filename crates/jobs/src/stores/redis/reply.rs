@@ -7,7 +7,7 @@ use redis::Value;
 
 use crate::{
     Status,
-    store::{Counts, Found, State},
+    store::{Counts, Found, Listed, Note, State},
 };
 
 /// An answer that no script of ours gives.
@@ -49,24 +49,52 @@ pub(super) fn row<const N: usize>(value: Value) -> Result<[Value; N], Strange> {
         .map_err(|_| Strange("an array of an unknown length"))
 }
 
-/// What `look` in the scripts answers; its position is dropped.
+/// What `look` in the scripts answers.
 pub(super) fn found(value: Value) -> Result<Found, Strange> {
-    let [_, token, packed, progress, off] = row(value)?;
+    listed(value).map(|listed| listed.found)
+}
+
+/// The same, with its position.
+pub(super) fn listed(value: Value) -> Result<Listed, Strange> {
+    let [position, token, packed, progress, off] = row(value)?;
     let (token, progress) = (bytes(token)?, text(progress)?);
-    Ok(Found {
+    let found = Found {
         state: state(&token).ok_or(Strange("a state of an unknown form"))?,
         token,
         packed: bytes(packed)?,
         progress: (!progress.is_empty()).then_some(progress),
         cancelling: !bytes(off)?.is_empty(),
-    })
+    };
+    let position = text(position)?;
+    Ok(Listed { found, position })
+}
+
+/// What the attempts of a job told.
+pub(super) fn notes(value: Value) -> Result<Vec<Note>, Strange> {
+    let text = bytes(value)?;
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let notes = serde_json::from_slice::<Vec<(u64, u64, u64, String)>>(&text);
+    let notes = notes.map_err(|_| Strange("notes of an unknown form"))?;
+    let notes = notes.into_iter().map(|(number, since, at, text)| Note {
+        number,
+        since,
+        at,
+        text,
+    });
+    Ok(notes.collect())
 }
 
 fn state(token: &[u8]) -> Option<State> {
     let mut parts = token.splitn(5, |byte| *byte == b':');
     let mut word = || std::str::from_utf8(parts.next()?).ok();
     Some(match token.first()? {
-        b'q' => State::Queued,
+        b'q' => {
+            word()?;
+            let since = word()?.split('-').next()?.parse().ok()?;
+            State::Queued { since }
+        }
         b'r' => {
             let (_, _, _) = (word()?, word()?, word()?);
             let started_at = word()?.parse().ok()?;

@@ -32,6 +32,7 @@ pub(super) static RENEW: Loaded = script!("prelude", "renew");
 pub(super) static NOTE: Loaded = script!("prelude", "note");
 pub(super) static OFF: Loaded = script!("prelude", "off");
 pub(super) static FIND: Loaded = script!("prelude", "look", "find");
+pub(super) static TRAIL: Loaded = script!("prelude", "look", "trail");
 pub(super) static EXPIRED: Loaded = script!("prelude", "look", "expired");
 pub(super) static LIST: Loaded = script!("prelude", "look", "list");
 pub(super) static COUNTS: Loaded = script!("prelude", "counts");

@@ -4,8 +4,10 @@
 --   :at        hash, job -> state (the fence); see below
 --   :zs :zf    sorted sets, job by due time: scheduled, failed
 --   :dead      sorted set, job by time of death
+--   :ids       stream of the ids that were taken in together: the order that no move changes
 --   :end       stream of the ids that ended together
 --   :note      hash, job -> progress, of running jobs
+--   :told      hash, job -> what its attempts told, as JSON
 --   :off       set, running jobs that are called off
 --   :sum       hash, totals
 --   :ev        stream of events, one entry for all jobs that something happened to together
@@ -40,6 +42,22 @@ local function delay(kind, p, id, due, packed)
     call('XADD', K .. ':wake', 'MAXLEN', '1', '*', 'd', text(due))
   end
   return kind .. p .. ':' .. text(due) .. ':' .. packed
+end
+
+-- Notes the order in which jobs came; a list reads it, and no other step.
+local function came(ids)
+  if #ids > 0 then call('XADD', K .. ':ids', '*', 'i', table.concat(ids, ' ')) end
+end
+
+-- Makes that stream anew for a lane that has jobs and none: it is of an earlier version, or was
+-- evicted. An id begins with its time.
+local function ordered()
+  if call('EXISTS', K .. ':ids') == 1 then return end
+  local ids = call('HKEYS', K .. ':at')
+  table.sort(ids, function(a, b) return string.sub(a, -27) < string.sub(b, -27) end)
+  for first = 1, #ids, 256 do
+    came({ unpack(ids, first, math.min(first + 255, #ids)) })
+  end
 end
 
 local function id_of(packed) return string.sub(packed, 1, string.find(packed, '\n', 1, true) - 1) end
