@@ -14,6 +14,10 @@ use crate::{
 /// what happened in the queue happened to others.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
+/// How long a follower waits before it looks again though nothing came: a job or a stream that is
+/// deleted wakes nobody.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Some events, in order.
 #[derive(Debug, Clone)]
 pub struct EventPage {
@@ -66,7 +70,7 @@ impl Jobs {
                     ended,
                 });
             }
-            self.store.eventful(&lane, &latest, left).await?;
+            self.store.eventful(&lane, &latest, left.min(LOOK)).await?;
             sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
             pause = (pause * 2).min(PAUSES.1);
         }
@@ -124,7 +128,7 @@ impl Jobs {
             }
             let waits = lanes.iter().map(|lane: &Lane| {
                 let after = positions.get(&lane.partition).map_or("", String::as_str);
-                self.store.eventful(lane, after, left)
+                self.store.eventful(lane, after, left.min(LOOK))
             });
             select_all(waits).await.0?;
         }

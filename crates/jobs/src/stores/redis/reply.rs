@@ -49,23 +49,23 @@ pub(super) fn row<const N: usize>(value: Value) -> Result<[Value; N], Strange> {
         .map_err(|_| Strange("an array of an unknown length"))
 }
 
-/// What `look` in the scripts answers.
+/// What `look` in the scripts answers; its position is dropped.
 pub(super) fn found(value: Value) -> Result<Found, Strange> {
-    listed(value).map(|listed| listed.found)
-}
-
-/// The same, with its position.
-pub(super) fn listed(value: Value) -> Result<Listed, Strange> {
-    let [position, token, packed, progress, off] = row(value)?;
+    let [_, token, packed, progress, off] = row(value)?;
     let (token, progress) = (bytes(token)?, text(progress)?);
-    let found = Found {
+    Ok(Found {
         state: state(&token).ok_or(Strange("a state of an unknown form"))?,
         token,
         packed: bytes(packed)?,
         progress: (!progress.is_empty()).then_some(progress),
         cancelling: !bytes(off)?.is_empty(),
-    };
-    let position = text(position)?;
+    })
+}
+
+/// A job on a page.
+pub(super) fn listed(value: Value) -> Result<Listed, Strange> {
+    let [position, seen] = row(value)?;
+    let (position, found) = (text(position)?, found(seen)?);
     Ok(Listed { found, position })
 }
 

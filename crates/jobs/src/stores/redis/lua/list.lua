@@ -1,5 +1,5 @@
 -- Jobs. ARGV: state letter, or A for all; position (or empty), at most how many. Answers {next
--- position or empty, jobs}; the position of each job leads to what comes after it.
+-- position or empty, {position, job}…}; the position of a job leads to what comes after it.
 local kind, after, max = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local answer, more = {}, ''
 
@@ -20,8 +20,8 @@ if kind == 'A' then
       for n = told + 1, #ids do
         more = entry[1] .. '/' .. n
         -- The last one came last.
-        local seen = look(more, ids[#ids + 1 - n])
-        if seen then answer[#answer + 1] = seen end
+        local seen = look('', ids[#ids + 1 - n])
+        if seen then answer[#answer + 1] = { more, seen } end
         if #answer == max then return { more, answer } end
       end
       looked, start = looked + #ids, '(' .. entry[1]
@@ -50,8 +50,8 @@ elseif kind == 'q' or kind == 'r' then
     for _, entry in ipairs(entries) do
       local found = kind == 'q' and entry or call('XRANGE', stream, entry[1], entry[1])[1]
       more = p .. ':' .. entry[1]
-      local seen = found and look(more, id_of(found[2][2]))
-      if seen and string.sub(seen[2], 1, 1) == kind then answer[#answer + 1] = seen end
+      local seen = found and look('', id_of(found[2][2]))
+      if seen and string.sub(seen[2], 1, 1) == kind then answer[#answer + 1] = { more, seen } end
     end
     if #entries == 0 then
       p, from = p - 1, nil
@@ -69,8 +69,8 @@ elseif kind == 'S' or kind == 'C' then
     if entry[2][4] ~= (kind == 'S' and '1' or '2') then told = #ids end
     for n = told + 1, #ids do
       more = entry[1] .. '/' .. n
-      local seen = look(more, ids[n])
-      if seen then answer[#answer + 1] = seen end
+      local seen = look('', ids[n])
+      if seen then answer[#answer + 1] = { more, seen } end
       if #answer == max then return { more, answer } end
     end
     more = entry[1] .. '/' .. #ids
@@ -93,8 +93,8 @@ else
   local found = call('ZRANGE', set, rank, rank + max - 1, 'WITHSCORES')
   for i = 1, #found, 2 do
     more = found[i + 1] .. '/' .. found[i]
-    local seen = look(more, found[i])
-    if seen then answer[#answer + 1] = seen end
+    local seen = look('', found[i])
+    if seen then answer[#answer + 1] = { more, seen } end
   end
   if #found < 2 * max then more = '' end
 end
