@@ -89,7 +89,7 @@ impl Jobs {
         wait: Duration,
     ) -> Result<EventPage, Error> {
         let until = Instant::now() + wait;
-        let lanes = self.lanes_of(queue)?;
+        let lanes = self.lanes_ever(queue).await?;
         let mut positions = decode(queue, cursor)?;
         loop {
             let (mut events, mut missed) = (Vec::new(), false);

@@ -67,14 +67,10 @@ impl Jobs {
         cursor: Option<&str>,
     ) -> Result<Listing, Error> {
         let limit = limit.clamp(1, MAX_PAGE);
-        let mut lanes = self.store.lanes().await?;
-        if let Some(queue) = &filter.queue {
-            // Those that the queue had before it got fewer partitions, too.
-            lanes.retain(|lane| lane.queue == *queue);
-            lanes.extend(self.lanes_of(queue)?);
-        }
-        lanes.sort();
-        lanes.dedup();
+        let lanes = match &filter.queue {
+            Some(queue) => self.lanes_ever(queue).await?,
+            None => self.store.lanes().await?,
+        };
         let mut lanes = lanes.as_slice();
         let mut after = String::new();
         if let Some(cursor) = cursor {
@@ -125,6 +121,18 @@ impl Jobs {
             }
         }
         Ok(Listing { jobs, next: None })
+    }
+}
+
+impl Jobs {
+    /// The lanes of a queue, in order, and those that it had before it got fewer partitions.
+    pub(crate) async fn lanes_ever(&self, queue: &str) -> Result<Vec<Lane>, Error> {
+        let mut lanes = self.lanes_of(queue)?;
+        let known = self.store.lanes().await?;
+        lanes.extend(known.into_iter().filter(|lane| lane.queue == queue));
+        lanes.sort();
+        lanes.dedup();
+        Ok(lanes)
     }
 }
 

@@ -181,7 +181,8 @@ pub(crate) struct FromQueue {
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "events", operation_id = "jobEvents",
     params(("id" = String, Path, description = "A job's id"), From,
         ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
-    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String),
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String,
+        example = json!("id: 1.0-5f3a9c21\nevent: queued\ndata: {\"job_id\":\"default.0.0193a7c0f2b1f00d5e1f8a3c2d4\",\"queue\":\"default\",\"event\":\"queued\",\"progress\":null,\"at\":\"2025-01-01T00:00:00.000Z\",\"cursor\":\"1.0-5f3a9c21\"}\n\n")),
         (status = 204, description = "It has ended, and all was told")))]
 pub(crate) async fn job_events(
     State(app): State<App>,
@@ -198,7 +199,8 @@ pub(crate) async fn job_events(
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "queueEvents",
     params(FromQueue,
         ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
-    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String)))]
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String,
+        example = json!("id: default:0=1735689600000-0.0\nevent: missed\ndata: {\"job_id\":null,\"queue\":\"default\",\"event\":\"missed\",\"reason\":\"…\",\"cursor\":\"default:0=1735689600000-0.0\"}\n\n"))))]
 pub(crate) async fn queue_events(
     State(app): State<App>,
     Params(from): Params<FromQueue>,

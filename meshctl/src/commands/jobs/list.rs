@@ -13,7 +13,7 @@ const PAGE: usize = 100;
 /// Characters of a job's last words in a table.
 const WORDS: usize = 60;
 
-/// List jobs: by queue, then running, queued, failed, scheduled, dead, succeeded, cancelled.
+/// List jobs: by queue, latest submitted first; those of one status in the order of that.
 #[derive(Args, Debug)]
 pub(super) struct List {
     /// Only these: queued, scheduled, running, succeeded, failed, dead or cancelled

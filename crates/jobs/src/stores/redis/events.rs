@@ -205,14 +205,15 @@ fn events(entry: &str, fields: Value, told: usize) -> Result<Vec<Event>, Strange
     let name = field("n").ok_or(Strange("an event without a name"))?;
     let ids = field("i").unwrap_or_default();
     let ids = ids.split(' ').enumerate().skip(told);
-    let events = ids.map(|(index, id)| {
-        Ok(Event {
+    // What names no job is passed over: it must not keep followers from what comes after it.
+    let events = ids.filter_map(|(index, id)| {
+        Some(Event {
             cursor: format!("{entry}.{}", index + 1),
             at,
-            id: id.parse().map_err(|_| Strange("an event of no job"))?,
+            id: id.parse().ok()?,
             name: name.clone(),
             data: field("d"),
         })
     });
-    events.collect()
+    Ok(events.collect())
 }
