@@ -252,6 +252,21 @@ async fn entries_have_numbers_of_their_own_though_two_attempts_write_at_once() {
 }
 
 #[tokio::test]
+async fn of_two_runs_that_take_one_id_at_once_one_goes_on() {
+    let world = World::new().await;
+    let cancel = CancellationToken::new();
+    let (one, other) = tokio::join!(world.run("one", &cancel), world.run("other", &cancel));
+    let (done, refused) = match (one.0, other.0) {
+        (Ok(done), Err(refused)) | (Err(refused), Ok(done)) => (done, refused),
+        both => panic!("{both:?}"),
+    };
+    assert!(matches!(refused, Error::Conflict { .. }), "{refused}");
+    let asked = format!("run-1-research for {}, time 1\n", done.goal);
+    assert_eq!(world.file("notes.md"), asked);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_run_ends_early_for_a_reason_that_says_whether_to_try_again() {
     let world = World::new().await;
     let cancel = CancellationToken::new();

@@ -36,13 +36,13 @@ impl Fixture {
     }
 
     pub(crate) fn jobs_with(&self, options: Options) -> Jobs {
-        self.jobs_set(options, Settings::default())
+        self.jobs_set(options, &Settings::default())
     }
 
-    pub(crate) fn jobs_set(&self, options: Options, settings: Settings) -> Jobs {
+    pub(crate) fn jobs_set(&self, options: Options, settings: &Settings) -> Jobs {
         let settings = Settings {
             prefix: self.prefix.clone(),
-            ..settings
+            ..settings.clone()
         };
         Jobs::new(open(&self.address, &settings).unwrap(), options)
     }

@@ -44,20 +44,23 @@ local function delay(kind, p, id, due, packed)
   return kind .. p .. ':' .. text(due) .. ':' .. packed
 end
 
--- Notes the order in which jobs came; a list reads it, and no other step.
-local function came(ids)
-  if #ids > 0 then call('XADD', K .. ':ids', '*', 'i', table.concat(ids, ' ')) end
-end
-
--- Makes that stream anew for a lane that has jobs and none: it is of an earlier version, or was
--- evicted. An id begins with its time.
+-- Makes the stream of all ids anew where there is none: the lane is new, of an earlier version, or
+-- lost it by an eviction. An id ends in 27 digits, which begin with its time.
 local function ordered()
   if call('EXISTS', K .. ':ids') == 1 then return end
   local ids = call('HKEYS', K .. ':at')
   table.sort(ids, function(a, b) return string.sub(a, -27) < string.sub(b, -27) end)
   for first = 1, #ids, 256 do
-    came({ unpack(ids, first, math.min(first + 255, #ids)) })
+    local last = math.min(first + 255, #ids)
+    call('XADD', K .. ':ids', '*', 'i', table.concat(ids, ' ', first, last))
   end
+end
+
+-- Notes the order in which jobs came, once their states are there.
+local function came(ids, late)
+  local text = table.concat(ids, ' ')
+  if #late > 0 then text = table.concat({ text, #ids > 0 and ' ' or '', table.concat(late, ' ') }) end
+  if text ~= '' and not call('XADD', K .. ':ids', 'NOMKSTREAM', '*', 'i', text) then ordered() end
 end
 
 local function id_of(packed) return string.sub(packed, 1, string.find(packed, '\n', 1, true) - 1) end

@@ -3,7 +3,6 @@
 -- empty), fingerprint. Answers for the others, in order: 0 taken, or `<fingerprint> <job>` of who has
 -- the key. A job that is known was sent again by a client that did not hear the answer: nothing happens.
 local keep, ttl = ARGV[1], tonumber(ARGV[2])
-ordered()
 local plain = 8
 for p = 1, 5 do plain = plain + tonumber(ARGV[p + 2]) end
 local all, keys = {}, {}
@@ -70,8 +69,7 @@ if #set > 0 then
   call('XADD', K .. ':keyed', '*', unpack(spent))
 end
 if #states > 0 then call('HSET', K .. ':at', unpack(states)) end
-came(ids)
-came(late)
+came(ids, late)
 event(keep, 'queued', ids)
 event(keep, 'scheduled', late)
 return answers
