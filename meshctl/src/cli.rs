@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{bench, call, demo, describe, drain, jobs, list, status, up},
+    commands::{bench, call, completion, demo, describe, drain, jobs, list, status, up},
     output::Output,
 };
 
@@ -38,6 +38,7 @@ pub(crate) enum Command {
     Jobs(jobs::Jobs),
     #[command(subcommand)]
     Bench(bench::Bench),
+    Completion(completion::Completion),
 }
 
 impl Command {
@@ -52,6 +53,7 @@ impl Command {
             Self::Drain(command) => command.run(out).await,
             Self::Jobs(command) => command.run(out).await,
             Self::Bench(command) => command.run(out).await,
+            Self::Completion(command) => command.run(out),
         }
     }
 }
