@@ -20,6 +20,7 @@ mod jobs;
 mod listing;
 mod outcome;
 mod producer;
+mod quiet;
 mod record;
 mod retry;
 mod scheduler;
@@ -42,7 +43,7 @@ pub use retry::Backoff;
 pub use scheduler::Scheduler;
 pub use store::{
     Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, MAX_BATCH, Mark, Move, Moved,
-    Page, Renewal, State, Store, To,
+    Page, Renewal, State, Store, To, Vitals,
 };
 pub use stores::{Embedded, Open, Redis, Row, STORES, Settings, Sync, open};
 pub use timer::{Missed, Timer, When};

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::record::Place;
-use crate::store::{Found, State};
+use crate::{
+    JobId,
+    store::{Found, State},
+};
 
 /// A job.
 #[derive(Debug, Clone)]
@@ -27,7 +30,7 @@ impl Slot {
         format!("{:x}.{nonce:x}", self.seq).into()
     }
 
-    pub(super) fn found(&self) -> Found {
+    pub(super) fn found(&self, id: &JobId) -> Found {
         let state = match &self.place {
             Place::Queued { .. } => State::Queued,
             Place::Running { since, worker, .. } => State::Running {
@@ -41,6 +44,7 @@ impl Slot {
             Place::Ended { status, .. } => State::Ended(*status),
         };
         Found {
+            id: id.clone(),
             state,
             token: self.token(),
             packed: self.packed.clone(),

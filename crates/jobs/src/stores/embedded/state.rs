@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    record::{self, Place, Record},
+    record::{Place, Record},
     slot::Slot,
 };
 use crate::{
@@ -51,6 +51,8 @@ pub(super) struct State {
     key_ends: BTreeSet<(u64, String, String)>,
     pub(super) timers: BTreeMap<String, Bytes>,
     pub(super) seq: u64,
+    /// Numbers of events up to this one may have been given, by this process or one before.
+    pub(super) reserved: u64,
     /// How many events a lane keeps.
     pub(super) keep: usize,
 }
@@ -71,6 +73,7 @@ impl State {
                 self.key_ends.insert((until, queue.clone(), key.clone()));
                 self.keys.insert((queue, key), (print, id, until));
             }
+            Record::Reserve { until } => self.reserved = self.reserved.max(until),
             Record::Timer { name } => match data {
                 Some(text) => drop(self.timers.insert(name, text)),
                 None => drop(self.timers.remove(&name)),
@@ -202,7 +205,7 @@ impl State {
         };
         let take = |(rank, id): (&(u64, u64), &JobId)| {
             let slot = self.jobs.get(id)?;
-            Some((*rank, slot.found()))
+            Some((*rank, slot.found(id)))
         };
         if matches!(of, Status::Succeeded | Status::Cancelled) {
             let before = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -221,21 +224,14 @@ impl State {
             .collect()
     }
 
-    /// Records that lead to this state from nothing.
-    pub(super) fn snapshot(&self) -> Vec<u8> {
-        let mut into = Vec::new();
+    /// Records that lead to this state from nothing, with the bytes that belong to them.
+    pub(super) fn snapshot(&self) -> Vec<(Record, Option<Bytes>)> {
+        let until = self.reserved;
+        let mut records = vec![(Record::Reserve { until }, None)];
         for (id, slot) in &self.jobs {
-            let (id, place, seq) = (id.clone(), slot.place.clone(), slot.seq);
-            record::write(
-                &mut into,
-                &Record::Put {
-                    id,
-                    place,
-                    seq,
-                    at: None,
-                },
-                Some(&slot.packed),
-            );
+            let (id, place, seq, at) = (id.clone(), slot.place.clone(), slot.seq, None);
+            let put = Record::Put { id, place, seq, at };
+            records.push((put, Some(slot.packed.clone())));
         }
         for ((queue, key), (print, id, until)) in &self.keys {
             let (queue, key, print, id) = (queue.clone(), key.clone(), print.clone(), id.clone());
@@ -246,26 +242,20 @@ impl State {
                 id,
                 until: *until,
             };
-            record::write(&mut into, &taken, None);
+            records.push((taken, None));
         }
         for (name, text) in &self.timers {
-            record::write(&mut into, &Record::Timer { name: name.clone() }, Some(text));
+            let name = name.clone();
+            records.push((Record::Timer { name }, Some(text.clone())));
         }
         for (lane, shelf) in &self.lanes {
-            let sums = Record::Sums {
-                lane: lane.to_string(),
-                sums: shelf.sums.clone(),
-            };
-            record::write(&mut into, &sums, None);
+            let (name, sums) = (lane.to_string(), shelf.sums.clone());
+            records.push((Record::Sums { lane: name, sums }, None));
             for (number, event) in &shelf.events {
-                record::write(
-                    &mut into,
-                    &Record::event(lane.to_string(), *number, event),
-                    None,
-                );
+                records.push((Record::event(lane.to_string(), *number, event), None));
             }
         }
-        into
+        records
     }
 
     pub(super) fn counts(&self, lane: &Lane, now: u64) -> Counts {

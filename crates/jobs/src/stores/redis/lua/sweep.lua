@@ -5,7 +5,7 @@ local limit = text(now - tonumber(ARGV[1]))
 for _, entry in ipairs(call('XRANGE', K .. ':end', '-', limit, 'COUNT', 16)) do
   local ids = {}
   for id in string.gmatch(entry[2][2], '%S+') do ids[#ids + 1] = id end
-  call('HDEL', K .. ':at', unpack(ids))
+  if #ids > 0 then call('HDEL', K .. ':at', unpack(ids)) end
   count = count + #ids
   spent[#spent + 1] = entry[1]
 end
