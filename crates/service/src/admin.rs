@@ -79,10 +79,12 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Answer {
             None => text(StatusCode::NOT_FOUND, "this process has no log"),
         },
         ("/log-level", false) if request.method() == Method::PUT => set_level(request).await,
-        ("/health" | "/healthz" | "/readyz" | "/metrics" | "/config" | "/log-level", false) => text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "expected GET; PUT for /log-level",
-        ),
+        ("/health" | "/healthz" | "/readyz" | "/metrics" | "/config" | "/log-level", false) => {
+            text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "expected GET; PUT for /log-level",
+            )
+        }
         _ => text(
             StatusCode::NOT_FOUND,
             "expected /health, /healthz, /readyz, /metrics, /config or /log-level",

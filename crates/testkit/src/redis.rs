@@ -102,7 +102,7 @@ fn spawn(port: u16, folder: &TempDir, args: &[String]) -> Process {
 }
 
 /// Whether it serves: a Redis that still reads its log says LOADING.
-fn answers(port: u16) -> bool {
+pub(crate) fn answers(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
         return false;
     };

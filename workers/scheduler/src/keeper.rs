@@ -25,11 +25,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Reads everything once: a scheduler with an entry that will not do does not start.
-    pub(crate) fn new(
-        jobs: Jobs,
-        vigil: Arc<Vigil>,
-        config: &Arc<Config>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(jobs: Jobs, vigil: Arc<Vigil>, config: &Arc<Config>) -> anyhow::Result<Self> {
         let path = config.optional("schedule_file").map(PathBuf::from);
         let entries = match &path {
             Some(path) => file::read(path, config)?,
@@ -57,7 +53,9 @@ impl Keeper {
             // A store that does not answer has not forgotten anything yet.
             if let Ok(vitals) = self.vigil.look().await {
                 if epoch.as_ref().is_some_and(|known| *known != vitals.epoch) {
-                    tracing::warn!("the job store is another than before: entries are put there again");
+                    tracing::warn!(
+                        "the job store is another than before: entries are put there again"
+                    );
                     kept = false;
                 }
                 epoch = Some(vitals.epoch);

@@ -10,6 +10,8 @@ mod memory;
 mod record;
 mod slot;
 mod state;
+#[cfg(test)]
+mod tests;
 mod unwritten;
 
 use std::{
@@ -45,6 +47,9 @@ use record::Record;
 pub struct Embedded {
     name: String,
     folder: PathBuf,
+    /// How many frames the log had.
+    #[cfg(test)]
+    frames: usize,
     /// The latest write failed.
     ailing: AtomicBool,
     key_ttl: u64,
@@ -71,6 +76,8 @@ impl Embedded {
         };
         let (log, frames) =
             Log::open(folder, settings.sync).map_err(|error| broken(error.to_string()))?;
+        #[cfg(test)]
+        let count = frames.len();
         let mut memory = Memory::default();
         memory.state.keep = settings.events;
         for mut frame in frames {
@@ -85,6 +92,8 @@ impl Embedded {
         memory.state.seq = memory.state.seq.max(memory.state.reserved);
         Ok(Self {
             folder: folder.to_owned(),
+            #[cfg(test)]
+            frames: count,
             ailing: AtomicBool::new(false),
             key_ttl: clock::millis(settings.key_ttl),
             memory: Arc::new(Mutex::new(memory)),
@@ -199,7 +208,9 @@ impl Store for Embedded {
             fs::remove_file(&path).ok();
             written
         });
-        let tried = tried.await.map_err(|error| self.broken(error.to_string()))?;
+        let tried = tried
+            .await
+            .map_err(|error| self.broken(error.to_string()))?;
         tried.map_err(|error| self.unavailable(format!("{error}: make room on its disk")))?;
         Ok(Vitals {
             epoch: self.name.clone(),
@@ -395,29 +406,5 @@ impl Store for Embedded {
             true
         })
         .await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Settings;
-
-    #[tokio::test]
-    async fn what_is_synced_every_so_often_is_synced_though_nothing_more_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            sync: Sync::Every(Duration::from_secs(1)),
-            ..Settings::default()
-        };
-        let store = Embedded::open(folder.path(), &settings).unwrap();
-        let timer = Bytes::from_static(b"x");
-        store.swap_timer("t", None, Some(&timer)).await.unwrap();
-        assert!(store.disk.lock().await.dirty(), "its second is not over");
-        let end = tokio::time::Instant::now() + Duration::from_secs(20);
-        while store.disk.lock().await.dirty() {
-            assert!(tokio::time::Instant::now() < end, "never synced");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
     }
 }

@@ -109,22 +109,20 @@ impl Redis {
         answer
     }
 
-    /// Makes what a lane needs, and puts aside what is not ours.
+    /// Makes what a lane needs once more, after something of it was missing or another thing.
     async fn repair(&self, lane: &Lane) -> Result<(), Error> {
         self.known.lock().remove(lane);
-        self.list_lane(lane).await?;
-        let made = self.link.run(&script::SETUP, &self.key(lane), []).await;
-        let aside = made.map_err(|failure| self.error(failure))?;
-        for name in reply::array(aside).map_err(|strange| self.strange(strange))? {
-            self.put_aside(name);
-        }
-        Ok(())
+        self.introduce(lane).await
     }
 
     fn put_aside(&self, name: Value) {
         let name = reply::text(name).unwrap_or_default();
         let store = self.link.name();
-        tracing::error!(store, name, "a key of ours held something else: it was put aside");
+        tracing::error!(
+            store,
+            name,
+            "a key of ours held something else: it was put aside"
+        );
     }
 
     /// Sends a command about a key that is no lane's; what is not of its type is put aside.
@@ -166,14 +164,20 @@ impl Redis {
         format!("{}:timers", self.prefix)
     }
 
-    /// Lists the lane among those that have jobs, in a slot of its own.
-    async fn list_lane(&self, lane: &Lane) -> Result<(), Error> {
+    /// Lists the lane among those that have jobs, in a slot of its own, and makes what it needs: a
+    /// Redis that is full later lets nobody make that.
+    async fn introduce(&self, lane: &Lane) -> Result<(), Error> {
         if self.known.lock().contains(lane) {
             return Ok(());
         }
         let (mut command, key) = (redis::cmd("SADD"), format!("{}:lanes", self.prefix));
         command.arg(&key).arg(lane.to_string());
         self.ask(&command, &key, "set").await?;
+        let made = self.link.run(&script::SETUP, &self.key(lane), []).await;
+        let aside = made.map_err(|failure| self.error(failure))?;
+        for name in reply::array(aside).map_err(|strange| self.strange(strange))? {
+            self.put_aside(name);
+        }
         self.known.lock().insert(lane.clone());
         Ok(())
     }
@@ -299,7 +303,9 @@ impl Store for Redis {
         let answer = self.run(&script::OFF, lane, &[]).await?;
         let ids = reply::array(answer).map_err(|strange| self.strange(strange))?;
         let ids = ids.into_iter();
-        Ok(ids.filter_map(|id| reply::text(id).ok()?.parse().ok()).collect())
+        Ok(ids
+            .filter_map(|id| reply::text(id).ok()?.parse().ok())
+            .collect())
     }
 
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {

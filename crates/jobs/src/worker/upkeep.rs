@@ -27,7 +27,8 @@ impl Worker {
         drain: Duration,
     ) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        let (mut late, mut failing): (Option<Instant>, HashMap<Bytes, Instant>) = Default::default();
+        let (mut late, mut failing): (Option<Instant>, HashMap<Bytes, Instant>) =
+            Default::default();
         loop {
             if batch.is_empty() {
                 failing.clear();
@@ -50,9 +51,7 @@ impl Worker {
                 match answers.next() {
                     Some(Err(error)) if error.is_of_the_store() => {
                         self.jobs.quiet.trouble(&error);
-                        let since = *failing
-                            .entry(token.clone())
-                            .or_insert_with(Instant::now);
+                        let since = *failing.entry(token.clone()).or_insert_with(Instant::now);
                         // What is damaged may be mended; longer than the lease it is not waited for.
                         if error.is_unavailable() || since.elapsed() < self.jobs.options().lease {
                             return true;
@@ -69,7 +68,10 @@ impl Worker {
             if !batch.is_empty() && stop.is_cancelled() {
                 let until = *late.get_or_insert_with(|| Instant::now() + drain);
                 if Instant::now() >= until {
-                    tracing::warn!(jobs = batch.len(), "not settled before the end: others do them again");
+                    tracing::warn!(
+                        jobs = batch.len(),
+                        "not settled before the end: others do them again"
+                    );
                     batch.clear();
                 }
             }

@@ -60,6 +60,17 @@ impl Disk {
         self.written >= added && !self.suspect && self.failed.is_none()
     }
 
+    #[cfg(test)]
+    pub(super) const fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Lets the log be written anew, however lately that failed.
+    #[cfg(test)]
+    pub(super) fn anew_now(&mut self) {
+        self.anew = None;
+    }
+
     /// Puts what was written on the disk. Runs where blocking is allowed.
     pub(super) fn sync(&mut self) {
         if let Err(error) = self.log.sync() {

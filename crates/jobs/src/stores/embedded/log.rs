@@ -137,7 +137,9 @@ impl Log {
     /// Writes as far as there is room.
     #[cfg(test)]
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let room = self.room.map_or(usize::MAX, |room| usize::try_from(room).unwrap());
+        let room = self
+            .room
+            .map_or(usize::MAX, |room| usize::try_from(room).unwrap());
         if room < bytes.len() {
             self.file.write_all(&bytes[..room])?;
             return Err(io::ErrorKind::StorageFull.into());
@@ -236,8 +238,8 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn frame(records: &[u8]) -> io::Result<Vec<u8>> {
-    let length =
-        u32::try_from(records.len()).map_err(|_| io::Error::other("a step of more than 4 GiB: hand in smaller batches"))?;
+    let length = u32::try_from(records.len())
+        .map_err(|_| io::Error::other("a step of more than 4 GiB: hand in smaller batches"))?;
     let mut frame = Vec::with_capacity(records.len() + HEAD);
     frame.extend(length.to_le_bytes());
     frame.extend(crc32fast::hash(records).to_le_bytes());

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::record::{self, Record};
 
 /// How large frames are at most, about; one step may be larger.
-pub(super) const FRAME: usize = 64 << 20;
+pub(super) const FRAME: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {

@@ -63,7 +63,8 @@ impl Server {
             return Ok(Self::One(client(url.into_connection_info()?, &authority)?));
         };
         if authority.is_some() {
-            let what = "redis_cacert does not go with a cluster: name the authorities by SSL_CERT_FILE";
+            let what =
+                "redis_cacert does not go with a cluster: name the authorities by SSL_CERT_FILE";
             return Err((ErrorKind::InvalidClientConfig, what).into());
         }
         let (login, nodes) = nodes
@@ -137,7 +138,10 @@ pub(super) fn client(info: ConnectionInfo, authority: &Authority) -> RedisResult
     match (info.addr(), authority) {
         (redis::ConnectionAddr::TcpTls { .. }, Some(pem)) => {
             let root_cert = Some(pem.to_vec());
-            let certificates = redis::TlsCertificates { client_tls: None, root_cert };
+            let certificates = redis::TlsCertificates {
+                client_tls: None,
+                root_cert,
+            };
             Client::build_with_tls(info, certificates)
         }
         _ => Client::open(info),

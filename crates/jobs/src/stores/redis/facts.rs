@@ -41,7 +41,10 @@ impl Facts {
 
     /// What a person should know before it goes wrong.
     pub(super) fn warning(&self) -> Option<String> {
-        let policy = self.policies.iter().find(|policy| *policy != "noeviction")?;
+        let policy = self
+            .policies
+            .iter()
+            .find(|policy| *policy != "noeviction")?;
         Some(format!(
             "it may evict keys when its memory is full (maxmemory-policy {policy}), and with them \
              jobs vanish: set maxmemory-policy noeviction, and keep caches in another Redis"

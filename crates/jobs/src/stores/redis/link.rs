@@ -264,11 +264,7 @@ impl Link {
     }
 }
 
-fn evaluation<'a>(
-    script: &Script,
-    key: &str,
-    args: impl IntoIterator<Item = &'a [u8]>,
-) -> Cmd {
+fn evaluation<'a>(script: &Script, key: &str, args: impl IntoIterator<Item = &'a [u8]>) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(&script.hash).arg(1).arg(key);
     for arg in args {

@@ -13,22 +13,58 @@ pub(super) struct Refusal {
 }
 
 const fn row(code: &'static str, renew: bool, advice: &'static str) -> Refusal {
-    Refusal { code, advice, renew }
+    Refusal {
+        code,
+        advice,
+        renew,
+    }
 }
 
 /// Every such answer that waiting, or a person's doing, brings to an end.
 const ROWS: &[Refusal] = &[
-    row("READONLY", true, "it is a replica: let redis_url lead to the primary, by an address that follows a failover or by redis+sentinel://"),
-    row("MASTERDOWN", true, "it is a replica that has lost its primary: let redis_url lead to the primary"),
-    row("CLUSTERDOWN", true, "the cluster has slots without a node: see CLUSTER INFO"),
-    row("NOREPLICAS", true, "fewer replicas are in step than its min-replicas-to-write"),
-    row("LOADING", true, "it reads its data in after a start, which takes a while"),
+    row(
+        "READONLY",
+        true,
+        "it is a replica: let redis_url lead to the primary, by an address that follows a failover or by redis+sentinel://",
+    ),
+    row(
+        "MASTERDOWN",
+        true,
+        "it is a replica that has lost its primary: let redis_url lead to the primary",
+    ),
+    row(
+        "CLUSTERDOWN",
+        true,
+        "the cluster has slots without a node: see CLUSTER INFO",
+    ),
+    row(
+        "NOREPLICAS",
+        true,
+        "fewer replicas are in step than its min-replicas-to-write",
+    ),
+    row(
+        "LOADING",
+        true,
+        "it reads its data in after a start, which takes a while",
+    ),
     row("UNBLOCKED", true, "it has become a replica"),
     row("NOAUTH", true, "give user and password in redis_url"),
     row("WRONGPASS", true, "user or password in redis_url is wrong"),
-    row("NOPERM", true, "its user lacks rights: the guide to jobs lists those that are needed"),
-    row("OOM", false, "it is full: raise its maxmemory or make room; jobs that it has go on"),
-    row("MISCONF", false, "it cannot save to its disk: make room there, its log says more"),
+    row(
+        "NOPERM",
+        true,
+        "its user lacks rights: the guide to jobs lists those that are needed",
+    ),
+    row(
+        "OOM",
+        false,
+        "it is full: raise its maxmemory or make room; jobs that it has go on",
+    ),
+    row(
+        "MISCONF",
+        false,
+        "it cannot save to its disk: make room there, its log says more",
+    ),
     row("TRYAGAIN", false, "slots of the cluster are on the move"),
     row("BUSY", false, "somebody's script has kept it busy for long"),
 ];
@@ -44,7 +80,11 @@ pub(super) fn of(error: &RedisError) -> Option<&'static Refusal> {
     let row = ROWS.iter().find(|row| row.code == code);
     row.or_else(|| {
         let detail = error.detail()?;
-        ROWS.iter().find(|row| detail.split_whitespace().any(|word| word == row.code))
+        if detail.contains("The user executing the script") {
+            return ROWS.iter().find(|row| row.code == "NOPERM");
+        }
+        ROWS.iter()
+            .find(|row| detail.split_whitespace().any(|word| word == row.code))
     })
 }
 

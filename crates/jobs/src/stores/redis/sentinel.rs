@@ -46,13 +46,23 @@ impl Sentinels {
             match &*name {
                 "sentinel_user" => user = Some(value.into_owned()),
                 "sentinel_password" => password = Some(value.into_owned()),
-                _ => return Err(wrong("only sentinel_user and sentinel_password go behind the ?")),
+                _ => {
+                    return Err(wrong(
+                        "only sentinel_user and sentinel_password go behind the ?",
+                    ));
+                }
             }
         }
         let mut sentinels = Vec::new();
         for host in hosts.split(',').map(str::trim) {
-            let ported = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-            let host = if ported { host.to_owned() } else { format!("{host}:{PORT}") };
+            let ported = host
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+            let host = if ported {
+                host.to_owned()
+            } else {
+                format!("{host}:{PORT}")
+            };
             let info = format!("{scheme}://{host}").into_connection_info()?;
             let mut settings = info.redis_settings().clone();
             if let Some(user) = &user {
@@ -104,7 +114,11 @@ impl Sentinels {
         let (host, port) = self.primary().await?;
         let place = format!("{host}:{port}");
         let address = match self.node.addr() {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
+            ConnectionAddr::TcpTls {
+                insecure,
+                tls_params,
+                ..
+            } => ConnectionAddr::TcpTls {
                 host,
                 port,
                 insecure: *insecure,

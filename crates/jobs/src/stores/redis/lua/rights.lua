@@ -18,6 +18,9 @@ local uses = {
 }
 for _, use in ipairs(uses) do
   local answer = redis.pcall(unpack(use))
-  if type(answer) == 'table' and answer.err and string.find(answer.err, 'NOPERM', 1, true) then return answer end
+  local err = type(answer) == 'table' and answer.err
+  if err and (string.find(err, 'NOPERM', 1, true) or string.find(err, 'The user executing', 1, true)) then
+    return redis.error_reply('NOPERM its user may not use ' .. use[1] .. ' on ' .. K .. '*')
+  end
 end
 return 1
