@@ -1,7 +1,7 @@
 //! A real Redis of a test's own.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::Path,
     process::Command,
@@ -60,6 +60,23 @@ impl Redis {
     /// Sends it a signal: a stopped one takes connections and answers nothing.
     pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// Says a command without blanks in its words, and gives the first line of the answer.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn say(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        stream
+            .write_all(format!("{command}\r\n").as_bytes())
+            .expect("it reads");
+        let mut line = String::new();
+        BufReader::new(stream)
+            .read_line(&mut line)
+            .expect("it answers");
+        line.trim_end().to_owned()
     }
 
     /// Its port.

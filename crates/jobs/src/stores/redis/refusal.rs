@@ -90,15 +90,20 @@ pub(super) fn of(error: &RedisError) -> Option<&'static Refusal> {
 
 /// What the error says, and what to do: the same text for the same trouble, whichever script met it.
 pub(super) fn text(error: &RedisError) -> String {
-    let said = error.to_string();
-    let said = match said.find(" script: ") {
-        Some(end) => said[..end].trim_end_matches(['.', ' ']).to_owned(),
-        None => said,
+    // As Redis says it, and not as the client's library prints it.
+    let said = match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        _ => error.to_string(),
     };
+    let said = match said.find(" script: ") {
+        Some(end) => &said[..end],
+        None => &said,
+    };
+    let said = said.trim_end_matches(['.', ' ']);
     match of(error) {
         Some(row) => format!("{said} ({})", row.advice),
         None if error.is_io_error() => format!("cannot be reached: {said}"),
-        None => said,
+        None => said.to_owned(),
     }
 }
 
