@@ -11,8 +11,6 @@ use tokio::{
 
 /// How often the store is looked at when nobody asks.
 const EVERY: Duration = Duration::from_secs(2);
-/// How long an answer is taken for the present state, however many ask.
-const FRESH: Duration = Duration::from_millis(250);
 /// How long the store may take to answer before that is told of it.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The subject of the notes.
@@ -22,6 +20,7 @@ const SUBJECT: &str = "queue";
 #[derive(Debug)]
 pub struct Vigil {
     jobs: Jobs,
+    /// When the latest look began, and what was seen.
     latest: Mutex<Option<(Instant, Result<Vitals, Error>)>>,
 }
 
@@ -55,19 +54,21 @@ impl Vigil {
         vigil
     }
 
-    /// How the store is now.
+    /// How the store is now; one look does for all who ask while it is waited for.
     ///
     /// # Errors
     /// What [`Jobs::check`] says.
     pub async fn look(&self) -> Result<Vitals, Error> {
+        let asked = Instant::now();
         let mut latest = self.latest.lock().await;
-        if let Some((at, seen)) = &*latest
-            && at.elapsed() < FRESH
+        if let Some((began, seen)) = &*latest
+            && *began >= asked
         {
             return seen.clone();
         }
+        let began = Instant::now();
         let seen = self.jobs.check().await;
-        *latest = Some((Instant::now(), seen.clone()));
+        *latest = Some((began, seen.clone()));
         seen
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{fs, path::Path};
 
+use mesh_work as work;
 use openssl::{
     asn1::Asn1Time,
     bn::BigNum,

@@ -232,8 +232,8 @@ async fn entries_are_put_back_into_a_redis_that_lost_them_and_readiness_tells_of
         for path in ["readyz", "health"] {
             let what = format!("{path} is {expected} after {command}");
             let told = until(&what, PATIENCE, async || {
-                let answer = testkit::http_client::get(&format!("http://{admin}/{path}"));
-                let (status, text) = answer.await?;
+                let url = format!("http://{admin}/{path}");
+                let (status, text) = testkit::http_client::get(&url).await?;
                 (status == expected).then_some(text)
             })
             .await;

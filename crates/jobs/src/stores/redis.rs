@@ -43,6 +43,16 @@ const TROUBLE: Duration = Duration::from_secs(15);
 /// How many lanes are remembered at once as those where something failed, or are looked at.
 const LANES: usize = 64;
 
+/// What this Redis was seen to have; of another one nothing is known.
+#[derive(Debug, Default)]
+struct Known {
+    lanes: HashSet<Lane>,
+    /// The connection that they were seen by.
+    number: u64,
+    /// The mark of the timers at that time.
+    mark: String,
+}
+
 /// Jobs in a Redis.
 #[derive(Debug)]
 pub struct Redis {
@@ -53,7 +63,7 @@ pub struct Redis {
     /// How long an idempotency key is known, in ms.
     key_ttl: String,
     /// Lanes that are listed in Redis.
-    known: Mutex<HashSet<Lane>>,
+    known: Mutex<Known>,
     /// Who waits for events.
     tails: Tails,
     /// What failed lately though Redis answers: by lane and script.
@@ -111,7 +121,7 @@ impl Redis {
 
     /// Makes what a lane needs once more, after something of it was missing or another thing.
     async fn repair(&self, lane: &Lane) -> Result<(), Error> {
-        self.known.lock().remove(lane);
+        self.known.lock().lanes.remove(lane);
         self.introduce(lane).await
     }
 
@@ -167,8 +177,15 @@ impl Redis {
     /// Lists the lane among those that have jobs, in a slot of its own, and makes what it needs: a
     /// Redis that is full later lets nobody make that.
     async fn introduce(&self, lane: &Lane) -> Result<(), Error> {
-        if self.known.lock().contains(lane) {
-            return Ok(());
+        {
+            // Whoever was connected to anew may be another, or have lost something.
+            let (mut known, number) = (self.known.lock(), self.link.number());
+            if known.number != number {
+                (known.number, known.lanes) = (number, HashSet::new());
+            }
+            if known.lanes.contains(lane) {
+                return Ok(());
+            }
         }
         let (mut command, key) = (redis::cmd("SADD"), format!("{}:lanes", self.prefix));
         command.arg(&key).arg(lane.to_string());
@@ -178,7 +195,7 @@ impl Redis {
         for name in reply::array(aside).map_err(|strange| self.strange(strange))? {
             self.put_aside(name);
         }
-        self.known.lock().insert(lane.clone());
+        self.known.lock().lanes.insert(lane.clone());
         Ok(())
     }
 
@@ -242,9 +259,23 @@ impl Store for Redis {
         };
         let mark = answer.map_err(|failure| self.error(failure))?;
         let mark = reply::text(mark).map_err(|strange| self.strange(strange))?;
+        {
+            let mut known = self.known.lock();
+            if known.mark != mark {
+                known.lanes.clear();
+                known.mark.clone_from(&mark);
+            }
+        }
         if self.link.is_many() {
             // Each lane may be on a server of its own.
-            let lanes: Vec<Lane> = self.known.lock().iter().take(LANES).cloned().collect();
+            let lanes: Vec<Lane> = self
+                .known
+                .lock()
+                .lanes
+                .iter()
+                .take(LANES)
+                .cloned()
+                .collect();
             for lane in lanes {
                 self.run(&script::BEAT, &lane, &[]).await?;
             }

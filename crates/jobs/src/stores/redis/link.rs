@@ -79,6 +79,11 @@ impl Link {
         self.server.is_many()
     }
 
+    /// Tells the time of one connection from that of the next.
+    pub(super) fn number(&self) -> u64 {
+        self.shared.lock().number
+    }
+
     /// What the server said of itself, asked again; what it said last when it does not answer.
     pub(super) async fn facts(&self) -> Facts {
         if let Ok(answer) = self.send(&redis::cmd("INFO")).await {
@@ -151,7 +156,7 @@ impl Link {
             Some((connection, _)) => connection,
             None => {
                 let dialed = self.server.dial(None).await;
-                dialed.map_err(|error| self.failure(&error))?.0
+                dialed.map_err(|error| self.undialed(&error))?.0
             }
         };
         let answer = tokio::time::timeout(wait + ANSWER, connection.send(command));
@@ -209,7 +214,7 @@ impl Link {
     /// Connects, asks the server what it is, and tries what its user may do.
     async fn dial(&self) -> Result<(Connection, Option<String>, Facts), Failure> {
         let dialed = self.server.dial(Some(ANSWER)).await;
-        let (mut connection, place) = dialed.map_err(|error| self.failure(&error))?;
+        let (mut connection, place) = dialed.map_err(|error| self.undialed(&error))?;
         let facts = match connection.send(&redis::cmd("INFO")).await {
             Ok(answer) => Facts::read(&answer),
             Err(error) if error.is_io_error() => return Err(self.failure(&error)),
@@ -237,6 +242,15 @@ impl Link {
             Err(error) if error.code() == Some("NOPERM") => Err(self.failure(&error)),
             _ => Ok(()),
         }
+    }
+
+    /// Whatever keeps us from connecting may be mended at the other end.
+    fn undialed(&self, error: &RedisError) -> Failure {
+        let mut reason = refusal::text(error);
+        if reason.contains("certificate") {
+            reason.push_str(" (is its authority named in redis_cacert?)");
+        }
+        Failure::Error(self.unavailable(&reason))
     }
 
     fn failure(&self, error: &RedisError) -> Failure {
