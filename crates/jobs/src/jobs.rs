@@ -12,7 +12,8 @@ use std::{
 use futures_util::future::join_all;
 
 use crate::{
-    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store, codec,
+    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store, Vitals, codec,
+    quiet::Quiet,
 };
 pub use manage::QueueStats;
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub partitions: BTreeMap<String, u16>,
     /// The largest payload, in bytes; 4 MiB.
     pub max_payload: usize,
+    /// The largest result, in bytes; 64 MiB. A job with a larger one is dead.
+    pub max_result: usize,
     /// How long failed jobs wait.
     pub backoff: Backoff,
 }
@@ -45,6 +48,7 @@ impl Default for Options {
             dead_ttl: Duration::from_secs(7 * 86_400),
             partitions: BTreeMap::new(),
             max_payload: 4 << 20,
+            max_result: 64 << 20,
             backoff: Backoff::default(),
         }
     }
@@ -67,6 +71,7 @@ pub struct Jobs {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: Arc<Options>,
     claims: Arc<AtomicUsize>,
+    pub(crate) quiet: Arc<Quiet>,
 }
 
 impl Jobs {
@@ -77,6 +82,7 @@ impl Jobs {
             store,
             options: Arc::new(options),
             claims: Arc::default(),
+            quiet: Arc::default(),
         }
     }
 
@@ -84,6 +90,27 @@ impl Jobs {
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Sees whether the store can be read and written, and logs what is wrong with it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Broken`], which say what does not work and what to do.
+    pub async fn check(&self) -> Result<Vitals, Error> {
+        let checked = self.store.check().await;
+        match &checked {
+            Ok(vitals) => {
+                let store = self.store.name();
+                for warning in &vitals.warnings {
+                    self.quiet.warning(&store, warning);
+                }
+                if self.quiet.over() {
+                    tracing::info!(store, "the job store works again");
+                }
+            }
+            Err(error) => self.quiet.trouble(error),
+        }
+        checked
     }
 
     pub(crate) fn lanes_of(&self, queue: &str) -> Result<Vec<Lane>, Error> {

@@ -21,6 +21,7 @@ mod jobs;
 mod listing;
 mod outcome;
 mod producer;
+mod quiet;
 mod record;
 mod retry;
 mod scheduler;
@@ -44,7 +45,7 @@ pub use retry::Backoff;
 pub use scheduler::Scheduler;
 pub use store::{
     Accepted, Claim, Claimer, Counts, Entry, Event, EventRead, Found, Lease, Listed, MAX_BATCH,
-    Mark, Move, Moved, Note, Page, Renewal, State, Store, To,
+    Mark, Move, Moved, Note, Page, Renewal, State, Store, To, Vitals,
 };
 pub use stores::{Embedded, Open, Redis, Row, STORES, Settings, Sync, open};
 pub use timer::{Missed, Timer, When};

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    Backoff, Error, History, Job, Lease, Payload, Status, clock, codec,
+    Backoff, Error, History, Job, JobId, Lease, Payload, Status, clock, codec,
     job::Header,
     store::{Found, State, To},
 };
@@ -47,6 +48,37 @@ pub struct Claimed {
     pub job: Job,
     /// The right to renew it, to tell its progress and to settle it.
     pub lease: Lease,
+}
+
+/// The longest text of an error that is kept, in bytes.
+const MAX_ERROR: usize = 64 << 10;
+
+/// What an outcome comes to whose result is too large to be kept: a failure, since trying again
+/// would bring it again. `None` when it is not.
+pub(crate) fn too_large(outcome: &Outcome, limit: usize) -> Option<Outcome> {
+    match outcome {
+        Outcome::Succeeded {
+            result: Some(result),
+            metrics,
+        } if result.bytes().len() > limit => Some(Outcome::Failed {
+            error: format!(
+                "its result of {} bytes is larger than jobs_max_result, {limit} bytes",
+                result.bytes().len()
+            ),
+            retry: false,
+            metrics: metrics.clone(),
+        }),
+        Outcome::Failed {
+            error,
+            retry,
+            metrics,
+        } if error.len() > MAX_ERROR => Some(Outcome::Failed {
+            error: format!("{}…", &error[..error.floor_char_boundary(MAX_ERROR)]),
+            retry: *retry,
+            metrics: metrics.clone(),
+        }),
+        _ => None,
+    }
 }
 
 /// Where a running job goes from an outcome. `job` counts the attempt that is over.
@@ -113,31 +145,70 @@ pub(crate) fn cancel(job: &Job) -> To {
     }
 }
 
+/// Where a job goes that is called off while it waits.
+pub(crate) fn call_off(found: &Found) -> To {
+    match codec::unpack_job(&found.packed) {
+        Ok(mut job) => {
+            job.header.history = History::of(&job.header, &found.state);
+            cancel(&job)
+        }
+        Err(foreign) => bury(&found.id, &found.packed, &foreign, true),
+    }
+}
+
 /// Where a job goes whose worker let its lease end: its attempt counts, since it may be what
 /// killed the worker, and the next one follows at once.
-pub(crate) fn reclaim(found: &Found) -> Result<To, Error> {
-    let mut job = unpack(found)?;
+pub(crate) fn reclaim(found: &Found) -> To {
+    let mut job = match codec::unpack_job(&found.packed) {
+        Ok(job) => job,
+        Err(foreign) => return bury(&found.id, &found.packed, &foreign, found.cancelling),
+    };
+    job.header.history = History::of(&job.header, &found.state);
     let State::Running { started_at, worker } = &found.state else {
-        return Ok(queue(&job, &job.header));
+        return queue(&job, &job.header);
     };
     job.header.started_at = Some(*started_at);
     job.header.attempt += 1;
     if found.cancelling {
-        return Ok(cancel(&job));
+        return cancel(&job);
     }
     let attempt = job.header.attempt;
     job.header.error = Some(format!(
         "the lease of worker {worker} ended in attempt {attempt}"
     ));
     if attempt < job.header.max_attempts {
-        return Ok(queue(&job, &job.header));
+        return queue(&job, &job.header);
     }
     let now = clock::now();
     job.header.ended_at = Some(now);
     job.header.history.push(Status::Dead, now);
-    Ok(To::Bury {
+    To::Bury {
         packed: codec::pack_job(&job),
-    })
+    }
+}
+
+/// Where a job goes that nobody can decode: to the dead letters, with its bytes for whoever can;
+/// one that is called off may only end.
+pub(crate) fn bury(id: &JobId, packed: &Bytes, foreign: &codec::Foreign, cancelling: bool) -> To {
+    let (header, payload) = codec::salvage(id, packed, foreign);
+    let now = clock::now();
+    let status = match cancelling {
+        true => Status::Cancelled,
+        false => Status::Dead,
+    };
+    let header = Header {
+        ended_at: Some(now),
+        history: header.history.with(status, now),
+        ..header
+    };
+    let packed = codec::pack(id, &header, Some(&payload));
+    if cancelling {
+        return To::End {
+            status,
+            record: packed,
+        };
+    }
+    To::Bury { packed }
 }
 
 /// Where a dead letter goes that is to be tried again from the start.

@@ -175,6 +175,8 @@ pub enum State {
 /// A job as a store found it.
 #[derive(Debug, Clone)]
 pub struct Found {
+    /// Its id.
+    pub id: JobId,
     /// Its state.
     pub state: State,
     /// The state's token.
@@ -253,6 +255,16 @@ pub struct Counts {
     pub now: u64,
 }
 
+/// How a store is that works.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Another one when what was kept here may be gone: the store is new, empty, or came back from
+    /// an older time. Whoever keeps something here for good, as timers, puts it back then.
+    pub epoch: String,
+    /// What works now and may not for long, in words for people.
+    pub warnings: Vec<String>,
+}
+
 /// A job on a page.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -281,6 +293,9 @@ pub struct Page {
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What to call it in messages, without credentials.
     fn name(&self) -> String;
+
+    /// Sees whether reading and writing work, by doing both.
+    async fn check(&self) -> Result<Vitals, Error>;
 
     /// Takes jobs in. One whose id is known was taken in before: nothing happens again.
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error>;

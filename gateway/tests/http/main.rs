@@ -8,5 +8,6 @@ mod jobs;
 mod metrics;
 mod registry;
 mod seeds;
+mod store;
 mod support;
 mod tasks;

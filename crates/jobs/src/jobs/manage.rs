@@ -58,7 +58,7 @@ impl Jobs {
                 State::Ended(_) => true,
                 State::Running { .. } => self.store.call_off(id, &found.token).await?,
                 State::Queued { .. } | State::Waiting { .. } => {
-                    let to = outcome::cancel(&outcome::unpack(&found)?);
+                    let to = outcome::call_off(&found);
                     let step = Move {
                         id: id.clone(),
                         from: found.token,
@@ -123,7 +123,16 @@ impl Jobs {
         let counted = join_all(lanes.iter().map(|lane| self.store.counts(lane))).await;
         let mut queues: BTreeMap<String, Counts> = BTreeMap::new();
         for (lane, counts) in lanes.into_iter().zip(counted) {
-            let (sum, more) = (queues.entry(lane.queue).or_default(), counts?);
+            let more = match counts {
+                Ok(more) => more,
+                // One lane that is damaged hides no other.
+                Err(error @ Error::Broken { .. }) => {
+                    self.quiet.trouble(&error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let sum = queues.entry(lane.queue).or_default();
             sum.queued += more.queued;
             sum.scheduled += more.scheduled;
             sum.running += more.running;

@@ -65,6 +65,8 @@ pub(super) enum Record {
     },
     /// A timer is so, or is no more when its text is empty.
     Timer { name: String },
+    /// Numbers of events up to this one may have been given.
+    Reserve { until: u64 },
     /// Totals of a lane that a snapshot carries on.
     Sums {
         lane: String,

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::record::Place;
-use crate::store::{Found, NOTE_BYTES, NOTES, Note, State};
+use crate::{
+    JobId,
+    store::{Found, NOTE_BYTES, NOTES, Note, State},
+};
 
 /// A job.
 #[derive(Debug, Clone)]
@@ -50,7 +53,7 @@ impl Slot {
         }
     }
 
-    pub(super) fn found(&self) -> Found {
+    pub(super) fn found(&self, id: &JobId) -> Found {
         let state = match &self.place {
             Place::Queued { since, .. } => State::Queued { since: *since },
             Place::Running { since, worker, .. } => State::Running {
@@ -64,6 +67,7 @@ impl Slot {
             Place::Ended { status, .. } => State::Ended(*status),
         };
         Found {
+            id: id.clone(),
             state,
             token: self.token(),
             packed: self.packed.clone(),

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    record::{self, Place, Record},
+    record::{Place, Record},
     slot::Slot,
 };
 use crate::{
@@ -57,6 +57,8 @@ pub(super) struct State {
     key_ends: BTreeSet<(u64, String, String)>,
     pub(super) timers: BTreeMap<String, Bytes>,
     pub(super) seq: u64,
+    /// Numbers of events up to this one may have been given, by this process or one before.
+    pub(super) reserved: u64,
     /// How many events a lane keeps.
     pub(super) keep: usize,
 }
@@ -77,6 +79,7 @@ impl State {
                 self.key_ends.insert((until, queue.clone(), key.clone()));
                 self.keys.insert((queue, key), (print, id, until));
             }
+            Record::Reserve { until } => self.reserved = self.reserved.max(until),
             Record::Timer { name } => match data {
                 Some(text) => drop(self.timers.insert(name, text)),
                 None => drop(self.timers.remove(&name)),
@@ -244,7 +247,7 @@ impl State {
 
     fn listed<'a>(&self, order: impl Iterator<Item = (String, &'a JobId)>, max: usize) -> Page {
         let found = order.filter_map(|(position, id)| {
-            let found = self.jobs.get(id)?.found();
+            let found = self.jobs.get(id)?.found(id);
             Some(Listed { found, position })
         });
         let jobs: Vec<Listed> = found.take(max).collect();
@@ -253,21 +256,14 @@ impl State {
         Page { jobs, next }
     }
 
-    /// Records that lead to this state from nothing.
-    pub(super) fn snapshot(&self) -> Vec<u8> {
-        let mut into = Vec::new();
+    /// Records that lead to this state from nothing, with the bytes that belong to them.
+    pub(super) fn snapshot(&self) -> Vec<(Record, Option<Bytes>)> {
+        let until = self.reserved;
+        let mut records = vec![(Record::Reserve { until }, None)];
         for (id, slot) in &self.jobs {
-            let (id, place, seq) = (id.clone(), slot.place.clone(), slot.seq);
-            record::write(
-                &mut into,
-                &Record::Put {
-                    id,
-                    place,
-                    seq,
-                    at: None,
-                },
-                Some(&slot.packed),
-            );
+            let (id, place, seq, at) = (id.clone(), slot.place.clone(), slot.seq, None);
+            let put = Record::Put { id, place, seq, at };
+            records.push((put, Some(slot.packed.clone())));
         }
         for ((queue, key), (print, id, until)) in &self.keys {
             let (queue, key, print, id) = (queue.clone(), key.clone(), print.clone(), id.clone());
@@ -278,27 +274,26 @@ impl State {
                 id,
                 until: *until,
             };
-            record::write(&mut into, &taken, None);
+            records.push((taken, None));
         }
         for (name, text) in &self.timers {
-            record::write(&mut into, &Record::Timer { name: name.clone() }, Some(text));
+            let name = name.clone();
+            records.push((Record::Timer { name }, Some(text.clone())));
         }
         for (lane, shelf) in &self.lanes {
+            let (name, sums) = (lane.to_string(), shelf.sums.clone());
+            let dropped = shelf.dropped;
             let sums = Record::Sums {
-                lane: lane.to_string(),
-                sums: shelf.sums.clone(),
-                dropped: shelf.dropped,
+                lane: name,
+                sums,
+                dropped,
             };
-            record::write(&mut into, &sums, None);
+            records.push((sums, None));
             for (number, event) in &shelf.events {
-                record::write(
-                    &mut into,
-                    &Record::event(lane.to_string(), *number, event),
-                    None,
-                );
+                records.push((Record::event(lane.to_string(), *number, event), None));
             }
         }
-        into
+        records
     }
 
     pub(super) fn counts(&self, lane: &Lane, now: u64) -> Counts {

@@ -36,6 +36,11 @@ pub(super) fn text(value: Value) -> Result<String, Strange> {
     String::from_utf8(bytes.into()).map_err(|_| Strange("a text that is not UTF-8"))
 }
 
+/// What people wrote; whatever it is, the rest can be read.
+fn lossy(value: Value) -> Result<String, Strange> {
+    Ok(String::from_utf8_lossy(&bytes(value)?).into_owned())
+}
+
 pub(super) fn number(value: Value) -> Result<u64, Strange> {
     text(value)?
         .parse()
@@ -49,11 +54,15 @@ pub(super) fn row<const N: usize>(value: Value) -> Result<[Value; N], Strange> {
         .map_err(|_| Strange("an array of an unknown length"))
 }
 
-/// What `look` in the scripts answers; its position is dropped.
+/// What `look` in the scripts answers.
 pub(super) fn found(value: Value) -> Result<Found, Strange> {
-    let [_, token, packed, progress, off] = row(value)?;
-    let (token, progress) = (bytes(token)?, text(progress)?);
+    let [id, token, packed, progress, off] = row(value)?;
+    let id = text(id)?
+        .parse()
+        .map_err(|_| Strange("a job of another lane"))?;
+    let (token, progress) = (bytes(token)?, lossy(progress)?);
     Ok(Found {
+        id,
         state: state(&token).ok_or(Strange("a state of an unknown form"))?,
         token,
         packed: bytes(packed)?,
@@ -92,16 +101,17 @@ fn state(token: &[u8]) -> Option<State> {
     Some(match token.first()? {
         b'q' => {
             word()?;
-            let since = word()?.split('-').next()?.parse().ok()?;
-            State::Queued { since }
+            let since = word().and_then(|entry| entry.split('-').next()?.parse().ok());
+            State::Queued {
+                since: since.unwrap_or(0),
+            }
         }
         b'r' => {
-            let (_, _, _) = (word()?, word()?, word()?);
-            let started_at = word()?.parse().ok()?;
-            State::Running {
-                started_at,
-                worker: word()?.to_owned(),
-            }
+            // It is leased whatever the rest looks like: it must be taken back some day.
+            let mut nth = |skip: usize| (0..skip).fold(None, |_, _| word());
+            let started_at = nth(4).and_then(|since| since.parse().ok()).unwrap_or(0);
+            let worker = nth(1).unwrap_or("?").to_owned();
+            State::Running { started_at, worker }
         }
         kind @ (b's' | b'f') => {
             word()?;

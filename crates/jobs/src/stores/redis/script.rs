@@ -6,24 +6,41 @@ use std::sync::LazyLock;
 pub(super) struct Script {
     pub(super) text: &'static str,
     pub(super) hash: String,
+    /// What to call it when it fails, if it writes.
+    pub(super) writes: Option<&'static str>,
 }
 
 impl Script {
-    fn new(text: &'static str) -> Self {
+    fn new(text: &'static str, name: &'static str) -> Self {
         let hash = redis::Script::new(text).get_hash().to_owned();
-        Self { text, hash }
+        let writes = WRITING.contains(&name).then_some(name);
+        Self { text, hash, writes }
     }
 }
+
+/// Those that change a lane.
+const WRITING: [&str; 7] = [
+    "submit", "claim", "shift", "renew", "expired", "sweep", "note",
+];
 
 type Loaded = LazyLock<Script>;
 
 macro_rules! script {
     ($($part:literal),+) => {
-        LazyLock::new(|| Script::new(concat!($(include_str!(concat!("lua/", $part, ".lua")), "\n"),+)))
+        LazyLock::new(|| {
+            let text = concat!($(include_str!(concat!("lua/", $part, ".lua")), "\n"),+);
+            // The last part is what it does.
+            let parts = [$($part),+];
+            Script::new(text, parts[parts.len() - 1])
+        })
     };
 }
 
 pub(super) static SETUP: Loaded = script!("setup");
+pub(super) static ASIDE: Loaded = script!("aside");
+pub(super) static RIGHTS: Loaded = script!("rights");
+pub(super) static PULSE: Loaded = script!("pulse");
+pub(super) static BEAT: Loaded = script!("beat");
 pub(super) static SWAP: Loaded = script!("swap");
 pub(super) static SUBMIT: Loaded = script!("prelude", "submit");
 pub(super) static CLAIM: Loaded = script!("prelude", "claim");

@@ -50,7 +50,7 @@ elseif kind == 'q' or kind == 'r' then
     for _, entry in ipairs(entries) do
       local found = kind == 'q' and entry or call('XRANGE', stream, entry[1], entry[1])[1]
       more = p .. ':' .. entry[1]
-      local seen = found and look('', id_of(found[2][2]))
+      local seen = found and look('', id_of(found[2][2], found[1]))
       if seen and string.sub(seen[2], 1, 1) == kind then answer[#answer + 1] = { more, seen } end
     end
     if #entries == 0 then

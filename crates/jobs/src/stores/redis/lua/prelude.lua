@@ -63,4 +63,23 @@ local function came(ids, late)
   if text ~= '' and not call('XADD', K .. ':ids', 'NOMKSTREAM', '*', 'i', text) then ordered() end
 end
 
-local function id_of(packed) return string.sub(packed, 1, string.find(packed, '\n', 1, true) - 1) end
+-- What the ids of this lane's jobs begin with.
+local own = string.gsub(string.match(K, '{([^{}]*)}$') or '', ':', '.') .. '.'
+
+-- The job that a packed one names. What names none of this lane gets a name made from its entry's,
+-- so that it can be moved like any other: nobody can decode it, and it must not stop the rest.
+local function id_of(packed, entry)
+  local stop = string.find(packed, '\n', 1, true)
+  if stop == #own + 28 and string.sub(packed, 1, #own) == own
+    and not string.find(string.sub(packed, #own + 1, stop - 1), '[^0-9a-f]') then
+    return string.sub(packed, 1, stop - 1)
+  end
+  local ms, n = string.match(entry or '0-0', '^(%d+)-(%d+)$')
+  return own .. string.format('%011x%016x', tonumber(ms) % 2 ^ 44, tonumber(n) % 2 ^ 53)
+end
+
+-- Nothing that a script has written is undone when it fails, so that what may hold something else
+-- than it should (WRONGTYPE) is asked for its size before anything is written.
+local function sound(size, ...)
+  for _, suffix in ipairs({ ... }) do call(size, K .. suffix) end
+end

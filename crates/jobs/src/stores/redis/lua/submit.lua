@@ -15,6 +15,11 @@ local known = call('HMGET', K .. ':at', unpack(all))
 local holders = #keys > 0 and call('HMGET', K .. ':keys', unpack(keys))
 
 local states, ids, line = {}, {}, {}
+sound('XLEN', ':q1', ':q2', ':q3', ':q4', ':q5', ':ev', ':ids')
+if #all >= plain - 7 then
+  sound('ZCARD', ':zs')
+  sound('XLEN', ':wake', ':keyed')
+end
 for p = 1, 5 do line[tostring(p)] = K .. ':q' .. p end
 local at = 8
 for p = 1, 5 do

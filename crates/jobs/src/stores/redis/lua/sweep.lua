@@ -6,8 +6,10 @@ local limit = text(now - tonumber(ARGV[1]))
 for _, entry in ipairs(call('XRANGE', K .. ':end', '-', limit, 'COUNT', 16)) do
   local ids = {}
   for id in string.gmatch(entry[2][2], '%S+') do ids[#ids + 1] = id end
-  call('HDEL', K .. ':at', unpack(ids))
-  if told then call('HDEL', K .. ':told', unpack(ids)) end
+  if #ids > 0 then
+    call('HDEL', K .. ':at', unpack(ids))
+    if told then call('HDEL', K .. ':told', unpack(ids)) end
+  end
   count = count + #ids
   spent[#spent + 1] = entry[1]
 end
