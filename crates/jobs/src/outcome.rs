@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    Backoff, Error, History, Job, JobId, Lease, Payload, Status, clock, codec,
+    Backoff, Error, History, Job, JobId, Lease, Payload, Status, codec,
     job::Header,
     store::{Found, State, To},
 };
@@ -82,8 +82,7 @@ pub(crate) fn too_large(outcome: &Outcome, limit: usize) -> Option<Outcome> {
 }
 
 /// Where a running job goes from an outcome. `job` counts the attempt that is over.
-pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
-    let now = clock::now();
+pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff, now: u64) -> To {
     let ended = |status, error: Option<String>, metrics: &Option<Value>| Header {
         error,
         ended_at: Some(now),
@@ -103,9 +102,9 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
                 record,
             }
         }
-        Outcome::Cancelled => cancel(job),
-        Outcome::Released => queue(job, &uncounted(job)),
-        Outcome::Postponed { delay } => later(job, &uncounted(job), Status::Scheduled, *delay),
+        Outcome::Cancelled => cancel(job, now),
+        Outcome::Released => queue(job, &uncounted(job), now),
+        Outcome::Postponed { delay } => later(job, &uncounted(job), Status::Scheduled, *delay, now),
         Outcome::Failed {
             error,
             retry,
@@ -121,7 +120,7 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
                     metrics,
                     ..header.clone()
                 };
-                return later(job, &failed, Status::Failed, delay);
+                return later(job, &failed, Status::Failed, delay, now);
             }
             let header = ended(Status::Dead, Some(error.clone()), metrics);
             To::Bury {
@@ -132,8 +131,7 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
 }
 
 /// Where a job goes that is called off. It keeps what it was about, for whoever asks what it was.
-pub(crate) fn cancel(job: &Job) -> To {
-    let now = clock::now();
+pub(crate) fn cancel(job: &Job, now: u64) -> To {
     let header = Header {
         ended_at: Some(now),
         history: job.header.history.with(Status::Cancelled, now),
@@ -146,40 +144,39 @@ pub(crate) fn cancel(job: &Job) -> To {
 }
 
 /// Where a job goes that is called off while it waits.
-pub(crate) fn call_off(found: &Found) -> To {
+pub(crate) fn call_off(found: &Found, now: u64) -> To {
     match codec::unpack_job(&found.packed) {
         Ok(mut job) => {
             job.header.history = History::of(&job.header, &found.state);
-            cancel(&job)
+            cancel(&job, now)
         }
-        Err(foreign) => bury(&found.id, &found.packed, &foreign, true),
+        Err(foreign) => bury(&found.id, &found.packed, &foreign, true, now),
     }
 }
 
 /// Where a job goes whose worker let its lease end: its attempt counts, since it may be what
 /// killed the worker, and the next one follows at once.
-pub(crate) fn reclaim(found: &Found) -> To {
+pub(crate) fn reclaim(found: &Found, now: u64) -> To {
     let mut job = match codec::unpack_job(&found.packed) {
         Ok(job) => job,
-        Err(foreign) => return bury(&found.id, &found.packed, &foreign, found.cancelling),
+        Err(foreign) => return bury(&found.id, &found.packed, &foreign, found.cancelling, now),
     };
     job.header.history = History::of(&job.header, &found.state);
     let State::Running { started_at, worker } = &found.state else {
-        return queue(&job, &job.header);
+        return queue(&job, &job.header, now);
     };
     job.header.started_at = Some(*started_at);
     job.header.attempt += 1;
     if found.cancelling {
-        return cancel(&job);
+        return cancel(&job, now);
     }
     let attempt = job.header.attempt;
     job.header.error = Some(format!(
         "the lease of worker {worker} ended in attempt {attempt}"
     ));
     if attempt < job.header.max_attempts {
-        return queue(&job, &job.header);
+        return queue(&job, &job.header, now);
     }
-    let now = clock::now();
     job.header.ended_at = Some(now);
     job.header.history.push(Status::Dead, now);
     To::Bury {
@@ -189,9 +186,14 @@ pub(crate) fn reclaim(found: &Found) -> To {
 
 /// Where a job goes that nobody can decode: to the dead letters, with its bytes for whoever can;
 /// one that is called off may only end.
-pub(crate) fn bury(id: &JobId, packed: &Bytes, foreign: &codec::Foreign, cancelling: bool) -> To {
+pub(crate) fn bury(
+    id: &JobId,
+    packed: &Bytes,
+    foreign: &codec::Foreign,
+    cancelling: bool,
+    now: u64,
+) -> To {
     let (header, payload) = codec::salvage(id, packed, foreign);
-    let now = clock::now();
     let status = match cancelling {
         true => Status::Cancelled,
         false => Status::Dead,
@@ -212,7 +214,7 @@ pub(crate) fn bury(id: &JobId, packed: &Bytes, foreign: &codec::Foreign, cancell
 }
 
 /// Where a dead letter goes that is to be tried again from the start.
-pub(crate) fn revive(found: &Found) -> Result<To, Error> {
+pub(crate) fn revive(found: &Found, now: u64) -> Result<To, Error> {
     let job = unpack(found)?;
     let fresh = Header {
         attempt: 0,
@@ -222,7 +224,7 @@ pub(crate) fn revive(found: &Found) -> Result<To, Error> {
         metrics: None,
         ..job.header.clone()
     };
-    Ok(queue(&job, &fresh))
+    Ok(queue(&job, &fresh, now))
 }
 
 pub(crate) fn unpack(found: &Found) -> Result<Job, Error> {
@@ -242,9 +244,9 @@ fn uncounted(job: &Job) -> Header {
     }
 }
 
-fn later(job: &Job, header: &Header, status: Status, delay: Duration) -> To {
+fn later(job: &Job, header: &Header, status: Status, delay: Duration, now: u64) -> To {
     let header = Header {
-        history: header.history.with(status, clock::now()),
+        history: header.history.with(status, now),
         ..header.clone()
     };
     To::Later {
@@ -256,9 +258,9 @@ fn later(job: &Job, header: &Header, status: Status, delay: Duration) -> To {
     }
 }
 
-fn queue(job: &Job, header: &Header) -> To {
+fn queue(job: &Job, header: &Header, now: u64) -> To {
     let header = Header {
-        history: header.history.with(Status::Queued, clock::now()),
+        history: header.history.with(Status::Queued, now),
         ..header.clone()
     };
     let packed = codec::pack(&job.id, &header, Some(&job.payload));

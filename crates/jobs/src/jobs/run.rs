@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Claimed, Claimer, Error, History, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome,
-    Renewal, codec, outcome,
+    Renewal, clock, codec, outcome,
 };
 
 /// How soon a partition that cannot be claimed from is asked again while others can.
@@ -124,7 +124,7 @@ impl Jobs {
                 }
                 Err(error) => {
                     tracing::error!(job = %lease.id, %error, "a job cannot be decoded: it is dead");
-                    let to = outcome::bury(&lease.id, &packed, &error, false);
+                    let to = outcome::bury(&lease.id, &packed, &error, false, now);
                     let (id, from) = (lease.id, lease.token);
                     buried.push(Move { id, from, to });
                 }
@@ -151,7 +151,7 @@ impl Jobs {
             Move {
                 id: claimed.lease.id.clone(),
                 from: claimed.lease.token.clone(),
-                to: outcome::settle(&claimed.job, outcome, &self.options.backoff),
+                to: outcome::settle(&claimed.job, outcome, &self.options.backoff, clock::now()),
             }
         });
         let mut answers = self.shift_all(moves.collect()).await;
@@ -165,7 +165,7 @@ impl Jobs {
             Move {
                 id,
                 from,
-                to: outcome::cancel(&claimed.job),
+                to: outcome::cancel(&claimed.job, clock::now()),
             }
         });
         for (index, answer) in called_off.iter().zip(self.shift_all(moves.collect()).await) {
@@ -289,7 +289,7 @@ impl Jobs {
             let moves = expired.iter().map(|found| Move {
                 id: found.id.clone(),
                 from: found.token.clone(),
-                to: outcome::reclaim(found),
+                to: outcome::reclaim(found, clock::now()),
             });
             let moves: Vec<Move> = moves.collect();
             if moves.is_empty() {
