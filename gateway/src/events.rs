@@ -53,9 +53,10 @@ pub(crate) async fn follow(
     cursor: Option<String>,
     mut parts: Parts,
 ) -> Result<Response, Problem> {
+    let foreign = |_| Problem::field("Last-Event-ID", "is not one of these events");
     let last = parts.headers.get("last-event-id");
-    let last = last.and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let cursor = last.or(cursor).unwrap_or_default();
+    let last = last.map(|id| id.to_str().map(str::to_owned)).transpose();
+    let cursor = last.map_err(foreign)?.or(cursor).unwrap_or_default();
     let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
         Problem::new(
             Kind::Unavailable,

@@ -181,10 +181,12 @@ async fn what_is_no_place_in_the_events_is_refused() {
                 let answer = timeout(Duration::from_secs(5), answer).await;
                 answer.expect(cursor).problem(422);
             }
-            let answer = gateway
-                .request("GET", &path)
-                .header("last-event-id", &queued);
-            read(answer).await.problem(422);
+            for cursor in [queued.as_bytes(), b"x", "\u{e9}".as_bytes()] {
+                let answer = gateway
+                    .request("GET", &path)
+                    .header("last-event-id", cursor);
+                read(answer).await.problem(422);
+            }
         }
         gateway.get("/api/v1/jobs?cursor=zz").await.problem(422);
         // One stream is allowed, and the first holds it.
