@@ -11,6 +11,7 @@ use axum::{
     },
     response::{IntoResponse as _, Response, Sse, sse},
 };
+use chrono::Utc;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use jobs::{Error, Event, EventPage, JobId};
@@ -125,7 +126,7 @@ enum Told {
     /// Some of what came before this cursor cannot be told.
     Missed {
         cursor: String,
-        reason: &'static str,
+        detail: &'static str,
     },
 }
 
@@ -158,7 +159,7 @@ impl Follower {
                 self.cursor = page.cursor;
                 let missed = page.missed.map(|cursor| Told::Missed {
                     cursor,
-                    reason: OLD,
+                    detail: OLD,
                 });
                 let events = page.events.into_iter().map(Told::Event);
                 Some(missed.into_iter().chain(events).collect())
@@ -171,8 +172,8 @@ impl Follower {
             // Swept, evicted or deleted since it was asked for.
             Err(Error::NotFound { .. }) => {
                 self.over = true;
-                let (cursor, reason) = (self.cursor.clone(), GONE);
-                Some(vec![Told::Missed { cursor, reason }])
+                let (cursor, detail) = (self.cursor.clone(), GONE);
+                Some(vec![Told::Missed { cursor, detail }])
             }
             Err(error) => {
                 tracing::warn!(%error, "following events ends");
@@ -182,6 +183,7 @@ impl Follower {
     }
 
     fn body(&self, told: &Told) -> Value {
+        let now = u64::try_from(Utc::now().timestamp_millis()).unwrap_or(0);
         let id = match &self.source {
             Source::Job(id) => Some(id),
             Source::Queue(_) => None,
@@ -195,14 +197,15 @@ impl Follower {
                 "at": view::time(event.at),
                 "cursor": event.cursor,
             }),
-            Told::Missed { cursor, reason } => json!({
+            Told::Missed { cursor, detail } => json!({
                 "job_id": id,
                 "queue": match &self.source {
                     Source::Job(id) => id.queue(),
                     Source::Queue(queue) => queue,
                 },
                 "event": MISSED,
-                "reason": reason,
+                "detail": detail,
+                "at": view::time(now),
                 "cursor": cursor,
             }),
         }

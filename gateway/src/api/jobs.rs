@@ -200,7 +200,7 @@ pub(crate) async fn job_events(
     params(FromQueue,
         ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
     responses((status = 200, description = "Events", content_type = "text/event-stream", body = String,
-        example = json!("id: default:0=1735689600000-0.0\nevent: missed\ndata: {\"job_id\":null,\"queue\":\"default\",\"event\":\"missed\",\"reason\":\"…\",\"cursor\":\"default:0=1735689600000-0.0\"}\n\n"))))]
+        example = json!("id: default:0=1735689600000-0.0\nevent: missed\ndata: {\"job_id\":null,\"queue\":\"default\",\"event\":\"missed\",\"detail\":\"…\",\"at\":\"2025-01-01T00:00:00.000Z\",\"cursor\":\"default:0=1735689600000-0.0\"}\n\n"))))]
 pub(crate) async fn queue_events(
     State(app): State<App>,
     Params(from): Params<FromQueue>,

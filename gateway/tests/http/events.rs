@@ -241,7 +241,7 @@ async fn a_follower_is_told_that_events_are_missing_by_an_event_of_its_own() {
         assert_eq!(told[0].2["queue"], "default");
         assert_eq!(told[0].2["cursor"], told[0].0.as_str());
         assert!(
-            told[0].2["reason"]
+            told[0].2["detail"]
                 .as_str()
                 .unwrap()
                 .contains("kept no more")
