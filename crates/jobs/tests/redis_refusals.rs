@@ -18,6 +18,7 @@ use mesh_jobs::{
 };
 use support::{Counting, call, claim_one, options, until};
 use testkit::{Redis, Sentinel};
+use tokio::task::JoinSet;
 use tokio::{
     io::{
         AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional,
@@ -73,20 +74,22 @@ async fn goes_through(jobs: &Jobs) {
     assert_eq!(jobs.get(&id).await.unwrap().status, Status::Succeeded);
 }
 
-/// A name that leads new connections to one of several servers.
-async fn name(to: Arc<AtomicU16>) -> String {
+/// A name that leads new connections to one of several servers, for as long as its tasks are there.
+async fn name(to: Arc<AtomicU16>) -> (String, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::task::spawn(async move {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
         while let Ok((mut client, _)) = listener.accept().await {
             let to = to.load(Ordering::SeqCst);
-            tokio::task::spawn(async move {
+            connections.spawn(async move {
                 let mut server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
                 copy_bidirectional(&mut client, &mut server).await.ok();
             });
         }
     });
-    format!("redis://{address}")
+    (format!("redis://{address}"), tasks)
 }
 
 async fn follows(replica: &Redis, primary: &Redis) {
@@ -104,7 +107,8 @@ async fn writes_go_to_the_new_primary_though_the_old_one_lives_on_as_a_replica()
     let (old, new) = (Redis::start(&[]).await, Redis::start(&[]).await);
     follows(&new, &old).await;
     let to = Arc::new(AtomicU16::new(old.port()));
-    let jobs = connect_to(&name(to.clone()).await);
+    let (url, _name) = name(to.clone()).await;
+    let jobs = connect_to(&url);
     goes_through(&jobs).await;
     let epoch = jobs.check().await.unwrap().epoch;
     say(&new, &["REPLICAOF", "NO", "ONE"]).await;
@@ -240,15 +244,17 @@ async fn too_few_replicas_are_told_until_there_are_enough() {
 }
 
 /// Takes connections, and answers every command with one line; counts the connections.
-async fn stubborn(line: &'static str) -> (String, Arc<AtomicUsize>) {
+async fn stubborn(line: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
-    tokio::task::spawn(async move {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             counted.fetch_add(1, Ordering::SeqCst);
-            tokio::task::spawn(async move {
+            connections.spawn(async move {
                 let (read, mut write) = stream.into_split();
                 let mut lines = BufReader::new(read);
                 let (mut head, mut part) = (String::new(), String::new());
@@ -270,7 +276,7 @@ async fn stubborn(line: &'static str) -> (String, Arc<AtomicUsize>) {
             });
         }
     });
-    (format!("redis://{address}"), count)
+    (format!("redis://{address}"), count, tasks)
 }
 
 #[tokio::test]
@@ -282,7 +288,7 @@ async fn a_server_that_is_not_itself_is_connected_to_anew_and_not_for_every_call
         ("NOAUTH Authentication required.", "user and password"),
     ];
     for (line, told) in lines {
-        let (url, connections) = stubborn(line).await;
+        let (url, connections, _tasks) = stubborn(line).await;
         let jobs = connect_to(&url);
         for _ in 0..8 {
             let refused = jobs.submit(call("x")).await.unwrap_err();
