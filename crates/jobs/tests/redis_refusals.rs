@@ -17,7 +17,7 @@ use mesh_jobs::{
     Worker, open,
 };
 use support::{Counting, call, claim_one, options, until};
-use testkit::{Redis, Sentinel};
+use testkit::{Redis, Sentinel, Signal};
 use tokio::task::JoinSet;
 use tokio::{
     io::{
@@ -241,6 +241,56 @@ async fn too_few_replicas_are_told_until_there_are_enough() {
     assert!(jobs.submit(call("x")).await.unwrap_err().is_unavailable());
     say(&redis, &["CONFIG", "SET", "min-replicas-to-write", "0"]).await;
     goes_through(&jobs).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_cannot_save_refuses_new_jobs_and_says_why() {
+    let redis = Redis::start(&["--save", "3600 1", "--dir", "/proc"]).await;
+    let jobs = connect(&redis);
+    goes_through(&jobs).await;
+    say(&redis, &["BGSAVE"]).await;
+    until("it has noticed", || async { jobs.check().await.is_err() }).await;
+    let refused = jobs.submit(call("x")).await.unwrap_err();
+    assert!(refused.is_unavailable(), "{refused}");
+    assert!(refused.to_string().contains("cannot save"), "{refused}");
+    say(
+        &redis,
+        &["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"],
+    )
+    .await;
+    goes_through(&jobs).await;
+}
+
+#[tokio::test]
+async fn who_waits_at_a_server_that_fell_silent_goes_on_at_the_next_one() {
+    let (mut old, new) = (Redis::start(&[]).await, Redis::start(&[]).await);
+    let to = Arc::new(AtomicU16::new(old.port()));
+    let (url, _name) = name(to.clone()).await;
+    let jobs = connect_to(&url);
+    goes_through(&jobs).await;
+    let waiting = jobs.clone();
+    let claim = async move {
+        let wait = Duration::from_secs(60);
+        loop {
+            match waiting.claim("default", "w", 1, wait).await {
+                Ok(claimed) => return claimed,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    let failover = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        old.signal(Signal::Stop);
+        to.store(new.port(), Ordering::SeqCst);
+        // Whoever asks finds out, and all others with it.
+        until("jobs are taken", || async {
+            jobs.submit(call("y")).await.is_ok()
+        })
+        .await;
+    };
+    let patience = Duration::from_secs(20);
+    let both = tokio::time::timeout(patience, async { tokio::join!(claim, failover) }).await;
+    assert_eq!(both.unwrap().0.len(), 1);
 }
 
 /// Takes connections, and answers every command with one line; counts the connections.
