@@ -17,7 +17,8 @@ use mesh_jobs::{
     Worker, open,
 };
 use support::{Counting, call, claim_one, options, until};
-use testkit::{Redis, Sentinel};
+use testkit::{Redis, Sentinel, Signal};
+use tokio::task::JoinSet;
 use tokio::{
     io::{
         AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional,
@@ -73,20 +74,22 @@ async fn goes_through(jobs: &Jobs) {
     assert_eq!(jobs.get(&id).await.unwrap().status, Status::Succeeded);
 }
 
-/// A name that leads new connections to one of several servers.
-async fn name(to: Arc<AtomicU16>) -> String {
+/// A name that leads new connections to one of several servers, for as long as its tasks are there.
+async fn name(to: Arc<AtomicU16>) -> (String, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::task::spawn(async move {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
         while let Ok((mut client, _)) = listener.accept().await {
             let to = to.load(Ordering::SeqCst);
-            tokio::task::spawn(async move {
+            connections.spawn(async move {
                 let mut server = TcpStream::connect(("127.0.0.1", to)).await.unwrap();
                 copy_bidirectional(&mut client, &mut server).await.ok();
             });
         }
     });
-    format!("redis://{address}")
+    (format!("redis://{address}"), tasks)
 }
 
 async fn follows(replica: &Redis, primary: &Redis) {
@@ -104,7 +107,8 @@ async fn writes_go_to_the_new_primary_though_the_old_one_lives_on_as_a_replica()
     let (old, new) = (Redis::start(&[]).await, Redis::start(&[]).await);
     follows(&new, &old).await;
     let to = Arc::new(AtomicU16::new(old.port()));
-    let jobs = connect_to(&name(to.clone()).await);
+    let (url, _name) = name(to.clone()).await;
+    let jobs = connect_to(&url);
     goes_through(&jobs).await;
     let epoch = jobs.check().await.unwrap().epoch;
     say(&new, &["REPLICAOF", "NO", "ONE"]).await;
@@ -239,16 +243,68 @@ async fn too_few_replicas_are_told_until_there_are_enough() {
     goes_through(&jobs).await;
 }
 
+#[tokio::test]
+async fn a_redis_that_cannot_save_refuses_new_jobs_and_says_why() {
+    let redis = Redis::start(&["--save", "3600 1", "--dir", "/proc"]).await;
+    let jobs = connect(&redis);
+    goes_through(&jobs).await;
+    say(&redis, &["BGSAVE"]).await;
+    until("it has noticed", || async { jobs.check().await.is_err() }).await;
+    let refused = jobs.submit(call("x")).await.unwrap_err();
+    assert!(refused.is_unavailable(), "{refused}");
+    assert!(refused.to_string().contains("cannot save"), "{refused}");
+    say(
+        &redis,
+        &["CONFIG", "SET", "stop-writes-on-bgsave-error", "no"],
+    )
+    .await;
+    goes_through(&jobs).await;
+}
+
+#[tokio::test]
+async fn who_waits_at_a_server_that_fell_silent_goes_on_at_the_next_one() {
+    let (mut old, new) = (Redis::start(&[]).await, Redis::start(&[]).await);
+    let to = Arc::new(AtomicU16::new(old.port()));
+    let (url, _name) = name(to.clone()).await;
+    let jobs = connect_to(&url);
+    goes_through(&jobs).await;
+    let waiting = jobs.clone();
+    let claim = async move {
+        let wait = Duration::from_secs(60);
+        loop {
+            match waiting.claim("default", "w", 1, wait).await {
+                Ok(claimed) => return claimed,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    let failover = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        old.signal(Signal::Stop);
+        to.store(new.port(), Ordering::SeqCst);
+        // Whoever asks finds out, and all others with it.
+        until("jobs are taken", || async {
+            jobs.submit(call("y")).await.is_ok()
+        })
+        .await;
+    };
+    let patience = Duration::from_secs(20);
+    let both = tokio::time::timeout(patience, async { tokio::join!(claim, failover) }).await;
+    assert_eq!(both.unwrap().0.len(), 1);
+}
+
 /// Takes connections, and answers every command with one line; counts the connections.
-async fn stubborn(line: &'static str) -> (String, Arc<AtomicUsize>) {
+async fn stubborn(line: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
-    tokio::task::spawn(async move {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
             counted.fetch_add(1, Ordering::SeqCst);
-            tokio::task::spawn(async move {
+            connections.spawn(async move {
                 let (read, mut write) = stream.into_split();
                 let mut lines = BufReader::new(read);
                 let (mut head, mut part) = (String::new(), String::new());
@@ -270,7 +326,7 @@ async fn stubborn(line: &'static str) -> (String, Arc<AtomicUsize>) {
             });
         }
     });
-    (format!("redis://{address}"), count)
+    (format!("redis://{address}"), count, tasks)
 }
 
 #[tokio::test]
@@ -282,7 +338,7 @@ async fn a_server_that_is_not_itself_is_connected_to_anew_and_not_for_every_call
         ("NOAUTH Authentication required.", "user and password"),
     ];
     for (line, told) in lines {
-        let (url, connections) = stubborn(line).await;
+        let (url, connections, _tasks) = stubborn(line).await;
         let jobs = connect_to(&url);
         for _ in 0..8 {
             let refused = jobs.submit(call("x")).await.unwrap_err();

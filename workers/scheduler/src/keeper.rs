@@ -64,8 +64,11 @@ impl Keeper {
                 kept = match self.keep().await {
                     Ok(()) => true,
                     Err(error) => {
-                        tracing::warn!(%error, "entries wait for the store");
-                        !error.is_unavailable()
+                        // That the store does not work is said once for all who meet it.
+                        if !error.is_of_the_store() {
+                            tracing::warn!(%error, "an entry is not taken");
+                        }
+                        !error.is_of_the_store()
                     }
                 };
             }

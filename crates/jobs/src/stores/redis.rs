@@ -43,6 +43,9 @@ const TROUBLE: Duration = Duration::from_secs(15);
 /// How many lanes are remembered at once as those where something failed, or are looked at.
 const LANES: usize = 64;
 
+/// By lane and script: when it failed, and how.
+type Troubles = HashMap<(Lane, &'static str), (Instant, Error)>;
+
 /// What this Redis was seen to have; of another one nothing is known.
 #[derive(Debug, Default)]
 struct Known {
@@ -67,7 +70,7 @@ pub struct Redis {
     /// Who waits for events.
     tails: Tails,
     /// What failed lately though Redis answers: by lane and script.
-    troubles: Mutex<HashMap<(Lane, &'static str), (Instant, Error)>>,
+    troubles: Mutex<Troubles>,
 }
 
 impl Redis {

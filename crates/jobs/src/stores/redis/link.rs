@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
+use tokio::sync::watch;
+
 use super::{
     dial::{Authority, Connection, Server},
     facts::Facts,
@@ -23,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How long after a failed attempt to connect the next one is made, and how long a connection is
 /// kept at least.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long sentinels may take to say whether the primary is still the one.
+const GLANCE: Duration = Duration::from_millis(300);
 /// How many idle blocking connections are kept.
 const SPARE: usize = 16;
 
@@ -33,6 +37,8 @@ pub(super) struct Link {
     /// The keys on which the user's rights are tried.
     scratch: String,
     shared: Mutex<Shared>,
+    /// Its number, for those who wait on connections of an earlier time.
+    renewed: watch::Sender<u64>,
     /// Held while connecting, so that one call does it for all.
     dialing: tokio::sync::Mutex<()>,
     /// A blocked command stalls its connection, so that waiting takes one that nobody else uses.
@@ -64,6 +70,7 @@ impl Link {
             server,
             scratch: format!("{prefix}:{{rights}}"),
             shared: Mutex::default(),
+            renewed: watch::Sender::new(0),
             dialing: tokio::sync::Mutex::default(),
             spare: Mutex::default(),
         })
@@ -94,7 +101,9 @@ impl Link {
 
     /// Leaves the server when the sentinels name another one.
     pub(super) async fn follow(&self) {
-        let Some(place) = self.server.place().await else {
+        // Sentinels that do not answer at once are asked when there is need to connect.
+        let asked = tokio::time::timeout(GLANCE, self.server.place()).await;
+        let Ok(Some(place)) = asked else {
             return;
         };
         let mut shared = self.shared.lock();
@@ -102,6 +111,7 @@ impl Link {
             tracing::warn!(store = self.name, %place, "the sentinels name another primary");
             shared.connection = None;
             shared.number += 1;
+            self.renewed.send_replace(shared.number);
         }
     }
 
@@ -159,10 +169,13 @@ impl Link {
                 dialed.map_err(|error| self.undialed(&error))?.0
             }
         };
-        let answer = tokio::time::timeout(wait + ANSWER, connection.send(command));
-        let answer = answer
-            .await
-            .map_err(|_| Failure::Error(self.unavailable("no answer")))?;
+        let mut renewed = self.renewed.subscribe();
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(wait + ANSWER, connection.send(command)) => answer,
+            // What this one leads to may be a server that is not the one any more, and says nothing.
+            _ = renewed.wait_for(|latest| *latest > number) => return Ok(Value::Nil),
+        };
+        let answer = answer.map_err(|_| Failure::Error(self.unavailable("no answer")))?;
         let mut spare = self.spare.lock();
         let answer = answer.map_err(|error| {
             // The others were idle when whatever broke this one happened to them too.
@@ -189,6 +202,7 @@ impl Link {
             Ok((connection, place, facts)) => {
                 shared.connection = Some(connection.clone());
                 shared.number += 1;
+                self.renewed.send_replace(shared.number);
                 (shared.since, shared.refused) = (Some(Instant::now()), None);
                 (shared.place, shared.facts) = (place, facts);
                 Ok((connection, shared.number))

@@ -1,7 +1,10 @@
 //! The Redis that sentinels call the primary: asked for at each connection, so that a failover is
 //! followed by connecting anew.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind,
@@ -19,6 +22,8 @@ pub(super) struct Sentinels {
     /// Their addresses and the primary's name, for messages.
     pub(super) address: String,
     primary: String,
+    /// Which of them answered last: it is asked first.
+    last: AtomicUsize,
     /// How to speak to the primary, whatever its address.
     node: ConnectionInfo,
     authority: Authority,
@@ -77,17 +82,22 @@ impl Sentinels {
             sentinels,
             address: format!("{primary} of the sentinels {hosts}"),
             primary: primary.to_owned(),
+            last: AtomicUsize::new(0),
             node,
             authority,
         })
     }
 
-    /// Where the primary is, as the first sentinel says that can be asked.
+    /// Where the primary is, as a sentinel says that can be asked.
     pub(super) async fn primary(&self) -> RedisResult<(String, u16)> {
         let mut last = None;
-        for sentinel in &self.sentinels {
-            match self.ask(sentinel).await {
-                Ok(address) => return Ok(address),
+        let (count, first) = (self.sentinels.len(), self.last.load(Ordering::Relaxed));
+        for index in (0..count).map(|step| (first + step) % count) {
+            match self.ask(&self.sentinels[index]).await {
+                Ok(address) => {
+                    self.last.store(index, Ordering::Relaxed);
+                    return Ok(address);
+                }
                 Err(error) => last = Some(error),
             }
         }

@@ -3,8 +3,8 @@
 -- empty), then for each priority that had jobs {priority, {entry, fields}…}, or when there were none
 -- {0, positions of q1 … q5 and wake, next due time or empty}.
 local keep, left, nonce, worker = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-sound('HLEN', ':at')
-sound('XLEN', ':ev')
+call('HLEN', K .. ':at')
+call('XLEN', K .. ':ev')
 
 local lost = 0
 for _, kind in ipairs({ 's', 'f' }) do

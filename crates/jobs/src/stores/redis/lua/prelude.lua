@@ -56,24 +56,28 @@ local function ordered()
   end
 end
 
--- Notes the order in which jobs came, once their states are there.
+-- Notes the order in which jobs came, once their states are there. A stream that is something else
+-- stops nobody: a list puts it aside, and makes it anew.
 local function came(ids, late)
   local text = table.concat(ids, ' ')
   if #late > 0 then text = table.concat({ text, #ids > 0 and ' ' or '', table.concat(late, ' ') }) end
-  if text ~= '' and not call('XADD', K .. ':ids', 'NOMKSTREAM', '*', 'i', text) then ordered() end
+  if text ~= '' and not redis.pcall('XADD', K .. ':ids', 'NOMKSTREAM', '*', 'i', text) then ordered() end
 end
 
--- What the ids of this lane's jobs begin with.
-local own = string.gsub(string.match(K, '{([^{}]*)}$') or '', ':', '.') .. '.'
+-- The job that a packed one of ours names.
+local function name_of(packed) return string.sub(packed, 1, string.find(packed, '\n', 1, true) - 1) end
 
--- The job that a packed one names. What names none of this lane gets a name made from its entry's,
--- so that it can be moved like any other: nobody can decode it, and it must not stop the rest.
+-- The same for whatever an entry holds. What names no job of this lane gets a name made from its
+-- entry's, so that it can be moved like any other: nobody can decode it, and it must not stop the rest.
+local own, named
 local function id_of(packed, entry)
-  local stop = string.find(packed, '\n', 1, true)
-  if stop == #own + 28 and string.sub(packed, 1, #own) == own
-    and not string.find(string.sub(packed, #own + 1, stop - 1), '[^0-9a-f]') then
-    return string.sub(packed, 1, stop - 1)
+  if not own then
+    local nine = '[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
+    own = string.gsub(string.match(K, '{([^{}]*)}$') or '', ':', '.') .. '.'
+    named = '^(' .. string.gsub(own, '%p', '%%%0') .. nine .. nine .. nine .. ')\n'
   end
+  local id = string.match(packed, named)
+  if id then return id end
   local ms, n = string.match(entry or '0-0', '^(%d+)-(%d+)$')
   return own .. string.format('%011x%016x', tonumber(ms) % 2 ^ 44, tonumber(n) % 2 ^ 53)
 end

@@ -17,8 +17,11 @@ end
 
 local states = call('HMGET', K .. ':at', unpack(ids))
 local noted, called_off = call('HLEN', K .. ':note') > 0, call('SCARD', K .. ':off') > 0
-sound('XLEN', ':end', ':ev')
-sound('HLEN', ':sum')
+call('XLEN', K .. ':ev')
+if ARGV[2] ~= '0' or ARGV[3] ~= '0' then
+  call('XLEN', K .. ':end')
+  call('HLEN', K .. ':sum')
+end
 if tonumber(ARGV[5]) > 0 then sound('XLEN', ':q1', ':q2', ':q3', ':q4', ':q5') end
 if tonumber(ARGV[6]) + tonumber(ARGV[7]) > 0 then sound('XLEN', ':wake') end
 local leave = { {}, {}, {}, {}, {} } -- entries to take out of the streams
@@ -44,7 +47,7 @@ for n, id in ipairs(ids) do
     if noted and kind == 'r' then notes[#notes + 1] = id end
     answer[n], seen[id] = '1', true
     if line then
-      line[#line + 1] = string.match(state, '^..:(%d+-%d+)')
+      line[#line + 1] = string.match(state, '^..:([^:]+)')
     elseif gone[kind] then
       local list = gone[kind]
       list[#list + 1] = id
@@ -65,7 +68,7 @@ for n, id in ipairs(ids) do
 end
 
 for p = 1, 5 do
-  if #leave[p] > 0 then sound('XLEN', ':q' .. p) end
+  if #leave[p] > 0 then call('XLEN', K .. ':q' .. p) end
 end
 if #gone.s + #gone.f + #gone.D + #later > 0 then sound('ZCARD', ':zs', ':zf', ':dead') end
 for p = 1, 5 do
