@@ -77,7 +77,7 @@ mod tests {
         let mut seen = 0;
         let all = [
             &SETUP, &ASIDE, &PULSE, &BEAT, &SWAP, &SUBMIT, &CLAIM, &SHIFT, &RENEW, &NOTE, &OFF,
-            &FIND, &EXPIRED, &LIST, &COUNTS, &SWEEP,
+            &FIND, &TRAIL, &EXPIRED, &LIST, &COUNTS, &SWEEP,
         ];
         for script in all {
             for command in commands(script.text) {

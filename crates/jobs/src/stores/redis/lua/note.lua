@@ -7,7 +7,10 @@ sound('HLEN', ':told')
 if ARGV[4] then
   call('HSET', K .. ':note', ARGV[2], ARGV[4])
   local old = call('HGET', K .. ':told', ARGV[2])
-  local notes, size = old and cjson.decode(old) or {}, #ARGV[4]
+  -- What nobody of ours wrote is written anew.
+  local read, notes = pcall(cjson.decode, old or '[]')
+  if not read or type(notes) ~= 'table' then notes = {} end
+  local size = #ARGV[4]
   local last, since = notes[#notes], string.match(ARGV[3], '^..:[^:]+:[^:]+:(%d+)')
   for _, told in ipairs(notes) do size = size + #told[4] end
   while #notes > 0 and (#notes >= tonumber(ARGV[5]) or size > tonumber(ARGV[6])) do

@@ -10,9 +10,9 @@ local uses = {
   { 'XPENDING', K .. ':q', 'w' }, { 'XCLAIM', K .. ':q', 'w', 'w', 0, '0-1', 'JUSTID' },
   { 'XACK', K .. ':q', 'w', '0-1' }, { 'XDEL', K .. ':q', '0-1' }, { 'XINFO', 'GROUPS', K .. ':q' },
   { 'HSET', K .. ':h', 'f', '' }, { 'HGET', K .. ':h', 'f' }, { 'HMGET', K .. ':h', 'f' }, { 'HLEN', K .. ':h' },
-  { 'HGETALL', K .. ':h' }, { 'HINCRBY', K .. ':n', 'f', 0 }, { 'HDEL', K .. ':h', 'f' }, { 'HDEL', K .. ':n', 'f' },
+  { 'HGETALL', K .. ':h' }, { 'HKEYS', K .. ':h' }, { 'HINCRBY', K .. ':n', 'f', 0 }, { 'HDEL', K .. ':h', 'f' }, { 'HDEL', K .. ':n', 'f' },
   { 'ZADD', K .. ':z', 0, 'm' }, { 'ZRANGE', K .. ':z', 0, 0 }, { 'ZRANGEBYSCORE', K .. ':z', 0, 0 },
-  { 'ZCARD', K .. ':z' }, { 'ZREM', K .. ':z', 'm' },
+  { 'ZCARD', K .. ':z' }, { 'ZCOUNT', K .. ':z', 0, 0 }, { 'ZREM', K .. ':z', 'm' },
   { 'SADD', K .. ':s', 'm' }, { 'SMEMBERS', K .. ':s' }, { 'SISMEMBER', K .. ':s', 'm' },
   { 'SMISMEMBER', K .. ':s', 'm' }, { 'SCARD', K .. ':s' }, { 'SREM', K .. ':s', 'm' },
 }

@@ -44,7 +44,9 @@ local came_in = call('XRANGE', K .. ':ids', round and '(' .. round or '-', young
 for _, entry in ipairs(came_in) do
   local ids, left = {}, false
   for id in string.gmatch(entry[2][2], '%S+') do ids[#ids + 1] = id end
-  for _, state in ipairs(call('HMGET', K .. ':at', unpack(ids))) do left = left or state end
+  for _, state in ipairs(#ids > 0 and call('HMGET', K .. ':at', unpack(ids)) or {}) do
+    left = left or state
+  end
   if not left then past[#past + 1] = entry[1] end
 end
 if #past > 0 then call('XDEL', K .. ':ids', unpack(past)) end
