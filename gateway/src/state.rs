@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use dynamic::{Client, Options, Transport};
 use jobs::{Error, Jobs, NewJob, Producer, Submitted};
-use service::{Context, Web, clients::Network};
+use service::{Context, Web, Weight, clients::Network};
+use work::Vigil;
 
 use crate::{
     limit::Limiter, metrics::Metrics, query::Operations, services::Services, streams::Streams,
@@ -15,6 +16,7 @@ use crate::{
 pub(crate) struct Gateway {
     pub(crate) context: Context,
     pub(crate) jobs: Jobs,
+    pub(crate) vigil: Arc<Vigil>,
     pub(crate) producer: Producer,
     pub(crate) calls: Client,
     pub(crate) services: Services,
@@ -47,7 +49,10 @@ impl Gateway {
         };
         let proxies = config.list("trusted_proxies");
         let document = crate::document();
+        // Calls work without it, and every gateway has the same queue.
+        let vigil = Vigil::start(context, &jobs, Weight::Trouble);
         Ok(Self {
+            vigil,
             producer: Producer::new(jobs.clone()),
             jobs,
             calls: Client::new(transport, options),

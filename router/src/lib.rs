@@ -102,7 +102,7 @@ fn networks(context: &Context) -> Vec<Network> {
 pub fn build(context: &Context) -> anyhow::Result<Served> {
     let directory = directory::Directory::start(context.mesh.clone());
     let (known, discovery) = (Arc::downgrade(&directory), Arc::clone(&context.discovery));
-    context.readiness.check(move || {
+    context.notes.check("registry", move || {
         // Without a directory the router is about to end.
         let waits = known.upgrade().is_some_and(|known| !known.ready());
         waits.then(|| match discovery.trouble() {

@@ -13,7 +13,8 @@ use std::{
 use futures_util::future::join_all;
 
 use crate::{
-    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store, codec,
+    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store, Vitals, codec,
+    quiet::Quiet,
 };
 pub use manage::QueueStats;
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub partitions: BTreeMap<String, u16>,
     /// The largest payload, in bytes; 4 MiB.
     pub max_payload: usize,
+    /// The largest result, in bytes; 64 MiB. A job with a larger one is dead.
+    pub max_result: usize,
     /// How long failed jobs wait.
     pub backoff: Backoff,
     /// How many queues there may be; 1,000, and 0 is no limit.
@@ -50,6 +53,7 @@ impl Default for Options {
             dead_ttl: Duration::from_secs(7 * 86_400),
             partitions: BTreeMap::new(),
             max_payload: 4 << 20,
+            max_result: 64 << 20,
             backoff: Backoff::default(),
             max_queues: 1_000,
             own_queues: BTreeSet::new(),
@@ -62,8 +66,8 @@ impl Default for Options {
 pub struct Submitted {
     /// Its id.
     pub id: JobId,
-    /// Where it stands.
-    pub status: Status,
+    /// Where it stands; `None` when its record is past its time, and its key is not.
+    pub status: Option<Status>,
     /// It was there already, under its idempotency key.
     pub existing: bool,
 }
@@ -75,6 +79,7 @@ pub struct Jobs {
     pub(crate) options: Arc<Options>,
     claims: Arc<AtomicUsize>,
     names: Arc<names::Names>,
+    pub(crate) quiet: Arc<Quiet>,
 }
 
 impl Jobs {
@@ -86,6 +91,7 @@ impl Jobs {
             options: Arc::new(options),
             claims: Arc::default(),
             names: Arc::default(),
+            quiet: Arc::default(),
         }
     }
 
@@ -93,6 +99,27 @@ impl Jobs {
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Sees whether the store can be read and written, and logs what is wrong with it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Broken`], which say what does not work and what to do.
+    pub async fn check(&self) -> Result<Vitals, Error> {
+        let checked = self.store.check().await;
+        match &checked {
+            Ok(vitals) => {
+                let store = self.store.name();
+                for warning in &vitals.warnings {
+                    self.quiet.warning(&store, warning);
+                }
+                if self.quiet.over() {
+                    tracing::info!(store, "the job store works again");
+                }
+            }
+            Err(error) => self.quiet.trouble(error),
+        }
+        checked
     }
 
     pub(crate) fn lanes_of(&self, queue: &str) -> Result<Vec<Lane>, Error> {
@@ -221,14 +248,12 @@ impl Jobs {
                 };
                 Ok(Submitted {
                     id: entry.id.clone(),
-                    status,
+                    status: Some(status),
                     existing: false,
                 })
             }
             Accepted::Same(id) => {
-                let record = self.find(id).await?;
-                // Its result may be past its time, while its key is not.
-                let status = record.map_or(Status::Succeeded, |record| record.status);
+                let status = self.find(id).await?.map(|record| record.status);
                 Ok(Submitted {
                     id: id.clone(),
                     status,

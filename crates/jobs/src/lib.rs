@@ -14,12 +14,14 @@ mod codec;
 mod error;
 mod events;
 mod handler;
+mod history;
 mod id;
 mod job;
 mod jobs;
 mod listing;
 mod outcome;
 mod producer;
+mod quiet;
 mod record;
 mod retry;
 mod scheduler;
@@ -31,6 +33,7 @@ mod worker;
 pub use error::Error;
 pub use events::EventPage;
 pub use handler::{Context, Failure, Handler};
+pub use history::History;
 pub use id::{JobId, Lane};
 pub use job::{Header, Job, NewJob, PRIORITIES, Payload};
 pub use jobs::{Jobs, MAX_SUBMIT, Options, QueueStats, Submitted};
@@ -41,8 +44,8 @@ pub use record::{Record, Status};
 pub use retry::Backoff;
 pub use scheduler::Scheduler;
 pub use store::{
-    Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, MAX_BATCH, Mark, Move, Moved,
-    Page, Renewal, State, Store, To,
+    Accepted, Claim, Claimer, Counts, Entry, Event, EventRead, Found, Lease, Listed, MAX_BATCH,
+    Mark, Move, Moved, Note, Page, Renewal, State, Store, To, Vitals,
 };
 pub use stores::{Embedded, Open, Redis, Row, STORES, Settings, Sync, open};
 pub use timer::{Missed, Timer, When};

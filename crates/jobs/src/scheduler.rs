@@ -27,7 +27,7 @@ impl Scheduler {
     pub async fn run(&self, stop: CancellationToken) {
         loop {
             if let Err(error) = self.jobs.fire().await {
-                tracing::warn!(%error, "timers wait");
+                self.jobs.quiet.trouble(&error);
             }
             let timers = self.jobs.timers().await.unwrap_or_default();
             let next = timers.iter().map(|timer| timer.next_at).min();

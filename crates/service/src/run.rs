@@ -12,7 +12,7 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Readiness, Served, Spec, access, admin, announce, calling,
+    Context, Notes, Served, Spec, access, admin, announce, calling,
     clients::Clients,
     config::Config,
     health::{self, Health},
@@ -109,10 +109,10 @@ pub(crate) async fn start_as(
         mesh,
         config,
         settings,
-        readiness: Readiness::default(),
         discovery: discovery.clone(),
         registry: registry.clone(),
         tracker,
+        notes: Notes::default(),
         draining: CancellationToken::new(),
         shutdown,
     });
@@ -127,15 +127,15 @@ pub(crate) async fn start_as(
         calls: ServerCalls::new(&registry),
         max_message_bytes: context.max_message_bytes(),
         draining: context.draining.clone(),
-        readiness: context.readiness.clone(),
+        notes: context.notes.clone(),
         clients: Clients::new(&context.config, &registry),
         access: access::Log::open(context.config.optional("access_log"), &registry)?,
     };
     let server = Server::start(grpc, app, front, &context.config)?;
     admin::start(admin, &context);
-    if !context.readiness.is_empty() {
-        let readiness = context.readiness.clone();
-        let tell = readiness.tell(health.clone(), context.draining.clone());
+    if !context.notes.is_unchecked() {
+        let notes = context.notes.clone();
+        let tell = notes.tell(health.clone(), context.draining.clone());
         context.tracker.spawn(tell);
     }
     info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,

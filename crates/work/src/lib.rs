@@ -14,6 +14,7 @@ mod open;
 mod pipeline;
 mod split;
 mod task;
+mod vigil;
 
 pub use call::Call;
 pub use error::FieldError;
@@ -24,3 +25,4 @@ pub use open::{KEYS, open, queue};
 pub use pipeline::Pipeline;
 pub use split::{MAX_SUBTASKS, split};
 pub use task::{Subtask, Task};
+pub use vigil::Vigil;

@@ -8,6 +8,7 @@ mod jobs;
 mod metrics;
 mod registry;
 mod seeds;
+mod store;
 mod support;
 mod tasks;
 mod web;

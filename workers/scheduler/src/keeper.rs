@@ -6,6 +6,7 @@ use jobs::{Jobs, Timer};
 use service::Config;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use work::Vigil;
 
 use crate::{file, interval};
 
@@ -14,6 +15,8 @@ const LEAST: Duration = Duration::from_millis(50);
 
 pub(crate) struct Keeper {
     jobs: Jobs,
+    /// Tells when what was put there may be gone.
+    vigil: Arc<Vigil>,
     config: Arc<Config>,
     path: Option<PathBuf>,
     interval: Option<Timer>,
@@ -22,7 +25,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Reads everything once: a scheduler with an entry that will not do does not start.
-    pub(crate) fn new(jobs: Jobs, config: &Arc<Config>) -> anyhow::Result<Self> {
+    pub(crate) fn new(jobs: Jobs, vigil: Arc<Vigil>, config: &Arc<Config>) -> anyhow::Result<Self> {
         let path = config.optional("schedule_file").map(PathBuf::from);
         let entries = match &path {
             Some(path) => file::read(path, config)?,
@@ -32,6 +35,7 @@ impl Keeper {
         let config = config.clone();
         Ok(Self {
             jobs,
+            vigil,
             config,
             path,
             interval,
@@ -39,19 +43,32 @@ impl Keeper {
         })
     }
 
-    /// Puts the entries into the store as soon as it can be reached, and again when the file
-    /// changes. An entry that will not do leaves all of them as they were.
+    /// Puts the entries into the store as soon as it can be reached, again when the file changes, and
+    /// again when the store is not the one it was: new, emptied, or back from an older time. An entry that will not do leaves all of them as they were.
     pub(crate) async fn run(mut self, poll: Duration, stop: CancellationToken) {
         let poll = poll.max(LEAST);
         let mut seen = self.path.as_deref().and_then(file::stamp);
-        let mut kept = false;
+        let (mut kept, mut epoch) = (false, None);
         loop {
+            // A store that does not answer has not forgotten anything yet.
+            if let Ok(vitals) = self.vigil.look().await {
+                if epoch.as_ref().is_some_and(|known| *known != vitals.epoch) {
+                    tracing::warn!(
+                        "the job store is another than before: entries are put there again"
+                    );
+                    kept = false;
+                }
+                epoch = Some(vitals.epoch);
+            }
             if !kept {
                 kept = match self.keep().await {
                     Ok(()) => true,
                     Err(error) => {
-                        tracing::warn!(%error, "entries wait for the store");
-                        !error.is_unavailable()
+                        // That the store does not work is said once for all who meet it.
+                        if !error.is_of_the_store() {
+                            tracing::warn!(%error, "an entry is not taken");
+                        }
+                        !error.is_of_the_store()
                     }
                 };
             }

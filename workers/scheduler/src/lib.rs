@@ -11,7 +11,8 @@ mod interval;
 mod keeper;
 
 use jobs::Scheduler;
-use service::{Context, Key, Kind, Served, Spec, Type};
+use service::{Context, Key, Kind, Served, Spec, Type, Weight};
+use work::Vigil;
 
 use crate::keeper::Keeper;
 
@@ -73,7 +74,9 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     let config = &context.config;
     let jobs = work::open(config)?;
     let poll = config.duration("schedule_poll");
-    let keeper = Keeper::new(jobs.clone(), config)?;
+    // It has nothing to do but what is in there.
+    let vigil = Vigil::start(context, &jobs, Weight::Hindrance);
+    let keeper = Keeper::new(jobs.clone(), vigil, config)?;
     let scheduler = Scheduler::new(jobs, poll);
     let stop = context.draining.clone();
     context.tracker.spawn(keeper.run(poll, stop.clone()));

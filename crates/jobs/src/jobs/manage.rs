@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 
-use crate::{Counts, Error, JobId, Jobs, Move, Moved, Record, State, Status, outcome};
+use crate::{Counts, Error, JobId, Jobs, Move, Moved, Record, State, Status, clock, outcome};
 
 /// How often a change is tried again when the job moved meanwhile.
 const TRIES: usize = 16;
@@ -57,8 +57,8 @@ impl Jobs {
             let done = match &found.state {
                 State::Ended(_) => true,
                 State::Running { .. } => self.store.call_off(id, &found.token).await?,
-                State::Queued | State::Waiting { .. } => {
-                    let to = outcome::cancel(&outcome::unpack(&found)?);
+                State::Queued { .. } | State::Waiting { .. } => {
+                    let to = outcome::call_off(&found, clock::now());
                     let step = Move {
                         id: id.clone(),
                         from: found.token,
@@ -93,7 +93,7 @@ impl Jobs {
                     action,
                 });
             }
-            let to = outcome::revive(&found)?;
+            let to = outcome::revive(&found, clock::now())?;
             let step = Move {
                 id: id.clone(),
                 from: found.token,
@@ -123,7 +123,16 @@ impl Jobs {
         let counted = join_all(lanes.iter().map(|lane| self.store.counts(lane))).await;
         let mut queues: BTreeMap<String, Counts> = BTreeMap::new();
         for (lane, counts) in lanes.into_iter().zip(counted) {
-            let (sum, more) = (queues.entry(lane.queue).or_default(), counts?);
+            let more = match counts {
+                Ok(more) => more,
+                // One lane that is damaged hides no other.
+                Err(error @ Error::Broken { .. }) => {
+                    self.quiet.trouble(&error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let sum = queues.entry(lane.queue).or_default();
             sum.queued += more.queued;
             sum.scheduled += more.scheduled;
             sum.running += more.running;

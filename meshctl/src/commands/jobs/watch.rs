@@ -193,6 +193,8 @@ impl<'a> Told<'a> {
         }
         match text(event, "event").as_str() {
             "progress" => self.progress = text(event, "progress"),
+            // Not a status: what happened meanwhile is not known any more, the job itself is.
+            "missed" => {}
             status => {
                 // Each attempt tells of its own.
                 self.progress.clear();

@@ -5,4 +5,5 @@
 mod answers;
 mod deaths;
 mod kinds;
+mod store;
 mod support;
