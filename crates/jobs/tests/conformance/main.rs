@@ -4,6 +4,7 @@
 
 mod leases;
 mod lifecycle;
+mod names;
 mod reading;
 #[path = "../support/mod.rs"]
 mod support;
