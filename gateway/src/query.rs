@@ -17,7 +17,7 @@ use crate::problem::{FieldProblem, Problem};
 
 /// The parameters of each operation, by method and route.
 #[derive(Debug, Default)]
-pub(crate) struct Operations(BTreeMap<(Method, String), Vec<String>>);
+pub(crate) struct Operations(BTreeMap<String, Vec<(Method, Vec<String>)>>);
 
 /// The query of a URL. An empty parameter counts as absent, which is how forms send it.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Params<T>(pub(crate) T);
 impl Operations {
     /// Those that a description names.
     pub(crate) fn new(document: &OpenApi) -> Self {
-        let mut operations = BTreeMap::new();
+        let mut operations: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for (route, item) in &document.paths.paths {
             let methods = [
                 (Method::GET, &item.get),
@@ -37,7 +37,8 @@ impl Operations {
             ];
             for (method, operation) in methods {
                 if let Some(operation) = operation {
-                    operations.insert((method, route.clone()), names(operation));
+                    let of_route = operations.entry(route.clone()).or_default();
+                    of_route.push((method, names(operation)));
                 }
             }
         }
@@ -46,8 +47,9 @@ impl Operations {
 
     /// The names of an operation's parameters; `None` when there is no such operation.
     pub(crate) fn find(&self, method: &Method, route: &str) -> Option<&[String]> {
-        let found = self.0.get(&(method.clone(), route.to_owned()));
-        found.map(Vec::as_slice)
+        let mut of_route = self.0.get(route)?.iter();
+        let found = of_route.find(|(known, _)| known == method);
+        found.map(|(_, names)| names.as_slice())
     }
 }
 

@@ -120,6 +120,9 @@ impl Web {
     /// The listed origin that a request comes from: its answer says so, as CORS wants it.
     #[must_use]
     pub fn cors(&self, request: &Parts) -> Option<HeaderValue> {
+        if !request.headers.contains_key(header::ORIGIN) {
+            return None;
+        }
         let authority = self.host(request).ok()?;
         match self.page(&request.headers, authority) {
             Page::Listed(origin) => Some(origin),

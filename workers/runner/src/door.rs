@@ -49,7 +49,15 @@ impl Door {
         let door = Arc::new(self);
         tower::service_fn(move |request: Request<Incoming>| {
             let door = door.clone();
-            async move { Ok(door.answer(&request.into_parts().0).await) }
+            async move {
+                let request = request.into_parts().0;
+                let mut answer = door.answer(&request).await;
+                if let Some(origin) = door.web.cors(&request) {
+                    let allow = header::ACCESS_CONTROL_ALLOW_ORIGIN;
+                    answer.headers_mut().insert(allow, origin);
+                }
+                Ok(answer)
+            }
         })
     }
 

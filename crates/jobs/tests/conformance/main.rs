@@ -5,6 +5,7 @@
 mod leases;
 mod lifecycle;
 mod meanwhile;
+mod names;
 mod reading;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,100 @@
+//! How many queues there may be.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use futures_util::future::join_all;
+use mesh_jobs::{Error, NewJob, Options, Outcome, Status};
+
+use crate::{
+    NOW,
+    support::{self, call, claim_one, stores, until},
+};
+
+fn named(queue: &str) -> NewJob {
+    NewJob {
+        queue: queue.to_owned(),
+        ..call("x")
+    }
+}
+
+#[tokio::test]
+async fn names_made_up_at_once_make_no_more_queues_than_there_may_be() {
+    for store in stores().await {
+        let options = Options {
+            max_queues: 3,
+            own_queues: ["mine".to_owned()].into(),
+            partitions: [("q0".to_owned(), 4), ("q1".to_owned(), 4)].into(),
+            ..support::options()
+        };
+        let jobs = store.jobs_with(options.clone());
+        let names: Vec<String> = (0..12).map(|number| format!("q{number}")).collect();
+        let answers = join_all(names.iter().map(|name| jobs.submit(named(name)))).await;
+        let mut made = BTreeSet::new();
+        for (name, answer) in names.iter().zip(answers) {
+            match answer {
+                Ok(_) => drop(made.insert(name.as_str())),
+                Err(Error::Queues { queue, max: 3 }) => assert_eq!(queue, *name),
+                Err(error) => panic!("{}: {error}", store.scheme),
+            }
+        }
+        assert_eq!(made.len(), 3, "{}", store.scheme);
+        for _ in 0..8 {
+            for name in &names {
+                let answer = jobs.submit(named(name)).await;
+                assert_eq!(answer.is_ok(), made.contains(name.as_str()), "{answer:?}");
+            }
+        }
+        jobs.submit(named("mine")).await.unwrap();
+        assert_eq!(jobs.queues().await.unwrap().len(), 4, "{}", store.scheme);
+        if store.scheme == "file" {
+            continue;
+        }
+        // Another process learns it from the store.
+        let other = store.jobs_with(options);
+        assert!(other.submit(named("new")).await.is_err());
+        for name in made {
+            other.submit(named(name)).await.unwrap();
+        }
+        let free = store.jobs_with(Options {
+            max_queues: 0,
+            ..support::options()
+        });
+        free.submit(named("new")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_is_refused_until_later_is_not_claimed_sooner() {
+    for store in stores().await {
+        let jobs = store.jobs();
+        let new = NewJob {
+            max_attempts: 2,
+            ..call("x")
+        };
+        let id = jobs.submit(new).await.unwrap().id;
+        let later = || Outcome::Later {
+            error: "too busy".to_owned(),
+            after: Duration::from_millis(900),
+            metrics: None,
+        };
+        let claimed = claim_one(&jobs, "default").await;
+        let begun = tokio::time::Instant::now();
+        jobs.settle(&[(claimed, later())]).await.remove(0).unwrap();
+        let record = jobs.get(&id).await.unwrap();
+        assert_eq!(record.status, Status::Failed);
+        assert_eq!(record.header.error.as_deref(), Some("too busy"));
+        let mut claimed = Vec::new();
+        while claimed.is_empty() {
+            claimed = jobs.claim("default", "w", 1, NOW).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let waited = begun.elapsed().as_millis();
+        assert!(waited >= 890, "{}: {waited} ms", store.scheme);
+        let ended = (claimed.remove(0), later());
+        jobs.settle(&[ended]).await.remove(0).unwrap();
+        until("it is given up", || async {
+            jobs.get(&id).await.unwrap().status == Status::Dead
+        })
+        .await;
+    }
+}
