@@ -473,6 +473,53 @@ async fn a_missing_right_is_named_and_leaves_no_step_half_done() {
 }
 
 #[tokio::test]
+async fn a_partition_that_cannot_be_used_keeps_nobody_from_the_others() {
+    let redis = Redis::start(&[]).await;
+    let two = || Options {
+        partitions: [("default".to_owned(), 2)].into(),
+        ..options()
+    };
+    let all = Jobs::new(open(&redis.url(), &Settings::default()).unwrap(), two());
+    let batch = (0..40).map(|number| call(&number.to_string())).collect();
+    all.submit_all(batch).await.unwrap();
+    let one = [
+        "resetkeys",
+        "~mesh:jobs:lanes",
+        "~mesh:jobs:timers",
+        "~mesh:jobs:{rights}*",
+        "~mesh:jobs:{default:0}*",
+    ];
+    let url = user(&redis, &one).await;
+    let some = Jobs::new(open(&url, &Settings::default()).unwrap(), two());
+    let queued = async || {
+        let told = all.queues().await.unwrap();
+        told[0].counts.queued
+    };
+    let before = queued().await;
+    let mut held = Vec::new();
+    let until_then = tokio::time::Instant::now() + Duration::from_secs(20);
+    while tokio::time::Instant::now() < until_then {
+        let wait = Duration::from_millis(100);
+        match some.claim("default", "w", 10, wait).await {
+            Ok(claimed) if claimed.is_empty() => break,
+            Ok(claimed) => held.extend(claimed),
+            Err(_) => {}
+        }
+    }
+    assert!(!held.is_empty() && held.iter().all(|it| it.job.id.lane().partition == 0));
+    assert_eq!(queued().await, before - held.len() as u64);
+    // One of them is given up by its worker, and taken over.
+    tokio::time::sleep(options().lease + Duration::from_millis(200)).await;
+    some.recover("default").await.unwrap_err();
+    assert_eq!(
+        queued().await,
+        before,
+        "those of the partition that works are back"
+    );
+    assert!(some.renew(&[held[0].lease.clone()]).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_policy_that_evicts_is_warned_of_and_a_job_goes_through_all_the_same() {
     let redis = Redis::start(&["--maxmemory-policy", "allkeys-lru"]).await;
     let jobs = connect(&redis);
