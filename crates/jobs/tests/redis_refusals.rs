@@ -1,4 +1,4 @@
-//! A Redis that answers, but badly: what it refuses is told, and everything else goes on.
+//! A Redis that answers, but refuses: what it refuses is told, and everything else goes on.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,67 +12,20 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{
-    Claimed, Error, Filter, Jobs, NewJob, Options, Outcome, Payload, Settings, Status, Timer, When,
-    Worker, open,
+use mesh_jobs::{Filter, Jobs, NewJob, Options, Outcome, Settings, Status, Timer, When, open};
+use support::{
+    call, claim_one, options,
+    server::{LANE, ask, connect, connect_to, done, goes_through, say, settle},
+    until,
 };
-use support::{Counting, call, claim_one, options, until};
 use testkit::{Redis, Sentinel, Signal};
-use tokio::task::JoinSet;
 use tokio::{
     io::{
         AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional,
     },
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
-
-const LANE: &str = "mesh:jobs:{default:0}";
-
-fn connect_to(url: &str) -> Jobs {
-    Jobs::new(open(url, &Settings::default()).unwrap(), options())
-}
-
-fn connect(redis: &Redis) -> Jobs {
-    connect_to(&redis.url())
-}
-
-async fn ask<T: redis::FromRedisValue>(redis: &Redis, words: &[&str]) -> T {
-    let client = redis::Client::open(redis.url()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut command = redis::cmd(words[0]);
-    command.arg(&words[1..]);
-    command.query_async(&mut connection).await.unwrap()
-}
-
-async fn say(redis: &Redis, words: &[&str]) {
-    ask::<redis::Value>(redis, words).await;
-}
-
-fn done() -> Outcome {
-    Outcome::Succeeded {
-        result: None,
-        metrics: None,
-    }
-}
-
-async fn settle(jobs: &Jobs, claimed: Claimed) -> Result<(), Error> {
-    jobs.settle(&[(claimed, done())]).await.remove(0)
-}
-
-/// A job goes its whole way.
-async fn goes_through(jobs: &Jobs) {
-    let id = jobs.submit(call("through")).await.unwrap().id;
-    loop {
-        let claimed = claim_one(jobs, "default").await;
-        let this = claimed.job.id == id;
-        settle(jobs, claimed).await.unwrap();
-        if this {
-            break;
-        }
-    }
-    assert_eq!(jobs.get(&id).await.unwrap().status, Status::Succeeded);
-}
 
 /// A name that leads new connections to one of several servers, for as long as its tasks are there.
 async fn name(to: Arc<AtomicU16>) -> (String, JoinSet<()>) {
@@ -473,6 +426,53 @@ async fn a_missing_right_is_named_and_leaves_no_step_half_done() {
 }
 
 #[tokio::test]
+async fn a_partition_that_cannot_be_used_keeps_nobody_from_the_others() {
+    let redis = Redis::start(&[]).await;
+    let two = || Options {
+        partitions: [("default".to_owned(), 2)].into(),
+        ..options()
+    };
+    let all = Jobs::new(open(&redis.url(), &Settings::default()).unwrap(), two());
+    let batch = (0..40).map(|number| call(&number.to_string())).collect();
+    all.submit_all(batch).await.unwrap();
+    let one = [
+        "resetkeys",
+        "~mesh:jobs:lanes",
+        "~mesh:jobs:timers",
+        "~mesh:jobs:{rights}*",
+        "~mesh:jobs:{default:0}*",
+    ];
+    let url = user(&redis, &one).await;
+    let some = Jobs::new(open(&url, &Settings::default()).unwrap(), two());
+    let queued = async || {
+        let told = all.queues().await.unwrap();
+        told[0].counts.queued
+    };
+    let before = queued().await;
+    let mut held = Vec::new();
+    let until_then = tokio::time::Instant::now() + Duration::from_secs(20);
+    while tokio::time::Instant::now() < until_then {
+        let wait = Duration::from_millis(100);
+        match some.claim("default", "w", 10, wait).await {
+            Ok(claimed) if claimed.is_empty() => break,
+            Ok(claimed) => held.extend(claimed),
+            Err(_) => {}
+        }
+    }
+    assert!(!held.is_empty() && held.iter().all(|it| it.job.id.lane().partition == 0));
+    assert_eq!(queued().await, before - held.len() as u64);
+    // One of them is given up by its worker, and taken over.
+    tokio::time::sleep(options().lease + Duration::from_millis(200)).await;
+    some.recover("default").await.unwrap_err();
+    assert_eq!(
+        queued().await,
+        before,
+        "those of the partition that works are back"
+    );
+    assert!(some.renew(&[held[0].lease.clone()]).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_policy_that_evicts_is_warned_of_and_a_job_goes_through_all_the_same() {
     let redis = Redis::start(&["--maxmemory-policy", "allkeys-lru"]).await;
     let jobs = connect(&redis);
@@ -481,297 +481,4 @@ async fn a_policy_that_evicts_is_warned_of_and_a_job_goes_through_all_the_same()
     goes_through(&jobs).await;
     say(&redis, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
     assert!(jobs.check().await.unwrap().warnings.is_empty());
-}
-
-/// The keys of a lane.
-const KEYS: [&str; 15] = [
-    "q1", "q2", "q3", "q4", "q5", "at", "zs", "zf", "dead", "end", "note", "off", "sum", "ev",
-    "keyed",
-];
-
-#[tokio::test]
-async fn whatever_structure_is_gone_or_another_thing_later_jobs_go_through() {
-    let redis = Redis::start(&[]).await;
-    let jobs = connect(&redis);
-    for key in KEYS {
-        for other in [None, Some("x")] {
-            // One of each state is there.
-            let fails = jobs.submit(call("fails")).await.unwrap().id;
-            let claimed = claim_one(&jobs, "default").await;
-            let failed = Outcome::Failed {
-                error: "no".to_owned(),
-                retry: true,
-                metrics: None,
-            };
-            jobs.settle(&[(claimed, failed)]).await.remove(0).unwrap();
-            let delay = Duration::from_millis(20);
-            jobs.submit(NewJob {
-                delay,
-                ..call("soon")
-            })
-            .await
-            .unwrap();
-            let held = claim_any(&jobs).await;
-            let key = format!("{LANE}:{key}");
-            say(&redis, &["DEL", &key]).await;
-            if let Some(other) = other {
-                say(&redis, &["SET", &key, other]).await;
-            }
-            tokio::time::sleep(Duration::from_millis(30)).await;
-            settle(&jobs, held).await.ok();
-            goes_through(&jobs).await;
-            jobs.recover("default").await.unwrap();
-            jobs.queues().await.unwrap();
-            jobs.check().await.unwrap();
-            jobs.get(&fails).await.ok();
-            if other.is_some() {
-                let aside: Vec<String> = ask(&redis, &["KEYS", &format!("{LANE}:*:aside:*")]).await;
-                assert!(!aside.is_empty(), "{key}: what was there is kept");
-            }
-        }
-    }
-}
-
-async fn claim_any(jobs: &Jobs) -> Claimed {
-    jobs.submit(call("held")).await.unwrap();
-    claim_one(jobs, "default").await
-}
-
-#[tokio::test]
-async fn jobs_whose_state_is_lost_run_as_long_as_their_entries_are_there() {
-    let redis = Redis::start(&[]).await;
-    let jobs = connect(&redis);
-    let waits = jobs.submit(call("waits")).await.unwrap().id;
-    let runs = jobs.submit(call("runs")).await.unwrap().id;
-    let delayed = NewJob {
-        delay: Duration::from_millis(50),
-        ..call("delayed")
-    };
-    let delayed = jobs.submit(delayed).await.unwrap().id;
-    let first = claim_one(&jobs, "default").await;
-    say(&redis, &["DEL", &format!("{LANE}:at")]).await;
-    tokio::time::sleep(options().lease + Duration::from_millis(200)).await;
-    jobs.recover("default").await.unwrap();
-    let handler = Counting::new(|_| Ok(Duration::ZERO));
-    let worker = Worker::new(jobs.clone(), "default", "w", 4, handler);
-    let stop = CancellationToken::new();
-    let watch = async {
-        for id in [&waits, &runs] {
-            until("it is done", || async {
-                jobs.get(id)
-                    .await
-                    .is_ok_and(|it| it.status == Status::Succeeded)
-            })
-            .await;
-        }
-        goes_on(&jobs).await;
-        stop.cancel();
-    };
-    tokio::join!(worker.run(stop.clone(), Duration::from_secs(5)), watch);
-    assert!([&waits, &runs].contains(&&first.job.id));
-    // Its only copy was in the hash.
-    assert!(matches!(
-        jobs.get(&delayed).await,
-        Err(Error::NotFound { .. })
-    ));
-}
-
-async fn goes_on(jobs: &Jobs) {
-    let id = jobs.submit(call("later")).await.unwrap().id;
-    until("a later one is done", || async {
-        jobs.get(&id)
-            .await
-            .is_ok_and(|it| it.status == Status::Succeeded)
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_cannot_be_decoded_is_dead_with_its_bytes_and_stops_nobody() {
-    let redis = Redis::start(&[]).await;
-    let jobs = connect(&redis);
-    goes_through(&jobs).await;
-    // More than one look at expired leases takes.
-    let stream = format!("{LANE}:q3");
-    for number in 0..300 {
-        say(
-            &redis,
-            &["XADD", &stream, "*", "j", &format!("noise {number}")],
-        )
-        .await;
-    }
-    let named = jobs.submit(call("named")).await.unwrap().id;
-    let lost = jobs.submit(call("lost")).await.unwrap().id;
-    // Claimed by somebody who is gone: its entries' leases end all at once.
-    let group = [
-        "XREADGROUP",
-        "GROUP",
-        "w",
-        "w",
-        "COUNT",
-        "400",
-        "STREAMS",
-        &stream,
-        ">",
-    ];
-    say(&redis, &group).await;
-    // Others of each place where one may be: queued, with an id of ours, with more fields, delayed.
-    let id = format!("default.0.{:027x}", 7);
-    for fields in [
-        &["j", "more noise"][..],
-        &["j", &format!("{id}\n{{}}\njx")],
-        &["a", "b", "c", "d"],
-    ] {
-        say(&redis, &[&["XADD", &stream, "*"], fields].concat()).await;
-    }
-    let late = format!("default.0.{:027x}", 8);
-    say(
-        &redis,
-        &[
-            "HSET",
-            &format!("{LANE}:at"),
-            &late,
-            "s3:1:noise that waited",
-        ],
-    )
-    .await;
-    say(&redis, &["ZADD", &format!("{LANE}:zs"), "1", &late]).await;
-    say(
-        &redis,
-        &[
-            "HSET",
-            &format!("{LANE}:at"),
-            &format!("default.0.{:027x}", 9),
-            "snoise",
-        ],
-    )
-    .await;
-    say(
-        &redis,
-        &[
-            "ZADD",
-            &format!("{LANE}:zs"),
-            "1",
-            &format!("default.0.{:027x}", 9),
-        ],
-    )
-    .await;
-    say(&redis, &["ZADD", &format!("{LANE}:zf"), "1", "nobody"]).await;
-    let handler = Counting::new(|_| Ok(Duration::ZERO));
-    let worker = Worker::new(jobs.clone(), "default", "w", 4, handler);
-    let stop = CancellationToken::new();
-    let watch = async {
-        for id in [&named, &lost] {
-            until("it is done", || async {
-                jobs.get(id)
-                    .await
-                    .is_ok_and(|it| it.status == Status::Succeeded)
-            })
-            .await;
-        }
-        until("all noise is dead", || async {
-            jobs.queues().await.unwrap()[0].counts.dead == 305
-        })
-        .await;
-        goes_on(&jobs).await;
-        stop.cancel();
-    };
-    tokio::join!(worker.run(stop.clone(), Duration::from_secs(5)), watch);
-    let filter = Filter {
-        status: Some(Status::Dead),
-        ..Filter::default()
-    };
-    let (mut kept, mut cursor) = (Vec::new(), None);
-    loop {
-        let page = jobs.list(&filter, 500, cursor.as_deref()).await.unwrap();
-        kept.extend(page.jobs);
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    assert_eq!(kept.len(), 305);
-    let has = |bytes: &[u8]| {
-        kept.iter().any(|record| {
-            let whole = record
-                .payload
-                .as_ref()
-                .is_some_and(|it| it.bytes() == bytes);
-            whole && record.header.error.as_ref().unwrap().contains("decoded")
-        })
-    };
-    assert!(has(b"noise 299") && has(b"more noise") && has(b"abcd"));
-    assert!(has(b"noise that waited") && has(b"snoise"));
-    assert!(has(format!("{id}\n{{}}\njx").as_bytes()));
-}
-
-#[tokio::test]
-async fn a_record_that_cannot_be_decoded_hides_no_other_in_a_list() {
-    let redis = Redis::start(&[]).await;
-    let jobs = connect(&redis);
-    let mut ids = Vec::new();
-    for _ in 0..3 {
-        ids.push(jobs.submit(call("x")).await.unwrap().id);
-        let claimed = claim_one(&jobs, "default").await;
-        settle(&jobs, claimed).await.unwrap();
-    }
-    say(
-        &redis,
-        &["HSET", &format!("{LANE}:at"), ids[1].as_str(), "Snoise"],
-    )
-    .await;
-    say(&redis, &["SADD", "mesh:jobs:lanes", "no lane"]).await;
-    say(&redis, &["HSET", "mesh:jobs:timers", "t", "noise"]).await;
-    let page = jobs.list(&Filter::default(), 10, None).await.unwrap();
-    assert_eq!(page.jobs.len(), 3);
-    let odd = jobs.get(&ids[1]).await.unwrap();
-    assert_eq!(
-        (odd.status, odd.header.kind.as_str()),
-        (Status::Succeeded, "undecodable")
-    );
-    assert_eq!(jobs.queues().await.unwrap().len(), 1);
-    assert_eq!(jobs.fire().await.unwrap(), 0);
-}
-
-#[tokio::test]
-async fn a_result_that_is_too_large_makes_its_job_dead_and_says_so() {
-    for scheme in ["redis", "file"] {
-        let store = support::store(scheme).await;
-        let jobs = store.jobs_with(Options {
-            max_result: 1_000,
-            ..options()
-        });
-        let id = jobs.submit(call("x")).await.unwrap().id;
-        let claimed = claim_one(&jobs, "default").await;
-        let large = Outcome::Succeeded {
-            result: Some(Payload::Json("1".repeat(1_001).into())),
-            metrics: None,
-        };
-        jobs.settle(&[(claimed, large)]).await.remove(0).unwrap();
-        let record = jobs.get(&id).await.unwrap();
-        assert_eq!(record.status, Status::Dead, "{scheme}");
-        assert!(record.header.error.unwrap().contains("jobs_max_result"));
-    }
-}
-
-#[tokio::test]
-async fn an_emptied_or_older_redis_is_another_epoch_and_the_same_one_is_not() {
-    let always = ["--appendonly", "yes", "--appendfsync", "always"];
-    let mut redis = Redis::start(&always).await;
-    let jobs = connect(&redis);
-    let first = jobs.check().await.unwrap().epoch;
-    assert_eq!(connect(&redis).check().await.unwrap().epoch, first);
-    redis.restart().await;
-    until("it is back", || async { jobs.check().await.is_ok() }).await;
-    let second = jobs.check().await.unwrap().epoch;
-    assert_ne!(second, first, "who restarts may come back older");
-    say(&redis, &["DEL", "mesh:jobs:timers"]).await;
-    let third = jobs.check().await.unwrap().epoch;
-    assert_ne!(third, second);
-    say(&redis, &["SET", "mesh:jobs:timers", "x"]).await;
-    assert_ne!(jobs.check().await.unwrap().epoch, third);
-    assert!(
-        jobs.timers().await.unwrap().is_empty(),
-        "its mark is no timer"
-    );
 }

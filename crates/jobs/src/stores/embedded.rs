@@ -263,8 +263,26 @@ impl Store for Embedded {
 
     async fn shift(&self, _: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
         let now = clock::now();
-        self.change(|memory| moves.iter().map(|step| memory.shift(step, now)).collect())
-            .await
+        let mut moved = Vec::with_capacity(moves.len());
+        let changed = self.change(|memory| {
+            moved.extend(moves.iter().map(|step| {
+                // It was made before, and could only not be told as done.
+                let made = memory.untold.remove(&(step.id.clone(), step.from.clone()));
+                if made {
+                    Moved::Done
+                } else {
+                    memory.shift(step, now)
+                }
+            }));
+        });
+        if let Err(error) = changed.await {
+            let done = moves.iter().zip(&moved);
+            let done = done.filter(|(_, moved)| **moved == Moved::Done);
+            let untold = done.map(|(step, _)| (step.id.clone(), step.from.clone()));
+            self.memory.lock().untold.extend(untold);
+            return Err(error);
+        }
+        Ok(moved)
     }
 
     async fn renew(&self, _: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {

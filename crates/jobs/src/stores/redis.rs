@@ -4,6 +4,7 @@
 //! time since its last delivery is the age of its lease. A hash says which state each job is in;
 //! its value is the token that every move is fenced by. `redis/lua/prelude.lua` lists the keys.
 
+mod check;
 mod claim;
 mod dial;
 mod events;
@@ -248,51 +249,7 @@ impl Store for Redis {
     }
 
     async fn check(&self) -> Result<Vitals, Error> {
-        self.link.follow().await;
-        let mark = format!("{:016x}", rand::random::<u64>());
-        let timers = self.timers_key();
-        let pulse = || self.link.run(&script::PULSE, &timers, [mark.as_bytes()]);
-        let answer = match pulse().await {
-            Err(Failure::WrongType) => {
-                // Asking for them puts aside what stands in their place.
-                self.timers().await?;
-                pulse().await
-            }
-            answer => answer,
-        };
-        let mark = answer.map_err(|failure| self.error(failure))?;
-        let mark = reply::text(mark).map_err(|strange| self.strange(strange))?;
-        {
-            let mut known = self.known.lock();
-            if known.mark != mark {
-                known.lanes.clear();
-                known.mark.clone_from(&mark);
-            }
-        }
-        if self.link.is_many() {
-            // Each lane may be on a server of its own.
-            let lanes: Vec<Lane> = self
-                .known
-                .lock()
-                .lanes
-                .iter()
-                .take(LANES)
-                .cloned()
-                .collect();
-            for lane in lanes {
-                self.run(&script::BEAT, &lane, &[]).await?;
-            }
-        }
-        let facts = self.link.facts().await;
-        let mut troubles = self.troubles.lock();
-        troubles.retain(|_, (at, _)| at.elapsed() < TROUBLE);
-        if let Some(((lane, name), (_, Error::Broken { reason, .. }))) = troubles.iter().next() {
-            return Err(self.broken(format!("{name} in {lane} fails: {reason}")));
-        }
-        Ok(Vitals {
-            epoch: format!("{mark} {}", facts.runs.join(" ")),
-            warnings: facts.warning().into_iter().collect(),
-        })
+        check::check(self).await
     }
 
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {

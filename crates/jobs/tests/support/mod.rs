@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub(crate) mod cluster;
+pub(crate) mod server;
 
 use std::{
     any::Any,

@@ -48,7 +48,7 @@ impl Tasks {
                     );
                     return Err(Failure::lasting(text));
                 }
-                Err(error) => return Err(Failure::passing(error.to_string())),
+                Err(error) => return Err(self.failure(&error)),
             }
         }
         let ended = records.iter().filter(|record| record.status.is_terminal());
@@ -128,15 +128,23 @@ impl Tasks {
             .map(|(subtask, agent)| self.part(subtask, agent, job))
             .collect();
         let submitted = self.jobs.submit_all(new).await;
-        let submitted = submitted.map_err(|error| Failure::lasting(error.to_string()))?;
+        let submitted = submitted.map_err(|error| self.failure(&error))?;
         let ids = submitted.into_iter().map(|one| match one {
             Ok(submitted) => Ok(submitted.id),
             // Another agent suits it by now; it is done by the one chosen first.
             Err(Error::Conflict { id, .. }) => Ok(id),
-            Err(error) if error.is_unavailable() => Err(Failure::passing(error.to_string())),
-            Err(error) => Err(Failure::lasting(error.to_string())),
+            Err(error) => Err(self.failure(&error)),
         });
         ids.collect()
+    }
+
+    /// What the queue refuses is no fault of the task: its attempts are not used up by that.
+    fn failure(&self, error: &Error) -> Failure {
+        if error.is_of_the_store() {
+            tracing::debug!(%error, "a task waits for the queue");
+            return Failure::postponed(self.look.max(SOON));
+        }
+        Failure::lasting(error.to_string())
     }
 
     fn part(&self, subtask: &Subtask, agent: &str, job: &Job) -> NewJob {

@@ -1,9 +1,12 @@
 //! What the runner says of a queue that answers, but badly.
 
+use std::time::Duration;
+
+use jobs::{NewJob, Status};
 use testkit::until;
+use work::{Kind, Work};
 
 use crate::support::{PATIENCE, Stage};
-use work::Kind;
 
 #[tokio::test]
 async fn a_runner_is_unready_and_ill_while_the_queue_refuses_writes_and_then_goes_on() {
@@ -40,4 +43,39 @@ async fn a_runner_is_unready_and_ill_while_the_queue_refuses_writes_and_then_goe
     let count = lines.count();
     assert!((1..=6).contains(&count), "{count} lines");
     assert!(log.contains("works again"));
+}
+
+#[tokio::test]
+async fn a_task_waits_while_the_queue_is_full_and_uses_up_no_attempts() {
+    let stage = Stage::set("0s").await;
+    let runner = stage.runner(&[]).await;
+    let payload = serde_json::json!({
+        "description": "one; two",
+        "subtasks": [
+            { "subtask_id": "a", "description": "one" },
+            { "subtask_id": "b", "description": "two" },
+        ],
+    });
+    let job = Work::read(Kind::Task, &payload).unwrap().job();
+    let job = NewJob {
+        delay: Duration::from_millis(500),
+        max_attempts: 1,
+        ..job
+    };
+    let id = stage.jobs.submit(job).await.unwrap().id;
+    assert_eq!(stage.redis.say("CONFIG SET maxmemory 1"), "+OK");
+    // It is looked at, and put off, while nobody can take its parts.
+    let put_off = |record: &jobs::Record| {
+        record.status == Status::Scheduled && record.header.started_at.is_some()
+    };
+    stage.wait(&id, put_off).await;
+    assert_eq!(stage.redis.say("CONFIG SET maxmemory 0"), "+OK");
+    let record = stage.ended(&id).await;
+    assert_eq!(
+        record.status,
+        Status::Succeeded,
+        "{:?}",
+        record.header.error
+    );
+    drop(runner);
 }

@@ -1,6 +1,6 @@
 //! The steps of the store, made in memory.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use bytes::Bytes;
 
@@ -24,6 +24,9 @@ pub(super) struct Memory {
     pub(super) state: State,
     /// Records that the log does not have yet.
     pub(super) unwritten: Unwritten,
+    /// Moves that are made, and that nobody was told of because the disk did not take them: whoever
+    /// made them makes them again.
+    pub(super) untold: HashSet<(JobId, Bytes)>,
     /// How many steps added records.
     pub(super) added: u64,
 }

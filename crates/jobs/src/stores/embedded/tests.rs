@@ -118,6 +118,26 @@ async fn a_full_disk_refuses_loses_nothing_and_goes_on_when_there_is_room() {
 }
 
 #[tokio::test]
+async fn an_outcome_that_finds_the_disk_full_is_taken_when_it_is_told_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, jobs) = load(folder.path());
+    let id = jobs.submit(job("x")).await.unwrap().id;
+    let claimed = claim(&jobs).await.unwrap().remove(0);
+    room(&store, Some(3)).await;
+    let ends = [(claimed, done())];
+    let refused = jobs.settle(&ends).await.remove(0).unwrap_err();
+    assert!(refused.is_unavailable(), "{refused}");
+    room(&store, None).await;
+    assert!(jobs.settle(&ends).await[0].is_ok());
+    let again = jobs.settle(&ends).await.remove(0).unwrap_err();
+    assert!(matches!(again, Error::Stale { .. }), "once: {again}");
+    drop((store, jobs));
+    let (_, jobs) = load(folder.path());
+    let record = jobs.get(&id).await.unwrap();
+    assert_eq!(record.status, crate::Status::Succeeded);
+}
+
+#[tokio::test]
 async fn a_claim_that_finds_the_disk_full_leaves_its_job_to_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let (store, jobs) = load(folder.path());
