@@ -25,14 +25,17 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tonic::Code;
 
-use crate::{incoming::Incoming, replay::Attempt, upload::Upload};
+use crate::{
+    greeting::{Greeted, speaks},
+    incoming::Incoming,
+    replay::Attempt,
+    upload::Upload,
+};
 
 /// Receive window of a stream and of a connection: large, so that one slow reader's stream does not
 /// hold up its neighbours, and a 4 MiB message needs few round trips.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 24;
-/// Most bytes of an answer's metadata; status details are the largest part of them.
-const MAX_HEADER_LIST: u32 = 1 << 18;
 
 /// An open connection. It closes when the last handle is gone and its calls are over.
 pub(crate) struct Connection {
@@ -56,10 +59,13 @@ impl Connection {
         tracker: &TaskTracker,
         mut severed: watch::Receiver<()>,
     ) -> io::Result<Arc<Self>> {
+        let (stream, first) = Greeted::new(stream);
+        // No limit of metadata is told: h2 ends the connection for a list of several times its limit,
+        // and servers that may not send one end the call with words of their own. It is kept by who
+        // reads the answer.
         let (sender, mut connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEADER_LIST)
             .enable_push(false)
             // Every cancelled call is a reset of ours: with h2's default a connection would be
             // closed under the calls that go on.
@@ -97,9 +103,10 @@ impl Connection {
                 () = severed => tracing::debug!("connection given up"),
             }
         });
-        settings
-            .await
-            .map_err(|_| io::Error::other("the peer ended it before its SETTINGS"))?;
+        settings.await.map_err(|_| {
+            let speaks = first.get().and_then(|first| speaks(first));
+            io::Error::other(speaks.unwrap_or("it closed the connection before its SETTINGS"))
+        })?;
         Ok(Arc::new(Self {
             sender,
             in_flight: AtomicUsize::new(0),

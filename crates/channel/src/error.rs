@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use crate::http_code;
+
 /// A call that the mesh could not bring to an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -65,6 +67,22 @@ pub enum Error {
         reason: String,
         /// gRPC's code for it.
         code: Code,
+    },
+    /// The call was answered by HTTP alone, without a status of gRPC.
+    #[error("{instance} answered with HTTP status {status} instead of gRPC")]
+    Http {
+        /// Instance ID.
+        instance: String,
+        /// Of HTTP.
+        status: u16,
+    },
+    /// The metadata of the answer is larger than is taken.
+    #[error("the metadata of {instance}'s answer is larger than max_header_bytes, {limit} bytes")]
+    LargeAnswer {
+        /// Instance ID.
+        instance: String,
+        /// The limit, bytes.
+        limit: usize,
     },
     /// The time the caller gave is over.
     #[error("the deadline of {0:?} is over")]
@@ -137,6 +155,17 @@ impl Error {
             Self::Broken { instance, code, .. } => {
                 about.push(("instance", instance.clone()));
                 (*code, "CONNECTION_LOST")
+            }
+            Self::Http { instance, status } => {
+                about.push(("instance", instance.clone()));
+                about.push(("http_status", status.to_string()));
+                (http_code(*status), "HTTP_ANSWER")
+            }
+            Self::LargeAnswer { instance, limit } => {
+                about.push(("instance", instance.clone()));
+                about.push(("key", "max_header_bytes".to_owned()));
+                about.push(("limit", limit.to_string()));
+                (Code::ResourceExhausted, "LIMIT")
             }
             Self::Deadline(_) => (Code::DeadlineExceeded, "DEADLINE"),
             Self::Request(status) => return (**status).clone(),

@@ -6,7 +6,7 @@ mod step;
 
 use crate::{
     frame::{Code, HEADER_BYTES, Head, Kind, PREFACE, flag},
-    hpack::{self, Block, Decoder},
+    hpack::{Block, Decoder},
     message::{self, Summary},
     settings::Settings,
 };
@@ -16,6 +16,10 @@ pub use step::{Fatal, Step};
 
 /// Memory that a connection keeps from frame to frame, bytes.
 const KEPT: usize = 4096;
+
+/// A header block that is longer, coded, ends its connection. One over the limit of lists alone is
+/// decoded all the same, so that what follows it can be, and only its call ends.
+pub(crate) const LONGEST_BLOCK: usize = 4 << 20;
 
 fn fatal<T>(code: Code, reason: &'static str) -> Result<T, Fatal> {
     Err(Fatal { code, reason })
@@ -66,8 +70,8 @@ enum State {
 }
 
 impl Parser {
-    /// Reads what a client (with the preface) or a server sends. `max_frame` and `max_header_list`
-    /// are what our SETTINGS say; header blocks may be twice as long as the list, coded.
+    /// Reads what a client (with the preface) or a server sends. `max_frame` is what our SETTINGS
+    /// say, `max_header_list` what is kept of a header list.
     #[must_use]
     pub fn new(
         preface: bool,
@@ -129,7 +133,7 @@ impl Parser {
                     let n = input.len().min(PREFACE.len() - seen);
                     let (head, rest) = input.split_at(n);
                     if head != &PREFACE[seen..seen + n] {
-                        return fatal(Code::ProtocolError, "no HTTP/2 preface");
+                        return Err(stranger(seen, input));
                     }
                     *input = rest;
                     if seen + n < PREFACE.len() {
@@ -137,6 +141,7 @@ impl Parser {
                         return Ok(None);
                     }
                     self.state = State::First;
+                    return Ok(Some(Step::Preface));
                 }
                 State::Data {
                     stream,
@@ -390,7 +395,9 @@ impl Parser {
         };
         // Empty ones make no progress: a flood of them costs the sender nothing.
         let endless = payload.is_empty() && !head.has(flag::END_HEADERS);
-        if endless || self.fragments.len() + payload.len() > 2 * self.max_header_list {
+        if endless
+            || self.fragments.len() + payload.len() > LONGEST_BLOCK.max(2 * self.max_header_list)
+        {
             return fatal(Code::EnhanceYourCalm, "a header block does not end");
         }
         self.fragments.extend_from_slice(payload);
@@ -414,9 +421,6 @@ impl Parser {
             .decode(&mut self.decoder, block, self.max_header_list);
         match decoded {
             Ok(()) => {}
-            Err(hpack::Error::TooLarge) => {
-                return fatal(Code::EnhanceYourCalm, "a header list is far too large");
-            }
             Err(_) => return fatal(Code::CompressionError, "a header block cannot be decoded"),
         }
         Ok(Progress::Step(Step::Headers {
@@ -447,6 +451,18 @@ impl Parser {
             Err(code) => fatal(code, "a value of SETTINGS is out of its range"),
         }
     }
+}
+
+/// Who begins with something else than the preface, of which so many bytes had come.
+fn stranger(seen: usize, rest: &[u8]) -> Fatal {
+    let (code, reason) = match rest.first() {
+        // A record of the handshake, of any version.
+        Some(0x16) if seen == 0 => (Code::InadequateSecurity, "it speaks TLS"),
+        // A method of HTTP/1: nothing else begins with a capital letter.
+        Some(b'A'..=b'Z' | b' ') if seen < 4 => (Code::Http11Required, "it speaks HTTP/1"),
+        _ => (Code::ProtocolError, "no HTTP/2 preface"),
+    };
+    Fatal { code, reason }
 }
 
 /// How much of a payload has to be there before the frame is looked at.

@@ -30,6 +30,7 @@ mod served;
 mod server;
 mod settings;
 mod spec;
+mod stranger;
 #[cfg(test)]
 mod tests;
 
@@ -45,3 +46,4 @@ pub use registration::{consul_address, registry};
 pub use run::{Drained, Running, start};
 pub use served::Served;
 pub use spec::Spec;
+pub use stranger::Stranger;

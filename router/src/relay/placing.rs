@@ -341,16 +341,24 @@ pub(super) fn refuse(call: &mut Call, status: &Status) -> Verdict {
 
 /// What a failed attempt is to the caller.
 pub(super) fn error(instance: String, failure: Failure) -> Error {
-    let reason = format!("{:?}", failure.cause);
+    let reason = failure.cause.to_string();
+    if let Cause::Http(status) = failure.cause {
+        return Error::Http { instance, status };
+    }
     if failure.unsent {
         return Error::Unsent { instance, reason };
     }
     let code = match failure.cause {
-        Cause::Connect | Cause::Lost | Cause::Declined => Code::Unavailable,
+        Cause::Connect | Cause::Lost | Cause::Declined | Cause::Http(_) => Code::Unavailable,
         // gRPC's mapping of HTTP/2 error codes.
         Cause::Reset(0x7) => Code::Unavailable,
         Cause::Reset(0x8) => Code::Cancelled,
-        Cause::Reset(0xb) | Cause::Memory | Cause::HeaderList => Code::ResourceExhausted,
+        Cause::Reset(0xb)
+        | Cause::Memory
+        | Cause::HeaderList
+        | Cause::LargeRequest
+        | Cause::LargeAnswer
+        | Cause::LargeForClient(_) => Code::ResourceExhausted,
         Cause::Reset(0xc) => Code::PermissionDenied,
         Cause::Reset(_) | Cause::Malformed(_) => Code::Internal,
         Cause::Deadline => Code::DeadlineExceeded,
