@@ -221,3 +221,53 @@ fn code(error: &h2::Error) -> Code {
         Some(_) => Code::Internal,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Why a peer that says this, and no more, is no instance.
+    async fn refused(words: &'static [u8], reset: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let tracker = TaskTracker::new();
+        let says = tracker.spawn(async move {
+            peer.read_u8().await.unwrap();
+            peer.write_all(words).await.unwrap();
+            if !reset {
+                peer.shutdown().await.unwrap();
+                peer.read_to_end(&mut Vec::new()).await.unwrap();
+            }
+        });
+        let (_sever, severed) = watch::channel(());
+        let outcome = Connection::handshake(stream, &tracker, severed).await;
+        says.await.unwrap();
+        outcome.err().unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_speak_http2_is_told_by_what_it_speaks() {
+        for reset in [false, true] {
+            for (words, why) in [
+                (
+                    &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+                    "it speaks HTTP/1.1",
+                ),
+                (&[0x15, 3, 1, 0, 2, 2, 70], "it speaks TLS"),
+                (b"220 mail ESMTP\r\n", "it does not speak HTTP/2"),
+                (b"", "it closed the connection"),
+            ] {
+                let error = refused(words, reset).await;
+                assert!(error.contains(why), "{words:?}, {reset}: {error}");
+            }
+        }
+    }
+}

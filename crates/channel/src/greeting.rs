@@ -1,12 +1,13 @@
 //! What a peer speaks that should speak HTTP/2, told by the first bytes it says.
 
 use std::{
-    io,
+    io::{self, Read as _},
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -29,6 +30,7 @@ pub fn speaks(first: &[u8]) -> Option<&'static str> {
         _ if first.starts_with(b"HTTP/1.") => Some("it speaks HTTP/1.1, not HTTP/2"),
         // The frame of SETTINGS, on no stream.
         [0, _, _, 4, 0, 0, 0, 0, 0, ..] => None,
+        [0, ..] if first.len() < 9 => None,
         _ => Some("it does not speak HTTP/2"),
     }
 }
@@ -57,10 +59,24 @@ impl Greeted {
         if self.first.get().is_none() {
             self.heard.extend_from_slice(bytes);
             self.heard.truncate(FIRST);
-            if bytes.is_empty() || self.heard.len() >= 9 {
+            // h2 gives up by the length of the first frame, of three bytes.
+            if bytes.is_empty() || self.heard.len() >= 3 {
                 self.first.set(std::mem::take(&mut self.heard)).ok();
             }
         }
+    }
+}
+
+impl Greeted {
+    /// A peer that takes no more has said why before: nobody would read that.
+    fn hear_out(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(outcome, Poll::Ready(Err(_))) && self.first.get().is_none() {
+            let mut first = [0; FIRST];
+            // Past tokio, which need not know yet that there is something.
+            let read = (&*SockRef::from(&self.stream)).read(&mut first);
+            self.hear(&first[..read.unwrap_or(0)]);
+        }
+        outcome
     }
 }
 
@@ -85,7 +101,8 @@ impl AsyncWrite for Greeted {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.hear_out(outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -101,7 +118,8 @@ impl AsyncWrite for Greeted {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.hear_out(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

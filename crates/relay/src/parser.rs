@@ -21,6 +21,21 @@ const KEPT: usize = 4096;
 /// decoded all the same, so that what follows it can be, and only its call ends.
 pub(crate) const LONGEST_BLOCK: usize = 4 << 20;
 
+/// How requests of HTTP/1 begin.
+const METHODS: [&[u8]; 9] = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"PATCH ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"CONNECT ",
+];
+/// Bytes that tell them all apart from anything else.
+const LONGEST_METHOD: usize = 8;
+
 fn fatal<T>(code: Code, reason: &'static str) -> Result<T, Fatal> {
     Err(Fatal { code, reason })
 }
@@ -51,6 +66,8 @@ enum Progress {
 enum State {
     /// So many bytes of the preface have come.
     Preface(usize),
+    /// Something else has come.
+    Stranger,
     /// The first frame must be SETTINGS.
     First,
     Frame,
@@ -133,7 +150,9 @@ impl Parser {
                     let n = input.len().min(PREFACE.len() - seen);
                     let (head, rest) = input.split_at(n);
                     if head != &PREFACE[seen..seen + n] {
-                        return Err(stranger(seen, input));
+                        self.partial.extend_from_slice(&PREFACE[..seen]);
+                        self.state = State::Stranger;
+                        continue;
                     }
                     *input = rest;
                     if seen + n < PREFACE.len() {
@@ -142,6 +161,10 @@ impl Parser {
                     }
                     self.state = State::First;
                     return Ok(Some(Step::Preface));
+                }
+                State::Stranger => {
+                    self.top_up(LONGEST_METHOD, input);
+                    return stranger(&self.partial).map_or(Ok(None), Err);
                 }
                 State::Data {
                     stream,
@@ -453,16 +476,18 @@ impl Parser {
     }
 }
 
-/// Who begins with something else than the preface, of which so many bytes had come.
-fn stranger(seen: usize, rest: &[u8]) -> Fatal {
-    let (code, reason) = match rest.first() {
+/// What a client speaks that does not begin with the preface, by its first bytes; `None` when they
+/// do not tell yet.
+fn stranger(first: &[u8]) -> Option<Fatal> {
+    let request = METHODS.iter().any(|method| first.starts_with(method));
+    let (code, reason) = match first {
         // A record of the handshake, of any version.
-        Some(0x16) if seen == 0 => (Code::InadequateSecurity, "it speaks TLS"),
-        // A method of HTTP/1: nothing else begins with a capital letter.
-        Some(b'A'..=b'Z' | b' ') if seen < 4 => (Code::Http11Required, "it speaks HTTP/1"),
+        [0x16, ..] => (Code::InadequateSecurity, "it speaks TLS"),
+        _ if request => (Code::Http11Required, "it speaks HTTP/1"),
+        _ if METHODS.iter().any(|method| method.starts_with(first)) => return None,
         _ => (Code::ProtocolError, "no HTTP/2 preface"),
     };
-    Fatal { code, reason }
+    Some(Fatal { code, reason })
 }
 
 /// How much of a payload has to be there before the frame is looked at.

@@ -33,6 +33,7 @@ mod spec;
 mod stranger;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 pub use self::http::{HttpFront, Peer};
 pub use active::{Active, Task};

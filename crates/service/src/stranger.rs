@@ -14,8 +14,18 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-/// What every client of HTTP/2 says first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How requests of HTTP/1 begin.
+const METHODS: [&[u8]; 9] = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"PATCH ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"CONNECT ",
+];
 
 /// A fatal alert of TLS: the version is not supported.
 const ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 70];
@@ -87,7 +97,7 @@ impl Stranger {
     /// What a client says first, looked at and left there; `None` for HTTP/2, and for anything else
     /// that is for HTTP/2 to judge.
     pub(crate) async fn first(stream: &TcpStream) -> Option<Self> {
-        let mut first = [0; 4];
+        let mut first = [0; 9];
         let told = async {
             loop {
                 match stream.peek(&mut first).await {
@@ -123,10 +133,10 @@ fn tell(first: &[u8]) -> Told {
     match first {
         [] => Told::TooLittle,
         [0x16, ..] => Told::Strange(Stranger::Tls),
-        first if PREFACE.starts_with(first) && first.len() < 4 => Told::TooLittle,
-        first if PREFACE.starts_with(first) => Told::Well,
-        // A method of HTTP/1: nothing else begins with a capital letter.
-        [b'A'..=b'Z', ..] => Told::Strange(Stranger::Http1),
+        _ if METHODS.iter().any(|method| first.starts_with(method)) => {
+            Told::Strange(Stranger::Http1)
+        }
+        _ if METHODS.iter().any(|method| method.starts_with(first)) => Told::TooLittle,
         _ => Told::Well,
     }
 }
@@ -137,12 +147,13 @@ mod tests {
 
     #[test]
     fn clients_are_told_apart_by_their_first_bytes() {
-        let cases: [(&[u8], Told); 8] = [
+        let cases: [(&[u8], Told); 9] = [
             (b"", Told::TooLittle),
-            (b"PR", Told::TooLittle),
+            (b"P", Told::TooLittle),
             (b"PRI ", Told::Well),
-            (b"POST", Told::Strange(Stranger::Http1)),
-            (b"PU", Told::Strange(Stranger::Http1)),
+            (b"POST /", Told::Strange(Stranger::Http1)),
+            (b"PU", Told::TooLittle),
+            (b"INVALID", Told::Well),
             (b"GET ", Told::Strange(Stranger::Http1)),
             (&[0x16, 3, 1, 2], Told::Strange(Stranger::Tls)),
             (&[0, 0, 0, 4], Told::Well),

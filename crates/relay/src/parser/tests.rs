@@ -194,7 +194,9 @@ fn frames_that_break_the_rules_end_the_connection() {
     for (number, (build, code)) in cases.iter().enumerate() {
         assert_eq!(with(build), Some(Told::Fatal(*code)), "case {number}");
     }
-    let strangers: [(&[u8], Code); 5] = [
+    let strangers: [(&[u8], Code); 7] = [
+        (b"CONNECT a:1 HTTP/1.1\r\n", Code::Http11Required),
+        (b"INVALID CONNECTION PREFACE\r\n", Code::ProtocolError),
         (b"GET / HTTP/1.1\r\n", Code::Http11Required),
         (b"POST / HTTP/1.1\r\n", Code::Http11Required),
         (b"PUT / HTTP/1.1\r\n", Code::Http11Required),
