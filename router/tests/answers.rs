@@ -96,6 +96,11 @@ struct Instance {
 
 impl Instance {
     async fn start(reply: Reply) -> Self {
+        Self::with_limit(reply, 1 << 24).await
+    }
+
+    /// One that takes so many bytes of metadata.
+    async fn with_limit(reply: Reply, limit: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let calls = Arc::new(AtomicUsize::new(0));
@@ -108,7 +113,7 @@ impl Instance {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (counted, seen, reply) =
                     (Arc::clone(&counted), Arc::clone(&seen), reply.clone());
-                connections.spawn(serve(stream, reply, counted, seen));
+                connections.spawn(serve(stream, limit, reply, counted, seen));
             }
         });
         Self {
@@ -126,11 +131,14 @@ impl Instance {
 
 async fn serve(
     stream: TcpStream,
+    limit: u32,
     reply: Reply,
     counted: Arc<AtomicUsize>,
     seen: Arc<parking_lot::Mutex<Vec<HeaderMap>>>,
 ) {
-    let Ok(mut connection) = h2::server::handshake(stream).await else {
+    let mut builder = h2::server::Builder::new();
+    builder.max_header_list_size(limit);
+    let Ok(mut connection) = builder.handshake(stream).await else {
         return;
     };
     let mut answers = JoinSet::new();
@@ -263,32 +271,34 @@ async fn an_answer_of_http_is_told_as_grpc_maps_it() {
 #[tokio::test]
 async fn an_instance_that_answers_with_pages_of_errors_is_left_alone() {
     for plane in PLANES {
+        let world = World::start(plane).await;
         for (status, idempotent) in [(503, false), (503, true), (500, false), (200, false)] {
-            let world = World::start(plane).await;
             let bad = Instance::start(Reply::page(status)).await;
             let good = [
                 Instance::start(Reply::good()).await,
                 Instance::start(Reply::good()).await,
             ];
             let all = [bad.address, good[0].address, good[1].address];
-            world.register("shop", idempotent, &all).await;
+            let service = format!("shop-{status}-{idempotent}");
+            world.register(&service, idempotent, &all).await;
             let mut raw = world.raw().await;
             let mut failed = 0;
             for _ in 0..60 {
-                let answer = call(&mut raw, "shop", "M", &[]).await;
+                let answer = call(&mut raw, &service, "M", &[]).await;
                 failed += usize::from(answer.status.code() != Code::Ok);
             }
             let what = format!("{plane}, {status}, {idempotent}: {failed} failed");
             assert_eq!(bad.calls(), 5, "{what}");
             assert_eq!(failed, if idempotent { 0 } else { 5 }, "{what}");
-            world.end().await;
         }
+        world.end().await;
     }
 }
 
 #[tokio::test]
 async fn an_answer_with_too_much_metadata_ends_its_own_call_only() {
     for plane in PLANES {
+        let world = World::start(plane).await;
         for length in [70_000, 300_000, 1_500_000] {
             let large = "m".repeat(length);
             let replies = [
@@ -299,41 +309,45 @@ async fn an_answer_with_too_much_metadata_ends_its_own_call_only() {
                     .head("grpc-message", &large),
             ];
             for (number, reply) in replies.into_iter().enumerate() {
-                let world = World::start(plane).await;
                 let instances = [
                     Instance::start(reply.clone()).await,
                     Instance::start(reply).await,
                 ];
                 let addresses = [instances[0].address, instances[1].address];
-                world.register("shop", true, &addresses).await;
-                let mut others = JoinSet::new();
-                for _ in 0..4 {
-                    let mut other = world.raw().await;
-                    others.spawn(async move { call(&mut other, "shop", "Slow", &[]).await });
-                }
-                let mut raw = world.raw().await;
-                let what = format!("{plane}, {length}, {number}");
-                // More than would eject an instance.
-                for calls in 1..=12 {
-                    let answer = call(&mut raw, "shop", "M", &[]).await;
-                    assert_eq!(answer.status.code(), Code::ResourceExhausted, "{what}");
-                    assert_eq!(info(&answer).metadata["key"], "max_header_bytes", "{what}");
-                    let asked: usize = instances.iter().map(Instance::calls).sum();
-                    assert_eq!(asked, calls, "{what}: it is not sent again");
-                }
-                while let Some(other) = others.join_next().await {
-                    assert_eq!(other.unwrap().status.code(), Code::Ok, "{what}");
-                }
-                let before = instances.each_ref().map(Instance::calls);
-                for _ in 0..4 {
-                    call(&mut raw, "shop", "M", &[]).await;
-                }
-                let after = instances.each_ref().map(Instance::calls);
-                assert!(before.iter().zip(after).all(|(n, m)| *n < m), "{what}");
-                world.end().await;
+                let service = format!("shop-{length}-{number}");
+                world.register(&service, true, &addresses).await;
+                no_other_loses(&world, &service, &instances).await;
             }
         }
+        world.end().await;
     }
+}
+
+/// Calls two instances whose answers have too much metadata, while others call them too.
+async fn no_other_loses(world: &World, service: &str, instances: &[Instance; 2]) {
+    let mut others = JoinSet::new();
+    for _ in 0..4 {
+        let (mut other, service) = (world.raw().await, service.to_owned());
+        others.spawn(async move { call(&mut other, &service, "Slow", &[]).await });
+    }
+    let mut raw = world.raw().await;
+    // More than would eject an instance.
+    for calls in 1..=12 {
+        let answer = call(&mut raw, service, "M", &[]).await;
+        assert_eq!(answer.status.code(), Code::ResourceExhausted, "{service}");
+        assert_eq!(info(&answer).metadata["key"], "max_header_bytes");
+        let asked: usize = instances.iter().map(Instance::calls).sum();
+        assert_eq!(asked, calls, "{service}: it is not sent again");
+    }
+    while let Some(other) = others.join_next().await {
+        assert_eq!(other.unwrap().status.code(), Code::Ok, "{service}");
+    }
+    let before = instances.each_ref().map(Instance::calls);
+    for _ in 0..4 {
+        call(&mut raw, service, "M", &[]).await;
+    }
+    let after = instances.each_ref().map(Instance::calls);
+    assert!(before.iter().zip(after).all(|(n, m)| *n < m), "{service}");
 }
 
 #[tokio::test]
@@ -360,6 +374,30 @@ async fn a_request_with_too_much_metadata_ends_its_own_call_only() {
         assert_eq!(other.answer().await.status.code(), Code::Ok, "{plane}");
         let fits = "v".repeat(60_000);
         let answer = call(&mut raw, "shop", "M", &[("x-large", &fits)]).await;
+        assert_eq!(answer.status.code(), Code::Ok, "{plane}");
+        world.end().await;
+    }
+}
+
+#[tokio::test]
+async fn metadata_that_an_instance_does_not_take_ends_its_own_call_only() {
+    for plane in PLANES {
+        let world = World::start(plane).await;
+        // As much as servers of tonic and hyper take.
+        let instance = Instance::with_limit(Reply::good(), 16 * 1024).await;
+        world.register("shop", true, &[instance.address]).await;
+        let mut raw = world.raw().await;
+        let metadata = [("x-mesh-service", "shop")];
+        let other = raw.begin("/t.S/Slow", &metadata, MESSAGE, true).await;
+        let large = "v".repeat(20_000);
+        for _ in 0..7 {
+            let answer = call(&mut raw, "shop", "M", &[("x-large", &large)]).await;
+            let what = format!("{plane}: {:?}", answer.status);
+            assert_eq!(answer.status.code(), Code::ResourceExhausted, "{what}");
+        }
+        assert_eq!(instance.calls(), 0, "{plane}");
+        assert_eq!(other.answer().await.status.code(), Code::Ok, "{plane}");
+        let answer = call(&mut raw, "shop", "M", &[]).await;
         assert_eq!(answer.status.code(), Code::Ok, "{plane}");
         world.end().await;
     }

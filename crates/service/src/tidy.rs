@@ -305,12 +305,17 @@ mod tests {
         let mut out = Vec::new();
         for part in bytes.chunks(piece) {
             theirs.write_all(part).await.unwrap();
-            let mut some = [0; 100];
             // As far as it goes without waiting.
-            while let Ok(Ok(length @ 1..)) =
-                tokio::time::timeout(std::time::Duration::ZERO, tidy.read(&mut some)).await
-            {
-                out.extend_from_slice(&some[..length]);
+            loop {
+                let mut some = [0; 100];
+                let mut into = ReadBuf::new(&mut some);
+                let read = |cx: &mut Context<'_>| {
+                    Poll::Ready(Pin::new(&mut tidy).poll_read(cx, &mut into))
+                };
+                if std::future::poll_fn(read).await.is_pending() {
+                    break;
+                }
+                out.extend_from_slice(into.filled());
             }
         }
         drop(theirs);
