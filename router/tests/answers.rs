@@ -299,7 +299,7 @@ async fn an_instance_that_answers_with_pages_of_errors_is_left_alone() {
 async fn an_answer_with_too_much_metadata_ends_its_own_call_only() {
     for plane in PLANES {
         let world = World::start(plane).await;
-        for length in [70_000, 300_000, 1_500_000] {
+        for length in [70_000, 400_000] {
             let large = "m".repeat(length);
             let replies = [
                 Reply::good().head("x-large", &large),
