@@ -10,7 +10,7 @@ use crate::http_code;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The registry has not answered yet.
-    #[error("the registry has not answered within {0:?}; is Consul reachable?")]
+    #[error("the registry has told nothing within {:?}; the log and /readyz say why", told(*.0))]
     Undiscovered(Duration),
     /// Discovery knows no healthy instance.
     #[error("no healthy instance of {service}{}", besides(*.drained))]
@@ -29,7 +29,7 @@ pub enum Error {
         instance: String,
     },
     /// Instances are known and none could be connected to in time.
-    #[error("no instance of {service} could be reached within {waited:?}: {reason}")]
+    #[error("no instance of {service} could be reached within {:?}: {reason}", told(*.waited))]
     Unreachable {
         /// Consul service name.
         service: String,
@@ -39,7 +39,10 @@ pub enum Error {
         reason: String,
     },
     /// Every instance has as many calls as it may have.
-    #[error("every instance of {service} has `{key}` = {limit} calls in flight; waited {waited:?}")]
+    #[error(
+        "every instance of {service} has `{key}` = {limit} calls in flight; waited {:?}",
+        told(*.waited)
+    )]
     Saturated {
         /// Consul service name.
         service: String,
@@ -85,7 +88,7 @@ pub enum Error {
         limit: usize,
     },
     /// The time the caller gave is over.
-    #[error("the deadline of {0:?} is over")]
+    #[error("the deadline of {:?} is over", told(*.0))]
     Deadline(Duration),
     /// The request itself failed while it was being sent.
     #[error("{}", .0.message())]
@@ -93,6 +96,16 @@ pub enum Error {
     /// The request's metadata is not gRPC's.
     #[error(transparent)]
     Timeout(#[from] crate::deadline::Malformed),
+}
+
+/// A time as a person would say it: without what is below a tenth of a second, or a millisecond.
+fn told(time: Duration) -> Duration {
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    match ms {
+        0 => time,
+        1..1000 => Duration::from_millis(ms),
+        _ => Duration::from_millis(ms / 100 * 100),
+    }
 }
 
 fn besides(drained: usize) -> String {
@@ -175,5 +188,23 @@ impl Error {
             }
         };
         proto::error_info::status(code, reason, self.to_string(), about)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_a_person_says_them() {
+        for (ns, text) in [
+            (3_000_806_235, "3s"),
+            (1_234_000_000, "1.2s"),
+            (150_400_000, "150ms"),
+            (900, "900ns"),
+        ] {
+            let error = Error::Deadline(Duration::from_nanos(ns));
+            assert_eq!(error.to_string(), format!("the deadline of {text} is over"));
+        }
     }
 }

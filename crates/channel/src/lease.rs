@@ -272,7 +272,8 @@ impl Peer {
     /// background, can connect.
     ///
     /// # Errors
-    /// What the attempt said, or that it took longer than `connect_timeout`.
+    /// What the attempt said, or that it took longer than `connect_timeout`. `ResourceBusy`, which
+    /// `greet` may say, is not held against it: it takes no more connections, and serves those it has.
     pub async fn connect<T, F>(&self, greet: impl FnOnce(TcpStream) -> F) -> io::Result<T>
     where
         F: Future<Output = io::Result<T>>,
@@ -293,6 +294,9 @@ impl Peer {
             Err(_) => late("no connection"),
         };
         outcome.inspect_err(|error| {
+            if error.kind() == io::ErrorKind::ResourceBusy {
+                return;
+            }
             let reason = format!("{authority}: {error}");
             if let Some(attempts) = self.endpoint.fail(&reason) {
                 self.fleet.broke(&self.endpoint, &reason, attempts);

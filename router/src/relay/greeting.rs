@@ -49,7 +49,7 @@ async fn exchange(
                 Ok(Some(Step::GoAway { code, .. })) => {
                     let code = Code::name(code);
                     let words = format!("it takes no calls on a new connection: GOAWAY {code}");
-                    return Err(io::Error::other(words));
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, words));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break,

@@ -311,7 +311,7 @@ impl Router {
         if waited >= patience {
             let reason = peer
                 .broken()
-                .unwrap_or_else(|| "still connecting".to_owned());
+                .unwrap_or_else(|| "it has opened no further connection yet".to_owned());
             let error = Error::Unreachable {
                 service,
                 waited,
@@ -319,7 +319,12 @@ impl Router {
             };
             return refuse(call, &error.status());
         }
+        let again = call.tried.iter().any(|it| it.number() == peer.number());
         call.tried.push(peer);
+        if again {
+            // Nobody else is left: not as fast as it refuses.
+            return self.place_later(call, RETRY_PAUSE);
+        }
         self.place(call)
     }
 }
