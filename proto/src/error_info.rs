@@ -40,7 +40,20 @@ struct RpcStatus {
     details: Vec<prost_types::Any>,
 }
 
-/// A status of the mesh, with its `ErrorInfo` in the details.
+/// Bytes of a message, and of a fact, at most: what a caller sent is quoted in them, several times
+/// over and coded, and clients take 8 KiB of metadata by default.
+const LONGEST: (usize, usize) = (768, 256);
+
+/// The same, with its end left out where it is longer than `most` bytes.
+fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+    text
+}
+
+/// A status of the mesh, with its `ErrorInfo` in the details. What is long is cut.
 #[must_use]
 pub fn status<'a>(
     code: Code,
@@ -48,13 +61,13 @@ pub fn status<'a>(
     message: impl Into<String>,
     metadata: impl IntoIterator<Item = (&'a str, String)>,
 ) -> Status {
-    let message = message.into();
+    let message = cut(message.into(), LONGEST.0);
     let info = ErrorInfo {
         reason: reason.to_owned(),
         domain: DOMAIN.to_owned(),
         metadata: metadata
             .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
+            .map(|(key, value)| (key.to_owned(), cut(value, LONGEST.1)))
             .collect(),
     };
     let any = prost_types::Any {
@@ -105,6 +118,21 @@ mod tests {
             ("MESSAGE_TOO_LARGE", "mesh")
         );
         assert_eq!(info.metadata["key"], "max_message_bytes");
+    }
+
+    #[test]
+    fn what_a_caller_sent_is_not_given_back_many_times_over() {
+        for name in ["n".repeat(3000), "ü".repeat(3000)] {
+            let message = format!("`{name}` names no service");
+            let facts = [("id", name.clone()), ("field", name.clone())];
+            let status = status(Code::NotFound, "NO_SUCH_SERVICE", message, facts);
+            let response = status.into_http::<()>();
+            let fields = response.headers().iter();
+            let size: usize = fields
+                .map(|(name, value)| name.as_str().len() + value.len() + 32)
+                .sum();
+            assert!(size < 8 * 1024, "{size} bytes");
+        }
     }
 
     #[test]

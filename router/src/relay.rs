@@ -6,6 +6,7 @@ mod asked;
 mod call;
 mod client;
 mod gauges;
+mod greeting;
 mod head;
 mod host;
 mod placing;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) behind: Behind,
     pub(crate) max_message_bytes: u64,
+    /// The largest header list of a call.
+    pub(crate) max_header_bytes: usize,
     /// Of what the router answers itself.
     pub(crate) default_timeout: Option<Duration>,
     /// Where waiting is done: the engines' threads do nothing but relay.
@@ -89,6 +92,7 @@ impl Relay {
             tasks,
             behind,
             max_message_bytes: u64::try_from(context.max_message_bytes())?,
+            max_header_bytes: context.config.size("max_header_bytes"),
             default_timeout: unless_zero(context.mesh.options().default_timeout),
             runtime: runtime::Handle::current(),
             tracker: context.tracker.clone(),
@@ -142,14 +146,13 @@ fn unless_zero(time: Duration) -> Option<Duration> {
 fn config(context: &Context) -> Config {
     let config = &context.config;
     let options = context.mesh.options();
-    let word = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     let default = Config::default();
     Config {
         clients: Settings {
             max_streams: config.integer("max_concurrent_streams"),
-            max_header_list: word(config.size("max_header_bytes")),
             ..default.clients
         },
+        max_header_list: config.size("max_header_bytes"),
         replay: options.retry_buffer,
         max_connections: options.max_connections,
         // Each service has its own: `Host::timeout` tells it.

@@ -21,6 +21,7 @@ use crate::{
     connection::Failure,
     endpoint::Endpoint,
     fleet::Fleet,
+    http_answer,
     incoming::Incoming,
     replay::{Attempt, Replay},
 };
@@ -59,6 +60,27 @@ impl Watch {
         self.endpoint().observe(self.sent.elapsed(), failed);
         if status.is_some() {
             self.fleet.outcome(self.endpoint(), failed);
+        }
+    }
+
+    /// Something came that says nothing of how well the instance works.
+    pub(crate) fn heard(&self) {
+        self.endpoint().hear();
+    }
+
+    /// The answer is HTTP's alone, with this status.
+    pub(crate) fn answered_by_http(&self, status: u16) {
+        self.heard();
+        if http_answer::is_failure(status) {
+            self.failed();
+        }
+    }
+
+    /// What is said of an answer with too much metadata.
+    pub(crate) fn large_answer(&self) -> Error {
+        Error::LargeAnswer {
+            instance: self.endpoint().id().to_string(),
+            limit: self.fleet.options.load().max_header_bytes,
         }
     }
 
@@ -193,6 +215,11 @@ impl Body for ResponseBody {
                 if let Some(watch) = &this.watch {
                     watch.endpoint().hear();
                     if let Some(trailers) = frame.trailers_ref() {
+                        let limit = watch.fleet.options.load().max_header_bytes;
+                        if http_answer::list_size(trailers) > limit {
+                            let status = watch.large_answer().status();
+                            return this.end_with(&status);
+                        }
                         watch.trailers(trailers);
                     }
                 }

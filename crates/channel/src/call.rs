@@ -17,6 +17,7 @@ use crate::{
     endpoint::Endpoint,
     fleet::Fleet,
     hedge::{self, Collected},
+    http_answer::{self, list_size},
     replay::{Attempt, Replay},
     retry::{self, Pushback, Retry},
 };
@@ -113,18 +114,24 @@ impl Mesh {
 
 /// What gRPC over HTTP/2 needs of every request, where the caller left it out.
 fn complete(mut parts: Parts, service: &str) -> Parts {
-    if parts.uri.authority().is_none() {
+    // There are clients that name no host, or somebody before it; and servers that refuse those.
+    let usable = |authority: &http::uri::Authority| {
+        !authority.host().is_empty() && !authority.as_str().contains('@')
+    };
+    if !parts.uri.authority().is_some_and(usable) {
         let path = parts
             .uri
             .path_and_query()
             .map_or("/", |p| p.as_str())
             .to_owned();
-        let uri = http::Uri::builder()
-            .scheme("http")
-            .authority(service)
-            .path_and_query(path);
-        // A service name that is no authority leaves the URI as it came.
-        parts.uri = uri.build().unwrap_or(parts.uri);
+        let uri = |authority: &str| {
+            let uri = http::Uri::builder().scheme("http").authority(authority);
+            uri.path_and_query(path.clone()).build()
+        };
+        // A service's name need not be an authority.
+        parts.uri = uri(service)
+            .or_else(|_| uri("localhost"))
+            .unwrap_or(parts.uri);
     }
     for name in PER_CONNECTION {
         parts.headers.remove(name);
@@ -200,6 +207,16 @@ impl Call<'_> {
         waiting.0 = None;
         drop(waiting);
         match response {
+            Ok(response) if self.wants_grpc() && http_answer::is_foreign(&response) => {
+                let status = response.status().as_u16();
+                watch.answered_by_http(status);
+                let instance = instance.key.id.to_string();
+                Err(Error::Http { instance, status })
+            }
+            Ok(response) if list_size(response.headers()) > self.max_header_bytes() => {
+                watch.heard();
+                Err(watch.large_answer())
+            }
             Ok(response) => {
                 watch.answered(response.headers());
                 let deadline = self.deadline;
@@ -227,6 +244,16 @@ impl Call<'_> {
                 })
             }
         }
+    }
+
+    /// Whether its caller speaks gRPC; another may make of the answer what it likes.
+    fn wants_grpc(&self) -> bool {
+        let content_type = self.parts.headers.get(header::CONTENT_TYPE);
+        content_type.is_some_and(|value| http_answer::is_grpc(value.as_bytes()))
+    }
+
+    fn max_header_bytes(&self) -> usize {
+        self.fleet.options.load().max_header_bytes
     }
 
     fn request(&self, number: usize, replay: &Replay) -> Result<Request<Attempt>, Error> {

@@ -25,14 +25,17 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tonic::Code;
 
-use crate::{incoming::Incoming, replay::Attempt, upload::Upload};
+use crate::{
+    greeting::{Greeted, speaks},
+    incoming::Incoming,
+    replay::Attempt,
+    upload::Upload,
+};
 
 /// Receive window of a stream and of a connection: large, so that one slow reader's stream does not
 /// hold up its neighbours, and a 4 MiB message needs few round trips.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 24;
-/// Most bytes of an answer's metadata; status details are the largest part of them.
-const MAX_HEADER_LIST: u32 = 1 << 18;
 
 /// An open connection. It closes when the last handle is gone and its calls are over.
 pub(crate) struct Connection {
@@ -56,10 +59,13 @@ impl Connection {
         tracker: &TaskTracker,
         mut severed: watch::Receiver<()>,
     ) -> io::Result<Arc<Self>> {
+        let (stream, first) = Greeted::new(stream);
+        // No limit of metadata is told: h2 ends the connection for a list of several times its limit,
+        // and servers that may not send one end the call with words of their own. It is kept by who
+        // reads the answer.
         let (sender, mut connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(MAX_HEADER_LIST)
             .enable_push(false)
             // Every cancelled call is a reset of ours: with h2's default a connection would be
             // closed under the calls that go on.
@@ -97,9 +103,10 @@ impl Connection {
                 () = severed => tracing::debug!("connection given up"),
             }
         });
-        settings
-            .await
-            .map_err(|_| io::Error::other("the peer ended it before its SETTINGS"))?;
+        settings.await.map_err(|_| {
+            let speaks = first.get().and_then(|first| speaks(first));
+            io::Error::other(speaks.unwrap_or("it closed the connection before its SETTINGS"))
+        })?;
         Ok(Arc::new(Self {
             sender,
             in_flight: AtomicUsize::new(0),
@@ -212,5 +219,55 @@ fn code(error: &h2::Error) -> Code {
         Some(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
         Some(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
         Some(_) => Code::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Why a peer that says this, and no more, is no instance.
+    async fn refused(words: &'static [u8], reset: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let tracker = TaskTracker::new();
+        let says = tracker.spawn(async move {
+            peer.read_u8().await.unwrap();
+            peer.write_all(words).await.unwrap();
+            if !reset {
+                peer.shutdown().await.unwrap();
+                peer.read_to_end(&mut Vec::new()).await.unwrap();
+            }
+        });
+        let (_sever, severed) = watch::channel(());
+        let outcome = Connection::handshake(stream, &tracker, severed).await;
+        says.await.unwrap();
+        outcome.err().unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_speak_http2_is_told_by_what_it_speaks() {
+        for reset in [false, true] {
+            for (words, why) in [
+                (
+                    &b"HTTP/1.1 400 Bad Request\r\n\r\n"[..],
+                    "it speaks HTTP/1.1",
+                ),
+                (&[0x15, 3, 1, 0, 2, 2, 70], "it speaks TLS"),
+                (b"220 mail ESMTP\r\n", "it does not speak HTTP/2"),
+                (b"", "it closed the connection"),
+            ] {
+                let error = refused(words, reset).await;
+                assert!(error.contains(why), "{words:?}, {reset}: {error}");
+            }
+        }
     }
 }

@@ -233,17 +233,24 @@ impl Endpoint {
         let authority = self.instance.load().authority();
         let options = self.options.load_full();
         let limit = options.connect_timeout;
+        let connected = AtomicBool::new(false);
         let connecting = async {
             let stream = dial(&authority, &options)
                 .await
                 .map_err(|e| format!("{authority}: {e}"))?;
+            connected.store(true, Ordering::Relaxed);
             Connection::handshake(stream, &self.shared.tracker, self.severed())
                 .await
                 .map_err(|e| format!("{authority}: {e}"))
         };
-        timeout(limit, connecting)
-            .await
-            .unwrap_or_else(|_| Err(format!("{authority}: no connection within {limit:?}")))
+        timeout(limit, connecting).await.unwrap_or_else(|_| {
+            let what = if connected.load(Ordering::Relaxed) {
+                "it took the connection, and sent no SETTINGS"
+            } else {
+                "no connection"
+            };
+            Err(format!("{authority}: {what} within {limit:?}"))
+        })
     }
 
     /// It has been silent for too long: calls that are on it have failed.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tonic::Code;
 
+use crate::http_code;
+
 /// A call that the mesh could not bring to an answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -32,7 +34,7 @@ pub enum Error {
         instance: String,
     },
     /// Instances are known and none could be connected to in time.
-    #[error("no instance of {service} could be reached within {waited:?}: {reason}")]
+    #[error("no instance of {service} could be reached within {:?}: {reason}", told(*.waited))]
     Unreachable {
         /// Consul service name.
         service: String,
@@ -42,7 +44,10 @@ pub enum Error {
         reason: String,
     },
     /// Every instance has as many calls as it may have.
-    #[error("every instance of {service} has `{key}` = {limit} calls in flight; waited {waited:?}")]
+    #[error(
+        "every instance of {service} has `{key}` = {limit} calls in flight; waited {:?}",
+        told(*.waited)
+    )]
     Saturated {
         /// Consul service name.
         service: String,
@@ -71,8 +76,24 @@ pub enum Error {
         /// gRPC's code for it.
         code: Code,
     },
+    /// The call was answered by HTTP alone, without a status of gRPC.
+    #[error("{instance} answered with HTTP status {status} instead of gRPC")]
+    Http {
+        /// Instance ID.
+        instance: String,
+        /// Of HTTP.
+        status: u16,
+    },
+    /// The metadata of the answer is larger than is taken.
+    #[error("the metadata of {instance}'s answer is larger than max_header_bytes, {limit} bytes")]
+    LargeAnswer {
+        /// Instance ID.
+        instance: String,
+        /// The limit, bytes.
+        limit: usize,
+    },
     /// The time the caller gave is over.
-    #[error("the deadline of {0:?} is over")]
+    #[error("the deadline of {:?} is over", told(*.0))]
     Deadline(Duration),
     /// The request itself failed while it was being sent.
     #[error("{}", .0.message())]
@@ -83,9 +104,22 @@ pub enum Error {
 }
 
 fn unknown(waited: Duration, trouble: Option<&str>) -> String {
+    let waited = told(waited);
     match trouble {
         Some(trouble) => format!("who is in the mesh is not known after {waited:?}: {trouble}"),
-        None => format!("the registry has not answered within {waited:?}; is Consul reachable?"),
+        None => {
+            format!("the registry has told nothing within {waited:?}; the log and /readyz say why")
+        }
+    }
+}
+
+/// A time as a person would say it: without what is below a tenth of a second, or a millisecond.
+fn told(time: Duration) -> Duration {
+    let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    match ms {
+        0 => time,
+        1..1000 => Duration::from_millis(ms),
+        _ => Duration::from_millis(ms / 100 * 100),
     }
 }
 
@@ -150,6 +184,17 @@ impl Error {
                 about.push(("instance", instance.clone()));
                 (*code, "CONNECTION_LOST")
             }
+            Self::Http { instance, status } => {
+                about.push(("instance", instance.clone()));
+                about.push(("http_status", status.to_string()));
+                (http_code(*status), "HTTP_ANSWER")
+            }
+            Self::LargeAnswer { instance, limit } => {
+                about.push(("instance", instance.clone()));
+                about.push(("key", "max_header_bytes".to_owned()));
+                about.push(("limit", limit.to_string()));
+                (Code::ResourceExhausted, "LIMIT")
+            }
             Self::Deadline(_) => (Code::DeadlineExceeded, "DEADLINE"),
             Self::Request(status) => return (**status).clone(),
             Self::Timeout(_) => {
@@ -158,5 +203,23 @@ impl Error {
             }
         };
         proto::error_info::status(code, reason, self.to_string(), about)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_a_person_says_them() {
+        for (ns, text) in [
+            (3_000_806_235, "3s"),
+            (1_234_000_000, "1.2s"),
+            (150_400_000, "150ms"),
+            (900, "900ns"),
+        ] {
+            let error = Error::Deadline(Duration::from_nanos(ns));
+            assert_eq!(error.to_string(), format!("the deadline of {text} is over"));
+        }
     }
 }

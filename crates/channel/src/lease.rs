@@ -18,7 +18,7 @@ use discovery::Instance;
 use tokio::{
     net::TcpStream,
     sync::watch,
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 use tonic::Code;
 
@@ -28,6 +28,7 @@ use crate::{
     dial::dial,
     endpoint::Endpoint,
     fleet::Fleet,
+    http_answer::is_failure,
     retry::{self, Retry},
 };
 
@@ -180,6 +181,14 @@ impl Lease {
         }
     }
 
+    /// The answer is HTTP's alone, with this status.
+    pub fn answered_by_http(&self, status: u16, now: Moment) {
+        self.heard(now);
+        if is_failure(status) {
+            self.failed(now);
+        }
+    }
+
     /// The answer ended with trailers, which `field` looks up. Costs nothing unless the service's
     /// policy goes by what instances report.
     pub fn trailers<'a>(&self, field: impl Fn(&str) -> Option<&'a [u8]>) {
@@ -258,22 +267,36 @@ impl Peer {
         self.endpoint.instance.load_full()
     }
 
-    /// Opens a TCP connection to it. When that fails, others take its calls until the mesh, trying
-    /// again in the background, can connect.
+    /// Opens a TCP connection to it, and greets it: until it has answered in HTTP/2 nobody knows who
+    /// is there. When that fails, others take its calls until the mesh, trying again in the
+    /// background, can connect.
     ///
     /// # Errors
-    /// What the attempt said, or that it took longer than `connect_timeout`.
-    pub async fn connect(&self) -> io::Result<TcpStream> {
+    /// What the attempt said, or that it took longer than `connect_timeout`. `ResourceBusy`, which
+    /// `greet` may say, is not held against it: it takes no more connections, and serves those it has.
+    pub async fn connect<T, F>(&self, greet: impl FnOnce(TcpStream) -> F) -> io::Result<T>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
         let options = self.fleet.options.load_full();
         let authority = self.endpoint.instance.load().authority();
         let limit = options.connect_timeout;
-        let outcome = timeout(limit, dial(&authority, &options))
-            .await
-            .unwrap_or_else(|_| {
-                let message = format!("no connection within {limit:?}");
-                Err(io::Error::new(io::ErrorKind::TimedOut, message))
-            });
+        let end = Instant::now() + limit;
+        let late = |what: &str| {
+            let message = format!("{what} within {limit:?}");
+            Err(io::Error::new(io::ErrorKind::TimedOut, message))
+        };
+        let outcome = match timeout_at(end, dial(&authority, &options)).await {
+            Ok(Ok(stream)) => timeout_at(end, greet(stream))
+                .await
+                .unwrap_or_else(|_| late("it took the connection, and sent no SETTINGS")),
+            Ok(Err(error)) => Err(error),
+            Err(_) => late("no connection"),
+        };
         outcome.inspect_err(|error| {
+            if error.kind() == io::ErrorKind::ResourceBusy {
+                return;
+            }
             let reason = format!("{authority}: {error}");
             if let Some(attempts) = self.endpoint.fail(&reason) {
                 self.fleet.broke(&self.endpoint, &reason, attempts);

@@ -5,6 +5,8 @@ use std::time::Duration;
 /// How calls are sent; the defaults serve a fleet on one network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
+    /// The largest metadata of an answer that is taken, head or trailers, as HTTP/2 counts it.
+    pub max_header_bytes: usize,
     /// Longest time for DNS, TCP and the HTTP/2 preface of one connection.
     pub connect_timeout: Duration,
     /// How long one call waits for a connection that is being opened before it looks for another
@@ -68,6 +70,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            max_header_bytes: 64 * 1024,
             connect_timeout: Duration::from_secs(1),
             connect_patience: Duration::from_millis(100),
             backoff_min: Duration::from_millis(100),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use tonic::Code;
 
-use crate::Error;
+use crate::{Error, http_code};
 
 /// A request with this header, whatever its value, may run twice: its caller says so.
 pub(crate) const IDEMPOTENT: &str = "x-mesh-idempotent";
@@ -68,6 +68,7 @@ pub(crate) fn of_error(error: &Error) -> Retry {
             code: Code::Unavailable | Code::Internal,
             ..
         } => Retry::IfIdempotent,
+        Error::Http { status, .. } => of_status(http_code(*status)),
         // The others have waited for an instance already, are the caller's own, or are final.
         Error::Broken { .. }
         | Error::Undiscovered { .. }
@@ -75,6 +76,7 @@ pub(crate) fn of_error(error: &Error) -> Retry {
         | Error::NoSuchInstance { .. }
         | Error::Unreachable { .. }
         | Error::Saturated { .. }
+        | Error::LargeAnswer { .. }
         | Error::Deadline(_)
         | Error::Request(_)
         | Error::Timeout(_) => Retry::Never,

@@ -22,6 +22,8 @@ use crate::{INSTANCE, Malformed, address::address};
 
 /// A router's port when its address has none.
 const PORT: u16 = 50051;
+/// The largest metadata of an answer: more than routers let pass.
+const HEADERS: u32 = 1 << 20;
 /// Longest wait for a connection to a router.
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -49,7 +51,10 @@ impl Transport {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|_| Malformed::Other(address.clone()))?;
         Ok(Self::Router {
-            channel: endpoint.connect_timeout(CONNECT).connect_lazy(),
+            channel: endpoint
+                .connect_timeout(CONNECT)
+                .http2_max_header_list_size(HEADERS)
+                .connect_lazy(),
             address: address.into(),
         })
     }

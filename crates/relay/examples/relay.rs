@@ -14,11 +14,11 @@
 //! `server … proto h2`, `nbthread 1`, on the same core, in the same run. `THREADS:` before the address
 //! to listen on (`2:127.0.0.1:7000`) runs that many threads.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use mesh_relay::{
     Cause, Config, Ended, Endpoint, Engine, Failure, Host, Id, Verdict,
-    driver::{self, Dialing, Network, Stream},
+    driver::{self, Dialed, Dialing, Network},
     hpack::{Block, Token},
 };
 use tokio::{net::TcpStream, sync::mpsc};
@@ -100,12 +100,12 @@ impl Host for RoundRobin {
 }
 
 impl Network for RoundRobin {
-    fn dial(&mut self, to: Endpoint) -> Dialing {
+    fn dial(&mut self, to: Endpoint, _hello: &Arc<[u8]>) -> Dialing {
         let address = self.backends[to as usize];
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Box<dyn Stream>)
+            Ok(Dialed::silent(Box::new(stream)))
         })
     }
 }

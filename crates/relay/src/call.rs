@@ -6,6 +6,7 @@ use crate::{
     half::Half,
     host::{Cause, Endpoint},
     hpack::{Block, Field, Token},
+    message::Summary,
     slab::Id,
 };
 
@@ -40,6 +41,8 @@ pub(crate) struct Call<C> {
     pub(crate) broken: Option<Cause>,
     /// What `content-length` says is still to come of the answer.
     pub(crate) length: Option<u64>,
+    /// It is gRPC's, and wants an answer of gRPC.
+    pub(crate) grpc: bool,
     /// When it began.
     pub(crate) begun: Instant,
     /// Bytes it keeps, as far as they are in the engine's sum.
@@ -68,6 +71,8 @@ pub(crate) struct Request {
     pub(crate) sent: usize,
     /// What `content-length` says is still to come.
     pub(crate) length: Option<u64>,
+    /// It has an authority that instances take.
+    pub(crate) authority: bool,
 }
 
 impl Request {
@@ -75,11 +80,11 @@ impl Request {
     pub(crate) fn new(
         mut kept: Vec<u8>,
         block: &Block,
-        length: Option<u64>,
+        summary: Summary,
         forwards: impl Fn(&Field<'_>) -> bool,
     ) -> Self {
         let list = block.write_without(&mut kept, |place, token| match token {
-            Token::GrpcTimeout => true,
+            Token::GrpcTimeout | Token::NoHost => true,
             Token::Mesh | Token::Trace => !forwards(&block.at(place)),
             _ => false,
         });
@@ -88,7 +93,8 @@ impl Request {
             list,
             kept,
             whole: true,
-            length,
+            length: summary.content_length,
+            authority: summary.authority,
             ..Self::default()
         }
     }

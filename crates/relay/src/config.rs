@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::settings::Settings;
+use crate::{parser::LONGEST_BLOCK, settings::Settings};
 
 /// Every limit of the engine.
 #[derive(Clone, Debug)]
@@ -11,6 +11,9 @@ pub struct Config {
     pub clients: Settings,
     /// What our SETTINGS tell instances.
     pub instances: Settings,
+    /// The largest header list that is relayed, bytes: a call with a larger one ends. What SETTINGS
+    /// tell is more, since many peers end calls with words of their own when they may not send one.
+    pub max_header_list: usize,
     /// Receive window of a connection, bytes, at least 65,535.
     pub connection_window: u32,
     /// Output of one connection above which no more of a body is put there until its peer reads.
@@ -47,9 +50,10 @@ impl Default for Config {
             max_streams: 10_000,
             window: 256 * 1024,
             max_frame: 16 * 1024,
-            max_header_list: 64 * 1024,
+            max_header_list: LONGEST_BLOCK as u32,
         };
         Self {
+            max_header_list: 64 * 1024,
             clients,
             // Answers are the large ones, as a rule: fewer frames to read and to write.
             instances: Settings {

@@ -72,6 +72,11 @@ pub(crate) struct Conn {
     pub(crate) parser: Parser,
     /// What is to be written to the socket.
     pub(crate) out: Vec<u8>,
+    /// What it begins with, until it is among that. Who connects to us has it once its preface has
+    /// come: one that speaks something else would not understand it.
+    hello: Vec<u8>,
+    /// The peer's SETTINGS have come.
+    pub(crate) settled: bool,
     /// How much of `out` has been written.
     written: usize,
     /// The DATA that `out` ends with, and none of which is written.
@@ -122,16 +127,18 @@ impl Conn {
             Side::Client => &config.clients,
             Side::Upstream => &config.instances,
         };
-        let mut conn = Self {
+        Self {
             side,
             to,
             parser: Parser::new(
                 side == Side::Client,
                 ours.header_table as usize,
                 ours.max_frame as usize,
-                ours.max_header_list as usize,
+                config.max_header_list,
             ),
             out: Vec::new(),
+            hello: hello(side, config),
+            settled: false,
             written: 0,
             tail: None,
             peer: Settings::default(),
@@ -155,19 +162,22 @@ impl Conn {
             draining: Drain::No,
             closed: false,
             silent: false,
-        };
-        if side == Side::Upstream {
-            conn.out.extend_from_slice(frame::PREFACE);
         }
-        frame::settings(&mut conn.out, &ours.to_wire());
-        if let Some(more) = config
-            .connection_window
-            .checked_sub(DEFAULT_WINDOW)
-            .filter(|n| *n > 0)
-        {
-            frame::window_update(&mut conn.out, 0, more);
-        }
-        conn
+    }
+
+    /// Says what the connection begins with, unless that is said.
+    pub(crate) fn greet(&mut self) {
+        self.out.append(&mut self.hello);
+    }
+
+    /// What it begins with is said already.
+    pub(crate) fn has_greeted(&mut self) {
+        self.hello = Vec::new();
+    }
+
+    /// Whether the peer has said nothing of HTTP/2 yet.
+    pub(crate) fn is_new(&self) -> bool {
+        !self.hello.is_empty()
     }
 
     /// What is still to be written.
@@ -407,6 +417,7 @@ impl Conn {
         if self.closed {
             return;
         }
+        self.greet();
         match self.draining {
             Drain::No => {
                 self.draining = Drain::Announced;
@@ -431,11 +442,40 @@ impl Conn {
     /// Ends the connection for a mistake of the peer's.
     pub(crate) fn fail(&mut self, fatal: Fatal) {
         if !self.closed {
+            self.greet();
             let last = self.last();
             frame::go_away(&mut self.out, last, fatal.code, fatal.reason);
             self.closed = true;
         }
     }
+
+    /// Ends the connection of a peer that does not speak HTTP/2, with words of what it does speak.
+    pub(crate) fn part(&mut self, words: &[u8]) {
+        self.has_greeted();
+        self.out.extend_from_slice(words);
+        self.closed = true;
+    }
+}
+
+/// What a connection of ours begins with.
+pub(crate) fn hello(side: Side, config: &Config) -> Vec<u8> {
+    let mut out = Vec::new();
+    let ours = match side {
+        Side::Client => &config.clients,
+        Side::Upstream => &config.instances,
+    };
+    if side == Side::Upstream {
+        out.extend_from_slice(frame::PREFACE);
+    }
+    frame::settings(&mut out, &ours.to_wire());
+    if let Some(more) = config
+        .connection_window
+        .checked_sub(DEFAULT_WINDOW)
+        .filter(|n| *n > 0)
+    {
+        frame::window_update(&mut out, 0, more);
+    }
+    out
 }
 
 #[cfg(test)]

@@ -50,12 +50,42 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A connection that is being opened.
-pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Dialed>> + Send>>;
+
+/// A connection that is open.
+pub struct Dialed {
+    /// Its bytes.
+    pub stream: Box<dyn Stream>,
+    /// What the peer answered to [`Engine::hello`], SETTINGS at least; `None` when it was not said.
+    pub heard: Option<Vec<u8>>,
+}
+
+impl Dialed {
+    /// One on which nothing has been said.
+    #[must_use]
+    pub fn silent(stream: Box<dyn Stream>) -> Self {
+        Self {
+            stream,
+            heard: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Dialed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let heard = self.heard.as_ref().map(Vec::len);
+        f.debug_struct("Dialed")
+            .field("heard", &heard)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What a driven host does besides: it knows where endpoints are.
 pub trait Network: Host {
-    /// Opens a connection. The future ends within the host's connect timeout.
-    fn dial(&mut self, to: Endpoint) -> Dialing;
+    /// Opens a connection. The future ends within the host's connect timeout. What has to be said
+    /// on it first is `hello`: a host that says it waits for the peer's SETTINGS, and so no call is
+    /// lost on a peer that does not speak HTTP/2.
+    fn dial(&mut self, to: Endpoint, hello: &Arc<[u8]>) -> Dialing;
 
     /// A client has connected; its calls come as this one's. An error is the reason for which it is
     /// turned away.
@@ -138,6 +168,7 @@ pub async fn run<H: Network>(
     commands: mpsc::Receiver<Command<H>>,
 ) -> usize {
     let mut driver = Driver {
+        hello: engine.hello().into(),
         listener,
         accept_at: None,
         engine,
@@ -160,6 +191,7 @@ struct Driver<H: Network> {
     /// Not before then: there were no more descriptors.
     accept_at: Option<Instant>,
     engine: Engine<H>,
+    hello: Arc<[u8]>,
     commands: mpsc::Receiver<Command<H>>,
     links: Links,
     /// Connections that may be read or written again.
@@ -167,7 +199,7 @@ struct Driver<H: Network> {
     turn: Vec<u32>,
     dirty: Vec<Id>,
     buffer: Box<[u8]>,
-    dials: JoinSet<(Endpoint, io::Result<Box<dyn Stream>>)>,
+    dials: JoinSet<(Endpoint, io::Result<Dialed>)>,
     timer: Pin<Box<Sleep>>,
     drain: Option<Drain>,
 }
@@ -337,13 +369,16 @@ impl<H: Network> Driver<H> {
     /// Opens the connections that are wanted, and takes those that are open.
     fn dial(&mut self, cx: &mut Context<'_>) {
         for to in self.engine.take_wanted() {
-            let dialing = self.engine.host().dial(to);
+            let dialing = self.engine.host().dial(to, &self.hello);
             self.dials.spawn(async move { (to, dialing.await) });
         }
         while let Poll::Ready(Some(dialed)) = self.dials.poll_join_next(cx) {
             match dialed {
-                Ok((to, Ok(stream))) => {
-                    let id = self.engine.connected(to);
+                Ok((to, Ok(Dialed { stream, heard }))) => {
+                    let id = match heard {
+                        Some(heard) => self.engine.greeted(to, &heard),
+                        None => self.engine.connected(to),
+                    };
                     self.links.insert(id, stream, false, &self.ready);
                 }
                 Ok((to, Err(_))) => self.engine.unreachable(to),

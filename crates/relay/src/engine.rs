@@ -21,9 +21,11 @@ use crate::{
     call::{Call, Phase},
     config::Config,
     conn::{Conn, Drain, Side},
+    frame::Code,
     hash::Map,
-    host::{Cause, Endpoint, Host},
+    host::{Cause, Endpoint, Host, Speaks},
     hpack::Block,
+    parser::Fatal,
     slab::{Id, Slab},
 };
 
@@ -64,6 +66,8 @@ pub struct Engine<H: Host> {
     memory: usize,
     /// Fields of the host's, while they are on their way to a connection.
     extra: Block,
+    /// What comes before those of a request.
+    first: Block,
     /// Memory of requests that are over.
     spare: Vec<Vec<u8>>,
     now: Instant,
@@ -115,6 +119,7 @@ impl<H: Host> Engine<H> {
             work: 0,
             memory: 0,
             extra: Block::new(),
+            first: Block::new(),
             spare: Vec::new(),
             now,
         }
@@ -175,15 +180,28 @@ impl<H: Host> Engine<H> {
                 Err(fatal) => Err(fatal),
             };
             if let Err(fatal) = outcome {
-                if let Some(conn) = self.conns.get_mut(id) {
-                    conn.fail(fatal);
-                }
-                self.lose(id);
+                self.end(id, fatal);
                 break;
             }
         }
         self.mark(id);
         steps + std::mem::take(&mut self.work)
+    }
+
+    /// Ends a connection for a mistake of its peer's.
+    fn end(&mut self, id: Id, fatal: Fatal) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            let speaks = match fatal.code {
+                Code::InadequateSecurity => Some(Speaks::Tls),
+                Code::Http11Required => Some(Speaks::Http1),
+                _ => None,
+            };
+            match speaks.filter(|_| conn.side == Side::Client && conn.is_new()) {
+                Some(speaks) => conn.part(&self.host.stranger(id, speaks)),
+                None => conn.fail(fatal),
+            }
+        }
+        self.lose(id);
     }
 
     /// The peer has closed a connection, or it broke.

@@ -1,6 +1,9 @@
 //! What the engine asks of whoever runs it: routing, connecting, statistics.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use crate::{
     frame::Code,
@@ -46,15 +49,59 @@ pub enum Cause {
     Reset(u32),
     /// The instance broke HTTP/2 or sent a message that is none.
     Malformed(Code),
+    /// A call of gRPC was answered by HTTP alone, with this status.
+    Http(u16),
     /// The host did not accept the answer.
     Declined,
     /// Its header list is larger than the instance takes: it was not sent, and would have cost others
     /// their connection.
     HeaderList,
+    /// Fields of the request, its trailers, are larger than `max_header_list`.
+    LargeRequest,
+    /// Fields of the answer are larger than `max_header_list`. That is no fault of the instance's.
+    LargeAnswer,
+    /// Fields of the answer are larger than the client takes, by its own word: so many bytes.
+    LargeForClient(u32),
     /// Its time is over.
     Deadline,
     /// Too much of it is kept here because its readers do not read.
     Memory,
+}
+
+impl fmt::Display for Cause {
+    /// What happened, to be read after the name of an instance and a colon.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("no connection could be had"),
+            Self::Lost => f.write_str("its connection was closed"),
+            Self::Reset(code) => write!(f, "it reset the stream with {}", Code::name(*code)),
+            Self::Malformed(code) => {
+                let code = Code::name(*code as u32);
+                write!(f, "its answer is not valid HTTP/2 ({code})")
+            }
+            Self::Http(status) => {
+                write!(f, "it answered with HTTP status {status} instead of gRPC")
+            }
+            Self::Declined => f.write_str("its answer asks for another attempt"),
+            Self::HeaderList => f.write_str("it does not take metadata that large"),
+            Self::LargeRequest => f.write_str("the request's metadata is too large"),
+            Self::LargeAnswer => f.write_str("its answer's metadata is too large"),
+            Self::LargeForClient(most) => {
+                write!(f, "its answer's metadata is over the client's {most} bytes")
+            }
+            Self::Deadline => f.write_str("the deadline is over"),
+            Self::Memory => f.write_str("too much is kept because nobody reads it"),
+        }
+    }
+}
+
+/// What a client speaks on a port of HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// TLS: it began a handshake.
+    Tls,
+    /// HTTP/1: a request line.
+    Http1,
 }
 
 /// How a call ended.
@@ -83,6 +130,24 @@ pub trait Host {
     /// A call begins, on this client's connection. `end` tells that no body follows.
     fn begin(&mut self, call: Id, client: Id, request: &Block, end: bool) -> (Self::Call, Verdict);
 
+    /// A request was not read, since its header list is larger than `max_header_list`: the answer,
+    /// fields of a block with END_STREAM.
+    fn too_large(&mut self, client: Id) -> Block {
+        let _ = client;
+        let mut answer = Block::new();
+        answer.push(b":status", b"200");
+        answer.push(b"content-type", b"application/grpc");
+        answer.push(b"grpc-status", b"8");
+        answer.push(b"grpc-message", b"the request's metadata is too large");
+        answer
+    }
+
+    /// A client does not speak HTTP/2: the last bytes for it, in its own language.
+    fn stranger(&mut self, client: Id, speaks: Speaks) -> Vec<u8> {
+        let _ = (client, speaks);
+        Vec::new()
+    }
+
     /// Bytes of the request have come, in any pieces; `end` with the last. Told of all of them, so
     /// that they can be inspected as they pass.
     fn bytes(&mut self, call: &mut Self::Call, bytes: &[u8], end: bool) -> Verdict;
@@ -90,6 +155,12 @@ pub trait Host {
     /// The call is about to be sent on a connection to this endpoint; fields of the host's own are
     /// added to `extra`.
     fn sending(&mut self, call: &mut Self::Call, to: Endpoint, extra: &mut Block);
+
+    /// The authority of a request that brought none, or one that instances may not take.
+    fn authority(&self, call: &Self::Call) -> String {
+        let _ = call;
+        "localhost".to_owned()
+    }
 
     /// The time from its beginning that a call has whose client gave none. Asked when it is known
     /// whom the call is for.
@@ -102,6 +173,12 @@ pub trait Host {
     /// trace contexts; all others go on, but for `grpc-timeout`, which is the engine's.
     fn forwards(&self, field: &Field<'_>) -> bool {
         let _ = field;
+        true
+    }
+
+    /// Whether a field of an answer goes on to the client. Asked for the mesh's own fields.
+    fn returns(&self, call: &Self::Call, field: &Field<'_>) -> bool {
+        let _ = (call, field);
         true
     }
 

@@ -13,7 +13,7 @@ mod token;
 
 pub use block::{Block, Field};
 pub use decoder::Decoder;
-pub use token::Token;
+pub use token::{Token, is_authority};
 
 /// Why a header block cannot be decoded. All end the connection, since the dynamic table is no longer
 /// the peer's (RFC 9113, section 4.3).
@@ -31,10 +31,6 @@ pub enum Error {
     /// A string that is no Huffman code.
     #[error("a string of the header block is not Huffman coded")]
     Huffman,
-    /// Short bytes that stand for a very long list: fields beyond the limit are decoded for the sake
-    /// of the dynamic table, but not without end.
-    #[error("the header block is a multiple of its limit")]
-    TooLarge,
     /// A table size above what we allow, or not at the block's start.
     #[error("the header block changes the table size where it may not")]
     TableSize,

@@ -26,5 +26,5 @@ pub mod timeout;
 pub use config::Config;
 pub use engine::Engine;
 pub use hash::Map;
-pub use host::{Cause, Ended, Endpoint, Failure, Host, Verdict};
+pub use host::{Cause, Ended, Endpoint, Failure, Host, Speaks, Verdict};
 pub use slab::Id;

@@ -18,6 +18,12 @@ pub(crate) struct Summary {
     /// An interim response, 1xx.
     pub(crate) interim: bool,
     pub(crate) grpc_status: Option<u32>,
+    /// Its content type is gRPC's.
+    pub(crate) grpc: bool,
+    /// The status of a response that is HTTP's alone: neither of gRPC's form, nor with its status.
+    pub(crate) http: Option<u16>,
+    /// Of a request: it has an authority that every instance takes.
+    pub(crate) authority: bool,
 }
 
 /// A block that came on a stream, checked as what it has to be there.
@@ -35,8 +41,9 @@ pub(crate) struct Received<'a> {
 pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
     let mut summary = Summary::default();
     // By what their tokens are numbered with: pseudo-headers come first.
-    let mut pseudo = [false; 5];
-    let mut regular = false;
+    let mut pseudo = [false; 6];
+    let (mut regular, mut told) = (false, false);
+    let (mut status, mut content_type) = (0, None);
     for (place, token) in block.tokens() {
         match token {
             Token::Malformed => return None,
@@ -48,7 +55,9 @@ pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
                 {
                     return None;
                 }
-                summary.interim |= token == Token::Status && field.value[0] == b'1';
+                if token == Token::Status {
+                    status = number(field.value).unwrap_or(0);
+                }
             }
             token => {
                 regular = true;
@@ -63,18 +72,31 @@ pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
                     Token::GrpcStatus => {
                         let status = number(block.at(place).value);
                         summary.grpc_status = status.and_then(|status| u32::try_from(status).ok());
+                        told = true;
+                    }
+                    Token::ContentType => {
+                        let grpc = block.at(place).value.starts_with(b"application/grpc");
+                        content_type = Some(grpc && content_type != Some(false));
                     }
                     _ => {}
                 }
             }
         }
     }
-    let [method, scheme, _authority, path, status] = pseudo;
+    let [method, scheme, authority, path, response, no_host] = pseudo;
     let complete = match kind {
-        Kind::Request => method && scheme && path,
-        Kind::Response => status,
+        Kind::Request => method && scheme && path && !(authority && no_host),
+        Kind::Response => response,
         Kind::Trailers => true,
     };
+    summary.interim = (100..200).contains(&status);
+    summary.grpc = content_type == Some(true);
+    summary.authority = authority;
+    // A response without any content type is left to its caller.
+    if kind == Kind::Response && !told && !summary.interim {
+        let foreign = status != 200 || content_type == Some(false);
+        summary.http = u16::try_from(status).ok().filter(|_| foreign);
+    }
     complete.then_some(summary)
 }
 
@@ -85,6 +107,7 @@ fn fits(field: &Field<'_>, kind: Kind) -> bool {
         (Kind::Request, Token::Method | Token::Scheme | Token::Authority | Token::Path) => {
             !field.value.is_empty()
         }
+        (Kind::Request, Token::NoHost) => true,
         (Kind::Response, Token::Status) => {
             field.value.len() == 3 && field.value.iter().all(u8::is_ascii_digit)
         }
@@ -142,6 +165,48 @@ mod tests {
         let late = [("a", "b"), GOOD[0], GOOD[1], GOOD[2]];
         assert!(check(&block(&late), Kind::Request).is_none());
         assert!(check(&block(&[GOOD[0], GOOD[1], (":path", "")]), Kind::Request).is_none());
+    }
+
+    #[test]
+    fn an_answer_of_http_is_told_from_one_of_grpc() {
+        let http = |fields: &[(&str, &str)]| check(&block(fields), Kind::Response).unwrap().http;
+        let (ok, grpc) = (
+            (":status", "200"),
+            ("content-type", "application/grpc+proto"),
+        );
+        assert_eq!(http(&[ok, grpc]), None);
+        assert_eq!(http(&[ok]), None, "who asks may make of it what it likes");
+        assert_eq!(http(&[ok, ("content-type", "text/html")]), Some(200));
+        assert_eq!(http(&[(":status", "503"), grpc]), Some(503));
+        assert_eq!(http(&[(":status", "103"), grpc]), None);
+        let status = ("grpc-status", "14");
+        assert_eq!(
+            http(&[(":status", "503"), ("content-type", "text/html"), status]),
+            None
+        );
+    }
+
+    #[test]
+    fn an_authority_that_is_no_host_is_no_mistake_and_none_either() {
+        for (value, usable) in [
+            ("a:1", true),
+            ("ipv4:a,b", false),
+            ("", false),
+            ("me@a", false),
+        ] {
+            let fields = [GOOD[0], GOOD[1], GOOD[2], (":authority", value)];
+            let summary = check(&block(&fields), Kind::Request).unwrap();
+            assert_eq!(summary.authority, usable, "{value}");
+        }
+        assert!(!check(&block(&GOOD), Kind::Request).unwrap().authority);
+        let twice = [
+            GOOD[0],
+            GOOD[1],
+            GOOD[2],
+            (":authority", "a"),
+            (":authority", ":1"),
+        ];
+        assert!(check(&block(&twice), Kind::Request).is_none());
     }
 
     #[test]

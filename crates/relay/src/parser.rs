@@ -6,7 +6,7 @@ mod step;
 
 use crate::{
     frame::{Code, HEADER_BYTES, Head, Kind, PREFACE, flag},
-    hpack::{self, Block, Decoder},
+    hpack::{Block, Decoder},
     message::{self, Summary},
     settings::Settings,
 };
@@ -16,6 +16,25 @@ pub use step::{Fatal, Step};
 
 /// Memory that a connection keeps from frame to frame, bytes.
 const KEPT: usize = 4096;
+
+/// A header block that is longer, coded, ends its connection. One over the limit of lists alone is
+/// decoded all the same, so that what follows it can be, and only its call ends.
+pub(crate) const LONGEST_BLOCK: usize = 4 << 20;
+
+/// How requests of HTTP/1 begin.
+const METHODS: [&[u8]; 9] = [
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b"PUT ",
+    b"PATCH ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"TRACE ",
+    b"CONNECT ",
+];
+/// Bytes that tell them all apart from anything else.
+const LONGEST_METHOD: usize = 8;
 
 fn fatal<T>(code: Code, reason: &'static str) -> Result<T, Fatal> {
     Err(Fatal { code, reason })
@@ -47,6 +66,8 @@ enum Progress {
 enum State {
     /// So many bytes of the preface have come.
     Preface(usize),
+    /// Something else has come.
+    Stranger,
     /// The first frame must be SETTINGS.
     First,
     Frame,
@@ -66,8 +87,8 @@ enum State {
 }
 
 impl Parser {
-    /// Reads what a client (with the preface) or a server sends. `max_frame` and `max_header_list`
-    /// are what our SETTINGS say; header blocks may be twice as long as the list, coded.
+    /// Reads what a client (with the preface) or a server sends. `max_frame` is what our SETTINGS
+    /// say, `max_header_list` what is kept of a header list.
     #[must_use]
     pub fn new(
         preface: bool,
@@ -129,7 +150,9 @@ impl Parser {
                     let n = input.len().min(PREFACE.len() - seen);
                     let (head, rest) = input.split_at(n);
                     if head != &PREFACE[seen..seen + n] {
-                        return fatal(Code::ProtocolError, "no HTTP/2 preface");
+                        self.partial.extend_from_slice(&PREFACE[..seen]);
+                        self.state = State::Stranger;
+                        continue;
                     }
                     *input = rest;
                     if seen + n < PREFACE.len() {
@@ -137,6 +160,11 @@ impl Parser {
                         return Ok(None);
                     }
                     self.state = State::First;
+                    return Ok(Some(Step::Preface));
+                }
+                State::Stranger => {
+                    self.top_up(LONGEST_METHOD, input);
+                    return stranger(&self.partial).map_or(Ok(None), Err);
                 }
                 State::Data {
                     stream,
@@ -390,7 +418,9 @@ impl Parser {
         };
         // Empty ones make no progress: a flood of them costs the sender nothing.
         let endless = payload.is_empty() && !head.has(flag::END_HEADERS);
-        if endless || self.fragments.len() + payload.len() > 2 * self.max_header_list {
+        if endless
+            || self.fragments.len() + payload.len() > LONGEST_BLOCK.max(2 * self.max_header_list)
+        {
             return fatal(Code::EnhanceYourCalm, "a header block does not end");
         }
         self.fragments.extend_from_slice(payload);
@@ -414,9 +444,6 @@ impl Parser {
             .decode(&mut self.decoder, block, self.max_header_list);
         match decoded {
             Ok(()) => {}
-            Err(hpack::Error::TooLarge) => {
-                return fatal(Code::EnhanceYourCalm, "a header list is far too large");
-            }
             Err(_) => return fatal(Code::CompressionError, "a header block cannot be decoded"),
         }
         Ok(Progress::Step(Step::Headers {
@@ -447,6 +474,20 @@ impl Parser {
             Err(code) => fatal(code, "a value of SETTINGS is out of its range"),
         }
     }
+}
+
+/// What a client speaks that does not begin with the preface, by its first bytes; `None` when they
+/// do not tell yet.
+fn stranger(first: &[u8]) -> Option<Fatal> {
+    let request = METHODS.iter().any(|method| first.starts_with(method));
+    let (code, reason) = match first {
+        // A record of the handshake, of any version.
+        [0x16, ..] => (Code::InadequateSecurity, "it speaks TLS"),
+        _ if request => (Code::Http11Required, "it speaks HTTP/1"),
+        _ if METHODS.iter().any(|method| method.starts_with(first)) => return None,
+        _ => (Code::ProtocolError, "no HTTP/2 preface"),
+    };
+    Some(Fatal { code, reason })
 }
 
 /// How much of a payload has to be there before the frame is looked at.

@@ -63,6 +63,32 @@ where
     }
 }
 
+/// The refusal of a request whose metadata is larger than `limit`, as HTTP/2 counts it.
+pub(crate) fn large_head<B>(request: &Request<B>, limit: u32) -> Option<Status> {
+    // Each field counts 32 bytes besides, and so do the pseudo-headers.
+    const FIELD: usize = 32;
+    let uri = request.uri();
+    let first = [
+        request.method().as_str().len() + ":method".len(),
+        uri.path_and_query().map_or(0, |it| it.as_str().len()) + ":path".len(),
+        uri.authority().map_or(0, |it| it.as_str().len()) + ":authority".len(),
+        ":schemehttp".len(),
+    ];
+    let first: usize = first.iter().map(|length| length + FIELD).sum();
+    let headers = request.headers().iter();
+    let fields = headers.map(|(name, value)| name.as_str().len() + value.len() + FIELD);
+    let size = first + fields.sum::<usize>();
+    (size > limit as usize).then(|| {
+        let message =
+            format!("the request's metadata of {size} bytes is over max_header_bytes = {limit}");
+        let facts = [
+            ("key", "max_header_bytes".to_owned()),
+            ("limit", limit.to_string()),
+        ];
+        error_info::status(Code::ResourceExhausted, "LIMIT", message, facts)
+    })
+}
+
 fn too_late() -> Status {
     let message = "the caller's deadline passed before the answer was complete";
     error_info::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, [])

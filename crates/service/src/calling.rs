@@ -322,6 +322,8 @@ pub(crate) fn options(config: &Config) -> Options {
     for row in ROWS {
         (row.set)(&mut options, config, row.key.name);
     }
+    // The same limit as that of the port.
+    options.max_header_bytes = config.size("max_header_bytes");
     options
 }
 

@@ -157,7 +157,7 @@ const KEYS: &[Key] = &[
     Key::size(
         "max_header_bytes",
         "64KiB",
-        "largest metadata of a call taken",
+        "largest metadata of a call taken: its head, its answer's, trailers",
     ),
     Key::new(
         "trusted_proxies",

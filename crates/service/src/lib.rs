@@ -31,8 +31,10 @@ mod served;
 mod server;
 mod settings;
 mod spec;
+mod stranger;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod web;
 
 pub use self::http::{HttpFront, Peer};
@@ -48,4 +50,5 @@ pub use registration::{consul_address, registry};
 pub use run::{Drained, Running, start};
 pub use served::Served;
 pub use spec::Spec;
+pub use stranger::Stranger;
 pub use web::{Refusal, WEB_KEYS, Web};

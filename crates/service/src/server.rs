@@ -20,12 +20,14 @@ use tower::ServiceExt as _;
 
 use crate::{
     Active, Behind, Front, Notes, access,
-    bounds::bounded,
+    bounds::{self, bounded},
     clients::{Clients, Connection, Exceeded, FORWARDED},
     config::Config,
     listener,
     observe::{Seen, observe},
     served::{BuildFront, Handler},
+    stranger::Stranger,
+    tidy::Tidy,
 };
 
 /// How long the last answers may take from us to the client's socket.
@@ -33,6 +35,10 @@ const FLUSH: Duration = Duration::from_millis(500);
 
 /// How long a client that is turned away may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// So many times the largest metadata is read all the same, so that its call is told of the limit and
+/// no other. Beyond it HTTP/2 answers with a status of HTTP, and far beyond ends the connection.
+const HEADERS_READ: u32 = 16;
 
 /// Limits of a connection, from the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +121,9 @@ impl Server {
             return Ok(server);
         }
         let leave = server.leave.clone();
-        let connections = server.connections(false);
+        let connections = Arc::new(server.connections(false));
+        // Of the programs on this kind of port, the router alone is called by all kinds of clients.
+        let of_clients = server.app.handler.is_some();
         let (clients, tasks) = (server.app.clients.clone(), server.tasks.clone());
         server.tasks.spawn(async move {
             while let Some((stream, peer)) =
@@ -125,7 +133,13 @@ impl Server {
                 match connection.transpose() {
                     Ok(connection) => {
                         tracing::debug!(%peer, "connected");
-                        connections(stream, connection);
+                        let (connections, leave) = (Arc::clone(&connections), leave.clone());
+                        tasks.spawn(async move {
+                            match leave.run_until_cancelled(Stranger::first(&stream)).await {
+                                Some(Some(stranger)) => stranger.turn_away(stream, peer).await,
+                                _ => connections(Tidy::new(stream, of_clients), connection),
+                            }
+                        });
                     }
                     Err(exceeded) => {
                         tracing::debug!(%peer, key = exceeded.0, "turned away");
@@ -191,7 +205,8 @@ impl Server {
             let service = service_fn(move |request| {
                 let (app, active, client) = (app.clone(), active.clone(), client.clone());
                 async move {
-                    let answer = app.answer(request, &active, client.as_deref(), own);
+                    let limits = (limits.header_bytes, own);
+                    let answer = app.answer(request, &active, client.as_deref(), limits);
                     Ok::<_, Infallible>(answer.await)
                 }
             });
@@ -202,7 +217,7 @@ impl Server {
                 .max_local_error_reset_streams(None)
                 .max_pending_accept_reset_streams(usize::try_from(limits.streams).ok())
                 .max_concurrent_streams(limits.streams)
-                .max_header_list_size(limits.header_bytes);
+                .max_header_list_size(limits.header_bytes.saturating_mul(HEADERS_READ));
             let connection = builder.serve_connection(TokioIo::new(stream), service);
             let (leave, cut) = (leave.clone(), cut.clone());
             tasks.spawn(async move {
@@ -267,7 +282,7 @@ impl App {
         request: Request<Incoming>,
         active: &Active,
         client: Option<&Connection>,
-        own: bool,
+        (header_bytes, own): (u32, bool),
     ) -> Response<Body> {
         if request.method() == Method::GET
             && let Some(answer) = self.probe(request.uri().path())
@@ -288,7 +303,7 @@ impl App {
         });
         let admitted = client.zip(address).map(|(client, at)| client.call(at));
         let (permit, refused) = match admitted.transpose() {
-            Ok(permit) => (permit, None),
+            Ok(permit) => (permit, bounds::large_head(&request, header_bytes)),
             Err(exceeded) => (None, Some(exceeded.status())),
         };
         let seen = Seen { permit, record };

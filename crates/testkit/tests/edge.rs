@@ -2,8 +2,13 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use mesh_testkit::{Mesh, Program, grpcurl, grpcurl::call};
+use mesh_testkit::{
+    Mesh, Program, grpcurl,
+    grpcurl::call,
+    raw::{Raw, frame},
+};
 use serde_json::Value;
+use tonic::Code;
 
 const EXECUTE: &str = "agentplatform.AgentService/ExecuteTask";
 
@@ -132,6 +137,36 @@ async fn nine_calls_in_a_row_are_spread_over_three_instances() {
     );
     for program in mesh.echoes.iter_mut().chain(&mut mesh.routers) {
         program.assert_well();
+    }
+}
+
+#[tokio::test]
+async fn metadata_as_large_as_is_taken_passes_haproxy_and_more_ends_its_own_call_only() {
+    const PATH: &str = "/agentplatform.AgentService/ExecuteTask";
+    // A TaskRequest for echo-agent.
+    const TASK: &[u8] = b"\x12\x0aecho-agent";
+    let mesh = Mesh::start(1, 1, &[("ECHO_DELAY", "1s".to_owned())]).await;
+    let mut raw = Raw::connect(mesh.address()).await;
+    let names: Vec<_> = (0..600).map(|number| format!("x-{number}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), "value")).collect();
+    let (fits, large) = ("v".repeat(60_000), "v".repeat(100_000));
+    let mut others = Vec::new();
+    for _ in 0..10 {
+        others.push(raw.begin(PATH, &[], frame(TASK), true).await);
+    }
+    let refused = raw.call(PATH, &[("x-large", &large)], TASK).await.status;
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    assert!(
+        refused.message().contains("max_header_bytes"),
+        "{refused:?}"
+    );
+    for metadata in [&[("x-large", fits.as_str())][..], &many] {
+        let answer = raw.call(PATH, metadata, TASK).await;
+        assert_eq!(answer.status.code(), Code::Ok, "{:?}", answer.status);
+    }
+    for other in others {
+        let status = other.answer().await.status;
+        assert_eq!(status.code(), Code::Ok, "{status:?}");
     }
 }
 

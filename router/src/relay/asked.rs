@@ -30,7 +30,10 @@ impl Asked {
         Self {
             method: calls.method(head.path()),
             declared: head.metadata("x-mesh-idempotent").is_some(),
-            pinned: id.map(|id| String::from_utf8_lossy(id).as_ref().into()),
+            // Nobody is named by nothing, nor by what is not text: that is refused.
+            pinned: id
+                .filter(|id| !id.is_empty())
+                .map(|id| String::from_utf8_lossy(id).as_ref().into()),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What the router keeps for a client's connection.
 
+use std::net::SocketAddr;
+
 use channel::Burst;
 use service::clients::Connection;
 
@@ -8,6 +10,8 @@ use service::clients::Connection;
 pub(super) struct Client {
     /// Where it comes from, where a limit or a log asks for that.
     pub(super) connection: Option<Connection>,
+    /// Its address.
+    pub(super) from: Option<SocketAddr>,
     /// Calls under way.
     calls: usize,
     /// Where the last of them went.

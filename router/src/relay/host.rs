@@ -9,13 +9,16 @@ use std::{
 
 use channel::{Attempted, Error, Moment, Peer, Pushback};
 use mesh_relay::{
-    Cause, Ended, Endpoint, Failure, Host, Id, Map, Verdict,
-    driver::{Command, Dialing, Load, Network, Stream},
-    hpack::{Block, Field, Token},
+    Cause, Ended, Endpoint, Failure, Host, Id, Map, Speaks, Verdict,
+    driver::{Command, Dialed, Dialing, Load, Network},
+    hpack::{Block, Field, Token, is_authority},
     timeout,
 };
 use proto::error_info;
-use service::clients::{Exceeded, FORWARDED};
+use service::{
+    Stranger,
+    clients::{Exceeded, FORWARDED},
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -29,14 +32,15 @@ use super::{
     call::{Call, Logged, State},
     client::Client,
     gauges::Share,
+    greeting::greet,
     head::BlockHead,
     placing::{error, refuse},
     spans,
 };
 use crate::{
     body::Inspector,
-    forward::INSTANCE,
-    routes::Head,
+    forward::{INNER, INSTANCE},
+    routes::{self, Head},
     scanner::{FrameMeter, Progress, ScanError, Scanner},
 };
 
@@ -75,6 +79,40 @@ impl Router {
             clients: Map::default(),
             repeated: Repeated::default(),
         }
+    }
+
+    /// The status of a call that ended by what nobody but its peers is to blame for; `None` for any
+    /// other.
+    fn no_fault(&self, call: &Call, cause: Cause) -> Option<Status> {
+        let instance = || call.instance().unwrap_or_else(|| "the router".to_owned());
+        Some(match cause {
+            Cause::Memory => kept_too_long(),
+            Cause::HeaderList => {
+                let message = format!("the metadata is larger than {} takes", instance());
+                too_large(message, None)
+            }
+            Cause::LargeRequest => self.large("the request's trailers"),
+            Cause::LargeAnswer => {
+                if let Some(lease) = &call.lease {
+                    lease.heard(self.now);
+                }
+                self.large(&format!("the metadata of {}'s answer", instance()))
+            }
+            Cause::LargeForClient(most) => {
+                let message = format!(
+                    "the metadata of {}'s answer is larger than the {most} bytes that the client takes",
+                    instance()
+                );
+                too_large(message, Some(most as usize))
+            }
+            _ => return None,
+        })
+    }
+
+    fn large(&self, what: &str) -> Status {
+        let limit = self.shared.max_header_bytes;
+        let message = format!("{what} is larger than max_header_bytes, {limit} bytes");
+        too_large(message, Some(limit))
     }
 
     /// Counts a call against its client, and writes it down at its end, where that is asked for.
@@ -206,7 +244,34 @@ impl Host for Router {
 
     fn forwards(&self, field: &Field<'_>) -> bool {
         // Whom a call is pinned to is said to the router; behind it the instance may itself call.
-        field.name != INSTANCE.as_str().as_bytes() && spans::forwards(field)
+        field.name != INSTANCE.as_str().as_bytes()
+            && !INNER.iter().any(|name| name.as_bytes() == field.name)
+            && spans::forwards(field)
+    }
+
+    fn returns(&self, call: &Call, field: &Field<'_>) -> bool {
+        // An instance may be a router itself, or send back what it was sent. What the router answers
+        // itself is named there.
+        call.lease.is_none() || field.name != INSTANCE.as_str().as_bytes()
+    }
+
+    fn authority(&self, call: &Call) -> String {
+        let service = call.target.as_ref().map(|target| &*target.service);
+        let usable = service.filter(|name| is_authority(name.as_bytes()));
+        usable.unwrap_or("localhost").to_owned()
+    }
+
+    fn too_large(&mut self, _client: Id) -> Block {
+        answers::answer(&self.large("the request's metadata"), None)
+    }
+
+    fn stranger(&mut self, client: Id, speaks: Speaks) -> Vec<u8> {
+        let address = self.clients.get(&client).and_then(|client| client.from);
+        let speaks = match speaks {
+            Speaks::Tls => Stranger::Tls,
+            Speaks::Http1 => Stranger::Http1,
+        };
+        speaks.part(address)
     }
 
     fn sending(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
@@ -280,22 +345,20 @@ impl Host for Router {
             return refuse(call, &Error::Deadline(self.now.since(call.began)).status());
         }
         call.attempt = Span::none();
-        if failure.cause == Cause::Memory {
-            return refuse(call, &kept_too_long());
+        if let Some(status) = self.no_fault(call, failure.cause) {
+            return refuse(call, &status);
         }
         let Some(lease) = call.lease.take() else {
-            let status = Status::unavailable(format!("the router itself: {:?}", failure.cause));
+            let status = Status::unavailable(format!("the router itself: {}", failure.cause));
             return refuse(call, &status);
         };
         match failure.cause {
-            Cause::HeaderList => {
-                call.lease = Some(lease);
-                refuse(call, &too_large("the instance takes"))
-            }
             Cause::Connect => self.elsewhere(call, lease),
             _ => {
-                if !failure.unsent && failure.cause != Cause::Declined {
-                    lease.failed(self.now);
+                match failure.cause {
+                    Cause::Http(status) => lease.answered_by_http(status, self.now),
+                    _ if failure.unsent || failure.cause == Cause::Declined => {}
+                    _ => lease.failed(self.now),
                 }
                 let instance = lease.peer().instance().key.id.to_string();
                 let error = error(instance, failure);
@@ -306,6 +369,10 @@ impl Host for Router {
 
     fn broken(&mut self, call: &mut Call, cause: Cause) -> Block {
         let instance = call.instance().unwrap_or_default();
+        if let Some(status) = self.no_fault(call, cause) {
+            call.refused = Some(status.code());
+            return answers::trailers(&status);
+        }
         let status = match (cause, &call.lease) {
             (Cause::Deadline, lease) => {
                 if let Some(lease) = lease {
@@ -313,7 +380,6 @@ impl Host for Router {
                 }
                 Error::Deadline(self.now.since(call.began)).status()
             }
-            (Cause::Memory, _) => kept_too_long(),
             (cause, lease) => {
                 if let Some(lease) = lease {
                     lease.failed(self.now);
@@ -366,19 +432,19 @@ impl Host for Router {
 }
 
 impl Network for Router {
-    fn dial(&mut self, to: Endpoint) -> Dialing {
+    fn dial(&mut self, to: Endpoint, hello: &Arc<[u8]>) -> Dialing {
         if to == OWN {
             let behind = self.shared.behind.clone();
-            return Box::pin(async move { Ok(Box::new(behind.connect()) as Box<dyn Stream>) });
+            return Box::pin(async move { Ok(Dialed::silent(Box::new(behind.connect()))) });
         }
         let Some(peer) = self.peers.get(&to).map(|known| known.peer.clone()) else {
             return Box::pin(async { Err(io::Error::other("the instance is gone")) });
         };
-        let commands = self.commands.clone();
+        let (commands, hello) = (self.commands.clone(), Arc::clone(hello));
         Box::pin(async move {
-            let connecting = peer.connect();
+            let connecting = peer.connect(|stream| greet(stream, hello));
             tokio::pin!(connecting);
-            let outcome = tokio::select! {
+            tokio::select! {
                 outcome = connecting.as_mut() => outcome,
                 () = sleep(peer.patience()) => {
                     let look = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
@@ -388,12 +454,12 @@ impl Network for Router {
                     commands.try_send(look).ok();
                     connecting.await
                 }
-            };
-            outcome.map(|stream| Box::new(stream) as Box<dyn Stream>)
+            }
         })
     }
 
     fn accepted(&mut self, client: Id, from: SocketAddr) -> Result<(), &'static str> {
+        self.clients.entry(client).or_default().from = Some(from);
         if let Some(clients) = &self.shared.behind.clients {
             let connection = clients.connect(from).map_err(|Exceeded(key)| key)?;
             self.clients.entry(client).or_default().connection = Some(connection);
@@ -412,8 +478,9 @@ impl Network for Router {
 
 /// What no call may bring.
 fn check(request: &Block) -> Result<(), Status> {
-    if request.is_truncated() {
-        return Err(too_large("max_header_bytes"));
+    if request.has_mesh_fields() {
+        // Nobody is named by what is not text.
+        routes::text(&BlockHead::new(request), INSTANCE.as_str())?;
     }
     match request.get(Token::GrpcTimeout) {
         Some(field) if timeout::read(field.value).is_none() => Err(error_info::status(
@@ -426,13 +493,10 @@ fn check(request: &Block) -> Result<(), Status> {
     }
 }
 
-fn too_large(limit: &str) -> Status {
-    error_info::status(
-        Code::ResourceExhausted,
-        "LIMIT",
-        format!("the metadata is larger than {limit}"),
-        [("key", "max_header_bytes".to_owned())],
-    )
+fn too_large(message: String, limit: Option<usize>) -> Status {
+    let mut about = vec![("key", "max_header_bytes".to_owned())];
+    about.extend(limit.map(|limit| ("limit", limit.to_string())));
+    error_info::status(Code::ResourceExhausted, "LIMIT", message, about)
 }
 
 /// It is not the instance's fault that nobody takes what is kept.

@@ -311,7 +311,7 @@ impl Router {
         if waited >= patience {
             let reason = peer
                 .broken()
-                .unwrap_or_else(|| "still connecting".to_owned());
+                .unwrap_or_else(|| "it has opened no further connection yet".to_owned());
             let error = Error::Unreachable {
                 service,
                 waited,
@@ -319,7 +319,12 @@ impl Router {
             };
             return refuse(call, &error.status());
         }
+        let again = call.tried.iter().any(|it| it.number() == peer.number());
         call.tried.push(peer);
+        if again {
+            // Nobody else is left: not as fast as it refuses.
+            return self.place_later(call, RETRY_PAUSE);
+        }
         self.place(call)
     }
 }
@@ -341,16 +346,24 @@ pub(super) fn refuse(call: &mut Call, status: &Status) -> Verdict {
 
 /// What a failed attempt is to the caller.
 pub(super) fn error(instance: String, failure: Failure) -> Error {
-    let reason = format!("{:?}", failure.cause);
+    let reason = failure.cause.to_string();
+    if let Cause::Http(status) = failure.cause {
+        return Error::Http { instance, status };
+    }
     if failure.unsent {
         return Error::Unsent { instance, reason };
     }
     let code = match failure.cause {
-        Cause::Connect | Cause::Lost | Cause::Declined => Code::Unavailable,
+        Cause::Connect | Cause::Lost | Cause::Declined | Cause::Http(_) => Code::Unavailable,
         // gRPC's mapping of HTTP/2 error codes.
         Cause::Reset(0x7) => Code::Unavailable,
         Cause::Reset(0x8) => Code::Cancelled,
-        Cause::Reset(0xb) | Cause::Memory | Cause::HeaderList => Code::ResourceExhausted,
+        Cause::Reset(0xb)
+        | Cause::Memory
+        | Cause::HeaderList
+        | Cause::LargeRequest
+        | Cause::LargeAnswer
+        | Cause::LargeForClient(_) => Code::ResourceExhausted,
         Cause::Reset(0xc) => Code::PermissionDenied,
         Cause::Reset(_) | Cause::Malformed(_) => Code::Internal,
         Cause::Deadline => Code::DeadlineExceeded,

@@ -20,9 +20,22 @@ impl<H: Host> Engine<H> {
         let Received { block, end, .. } = received;
         let trailers = received.kind == Kind::Trailers;
         let got_all = call.upstream.as_ref().is_none_or(|half| half.got_all);
-        let checked = received
-            .checked
-            .filter(|_| !got_all && !block.is_truncated());
+        let client = self.conns.get(call.client.conn);
+        let most = client.map_or(u32::MAX, |conn| conn.peer.max_header_list);
+        if !got_all && (block.is_truncated() || block.size() >= most as usize) {
+            // Nothing is wrong with its connection, nor with the instance. There are clients that
+            // end theirs for more than they take, and with it their other calls.
+            if end && let Some(half) = &mut call.upstream {
+                half.got_all = true;
+            }
+            let cause = if block.is_truncated() {
+                Cause::LargeAnswer
+            } else {
+                Cause::LargeForClient(most)
+            };
+            return self.upstream_ended(call_id, false, cause);
+        }
+        let checked = received.checked.filter(|_| !got_all);
         let short = trailers && call.length.is_some_and(|left| left > 0);
         let Some(summary) = checked.filter(|_| !short) else {
             return self.stream_error(id, stream, call_id, Code::ProtocolError);
@@ -37,6 +50,9 @@ impl<H: Host> Engine<H> {
         if end && let Some(half) = &mut call.upstream {
             half.got_all = true;
         }
+        if let Some(status) = summary.http.filter(|_| !trailers && call.grpc) {
+            return self.attempt_failed(call_id, false, Cause::Http(status));
+        }
         let whole = call.request.whole;
         if !trailers && !self.host.accepts(&mut call.host, block, end, whole) {
             return self.attempt_failed(call_id, false, Cause::Declined);
@@ -46,7 +62,12 @@ impl<H: Host> Engine<H> {
         }
         if trailers {
             self.host.trailers(&mut call.host, block);
-            self.end_answer(call_id, block);
+            if block.has_mesh_fields() {
+                let own = block.without_mesh(|field| self.host.returns(&call.host, field));
+                self.end_answer(call_id, &own);
+            } else {
+                self.end_answer(call_id, block);
+            }
         } else {
             call.length = summary.content_length.filter(|_| !end);
             self.answer(call_id, block, end);
@@ -66,7 +87,14 @@ impl<H: Host> Engine<H> {
         let Some(conn) = self.conns.get_mut(call.client.conn) else {
             return;
         };
-        conn.headers(call.client.stream, &[block.wire(), self.extra.wire()], end);
+        let own;
+        let wire = if block.has_mesh_fields() {
+            own = block.without_mesh(|field| self.host.returns(&call.host, field));
+            own.wire()
+        } else {
+            block.wire()
+        };
+        conn.headers(call.client.stream, &[wire, self.extra.wire()], end);
         conn.useful_frame();
         call.client.sent_all = end;
         let client = call.client.conn;

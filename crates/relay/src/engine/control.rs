@@ -81,6 +81,7 @@ impl<H: Host> Engine<H> {
         let cost = u32::try_from(1 + calls / CALLS_A_FRAME).unwrap_or(u32::MAX);
         conn.idle_frames(cost, limit, self.now)?;
         frame::settings_ack(&mut conn.out);
+        conn.settled = true;
         conn.peer = settings;
         let to = conn.to;
         let calls: Vec<Id> = conn.streams.values().copied().take(calls).collect();

@@ -2,7 +2,7 @@
 
 use crate::{
     call::{Call, Phase},
-    conn::{Conn, Side},
+    conn::{self, Conn, Side},
     engine::Engine,
     half::{End, Half},
     host::{Cause, Ended, Endpoint, Failure, Host, Verdict},
@@ -43,8 +43,35 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A connection that was wanted is open.
+    /// A connection that was wanted is open, and nothing has been said on it.
     pub fn connected(&mut self, to: Endpoint) -> Id {
+        let id = self.join(to);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.greet();
+        }
+        self.admit(to);
+        id
+    }
+
+    /// A connection that was wanted is open: [`Self::hello`] was said there, and this was answered,
+    /// SETTINGS at least. Calls that are put there are put where HTTP/2 is spoken.
+    pub fn greeted(&mut self, to: Endpoint, heard: &[u8]) -> Id {
+        let id = self.join(to);
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.has_greeted();
+        }
+        self.received(id, heard);
+        self.admit(to);
+        id
+    }
+
+    /// What a connection to an instance begins with.
+    #[must_use]
+    pub fn hello(&self) -> Vec<u8> {
+        conn::hello(Side::Upstream, &self.config)
+    }
+
+    fn join(&mut self, to: Endpoint) -> Id {
         let id = self.open(Side::Upstream, Some(to));
         match self.pools.get_mut(&to) {
             Some(pool) => {
@@ -54,7 +81,6 @@ impl<H: Host> Engine<H> {
                 }
                 pool.connecting = false;
                 pool.conns.push(id);
-                self.admit(to);
             }
             // Retired while the connection was opened: nobody will use it.
             None => {
@@ -220,7 +246,16 @@ impl<H: Host> Engine<H> {
             extra.literal(Token::GrpcTimeout, false, b"grpc-timeout", &value);
         }
         // Some servers answer a list that is too large by ending the connection, which is everybody's.
-        if call.request.list_size(extra) > conn.peer.max_header_list as usize {
+        let mut list = call.request.list_size(extra);
+        // Pseudo-headers come first.
+        let first = &mut self.first;
+        first.clear();
+        if !call.request.authority {
+            let authority = self.host.authority(&call.host);
+            first.push(b":authority", authority.as_bytes());
+            list += first.size();
+        }
+        if list >= conn.peer.max_header_list as usize {
             return self.attempt_failed(id, true, Cause::HeaderList);
         }
         let stream = conn.open_stream(id);
@@ -232,7 +267,8 @@ impl<H: Host> Engine<H> {
         );
         let ends = call.request.ended && call.request.body().is_empty();
         let bare = ends && call.request.trailers.is_none();
-        conn.headers(stream, &[call.request.headers(), extra.wire()], bare);
+        let parts = [first.wire(), call.request.headers(), extra.wire()];
+        conn.headers(stream, &parts, bare);
         call.request.sent = 0;
         call.phase = Phase::Sent;
         half.sent_all = bare;

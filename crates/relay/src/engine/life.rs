@@ -16,6 +16,8 @@ impl<H: Host> Engine<H> {
             return;
         };
         let (side, to) = (conn.side, conn.to);
+        // Who has not said a word of HTTP/2 has not begun a call either.
+        let unsent = !conn.settled;
         let calls: Vec<Id> = conn.streams.drain().map(|(_, call)| call).collect();
         if let Some(pool) = to.and_then(|to| self.pools.get_mut(&to)) {
             pool.conns.retain(|conn| *conn != id);
@@ -23,7 +25,7 @@ impl<H: Host> Engine<H> {
         for call in calls {
             match side {
                 Side::Client => self.finish(call, Ended::Cancelled),
-                Side::Upstream => self.upstream_ended(call, false, Cause::Lost),
+                Side::Upstream => self.upstream_ended(call, unsent, Cause::Lost),
             }
         }
         if let Some(to) = to {

@@ -15,6 +15,12 @@ use crate::{
 impl<H: Host> Engine<H> {
     pub(super) fn step(&mut self, id: Id, step: Step<'_>) -> Result<(), Fatal> {
         match step {
+            Step::Preface => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.greet();
+                }
+                Ok(())
+            }
             Step::Headers {
                 stream,
                 end_stream,

@@ -6,9 +6,9 @@ use crate::{
     engine::Engine,
     frame::Code,
     half::Half,
-    host::{Host, Verdict},
+    host::{Cause, Host, Verdict},
     hpack::{Block, Token},
-    message::Received,
+    message::{Received, Summary},
     parser::Fatal,
     slab::Id,
 };
@@ -49,14 +49,15 @@ impl<H: Host> Engine<H> {
             return conn.idle_frame(config.idle_frames, self.now);
         }
         if block.is_truncated() {
-            let answer = too_large(config.clients.max_header_list);
+            // It has cost no more than its bytes, and only itself.
+            let answer = self.host.too_large(id);
             conn.headers(stream, &[answer.wire()], true);
             if end {
                 conn.remember(stream, Closed::Ended);
             } else {
                 conn.reset(stream, Code::NoError);
             }
-            return conn.idle_frame(config.idle_frames, self.now);
+            return Ok(());
         }
         let checked = received.checked.filter(|_| depends_on != Some(stream));
         let Some(summary) = checked.filter(|s| !end || s.content_length.unwrap_or(0) == 0) else {
@@ -65,11 +66,11 @@ impl<H: Host> Engine<H> {
         };
         let mut client = Half::new(id, stream, conn.peer.window, config.clients.window);
         client.got_all = end;
-        self.begin(client, block, summary.content_length, end);
+        self.begin(client, block, summary, end);
         Ok(())
     }
 
-    fn begin(&mut self, client: Half, block: &Block, length: Option<u64>, end: bool) {
+    fn begin(&mut self, client: Half, block: &Block, summary: Summary, end: bool) {
         let (conn, stream) = (client.conn, client.stream);
         let timeout = block
             .get(Token::GrpcTimeout)
@@ -78,7 +79,7 @@ impl<H: Host> Engine<H> {
         let deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
         let memory = self.spare.pop();
         let memory = memory.unwrap_or_else(|| Vec::with_capacity(block.wire().len() + SMALL));
-        let mut request = Request::new(memory, block, length, |field| self.host.forwards(field));
+        let mut request = Request::new(memory, block, summary, |field| self.host.forwards(field));
         request.ended = end;
         // The host wants the call's id, and the call is made with what the host keeps: the slot is
         // taken by whichever call comes first, so ask with a reserved one.
@@ -95,6 +96,7 @@ impl<H: Host> Engine<H> {
             status: None,
             broken: None,
             length: None,
+            grpc: summary.grpc,
             begun: self.now,
             counted: 0,
         };
@@ -123,9 +125,12 @@ impl<H: Host> Engine<H> {
         if call.client.got_all {
             return self.stream_error(id, stream, call_id, Code::StreamClosed);
         }
+        if block.is_truncated() {
+            call.client.got_all |= end;
+            return self.upstream_ended(call_id, false, Cause::LargeRequest);
+        }
         let short = call.request.length.is_some_and(|left| left > 0);
-        let valid = !block.is_truncated() && received.checked.is_some();
-        if !end || short || !valid {
+        if !end || short || received.checked.is_none() {
             return self.stream_error(id, stream, call_id, Code::ProtocolError);
         }
         call.request.trailers = Some(block.wire().to_vec());
@@ -161,15 +166,4 @@ impl<H: Host> Engine<H> {
             }
         }
     }
-}
-
-/// The answer to a request whose fields are more than we read: gRPC's RESOURCE_EXHAUSTED.
-fn too_large(limit: u32) -> Block {
-    let mut answer = Block::new();
-    answer.push(b":status", b"200");
-    answer.push(b"content-type", b"application/grpc");
-    answer.push(b"grpc-status", b"8");
-    let message = format!("the request's metadata is larger than {limit} bytes");
-    answer.push(b"grpc-message", message.as_bytes());
-    answer
 }

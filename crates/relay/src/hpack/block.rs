@@ -161,6 +161,19 @@ impl Block {
         self.entry(Token::of(name, value), start, name_at, value_at);
     }
 
+    /// Without the fields that do not go on, which are asked for by name: the mesh's own alone.
+    #[must_use]
+    pub(crate) fn without_mesh(&self, goes_on: impl Fn(&Field<'_>) -> bool) -> Self {
+        let mut out = Self::new();
+        for entry in &self.entries {
+            let field = self.field(entry);
+            if entry.token != Token::Mesh || goes_on(&field) {
+                out.copied(*entry, field.wire);
+            }
+        }
+        out
+    }
+
     /// Adds all fields of another block.
     pub fn append(&mut self, other: &Self) {
         for entry in &other.entries {
@@ -229,14 +242,12 @@ impl Block {
         self.entries.last().map(|entry| (*entry, self.field(entry)))
     }
 
-    /// Takes the last field off; answers its size.
-    pub(super) fn pop(&mut self) -> usize {
-        let Some(entry) = self.entries.pop() else {
-            return 0;
-        };
-        self.size -= entry.size as usize;
-        self.wire.truncate(entry.start as usize);
-        entry.size as usize
+    /// Takes the last field off.
+    pub(super) fn pop(&mut self) {
+        if let Some(entry) = self.entries.pop() {
+            self.size -= entry.size as usize;
+            self.wire.truncate(entry.start as usize);
+        }
     }
 
     fn field(&self, entry: &Entry) -> Field<'_> {

@@ -56,8 +56,9 @@ impl Decoder {
         self.table.changes()
     }
 
-    /// Decodes one whole block into `block`. Fields beyond `max_list` bytes are left out there
-    /// ([`Block::is_truncated`]), and still enter the table.
+    /// Decodes one whole block into `block`. What comes once it has `max_list` bytes is left out
+    /// there ([`Block::is_truncated`]), and still enters the table: that costs no more than its bytes,
+    /// however long a list they stand for.
     ///
     /// # Errors
     /// When the bytes are no header block: the connection cannot go on.
@@ -75,12 +76,15 @@ impl Decoder {
             }
         }
         let mut begun = false;
-        let mut left_out = 0;
         while let Some(first) = bytes.first() {
             match first {
                 0x80.. => {
                     let index = integer::read(&mut bytes, 7)?;
-                    self.indexed(index, block)?;
+                    if block.is_truncated() {
+                        self.exists(index)?;
+                    } else {
+                        self.indexed(index, block)?;
+                    }
                 }
                 0x40..=0x7f => {
                     let spaces = self.literal(&mut bytes, 6, false, block)?;
@@ -94,16 +98,14 @@ impl Decoder {
                     self.table.resize(size);
                     continue;
                 }
+                0x00..=0x1f if block.is_truncated() => self.skip(&mut bytes)?,
                 0x00..=0x1f => {
                     self.literal(&mut bytes, 4, *first & 0x10 != 0, block)?;
                 }
             }
             begun = true;
             if block.size() > max_list {
-                left_out += block.pop();
-                if left_out > 4 * max_list {
-                    return Err(Error::TooLarge);
-                }
+                block.pop();
                 block.truncate();
             }
         }
@@ -120,6 +122,24 @@ impl Decoder {
             _ if self.table.copy(index - 62, block) => Ok(()),
             _ => Err(Error::Index),
         }
+    }
+
+    /// Whether an index names a field.
+    fn exists(&self, index: usize) -> Result<(), Error> {
+        let known = (1..=61).contains(&index)
+            || index
+                .checked_sub(62)
+                .is_some_and(|index| self.table.name(index).is_some());
+        known.then_some(()).ok_or(Error::Index)
+    }
+
+    /// Passes over a literal that enters no table.
+    fn skip(&self, bytes: &mut &[u8]) -> Result<(), Error> {
+        match integer::read(bytes, 4)? {
+            0 => skip_string(bytes)?,
+            index => self.exists(index)?,
+        }
+        skip_string(bytes)
     }
 
     /// Answers how many spaces around the value were left out. HTTP/2 forbids them, and gRPC allows
@@ -161,6 +181,13 @@ fn trim(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+fn skip_string(bytes: &mut &[u8]) -> Result<(), Error> {
+    let length = integer::read(bytes, 7)?;
+    let (_, rest) = bytes.split_at_checked(length).ok_or(Error::Truncated)?;
+    *bytes = rest;
+    Ok(())
 }
 
 fn string(bytes: &mut &[u8], out: &mut Vec<u8>) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! What a field is to the relay: told by its name once, when it enters a table.
 
-/// The fields that a relay looks at, and the kinds of all others. Pseudo-headers are the first five.
+/// The fields that a relay looks at, and the kinds of all others. Pseudo-headers are the first six.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Token {
     /// `:method`
@@ -13,6 +13,9 @@ pub enum Token {
     Path,
     /// `:status`
     Status,
+    /// An `:authority` that is no host, which clients send all the same: a list of addresses, a
+    /// resolver's path. Instances may not take it, so another goes on in its place.
+    NoHost,
     /// `content-type`
     ContentType,
     /// `content-length`
@@ -104,13 +107,18 @@ fn is_valid(token: Token, value: &[u8]) -> bool {
             let letter = value.first().is_some_and(u8::is_ascii_alphabetic);
             letter && all(value, &SCHEME) && value.len() <= LONGEST.0
         }
-        Token::Authority => all(value, &AUTHORITY) && is_host(value),
         Token::Path => {
             let absolute = value.first() == Some(&b'/') && all(value, &PATH);
             value == b"*" || absolute && value.len() <= LONGEST.1
         }
         _ => all(value, &VALUE),
     }
+}
+
+/// A host and perhaps a port, as every instance takes it.
+#[must_use]
+pub fn is_authority(value: &[u8]) -> bool {
+    all(value, &AUTHORITY) && is_host(value)
 }
 
 /// A name or an address, and perhaps a port.
@@ -154,6 +162,8 @@ impl Token {
         let trailers = token != Self::Te || value == b"trailers";
         if padded || !trailers || !is_valid(token, value) {
             Self::Malformed
+        } else if token == Self::Authority && !is_authority(value) {
+            Self::NoHost
         } else {
             token
         }
@@ -187,7 +197,12 @@ impl Token {
     pub fn is_pseudo(self) -> bool {
         matches!(
             self,
-            Self::Method | Self::Scheme | Self::Authority | Self::Path | Self::Status
+            Self::Method
+                | Self::Scheme
+                | Self::Authority
+                | Self::Path
+                | Self::Status
+                | Self::NoHost
         )
     }
 }

@@ -15,6 +15,8 @@ pub struct Fatal {
 /// The next thing a connection says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
+    /// A client's preface is complete.
+    Preface,
     /// A header block, in [`Parser::block`].
     Headers {
         /// Its stream.

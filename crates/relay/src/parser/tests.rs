@@ -45,6 +45,7 @@ fn read(pieces: &[&[u8]]) -> Vec<Told> {
 
 fn own(step: Step<'_>) -> Step<'static> {
     match step {
+        Step::Preface => Step::Preface,
         Step::Headers {
             stream,
             end_stream,
@@ -105,7 +106,7 @@ fn session() -> Vec<u8> {
 #[test]
 fn a_session_is_told_step_by_step() {
     let told = read(&[&session()]);
-    let kinds: Vec<Told> = told.into_iter().skip(2).collect();
+    let kinds: Vec<Told> = told.into_iter().skip(3).collect();
     assert_eq!(
         kinds[..6],
         [
@@ -193,10 +194,20 @@ fn frames_that_break_the_rules_end_the_connection() {
     for (number, (build, code)) in cases.iter().enumerate() {
         assert_eq!(with(build), Some(Told::Fatal(*code)), "case {number}");
     }
-    assert_eq!(
-        read(&[b"GET / HTTP/1.1\r\n"]),
-        [Told::Fatal(Code::ProtocolError)]
-    );
+    let strangers: [(&[u8], Code); 7] = [
+        (b"CONNECT a:1 HTTP/1.1\r\n", Code::Http11Required),
+        (b"INVALID CONNECTION PREFACE\r\n", Code::ProtocolError),
+        (b"GET / HTTP/1.1\r\n", Code::Http11Required),
+        (b"POST / HTTP/1.1\r\n", Code::Http11Required),
+        (b"PUT / HTTP/1.1\r\n", Code::Http11Required),
+        (&[0x16, 3, 1, 2, 0], Code::InadequateSecurity),
+        (&[0, 0, 0, 4, 0], Code::ProtocolError),
+    ];
+    for (first, code) in strangers {
+        assert_eq!(read(&[first]), [Told::Fatal(code)], "{first:?}");
+        let bytes: Vec<&[u8]> = first.chunks(1).collect();
+        assert_eq!(read(&bytes), [Told::Fatal(code)], "{first:?}");
+    }
 }
 
 #[test]
@@ -205,7 +216,7 @@ fn a_block_without_end_is_stopped() {
     frame::settings(&mut out, &[]);
     frame::head(&mut out, 1, 1, 0, 1);
     out.push(0x82);
-    for _ in 0..10 {
+    for _ in 0..300 {
         frame::head(&mut out, 16_000, 9, 0, 1);
         out.extend(std::iter::repeat_n(0x82, 16_000));
     }

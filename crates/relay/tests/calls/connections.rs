@@ -1,13 +1,13 @@
 //! How many streams a connection has, and when it ends.
 
 use mesh_relay::{
-    Config,
+    Cause, Config,
     frame::{self, Kind},
 };
 
 use crate::{
     bench,
-    support::{Bench, Plain, Seen, answer, goaway_code, reset_code},
+    support::{Bench, Plain, Seen, answer, data, fields, goaway_code, reset_code},
 };
 
 #[test]
@@ -125,5 +125,97 @@ fn an_instance_is_read_however_many_requests_wait_for_it() {
     while bench.engine.wants_input(instance.id) {
         bench.say(&instance, |out| frame::ping(out, [0; 8]));
         assert!(bench.engine.output(instance.id).len() < 1_100_000);
+    }
+}
+
+#[test]
+fn what_a_peer_has_that_never_sent_settings_was_not_begun() {
+    for settled in [false, true] {
+        let mut bench = bench();
+        let client = bench.client();
+        bench.request(&client, 1, Some(b"q"));
+        let to = bench.engine.take_wanted();
+        let id = bench.engine.connected(to[0]);
+        if settled {
+            let mut hello = Vec::new();
+            frame::settings(&mut hello, &[]);
+            bench.engine.received(id, &hello);
+        }
+        bench.engine.closed(id);
+        let failure = bench.log.lock().failures[0];
+        assert_eq!((failure.cause, failure.unsent), (Cause::Lost, !settled));
+    }
+}
+
+#[test]
+fn a_call_is_put_on_a_connection_that_was_greeted_and_has_answered() {
+    let mut bench = bench();
+    let mut client = bench.client();
+    bench.request(&client, 1, Some(b"q"));
+    let to = bench.engine.take_wanted();
+    let mut hello = Vec::new();
+    frame::settings(&mut hello, &[(3, 1)]);
+    let id = bench.engine.greeted(to[0], &hello);
+    let out = bench.engine.output(id);
+    assert!(!out.starts_with(frame::PREFACE), "that was said");
+    let heads = |out: &[u8]| {
+        let mut rest = out;
+        let mut kinds = Vec::new();
+        while let Some(head) = frame::Head::read(rest) {
+            kinds.push(head.kind);
+            rest = &rest[frame::HEADER_BYTES + head.length..];
+        }
+        kinds
+    };
+    assert_eq!(heads(out), [Kind::Settings, Kind::Headers, Kind::Data]);
+    let mut back = Vec::new();
+    answer(&mut back, 1, b"a");
+    bench.engine.received(id, &back);
+    assert_eq!(bench.of_stream(&mut client, 1).len(), 3);
+}
+
+#[test]
+fn who_connects_is_told_nothing_before_its_preface() {
+    let mut bench = bench();
+    let id = bench.engine.accept();
+    assert!(bench.engine.output(id).is_empty());
+    bench.engine.received(id, &frame::PREFACE[..10]);
+    assert!(bench.engine.output(id).is_empty());
+    bench.engine.received(id, &frame::PREFACE[10..]);
+    let head = frame::Head::read(bench.engine.output(id)).unwrap();
+    assert_eq!(head.kind, Kind::Settings);
+    // What is no preface of HTTP/2 nor anything else known is answered in HTTP/2.
+    let id = bench.engine.accept();
+    bench.engine.received(id, b"\x00\x01\x02");
+    let out = bench.engine.output(id);
+    let head = frame::Head::read(out).unwrap();
+    assert_eq!(head.kind, Kind::Settings);
+    assert!(bench.engine.is_closed(id));
+    // The host has words for a client of HTTP/1, or none as here.
+    let id = bench.engine.accept();
+    bench.engine.received(id, b"GET / HTTP/1.1\r\n\r\n");
+    assert!(bench.engine.output(id).is_empty() && bench.engine.is_closed(id));
+}
+
+#[test]
+fn an_answer_of_http_to_a_call_of_grpc_is_none() {
+    for (fields_of, http) in [
+        (
+            &[(":status", "503"), ("content-type", "text/html")][..],
+            503,
+        ),
+        (&[(":status", "200"), ("content-type", "text/html")], 200),
+        (&[(":status", "404")], 404),
+    ] {
+        let mut bench = bench();
+        let client = bench.client();
+        bench.request(&client, 1, Some(b"q"));
+        let instance = bench.instance();
+        bench.say(&instance, |out| {
+            fields(out, 1, fields_of, false);
+            data(out, 1, b"<html>", true);
+        });
+        let failure = bench.log.lock().failures[0];
+        assert_eq!((failure.cause, failure.unsent), (Cause::Http(http), false));
     }
 }

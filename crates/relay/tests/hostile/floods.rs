@@ -81,8 +81,8 @@ fn floods_end_the_connection_of_whoever_sends_them() {
                 if n == 0 {
                     frame::head(out, 0, 1, 0, 1);
                 }
-                frame::head(out, 1000, 9, 0, 1);
-                out.extend_from_slice(&[0x82; 1000]);
+                frame::head(out, 5000, 9, 0, 1);
+                out.extend_from_slice(&[0x82; 5000]);
             },
             Code::EnhanceYourCalm,
         ),

@@ -25,7 +25,7 @@ use h2::{
 use http::{HeaderMap, HeaderValue, Request, Response};
 use mesh_relay::{
     Cause, Config, Ended, Endpoint, Engine, Failure, Host, Id, Verdict,
-    driver::{self, Command, Dialing, Network, Stream},
+    driver::{self, Command, Dialed, Dialing, Network, Stream},
     hpack::Block,
 };
 use parking_lot::Mutex;
@@ -107,17 +107,17 @@ impl Host for Director {
 }
 
 impl Network for Director {
-    fn dial(&mut self, _to: Endpoint) -> Dialing {
+    fn dial(&mut self, _to: Endpoint, _hello: &Arc<[u8]>) -> Dialing {
         self.stage.dialed.fetch_add(1, Ordering::SeqCst);
         if let Some(stream) = self.stage.dials.lock().pop_front() {
-            return Box::pin(async { Ok(stream) });
+            return Box::pin(async { Ok(Dialed::silent(stream)) });
         }
         let servers = self.servers.clone();
         let wrap = self.stage.wrap.lock().unwrap_or(|stream| Box::new(stream));
         Box::pin(async move {
             let (ours, theirs) = duplex(PIPE);
             servers.send(theirs).await.map_err(std::io::Error::other)?;
-            Ok(wrap(ours))
+            Ok(Dialed::silent(wrap(ours)))
         })
     }
 

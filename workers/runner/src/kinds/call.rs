@@ -1,6 +1,9 @@
 //! The kind `call`.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dynamic::{Answer, Client};
@@ -128,17 +131,29 @@ pub(crate) fn idempotency_key(job: &Job) -> String {
     key.map_or_else(|| job.id.to_string(), Clone::clone)
 }
 
-fn metadata(call: &Call, job: &Job) -> std::collections::BTreeMap<String, String> {
-    let mut metadata = call.metadata.clone();
+/// Fields that say for whom a call is made, and for which job.
+const INNER: [&str; 2] = ["x-mesh-caller", "x-mesh-job"];
+
+/// Metadata of a payload, which is its submitter's, without those: they are the runner's to say.
+fn outer(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let inner = |name: &str| INNER.iter().any(|inner| name.eq_ignore_ascii_case(inner));
+    let fields = metadata.iter().filter(|(name, _)| !inner(name));
+    fields
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn metadata(call: &Call, job: &Job) -> BTreeMap<String, String> {
+    let mut metadata = outer(&call.metadata);
     metadata.extend(job.header.trace.clone());
-    metadata.insert("x-mesh-job".to_owned(), job.id.to_string());
+    metadata.insert(INNER[1].to_owned(), job.id.to_string());
     metadata.insert("idempotency-key".to_owned(), idempotency_key(job));
     if let Some(caller) = &job.header.caller
         && caller
             .bytes()
             .all(|byte| byte.is_ascii_graphic() || byte == b' ')
     {
-        metadata.insert("x-mesh-caller".to_owned(), caller.clone());
+        metadata.insert(INNER[0].to_owned(), caller.clone());
     }
     metadata
 }
@@ -236,6 +251,18 @@ mod tests {
         ] {
             assert!(matches!(failure(&status), Failure::Lasting(_)), "{status}");
         }
+    }
+
+    #[test]
+    fn who_calls_for_which_job_is_not_for_the_submitter_to_say() {
+        let pairs = [
+            ("X-Mesh-Caller", "root"),
+            ("x-mesh-job", "1"),
+            ("x-mesh-session", "a"),
+        ];
+        let given = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let carried = outer(&BTreeMap::from(given));
+        assert_eq!(carried.keys().collect::<Vec<_>>(), ["x-mesh-session"]);
     }
 
     #[test]

@@ -1,0 +1,146 @@
+//! What a peer speaks that should speak HTTP/2, told by the first bytes it says.
+
+use std::{
+    io::{self, Read as _},
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+};
+
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// So many bytes tell it: Go's servers of TLS answer plain HTTP with a page that says so.
+const FIRST: usize = 256;
+
+/// Why a peer whose first bytes are these is not one for gRPC; `None` when they do not tell.
+#[must_use]
+pub fn speaks(first: &[u8]) -> Option<&'static str> {
+    let contains = |word: &[u8]| first.windows(word.len()).any(|part| part == word);
+    match first {
+        [] => Some("it closed the connection before it said anything"),
+        // A record of an alert, or of a handshake.
+        [0x15 | 0x16, 0x03, ..] => Some("it speaks TLS, not HTTP/2 in cleartext"),
+        _ if first.starts_with(b"HTTP/1.") && contains(b"HTTPS") => {
+            Some("it speaks TLS, not HTTP/2 in cleartext")
+        }
+        _ if first.starts_with(b"HTTP/1.") => Some("it speaks HTTP/1.1, not HTTP/2"),
+        // The frame of SETTINGS, on no stream.
+        [0, _, _, 4, 0, 0, 0, 0, 0, ..] => None,
+        [0, ..] if first.len() < 9 => None,
+        _ => Some("it does not speak HTTP/2"),
+    }
+}
+
+/// A connection whose first bytes are remembered, for [`speaks`].
+pub(crate) struct Greeted {
+    stream: TcpStream,
+    heard: Vec<u8>,
+    first: Arc<OnceLock<Vec<u8>>>,
+}
+
+impl Greeted {
+    /// With the place where they are found once they tell something, or the peer has closed.
+    pub(crate) fn new(stream: TcpStream) -> (Self, Arc<OnceLock<Vec<u8>>>) {
+        let first = Arc::<OnceLock<_>>::default();
+        let heard = Vec::new();
+        let greeted = Self {
+            stream,
+            heard,
+            first: Arc::clone(&first),
+        };
+        (greeted, first)
+    }
+
+    fn hear(&mut self, bytes: &[u8]) {
+        if self.first.get().is_none() {
+            self.heard.extend_from_slice(bytes);
+            self.heard.truncate(FIRST);
+            // h2 gives up by the length of the first frame, of three bytes.
+            if bytes.is_empty() || self.heard.len() >= 3 {
+                self.first.set(std::mem::take(&mut self.heard)).ok();
+            }
+        }
+    }
+}
+
+impl Greeted {
+    /// A peer that takes no more has said why before: nobody would read that.
+    fn hear_out(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if matches!(outcome, Poll::Ready(Err(_))) && self.first.get().is_none() {
+            let mut first = [0; FIRST];
+            // Past tokio, which need not know yet that there is something.
+            let read = (&*SockRef::from(&self.stream)).read(&mut first);
+            self.hear(&first[..read.unwrap_or(0)]);
+        }
+        outcome
+    }
+}
+
+impl AsyncRead for Greeted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let outcome = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, into));
+        if self.first.get().is_none() {
+            self.hear(&into.filled()[before..]);
+        }
+        Poll::Ready(outcome)
+    }
+}
+
+impl AsyncWrite for Greeted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.hear_out(outcome)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.hear_out(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_speaks_is_told_by_its_first_bytes() {
+        let says = |first: &[u8]| speaks(first).unwrap_or("HTTP/2");
+        assert_eq!(says(&[0, 0, 18, 4, 0, 0, 0, 0, 0, 0]), "HTTP/2");
+        assert!(says(b"").contains("closed"));
+        assert!(says(&[0x15, 3, 1, 0, 2, 2, 70]).contains("TLS"));
+        assert!(says(b"HTTP/1.1 400 Bad Request\r\n").contains("HTTP/1.1"));
+        let go =
+            b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+        assert!(says(go).contains("TLS"));
+        assert!(says(b"SSH-2.0-OpenSSH_9.2\r\n").contains("does not speak"));
+    }
+}

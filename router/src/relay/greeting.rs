@@ -1,0 +1,111 @@
+//! The first words on a connection to an instance: ours, and its SETTINGS. No call is put on a
+//! connection before them, since nobody knows who is there.
+
+use std::{io, sync::Arc};
+
+use mesh_relay::{
+    driver::Dialed,
+    frame::Code,
+    parser::{Parser, Step},
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+/// Larger than what any peer says first.
+const LARGEST: usize = 64 * 1024;
+
+/// Says hello, and waits for SETTINGS.
+pub(super) async fn greet(mut stream: TcpStream, hello: Arc<[u8]>) -> io::Result<Dialed> {
+    let heard = exchange(&mut stream, &hello).await?;
+    Ok(Dialed {
+        stream: Box::new(stream),
+        heard: Some(heard),
+    })
+}
+
+async fn exchange(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    hello: &[u8],
+) -> io::Result<Vec<u8>> {
+    // A peer that takes nothing may have said why.
+    let written = stream.write_all(hello).await;
+    let mut parser = Parser::new(false, 4096, LARGEST, LARGEST);
+    let mut heard = Vec::with_capacity(256);
+    loop {
+        let before = heard.len();
+        let read = stream.read_buf(&mut heard).await;
+        if !matches!(read, Ok(1..)) {
+            let error = io::Error::other(channel::speaks(&heard).unwrap_or(CLOSED));
+            // Of a connection that was reset, or timed out, the system says more.
+            let system = read.err().or(written.err()).filter(|_| heard.is_empty());
+            return Err(system.unwrap_or(error));
+        }
+        let (mut bytes, mut settled) = (&heard[before..], false);
+        loop {
+            match parser.step(&mut bytes) {
+                Ok(Some(Step::Settings(_))) => settled = true,
+                Ok(Some(Step::GoAway { code, .. })) => {
+                    let code = Code::name(code);
+                    let words = format!("it takes no calls on a new connection: GOAWAY {code}");
+                    return Err(io::Error::new(io::ErrorKind::ResourceBusy, words));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(fatal) => {
+                    let words = channel::speaks(&heard).map(str::to_owned);
+                    let words = words.unwrap_or_else(|| format!("it breaks HTTP/2: {fatal}"));
+                    return Err(io::Error::other(words));
+                }
+            }
+        }
+        if settled {
+            return Ok(heard);
+        }
+    }
+}
+
+const CLOSED: &str = "it closed the connection before its SETTINGS";
+
+#[cfg(test)]
+mod tests {
+    use mesh_relay::frame;
+
+    use super::*;
+
+    async fn said(words: &[u8]) -> Result<Vec<u8>, String> {
+        let (mut ours, mut theirs) = tokio::io::duplex(1024);
+        theirs.write_all(words).await.unwrap();
+        theirs.shutdown().await.unwrap();
+        exchange(&mut ours, b"hello")
+            .await
+            .map_err(|e| e.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_speak_http2_is_told_by_what_it_speaks() {
+        let mut hello = Vec::new();
+        frame::settings(&mut hello, &[(3, 100)]);
+        frame::settings_ack(&mut hello);
+        assert_eq!(said(&hello).await.unwrap(), hello);
+        for (words, why) in [
+            (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "HTTP/1.1"),
+            (&[0x15, 3, 3, 0, 2, 2, 70], "TLS"),
+            (b"", "closed"),
+            (&hello[..9], "closed the connection before its SETTINGS"),
+            (b"220 mail.example ESMTP\r\n", "does not speak HTTP/2"),
+        ] {
+            let error = said(words).await.unwrap_err();
+            assert!(error.contains(why), "{words:?}: {error}");
+        }
+        let mut full = hello.clone();
+        frame::go_away(
+            &mut full,
+            0,
+            Code::EnhanceYourCalm,
+            "client_max_connections",
+        );
+        assert!(said(&full).await.unwrap_err().contains("ENHANCE_YOUR_CALM"));
+    }
+}
