@@ -30,10 +30,11 @@ pub struct Service {
     /// its reflection. Health and reflection are not among them: those are every process's own.
     pub grpc_services: Vec<String>,
     /// What tells one generation of its code from the next: its version, and which instances there
-    /// are, since two builds may have one version.
+    /// are and what they register, since two builds may have one version.
     pub(crate) generation: String,
     /// The instance that joined last, of those whose version this is: it may be of another build.
     newest: Option<Key>,
+    returns: u64,
     /// What this generation has told of itself.
     pub(crate) learned: Arc<Learned>,
 }
@@ -94,10 +95,11 @@ impl Service {
         grpc_services.sort_unstable();
         grpc_services.dedup();
         let newest = newest(&version, all, previous);
+        let returns = returns(all, previous);
         // Without a healthy instance there is nobody to ask: what was learned stays.
         let generation = match previous {
             Some(previous) if !serving => previous.generation.clone(),
-            _ => generation(&version, all),
+            _ => generation(&version, all, returns),
         };
         let learned = previous
             .filter(|previous| previous.generation == generation)
@@ -113,6 +115,7 @@ impl Service {
             grpc_services,
             generation,
             newest,
+            returns,
             learned,
         }
     }
@@ -178,18 +181,14 @@ fn common_version(instances: &[&Arc<Instance>]) -> String {
         .unwrap_or_default()
 }
 
-/// Who joined, of the version that most have; else who was the last to join before.
+/// Who joined, or came back, of the version that most have; else who was the last to do so before.
 fn newest(version: &str, all: &[Arc<Instance>], previous: Option<&Service>) -> Option<Key> {
+    let of_version = || all.iter().filter(|it| it.version() == version);
     // The first set that is seen has no newcomers.
     let previous = previous.filter(|previous| previous.snapshot.is_some())?;
-    let before: HashSet<&Key> = previous.instances().iter().map(|it| &it.key).collect();
-    let mut joined = all
-        .iter()
-        .filter(|it| it.version() == version && !before.contains(&it.key));
-    let is_there = |key: &&Key| {
-        all.iter()
-            .any(|it| it.key == **key && it.version() == version)
-    };
+    let before: HashSet<&Key> = previous.serving().map(|it| &it.key).collect();
+    let mut joined = of_version().filter(|it| it.is_serving() && !before.contains(&it.key));
+    let is_there = |key: &&Key| of_version().any(|it| it.key == **key);
     joined
         .next_back()
         .map(|it| &it.key)
@@ -197,16 +196,38 @@ fn newest(version: &str, all: &[Arc<Instance>], previous: Option<&Service>) -> O
         .cloned()
 }
 
-/// Instances that are unwell count too: a check that fails and passes makes no other code.
-fn generation(version: &str, all: &[Arc<Instance>]) -> String {
+/// How often an instance that was unwell came back: with an ID that stays it may be a new process.
+fn returns(all: &[Arc<Instance>], previous: Option<&Service>) -> u64 {
+    let Some(previous) = previous else { return 0 };
+    let unwell: HashSet<&Key> = previous
+        .instances()
+        .iter()
+        .filter(|it| !it.is_serving())
+        .map(|it| &it.key)
+        .collect();
+    let back = all
+        .iter()
+        .any(|it| it.is_serving() && unwell.contains(&it.key));
+    previous.returns + u64::from(back)
+}
+
+/// A check that fails makes no other code; what an instance registers anew may.
+fn generation(version: &str, all: &[Arc<Instance>], returns: u64) -> String {
     let mut hash = Xxh3::new();
+    let mut part = |part: &str| {
+        hash.update(part.as_bytes());
+        hash.update(&[0]);
+    };
     for instance in all {
-        for part in [&instance.key.node, &instance.key.id] {
-            hash.update(part.as_bytes());
-            hash.update(&[0]);
+        part(&instance.key.node);
+        part(&instance.key.id);
+        part(&instance.authority());
+        for (key, value) in &instance.meta {
+            part(key);
+            part(value);
         }
     }
-    format!("{version}#{:016x}", hash.digest())
+    format!("{version}#{:016x}.{returns}", hash.digest())
 }
 
 /// Whether a gRPC service is one that every process serves for itself.

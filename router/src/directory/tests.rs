@@ -260,6 +260,14 @@ async fn descriptors_are_asked_again_when_another_build_of_the_same_version_join
         .until(|view| !view.by_instance("o1").unwrap().1.is_serving())
         .await;
     assert_eq!(view.by_id("orders").unwrap().generation, generation);
+    // One that was gone and is back under its ID may be of another build.
+    mesh.memory.set_health("o1", Health::Passing);
+    let view = mesh
+        .until(|view| view.by_instance("o1").unwrap().1.is_serving())
+        .await;
+    let orders = view.by_id("orders").unwrap();
+    assert_ne!(orders.generation, generation);
+    assert_eq!(&*orders.newest().unwrap().key.id, "o1");
 }
 
 #[test]

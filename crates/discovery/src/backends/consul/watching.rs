@@ -93,7 +93,13 @@ struct State {
 #[derive(Clone)]
 struct Watched {
     sender: Arc<watch::Sender<Option<Arc<Snapshot>>>>,
-    news: Arc<Notify>,
+    news: Arc<News>,
+}
+
+/// That a service has news, and since when it is known.
+struct News {
+    wake: Notify,
+    since: Mutex<Instant>,
 }
 
 impl fmt::Debug for Watching {
@@ -215,7 +221,10 @@ impl Watching {
         let (sender, receiver) = watch::channel(None);
         let watched = Watched {
             sender: Arc::new(sender),
-            news: Arc::default(),
+            news: Arc::new(News {
+                wake: Notify::new(),
+                since: Mutex::new(Instant::now()),
+            }),
         };
         let name: Arc<str> = service.into();
         state.services.insert(name.clone(), watched.clone());
@@ -259,10 +268,11 @@ impl Watching {
 
     /// Tells those services that have news.
     pub(super) fn tell(&self, has_news: impl Fn(&str) -> bool) {
-        let state = self.state.lock();
+        let (state, now) = (self.state.lock(), Instant::now());
         for (name, watched) in &state.services {
             if has_news(name) {
-                watched.news.notify_one();
+                *watched.news.since.lock() = now;
+                watched.news.wake.notify_one();
             }
         }
     }
@@ -329,6 +339,8 @@ async fn follow_service(watching: Arc<Watching>, name: Arc<str>, watched: Watche
     let mut modes = watching.mode.subscribe();
     let mut mode = *modes.borrow_and_update();
     let mut due = true;
+    // When the latest answer was asked for.
+    let mut fetched = None;
     let mut refresh = Instant::now();
     loop {
         let expiry = feed.expiry();
@@ -339,17 +351,25 @@ async fn follow_service(watching: Arc<Watching>, name: Arc<str>, watched: Watche
                 return;
             }
             if !due {
-                tokio::select! {
-                    () = news.notified() => {}
-                    () = sleep_until(refresh) => {}
+                loop {
+                    tokio::select! {
+                        () = news.wake.notified() => {}
+                        () = sleep_until(refresh) => break,
+                    }
+                    // News that came while it waited for its turn to ask is answered already.
+                    if fetched.is_none_or(|fetched| fetched <= *news.since.lock()) {
+                        break;
+                    }
                 }
                 // Noted outside of this future: should it be dropped, the news is not lost.
                 due = true;
             }
             feed.ready().await;
             let _permit = watching.fetches.acquire().await;
+            let started = Instant::now();
             if feed.fetch(&watching.client).await {
                 due = false;
+                fetched = Some(started);
                 refresh = Instant::now() + REFRESH.mul_f64(rand::random_range(0.9..1.1));
             }
         };

@@ -17,6 +17,7 @@ pub(crate) struct Agent {
     ports: [u16; 4],
     arguments: Vec<String>,
     child: Option<Child>,
+    http: reqwest::Client,
 }
 
 impl Agent {
@@ -35,6 +36,7 @@ impl Agent {
             ports: free_ports(),
             arguments,
             child: None,
+            http: http(),
         };
         // Another process may take a port between its choice and its use.
         while !agent.spawn().await {
@@ -63,7 +65,8 @@ impl Agent {
     /// PUTs to its API and expects success.
     pub(crate) async fn put(&self, path: &str, body: &str) {
         let url = format!("http://{}/v1/{path}", self.address());
-        let answer = http()
+        let answer = self
+            .http
             .put(url)
             .body(body.to_owned())
             .send()
@@ -79,7 +82,7 @@ impl Agent {
     /// PUTs to its API with the test's own master token, and gives the answer.
     pub(crate) async fn ask(&self, path: &str, body: &str) -> serde_json::Value {
         let url = format!("http://{}/v1/{path}", self.address());
-        let sent = http().put(url).header("X-Consul-Token", "root");
+        let sent = self.http.put(url).header("X-Consul-Token", "root");
         let answer = sent.body(body.to_owned()).send().await.expect("it runs");
         let text = answer.text().await.expect("a body");
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("{path}: {text}"))
@@ -125,7 +128,8 @@ impl Agent {
     async fn serves(&self) -> bool {
         let url = format!("http://{}/v1/catalog/node/test", self.address());
         // The token matters to the test that switches access control on.
-        let asked = http()
+        let asked = self
+            .http
             .get(url)
             .header("X-Consul-Token", "root")
             .send()
