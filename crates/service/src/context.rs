@@ -7,7 +7,7 @@ use proto::{agentplatform::StatusResponse, error_info};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
-use crate::{Active, Spec, config::Config, settings::Live};
+use crate::{Active, Reload, Spec, config::Config, settings::Live};
 
 /// One running instance, as its own code sees it.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub struct Context {
     pub tracker: TaskTracker,
     /// Cancelled when the drain begins: stop taking new work on your own account.
     pub draining: CancellationToken,
+    /// Tells when files are to be read again.
+    pub reload: Reload,
     /// Cancelled when the last call is over: background tasks end now.
     pub shutdown: CancellationToken,
 }

@@ -29,6 +29,7 @@ mod run;
 mod served;
 mod server;
 mod settings;
+mod signals;
 mod spec;
 #[cfg(test)]
 mod tests;
@@ -44,4 +45,5 @@ pub use program::main;
 pub use registration::{consul_address, registry};
 pub use run::{Drained, Running, start};
 pub use served::Served;
+pub use signals::Reload;
 pub use spec::Spec;

@@ -12,7 +12,7 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Served, Spec, access, admin, announce, calling,
+    Context, Reload, Served, Spec, access, admin, announce, calling,
     clients::Clients,
     config::Config,
     health::{self, Health},
@@ -85,10 +85,12 @@ pub(crate) async fn start_as(
     let registry = telemetry::Registry::new();
     let config = Arc::new(config);
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let reload = Reload::default();
     let settings = Live::start(
         Arc::clone(&config),
         &discovery,
         &registry,
+        &reload,
         &tracker,
         &shutdown,
     )
@@ -111,6 +113,7 @@ pub(crate) async fn start_as(
         registry: registry.clone(),
         tracker,
         draining: CancellationToken::new(),
+        reload,
         shutdown,
     });
     let stop = context.shutdown.clone().drop_guard();
@@ -125,7 +128,11 @@ pub(crate) async fn start_as(
         max_message_bytes: context.max_message_bytes(),
         draining: context.draining.clone(),
         clients: Clients::new(&context.config, &registry),
-        access: access::Log::open(context.config.optional("access_log"), &registry)?,
+        access: access::Log::open(
+            context.config.optional("access_log"),
+            &registry,
+            &context.reload,
+        )?,
     };
     let server = Server::start(grpc, app, front, &context.config)?;
     admin::start(admin, &context);

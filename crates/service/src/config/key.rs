@@ -155,6 +155,12 @@ impl Key {
         copied
     }
 
+    /// Whether it is a TCP port.
+    #[must_use]
+    pub const fn is_port(&self) -> bool {
+        matches!(self.kind, Type::Integer(0, max) if max == u16::MAX as u64)
+    }
+
     /// The name of its environment variable.
     #[must_use]
     pub fn env_name(&self) -> String {
