@@ -6,6 +6,7 @@ use http::{StatusCode, header, request::Parts};
 use jobs::JobId;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use service::Silent;
 
 use crate::problem::{Kind, Problem};
 
@@ -66,8 +67,16 @@ pub(crate) async fn text<S: Send + Sync>(request: Request, state: &S) -> Result<
                 let text = "the body is larger than max_body_bytes";
                 return Problem::new(Kind::TooLarge, text);
             }
+            if silent(&rejection) {
+                return Problem::new(Kind::Silent, "the body did not go on for body_timeout");
+            }
             Problem::new(Kind::Malformed, "the body ended before its end")
         })
+}
+
+/// Whether the client fell silent within the body.
+fn silent(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Silent>())
 }
 
 /// Reads JSON.

@@ -62,12 +62,6 @@ pub const SPEC: Spec = Spec {
             "256MiB",
             "the same for all clients of a thread together",
         ),
-        Key::new(
-            "wasted_calls",
-            Type::Integer(1, 1_000_000_000),
-            "500",
-            "calls one client's connection may give up, unanswered and within a second, in 10 s",
-        ),
     ],
 };
 
@@ -95,6 +89,7 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
         tasks: Arc::clone(&tasks),
         own,
         max_message_bytes,
+        bounds: context.bounds(),
     };
     let mut served = Served::new().raw(server);
     for name in ["AgentService", "ToolService", "TaskWorker"] {

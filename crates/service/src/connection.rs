@@ -24,6 +24,9 @@ pub(crate) use farewell::turn_away;
 pub(crate) use guarded::Guarded;
 pub(crate) use watch::{Request, Watch};
 
+/// How often it is looked whether a call that crossed our word is over.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The limits of one connection, from the configuration. A time of zero is for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -78,6 +81,8 @@ enum Leaving {
     Drain,
     /// Until then.
     Until(Option<Instant>),
+    /// It was idle: until then, should no call have crossed our word.
+    Idle(Option<Instant>),
 }
 
 /// Runs a connection to its end. `shut` makes it finish what is under way.
@@ -97,7 +102,7 @@ pub(crate) async fn drive<C, E>(
     tokio::pin!(age);
     loop {
         let last = match leaving {
-            Leaving::Until(last) => last,
+            Leaving::Until(last) | Leaving::Idle(last) => last,
             Leaving::No | Leaving::Drain => None,
         };
         let drains = matches!(leaving, Leaving::Drain);
@@ -126,7 +131,7 @@ pub(crate) async fn drive<C, E>(
                 }
                 watch::Verdict::Idle(last) => {
                     shut(connection.as_mut());
-                    leaving = Leaving::Until(last);
+                    leaving = Leaving::Idle(last);
                 }
                 watch::Verdict::Stalled(key) => {
                     tracing::debug!(key, "connection ended");
@@ -143,7 +148,13 @@ pub(crate) async fn drive<C, E>(
                 let last = (!ends.grace.is_zero()).then(|| Instant::now() + ends.grace);
                 leaving = Leaving::Until(last);
             }
-            () = until(last), if last.is_some() => break,
+            () = until(last), if last.is_some() => {
+                let busy = watch.as_ref().is_some_and(Watch::is_busy);
+                if !(busy && matches!(leaving, Leaving::Idle(_))) {
+                    break;
+                }
+                leaving = Leaving::Idle(last.map(|_| Instant::now() + LOOK));
+            }
         }
     }
     // The stream is given back when the connection is gone.

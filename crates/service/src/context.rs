@@ -88,6 +88,15 @@ impl Context {
         error_info::status(Code::Unimplemented, "REGISTER_WITH_CONSUL", message, [])
     }
 
+    /// What [`crate::bounded`] lets through.
+    #[must_use]
+    pub fn bounds(&self) -> crate::Bounds {
+        crate::Bounds {
+            message: self.max_message_bytes(),
+            silence: self.config.duration("body_timeout"),
+        }
+    }
+
     /// The largest message a service takes, for `max_decoding_message_size` of tonic's servers.
     #[must_use]
     pub fn max_message_bytes(&self) -> usize {

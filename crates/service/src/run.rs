@@ -15,6 +15,7 @@ use crate::{
     Context, Reload, Served, Spec, access, admin, announce, calling,
     clients::Clients,
     config::Config,
+    connection::Limits,
     health::{self, Health},
     listener, registration,
     server::{App, Server},
@@ -117,17 +118,20 @@ pub(crate) async fn start_as(
         shutdown,
     });
     let stop = context.shutdown.clone().drop_guard();
-    let (mut served, health) = health::add(build(&context)?).await?;
+    let (mut served, health) = health::add(build(&context)?)?;
     let (names, front) = (served.names.clone(), served.front.take());
     let speaks_http = served.speaks_http;
+    let clients = Clients::new(&context.config, &registry);
     let app = App {
         own: own_paths(&served),
         handler: served.raw,
         routes: served.routes.prepare(),
         calls: ServerCalls::new(&registry),
-        max_message_bytes: context.max_message_bytes(),
+        bounds: context.bounds(),
         draining: context.draining.clone(),
-        clients: Clients::new(&context.config, &registry),
+        leave: CancellationToken::new(),
+        clients: Arc::clone(&clients),
+        limits: Limits::new(&context.config),
         access: access::Log::open(
             context.config.optional("access_log"),
             &registry,
@@ -135,7 +139,7 @@ pub(crate) async fn start_as(
         )?,
     };
     let server = Server::start(grpc, app, front, &context.config)?;
-    admin::start(admin, &context);
+    admin::start(admin, &context, &clients);
     info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,
         instance = %instance_id, service = spec.service, version = spec.version, "serving");
     if context.config.bool("enable_pprof") {
@@ -184,7 +188,7 @@ impl Running {
         );
         info!(instance = %self.instance_id, calls = self.server.active(), "draining");
         self.context.draining.cancel();
-        self.health.not_serving().await;
+        self.health.not_serving();
         if let Err(error) = self.upkeep.deregister().await {
             warn!(%error, "cannot deregister: the registry's check will find out");
         }

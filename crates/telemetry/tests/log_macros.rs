@@ -124,11 +124,20 @@ fn log_macros_hold_no_effects() {
 #[test]
 fn effects_are_told_from_fields() {
     for (text, expected) in [
-        ("info!(signal = signals.next().await, \"leaving\");", vec![".await"]),
-        ("fn f() { tracing::warn!(n = queue.pop(&mut rng)); }", vec!["&mut"]),
+        (
+            "info!(signal = signals.next().await, \"leaving\");",
+            vec![".await"],
+        ),
+        (
+            "fn f() { tracing::warn!(n = queue.pop(&mut rng)); }",
+            vec!["&mut"],
+        ),
         ("debug!(name, \"{}\", read(path)?);", vec!["?"]),
         ("error!({ count += 1; count });", vec!["an assignment"]),
-        ("info_span!(\"a\", x = f(g(h?.await)));", vec!["?", ".await"]),
+        (
+            "info_span!(\"a\", x = f(g(h?.await)));",
+            vec!["?", ".await"],
+        ),
         ("info!(?queues, error = ?error, x = %y, \"said?\");", vec![]),
         ("println!(\"{}\", f(&mut x)?);", vec![]),
         ("let warn = f(&mut x)?; warn(&mut y)?;", vec![]),

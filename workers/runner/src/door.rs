@@ -5,10 +5,9 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use jobs::Jobs;
 use serde_json::{Value, json};
-use service::Context;
+use service::{Context, Upload};
 use tokio::time::timeout;
 use tower::Service;
 
@@ -35,17 +34,13 @@ impl Door {
 
     pub(crate) fn service(
         self,
-    ) -> impl Service<
-        Request<Incoming>,
-        Response = Answer,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + Clone
+    ) -> impl Service<Request<Upload>, Response = Answer, Error = Infallible, Future: Send + 'static>
+    + Clone
     + Send
     + Sync
     + 'static {
         let door = Arc::new(self);
-        tower::service_fn(move |request: Request<Incoming>| {
+        tower::service_fn(move |request: Request<Upload>| {
             let door = door.clone();
             async move { Ok(door.answer(&request.into_parts().0).await) }
         })

@@ -13,6 +13,9 @@ use crate::clients::Exceeded;
 /// How long a client that is turned away may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// How much of what it has sent in the meantime is read, bytes.
+const UNREAD: u64 = 1 << 20;
+
 /// HTTP/2's code for a peer that costs too much.
 pub(super) const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -42,7 +45,7 @@ pub(super) async fn say(mut stream: TcpStream, words: &[u8]) {
         stream.write_all(words).await?;
         stream.shutdown().await?;
         // What the client has sent is read, or the kernel would take our words back.
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+        tokio::io::copy(&mut stream.take(UNREAD), &mut tokio::io::sink()).await
     };
     timely(said).await;
 }

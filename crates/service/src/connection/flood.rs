@@ -243,7 +243,12 @@ mod tests {
     }
 
     fn request(stream: u32) -> Frame {
-        frame(Kind::Headers, flag::END_HEADERS | flag::END_STREAM, stream, 20)
+        frame(
+            Kind::Headers,
+            flag::END_HEADERS | flag::END_STREAM,
+            stream,
+            20,
+        )
     }
 
     /// How often it happens until the client is told to go away, and until it is cut off.

@@ -10,6 +10,8 @@ pub(super) struct Frames {
     have: usize,
     /// Bytes of the payload that are still to come.
     left: usize,
+    /// The last frame is one of a header block.
+    heads: bool,
 }
 
 /// A frame whose header has come.
@@ -44,9 +46,15 @@ impl Frames {
             };
             self.left = head.length - usize::from(padded);
             self.have = 0;
+            self.heads = matches!(head.kind, Kind::Headers | Kind::Continuation);
             let empty = head.kind == Kind::Data && head.length <= padding;
             begins(Frame { head, empty });
         }
+    }
+
+    /// Whether a frame of a header block is incomplete.
+    pub(super) fn in_head(&self) -> bool {
+        self.left > 0 && self.heads
     }
 
     /// Whether no frame is incomplete.

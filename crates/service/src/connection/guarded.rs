@@ -103,9 +103,9 @@ impl Guarded {
             worse(&mut verdict, flood.received(frame, now.into_std()));
         });
         progress.within = !self.inbound.between();
-        progress.head = flood
-            .in_block()
-            .then(|| progress.head.unwrap_or(now));
+        let in_head = flood.in_block() || self.inbound.in_head();
+        let begun = progress.head.unwrap_or(now);
+        progress.head = in_head.then_some(begun);
         drop(progress);
         self.count(now);
         self.obey(verdict)

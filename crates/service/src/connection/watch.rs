@@ -152,9 +152,14 @@ impl Watch {
         .await
     }
 
-    /// A request of the connection begins, where it is not HTTP/2, which is counted by its frames.
+    /// Counts the requests of the connection, where it is not HTTP/2, which is counted by its frames.
     pub(crate) fn requests(&self) -> Requests {
         Requests(Arc::clone(&self.shared))
+    }
+
+    /// Whether it has a call.
+    pub(super) fn is_busy(&self) -> bool {
+        self.shared.lock().calls > 0
     }
 
     /// Says what is left to say, when the connection is gone.
