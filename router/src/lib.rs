@@ -52,13 +52,15 @@ pub const SPEC: Spec = Spec {
             "1",
             "threads of the relay engine, each with connections of its own",
         ),
-        Key::size(
+        Key::size_from(
             "client_memory",
+            64 << 10,
             "32MiB",
             "bytes the calls of one client may keep in the relay because nobody reads them",
         ),
-        Key::size(
+        Key::size_from(
             "relay_memory",
+            1 << 20,
             "256MiB",
             "the same for all clients of a thread together",
         ),

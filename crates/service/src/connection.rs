@@ -5,6 +5,7 @@ mod farewell;
 mod flood;
 mod frames;
 mod guarded;
+pub(crate) mod readers;
 mod watch;
 
 #[cfg(test)]

@@ -24,10 +24,9 @@ use tower::{Service, ServiceExt as _};
 use crate::{
     Active, Behind, Front, Upload,
     clients::{Clients, Connection},
-    connection::{Ends, Limits, drive, turn_away},
+    connection::{Ends, Limits, drive, readers::Streams, turn_away},
     listener,
     reply::Reply,
-    server::Owner,
 };
 
 /// Who sent a request: in the extensions of every request of an [`HttpFront`].
@@ -84,7 +83,10 @@ impl HttpFront {
         let port = Port {
             service,
             active: self.active.clone(),
-            owner: Owner(self.tasks.clone()),
+            streams: Streams {
+                tasks: self.tasks.clone(),
+                patience: self.limits.body,
+            },
             leave: self.leave.clone(),
             cut: self.cut.clone(),
             limits: self.limits,
@@ -115,7 +117,7 @@ impl HttpFront {
 struct Port<S> {
     service: S,
     active: Active,
-    owner: Owner,
+    streams: Streams,
     leave: CancellationToken,
     cut: CancellationToken,
     limits: Limits,
@@ -150,7 +152,7 @@ impl<S> Port<S> {
                 answer.map(|answer| answer.map(|body| Reply::new(body, open, client)))
             }
         });
-        let mut builder = auto::Builder::new(self.owner);
+        let mut builder = auto::Builder::new(self.streams);
         builder
             .http1()
             .timer(TokioTimer::new())

@@ -155,8 +155,9 @@ const KEYS: &[Key] = &[
         "10000",
         "calls at once on one HTTP/2 connection",
     ),
-    Key::size(
+    Key::size_from(
         "max_header_bytes",
+        1024,
         "64KiB",
         "largest metadata of a call taken",
     ),

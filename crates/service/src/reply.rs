@@ -8,18 +8,25 @@ use std::{
 
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{clients::Connection, connection::Request};
+use crate::{
+    clients::Connection,
+    connection::{Request, readers},
+};
 
 /// A body that holds its request's place.
 pub(crate) struct Reply<B> {
     body: Pin<Box<B>>,
+    /// There is nothing to send after the head.
+    empty: bool,
     _open: Request,
     _client: Arc<Connection>,
 }
 
-impl<B> Reply<B> {
+impl<B: Body> Reply<B> {
     pub(crate) fn new(body: B, open: Request, client: Arc<Connection>) -> Self {
+        readers::waits();
         Self {
+            empty: body.is_end_stream(),
             body: Box::pin(body),
             _open: open,
             _client: client,
@@ -35,11 +42,17 @@ impl<B: Body> Body for Reply<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.body.as_mut().poll_frame(cx)
+        let frame = self.body.as_mut().poll_frame(cx);
+        match frame {
+            Poll::Ready(_) => readers::waits(),
+            Poll::Pending => readers::gone_out(),
+        }
+        frame
     }
 
+    /// Asked for one frame more than there is, a body stays until its last bytes may go out.
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.empty
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -26,6 +26,16 @@ pub enum Signal {
     Stop,
     /// Lets a paused one go on.
     Continue,
+    /// Asks it to leave in order, as a terminal's Ctrl-\ does.
+    Quit,
+    /// Asks it to read its files again.
+    HangUp,
+    /// Says nothing that is agreed on.
+    User1,
+    /// The same.
+    User2,
+    /// A timer's.
+    Alarm,
 }
 
 impl Signal {
@@ -35,6 +45,11 @@ impl Signal {
             Self::Terminate => "-TERM",
             Self::Stop => "-STOP",
             Self::Continue => "-CONT",
+            Self::Quit => "-QUIT",
+            Self::HangUp => "-HUP",
+            Self::User1 => "-USR1",
+            Self::User2 => "-USR2",
+            Self::Alarm => "-ALRM",
         }
     }
 }
