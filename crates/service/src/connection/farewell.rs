@@ -14,7 +14,7 @@ use crate::clients::Exceeded;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// How much of what it has sent in the meantime is read, bytes.
-const UNREAD: u64 = 1 << 20;
+const UNREAD: u64 = 256 << 10;
 
 /// HTTP/2's code for a peer that costs too much.
 pub(super) const ENHANCE_YOUR_CALM: u32 = 11;

@@ -260,7 +260,7 @@ async fn a_stream_that_nobody_reads_is_reset_after_body_timeout_and_others_go_on
     let mut stream = connect(http.grpc_addr).await;
     let mut out = frame::PREFACE.to_vec();
     // No window at all for what is answered.
-    frame::settings(&mut out, &[0, 4, 0, 0, 0, 0]);
+    frame::settings(&mut out, &[(4, 0)]);
     let ask = |out: &mut Vec<u8>, stream: u32, path: &str| {
         let mut block = vec![0x82, 0x86, 0x44, u8::try_from(path.len()).unwrap()];
         block.extend(path.as_bytes());
