@@ -47,7 +47,7 @@ pub use context::Context;
 pub use discovery::Kind;
 pub use front::{Behind, Front};
 pub use listener::bind;
-pub use probes::{is_grpc, is_probe};
+pub use probes::{is_grpc, is_method, is_probe};
 pub use program::main;
 pub use registration::{consul_address, registry};
 pub use run::{Drained, Running, start};

@@ -54,8 +54,9 @@ pub(crate) fn answer<B>(request: &Request<B>, draining: bool) -> Option<Response
     }
 }
 
-/// `/pkg.Service/Method`.
-fn is_method(path: &str) -> bool {
+/// Whether a path is of the form `/pkg.Service/Method`.
+#[must_use]
+pub fn is_method(path: &str) -> bool {
     let parts = path.strip_prefix('/').and_then(|path| path.split_once('/'));
     parts.is_some_and(|(service, method)| {
         !service.is_empty() && !method.is_empty() && !method.contains('/')

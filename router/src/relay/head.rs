@@ -32,9 +32,14 @@ impl<'a> BlockHead<'a> {
         asks && service::is_probe(self.path())
     }
 
-    /// Whether it is no call of gRPC: the chassis says what that is worth.
+    /// Whether it is no call of gRPC: the chassis says what that is worth. A method of others with
+    /// another verb, or without a content type, is theirs to refuse.
     pub(super) fn is_foreign(&self) -> bool {
-        !is_call(self.block) || service::is_probe(self.path())
+        let form = self.block.get(Token::ContentType);
+        let (post, path) = (text(self.block, Token::Method) == "POST", self.path());
+        service::is_probe(path)
+            || (post && form.is_some_and(|form| !service::is_grpc(form.value)))
+            || (!post && (!service::is_method(path) || path.starts_with(OURS)))
     }
 }
 
@@ -54,6 +59,9 @@ impl Head for BlockHead<'_> {
         self.block.named(key.as_bytes()).map(|field| field.value)
     }
 }
+
+/// The package of the methods that the router knows.
+const OURS: &str = "/agentplatform.";
 
 /// Whether a request is a call of gRPC by its method and its content type.
 pub(super) fn is_call(block: &Block) -> bool {
@@ -121,7 +129,15 @@ mod tests {
             ("HEAD", "/readyz/", "", true, true),
             ("OPTIONS", "/", "", true, true),
             ("GET", "/healthz?x", "", true, true),
-            ("GET", "/p.S/M", "", false, true),
+            ("GET", "/p.S/M", "", false, false),
+            ("GET", "/favicon.ico", "", false, true),
+            (
+                "GET",
+                "/agentplatform.AgentService/ListAgents",
+                "",
+                false,
+                true,
+            ),
             ("POST", "/p.S/M", "application/json", false, true),
             ("POST", "/p.S/M", "application/grpc+json", false, false),
             ("POST", "/readyz", "application/grpc", false, true),
@@ -129,7 +145,9 @@ mod tests {
             let mut block = Block::new();
             block.push(b":method", method.as_bytes());
             block.push(b":path", path.as_bytes());
-            block.push(b"content-type", form.as_bytes());
+            if !form.is_empty() {
+                block.push(b"content-type", form.as_bytes());
+            }
             let head = BlockHead::new(&block);
             let seen = (head.is_probe(), head.is_foreign());
             assert_eq!(seen, (probe, foreign), "{method} {path} {form}");

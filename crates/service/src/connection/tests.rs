@@ -354,7 +354,10 @@ async fn floods_are_told_to_be_calm_and_ended_on_every_port() {
         ("unknown frames", |out, _| {
             out.extend([0, 0, 0, 99, 0, 0, 0, 0, 0])
         }),
-        ("acknowledgements", |out, _| frame::settings_ack(out)),
+        ("acknowledgements", |out, _| {
+            out.extend([0, 0, 8, 6, flag::ACK, 0, 0, 0, 0]);
+            out.extend([0; 8]);
+        }),
     ];
     for port in [grpc.grpc_addr, http.grpc_addr] {
         for (name, round) in rounds {
