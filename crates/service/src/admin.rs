@@ -99,7 +99,7 @@ async fn answer(context: &Context, peer: SocketAddr, request: Request<Upload>) -
         _ => {}
     }
     if matches!(&*path, "/config" | "/log-level")
-        && let Err(refused) = access::check(&context.config, peer, request.headers())
+        && let Some(refused) = access::refusal(&context.config, peer, request.headers())
     {
         return refused;
     }

@@ -7,17 +7,17 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use super::{Answer, text};
 use crate::config::Config;
 
-/// Lets a request pass or answers it.
-pub(super) fn check(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> Result<(), Answer> {
+/// The answer to a request that is not let pass.
+pub(super) fn refusal(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> Option<Answer> {
     // Browsers name the page that asks, and no page has any business here.
     let foreign = headers
         .get("sec-fetch-site")
         .is_some_and(|site| site != "none" && site != "same-origin");
     if foreign || headers.contains_key(header::ORIGIN) {
-        return Err(text(StatusCode::FORBIDDEN, "not for pages of a browser"));
+        return Some(text(StatusCode::FORBIDDEN, "not for pages of a browser"));
     }
     if has_token(config, headers) {
-        return Ok(());
+        return None;
     }
     if !peer.ip().to_canonical().is_loopback() {
         let words = "only from this machine, or with admin_token: Authorization: Bearer …";
@@ -26,14 +26,14 @@ pub(super) fn check(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> R
         answer
             .headers_mut()
             .insert(header::WWW_AUTHENTICATE, scheme);
-        return Err(answer);
+        return Some(answer);
     }
     // A page whose name was made to point here asks by that name, and without an origin.
     if headers.get(header::HOST).is_some_and(|host| !is_here(host)) {
         let words = "ask by an address or as localhost, or send admin_token";
-        return Err(text(StatusCode::MISDIRECTED_REQUEST, words));
+        return Some(text(StatusCode::MISDIRECTED_REQUEST, words));
     }
-    Ok(())
+    None
 }
 
 fn has_token(config: &Config, headers: &HeaderMap) -> bool {
@@ -77,8 +77,8 @@ mod tests {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         let peer = SocketAddr::new(peer.parse().unwrap(), 1);
-        let checked = check(&loader.load().unwrap(), peer, &headers);
-        checked.map_or_else(|answer| answer.status().as_u16(), |()| 200)
+        let refusal = refusal(&loader.load().unwrap(), peer, &headers);
+        refusal.map_or(200, |answer| answer.status().as_u16())
     }
 
     #[test]
