@@ -46,7 +46,7 @@ const REFUSE: [&str; 2] = ["max_header_bytes", "max_message_bytes"];
 /// What a key needs beside it, as its help says.
 const WITH: &[(&str, &str, &str)] = &[
     ("model_url", "model_name", "small"),
-    ("weather_provider", "allow_external_requests", "yes"),
+    ("provider", "allow_external_requests", "yes"),
 ];
 /// Keys with which a program cannot say that it is ready.
 const STORES: [&str; 3] = ["redis_url", "redis_host", "redis_port"];
