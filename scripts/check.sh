@@ -15,6 +15,8 @@ check 'formatting' cargo fmt --all --check
 check 'scripts' scripts_parse
 check 'image' image_has_all
 check 'lints' cargo clippy --workspace --all-targets --locked -q -- -D warnings
+# Where a level is off, the arguments of its macros are not evaluated.
+check 'log macros' cargo test --locked -q -p mesh-telemetry --test log_macros
 check 'dependencies' cargo-deny --log-level error check bans licenses sources
 # Advisories are a Git repository elsewhere, which not every machine reaches: they are checked where they were fetched.
 if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*" >/dev/null; then

@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 use jobs::JobId;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use service::Silent;
 
 use crate::{
     problem::{Kind, Problem},
@@ -75,6 +76,9 @@ pub(crate) async fn text(request: Request, app: &App) -> Result<Bytes, Problem> 
         .await
         .map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ if silent(&rejection) => {
+                Problem::new(Kind::Silent, "the body did not go on for body_timeout")
+            }
             _ => Problem::new(Kind::Malformed, "the body ended before its end"),
         })?;
     if !is_gzip {
@@ -124,6 +128,11 @@ fn inflate(bytes: &[u8], limit: usize) -> Result<Bytes, Problem> {
     }
     read.map_err(|_| Problem::new(Kind::Malformed, "the body is no complete gzip"))?;
     Ok(inflated.into())
+}
+
+/// Whether the client fell silent within the body.
+fn silent(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Silent>())
 }
 
 /// Reads JSON.

@@ -62,8 +62,8 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     let all = routes::all(&gateway);
     let context = context.clone();
     let lengths = Lengths::new(&context.registry);
-    let served = Served::new().front(move |_, listener| {
-        let front = HttpFront::new();
+    let served = Served::new().front(move |behind, listener| {
+        let front = HttpFront::new(&behind);
         front.serve(listener, all)?;
         if context.config.optional("tasks_port").is_some() {
             let (address, port) = (

@@ -64,6 +64,7 @@ pub(crate) enum Kind {
     Forbidden,
     NotFound,
     MethodNotAllowed,
+    Silent,
     Conflict,
     TooLarge,
     UnsupportedMediaType,
@@ -84,6 +85,7 @@ impl Kind {
             Self::Forbidden => (403, "forbidden", "Not allowed"),
             Self::NotFound => (404, "not-found", "There is no such thing"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "Not with this method"),
+            Self::Silent => (408, "request-timeout", "The request did not come in time"),
             Self::Conflict => (409, "conflict", "In conflict with what is there"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => (

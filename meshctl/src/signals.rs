@@ -1,4 +1,5 @@
-//! The two signals that ask a program to leave.
+//! The signals that ask a program to leave. A terminal that is closed (SIGHUP) is one of them: what
+//! ran in it leaves in order.
 
 use std::io;
 
@@ -9,6 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) struct Signals {
     term: Signal,
     int: Signal,
+    quit: Signal,
+    hup: Signal,
+    /// Heard and left alone: their default action would end the process.
+    _ignored: [Signal; 2],
 }
 
 impl Signals {
@@ -16,6 +21,12 @@ impl Signals {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
+            hup: signal(SignalKind::hangup())?,
+            _ignored: [
+                signal(SignalKind::user_defined1())?,
+                signal(SignalKind::user_defined2())?,
+            ],
         })
     }
 
@@ -23,6 +34,8 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
             _ = self.int.recv() => "SIGINT",
+            _ = self.quit.recv() => "SIGQUIT",
+            _ = self.hup.recv() => "SIGHUP",
         }
     }
 }

@@ -65,21 +65,17 @@ pub const SPEC: Spec = Spec {
             "1",
             "threads of the relay engine, each with connections of its own",
         ),
-        Key::size(
+        Key::size_from(
             "client_memory",
+            64 << 10,
             "32MiB",
             "bytes the calls of one client may keep in the relay because nobody reads them",
         ),
-        Key::size(
+        Key::size_from(
             "relay_memory",
+            1 << 20,
             "256MiB",
             "the same for all clients of a thread together",
-        ),
-        Key::new(
-            "wasted_calls",
-            Type::Integer(1, 1_000_000_000),
-            "500",
-            "calls one client's connection may give up, unanswered and within a second, in 10 s",
         ),
     ],
 };
@@ -130,6 +126,7 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
         tasks: Arc::clone(&tasks),
         own,
         max_message_bytes,
+        bounds: context.bounds(),
     };
     let mut served = Served::new().raw(server);
     for name in ["AgentService", "ToolService", "TaskWorker"] {

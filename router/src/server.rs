@@ -10,6 +10,7 @@ use std::{
 use channel::{Mesh, Target};
 use http::{Request, Response, request::Parts};
 use hyper::body::Incoming;
+use service::Bounds;
 use tokio::time::Instant;
 use tonic::{Status, body::Body, service::Routes};
 use tower::{Service, ServiceExt as _};
@@ -35,6 +36,8 @@ pub struct Server {
     /// What the router answers itself.
     pub(crate) own: Routes,
     pub(crate) max_message_bytes: u64,
+    /// Of what the router answers itself.
+    pub(crate) bounds: Bounds,
 }
 
 impl Server {
@@ -42,9 +45,12 @@ impl Server {
         let (parts, incoming) = request.into_parts();
         let outcome = match routes::route(&parts) {
             Route::Own => {
-                let request = Request::from_parts(parts, Body::new(incoming));
-                let Ok(response) = self.own.oneshot(request).await;
-                return response;
+                let request = Request::from_parts(parts, incoming);
+                let own = async |request| {
+                    let Ok(response) = self.own.oneshot(request).await;
+                    response
+                };
+                return service::bounded(request, self.bounds, own).await;
             }
             Route::Metadata => self.by_metadata(parts, incoming).await,
             Route::Message(fields) => self.by_message(parts, incoming, fields).await,

@@ -28,6 +28,12 @@ pub struct Config {
     pub max_age: Option<Duration>,
     /// How long the calls of such a connection may then go on.
     pub age_grace: Option<Duration>,
+    /// How long a client may take until its first frame, and for a header block.
+    pub handshake: Option<Duration>,
+    /// How long a client may be silent in the middle of a frame.
+    pub silence: Option<Duration>,
+    /// How long a client's connection may have no call before it is told to go away.
+    pub keep_alive: Option<Duration>,
     /// Frames of a client in ten seconds that bring no call further, before its connection is ended.
     pub idle_frames: u32,
     /// Calls of one client's connection that may be given up, unanswered and within a second of
@@ -67,6 +73,9 @@ impl Default for Config {
             default_timeout: None,
             max_age: None,
             age_grace: None,
+            handshake: None,
+            silence: None,
+            keep_alive: None,
             idle_frames: 1000,
             wasted_calls: 500,
             client_memory: 32 << 20,

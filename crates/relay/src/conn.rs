@@ -4,6 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use crate::{
     Config,
+    engine::silence::Looked,
     frame::{self, Code, HEADER_BYTES, flag},
     hash::Map,
     host::Endpoint,
@@ -108,6 +109,9 @@ pub(crate) struct Conn {
     pub(crate) dirty: bool,
     /// Among those that are to be written before the turn ends.
     pub(crate) large: bool,
+    /// Bytes that have come.
+    pub(crate) heard: u64,
+    pub(crate) looked: Looked,
     /// Bytes that its calls keep in memory.
     pub(crate) buffered: usize,
     /// Bytes of its output, and of input that is not complete, as far as they are in the engine's sum.
@@ -156,6 +160,8 @@ impl Conn {
             table_told: false,
             dirty: false,
             large: false,
+            heard: 0,
+            looked: Looked::new(now),
             buffered: 0,
             counted: 0,
             leaving: false,
@@ -366,10 +372,12 @@ impl Conn {
         }
     }
 
-    /// The peer has read our last SETTINGS.
-    pub(crate) fn acknowledged(&mut self) {
+    /// The peer has read our last SETTINGS; false when there are none that it had not.
+    pub(crate) fn acknowledged(&mut self) -> bool {
+        let expected = self.unacknowledged > 0;
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
         self.send_cancel();
+        expected
     }
 
     /// A stream is closed.

@@ -9,6 +9,7 @@ mod memory;
 mod outputs;
 mod receive;
 mod request;
+pub(crate) mod silence;
 mod transfer;
 
 use std::{
@@ -167,6 +168,9 @@ impl<H: Host> Engine<H> {
     /// in steps of a few to a frame, however large.
     pub fn received(&mut self, id: Id, mut bytes: &[u8]) -> usize {
         let mut steps = 0;
+        if let Some(conn) = self.conns.get_mut(id) {
+            conn.heard = conn.heard.wrapping_add(bytes.len() as u64);
+        }
         loop {
             let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.closed) else {
                 return steps;

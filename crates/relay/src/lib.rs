@@ -20,7 +20,7 @@ mod message;
 pub mod parser;
 pub mod settings;
 mod slab;
-mod strain;
+pub mod strain;
 pub mod timeout;
 
 pub use config::Config;

@@ -49,10 +49,25 @@ pub struct Parser {
     decoder: Decoder,
     fragments: Vec<u8>,
     recent: Recent,
+    /// Header blocks that have begun.
+    blocks: u64,
     max_frame: usize,
     max_header_list: usize,
     /// What the peer has said so far.
     peer: Settings,
+}
+
+/// What a parser waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaits {
+    /// The first words of the connection.
+    Preface,
+    /// The rest of a header block.
+    Block,
+    /// The rest of a frame.
+    Frame,
+    /// Nothing that has begun.
+    Nothing,
 }
 
 /// What reading a frame came to.
@@ -106,10 +121,27 @@ impl Parser {
             decoder: Decoder::new(header_table),
             fragments: Vec::new(),
             recent: Recent::default(),
+            blocks: 0,
             max_frame,
             max_header_list,
             peer: Settings::default(),
         }
+    }
+
+    /// What it waits for.
+    pub(crate) fn awaits(&self) -> Awaits {
+        match self.state {
+            State::Preface(_) | State::Stranger | State::First => Awaits::Preface,
+            State::Block { .. } => Awaits::Block,
+            State::Data { .. } => Awaits::Frame,
+            State::Frame if self.partial.is_empty() => Awaits::Nothing,
+            State::Frame => Awaits::Frame,
+        }
+    }
+
+    /// Header blocks of several frames that have begun.
+    pub(crate) const fn blocks(&self) -> u64 {
+        self.blocks
     }
 
     /// The header block of the last [`Step::Headers`].
@@ -344,7 +376,7 @@ impl Parser {
                 stream,
                 credit: word(payload)? & 0x7fff_ffff,
             },
-            Kind::Unknown => return Ok(Progress::Again),
+            Kind::Unknown => Step::Unknown,
         };
         Ok(Progress::Step(step))
     }
@@ -397,6 +429,7 @@ impl Parser {
         if head.has(flag::END_HEADERS) {
             return self.decode(payload, stream, end_stream, depends_on);
         }
+        self.blocks += 1;
         self.fragments.clear();
         self.fragments.extend_from_slice(payload);
         self.state = State::Block {

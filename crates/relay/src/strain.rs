@@ -7,14 +7,16 @@ const RECOVERY: Duration = Duration::from_secs(10);
 
 /// A sum that leaks.
 #[derive(Debug)]
-pub(crate) struct Strain {
+pub struct Strain {
     level: u32,
     /// Up to when it has fallen with time.
     since: Instant,
 }
 
 impl Strain {
-    pub(crate) fn new(now: Instant) -> Self {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
         Self {
             level: 0,
             since: now,
@@ -23,14 +25,14 @@ impl Strain {
 
     /// So many more; false when that is beyond the limit.
     #[must_use]
-    pub(crate) fn add(&mut self, by: u32, limit: u32, now: Instant) -> bool {
+    pub fn add(&mut self, by: u32, limit: u32, now: Instant) -> bool {
         self.fall(limit, now);
         self.level = self.level.saturating_add(by);
         self.level <= limit
     }
 
     /// Something useful makes up for so many.
-    pub(crate) fn relieve(&mut self, by: u32) {
+    pub fn relieve(&mut self, by: u32) {
         self.level = self.level.saturating_sub(by);
     }
 

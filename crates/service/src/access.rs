@@ -18,6 +18,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use parking_lot::Mutex;
 use serde_json::json;
 use telemetry::{Registry, prometheus_client::metrics::counter::Counter, rpc};
+use tokio::sync::watch;
+
+use crate::Reload;
 
 /// Lines that wait to be written.
 const WAITING: usize = 8192;
@@ -62,16 +65,15 @@ pub struct Outcome {
 
 impl Log {
     /// Opens what the key `access_log` names: `stdout`, `stderr` or a file, which is appended to.
-    pub(crate) fn open(to: Option<&str>, registry: &Registry) -> anyhow::Result<Option<Arc<Self>>> {
+    /// The file is opened anew when files are to be read again, since it may have been rotated.
+    pub(crate) fn open(
+        to: Option<&str>,
+        registry: &Registry,
+        reload: &Reload,
+    ) -> anyhow::Result<Option<Arc<Self>>> {
         let Some(to) = to else { return Ok(None) };
-        let writer: Box<dyn Write + Send> = match to {
-            "stdout" => Box::new(io::stdout()),
-            "stderr" => Box::new(io::stderr()),
-            path => {
-                let file = OpenOptions::new().append(true).create(true).open(path);
-                Box::new(file.with_context(|| format!("access_log: open {path}"))?)
-            }
-        };
+        let writer = open(to).with_context(|| format!("access_log: open {to}"))?;
+        let (to, reload) = (to.to_owned(), reload.asked());
         let dropped = Counter::default();
         registry.register(
             "mesh_access_log_dropped",
@@ -83,7 +85,7 @@ impl Log {
         thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || {
-                write(&waiting, writer);
+                write(&waiting, &to, writer, reload);
                 // Whoever waited for it may have given up.
                 end.send(()).ok();
             })?;
@@ -152,10 +154,32 @@ impl Drop for Log {
     }
 }
 
+fn open(to: &str) -> io::Result<Box<dyn Write + Send>> {
+    Ok(match to {
+        "stdout" => Box::new(io::stdout()),
+        "stderr" => Box::new(io::stderr()),
+        path => Box::new(OpenOptions::new().append(true).create(true).open(path)?),
+    })
+}
+
 /// Writes lines until there are no more to come, and at the latest when none waits.
-fn write(lines: &Receiver<String>, to: Box<dyn Write + Send>) {
+fn write(
+    lines: &Receiver<String>,
+    path: &str,
+    to: Box<dyn Write + Send>,
+    mut reload: watch::Receiver<u64>,
+) {
     let mut to = BufWriter::new(to);
     while let Ok(line) = lines.recv() {
+        if reload.has_changed().unwrap_or(false) {
+            reload.mark_unchanged();
+            match open(path) {
+                Ok(file) => to = BufWriter::new(file),
+                Err(error) => {
+                    tracing::error!(%error, path, "the access log cannot be opened anew: the old file is written on");
+                }
+            }
+        }
         let mut wrote = writeln!(to, "{line}");
         while wrote.is_ok()
             && let Ok(line) = lines.try_recv()
@@ -177,7 +201,9 @@ mod tests {
     fn a_call_is_a_line_of_json_with_what_is_known_of_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let registry = Registry::new();
-        let log = Log::open(file.path().to_str(), &registry).unwrap().unwrap();
+        let log = Log::open(file.path().to_str(), &registry, &Reload::default())
+            .unwrap()
+            .unwrap();
         let header = |name: &str| match name {
             "traceparent" => Some(&b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"[..]),
             "x-request-id" => Some(&b"r1"[..]),
@@ -211,9 +237,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_rotated_is_opened_anew_when_files_are_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let (registry, reload) = (Registry::new(), Reload::default());
+        let log = Log::open(path.to_str(), &registry, &reload)
+            .unwrap()
+            .unwrap();
+        log.begin(None, "pkg.S/Before", |_| None)
+            .end(0, &Outcome::default());
+        let old = folder.path().join("access.log.1");
+        std::fs::rename(&path, &old).unwrap();
+        reload.ask();
+        log.begin(None, "pkg.S/After", |_| None)
+            .end(0, &Outcome::default());
+        drop(log);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("pkg.S/After"), "{text}");
+        let old = std::fs::read_to_string(&old).unwrap();
+        assert!(!old.contains("pkg.S/After"), "{old}");
+    }
+
+    #[test]
     fn a_file_that_cannot_be_opened_is_named() {
-        let error = Log::open(Some("/nowhere/access.log"), &Registry::new()).unwrap_err();
+        let (registry, reload) = (Registry::new(), Reload::default());
+        let error = Log::open(Some("/nowhere/access.log"), &registry, &reload).unwrap_err();
         assert!(format!("{error:#}").contains("/nowhere/access.log"));
-        assert!(Log::open(None, &Registry::new()).unwrap().is_none());
+        assert!(Log::open(None, &registry, &reload).unwrap().is_none());
     }
 }

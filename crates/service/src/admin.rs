@@ -1,65 +1,113 @@
 //! The admin listener: what operators and Prometheus ask a process, over HTTP/1.1.
+//!
+//! Everybody may ask for life, readiness and metrics. The configuration and the log's level are for
+//! who is on this machine or has the token, and never for a page in somebody's browser.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+mod access;
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Map, Value, json};
 use telemetry::Level;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::{Context, Weight, listener};
+use crate::{
+    Context, Upload, Weight,
+    clients::{Clients, Connection},
+    connection::{Ends, Limits, drive, turn_away},
+    listener,
+    probes::Probe,
+    reply::Reply,
+};
 
-/// How long a client may take to send its request's head.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// More than any level's name.
 const MOST_BODY: usize = 256;
 
 type Answer = Response<Full<Bytes>>;
 
 /// Serves until the context's `shutdown`; its tasks are the context's.
-pub(crate) fn start(listener: TcpListener, context: &Arc<Context>) {
-    let context = context.clone();
+pub(crate) fn start(listener: TcpListener, context: &Arc<Context>, clients: &Clients) {
+    let (context, clients) = (context.clone(), clients.another());
+    let limits = Limits::new(&context.config);
     let tracker = context.tracker.clone();
     tracker.clone().spawn(async move {
         let shutdown = context.shutdown.clone();
-        while let Some((stream, _)) = shutdown
+        while let Some((stream, peer)) = shutdown
             .run_until_cancelled(listener::accept(&listener))
             .await
         {
-            let (context, shutdown) = (context.clone(), shutdown.clone());
-            tracker.spawn(async move {
-                let service = service_fn(move |request| {
-                    let context = context.clone();
-                    async move { Ok::<_, Infallible>(answer(&context, request).await) }
-                });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .header_read_timeout(PATIENCE)
-                    .serve_connection(TokioIo::new(stream), service);
-                if let Some(Err(error)) = shutdown.run_until_cancelled(connection).await {
-                    tracing::debug!(%error, "admin connection ended");
+            match clients.connect(peer) {
+                Ok(client) => {
+                    tracker.spawn(serve(context.clone(), limits, stream, peer, client));
                 }
-            });
+                Err(exceeded) => {
+                    tracker.spawn(turn_away(stream, exceeded));
+                }
+            }
         }
     });
 }
 
-async fn answer(context: &Context, request: Request<Incoming>) -> Answer {
-    let get = matches!(*request.method(), Method::GET | Method::HEAD);
-    match (request.uri().path(), get) {
-        ("/healthz", true) => text(StatusCode::OK, "ok"),
-        ("/readyz", true) if context.draining.is_cancelled() => {
-            text(StatusCode::NOT_FOUND, "draining")
+async fn serve(
+    context: Arc<Context>,
+    limits: Limits,
+    stream: TcpStream,
+    peer: SocketAddr,
+    client: Connection,
+) {
+    let (stream, watch) = limits.guard(stream);
+    let (requests, client) = (watch.requests(), Arc::new(client));
+    let shutdown = context.shutdown.clone();
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (context, open) = (context.clone(), requests.begin());
+        let client = Arc::clone(&client);
+        let request = request.map(|body| Upload::new(body, limits.body));
+        async move {
+            let answer = answer(&context, peer, request).await;
+            Ok::<_, Infallible>(answer.map(|body| Reply::new(body, open, client)))
         }
-        ("/readyz", true) => {
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The stream's own watch tells a slow head from a connection at rest.
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(stream), service);
+    let ends = Ends {
+        leave: shutdown.clone(),
+        cut: shutdown,
+        age: Duration::ZERO,
+        grace: Duration::ZERO,
+    };
+    drive(connection, |it| it.graceful_shutdown(), Some(watch), ends).await;
+}
+
+async fn answer(context: &Context, peer: SocketAddr, request: Request<Upload>) -> Answer {
+    let asks = matches!(*request.method(), Method::GET | Method::HEAD);
+    let path = request.uri().path().trim_end_matches('/').to_owned();
+    let options = request.method() == Method::OPTIONS;
+    match Probe::at(&path).filter(|_| asks || options) {
+        Some(Probe::Live) => return text(StatusCode::OK, "ok"),
+        Some(Probe::Ready) if context.draining.is_cancelled() => {
+            return text(StatusCode::NOT_FOUND, "draining");
+        }
+        Some(Probe::Ready) if path == "/health" => return health(context),
+        Some(Probe::Ready) if !path.is_empty() => {
             let (status, told) = context.notes.readiness();
-            text(status, &told)
+            return text(status, &told);
         }
-        ("/health", true) => health(context),
+        _ => {}
+    }
+    if matches!(&*path, "/config" | "/log-level")
+        && let Some(refused) = access::refusal(&context.config, peer, request.headers())
+    {
+        return refused;
+    }
+    match (&*path, asks) {
         ("/metrics", true) if !context.config.bool("enable_metrics") => text(
             StatusCode::NOT_FOUND,
             "switched off: enable_metrics = false",
@@ -79,17 +127,25 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Answer {
             None => text(StatusCode::NOT_FOUND, "this process has no log"),
         },
         ("/log-level", false) if request.method() == Method::PUT => set_level(request).await,
-        ("/health" | "/healthz" | "/readyz" | "/metrics" | "/config" | "/log-level", false) => {
-            text(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "expected GET; PUT for /log-level",
-            )
+        ("/healthz" | "/livez" | "/readyz" | "/health" | "/metrics" | "/config", false) => {
+            not_allowed("GET, HEAD")
         }
+        ("/log-level", false) => not_allowed("GET, HEAD, PUT"),
         _ => text(
             StatusCode::NOT_FOUND,
             "expected /health, /healthz, /readyz, /metrics, /config or /log-level",
         ),
     }
+}
+
+fn not_allowed(allow: &'static str) -> Answer {
+    let mut answer = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "expected GET; PUT for /log-level",
+    );
+    let allow = HeaderValue::from_static(allow);
+    answer.headers_mut().insert(header::ALLOW, allow);
+    answer
 }
 
 /// What works and what does not, for people and monitors: 503 when something does not.
@@ -146,7 +202,7 @@ fn registry(context: &Context) -> Value {
     })
 }
 
-async fn set_level(request: Request<Incoming>) -> Answer {
+async fn set_level(request: Request<Upload>) -> Answer {
     let Ok(body) = Limited::new(request.into_body(), MOST_BODY).collect().await else {
         return text(
             StatusCode::BAD_REQUEST,
@@ -175,7 +231,7 @@ fn text(status: StatusCode, line: &str) -> Answer {
 fn body(status: StatusCode, content_type: &'static str, content: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(content)));
     *answer.status_mut() = status;
-    let value = header::HeaderValue::from_static(content_type);
+    let value = HeaderValue::from_static(content_type);
     answer.headers_mut().insert(header::CONTENT_TYPE, value);
     answer
 }

@@ -1,31 +1,43 @@
 //! What a service's own code need not look after: the largest message, judged from a frame's
-//! header before the bytes come, and the caller's deadline.
+//! header before the bytes come, compression, silence within a message, and the caller's deadline.
 
 use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use bytes::{Buf as _, Bytes};
+use bytes::{Buf as _, Bytes, BytesMut};
 use channel::deadline;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use proto::error_info;
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 
-/// A gRPC frame begins with a byte of flags and the message's length in four.
-const HEADER: usize = 5;
+use crate::coding::{self, Asked, HEADER};
 
-/// Runs `next` with messages of at most `limit` bytes, until the caller's deadline.
-pub(crate) async fn bounded<F>(
-    request: Request<Incoming>,
-    limit: usize,
+/// What a request may be, and how slowly it may come.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of one message, after inflation too.
+    pub message: usize,
+    /// How long a client may be silent within a message; zero is for ever. Between two messages it
+    /// may be silent for as long as it likes.
+    pub silence: Duration,
+}
+
+/// Runs `next` with messages within the bounds, not compressed, until the caller's deadline.
+pub async fn bounded<B, F>(
+    mut request: Request<B>,
+    bounds: Bounds,
     next: impl FnOnce(Request<Body>) -> F,
 ) -> Response<Body>
 where
+    B: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     F: Future<Output = Response<Body>>,
 {
     let timeout = match deadline::read(request.headers()) {
@@ -36,28 +48,28 @@ where
                 .into_http();
         }
     };
+    let asked = Asked::of(request.headers());
+    if asked.comes {
+        request.headers_mut().remove(coding::ENCODING);
+    }
     let request = request.map(|body| {
         Body::new(Messages {
             body,
-            limit,
+            bounds,
             head: Vec::new(),
             left: 0,
+            compressed: asked.comes.then(BytesMut::new),
+            silence: None,
         })
     });
     let Some(timeout) = timeout else {
-        return next(request).await;
+        return asked.answer(next(request).await);
     };
     let end = deadline::after(Instant::now(), timeout);
     match timeout_at(end, next(request)).await {
-        Ok(response) => response.map(|body| {
-            if body.is_end_stream() {
-                return body;
-            }
-            Body::new(Until {
-                body,
-                end: Box::pin(sleep_until(end)),
-                over: false,
-            })
+        Ok(response) => until(asked.answer(response), async move {
+            sleep_until(end).await;
+            too_late()
         }),
         Err(_) => too_late().into_http(),
     }
@@ -89,12 +101,55 @@ pub(crate) fn large_head<B>(request: &Request<B>, limit: u32) -> Option<Status> 
     })
 }
 
+/// Lets an answer go on until `end`, which says with what status it is then cut short.
+pub(crate) fn until(
+    response: Response<Body>,
+    end: impl Future<Output = Status> + Send + 'static,
+) -> Response<Body> {
+    response.map(|body| {
+        if body.is_end_stream() {
+            return body;
+        }
+        Body::new(Until {
+            body,
+            end: Box::pin(end),
+            over: false,
+        })
+    })
+}
+
+/// An answer of the chassis' own that ends when the program leaves: whoever watches or reflects
+/// does not hold it up.
+pub(crate) async fn until_leave(
+    leave: CancellationToken,
+    next: impl Future<Output = Response<Body>>,
+) -> Response<Body> {
+    match leave.run_until_cancelled(next).await {
+        Some(response) => until(response, async move {
+            leave.cancelled_owned().await;
+            leaving()
+        }),
+        None => leaving().into_http(),
+    }
+}
+
+fn leaving() -> Status {
+    let message = "the instance leaves: ask another one";
+    error_info::status(Code::Unavailable, "DRAINING", message, [])
+}
+
 fn too_late() -> Status {
     let message = "the caller's deadline passed before the answer was complete";
     error_info::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, [])
 }
 
-fn too_large(size: usize, limit: usize) -> Status {
+fn silent(limit: Duration) -> Status {
+    let message = format!("a message has begun and did not go on for {limit:?}");
+    let about = [("key", "body_timeout".to_owned())];
+    error_info::status(Code::DeadlineExceeded, "SILENT", message, about)
+}
+
+pub(crate) fn too_large(size: usize, limit: usize) -> Status {
     let message = format!("a message of {size} bytes is over max_message_bytes = {limit}");
     let facts = [
         ("key", "max_message_bytes".to_owned()),
@@ -104,16 +159,20 @@ fn too_large(size: usize, limit: usize) -> Status {
 }
 
 /// A request whose messages are measured as they come.
-struct Messages {
-    body: Incoming,
-    limit: usize,
+struct Messages<B> {
+    body: B,
+    bounds: Bounds,
     /// What is there of the next frame's header.
     head: Vec<u8>,
     /// What is still to come of the present message.
     left: usize,
+    /// What has come of messages that may be compressed and are not complete.
+    compressed: Option<BytesMut>,
+    /// Runs while a message does not go on.
+    silence: Option<Pin<Box<Sleep>>>,
 }
 
-impl Messages {
+impl<B> Messages<B> {
     fn measure(&mut self, mut data: Bytes) -> Result<(), Status> {
         while data.has_remaining() {
             let skipped = self.left.min(data.len());
@@ -124,19 +183,46 @@ impl Messages {
                 continue;
             }
             self.head.extend_from_slice(&data.split_to(wanted));
-            if let [_, a, b, c, d] = self.head[..] {
-                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
+            if let Some((_, length)) = coding::frame(&self.head) {
+                self.left = length;
                 self.head.clear();
-                if self.left > self.limit {
-                    return Err(too_large(self.left, self.limit));
+                if self.left > self.bounds.message {
+                    return Err(too_large(self.left, self.bounds.message));
                 }
             }
         }
         Ok(())
     }
+
+    /// What goes on to the service of bytes that have come.
+    fn take(&mut self, data: Bytes) -> Result<Bytes, Status> {
+        self.measure(data.clone())?;
+        match &mut self.compressed {
+            Some(held) => {
+                held.extend_from_slice(&data);
+                coding::inflate(held, self.bounds.message)
+            }
+            None => Ok(data),
+        }
+    }
+
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let within = self.left > 0 || !self.head.is_empty();
+        let limit = self.bounds.silence;
+        if !within || limit.is_zero() {
+            return Poll::Pending;
+        }
+        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(silence.as_mut().poll(cx));
+        Poll::Ready(silent(limit))
+    }
 }
 
-impl http_body::Body for Messages {
+impl<B> http_body::Body for Messages<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Data = Bytes;
     type Error = Status;
 
@@ -144,15 +230,28 @@ impl http_body::Body for Messages {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Poll::Ready(Some(Err(Status::from_error(error.into())))),
-            None => return Poll::Ready(None),
-        };
-        let measured = frame
-            .data_ref()
-            .map_or(Ok(()), |data| self.measure(data.clone()));
-        Poll::Ready(Some(measured.map(|()| frame)))
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return self.poll_silence(cx).map(|status| Some(Err(status)));
+            };
+            self.silence = None;
+            let frame = match frame {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    return Poll::Ready(Some(Err(Status::from_error(error.into()))));
+                }
+                None => return Poll::Ready(None),
+            };
+            let data = match frame.into_data() {
+                Ok(data) => self.take(data),
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            };
+            match data {
+                // Nothing is complete yet.
+                Ok(data) if data.is_empty() && self.compressed.is_some() => {}
+                data => return Poll::Ready(Some(data.map(Frame::data))),
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -160,14 +259,17 @@ impl http_body::Body for Messages {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.compressed {
+            Some(_) => SizeHint::default(),
+            None => self.body.size_hint(),
+        }
     }
 }
 
-/// An answer that ends with the caller's deadline, if not before.
+/// An answer that is cut short at its end, if it does not come to one before.
 struct Until {
     body: Body,
-    end: Pin<Box<Sleep>>,
+    end: Pin<Box<dyn Future<Output = Status> + Send>>,
     over: bool,
 }
 
@@ -185,11 +287,11 @@ impl http_body::Body for Until {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             return Poll::Ready(frame);
         }
-        ready!(self.end.as_mut().poll(cx));
+        let status = ready!(self.end.as_mut().poll(cx));
         self.over = true;
         self.body = Body::empty();
         let mut trailers = HeaderMap::new();
-        let written = too_late().add_header(&mut trailers);
+        let written = status.add_header(&mut trailers);
         Poll::Ready(Some(written.map(|()| Frame::trailers(trailers))))
     }
 

@@ -95,9 +95,8 @@ pub struct Connection {
 pub struct Permit(Arc<Client>);
 
 impl Clients {
-    /// The limits that the configuration sets; `None` when it sets none, and no client has to be
-    /// known.
-    pub(crate) fn new(config: &Config, registry: &Registry) -> Option<Arc<Self>> {
+    /// The limits that the configuration sets.
+    pub(crate) fn new(config: &Config, registry: &Registry) -> Arc<Self> {
         let limits = [
             config.integer("port_max_connections"),
             config.integer("client_max_connections"),
@@ -105,10 +104,6 @@ impl Clients {
         ];
         let rate = config.number("client_rate");
         let trusted: Vec<_> = config.list("trusted_proxies");
-        let logged = config.optional("access_log").is_some();
-        if limits == [0; 3] && rate <= 0.0 && !logged {
-            return None;
-        }
         let refused = Family::default();
         registry.register(
             "mesh_client_refused",
@@ -116,7 +111,7 @@ impl Clients {
             Family::clone(&refused),
         );
         let [port_connections, client_connections, calls] = limits;
-        Some(Arc::new(Self {
+        Arc::new(Self {
             trusted: trusted.iter().filter_map(|it| Network::parse(it)).collect(),
             port_connections,
             client_connections,
@@ -125,7 +120,19 @@ impl Clients {
             connections: AtomicU64::new(0),
             known: Mutex::default(),
             refused,
-        }))
+        })
+    }
+
+    /// The same limits for another port, whose connections and calls are counted apart.
+    #[must_use]
+    pub(crate) fn another(&self) -> Arc<Self> {
+        Arc::new(Self {
+            trusted: self.trusted.clone(),
+            connections: AtomicU64::new(0),
+            known: Mutex::default(),
+            refused: self.refused.clone(),
+            ..*self
+        })
     }
 
     /// A client connects.
@@ -187,6 +194,12 @@ impl Connection {
     #[must_use]
     pub fn is_proxy(&self) -> bool {
         self.client.is_none()
+    }
+
+    /// Whether there is a limit of calls.
+    #[must_use]
+    pub fn counts_calls(&self) -> bool {
+        self.clients.calls > 0 || self.clients.rate > 0.0
     }
 
     /// The client of a call, as [`behind`] tells it.

@@ -7,7 +7,7 @@ use proto::{agentplatform::StatusResponse, error_info};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
-use crate::{Active, Notes, Spec, config::Config, settings::Live};
+use crate::{Active, Notes, Reload, Spec, config::Config, settings::Live};
 
 /// One running instance, as its own code sees it.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Context {
     pub tracker: TaskTracker,
     /// Cancelled when the drain begins: stop taking new work on your own account.
     pub draining: CancellationToken,
+    /// Tells when files are to be read again.
+    pub reload: Reload,
     /// Cancelled when the last call is over: background tasks end now.
     pub shutdown: CancellationToken,
 }
@@ -86,6 +88,15 @@ impl Context {
         let message =
             format!("{article} {kind} registers itself with Consul, not with another {kind}");
         error_info::status(Code::Unimplemented, "REGISTER_WITH_CONSUL", message, [])
+    }
+
+    /// What [`crate::bounded`] lets through.
+    #[must_use]
+    pub fn bounds(&self) -> crate::Bounds {
+        crate::Bounds {
+            message: self.max_message_bytes(),
+            silence: self.config.duration("body_timeout"),
+        }
     }
 
     /// The largest message a service takes, for `max_decoding_message_size` of tonic's servers.

@@ -6,7 +6,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use telemetry::rpc::ServerCalls;
 use tokio::{io::DuplexStream, runtime::Handle};
 
-use crate::{access, clients::Clients, server::App};
+use crate::{access, clients::Clients, connection::Limits, server::App};
 
 /// Bytes on the way to or from what is behind a front, each way.
 const PIPE: usize = 64 * 1024;
@@ -29,8 +29,10 @@ pub struct Behind {
     runtime: Handle,
     /// Where served calls are counted.
     pub calls: ServerCalls,
-    /// The limits of clients, where there are any; they are the front's to keep.
-    pub clients: Option<Arc<Clients>>,
+    /// The limits of clients; they are the front's to keep.
+    pub clients: Arc<Clients>,
+    /// Those of each connection.
+    pub(crate) limits: Limits,
     /// Where calls are written down, if anywhere; by the front.
     pub access: Option<Arc<access::Log>>,
 }
@@ -39,6 +41,7 @@ impl Behind {
     pub(crate) fn new(connect: impl Fn(DuplexStream) + Send + Sync + 'static, app: &App) -> Self {
         Self {
             clients: app.clients.clone(),
+            limits: app.limits,
             access: app.access.clone(),
             connect: Arc::new(connect),
             runtime: Handle::current(),

@@ -1,10 +1,15 @@
 //! gRPC health and reflection, which every program answers.
 
+use std::{pin::Pin, sync::Arc};
+
 use anyhow::Context as _;
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::HealthServer,
-    server::{HealthReporter, HealthService},
+use tokio::sync::watch;
+use tokio_stream::{Stream, StreamExt as _, wrappers::WatchStream};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_check_response::ServingStatus,
+    health_server::{self, HealthServer},
 };
 
 use crate::Served;
@@ -12,8 +17,8 @@ use crate::Served;
 /// What the health service tells: of the whole ("") and of each service by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
-    reporter: HealthReporter,
-    names: Vec<String>,
+    serving: Arc<watch::Sender<bool>>,
+    names: Arc<[String]>,
 }
 
 /// Path prefixes of health, and of reflection in both versions.
@@ -21,15 +26,12 @@ pub(crate) const HEALTH: &str = "/grpc.health.v1.Health/";
 pub(crate) const REFLECTION: &str = "/grpc.reflection.";
 
 /// Adds health, and reflection where there are descriptors for it.
-pub(crate) async fn add(mut served: Served) -> anyhow::Result<(Served, Health)> {
-    let reporter = HealthReporter::new();
+pub(crate) fn add(mut served: Served) -> anyhow::Result<(Served, Health)> {
     let health = Health {
-        reporter: reporter.clone(),
-        names: served.names.clone(),
+        serving: Arc::new(watch::Sender::new(true)),
+        names: served.names.clone().into(),
     };
-    health.tell(ServingStatus::Serving).await;
-    let service = HealthServer::new(HealthService::from_health_reporter(reporter));
-    served.routes = served.routes.add_service(service);
+    served.routes = served.routes.add_service(HealthServer::new(health.clone()));
     if !served.descriptors.is_empty() {
         let v1 = reflection(&served)
             .build_v1()
@@ -59,19 +61,65 @@ fn reflection(served: &Served) -> tonic_reflection::server::Builder<'static> {
 
 impl Health {
     /// Tells everyone, watchers too, that this instance takes calls.
-    pub(crate) async fn serving(&self) {
-        self.tell(ServingStatus::Serving).await;
+    pub(crate) fn serving(&self) {
+        self.serving.send_replace(true);
     }
 
     /// Tells everyone, watchers too, that this instance wants no more calls.
-    pub(crate) async fn not_serving(&self) {
-        self.tell(ServingStatus::NotServing).await;
+    pub(crate) fn not_serving(&self) {
+        self.serving.send_replace(false);
     }
 
-    async fn tell(&self, status: ServingStatus) {
-        self.reporter.set_service_status("", status).await;
-        for name in &self.names {
-            self.reporter.set_service_status(name, status).await;
+    fn knows(&self, service: &str) -> bool {
+        let health = HEALTH.trim_matches('/');
+        service.is_empty() || service == health || self.names.iter().any(|name| name == service)
+    }
+}
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse {
+        status: status.into(),
+    }
+}
+
+const fn status(serving: bool) -> ServingStatus {
+    if serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    }
+}
+
+type Watched = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl health_server::Health for Health {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let service = request.into_inner().service;
+        if !self.knows(&service) {
+            return Err(Status::not_found(format!("`{service}` is not served here")));
         }
+        Ok(Response::new(answer(status(*self.serving.borrow()))))
+    }
+
+    type WatchStream = Watched;
+
+    /// A service that is not known may come: health.proto asks for `SERVICE_UNKNOWN` and an open
+    /// stream. The chassis ends all of them when it leaves.
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Watched>, Status> {
+        if !self.knows(&request.into_inner().service) {
+            let unknown = tokio_stream::once(Ok(answer(ServingStatus::ServiceUnknown)));
+            let open = unknown.chain(tokio_stream::pending());
+            return Ok(Response::new(Box::pin(open)));
+        }
+        let changes = WatchStream::new(self.serving.subscribe());
+        let changes = changes.map(|serving| Ok(answer(status(serving))));
+        Ok(Response::new(Box::pin(changes)))
     }
 }

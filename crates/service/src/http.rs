@@ -3,7 +3,7 @@
 
 use std::{
     convert::Infallible, future::Future, net::SocketAddr, net::TcpListener as StdListener,
-    pin::Pin, time::Duration,
+    pin::Pin, sync::Arc, time::Duration,
 };
 
 use anyhow::Context as _;
@@ -14,14 +14,20 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt as _};
 
-use crate::{Active, Front, listener, server::Owner};
-
-/// How long a client may take to send its request's head.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::{
+    Active, Behind, Front, Upload,
+    clients::{Clients, Connection},
+    connection::{Ends, Limits, drive, readers::Streams, turn_away},
+    listener,
+    reply::Reply,
+};
 
 /// Who sent a request: in the extensions of every request of an [`HttpFront`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,20 +35,32 @@ pub struct Peer(pub SocketAddr);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// The least room that HTTP/1 takes for a head, bytes.
+const LEAST_HEAD: usize = 8192;
+
 /// The ports of an HTTP program, each with what answers there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HttpFront {
     active: Active,
     tasks: TaskTracker,
     leave: CancellationToken,
     cut: CancellationToken,
+    limits: Limits,
+    clients: Arc<Clients>,
 }
 
 impl HttpFront {
-    /// Serves nothing yet.
+    /// Serves nothing yet; what is behind it tells the limits.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(behind: &Behind) -> Self {
+        Self {
+            active: Active::default(),
+            tasks: TaskTracker::new(),
+            leave: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            limits: behind.limits,
+            clients: Arc::clone(&behind.clients),
+        }
     }
 
     /// Answers every request of a listener with `service`; needs a tokio runtime.
@@ -51,7 +69,7 @@ impl HttpFront {
     /// When the listener cannot be waited for.
     pub fn serve<S, B>(&self, listener: StdListener, service: S) -> anyhow::Result<()>
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
             + Sync
@@ -62,51 +80,100 @@ impl HttpFront {
     {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener).context("wait for connections")?;
-        let (active, tasks) = (self.active.clone(), self.tasks.clone());
-        let (leave, cut) = (self.leave.clone(), self.cut.clone());
-        let owner = Owner(self.tasks.clone());
+        let port = Port {
+            service,
+            active: self.active.clone(),
+            streams: Streams {
+                tasks: self.tasks.clone(),
+                patience: self.limits.body,
+            },
+            leave: self.leave.clone(),
+            cut: self.cut.clone(),
+            limits: self.limits,
+        };
+        let (tasks, clients) = (self.tasks.clone(), self.clients.another());
         self.tasks.spawn(async move {
+            let leave = port.leave.clone();
             while let Some((stream, peer)) =
                 leave.run_until_cancelled(listener::accept(&listener)).await
             {
-                let (service, active) = (service.clone(), active.clone());
-                let (leave, cut, owner) = (leave.clone(), cut.clone(), owner.clone());
-                let service = service_fn(move |mut request: Request<Incoming>| {
-                    request.extensions_mut().insert(Peer(peer));
-                    let (service, task) = (service.clone(), active.begin());
-                    async move {
-                        let answer = service.oneshot(request).await;
-                        drop(task);
-                        answer
+                match clients.connect(peer) {
+                    Ok(client) => {
+                        tasks.spawn(port.clone().connection(stream, peer, client));
                     }
-                });
-                tasks.spawn(async move {
-                    let mut builder = auto::Builder::new(owner.clone());
-                    builder
-                        .http1()
-                        .timer(TokioTimer::new())
-                        .header_read_timeout(PATIENCE);
-                    builder
-                        .http2()
-                        .timer(TokioTimer::new())
-                        .max_local_error_reset_streams(None);
-                    let connection =
-                        builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-                    tokio::pin!(connection);
-                    let ended = tokio::select! {
-                        ended = connection.as_mut() => Some(ended),
-                        () = leave.cancelled() => {
-                            connection.as_mut().graceful_shutdown();
-                            cut.run_until_cancelled(connection).await
-                        }
-                    };
-                    if let Some(Err(error)) = ended {
-                        tracing::debug!(%peer, %error, "connection ended");
+                    Err(exceeded) => {
+                        tracing::debug!(%peer, key = exceeded.0, "turned away");
+                        tasks.spawn(turn_away(stream, exceeded));
                     }
-                });
+                }
             }
         });
         Ok(())
+    }
+}
+
+/// What every connection of a port needs.
+#[derive(Clone)]
+struct Port<S> {
+    service: S,
+    active: Active,
+    streams: Streams,
+    leave: CancellationToken,
+    cut: CancellationToken,
+    limits: Limits,
+}
+
+impl<S> Port<S> {
+    /// Serves one connection to its end, and counts it so long.
+    async fn connection<B>(self, stream: TcpStream, peer: SocketAddr, client: Connection)
+    where
+        S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (stream, watch) = self.limits.guard(stream);
+        let (requests, limits) = (watch.requests(), self.limits);
+        let (service, active) = (self.service, self.active);
+        // An upgraded connection goes on after its first task, with the request that asked for it.
+        let client = Arc::new(client);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (service, task, open) = (service.clone(), active.begin(), requests.begin());
+            let client = Arc::clone(&client);
+            let mut request = request.map(|body| Upload::new(body, limits.body));
+            request.extensions_mut().insert(Peer(peer));
+            async move {
+                let answer = service.oneshot(request).await;
+                drop(task);
+                answer.map(|answer| answer.map(|body| Reply::new(body, open, client)))
+            }
+        });
+        let mut builder = auto::Builder::new(self.streams);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .max_buf_size((limits.header_bytes as usize).max(LEAST_HEAD))
+            // The stream's own watch tells a slow head from a connection at rest.
+            .header_read_timeout(None);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(limits.header_bytes)
+            .max_pending_accept_reset_streams(usize::try_from(limits.streams).ok())
+            .max_local_error_reset_streams(None);
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let ends = Ends {
+            leave: self.leave,
+            cut: self.cut,
+            age: Duration::ZERO,
+            grace: Duration::ZERO,
+        };
+        drive(connection, |it| it.graceful_shutdown(), Some(watch), ends).await;
     }
 }
 

@@ -94,6 +94,12 @@ const KEYS: &[Key] = &[
         "0.0.0.0",
         "IP address of the admin listener",
     ),
+    Key::text(
+        "admin_token",
+        "",
+        "who asks for /config and /log-level from another machine sends it: Authorization: Bearer",
+    )
+    .secret(),
     Key::port(
         "metrics_port",
         "0",
@@ -154,8 +160,9 @@ const KEYS: &[Key] = &[
         "10000",
         "calls at once on one HTTP/2 connection",
     ),
-    Key::size(
+    Key::size_from(
         "max_header_bytes",
+        1024,
         "64KiB",
         "largest metadata of a call taken: its head, its answer's, trailers",
     ),
@@ -167,14 +174,17 @@ const KEYS: &[Key] = &[
     ),
     count(
         "port_max_connections",
-        "connections of clients at once; 0 is no limit",
+        "10000",
+        "connections of clients to one port at once; 0 is no limit",
     ),
     count(
         "client_max_connections",
-        "connections of one client at once, trusted proxies apart; 0 is no limit",
+        "1000",
+        "those of one client, trusted proxies apart; 0 is no limit",
     ),
     count(
         "client_max_calls",
+        "0",
         "calls of one client at once; 0 is no limit",
     ),
     Key::new(
@@ -182,6 +192,27 @@ const KEYS: &[Key] = &[
         Type::Number(0.0, 1e9),
         "0",
         "calls of one client each second, of which a second's worth at once; 0 is no limit",
+    ),
+    Key::new(
+        "wasted_calls",
+        Type::Integer(1, 1_000_000_000),
+        "500",
+        "calls one client's connection may give up, unanswered and within a second, in 10 s",
+    ),
+    Key::duration(
+        "handshake_timeout",
+        "10s",
+        "how long a client may take to speak, and the head of a request to come; 0 is for ever",
+    ),
+    Key::duration(
+        "body_timeout",
+        "30s",
+        "how long a client may be silent within a body, or leave an answer unread; 0 is for ever",
+    ),
+    Key::duration(
+        "keep_alive",
+        "75s",
+        "a client's connection is closed after so long without a request or call; 0 is never",
     ),
     Key::duration(
         "max_connection_age",
@@ -200,8 +231,8 @@ const KEYS: &[Key] = &[
     ),
 ];
 
-const fn count(name: &'static str, about: &'static str) -> Key {
-    Key::new(name, Type::Integer(0, u32::MAX as u64), "0", about)
+const fn count(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    Key::new(name, Type::Integer(0, u32::MAX as u64), default, about)
 }
 
 /// The chassis' keys for one program, whose port has a name of its own.

@@ -66,15 +66,15 @@ impl Notes {
             let ready = self.weight() != Some(Weight::Hindrance);
             if ready != told {
                 if ready {
-                    health.serving().await;
+                    health.serving();
                 } else {
-                    health.not_serving().await;
+                    health.not_serving();
                 }
                 told = ready;
             }
             let pause = if ready { LATER } else { SOON };
             tokio::select! {
-                () = draining.cancelled() => return health.not_serving().await,
+                () = draining.cancelled() => return health.not_serving(),
                 () = sleep(pause) => {}
             }
         }

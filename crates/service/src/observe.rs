@@ -63,7 +63,7 @@ where
 }
 
 /// A call of one of these may stay open for as long as its client likes: a drain does not wait.
-fn counts(path: &str) -> bool {
+pub(crate) fn counts(path: &str) -> bool {
     !["/grpc.health.", "/grpc.reflection."]
         .iter()
         .any(|prefix| path.starts_with(prefix))

@@ -4,20 +4,20 @@ use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use telemetry::{Format, Guard, Level};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::{
     Context, Served, Spec, announce,
     config::{self, Config, Outcome},
     healthcheck, registration, run,
+    signals::Signals,
 };
 
 /// How long the last spans may take to the collector.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// The whole `main` of a program. A first SIGTERM or SIGINT drains it, a second ends it at once.
-/// Exits with 0 after a drain, 1 when it cannot serve, 2 for a command line or a configuration
+/// The whole `main` of a program. A first SIGTERM, SIGINT or SIGQUIT drains it, a second
+/// ends it at once; SIGHUP reads files again. Exits with 0 after a drain, 1 when it cannot serve, 2 for a command line or a configuration
 /// that will not do.
 pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Served>) -> ExitCode {
     let outcome = config::from_process(&spec, std::env::args_os(), config::environment());
@@ -61,10 +61,12 @@ async fn serve(
     let guard = log(spec, &config, &instance_id)?;
     let discovery = registration::registry(&config)?;
     let running = run::start_as(instance_id, spec, config, discovery, build).await?;
-    info!(signal = signals.next().await, "leaving");
+    let reload = running.context().reload.clone();
+    let signal = signals.leave(&reload).await;
+    info!(signal, "leaving");
     tokio::select! {
         _ = running.drain() => {}
-        signal = signals.next() => {
+        signal = signals.leave(&reload) => {
             warn!(signal, "ending at once: calls in flight are cut");
             return Ok(());
         }
@@ -94,28 +96,6 @@ fn log(spec: &Spec, config: &Config, instance_id: &str) -> anyhow::Result<Guard>
         ..telemetry::Options::default()
     };
     Ok(telemetry::init(&options)?)
-}
-
-/// The two signals that ask a program to leave.
-struct Signals {
-    term: Signal,
-    int: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => "SIGTERM",
-            _ = self.int.recv() => "SIGINT",
-        }
-    }
 }
 
 /// A reader that has gone away is no reason to fail.

@@ -12,9 +12,10 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Notes, Served, Spec, access, admin, announce, calling,
+    Context, Notes, Reload, Served, Spec, access, admin, announce, calling,
     clients::Clients,
     config::Config,
+    connection::Limits,
     health::{self, Health},
     listener, registration,
     server::{App, Server},
@@ -87,10 +88,12 @@ pub(crate) async fn start_as(
     let registry = telemetry::Registry::new();
     let config = Arc::new(config);
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let reload = Reload::default();
     let settings = Live::start(
         Arc::clone(&config),
         &discovery,
         &registry,
+        &reload,
         &tracker,
         &shutdown,
     )
@@ -114,25 +117,33 @@ pub(crate) async fn start_as(
         tracker,
         notes: Notes::default(),
         draining: CancellationToken::new(),
+        reload,
         shutdown,
     });
     let stop = context.shutdown.clone().drop_guard();
-    let (mut served, health) = health::add(build(&context)?).await?;
+    let (mut served, health) = health::add(build(&context)?)?;
     let (names, front) = (served.names.clone(), served.front.take());
     let speaks_http = served.speaks_http;
+    let clients = Clients::new(&context.config, &registry);
     let app = App {
         own: own_paths(&served),
         handler: served.raw,
         routes: served.routes.prepare(),
         calls: ServerCalls::new(&registry),
-        max_message_bytes: context.max_message_bytes(),
+        bounds: context.bounds(),
         draining: context.draining.clone(),
         notes: context.notes.clone(),
-        clients: Clients::new(&context.config, &registry),
-        access: access::Log::open(context.config.optional("access_log"), &registry)?,
+        leave: CancellationToken::new(),
+        clients: Arc::clone(&clients),
+        limits: Limits::new(&context.config),
+        access: access::Log::open(
+            context.config.optional("access_log"),
+            &registry,
+            &context.reload,
+        )?,
     };
     let server = Server::start(grpc, app, front, &context.config)?;
-    admin::start(admin, &context);
+    admin::start(admin, &context, &clients);
     if !context.notes.is_unchecked() {
         let notes = context.notes.clone();
         let tell = notes.tell(health.clone(), context.draining.clone());
@@ -186,7 +197,7 @@ impl Running {
         );
         info!(instance = %self.instance_id, calls = self.server.active(), "draining");
         self.context.draining.cancel();
-        self.health.not_serving().await;
+        self.health.not_serving();
         if let Err(error) = self.upkeep.deregister().await {
             warn!(%error, "cannot deregister: the registry's check will find out");
         }

@@ -8,7 +8,7 @@ use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
-    HttpFront,
+    HttpFront, Upload,
     front::{Behind, Front},
 };
 
@@ -78,7 +78,7 @@ impl Served {
     #[must_use]
     pub fn http<S, B>(self, service: S) -> Self
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
             + Sync
@@ -87,8 +87,8 @@ impl Served {
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.front(|_, listener| {
-            let front = HttpFront::new();
+        self.front(|behind, listener| {
+            let front = HttpFront::new(&behind);
             front.serve(listener, service)?;
             Ok(Arc::new(front))
         })

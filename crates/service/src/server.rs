@@ -3,15 +3,13 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Request, Response, StatusCode};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::rpc::ServerCalls;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -20,11 +18,13 @@ use tower::ServiceExt as _;
 
 use crate::{
     Active, Behind, Front, Notes, access,
-    bounds::{self, bounded},
-    clients::{Clients, Connection, Exceeded, FORWARDED},
+    bounds::{self, Bounds, bounded, until_leave},
+    clients::{Clients, Connection, FORWARDED},
     config::Config,
+    connection::{Ends, Limits, Watch, drive, turn_away},
     listener,
-    observe::{Seen, observe},
+    observe::{Seen, counts, observe},
+    probes,
     served::{BuildFront, Handler},
     stranger::Stranger,
     tidy::Tidy,
@@ -33,23 +33,9 @@ use crate::{
 /// How long the last answers may take from us to the client's socket.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// How long a client that is turned away may take to read why.
-const LINGER: Duration = Duration::from_secs(1);
-
 /// So many times the largest metadata is read all the same, so that its call is told of the limit and
 /// no other. Beyond it HTTP/2 answers with a status of HTTP, and far beyond ends the connection.
-const HEADERS_READ: u32 = 16;
-
-/// Limits of a connection, from the configuration.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    streams: u32,
-    header_bytes: u32,
-    /// After which it is told to go away; zero is never.
-    age: Duration,
-    /// How long its calls may then go on; zero is for ever.
-    grace: Duration,
-}
+pub(crate) const HEADERS_READ: u32 = 16;
 
 /// What answers the requests.
 pub(crate) struct App {
@@ -58,17 +44,23 @@ pub(crate) struct App {
     /// Path prefixes that the routes answer even though there is a handler.
     pub(crate) own: Vec<&'static str>,
     pub(crate) calls: ServerCalls,
-    pub(crate) max_message_bytes: usize,
+    pub(crate) bounds: Bounds,
     pub(crate) draining: CancellationToken,
     pub(crate) notes: Notes,
-    pub(crate) clients: Option<Arc<Clients>>,
+    /// Cancelled when connections are told to go away.
+    pub(crate) leave: CancellationToken,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) limits: Limits,
     pub(crate) access: Option<Arc<access::Log>>,
 }
 
 /// The listener and all its connections.
 pub(crate) struct Server {
     app: Arc<App>,
-    limits: Limits,
+    /// After which a connection is told to go away; zero is never.
+    age: Duration,
+    /// How long its calls may then go on; zero is for ever.
+    grace: Duration,
     active: Active,
     tasks: TaskTracker,
     leave: CancellationToken,
@@ -100,22 +92,18 @@ impl Server {
         config: &Config,
     ) -> anyhow::Result<Self> {
         let mut server = Self {
+            leave: app.leave.clone(),
             app: Arc::new(app),
-            limits: Limits {
-                streams: config.integer("max_concurrent_streams"),
-                header_bytes: u32::try_from(config.size("max_header_bytes")).unwrap_or(u32::MAX),
-                age: config.duration("max_connection_age"),
-                grace: config.duration("max_connection_age_grace"),
-            },
+            age: config.duration("max_connection_age"),
+            grace: config.duration("max_connection_age_grace"),
             active: Active::default(),
             tasks: TaskTracker::new(),
-            leave: CancellationToken::new(),
             cut: CancellationToken::new(),
             front: None,
         };
         if let Some(build) = front {
             let connections = server.connections(true);
-            let connect = move |stream| connections(stream, None);
+            let connect = move |stream| connections(stream, None, None);
             let behind = Behind::new(connect, &server.app);
             server.front = Some(build(behind, listener.into_std()?)?);
             return Ok(server);
@@ -124,20 +112,24 @@ impl Server {
         let connections = Arc::new(server.connections(false));
         // Of the programs on this kind of port, the router alone is called by all kinds of clients.
         let of_clients = server.app.handler.is_some();
-        let (clients, tasks) = (server.app.clients.clone(), server.tasks.clone());
+        let (app, tasks) = (server.app.clone(), server.tasks.clone());
         server.tasks.spawn(async move {
             while let Some((stream, peer)) =
                 leave.run_until_cancelled(listener::accept(&listener)).await
             {
-                let connection = clients.as_ref().map(|clients| clients.connect(peer));
-                match connection.transpose() {
-                    Ok(connection) => {
+                match app.clients.connect(peer) {
+                    Ok(client) => {
                         tracing::debug!(%peer, "connected");
                         let (connections, leave) = (Arc::clone(&connections), leave.clone());
+                        let limits = app.limits;
                         tasks.spawn(async move {
                             match leave.run_until_cancelled(Stranger::first(&stream)).await {
                                 Some(Some(stranger)) => stranger.turn_away(stream, peer).await,
-                                _ => connections(Tidy::new(stream, of_clients), connection),
+                                _ => {
+                                    let (stream, watch) = limits.guard(stream);
+                                    let stream = Tidy::new(stream, of_clients);
+                                    connections(stream, Some(client), Some(watch));
+                                }
                             }
                         });
                     }
@@ -191,82 +183,45 @@ impl Server {
     }
 
     /// What to do with a connection. One from our own front never grows old.
-    fn connections<S>(&self, own: bool) -> impl Fn(S, Option<Connection>) + Send + Sync + 'static
+    fn connections<S>(
+        &self,
+        own: bool,
+    ) -> impl Fn(S, Option<Connection>, Option<Watch>) + Send + Sync + 'static
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (app, active, mut limits) = (self.app.clone(), self.active.clone(), self.limits);
-        if own {
-            limits.age = Duration::ZERO;
-        }
+        let (app, active, limits) = (self.app.clone(), self.active.clone(), self.app.limits);
+        let age = if own { Duration::ZERO } else { self.age };
         let (tasks, leave, cut) = (self.tasks.clone(), self.leave.clone(), self.cut.clone());
-        move |stream, client| {
+        let grace = self.grace;
+        move |stream, client, watch| {
             let (app, active, client) = (app.clone(), active.clone(), client.map(Arc::new));
             let service = service_fn(move |request| {
                 let (app, active, client) = (app.clone(), active.clone(), client.clone());
                 async move {
-                    let limits = (limits.header_bytes, own);
-                    let answer = app.answer(request, &active, client.as_deref(), limits);
+                    let answer = app.answer(request, &active, client.as_deref(), own);
                     Ok::<_, Infallible>(answer.await)
                 }
             });
             let mut builder = http2::Builder::new(Owner(tasks.clone()));
             builder
                 .timer(TokioTimer::new())
-                // Clients that cancel calls must not cost the others their connection.
+                // Calls that are reset are counted by the stream itself.
                 .max_local_error_reset_streams(None)
                 .max_pending_accept_reset_streams(usize::try_from(limits.streams).ok())
                 .max_concurrent_streams(limits.streams)
                 .max_header_list_size(limits.header_bytes.saturating_mul(HEADERS_READ));
             let connection = builder.serve_connection(TokioIo::new(stream), service);
-            let (leave, cut) = (leave.clone(), cut.clone());
-            tasks.spawn(async move {
-                tokio::pin!(connection);
-                let ended = tokio::select! {
-                    ended = connection.as_mut() => Some(ended),
-                    () = leave.cancelled() => {
-                        connection.as_mut().graceful_shutdown();
-                        cut.run_until_cancelled(connection).await
-                    }
-                    () = age(limits.age, rand::random_range(0.9..=1.1)) => {
-                        connection.as_mut().graceful_shutdown();
-                        tokio::select! {
-                            ended = cut.run_until_cancelled(connection) => ended,
-                            () = age(limits.grace, 1.0) => None,
-                        }
-                    }
-                };
-                if let Some(Err(error)) = ended {
-                    tracing::debug!(%error, "connection ended");
-                }
-            });
+            let ends = Ends {
+                leave: leave.clone(),
+                cut: cut.clone(),
+                age,
+                grace,
+            };
+            let shut = http2::Connection::graceful_shutdown;
+            tasks.spawn(drive(connection, shut, watch, ends));
         }
     }
-}
-
-/// Waits for a time that is not zero.
-async fn age(time: Duration, jitter: f64) {
-    if time.is_zero() {
-        std::future::pending::<()>().await;
-    }
-    sleep(time.mul_f64(jitter)).await;
-}
-
-/// Says in HTTP/2 why a connection is not wanted: empty SETTINGS, and GOAWAY with
-/// `ENHANCE_YOUR_CALM` and the key.
-async fn turn_away(mut stream: TcpStream, Exceeded(key): Exceeded) {
-    const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
-    const GOAWAY: &[u8] = &[7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
-    let length = u8::try_from(8 + key.len()).unwrap_or(u8::MAX);
-    let words = [SETTINGS, &[0, 0, length], GOAWAY, key.as_bytes()].concat();
-    let said = async {
-        stream.write_all(&words).await?;
-        stream.shutdown().await?;
-        // What the client has sent is read, or the kernel would take our words back.
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
-    };
-    // A client that is gone already needs no words.
-    timeout(LINGER, said).await.ok();
 }
 
 impl Drop for Server {
@@ -282,14 +237,14 @@ impl App {
         request: Request<Incoming>,
         active: &Active,
         client: Option<&Connection>,
-        (header_bytes, own): (u32, bool),
+        own: bool,
     ) -> Response<Body> {
-        if request.method() == Method::GET
-            && let Some(answer) = self.probe(request.uri().path())
-        {
+        if let Some(answer) = probes::answer(&request, || self.readiness()) {
             return answer;
         }
         let headers = request.headers();
+        // Nobody has to be known where nothing is counted or written down.
+        let client = client.filter(|client| client.counts_calls() || self.access.is_some());
         let address = client.map(|client| {
             let forwarded = headers.get_all(FORWARDED).iter();
             client.address(forwarded.filter_map(|value| value.to_str().ok()))
@@ -303,7 +258,10 @@ impl App {
         });
         let admitted = client.zip(address).map(|(client, at)| client.call(at));
         let (permit, refused) = match admitted.transpose() {
-            Ok(permit) => (permit, bounds::large_head(&request, header_bytes)),
+            Ok(permit) => (
+                permit,
+                bounds::large_head(&request, self.limits.header_bytes),
+            ),
             Err(exceeded) => (None, Some(exceeded.status())),
         };
         let seen = Seen { permit, record };
@@ -316,31 +274,28 @@ impl App {
         .await
     }
 
-    /// What HAProxy and the like ask on the gRPC port itself.
-    fn probe(&self, path: &str) -> Option<Response<Body>> {
-        let (status, told) = match path {
-            "/readyz" if self.draining.is_cancelled() => (StatusCode::NOT_FOUND, String::new()),
-            "/readyz" => self.notes.readiness(),
-            "/healthz" => (StatusCode::OK, String::new()),
-            _ => return None,
-        };
-        let mut answer = Response::new(Body::new(Full::new(Bytes::from(told))));
-        *answer.status_mut() = status;
-        Some(answer)
+    /// What HAProxy and the like are told on the gRPC port itself.
+    fn readiness(&self) -> (StatusCode, String) {
+        if self.draining.is_cancelled() {
+            return (StatusCode::NOT_FOUND, "draining".to_owned());
+        }
+        self.notes.readiness()
     }
 
     async fn dispatch(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
-        match &self.handler {
-            Some(handler) if !self.own.iter().any(|prefix| path.starts_with(prefix)) => {
-                handler(request).await
+        let stays_open = !counts(path);
+        let own = self.own.iter().any(|prefix| path.starts_with(prefix));
+        let next = async {
+            match &self.handler {
+                Some(handler) if !own => handler(request).await,
+                _ => bounded(request, self.bounds, |request| self.route(request)).await,
             }
-            _ => {
-                bounded(request, self.max_message_bytes, |request| {
-                    self.route(request)
-                })
-                .await
-            }
+        };
+        if stays_open {
+            until_leave(self.leave.clone(), next).await
+        } else {
+            next.await
         }
     }
 

@@ -29,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     calling,
     config::{Config, Key, Source, unknown},
+    signals::Reload,
 };
 use layer::{Given, Layer, Raw, Refused};
 
@@ -82,6 +83,7 @@ impl Live {
         base: Arc<Config>,
         discovery: &Arc<dyn Discovery>,
         registry: &Registry,
+        reload: &Reload,
         tracker: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Arc<Self> {
@@ -89,7 +91,7 @@ impl Live {
         if let Some(path) = live.base.file() {
             let known = file::stamp(&path).await;
             live.take_file(file::read(&path).await);
-            let follow = follow_file(Arc::clone(&live), path, known);
+            let follow = follow_file(Arc::clone(&live), path, known, reload.asked());
             let shutdown = shutdown.clone();
             tracker.spawn(async move { shutdown.run_until_cancelled(follow).await });
         } else {
@@ -293,11 +295,19 @@ fn drains(given: Option<&Given>) -> bool {
     given.is_some_and(|given| crate::config::is_yes(&given.value))
 }
 
-async fn follow_file(live: Arc<Live>, path: PathBuf, mut known: file::Stamp) {
+async fn follow_file(
+    live: Arc<Live>,
+    path: PathBuf,
+    mut known: file::Stamp,
+    mut reload: watch::Receiver<u64>,
+) {
     loop {
-        sleep(file::LOOK).await;
+        let asked = tokio::select! {
+            () = sleep(file::LOOK) => false,
+            Ok(()) = reload.changed() => true,
+        };
         let stamp = file::stamp(&path).await;
-        if stamp != known {
+        if asked || stamp != known {
             known = stamp;
             live.take_file(file::read(&path).await);
         }

@@ -34,7 +34,7 @@ pub(crate) const SPEC: Spec = Spec {
 };
 
 /// A configuration for a test on this machine alone.
-fn config(set: &[(&str, &str)]) -> Config {
+pub(crate) fn config(set: &[(&str, &str)]) -> Config {
     let local = [
         ("port", "0"),
         ("listen_address", "127.0.0.1"),
@@ -66,7 +66,7 @@ fn build(_: &Context) -> anyhow::Result<Served> {
         .descriptors(proto::DESCRIPTORS))
 }
 
-async fn running(set: &[(&str, &str)]) -> (Running, Arc<Memory>) {
+pub(crate) async fn running(set: &[(&str, &str)]) -> (Running, Arc<Memory>) {
     let memory = Arc::new(Memory::new());
     let running = start(&SPEC, config(set), memory.clone(), build)
         .await
@@ -85,6 +85,7 @@ async fn h2(addr: SocketAddr, method: Method, path: &str) -> Option<(StatusCode,
     let request = Request::builder()
         .method(method)
         .uri(format!("http://{addr}{path}"))
+        .header("content-type", "application/grpc")
         .body(Full::<Bytes>::default())
         .unwrap();
     let (parts, _) = client.send_request(request).await.ok()?.into_parts();
@@ -102,7 +103,7 @@ async fn admin(addr: SocketAddr, method: Method, path: &str, body: &str) -> (Sta
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header("host", "test")
+        .header("host", "localhost")
         .body(Full::new(Bytes::from(body.to_owned())))
         .unwrap();
     let response = client.send_request(request).await.unwrap();
@@ -117,6 +118,83 @@ async fn channel(running: &Running) -> Channel {
         .connect()
         .await
         .unwrap()
+}
+
+#[tokio::test]
+async fn while_it_drains_every_way_to_ask_says_so_and_its_own_streams_end_first() {
+    let set = [("drain_delay", "500ms"), ("drain_timeout", "1m")];
+    let (running, _) = running(&set).await;
+    let (grpc, admin_addr) = (running.grpc_addr, running.admin_addr);
+    let (mut health, channel) = {
+        let channel = channel(&running).await;
+        (HealthClient::new(channel.clone()), channel)
+    };
+    let ask = |service: &str| HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    let mut known = health.watch(ask("")).await.unwrap().into_inner();
+    let mut unknown = health.watch(ask("nope.Nope")).await.unwrap().into_inner();
+    let first = async |stream: &mut tonic::Streaming<tonic_health::pb::HealthCheckResponse>| {
+        stream.message().await.unwrap().unwrap().status()
+    };
+    assert_eq!(first(&mut known).await, ServingStatus::Serving);
+    assert_eq!(first(&mut unknown).await, ServingStatus::ServiceUnknown);
+    let (questions, asked) = tokio::sync::mpsc::channel(1);
+    let list = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..ServerReflectionRequest::default()
+    };
+    questions.send(list).await.unwrap();
+    let asked = tokio_stream::wrappers::ReceiverStream::new(asked);
+    let mut reflection = ServerReflectionClient::new(channel);
+    let answers = reflection.server_reflection_info(asked).await.unwrap();
+    let mut answers = answers.into_inner();
+    answers.message().await.unwrap().unwrap();
+
+    let begun = tokio::time::Instant::now();
+    let mut draining = JoinSet::new();
+    draining.spawn(running.drain());
+    assert_eq!(first(&mut known).await, ServingStatus::NotServing);
+    for path in ["/readyz", "/readyz/", "/health", "/"] {
+        for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
+            let told = h2(grpc, method.clone(), path).await.unwrap().0;
+            assert_eq!(told, StatusCode::NOT_FOUND, "{method} {path}");
+            let told = admin(admin_addr, method.clone(), path, "").await.0;
+            assert_eq!(told, StatusCode::NOT_FOUND, "admin: {method} {path}");
+        }
+    }
+    // Each of them ends with a status, and none of them was cut.
+    assert!(known.message().await.is_err());
+    assert!(unknown.message().await.is_err());
+    assert!(answers.message().await.is_err());
+    assert_eq!(draining.join_next().await.unwrap().unwrap().cut, 0);
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn gzip_is_taken_and_answered_by_every_service_of_our_own() {
+    let (running, _) = running(&[("max_message_bytes", "64KiB")]).await;
+    let health = tonic_health::pb::HealthCheckRequest {
+        service: String::new(),
+    };
+    // tonic's own client, which compresses what it sends and understands what it gets.
+    let mut client = HealthClient::new(channel(&running).await)
+        .send_compressed(tonic::codec::CompressionEncoding::Gzip)
+        .accept_compressed(tonic::codec::CompressionEncoding::Gzip);
+    let answer = client.check(health).await.unwrap();
+    let said = answer.metadata().get("grpc-encoding").cloned();
+    assert_eq!(said.unwrap(), "gzip");
+    assert_eq!(answer.into_inner().status(), ServingStatus::Serving);
+    let bomb = HealthCheckRequest {
+        service: "x".repeat(1 << 20),
+    };
+    let refused = client.check(bomb).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    running.drain().await;
 }
 
 #[tokio::test]
@@ -431,7 +509,7 @@ async fn the_callers_deadline_ends_a_stream_at_the_instance() {
 
 #[tokio::test]
 async fn an_http_program_is_asked_by_http_and_finishes_answers_in_its_drain() {
-    let slow = tower::service_fn(|request: Request<Incoming>| async move {
+    let slow = tower::service_fn(|request: Request<crate::Upload>| async move {
         let peer = request.extensions().get::<crate::Peer>().copied();
         assert!(peer.is_some_and(|peer| peer.0.ip().is_loopback()));
         sleep(Duration::from_millis(300)).await;

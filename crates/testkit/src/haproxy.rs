@@ -45,7 +45,7 @@ impl HaProxy {
 
     /// Has it read its file again, as after a change of it: a new process takes over.
     pub fn reload(&mut self) {
-        self.process.signal(Signal::Reload);
+        self.process.signal(Signal::User2);
     }
 
     /// How many routers its statistics show as up.

@@ -26,8 +26,16 @@ pub enum Signal {
     Stop,
     /// Lets a paused one go on.
     Continue,
-    /// Has HAProxy's master take its configuration anew.
-    Reload,
+    /// Asks it to leave in order, as a terminal's Ctrl-\ does.
+    Quit,
+    /// Asks it to read its files again.
+    HangUp,
+    /// Says nothing that is agreed on.
+    User1,
+    /// The same. Has HAProxy's master take its configuration anew.
+    User2,
+    /// A timer's.
+    Alarm,
 }
 
 impl Signal {
@@ -37,7 +45,11 @@ impl Signal {
             Self::Terminate => "-TERM",
             Self::Stop => "-STOP",
             Self::Continue => "-CONT",
-            Self::Reload => "-USR2",
+            Self::Quit => "-QUIT",
+            Self::HangUp => "-HUP",
+            Self::User1 => "-USR1",
+            Self::User2 => "-USR2",
+            Self::Alarm => "-ALRM",
         }
     }
 }

@@ -12,7 +12,7 @@ use std::{
 const BINARIES: &str = "MESH_TEST_BIN";
 
 /// Everything of ours that tests start, with the package it is in.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 14] = [
     "mcp-router",
     "echo-agent",
     "research-agent",
@@ -21,8 +21,10 @@ const PACKAGES: [&str; 12] = [
     "weather-tool",
     "fs-tool",
     "docs-tool",
+    "web-tool",
     "itinerary-worker",
     "job-runner",
+    "mesh-scheduler",
     "mesh-gateway",
     "meshctl",
 ];

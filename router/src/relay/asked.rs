@@ -7,7 +7,7 @@ use mesh_relay::hpack::{Block, Token};
 use telemetry::rpc::{Method, ServerCalls};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::head::BlockHead;
+use super::head::{BlockHead, is_call};
 use crate::{directory::View, forward::INSTANCE, routes::Head as _};
 
 /// So many requests are remembered, each in a place that its hash tells.
@@ -96,7 +96,7 @@ impl Repeated {
 fn key(request: &Block) -> Option<(&[u8], &[u8])> {
     let value = |token| request.get(token).map_or(&[][..], |field| field.value);
     let (path, authority) = (value(Token::Path), value(Token::Authority));
-    let alone = !request.has_mesh_fields() && value(Token::Method) == b"POST";
+    let alone = !request.has_mesh_fields() && is_call(request);
     (alone && path.len() + authority.len() <= LONGEST).then_some((path, authority))
 }
 

@@ -26,10 +26,20 @@ impl<'a> BlockHead<'a> {
         self.block
     }
 
-    /// Whether the router itself is asked how it is. Any other `GET` is treated as a call: whoever
-    /// is behind it says what that is worth.
+    /// Whether the router itself is asked how it is.
     pub(super) fn is_probe(&self) -> bool {
-        text(self.block, Token::Method) == "GET" && matches!(self.path(), "/readyz" | "/healthz")
+        let asks = matches!(text(self.block, Token::Method), "GET" | "HEAD" | "OPTIONS");
+        asks && service::is_probe(self.path())
+    }
+
+    /// Whether it is no call of gRPC: the chassis says what that is worth. A method of others with
+    /// another verb, or without a content type, is theirs to refuse.
+    pub(super) fn is_foreign(&self) -> bool {
+        let form = self.block.get(Token::ContentType);
+        let (post, path) = (text(self.block, Token::Method) == "POST", self.path());
+        service::is_probe(path)
+            || (post && form.is_some_and(|form| !service::is_grpc(form.value)))
+            || (!post && (!service::is_method(path) || path.starts_with(OURS)))
     }
 }
 
@@ -48,6 +58,15 @@ impl Head for BlockHead<'_> {
     fn metadata(&self, key: &str) -> Option<&[u8]> {
         self.block.named(key.as_bytes()).map(|field| field.value)
     }
+}
+
+/// The package of the methods that the router knows.
+const OURS: &str = "/agentplatform.";
+
+/// Whether a request is a call of gRPC by its method and its content type.
+pub(super) fn is_call(block: &Block) -> bool {
+    let value = |token| block.get(token).map_or(&[][..], |field| field.value);
+    value(Token::Method) == b"POST" && service::is_grpc(value(Token::ContentType))
 }
 
 fn text(block: &Block, token: Token) -> &str {
@@ -99,16 +118,39 @@ mod tests {
         block.push(b":path", b"/pkg.Service/Method?x=1");
         block.push(b":authority", b"tool-weather:50051");
         block.push(b"x-mesh-service", b"agent-echo");
+        block.push(b"content-type", b"application/grpc");
         let head = BlockHead::new(&block);
         assert_eq!(head.path(), "/pkg.Service/Method");
         assert_eq!(head.host(), Some("tool-weather"));
         assert_eq!(head.metadata("x-mesh-service"), Some(&b"agent-echo"[..]));
-        assert!(!head.is_probe());
-        for (path, probe) in [("/readyz", true), ("/healthz?x", true), ("/p.S/M", false)] {
+        assert!(!head.is_probe() && !head.is_foreign());
+        for (method, path, form, probe, foreign) in [
+            ("GET", "/readyz", "", true, true),
+            ("HEAD", "/readyz/", "", true, true),
+            ("OPTIONS", "/", "", true, true),
+            ("GET", "/healthz?x", "", true, true),
+            ("GET", "/p.S/M", "", false, false),
+            ("GET", "/favicon.ico", "", false, true),
+            (
+                "GET",
+                "/agentplatform.AgentService/ListAgents",
+                "",
+                false,
+                true,
+            ),
+            ("POST", "/p.S/M", "application/json", false, true),
+            ("POST", "/p.S/M", "application/grpc+json", false, false),
+            ("POST", "/readyz", "application/grpc", false, true),
+        ] {
             let mut block = Block::new();
-            block.push(b":method", b"GET");
+            block.push(b":method", method.as_bytes());
             block.push(b":path", path.as_bytes());
-            assert_eq!(BlockHead::new(&block).is_probe(), probe, "{path}");
+            if !form.is_empty() {
+                block.push(b"content-type", form.as_bytes());
+            }
+            let head = BlockHead::new(&block);
+            let seen = (head.is_probe(), head.is_foreign());
+            assert_eq!(seen, (probe, foreign), "{method} {path} {form}");
         }
         let facts = Facts::of(head);
         assert_eq!((facts.path(), facts.host()), (head.path(), head.host()));

@@ -121,6 +121,10 @@ impl Router {
         let Some(connection) = client.and_then(|client| client.connection.as_ref()) else {
             return Ok(());
         };
+        // Nobody has to be known where nothing is counted or written down.
+        if !connection.counts_calls() && self.shared.behind.access.is_none() {
+            return Ok(());
+        }
         let head = BlockHead::new(request);
         if head.is_probe() {
             return Ok(());
@@ -459,11 +463,11 @@ impl Network for Router {
     }
 
     fn accepted(&mut self, client: Id, from: SocketAddr) -> Result<(), &'static str> {
-        self.clients.entry(client).or_default().from = Some(from);
-        if let Some(clients) = &self.shared.behind.clients {
-            let connection = clients.connect(from).map_err(|Exceeded(key)| key)?;
-            self.clients.entry(client).or_default().connection = Some(connection);
-        }
+        let connection = self.shared.behind.clients.connect(from);
+        let connection = connection.map_err(|Exceeded(key)| key)?;
+        let known = self.clients.entry(client).or_default();
+        known.from = Some(from);
+        known.connection = Some(connection);
         Ok(())
     }
 

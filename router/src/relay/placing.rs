@@ -28,7 +28,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(25);
 impl Router {
     /// Where a call with this head goes.
     pub(super) fn route(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
-        match if head.is_probe() {
+        match if head.is_foreign() {
             Route::Own
         } else {
             routes::route(&head)

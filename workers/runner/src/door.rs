@@ -5,9 +5,8 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use serde_json::{Value, json};
-use service::{Context, Web};
+use service::{Context, Upload, Web};
 use tokio::time::timeout;
 use tower::Service;
 use work::Vigil;
@@ -37,17 +36,13 @@ impl Door {
 
     pub(crate) fn service(
         self,
-    ) -> impl Service<
-        Request<Incoming>,
-        Response = Answer,
-        Error = Infallible,
-        Future: Send + 'static,
-    > + Clone
+    ) -> impl Service<Request<Upload>, Response = Answer, Error = Infallible, Future: Send + 'static>
+    + Clone
     + Send
     + Sync
     + 'static {
         let door = Arc::new(self);
-        tower::service_fn(move |request: Request<Incoming>| {
+        tower::service_fn(move |request: Request<Upload>| {
             let door = door.clone();
             async move {
                 let request = request.into_parts().0;

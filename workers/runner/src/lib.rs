@@ -35,6 +35,6 @@ pub const SPEC: Spec = Spec {
 /// When the queue's address is none, its folder is another process's, or TLS cannot be set up.
 pub fn build(context: &Context) -> anyhow::Result<Served> {
     let runner = runner::Runner::new(context)?;
-    let served = Served::new().front(move |_, listener| runner.start(listener));
+    let served = Served::new().front(move |behind, listener| runner.start(&behind, listener));
     Ok(served.checked_by_http())
 }

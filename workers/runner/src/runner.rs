@@ -5,7 +5,7 @@ use std::{net::TcpListener, pin::Pin, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use dynamic::Transport;
 use jobs::{Jobs, Worker};
-use service::{Context, Front, HttpFront, Weight};
+use service::{Behind, Context, Front, HttpFront, Weight};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use work::{Lengths, Vigil};
@@ -63,7 +63,11 @@ impl Runner {
     }
 
     /// Begins to work, and answers on the port.
-    pub(crate) fn start(self, listener: TcpListener) -> anyhow::Result<Arc<dyn Front>> {
+    pub(crate) fn start(
+        self,
+        behind: &Behind,
+        listener: TcpListener,
+    ) -> anyhow::Result<Arc<dyn Front>> {
         let config = &self.context.config;
         let mut queues: Vec<String> = config
             .list("queues")
@@ -103,7 +107,7 @@ impl Runner {
         // It has nothing to do but what is in there.
         let vigil = Vigil::start(&self.context, &self.jobs, Weight::Hindrance);
         let door = Door::new(self.context, vigil, room * queues.len());
-        let http = HttpFront::new();
+        let http = HttpFront::new(behind);
         http.serve(listener, door.service())?;
         Ok(Arc::new(Working {
             http,

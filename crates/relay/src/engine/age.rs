@@ -28,6 +28,8 @@ enum Due {
     Last,
     /// Its calls have had their time.
     Cut,
+    /// It may be silent.
+    Look,
 }
 
 impl Ages {
@@ -50,6 +52,9 @@ impl<H: Host> Engine<H> {
         if let Some(age) = self.config.max_age {
             let age = age.mul_f64(self.ages.jitter());
             self.due(age, id, Due::First);
+        }
+        if let Some(look) = self.look_after() {
+            self.due(look, id, Due::Look);
         }
     }
 
@@ -87,6 +92,12 @@ impl<H: Host> Engine<H> {
                 Due::Last => {
                     if conn.draining == Drain::Announced {
                         conn.drain();
+                    }
+                }
+                Due::Look => {
+                    let again = self.look_after();
+                    if let Some(look) = again.filter(|_| self.look(id)) {
+                        self.due(look, id, Due::Look);
                     }
                 }
                 Due::Cut => {

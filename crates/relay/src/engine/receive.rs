@@ -57,31 +57,43 @@ impl<H: Host> Engine<H> {
                 conn.idle_frame(limit, self.now)
             }
             Step::SettingsAck => {
-                let to = self.conns.get_mut(id).and_then(|conn| {
-                    conn.acknowledged();
-                    conn.to
-                });
-                if let Some(to) = to {
+                let limit = self.config.idle_frames;
+                let Some(conn) = self.conns.get_mut(id) else {
+                    return Ok(());
+                };
+                if !conn.acknowledged() {
+                    return conn.idle_frame(limit, self.now);
+                }
+                if let Some(to) = conn.to {
                     self.admit(to);
                 }
                 Ok(())
             }
+            Step::Unknown => self.useless(id),
             Step::Pong => {
                 // The client has read of our leaving: what it opens from now on is refused.
                 if let Some(conn) = self.conns.get_mut(id)
                     && conn.draining == Drain::Announced
                 {
                     conn.drain();
+                    return Ok(());
                 }
-                Ok(())
+                self.useless(id)
             }
             Step::GoAway { last, .. } => {
                 self.going_away(id, last);
-                Ok(())
+                self.useless(id)
             }
             Step::WindowUpdate { stream, credit } => self.window_update(id, stream, credit),
             Step::Priority { stream, valid } => self.priority(id, stream, valid),
         }
+    }
+
+    /// A frame that brings no call further, whatever it says.
+    fn useless(&mut self, id: Id) -> Result<(), Fatal> {
+        let (limit, now) = (self.config.idle_frames, self.now);
+        let conn = self.conns.get_mut(id);
+        conn.map_or(Ok(()), |conn| conn.idle_frame(limit, now))
     }
 
     /// The call of a stream.

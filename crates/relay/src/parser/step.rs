@@ -82,6 +82,8 @@ pub enum Step<'a> {
         /// How many bytes more.
         credit: u32,
     },
+    /// A frame of a kind that is not known, which is ignored.
+    Unknown,
     /// PRIORITY, which is ignored but must not name itself or have a wrong length.
     Priority {
         /// Its stream.

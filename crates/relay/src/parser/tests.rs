@@ -73,6 +73,7 @@ fn own(step: Step<'_>) -> Step<'static> {
         Step::SettingsAck => Step::SettingsAck,
         Step::Ping(bytes) => Step::Ping(bytes),
         Step::Pong => Step::Pong,
+        Step::Unknown => Step::Unknown,
         Step::GoAway { last, code } => Step::GoAway { last, code },
         Step::WindowUpdate { stream, credit } => Step::WindowUpdate { stream, credit },
         Step::Priority { stream, valid } => Step::Priority { stream, valid },

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{config::Loader, tests::SPEC};
 
-fn clients(set: &[(&str, &str)]) -> Option<Arc<Clients>> {
+fn clients(set: &[(&str, &str)]) -> Arc<Clients> {
     let loader = Loader::new(SPEC.all_keys());
     let loader = set.iter().fold(loader, |loader, (k, v)| loader.set(k, *v));
     Clients::new(&loader.load().unwrap(), &Registry::new())
@@ -18,15 +18,36 @@ fn none() -> std::iter::Empty<&'static str> {
 }
 
 #[test]
-fn nobody_is_counted_where_no_limit_is_set() {
-    assert!(clients(&[]).is_none());
-    assert!(clients(&[("trusted_proxies", "10.0.0.0/8")]).is_none());
-    assert!(clients(&[("client_rate", "0.5")]).is_some());
+fn calls_are_counted_where_they_are_limited() {
+    let counts = |set: &[(&str, &str)]| clients(set).connect(at("1.1.1.1")).unwrap().counts_calls();
+    assert!(!counts(&[]));
+    assert!(!counts(&[("trusted_proxies", "10.0.0.0/8")]));
+    assert!(counts(&[("client_rate", "0.5")]));
+    assert!(counts(&[("client_max_calls", "1")]));
+}
+
+#[test]
+fn connections_are_limited_unless_that_is_switched_off_and_each_port_counts_its_own() {
+    let default = clients(&[]);
+    let held: Vec<_> = (0..1000)
+        .map(|_| default.connect(at("1.1.1.1")).unwrap())
+        .collect();
+    let refused = default.connect(at("1.1.1.1")).unwrap_err();
+    assert_eq!(refused, Exceeded("client_max_connections"));
+    default.another().connect(at("1.1.1.1")).unwrap();
+    drop(held);
+    default.connect(at("1.1.1.1")).unwrap();
+    let off = clients(&[
+        ("client_max_connections", "0"),
+        ("port_max_connections", "0"),
+    ]);
+    let held: Vec<_> = (0..11_000).map(|_| off.connect(at("1.1.1.1"))).collect();
+    assert!(held.iter().all(Result::is_ok));
 }
 
 #[test]
 fn a_client_gets_so_many_calls_at_once_over_all_its_connections() {
-    let clients = clients(&[("client_max_calls", "2")]).unwrap();
+    let clients = clients(&[("client_max_calls", "2")]);
     let (a, b) = (
         clients.connect(at("1.1.1.1")),
         clients.connect(at("1.1.1.1")),
@@ -47,7 +68,7 @@ fn connections_are_limited_for_the_port_and_for_each_client() {
         ("port_max_connections", "3"),
         ("client_max_connections", "2"),
     ];
-    let clients = clients(&limits).unwrap();
+    let clients = clients(&limits);
     let one = |ip| clients.connect(at(ip));
     let held = [one("1.1.1.1").unwrap(), one("1.1.1.1").unwrap()];
     assert_eq!(
@@ -66,7 +87,7 @@ fn connections_are_limited_for_the_port_and_for_each_client() {
 #[test]
 fn behind_a_trusted_proxy_the_last_untrusted_address_is_the_client() {
     let limits = [("trusted_proxies", "10.0.0.0/8"), ("client_max_calls", "1")];
-    let clients = clients(&limits).unwrap();
+    let clients = clients(&limits);
     let proxy = clients.connect(at("10.0.0.1")).unwrap();
     assert!(proxy.is_proxy());
     for (forwarded, client) in [
@@ -97,7 +118,7 @@ fn behind_a_trusted_proxy_the_last_untrusted_address_is_the_client() {
 
 #[test]
 fn a_rate_is_kept_though_a_client_connects_again_and_again() {
-    let clients = clients(&[("client_rate", "2")]).unwrap();
+    let clients = clients(&[("client_rate", "2")]);
     let mut taken = 0;
     for _ in 0..20 {
         let connection = clients.connect(at("1.1.1.1")).unwrap();
@@ -108,7 +129,7 @@ fn a_rate_is_kept_though_a_client_connects_again_and_again() {
 
 #[test]
 fn addresses_of_one_ipv6_network_are_one_client() {
-    let clients = clients(&[("client_max_connections", "1")]).unwrap();
+    let clients = clients(&[("client_max_connections", "1")]);
     let _held = clients.connect(at("2001:db8::1")).unwrap();
     assert!(clients.connect(at("2001:db8::2")).is_err());
     assert!(clients.connect(at("2001:db8:0:1::1")).is_ok());
@@ -116,7 +137,7 @@ fn addresses_of_one_ipv6_network_are_one_client() {
 
 #[test]
 fn clients_that_left_are_forgotten() {
-    let clients = clients(&[("client_max_calls", "1")]).unwrap();
+    let clients = clients(&[("client_max_calls", "1")]);
     for number in 0..3 * u32::try_from(REMEMBERED).unwrap() {
         let address = SocketAddr::new(std::net::Ipv4Addr::from_bits(number).into(), 1);
         clients.connect(address).unwrap();

@@ -110,7 +110,7 @@ fn placeholder(kind: Type) -> &'static str {
         Type::Bool => "BOOL",
         Type::Integer(..) | Type::Number(..) => "NUMBER",
         Type::Duration(_) => "DURATION",
-        Type::Size => "SIZE",
+        Type::Size | Type::SizeFrom(_) => "SIZE",
         Type::List => "LIST",
         Type::Pairs => "PAIRS",
     }

@@ -40,6 +40,8 @@ pub enum Type {
     Duration(Duration),
     /// A size in bytes.
     Size,
+    /// A size of at least so many bytes.
+    SizeFrom(usize),
     /// Comma separated, or a TOML array.
     List,
     /// `a=1, b=2`, or a TOML table.
@@ -92,6 +94,17 @@ impl Key {
     #[must_use]
     pub const fn size(name: &'static str, default: &'static str, about: &'static str) -> Self {
         Self::new(name, Type::Size, default, about)
+    }
+
+    /// A size that has a least value, in bytes.
+    #[must_use]
+    pub const fn size_from(
+        name: &'static str,
+        least: usize,
+        default: &'static str,
+        about: &'static str,
+    ) -> Self {
+        Self::new(name, Type::SizeFrom(least), default, about)
     }
 
     /// A TCP port, 0 included.
@@ -155,6 +168,12 @@ impl Key {
         copied
     }
 
+    /// Whether it is a TCP port.
+    #[must_use]
+    pub const fn is_port(&self) -> bool {
+        matches!(self.kind, Type::Integer(0, max) if max == u16::MAX as u64)
+    }
+
     /// The name of its environment variable.
     #[must_use]
     pub fn env_name(&self) -> String {
@@ -183,6 +202,7 @@ impl Type {
             Self::Number(min, max) => value.parse().is_ok_and(|n: f64| (*min..=*max).contains(&n)),
             Self::Duration(max) => parse::duration(value).is_some_and(|d| d <= *max),
             Self::Size => parse::size(value).is_some(),
+            Self::SizeFrom(least) => parse::size(value).is_some_and(|size| size >= *least),
             Self::Pairs => parse::pairs(value).is_some(),
             Self::Custom(check, _) => check(value),
         }
@@ -203,6 +223,9 @@ impl Type {
             }
             Self::Duration(_) => "a duration such as 250ms, 10s or 5m".to_owned(),
             Self::Size => "a size in bytes such as 65536, 64KiB or 4MiB".to_owned(),
+            Self::SizeFrom(least) => {
+                format!("a size in bytes such as 64KiB or 4MiB, at least {least}")
+            }
             Self::List => "a list such as a, b".to_owned(),
             Self::Pairs => "pairs such as a=1, b=2".to_owned(),
             Self::Custom(_, expected) => (*expected).to_owned(),

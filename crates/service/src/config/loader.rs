@@ -39,7 +39,8 @@ impl Loader {
     }
 
     /// The environment. Variables that belong to no key are not ours to judge, and an empty one
-    /// counts as not set, which is how compose files leave one out.
+    /// counts as not set, which is how compose files leave one out. So does a port that is
+    /// Kubernetes' address of a service of that name.
     #[must_use]
     pub fn env(mut self, env: BTreeMap<String, String>) -> Self {
         self.env = env;
@@ -150,7 +151,8 @@ impl Loader {
     fn read_env(&self, given: &mut Given) {
         for key in &self.keys {
             let name = key.env_name();
-            if let Some(value) = self.env.get(&name).filter(|value| !value.is_empty()) {
+            let value = self.env.get(&name).filter(|value| !value.is_empty());
+            if let Some(value) = value.filter(|value| !(key.is_port() && is_link(value))) {
                 given.insert(key.name, (value.trim().to_owned(), Source::Env(name)));
             }
         }
@@ -179,6 +181,19 @@ impl Loader {
     fn find(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name == name)
     }
+}
+
+/// Whether a value is what Kubernetes and Docker tell of a service: with one called `redis`, each
+/// container of the namespace has `REDIS_PORT=tcp://10.0.0.1:6379`. Nobody meant a key of ours.
+fn is_link(value: &str) -> bool {
+    value
+        .trim()
+        .split_once("://")
+        .is_some_and(|(scheme, rest)| {
+            let scheme_fits = matches!(scheme, "tcp" | "udp" | "sctp");
+            let port = rest.rsplit_once(':').map(|(_, port)| port);
+            scheme_fits && port.is_some_and(|port| port.parse::<u16>().is_ok())
+        })
 }
 
 /// What to say of a name that is not among those that are known.

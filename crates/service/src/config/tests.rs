@@ -210,3 +210,28 @@ fn the_example_file_loads_and_says_every_key() {
         assert_eq!(config.text(key.name), key.default, "{}", key.name);
     }
 }
+
+#[test]
+fn what_kubernetes_tells_of_services_is_no_port_of_ours() {
+    let service = |value: &str| {
+        loader()
+            .env(env(&[("AGENT_PORT", value)]))
+            .load()
+            .map(|config| config.port("port"))
+    };
+    for value in [
+        "tcp://10.0.0.1:6379",
+        "udp://10.0.0.1:53",
+        "sctp://[fd00::1]:7",
+        " tcp://10.0.0.1:1 ",
+    ] {
+        assert_eq!(service(value), Ok(50052), "{value}");
+    }
+    assert_eq!(service("7"), Ok(7));
+    // What nobody but a person writes is a mistake, as before.
+    for value in ["tcp://10.0.0.1", "http://h:1", "10.0.0.1:1", "tcp"] {
+        assert!(service(value).is_err(), "{value}");
+    }
+    let flag = loader().flag("port", "tcp://10.0.0.1:6379".to_owned());
+    assert!(flag.load().is_err(), "a flag is meant");
+}

@@ -39,6 +39,7 @@ impl World {
             Arc::new(loader.load().unwrap()),
             &(Arc::clone(&memory) as Arc<dyn Discovery>),
             &registry,
+            &crate::Reload::default(),
             &TaskTracker::new(),
             &shutdown,
         )

@@ -1,0 +1,133 @@
+//! Who may see the configuration and change the log's level.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+
+use super::{Answer, text};
+use crate::config::Config;
+
+/// The answer to a request that is not let pass.
+pub(super) fn refusal(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> Option<Answer> {
+    // Browsers name the page that asks, and no page has any business here.
+    let foreign = headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site != "none" && site != "same-origin");
+    if foreign || headers.contains_key(header::ORIGIN) {
+        return Some(text(StatusCode::FORBIDDEN, "not for pages of a browser"));
+    }
+    if has_token(config, headers) {
+        return None;
+    }
+    if !peer.ip().to_canonical().is_loopback() {
+        let words = "only from this machine, or with admin_token: Authorization: Bearer …";
+        let mut answer = text(StatusCode::UNAUTHORIZED, words);
+        let scheme = HeaderValue::from_static("Bearer");
+        answer
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, scheme);
+        return Some(answer);
+    }
+    // A page whose name was made to point here asks by that name, and without an origin.
+    if headers.get(header::HOST).is_some_and(|host| !is_here(host)) {
+        let words = "ask by an address or as localhost, or send admin_token";
+        return Some(text(StatusCode::MISDIRECTED_REQUEST, words));
+    }
+    None
+}
+
+fn has_token(config: &Config, headers: &HeaderMap) -> bool {
+    let Some(token) = config.optional("admin_token") else {
+        return false;
+    };
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .map(HeaderValue::as_bytes);
+    let bearer = given.and_then(|given| {
+        let (scheme, rest) = given.split_at_checked("Bearer ".len())?;
+        scheme.eq_ignore_ascii_case(b"Bearer ").then_some(rest)
+    });
+    bearer.is_some_and(|bearer| same(bearer.trim_ascii(), token.as_bytes()))
+}
+
+/// Compares without telling by its time how much is right.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    let different = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
+    a.len() == b.len() && different == 0
+}
+
+fn is_here(host: &HeaderValue) -> bool {
+    let uri = host.to_str().ok().and_then(|host| host.parse::<Uri>().ok());
+    let Some(host) = uri.as_ref().and_then(Uri::host) else {
+        return false;
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::Loader, tests::SPEC};
+
+    fn status(token: &str, peer: &str, set: &[(&'static str, &'static str)]) -> u16 {
+        let loader = Loader::new(SPEC.all_keys()).set("admin_token", token);
+        let mut headers = HeaderMap::new();
+        for (name, value) in set {
+            headers.insert(*name, HeaderValue::from_static(value));
+        }
+        let peer = SocketAddr::new(peer.parse().unwrap(), 1);
+        let refusal = refusal(&loader.load().unwrap(), peer, &headers);
+        refusal.map_or(200, |answer| answer.status().as_u16())
+    }
+
+    #[test]
+    fn this_machine_and_the_token_are_let_in_and_pages_never() {
+        let right = ("authorization", "Bearer s3cret");
+        let table: &[(&str, &str, &[_], u16)] = &[
+            ("", "127.0.0.1", &[], 200),
+            ("", "::1", &[], 200),
+            ("", "::ffff:127.0.0.1", &[], 200),
+            ("", "10.0.0.1", &[], 401),
+            ("", "10.0.0.1", &[("authorization", "Bearer ")], 401),
+            ("s3cret", "127.0.0.1", &[], 200),
+            ("s3cret", "10.0.0.1", &[right], 200),
+            (
+                "s3cret",
+                "10.0.0.1",
+                &[("authorization", "bearer s3cret")],
+                200,
+            ),
+            (
+                "s3cret",
+                "10.0.0.1",
+                &[("authorization", "Bearer s3cre")],
+                401,
+            ),
+            (
+                "s3cret",
+                "10.0.0.1",
+                &[("authorization", "Bearer s3cret2")],
+                401,
+            ),
+            (
+                "s3cret",
+                "10.0.0.1",
+                &[("authorization", "Basic s3cret")],
+                401,
+            ),
+            ("", "127.0.0.1", &[("origin", "http://localhost")], 403),
+            ("s3cret", "10.0.0.1", &[right, ("origin", "null")], 403),
+            ("", "127.0.0.1", &[("sec-fetch-site", "cross-site")], 403),
+            ("", "127.0.0.1", &[("host", "evil.example:9090")], 421),
+            ("", "127.0.0.1", &[("host", "localhost:9090")], 200),
+            ("", "127.0.0.1", &[("host", "127.0.0.1:9090")], 200),
+            ("", "127.0.0.1", &[("host", "[::1]:9090")], 200),
+            ("s3cret", "10.0.0.1", &[right, ("host", "echo-1:9090")], 200),
+        ];
+        for (token, peer, headers, expected) in table {
+            let seen = status(token, peer, headers);
+            assert_eq!(seen, *expected, "{token:?} {peer} {headers:?}");
+        }
+    }
+}

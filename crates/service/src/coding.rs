@@ -1,0 +1,288 @@
+//! gRPC's gzip, for all services alike: what comes compressed is inflated before a service sees it,
+//! within the limit of a message, and answers are compressed for callers who ask for that.
+
+use std::{
+    io::{Read as _, Write as _},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::Frame;
+use proto::error_info;
+use tonic::{Code, Status, body::Body};
+
+use crate::bounds::too_large;
+
+pub(crate) const ENCODING: &str = "grpc-encoding";
+pub(crate) const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+const GZIP: &str = "gzip";
+/// A frame begins with a byte of flags and the message's length in four.
+pub(crate) const HEADER: usize = 5;
+/// A message of fewer bytes is not compressed unless its request was: it costs more than it saves.
+const SMALL: usize = 1024;
+
+/// What a caller's headers say of compression.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// The request's messages may be compressed.
+    pub(crate) comes: bool,
+    /// The answer's may be.
+    pub(crate) takes: bool,
+}
+
+impl Asked {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let is = |name: &str| headers.get(name).is_some_and(|value| value == GZIP);
+        let listed = headers
+            .get_all(ACCEPT_ENCODING)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|name| name.trim() == GZIP);
+        let comes = is(ENCODING);
+        Self {
+            comes,
+            takes: listed || comes,
+        }
+    }
+
+    /// Answers as it was asked.
+    pub(crate) fn answer(self, mut response: Response<Body>) -> Response<Body> {
+        let headers = response.headers_mut();
+        let refused = headers
+            .get(Status::GRPC_STATUS)
+            .is_some_and(|code| code == "12");
+        if refused {
+            let taken = HeaderValue::from_static("identity,gzip");
+            headers.insert(ACCEPT_ENCODING, taken);
+        }
+        let has_messages = !headers.contains_key(Status::GRPC_STATUS);
+        if !self.takes || !has_messages || headers.contains_key(ENCODING) {
+            return response;
+        }
+        headers.insert(ENCODING, HeaderValue::from_static(GZIP));
+        let least = if self.comes { 1 } else { SMALL };
+        response.map(|body| {
+            Body::new(Deflating {
+                body,
+                least,
+                held: BytesMut::new(),
+                rest: None,
+            })
+        })
+    }
+}
+
+/// Inflates the messages of frames that are complete in `held`, and takes them out.
+pub(crate) fn inflate(held: &mut BytesMut, limit: usize) -> Result<Bytes, Status> {
+    let mut out = BytesMut::new();
+    while let Some((flags, length)) = frame(held) {
+        if length > limit {
+            return Err(too_large(length, limit));
+        }
+        if held.len() < HEADER + length {
+            break;
+        }
+        held.advance(HEADER);
+        let message = held.split_to(length);
+        if flags & 1 == 0 {
+            put(&mut out, 0, &message);
+        } else {
+            put(&mut out, 0, &plain(&message, limit)?);
+        }
+    }
+    Ok(out.freeze())
+}
+
+fn plain(message: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
+    let mut plain = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let read = GzDecoder::new(message).take(most).read_to_end(&mut plain);
+    match read {
+        Ok(_) if plain.len() > limit => Err(too_large(plain.len(), limit)),
+        Ok(_) => Ok(plain),
+        Err(error) => {
+            let message = format!("a message cannot be inflated: {error}");
+            let reason = "MALFORMED_GZIP";
+            Err(error_info::status(Code::Internal, reason, message, []))
+        }
+    }
+}
+
+/// The header of the frame that `held` begins with.
+pub(crate) fn frame(held: &[u8]) -> Option<(u8, usize)> {
+    let [flags, a, b, c, d] = *held.first_chunk()?;
+    Some((flags, u32::from_be_bytes([a, b, c, d]) as usize))
+}
+
+fn put(out: &mut BytesMut, flags: u8, message: &[u8]) {
+    out.put_u8(flags);
+    out.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(message);
+}
+
+/// An answer whose messages are compressed.
+struct Deflating {
+    body: Body,
+    /// Messages of fewer bytes stay as they are.
+    least: usize,
+    /// What is there of the next frame.
+    held: BytesMut,
+    /// What follows the frames that were just given out.
+    rest: Option<Frame<Bytes>>,
+}
+
+impl Deflating {
+    fn deflate(&mut self) -> Result<Bytes, Status> {
+        let mut out = BytesMut::new();
+        while let Some((flags, length)) = frame(&self.held) {
+            if self.held.len() < HEADER + length {
+                break;
+            }
+            self.held.advance(HEADER);
+            let message = self.held.split_to(length);
+            if flags != 0 || length < self.least {
+                put(&mut out, flags, &message);
+                continue;
+            }
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            let small = gzip.write_all(&message).and_then(|()| gzip.finish());
+            let small = small.map_err(|error| Status::internal(error.to_string()))?;
+            put(&mut out, 1, &small);
+        }
+        Ok(out.freeze())
+    }
+}
+
+impl http_body::Body for Deflating {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(rest) = self.rest.take() {
+            return Poll::Ready(Some(Ok(rest)));
+        }
+        loop {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None if self.held.is_empty() => return Poll::Ready(None),
+                // Half a frame is not ours to mend.
+                None => {
+                    let rest = self.held.split().freeze();
+                    return Poll::Ready(Some(Ok(Frame::data(rest))));
+                }
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    self.held.extend_from_slice(&data);
+                    let out = self.deflate()?;
+                    if !out.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(out))));
+                    }
+                }
+                Err(trailers) if self.held.is_empty() => return Poll::Ready(Some(Ok(trailers))),
+                Err(trailers) => {
+                    self.rest = Some(trailers);
+                    let rest = self.held.split().freeze();
+                    return Poll::Ready(Some(Ok(Frame::data(rest))));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_empty() && self.rest.is_none() && self.body.is_end_stream()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    fn gzip(message: &[u8]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(message).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn framed(flags: u8, message: &[u8]) -> BytesMut {
+        let mut out = BytesMut::new();
+        put(&mut out, flags, message);
+        out
+    }
+
+    #[test]
+    fn messages_are_inflated_as_they_become_complete() {
+        let text = vec![b'x'; 3000];
+        let wire = [framed(1, &gzip(&text)), framed(0, b"plain")].concat();
+        for piece in [1, 4, 7, wire.len()] {
+            let (mut held, mut out) = (BytesMut::new(), Vec::new());
+            for part in wire.chunks(piece) {
+                held.extend_from_slice(part);
+                out.extend_from_slice(&inflate(&mut held, 4096).unwrap());
+            }
+            let expected = [framed(0, &text), framed(0, b"plain")].concat();
+            assert_eq!(out, expected, "{piece}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_and_noise_are_refused() {
+        let code = |mut held: BytesMut| inflate(&mut held, 1000).unwrap_err().code();
+        assert_eq!(
+            code(framed(1, &gzip(&vec![0; 1 << 20]))),
+            Code::ResourceExhausted
+        );
+        assert_eq!(code(framed(1, b"noise")), Code::Internal);
+        // Announced, and not there yet.
+        let announced = BytesMut::from(&[1, 0, 0, 4, 0][..]);
+        assert_eq!(code(announced), Code::ResourceExhausted);
+    }
+
+    #[tokio::test]
+    async fn answers_are_compressed_for_whom_asks() {
+        let (large, small) = (vec![b'y'; 5000], b"small".to_vec());
+        let answer = |asked: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in asked {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            let body = [framed(0, &large), framed(0, &small)].concat();
+            let body = http_body_util::Full::new(Bytes::from(body));
+            Asked::of(&headers).answer(Response::new(Body::new(body)))
+        };
+        for (asked, encoding, flags) in [
+            (&[][..], None, (0, 0)),
+            (
+                &[(ACCEPT_ENCODING, "identity, deflate, gzip")],
+                Some(GZIP),
+                (1, 0),
+            ),
+            (&[(ENCODING, GZIP)], Some(GZIP), (1, 1)),
+            (&[(ACCEPT_ENCODING, "zstd")], None, (0, 0)),
+        ] {
+            let (parts, body) = answer(asked).into_parts();
+            let said = parts
+                .headers
+                .get(ENCODING)
+                .map(|value| value.to_str().unwrap());
+            assert_eq!(said, encoding, "{asked:?}");
+            let bytes = body.collect().await.unwrap().to_bytes();
+            let (first, length) = frame(&bytes).unwrap();
+            let (second, _) = frame(&bytes[HEADER + length..]).unwrap();
+            assert_eq!((first, second), flags, "{asked:?}");
+            let mut held = BytesMut::from(&bytes[..]);
+            let plain = inflate(&mut held, 1 << 20).unwrap();
+            assert_eq!(plain, [framed(0, &large), framed(0, &small)].concat());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! A client's connection on any port that hyper carries: which of its silences are too long, what
+//! it may cost without use, and how it ends.
+
+mod farewell;
+mod flood;
+mod frames;
+mod guarded;
+pub(crate) mod readers;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+
+pub(crate) use farewell::turn_away;
+pub(crate) use guarded::Guarded;
+pub(crate) use watch::{Request, Watch};
+
+/// How often it is looked whether a call that crossed our word is over.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The limits of one connection, from the configuration. A time of zero is for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long a head may take to come, and a client to speak at all.
+    pub(crate) handshake: Duration,
+    /// How long a peer may be silent in the middle of a body or of a frame, or leave what we write
+    /// unread.
+    pub(crate) body: Duration,
+    /// How long a connection may have nothing to do.
+    pub(crate) keep_alive: Duration,
+    /// Calls that may be given up in ten seconds, unanswered.
+    wasted_calls: u32,
+    /// Calls at once on an HTTP/2 connection.
+    pub(crate) streams: u32,
+    /// Bytes of one head.
+    pub(crate) header_bytes: u32,
+}
+
+impl Limits {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            handshake: config.duration("handshake_timeout"),
+            body: config.duration("body_timeout"),
+            keep_alive: config.duration("keep_alive"),
+            wasted_calls: config.integer("wasted_calls"),
+            streams: config.integer("max_concurrent_streams"),
+            header_bytes: u32::try_from(config.size("max_header_bytes")).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// A stream that keeps them, and what tells when it does not.
+    pub(crate) fn guard(self, stream: TcpStream) -> (Guarded, Watch) {
+        guarded::guard(stream, self)
+    }
+}
+
+/// What ends a connection from our side.
+pub(crate) struct Ends {
+    /// Finish what is under way.
+    pub(crate) leave: CancellationToken,
+    /// End at once; heard after `leave`.
+    pub(crate) cut: CancellationToken,
+    /// Finish what is under way after so long; zero is never.
+    pub(crate) age: Duration,
+    /// What may then go on for so long; zero is for ever.
+    pub(crate) grace: Duration,
+}
+
+/// Why a connection finishes what is under way, and how long it may take for that.
+enum Leaving {
+    No,
+    Drain,
+    /// Until then.
+    Until(Option<Instant>),
+    /// It was idle: until then, should no call have crossed our word.
+    Idle(Option<Instant>),
+}
+
+/// Runs a connection to its end. `shut` makes it finish what is under way.
+pub(crate) async fn drive<C, E>(
+    connection: C,
+    shut: impl Fn(Pin<&mut C>),
+    watch: Option<Watch>,
+    ends: Ends,
+) where
+    C: Future<Output = Result<(), E>>,
+    E: std::fmt::Display,
+{
+    let mut connection = Box::pin(connection);
+    let mut watch = watch;
+    let mut leaving = Leaving::No;
+    let age = after(ends.age, rand::random_range(0.9..=1.1));
+    tokio::pin!(age);
+    loop {
+        let last = match leaving {
+            Leaving::Until(last) | Leaving::Idle(last) => last,
+            Leaving::No | Leaving::Drain => None,
+        };
+        let drains = matches!(leaving, Leaving::Drain);
+        let stays = matches!(leaving, Leaving::No);
+        let verdict = async {
+            match &mut watch {
+                Some(watch) => watch.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            // The connection first: what is watched is what it has just read and written.
+            biased;
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                break;
+            }
+            verdict = verdict => match verdict {
+                watch::Verdict::Leave => {
+                    shut(connection.as_mut());
+                    if stays {
+                        leaving = Leaving::Until(None);
+                    }
+                }
+                watch::Verdict::Idle(last) => {
+                    shut(connection.as_mut());
+                    leaving = Leaving::Idle(last);
+                }
+                watch::Verdict::Stalled(key) => {
+                    tracing::debug!(key, "connection ended");
+                    break;
+                }
+            },
+            () = ends.leave.cancelled(), if !drains => {
+                shut(connection.as_mut());
+                leaving = Leaving::Drain;
+            }
+            () = ends.cut.cancelled(), if drains => break,
+            () = &mut age, if stays => {
+                shut(connection.as_mut());
+                let last = (!ends.grace.is_zero()).then(|| Instant::now() + ends.grace);
+                leaving = Leaving::Until(last);
+            }
+            () = until(last), if last.is_some() => {
+                let busy = watch.as_ref().is_some_and(Watch::is_busy);
+                if !(busy && matches!(leaving, Leaving::Idle(_))) {
+                    break;
+                }
+                leaving = Leaving::Idle(last.map(|_| Instant::now() + LOOK));
+            }
+        }
+    }
+    // The stream is given back when the connection is gone.
+    drop(connection);
+    if let Some(watch) = watch {
+        watch.farewell().await;
+    }
+}
+
+/// Waits for a time that is not zero.
+async fn after(time: Duration, jitter: f64) {
+    if time.is_zero() {
+        std::future::pending::<()>().await;
+    }
+    sleep(time.mul_f64(jitter)).await;
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

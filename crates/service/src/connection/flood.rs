@@ -1,0 +1,349 @@
+//! What a client's HTTP/2 connection costs without any use, by the limits of the relay: frames that
+//! bring no call further, calls that are given up, and calls that are made to be reset.
+//!
+//! A limit is reached twice before the connection is cut. The first time it is told to go away, and
+//! its calls may end: a router's connection carries the calls of many clients, and one of them
+//! must not cost the others theirs. Whoever goes on all the same is cut off.
+
+use std::time::{Duration, Instant};
+
+use mesh_relay::{
+    Map,
+    frame::{Kind, flag},
+    strain::Strain,
+};
+
+use super::frames::Frame;
+
+/// Frames in ten seconds that bring no call further, before the connection is ended.
+const IDLE_FRAMES: u32 = 1000;
+/// For how many of them a frame of a request makes up, and one of an answer: for each of these some
+/// clients send two WINDOW_UPDATE and a PING.
+const REQUEST_RELIEF: u32 = 2;
+const ANSWER_RELIEF: u32 = 4;
+/// For how many calls given up one that was answered makes up.
+const CALL_RELIEF: u32 = 2;
+/// Resets that may cross an answer, on either side.
+const CROSSING: u32 = 2;
+const CROSSING_AT_MOST: u32 = 10_000;
+/// A call that is given up later is one whose caller lost patience.
+const RAPID: Duration = Duration::from_secs(1);
+/// A change of the initial window that concerns so many calls is one frame more.
+const CALLS_A_FRAME: usize = 64;
+/// Calls that are not known to have ended: more than any limit of streams.
+const CALLS_AT_MOST: usize = 1 << 20;
+
+/// What is to be done about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Fine,
+    /// It is told to go away, for this reason.
+    Leave(&'static str),
+    /// It is ended, for this reason.
+    Cut(&'static str),
+}
+
+/// A call that has not ended.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    begun: Instant,
+    answered: bool,
+}
+
+/// One connection's account.
+#[derive(Debug)]
+pub(super) struct Flood {
+    wasted_calls: u32,
+    /// Bytes of one header block as it is sent.
+    max_block: usize,
+    open: Map<u32, Open>,
+    /// The highest stream that the client has opened.
+    last: u32,
+    idle: Strain,
+    wasted: Strain,
+    /// Resets that may still come for calls that were answered.
+    crossing: u32,
+    /// PINGs and SETTINGS of ours that the client is to acknowledge.
+    unanswered: u32,
+    /// Bytes of the header block that has begun.
+    block: Option<usize>,
+    /// It was told to go away.
+    told: bool,
+}
+
+impl Flood {
+    pub(super) fn new(wasted_calls: u32, max_block: usize, now: Instant) -> Self {
+        Self {
+            wasted_calls,
+            max_block,
+            open: Map::default(),
+            last: 0,
+            idle: Strain::new(now),
+            wasted: Strain::new(now),
+            crossing: 0,
+            unanswered: 0,
+            block: None,
+            told: false,
+        }
+    }
+
+    /// Calls that have not ended.
+    pub(super) fn calls(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether a header block has begun and not ended.
+    pub(super) fn in_block(&self) -> bool {
+        self.block.is_some()
+    }
+
+    /// A frame of the client's.
+    pub(super) fn received(&mut self, frame: Frame, now: Instant) -> Verdict {
+        let head = frame.head;
+        match head.kind {
+            Kind::Headers => {
+                let ends = head.has(flag::END_HEADERS);
+                self.block = (!ends).then_some(head.length);
+                if head.stream > self.last {
+                    self.last = head.stream;
+                    let call = Open {
+                        begun: now,
+                        answered: false,
+                    };
+                    self.open.insert(head.stream, call);
+                    if self.open.len() > CALLS_AT_MOST {
+                        return Verdict::Cut("too many calls");
+                    }
+                } else if !self.open.contains_key(&head.stream) {
+                    return self.idle(1, now);
+                }
+                Verdict::Fine
+            }
+            Kind::Continuation => {
+                let ends = head.has(flag::END_HEADERS);
+                let bytes = self.block.unwrap_or(0) + head.length;
+                self.block = (!ends).then_some(bytes);
+                if (head.length == 0 && !ends) || bytes > self.max_block {
+                    return Verdict::Cut("a header block does not end");
+                }
+                Verdict::Fine
+            }
+            Kind::Data if frame.empty && !head.has(flag::END_STREAM) => self.idle(1, now),
+            Kind::Data => {
+                if !frame.empty && self.open.contains_key(&head.stream) {
+                    self.idle.relieve(REQUEST_RELIEF);
+                }
+                Verdict::Fine
+            }
+            Kind::RstStream => self.reset(head.stream, now),
+            Kind::Settings if head.has(flag::ACK) => self.acknowledged(now),
+            Kind::Ping if head.has(flag::ACK) => self.acknowledged(now),
+            Kind::Settings => {
+                let calls = if head.length == 0 { 0 } else { self.open.len() };
+                let cost = u32::try_from(1 + calls / CALLS_A_FRAME).unwrap_or(u32::MAX);
+                self.idle(cost, now)
+            }
+            Kind::Ping
+            | Kind::Priority
+            | Kind::PushPromise
+            | Kind::GoAway
+            | Kind::WindowUpdate
+            | Kind::Unknown => self.idle(1, now),
+        }
+    }
+
+    /// A frame of ours.
+    pub(super) fn sent(&mut self, frame: Frame, now: Instant) -> Verdict {
+        let head = frame.head;
+        match head.kind {
+            Kind::Headers | Kind::Data => {
+                if head.kind == Kind::Headers {
+                    self.idle.relieve(REQUEST_RELIEF);
+                    if let Some(call) = self.open.get_mut(&head.stream) {
+                        call.answered = true;
+                    }
+                } else if !frame.empty {
+                    self.idle.relieve(ANSWER_RELIEF);
+                }
+                if head.has(flag::END_STREAM) && self.open.remove(&head.stream).is_some() {
+                    self.wasted.relieve(CALL_RELIEF);
+                    self.crossing = (self.crossing + CROSSING).min(CROSSING_AT_MOST);
+                }
+                Verdict::Fine
+            }
+            // Whoever makes us reset its streams costs as much as who resets them.
+            Kind::RstStream => self.reset(head.stream, now),
+            Kind::Settings | Kind::Ping if !head.has(flag::ACK) => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                Verdict::Fine
+            }
+            _ => Verdict::Fine,
+        }
+    }
+
+    fn reset(&mut self, stream: u32, now: Instant) -> Verdict {
+        match self.open.remove(&stream) {
+            Some(call) if !call.answered && now.duration_since(call.begun) < RAPID => {
+                let fits = self.wasted.add(1, self.wasted_calls, now);
+                self.judge(fits, "wasted_calls", now)
+            }
+            Some(_) => Verdict::Fine,
+            None if self.crossing > 0 => {
+                self.crossing -= 1;
+                Verdict::Fine
+            }
+            None => self.idle(1, now),
+        }
+    }
+
+    fn acknowledged(&mut self, now: Instant) -> Verdict {
+        match self.unanswered.checked_sub(1) {
+            Some(less) => {
+                self.unanswered = less;
+                Verdict::Fine
+            }
+            None => self.idle(1, now),
+        }
+    }
+
+    fn idle(&mut self, frames: u32, now: Instant) -> Verdict {
+        let fits = self.idle.add(frames, IDLE_FRAMES, now);
+        self.judge(fits, "too many frames that do nothing", now)
+    }
+
+    fn judge(&mut self, fits: bool, reason: &'static str, now: Instant) -> Verdict {
+        if fits {
+            return Verdict::Fine;
+        }
+        if std::mem::replace(&mut self.told, true) {
+            return Verdict::Cut(reason);
+        }
+        // As much again, for what is under way and while the client hears of it.
+        (self.idle, self.wasted) = (Strain::new(now), Strain::new(now));
+        Verdict::Leave(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mesh_relay::frame::Head;
+
+    fn frame(kind: Kind, flags: u8, stream: u32, length: usize) -> Frame {
+        let head = Head {
+            length,
+            kind,
+            flags,
+            stream,
+        };
+        Frame {
+            head,
+            empty: kind == Kind::Data && length == 0,
+        }
+    }
+
+    fn request(stream: u32) -> Frame {
+        frame(
+            Kind::Headers,
+            flag::END_HEADERS | flag::END_STREAM,
+            stream,
+            20,
+        )
+    }
+
+    /// How often it happens until the client is told to go away, and until it is cut off.
+    fn bears(mut happens: impl FnMut(&mut Flood, u32, Instant) -> Verdict) -> (u32, u32) {
+        let now = Instant::now();
+        let mut flood = Flood::new(500, 1 << 16, now);
+        let mut told = None;
+        for n in 0..5000 {
+            match happens(&mut flood, 2 * n + 1, now) {
+                Verdict::Fine => {}
+                Verdict::Leave(_) => told = Some(n),
+                Verdict::Cut(_) => return (told.unwrap(), n),
+            }
+        }
+        panic!("it is borne for ever; told at {told:?}");
+    }
+
+    #[test]
+    fn calls_that_are_reset_by_the_client_or_made_to_be_reset_are_borne_up_to_the_limit() {
+        let by_client = |flood: &mut Flood, stream, now| {
+            flood.received(request(stream), now);
+            flood.received(frame(Kind::RstStream, 0, stream, 4), now)
+        };
+        assert_eq!(bears(by_client), (500, 1001));
+        let by_us = |flood: &mut Flood, stream, now| {
+            flood.received(request(stream), now);
+            flood.sent(frame(Kind::RstStream, 0, stream, 4), now)
+        };
+        assert_eq!(bears(by_us), (500, 1001));
+    }
+
+    #[test]
+    fn every_kind_of_frame_that_does_nothing_is_borne_up_to_the_limit() {
+        for idle in [
+            frame(Kind::Settings, 0, 0, 0),
+            frame(Kind::Settings, flag::ACK, 0, 0),
+            frame(Kind::Ping, 0, 0, 8),
+            frame(Kind::Ping, flag::ACK, 0, 8),
+            frame(Kind::Priority, 0, 1, 5),
+            frame(Kind::WindowUpdate, 0, 0, 4),
+            frame(Kind::GoAway, 0, 0, 8),
+            frame(Kind::Unknown, 0, 0, 0),
+            frame(Kind::Data, 0, 1, 0),
+            frame(Kind::RstStream, 0, 1, 4),
+        ] {
+            let (told, cut) = bears(|flood, _, now| flood.received(idle, now));
+            assert_eq!((told, cut), (1000, 2001), "{idle:?}");
+        }
+    }
+
+    #[test]
+    fn answered_calls_make_up_for_cancelled_ones_and_their_resets_may_cross() {
+        let now = Instant::now();
+        let mut flood = Flood::new(2, 1 << 16, now);
+        let answer = |stream| frame(Kind::Data, flag::END_STREAM, stream, 10);
+        for n in 0..10_000u32 {
+            let stream = 6 * n + 1;
+            for stream in [stream, stream + 2, stream + 4] {
+                assert_eq!(flood.received(request(stream), now), Verdict::Fine);
+            }
+            flood.sent(frame(Kind::Headers, flag::END_HEADERS, stream, 9), now);
+            flood.sent(answer(stream), now);
+            for stream in [stream, stream + 2, stream + 4] {
+                let reset = frame(Kind::RstStream, 0, stream, 4);
+                assert_eq!(flood.received(reset, now), Verdict::Fine, "{n}");
+            }
+        }
+        assert_eq!(flood.calls(), 0);
+    }
+
+    #[test]
+    fn what_a_client_that_measures_the_way_sends_with_each_answer_is_borne() {
+        let now = Instant::now();
+        let mut flood = Flood::new(500, 1 << 16, now);
+        flood.received(request(1), now);
+        for _ in 0..10_000 {
+            flood.sent(frame(Kind::Data, 0, 1, 1000), now);
+            for kind in [Kind::WindowUpdate, Kind::WindowUpdate, Kind::Ping] {
+                assert_eq!(flood.received(frame(kind, 0, 0, 8), now), Verdict::Fine);
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_block_without_end_is_cut_off_at_once() {
+        let now = Instant::now();
+        let mut flood = Flood::new(500, 100, now);
+        flood.received(frame(Kind::Headers, 0, 1, 50), now);
+        assert!(flood.in_block());
+        let more = frame(Kind::Continuation, 0, 1, 50);
+        assert_eq!(flood.received(more, now), Verdict::Fine);
+        assert!(matches!(flood.received(more, now), Verdict::Cut(_)));
+        let mut flood = Flood::new(500, 100, now);
+        flood.received(frame(Kind::Headers, 0, 1, 50), now);
+        let empty = frame(Kind::Continuation, 0, 1, 0);
+        assert!(matches!(flood.received(empty, now), Verdict::Cut(_)));
+    }
+}

@@ -1,0 +1,276 @@
+//! A client's stream that follows what passes through it.
+
+use std::{
+    future::Future as _,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use mesh_relay::frame::{Kind, PREFACE, flag};
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::oneshot,
+    time::{Instant, Sleep, sleep},
+};
+
+use super::{
+    Limits, Watch,
+    farewell::{ENHANCE_YOUR_CALM, go_away},
+    flood::{Flood, Verdict},
+    frames::Frames,
+    watch::{Progress, Shared, Speaks},
+};
+
+/// A stream under guard.
+pub(crate) struct Guarded {
+    stream: Option<TcpStream>,
+    shared: Shared,
+    limits: Limits,
+    /// Bytes of the preface that have come.
+    preface: usize,
+    inbound: Frames,
+    outbound: Frames,
+    flood: Flood,
+    /// What is said between two frames of the connection's own.
+    words: Vec<u8>,
+    /// Runs while the client does not read.
+    unread: Option<Pin<Box<Sleep>>>,
+    left: Option<oneshot::Sender<(TcpStream, Vec<u8>)>>,
+}
+
+pub(super) fn guard(stream: TcpStream, limits: Limits) -> (Guarded, Watch) {
+    let now = Instant::now();
+    let shared = Arc::new(Mutex::new(Progress::new(now)));
+    let (sender, receiver) = oneshot::channel();
+    // Larger heads are read all the same, so that their calls alone are told of the limit.
+    let max_block = (crate::server::HEADERS_READ as usize).saturating_mul(limits.header_bytes as usize);
+    let guarded = Guarded {
+        stream: Some(stream),
+        shared: Arc::clone(&shared),
+        limits,
+        preface: 0,
+        inbound: Frames::default(),
+        outbound: Frames::default(),
+        flood: Flood::new(limits.wasted_calls, max_block, now.into_std()),
+        words: Vec::new(),
+        unread: None,
+        left: Some(sender),
+    };
+    (guarded, Watch::new(limits, shared, receiver))
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
+
+impl Guarded {
+    /// Looks at what the client has sent.
+    fn heard(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let now = Instant::now();
+        let mut progress = self.shared.lock();
+        progress.read = now;
+        if progress.speaks == Speaks::Unknown {
+            let rest = &PREFACE[self.preface..];
+            let length = rest.len().min(bytes.len());
+            if bytes[..length] == rest[..length] {
+                self.preface += length;
+                bytes = &bytes[length..];
+                if self.preface == PREFACE.len() {
+                    progress.speaks = Speaks::Http2;
+                    progress.idle = now;
+                }
+            } else {
+                progress.speaks = Speaks::Http1;
+            }
+        }
+        match progress.speaks {
+            Speaks::Unknown => return Ok(()),
+            Speaks::Http1 => {
+                if progress.calls == 0 {
+                    progress.head.get_or_insert(now);
+                }
+                return Ok(());
+            }
+            Speaks::Http2 => {}
+        }
+        let (flood, mut verdict) = (&mut self.flood, Verdict::Fine);
+        let settled = &mut progress.settled;
+        self.inbound.follow(bytes, |frame| {
+            *settled |= frame.head.kind == Kind::Settings && !frame.head.has(flag::ACK);
+            worse(&mut verdict, flood.received(frame, now.into_std()));
+        });
+        progress.within = !self.inbound.between();
+        let in_head = flood.in_block() || self.inbound.in_head();
+        let begun = progress.head.unwrap_or(now);
+        progress.head = in_head.then_some(begun);
+        drop(progress);
+        self.count(now);
+        self.obey(verdict)
+    }
+
+    /// Looks at what was written to the client.
+    fn wrote(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.unread = None;
+        if self.preface < PREFACE.len() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let (flood, mut verdict) = (&mut self.flood, Verdict::Fine);
+        self.outbound.follow(bytes, |frame| {
+            worse(&mut verdict, flood.sent(frame, now.into_std()));
+        });
+        self.count(now);
+        self.obey(verdict)
+    }
+
+    fn count(&self, now: Instant) {
+        let mut progress = self.shared.lock();
+        let calls = self.flood.calls();
+        if calls == 0 && progress.calls > 0 {
+            progress.idle = now;
+        }
+        progress.calls = calls;
+    }
+
+    fn obey(&mut self, verdict: Verdict) -> io::Result<()> {
+        match verdict {
+            Verdict::Fine => Ok(()),
+            Verdict::Leave(reason) => {
+                tracing::debug!(reason, "a connection is told to go away");
+                // Streams that are under way are still taken; the connection itself says which.
+                self.words = go_away(0x7fff_ffff, ENHANCE_YOUR_CALM, reason);
+                self.shared.lock().leave = true;
+                Ok(())
+            }
+            Verdict::Cut(reason) => {
+                let words = go_away(0x7fff_ffff, ENHANCE_YOUR_CALM, reason);
+                self.shared.lock().farewell = Some(words);
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason))
+            }
+        }
+    }
+
+    /// Says what is to be said between two frames, as far as the client reads.
+    fn speak(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.words.is_empty() && self.outbound.between() {
+            let stream = self.stream.as_mut().ok_or_else(gone)?;
+            let written = ready!(Pin::new(stream).poll_write(cx, &self.words))?;
+            self.words.drain(..written);
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for a client that does not read; not for ever.
+    fn patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.limits.body.is_zero() {
+            return Poll::Pending;
+        }
+        let body = self.limits.body;
+        let unread = self.unread.get_or_insert_with(|| Box::pin(sleep(body)));
+        ready!(unread.as_mut().poll(cx));
+        let words = "body_timeout: the client does not read";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)))
+    }
+}
+
+fn worse(verdict: &mut Verdict, other: Verdict) {
+    match (&verdict, &other) {
+        (Verdict::Fine, _) | (Verdict::Leave(_), Verdict::Cut(_)) => *verdict = other,
+        _ => {}
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let stream = this.stream.as_mut().ok_or_else(gone)?;
+        ready!(Pin::new(stream).poll_read(cx, buf))?;
+        let bytes = &buf.filled()[before..];
+        if !bytes.is_empty() {
+            this.heard(bytes)?;
+            // Should the client not read now, it is said before the next frame.
+            if let Poll::Ready(said) = this.speak(cx) {
+                said?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match this.speak(cx) {
+            Poll::Ready(said) => said?,
+            Poll::Pending => return this.patience(cx),
+        }
+        let stream = this.stream.as_mut().ok_or_else(gone)?;
+        let Poll::Ready(written) = Pin::new(stream).poll_write_vectored(cx, slices) else {
+            return this.patience(cx);
+        };
+        let written = written?;
+        let mut left = written;
+        for slice in slices {
+            let length = slice.len().min(left);
+            left -= length;
+            if length > 0 {
+                this.wrote(&slice[..length])?;
+            }
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.speak(cx))?;
+        let stream = this.stream.as_mut().ok_or_else(gone)?;
+        Pin::new(stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let stream = self.get_mut().stream.as_mut().ok_or_else(gone)?;
+        Pin::new(stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Guarded {
+    /// What is left to say is said by whoever watches the connection: it takes a moment.
+    fn drop(&mut self) {
+        let Some(words) = self.shared.lock().farewell.take() else {
+            return;
+        };
+        let whole = self.outbound.between();
+        if let (true, Some(stream), Some(left)) = (whole, self.stream.take(), self.left.take()) {
+            // Nobody listens when the process ends.
+            left.send((stream, words)).ok();
+        }
+    }
+}
