@@ -6,8 +6,8 @@ use strict;
 use warnings;
 use Socket;
 
-my ($folder, $port) = @ENV{qw(STATE_DIR MESH_PORT)};
-my $path = "$folder/mesh-$port.state";
+my ($folder, $port, $consul) = @ENV{qw(STATE_DIR MESH_PORT CONSUL_DNS)};
+my $path = "$folder/mesh-$port-$consul.state";
 # An abstract address, which HAProxy fills up with zeros to its whole length.
 my $address = pack 'S a108', AF_UNIX, "\0mesh-$port";
 # A router that is down for so many seconds is not kept: what is read back stays until DNS names it.

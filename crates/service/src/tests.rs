@@ -537,3 +537,40 @@ async fn an_http_program_is_asked_by_http_and_finishes_answers_in_its_drain() {
     assert_eq!(&body.to_bytes()[..], b"done");
     assert_eq!(drained.cut, 0);
 }
+
+#[tokio::test]
+async fn an_instance_is_ready_when_its_own_checks_say_so_and_health_says_the_same() {
+    let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let seen = Arc::clone(&ready);
+    let build = move |context: &Context| {
+        let is_ready = move || seen.load(std::sync::atomic::Ordering::Relaxed);
+        let problem = move || (!is_ready()).then(|| "waiting for the registry".to_owned());
+        context.readiness.check(problem);
+        build(context)
+    };
+    let running = start(&SPEC, config(&[]), Arc::new(Memory::new()), build)
+        .await
+        .unwrap();
+    let (grpc, admin_addr) = (running.grpc_addr, running.admin_addr);
+    let mut health = HealthClient::new(channel(&running).await);
+    let mut status = async || {
+        let answer = health.check(HealthCheckRequest::default()).await;
+        answer.unwrap().into_inner().status()
+    };
+    let told = async |path: &str| h2(grpc, Method::GET, path).await.unwrap().0;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(told("/readyz").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(told("/healthz").await, StatusCode::OK);
+    let (code, reason) = admin(admin_addr, Method::GET, "/readyz", "").await;
+    assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(reason.contains("waiting for the registry"), "{reason}");
+    assert_eq!(status().await, ServingStatus::NotServing);
+    ready.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(told("/readyz").await, StatusCode::OK);
+    let begun = std::time::Instant::now();
+    while status().await != ServingStatus::Serving {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        sleep(Duration::from_millis(10)).await;
+    }
+    running.drain().await;
+}
