@@ -120,7 +120,7 @@ impl Server {
         let leave = server.leave.clone();
         let connections = Arc::new(server.connections(false));
         // Of the programs on this kind of port, the router alone is called by all kinds of clients.
-        let of_clients = server.app.handler.is_some();
+        let (of_clients, limit) = (server.app.handler.is_some(), server.limits.header_bytes);
         let (clients, tasks) = (server.app.clients.clone(), server.tasks.clone());
         server.tasks.spawn(async move {
             while let Some((stream, peer)) =
@@ -134,7 +134,7 @@ impl Server {
                         tasks.spawn(async move {
                             match leave.run_until_cancelled(Stranger::first(&stream)).await {
                                 Some(Some(stranger)) => stranger.turn_away(stream, peer).await,
-                                _ => connections(Tidy::new(stream, of_clients), connection),
+                                _ => connections(Tidy::new(stream, of_clients, limit), connection),
                             }
                         });
                     }
