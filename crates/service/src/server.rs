@@ -127,7 +127,7 @@ impl Server {
                                 Some(Some(stranger)) => stranger.turn_away(stream, peer).await,
                                 _ => {
                                     let (stream, watch) = limits.guard(stream);
-                                    let stream = Tidy::new(stream, of_clients);
+                                    let stream = Tidy::new(stream, of_clients, limits.header_bytes);
                                     connections(stream, Some(client), Some(watch));
                                 }
                             }

@@ -23,6 +23,8 @@ const NEUTRAL: &[u8] = b"localhost";
 const LONGEST: usize = 2 << 20;
 /// What is read at once.
 const READ: usize = 16 * 1024;
+/// The number of the setting.
+const MAX_HEADER_LIST_SIZE: [u8; 2] = [0, 6];
 /// The table that hyper has clients use.
 const TABLE: usize = 4096;
 
@@ -39,6 +41,10 @@ pub(crate) struct Tidy<S> {
     block: Block,
     /// Header blocks are written anew.
     rewrites: bool,
+    /// What our SETTINGS are to say of the largest metadata, until they are seen.
+    limit: Option<u32>,
+    /// Our SETTINGS, as far as they are still to be written.
+    settings: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +73,10 @@ enum Found {
 }
 
 impl<S> Tidy<S> {
-    /// A connection on a port of clients, or one that passes as it is.
-    pub(crate) fn new(stream: S, of_clients: bool) -> Self {
+    /// A connection on a port of clients, or one on which requests pass as they are: there peers
+    /// are told this limit of metadata. hyper would tell the larger one up to which it reads, and
+    /// routers send what is only to be refused.
+    pub(crate) fn new(stream: S, of_clients: bool, limit: u32) -> Self {
         Self {
             stream,
             state: if of_clients {
@@ -82,6 +90,8 @@ impl<S> Tidy<S> {
             decoder: Decoder::new(TABLE),
             block: Block::new(),
             rewrites: false,
+            limit: (!of_clients).then_some(limit),
+            settings: Vec::new(),
         }
     }
 
@@ -263,13 +273,35 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tidy<S> {
     }
 }
 
+/// The SETTINGS at the front of these bytes, with another limit of metadata.
+fn told(bytes: &[u8], limit: u32) -> Option<Vec<u8>> {
+    let head = Head::read(bytes).filter(|head| head.kind == Kind::Settings)?;
+    let mut frame = bytes.get(..HEADER_BYTES + head.length)?.to_vec();
+    for setting in frame[HEADER_BYTES..].chunks_exact_mut(6) {
+        if setting[..2] == MAX_HEADER_LIST_SIZE {
+            setting[2..].copy_from_slice(&limit.to_be_bytes());
+        }
+    }
+    Some(frame)
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tidy<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let this = &mut *self;
+        if let Some(limit) = this.limit.take() {
+            this.settings = told(bytes, limit).unwrap_or_default();
+        }
+        if this.settings.is_empty() {
+            return Pin::new(&mut this.stream).poll_write(cx, bytes);
+        }
+        // As many bytes as they were, so that hyper goes on behind them.
+        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, &this.settings))?;
+        this.settings.drain(..written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -285,6 +317,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tidy<S> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.limit.is_some() || !self.settings.is_empty() {
+            let first = bytes.iter().find(|part| !part.is_empty());
+            return self.poll_write(cx, first.map_or(&[], |part| &**part));
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
     }
 
@@ -301,7 +337,7 @@ mod tests {
 
     async fn through(bytes: &[u8], piece: usize) -> Vec<u8> {
         let (mut theirs, ours) = tokio::io::duplex(1 << 20);
-        let mut tidy = Tidy::new(ours, true);
+        let mut tidy = Tidy::new(ours, true, 0);
         let mut out = Vec::new();
         for part in bytes.chunks(piece) {
             theirs.write_all(part).await.unwrap();
@@ -392,6 +428,29 @@ mod tests {
             assert_eq!(tail(1), [":authority=localhost", "two=v"]);
             assert_eq!(tail(2), [":authority=localhost", "two=v", "one=v"]);
             assert_eq!(tail(3), [":authority=good:1", "two=v"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn our_settings_tell_the_limit_and_all_else_is_written_as_it_is() {
+        let mut bytes = Vec::new();
+        frame::settings(&mut bytes, &[(3, 100), (6, 1 << 20)]);
+        frame::ping(&mut bytes, [6; 8]);
+        for room in [1, 10, 1000] {
+            let (mut theirs, ours) = tokio::io::duplex(room);
+            let mut tidy = Tidy::new(ours, false, 1000);
+            let write = async {
+                tidy.write_all(&bytes).await.unwrap();
+                tidy.write_all(&bytes).await.unwrap();
+                tidy.shutdown().await.unwrap();
+            };
+            let mut heard = Vec::new();
+            let (_, read) = tokio::join!(write, theirs.read_to_end(&mut heard));
+            read.unwrap();
+            let mut told = Vec::new();
+            frame::settings(&mut told, &[(3, 100), (6, 1000)]);
+            frame::ping(&mut told, [6; 8]);
+            assert_eq!(heard, [told, bytes.clone()].concat(), "{room}");
         }
     }
 
