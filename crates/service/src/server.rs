@@ -4,6 +4,8 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use http::{Request, Response};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::rpc::ServerCalls;
@@ -30,6 +32,9 @@ use crate::{
 
 /// How long the last answers may take from us to the client's socket.
 const FLUSH: Duration = Duration::from_millis(500);
+
+/// A body of so many bytes is heard out though nobody wants it.
+const SMALL: usize = 64 * 1024;
 
 /// What answers the requests.
 pub(crate) struct App {
@@ -205,6 +210,15 @@ impl Server {
     }
 }
 
+/// Reads a small body whose request is refused by its head: there are clients that take an answer
+/// which overtakes it for a broken connection.
+async fn hear_out(body: Incoming) {
+    if !body.is_end_stream() {
+        let heard = Limited::new(body, SMALL).collect();
+        timeout(FLUSH, heard).await.ok();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.leave.cancel();
@@ -221,6 +235,7 @@ impl App {
         own: bool,
     ) -> Response<Body> {
         if let Some(answer) = probes::answer(&request, self.draining.is_cancelled()) {
+            hear_out(request.into_body()).await;
             return answer;
         }
         let headers = request.headers();
