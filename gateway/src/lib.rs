@@ -71,7 +71,8 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
                 context.config.port("tasks_port"),
             );
             let listener = service::bind("listen_address", address, "TASKS_PORT", port)?;
-            tracing::info!(tasks = %listener.local_addr()?, "serving");
+            let tasks = listener.local_addr()?;
+            tracing::info!(%tasks, "serving");
             front.serve(listener.into_std()?, routes::tasks(&gateway))?;
         }
         context.tracker.spawn(async move {

@@ -4,6 +4,8 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::rpc::ServerCalls;
@@ -36,6 +38,9 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// So many times the largest metadata is read all the same, so that its call is told of the limit and
 /// no other. Beyond it HTTP/2 answers with a status of HTTP, and far beyond ends the connection.
 pub(crate) const HEADERS_READ: u32 = 16;
+
+/// A body of so many bytes is heard out though nobody wants it.
+const SMALL: usize = 64 * 1024;
 
 /// What answers the requests.
 pub(crate) struct App {
@@ -224,6 +229,15 @@ impl Server {
     }
 }
 
+/// Reads a small body whose request is refused by its head: there are clients that take an answer
+/// which overtakes it for a broken connection.
+async fn hear_out(body: Incoming) {
+    if !body.is_end_stream() {
+        let heard = Limited::new(body, SMALL).collect();
+        timeout(FLUSH, heard).await.ok();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.leave.cancel();
@@ -240,6 +254,7 @@ impl App {
         own: bool,
     ) -> Response<Body> {
         if let Some(answer) = probes::answer(&request, || self.readiness()) {
+            hear_out(request.into_body()).await;
             return answer;
         }
         let headers = request.headers();

@@ -31,7 +31,7 @@ pub(crate) trait Info: Clone + Default + Send {
     fn ask(channel: Channel) -> impl Future<Output = Result<Vec<Self>, Status>> + Send;
 }
 
-macro_rules! info {
+macro_rules! described {
     ($info:ty, $kind:ident, $id:ident, $tags:expr, $learned:ident,
      $client:ident . $list:ident ($request:ident) . $entries:ident) => {
         impl Info for $info {
@@ -74,7 +74,7 @@ macro_rules! info {
     };
 }
 
-info!(
+described!(
     AgentInfo,
     Agent,
     agent_id,
@@ -82,7 +82,7 @@ info!(
     agent,
     AgentServiceClient.list_agents(ListAgentsRequest).agents
 );
-info!(
+described!(
     ToolInfo,
     Tool,
     tool_id,
@@ -90,7 +90,7 @@ info!(
     tool,
     ToolServiceClient.list_tools(ListToolsRequest).tools
 );
-info!(
+described!(
     WorkerInfo,
     Worker,
     worker_id,

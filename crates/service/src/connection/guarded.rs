@@ -47,7 +47,8 @@ pub(super) fn guard(stream: TcpStream, limits: Limits) -> (Guarded, Watch) {
     let shared = Arc::new(Mutex::new(Progress::new(now)));
     let (sender, receiver) = oneshot::channel();
     // Larger heads are read all the same, so that their calls alone are told of the limit.
-    let max_block = (crate::server::HEADERS_READ as usize).saturating_mul(limits.header_bytes as usize);
+    let max_block =
+        (crate::server::HEADERS_READ as usize).saturating_mul(limits.header_bytes as usize);
     let guarded = Guarded {
         stream: Some(stream),
         shared: Arc::clone(&shared),
