@@ -332,6 +332,12 @@ mod tests {
     use super::*;
     use crate::config::Loader;
 
+    /// The keys, and the port's that is the channel's too.
+    fn all() -> Vec<Key> {
+        let shared = Key::size("max_header_bytes", "64KiB", "the port's");
+        keys().chain([shared]).collect()
+    }
+
     #[test]
     fn the_keys_of_the_whole_program_are_among_the_keys() {
         for name in PROGRAM {
@@ -349,7 +355,7 @@ mod tests {
 
     #[test]
     fn defaults_are_those_of_the_channel() {
-        let config = Loader::new(keys().collect()).load().unwrap();
+        let config = Loader::new(all()).load().unwrap();
         assert_eq!(
             format!("{:?}", options(&config)),
             format!("{:?}", Options::default())
@@ -358,10 +364,7 @@ mod tests {
 
     #[test]
     fn every_key_reaches_an_option_of_its_own() {
-        let default = format!(
-            "{:?}",
-            options(&Loader::new(keys().collect()).load().unwrap())
-        );
+        let default = format!("{:?}", options(&Loader::new(all()).load().unwrap()));
         for key in keys().filter(|key| key.name != "policies") {
             let other = match key.kind {
                 Type::OneOf(_) => "Session",
@@ -369,10 +372,7 @@ mod tests {
                 Type::Number(..) => "0.77",
                 _ => "77",
             };
-            let config = Loader::new(keys().collect())
-                .set(key.name, other)
-                .load()
-                .unwrap();
+            let config = Loader::new(all()).set(key.name, other).load().unwrap();
             assert_ne!(format!("{:?}", options(&config)), default, "{}", key.name);
         }
     }
