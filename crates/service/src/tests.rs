@@ -545,7 +545,7 @@ async fn an_instance_is_ready_when_its_own_checks_say_so_and_health_says_the_sam
     let build = move |context: &Context| {
         let is_ready = move || seen.load(std::sync::atomic::Ordering::Relaxed);
         let problem = move || (!is_ready()).then(|| "waiting for the registry".to_owned());
-        context.readiness.check(problem);
+        context.notes.check("registry", problem);
         build(context)
     };
     let running = start(&SPEC, config(&[]), Arc::new(Memory::new()), build)
