@@ -12,7 +12,9 @@ use std::{
 use futures_util::future::join_all;
 
 use crate::{
-    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store, codec,
+    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store,
+    clock::{self, StoreClock},
+    codec,
 };
 pub use manage::QueueStats;
 
@@ -67,6 +69,7 @@ pub struct Jobs {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: Arc<Options>,
     claims: Arc<AtomicUsize>,
+    clock: Arc<StoreClock>,
 }
 
 impl Jobs {
@@ -77,6 +80,7 @@ impl Jobs {
             store,
             options: Arc::new(options),
             claims: Arc::default(),
+            clock: Arc::default(),
         }
     }
 
@@ -84,6 +88,27 @@ impl Jobs {
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The time by the clock that a lane is kept by, Unix milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store has not said it lately, and does not answer.
+    pub(crate) async fn now(&self, lane: &Lane) -> Result<u64, Error> {
+        if let Some(now) = self.clock.fresh(lane) {
+            return Ok(now);
+        }
+        let now = self.store.now(lane).await?;
+        self.clock.tell(lane, now);
+        Ok(now)
+    }
+
+    /// The same, by whatever is known while the store is away.
+    pub(crate) async fn about_now(&self, lane: &Lane) -> u64 {
+        match self.now(lane).await {
+            Ok(now) => now,
+            Err(_) => self.clock.counted(lane).unwrap_or_else(clock::now),
+        }
     }
 
     pub(crate) fn lanes_of(&self, queue: &str) -> Result<Vec<Lane>, Error> {
@@ -129,7 +154,7 @@ impl Jobs {
         let mut answers: Vec<Option<Result<Submitted, Error>>> = vec![None; jobs.len()];
         let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Entry>)> = BTreeMap::new();
         for (index, job) in jobs.into_iter().enumerate() {
-            match self.admit(job) {
+            match self.admit(job).await {
                 Ok((lane, entry)) => {
                     let (indexes, entries) = lanes.entry(lane).or_default();
                     indexes.push(index);
@@ -164,21 +189,19 @@ impl Jobs {
         }
     }
 
-    fn admit(&self, job: NewJob) -> Result<(Lane, Entry), Error> {
+    async fn admit(&self, job: NewJob) -> Result<(Lane, Entry), Error> {
         job.check(self.options.max_payload)?;
         let lanes = self.lanes_of(&job.queue)?;
         // Jobs with one key meet in one partition; the others spread.
-        let number = match &job.idempotency_key {
+        let key = job.key();
+        let number = match &key {
             Some(key) => xxhash_rust::xxh3::xxh3_64(key.as_bytes()),
             None => rand::random::<u64>(),
         };
         let chosen = usize::try_from(number % lanes.len() as u64).unwrap_or(0);
         let lane = lanes[chosen].clone();
-        let key = job
-            .idempotency_key
-            .clone()
-            .map(|key| (key, job.fingerprint()));
-        let (delay, id) = (job.delay, JobId::new(&lane));
+        let key = key.map(|key| (key, job.fingerprint()));
+        let (delay, id) = (job.delay, JobId::at(&lane, self.now(&lane).await?));
         let job = job.into_job(id);
         let (packed, priority) = (codec::pack_job(&job), job.header.priority);
         Ok((
@@ -222,7 +245,7 @@ impl Jobs {
                 let key = entry
                     .key
                     .as_ref()
-                    .map(|(key, _)| key.clone())
+                    .map(|(key, _)| key.trim_start_matches('\u{1}').to_owned())
                     .unwrap_or_default();
                 Err(Error::Conflict {
                     key,

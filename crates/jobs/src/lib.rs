@@ -22,12 +22,14 @@ mod outcome;
 mod producer;
 mod record;
 mod retry;
+mod schedule;
 mod scheduler;
 mod store;
 mod stores;
 mod timer;
 mod worker;
 
+pub use clock::Clock;
 pub use error::Error;
 pub use events::EventPage;
 pub use handler::{Context, Failure, Handler};
@@ -39,11 +41,12 @@ pub use outcome::{Claimed, Outcome};
 pub use producer::Producer;
 pub use record::{Record, Status};
 pub use retry::Backoff;
+pub use schedule::{Entries, FORGET, Make, Round, is_live};
 pub use scheduler::Scheduler;
 pub use store::{
     Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, MAX_BATCH, Mark, Move, Moved,
     Page, Renewal, State, Store, To,
 };
 pub use stores::{Embedded, Open, Redis, Row, STORES, Settings, Sync, open};
-pub use timer::{Missed, Timer, When};
+pub use timer::{Fired, Kept, Missed, Timer, When};
 pub use worker::Worker;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{
-    Backoff, Error, Job, Lease, Payload, Status, clock, codec,
+    Backoff, Error, Job, Lease, Payload, Status, codec,
     job::Header,
     store::{Found, State, To},
 };
@@ -50,8 +50,7 @@ pub struct Claimed {
 }
 
 /// Where a running job goes from an outcome. `job` counts the attempt that is over.
-pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
-    let now = clock::now();
+pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff, now: u64) -> To {
     let ended = |error: Option<String>, metrics: &Option<Value>| Header {
         error,
         ended_at: Some(now),
@@ -66,7 +65,7 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
                 record,
             }
         }
-        Outcome::Cancelled => cancel(job),
+        Outcome::Cancelled => cancel(job, now),
         Outcome::Released => queue(job, &uncounted(job)),
         Outcome::Postponed { delay } => later(job, &uncounted(job), Status::Scheduled, *delay),
         Outcome::Failed {
@@ -95,9 +94,9 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff) -> To {
 }
 
 /// Where a job goes that is called off. It keeps what it was about, for whoever asks what it was.
-pub(crate) fn cancel(job: &Job) -> To {
+pub(crate) fn cancel(job: &Job, now: u64) -> To {
     let header = Header {
-        ended_at: Some(clock::now()),
+        ended_at: Some(now),
         ..job.header.clone()
     };
     To::End {
@@ -108,7 +107,7 @@ pub(crate) fn cancel(job: &Job) -> To {
 
 /// Where a job goes whose worker let its lease end: its attempt counts, since it may be what
 /// killed the worker, and the next one follows at once.
-pub(crate) fn reclaim(found: &Found) -> Result<To, Error> {
+pub(crate) fn reclaim(found: &Found, now: u64) -> Result<To, Error> {
     let mut job = unpack(found)?;
     let State::Running { started_at, worker } = &found.state else {
         return Ok(queue(&job, &job.header));
@@ -116,7 +115,7 @@ pub(crate) fn reclaim(found: &Found) -> Result<To, Error> {
     job.header.started_at = Some(*started_at);
     job.header.attempt += 1;
     if found.cancelling {
-        return Ok(cancel(&job));
+        return Ok(cancel(&job, now));
     }
     let attempt = job.header.attempt;
     job.header.error = Some(format!(
@@ -125,7 +124,7 @@ pub(crate) fn reclaim(found: &Found) -> Result<To, Error> {
     if attempt < job.header.max_attempts {
         return Ok(queue(&job, &job.header));
     }
-    job.header.ended_at = Some(clock::now());
+    job.header.ended_at = Some(now);
     Ok(To::Bury {
         packed: codec::pack_job(&job),
     })

@@ -236,6 +236,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What to call it in messages, without credentials.
     fn name(&self) -> String;
 
+    /// The time by the clock that the lane is kept by, Unix milliseconds.
+    async fn now(&self, lane: &Lane) -> Result<u64, Error>;
+
     /// Takes jobs in. One whose id is known was taken in before: nothing happens again.
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error>;
 

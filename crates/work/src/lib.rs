@@ -5,6 +5,7 @@
 //! [`Work::job`]; the runner reads the same payload from the queue and does it.
 
 mod call;
+mod complete;
 mod error;
 mod http;
 mod ids;
@@ -16,6 +17,7 @@ mod split;
 mod task;
 
 pub use call::Call;
+pub use complete::firing;
 pub use error::FieldError;
 pub use http::{Http, MAX_TIMEOUT};
 pub use kind::{Kind, Work, validate};

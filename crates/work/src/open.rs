@@ -123,6 +123,7 @@ pub fn open(config: &Config) -> anyhow::Result<Jobs> {
         events: config.integer("jobs_events"),
         key_ttl: config.duration("jobs_key_ttl"),
         sync: sync(config.text("jobs_sync")).unwrap_or(Sync::Always),
+        ..Settings::default()
     };
     let address = address(config);
     let store = store(&address, &settings).context("open the queue of jobs")?;

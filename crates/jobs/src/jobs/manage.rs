@@ -58,7 +58,8 @@ impl Jobs {
                 State::Ended(_) => true,
                 State::Running { .. } => self.store.call_off(id, &found.token).await?,
                 State::Queued | State::Waiting { .. } => {
-                    let to = outcome::cancel(&outcome::unpack(&found)?);
+                    let now = self.now(&id.lane()).await?;
+                    let to = outcome::cancel(&outcome::unpack(&found)?, now);
                     let step = Move {
                         id: id.clone(),
                         from: found.token,

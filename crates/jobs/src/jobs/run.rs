@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Claimed, Claimer, Error, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome, Renewal,
-    codec, outcome,
+    Status, codec, outcome,
 };
 
 /// Every so many claims, the lowest priority comes first, so that none starves.
@@ -56,6 +56,7 @@ impl Jobs {
             for offset in 0..lanes.len() {
                 let lane = &lanes[(turn + offset) % lanes.len()];
                 let claim = self.store.claim(lane, &claimer).await?;
+                self.clock.tell(lane, claim.now);
                 if !claim.jobs.is_empty() {
                     return Ok(self.claimed(claim.jobs, claim.now));
                 }
@@ -98,26 +99,29 @@ impl Jobs {
     /// Of each: [`Error::Stale`] when the lease has ended, and [`Error::Unavailable`], after which
     /// it is unknown whether the job was settled: settle it again.
     pub async fn settle(&self, ends: &[(Claimed, Outcome)]) -> Vec<Result<(), Error>> {
-        let moves = ends.iter().map(|(claimed, outcome)| Move {
-            id: claimed.lease.id.clone(),
-            from: claimed.lease.token.clone(),
-            to: outcome::settle(&claimed.job, outcome, &self.options.backoff),
-        });
-        let mut answers = self.shift_all(moves.collect()).await;
+        let mut moves = Vec::with_capacity(ends.len());
+        for (claimed, outcome) in ends {
+            let now = self.about_now(&claimed.lease.id.lane()).await;
+            moves.push(Move {
+                id: claimed.lease.id.clone(),
+                from: claimed.lease.token.clone(),
+                to: outcome::settle(&claimed.job, outcome, &self.options.backoff, now),
+            });
+        }
+        let mut answers = self.shift_all(moves).await;
         // What was called off while it ran may only end: it does so as cancelled.
         let called_off: Vec<usize> = (0..answers.len())
             .filter(|index| matches!(answers[*index], Ok(Moved::Cancelling)))
             .collect();
-        let moves = called_off.iter().map(|index| {
+        let mut moves = Vec::with_capacity(called_off.len());
+        for index in &called_off {
             let (claimed, _) = &ends[*index];
             let (id, from) = (claimed.lease.id.clone(), claimed.lease.token.clone());
-            Move {
-                id,
-                from,
-                to: outcome::cancel(&claimed.job),
-            }
-        });
-        for (index, answer) in called_off.iter().zip(self.shift_all(moves.collect()).await) {
+            let now = self.about_now(&id.lane()).await;
+            let to = outcome::cancel(&claimed.job, now);
+            moves.push(Move { id, from, to });
+        }
+        for (index, answer) in called_off.iter().zip(self.shift_all(moves).await) {
             answers[*index] = answer;
         }
         let settled = answers
@@ -198,6 +202,44 @@ impl Jobs {
         })
     }
 
+    /// When the store's clock has jumped, the age of every lease is wrong: each gets its whole
+    /// time again, so that none ends early, and none of a lost worker lasts for as long as the
+    /// clock was set back.
+    async fn heed_jump(&self, lane: &Lane) -> Result<(), Error> {
+        self.clock.tell(lane, self.store.now(lane).await?);
+        if !self.clock.take_jump(lane) {
+            return Ok(());
+        }
+        let renewed = self.renew_all(lane).await;
+        match &renewed {
+            Ok(leases) => tracing::warn!(%lane, leases, "the store's clock jumped, leases renewed"),
+            Err(_) => self.clock.keep_jump(lane),
+        }
+        renewed.map(drop)
+    }
+
+    async fn renew_all(&self, lane: &Lane) -> Result<usize, Error> {
+        let (mut after, mut renewed) = (String::new(), 0);
+        loop {
+            let page = self.store.list(lane, Status::Running, &after, MAX_BATCH);
+            let (page, next) = page.await?;
+            let leases = page.into_iter().filter_map(|found| {
+                let (id, ..) = codec::unpack(&found.packed).ok()?;
+                let token = found.token;
+                Some(Lease { id, token })
+            });
+            let leases: Vec<Lease> = leases.collect();
+            for leases in leases.chunks(MAX_BATCH) {
+                self.store.renew(lane, leases).await?;
+            }
+            renewed += leases.len();
+            match next {
+                Some(next) => after = next,
+                None => return Ok(renewed),
+            }
+        }
+    }
+
     /// Gives jobs whose lease has ended to others, and forgets results past their time. Every
     /// worker does this now and then. Returns how many jobs it took from vanished workers.
     ///
@@ -206,12 +248,14 @@ impl Jobs {
     pub async fn recover(&self, queue: &str) -> Result<usize, Error> {
         let mut taken = 0;
         for lane in self.lanes_of(queue)? {
+            self.heed_jump(&lane).await?;
             loop {
+                let now = self.now(&lane).await?;
                 let expired = self.store.expired(&lane, self.options.lease).await?;
                 let moves = expired.iter().map(|found| {
                     let id = codec::unpack(&found.packed).map(|(id, ..)| id);
                     let id = id.map_err(|_| Error::NotFound { id: String::new() })?;
-                    let to = outcome::reclaim(found)?;
+                    let to = outcome::reclaim(found, now)?;
                     Ok(Move {
                         id,
                         from: found.token.clone(),

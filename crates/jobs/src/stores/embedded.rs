@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Error, JobId, Lane, Status, clock,
+    Clock, Error, JobId, Lane, Status, clock,
     store::{
         Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, Mark, Move, Moved, Page,
         Renewal, Store,
@@ -36,6 +36,7 @@ use slot::Slot;
 pub struct Embedded {
     name: String,
     key_ttl: u64,
+    clock: Clock,
     memory: Arc<Mutex<Memory>>,
     disk: Arc<tokio::sync::Mutex<Disk>>,
     /// Syncs what [`Sync::Every`] left with the operating system; ends with the store.
@@ -69,8 +70,12 @@ impl Embedded {
                 memory.state.apply(record, data);
             }
         }
-        memory.state.expire_keys(clock::now());
+        // The clock may have been set back since the process before.
+        let now = settings.clock.now();
+        memory.tick(now);
+        memory.state.expire_keys(now);
         Ok(Self {
+            clock: settings.clock.clone(),
             key_ttl: clock::millis(settings.key_ttl),
             memory: Arc::new(Mutex::new(memory)),
             disk: Arc::new(tokio::sync::Mutex::new(Disk::new(log))),
@@ -78,6 +83,13 @@ impl Embedded {
             changes: watch::Sender::new(0),
             name,
         })
+    }
+
+    /// The time. Memory learns of it, which tells when the clock was set back.
+    fn time(&self) -> u64 {
+        let now = self.clock.now();
+        self.memory.lock().tick(now);
+        now
     }
 
     /// Changes memory, and returns when the log has it.
@@ -163,8 +175,12 @@ impl Store for Embedded {
         self.name.clone()
     }
 
+    async fn now(&self, _: &Lane) -> Result<u64, Error> {
+        Ok(self.time())
+    }
+
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
-        let now = clock::now();
+        let now = self.time();
         self.change(|memory| {
             memory.state.expire_keys(now);
             let each = entries.iter();
@@ -177,8 +193,9 @@ impl Store for Embedded {
     async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error> {
         // Before the claim, so that what comes during it is not slept through.
         let version = *self.changes.borrow();
+        let now = self.time();
         let mut claim = self
-            .change(|memory| memory.claim(lane, claimer, clock::now()))
+            .change(|memory| memory.claim(lane, claimer, now))
             .await?;
         claim.mark.positions.push(version.to_string());
         Ok(claim)
@@ -196,21 +213,19 @@ impl Store for Embedded {
     }
 
     async fn shift(&self, _: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
-        let now = clock::now();
+        let now = self.time();
         self.change(|memory| moves.iter().map(|step| memory.shift(step, now)).collect())
             .await
     }
 
     async fn renew(&self, _: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
-        let (now, mut memory) = (clock::now(), self.memory.lock());
-        Ok(leases
-            .iter()
-            .map(|lease| memory.renew(lease, now))
-            .collect())
+        let mut memory = self.memory.lock();
+        Ok(leases.iter().map(|lease| memory.renew(lease)).collect())
     }
 
     async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error> {
-        let held = self.memory.lock().progress(lease, progress);
+        let now = self.time();
+        let held = self.memory.lock().progress(lease, progress, now);
         self.changes.send_modify(|count| *count += 1);
         Ok(held)
     }
@@ -234,12 +249,11 @@ impl Store for Embedded {
     }
 
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
-        let until = clock::now().saturating_sub(clock::millis(lease));
-        Ok(self.memory.lock().expired(lane, until))
+        Ok(self.memory.lock().expired(lane, lease))
     }
 
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error> {
-        let now = clock::now();
+        let now = self.time();
         let ages = [
             (Status::Succeeded, ended),
             (Status::Cancelled, ended),
@@ -269,7 +283,8 @@ impl Store for Embedded {
     }
 
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
-        Ok(self.memory.lock().state.counts(lane, clock::now()))
+        let now = self.time();
+        Ok(self.memory.lock().state.counts(lane, now))
     }
 
     async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error> {

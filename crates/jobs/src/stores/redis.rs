@@ -140,6 +140,16 @@ impl Store for Redis {
         self.link.name().to_owned()
     }
 
+    async fn now(&self, lane: &Lane) -> Result<u64, Error> {
+        let answer = self.link.run(&script::TIME, &self.key(lane), []).await;
+        let answer = answer.map_err(|failure| self.error(failure))?;
+        let read = |answer| {
+            let [seconds, micros] = reply::row(answer)?;
+            Ok(reply::number(seconds)? * 1_000 + reply::number(micros)? / 1_000)
+        };
+        read(answer).map_err(|strange| self.strange(strange))
+    }
+
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
         write::submit(self, lane, entries).await
     }
@@ -291,7 +301,10 @@ impl Store for Redis {
             let mut flat = reply::array(answer)?.into_iter();
             let mut timers = Vec::new();
             while let (Some(name), Some(timer)) = (flat.next(), flat.next()) {
-                timers.push((reply::text(name)?, reply::bytes(timer)?));
+                // What is no name is none of ours.
+                if let Ok(name) = reply::text(name) {
+                    timers.push((name, reply::bytes(timer)?));
+                }
             }
             timers.sort();
             Ok(timers)

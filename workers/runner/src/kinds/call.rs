@@ -1,6 +1,6 @@
 //! The kind `call`.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dynamic::{Answer, Client};
@@ -41,12 +41,13 @@ impl Calls {
         &self,
         call: &Call,
         job: &Job,
+        left: Duration,
         facts: &Facts,
     ) -> Result<Value, Failure> {
         let to = dynamic::Call {
             service: call.service.clone(),
             method: call.method.clone(),
-            timeout: Some(time_left(job)),
+            timeout: Some(left),
             metadata: metadata(call, job),
         };
         let (result, message, instance) = match call.bytes() {
@@ -101,19 +102,6 @@ impl Calls {
         let message = message.and_then(|message| dynamic::to_json(&message).ok());
         message.unwrap_or_default()
     }
-}
-
-/// How long an attempt of a job may still take.
-pub(crate) fn time_left(job: &Job) -> Duration {
-    let attempt = Duration::from_millis(job.header.timeout_ms);
-    let Some(deadline) = job.header.deadline else {
-        return attempt;
-    };
-    let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline);
-    let left = deadline
-        .duration_since(SystemTime::now())
-        .unwrap_or_default();
-    attempt.min(left)
 }
 
 /// The key that makes doing a job twice harmless to whoever heeds it: the submitter's, else the

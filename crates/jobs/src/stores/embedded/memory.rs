@@ -1,6 +1,6 @@
 //! The steps of the store, made in memory.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -14,6 +14,19 @@ use crate::{
     store::{Accepted, Claim, Claimer, Entry, Event, Found, Lease, Mark, Move, Moved, Renewal, To},
 };
 
+/// A clock that is set back by less has only been corrected, in ms.
+const CORRECTED: u64 = 1_000;
+
+/// When this process opened the store, for what does not outlive it.
+#[derive(Debug)]
+struct Opened(Instant);
+
+impl Default for Opened {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
 /// The state, and what of it is still to be written.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -22,12 +35,48 @@ pub(super) struct Memory {
     pub(super) unwritten: Vec<u8>,
     /// How many times records were added.
     pub(super) added: u64,
+    opened: Opened,
 }
 
 impl Memory {
     pub(super) fn change(&mut self, record: Record, data: Option<Bytes>) {
         record::write(&mut self.unwritten, &record, data.as_ref());
         self.state.apply(record, data);
+    }
+
+    /// Notes the time. When the clock was set back, jobs that wait for theirs wait no longer for
+    /// it: their times move along.
+    pub(super) fn tick(&mut self, now: u64) {
+        let last = std::mem::replace(&mut self.state.last, now);
+        let back = last.saturating_sub(now);
+        if back <= CORRECTED {
+            return;
+        }
+        let shelves = self.state.lanes.values();
+        let waiting = shelves.flat_map(|shelf| {
+            let of = |status| shelf.of(status).map(|(_, id)| id.clone());
+            of(Status::Scheduled).chain(of(Status::Failed))
+        });
+        let waiting: Vec<JobId> = waiting.collect();
+        tracing::warn!(back_ms = back, jobs = waiting.len(), "the clock was set back");
+        for id in waiting {
+            let Some(mut place) = self.place(&id) else {
+                continue;
+            };
+            if let Place::Waiting { due, .. } = &mut place {
+                *due = due.saturating_sub(back);
+            }
+            let seq = self.state.seq + 1;
+            // Without a time it is no event.
+            let at = None;
+            self.change(Record::Put { id, place, seq, at }, None);
+        }
+    }
+
+    /// What leases are measured by, in ms: it does not jump, and is more than the 0 of jobs whose
+    /// process is gone.
+    fn steady(&self) -> u64 {
+        1 + clock::millis(self.opened.0.elapsed())
     }
 
     /// Puts a job somewhere, now.
@@ -144,8 +193,9 @@ impl Memory {
                 now,
                 None,
             );
+            let renewed = self.steady();
             if let Some(slot) = self.state.jobs.get_mut(&id) {
-                slot.renewed = now;
+                slot.renewed = renewed;
                 jobs.push((
                     Lease {
                         id,
@@ -224,11 +274,12 @@ impl Memory {
         Moved::Done
     }
 
-    pub(super) fn renew(&mut self, lease: &Lease, now: u64) -> Renewal {
+    pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
+        let renewed = self.steady();
         match self.held(lease) {
             None => Renewal::Stale,
             Some(slot) => {
-                slot.renewed = now;
+                slot.renewed = renewed;
                 if slot.cancelling {
                     Renewal::Cancelling
                 } else {
@@ -238,14 +289,14 @@ impl Memory {
         }
     }
 
-    pub(super) fn progress(&mut self, lease: &Lease, progress: &str) -> bool {
+    pub(super) fn progress(&mut self, lease: &Lease, progress: &str, now: u64) -> bool {
         let Some(slot) = self.held(lease) else {
             return false;
         };
         slot.progress = Some(progress.to_owned());
         self.state.tell(Event {
             cursor: String::new(),
-            at: clock::now(),
+            at: now,
             id: lease.id.clone(),
             name: "progress".to_owned(),
             data: Some(progress.to_owned()),
@@ -260,8 +311,9 @@ impl Memory {
             .filter(|slot| slot.token() == lease.token)
     }
 
-    /// Running jobs that were last renewed up to a time.
-    pub(super) fn expired(&self, lane: &Lane, until: u64) -> Vec<Found> {
+    /// Running jobs that were not renewed for so long.
+    pub(super) fn expired(&self, lane: &Lane, lease: Duration) -> Vec<Found> {
+        let until = self.steady().saturating_sub(clock::millis(lease));
         let Some(shelf) = self.state.lanes.get(lane) else {
             return Vec::new();
         };

@@ -24,6 +24,7 @@ macro_rules! script {
 }
 
 pub(super) static SETUP: Loaded = script!("setup");
+pub(super) static TIME: Loaded = script!("time");
 pub(super) static SWAP: Loaded = script!("swap");
 pub(super) static SUBMIT: Loaded = script!("prelude", "submit");
 pub(super) static CLAIM: Loaded = script!("prelude", "claim");
