@@ -79,7 +79,7 @@ impl Scheduler {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut told: Option<(Instant, String)> = None;
         if let Some(news) = &mut self.news {
-            news.mark_changed();
+            self.entries.replace(news.borrow_and_update().clone());
         }
         loop {
             if let Some(news) = &mut self.news

@@ -56,7 +56,7 @@ async fn fired(jobs: &Jobs, entry: &str) -> BTreeMap<u64, usize> {
             .await
             .unwrap();
         for record in page.jobs {
-            let key = record.header.idempotency_key.unwrap_or_default();
+            let key = record.header.internal_key.unwrap_or_default();
             if let Some(time) = key.strip_prefix(&format!("timer/{entry}/")) {
                 *times.entry(time.parse().unwrap()).or_insert(0) += 1;
             }
