@@ -15,7 +15,8 @@ use crate::{api, doors, problem};
     paths(
         api::jobs::submit, api::jobs::list, api::batch::submit, api::jobs::get, api::jobs::cancel,
         api::jobs::retry, api::jobs::job_events, api::jobs::queue_events, api::look::queues,
-        api::look::services, api::call::call,
+        api::look::services, api::schedules::list, api::schedules::remove, api::schedules::run,
+        api::call::call,
         doors::enqueue::enqueue, doors::jobs::submit, doors::jobs::get, doors::tasks::submit,
         doors::tasks::get, doors::health::health,
     ),
@@ -67,7 +68,7 @@ impl Modify for Failures {
     fn modify(&self, document: &mut Document) {
         for (path, item) in &mut document.paths.paths {
             let named = path.contains('{');
-            let operations = [&mut item.get, &mut item.post];
+            let operations = [&mut item.get, &mut item.post, &mut item.delete];
             for operation in operations.into_iter().flatten() {
                 add(operation, &ALWAYS);
                 if operation.request_body.is_some() {
@@ -122,7 +123,7 @@ mod tests {
         let count = ids.len();
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!((ids.len(), count), (17, 17));
+        assert_eq!((ids.len(), count), (20, 20));
         let submit = &json["paths"]["/api/v1/jobs"]["post"]["responses"];
         for status in ["202", "409", "413", "415", "422", "429", "503"] {
             assert!(submit[status].is_object(), "{status}");

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{bench, call, demo, describe, drain, jobs, list, status, up},
+    commands::{bench, call, demo, describe, drain, jobs, list, schedules, status, up},
     output::Output,
 };
 
@@ -36,6 +36,7 @@ pub(crate) enum Command {
     Status(status::Status),
     Drain(drain::Drain),
     Jobs(jobs::Jobs),
+    Schedules(schedules::Schedules),
     #[command(subcommand)]
     Bench(bench::Bench),
 }
@@ -51,6 +52,7 @@ impl Command {
             Self::Status(command) => command.run(out).await,
             Self::Drain(command) => command.run(out).await,
             Self::Jobs(command) => command.run(out).await,
+            Self::Schedules(command) => command.run(out).await,
             Self::Bench(command) => command.run(out).await,
         }
     }

@@ -47,8 +47,7 @@ impl Entries {
         let timers = timers.into_iter().map(|timer| (timer.name.clone(), timer));
         let old = std::mem::replace(&mut self.timers, timers.collect());
         self.dropped.extend(old.into_keys());
-        self.dropped
-            .retain(|name| !self.timers.contains_key(name));
+        self.dropped.retain(|name| !self.timers.contains_key(name));
         self.since = 0;
     }
 
@@ -128,7 +127,11 @@ impl Jobs {
             };
             let stays = ended.kept.is_some_and(|kept| is_live(kept, now));
             let new = stays.then(|| ended.encode());
-            if self.store.swap_timer(name, Some(&old), new.as_ref()).await? {
+            if self
+                .store
+                .swap_timer(name, Some(&old), new.as_ref())
+                .await?
+            {
                 return Ok(Some(ended));
             }
         }
@@ -223,7 +226,10 @@ impl Jobs {
         }
         let known: BTreeMap<String, Bytes> = self.store.timers().await?.into_iter().collect();
         let mut round = Round::default();
-        let unset = entries.timers.keys().filter(|name| !known.contains_key(*name));
+        let unset = entries
+            .timers
+            .keys()
+            .filter(|name| !known.contains_key(*name));
         let names: Vec<String> = unset.chain(known.keys()).cloned().collect();
         for name in names {
             let tended = self.tend_one(entries, &name, known.get(&name), now, make);
@@ -415,7 +421,9 @@ fn settle(known: Option<&Timer>, entry: &Timer, since: u64, now: u64) -> Result<
     };
     let same = known.is_same(entry);
     // Of two configurations the one that was read later counts: schedulers are changed one by one.
-    let newer = known.kept.filter(|kept| kept.since > since && is_live(*kept, now));
+    let newer = known
+        .kept
+        .filter(|kept| kept.since > since && is_live(*kept, now));
     if !same && newer.is_none() {
         let changed = fresh(known.last.clone())?;
         if !known.has_times_of(entry) {
@@ -425,9 +433,9 @@ fn settle(known: Option<&Timer>, entry: &Timer, since: u64, now: u64) -> Result<
         return Ok(Timer { next_at, ..changed });
     }
     let mut settled = known.clone();
-    let renewed = known.kept.filter(|kept| {
-        kept.at <= now.saturating_add(KEEP) && now.saturating_sub(kept.at) < KEEP
-    });
+    let renewed = known
+        .kept
+        .filter(|kept| kept.at <= now.saturating_add(KEEP) && now.saturating_sub(kept.at) < KEEP);
     if renewed.is_none() {
         let since = known.kept.map_or(since, |kept| kept.since.min(now));
         settled.kept = Some(Kept { since, at: now });

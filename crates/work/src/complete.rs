@@ -47,7 +47,12 @@ pub fn firing(timer: &Timer, key: &str) -> Result<NewJob, FieldError> {
     if let (Work::Pipeline(run), Some(given)) = (&mut work, timer.payload.get("run_id")) {
         let own = Pipeline::new(&run.goal, Some(key)).run_id;
         let own = own.split_once('-').map_or(own.as_str(), |(_, own)| own);
-        let given: String = given.as_str().unwrap_or("run").chars().take(MAX_BEGINNING).collect();
+        let given: String = given
+            .as_str()
+            .unwrap_or("run")
+            .chars()
+            .take(MAX_BEGINNING)
+            .collect();
         run.run_id = format!("{given}-{own}");
     }
     let payload = work.job().payload;
@@ -90,7 +95,8 @@ mod tests {
     fn a_description_is_split_into_parts() {
         let task = fired("task", json!({"description": "Plan it, then test it"}), "k");
         assert_eq!(task["subtasks"].as_array().unwrap().len(), 2);
-        let given = json!({"description": "d", "subtasks": [{"subtask_id": "s", "description": "d"}]});
+        let given =
+            json!({"description": "d", "subtasks": [{"subtask_id": "s", "description": "d"}]});
         assert_eq!(fired("task", given.clone(), "k"), given);
     }
 

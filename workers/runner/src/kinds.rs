@@ -37,9 +37,7 @@ impl Kinds {
             }
             Work::Http(request) => http::run(&self.client, request, job, left, facts).await?,
             Work::Task(task) => self.tasks.run(task, job, context).await?,
-            Work::Pipeline(order) => {
-                pipeline::run(&self.mesh, order, left, context, facts).await?
-            }
+            Work::Pipeline(order) => pipeline::run(&self.mesh, order, left, context, facts).await?,
         };
         Ok(Some(Payload::json(&result)))
     }

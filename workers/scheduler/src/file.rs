@@ -69,7 +69,10 @@ mod tests {
         let timers = entries(text).unwrap();
         // By their names.
         assert_eq!(timers[0].name, "file/goal");
-        assert_eq!((timers[0].kind.as_str(), timers[0].timezone.as_str()), ("pipeline", "UTC"));
+        assert_eq!(
+            (timers[0].kind.as_str(), timers[0].timezone.as_str()),
+            ("pipeline", "UTC")
+        );
         assert_eq!(timers[1].name, "file/nightly");
         assert_eq!(timers[1].when, When::Cron("0 3 * * *".to_owned()));
         assert_eq!(timers[1].timezone, "Europe/Berlin");
@@ -93,7 +96,10 @@ mod tests {
                 "every",
             ),
             ("evry = \"1s\"", "evry"),
-            ("cron = \"61 * * * *\"\nkind = \"http\"\npayload = { url = \"http://h/\" }", "cron"),
+            (
+                "cron = \"61 * * * *\"\nkind = \"http\"\npayload = { url = \"http://h/\" }",
+                "cron",
+            ),
             (
                 "cron = \"* * * * *\"\ntimezone = \"Mars/Base\"\nkind = \"http\"\npayload = { url = \"http://h/\" }",
                 "timezone",
@@ -102,7 +108,10 @@ mod tests {
                 "every = \"1s\"\ntimezone = \"UTC\"\nkind = \"http\"\npayload = { url = \"http://h/\" }",
                 "timezone",
             ),
-            ("every = \"10ms\"\nkind = \"http\"\npayload = { url = \"http://h/\" }", "every"),
+            (
+                "every = \"10ms\"\nkind = \"http\"\npayload = { url = \"http://h/\" }",
+                "every",
+            ),
             (
                 "every = \"1s\"\nkind = \"http\"\nqueue = \"No!\"\npayload = { url = \"http://h/\" }",
                 "queue",
@@ -111,7 +120,10 @@ mod tests {
                 "every = \"1s\"\nkind = \"http\"\nmax_attempts = 0\npayload = { url = \"http://h/\" }",
                 "max_attempts",
             ),
-            ("every = \"1s\"\nkind = \"pipeline\"\npayload = { gaol = \"g\" }", "goal"),
+            (
+                "every = \"1s\"\nkind = \"pipeline\"\npayload = { gaol = \"g\" }",
+                "goal",
+            ),
         ];
         for (fields, field) in table {
             let error = format!("{:#}", entries(&format!("[bad]\n{fields}")).unwrap_err());

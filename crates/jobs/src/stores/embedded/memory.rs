@@ -58,7 +58,11 @@ impl Memory {
             of(Status::Scheduled).chain(of(Status::Failed))
         });
         let waiting: Vec<JobId> = waiting.collect();
-        tracing::warn!(back_ms = back, jobs = waiting.len(), "the clock was set back");
+        tracing::warn!(
+            back_ms = back,
+            jobs = waiting.len(),
+            "the clock was set back"
+        );
         for id in waiting {
             let Some(mut place) = self.place(&id) else {
                 continue;
