@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::Lane;
 
 /// How long an answer is counted on from before the store is asked again.
-const FRESH: Duration = Duration::from_secs(5);
+const FRESH: Duration = Duration::from_secs(1);
 /// A store's clock that is this much ahead of or behind what was counted has jumped; less is what
 /// a slow answer looks like.
 const JUMP: u64 = 3_000;

@@ -1,5 +1,6 @@
 //! The queue: the rules, on whatever store. Here is what producers do.
 
+mod jump;
 mod manage;
 mod run;
 
@@ -69,7 +70,7 @@ pub struct Jobs {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: Arc<Options>,
     claims: Arc<AtomicUsize>,
-    clock: Arc<StoreClock>,
+    pub(crate) clock: Arc<StoreClock>,
 }
 
 impl Jobs {

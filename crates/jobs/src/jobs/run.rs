@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Claimed, Claimer, Error, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome, Renewal,
-    Status, codec, outcome,
+    codec, outcome,
 };
 
 /// Every so many claims, the lowest priority comes first, so that none starves.
@@ -200,44 +200,6 @@ impl Jobs {
         Err(Error::Stale {
             id: lease.id.clone(),
         })
-    }
-
-    /// When the store's clock has jumped, the age of every lease is wrong: each gets its whole
-    /// time again, so that none ends early, and none of a lost worker lasts for as long as the
-    /// clock was set back.
-    async fn heed_jump(&self, lane: &Lane) -> Result<(), Error> {
-        self.clock.tell(lane, self.store.now(lane).await?);
-        if !self.clock.take_jump(lane) {
-            return Ok(());
-        }
-        let renewed = self.renew_all(lane).await;
-        match &renewed {
-            Ok(leases) => tracing::warn!(%lane, leases, "the store's clock jumped, leases renewed"),
-            Err(_) => self.clock.keep_jump(lane),
-        }
-        renewed.map(drop)
-    }
-
-    async fn renew_all(&self, lane: &Lane) -> Result<usize, Error> {
-        let (mut after, mut renewed) = (String::new(), 0);
-        loop {
-            let page = self.store.list(lane, Status::Running, &after, MAX_BATCH);
-            let (page, next) = page.await?;
-            let leases = page.into_iter().filter_map(|found| {
-                let (id, ..) = codec::unpack(&found.packed).ok()?;
-                let token = found.token;
-                Some(Lease { id, token })
-            });
-            let leases: Vec<Lease> = leases.collect();
-            for leases in leases.chunks(MAX_BATCH) {
-                self.store.renew(lane, leases).await?;
-            }
-            renewed += leases.len();
-            match next {
-                Some(next) => after = next,
-                None => return Ok(renewed),
-            }
-        }
     }
 
     /// Gives jobs whose lease has ended to others, and forgets results past their time. Every

@@ -5,6 +5,7 @@
 mod leases;
 mod lifecycle;
 mod reading;
+mod schedules;
 #[path = "../support/mod.rs"]
 mod support;
 
