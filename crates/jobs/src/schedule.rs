@@ -74,7 +74,8 @@ impl Jobs {
     /// # Errors
     /// [`Error::Invalid`] for a bad pattern or job; [`Error::Unavailable`].
     pub async fn set_timer(&self, mut timer: Timer) -> Result<Timer, Error> {
-        (timer.next_at, timer.last, timer.removed) = (None, None, false);
+        (timer.next_at, timer.fired, timer.last) = (None, 0, None);
+        (timer.kept, timer.removed) = (None, false);
         self.check_timer(&timer)?;
         timer.next_at = timer.after(self.timer_clock().await?)?;
         for _ in 0..TRIES {
@@ -318,7 +319,8 @@ impl Jobs {
             let next = timer.next_at.filter(|_| !timer.removed);
             return Ok((0, next));
         }
-        let (name, mut made, mut last) = (timer.name.clone(), 0, timer.last.clone());
+        let (name, mut last) = (timer.name.clone(), timer.last.clone());
+        let (mut made, mut count) = (0, 0);
         let (times, next_at) = match timer.due(now) {
             Ok(due) => due,
             Err(error) => {
@@ -335,7 +337,9 @@ impl Jobs {
         // The jobs first: who dies in between leaves the rest to others, and the key sees to it
         // that nothing is made twice.
         for at in times {
-            let key = format!("timer/{name}/{at}");
+            // The count tells the same time from itself, when a clock that is set back comes to
+            // it again.
+            let key = format!("timer/{name}/{at}/{}", timer.fired);
             let submitted = match make(&timer, &key) {
                 Ok(job) => self.submit(keyed(job, &name, &key)).await,
                 Err(error) => Err(error),
@@ -354,6 +358,7 @@ impl Jobs {
                 Err(error) => return Err(error),
             };
             last = Some(Fired { at, job, error });
+            count += 1;
         }
         if next_at.is_none() {
             tracing::info!(timer = name, "timer has no further time");
@@ -361,6 +366,7 @@ impl Jobs {
         let new = Timer {
             next_at,
             last,
+            fired: timer.fired + count,
             ..timer
         };
         let new = new.encode();
@@ -407,8 +413,9 @@ pub const fn is_live(kept: Kept, now: u64) -> bool {
 /// What a timer is to be in the store, by what it is there and what the entry says.
 fn settle(known: Option<&Timer>, entry: &Timer, since: u64, now: u64) -> Result<Timer, Error> {
     let kept = Some(Kept { since, at: now });
-    let fresh = |last: Option<Fired>| {
+    let fresh = |fired: u64, last: Option<Fired>| {
         let timer = Timer {
+            fired,
             last,
             kept,
             next_at: None,
@@ -421,7 +428,7 @@ fn settle(known: Option<&Timer>, entry: &Timer, since: u64, now: u64) -> Result<
         })
     };
     let Some(known) = known else {
-        return fresh(None);
+        return fresh(0, None);
     };
     let same = known.is_same(entry);
     // Of two configurations the one that was read later counts: schedulers are changed one by one.
@@ -429,7 +436,7 @@ fn settle(known: Option<&Timer>, entry: &Timer, since: u64, now: u64) -> Result<
         .kept
         .filter(|kept| kept.since > since && is_live(*kept, now));
     if !same && newer.is_none() {
-        let changed = fresh(known.last.clone())?;
+        let changed = fresh(known.fired, known.last.clone())?;
         if !known.has_times_of(entry) {
             return Ok(changed);
         }
@@ -451,7 +458,7 @@ fn settle(known: Option<&Timer>, entry: &Timer, since: u64, now: u64) -> Result<
         None => renewed.is_none(),
     };
     if look && !settled.removed {
-        settled.next_at = settled.after(now)?;
+        settled.next_at = settled.next(now)?;
     }
     Ok(settled)
 }

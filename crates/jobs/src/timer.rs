@@ -97,6 +97,9 @@ pub struct Timer {
     /// further time.
     #[serde(default)]
     pub next_at: Option<u64>,
+    /// For how many times it has fired.
+    #[serde(default)]
+    pub fired: u64,
     /// Its latest job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Fired>,
@@ -130,6 +133,7 @@ impl Timer {
             max_attempts: job.max_attempts,
             timeout_ms: clock::millis(job.timeout),
             next_at: None,
+            fired: 0,
             last: None,
             kept: None,
             removed: false,
@@ -174,6 +178,7 @@ impl Timer {
     pub fn is_same(&self, other: &Self) -> bool {
         let entry = |timer: &Self| Self {
             next_at: None,
+            fired: 0,
             last: None,
             kept: None,
             removed: false,

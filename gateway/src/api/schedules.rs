@@ -52,6 +52,8 @@ pub(crate) struct ScheduleView {
     timeout_ms: u64,
     /// When it fires next, RFC 3339; null when it does not.
     next_at: Option<String>,
+    /// For how many times it has fired.
+    fired: u64,
     /// The latest job; null before the first.
     last: Option<LastView>,
 }
@@ -205,6 +207,7 @@ async fn view(app: &Gateway, timer: &Timer, now: u64) -> Result<ScheduleView, Er
         max_attempts: timer.max_attempts,
         timeout_ms: timer.timeout_ms,
         next_at: next_at.and_then(view::time),
+        fired: timer.fired,
         last,
     })
 }

@@ -62,6 +62,7 @@ async fn fired(jobs: &Jobs, entry: &str) -> BTreeMap<u64, usize> {
         for record in page.jobs {
             let key = record.header.internal_key.unwrap_or_default();
             if let Some(time) = key.strip_prefix(&format!("timer/{entry}/")) {
+                let time = time.split_once('/').unwrap().0;
                 *times.entry(time.parse().unwrap()).or_insert(0) += 1;
             }
         }

@@ -8,7 +8,25 @@ const LATE: u64 = 60_000;
 /// How many are made up for, for [`Missed::All`].
 const MAKE_UP: usize = 100;
 
+/// How far back the clock may be set without fixed times coming again, in ms.
+const SET_BACK: u64 = 3 * 3_600_000;
+
 impl Timer {
+    /// The first time after `now` at which it is to fire: [`Self::after`], except that a clock
+    /// which is set back a little does not make fixed times of the day come again.
+    pub(crate) fn next(&self, now: u64) -> Result<Option<u64>, Error> {
+        let next = self.after(now)?;
+        let (Some(time), Some(last), When::Cron(pattern)) = (next, &self.last, &self.when) else {
+            return Ok(next);
+        };
+        let again = last.at >= time && last.at - now <= SET_BACK;
+        let pattern = Pattern::new(pattern, &self.timezone)?;
+        if again && pattern.is_fixed() {
+            return pattern.after(last.at);
+        }
+        Ok(next)
+    }
+
     /// The first time after `now` at which it fires; none when it has no further time. What it
     /// says of its next time is heeded as far as it can be true: a clock may have jumped.
     pub(crate) fn after(&self, now: u64) -> Result<Option<u64>, Error> {
@@ -27,7 +45,7 @@ impl Timer {
 
     /// The times to fire for at `now`, and when to fire next.
     pub(crate) fn due(&self, now: u64) -> Result<(Vec<u64>, Option<u64>), Error> {
-        let next = self.after(now)?;
+        let next = self.next(now)?;
         let Some(first) = self.next_at.filter(|first| *first <= now) else {
             return Ok((Vec::new(), next));
         };
@@ -119,6 +137,34 @@ mod tests {
         };
         let (times, _) = rare.due(12 * day + 1).unwrap();
         assert_eq!(times, [10 * day, 11 * day, 12 * day]);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_rhythms_go_on_and_fixed_times_come_once() {
+        // It was fired for 03:00, and then the clock was set back from 03:30 to 02:30.
+        let hour = 3_600_000;
+        let last = crate::Fired {
+            at: 3 * hour,
+            job: None,
+            error: None,
+        };
+        let of = |pattern: &str| Timer {
+            when: When::Cron(pattern.to_owned()),
+            last: Some(last.clone()),
+            ..every(Missed::Once)
+        };
+        let (daily, hourly) = (of("0 3 * * *"), of("0 * * * *"));
+        assert_eq!(daily.next(hour * 5 / 2).unwrap(), Some(27 * hour));
+        assert_eq!(hourly.next(hour * 5 / 2).unwrap(), Some(3 * hour));
+        // Set back by a year, it was wrong before.
+        let wrong = Timer {
+            last: Some(crate::Fired {
+                at: 9_000 * hour,
+                ..last
+            }),
+            ..daily
+        };
+        assert_eq!(wrong.next(hour * 5 / 2).unwrap(), Some(3 * hour));
     }
 
     #[test]

@@ -42,6 +42,11 @@ impl Pattern {
         })
     }
 
+    /// Whether it means fixed times of the day.
+    pub(super) const fn is_fixed(&self) -> bool {
+        self.fixed
+    }
+
     /// The first time after `now`, Unix milliseconds; none when it has no further time.
     pub(super) fn after(&self, now: u64) -> Result<Option<u64>, Error> {
         let now = i64::try_from(now).unwrap_or(i64::MAX);

@@ -140,7 +140,7 @@ async fn nobody_suppresses_a_timer_or_a_part_by_submitting_its_key_first() {
         let timer = Timer::new("t", When::Every(100), "call", "x".into());
         let set = jobs.set_timer(timer).await.unwrap();
         let time = set.next_at.unwrap();
-        for key in [format!("timer/t/{time}"), "task/x/sub".to_owned()] {
+        for key in [format!("timer/t/{time}/0"), "task/x/sub".to_owned()] {
             let first = NewJob {
                 idempotency_key: Some(key.clone()),
                 ..call("first")
