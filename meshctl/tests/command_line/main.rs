@@ -5,4 +5,5 @@ mod demo;
 mod jobs;
 mod look;
 mod mesh;
+mod schedules;
 mod up;
