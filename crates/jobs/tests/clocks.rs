@@ -1,5 +1,7 @@
 //! One clock counts, the store's: what this machine's says is not asked, and a jump does no harm.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
+
 mod support;
 
 use std::{

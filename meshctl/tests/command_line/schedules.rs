@@ -1,7 +1,5 @@
 //! `meshctl schedules`, against the real gateway.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 
 use discovery::backends::Memory;

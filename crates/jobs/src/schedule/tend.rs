@@ -23,6 +23,10 @@ pub struct Entries {
     dropped: BTreeSet<String>,
     /// What the names of configured timers begin with, or are.
     names: &'static [&'static str],
+    /// Next times that were found to be right, since patterns take long to ask.
+    right: BTreeMap<String, u64>,
+    /// When they were found so.
+    looked: u64,
 }
 
 impl Entries {
@@ -43,6 +47,7 @@ impl Entries {
         self.dropped.extend(old.into_keys());
         self.dropped.retain(|name| !self.timers.contains_key(name));
         self.since = 0;
+        self.right.clear();
     }
 
     fn are(&self, name: &str) -> bool {
@@ -73,6 +78,11 @@ impl Jobs {
         if entries.since == 0 {
             entries.since = now;
         }
+        if now < entries.looked {
+            // The clock was set back.
+            entries.right.clear();
+        }
+        entries.looked = now;
         let known: BTreeMap<String, Bytes> = self.store.timers().await?.into_iter().collect();
         let mut round = Round::default();
         let unset = entries
@@ -132,7 +142,13 @@ impl Jobs {
             }
             return self.fire_one(old, timer, now, make).await;
         };
-        let settled = settle(known.as_ref(), entry, entries.since, now)?;
+        let next = known.as_ref().and_then(|known| known.next_at);
+        let is_right = next.is_some() && entries.right.get(name) == next.as_ref();
+        let settled = settle(known.as_ref(), entry, entries.since, now, is_right)?;
+        match settled.next_at {
+            Some(next) => entries.right.insert(name.to_owned(), next),
+            None => entries.right.remove(name),
+        };
         if known.as_ref() == Some(&settled) {
             return match old {
                 Some(old) => self.fire_one(old, settled, now, make).await,

@@ -28,8 +28,8 @@ impl Pattern {
     pub(super) fn new(text: &str, zone: &str) -> Result<Self, Error> {
         let cron = Cron::from_str(text).map_err(|error| bad(text, &error))?;
         let zone = Tz::from_str(zone).map_err(|_| {
-            let known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
-            let near = known.filter(|name| name.eq_ignore_ascii_case(zone)).next();
+            let mut known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
+            let near = known.find(|name| name.eq_ignore_ascii_case(zone));
             let hint = near.unwrap_or("Europe/Berlin");
             let reason = format!("{zone:?} is no name of the IANA database such as {hint}");
             Error::invalid("timezone", reason)
