@@ -73,6 +73,28 @@ pub struct Jobs {
     pub(crate) clock: Arc<StoreClock>,
 }
 
+/// The times of lanes for the length of one call: each store is asked once, and when it is silent
+/// it is waited for once.
+#[derive(Debug, Default)]
+pub(crate) struct Times(BTreeMap<Lane, Result<u64, Error>>);
+
+impl Times {
+    pub(crate) async fn of(&mut self, jobs: &Jobs, lane: &Lane) -> Result<u64, Error> {
+        if let Some(known) = self.0.get(lane) {
+            return known.clone();
+        }
+        let now = jobs.now(lane).await;
+        self.0.insert(lane.clone(), now.clone());
+        now
+    }
+
+    /// The same, by whatever is known while the store is away.
+    pub(crate) async fn about(&mut self, jobs: &Jobs, lane: &Lane) -> u64 {
+        let now = self.of(jobs, lane).await;
+        now.unwrap_or_else(|_| jobs.counted_now(lane))
+    }
+}
+
 impl Jobs {
     /// A queue in a store.
     #[must_use]
@@ -104,12 +126,10 @@ impl Jobs {
         Ok(now)
     }
 
-    /// The same, by whatever is known while the store is away.
-    pub(crate) async fn about_now(&self, lane: &Lane) -> u64 {
-        match self.now(lane).await {
-            Ok(now) => now,
-            Err(_) => self.clock.counted(lane).unwrap_or_else(clock::now),
-        }
+    /// The same without asking: counted on from what the store last said, by whoever has just
+    /// claimed a job of the lane.
+    pub(crate) fn counted_now(&self, lane: &Lane) -> u64 {
+        self.clock.counted(lane).unwrap_or_else(clock::now)
     }
 
     pub(crate) fn lanes_of(&self, queue: &str) -> Result<Vec<Lane>, Error> {
@@ -154,8 +174,9 @@ impl Jobs {
         }
         let mut answers: Vec<Option<Result<Submitted, Error>>> = vec![None; jobs.len()];
         let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Entry>)> = BTreeMap::new();
+        let mut times = Times::default();
         for (index, job) in jobs.into_iter().enumerate() {
-            match self.admit(job).await {
+            match self.admit(job, &mut times).await {
                 Ok((lane, entry)) => {
                     let (indexes, entries) = lanes.entry(lane).or_default();
                     indexes.push(index);
@@ -190,7 +211,7 @@ impl Jobs {
         }
     }
 
-    async fn admit(&self, job: NewJob) -> Result<(Lane, Entry), Error> {
+    async fn admit(&self, job: NewJob, times: &mut Times) -> Result<(Lane, Entry), Error> {
         job.check(self.options.max_payload)?;
         let lanes = self.lanes_of(&job.queue)?;
         // Jobs with one key meet in one partition; the others spread.
@@ -202,7 +223,7 @@ impl Jobs {
         let chosen = usize::try_from(number % lanes.len() as u64).unwrap_or(0);
         let lane = lanes[chosen].clone();
         let key = key.map(|key| (key, job.fingerprint()));
-        let (delay, id) = (job.delay, JobId::at(&lane, self.now(&lane).await?));
+        let (delay, id) = (job.delay, JobId::at(&lane, times.of(self, &lane).await?));
         let job = job.into_job(id);
         let (packed, priority) = (codec::pack_job(&job), job.header.priority);
         Ok((

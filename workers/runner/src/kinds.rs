@@ -29,7 +29,7 @@ impl Kinds {
         context: &Context,
         facts: &Facts,
     ) -> Result<Option<Payload>, Failure> {
-        let left = context.time_left(job).await;
+        let left = context.time_left(job);
         let result = match work {
             Work::Call(call) => {
                 let work = Box::pin(self.calls.run(call, job, left, facts));

@@ -27,7 +27,9 @@ fn parse(text: &str, config: &Config) -> anyhow::Result<Vec<Timer>> {
 }
 
 /// What tells one state of a file from another.
-pub(crate) fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+pub(crate) type Stamp = (SystemTime, u64);
+
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
     let about = fs::metadata(path).ok()?;
     Some((about.modified().ok()?, about.len()))
 }

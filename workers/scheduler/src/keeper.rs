@@ -17,12 +17,16 @@ pub(crate) struct Keeper {
     path: Option<PathBuf>,
     interval: Option<Timer>,
     entries: watch::Sender<Vec<Timer>>,
+    /// The state of the file that they are of.
+    taken: Option<file::Stamp>,
 }
 
 impl Keeper {
     /// Reads everything once: a scheduler with an entry that will not do does not start.
     pub(crate) fn new(config: &Arc<Config>) -> anyhow::Result<Self> {
         let path = config.optional("schedule_file").map(PathBuf::from);
+        // Before it is read: what changes meanwhile is seen later.
+        let taken = path.as_deref().and_then(file::stamp);
         let mut entries = match &path {
             Some(path) => file::read(path, config)?,
             None => Vec::new(),
@@ -34,6 +38,7 @@ impl Keeper {
             path,
             interval,
             entries: watch::Sender::new(entries),
+            taken,
         })
     }
 
@@ -46,7 +51,7 @@ impl Keeper {
     pub(crate) async fn run(self, poll: Duration, stop: CancellationToken) {
         let Some(path) = &self.path else { return };
         let poll = poll.max(LEAST);
-        let mut taken = file::stamp(path);
+        let mut taken = self.taken;
         let mut before = taken;
         while stop.run_until_cancelled(sleep(poll)).await.is_some() {
             let now = file::stamp(path);

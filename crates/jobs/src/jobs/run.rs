@@ -6,6 +6,7 @@ use futures_util::future::{select_all, try_join_all};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Times;
 use crate::{
     Claimed, Claimer, Error, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome, Renewal,
     codec, outcome,
@@ -99,9 +100,9 @@ impl Jobs {
     /// Of each: [`Error::Stale`] when the lease has ended, and [`Error::Unavailable`], after which
     /// it is unknown whether the job was settled: settle it again.
     pub async fn settle(&self, ends: &[(Claimed, Outcome)]) -> Vec<Result<(), Error>> {
-        let mut moves = Vec::with_capacity(ends.len());
+        let (mut times, mut moves) = (Times::default(), Vec::with_capacity(ends.len()));
         for (claimed, outcome) in ends {
-            let now = self.about_now(&claimed.lease.id.lane()).await;
+            let now = times.about(self, &claimed.lease.id.lane()).await;
             moves.push(Move {
                 id: claimed.lease.id.clone(),
                 from: claimed.lease.token.clone(),
@@ -117,7 +118,7 @@ impl Jobs {
         for index in &called_off {
             let (claimed, _) = &ends[*index];
             let (id, from) = (claimed.lease.id.clone(), claimed.lease.token.clone());
-            let now = self.about_now(&id.lane()).await;
+            let now = times.about(self, &id.lane()).await;
             let to = outcome::cancel(&claimed.job, now);
             moves.push(Move { id, from, to });
         }
