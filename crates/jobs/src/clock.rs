@@ -18,6 +18,10 @@ const FRESH: Duration = Duration::from_secs(1);
 /// A store's clock that is this much ahead of or behind what was counted has jumped; less is what
 /// a slow answer looks like.
 const JUMP: u64 = 3_000;
+/// A jump this large, in ms, may make what is kept for a time look older than it is.
+const LEAP: u64 = 60_000;
+/// How long after that nothing is forgotten: a clock that is wrong is mostly put right by then.
+const WARY: Duration = Duration::from_secs(600);
 
 /// Unix time in milliseconds, by this machine's clock.
 pub(crate) fn now() -> u64 {
@@ -69,6 +73,7 @@ struct Anchor {
     told: u64,
     at: Instant,
     jumped: bool,
+    leapt: Option<Instant>,
 }
 
 impl Anchor {
@@ -84,15 +89,22 @@ impl StoreClock {
         let at = Instant::now();
         match anchors.get_mut(lane) {
             Some(anchor) => {
-                let jumped = anchor.counted().abs_diff(told) > JUMP;
-                let jumped = anchor.jumped || jumped;
-                *anchor = Anchor { told, at, jumped };
+                let off = anchor.counted().abs_diff(told);
+                let jumped = anchor.jumped || off > JUMP;
+                let leapt = if off > LEAP { Some(at) } else { anchor.leapt };
+                *anchor = Anchor {
+                    told,
+                    at,
+                    jumped,
+                    leapt,
+                };
             }
             None => {
                 let anchor = Anchor {
                     told,
                     at,
                     jumped: false,
+                    leapt: None,
                 };
                 anchors.insert(lane.clone(), anchor);
             }
@@ -116,6 +128,13 @@ impl StoreClock {
         let mut anchors = self.0.lock();
         let anchor = anchors.get_mut(lane);
         anchor.is_some_and(|anchor| std::mem::take(&mut anchor.jumped))
+    }
+
+    /// Whether the clock has not leapt lately, so that what looks old is old.
+    pub(crate) fn is_calm(&self, lane: &Lane) -> bool {
+        let anchors = self.0.lock();
+        let leapt = anchors.get(lane).and_then(|anchor| anchor.leapt);
+        leapt.is_none_or(|at| at.elapsed() > WARY)
     }
 
     /// Notes a jump again that could not be heeded.

@@ -118,7 +118,7 @@ impl Jobs {
     /// # Errors
     /// [`Error::Unavailable`] when the store has not said it lately, and does not answer.
     pub(crate) async fn now(&self, lane: &Lane) -> Result<u64, Error> {
-        if let Some(now) = self.clock.fresh(lane) {
+        if let Some(now) = self.clock.fresh(lane).filter(|_| !self.store.is_here()) {
             return Ok(now);
         }
         let now = self.store.now(lane).await?;

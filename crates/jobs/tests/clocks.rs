@@ -127,6 +127,34 @@ async fn what_waits_comes_after_its_time_though_the_clock_was_set_back() {
 }
 
 #[tokio::test]
+async fn results_are_kept_though_the_clock_was_days_ahead_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let ahead = Arc::new(AtomicI64::new(0));
+    let jobs = skewed(folder.path(), &ahead);
+    let id = jobs.submit(call("x")).await.unwrap().id;
+    let claimed = claim_one(&jobs, "default").await;
+    assert!(jobs.settle(&[(claimed, done())]).await[0].is_ok());
+    for hours in [30 * 24, 0] {
+        ahead.store(hours * HOUR, Ordering::SeqCst);
+        jobs.recover("default").await.unwrap();
+        assert!(jobs.get(&id).await.is_ok(), "{hours}");
+    }
+}
+
+#[tokio::test]
+async fn what_happens_to_a_job_is_told_from_its_beginning_when_the_clock_was_just_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let ahead = Arc::new(AtomicI64::new(HOUR));
+    let jobs = skewed(folder.path(), &ahead);
+    jobs.submit(call("x")).await.unwrap();
+    ahead.store(0, Ordering::SeqCst);
+    let id = jobs.submit(call("y")).await.unwrap().id;
+    let told = jobs.job_events(&id, "", 100, NOW).await.unwrap().events;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].name, "queued");
+}
+
+#[tokio::test]
 async fn a_lease_lasts_as_long_as_it_should_whatever_the_wall_clock_does() {
     let folder = tempfile::tempdir().unwrap();
     let ahead = Arc::new(AtomicI64::new(0));

@@ -175,6 +175,10 @@ impl Store for Embedded {
         self.name.clone()
     }
 
+    fn is_here(&self) -> bool {
+        true
+    }
+
     async fn now(&self, _: &Lane) -> Result<u64, Error> {
         Ok(self.time())
     }
