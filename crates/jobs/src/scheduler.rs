@@ -16,6 +16,8 @@ use crate::{
 
 /// The shortest sleep, against spinning.
 const LEAST: Duration = Duration::from_millis(10);
+/// The longest one: entries are to be kept, or others would think that nobody has them.
+const MOST: Duration = Duration::from_secs(15);
 /// How often the same trouble is told of again.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -88,7 +90,7 @@ impl Scheduler {
                 self.entries.replace(news.borrow_and_update().clone());
             }
             let tended = self.jobs.tend(&mut self.entries, self.make.as_ref()).await;
-            let poll = self.poll.max(LEAST);
+            let poll = self.poll.clamp(LEAST, MOST);
             let (next_in, trouble) = match tended {
                 Ok(round) => (round.next_in, round.trouble),
                 Err(error) => (None, Some(error)),
