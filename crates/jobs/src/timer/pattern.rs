@@ -26,6 +26,12 @@ pub(super) struct Pattern {
 
 impl Pattern {
     pub(super) fn new(text: &str, zone: &str) -> Result<Self, Error> {
+        // The parser takes a list with nothing in it, which would be no time at all.
+        let mut items = text.split_whitespace().flat_map(|field| field.split(','));
+        if items.any(str::is_empty) {
+            let reason = format!("{text:?}: a list has an empty place");
+            return Err(Error::invalid("cron", reason));
+        }
         let cron = Cron::from_str(text).map_err(|error| bad(text, &error))?;
         let zone = Tz::from_str(zone).map_err(|_| {
             let mut known = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name());
@@ -229,6 +235,8 @@ mod tests {
             ("61 * * * *", "UTC", "cron"),
             ("* * * *", "UTC", "cron"),
             ("", "UTC", "cron"),
+            (", * * * *", "UTC", "cron"),
+            ("1,,2 * * * *", "UTC", "cron"),
             ("@fortnightly", "UTC", "cron"),
             ("* * * * *", "Mars/Olympus", "timezone"),
             ("* * * * *", "", "timezone"),
@@ -237,5 +245,28 @@ mod tests {
             let error = Pattern::new(text, zone).unwrap_err().to_string();
             assert!(error.starts_with(field), "{error}");
         }
+    }
+
+    #[test]
+    fn odd_patterns_are_refused_or_asked_soon_and_never_panic() {
+        use rand::RngExt as _;
+        let words = [
+            "*", "*/2", "0", "5", "31", "59", "1-5", "0-59", "L", "5L", "W", "15W", "LW", "1#1",
+            "5#5", "?", "+1", "MON", "SUN#L", "FEB", "2030", "7", "29", "30", "*/0", "5/7", "-",
+            ",", "é", "@daily",
+        ];
+        let mut rng = rand::rng();
+        let mut slowest = (std::time::Duration::ZERO, String::new());
+        for _ in 0..5_000 {
+            let count = rng.random_range(4..8);
+            let fields = (0..count).map(|_| words[rng.random_range(0..words.len())]);
+            let text = fields.collect::<Vec<_>>().join(" ");
+            let begun = std::time::Instant::now();
+            if let Ok(pattern) = Pattern::new(&text, "America/New_York") {
+                drop(pattern.after(1_700_000_000_000));
+            }
+            slowest = slowest.max((begun.elapsed(), text));
+        }
+        assert!(slowest.0.as_secs() < 10, "{slowest:?}");
     }
 }
