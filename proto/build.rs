@@ -9,7 +9,10 @@ use prost::Message as _;
     reason = "cargo tells build scripts by environment"
 )]
 fn main() -> anyhow::Result<()> {
-    let files = protox::compile(["agentplatform/agentplatform.proto"], ["proto"])?;
+    let files = protox::compile(
+        ["agentplatform/agentplatform.proto", "mesh/v1/mesh.proto"],
+        ["proto"],
+    )?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
     fs::write(out, files.encode_to_vec())?;
     println!("cargo::rerun-if-changed=proto");

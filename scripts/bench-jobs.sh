@@ -9,7 +9,6 @@
 export PATH=$PWD/.tools/bin:$PATH
 ROUNDS=${ROUNDS:-3} KEPT=${CARGO_TARGET_DIR:-$PWD/target}/bench-jobs
 BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/examples/bench
-BULLMQ=$(echo .tools/pkg/bullmq-*) RQ=$(echo .tools/pkg/rq-*)
 [ "$(nproc)" -ge 2 ] || die 'two cores are needed: one for Redis, one for the rest'
 WORK=$(mktemp -d) REDIS=
 trap '[ -z "$REDIS" ] || kill $REDIS; wait; rm -rf "$WORK"' EXIT
@@ -154,6 +153,8 @@ report() {
 
 [ $# -gt 0 ] || set -- none everysec always latency growth report
 scripts/tools.sh bench-jobs
+# The peers are looked for once they are installed.
+BULLMQ=$(echo .tools/pkg/bullmq-*) RQ=$(echo .tools/pkg/rq-*)
 [ "$*" = report ] || cargo build -q --release --locked -p mesh-jobs --example bench
 for stage in "$@"; do
   case $stage in

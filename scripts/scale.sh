@@ -11,6 +11,27 @@ for pair in "$@"; do
   wanted[${pair%%=*}]=${pair#*=}
 done
 
+# What compose would publish beyond this host, with everything that .env and overriding files say.
+exposed() {
+  docker compose config --format json | jq -r '
+    (.services.redis.environment.REDISCLI_AUTH // "") as $password
+    | [.services | to_entries[] | .key as $name | .value.ports[]?
+        | select((.host_ip // "") | test("^(127\\.|\\[?::1\\]?$)") | not)
+        | if (.published // "0") == "0" then "ports that Docker chooses" else "\($name) on \(.published)" end]
+    | unique
+    | if length > 0 and $password == "" then "password" elif any($password; test("[^A-Za-z0-9._~-]")) then "letters" else empty end,
+      (if length > 0 then join(", ") else empty end)'
+}
+need jq
+open=$(exposed)
+case $open in
+  password*) die "BIND_ADDRESS publishes ports beyond this host, and Redis has no password: set REDIS_PASSWORD, for example
+  REDIS_PASSWORD=\$(openssl rand -hex 16) in .env, or leave BIND_ADDRESS at 127.0.0.1" ;;
+  letters*) die 'REDIS_PASSWORD becomes part of a URL: use letters, digits and ._~- only' ;;
+  ?*) say "warning: published beyond this host, and open to whoever reaches it: $open
+  Redis asks for REDIS_PASSWORD. Consul, the gateway and HAProxy ask for nothing: put a firewall or a proxy in front of them." ;;
+esac
+
 flags=()
 for service in "${MESH_SERVICES[@]}"; do
   present=$(replicas "$service")

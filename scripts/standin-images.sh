@@ -24,4 +24,4 @@ image() {
 image CONSUL_IMAGE standin/consul:1.8.7 'ENTRYPOINT ["consul"]' consul
 image HAPROXY_IMAGE standin/haproxy:2.6 'CMD ["haproxy","-W","-db","-f","/usr/local/etc/haproxy/haproxy.cfg"]' \
   haproxy bash
-image REDIS_IMAGE standin/redis:7.0 'CMD ["redis-server"]' redis-server redis-cli
+image REDIS_IMAGE standin/redis:7.0 'CMD ["redis-server"]' redis-server redis-cli chown

@@ -6,13 +6,15 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 export COMPOSE_PROJECT_NAME=agent-platform-test MESH_IMAGE=agent-platform-test:local
-export MESH_SUBNET=172.29.0.0/16 MESH_IP_RANGE=172.29.128.0/17 CONSUL_IP=172.29.0.10
+export MESH_SUBNET=172.29.0.0/16 MESH_IP_RANGE=172.29.128.0/17 CONSUL_IP=172.29.0.10 HAPROXY_IP=172.29.0.11
 # Docker chooses the ports.
 export CONSUL_HOST_PORT=0 CONSUL_DNS_HOST_PORT=0 MESH_HOST_PORT=0 STATS_HOST_PORT=0 REDIS_HOST_PORT=0
 export GATEWAY_HOST_PORT=0 TASKS_HOST_PORT=0 RUNNER_HOST_PORT=0
+# What `make up` asks for where ports are published beyond this host.
+export REDIS_PASSWORD=of-the-test
 WORK=$(mktemp -d)
-# What runs of the pipeline leave, owned by whoever runs this.
-export OUT_DIR=$WORK/files OUT_USER; OUT_USER=$(id -u):$(id -g); mkdir "$OUT_DIR"
+# What runs of the pipeline leave. Docker makes the directory.
+export OUT_DIR=$WORK/files
 DOCKERD='' LOAD=''
 
 finish() {
@@ -84,7 +86,15 @@ quiet scripts/image-from-host.sh; ok "image $(docker image inspect -f '{{.Size}}
 # --- the commands of the scaling guide
 
 docker compose config -q
+if BIND_ADDRESS=0.0.0.0 REDIS_PASSWORD='' make up >/dev/null 2>"$WORK/out"; then die 'make up published Redis without a password'; fi
+has "$(cat "$WORK/out")" 'set REDIS_PASSWORD'; ok 'make up beyond this host wants REDIS_PASSWORD'
 quiet make up; ok 'make up'
+same "published beyond this host" "" "$(docker compose ps -q | xargs docker inspect -f \
+  '{{range $port, $at := .NetworkSettings.Ports}}{{range $at}}{{.HostIp}} {{end}}{{end}}' | tr ' ' '\n' | grep -v '^127\.0\.0\.1$' | sort -u || true)"
+same "fs-tool's user" 65532:65532 "$(docker inspect -f '{{.Config.User}}' "$(containers fs-tool)")"
+same 'who routers believe' "$(docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$(containers haproxy)")" \
+  "$(docker inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$(containers mcp-router)" | sed -n 's/^TRUSTED_PROXIES=//p')"
+redis-cli -p "$(docker compose port redis 6379 | sed 's/.*://')" ping 2>&1 | grep -q NOAUTH; ok 'Redis asks for its password'
 AT=$(url haproxy 50051); AT=${AT#http://}
 expect 1 1 1 1
 

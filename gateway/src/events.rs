@@ -1,5 +1,6 @@
 //! Events as clients follow them: as server-sent events, or over a WebSocket when one is asked for.
-//! Both replay what was missed since a cursor, and end with the drain.
+//! Both replay what was missed since a cursor, say so when some of that is kept no more, and end with
+//! the drain.
 
 use std::{convert::Infallible, pin::Pin, time::Duration};
 
@@ -10,6 +11,7 @@ use axum::{
     },
     response::{IntoResponse as _, Response, Sse, sse},
 };
+use chrono::Utc;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use jobs::{Error, Event, EventPage, JobId};
@@ -52,9 +54,10 @@ pub(crate) async fn follow(
     cursor: Option<String>,
     mut parts: Parts,
 ) -> Result<Response, Problem> {
+    let foreign = |_| Problem::field("Last-Event-ID", "is not one of these events");
     let last = parts.headers.get("last-event-id");
-    let last = last.and_then(|id| id.to_str().ok()).map(str::to_owned);
-    let cursor = last.or(cursor).unwrap_or_default();
+    let last = last.map(|id| id.to_str().map(str::to_owned)).transpose();
+    let cursor = last.map_err(foreign)?.or(cursor).unwrap_or_default();
     let permit = app.streams.clone().try_acquire_owned().map_err(|_| {
         Problem::new(
             Kind::Unavailable,
@@ -64,13 +67,7 @@ pub(crate) async fn follow(
     let first = app
         .bounded(source.read(&app, &cursor, Duration::ZERO))
         .await;
-    let first = first.map_err(|error| match error {
-        // What nobody made is for the store no place to read from.
-        Error::Broken { .. } if !cursor.is_empty() => {
-            Problem::field("cursor", "is not one of these events")
-        }
-        other => other.into(),
-    })?;
+    let first = first?;
     let follower = Follower {
         draining: app.context.draining.clone(),
         wait: app.context.config.duration("event_wait"),
@@ -90,12 +87,13 @@ pub(crate) async fn follow(
     if follower
         .page
         .as_ref()
-        .is_some_and(|page| page.ended && page.events.is_empty())
+        .is_some_and(|page| page.ended && page.events.is_empty() && page.missed.is_none())
     {
         // The status that tells an EventSource not to come again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let events = pages(follower).flat_map(|page| stream::iter(page.into_iter().map(sent)));
+    let events =
+        pages(follower).flat_map(|page| stream::iter(page.into_iter().map(Ok::<_, Infallible>)));
     let mut answer = Sse::new(events).into_response();
     let headers = answer.headers_mut();
     // A proxy that collects answers would hold events back.
@@ -122,14 +120,31 @@ struct Follower {
     _permit: OwnedSemaphorePermit,
 }
 
+/// What a client is told.
+enum Told {
+    Event(Event),
+    /// Some of what came before this cursor cannot be told.
+    Missed {
+        cursor: String,
+        detail: &'static str,
+    },
+}
+
+/// Why events are missing, by what is known of it.
+const OLD: &str = "what came after the cursor is kept no more, or not all of it: look at what is \
+    there now";
+const GONE: &str = "the job is kept no more: nobody can tell what became of it";
+
 impl Follower {
-    /// The next events; an empty list is a sign of life, `None` the end.
-    async fn next(&mut self) -> Option<Vec<Event>> {
+    /// What to tell next; an empty list is a sign of life, `None` the end.
+    async fn next(&mut self) -> Option<Vec<Told>> {
         if self.over || self.draining.is_cancelled() {
             return None;
         }
         let page = match self.page.take() {
-            Some(page) if !page.events.is_empty() || page.ended => Ok(page),
+            Some(page) if !page.events.is_empty() || page.missed.is_some() || page.ended => {
+                Ok(page)
+            }
             _ => {
                 let read = self.source.read(&self.app, &self.cursor, self.wait);
                 tokio::select! {
@@ -142,47 +157,83 @@ impl Follower {
             Ok(page) => {
                 self.over = page.ended;
                 self.cursor = page.cursor;
-                Some(page.events)
+                let missed = page.missed.map(|cursor| Told::Missed {
+                    cursor,
+                    detail: OLD,
+                });
+                let events = page.events.into_iter().map(Told::Event);
+                Some(missed.into_iter().chain(events).collect())
             }
             // It comes back, and nothing is missed: the cursor stays.
             Err(Error::Unavailable { .. }) => {
                 sleep(PAUSE).await;
                 Some(Vec::new())
             }
-            Err(_) => None,
+            // Swept, evicted or deleted since it was asked for.
+            Err(Error::NotFound { .. }) => {
+                self.over = true;
+                let (cursor, detail) = (self.cursor.clone(), GONE);
+                Some(vec![Told::Missed { cursor, detail }])
+            }
+            Err(error) => {
+                tracing::warn!(%error, "following events ends");
+                None
+            }
+        }
+    }
+
+    fn body(&self, told: &Told) -> Value {
+        let now = u64::try_from(Utc::now().timestamp_millis()).unwrap_or(0);
+        let id = match &self.source {
+            Source::Job(id) => Some(id),
+            Source::Queue(_) => None,
+        };
+        match told {
+            Told::Event(event) => json!({
+                "job_id": event.id,
+                "queue": event.id.queue(),
+                "event": event.name,
+                "progress": event.data,
+                "at": view::time(event.at),
+                "cursor": event.cursor,
+            }),
+            Told::Missed { cursor, detail } => json!({
+                "job_id": id,
+                "queue": match &self.source {
+                    Source::Job(id) => id.queue(),
+                    Source::Queue(queue) => queue,
+                },
+                "event": MISSED,
+                "detail": detail,
+                "at": view::time(now),
+                "cursor": cursor,
+            }),
         }
     }
 }
 
+/// The name of the event that says that events are missing.
+const MISSED: &str = "missed";
+
 /// Lists of events; a comment in place of an empty one.
-fn pages(follower: Follower) -> Pin<Box<dyn Stream<Item = Vec<Option<Event>>> + Send>> {
+fn pages(follower: Follower) -> Pin<Box<dyn Stream<Item = Vec<sse::Event>> + Send>> {
     Box::pin(stream::unfold(follower, async |mut follower| {
-        let events = follower.next().await?;
-        let events = match events.is_empty() {
-            true => vec![None],
-            false => events.into_iter().map(Some).collect(),
+        let told = follower.next().await?;
+        let events = match told.is_empty() {
+            true => vec![sse::Event::default().comment("still here")],
+            false => told.iter().map(|told| sent(&follower, told)).collect(),
         };
         Some((events, follower))
     }))
 }
 
-fn sent(event: Option<Event>) -> Result<sse::Event, Infallible> {
-    let Some(event) = event else {
-        return Ok(sse::Event::default().comment("still here"));
+fn sent(follower: &Follower, told: &Told) -> sse::Event {
+    let (cursor, name) = match told {
+        Told::Event(event) => (event.cursor.as_str(), event.name.as_str()),
+        Told::Missed { cursor, .. } => (cursor.as_str(), MISSED),
     };
-    let sent = sse::Event::default().id(&event.cursor).event(&event.name);
-    Ok(sent.data(body(&event).to_string()))
-}
-
-fn body(event: &Event) -> Value {
-    json!({
-        "job_id": event.id,
-        "queue": event.id.queue(),
-        "event": event.name,
-        "progress": event.data,
-        "at": view::time(event.at),
-        "cursor": event.cursor,
-    })
+    let sent = sse::Event::default().id(cursor).event(name);
+    sent.data(follower.body(told).to_string())
 }
 
 /// One text message for each event; a ping as sign of life. What the client says is not read but
@@ -205,15 +256,15 @@ async fn feed(mut socket: WebSocket, mut follower: Follower) {
         {
             return;
         }
-        for event in events {
-            let text = body(&event).to_string();
+        for told in events {
+            let text = follower.body(&told).to_string();
             if socket.send(Message::Text(text.into())).await.is_err() {
                 return;
             }
         }
     }
     let (code, reason) = match follower.over {
-        true => (close_code::NORMAL, "the job has ended"),
+        true => (close_code::NORMAL, "the job has ended, or is gone"),
         false => (close_code::AWAY, "come again with the last cursor"),
     };
     let frame = CloseFrame {

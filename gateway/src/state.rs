@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use dynamic::{Client, Options, Transport};
 use jobs::{Error, Jobs, NewJob, Producer, Submitted};
-use service::{Context, clients::Network};
+use service::{Context, Weight, clients::Network};
 use tokio::sync::Semaphore;
+use work::Vigil;
 
 use crate::{limit::Limiter, metrics::Metrics, services::Services};
 
@@ -14,6 +15,7 @@ use crate::{limit::Limiter, metrics::Metrics, services::Services};
 pub(crate) struct Gateway {
     pub(crate) context: Context,
     pub(crate) jobs: Jobs,
+    pub(crate) vigil: Arc<Vigil>,
     pub(crate) producer: Producer,
     pub(crate) calls: Client,
     pub(crate) services: Services,
@@ -42,7 +44,10 @@ impl Gateway {
         };
         let proxies = config.list("trusted_proxies");
         let streams = config.integer("max_event_streams");
+        // Calls work without it, and every gateway has the same queue.
+        let vigil = Vigil::start(context, &jobs, Weight::Trouble);
         Ok(Self {
+            vigil,
             producer: Producer::new(jobs.clone()),
             jobs,
             calls: Client::new(transport, options),

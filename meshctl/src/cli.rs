@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{bench, call, demo, describe, drain, jobs, list, schedules, status, up},
+    commands::{bench, call, completion, demo, describe, drain, jobs, list, schedules, status, up},
     output::Output,
 };
 
@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Schedules(schedules::Schedules),
     #[command(subcommand)]
     Bench(bench::Bench),
+    Completion(completion::Completion),
 }
 
 impl Command {
@@ -54,6 +55,7 @@ impl Command {
             Self::Jobs(command) => command.run(out).await,
             Self::Schedules(command) => command.run(out).await,
             Self::Bench(command) => command.run(out).await,
+            Self::Completion(command) => command.run(out),
         }
     }
 }

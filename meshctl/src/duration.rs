@@ -5,9 +5,9 @@ use std::time::Duration;
 /// gRPC's limit for `grpc-timeout` is eight digits; the largest unit that is exact here is seconds.
 const LONGEST: Duration = Duration::from_secs(99_999_999);
 
-/// Reads `500ms`, `5s`, `1.5s`, `2m` or `3h`.
+/// Reads `500ms`, `5s`, `1.5s`, `2m`, `3h` or `7d`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a duration above 0 such as 500ms, 5s or 2m".to_owned();
+    let expected = || "expected a duration above 0 such as 500ms, 5s, 2m or 7d".to_owned();
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .ok_or_else(expected)?;
@@ -17,6 +17,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         "s" => 1.0,
         "m" => 60.0,
         "h" => 3600.0,
+        "d" => 86_400.0,
         _ => return Err(expected()),
     };
     let number: f64 = number.parse().map_err(|_| expected())?;
@@ -66,6 +67,7 @@ mod tests {
     fn a_duration_needs_a_unit() {
         assert_eq!(parse("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse("7d"), Ok(Duration::from_secs(7 * 86_400)));
         for wrong in ["5", "s", "0s", "-1s", "5 years", "999999999s", ""] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

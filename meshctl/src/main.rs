@@ -7,6 +7,7 @@ mod duration;
 mod failure;
 mod gateway;
 mod given;
+mod instances;
 mod job_store;
 mod local;
 mod methods;

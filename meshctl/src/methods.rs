@@ -23,19 +23,44 @@ pub(crate) async fn find(
         .collect();
     match found.len() {
         1 => Ok(found.remove(0)),
-        0 if services.is_empty() => bail!(
-            "nobody in the mesh serves {service}; there are {}",
-            reflection.services().await?.join(", ")
-        ),
-        0 => bail!(
-            "no method is called {method}; there are {}",
-            paths(services.iter().flat_map(ServiceDescriptor::methods))
-        ),
+        0 if services.is_empty() => {
+            let known = reflection.services().await?;
+            let near = suggest(service, known.iter().map(String::as_str));
+            bail!(
+                "nobody in the mesh serves {service}{near}; there are {}",
+                known.join(", ")
+            )
+        }
+        0 => {
+            let known: Vec<_> = services
+                .iter()
+                .flat_map(ServiceDescriptor::methods)
+                .collect();
+            let near = suggest(method, known.iter().map(MethodDescriptor::name));
+            bail!(
+                "no method is called {method}{near}; there are {}",
+                paths(known.into_iter())
+            )
+        }
         _ => bail!(
             "{name} is ambiguous: say which of {}",
             paths(found.into_iter())
         ),
     }
+}
+
+/// ` (did you mean NAME?)` for a name that is nearly one that is known, whatever its case; else
+/// nothing. Of a full name its last part alone may be meant.
+pub(crate) fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let forms = |full: &'a str| {
+        let short = full.rsplit('.').next().unwrap_or(full);
+        [(full.to_lowercase(), full), (short.to_lowercase(), full)]
+    };
+    let known: Vec<_> = known.flat_map(forms).collect();
+    let lower = known.iter().map(|(lower, _)| lower.as_str());
+    let near = service::config::nearest(&name.to_lowercase(), lower);
+    let near = near.and_then(|near| known.iter().find(|(lower, _)| lower == near));
+    near.map_or_else(String::new, |(_, name)| format!(" (did you mean {name}?)"))
 }
 
 /// The gRPC services with this name, full or not; all of them for an empty one.
@@ -100,6 +125,21 @@ mod tests {
         ] {
             assert_eq!(split(name), expected);
         }
+    }
+
+    #[test]
+    fn a_name_that_is_nearly_right_is_told_the_right_one() {
+        let known = ["ExecuteTask", "StreamTask", "GetStatus"];
+        let near = |name| suggest(name, known.into_iter());
+        assert_eq!(near("ExecTask"), " (did you mean ExecuteTask?)");
+        assert_eq!(near("executetask"), " (did you mean ExecuteTask?)");
+        assert_eq!(near("Sing"), "");
+        let full = ["agentplatform.AgentService"];
+        let near = |name| suggest(name, full.into_iter());
+        assert_eq!(
+            near("AgentServise"),
+            " (did you mean agentplatform.AgentService?)"
+        );
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use tokio::time::timeout;
 use tonic::{
+    Status,
     metadata::MetadataMap,
     transport::{Channel, Endpoint},
 };
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 pub(crate) use dynamic::{INSTANCE, SERVICE};
 
@@ -17,6 +20,8 @@ const PORT: u16 = router::SPEC.default_port;
 pub(crate) const LARGEST: usize = 4 << 20;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(3);
+/// Longest wait for a sign that it speaks gRPC.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Which router to ask.
 #[derive(Args, Clone, Debug)]
@@ -48,13 +53,50 @@ pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .with_context(|| format!("{address:?} is no address: write host:port"))?;
     let connected = endpoint.connect_timeout(CONNECT).connect().await;
-    connected.map_err(|error| {
+    let channel = connected.map_err(|error| {
         let cause = cause(&error);
         anyhow::anyhow!(
             "no router answers at {address} ({cause}): start a mesh with `meshctl up`, or name \
              another router with --router or MCP_ROUTER_ADDR"
         )
-    })
+    })?;
+    // Whoever takes a connection need not speak gRPC. Every router answers for its health.
+    let mut health = HealthClient::new(channel.clone());
+    let answer = timeout(ANSWER, health.check(HealthCheckRequest::default())).await;
+    let answer = answer.map_err(|_| {
+        let secs = ANSWER.as_secs();
+        anyhow::anyhow!("{address} takes connections and says nothing for {secs} s")
+    })?;
+    match answer {
+        Err(status) if !is_grpc(&status) => anyhow::bail!(
+            "what answers at {address} does not speak gRPC ({}): gateways and admin ports speak \
+             HTTP. Name a router, port {PORT} by default, with --router or MCP_ROUTER_ADDR",
+            said(&status)
+        ),
+        _ => Ok(channel),
+    }
+}
+
+/// Whether a status came from a gRPC server, rather than from what tonic made of other bytes.
+fn is_grpc(status: &Status) -> bool {
+    let invented = [
+        "protocol error",
+        "grpc-status header missing",
+        "compression flag",
+    ];
+    std::error::Error::source(status).is_none()
+        && !invented
+            .iter()
+            .any(|words| status.message().contains(words))
+}
+
+/// What was answered instead, as far as it can be told.
+fn said(status: &Status) -> String {
+    let message = status.message();
+    if let Some((_, http)) = message.rsplit_once("with status: ") {
+        return format!("it says HTTP {http}");
+    }
+    std::error::Error::source(status).map_or_else(|| message.to_owned(), cause)
 }
 
 /// Which instance answered, as the metadata tells.

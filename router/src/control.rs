@@ -1,4 +1,5 @@
-//! What the router answers itself of `agentplatform`: lists, status, registration, reflection.
+//! What the router answers itself: of `agentplatform` lists, status and registration; `mesh.v1`;
+//! reflection.
 //!
 //! The methods that execute something are forwarded before they come here, as bytes.
 
@@ -13,11 +14,15 @@ use proto::agentplatform::{
     task_worker_server::{TaskWorker, TaskWorkerServer},
     tool_service_server::{ToolService, ToolServiceServer},
 };
+use proto::mesh::v1::{
+    ListInstancesRequest, ListInstancesResponse,
+    mesh_service_server::{MeshService, MeshServiceServer},
+};
 use tonic::{Code, Request, Response, Status, service::Routes};
 
 use crate::{
     directory::{Directory, View},
-    lists,
+    instances, lists,
     reflection::Reflection,
     registration::Registrar,
     routes, status,
@@ -33,7 +38,7 @@ pub struct Control {
 }
 
 /// Everything the router answers itself except health, ready to be served: the three services of
-/// `agentplatform`, and reflection v1 and v1alpha for the whole mesh.
+/// `agentplatform`, `mesh.v1`, and reflection v1 and v1alpha for the whole mesh.
 ///
 /// # Errors
 /// When the descriptors built into this program cannot be read.
@@ -50,7 +55,8 @@ pub fn routes(
     };
     Ok(Routes::new(AgentServiceServer::new(control.clone()))
         .add_service(ToolServiceServer::new(control.clone()))
-        .add_service(TaskWorkerServer::new(control))
+        .add_service(TaskWorkerServer::new(control.clone()))
+        .add_service(MeshServiceServer::new(control))
         .add_service(reflection.v1())
         .add_service(reflection.v1alpha())
         .prepare())
@@ -170,6 +176,24 @@ impl TaskWorker for Control {
         let view = self.view().await?;
         let workers = lists::list(&self.directory, &view, &request.get_ref().filter).await;
         Ok(Response::new(ListWorkersResponse { workers }))
+    }
+}
+
+#[tonic::async_trait]
+impl MeshService for Control {
+    async fn list_instances(
+        &self,
+        request: Request<ListInstancesRequest>,
+    ) -> Result<Response<ListInstancesResponse>, Status> {
+        let view = self.view().await?;
+        let id = &request.get_ref().service;
+        let only = match id.as_str() {
+            "" => None,
+            id => Some(routes::by_id(&view, id)?),
+        };
+        let mesh = self.directory.mesh();
+        let instances = instances::list(mesh, &view, only.as_deref());
+        Ok(Response::new(ListInstancesResponse { instances }))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod control;
 pub mod descriptors;
 pub mod directory;
 pub mod forward;
+mod instances;
 mod lists;
 pub mod reflection;
 pub mod registration;

@@ -30,13 +30,14 @@ use crate::{
 const AT_A_TIME: usize = 16;
 
 /// What the router serves itself.
-const OWN_SERVICES: [&str; 6] = [
+const OWN_SERVICES: [&str; 7] = [
     "agentplatform.AgentService",
     "agentplatform.TaskWorker",
     "agentplatform.ToolService",
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
+    "mesh.v1.MeshService",
 ];
 
 /// Reflection for the router and the whole mesh behind it.

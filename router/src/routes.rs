@@ -86,10 +86,11 @@ const TOGETHER: [&str; 6] = [
 const GET_STATUS: &str = "/agentplatform.AgentService/GetStatus";
 
 /// gRPC services that are the router's own on its port.
-const OWN: [&str; 3] = [
+const OWN: [&str; 4] = [
     "/grpc.health.v1.Health/",
     "/grpc.reflection.v1.ServerReflection/",
     "/grpc.reflection.v1alpha.ServerReflection/",
+    "/mesh.v1.MeshService/",
 ];
 
 /// How the call with this head finds its service.

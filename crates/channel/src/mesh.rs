@@ -1,7 +1,7 @@
 //! The handle through which a program calls the services of the mesh.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::{Arc, atomic::Ordering},
 };
@@ -163,6 +163,12 @@ impl Mesh {
         self.0.shared.moment(now)
     }
 
+    /// IDs of the instances that get no new calls because an operator says so.
+    #[must_use]
+    pub fn drained(&self) -> Arc<BTreeSet<String>> {
+        self.0.shared.settings.drained()
+    }
+
     /// Starts watching a service before its first call.
     pub fn prepare(&self, service: &str) {
         self.fleet(service);
@@ -174,6 +180,11 @@ impl Mesh {
         self.0.fleets.lock().clear();
         self.0.shared.tracker.close();
         self.0.shared.tracker.wait().await;
+    }
+
+    /// The fleet of a service that somebody has called.
+    pub(crate) fn known_fleet(&self, service: &str) -> Option<Arc<Fleet>> {
+        self.0.fleets.lock().get(service).cloned()
     }
 
     pub(crate) fn fleet(&self, service: &str) -> Arc<Fleet> {

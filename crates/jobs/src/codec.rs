@@ -76,6 +76,22 @@ pub(crate) fn unpack_job(packed: &Bytes) -> Result<Job, Foreign> {
     })
 }
 
+/// What is told of a job that nobody can decode: its bytes are its payload.
+pub(crate) fn salvage(id: &JobId, packed: &Bytes, foreign: &Foreign) -> (Header, Payload) {
+    let header = Header {
+        kind: "undecodable".to_owned(),
+        priority: 3,
+        max_attempts: 1,
+        timeout_ms: 60_000,
+        enqueued_at: id.made_at(),
+        error: Some(format!(
+            "it cannot be decoded ({foreign}); its bytes are kept as its payload"
+        )),
+        ..Header::default()
+    };
+    (header, Payload::Binary(packed.clone()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

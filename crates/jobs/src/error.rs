@@ -5,12 +5,12 @@ use crate::{JobId, Status};
 /// An error of the queue.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The store does not answer: nothing is known to have happened, try again later.
-    #[error("the job store {store} cannot be reached, try again later: {reason}")]
+    /// The store does not answer, or refuses: nothing is known to have happened, try again later.
+    #[error("the job store {store} is unavailable, try again later: {reason}")]
     Unavailable {
         /// Which store, without credentials.
         store: String,
-        /// What the attempt said.
+        /// What the attempt said, and what to do about it.
         reason: String,
     },
     /// A value that the queue cannot take.
@@ -68,6 +68,12 @@ impl Error {
     #[must_use]
     pub const fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
+    }
+
+    /// Whether the store is at fault, and not what was asked of it.
+    #[must_use]
+    pub const fn is_of_the_store(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Broken { .. })
     }
 
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {

@@ -3,18 +3,27 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::select_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use crate::{Error, Event, JobId, Jobs, Lane, Status};
+use crate::{
+    Error, Event, JobId, Jobs, Lane, Record,
+    history::{self, Place},
+};
 
-/// How far clocks of machines may be apart, in ms.
-const SKEW: u64 = 60_000;
-/// How many events are read at once, at least.
-const READ: usize = 256;
+/// How long a job's follower waits at least, and at most, before it looks at the job again, when
+/// what happened in the queue happened to others.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
+/// How long a follower waits before it looks again though nothing came: a job or a stream that is
+/// deleted wakes nobody.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Some events, in order.
 #[derive(Debug, Clone)]
 pub struct EventPage {
+    /// Where what can still be told begins, when some of what came after the cursor cannot: it is
+    /// older than what is kept, or gone. It was before these events.
+    pub missed: Option<String>,
     /// The events. The cursor of each leads to what comes after it.
     pub events: Vec<Event>,
     /// Leads to what comes after all of them.
@@ -25,11 +34,12 @@ pub struct EventPage {
 
 impl Jobs {
     /// What happened to a job after a cursor (an empty one: from its beginning), at most `max`;
-    /// waits for something for up to `wait`. A dead letter that is retried goes on where the
-    /// last cursor led.
+    /// waits for something for up to `wait`. It is read from the job's own record. A dead letter
+    /// that is retried goes on where the last cursor led.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Unavailable`].
+    /// [`Error::NotFound`]; [`Error::Invalid`] for a cursor of something else;
+    /// [`Error::Unavailable`].
     pub async fn job_events(
         &self,
         id: &JobId,
@@ -38,48 +48,31 @@ impl Jobs {
         wait: Duration,
     ) -> Result<EventPage, Error> {
         let (lane, until) = (id.lane(), Instant::now() + wait);
-        let mut status = self.get(id).await?.status;
-        let mut cursor = match cursor {
-            "" => self.store.cursor_at(id.made_at().saturating_sub(SKEW)),
-            known => known.to_owned(),
-        };
+        let from = Place::read(cursor, id).ok_or_else(foreign)?;
+        let mut pause = PAUSES.0;
         loop {
-            let read = self.store.events(&lane, &cursor, max.max(READ)).await?;
-            let dry = read.is_empty();
-            let mut events = Vec::new();
-            for event in read {
-                if events.len() == max {
-                    break;
-                }
-                cursor.clone_from(&event.cursor);
-                if event.id == *id {
-                    events.push(event);
-                }
-            }
-            let last = events.last().and_then(|event| Status::parse(&event.name));
-            let told = last.is_some_and(Status::is_terminal);
-            if !events.is_empty() {
-                // Terminal, and not queued again since.
-                let ended = told && self.get(id).await?.status.is_terminal();
+            // Before the look, so that nothing is slept through.
+            let latest = match wait.is_zero() {
+                true => String::new(),
+                false => self.store.latest(&lane).await?,
+            };
+            let trail = self.store.trail(id).await?;
+            let (found, notes) = trail.ok_or_else(|| Error::NotFound { id: id.to_string() })?;
+            let record = Record::of(&found, &self.store.name())?;
+            let after = history::after(id, &record.header.history, &notes, from, max.max(1));
+            let ended = after.all && record.status.is_terminal();
+            let left = until.saturating_duration_since(Instant::now());
+            if !after.events.is_empty() || after.missed.is_some() || ended || left.is_zero() {
                 return Ok(EventPage {
-                    events,
-                    cursor,
+                    missed: after.missed.map(|place| place.text(id)),
+                    events: after.events,
+                    cursor: after.place.text(id),
                     ended,
                 });
             }
-            if dry {
-                let left = until.saturating_duration_since(Instant::now());
-                // Looked at before the events: what ended it would have been among them.
-                if left.is_zero() || status.is_terminal() {
-                    return Ok(EventPage {
-                        events,
-                        cursor,
-                        ended: status.is_terminal(),
-                    });
-                }
-                self.store.eventful(&lane, &cursor, left).await?;
-                status = self.get(id).await?.status;
-            }
+            self.store.eventful(&lane, &latest, left.min(LOOK)).await?;
+            sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
+            pause = (pause * 2).min(PAUSES.1);
         }
     }
 
@@ -96,61 +89,82 @@ impl Jobs {
         wait: Duration,
     ) -> Result<EventPage, Error> {
         let until = Instant::now() + wait;
-        let lanes = self.lanes_of(queue)?;
-        let mut positions = decode(cursor)?;
+        let lanes = self.lanes_ever(queue).await?;
+        let mut positions = decode(queue, cursor)?;
         loop {
-            let mut events = Vec::new();
+            let (mut events, mut missed) = (Vec::new(), false);
             for lane in &lanes {
                 let after = positions.get(&lane.partition).map_or("", String::as_str);
+                let read = self.store.events(lane, after, max).await?;
+                if let Some(oldest) = read.missed {
+                    positions.insert(lane.partition, oldest);
+                    missed = true;
+                }
                 // Times are taken before a store puts events in order, and may run backwards. The
                 // order in a lane must stay, or its position would leave out or repeat some.
                 let mut latest = 0;
-                for event in self.store.events(lane, after, max).await? {
+                for event in read.events {
                     latest = event.at.max(latest);
                     events.push((latest, event));
                 }
             }
+            let missed = missed.then(|| encode(queue, &positions));
             events.sort_by_key(|(at, _)| *at);
             let mut events: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
             events.truncate(max);
             for event in &mut events {
                 let lane = event.id.lane();
                 positions.insert(lane.partition, std::mem::take(&mut event.cursor));
-                event.cursor = encode(&positions);
+                event.cursor = encode(queue, &positions);
             }
             let left = until.saturating_duration_since(Instant::now());
-            if !events.is_empty() || left.is_zero() {
+            if !events.is_empty() || missed.is_some() || left.is_zero() {
                 return Ok(EventPage {
+                    missed,
                     events,
-                    cursor: encode(&positions),
+                    cursor: encode(queue, &positions),
                     ended: false,
                 });
             }
             let waits = lanes.iter().map(|lane: &Lane| {
                 let after = positions.get(&lane.partition).map_or("", String::as_str);
-                self.store.eventful(lane, after, left)
+                self.store.eventful(lane, after, left.min(LOOK))
             });
             select_all(waits).await.0?;
         }
     }
 }
 
-/// A queue's cursor is the cursors of its lanes: `0=<cursor>,1=<cursor>`.
-fn encode(positions: &BTreeMap<u16, String>) -> String {
+/// A queue's cursor is the cursors of its lanes: `<queue>:0=<cursor>,1=<cursor>`.
+fn encode(queue: &str, positions: &BTreeMap<u16, String>) -> String {
+    if positions.is_empty() {
+        return String::new();
+    }
     let parts = positions
         .iter()
         .map(|(partition, cursor)| format!("{partition}={cursor}"));
-    parts.collect::<Vec<_>>().join(",")
+    format!("{queue}:{}", parts.collect::<Vec<_>>().join(","))
 }
 
-fn decode(cursor: &str) -> Result<BTreeMap<u16, String>, Error> {
-    let parts = cursor
-        .split(',')
-        .filter(|part| !part.is_empty())
-        .map(|part| {
-            let (partition, cursor) = part.split_once('=')?;
-            Some((partition.parse().ok()?, cursor.to_owned()))
-        });
-    let positions = parts.collect::<Option<_>>();
-    positions.ok_or_else(|| Error::invalid("cursor", "is not one of a queue's events"))
+fn decode(queue: &str, cursor: &str) -> Result<BTreeMap<u16, String>, Error> {
+    if cursor.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let parts = match cursor.split_once(':') {
+        Some((of, _)) if of != queue => return Err(foreign()),
+        Some((_, parts)) => parts,
+        // As cursors were before they named their queue.
+        None => cursor,
+    };
+    let parts = parts.split(',').map(|part| {
+        let (partition, cursor) = part.split_once('=')?;
+        // An empty one is not written: it would stand for the beginning.
+        let cursor = Some(cursor).filter(|cursor| !cursor.is_empty());
+        Some((partition.parse().ok()?, cursor?.to_owned()))
+    });
+    parts.collect::<Option<_>>().ok_or_else(foreign)
+}
+
+fn foreign() -> Error {
+    Error::invalid("cursor", "is not one of these events")
 }

@@ -78,6 +78,23 @@ impl JobId {
         ))
     }
 
+    /// The id that packed bytes begin with, if it is one of the lane.
+    pub(crate) fn named_in(lane: &Lane, packed: &[u8]) -> Option<Self> {
+        let end = packed.iter().position(|byte| *byte == b'\n')?;
+        let id: Self = std::str::from_utf8(&packed[..end]).ok()?.parse().ok()?;
+        (id.lane() == *lane).then_some(id)
+    }
+
+    /// An id for what names none, made from that of its entry in a stream, `<ms>-<number>`; as the
+    /// scripts make it.
+    pub(crate) fn of_entry(lane: &Lane, entry: &str) -> Option<Self> {
+        let (ms, number) = entry.split_once('-')?;
+        let (ms, number): (u64, u64) = (ms.parse().ok()?, number.parse().ok()?);
+        let (ms, number) = (ms % (1 << 44), number % (1 << 53));
+        let (queue, partition) = (&lane.queue, lane.partition);
+        Some(Self(format!("{queue}.{partition}.{ms:011x}{number:016x}")))
+    }
+
     /// The whole id.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, JobId, clock};
+use crate::{Error, History, JobId, Status, clock};
 
 /// What a job is about, or what came of it; the queue never looks inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +150,12 @@ impl NewJob {
     pub(crate) fn into_job(self, id: JobId) -> Job {
         // The id has told when: two readings of the clock would differ now and then.
         let enqueued_at = id.made_at();
+        let waits = !self.delay.is_zero();
+        let first = if waits {
+            Status::Scheduled
+        } else {
+            Status::Queued
+        };
         Job {
             id,
             payload: self.payload,
@@ -164,6 +170,7 @@ impl NewJob {
                 caller: self.caller,
                 trace: self.trace,
                 enqueued_at,
+                history: History::default().with(first, enqueued_at),
                 ..Header::default()
             },
         }
@@ -229,4 +236,7 @@ pub struct Header {
     /// What its latest attempt cost, as its worker measured it.
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<serde_json::Value>,
+    /// What happened to it.
+    #[serde(rename = "h", default, skip_serializing_if = "History::is_empty")]
+    pub history: History,
 }

@@ -13,9 +13,10 @@ use std::{
 use futures_util::future::join_all;
 
 use crate::{
-    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store,
+    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store, Vitals,
     clock::{self, StoreClock},
     codec,
+    quiet::Quiet,
 };
 pub use manage::QueueStats;
 
@@ -36,6 +37,8 @@ pub struct Options {
     pub partitions: BTreeMap<String, u16>,
     /// The largest payload, in bytes; 4 MiB.
     pub max_payload: usize,
+    /// The largest result, in bytes; 64 MiB. A job with a larger one is dead.
+    pub max_result: usize,
     /// How long failed jobs wait.
     pub backoff: Backoff,
 }
@@ -48,6 +51,7 @@ impl Default for Options {
             dead_ttl: Duration::from_secs(7 * 86_400),
             partitions: BTreeMap::new(),
             max_payload: 4 << 20,
+            max_result: 64 << 20,
             backoff: Backoff::default(),
         }
     }
@@ -58,8 +62,8 @@ impl Default for Options {
 pub struct Submitted {
     /// Its id.
     pub id: JobId,
-    /// Where it stands.
-    pub status: Status,
+    /// Where it stands; `None` when its record is past its time, and its key is not.
+    pub status: Option<Status>,
     /// It was there already, under its idempotency key.
     pub existing: bool,
 }
@@ -71,6 +75,7 @@ pub struct Jobs {
     pub(crate) options: Arc<Options>,
     claims: Arc<AtomicUsize>,
     pub(crate) clock: Arc<StoreClock>,
+    pub(crate) quiet: Arc<Quiet>,
 }
 
 /// The times of lanes for the length of one call: each store is asked once, and when it is silent
@@ -104,6 +109,7 @@ impl Jobs {
             options: Arc::new(options),
             claims: Arc::default(),
             clock: Arc::default(),
+            quiet: Arc::default(),
         }
     }
 
@@ -130,6 +136,27 @@ impl Jobs {
     /// claimed a job of the lane.
     pub(crate) fn counted_now(&self, lane: &Lane) -> u64 {
         self.clock.counted(lane).unwrap_or_else(clock::now)
+    }
+
+    /// Sees whether the store can be read and written, and logs what is wrong with it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] and [`Error::Broken`], which say what does not work and what to do.
+    pub async fn check(&self) -> Result<Vitals, Error> {
+        let checked = self.store.check().await;
+        match &checked {
+            Ok(vitals) => {
+                let store = self.store.name();
+                for warning in &vitals.warnings {
+                    self.quiet.warning(&store, warning);
+                }
+                if self.quiet.over() {
+                    tracing::info!(store, "the job store works again");
+                }
+            }
+            Err(error) => self.quiet.trouble(error),
+        }
+        checked
     }
 
     pub(crate) fn lanes_of(&self, queue: &str) -> Result<Vec<Lane>, Error> {
@@ -249,14 +276,12 @@ impl Jobs {
                 };
                 Ok(Submitted {
                     id: entry.id.clone(),
-                    status,
+                    status: Some(status),
                     existing: false,
                 })
             }
             Accepted::Same(id) => {
-                let record = self.find(id).await?;
-                // Its result may be past its time, while its key is not.
-                let status = record.map_or(Status::Succeeded, |record| record.status);
+                let status = self.find(id).await?.map(|record| record.status);
                 Ok(Submitted {
                     id: id.clone(),
                     status,

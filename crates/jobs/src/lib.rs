@@ -14,12 +14,14 @@ mod codec;
 mod error;
 mod events;
 mod handler;
+mod history;
 mod id;
 mod job;
 mod jobs;
 mod listing;
 mod outcome;
 mod producer;
+mod quiet;
 mod record;
 mod retry;
 mod schedule;
@@ -33,6 +35,7 @@ pub use clock::Clock;
 pub use error::Error;
 pub use events::EventPage;
 pub use handler::{Context, Failure, Handler};
+pub use history::History;
 pub use id::{JobId, Lane};
 pub use job::{Header, Job, NewJob, PRIORITIES, Payload};
 pub use jobs::{Jobs, MAX_SUBMIT, Options, QueueStats, Submitted};
@@ -44,8 +47,8 @@ pub use retry::Backoff;
 pub use schedule::{Entries, FORGET, Make, Round, is_live};
 pub use scheduler::Scheduler;
 pub use store::{
-    Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, MAX_BATCH, Mark, Move, Moved,
-    Page, Renewal, State, Store, To,
+    Accepted, Claim, Claimer, Counts, Entry, Event, EventRead, Found, Lease, Listed, MAX_BATCH,
+    Mark, Move, Moved, Note, Page, Renewal, State, Store, To, Vitals,
 };
 pub use stores::{Embedded, Open, Redis, Row, STORES, Settings, Sync, open};
 pub use timer::{Fired, Kept, Missed, Timer, When};

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    Backoff, Error, Job, Lease, Payload, Status, codec,
+    Backoff, Error, History, Job, JobId, Lease, Payload, Status, codec,
     job::Header,
     store::{Found, State, To},
 };
@@ -49,25 +50,61 @@ pub struct Claimed {
     pub lease: Lease,
 }
 
+/// The longest text of an error that is kept, in bytes.
+const MAX_ERROR: usize = 64 << 10;
+
+/// What an outcome comes to whose result is too large to be kept: a failure, since trying again
+/// would bring it again. `None` when it is not.
+pub(crate) fn too_large(outcome: &Outcome, limit: usize) -> Option<Outcome> {
+    match outcome {
+        Outcome::Succeeded {
+            result: Some(result),
+            metrics,
+        } if result.bytes().len() > limit => Some(Outcome::Failed {
+            error: format!(
+                "its result of {} bytes is larger than jobs_max_result, {limit} bytes",
+                result.bytes().len()
+            ),
+            retry: false,
+            metrics: metrics.clone(),
+        }),
+        Outcome::Failed {
+            error,
+            retry,
+            metrics,
+        } if error.len() > MAX_ERROR => Some(Outcome::Failed {
+            error: format!("{}…", &error[..error.floor_char_boundary(MAX_ERROR)]),
+            retry: *retry,
+            metrics: metrics.clone(),
+        }),
+        _ => None,
+    }
+}
+
 /// Where a running job goes from an outcome. `job` counts the attempt that is over.
 pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff, now: u64) -> To {
-    let ended = |error: Option<String>, metrics: &Option<Value>| Header {
+    let ended = |status, error: Option<String>, metrics: &Option<Value>| Header {
         error,
         ended_at: Some(now),
         metrics: metrics.clone(),
+        history: job.header.history.with(status, now),
         ..job.header.clone()
     };
     match outcome {
         Outcome::Succeeded { result, metrics } => {
-            let record = codec::pack(&job.id, &ended(None, metrics), result.as_ref());
+            let record = codec::pack(
+                &job.id,
+                &ended(Status::Succeeded, None, metrics),
+                result.as_ref(),
+            );
             To::End {
                 status: Status::Succeeded,
                 record,
             }
         }
         Outcome::Cancelled => cancel(job, now),
-        Outcome::Released => queue(job, &uncounted(job)),
-        Outcome::Postponed { delay } => later(job, &uncounted(job), Status::Scheduled, *delay),
+        Outcome::Released => queue(job, &uncounted(job), now),
+        Outcome::Postponed { delay } => later(job, &uncounted(job), Status::Scheduled, *delay, now),
         Outcome::Failed {
             error,
             retry,
@@ -83,9 +120,9 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff, now: u64) 
                     metrics,
                     ..header.clone()
                 };
-                return later(job, &failed, Status::Failed, delay);
+                return later(job, &failed, Status::Failed, delay, now);
             }
-            let header = ended(Some(error.clone()), metrics);
+            let header = ended(Status::Dead, Some(error.clone()), metrics);
             To::Bury {
                 packed: codec::pack(&job.id, &header, Some(&job.payload)),
             }
@@ -97,6 +134,7 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff, now: u64) 
 pub(crate) fn cancel(job: &Job, now: u64) -> To {
     let header = Header {
         ended_at: Some(now),
+        history: job.header.history.with(Status::Cancelled, now),
         ..job.header.clone()
     };
     To::End {
@@ -105,33 +143,78 @@ pub(crate) fn cancel(job: &Job, now: u64) -> To {
     }
 }
 
+/// Where a job goes that is called off while it waits.
+pub(crate) fn call_off(found: &Found, now: u64) -> To {
+    match codec::unpack_job(&found.packed) {
+        Ok(mut job) => {
+            job.header.history = History::of(&job.header, &found.state);
+            cancel(&job, now)
+        }
+        Err(foreign) => bury(&found.id, &found.packed, &foreign, true, now),
+    }
+}
+
 /// Where a job goes whose worker let its lease end: its attempt counts, since it may be what
 /// killed the worker, and the next one follows at once.
-pub(crate) fn reclaim(found: &Found, now: u64) -> Result<To, Error> {
-    let mut job = unpack(found)?;
+pub(crate) fn reclaim(found: &Found, now: u64) -> To {
+    let mut job = match codec::unpack_job(&found.packed) {
+        Ok(job) => job,
+        Err(foreign) => return bury(&found.id, &found.packed, &foreign, found.cancelling, now),
+    };
+    job.header.history = History::of(&job.header, &found.state);
     let State::Running { started_at, worker } = &found.state else {
-        return Ok(queue(&job, &job.header));
+        return queue(&job, &job.header, now);
     };
     job.header.started_at = Some(*started_at);
     job.header.attempt += 1;
     if found.cancelling {
-        return Ok(cancel(&job, now));
+        return cancel(&job, now);
     }
     let attempt = job.header.attempt;
     job.header.error = Some(format!(
         "the lease of worker {worker} ended in attempt {attempt}"
     ));
     if attempt < job.header.max_attempts {
-        return Ok(queue(&job, &job.header));
+        return queue(&job, &job.header, now);
     }
     job.header.ended_at = Some(now);
-    Ok(To::Bury {
+    job.header.history.push(Status::Dead, now);
+    To::Bury {
         packed: codec::pack_job(&job),
-    })
+    }
+}
+
+/// Where a job goes that nobody can decode: to the dead letters, with its bytes for whoever can;
+/// one that is called off may only end.
+pub(crate) fn bury(
+    id: &JobId,
+    packed: &Bytes,
+    foreign: &codec::Foreign,
+    cancelling: bool,
+    now: u64,
+) -> To {
+    let (header, payload) = codec::salvage(id, packed, foreign);
+    let status = match cancelling {
+        true => Status::Cancelled,
+        false => Status::Dead,
+    };
+    let header = Header {
+        ended_at: Some(now),
+        history: header.history.with(status, now),
+        ..header
+    };
+    let packed = codec::pack(id, &header, Some(&payload));
+    if cancelling {
+        return To::End {
+            status,
+            record: packed,
+        };
+    }
+    To::Bury { packed }
 }
 
 /// Where a dead letter goes that is to be tried again from the start.
-pub(crate) fn revive(found: &Found) -> Result<To, Error> {
+pub(crate) fn revive(found: &Found, now: u64) -> Result<To, Error> {
     let job = unpack(found)?;
     let fresh = Header {
         attempt: 0,
@@ -141,14 +224,16 @@ pub(crate) fn revive(found: &Found) -> Result<To, Error> {
         metrics: None,
         ..job.header.clone()
     };
-    Ok(queue(&job, &fresh))
+    Ok(queue(&job, &fresh, now))
 }
 
 pub(crate) fn unpack(found: &Found) -> Result<Job, Error> {
-    codec::unpack_job(&found.packed).map_err(|foreign| Error::Broken {
+    let mut job = codec::unpack_job(&found.packed).map_err(|foreign| Error::Broken {
         store: "of this queue".to_owned(),
         reason: foreign.to_string(),
-    })
+    })?;
+    job.header.history = History::of(&job.header, &found.state);
+    Ok(job)
 }
 
 /// A header whose latest attempt does not count.
@@ -159,18 +244,26 @@ fn uncounted(job: &Job) -> Header {
     }
 }
 
-fn later(job: &Job, header: &Header, status: Status, delay: Duration) -> To {
+fn later(job: &Job, header: &Header, status: Status, delay: Duration, now: u64) -> To {
+    let header = Header {
+        history: header.history.with(status, now),
+        ..header.clone()
+    };
     To::Later {
         status,
         priority: header.priority,
-        packed: codec::pack(&job.id, header, Some(&job.payload)),
+        packed: codec::pack(&job.id, &header, Some(&job.payload)),
         // A delay of nothing would still be a delay to a store: it takes a millisecond.
         delay: delay.max(Duration::from_millis(1)),
     }
 }
 
-fn queue(job: &Job, header: &Header) -> To {
-    let packed = codec::pack(&job.id, header, Some(&job.payload));
+fn queue(job: &Job, header: &Header, now: u64) -> To {
+    let header = Header {
+        history: header.history.with(Status::Queued, now),
+        ..header.clone()
+    };
+    let packed = codec::pack(&job.id, &header, Some(&job.payload));
     To::Queue {
         priority: header.priority,
         packed,

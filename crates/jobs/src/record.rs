@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, JobId, codec,
+    Error, History, JobId, codec,
     job::{Header, Payload},
     store::{Found, State},
 };
@@ -100,13 +100,20 @@ pub struct Record {
 
 impl Record {
     pub(crate) fn of(found: &Found, store: &str) -> Result<Self, Error> {
-        let (id, mut header, mut payload) = codec::unpack(&found.packed).map_err(|foreign| {
-            let (store, reason) = (store.to_owned(), foreign.to_string());
-            Error::Broken { store, reason }
-        })?;
+        // One that cannot be decoded is told like the others, so that it hides none of them.
+        let (mut header, mut payload) = match codec::unpack(&found.packed) {
+            Ok((_, header, payload)) => (header, payload),
+            Err(foreign) => {
+                tracing::debug!(store, job = %found.id, %foreign, "a job cannot be decoded");
+                let (header, payload) = codec::salvage(&found.id, &found.packed, &foreign);
+                (header, Some(payload))
+            }
+        };
+        let id = found.id.clone();
+        header.history = History::of(&header, &found.state);
         let (mut due_at, mut worker, mut result) = (None, None, None);
         let status = match &found.state {
-            State::Queued => Status::Queued,
+            State::Queued { .. } => Status::Queued,
             State::Running {
                 started_at,
                 worker: name,

@@ -150,7 +150,10 @@ pub enum Renewal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     /// In the queue.
-    Queued,
+    Queued {
+        /// Since when, Unix milliseconds.
+        since: u64,
+    },
     /// Leased.
     Running {
         /// Since when, Unix milliseconds.
@@ -172,6 +175,8 @@ pub enum State {
 /// A job as a store found it.
 #[derive(Debug, Clone)]
 pub struct Found {
+    /// Its id.
+    pub id: JobId,
     /// Its state.
     pub state: State,
     /// The state's token.
@@ -199,6 +204,34 @@ pub struct Event {
     pub data: Option<String>,
 }
 
+/// Something that a worker told of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Its number among the notes of its job, from 1.
+    pub number: u64,
+    /// When the attempt started, Unix milliseconds.
+    pub since: u64,
+    /// When it was told, Unix milliseconds.
+    pub at: u64,
+    /// What.
+    pub text: String,
+}
+
+/// How many notes of a job are kept.
+pub(crate) const NOTES: usize = 64;
+/// How many bytes of them, if there are several.
+pub(crate) const NOTE_BYTES: usize = 16 << 10;
+
+/// Events that were read.
+#[derive(Debug, Clone, Default)]
+pub struct EventRead {
+    /// The events, in order.
+    pub events: Vec<Event>,
+    /// A cursor before the oldest event that is kept, when some that came after the cursor may be
+    /// kept no more.
+    pub missed: Option<String>,
+}
+
 /// A lane, counted. Exact, because it is read off the same structures that the jobs are in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -222,8 +255,33 @@ pub struct Counts {
     pub now: u64,
 }
 
-/// A page of jobs of one status, and where the next page begins if there is one.
-pub type Page = (Vec<Found>, Option<String>);
+/// How a store is that works.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Another one when what was kept here may be gone: the store is new, empty, or came back from
+    /// an older time. Whoever keeps something here for good, as timers, puts it back then.
+    pub epoch: String,
+    /// What works now and may not for long, in words for people.
+    pub warnings: Vec<String>,
+}
+
+/// A job on a page.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// The job.
+    pub found: Found,
+    /// Where a page begins that goes on after it.
+    pub position: String,
+}
+
+/// A page of jobs.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The jobs.
+    pub jobs: Vec<Listed>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
 
 /// A place where jobs are kept. Every method is one step: it happens as a whole or not at all.
 /// Slices are at most [`MAX_BATCH`] long, and answers stand in their order.
@@ -243,6 +301,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// The time by the clock that the lane is kept by, Unix milliseconds.
     async fn now(&self, lane: &Lane) -> Result<u64, Error>;
+
+    /// Sees whether reading and writing work, by doing both.
+    async fn check(&self) -> Result<Vitals, Error>;
 
     /// Takes jobs in. One whose id is known was taken in before: nothing happens again.
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error>;
@@ -274,6 +335,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// A job by its id.
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error>;
 
+    /// A job with the latest notes of its attempts, by its id.
+    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error>;
+
     /// Running jobs whose lease was not renewed for so long; some of them.
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error>;
 
@@ -281,21 +345,29 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// left when it is [`MAX_BATCH`] or more.
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error>;
 
-    /// Jobs of one status, ended ones latest first, from where `after` says; about `max`.
-    async fn list(&self, lane: &Lane, of: Status, after: &str, max: usize) -> Result<Page, Error>;
+    /// Jobs of one status, ended ones latest first, from where `after` says; about `max`. Without
+    /// a status all of them, latest submitted first, in an order that no move changes.
+    async fn list(
+        &self,
+        lane: &Lane,
+        of: Option<Status>,
+        after: &str,
+        max: usize,
+    ) -> Result<Page, Error>;
 
     /// Counts a lane.
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error>;
 
     /// What happened in a lane after a cursor (from the oldest known for an empty one), in order.
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error>;
+    /// [`Error::Invalid`] for a cursor that no store of this kind gives.
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error>;
+
+    /// A cursor after everything that has happened in a lane.
+    async fn latest(&self, lane: &Lane) -> Result<String, Error>;
 
     /// Returns when something may have happened after the cursor, or after `wait`. Can be dropped
     /// at any time.
     async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error>;
-
-    /// A cursor before everything that happened at a time, Unix milliseconds, or later.
-    fn cursor_at(&self, at: u64) -> String;
 
     /// Every lane that ever had a job.
     async fn lanes(&self) -> Result<Vec<Lane>, Error>;

@@ -3,7 +3,7 @@
 mod embedded;
 mod redis;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use embedded::{Embedded, Sync};
 pub use redis::Redis;
@@ -23,6 +23,9 @@ pub struct Settings {
     pub sync: Sync,
     /// The wall clock of the embedded store; a Redis has its own.
     pub clock: Clock,
+    /// The file of the authorities that a Redis over TLS is trusted by, as PEM; the system's
+    /// without one.
+    pub authority: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -33,6 +36,7 @@ impl Default for Settings {
             key_ttl: Duration::from_secs(86_400),
             sync: Sync::Always,
             clock: Clock::default(),
+            authority: None,
         }
     }
 }
@@ -59,6 +63,16 @@ pub const STORES: &[Row] = &[
         open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
     },
     Row {
+        scheme: "redis+sentinel",
+        about: "redis+sentinel://host:26379,host:26379/name — shared, the primary that sentinels name",
+        open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
+    },
+    Row {
+        scheme: "redis+unix",
+        about: "redis+unix:///run/redis.sock — shared by the programs of one machine",
+        open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
+    },
+    Row {
         scheme: "redis+cluster",
         about: "redis+cluster://host:7000,host:7001 — shared, spread over many Redis by partition",
         open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
@@ -79,8 +93,11 @@ pub const STORES: &[Row] = &[
 /// [`Error::Invalid`] for an unknown scheme, and what opening says.
 pub fn open(address: &str, settings: &Settings) -> Result<Arc<dyn Store>, Error> {
     let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
-    // TLS is a way to the same store.
-    let plain = scheme.replacen("rediss", "redis", 1);
+    // TLS is a way to the same store, and a socket has a short name too.
+    let plain = match scheme {
+        "unix" => "redis+unix".to_owned(),
+        scheme => scheme.replacen("rediss", "redis", 1),
+    };
     let row = STORES.iter().find(|row| row.scheme == plain);
     let row = row.ok_or_else(|| {
         let known: Vec<&str> = STORES.iter().map(|row| row.about).collect();

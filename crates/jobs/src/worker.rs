@@ -148,7 +148,7 @@ impl Worker {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(worker = self.name, %error, "worker waits for its store");
+                    self.jobs.quiet.trouble(&error);
                     tokio::select! {
                         () = stop.cancelled() => {}
                         () = sleep(AWAY) => {}

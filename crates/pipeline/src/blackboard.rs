@@ -7,12 +7,22 @@ use serde_json::json;
 use crate::{Error, LOG, Metrics, Report, SNAPSHOT, StepReport, files::Files};
 
 /// One entry of the log.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Entry {
-    /// Its number within the run, from 1.
+    /// Its number within the run, from 1; the fs tool gives it, since two attempts may write at once.
     seq: u64,
+    #[serde(flatten)]
+    note: Note,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Note {
     /// When, RFC 3339.
     at: String,
+    /// Which attempt wrote it.
+    #[serde(default)]
+    attempt: String,
     #[serde(flatten)]
     event: Event,
 }
@@ -37,28 +47,29 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Blackboard {
     run_id: String,
+    /// Tells the entries of this attempt from those of another.
+    attempt: String,
     entries: Vec<Entry>,
 }
 
 impl Blackboard {
     /// Reads what is there. A line that a crash cut short is passed over.
     pub(crate) async fn open(files: &Files, run_id: &str) -> Result<Self, Error> {
-        let log = files.read(LOG).await?.unwrap_or_default();
-        let lines = log
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
         Ok(Self {
             run_id: run_id.to_owned(),
-            entries: lines.collect(),
+            attempt: format!("{:08x}", rand::random::<u32>()),
+            entries: read(files).await?,
         })
     }
 
     /// The goal that the run began with; `None` for a new run.
     pub(crate) fn goal(&self) -> Option<&str> {
-        self.entries.iter().find_map(|entry| match &entry.event {
-            Event::RunStarted { goal, .. } => Some(goal.as_str()),
-            _ => None,
-        })
+        self.entries
+            .iter()
+            .find_map(|entry| match &entry.note.event {
+                Event::RunStarted { goal, .. } => Some(goal.as_str()),
+                _ => None,
+            })
     }
 
     /// The last entry that says a step is done.
@@ -66,7 +77,7 @@ impl Blackboard {
         self.entries
             .iter()
             .rev()
-            .find_map(|entry| match &entry.event {
+            .find_map(|entry| match &entry.note.event {
                 Event::StepFinished(report) if report.step == step => Some(report),
                 _ => None,
             })
@@ -74,19 +85,24 @@ impl Blackboard {
 
     /// Whether the last entry says that all is done.
     pub(crate) fn is_over(&self) -> bool {
-        let last = self.entries.last().map(|entry| &entry.event);
+        let last = self.entries.last().map(|entry| &entry.note.event);
         matches!(last, Some(Event::RunFinished { .. }))
     }
 
     /// Appends an entry, and writes the snapshot anew.
     pub(crate) async fn note(&mut self, files: &Files, event: Event) -> Result<(), Error> {
-        let entry = Entry {
-            seq: self.entries.last().map_or(1, |last| last.seq + 1),
+        let note = Note {
             at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+            attempt: self.attempt.clone(),
             event,
         };
-        files.append(LOG, &line(&entry)?).await?;
-        self.entries.push(entry);
+        let seq = files.append(LOG, &line(&note)?).await?;
+        if seq == self.entries.last().map_or(1, |last| last.seq + 1) {
+            self.entries.push(Entry { seq, note });
+        } else {
+            // Another attempt writes too: what it did counts as well.
+            self.entries = read(files).await?;
+        }
         files.write(SNAPSHOT, &self.snapshot()).await
     }
 
@@ -115,7 +131,7 @@ impl Blackboard {
             "goal": self.goal(),
             "status": if self.is_over() { "finished" } else { "open" },
             "seq": last.map(|entry| entry.seq),
-            "updated_at": last.map(|entry| &entry.at),
+            "updated_at": last.map(|entry| &entry.note.at),
             "steps": steps,
             "metrics": metrics,
         });
@@ -123,7 +139,7 @@ impl Blackboard {
     }
 
     fn last_of(&self, name: &str) -> Option<&Event> {
-        let events = self.entries.iter().rev().map(|entry| &entry.event);
+        let events = self.entries.iter().rev().map(|entry| &entry.note.event);
         events.into_iter().find(|event| match event {
             Event::StepStarted { step, .. } | Event::StepFailed { step, .. } => step == name,
             Event::StepFinished(report) => report.step == name,
@@ -149,7 +165,14 @@ impl Blackboard {
     }
 }
 
-fn line(entry: &Entry) -> Result<String, Error> {
-    // Never an error: an entry is texts and numbers.
-    serde_json::to_string(entry).map_err(|error| Error::Invalid(error.to_string()))
+async fn read(files: &Files) -> Result<Vec<Entry>, Error> {
+    let log = files.read(LOG).await?.unwrap_or_default();
+    let lines = log.lines();
+    let entries = lines.filter_map(|line| serde_json::from_str(line).ok());
+    Ok(entries.collect())
+}
+
+fn line(note: &Note) -> Result<String, Error> {
+    // Never an error: a note is texts and numbers.
+    serde_json::to_string(note).map_err(|error| Error::Invalid(error.to_string()))
 }

@@ -45,18 +45,24 @@ impl Files {
 
     /// Writes a file whole.
     pub(crate) async fn write(&self, path: &str, content: &str) -> Result<(), Error> {
-        self.put("file_write_safe", path, content).await
+        self.put("file_write_safe", path, content).await.map(drop)
     }
 
-    /// Appends a line.
-    pub(crate) async fn append(&self, path: &str, line: &str) -> Result<(), Error> {
-        self.put("file_append_line", path, line).await
+    /// Appends an object as a line, and gives the number that it got: whoever else writes gets
+    /// another one.
+    pub(crate) async fn append(&self, path: &str, object: &str) -> Result<u64, Error> {
+        let done = self.put("file_append_numbered", path, object).await?;
+        let done: Value = serde_json::from_str(&done).map_err(|e| unreadable(&e))?;
+        done["seq"].as_u64().ok_or_else(|| Error::Away {
+            step: "blackboard",
+            message: format!("{TOOL} does not say which number a line got"),
+        })
     }
 
-    async fn put(&self, operation: &str, path: &str, content: &str) -> Result<(), Error> {
+    async fn put(&self, operation: &str, path: &str, content: &str) -> Result<String, Error> {
         let parameters = [("path", path.to_owned()), ("content", content.to_owned())];
         let done = self.0.call(TOOL, operation, parameters).await;
-        done.map(drop).map_err(|e| refused(&e))
+        done.map_err(|e| refused(&e))
     }
 }
 

@@ -69,22 +69,16 @@ pub async fn run(
     let files = Files::new(mesh, &run.run_id);
     let first = STEPS.first().map_or("research", |step| step.name);
     let mut board = bounded(run, cancel, first, Blackboard::open(&files, &run.run_id)).await?;
-    match board.goal() {
-        Some(known) if known != goal => {
-            return Err(Error::Conflict {
-                run_id: run.run_id.clone(),
-                goal: agentkit::text::shorten(known),
-            });
-        }
-        _ if board.is_over() => {}
-        _ => {
-            let event = Event::RunStarted {
-                run_id: run.run_id.clone(),
-                goal: goal.to_owned(),
-            };
-            bounded(run, cancel, first, board.note(&files, event)).await?;
-        }
+    same_goal(&board, run, goal)?;
+    if !board.is_over() {
+        let event = Event::RunStarted {
+            run_id: run.run_id.clone(),
+            goal: goal.to_owned(),
+        };
+        bounded(run, cancel, first, board.note(&files, event)).await?;
     }
+    // Another run may have taken the id at the same time: it is the first one's.
+    same_goal(&board, run, goal)?;
     let mut reports = Vec::new();
     let mut percent = 0;
     for step in STEPS {
@@ -110,6 +104,17 @@ pub async fn run(
     });
     info!(run = %run.run_id, tokens = report.metrics.tokens_used, "run finished");
     Ok(report)
+}
+
+/// Refuses a run whose id belongs to one with another goal.
+fn same_goal(board: &Blackboard, run: &Run, goal: &str) -> Result<(), Error> {
+    match board.goal() {
+        Some(known) if known != goal => Err(Error::Conflict {
+            run_id: run.run_id.clone(),
+            goal: agentkit::text::shorten(known),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Gives a piece of work until the deadline, or until nobody wants it any more.

@@ -228,6 +228,45 @@ async fn a_run_that_is_killed_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn entries_have_numbers_of_their_own_though_two_attempts_write_at_once() {
+    let world = World::new().await;
+    let cancel = CancellationToken::new();
+    // As after a lease that ended while its worker went on.
+    let attempt = || world.run("a goal", &cancel);
+    let (one, two, three) = tokio::join!(attempt(), attempt(), attempt());
+    for (report, _) in [one, two, three] {
+        report.unwrap();
+    }
+    let log = world.file("blackboard.jsonl");
+    let entries = log.lines().map(|line| serde_json::from_str(line).unwrap());
+    let entries: Vec<Value> = entries.collect();
+    let numbers = entries.iter().map(|entry| entry["seq"].as_u64().unwrap());
+    let count = entries.len() as u64;
+    assert_eq!(numbers.collect::<Vec<_>>(), (1..=count).collect::<Vec<_>>());
+    let writers = entries
+        .iter()
+        .map(|entry| entry["attempt"].as_str().unwrap());
+    let writers: std::collections::BTreeSet<&str> = writers.collect();
+    assert_eq!(writers.len(), 3, "each attempt is told from the others");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn of_two_runs_that_take_one_id_at_once_one_goes_on() {
+    let world = World::new().await;
+    let cancel = CancellationToken::new();
+    let (one, other) = tokio::join!(world.run("one", &cancel), world.run("other", &cancel));
+    let (done, refused) = match (one.0, other.0) {
+        (Ok(done), Err(refused)) | (Err(refused), Ok(done)) => (done, refused),
+        both => panic!("{both:?}"),
+    };
+    assert!(matches!(refused, Error::Conflict { .. }), "{refused}");
+    let asked = format!("run-1-research for {}, time 1\n", done.goal);
+    assert_eq!(world.file("notes.md"), asked);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_run_ends_early_for_a_reason_that_says_whether_to_try_again() {
     let world = World::new().await;
     let cancel = CancellationToken::new();

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use telemetry::Level;
 use tokio::net::TcpListener;
 
-use crate::{Context, listener};
+use crate::{Context, Weight, listener};
 
 /// How long a client may take to send its request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,7 +55,11 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Answer {
         ("/readyz", true) if context.draining.is_cancelled() => {
             text(StatusCode::NOT_FOUND, "draining")
         }
-        ("/readyz", true) => text(StatusCode::OK, "ready"),
+        ("/readyz", true) => {
+            let (status, told) = context.notes.readiness();
+            text(status, &told)
+        }
+        ("/health", true) => health(context),
         ("/metrics", true) if !context.config.bool("enable_metrics") => text(
             StatusCode::NOT_FOUND,
             "switched off: enable_metrics = false",
@@ -75,15 +79,39 @@ async fn answer(context: &Context, request: Request<Incoming>) -> Answer {
             None => text(StatusCode::NOT_FOUND, "this process has no log"),
         },
         ("/log-level", false) if request.method() == Method::PUT => set_level(request).await,
-        ("/healthz" | "/readyz" | "/metrics" | "/config" | "/log-level", false) => text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "expected GET; PUT for /log-level",
-        ),
+        ("/health" | "/healthz" | "/readyz" | "/metrics" | "/config" | "/log-level", false) => {
+            text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "expected GET; PUT for /log-level",
+            )
+        }
         _ => text(
             StatusCode::NOT_FOUND,
-            "expected /healthz, /readyz, /metrics, /config or /log-level",
+            "expected /health, /healthz, /readyz, /metrics, /config or /log-level",
         ),
     }
+}
+
+/// What works and what does not, for people and monitors: 503 when something does not.
+fn health(context: &Context) -> Answer {
+    let errors = context.notes.told(Weight::Trouble);
+    let mut told = json!({
+        "ok": errors.is_empty(),
+        "status": if errors.is_empty() { "ok" } else { "unavailable" },
+        "service": context.spec.service,
+        "version": context.spec.version,
+    });
+    let status = if errors.is_empty() {
+        let warnings = context.notes.told(Weight::Warning);
+        if !warnings.is_empty() {
+            told["warnings"] = warnings.into();
+        }
+        StatusCode::OK
+    } else {
+        told["error"] = errors.join("; ").into();
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    body(status, "application/json", told.to_string())
 }
 
 /// Key → value and source; and the live settings of services.

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 
 pub use cli::{Outcome, from_process};
 pub use key::{Key, Type};
-pub use loader::Loader;
+pub use loader::{Loader, nearest};
 pub use mistake::{Mistake, Mistakes};
 pub use parse::{duration, pairs};
 

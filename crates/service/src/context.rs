@@ -7,7 +7,7 @@ use proto::{agentplatform::StatusResponse, error_info};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
-use crate::{Active, Spec, config::Config, settings::Live};
+use crate::{Active, Notes, Spec, config::Config, settings::Live};
 
 /// One running instance, as its own code sees it.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Context {
     pub mesh: channel::Mesh,
     /// Where its metrics are registered.
     pub registry: telemetry::Registry,
+    /// What it needs and what does not work of it now, for `/readyz` and `/health`.
+    pub notes: Notes,
     /// Owns its background tasks; the drain waits for them after `shutdown`.
     pub tracker: TaskTracker,
     /// Cancelled when the drain begins: stop taking new work on your own account.

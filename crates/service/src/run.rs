@@ -12,7 +12,7 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Served, Spec, access, admin, announce, calling,
+    Context, Notes, Served, Spec, access, admin, announce, calling,
     clients::Clients,
     config::Config,
     health::{self, Health},
@@ -110,6 +110,7 @@ pub(crate) async fn start_as(
         discovery: discovery.clone(),
         registry: registry.clone(),
         tracker,
+        notes: Notes::default(),
         draining: CancellationToken::new(),
         shutdown,
     });
@@ -124,6 +125,7 @@ pub(crate) async fn start_as(
         calls: ServerCalls::new(&registry),
         max_message_bytes: context.max_message_bytes(),
         draining: context.draining.clone(),
+        notes: context.notes.clone(),
         clients: Clients::new(&context.config, &registry),
         access: access::Log::open(context.config.optional("access_log"), &registry)?,
     };

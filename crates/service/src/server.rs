@@ -3,7 +3,9 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::rpc::ServerCalls;
@@ -17,7 +19,7 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use crate::{
-    Active, Behind, Front, access,
+    Active, Behind, Front, Notes, access,
     bounds::bounded,
     clients::{Clients, Connection, Exceeded, FORWARDED},
     config::Config,
@@ -52,6 +54,7 @@ pub(crate) struct App {
     pub(crate) calls: ServerCalls,
     pub(crate) max_message_bytes: usize,
     pub(crate) draining: CancellationToken,
+    pub(crate) notes: Notes,
     pub(crate) clients: Option<Arc<Clients>>,
     pub(crate) access: Option<Arc<access::Log>>,
 }
@@ -300,12 +303,13 @@ impl App {
 
     /// What HAProxy and the like ask on the gRPC port itself.
     fn probe(&self, path: &str) -> Option<Response<Body>> {
-        let status = match path {
-            "/readyz" if self.draining.is_cancelled() => StatusCode::NOT_FOUND,
-            "/readyz" | "/healthz" => StatusCode::OK,
+        let (status, told) = match path {
+            "/readyz" if self.draining.is_cancelled() => (StatusCode::NOT_FOUND, String::new()),
+            "/readyz" => self.notes.readiness(),
+            "/healthz" => (StatusCode::OK, String::new()),
             _ => return None,
         };
-        let mut answer = Response::new(Body::empty());
+        let mut answer = Response::new(Body::new(Full::new(Bytes::from(told))));
         *answer.status_mut() = status;
         Some(answer)
     }

@@ -1,7 +1,7 @@
 //! A real Redis of a test's own.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     path::Path,
     process::Command,
@@ -62,6 +62,23 @@ impl Redis {
         self.process.signal(signal);
     }
 
+    /// Says a command without blanks in its words, and gives the first line of the answer.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn say(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
+        stream
+            .write_all(format!("{command}\r\n").as_bytes())
+            .expect("it reads");
+        let mut line = String::new();
+        BufReader::new(stream)
+            .read_line(&mut line)
+            .expect("it answers");
+        line.trim_end().to_owned()
+    }
+
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -102,7 +119,7 @@ fn spawn(port: u16, folder: &TempDir, args: &[String]) -> Process {
 }
 
 /// Whether it serves: a Redis that still reads its log says LOADING.
-fn answers(port: u16) -> bool {
+pub(crate) fn answers(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
         return false;
     };

@@ -87,6 +87,11 @@ async fn a_drained_instance_gets_no_new_call_but_one_that_asks_for_it() {
         let told = meshctl(&consul, &["drain", drained]).await;
         assert!(told.contains("gets no new calls"), "{told}");
         assert_eq!(meshctl(&consul, &["drain"]).await.trim(), drained);
+        let nobody = meshctl_output(&consul, &["drain", "nope"]).await;
+        assert_eq!(nobody.status.code(), Some(1), "{nobody:?}");
+        let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+        assert!(said.contains("no instance \"nope\""), "{said}");
+        assert_eq!(meshctl(&consul, &["drain"]).await.trim(), drained);
         until("the router knows", SOON, async || {
             (config(&router).await["drained"] == json!([drained])).then_some(())
         })
@@ -128,14 +133,18 @@ async fn the_routers_file_is_read_again_when_it_changes() {
 
 /// What `meshctl` says on its standard output.
 async fn meshctl(consul: &Consul, args: &[&str]) -> String {
+    let output = meshctl_output(consul, args).await;
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn meshctl_output(consul: &Consul, args: &[&str]) -> std::process::Output {
     let mut command = std::process::Command::new(tools::program("meshctl"));
     command
         .args(args)
         .args(["--consul", &consul.http().to_string()]);
     let ended = tokio::task::spawn_blocking(move || command.output()).await;
-    let output = ended.unwrap().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    ended.unwrap().unwrap()
 }
 
 /// A value as it is, not as JSON.

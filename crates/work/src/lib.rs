@@ -15,6 +15,7 @@ mod open;
 mod pipeline;
 mod split;
 mod task;
+mod vigil;
 
 pub use call::Call;
 pub use complete::firing;
@@ -26,3 +27,4 @@ pub use open::{KEYS, open, queue};
 pub use pipeline::Pipeline;
 pub use split::{MAX_SUBTASKS, split};
 pub use task::{Subtask, Task};
+pub use vigil::Vigil;

@@ -17,12 +17,18 @@ pub const KEYS: &[Key] = &[
         "redis_url",
         Type::Custom(
             is_redis,
-            "a URL such as redis://host:6379, rediss://host or redis+cluster://host:7000,host:7001",
+            "a URL such as redis://host:6379, rediss://host, redis+unix:///run/redis.sock, \
+             redis+sentinel://host:26379,host:26379/name or redis+cluster://host:7000,host:7001",
         ),
         "",
         "where jobs are kept; wins over redis_host and jobs_path",
     )
     .secret(),
+    Key::text(
+        "redis_cacert",
+        "",
+        "file of the authorities, as PEM, that a rediss:// server is trusted by; the system's when empty",
+    ),
     Key::text(
         "redis_host",
         "",
@@ -81,7 +87,16 @@ pub const KEYS: &[Key] = &[
         "20000",
         "entries of events kept of each partition, about; one tells of up to 256 jobs",
     ),
-    Key::size("jobs_max_payload", "4MiB", "largest payload of a job"),
+    Key::size(
+        "jobs_max_payload",
+        "4MiB",
+        "largest payload of a job; 512MiB at most",
+    ),
+    Key::size(
+        "jobs_max_result",
+        "64MiB",
+        "largest result of a job, which is dead with a larger one; 512MiB at most",
+    ),
     Key::duration(
         "jobs_backoff_base",
         "1s",
@@ -99,6 +114,9 @@ pub const KEYS: &[Key] = &[
         "by what share such a wait is longer or shorter at random",
     ),
 ];
+
+/// The largest payload or result that every store can keep: what Redis takes as one value.
+const LARGEST: usize = 512 << 20;
 
 /// Names that jobs came under before there were queues: front ends to the one of `queue_name`.
 const ALIASES: [&str; 3] = ["runs", "default", "work_queue"];
@@ -123,6 +141,7 @@ pub fn open(config: &Config) -> anyhow::Result<Jobs> {
         events: config.integer("jobs_events"),
         key_ttl: config.duration("jobs_key_ttl"),
         sync: sync(config.text("jobs_sync")).unwrap_or(Sync::Always),
+        authority: config.optional("redis_cacert").map(PathBuf::from),
         ..Settings::default()
     };
     let address = address(config);
@@ -136,7 +155,8 @@ fn options(config: &Config) -> Options {
         result_ttl: config.duration("jobs_result_ttl"),
         dead_ttl: config.duration("jobs_dead_ttl"),
         partitions: partitions(config.text("jobs_partitions")).unwrap_or_default(),
-        max_payload: config.size("jobs_max_payload"),
+        max_payload: config.size("jobs_max_payload").min(LARGEST),
+        max_result: config.size("jobs_max_result").min(LARGEST),
         backoff: Backoff {
             base: config.duration("jobs_backoff_base"),
             max: config.duration("jobs_backoff_max"),
@@ -179,7 +199,16 @@ fn store(address: &str, settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
 }
 
 fn is_redis(text: &str) -> bool {
-    let known = ["redis", "rediss", "redis+cluster", "rediss+cluster"];
+    let known = [
+        "redis",
+        "rediss",
+        "redis+cluster",
+        "rediss+cluster",
+        "redis+sentinel",
+        "rediss+sentinel",
+        "redis+unix",
+        "unix",
+    ];
     matches!(text.split_once("://"), Some((scheme, host)) if known.contains(&scheme) && !host.is_empty())
 }
 

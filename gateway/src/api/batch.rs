@@ -80,7 +80,7 @@ pub(crate) async fn submit(
         outcomes[place] = Some(match submitted {
             Ok(submitted) => Outcome::Accepted(Accepted {
                 job_id: submitted.id.to_string(),
-                status: submitted.status.into(),
+                status: submitted.status.map(Into::into),
             }),
             Err(error) => {
                 if error.is_unavailable() {

@@ -27,8 +27,9 @@ const PAGE: (usize, usize) = (1_000, 100);
 pub(crate) struct Accepted {
     /// Its id.
     pub(crate) job_id: String,
-    /// Where it stands.
-    pub(crate) status: StatusWord,
+    /// Where it stands; null for a job that was submitted before under the same key and is kept no
+    /// more.
+    pub(crate) status: Option<StatusWord>,
 }
 
 /// Submit a job.
@@ -46,7 +47,7 @@ pub(crate) async fn submit(
     let submitted = app.submit(job).await?;
     let accepted = Accepted {
         job_id: submitted.id.to_string(),
-        status: submitted.status.into(),
+        status: submitted.status.map(Into::into),
     };
     Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
 }
@@ -112,8 +113,9 @@ pub(crate) struct Wanted {
 /// A page of jobs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PageView {
-    /// By queue, then running, queued, failed, scheduled, dead, succeeded, cancelled. A page may
-    /// hold fewer than asked for, or none, while there are more.
+    /// By queue, latest submitted first; with a status in the order of that: next in line first,
+    /// ended ones latest first. A page may hold fewer than asked for, or none, while there are more.
+    /// A job that is there throughout is on one of the pages, whatever moves meanwhile.
     jobs: Vec<JobView>,
     /// Where the next page begins; null after the last.
     next_cursor: Option<String>,
@@ -148,14 +150,7 @@ pub(crate) async fn list(
         kind: kind.map(|kind| kind.to_string()),
     };
     let cursor = wanted.cursor.as_deref().filter(|cursor| !cursor.is_empty());
-    let listed = app.bounded(app.jobs.list(&filter, limit, cursor)).await;
-    let listed = listed.map_err(|error| match error {
-        // What nobody made is for the store no place to read from.
-        ::jobs::Error::Broken { .. } if cursor.is_some() => {
-            Problem::field("cursor", "is not one of a listing")
-        }
-        other => other.into(),
-    })?;
+    let listed = app.bounded(app.jobs.list(&filter, limit, cursor)).await?;
     Ok(axum::Json(PageView {
         jobs: listed.jobs.iter().map(JobView::of).collect(),
         next_cursor: listed.next,
@@ -181,11 +176,13 @@ pub(crate) struct FromQueue {
     cursor: Option<String>,
 }
 
-/// What happens to a job, as server-sent events or over a WebSocket, until it ends.
+/// What happens to a job, as server-sent events or over a WebSocket, until it ends. Where some of it
+/// is kept no more, an event `missed` says so in its place; it is the last one when the job is gone.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "events", operation_id = "jobEvents",
     params(("id" = String, Path, description = "A job's id"), From,
         ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
-    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String),
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String,
+        example = json!("id: 1.0-5f3a9c21\nevent: queued\ndata: {\"job_id\":\"default.0.0193a7c0f2b1f00d5e1f8a3c2d4\",\"queue\":\"default\",\"event\":\"queued\",\"progress\":null,\"at\":\"2025-01-01T00:00:00.000Z\",\"cursor\":\"1.0-5f3a9c21\"}\n\n")),
         (status = 204, description = "It has ended, and all was told")))]
 pub(crate) async fn job_events(
     State(app): State<App>,
@@ -197,11 +194,13 @@ pub(crate) async fn job_events(
     events::follow(app, Source::Job(id), from.cursor, parts).await
 }
 
-/// What happens in a queue, as server-sent events or over a WebSocket, for as long as you like.
+/// What happens in a queue, as server-sent events or over a WebSocket, for as long as you like. Where
+/// some of it is kept no more (`jobs_events`), an event `missed` says so in its place.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "queueEvents",
     params(FromQueue,
         ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
-    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String)))]
+    responses((status = 200, description = "Events", content_type = "text/event-stream", body = String,
+        example = json!("id: default:0=1735689600000-0.0\nevent: missed\ndata: {\"job_id\":null,\"queue\":\"default\",\"event\":\"missed\",\"detail\":\"…\",\"at\":\"2025-01-01T00:00:00.000Z\",\"cursor\":\"default:0=1735689600000-0.0\"}\n\n"))))]
 pub(crate) async fn queue_events(
     State(app): State<App>,
     Params(from): Params<FromQueue>,

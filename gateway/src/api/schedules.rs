@@ -144,7 +144,7 @@ pub(crate) async fn run(
     })?;
     let accepted = Accepted {
         job_id: submitted.id.to_string(),
-        status: submitted.status.into(),
+        status: submitted.status.map(Into::into),
     };
     Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
 }

@@ -5,7 +5,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use jobs::{Error, JobId, Lane};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -25,33 +24,35 @@ pub(crate) struct Health {
     service: &'static str,
     /// Its version.
     version: &'static str,
+    /// What works and may not for long, such as a Redis that may evict keys; absent without any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<String>,
 }
 
 /// Whether the gateway and what it needs are there.
 #[utoipa::path(get, path = "/health", tag = "short forms", operation_id = "health",
     responses((status = 200, description = "All is well", body = Health)))]
 pub(crate) async fn health(State(app): State<App>) -> Result<axum::Json<Health>, Problem> {
-    // Whatever it says of a job that nobody made, it answers.
-    let nobody = JobId::new(&Lane::new("default", 0)?);
-    match app.bounded(app.jobs.get(&nobody)).await {
-        Ok(_) | Err(Error::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
+    // It reads and writes: a store that answers may still refuse every job.
+    let vitals = app.bounded(app.vigil.look()).await?;
     Ok(axum::Json(Health {
         ok: true,
         status: "ok",
         service: app.context.spec.service,
         version: app.context.spec.version,
+        warnings: vitals.warnings,
     }))
 }
 
 /// Whether it wants requests: what Consul and proxies ask. A queue that is away is no reason to
-/// send clients elsewhere, since every gateway has the same.
+/// send clients elsewhere, since every gateway has the same; the answer says so, though.
 pub(crate) async fn ready(State(app): State<App>) -> Response {
     if app.context.draining.is_cancelled() {
         return (StatusCode::NOT_FOUND, "draining\n").into_response();
     }
-    "ready\n".into_response()
+    let (status, told) = app.context.notes.readiness();
+    (status, told + "\n").into_response()
 }
 
 /// The same metrics as on the admin listener.

@@ -75,7 +75,9 @@ pub(crate) struct SubtaskView {
 /// Submit a task.
 #[utoipa::path(post, path = "/tasks", tag = "short forms", operation_id = "submitTask",
     request_body = NewTask,
-    responses((status = 202, description = "Taken in", body = TaskView)))]
+    responses((status = 202, description = "Taken in", body = TaskView),
+        (status = 404, description = "The Idempotency-Key's task is kept no more", body = Problem,
+            content_type = "application/problem+json")))]
 pub(crate) async fn submit(
     State(app): State<App>,
     origin: Origin,
@@ -87,6 +89,11 @@ pub(crate) async fn submit(
     job.priority = body.priority;
     origin.mark(&mut job)?;
     let submitted = app.submit(job).await?;
+    let Some(status) = submitted.status else {
+        let id = &submitted.id;
+        let text = format!("the task {id} of this Idempotency-Key is kept no more");
+        return Err(Problem::new(ProblemKind::NotFound, text));
+    };
     let subtasks = task.subtasks.into_iter().map(|part| SubtaskView {
         subtask_id: part.subtask_id,
         description: part.description,
@@ -94,7 +101,7 @@ pub(crate) async fn submit(
     let view = TaskView {
         task_id: submitted.id.to_string(),
         description: task.description,
-        status: word(submitted.status, false),
+        status: word(status, false),
         created_at: view::time(submitted.id.made_at()),
         subtasks: subtasks.collect(),
         result: None,

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
 use tokio_tungstenite::{
     connect_async,
     tungstenite::{Message, client::IntoClientRequest as _},
@@ -146,16 +149,46 @@ async fn what_is_no_place_in_the_events_is_refused() {
             .await
             .problem(404);
         let id = submit(&gateway).await;
-        for cursor in ["1-1-1.0", "x", "-.1", "%00", "0%3D1-1-1.5"] {
-            let answer =
-                gateway.request("GET", &format!("/api/v1/jobs/{id}/events?cursor={cursor}"));
-            let status = timeout(Duration::from_secs(5), answer.send())
-                .await
-                .unwrap()
-                .unwrap()
-                .status();
-            assert!(status.as_u16() < 500, "{cursor}: {status}");
+        let other = json!({"kind": "http", "queue": "other", "payload": {"url": "http://h/"}});
+        let other = gateway.post("/api/v1/jobs", other).await.json();
+        let other = other["job_id"].as_str().unwrap();
+        let queued = gateway
+            .jobs
+            .events("other", "", 9, Duration::ZERO)
+            .await
+            .unwrap();
+        let foreign = gateway
+            .jobs
+            .job_events(&other.parse().unwrap(), "", 9, Duration::ZERO)
+            .await;
+        let (queued, foreign) = (queued.cursor, foreign.unwrap().cursor);
+        let strange = [
+            "1-1-1.0",
+            "x",
+            "-.1",
+            "%00",
+            "0%3D1-1-1.5",
+            "9.9-00000000",
+            "%FF",
+        ];
+        for path in [
+            format!("/api/v1/jobs/{id}/events"),
+            "/api/v1/events".to_owned(),
+        ] {
+            for cursor in strange.into_iter().chain([&*queued, &*foreign]) {
+                let asked = format!("{path}?cursor={cursor}");
+                let answer = gateway.get(&asked);
+                let answer = timeout(Duration::from_secs(5), answer).await;
+                answer.expect(cursor).problem(422);
+            }
+            for cursor in [queued.as_bytes(), b"x", "\u{e9}".as_bytes()] {
+                let answer = gateway
+                    .request("GET", &path)
+                    .header("last-event-id", cursor);
+                read(answer).await.problem(422);
+            }
         }
+        gateway.get("/api/v1/jobs?cursor=zz").await.problem(422);
         // One stream is allowed, and the first holds it.
         let mut held = gateway
             .request("GET", "/api/v1/events")
@@ -167,4 +200,136 @@ async fn what_is_no_place_in_the_events_is_refused() {
         drop(held);
         gateway.running.drain().await;
     }
+}
+
+/// Server-sent events of a path until something holds.
+async fn until(
+    gateway: &Gateway,
+    path: &str,
+    cursor: &str,
+    enough: impl Fn(&[(String, String, Value)]) -> bool,
+) -> Vec<(String, String, Value)> {
+    let request = gateway.request("GET", path).header("last-event-id", cursor);
+    let mut answer = request.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let mut text = String::new();
+    loop {
+        let told = parse(&text);
+        if enough(&told) {
+            return told;
+        }
+        let chunk = timeout(PATIENCE, answer.chunk()).await.unwrap().unwrap();
+        let Some(chunk) = chunk else { return told };
+        text += std::str::from_utf8(&chunk).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_follower_is_told_that_events_are_missing_by_an_event_of_its_own() {
+    let set = [("jobs_events", "100"), ("request_rate", "0")];
+    for gateway in [embedded(&set).await, on_redis(&set).await] {
+        submit(&gateway).await;
+        let first = until(&gateway, "/api/v1/events", "", |told| !told.is_empty()).await;
+        let (cursor, ..) = first.last().unwrap().clone();
+        let batch: Vec<Value> = (0..1_000).map(|_| call_job()).collect();
+        // On Redis an entry tells of many jobs; single ones fill it.
+        for _ in 0..400 {
+            submit(&gateway).await;
+        }
+        let told = until(&gateway, "/api/v1/events", &cursor, |told| told.len() > 1).await;
+        assert_eq!(told[0].1, "missed");
+        assert_eq!(told[0].2["queue"], "default");
+        assert_eq!(told[0].2["cursor"], told[0].0.as_str());
+        assert!(
+            told[0].2["detail"]
+                .as_str()
+                .unwrap()
+                .contains("kept no more")
+        );
+        assert_eq!(told[1].1, "queued");
+        let again = until(&gateway, "/api/v1/events", &told[0].0, |told| {
+            !told.is_empty()
+        })
+        .await;
+        assert_eq!(
+            again[0], told[1],
+            "it goes on behind the gap, which is told once"
+        );
+
+        let address = gateway.running.grpc_addr;
+        let url = format!("ws://{address}/api/v1/events?cursor={cursor}");
+        let (mut socket, _) = connect_async(url.into_client_request().unwrap())
+            .await
+            .unwrap();
+        let said = timeout(PATIENCE, socket.next()).await.unwrap().unwrap();
+        let said: Value = serde_json::from_str(said.unwrap().to_text().unwrap()).unwrap();
+        assert_eq!(said["event"], "missed");
+        drop(socket);
+
+        // A job's events are its own, whatever its queue forgot.
+        let id = submit(&gateway).await;
+        gateway.post("/api/v1/jobs/batch", json!(batch)).await;
+        let path = format!("/api/v1/jobs/{id}/events");
+        let told = until(&gateway, &path, "", |told| !told.is_empty()).await;
+        assert_eq!(names(&told), ["queued"]);
+        gateway.running.drain().await;
+    }
+}
+
+/// Deletes everything in a Redis.
+async fn flush(url: &str) {
+    let address = url.trim_start_matches("redis://").trim_end_matches('/');
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"FLUSHALL\r\n").await.unwrap();
+    let mut answer = [0; 5];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"+OK\r\n");
+}
+
+#[tokio::test]
+async fn the_follower_of_a_job_that_is_gone_is_told_so_and_then_it_is_404() {
+    let mut gateway = on_redis(&[]).await;
+    let id = submit(&gateway).await;
+    let path = format!("/api/v1/jobs/{id}/events");
+    let redis = gateway.redis.take().unwrap();
+    let gone = |told: &[(String, String, Value)]| told.iter().any(|(_, name, _)| name == "missed");
+    let follow = until(&gateway, &path, "", gone);
+    let flush = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        flush(&redis.url()).await;
+    };
+    let (told, ()) = tokio::join!(follow, flush);
+    assert_eq!(names(&told), ["queued", "missed"]);
+    assert_eq!(told[1].2["job_id"], id.as_str());
+    for path in [
+        path,
+        format!("/api/v1/jobs/{id}"),
+        format!("/jobs/{id}"),
+        format!("/tasks/{id}"),
+    ] {
+        gateway.get(&path).await.problem(404);
+    }
+    for action in ["cancel", "retry"] {
+        let path = format!("/api/v1/jobs/{id}/{action}");
+        gateway.post(&path, json!({})).await.problem(404);
+    }
+    gateway.running.drain().await;
+}
+
+#[tokio::test]
+async fn the_follower_of_a_queue_that_is_deleted_is_told_so_and_goes_on() {
+    let mut gateway = on_redis(&[]).await;
+    submit(&gateway).await;
+    let redis = gateway.redis.take().unwrap();
+    let follow = until(&gateway, "/api/v1/events", "", |told| told.len() == 3);
+    let flush = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        flush(&redis.url()).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        submit(&gateway).await
+    };
+    let (told, id) = tokio::join!(follow, flush);
+    assert_eq!(names(&told), ["queued", "missed", "queued"]);
+    assert_eq!(told[2].2["job_id"], id.as_str());
+    gateway.running.drain().await;
 }

@@ -9,5 +9,6 @@ mod metrics;
 mod registry;
 mod schedules;
 mod seeds;
+mod store;
 mod support;
 mod tasks;

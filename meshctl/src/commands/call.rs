@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{
+    contract::{self, Entry, Kind},
     duration, methods,
     output::{Output, Style},
     router::{self, RouterArgs},
@@ -96,11 +97,28 @@ impl Call {
             pending::<anyhow::Result<()>>().await
         };
         let pretty = !out.json && !method.is_server_streaming();
-        let answer = self.answer(out, channel, &method, request, pretty);
+        let answer = self.answer(out, channel.clone(), &method, request, pretty);
         // Input that will not do ends the call, which the service then sees as cancelled.
-        tokio::select! {
+        let ended = tokio::select! {
             answered = answer => answered,
             failed = feed => failed.map(|()| ExitCode::SUCCESS),
+        };
+        if let Err(error) = &ended
+            && is_unknown(error)
+        {
+            self.suggest(out, &channel).await;
+        }
+        ended
+    }
+
+    /// A remark that names the service which a misspelt target is meant to be.
+    async fn suggest(&self, out: &Output, channel: &Channel) {
+        // The call's own failure is the answer; this one is not worth another.
+        let known = contract::list(channel, &Kind::ALL, "").await;
+        let ids: Vec<String> = known.iter().flatten().map(Entry::id).collect();
+        let near = methods::suggest(&self.target, ids.iter().map(String::as_str));
+        if !near.is_empty() {
+            out.remark(&format!("no service is called {}{near}", self.target));
         }
     }
 
@@ -152,6 +170,13 @@ impl Call {
         let id = Value::String(self.target.clone());
         message.try_set_field_by_name(field, id).is_ok()
     }
+}
+
+/// Whether the mesh says that the call's id names no service.
+fn is_unknown(error: &anyhow::Error) -> bool {
+    let status = error.downcast_ref::<Status>();
+    let info = status.and_then(proto::error_info::read);
+    info.is_some_and(|info| info.reason == "NO_SUCH_SERVICE")
 }
 
 /// The moment at which a call has failed, whatever the mesh says then.

@@ -51,10 +51,14 @@ impl Describe {
             .iter()
             .map(Entry::id)
             .collect();
+        let symbols = reflection.services().await?;
+        let known = ids.iter().chain(&symbols).map(String::as_str);
         bail!(
-            "{:?} is neither a service of the mesh nor a gRPC symbol; there are {}",
+            "{:?} is neither a service of the mesh nor a gRPC symbol{}; there are {} and {}",
             self.name,
-            [ids.join(", "), reflection.services().await?.join(", ")].join(" and ")
+            methods::suggest(&self.name, known),
+            ids.join(", "),
+            symbols.join(", ")
         )
     }
 }

@@ -51,10 +51,19 @@ impl Drain {
         let Some(instance) = &self.instance else {
             return list(out, &known.unwrap_or_default());
         };
+        let there = is_there(&*consul, instance).await;
+        let drained = known
+            .as_deref()
+            .is_some_and(|it| it.drained().any(|id| id == instance));
+        if !there && !drained {
+            bail!(
+                "Consul knows no instance {instance:?}, so nothing is changed: `meshctl list` names \
+                 the instances"
+            );
+        }
         let key = Entries::drain_key(instance);
         let value = (!self.undo).then_some("true");
         consul.write(&key, value).await.context("write to Consul")?;
-        let there = is_there(&*consul, instance).await;
         if out.json {
             let answer = json!({ "instance": instance, "drained": !self.undo, "there": there });
             out.value(&answer)?;

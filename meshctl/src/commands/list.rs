@@ -1,4 +1,4 @@
-//! `meshctl list`: who is in the mesh and healthy.
+//! `meshctl list`: the services of the mesh, and their instances.
 
 use std::process::ExitCode;
 
@@ -7,11 +7,15 @@ use serde_json::{Map, Value};
 
 use crate::{
     contract::{self, Entry, Kind},
+    instances,
     output::Output,
     router::RouterArgs,
 };
 
-/// List the agents, tools and workers that have a healthy instance.
+/// List the agents, tools and workers that have a healthy instance, and every instance.
+///
+/// With a kind or a filter only services are listed; `meshctl status ID` shows one service's
+/// instances.
 #[derive(Args, Debug)]
 pub(crate) struct List {
     /// Only this kind
@@ -36,8 +40,14 @@ impl List {
         let kinds = self.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
         let channel = self.router.connect().await?;
         let entries = contract::list(&channel, &kinds, &self.filter).await?;
+        let known = instances::list(&channel, "").await?;
+        let all = self.kind.is_none() && self.filter.is_empty();
         if out.json {
-            out.value(&by_kind(&kinds, &entries)?)?;
+            let mut lists = by_kind(&kinds, &entries)?;
+            if all {
+                lists["instances"] = instances::value(&known);
+            }
+            out.value(&lists)?;
             return Ok(ExitCode::SUCCESS);
         }
         if entries.is_empty() {
@@ -51,16 +61,30 @@ impl List {
             .map(|entry| {
                 let text = |field| entry.text(field);
                 let kind = entry.kind_name().to_owned();
+                let id = entry.id();
+                let count = instances::count(&known, &id);
                 [
                     kind,
-                    entry.id(),
+                    id,
+                    count,
                     text("version"),
                     text("endpoint"),
                     text("description"),
                 ]
             })
             .collect();
-        out.table(["KIND", "ID", "VERSION", "ENDPOINT", "DESCRIPTION"], &rows)?;
+        let heading = [
+            "KIND",
+            "ID",
+            "HEALTHY",
+            "VERSION",
+            "ENDPOINT",
+            "DESCRIPTION",
+        ];
+        out.table(heading, &rows)?;
+        if all {
+            instances::table(out, &known)?;
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -16,7 +16,7 @@ use tonic_health::pb::{
 
 use crate::{
     contract::{self, Entry, Kind},
-    duration,
+    duration, instances,
     output::{Output, Style},
     router::{self, RouterArgs},
 };
@@ -57,10 +57,15 @@ impl Status {
         }
         if let Some(target) = &self.target {
             let row = of_target(&channel, target).await?;
+            let mut known = instances::list(&channel, "").await?;
+            known.retain(|it| [&it.id, &it.service, &it.public_id].contains(&&row.id));
             if out.json {
-                out.value(&row.value())?;
+                let mut value = row.value();
+                value["instances"] = instances::value(&known);
+                out.value(&value)?;
             } else {
                 table(out, &[row])?;
+                instances::table(out, &known)?;
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -74,12 +79,14 @@ impl Status {
         let health = health.into_inner().status();
         let entries = contract::list(&channel, &Kind::ALL, "").await?;
         let rows = try_join_all(entries.iter().map(|entry| of_entry(&channel, entry))).await?;
+        let known = instances::list(&channel, "").await?;
         let address = self.router.address()?;
         if out.json {
             let services: Vec<Value> = rows.iter().map(Row::value).collect();
             out.value(&json!({
                 "router": { "address": address, "status": health.as_str_name() },
                 "services": services,
+                "instances": instances::value(&known),
             }))?;
         } else {
             let style = if health == ServingStatus::Serving {
@@ -95,6 +102,7 @@ impl Status {
                 out.line("")?;
             }
             table(out, &rows)?;
+            instances::table(out, &known)?;
         }
         Ok(if health == ServingStatus::Serving {
             ExitCode::SUCCESS

@@ -72,7 +72,8 @@ impl Connection {
             .with_context(|| {
                 let address = &self.address;
                 format!(
-                    "{address} ended the connection, and may or may not have done what it was asked"
+                    "{address} ended the connection, and may or may not have done what it was asked \
+                     (does it speak HTTP? A gateway is named with --gateway or MESH_GATEWAY)"
                 )
             })
     }

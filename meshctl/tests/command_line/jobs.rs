@@ -266,8 +266,8 @@ async fn dead_letters_are_listed_and_queued_again_though_the_gateway_limits_requ
     let listed = gateway.run(&["dead", "list"]).ok().stdout;
     assert_eq!(listed.lines().count(), 31);
     assert!(
-        listed.contains("it is  [31mbad\n"),
-        "one line, and plain: {listed}"
+        listed.contains("it is  [31mbad…\n"),
+        "one line, plain, and shown to be cut: {listed}"
     );
     let id = listed.lines().nth(1).unwrap().split(' ').next().unwrap();
     gateway.run(&["dead", "requeue", id]).ok();
@@ -302,4 +302,26 @@ fn a_gateway_that_is_not_there_is_told_with_what_to_do() {
     ] {
         assert!(answer.stderr.contains(text), "{answer:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_followed_job_by_job() {
+    let mut gateway = Gateway::start(&[]).await;
+    let id = gateway.submit("good", &[]);
+    let mut command = meshctl(&["jobs", "watch", "--queue", "default", "--json"]);
+    command.env("MESH_GATEWAY", gateway.address());
+    let mut watch = testkit::Process::start("meshctl", command);
+    gateway.work();
+    let seen = |line: &str, job: &str, event: &str| {
+        let told: Value = serde_json::from_str(line).ok()?;
+        (told["job_id"] == *job && told["event"] == *event).then_some(())
+    };
+    let limit = Duration::from_secs(20);
+    watch.line(limit, |line| seen(line, &id, "queued")).await;
+    watch.line(limit, |line| seen(line, &id, "succeeded")).await;
+    let later = gateway.submit("later", &[]);
+    watch
+        .line(limit, |line| seen(line, &later, "succeeded"))
+        .await;
+    gateway.workers.shutdown().await;
 }

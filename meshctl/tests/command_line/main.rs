@@ -5,5 +5,6 @@ mod demo;
 mod jobs;
 mod look;
 mod mesh;
+mod mistakes;
 mod schedules;
 mod up;

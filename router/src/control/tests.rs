@@ -375,3 +375,50 @@ async fn task_of_another_router_is_asked_of_every_worker() {
     assert_eq!(instance(&answer), Some("w3"));
     assert_eq!(answer.into_inner().status, "completed");
 }
+
+#[tokio::test]
+async fn every_instance_is_told_with_what_is_held_against_it() {
+    use proto::mesh::v1::{self, State, mesh_service_client::MeshServiceClient};
+    let mut router = Router::start().await;
+    router.add("e1", "agent-echo", Fake::agent(0, 0)).await;
+    let critical = router.add("e2", "agent-echo", Fake::agent(0, 0)).await;
+    let gone = with_meta(registration("w1", "worker-gone", nowhere()), "version", "7");
+    router.mesh.register(gone).await;
+    router.mesh.memory.set_health("e2", Health::Critical);
+    let critical_is_known = |view: &View| {
+        let (_, instance) = view.by_instance("e2").unwrap();
+        instance.health == Health::Critical && view.by_instance("w1").is_some()
+    };
+    router.mesh.until(critical_is_known).await;
+    // A call finds out that nobody is at the worker's address.
+    let mesh = router.mesh.directory.mesh().clone();
+    TaskWorkerClient::new(mesh.channel("worker-gone"))
+        .list_workers(ListWorkersRequest::default())
+        .await
+        .unwrap_err();
+
+    let mut client = MeshServiceClient::new(dial(&router.url));
+    let mut list = async |service: &str| {
+        let service = service.to_owned();
+        let asked = client.list_instances(ListInstancesRequest { service });
+        asked.await.map(|answer| answer.into_inner().instances)
+    };
+    let all = list("").await.unwrap();
+    let ids: Vec<_> = all.iter().map(|instance| instance.id.as_str()).collect();
+    assert_eq!(ids, ["e1", "e2", "w1"]);
+    assert_eq!(
+        (all[0].health(), all[0].state()),
+        (v1::Health::Passing, State::Ok)
+    );
+    assert_eq!(all[1].health(), v1::Health::Critical);
+    let address = &critical.host;
+    assert_eq!(all[1].address, format!("{address}:{}", critical.port));
+    assert_eq!(
+        (all[2].version.as_str(), all[2].state()),
+        ("7", State::Unreachable)
+    );
+    assert!(all[2].reason.contains("127.0.0.1:9"), "{:?}", all[2]);
+
+    assert_eq!(list("echo-agent").await.unwrap().len(), 2);
+    assert_eq!(list("nobody").await.unwrap_err().code(), Code::NotFound);
+}

@@ -105,6 +105,7 @@ async fn both_versions_list_the_router_and_all_behind_it() {
                 "grpc.health.v1.Health",
                 "grpc.reflection.v1.ServerReflection",
                 "grpc.reflection.v1alpha.ServerReflection",
+                "mesh.v1.MeshService",
                 "shop.Orders",
             ]
         );

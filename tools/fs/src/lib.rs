@@ -22,7 +22,7 @@ pub const SPEC: Spec = Spec {
     default_port: 50058,
     version: env!("CARGO_PKG_VERSION"),
     about: "The fs tool: files in a directory per run",
-    // A file written twice is the same file, and a line that is the last is not appended again.
+    // A file written twice is the same file, and a line that is there is not appended again.
     idempotent: &[
         "agentplatform.ToolService/ExecuteTool",
         "agentplatform.ToolService/ListTools",

@@ -55,6 +55,9 @@ pub enum Error {
     /// The file is no text.
     #[error("{0} is not UTF-8 text")]
     NotText(String),
+    /// What is to be numbered is no object, or has a number.
+    #[error("{0}")]
+    NotNumbered(&'static str),
     /// The disk or the directory's rights.
     #[error("{path}: {error}")]
     Io {
@@ -107,16 +110,70 @@ impl Sandbox {
     /// # Errors
     /// As [`Sandbox::write`]; the whole file is held to the limit.
     pub fn append_line(&self, run: &RunId, path: &Path, line: &str) -> Result<(), Error> {
-        let failed = |error| explain(path, error);
-        let old = match self.read(run, path) {
-            Ok(old) => old,
-            Err(Error::Missing(_)) => return self.write(run, path, format!("{line}\n").as_bytes()),
-            Err(error) => return Err(error),
-        };
+        let _lock = self.lock(run, path)?;
+        let old = self.content(run, path)?;
         if old.strip_suffix('\n').unwrap_or(&old).lines().next_back() == Some(line) {
             return Ok(());
         }
-        let cut = !old.is_empty() && !old.ends_with('\n');
+        self.add(run, path, &old, line)
+    }
+
+    /// Appends a JSON object as a line that begins with its number, one more than the greatest that
+    /// there is, and answers the number. However many write at once, each line has its own. What is
+    /// there already is not appended again: its number is answered.
+    ///
+    /// # Errors
+    /// As [`Sandbox::append_line`]; when the text is no object, or has a `seq`.
+    pub fn append_numbered(&self, run: &RunId, path: &Path, object: &str) -> Result<u64, Error> {
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(object)
+            .map_err(|_| Error::NotNumbered("content is no JSON object"))?;
+        if fields.contains_key(NUMBER) {
+            return Err(Error::NotNumbered("content has a seq already"));
+        }
+        let rest = object.trim_start().trim_start_matches('{').trim();
+        let numbered = |number: u64| match fields.is_empty() {
+            true => format!("{{\"{NUMBER}\":{number}}}"),
+            false => format!("{{\"{NUMBER}\":{number},{rest}"),
+        };
+        let _lock = self.lock(run, path)?;
+        let old = self.content(run, path)?;
+        let mut latest = 0;
+        for line in old.lines() {
+            // One that a crash cut short has no number.
+            let Some(number) = number_of(line) else {
+                continue;
+            };
+            if line == numbered(number) {
+                return Ok(number);
+            }
+            latest = number.max(latest);
+        }
+        let number = latest + 1;
+        self.add(run, path, &old, &numbered(number))?;
+        Ok(number)
+    }
+
+    /// Keeps other writers from the run's logs while the file is open.
+    fn lock(&self, run: &RunId, path: &Path) -> Result<File, Error> {
+        let locked = self.run(run, true).and_then(|top| top.lock());
+        locked.map_err(|error| explain(path, error))
+    }
+
+    /// The content of a file; none when it is not there.
+    fn content(&self, run: &RunId, path: &Path) -> Result<String, Error> {
+        match self.read(run, path) {
+            Err(Error::Missing(_)) => Ok(String::new()),
+            read => read,
+        }
+    }
+
+    /// Adds a line to a file with a content, under the lock.
+    fn add(&self, run: &RunId, path: &Path, old: &str, line: &str) -> Result<(), Error> {
+        let failed = |error| explain(path, error);
+        if old.is_empty() {
+            return self.write(run, path, format!("{line}\n").as_bytes());
+        }
+        let cut = !old.ends_with('\n');
         let added = format!("{}{line}\n", if cut { "\n" } else { "" });
         self.fits(old.len() + added.len())?;
         let (directories, name) = path.split();
@@ -189,6 +246,14 @@ impl Sandbox {
         let root = Dir::from(OwnedFd::from(File::open(&self.root)?));
         root.descend(&[run.as_str().to_owned()], make)
     }
+}
+
+/// The field of a numbered line that its number is in.
+const NUMBER: &str = "seq";
+
+fn number_of(line: &str) -> Option<u64> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    line.get(NUMBER)?.as_u64()
 }
 
 fn explain(path: &Path, error: io::Error) -> Error {

@@ -18,7 +18,7 @@ pub(crate) const ABOUT: About = About {
         write replaces the file at once, so that a reader never sees half of it, and is on disk \
         when it is answered. Instances share the directory.",
     return_format: "result is a JSON object: path and bytes; file_read_safe adds content; \
-        file_list gives files, an array of path and bytes",
+        file_append_numbered adds seq; file_list gives files, an array of path and bytes",
     use_cases: &[
         "Keep the artifacts of a pipeline's run",
         "Hand a text from one agent to the next",
@@ -36,6 +36,11 @@ pub(crate) const ABOUT: About = About {
         Operation {
             name: "file_append_line",
             about: "appends content as one line to path, unless it is the last line already",
+        },
+        Operation {
+            name: "file_append_numbered",
+            about: "appends content, a JSON object, as one line that gets the next seq, which is \
+                answered; one that is there already is not appended again",
         },
         Operation {
             name: "file_list",
@@ -97,12 +102,13 @@ fn carry_out(sandbox: &Sandbox, call: &Call) -> Result<Value, Refusal> {
             let content = sandbox.read(&run, &path)?;
             Ok(json!({"path": path.to_string(), "bytes": content.len(), "content": content}))
         }
+        "file_append_numbered" => {
+            let (path, object) = (path()?, one_line(content()?)?);
+            let seq = sandbox.append_numbered(&run, &path, object)?;
+            Ok(json!({"path": path.to_string(), "bytes": object.len() + 1, "seq": seq}))
+        }
         "file_append_line" => {
-            let (path, line) = (path()?, content()?);
-            if line.contains(['\n', '\r']) {
-                let problem = "parameter `content` has several lines: give one";
-                return Err(Refusal::Answer(problem.to_owned()));
-            }
+            let (path, line) = (path()?, one_line(content()?)?);
             sandbox.append_line(&run, &path, line)?;
             Ok(json!({"path": path.to_string(), "bytes": line.len() + 1}))
         }
@@ -115,6 +121,14 @@ fn carry_out(sandbox: &Sandbox, call: &Call) -> Result<Value, Refusal> {
         }
         _ => Err(call.unknown(&ABOUT)),
     }
+}
+
+fn one_line(content: &str) -> Result<&str, Refusal> {
+    if content.contains(['\n', '\r']) {
+        let problem = "parameter `content` has several lines: give one";
+        return Err(Refusal::Answer(problem.to_owned()));
+    }
+    Ok(content)
 }
 
 impl From<Error> for Refusal {

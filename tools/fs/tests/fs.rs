@@ -194,6 +194,74 @@ async fn lines_are_appended_once_and_after_a_cut_line() {
 }
 
 #[tokio::test]
+async fn numbered_lines_have_numbers_of_their_own_though_two_instances_write() {
+    let one = fs_tool().await;
+    let later = one.out.path().join("made/later");
+    let set = [("out_dir", later.to_str().unwrap())];
+    let (running, channel) = local::alone(&fs_tool::SPEC, fs_tool::build, &set).await;
+    let other = Fs {
+        running,
+        client: ToolServiceClient::new(channel),
+        out: TempDir::new().unwrap(),
+    };
+    let append = async |fs: &Fs, content: &str| {
+        let asked = [("path", "log.jsonl"), ("content", content)];
+        let answer = fs.ask("run-1", "file_append_numbered", &asked).await;
+        let result: serde_json::Value = serde_json::from_str(&answer.result).unwrap_or_default();
+        (result["seq"].as_u64(), answer.error)
+    };
+    let writes = |fs, name: char| async move {
+        for number in 0..20 {
+            let content = format!("{{\"by\":\"{name}\",\"n\":{number}}}");
+            let first = append(fs, &content).await;
+            assert!(first.0.is_some(), "{}", first.1);
+            // A call whose answer was lost is sent again.
+            assert_eq!(append(fs, &content).await, first);
+        }
+    };
+    tokio::join!(
+        writes(&one, 'a'),
+        writes(&other, 'b'),
+        writes(&one, 'c'),
+        writes(&other, 'd')
+    );
+    let path = one.disk("run-1/log.jsonl");
+    let log = fs::read_to_string(&path).unwrap();
+    let numbers = log.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line["seq"].as_u64().unwrap()
+    });
+    assert_eq!(numbers.collect::<Vec<_>>(), (1..=80).collect::<Vec<_>>());
+
+    // After the greatest number, whatever else stands there.
+    fs::write(
+        &path,
+        format!("{{\"seq\":200}}\n{log}no JSON\n{{\"seq\":900,\"c"),
+    )
+    .unwrap();
+    assert_eq!(append(&one, "{\"n\":99}").await.0, Some(201));
+    assert!(
+        fs::read_to_string(&path)
+            .unwrap()
+            .ends_with("{\"seq\":900,\"c\n{\"seq\":201,\"n\":99}\n")
+    );
+    for (content, problem) in [
+        ("[]", "no JSON object"),
+        ("{\"seq\":1}", "has a seq already"),
+        ("{\n}", "several lines"),
+        ("{} {}", "no JSON object"),
+    ] {
+        let (number, error) = append(&one, content).await;
+        assert!(
+            number.is_none() && error.contains(problem),
+            "{content}: {error}"
+        );
+    }
+    one.running.drain().await;
+    other.running.drain().await;
+}
+
+#[tokio::test]
 async fn it_lists_itself_and_its_operations() {
     let mut fs = fs_tool().await;
     let request = ListToolsRequest {

@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use jobs::Jobs;
 use serde_json::{Value, json};
 use service::Context;
 use tokio::time::timeout;
 use tower::Service;
+use work::Vigil;
 
 /// How long the queue may take to answer before the runner counts as ill.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,15 +20,15 @@ type Answer = Response<Full<Bytes>>;
 /// What answers on the runner's port.
 pub(crate) struct Door {
     context: Context,
-    jobs: Jobs,
+    vigil: Arc<Vigil>,
     workers: usize,
 }
 
 impl Door {
-    pub(crate) const fn new(context: Context, jobs: Jobs, workers: usize) -> Self {
+    pub(crate) const fn new(context: Context, vigil: Arc<Vigil>, workers: usize) -> Self {
         Self {
             context,
-            jobs,
+            vigil,
             workers,
         }
     }
@@ -58,7 +58,10 @@ impl Door {
             ("/metrics", true) => self.metrics(&request.headers),
             ("/healthz", true) => text(StatusCode::OK, "ok"),
             ("/readyz", true) if self.draining() => text(StatusCode::NOT_FOUND, "draining"),
-            ("/readyz", true) => text(StatusCode::OK, "ready"),
+            ("/readyz", true) => {
+                let (status, told) = self.context.notes.readiness();
+                text(status, &told)
+            }
             ("/health" | "/metrics" | "/healthz" | "/readyz", false) => {
                 let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "use GET");
                 let allow = header::HeaderValue::from_static("GET, HEAD");
@@ -77,13 +80,14 @@ impl Door {
     }
 
     async fn health(&self) -> Answer {
-        let asked = timeout(PATIENCE, self.jobs.queues()).await;
-        let error = match asked {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!(
-                "the job store has not answered within {PATIENCE:?}"
-            )),
+        let asked = timeout(PATIENCE, self.vigil.look()).await;
+        let (warnings, error) = match asked {
+            Ok(Ok(vitals)) => (vitals.warnings, None),
+            Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
+            Err(_) => {
+                let silent = format!("the job store has not answered within {PATIENCE:?}");
+                (Vec::new(), Some(silent))
+            }
         };
         let mut told = json!({
             "status": if error.is_none() { "ok" } else { "unavailable" },
@@ -91,6 +95,9 @@ impl Door {
             "workers": self.workers,
             "running": !self.draining(),
         });
+        if !warnings.is_empty() {
+            told["warnings"] = warnings.into();
+        }
         let Some(error) = error else {
             return json_of(StatusCode::OK, &told);
         };

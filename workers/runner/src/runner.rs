@@ -5,10 +5,10 @@ use std::{net::TcpListener, pin::Pin, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use dynamic::Transport;
 use jobs::{Jobs, Worker};
-use service::{Context, Front, HttpFront};
+use service::{Context, Front, HttpFront, Weight};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use work::Lengths;
+use work::{Lengths, Vigil};
 
 use crate::{
     door::Door,
@@ -100,7 +100,9 @@ impl Runner {
                 .run_until_cancelled(lengths.follow(&jobs, every))
                 .await;
         });
-        let door = Door::new(self.context, self.jobs, room * queues.len());
+        // It has nothing to do but what is in there.
+        let vigil = Vigil::start(&self.context, &self.jobs, Weight::Hindrance);
+        let door = Door::new(self.context, vigil, room * queues.len());
         let http = HttpFront::new();
         http.serve(listener, door.service())?;
         Ok(Arc::new(Working {

@@ -13,7 +13,8 @@ mod interval;
 mod keeper;
 
 use jobs::{Error, Scheduler, Timer, When};
-use service::{Context, Key, Kind, Served, Spec, Type};
+use service::{Context, Key, Kind, Served, Spec, Type, Weight};
+use work::Vigil;
 
 use crate::keeper::Keeper;
 
@@ -81,6 +82,8 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     let config = &context.config;
     let jobs = work::open(config)?;
     let poll = config.duration("schedule_poll");
+    // It has nothing to do but what is in there.
+    drop(Vigil::start(context, &jobs, Weight::Hindrance));
     let keeper = Keeper::new(config)?;
     let make = |timer: &Timer, key: &str| {
         let job = work::firing(timer, key);

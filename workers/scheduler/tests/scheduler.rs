@@ -378,3 +378,70 @@ async fn a_goal_of_the_environment_is_scheduled_and_a_bad_one_does_not_start() {
     assert!(!process.end(PATIENCE).await.success());
     assert!(process.log().contains("goal"), "{}", process.log());
 }
+
+#[tokio::test]
+async fn entries_are_put_back_into_a_redis_that_lost_them_and_readiness_tells_of_one_that_refuses()
+{
+    let mut redis = Redis::start(&[]).await;
+    let jobs = open(&redis);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("schedule.toml");
+    write(
+        &path,
+        &format!("[tick]\nevery = \"200ms\"\nkind = \"call\"\npayload = {CALL}\n"),
+    );
+    let env = [
+        ("SCHEDULE_FILE", path.to_str().unwrap()),
+        ("SCHEDULE_INTERVAL_SECONDS", "0.3"),
+    ];
+    let scheduler = scheduler(&redis, &env).await;
+    let both_fire = async |why: &str| {
+        until(why, PATIENCE, async || {
+            // A Redis that comes up is asked before it is well.
+            let all = jobs.queues().await.ok()?;
+            (all.first()?.counts.queued >= 4).then_some(())
+        })
+        .await;
+        let (tick, interval) = (
+            fired(&jobs, "file/tick").await,
+            fired(&jobs, "interval").await,
+        );
+        assert!(
+            !tick.is_empty() && !interval.is_empty(),
+            "{why}: {tick:?} {interval:?}"
+        );
+    };
+    both_fire("they fire").await;
+    redis.restart().await;
+    both_fire("they fire in a Redis that came back empty").await;
+    assert_eq!(redis.say("FLUSHALL"), "+OK");
+    both_fire("they fire in a Redis that was emptied").await;
+    assert_eq!(redis.say("DEL mesh:jobs:timers"), ":1");
+    until("both entries are there again", PATIENCE, async || {
+        (jobs.timers().await.ok()?.len() == 2).then_some(())
+    })
+    .await;
+
+    let log = scheduler.log();
+    let admin = log.lines().find_map(|line| {
+        let line: Value = serde_json::from_str(line).ok()?;
+        line["admin"].as_str().map(ToOwned::to_owned)
+    });
+    let admin = admin.unwrap();
+    for (command, expected, word) in [
+        ("CONFIG SET maxmemory 1", 503, "raise its maxmemory"),
+        ("CONFIG SET maxmemory 0", 200, ""),
+    ] {
+        assert_eq!(redis.say(command), "+OK");
+        for path in ["readyz", "health"] {
+            let what = format!("{path} is {expected} after {command}");
+            let told = until(&what, PATIENCE, async || {
+                let url = format!("http://{admin}/{path}");
+                let (status, text) = testkit::http_client::get(&url).await?;
+                (status == expected).then_some(text)
+            })
+            .await;
+            assert!(told.contains(word), "{told}");
+        }
+    }
+}

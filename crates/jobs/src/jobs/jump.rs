@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Jobs, Lane, Lease, MAX_BATCH, Move, State, Status, To, clock, codec};
+use crate::{Error, Jobs, Lane, Lease, MAX_BATCH, Move, State, Status, clock, codec, outcome};
 
 /// How far ahead a postponed job may wait without suspicion.
 const POSTPONED: Duration = Duration::from_secs(60);
@@ -34,14 +34,15 @@ impl Jobs {
         let mut leases = Vec::new();
         let mut after = Some(String::new());
         while let Some(from) = after {
-            let page = self.store.list(lane, Status::Running, &from, MAX_BATCH);
-            let (page, next) = page.await?;
-            leases.extend(page.into_iter().filter_map(|found| {
-                let (id, ..) = codec::unpack(&found.packed).ok()?;
-                let token = found.token;
-                Some(Lease { id, token })
+            let page = self
+                .store
+                .list(lane, Some(Status::Running), &from, MAX_BATCH);
+            let page = page.await?;
+            leases.extend(page.jobs.into_iter().map(|listed| Lease {
+                id: listed.found.id,
+                token: listed.found.token,
             }));
-            after = next;
+            after = page.next;
         }
         for leases in leases.chunks(MAX_BATCH) {
             self.store.renew(lane, leases).await?;
@@ -58,24 +59,26 @@ impl Jobs {
             let latest = now.saturating_add(clock::millis(longest));
             let mut after = Some(String::new());
             while let Some(from) = after {
-                let (page, next) = self.store.list(lane, status, &from, MAX_BATCH).await?;
-                moves.extend(page.into_iter().filter_map(|found| {
+                let page = self
+                    .store
+                    .list(lane, Some(status), &from, MAX_BATCH)
+                    .await?;
+                moves.extend(page.jobs.into_iter().filter_map(|listed| {
+                    let found = listed.found;
                     let State::Waiting { due, .. } = found.state else {
                         return None;
                     };
                     let (id, header, _) = codec::unpack(&found.packed).ok()?;
                     // Whoever scheduled a job meant a time; what has run before is only postponed.
                     let ran = status == Status::Failed || header.started_at.is_some();
-                    (due > latest && ran).then(|| Move {
+                    let to = outcome::reclaim(&found, now);
+                    (due > latest && ran).then_some(Move {
                         id,
                         from: found.token,
-                        to: To::Queue {
-                            priority: header.priority,
-                            packed: found.packed,
-                        },
+                        to,
                     })
                 }));
-                after = next;
+                after = page.next;
             }
         }
         for moves in moves.chunks(MAX_BATCH) {

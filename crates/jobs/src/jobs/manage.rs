@@ -57,9 +57,9 @@ impl Jobs {
             let done = match &found.state {
                 State::Ended(_) => true,
                 State::Running { .. } => self.store.call_off(id, &found.token).await?,
-                State::Queued | State::Waiting { .. } => {
+                State::Queued { .. } | State::Waiting { .. } => {
                     let now = self.now(&id.lane()).await?;
-                    let to = outcome::cancel(&outcome::unpack(&found)?, now);
+                    let to = outcome::call_off(&found, now);
                     let step = Move {
                         id: id.clone(),
                         from: found.token,
@@ -94,7 +94,8 @@ impl Jobs {
                     action,
                 });
             }
-            let to = outcome::revive(&found)?;
+            let now = self.now(&id.lane()).await?;
+            let to = outcome::revive(&found, now)?;
             let step = Move {
                 id: id.clone(),
                 from: found.token,
@@ -124,7 +125,16 @@ impl Jobs {
         let counted = join_all(lanes.iter().map(|lane| self.store.counts(lane))).await;
         let mut queues: BTreeMap<String, Counts> = BTreeMap::new();
         for (lane, counts) in lanes.into_iter().zip(counted) {
-            let (sum, more) = (queues.entry(lane.queue).or_default(), counts?);
+            let more = match counts {
+                Ok(more) => more,
+                // One lane that is damaged hides no other.
+                Err(error @ Error::Broken { .. }) => {
+                    self.quiet.trouble(&error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let sum = queues.entry(lane.queue).or_default();
             sum.queued += more.queued;
             sum.scheduled += more.scheduled;
             sum.running += more.running;

@@ -2,16 +2,18 @@
 
 use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
-use futures_util::future::{select_all, try_join_all};
+use futures_util::future::{join_all, select_all};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Times;
 use crate::{
-    Claimed, Claimer, Error, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome, Renewal,
-    codec, outcome,
+    Claimed, Claimer, Error, History, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome,
+    Renewal, codec, outcome,
 };
 
+/// How soon a partition that cannot be claimed from is asked again while others can.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Every so many claims, the lowest priority comes first, so that none starves.
 const REVERSED: usize = 16;
 
@@ -54,16 +56,38 @@ impl Jobs {
                 reverse,
             };
             let mut marks = Vec::with_capacity(lanes.len());
+            let (mut failed, mut again) = (None, false);
             for offset in 0..lanes.len() {
                 let lane = &lanes[(turn + offset) % lanes.len()];
-                let claim = self.store.claim(lane, &claimer).await?;
+                // A partition that is away keeps nobody from the others.
+                let claim = match self.store.claim(lane, &claimer).await {
+                    Ok(claim) => claim,
+                    Err(error) => {
+                        failed = Some(error);
+                        continue;
+                    }
+                };
                 self.clock.tell(lane, claim.now);
                 if !claim.jobs.is_empty() {
-                    return Ok(self.claimed(claim.jobs, claim.now));
+                    let claimed = self.claimed(lane, claim.jobs, claim.now).await;
+                    if !claimed.is_empty() {
+                        return Ok(claimed);
+                    }
+                    again = true;
                 }
                 marks.push((lane, claim.mark));
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let mut left = until.saturating_duration_since(Instant::now());
+            if let Some(error) = failed {
+                if marks.is_empty() {
+                    return Err(error);
+                }
+                self.quiet.trouble(&error);
+                left = left.min(AGAIN);
+            }
+            if again && !stop.is_cancelled() {
+                continue;
+            }
             if left.is_zero() || stop.is_cancelled() {
                 return Ok(Vec::new());
             }
@@ -72,26 +96,49 @@ impl Jobs {
                 .map(|(lane, mark)| self.store.ready(lane, mark, left));
             tokio::select! {
                 () = stop.cancelled() => {}
-                ready = select_all(waits) => ready.0?,
+                ready = select_all(waits) => if let Err(error) = ready.0 {
+                    if lanes.len() == 1 {
+                        return Err(error);
+                    }
+                    // The next claim says what is the matter, of this partition only.
+                    tokio::time::sleep(AGAIN / 10).await;
+                },
             }
         }
     }
 
-    fn claimed(&self, jobs: Vec<(Lease, bytes::Bytes)>, now: u64) -> Vec<Claimed> {
-        let unpacked =
-            jobs.into_iter()
-                .filter_map(|(lease, packed)| match codec::unpack_job(&packed) {
-                    Ok(mut job) => {
-                        job.header.attempt += 1;
-                        job.header.started_at = Some(now);
-                        Some(Claimed { job, lease })
-                    }
-                    Err(error) => {
-                        tracing::error!(job = %lease.id, %error, "job in the store is not ours");
-                        None
-                    }
-                });
-        unpacked.collect()
+    /// Those that can be decoded. The others are moved to the dead letters, with their bytes: left
+    /// alone they would come back with each lease that ends.
+    async fn claimed(
+        &self,
+        lane: &Lane,
+        jobs: Vec<(Lease, bytes::Bytes)>,
+        now: u64,
+    ) -> Vec<Claimed> {
+        let (mut claimed, mut buried) = (Vec::with_capacity(jobs.len()), Vec::new());
+        for (lease, packed) in jobs {
+            match codec::unpack_job(&packed) {
+                Ok(mut job) => {
+                    job.header.history = History::claimed(&job.header, now);
+                    job.header.attempt += 1;
+                    job.header.started_at = Some(now);
+                    claimed.push(Claimed { job, lease });
+                }
+                Err(error) => {
+                    tracing::error!(job = %lease.id, %error, "a job cannot be decoded: it is dead");
+                    let to = outcome::bury(&lease.id, &packed, &error, false, now);
+                    let (id, from) = (lease.id, lease.token);
+                    buried.push(Move { id, from, to });
+                }
+            }
+        }
+        if !buried.is_empty()
+            && let Err(error) = self.store.shift(lane, &buried).await
+        {
+            // Their leases end, and whoever takes them over moves them.
+            self.quiet.trouble(&error);
+        }
+        claimed
     }
 
     /// Ends attempts: each job goes where its outcome leads. Answers in their order.
@@ -102,6 +149,8 @@ impl Jobs {
     pub async fn settle(&self, ends: &[(Claimed, Outcome)]) -> Vec<Result<(), Error>> {
         let (mut times, mut moves) = (Times::default(), Vec::with_capacity(ends.len()));
         for (claimed, outcome) in ends {
+            let large = outcome::too_large(outcome, self.options.max_result);
+            let outcome = large.as_ref().unwrap_or(outcome);
             let now = times.about(self, &claimed.lease.id.lane()).await;
             moves.push(Move {
                 id: claimed.lease.id.clone(),
@@ -166,17 +215,23 @@ impl Jobs {
         for (index, lease) in leases.iter().enumerate() {
             lanes.entry(lease.id.lane()).or_default().push(index);
         }
+        let mut failed = None;
         for (lane, indexes) in lanes {
             for indexes in indexes.chunks(MAX_BATCH) {
                 let batch: Vec<Lease> =
                     indexes.iter().map(|index| leases[*index].clone()).collect();
-                let renewed = self.store.renew(&lane, &batch).await?;
-                for (index, renewal) in indexes.iter().zip(renewed) {
-                    answers[*index] = renewal;
+                match self.store.renew(&lane, &batch).await {
+                    Ok(renewed) => {
+                        for (index, renewal) in indexes.iter().zip(renewed) {
+                            answers[*index] = renewal;
+                        }
+                    }
+                    // The leases of other partitions run on.
+                    Err(error) => failed = Some(error),
                 }
             }
         }
-        Ok(answers)
+        failed.map_or(Ok(answers), Err)
     }
 
     /// The running jobs of a queue that are called off, and have not ended yet: whoever has one
@@ -187,7 +242,17 @@ impl Jobs {
     pub async fn called_off(&self, queue: &str) -> Result<Vec<JobId>, Error> {
         let lanes = self.lanes_of(queue)?;
         let asked = lanes.iter().map(|lane| self.store.called_off(lane));
-        Ok(try_join_all(asked).await?.concat())
+        let (mut off, mut failed) = (Vec::new(), None);
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(ids) => off.extend(ids),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            Some(error) if off.is_empty() => Err(error),
+            _ => Ok(off),
+        }
     }
 
     /// Notes how far a job is, such as `50%`.
@@ -209,41 +274,42 @@ impl Jobs {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn recover(&self, queue: &str) -> Result<usize, Error> {
-        let mut taken = 0;
+        let (mut taken, mut failed) = (0, None);
         for lane in self.lanes_of(queue)? {
-            self.heed_jump(&lane).await?;
-            loop {
-                let now = self.now(&lane).await?;
-                let expired = self.store.expired(&lane, self.options.lease).await?;
-                let moves = expired.iter().map(|found| {
-                    let id = codec::unpack(&found.packed).map(|(id, ..)| id);
-                    let id = id.map_err(|_| Error::NotFound { id: String::new() })?;
-                    let to = outcome::reclaim(found, now)?;
-                    Ok(Move {
-                        id,
-                        from: found.token.clone(),
-                        to,
-                    })
-                });
-                let moves: Vec<Move> = moves
-                    .filter_map(|step: Result<_, Error>| step.ok())
-                    .collect();
-                if moves.is_empty() {
-                    break;
-                }
-                let moved = self.store.shift(&lane, &moves).await?;
-                let done = moved.iter().filter(|moved| **moved == Moved::Done).count();
-                taken += done;
-                if done == 0 || expired.len() < MAX_BATCH {
-                    break;
-                }
+            match self.recover_lane(&lane).await {
+                Ok(count) => taken += count,
+                // One partition that is damaged or away keeps nobody from the others.
+                Err(error) => failed = Some(error),
             }
-            let (ended, dead) = (self.options.result_ttl, self.options.dead_ttl);
-            // By a clock that has just leapt everything would be past its time.
-            while self.clock.is_calm(&lane)
-                && self.store.sweep(&lane, ended, dead).await? >= MAX_BATCH
-            {}
         }
+        failed.map_or(Ok(taken), Err)
+    }
+
+    async fn recover_lane(&self, lane: &Lane) -> Result<usize, Error> {
+        self.heed_jump(lane).await?;
+        let mut taken = 0;
+        loop {
+            let now = self.now(lane).await?;
+            let expired = self.store.expired(lane, self.options.lease).await?;
+            let moves = expired.iter().map(|found| Move {
+                id: found.id.clone(),
+                from: found.token.clone(),
+                to: outcome::reclaim(found, now),
+            });
+            let moves: Vec<Move> = moves.collect();
+            if moves.is_empty() {
+                break;
+            }
+            let moved = self.store.shift(lane, &moves).await?;
+            let done = moved.iter().filter(|moved| **moved == Moved::Done).count();
+            taken += done;
+            if done == 0 || expired.len() < MAX_BATCH {
+                break;
+            }
+        }
+        let (ended, dead) = (self.options.result_ttl, self.options.dead_ttl);
+        // By a clock that has just leapt everything would be past its time.
+        while self.clock.is_calm(lane) && self.store.sweep(lane, ended, dead).await? >= MAX_BATCH {}
         Ok(taken)
     }
 }

@@ -10,8 +10,20 @@ mod memory;
 mod record;
 mod slot;
 mod state;
+#[cfg(test)]
+mod tests;
+mod unwritten;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,8 +32,8 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     Clock, Error, JobId, Lane, Status, clock,
     store::{
-        Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, Mark, Move, Moved, Page,
-        Renewal, Store,
+        Accepted, Claim, Claimer, Counts, Entry, EventRead, Found, Lease, Mark, Move, Moved, Note,
+        Page, Renewal, Store, Vitals,
     },
 };
 use disk::Disk;
@@ -29,12 +41,17 @@ use log::Log;
 pub use log::Sync;
 use memory::Memory;
 use record::Record;
-use slot::Slot;
 
 /// Jobs in a folder.
 #[derive(Debug)]
 pub struct Embedded {
     name: String,
+    folder: PathBuf,
+    /// How many frames the log had.
+    #[cfg(test)]
+    frames: usize,
+    /// The latest write failed.
+    ailing: AtomicBool,
     key_ttl: u64,
     clock: Clock,
     memory: Arc<Mutex<Memory>>,
@@ -60,6 +77,8 @@ impl Embedded {
         };
         let (log, frames) =
             Log::open(folder, settings.sync).map_err(|error| broken(error.to_string()))?;
+        #[cfg(test)]
+        let count = frames.len();
         let mut memory = Memory::default();
         memory.state.keep = settings.events;
         for mut frame in frames {
@@ -72,10 +91,15 @@ impl Embedded {
         }
         // The clock may have been set back since the process before.
         let now = settings.clock.now();
+        memory.state.seq = memory.state.seq.max(memory.state.reserved);
         memory.tick(now);
         memory.state.expire_keys(now);
         Ok(Self {
             clock: settings.clock.clone(),
+            folder: folder.to_owned(),
+            #[cfg(test)]
+            frames: count,
+            ailing: AtomicBool::new(false),
             key_ttl: clock::millis(settings.key_ttl),
             memory: Arc::new(Mutex::new(memory)),
             disk: Arc::new(tokio::sync::Mutex::new(Disk::new(log))),
@@ -92,29 +116,41 @@ impl Embedded {
         now
     }
 
-    /// Changes memory, and returns when the log has it.
+    /// Changes memory, and returns when the log has it. While the disk takes no writes nothing is
+    /// changed.
     async fn change<T: Send>(
         &self,
         with: impl FnOnce(&mut Memory) -> T + Send,
     ) -> Result<T, Error> {
+        if self.ailing.load(Ordering::Relaxed) {
+            let added = self.memory.lock().added;
+            self.written(added).await?;
+        }
+        let (answer, added) = self.edit(with);
+        if let Some(added) = added {
+            self.written(added).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Changes memory; with the answer, the number of the addition if there is something to write.
+    fn edit<T>(&self, with: impl FnOnce(&mut Memory) -> T) -> (T, Option<u64>) {
         let (answer, added) = {
             let mut memory = self.memory.lock();
-            let before = memory.unwritten.len();
             let answer = with(&mut memory);
-            if memory.unwritten.len() == before {
-                return Ok(answer);
+            if !memory.unwritten.end() {
+                return (answer, None);
             }
             memory.added += 1;
             (answer, memory.added)
         };
         self.changes.send_modify(|count| *count += 1);
-        self.written(added).await?;
-        Ok(answer)
+        (answer, Some(added))
     }
 
     async fn written(&self, added: u64) -> Result<(), Error> {
         let mut disk = Arc::clone(&self.disk).lock_owned().await;
-        if disk.written >= added && disk.broken.is_none() {
+        if disk.has(added) {
             return Ok(());
         }
         if let Some(every) = disk.every() {
@@ -122,18 +158,12 @@ impl Embedded {
         }
         let memory = Arc::clone(&self.memory);
         // The lock goes with the write, which goes on when its caller is gone.
-        let written = tokio::task::spawn_blocking(move || {
-            if disk.broken.is_none()
-                && let Err(error) = disk.write(&memory)
-            {
-                disk.broken = Some(format!("{error}, open it again when that is repaired"));
-            }
-            disk.broken.clone()
-        });
+        let written = tokio::task::spawn_blocking(move || disk.write(&memory));
         let failed = written
             .await
             .map_err(|error| self.broken(error.to_string()))?;
-        failed.map_or(Ok(()), |reason| Err(self.broken(reason)))
+        self.ailing.store(failed.is_some(), Ordering::Relaxed);
+        failed.map_or(Ok(()), |reason| Err(self.unavailable(reason)))
     }
 
     /// Syncs by the clock from the first write on, though nothing more may be written.
@@ -154,6 +184,11 @@ impl Embedded {
                 }
             }
         });
+    }
+
+    fn unavailable(&self, reason: String) -> Error {
+        let store = self.name.clone();
+        Error::Unavailable { store, reason }
     }
 
     fn broken(&self, reason: String) -> Error {
@@ -183,6 +218,26 @@ impl Store for Embedded {
         Ok(self.time())
     }
 
+    async fn check(&self) -> Result<Vitals, Error> {
+        let added = self.memory.lock().added;
+        self.written(added).await?;
+        // A disk that is full shows it before a job finds out.
+        let path = self.folder.join("check");
+        let tried = tokio::task::spawn_blocking(move || {
+            let written = fs::File::create(&path).and_then(|mut file| file.write_all(&[0; 4096]));
+            fs::remove_file(&path).ok();
+            written
+        });
+        let tried = tried
+            .await
+            .map_err(|error| self.broken(error.to_string()))?;
+        tried.map_err(|error| self.unavailable(format!("{error}: make room on its disk")))?;
+        Ok(Vitals {
+            epoch: self.name.clone(),
+            warnings: Vec::new(),
+        })
+    }
+
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
         let now = self.time();
         self.change(|memory| {
@@ -197,10 +252,20 @@ impl Store for Embedded {
     async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error> {
         // Before the claim, so that what comes during it is not slept through.
         let version = *self.changes.borrow();
-        let now = self.time();
-        let mut claim = self
-            .change(|memory| memory.claim(lane, claimer, now))
-            .await?;
+        let (now, mut leases) = (self.time(), Vec::new());
+        let claimed = self.change(|memory| {
+            let claim = memory.claim(lane, claimer, now);
+            leases.extend(claim.jobs.iter().map(|(lease, _)| lease.clone()));
+            claim
+        });
+        let mut claim = match claimed.await {
+            Ok(claim) => claim,
+            Err(error) => {
+                // Nobody hears of these leases, so that nobody would end them.
+                self.edit(|memory| memory.unclaim(&leases, now));
+                return Err(error);
+            }
+        };
         claim.mark.positions.push(version.to_string());
         Ok(claim)
     }
@@ -229,7 +294,10 @@ impl Store for Embedded {
 
     async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error> {
         let now = self.time();
-        let held = self.memory.lock().progress(lease, progress, now);
+        let (held, added) = self.edit(|memory| memory.progress(lease, progress, now));
+        if let Some(added) = added {
+            self.written(added).await?;
+        }
         self.changes.send_modify(|count| *count += 1);
         Ok(held)
     }
@@ -249,7 +317,14 @@ impl Store for Embedded {
     }
 
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {
-        Ok(self.memory.lock().state.jobs.get(id).map(Slot::found))
+        let memory = self.memory.lock();
+        Ok(memory.state.jobs.get(id).map(|slot| slot.found(id)))
+    }
+
+    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error> {
+        let memory = self.memory.lock();
+        let slot = memory.state.jobs.get(id);
+        Ok(slot.map(|slot| (slot.found(id), slot.notes.clone())))
     }
 
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
@@ -273,17 +348,25 @@ impl Store for Embedded {
         .await
     }
 
-    async fn list(&self, lane: &Lane, of: Status, after: &str, max: usize) -> Result<Page, Error> {
-        let position = after
-            .split_once('/')
-            .and_then(|(rank, seq)| Some((rank.parse().ok()?, seq.parse().ok()?)));
-        let page = self.memory.lock().state.page(lane, of, position, max);
-        let full = page.len() == max;
-        let next = page
-            .last()
-            .filter(|_| full)
-            .map(|((rank, seq), _)| format!("{rank}/{seq}"));
-        Ok((page.into_iter().map(|(_, found)| found).collect(), next))
+    async fn list(
+        &self,
+        lane: &Lane,
+        of: Option<Status>,
+        after: &str,
+        max: usize,
+    ) -> Result<Page, Error> {
+        let strange = || Error::invalid("cursor", "is not one of a listing");
+        let after = Some(after).filter(|after| !after.is_empty());
+        let Some(status) = of else {
+            let before = after.map(str::parse).transpose().map_err(|_| strange())?;
+            return Ok(self.memory.lock().state.all(lane, before.as_ref(), max));
+        };
+        let position = after.map(|after| {
+            let (rank, seq) = after.split_once('/')?;
+            Some((rank.parse().ok()?, seq.parse().ok()?))
+        });
+        let position = position.map(|at| at.ok_or_else(strange)).transpose()?;
+        Ok(self.memory.lock().state.page(lane, status, position, max))
     }
 
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
@@ -291,29 +374,22 @@ impl Store for Embedded {
         Ok(self.memory.lock().state.counts(lane, now))
     }
 
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error> {
-        Ok(self
-            .memory
-            .lock()
-            .state
-            .events(lane, after.parse().unwrap_or(0), max))
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error> {
+        let after = number(after)?;
+        Ok(self.memory.lock().state.events(lane, after, max))
+    }
+
+    async fn latest(&self, _: &Lane) -> Result<String, Error> {
+        Ok(self.memory.lock().state.seq.to_string())
     }
 
     async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
-        let version = *self.changes.borrow();
-        if self.events(lane, after, 1).await?.is_empty() {
+        let (version, after) = (*self.changes.borrow(), number(after)?);
+        let read = self.memory.lock().state.events(lane, after, 1);
+        if read.events.is_empty() && read.missed.is_none() {
             self.changed(version, wait).await;
         }
         Ok(())
-    }
-
-    fn cursor_at(&self, at: u64) -> String {
-        let memory = self.memory.lock();
-        let events = memory.state.lanes.values().flat_map(|shelf| &shelf.events);
-        let before = events
-            .filter(|(_, event)| event.at < at)
-            .map(|(number, _)| *number);
-        before.max().unwrap_or(0).to_string()
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {
@@ -358,26 +434,9 @@ impl Store for Embedded {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Settings;
-
-    #[tokio::test]
-    async fn what_is_synced_every_so_often_is_synced_though_nothing_more_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            sync: Sync::Every(Duration::from_secs(1)),
-            ..Settings::default()
-        };
-        let store = Embedded::open(folder.path(), &settings).unwrap();
-        let timer = Bytes::from_static(b"x");
-        store.swap_timer("t", None, Some(&timer)).await.unwrap();
-        assert!(store.disk.lock().await.dirty(), "its second is not over");
-        let end = tokio::time::Instant::now() + Duration::from_secs(20);
-        while store.disk.lock().await.dirty() {
-            assert!(tokio::time::Instant::now() < end, "never synced");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
+/// The number of a lane's event that a cursor is; none for an empty one.
+fn number(cursor: &str) -> Result<Option<u64>, Error> {
+    let number = Some(cursor).filter(|cursor| !cursor.is_empty());
+    let number = number.map(str::parse).transpose();
+    number.map_err(|_| Error::invalid("cursor", "is not one of these events"))
 }

@@ -7,13 +7,20 @@
 mod claim;
 mod dial;
 mod events;
+mod facts;
 mod link;
+mod refusal;
 mod reply;
 mod script;
+mod sentinel;
 mod tails;
 mod write;
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -22,14 +29,32 @@ use redis::Value;
 use crate::{
     Error, JobId, Lane, Status, clock,
     store::{
-        Accepted, Claim, Claimer, Counts, Entry, Event, Found, Lease, Mark, Move, Moved, Page,
-        Renewal, Store,
+        Accepted, Claim, Claimer, Counts, Entry, EventRead, Found, Lease, Mark, Move, Moved, Note,
+        Page, Renewal, Store, Vitals,
     },
 };
 use link::{Failure, Link};
 use reply::Strange;
 use script::Script;
 use tails::Tails;
+
+/// How long what failed counts as not working, unless it works again before.
+const TROUBLE: Duration = Duration::from_secs(15);
+/// How many lanes are remembered at once as those where something failed, or are looked at.
+const LANES: usize = 64;
+
+/// By lane and script: when it failed, and how.
+type Troubles = HashMap<(Lane, &'static str), (Instant, Error)>;
+
+/// What this Redis was seen to have; of another one nothing is known.
+#[derive(Debug, Default)]
+struct Known {
+    lanes: HashSet<Lane>,
+    /// The connection that they were seen by.
+    number: u64,
+    /// The mark of the timers at that time.
+    mark: String,
+}
 
 /// Jobs in a Redis.
 #[derive(Debug)]
@@ -41,25 +66,37 @@ pub struct Redis {
     /// How long an idempotency key is known, in ms.
     key_ttl: String,
     /// Lanes that are listed in Redis.
-    known: Mutex<HashSet<Lane>>,
+    known: Mutex<Known>,
     /// Who waits for events.
     tails: Tails,
+    /// What failed lately though Redis answers: by lane and script.
+    troubles: Mutex<Troubles>,
 }
 
 impl Redis {
-    /// Jobs in the Redis at a `redis://` URL, or in the cluster that has the nodes of a
-    /// `redis+cluster://host:port,host:port` URL; it need not be up yet.
+    /// Jobs in the Redis at a `redis://` or `redis+unix://` URL, in the one that the sentinels of a
+    /// `redis+sentinel://host:port,host:port/name` URL name, or in the cluster that has the nodes of
+    /// a `redis+cluster://host:port,host:port` URL; it need not be up yet.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the URL is none.
+    /// [`Error::Invalid`] when the URL is none, or the file of authorities cannot be read.
     pub fn new(url: &str, settings: &super::Settings) -> Result<Self, Error> {
+        let tls = url.starts_with("rediss");
+        let authority = settings.authority.as_ref().filter(|_| tls);
+        let authority = authority.map(|path| {
+            let read = std::fs::read(path).map(Arc::new);
+            read.map_err(|error| {
+                Error::invalid("redis_cacert", format!("read {}: {error}", path.display()))
+            })
+        });
         Ok(Self {
-            link: Link::new(url)?,
+            link: Link::new(url, &settings.prefix, authority.transpose()?)?,
             prefix: settings.prefix.clone(),
             keep: settings.events.to_string(),
             key_ttl: clock::millis(settings.key_ttl).to_string(),
             known: Mutex::default(),
             tails: Tails::default(),
+            troubles: Mutex::default(),
         })
     }
 
@@ -71,32 +108,97 @@ impl Redis {
     async fn run(&self, script: &Script, lane: &Lane, args: &[&[u8]]) -> Result<Value, Error> {
         let key = self.key(lane);
         let first = self.link.run(script, &key, args.iter().copied()).await;
-        let Err(Failure::NoGroup) = first else {
-            return first.map_err(|failure| self.error(failure));
+        let answer = match first {
+            // A new lane, or a Redis that came back without it, or where another thing stands in
+            // its place.
+            Err(Failure::NoGroup | Failure::WrongType) => {
+                self.repair(lane).await?;
+                self.link.run(script, &key, args.iter().copied()).await
+            }
+            answer => answer,
         };
-        // A new lane, or a Redis that came back without it.
-        self.known.lock().remove(lane);
-        self.list_lane(lane).await?;
-        let made = self.link.run(&script::SETUP, &key, []).await;
-        made.map_err(|failure| self.error(failure))?;
-        let again = self.link.run(script, &key, args.iter().copied()).await;
-        again.map_err(|failure| self.error(failure))
+        let answer = answer.map_err(|failure| self.error(failure));
+        self.remember(lane, script, answer.as_ref().err());
+        answer
     }
 
-    /// Lists the lane among those that have jobs, in a slot of its own.
-    async fn list_lane(&self, lane: &Lane) -> Result<(), Error> {
-        if self.known.lock().contains(lane) {
-            return Ok(());
+    /// Makes what a lane needs once more, after something of it was missing or another thing.
+    async fn repair(&self, lane: &Lane) -> Result<(), Error> {
+        self.known.lock().lanes.remove(lane);
+        self.introduce(lane).await
+    }
+
+    fn put_aside(&self, name: Value) {
+        let name = reply::text(name).unwrap_or_default();
+        let store = self.link.name();
+        tracing::error!(
+            store,
+            name,
+            "a key of ours held something else: it was put aside"
+        );
+    }
+
+    /// Sends a command about a key that is no lane's; what is not of its type is put aside.
+    async fn ask(&self, command: &redis::Cmd, key: &str, kind: &str) -> Result<Value, Error> {
+        let answer = match self.link.send(command).await {
+            Err(Failure::WrongType) => {
+                let done = self.link.run(&script::ASIDE, key, [kind.as_bytes()]).await;
+                match done.map_err(|failure| self.error(failure))? {
+                    Value::Nil => {}
+                    name => self.put_aside(name),
+                }
+                self.link.send(command).await
+            }
+            answer => answer,
+        };
+        answer.map_err(|failure| self.error(failure))
+    }
+
+    /// Remembers what a lane's script came to, if that is what the script writes that fails: the
+    /// questions of clients may fail for reasons of theirs.
+    fn remember(&self, lane: &Lane, script: &Script, error: Option<&Error>) {
+        let Some(name) = script.writes else { return };
+        let mut troubles = self.troubles.lock();
+        match error {
+            Some(error @ Error::Broken { .. }) => {
+                troubles.retain(|_, (at, _)| at.elapsed() < TROUBLE);
+                if troubles.len() < LANES {
+                    let key = (lane.clone(), name);
+                    troubles.insert(key, (Instant::now(), error.clone()));
+                }
+            }
+            Some(_) => {}
+            None if troubles.is_empty() => {}
+            None => drop(troubles.remove(&(lane.clone(), name))),
         }
-        let mut command = redis::cmd("SADD");
-        command
-            .arg(format!("{}:lanes", self.prefix))
-            .arg(lane.to_string());
-        self.link
-            .send(&command)
-            .await
-            .map_err(|failure| self.error(failure))?;
-        self.known.lock().insert(lane.clone());
+    }
+
+    fn timers_key(&self) -> String {
+        format!("{}:timers", self.prefix)
+    }
+
+    /// Lists the lane among those that have jobs, in a slot of its own, and makes what it needs: a
+    /// Redis that is full later lets nobody make that.
+    async fn introduce(&self, lane: &Lane) -> Result<(), Error> {
+        {
+            // Whoever was connected to anew may be another, or have lost something.
+            let (mut known, number) = (self.known.lock(), self.link.number());
+            if known.number != number {
+                (known.number, known.lanes) = (number, HashSet::new());
+            }
+            if known.lanes.contains(lane) {
+                return Ok(());
+            }
+        }
+        let (mut command, key) = (redis::cmd("SADD"), format!("{}:lanes", self.prefix));
+        command.arg(&key).arg(lane.to_string());
+        self.ask(&command, &key, "set").await?;
+        let made = self.link.run(&script::SETUP, &self.key(lane), []).await;
+        let aside = made.map_err(|failure| self.error(failure))?;
+        for name in reply::array(aside).map_err(|strange| self.strange(strange))? {
+            self.put_aside(name);
+        }
+        self.known.lock().lanes.insert(lane.clone());
         Ok(())
     }
 
@@ -116,12 +218,17 @@ impl Redis {
         Error::Broken { store, reason }
     }
 
-    fn founds(&self, values: Vec<Value>) -> Result<Vec<Found>, Error> {
-        let found = values
-            .into_iter()
-            .map(reply::found)
-            .collect::<Result<_, _>>();
-        found.map_err(|strange| self.strange(strange))
+    /// Those that can be read: one that cannot must not hide the others.
+    fn founds(&self, values: Vec<Value>) -> Vec<Found> {
+        let read = values.into_iter().filter_map(|value| {
+            let found = reply::found(value);
+            found
+                .inspect_err(|Strange(what)| {
+                    tracing::debug!(store = self.link.name(), what, "a job was left out");
+                })
+                .ok()
+        });
+        read.collect()
     }
 
     /// An answer of one character an item.
@@ -148,6 +255,54 @@ impl Store for Redis {
             Ok(reply::number(seconds)? * 1_000 + reply::number(micros)? / 1_000)
         };
         read(answer).map_err(|strange| self.strange(strange))
+    }
+
+    async fn check(&self) -> Result<Vitals, Error> {
+        self.link.follow().await;
+        let mark = format!("{:016x}", rand::random::<u64>());
+        let timers = self.timers_key();
+        let pulse = || self.link.run(&script::PULSE, &timers, [mark.as_bytes()]);
+        let answer = match pulse().await {
+            Err(Failure::WrongType) => {
+                // Asking for them puts aside what stands in their place.
+                self.timers().await?;
+                pulse().await
+            }
+            answer => answer,
+        };
+        let mark = answer.map_err(|failure| self.error(failure))?;
+        let mark = reply::text(mark).map_err(|strange| self.strange(strange))?;
+        {
+            let mut known = self.known.lock();
+            if known.mark != mark {
+                known.lanes.clear();
+                known.mark.clone_from(&mark);
+            }
+        }
+        if self.link.is_many() {
+            // Each lane may be on a server of its own.
+            let lanes: Vec<Lane> = self
+                .known
+                .lock()
+                .lanes
+                .iter()
+                .take(LANES)
+                .cloned()
+                .collect();
+            for lane in lanes {
+                self.run(&script::BEAT, &lane, &[]).await?;
+            }
+        }
+        let facts = self.link.facts().await;
+        let mut troubles = self.troubles.lock();
+        troubles.retain(|_, (at, _)| at.elapsed() < TROUBLE);
+        if let Some(((lane, name), (_, Error::Broken { reason, .. }))) = troubles.iter().next() {
+            return Err(self.broken(format!("{name} in {lane} fails: {reason}")));
+        }
+        Ok(Vitals {
+            epoch: format!("{mark} {}", facts.runs.join(" ")),
+            warnings: facts.warning().into_iter().collect(),
+        })
     }
 
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
@@ -191,11 +346,10 @@ impl Store for Redis {
     async fn called_off(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
         let answer = self.run(&script::OFF, lane, &[]).await?;
         let ids = reply::array(answer).map_err(|strange| self.strange(strange))?;
-        let ids = ids.into_iter().map(|id| {
-            let id = reply::text(id).map_err(|strange| self.strange(strange))?;
-            id.parse()
-        });
-        ids.collect()
+        let ids = ids.into_iter();
+        Ok(ids
+            .filter_map(|id| reply::text(id).ok()?.parse().ok())
+            .collect())
     }
 
     async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {
@@ -210,10 +364,24 @@ impl Store for Redis {
             .map_err(|strange| self.strange(strange))
     }
 
+    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error> {
+        let args = [id.as_str().as_bytes()];
+        let answer = self.run(&script::TRAIL, &id.lane(), &args).await?;
+        if answer == Value::Nil {
+            return Ok(None);
+        }
+        let read = |answer| {
+            let [found, notes] = reply::row(answer)?;
+            Ok(Some((reply::found(found)?, reply::notes(notes)?)))
+        };
+        read(answer).map_err(|strange| self.strange(strange))
+    }
+
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
         let age = clock::millis(lease).to_string();
         let answer = self.run(&script::EXPIRED, lane, &[age.as_bytes()]).await?;
-        self.founds(reply::array(answer).map_err(|strange| self.strange(strange))?)
+        let found = reply::array(answer).map_err(|strange| self.strange(strange))?;
+        Ok(self.founds(found))
     }
 
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error> {
@@ -228,16 +396,26 @@ impl Store for Redis {
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
-    async fn list(&self, lane: &Lane, of: Status, after: &str, max: usize) -> Result<Page, Error> {
+    async fn list(
+        &self,
+        lane: &Lane,
+        of: Option<Status>,
+        after: &str,
+        max: usize,
+    ) -> Result<Page, Error> {
         let kind: &[u8] = match of {
-            Status::Queued => b"q",
-            Status::Running => b"r",
-            Status::Scheduled => b"s",
-            Status::Failed => b"f",
-            Status::Succeeded => b"S",
-            Status::Dead => b"D",
-            Status::Cancelled => b"C",
+            None => b"A",
+            Some(Status::Queued) => b"q",
+            Some(Status::Running) => b"r",
+            Some(Status::Scheduled) => b"s",
+            Some(Status::Failed) => b"f",
+            Some(Status::Succeeded) => b"S",
+            Some(Status::Dead) => b"D",
+            Some(Status::Cancelled) => b"C",
         };
+        if !after.is_empty() && !events::is_position(of, after) {
+            return Err(Error::invalid("cursor", "is not one of a listing"));
+        }
         let max = max.to_string();
         let answer = self
             .run(
@@ -246,12 +424,15 @@ impl Store for Redis {
                 &[kind, after.as_bytes(), max.as_bytes()],
             )
             .await?;
-        let split = |answer| {
+        let read = |answer| {
             let [next, jobs] = reply::row(answer)?;
-            Ok((reply::text(next)?, reply::array(jobs)?))
+            // One that nobody can read must not hide the others.
+            let jobs = reply::array(jobs)?.into_iter().map(reply::listed);
+            let jobs = jobs.filter_map(Result::ok).collect();
+            let next = Some(reply::text(next)?).filter(|next| !next.is_empty());
+            Ok(Page { jobs, next })
         };
-        let (next, jobs) = split(answer).map_err(|strange| self.strange(strange))?;
-        Ok((self.founds(jobs)?, (!next.is_empty()).then_some(next)))
+        read(answer).map_err(|strange| self.strange(strange))
     }
 
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
@@ -259,51 +440,44 @@ impl Store for Redis {
         reply::counts(answer).map_err(|strange| self.strange(strange))
     }
 
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error> {
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error> {
         events::read(self, lane, after, max).await
+    }
+
+    async fn latest(&self, lane: &Lane) -> Result<String, Error> {
+        let tail = tails::tail(self, &format!("{}:ev", self.key(lane))).await?;
+        Ok(format!("{tail}.0"))
     }
 
     async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
         tails::wait(self, lane, after, wait).await
     }
 
-    fn cursor_at(&self, at: u64) -> String {
-        format!("{at}-0.0")
-    }
-
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {
-        let mut command = redis::cmd("SMEMBERS");
-        command.arg(format!("{}:lanes", self.prefix));
-        let answer = self
-            .link
-            .send(&command)
-            .await
-            .map_err(|failure| self.error(failure))?;
+        let (mut command, key) = (redis::cmd("SMEMBERS"), format!("{}:lanes", self.prefix));
+        command.arg(&key);
+        let answer = self.ask(&command, &key, "set").await?;
         let names = reply::array(answer).map_err(|strange| self.strange(strange))?;
-        let parsed = names.into_iter().map(|name| {
-            let name = reply::text(name).map_err(|strange| self.strange(strange))?;
-            name.parse()
-        });
-        let mut lanes = parsed.collect::<Result<Vec<Lane>, Error>>()?;
+        // What is no lane's name has no jobs.
+        let parsed = names.into_iter();
+        let parsed = parsed.filter_map(|name| reply::text(name).ok()?.parse().ok());
+        let mut lanes: Vec<Lane> = parsed.collect();
         lanes.sort();
         Ok(lanes)
     }
 
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error> {
-        let mut command = redis::cmd("HGETALL");
-        command.arg(format!("{}:timers", self.prefix));
-        let answer = self
-            .link
-            .send(&command)
-            .await
-            .map_err(|failure| self.error(failure))?;
+        let (mut command, key) = (redis::cmd("HGETALL"), self.timers_key());
+        command.arg(&key);
+        let answer = self.ask(&command, &key, "hash").await?;
         let read = |answer| {
             let mut flat = reply::array(answer)?.into_iter();
             let mut timers = Vec::new();
             while let (Some(name), Some(timer)) = (flat.next(), flat.next()) {
-                // What is no name is none of ours.
-                if let Ok(name) = reply::text(name) {
-                    timers.push((name, reply::bytes(timer)?));
+                // The field without a name is the mark of the set; one that is no text is nobody's.
+                match reply::text(name) {
+                    Ok(name) if !name.is_empty() => timers.push((name, reply::bytes(timer)?)),
+                    _ => {}
                 }
             }
             timers.sort();
@@ -319,7 +493,7 @@ impl Store for Redis {
         new: Option<&Bytes>,
     ) -> Result<bool, Error> {
         let flag = |value: Option<&Bytes>| -> &[u8] { if value.is_some() { b"1" } else { b"0" } };
-        let key = format!("{}:timers", self.prefix);
+        let key = self.timers_key();
         let empty = Bytes::new();
         let (was, is) = (old.unwrap_or(&empty), new.unwrap_or(&empty));
         let args: [&[u8]; 5] = [name.as_bytes(), flag(old), was, flag(new), is];

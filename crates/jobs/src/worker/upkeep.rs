@@ -1,8 +1,13 @@
 //! What goes on beside the attempts of a worker: settling, renewing leases, stopping what is called
 //! off, taking over from workers that vanished.
 
-use std::{collections::HashSet, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
+use bytes::Bytes;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -10,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{AWAY, HEED, Stop, WAIT, Worker};
-use crate::{Claimed, JobId, Lease, MAX_BATCH, Outcome, Renewal};
+use crate::{Claimed, Error, JobId, Lease, MAX_BATCH, Outcome, Renewal};
 
 impl Worker {
     /// Settles what has ended, everything that came meanwhile at once. What cannot be told to the
@@ -22,37 +27,60 @@ impl Worker {
         drain: Duration,
     ) {
         let mut batch = Vec::with_capacity(MAX_BATCH);
-        let mut late: Option<Instant> = None;
-        while ended.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            while !batch.is_empty() {
-                let answers = self.jobs.settle(&batch).await;
-                let mut answers = answers.into_iter();
-                let mut away = None;
-                batch.retain(|(claimed, _)| match answers.next() {
-                    Some(Err(error)) if error.is_unavailable() => {
-                        away = Some(error);
-                        true
-                    }
-                    answer => {
-                        if let Some(Err(error)) = answer {
-                            self.refused.fetch_add(1, Ordering::Relaxed);
-                            tracing::warn!(worker = self.name, job = %claimed.job.id, %error, "not settled");
-                        }
-                        self.active.lock().remove(&claimed.lease.token);
-                        false
-                    }
-                });
-                let Some(error) = away else { break };
-                tracing::warn!(worker = self.name, %error, jobs = batch.len(), "settling waits");
-                if stop.is_cancelled() {
-                    let until = *late.get_or_insert_with(|| Instant::now() + drain);
-                    if Instant::now() >= until {
-                        batch.clear();
-                    }
+        let (mut late, mut failing): (Option<Instant>, HashMap<Bytes, Instant>) =
+            Default::default();
+        loop {
+            if batch.is_empty() {
+                failing.clear();
+                if ended.recv_many(&mut batch, MAX_BATCH).await == 0 {
+                    return;
                 }
+            } else {
+                // Others that end meanwhile do not wait for those that cannot be settled.
                 sleep(AWAY).await;
+                while batch.len() < 2 * MAX_BATCH
+                    && let Ok(more) = ended.try_recv()
+                {
+                    batch.push(more);
+                }
+            }
+            let answers = self.jobs.settle(&batch).await;
+            let mut answers = answers.into_iter();
+            batch.retain(|(claimed, _)| {
+                let token = &claimed.lease.token;
+                match answers.next() {
+                    Some(Err(error)) if error.is_of_the_store() => {
+                        self.jobs.quiet.trouble(&error);
+                        let since = *failing.entry(token.clone()).or_insert_with(Instant::now);
+                        // What is damaged may be mended; longer than the lease it is not waited for.
+                        if error.is_unavailable() || since.elapsed() < self.jobs.options().lease {
+                            return true;
+                        }
+                        self.unsettled(claimed, &error);
+                    }
+                    Some(Err(error)) => self.unsettled(claimed, &error),
+                    Some(Ok(())) | None => {}
+                }
+                failing.remove(token);
+                self.active.lock().remove(token);
+                false
+            });
+            if !batch.is_empty() && stop.is_cancelled() {
+                let until = *late.get_or_insert_with(|| Instant::now() + drain);
+                if Instant::now() >= until {
+                    tracing::warn!(
+                        jobs = batch.len(),
+                        "not settled before the end: others do them again"
+                    );
+                    batch.clear();
+                }
             }
         }
+    }
+
+    fn unsettled(&self, claimed: &Claimed, error: &Error) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(worker = self.name, job = %claimed.job.id, %error, "not settled");
     }
 
     pub(super) async fn renew(self, ended: CancellationToken) {
@@ -75,7 +103,7 @@ impl Worker {
             let renewed = loop {
                 match self.jobs.renew(&leases).await {
                     Ok(renewed) => break renewed,
-                    Err(error) => tracing::warn!(worker = self.name, %error, "leases not renewed"),
+                    Err(error) => self.jobs.quiet.trouble(&error),
                 }
                 tokio::select! {
                     () = ended.cancelled() => return,
@@ -131,7 +159,7 @@ impl Worker {
             match self.jobs.recover(&self.queue).await {
                 Ok(0) => {}
                 Ok(jobs) => tracing::warn!(queue = self.queue, jobs, "took over from lost workers"),
-                Err(error) => tracing::debug!(%error, "recovering waits"),
+                Err(error) => self.jobs.quiet.trouble(&error),
             }
         }
     }

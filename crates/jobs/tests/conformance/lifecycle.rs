@@ -21,7 +21,7 @@ async fn a_job_goes_from_queued_over_running_to_succeeded_and_keeps_all_it_came_
         let submitted = jobs.submit(new).await.unwrap();
         assert_eq!(
             (submitted.status, submitted.existing),
-            (Status::Queued, false)
+            (Some(Status::Queued), false)
         );
         let queued = jobs.get(&submitted.id).await.unwrap();
         assert_eq!((queued.status, queued.header.attempt), (Status::Queued, 0));
@@ -183,7 +183,7 @@ async fn a_delayed_job_waits_and_wakes_a_sleeping_worker_on_time() {
                 ..call("soon")
             };
             let submitted = jobs.submit(soon).await.unwrap();
-            assert_eq!(submitted.status, Status::Scheduled);
+            assert_eq!(submitted.status, Some(Status::Scheduled));
             assert_eq!(counts(&jobs).await, [0, 2, 0, 0, 0, 0, 0]);
             (submitted.id, tokio::time::Instant::now())
         };
@@ -223,7 +223,7 @@ async fn one_key_makes_one_job_and_refuses_another_body() {
         let later = jobs.submit(keyed("a", "default")).await.unwrap();
         assert_eq!(
             (later.id, later.status),
-            (first.id.clone(), Status::Succeeded)
+            (first.id.clone(), Some(Status::Succeeded))
         );
     }
 }

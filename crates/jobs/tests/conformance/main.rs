@@ -4,6 +4,7 @@
 
 mod leases;
 mod lifecycle;
+mod meanwhile;
 mod reading;
 mod schedules;
 #[path = "../support/mod.rs"]

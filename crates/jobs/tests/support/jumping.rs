@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use mesh_jobs::{
-    Accepted, Claim, Claimer, Counts, Entry, Error, Event, Found, JobId, Lane, Lease, Mark, Move,
-    Moved, Page, Renewal, Status, Store,
+    Accepted, Claim, Claimer, Counts, Entry, Error, EventRead, Found, JobId, Lane, Lease, Mark,
+    Move, Moved, Note, Page, Renewal, Status, Store, Vitals,
 };
 
 /// Another store, with its clock set so much ahead, in ms.
@@ -40,6 +40,10 @@ impl Store for Jumping {
 
     async fn now(&self, lane: &Lane) -> Result<u64, Error> {
         Ok(self.jumped(self.store.now(lane).await?))
+    }
+
+    async fn check(&self) -> Result<Vitals, Error> {
+        self.store.check().await
     }
 
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
@@ -80,6 +84,14 @@ impl Store for Jumping {
         self.store.find(id).await
     }
 
+    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error> {
+        self.store.trail(id).await
+    }
+
+    async fn latest(&self, lane: &Lane) -> Result<String, Error> {
+        self.store.latest(lane).await
+    }
+
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
         self.store.expired(lane, lease).await
     }
@@ -88,7 +100,13 @@ impl Store for Jumping {
         self.store.sweep(lane, ended, dead).await
     }
 
-    async fn list(&self, lane: &Lane, of: Status, after: &str, max: usize) -> Result<Page, Error> {
+    async fn list(
+        &self,
+        lane: &Lane,
+        of: Option<Status>,
+        after: &str,
+        max: usize,
+    ) -> Result<Page, Error> {
         self.store.list(lane, of, after, max).await
     }
 
@@ -96,16 +114,12 @@ impl Store for Jumping {
         self.store.counts(lane).await
     }
 
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<Vec<Event>, Error> {
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error> {
         self.store.events(lane, after, max).await
     }
 
     async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
         self.store.eventful(lane, after, wait).await
-    }
-
-    fn cursor_at(&self, at: u64) -> String {
-        self.store.cursor_at(at)
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {

@@ -9,7 +9,7 @@ pub(crate) mod jumping;
 use std::{
     any::Any,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use mesh_jobs::{
     Backoff, Claimed, Context, Failure, Handler, Job, Jobs, NewJob, Options, Payload, STORES,
     Settings, open,
 };
-use testkit::Redis;
+use testkit::{Redis, Sentinel};
 
 /// A store that lasts as long as this value.
 pub(crate) struct Fixture {
@@ -45,7 +45,15 @@ impl Fixture {
     }
 
     pub(crate) fn jobs_with(&self, options: Options) -> Jobs {
-        Jobs::new(self.store(), options)
+        self.jobs_set(options, &Settings::default())
+    }
+
+    pub(crate) fn jobs_set(&self, options: Options, settings: &Settings) -> Jobs {
+        let settings = Settings {
+            prefix: self.prefix.clone(),
+            ..settings.clone()
+        };
+        Jobs::new(open(&self.address, &settings).unwrap(), options)
     }
 }
 
@@ -77,6 +85,14 @@ pub(crate) async fn store(scheme: &'static str) -> Fixture {
             let redis = Redis::start(&[]).await;
             (redis.url(), Box::new(redis))
         }
+        "redis+unix" => {
+            let guarded = Guarded::shared().await;
+            (guarded.socket(), Box::new(guarded))
+        }
+        "redis+sentinel" => {
+            let guarded = Guarded::shared().await;
+            (guarded.sentinel.url(), Box::new(guarded))
+        }
         "redis+cluster" => {
             let cluster = Cluster::shared().await;
             (cluster.url(), Box::new(cluster))
@@ -97,6 +113,41 @@ pub(crate) async fn store(scheme: &'static str) -> Fixture {
         address,
         prefix,
         _kept: kept,
+    }
+}
+
+/// A Redis that a sentinel watches and that listens on a socket too, one for all tests of a process
+/// that run at the time.
+struct Guarded {
+    sentinel: Sentinel,
+    folder: tempfile::TempDir,
+    _redis: Redis,
+}
+
+static GUARDED: tokio::sync::Mutex<Weak<Guarded>> = tokio::sync::Mutex::const_new(Weak::new());
+
+impl Guarded {
+    async fn shared() -> Arc<Self> {
+        let mut running = GUARDED.lock().await;
+        if let Some(guarded) = running.upgrade() {
+            return guarded;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("redis.sock");
+        let redis = Redis::start(&["--unixsocket", socket.to_str().unwrap()]).await;
+        let sentinel = Sentinel::start(&redis, "jobs").await;
+        let guarded = Arc::new(Self {
+            sentinel,
+            folder,
+            _redis: redis,
+        });
+        *running = Arc::downgrade(&guarded);
+        guarded
+    }
+
+    fn socket(&self) -> String {
+        let socket = self.folder.path().join("redis.sock");
+        format!("redis+unix://{}", socket.display())
     }
 }
 

@@ -183,13 +183,19 @@ impl Loader {
 
 /// What to say of a name that is not among those that are known.
 pub(crate) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let close = known.map(|known| (distance(name, known), known)).min();
-    match close {
-        Some((far, known)) if far <= known.len().div_ceil(3) => {
-            format!("unknown key, did you mean {known}?")
-        }
-        _ => "unknown key, --help lists those there are".to_owned(),
+    match nearest(name, known) {
+        Some(known) => format!("unknown key, did you mean {known}?"),
+        None => "unknown key, --help lists those there are".to_owned(),
     }
+}
+
+/// The name that a misspelt one is meant to be, if one is near enough.
+#[must_use]
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let close = known.map(|known| (distance(name, known), known)).min();
+    close
+        .filter(|(far, known)| *far <= known.len().div_ceil(3))
+        .map(|(_, known)| known)
 }
 
 /// A TOML value as it would be written in the environment; `None` for what no key takes.

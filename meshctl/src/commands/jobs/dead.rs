@@ -37,12 +37,14 @@ pub(super) struct List {
 }
 
 #[derive(Args, Debug)]
+#[command(override_usage = "meshctl jobs dead requeue <IDS>...\n       \
+    meshctl jobs dead requeue --all [--queue <NAME>] [--kind <KIND>]")]
 pub(super) struct Requeue {
     /// Their ids
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     ids: Vec<String>,
 
-    /// All that there are now, or those of a queue or a kind
+    /// All that there are now, or those of a queue or a kind, in place of ids
     #[arg(long)]
     all: bool,
 

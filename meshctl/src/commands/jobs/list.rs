@@ -10,10 +10,10 @@ use crate::{gateway::Gateway, output::Output};
 
 /// Jobs on one page: results may be large.
 const PAGE: usize = 100;
-/// Characters of a job's last words in a table.
+/// Characters of a job's error or progress in a table.
 const WORDS: usize = 60;
 
-/// List jobs: by queue, then running, queued, failed, scheduled, dead, succeeded, cancelled.
+/// List jobs, those that were enqueued last first. `--json` prints them as the gateway lists them.
 #[derive(Args, Debug)]
 pub(super) struct List {
     /// Only these: queued, scheduled, running, succeeded, failed, dead or cancelled
@@ -69,27 +69,50 @@ pub(super) async fn show(
     if !out.json && rows.is_empty() {
         out.remark(none);
     }
-    out.table(["ID", "KIND", "STATUS", "TRIED", "ENQUEUED", ""], &rows)?;
+    // RFC 3339 in UTC sorts as text.
+    rows.sort_by(|one, other| other[ENQUEUED].cmp(&one[ENQUEUED]));
+    let heading = [
+        "ID",
+        "KIND",
+        "STATUS",
+        "TRIED",
+        "ENQUEUED",
+        "ERROR OR PROGRESS",
+    ];
+    out.table(heading, &rows)?;
     if pages.more {
         out.remark("there are more: --limit says how many to list");
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The column of the time at which a job was enqueued.
+const ENQUEUED: usize = 4;
+
 fn row(job: &Value) -> [String; 6] {
     let words = match text(job, "error") {
         none if none.is_empty() => text(job, "progress"),
         error => error,
     };
-    let words = words.lines().next().unwrap_or_default();
+    let words = shortened(&words);
     [
         text(job, "job_id"),
         text(job, "kind"),
         status(job),
         format!("{}/{}", job["attempt"], job["max_attempts"]),
         text(job, "enqueued_at"),
-        words.chars().take(WORDS).collect(),
+        words,
     ]
+}
+
+/// The first line, with `…` where more follows.
+fn shortened(words: &str) -> String {
+    let first = words.lines().next().unwrap_or_default();
+    let mut short: String = first.chars().take(WORDS).collect();
+    if short.len() < words.len() {
+        short.push('…');
+    }
+    short
 }
 
 /// Pages of jobs, one after another.
@@ -152,5 +175,19 @@ impl Pages<'_> {
         self.left -= jobs.len();
         self.cursor = next.filter(|_| self.left > 0);
         Ok(Some(jobs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_cut_is_shown_to_be_cut() {
+        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened("one\ntwo"), "one…");
+        let long = shortened(&"ä".repeat(100));
+        assert_eq!(long.chars().count(), WORDS + 1);
+        assert!(long.ends_with('…'));
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn show(out: &Output, job: &Value) -> anyhow::Result<()> {
         ("ended", text(job, "ended_at")),
         ("error", text(job, "error")),
         ("result", pretty(&job["result"])),
-        ("metrics", compact(&job["metrics"])),
+        ("metrics", lines(&job["metrics"])),
     ];
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
         // What has several lines is set off by as much as the first of them.
@@ -97,10 +97,30 @@ fn pretty(value: &Value) -> String {
     }
 }
 
-fn compact(value: &Value) -> String {
+/// The fields of an object, a line each, with its inner ones as `host.cores`.
+fn lines(value: &Value) -> String {
+    let mut lines = Vec::new();
+    flatten("", value, &mut lines);
+    let width = lines.iter().map(|(name, _)| name.len()).max();
+    let width = width.unwrap_or_default();
+    let line = |(name, value): &(String, String)| format!("{name:<width$}  {value}");
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn flatten(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
     match value {
-        Value::Null => String::new(),
-        value => value.to_string(),
+        Value::Null => {}
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                let inner = match name {
+                    "" => plain(field),
+                    outer => format!("{outer}.{}", plain(field)),
+                };
+                flatten(&inner, value, lines);
+            }
+        }
+        Value::String(text) => lines.push((name.to_owned(), plain(text))),
+        other => lines.push((name.to_owned(), other.to_string())),
     }
 }
 
@@ -111,5 +131,23 @@ mod tests {
     #[test]
     fn what_a_job_says_does_not_steer_the_terminal() {
         assert_eq!(plain("\x1b]0;title\x07 a\nb\n"), " ]0;title  a\nb");
+    }
+
+    #[test]
+    fn metrics_are_a_line_each() {
+        let metrics = serde_json::json!({
+            "queue_time_ms": 3, "host": { "cores": 2, "os": "linux" }, "llm_model": null,
+        });
+        let shown = lines(&metrics);
+        let mut shown: Vec<_> = shown.lines().collect();
+        shown.sort_unstable();
+        assert_eq!(
+            shown,
+            [
+                "host.cores     2",
+                "host.os        linux",
+                "queue_time_ms  3"
+            ]
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use clap::Args;
 use serde_json::Value;
 use tokio::time::{interval, sleep};
+use url::Url;
 
 use super::view::{self, is_end, text};
 use crate::{
@@ -28,17 +29,88 @@ const WORDS: usize = 50;
 /// Follow a job to its end: a bar on a terminal; for programs its events from the beginning, then
 /// the job, as a line of JSON each. A gateway that goes away for a while is waited for.
 ///
-/// Exits with 0 when the job succeeded, 3 when it was given up, 4 when it was called off.
+/// Exits with 0 when the job succeeded, 3 when it was given up, 4 when it was called off. A queue is
+/// followed until it is interrupted.
 #[derive(Args, Debug)]
 pub(super) struct Watch {
     /// A job's id
-    id: String,
+    #[arg(required_unless_present = "queue", conflicts_with = "queue")]
+    id: Option<String>,
+
+    /// Follow all jobs of a queue instead, from the oldest event that is kept
+    #[arg(long, value_name = "NAME")]
+    queue: Option<String>,
 }
 
 impl Watch {
     pub(super) async fn run(self, gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
-        follow(gateway, out, &self.id).await
+        match (self.id, self.queue) {
+            (Some(id), _) => follow(gateway, out, &id).await,
+            (None, queue) => follow_queue(gateway, out, &queue.unwrap_or_default()).await,
+        }
     }
+}
+
+/// Tells every event of a queue, for ever.
+async fn follow_queue(gateway: Gateway, out: &Output, queue: &str) -> anyhow::Result<ExitCode> {
+    let mut url = gateway.url(&["events"]);
+    url.query_pairs_mut().append_pair("queue", queue);
+    let mut cursor = String::new();
+    let mut away: Option<Instant> = None;
+    loop {
+        let failed = queue_events(&gateway, &url, out, &mut cursor, &mut away).await;
+        if let Err(error) = failed {
+            let lasts = Problem::of(&error).is_some_and(|problem| !problem.passes());
+            let since = *away.get_or_insert_with(Instant::now);
+            if lasts || is_closed(&error) || since.elapsed() >= AWAY {
+                return Err(error);
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn queue_events(
+    gateway: &Gateway,
+    url: &Url,
+    out: &Output,
+    cursor: &mut String,
+    away: &mut Option<Instant>,
+) -> anyhow::Result<()> {
+    let Some(mut events) = gateway.events(url, cursor).await? else {
+        return Ok(());
+    };
+    while let Some(event) = events.next().await? {
+        *away = None;
+        text(&event, "cursor").clone_into(cursor);
+        if out.json {
+            out.value(&event)?;
+        } else {
+            out.line(&event_line(&event))?;
+        }
+    }
+    Ok(())
+}
+
+/// `2026-11-30T01:02:03.456Z  running    ID  50%`.
+fn event_line(event: &Value) -> String {
+    let words = ["progress", "error", "detail"].map(|field| text(event, field));
+    let words = words.iter().find(|words| !words.is_empty());
+    let words = words.and_then(|words| words.lines().next());
+    let line = format!(
+        "{}  {:<10} {}  {}",
+        text(event, "at"),
+        text(event, "event"),
+        text(event, "job_id"),
+        words.unwrap_or_default()
+    );
+    line.trim_end().to_owned()
+}
+
+/// Whether nobody reads what is written.
+fn is_closed(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 /// Follows a job to its end.
@@ -121,6 +193,8 @@ impl<'a> Told<'a> {
         }
         match text(event, "event").as_str() {
             "progress" => self.progress = text(event, "progress"),
+            // Not a status: what happened meanwhile is not known any more, the job itself is.
+            "missed" => {}
             status => {
                 // Each attempt tells of its own.
                 self.progress.clear();

@@ -7,14 +7,16 @@ use std::{
 };
 
 use rustix::fs::{
-    AtFlags, Dir as Listing, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, statat,
-    unlinkat,
+    AtFlags, Dir as Listing, FileType, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat,
+    renameat, statat, unlinkat,
 };
 
 use super::Entry;
 
 /// What our temporary files begin with: hidden, so that no caller's path names one.
 const TEMPORARY: &str = ".tmp-";
+/// The file that is locked while somebody appends. It is hidden too, and stays empty.
+const LOCK: &str = ".lock";
 
 /// An open directory.
 #[derive(Debug)]
@@ -45,6 +47,19 @@ impl Dir {
             dir = Self(openat(&dir.0, name, DIRECTORY, Mode::empty())?);
         }
         Ok(dir)
+    }
+
+    /// Keeps others from appending in this directory until the file is closed; waits for those who
+    /// do. Processes that share the directory keep each other out too.
+    pub(super) fn lock(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.0, LOCK, flags, Mode::from_raw_mode(0o644))?;
+        loop {
+            match flock(&file, FlockOperation::LockExclusive) {
+                Err(rustix::io::Errno::INTR) => {}
+                locked => return Ok(locked.map(|()| File::from(file))?),
+            }
+        }
     }
 
     /// Whether something stands at `directories`/`name`.

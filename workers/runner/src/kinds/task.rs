@@ -35,20 +35,24 @@ impl Tasks {
     ) -> Result<Value, Failure> {
         let parts = self.submit(task, job).await?;
         let mut records = Vec::with_capacity(parts.len());
-        for id in &parts {
+        for (subtask, id) in task.subtasks.iter().zip(&parts) {
             match self.jobs.get(id).await {
-                Ok(record) => records.push(Some(record)),
-                // Its result is past its time, and its key is not.
-                Err(Error::NotFound { .. }) => records.push(None),
+                Ok(record) => records.push(record),
+                // Past its time, evicted or deleted, while its key is known. Nobody can tell whether
+                // it succeeded, and it must not be done again under its key.
+                Err(Error::NotFound { .. }) => {
+                    let part = &subtask.subtask_id;
+                    let text = format!(
+                        "{part}: its job {id} is kept no more, so what came of it is unknown: \
+                         jobs_result_ttl has to be longer than a task takes"
+                    );
+                    return Err(Failure::lasting(text));
+                }
                 Err(error) => return Err(Failure::passing(error.to_string())),
             }
         }
-        let ended = |record: &Option<Record>| {
-            record
-                .as_ref()
-                .is_none_or(|record| record.status.is_terminal())
-        };
-        let done = records.iter().filter(|record| ended(record)).count();
+        let ended = records.iter().filter(|record| record.status.is_terminal());
+        let done = ended.count();
         self.tell(job, context, done, parts.len()).await;
         if done < parts.len() {
             return Err(Failure::postponed(self.pause(job)));
@@ -57,16 +61,14 @@ impl Tasks {
             .subtasks
             .iter()
             .zip(parts.iter().zip(&records))
-            .map(|(subtask, (id, record))| part(subtask, id, record.as_ref()))
+            .map(|(subtask, (id, record))| part(subtask, id, record))
             .collect();
         let failed = task
             .subtasks
             .iter()
             .zip(&records)
             .filter_map(|(subtask, record)| {
-                let record = record
-                    .as_ref()
-                    .filter(|record| record.status != Status::Succeeded)?;
+                let record = Some(record).filter(|it| it.status != Status::Succeeded)?;
                 let why = record
                     .header
                     .error
@@ -198,9 +200,8 @@ fn task_of(job: &Job) -> Option<JobId> {
     task.parse().ok()
 }
 
-fn part(subtask: &Subtask, id: &JobId, record: Option<&Record>) -> Value {
-    let status = record.map_or(Status::Succeeded, |record| record.status);
-    let result = record.and_then(|record| record.result.as_ref());
+fn part(subtask: &Subtask, id: &JobId, record: &Record) -> Value {
+    let result = record.result.as_ref();
     let result: Value = result
         .and_then(|result| serde_json::from_slice(result.bytes()).ok())
         .unwrap_or_default();
@@ -208,7 +209,7 @@ fn part(subtask: &Subtask, id: &JobId, record: Option<&Record>) -> Value {
         "subtask_id": subtask.subtask_id,
         "description": subtask.description,
         "job_id": id.as_str(),
-        "status": status.as_str(),
+        "status": record.status.as_str(),
         "agent": result["metadata"]["agent_id"],
         "output": result["output"],
     })

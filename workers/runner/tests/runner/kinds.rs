@@ -263,6 +263,23 @@ async fn the_parts_of_a_task_that_is_called_off_are_called_off() {
 }
 
 #[tokio::test]
+async fn a_task_one_of_whose_parts_is_kept_no_more_fails_and_says_why() {
+    let stage = Stage::set("2s").await;
+    // The first part is forgotten long before the last one is done.
+    let set = [("WORKERS", "1"), ("JOBS_RESULT_TTL", "100ms")];
+    let _runner = stage.runner(&set).await;
+    let task = work::Task::new("Plan it, then build it; test it; ship it", None);
+    let id = stage.jobs.submit(work::Work::Task(task).job()).await;
+    let record = stage.ended(&id.unwrap().id).await;
+    let error = record.header.error.unwrap();
+    assert_eq!(record.status, Status::Dead, "{error}");
+    assert!(
+        error.contains("kept no more") && error.contains("jobs_result_ttl"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn a_pipeline_whose_tools_are_away_is_tried_again() {
     let stage = Stage::set("0s").await;
     let _runner = stage.runner(&[]).await;

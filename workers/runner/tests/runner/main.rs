@@ -4,4 +4,5 @@
 
 mod deaths;
 mod kinds;
+mod store;
 mod support;

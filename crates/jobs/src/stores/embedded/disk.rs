@@ -1,4 +1,9 @@
 //! Writing what memory has and the log has not.
+//!
+//! A disk that refuses, as a full one does, ends nothing: what could not be written is kept and
+//! written first when it takes writes again.
+
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -6,6 +11,10 @@ use super::{log::Log, memory::Memory};
 
 /// A log smaller than this is not worth writing anew.
 const SMALL: u64 = 16 << 20;
+/// How long after a failed attempt to write the log anew the next one is made.
+const ANEW: Duration = Duration::from_secs(60);
+/// How long after a failed attempt to write the next one is made.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The log, and how far it has come.
 #[derive(Debug)]
@@ -15,8 +24,13 @@ pub(super) struct Disk {
     pub(super) written: u64,
     /// How long the log was when it was last written anew.
     least: u64,
-    /// Why nothing can be written any more.
-    pub(super) broken: Option<String>,
+    /// What was written may not be on the disk though it was synced: nothing short of writing all
+    /// of it anew makes that sure.
+    suspect: bool,
+    /// When writing the log anew is tried again.
+    anew: Option<Instant>,
+    /// The latest failure, until a write succeeds.
+    failed: Option<(Instant, String)>,
 }
 
 impl Disk {
@@ -25,12 +39,14 @@ impl Disk {
             log,
             written: 0,
             least: 0,
-            broken: None,
+            suspect: false,
+            anew: None,
+            failed: None,
         }
     }
 
     /// How often it is to be synced by the clock, when that is so.
-    pub(super) const fn every(&self) -> Option<std::time::Duration> {
+    pub(super) const fn every(&self) -> Option<Duration> {
         self.log.every()
     }
 
@@ -39,36 +55,88 @@ impl Disk {
         self.log.dirty()
     }
 
+    /// Whether nothing is left to do for the additions up to one.
+    pub(super) const fn has(&self, added: u64) -> bool {
+        self.written >= added && !self.suspect && self.failed.is_none()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Lets the log be written anew, however lately that failed.
+    #[cfg(test)]
+    pub(super) fn anew_now(&mut self) {
+        self.anew = None;
+    }
+
     /// Puts what was written on the disk. Runs where blocking is allowed.
     pub(super) fn sync(&mut self) {
-        if self.broken.is_none()
-            && self.log.dirty()
-            && let Err(error) = self.log.sync()
-        {
-            self.broken = Some(format!("{error}, open it again when that is repaired"));
+        if let Err(error) = self.log.sync() {
+            self.suspect = true;
+            tracing::error!(%error, "the job store's log cannot be synced, it is written anew");
         }
     }
 
-    /// Writes what memory has and the log has not. Runs where blocking is allowed.
-    pub(super) fn write(&mut self, memory: &Mutex<Memory>) -> std::io::Result<()> {
-        if self.log.size > SMALL.max(4 * self.least) {
-            let (snapshot, added) = {
+    /// Writes what memory has and the log has not; answers why that failed, if it did. Runs where
+    /// blocking is allowed.
+    pub(super) fn write(&mut self, memory: &Mutex<Memory>) -> Option<String> {
+        if let Some((at, reason)) = &self.failed
+            && at.elapsed() < PAUSE
+        {
+            return Some(reason.clone());
+        }
+        let written = self.try_write(memory);
+        self.failed = written.err().map(|error| {
+            let reason = format!("{error}: make room on its disk, then it goes on by itself");
+            (Instant::now(), reason)
+        });
+        self.failed.as_ref().map(|(_, reason)| reason.clone())
+    }
+
+    fn try_write(&mut self, memory: &Mutex<Memory>) -> std::io::Result<()> {
+        let grown = self.log.size > SMALL.max(4 * self.least);
+        let due = self.anew.is_none_or(|anew| Instant::now() >= anew);
+        if self.suspect || (grown && due) {
+            match self.write_anew(memory) {
+                Ok(()) => return Ok(()),
+                Err(error) if self.suspect => return Err(error),
+                // It needs room for both: the log grows on, and later there may be some.
+                Err(error) => {
+                    tracing::warn!(%error, "the job store's log cannot be written anew, it grows on");
+                    self.anew = Some(Instant::now() + ANEW);
+                }
+            }
+        }
+        loop {
+            let (records, upto) = {
                 let mut memory = memory.lock();
-                memory.unwritten.clear();
-                (memory.state.snapshot(), memory.added)
+                let Some(frame) = memory.unwritten.take() else {
+                    self.written = memory.added;
+                    return Ok(());
+                };
+                (frame, memory.unwritten.pressing())
             };
-            self.log.replace(&snapshot)?;
-            (self.least, self.written) = (self.log.size, added);
-            return Ok(());
+            if let Err(error) = self.log.append(&records, upto) {
+                memory.lock().unwritten.put_back(records);
+                self.suspect |= self.log.suspect();
+                return Err(error);
+            }
         }
-        let (records, added) = {
-            let mut memory = memory.lock();
-            (std::mem::take(&mut memory.unwritten), memory.added)
+    }
+
+    fn write_anew(&mut self, memory: &Mutex<Memory>) -> std::io::Result<()> {
+        let (records, count, added) = {
+            let memory = memory.lock();
+            let snapshot = memory.state.snapshot();
+            (snapshot, memory.unwritten.len(), memory.added)
         };
-        if !records.is_empty() {
-            self.log.append(&records)?;
-        }
-        self.written = added;
+        self.log.replace(records)?;
+        // What came meanwhile stands behind what the snapshot has.
+        memory.lock().unwritten.forget(count);
+        (self.least, self.written) = (self.log.size, added);
+        (self.suspect, self.anew) = (false, None);
         Ok(())
     }
 }

@@ -10,6 +10,11 @@ use std::{
 
 use bytes::{Buf as _, Bytes};
 
+use super::{
+    record::{self, Record},
+    unwritten::FRAME,
+};
+
 /// When the log is on the disk, and not only with the operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sync {
@@ -34,8 +39,15 @@ pub(super) struct Log {
     synced: Instant,
     /// Something was written since.
     dirty: bool,
-    /// Bytes in the file.
+    /// Bytes in the file, all of them whole frames.
     pub(super) size: u64,
+    /// A write failed in its middle, and what it left is still there.
+    torn: bool,
+    /// A sync failed: what it was about may be lost, and a later one would not say so.
+    unsynced: bool,
+    /// How many more bytes the disk takes, in tests.
+    #[cfg(test)]
+    pub(super) room: Option<u64>,
 }
 
 impl Log {
@@ -76,14 +88,27 @@ impl Log {
                 synced: Instant::now(),
                 dirty: false,
                 size,
+                torn: false,
+                unsynced: false,
+                #[cfg(test)]
+                room: None,
             },
             frames,
         ))
     }
 
-    /// Writes a frame.
-    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
-        self.file.write_all(&frame(records)?)?;
+    /// Writes a frame, and syncs it if that is due or `sync` is set. After an error the frame is not
+    /// in the log, unless what failed was to sync it.
+    pub(super) fn append(&mut self, records: &[u8], sync: bool) -> io::Result<()> {
+        self.mend()?;
+        self.torn = true;
+        let frame = frame(records)?;
+        if let Err(error) = self.put(&frame) {
+            // What part of it is there is of no use, and takes room. If this fails, the next does it.
+            self.mend().ok();
+            return Err(error);
+        }
+        self.torn = false;
         self.size += (records.len() + HEAD) as u64;
         let due = match self.sync {
             Sync::Always => true,
@@ -91,7 +116,40 @@ impl Log {
             Sync::Never => false,
         };
         self.dirty = true;
-        if due { self.sync() } else { Ok(()) }
+        if due || sync { self.sync() } else { Ok(()) }
+    }
+
+    /// Cuts off what a failed write has left.
+    fn mend(&mut self) -> io::Result<()> {
+        if self.torn {
+            self.file.set_len(self.size)?;
+            self.file.seek(SeekFrom::Start(self.size))?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    #[cfg(not(test))]
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Writes as far as there is room.
+    #[cfg(test)]
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let room = self
+            .room
+            .map_or(usize::MAX, |room| usize::try_from(room).unwrap());
+        if room < bytes.len() {
+            self.file.write_all(&bytes[..room])?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write_all(bytes)
+    }
+
+    /// Whether a sync has failed since the log was last written anew.
+    pub(super) const fn suspect(&self) -> bool {
+        self.unsynced
     }
 
     /// How often it is to be synced by the clock, when that is so.
@@ -109,31 +167,68 @@ impl Log {
 
     /// Puts everything that was written on the disk.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_data()?;
+        if let Err(error) = self.file.sync_data() {
+            self.unsynced = true;
+            return Err(error);
+        }
         (self.synced, self.dirty) = (Instant::now(), false);
         Ok(())
     }
 
-    /// Puts one frame in the place of all that there are. A crash leaves the one or the others.
-    pub(super) fn replace(&mut self, records: &[u8]) -> io::Result<()> {
+    /// Puts records in the place of all that there are. A crash leaves the ones or the others.
+    pub(super) fn replace(&mut self, records: Vec<(Record, Option<Bytes>)>) -> io::Result<()> {
         let (new, path) = (
             self.folder.join("jobs.log.new"),
             self.folder.join("jobs.log"),
         );
+        let (file, size) = self.write_new(&new, records).inspect_err(|_| {
+            // It takes room that the log may need.
+            fs::remove_file(&new).ok();
+        })?;
+        fs::rename(&new, &path)?;
+        (self.file, self.size) = (file, size);
+        (self.torn, self.dirty) = (false, false);
+        self.synced = Instant::now();
+        sync_folder(&self.folder)?;
+        self.unsynced = false;
+        Ok(())
+    }
+
+    /// In frames, since the length of one has to fit into its head.
+    fn write_new(
+        &self,
+        path: &Path,
+        records: Vec<(Record, Option<Bytes>)>,
+    ) -> io::Result<(File, u64)> {
+        #[cfg(test)]
+        if self.room.is_some() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(true)
-            .open(&new)?;
-        file.write_all(&frame(records)?)?;
+            .open(path)?;
+        let (mut size, mut buffer) = (0, Vec::new());
+        let mut flush = |buffer: &mut Vec<u8>| -> io::Result<()> {
+            if !buffer.is_empty() {
+                file.write_all(&frame(buffer)?)?;
+                size += (buffer.len() + HEAD) as u64;
+                buffer.clear();
+            }
+            Ok(())
+        };
+        for (record, data) in records {
+            let next = data.as_ref().map_or(0, Bytes::len);
+            if buffer.len() + next > FRAME {
+                flush(&mut buffer)?;
+            }
+            record::write(&mut buffer, &record, data.as_ref());
+        }
+        flush(&mut buffer)?;
         file.sync_all()?;
-        fs::rename(&new, &path)?;
-        sync_folder(&self.folder)?;
-        self.file = file;
-        (self.synced, self.dirty) = (Instant::now(), false);
-        self.size = (records.len() + HEAD) as u64;
-        Ok(())
+        Ok((file, size))
     }
 }
 
@@ -143,8 +238,8 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn frame(records: &[u8]) -> io::Result<Vec<u8>> {
-    let length =
-        u32::try_from(records.len()).map_err(|_| io::Error::other("more than 4 GiB at once"))?;
+    let length = u32::try_from(records.len())
+        .map_err(|_| io::Error::other("a step of more than 4 GiB: hand in smaller batches"))?;
     let mut frame = Vec::with_capacity(records.len() + HEAD);
     frame.extend(length.to_le_bytes());
     frame.extend(crc32fast::hash(records).to_le_bytes());

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{
-    record::{self, Place, Record},
+    record::{Place, Record},
     slot::Slot,
     state::State,
+    unwritten::Unwritten,
 };
 use crate::{
     JobId, Lane, MAX_BATCH, Status, clock,
@@ -26,21 +27,23 @@ impl Default for Opened {
         Self(Instant::now())
     }
 }
+/// How many numbers of events are taken at once.
+const BLOCK: u64 = 1 << 16;
 
 /// The state, and what of it is still to be written.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     pub(super) state: State,
     /// Records that the log does not have yet.
-    pub(super) unwritten: Vec<u8>,
-    /// How many times records were added.
+    pub(super) unwritten: Unwritten,
+    /// How many steps added records.
     pub(super) added: u64,
     opened: Opened,
 }
 
 impl Memory {
     pub(super) fn change(&mut self, record: Record, data: Option<Bytes>) {
-        record::write(&mut self.unwritten, &record, data.as_ref());
+        self.unwritten.add(&record, data.as_ref());
         self.state.apply(record, data);
     }
 
@@ -83,8 +86,18 @@ impl Memory {
         1 + clock::millis(self.opened.0.elapsed())
     }
 
+    /// Makes sure that numbers of events which are given now are not given again after a crash:
+    /// some are of events that are in no log. A block of them is taken long before it is needed.
+    fn reserve(&mut self) {
+        if self.state.seq + BLOCK / 2 >= self.state.reserved {
+            let until = self.state.seq + BLOCK;
+            self.change(Record::Reserve { until }, None);
+        }
+    }
+
     /// Puts a job somewhere, now.
     fn put(&mut self, id: &JobId, place: Place, now: u64, packed: Option<Bytes>) {
+        self.reserve();
         let (id, seq) = (id.clone(), self.state.seq + 1);
         self.change(
             Record::Put {
@@ -223,6 +236,17 @@ impl Memory {
         }
     }
 
+    /// Takes claims back that nobody heard of: their jobs go to the queue, their attempts not counted.
+    pub(super) fn unclaim(&mut self, leases: &[Lease], now: u64) {
+        for lease in leases {
+            let held = self.held(lease).map(|slot| slot.place.clone());
+            if let Some(Place::Running { priority, .. }) = held {
+                let since = now;
+                self.put(&lease.id, Place::Queued { priority, since }, now, None);
+            }
+        }
+    }
+
     pub(super) fn shift(&mut self, step: &Move, now: u64) -> Moved {
         let Some(slot) = self
             .state
@@ -297,7 +321,8 @@ impl Memory {
         let Some(slot) = self.held(lease) else {
             return false;
         };
-        slot.progress = Some(progress.to_owned());
+        slot.note(progress, now);
+        self.reserve();
         self.state.tell(Event {
             cursor: String::new(),
             at: now,
@@ -323,9 +348,10 @@ impl Memory {
         };
         let running = shelf
             .of(Status::Running)
-            .filter_map(|(_, id)| self.state.jobs.get(id));
-        let expired = running.filter(|slot| slot.renewed <= until).take(MAX_BATCH);
-        expired.map(Slot::found).collect()
+            .filter_map(|(_, id)| Some((id, self.state.jobs.get(id)?)));
+        let expired = running.filter(|(_, slot)| slot.renewed <= until);
+        let expired = expired.map(|(id, slot)| slot.found(id)).take(MAX_BATCH);
+        expired.collect()
     }
 
     /// Running jobs that are called off.

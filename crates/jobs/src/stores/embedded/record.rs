@@ -65,10 +65,15 @@ pub(super) enum Record {
     },
     /// A timer is so, or is no more when its text is empty.
     Timer { name: String },
+    /// Numbers of events up to this one may have been given.
+    Reserve { until: u64 },
     /// Totals of a lane that a snapshot carries on.
     Sums {
         lane: String,
         sums: BTreeMap<Status, u64>,
+        /// The latest event that is kept no more.
+        #[serde(default)]
+        dropped: u64,
     },
     /// An event that a snapshot carries on.
     Event {

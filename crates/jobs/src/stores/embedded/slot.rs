@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::record::Place;
-use crate::store::{Found, State};
+use crate::{
+    JobId,
+    store::{Found, NOTE_BYTES, NOTES, Note, State},
+};
 
 /// A job.
 #[derive(Debug, Clone)]
@@ -15,6 +18,8 @@ pub(super) struct Slot {
     /// When its lease was last renewed, by a clock of this process that does not jump; 0 when the process that had it is gone.
     pub(super) renewed: u64,
     pub(super) progress: Option<String>,
+    /// What its attempts told; it is not worth a record, and gone with the process.
+    pub(super) notes: Vec<Note>,
     pub(super) cancelling: bool,
 }
 
@@ -27,9 +32,30 @@ impl Slot {
         format!("{:x}.{nonce:x}", self.seq).into()
     }
 
-    pub(super) fn found(&self) -> Found {
+    /// Keeps what its attempt tells.
+    pub(super) fn note(&mut self, text: &str, at: u64) {
+        let Place::Running { since, .. } = self.place else {
+            return;
+        };
+        self.progress = Some(text.to_owned());
+        let number = self.notes.last().map_or(1, |last| last.number + 1);
+        let text = text.to_owned();
+        self.notes.push(Note {
+            number,
+            since,
+            at,
+            text,
+        });
+        let bytes = |notes: &[Note]| notes.iter().map(|note| note.text.len()).sum::<usize>();
+        while self.notes.len() > NOTES || (self.notes.len() > 1 && bytes(&self.notes) > NOTE_BYTES)
+        {
+            self.notes.remove(0);
+        }
+    }
+
+    pub(super) fn found(&self, id: &JobId) -> Found {
         let state = match &self.place {
-            Place::Queued { .. } => State::Queued,
+            Place::Queued { since, .. } => State::Queued { since: *since },
             Place::Running { since, worker, .. } => State::Running {
                 started_at: *since,
                 worker: worker.clone(),
@@ -41,6 +67,7 @@ impl Slot {
             Place::Ended { status, .. } => State::Ended(*status),
         };
         Found {
+            id: id.clone(),
             state,
             token: self.token(),
             packed: self.packed.clone(),

@@ -8,12 +8,12 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    record::{self, Place, Record},
+    record::{Place, Record},
     slot::Slot,
 };
 use crate::{
     JobId, Lane, Status,
-    store::{Counts, Event, Found},
+    store::{Counts, Event, EventRead, Listed, Page},
 };
 
 /// One lane: its jobs in order by status, its totals and its events.
@@ -22,6 +22,10 @@ pub(super) struct Shelf {
     pub(super) order: HashMap<Status, BTreeMap<(u64, u64), JobId>>,
     pub(super) sums: BTreeMap<Status, u64>,
     pub(super) events: VecDeque<(u64, Event)>,
+    /// The number of the latest event that is kept no more.
+    dropped: u64,
+    /// All its jobs, in the order in which they were submitted.
+    ids: BTreeSet<JobId>,
 }
 
 impl Shelf {
@@ -35,8 +39,10 @@ impl Shelf {
 
     fn tell(&mut self, number: u64, event: Event, keep: usize) {
         self.events.push_back((number, event));
-        while self.events.len() > keep {
-            self.events.pop_front();
+        while self.events.len() > keep
+            && let Some((number, _)) = self.events.pop_front()
+        {
+            self.dropped = number;
         }
     }
 }
@@ -53,6 +59,8 @@ pub(super) struct State {
     pub(super) seq: u64,
     /// The time when something last happened.
     pub(super) last: u64,
+    /// Numbers of events up to this one may have been given, by this process or one before.
+    pub(super) reserved: u64,
     /// How many events a lane keeps.
     pub(super) keep: usize,
 }
@@ -62,7 +70,7 @@ impl State {
     pub(super) fn apply(&mut self, record: Record, data: Option<Bytes>) {
         match record {
             Record::Put { id, place, seq, at } => self.put(id, place, seq, at, data),
-            Record::Forget { ids } => ids.iter().for_each(|id| drop(self.take(id))),
+            Record::Forget { ids } => ids.iter().for_each(|id| self.forget(id)),
             Record::Key {
                 queue,
                 key,
@@ -73,13 +81,19 @@ impl State {
                 self.key_ends.insert((until, queue.clone(), key.clone()));
                 self.keys.insert((queue, key), (print, id, until));
             }
+            Record::Reserve { until } => self.reserved = self.reserved.max(until),
             Record::Timer { name } => match data {
                 Some(text) => drop(self.timers.insert(name, text)),
                 None => drop(self.timers.remove(&name)),
             },
-            Record::Sums { lane, sums } => {
+            Record::Sums {
+                lane,
+                sums,
+                dropped,
+            } => {
                 if let Ok(lane) = lane.parse() {
-                    self.lanes.entry(lane).or_default().sums = sums;
+                    let shelf = self.lanes.entry(lane).or_default();
+                    (shelf.sums, shelf.dropped) = (sums, dropped);
                 }
             }
             Record::Event {
@@ -111,8 +125,9 @@ impl State {
 
     fn put(&mut self, id: JobId, place: Place, seq: u64, at: Option<u64>, data: Option<Bytes>) {
         let old = self.take(&id);
+        let (known, notes) = old.map_or((None, Vec::new()), |old| (Some(old.packed), old.notes));
         // A job that moves without data has it already.
-        let Some(packed) = data.or_else(|| old.map(|slot| slot.packed)) else {
+        let Some(packed) = data.or(known) else {
             return;
         };
         self.seq = self.seq.max(seq);
@@ -123,9 +138,11 @@ impl State {
             packed,
             renewed: 0,
             progress: None,
+            notes,
             cancelling: false,
         };
         let shelf = self.lanes.entry(id.lane()).or_default();
+        shelf.ids.insert(id.clone());
         shelf
             .order
             .entry(status)
@@ -155,6 +172,14 @@ impl State {
             order.remove(&slot.rank());
         }
         Some(slot)
+    }
+
+    fn forget(&mut self, id: &JobId) {
+        if self.take(id).is_some()
+            && let Some(shelf) = self.lanes.get_mut(&id.lane())
+        {
+            shelf.ids.remove(id);
+        }
     }
 
     /// Tells of progress, which is not worth a record.
@@ -200,46 +225,49 @@ impl State {
         of: Status,
         after: Option<(u64, u64)>,
         max: usize,
-    ) -> Vec<((u64, u64), Found)> {
+    ) -> Page {
         let Some(order) = self.lanes.get(lane).and_then(|shelf| shelf.order.get(&of)) else {
-            return Vec::new();
+            return Page::default();
         };
-        let take = |(rank, id): (&(u64, u64), &JobId)| {
-            let slot = self.jobs.get(id)?;
-            Some((*rank, slot.found()))
-        };
+        let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let place = |(rank, seq): &(u64, u64)| format!("{rank}/{seq}");
         if matches!(of, Status::Succeeded | Status::Cancelled) {
-            let before = after.map_or(Bound::Unbounded, Bound::Excluded);
-            return order
-                .range((Bound::Unbounded, before))
-                .rev()
-                .filter_map(take)
-                .take(max)
-                .collect();
+            let order = order.range((Bound::Unbounded, bound)).rev();
+            return self.listed(order.map(|(at, id)| (place(at), id)), max);
         }
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        order
-            .range((from, Bound::Unbounded))
-            .filter_map(take)
-            .take(max)
-            .collect()
+        let order = order.range((bound, Bound::Unbounded));
+        self.listed(order.map(|(at, id)| (place(at), id)), max)
     }
 
-    /// Records that lead to this state from nothing.
-    pub(super) fn snapshot(&self) -> Vec<u8> {
-        let mut into = Vec::new();
+    /// All jobs, latest submitted first, from before one of them on.
+    pub(super) fn all(&self, lane: &Lane, before: Option<&JobId>, max: usize) -> Page {
+        let Some(shelf) = self.lanes.get(lane) else {
+            return Page::default();
+        };
+        let before = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let order = shelf.ids.range((Bound::Unbounded, before)).rev();
+        self.listed(order.map(|id| (id.to_string(), id)), max)
+    }
+
+    fn listed<'a>(&self, order: impl Iterator<Item = (String, &'a JobId)>, max: usize) -> Page {
+        let found = order.filter_map(|(position, id)| {
+            let found = self.jobs.get(id)?.found(id);
+            Some(Listed { found, position })
+        });
+        let jobs: Vec<Listed> = found.take(max).collect();
+        let next = jobs.last().filter(|_| jobs.len() == max);
+        let next = next.map(|last| last.position.clone());
+        Page { jobs, next }
+    }
+
+    /// Records that lead to this state from nothing, with the bytes that belong to them.
+    pub(super) fn snapshot(&self) -> Vec<(Record, Option<Bytes>)> {
+        let until = self.reserved;
+        let mut records = vec![(Record::Reserve { until }, None)];
         for (id, slot) in &self.jobs {
-            let (id, place, seq) = (id.clone(), slot.place.clone(), slot.seq);
-            record::write(
-                &mut into,
-                &Record::Put {
-                    id,
-                    place,
-                    seq,
-                    at: None,
-                },
-                Some(&slot.packed),
-            );
+            let (id, place, seq, at) = (id.clone(), slot.place.clone(), slot.seq, None);
+            let put = Record::Put { id, place, seq, at };
+            records.push((put, Some(slot.packed.clone())));
         }
         for ((queue, key), (print, id, until)) in &self.keys {
             let (queue, key, print, id) = (queue.clone(), key.clone(), print.clone(), id.clone());
@@ -250,26 +278,26 @@ impl State {
                 id,
                 until: *until,
             };
-            record::write(&mut into, &taken, None);
+            records.push((taken, None));
         }
         for (name, text) in &self.timers {
-            record::write(&mut into, &Record::Timer { name: name.clone() }, Some(text));
+            let name = name.clone();
+            records.push((Record::Timer { name }, Some(text.clone())));
         }
         for (lane, shelf) in &self.lanes {
+            let (name, sums) = (lane.to_string(), shelf.sums.clone());
+            let dropped = shelf.dropped;
             let sums = Record::Sums {
-                lane: lane.to_string(),
-                sums: shelf.sums.clone(),
+                lane: name,
+                sums,
+                dropped,
             };
-            record::write(&mut into, &sums, None);
+            records.push((sums, None));
             for (number, event) in &shelf.events {
-                record::write(
-                    &mut into,
-                    &Record::event(lane.to_string(), *number, event),
-                    None,
-                );
+                records.push((Record::event(lane.to_string(), *number, event), None));
             }
         }
-        into
+        records
     }
 
     pub(super) fn counts(&self, lane: &Lane, now: u64) -> Counts {
@@ -302,17 +330,24 @@ impl State {
         }
     }
 
-    /// Events of a lane after one of them.
-    pub(super) fn events(&self, lane: &Lane, after: u64, max: usize) -> Vec<Event> {
+    /// Events of a lane after one of them; from the oldest that is kept without one.
+    pub(super) fn events(&self, lane: &Lane, after: Option<u64>, max: usize) -> EventRead {
         let Some(shelf) = self.lanes.get(lane) else {
-            return Vec::new();
+            return EventRead::default();
         };
+        let after = after.unwrap_or(shelf.dropped);
+        // Older than what is kept, or of a log that came back shorter.
+        let missed = if after < shelf.dropped {
+            Some(shelf.dropped)
+        } else {
+            (after > self.seq).then_some(self.seq)
+        };
+        let after = missed.unwrap_or(after);
         let first = shelf.events.partition_point(|(number, _)| *number <= after);
-        shelf
-            .events
-            .range(first..)
-            .take(max)
-            .map(|(_, event)| event.clone())
-            .collect()
+        let events = shelf.events.range(first..).take(max);
+        EventRead {
+            events: events.map(|(_, event)| event.clone()).collect(),
+            missed: missed.map(|number| number.to_string()),
+        }
     }
 }

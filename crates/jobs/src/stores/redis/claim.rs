@@ -8,7 +8,7 @@ use super::{
     script,
 };
 use crate::{
-    Error, Lane,
+    Error, JobId, Lane,
     store::{Claim, Claimer, Lease, Mark},
 };
 
@@ -26,12 +26,34 @@ pub(super) async fn claim(redis: &Redis, lane: &Lane, claimer: &Claimer) -> Resu
         reverse,
     ];
     let answer = redis.run(&script::CLAIM, lane, &args).await?;
-    claimed(answer, &nonce, &claimer.worker).map_err(|strange| redis.strange(strange))
+    let read = claimed(answer, lane, &nonce, &claimer.worker);
+    let (claim, lost, failed) = read.map_err(|strange| redis.strange(strange))?;
+    if lost > 0 {
+        tracing::error!(
+            %lane, lost,
+            "delayed jobs are lost, Redis has them no more: were keys evicted or deleted?"
+        );
+    }
+    if !failed.is_empty() {
+        // What was claimed is there; the next claim says it if this does not help.
+        if let Err(error) = redis.repair(lane).await {
+            tracing::debug!(%lane, failed, %error, "a stream cannot be read");
+        }
+    }
+    Ok(claim)
 }
 
-fn claimed(answer: Value, nonce: &str, worker: &str) -> Result<Claim, Strange> {
+/// The claim, how many delayed jobs turned out to be lost, and why a stream could not be read.
+fn claimed(
+    answer: Value,
+    lane: &Lane,
+    nonce: &str,
+    worker: &str,
+) -> Result<(Claim, u64, String), Strange> {
     let mut parts = reply::array(answer)?.into_iter();
-    let now = reply::number(parts.next().ok_or(Strange("an empty answer"))?)?;
+    let mut first = || parts.next().ok_or(Strange("half an answer"));
+    let (now, lost) = (reply::number(first()?)?, reply::number(first()?)?);
+    let failed = reply::text(first()?)?;
     let mut claim = Claim {
         jobs: Vec::new(),
         now,
@@ -50,13 +72,17 @@ fn claimed(answer: Value, nonce: &str, worker: &str) -> Result<Claim, Strange> {
         }
         for entry in entries {
             let [entry, fields] = reply::row(entry)?;
-            let [_, packed] = reply::row(fields)?;
-            let (entry, packed) = (reply::text(entry)?, reply::bytes(packed)?);
-            let end = packed.iter().position(|byte| *byte == b'\n');
-            let id = end.and_then(|end| std::str::from_utf8(&packed[..end]).ok());
-            let id = id
-                .and_then(|id| id.parse().ok())
-                .ok_or(Strange("a job without an id"))?;
+            let (entry, fields) = (reply::text(entry)?, reply::array(fields)?);
+            // Ours have one field, whose value is the job; what else is there is kept as it is.
+            let packed = match <[Value; 2]>::try_from(fields) {
+                Ok([_, packed]) => reply::bytes(packed)?,
+                Err(fields) => {
+                    let parts = fields.into_iter().map(reply::bytes);
+                    parts.collect::<Result<Vec<_>, _>>()?.concat().into()
+                }
+            };
+            let id = JobId::named_in(lane, &packed).or_else(|| JobId::of_entry(lane, &entry));
+            let id = id.ok_or(Strange("an entry of an unknown form"))?;
             // The state that the script wrote, built again here to save it from sending it.
             let token = format!("r{priority}:{entry}:{nonce}:{now}:{worker}");
             claim.jobs.push((
@@ -68,5 +94,5 @@ fn claimed(answer: Value, nonce: &str, worker: &str) -> Result<Claim, Strange> {
             ));
         }
     }
-    Ok(claim)
+    Ok((claim, lost, failed))
 }

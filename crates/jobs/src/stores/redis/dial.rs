@@ -1,28 +1,39 @@
-//! One Redis, or many that are a cluster: how to connect, and how to send.
+//! One Redis, the one that sentinels name, or many that are a cluster: how to connect, and how to
+//! send.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo as _, RedisResult, Value,
+    Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisResult, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
     cluster::{ClusterClient, ClusterConfig},
     cluster_async::ClusterConnection,
 };
 
+use super::sentinel::{self, Sentinels};
+
 /// How long making a connection may take.
-const CONNECT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT: Duration = Duration::from_secs(1);
 /// How often a cluster's client follows a slot that moved, or tries a node that does not answer.
 const RETRIES: u32 = 3;
-/// What the addresses of clusters begin with, and how one of their nodes is spoken to.
+/// What the addresses of several servers begin with, and how one of them is spoken to.
 const CLUSTERS: [(&str, &str); 2] = [
     ("redis+cluster://", "redis"),
     ("rediss+cluster://", "rediss"),
 ];
+const SENTINELS: [(&str, &str); 2] = [
+    ("redis+sentinel://", "redis"),
+    ("rediss+sentinel://", "rediss"),
+];
 /// Longer than anything blocks.
 const NEVER: Duration = Duration::from_secs(86_400);
 
+/// The authorities to trust over TLS, as PEM; the system's without any.
+pub(super) type Authority = Option<Arc<Vec<u8>>>;
+
 pub(super) enum Server {
     One(Client),
+    Primary(Box<Sentinels>),
     Many {
         client: Box<ClusterClient>,
         nodes: String,
@@ -36,15 +47,26 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// `redis://host:port`, or `redis+cluster://[user:password@]host:port,host:port` with some of
-    /// the cluster's nodes; with `rediss` over TLS.
-    pub(super) fn new(url: &str) -> RedisResult<Self> {
-        let cluster = CLUSTERS
-            .iter()
-            .find_map(|(start, scheme)| Some((*scheme, url.strip_prefix(start)?)));
-        let Some((scheme, nodes)) = cluster else {
-            return Ok(Self::One(Client::open(url)?));
+    /// `redis://host:port`, `redis+unix:///path`, `redis+sentinel://host:port,host:port/name`, or
+    /// `redis+cluster://[user:password@]host:port,host:port` with some of the cluster's nodes; with
+    /// `rediss` over TLS.
+    pub(super) fn new(url: &str, authority: Authority) -> RedisResult<Self> {
+        let several = |table: [(&'static str, &'static str); 2]| {
+            let mut rows = table.into_iter();
+            rows.find_map(|(start, scheme)| Some((scheme, url.strip_prefix(start)?)))
         };
+        if let Some((scheme, rest)) = several(SENTINELS) {
+            let sentinels = Sentinels::new(rest, scheme, authority)?;
+            return Ok(Self::Primary(Box::new(sentinels)));
+        }
+        let Some((scheme, nodes)) = several(CLUSTERS) else {
+            return Ok(Self::One(client(url.into_connection_info()?, &authority)?));
+        };
+        if authority.is_some() {
+            let what =
+                "redis_cacert does not go with a cluster: name the authorities by SSL_CERT_FILE";
+            return Err((ErrorKind::InvalidClientConfig, what).into());
+        }
         let (login, nodes) = nodes
             .rsplit_once('@')
             .map_or(("", nodes), |(login, nodes)| (login, nodes));
@@ -69,31 +91,67 @@ impl Server {
     pub(super) fn address(&self) -> String {
         match self {
             Self::One(client) => client.get_connection_info().addr().to_string(),
+            Self::Primary(sentinels) => sentinels.address.clone(),
             Self::Many { nodes, .. } => nodes.clone(),
         }
     }
 
-    /// Connects; answers may take so long, or for ever.
-    pub(super) async fn dial(&self, answer: Option<Duration>) -> RedisResult<Connection> {
+    /// Whether it is a cluster.
+    pub(super) const fn is_many(&self) -> bool {
+        matches!(self, Self::Many { .. })
+    }
+
+    /// Connects, and says where to when that may change; answers may take so long, or for ever.
+    pub(super) async fn dial(
+        &self,
+        answer: Option<Duration>,
+    ) -> RedisResult<(Connection, Option<String>)> {
         match self {
-            Self::One(client) => {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(CONNECT))
-                    .set_response_timeout(answer);
-                let dialed = client
-                    .get_multiplexed_async_connection_with_config(&config)
-                    .await?;
-                Ok(Connection::One(dialed))
+            Self::One(client) => Ok((Connection::One(sentinel::dial(client, answer).await?), None)),
+            Self::Primary(sentinels) => {
+                let (dialed, place) = sentinels.dial(answer).await?;
+                Ok((Connection::One(dialed), Some(place)))
             }
             Self::Many { client, .. } => {
                 let config = ClusterConfig::new()
                     .set_connection_timeout(CONNECT)
                     .set_response_timeout(answer.unwrap_or(NEVER));
                 let dialed = client.get_async_connection_with_config(config).await?;
-                Ok(Connection::Many(dialed))
+                Ok((Connection::Many(dialed), None))
             }
         }
     }
+
+    /// Where the sentinels say the primary is, if there are any that can be asked.
+    pub(super) async fn place(&self) -> Option<String> {
+        let Self::Primary(sentinels) = self else {
+            return None;
+        };
+        let (host, port) = sentinels.primary().await.ok()?;
+        Some(format!("{host}:{port}"))
+    }
+}
+
+/// A client of one server, which over TLS trusts the authorities.
+#[cfg(feature = "tls")]
+pub(super) fn client(info: ConnectionInfo, authority: &Authority) -> RedisResult<Client> {
+    match (info.addr(), authority) {
+        (redis::ConnectionAddr::TcpTls { .. }, Some(pem)) => {
+            let root_cert = Some(pem.to_vec());
+            let certificates = redis::TlsCertificates {
+                client_tls: None,
+                root_cert,
+            };
+            Client::build_with_tls(info, certificates)
+        }
+        _ => Client::open(info),
+    }
+}
+
+/// A client of one server.
+#[cfg(not(feature = "tls"))]
+pub(super) fn client(info: ConnectionInfo, _: &Authority) -> RedisResult<Client> {
+    Client::open(info)
 }
 
 #[derive(Clone)]
@@ -110,9 +168,10 @@ impl std::fmt::Debug for Connection {
 
 impl Connection {
     pub(super) async fn send(&mut self, command: &Cmd) -> RedisResult<Value> {
-        match self {
+        let answer = match self {
             Self::One(connection) => connection.send_packed_command(command).await,
             Self::Many(connection) => connection.req_packed_command(command).await,
-        }
+        };
+        answer.and_then(Value::extract_error)
     }
 }

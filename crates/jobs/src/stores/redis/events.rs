@@ -9,10 +9,11 @@ use super::{
     Redis,
     reply::{self, Strange},
     script,
+    tails::place,
 };
 use crate::{
-    Error, JobId, Lane, clock,
-    store::{Event, Mark},
+    Error, JobId, Lane, MAX_BATCH, Status, clock,
+    store::{Event, EventRead, Mark, NOTE_BYTES, NOTES},
 };
 
 /// Notes the progress of a running job, or without one that it is called off.
@@ -23,7 +24,10 @@ pub(super) async fn note(
     progress: Option<&str>,
 ) -> Result<bool, Error> {
     let mut args = vec![redis.keep.as_bytes(), id.as_str().as_bytes(), token];
-    args.extend(progress.map(str::as_bytes));
+    let most = [NOTES.to_string(), NOTE_BYTES.to_string()];
+    if let Some(progress) = progress {
+        args.extend([progress, &most[0], &most[1]].map(str::as_bytes));
+    }
     let answer = redis.run(&script::NOTE, &id.lane(), &args).await?;
     Ok(reply::number(answer).map_err(|strange| redis.strange(strange))? == 1)
 }
@@ -64,12 +68,42 @@ pub(super) async fn block(
 }
 
 /// A cursor is `<entry>.<how many of its jobs were told>`.
-pub(super) fn position(cursor: &str) -> (String, usize) {
-    let parts = cursor
-        .split_once('.')
-        .and_then(|(entry, told)| Some((entry, told.parse().ok()?)));
-    let (entry, told) = parts.unwrap_or(("0-0", 0));
-    (entry.to_owned(), told)
+pub(super) fn position(cursor: &str) -> Option<(String, usize)> {
+    if cursor.is_empty() {
+        return Some((START.to_owned(), 0));
+    }
+    let (entry, told) = cursor.split_once('.')?;
+    is_entry(entry).then_some(())?;
+    Some((entry.to_owned(), told.parse().ok()?))
+}
+
+/// Before every entry.
+const START: &str = "0-0";
+/// How many entries are read at first: each may tell of one job, or of 256.
+const FEW: usize = 16;
+
+/// Whether it is an entry's id, `<ms>-<number>`.
+fn is_entry(text: &str) -> bool {
+    let number =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok();
+    let parts = text.split_once('-');
+    parts.is_some_and(|(ms, rest)| number(ms) && number(rest))
+}
+
+/// Whether a list of that status gives such positions.
+pub(super) fn is_position(of: Option<Status>, text: &str) -> bool {
+    let known = match of {
+        None | Some(Status::Succeeded | Status::Cancelled) => text
+            .split_once('/')
+            .map(|(entry, told)| is_entry(entry) && told.parse::<u32>().is_ok()),
+        Some(Status::Queued | Status::Running) => text.split_once(':').map(|(priority, entry)| {
+            matches!(priority, "1" | "2" | "3" | "4" | "5") && is_entry(entry)
+        }),
+        Some(Status::Scheduled | Status::Failed | Status::Dead) => text
+            .split_once('/')
+            .map(|(score, id)| score.parse::<u64>().is_ok() && id.parse::<JobId>().is_ok()),
+    };
+    known.unwrap_or(false)
 }
 
 /// Events after a cursor.
@@ -78,66 +112,108 @@ pub(super) async fn read(
     lane: &Lane,
     after: &str,
     max: usize,
-) -> Result<Vec<Event>, Error> {
-    let (from, mut told) = position(after);
-    if !from
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'-')
-    {
-        return Err(Error::invalid("cursor", "is not one of ours"));
-    }
-    let mut command = redis::cmd("XRANGE");
-    command
-        .arg(format!("{}:ev", redis.key(lane)))
-        .arg(&from)
-        .arg("+")
-        .arg("COUNT")
-        .arg(max + 1);
-    let answer = redis
-        .link
-        .send(&command)
-        .await
-        .map_err(|failure| redis.error(failure))?;
-    let mut events = Vec::new();
-    let mut take = |entry: Value| {
-        let [id, fields] = reply::row(entry)?;
-        let (entry, fields) = (reply::text(id)?, reply::array(fields)?);
-        let texts = fields
-            .into_iter()
-            .map(reply::text)
-            .collect::<Result<Vec<_>, _>>()?;
-        let field = |name: &str| {
-            let pair = texts.chunks_exact(2).find(|pair| pair[0] == name);
-            pair.map(|pair| pair[1].clone())
-        };
-        let at = entry.split('-').next().and_then(|ms| ms.parse().ok());
-        let at = at.ok_or(Strange("an entry without a time"))?;
-        let name = field("n").ok_or(Strange("an event without a name"))?;
-        // The cursor's own entry was told in part, all others not at all.
-        let skip = if entry == from {
-            std::mem::take(&mut told)
-        } else {
-            0
-        };
-        for (index, id) in field("i")
-            .unwrap_or_default()
-            .split(' ')
-            .enumerate()
-            .skip(skip)
-        {
-            events.push(Event {
-                cursor: format!("{entry}.{}", index + 1),
-                at,
-                id: id.parse().map_err(|_| Strange("an event of no job"))?,
-                name: name.clone(),
-                data: field("d"),
-            });
+) -> Result<EventRead, Error> {
+    let foreign = || Error::invalid("cursor", "is not one of these events");
+    let (from, mut told) = position(after).ok_or_else(foreign)?;
+    let mut read = EventRead::default();
+    let mut count = FEW;
+    let mut start = from.clone();
+    loop {
+        let entries = entries(redis, lane, [&start, "+"], count).await?;
+        let (mut last, seen) = (None, entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            let [id, fields] = reply::row(entry).map_err(|strange| redis.strange(strange))?;
+            let id = reply::text(id).map_err(|strange| redis.strange(strange))?;
+            // The cursor's own entry is there as long as nothing after it is gone.
+            if index == 0 && start == from && id != from && from != START {
+                read.missed = missed(redis, lane, &from).await?;
+            }
+            // It was told in part, all others not at all.
+            let skip = if id == from {
+                std::mem::take(&mut told)
+            } else {
+                0
+            };
+            let events = events(&id, fields, skip).map_err(|strange| redis.strange(strange))?;
+            read.events.extend(events);
+            last = Some(id);
         }
-        Ok(())
-    };
-    for entry in reply::array(answer).map_err(|strange| redis.strange(strange))? {
-        take(entry).map_err(|strange| redis.strange(strange))?;
+        match last {
+            Some(last) if seen == count && read.events.len() < max => {
+                // As many as are still wanted, by what those before told each.
+                let each = (read.events.len() / count).max(1);
+                count = ((max - read.events.len()) / each).clamp(FEW, 256);
+                start = format!("({last}");
+            }
+            Some(_) => break,
+            None if start == from && from != START => {
+                // Nothing is there, not even what was told last.
+                let tail = super::tails::tail(redis, &key(redis, lane)).await?;
+                // What is there was told before, or came after the look.
+                let older = tail != START && place(&tail) <= place(&from);
+                read.missed = Some(match older {
+                    true => format!("{tail}.{MAX_BATCH}"),
+                    false => format!("{START}.0"),
+                });
+                break;
+            }
+            None => break,
+        }
     }
-    events.truncate(max);
-    Ok(events)
+    read.events.truncate(max);
+    Ok(read)
+}
+
+/// Where the events begin that are kept, if they begin after an entry that is none of them.
+async fn missed(redis: &Redis, lane: &Lane, from: &str) -> Result<Option<String>, Error> {
+    let first = entries(redis, lane, ["-", "+"], 1).await?;
+    let Some(first) = first.into_iter().next() else {
+        return Ok(None);
+    };
+    let read = reply::row(first).and_then(|[id, _]| reply::text(id));
+    let first = read.map_err(|strange| redis.strange(strange))?;
+    Ok((place(&first) > place(from)).then(|| format!("{first}.0")))
+}
+
+async fn entries(
+    redis: &Redis,
+    lane: &Lane,
+    [from, to]: [&str; 2],
+    count: usize,
+) -> Result<Vec<Value>, Error> {
+    let mut command = redis::cmd("XRANGE");
+    command.arg(key(redis, lane)).arg(from).arg(to);
+    let answer = redis.link.send(command.arg("COUNT").arg(count)).await;
+    let answer = answer.map_err(|failure| redis.error(failure))?;
+    reply::array(answer).map_err(|strange| redis.strange(strange))
+}
+
+fn key(redis: &Redis, lane: &Lane) -> String {
+    format!("{}:ev", redis.key(lane))
+}
+
+/// The events of an entry, one for each of its jobs, without those that were told.
+fn events(entry: &str, fields: Value, told: usize) -> Result<Vec<Event>, Strange> {
+    let texts = reply::array(fields)?.into_iter().map(reply::text);
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    let field = |name: &str| {
+        let pair = texts.chunks_exact(2).find(|pair| pair[0] == name);
+        pair.map(|pair| pair[1].clone())
+    };
+    let at = entry.split('-').next().and_then(|ms| ms.parse().ok());
+    let at = at.ok_or(Strange("an entry without a time"))?;
+    let name = field("n").ok_or(Strange("an event without a name"))?;
+    let ids = field("i").unwrap_or_default();
+    let ids = ids.split(' ').enumerate().skip(told);
+    // What names no job is passed over: it must not keep followers from what comes after it.
+    let events = ids.filter_map(|(index, id)| {
+        Some(Event {
+            cursor: format!("{entry}.{}", index + 1),
+            at,
+            id: id.parse().ok()?,
+            name: name.clone(),
+            data: field("d"),
+        })
+    });
+    Ok(events.collect())
 }

@@ -2,23 +2,31 @@
 //! may block.
 //!
 //! Nothing is sent twice: a call whose connection breaks is [`Error::Unavailable`], and the next
-//! one connects again. While Redis is away, calls fail at once instead of queueing up.
+//! one connects again; so it is when the server says that it is not what it was, such as a primary
+//! that has become a replica. While Redis is away, calls fail at once instead of queueing up.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
+use tokio::sync::watch;
+
 use super::{
-    dial::{Connection, Server},
-    script::Script,
+    dial::{Authority, Connection, Server},
+    facts::Facts,
+    refusal,
+    script::{self, Script},
 };
 use crate::Error;
 
 /// How long an answer may take: a Redis that syncs every write to a busy disk is slow, not away.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long after a failed attempt to connect the next one is made.
+/// How long after a failed attempt to connect the next one is made, and how long a connection is
+/// kept at least.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long sentinels may take to say whether the primary is still the one.
+const GLANCE: Duration = Duration::from_millis(300);
 /// How many idle blocking connections are kept.
 const SPARE: usize = 16;
 
@@ -26,11 +34,16 @@ const SPARE: usize = 16;
 pub(super) struct Link {
     server: Server,
     name: String,
+    /// The keys on which the user's rights are tried.
+    scratch: String,
     shared: Mutex<Shared>,
+    /// Its number, for those who wait on connections of an earlier time.
+    renewed: watch::Sender<u64>,
     /// Held while connecting, so that one call does it for all.
     dialing: tokio::sync::Mutex<()>,
     /// A blocked command stalls its connection, so that waiting takes one that nobody else uses.
-    spare: Mutex<Vec<Connection>>,
+    /// With each, the number of the shared connection at whose time it was made.
+    spare: Mutex<Vec<(Connection, u64)>>,
 }
 
 #[derive(Debug, Default)]
@@ -38,17 +51,26 @@ struct Shared {
     connection: Option<Connection>,
     /// Tells connections apart, so that a late failure does not throw away a newer one.
     number: u64,
+    /// When it was made.
+    since: Option<Instant>,
+    /// Where it leads, when sentinels said so.
+    place: Option<String>,
+    /// What the server said of itself.
+    facts: Facts,
     refused: Option<(Instant, String)>,
 }
 
 impl Link {
-    pub(super) fn new(url: &str) -> Result<Self, Error> {
-        let server =
-            Server::new(url).map_err(|error| Error::invalid("redis", error.to_string()))?;
+    /// A way to what a URL names, for keys that begin with a prefix.
+    pub(super) fn new(url: &str, prefix: &str, authority: Authority) -> Result<Self, Error> {
+        let server = Server::new(url, authority)
+            .map_err(|error| Error::invalid("redis", error.to_string()))?;
         Ok(Self {
             name: format!("redis at {}", server.address()),
             server,
+            scratch: format!("{prefix}:{{rights}}"),
             shared: Mutex::default(),
+            renewed: watch::Sender::new(0),
             dialing: tokio::sync::Mutex::default(),
             spare: Mutex::default(),
         })
@@ -59,6 +81,40 @@ impl Link {
         &self.name
     }
 
+    /// Whether lanes may be on several servers.
+    pub(super) const fn is_many(&self) -> bool {
+        self.server.is_many()
+    }
+
+    /// Tells the time of one connection from that of the next.
+    pub(super) fn number(&self) -> u64 {
+        self.shared.lock().number
+    }
+
+    /// What the server said of itself, asked again; what it said last when it does not answer.
+    pub(super) async fn facts(&self) -> Facts {
+        if let Ok(answer) = self.send(&redis::cmd("INFO")).await {
+            self.shared.lock().facts = Facts::read(&answer);
+        }
+        self.shared.lock().facts.clone()
+    }
+
+    /// Leaves the server when the sentinels name another one.
+    pub(super) async fn follow(&self) {
+        // Sentinels that do not answer at once are asked when there is need to connect.
+        let asked = tokio::time::timeout(GLANCE, self.server.place()).await;
+        let Ok(Some(place)) = asked else {
+            return;
+        };
+        let mut shared = self.shared.lock();
+        if shared.place.as_ref().is_some_and(|known| *known != place) {
+            tracing::warn!(store = self.name, %place, "the sentinels name another primary");
+            shared.connection = None;
+            shared.number += 1;
+            self.renewed.send_replace(shared.number);
+        }
+    }
+
     /// Runs a script whose keys are made from `key`; a Redis that forgot it is told it again.
     pub(super) async fn run<'a>(
         &self,
@@ -66,11 +122,7 @@ impl Link {
         key: &str,
         args: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Value, Failure> {
-        let mut command = redis::cmd("EVALSHA");
-        command.arg(&script.hash).arg(1).arg(key);
-        for arg in args {
-            command.arg(arg);
-        }
+        let command = evaluation(script, key, args);
         match self.send(&command).await {
             Err(Failure::NoScript) => {
                 // A cluster's client tells all its nodes.
@@ -85,11 +137,14 @@ impl Link {
     pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Failure> {
         let (mut connection, number) = self.connection().await?;
         let answer = connection.send(command).await;
-        let answer = answer.and_then(Value::extract_error);
         answer.map_err(|error| {
-            if error.is_io_error() || error.is_unrecoverable_error() {
+            let broken = error.is_io_error() || error.is_unrecoverable_error();
+            let renew = refusal::of(&error).is_some_and(|refusal| refusal.renew);
+            if broken || renew {
                 let mut shared = self.shared.lock();
-                if shared.number == number {
+                // A server that refuses each call is not connected to for each call.
+                let young = shared.since.is_some_and(|since| since.elapsed() < PAUSE);
+                if shared.number == number && (broken || !young) {
                     shared.connection = None;
                 }
             }
@@ -100,16 +155,27 @@ impl Link {
     /// Sends a command that blocks for at most `wait`, on a connection of its own. Dropping the
     /// future closes that connection, which ends the command.
     pub(super) async fn block(&self, command: &Cmd, wait: Duration) -> Result<Value, Failure> {
-        let spare = self.spare.lock().pop();
-        let mut connection = match spare {
-            Some(connection) => connection,
-            None => self.dial(None).await?,
+        let number = self.shared.lock().number;
+        let spare = {
+            let mut spare = self.spare.lock();
+            // Those of an earlier time may lead to a server that is not the one any more.
+            spare.retain(|(_, made)| *made == number);
+            spare.pop()
         };
-        let answer = tokio::time::timeout(wait + ANSWER, connection.send(command));
-        let answer = answer
-            .await
-            .map_err(|_| Failure::Error(self.unavailable("no answer")))?;
-        let answer = answer.and_then(Value::extract_error);
+        let mut connection = match spare {
+            Some((connection, _)) => connection,
+            None => {
+                let dialed = self.server.dial(None).await;
+                dialed.map_err(|error| self.undialed(&error))?.0
+            }
+        };
+        let mut renewed = self.renewed.subscribe();
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(wait + ANSWER, connection.send(command)) => answer,
+            // What this one leads to may be a server that is not the one any more, and says nothing.
+            _ = renewed.wait_for(|latest| *latest > number) => return Ok(Value::Nil),
+        };
+        let answer = answer.map_err(|_| Failure::Error(self.unavailable("no answer")))?;
         let mut spare = self.spare.lock();
         let answer = answer.map_err(|error| {
             // The others were idle when whatever broke this one happened to them too.
@@ -117,7 +183,7 @@ impl Link {
             self.failure(&error)
         })?;
         if spare.len() < SPARE {
-            spare.push(connection);
+            spare.push((connection, number));
         }
         Ok(answer)
     }
@@ -130,13 +196,15 @@ impl Link {
         if let Some(ready) = self.ready()? {
             return Ok(ready);
         }
-        let dialed = self.dial(Some(ANSWER)).await;
+        let dialed = self.dial().await;
         let mut shared = self.shared.lock();
         match dialed {
-            Ok(connection) => {
+            Ok((connection, place, facts)) => {
                 shared.connection = Some(connection.clone());
                 shared.number += 1;
-                shared.refused = None;
+                self.renewed.send_replace(shared.number);
+                (shared.since, shared.refused) = (Some(Instant::now()), None);
+                (shared.place, shared.facts) = (place, facts);
                 Ok((connection, shared.number))
             }
             Err(failure) => {
@@ -157,33 +225,63 @@ impl Link {
         }
     }
 
-    async fn dial(&self, answer: Option<Duration>) -> Result<Connection, Failure> {
-        let dialed = self.server.dial(answer).await;
-        dialed.map_err(|error| self.failure(&error))
+    /// Connects, asks the server what it is, and tries what its user may do.
+    async fn dial(&self) -> Result<(Connection, Option<String>, Facts), Failure> {
+        let dialed = self.server.dial(Some(ANSWER)).await;
+        let (mut connection, place) = dialed.map_err(|error| self.undialed(&error))?;
+        let facts = match connection.send(&redis::cmd("INFO")).await {
+            Ok(answer) => Facts::read(&answer),
+            Err(error) if error.is_io_error() => return Err(self.failure(&error)),
+            // Not everybody may ask that.
+            Err(_) => Facts::default(),
+        };
+        self.rights(&mut connection).await?;
+        Ok((connection, place, facts))
+    }
+
+    async fn rights(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let command = evaluation(&script::RIGHTS, &self.scratch, []);
+        let mut answer = connection.send(&command).await;
+        if matches!(&answer, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+        {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(script::RIGHTS.text);
+            answer = match connection.send(&load).await {
+                Ok(_) => connection.send(&command).await,
+                refused => refused,
+            };
+        }
+        match answer {
+            // What else is wrong with it is told to whoever asks it for something.
+            Err(error) if error.code() == Some("NOPERM") => Err(self.failure(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whatever keeps us from connecting may be mended at the other end.
+    fn undialed(&self, error: &RedisError) -> Failure {
+        let mut reason = refusal::text(error);
+        if reason.contains("certificate") {
+            reason.push_str(" (is its authority named in redis_cacert?)");
+        }
+        Failure::Error(self.unavailable(&reason))
     }
 
     fn failure(&self, error: &RedisError) -> Failure {
-        use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, NoScript, ReadOnly, TryAgain};
-        if error.kind() == ErrorKind::Server(NoScript) {
+        if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
             return Failure::NoScript;
         }
-        if error.code() == Some("NOGROUP") {
-            return Failure::NoGroup;
+        match error.code() {
+            Some("NOGROUP") => return Failure::NoGroup,
+            Some("WRONGTYPE") => return Failure::WrongType,
+            _ => {}
         }
-        let passing = [BusyLoading, ClusterDown, MasterDown, ReadOnly, TryAgain];
-        let passes = match error.kind() {
-            ErrorKind::Io => true,
-            ErrorKind::Server(kind) => passing.contains(&kind),
-            // A Redis that is busy, cannot save, or is full.
-            _ => matches!(
-                error.code(),
-                Some("BUSY" | "MISCONF" | "OOM" | "NOREPLICAS")
-            ),
-        };
-        if passes || error.is_unrecoverable_error() {
-            Failure::Error(self.unavailable(&error.to_string()))
+        let passes = error.is_io_error() || error.is_unrecoverable_error();
+        let reason = refusal::text(error);
+        let store = self.name.clone();
+        if passes || refusal::of(error).is_some() || error.is_cluster_error() {
+            Failure::Error(Error::Unavailable { store, reason })
         } else {
-            let (store, reason) = (self.name.clone(), error.to_string());
             Failure::Error(Error::Broken { store, reason })
         }
     }
@@ -194,13 +292,24 @@ impl Link {
     }
 }
 
-/// Why a command failed, with the two reasons that we can do something about.
+fn evaluation<'a>(script: &Script, key: &str, args: impl IntoIterator<Item = &'a [u8]>) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(&script.hash).arg(1).arg(key);
+    for arg in args {
+        command.arg(arg);
+    }
+    command
+}
+
+/// Why a command failed, with the reasons that we can do something about.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The script is not known there (any more).
     NoScript,
     /// The lane's streams are not there (any more).
     NoGroup,
+    /// A key of ours holds something else than it should.
+    WrongType,
     Error(Error),
 }
 
@@ -209,6 +318,9 @@ impl std::fmt::Display for Failure {
         match self {
             Self::NoScript => f.write_str("the script is unknown"),
             Self::NoGroup => f.write_str("the lane is unknown"),
+            Self::WrongType => f.write_str(
+                "WRONGTYPE: a key of ours holds something else, give jobs_prefix a name of its own",
+            ),
             Self::Error(Error::Unavailable { reason, .. }) => f.write_str(reason),
             Self::Error(error) => error.fmt(f),
         }

@@ -7,7 +7,7 @@ use redis::Value;
 
 use crate::{
     Status,
-    store::{Counts, Found, State},
+    store::{Counts, Found, Listed, Note, State},
 };
 
 /// An answer that no script of ours gives.
@@ -36,6 +36,11 @@ pub(super) fn text(value: Value) -> Result<String, Strange> {
     String::from_utf8(bytes.into()).map_err(|_| Strange("a text that is not UTF-8"))
 }
 
+/// What people wrote; whatever it is, the rest can be read.
+fn lossy(value: Value) -> Result<String, Strange> {
+    Ok(String::from_utf8_lossy(&bytes(value)?).into_owned())
+}
+
 pub(super) fn number(value: Value) -> Result<u64, Strange> {
     text(value)?
         .parse()
@@ -49,11 +54,15 @@ pub(super) fn row<const N: usize>(value: Value) -> Result<[Value; N], Strange> {
         .map_err(|_| Strange("an array of an unknown length"))
 }
 
-/// What `look` in the scripts answers; its position is dropped.
+/// What `look` in the scripts answers.
 pub(super) fn found(value: Value) -> Result<Found, Strange> {
-    let [_, token, packed, progress, off] = row(value)?;
-    let (token, progress) = (bytes(token)?, text(progress)?);
+    let [id, token, packed, progress, off] = row(value)?;
+    let id = text(id)?
+        .parse()
+        .map_err(|_| Strange("a job of another lane"))?;
+    let (token, progress) = (bytes(token)?, lossy(progress)?);
     Ok(Found {
+        id,
         state: state(&token).ok_or(Strange("a state of an unknown form"))?,
         token,
         packed: bytes(packed)?,
@@ -62,18 +71,47 @@ pub(super) fn found(value: Value) -> Result<Found, Strange> {
     })
 }
 
+/// A job on a page.
+pub(super) fn listed(value: Value) -> Result<Listed, Strange> {
+    let [position, seen] = row(value)?;
+    let (position, found) = (text(position)?, found(seen)?);
+    Ok(Listed { found, position })
+}
+
+/// What the attempts of a job told.
+pub(super) fn notes(value: Value) -> Result<Vec<Note>, Strange> {
+    let text = bytes(value)?;
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let notes = serde_json::from_slice::<Vec<(u64, u64, u64, String)>>(&text);
+    let notes = notes.map_err(|_| Strange("notes of an unknown form"))?;
+    let notes = notes.into_iter().map(|(number, since, at, text)| Note {
+        number,
+        since,
+        at,
+        text,
+    });
+    Ok(notes.collect())
+}
+
 fn state(token: &[u8]) -> Option<State> {
     let mut parts = token.splitn(5, |byte| *byte == b':');
     let mut word = || std::str::from_utf8(parts.next()?).ok();
     Some(match token.first()? {
-        b'q' => State::Queued,
-        b'r' => {
-            let (_, _, _) = (word()?, word()?, word()?);
-            let started_at = word()?.parse().ok()?;
-            State::Running {
-                started_at,
-                worker: word()?.to_owned(),
+        b'q' => {
+            word()?;
+            let since = word().and_then(|entry| entry.split('-').next()?.parse().ok());
+            State::Queued {
+                since: since.unwrap_or(0),
             }
+        }
+        b'r' => {
+            // It is leased whatever the rest looks like: it must be taken back some day.
+            let mut nth = |skip: usize| (0..skip).fold(None, |_, _| word());
+            let started_at = nth(4).and_then(|since| since.parse().ok()).unwrap_or(0);
+            let worker = nth(1).unwrap_or("?").to_owned();
+            State::Running { started_at, worker }
         }
         kind @ (b's' | b'f') => {
             word()?;

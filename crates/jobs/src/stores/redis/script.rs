@@ -6,25 +6,42 @@ use std::sync::LazyLock;
 pub(super) struct Script {
     pub(super) text: &'static str,
     pub(super) hash: String,
+    /// What to call it when it fails, if it writes.
+    pub(super) writes: Option<&'static str>,
 }
 
 impl Script {
-    fn new(text: &'static str) -> Self {
+    fn new(text: &'static str, name: &'static str) -> Self {
         let hash = redis::Script::new(text).get_hash().to_owned();
-        Self { text, hash }
+        let writes = WRITING.contains(&name).then_some(name);
+        Self { text, hash, writes }
     }
 }
+
+/// Those that change a lane.
+const WRITING: [&str; 7] = [
+    "submit", "claim", "shift", "renew", "expired", "sweep", "note",
+];
 
 type Loaded = LazyLock<Script>;
 
 macro_rules! script {
     ($($part:literal),+) => {
-        LazyLock::new(|| Script::new(concat!($(include_str!(concat!("lua/", $part, ".lua")), "\n"),+)))
+        LazyLock::new(|| {
+            let text = concat!($(include_str!(concat!("lua/", $part, ".lua")), "\n"),+);
+            // The last part is what it does.
+            let parts = [$($part),+];
+            Script::new(text, parts[parts.len() - 1])
+        })
     };
 }
 
 pub(super) static SETUP: Loaded = script!("setup");
 pub(super) static TIME: Loaded = script!("time");
+pub(super) static ASIDE: Loaded = script!("aside");
+pub(super) static RIGHTS: Loaded = script!("rights");
+pub(super) static PULSE: Loaded = script!("pulse");
+pub(super) static BEAT: Loaded = script!("beat");
 pub(super) static SWAP: Loaded = script!("swap");
 pub(super) static SUBMIT: Loaded = script!("prelude", "submit");
 pub(super) static CLAIM: Loaded = script!("prelude", "claim");
@@ -33,7 +50,46 @@ pub(super) static RENEW: Loaded = script!("prelude", "renew");
 pub(super) static NOTE: Loaded = script!("prelude", "note");
 pub(super) static OFF: Loaded = script!("prelude", "off");
 pub(super) static FIND: Loaded = script!("prelude", "look", "find");
+pub(super) static TRAIL: Loaded = script!("prelude", "look", "trail");
 pub(super) static EXPIRED: Loaded = script!("prelude", "look", "expired");
 pub(super) static LIST: Loaded = script!("prelude", "look", "list");
 pub(super) static COUNTS: Loaded = script!("prelude", "counts");
 pub(super) static SWEEP: Loaded = script!("prelude", "sweep");
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The commands that a script calls.
+    fn commands(text: &str) -> BTreeSet<String> {
+        let calls = ["call('", "sound('"];
+        let parts = calls.iter().flat_map(|call| text.split(call).skip(1));
+        let words = parts.filter_map(|part| part.split('\'').next());
+        words.map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn every_command_of_the_scripts_is_tried_and_in_the_guides_list_of_rights() {
+        let guide = include_str!("../../../../../docs/guide/jobs.md");
+        let line = guide.lines().find(|line| line.starts_with("ACL SETUSER"));
+        let line = line.expect("the guide lists the rights");
+        let mut seen = 0;
+        let all = [
+            &SETUP, &ASIDE, &PULSE, &BEAT, &SWAP, &SUBMIT, &CLAIM, &SHIFT, &RENEW, &NOTE, &OFF,
+            &FIND, &TRAIL, &EXPIRED, &LIST, &COUNTS, &SWEEP,
+        ];
+        for script in all {
+            for command in commands(script.text) {
+                seen += 1;
+                let right = format!(" +{}", command.to_lowercase());
+                assert!(line.contains(&right), "{command} is not in the guide");
+                // A key of ours is renamed only when another thing stands in its place.
+                let tried = RIGHTS.text.contains(&format!("'{command}'"));
+                assert!(tried || command == "RENAME", "{command} is not tried");
+            }
+        }
+        assert!(seen > 40, "{seen}");
+    }
+}

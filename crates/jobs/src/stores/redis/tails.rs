@@ -71,7 +71,8 @@ pub(super) async fn wait(
     wait: Duration,
 ) -> Result<(), Error> {
     let until = Instant::now() + wait;
-    let after = place(&position(cursor).0);
+    let foreign = || Error::invalid("cursor", "is not one of these events");
+    let after = place(&position(cursor).ok_or_else(foreign)?.0);
     let seat = redis.tails.seat(lane);
     let Tail { turn, latest } = &*seat.tail;
     let mut told = latest.subscribe();
@@ -109,7 +110,7 @@ async fn ask(
 }
 
 /// The id of the stream's latest entry; `0-0` of none.
-async fn tail(redis: &Redis, events: &str) -> Result<String, Error> {
+pub(super) async fn tail(redis: &Redis, events: &str) -> Result<String, Error> {
     let mut command = redis::cmd("XREVRANGE");
     command.arg(events).arg("+").arg("-").arg("COUNT").arg(1);
     let answer = redis.link.send(&command).await;
@@ -124,7 +125,7 @@ async fn tail(redis: &Redis, events: &str) -> Result<String, Error> {
     read(answer).map_err(|strange| redis.strange(strange))
 }
 
-fn place(id: &str) -> Place {
+pub(super) fn place(id: &str) -> Place {
     let (ms, number) = id.split_once('-').unwrap_or((id, "0"));
     (ms.parse().unwrap_or(0), number.parse().unwrap_or(0))
 }

@@ -12,7 +12,7 @@ pub(super) async fn submit(
     lane: &Lane,
     entries: &[Entry],
 ) -> Result<Vec<Accepted>, Error> {
-    redis.list_lane(lane).await?;
+    redis.introduce(lane).await?;
     let plain = |entry: &&Entry| entry.key.is_none() && entry.delay.is_zero();
     let delays: Vec<String> = entries
         .iter()

@@ -1,9 +1,34 @@
--- Jobs of one status. ARGV: state letter, position (or empty), at most how many. Answers {next
--- position or empty, jobs}.
+-- Jobs. ARGV: state letter, or A for all; position (or empty), at most how many. Answers {next
+-- position or empty, {position, job}…}; the position of a job leads to what comes after it.
 local kind, after, max = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local answer, more = {}, ''
 
-if kind == 'q' or kind == 'r' then
+-- The ids of an entry, and how many of them were told when it is the one that the position names.
+local function ids_of(entry)
+  local ids, at, told = {}, string.match(after, '^([^/]+)/(%d+)$')
+  for id in string.gmatch(entry[2][2], '%S+') do ids[#ids + 1] = id end
+  return ids, at == entry[1] and tonumber(told) or 0
+end
+
+if kind == 'A' then
+  ordered()
+  local start, looked = after == '' and '+' or string.match(after, '^[^/]+'), 0
+  repeat
+    local entries = call('XREVRANGE', K .. ':ids', start, '-', 'COUNT', 16)
+    for _, entry in ipairs(entries) do
+      local ids, told = ids_of(entry)
+      for n = told + 1, #ids do
+        more = entry[1] .. '/' .. n
+        -- The last one came last.
+        local seen = look('', ids[#ids + 1 - n])
+        if seen then answer[#answer + 1] = { more, seen } end
+        if #answer == max then return { more, answer } end
+      end
+      looked, start = looked + #ids, '(' .. entry[1]
+    end
+    if #entries < 16 then more = '' end
+  until more == '' or looked >= 1024
+elseif kind == 'q' or kind == 'r' then
   local p, from = 5, nil
   if after ~= '' then
     p, from = tonumber(string.sub(after, 1, 1)), string.sub(after, 3)
@@ -24,9 +49,9 @@ if kind == 'q' or kind == 'r' then
     end
     for _, entry in ipairs(entries) do
       local found = kind == 'q' and entry or call('XRANGE', stream, entry[1], entry[1])[1]
-      local seen = found and look('', id_of(found[2][2]))
       more = p .. ':' .. entry[1]
-      if seen and string.sub(seen[2], 1, 1) == kind then answer[#answer + 1] = seen end
+      local seen = found and look('', id_of(found[2][2], found[1]))
+      if seen and string.sub(seen[2], 1, 1) == kind then answer[#answer + 1] = { more, seen } end
     end
     if #entries == 0 then
       p, from = p - 1, nil
@@ -36,32 +61,41 @@ if kind == 'q' or kind == 'r' then
   end
   if p < 1 then more = '' end
 elseif kind == 'S' or kind == 'C' then
-  local start = after == '' and '+' or '(' .. after
+  local start = after == '' and '+' or string.match(after, '^[^/]+')
+  local entries = call('XREVRANGE', K .. ':end', start, '-', 'COUNT', 256)
   -- An entry is of one kind; those of the other are passed over, a bounded number a call.
-  for _, entry in ipairs(call('XREVRANGE', K .. ':end', start, '-', 'COUNT', 256)) do
-    more = entry[1]
-    if entry[2][4] == (kind == 'S' and '1' or '2') then
-      for id in string.gmatch(entry[2][2], '%S+') do
-        local seen = look('', id)
-        if seen then answer[#answer + 1] = seen end
-      end
-      if #answer >= max then break end
+  for _, entry in ipairs(entries) do
+    local ids, told = ids_of(entry)
+    if entry[2][4] ~= (kind == 'S' and '1' or '2') then told = #ids end
+    for n = told + 1, #ids do
+      more = entry[1] .. '/' .. n
+      local seen = look('', ids[n])
+      if seen then answer[#answer + 1] = { more, seen } end
+      if #answer == max then return { more, answer } end
+    end
+    more = entry[1] .. '/' .. #ids
+  end
+  if #entries < 256 then more = '' end
+else
+  local set, rank = kind == 'D' and K .. ':dead' or K .. ':z' .. kind, 0
+  if after ~= '' then
+    -- Jobs of one score stand in the order of their ids, which end in 27 digits. The place is
+    -- looked for, since jobs before it may have left meanwhile.
+    local score, id = string.match(after, '^([^/]+)/(.*)$')
+    rank = call('ZCOUNT', set, '-inf', '(' .. score)
+    local high = rank + call('ZCOUNT', set, score, score)
+    while rank < high do
+      local middle = math.floor((rank + high) / 2)
+      local there = call('ZRANGE', set, middle, middle)[1]
+      if string.sub(there, -27) <= string.sub(id, -27) then rank = middle + 1 else high = middle end
     end
   end
-else
-  local set = kind == 'D' and K .. ':dead' or K .. ':z' .. kind
-  -- A position is a score, and how many of that score were told already.
-  local score, skip = '-inf', 0
-  if after ~= '' then
-    score, skip = string.match(after, '^([^/]+)/(%d+)$')
-    skip = tonumber(skip)
-  end
-  local found = call('ZRANGEBYSCORE', set, score, '+inf', 'WITHSCORES', 'LIMIT', skip, max)
+  local found = call('ZRANGE', set, rank, rank + max - 1, 'WITHSCORES')
   for i = 1, #found, 2 do
-    if found[i + 1] == score then skip = skip + 1 else score, skip = found[i + 1], 1 end
-    more = score .. '/' .. skip
+    more = found[i + 1] .. '/' .. found[i]
     local seen = look('', found[i])
-    if seen then answer[#answer + 1] = seen end
+    if seen then answer[#answer + 1] = { more, seen } end
   end
+  if #found < 2 * max then more = '' end
 end
 return { more, answer }

@@ -1,12 +1,12 @@
--- Reading jobs; every answer is a list of {position, state, packed, progress, called off}.
-local function look(position, id)
+-- Reading jobs; every answer is a list of {id, state, packed, progress, called off}.
+local function look(_, id)
   local state = call('HGET', K .. ':at', id)
   if not state then return nil end
   local kind, packed = string.sub(state, 1, 1), nil
   local notes = { '', '' }
   if kind == 'q' or kind == 'r' then
-    local entry = string.match(state, '^..:([^:]+)')
-    local found = call('XRANGE', K .. ':q' .. string.sub(state, 2, 2), entry, entry)[1]
+    local entry = string.match(state, '^.[1-5]:(%d+-%d+)')
+    local found = entry and call('XRANGE', K .. ':q' .. string.sub(state, 2, 2), entry, entry)[1]
     packed = found and found[2][2]
     if kind == 'r' then
       local off = call('SISMEMBER', K .. ':off', id) == 1
@@ -18,5 +18,5 @@ local function look(position, id)
     packed = string.sub(state, 2)
   end
   if not packed then return nil end
-  return { position, state, packed, notes[1] or '', notes[2] or '' }
+  return { id, state, packed, notes[1] or '', notes[2] or '' }
 end

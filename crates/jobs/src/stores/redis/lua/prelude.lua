@@ -4,8 +4,10 @@
 --   :at        hash, job -> state (the fence); see below
 --   :zs :zf    sorted sets, job by due time: scheduled, failed
 --   :dead      sorted set, job by time of death
+--   :ids       stream of the ids that were taken in together: the order that no move changes
 --   :end       stream of the ids that ended together
 --   :note      hash, job -> progress, of running jobs
+--   :told      hash, job -> what its attempts told, as JSON
 --   :off       set, running jobs that are called off
 --   :sum       hash, totals
 --   :ev        stream of events, one entry for all jobs that something happened to together
@@ -42,4 +44,46 @@ local function delay(kind, p, id, due, packed)
   return kind .. p .. ':' .. text(due) .. ':' .. packed
 end
 
-local function id_of(packed) return string.sub(packed, 1, string.find(packed, '\n', 1, true) - 1) end
+-- Makes the stream of all ids anew where there is none: the lane is new, of an earlier version, or
+-- lost it by an eviction. An id ends in 27 digits, which begin with its time.
+local function ordered()
+  if call('EXISTS', K .. ':ids') == 1 then return end
+  local ids = call('HKEYS', K .. ':at')
+  table.sort(ids, function(a, b) return string.sub(a, -27) < string.sub(b, -27) end)
+  for first = 1, #ids, 256 do
+    local last = math.min(first + 255, #ids)
+    call('XADD', K .. ':ids', '*', 'i', table.concat(ids, ' ', first, last))
+  end
+end
+
+-- Notes the order in which jobs came, once their states are there. A stream that is something else
+-- stops nobody: a list puts it aside, and makes it anew.
+local function came(ids, late)
+  local text = table.concat(ids, ' ')
+  if #late > 0 then text = table.concat({ text, #ids > 0 and ' ' or '', table.concat(late, ' ') }) end
+  if text ~= '' and not redis.pcall('XADD', K .. ':ids', 'NOMKSTREAM', '*', 'i', text) then ordered() end
+end
+
+-- The job that a packed one of ours names.
+local function name_of(packed) return string.sub(packed, 1, string.find(packed, '\n', 1, true) - 1) end
+
+-- The same for whatever an entry holds. What names no job of this lane gets a name made from its
+-- entry's, so that it can be moved like any other: nobody can decode it, and it must not stop the rest.
+local own, named
+local function id_of(packed, entry)
+  if not own then
+    local nine = '[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
+    own = string.gsub(string.match(K, '{([^{}]*)}$') or '', ':', '.') .. '.'
+    named = '^(' .. string.gsub(own, '%p', '%%%0') .. nine .. nine .. nine .. ')\n'
+  end
+  local id = string.match(packed, named)
+  if id then return id end
+  local ms, n = string.match(entry or '0-0', '^(%d+)-(%d+)$')
+  return own .. string.format('%011x%016x', tonumber(ms) % 2 ^ 44, tonumber(n) % 2 ^ 53)
+end
+
+-- Nothing that a script has written is undone when it fails, so that what may hold something else
+-- than it should (WRONGTYPE) is asked for its size before anything is written.
+local function sound(size, ...)
+  for _, suffix in ipairs({ ... }) do call(size, K .. suffix) end
+end

@@ -8,8 +8,9 @@ local claim, answer = { {}, {}, {}, {}, {} }, {}
 for n = 1, #ids do
   local state = states[n]
   if state and state == ARGV[2 * n] then
-    local list = claim[tonumber(string.sub(state, 2, 2))]
-    list[#list + 1] = string.match(state, '^..:([^:]+)')
+    local p, entry = string.match(state, '^r([1-5]):(%d+-%d+)')
+    local list = claim[tonumber(p)]
+    if list then list[#list + 1] = entry end
     answer[n] = off[n] == 1 and '2' or '1'
   else
     answer[n] = '0'

@@ -16,7 +16,14 @@ for g = 1, 6 do
 end
 
 local states = call('HMGET', K .. ':at', unpack(ids))
-local noted, called_off = call('EXISTS', K .. ':note') == 1, call('EXISTS', K .. ':off') == 1
+local noted, called_off = call('HLEN', K .. ':note') > 0, call('SCARD', K .. ':off') > 0
+call('XLEN', K .. ':ev')
+if ARGV[2] ~= '0' or ARGV[3] ~= '0' then
+  call('XLEN', K .. ':end')
+  call('HLEN', K .. ':sum')
+end
+if tonumber(ARGV[5]) > 0 then sound('XLEN', ':q1', ':q2', ':q3', ':q4', ':q5') end
+if tonumber(ARGV[6]) + tonumber(ARGV[7]) > 0 then sound('XLEN', ':wake') end
 local leave = { {}, {}, {}, {}, {} } -- entries to take out of the streams
 local gone = { s = {}, f = {}, D = {} } -- members to take out of the sorted sets
 local set, notes, seen, ended, buried, queued, failed, scheduled = {}, {}, {}, {}, {}, {}, {}, {}
@@ -35,12 +42,12 @@ for n, id in ipairs(ids) do
       call('SREM', K .. ':off', id)
     end
   end
+  local line = kind and (kind == 'r' or kind == 'q') and leave[p - 48]
   if fits then
     if noted and kind == 'r' then notes[#notes + 1] = id end
     answer[n], seen[id] = '1', true
-    if kind == 'r' or kind == 'q' then
-      local list = leave[p - 48]
-      list[#list + 1] = string.match(state, '^..:([^:]+)')
+    if line then
+      line[#line + 1] = string.match(state, '^..:([^:]+)')
     elseif gone[kind] then
       local list = gone[kind]
       list[#list + 1] = id
@@ -60,6 +67,10 @@ for n, id in ipairs(ids) do
   end
 end
 
+for p = 1, 5 do
+  if #leave[p] > 0 then call('XLEN', K .. ':q' .. p) end
+end
+if #gone.s + #gone.f + #gone.D + #later > 0 then sound('ZCARD', ':zs', ':zf', ':dead') end
 for p = 1, 5 do
   if #leave[p] > 0 then
     call('XACK', K .. ':q' .. p, 'w', unpack(leave[p]))

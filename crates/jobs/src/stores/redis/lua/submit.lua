@@ -6,16 +6,24 @@ local keep, ttl = ARGV[1], tonumber(ARGV[2])
 local plain = 8
 for p = 1, 5 do plain = plain + tonumber(ARGV[p + 2]) end
 local all, keys = {}, {}
-for arg = 8, plain - 1 do all[#all + 1] = id_of(ARGV[arg]) end
+for arg = 8, plain - 1 do all[#all + 1] = name_of(ARGV[arg]) end
 for arg = plain, #ARGV, 5 do
-  all[#all + 1] = id_of(ARGV[arg + 2])
+  all[#all + 1] = name_of(ARGV[arg + 2])
   keys[#keys + 1] = ARGV[arg + 3]
 end
 local known = call('HMGET', K .. ':at', unpack(all))
 local holders = #keys > 0 and call('HMGET', K .. ':keys', unpack(keys))
 
 local states, ids, line = {}, {}, {}
-for p = 1, 5 do line[tostring(p)] = K .. ':q' .. p end
+call('XLEN', K .. ':ev')
+for p = 1, 5 do
+  line[tostring(p)] = K .. ':q' .. p
+  if ARGV[p + 2] ~= '0' or #keys > 0 then call('XLEN', K .. ':q' .. p) end
+end
+if #keys > 0 then
+  sound('ZCARD', ':zs')
+  sound('XLEN', ':wake', ':keyed')
+end
 local at = 8
 for p = 1, 5 do
   local stream = K .. ':q' .. p
@@ -69,6 +77,7 @@ if #set > 0 then
   call('XADD', K .. ':keyed', '*', unpack(spent))
 end
 if #states > 0 then call('HSET', K .. ':at', unpack(states)) end
+came(ids, late)
 event(keep, 'queued', ids)
 event(keep, 'scheduled', late)
 return answers

@@ -1,18 +1,24 @@
 -- Forgets what ended long ago. ARGV: how long ago in ms, the same for dead letters, and how long ago
--- idempotency keys were taken. Answers how many.
-local count, spent = 0, {}
+-- idempotency keys were taken. Answers how many, and at least 256 when more may be left.
+local count, spent, full = 0, {}, false
+local told = call('EXISTS', K .. ':told') == 1
 local limit = text(now - tonumber(ARGV[1]))
 for _, entry in ipairs(call('XRANGE', K .. ':end', '-', limit, 'COUNT', 16)) do
   local ids = {}
   for id in string.gmatch(entry[2][2], '%S+') do ids[#ids + 1] = id end
-  call('HDEL', K .. ':at', unpack(ids))
+  if #ids > 0 then
+    call('HDEL', K .. ':at', unpack(ids))
+    if told then call('HDEL', K .. ':told', unpack(ids)) end
+  end
   count = count + #ids
   spent[#spent + 1] = entry[1]
 end
 if #spent > 0 then call('XDEL', K .. ':end', unpack(spent)) end
+full = #spent == 16
 local dead = call('ZRANGEBYSCORE', K .. ':dead', '-inf', text(now - tonumber(ARGV[2])), 'LIMIT', 0, 256)
 if #dead > 0 then
   call('HDEL', K .. ':at', unpack(dead))
+  if told then call('HDEL', K .. ':told', unpack(dead)) end
   call('ZREM', K .. ':dead', unpack(dead))
 end
 local old, gone = now - tonumber(ARGV[3]), {}
@@ -29,4 +35,27 @@ for _, entry in ipairs(call('XRANGE', K .. ':keyed', '-', text(old), 'COUNT', 16
   gone[#gone + 1] = entry[1]
 end
 if #gone > 0 then call('XDEL', K .. ':keyed', unpack(gone)) end
-return count + #dead
+full = full or #gone == 16
+
+-- Ids whose jobs are all gone. What some are left of is looked at again in the next round.
+local round = call('HGET', K .. ':sum', 'round')
+local youngest, past = text(now - math.min(tonumber(ARGV[1]), tonumber(ARGV[2]))), {}
+local came_in = call('XRANGE', K .. ':ids', round and '(' .. round or '-', youngest, 'COUNT', 16)
+for _, entry in ipairs(came_in) do
+  local ids, left = {}, false
+  for id in string.gmatch(entry[2][2], '%S+') do ids[#ids + 1] = id end
+  for _, state in ipairs(#ids > 0 and call('HMGET', K .. ':at', unpack(ids)) or {}) do
+    left = left or state
+  end
+  if not left then past[#past + 1] = entry[1] end
+end
+if #past > 0 then call('XDEL', K .. ':ids', unpack(past)) end
+if #came_in == 16 then
+  call('HSET', K .. ':sum', 'round', came_in[16][1])
+  full = full or #past > 0
+elseif round then
+  call('HDEL', K .. ':sum', 'round')
+end
+count = count + #dead
+if full then return math.max(count, 256) end
+return count
