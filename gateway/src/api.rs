@@ -4,3 +4,4 @@ pub(crate) mod batch;
 pub(crate) mod call;
 pub(crate) mod jobs;
 pub(crate) mod look;
+pub(crate) mod schedules;

@@ -15,7 +15,8 @@ use crate::{api, doors, problem};
     paths(
         api::jobs::submit, api::jobs::list, api::batch::submit, api::jobs::get, api::jobs::cancel,
         api::jobs::retry, api::jobs::job_events, api::jobs::queue_events, api::look::queues,
-        api::look::services, api::call::call,
+        api::look::services, api::schedules::list, api::schedules::remove, api::schedules::run,
+        api::call::call,
         doors::enqueue::enqueue, doors::jobs::submit, doors::jobs::get, doors::tasks::submit,
         doors::tasks::get, doors::health::health,
     ),
@@ -82,7 +83,11 @@ impl Modify for Failures {
     fn modify(&self, document: &mut Document) {
         for (path, item) in &mut document.paths.paths {
             let named = path.contains('{');
-            let operations = [(&mut item.get, false), (&mut item.post, true)];
+            let operations = [
+                (&mut item.get, false),
+                (&mut item.post, true),
+                (&mut item.delete, true),
+            ];
             for (operation, changes) in operations {
                 let Some(operation) = operation else { continue };
                 add(operation, &ALWAYS);
@@ -143,7 +148,7 @@ mod tests {
         let count = ids.len();
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!((ids.len(), count), (17, 17));
+        assert_eq!((ids.len(), count), (20, 20));
         let submit = &json["paths"]["/api/v1/jobs"]["post"]["responses"];
         for status in ["202", "409", "413", "415", "422", "429", "503"] {
             assert!(submit[status].is_object(), "{status}");

@@ -6,11 +6,11 @@ use axum::{
     http::{HeaderValue, header},
     middleware::from_fn_with_state,
     response::{IntoResponse as _, Redirect, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 
 use crate::{
-    api::{batch, call, jobs, look},
+    api::{batch, call, jobs, look, schedules},
     doors::{self, enqueue, health, tasks},
     edge::{edge, not_so, nowhere},
     page,
@@ -28,6 +28,9 @@ pub(crate) fn all(app: &App) -> Router {
         .route("/jobs/{id}/events", get(jobs::job_events))
         .route("/events", get(jobs::queue_events))
         .route("/queues", get(look::queues))
+        .route("/schedules", get(schedules::list))
+        .route("/schedules/{name}", delete(schedules::remove))
+        .route("/schedules/{name}/run", post(schedules::run))
         .route("/services", get(look::services))
         .route("/call/{service}/{grpc}/{method}", post(call::call))
         .route("/openapi.json", get(openapi));

@@ -6,7 +6,7 @@ use jobs::NewJob;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
-use work::{Kind, Pipeline, Task, Work};
+use work::{Kind, Work};
 
 use crate::{origin::Origin, problem::Problem, state::Gateway};
 
@@ -125,23 +125,6 @@ impl Submission {
             Problem::field(format!("payload.{}", error.field), error.reason)
         };
         // What the gateway makes of a goal or a description may be given ready, too.
-        let made = match (kind, payload.as_object()) {
-            (Kind::Pipeline, Some(given)) if !given.contains_key("run_id") => {
-                let goal = given.get("goal").and_then(Value::as_str);
-                let run = goal.map(|goal| Pipeline::new(goal, key).run_id);
-                run.map(|run| ("run_id", json!(run)))
-            }
-            (Kind::Task, Some(given)) if !given.contains_key("subtasks") => {
-                let text = given.get("description").and_then(Value::as_str);
-                let parts = text.map(|text| Task::new(text, key).subtasks);
-                parts.map(|parts| ("subtasks", json!(parts)))
-            }
-            _ => None,
-        };
-        let mut payload = payload.clone();
-        if let (Some((name, value)), Some(given)) = (made, payload.as_object_mut()) {
-            given.insert(name.to_owned(), value);
-        }
-        Work::read(kind, &payload).map_err(within)
+        Work::complete(kind, payload, key).map_err(within)
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{bench, call, completion, demo, describe, drain, jobs, list, status, up},
+    commands::{bench, call, completion, demo, describe, drain, jobs, list, schedules, status, up},
     output::Output,
 };
 
@@ -36,6 +36,7 @@ pub(crate) enum Command {
     Status(status::Status),
     Drain(drain::Drain),
     Jobs(jobs::Jobs),
+    Schedules(schedules::Schedules),
     #[command(subcommand)]
     Bench(bench::Bench),
     Completion(completion::Completion),
@@ -52,6 +53,7 @@ impl Command {
             Self::Status(command) => command.run(out).await,
             Self::Drain(command) => command.run(out).await,
             Self::Jobs(command) => command.run(out).await,
+            Self::Schedules(command) => command.run(out).await,
             Self::Bench(command) => command.run(out).await,
             Self::Completion(command) => command.run(out),
         }

@@ -8,5 +8,6 @@ pub(crate) mod describe;
 pub(crate) mod drain;
 pub(crate) mod jobs;
 pub(crate) mod list;
+pub(crate) mod schedules;
 pub(crate) mod status;
 pub(crate) mod up;

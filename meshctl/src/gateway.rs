@@ -134,6 +134,14 @@ impl Gateway {
         self.ask(&Method::POST, url, body).await
     }
 
+    /// The answer to a DELETE.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(crate) async fn delete(&mut self, url: &Url) -> anyhow::Result<Value> {
+        self.ask(&Method::DELETE, url, None).await
+    }
+
     /// Asks, and asks again when the gateway says that it was too much at once.
     ///
     /// # Errors

@@ -77,6 +77,18 @@ impl Context {
         }
     }
 
+    /// How long this attempt may still take, when it begins: its own time, or what is left until
+    /// the job's deadline by the store's clock.
+    #[must_use]
+    pub fn time_left(&self, job: &Job) -> Duration {
+        let attempt = Duration::from_millis(job.header.timeout_ms);
+        let Some(deadline) = job.header.deadline else {
+            return attempt;
+        };
+        let now = self.jobs.counted_now(&job.id.lane());
+        attempt.min(Duration::from_millis(deadline.saturating_sub(now)))
+    }
+
     /// Tells how far the job is, such as `50%`.
     ///
     /// # Errors

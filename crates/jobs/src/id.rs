@@ -61,10 +61,17 @@ impl FromStr for Lane {
 pub struct JobId(String);
 
 impl JobId {
-    /// A new id in a lane: 44 bits of milliseconds and 64 random ones.
+    /// A new id in a lane, made by this machine's clock: one for a probe or a test. Jobs get
+    /// theirs by the clock of their store.
     #[must_use]
     pub fn new(lane: &Lane) -> Self {
-        let (now, chance) = (clock::now(), rand::random::<u64>());
+        Self::at(lane, clock::now())
+    }
+
+    /// A new id in a lane: 44 bits of milliseconds and 64 random ones.
+    pub(crate) fn at(lane: &Lane, now: u64) -> Self {
+        let chance = rand::random::<u64>();
+        let now = now & ((1 << 44) - 1);
         Self(format!(
             "{}.{}.{now:011x}{chance:016x}",
             lane.queue, lane.partition
@@ -109,7 +116,7 @@ impl JobId {
         Lane { queue, partition }
     }
 
-    /// When the id was made, Unix milliseconds of whoever submitted the job.
+    /// When the id was made, Unix milliseconds by the store's clock.
     #[must_use]
     pub fn made_at(&self) -> u64 {
         let unique = self

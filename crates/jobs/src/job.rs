@@ -56,6 +56,8 @@ pub struct NewJob {
     pub deadline: Option<u64>,
     /// Makes submitting it twice within a day make one job, within its queue.
     pub idempotency_key: Option<String>,
+    /// The same, in a namespace that no client can name: of timers and of the parts of tasks.
+    pub internal_key: Option<String>,
     /// Who submitted it, as the door authenticated them.
     pub caller: Option<String>,
     /// Trace context: `traceparent`, `tracestate`.
@@ -76,6 +78,7 @@ impl NewJob {
             max_attempts: 5,
             deadline: None,
             idempotency_key: None,
+            internal_key: None,
             caller: None,
             trace: BTreeMap::new(),
         }
@@ -115,7 +118,20 @@ impl NewJob {
         if matches!(&self.idempotency_key, Some(key) if key.is_empty() || key.len() > 256) {
             return Err(Error::invalid("idempotency_key", "give 1 to 256 bytes"));
         }
+        // What begins with one is an internal key to the store.
+        if matches!(&self.idempotency_key, Some(key) if key.chars().any(char::is_control)) {
+            let reason = "has control characters, give printable ones";
+            return Err(Error::invalid("idempotency_key", reason));
+        }
         Ok(())
+    }
+
+    /// The key under which the store knows it. No client's begins with a control character.
+    pub(crate) fn key(&self) -> Option<String> {
+        match &self.internal_key {
+            Some(key) => Some(format!("\u{1}{key}")),
+            None => self.idempotency_key.clone(),
+        }
     }
 
     /// What two submissions with one key must have in common, as a short text.
@@ -150,6 +166,7 @@ impl NewJob {
                 timeout_ms: clock::millis(self.timeout),
                 deadline: self.deadline,
                 idempotency_key: self.idempotency_key,
+                internal_key: self.internal_key,
                 caller: self.caller,
                 trace: self.trace,
                 enqueued_at,
@@ -198,6 +215,9 @@ pub struct Header {
     /// The submitter's key against doing it twice.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// The key of the platform's own against doing it twice.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub internal_key: Option<String>,
     /// Who submitted it.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,

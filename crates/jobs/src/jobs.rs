@@ -1,5 +1,6 @@
 //! The queue: the rules, on whatever store. Here is what producers do.
 
+mod jump;
 mod manage;
 mod names;
 mod run;
@@ -13,7 +14,9 @@ use std::{
 use futures_util::future::join_all;
 
 use crate::{
-    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store, Vitals, codec,
+    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store, Vitals,
+    clock::{self, StoreClock},
+    codec,
     quiet::Quiet,
 };
 pub use manage::QueueStats;
@@ -79,7 +82,30 @@ pub struct Jobs {
     pub(crate) options: Arc<Options>,
     claims: Arc<AtomicUsize>,
     names: Arc<names::Names>,
+    pub(crate) clock: Arc<StoreClock>,
     pub(crate) quiet: Arc<Quiet>,
+}
+
+/// The times of lanes for the length of one call: each store is asked once, and when it is silent
+/// it is waited for once.
+#[derive(Debug, Default)]
+pub(crate) struct Times(BTreeMap<Lane, Result<u64, Error>>);
+
+impl Times {
+    pub(crate) async fn of(&mut self, jobs: &Jobs, lane: &Lane) -> Result<u64, Error> {
+        if let Some(known) = self.0.get(lane) {
+            return known.clone();
+        }
+        let now = jobs.now(lane).await;
+        self.0.insert(lane.clone(), now.clone());
+        now
+    }
+
+    /// The same, by whatever is known while the store is away.
+    pub(crate) async fn about(&mut self, jobs: &Jobs, lane: &Lane) -> u64 {
+        let now = self.of(jobs, lane).await;
+        now.unwrap_or_else(|_| jobs.counted_now(lane))
+    }
 }
 
 impl Jobs {
@@ -91,6 +117,7 @@ impl Jobs {
             options: Arc::new(options),
             claims: Arc::default(),
             names: Arc::default(),
+            clock: Arc::default(),
             quiet: Arc::default(),
         }
     }
@@ -99,6 +126,25 @@ impl Jobs {
     #[must_use]
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// The time by the clock that a lane is kept by, Unix milliseconds.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the store has not said it lately, and does not answer.
+    pub(crate) async fn now(&self, lane: &Lane) -> Result<u64, Error> {
+        if let Some(now) = self.clock.fresh(lane).filter(|_| !self.store.is_here()) {
+            return Ok(now);
+        }
+        let now = self.store.now(lane).await?;
+        self.clock.tell(lane, now);
+        Ok(now)
+    }
+
+    /// The same without asking: counted on from what the store last said, by whoever has just
+    /// claimed a job of the lane.
+    pub(crate) fn counted_now(&self, lane: &Lane) -> u64 {
+        self.clock.counted(lane).unwrap_or_else(clock::now)
     }
 
     /// Sees whether the store can be read and written, and logs what is wrong with it.
@@ -167,13 +213,14 @@ impl Jobs {
         let refused = refused.await?;
         let mut answers: Vec<Option<Result<Submitted, Error>>> = vec![None; jobs.len()];
         let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Entry>)> = BTreeMap::new();
+        let mut times = Times::default();
         for (index, job) in jobs.into_iter().enumerate() {
             if refused.contains(&job.queue) {
                 let (queue, max) = (job.queue, self.options.max_queues);
                 answers[index] = Some(Err(Error::Queues { queue, max }));
                 continue;
             }
-            match self.admit(job) {
+            match self.admit(job, &mut times).await {
                 Ok((lane, entry)) => {
                     let (indexes, entries) = lanes.entry(lane).or_default();
                     indexes.push(index);
@@ -208,21 +255,19 @@ impl Jobs {
         }
     }
 
-    fn admit(&self, job: NewJob) -> Result<(Lane, Entry), Error> {
+    async fn admit(&self, job: NewJob, times: &mut Times) -> Result<(Lane, Entry), Error> {
         job.check(self.options.max_payload)?;
         let lanes = self.lanes_of(&job.queue)?;
         // Jobs with one key meet in one partition; the others spread.
-        let number = match &job.idempotency_key {
+        let key = job.key();
+        let number = match &key {
             Some(key) => xxhash_rust::xxh3::xxh3_64(key.as_bytes()),
             None => rand::random::<u64>(),
         };
         let chosen = usize::try_from(number % lanes.len() as u64).unwrap_or(0);
         let lane = lanes[chosen].clone();
-        let key = job
-            .idempotency_key
-            .clone()
-            .map(|key| (key, job.fingerprint()));
-        let (delay, id) = (job.delay, JobId::new(&lane));
+        let key = key.map(|key| (key, job.fingerprint()));
+        let (delay, id) = (job.delay, JobId::at(&lane, times.of(self, &lane).await?));
         let job = job.into_job(id);
         let (packed, priority) = (codec::pack_job(&job), job.header.priority);
         Ok((
@@ -264,7 +309,7 @@ impl Jobs {
                 let key = entry
                     .key
                     .as_ref()
-                    .map(|(key, _)| key.clone())
+                    .map(|(key, _)| key.trim_start_matches('\u{1}').to_owned())
                     .unwrap_or_default();
                 Err(Error::Conflict {
                     key,

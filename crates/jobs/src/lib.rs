@@ -24,12 +24,14 @@ mod producer;
 mod quiet;
 mod record;
 mod retry;
+mod schedule;
 mod scheduler;
 mod store;
 mod stores;
 mod timer;
 mod worker;
 
+pub use clock::Clock;
 pub use error::Error;
 pub use events::EventPage;
 pub use handler::{Context, Failure, Handler};
@@ -42,11 +44,12 @@ pub use outcome::{Claimed, Outcome};
 pub use producer::Producer;
 pub use record::{Record, Status};
 pub use retry::Backoff;
+pub use schedule::{Entries, FORGET, Make, Round, is_live};
 pub use scheduler::Scheduler;
 pub use store::{
     Accepted, Claim, Claimer, Counts, Entry, Event, EventRead, Found, Lease, Listed, MAX_BATCH,
     Mark, Move, Moved, Note, Page, Renewal, State, Store, To, Vitals,
 };
 pub use stores::{Embedded, Open, Redis, Row, STORES, Settings, Sync, open};
-pub use timer::{Missed, Timer, When};
+pub use timer::{Fired, Kept, Missed, Timer, When};
 pub use worker::Worker;

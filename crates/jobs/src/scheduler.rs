@@ -1,42 +1,115 @@
 //! Fires timers for as long as it runs.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Jobs, clock};
+use crate::{
+    Jobs, Timer,
+    schedule::{Entries, Make},
+};
 
 /// The shortest sleep, against spinning.
 const LEAST: Duration = Duration::from_millis(10);
+/// The longest one: entries are to be kept, or others would think that nobody has them.
+const MOST: Duration = Duration::from_secs(15);
+/// How often the same trouble is told of again.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Fires the timers of a store; any number may run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Scheduler {
     jobs: Jobs,
     poll: Duration,
+    make: Arc<Make>,
+    entries: Entries,
+    news: Option<watch::Receiver<Vec<Timer>>>,
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler")
+            .field("poll", &self.poll)
+            .field("entries", &self.entries)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Scheduler {
-    /// A scheduler that notices new timers within `poll`; it fires known ones on time.
+    /// A scheduler without entries of its own, which fires timers that are set by
+    /// [`Jobs::set_timer`]. It notices new ones within `poll`, and fires known ones on time.
     #[must_use]
-    pub const fn new(jobs: Jobs, poll: Duration) -> Self {
-        Self { jobs, poll }
+    pub fn new(jobs: Jobs, poll: Duration) -> Self {
+        Self {
+            jobs,
+            poll,
+            make: Arc::new(|timer: &Timer, _: &str| Ok(timer.job())),
+            entries: Entries::default(),
+            news: None,
+        }
+    }
+
+    /// The same with entries of its own, which it keeps in the store as long as it runs. They are
+    /// replaced whenever others are sent; for `names` see [`Entries::new`].
+    #[must_use]
+    pub fn keeping(
+        mut self,
+        names: &'static [&'static str],
+        entries: watch::Receiver<Vec<Timer>>,
+    ) -> Self {
+        self.entries = Entries::new(names);
+        self.news = Some(entries);
+        self
+    }
+
+    /// The same with jobs made so from timers.
+    #[must_use]
+    pub fn making(
+        mut self,
+        make: impl Fn(&Timer, &str) -> Result<crate::NewJob, crate::Error> + Send + Sync + 'static,
+    ) -> Self {
+        self.make = Arc::new(make);
+        self
     }
 
     /// Runs until `stop`. While the store is away it waits, and then makes up as each timer says.
-    pub async fn run(&self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut told: Option<(Instant, String)> = None;
+        if let Some(news) = &mut self.news {
+            self.entries.replace(news.borrow_and_update().clone());
+        }
         loop {
-            if let Err(error) = self.jobs.fire().await {
-                self.jobs.quiet.trouble(&error);
+            if let Some(news) = &mut self.news
+                && news.has_changed().unwrap_or(false)
+            {
+                self.entries.replace(news.borrow_and_update().clone());
             }
-            let timers = self.jobs.timers().await.unwrap_or_default();
-            let next = timers.iter().map(|timer| timer.next_at).min();
-            let left = next.map_or(self.poll, |next| {
-                Duration::from_millis(next.saturating_sub(clock::now()))
-            });
+            let tended = self.jobs.tend(&mut self.entries, self.make.as_ref()).await;
+            let poll = self.poll.clamp(LEAST, MOST);
+            let (next_in, trouble) = match tended {
+                Ok(round) => (round.next_in, round.trouble),
+                Err(error) => (None, Some(error)),
+            };
+            let known = told.as_ref();
+            match trouble.map(|error| error.to_string()) {
+                Some(error)
+                    if known.is_none_or(|(at, known)| *known != error || at.elapsed() > AGAIN) =>
+                {
+                    tracing::warn!(error, "timers wait");
+                    told = Some((Instant::now(), error));
+                }
+                None if told.take().is_some() => tracing::info!("timers go on"),
+                Some(_) | None => {}
+            }
+            let left = next_in.map_or(poll, Duration::from_millis);
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(left.clamp(LEAST, self.poll.max(LEAST))) => {}
+                () = tokio::time::sleep(left.clamp(LEAST, poll)) => {}
             }
         }
     }

@@ -294,6 +294,14 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What to call it in messages, without credentials.
     fn name(&self) -> String;
 
+    /// Whether it is in this process, so that asking costs nothing.
+    fn is_here(&self) -> bool {
+        false
+    }
+
+    /// The time by the clock that the lane is kept by, Unix milliseconds.
+    async fn now(&self, lane: &Lane) -> Result<u64, Error>;
+
     /// Sees whether reading and writing work, by doing both.
     async fn check(&self) -> Result<Vitals, Error>;
 

@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 pub use embedded::{Embedded, Sync};
 pub use redis::Redis;
 
-use crate::{Error, Store};
+use crate::{Clock, Error, Store};
 
 /// What stores are made with.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Settings {
     pub key_ttl: Duration,
     /// When the embedded store has written what it says is done.
     pub sync: Sync,
+    /// The wall clock of the embedded store; a Redis has its own.
+    pub clock: Clock,
     /// The file of the authorities that a Redis over TLS is trusted by, as PEM; the system's
     /// without one.
     pub authority: Option<PathBuf>,
@@ -33,6 +35,7 @@ impl Default for Settings {
             events: 20_000,
             key_ttl: Duration::from_secs(86_400),
             sync: Sync::Always,
+            clock: Clock::default(),
             authority: None,
         }
     }

@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Claimed, Context, Failure, Handler, Job, Jobs, Lease, MAX_BATCH, Outcome, clock};
+use crate::{Claimed, Context, Failure, Handler, Job, Jobs, Lease, MAX_BATCH, Outcome};
 
 /// How long one claim waits for jobs.
 const WAIT: Duration = Duration::from_secs(5);
@@ -209,7 +209,7 @@ impl Worker {
     }
 
     async fn work(&self, job: &Job, context: &Context) -> Outcome {
-        let now = clock::now();
+        let now = self.jobs.counted_now(&job.id.lane());
         let left = job
             .header
             .deadline

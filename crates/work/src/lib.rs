@@ -5,6 +5,7 @@
 //! [`Work::job`]; the runner reads the same payload from the queue and does it.
 
 mod call;
+mod complete;
 mod error;
 mod http;
 mod ids;
@@ -17,6 +18,7 @@ mod task;
 mod vigil;
 
 pub use call::Call;
+pub use complete::firing;
 pub use error::FieldError;
 pub use http::{Http, MAX_TIMEOUT};
 pub use kind::{Kind, Work, validate};

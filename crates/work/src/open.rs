@@ -148,6 +148,7 @@ pub fn open(config: &Config) -> anyhow::Result<Jobs> {
         key_ttl: config.duration("jobs_key_ttl"),
         sync: sync(config.text("jobs_sync")).unwrap_or(Sync::Always),
         authority: config.optional("redis_cacert").map(PathBuf::from),
+        ..Settings::default()
     };
     let address = address(config);
     let store = store(&address, &settings).context("open the queue of jobs")?;

@@ -7,6 +7,7 @@ mod events;
 mod jobs;
 mod metrics;
 mod registry;
+mod schedules;
 mod seeds;
 mod store;
 mod support;

@@ -6,5 +6,6 @@ mod jobs;
 mod look;
 mod mesh;
 mod mistakes;
+mod schedules;
 mod tls;
 mod up;

@@ -29,14 +29,15 @@ impl Kinds {
         context: &Context,
         facts: &Facts,
     ) -> Result<Option<Payload>, Failure> {
+        let left = context.time_left(job);
         let result = match work {
             Work::Call(call) => {
-                let work = Box::pin(self.calls.run(call, job, facts));
+                let work = Box::pin(self.calls.run(call, job, left, facts));
                 self.tasks.while_wanted(job, work).await?
             }
-            Work::Http(request) => http::run(&self.client, request, job, facts).await?,
+            Work::Http(request) => http::run(&self.client, request, job, left, facts).await?,
             Work::Task(task) => self.tasks.run(task, job, context).await?,
-            Work::Pipeline(order) => pipeline::run(&self.mesh, order, job, context, facts).await?,
+            Work::Pipeline(order) => pipeline::run(&self.mesh, order, left, context, facts).await?,
         };
         Ok(Some(Payload::json(&result)))
     }

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -62,7 +62,8 @@ impl<'a> Meter<'a> {
     /// How long the job waited, from when it was submitted.
     pub(crate) fn queued(&self) -> Duration {
         let header = &self.job.header;
-        let started = header.started_at.unwrap_or_else(now);
+        // Both by the clock of the store.
+        let started = header.started_at.unwrap_or(header.enqueued_at);
         Duration::from_millis(started.saturating_sub(header.enqueued_at))
     }
 
@@ -144,12 +145,6 @@ impl<F: Future> Future for Measured<'_, '_, F> {
         this.meter.cpu += process::thread_cpu().saturating_sub(before);
         polled
     }
-}
-
-/// Unix milliseconds.
-fn now() -> u64 {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// With microseconds behind the point.

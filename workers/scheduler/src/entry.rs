@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use jobs::{Missed, Timer, When};
+use jobs::{Lane, Missed, Timer, When};
 use serde::Deserialize;
 use serde_json::Value;
 use service::{Config, config};
@@ -12,8 +12,11 @@ use service::{Config, config};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// A cron pattern in UTC: five fields, or six with seconds first. This or `every`.
+    /// A cron pattern: five fields, six with seconds first, seven with a year last. This or
+    /// `every`.
     pub cron: Option<String>,
+    /// The pattern's time zone by its IANA name; `schedule_timezone` by default.
+    pub timezone: Option<String>,
     /// A duration such as `90s`, at least 100 ms.
     pub every: Option<String>,
     /// What to do about times that went by while no scheduler ran: `once` (the default), `all` or
@@ -45,8 +48,13 @@ impl Entry {
             (None, Some(every)) => When::Every(millis(duration("every", every)?)),
             _ => bail!("give one of cron and every"),
         };
-        work::validate(&self.kind, &self.payload).context("payload")?;
         let mut timer = Timer::new(name, when, &self.kind, self.payload.clone());
+        match (&self.timezone, &timer.when) {
+            (Some(_), When::Every(_)) => bail!("timezone: only a cron pattern has one"),
+            (Some(zone), When::Cron(_)) => timer.timezone.clone_from(zone),
+            (None, When::Cron(_)) => timer.timezone = settings.text("schedule_timezone").to_owned(),
+            (None, When::Every(_)) => {}
+        }
         timer.missed = self.missed;
         timer.queue = work::queue(settings, self.queue.as_deref());
         if let Some(priority) = self.priority {
@@ -60,8 +68,22 @@ impl Entry {
         if let Some(timeout) = &self.timeout {
             timer.timeout_ms = millis(duration("timeout", timeout)?);
         }
+        check(&timer, settings)?;
         Ok(timer)
     }
+}
+
+/// Whether a timer will fire: its pattern, and the job that it makes.
+pub(crate) fn check(timer: &Timer, settings: &Config) -> anyhow::Result<()> {
+    timer.check()?;
+    Lane::new(&timer.queue, 0)?;
+    let job = work::firing(timer, "check").context("payload")?;
+    let (size, most) = (job.payload.bytes().len(), settings.size("jobs_max_payload"));
+    ensure!(
+        size <= most,
+        "payload: {size} bytes are more than jobs_max_payload = {most}"
+    );
+    Ok(())
 }
 
 fn duration(field: &str, text: &str) -> anyhow::Result<Duration> {

@@ -27,7 +27,9 @@ fn parse(text: &str, config: &Config) -> anyhow::Result<Vec<Timer>> {
 }
 
 /// What tells one state of a file from another.
-pub(crate) fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+pub(crate) type Stamp = (SystemTime, u64);
+
+pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
     let about = fs::metadata(path).ok()?;
     Some((about.modified().ok()?, about.len()))
 }
@@ -48,11 +50,17 @@ mod tests {
         let text = r#"
             [nightly]
             cron = "0 3 * * *"
+            timezone = "Europe/Berlin"
             kind = "call"
             missed = "skip"
             priority = 5
             timeout = "2m"
             payload = { service = "agent-echo", method = "a.B/C", payload = { input = "x" } }
+
+            [goal]
+            cron = "@daily"
+            kind = "pipeline"
+            payload = { goal = "How does a router drain?" }
 
             [often]
             every = "1.5s"
@@ -61,15 +69,22 @@ mod tests {
             payload = { description = "d", subtasks = [{ subtask_id = "s", description = "d" }] }
         "#;
         let timers = entries(text).unwrap();
-        assert_eq!(timers[0].name, "file/nightly");
-        assert_eq!(timers[0].when, When::Cron("0 3 * * *".to_owned()));
-        assert_eq!((timers[0].missed, timers[0].priority), (Missed::Skip, 5));
+        // By their names.
+        assert_eq!(timers[0].name, "file/goal");
         assert_eq!(
-            (timers[0].timeout_ms, timers[0].queue.as_str()),
+            (timers[0].kind.as_str(), timers[0].timezone.as_str()),
+            ("pipeline", "UTC")
+        );
+        assert_eq!(timers[1].name, "file/nightly");
+        assert_eq!(timers[1].when, When::Cron("0 3 * * *".to_owned()));
+        assert_eq!(timers[1].timezone, "Europe/Berlin");
+        assert_eq!((timers[1].missed, timers[1].priority), (Missed::Skip, 5));
+        assert_eq!(
+            (timers[1].timeout_ms, timers[1].queue.as_str()),
             (120_000, "default")
         );
-        assert_eq!(timers[1].when, When::Every(1_500));
-        assert_eq!(timers[1].queue, "slow");
+        assert_eq!(timers[2].when, When::Every(1_500));
+        assert_eq!(timers[2].queue, "slow");
     }
 
     #[test]
@@ -83,6 +98,34 @@ mod tests {
                 "every",
             ),
             ("evry = \"1s\"", "evry"),
+            (
+                "cron = \"61 * * * *\"\nkind = \"http\"\npayload = { url = \"http://h/\" }",
+                "cron",
+            ),
+            (
+                "cron = \"* * * * *\"\ntimezone = \"Mars/Base\"\nkind = \"http\"\npayload = { url = \"http://h/\" }",
+                "timezone",
+            ),
+            (
+                "every = \"1s\"\ntimezone = \"UTC\"\nkind = \"http\"\npayload = { url = \"http://h/\" }",
+                "timezone",
+            ),
+            (
+                "every = \"10ms\"\nkind = \"http\"\npayload = { url = \"http://h/\" }",
+                "every",
+            ),
+            (
+                "every = \"1s\"\nkind = \"http\"\nqueue = \"No!\"\npayload = { url = \"http://h/\" }",
+                "queue",
+            ),
+            (
+                "every = \"1s\"\nkind = \"http\"\nmax_attempts = 0\npayload = { url = \"http://h/\" }",
+                "max_attempts",
+            ),
+            (
+                "every = \"1s\"\nkind = \"pipeline\"\npayload = { gaol = \"g\" }",
+                "goal",
+            ),
         ];
         for (fields, field) in table {
             let error = format!("{:#}", entries(&format!("[bad]\n{fields}")).unwrap_err());

@@ -7,6 +7,8 @@ use jobs::{Timer, When};
 use serde_json::Value;
 use service::Config;
 
+use crate::entry;
+
 /// Its name in the store.
 pub(crate) const NAME: &str = "interval";
 
@@ -19,8 +21,8 @@ pub(crate) fn timer(config: &Config) -> anyhow::Result<Option<Timer>> {
     let every = When::Every(u64::try_from(every.as_millis())?);
     let kind = config.text("schedule_kind");
     let payload: Value = serde_json::from_str(config.text("schedule_payload"))?;
-    work::validate(kind, &payload).context("schedule_payload")?;
     let mut timer = Timer::new(NAME, every, kind, payload);
     timer.queue = work::queue(config, None);
+    entry::check(&timer, config).context("the entry of schedule_interval_seconds")?;
     Ok(Some(timer))
 }

@@ -3,14 +3,16 @@
 //!
 //! Entries are kept in the store of jobs, as [`jobs::Timer`]s. Those of a file (`schedule_file`)
 //! are put there by each scheduler that has the file, under names beginning with `file/`, and
-//! follow the file while it changes; `SCHEDULE_INTERVAL_SECONDS` makes one more, `interval`.
+//! follow the file while it changes; `SCHEDULE_INTERVAL_SECONDS` makes one more, `interval`. A
+//! scheduler fires the entries that it has, puts back those that the store has lost, and removes
+//! those that no scheduler has had for a minute.
 
 mod entry;
 mod file;
 mod interval;
 mod keeper;
 
-use jobs::Scheduler;
+use jobs::{Error, Scheduler, Timer, When};
 use service::{Context, Key, Kind, Served, Spec, Type, Weight};
 use work::Vigil;
 
@@ -23,6 +25,12 @@ const OWN: &[Key] = &[
         "schedule_file",
         "",
         "TOML file of entries, read again when it changes",
+    ),
+    Key::new(
+        "schedule_timezone",
+        Type::Custom(is_zone, "a name of the IANA database such as Europe/Berlin"),
+        "UTC",
+        "time zone of the cron patterns of entries that name none",
     ),
     Key::new(
         "schedule_interval_seconds",
@@ -75,9 +83,18 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     let jobs = work::open(config)?;
     let poll = config.duration("schedule_poll");
     // It has nothing to do but what is in there.
-    let vigil = Vigil::start(context, &jobs, Weight::Hindrance);
-    let keeper = Keeper::new(jobs.clone(), vigil, config)?;
-    let scheduler = Scheduler::new(jobs, poll);
+    drop(Vigil::start(context, &jobs, Weight::Hindrance));
+    let keeper = Keeper::new(config)?;
+    let make = |timer: &Timer, key: &str| {
+        let job = work::firing(timer, key);
+        job.map_err(|error| Error::Invalid {
+            field: "payload",
+            reason: error.to_string(),
+        })
+    };
+    let scheduler = Scheduler::new(jobs, poll)
+        .keeping(&[file::PREFIX, interval::NAME], keeper.entries())
+        .making(make);
     let stop = context.draining.clone();
     context.tracker.spawn(keeper.run(poll, stop.clone()));
     context
@@ -85,6 +102,12 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
         .spawn(async move { scheduler.run(stop).await });
     // Health, and nothing else: what it does is in the store.
     Ok(Served::new())
+}
+
+fn is_zone(name: &str) -> bool {
+    let mut timer = Timer::new("zone", When::Cron("@daily".to_owned()), "call", ().into());
+    name.clone_into(&mut timer.timezone);
+    timer.check().is_ok()
 }
 
 fn is_json(text: &str) -> bool {

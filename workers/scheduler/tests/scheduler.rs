@@ -25,7 +25,7 @@ fn open(redis: &Redis) -> Jobs {
     work::open(&config.load().unwrap()).unwrap()
 }
 
-async fn scheduler(redis: &Redis, env: &[(&str, &str)]) -> Process {
+fn command(redis: &Redis, env: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mesh-scheduler"));
     command
         .env("REDIS_URL", redis.url())
@@ -37,7 +37,11 @@ async fn scheduler(redis: &Redis, env: &[(&str, &str)]) -> Process {
         .env("SCHEDULE_POLL", "100ms")
         .env("LOG_FORMAT", "json")
         .envs(env.iter().copied());
-    let mut process = Process::start("mesh-scheduler", command);
+    command
+}
+
+async fn scheduler(redis: &Redis, env: &[(&str, &str)]) -> Process {
+    let mut process = Process::start("mesh-scheduler", command(redis, env));
     let serving = |line: &str| {
         let line: Value = serde_json::from_str(line).ok()?;
         (line["message"] == "serving").then_some(())
@@ -56,8 +60,9 @@ async fn fired(jobs: &Jobs, entry: &str) -> BTreeMap<u64, usize> {
             .await
             .unwrap();
         for record in page.jobs {
-            let key = record.header.idempotency_key.unwrap_or_default();
+            let key = record.header.internal_key.unwrap_or_default();
             if let Some(time) = key.strip_prefix(&format!("timer/{entry}/")) {
+                let time = time.split_once('/').unwrap().0;
                 *times.entry(time.parse().unwrap()).or_insert(0) += 1;
             }
         }
@@ -173,6 +178,205 @@ async fn schedule_interval_seconds_makes_an_entry_of_its_own() {
         (timers[0].name.as_str(), timers[0].kind.as_str()),
         ("interval", "http")
     );
+}
+
+fn tick(name: &str, when: &str) -> String {
+    format!("[{name}]\n{when}\nkind = \"call\"\npayload = {CALL}\n")
+}
+
+/// The payloads of all jobs of a kind.
+async fn payloads(jobs: &Jobs, kind: &str) -> Vec<Value> {
+    let kind = Some(kind.to_owned());
+    let filter = Filter {
+        kind,
+        ..Filter::default()
+    };
+    let listed = jobs.list(&filter, 1_000, None).await.unwrap();
+    let payloads = listed.jobs.iter().filter_map(|it| it.payload.as_ref());
+    payloads
+        .map(|it| serde_json::from_slice(it.bytes()).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn entries_that_no_configuration_has_any_more_do_not_fire() {
+    let redis = Redis::start(&[]).await;
+    let jobs = open(&redis);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("schedule.toml");
+    write(&path, &tick("tick", "every = \"200ms\""));
+    let env = [
+        ("SCHEDULE_FILE", path.to_str().unwrap()),
+        ("SCHEDULE_INTERVAL_SECONDS", "0.2"),
+    ];
+    let mut first = scheduler(&redis, &env).await;
+    // Another one beside it, without entries, leaves them alone.
+    let _beside = scheduler(&redis, &[]).await;
+    until("both fired thrice", PATIENCE, async || {
+        let (tick, interval) = (
+            fired(&jobs, "file/tick").await,
+            fired(&jobs, "interval").await,
+        );
+        (tick.len() >= 3 && interval.len() >= 3).then_some(())
+    })
+    .await;
+    first.signal(Signal::Terminate);
+    assert!(first.end(PATIENCE).await.success());
+    let _second = scheduler(&redis, &[]).await;
+    let before = jobs.queues().await.unwrap()[0].counts.queued;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(jobs.queues().await.unwrap()[0].counts.queued, before);
+}
+
+#[tokio::test]
+async fn entries_are_put_back_when_the_store_comes_back_empty() {
+    let mut redis = Redis::start(&["--save", ""]).await;
+    let jobs = open(&redis);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("schedule.toml");
+    write(&path, &tick("tick", "every = \"200ms\""));
+    let env = [
+        ("SCHEDULE_FILE", path.to_str().unwrap()),
+        ("SCHEDULE_INTERVAL_SECONDS", "0.2"),
+    ];
+    let _scheduler = scheduler(&redis, &env).await;
+    for _ in 0..2 {
+        until("both fire", PATIENCE, async || {
+            // What asks while it is away is told so.
+            let queue = Some("default".to_owned());
+            let filter = Filter {
+                queue,
+                ..Filter::default()
+            };
+            let listed = jobs.list(&filter, 100, None).await.ok()?.jobs;
+            let callers = listed.iter().filter_map(|it| it.header.caller.as_deref());
+            let callers: Vec<&str> = callers.collect();
+            let of = |name: &str| callers.iter().filter(|caller| **caller == name).count();
+            (of("timer/file/tick") >= 2 && of("timer/interval") >= 2).then_some(())
+        })
+        .await;
+        assert_eq!(jobs.timers().await.unwrap().len(), 2);
+        redis.restart().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_with_a_bad_pattern_or_zone_is_refused_whole_at_the_start_and_live() {
+    let redis = Redis::start(&[]).await;
+    let jobs = open(&redis);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("schedule.toml");
+    let good = tick("good", "every = \"1h\"");
+    let bad = [
+        "cron = \"61 * * * *\"",
+        "cron = \"* * * *\"",
+        "cron = \"0 3 * * *\"\ntimezone = \"Europe/Atlantis\"",
+        "every = \"1ms\"",
+        "every = \"1s\"\nqueue = \"Not a queue\"",
+        "every = \"1s\"\npriority = 9",
+    ];
+    for when in bad {
+        write(
+            &path,
+            &format!("{}{}", tick("a", "every = \"1h\""), tick("b", when)),
+        );
+        let mut command = command(&redis, &[("SCHEDULE_FILE", path.to_str().unwrap())]);
+        command.stdout(std::process::Stdio::null());
+        let mut process = Process::start("mesh-scheduler", command);
+        assert!(!process.end(PATIENCE).await.success(), "{when}");
+        assert!(
+            process.log().contains("entry b"),
+            "{when}: {}",
+            process.log()
+        );
+        assert_eq!(jobs.timers().await.unwrap(), [], "{when}");
+    }
+    write(&path, &good);
+    let scheduler = scheduler(&redis, &[("SCHEDULE_FILE", path.to_str().unwrap())]).await;
+    for (number, when) in bad.into_iter().enumerate() {
+        write(
+            &path,
+            &format!("{}{}", tick("a", "every = \"1h\""), tick("b", when)),
+        );
+        until("it refuses it", PATIENCE, async || {
+            let refused = scheduler.log().matches("not taken over").count();
+            (refused > number).then_some(())
+        })
+        .await;
+        let timers = jobs.timers().await.unwrap();
+        assert_eq!(timers.len(), 1, "{when}");
+        assert_eq!(timers[0].name, "file/good", "{when}");
+    }
+}
+
+#[tokio::test]
+async fn goals_and_descriptions_are_scheduled_as_they_are_submitted() {
+    let redis = Redis::start(&[]).await;
+    let jobs = open(&redis);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("schedule.toml");
+    write(
+        &path,
+        r#"
+        [goal]
+        every = "200ms"
+        kind = "pipeline"
+        payload = { goal = "How does a router drain?" }
+        [task]
+        every = "200ms"
+        kind = "task"
+        payload = { description = "Research retries, then review them" }
+        "#,
+    );
+    let file = path.to_str().unwrap();
+    // Two of them agree on what each run is called.
+    let _one = scheduler(&redis, &[("SCHEDULE_FILE", file)]).await;
+    let _two = scheduler(&redis, &[("SCHEDULE_FILE", file)]).await;
+    until("both fired thrice", PATIENCE, async || {
+        let (goals, tasks) = (
+            payloads(&jobs, "pipeline").await,
+            payloads(&jobs, "task").await,
+        );
+        (goals.len() >= 3 && tasks.len() >= 3).then_some(())
+    })
+    .await;
+    let goals = payloads(&jobs, "pipeline").await;
+    let runs: std::collections::BTreeSet<&str> = goals
+        .iter()
+        .map(|goal| goal["run_id"].as_str().unwrap())
+        .collect();
+    assert_eq!(runs.len(), goals.len(), "each is a run of its own");
+    let tasks = payloads(&jobs, "task").await;
+    assert!(
+        tasks
+            .iter()
+            .all(|task| task["subtasks"].as_array().unwrap().len() == 2)
+    );
+    let fired = fired(&jobs, "file/goal").await;
+    assert!(fired.values().all(|count| *count == 1), "{fired:?}");
+}
+
+#[tokio::test]
+async fn a_goal_of_the_environment_is_scheduled_and_a_bad_one_does_not_start() {
+    let redis = Redis::start(&[]).await;
+    let jobs = open(&redis);
+    let goal = json!({ "goal": "How does a router drain?" }).to_string();
+    let env = |payload| {
+        [
+            ("SCHEDULE_INTERVAL_SECONDS", "0.2"),
+            ("SCHEDULE_KIND", "pipeline"),
+            ("SCHEDULE_PAYLOAD", payload),
+        ]
+    };
+    let _scheduler = scheduler(&redis, &env(goal.as_str())).await;
+    until("it fired", PATIENCE, async || {
+        (payloads(&jobs, "pipeline").await.len() >= 2).then_some(())
+    })
+    .await;
+    let bad = command(&redis, &env("{\"gaol\":\"x\"}"));
+    let mut process = Process::start("mesh-scheduler", bad);
+    assert!(!process.end(PATIENCE).await.success());
+    assert!(process.log().contains("goal"), "{}", process.log());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 
-use crate::{Counts, Error, JobId, Jobs, Move, Moved, Record, State, Status, clock, outcome};
+use crate::{Counts, Error, JobId, Jobs, Move, Moved, Record, State, Status, outcome};
 
 /// How often a change is tried again when the job moved meanwhile.
 const TRIES: usize = 16;
@@ -58,7 +58,8 @@ impl Jobs {
                 State::Ended(_) => true,
                 State::Running { .. } => self.store.call_off(id, &found.token).await?,
                 State::Queued { .. } | State::Waiting { .. } => {
-                    let to = outcome::call_off(&found, clock::now());
+                    let now = self.now(&id.lane()).await?;
+                    let to = outcome::call_off(&found, now);
                     let step = Move {
                         id: id.clone(),
                         from: found.token,
@@ -93,7 +94,8 @@ impl Jobs {
                     action,
                 });
             }
-            let to = outcome::revive(&found, clock::now())?;
+            let now = self.now(&id.lane()).await?;
+            let to = outcome::revive(&found, now)?;
             let step = Move {
                 id: id.clone(),
                 from: found.token,

@@ -6,9 +6,10 @@ use futures_util::future::{join_all, select_all};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Times;
 use crate::{
     Claimed, Claimer, Error, History, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome,
-    Renewal, clock, codec, outcome,
+    Renewal, codec, outcome,
 };
 
 /// How soon a partition that cannot be claimed from is asked again while others can.
@@ -66,6 +67,7 @@ impl Jobs {
                         continue;
                     }
                 };
+                self.clock.tell(lane, claim.now);
                 if !claim.jobs.is_empty() {
                     let claimed = self.claimed(lane, claim.jobs, claim.now).await;
                     if !claimed.is_empty() {
@@ -145,30 +147,31 @@ impl Jobs {
     /// Of each: [`Error::Stale`] when the lease has ended, and [`Error::Unavailable`], after which
     /// it is unknown whether the job was settled: settle it again.
     pub async fn settle(&self, ends: &[(Claimed, Outcome)]) -> Vec<Result<(), Error>> {
-        let moves = ends.iter().map(|(claimed, outcome)| {
+        let (mut times, mut moves) = (Times::default(), Vec::with_capacity(ends.len()));
+        for (claimed, outcome) in ends {
             let large = outcome::too_large(outcome, self.options.max_result);
             let outcome = large.as_ref().unwrap_or(outcome);
-            Move {
+            let now = times.about(self, &claimed.lease.id.lane()).await;
+            moves.push(Move {
                 id: claimed.lease.id.clone(),
                 from: claimed.lease.token.clone(),
-                to: outcome::settle(&claimed.job, outcome, &self.options.backoff, clock::now()),
-            }
-        });
-        let mut answers = self.shift_all(moves.collect()).await;
+                to: outcome::settle(&claimed.job, outcome, &self.options.backoff, now),
+            });
+        }
+        let mut answers = self.shift_all(moves).await;
         // What was called off while it ran may only end: it does so as cancelled.
         let called_off: Vec<usize> = (0..answers.len())
             .filter(|index| matches!(answers[*index], Ok(Moved::Cancelling)))
             .collect();
-        let moves = called_off.iter().map(|index| {
+        let mut moves = Vec::with_capacity(called_off.len());
+        for index in &called_off {
             let (claimed, _) = &ends[*index];
             let (id, from) = (claimed.lease.id.clone(), claimed.lease.token.clone());
-            Move {
-                id,
-                from,
-                to: outcome::cancel(&claimed.job, clock::now()),
-            }
-        });
-        for (index, answer) in called_off.iter().zip(self.shift_all(moves.collect()).await) {
+            let now = times.about(self, &id.lane()).await;
+            let to = outcome::cancel(&claimed.job, now);
+            moves.push(Move { id, from, to });
+        }
+        for (index, answer) in called_off.iter().zip(self.shift_all(moves).await) {
             answers[*index] = answer;
         }
         let settled = answers
@@ -283,13 +286,15 @@ impl Jobs {
     }
 
     async fn recover_lane(&self, lane: &Lane) -> Result<usize, Error> {
+        self.heed_jump(lane).await?;
         let mut taken = 0;
         loop {
+            let now = self.now(lane).await?;
             let expired = self.store.expired(lane, self.options.lease).await?;
             let moves = expired.iter().map(|found| Move {
                 id: found.id.clone(),
                 from: found.token.clone(),
-                to: outcome::reclaim(found, clock::now()),
+                to: outcome::reclaim(found, now),
             });
             let moves: Vec<Move> = moves.collect();
             if moves.is_empty() {
@@ -303,7 +308,8 @@ impl Jobs {
             }
         }
         let (ended, dead) = (self.options.result_ttl, self.options.dead_ttl);
-        while self.store.sweep(lane, ended, dead).await? >= MAX_BATCH {}
+        // By a clock that has just leapt everything would be past its time.
+        while self.clock.is_calm(lane) && self.store.sweep(lane, ended, dead).await? >= MAX_BATCH {}
         Ok(taken)
     }
 }

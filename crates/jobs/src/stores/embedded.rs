@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Error, JobId, Lane, Status, clock,
+    Clock, Error, JobId, Lane, Status, clock,
     store::{
         Accepted, Claim, Claimer, Counts, Entry, EventRead, Found, Lease, Mark, Move, Moved, Note,
         Page, Renewal, Store, Vitals,
@@ -53,6 +53,7 @@ pub struct Embedded {
     /// The latest write failed.
     ailing: AtomicBool,
     key_ttl: u64,
+    clock: Clock,
     memory: Arc<Mutex<Memory>>,
     disk: Arc<tokio::sync::Mutex<Disk>>,
     /// Syncs what [`Sync::Every`] left with the operating system; ends with the store.
@@ -88,9 +89,13 @@ impl Embedded {
                 memory.state.apply(record, data);
             }
         }
-        memory.state.expire_keys(clock::now());
+        // The clock may have been set back since the process before.
+        let now = settings.clock.now();
         memory.state.seq = memory.state.seq.max(memory.state.reserved);
+        memory.tick(now);
+        memory.state.expire_keys(now);
         Ok(Self {
+            clock: settings.clock.clone(),
             folder: folder.to_owned(),
             #[cfg(test)]
             frames: count,
@@ -102,6 +107,13 @@ impl Embedded {
             changes: watch::Sender::new(0),
             name,
         })
+    }
+
+    /// The time. Memory learns of it, which tells when the clock was set back.
+    fn time(&self) -> u64 {
+        let now = self.clock.now();
+        self.memory.lock().tick(now);
+        now
     }
 
     /// Changes memory, and returns when the log has it. While the disk takes no writes nothing is
@@ -198,6 +210,14 @@ impl Store for Embedded {
         self.name.clone()
     }
 
+    fn is_here(&self) -> bool {
+        true
+    }
+
+    async fn now(&self, _: &Lane) -> Result<u64, Error> {
+        Ok(self.time())
+    }
+
     async fn check(&self) -> Result<Vitals, Error> {
         let added = self.memory.lock().added;
         self.written(added).await?;
@@ -219,7 +239,7 @@ impl Store for Embedded {
     }
 
     async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
-        let now = clock::now();
+        let now = self.time();
         self.change(|memory| {
             memory.state.expire_keys(now);
             let each = entries.iter();
@@ -232,9 +252,9 @@ impl Store for Embedded {
     async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error> {
         // Before the claim, so that what comes during it is not slept through.
         let version = *self.changes.borrow();
-        let mut leases = Vec::new();
+        let (now, mut leases) = (self.time(), Vec::new());
         let claimed = self.change(|memory| {
-            let claim = memory.claim(lane, claimer, clock::now());
+            let claim = memory.claim(lane, claimer, now);
             leases.extend(claim.jobs.iter().map(|(lease, _)| lease.clone()));
             claim
         });
@@ -242,7 +262,7 @@ impl Store for Embedded {
             Ok(claim) => claim,
             Err(error) => {
                 // Nobody hears of these leases, so that nobody would end them.
-                self.edit(|memory| memory.unclaim(&leases, clock::now()));
+                self.edit(|memory| memory.unclaim(&leases, now));
                 return Err(error);
             }
         };
@@ -262,7 +282,7 @@ impl Store for Embedded {
     }
 
     async fn shift(&self, _: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
-        let now = clock::now();
+        let now = self.time();
         let mut moved = Vec::with_capacity(moves.len());
         let changed = self.change(|memory| {
             moved.extend(moves.iter().map(|step| {
@@ -286,15 +306,13 @@ impl Store for Embedded {
     }
 
     async fn renew(&self, _: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
-        let (now, mut memory) = (clock::now(), self.memory.lock());
-        Ok(leases
-            .iter()
-            .map(|lease| memory.renew(lease, now))
-            .collect())
+        let mut memory = self.memory.lock();
+        Ok(leases.iter().map(|lease| memory.renew(lease)).collect())
     }
 
     async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error> {
-        let (held, added) = self.edit(|memory| memory.progress(lease, progress));
+        let now = self.time();
+        let (held, added) = self.edit(|memory| memory.progress(lease, progress, now));
         if let Some(added) = added {
             self.written(added).await?;
         }
@@ -328,12 +346,11 @@ impl Store for Embedded {
     }
 
     async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
-        let until = clock::now().saturating_sub(clock::millis(lease));
-        Ok(self.memory.lock().expired(lane, until))
+        Ok(self.memory.lock().expired(lane, lease))
     }
 
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error> {
-        let now = clock::now();
+        let now = self.time();
         let ages = [
             (Status::Succeeded, ended),
             (Status::Cancelled, ended),
@@ -371,7 +388,8 @@ impl Store for Embedded {
     }
 
     async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
-        Ok(self.memory.lock().state.counts(lane, clock::now()))
+        let now = self.time();
+        Ok(self.memory.lock().state.counts(lane, now))
     }
 
     async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error> {

@@ -248,6 +248,16 @@ impl Store for Redis {
         self.link.name().to_owned()
     }
 
+    async fn now(&self, lane: &Lane) -> Result<u64, Error> {
+        let answer = self.link.run(&script::TIME, &self.key(lane), []).await;
+        let answer = answer.map_err(|failure| self.error(failure))?;
+        let read = |answer| {
+            let [seconds, micros] = reply::row(answer)?;
+            Ok(reply::number(seconds)? * 1_000 + reply::number(micros)? / 1_000)
+        };
+        read(answer).map_err(|strange| self.strange(strange))
+    }
+
     async fn check(&self) -> Result<Vitals, Error> {
         check::check(self).await
     }

@@ -7,6 +7,7 @@ mod lifecycle;
 mod meanwhile;
 mod names;
 mod reading;
+mod schedules;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub(crate) mod cluster;
+pub(crate) mod jumping;
 pub(crate) mod server;
 
 use std::{
@@ -32,6 +33,14 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    pub(crate) fn store(&self) -> Arc<dyn mesh_jobs::Store> {
+        let settings = Settings {
+            prefix: self.prefix.clone(),
+            ..Settings::default()
+        };
+        open(&self.address, &settings).unwrap()
+    }
+
     pub(crate) fn jobs(&self) -> Jobs {
         self.jobs_with(options())
     }

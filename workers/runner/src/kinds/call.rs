@@ -1,9 +1,6 @@
 //! The kind `call`.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dynamic::{Answer, Client};
@@ -44,12 +41,13 @@ impl Calls {
         &self,
         call: &Call,
         job: &Job,
+        left: Duration,
         facts: &Facts,
     ) -> Result<Value, Failure> {
         let to = dynamic::Call {
             service: call.service.clone(),
             method: call.method.clone(),
-            timeout: Some(time_left(job)),
+            timeout: Some(left),
             metadata: metadata(call, job),
         };
         let (result, message, instance) = match call.bytes() {
@@ -105,19 +103,6 @@ impl Calls {
             .map(|message| dynamic::to_json(&message))
             .unwrap_or_default()
     }
-}
-
-/// How long an attempt of a job may still take.
-pub(crate) fn time_left(job: &Job) -> Duration {
-    let attempt = Duration::from_millis(job.header.timeout_ms);
-    let Some(deadline) = job.header.deadline else {
-        return attempt;
-    };
-    let deadline = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline);
-    let left = deadline
-        .duration_since(SystemTime::now())
-        .unwrap_or_default();
-    attempt.min(left)
 }
 
 /// The key that makes doing a job twice harmless to whoever heeds it: the submitter's, else the

@@ -1,5 +1,7 @@
 //! The kind `http`.
 
+use std::time::Duration;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use fetch::{Client, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -8,7 +10,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 use work::Http;
 
-use super::call::{idempotency_key, time_left};
+use super::call::idempotency_key;
 use crate::meter::Facts;
 
 /// How much of an answer that is a failure is told.
@@ -20,9 +22,10 @@ pub(crate) async fn run(
     client: &Client,
     request: &Http,
     job: &Job,
+    left: Duration,
     facts: &Facts,
 ) -> Result<Value, Failure> {
-    let request = build(request, job).map_err(Failure::lasting)?;
+    let request = build(request, job, left).map_err(Failure::lasting)?;
     let answer = client
         .send(request)
         .await
@@ -57,7 +60,7 @@ pub(crate) async fn run(
     Ok(result)
 }
 
-fn build(request: &Http, job: &Job) -> Result<Request, String> {
+fn build(request: &Http, job: &Job, left: Duration) -> Result<Request, String> {
     let url = Url::parse(&request.url).map_err(|error| format!("url: {error}"))?;
     let method =
         Method::try_from(request.method.as_str()).map_err(|error| format!("method: {error}"))?;
@@ -80,7 +83,7 @@ fn build(request: &Http, job: &Job) -> Result<Request, String> {
         method,
         headers,
         body: request.body.clone().unwrap_or_default().into(),
-        time: Some(request.patience().min(time_left(job))),
+        time: Some(request.patience().min(left)),
     })
 }
 

@@ -1,28 +1,29 @@
 //! The kind `pipeline`.
 
+use std::time::Duration;
+
 use ::pipeline::{Progress, Run};
 use channel::Mesh;
-use jobs::{Context, Failure, Job};
+use jobs::{Context, Failure};
 use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use work::Pipeline;
 
-use super::call::time_left;
 use crate::meter::Facts;
 
 /// Carries out the run of a job, from where an earlier attempt left it: its result is the report.
 pub(crate) async fn run(
     mesh: &Mesh,
     order: &Pipeline,
-    job: &Job,
+    left: Duration,
     context: &Context,
     facts: &Facts,
 ) -> Result<Value, Failure> {
     let run = Run {
         run_id: order.run_id.clone(),
         goal: order.goal.clone(),
-        deadline: Some(Instant::now() + time_left(job)),
+        deadline: Some(Instant::now() + left),
     };
     let (sender, mut news) = watch::channel(0);
     let mut progress = |progress: Progress| {

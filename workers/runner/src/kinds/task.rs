@@ -163,7 +163,7 @@ impl Tasks {
             deadline: header.deadline,
             caller: header.caller.clone(),
             trace: header.trace.clone(),
-            idempotency_key: Some(key(&job.id, subtask)),
+            internal_key: Some(key(&job.id, subtask)),
             ..Work::Call(Call::json(agent, METHOD, message)).job()
         }
     }
@@ -203,7 +203,7 @@ fn key(task: &JobId, subtask: &Subtask) -> String {
 
 /// The task that a job is a part of.
 fn task_of(job: &Job) -> Option<JobId> {
-    let key = job.header.idempotency_key.as_deref()?;
+    let key = job.header.internal_key.as_deref()?;
     let (task, _) = key.strip_prefix("task/")?.split_once('/')?;
     task.parse().ok()
 }

@@ -316,6 +316,45 @@ async fn a_task_is_done_part_by_part_and_holds_no_place_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_job_of_a_client_is_no_part_of_a_task_whatever_its_key_says() {
+    let stage = Stage::set("10ms").await;
+    let task = work::Task::new("Plan it, then test it", None);
+    let new = work::Work::Task(task.clone()).job();
+    let id = stage.jobs.submit(new).await.unwrap().id;
+    // Somebody guesses the keys of the parts before a runner makes them.
+    let mut guessed = Vec::new();
+    for subtask in &task.subtasks {
+        let payload = Payload::json(&echo("not theirs"));
+        let new = NewJob {
+            idempotency_key: Some(format!("task/{id}/{}", subtask.subtask_id)),
+            ..NewJob::new("call", payload)
+        };
+        guessed.push(stage.jobs.submit(new).await.unwrap().id);
+    }
+    let _runner = stage.runner(&[]).await;
+    let record = stage.ended(&id).await;
+    assert_eq!(
+        record.status,
+        Status::Succeeded,
+        "{:?}",
+        record.header.error
+    );
+    let result = result(&record);
+    for (part, subtask) in result["subtasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(&task.subtasks)
+    {
+        let expected = format!("Echo Agent Response: {}", subtask.description);
+        assert_eq!(part["output"], expected.as_str());
+    }
+    for id in guessed {
+        assert_eq!(stage.ended(&id).await.status, Status::Succeeded);
+    }
+}
+
+#[tokio::test]
 async fn the_parts_of_a_task_that_is_called_off_are_called_off() {
     // Longer than the test waits: nothing ends by being done.
     let stage = Stage::set("90s").await;

@@ -1,6 +1,9 @@
 //! The steps of the store, made in memory.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
@@ -15,6 +18,18 @@ use crate::{
     store::{Accepted, Claim, Claimer, Entry, Event, Found, Lease, Mark, Move, Moved, Renewal, To},
 };
 
+/// A clock that is set back by less has only been corrected, in ms.
+const CORRECTED: u64 = 1_000;
+
+/// When this process opened the store, for what does not outlive it.
+#[derive(Debug)]
+struct Opened(Instant);
+
+impl Default for Opened {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
 /// How many numbers of events are taken at once.
 const BLOCK: u64 = 1 << 16;
 
@@ -29,12 +44,52 @@ pub(super) struct Memory {
     pub(super) untold: HashSet<(JobId, Bytes)>,
     /// How many steps added records.
     pub(super) added: u64,
+    opened: Opened,
 }
 
 impl Memory {
     pub(super) fn change(&mut self, record: Record, data: Option<Bytes>) {
         self.unwritten.add(&record, data.as_ref());
         self.state.apply(record, data);
+    }
+
+    /// Notes the time. When the clock was set back, jobs that wait for theirs wait no longer for
+    /// it: their times move along.
+    pub(super) fn tick(&mut self, now: u64) {
+        let last = std::mem::replace(&mut self.state.last, now);
+        let back = last.saturating_sub(now);
+        if back <= CORRECTED {
+            return;
+        }
+        let shelves = self.state.lanes.values();
+        let waiting = shelves.flat_map(|shelf| {
+            let of = |status| shelf.of(status).map(|(_, id)| id.clone());
+            of(Status::Scheduled).chain(of(Status::Failed))
+        });
+        let waiting: Vec<JobId> = waiting.collect();
+        tracing::warn!(
+            back_ms = back,
+            jobs = waiting.len(),
+            "the clock was set back"
+        );
+        for id in waiting {
+            let Some(mut place) = self.place(&id) else {
+                continue;
+            };
+            if let Place::Waiting { due, .. } = &mut place {
+                *due = due.saturating_sub(back);
+            }
+            let seq = self.state.seq + 1;
+            // Without a time it is no event.
+            let at = None;
+            self.change(Record::Put { id, place, seq, at }, None);
+        }
+    }
+
+    /// What leases are measured by, in ms: it does not jump, and is more than the 0 of jobs whose
+    /// process is gone.
+    fn steady(&self) -> u64 {
+        1 + clock::millis(self.opened.0.elapsed())
     }
 
     /// Makes sure that numbers of events which are given now are not given again after a crash:
@@ -161,8 +216,9 @@ impl Memory {
                 now,
                 None,
             );
+            let renewed = self.steady();
             if let Some(slot) = self.state.jobs.get_mut(&id) {
-                slot.renewed = now;
+                slot.renewed = renewed;
                 jobs.push((
                     Lease {
                         id,
@@ -252,11 +308,12 @@ impl Memory {
         Moved::Done
     }
 
-    pub(super) fn renew(&mut self, lease: &Lease, now: u64) -> Renewal {
+    pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
+        let renewed = self.steady();
         match self.held(lease) {
             None => Renewal::Stale,
             Some(slot) => {
-                slot.renewed = now;
+                slot.renewed = renewed;
                 if slot.cancelling {
                     Renewal::Cancelling
                 } else {
@@ -266,11 +323,10 @@ impl Memory {
         }
     }
 
-    pub(super) fn progress(&mut self, lease: &Lease, progress: &str) -> bool {
+    pub(super) fn progress(&mut self, lease: &Lease, progress: &str, now: u64) -> bool {
         let Some(slot) = self.held(lease) else {
             return false;
         };
-        let now = clock::now();
         slot.note(progress, now);
         self.reserve();
         self.state.tell(Event {
@@ -290,8 +346,9 @@ impl Memory {
             .filter(|slot| slot.token() == lease.token)
     }
 
-    /// Running jobs that were last renewed up to a time.
-    pub(super) fn expired(&self, lane: &Lane, until: u64) -> Vec<Found> {
+    /// Running jobs that were not renewed for so long.
+    pub(super) fn expired(&self, lane: &Lane, lease: Duration) -> Vec<Found> {
+        let until = self.steady().saturating_sub(clock::millis(lease));
         let Some(shelf) = self.state.lanes.get(lane) else {
             return Vec::new();
         };

@@ -15,7 +15,7 @@ pub(super) struct Slot {
     /// The number of its latest move.
     pub(super) seq: u64,
     pub(super) packed: Bytes,
-    /// When its lease was last renewed; 0 when the process that had it is gone.
+    /// When its lease was last renewed, by a clock of this process that does not jump; 0 when the process that had it is gone.
     pub(super) renewed: u64,
     pub(super) progress: Option<String>,
     /// What its attempts told; it is not worth a record, and gone with the process.

@@ -57,6 +57,8 @@ pub(super) struct State {
     key_ends: BTreeSet<(u64, String, String)>,
     pub(super) timers: BTreeMap<String, Bytes>,
     pub(super) seq: u64,
+    /// The time when something last happened.
+    pub(super) last: u64,
     /// Numbers of events up to this one may have been given, by this process or one before.
     pub(super) reserved: u64,
     /// How many events a lane keeps.
@@ -103,6 +105,7 @@ impl State {
                 data,
             } => {
                 self.seq = self.seq.max(number);
+                self.last = self.last.max(at);
                 if let Ok(lane) = lane.parse() {
                     let event = Event {
                         cursor: number.to_string(),
@@ -146,6 +149,7 @@ impl State {
             .or_default()
             .insert(slot.rank(), id.clone());
         if let Some(at) = at {
+            self.last = at;
             *shelf.sums.entry(status).or_default() += 1;
             let (cursor, name) = (seq.to_string(), status.as_str().to_owned());
             let event = Event {

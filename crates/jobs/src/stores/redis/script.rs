@@ -37,6 +37,7 @@ macro_rules! script {
 }
 
 pub(super) static SETUP: Loaded = script!("setup");
+pub(super) static TIME: Loaded = script!("time");
 pub(super) static ASIDE: Loaded = script!("aside");
 pub(super) static RIGHTS: Loaded = script!("rights");
 pub(super) static PULSE: Loaded = script!("pulse");

@@ -1,0 +1,89 @@
+//! What is put right when the store's clock has jumped.
+
+use std::time::Duration;
+
+use crate::{Error, Jobs, Lane, Lease, MAX_BATCH, Move, State, Status, clock, codec, outcome};
+
+/// How far ahead a postponed job may wait without suspicion.
+const POSTPONED: Duration = Duration::from_secs(60);
+
+impl Jobs {
+    /// After a jump the age of every lease is wrong: each gets its whole time again, so that none
+    /// ends early, and none of a lost worker lasts for as long as the clock was set back. Jobs
+    /// that wait longer than any failure makes them wait are queued.
+    pub(super) async fn heed_jump(&self, lane: &Lane) -> Result<(), Error> {
+        let now = self.store.now(lane).await?;
+        self.clock.tell(lane, now);
+        if !self.clock.take_jump(lane) {
+            return Ok(());
+        }
+        let heeded = async {
+            let leases = self.renew_all(lane).await?;
+            let queued = self.queue_late(lane, now).await?;
+            tracing::warn!(%lane, leases, queued, "the store's clock jumped: leases renewed");
+            Ok(())
+        };
+        let heeded: Result<(), Error> = heeded.await;
+        if heeded.is_err() {
+            self.clock.keep_jump(lane);
+        }
+        heeded
+    }
+
+    async fn renew_all(&self, lane: &Lane) -> Result<usize, Error> {
+        let mut leases = Vec::new();
+        let mut after = Some(String::new());
+        while let Some(from) = after {
+            let page = self
+                .store
+                .list(lane, Some(Status::Running), &from, MAX_BATCH);
+            let page = page.await?;
+            leases.extend(page.jobs.into_iter().map(|listed| Lease {
+                id: listed.found.id,
+                token: listed.found.token,
+            }));
+            after = page.next;
+        }
+        for leases in leases.chunks(MAX_BATCH) {
+            self.store.renew(lane, leases).await?;
+        }
+        Ok(leases.len())
+    }
+
+    /// Queues what waits for another attempt, or was postponed, for longer than can be.
+    async fn queue_late(&self, lane: &Lane, now: u64) -> Result<usize, Error> {
+        let backoff = &self.options.backoff;
+        let longest = backoff.max.mul_f64(1.0 + backoff.jitter.clamp(0.0, 1.0));
+        let mut moves = Vec::new();
+        for (status, longest) in [(Status::Failed, longest), (Status::Scheduled, POSTPONED)] {
+            let latest = now.saturating_add(clock::millis(longest));
+            let mut after = Some(String::new());
+            while let Some(from) = after {
+                let page = self
+                    .store
+                    .list(lane, Some(status), &from, MAX_BATCH)
+                    .await?;
+                moves.extend(page.jobs.into_iter().filter_map(|listed| {
+                    let found = listed.found;
+                    let State::Waiting { due, .. } = found.state else {
+                        return None;
+                    };
+                    let (id, header, _) = codec::unpack(&found.packed).ok()?;
+                    // Whoever scheduled a job meant a time; what has run before is only postponed.
+                    let ran = status == Status::Failed || header.started_at.is_some();
+                    let to = outcome::reclaim(&found, now);
+                    (due > latest && ran).then_some(Move {
+                        id,
+                        from: found.token,
+                        to,
+                    })
+                }));
+                after = page.next;
+            }
+        }
+        for moves in moves.chunks(MAX_BATCH) {
+            self.store.shift(lane, moves).await?;
+        }
+        Ok(moves.len())
+    }
+}

@@ -1,0 +1,236 @@
+//! What a scheduler does at each look: keeps its entries in the store, and fires what is due.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::{
+    Make, keyed,
+    settle::{is_live, settle},
+};
+use crate::{
+    Error, Jobs,
+    timer::{Fired, Kept, Timer},
+};
+
+/// The entries that one scheduler has in its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Entries {
+    timers: BTreeMap<String, Timer>,
+    /// When they were read, by the store's clock; 0 before it was asked.
+    since: u64,
+    /// What was taken out, and is to go at once.
+    dropped: BTreeSet<String>,
+    /// What the names of configured timers begin with, or are.
+    names: &'static [&'static str],
+    /// Next times that were found to be right, since patterns take long to ask.
+    right: BTreeMap<String, u64>,
+    /// When they were found so.
+    looked: u64,
+}
+
+impl Entries {
+    /// No entries yet. `names` are what the names of entries begin with: timers of these names
+    /// that older schedulers have left behind are entries too.
+    #[must_use]
+    pub fn new(names: &'static [&'static str]) -> Self {
+        Self {
+            names,
+            ..Self::default()
+        }
+    }
+
+    /// Puts other entries in their place.
+    pub fn replace(&mut self, timers: Vec<Timer>) {
+        let timers = timers.into_iter().map(|timer| (timer.name.clone(), timer));
+        let old = std::mem::replace(&mut self.timers, timers.collect());
+        self.dropped.extend(old.into_keys());
+        self.dropped.retain(|name| !self.timers.contains_key(name));
+        self.since = 0;
+        self.right.clear();
+    }
+
+    fn are(&self, name: &str) -> bool {
+        self.names.iter().any(|start| name.starts_with(start))
+    }
+}
+
+/// What one look at the timers came to.
+#[derive(Debug, Clone, Default)]
+pub struct Round {
+    /// How many jobs it made.
+    pub made: usize,
+    /// How long until the next timer fires, in ms.
+    pub next_in: Option<u64>,
+    /// What went wrong with the first timer that could not be looked after. It is tried again.
+    pub trouble: Option<Error>,
+}
+
+impl Jobs {
+    /// One look at all timers: puts the entries of a scheduler into the store where they are not
+    /// or are others, fires those that are due, and forgets those that no scheduler has any more.
+    /// One that fails leaves the others alone, and is tried again at the next look.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the timers cannot be read.
+    pub async fn tend(&self, entries: &mut Entries, make: &Make) -> Result<Round, Error> {
+        let now = self.timer_clock().await?;
+        if entries.since == 0 {
+            entries.since = now;
+        }
+        if now < entries.looked {
+            // The clock was set back.
+            entries.right.clear();
+        }
+        entries.looked = now;
+        let known: BTreeMap<String, Bytes> = self.store.timers().await?.into_iter().collect();
+        let mut round = Round::default();
+        let unset = entries
+            .timers
+            .keys()
+            .filter(|name| !known.contains_key(*name));
+        let names: Vec<String> = unset.chain(known.keys()).cloned().collect();
+        for name in names {
+            let tended = self.tend_one(entries, &name, known.get(&name), now, make);
+            match tended.await {
+                Ok((made, next_at)) => {
+                    round.made += made;
+                    let next_in = next_at.map(|next| next.saturating_sub(now));
+                    round.next_in = match (round.next_in, next_in) {
+                        (Some(one), Some(other)) => Some(one.min(other)),
+                        (one, other) => one.or(other),
+                    };
+                }
+                Err(error) => {
+                    tracing::debug!(timer = name, %error, "timer waits");
+                    round.trouble.get_or_insert(error);
+                }
+            }
+        }
+        Ok(round)
+    }
+
+    /// How many jobs one timer made, and when it fires next if this scheduler fires it.
+    async fn tend_one(
+        &self,
+        entries: &mut Entries,
+        name: &str,
+        old: Option<&Bytes>,
+        now: u64,
+        make: &Make,
+    ) -> Result<(usize, Option<u64>), Error> {
+        let nothing = Ok((0, None));
+        let known = old.and_then(Timer::decode);
+        let Some(entry) = entries.timers.get(name) else {
+            let Some((old, timer)) = old.zip(known) else {
+                // Of another version, or nobody's: let it be.
+                return nothing;
+            };
+            if let Some(kept) = timer.kept {
+                let gone = entries.dropped.remove(name) || !is_live(kept, now);
+                if gone && self.store.swap_timer(name, Some(old), None).await? {
+                    tracing::info!(entry = name, "entry removed, no scheduler has it any more");
+                }
+                return nothing;
+            }
+            if entries.are(name) {
+                // An older scheduler left it. Who has it says so; else it goes after a while.
+                let kept = Some(Kept { since: 0, at: now });
+                let new = Timer { kept, ..timer }.encode();
+                self.store.swap_timer(name, Some(old), Some(&new)).await?;
+                return nothing;
+            }
+            return self.fire_one(old, timer, now, make).await;
+        };
+        let next = known.as_ref().and_then(|known| known.next_at);
+        let is_right = next.is_some() && entries.right.get(name) == next.as_ref();
+        let settled = settle(known.as_ref(), entry, entries.since, now, is_right)?;
+        match settled.next_at {
+            Some(next) => entries.right.insert(name.to_owned(), next),
+            None => entries.right.remove(name),
+        };
+        if known.as_ref() == Some(&settled) {
+            return match old {
+                Some(old) => self.fire_one(old, settled, now, make).await,
+                None => nothing,
+            };
+        }
+        let new = settled.encode();
+        if !self.store.swap_timer(name, old, Some(&new)).await? {
+            // Somebody else was faster; the next look sees what that came to.
+            return Ok((0, Some(now)));
+        }
+        let is_new = known.is_none_or(|known| !known.is_same(&settled) || known.removed);
+        if is_new && settled.next_at.is_none() && !settled.removed {
+            tracing::warn!(entry = name, "entry has no further time, it will not fire");
+        }
+        self.fire_one(&new, settled, now, make).await
+    }
+
+    /// Fires one timer if it is due. Answers how many jobs it made, and when it fires next.
+    pub(super) async fn fire_one(
+        &self,
+        old: &Bytes,
+        timer: Timer,
+        now: u64,
+        make: &Make,
+    ) -> Result<(usize, Option<u64>), Error> {
+        if timer.removed || timer.next_at.is_none_or(|next| next > now) {
+            let next = timer.next_at.filter(|_| !timer.removed);
+            return Ok((0, next));
+        }
+        let (name, mut last) = (timer.name.clone(), timer.last.clone());
+        let (mut made, mut count) = (0, 0);
+        let (times, next_at) = match timer.due(now) {
+            Ok(due) => due,
+            Err(error) => {
+                tracing::warn!(timer = name, %error, "timer cannot fire");
+                let (at, error) = (now, Some(error.to_string()));
+                last = Some(Fired {
+                    at,
+                    job: None,
+                    error,
+                });
+                (Vec::new(), None)
+            }
+        };
+        // The jobs first: who dies in between leaves the rest to others, and the key sees to it
+        // that nothing is made twice.
+        for at in times {
+            // The count tells the same time from itself, when a clock that is set back comes to
+            // it again.
+            let key = format!("timer/{name}/{at}/{}", timer.fired);
+            let submitted = match make(&timer, &key) {
+                Ok(job) => self.submit(keyed(job, &name, &key)).await,
+                Err(error) => Err(error),
+            };
+            let (job, error) = match submitted {
+                Ok(submitted) => {
+                    made += usize::from(!submitted.existing);
+                    (Some(submitted.id), None)
+                }
+                // A scheduler with another entry of this name made it.
+                Err(Error::Conflict { id, .. }) => (Some(id), None),
+                Err(error @ Error::Invalid { .. }) => {
+                    tracing::warn!(timer = name, %error, "timer makes no job");
+                    (None, Some(error.to_string()))
+                }
+                Err(error) => return Err(error),
+            };
+            last = Some(Fired { at, job, error });
+            count += 1;
+        }
+        if next_at.is_none() {
+            tracing::info!(timer = name, "timer has no further time");
+        }
+        let new = Timer {
+            next_at,
+            last,
+            fired: timer.fired + count,
+            ..timer
+        };
+        let new = new.encode();
+        self.store.swap_timer(&name, Some(old), Some(&new)).await?;
+        Ok((made, next_at))
+    }
+}
