@@ -402,6 +402,8 @@ async fn a_model_that_obeys_a_document_writes_none_of_the_runs_files() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
+    // Where the tool takes its turns is no file of the run.
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     let expected = [
         "blackboard.json",

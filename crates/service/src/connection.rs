@@ -15,7 +15,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use tokio::{
     net::TcpStream,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, error::Elapsed, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -55,6 +55,14 @@ impl Limits {
             wasted_calls: config.integer("wasted_calls"),
             streams: config.integer("max_concurrent_streams"),
             header_bytes: u32::try_from(config.size("max_header_bytes")).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Waits for a client's first words, for as long as a head may take.
+    pub(crate) async fn handshake<T>(self, words: impl Future<Output = T>) -> Result<T, Elapsed> {
+        match self.handshake.is_zero() {
+            true => Ok(words.await),
+            false => timeout(self.handshake, words).await,
         }
     }
 

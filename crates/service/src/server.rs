@@ -128,8 +128,10 @@ impl Server {
                         let (connections, leave) = (Arc::clone(&connections), leave.clone());
                         let limits = app.limits;
                         tasks.spawn(async move {
-                            match leave.run_until_cancelled(Stranger::first(&stream)).await {
-                                Some(Some(stranger)) => stranger.turn_away(stream, peer).await,
+                            let first = limits.handshake(Stranger::first(&stream));
+                            match leave.run_until_cancelled(first).await {
+                                Some(Ok(Some(stranger))) => stranger.turn_away(stream, peer).await,
+                                Some(Err(_)) => tracing::debug!(%peer, "said nothing in time"),
                                 _ => {
                                     let (stream, watch) = limits.guard(stream);
                                     let stream = Tidy::new(stream, of_clients, limits.header_bytes);

@@ -23,6 +23,13 @@ const OF_FILE: &str = "file/";
 
 /// An entry of a schedule.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({
+    "name": "file/nightly", "state": "active", "cron": "0 3 * * *", "timezone": "Europe/Berlin",
+    "every_ms": null, "missed": "once", "kind": "pipeline", "queue": "default", "priority": 3,
+    "max_attempts": 5, "timeout_ms": 60000, "next_at": "2026-01-02T02:00:00.000Z", "fired": 41,
+    "last": {"at": "2026-01-01T02:00:00.000Z", "job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4",
+        "status": "succeeded", "error": null},
+}))]
 pub(crate) struct ScheduleView {
     /// Its name: `file/<name>` of an entry of a file, `interval` of `SCHEDULE_INTERVAL_SECONDS`.
     #[schema(example = "file/nightly")]
@@ -85,6 +92,8 @@ pub(crate) struct LastView {
     error: Option<String>,
 }
 
+/// List schedules.
+///
 /// What is submitted by the clock: every entry that the schedulers have, when it fires next, and
 /// what came of the latest.
 #[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", operation_id = "listSchedules",
@@ -100,8 +109,10 @@ pub(crate) async fn list(State(app): State<App>) -> Result<axum::Json<Vec<Schedu
     Ok(axum::Json(app.bounded(look).await?))
 }
 
-/// Remove an entry. One that schedulers have in their configuration stays listed as removed, and
-/// fires no more until its entry changes.
+/// Remove a schedule.
+///
+/// One that schedulers have in their configuration stays listed as removed, and fires no more until
+/// its entry changes.
 #[utoipa::path(delete, path = "/api/v1/schedules/{name}", tag = "schedules",
     operation_id = "removeSchedule",
     params(("name" = String, Path, description = "Its name, a slash in it as %2F; `file/` may be left out")),
@@ -120,7 +131,9 @@ pub(crate) async fn remove(
     Ok(axum::Json(app.bounded(look).await?))
 }
 
-/// Make the job of an entry now. Its next time stays as it is.
+/// Run a schedule now.
+///
+/// Its job is made now; its next time stays as it is.
 #[utoipa::path(post, path = "/api/v1/schedules/{name}/run", tag = "schedules",
     operation_id = "runSchedule",
     params(("name" = String, Path, description = "Its name, a slash in it as %2F; `file/` may be left out")),
