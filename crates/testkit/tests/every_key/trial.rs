@@ -196,7 +196,10 @@ impl Trial {
     async fn serves(&self, ports: &Ports) -> Result<(), String> {
         let mut seen = Vec::new();
         for port in &ports.others {
-            if let Ok((status, _)) = http1(*port, "/readyz").await {
+            // 505: it speaks gRPC, and says so to HTTP/1.1.
+            if let Ok((status, _)) = http1(*port, "/readyz").await
+                && status != 505
+            {
                 let ill = STORES.contains(&self.key.name) && status == 503;
                 if status == 200 || ill {
                     return Ok(());
