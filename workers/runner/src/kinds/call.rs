@@ -165,7 +165,11 @@ fn is_missing(status: &Status) -> bool {
 fn is_too_large(status: &Status) -> bool {
     let info = proto::error_info::read(status);
     info.is_some_and(|info| {
-        info.domain == proto::error_info::DOMAIN && info.reason.ends_with("_TOO_LARGE")
+        let is_head = info
+            .metadata
+            .get("key")
+            .is_some_and(|key| key == "max_header_bytes");
+        info.domain == proto::error_info::DOMAIN && (info.reason.ends_with("_TOO_LARGE") || is_head)
     })
 }
 
@@ -173,6 +177,10 @@ fn is_too_large(status: &Status) -> bool {
 fn failure(status: &Status) -> Failure {
     let code = status.code();
     let error = format!("{}: {}", word(code), status.message());
+    // Whoever was asked knows best when to ask again, such as an agent whose model wants quiet.
+    if let (Code::Aborted, Some(after)) = (code, proto::error_info::retry_after(status)) {
+        return Failure::later(error, after);
+    }
     match code {
         Code::NotFound if is_missing(status) => Failure::passing(error),
         // It would be as large the next time, and the method may have run.
@@ -225,9 +233,19 @@ mod tests {
             failure(&missing),
             Failure::passing("NOT_FOUND: no service a")
         );
+        let fact = [(proto::error_info::RETRY_AFTER, "7000".to_owned())];
+        let quiet = proto::error_info::status(Code::Aborted, "MODEL_AWAY", "quiet", fact);
+        let after = Duration::from_secs(7);
+        assert_eq!(failure(&quiet), Failure::later("ABORTED: quiet", after));
         let large = |code| proto::error_info::status(code, "MESSAGE_TOO_LARGE", "x", []);
         for status in [
             large(Code::ResourceExhausted),
+            proto::error_info::status(
+                Code::ResourceExhausted,
+                "LIMIT",
+                "x",
+                [("key", "max_header_bytes".to_owned())],
+            ),
             // What tonic says of an answer over max_message_bytes.
             Status::out_of_range("x"),
             Status::invalid_argument("x"),

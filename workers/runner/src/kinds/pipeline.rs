@@ -45,7 +45,10 @@ pub(crate) async fn run(
         never = telling => never,
     };
     let report = report.map_err(|error| match error.may_succeed_later() {
-        true => Failure::passing(error.to_string()),
+        true => match error.retry_after() {
+            Some(after) => Failure::later(error.to_string(), after),
+            None => Failure::passing(error.to_string()),
+        },
         false => Failure::lasting(error.to_string()),
     })?;
     tell(context, 100).await;
