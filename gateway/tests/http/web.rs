@@ -134,7 +134,9 @@ async fn a_name_that_was_pointed_at_us_is_answered_by_no_path() {
     let gateway = embedded(&set).await;
     let door = SocketAddr::from(([127, 0, 0, 1], tasks));
     for address in [gateway.running.grpc_addr, door] {
-        for path in ["/health", "/readyz", "/metrics", "/", "/nowhere"] {
+        let probe = "GET /readyz HTTP/1.1\r\nHost: whatever.a.balancer.calls.us\r\n";
+        assert_ne!(status(address, probe, "").await, 421);
+        for path in ["/health", "/metrics", "/", "/nowhere"] {
             for (host, good) in [
                 ("evil.example", false),
                 ("127.0.0.1.evil.example", false),
