@@ -29,7 +29,7 @@ pub async fn status(address: SocketAddr, request: &str) -> u16 {
     status.unwrap_or_else(|| panic!("{request} got {:?}", String::from_utf8_lossy(&line)))
 }
 
-/// The status of `GET /readyz` over HTTP/2, with an `:authority` and maybe a `host` that differs.
+/// The status of `GET /health` over HTTP/2, with an `:authority` and maybe a `host` that differs.
 pub async fn status_over_h2(address: SocketAddr, authority: &str, host: Option<&str>) -> u16 {
     let asked = async {
         let stream = TcpStream::connect(address).await.expect("connect");
@@ -37,7 +37,7 @@ pub async fn status_over_h2(address: SocketAddr, authority: &str, host: Option<&
         let mut driver = JoinSet::new();
         driver.spawn(async move { drop(connection.await) });
         let mut client = client.ready().await.expect("a stream");
-        let request = Request::get(format!("http://{authority}/readyz"));
+        let request = Request::get(format!("http://{authority}/health"));
         let request = host
             .into_iter()
             .fold(request, |request, host| request.header("host", host));
