@@ -89,6 +89,7 @@ pub(crate) async fn submit(
             Ok(submitted) => Outcome::Accepted(Accepted {
                 job_id: submitted.id.to_string(),
                 status: submitted.status.map(Into::into),
+                warning: None,
             }),
             Err(error) => {
                 if error.is_unavailable() {

@@ -32,6 +32,10 @@ pub(crate) struct Accepted {
     /// Where it stands; null for a job that was submitted before under the same key and is kept no
     /// more.
     pub(crate) status: Option<StatusWord>,
+    /// Why it may wait for long, where that is known: no runner takes the jobs of its queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) warning: Option<String>,
 }
 
 /// Submit a job.
@@ -60,6 +64,7 @@ pub(crate) async fn submit(
     let submitted = app.submit(job).await?;
     let accepted = Accepted {
         job_id: submitted.id.to_string(),
+        warning: app.warning(submitted.id.queue(), submitted.status).await,
         status: submitted.status.map(Into::into),
     };
     Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
@@ -75,7 +80,10 @@ pub(crate) async fn get(
     State(app): State<App>,
     Id(id): Id,
 ) -> Result<axum::Json<JobView>, Problem> {
-    Ok(view(&app.bounded(app.jobs.get(&id)).await?))
+    let record = app.bounded(app.jobs.get(&id)).await?;
+    let warning = app.warning(id.queue(), Some(record.status)).await;
+    let view = JobView::of(&record);
+    Ok(axum::Json(JobView { warning, ..view }))
 }
 
 /// Cancel a job.

@@ -10,7 +10,7 @@ use crate::{problem::Problem, services::ServiceView, state::App};
 /// A queue, counted.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({"queue": "default", "queued": 2, "scheduled": 0, "running": 4, "succeeded": 1200,
-    "failed": 1, "dead": 0, "cancelled": 3, "oldest_queued_seconds": 0.8}))]
+    "failed": 1, "dead": 0, "cancelled": 3, "oldest_queued_seconds": 0.8, "served": true}))]
 pub(crate) struct QueueView {
     /// Its name.
     #[schema(example = "default")]
@@ -31,6 +31,8 @@ pub(crate) struct QueueView {
     cancelled: u64,
     /// How long the next in line has waited; null when none waits.
     oldest_queued_seconds: Option<f64>,
+    /// Whether a runner takes its jobs; null when that is not known yet.
+    served: Option<bool>,
 }
 
 /// List queues.
@@ -55,6 +57,7 @@ fn queue(stats: &QueueStats) -> QueueView {
         dead: counts.dead,
         cancelled: counts.cancelled,
         oldest_queued_seconds: stats.oldest_queued().map(|age| age.as_secs_f64()),
+        served: stats.served,
     }
 }
 

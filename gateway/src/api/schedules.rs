@@ -144,6 +144,7 @@ pub(crate) async fn run(
     })?;
     let accepted = Accepted {
         job_id: submitted.id.to_string(),
+        warning: app.warning(submitted.id.queue(), submitted.status).await,
         status: submitted.status.map(Into::into),
     };
     Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())

@@ -51,6 +51,10 @@ pub(crate) struct HttpAccepted {
     job_id: String,
     /// When, RFC 3339.
     enqueued_at: Option<String>,
+    /// Why it may wait for long, where that is known: no runner takes the jobs of its queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warning: Option<String>,
 }
 
 /// A job in RQ's words.
@@ -106,6 +110,7 @@ pub(crate) async fn submit(
     let accepted = HttpAccepted {
         // The time in the id is the one of the submission that came first.
         enqueued_at: view::time(submitted.id.made_at()),
+        warning: app.warning(submitted.id.queue(), submitted.status).await,
         job_id: submitted.id.to_string(),
     };
     Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
