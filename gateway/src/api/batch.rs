@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    answer::Answer,
     api::jobs::Accepted,
     body::{Array, object},
     origin::Origin,
@@ -106,5 +107,5 @@ pub(crate) async fn submit(
     if let (Some(error), true) = (away, none) {
         return Err(error.into());
     }
-    Ok((StatusCode::ACCEPTED, axum::Json(outcomes)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(outcomes)).into_response())
 }

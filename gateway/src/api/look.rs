@@ -5,7 +5,7 @@ use jobs::QueueStats;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{problem::Problem, services::ServiceView, state::App};
+use crate::{answer::Answer, problem::Problem, services::ServiceView, state::App};
 
 /// A queue, counted.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,9 +40,9 @@ pub(crate) struct QueueView {
 /// Every queue that ever had a job, counted.
 #[utoipa::path(get, path = "/api/v1/queues", tag = "queues", operation_id = "listQueues",
     responses((status = 200, description = "The queues", body = Vec<QueueView>)))]
-pub(crate) async fn queues(State(app): State<App>) -> Result<axum::Json<Vec<QueueView>>, Problem> {
+pub(crate) async fn queues(State(app): State<App>) -> Result<Answer<Vec<QueueView>>, Problem> {
     let queues = app.bounded(app.jobs.queues()).await?;
-    Ok(axum::Json(queues.iter().map(queue).collect()))
+    Ok(Answer(queues.iter().map(queue).collect()))
 }
 
 fn queue(stats: &QueueStats) -> QueueView {
@@ -66,8 +66,6 @@ fn queue(stats: &QueueStats) -> QueueView {
 /// Who is in the mesh, and healthy.
 #[utoipa::path(get, path = "/api/v1/services", tag = "mesh", operation_id = "listServices",
     responses((status = 200, description = "The services", body = Vec<ServiceView>)))]
-pub(crate) async fn services(
-    State(app): State<App>,
-) -> Result<axum::Json<Vec<ServiceView>>, Problem> {
-    Ok(axum::Json(app.services.list().await?))
+pub(crate) async fn services(State(app): State<App>) -> Result<Answer<Vec<ServiceView>>, Problem> {
+    Ok(Answer(app.services.list().await?))
 }

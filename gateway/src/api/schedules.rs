@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    answer::Answer,
     api::jobs::Accepted,
     problem::{Kind, Problem},
     state::{App, Gateway},
@@ -85,11 +86,13 @@ pub(crate) struct LastView {
     error: Option<String>,
 }
 
+/// List schedules.
+///
 /// What is submitted by the clock: every entry that the schedulers have, when it fires next, and
 /// what came of the latest.
 #[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", operation_id = "listSchedules",
     responses((status = 200, description = "The entries, by name", body = Vec<ScheduleView>)))]
-pub(crate) async fn list(State(app): State<App>) -> Result<axum::Json<Vec<ScheduleView>>, Problem> {
+pub(crate) async fn list(State(app): State<App>) -> Result<Answer<Vec<ScheduleView>>, Problem> {
     let look = async {
         let now = app.jobs.timer_clock().await?;
         let mut timers = app.jobs.timers().await?;
@@ -97,11 +100,13 @@ pub(crate) async fn list(State(app): State<App>) -> Result<axum::Json<Vec<Schedu
         let views = timers.iter().map(|timer| view(&app, timer, now));
         join_all(views).await.into_iter().collect()
     };
-    Ok(axum::Json(app.bounded(look).await?))
+    Ok(Answer(app.bounded(look).await?))
 }
 
-/// Remove an entry. One that schedulers have in their configuration stays listed as removed, and
-/// fires no more until its entry changes.
+/// Remove an entry.
+///
+/// One that schedulers have in their configuration stays listed as removed, and fires no more until
+/// its entry changes.
 #[utoipa::path(delete, path = "/api/v1/schedules/{name}", tag = "schedules",
     operation_id = "removeSchedule",
     params(("name" = String, Path, description = "Its name, a slash in it as %2F; `file/` may be left out")),
@@ -109,7 +114,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<axum::Json<Vec<Schedu
 pub(crate) async fn remove(
     State(app): State<App>,
     name: Result<Path<String>, PathRejection>,
-) -> Result<axum::Json<ScheduleView>, Problem> {
+) -> Result<Answer<ScheduleView>, Problem> {
     let name = resolve(&app, name).await?;
     let ended = app.bounded(app.jobs.end_timer(&name)).await?;
     let ended = ended.ok_or_else(|| unknown(&name))?;
@@ -117,10 +122,12 @@ pub(crate) async fn remove(
         let now = app.jobs.timer_clock().await?;
         view(&app, &ended, now).await
     };
-    Ok(axum::Json(app.bounded(look).await?))
+    Ok(Answer(app.bounded(look).await?))
 }
 
-/// Make the job of an entry now. Its next time stays as it is.
+/// Make the job of an entry now.
+///
+/// Its next time stays as it is.
 #[utoipa::path(post, path = "/api/v1/schedules/{name}/run", tag = "schedules",
     operation_id = "runSchedule",
     params(("name" = String, Path, description = "Its name, a slash in it as %2F; `file/` may be left out")),
@@ -147,7 +154,7 @@ pub(crate) async fn run(
         warning: app.warning(submitted.id.queue(), submitted.status).await,
         status: submitted.status.map(Into::into),
     };
-    Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(accepted)).into_response())
 }
 
 /// The whole name of the entry that somebody means.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use work::{Pipeline, Work};
 
-use crate::{body::Json, origin::Origin, problem::Problem, state::App};
+use crate::{answer::Answer, body::Json, origin::Origin, problem::Problem, state::App};
 
 /// What to find out and to draft.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -63,5 +63,5 @@ pub(crate) async fn enqueue(
         run_id,
         warning: app.warning(submitted.id.queue(), submitted.status).await,
     };
-    Ok((StatusCode::ACCEPTED, axum::Json(enqueued)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(enqueued)).into_response())
 }

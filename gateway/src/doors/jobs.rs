@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use work::{Kind, Work};
 
 use crate::{
+    answer::Answer,
     body::{Id, Json},
     origin::Origin,
     problem::Problem,
@@ -113,16 +114,16 @@ pub(crate) async fn submit(
         warning: app.warning(submitted.id.queue(), submitted.status).await,
         job_id: submitted.id.to_string(),
     };
-    Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(accepted)).into_response())
 }
 
 /// Get a job in RQ's words.
 #[utoipa::path(get, path = "/jobs/{id}", tag = "short forms", operation_id = "getRqJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = RqJob)))]
-pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<axum::Json<RqJob>, Problem> {
+pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<RqJob>, Problem> {
     let record = app.bounded(app.jobs.get(&id)).await?;
-    Ok(axum::Json(rq(&record)))
+    Ok(Answer(rq(&record)))
 }
 
 fn rq(record: &Record) -> RqJob {

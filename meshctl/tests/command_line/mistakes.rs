@@ -36,6 +36,31 @@ async fn a_misspelt_name_is_told_the_right_one() {
     );
 }
 
+#[test]
+fn a_number_that_is_none_is_told_in_plain_words() {
+    for (args, said) in [
+        (
+            &["jobs", "list", "--limit", "x"][..],
+            "has to be a whole number",
+        ),
+        (&["jobs", "list", "--limit", "-1"], ""),
+        (
+            &["jobs", "submit", "http", "--priority", "x"],
+            "has to be a whole number",
+        ),
+        (&["jobs", "submit", "http", "--priority", "9"], "1..=5"),
+    ] {
+        let answer = run(args);
+        assert_eq!(answer.code, Some(2), "{answer:?}");
+        assert!(
+            answer.stderr.starts_with("error: ") && answer.stderr.contains(said),
+            "{answer:?}"
+        );
+        assert!(!answer.stderr.contains("digit"), "{answer:?}");
+    }
+    assert_eq!(run(&["--version"]).code, Some(0));
+}
+
 #[tokio::test]
 async fn a_port_that_speaks_no_grpc_is_told_as_that() {
     let mesh = Mesh::small().await;
