@@ -24,6 +24,11 @@ const OF_FILE: &str = "file/";
 
 /// An entry of a schedule.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"name": "file/nightly", "state": "active", "cron": "0 3 * * *",
+    "timezone": "Europe/Berlin", "every_ms": null, "missed": "once", "kind": "call", "queue": "default",
+    "priority": 3, "max_attempts": 5, "timeout_ms": 60000, "next_at": "2026-01-03T02:00:00.000Z",
+    "fired": 7, "last": {"at": "2026-01-02T02:00:00.000Z",
+    "job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4", "status": "succeeded", "error": null}}))]
 pub(crate) struct ScheduleView {
     /// Its name: `file/<name>` of an entry of a file, `interval` of `SCHEDULE_INTERVAL_SECONDS`.
     #[schema(example = "file/nightly")]

@@ -61,6 +61,23 @@ fn a_number_that_is_none_is_told_in_plain_words() {
     assert_eq!(run(&["--version"]).code, Some(0));
 }
 
+#[test]
+fn a_consul_that_is_not_there_is_told_once_with_what_to_do() {
+    let [port] = testkit::ports::free();
+    let consul = format!("127.0.0.1:{port}");
+    for (args, advice) in [
+        (&["drain", "echo-agent"][..], "name it with --consul"),
+        (&["drain"], "name it with --consul"),
+        (&["up"], "start one"),
+    ] {
+        let answer = run(&[args, &["--consul", &consul]].concat());
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert_eq!(answer.stderr.lines().count(), 1, "{answer:?}");
+        assert_eq!(answer.stderr.matches(&consul).count(), 1, "{answer:?}");
+        assert!(answer.stderr.contains(advice), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_port_that_speaks_no_grpc_is_told_as_that() {
     let mesh = Mesh::small().await;
