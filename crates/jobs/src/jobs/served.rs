@@ -106,7 +106,9 @@ impl Jobs {
 
     /// What is known without asking.
     pub(super) fn seen_served(&self, queue: &str) -> Option<bool> {
-        self.served.0.lock().of(queue, Instant::now())
+        let seen = self.served.0.lock().of(queue, Instant::now());
+        // A store that refuses what it is asked to write refuses the notes, too.
+        seen.filter(|served| *served || !self.quiet.is_troubled())
     }
 }
 

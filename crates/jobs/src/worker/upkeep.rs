@@ -169,8 +169,8 @@ impl Worker {
         loop {
             // A store that is away is told of by the claims, which come more often.
             let pause = match self.jobs.serve(&self.queue).await {
-                Ok(()) => BEAT,
-                Err(_) => BEAT / 10,
+                Err(error) if error.is_unavailable() => BEAT / 5,
+                Ok(()) | Err(_) => BEAT,
             };
             tokio::select! {
                 () = stop.cancelled() => return,
