@@ -10,6 +10,7 @@ use jobs::JobId;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service::Silent;
+use telemetry::plain;
 
 use crate::{
     problem::{Kind, Problem},
@@ -42,7 +43,7 @@ impl FromRequest<App> for Array {
     async fn from_request(request: Request, state: &App) -> Result<Self, Problem> {
         match read(&text(request, state).await?)? {
             Value::Array(values) => Ok(Self(values)),
-            _ => Err(Problem::field("body", "expected an array")),
+            _ => Err(Problem::field("body", "has to be an array")),
         }
     }
 }
@@ -138,14 +139,16 @@ fn silent(error: &(dyn std::error::Error + 'static)) -> bool {
 /// Reads JSON.
 pub(crate) fn read(bytes: &[u8]) -> Result<Value, Problem> {
     let read = serde_json::from_slice(bytes);
-    read.map_err(|error| Problem::field("body", format!("is no JSON: {error}")))
+    read.map_err(|error| {
+        Problem::field("body", format!("is no JSON: {}", plain(&error.to_string())))
+    })
 }
 
 /// What a JSON object means; what will not do is told with the path to it. (Serde would take an
 /// array for any struct.)
 pub(crate) fn object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     if !value.is_object() {
-        return Err(Problem::field("body", "expected an object"));
+        return Err(Problem::field("body", "has to be an object"));
     }
     serde_path_to_error::deserialize(value).map_err(|error| at_fault(&error))
 }
@@ -160,8 +163,8 @@ fn at_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     match (missing, path.as_str()) {
         (Some((name, _)), ".") => Problem::field(name, "is missing"),
         (Some((name, _)), path) => Problem::field(format!("{path}.{name}"), "is missing"),
-        (None, ".") => Problem::field("body", said),
-        (None, path) => Problem::field(path, said),
+        (None, ".") => Problem::field("body", plain(&said)),
+        (None, path) => Problem::field(path, plain(&said)),
     }
 }
 

@@ -9,6 +9,7 @@
     reason = "a problem is the answer itself, made once by a request that failed"
 )]
 
+mod answer;
 mod api;
 mod body;
 mod cors;
@@ -19,6 +20,7 @@ mod faults;
 mod keys;
 mod limit;
 mod metrics;
+mod number;
 mod openapi;
 mod origin;
 mod page;

@@ -136,7 +136,8 @@ impl Problem {
     /// The answer, complete.
     pub(crate) fn respond(&self) -> Response {
         let text = serde_json::to_string(self).unwrap_or_default();
-        let text = telemetry::redact(&text).into_owned();
+        // A line, as every answer in JSON.
+        let text = format!("{}\n", telemetry::redact(&text));
         let mut answer = (self.status(), text).into_response();
         let headers = answer.headers_mut();
         let form = HeaderValue::from_static("application/problem+json");

@@ -8,6 +8,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use service::config::nearest;
+use telemetry::plain;
 use utoipa::openapi::{
     OpenApi, RefOr,
     path::{Operation, ParameterIn},
@@ -110,8 +111,12 @@ fn unknown(name: &str, known: &[String]) -> String {
 }
 
 fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
-    let Query(pairs) = Query::try_from_uri(uri)
-        .map_err(|error| Problem::field("query", format!("cannot be read: {error}")))?;
+    let Query(pairs) = Query::try_from_uri(uri).map_err(|error| {
+        Problem::field(
+            "query",
+            format!("cannot be read: {}", plain(&error.to_string())),
+        )
+    })?;
     Ok(pairs)
 }
 
@@ -137,16 +142,7 @@ fn at_fault(text: &str) -> Problem {
     let text = text.strip_prefix("Failed to deserialize query string: ");
     match text.and_then(|text| text.split_once(": ")) {
         Some((name, reason)) => Problem::field(name, plain(reason)),
-        None => Problem::field("query", text.unwrap_or("cannot be read")),
-    }
-}
-
-/// What Rust says of numbers, in the words of people.
-fn plain(reason: &str) -> String {
-    match reason {
-        "invalid digit found in string" => "give a whole number".to_owned(),
-        reason if reason.starts_with("number too large") => "is too large".to_owned(),
-        reason => reason.to_owned(),
+        None => Problem::field("query", plain(text.unwrap_or("cannot be read"))),
     }
 }
 

@@ -72,5 +72,9 @@ fn finish(routes: Router<App>, app: &App) -> Router {
 
 async fn openapi(State(app): State<App>) -> Response {
     let form = HeaderValue::from_static("application/json");
-    ([(header::CONTENT_TYPE, form)], app.document.clone()).into_response()
+    (
+        [(header::CONTENT_TYPE, form)],
+        format!("{}\n", app.document),
+    )
+        .into_response()
 }

@@ -3,13 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use dynamic::{Client, Options, Transport};
-use jobs::{Error, Jobs, NewJob, Producer, Submitted};
+use jobs::{Error, Jobs, NewJob, Producer, Status, Submitted};
 use service::{Context, Web, Weight, clients::Network};
 use work::Vigil;
 
 use crate::{
     limit::Limiter, metrics::Metrics, query::Operations, services::Services, streams::Streams,
 };
+
+/// How long an answer waits for what is only a remark in it.
+const REMARK: Duration = Duration::from_millis(250);
 
 /// One gateway.
 #[derive(Debug)]
@@ -85,6 +88,17 @@ impl Gateway {
         let answer = self.bounded(self.producer.submit(job)).await;
         self.metrics.submitted(&kind, &answer);
         answer
+    }
+
+    /// What to say of a job that waits in a queue which no runner serves, where that is known.
+    pub(crate) async fn warning(&self, queue: &str, status: Option<Status>) -> Option<String> {
+        if status != Some(Status::Queued) {
+            return None;
+        }
+        let served = tokio::time::timeout(REMARK, self.jobs.is_served(queue)).await;
+        (served == Ok(Some(false))).then(|| {
+            format!("no runner serves the queue {queue:?}: start a job-runner with QUEUES={queue}")
+        })
     }
 
     /// Asks the queue something, for a bounded time: a Redis that is a black hole is away too.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use work::{Kind, Work};
 
-use crate::{origin::Origin, problem::Problem, state::Gateway};
+use crate::{number::within, origin::Origin, problem::Problem, state::Gateway};
 
 /// A job to be done.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -38,15 +38,19 @@ pub(crate) struct Submission {
     queue: Option<String>,
     /// 5 is the highest, 3 the default.
     #[schema(minimum = 1, maximum = 5, example = 3)]
+    #[serde(default, deserialize_with = "within::<1, 5, _, _>")]
     priority: Option<u8>,
     /// How long it waits before it may run, at most a year.
     #[schema(minimum = 0, maximum = 31536000000_u64)]
+    #[serde(default, deserialize_with = "within::<0, { u64::MAX }, _, _>")]
     delay_ms: Option<u64>,
     /// How long one attempt may take; a minute.
     #[schema(minimum = 1, maximum = 86400000_u64)]
+    #[serde(default, deserialize_with = "within::<1, { u64::MAX }, _, _>")]
     timeout_ms: Option<u64>,
     /// How often it is tried at most; 5.
     #[schema(minimum = 1)]
+    #[serde(default, deserialize_with = "within::<1, 4294967295, _, _>")]
     max_attempts: Option<u32>,
     /// Submitting it twice within a day under one key makes one job.
     #[schema(min_length = 1, max_length = 256)]

@@ -44,6 +44,10 @@ pub(crate) struct JobView {
     pub(crate) cancelling: bool,
     /// What its latest attempt cost.
     pub(crate) metrics: Option<Value>,
+    /// Why it may wait for long, where that is known: no runner takes the jobs of its queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) warning: Option<String>,
 }
 
 /// Where a job stands.
@@ -112,6 +116,7 @@ impl JobView {
             run_at: record.due_at.and_then(time),
             cancelling: record.cancelling,
             metrics: header.metrics.clone(),
+            warning: None,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! How a failure is told: what went wrong and what to do, with all that the mesh says about it.
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -31,6 +34,18 @@ pub(crate) fn exit(out: &Output, error: &anyhow::Error) -> ExitCode {
         out.remark(&telemetry::redact(&text));
     }
     ExitCode::FAILURE
+}
+
+/// Tells what is wrong with the command line, or shows the help that it asks for.
+pub(crate) fn refused(error: &clap::Error) -> ExitCode {
+    if error.kind() == clap::error::ErrorKind::ValueValidation {
+        let text = error.render().to_string();
+        writeln!(io::stderr().lock(), "{}", telemetry::plain(text.trim_end())).ok();
+    } else {
+        // Where nobody reads it, the exit code says it.
+        error.print().ok();
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 fn describe(error: &anyhow::Error) -> String {

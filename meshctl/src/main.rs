@@ -23,7 +23,10 @@ use clap::Parser as _;
 
 /// Exits with 0 when all went well, 1 when something failed, 2 for a command line that will not do.
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::refused(&error),
+    };
     let out = output::Output::new(cli.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

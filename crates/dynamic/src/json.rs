@@ -67,7 +67,8 @@ impl Received {
 pub fn from_json(descriptor: &MessageDescriptor, json: Value) -> Result<DynamicMessage, Status> {
     DynamicMessage::deserialize(descriptor.clone(), json).map_err(|error| {
         let name = descriptor.full_name();
-        let text = format!("the JSON is no {name}: {error}");
+        let said = error.to_string();
+        let text = format!("the JSON is no {name}: {}", telemetry::plain(&said));
         let facts = [("message", name.to_owned())];
         error_info::status(Code::InvalidArgument, "MALFORMED_MESSAGE", text, facts)
     })

@@ -4,6 +4,7 @@ mod jump;
 mod manage;
 mod names;
 mod run;
+mod served;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +21,7 @@ use crate::{
     quiet::Quiet,
 };
 pub use manage::QueueStats;
+pub(crate) use served::BEAT;
 
 /// The most jobs that one submission takes.
 pub const MAX_SUBMIT: usize = 1_000;
@@ -82,6 +84,7 @@ pub struct Jobs {
     pub(crate) options: Arc<Options>,
     claims: Arc<AtomicUsize>,
     names: Arc<names::Names>,
+    served: Arc<served::Served>,
     pub(crate) clock: Arc<StoreClock>,
     pub(crate) quiet: Arc<Quiet>,
 }
@@ -117,6 +120,7 @@ impl Jobs {
             options: Arc::new(options),
             claims: Arc::default(),
             names: Arc::default(),
+            served: Arc::default(),
             clock: Arc::default(),
             quiet: Arc::default(),
         }

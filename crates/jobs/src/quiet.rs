@@ -41,6 +41,12 @@ impl Quiet {
         told.len() < before
     }
 
+    /// Whether something does not work, as far as is known.
+    pub(crate) fn is_troubled(&self) -> bool {
+        let told = self.0.lock();
+        told.keys().any(|text| text.starts_with("the job store"))
+    }
+
     fn due(&self, text: String, every: Duration) -> bool {
         let mut told = self.0.lock();
         if told.get(&text).is_some_and(|at| at.elapsed() < every) {
@@ -65,7 +71,9 @@ mod tests {
         assert!(quiet.due(text("full"), TROUBLE));
         assert!(!quiet.due(text("full"), TROUBLE));
         assert!(quiet.due(text("read-only"), TROUBLE));
+        assert!(quiet.is_troubled());
         assert!(quiet.over() && !quiet.over());
+        assert!(!quiet.is_troubled());
         assert!(quiet.due(text("full"), TROUBLE), "it is back");
         for number in 0..10 * MOST {
             quiet.due(text(&number.to_string()), TROUBLE);

@@ -372,6 +372,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Every lane that ever had a job.
     async fn lanes(&self) -> Result<Vec<Lane>, Error>;
 
+    /// Notes that a worker takes jobs of a queue now.
+    async fn serve(&self, queue: &str) -> Result<(), Error>;
+
+    /// How long ago a worker noted that, by queue; queues that none ever took jobs of are left out.
+    async fn served(&self) -> Result<Vec<(String, Duration)>, Error>;
+
     /// The timers: named texts, for whoever fires jobs by the clock.
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error>;
 

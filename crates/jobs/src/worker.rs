@@ -120,6 +120,7 @@ impl Worker {
         upkeep.spawn(self.clone().renew(ended.clone()));
         upkeep.spawn(self.clone().heed(ended.clone()));
         upkeep.spawn(self.clone().recover(ended.clone()));
+        upkeep.spawn(self.clone().present(stop.clone()));
         let mut settler = JoinSet::new();
         settler.spawn(self.clone().settle(settled, stop.clone(), drain));
         let mut attempts = JoinSet::new();

@@ -12,7 +12,9 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{Filter, Jobs, NewJob, Options, Outcome, Settings, Status, Timer, When, open};
+use mesh_jobs::{
+    Filter, Jobs, NewJob, Options, Outcome, Settings, Status, Timer, When, Worker, open,
+};
 use support::{
     call, claim_one, options,
     server::{LANE, ask, connect, connect_to, done, goes_through, say, settle},
@@ -26,6 +28,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 /// A name that leads new connections to one of several servers, for as long as its tasks are there.
 async fn name(to: Arc<AtomicU16>) -> (String, JoinSet<()>) {
@@ -154,6 +157,17 @@ async fn a_full_redis_refuses_new_jobs_and_those_that_it_has_go_on() {
             "{refused}"
         );
     }
+    // Who takes jobs of a queue is known all the same; that nobody does is not said meanwhile.
+    let idle = support::Counting::new(|_| Ok(Duration::ZERO));
+    let worker = Worker::new(connect(&redis), "elsewhere", "w", 1, idle);
+    let mut working = JoinSet::new();
+    working.spawn(async move { worker.run(CancellationToken::new(), Duration::ZERO).await });
+    until("the worker is known", || async {
+        jobs.is_served("elsewhere").await == Some(true)
+    })
+    .await;
+    assert_eq!(jobs.is_served("nobodys").await, None);
+    working.shutdown().await;
     let first = claim_one(&jobs, "default").await;
     assert_eq!(first.job.id, fails);
     let failed = Outcome::Failed {
@@ -179,6 +193,7 @@ async fn a_full_redis_refuses_new_jobs_and_those_that_it_has_go_on() {
     say(&redis, &["CONFIG", "SET", "maxmemory", "0"]).await;
     goes_through(&jobs).await;
     jobs.check().await.unwrap();
+    assert_eq!(jobs.is_served("nobodys").await, Some(false));
 }
 
 #[tokio::test]

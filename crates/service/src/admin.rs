@@ -120,7 +120,7 @@ async fn answer(context: &Context, peer: SocketAddr, request: Request<Upload>) -
         ("/config", true) => body(
             StatusCode::OK,
             "application/json",
-            telemetry::redact(&config(context).to_string()).into_owned(),
+            format!("{}\n", telemetry::redact(&config(context).to_string())),
         ),
         ("/log-level", true) => match telemetry::log_level() {
             Some(level) => text(StatusCode::OK, level.name()),
@@ -167,7 +167,7 @@ fn health(context: &Context) -> Answer {
         told["error"] = errors.join("; ").into();
         StatusCode::SERVICE_UNAVAILABLE
     };
-    body(status, "application/json", told.to_string())
+    body(status, "application/json", format!("{told}\n"))
 }
 
 /// Key → value and source; the live settings of services; and how the registry is.

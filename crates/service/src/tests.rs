@@ -423,6 +423,10 @@ async fn the_admin_listener_answers_operators() {
     assert_eq!(ask(Method::GET, "/readyz", "").await.0, StatusCode::OK);
     let (status, config) = ask(Method::GET, "/config", "").await;
     assert_eq!(status, StatusCode::OK);
+    assert!(
+        config.ends_with("}\n"),
+        "a prompt stands on a line of its own"
+    );
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();
     assert_eq!(config["drain_timeout"]["value"], "15s");
     assert_eq!(config["drain_timeout"]["source"], "default");

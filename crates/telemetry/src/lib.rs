@@ -6,6 +6,7 @@
 mod error;
 mod level;
 mod log;
+mod plain;
 pub mod propagation;
 mod redact;
 mod registry;
@@ -15,6 +16,7 @@ mod trace;
 pub use error::Error;
 pub use level::{Level, log_level, set_log_level};
 pub use log::{Format, Guard, Options, Output, init};
+pub use plain::plain;
 pub use prometheus_client;
 pub use redact::redact;
 pub use registry::{CONTENT_TYPE, Registry};

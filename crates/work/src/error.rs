@@ -31,14 +31,16 @@ impl FieldError {
         let named = ["missing field `", "unknown field `"]
             .iter()
             .find_map(|start| reason.strip_prefix(start)?.split_once('`'));
-        let (field, reason) = match named {
-            Some((name, _)) if path == name || path.ends_with(&format!(".{name}")) => {
-                (path, reason.to_owned())
-            }
-            Some((name, _)) if path.is_empty() => (name.to_owned(), reason.to_owned()),
-            Some((name, _)) => (format!("{path}.{name}"), reason.to_owned()),
-            None if path.is_empty() => ("payload".to_owned(), reason.to_owned()),
-            None => (path, reason.to_owned()),
+        let field = match named {
+            Some((name, _)) if path == name || path.ends_with(&format!(".{name}")) => path,
+            Some((name, _)) if path.is_empty() => name.to_owned(),
+            Some((name, _)) => format!("{path}.{name}"),
+            None if path.is_empty() => "payload".to_owned(),
+            None => path,
+        };
+        let reason = match reason.starts_with("missing field `") {
+            true => "is missing".to_owned(),
+            false => telemetry::plain(reason).into_owned(),
         };
         Self { field, reason }
     }

@@ -87,8 +87,12 @@ impl Work {
     /// # Errors
     /// The same, and for bytes that are no JSON.
     pub fn of(kind: Kind, payload: &Payload) -> Result<Self, FieldError> {
-        let value: Value = serde_json::from_slice(payload.bytes())
-            .map_err(|error| FieldError::new("payload", format!("is no JSON: {error}")))?;
+        let value: Value = serde_json::from_slice(payload.bytes()).map_err(|error| {
+            FieldError::new(
+                "payload",
+                format!("is no JSON: {}", telemetry::plain(&error.to_string())),
+            )
+        })?;
         Self::read(kind, &value)
     }
 
@@ -133,7 +137,7 @@ fn read<T: DeserializeOwned>(
     check: impl FnOnce(&T) -> Result<(), FieldError>,
 ) -> Result<T, FieldError> {
     if !payload.is_object() {
-        return Err(FieldError::new("payload", "expected an object"));
+        return Err(FieldError::new("payload", "has to be an object"));
     }
     let read: T =
         serde_path_to_error::deserialize(payload).map_err(|error| FieldError::of(&error))?;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    answer::Answer,
     api::jobs::Accepted,
     body::{Array, object},
     origin::Origin,
@@ -89,6 +90,7 @@ pub(crate) async fn submit(
             Ok(submitted) => Outcome::Accepted(Accepted {
                 job_id: submitted.id.to_string(),
                 status: submitted.status.map(Into::into),
+                warning: None,
             }),
             Err(error) => {
                 if error.is_unavailable() {
@@ -105,5 +107,5 @@ pub(crate) async fn submit(
     if let (Some(error), true) = (away, none) {
         return Err(error.into());
     }
-    Ok((StatusCode::ACCEPTED, axum::Json(outcomes)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(outcomes)).into_response())
 }

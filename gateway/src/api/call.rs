@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use crate::{
+    answer::Answer,
     body::{read, text},
     origin::Origin,
     problem::{Kind, Problem},
@@ -79,7 +80,7 @@ pub(crate) async fn call(
     if !described.is_server_streaming() {
         let answer = app.calls.call(&call, message).await?;
         return Ok(tell(
-            axum::Json(answer.message).into_response(),
+            Answer(answer.message).into_response(),
             answer.instance,
         ));
     }

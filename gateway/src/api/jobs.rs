@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
+    answer::Answer,
     body::{Id, Json},
     events::{self, Source},
     origin::Origin,
@@ -32,6 +33,10 @@ pub(crate) struct Accepted {
     /// Where it stands; null for a job that was submitted before under the same key and is kept no
     /// more.
     pub(crate) status: Option<StatusWord>,
+    /// Why it may wait for long, where that is known: no runner takes the jobs of its queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) warning: Option<String>,
 }
 
 /// Submit a job.
@@ -60,9 +65,10 @@ pub(crate) async fn submit(
     let submitted = app.submit(job).await?;
     let accepted = Accepted {
         job_id: submitted.id.to_string(),
+        warning: app.warning(submitted.id.queue(), submitted.status).await,
         status: submitted.status.map(Into::into),
     };
-    Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(accepted)).into_response())
 }
 
 /// Get a job.
@@ -71,11 +77,11 @@ pub(crate) async fn submit(
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
-pub(crate) async fn get(
-    State(app): State<App>,
-    Id(id): Id,
-) -> Result<axum::Json<JobView>, Problem> {
-    Ok(view(&app.bounded(app.jobs.get(&id)).await?))
+pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<JobView>, Problem> {
+    let record = app.bounded(app.jobs.get(&id)).await?;
+    let warning = app.warning(id.queue(), Some(record.status)).await;
+    let view = JobView::of(&record);
+    Ok(Answer(JobView { warning, ..view }))
 }
 
 /// Cancel a job.
@@ -85,10 +91,7 @@ pub(crate) async fn get(
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
-pub(crate) async fn cancel(
-    State(app): State<App>,
-    Id(id): Id,
-) -> Result<axum::Json<JobView>, Problem> {
+pub(crate) async fn cancel(State(app): State<App>, Id(id): Id) -> Result<Answer<JobView>, Problem> {
     Ok(view(&app.bounded(app.jobs.cancel(&id)).await?))
 }
 
@@ -98,15 +101,12 @@ pub(crate) async fn cancel(
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
     params(("id" = String, Path, description = "A dead job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
-pub(crate) async fn retry(
-    State(app): State<App>,
-    Id(id): Id,
-) -> Result<axum::Json<JobView>, Problem> {
+pub(crate) async fn retry(State(app): State<App>, Id(id): Id) -> Result<Answer<JobView>, Problem> {
     Ok(view(&app.bounded(app.jobs.retry(&id)).await?))
 }
 
-fn view(record: &Record) -> axum::Json<JobView> {
-    axum::Json(JobView::of(record))
+fn view(record: &Record) -> Answer<JobView> {
+    Answer(JobView::of(record))
 }
 
 /// Which jobs.
@@ -150,7 +150,7 @@ pub(crate) struct PageView {
 pub(crate) async fn list(
     State(app): State<App>,
     Params(wanted): Params<Wanted>,
-) -> Result<axum::Json<PageView>, Problem> {
+) -> Result<Answer<PageView>, Problem> {
     let limit = wanted.limit.unwrap_or(PAGE.1);
     if limit == 0 || limit > PAGE.0 {
         return Err(Problem::field(
@@ -173,7 +173,7 @@ pub(crate) async fn list(
     };
     let cursor = wanted.cursor.as_deref().filter(|cursor| !cursor.is_empty());
     let listed = app.bounded(app.jobs.list(&filter, limit, cursor)).await?;
-    Ok(axum::Json(PageView {
+    Ok(Answer(PageView {
         jobs: listed.jobs.iter().map(JobView::of).collect(),
         next_cursor: listed.next,
     }))

@@ -5,12 +5,12 @@ use jobs::QueueStats;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{problem::Problem, services::ServiceView, state::App};
+use crate::{answer::Answer, problem::Problem, services::ServiceView, state::App};
 
 /// A queue, counted.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({"queue": "default", "queued": 2, "scheduled": 0, "running": 4, "succeeded": 1200,
-    "failed": 1, "dead": 0, "cancelled": 3, "oldest_queued_seconds": 0.8}))]
+    "failed": 1, "dead": 0, "cancelled": 3, "oldest_queued_seconds": 0.8, "served": true}))]
 pub(crate) struct QueueView {
     /// Its name.
     #[schema(example = "default")]
@@ -31,6 +31,8 @@ pub(crate) struct QueueView {
     cancelled: u64,
     /// How long the next in line has waited; null when none waits.
     oldest_queued_seconds: Option<f64>,
+    /// Whether a runner takes its jobs; null when that is not known yet.
+    served: Option<bool>,
 }
 
 /// List queues.
@@ -38,9 +40,9 @@ pub(crate) struct QueueView {
 /// Every queue that ever had a job, counted.
 #[utoipa::path(get, path = "/api/v1/queues", tag = "queues", operation_id = "listQueues",
     responses((status = 200, description = "The queues", body = Vec<QueueView>)))]
-pub(crate) async fn queues(State(app): State<App>) -> Result<axum::Json<Vec<QueueView>>, Problem> {
+pub(crate) async fn queues(State(app): State<App>) -> Result<Answer<Vec<QueueView>>, Problem> {
     let queues = app.bounded(app.jobs.queues()).await?;
-    Ok(axum::Json(queues.iter().map(queue).collect()))
+    Ok(Answer(queues.iter().map(queue).collect()))
 }
 
 fn queue(stats: &QueueStats) -> QueueView {
@@ -55,6 +57,7 @@ fn queue(stats: &QueueStats) -> QueueView {
         dead: counts.dead,
         cancelled: counts.cancelled,
         oldest_queued_seconds: stats.oldest_queued().map(|age| age.as_secs_f64()),
+        served: stats.served,
     }
 }
 
@@ -63,8 +66,6 @@ fn queue(stats: &QueueStats) -> QueueView {
 /// Who is in the mesh, and healthy.
 #[utoipa::path(get, path = "/api/v1/services", tag = "mesh", operation_id = "listServices",
     responses((status = 200, description = "The services", body = Vec<ServiceView>)))]
-pub(crate) async fn services(
-    State(app): State<App>,
-) -> Result<axum::Json<Vec<ServiceView>>, Problem> {
-    Ok(axum::Json(app.services.list().await?))
+pub(crate) async fn services(State(app): State<App>) -> Result<Answer<Vec<ServiceView>>, Problem> {
+    Ok(Answer(app.services.list().await?))
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    answer::Answer,
     api::jobs::Accepted,
     problem::{Kind, Problem},
     state::{App, Gateway},
@@ -98,7 +99,7 @@ pub(crate) struct LastView {
 /// what came of the latest.
 #[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", operation_id = "listSchedules",
     responses((status = 200, description = "The entries, by name", body = Vec<ScheduleView>)))]
-pub(crate) async fn list(State(app): State<App>) -> Result<axum::Json<Vec<ScheduleView>>, Problem> {
+pub(crate) async fn list(State(app): State<App>) -> Result<Answer<Vec<ScheduleView>>, Problem> {
     let look = async {
         let now = app.jobs.timer_clock().await?;
         let mut timers = app.jobs.timers().await?;
@@ -106,7 +107,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<axum::Json<Vec<Schedu
         let views = timers.iter().map(|timer| view(&app, timer, now));
         join_all(views).await.into_iter().collect()
     };
-    Ok(axum::Json(app.bounded(look).await?))
+    Ok(Answer(app.bounded(look).await?))
 }
 
 /// Remove a schedule.
@@ -120,7 +121,7 @@ pub(crate) async fn list(State(app): State<App>) -> Result<axum::Json<Vec<Schedu
 pub(crate) async fn remove(
     State(app): State<App>,
     name: Result<Path<String>, PathRejection>,
-) -> Result<axum::Json<ScheduleView>, Problem> {
+) -> Result<Answer<ScheduleView>, Problem> {
     let name = resolve(&app, name).await?;
     let ended = app.bounded(app.jobs.end_timer(&name)).await?;
     let ended = ended.ok_or_else(|| unknown(&name))?;
@@ -128,7 +129,7 @@ pub(crate) async fn remove(
         let now = app.jobs.timer_clock().await?;
         view(&app, &ended, now).await
     };
-    Ok(axum::Json(app.bounded(look).await?))
+    Ok(Answer(app.bounded(look).await?))
 }
 
 /// Run a schedule now.
@@ -157,9 +158,10 @@ pub(crate) async fn run(
     })?;
     let accepted = Accepted {
         job_id: submitted.id.to_string(),
+        warning: app.warning(submitted.id.queue(), submitted.status).await,
         status: submitted.status.map(Into::into),
     };
-    Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(accepted)).into_response())
 }
 
 /// The whole name of the entry that somebody means.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use work::{Pipeline, Work};
 
-use crate::{body::Json, origin::Origin, problem::Problem, state::App};
+use crate::{answer::Answer, body::Json, origin::Origin, problem::Problem, state::App};
 
 /// What to find out and to draft.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -35,6 +35,10 @@ pub(crate) struct Enqueued {
     /// Names the run and the folder of what it leaves.
     #[schema(example = "run-k3n8x2qa")]
     run_id: String,
+    /// Why it may wait for long, where that is known: no runner takes the jobs of its queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warning: Option<String>,
 }
 
 /// Start a run of the pipeline.
@@ -57,6 +61,7 @@ pub(crate) async fn enqueue(
         ok: true,
         job_id: submitted.id.to_string(),
         run_id,
+        warning: app.warning(submitted.id.queue(), submitted.status).await,
     };
-    Ok((StatusCode::ACCEPTED, axum::Json(enqueued)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(enqueued)).into_response())
 }

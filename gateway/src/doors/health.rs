@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
+    answer::Answer,
     problem::{Kind, Problem},
     state::App,
 };
@@ -36,10 +37,10 @@ pub(crate) struct Health {
 /// Whether the gateway and what it needs are there.
 #[utoipa::path(get, path = "/health", tag = "short forms", operation_id = "health",
     responses((status = 200, description = "All is well", body = Health)))]
-pub(crate) async fn health(State(app): State<App>) -> Result<axum::Json<Health>, Problem> {
+pub(crate) async fn health(State(app): State<App>) -> Result<Answer<Health>, Problem> {
     // It reads and writes: a store that answers may still refuse every job.
     let vitals = app.bounded(app.vigil.look()).await?;
-    Ok(axum::Json(Health {
+    Ok(Answer(Health {
         ok: true,
         status: "ok",
         service: app.context.spec.service,

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use work::{Kind, Work};
 
 use crate::{
+    answer::Answer,
     body::{Id, Json},
     origin::Origin,
     problem::Problem,
@@ -51,6 +52,10 @@ pub(crate) struct HttpAccepted {
     job_id: String,
     /// When, RFC 3339.
     enqueued_at: Option<String>,
+    /// Why it may wait for long, where that is known: no runner takes the jobs of its queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    warning: Option<String>,
 }
 
 /// A job in RQ's words.
@@ -106,18 +111,19 @@ pub(crate) async fn submit(
     let accepted = HttpAccepted {
         // The time in the id is the one of the submission that came first.
         enqueued_at: view::time(submitted.id.made_at()),
+        warning: app.warning(submitted.id.queue(), submitted.status).await,
         job_id: submitted.id.to_string(),
     };
-    Ok((StatusCode::ACCEPTED, axum::Json(accepted)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(accepted)).into_response())
 }
 
 /// Get a job in RQ's words.
 #[utoipa::path(get, path = "/jobs/{id}", tag = "short forms", operation_id = "getRqJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = RqJob)))]
-pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<axum::Json<RqJob>, Problem> {
+pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<RqJob>, Problem> {
     let record = app.bounded(app.jobs.get(&id)).await?;
-    Ok(axum::Json(rq(&record)))
+    Ok(Answer(rq(&record)))
 }
 
 fn rq(record: &Record) -> RqJob {

@@ -12,7 +12,9 @@ use utoipa::ToSchema;
 use work::{Kind, Task, Work};
 
 use crate::{
+    answer::Answer,
     body::{Id, Json},
+    number::within,
     origin::Origin,
     problem::{Kind as ProblemKind, Problem},
     state::App,
@@ -30,13 +32,9 @@ pub(crate) struct NewTask {
     )]
     description: String,
     /// 5 is the highest.
-    #[serde(default = "lowest")]
-    #[schema(minimum = 1, maximum = 5, default = 1)]
-    priority: u8,
-}
-
-const fn lowest() -> u8 {
-    1
+    #[serde(default, deserialize_with = "within::<1, 5, _, _>")]
+    #[schema(minimum = 1, maximum = 5, default = 1, nullable = false)]
+    priority: Option<u8>,
 }
 
 /// A task.
@@ -102,7 +100,7 @@ pub(crate) async fn submit(
     let task = Task::new(&body.description, origin.key.as_deref());
     let mut job = super::jobs::checked(&Work::Task(task.clone()))?;
     job.queue = app.queue(Some("work_queue"));
-    job.priority = body.priority;
+    job.priority = body.priority.unwrap_or(1);
     origin.mark(&mut job)?;
     let submitted = app.submit(job).await?;
     let Some(status) = submitted.status else {
@@ -124,7 +122,7 @@ pub(crate) async fn submit(
         error: None,
         progress: None,
     };
-    Ok((StatusCode::ACCEPTED, axum::Json(view)).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(view)).into_response())
 }
 
 /// Get a task.
@@ -133,10 +131,7 @@ pub(crate) async fn submit(
 #[utoipa::path(get, path = "/tasks/{id}", tag = "short forms", operation_id = "getTask",
     params(("id" = String, Path, description = "A task's id")),
     responses((status = 200, description = "The task", body = TaskView)))]
-pub(crate) async fn get(
-    State(app): State<App>,
-    Id(id): Id,
-) -> Result<axum::Json<TaskView>, Problem> {
+pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<TaskView>, Problem> {
     let record = app.bounded(app.jobs.get(&id)).await?;
     if record.header.kind != Kind::Task.as_str() {
         let text = format!(
@@ -145,7 +140,7 @@ pub(crate) async fn get(
         );
         return Err(Problem::new(ProblemKind::NotFound, text));
     }
-    Ok(axum::Json(shown(&record)))
+    Ok(Answer(shown(&record)))
 }
 
 /// What a task is about is in its payload until it is done, then in its result.

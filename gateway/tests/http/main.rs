@@ -13,3 +13,4 @@ mod store;
 mod support;
 mod tasks;
 mod web;
+mod words;

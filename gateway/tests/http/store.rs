@@ -1,10 +1,14 @@
 //! What the gateway says of a queue that answers, but badly.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use ::jobs::{Context, Failure, Handler, Job, Payload, Worker};
+use serde_json::{Value, json};
 use testkit::until;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-use crate::support::{Gateway, embedded, on_redis};
+use crate::support::{Gateway, call_job, embedded, on_redis};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -84,6 +88,76 @@ async fn health_warns_of_a_redis_that_may_evict_and_stays_200() {
     );
     readiness(&gateway, "noeviction", true).await;
     gateway.running.drain().await;
+}
+
+struct Idle;
+
+#[async_trait::async_trait]
+impl Handler for Idle {
+    async fn run(&self, _: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn a_job_in_a_queue_that_no_runner_serves_is_told_so() {
+    for gateway in [embedded(&[]).await, on_redis(&[]).await] {
+        let mut workers = JoinSet::new();
+        let mut work = |queue: &str| {
+            let worker = Worker::new(gateway.jobs.clone(), queue, "w", 1, Arc::new(Idle));
+            let run = async move { worker.run(CancellationToken::new(), Duration::ZERO).await };
+            workers.spawn(run);
+        };
+        let first = gateway.post("/api/v1/jobs", call_job()).await.json();
+        assert_eq!(first.get("warning"), None, "a runner may just be starting");
+        work("busy");
+        let path = format!("/api/v1/jobs/{}", first["job_id"].as_str().unwrap());
+        let warning = until("it is known", PATIENCE, async || {
+            gateway.get(&path).await.json().get("warning").cloned()
+        });
+        let text = "no runner serves the queue \"default\": start a job-runner with QUEUES=default";
+        assert_eq!(warning.await, text);
+        let mut slow = call_job();
+        slow["queue"] = "slow".into();
+        for (path, body, queue) in [
+            ("/api/v1/jobs", call_job(), "default"),
+            ("/jobs", json!({"url": "http://a"}), "default"),
+            ("/enqueue", json!({"goal": "g"}), "default"),
+            ("/api/v1/jobs", slow, "slow"),
+        ] {
+            let accepted = gateway.post(path, body).await;
+            assert_eq!(accepted.status, 202, "{}", accepted.text);
+            let warning = accepted.json()["warning"].to_string();
+            assert!(
+                warning.contains(&format!("QUEUES={queue}")),
+                "{path}: {warning}"
+            );
+        }
+        let mut later = call_job();
+        later["delay_ms"] = 60_000.into();
+        let later = gateway.post("/api/v1/jobs", later).await.json();
+        assert_eq!(
+            later.get("warning"),
+            None,
+            "it does not wait for a runner yet"
+        );
+        work("default");
+        until("it counts at once", PATIENCE, async || {
+            let accepted = gateway.post("/api/v1/jobs", call_job()).await.json();
+            accepted.get("warning").is_none().then_some(())
+        })
+        .await;
+        let queues = gateway.get("/api/v1/queues").await.json();
+        let asked = |it: &&Value| it["queue"] != "busy";
+        let served = queues.as_array().unwrap().iter().filter(asked);
+        let served: Vec<_> = served.map(|it| (&it["queue"], &it["served"])).collect();
+        let wanted = [
+            (&json!("default"), &json!(true)),
+            (&json!("slow"), &json!(false)),
+        ];
+        assert_eq!(served, wanted);
+        gateway.running.drain().await;
+    }
 }
 
 #[tokio::test]

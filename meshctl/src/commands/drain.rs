@@ -47,6 +47,9 @@ impl Drain {
         let known = timeout(PATIENCE, entries.wait_for(Option::is_some)).await;
         let Ok(Ok(known)) = known.map(|known| known.map(|known| known.clone())) else {
             match consul.trouble() {
+                Some(trouble) if trouble.contains("cannot be reached") => {
+                    bail!("{trouble}: start it, or name it with --consul or CONSUL_HTTP_ADDR")
+                }
                 Some(trouble) => bail!("{trouble}"),
                 None => bail!("Consul does not answer: name it with --consul or CONSUL_HTTP_ADDR"),
             }

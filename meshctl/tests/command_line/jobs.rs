@@ -59,7 +59,11 @@ impl Gateway {
 
     /// Lets jobs be done from now on.
     fn work(&mut self) {
-        let worker = Worker::new(self.jobs.clone(), "default", "w", 4, Arc::new(Doer));
+        self.serve("default");
+    }
+
+    fn serve(&mut self, queue: &str) {
+        let worker = Worker::new(self.jobs.clone(), queue, "w", 4, Arc::new(Doer));
         self.workers.spawn(async move {
             let never = CancellationToken::new();
             worker.run(never, Duration::ZERO).await;
@@ -183,6 +187,40 @@ async fn a_watched_job_is_told_to_its_end_which_is_the_exit_code() {
     let answer = gateway.run(&["watch", "default.0.nobody"]);
     assert_eq!(answer.code, Some(1));
     assert!(answer.stderr.starts_with("error: 404 "), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_waits_for_a_runner_that_is_not_there_is_remarked_on() {
+    let mut gateway = Gateway::start(&[]).await;
+    gateway.serve("other");
+    testkit::wait::until("that is known", Duration::from_secs(20), async || {
+        let served = gateway.jobs.is_served("other").await;
+        (served == Some(true)).then_some(())
+    })
+    .await;
+    let text = "no runner serves the queue \"default\": start a job-runner with QUEUES=default\n";
+    let payload = r#"{"url":"http://somewhere/good"}"#;
+    let answer = gateway.run(&["submit", "http", payload]).ok();
+    assert_eq!(answer.stderr, text);
+    let id = answer.stdout.trim();
+    let shown = gateway.run(&["get", id]).ok().stdout;
+    assert!(shown.contains(&format!("\nwarning   {text}")), "{shown}");
+    let queues = gateway.run(&["queues"]).ok().stdout;
+    let served: Vec<_> = queues
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .collect();
+    assert_eq!(served, ["SERVED", "no"], "{queues}");
+    gateway.work();
+    testkit::wait::until("it is done", Duration::from_secs(20), async || {
+        (gateway.get(id)["status"] == "succeeded").then_some(())
+    })
+    .await;
+    let queues = gateway.run(&["queues", "--json"]).ok().value();
+    assert_eq!(queues[0]["served"], true);
+    let answer = gateway.run(&["submit", "http", payload]).ok();
+    assert_eq!(answer.stderr, "");
+    gateway.workers.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,6 +36,48 @@ async fn a_misspelt_name_is_told_the_right_one() {
     );
 }
 
+#[test]
+fn a_number_that_is_none_is_told_in_plain_words() {
+    for (args, said) in [
+        (
+            &["jobs", "list", "--limit", "x"][..],
+            "has to be a whole number",
+        ),
+        (&["jobs", "list", "--limit", "-1"], ""),
+        (
+            &["jobs", "submit", "http", "--priority", "x"],
+            "has to be a whole number",
+        ),
+        (&["jobs", "submit", "http", "--priority", "9"], "1..=5"),
+    ] {
+        let answer = run(args);
+        assert_eq!(answer.code, Some(2), "{answer:?}");
+        assert!(
+            answer.stderr.starts_with("error: ") && answer.stderr.contains(said),
+            "{answer:?}"
+        );
+        assert!(!answer.stderr.contains("digit"), "{answer:?}");
+    }
+    assert_eq!(run(&["--version"]).code, Some(0));
+}
+
+#[test]
+fn a_consul_that_is_not_there_is_told_once_with_what_to_do() {
+    let [port] = testkit::ports::free();
+    let consul = format!("127.0.0.1:{port}");
+    for (args, advice) in [
+        (&["drain", "echo-agent"][..], "name it with --consul"),
+        (&["drain"], "name it with --consul"),
+        (&["up"], "start one"),
+    ] {
+        let answer = run(&[args, &["--consul", &consul]].concat());
+        assert_eq!(answer.code, Some(1), "{answer:?}");
+        assert_eq!(answer.stderr.lines().count(), 1, "{answer:?}");
+        assert_eq!(answer.stderr.matches(&consul).count(), 1, "{answer:?}");
+        assert!(answer.stderr.contains(advice), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_port_that_speaks_no_grpc_is_told_as_that() {
     let mesh = Mesh::small().await;

@@ -204,9 +204,9 @@ async fn a_consul_that_is_there_is_joined_and_left() {
 
 #[test]
 fn a_consul_that_does_not_answer_is_an_error_where_it_was_named() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    // One that the system gives to nobody else meanwhile.
+    let [port] = testkit::ports::free();
+    let address = format!("127.0.0.1:{port}");
     let answer = run(&["up", "--port", "0", "--consul", &address]);
     assert_eq!(answer.code, Some(1));
     assert!(answer.stderr.contains("--consul none"), "{answer:?}");

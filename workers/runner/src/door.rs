@@ -153,7 +153,7 @@ fn wants_text(headers: &HeaderMap) -> bool {
 }
 
 fn json_of(status: StatusCode, value: &Value) -> Answer {
-    body(status, "application/json", value.to_string())
+    body(status, "application/json", format!("{value}\n"))
 }
 
 /// RFC 9457.
@@ -162,7 +162,7 @@ fn problem(status: StatusCode, detail: &str) -> Answer {
     let value = json!({
         "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail,
     });
-    body(status, "application/problem+json", value.to_string())
+    body(status, "application/problem+json", format!("{value}\n"))
 }
 
 fn text(status: StatusCode, line: &str) -> Answer {

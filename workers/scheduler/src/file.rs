@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use jobs::Timer;
 use service::Config;
 
@@ -18,7 +18,8 @@ pub(crate) fn read(path: &Path, config: &Config) -> anyhow::Result<Vec<Timer>> {
 }
 
 fn parse(text: &str, config: &Config) -> anyhow::Result<Vec<Timer>> {
-    let entries: BTreeMap<String, Entry> = toml::from_str(text)?;
+    let entries: BTreeMap<String, Entry> = toml::from_str(text)
+        .map_err(|error| anyhow!("{}", telemetry::plain(&error.to_string())))?;
     let timer = |(name, entry): (String, Entry)| {
         let timer = entry.timer(&format!("{PREFIX}{name}"), config);
         timer.with_context(|| format!("entry {name}"))
@@ -132,6 +133,32 @@ mod tests {
             // What is no TOML of an entry is told by its line.
             let placed = error.contains("entry bad") || error.contains("line 2");
             assert!(placed && error.contains(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_another_type_is_told_in_plain_words() {
+        for (line, said) in [
+            ("kind = 5", "has to be a string, not the number 5"),
+            (
+                "priority = \"x\"",
+                "has to be a whole number from 0 to 255, not the string \"x\"",
+            ),
+            (
+                "priority = 300",
+                "has to be a whole number from 0 to 255, not the number 300",
+            ),
+            (
+                "missed = \"never\"",
+                "\"never\" is none of the choices, use one of",
+            ),
+            ("evry = \"1s\"", "\"evry\" is not known, use one of cron"),
+        ] {
+            let error = format!("{:#}", entries(&format!("[bad]\n{line}")).unwrap_err());
+            assert!(error.contains(said), "{error}");
+            for word in ["invalid", "u8", "variant", "expected"] {
+                assert!(!error.contains(word), "{error}");
+            }
         }
     }
 }

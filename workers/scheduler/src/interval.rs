@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use jobs::{Timer, When};
 use serde_json::Value;
 use service::Config;
@@ -20,7 +20,11 @@ pub(crate) fn timer(config: &Config) -> anyhow::Result<Option<Timer>> {
     let every = Duration::try_from_secs_f64(config.number("schedule_interval_seconds"))?;
     let every = When::Every(u64::try_from(every.as_millis())?);
     let kind = config.text("schedule_kind");
-    let payload: Value = serde_json::from_str(config.text("schedule_payload"))?;
+    let payload: Value =
+        serde_json::from_str(config.text("schedule_payload")).map_err(|error| {
+            let said = error.to_string();
+            anyhow!("schedule_payload: is no JSON: {}", telemetry::plain(&said))
+        })?;
     let mut timer = Timer::new(NAME, every, kind, payload);
     timer.queue = work::queue(config, None);
     entry::check(&timer, config).context("the entry of schedule_interval_seconds")?;

@@ -208,3 +208,33 @@ fn an_any_within_an_any_without_end_is_told_as_bytes_from_some_depth_on() {
     assert!(depth > 3 && json["value"].is_string(), "{depth}");
     assert!(to_text(&message, true).contains("@type"));
 }
+
+#[test]
+fn json_that_does_not_fit_is_refused_in_plain_words() {
+    for (value, said) in [
+        (json!({"text": 5}), "has to be a string, not the number 5"),
+        (json!({"text": ["a"]}), "has to be a string, not an array"),
+        (json!({"ratio": {}}), "has to be a number, not an object"),
+        (
+            json!({"color": true}),
+            "has to be a string or a whole number, not true",
+        ),
+        (
+            json!({"next": "x"}),
+            "has to be an object, not the string \"x\"",
+        ),
+        (json!({"at": 5}), "has to be a time such as"),
+        (json!("x"), "has to be an object, not the string \"x\""),
+        (json!(null), "has to be an object, not null"),
+    ] {
+        let status = from_json(&answer(), value.clone()).unwrap_err();
+        let text = status.message();
+        assert!(
+            text.starts_with("the JSON is no t.Answer: ") && text.contains(said),
+            "{value}: {text}"
+        );
+        for word in ["invalid type", "invalid value", "64-bit", "expected"] {
+            assert!(!text.contains(word), "{value}: {text}");
+        }
+    }
+}

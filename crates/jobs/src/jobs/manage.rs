@@ -16,6 +16,8 @@ pub struct QueueStats {
     pub queue: String,
     /// Its counts, over all partitions.
     pub counts: Counts,
+    /// Whether a worker takes its jobs; `None` when that is not known.
+    pub served: Option<bool>,
 }
 
 impl QueueStats {
@@ -148,9 +150,12 @@ impl Jobs {
                 (one, other) => one.or(other),
             };
         }
-        Ok(queues
-            .into_iter()
-            .map(|(queue, counts)| QueueStats { queue, counts })
-            .collect())
+        self.see_served().await;
+        let stats = queues.into_iter().map(|(queue, counts)| QueueStats {
+            served: self.seen_served(&queue),
+            queue,
+            counts,
+        });
+        Ok(stats.collect())
     }
 }

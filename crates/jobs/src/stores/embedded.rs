@@ -15,6 +15,7 @@ mod tests;
 mod unwritten;
 
 use std::{
+    collections::HashMap,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -22,7 +23,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -52,6 +53,8 @@ pub struct Embedded {
     frames: usize,
     /// The latest write failed.
     ailing: AtomicBool,
+    /// When a worker last noted that it takes jobs of a queue.
+    served: Mutex<HashMap<String, Instant>>,
     key_ttl: u64,
     clock: Clock,
     memory: Arc<Mutex<Memory>>,
@@ -100,6 +103,7 @@ impl Embedded {
             #[cfg(test)]
             frames: count,
             ailing: AtomicBool::new(false),
+            served: Mutex::default(),
             key_ttl: clock::millis(settings.key_ttl),
             memory: Arc::new(Mutex::new(memory)),
             disk: Arc::new(tokio::sync::Mutex::new(Disk::new(log))),
@@ -418,6 +422,20 @@ impl Store for Embedded {
             .iter()
             .filter(|(_, shelf)| !shelf.sums.is_empty());
         Ok(used.map(|(lane, _)| lane.clone()).collect())
+    }
+
+    async fn serve(&self, queue: &str) -> Result<(), Error> {
+        let mut served = self.served.lock();
+        served.insert(queue.to_owned(), Instant::now());
+        Ok(())
+    }
+
+    async fn served(&self) -> Result<Vec<(String, Duration)>, Error> {
+        let served = self.served.lock();
+        let ages = served.iter();
+        Ok(ages
+            .map(|(queue, at)| (queue.clone(), at.elapsed()))
+            .collect())
     }
 
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error> {

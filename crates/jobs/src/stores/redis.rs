@@ -14,6 +14,7 @@ mod refusal;
 mod reply;
 mod script;
 mod sentinel;
+mod serve;
 mod tails;
 mod write;
 
@@ -139,15 +140,21 @@ impl Redis {
         );
     }
 
+    /// Puts aside what stands in the place of a key, unless it is of the right type.
+    async fn make_way(&self, key: &str, kind: &str) -> Result<(), Error> {
+        let done = self.link.run(&script::ASIDE, key, [kind.as_bytes()]).await;
+        match done.map_err(|failure| self.error(failure))? {
+            Value::Nil => {}
+            name => self.put_aside(name),
+        }
+        Ok(())
+    }
+
     /// Sends a command about a key that is no lane's; what is not of its type is put aside.
     async fn ask(&self, command: &redis::Cmd, key: &str, kind: &str) -> Result<Value, Error> {
         let answer = match self.link.send(command).await {
             Err(Failure::WrongType) => {
-                let done = self.link.run(&script::ASIDE, key, [kind.as_bytes()]).await;
-                match done.map_err(|failure| self.error(failure))? {
-                    Value::Nil => {}
-                    name => self.put_aside(name),
-                }
+                self.make_way(key, kind).await?;
                 self.link.send(command).await
             }
             answer => answer,
@@ -421,6 +428,14 @@ impl Store for Redis {
         let mut lanes: Vec<Lane> = parsed.collect();
         lanes.sort();
         Ok(lanes)
+    }
+
+    async fn serve(&self, queue: &str) -> Result<(), Error> {
+        serve::serve(self, queue).await
+    }
+
+    async fn served(&self) -> Result<Vec<(String, Duration)>, Error> {
+        serve::served(self).await
     }
 
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error> {

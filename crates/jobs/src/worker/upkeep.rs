@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{AWAY, HEED, Stop, WAIT, Worker};
-use crate::{Claimed, Error, JobId, Lease, MAX_BATCH, Outcome, Renewal};
+use crate::{Claimed, Error, JobId, Lease, MAX_BATCH, Outcome, Renewal, jobs::BEAT};
 
 impl Worker {
     /// Settles what has ended, everything that came meanwhile at once. What cannot be told to the
@@ -160,6 +160,21 @@ impl Worker {
                 Ok(0) => {}
                 Ok(jobs) => tracing::warn!(queue = self.queue, jobs, "took over from lost workers"),
                 Err(error) => self.jobs.quiet.trouble(&error),
+            }
+        }
+    }
+
+    /// Tells the others that somebody takes the queue's jobs, for as long as it takes new ones.
+    pub(super) async fn present(self, stop: CancellationToken) {
+        loop {
+            // A store that is away is told of by the claims, which come more often.
+            let pause = match self.jobs.serve(&self.queue).await {
+                Err(error) if error.is_unavailable() => BEAT / 5,
+                Ok(()) | Err(_) => BEAT,
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(pause) => {}
             }
         }
     }

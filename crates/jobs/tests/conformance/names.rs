@@ -1,14 +1,27 @@
 //! How many queues there may be.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use mesh_jobs::{Error, NewJob, Options, Outcome, Status};
+use mesh_jobs::{
+    Context, Error, Failure, Handler, Job, NewJob, Options, Outcome, Payload, Status, Worker,
+};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     NOW,
     support::{self, call, claim_one, stores, until},
 };
+
+struct Idle;
+
+#[async_trait::async_trait]
+impl Handler for Idle {
+    async fn run(&self, _: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
+        Ok(None)
+    }
+}
 
 fn named(queue: &str) -> NewJob {
     NewJob {
@@ -60,6 +73,40 @@ async fn names_made_up_at_once_make_no_more_queues_than_there_may_be() {
             ..support::options()
         });
         free.submit(named("new")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_queue_is_served_from_the_moment_that_a_worker_takes_its_jobs() {
+    for store in stores().await {
+        let (jobs, stop) = (store.jobs(), CancellationToken::new());
+        for queue in ["mine", "nobodys"] {
+            jobs.submit(named(queue)).await.unwrap();
+        }
+        assert_eq!(jobs.is_served("mine").await, None, "all may be starting");
+        let mut workers = JoinSet::new();
+        // Another process than the one that asks, where the store is shared.
+        let other = match store.scheme {
+            "file" => jobs.clone(),
+            _ => store.jobs(),
+        };
+        let worker = Worker::new(other, "mine", "w", 1, Arc::new(Idle));
+        let until_then = stop.clone();
+        workers.spawn(async move { worker.run(until_then, NOW).await });
+        until("the worker is known", || async {
+            jobs.is_served("mine").await == Some(true)
+        })
+        .await;
+        assert_eq!(jobs.is_served("nobodys").await, Some(false));
+        let stats = jobs.queues().await.unwrap();
+        let served: Vec<_> = stats
+            .iter()
+            .map(|it| (it.queue.as_str(), it.served))
+            .collect();
+        let wanted = [("mine", Some(true)), ("nobodys", Some(false))];
+        assert_eq!(served, wanted, "{}", store.scheme);
+        stop.cancel();
+        while workers.join_next().await.is_some() {}
     }
 }
 

@@ -126,6 +126,14 @@ impl Store for Jumping {
         self.store.lanes().await
     }
 
+    async fn serve(&self, queue: &str) -> Result<(), Error> {
+        self.store.serve(queue).await
+    }
+
+    async fn served(&self) -> Result<Vec<(String, Duration)>, Error> {
+        self.store.served().await
+    }
+
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error> {
         self.store.timers().await
     }

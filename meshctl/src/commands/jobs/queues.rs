@@ -33,13 +33,19 @@ impl Queues {
             "DEAD",
             "SUCCEEDED",
             "CANCELLED",
+            "SERVED",
         ];
         out.table(heading, &rows)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn row(queue: &Value) -> [String; 9] {
+fn row(queue: &Value) -> [String; 10] {
+    let served = match queue["served"].as_bool() {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "?",
+    };
     let count = |field: &str| queue[field].to_string();
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
     let oldest = queue["oldest_queued_seconds"]
@@ -55,5 +61,6 @@ fn row(queue: &Value) -> [String; 9] {
         count("dead"),
         count("succeeded"),
         count("cancelled"),
+        served.to_owned(),
     ]
 }

@@ -73,7 +73,10 @@ impl Submit {
         let accepted = gateway
             .post(&gateway.url(&["jobs"]), Some(&self.body(payload)))
             .await?;
-        let id = text(&accepted, "job_id");
+        let (id, warning) = (text(&accepted, "job_id"), text(&accepted, "warning"));
+        if !warning.is_empty() {
+            out.remark(&warning);
+        }
         if self.watch {
             out.remark(&id);
             return watch::follow(gateway, out, &id).await;

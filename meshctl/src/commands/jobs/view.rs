@@ -35,6 +35,7 @@ pub(super) fn show(out: &Output, job: &Value) -> anyhow::Result<()> {
     let facts = [
         ("job", text(job, "job_id")),
         ("status", status),
+        ("warning", text(job, "warning")),
         ("kind", text(job, "kind")),
         ("queue", text(job, "queue")),
         ("priority", job["priority"].to_string()),

@@ -414,6 +414,7 @@ async fn the_door_answers_as_its_predecessors_did() {
     let mut stage = Stage::set("0s").await;
     let runner = stage.runner(&[]).await;
     let (code, health) = runner.get("/health").await;
+    assert!(health.ends_with("}\n"), "{health:?}");
     let health: Value = serde_json::from_str(&health).unwrap();
     let expected =
         json!({ "status": "ok", "service": "agent-runner", "workers": 4, "running": true });

@@ -42,6 +42,8 @@ pub(super) static ASIDE: Loaded = script!("aside");
 pub(super) static RIGHTS: Loaded = script!("rights");
 pub(super) static PULSE: Loaded = script!("pulse");
 pub(super) static BEAT: Loaded = script!("beat");
+pub(super) static SERVE: Loaded = script!("serve");
+pub(super) static SERVED: Loaded = script!("served");
 pub(super) static SWAP: Loaded = script!("swap");
 pub(super) static SUBMIT: Loaded = script!("prelude", "submit");
 pub(super) static CLAIM: Loaded = script!("prelude", "claim");
@@ -78,7 +80,7 @@ mod tests {
         let mut seen = 0;
         let all = [
             &SETUP, &ASIDE, &PULSE, &BEAT, &SWAP, &SUBMIT, &CLAIM, &SHIFT, &RENEW, &NOTE, &OFF,
-            &FIND, &TRAIL, &EXPIRED, &LIST, &COUNTS, &SWEEP,
+            &FIND, &TRAIL, &EXPIRED, &LIST, &COUNTS, &SWEEP, &SERVE, &SERVED,
         ];
         for script in all {
             for command in commands(script.text) {
