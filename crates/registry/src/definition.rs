@@ -4,6 +4,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use reqwest::{
+    Method,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use serde_json::{Map, Value};
 
 /// The least time that Consul runs a check after.
@@ -12,6 +16,45 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 const LEAST_DEREGISTER: Duration = Duration::from_secs(60);
 /// How long a check may take that says nothing of it.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Consul's largest weight.
+const MOST_WEIGHT: i64 = 65535;
+/// Fields of a service that Consul knows and that mean nothing here.
+const SERVICE_IGNORED: &[&str] = &[
+    "connect",
+    "contenthash",
+    "locality",
+    "namespace",
+    "ns",
+    "partition",
+    "peername",
+    "proxy",
+    "socketpath",
+    "taggedaddresses",
+    "token",
+];
+/// The same of a check.
+const CHECK_IGNORED: &[&str] = &[
+    "disableredirects",
+    "failuresbeforewarning",
+    "grpcusetls",
+    "interval",
+    "namespace",
+    "node",
+    "ns",
+    "outputmaxsize",
+    "partition",
+    "service",
+    "shell",
+    "tlsservername",
+    "token",
+    "type",
+    "header",
+    "method",
+    "body",
+    "http",
+    "tcp",
+    "grpc",
+];
 /// Longest duration that is read.
 const LONGEST: f64 = 1e9;
 
@@ -20,12 +63,38 @@ const LONGEST: f64 = 1e9;
 pub(crate) enum Probe {
     /// gRPC health of `host:port`, of one service or of all (empty).
     Grpc { target: String, service: String },
-    /// GET of a URL: 2xx passes, 429 warns.
-    Http(String),
+    /// A request: 2xx passes, 429 warns.
+    Http(HttpRequest),
     /// A connection to `host:port`.
     Tcp(String),
     /// Somebody reports before this time is over.
     Ttl(Duration),
+}
+
+/// What a check by HTTP asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpRequest {
+    url: reqwest::Url,
+    method: Method,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl HttpRequest {
+    pub(crate) async fn send(
+        &self,
+        client: &reqwest::Client,
+    ) -> reqwest::Result<reqwest::Response> {
+        let request = client.request(self.method.clone(), self.url.clone());
+        let request = request.headers(self.headers.clone());
+        request.body(self.body.clone()).send().await
+    }
+}
+
+impl std::fmt::Display for HttpRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HTTP {} {}", self.method, self.url)
+    }
 }
 
 /// A check as it was registered.
@@ -42,6 +111,9 @@ pub(crate) struct CheckDefinition {
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
     pub(crate) deregister_after: Option<Duration>,
+    /// How many successes, or failures, in a row change nothing yet.
+    pub(crate) successes: u64,
+    pub(crate) failures: u64,
 }
 
 /// A service as it was registered.
@@ -55,6 +127,7 @@ pub(crate) struct ServiceDefinition {
     pub(crate) tags: Vec<String>,
     pub(crate) meta: BTreeMap<String, String>,
     pub(crate) weights: (i64, i64),
+    pub(crate) tag_override: bool,
     pub(crate) checks: Vec<CheckDefinition>,
 }
 
@@ -115,8 +188,30 @@ impl Fields {
             .ok_or_else(|| format!("{name} has to be a whole number"))
     }
 
+    fn list(&mut self, name: &str) -> Result<Vec<Value>, String> {
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => Ok(values),
+            Some(_) => Err(format!("{name} has to be a list")),
+        }
+    }
+
     fn is_true(&mut self, name: &str) -> bool {
         self.take(name) == Some(Value::Bool(true))
+    }
+
+    /// A field that is not known is a misspelling, which would do nothing without a word.
+    fn end(self, ignored: &[&str]) -> Result<(), String> {
+        let unknown = self.0.keys().find(|name| !ignored.contains(&name.as_str()));
+        match unknown {
+            Some(name) => Err(format!("unknown field {name:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn count(&mut self, name: &str) -> Result<u64, String> {
+        let number = self.number(name, 0)?;
+        u64::try_from(number).map_err(|_| format!("{name} has to be 0 or more"))
     }
 
     /// `10s`, `1m30s` or `500ms` as Go writes them, or nanoseconds.
@@ -158,35 +253,45 @@ impl ServiceDefinition {
         };
         let meta = match fields.take("meta") {
             None => BTreeMap::new(),
-            Some(Value::Object(meta)) => meta
-                .into_iter()
-                .map(|(key, value)| Some((key, value.as_str()?.to_owned())))
-                .collect::<Option<_>>()
-                .ok_or("Meta has to be an object of strings")?,
+            Some(Value::Object(meta)) => read_meta(meta)?,
             Some(_) => return Err("Meta has to be an object of strings".to_owned()),
         };
         let weights = match fields.take("weights") {
             None => (1, 1),
             Some(weights) => {
                 let mut weights = Fields::new(weights)?;
-                (weights.number("passing", 1)?, weights.number("warning", 1)?)
+                (weights.number("passing", 0)?, weights.number("warning", 0)?)
             }
         };
-        if weights.0 < 1 || weights.1 < 0 {
-            return Err("Weights has to be at least 1 for Passing and 0 for Warning".to_owned());
+        if !(1..=MOST_WEIGHT).contains(&weights.0) || !(0..=MOST_WEIGHT).contains(&weights.1) {
+            return Err(format!(
+                "Weights has to be 1 to {MOST_WEIGHT} for Passing and 0 to {MOST_WEIGHT} for Warning"
+            ));
+        }
+        let address = fields.text("address")?;
+        if matches!(address.as_str(), "0.0.0.0" | "::" | "[::]") {
+            return Err(format!(
+                "Invalid service address: nobody can call {address}"
+            ));
         }
         let mut checks = Vec::new();
-        if let Some(check) = fields.take("check") {
-            checks.push(CheckDefinition::read(check)?);
-        }
-        if let Some(Value::Array(more)) = fields.take("checks") {
-            for check in more {
+        for check in fields
+            .take("check")
+            .into_iter()
+            .chain(fields.list("checks")?)
+        {
+            // One that says nothing is none, as with Consul.
+            if check != Value::Object(Map::new()) {
                 checks.push(CheckDefinition::read(check)?);
             }
         }
+        let kind = fields.text("kind")?;
+        let tag_override = fields.is_true("enabletagoverride");
+        fields.end(SERVICE_IGNORED)?;
         Ok(Self {
-            kind: fields.text("kind")?,
-            address: fields.text("address")?,
+            kind,
+            address,
+            tag_override,
             id,
             name,
             port,
@@ -220,7 +325,10 @@ impl CheckDefinition {
             fields.text("http")?,
             fields.text("tcp")?,
         );
-        let probe = if let Some(ttl) = ttl {
+        if interval.is_some() && ttl.is_some() {
+            return Err("Interval and TTL cannot both be specified".to_owned());
+        }
+        let probe = if let Some(ttl) = ttl.filter(|ttl| !ttl.is_zero()) {
             Probe::Ttl(ttl)
         } else if !grpc.is_empty() {
             if fields.is_true("grpcusetls") {
@@ -232,16 +340,28 @@ impl CheckDefinition {
                 service: service.to_owned(),
             }
         } else if !http.is_empty() {
-            Probe::Http(http)
+            Probe::Http(HttpRequest {
+                url: http
+                    .parse()
+                    .map_err(|error| format!("HTTP {http:?}: {error}"))?,
+                method: match fields.text("method")?.as_str() {
+                    "" => Method::GET,
+                    name => name
+                        .parse()
+                        .map_err(|_| format!("Method {name:?} is none"))?,
+                },
+                headers: read_headers(fields.take("header"))?,
+                body: fields.text("body")?,
+            })
         } else if !tcp.is_empty() {
             Probe::Tcp(tcp)
         } else {
             return Err("a check needs one of TTL, GRPC, HTTP and TCP".to_owned());
         };
-        if interval.is_none() && ttl.is_none() {
+        if interval.is_none_or(|it| it.is_zero()) && !matches!(probe, Probe::Ttl(_)) {
             return Err("Interval must be > 0 for GRPC, HTTP, or TCP checks".to_owned());
         }
-        Ok(Self {
+        let read = Self {
             id,
             name: fields.text("name")?,
             service_id: fields.text("serviceid")?,
@@ -249,10 +369,61 @@ impl CheckDefinition {
             status,
             probe,
             interval: interval.unwrap_or(LEAST_INTERVAL).max(LEAST_INTERVAL),
-            timeout: timeout.unwrap_or(TIMEOUT),
-            deregister_after: deregister_after.map(|after| after.max(LEAST_DEREGISTER)),
-        })
+            timeout: timeout.filter(|it| !it.is_zero()).unwrap_or(TIMEOUT),
+            deregister_after: deregister_after
+                .filter(|after| !after.is_zero())
+                .map(|after| after.max(LEAST_DEREGISTER)),
+            successes: fields.count("successbeforepassing")?,
+            failures: fields.count("failuresbeforecritical")?,
+        };
+        fields.end(CHECK_IGNORED)?;
+        Ok(read)
     }
+}
+
+/// Meta as Consul takes it.
+fn read_meta(meta: Map<String, Value>) -> Result<BTreeMap<String, String>, String> {
+    if meta.len() > 64 {
+        return Err("Invalid Service Meta: it has more than 64 keys".to_owned());
+    }
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut read = BTreeMap::new();
+    for (key, value) in meta {
+        let Value::String(value) = value else {
+            return Err("Meta has to be an object of strings".to_owned());
+        };
+        if key.is_empty() || key.len() > 128 || !key.chars().all(good) {
+            return Err(format!(
+                "Invalid Service Meta: a key is 1 to 128 letters, digits, - and _, not {:?}",
+                key.chars().take(128).collect::<String>()
+            ));
+        }
+        if value.len() > 512 {
+            return Err(format!(
+                "Invalid Service Meta: {key} is longer than 512 bytes"
+            ));
+        }
+        read.insert(key, value);
+    }
+    Ok(read)
+}
+
+/// A check's headers: a list of values by name.
+fn read_headers(value: Option<Value>) -> Result<HeaderMap, String> {
+    let wrong = || "Header has to be an object of lists of strings".to_owned();
+    let mut headers = HeaderMap::new();
+    let Some(value) = value else {
+        return Ok(headers);
+    };
+    for (name, values) in value.as_object().ok_or_else(wrong)? {
+        for value in values.as_array().ok_or_else(wrong)? {
+            let value = value.as_str().ok_or_else(wrong)?;
+            let name: HeaderName = name.parse().map_err(|_| wrong())?;
+            let value: HeaderValue = value.parse().map_err(|_| wrong())?;
+            headers.append(name, value);
+        }
+    }
+    Ok(headers)
 }
 
 /// A duration as Go writes one: `1h2m3.5s`, `500ms`.
