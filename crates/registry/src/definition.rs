@@ -2,20 +2,19 @@
 //!
 //! Consul is written in Go, whose JSON takes field names in any case; so does this.
 
-use std::{collections::BTreeMap, time::Duration};
+mod check;
+mod fields;
 
-use reqwest::{
-    Method,
-    header::{HeaderMap, HeaderName, HeaderValue},
-};
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
-/// The least time that Consul runs a check after.
-const LEAST_INTERVAL: Duration = Duration::from_secs(1);
-/// Consul's least time after which a critical service is taken out.
-const LEAST_DEREGISTER: Duration = Duration::from_secs(60);
-/// How long a check may take that says nothing of it.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use self::fields::Fields;
+pub(crate) use self::{
+    check::{CheckDefinition, Probe},
+    fields::duration,
+};
+
 /// Consul's largest weight.
 const MOST_WEIGHT: i64 = 65535;
 /// Fields of a service that Consul knows and that mean nothing here.
@@ -32,89 +31,6 @@ const SERVICE_IGNORED: &[&str] = &[
     "taggedaddresses",
     "token",
 ];
-/// The same of a check.
-const CHECK_IGNORED: &[&str] = &[
-    "disableredirects",
-    "failuresbeforewarning",
-    "grpcusetls",
-    "interval",
-    "namespace",
-    "node",
-    "ns",
-    "outputmaxsize",
-    "partition",
-    "service",
-    "shell",
-    "tlsservername",
-    "token",
-    "type",
-    "header",
-    "method",
-    "body",
-    "http",
-    "tcp",
-    "grpc",
-];
-/// Longest duration that is read.
-const LONGEST: f64 = 1e9;
-
-/// What a check does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Probe {
-    /// gRPC health of `host:port`, of one service or of all (empty).
-    Grpc { target: String, service: String },
-    /// A request: 2xx passes, 429 warns.
-    Http(HttpRequest),
-    /// A connection to `host:port`.
-    Tcp(String),
-    /// Somebody reports before this time is over.
-    Ttl(Duration),
-}
-
-/// What a check by HTTP asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HttpRequest {
-    url: reqwest::Url,
-    method: Method,
-    headers: HeaderMap,
-    body: String,
-}
-
-impl HttpRequest {
-    pub(crate) async fn send(
-        &self,
-        client: &reqwest::Client,
-    ) -> reqwest::Result<reqwest::Response> {
-        let request = client.request(self.method.clone(), self.url.clone());
-        let request = request.headers(self.headers.clone());
-        request.body(self.body.clone()).send().await
-    }
-}
-
-impl std::fmt::Display for HttpRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HTTP {} {}", self.method, self.url)
-    }
-}
-
-/// A check as it was registered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CheckDefinition {
-    /// Empty for one that is named after its service.
-    pub(crate) id: String,
-    pub(crate) name: String,
-    /// Of a check that is registered on its own; empty for one of the node.
-    pub(crate) service_id: String,
-    pub(crate) notes: String,
-    pub(crate) status: Option<Status>,
-    pub(crate) probe: Probe,
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) deregister_after: Option<Duration>,
-    /// How many successes, or failures, in a row change nothing yet.
-    pub(crate) successes: u64,
-    pub(crate) failures: u64,
-}
 
 /// A service as it was registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,81 +68,6 @@ impl Status {
         [Self::Passing, Self::Warning, Self::Critical]
             .into_iter()
             .find(|status| status.name() == name)
-    }
-}
-
-/// An object whose fields are found whatever their case.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn new(value: Value) -> Result<Self, String> {
-        let Value::Object(fields) = value else {
-            return Err("the body is no JSON object".to_owned());
-        };
-        let lower = |(name, value): (String, Value)| (name.to_lowercase().replace('_', ""), value);
-        Ok(Self(fields.into_iter().map(lower).collect()))
-    }
-
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name).filter(|value| !value.is_null())
-    }
-
-    fn text(&mut self, name: &str) -> Result<String, String> {
-        match self.take(name) {
-            None => Ok(String::new()),
-            Some(Value::String(text)) => Ok(text),
-            Some(_) => Err(format!("{name} has to be a string")),
-        }
-    }
-
-    fn number(&mut self, name: &str, otherwise: i64) -> Result<i64, String> {
-        let Some(value) = self.take(name) else {
-            return Ok(otherwise);
-        };
-        value
-            .as_i64()
-            .ok_or_else(|| format!("{name} has to be a whole number"))
-    }
-
-    fn list(&mut self, name: &str) -> Result<Vec<Value>, String> {
-        match self.take(name) {
-            None => Ok(Vec::new()),
-            Some(Value::Array(values)) => Ok(values),
-            Some(_) => Err(format!("{name} has to be a list")),
-        }
-    }
-
-    fn is_true(&mut self, name: &str) -> bool {
-        self.take(name) == Some(Value::Bool(true))
-    }
-
-    /// A field that is not known is a misspelling, which would do nothing without a word.
-    fn end(self, ignored: &[&str]) -> Result<(), String> {
-        let unknown = self.0.keys().find(|name| !ignored.contains(&name.as_str()));
-        match unknown {
-            Some(name) => Err(format!("unknown field {name:?}")),
-            None => Ok(()),
-        }
-    }
-
-    fn count(&mut self, name: &str) -> Result<u64, String> {
-        let number = self.number(name, 0)?;
-        u64::try_from(number).map_err(|_| format!("{name} has to be 0 or more"))
-    }
-
-    /// `10s`, `1m30s` or `500ms` as Go writes them, or nanoseconds.
-    fn duration(&mut self, name: &str) -> Result<Option<Duration>, String> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(Value::String(text)) => duration(&text)
-                .map(Some)
-                .ok_or_else(|| format!("{name} has to be a duration such as 10s, not {text:?}")),
-            Some(value) => value
-                .as_u64()
-                .map(|nanos| Some(Duration::from_nanos(nanos)))
-                .ok_or_else(|| format!("{name} has to be a duration such as 10s")),
-        }
     }
 }
 
@@ -303,84 +144,6 @@ impl ServiceDefinition {
     }
 }
 
-impl CheckDefinition {
-    pub(crate) fn read(body: Value) -> Result<Self, String> {
-        let mut fields = Fields::new(body)?;
-        let id = match fields.text("checkid")? {
-            none if none.is_empty() => fields.text("id")?,
-            id => id,
-        };
-        let status = match fields.text("status")?.as_str() {
-            "" => None,
-            status => Some(Status::from_name(status).ok_or_else(|| {
-                format!("Status {status:?} is none of passing, warning, critical")
-            })?),
-        };
-        let interval = fields.duration("interval")?;
-        let timeout = fields.duration("timeout")?;
-        let deregister_after = fields.duration("deregistercriticalserviceafter")?;
-        let ttl = fields.duration("ttl")?;
-        let (grpc, http, tcp) = (
-            fields.text("grpc")?,
-            fields.text("http")?,
-            fields.text("tcp")?,
-        );
-        if interval.is_some() && ttl.is_some() {
-            return Err("Interval and TTL cannot both be specified".to_owned());
-        }
-        let probe = if let Some(ttl) = ttl.filter(|ttl| !ttl.is_zero()) {
-            Probe::Ttl(ttl)
-        } else if !grpc.is_empty() {
-            if fields.is_true("grpcusetls") {
-                return Err("GRPCUseTLS is not supported by this registry".to_owned());
-            }
-            let (target, service) = grpc.split_once('/').unwrap_or((&grpc, ""));
-            Probe::Grpc {
-                target: target.to_owned(),
-                service: service.to_owned(),
-            }
-        } else if !http.is_empty() {
-            Probe::Http(HttpRequest {
-                url: http
-                    .parse()
-                    .map_err(|error| format!("HTTP {http:?}: {error}"))?,
-                method: match fields.text("method")?.as_str() {
-                    "" => Method::GET,
-                    name => name
-                        .parse()
-                        .map_err(|_| format!("Method {name:?} is none"))?,
-                },
-                headers: read_headers(fields.take("header"))?,
-                body: fields.text("body")?,
-            })
-        } else if !tcp.is_empty() {
-            Probe::Tcp(tcp)
-        } else {
-            return Err("a check needs one of TTL, GRPC, HTTP and TCP".to_owned());
-        };
-        if interval.is_none_or(|it| it.is_zero()) && !matches!(probe, Probe::Ttl(_)) {
-            return Err("Interval must be > 0 for GRPC, HTTP, or TCP checks".to_owned());
-        }
-        let read = Self {
-            id,
-            name: fields.text("name")?,
-            service_id: fields.text("serviceid")?,
-            notes: fields.text("notes")?,
-            status,
-            probe,
-            interval: interval.unwrap_or(LEAST_INTERVAL).max(LEAST_INTERVAL),
-            timeout: timeout.filter(|it| !it.is_zero()).unwrap_or(TIMEOUT),
-            deregister_after: deregister_after
-                .filter(|after| !after.is_zero())
-                .map(|after| after.max(LEAST_DEREGISTER)),
-            successes: fields.count("successbeforepassing")?,
-            failures: fields.count("failuresbeforecritical")?,
-        };
-        fields.end(CHECK_IGNORED)?;
-        Ok(read)
-    }
-}
-
 /// Meta as Consul takes it.
 fn read_meta(meta: Map<String, Value>) -> Result<BTreeMap<String, String>, String> {
     if meta.len() > 64 {
@@ -408,55 +171,10 @@ fn read_meta(meta: Map<String, Value>) -> Result<BTreeMap<String, String>, Strin
     Ok(read)
 }
 
-/// A check's headers: a list of values by name.
-fn read_headers(value: Option<Value>) -> Result<HeaderMap, String> {
-    let wrong = || "Header has to be an object of lists of strings".to_owned();
-    let mut headers = HeaderMap::new();
-    let Some(value) = value else {
-        return Ok(headers);
-    };
-    for (name, values) in value.as_object().ok_or_else(wrong)? {
-        for value in values.as_array().ok_or_else(wrong)? {
-            let value = value.as_str().ok_or_else(wrong)?;
-            let name: HeaderName = name.parse().map_err(|_| wrong())?;
-            let value: HeaderValue = value.parse().map_err(|_| wrong())?;
-            headers.append(name, value);
-        }
-    }
-    Ok(headers)
-}
-
-/// A duration as Go writes one: `1h2m3.5s`, `500ms`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut seconds = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        seconds += number
-            * match &rest[..end] {
-                "ns" => 1e-9,
-                "us" | "µs" => 1e-6,
-                "ms" => 1e-3,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return None,
-            };
-        rest = &rest[end..];
-    }
-    (seconds <= LONGEST).then(|| Duration::from_secs_f64(seconds))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
@@ -489,11 +207,20 @@ mod tests {
         let read = ServiceDefinition::read(body).unwrap();
         assert_eq!(
             (read.id.as_str(), read.port, read.weights),
-            ("shop", 9000, (5, 1))
+            ("shop", 9000, (5, 0))
         );
         let check = &read.checks[0];
         assert_eq!(check.probe, Probe::Tcp("127.0.0.1:9000".to_owned()));
-        assert_eq!(check.deregister_after, Some(LEAST_DEREGISTER));
+        assert_eq!(check.deregister_after, Some(check::LEAST_DEREGISTER));
+    }
+
+    #[test]
+    fn a_field_that_says_nothing_is_no_matter() {
+        let body = json!({
+            "Name": "x", "Checks": null, "Check": {}, "Proxy": { "x": 1 }, "Future": false,
+            "TaggedAddresses": { "lan": { "Address": "10.0.0.1", "Port": 1 } }, "Notes": "",
+        });
+        assert_eq!(ServiceDefinition::read(body).unwrap().checks, []);
     }
 
     #[test]
@@ -518,6 +245,34 @@ mod tests {
             (
                 json!({ "Name": "x", "Weights": { "Passing": 0 } }),
                 "Weights",
+            ),
+            (
+                json!({ "Name": "x", "Weights": { "Passing": 65536 } }),
+                "65535",
+            ),
+            (json!({ "Name": "x", "Chekc": { "TTL": "1s" } }), "chekc"),
+            (
+                json!({ "Name": "x", "Check": { "Args": ["true"], "Interval": "1s" } }),
+                "one of TTL",
+            ),
+            (
+                json!({ "Name": "x", "Check": { "TTL": "9s", "UDP": "h:1" } }),
+                "udp",
+            ),
+            (
+                json!({ "Name": "x", "Check": { "TTL": "9s", "Interval": "9s" } }),
+                "both",
+            ),
+            (
+                json!({ "Name": "x", "Check": { "HTTP": "no url", "Interval": "9s" } }),
+                "no url",
+            ),
+            (json!({ "Name": "x", "Checks": {} }), "a list"),
+            (json!({ "Name": "x", "Address": "0.0.0.0" }), "address"),
+            (json!({ "Name": "x", "Meta": { "a b": "" } }), "Meta"),
+            (
+                json!({ "Name": "x", "Meta": { "a": "y".repeat(513) } }),
+                "512",
             ),
         ] {
             let error = ServiceDefinition::read(body).unwrap_err();
