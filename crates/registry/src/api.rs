@@ -171,7 +171,8 @@ impl Query {
         };
         let wait = if wait.is_zero() { WAIT } else { wait };
         let until = || Instant::now() + wait.min(LONGEST_WAIT);
-        Ok(self.number("index")?.map(|index| (index, until())))
+        let index = self.number("index")?.filter(|index| *index > 0);
+        Ok(index.map(|index| (index, until())))
     }
 
     /// # Errors

@@ -16,13 +16,24 @@ pub(crate) struct Entry {
 }
 
 /// The values by key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Entries {
     by_key: BTreeMap<String, Entry>,
     /// When any of them last changed.
     index: u64,
     /// When one was last taken out.
     removed_index: u64,
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        // Clients take the number 0 for no number.
+        Self {
+            by_key: BTreeMap::new(),
+            index: 1,
+            removed_index: 1,
+        }
+    }
 }
 
 impl Entries {
