@@ -166,8 +166,10 @@ impl State {
         mut definition: ServiceDefinition,
         replace: bool,
     ) -> Result<(), String> {
-        self.room()?;
         let (id, name) = (definition.id.clone(), definition.name.clone());
+        if !self.services.contains_key(&id) {
+            self.room()?;
+        }
         let checks = named(std::mem::take(&mut definition.checks), &id, &name);
         let known = self.services.get(&id);
         let created = known.map(|known| known.create_index);
