@@ -84,17 +84,10 @@ impl Registry {
             PATIENCE
         };
         if answers(&*discovery, patience).await {
-            let about = format!("Consul at {address}");
-            return Ok(Self {
-                discovery,
-                environment,
-                consul: Some(address),
-                embedded: None,
-                about,
-            });
+            return Ok(Self::consul(environment, discovery, address));
         }
         if *choice == Choice::Auto {
-            return Ok(Self::embedded(environment, discovery, &address).await);
+            return Ok(Self::here(environment, discovery, address).await);
         }
         // One that answers, and does not tell who is there, is not to be started again.
         if let Some(trouble) = discovery
@@ -109,21 +102,53 @@ impl Registry {
         )
     }
 
+    fn consul(
+        environment: BTreeMap<String, String>,
+        discovery: Arc<dyn Discovery>,
+        address: String,
+    ) -> Self {
+        let about = format!("Consul at {address}");
+        Self {
+            discovery,
+            environment,
+            consul: Some(address),
+            embedded: None,
+            about,
+        }
+    }
+
     /// A registry in this process, where Consul would be: programs that are started beside it join.
     /// Memory, where another program has the port or the address is another machine's.
-    async fn embedded(
-        mut environment: BTreeMap<String, String>,
+    async fn here(
+        environment: BTreeMap<String, String>,
         discovery: Arc<dyn Discovery>,
-        address: &str,
+        address: String,
     ) -> Self {
-        let listener = match here(address) {
-            Some(here) => TcpListener::bind(here).await.ok(),
-            None => None,
-        };
-        let Some(listener) = listener else {
+        let Some(here) = here(&address) else {
             let about = format!("in memory: no Consul answers at {address}");
             return Self::memory(environment, &about);
         };
+        match TcpListener::bind(here).await {
+            Ok(listener) => Self::embedded(environment, discovery, &address, listener),
+            // A Consul that is still starting, or the registry of a mesh that was started meanwhile.
+            Err(_) if answers(&*discovery, PATIENCE).await => {
+                Self::consul(environment, discovery, address)
+            }
+            Err(error) => {
+                let about = format!(
+                    "in memory: no Consul answers at {address}, and this process cannot: {error}"
+                );
+                Self::memory(environment, &about)
+            }
+        }
+    }
+
+    fn embedded(
+        mut environment: BTreeMap<String, String>,
+        discovery: Arc<dyn Discovery>,
+        address: &str,
+        listener: TcpListener,
+    ) -> Self {
         let server = registry::Server::start(listener, "localhost");
         let about = format!(
             "in this process, at {}: no Consul answers at {address}; programs that are started \
@@ -235,6 +260,19 @@ mod tests {
             "{}",
             registry.about
         );
+    }
+
+    #[tokio::test]
+    async fn of_two_that_are_started_at_once_one_joins_the_others_registry() {
+        let environment = BTreeMap::from([("CONSUL_HTTP_ADDR".to_owned(), nobody())]);
+        let [one, other] = [environment.clone(), environment];
+        let (one, other) = tokio::join!(
+            Registry::choose(&Choice::Auto, one),
+            Registry::choose(&Choice::Auto, other)
+        );
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_ne!(one.embedded.is_some(), other.embedded.is_some());
+        assert_ne!(one.consul.is_some(), other.consul.is_some());
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod catalog;
 mod kv;
 mod show;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     definition::duration,
-    state::{Shared, State},
+    state::{DATACENTER, Shared, State},
 };
 
 /// Longest wait of a blocking query, and that of one that does not say: Consul's.
@@ -30,6 +30,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 const WAIT: Duration = Duration::from_secs(300);
 /// Largest body: that of Consul's key-value store.
 const LARGEST_BODY: usize = 512 * 1024;
+
+/// Where Consul's own servers would talk to each other; nobody does.
+const SERVER: &str = "127.0.0.1:8300";
 
 /// What handlers share.
 #[derive(Clone, Debug)]
@@ -62,9 +65,16 @@ pub(crate) fn router(shared: Arc<Shared>, stop: CancellationToken) -> Router {
         .route("/health/node/{node}", get(catalog::node_checks))
         .route("/health/state/{state}", get(catalog::state))
         .route("/kv/{*key}", get(kv::get).put(kv::put).delete(kv::delete))
-        .route("/kv/", get(kv::get_all).delete(kv::delete_all))
-        .route("/status/leader", get(|| async { "\"127.0.0.1:8300\"" }))
-        .route("/status/peers", get(|| async { "[\"127.0.0.1:8300\"]" }));
+        .route(
+            "/kv/",
+            get(kv::get_all).put(kv::put_nowhere).delete(kv::delete_all),
+        )
+        .route("/status/leader", get(|| async { json(&SERVER.into()) }))
+        .route(
+            "/status/peers",
+            get(|| async { json(&vec![SERVER].into()) }),
+        )
+        .method_not_allowed_fallback(not_allowed);
     Router::new()
         .nest("/v1", paths)
         .fallback(unknown)
@@ -80,6 +90,11 @@ async fn unknown(request: Request) -> Response {
          Consul's API. Start a Consul for more: consul agent -dev\n"
     );
     (StatusCode::NOT_FOUND, text).into_response()
+}
+
+async fn not_allowed(request: Request) -> Response {
+    let text = format!("method {} not allowed\n", request.method());
+    (StatusCode::METHOD_NOT_ALLOWED, text).into_response()
 }
 
 /// A web page that somebody on this machine looks at can send requests here. Browsers say so.
@@ -105,7 +120,7 @@ fn is_here(host: &str) -> bool {
 }
 
 /// What stands behind the question mark. `?passing` is there with an empty value.
-pub(crate) struct Query(HashMap<String, String>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     fn of(uri: &http::Uri) -> Self {
@@ -117,8 +132,16 @@ impl Query {
         )
     }
 
+    /// Every value of a name.
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.0.iter().filter(move |(known, _)| known == name);
+        named.map(|(_, value)| value.as_str())
+    }
+
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        let mut all = self.0.iter();
+        all.find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     fn has(&self, name: &str) -> bool {
@@ -126,15 +149,20 @@ impl Query {
             .is_some_and(|value| !matches!(value, "false" | "0"))
     }
 
+    /// A number, where one is given.
+    fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
+        let number = self
+            .get(name)
+            .filter(|text| !text.is_empty())
+            .map(str::parse);
+        number
+            .transpose()
+            .map_err(|_| Refusal::bad(format!("Invalid {name}: it has to be a whole number")))
+    }
+
     /// The number to move on from, and until when to wait for that; `None` for a query that does not
     /// block.
     fn since(&self) -> Result<Option<(u64, Instant)>, Refusal> {
-        let Some(index) = self.get("index").filter(|index| !index.is_empty()) else {
-            return Ok(None);
-        };
-        let index = index
-            .parse()
-            .map_err(|_| Refusal::bad(format!("Invalid index: {index}")))?;
         let wait = match self.get("wait").filter(|wait| !wait.is_empty()) {
             None => WAIT,
             Some(wait) => {
@@ -142,7 +170,26 @@ impl Query {
             }
         };
         let wait = if wait.is_zero() { WAIT } else { wait };
-        Ok(Some((index, Instant::now() + wait.min(LONGEST_WAIT))))
+        let until = || Instant::now() + wait.min(LONGEST_WAIT);
+        let index = self.number("index")?.filter(|index| *index > 0);
+        Ok(index.map(|index| (index, until())))
+    }
+
+    /// # Errors
+    /// When it asks for what this registry cannot do, and would get another answer.
+    fn check(&self) -> Result<(), Refusal> {
+        let filter = self.get("filter").filter(|filter| !filter.is_empty());
+        if filter.is_some() {
+            return Err(Refusal::bad("this registry knows no filter expressions"));
+        }
+        match self.get("dc") {
+            None | Some("" | DATACENTER) => Ok(()),
+            // Consul's words and code.
+            Some(_) => Err(Refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "No path to datacenter".to_owned(),
+            )),
+        }
     }
 }
 
@@ -166,35 +213,37 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Answers with what is read of the state, as of its number. A blocking query waits until that
-/// number is above the one that it gives.
+/// Answers with what is read of the state. A blocking query waits until its number is above the one
+/// that it gives.
 async fn answer(
     app: &App,
     query: &Query,
-    read: impl Fn(&State) -> (u64, Option<Value>),
+    index: impl Fn(&State) -> u64,
+    value: impl FnOnce(&State) -> Option<Value>,
 ) -> Result<Response, Refusal> {
-    if query.has("filter") {
-        return Err(Refusal::bad("this registry knows no filter expressions"));
-    }
-    let since = query.since()?;
+    wait_for(app, query, &index).await?;
+    let (index, value) = app.shared.read(|state| (index(state), value(state)));
+    Ok(indexed(index, value))
+}
+
+/// Waits as long as a blocking query has to.
+async fn wait_for(app: &App, query: &Query, index: impl Fn(&State) -> u64) -> Result<(), Refusal> {
+    query.check()?;
+    let Some((known, until)) = query.since()? else {
+        return Ok(());
+    };
     let mut moves = app.shared.moves();
     loop {
         moves.borrow_and_update();
-        let (index, value, newest) = app.shared.read(|state| {
-            let (index, value) = read(state);
-            (index.max(1), value, state.index())
-        });
-        match since {
-            // A number from before a restart is above all: there is nothing to wait for.
-            Some((known, until)) if index <= known && known <= newest => {
-                tokio::select! {
-                    moved = moves.changed() => if moved.is_ok() { continue },
-                    () = sleep_until(until) => {}
-                    () = app.stop.cancelled() => {}
-                }
-                return Ok(indexed(index, value));
-            }
-            _ => return Ok(indexed(index, value)),
+        let (index, newest) = app.shared.read(|state| (index(state), state.index()));
+        // A number from before a restart is above all: there is nothing to wait for.
+        if index > known || known > newest {
+            return Ok(());
+        }
+        tokio::select! {
+            moved = moves.changed() => if moved.is_err() { return Ok(()) },
+            () = sleep_until(until) => return Ok(()),
+            () = app.stop.cancelled() => return Ok(()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -15,7 +15,7 @@ use tonic_health::pb::{
 
 use crate::{
     definition::{CheckDefinition, Probe, Status},
-    state::{Check, Shared},
+    state::Shared,
 };
 
 /// The longest output of a check that is kept, bytes.
@@ -67,50 +67,51 @@ impl Checks {
     }
 
     fn follow(&mut self) {
-        let probed = |check: &&Check| !check.maintenance;
-        let known: HashMap<String, (u64, CheckDefinition)> = self.shared.read(|state| {
-            let checks = state.checks.values().filter(probed);
-            let known = checks.map(|it| {
-                (
-                    it.definition.id.clone(),
-                    (it.create_index, it.definition.clone()),
-                )
+        let running = &mut self.running;
+        let begun: Vec<(u64, CheckDefinition)> = self.shared.read(|state| {
+            running.retain(|id, (round, task)| {
+                let stays = state.checks.get(id).is_some_and(|it| it.round == *round);
+                if !stays {
+                    task.abort();
+                }
+                stays
             });
-            known.collect()
+            let checks = state.checks.values().filter(|check| !check.maintenance);
+            checks
+                .filter(|check| !running.contains_key(&check.definition.id))
+                .map(|check| (check.round, check.definition.clone()))
+                .collect()
         });
-        self.running.retain(|id, (number, task)| {
-            let stays = known.get(id).is_some_and(|(now, _)| now == number);
-            if !stays {
-                task.abort();
-            }
-            stays
-        });
-        for (id, (number, definition)) in known {
-            if self.running.contains_key(&id) {
-                continue;
-            }
-            // Somebody reports for it; the time runs from its last report.
-            let (shared, http) = (Arc::clone(&self.shared), self.http.clone());
-            let task = self.tasks.spawn(follow_one(shared, http, definition));
-            self.running.insert(id, (number, task));
+        for (round, definition) in begun {
+            let id = definition.id.clone();
+            let one = Runner {
+                shared: Arc::clone(&self.shared),
+                http: self.http.clone(),
+                round,
+                definition,
+            };
+            let task = self.tasks.spawn(one.run());
+            self.running.insert(id, (round, task));
         }
     }
 
     fn reap(&mut self) {
         let now = Instant::now();
-        let critical: Vec<(String, String, Duration)> = self.shared.read(|state| {
+        let critical: HashMap<String, (String, Duration)> = self.shared.read(|state| {
             let checks = state.checks.values();
             checks
                 .filter(|check| check.status == Status::Critical && !check.service_id.is_empty())
                 .filter_map(|check| {
                     let after = check.definition.deregister_after?;
-                    Some((check.definition.id.clone(), check.service_id.clone(), after))
+                    Some((
+                        check.definition.id.clone(),
+                        (check.service_id.clone(), after),
+                    ))
                 })
                 .collect()
         });
-        self.critical
-            .retain(|id, _| critical.iter().any(|(critical, ..)| critical == id));
-        for (check, service, after) in critical {
+        self.critical.retain(|id, _| critical.contains_key(id));
+        for (check, (service, after)) in critical {
             let since = *self.critical.entry(check).or_insert(now);
             if now.duration_since(since) >= after {
                 tracing::info!(service, "critical for too long: deregistered");
@@ -120,50 +121,86 @@ impl Checks {
     }
 }
 
-async fn follow_one(shared: Arc<Shared>, http: reqwest::Client, definition: CheckDefinition) {
-    if let Probe::Ttl(ttl) = definition.probe {
-        return expire(&shared, &definition.id, ttl).await;
-    }
-    // Checks that were registered together need not run together.
-    sleep(definition.interval.mul_f64(rand::random_range(0.1..1.0))).await;
-    loop {
-        let probed = timeout(definition.timeout, probe(&http, &definition)).await;
-        let (status, output) = probed.unwrap_or_else(|_| {
-            let words = format!("no answer in {:?}", definition.timeout);
-            (Status::Critical, words)
-        });
-        report(&shared, &definition.id, status, output);
-        sleep(definition.interval).await;
-    }
+/// Runs one check until it is registered anew or taken out.
+struct Runner {
+    shared: Arc<Shared>,
+    http: reqwest::Client,
+    round: u64,
+    definition: CheckDefinition,
 }
 
-fn report(shared: &Shared, id: &str, status: Status, mut output: String) {
-    let mut end = OUTPUT.min(output.len());
-    while !output.is_char_boundary(end) {
-        end -= 1;
-    }
-    output.truncate(end);
-    shared.change(|state| state.report(id, status, &output));
-}
-
-/// Makes a check critical when nobody has reported for so long.
-async fn expire(shared: &Shared, id: &str, ttl: Duration) {
-    let heard = || shared.read(|state| state.heard(id));
-    let mut known = heard();
-    loop {
-        sleep(ttl).await;
-        let now = heard();
-        if now == known {
-            report(shared, id, Status::Critical, "TTL expired".to_owned());
+impl Runner {
+    async fn run(self) {
+        let check = &self.definition;
+        if let Probe::Ttl(ttl) = check.probe {
+            return self.expire(ttl).await;
         }
-        known = now;
+        // Checks that were registered together need not run together.
+        sleep(check.interval.mul_f64(rand::random_range(0.1..1.0))).await;
+        // How often in a row it came to its last result.
+        let (mut last, mut times) = (None, 0_u64);
+        loop {
+            let probed = timeout(check.timeout, probe(&self.http, check)).await;
+            let (status, output) = probed.unwrap_or_else(|_| {
+                let words = format!("no answer in {:?}", check.timeout);
+                (Status::Critical, words)
+            });
+            let well = status != Status::Critical;
+            times = if last == Some(well) {
+                times.saturating_add(1)
+            } else {
+                1
+            };
+            last = Some(well);
+            let before = if well {
+                check.successes
+            } else {
+                check.failures
+            };
+            // Once more than so many, as Consul counts.
+            if times > before {
+                self.report(status, output);
+            }
+            sleep(check.interval).await;
+        }
+    }
+
+    fn report(&self, status: Status, mut output: String) {
+        let mut end = OUTPUT.min(output.len());
+        while !output.is_char_boundary(end) {
+            end -= 1;
+        }
+        output.truncate(end);
+        let id = &self.definition.id;
+        self.shared
+            .change(|state| state.outcome(id, self.round, status, &output));
+    }
+
+    /// Makes the check critical when nobody has reported for so long.
+    async fn expire(&self, ttl: Duration) {
+        loop {
+            let reported = self.shared.read(|state| {
+                let check = state.checks.get(&self.definition.id);
+                check.map(|check| check.reported)
+            });
+            let Some(due) = reported.and_then(|reported| reported.checked_add(ttl)) else {
+                return;
+            };
+            if due <= Instant::now() {
+                self.report(Status::Critical, "TTL expired".to_owned());
+                // Who reports after this has at least so long again.
+                sleep(ttl).await;
+            } else {
+                sleep_until(due).await;
+            }
+        }
     }
 }
 
 async fn probe(http: &reqwest::Client, definition: &CheckDefinition) -> (Status, String) {
     match &definition.probe {
         Probe::Grpc { target, service } => grpc(target, service).await,
-        Probe::Http(url) => match http.get(url).send().await {
+        Probe::Http(asked) => match asked.send(http).await {
             Ok(answer) => {
                 let code = answer.status();
                 let status = match code.as_u16() {
@@ -171,9 +208,9 @@ async fn probe(http: &reqwest::Client, definition: &CheckDefinition) -> (Status,
                     429 => Status::Warning,
                     _ => Status::Critical,
                 };
-                (status, format!("HTTP GET {url}: {code}"))
+                (status, format!("{asked}: {code}"))
             }
-            Err(error) => (Status::Critical, format!("HTTP GET {url}: {error}")),
+            Err(error) => (Status::Critical, format!("{asked}: {error}")),
         },
         Probe::Tcp(target) => match TcpStream::connect(target).await {
             Ok(_) => (Status::Passing, format!("TCP connect {target}: Success")),

@@ -2,47 +2,35 @@
 //!
 //! Consul is written in Go, whose JSON takes field names in any case; so does this.
 
-use std::{collections::BTreeMap, time::Duration};
+mod check;
+mod fields;
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// The least time that Consul runs a check after.
-const LEAST_INTERVAL: Duration = Duration::from_secs(1);
-/// Consul's least time after which a critical service is taken out.
-const LEAST_DEREGISTER: Duration = Duration::from_secs(60);
-/// How long a check may take that says nothing of it.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest duration that is read.
-const LONGEST: f64 = 1e9;
+use self::fields::Fields;
+pub(crate) use self::{
+    check::{CheckDefinition, Probe},
+    fields::duration,
+};
 
-/// What a check does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Probe {
-    /// gRPC health of `host:port`, of one service or of all (empty).
-    Grpc { target: String, service: String },
-    /// GET of a URL: 2xx passes, 429 warns.
-    Http(String),
-    /// A connection to `host:port`.
-    Tcp(String),
-    /// Somebody reports before this time is over.
-    Ttl(Duration),
-}
-
-/// A check as it was registered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CheckDefinition {
-    /// Empty for one that is named after its service.
-    pub(crate) id: String,
-    pub(crate) name: String,
-    /// Of a check that is registered on its own; empty for one of the node.
-    pub(crate) service_id: String,
-    pub(crate) notes: String,
-    pub(crate) status: Option<Status>,
-    pub(crate) probe: Probe,
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) deregister_after: Option<Duration>,
-}
+/// Consul's largest weight.
+const MOST_WEIGHT: i64 = 65535;
+/// Fields of a service that Consul knows and that mean nothing here.
+const SERVICE_IGNORED: &[&str] = &[
+    "connect",
+    "contenthash",
+    "locality",
+    "namespace",
+    "ns",
+    "partition",
+    "peername",
+    "proxy",
+    "socketpath",
+    "taggedaddresses",
+    "token",
+];
 
 /// A service as it was registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +43,7 @@ pub(crate) struct ServiceDefinition {
     pub(crate) tags: Vec<String>,
     pub(crate) meta: BTreeMap<String, String>,
     pub(crate) weights: (i64, i64),
+    pub(crate) tag_override: bool,
     pub(crate) checks: Vec<CheckDefinition>,
 }
 
@@ -82,59 +71,6 @@ impl Status {
     }
 }
 
-/// An object whose fields are found whatever their case.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn new(value: Value) -> Result<Self, String> {
-        let Value::Object(fields) = value else {
-            return Err("the body is no JSON object".to_owned());
-        };
-        let lower = |(name, value): (String, Value)| (name.to_lowercase().replace('_', ""), value);
-        Ok(Self(fields.into_iter().map(lower).collect()))
-    }
-
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name).filter(|value| !value.is_null())
-    }
-
-    fn text(&mut self, name: &str) -> Result<String, String> {
-        match self.take(name) {
-            None => Ok(String::new()),
-            Some(Value::String(text)) => Ok(text),
-            Some(_) => Err(format!("{name} has to be a string")),
-        }
-    }
-
-    fn number(&mut self, name: &str, otherwise: i64) -> Result<i64, String> {
-        let Some(value) = self.take(name) else {
-            return Ok(otherwise);
-        };
-        value
-            .as_i64()
-            .ok_or_else(|| format!("{name} has to be a whole number"))
-    }
-
-    fn is_true(&mut self, name: &str) -> bool {
-        self.take(name) == Some(Value::Bool(true))
-    }
-
-    /// `10s`, `1m30s` or `500ms` as Go writes them, or nanoseconds.
-    fn duration(&mut self, name: &str) -> Result<Option<Duration>, String> {
-        match self.take(name) {
-            None => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(Value::String(text)) => duration(&text)
-                .map(Some)
-                .ok_or_else(|| format!("{name} has to be a duration such as 10s, not {text:?}")),
-            Some(value) => value
-                .as_u64()
-                .map(|nanos| Some(Duration::from_nanos(nanos)))
-                .ok_or_else(|| format!("{name} has to be a duration such as 10s")),
-        }
-    }
-}
-
 impl ServiceDefinition {
     pub(crate) fn read(body: Value) -> Result<Self, String> {
         let mut fields = Fields::new(body)?;
@@ -158,35 +94,45 @@ impl ServiceDefinition {
         };
         let meta = match fields.take("meta") {
             None => BTreeMap::new(),
-            Some(Value::Object(meta)) => meta
-                .into_iter()
-                .map(|(key, value)| Some((key, value.as_str()?.to_owned())))
-                .collect::<Option<_>>()
-                .ok_or("Meta has to be an object of strings")?,
+            Some(Value::Object(meta)) => read_meta(meta)?,
             Some(_) => return Err("Meta has to be an object of strings".to_owned()),
         };
         let weights = match fields.take("weights") {
             None => (1, 1),
             Some(weights) => {
                 let mut weights = Fields::new(weights)?;
-                (weights.number("passing", 1)?, weights.number("warning", 1)?)
+                (weights.number("passing", 0)?, weights.number("warning", 0)?)
             }
         };
-        if weights.0 < 1 || weights.1 < 0 {
-            return Err("Weights has to be at least 1 for Passing and 0 for Warning".to_owned());
+        if !(1..=MOST_WEIGHT).contains(&weights.0) || !(0..=MOST_WEIGHT).contains(&weights.1) {
+            return Err(format!(
+                "Weights has to be 1 to {MOST_WEIGHT} for Passing and 0 to {MOST_WEIGHT} for Warning"
+            ));
+        }
+        let address = fields.text("address")?;
+        if matches!(address.as_str(), "0.0.0.0" | "::" | "[::]") {
+            return Err(format!(
+                "Invalid service address: nobody can call {address}"
+            ));
         }
         let mut checks = Vec::new();
-        if let Some(check) = fields.take("check") {
-            checks.push(CheckDefinition::read(check)?);
-        }
-        if let Some(Value::Array(more)) = fields.take("checks") {
-            for check in more {
+        for check in fields
+            .take("check")
+            .into_iter()
+            .chain(fields.list("checks")?)
+        {
+            // One that says nothing is none, as with Consul.
+            if check != Value::Object(Map::new()) {
                 checks.push(CheckDefinition::read(check)?);
             }
         }
+        let kind = fields.text("kind")?;
+        let tag_override = fields.is_true("enabletagoverride");
+        fields.end(SERVICE_IGNORED)?;
         Ok(Self {
-            kind: fields.text("kind")?,
-            address: fields.text("address")?,
+            kind,
+            address,
+            tag_override,
             id,
             name,
             port,
@@ -198,94 +144,37 @@ impl ServiceDefinition {
     }
 }
 
-impl CheckDefinition {
-    pub(crate) fn read(body: Value) -> Result<Self, String> {
-        let mut fields = Fields::new(body)?;
-        let id = match fields.text("checkid")? {
-            none if none.is_empty() => fields.text("id")?,
-            id => id,
+/// Meta as Consul takes it.
+fn read_meta(meta: Map<String, Value>) -> Result<BTreeMap<String, String>, String> {
+    if meta.len() > 64 {
+        return Err("Invalid Service Meta: it has more than 64 keys".to_owned());
+    }
+    let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut read = BTreeMap::new();
+    for (key, value) in meta {
+        let Value::String(value) = value else {
+            return Err("Meta has to be an object of strings".to_owned());
         };
-        let status = match fields.text("status")?.as_str() {
-            "" => None,
-            status => Some(Status::from_name(status).ok_or_else(|| {
-                format!("Status {status:?} is none of passing, warning, critical")
-            })?),
-        };
-        let interval = fields.duration("interval")?;
-        let timeout = fields.duration("timeout")?;
-        let deregister_after = fields.duration("deregistercriticalserviceafter")?;
-        let ttl = fields.duration("ttl")?;
-        let (grpc, http, tcp) = (
-            fields.text("grpc")?,
-            fields.text("http")?,
-            fields.text("tcp")?,
-        );
-        let probe = if let Some(ttl) = ttl {
-            Probe::Ttl(ttl)
-        } else if !grpc.is_empty() {
-            if fields.is_true("grpcusetls") {
-                return Err("GRPCUseTLS is not supported by this registry".to_owned());
-            }
-            let (target, service) = grpc.split_once('/').unwrap_or((&grpc, ""));
-            Probe::Grpc {
-                target: target.to_owned(),
-                service: service.to_owned(),
-            }
-        } else if !http.is_empty() {
-            Probe::Http(http)
-        } else if !tcp.is_empty() {
-            Probe::Tcp(tcp)
-        } else {
-            return Err("a check needs one of TTL, GRPC, HTTP and TCP".to_owned());
-        };
-        if interval.is_none() && ttl.is_none() {
-            return Err("Interval must be > 0 for GRPC, HTTP, or TCP checks".to_owned());
+        if key.is_empty() || key.len() > 128 || !key.chars().all(good) {
+            return Err(format!(
+                "Invalid Service Meta: a key is 1 to 128 letters, digits, - and _, not {:?}",
+                key.chars().take(128).collect::<String>()
+            ));
         }
-        Ok(Self {
-            id,
-            name: fields.text("name")?,
-            service_id: fields.text("serviceid")?,
-            notes: fields.text("notes")?,
-            status,
-            probe,
-            interval: interval.unwrap_or(LEAST_INTERVAL).max(LEAST_INTERVAL),
-            timeout: timeout.unwrap_or(TIMEOUT),
-            deregister_after: deregister_after.map(|after| after.max(LEAST_DEREGISTER)),
-        })
+        if value.len() > 512 {
+            return Err(format!(
+                "Invalid Service Meta: {key} is longer than 512 bytes"
+            ));
+        }
+        read.insert(key, value);
     }
-}
-
-/// A duration as Go writes one: `1h2m3.5s`, `500ms`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut seconds = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
-        seconds += number
-            * match &rest[..end] {
-                "ns" => 1e-9,
-                "us" | "µs" => 1e-6,
-                "ms" => 1e-3,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return None,
-            };
-        rest = &rest[end..];
-    }
-    (seconds <= LONGEST).then(|| Duration::from_secs_f64(seconds))
+    Ok(read)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
@@ -318,11 +207,20 @@ mod tests {
         let read = ServiceDefinition::read(body).unwrap();
         assert_eq!(
             (read.id.as_str(), read.port, read.weights),
-            ("shop", 9000, (5, 1))
+            ("shop", 9000, (5, 0))
         );
         let check = &read.checks[0];
         assert_eq!(check.probe, Probe::Tcp("127.0.0.1:9000".to_owned()));
-        assert_eq!(check.deregister_after, Some(LEAST_DEREGISTER));
+        assert_eq!(check.deregister_after, Some(check::LEAST_DEREGISTER));
+    }
+
+    #[test]
+    fn a_field_that_says_nothing_is_no_matter() {
+        let body = json!({
+            "Name": "x", "Checks": null, "Check": {}, "Proxy": { "x": 1 }, "Future": false,
+            "TaggedAddresses": { "lan": { "Address": "10.0.0.1", "Port": 1 } }, "Notes": "",
+        });
+        assert_eq!(ServiceDefinition::read(body).unwrap().checks, []);
     }
 
     #[test]
@@ -347,6 +245,34 @@ mod tests {
             (
                 json!({ "Name": "x", "Weights": { "Passing": 0 } }),
                 "Weights",
+            ),
+            (
+                json!({ "Name": "x", "Weights": { "Passing": 65536 } }),
+                "65535",
+            ),
+            (json!({ "Name": "x", "Chekc": { "TTL": "1s" } }), "chekc"),
+            (
+                json!({ "Name": "x", "Check": { "Args": ["true"], "Interval": "1s" } }),
+                "one of TTL",
+            ),
+            (
+                json!({ "Name": "x", "Check": { "TTL": "9s", "UDP": "h:1" } }),
+                "udp",
+            ),
+            (
+                json!({ "Name": "x", "Check": { "TTL": "9s", "Interval": "9s" } }),
+                "both",
+            ),
+            (
+                json!({ "Name": "x", "Check": { "HTTP": "no url", "Interval": "9s" } }),
+                "no url",
+            ),
+            (json!({ "Name": "x", "Checks": {} }), "a list"),
+            (json!({ "Name": "x", "Address": "0.0.0.0" }), "address"),
+            (json!({ "Name": "x", "Meta": { "a b": "" } }), "Meta"),
+            (
+                json!({ "Name": "x", "Meta": { "a": "y".repeat(513) } }),
+                "512",
             ),
         ] {
             let error = ServiceDefinition::read(body).unwrap_err();

@@ -16,11 +16,13 @@
 //! ```
 //!
 //! [`state`] holds what is registered and numbers every change; [`api`] turns requests into reads
-//! and changes of it, and lets blocking queries wait for a number; [`checks`] runs the checks.
+//! and changes of it, and lets blocking queries wait for a number; [`serve`] carries connections; [`checks`] runs the
+//! checks.
 
 mod api;
 mod checks;
 mod definition;
+mod serve;
 mod state;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -53,13 +55,7 @@ impl Server {
         let checks = Checks::new(Arc::clone(&shared));
         tasks.spawn(checks.run(stop.clone()));
         let app = api::router(shared, stop.clone());
-        let until = stop.clone().cancelled_owned();
-        tasks.spawn(async move {
-            let served = axum::serve(listener, app).with_graceful_shutdown(until);
-            if let Err(error) = served.await {
-                tracing::warn!(%error, "the registry cannot serve any more");
-            }
-        });
+        tasks.spawn(serve::run(listener, app, stop.clone()));
         Self {
             address,
             stop,
@@ -73,7 +69,8 @@ impl Server {
         self.address
     }
 
-    /// Ends it: blocking queries are answered, then its port is closed.
+    /// Ends it: its port is closed, blocking queries are answered, and what is left after a second
+    /// is cut.
     pub async fn stop(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}

@@ -1,12 +1,17 @@
 //! What is registered. Every change has a number, Consul's index, which blocking queries wait for.
 
-use std::collections::{BTreeMap, HashMap};
+mod entries;
 
-use bytes::Bytes;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use crate::definition::{CheckDefinition, ServiceDefinition, Status};
+pub(crate) use self::entries::{Entries, Entry};
+use crate::definition::{CheckDefinition, Probe, ServiceDefinition, Status};
 
 /// The name of the only data centre.
 pub(crate) const DATACENTER: &str = "dc1";
@@ -43,17 +48,10 @@ pub(crate) struct Check {
     pub(crate) output: String,
     /// An operator's maintenance: nothing is run for it.
     pub(crate) maintenance: bool,
-    /// How often it was reported.
-    reports: u64,
-    pub(crate) create_index: u64,
-    pub(crate) modify_index: u64,
-}
-
-/// A value of the key-value store.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) value: Bytes,
-    pub(crate) flags: u64,
+    /// When somebody last reported for it, or it was registered.
+    pub(crate) reported: Instant,
+    /// Another one at each registration: who runs the check begins anew.
+    pub(crate) round: u64,
     pub(crate) create_index: u64,
     pub(crate) modify_index: u64,
 }
@@ -64,13 +62,16 @@ pub(crate) struct State {
     index: u64,
     pub(crate) services: BTreeMap<String, Service>,
     pub(crate) checks: BTreeMap<String, Check>,
-    pub(crate) entries: BTreeMap<String, Entry>,
-    /// When each name's instances or their checks last changed; kept after the last one left.
+    pub(crate) entries: Entries,
+    /// When the instances of each name that has any, or their checks, last changed.
     changed: HashMap<String, u64>,
-    /// When any registration, any check, any entry last changed.
+    /// When a name last lost its last instance.
+    extinct_index: u64,
+    /// When any registration, any check last changed.
     pub(crate) services_index: u64,
     pub(crate) checks_index: u64,
-    pub(crate) entries_index: u64,
+    /// Counts the registrations of checks.
+    rounds: u64,
 }
 
 impl Shared {
@@ -88,7 +89,7 @@ impl Shared {
             index: 1,
             services_index: 1,
             checks_index: 1,
-            entries_index: 1,
+            extinct_index: 1,
             ..State::default()
         };
         Self {
@@ -130,76 +131,84 @@ impl State {
         self.index
     }
 
-    /// When a name's instances or their checks last changed; 1 for one that never was.
+    /// When a name's instances or their checks last changed. Of a name that has none: when the last
+    /// instance of any name last left, which is not before this name's did.
     pub(crate) fn changed(&self, name: &str) -> u64 {
-        self.changed.get(name).copied().unwrap_or(1)
+        self.changed
+            .get(name)
+            .copied()
+            .unwrap_or(self.extinct_index)
     }
 
     fn touch(&mut self, name: &str, index: u64) {
-        self.changed.insert(name.to_owned(), index);
-        self.checks_index = index;
+        if self.instances(name).next().is_some() {
+            self.changed.insert(name.to_owned(), index);
+        } else {
+            self.changed.remove(name);
+            self.extinct_index = index;
+        }
     }
 
-    fn is_full(&self) -> bool {
-        self.services.len() + self.checks.len() + self.entries.len() + self.changed.len() >= MOST
+    fn room(&self) -> Result<(), String> {
+        if self.services.len() + self.checks.len() + self.entries.len() < MOST {
+            return Ok(());
+        }
+        Err(format!("this registry holds at most {MOST} entries"))
     }
 
-    /// Registers a service in place of the one with its ID, its checks too. The ids of its checks.
+    /// Registers a service in place of the one with its ID. The checks that it had stay, unless one
+    /// takes the place of another or `replace` is set: as Consul does it.
     ///
     /// # Errors
     /// When too much is registered.
-    pub(crate) fn register(&mut self, mut definition: ServiceDefinition) -> Result<(), String> {
-        if self.is_full() {
-            return Err(format!("this registry holds at most {MOST} entries"));
-        }
+    pub(crate) fn register(
+        &mut self,
+        mut definition: ServiceDefinition,
+        replace: bool,
+    ) -> Result<(), String> {
         let (id, name) = (definition.id.clone(), definition.name.clone());
+        if !self.services.contains_key(&id) {
+            self.room()?;
+        }
+        let checks = named(std::mem::take(&mut definition.checks), &id, &name);
         let known = self.services.get(&id);
         let created = known.map(|known| known.create_index);
         let before = known.map(|known| known.definition.clone());
-        let checks = std::mem::take(&mut definition.checks);
-        if let Some(before) = before.filter(|before| *before != definition) {
-            // Who watched it under another name sees it leave.
+        if before.as_ref() != Some(&definition) {
+            let shown = before
+                .as_ref()
+                .is_some_and(|it| it.name != definition.name || it.tags != definition.tags);
             let index = self.next();
-            self.touch(&before.name, index);
-            self.services_index = index;
-        } else if created.is_none() {
-            self.services_index = self.index + 1;
-        }
-        let index = self.next();
-        let same = self
-            .services
-            .get(&id)
-            .is_some_and(|it| it.definition == definition);
-        let modified = match self.services.get(&id) {
-            Some(known) if same => known.modify_index,
-            _ => index,
-        };
-        self.services.insert(
-            id.clone(),
-            Service {
+            let service = Service {
                 definition,
                 create_index: created.unwrap_or(index),
-                modify_index: modified,
-            },
-        );
-        if !same {
+                modify_index: index,
+            };
+            self.services.insert(id.clone(), service);
             self.services_index = index;
-        }
-        self.remove_checks_of(&id, |check| !check.maintenance);
-        let several = checks.len() > 1;
-        for (number, mut check) in checks.into_iter().enumerate() {
-            if check.id.is_empty() {
-                check.id = match several {
-                    false => format!("service:{id}"),
-                    true => format!("service:{id}:{}", number + 1),
-                };
+            if shown {
+                // Checks show the name and the tags of their service.
+                let checks = self.checks.values_mut();
+                for check in checks.filter(|check| check.service_id == id) {
+                    check.service_name.clone_from(&name);
+                    self.checks_index = index;
+                }
             }
-            if check.name.is_empty() {
-                check.name = format!("Service '{name}' check");
+            self.touch(&name, index);
+            if let Some(before) = before.filter(|before| before.name != name) {
+                // Who watches it under its former name sees it leave.
+                self.touch(&before.name, index);
             }
-            self.insert_check(check, &id, &name, index);
         }
-        self.touch(&name, index);
+        if replace {
+            let stays = |check: &Check| {
+                check.maintenance || checks.iter().any(|it| it.id == check.definition.id)
+            };
+            self.remove_checks_of(&id, |check| !stays(check));
+        }
+        for check in checks {
+            self.insert_check(check, &id, &name, false);
+        }
         Ok(())
     }
 
@@ -208,9 +217,7 @@ impl State {
     /// # Errors
     /// When its service is not there, or too much is registered.
     pub(crate) fn register_check(&mut self, mut check: CheckDefinition) -> Result<(), String> {
-        if self.is_full() {
-            return Err(format!("this registry holds at most {MOST} entries"));
-        }
+        self.room()?;
         if check.name.is_empty() {
             return Err("Missing check name".to_owned());
         }
@@ -226,27 +233,67 @@ impl State {
                 service.definition.name.clone()
             }
         };
-        let index = self.next();
-        self.insert_check(check, &service_id, &service_name, index);
-        self.touch_check(&service_name, index);
+        self.insert_check(check, &service_id, &service_name, false);
         Ok(())
     }
 
-    fn insert_check(&mut self, definition: CheckDefinition, id: &str, name: &str, index: u64) {
-        self.checks.insert(
-            definition.id.clone(),
-            Check {
-                status: definition.status.unwrap_or(Status::Critical),
-                service_id: id.to_owned(),
-                service_name: name.to_owned(),
-                output: String::new(),
-                maintenance: false,
-                reports: 0,
-                create_index: index,
-                modify_index: index,
-                definition,
-            },
-        );
+    /// Puts a check in place of the one with its ID, of which the status stays: that it is registered
+    /// again says nothing of how the service is.
+    fn insert_check(
+        &mut self,
+        definition: CheckDefinition,
+        id: &str,
+        name: &str,
+        maintenance: bool,
+    ) {
+        self.rounds += 1;
+        let round = self.rounds;
+        if let Some(known) = self.checks.get_mut(&definition.id)
+            && known.service_id == id
+        {
+            if known.definition == definition && !matches!(definition.probe, Probe::Ttl(_)) {
+                // What runs goes on: one that is registered again and again would never be run.
+                return;
+            }
+            let shown = known.definition.name == definition.name
+                && known.definition.notes == definition.notes;
+            let check_id = definition.id.clone();
+            (known.definition, known.round) = (definition, round);
+            known.reported = Instant::now();
+            if !shown {
+                self.check_changed(&check_id);
+            }
+            return;
+        }
+        let former = self.checks.remove(&definition.id);
+        let index = self.next();
+        if let Some(former) = former {
+            self.touch_check(&former.service_name, index);
+        }
+        let check = Check {
+            status: definition.status.unwrap_or(Status::Critical),
+            service_id: id.to_owned(),
+            service_name: name.to_owned(),
+            output: String::new(),
+            maintenance,
+            reported: Instant::now(),
+            round,
+            create_index: index,
+            modify_index: index,
+            definition,
+        };
+        self.checks.insert(check.definition.id.clone(), check);
+        self.touch_check(name, index);
+    }
+
+    fn check_changed(&mut self, id: &str) {
+        let index = self.next();
+        let Some(check) = self.checks.get_mut(id) else {
+            return;
+        };
+        check.modify_index = index;
+        let name = check.service_name.clone();
+        self.touch_check(&name, index);
     }
 
     /// Takes a service and its checks out; false when it is not there.
@@ -254,10 +301,10 @@ impl State {
         let Some(service) = self.services.remove(id) else {
             return false;
         };
-        let index = self.next();
         self.remove_checks_of(id, |_| true);
-        self.touch(&service.definition.name, index);
+        let index = self.next();
         self.services_index = index;
+        self.touch(&service.definition.name, index);
         true
     }
 
@@ -272,14 +319,21 @@ impl State {
     }
 
     fn remove_checks_of(&mut self, id: &str, which: impl Fn(&Check) -> bool) {
-        self.checks
-            .retain(|_, check| check.service_id != id || !which(check));
+        let gone: Vec<String> = self
+            .checks
+            .values()
+            .filter(|check| check.service_id == id && which(check))
+            .map(|check| check.definition.id.clone())
+            .collect();
+        for id in gone {
+            self.deregister_check(&id);
+        }
     }
 
     /// A check of the node concerns every service on it.
     fn touch_check(&mut self, service_name: &str, index: u64) {
+        self.checks_index = index;
         if service_name.is_empty() {
-            self.checks_index = index;
             self.changed
                 .values_mut()
                 .for_each(|changed| *changed = index);
@@ -288,35 +342,31 @@ impl State {
         }
     }
 
-    /// A check came to something; false when it is not there. What it said before is no news.
+    /// Somebody reports for a check; false when there is none of this ID that is reported for.
     pub(crate) fn report(&mut self, id: &str, status: Status, output: &str) -> bool {
         let Some(check) = self.checks.get_mut(id) else {
             return false;
         };
-        check.reports += 1;
-        if check.status == status && check.output == output {
-            return true;
+        if check.maintenance || !matches!(check.definition.probe, Probe::Ttl(_)) {
+            return false;
         }
-        let moved = check.status != status;
-        let name = check.service_name.clone();
-        // Words alone wake nobody: a check that counts would, every time.
-        let index = if moved { self.next() } else { self.index };
-        if let Some(check) = self.checks.get_mut(id) {
-            check.status = status;
-            output.clone_into(&mut check.output);
-            if moved {
-                check.modify_index = index;
-            }
-        }
-        if moved {
-            self.touch_check(&name, index);
-        }
+        check.reported = Instant::now();
+        let round = check.round;
+        self.outcome(id, round, status, output);
         true
     }
 
-    /// How often a check was reported.
-    pub(crate) fn heard(&self, id: &str) -> Option<u64> {
-        self.checks.get(id).map(|check| check.reports)
+    /// A check came to something. What it said before is no news, and words alone wake nobody: a
+    /// check that counts would, every time. One that was registered anew meanwhile heeds nothing.
+    pub(crate) fn outcome(&mut self, id: &str, round: u64, status: Status, output: &str) {
+        let check = self.checks.get_mut(id);
+        let Some(check) = check.filter(|check| check.round == round) else {
+            return;
+        };
+        output.clone_into(&mut check.output);
+        if std::mem::replace(&mut check.status, status) != status {
+            self.check_changed(id);
+        }
     }
 
     /// Puts a service out of use, or into use again; false when it is not there.
@@ -326,82 +376,29 @@ impl State {
         };
         let name = service.definition.name.clone();
         let check_id = format!("_service_maintenance:{id}");
-        let index = self.next();
-        if on {
+        if !on {
+            self.deregister_check(&check_id);
+        } else if !self.checks.contains_key(&check_id) {
             let reason = match reason {
                 "" => "Maintenance mode is enabled for this service, but no reason was provided.",
                 reason => reason,
             };
             let definition = CheckDefinition {
-                id: check_id.clone(),
+                id: check_id,
                 name: "Service Maintenance Mode".to_owned(),
                 service_id: id.to_owned(),
                 notes: reason.to_owned(),
                 status: Some(Status::Critical),
-                probe: crate::definition::Probe::Ttl(std::time::Duration::MAX),
-                interval: std::time::Duration::MAX,
-                timeout: std::time::Duration::MAX,
+                probe: Probe::Ttl(Duration::MAX),
+                interval: Duration::MAX,
+                timeout: Duration::MAX,
                 deregister_after: None,
+                successes: 0,
+                failures: 0,
             };
-            self.insert_check(definition, id, &name, index);
-            if let Some(check) = self.checks.get_mut(&check_id) {
-                check.maintenance = true;
-            }
-        } else {
-            self.checks.remove(&check_id);
+            self.insert_check(definition, id, &name, true);
         }
-        self.touch(&name, index);
         true
-    }
-
-    /// Writes an entry. False when `cas` is given and is not what it was last changed at (0: it must
-    /// not be there).
-    ///
-    /// # Errors
-    /// When there are too many.
-    pub(crate) fn put(
-        &mut self,
-        key: &str,
-        value: Bytes,
-        flags: u64,
-        cas: Option<u64>,
-    ) -> Result<bool, String> {
-        if self.is_full() {
-            return Err(format!("this registry holds at most {MOST} entries"));
-        }
-        let known = self.entries.get(key);
-        if cas.is_some_and(|cas| known.map_or(0, |known| known.modify_index) != cas) {
-            return Ok(false);
-        }
-        let created = known.map(|known| known.create_index);
-        if known.is_some_and(|known| known.value == value && known.flags == flags) {
-            return Ok(true);
-        }
-        let index = self.next();
-        self.entries.insert(
-            key.to_owned(),
-            Entry {
-                value,
-                flags,
-                create_index: created.unwrap_or(index),
-                modify_index: index,
-            },
-        );
-        self.entries_index = index;
-        Ok(true)
-    }
-
-    /// Takes an entry out, or all beneath a prefix.
-    pub(crate) fn delete(&mut self, key: &str, recurse: bool) {
-        let before = self.entries.len();
-        if recurse {
-            self.entries.retain(|known, _| !known.starts_with(key));
-        } else {
-            self.entries.remove(key);
-        }
-        if self.entries.len() != before {
-            self.entries_index = self.next();
-        }
     }
 
     /// The checks that concern an instance: its own, and those of the node.
@@ -424,3 +421,23 @@ impl State {
             .filter(move |service| service.definition.name == name)
     }
 }
+
+/// The checks of a service under the IDs and names that Consul gives to those that have none.
+fn named(mut checks: Vec<CheckDefinition>, id: &str, name: &str) -> Vec<CheckDefinition> {
+    let several = checks.len() > 1;
+    for (number, check) in checks.iter_mut().enumerate() {
+        if check.id.is_empty() {
+            check.id = match several {
+                false => format!("service:{id}"),
+                true => format!("service:{id}:{}", number + 1),
+            };
+        }
+        if check.name.is_empty() {
+            check.name = format!("Service '{name}' check");
+        }
+    }
+    checks
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,22 +14,33 @@ const SOON: Duration = Duration::from_secs(5);
 async fn up() -> (Process, SocketAddr, SocketAddr) {
     loop {
         let [port] = ports::free();
-        let mut command = Command::new(tools::program("meshctl"));
-        command
-            .args(["up", "--json", "--no-jobs", "--port", "0"])
-            .env("CONSUL_HTTP_ADDR", format!("127.0.0.1:{port}"));
-        let mut process = Process::start("meshctl", command);
-        let find = |line: &str| {
-            let told: Value = serde_json::from_str(line).ok()?;
-            told["router"].is_string().then_some(told)
-        };
-        let told: Value = process.line(LIMIT, find).await;
-        let address = |field: &str| told[field].as_str()?.parse().ok();
+        let (process, told) = up_at(port).await;
         // Another process may have been quicker to take the port.
-        if let (Some(router), Some(registry)) = (address("router"), address("embedded")) {
+        if let (Some(router), Some(registry)) =
+            (address(&told, "router"), address(&told, "embedded"))
+        {
             return (process, router, registry);
         }
     }
+}
+
+/// `meshctl up` with Consul, if there is one, on a port; and what it tells.
+async fn up_at(port: u16) -> (Process, Value) {
+    let mut command = Command::new(tools::program("meshctl"));
+    command
+        .args(["up", "--json", "--no-jobs", "--port", "0"])
+        .env("CONSUL_HTTP_ADDR", format!("127.0.0.1:{port}"));
+    let mut process = Process::start("meshctl", command);
+    let find = |line: &str| {
+        let told: Value = serde_json::from_str(line).ok()?;
+        told["router"].is_string().then_some(told)
+    };
+    let told = process.line(LIMIT, find).await;
+    (process, told)
+}
+
+fn address(told: &Value, field: &str) -> Option<SocketAddr> {
+    told[field].as_str()?.parse().ok()
 }
 
 async fn passing(registry: SocketAddr, service: &str) -> Vec<String> {
@@ -81,6 +92,62 @@ async fn a_program_that_is_started_beside_it_joins_and_leaves() {
     })
     .await;
     assert_eq!(answering(router, 4).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_program_beside_it_survives_its_end_and_joins_the_next() {
+    let (mut mesh, _, registry) = up().await;
+    let env = [
+        ("CONSUL_HTTP_ADDR", registry.to_string()),
+        ("SERVICE_HOST", "127.0.0.1".to_owned()),
+    ];
+    let mut echo = Program::start("echo-agent", &env).await;
+    let id = echo.id.clone();
+    until("it is registered", SOON, async || {
+        passing(registry, "agent-echo")
+            .await
+            .contains(&id)
+            .then_some(())
+    })
+    .await;
+    mesh.signal(Signal::Terminate);
+    let ended = mesh.end(LIMIT).await;
+    // Those of the mesh left before its registry did, or they would have said that they cannot.
+    assert!(
+        ended.success() && !mesh.log().contains("WARN"),
+        "{}",
+        mesh.log()
+    );
+    echo.assert_well();
+
+    let (_next, told) = up_at(registry.port()).await;
+    assert_eq!(address(&told, "embedded"), Some(registry), "{told}");
+    let router = address(&told, "router").unwrap();
+    until("it is called", SOON, async || {
+        answering(router, 4).await.contains(&id).then_some(())
+    })
+    .await;
+    echo.assert_well();
+}
+
+#[tokio::test]
+async fn a_second_mesh_joins_the_firsts_registry() {
+    let (mut first, router, registry) = up().await;
+    let (mut second, told) = up_at(registry.port()).await;
+    assert_eq!(told["registry"], "consul", "{told}");
+    let other = address(&told, "router").unwrap();
+    for router in [router, other] {
+        until("either calls both", SOON, async || {
+            (answering(router, 4).await.len() == 2).then_some(())
+        })
+        .await;
+    }
+    // Without the first it goes on with what it knows, and ends when it is told to.
+    first.signal(Signal::Terminate);
+    assert!(first.end(LIMIT).await.success());
+    assert!(!answering(other, 4).await.is_empty());
+    second.signal(Signal::Terminate);
+    assert!(second.end(LIMIT).await.success(), "{}", second.log());
 }
 
 #[tokio::test]

@@ -7,4 +7,5 @@ mod odd;
 mod outages;
 mod scale;
 mod security;
+mod sidecar;
 mod support;

@@ -118,12 +118,10 @@ async fn an_odd_instance_is_left_out_and_its_siblings_serve() {
     drop(receiver);
 }
 
-/// A sidecar inherits the tags and the Meta of its service.
 #[tokio::test]
-async fn proxies_and_gateways_are_no_instances_and_their_names_no_services() {
+async fn gateways_are_no_instances_and_their_names_no_services() {
     let agent = Agent::start().await;
-    let sidecar = json!({"Connect": {"SidecarService": {"Address": "127.0.0.1", "Port": 2}}});
-    register(&agent, service("shop", "shop-1"), sidecar).await;
+    register(&agent, service("shop", "shop-1"), json!({})).await;
     for kind in ["mesh-gateway", "terminating-gateway", "ingress-gateway"] {
         register(&agent, service(kind, kind), json!({"Kind": kind})).await;
     }
@@ -142,7 +140,7 @@ async fn proxies_and_gateways_are_no_instances_and_their_names_no_services() {
     .await;
     assert_eq!(ids(&shop), ["shop-1"]);
     assert!(shop.is_service());
-    for name in ["shop-sidecar-proxy", "mesh-gateway", "ingress-gateway"] {
+    for name in ["mesh-gateway", "ingress-gateway"] {
         let mut receiver = consul.watch(name);
         let found = seen(&mut receiver, SECOND * 5, |_| true).await;
         assert!(

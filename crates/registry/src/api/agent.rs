@@ -62,9 +62,16 @@ pub(super) async fn checks(Extract(app): AppState) -> Response {
     json(&Value::Object(all))
 }
 
-pub(super) async fn register(Extract(app): AppState, body: Bytes) -> Result<Response, Refusal> {
+pub(super) async fn register(
+    Extract(app): AppState,
+    uri: Uri,
+    body: Bytes,
+) -> Result<Response, Refusal> {
     let definition = ServiceDefinition::read(body_json(&body)?).map_err(Refusal::bad)?;
-    let registered = app.shared.change(|state| state.register(definition));
+    let replace = Query::of(&uri).has("replace-existing-checks");
+    let registered = app
+        .shared
+        .change(|state| state.register(definition, replace));
     registered.map_err(Refusal::bad)?;
     Ok(StatusCode::OK.into_response())
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{AppState, Query, Refusal, answer, body_json, json, show};
 use crate::{
     definition::Status,
-    state::{DATACENTER, Service},
+    state::{DATACENTER, Service, State},
 };
 
 pub(super) async fn datacenters() -> Response {
@@ -20,7 +20,7 @@ pub(super) async fn datacenters() -> Response {
 
 pub(super) async fn nodes(Extract(app): AppState, uri: Uri) -> Result<Response, Refusal> {
     let node = json!([show::node(&app.shared)]);
-    answer(&app, &Query::of(&uri), |_| (1, Some(node.clone()))).await
+    answer(&app, &Query::of(&uri), |_| 1, |_| Some(node)).await
 }
 
 pub(super) async fn node(
@@ -29,25 +29,22 @@ pub(super) async fn node(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let known = name == app.shared.node || name == app.shared.node_id;
-    answer(&app, &Query::of(&uri), |state| {
+    let read = |state: &State| {
+        if !known {
+            return Some(Value::Null);
+        }
         let services = state.services.iter();
         let services: Map<String, Value> = services
             .map(|(id, it)| (id.clone(), show::service(it)))
             .collect();
-        let value = match known {
-            true => json!({ "Node": show::node(&app.shared), "Services": services }),
-            false => Value::Null,
-        };
-        (state.services_index, Some(value))
-    })
-    .await
+        Some(json!({ "Node": show::node(&app.shared), "Services": services }))
+    };
+    answer(&app, &Query::of(&uri), |state| state.services_index, read).await
 }
 
 pub(super) async fn services(Extract(app): AppState, uri: Uri) -> Result<Response, Refusal> {
-    answer(&app, &Query::of(&uri), |state| {
-        (state.services_index, Some(show::names(state)))
-    })
-    .await
+    let read = |state: &State| Some(show::names(state));
+    answer(&app, &Query::of(&uri), |state| state.services_index, read).await
 }
 
 pub(super) async fn service(
@@ -56,14 +53,12 @@ pub(super) async fn service(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let query = Query::of(&uri);
-    answer(&app, &query, |state| {
-        let found = state.instances(&name).filter(|it| has_tag(it, &query));
-        let found: Value = found
-            .map(|it| show::catalog_service(&app.shared, it))
-            .collect();
-        (state.changed(&name), Some(found))
-    })
-    .await
+    let read = |state: &State| {
+        let found = state.instances(&name).filter(|it| has_tags(it, &query));
+        let found = found.map(|it| show::catalog_service(&app.shared, it));
+        Some(found.collect())
+    };
+    answer(&app, &query, |state| state.changed(&name), read).await
 }
 
 pub(super) async fn health(
@@ -73,24 +68,27 @@ pub(super) async fn health(
 ) -> Result<Response, Refusal> {
     let query = Query::of(&uri);
     let passing = query.has("passing");
-    answer(&app, &query, |state| {
-        let found = state.instances(&name).filter(|it| has_tag(it, &query));
+    let read = |state: &State| {
+        let found = state.instances(&name).filter(|it| has_tags(it, &query));
         let found =
             found.filter(|it| !passing || state.status_of(&it.definition.id) == Status::Passing);
-        let found: Value = found
-            .map(|it| show::health(&app.shared, state, it))
-            .collect();
-        (state.changed(&name), Some(found))
-    })
-    .await
+        Some(
+            found
+                .map(|it| show::health(&app.shared, state, it))
+                .collect(),
+        )
+    };
+    answer(&app, &query, |state| state.changed(&name), read).await
 }
 
-fn has_tag(it: &Service, query: &Query) -> bool {
-    let wanted = query.get("tag").filter(|tag| !tag.is_empty());
-    wanted.is_none_or(|wanted| {
+/// Whether it has every tag that is asked for.
+fn has_tags(it: &Service, query: &Query) -> bool {
+    let mut wanted = query.all("tag").filter(|tag| !tag.is_empty());
+    let has = |wanted: &str| {
         let mut tags = it.definition.tags.iter();
         tags.any(|tag| tag.eq_ignore_ascii_case(wanted))
-    })
+    };
+    wanted.all(has)
 }
 
 pub(super) async fn checks(
@@ -98,14 +96,12 @@ pub(super) async fn checks(
     Path(name): Path<String>,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    answer(&app, &Query::of(&uri), |state| {
+    let read = |state: &State| {
         let found = state.checks.values().filter(|it| it.service_name == name);
-        let found: Value = found
-            .map(|it| show::check(&app.shared, state, it))
-            .collect();
-        (state.changed(&name), Some(found))
-    })
-    .await
+        let found = found.map(|it| show::check(&app.shared, state, it));
+        Some(found.collect())
+    };
+    answer(&app, &Query::of(&uri), |state| state.changed(&name), read).await
 }
 
 pub(super) async fn node_checks(
@@ -114,42 +110,29 @@ pub(super) async fn node_checks(
     uri: Uri,
 ) -> Result<Response, Refusal> {
     let known = name == app.shared.node;
-    answer(&app, &Query::of(&uri), |state| {
-        let found = state
-            .checks
-            .values()
-            .map(|it| show::check(&app.shared, state, it));
+    let read = |state: &State| {
+        let found = state.checks.values();
+        let found = found.map(|it| show::check(&app.shared, state, it));
         let found = std::iter::once(show::node_check(&app.shared)).chain(found);
-        let found: Value = found.filter(|_| known).collect();
-        (state.checks_index, Some(found))
-    })
-    .await
+        Some(found.filter(|_| known).collect())
+    };
+    answer(&app, &Query::of(&uri), |state| state.checks_index, read).await
 }
 
+/// The checks in a state; `any` for all. No check is in one that does not exist.
 pub(super) async fn state(
     Extract(app): AppState,
     Path(wanted): Path<String>,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    let only = match wanted.as_str() {
-        "any" => None,
-        name => Some(
-            Status::from_name(name)
-                .ok_or_else(|| Refusal::bad(format!("no such state: {name}")))?,
-        ),
-    };
-    answer(&app, &Query::of(&uri), |state| {
-        let node = only.is_none_or(|only| only == Status::Passing);
-        let node = node.then(|| show::node_check(&app.shared));
-        let found = state.checks.values();
-        let found = found.filter(|it| only.is_none_or(|only| it.status == only));
+    let is_wanted = |status: Status| wanted == "any" || wanted == status.name();
+    let read = |state: &State| {
+        let node = is_wanted(Status::Passing).then(|| show::node_check(&app.shared));
+        let found = state.checks.values().filter(|it| is_wanted(it.status));
         let found = found.map(|it| show::check(&app.shared, state, it));
-        (
-            state.checks_index,
-            Some(node.into_iter().chain(found).collect()),
-        )
-    })
-    .await
+        Some(node.into_iter().chain(found).collect())
+    };
+    answer(&app, &Query::of(&uri), |state| state.checks_index, read).await
 }
 
 /// Takes a service or a check of the node out, as `scripts/consul.sh cleanup` does.

@@ -8,10 +8,10 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{StatusCode, Uri};
+use http::{StatusCode, Uri, header};
 use serde_json::{Value, json};
 
-use super::{App, AppState, Query, Refusal, answer, index_headers, json};
+use super::{App, AppState, Query, Refusal, answer, index_headers, json, wait_for};
 use crate::state::{Entry, State};
 
 pub(super) async fn get(
@@ -28,42 +28,40 @@ pub(super) async fn get_all(Extract(app): AppState, uri: Uri) -> Result<Response
 }
 
 async fn read(app: &App, key: &str, query: &Query) -> Result<Response, Refusal> {
-    let all = query.has("recurse");
-    if query.has("keys") {
+    // Consul asks only whether they are there.
+    let [all, only_keys, raw] = ["recurse", "keys", "raw"].map(|it| query.get(it).is_some());
+    let beneath = |state: &State| state.entries.changed_beneath(key);
+    if only_keys {
         let separator = query.get("separator").unwrap_or_default();
-        return answer(app, query, |state| {
-            (state.entries_index, keys(state, key, separator))
-        })
-        .await;
+        return answer(app, query, beneath, |state| keys(state, key, separator)).await;
     }
-    if key.is_empty() && !all {
+    if all {
+        let read = |state: &State| {
+            let found = state.entries.beneath(key).map(|(key, it)| show(key, it));
+            let found: Vec<Value> = found.collect();
+            (!found.is_empty()).then_some(Value::Array(found))
+        };
+        return answer(app, query, beneath, read).await;
+    }
+    if key.is_empty() {
         return Err(Refusal::bad("Missing key name"));
     }
-    if query.has("raw") && !all {
-        let (index, value) = app.shared.read(|state| {
-            let entry = state.entries.get(key);
-            (state.entries_index, entry.map(|entry| entry.value.clone()))
-        });
-        let mut response = match value {
-            Some(value) => value.into_response(),
-            None => StatusCode::NOT_FOUND.into_response(),
-        };
-        index_headers(response.headers_mut(), index);
-        return Ok(response);
+    let index = |state: &State| state.entries.changed(key);
+    if !raw {
+        let read = |state: &State| state.entries.get(key).map(|it| json!([show(key, it)]));
+        return answer(app, query, index, read).await;
     }
-    answer(app, query, |state| {
-        let found = beneath(state, key).filter(|(known, _)| all || *known == key);
-        let found: Vec<Value> = found.map(|(key, it)| show(key, it)).collect();
-        let value = (!found.is_empty()).then_some(Value::Array(found));
-        (state.entries_index, value)
-    })
-    .await
-}
-
-fn beneath<'a>(state: &'a State, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Entry)> {
-    let from = state.entries.range(prefix.to_owned()..);
-    from.take_while(move |(key, _)| key.starts_with(prefix))
-        .map(|(key, entry)| (key.as_str(), entry))
+    wait_for(app, query, index).await?;
+    let (index, value) = app.shared.read(|state| {
+        let entry = state.entries.get(key);
+        (index(state), entry.map(|entry| entry.value.clone()))
+    });
+    let mut response = match value {
+        Some(value) => ([(header::CONTENT_TYPE, "text/plain")], value).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    };
+    index_headers(response.headers_mut(), index);
+    Ok(response)
 }
 
 /// The keys beneath a prefix, each up to the separator that follows it.
@@ -78,8 +76,13 @@ fn keys(state: &State, prefix: &str, separator: &str) -> Option<Value> {
         };
         format!("{prefix}{}", &rest[..end])
     };
-    let keys: BTreeSet<String> = beneath(state, prefix).map(|(key, _)| cut(key)).collect();
-    (!keys.is_empty()).then(|| json!(keys))
+    let keys: BTreeSet<String> = state
+        .entries
+        .beneath(prefix)
+        .map(|(key, _)| cut(key))
+        .collect();
+    // That the whole store holds none is no missing key.
+    (!keys.is_empty() || prefix.is_empty()).then(|| json!(keys))
 }
 
 fn show(key: &str, it: &Entry) -> Value {
@@ -104,30 +107,38 @@ pub(super) async fn put(
     if query.get("acquire").or(query.get("release")).is_some() {
         return Err(Refusal::bad("this registry has no sessions"));
     }
-    let number = |name: &str| {
-        let text = query.get(name);
-        text.map(|text| {
-            text.parse()
-                .map_err(|_| Refusal::bad(format!("Invalid {name}: {text}")))
-        })
-        .transpose()
-    };
-    let (flags, cas) = (number("flags")?.unwrap_or(0), number("cas")?);
+    let flags = query.number("flags")?.unwrap_or(0);
+    let cas = query.number("cas")?;
     let written = app.shared.change(|state| state.put(&key, body, flags, cas));
     Ok(json(&Value::Bool(written.map_err(Refusal::bad)?)))
 }
 
-pub(super) async fn delete(Extract(app): AppState, Path(key): Path<String>, uri: Uri) -> Response {
-    let recurse = Query::of(&uri).has("recurse");
-    app.shared.change(|state| state.delete(&key, recurse));
-    json(&Value::Bool(true))
+pub(super) async fn put_nowhere() -> Refusal {
+    Refusal::bad("Missing key name")
+}
+
+pub(super) async fn delete(
+    Extract(app): AppState,
+    Path(key): Path<String>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let query = Query::of(&uri);
+    let cas = query.number("cas")?;
+    let deleted = app.shared.change(|state| {
+        if query.get("recurse").is_some() {
+            state.delete_beneath(&key);
+            return true;
+        }
+        state.delete(&key, cas)
+    });
+    Ok(json(&Value::Bool(deleted)))
 }
 
 /// The whole store.
 pub(super) async fn delete_all(Extract(app): AppState, uri: Uri) -> Result<Response, Refusal> {
-    if !Query::of(&uri).has("recurse") {
+    if Query::of(&uri).get("recurse").is_none() {
         return Err(Refusal::bad("Missing key name"));
     }
-    app.shared.change(|state| state.delete("", true));
+    app.shared.change(|state| state.delete_beneath(""));
     Ok(json(&Value::Bool(true)))
 }

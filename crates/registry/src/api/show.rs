@@ -35,7 +35,7 @@ pub(super) fn service(it: &Service) -> Value {
         "Address": definition.address,
         "Port": definition.port,
         "Weights": weights(it),
-        "EnableTagOverride": false,
+        "EnableTagOverride": definition.tag_override,
         "CreateIndex": it.create_index,
         "ModifyIndex": it.modify_index,
     })
@@ -58,7 +58,7 @@ pub(super) fn catalog_service(shared: &Shared, it: &Service) -> Value {
         "ServiceAddress": definition.address,
         "ServicePort": definition.port,
         "ServiceWeights": weights(it),
-        "ServiceEnableTagOverride": false,
+        "ServiceEnableTagOverride": definition.tag_override,
         "CreateIndex": it.create_index,
         "ModifyIndex": it.modify_index,
     })

@@ -1,0 +1,194 @@
+//! What is sent to register a check, alone or with a service.
+
+use std::time::Duration;
+
+use reqwest::{
+    Method,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::Value;
+
+use super::{Status, fields::Fields};
+
+/// The least time that Consul runs a check after.
+const LEAST_INTERVAL: Duration = Duration::from_secs(1);
+/// Consul's least time after which a critical service is taken out.
+pub(super) const LEAST_DEREGISTER: Duration = Duration::from_secs(60);
+/// How long a check may take that says nothing of it.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Fields of a check that mean nothing here, or not beside the others.
+const CHECK_IGNORED: &[&str] = &[
+    "disableredirects",
+    "failuresbeforewarning",
+    "grpcusetls",
+    "interval",
+    "namespace",
+    "node",
+    "ns",
+    "outputmaxsize",
+    "partition",
+    "service",
+    "shell",
+    "tlsservername",
+    "token",
+    "type",
+    "header",
+    "method",
+    "body",
+    "http",
+    "tcp",
+    "grpc",
+];
+/// What a check does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// gRPC health of `host:port`, of one service or of all (empty).
+    Grpc { target: String, service: String },
+    /// A request: 2xx passes, 429 warns.
+    Http(HttpRequest),
+    /// A connection to `host:port`.
+    Tcp(String),
+    /// Somebody reports before this time is over.
+    Ttl(Duration),
+}
+
+/// What a check by HTTP asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpRequest {
+    url: reqwest::Url,
+    method: Method,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl HttpRequest {
+    pub(crate) async fn send(
+        &self,
+        client: &reqwest::Client,
+    ) -> reqwest::Result<reqwest::Response> {
+        let request = client.request(self.method.clone(), self.url.clone());
+        let request = request.headers(self.headers.clone());
+        request.body(self.body.clone()).send().await
+    }
+}
+
+impl std::fmt::Display for HttpRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HTTP {} {}", self.method, self.url)
+    }
+}
+
+/// A check as it was registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CheckDefinition {
+    /// Empty for one that is named after its service.
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// Of a check that is registered on its own; empty for one of the node.
+    pub(crate) service_id: String,
+    pub(crate) notes: String,
+    pub(crate) status: Option<Status>,
+    pub(crate) probe: Probe,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) deregister_after: Option<Duration>,
+    /// How many successes, or failures, in a row change nothing yet.
+    pub(crate) successes: u64,
+    pub(crate) failures: u64,
+}
+
+impl CheckDefinition {
+    pub(crate) fn read(body: Value) -> Result<Self, String> {
+        let mut fields = Fields::new(body)?;
+        let id = match fields.text("checkid")? {
+            none if none.is_empty() => fields.text("id")?,
+            id => id,
+        };
+        let status = match fields.text("status")?.as_str() {
+            "" => None,
+            status => Some(Status::from_name(status).ok_or_else(|| {
+                format!("Status {status:?} is none of passing, warning, critical")
+            })?),
+        };
+        let interval = fields.duration("interval")?;
+        let timeout = fields.duration("timeout")?;
+        let deregister_after = fields.duration("deregistercriticalserviceafter")?;
+        let ttl = fields.duration("ttl")?;
+        let (grpc, http, tcp) = (
+            fields.text("grpc")?,
+            fields.text("http")?,
+            fields.text("tcp")?,
+        );
+        if interval.is_some() && ttl.is_some() {
+            return Err("Interval and TTL cannot both be specified".to_owned());
+        }
+        let probe = if let Some(ttl) = ttl.filter(|ttl| !ttl.is_zero()) {
+            Probe::Ttl(ttl)
+        } else if !grpc.is_empty() {
+            if fields.is_true("grpcusetls") {
+                return Err("GRPCUseTLS is not supported by this registry".to_owned());
+            }
+            let (target, service) = grpc.split_once('/').unwrap_or((&grpc, ""));
+            Probe::Grpc {
+                target: target.to_owned(),
+                service: service.to_owned(),
+            }
+        } else if !http.is_empty() {
+            Probe::Http(HttpRequest {
+                url: http
+                    .parse()
+                    .map_err(|error| format!("HTTP {http:?}: {error}"))?,
+                method: match fields.text("method")?.as_str() {
+                    "" => Method::GET,
+                    name => name
+                        .parse()
+                        .map_err(|_| format!("Method {name:?} is none"))?,
+                },
+                headers: read_headers(fields.take("header"))?,
+                body: fields.text("body")?,
+            })
+        } else if !tcp.is_empty() {
+            Probe::Tcp(tcp)
+        } else {
+            return Err("a check needs one of TTL, GRPC, HTTP and TCP".to_owned());
+        };
+        if interval.is_none_or(|it| it.is_zero()) && !matches!(probe, Probe::Ttl(_)) {
+            return Err("Interval must be > 0 for GRPC, HTTP, or TCP checks".to_owned());
+        }
+        let read = Self {
+            id,
+            name: fields.text("name")?,
+            service_id: fields.text("serviceid")?,
+            notes: fields.text("notes")?,
+            status,
+            probe,
+            interval: interval.unwrap_or(LEAST_INTERVAL).max(LEAST_INTERVAL),
+            timeout: timeout.filter(|it| !it.is_zero()).unwrap_or(TIMEOUT),
+            deregister_after: deregister_after
+                .filter(|after| !after.is_zero())
+                .map(|after| after.max(LEAST_DEREGISTER)),
+            successes: fields.count("successbeforepassing")?,
+            failures: fields.count("failuresbeforecritical")?,
+        };
+        fields.end(CHECK_IGNORED)?;
+        Ok(read)
+    }
+}
+
+/// A check's headers: a list of values by name.
+fn read_headers(value: Option<Value>) -> Result<HeaderMap, String> {
+    let wrong = || "Header has to be an object of lists of strings".to_owned();
+    let mut headers = HeaderMap::new();
+    let Some(value) = value else {
+        return Ok(headers);
+    };
+    for (name, values) in value.as_object().ok_or_else(wrong)? {
+        for value in values.as_array().ok_or_else(wrong)? {
+            let value = value.as_str().ok_or_else(wrong)?;
+            let name: HeaderName = name.parse().map_err(|_| wrong())?;
+            let value: HeaderValue = value.parse().map_err(|_| wrong())?;
+            headers.append(name, value);
+        }
+    }
+    Ok(headers)
+}
