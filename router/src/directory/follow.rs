@@ -64,7 +64,7 @@ pub(super) async fn follow(
         }
         if known && !ready && (late || book.is_settled()) {
             ready = true;
-            info!(services = book.entries.len(), "directory is complete");
+            debug!(services = book.entries.len(), "directory is complete");
         }
         let services = book
             .entries
