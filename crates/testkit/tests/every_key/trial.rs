@@ -105,7 +105,9 @@ impl Trial {
         self.says(ports.admin, value).await?;
         self.serves(&ports).await?;
         let (status, _) = http1(ports.admin, "/readyz").await?;
-        if status != 200 {
+        // What a runner or a router cannot do without is not there in these trials.
+        let away = self.key.name == "discovery" || STORES.contains(&self.key.name);
+        if status != 200 && !(away && status == 503) {
             return Err(format!("it is about to leave: /readyz says {status}"));
         }
         process.signal(Signal::Terminate);
