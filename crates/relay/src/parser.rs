@@ -5,7 +5,7 @@ mod recent;
 mod step;
 
 use crate::{
-    frame::{Code, HEADER_BYTES, Head, Kind, PREFACE, flag},
+    frame::{Code, HEADER_BYTES, HTTP1_METHODS, Head, Kind, PREFACE, flag},
     hpack::{Block, Decoder},
     message::{self, Summary},
     settings::Settings,
@@ -21,19 +21,7 @@ const KEPT: usize = 4096;
 /// decoded all the same, so that what follows it can be, and only its call ends.
 pub(crate) const LONGEST_BLOCK: usize = 4 << 20;
 
-/// How requests of HTTP/1 begin.
-const METHODS: [&[u8]; 9] = [
-    b"GET ",
-    b"HEAD ",
-    b"POST ",
-    b"PUT ",
-    b"PATCH ",
-    b"DELETE ",
-    b"OPTIONS ",
-    b"TRACE ",
-    b"CONNECT ",
-];
-/// Bytes that tell them all apart from anything else.
+/// Bytes that tell the requests of HTTP/1 apart from anything else.
 const LONGEST_METHOD: usize = 8;
 
 fn fatal<T>(code: Code, reason: &'static str) -> Result<T, Fatal> {
@@ -512,12 +500,12 @@ impl Parser {
 /// What a client speaks that does not begin with the preface, by its first bytes; `None` when they
 /// do not tell yet.
 fn stranger(first: &[u8]) -> Option<Fatal> {
-    let request = METHODS.iter().any(|method| first.starts_with(method));
+    let request = HTTP1_METHODS.iter().any(|method| first.starts_with(method));
     let (code, reason) = match first {
         // A record of the handshake, of any version.
         [0x16, ..] => (Code::InadequateSecurity, "it speaks TLS"),
         _ if request => (Code::Http11Required, "it speaks HTTP/1"),
-        _ if METHODS.iter().any(|method| method.starts_with(first)) => return None,
+        _ if HTTP1_METHODS.iter().any(|method| method.starts_with(first)) => return None,
         _ => (Code::ProtocolError, "no HTTP/2 preface"),
     };
     Some(Fatal { code, reason })

@@ -8,24 +8,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use mesh_relay::frame::HTTP1_METHODS;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
     time::{sleep, timeout},
 };
-
-/// How requests of HTTP/1 begin.
-const METHODS: [&[u8]; 9] = [
-    b"GET ",
-    b"HEAD ",
-    b"POST ",
-    b"PUT ",
-    b"PATCH ",
-    b"DELETE ",
-    b"OPTIONS ",
-    b"TRACE ",
-    b"CONNECT ",
-];
 
 /// A fatal alert of TLS: the version is not supported.
 const ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 70];
@@ -133,10 +121,10 @@ fn tell(first: &[u8]) -> Told {
     match first {
         [] => Told::TooLittle,
         [0x16, ..] => Told::Strange(Stranger::Tls),
-        _ if METHODS.iter().any(|method| first.starts_with(method)) => {
+        _ if HTTP1_METHODS.iter().any(|method| first.starts_with(method)) => {
             Told::Strange(Stranger::Http1)
         }
-        _ if METHODS.iter().any(|method| method.starts_with(first)) => Told::TooLittle,
+        _ if HTTP1_METHODS.iter().any(|method| method.starts_with(first)) => Told::TooLittle,
         _ => Told::Well,
     }
 }
