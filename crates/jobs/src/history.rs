@@ -85,6 +85,17 @@ impl History {
         history
     }
 
+    /// The steps to pack at a job's end. None when its times tell them all, as those of nearly every
+    /// job do: what is not packed costs neither the store's time nor its memory.
+    pub(crate) fn at_end(header: &Header, status: Status, at: u64) -> Self {
+        let mut told = Self::default();
+        told.begin(header);
+        if told == header.history {
+            return Self::default();
+        }
+        header.history.with(status, at)
+    }
+
     fn claim(&mut self, at: u64) {
         if self.last() != Some(Status::Queued) {
             self.push(Status::Queued, at);

@@ -151,10 +151,10 @@ impl NewJob {
         // The id has told when: two readings of the clock would differ now and then.
         let enqueued_at = id.made_at();
         let waits = !self.delay.is_zero();
-        let first = if waits {
-            Status::Scheduled
-        } else {
-            Status::Queued
+        // That it was queued at once is what its time of submission says.
+        let history = match waits {
+            true => History::default().with(Status::Scheduled, enqueued_at),
+            false => History::default(),
         };
         Job {
             id,
@@ -170,7 +170,7 @@ impl NewJob {
                 caller: self.caller,
                 trace: self.trace,
                 enqueued_at,
-                history: History::default().with(first, enqueued_at),
+                history,
                 ..Header::default()
             },
         }

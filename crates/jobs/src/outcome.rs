@@ -96,7 +96,7 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff, now: u64) 
         error,
         ended_at: Some(now),
         metrics: metrics.clone(),
-        history: job.header.history.with(status, now),
+        history: History::at_end(&job.header, status, now),
         ..job.header.clone()
     };
     match outcome {

@@ -72,12 +72,12 @@ local function name_of(packed) return string.sub(packed, 1, string.find(packed, 
 local own, named
 local function id_of(packed, entry)
   if not own then
-    local nine = '[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]'
     own = string.gsub(string.match(K, '{([^{}]*)}$') or '', ':', '.') .. '.'
-    named = '^(' .. string.gsub(own, '%p', '%%%0') .. nine .. nine .. nine .. ')\n'
+    named = '^(' .. string.gsub(own, '%p', '%%%0') .. '[0-9a-f]+)\n'
   end
+  -- One repetition instead of 27 classes: this runs for each job that is claimed.
   local id = string.match(packed, named)
-  if id then return id end
+  if id and #id == #own + 27 then return id end
   local ms, n = string.match(entry or '0-0', '^(%d+)-(%d+)$')
   return own .. string.format('%011x%016x', tonumber(ms) % 2 ^ 44, tonumber(n) % 2 ^ 53)
 end
