@@ -10,7 +10,7 @@ use jobs::JobId;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use service::Silent;
-use telemetry::plain;
+use telemetry::humanize;
 
 use crate::{
     problem::{Kind, Problem},
@@ -140,7 +140,7 @@ fn silent(error: &(dyn std::error::Error + 'static)) -> bool {
 pub(crate) fn read(bytes: &[u8]) -> Result<Value, Problem> {
     let read = serde_json::from_slice(bytes);
     read.map_err(|error| {
-        Problem::field("body", format!("is no JSON: {}", plain(&error.to_string())))
+        Problem::field("body", format!("is no JSON: {}", humanize(&error.to_string())))
     })
 }
 
@@ -163,8 +163,8 @@ fn at_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     match (missing, path.as_str()) {
         (Some((name, _)), ".") => Problem::field(name, "is missing"),
         (Some((name, _)), path) => Problem::field(format!("{path}.{name}"), "is missing"),
-        (None, ".") => Problem::field("body", plain(&said)),
-        (None, path) => Problem::field(path, plain(&said)),
+        (None, ".") => Problem::field("body", humanize(&said)),
+        (None, path) => Problem::field(path, humanize(&said)),
     }
 }
 

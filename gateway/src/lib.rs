@@ -35,7 +35,7 @@ mod view;
 
 use std::sync::Arc;
 
-use service::{Context, HttpFront, Kind, Served, Spec};
+use service::{Context, HttpFront, ServiceKind, Served, Spec};
 use work::Lengths;
 
 pub use openapi::document;
@@ -45,7 +45,7 @@ pub use problem::{FieldProblem, Problem};
 pub const SPEC: Spec = Spec {
     program: "mesh-gateway",
     service: "mesh-gateway",
-    kind: Kind::Service,
+    kind: ServiceKind::Service,
     tags: &["gateway", "http"],
     port_env: "GATEWAY_PORT",
     default_port: 8080,

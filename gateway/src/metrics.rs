@@ -6,7 +6,7 @@ use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, histogram::Histogram},
 };
-use telemetry::Registry;
+use telemetry::MetricsRegistry;
 
 /// Upper bounds in seconds, as OpenTelemetry recommends them.
 const BUCKETS: [f64; 14] = [
@@ -34,7 +34,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(registry: &Registry) -> Self {
+    pub(crate) fn new(registry: &MetricsRegistry) -> Self {
         let duration =
             Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> Histogram);
         let about = "Duration of HTTP requests, until the head of their answer";

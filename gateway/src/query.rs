@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use service::config::nearest;
-use telemetry::plain;
+use telemetry::humanize;
 use utoipa::openapi::{
     OpenApi, RefOr,
     path::{Operation, ParameterIn},
@@ -114,7 +114,7 @@ fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     let Query(pairs) = Query::try_from_uri(uri).map_err(|error| {
         Problem::field(
             "query",
-            format!("cannot be read: {}", plain(&error.to_string())),
+            format!("cannot be read: {}", humanize(&error.to_string())),
         )
     })?;
     Ok(pairs)
@@ -141,8 +141,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 fn at_fault(text: &str) -> Problem {
     let text = text.strip_prefix("Failed to deserialize query string: ");
     match text.and_then(|text| text.split_once(": ")) {
-        Some((name, reason)) => Problem::field(name, plain(reason)),
-        None => Problem::field("query", plain(text.unwrap_or("cannot be read"))),
+        Some((name, reason)) => Problem::field(name, humanize(reason)),
+        None => Problem::field("query", humanize(text.unwrap_or("cannot be read"))),
     }
 }
 

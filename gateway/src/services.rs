@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use discovery::{Discovery, Health, Kind, Snapshot};
+use discovery::{Discovery, Health, ServiceKind, Snapshot};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use proto::error_info;
@@ -104,7 +104,7 @@ impl Services {
             .and_then(Result::ok)
             .and_then(|known| known.clone());
         let Some(catalog) = catalog else {
-            let text = match self.discovery.trouble() {
+            let text = match self.discovery.last_error() {
                 Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
                 None => format!("the registry has not answered within {PATIENCE:?}"),
             };
@@ -127,7 +127,7 @@ impl Services {
                 .map(|(name, it)| (name.clone(), it.clone()))
                 .collect()
         };
-        let trouble = || self.discovery.trouble();
+        let trouble = || self.discovery.last_error();
         let views = watched.into_iter().map(|(name, mut watched)| {
             let tags = catalog.services.get(&name).cloned().unwrap_or_default();
             async move {
@@ -157,7 +157,7 @@ fn view(name: &str, tags: Vec<String>, snapshot: Option<&Snapshot>) -> ServiceVi
         .map(|known| known.instances.as_slice())
         .unwrap_or_default();
     let first = instances.first();
-    let kind = first.map_or_else(|| Kind::from_tags(&tags), |it| it.kind());
+    let kind = first.map_or_else(|| ServiceKind::from_tags(&tags), |it| it.kind());
     let announced = instances
         .iter()
         .filter_map(|it| it.grpc_services())

@@ -40,7 +40,7 @@ pub(crate) fn exit(out: &Output, error: &anyhow::Error) -> ExitCode {
 pub(crate) fn refused(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::ValueValidation {
         let text = error.render().to_string();
-        writeln!(io::stderr().lock(), "{}", telemetry::plain(text.trim_end())).ok();
+        writeln!(io::stderr().lock(), "{}", telemetry::humanize(text.trim_end())).ok();
     } else {
         // Where nobody reads it, the exit code says it.
         error.print().ok();

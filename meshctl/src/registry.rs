@@ -49,7 +49,7 @@ pub(crate) struct Registry {
     pub(crate) consul: Option<String>,
     /// The registry in this process that answers as Consul does, where there is one. It ends with
     /// this, after those who are registered.
-    pub(crate) embedded: Option<registry::Server>,
+    pub(crate) embedded: Option<registry::RegistryServer>,
     /// Which one it is and why, for people.
     pub(crate) about: String,
 }
@@ -91,7 +91,7 @@ impl Registry {
         }
         // One that answers, and does not tell who is there, is not to be started again.
         if let Some(trouble) = discovery
-            .trouble()
+            .last_error()
             .filter(|it| !it.contains("cannot be reached"))
         {
             bail!("the Consul at {address} is of no use: {trouble}");
@@ -149,7 +149,7 @@ impl Registry {
         address: &str,
         listener: TcpListener,
     ) -> Self {
-        let server = registry::Server::start(listener, "localhost");
+        let server = registry::RegistryServer::start(listener, "localhost");
         let about = format!(
             "in this process, at {}: no Consul answers at {address}; programs that are started \
              beside it join",

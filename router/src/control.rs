@@ -24,7 +24,7 @@ use crate::{
     directory::{Directory, View},
     instances, lists,
     reflection::Reflection,
-    registration::{Candidate, Registrar},
+    registration::{Candidate, RegistrationHandler},
     routes, status,
     tasks::Tasks,
 };
@@ -34,7 +34,7 @@ use crate::{
 pub struct Control {
     directory: Arc<Directory>,
     tasks: Arc<Tasks>,
-    registrar: Arc<Registrar>,
+    registrar: Arc<RegistrationHandler>,
 }
 
 /// Everything the router answers itself except health, ready to be served: the three services of
@@ -45,7 +45,7 @@ pub struct Control {
 pub fn routes(
     directory: Arc<Directory>,
     tasks: Arc<Tasks>,
-    registrar: Arc<Registrar>,
+    registrar: Arc<RegistrationHandler>,
 ) -> Result<Routes, prost::DecodeError> {
     let reflection = Reflection::new(Arc::clone(&directory))?;
     let control = Control {

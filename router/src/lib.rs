@@ -20,7 +20,7 @@ pub mod tasks;
 
 use std::sync::Arc;
 
-use service::{Context, Key, Kind, Served, Spec, Type, clients::Network};
+use service::{Context, Key, ServiceKind, Served, Spec, Type, clients::Network};
 
 pub use server::Server;
 
@@ -28,7 +28,7 @@ pub use server::Server;
 pub const SPEC: Spec = Spec {
     program: "mcp-router",
     service: "mcp-router",
-    kind: Kind::Router,
+    kind: ServiceKind::Router,
     tags: &["router", "mcp"],
     port_env: "MCP_ROUTER_PORT",
     default_port: 50051,
@@ -101,14 +101,14 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     context.notes.check("registry", move || {
         // Without a directory the router is about to end.
         let waits = known.upgrade().is_some_and(|known| !known.ready());
-        waits.then(|| match discovery.trouble() {
+        waits.then(|| match discovery.last_error() {
             Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
             None => "waiting for the registry to say who is in the mesh".to_owned(),
         })
     });
     let workers = context.config.integer::<usize>("task_lookup_workers");
     let tasks = Arc::new(tasks::Tasks::new(workers));
-    let registrar = registration::Registrar::new(
+    let registrar = registration::RegistrationHandler::new(
         Arc::clone(&context.discovery),
         context.config.bool("allow_registration"),
         context.instance_id.clone(),

@@ -9,7 +9,7 @@ mod request;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use discovery::{Discovery, Instance, Registration, Snapshot, Upkeep};
+use discovery::{Discovery, Instance, Registration, Snapshot};
 use proto::agentplatform::RegistrationResponse;
 use tokio::{sync::Mutex, time::timeout};
 use tonic::{Code, Status};
@@ -30,16 +30,16 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Registers services on behalf of others.
 #[derive(Debug)]
-pub struct Registrar {
+pub struct RegistrationHandler {
     discovery: Arc<dyn Discovery>,
     allowed: bool,
     router: String,
     places: Places,
     /// By service ID. One registration at a time, so that two for one ID do not cross.
-    kept: Mutex<HashMap<String, (Registration, Upkeep)>>,
+    kept: Mutex<HashMap<String, (Registration, discovery::Registrar)>>,
 }
 
-impl Registrar {
+impl RegistrationHandler {
     /// A registrar of the router with this instance ID; unless `allowed` it refuses everything.
     #[must_use]
     pub fn new(
@@ -104,9 +104,9 @@ impl Registrar {
                 service = registration.service,
                 "registered for another"
             );
-            let upkeep =
-                Upkeep::start_for_another(Arc::clone(&self.discovery), registration.clone());
-            kept.insert(registration.id.clone(), (registration.clone(), upkeep));
+            let registrar =
+                discovery::Registrar::start_third_party(Arc::clone(&self.discovery), registration.clone());
+            kept.insert(registration.id.clone(), (registration.clone(), registrar));
         }
         let Registration {
             id,
@@ -165,7 +165,7 @@ impl Registrar {
         if let Some(other) = others.next() {
             return Err(owned(&it.service, &other.key.id));
         }
-        if known.others > 0 {
+        if known.excluded > 0 {
             return Err(owned(&it.service, "a proxy or gateway"));
         }
         if kept || instances().any(|other| *other.key.id == *it.id) {
@@ -181,15 +181,15 @@ impl Registrar {
 
     /// What to say when the registry tells nothing.
     fn silent(&self) -> Status {
-        self.discovery.trouble().map_or_else(silent, |trouble| {
+        self.discovery.last_error().map_or_else(silent, |trouble| {
             proto::error_info::status(Code::Unavailable, "REGISTRY_UNAVAILABLE", trouble, [])
         })
     }
 }
 
 /// What was removed from the registry is no longer kept there.
-fn forget_gone(kept: &mut HashMap<String, (Registration, Upkeep)>) {
-    kept.retain(|_, (_, upkeep)| !upkeep.is_over());
+fn forget_gone(kept: &mut HashMap<String, (Registration, discovery::Registrar)>) {
+    kept.retain(|_, (_, registrar)| !registrar.is_finished());
 }
 
 /// By its names a service would be called in place of one that has them already.

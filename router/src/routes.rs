@@ -129,7 +129,7 @@ pub async fn known(directory: &Directory, patience: Duration) -> Result<Arc<View
         Ok(Ok(view)) => Ok(Arc::clone(&view)),
         _ => Err(Error::Undiscovered {
             waited: patience,
-            trouble: directory.mesh().discovery().trouble(),
+            trouble: directory.mesh().discovery().last_error(),
         }
         .status()),
     }

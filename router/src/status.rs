@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use channel::Mesh;
-use discovery::{Instance, Key, Kind};
+use discovery::{Instance, InstanceKey, ServiceKind};
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use http::{HeaderMap, HeaderValue};
 use proto::agentplatform::{
@@ -134,7 +134,7 @@ pub(crate) async fn of_task(
     }
     let workers: Vec<Recipient> = view
         .services()
-        .filter(|service| service.kind == Kind::Worker)
+        .filter(|service| service.kind == ServiceKind::Worker)
         .flat_map(|service| service.serving())
         .map(|it| Recipient {
             service: Arc::clone(&it.service),
@@ -170,7 +170,7 @@ pub(crate) async fn of_task(
 /// What tells these workers from others.
 fn fingerprint(workers: &[Recipient]) -> u64 {
     let mut hash = Xxh3::new();
-    for Key { id, node } in workers.iter().map(|worker| &worker.instance) {
+    for InstanceKey { id, node } in workers.iter().map(|worker| &worker.instance) {
         for part in [id, node] {
             hash.update(part.as_bytes());
             hash.update(&[0]);

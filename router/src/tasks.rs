@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use discovery::Key;
+use discovery::InstanceKey;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -59,7 +59,7 @@ pub struct Recipient {
     /// Consul name.
     pub service: Arc<str>,
     /// The instance.
-    pub instance: Key,
+    pub instance: InstanceKey,
 }
 
 impl Default for Tasks {
@@ -122,7 +122,7 @@ impl Tasks {
 
     /// Remembers that a task went to an instance at `now`; one that is sent again is where it went
     /// last. A task without an ID cannot be asked for, and is not remembered.
-    pub fn record(&self, task_id: &str, service: &Arc<str>, instance: &Key, now: Instant) {
+    pub fn record(&self, task_id: &str, service: &Arc<str>, instance: &InstanceKey, now: Instant) {
         if task_id.is_empty() {
             return;
         }
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     fn record(tasks: &Tasks, task: &str, instance: &str, now: Instant) {
-        let key = Key {
+        let key = InstanceKey {
             node: "".into(),
             id: instance.into(),
         };

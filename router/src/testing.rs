@@ -26,7 +26,7 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         let memory = Arc::new(Memory::new());
         let options = channel::Options::default();
-        let mesh = Mesh::new(memory.clone(), options, &telemetry::Registry::new());
+        let mesh = Mesh::new(memory.clone(), options, &telemetry::MetricsRegistry::new());
         Self {
             memory,
             directory: Directory::start(mesh),

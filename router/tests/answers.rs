@@ -24,7 +24,7 @@ use proto::error_info::{self, ErrorInfo};
 use service::Running;
 use testkit::{
     local,
-    raw::{Answer, Raw},
+    raw::{RawResponse, RawConnection},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -210,8 +210,8 @@ impl World {
         timeout(Duration::from_secs(10), known).await.unwrap();
     }
 
-    async fn raw(&self) -> Raw {
-        Raw::connect(self.router.grpc_addr).await
+    async fn raw(&self) -> RawConnection {
+        RawConnection::connect(self.router.grpc_addr).await
     }
 
     async fn end(self) {
@@ -219,12 +219,12 @@ impl World {
     }
 }
 
-async fn call(raw: &mut Raw, service: &str, method: &str, more: &[(&str, &str)]) -> Answer {
+async fn call(raw: &mut RawConnection, service: &str, method: &str, more: &[(&str, &str)]) -> RawResponse {
     let metadata = [&[("x-mesh-service", service)], more].concat();
     raw.call(&format!("/t.S/{method}"), &metadata, &[]).await
 }
 
-fn info(answer: &Answer) -> ErrorInfo {
+fn info(answer: &RawResponse) -> ErrorInfo {
     error_info::read(&answer.status).unwrap()
 }
 

@@ -7,13 +7,13 @@ mod agent;
 mod design;
 mod gather;
 
-use service::{Context, Kind, Served, Spec};
+use service::{Context, ServiceKind, Served, Spec};
 
 /// What the code agent says of itself.
 pub const SPEC: Spec = Spec {
     program: "code-agent",
     service: "agent-code",
-    kind: Kind::Agent,
+    kind: ServiceKind::Agent,
     tags: &["agent", "code", "design"],
     port_env: "AGENT_PORT",
     default_port: 50056,

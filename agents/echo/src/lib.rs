@@ -13,7 +13,7 @@ use proto::agentplatform::{
     StatusResponse, TaskChunk, TaskRequest, TaskResponse,
     agent_service_server::{AgentService, AgentServiceServer},
 };
-use service::{Active, Context, Key, Kind, Served, Spec};
+use service::{Active, Context, Key, ServiceKind, Served, Spec};
 use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, codegen::BoxStream};
@@ -22,7 +22,7 @@ use tonic::{Request, Response, Status, codegen::BoxStream};
 pub const SPEC: Spec = Spec {
     program: "echo-agent",
     service: "agent-echo",
-    kind: Kind::Agent,
+    kind: ServiceKind::Agent,
     tags: &["agent", "echo", "text-processing"],
     port_env: "AGENT_PORT",
     default_port: 50052,

@@ -13,7 +13,7 @@ use tonic::{Code, transport::Channel};
 
 async fn echo(delay: &str) -> (Running, AgentServiceClient<Channel>) {
     let set = [("delay", delay), ("max_message_bytes", "8MiB")];
-    let (running, channel) = local::alone(&echo_agent::SPEC, echo_agent::build, &set).await;
+    let (running, channel) = local::start_alone(&echo_agent::SPEC, echo_agent::build, &set).await;
     (running, AgentServiceClient::new(channel))
 }
 

@@ -8,13 +8,13 @@ mod agent;
 mod notes;
 pub mod search;
 
-use service::{Context, Kind, Served, Spec};
+use service::{Context, ServiceKind, Served, Spec};
 
 /// What the research agent says of itself.
 pub const SPEC: Spec = Spec {
     program: "research-agent",
     service: "agent-research",
-    kind: Kind::Agent,
+    kind: ServiceKind::Agent,
     tags: &["agent", "research", "search"],
     port_env: "AGENT_PORT",
     default_port: 50055,

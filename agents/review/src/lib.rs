@@ -7,13 +7,13 @@ mod agent;
 mod check;
 mod report;
 
-use service::{Context, Kind, Served, Spec};
+use service::{Context, ServiceKind, Served, Spec};
 
 /// What the review agent says of itself.
 pub const SPEC: Spec = Spec {
     program: "review-agent",
     service: "agent-review",
-    kind: Kind::Agent,
+    kind: ServiceKind::Agent,
     tags: &["agent", "review", "verification"],
     port_env: "AGENT_PORT",
     default_port: 50057,

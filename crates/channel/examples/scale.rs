@@ -11,7 +11,7 @@ use std::{
 };
 
 use discovery::{
-    Catalog, Discovery, Entries, Error, Health, Instance, Key, Registration, Snapshot,
+    Catalog, Discovery, KvEntries, Error, Health, Instance, InstanceKey, Registration, Snapshot,
 };
 use mesh_channel::{Burst, Mesh, Options, Target};
 use tokio::{sync::watch, task::yield_now, time::Instant};
@@ -41,7 +41,7 @@ impl Published {
 
 fn instance(service: &str, index: usize, weight: u32) -> Instance {
     Instance {
-        key: Key {
+        key: InstanceKey {
             node: "node-1".into(),
             id: format!("{service}-{index}").into(),
         },
@@ -68,7 +68,7 @@ impl Discovery for Published {
         self.services[service].subscribe()
     }
 
-    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>> {
+    fn entries(&self) -> watch::Receiver<Option<Arc<KvEntries>>> {
         watch::channel(None).1
     }
 
@@ -107,7 +107,7 @@ async fn measure(services: usize, instances: usize) {
         lb_policy: std::env::args().nth(1),
         ..Options::default()
     };
-    let mesh = Mesh::new(registry.clone(), options, &telemetry::Registry::new());
+    let mesh = Mesh::new(registry.clone(), options, &telemetry::MetricsRegistry::new());
     for name in registry.services.keys() {
         mesh.prepare(name);
     }

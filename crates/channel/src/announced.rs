@@ -51,14 +51,14 @@ impl Announced {
 
 #[cfg(test)]
 mod tests {
-    use discovery::{Health, Key};
+    use discovery::{Health, InstanceKey};
 
     use super::*;
 
     fn instance(id: &str, meta: &[(&str, &str)]) -> Instance {
         let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         Instance {
-            key: Key {
+            key: InstanceKey {
                 node: "".into(),
                 id: id.into(),
             },

@@ -124,7 +124,7 @@ impl Fleet {
         if !view.known {
             return Err(Error::Undiscovered {
                 waited: began.elapsed(),
-                trouble: self.shared().discovery.trouble(),
+                trouble: self.shared().discovery.last_error(),
             });
         }
         let pinned = match &target.instance {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use discovery::{Instance, Key};
+use discovery::{Instance, InstanceKey};
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
@@ -400,7 +400,7 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn hash(key: &Key) -> u64 {
+fn hash(key: &InstanceKey) -> u64 {
     let mut hasher = Xxh3::new();
     hasher.update(key.node.as_bytes());
     hasher.update(&[0]);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use discovery::Key;
+use discovery::InstanceKey;
 
 use crate::{Mesh, faults::Standing};
 
@@ -21,7 +21,7 @@ pub enum EndpointState {
 #[derive(Clone, Debug)]
 pub struct EndpointStatus {
     /// Which instance.
-    pub key: Key,
+    pub key: InstanceKey,
     /// Calls of this process that it is working on now.
     pub in_flight: u32,
     /// What is held against it.

@@ -81,7 +81,7 @@ impl Mesh {
     pub fn new(
         discovery: Arc<dyn Discovery>,
         options: Options,
-        registry: &telemetry::Registry,
+        registry: &telemetry::MetricsRegistry,
     ) -> Self {
         let settings = Arc::new(Same::new(options.clone()));
         Self::with_settings(discovery, options, settings, registry)
@@ -93,7 +93,7 @@ impl Mesh {
         discovery: Arc<dyn Discovery>,
         options: Options,
         settings: Arc<dyn Settings>,
-        registry: &telemetry::Registry,
+        registry: &telemetry::MetricsRegistry,
     ) -> Self {
         let metrics = Metrics::new(registry);
         let shared = Arc::new(Shared::new(

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use telemetry::{
-    Registry,
+    MetricsRegistry,
     prometheus_client::{
         encoding::EncodeLabelSet,
         metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -39,7 +39,7 @@ pub struct Metrics {
 impl Metrics {
     /// Metrics registered with `registry`.
     #[must_use]
-    pub fn new(registry: &Registry) -> Self {
+    pub fn new(registry: &MetricsRegistry) -> Self {
         let metrics = Self {
             picks: Family::default(),
             retries: Family::default(),

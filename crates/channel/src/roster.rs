@@ -107,16 +107,16 @@ mod tests {
     use std::{collections::HashMap, time::Duration};
 
     use arc_swap::ArcSwap;
-    use discovery::{Health, Key};
+    use discovery::{Health, InstanceKey};
     use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-    use telemetry::Registry;
+    use telemetry::MetricsRegistry;
 
     use super::*;
     use crate::{Metrics, Options, settings::Same, shared::Shared};
 
     fn instance(node: u8, id: u8, port: u16, health: Health) -> Instance {
         Instance {
-            key: Key {
+            key: InstanceKey {
                 node: format!("n{node}").into(),
                 id: format!("i{id}").into(),
             },
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn an_endpoint_lives_as_long_as_its_instance_keeps_its_address() {
         let settings = Arc::new(Same::new(Options::default()));
-        let metrics = Metrics::new(&Registry::new());
+        let metrics = Metrics::new(&MetricsRegistry::new());
         let shared = Arc::new(Shared::new(
             Options::default(),
             settings,
@@ -149,7 +149,7 @@ mod tests {
         };
         let mut rng = StdRng::seed_from_u64(7);
         let mut roster = Roster::new("agent-test");
-        let mut before: HashMap<Key, Arc<Endpoint>> = HashMap::new();
+        let mut before: HashMap<InstanceKey, Arc<Endpoint>> = HashMap::new();
         for _ in 0..500 {
             let mut next = Vec::new();
             for (node, id) in (0..3).flat_map(|node| (0..4).map(move |id| (node, id))) {
@@ -166,7 +166,7 @@ mod tests {
             let first = snapshot.serving().map(|instance| &instance.meta["port"]);
             assert!(roster.announced.meta().into_values().eq(first.take(1)));
             assert!(told || announced.iter().eq(roster.announced.meta().values()));
-            let now: HashMap<Key, Arc<Endpoint>> = roster
+            let now: HashMap<InstanceKey, Arc<Endpoint>> = roster
                 .iter()
                 .map(|(instance, endpoint)| (instance.key.clone(), Arc::clone(endpoint)))
                 .collect();

@@ -14,7 +14,7 @@ use crate::{Discovery, Error};
 
 /// What the backends are built from; each reads its own part.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct BackendOptions {
     /// For `consul`.
     pub consul: ConsulOptions,
     /// For `fixed`: entries as [`Fixed::parse`] takes them.
@@ -23,28 +23,28 @@ pub struct Settings {
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
-pub struct Backend {
+pub struct DiscoveryBackend {
     /// Its name in configuration.
     pub name: &'static str,
     /// What it is, in one line.
     pub about: &'static str,
     /// Builds it. Inside a tokio runtime, since a backend may start tasks of its own.
-    pub build: fn(&Settings) -> Result<Arc<dyn Discovery>, Error>,
+    pub build: fn(&BackendOptions) -> Result<Arc<dyn Discovery>, Error>,
 }
 
 /// Every backend; the first is the default.
-pub const BACKENDS: &[Backend] = &[
-    Backend {
+pub const BACKENDS: &[DiscoveryBackend] = &[
+    DiscoveryBackend {
         name: "consul",
         about: "the Consul agent of this host: blocking queries, registration with a gRPC check",
         build: |settings| Ok(Arc::new(Consul::new(settings.consul.clone())?)),
     },
-    Backend {
+    DiscoveryBackend {
         name: "fixed",
         about: "a list of instances from configuration; registrations change nothing",
         build: |settings| Ok(Arc::new(Fixed::parse(&settings.fixed)?)),
     },
-    Backend {
+    DiscoveryBackend {
         name: "memory",
         about: "a registry inside this process, for tests and for a mesh in one process",
         build: |_| Ok(Arc::new(Memory::new())),
@@ -55,7 +55,7 @@ pub const BACKENDS: &[Backend] = &[
 ///
 /// # Errors
 /// When no row has this name, or the backend finds its settings unusable.
-pub fn build(name: &str, settings: &Settings) -> Result<Arc<dyn Discovery>, Error> {
+pub fn build(name: &str, settings: &BackendOptions) -> Result<Arc<dyn Discovery>, Error> {
     let Some(row) = BACKENDS.iter().find(|row| row.name == name) else {
         let known: Vec<_> = BACKENDS.iter().map(|row| row.name).collect();
         return Err(Error::Config {
@@ -73,7 +73,7 @@ mod tests {
     #[tokio::test]
     async fn every_row_builds_from_default_settings() {
         for row in BACKENDS {
-            let built = build(row.name, &Settings::default());
+            let built = build(row.name, &BackendOptions::default());
             assert!(built.is_ok(), "{}: {:?}", row.name, built.err());
             assert!(!row.about.is_empty());
         }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
-        let error = build("etcd", &Settings::default())
+        let error = build("etcd", &BackendOptions::default())
             .expect_err("no such row")
             .to_string();
         assert!(error.contains("consul, fixed, memory"), "{error}");

@@ -15,7 +15,7 @@ pub enum Health {
 
 /// What a service is to the mesh: Consul `Meta.kind`, else told by its tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ServiceKind {
     /// Serves `agentplatform.AgentService`.
     Agent,
     /// Serves `agentplatform.ToolService`.
@@ -30,7 +30,7 @@ pub enum Kind {
 
 /// What identifies an instance in the whole mesh: Consul service IDs are unique per node only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
+pub struct InstanceKey {
     /// Consul service ID. It comes first in the order of keys, so that it can be looked up by.
     pub id: Arc<str>,
     /// Consul node name; empty for registries that have no nodes.
@@ -41,7 +41,7 @@ pub struct Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {
     /// Node and service ID.
-    pub key: Key,
+    pub key: InstanceKey,
     /// Consul service name, such as `agent-echo`.
     pub service: Arc<str>,
     /// IP address or host name to connect to.
@@ -58,7 +58,7 @@ pub struct Instance {
     pub health: Health,
 }
 
-impl Kind {
+impl ServiceKind {
     /// The kinds with their name in `Meta.kind` and in tags.
     pub const ALL: [(Self, &'static str); 5] = [
         (Self::Agent, Self::Agent.name()),
@@ -118,11 +118,11 @@ impl Instance {
 
     /// What it is to the mesh: `Meta.kind` where that is a known word, else by its tags.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ServiceKind {
         self.meta
             .get("kind")
-            .and_then(|name| Kind::from_name(name))
-            .unwrap_or_else(|| Kind::from_tags(&self.tags))
+            .and_then(|name| ServiceKind::from_name(name))
+            .unwrap_or_else(|| ServiceKind::from_tags(&self.tags))
     }
 
     /// What clients may call its service: `Meta.public_id`, else made from the Consul name, else
@@ -197,7 +197,7 @@ mod tests {
 
     fn instance(tags: &[&str], meta: &[(&str, &str)]) -> Instance {
         Instance {
-            key: Key {
+            key: InstanceKey {
                 node: "n1".into(),
                 id: "echo-agent-1".into(),
             },
@@ -216,28 +216,28 @@ mod tests {
 
     #[test]
     fn every_kind_is_found_by_its_name() {
-        for (kind, name) in Kind::ALL {
-            assert_eq!(Kind::from_name(name), Some(kind));
+        for (kind, name) in ServiceKind::ALL {
+            assert_eq!(ServiceKind::from_name(name), Some(kind));
         }
-        assert_eq!(Kind::from_name("agents"), None);
+        assert_eq!(ServiceKind::from_name("agents"), None);
     }
 
     #[test]
     fn tags_tell_the_kind_with_router_first() {
-        assert_eq!(Kind::from_tags(&["tool", "weather"]), Kind::Tool);
-        assert_eq!(Kind::from_tags(&["agent", "router"]), Kind::Router);
-        assert_eq!(Kind::from_tags(&["grpc"]), Kind::Service);
+        assert_eq!(ServiceKind::from_tags(&["tool", "weather"]), ServiceKind::Tool);
+        assert_eq!(ServiceKind::from_tags(&["agent", "router"]), ServiceKind::Router);
+        assert_eq!(ServiceKind::from_tags(&["grpc"]), ServiceKind::Service);
     }
 
     #[test]
     fn meta_tells_the_kind_before_tags_unless_it_is_no_kind() {
         assert_eq!(
             instance(&["agent"], &[("kind", "worker")]).kind(),
-            Kind::Worker
+            ServiceKind::Worker
         );
         assert_eq!(
             instance(&["agent"], &[("kind", "robot")]).kind(),
-            Kind::Agent
+            ServiceKind::Agent
         );
     }
 
@@ -258,8 +258,8 @@ mod tests {
             instance(&["agent"], &[("public_id", "two words")]).public_id(),
             "echo-agent"
         );
-        assert_eq!(Kind::Agent.public_id("agent-"), None);
-        assert_eq!(Kind::Agent.public_id("agents-x"), None);
+        assert_eq!(ServiceKind::Agent.public_id("agent-"), None);
+        assert_eq!(ServiceKind::Agent.public_id("agents-x"), None);
     }
 
     #[test]

@@ -3,28 +3,28 @@
 
 pub mod backends;
 mod backoff;
-mod entries;
+mod kv;
 mod error;
 mod instance;
 mod publish;
 mod registration;
-mod report;
+mod status;
 mod snapshot;
-mod upkeep;
-mod usable;
+mod registrar;
+mod validate;
 
 use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
 use backoff::Backoff;
-pub use entries::Entries;
+pub use kv::KvEntries;
 pub use error::Error;
-pub use instance::{Health, Instance, Key, Kind};
+pub use instance::{Health, Instance, InstanceKey, ServiceKind};
 pub use registration::{Check, Registration};
-pub use report::{LeftOut, Report};
+pub use status::{LeftOut, RegistryStatus};
 pub use snapshot::{Catalog, Snapshot};
-pub use upkeep::Upkeep;
+pub use registrar::Registrar;
 
 /// A registry of service instances: it publishes what it knows, and takes registrations.
 #[async_trait::async_trait]
@@ -41,7 +41,7 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     /// What operators have written for the mesh. The first call starts watching it, and watching
     /// ends when the last receiver is gone. `None` until the registry has answered for the first
     /// time.
-    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>>;
+    fn entries(&self) -> watch::Receiver<Option<Arc<KvEntries>>>;
 
     /// Writes one of those entries, or removes it.
     ///
@@ -77,13 +77,13 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Why the registry tells nothing at present; `None` while it answers.
-    fn trouble(&self) -> Option<String> {
-        self.report().trouble
+    fn last_error(&self) -> Option<String> {
+        self.status().error
     }
 
     /// How the registry is, and which of its entries nobody can call.
-    fn report(&self) -> Report {
-        Report::default()
+    fn status(&self) -> RegistryStatus {
+        RegistryStatus::default()
     }
 
     /// Removes what killed processes left: the other registrations of the same service at the same
@@ -93,7 +93,7 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the registry cannot be reached, or refuses.
-    async fn displace(&self, registration: &Registration) -> Result<(), Error> {
+    async fn deregister_duplicates(&self, registration: &Registration) -> Result<(), Error> {
         let _ = registration;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Error, usable};
+use crate::{Error, validate};
 
 /// Consul's limit for one value of `Meta`, in bytes.
 const META_VALUE_BYTES: usize = 512;
@@ -64,13 +64,13 @@ impl Registration {
         if self.port == 0 {
             return refuse("the registration's port is 0: give the one that listens".to_owned());
         }
-        let usable = usable::name(&self.service)
-            .and_then(|()| usable::id(&self.id))
-            .and_then(|()| usable::host(&self.host));
+        let usable = validate::name(&self.service)
+            .and_then(|()| validate::id(&self.id))
+            .and_then(|()| validate::host(&self.host));
         if let Err(reason) = usable {
             return refuse(format!(
                 "nobody could call {}: {reason}",
-                usable::shown(&self.id)
+                validate::quoted(&self.id)
             ));
         }
         for (key, value) in &self.meta {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{Instance, Kind};
+use crate::{Instance, ServiceKind};
 
 /// The services that belong to the mesh.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Snapshot {
     pub instances: Vec<Arc<Instance>>,
     /// How many entries of this name are no instances: proxies and gateways of a service mesh, and
     /// what nobody can call.
-    pub others: usize,
+    pub excluded: usize,
 }
 
 impl Catalog {
@@ -54,7 +54,7 @@ impl Catalog {
     #[must_use]
     pub fn belongs<S: AsRef<str>>(tags: &[S]) -> bool {
         let has = |name: &str| tags.iter().any(|tag| tag.as_ref() == name);
-        !has(Kind::Router.name()) && ["grpc", "agent", "tool", "worker"].into_iter().any(has)
+        !has(ServiceKind::Router.name()) && ["grpc", "agent", "tool", "worker"].into_iter().any(has)
     }
 }
 
@@ -67,7 +67,7 @@ impl Snapshot {
         Self {
             service: service.into(),
             instances,
-            others: 0,
+            excluded: 0,
         }
     }
 
@@ -77,14 +77,14 @@ impl Snapshot {
         Self {
             service: service.into(),
             instances: Vec::new(),
-            others: 0,
+            excluded: 0,
         }
     }
 
     /// Whether this is a service: a name under which there are proxies or gateways alone is none.
     #[must_use]
     pub fn is_service(&self) -> bool {
-        !self.instances.is_empty() || self.others == 0
+        !self.instances.is_empty() || self.excluded == 0
     }
 
     /// The instances that may be given calls.

@@ -68,7 +68,7 @@ pub fn from_json(descriptor: &MessageDescriptor, json: Value) -> Result<DynamicM
     DynamicMessage::deserialize(descriptor.clone(), json).map_err(|error| {
         let name = descriptor.full_name();
         let said = error.to_string();
-        let text = format!("the JSON is no {name}: {}", telemetry::plain(&said));
+        let text = format!("the JSON is no {name}: {}", telemetry::humanize(&said));
         let facts = [("message", name.to_owned())];
         error_info::status(Code::InvalidArgument, "MALFORMED_MESSAGE", text, facts)
     })

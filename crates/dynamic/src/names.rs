@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use discovery::{Catalog, Discovery, Kind, Snapshot};
+use discovery::{Catalog, Discovery, ServiceKind, Snapshot};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use proto::error_info;
@@ -32,7 +32,7 @@ impl Names {
         name: &str,
     ) -> Result<Arc<str>, Status> {
         let Some(catalog) = first(&mut discovery.catalog()).await else {
-            let text = match discovery.trouble() {
+            let text = match discovery.last_error() {
                 Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
                 None => format!("the registry has not answered within {PATIENCE:?}"),
             };
@@ -89,7 +89,7 @@ fn derived(catalog: &Catalog, name: &str) -> Option<Arc<str>> {
         return Some(known.clone());
     }
     let is_called = |service: &str, tags: &[String]| {
-        Kind::from_tags(tags).public_id(service).as_deref() == Some(name)
+        ServiceKind::from_tags(tags).public_id(service).as_deref() == Some(name)
     };
     let found = services
         .iter()

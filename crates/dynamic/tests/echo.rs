@@ -17,7 +17,7 @@ async fn echo(delay: &str) -> (Running, Client, Arc<Memory>) {
     let registry = Arc::new(Memory::new());
     let (spec, set) = (&echo_agent::SPEC, [("delay", delay)]);
     let running = local::start(spec, echo_agent::build, &registry, &set).await;
-    let metrics = telemetry::Registry::new();
+    let metrics = telemetry::MetricsRegistry::new();
     let mesh = channel::Mesh::new(registry.clone(), channel::Options::default(), &metrics);
     let client = Client::new(Transport::Mesh(mesh), Options::default());
     (running, client, registry)

@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// How far an address is from us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum AddressClass {
     /// Outside: anybody's.
     Public,
     /// Inside: only for hosts that the operator lists. Says what it is.
     Internal(&'static str),
     /// Nobody's to ask. Says what it is.
-    Never(&'static str),
+    Forbidden(&'static str),
 }
 
 /// Where clouds tell an instance its secrets, as far as the blocks below do not cover it.
@@ -25,54 +25,54 @@ const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)
 /// How far an address is from us. IPv6 addresses that carry one of IPv4 are nobody's to ask: what
 /// they carry can be asked for by itself.
 #[must_use]
-pub fn reach(address: IpAddr) -> Reach {
+pub fn classify(address: IpAddr) -> AddressClass {
     match address {
-        IpAddr::V4(address) => reach_v4(address),
-        IpAddr::V6(address) => reach_v6(address),
+        IpAddr::V4(address) => classify_v4(address),
+        IpAddr::V6(address) => classify_v6(address),
     }
 }
 
-fn reach_v4(address: Ipv4Addr) -> Reach {
+fn classify_v4(address: Ipv4Addr) -> AddressClass {
     if METADATA_V4.contains(&address) {
-        return Reach::Never("a cloud's metadata");
+        return AddressClass::Forbidden("a cloud's metadata");
     }
     match address.octets() {
-        [0, ..] => Reach::Never("unspecified"),
-        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => Reach::Internal("private"),
-        [100, 64..=127, ..] => Reach::Internal("shared by a carrier"),
-        [127, ..] => Reach::Internal("loopback"),
-        [169, 254, ..] => Reach::Never("link-local"),
-        [192, 0, 0, _] => Reach::Never("reserved"),
-        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Reach::Never("for documents"),
-        [192, 88, 99, _] => Reach::Never("a relay of 6to4"),
-        [198, 18..=19, ..] => Reach::Internal("for benchmarks"),
-        [224..=239, ..] => Reach::Never("multicast"),
-        [240..=255, ..] => Reach::Never("reserved"),
-        _ => Reach::Public,
+        [0, ..] => AddressClass::Forbidden("unspecified"),
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] => AddressClass::Internal("private"),
+        [100, 64..=127, ..] => AddressClass::Internal("shared by a carrier"),
+        [127, ..] => AddressClass::Internal("loopback"),
+        [169, 254, ..] => AddressClass::Forbidden("link-local"),
+        [192, 0, 0, _] => AddressClass::Forbidden("reserved"),
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => AddressClass::Forbidden("for documents"),
+        [192, 88, 99, _] => AddressClass::Forbidden("a relay of 6to4"),
+        [198, 18..=19, ..] => AddressClass::Internal("for benchmarks"),
+        [224..=239, ..] => AddressClass::Forbidden("multicast"),
+        [240..=255, ..] => AddressClass::Forbidden("reserved"),
+        _ => AddressClass::Public,
     }
 }
 
-fn reach_v6(address: Ipv6Addr) -> Reach {
+fn classify_v6(address: Ipv6Addr) -> AddressClass {
     if address == METADATA_V6 {
-        return Reach::Never("a cloud's metadata");
+        return AddressClass::Forbidden("a cloud's metadata");
     }
     match address.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 0] => Reach::Never("unspecified"),
-        [0, 0, 0, 0, 0, 0, 0, 1] => Reach::Internal("loopback"),
-        [0, 0, 0, 0, 0, 0xffff, ..] => Reach::Never("IPv4 mapped into IPv6"),
-        [0, 0, 0, 0, 0xffff, 0, ..] | [0, 0, 0, 0, 0, 0, ..] => Reach::Never("IPv4 within IPv6"),
-        [0x64, 0xff9b, ..] => Reach::Never("NAT64"),
-        [0x2001, 0, ..] => Reach::Never("Teredo"),
-        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Reach::Never("for documents"),
-        [0x2001, 1..=0x1ff, ..] => Reach::Never("reserved"),
-        [0x2002, ..] => Reach::Never("6to4"),
+        [0, 0, 0, 0, 0, 0, 0, 0] => AddressClass::Forbidden("unspecified"),
+        [0, 0, 0, 0, 0, 0, 0, 1] => AddressClass::Internal("loopback"),
+        [0, 0, 0, 0, 0, 0xffff, ..] => AddressClass::Forbidden("IPv4 mapped into IPv6"),
+        [0, 0, 0, 0, 0xffff, 0, ..] | [0, 0, 0, 0, 0, 0, ..] => AddressClass::Forbidden("IPv4 within IPv6"),
+        [0x64, 0xff9b, ..] => AddressClass::Forbidden("NAT64"),
+        [0x2001, 0, ..] => AddressClass::Forbidden("Teredo"),
+        [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => AddressClass::Forbidden("for documents"),
+        [0x2001, 1..=0x1ff, ..] => AddressClass::Forbidden("reserved"),
+        [0x2002, ..] => AddressClass::Forbidden("6to4"),
         // Whatever the network: ISATAP, RFC 5214.
-        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => Reach::Never("IPv4 within IPv6"),
-        [0x2000..=0x3fff, ..] => Reach::Public,
-        [0xfc00..=0xfdff, ..] => Reach::Internal("unique local"),
-        [0xfe80..=0xfebf, ..] => Reach::Never("link-local"),
-        [0xff00..=0xffff, ..] => Reach::Never("multicast"),
-        _ => Reach::Never("not global"),
+        [_, _, _, _, 0 | 0x200, 0x5efe, ..] => AddressClass::Forbidden("IPv4 within IPv6"),
+        [0x2000..=0x3fff, ..] => AddressClass::Public,
+        [0xfc00..=0xfdff, ..] => AddressClass::Internal("unique local"),
+        [0xfe80..=0xfebf, ..] => AddressClass::Forbidden("link-local"),
+        [0xff00..=0xffff, ..] => AddressClass::Forbidden("multicast"),
+        _ => AddressClass::Forbidden("not global"),
     }
 }
 
@@ -89,7 +89,7 @@ mod tests {
             "100.128.0.1",
             "2606:2800:21f::1",
         ] {
-            assert_eq!(reach(public.parse().unwrap()), Reach::Public, "{public}");
+            assert_eq!(classify(public.parse().unwrap()), AddressClass::Public, "{public}");
         }
         let internal = [
             "10.0.0.1",
@@ -106,8 +106,8 @@ mod tests {
             "fd12::1",
         ];
         for address in internal {
-            let reach = reach(address.parse().unwrap());
-            assert!(matches!(reach, Reach::Internal(_)), "{address}: {reach:?}");
+            let class = classify(address.parse().unwrap());
+            assert!(matches!(class, AddressClass::Internal(_)), "{address}: {class:?}");
         }
         let never = [
             "0.0.0.0",
@@ -145,8 +145,8 @@ mod tests {
             "100::1",
         ];
         for address in never {
-            let reach = reach(address.parse().unwrap());
-            assert!(matches!(reach, Reach::Never(_)), "{address}: {reach:?}");
+            let class = classify(address.parse().unwrap());
+            assert!(matches!(class, AddressClass::Forbidden(_)), "{address}: {class:?}");
         }
     }
 }

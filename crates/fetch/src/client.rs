@@ -16,7 +16,7 @@ use tokio_native_tls::TlsConnector;
 use url::Url;
 
 use crate::{
-    Error, Guard, Network, System, connect::connect, redirect::follow, retry_after::retry_after,
+    Error, EgressPolicy, Connector, SystemConnector, connect::connect, redirect::follow, retry_after::retry_after,
 };
 
 /// The largest head of an answer.
@@ -34,7 +34,7 @@ const CONNECTION: [header::HeaderName; 4] = [
 
 /// What a client does at most.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
+pub struct FetchLimits {
     /// How long a request may take, redirects and the whole body included; 30 s.
     pub time: Duration,
     /// How long connecting to one address may take, TLS included; 5 s.
@@ -47,7 +47,7 @@ pub struct Limits {
     pub retry_after: Duration,
 }
 
-impl Default for Limits {
+impl Default for FetchLimits {
     fn default() -> Self {
         Self {
             time: Duration::from_secs(30),
@@ -90,7 +90,7 @@ impl Request {
 
 /// An answer, of whatever status.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct HttpResponse {
     /// Who answered in the end.
     pub url: Url,
     /// Its status.
@@ -103,42 +103,42 @@ pub struct Answer {
     pub redirects: usize,
 }
 
-/// Sends requests, as far as its guard lets it. Each one has a connection of its own. Cheap to
+/// Sends requests, as far as its policy lets it. Each one has a connection of its own. Cheap to
 /// clone.
 #[derive(Debug, Clone)]
-pub struct Client {
-    guard: Guard,
-    limits: Limits,
-    network: Arc<dyn Network>,
+pub struct HttpClient {
+    policy: EgressPolicy,
+    limits: FetchLimits,
+    connector: Arc<dyn Connector>,
     tls: TlsConnector,
 }
 
-impl Client {
+impl HttpClient {
     /// A client that trusts the authorities of the system.
     ///
     /// # Errors
     /// [`Error::Unreachable`] when the system's TLS cannot be set up.
-    pub fn new(guard: Guard, limits: Limits) -> Result<Self, Error> {
+    pub fn new(policy: EgressPolicy, limits: FetchLimits) -> Result<Self, Error> {
         let tls = native_tls::TlsConnector::new().map_err(|error| Error::Unreachable {
             host: "any host".to_owned(),
             reason: error.to_string(),
         })?;
-        Ok(Self::with(guard, limits, Arc::new(System), tls))
+        Ok(Self::with(policy, limits, Arc::new(SystemConnector), tls))
     }
 
     /// A client on another network, or with other authorities.
     #[must_use]
     pub fn with(
-        guard: Guard,
-        limits: Limits,
-        network: Arc<dyn Network>,
+        policy: EgressPolicy,
+        limits: FetchLimits,
+        connector: Arc<dyn Connector>,
         tls: native_tls::TlsConnector,
     ) -> Self {
         let tls = tls.into();
         Self {
-            guard,
+            policy,
             limits,
-            network,
+            connector,
             tls,
         }
     }
@@ -146,9 +146,9 @@ impl Client {
     /// Whether anything may be asked at all.
     ///
     /// # Errors
-    /// [`Error::Off`].
-    pub const fn open(&self) -> Result<(), Error> {
-        self.guard.open()
+    /// [`Error::Disabled`].
+    pub const fn check_enabled(&self) -> Result<(), Error> {
+        self.policy.check_enabled()
     }
 
     /// How long the server of an answer wants to be left alone, within the limit; `None` when it
@@ -162,16 +162,16 @@ impl Client {
     ///
     /// # Errors
     /// When there is no whole answer; an answer of any status is none.
-    pub async fn send(&self, request: Request) -> Result<Answer, Error> {
+    pub async fn send(&self, request: Request) -> Result<HttpResponse, Error> {
         let after = request
             .time
             .map_or(self.limits.time, |time| time.min(self.limits.time));
         timeout(after, self.follow(request))
             .await
-            .unwrap_or(Err(Error::Slow { after }))
+            .unwrap_or(Err(Error::Timeout { after }))
     }
 
-    async fn follow(&self, mut request: Request) -> Result<Answer, Error> {
+    async fn follow(&self, mut request: Request) -> Result<HttpResponse, Error> {
         for redirects in 0..=self.limits.redirects {
             let (status, headers, body) = match self.exchange(&request).await? {
                 Step::Done(status, headers, body) => (status, headers, body),
@@ -181,7 +181,7 @@ impl Client {
                 }
             };
             let url = request.url;
-            return Ok(Answer {
+            return Ok(HttpResponse {
                 url,
                 status,
                 headers,
@@ -195,17 +195,17 @@ impl Client {
 
     /// One hop: resolve, check, connect to what was checked, ask.
     async fn exchange(&self, request: &Request) -> Result<Step, Error> {
-        let network = self.network.as_ref();
-        let addresses = self.guard.addresses(&request.url, network).await?;
+        let connector = self.connector.as_ref();
+        let addresses = self.policy.addresses(&request.url, connector).await?;
         let patience = self.limits.connect;
-        let wire = connect(&request.url, &addresses, patience, network, &self.tls).await?;
-        let broken = |error: hyper::Error| Error::Broken {
+        let transport = connect(&request.url, &addresses, patience, connector, &self.tls).await?;
+        let broken = |error: hyper::Error| Error::Protocol {
             host: request.url.host_str().unwrap_or_default().to_owned(),
             reason: chain(&error),
         };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
-            .handshake(TokioIo::new(wire))
+            .handshake(TokioIo::new(transport))
             .await
             .map_err(broken)?;
         let exchange = async {
@@ -224,7 +224,7 @@ impl Client {
                 }
                 let host = request.url.host_str().unwrap_or_default().to_owned();
                 let reason = error.to_string();
-                Error::Broken { host, reason }
+                Error::Protocol { host, reason }
             })?;
             Ok(Step::Done(head.status, head.headers, body.to_bytes()))
         };

@@ -9,25 +9,25 @@ use tokio::{
 use tokio_native_tls::TlsConnector;
 use url::Url;
 
-use crate::{Error, Network};
+use crate::{Error, Connector};
 
 /// A connection, encrypted or not.
-pub(crate) trait Wire: AsyncRead + AsyncWrite + Send {}
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Send> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Send> Transport for T {}
 
 /// The first address that answers, each given `patience`.
 pub(crate) async fn connect(
     url: &Url,
     addresses: &[SocketAddr],
     patience: Duration,
-    network: &dyn Network,
+    connector: &dyn Connector,
     tls: &TlsConnector,
-) -> Result<Pin<Box<dyn Wire>>, Error> {
+) -> Result<Pin<Box<dyn Transport>>, Error> {
     let mut reason = String::new();
     for address in addresses {
-        match timeout(patience, open(url, *address, network, tls)).await {
-            Ok(Ok(wire)) => return Ok(wire),
+        match timeout(patience, open(url, *address, connector, tls)).await {
+            Ok(Ok(transport)) => return Ok(transport),
             Ok(Err(error)) => reason = format!("{address}: {error}"),
             Err(_) => reason = format!("{address}: none within {} s", patience.as_secs_f64()),
         }
@@ -39,10 +39,10 @@ pub(crate) async fn connect(
 async fn open(
     url: &Url,
     address: SocketAddr,
-    network: &dyn Network,
+    connector: &dyn Connector,
     tls: &TlsConnector,
-) -> Result<Pin<Box<dyn Wire>>, String> {
-    let stream = network
+) -> Result<Pin<Box<dyn Transport>>, String> {
+    let stream = connector
         .connect(address)
         .await
         .map_err(|error| error.to_string())?;

@@ -9,7 +9,7 @@ pub enum Error {
     #[error(
         "requests to the outside are switched off: set ALLOW_EXTERNAL_REQUESTS=yes to allow them"
     )]
-    Off,
+    Disabled,
     /// The URL will not do.
     #[error("the URL {url:?} {reason}")]
     BadUrl {
@@ -48,7 +48,7 @@ pub enum Error {
     },
     /// The connection broke, or speaks no HTTP.
     #[error("{host} did not answer: {reason}")]
-    Broken {
+    Protocol {
         /// The host.
         host: String,
         /// What went wrong.
@@ -56,7 +56,7 @@ pub enum Error {
     },
     /// It took too long, redirects included.
     #[error("no answer within {} s", after.as_secs_f64())]
-    Slow {
+    Timeout {
         /// The limit.
         after: Duration,
     },
@@ -77,13 +77,13 @@ pub enum Error {
 impl Error {
     /// Whether the same request may succeed later.
     #[must_use]
-    pub const fn may_pass(&self) -> bool {
+    pub const fn is_transient(&self) -> bool {
         match self {
             Self::Unresolved { .. }
             | Self::Unreachable { .. }
-            | Self::Broken { .. }
-            | Self::Slow { .. } => true,
-            Self::Off
+            | Self::Protocol { .. }
+            | Self::Timeout { .. } => true,
+            Self::Disabled
             | Self::BadUrl { .. }
             | Self::Forbidden { .. }
             | Self::TooLarge { .. }

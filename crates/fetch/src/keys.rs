@@ -2,7 +2,7 @@
 
 use service::{Config, Key, Type};
 
-use crate::{Client, Error, Guard, Limits};
+use crate::{HttpClient, Error, EgressPolicy, FetchLimits};
 
 /// The keys of programs that send requests to the outside.
 pub const KEYS: &[Key] = &[
@@ -47,18 +47,18 @@ pub const KEYS: &[Key] = &[
 /// The client that [`KEYS`] describe.
 ///
 /// # Errors
-/// As [`Client::new`].
-pub fn client(config: &Config) -> Result<Client, Error> {
-    let guard = Guard::new(
+/// As [`HttpClient::new`].
+pub fn client(config: &Config) -> Result<HttpClient, Error> {
+    let policy = EgressPolicy::new(
         config.bool("allow_external_requests"),
         &config.list("external_allow_hosts"),
     );
-    let limits = Limits {
+    let limits = FetchLimits {
         time: config.duration("external_timeout"),
         connect: config.duration("external_connect_timeout"),
         body: config.size("external_max_body"),
         redirects: config.integer("external_max_redirects"),
         retry_after: config.duration("external_max_retry_after"),
     };
-    Client::new(guard, limits)
+    HttpClient::new(policy, limits)
 }

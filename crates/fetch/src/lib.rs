@@ -1,6 +1,6 @@
 //! Requests to servers outside the mesh, for jobs and tools whose addresses come from users.
 //!
-//! A [`Client`] sends nothing unless its [`Guard`] lets it: not while external requests are
+//! A [`HttpClient`] sends nothing unless its [`EgressPolicy`] lets it: not while external requests are
 //! switched off, and never to an address inside, except to hosts that the operator lists. The
 //! address that is checked is the address that is connected to: a name is resolved once a hop, and
 //! a second answer of its server is never asked for. Certificates are still checked against the
@@ -11,15 +11,15 @@ mod address;
 mod client;
 mod connect;
 mod error;
-mod guard;
+mod egress_policy;
 mod keys;
-mod network;
+mod connector;
 mod redirect;
 mod retry_after;
 
-pub use address::{Reach, reach};
-pub use client::{Answer, Client, Limits, Request};
+pub use address::{AddressClass, classify};
+pub use client::{HttpResponse, HttpClient, FetchLimits, Request};
 pub use error::Error;
-pub use guard::Guard;
+pub use egress_policy::EgressPolicy;
 pub use keys::{KEYS, client};
-pub use network::{Network, System};
+pub use connector::{Connector, SystemConnector};

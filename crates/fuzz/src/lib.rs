@@ -15,7 +15,7 @@ mod engine;
 mod hpack;
 pub mod mutate;
 mod scanner;
-mod words;
+mod text;
 
 #[path = "../../relay/tests/support/mod.rs"]
 mod support;
@@ -56,14 +56,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "timeout",
         about: "a grpc-timeout that is read is written as one no shorter",
-        run: words::timeout,
-        seeds: words::timeouts,
+        run: text::timeout,
+        seeds: text::timeouts,
     },
     Target {
         name: "job_id",
         about: "a job's id that is read is written as it was",
-        run: words::job_id,
-        seeds: words::job_ids,
+        run: text::job_id,
+        seeds: text::job_ids,
     },
 ];
 

@@ -19,7 +19,7 @@ use agentkit::{About, Agent, Failure, Outcome, Say, Task};
 use discovery::backends::Memory;
 use mesh_pipeline::{Error, Progress, Report, Run};
 use serde_json::Value;
-use service::{Context, Kind, Running, Served, Spec};
+use service::{Context, ServiceKind, Running, Served, Spec};
 use tempfile::TempDir;
 use testkit::local;
 use tokio::{sync::Notify, time::Instant};
@@ -78,7 +78,7 @@ fn spec(name: &'static str) -> Spec {
     Spec {
         program: name,
         service: name,
-        kind: Kind::Agent,
+        kind: ServiceKind::Agent,
         tags: &["agent"],
         ..fs_tool::SPEC
     }

@@ -3,7 +3,7 @@
 mod agent;
 mod catalog;
 mod kv;
-mod show;
+mod render;
 
 use std::{sync::Arc, time::Duration};
 
@@ -150,23 +150,23 @@ impl Query {
     }
 
     /// A number, where one is given.
-    fn number(&self, name: &str) -> Result<Option<u64>, Refusal> {
+    fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
         let number = self
             .get(name)
             .filter(|text| !text.is_empty())
             .map(str::parse);
         number
             .transpose()
-            .map_err(|_| Refusal::bad(format!("Invalid {name}: it has to be a whole number")))
+            .map_err(|_| ApiError::bad(format!("Invalid {name}: it has to be a whole number")))
     }
 
     /// The number to move on from, and until when to wait for that; `None` for a query that does not
     /// block.
-    fn since(&self) -> Result<Option<(u64, Instant)>, Refusal> {
+    fn since(&self) -> Result<Option<(u64, Instant)>, ApiError> {
         let wait = match self.get("wait").filter(|wait| !wait.is_empty()) {
             None => WAIT,
             Some(wait) => {
-                duration(wait).ok_or_else(|| Refusal::bad(format!("Invalid wait time: {wait}")))?
+                duration(wait).ok_or_else(|| ApiError::bad(format!("Invalid wait time: {wait}")))?
             }
         };
         let wait = if wait.is_zero() { WAIT } else { wait };
@@ -177,15 +177,15 @@ impl Query {
 
     /// # Errors
     /// When it asks for what this registry cannot do, and would get another answer.
-    fn check(&self) -> Result<(), Refusal> {
+    fn check(&self) -> Result<(), ApiError> {
         let filter = self.get("filter").filter(|filter| !filter.is_empty());
         if filter.is_some() {
-            return Err(Refusal::bad("this registry knows no filter expressions"));
+            return Err(ApiError::bad("this registry knows no filter expressions"));
         }
         match self.get("dc") {
             None | Some("" | DATACENTER) => Ok(()),
             // Consul's words and code.
-            Some(_) => Err(Refusal(
+            Some(_) => Err(ApiError(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "No path to datacenter".to_owned(),
             )),
@@ -195,9 +195,9 @@ impl Query {
 
 /// A request that will not do.
 #[derive(Debug)]
-pub(crate) struct Refusal(StatusCode, String);
+pub(crate) struct ApiError(StatusCode, String);
 
-impl Refusal {
+impl ApiError {
     fn bad(text: impl Into<String>) -> Self {
         Self(StatusCode::BAD_REQUEST, text.into())
     }
@@ -207,7 +207,7 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.0, self.1 + "\n").into_response()
     }
@@ -220,14 +220,14 @@ async fn answer(
     query: &Query,
     index: impl Fn(&State) -> u64,
     value: impl FnOnce(&State) -> Option<Value>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     wait_for(app, query, &index).await?;
     let (index, value) = app.shared.read(|state| (index(state), value(state)));
     Ok(indexed(index, value))
 }
 
 /// Waits as long as a blocking query has to.
-async fn wait_for(app: &App, query: &Query, index: impl Fn(&State) -> u64) -> Result<(), Refusal> {
+async fn wait_for(app: &App, query: &Query, index: impl Fn(&State) -> u64) -> Result<(), ApiError> {
     query.check()?;
     let Some((known, until)) = query.since()? else {
         return Ok(());
@@ -271,9 +271,9 @@ fn json(value: &Value) -> Response {
     response
 }
 
-fn body_json(body: &[u8]) -> Result<Value, Refusal> {
+fn body_json(body: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(body)
-        .map_err(|error| Refusal::bad(format!("Request decode failed: {error}")))
+        .map_err(|error| ApiError::bad(format!("Request decode failed: {error}")))
 }
 
 /// What every handler is given of the application.

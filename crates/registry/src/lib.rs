@@ -8,7 +8,7 @@
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8500").await?;
-//! let registry = mesh_registry::Server::start(listener, "localhost");
+//! let registry = mesh_registry::RegistryServer::start(listener, "localhost");
 //! // curl -X PUT 127.0.0.1:8500/v1/agent/service/register -d '{"Name": "shop", "Port": 9000}'
 //! registry.stop().await;
 //! # Ok(())
@@ -34,13 +34,13 @@ use crate::{checks::Checks, state::Shared};
 
 /// A registry that serves. Dropping it ends it at once.
 #[derive(Debug)]
-pub struct Server {
+pub struct RegistryServer {
     address: SocketAddr,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
 
-impl Server {
+impl RegistryServer {
     /// Serves on a listener, which should be one of the loopback interface: whoever reaches it may
     /// change everything. `node` is the name of the only node.
     ///
@@ -77,7 +77,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for RegistryServer {
     fn drop(&mut self) {
         self.stop.cancel();
     }

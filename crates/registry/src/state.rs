@@ -1,6 +1,6 @@
 //! What is registered. Every change has a number, Consul's index, which blocking queries wait for.
 
-mod entries;
+mod kv;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
-pub(crate) use self::entries::{Entries, Entry};
+pub(crate) use self::kv::{KvStore, KvPair};
 use crate::definition::{CheckDefinition, Probe, ServiceDefinition, Status};
 
 /// The name of the only data centre.
@@ -62,7 +62,7 @@ pub(crate) struct State {
     index: u64,
     pub(crate) services: BTreeMap<String, Service>,
     pub(crate) checks: BTreeMap<String, Check>,
-    pub(crate) entries: Entries,
+    pub(crate) entries: KvStore,
     /// When the instances of each name that has any, or their checks, last changed.
     changed: HashMap<String, u64>,
     /// When a name last lost its last instance.

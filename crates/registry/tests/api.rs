@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_registry::Server;
+use mesh_registry::RegistryServer;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
@@ -20,25 +20,25 @@ thread_local! {
     static CLIENT: reqwest::Client = reqwest::Client::builder().no_proxy().build().unwrap();
 }
 
-async fn start() -> Server {
+async fn start() -> RegistryServer {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    Server::start(listener, "test")
+    RegistryServer::start(listener, "test")
 }
 
-async fn ask(server: &Server, method: Method, path: &str, body: &str) -> Response {
+async fn ask(server: &RegistryServer, method: Method, path: &str, body: &str) -> Response {
     let client = CLIENT.with(Clone::clone);
     let url = format!("http://{}/v1/{path}", server.address());
     let request = client.request(method, url).body(body.to_owned());
     timeout(SOON, request.send()).await.unwrap().unwrap()
 }
 
-async fn put(server: &Server, path: &str, body: &Value) -> StatusCode {
+async fn put(server: &RegistryServer, path: &str, body: &Value) -> StatusCode {
     ask(server, Method::PUT, path, &body.to_string())
         .await
         .status()
 }
 
-async fn get(server: &Server, path: &str) -> Value {
+async fn get(server: &RegistryServer, path: &str) -> Value {
     let answer = ask(server, Method::GET, path, "").await;
     assert!(answer.status().is_success(), "{path}: {}", answer.status());
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
@@ -49,12 +49,12 @@ fn index(answer: &Response) -> u64 {
     index.to_str().unwrap().parse().unwrap()
 }
 
-async fn index_of(server: &Server, path: &str) -> u64 {
+async fn index_of(server: &RegistryServer, path: &str) -> u64 {
     index(&ask(server, Method::GET, path, "").await)
 }
 
 /// The status of a check, by its ID.
-async fn status(server: &Server, id: &str) -> String {
+async fn status(server: &RegistryServer, id: &str) -> String {
     let checks = get(server, "agent/checks").await;
     checks[id]["Status"].as_str().unwrap().to_owned()
 }

@@ -17,7 +17,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use parking_lot::Mutex;
 use serde_json::json;
-use telemetry::{Registry, prometheus_client::metrics::counter::Counter, rpc};
+use telemetry::{MetricsRegistry, prometheus_client::metrics::counter::Counter, rpc};
 use tokio::sync::watch;
 
 use crate::Reload;
@@ -68,7 +68,7 @@ impl Log {
     /// The file is opened anew when files are to be read again, since it may have been rotated.
     pub(crate) fn open(
         to: Option<&str>,
-        registry: &Registry,
+        registry: &MetricsRegistry,
         reload: &Reload,
     ) -> anyhow::Result<Option<Arc<Self>>> {
         let Some(to) = to else { return Ok(None) };
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_call_is_a_line_of_json_with_what_is_known_of_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let registry = Registry::new();
+        let registry = MetricsRegistry::new();
         let log = Log::open(file.path().to_str(), &registry, &Reload::default())
             .unwrap()
             .unwrap();
@@ -240,7 +240,7 @@ mod tests {
     fn a_file_that_was_rotated_is_opened_anew_when_files_are_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
-        let (registry, reload) = (Registry::new(), Reload::default());
+        let (registry, reload) = (MetricsRegistry::new(), Reload::default());
         let log = Log::open(path.to_str(), &registry, &reload)
             .unwrap()
             .unwrap();
@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_opened_is_named() {
-        let (registry, reload) = (Registry::new(), Reload::default());
+        let (registry, reload) = (MetricsRegistry::new(), Reload::default());
         let error = Log::open(Some("/nowhere/access.log"), &registry, &reload).unwrap_err();
         assert!(format!("{error:#}").contains("/nowhere/access.log"));
         assert!(Log::open(None, &registry, &reload).unwrap().is_none());

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Map, Value, json};
-use telemetry::Level;
+use telemetry::LogLevel;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
@@ -190,14 +190,14 @@ fn config(context: &Context) -> Value {
 
 /// What is wrong with the registry, and which of its entries nobody can call.
 fn registry(context: &Context) -> Value {
-    let report = context.discovery.report();
-    let left_out = report
+    let status = context.discovery.status();
+    let left_out = status
         .left_out
         .iter()
         .map(|it| json!({ "service": it.service, "instance": it.id, "reason": it.reason }));
     json!({
-        "trouble": report.trouble,
-        "cached_seconds": report.cached_seconds,
+        "trouble": status.error,
+        "cached_seconds": status.cached_seconds,
         "left_out": left_out.collect::<Vec<_>>(),
     })
 }
@@ -211,7 +211,7 @@ async fn set_level(request: Request<Upload>) -> Answer {
     };
     let bytes = body.to_bytes();
     let name = String::from_utf8_lossy(&bytes);
-    let level: Level = match name.trim().trim_matches('"').parse() {
+    let level: LogLevel = match name.trim().trim_matches('"').parse() {
         Ok(level) => level,
         Err(expected) => return text(StatusCode::BAD_REQUEST, &expected),
     };

@@ -16,7 +16,7 @@ use std::{
 
 use parking_lot::Mutex;
 use telemetry::{
-    Registry,
+    MetricsRegistry,
     prometheus_client::{
         encoding::EncodeLabelSet,
         metrics::{counter::Counter, family::Family},
@@ -96,7 +96,7 @@ pub struct Permit(Arc<Client>);
 
 impl Clients {
     /// The limits that the configuration sets.
-    pub(crate) fn new(config: &Config, registry: &Registry) -> Arc<Self> {
+    pub(crate) fn new(config: &Config, registry: &MetricsRegistry) -> Arc<Self> {
         let limits = [
             config.integer("port_max_connections"),
             config.integer("client_max_connections"),

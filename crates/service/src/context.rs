@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use discovery::Kind;
+use discovery::ServiceKind;
 use proto::{agentplatform::StatusResponse, error_info};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
@@ -29,7 +29,7 @@ pub struct Context {
     /// Calls other services.
     pub mesh: channel::Mesh,
     /// Where its metrics are registered.
-    pub registry: telemetry::Registry,
+    pub registry: telemetry::MetricsRegistry,
     /// What it needs and what does not work of it now, for `/readyz` and `/health`.
     pub notes: Notes,
     /// Owns its background tasks; the drain waits for them after `shutdown`.
@@ -82,7 +82,7 @@ impl Context {
     pub fn no_registrar(&self) -> Status {
         let kind = self.spec.kind.name();
         let article = match self.spec.kind {
-            Kind::Agent => "an",
+            ServiceKind::Agent => "an",
             _ => "a",
         };
         let message =

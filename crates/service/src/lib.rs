@@ -48,7 +48,7 @@ pub use active::{Active, Task};
 pub use bounds::{Bounds, bounded};
 pub use config::{Config, Key, Loader, Type};
 pub use context::Context;
-pub use discovery::Kind;
+pub use discovery::ServiceKind;
 pub use front::{Behind, Front};
 pub use listener::bind;
 pub use notes::{Notes, Weight};

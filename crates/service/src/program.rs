@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use telemetry::{Format, Guard, Level};
+use telemetry::{LogFormat, TelemetryGuard, LogLevel};
 use tracing::{info, warn};
 
 use crate::{
@@ -78,22 +78,22 @@ async fn serve(
     Ok(())
 }
 
-fn log(spec: &Spec, config: &Config, instance_id: &str) -> anyhow::Result<Guard> {
-    let options = telemetry::Options {
+fn log(spec: &Spec, config: &Config, instance_id: &str) -> anyhow::Result<TelemetryGuard> {
+    let options = telemetry::TelemetryOptions {
         service_name: config
             .optional("otel_service_name")
             .unwrap_or(spec.service)
             .to_owned(),
         instance_id: instance_id.to_owned(),
-        level: config.text("log_level").parse().unwrap_or(Level::Info),
+        level: config.text("log_level").parse().unwrap_or(LogLevel::Info),
         format: match config.text("log_format") {
-            "text" => Format::Text,
-            "json" => Format::Json,
-            _ => Format::Auto,
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            _ => LogFormat::Auto,
         },
         otlp_endpoint: config.optional("otlp_endpoint").map(str::to_owned),
         sample_ratio: config.number("trace_ratio"),
-        ..telemetry::Options::default()
+        ..telemetry::TelemetryOptions::default()
     };
     Ok(telemetry::init(&options)?)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use discovery::{
     Check, Discovery, Registration,
-    backends::{self, ConsulOptions, Settings},
+    backends::{self, ConsulOptions, BackendOptions},
 };
 
 use crate::{Context, config::Config};
@@ -15,7 +15,7 @@ use crate::{Context, config::Config};
 /// When its settings are unusable.
 pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error> {
     let file = |key| config.optional(key).map(PathBuf::from);
-    let settings = Settings {
+    let settings = BackendOptions {
         consul: ConsulOptions {
             address: consul_address(config),
             token: config.optional("consul_http_token").map(str::to_owned),

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-use discovery::{Check, Discovery, Upkeep};
+use discovery::{Check, Discovery, Registrar};
 use telemetry::rpc::ServerCalls;
 use tokio::time::{sleep, timeout};
 use tokio_util::{
@@ -37,7 +37,7 @@ pub struct Running {
     context: Arc<Context>,
     health: Health,
     server: Server,
-    upkeep: Upkeep,
+    registrar: Registrar,
     _stop: DropGuard,
 }
 
@@ -85,7 +85,7 @@ pub(crate) async fn start_as(
     )?;
     let (grpc_addr, admin_addr) = (grpc.local_addr()?, admin.local_addr()?);
     let host = announce::host(&config, grpc_addr).await;
-    let registry = telemetry::Registry::new();
+    let registry = telemetry::MetricsRegistry::new();
     let config = Arc::new(config);
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let reload = Reload::default();
@@ -159,7 +159,7 @@ pub(crate) async fn start_as(
     if speaks_http && registration.check == Check::Grpc {
         registration.check = Check::Http;
     }
-    let upkeep = Upkeep::start(discovery, registration);
+    let registrar = Registrar::start(discovery, registration);
     Ok(Running {
         grpc_addr,
         admin_addr,
@@ -167,7 +167,7 @@ pub(crate) async fn start_as(
         context,
         health,
         server,
-        upkeep,
+        registrar,
         _stop: stop,
     })
 }
@@ -181,8 +181,8 @@ impl Running {
 
     /// Waits until the registry knows the instance.
     pub async fn registered(&self) {
-        let mut known = self.upkeep.registered();
-        // The sender lives in the upkeep's task, which ends only with the upkeep.
+        let mut known = self.registrar.registered();
+        // The sender lives in the registrar's task, which ends only with the registrar.
         known.wait_for(|known| *known).await.ok();
     }
 
@@ -198,7 +198,7 @@ impl Running {
         info!(instance = %self.instance_id, calls = self.server.active(), "draining");
         self.context.draining.cancel();
         self.health.not_serving();
-        if let Err(error) = self.upkeep.deregister().await {
+        if let Err(error) = self.registrar.deregister().await {
             warn!(%error, "cannot deregister: the registry's check will find out");
         }
         sleep(delay).await;

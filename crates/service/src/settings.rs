@@ -14,10 +14,10 @@ use std::{
 };
 
 use channel::{Meta, Options};
-use discovery::{Discovery, Entries};
+use discovery::{Discovery, KvEntries};
 use parking_lot::Mutex;
 use telemetry::{
-    Registry,
+    MetricsRegistry,
     prometheus_client::{
         encoding::EncodeLabelSet,
         metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -82,7 +82,7 @@ impl Live {
     pub(crate) async fn start(
         base: Arc<Config>,
         discovery: &Arc<dyn Discovery>,
-        registry: &Registry,
+        registry: &MetricsRegistry,
         reload: &Reload,
         tracker: &TaskTracker,
         shutdown: &CancellationToken,
@@ -108,7 +108,7 @@ impl Live {
         live
     }
 
-    fn new(base: Arc<Config>, registry: &Registry) -> Self {
+    fn new(base: Arc<Config>, registry: &MetricsRegistry) -> Self {
         let (refused, reloads) = (Family::default(), Family::default());
         registry.register(
             "mesh_config_refused",
@@ -166,11 +166,11 @@ impl Live {
     }
 
     /// Takes over what operators have written into the registry.
-    fn take_entries(&self, entries: &Entries) {
+    fn take_entries(&self, entries: &KvEntries) {
         let (mut services, mut instances) = (BTreeMap::new(), BTreeMap::new());
         let mut mistakes = Vec::new();
         for (path, value) in &entries.values {
-            let source = Source::Kv(format!("{}{path}", Entries::PREFIX));
+            let source = Source::Kv(format!("{}{path}", KvEntries::PREFIX));
             let mut parts = path.split('/');
             let group = match parts.next().unwrap_or_default() {
                 "services" => Ok(&mut services),
@@ -314,7 +314,7 @@ async fn follow_file(
     }
 }
 
-async fn follow_entries(live: Arc<Live>, mut entries: watch::Receiver<Option<Arc<Entries>>>) {
+async fn follow_entries(live: Arc<Live>, mut entries: watch::Receiver<Option<Arc<KvEntries>>>) {
     loop {
         let known = entries.borrow_and_update().clone();
         if let Some(entries) = known {

@@ -10,7 +10,7 @@ pub struct Spec {
     /// Its Consul name, such as `agent-echo`.
     pub service: &'static str,
     /// What it is to the mesh.
-    pub kind: discovery::Kind,
+    pub kind: discovery::ServiceKind,
     /// Its Consul tags.
     pub tags: &'static [&'static str],
     /// The environment variable of its gRPC port.
@@ -40,7 +40,7 @@ impl Spec {
     pub(crate) fn instance_id(&self, host: &str) -> String {
         let suffix: u32 = rand::random();
         match self.kind {
-            discovery::Kind::Router => format!("{}-{host}-{suffix:08x}", self.program),
+            discovery::ServiceKind::Router => format!("{}-{host}-{suffix:08x}", self.program),
             _ => format!("{}-{suffix:08x}", self.program),
         }
     }

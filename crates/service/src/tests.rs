@@ -18,12 +18,12 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::{Config, Context, Kind, Loader, Running, Served, Spec, start};
+use crate::{Config, Context, ServiceKind, Loader, Running, Served, Spec, start};
 
 pub(crate) const SPEC: Spec = Spec {
     program: "test-agent",
     service: "agent-test",
-    kind: Kind::Agent,
+    kind: ServiceKind::Agent,
     tags: &["agent", "test"],
     port_env: "AGENT_PORT",
     default_port: 50052,
@@ -328,7 +328,7 @@ async fn the_registration_tells_what_the_mesh_wants_to_know() {
     assert_eq!(instance.authority(), running.grpc_addr.to_string());
     assert_eq!(
         (instance.kind(), instance.public_id()),
-        (Kind::Agent, "test-agent".to_owned())
+        (ServiceKind::Agent, "test-agent".to_owned())
     );
     assert_eq!((instance.weight, instance.health), (7, Health::Passing));
     assert_eq!(instance.version(), "1.2.3");

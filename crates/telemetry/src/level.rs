@@ -32,7 +32,7 @@ static CURRENT: OnceLock<Current> = OnceLock::new();
 
 /// How much to log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum LogLevel {
     /// Only what needs somebody's attention.
     Error,
     /// And what the process coped with by itself.
@@ -46,11 +46,11 @@ pub enum Level {
 
 #[derive(Debug)]
 struct Current {
-    level: Mutex<Level>,
+    level: Mutex<LogLevel>,
     filter: reload::Handle<Targets, Registry>,
 }
 
-impl Level {
+impl LogLevel {
     /// The levels with their names, as `LOG_LEVEL` and `/log-level` take them.
     pub const ALL: [(Self, &'static str); 4] = [
         (Self::Debug, "debug"),
@@ -89,13 +89,13 @@ impl Level {
     }
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for LogLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Level {
+impl FromStr for LogLevel {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
@@ -109,7 +109,7 @@ impl FromStr for Level {
 
 /// The level of the process's log; `None` before [`init`](crate::init).
 #[must_use]
-pub fn log_level() -> Option<Level> {
+pub fn log_level() -> Option<LogLevel> {
     CURRENT.get().map(|current| *current.level.lock())
 }
 
@@ -117,7 +117,7 @@ pub fn log_level() -> Option<Level> {
 ///
 /// # Errors
 /// [`Error::NotInitialised`] before [`init`](crate::init).
-pub fn set_log_level(level: Level) -> Result<(), Error> {
+pub fn set_log_level(level: LogLevel) -> Result<(), Error> {
     let current = CURRENT.get().ok_or(Error::NotInitialised)?;
     let mut held = current.level.lock();
     current
@@ -129,7 +129,7 @@ pub fn set_log_level(level: Level) -> Result<(), Error> {
 }
 
 /// Remembers the log's filter, for [`set_log_level`].
-pub(crate) fn remember(level: Level, filter: reload::Handle<Targets, Registry>) {
+pub(crate) fn remember(level: LogLevel, filter: reload::Handle<Targets, Registry>) {
     // A second `init` fails before it comes here.
     CURRENT.get_or_init(|| Current {
         level: Mutex::new(level),
@@ -143,12 +143,12 @@ mod tests {
 
     #[test]
     fn noisy_dependencies_stay_at_warn() {
-        let debug = Level::Debug.targets();
+        let debug = LogLevel::Debug.targets();
         assert!(debug.would_enable("echo_agent", &tracing::Level::DEBUG));
         assert!(debug.would_enable("h2::client", &tracing::Level::WARN));
         assert!(!debug.would_enable("h2::client", &tracing::Level::INFO));
         assert!(
-            !Level::Error
+            !LogLevel::Error
                 .targets()
                 .would_enable("h2::client", &tracing::Level::WARN)
         );
@@ -156,10 +156,10 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        for (level, name) in Level::ALL {
+        for (level, name) in LogLevel::ALL {
             assert_eq!(name.parse(), Ok(level));
             assert_eq!(level.to_string(), name);
         }
-        assert!("verbose".parse::<Level>().is_err());
+        assert!("verbose".parse::<LogLevel>().is_err());
     }
 }

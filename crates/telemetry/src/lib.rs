@@ -1,23 +1,23 @@
 //! Logs, traces and metrics of every program of the mesh.
 //!
 //! Logs and traces are the process's, so [`init`] is called once, in `main`. Metrics are values
-//! that are passed in: a [`Registry`] belongs to one service, and several live in one process.
+//! that are passed in: a [`MetricsRegistry`] belongs to one service, and several live in one process.
 
 mod error;
 mod level;
 mod log;
-mod plain;
+mod humanize;
 pub mod propagation;
 mod redact;
-mod registry;
+mod metrics;
 pub mod rpc;
 mod trace;
 
 pub use error::Error;
-pub use level::{Level, log_level, set_log_level};
-pub use log::{Format, Guard, Options, Output, init};
-pub use plain::plain;
+pub use level::{LogLevel, log_level, set_log_level};
+pub use log::{LogFormat, TelemetryGuard, TelemetryOptions, LogOutput, init};
+pub use humanize::humanize;
 pub use prometheus_client;
 pub use redact::redact;
-pub use registry::{CONTENT_TYPE, Registry};
+pub use metrics::{CONTENT_TYPE, MetricsRegistry};
 pub use trace::tracing_enabled;

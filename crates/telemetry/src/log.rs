@@ -10,11 +10,11 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::{Error, Level, level, redact, trace};
+use crate::{Error, LogLevel, level, redact, trace};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
     #[default]
     Auto,
@@ -26,7 +26,7 @@ pub enum Format {
 
 /// Where log lines go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Output {
+pub enum LogOutput {
     /// Standard output: a service's.
     #[default]
     Stdout,
@@ -36,17 +36,17 @@ pub enum Output {
 
 /// What to log and where to send traces.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct TelemetryOptions {
     /// OpenTelemetry `service.name`.
     pub service_name: String,
     /// OpenTelemetry `service.instance.id`: the instance ID.
     pub instance_id: String,
     /// How much to log.
-    pub level: Level,
+    pub level: LogLevel,
     /// How a line looks.
-    pub format: Format,
+    pub format: LogFormat,
     /// Where lines go.
-    pub output: Output,
+    pub output: LogOutput,
     /// URL of an OTLP collector's gRPC port; `None` for no traces at all.
     pub otlp_endpoint: Option<String>,
     /// Which part of the traces that begin here is recorded, 0–1; the choice of whoever began a
@@ -57,18 +57,18 @@ pub struct Options {
 /// Holds what has to be finished before the process ends.
 #[derive(Debug)]
 #[must_use = "spans that were not sent are lost with it"]
-pub struct Guard {
+pub struct TelemetryGuard {
     traces: Option<trace::Exporter>,
 }
 
-impl Default for Options {
+impl Default for TelemetryOptions {
     fn default() -> Self {
         Self {
             service_name: "unknown".to_owned(),
             instance_id: String::new(),
-            level: Level::default(),
-            format: Format::default(),
-            output: Output::default(),
+            level: LogLevel::default(),
+            format: LogFormat::default(),
+            output: LogOutput::default(),
             otlp_endpoint: None,
             sample_ratio: 1.0,
         }
@@ -81,7 +81,7 @@ impl Default for Options {
 /// # Errors
 /// When it was called before, or the endpoint is not a URL. A collector that is not there is no
 /// error: spans are dropped until it is.
-pub fn init(options: &Options) -> Result<Guard, Error> {
+pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, Error> {
     let traces = match &options.otlp_endpoint {
         Some(endpoint) => Some(trace::Exporter::new(endpoint, options)?),
         None => None,
@@ -94,25 +94,25 @@ pub fn init(options: &Options) -> Result<Guard, Error> {
         .map_err(|_| Error::AlreadyInitialised)?;
     level::remember(options.level, handle);
     trace::enable(traces.is_some());
-    Ok(Guard { traces })
+    Ok(TelemetryGuard { traces })
 }
 
-fn lines<S>(options: &Options) -> Box<dyn tracing_subscriber::Layer<S> + Send + Sync>
+fn lines<S>(options: &TelemetryOptions) -> Box<dyn tracing_subscriber::Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> LookupSpan<'a>,
 {
     let terminal = match options.output {
-        Output::Stdout => stdout().is_terminal(),
-        Output::Stderr => stderr().is_terminal(),
+        LogOutput::Stdout => stdout().is_terminal(),
+        LogOutput::Stderr => stderr().is_terminal(),
     };
     let json = match options.format {
-        Format::Auto => !terminal,
-        Format::Text => false,
-        Format::Json => true,
+        LogFormat::Auto => !terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
     };
     let writer = match options.output {
-        Output::Stdout => fmt::writer::BoxMakeWriter::new(|| Redacting(stdout())),
-        Output::Stderr => fmt::writer::BoxMakeWriter::new(|| Redacting(stderr())),
+        LogOutput::Stdout => fmt::writer::BoxMakeWriter::new(|| Redacting(stdout())),
+        LogOutput::Stderr => fmt::writer::BoxMakeWriter::new(|| Redacting(stderr())),
     };
     let layer = fmt::layer().with_writer(writer).with_ansi(terminal);
     if json {
@@ -143,7 +143,7 @@ impl<W: Write> Write for Redacting<W> {
     }
 }
 
-impl Guard {
+impl TelemetryGuard {
     /// Sends the spans that are left, for at most `limit`. It blocks the thread, and the runtime
     /// of [`init`] has to be running still.
     ///

@@ -12,7 +12,7 @@ use prometheus_client::{
     metrics::{family::Family, histogram::Histogram},
 };
 
-use crate::Registry;
+use crate::MetricsRegistry;
 
 /// What an unknown method is counted as, so that callers cannot make up labels.
 pub const OTHER: &str = "_OTHER";
@@ -101,7 +101,7 @@ impl Method {
 impl ServerCalls {
     /// Registers `rpc_server_call_duration_seconds`.
     #[must_use]
-    pub fn new(registry: &Registry) -> Self {
+    pub fn new(registry: &MetricsRegistry) -> Self {
         let duration = Family::new_with_constructor(histogram as fn() -> Histogram);
         registry.register(
             "rpc_server_call_duration_seconds",
@@ -188,7 +188,7 @@ fn histogram() -> Histogram {
 mod tests {
     use super::*;
 
-    fn count(registry: &Registry, method: &str, code: &str) -> Option<f64> {
+    fn count(registry: &MetricsRegistry, method: &str, code: &str) -> Option<f64> {
         registry.sample(&format!(
             "rpc_server_call_duration_seconds_count\
              {{rpc_method=\"{method}\",rpc_response_status_code=\"{code}\"}}"
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn unknown_methods_share_one_label() {
-        let registry = Registry::new();
+        let registry = MetricsRegistry::new();
         let calls = ServerCalls::new(&registry);
         calls.know(["pkg.Known/Call"]);
         for method in ["/made.Up/One", "/made.Up/Two", "/pkg.Known/Call"] {
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_method_that_answered_gets_its_own_label() {
-        let registry = Registry::new();
+        let registry = MetricsRegistry::new();
         let calls = ServerCalls::new(&registry);
         calls.observe(
             &calls.method("/pkg.Service/Method"),

@@ -16,7 +16,7 @@ use tracing::{Metadata, level_filters::LevelFilter};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 
 use crate::{
-    Error, Options,
+    Error, TelemetryOptions,
     level::{NOISY, SILENT},
 };
 
@@ -39,7 +39,7 @@ pub(crate) struct Exporter {
 }
 
 impl Exporter {
-    pub(crate) fn new(endpoint: &str, options: &Options) -> Result<Self, Error> {
+    pub(crate) fn new(endpoint: &str, options: &TelemetryOptions) -> Result<Self, Error> {
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_tonic()
             .with_endpoint(endpoint)

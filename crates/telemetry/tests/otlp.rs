@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use mesh_telemetry::{self as telemetry, Level, Options, propagation};
+use mesh_telemetry::{self as telemetry, LogLevel, TelemetryOptions, propagation};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
     trace_service_server::{TraceService, TraceServiceServer},
@@ -37,16 +37,16 @@ async fn a_span_continues_its_callers_trace_and_reaches_the_collector() {
             .add_service(TraceServiceServer::new(Collector(sender)))
             .serve_with_incoming(TcpIncoming::from(listener)),
     );
-    let options = Options {
+    let options = TelemetryOptions {
         service_name: "agent-test".to_owned(),
         instance_id: "test-agent-1".to_owned(),
         otlp_endpoint: Some(endpoint),
-        ..Options::default()
+        ..TelemetryOptions::default()
     };
     let guard = telemetry::init(&options).unwrap();
     assert!(telemetry::tracing_enabled());
     assert!(
-        telemetry::init(&Options::default()).is_err(),
+        telemetry::init(&TelemetryOptions::default()).is_err(),
         "logging is set up once"
     );
 
@@ -64,8 +64,8 @@ async fn a_span_continues_its_callers_trace_and_reaches_the_collector() {
     );
     drop(span);
 
-    telemetry::set_log_level(Level::Debug).unwrap();
-    assert_eq!(telemetry::log_level(), Some(Level::Debug));
+    telemetry::set_log_level(LogLevel::Debug).unwrap();
+    assert_eq!(telemetry::log_level(), Some(LogLevel::Debug));
 
     let flush = tokio::task::spawn_blocking(|| guard.shutdown(Duration::from_secs(5)));
     flush.await.unwrap().unwrap();

@@ -77,7 +77,7 @@ async fn main() {
         );
     }
     mix.end().await;
-    router.assert_well();
+    router.assert_healthy();
     let under_way = tally.under_way.load(Ordering::Relaxed);
     assert_eq!(under_way, 0, "calls never ended");
 
@@ -94,7 +94,7 @@ async fn main() {
         (router.process.files() <= files + FILES).then_some(())
     })
     .await;
-    router.relay_rests(SETTLE).await;
+    router.wait_relay_idle(SETTLE).await;
     sleep(Duration::from_secs(1)).await;
     let idle = router.process.memory() as f64 / 1024.0 / 1024.0;
     println!(

@@ -57,7 +57,7 @@ impl Consul {
         // Only when its own node is in the catalog do registrations show at once.
         let node = self.url("catalog/node/test");
         wait::until("consul serves", START, async || {
-            if self.process.ended().is_some() {
+            if self.process.exit_status().is_some() {
                 return Some(false);
             }
             let known = http_client::json(&node).await?;

@@ -1,16 +1,16 @@
 //! What goes wrong in a mesh, done to a real one under load.
 
 mod report;
-mod scene;
+mod scenario;
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use report::Report;
-use scene::Scene;
+pub use report::FaultReport;
+use scenario::Scenario;
 
-use crate::{Load, Signal, faulty::Manner};
+use crate::{Load, Signal, faulty_instance::FaultMode};
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +30,9 @@ pub enum Fault {
     /// `kill -9` a router.
     KillRouter,
     /// An instance misbehaves from now on.
-    Misbehave(Manner),
+    Misbehave(FaultMode),
     /// The same, of a service that does not declare that its calls may run twice.
-    MisbehaveUndeclared(Manner),
+    MisbehaveUndeclared(FaultMode),
     /// No packet passes between the routers and Consul until three quarters of the calls were
     /// sent. Meanwhile an instance is killed and two are started.
     PartitionConsul,
@@ -56,23 +56,23 @@ pub const FAULTS: &[Fault] = &[
     Fault::RestartConsul,
     Fault::StopRouter,
     Fault::KillRouter,
-    Fault::Misbehave(Manner::BlackHole),
-    Fault::Misbehave(Manner::HalfOpen),
-    Fault::Misbehave(Manner::Unavailable),
-    Fault::Misbehave(Manner::Slow),
-    Fault::Misbehave(Manner::Reset),
-    Fault::Misbehave(Manner::Cut),
-    Fault::Misbehave(Manner::GoAway),
+    Fault::Misbehave(FaultMode::BlackHole),
+    Fault::Misbehave(FaultMode::HalfOpen),
+    Fault::Misbehave(FaultMode::Unavailable),
+    Fault::Misbehave(FaultMode::Slow),
+    Fault::Misbehave(FaultMode::Reset),
+    Fault::Misbehave(FaultMode::Cut),
+    Fault::Misbehave(FaultMode::GoAway),
     Fault::PartitionConsul,
     Fault::PauseConsul,
     Fault::KillConsul,
     Fault::RedeployInstances,
     Fault::RedeployRouters,
-    Fault::MisbehaveUndeclared(Manner::BlackHole),
-    Fault::MisbehaveUndeclared(Manner::Unavailable),
-    Fault::MisbehaveUndeclared(Manner::Reset),
-    Fault::MisbehaveUndeclared(Manner::Cut),
-    Fault::MisbehaveUndeclared(Manner::GoAway),
+    Fault::MisbehaveUndeclared(FaultMode::BlackHole),
+    Fault::MisbehaveUndeclared(FaultMode::Unavailable),
+    Fault::MisbehaveUndeclared(FaultMode::Reset),
+    Fault::MisbehaveUndeclared(FaultMode::Cut),
+    Fault::MisbehaveUndeclared(FaultMode::GoAway),
 ];
 
 impl Fault {
@@ -87,9 +87,9 @@ impl Fault {
             Self::RestartConsul => "restart Consul, which forgets all",
             Self::StopRouter => "SIGTERM a router",
             Self::KillRouter => "kill -9 a router",
-            Self::Misbehave(manner) => return format!("an instance {}", manner.does()),
-            Self::MisbehaveUndeclared(manner) => {
-                return format!("the same, not declared idempotent: it {}", manner.does());
+            Self::Misbehave(mode) => return format!("an instance {}", mode.does()),
+            Self::MisbehaveUndeclared(mode) => {
+                return format!("the same, not declared idempotent: it {}", mode.does());
             }
             Self::PartitionConsul => "Consul out of reach; one instance dies, two come",
             Self::PauseConsul => "Consul's HTTP and DNS are silent",
@@ -108,83 +108,83 @@ impl Fault {
 
     /// Does it to a mesh of three instances and two routers, after a quarter of `count` calls at
     /// `rate` a second.
-    pub async fn run(self, rate: u32, count: usize) -> Report {
-        let mut scene = Scene::set(self).await;
+    pub async fn run(self, rate: u32, count: usize) -> FaultReport {
+        let mut scenario = Scenario::start(self).await;
         let whole = Duration::from_secs(1) * u32::try_from(count).expect("few calls") / rate;
-        let load = Load::for_agent(scene.agent(), scene.mesh.address(), rate, count);
+        let load = Load::for_agent(scenario.agent(), scenario.mesh.address(), rate, count);
         sleep(whole / 4).await;
         let from = Instant::now();
-        let victim = self.strike(&mut scene).await;
+        let victim = self.inject(&mut scenario).await;
         let at = Instant::now();
-        let over = self.later(&mut scene, from + whole / 2).await;
-        let calls = load.end().await;
-        scene.check().await;
-        Report {
+        let over = self.recover(&mut scenario, from + whole / 2).await;
+        let calls = load.finish().await;
+        scenario.check().await;
+        FaultReport {
             fault: self,
             calls,
             from,
             at,
             over,
             victim,
-            newcomers: scene.newcomers,
+            newcomers: scenario.newcomers,
         }
     }
 
     /// The beginning; gives the instance or router it is done to.
-    async fn strike(self, scene: &mut Scene) -> Option<String> {
+    async fn inject(self, scenario: &mut Scenario) -> Option<String> {
         match self {
             Self::None | Self::RedeployInstances | Self::RedeployRouters => None,
             Self::RestartConsul => {
-                scene.mesh.consul.restart().await;
+                scenario.mesh.consul.restart().await;
                 None
             }
             Self::PauseConsul => {
-                scene.mesh.consul.signal(Signal::Stop);
+                scenario.mesh.consul.signal(Signal::Stop);
                 None
             }
             Self::KillConsul => {
-                scene.mesh.consul.signal(Signal::Kill);
-                scene.mesh.haproxy.reload();
+                scenario.mesh.consul.signal(Signal::Kill);
+                scenario.mesh.haproxy.reload();
                 None
             }
-            Self::KillInstance => Some(scene.end_instance(Signal::Kill).await),
-            Self::StopInstance => Some(scene.end_instance(Signal::Terminate).await),
+            Self::KillInstance => Some(scenario.end_instance(Signal::Kill).await),
+            Self::StopInstance => Some(scenario.end_instance(Signal::Terminate).await),
             Self::PauseInstance => {
-                let paused = &mut scene.mesh.echoes[0];
+                let paused = &mut scenario.mesh.echoes[0];
                 paused.signal(Signal::Stop);
                 Some(paused.id.clone())
             }
-            Self::StopRouter => Some(scene.end_router(Signal::Terminate).await),
-            Self::KillRouter => Some(scene.end_router(Signal::Kill).await),
-            Self::Misbehave(manner) | Self::MisbehaveUndeclared(manner) => {
-                scene.faulty[0].turn(manner);
-                Some(scene.faulty[0].id.clone())
+            Self::StopRouter => Some(scenario.end_router(Signal::Terminate).await),
+            Self::KillRouter => Some(scenario.end_router(Signal::Kill).await),
+            Self::Misbehave(mode) | Self::MisbehaveUndeclared(mode) => {
+                scenario.faulty[0].set_mode(mode);
+                Some(scenario.faulty[0].id.clone())
             }
             Self::PartitionConsul => {
-                scene.cable().cut();
-                Some(scene.end_instance(Signal::Kill).await)
+                scenario.link().cut();
+                Some(scenario.end_instance(Signal::Kill).await)
             }
         }
     }
 
     /// What comes after it; gives the time at which it was over, when it is.
-    async fn later(self, scene: &mut Scene, end: Instant) -> Option<Instant> {
+    async fn recover(self, scenario: &mut Scenario, end: Instant) -> Option<Instant> {
         match self {
             Self::PauseInstance => {
                 tokio::time::sleep_until(end).await;
-                scene.mesh.echoes[0].signal(Signal::Continue);
+                scenario.mesh.echoes[0].signal(Signal::Continue);
             }
             Self::PartitionConsul => {
-                scene.add_instances(2).await;
+                scenario.add_instances(2).await;
                 tokio::time::sleep_until(end).await;
-                scene.cable().mend();
+                scenario.link().restore();
             }
             Self::PauseConsul => {
                 tokio::time::sleep_until(end).await;
-                scene.mesh.consul.signal(Signal::Continue);
+                scenario.mesh.consul.signal(Signal::Continue);
             }
-            Self::RedeployInstances => scene.redeploy_instances().await,
-            Self::RedeployRouters => scene.redeploy_routers().await,
+            Self::RedeployInstances => scenario.redeploy_instances().await,
+            Self::RedeployRouters => scenario.redeploy_routers().await,
             Self::None
             | Self::KillInstance
             | Self::StopInstance
@@ -199,7 +199,7 @@ impl Fault {
     }
 }
 
-impl Manner {
+impl FaultMode {
     const fn does(self) -> &'static str {
         match self {
             Self::Well => "is well",

@@ -25,7 +25,7 @@ impl HaProxy {
         for _ in 0..3 {
             let mut haproxy = spawn(dns);
             let serves = wait::until("haproxy serves", PATIENCE, async || {
-                if haproxy.process.ended().is_some() {
+                if haproxy.process.exit_status().is_some() {
                     return Some(false);
                 }
                 http_client::get(&haproxy.stats_url()).await.map(|_| true)

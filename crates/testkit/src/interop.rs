@@ -60,7 +60,7 @@ impl InteropServer {
             let process = Process::start("interop-server", command);
             let mut server = Self { process, port };
             let serves = wait::until("the interop server serves", START, async || {
-                if server.process.ended().is_some() {
+                if server.process.exit_status().is_some() {
                     return Some(false);
                 }
                 let connected = TcpStream::connect(("127.0.0.1", port)).await;
@@ -104,7 +104,7 @@ pub async fn case(at: SocketAddr, case: &str, metadata: Option<&str>) -> Result<
         command.arg(format!("--service_config_json={ORCA_CONFIG}"));
     }
     let mut client = Process::start(case, command);
-    match wait::within(CASE, async || client.ended()).await {
+    match wait::within(CASE, async || client.exit_status()).await {
         Some((status, _)) if status.success() => Ok(()),
         Some((status, _)) => Err(format!("{status}: {}", client.log())),
         None => Err(format!("not within {CASE:?}: {}", client.log())),
@@ -135,7 +135,7 @@ pub async fn h2spec(at: SocketAddr, path: &str, sections: &[&str]) -> H2Spec {
         .args(sections);
     let mut process = Process::start("h2spec", command);
     // It fails when a case fails; which, the report says.
-    process.end(SUITE).await;
+    process.wait_exit(SUITE).await;
     let (cases, missed) = read(&std::fs::read_to_string(&report).expect("it reports"));
     H2Spec {
         cases,

@@ -23,7 +23,7 @@ impl Jaeger {
             let mut jaeger = spawn();
             let url = format!("http://127.0.0.1:{}/", jaeger.query);
             let serves = wait::until("jaeger serves", START, async || {
-                if jaeger.process.ended().is_some() {
+                if jaeger.process.exit_status().is_some() {
                     return Some(false);
                 }
                 http_client::get(&url).await.map(|(code, _)| code == 200)

@@ -102,7 +102,7 @@ impl JobMesh {
 
     /// Where the gateway's tasks door is.
     #[must_use]
-    pub fn tasks_door(&self) -> SocketAddr {
+    pub fn tasks_address(&self) -> SocketAddr {
         let log = self.gateway.process.log();
         let door = log.lines().find_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;

@@ -17,9 +17,9 @@
 )]
 
 pub mod consul;
-pub mod deaf;
+pub mod packet_loss;
 pub mod faults;
-pub mod faulty;
+pub mod faulty_instance;
 pub mod grpcurl;
 pub mod haproxy;
 pub mod http_client;
@@ -43,8 +43,8 @@ pub mod toxiproxy;
 pub mod wait;
 
 pub use consul::Consul;
-pub use deaf::Cable;
-pub use faulty::Faulty;
+pub use packet_loss::BreakableLink;
+pub use faulty_instance::FaultyInstance;
 pub use grpcurl::grpcurl;
 pub use haproxy::HaProxy;
 pub use jaeger::Jaeger;

@@ -49,7 +49,7 @@ impl Load {
     }
 
     /// Waits until every call has ended.
-    pub async fn end(mut self) -> Vec<Call> {
+    pub async fn finish(mut self) -> Vec<Call> {
         let calls = self.calls.join_next().await.expect("there is one sender");
         calls.expect("the sender does not panic")
     }

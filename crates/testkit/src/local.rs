@@ -39,7 +39,7 @@ pub async fn start(
 }
 
 /// Starts a service that is alone in its mesh, and connects to it.
-pub async fn alone(
+pub async fn start_alone(
     spec: &Spec,
     build: impl FnOnce(&Context) -> anyhow::Result<Served>,
     set: &[(&str, &str)],

@@ -101,7 +101,7 @@ impl Process {
     /// Sends it a signal; to one that has ended, none.
     pub fn signal(&mut self, signal: Signal) {
         // Until it is waited for its ID belongs to nobody else.
-        if self.ended().is_none() {
+        if self.exit_status().is_none() {
             let pid = self.pid().to_string();
             let told = Command::new("kill").args([signal.flag(), &pid]).status();
             assert!(
@@ -113,14 +113,14 @@ impl Process {
     }
 
     /// How it ended, when it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child of ours")
     }
 
     /// Waits for its end.
-    pub async fn end(&mut self, limit: Duration) -> ExitStatus {
+    pub async fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
-        wait::until(&what, limit, async || self.ended()).await
+        wait::until(&what, limit, async || self.exit_status()).await
     }
 
     /// Resident memory, bytes.
@@ -165,12 +165,12 @@ impl Process {
     }
 
     /// Waits for a line of its log that `find` takes. Its early end fails the test.
-    pub async fn line<T>(&mut self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> T {
+    pub async fn wait_for_line<T>(&mut self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> T {
         let what = format!("{} says that it serves", self.name);
         wait::until(&what, limit, async || {
             let found = self.log().lines().find_map(&find);
             if found.is_none()
-                && let Some(status) = self.ended()
+                && let Some(status) = self.exit_status()
             {
                 panic!("{} ended with {status}", self.name);
             }

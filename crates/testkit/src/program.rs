@@ -43,7 +43,7 @@ impl Program {
         let mut processes: Vec<Process> = (0..count).map(|_| spawn(name, env)).collect();
         let mut programs = Vec::new();
         for mut process in processes.drain(..) {
-            let line = process.line(START, serving).await;
+            let line = process.wait_for_line(START, serving).await;
             let field = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
             let address = |key: &str| field(key).parse().expect("an address");
             programs.push(Self {
@@ -71,7 +71,7 @@ impl Program {
     }
 
     /// Waits until the relay of a router has no call and keeps nothing.
-    pub async fn relay_rests(&self, limit: Duration) {
+    pub async fn wait_relay_idle(&self, limit: Duration) {
         until("the relay has nothing to do", limit, async || {
             let calls = self.metric("mesh_relay_calls").await?;
             let memory = self.metric("mesh_relay_memory_bytes").await?;
@@ -82,8 +82,8 @@ impl Program {
     }
 
     /// Fails the test when its log speaks of a panic or it does not run any more.
-    pub fn assert_well(&mut self) {
-        let ended = self.process.ended();
+    pub fn assert_healthy(&mut self) {
+        let ended = self.process.exit_status();
         assert!(ended.is_none(), "{} ended with {ended:?}", self.id);
         let log = self.process.log();
         assert!(!log.contains("panicked"), "{} panicked", self.id);

@@ -28,7 +28,7 @@ impl Python {
         command.args(["-B", "-u"]).arg(script).args(arguments);
         let mut process = Process::start(name, command);
         let port = process
-            .line(START, |line| {
+            .wait_for_line(START, |line| {
                 line.strip_prefix("listening ")?.trim().parse().ok()
             })
             .await;

@@ -10,21 +10,21 @@ use tonic::Status;
 
 /// An HTTP/2 connection.
 #[derive(Debug)]
-pub struct Raw {
+pub struct RawConnection {
     requests: client::SendRequest<Bytes>,
     _connection: JoinSet<()>,
 }
 
 /// A call that has begun.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct RawCall {
     response: client::ResponseFuture,
     body: SendStream<Bytes>,
 }
 
 /// How a call ended.
 #[derive(Debug)]
-pub struct Answer {
+pub struct RawResponse {
     /// Initial metadata.
     pub headers: HeaderMap,
     /// The bytes of the answer, with their frames.
@@ -33,7 +33,7 @@ pub struct Answer {
     pub status: Status,
 }
 
-impl Raw {
+impl RawConnection {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("it serves");
@@ -54,7 +54,7 @@ impl Raw {
         metadata: &[(&str, &str)],
         body: Bytes,
         end: bool,
-    ) -> Exchange {
+    ) -> RawCall {
         let mut request = Request::post(format!("http://mesh.test{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
@@ -65,14 +65,14 @@ impl Raw {
         let mut requests = self.requests.clone().ready().await.expect("it is open");
         let (response, mut stream) = requests.send_request(request, false).expect("it is open");
         stream.send_data(body, end).expect("the stream is open");
-        Exchange {
+        RawCall {
             response,
             body: stream,
         }
     }
 
     /// Makes a whole call with one message.
-    pub async fn call(&mut self, path: &str, metadata: &[(&str, &str)], message: &[u8]) -> Answer {
+    pub async fn call(&mut self, path: &str, metadata: &[(&str, &str)], message: &[u8]) -> RawResponse {
         self.begin(path, metadata, frame(message), true)
             .await
             .answer()
@@ -80,9 +80,9 @@ impl Raw {
     }
 }
 
-impl Exchange {
+impl RawCall {
     /// Waits for its end.
-    pub async fn answer(self) -> Answer {
+    pub async fn answer(self) -> RawResponse {
         // A request that is still open stays so until the answer is there.
         let Self {
             response,
@@ -103,7 +103,7 @@ impl Exchange {
             .and_then(Status::from_header_map)
             .or_else(|| Status::from_header_map(&parts.headers))
             .unwrap_or_else(|| Status::unknown(format!("no grpc-status; HTTP {}", parts.status)));
-        Answer {
+        RawResponse {
             headers: parts.headers,
             body: body.freeze(),
             status,

@@ -67,7 +67,7 @@ impl Redis {
     /// # Panics
     /// When it does not answer.
     #[must_use]
-    pub fn say(&self, command: &str) -> String {
+    pub fn command(&self, command: &str) -> String {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
         stream
             .write_all(format!("{command}\r\n").as_bytes())
@@ -99,7 +99,7 @@ impl Redis {
 
     async fn comes_up(&mut self) -> bool {
         wait::until("redis-server serves", START, async || {
-            if self.process.ended().is_some() {
+            if self.process.exit_status().is_some() {
                 return Some(false);
             }
             answers(self.port).then_some(true)

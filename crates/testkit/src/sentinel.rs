@@ -39,7 +39,7 @@ impl Sentinel {
                 .arg("--sentinel");
             let mut process = Process::start("redis-sentinel", command);
             let up = wait::until("redis-sentinel serves", START, async || {
-                if process.ended().is_some() {
+                if process.exit_status().is_some() {
                     return Some(false);
                 }
                 redis::answers(port).then_some(true)

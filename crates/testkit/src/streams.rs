@@ -15,7 +15,7 @@ const OPENING: usize = 64;
 
 /// What was seen.
 #[derive(Clone, Copy, Debug)]
-pub struct Report {
+pub struct StreamsReport {
     /// Streams whose answers had begun, and none of which had ended, at one moment.
     pub alive: usize,
     /// How long it took to open them.
@@ -26,7 +26,7 @@ pub struct Report {
     pub memory: [u64; 3],
 }
 
-impl Report {
+impl StreamsReport {
     /// What an open stream takes in the router, bytes.
     #[must_use]
     pub fn memory_each(&self) -> u64 {
@@ -36,7 +36,7 @@ impl Report {
 
 /// Opens so many streams to `instances` echo agents, each of which says a word only after
 /// `pause` and ends after twice that time; waits until all are open, and then until all have ended.
-pub async fn open(count: usize, instances: usize, pause: Duration) -> Report {
+pub async fn open(count: usize, instances: usize, pause: Duration) -> StreamsReport {
     let consul = Consul::start().await;
     let delay = ("ECHO_DELAY", format!("{}ms", pause.as_millis()));
     let env = [consul.env(), vec![delay]].concat();
@@ -84,9 +84,9 @@ pub async fn open(count: usize, instances: usize, pause: Duration) -> Report {
         }
     }
     let after = router.process.memory();
-    router.assert_well();
-    echoes.iter_mut().for_each(Program::assert_well);
-    Report {
+    router.assert_healthy();
+    echoes.iter_mut().for_each(Program::assert_healthy);
+    StreamsReport {
         alive,
         opened_in,
         finished,

@@ -35,7 +35,7 @@ impl Toxiproxy {
             ]);
             let mut process = Process::start("toxiproxy", command);
             let serves = wait::until("toxiproxy serves", START, async || {
-                if process.ended().is_some() {
+                if process.exit_status().is_some() {
                     return Some(false);
                 }
                 let version = http_client::get(&format!("http://{api}/version")).await;
@@ -63,13 +63,13 @@ impl Toxiproxy {
 
     /// Does this to the bytes that come back, for every connection: a toxic by its kind and
     /// attributes, as toxiproxy's documents list them.
-    pub async fn poison(&self, kind: &str, attributes: &Value) {
+    pub async fn add_toxic(&self, kind: &str, attributes: &Value) {
         let toxic = json!({ "name": kind, "type": kind, "attributes": attributes });
         http_client::post(&self.toxics(), toxic.to_string()).await;
     }
 
     /// Takes it away again.
-    pub async fn cure(&self, kind: &str) {
+    pub async fn remove_toxic(&self, kind: &str) {
         http_client::delete(&format!("{}/{kind}", self.toxics())).await;
     }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use mesh_testkit::{
     Consul, Load, Mesh, Program, load,
     python::Python,
-    raw::{Answer, Raw, frame, header},
+    raw::{RawResponse, RawConnection, frame, header},
     tools, until, within,
 };
 use proto::error_info::{self, ErrorInfo};
@@ -27,7 +27,7 @@ async fn bad_messages_get_the_status_that_names_what_is_wrong() {
     let mut router = Program::start("mcp-router", &consul.env()).await;
     consul.wait_passing("agent-echo", 1).await;
     serves(router.grpc).await;
-    let mut raw = Raw::connect(router.grpc).await;
+    let mut raw = RawConnection::connect(router.grpc).await;
 
     let unknown = raw.call(EXECUTE, &[], &task("nobody-agent")).await;
     let info = refused(&unknown, Code::NotFound, "nobody-agent");
@@ -82,7 +82,7 @@ async fn bad_messages_get_the_status_that_names_what_is_wrong() {
     assert_eq!(unknown.status.code(), Code::Unimplemented);
 
     serves(router.grpc).await;
-    router.assert_well();
+    router.assert_healthy();
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_message_over_the_limit_is_refused_by_its_header_alone() {
     consul.wait_passing("agent-echo", 1).await;
     serves(router.grpc).await;
     let before = router.process.memory();
-    let mut raw = Raw::connect(router.grpc).await;
+    let mut raw = RawConnection::connect(router.grpc).await;
     // By its id, and by metadata; none of the message's bytes ever comes.
     for metadata in [[].as_slice(), &[("x-mesh-service", "agent-echo")]] {
         for _ in 0..50 {
@@ -112,8 +112,8 @@ async fn a_message_over_the_limit_is_refused_by_its_header_alone() {
     assert!(answer.body.len() > 4_000_000);
     let grown = router.process.memory().saturating_sub(before);
     assert!(grown < GROWTH, "the router grew by {grown} bytes");
-    router.assert_well();
-    echo.assert_well();
+    router.assert_healthy();
+    echo.assert_healthy();
 }
 
 #[tokio::test]
@@ -125,7 +125,7 @@ async fn a_service_that_two_announce_is_chosen_by_metadata() {
     for name in ["warehouse-north", "warehouse-south"] {
         register(&consul, name, &["grpc"], server.port).await;
     }
-    let mut raw = Raw::connect(router.grpc).await;
+    let mut raw = RawConnection::connect(router.grpc).await;
     // The router learns from reflection what each of them serves.
     let (answer, _) = within(PROMPT, async || {
         let answer = raw.call(COUNT, &[], &[]).await;
@@ -140,7 +140,7 @@ async fn a_service_that_two_announce_is_chosen_by_metadata() {
         assert_eq!(answer.status.code(), Code::Ok, "{:?}", answer.status);
         assert_eq!(answer.headers["x-mesh-instance"], format!("{name}-1"));
     }
-    router.assert_well();
+    router.assert_healthy();
 }
 
 #[tokio::test]
@@ -157,11 +157,11 @@ async fn the_instance_hears_that_a_client_has_vanished() {
     let before = router.process.memory();
 
     // One resets its stream, one drops its connection.
-    let mut staying = Raw::connect(router.grpc).await;
+    let mut staying = RawConnection::connect(router.grpc).await;
     let reset = staying
         .begin(EXECUTE, &[], frame(&long_task("reset")), true)
         .await;
-    let mut leaving = Raw::connect(router.grpc).await;
+    let mut leaving = RawConnection::connect(router.grpc).await;
     let dropped = leaving
         .begin(EXECUTE, &[], frame(&long_task("dropped")), true)
         .await;
@@ -197,7 +197,7 @@ async fn the_instance_hears_that_a_client_has_vanished() {
     serves(router.grpc).await;
     let grown = router.process.memory().saturating_sub(before);
     assert!(grown < GROWTH, "the router grew by {grown} bytes");
-    router.assert_well();
+    router.assert_healthy();
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn clients_that_vanish_behind_haproxy_cost_the_others_no_call() {
     // tells the others, with REFUSED_STREAM, to call again.
     tokio::time::sleep(Duration::from_millis(500)).await;
     for round in 0..15 {
-        let mut raw = Raw::connect(mesh.address()).await;
+        let mut raw = RawConnection::connect(mesh.address()).await;
         let mut begun = Vec::new();
         for _ in 0..90 {
             begun.push(
@@ -222,7 +222,7 @@ async fn clients_that_vanish_behind_haproxy_cost_the_others_no_call() {
         drop((begun, raw));
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let calls = load.end().await;
+    let calls = load.finish().await;
     let failed: Vec<_> = calls
         .iter()
         .filter_map(|call| call.outcome.as_ref().err())
@@ -233,8 +233,8 @@ async fn clients_that_vanish_behind_haproxy_cost_the_others_no_call() {
         failed.len(),
         failed[0]
     );
-    mesh.routers[0].assert_well();
-    mesh.echoes[0].assert_well();
+    mesh.routers[0].assert_healthy();
+    mesh.echoes[0].assert_healthy();
 }
 
 /// That a decent client is served.
@@ -247,7 +247,7 @@ async fn serves(address: SocketAddr) {
 }
 
 /// The `ErrorInfo` of an answer that has to be this refusal and speak of this.
-fn refused(answer: &Answer, code: Code, about: &str) -> ErrorInfo {
+fn refused(answer: &RawResponse, code: Code, about: &str) -> ErrorInfo {
     let status = &answer.status;
     assert_eq!(status.code(), code, "{status:?}");
     assert!(

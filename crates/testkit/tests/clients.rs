@@ -196,7 +196,7 @@ async fn connections_that_grow_old_under_load_lose_no_call() {
             ("DATA_PLANE", plane.to_owned()),
         ];
         let mut mesh = Mesh::start(2, 2, &env).await;
-        let calls = Load::start(mesh.address(), 300, 1500).end();
+        let calls = Load::start(mesh.address(), 300, 1500).finish();
         let at = mesh.routers[0].grpc;
         let (calls, connections) = tokio::join!(calls, patient(at, 500));
         let failed: Vec<_> = calls
@@ -212,7 +212,7 @@ async fn connections_that_grow_old_under_load_lose_no_call() {
             "{plane}: {connections} connections grew old"
         );
         for router in &mut mesh.routers {
-            router.assert_well();
+            router.assert_healthy();
         }
     }
 }

@@ -69,7 +69,7 @@ async fn every_interop_case_passes_through_the_router_and_through_haproxy() {
         );
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    router.assert_well();
+    router.assert_healthy();
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn h2spec_misses_only_what_needs_a_body_that_grpcs_server_does_not_send() 
     let passed = found.cases - found.missed.len();
     assert_eq!(unexplained(&found), [""; 0], "{}", found.log);
     assert!(passed >= 139, "{passed} of {}: {}", found.cases, found.log);
-    router.assert_well();
+    router.assert_healthy();
 }
 
 fn unexplained(found: &H2Spec) -> Vec<String> {
@@ -112,7 +112,7 @@ async fn h2spec_passes_whole_when_the_answer_has_a_body() {
     let found = h2spec(&router).await;
     assert_eq!(found.missed, [""; 0], "{}", found.log);
     assert!(found.cases >= 145, "{}", found.log);
-    router.assert_well();
+    router.assert_healthy();
 }
 
 /// A router with few streams, and what serves at this port behind it.

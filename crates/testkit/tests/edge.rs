@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use mesh_testkit::{
     Mesh, Program, grpcurl,
     grpcurl::call,
-    raw::{Raw, frame},
+    raw::{RawConnection, frame},
 };
 use serde_json::Value;
 use tonic::Code;
@@ -136,7 +136,7 @@ async fn nine_calls_in_a_row_are_spread_over_three_instances() {
         "{both:?}"
     );
     for program in mesh.echoes.iter_mut().chain(&mut mesh.routers) {
-        program.assert_well();
+        program.assert_healthy();
     }
 }
 
@@ -146,7 +146,7 @@ async fn metadata_as_large_as_is_taken_passes_haproxy_and_more_ends_its_own_call
     // A TaskRequest for echo-agent.
     const TASK: &[u8] = b"\x12\x0aecho-agent";
     let mesh = Mesh::start(1, 1, &[("ECHO_DELAY", "1s".to_owned())]).await;
-    let mut raw = Raw::connect(mesh.address()).await;
+    let mut raw = RawConnection::connect(mesh.address()).await;
     let names: Vec<_> = (0..600).map(|number| format!("x-{number}")).collect();
     let many: Vec<_> = names.iter().map(|name| (name.as_str(), "value")).collect();
     let (fits, large) = ("v".repeat(60_000), "v".repeat(100_000));

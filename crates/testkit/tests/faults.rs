@@ -4,8 +4,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use mesh_testkit::{
-    faults::{Fault, Report},
-    faulty::Manner,
+    faults::{Fault, FaultReport},
+    faulty_instance::FaultMode,
     load::Call,
 };
 
@@ -14,18 +14,18 @@ const CALLS: usize = 2400;
 /// A paused instance is known as such after this.
 const NOTICED: Duration = Duration::from_secs(2);
 
-async fn run(fault: Fault) -> Report {
+async fn run(fault: Fault) -> FaultReport {
     let report = fault.run(RATE, CALLS).await;
     report.expect("every call ends", report.calls.len() == CALLS);
     report
 }
 
-fn expect_no_failure(report: &Report) {
+fn expect_no_failure(report: &FaultReport) {
     report.expect("no call fails", report.succeeded() == CALLS);
 }
 
 /// What was in flight on the victim may fail, and nothing else.
-fn expect_only_in_flight(report: &Report) {
+fn expect_only_in_flight(report: &FaultReport) {
     let only = report.failed().all(|call| report.was_in_flight(call));
     report.expect("only calls in flight fail", only);
 }
@@ -78,15 +78,15 @@ async fn a_killed_router_costs_at_most_the_calls_in_flight() {
 /// Rows whose victim is an instance of the test's own.
 const SHORT: usize = 1500;
 
-async fn misbehaves(manner: Manner) -> Report {
-    let report = Fault::Misbehave(manner).run(RATE, SHORT).await;
+async fn misbehaves(mode: FaultMode) -> FaultReport {
+    let report = Fault::Misbehave(mode).run(RATE, SHORT).await;
     report.expect("no call fails", report.succeeded() == SHORT);
     report
 }
 
 #[tokio::test]
 async fn an_instance_whose_packets_are_dropped_costs_no_call_and_is_left_alone_after_two_seconds() {
-    let report = misbehaves(Manner::BlackHole).await;
+    let report = misbehaves(FaultMode::BlackHole).await;
     let slowest = report.slowest(NOTICED);
     report.expect(
         &format!("later calls are not held up ({slowest:?})"),
@@ -96,17 +96,17 @@ async fn an_instance_whose_packets_are_dropped_costs_no_call_and_is_left_alone_a
 
 #[tokio::test]
 async fn connections_whose_peer_has_forgotten_them_cost_no_call() {
-    misbehaves(Manner::HalfOpen).await;
+    misbehaves(FaultMode::HalfOpen).await;
 }
 
 #[tokio::test]
 async fn an_instance_that_is_unavailable_in_health_costs_no_call() {
-    misbehaves(Manner::Unavailable).await;
+    misbehaves(FaultMode::Unavailable).await;
 }
 
 #[tokio::test]
 async fn an_instance_a_hundred_times_slower_gets_few_calls_and_loses_none() {
-    let report = misbehaves(Manner::Slow).await;
+    let report = misbehaves(FaultMode::Slow).await;
     let late = |call: &&Call| call.sent > report.at + NOTICED;
     let all = report.calls.iter().filter(late).count();
     let slow = report.misled(NOTICED).count();
@@ -116,18 +116,18 @@ async fn an_instance_a_hundred_times_slower_gets_few_calls_and_loses_none() {
 
 #[tokio::test]
 async fn storms_of_resets_cuts_and_goaways_cost_no_call() {
-    for manner in [Manner::Reset, Manner::Cut, Manner::GoAway] {
-        misbehaves(manner).await;
+    for mode in [FaultMode::Reset, FaultMode::Cut, FaultMode::GoAway] {
+        misbehaves(mode).await;
     }
 }
 
 #[tokio::test]
 async fn what_was_not_declared_idempotent_is_repeated_only_where_no_instance_has_begun_it() {
-    let going = Fault::MisbehaveUndeclared(Manner::GoAway);
+    let going = Fault::MisbehaveUndeclared(FaultMode::GoAway);
     let report = going.run(RATE, SHORT).await;
     report.expect("no call fails", report.succeeded() == SHORT);
 
-    let unavailable = Fault::MisbehaveUndeclared(Manner::Unavailable);
+    let unavailable = Fault::MisbehaveUndeclared(FaultMode::Unavailable);
     let report = unavailable.run(RATE, SHORT).await;
     // Five in a row at each of two routers, and those that were under way with the fifth.
     let failed = report.failed().count();
@@ -175,7 +175,7 @@ async fn an_edge_that_is_reloaded_when_consul_is_gone_keeps_its_routers() {
 /// Each that leaves takes some seconds, and all of it has to be under load.
 const LONG: usize = 5000;
 
-async fn redeploys(fault: Fault) -> Report {
+async fn redeploys(fault: Fault) -> FaultReport {
     let report = fault.run(RATE, LONG).await;
     report.expect("no call fails", report.succeeded() == LONG);
     report

@@ -48,7 +48,7 @@ async fn a_foreign_server_is_found_and_called_within_a_second_of_passing() {
     unary(&router).await;
     streams(&router).await;
     refusal(&router).await;
-    router.assert_well();
+    router.assert_healthy();
 }
 
 async fn unary(router: &Program) {
@@ -136,7 +136,7 @@ async fn ghz_gets_every_call_answered_by_the_routers_port() {
             .arg(tools::root().join("proto/proto/agentplatform/agentplatform.proto"))
             .arg(router.grpc.to_string());
         let mut ghz = Process::start("ghz", command);
-        let status = ghz.end(Duration::from_secs(60)).await;
+        let status = ghz.wait_exit(Duration::from_secs(60)).await;
         let report: Value = serde_json::from_str(&ghz.log()).expect("it reports JSON");
         assert!(status.success(), "{report}");
         assert_eq!(
@@ -145,5 +145,5 @@ async fn ghz_gets_every_call_answered_by_the_routers_port() {
             "{report}"
         );
     }
-    router.assert_well();
+    router.assert_healthy();
 }

@@ -70,7 +70,7 @@ async fn hostile_clients_harm_no_other_clients_calls() {
     consul.wait_passing("agent-echo", 2).await;
     serves(router.grpc).await;
     // What a busy router keeps is not counted as growth.
-    Load::start(router.grpc, RATE, 100).end().await;
+    Load::start(router.grpc, RATE, 100).finish().await;
     let before = router.process.memory();
     let files = router.process.files();
 
@@ -84,7 +84,7 @@ async fn hostile_clients_harm_no_other_clients_calls() {
             attackers.spawn(attack.run(router.grpc, until));
         }
         let sent: usize = attackers.join_all().await.into_iter().sum();
-        let calls = load.end().await;
+        let calls = load.finish().await;
         let failed: Vec<_> = calls.iter().filter(|call| call.outcome.is_err()).collect();
         assert!(
             failed.is_empty(),
@@ -100,17 +100,17 @@ async fn hostile_clients_harm_no_other_clients_calls() {
             router.process.memory() / 1024
         ));
         assert!(p99 < SANE, "{}", told.join("\n"));
-        router.assert_well();
+        router.assert_healthy();
     }
     eprintln!("before: {} KiB\n{}", before / 1024, told.join("\n"));
-    echoes.iter_mut().for_each(Program::assert_well);
+    echoes.iter_mut().for_each(Program::assert_healthy);
     until(
         "the attackers' connections are closed",
         Duration::from_secs(20),
         async || (router.process.files() <= files + 10).then_some(()),
     )
     .await;
-    router.relay_rests(Duration::from_secs(5)).await;
+    router.wait_relay_idle(Duration::from_secs(5)).await;
     let grown = router.process.memory().saturating_sub(before);
     assert!(
         grown < GROWTH,
@@ -147,7 +147,7 @@ async fn a_call_may_be_split_anywhere() {
             .await
             .expect("it is answered");
     }
-    router.assert_well();
+    router.assert_healthy();
 }
 
 async fn serves(address: SocketAddr) {

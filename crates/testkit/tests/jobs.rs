@@ -141,7 +141,7 @@ async fn every_curl_line_leads_to_its_result() {
         .into_iter()
         .chain(&mut mesh.services)
     {
-        program.assert_well();
+        program.assert_healthy();
     }
 }
 
@@ -185,7 +185,7 @@ async fn a_run_whose_runner_is_killed_is_finished_by_another_without_repeating_i
         .unwrap();
     assert_eq!(notes, after, "the notes were written once");
     assert!(mesh.read(run_id, "mcp.md").contains("lighthouse"));
-    second.assert_well();
+    second.assert_healthy();
 }
 
 #[tokio::test]
@@ -265,7 +265,7 @@ fn output(mesh: &JobMesh, line: &str) -> String {
         |usual: &str, ours: u16| (format!("localhost:{usual}/"), format!("localhost:{ours}/"));
     let ports = [
         port("8080", mesh.gateway.grpc.port()),
-        port("8001", mesh.tasks_door().port()),
+        port("8001", mesh.tasks_address().port()),
         port("8086", mesh.runner.grpc.port()),
     ];
     let line = ports.iter().fold(line.to_owned(), |line, (usual, ours)| {

@@ -21,7 +21,7 @@ async fn a_new_instance_takes_traffic_within_a_second_of_passing() {
     sleep(SECOND).await;
     let new = Program::start("echo-agent", &consul.env()).await;
     let passing = seen(&consul, |ids| ids.contains(&new.id)).await;
-    let calls = all_well(load.end().await);
+    let calls = all_well(load.finish().await);
     let first = calls
         .iter()
         .filter(|call| call.outcome.as_ref().is_ok_and(|id| *id == new.id));
@@ -44,12 +44,12 @@ async fn a_stopped_instance_gets_no_call_a_second_after_it_deregistered() {
     let mut leaving = echoes.remove(0);
     leaving.signal(Signal::Terminate);
     let gone = seen(&consul, |ids| !ids.contains(&leaving.id)).await;
-    let calls = all_well(load.end().await);
+    let calls = all_well(load.finish().await);
     let late = calls.iter().filter(|call| call.sent > gone + SECOND);
     let late: Vec<_> = late.map(|call| call.outcome.as_ref().unwrap()).collect();
     assert!(late.len() > 100, "the load went on: {}", late.len());
     assert!(!late.contains(&&leaving.id), "it was still called");
-    assert!(leaving.process.end(PATIENCE).await.success());
+    assert!(leaving.process.wait_exit(PATIENCE).await.success());
 }
 
 #[tokio::test]

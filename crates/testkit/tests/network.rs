@@ -94,21 +94,21 @@ async fn slow_narrow_and_chopped_ways_lose_nothing() {
             0,
         ),
     ] {
-        world.toxiproxy.poison(kind, &attributes).await;
+        world.toxiproxy.add_toxic(kind, &attributes).await;
         let fastest = world.echo(bytes).await;
         // What is told of it is true: the bytes did go through it.
         assert!(
             fastest >= Duration::from_millis(least),
             "{kind}: {fastest:?}"
         );
-        let calls = Load::start(world.router.grpc, RATE, CALLS / 4).end().await;
+        let calls = Load::start(world.router.grpc, RATE, CALLS / 4).finish().await;
         assert!(
             calls.iter().all(|call| call.outcome.is_ok()),
             "{kind}: {calls:?}"
         );
-        world.toxiproxy.cure(kind).await;
+        world.toxiproxy.remove_toxic(kind).await;
     }
-    world.router.assert_well();
+    world.router.assert_healthy();
 }
 
 #[tokio::test]
@@ -121,9 +121,9 @@ async fn ways_that_break_or_fall_silent_cost_no_call_that_may_be_repeated() {
         let mut world = World::start(2).await;
         let load = Load::start(world.router.grpc, RATE, CALLS);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        world.toxiproxy.poison(kind, &attributes).await;
+        world.toxiproxy.add_toxic(kind, &attributes).await;
         let struck = Instant::now();
-        let calls = load.end().await;
+        let calls = load.finish().await;
         let failed: Vec<_> = calls.iter().filter(|call| call.outcome.is_err()).collect();
         assert!(
             failed.is_empty(),
@@ -145,7 +145,7 @@ async fn ways_that_break_or_fall_silent_cost_no_call_that_may_be_repeated() {
             "{kind}: {} answers came through",
             after.len()
         );
-        world.router.assert_well();
+        world.router.assert_healthy();
     }
 }
 

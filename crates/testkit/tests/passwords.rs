@@ -82,7 +82,7 @@ async fn said(program: &str, variable: &str, value: &str) -> String {
     let serving = loop {
         let log = process.log();
         let line = log.lines().find_map(serving);
-        if line.is_some() || process.ended().is_some() {
+        if line.is_some() || process.exit_status().is_some() {
             break line;
         }
         assert!(

@@ -57,7 +57,7 @@ async fn a_long_quiet_call_to_a_server_of_the_predecessor_succeeds() {
         .parse()
         .unwrap();
     assert!(worked >= seconds as f64, "{worked}");
-    router.assert_well();
+    router.assert_healthy();
 }
 
 fn quiet_seconds() -> u64 {

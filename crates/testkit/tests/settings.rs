@@ -70,7 +70,7 @@ async fn a_policy_set_in_kv_holds_at_once_and_a_bad_one_is_refused_and_shown() {
             .filter(|c| c.outcome.is_err())
             .collect();
         assert!(failed.is_empty(), "{failed:?}");
-        router.assert_well();
+        router.assert_healthy();
     }
 }
 

@@ -28,11 +28,11 @@ async fn no_signal_ends_a_program_that_is_still_in_the_registry() {
                 log.contains("reading files again").then_some(())
             })
             .await;
-            running.assert_well();
+            running.assert_healthy();
             let ready = http_client::get(&format!("http://{}/readyz", running.admin)).await;
             assert_eq!(ready.expect("it serves").0, 200, "{program}");
             running.signal(leaves);
-            let ended = running.process.end(SOON).await;
+            let ended = running.process.wait_exit(SOON).await;
             assert_eq!(ended.code(), Some(0), "{program} at {leaves:?}");
             consul.wait_passing(service, 0).await;
         }

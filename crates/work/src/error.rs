@@ -40,7 +40,7 @@ impl FieldError {
         };
         let reason = match reason.starts_with("missing field `") {
             true => "is missing".to_owned(),
-            false => telemetry::plain(reason).into_owned(),
+            false => telemetry::humanize(reason).into_owned(),
         };
         Self { field, reason }
     }

@@ -90,7 +90,7 @@ impl Work {
         let value: Value = serde_json::from_slice(payload.bytes()).map_err(|error| {
             FieldError::new(
                 "payload",
-                format!("is no JSON: {}", telemetry::plain(&error.to_string())),
+                format!("is no JSON: {}", telemetry::humanize(&error.to_string())),
             )
         })?;
         Self::read(kind, &value)

@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{family::Family, gauge::Gauge},
 };
 use service::{Key, Type};
-use telemetry::Registry;
+use telemetry::MetricsRegistry;
 use tokio::time::sleep;
 
 /// The key that says how often queues are counted.
@@ -42,7 +42,7 @@ pub struct Lengths {
 impl Lengths {
     /// Gauges registered with `registry`.
     #[must_use]
-    pub fn new(registry: &Registry) -> Self {
+    pub fn new(registry: &MetricsRegistry) -> Self {
         let lengths = Self::default();
         let about = "Jobs in the store by status; succeeded and cancelled ones since ever";
         registry.register("mesh_jobs_queue_length", about, lengths.standing.clone());

@@ -45,7 +45,7 @@ async fn health_is_503_with_what_to_do_while_the_queue_refuses_writes() {
             "min-replicas-to-write",
         ),
     ] {
-        assert_eq!(redis.say(trouble), "+OK");
+        assert_eq!(redis.command(trouble), "+OK");
         let problem = until("/health says it", PATIENCE, async || {
             let answer = gateway.get("/health").await;
             (answer.status == 503).then(|| answer.problem(503))
@@ -53,7 +53,7 @@ async fn health_is_503_with_what_to_do_while_the_queue_refuses_writes() {
         let detail = problem.await["detail"].to_string();
         assert!(detail.contains(word), "{detail}");
         readiness(&gateway, word, true).await;
-        assert_eq!(redis.say(relief), "+OK");
+        assert_eq!(redis.command(relief), "+OK");
         until("it is well again", PATIENCE, async || {
             (gateway.get("/health").await.status == 200).then_some(())
         })
@@ -75,7 +75,7 @@ async fn health_warns_of_a_redis_that_may_evict_and_stays_200() {
             .is_none()
     );
     let redis = gateway.redis.as_ref().unwrap();
-    assert_eq!(redis.say("CONFIG SET maxmemory-policy allkeys-lru"), "+OK");
+    assert_eq!(redis.command("CONFIG SET maxmemory-policy allkeys-lru"), "+OK");
     let warnings = until("/health warns", PATIENCE, async || {
         let answer = gateway.get("/health").await;
         assert_eq!(answer.status, 200);

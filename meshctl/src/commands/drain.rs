@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use discovery::{Discovery, Entries};
+use discovery::{Discovery, KvEntries};
 use futures_util::future::join_all;
 use serde_json::json;
 use service::Loader;
@@ -46,7 +46,7 @@ impl Drain {
         let mut entries = consul.entries();
         let known = timeout(PATIENCE, entries.wait_for(Option::is_some)).await;
         let Ok(Ok(known)) = known.map(|known| known.map(|known| known.clone())) else {
-            match consul.trouble() {
+            match consul.last_error() {
                 Some(trouble) if trouble.contains("cannot be reached") => {
                     bail!("{trouble}: start it, or name it with --consul or CONSUL_HTTP_ADDR")
                 }
@@ -67,7 +67,7 @@ impl Drain {
                  the instances"
             );
         }
-        let key = Entries::drain_key(instance);
+        let key = KvEntries::drain_key(instance);
         let value = (!self.undo).then_some("true");
         consul.write(&key, value).await.context("write to Consul")?;
         if out.json {
@@ -89,7 +89,7 @@ impl Drain {
     }
 }
 
-fn list(out: &Output, entries: &Entries) -> anyhow::Result<ExitCode> {
+fn list(out: &Output, entries: &KvEntries) -> anyhow::Result<ExitCode> {
     let drained: Vec<&str> = entries.drained().collect();
     if out.json {
         out.value(&json!({ "drained": drained }))?;

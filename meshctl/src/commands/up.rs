@@ -106,14 +106,14 @@ impl Up {
 fn log(registry: &Registry) -> anyhow::Result<()> {
     let level = registry.environment.get("LOG_LEVEL").map(String::as_str);
     let level = level.filter(|level| !level.is_empty()).unwrap_or("warn");
-    let options = telemetry::Options {
+    let options = telemetry::TelemetryOptions {
         service_name: "meshctl".to_owned(),
         level: level
             .parse()
             .map_err(|error| anyhow::anyhow!("LOG_LEVEL={level}: {error}"))?,
-        format: telemetry::Format::Text,
-        output: telemetry::Output::Stderr,
-        ..telemetry::Options::default()
+        format: telemetry::LogFormat::Text,
+        output: telemetry::LogOutput::Stderr,
+        ..telemetry::TelemetryOptions::default()
     };
     // Without a collector there is nothing to send at the end.
     drop(telemetry::init(&options)?);

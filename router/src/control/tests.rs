@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use discovery::{Health, Key, Registration};
+use discovery::{Health, InstanceKey, Registration};
 use proto::agentplatform::{
     TaskStatusResponse, WorkerInfo, agent_service_client::AgentServiceClient,
     task_worker_client::TaskWorkerClient,
@@ -152,7 +152,7 @@ impl Router {
     async fn start_asking(workers: usize) -> Self {
         let mut mesh = Fixture::new();
         let tasks = Arc::new(Tasks::new(workers));
-        let registrar = Arc::new(Registrar::new(
+        let registrar = Arc::new(RegistrationHandler::new(
             mesh.memory.clone(),
             false,
             "r",
@@ -356,7 +356,7 @@ async fn task_is_asked_where_it_went() {
     router
         .add("w2", "worker-itinerary", Fake::worker("processing"))
         .await;
-    let key = Key {
+    let key = InstanceKey {
         node: "".into(),
         id: "w2".into(),
     };

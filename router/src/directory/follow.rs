@@ -57,7 +57,7 @@ pub(super) async fn follow(
             settle = Some(tokio::time::Instant::now() + SETTLE);
         }
         let mut late = settle.is_some_and(|settle| settle <= tokio::time::Instant::now());
-        if late && !ready && book.mesh.discovery().trouble().is_some() {
+        if late && !ready && book.mesh.discovery().last_error().is_some() {
             // The registry names services and does not tell who serves them: that is no mesh yet.
             settle = Some(tokio::time::Instant::now() + TROUBLED);
             late = false;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use discovery::{Instance, Key, Kind, Snapshot};
+use discovery::{Instance, InstanceKey, ServiceKind, Snapshot};
 use proto::agentplatform::{AgentInfo, ToolInfo, WorkerInfo};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -17,7 +17,7 @@ pub struct Service {
     /// Consul name.
     pub name: Arc<str>,
     /// What it is to the mesh.
-    pub kind: Kind,
+    pub kind: ServiceKind,
     /// What clients call it, such as `echo-agent`.
     pub public_id: String,
     /// The version that most of its healthy instances have; empty when they do not say.
@@ -33,7 +33,7 @@ pub struct Service {
     /// are and what they register, since two builds may have one version.
     pub(crate) generation: String,
     /// The instance that joined last, of those whose version this is: it may be of another build.
-    newest: Option<Key>,
+    newest: Option<InstanceKey>,
     returns: u64,
     /// What this generation has told of itself.
     pub(crate) learned: Arc<Learned>,
@@ -70,7 +70,7 @@ impl Service {
         }
         let version = common_version(&known);
         let first = known.iter().find(|instance| instance.version() == version);
-        let kind = first.map_or_else(|| Kind::from_tags(catalog_tags), |first| first.kind());
+        let kind = first.map_or_else(|| ServiceKind::from_tags(catalog_tags), |first| first.kind());
         let public_id = first.map_or_else(
             || kind.public_id(name).unwrap_or_else(|| name.to_string()),
             |first| first.public_id(),
@@ -182,13 +182,13 @@ fn common_version(instances: &[&Arc<Instance>]) -> String {
 }
 
 /// Who joined, or came back, of the version that most have; else who was the last to do so before.
-fn newest(version: &str, all: &[Arc<Instance>], previous: Option<&Service>) -> Option<Key> {
+fn newest(version: &str, all: &[Arc<Instance>], previous: Option<&Service>) -> Option<InstanceKey> {
     let of_version = || all.iter().filter(|it| it.version() == version);
     // The first set that is seen has no newcomers.
     let previous = previous.filter(|previous| previous.snapshot.is_some())?;
-    let before: HashSet<&Key> = previous.serving().map(|it| &it.key).collect();
+    let before: HashSet<&InstanceKey> = previous.serving().map(|it| &it.key).collect();
     let mut joined = of_version().filter(|it| it.is_serving() && !before.contains(&it.key));
-    let is_there = |key: &&Key| of_version().any(|it| it.key == **key);
+    let is_there = |key: &&InstanceKey| of_version().any(|it| it.key == **key);
     joined
         .next_back()
         .map(|it| &it.key)
@@ -199,7 +199,7 @@ fn newest(version: &str, all: &[Arc<Instance>], previous: Option<&Service>) -> O
 /// How often an instance that was unwell came back: with an ID that stays it may be a new process.
 fn returns(all: &[Arc<Instance>], previous: Option<&Service>) -> u64 {
     let Some(previous) = previous else { return 0 };
-    let unwell: HashSet<&Key> = previous
+    let unwell: HashSet<&InstanceKey> = previous
         .instances()
         .iter()
         .filter(|it| !it.is_serving())

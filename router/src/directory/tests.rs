@@ -93,7 +93,7 @@ fn name_is_found_before_its_instances_are_known() {
     let view = View::new([Arc::new(service)], false);
     assert_eq!(
         view.by_id("echo-agent").unwrap().kind,
-        discovery::Kind::Agent
+        discovery::ServiceKind::Agent
     );
     assert!(!view.by_id("echo-agent").unwrap().is_serving());
 }

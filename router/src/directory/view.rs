@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use discovery::{Instance, Kind};
+use discovery::{Instance, ServiceKind};
 
 use super::Service;
 
@@ -28,7 +28,7 @@ impl View {
         for service in services {
             // Tags hide a router from the catalog; one that says so in its Meta only is caught here,
             // and so are names under which there are proxies alone.
-            if service.kind != Kind::Router && service.is_service() {
+            if service.kind != ServiceKind::Router && service.is_service() {
                 view.services.insert(Arc::clone(&service.name), service);
             }
         }
@@ -67,7 +67,7 @@ impl View {
     /// first, then `echo-agent` for `agent-echo`, then what Meta claims.
     fn index_ids(&mut self) {
         let by_name = self.services.values().map(|s| (s.name.to_string(), s));
-        let kinds = [Kind::Agent, Kind::Tool, Kind::Worker];
+        let kinds = [ServiceKind::Agent, ServiceKind::Tool, ServiceKind::Worker];
         let by_form = self.services.values().flat_map(|service| {
             kinds
                 .iter()

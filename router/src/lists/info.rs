@@ -1,7 +1,7 @@
 //! The three messages of the lists, as one.
 
 use channel::Channel;
-use discovery::Kind;
+use discovery::ServiceKind;
 use proto::agentplatform::{
     AgentInfo, ListAgentsRequest, ListToolsRequest, ListWorkersRequest, ToolInfo, WorkerInfo,
     agent_service_client::AgentServiceClient, task_worker_client::TaskWorkerClient,
@@ -14,7 +14,7 @@ use crate::{ask::Ask, directory::Service};
 /// What a list says of one service.
 pub(crate) trait Info: Clone + Default + Send {
     /// Whom it is about.
-    const KIND: Kind;
+    const KIND: ServiceKind;
 
     fn id(&mut self) -> &mut String;
     fn name(&mut self) -> &mut String;
@@ -35,7 +35,7 @@ macro_rules! described {
     ($info:ty, $kind:ident, $id:ident, $tags:expr, $learned:ident,
      $client:ident . $list:ident ($request:ident) . $entries:ident) => {
         impl Info for $info {
-            const KIND: Kind = Kind::$kind;
+            const KIND: ServiceKind = ServiceKind::$kind;
 
             fn id(&mut self) -> &mut String {
                 &mut self.$id

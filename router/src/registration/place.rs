@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use fetch::{Reach, reach};
+use fetch::{AddressClass, classify};
 use service::clients::Network;
 use tokio::{net::lookup_host, time::timeout};
 use tonic::Status;
@@ -77,15 +77,15 @@ impl Places {
         if self.allowed.iter().any(|network| network.has(ip)) {
             return None;
         }
-        match reach(ip) {
-            Reach::Public => None,
-            Reach::Internal("loopback") => {
+        match classify(ip) {
+            AddressClass::Public => None,
+            AddressClass::Internal("loopback") => {
                 // A mesh on one machine is on loopback altogether.
                 let own = self.own.is_some_and(|own| own.ip().is_loopback());
                 (!own).then_some("loopback")
             }
-            Reach::Internal(_) => None,
-            Reach::Never(why) => Some(why),
+            AddressClass::Internal(_) => None,
+            AddressClass::Forbidden(why) => Some(why),
         }
     }
 

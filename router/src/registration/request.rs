@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use discovery::{Check, Kind, Registration};
+use discovery::{Check, ServiceKind, Registration};
 use http::uri::Authority;
 use proto::agentplatform::{AgentInfo, ToolInfo};
 use tonic::{Code, Status};
@@ -19,7 +19,7 @@ const MAX_TAG_BYTES: usize = 64;
 /// A service that asks to be registered.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    kind: Kind,
+    kind: ServiceKind,
     id_field: &'static str,
     id: String,
     endpoint: String,
@@ -32,7 +32,7 @@ pub struct Candidate {
 impl From<AgentInfo> for Candidate {
     fn from(info: AgentInfo) -> Self {
         Self {
-            kind: Kind::Agent,
+            kind: ServiceKind::Agent,
             id_field: "agent_id",
             id: info.agent_id,
             endpoint: info.endpoint,
@@ -47,7 +47,7 @@ impl From<AgentInfo> for Candidate {
 impl From<ToolInfo> for Candidate {
     fn from(info: ToolInfo) -> Self {
         Self {
-            kind: Kind::Tool,
+            kind: ServiceKind::Tool,
             id_field: "tool_id",
             id: info.tool_id,
             endpoint: info.endpoint,
@@ -121,7 +121,7 @@ impl Candidate {
                 ),
             ));
         }
-        let others = [Kind::Agent, Kind::Tool, Kind::Worker].map(Kind::name);
+        let others = [ServiceKind::Agent, ServiceKind::Tool, ServiceKind::Worker].map(ServiceKind::name);
         let is_other = others
             .into_iter()
             .filter(|other| *other != kind)
@@ -186,7 +186,7 @@ impl Candidate {
                     ),
                 ));
             }
-            if tag != self.kind.name() && Kind::from_name(tag).is_some() {
+            if tag != self.kind.name() && ServiceKind::from_name(tag).is_some() {
                 return Err(bad(
                     "capabilities",
                     format!("capability {tag:?} is the name of a kind"),

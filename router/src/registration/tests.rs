@@ -14,15 +14,15 @@ fn agent(id: &str, endpoint: &str) -> AgentInfo {
     }
 }
 
-fn registrar() -> (Arc<Memory>, Registrar) {
+fn registrar() -> (Arc<Memory>, RegistrationHandler) {
     let memory = Arc::new(Memory::new());
     let registrar = of(memory.clone(), true);
     (memory, registrar)
 }
 
-fn of(memory: Arc<Memory>, allowed: bool) -> Registrar {
+fn of(memory: Arc<Memory>, allowed: bool) -> RegistrationHandler {
     let places = Places::new("127.0.0.1:50051", Vec::new());
-    Registrar::new(memory, allowed, "mcp-router-here-1", places)
+    RegistrationHandler::new(memory, allowed, "mcp-router-here-1", places)
 }
 
 fn nobody() -> View {
@@ -96,7 +96,7 @@ async fn tool_is_registered_as_a_tool() {
     };
     registrar.register(tool.into(), &nobody()).await.unwrap();
     let instances = instances(&memory, "tool-old");
-    assert_eq!(instances[0].kind(), discovery::Kind::Tool);
+    assert_eq!(instances[0].kind(), discovery::ServiceKind::Tool);
     assert_eq!(instances[0].authority(), "[::1]:50053");
 }
 

@@ -5,7 +5,7 @@ use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge},
 };
-use telemetry::Registry;
+use telemetry::MetricsRegistry;
 
 /// The sums over all engines.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ struct Side {
 }
 
 impl Gauges {
-    pub(crate) fn new(registry: &Registry) -> Self {
+    pub(crate) fn new(registry: &MetricsRegistry) -> Self {
         let calls = Gauge::default();
         let memory = Gauge::default();
         let connections: Family<Side, Gauge> = Family::default();
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_gauges_are_the_sums_of_the_engines_that_are_there() {
-        let registry = Registry::new();
+        let registry = MetricsRegistry::new();
         let gauges = Gauges::new(&registry);
         let load = |calls, clients, instances, memory| Load {
             calls,

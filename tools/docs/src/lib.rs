@@ -10,7 +10,7 @@ mod tool;
 
 use std::path::PathBuf;
 
-use service::{Context, Key, Kind, Served, Spec, Type};
+use service::{Context, Key, ServiceKind, Served, Spec, Type};
 
 pub use index::Index;
 pub use library::{Error, Library, Limits};
@@ -20,7 +20,7 @@ pub use split::split;
 pub const SPEC: Spec = Spec {
     program: "docs-tool",
     service: "tool-docs",
-    kind: Kind::Tool,
+    kind: ServiceKind::Tool,
     tags: &["tool", "docs", "search"],
     port_env: "TOOL_PORT",
     default_port: 50060,

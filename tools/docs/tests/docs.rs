@@ -31,7 +31,7 @@ async fn docs() -> Docs {
         ("docs_refresh", "0s"),
         ("docs_max_file_bytes", "1KiB"),
     ];
-    let (running, channel) = local::alone(&docs_tool::SPEC, docs_tool::build, &set).await;
+    let (running, channel) = local::start_alone(&docs_tool::SPEC, docs_tool::build, &set).await;
     Docs {
         running,
         client: ToolServiceClient::new(channel),

@@ -7,7 +7,7 @@ mod tool;
 
 use std::path::PathBuf;
 
-use service::{Context, Key, Kind, Served, Spec, Type};
+use service::{Context, Key, ServiceKind, Served, Spec, Type};
 
 pub use path::{BadPath, Path, RunId};
 pub use sandbox::{Error, Limits, Sandbox};
@@ -16,7 +16,7 @@ pub use sandbox::{Error, Limits, Sandbox};
 pub const SPEC: Spec = Spec {
     program: "fs-tool",
     service: "tool-fs",
-    kind: Kind::Tool,
+    kind: ServiceKind::Tool,
     tags: &["tool", "fs", "files"],
     port_env: "TOOL_PORT",
     default_port: 50058,

@@ -25,7 +25,7 @@ async fn fs_tool() -> Fs {
     let out = TempDir::new().unwrap();
     let later = out.path().join("made/later");
     let set = [("out_dir", later.to_str().unwrap()), ("fs_max_files", "3")];
-    let (running, channel) = local::alone(&fs_tool::SPEC, fs_tool::build, &set).await;
+    let (running, channel) = local::start_alone(&fs_tool::SPEC, fs_tool::build, &set).await;
     Fs {
         running,
         client: ToolServiceClient::new(channel),
@@ -198,7 +198,7 @@ async fn numbered_lines_have_numbers_of_their_own_though_two_instances_write() {
     let one = fs_tool().await;
     let later = one.out.path().join("made/later");
     let set = [("out_dir", later.to_str().unwrap())];
-    let (running, channel) = local::alone(&fs_tool::SPEC, fs_tool::build, &set).await;
+    let (running, channel) = local::start_alone(&fs_tool::SPEC, fs_tool::build, &set).await;
     let other = Fs {
         running,
         client: ToolServiceClient::new(channel),

@@ -12,7 +12,7 @@ mod report;
 mod tool;
 
 use provider::Settings;
-use service::{Context, Key, Kind, Served, Spec, config::Type};
+use service::{Context, Key, ServiceKind, Served, Spec, config::Type};
 
 pub use error::Error;
 pub use report::Units;
@@ -21,7 +21,7 @@ pub use report::Units;
 pub const SPEC: Spec = Spec {
     program: "weather-tool",
     service: "tool-weather",
-    kind: Kind::Tool,
+    kind: ServiceKind::Tool,
     tags: &["tool", "weather", "data"],
     port_env: "TOOL_PORT",
     default_port: 50053,

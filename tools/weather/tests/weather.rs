@@ -18,7 +18,7 @@ use tonic::{Code, transport::Channel};
 use weather_tool::{SPEC, build};
 
 async fn weather() -> (Running, ToolServiceClient<Channel>) {
-    let (running, channel) = local::alone(&SPEC, build, &[]).await;
+    let (running, channel) = local::start_alone(&SPEC, build, &[]).await;
     (running, ToolServiceClient::new(channel))
 }
 
@@ -115,7 +115,7 @@ async fn open_meteo_without_permission_does_not_start_and_names_the_key() {
     let error = refused.unwrap_err().to_string();
     assert!(error.contains("ALLOW_EXTERNAL_REQUESTS=yes"), "{error}");
     let allowed = [provider, ("allow_external_requests", "yes")];
-    let (running, _) = local::alone(&SPEC, build, &allowed).await;
+    let (running, _) = local::start_alone(&SPEC, build, &allowed).await;
     running.drain().await;
 }
 

@@ -5,7 +5,7 @@ mod answer;
 mod provider;
 mod tool;
 
-use service::{Context, Key, Kind, Served, Spec};
+use service::{Context, Key, ServiceKind, Served, Spec};
 
 pub use provider::{Error, Provider, Settings};
 
@@ -13,7 +13,7 @@ pub use provider::{Error, Provider, Settings};
 pub const SPEC: Spec = Spec {
     program: "web-tool",
     service: "tool-web",
-    kind: Kind::Tool,
+    kind: ServiceKind::Tool,
     tags: &["tool", "web", "search"],
     port_env: "TOOL_PORT",
     default_port: 50059,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentkit::{sources::WebHit, text::shorten};
-use fetch::{Client, Guard, Limits, Request};
+use fetch::{HttpClient, EgressPolicy, FetchLimits, Request};
 use http::{HeaderName, HeaderValue, header::ACCEPT};
 use url::Url;
 
@@ -52,7 +52,7 @@ pub enum Error {
 /// Searches at one address.
 #[derive(Debug)]
 pub struct Provider {
-    client: Client,
+    client: HttpClient,
     url: String,
     host: String,
     key: Option<(HeaderName, HeaderValue)>,
@@ -91,14 +91,14 @@ impl Provider {
             Ok((name, value))
         };
         // No redirects: the key goes to the configured host and no other.
-        let limits = Limits {
+        let limits = FetchLimits {
             time: settings.timeout,
             connect: settings.timeout,
             body: settings.max_bytes,
             redirects: 0,
-            ..Limits::default()
+            ..FetchLimits::default()
         };
-        let client = Client::new(Guard::new(true, &settings.inside), limits)
+        let client = HttpClient::new(EgressPolicy::new(true, &settings.inside), limits)
             .map_err(|error| bad("web_search_url", &error.to_string()))?;
         Ok(Self {
             client,

@@ -17,7 +17,7 @@ use tokio::{
 use tonic::{Code, Status, transport::Channel};
 
 async fn web(settings: &[(&str, &str)]) -> (Running, ToolServiceClient<Channel>) {
-    let (running, channel) = local::alone(&web_tool::SPEC, web_tool::build, settings).await;
+    let (running, channel) = local::start_alone(&web_tool::SPEC, web_tool::build, settings).await;
     (running, ToolServiceClient::new(channel))
 }
 

@@ -19,7 +19,7 @@ mod worker;
 use std::sync::Arc;
 
 use proto::agentplatform::task_worker_server::TaskWorkerServer;
-use service::{Context, Key, Kind, Served, Spec};
+use service::{Context, Key, ServiceKind, Served, Spec};
 
 use crate::{guide::Guide, mesh_weather::MeshWeather, worker::Worker};
 
@@ -29,7 +29,7 @@ pub use error::Error;
 pub const SPEC: Spec = Spec {
     program: "itinerary-worker",
     service: "worker-itinerary",
-    kind: Kind::Worker,
+    kind: ServiceKind::Worker,
     tags: &["worker", "itinerary", "planning"],
     port_env: "WORKER_PORT",
     default_port: 50054,

@@ -15,7 +15,7 @@ use crate::meter::Facts;
 /// What the kinds work with.
 pub(crate) struct Kinds {
     pub(crate) calls: call::Calls,
-    pub(crate) client: fetch::Client,
+    pub(crate) client: fetch::HttpClient,
     pub(crate) mesh: Mesh,
     pub(crate) tasks: task::Tasks,
 }

@@ -13,13 +13,13 @@ mod metrics;
 mod process;
 mod runner;
 
-use service::{Context, Kind, Served, Spec};
+use service::{Context, ServiceKind, Served, Spec};
 
 /// What the job runner says of itself.
 pub const SPEC: Spec = Spec {
     program: "job-runner",
     service: "job-runner",
-    kind: Kind::Service,
+    kind: ServiceKind::Service,
     tags: &["jobs", "http"],
     port_env: "RUNNER_PORT",
     default_port: 8086,

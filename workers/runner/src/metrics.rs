@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use telemetry::{
-    Registry,
+    MetricsRegistry,
     prometheus_client::{
         encoding::EncodeLabelSet,
         metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -39,7 +39,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Metrics registered with `registry`.
-    pub(crate) fn new(registry: &Registry) -> Self {
+    pub(crate) fn new(registry: &MetricsRegistry) -> Self {
         let histogram: fn() -> Histogram = || Histogram::new(BUCKETS);
         let metrics = Self {
             attempts: Family::default(),

@@ -19,7 +19,7 @@ pub(crate) fn read(path: &Path, config: &Config) -> anyhow::Result<Vec<Timer>> {
 
 fn parse(text: &str, config: &Config) -> anyhow::Result<Vec<Timer>> {
     let entries: BTreeMap<String, Entry> = toml::from_str(text)
-        .map_err(|error| anyhow!("{}", telemetry::plain(&error.to_string())))?;
+        .map_err(|error| anyhow!("{}", telemetry::humanize(&error.to_string())))?;
     let timer = |(name, entry): (String, Entry)| {
         let timer = entry.timer(&format!("{PREFIX}{name}"), config);
         timer.with_context(|| format!("entry {name}"))

@@ -23,7 +23,7 @@ pub(crate) fn timer(config: &Config) -> anyhow::Result<Option<Timer>> {
     let payload: Value =
         serde_json::from_str(config.text("schedule_payload")).map_err(|error| {
             let said = error.to_string();
-            anyhow!("schedule_payload: is no JSON: {}", telemetry::plain(&said))
+            anyhow!("schedule_payload: is no JSON: {}", telemetry::humanize(&said))
         })?;
     let mut timer = Timer::new(NAME, every, kind, payload);
     timer.queue = work::queue(config, None);

@@ -13,7 +13,7 @@ mod interval;
 mod keeper;
 
 use jobs::{Error, Scheduler, Timer, When};
-use service::{Context, Key, Kind, Served, Spec, Type, Weight};
+use service::{Context, Key, ServiceKind, Served, Spec, Type, Weight};
 use work::Vigil;
 
 use crate::keeper::Keeper;
@@ -64,7 +64,7 @@ const OWN: &[Key] = &[
 pub const SPEC: Spec = Spec {
     program: "mesh-scheduler",
     service: "mesh-scheduler",
-    kind: Kind::Service,
+    kind: ServiceKind::Service,
     tags: &["jobs", "scheduler"],
     port_env: "SCHEDULER_PORT",
     default_port: 8087,

@@ -414,9 +414,9 @@ async fn entries_are_put_back_into_a_redis_that_lost_them_and_readiness_tells_of
     both_fire("they fire").await;
     redis.restart().await;
     both_fire("they fire in a Redis that came back empty").await;
-    assert_eq!(redis.say("FLUSHALL"), "+OK");
+    assert_eq!(redis.command("FLUSHALL"), "+OK");
     both_fire("they fire in a Redis that was emptied").await;
-    assert_eq!(redis.say("DEL mesh:jobs:timers"), ":1");
+    assert_eq!(redis.command("DEL mesh:jobs:timers"), ":1");
     until("both entries are there again", PATIENCE, async || {
         (jobs.timers().await.ok()?.len() == 2).then_some(())
     })
@@ -432,7 +432,7 @@ async fn entries_are_put_back_into_a_redis_that_lost_them_and_readiness_tells_of
         ("CONFIG SET maxmemory 1", 503, "raise its maxmemory"),
         ("CONFIG SET maxmemory 0", 200, ""),
     ] {
-        assert_eq!(redis.say(command), "+OK");
+        assert_eq!(redis.command(command), "+OK");
         for path in ["readyz", "health"] {
             let what = format!("{path} is {expected} after {command}");
             let told = until(&what, PATIENCE, async || {

@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use discovery::{Catalog, Discovery, Health, Instance, Key, Registration, Snapshot};
+use discovery::{Catalog, Discovery, Health, Instance, InstanceKey, Registration, Snapshot};
 use mesh_channel::{Burst, Error, Lease, Mesh, Options, Target};
-use telemetry::Registry;
+use telemetry::MetricsRegistry;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -42,7 +42,7 @@ impl Published {
 
 fn instances(service: &str, address: SocketAddr) -> Vec<Instance> {
     let instance = |index: usize| Instance {
-        key: Key {
+        key: InstanceKey {
             node: "node".into(),
             id: format!("{service}-{index}").into(),
         },
@@ -67,7 +67,7 @@ impl Discovery for Published {
         self.0[service].subscribe()
     }
 
-    fn entries(&self) -> watch::Receiver<Option<Arc<discovery::Entries>>> {
+    fn entries(&self) -> watch::Receiver<Option<Arc<discovery::KvEntries>>> {
         watch::channel(None).1
     }
 
@@ -112,7 +112,7 @@ async fn ten_thousand_instances_cost_no_connection_and_an_update_touches_one_end
         Server::start(handler(echo)).await,
     );
     let registry = Arc::new(Published::new(server.address));
-    let mesh = Mesh::new(registry.clone(), Options::default(), &Registry::new());
+    let mesh = Mesh::new(registry.clone(), Options::default(), &MetricsRegistry::new());
     let before: Vec<_> = (0..SERVICES).map(|n| endpoints(&mesh, n)).collect();
     assert!(before.iter().flatten().all(Option::is_some));
 
@@ -137,7 +137,7 @@ async fn ten_thousand_instances_cost_no_connection_and_an_update_touches_one_end
 /// One service of very many instances, of which each may have one call.
 fn crowd(instances: usize) -> (Mesh, Vec<Lease>) {
     let it = |index: usize| Instance {
-        key: Key {
+        key: InstanceKey {
             node: "node".into(),
             id: format!("i{index}").into(),
         },
@@ -151,7 +151,7 @@ fn crowd(instances: usize) -> (Mesh, Vec<Lease>) {
         max_in_flight: 1,
         ..Options::default()
     };
-    let mesh = Mesh::new(Arc::new(registry), options, &Registry::new());
+    let mesh = Mesh::new(Arc::new(registry), options, &MetricsRegistry::new());
     let target = Target::service("agent-0");
     let leases = (0..instances)
         .map(|_| lease(&mesh, &target))
@@ -199,7 +199,7 @@ async fn a_service_that_left_the_registry_is_not_watched_for_ever() {
         idle_timeout: 200 * MS,
         ..Options::default()
     };
-    let mesh = Mesh::new(registry.clone(), options, &Registry::new());
+    let mesh = Mesh::new(registry.clone(), options, &MetricsRegistry::new());
     let watched = |service: usize| registry.0[&format!("agent-{service}")].receiver_count();
     assert!(endpoint(&mesh, 3, 0).is_some() && endpoint(&mesh, 4, 0).is_some());
     registry.publish("agent-3", Vec::new());

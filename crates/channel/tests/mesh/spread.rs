@@ -8,7 +8,7 @@ use std::{
 
 use discovery::{Catalog, Discovery, Registration, Snapshot};
 use mesh_channel::{Error, Mesh, Options, Target};
-use telemetry::Registry;
+use telemetry::MetricsRegistry;
 use tokio::sync::watch;
 
 use crate::{
@@ -138,7 +138,7 @@ impl Discovery for Unanswered {
         self.0.subscribe()
     }
 
-    fn entries(&self) -> watch::Receiver<Option<Arc<discovery::Entries>>> {
+    fn entries(&self) -> watch::Receiver<Option<Arc<discovery::KvEntries>>> {
         watch::channel(None).1
     }
 
@@ -167,7 +167,7 @@ async fn a_call_waits_for_the_registry_and_then_gives_up_or_goes() {
         ..Options::default()
     };
     let world = World {
-        mesh: Mesh::new(unanswered.clone(), options, &Registry::new()),
+        mesh: Mesh::new(unanswered.clone(), options, &MetricsRegistry::new()),
         ..World::new(Options::default())
     };
     let began = Instant::now();

@@ -12,7 +12,7 @@ use discovery::{Check, Discovery as _, Registration, backends::Memory};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use mesh_channel::{Error, Mesh, Options, ResponseBody, ServedBy, Target};
-use telemetry::Registry;
+use telemetry::MetricsRegistry;
 
 use crate::server::{Handler, Server};
 
@@ -22,7 +22,7 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) struct World {
     pub(crate) memory: Arc<Memory>,
     pub(crate) mesh: Mesh,
-    pub(crate) registry: Registry,
+    pub(crate) registry: MetricsRegistry,
 }
 
 /// The answer to a call, read to its end.
@@ -65,7 +65,7 @@ pub(crate) fn registration(id: &str, address: SocketAddr) -> Registration {
 impl World {
     pub(crate) fn new(options: Options) -> Self {
         let memory = Arc::new(Memory::new());
-        let registry = Registry::new();
+        let registry = MetricsRegistry::new();
         let mesh = Mesh::new(memory.clone(), options, &registry);
         Self {
             memory,

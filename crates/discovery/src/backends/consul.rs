@@ -1,24 +1,24 @@
 //! Consul: registration with the local agent, discovery by blocking queries.
 //!
-//! [`options`] says how to reach it, [`client`] asks it single questions, [`answers`] turns its
-//! JSON into our values, [`feed`] follows one answer over time and [`watching`] owns the tasks
-//! that do so. [`overseer`] and [`sweep`] take over when there are many. [`sight`] doubts empty answers, and
+//! [`options`] says how to reach it, [`client`] asks it single questions, [`api_types`] turns its
+//! JSON into our values, [`blocking_query`] follows one answer over time and [`watches`] owns the tasks
+//! that do so. [`bulk_watcher`] and [`resync`] take over when there are many. [`visibility`] doubts empty answers, and
 //! [`cache`] keeps what is known on the disk.
 
-mod answers;
+mod api_types;
 mod cache;
 mod client;
-mod cursor;
-mod entries;
-mod feed;
-mod hold;
+mod index;
+mod kv;
+mod blocking_query;
+mod stale_grace;
 mod options;
 mod outage;
-mod overseer;
+mod bulk_watcher;
 mod request;
-mod sight;
-mod sweep;
-mod watching;
+mod visibility;
+mod resync;
+mod watches;
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ use tracing::warn;
 
 pub use options::ConsulOptions;
 
-use self::{cache::Cache, client::Client, watching::Watching};
-use crate::{Catalog, Discovery, Entries, Error, Registration, Report, Snapshot};
+use self::{cache::Cache, client::ConsulApi, watches::Watches};
+use crate::{Catalog, Discovery, KvEntries, Error, Registration, RegistryStatus, Snapshot};
 
 /// What errors call this registry.
 const NAME: &str = "consul";
@@ -36,8 +36,8 @@ const NAME: &str = "consul";
 /// The Consul agent of this host. Dropping it ends every watch.
 #[derive(Debug)]
 pub struct Consul {
-    client: Arc<Client>,
-    watching: Arc<Watching>,
+    client: Arc<ConsulApi>,
+    watches: Arc<Watches>,
 }
 
 impl Consul {
@@ -51,33 +51,33 @@ impl Consul {
             key: "consul",
             reason: format!("build it inside a tokio runtime: {error}"),
         })?;
-        let client = Arc::new(Client::new(&options)?);
+        let client = Arc::new(ConsulApi::new(&options)?);
         let cache = options
             .cache
             .map(|path| Cache::open(path, client.address()));
-        let watching = Watching::new(client.clone(), runtime, cache);
-        Ok(Self { client, watching })
+        let watches = Watches::new(client.clone(), runtime, cache);
+        Ok(Self { client, watches })
     }
 }
 
 impl Drop for Consul {
     fn drop(&mut self) {
-        self.watching.stop();
+        self.watches.stop();
     }
 }
 
 #[async_trait::async_trait]
 impl Discovery for Consul {
     fn catalog(&self) -> watch::Receiver<Option<Arc<Catalog>>> {
-        self.watching.catalog()
+        self.watches.catalog()
     }
 
     fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        self.watching.service(service)
+        self.watches.service(service)
     }
 
-    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>> {
-        self.watching.entries()
+    fn entries(&self) -> watch::Receiver<Option<Arc<KvEntries>>> {
+        self.watches.entries()
     }
 
     async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
@@ -101,16 +101,16 @@ impl Discovery for Consul {
         self.client.incarnation().await
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.watching.outages.trouble()
+    fn last_error(&self) -> Option<String> {
+        self.watches.outages.error()
     }
 
-    fn report(&self) -> Report {
-        self.watching.report()
+    fn status(&self) -> RegistryStatus {
+        self.watches.status()
     }
 
-    async fn displace(&self, registration: &Registration) -> Result<(), Error> {
-        for id in self.client.others_at(registration).await? {
+    async fn deregister_duplicates(&self, registration: &Registration) -> Result<(), Error> {
+        for id in self.client.duplicates_of(registration).await? {
             warn!(
                 id,
                 by = registration.id,

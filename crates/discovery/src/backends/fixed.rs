@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Catalog, Discovery, Entries, Error, Health, Instance, Key, Kind, Registration, Snapshot,
-    publish::write, usable,
+    Catalog, Discovery, KvEntries, Error, Health, Instance, InstanceKey, ServiceKind, Registration, Snapshot,
+    publish::write, validate,
 };
 
 /// The instances that configuration names, always passing. Registering is accepted, so that a
@@ -19,7 +19,7 @@ pub struct Fixed {
     /// Kept so that receivers wait for news in peace, though none comes.
     watched: Mutex<HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>>,
     registered: Mutex<Vec<String>>,
-    written: watch::Sender<Option<Arc<Entries>>>,
+    written: watch::Sender<Option<Arc<KvEntries>>>,
 }
 
 impl Fixed {
@@ -63,14 +63,14 @@ fn instance(entry: &str) -> Option<Instance> {
         .and_then(|h| h.strip_suffix(']'))
         .unwrap_or(host);
     let port = port.parse().ok().filter(|port| *port > 0)?;
-    usable::name(service)
-        .and_then(|()| usable::host(host))
+    validate::name(service)
+        .and_then(|()| validate::host(host))
         .ok()?;
-    let kind = Kind::ALL
+    let kind = ServiceKind::ALL
         .into_iter()
         .find(|(kind, _)| kind.public_id(service).is_some());
     Some(Instance {
-        key: Key {
+        key: InstanceKey {
             node: "".into(),
             id: entry.into(),
         },
@@ -103,7 +103,7 @@ impl Discovery for Fixed {
         known.subscribe()
     }
 
-    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>> {
+    fn entries(&self) -> watch::Receiver<Option<Arc<KvEntries>>> {
         self.written.subscribe()
     }
 
@@ -140,7 +140,7 @@ mod tests {
         let fixed = Fixed::parse(&["agent-echo=[::1]:50052", "billing=db.local:9"]).unwrap();
         let snapshot = fixed.watch("agent-echo").borrow().clone().unwrap();
         assert_eq!(snapshot.instances[0].authority(), "[::1]:50052");
-        assert_eq!(snapshot.instances[0].kind(), Kind::Agent);
+        assert_eq!(snapshot.instances[0].kind(), ServiceKind::Agent);
         let catalog = fixed.catalog().borrow().clone().unwrap();
         assert_eq!(catalog.services["billing"], ["grpc"]);
     }

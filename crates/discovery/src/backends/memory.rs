@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Catalog, Discovery, Entries, Error, Health, Instance, Key, Registration, Snapshot,
+    Catalog, Discovery, KvEntries, Error, Health, Instance, InstanceKey, Registration, Snapshot,
     publish::{publish, write},
 };
 
@@ -23,10 +23,10 @@ struct State {
     entries: BTreeMap<String, (Registration, Health)>,
     reachable: bool,
     /// How many times it has forgotten everything.
-    lives: u64,
+    incarnation: u64,
     catalog: watch::Sender<Option<Arc<Catalog>>>,
     watched: HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>,
-    written: watch::Sender<Option<Arc<Entries>>>,
+    written: watch::Sender<Option<Arc<KvEntries>>>,
 }
 
 impl Memory {
@@ -36,7 +36,7 @@ impl Memory {
         Self(Mutex::new(State {
             entries: BTreeMap::new(),
             reachable: true,
-            lives: 0,
+            incarnation: 0,
             catalog: watch::channel(Some(Arc::default())).0,
             watched: HashMap::new(),
             written: watch::channel(Some(Arc::default())).0,
@@ -59,7 +59,7 @@ impl Memory {
 
     /// Forgets everything, as a development Consul does when it restarts.
     pub fn clear(&self) {
-        self.0.lock().lives += 1;
+        self.0.lock().incarnation += 1;
         self.change(BTreeMap::clear);
     }
 
@@ -75,7 +75,7 @@ impl Memory {
         state.publish();
     }
 
-    fn reached(&self) -> Result<(), Error> {
+    fn check_reachable(&self) -> Result<(), Error> {
         if self.0.lock().reachable {
             return Ok(());
         }
@@ -112,18 +112,18 @@ impl Discovery for Memory {
         receiver
     }
 
-    fn entries(&self) -> watch::Receiver<Option<Arc<Entries>>> {
+    fn entries(&self) -> watch::Receiver<Option<Arc<KvEntries>>> {
         self.0.lock().written.subscribe()
     }
 
     async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
-        self.reached()?;
+        self.check_reachable()?;
         write(&self.0.lock().written, key, value);
         Ok(())
     }
 
     async fn register(&self, registration: &Registration) -> Result<(), Error> {
-        self.reached()?;
+        self.check_reachable()?;
         registration.validate("memory")?;
         self.change(|entries| {
             entries.insert(
@@ -135,19 +135,19 @@ impl Discovery for Memory {
     }
 
     async fn is_registered(&self, id: &str) -> Result<bool, Error> {
-        self.reached()?;
+        self.check_reachable()?;
         Ok(self.0.lock().entries.contains_key(id))
     }
 
     async fn deregister(&self, id: &str) -> Result<(), Error> {
-        self.reached()?;
+        self.check_reachable()?;
         self.remove(id);
         Ok(())
     }
 
     async fn incarnation(&self) -> Result<Option<String>, Error> {
-        self.reached()?;
-        Ok(Some(self.0.lock().lives.to_string()))
+        self.check_reachable()?;
+        Ok(Some(self.0.lock().incarnation.to_string()))
     }
 }
 
@@ -178,7 +178,7 @@ impl State {
 
 fn instance(registration: &Registration, health: Health) -> Instance {
     Instance {
-        key: Key {
+        key: InstanceKey {
             node: "".into(),
             id: registration.id.as_str().into(),
         },

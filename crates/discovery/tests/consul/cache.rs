@@ -58,7 +58,7 @@ async fn a_start_without_consul_finds_what_was_known_and_a_start_with_it_the_tru
     let mut receiver = second.watch("agent-echo");
     let snapshot = seen(&mut receiver, SECOND * 5, |_| true).await;
     assert_eq!(snapshot.instances.len(), 0);
-    assert_eq!(second.report().cached_seconds, None);
+    assert_eq!(second.status().cached_seconds, None);
     second
         .register(&Registration {
             port: 7,
@@ -94,16 +94,16 @@ async fn a_start_without_consul_finds_what_was_known_and_a_start_with_it_the_tru
         .clone()
         .unwrap();
     assert_eq!(&*known.values["services/agent-echo/lb_policy"], "random");
-    let report = third.report();
+    let status = third.status();
     assert!(
-        report.cached_seconds.is_some() && report.trouble.is_some(),
-        "{report:?}"
+        status.cached_seconds.is_some() && status.error.is_some(),
+        "{status:?}"
     );
     // A Consul that comes back empty does not empty it at once: whoever lives registers again.
     agent.restart().await;
     sleep(SECOND * 8).await;
     assert_eq!(serving(&receiver), 1);
-    assert_eq!(third.report().cached_seconds, None);
+    assert_eq!(third.status().cached_seconds, None);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mesh_discovery::Entries;
+use mesh_discovery::KvEntries;
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -10,15 +10,15 @@ use tokio::{
 
 use crate::support::{SECOND, agent::Agent, consul};
 
-type Receiver = watch::Receiver<Option<Arc<Entries>>>;
+type Receiver = watch::Receiver<Option<Arc<KvEntries>>>;
 
-async fn seen(receiver: &mut Receiver, condition: impl Fn(&Entries) -> bool) {
+async fn seen(receiver: &mut Receiver, condition: impl Fn(&KvEntries) -> bool) {
     let waited = receiver.wait_for(|now| now.as_deref().is_some_and(&condition));
     let seen = timeout(SECOND * 5, waited).await.map(|seen| seen.is_ok());
     assert_eq!(seen, Ok(true), "last known: {:?}", receiver.borrow());
 }
 
-fn value<'a>(entries: &'a Entries, key: &str) -> Option<&'a str> {
+fn value<'a>(entries: &'a KvEntries, key: &str) -> Option<&'a str> {
     entries.values.get(key).map(AsRef::as_ref)
 }
 

@@ -57,7 +57,7 @@ async fn an_odd_name_is_left_out_and_told_once_and_the_others_are_there_at_once(
     );
     let mut receiver = consul.watch("good");
     seen(&mut receiver, SECOND, |snapshot| ids(snapshot) == ["good"]).await;
-    let told = consul.report().left_out;
+    let told = consul.status().left_out;
     assert_eq!(told.len(), odd.len(), "{told:?}");
     assert!(
         told.iter()
@@ -66,7 +66,7 @@ async fn an_odd_name_is_left_out_and_told_once_and_the_others_are_there_at_once(
     );
     agent.put("agent/service/deregister/50%25", "").await;
     let begun = tokio::time::Instant::now();
-    while consul.report().left_out.len() == odd.len() {
+    while consul.status().left_out.len() == odd.len() {
         assert!(
             begun.elapsed() < SECOND * 5,
             "what is gone is no longer told"
@@ -104,14 +104,14 @@ async fn an_odd_instance_is_left_out_and_its_siblings_serve() {
     })
     .await;
     assert_eq!(ids(&snapshot), ["bare", "good", "heavy", "named", "six"]);
-    assert_eq!(snapshot.others, 4);
+    assert_eq!(snapshot.excluded, 4);
     let good = snapshot
         .instances
         .iter()
         .find(|it| &*it.key.id == "good")
         .unwrap();
     assert_eq!(good.grpc_services(), None);
-    let told = consul.report().left_out;
+    let told = consul.status().left_out;
     let mut told: Vec<_> = told.iter().map(|it| it.id.as_str()).collect();
     told.sort_unstable();
     assert_eq!(told, ["garbage", "port-0", "port-big", "url"]);
@@ -151,5 +151,5 @@ async fn gateways_are_no_instances_and_their_names_no_services() {
     let mut receiver = consul.watch("nobody");
     let nobody = seen(&mut receiver, SECOND * 5, |_| true).await;
     assert!(nobody.is_service(), "an instance may come yet");
-    assert_eq!(consul.report().left_out, []);
+    assert_eq!(consul.status().left_out, []);
 }

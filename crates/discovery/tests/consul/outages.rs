@@ -1,6 +1,6 @@
 //! A Consul that is down, or was.
 
-use mesh_discovery::{Error, Registration, Upkeep};
+use mesh_discovery::{Error, Registration, Registrar};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{SECOND, agent::Agent, consul, registration, seen, serving};
@@ -9,7 +9,7 @@ use crate::support::{SECOND, agent::Agent, consul, registration, seen, serving};
 async fn a_restarted_consul_never_empties_a_set_and_gets_its_instances_back() {
     let mut agent = Agent::start().await;
     let consul = consul(&agent.address());
-    let stays = Upkeep::start(consul.clone(), registration("agent-echo", "stays"));
+    let stays = Registrar::start(consul.clone(), registration("agent-echo", "stays"));
     consul
         .register(&Registration {
             port: 50053,
@@ -76,7 +76,7 @@ async fn everything_starts_while_consul_is_down() {
     agent.kill().await;
     let consul = consul(&agent.address());
     let mut receiver = consul.watch("agent-echo");
-    let upkeep = Upkeep::start(consul.clone(), registration("agent-echo", "echo-1"));
+    let registrar = Registrar::start(consul.clone(), registration("agent-echo", "echo-1"));
     let error = consul
         .register(&registration("agent-echo", "other"))
         .await
@@ -88,7 +88,7 @@ async fn everything_starts_while_consul_is_down() {
         "nothing is known before the first answer"
     );
     agent.restart().await;
-    timeout(SECOND * 2, upkeep.registered().wait_for(|known| *known))
+    timeout(SECOND * 2, registrar.registered().wait_for(|known| *known))
         .await
         .unwrap()
         .unwrap();
@@ -121,7 +121,7 @@ async fn a_process_replaces_what_a_killed_one_left_at_its_address_and_nothing_el
     for it in &left {
         consul.register(it).await.unwrap();
     }
-    let upkeep = Upkeep::start(consul.clone(), registration("agent-echo", "alive"));
+    let registrar = Registrar::start(consul.clone(), registration("agent-echo", "alive"));
     seen(&mut receiver, SECOND * 3, |known| {
         ids(known) == ["alive", "elsewhere"]
     })
@@ -130,7 +130,7 @@ async fn a_process_replaces_what_a_killed_one_left_at_its_address_and_nothing_el
 
     // Whoever keeps it for another does not know who else is there.
     let kept = registration("agent-echo", "kept");
-    let kept = Upkeep::start_for_another(consul.clone(), kept);
+    let kept = Registrar::start_third_party(consul.clone(), kept);
     seen(&mut receiver, SECOND * 3, |known| {
         ids(known) == ["alive", "elsewhere", "kept"]
     })
@@ -144,7 +144,7 @@ async fn a_process_replaces_what_a_killed_one_left_at_its_address_and_nothing_el
         ids(known) == ["alive", "elsewhere"]
     })
     .await;
-    upkeep.deregister().await.unwrap();
+    registrar.deregister().await.unwrap();
 }
 
 #[tokio::test]
@@ -156,11 +156,11 @@ async fn what_an_operator_removes_stays_removed_and_what_consul_forgot_comes_bac
             port,
             ..registration("agent-old", id)
         };
-        Upkeep::start_for_another(consul.clone(), it)
+        Registrar::start_third_party(consul.clone(), it)
     };
     let (stays, goes) = (kept("stays", 1), kept("goes", 2));
-    for upkeep in [&stays, &goes] {
-        let mut registered = upkeep.registered();
+    for registrar in [&stays, &goes] {
+        let mut registered = registrar.registered();
         let known = timeout(SECOND * 5, registered.wait_for(|known| *known)).await;
         known.unwrap().unwrap();
     }
@@ -176,6 +176,6 @@ async fn what_an_operator_removes_stays_removed_and_what_consul_forgot_comes_bac
     sleep(SECOND * 2).await;
     consul.deregister("goes").await.unwrap();
     sleep(SECOND * 4).await;
-    assert!(!consul.is_registered("goes").await.unwrap() && goes.is_over());
-    assert!(consul.is_registered("stays").await.unwrap() && !stays.is_over());
+    assert!(!consul.is_registered("goes").await.unwrap() && goes.is_finished());
+    assert!(consul.is_registered("stays").await.unwrap() && !stays.is_finished());
 }

@@ -51,7 +51,7 @@ async fn many_services_are_watched_over_few_connections() {
     let asked = proxy.requests() - before;
     assert!(asked < 30, "{asked} requests for three changes");
 
-    // The overseer's word of the outage reaches services that asked nothing meanwhile.
+    // The bulk watcher's word of the outage reaches services that asked nothing meanwhile.
     agent.kill().await;
     agent.restart().await;
     sleep(SECOND * 8).await;

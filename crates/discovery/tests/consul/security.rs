@@ -91,11 +91,11 @@ async fn a_token_that_may_see_no_node_is_told_so_and_keeps_what_was_known() {
     let mut receiver = half.watch("agent-echo");
     let told = async |there: bool| {
         let begun = Instant::now();
-        while half.report().trouble.is_some() != there {
-            assert!(begun.elapsed() < SECOND * 20, "{:?}", half.report());
+        while half.status().error.is_some() != there {
+            assert!(begun.elapsed() < SECOND * 20, "{:?}", half.status());
             sleep(SECOND / 20).await;
         }
-        half.report().trouble.unwrap_or_default()
+        half.status().error.unwrap_or_default()
     };
     let trouble = told(true).await;
     assert!(trouble.contains("node:read"), "{trouble}");
@@ -130,11 +130,11 @@ async fn a_token_that_may_read_nothing_is_told_so() {
     let catalog = consul.catalog();
     let begun = Instant::now();
     while consul
-        .report()
-        .trouble
+        .status()
+        .error
         .is_none_or(|it| !it.contains("shows nothing to this token"))
     {
-        assert!(begun.elapsed() < SECOND * 20, "{:?}", consul.report());
+        assert!(begun.elapsed() < SECOND * 20, "{:?}", consul.status());
         sleep(SECOND / 20).await;
     }
     assert!(catalog.borrow().is_none());

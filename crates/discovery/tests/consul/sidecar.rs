@@ -27,5 +27,5 @@ async fn a_sidecar_is_no_instance_and_its_name_no_service() {
         !sidecar.is_service() && sidecar.instances.is_empty(),
         "{sidecar:?}"
     );
-    assert_eq!(consul.report().left_out, []);
+    assert_eq!(consul.status().left_out, []);
 }

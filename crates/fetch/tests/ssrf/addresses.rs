@@ -1,6 +1,6 @@
 //! Addresses that may not be asked, however they are spelled and wherever they come from.
 
-use mesh_fetch::{Client, Error, Guard, Limits, Request};
+use mesh_fetch::{HttpClient, Error, EgressPolicy, FetchLimits, Request};
 
 use crate::support::{Internet, PUBLIC, Server, answer, client};
 
@@ -8,7 +8,7 @@ async fn inside() -> Server {
     Server::start(|_| answer(200, &[], "secret")).await
 }
 
-async fn ask(client: &Client, url: &str) -> Result<String, Error> {
+async fn ask(client: &HttpClient, url: &str) -> Result<String, Error> {
     let answer = client.send(Request::get(url.parse().unwrap())).await?;
     Ok(String::from_utf8(answer.body.to_vec()).unwrap())
 }
@@ -17,7 +17,7 @@ async fn ask(client: &Client, url: &str) -> Result<String, Error> {
 async fn all_refused(urls: &[&str], names: &[(&str, &[&str])]) {
     let server = inside().await;
     let internet = Internet::new(server.address, names);
-    let client = client(&internet, &[], Limits::default());
+    let client = client(&internet, &[], FetchLimits::default());
     for url in urls {
         let asked = ask(&client, url).await;
         assert!(
@@ -33,11 +33,11 @@ async fn nothing_is_asked_while_external_requests_are_switched_off() {
     let server = inside().await;
     let port = server.address.port();
     let listed = [format!("127.0.0.1:{port}")];
-    let client = Client::new(Guard::new(false, &listed), Limits::default()).unwrap();
+    let client = HttpClient::new(EgressPolicy::new(false, &listed), FetchLimits::default()).unwrap();
     let error = ask(&client, &format!("http://127.0.0.1:{port}/"))
         .await
         .unwrap_err();
-    assert_eq!(error, Error::Off);
+    assert_eq!(error, Error::Disabled);
     assert!(error.to_string().contains("ALLOW_EXTERNAL_REQUESTS=yes"));
 }
 
@@ -145,7 +145,7 @@ async fn a_listed_host_is_asked_inside_but_never_for_metadata() {
     let client = client(
         &internet,
         &["Intra:80", "sly", "[::ffff:127.0.0.1]"],
-        Limits::default(),
+        FetchLimits::default(),
     );
     assert_eq!(ask(&client, "http://intra/").await.unwrap(), "secret");
     for url in [
@@ -168,7 +168,7 @@ async fn a_name_that_answers_differently_the_second_time_is_asked_where_it_was_c
     let server = inside().await;
     let names: &[(&str, &[&str])] = &[("rebind", &[PUBLIC]), ("rebind", &["127.0.0.1"])];
     let internet = Internet::new(server.address, names);
-    let client = client(&internet, &[], Limits::default());
+    let client = client(&internet, &[], FetchLimits::default());
     ask(&client, "http://rebind/").await.unwrap();
     assert_eq!(*internet.resolved.lock(), ["rebind"]);
     assert_eq!(
@@ -187,7 +187,7 @@ async fn a_name_that_answers_differently_the_second_time_is_asked_where_it_was_c
 async fn of_a_name_with_addresses_inside_and_outside_only_those_outside_are_asked() {
     let server = inside().await;
     let internet = Internet::new(server.address, &[("mixed", &["127.0.0.1", PUBLIC, "::1"])]);
-    ask(&client(&internet, &[], Limits::default()), "http://mixed/")
+    ask(&client(&internet, &[], FetchLimits::default()), "http://mixed/")
         .await
         .unwrap();
     assert_eq!(
@@ -212,7 +212,7 @@ async fn a_redirect_inside_is_refused() {
         ];
         let internet = Internet::new(server.address, names);
         let asked = ask(
-            &client(&internet, &[], Limits::default()),
+            &client(&internet, &[], FetchLimits::default()),
             "http://out.example/",
         )
         .await;
@@ -227,7 +227,7 @@ async fn a_redirect_back_to_the_same_name_is_checked_anew() {
     let server = Server::start(|_| answer(302, &[("location", "/again")], "")).await;
     let names: &[(&str, &[&str])] = &[("rebind", &[PUBLIC]), ("rebind", &["192.168.0.1"])];
     let internet = Internet::new(server.address, names);
-    let asked = ask(&client(&internet, &[], Limits::default()), "http://rebind/").await;
+    let asked = ask(&client(&internet, &[], FetchLimits::default()), "http://rebind/").await;
     assert!(matches!(asked, Err(Error::Forbidden { .. })), "{asked:?}");
     assert_eq!(
         *internet.connected.lock(),
@@ -247,7 +247,7 @@ async fn this_hosts_own_addresses_are_refused_though_they_are_public() {
     *internet.own.lock() = [PUBLIC, "2606:2800:21f::1"]
         .map(|ip| ip.parse().unwrap())
         .into();
-    let other = client(&internet, &[], Limits::default());
+    let other = client(&internet, &[], FetchLimits::default());
     for url in [
         format!("http://{PUBLIC}/"),
         format!("http://{PUBLIC}:6379/"),
@@ -263,7 +263,7 @@ async fn this_hosts_own_addresses_are_refused_though_they_are_public() {
     }
     ask(&other, "http://both.example/").await.unwrap();
     assert_eq!(*internet.connected.lock(), ["1.1.1.1:80".parse().unwrap()]);
-    let listed = client(&internet, &["me.example"], Limits::default());
+    let listed = client(&internet, &["me.example"], FetchLimits::default());
     assert_eq!(ask(&listed, "http://me.example/").await.unwrap(), "secret");
 }
 
@@ -278,7 +278,7 @@ async fn a_password_in_a_url_is_not_repeated() {
     })
     .await;
     let internet = Internet::new(server.address, &[("out.example", &[PUBLIC])]);
-    let client = client(&internet, &[], Limits::default());
+    let client = client(&internet, &[], FetchLimits::default());
     for url in [
         "http://me:hunter2@out.example/",
         "ftp://me:hunter2@out.example/",

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, header};
-use mesh_fetch::{Error, Limits, Request};
+use mesh_fetch::{Error, FetchLimits, Request};
 use parking_lot::Mutex;
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinSet};
 
@@ -40,7 +40,7 @@ async fn a_request_arrives_as_it_was_made_and_its_answer_comes_back_whole() {
     request
         .headers
         .insert(header::HOST, HeaderValue::from_static("other"));
-    let got = client(&internet, &[], Limits::default())
+    let got = client(&internet, &[], FetchLimits::default())
         .send(request)
         .await
         .unwrap();
@@ -68,7 +68,7 @@ async fn five_redirects_are_followed_and_a_sixth_is_not() {
     })
     .await;
     let internet = Internet::new(server.address, NAMES);
-    let client = client(&internet, &[], Limits::default());
+    let client = client(&internet, &[], FetchLimits::default());
     let got = client.send(get("http://a.example/5")).await.unwrap();
     assert_eq!((got.body, got.redirects), ("there".into(), 5));
     assert_eq!(got.url.as_str(), "http://a.example/0");
@@ -98,7 +98,7 @@ async fn secrets_stay_with_the_server_they_were_meant_for() {
     request
         .headers
         .insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
-    client(&internet, &[], Limits::default())
+    client(&internet, &[], FetchLimits::default())
         .send(request)
         .await
         .unwrap();
@@ -125,7 +125,7 @@ async fn a_post_becomes_a_get_where_redirects_say_so() {
     })
     .await;
     let internet = Internet::new(server.address, NAMES);
-    let client = client(&internet, &[], Limits::default());
+    let client = client(&internet, &[], FetchLimits::default());
     for (code, method) in [
         (301, Method::GET),
         (302, Method::GET),
@@ -150,9 +150,9 @@ async fn a_body_over_the_limit_is_not_taken() {
     let server = Server::start(|_| answer(200, &[], &"x".repeat(1_001))).await;
     let internet = Internet::new(server.address, NAMES);
     let ask = async |body| {
-        let limits = Limits {
+        let limits = FetchLimits {
             body,
-            ..Limits::default()
+            ..FetchLimits::default()
         };
         client(&internet, &[], limits)
             .send(get("http://a.example/"))
@@ -180,16 +180,16 @@ async fn a_server_that_trickles_is_given_up_in_time() {
     let after = Duration::from_millis(300);
     let mut request = get("http://a.example/");
     request.time = Some(after);
-    let error = client(&internet, &[], Limits::default())
+    let error = client(&internet, &[], FetchLimits::default())
         .send(request)
         .await
         .unwrap_err();
     // `HH` is no HTTP: which of the two is noticed first does not matter.
     assert!(
-        matches!(error, Error::Slow { .. } | Error::Broken { .. }),
+        matches!(error, Error::Timeout { .. } | Error::Protocol { .. }),
         "{error}"
     );
-    assert!(error.may_pass());
+    assert!(error.is_transient());
 }
 
 #[tokio::test]
@@ -198,10 +198,10 @@ async fn a_server_that_is_not_there_may_come_back() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let internet = Internet::new(address, NAMES);
-    let client = client(&internet, &[], Limits::default());
+    let client = client(&internet, &[], FetchLimits::default());
     let error = client.send(get("http://a.example/")).await.unwrap_err();
     assert!(
-        matches!(error, Error::Unreachable { .. }) && error.may_pass(),
+        matches!(error, Error::Unreachable { .. }) && error.is_transient(),
         "{error}"
     );
     let error = client
@@ -209,7 +209,7 @@ async fn a_server_that_is_not_there_may_come_back() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error, Error::Unresolved { .. }) && error.may_pass(),
+        matches!(error, Error::Unresolved { .. }) && error.is_transient(),
         "{error}"
     );
 }

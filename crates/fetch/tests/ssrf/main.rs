@@ -1,4 +1,4 @@
-//! What users may make a client do, and what not: each way around the guard, tried.
+//! What users may make a client do, and what not: each way around the policy, tried.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use mesh_fetch::{Client, Guard, Limits, Network};
+use mesh_fetch::{HttpClient, EgressPolicy, FetchLimits, Connector};
 use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -57,7 +57,7 @@ impl Internet {
 }
 
 #[async_trait::async_trait]
-impl Network for Internet {
+impl Connector for Internet {
     async fn resolve(&self, name: &str, _port: u16) -> io::Result<Vec<IpAddr>> {
         self.resolved.lock().push(name.to_owned());
         let mut names = self.names.lock();
@@ -79,10 +79,10 @@ impl Network for Internet {
 }
 
 /// A client of such an Internet that asks whatever is outside, and the listed hosts.
-pub(crate) fn client(internet: &Arc<Internet>, listed: &[&str], limits: Limits) -> Client {
+pub(crate) fn client(internet: &Arc<Internet>, listed: &[&str], limits: FetchLimits) -> HttpClient {
     let listed: Vec<String> = listed.iter().map(ToString::to_string).collect();
     let tls = native_tls::TlsConnector::new().unwrap();
-    Client::with(Guard::new(true, &listed), limits, internet.clone(), tls)
+    HttpClient::with(EgressPolicy::new(true, &listed), limits, internet.clone(), tls)
 }
 
 /// A server that answers as a function says; gone with its value.

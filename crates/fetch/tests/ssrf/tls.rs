@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use mesh_fetch::{Client, Error, Guard, Limits, Request};
+use mesh_fetch::{HttpClient, Error, EgressPolicy, FetchLimits, Request};
 use openssl::{
     asn1::Asn1Time,
     bn::BigNum,
@@ -90,11 +90,11 @@ async fn the_certificate_is_that_of_the_name_and_of_a_trusted_authority() {
     let trusting = native_tls::TlsConnector::builder()
         .add_root_certificate(root)
         .build();
-    let guard = Guard::new(true, &[]);
+    let policy = EgressPolicy::new(true, &[]);
     let client = |tls| {
-        Client::with(
-            guard.clone(),
-            Limits::default(),
+        HttpClient::with(
+            policy.clone(),
+            FetchLimits::default(),
             internet.clone() as Arc<_>,
             tls,
         )

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
-use super::{AppState, Query, Refusal, body_json, json, show};
+use super::{AppState, Query, ApiError, body_json, json, render};
 use crate::{
     definition::{CheckDefinition, ServiceDefinition, Status},
     state::DATACENTER,
@@ -33,7 +33,7 @@ pub(super) async fn services(Extract(app): AppState) -> Response {
     let all = app.shared.read(|state| {
         let services = state.services.iter();
         let all: Map<String, Value> = services
-            .map(|(id, it)| (id.clone(), show::service(it)))
+            .map(|(id, it)| (id.clone(), render::service(it)))
             .collect();
         all
     });
@@ -43,11 +43,11 @@ pub(super) async fn services(Extract(app): AppState) -> Response {
 pub(super) async fn service(
     Extract(app): AppState,
     Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let found = app
         .shared
-        .read(|state| state.services.get(&id).map(show::service));
-    let found = found.ok_or_else(|| Refusal::missing(format!("unknown service ID: {id}")))?;
+        .read(|state| state.services.get(&id).map(render::service));
+    let found = found.ok_or_else(|| ApiError::missing(format!("unknown service ID: {id}")))?;
     Ok(json(&found))
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn checks(Extract(app): AppState) -> Response {
     let all = app.shared.read(|state| {
         let checks = state.checks.iter();
         let all: Map<String, Value> = checks
-            .map(|(id, it)| (id.clone(), show::check(&app.shared, state, it)))
+            .map(|(id, it)| (id.clone(), render::check(&app.shared, state, it)))
             .collect();
         all
     });
@@ -66,62 +66,62 @@ pub(super) async fn register(
     Extract(app): AppState,
     uri: Uri,
     body: Bytes,
-) -> Result<Response, Refusal> {
-    let definition = ServiceDefinition::read(body_json(&body)?).map_err(Refusal::bad)?;
+) -> Result<Response, ApiError> {
+    let definition = ServiceDefinition::read(body_json(&body)?).map_err(ApiError::bad)?;
     let replace = Query::of(&uri).has("replace-existing-checks");
     let registered = app
         .shared
         .change(|state| state.register(definition, replace));
-    registered.map_err(Refusal::bad)?;
+    registered.map_err(ApiError::bad)?;
     Ok(StatusCode::OK.into_response())
 }
 
 pub(super) async fn deregister(
     Extract(app): AppState,
     Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     if app.shared.change(|state| state.deregister(&id)) {
         return Ok(StatusCode::OK.into_response());
     }
-    Err(Refusal::missing(format!("Unknown service {id:?}")))
+    Err(ApiError::missing(format!("Unknown service {id:?}")))
 }
 
 pub(super) async fn maintenance(
     Extract(app): AppState,
     Path(id): Path<String>,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     let on = match query.get("enable") {
         Some("true" | "1") => true,
         Some("false" | "0") => false,
-        _ => return Err(Refusal::bad("Missing value for enable: true or false")),
+        _ => return Err(ApiError::bad("Missing value for enable: true or false")),
     };
     let reason = query.get("reason").unwrap_or_default();
     if app.shared.change(|state| state.maintain(&id, on, reason)) {
         return Ok(StatusCode::OK.into_response());
     }
-    Err(Refusal::missing(format!("Unknown service {id:?}")))
+    Err(ApiError::missing(format!("Unknown service {id:?}")))
 }
 
 pub(super) async fn register_check(
     Extract(app): AppState,
     body: Bytes,
-) -> Result<Response, Refusal> {
-    let definition = CheckDefinition::read(body_json(&body)?).map_err(Refusal::bad)?;
+) -> Result<Response, ApiError> {
+    let definition = CheckDefinition::read(body_json(&body)?).map_err(ApiError::bad)?;
     let registered = app.shared.change(|state| state.register_check(definition));
-    registered.map_err(Refusal::bad)?;
+    registered.map_err(ApiError::bad)?;
     Ok(StatusCode::OK.into_response())
 }
 
 pub(super) async fn deregister_check(
     Extract(app): AppState,
     Path(id): Path<String>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     if app.shared.change(|state| state.deregister_check(&id)) {
         return Ok(StatusCode::OK.into_response());
     }
-    Err(Refusal::missing(format!("Unknown check {id:?}")))
+    Err(ApiError::missing(format!("Unknown check {id:?}")))
 }
 
 /// `pass`, `warn` and `fail` with a note in the query; `update` with a status in its body.
@@ -130,7 +130,7 @@ pub(super) async fn report(
     Path((what, id)): Path<(String, String)>,
     uri: Uri,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     let note = query.get("note").unwrap_or_default().to_owned();
     let (status, output) = match what.as_str() {
@@ -142,10 +142,10 @@ pub(super) async fn report(
             let field = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
             let status = field("Status");
             let status = Status::from_name(&status)
-                .ok_or_else(|| Refusal::bad(format!("Invalid check status: {status:?}")))?;
+                .ok_or_else(|| ApiError::bad(format!("Invalid check status: {status:?}")))?;
             (status, field("Output"))
         }
-        other => return Err(Refusal::missing(format!("no such report: {other}"))),
+        other => return Err(ApiError::missing(format!("no such report: {other}"))),
     };
     if app
         .shared
@@ -153,7 +153,7 @@ pub(super) async fn report(
     {
         return Ok(StatusCode::OK.into_response());
     }
-    Err(Refusal::missing(format!(
+    Err(ApiError::missing(format!(
         "CheckID {id:?} does not have associated TTL"
     )))
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
-use super::{AppState, Query, Refusal, answer, body_json, json, show};
+use super::{AppState, Query, ApiError, answer, body_json, json, render};
 use crate::{
     definition::Status,
     state::{DATACENTER, Service, State},
@@ -18,8 +18,8 @@ pub(super) async fn datacenters() -> Response {
     json(&json!([DATACENTER]))
 }
 
-pub(super) async fn nodes(Extract(app): AppState, uri: Uri) -> Result<Response, Refusal> {
-    let node = json!([show::node(&app.shared)]);
+pub(super) async fn nodes(Extract(app): AppState, uri: Uri) -> Result<Response, ApiError> {
+    let node = json!([render::node(&app.shared)]);
     answer(&app, &Query::of(&uri), |_| 1, |_| Some(node)).await
 }
 
@@ -27,7 +27,7 @@ pub(super) async fn node(
     Extract(app): AppState,
     Path(name): Path<String>,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let known = name == app.shared.node || name == app.shared.node_id;
     let read = |state: &State| {
         if !known {
@@ -35,15 +35,15 @@ pub(super) async fn node(
         }
         let services = state.services.iter();
         let services: Map<String, Value> = services
-            .map(|(id, it)| (id.clone(), show::service(it)))
+            .map(|(id, it)| (id.clone(), render::service(it)))
             .collect();
-        Some(json!({ "Node": show::node(&app.shared), "Services": services }))
+        Some(json!({ "Node": render::node(&app.shared), "Services": services }))
     };
     answer(&app, &Query::of(&uri), |state| state.services_index, read).await
 }
 
-pub(super) async fn services(Extract(app): AppState, uri: Uri) -> Result<Response, Refusal> {
-    let read = |state: &State| Some(show::names(state));
+pub(super) async fn services(Extract(app): AppState, uri: Uri) -> Result<Response, ApiError> {
+    let read = |state: &State| Some(render::names(state));
     answer(&app, &Query::of(&uri), |state| state.services_index, read).await
 }
 
@@ -51,11 +51,11 @@ pub(super) async fn service(
     Extract(app): AppState,
     Path(name): Path<String>,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     let read = |state: &State| {
         let found = state.instances(&name).filter(|it| has_tags(it, &query));
-        let found = found.map(|it| show::catalog_service(&app.shared, it));
+        let found = found.map(|it| render::catalog_service(&app.shared, it));
         Some(found.collect())
     };
     answer(&app, &query, |state| state.changed(&name), read).await
@@ -65,7 +65,7 @@ pub(super) async fn health(
     Extract(app): AppState,
     Path(name): Path<String>,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     let passing = query.has("passing");
     let read = |state: &State| {
@@ -74,7 +74,7 @@ pub(super) async fn health(
             found.filter(|it| !passing || state.status_of(&it.definition.id) == Status::Passing);
         Some(
             found
-                .map(|it| show::health(&app.shared, state, it))
+                .map(|it| render::health(&app.shared, state, it))
                 .collect(),
         )
     };
@@ -95,10 +95,10 @@ pub(super) async fn checks(
     Extract(app): AppState,
     Path(name): Path<String>,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let read = |state: &State| {
         let found = state.checks.values().filter(|it| it.service_name == name);
-        let found = found.map(|it| show::check(&app.shared, state, it));
+        let found = found.map(|it| render::check(&app.shared, state, it));
         Some(found.collect())
     };
     answer(&app, &Query::of(&uri), |state| state.changed(&name), read).await
@@ -108,12 +108,12 @@ pub(super) async fn node_checks(
     Extract(app): AppState,
     Path(name): Path<String>,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let known = name == app.shared.node;
     let read = |state: &State| {
         let found = state.checks.values();
-        let found = found.map(|it| show::check(&app.shared, state, it));
-        let found = std::iter::once(show::node_check(&app.shared)).chain(found);
+        let found = found.map(|it| render::check(&app.shared, state, it));
+        let found = std::iter::once(render::node_check(&app.shared)).chain(found);
         Some(found.filter(|_| known).collect())
     };
     answer(&app, &Query::of(&uri), |state| state.checks_index, read).await
@@ -124,22 +124,22 @@ pub(super) async fn state(
     Extract(app): AppState,
     Path(wanted): Path<String>,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let is_wanted = |status: Status| wanted == "any" || wanted == status.name();
     let read = |state: &State| {
-        let node = is_wanted(Status::Passing).then(|| show::node_check(&app.shared));
+        let node = is_wanted(Status::Passing).then(|| render::node_check(&app.shared));
         let found = state.checks.values().filter(|it| is_wanted(it.status));
-        let found = found.map(|it| show::check(&app.shared, state, it));
+        let found = found.map(|it| render::check(&app.shared, state, it));
         Some(node.into_iter().chain(found).collect())
     };
     answer(&app, &Query::of(&uri), |state| state.checks_index, read).await
 }
 
 /// Takes a service or a check of the node out, as `scripts/consul.sh cleanup` does.
-pub(super) async fn deregister(Extract(app): AppState, body: Bytes) -> Result<Response, Refusal> {
+pub(super) async fn deregister(Extract(app): AppState, body: Bytes) -> Result<Response, ApiError> {
     let body = body_json(&body)?;
     if body["Node"].as_str() != Some(app.shared.node.as_str()) {
-        return Err(Refusal::bad(format!(
+        return Err(ApiError::bad(format!(
             "Node has to be {:?}: there is no other",
             app.shared.node
         )));

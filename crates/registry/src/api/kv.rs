@@ -11,23 +11,23 @@ use bytes::Bytes;
 use http::{StatusCode, Uri, header};
 use serde_json::{Value, json};
 
-use super::{App, AppState, Query, Refusal, answer, index_headers, json, wait_for};
-use crate::state::{Entry, State};
+use super::{App, AppState, Query, ApiError, answer, index_headers, json, wait_for};
+use crate::state::{KvPair, State};
 
 pub(super) async fn get(
     Extract(app): AppState,
     Path(key): Path<String>,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     read(&app, &key, &Query::of(&uri)).await
 }
 
 /// The whole store.
-pub(super) async fn get_all(Extract(app): AppState, uri: Uri) -> Result<Response, Refusal> {
+pub(super) async fn get_all(Extract(app): AppState, uri: Uri) -> Result<Response, ApiError> {
     read(&app, "", &Query::of(&uri)).await
 }
 
-async fn read(app: &App, key: &str, query: &Query) -> Result<Response, Refusal> {
+async fn read(app: &App, key: &str, query: &Query) -> Result<Response, ApiError> {
     // Consul asks only whether they are there.
     let [all, only_keys, raw] = ["recurse", "keys", "raw"].map(|it| query.get(it).is_some());
     let beneath = |state: &State| state.entries.changed_beneath(key);
@@ -44,7 +44,7 @@ async fn read(app: &App, key: &str, query: &Query) -> Result<Response, Refusal> 
         return answer(app, query, beneath, read).await;
     }
     if key.is_empty() {
-        return Err(Refusal::bad("Missing key name"));
+        return Err(ApiError::bad("Missing key name"));
     }
     let index = |state: &State| state.entries.changed(key);
     if !raw {
@@ -85,7 +85,7 @@ fn keys(state: &State, prefix: &str, separator: &str) -> Option<Value> {
     (!keys.is_empty() || prefix.is_empty()).then(|| json!(keys))
 }
 
-fn show(key: &str, it: &Entry) -> Value {
+fn show(key: &str, it: &KvPair) -> Value {
     let value = (!it.value.is_empty()).then(|| BASE64_STANDARD.encode(&it.value));
     json!({
         "LockIndex": 0,
@@ -102,26 +102,26 @@ pub(super) async fn put(
     Path(key): Path<String>,
     uri: Uri,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     if query.get("acquire").or(query.get("release")).is_some() {
-        return Err(Refusal::bad("this registry has no sessions"));
+        return Err(ApiError::bad("this registry has no sessions"));
     }
     let flags = query.number("flags")?.unwrap_or(0);
     let cas = query.number("cas")?;
     let written = app.shared.change(|state| state.put(&key, body, flags, cas));
-    Ok(json(&Value::Bool(written.map_err(Refusal::bad)?)))
+    Ok(json(&Value::Bool(written.map_err(ApiError::bad)?)))
 }
 
-pub(super) async fn put_nowhere() -> Refusal {
-    Refusal::bad("Missing key name")
+pub(super) async fn put_nowhere() -> ApiError {
+    ApiError::bad("Missing key name")
 }
 
 pub(super) async fn delete(
     Extract(app): AppState,
     Path(key): Path<String>,
     uri: Uri,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let query = Query::of(&uri);
     let cas = query.number("cas")?;
     let deleted = app.shared.change(|state| {
@@ -135,9 +135,9 @@ pub(super) async fn delete(
 }
 
 /// The whole store.
-pub(super) async fn delete_all(Extract(app): AppState, uri: Uri) -> Result<Response, Refusal> {
+pub(super) async fn delete_all(Extract(app): AppState, uri: Uri) -> Result<Response, ApiError> {
     if Query::of(&uri).get("recurse").is_none() {
-        return Err(Refusal::bad("Missing key name"));
+        return Err(ApiError::bad("Missing key name"));
     }
     app.shared.change(|state| state.delete_beneath(""));
     Ok(json(&Value::Bool(true)))

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use channel::{Meta, Settings as _};
 use discovery::{Discovery, backends::Memory};
 use serde_json::Value;
-use telemetry::Registry;
+use telemetry::MetricsRegistry;
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tokio_util::{
@@ -21,7 +21,7 @@ const SERVICE: &str = "agent-echo";
 struct World {
     live: Arc<Live>,
     memory: Arc<Memory>,
-    registry: Registry,
+    registry: MetricsRegistry,
     folder: TempDir,
     _stop: DropGuard,
 }
@@ -33,7 +33,7 @@ impl World {
         std::fs::write(&path, file).unwrap();
         let loader = Loader::new(SPEC.all_keys()).file(path);
         let loader = set.iter().fold(loader, |loader, (k, v)| loader.set(k, *v));
-        let (memory, registry) = (Arc::new(Memory::new()), Registry::new());
+        let (memory, registry) = (Arc::new(Memory::new()), MetricsRegistry::new());
         let shutdown = CancellationToken::new();
         let live = Live::start(
             Arc::new(loader.load().unwrap()),

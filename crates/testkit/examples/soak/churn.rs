@@ -36,7 +36,7 @@ impl Churn {
     pub(crate) async fn next(&mut self, consul: &Consul) {
         sleep(EVERY).await;
         self.leaving
-            .retain_mut(|program| program.process.ended().is_none());
+            .retain_mut(|program| program.process.exit_status().is_none());
         let mut oldest = self.agents.remove(0);
         if self.killed > self.left {
             oldest.signal(Signal::Terminate);

@@ -10,7 +10,7 @@ use crate::load::Call;
 
 /// What became of the calls.
 #[derive(Debug)]
-pub struct Report {
+pub struct FaultReport {
     /// What was done.
     pub fault: Fault,
     /// Every call.
@@ -27,7 +27,7 @@ pub struct Report {
     pub newcomers: Vec<String>,
 }
 
-impl Report {
+impl FaultReport {
     /// How many calls succeeded.
     #[must_use]
     pub fn succeeded(&self) -> usize {

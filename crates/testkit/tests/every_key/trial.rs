@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_testkit::{Process, Signal, raw::Raw, tools};
+use mesh_testkit::{Process, Signal, raw::RawConnection, tools};
 use serde_json::Value;
 use service::{Key, Spec};
 use tempfile::TempDir;
@@ -114,7 +114,7 @@ impl Trial {
         let begun = Instant::now();
         let mut asked_again = self.key.name != "drain_delay";
         loop {
-            if let Some(status) = process.ended() {
+            if let Some(status) = process.exit_status() {
                 return match status.code() {
                     Some(0) => Ok(()),
                     _ => Err(format!("it ended with {status}")),
@@ -151,7 +151,7 @@ impl Trial {
                     }
                 }
             }
-            if let Some(status) = process.ended() {
+            if let Some(status) = process.exit_status() {
                 return Err(format!("it does not start: {status}"));
             }
             if begun.elapsed() > PATIENCE {

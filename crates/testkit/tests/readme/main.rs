@@ -40,7 +40,7 @@ async fn mesh(out: &Path) -> (Process, [(&'static str, String); 2]) {
         .env("OUT_DIR", out);
     let mut process = Process::start("meshctl", command);
     let told: Value = process
-        .line(START, |line| serde_json::from_str(line).ok())
+        .wait_for_line(START, |line| serde_json::from_str(line).ok())
         .await;
     let instances = told["instances"].as_array().into_iter().flatten();
     let echoes = instances.filter(|instance| instance["service"] == "agent-echo");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use fetch::{Client, Request};
+use fetch::{HttpClient, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jobs::{Failure, Job};
 use serde_json::{Map, Value, json};
@@ -19,7 +19,7 @@ const SHOWN: usize = 300;
 /// Sends the request of a job: its result is the answer. A status from 400 is a failure, one that
 /// may pass where the status says so.
 pub(crate) async fn run(
-    client: &Client,
+    client: &HttpClient,
     request: &Http,
     job: &Job,
     left: Duration,
@@ -29,7 +29,7 @@ pub(crate) async fn run(
     let answer = client
         .send(request)
         .await
-        .map_err(|error| match error.may_pass() {
+        .map_err(|error| match error.is_transient() {
             true => Failure::passing(error.to_string()),
             false => Failure::lasting(error.to_string()),
         })?;

@@ -19,7 +19,7 @@ use prost_types::{
     FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
 };
 use serde_json::{Value, json};
-use service::{Kind as Is, Served, Spec};
+use service::{ServiceKind as Is, Served, Spec};
 use testkit::local;
 use tonic::{body::Body, server::NamedService};
 use work::Kind;
@@ -123,7 +123,7 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
     );
     let calls = odd.0.clone();
     let build = |_: &service::Context| Ok(Served::new().service(odd).descriptors(descriptors()));
-    let (running, _) = local::alone(&spec, build, &[]).await;
+    let (running, _) = local::start_alone(&spec, build, &[]).await;
     let stage = Stage::set("0s").await;
     let instances = format!("odd={}", running.grpc_addr);
     let _runner = stage.runner(&[("FIXED_INSTANCES", &instances)]).await;
@@ -138,7 +138,7 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
     ];
     for (number, (method, expected)) in table.into_iter().enumerate() {
         let record = stage
-            .ended(&stage.submit(Kind::Call, &call(method)).await)
+            .ended(&stage.submit(ServiceKind::Call, &call(method)).await)
             .await;
         assert_eq!(result(&record), expected, "{method}");
         assert_eq!(calls.load(SeqCst), number + 1, "{method}");
@@ -146,7 +146,7 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
     // More than is taken, and nothing at all, is no answer, and would be none the next time.
     for (method, count) in [("Large", 4), ("Nothing", 5)] {
         let record = stage
-            .ended(&stage.submit(Kind::Call, &call(method)).await)
+            .ended(&stage.submit(ServiceKind::Call, &call(method)).await)
             .await;
         assert_eq!(
             (record.status, record.header.attempt, calls.load(SeqCst)),

@@ -22,12 +22,12 @@ async fn a_runner_is_unready_and_ill_while_the_queue_refuses_writes_and_then_goe
     };
     status("/readyz", 200).await;
     status("/health", 200).await;
-    assert_eq!(stage.redis.say("REPLICAOF 127.0.0.1 1"), "+OK");
+    assert_eq!(stage.redis.command("REPLICAOF 127.0.0.1 1"), "+OK");
     for path in ["/health", "/readyz"] {
         let told = status(path, 503).await;
         assert!(told.contains("it is a replica"), "{told}");
     }
-    assert_eq!(stage.redis.say("REPLICAOF NO ONE"), "+OK");
+    assert_eq!(stage.redis.command("REPLICAOF NO ONE"), "+OK");
     for path in ["/health", "/readyz"] {
         status(path, 200).await;
     }
@@ -63,13 +63,13 @@ async fn a_task_waits_while_the_queue_is_full_and_uses_up_no_attempts() {
         ..job
     };
     let id = stage.jobs.submit(job).await.unwrap().id;
-    assert_eq!(stage.redis.say("CONFIG SET maxmemory 1"), "+OK");
+    assert_eq!(stage.redis.command("CONFIG SET maxmemory 1"), "+OK");
     // It is looked at, and put off, while nobody can take its parts.
     let put_off = |record: &jobs::Record| {
         record.status == Status::Scheduled && record.header.started_at.is_some()
     };
     stage.wait(&id, put_off).await;
-    assert_eq!(stage.redis.say("CONFIG SET maxmemory 0"), "+OK");
+    assert_eq!(stage.redis.command("CONFIG SET maxmemory 0"), "+OK");
     let record = stage.ended(&id).await;
     assert_eq!(
         record.status,

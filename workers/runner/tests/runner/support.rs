@@ -28,7 +28,7 @@ impl Stage {
             .unwrap();
         let jobs = work::open(&config).unwrap();
         let set = [("delay", delay)];
-        let (echo, _) = local::alone(&echo_agent::SPEC, echo_agent::build, &set).await;
+        let (echo, _) = local::start_alone(&echo_agent::SPEC, echo_agent::build, &set).await;
         Self { redis, jobs, echo }
     }
 

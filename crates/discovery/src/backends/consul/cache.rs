@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::watching::Watching;
-use crate::{Catalog, Entries, Health, Instance, Key, Snapshot, usable};
+use super::watches::Watches;
+use crate::{Catalog, KvEntries, Health, Instance, InstanceKey, Snapshot, validate};
 
 /// The version of the file's format.
 const FORMAT: u32 = 1;
@@ -32,20 +32,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Cache {
     path: PathBuf,
     registry: String,
-    remembered: Option<Kept>,
+    cached: Option<CacheFile>,
 }
 
 /// What is known at a moment.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Known {
+pub(super) struct KnownState {
     pub(super) catalog: Option<Arc<Catalog>>,
-    pub(super) entries: Option<Arc<Entries>>,
+    pub(super) entries: Option<Arc<KvEntries>>,
     pub(super) services: BTreeMap<Arc<str>, Arc<Snapshot>>,
 }
 
 /// The file's content.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Kept {
+struct CacheFile {
     format: u32,
     /// Consul's address: another Consul's instances are not ours.
     registry: String,
@@ -56,12 +56,12 @@ struct Kept {
     #[serde(default)]
     entries: Option<BTreeMap<String, String>>,
     #[serde(default)]
-    services: BTreeMap<String, Vec<Entry>>,
+    services: BTreeMap<String, Vec<CachedInstance>>,
 }
 
 /// One instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Entry {
+struct CachedInstance {
     node: String,
     id: String,
     host: String,
@@ -86,34 +86,34 @@ impl Cache {
             }
             kept => Ok(kept),
         });
-        let remembered = read.unwrap_or_else(|problem| {
+        let cached = read.unwrap_or_else(|problem| {
             warn!(path = %path.display(), problem, "registry_cache cannot be used: it will be written anew");
             None
         });
         Self {
             path,
             registry: registry.to_owned(),
-            remembered,
+            cached,
         }
     }
 
     /// How long ago the file was written, seconds; `None` when there was none.
     pub(super) fn age(&self) -> Option<u64> {
-        let written = self.remembered.as_ref()?.written;
+        let written = self.cached.as_ref()?.written;
         Some(now().saturating_sub(written))
     }
 
     pub(super) fn catalog(&self) -> Option<BTreeMap<Arc<str>, Vec<String>>> {
-        let services = self.remembered.as_ref()?.catalog.as_ref()?;
+        let services = self.cached.as_ref()?.catalog.as_ref()?;
         let named = services
             .iter()
-            .filter(|(name, _)| usable::name(name).is_ok())
+            .filter(|(name, _)| validate::name(name).is_ok())
             .map(|(name, tags)| (name.as_str().into(), tags.clone()));
         Some(named.collect())
     }
 
     pub(super) fn entries(&self) -> Option<BTreeMap<Arc<str>, Arc<str>>> {
-        let entries = self.remembered.as_ref()?.entries.as_ref()?.iter();
+        let entries = self.cached.as_ref()?.entries.as_ref()?.iter();
         Some(
             entries
                 .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
@@ -121,16 +121,16 @@ impl Cache {
         )
     }
 
-    pub(super) fn service(&self, name: &str) -> Option<BTreeMap<Key, Arc<Instance>>> {
-        let kept = self.remembered.as_ref()?.services.get(name)?.iter();
+    pub(super) fn service(&self, name: &str) -> Option<BTreeMap<InstanceKey, Arc<Instance>>> {
+        let kept = self.cached.as_ref()?.services.get(name)?.iter();
         let instances = kept.filter_map(|entry| entry.instance(name));
         Some(instances.map(|it| (it.key.clone(), Arc::new(it))).collect())
     }
 
     /// What to write. A service that nobody has asked for since the start stays as it was, while the
     /// catalog names it or nobody has asked for that.
-    fn kept(&self, known: &Known) -> Kept {
-        let (before, catalog) = (self.remembered.clone().unwrap_or_default(), &known.catalog);
+    fn kept(&self, known: &KnownState) -> CacheFile {
+        let (before, catalog) = (self.cached.clone().unwrap_or_default(), &known.catalog);
         let is_named = |name: &str| {
             let named = |catalog: &Arc<Catalog>| catalog.services.contains_key(name);
             catalog.as_ref().is_none_or(named)
@@ -138,7 +138,7 @@ impl Cache {
         let mut services = before.services;
         services.retain(|name, _| is_named(name));
         for (name, snapshot) in &known.services {
-            let entries = snapshot.instances.iter().map(|it| Entry::of(it));
+            let entries = snapshot.instances.iter().map(|it| CachedInstance::of(it));
             services.insert(name.to_string(), entries.collect());
         }
         services.retain(|_, instances| !instances.is_empty());
@@ -154,7 +154,7 @@ impl Cache {
                 .map(|(key, value)| (key.to_string(), value.to_string()))
                 .collect()
         });
-        Kept {
+        CacheFile {
             format: FORMAT,
             registry: self.registry.clone(),
             written: now(),
@@ -165,7 +165,7 @@ impl Cache {
     }
 }
 
-impl Entry {
+impl CachedInstance {
     fn of(it: &Instance) -> Self {
         Self {
             node: it.key.node.to_string(),
@@ -186,12 +186,12 @@ impl Entry {
 
     /// The instance, when it is one: others write files too.
     fn instance(&self, service: &str) -> Option<Instance> {
-        let usable = usable::id(&self.id).and_then(|()| usable::host(&self.host));
+        let usable = validate::id(&self.id).and_then(|()| validate::host(&self.host));
         if usable.is_err() || self.port == 0 {
             return None;
         }
         Some(Instance {
-            key: Key {
+            key: InstanceKey {
                 node: self.node.as_str().into(),
                 id: self.id.as_str().into(),
             },
@@ -211,20 +211,20 @@ impl Entry {
 }
 
 /// Writes what is known whenever it changes, until the backend is dropped.
-pub(super) async fn keep(watching: Arc<Watching>) {
-    let Some(cache) = watching.cache() else {
+pub(super) async fn persist(watches: Arc<Watches>) {
+    let Some(cache) = watches.cache() else {
         return;
     };
     if let Some(age) = cache.age() {
         info!(path = %cache.path.display(), age_seconds = age, "a last known set is there, should Consul be away");
     }
-    let (mut known, mut told) = (Known::default(), None);
+    let (mut known, mut told) = (KnownState::default(), None);
     loop {
         tokio::select! {
-            () = watching.stop.cancelled() => return,
-            () = watching.news.notified() => {}
+            () = watches.stop.cancelled() => return,
+            () = watches.news.notified() => {}
         }
-        let now = watching.known();
+        let now = watches.known();
         if now != known {
             let (kept, path) = (cache.kept(&now), cache.path.clone());
             let written = tokio::task::spawn_blocking(move || write(&path, &kept)).await;
@@ -243,13 +243,13 @@ pub(super) async fn keep(watching: Arc<Watching>) {
             known = now;
         }
         tokio::select! {
-            () = watching.stop.cancelled() => return,
+            () = watches.stop.cancelled() => return,
             () = sleep(PAUSE) => {}
         }
     }
 }
 
-fn read(path: &Path) -> Result<Option<Kept>, String> {
+fn read(path: &Path) -> Result<Option<CacheFile>, String> {
     let length = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => metadata.len(),
         Ok(_) => return Err("it is no file".to_owned()),
@@ -266,7 +266,7 @@ fn read(path: &Path) -> Result<Option<Kept>, String> {
 }
 
 /// Two programs may share the file: each writes one of its own and puts it in place.
-fn write(path: &Path, kept: &Kept) -> io::Result<()> {
+fn write(path: &Path, kept: &CacheFile) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
@@ -288,7 +288,7 @@ fn write(path: &Path, kept: &Kept) -> io::Result<()> {
     written
 }
 
-fn write_new(path: &Path, kept: &Kept) -> io::Result<()> {
+fn write_new(path: &Path, kept: &CacheFile) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -314,7 +314,7 @@ mod tests {
     fn instance(service: &str) -> Instance {
         let Registration { tags, meta, .. } = crate::registration::tests::registration("echo-1");
         Instance {
-            key: Key {
+            key: InstanceKey {
                 node: "n".into(),
                 id: "echo-1".into(),
             },
@@ -328,14 +328,14 @@ mod tests {
         }
     }
 
-    fn known(service: &str) -> Known {
+    fn known(service: &str) -> KnownState {
         let snapshot = Snapshot::of(service, [instance(service)]);
         let tags = vec!["agent".to_owned()];
-        Known {
+        KnownState {
             catalog: Some(Arc::new(Catalog {
                 services: [(service.into(), tags)].into(),
             })),
-            entries: Some(Arc::new(Entries {
+            entries: Some(Arc::new(KvEntries {
                 values: [("a/b".into(), "c".into())].into(),
             })),
             services: [(service.into(), Arc::new(snapshot))].into(),
@@ -397,7 +397,7 @@ mod tests {
         let cache = Cache::open(path, CONSUL);
         assert!(
             cache
-                .kept(&Known::default())
+                .kept(&KnownState::default())
                 .services
                 .contains_key("agent-echo")
         );
@@ -407,9 +407,9 @@ mod tests {
 
     #[test]
     fn an_instance_that_nobody_could_call_is_not_remembered() {
-        let good = Entry::of(&instance("agent-echo"));
+        let good = CachedInstance::of(&instance("agent-echo"));
         assert!(good.instance("agent-echo").is_some());
-        let bad = Entry {
+        let bad = CachedInstance {
             host: "no host".to_owned(),
             ..good
         };

@@ -14,33 +14,33 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     ConsulOptions, NAME,
-    answers::{AgentSelf, AgentService},
+    api_types::{AgentSelf, AgentService},
     request::{millis, register_request},
 };
-use crate::{Error, Registration, usable};
+use crate::{Error, Registration, validate};
 
 /// How long an answer may take that waits for nothing, and how much longer than it waits a
 /// blocking one may.
-pub(super) const SLACK: Duration = Duration::from_secs(5);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The wait of a brief blocking query.
-const BRIEF: Duration = Duration::from_secs(2);
+const BRIEF_WAIT: Duration = Duration::from_secs(2);
 
 /// How much of Consul's own words an error repeats, bytes.
-const WORDS: usize = 300;
+const MAX_ERROR_BYTES: usize = 300;
 
 /// How to ask a question that can wait for news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
+pub(super) enum QueryMode {
     /// For what any server knows, once that has moved on or the wait is over.
-    Since {
+    Blocking {
         /// The index to move on from; 0 answers at once.
         index: u64,
-        /// Whether to wait for [`BRIEF`] only.
+        /// Whether to wait for [`BRIEF_WAIT`] only.
         brief: bool,
     },
     /// For what the leader knows, at once.
-    Now,
+    Immediate,
 }
 
 /// An answer with the index that it is as of.
@@ -76,20 +76,20 @@ impl<T> Answer<T> {
 }
 
 /// Asks one Consul agent.
-pub(super) struct Client {
+pub(super) struct ConsulApi {
     consul: ConsulClient,
     wait: Duration,
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for ConsulApi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
+        f.debug_struct("ConsulApi")
             .field("address", &self.address())
             .finish_non_exhaustive()
     }
 }
 
-impl Client {
+impl ConsulApi {
     pub(super) fn new(options: &ConsulOptions) -> Result<Self, Error> {
         let address = options.url()?.to_string().trim_end_matches('/').to_owned();
         let http = rustify::Client::new(&address, options.http()?);
@@ -114,8 +114,8 @@ impl Client {
     }
 
     pub(super) async fn register(&self, registration: &Registration) -> Result<(), Error> {
-        segment(&registration.id)?;
-        segment(&registration.service)?;
+        path_segment(&registration.id)?;
+        path_segment(&registration.service)?;
         let mut request = register_request(registration);
         let sent =
             consulrs::service::register(&self.consul, &registration.service, Some(&mut request));
@@ -123,21 +123,21 @@ impl Client {
     }
 
     pub(super) async fn is_registered(&self, id: &str) -> Result<bool, Error> {
-        let path = format!("agent/service/{}", segment(id)?);
+        let path = format!("agent/service/{}", path_segment(id)?);
         // The body is not read, only whether there is one.
-        let answer = self.send(Method::GET, &path, String::new(), SLACK).await?;
+        let answer = self.send(Method::GET, &path, String::new(), REQUEST_TIMEOUT).await?;
         Ok(answer.status() != StatusCode::NOT_FOUND)
     }
 
     pub(super) async fn deregister(&self, id: &str) -> Result<(), Error> {
-        let asked = consulrs::service::deregister(&self.consul, segment(id)?, None);
-        match timeout(SLACK, asked).await {
+        let asked = consulrs::service::deregister(&self.consul, path_segment(id)?, None);
+        match timeout(REQUEST_TIMEOUT, asked).await {
             Ok(Err(ClientError::APIError { code, message })) if is_gone(code, message.as_ref()) => {
                 Ok(())
             }
             Ok(Err(error)) => Err(self.error(error)),
             Ok(Ok(_)) => Ok(()),
-            Err(_) => Err(self.unreachable(format!("no answer in {SLACK:?}"))),
+            Err(_) => Err(self.unreachable(format!("no answer in {REQUEST_TIMEOUT:?}"))),
         }
     }
 
@@ -153,7 +153,7 @@ impl Client {
 
     /// The IDs of the other registrations of the same service at the same address and port that this
     /// agent has.
-    pub(super) async fn others_at(&self, it: &Registration) -> Result<Vec<String>, Error> {
+    pub(super) async fn duplicates_of(&self, it: &Registration) -> Result<Vec<String>, Error> {
         let services = self
             .get::<std::collections::HashMap<String, AgentService>>("agent/services", None)
             .await?;
@@ -166,9 +166,9 @@ impl Client {
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
-        ask: Option<Ask>,
+        ask: Option<QueryMode>,
     ) -> Result<Answer<T>, Error> {
-        let (query, limit) = ask.map_or((String::new(), SLACK), |ask| self.query(ask));
+        let (query, limit) = ask.map_or((String::new(), REQUEST_TIMEOUT), |ask| self.query(ask));
         let separator = if path.contains('?') { '&' } else { '?' };
         let path = format!("{path}{separator}{query}");
         let answer = self.send(Method::GET, &path, String::new(), limit).await?;
@@ -224,21 +224,21 @@ impl Client {
 
     /// The parameters of a query, and how long its answer may take: Consul itself adds a sixteenth
     /// to the wait that it is asked for.
-    fn query(&self, ask: Ask) -> (String, Duration) {
+    fn query(&self, ask: QueryMode) -> (String, Duration) {
         let (index, brief) = match ask {
-            Ask::Now => return (String::new(), SLACK),
-            Ask::Since { index, brief } => (index, brief),
+            QueryMode::Immediate => return (String::new(), REQUEST_TIMEOUT),
+            QueryMode::Blocking { index, brief } => (index, brief),
         };
         let wait = if brief {
-            self.wait.min(BRIEF)
+            self.wait.min(BRIEF_WAIT)
         } else {
             self.wait
         };
         let wait = wait.mul_f64(rand::random_range(1.0..1.1));
         let limit = if index == 0 {
-            SLACK
+            REQUEST_TIMEOUT
         } else {
-            wait + wait / 16 + SLACK
+            wait + wait / 16 + REQUEST_TIMEOUT
         };
         (format!("stale&index={index}&wait={}", millis(wait)), limit)
     }
@@ -247,18 +247,18 @@ impl Client {
         &self,
         asked: impl Future<Output = Result<ApiResponse<T>, ClientError>>,
     ) -> Result<ApiResponse<T>, Error> {
-        match timeout(SLACK, asked).await {
+        match timeout(REQUEST_TIMEOUT, asked).await {
             Ok(answered) => answered.map_err(|error| self.error(error)),
-            Err(_) => Err(self.unreachable(format!("no answer in {SLACK:?}"))),
+            Err(_) => Err(self.unreachable(format!("no answer in {REQUEST_TIMEOUT:?}"))),
         }
     }
 
     fn error(&self, error: ClientError) -> Error {
         let (code, message) = match error {
             ClientError::APIError { code, message } => (code, message.unwrap_or_default()),
-            other => return self.unreachable(innermost(&other)),
+            other => return self.unreachable(root_cause(&other)),
         };
-        let words = words(&message);
+        let words = error_text(&message);
         // A server that is busy or has no leader says so with 429 or 5xx: that passes.
         if code >= 500 || code == 429 {
             return Error::Failed {
@@ -294,12 +294,12 @@ fn is_gone(code: u16, message: Option<&String>) -> bool {
 }
 
 /// Consul's own words: on one line, and not more than an error should be long.
-fn words(message: &str) -> String {
+fn error_text(message: &str) -> String {
     let mut words = message.split_whitespace().collect::<Vec<_>>().join(" ");
     if words.is_empty() {
         "no reason given".clone_into(&mut words);
     }
-    let mut end = words.len().min(WORDS);
+    let mut end = words.len().min(MAX_ERROR_BYTES);
     while !words.is_char_boundary(end) {
         end -= 1;
     }
@@ -309,20 +309,20 @@ fn words(message: &str) -> String {
 
 /// A name as part of a path. consulrs encodes what needs it twice, and so would ask for another
 /// service than the one that is meant.
-pub(super) fn segment(name: &str) -> Result<&str, Error> {
-    usable::name(name)
+pub(super) fn path_segment(name: &str) -> Result<&str, Error> {
+    validate::name(name)
         .map(|()| name)
         .map_err(|_| Error::Refused {
             registry: NAME,
             reason: format!(
                 "{} is no usable name: take at most 255 letters, digits and -._~:@+=,",
-                usable::shown(name)
+                validate::quoted(name)
             ),
         })
 }
 
 /// Anything as part of a path.
-pub(super) fn encoded(name: &str) -> String {
+pub(super) fn percent_encoded(name: &str) -> String {
     use std::fmt::Write as _;
     let mut path = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -337,7 +337,7 @@ pub(super) fn encoded(name: &str) -> String {
 }
 
 /// An error's innermost cause, which says what happened: those around it repeat it.
-fn innermost(error: &dyn std::error::Error) -> String {
+fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
@@ -346,23 +346,23 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 fn causes(error: &reqwest::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), innermost)
+    error.source().map_or_else(|| error.to_string(), root_cause)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn client() -> Client {
-        Client::new(&ConsulOptions::default()).expect("the defaults are usable")
+    fn client() -> ConsulApi {
+        ConsulApi::new(&ConsulOptions::default()).expect("the defaults are usable")
     }
 
     #[test]
     fn a_blocking_query_is_given_longer_than_it_waits() {
         let client = client();
         for _ in 0..100 {
-            for (brief, asked) in [(false, client.wait), (true, BRIEF)] {
-                let (query, limit) = client.query(Ask::Since { index: 7, brief });
+            for (brief, asked) in [(false, client.wait), (true, BRIEF_WAIT)] {
+                let (query, limit) = client.query(QueryMode::Blocking { index: 7, brief });
                 let wait = query.strip_prefix("stale&index=7&wait=");
                 let wait = wait.and_then(|wait| wait.strip_suffix("ms")?.parse().ok());
                 let wait = Duration::from_millis(wait.expect("milliseconds"));
@@ -370,17 +370,17 @@ mod tests {
                 assert!(limit > wait + wait / 16, "{limit:?}");
             }
         }
-        let first = Ask::Since {
+        let first = QueryMode::Blocking {
             index: 0,
             brief: false,
         };
-        assert_eq!(client.query(first).1, SLACK);
+        assert_eq!(client.query(first).1, REQUEST_TIMEOUT);
     }
 
     #[test]
     fn names_that_need_encoding_are_refused() {
-        assert!(segment("agent-echo").is_ok());
-        let error = segment("a b").expect_err("a space").to_string();
+        assert!(path_segment("agent-echo").is_ok());
+        let error = path_segment("a b").expect_err("a space").to_string();
         assert!(error.contains(r#""a b""#), "{error}");
     }
 
@@ -422,7 +422,7 @@ mod tests {
             token: Some("secret".to_owned()),
             ..ConsulOptions::default()
         };
-        let client = Client::new(&options).expect("usable");
+        let client = ConsulApi::new(&options).expect("usable");
         assert!(!format!("{client:?}").contains("secret"));
     }
 }

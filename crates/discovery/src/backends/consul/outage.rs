@@ -13,7 +13,7 @@ pub(super) struct Outages(Arc<Mutex<BTreeMap<Cause, (usize, String)>>>);
 
 /// What one watch knows about its own failing.
 #[derive(Debug)]
-pub(super) struct Failing {
+pub(super) struct WatchOutage {
     outages: Outages,
     now: Option<Cause>,
 }
@@ -28,13 +28,13 @@ enum Cause {
 
 impl Outages {
     /// What is wrong, in the words of the first that noticed; `None` while nothing is.
-    pub(super) fn trouble(&self) -> Option<String> {
+    pub(super) fn error(&self) -> Option<String> {
         let causes = self.0.lock();
         causes.values().next().map(|(_, words)| words.clone())
     }
 }
 
-impl Failing {
+impl WatchOutage {
     pub(super) fn new(outages: Outages) -> Self {
         Self { outages, now: None }
     }
@@ -96,7 +96,7 @@ impl Failing {
     }
 }
 
-impl Drop for Failing {
+impl Drop for WatchOutage {
     fn drop(&mut self) {
         self.clear();
     }
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn each_watch_counts_once_until_it_ends_or_is_dropped() {
         let outages = Outages::default();
-        let (mut a, mut b) = (Failing::new(outages.clone()), Failing::new(outages.clone()));
+        let (mut a, mut b) = (WatchOutage::new(outages.clone()), WatchOutage::new(outages.clone()));
         a.begin("a", &away("refused"));
         a.begin("a", &away("silent"));
         b.begin("b", &away("silent"));
@@ -131,13 +131,13 @@ mod tests {
         a.end("a");
         assert_eq!(count(&outages), 1);
         drop(b);
-        assert_eq!(outages.trouble(), None);
+        assert_eq!(outages.error(), None);
     }
 
     #[test]
     fn what_consul_answers_is_the_trouble_before_its_absence() {
         let outages = Outages::default();
-        let (mut a, mut b) = (Failing::new(outages.clone()), Failing::new(outages.clone()));
+        let (mut a, mut b) = (WatchOutage::new(outages.clone()), WatchOutage::new(outages.clone()));
         a.begin("a", &away(""));
         let failed = Error::Failed {
             registry: "consul",
@@ -145,7 +145,7 @@ mod tests {
         };
         b.begin("b", &failed);
         assert!(a.is_now() && b.is_now());
-        let trouble = outages.trouble().expect("both fail");
+        let trouble = outages.error().expect("both fail");
         assert!(trouble.contains("No cluster leader"), "{trouble}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use mesh_registry::Server;
+use mesh_registry::RegistryServer;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     time::{Instant, sleep},
@@ -11,7 +11,7 @@ use tokio::{
 /// A registry on a port of its own. Dropping it ends it.
 pub(crate) struct Agent {
     address: SocketAddr,
-    server: Option<Server>,
+    server: Option<RegistryServer>,
     http: reqwest::Client,
 }
 
@@ -21,7 +21,7 @@ impl Agent {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         Self {
             address: listener.local_addr().expect("bound"),
-            server: Some(Server::start(listener, "test")),
+            server: Some(RegistryServer::start(listener, "test")),
             http: reqwest::Client::builder()
                 .no_proxy()
                 .build()
@@ -60,7 +60,7 @@ impl Agent {
             }
             sleep(Duration::from_millis(20)).await;
         };
-        self.server = Some(Server::start(listener, "test"));
+        self.server = Some(RegistryServer::start(listener, "test"));
     }
 
     /// PUTs to its API and expects success.

@@ -4,16 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::{Host, Url};
 
-use crate::{Error, Network, Reach, reach};
+use crate::{Error, Connector, AddressClass, classify};
 
 /// Decides which servers may be asked.
 #[derive(Debug, Clone, Default)]
-pub struct Guard {
+pub struct EgressPolicy {
     external: bool,
     hosts: Vec<(String, Option<u16>)>,
 }
 
-impl Guard {
+impl EgressPolicy {
     /// A guard that lets requests to the outside pass, if `external`, and with them those to the
     /// hosts of a list, as `host` or `host:port`, wherever these are inside.
     #[must_use]
@@ -25,26 +25,26 @@ impl Guard {
     /// Whether anything may be asked at all.
     ///
     /// # Errors
-    /// [`Error::Off`].
-    pub const fn open(&self) -> Result<(), Error> {
+    /// [`Error::Disabled`].
+    pub const fn check_enabled(&self) -> Result<(), Error> {
         if self.external {
             Ok(())
         } else {
-            Err(Error::Off)
+            Err(Error::Disabled)
         }
     }
 
     /// The addresses to connect to for a URL, each one checked; never empty.
     ///
     /// # Errors
-    /// [`Error::Off`], [`Error::BadUrl`], [`Error::Forbidden`] when no address of the host may be
+    /// [`Error::Disabled`], [`Error::BadUrl`], [`Error::Forbidden`] when no address of the host may be
     /// asked, [`Error::Unresolved`].
     pub async fn addresses(
         &self,
         url: &Url,
-        network: &dyn Network,
+        connector: &dyn Connector,
     ) -> Result<Vec<SocketAddr>, Error> {
-        self.open()?;
+        self.check_enabled()?;
         let bad = |reason: &str| Error::BadUrl {
             url: telemetry::redact(url.as_str()).into_owned(),
             reason: reason.to_owned(),
@@ -63,7 +63,7 @@ impl Guard {
         let addresses = match host {
             Host::Ipv4(address) => vec![IpAddr::V4(address)],
             Host::Ipv6(address) => vec![IpAddr::V6(address)],
-            Host::Domain(name) => network.resolve(name, port).await.map_err(|error| {
+            Host::Domain(name) => connector.resolve(name, port).await.map_err(|error| {
                 let (host, reason) = (name.to_owned(), error.to_string());
                 Error::Unresolved { host, reason }
             })?,
@@ -76,15 +76,15 @@ impl Guard {
         let mut refused = None;
         let mut open = Vec::new();
         for address in addresses {
-            let far = match reach(address) {
-                Reach::Public if network.is_own(address) => Reach::Internal("this host's own"),
+            let far = match classify(address) {
+                AddressClass::Public if connector.is_own(address) => AddressClass::Internal("this host's own"),
                 far => far,
             };
             match far {
-                Reach::Public => open.push(SocketAddr::new(address, port)),
-                Reach::Internal(_) if listed => open.push(SocketAddr::new(address, port)),
-                Reach::Internal(what) => refused = Some((address, what, true)),
-                Reach::Never(what) => refused = Some((address, what, false)),
+                AddressClass::Public => open.push(SocketAddr::new(address, port)),
+                AddressClass::Internal(_) if listed => open.push(SocketAddr::new(address, port)),
+                AddressClass::Internal(what) => refused = Some((address, what, true)),
+                AddressClass::Forbidden(what) => refused = Some((address, what, false)),
             }
         }
         match refused {

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Values by key, such as `services/agent-echo/lb_policy`. In Consul they are its KV store below
-/// [`Entries::PREFIX`].
+/// [`KvEntries::PREFIX`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entries {
+pub struct KvEntries {
     /// The values, without the white space around them.
     pub values: BTreeMap<Arc<str>, Arc<str>>,
 }
 
-impl Entries {
+impl KvEntries {
     /// What stands before every key in a store that is not the mesh's alone.
     pub const PREFIX: &'static str = "mesh/";
 

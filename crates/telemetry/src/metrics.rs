@@ -1,4 +1,4 @@
-//! The metrics of one service. Crates take a [`Registry`], register the rows of their table with
+//! The metrics of one service. Crates take a [`MetricsRegistry`], register the rows of their table with
 //! it, and keep the metrics in a struct of their own, so that tests read them directly.
 
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prometheus_client::{encoding::text, registry};
 
-/// The content type of [`Registry::encode`]; Prometheus asks for it by itself.
+/// The content type of [`MetricsRegistry::encode`]; Prometheus asks for it by itself.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The metrics of one service; clones are the same registry.
 #[derive(Clone, Debug, Default)]
-pub struct Registry(Arc<Mutex<registry::Registry>>);
+pub struct MetricsRegistry(Arc<Mutex<registry::Registry>>);
 
-impl Registry {
+impl MetricsRegistry {
     /// An empty registry.
     #[must_use]
     pub fn new() -> Self {
@@ -37,7 +37,7 @@ impl Registry {
         out
     }
 
-    /// The value of one series, written as [`Registry::encode`] prints it, such as
+    /// The value of one series, written as [`MetricsRegistry::encode`] prints it, such as
     /// `mesh_calls_total{service="a"}`; `None` when there is no such series. For tests.
     #[must_use]
     pub fn sample(&self, series: &str) -> Option<f64> {
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn registered_metrics_are_printed() {
-        let registry = Registry::new();
+        let registry = MetricsRegistry::new();
         let counter: Counter = Counter::default();
         registry.register("mesh_test_events", "Events of a test", counter.clone());
         counter.inc();

@@ -35,7 +35,7 @@ async fn up_at(port: u16) -> (Process, Value) {
         let told: Value = serde_json::from_str(line).ok()?;
         told["router"].is_string().then_some(told)
     };
-    let told = process.line(LIMIT, find).await;
+    let told = process.wait_for_line(LIMIT, find).await;
     (process, told)
 }
 
@@ -111,14 +111,14 @@ async fn a_program_beside_it_survives_its_end_and_joins_the_next() {
     })
     .await;
     mesh.signal(Signal::Terminate);
-    let ended = mesh.end(LIMIT).await;
+    let ended = mesh.wait_exit(LIMIT).await;
     // Those of the mesh left before its registry did, or they would have said that they cannot.
     assert!(
         ended.success() && !mesh.log().contains("WARN"),
         "{}",
         mesh.log()
     );
-    echo.assert_well();
+    echo.assert_healthy();
 
     let (_next, told) = up_at(registry.port()).await;
     assert_eq!(address(&told, "embedded"), Some(registry), "{told}");
@@ -127,7 +127,7 @@ async fn a_program_beside_it_survives_its_end_and_joins_the_next() {
         answering(router, 4).await.contains(&id).then_some(())
     })
     .await;
-    echo.assert_well();
+    echo.assert_healthy();
 }
 
 #[tokio::test]
@@ -144,10 +144,10 @@ async fn a_second_mesh_joins_the_firsts_registry() {
     }
     // Without the first it goes on with what it knows, and ends when it is told to.
     first.signal(Signal::Terminate);
-    assert!(first.end(LIMIT).await.success());
+    assert!(first.wait_exit(LIMIT).await.success());
     assert!(!answering(other, 4).await.is_empty());
     second.signal(Signal::Terminate);
-    assert!(second.end(LIMIT).await.success(), "{}", second.log());
+    assert!(second.wait_exit(LIMIT).await.success(), "{}", second.log());
 }
 
 #[tokio::test]

@@ -16,32 +16,32 @@ use tokio::{
 };
 
 use super::{
-    answers,
-    client::{Answer, Ask, Client},
-    cursor::Cursor,
-    hold::{Hold, Item},
-    outage::{Failing, Outages},
-    sight::{Empty, Sight},
+    api_types,
+    client::{Answer, QueryMode, ConsulApi},
+    index::QueryIndex,
+    stale_grace::{StaleGrace, Item},
+    outage::{WatchOutage, Outages},
+    visibility::{EmptyAnswer, Visibility},
 };
 use crate::{
-    Backoff, Catalog, Error, Instance, Key, LeftOut, Snapshot, publish::publish, report::LeftOuts,
-    usable,
+    Backoff, Catalog, Error, Instance, InstanceKey, LeftOut, Snapshot, publish::publish, status::LeftOuts,
+    validate,
 };
 
 /// The least time from one query to the next of the same watch. Consul answers a query for a
 /// service that does not exist whenever anything moves, so its own waiting is no limit.
-pub(super) const PACE: Duration = Duration::from_millis(100);
+pub(super) const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long the first answer may take before what the disk remembers is shown in its place.
-const REMEMBER_AFTER: Duration = Duration::from_secs(1);
+const USE_CACHE_AFTER: Duration = Duration::from_secs(1);
 
 /// How many times longer than an answer takes to read the pause before the next is, and the longest.
 const DUTY: u32 = 8;
-const LONGEST_PACE: Duration = Duration::from_millis(500);
+const MAX_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The pause to the next answer: what comes often and is long must not keep Consul and us busy.
-pub(super) fn pace(cost: Duration) -> Duration {
-    (cost * DUTY).clamp(PACE, LONGEST_PACE)
+pub(super) fn interval(cost: Duration) -> Duration {
+    (cost * DUTY).clamp(MIN_INTERVAL, MAX_INTERVAL)
 }
 
 /// Pauses after errors.
@@ -62,8 +62,8 @@ pub(super) trait Source: Send + Sync + 'static {
 
     fn ask(
         &self,
-        client: &Client,
-        ask: Ask,
+        client: &ConsulApi,
+        ask: QueryMode,
     ) -> impl Future<Output = Result<Answers<Self>, Error>> + Send;
 
     fn value(&self, items: BTreeMap<Self::Key, Self::Item>) -> Self::Value;
@@ -74,32 +74,32 @@ type Answers<S> = Answer<BTreeMap<<S as Source>::Key, <S as Source>::Item>>;
 
 /// The names of the services in the mesh.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct CatalogSource {
     pub(super) left_outs: LeftOuts,
 }
 
 /// The instances of one service.
 #[derive(Debug)]
-pub(super) struct Instances {
+pub(super) struct InstancesSource {
     name: Arc<str>,
     left_outs: LeftOuts,
-    sight: Arc<Sight>,
+    visibility: Arc<Visibility>,
     /// How many rows of the latest answer are no instances.
-    others: AtomicUsize,
+    excluded: AtomicUsize,
 }
 
-impl Instances {
-    pub(super) fn new(name: Arc<str>, left_outs: LeftOuts, sight: Arc<Sight>) -> Self {
+impl InstancesSource {
+    pub(super) fn new(name: Arc<str>, left_outs: LeftOuts, visibility: Arc<Visibility>) -> Self {
         Self {
             name,
             left_outs,
-            sight,
-            others: AtomicUsize::new(0),
+            visibility,
+            excluded: AtomicUsize::new(0),
         }
     }
 }
 
-impl Drop for Instances {
+impl Drop for InstancesSource {
     fn drop(&mut self) {
         self.left_outs.set(&self.name, Vec::new());
     }
@@ -107,18 +107,18 @@ impl Drop for Instances {
 
 impl Item for Vec<String> {
     /// A name is in the answer or it is not.
-    fn serves(&self) -> bool {
+    fn is_serving(&self) -> bool {
         true
     }
 }
 
 impl Item for Arc<Instance> {
-    fn serves(&self) -> bool {
+    fn is_serving(&self) -> bool {
         self.is_serving()
     }
 }
 
-impl Source for Names {
+impl Source for CatalogSource {
     type Key = Arc<str>;
     type Item = Vec<String>;
     type Value = Catalog;
@@ -128,13 +128,13 @@ impl Source for Names {
         "the catalog"
     }
 
-    async fn ask(&self, client: &Client, ask: Ask) -> Result<Answers<Self>, Error> {
+    async fn ask(&self, client: &ConsulApi, ask: QueryMode) -> Result<Answers<Self>, Error> {
         let answer = client.services(ask).await?;
         Ok(answer.map(|value| {
             let named = value.into_iter().map(|(name, tags)| (name.into(), tags));
             let mut services = Catalog::from_tags(named.collect()).services;
             let mut left_out = Vec::new();
-            services.retain(|name, _| match usable::name(name) {
+            services.retain(|name, _| match validate::name(name) {
                 Ok(()) => true,
                 Err(reason) => {
                     left_out.push(LeftOut::new(name, "", reason));
@@ -152,8 +152,8 @@ impl Source for Names {
     }
 }
 
-impl Source for Instances {
-    type Key = Key;
+impl Source for InstancesSource {
+    type Key = InstanceKey;
     type Item = Arc<Instance>;
     type Value = Snapshot;
 
@@ -161,19 +161,19 @@ impl Source for Instances {
         &self.name
     }
 
-    async fn ask(&self, client: &Client, ask: Ask) -> Result<Answers<Self>, Error> {
+    async fn ask(&self, client: &ConsulApi, ask: QueryMode) -> Result<Answers<Self>, Error> {
         let mut answer = client.health(&self.name, ask).await?;
         let mut hidden = false;
         if answer.value.is_empty() {
-            let explained = client.explain(&self.sight, &self.name, answer.filtered);
+            let explained = client.explain_empty(&self.visibility, &self.name, answer.filtered);
             match explained.await? {
-                Empty::True => {}
-                Empty::Not(rows) => answer.value = rows,
-                Empty::Hidden => hidden = true,
+                EmptyAnswer::Confirmed => {}
+                EmptyAnswer::Outdated(rows) => answer.value = rows,
+                EmptyAnswer::Hidden => hidden = true,
             }
         }
         Ok(answer.map(|rows| {
-            let mut found = answers::instances(rows);
+            let mut found = api_types::instances(rows);
             if hidden {
                 let reason =
                     "Consul names it and shows no instance of it: check the token's node:read";
@@ -182,51 +182,51 @@ impl Source for Instances {
                     .push(LeftOut::new(&self.name, "", reason.to_owned()));
             }
             self.left_outs.set(&self.name, found.left_out);
-            self.others.store(found.others, Ordering::Relaxed);
+            self.excluded.store(found.excluded, Ordering::Relaxed);
             found.instances
         }))
     }
 
-    fn value(&self, instances: BTreeMap<Key, Arc<Instance>>) -> Snapshot {
+    fn value(&self, instances: BTreeMap<InstanceKey, Arc<Instance>>) -> Snapshot {
         Snapshot {
             service: self.name.clone(),
             instances: instances.into_values().collect(),
-            others: self.others.load(Ordering::Relaxed),
+            excluded: self.excluded.load(Ordering::Relaxed),
         }
     }
 }
 
 /// One watch: its question, what it knows, and to whom it tells that.
-pub(super) struct Feed<S: Source> {
+pub(super) struct BlockingQuery<S: Source> {
     source: S,
     sender: Arc<watch::Sender<Option<Arc<S::Value>>>>,
-    hold: Hold<S::Key, S::Item>,
-    cursor: Cursor,
+    grace: StaleGrace<S::Key, S::Item>,
+    query_index: QueryIndex,
     backoff: Backoff,
-    failing: Failing,
+    failing: WatchOutage,
     next: Instant,
     /// What the disk remembers, until Consul has answered.
-    remembered: Option<BTreeMap<S::Key, S::Item>>,
+    cached: Option<BTreeMap<S::Key, S::Item>>,
     /// The index of the latest answer.
     index: u64,
 }
 
-impl<S: Source> Feed<S> {
+impl<S: Source> BlockingQuery<S> {
     pub(super) fn new(
         source: S,
         sender: Arc<watch::Sender<Option<Arc<S::Value>>>>,
         outages: Outages,
-        remembered: Option<BTreeMap<S::Key, S::Item>>,
+        cached: Option<BTreeMap<S::Key, S::Item>>,
     ) -> Self {
         Self {
             source,
             sender,
-            hold: Hold::new(),
-            cursor: Cursor::default(),
+            grace: StaleGrace::new(),
+            query_index: QueryIndex::default(),
             backoff: backoff(),
-            failing: Failing::new(outages),
+            failing: WatchOutage::new(outages),
             next: Instant::now(),
-            remembered,
+            cached,
             index: 0,
         }
     }
@@ -242,29 +242,29 @@ impl<S: Source> Feed<S> {
     }
 
     /// Waits for news by a blocking query.
-    pub(super) async fn wait(&mut self, client: &Client) {
-        self.ask(client, self.cursor.ask()).await;
+    pub(super) async fn wait(&mut self, client: &ConsulApi) {
+        self.ask(client, self.query_index.ask()).await;
     }
 
     /// Asks at once; answers whether there was an answer.
-    pub(super) async fn fetch(&mut self, client: &Client) -> bool {
-        self.ask(client, Ask::Now).await
+    pub(super) async fn fetch(&mut self, client: &ConsulApi) -> bool {
+        self.ask(client, QueryMode::Immediate).await
     }
 
     /// Dropping this before it is done loses the answer and nothing else: all that it changes, it
     /// changes after the one await.
-    async fn ask(&mut self, client: &Client, ask: Ask) -> bool {
+    async fn ask(&mut self, client: &ConsulApi, ask: QueryMode) -> bool {
         let started = Instant::now();
         let answered = {
             let asked = self.source.ask(client, ask);
-            if self.remembered.is_none() {
+            if self.cached.is_none() {
                 asked.await
             } else {
                 tokio::select! {
                     answered = asked => answered,
-                    () = sleep(REMEMBER_AFTER) => {
+                    () = sleep(USE_CACHE_AFTER) => {
                         // The question is asked again: nobody waits for this answer any more.
-                        self.remember();
+                        self.show_cached();
                         return false;
                     }
                 }
@@ -273,16 +273,16 @@ impl<S: Source> Feed<S> {
         let now = Instant::now();
         match answered {
             Ok(answer) => {
-                self.remembered = None;
-                let pace = pace(answer.cost);
+                self.cached = None;
+                let interval = interval(answer.cost);
                 self.take(answer, started, now);
-                self.next = (started + PACE).max(now + pace - PACE);
+                self.next = (started + MIN_INTERVAL).max(now + interval - MIN_INTERVAL);
                 true
             }
             Err(error) => {
-                self.remember();
-                self.hold.disturb();
-                self.cursor.reset();
+                self.show_cached();
+                self.grace.mark_outage();
+                self.query_index.reset();
                 self.failing.begin(self.source.what(), &error);
                 self.next = now + self.backoff.next();
                 false
@@ -291,34 +291,34 @@ impl<S: Source> Feed<S> {
     }
 
     /// Shows what the disk remembers, as the last known set.
-    fn remember(&mut self) {
-        if let Some(items) = self.remembered.take() {
-            self.hold.answer(items, Instant::now());
-            self.hold.disturb();
+    fn show_cached(&mut self) {
+        if let Some(items) = self.cached.take() {
+            self.grace.apply(items, Instant::now());
+            self.grace.mark_outage();
             self.publish();
         }
     }
 
     fn take(&mut self, answer: Answers<S>, started: Instant, now: Instant) {
-        if self.cursor.advance(answer.index, now - started) {
-            self.hold.disturb();
+        if self.query_index.advance(answer.index, now - started) {
+            self.grace.mark_outage();
         }
         self.index = answer.index;
-        self.hold.answer(answer.value, now);
+        self.grace.apply(answer.value, now);
         self.backoff.reset();
         self.failing.end(self.source.what());
         self.publish();
     }
 
     /// Somebody else noticed an outage.
-    pub(super) fn disturb(&mut self) {
-        self.hold.disturb();
+    pub(super) fn mark_outage(&mut self) {
+        self.grace.mark_outage();
     }
 
     /// Waits until what an outage may have lost has been kept for long enough, and publishes the
     /// truth then; for ever when nothing is kept.
     pub(super) fn expiry(&self) -> impl Future<Output = ()> + use<S> {
-        let deadline = self.hold.deadline();
+        let deadline = self.grace.deadline();
         async move {
             match deadline {
                 Some(deadline) => sleep_until(deadline).await,
@@ -327,33 +327,33 @@ impl<S: Source> Feed<S> {
         }
     }
 
-    /// Publishes the truth after [`Feed::expiry`].
+    /// Publishes the truth after [`BlockingQuery::expiry`].
     pub(super) fn expire(&mut self) {
-        self.hold.expire(Instant::now());
+        self.grace.expire(Instant::now());
         self.publish();
     }
 
     fn publish(&self) {
-        publish(&self.sender, self.source.value(self.hold.items()));
+        publish(&self.sender, self.source.value(self.grace.items()));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::consul::hold::GRACE;
+    use crate::backends::consul::stale_grace::GRACE;
 
     type Receiver = watch::Receiver<Option<Arc<Catalog>>>;
 
-    fn feed() -> (Feed<Names>, Receiver) {
+    fn catalog_query() -> (BlockingQuery<CatalogSource>, Receiver) {
         let (sender, receiver) = watch::channel(None);
         (
-            Feed::new(Names::default(), Arc::new(sender), Outages::default(), None),
+            BlockingQuery::new(CatalogSource::default(), Arc::new(sender), Outages::default(), None),
             receiver,
         )
     }
 
-    fn answer(index: u64, names: &[&str]) -> Answers<Names> {
+    fn answer(index: u64, names: &[&str]) -> Answers<CatalogSource> {
         let value = names
             .iter()
             .map(|name| (Arc::from(*name), vec!["grpc".to_owned()]))
@@ -374,21 +374,21 @@ mod tests {
 
     #[test]
     fn a_name_is_kept_when_the_index_falls_and_given_up_after_the_grace() {
-        let (mut feed, receiver) = feed();
+        let (mut query, receiver) = catalog_query();
         let then = Instant::now() - GRACE;
-        feed.take(answer(40, &["agent-a"]), then, then);
-        feed.take(answer(7, &[]), then, then);
+        query.take(answer(40, &["agent-a"]), then, then);
+        query.take(answer(7, &[]), then, then);
         assert_eq!(names(&receiver), ["agent-a".into()]);
-        feed.expire();
+        query.expire();
         assert_eq!(names(&receiver), []);
     }
 
     #[tokio::test]
     async fn expiry_never_comes_when_nothing_is_kept() {
-        let (mut feed, _receiver) = feed();
+        let (mut query, _receiver) = catalog_query();
         let now = Instant::now();
-        feed.take(answer(40, &["agent-a"]), now, now);
-        let expiry = tokio::time::timeout(Duration::from_millis(20), feed.expiry());
+        query.take(answer(40, &["agent-a"]), now, now);
+        let expiry = tokio::time::timeout(Duration::from_millis(20), query.expiry());
         assert!(expiry.await.is_err());
     }
 }

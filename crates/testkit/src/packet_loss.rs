@@ -14,7 +14,7 @@ use tokio::{
 
 /// Drops every packet that comes for a socket, from now on. What the socket has to send is its
 /// owner's to hold back.
-pub(crate) fn deafen(socket: &Socket) {
+pub(crate) fn drop_incoming(socket: &Socket) {
     // BPF's `ret 0`: of each packet nothing is kept.
     let drop_all = [SockFilter::new(0x06, 0, 0, 0)];
     let attached = socket.attach_filter(&drop_all);
@@ -23,15 +23,15 @@ pub(crate) fn deafen(socket: &Socket) {
 
 /// A way to one address that can be cut: then no packet comes through, in either direction.
 #[derive(Debug)]
-pub struct Cable {
+pub struct BreakableLink {
     address: SocketAddr,
     cut: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
 
-impl Cable {
+impl BreakableLink {
     /// Lays one to this address.
-    pub async fn lay(target: SocketAddr) -> Self {
+    pub async fn open(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (cut, watched) = watch::channel(false);
@@ -56,7 +56,7 @@ impl Cable {
     }
 
     /// Mends it: TCP sends again what was lost, unless a side has given up meanwhile.
-    pub fn mend(&self) {
+    pub fn restore(&self) {
         self.cut.send_replace(false);
     }
 }
@@ -76,7 +76,7 @@ async fn listen(listener: TcpListener, target: SocketAddr, mut cut: watch::Recei
 
 fn follow(socket: &Socket, cut: &mut watch::Receiver<bool>) {
     if *cut.borrow_and_update() {
-        deafen(socket);
+        drop_incoming(socket);
     } else {
         // One that was opened while all was well has nothing to detach.
         socket.detach_filter().ok();

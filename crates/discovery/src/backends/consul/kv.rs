@@ -6,27 +6,27 @@ use consulrs::api::kv::common::KVPair;
 use reqwest::Method;
 
 use super::{
-    client::{Answer, Ask, Client, SLACK, segment},
-    feed::Source,
-    hold::Item,
+    client::{Answer, QueryMode, ConsulApi, REQUEST_TIMEOUT, path_segment},
+    blocking_query::Source,
+    stale_grace::Item,
 };
-use crate::{Entries, Error};
+use crate::{KvEntries, Error};
 
 /// The whole prefix of the mesh.
 #[derive(Debug)]
-pub(super) struct Written;
+pub(super) struct KvSource;
 
 impl Item for Arc<str> {
     /// A value is in the answer or it is not.
-    fn serves(&self) -> bool {
+    fn is_serving(&self) -> bool {
         true
     }
 }
 
-impl Source for Written {
+impl Source for KvSource {
     type Key = Arc<str>;
     type Item = Arc<str>;
-    type Value = Entries;
+    type Value = KvEntries;
 
     fn what(&self) -> &str {
         "the settings in KV"
@@ -34,21 +34,21 @@ impl Source for Written {
 
     async fn ask(
         &self,
-        client: &Client,
-        ask: Ask,
+        client: &ConsulApi,
+        ask: QueryMode,
     ) -> Result<Answer<BTreeMap<Arc<str>, Arc<str>>>, Error> {
         client.written(ask).await
     }
 
-    fn value(&self, values: BTreeMap<Arc<str>, Arc<str>>) -> Entries {
-        Entries { values }
+    fn value(&self, values: BTreeMap<Arc<str>, Arc<str>>) -> KvEntries {
+        KvEntries { values }
     }
 }
 
-impl Client {
+impl ConsulApi {
     /// All entries. A prefix without a key is not found, which is an answer too.
-    async fn written(&self, ask: Ask) -> Result<Answer<BTreeMap<Arc<str>, Arc<str>>>, Error> {
-        let path = format!("kv/{}?recurse", Entries::PREFIX);
+    async fn written(&self, ask: QueryMode) -> Result<Answer<BTreeMap<Arc<str>, Arc<str>>>, Error> {
+        let path = format!("kv/{}?recurse", KvEntries::PREFIX);
         let rows: Answer<Option<Vec<KVPair>>> = self.get(&path, Some(ask)).await?;
         Ok(rows.map(|rows| rows.into_iter().flatten().filter_map(entry).collect()))
     }
@@ -56,20 +56,20 @@ impl Client {
     /// Writes an entry, or removes it.
     pub(super) async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
         for part in key.split('/') {
-            segment(part)?;
+            path_segment(part)?;
         }
         let (method, body) = match value {
             Some(value) => (Method::PUT, value.to_owned()),
             None => (Method::DELETE, String::new()),
         };
-        let path = format!("kv/{}{key}", Entries::PREFIX);
-        self.send(method, &path, body, SLACK).await.map(drop)
+        let path = format!("kv/{}{key}", KvEntries::PREFIX);
+        self.send(method, &path, body, REQUEST_TIMEOUT).await.map(drop)
     }
 }
 
 /// An entry without the prefix. A key that ends in a slash is a folder of Consul's interface.
 fn entry(row: KVPair) -> Option<(Arc<str>, Arc<str>)> {
-    let key = row.key.strip_prefix(Entries::PREFIX)?;
+    let key = row.key.strip_prefix(KvEntries::PREFIX)?;
     if key.is_empty() || key.ends_with('/') {
         return None;
     }

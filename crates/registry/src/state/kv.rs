@@ -8,7 +8,7 @@ use super::State;
 
 /// A value.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct KvPair {
     pub(crate) value: Bytes,
     pub(crate) flags: u64,
     pub(crate) create_index: u64,
@@ -17,15 +17,15 @@ pub(crate) struct Entry {
 
 /// The values by key.
 #[derive(Debug)]
-pub(crate) struct Entries {
-    by_key: BTreeMap<String, Entry>,
+pub(crate) struct KvStore {
+    by_key: BTreeMap<String, KvPair>,
     /// When any of them last changed.
     index: u64,
     /// When one was last taken out.
     removed_index: u64,
 }
 
-impl Default for Entries {
+impl Default for KvStore {
     fn default() -> Self {
         // Clients take the number 0 for no number.
         Self {
@@ -36,12 +36,12 @@ impl Default for Entries {
     }
 }
 
-impl Entries {
+impl KvStore {
     pub(crate) fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn get(&self, key: &str) -> Option<&KvPair> {
         self.by_key.get(key)
     }
 
@@ -63,7 +63,7 @@ impl Entries {
     pub(crate) fn beneath<'a>(
         &'a self,
         prefix: &'a str,
-    ) -> impl Iterator<Item = (&'a str, &'a Entry)> {
+    ) -> impl Iterator<Item = (&'a str, &'a KvPair)> {
         let from = self
             .by_key
             .range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
@@ -101,7 +101,7 @@ impl State {
         }
         let created = known.map(|known| known.create_index);
         let index = self.next();
-        let entry = Entry {
+        let entry = KvPair {
             value,
             flags,
             create_index: created.unwrap_or(index),

@@ -14,15 +14,15 @@ use crate::{Backoff, Discovery, Error, Registration};
 
 /// Time between two looks, and the longest pause between two attempts: a registry that came back
 /// empty knows the instance again within two of these.
-const LOOK: Duration = Duration::from_secs(1);
-/// The longest a single request may take, and the whole of [`Upkeep::deregister`].
-const PATIENCE: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The longest a single request may take, and the whole of [`Registrar::deregister`].
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Registers an instance, looks each second whether the registry still knows it, and registers it
 /// again when not. While the registry is away it keeps trying. Dropping it stops that and leaves
 /// the registration as it is.
 #[derive(Debug)]
-pub struct Upkeep {
+pub struct Registrar {
     discovery: Arc<dyn Discovery>,
     id: String,
     registered: watch::Receiver<bool>,
@@ -30,7 +30,7 @@ pub struct Upkeep {
     task: JoinSet<()>,
 }
 
-impl Upkeep {
+impl Registrar {
     /// Keeps this process registered: what an earlier process left at its address is removed. Starts
     /// at once, on the current tokio runtime.
     #[must_use]
@@ -40,10 +40,10 @@ impl Upkeep {
 
     /// Keeps another process registered, which may register itself at the same address too. Only a
     /// registry that forgot everything gets it again: a registration that was removed, by an operator
-    /// or by the registry's check, stays so, and the upkeep ends. Starts at once, on the current
+    /// or by the registry's check, stays so, and the registrar ends. Starts at once, on the current
     /// tokio runtime.
     #[must_use]
-    pub fn start_for_another(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
+    pub fn start_third_party(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
         Self::begin(discovery, registration, false)
     }
 
@@ -52,15 +52,15 @@ impl Upkeep {
         let stop = CancellationToken::new();
         let id = registration.id.clone();
         let mut task = JoinSet::new();
-        let keeper = Keeper {
+        let registration_loop = RegistrationLoop {
             discovery: discovery.clone(),
             registration,
             own,
-            settled: false,
+            confirmed: false,
             incarnation: None,
-            away: false,
+            unreachable: false,
         };
-        task.spawn(keeper.keep(sender, stop.clone()));
+        task.spawn(registration_loop.run(sender, stop.clone()));
         Self {
             discovery,
             id,
@@ -78,7 +78,7 @@ impl Upkeep {
 
     /// Whether somebody removed the registration of another process, which ended this.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub fn is_finished(&self) -> bool {
         // The sender lives in the task.
         self.registered.has_changed().is_err()
     }
@@ -94,60 +94,60 @@ impl Upkeep {
             while self.task.join_next().await.is_some() {}
             self.discovery.deregister(&self.id).await
         };
-        timeout(PATIENCE, work)
+        timeout(REQUEST_TIMEOUT, work)
             .await
-            .unwrap_or(Err(Error::Silent { after: PATIENCE }))
+            .unwrap_or(Err(Error::Silent { after: REQUEST_TIMEOUT }))
     }
 }
 
-struct Keeper {
+struct RegistrationLoop {
     discovery: Arc<dyn Discovery>,
     registration: Registration,
     /// Whether the registration is of this process.
     own: bool,
     /// Whether what the registry has under our ID is ours. One that is there before is not: it may be
     /// another process's, at an address where nobody is left.
-    settled: bool,
-    /// The life of the registry that it is settled in.
+    confirmed: bool,
+    /// The life of the registry that it is confirmed in.
     incarnation: Option<String>,
     /// Whether the last look failed.
-    away: bool,
+    unreachable: bool,
 }
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+enum Reconciled {
     /// It was registered.
-    There,
+    Unchanged,
     /// It was not, and is now.
     Registered,
     /// Somebody removed it, and it is not for us to say otherwise.
     Removed,
 }
 
-impl Keeper {
-    async fn keep(mut self, registered: watch::Sender<bool>, stop: CancellationToken) {
-        let mut backoff = Backoff::new(Duration::from_millis(100), LOOK);
+impl RegistrationLoop {
+    async fn run(mut self, registered: watch::Sender<bool>, stop: CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(100), INTERVAL);
         let mut failing = false;
         while !stop.is_cancelled() {
-            let looked = timeout(PATIENCE, self.look())
+            let reconciled = timeout(REQUEST_TIMEOUT, self.reconcile())
                 .await
-                .unwrap_or(Err(Error::Silent { after: PATIENCE }));
+                .unwrap_or(Err(Error::Silent { after: REQUEST_TIMEOUT }));
             let Registration { id, service, .. } = &self.registration;
-            let pause = match &looked {
-                Ok(Look::Removed) => {
+            let pause = match &reconciled {
+                Ok(Reconciled::Removed) => {
                     info!(
                         id,
                         service, "somebody removed it from the registry: no longer kept there"
                     );
                     return;
                 }
-                Ok(look) => {
-                    if failing || *look == Look::Registered {
+                Ok(done) => {
+                    if failing || *done == Reconciled::Registered {
                         info!(id, service, "registered");
                     }
                     backoff.reset();
-                    LOOK
+                    INTERVAL
                 }
                 Err(error) => {
                     if !failing {
@@ -156,10 +156,10 @@ impl Keeper {
                     backoff.next()
                 }
             };
-            failing = looked.is_err();
-            self.away = failing;
+            failing = reconciled.is_err();
+            self.unreachable = failing;
             // What an unreachable registry knows is not known: the last look stands.
-            registered.send_if_modified(|known| looked.is_ok() && !std::mem::replace(known, true));
+            registered.send_if_modified(|known| reconciled.is_ok() && !std::mem::replace(known, true));
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.cancelled() => {}
@@ -167,31 +167,31 @@ impl Keeper {
         }
     }
 
-    /// Registers the instance unless it is settled and still known.
-    async fn look(&mut self) -> Result<Look, Error> {
-        let known = self.settled && self.discovery.is_registered(&self.registration.id).await?;
+    /// Registers the instance unless it is confirmed and still known.
+    async fn reconcile(&mut self) -> Result<Reconciled, Error> {
+        let known = self.confirmed && self.discovery.is_registered(&self.registration.id).await?;
         if known {
-            return Ok(Look::There);
+            return Ok(Reconciled::Unchanged);
         }
         if !self.own {
             let now = self.discovery.incarnation().await?;
             let forgotten = match (&self.incarnation, &now) {
                 (Some(before), Some(now)) => before != now,
-                _ => self.away,
+                _ => self.unreachable,
             };
-            if self.settled && !forgotten {
-                return Ok(Look::Removed);
+            if self.confirmed && !forgotten {
+                return Ok(Reconciled::Removed);
             }
             self.incarnation = now;
         }
-        self.settled = false;
+        self.confirmed = false;
         self.discovery.register(&self.registration).await?;
         if self.own {
             // Afterwards, so that the service is not without an instance in between.
-            self.discovery.displace(&self.registration).await?;
+            self.discovery.deregister_duplicates(&self.registration).await?;
         }
-        self.settled = true;
-        Ok(Look::Registered)
+        self.confirmed = true;
+        Ok(Reconciled::Registered)
     }
 }
 
@@ -203,8 +203,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_forgotten_instance_is_registered_again_within_two_seconds() {
         let memory = Arc::new(Memory::new());
-        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
-        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        let registrar = Registrar::start(memory.clone(), registration("echo-1"));
+        registrar.registered().wait_for(|known| *known).await.unwrap();
         memory.clear();
         sleep(Duration::from_secs(2)).await;
         assert!(memory.is_registered("echo-1").await.unwrap());
@@ -214,12 +214,12 @@ mod tests {
     async fn it_keeps_trying_while_the_registry_is_away() {
         let memory = Arc::new(Memory::new());
         memory.set_reachable(false);
-        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
+        let registrar = Registrar::start(memory.clone(), registration("echo-1"));
         sleep(Duration::from_secs(60)).await;
-        assert!(!*upkeep.registered().borrow());
+        assert!(!*registrar.registered().borrow());
         memory.set_reachable(true);
         sleep(Duration::from_secs(2)).await;
-        assert!(*upkeep.registered().borrow());
+        assert!(*registrar.registered().borrow());
     }
 
     #[tokio::test(start_paused = true)]
@@ -230,8 +230,8 @@ mod tests {
             ..registration("echo-1")
         };
         memory.register(&left).await.unwrap();
-        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
-        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        let registrar = Registrar::start(memory.clone(), registration("echo-1"));
+        registrar.registered().wait_for(|known| *known).await.unwrap();
         let snapshot = memory.watch("agent-echo").borrow().clone().unwrap();
         assert_eq!(snapshot.instances[0].port, 50052);
     }
@@ -239,8 +239,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_an_operator_removes_of_another_process_stays_removed() {
         let memory = Arc::new(Memory::new());
-        let upkeep = Upkeep::start_for_another(memory.clone(), registration("echo-1"));
-        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        let registrar = Registrar::start_third_party(memory.clone(), registration("echo-1"));
+        registrar.registered().wait_for(|known| *known).await.unwrap();
         // What it forgot, it gets again.
         memory.clear();
         sleep(Duration::from_secs(3)).await;
@@ -251,28 +251,28 @@ mod tests {
         memory.clear();
         memory.set_reachable(true);
         sleep(Duration::from_secs(3)).await;
-        assert!(memory.is_registered("echo-1").await.unwrap() && !upkeep.is_over());
+        assert!(memory.is_registered("echo-1").await.unwrap() && !registrar.is_finished());
         memory.deregister("echo-1").await.unwrap();
         sleep(Duration::from_secs(3)).await;
-        assert!(!memory.is_registered("echo-1").await.unwrap() && upkeep.is_over());
+        assert!(!memory.is_registered("echo-1").await.unwrap() && registrar.is_finished());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_removed_of_this_process_is_registered_again() {
         let memory = Arc::new(Memory::new());
-        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
-        upkeep.registered().wait_for(|known| *known).await.unwrap();
+        let registrar = Registrar::start(memory.clone(), registration("echo-1"));
+        registrar.registered().wait_for(|known| *known).await.unwrap();
         memory.deregister("echo-1").await.unwrap();
         sleep(Duration::from_secs(3)).await;
-        assert!(memory.is_registered("echo-1").await.unwrap() && !upkeep.is_over());
+        assert!(memory.is_registered("echo-1").await.unwrap() && !registrar.is_finished());
     }
 
     #[tokio::test(start_paused = true)]
     async fn deregistering_stops_it() {
         let memory = Arc::new(Memory::new());
-        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
-        upkeep.registered().wait_for(|known| *known).await.unwrap();
-        upkeep.deregister().await.unwrap();
+        let registrar = Registrar::start(memory.clone(), registration("echo-1"));
+        registrar.registered().wait_for(|known| *known).await.unwrap();
+        registrar.deregister().await.unwrap();
         sleep(Duration::from_secs(5)).await;
         assert!(!memory.is_registered("echo-1").await.unwrap());
     }
@@ -280,9 +280,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn dropping_it_leaves_the_registration() {
         let memory = Arc::new(Memory::new());
-        let upkeep = Upkeep::start(memory.clone(), registration("echo-1"));
-        upkeep.registered().wait_for(|known| *known).await.unwrap();
-        drop(upkeep);
+        let registrar = Registrar::start(memory.clone(), registration("echo-1"));
+        registrar.registered().wait_for(|known| *known).await.unwrap();
+        drop(registrar);
         assert!(memory.is_registered("echo-1").await.unwrap());
         memory.clear();
         sleep(Duration::from_secs(5)).await;

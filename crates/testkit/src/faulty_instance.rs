@@ -1,7 +1,7 @@
 //! An instance of the mesh that misbehaves on command, down to single frames and packets.
 //!
 //! It answers `AgentService/ExecuteTask` and gRPC health within the process of the test, and is
-//! registered in Consul like a program of ours. Packets are lost as [`crate::deaf`] does it.
+//! registered in Consul like a program of ours. Packets are lost as [`crate::packet_loss`] does it.
 
 use std::{future::pending, net::SocketAddr, time::Duration};
 
@@ -19,18 +19,18 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{Consul, deaf, raw::frame};
+use crate::{Consul, packet_loss, raw::frame};
 
 /// How long a call takes while the instance is well.
 pub const WORK: Duration = Duration::from_millis(25);
-/// Calls of one connection before [`Manner::Cut`] or [`Manner::GoAway`] ends it.
+/// Calls of one connection before [`FaultMode::Cut`] or [`FaultMode::GoAway`] ends it.
 const CALLS: usize = 5;
 /// `HealthCheckResponse`: SERVING.
 const SERVING: [u8; 2] = [0x08, 0x01];
 
 /// How an instance behaves. Its health is SERVING whatever it does otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum FaultMode {
     /// Each call is answered after [`WORK`].
     Well,
     /// Each call is answered after a hundred times [`WORK`].
@@ -52,22 +52,22 @@ pub enum Manner {
 
 /// The instance. It dies, connections and all, when dropped.
 #[derive(Debug)]
-pub struct Faulty {
+pub struct FaultyInstance {
     /// Its Consul service ID.
     pub id: String,
     /// Where it serves.
     pub address: SocketAddr,
-    manner: watch::Sender<Manner>,
+    mode: watch::Sender<FaultMode>,
     _tasks: JoinSet<()>,
 }
 
-impl Faulty {
+impl FaultyInstance {
     /// Starts one that behaves well, as an instance of a Consul service, and registers it.
     /// `declared` says that its methods may run twice.
     pub async fn start(consul: &Consul, service: &str, id: &str, declared: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let (manner, watched) = watch::channel(Manner::Well);
+        let (mode, watched) = watch::channel(FaultMode::Well);
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(listener, watched));
         let idempotent = if declared { "*" } else { "" };
@@ -85,67 +85,67 @@ impl Faulty {
         Self {
             id: id.to_owned(),
             address,
-            manner,
+            mode,
             _tasks: tasks,
         }
     }
 
     /// Behaves so from now on.
-    pub fn turn(&self, manner: Manner) {
-        self.manner.send_replace(manner);
+    pub fn set_mode(&self, mode: FaultMode) {
+        self.mode.send_replace(mode);
     }
 }
 
-async fn listen(listener: TcpListener, manner: watch::Receiver<Manner>) {
+async fn listen(listener: TcpListener, mode: watch::Receiver<FaultMode>) {
     let mut connections = JoinSet::new();
-    let black_hole = |manner: &Manner| *manner == Manner::BlackHole;
+    let black_hole = |mode: &FaultMode| *mode == FaultMode::BlackHole;
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let (socket, _) = accepted.expect("there are files left");
-                connections.spawn(serve(socket, manner.clone()));
+                connections.spawn(serve(socket, mode.clone()));
             }
             Some(_) = connections.join_next() => {}
-            () = until(manner.clone(), black_hole) => break,
+            () = until(mode.clone(), black_hole) => break,
         }
     }
     // The connections see to themselves.
-    deaf::deafen(&SockRef::from(&listener));
+    packet_loss::drop_incoming(&SockRef::from(&listener));
     pending::<()>().await;
 }
 
-/// Ends when the manner is one of these.
-async fn until(mut manner: watch::Receiver<Manner>, these: impl FnMut(&Manner) -> bool) {
-    if manner.wait_for(these).await.is_err() {
+/// Ends when the mode is one of these.
+async fn until(mut mode: watch::Receiver<FaultMode>, these: impl FnMut(&FaultMode) -> bool) {
+    if mode.wait_for(these).await.is_err() {
         pending::<()>().await;
     }
 }
 
-async fn serve(socket: TcpStream, manner: watch::Receiver<Manner>) {
+async fn serve(socket: TcpStream, mode: watch::Receiver<FaultMode>) {
     // A connection that is opened while others are half open is well.
-    let newer = *manner.borrow() == Manner::HalfOpen;
-    let silent = |manner: &Manner| match manner {
-        Manner::BlackHole => true,
-        Manner::HalfOpen => !newer,
-        Manner::Well
-        | Manner::Slow
-        | Manner::Unavailable
-        | Manner::Reset
-        | Manner::Cut
-        | Manner::GoAway => false,
+    let newer = *mode.borrow() == FaultMode::HalfOpen;
+    let silent = |mode: &FaultMode| match mode {
+        FaultMode::BlackHole => true,
+        FaultMode::HalfOpen => !newer,
+        FaultMode::Well
+        | FaultMode::Slow
+        | FaultMode::Unavailable
+        | FaultMode::Reset
+        | FaultMode::Cut
+        | FaultMode::GoAway => false,
     };
     let own = SockRef::from(&socket).try_clone();
     let own = own.expect("there are files left");
     tokio::select! {
-        () = until(manner.clone(), silent) => {}
-        () = answer(socket, &manner) => return,
+        () = until(mode.clone(), silent) => {}
+        () = answer(socket, &mode) => return,
     }
     // Held by its second handle, the socket says no more, not even that it ends.
-    deaf::deafen(&own);
+    packet_loss::drop_incoming(&own);
     pending::<()>().await;
 }
 
-async fn answer(socket: TcpStream, manner: &watch::Receiver<Manner>) {
+async fn answer(socket: TcpStream, mode: &watch::Receiver<FaultMode>) {
     let mut builder = server::Builder::new();
     builder.max_local_error_reset_streams(None);
     let Ok(mut connection) = builder.handshake(socket).await else {
@@ -153,19 +153,19 @@ async fn answer(socket: TcpStream, manner: &watch::Receiver<Manner>) {
     };
     let (mut calls, mut count) = (JoinSet::new(), 0);
     while let Some(Ok((request, respond))) = connection.accept().await {
-        let manner = *manner.borrow();
+        let mode = *mode.borrow();
         if request.uri().path().starts_with("/grpc.health.v1.Health/") {
             calls.spawn(health(request, respond));
             continue;
         }
         count += 1;
-        if count > CALLS && manner == Manner::Cut {
+        if count > CALLS && mode == FaultMode::Cut {
             return;
         }
-        if count == CALLS && manner == Manner::GoAway {
+        if count == CALLS && mode == FaultMode::GoAway {
             connection.graceful_shutdown();
         }
-        calls.spawn(call(request, respond, manner, count));
+        calls.spawn(call(request, respond, mode, count));
     }
 }
 
@@ -178,11 +178,11 @@ async fn health(request: Request<RecvStream>, respond: SendResponse<Bytes>) {
 async fn call(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    manner: Manner,
+    mode: FaultMode,
     count: usize,
 ) {
-    match (manner, count % 3) {
-        (Manner::Unavailable, _) => {
+    match (mode, count % 3) {
+        (FaultMode::Unavailable, _) => {
             let answer = head().header("grpc-status", 14).body(());
             // The caller may be gone, here and below.
             respond
@@ -190,12 +190,12 @@ async fn call(
                 .ok();
             return;
         }
-        (Manner::Reset, 0) => return respond.send_reset(Reason::REFUSED_STREAM),
-        (Manner::Reset, 1) => {
+        (FaultMode::Reset, 0) => return respond.send_reset(Reason::REFUSED_STREAM),
+        (FaultMode::Reset, 1) => {
             sleep(WORK / 2).await;
             return respond.send_reset(Reason::INTERNAL_ERROR);
         }
-        (Manner::Slow, _) => sleep(100 * WORK).await,
+        (FaultMode::Slow, _) => sleep(100 * WORK).await,
         _ => sleep(WORK).await,
     }
     let Some(message) = read(request.into_body()).await else {

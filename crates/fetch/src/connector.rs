@@ -9,7 +9,7 @@ use tokio::net::{TcpStream, lookup_host};
 
 /// What a client does to the network.
 #[async_trait::async_trait]
-pub trait Network: fmt::Debug + Send + Sync + 'static {
+pub trait Connector: fmt::Debug + Send + Sync + 'static {
     /// The addresses of a name. Asked once a hop.
     ///
     /// # Errors
@@ -29,10 +29,10 @@ pub trait Network: fmt::Debug + Send + Sync + 'static {
 
 /// The system's resolver and sockets.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct System;
+pub struct SystemConnector;
 
 #[async_trait::async_trait]
-impl Network for System {
+impl Connector for SystemConnector {
     async fn resolve(&self, name: &str, port: u16) -> io::Result<Vec<IpAddr>> {
         let found = lookup_host((name, port)).await?;
         Ok(found.map(|address| address.ip()).collect())

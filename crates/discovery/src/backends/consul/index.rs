@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use super::{client::Ask, feed::PACE};
+use super::{client::QueryMode, blocking_query::MIN_INTERVAL};
 
 /// Where the next blocking query goes on from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cursor {
+pub(super) struct QueryIndex {
     index: u64,
     /// Whether a query is known to have waited at this Consul for this index.
     sure: bool,
 }
 
-impl Cursor {
+impl QueryIndex {
     /// The query for what comes next.
     ///
     /// Consul may have started again between two queries, so fast that neither failed. Its index
     /// then counts from the start, and a query for the old one waits for its whole time without
     /// seeing any change. So the first query after each answer is brief; those that follow without
     /// a pause cannot miss a restart, because it breaks the one that waits.
-    pub(super) fn ask(self) -> Ask {
-        Ask::Since {
+    pub(super) fn ask(self) -> QueryMode {
+        QueryMode::Blocking {
             index: self.index,
             brief: !self.sure,
         }
@@ -31,7 +31,7 @@ impl Cursor {
         let fell = index < self.index;
         // 0 would not block.
         let index = index.max(1);
-        self.sure = index == self.index && took >= PACE;
+        self.sure = index == self.index && took >= MIN_INTERVAL;
         self.index = if fell { 0 } else { index };
         fell
     }
@@ -49,39 +49,39 @@ mod tests {
     const QUICK: Duration = Duration::ZERO;
     const LONG: Duration = Duration::from_secs(2);
 
-    fn at(index: u64, brief: bool) -> Ask {
-        Ask::Since { index, brief }
+    fn at(index: u64, brief: bool) -> QueryMode {
+        QueryMode::Blocking { index, brief }
     }
 
     #[test]
     fn an_index_is_never_zero_and_starts_over_when_it_falls() {
-        let mut cursor = Cursor::default();
-        assert_eq!(cursor.ask(), at(0, true));
-        assert!(!cursor.advance(0, QUICK));
-        assert_eq!(cursor.ask(), at(1, true));
-        assert!(!cursor.advance(40, LONG));
-        assert_eq!(cursor.ask(), at(40, true));
-        assert!(cursor.advance(7, LONG));
-        assert_eq!(cursor.ask(), at(0, true));
+        let mut query_index = QueryIndex::default();
+        assert_eq!(query_index.ask(), at(0, true));
+        assert!(!query_index.advance(0, QUICK));
+        assert_eq!(query_index.ask(), at(1, true));
+        assert!(!query_index.advance(40, LONG));
+        assert_eq!(query_index.ask(), at(40, true));
+        assert!(query_index.advance(7, LONG));
+        assert_eq!(query_index.ask(), at(0, true));
     }
 
     #[test]
     fn only_after_a_whole_wait_without_news_does_it_wait_for_long() {
-        let mut cursor = Cursor::default();
-        cursor.advance(40, QUICK);
-        cursor.advance(40, QUICK);
-        assert_eq!(cursor.ask(), at(40, true));
-        cursor.advance(40, LONG);
-        assert_eq!(cursor.ask(), at(40, false));
-        cursor.advance(41, LONG);
-        assert_eq!(cursor.ask(), at(41, true));
+        let mut query_index = QueryIndex::default();
+        query_index.advance(40, QUICK);
+        query_index.advance(40, QUICK);
+        assert_eq!(query_index.ask(), at(40, true));
+        query_index.advance(40, LONG);
+        assert_eq!(query_index.ask(), at(40, false));
+        query_index.advance(41, LONG);
+        assert_eq!(query_index.ask(), at(41, true));
     }
 
     #[test]
     fn an_error_starts_over() {
-        let mut cursor = Cursor::default();
-        cursor.advance(40, LONG);
-        cursor.reset();
-        assert_eq!(cursor, Cursor::default());
+        let mut query_index = QueryIndex::default();
+        query_index.advance(40, LONG);
+        query_index.reset();
+        assert_eq!(query_index, QueryIndex::default());
     }
 }

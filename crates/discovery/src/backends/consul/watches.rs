@@ -19,23 +19,23 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    cache::{Cache, Known, keep},
-    client::Client,
-    entries::Written,
-    feed::{Feed, Instances, Names, Source},
+    cache::{Cache, KnownState, persist},
+    client::ConsulApi,
+    kv::KvSource,
+    blocking_query::{BlockingQuery, InstancesSource, CatalogSource, Source},
     outage::Outages,
-    overseer,
-    sight::Sight,
-    sweep,
+    bulk_watcher,
+    visibility::Visibility,
+    resync,
 };
-use crate::{Catalog, Entries, Report, Snapshot, report::LeftOuts};
+use crate::{Catalog, KvEntries, RegistryStatus, Snapshot, status::LeftOuts};
 
 /// Above this many services one watch on all checks says what to fetch. Consul lets one client
 /// address hold 200 connections, and each blocking query holds one.
 const MANY: usize = 100;
 /// How many services are fetched at the same time when there are many.
 const FETCHES: usize = 8;
-/// How often each of many services is fetched without being told to: a sweep does not show the
+/// How often each of many services is fetched without being told to: a resync does not show the
 /// address of a node, which is that of its instances without one.
 const REFRESH: Duration = Duration::from_secs(300);
 
@@ -43,30 +43,30 @@ const REFRESH: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Each by a blocking query of its own.
-    Each,
-    /// From the overseer. Each value sent with Consul there makes all services fetch.
-    Told {
+    PerService,
+    /// From the bulk watcher. Each value sent with Consul there makes all services fetch.
+    Bulk {
         /// Moves with every outage, at its start.
         outages: u64,
         /// Whether Consul is away now, so that fetching is of no use.
-        away: bool,
+        unreachable: bool,
     },
 }
 
 /// All watches of one backend.
-pub(super) struct Watching {
-    pub(super) client: Arc<Client>,
+pub(super) struct Watches {
+    pub(super) client: Arc<ConsulApi>,
     pub(super) outages: Outages,
     pub(super) mode: watch::Sender<Mode>,
     pub(super) stop: CancellationToken,
     /// The index of the catalog: moves whenever any registration changes.
     pub(super) moved: watch::Sender<u64>,
-    /// Whether Consul has answered once: until then what is shown is remembered.
+    /// Whether Consul has answered once: until then what is shown is cached.
     answered: AtomicBool,
     /// Wakes who keeps what is known on the disk.
     pub(super) news: Notify,
     left_outs: LeftOuts,
-    sight: Arc<Sight>,
+    visibility: Arc<Visibility>,
     cache: Option<Cache>,
     state: Mutex<State>,
     fetches: Semaphore,
@@ -75,7 +75,7 @@ pub(super) struct Watching {
 }
 
 /// What the disk remembers of a source.
-type Remembered<S> = Option<BTreeMap<<S as Source>::Key, <S as Source>::Item>>;
+type CachedItems<S> = Option<BTreeMap<<S as Source>::Key, <S as Source>::Item>>;
 
 /// What there is one of, while somebody watches it.
 type Single<T> = Option<Arc<watch::Sender<Option<Arc<T>>>>>;
@@ -83,15 +83,15 @@ type Single<T> = Option<Arc<watch::Sender<Option<Arc<T>>>>>;
 #[derive(Default)]
 struct State {
     catalog: Single<Catalog>,
-    entries: Single<Entries>,
-    services: HashMap<Arc<str>, Watched>,
-    overseen: bool,
-    /// Whether the task that sweeps is running.
-    sweeping: bool,
+    entries: Single<KvEntries>,
+    services: HashMap<Arc<str>, ServiceWatch>,
+    bulk_watched: bool,
+    /// Whether the task that resyncs is running.
+    resyncing: bool,
 }
 
 #[derive(Clone)]
-struct Watched {
+struct ServiceWatch {
     sender: Arc<watch::Sender<Option<Arc<Snapshot>>>>,
     news: Arc<News>,
 }
@@ -102,46 +102,46 @@ struct News {
     since: Mutex<Instant>,
 }
 
-impl fmt::Debug for Watching {
+impl fmt::Debug for Watches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watching")
+        f.debug_struct("Watches")
             .field("mode", &*self.mode.borrow())
             .finish_non_exhaustive()
     }
 }
 
-impl Watching {
-    pub(super) fn new(client: Arc<Client>, runtime: Handle, cache: Option<Cache>) -> Arc<Self> {
-        let watching = Arc::new(Self {
+impl Watches {
+    pub(super) fn new(client: Arc<ConsulApi>, runtime: Handle, cache: Option<Cache>) -> Arc<Self> {
+        let watches = Arc::new(Self {
             client,
             moved: watch::channel(0).0,
             answered: AtomicBool::new(false),
             news: Notify::new(),
             left_outs: LeftOuts::default(),
-            sight: Arc::default(),
+            visibility: Arc::default(),
             cache,
             outages: Outages::default(),
-            mode: watch::channel(Mode::Each).0,
+            mode: watch::channel(Mode::PerService).0,
             stop: CancellationToken::new(),
             state: Mutex::default(),
             fetches: Semaphore::new(FETCHES),
             runtime,
             tasks: TaskTracker::new(),
         });
-        if watching.cache.is_some() {
-            let keep = keep(watching.clone());
-            watching.tasks.spawn_on(keep, &watching.runtime);
+        if watches.cache.is_some() {
+            let persist = persist(watches.clone());
+            watches.tasks.spawn_on(persist, &watches.runtime);
         }
-        watching
+        watches
     }
 
     pub(super) fn cache(&self) -> Option<&Cache> {
         self.cache.as_ref()
     }
 
-    pub(super) fn report(&self) -> Report {
-        Report {
-            trouble: self.outages.trouble(),
+    pub(super) fn status(&self) -> RegistryStatus {
+        RegistryStatus {
+            error: self.outages.error(),
             cached_seconds: (!self.answered.load(Ordering::Relaxed))
                 .then(|| self.cache.as_ref()?.age())
                 .flatten(),
@@ -158,12 +158,12 @@ impl Watching {
     }
 
     /// What is known now, of all that somebody watches.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> KnownState {
         let state = self.state.lock();
         let value = |single: &Single<Catalog>| single.as_ref()?.borrow().clone();
         let entries = state.entries.as_ref();
         let services = state.services.iter();
-        Known {
+        KnownState {
             catalog: value(&state.catalog),
             entries: entries.and_then(|entries| entries.borrow().clone()),
             services: services
@@ -181,20 +181,20 @@ impl Watching {
 
     pub(super) fn catalog(self: &Arc<Self>) -> watch::Receiver<Option<Arc<Catalog>>> {
         let left_outs = self.left_outs.clone();
-        let remembered = self.cache.as_ref().and_then(Cache::catalog);
-        let source = Names { left_outs };
-        self.single(source, remembered, |state| &mut state.catalog)
+        let cached = self.cache.as_ref().and_then(Cache::catalog);
+        let source = CatalogSource { left_outs };
+        self.single(source, cached, |state| &mut state.catalog)
     }
 
-    pub(super) fn entries(self: &Arc<Self>) -> watch::Receiver<Option<Arc<Entries>>> {
-        let remembered = self.cache.as_ref().and_then(Cache::entries);
-        self.single(Written, remembered, |state| &mut state.entries)
+    pub(super) fn entries(self: &Arc<Self>) -> watch::Receiver<Option<Arc<KvEntries>>> {
+        let cached = self.cache.as_ref().and_then(Cache::entries);
+        self.single(KvSource, cached, |state| &mut state.entries)
     }
 
     fn single<S: Source>(
         self: &Arc<Self>,
         source: S,
-        remembered: Remembered<S>,
+        cached: CachedItems<S>,
         place: fn(&mut State) -> &mut Single<S::Value>,
     ) -> watch::Receiver<Option<Arc<S::Value>>> {
         let mut state = self.state.lock();
@@ -204,8 +204,8 @@ impl Watching {
         let (sender, receiver) = watch::channel(None);
         let sender = Arc::new(sender);
         *place(&mut state) = Some(sender.clone());
-        let feed = Feed::new(source, sender.clone(), self.outages.clone(), remembered);
-        let follow = follow_single(self.clone(), feed, sender, place);
+        let query = BlockingQuery::new(source, sender.clone(), self.outages.clone(), cached);
+        let follow = follow_single(self.clone(), query, sender, place);
         self.tasks.spawn_on(follow, &self.runtime);
         receiver
     }
@@ -219,7 +219,7 @@ impl Watching {
             return watched.sender.subscribe();
         }
         let (sender, receiver) = watch::channel(None);
-        let watched = Watched {
+        let watched = ServiceWatch {
             sender: Arc::new(sender),
             news: Arc::new(News {
                 wake: Notify::new(),
@@ -228,17 +228,17 @@ impl Watching {
         };
         let name: Arc<str> = service.into();
         state.services.insert(name.clone(), watched.clone());
-        if state.services.len() > MANY && !state.overseen {
-            state.overseen = true;
-            self.mode.send_replace(Mode::Told {
+        if state.services.len() > MANY && !state.bulk_watched {
+            state.bulk_watched = true;
+            self.mode.send_replace(Mode::Bulk {
                 outages: 0,
-                away: false,
+                unreachable: false,
             });
             self.tasks
-                .spawn_on(overseer::oversee(self.clone()), &self.runtime);
-            if !std::mem::replace(&mut state.sweeping, true) {
+                .spawn_on(bulk_watcher::run(self.clone()), &self.runtime);
+            if !std::mem::replace(&mut state.resyncing, true) {
                 self.tasks
-                    .spawn_on(sweep::sweep(self.clone()), &self.runtime);
+                    .spawn_on(resync::run(self.clone()), &self.runtime);
             }
         }
         self.tasks
@@ -246,24 +246,24 @@ impl Watching {
         receiver
     }
 
-    /// Ends the oversight when few enough services are left, and answers whether it did.
-    pub(super) fn end_oversight(&self) -> bool {
+    /// Ends the bulk watch when few enough services are left, and answers whether it did.
+    pub(super) fn end_bulk_watch(&self) -> bool {
         let mut state = self.state.lock();
         if state.services.len() > MANY {
             return false;
         }
-        state.overseen = false;
-        self.mode.send_replace(Mode::Each);
+        state.bulk_watched = false;
+        self.mode.send_replace(Mode::PerService);
         true
     }
 
-    /// Ends the sweeps when the oversight has ended, and answers whether it did.
-    pub(super) fn end_sweeps(&self) -> bool {
+    /// Ends the resyncs when the bulk watch has ended, and answers whether it did.
+    pub(super) fn end_resync(&self) -> bool {
         let mut state = self.state.lock();
-        if !state.overseen {
-            state.sweeping = false;
+        if !state.bulk_watched {
+            state.resyncing = false;
         }
-        !state.overseen
+        !state.bulk_watched
     }
 
     /// Tells those services that have news.
@@ -278,7 +278,7 @@ impl Watching {
     }
 
     /// Takes a single watch out unless somebody has subscribed. As with
-    /// [`Watching::forget_service`], the lock decides: subscribing and forgetting both hold it.
+    /// [`Watches::forget_service`], the lock decides: subscribing and forgetting both hold it.
     fn forget_single<T>(&self, place: fn(&mut State) -> &mut Single<T>) -> bool {
         let mut state = self.state.lock();
         let single = place(&mut state);
@@ -303,51 +303,51 @@ impl Watching {
 }
 
 async fn follow_single<S: Source>(
-    watching: Arc<Watching>,
-    mut feed: Feed<S>,
+    watches: Arc<Watches>,
+    mut query: BlockingQuery<S>,
     sender: Arc<watch::Sender<Option<Arc<S::Value>>>>,
     place: fn(&mut State) -> &mut Single<S::Value>,
 ) {
     loop {
-        let expiry = feed.expiry();
+        let expiry = query.expiry();
         let turn = async {
-            feed.ready().await;
-            feed.wait(&watching.client).await;
+            query.ready().await;
+            query.wait(&watches.client).await;
         };
         tokio::select! {
-            () = watching.stop.cancelled() => return,
-            () = sender.closed() => if watching.forget_single(place) { return },
-            () = expiry => feed.expire(),
+            () = watches.stop.cancelled() => return,
+            () = sender.closed() => if watches.forget_single(place) { return },
+            () = expiry => query.expire(),
             () = turn => {}
         }
-        if S::IS_CATALOG && feed.index() > 0 {
-            watching.moved.send_replace(feed.index());
+        if S::IS_CATALOG && query.index() > 0 {
+            watches.moved.send_replace(query.index());
         }
-        watching.note(feed.index());
+        watches.note(query.index());
     }
 }
 
-async fn follow_service(watching: Arc<Watching>, name: Arc<str>, watched: Watched) {
-    let Watched { sender, news } = watched;
-    let (left_outs, sight) = (watching.left_outs.clone(), watching.sight.clone());
-    let mut feed = Feed::new(
-        Instances::new(name.clone(), left_outs, sight),
+async fn follow_service(watches: Arc<Watches>, name: Arc<str>, watched: ServiceWatch) {
+    let ServiceWatch { sender, news } = watched;
+    let (left_outs, visibility) = (watches.left_outs.clone(), watches.visibility.clone());
+    let mut query = BlockingQuery::new(
+        InstancesSource::new(name.clone(), left_outs, visibility),
         sender.clone(),
-        watching.outages.clone(),
-        watching.cache().and_then(|cache| cache.service(&name)),
+        watches.outages.clone(),
+        watches.cache().and_then(|cache| cache.service(&name)),
     );
-    let mut modes = watching.mode.subscribe();
+    let mut modes = watches.mode.subscribe();
     let mut mode = *modes.borrow_and_update();
     let mut due = true;
     // When the latest answer was asked for.
     let mut fetched = None;
     let mut refresh = Instant::now();
     loop {
-        let expiry = feed.expiry();
+        let expiry = query.expiry();
         let turn = async {
-            if mode == Mode::Each {
-                feed.ready().await;
-                feed.wait(&watching.client).await;
+            if mode == Mode::PerService {
+                query.ready().await;
+                query.wait(&watches.client).await;
                 return;
             }
             if !due {
@@ -364,34 +364,34 @@ async fn follow_service(watching: Arc<Watching>, name: Arc<str>, watched: Watche
                 // Noted outside of this future: should it be dropped, the news is not lost.
                 due = true;
             }
-            feed.ready().await;
-            let _permit = watching.fetches.acquire().await;
+            query.ready().await;
+            let _permit = watches.fetches.acquire().await;
             let started = Instant::now();
-            if feed.fetch(&watching.client).await {
+            if query.fetch(&watches.client).await {
                 due = false;
                 fetched = Some(started);
                 refresh = Instant::now() + REFRESH.mul_f64(rand::random_range(0.9..1.1));
             }
         };
         tokio::select! {
-            () = watching.stop.cancelled() => return,
-            () = sender.closed() => if watching.forget_service(&name) { return },
-            () = expiry => feed.expire(),
+            () = watches.stop.cancelled() => return,
+            () = sender.closed() => if watches.forget_service(&name) { return },
+            () = expiry => query.expire(),
             _ = modes.changed() => {
                 let before = std::mem::replace(&mut mode, *modes.borrow_and_update());
                 if outages(before).is_some_and(|before| outages(mode).is_some_and(|n| n != before)) {
-                    feed.disturb();
+                    query.mark_outage();
                 }
-                due |= !matches!(mode, Mode::Told { away: true, .. });
+                due |= !matches!(mode, Mode::Bulk { unreachable: true, .. });
             }
-            () = turn => watching.note(feed.index()),
+            () = turn => watches.note(query.index()),
         }
     }
 }
 
 fn outages(mode: Mode) -> Option<u64> {
     match mode {
-        Mode::Each => None,
-        Mode::Told { outages, .. } => Some(outages),
+        Mode::PerService => None,
+        Mode::Bulk { outages, .. } => Some(outages),
     }
 }

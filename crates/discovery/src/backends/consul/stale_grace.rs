@@ -13,45 +13,45 @@ pub(super) const GRACE: Duration = Duration::from_secs(30);
 
 /// Whether an item can be used. One that an answer shows so is believed at once.
 pub(super) trait Item: Clone + PartialEq {
-    fn serves(&self) -> bool;
+    fn is_serving(&self) -> bool;
 }
 
-/// The items of successive answers, with those kept that an outage may have lost. A pure function
+/// The items of successive answers, with those retained that an outage may have lost. A pure function
 /// of what it is told and when.
 #[derive(Clone, Debug)]
-pub(super) struct Hold<K, V> {
+pub(super) struct StaleGrace<K, V> {
     /// The latest answer as it came.
     answer: BTreeMap<K, V>,
     /// Items that served before the outage and have not been seen serving since.
-    kept: BTreeMap<K, V>,
-    /// When `kept` is given up; `None` during an outage, when nothing is.
+    retained: BTreeMap<K, V>,
+    /// When `retained` is given up; `None` during an outage, when nothing is.
     until: Option<Instant>,
-    disturbed: bool,
+    in_outage: bool,
 }
 
-impl<K: Ord + Clone, V: Item> Hold<K, V> {
+impl<K: Ord + Clone, V: Item> StaleGrace<K, V> {
     pub(super) fn new() -> Self {
-        let (answer, kept) = (BTreeMap::new(), BTreeMap::new());
+        let (answer, retained) = (BTreeMap::new(), BTreeMap::new());
         Self {
             answer,
-            kept,
+            retained,
             until: None,
-            disturbed: false,
+            in_outage: false,
         }
     }
 
     /// An error, or an index that fell: what comes next is compared with what is known now.
-    pub(super) fn disturb(&mut self) {
-        if !self.disturbed {
-            self.disturbed = true;
+    pub(super) fn mark_outage(&mut self) {
+        if !self.in_outage {
+            self.in_outage = true;
             self.until = None;
-            self.kept = self.items();
-            self.kept.retain(|_, item| item.serves());
+            self.retained = self.items();
+            self.retained.retain(|_, item| item.is_serving());
         }
     }
 
     /// Takes an answer that came at `now`.
-    pub(super) fn answer(&mut self, mut answer: BTreeMap<K, V>, now: Instant) {
+    pub(super) fn apply(&mut self, mut answer: BTreeMap<K, V>, now: Instant) {
         self.expire(now);
         // What is as it was stays the very same: readers of a large service see by its address that
         // it has not changed.
@@ -60,36 +60,36 @@ impl<K: Ord + Clone, V: Item> Hold<K, V> {
                 *item = known;
             }
         }
-        if self.disturbed {
-            self.disturbed = false;
+        if self.in_outage {
+            self.in_outage = false;
             self.until = Some(now + GRACE);
         }
         self.answer = answer;
-        self.kept
-            .retain(|key, _| !self.answer.get(key).is_some_and(Item::serves));
-        if self.kept.is_empty() {
+        self.retained
+            .retain(|key, _| !self.answer.get(key).is_some_and(Item::is_serving));
+        if self.retained.is_empty() {
             self.until = None;
         }
     }
 
-    /// Gives up what has been kept for long enough.
+    /// Gives up what has been retained for long enough.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.until.is_some_and(|until| until <= now) {
             self.until = None;
-            self.kept.clear();
+            self.retained.clear();
         }
     }
 
-    /// When [`Hold::expire`] has something to do.
+    /// When [`StaleGrace::expire`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.until
     }
 
-    /// What to show: the latest answer, with what is kept in place of what it says of that.
+    /// What to show: the latest answer, with what is retained in place of what it says of that.
     pub(super) fn items(&self) -> BTreeMap<K, V> {
         let mut items = self.answer.clone();
         items.extend(
-            self.kept
+            self.retained
                 .iter()
                 .map(|(key, item)| (key.clone(), item.clone())),
         );
@@ -107,16 +107,16 @@ mod tests {
 
     /// `true` serves.
     impl Item for bool {
-        fn serves(&self) -> bool {
+        fn is_serving(&self) -> bool {
             *self
         }
     }
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn known(items: &[(u8, bool)]) -> Hold<u8, bool> {
-        let mut hold = Hold::new();
-        hold.answer(items.iter().copied().collect(), Instant::now());
+    fn known(items: &[(u8, bool)]) -> StaleGrace<u8, bool> {
+        let mut grace = StaleGrace::new();
+        grace.apply(items.iter().copied().collect(), Instant::now());
         hold
     }
 
@@ -126,13 +126,13 @@ mod tests {
 
     #[test]
     fn without_an_outage_an_answer_is_the_truth() {
-        let mut hold = known(&[(1, true), (2, true)]);
-        hold.answer(set(&[(2, false)]), Instant::now());
-        assert_eq!(hold.items(), set(&[(2, false)]));
+        let mut grace = known(&[(1, true), (2, true)]);
+        grace.apply(set(&[(2, false)]), Instant::now());
+        assert_eq!(grace.items(), set(&[(2, false)]));
     }
 
     impl Item for std::sync::Arc<bool> {
-        fn serves(&self) -> bool {
+        fn is_serving(&self) -> bool {
             **self
         }
     }
@@ -140,12 +140,12 @@ mod tests {
     #[test]
     fn what_did_not_change_is_not_replaced_by_its_like() {
         use std::sync::Arc;
-        let mut hold = Hold::new();
+        let mut grace = StaleGrace::new();
         let answer = |second| BTreeMap::from([(1, Arc::new(true)), (2, Arc::new(second))]);
-        hold.answer(answer(true), Instant::now());
-        let before = hold.items();
-        hold.answer(answer(false), Instant::now());
-        let after = hold.items();
+        grace.apply(answer(true), Instant::now());
+        let before = grace.items();
+        grace.apply(answer(false), Instant::now());
+        let after = grace.items();
         assert!(Arc::ptr_eq(&before[&1], &after[&1]));
         assert!(!*after[&2]);
     }
@@ -153,60 +153,60 @@ mod tests {
     #[test]
     fn after_an_outage_missing_and_critical_are_kept_for_thirty_seconds() {
         let now = Instant::now();
-        let mut hold = known(&[(1, true), (2, true), (3, false)]);
-        hold.disturb();
-        hold.answer(set(&[(2, false)]), now);
-        assert_eq!(hold.items(), set(&[(1, true), (2, true)]));
-        assert_eq!(hold.deadline(), Some(now + GRACE));
-        hold.expire(now + GRACE - SECOND);
-        assert_eq!(hold.items().len(), 2);
-        hold.expire(now + GRACE);
-        assert_eq!(hold.items(), set(&[(2, false)]));
-        assert_eq!(hold.deadline(), None);
+        let mut grace = known(&[(1, true), (2, true), (3, false)]);
+        grace.mark_outage();
+        grace.apply(set(&[(2, false)]), now);
+        assert_eq!(grace.items(), set(&[(1, true), (2, true)]));
+        assert_eq!(grace.deadline(), Some(now + GRACE));
+        grace.expire(now + GRACE - SECOND);
+        assert_eq!(grace.items().len(), 2);
+        grace.expire(now + GRACE);
+        assert_eq!(grace.items(), set(&[(2, false)]));
+        assert_eq!(grace.deadline(), None);
     }
 
     #[test]
     fn what_was_seen_serving_again_is_believed_when_it_fails() {
         let now = Instant::now();
-        let mut hold = known(&[(1, true), (2, true)]);
-        hold.disturb();
-        hold.answer(set(&[]), now);
-        hold.answer(set(&[(1, true)]), now + SECOND);
-        hold.answer(set(&[(1, false)]), now + 2 * SECOND);
-        assert_eq!(hold.items(), set(&[(1, false), (2, true)]));
+        let mut grace = known(&[(1, true), (2, true)]);
+        grace.mark_outage();
+        grace.apply(set(&[]), now);
+        grace.apply(set(&[(1, true)]), now + SECOND);
+        grace.apply(set(&[(1, false)]), now + 2 * SECOND);
+        assert_eq!(grace.items(), set(&[(1, false), (2, true)]));
     }
 
     #[test]
     fn a_newcomer_is_believed_during_the_grace() {
         let now = Instant::now();
-        let mut hold = known(&[(1, true)]);
-        hold.disturb();
-        hold.answer(set(&[(9, true)]), now);
-        hold.answer(set(&[(9, false)]), now + SECOND);
-        assert_eq!(hold.items(), set(&[(1, true), (9, false)]));
+        let mut grace = known(&[(1, true)]);
+        grace.mark_outage();
+        grace.apply(set(&[(9, true)]), now);
+        grace.apply(set(&[(9, false)]), now + SECOND);
+        assert_eq!(grace.items(), set(&[(1, true), (9, false)]));
     }
 
     #[test]
     fn nothing_is_given_up_while_the_outage_lasts() {
         let now = Instant::now();
-        let mut hold = known(&[(1, true)]);
-        hold.disturb();
-        hold.answer(set(&[]), now);
-        hold.disturb();
-        hold.expire(now + 10 * GRACE);
-        assert_eq!(hold.items(), set(&[(1, true)]));
-        hold.answer(set(&[]), now + 10 * GRACE);
-        assert_eq!(hold.deadline(), Some(now + 11 * GRACE));
+        let mut grace = known(&[(1, true)]);
+        grace.mark_outage();
+        grace.apply(set(&[]), now);
+        grace.mark_outage();
+        grace.expire(now + 10 * GRACE);
+        assert_eq!(grace.items(), set(&[(1, true)]));
+        grace.apply(set(&[]), now + 10 * GRACE);
+        assert_eq!(grace.deadline(), Some(now + 11 * GRACE));
     }
 
     #[test]
     fn an_answer_after_the_deadline_is_the_truth() {
         let now = Instant::now();
-        let mut hold = known(&[(1, true)]);
-        hold.disturb();
-        hold.answer(set(&[]), now);
-        hold.answer(set(&[(2, true)]), now + GRACE);
-        assert_eq!(hold.items(), set(&[(2, true)]));
+        let mut grace = known(&[(1, true)]);
+        grace.mark_outage();
+        grace.apply(set(&[]), now);
+        grace.apply(set(&[(2, true)]), now + GRACE);
+        assert_eq!(grace.items(), set(&[(2, true)]));
     }
 
     #[derive(Clone, Debug)]
@@ -230,22 +230,22 @@ mod tests {
         #[test]
         fn shows_the_answer_and_what_served_before(events in prop::collection::vec(event(), 1..40)) {
             let mut now = Instant::now();
-            let mut hold = Hold::new();
+            let mut grace = StaleGrace::new();
             let mut latest = BTreeMap::new();
             let mut served = BTreeSet::new();
             for event in events {
                 match event {
-                    Event::Outage => hold.disturb(),
+                    Event::Outage => grace.mark_outage(),
                     Event::Answer(answer) => {
                         latest = answer.clone();
-                        hold.answer(answer, now);
+                        grace.apply(answer, now);
                     }
                     Event::Pass(seconds) => {
                         now += SECOND * seconds;
-                        hold.expire(now);
+                        grace.expire(now);
                     }
                 }
-                let shown = hold.items();
+                let shown = grace.items();
                 for (key, serves) in &latest {
                     prop_assert!(shown.contains_key(key));
                     prop_assert!(!serves || shown[key]);
@@ -256,9 +256,9 @@ mod tests {
                 }
                 served.extend(shown.iter().filter(|(_, serves)| **serves).map(|(key, _)| *key));
             }
-            hold.answer(latest.clone(), now);
-            hold.expire(now + GRACE);
-            prop_assert_eq!(hold.items(), latest);
+            grace.apply(latest.clone(), now);
+            grace.expire(now + GRACE);
+            prop_assert_eq!(grace.items(), latest);
         }
     }
 }

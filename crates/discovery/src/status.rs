@@ -5,16 +5,16 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use crate::usable::shown;
+use crate::validate::quoted;
 
 /// How many entries are remembered as left out; more are left out without a word.
 const MOST: usize = 1000;
 
 /// How a registry is, and which of its entries are of no use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct RegistryStatus {
     /// Why it tells nothing at present, as one sentence; `None` while it answers.
-    pub trouble: Option<String>,
+    pub error: Option<String>,
     /// How old what it told was when it was read from the disk, seconds; `None` when it has
     /// answered itself.
     pub cached_seconds: Option<u64>,
@@ -104,7 +104,7 @@ impl LeftOut {
             if text.len() <= 80 && text.bytes().all(plain) {
                 text.to_owned()
             } else {
-                shown(text)
+                quoted(text)
             }
         };
         Self {

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::{Health, Instance, Key, LeftOut, Registration, usable};
+use crate::{Health, Instance, InstanceKey, LeftOut, Registration, validate};
 
 /// One row of `/v1/health/service/<name>`.
 #[derive(Debug, Deserialize)]
@@ -150,21 +150,21 @@ impl AgentService {
 
 /// What an answer about one service comes to.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) instances: BTreeMap<Key, Arc<Instance>>,
+pub(super) struct ParsedInstances {
+    pub(super) instances: BTreeMap<InstanceKey, Arc<Instance>>,
     /// How many rows are no instances.
-    pub(super) others: usize,
+    pub(super) excluded: usize,
     /// Which of those are of no use to anybody; proxies and gateways are, to others.
     pub(super) left_out: Vec<LeftOut>,
 }
 
 /// The instances of an answer. What nobody can call is left out, and so is what is no instance: a
 /// sidecar has the tags of its service, and would be called in its place.
-pub(super) fn instances(rows: Vec<HealthRow>) -> Found {
-    let mut found = Found::default();
+pub(super) fn instances(rows: Vec<HealthRow>) -> ParsedInstances {
+    let mut found = ParsedInstances::default();
     for row in rows {
         if !row.service.kind.is_empty() {
-            found.others += 1;
+            found.excluded += 1;
             continue;
         }
         let (service, id) = (row.service.service.clone(), row.service.id.clone());
@@ -175,7 +175,7 @@ pub(super) fn instances(rows: Vec<HealthRow>) -> Found {
                     .insert(instance.key.clone(), Arc::new(instance));
             }
             Err(reason) => {
-                found.others += 1;
+                found.excluded += 1;
                 found.left_out.push(LeftOut::new(&service, &id, reason));
             }
         }
@@ -195,16 +195,16 @@ fn instance(
     } else {
         service.address
     };
-    usable::id(&service.id)?;
-    usable::host(&host)?;
-    let port = usable::port(service.port)?;
+    validate::id(&service.id)?;
+    validate::host(&host)?;
+    let port = validate::port(service.port)?;
     let health = worst(checks.iter().flatten().map(|check| check.status.as_str()));
     let weight = service.weights.map_or(1, |weights| match health {
         Health::Warning => weights.warning,
         Health::Passing | Health::Critical => weights.passing,
     });
     Ok(Instance {
-        key: Key {
+        key: InstanceKey {
             node: node.node.into(),
             id: service.id.into(),
         },
@@ -235,7 +235,7 @@ fn worst<'a>(statuses: impl Iterator<Item = &'a str>) -> Health {
 
 /// What the checks say of each service: its own rows and those of the nodes that it runs on.
 /// A service whose group differs between two answers has news.
-pub(super) fn groups(rows: Vec<StateRow>) -> HashMap<String, BTreeSet<Arc<StateRow>>> {
+pub(super) fn checks_by_service(rows: Vec<StateRow>) -> HashMap<String, BTreeSet<Arc<StateRow>>> {
     let (of_nodes, of_services): (Vec<_>, Vec<_>) = rows
         .into_iter()
         .map(Arc::new)
@@ -289,7 +289,7 @@ mod tests {
             rows.push(row(&service));
         }
         let found = instances(rows);
-        assert_eq!((found.instances.len(), found.others), (1, 5));
+        assert_eq!((found.instances.len(), found.excluded), (1, 5));
         assert_eq!(found.left_out, []);
     }
 
@@ -306,7 +306,7 @@ mod tests {
         let found = instances(rows);
         assert_eq!(found.instances.len(), 1);
         assert_eq!(found.instances.values().next().unwrap().weight, 0);
-        assert_eq!(found.others, 3);
+        assert_eq!(found.excluded, 3);
         let told: Vec<_> = found.left_out.iter().map(ToString::to_string).collect();
         assert!(
             told[0].contains("no-port") && told[0].contains("70000"),
@@ -328,7 +328,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             found.key,
-            Key {
+            InstanceKey {
                 node: "n1".into(),
                 id: "echo-agent-1".into()
             }
@@ -386,8 +386,8 @@ mod tests {
 
     #[test]
     fn a_change_touches_the_group_of_its_service_only() {
-        let before = groups(vec![state("n", "a", "passing"), state("n", "b", "passing")]);
-        let after = groups(vec![
+        let before = checks_by_service(vec![state("n", "a", "passing"), state("n", "b", "passing")]);
+        let after = checks_by_service(vec![
             state("n", "a", "critical"),
             state("n", "b", "passing"),
         ]);
@@ -398,8 +398,8 @@ mod tests {
     #[test]
     fn a_check_of_a_node_touches_every_service_on_it() {
         let rows = |node| vec![state("n", "a", "passing"), state("m", "b", "passing"), node];
-        let before = groups(rows(state("n", "", "passing")));
-        let after = groups(rows(state("n", "", "critical")));
+        let before = checks_by_service(rows(state("n", "", "passing")));
+        let after = checks_by_service(rows(state("n", "", "critical")));
         assert_ne!(before["a"], after["a"]);
         assert_eq!(before["b"], after["b"]);
         assert!(!before.contains_key(""));

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 /// integer `5`, expected a string` becomes `has to be a string, not the number 5`. Other text stays
 /// as it is, line by line.
 #[must_use]
-pub fn plain(said: &str) -> Cow<'_, str> {
+pub fn humanize(said: &str) -> Cow<'_, str> {
     let lines: Vec<Cow<'_, str>> = said.split('\n').map(line).collect();
     match lines.iter().any(|line| matches!(line, Cow::Owned(_))) {
         true => Cow::Owned(lines.join("\n")),
@@ -222,8 +222,8 @@ mod tests {
             ),
             ("give 1 to 5", "give 1 to 5"),
         ] {
-            assert_eq!(plain(theirs), ours);
+            assert_eq!(humanize(theirs), ours);
         }
-        assert!(matches!(plain("a\nb"), Cow::Borrowed(_)));
+        assert!(matches!(humanize("a\nb"), Cow::Borrowed(_)));
     }
 }

@@ -12,54 +12,54 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    answers::{StateRow, groups},
+    api_types::{StateRow, checks_by_service},
     client::Answer,
-    cursor::Cursor,
-    feed::{PACE, backoff, pace},
-    outage::Failing,
-    watching::{Mode, Watching},
+    index::QueryIndex,
+    blocking_query::{MIN_INTERVAL, backoff, interval},
+    outage::WatchOutage,
+    watches::{Mode, Watches},
 };
 use crate::Error;
 
 /// Watches all checks until few services are watched.
-pub(super) async fn oversee(watching: Arc<Watching>) {
-    let mut overseer = Overseer {
-        failing: Failing::new(watching.outages.clone()),
-        cursor: Cursor::default(),
+pub(super) async fn run(watches: Arc<Watches>) {
+    let mut watcher = BulkWatcher {
+        failing: WatchOutage::new(watches.outages.clone()),
+        query_index: QueryIndex::default(),
         known: None,
         outages: 0,
     };
     let mut backoff = backoff();
-    while !watching.end_oversight() {
+    while !watches.end_bulk_watch() {
         let started = Instant::now();
-        let asked = watching.client.state(overseer.cursor.ask());
+        let asked = watches.client.state(watcher.query_index.ask());
         let answered = tokio::select! {
-            () = watching.stop.cancelled() => return,
+            () = watches.stop.cancelled() => return,
             answered = asked => answered,
         };
         let next = match &answered {
             Ok(answer) => {
                 backoff.reset();
-                (started + PACE).max(Instant::now() + pace(answer.cost) - PACE)
+                (started + MIN_INTERVAL).max(Instant::now() + interval(answer.cost) - MIN_INTERVAL)
             }
             Err(_) => Instant::now() + backoff.next(),
         };
-        match overseer.take(answered, started.elapsed()) {
-            News::Of(names) => watching.tell(|name| names.contains(name)),
-            News::Mode(mode) => drop(watching.mode.send_replace(mode)),
+        match watcher.take(answered, started.elapsed()) {
+            News::Of(names) => watches.tell(|name| names.contains(name)),
+            News::Mode(mode) => drop(watches.mode.send_replace(mode)),
             News::None => {}
         }
         tokio::select! {
-            () = watching.stop.cancelled() => return,
+            () = watches.stop.cancelled() => return,
             () = sleep_until(next) => {}
         }
     }
 }
 
-/// What the overseer knows; pure, so that its decisions can be tested.
-struct Overseer {
-    failing: Failing,
-    cursor: Cursor,
+/// What the watcher knows; pure, so that its decisions can be tested.
+struct BulkWatcher {
+    failing: WatchOutage,
+    query_index: QueryIndex,
     known: Option<HashMap<String, BTreeSet<Arc<StateRow>>>>,
     outages: u64,
 }
@@ -74,15 +74,15 @@ enum News {
     None,
 }
 
-impl Overseer {
+impl BulkWatcher {
     fn take(&mut self, answered: Result<Answer<Vec<StateRow>>, Error>, took: Duration) -> News {
         match answered {
             Ok(Answer { index, value, .. }) => {
-                let fell = self.cursor.advance(index, took);
+                let fell = self.query_index.advance(index, took);
                 self.outages += u64::from(fell);
                 let back = self.failing.is_now();
                 self.failing.end("all checks");
-                let groups = groups(value);
+                let groups = checks_by_service(value);
                 let changed = self.known.as_ref().map(|known| changed(known, &groups));
                 self.known = Some(groups);
                 match changed {
@@ -96,7 +96,7 @@ impl Overseer {
             Err(error) => {
                 let news = !self.failing.is_now();
                 self.failing.begin("all checks", &error);
-                self.cursor.reset();
+                self.query_index.reset();
                 if !news {
                     return News::None;
                 }
@@ -106,10 +106,10 @@ impl Overseer {
         }
     }
 
-    fn mode(&self, away: bool) -> Mode {
-        Mode::Told {
+    fn mode(&self, unreachable: bool) -> Mode {
+        Mode::Bulk {
             outages: self.outages,
-            away,
+            unreachable,
         }
     }
 }
@@ -131,11 +131,11 @@ mod tests {
     use super::*;
     use crate::backends::consul::outage::Outages;
 
-    fn overseer() -> Overseer {
-        let failing = Failing::new(Outages::default());
-        Overseer {
+    fn watcher() -> BulkWatcher {
+        let failing = WatchOutage::new(Outages::default());
+        BulkWatcher {
             failing,
-            cursor: Cursor::default(),
+            query_index: QueryIndex::default(),
             known: None,
             outages: 0,
         }
@@ -152,46 +152,46 @@ mod tests {
     }
 
     fn away() -> Result<Answer<Vec<StateRow>>, Error> {
-        Err(Error::Silent { after: PACE })
+        Err(Error::Silent { after: MIN_INTERVAL })
     }
 
-    fn told(outages: u64, away: bool) -> News {
-        News::Mode(Mode::Told { outages, away })
+    fn told(outages: u64, unreachable: bool) -> News {
+        News::Mode(Mode::Bulk { outages, unreachable })
     }
 
     #[test]
     fn the_first_answer_concerns_all_and_the_next_those_that_changed() {
-        let mut overseer = overseer();
+        let mut watcher = watcher();
         let first = answer(5, &[("a", "passing"), ("b", "passing"), ("c", "passing")]);
-        assert_eq!(overseer.take(first, PACE), told(0, false));
+        assert_eq!(watcher.take(first, MIN_INTERVAL), told(0, false));
         let next = answer(6, &[("a", "passing"), ("b", "critical"), ("d", "passing")]);
         let names = ["b", "c", "d"].map(str::to_owned).into();
-        assert_eq!(overseer.take(next, PACE), News::Of(names));
+        assert_eq!(watcher.take(next, MIN_INTERVAL), News::Of(names));
         let same = answer(7, &[("a", "passing"), ("b", "critical"), ("d", "passing")]);
-        assert_eq!(overseer.take(same, PACE), News::None);
+        assert_eq!(watcher.take(same, MIN_INTERVAL), News::None);
     }
 
     #[test]
     fn an_outage_is_told_when_it_begins_and_when_it_ends() {
-        let mut overseer = overseer();
-        overseer
-            .take(answer(5, &[("a", "passing")]), PACE)
+        let mut watcher = watcher();
+        watcher
+            .take(answer(5, &[("a", "passing")]), MIN_INTERVAL)
             .is_the_first();
-        assert_eq!(overseer.take(away(), PACE), told(1, true));
-        assert_eq!(overseer.take(away(), PACE), News::None);
+        assert_eq!(watcher.take(away(), MIN_INTERVAL), told(1, true));
+        assert_eq!(watcher.take(away(), MIN_INTERVAL), News::None);
         assert_eq!(
-            overseer.take(answer(6, &[("a", "passing")]), PACE),
+            watcher.take(answer(6, &[("a", "passing")]), MIN_INTERVAL),
             told(1, false)
         );
     }
 
     #[test]
     fn an_index_that_falls_is_an_outage_that_nobody_saw() {
-        let mut overseer = overseer();
-        overseer
-            .take(answer(5, &[("a", "passing")]), PACE)
+        let mut watcher = watcher();
+        watcher
+            .take(answer(5, &[("a", "passing")]), MIN_INTERVAL)
             .is_the_first();
-        assert_eq!(overseer.take(answer(2, &[]), PACE), told(1, false));
+        assert_eq!(watcher.take(answer(2, &[]), MIN_INTERVAL), told(1, false));
     }
 
     impl News {

@@ -73,7 +73,7 @@ pub(crate) fn host(host: &str) -> Result<(), String> {
     if named {
         return Ok(());
     }
-    Err(format!("its address {} is none", shown(host)))
+    Err(format!("its address {} is none", quoted(host)))
 }
 
 /// An IP address, an IPv6 one with or without a zone.
@@ -97,7 +97,7 @@ pub(crate) fn port(port: i64) -> Result<u16, String> {
 }
 
 /// Somebody else's text, quoted and at most some bytes of it, as logs and messages show it.
-pub(crate) fn shown(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 80;
     let mut end = text.len().min(SHOWN);
     while !text.is_char_boundary(end) {
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_of_somebody_elses_text_is_bounded() {
-        assert_eq!(shown("a\nb"), r#""a\nb""#);
-        assert!(shown(&"ü".repeat(1000)).len() < 100);
+        assert_eq!(quoted("a\nb"), r#""a\nb""#);
+        assert!(quoted(&"ü".repeat(1000)).len() < 100);
     }
 }

@@ -10,8 +10,8 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::{
     NAME,
-    answers::{HealthRow, NodeRow},
-    client::{Answer, Ask, Client, segment},
+    api_types::{HealthRow, NodeRow},
+    client::{Answer, QueryMode, ConsulApi, path_segment},
 };
 use crate::Error;
 
@@ -22,30 +22,30 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// What a token sees besides the instances.
 #[derive(Debug, Default)]
-pub(super) struct Sight(Mutex<Option<Seen>>);
+pub(super) struct Visibility(Mutex<Option<VisibleNames>>);
 
 #[derive(Debug)]
-struct Seen {
+struct VisibleNames {
     at: Instant,
     names: HashSet<String>,
 }
 
 /// What an empty answer about a service means.
 #[derive(Debug)]
-pub(super) enum Empty {
+pub(super) enum EmptyAnswer {
     /// Nobody is there.
-    True,
+    Confirmed,
     /// It was true for a moment only.
-    Not(Vec<HealthRow>),
+    Outdated(Vec<HealthRow>),
     /// Consul names the service, and shows none of its instances.
     Hidden,
 }
 
-impl Client {
+impl ConsulApi {
     /// The names of all services with their tags.
     pub(super) async fn services(
         &self,
-        ask: Ask,
+        ask: QueryMode,
     ) -> Result<Answer<HashMap<String, Vec<String>>>, Error> {
         let answer: Answer<HashMap<String, Vec<String>>> =
             self.get("catalog/services", Some(ask)).await?;
@@ -60,9 +60,9 @@ impl Client {
     pub(super) async fn health(
         &self,
         service: &str,
-        ask: Ask,
+        ask: QueryMode,
     ) -> Result<Answer<Vec<HealthRow>>, Error> {
-        let path = format!("health/service/{}", segment(service)?);
+        let path = format!("health/service/{}", path_segment(service)?);
         self.get(&path, Some(ask)).await
     }
 
@@ -70,40 +70,40 @@ impl Client {
     ///
     /// # Errors
     /// When Consul cannot be asked, or shows no node at all to this token.
-    pub(super) async fn explain(
+    pub(super) async fn explain_empty(
         &self,
-        sight: &Sight,
+        visibility: &Visibility,
         service: &str,
         filtered: bool,
-    ) -> Result<Empty, Error> {
+    ) -> Result<EmptyAnswer, Error> {
         {
-            let seen = sight.0.lock();
+            let seen = visibility.0.lock();
             let fresh = seen.as_ref().filter(|seen| seen.at.elapsed() < FRESH);
             if !filtered && fresh.is_some_and(|seen| !seen.names.contains(service)) {
-                return Ok(Empty::True);
+                return Ok(EmptyAnswer::Confirmed);
             }
         }
         self.check(filtered).await?;
-        if !self.names(sight).await?.contains(service) {
-            return Ok(Empty::True);
+        if !self.names(visibility).await?.contains(service) {
+            return Ok(EmptyAnswer::Confirmed);
         }
         // It may be about to come, or to leave.
         sleep(AGAIN).await;
-        let rows = self.health(service, Ask::Now).await?.value;
+        let rows = self.health(service, QueryMode::Immediate).await?.value;
         if !rows.is_empty() {
-            return Ok(Empty::Not(rows));
+            return Ok(EmptyAnswer::Outdated(rows));
         }
-        Ok(if self.names(sight).await?.contains(service) {
-            Empty::Hidden
+        Ok(if self.names(visibility).await?.contains(service) {
+            EmptyAnswer::Hidden
         } else {
-            Empty::True
+            EmptyAnswer::Confirmed
         })
     }
 
     /// Every check of every service and node.
     pub(super) async fn state<T: serde::de::DeserializeOwned>(
         &self,
-        ask: Ask,
+        ask: QueryMode,
     ) -> Result<Answer<Vec<T>>, Error> {
         let answer: Answer<Vec<T>> = self.get("health/state/any", Some(ask)).await?;
         if answer.value.is_empty() {
@@ -112,12 +112,12 @@ impl Client {
         Ok(answer)
     }
 
-    async fn names(&self, sight: &Sight) -> Result<HashSet<String>, Error> {
+    async fn names(&self, visibility: &Visibility) -> Result<HashSet<String>, Error> {
         let names = self
-            .get::<HashMap<String, Vec<String>>>("catalog/services", Some(Ask::Now))
+            .get::<HashMap<String, Vec<String>>>("catalog/services", Some(QueryMode::Immediate))
             .await?;
         let names: HashSet<String> = names.value.into_keys().collect();
-        *sight.0.lock() = Some(Seen {
+        *visibility.0.lock() = Some(VisibleNames {
             at: Instant::now(),
             names: names.clone(),
         });
@@ -126,19 +126,19 @@ impl Client {
 
     /// Whether the token may see any node: without one it is shown no instance.
     async fn check(&self, filtered: bool) -> Result<(), Error> {
-        let nodes: Answer<Vec<NodeRow>> = self.get("catalog/nodes", Some(Ask::Now)).await?;
+        let nodes: Answer<Vec<NodeRow>> = self.get("catalog/nodes", Some(QueryMode::Immediate)).await?;
         // A Consul that has just started knows no node either: its index is still at the beginning.
         if !nodes.value.is_empty() || (nodes.index <= 1 && !filtered) {
             if !filtered {
                 return Ok(());
             }
-            return Err(blind("it may not read services or nodes"));
+            return Err(sees_nothing("it may not read services or nodes"));
         }
-        Err(blind("it has no node:read"))
+        Err(sees_nothing("it has no node:read"))
     }
 }
 
-fn blind(why: &str) -> Error {
+fn sees_nothing(why: &str) -> Error {
     Error::Refused {
         registry: NAME,
         reason: format!(

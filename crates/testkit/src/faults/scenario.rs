@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use super::Fault;
-use crate::{Cable, Consul, Faulty, Mesh, Program, Signal, load, wait};
+use crate::{BreakableLink, Consul, FaultyInstance, Mesh, Program, Signal, load, wait};
 
 /// Each call works so long, so that some are always in flight.
 const WORK: &str = "25ms";
@@ -14,26 +14,26 @@ const ECHO: &str = "agent-echo";
 /// And for those that do not say so.
 const PLAIN: &str = "agent-plain";
 
-pub(super) struct Scene {
+pub(super) struct Scenario {
     pub(super) mesh: Mesh,
-    pub(super) faulty: Vec<Faulty>,
+    pub(super) faulty: Vec<FaultyInstance>,
     /// The instances that came later.
     pub(super) newcomers: Vec<String>,
     fault: Fault,
-    cable: Option<Cable>,
+    link: Option<BreakableLink>,
     for_routers: Vec<(&'static str, String)>,
     /// Programs that were told to end, and whether they should do so in order.
     gone: Vec<(Program, bool)>,
 }
 
-impl Scene {
+impl Scenario {
     /// Three instances and two routers.
-    pub(super) async fn set(fault: Fault) -> Self {
+    pub(super) async fn start(fault: Fault) -> Self {
         let consul = Consul::start().await;
-        let (cable, for_routers) = if fault == Fault::PartitionConsul {
-            let cable = Cable::lay(consul.http()).await;
-            let variable = ("CONSUL_HTTP_ADDR", cable.address().to_string());
-            (Some(cable), vec![variable])
+        let (link, for_routers) = if fault == Fault::PartitionConsul {
+            let link = BreakableLink::open(consul.http()).await;
+            let variable = ("CONSUL_HTTP_ADDR", link.address().to_string());
+            (Some(link), vec![variable])
         } else {
             (None, Vec::new())
         };
@@ -47,20 +47,20 @@ impl Scene {
         let mut faulty = Vec::new();
         for number in of_ours..3 {
             let id = format!("faulty-{number}");
-            faulty.push(Faulty::start(&mesh.consul, service, &id, fault.declared()).await);
+            faulty.push(FaultyInstance::start(&mesh.consul, service, &id, fault.declared()).await);
         }
         mesh.consul.wait_passing(service, 3).await;
-        let scene = Self {
+        let scenario = Self {
             mesh,
             faulty,
             newcomers: Vec::new(),
             fault,
-            cable,
+            link,
             for_routers,
             gone: Vec::new(),
         };
-        scene.wait_known().await;
-        scene
+        scenario.wait_known().await;
+        scenario
     }
 
     /// Until every router has called every instance.
@@ -83,8 +83,8 @@ impl Scene {
         }
     }
 
-    pub(super) fn cable(&self) -> &Cable {
-        self.cable.as_ref().expect("this fault has one")
+    pub(super) fn link(&self) -> &BreakableLink {
+        self.link.as_ref().expect("this fault has one")
     }
 
     pub(super) async fn end_instance(&mut self, signal: Signal) -> String {
@@ -100,7 +100,7 @@ impl Scene {
     async fn end(&mut self, mut program: Program, signal: Signal) -> String {
         program.signal(signal);
         if signal == Signal::Kill {
-            program.process.end(LEAVE).await;
+            program.process.wait_exit(LEAVE).await;
         }
         let id = program.id.clone();
         self.gone.push((program, signal == Signal::Terminate));
@@ -145,14 +145,14 @@ impl Scene {
 
     async fn see_last_off(&mut self) {
         if let Some((program, _)) = self.gone.last_mut() {
-            program.process.end(LEAVE).await;
+            program.process.wait_exit(LEAVE).await;
         }
     }
 
     /// Whoever was not struck is well; whoever was asked to leave has left in order.
     pub(super) async fn check(&mut self) {
         for (program, in_order) in &mut self.gone {
-            let status = program.process.end(LEAVE).await;
+            let status = program.process.wait_exit(LEAVE).await;
             assert_eq!(
                 status.success(),
                 *in_order,
@@ -166,7 +166,7 @@ impl Scene {
             self.mesh.consul.wait_passing("mcp-router", 2).await;
         }
         for program in self.mesh.echoes.iter_mut().chain(&mut self.mesh.routers) {
-            program.assert_well();
+            program.assert_healthy();
         }
     }
 }
