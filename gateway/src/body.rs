@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, header, request::Parts};
 use jobs::JobId;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use service::Silent;
+use service::BodyTimeout;
 use telemetry::humanize;
 
 use crate::{
@@ -133,7 +133,7 @@ fn inflate(bytes: &[u8], limit: usize) -> Result<Bytes, Problem> {
 
 /// Whether the client fell silent within the body.
 fn silent(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Silent>())
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<BodyTimeout>())
 }
 
 /// Reads JSON.

@@ -41,12 +41,12 @@ fn name(field: &'static str) -> &'static str {
     }
 }
 
-impl From<service::Refusal> for Problem {
-    fn from(refusal: service::Refusal) -> Self {
+impl From<service::WebRefusal> for Problem {
+    fn from(refusal: service::WebRefusal) -> Self {
         let kind = match refusal {
-            service::Refusal::NoHost => Kind::Malformed,
-            service::Refusal::Host(_) => Kind::Misdirected,
-            service::Refusal::Origin(_) => Kind::Forbidden,
+            service::WebRefusal::NoHost => Kind::Malformed,
+            service::WebRefusal::Host(_) => Kind::Misdirected,
+            service::WebRefusal::Origin(_) => Kind::Forbidden,
         };
         Self::new(kind, refusal.to_string())
     }

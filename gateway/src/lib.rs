@@ -35,7 +35,7 @@ mod view;
 
 use std::sync::Arc;
 
-use service::{Context, HttpFront, ServiceKind, Served, Spec};
+use service::{Context, HttpListener, ServiceKind, Services, Spec};
 use work::Lengths;
 
 pub use openapi::document;
@@ -59,14 +59,14 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// When an address is none, or the queue's folder is another process's.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let gateway = Arc::new(state::Gateway::new(context)?);
     let all = routes::all(&gateway);
     let context = context.clone();
     let lengths = Lengths::new(&context.registry);
-    let served = Served::new().front(move |behind, listener| {
-        let front = HttpFront::new(&behind);
-        front.serve(listener, all)?;
+    let served = Services::new().listener(move |backend, listener| {
+        let ports = HttpListener::new(&backend);
+        ports.serve(listener, all)?;
         if context.config.optional("tasks_port").is_some() {
             let (address, port) = (
                 context.config.text("listen_address"),
@@ -75,14 +75,14 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
             let listener = service::bind("listen_address", address, "TASKS_PORT", port)?;
             let tasks = listener.local_addr()?;
             tracing::info!(%tasks, "serving");
-            front.serve(listener.into_std()?, routes::tasks(&gateway))?;
+            ports.serve(listener.into_std()?, routes::tasks(&gateway))?;
         }
         context.tracker.spawn(async move {
             let every = context.config.duration("queue_sample");
             let counting = lengths.follow(&gateway.jobs, every);
             context.shutdown.run_until_cancelled(counting).await;
         });
-        Ok(Arc::new(front))
+        Ok(Arc::new(ports))
     });
     Ok(served.checked_by_http())
 }

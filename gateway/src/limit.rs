@@ -8,7 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use service::clients::group;
+use service::clients::client_key;
 
 /// How many clients are remembered before those that owe nothing are forgotten.
 const MANY: usize = 65_536;
@@ -44,7 +44,7 @@ impl Limiter {
         if self.interval.is_zero() {
             return Ok(());
         }
-        let client = group(client);
+        let client = client_key(client);
         let mut clients = self.clients.lock();
         if clients.len() >= MANY {
             clients.retain(|_, empty| *empty > now);

@@ -6,8 +6,8 @@ use axum::extract::FromRequestParts;
 use http::{HeaderMap, HeaderName, request::Parts};
 use jobs::NewJob;
 use service::{
-    Peer,
-    clients::{FORWARDED, Network, behind},
+    PeerAddr,
+    clients::{X_FORWARDED_FOR, Network, client_address},
 };
 use telemetry::propagation;
 use tracing::Span;
@@ -71,10 +71,10 @@ impl Origin {
 
 /// The client's address: the peer's, or what a proxy that we trust says of it.
 pub(crate) fn client(parts: &Parts, proxies: &[Network]) -> Option<IpAddr> {
-    let Peer(peer) = parts.extensions.get::<Peer>()?;
-    let named = parts.headers.get_all(FORWARDED).iter();
+    let PeerAddr(peer) = parts.extensions.get::<PeerAddr>()?;
+    let named = parts.headers.get_all(X_FORWARDED_FOR).iter();
     let named = named.filter_map(|value| value.to_str().ok());
-    Some(behind(peer.ip().to_canonical(), proxies, named))
+    Some(client_address(peer.ip().to_canonical(), proxies, named))
 }
 
 fn trace(headers: &HeaderMap) -> BTreeMap<String, String> {
@@ -99,8 +99,8 @@ mod tests {
     fn only_a_trusted_proxy_names_the_client() {
         let peer: std::net::SocketAddr = "10.0.0.9:1".parse().unwrap();
         let request = http::Request::get("/")
-            .header(FORWARDED, "6.6.6.6, 1.2.3.4:99, 10.0.0.8")
-            .extension(Peer(peer));
+            .header(X_FORWARDED_FOR, "6.6.6.6, 1.2.3.4:99, 10.0.0.8")
+            .extension(PeerAddr(peer));
         let (parts, ()) = request.body(()).unwrap().into_parts();
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
         assert_eq!(client(&parts, &[]), ip("10.0.0.9"));

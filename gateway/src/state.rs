@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use dynamic::{Client, Options, Transport};
 use jobs::{Error, Jobs, NewJob, Producer, Status, Submitted};
-use service::{Context, Web, Weight, clients::Network};
+use service::{Context, WebPolicy, Severity, clients::Network};
 use work::Vigil;
 
 use crate::{
@@ -28,7 +28,7 @@ pub(crate) struct Gateway {
     pub(crate) proxies: Vec<Network>,
     pub(crate) streams: Streams,
     /// Which hosts and pages are answered.
-    pub(crate) web: Web,
+    pub(crate) web: WebPolicy,
     /// What each call takes.
     pub(crate) operations: Operations,
     /// The canonical API as JSON, made once.
@@ -53,7 +53,7 @@ impl Gateway {
         let proxies = config.list("trusted_proxies");
         let document = crate::document();
         // Calls work without it, and every gateway has the same queue.
-        let vigil = Vigil::start(context, &jobs, Weight::Trouble);
+        let vigil = Vigil::start(context, &jobs, Severity::Degraded);
         Ok(Self {
             vigil,
             producer: Producer::new(jobs.clone()),
@@ -70,7 +70,7 @@ impl Gateway {
                 config.integer("max_event_streams"),
                 config.integer("client_max_event_streams"),
             ),
-            web: Web::new(context),
+            web: WebPolicy::new(context),
             operations: Operations::new(&document),
             document: document.to_pretty_json()?,
             context: context.clone(),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use parking_lot::Mutex;
-use service::clients::group;
+use service::clients::client_key;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::{Kind, Problem};
@@ -42,7 +42,7 @@ impl Streams {
             let text = "as many streams of events are open as max_event_streams allows";
             Problem::new(Kind::Unavailable, text)
         })?;
-        let client = client.map(group);
+        let client = client.map(client_key);
         if let Some(client) = client {
             let mut clients = self.clients.lock();
             let open = clients.entry(client).or_default();

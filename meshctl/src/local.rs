@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
-use service::{Context, Drained, Loader, Running, Served, Spec};
+use service::{Context, DrainReport, Loader, ServerHandle, Services, Spec};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use crate::registry::Registry;
@@ -32,14 +32,14 @@ pub(crate) struct Ports {
 /// The mesh. Dropping it stops it at once; [`Local::drain`] leaves in order.
 #[derive(Debug)]
 pub(crate) struct Local {
-    services: Vec<Running>,
+    services: Vec<ServerHandle>,
     /// Does jobs by calling the services.
-    runner: Option<Running>,
-    routers: Vec<Running>,
-    gateway: Option<Running>,
+    runner: Option<ServerHandle>,
+    routers: Vec<ServerHandle>,
+    gateway: Option<ServerHandle>,
 }
 
-type Build = fn(&Context) -> anyhow::Result<Served>;
+type Build = fn(&Context) -> anyhow::Result<Services>;
 
 /// Who a run of the pipeline calls.
 const PIPELINE: [(Spec, Build); 6] = [
@@ -127,7 +127,7 @@ impl Local {
     }
 
     /// The instances, those that clients call first.
-    pub(crate) fn instances(&self) -> impl Iterator<Item = &Running> {
+    pub(crate) fn instances(&self) -> impl Iterator<Item = &ServerHandle> {
         let doors = self.routers.iter().chain(&self.gateway);
         doors.chain(&self.runner).chain(&self.services)
     }
@@ -148,7 +148,7 @@ impl Local {
 
     /// Lets the doors finish their calls, then the runner its jobs, then the services their calls;
     /// tells of each that is done.
-    pub(crate) async fn drain(self, mut done: impl FnMut(&str, Drained)) {
+    pub(crate) async fn drain(self, mut done: impl FnMut(&str, DrainReport)) {
         let doors = self.routers.into_iter().chain(self.gateway).collect();
         let runner = self.runner.into_iter().collect();
         for tier in [doors, runner, self.services] {
@@ -185,7 +185,7 @@ async fn start(
     build: Build,
     port: u16,
     registry: &Registry,
-) -> anyhow::Result<Running> {
+) -> anyhow::Result<ServerHandle> {
     let config = Loader::new(spec.all_keys())
         .env(registry.environment.clone())
         .set("port", port.to_string())

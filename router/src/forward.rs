@@ -7,7 +7,7 @@ use channel::{Mesh, ServedBy, Target};
 use discovery::Instance;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
-use service::access::Outcome;
+use service::access::CallOutcome;
 use tonic::{Status, body::Body};
 
 /// Names the instance that was picked, in the answer's initial metadata.
@@ -60,11 +60,11 @@ pub async fn forward(
             response
         }
     };
-    response.extensions_mut().insert(Outcome {
+    response.extensions_mut().insert(CallOutcome {
         service: Some(target.service.to_string()),
         instance: last.map(|instance| instance.key.id.to_string()),
         attempts,
-        ..Outcome::default()
+        ..CallOutcome::default()
     });
     response
 }

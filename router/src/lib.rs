@@ -20,7 +20,7 @@ pub mod tasks;
 
 use std::sync::Arc;
 
-use service::{Context, Key, ServiceKind, Served, Spec, Type, clients::Network};
+use service::{Context, Key, ServiceKind, Services, Spec, Type, clients::Network};
 
 pub use server::Server;
 
@@ -95,10 +95,10 @@ fn networks(context: &Context) -> Vec<Network> {
 ///
 /// # Errors
 /// When the descriptors built into this program cannot be read.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let directory = directory::Directory::start(context.mesh.clone());
     let (known, discovery) = (Arc::downgrade(&directory), Arc::clone(&context.discovery));
-    context.notes.check("registry", move || {
+    context.conditions.add_check("registry", move || {
         // Without a directory the router is about to end.
         let waits = known.upgrade().is_some_and(|known| !known.ready());
         waits.then(|| match discovery.last_error() {
@@ -126,16 +126,16 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
         tasks: Arc::clone(&tasks),
         own,
         max_message_bytes,
-        bounds: context.bounds(),
+        bounds: context.call_limits(),
     };
-    let mut served = Served::new().raw(server);
+    let mut served = Services::new().raw(server);
     for name in ["AgentService", "ToolService", "TaskWorker"] {
         served = served.name(&format!("agentplatform.{name}"));
     }
     if context.config.text("data_plane") == "relay" {
         let context = context.clone();
-        served = served.front(move |behind, listener| {
-            relay::Relay::start(&context, directory, tasks, behind, &listener)
+        served = served.listener(move |backend, listener| {
+            relay::Relay::start(&context, directory, tasks, backend, &listener)
         });
     }
     Ok(served)

@@ -31,7 +31,7 @@ use mesh_relay::{
     settings::Settings,
 };
 use parking_lot::Mutex;
-use service::{Behind, Context, Front};
+use service::{LocalBackend, Context, Listener};
 use tokio::{
     runtime,
     sync::{mpsc, oneshot},
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) mesh: channel::Mesh,
     pub(crate) directory: Arc<Directory>,
     pub(crate) tasks: Arc<Tasks>,
-    pub(crate) behind: Behind,
+    pub(crate) backend: LocalBackend,
     pub(crate) max_message_bytes: u64,
     /// The largest header list of a call.
     pub(crate) max_header_bytes: usize,
@@ -83,14 +83,14 @@ impl Relay {
         context: &Context,
         directory: Arc<Directory>,
         tasks: Arc<Tasks>,
-        behind: Behind,
+        backend: LocalBackend,
         listener: &TcpListener,
-    ) -> anyhow::Result<Arc<dyn Front>> {
+    ) -> anyhow::Result<Arc<dyn Listener>> {
         let shared = Arc::new(Shared {
             mesh: context.mesh.clone(),
             directory,
             tasks,
-            behind,
+            backend,
             max_message_bytes: u64::try_from(context.max_message_bytes())?,
             max_header_bytes: context.config.size("max_header_bytes"),
             default_timeout: unless_zero(context.mesh.options().default_timeout),
@@ -118,7 +118,7 @@ impl Relay {
     }
 }
 
-impl Front for Relay {
+impl Listener for Relay {
     fn active(&self) -> usize {
         self.shared.active.load(Ordering::Relaxed)
     }

@@ -10,7 +10,7 @@ use std::{
 use channel::{Mesh, Target};
 use http::{Request, Response, request::Parts};
 use hyper::body::Incoming;
-use service::Bounds;
+use service::CallLimits;
 use tokio::time::Instant;
 use tonic::{Status, body::Body, service::Routes};
 use tower::{Service, ServiceExt as _};
@@ -37,7 +37,7 @@ pub struct Server {
     pub(crate) own: Routes,
     pub(crate) max_message_bytes: u64,
     /// Of what the router answers itself.
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: CallLimits,
 }
 
 impl Server {
@@ -50,7 +50,7 @@ impl Server {
                     let Ok(response) = self.own.oneshot(request).await;
                     response
                 };
-                return service::bounded(request, self.bounds, own).await;
+                return service::with_call_limits(request, self.bounds, own).await;
             }
             Route::Metadata => self.by_metadata(parts, incoming).await,
             Route::Message(fields) => self.by_message(parts, incoming, fields).await,

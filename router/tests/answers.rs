@@ -21,7 +21,7 @@ use mesh_relay::{
     hpack::{Block, Decoder},
 };
 use proto::error_info::{self, ErrorInfo};
-use service::Running;
+use service::ServerHandle;
 use testkit::{
     local,
     raw::{RawResponse, RawConnection},
@@ -178,7 +178,7 @@ async fn serve(
 /// A router, and services that are known to it.
 struct World {
     memory: Arc<Memory>,
-    router: Running,
+    router: ServerHandle,
 }
 
 impl World {

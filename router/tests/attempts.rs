@@ -18,7 +18,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use proto::agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient};
-use service::Running;
+use service::ServerHandle;
 use testkit::local;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -121,7 +121,7 @@ fn announced(besides: &[(&str, &str)]) -> BTreeMap<String, String> {
 /// A router with these settings before instances `i0`, `i1` and so on of `agent-probe`.
 struct World {
     memory: Arc<Memory>,
-    router: Running,
+    router: ServerHandle,
     channel: tonic::transport::Channel,
     _servers: JoinSet<()>,
 }

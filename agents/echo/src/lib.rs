@@ -13,7 +13,7 @@ use proto::agentplatform::{
     StatusResponse, TaskChunk, TaskRequest, TaskResponse,
     agent_service_server::{AgentService, AgentServiceServer},
 };
-use service::{Active, Context, Key, ServiceKind, Served, Spec};
+use service::{ActiveTasks, Context, Key, ServiceKind, Services, Spec};
 use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, codegen::BoxStream};
@@ -40,7 +40,7 @@ pub const SPEC: Spec = Spec {
 struct Echo {
     context: Context,
     delay: Duration,
-    active: Active,
+    active: ActiveTasks,
     tasks: AtomicU64,
 }
 
@@ -48,16 +48,16 @@ struct Echo {
 ///
 /// # Errors
 /// None at present.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let echo = Echo {
         context: context.clone(),
         delay: context.config.duration("delay"),
-        active: Active::default(),
+        active: ActiveTasks::default(),
         tasks: AtomicU64::new(0),
     };
     let server =
         AgentServiceServer::new(echo).max_decoding_message_size(context.max_message_bytes());
-    Ok(Served::new()
+    Ok(Services::new()
         .service(server)
         .descriptors(proto::DESCRIPTORS))
 }

@@ -6,12 +6,12 @@ use proto::agentplatform::{
     AgentInfo, ListAgentsRequest, StatusRequest, TaskRequest,
     agent_service_client::AgentServiceClient,
 };
-use service::Running;
+use service::ServerHandle;
 use testkit::local;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, transport::Channel};
 
-async fn echo(delay: &str) -> (Running, AgentServiceClient<Channel>) {
+async fn echo(delay: &str) -> (ServerHandle, AgentServiceClient<Channel>) {
     let set = [("delay", delay), ("max_message_bytes", "8MiB")];
     let (running, channel) = local::start_alone(&echo_agent::SPEC, echo_agent::build, &set).await;
     (running, AgentServiceClient::new(channel))

@@ -8,7 +8,7 @@ mod agent;
 mod notes;
 pub mod search;
 
-use service::{Context, ServiceKind, Served, Spec};
+use service::{Context, ServiceKind, Services, Spec};
 
 /// What the research agent says of itself.
 pub const SPEC: Spec = Spec {
@@ -28,7 +28,7 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// When the keys describe a model that cannot be.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let agent = agent::Research::new(agentkit::Mind::new(context)?);
     Ok(agentkit::serve_agent(context, &agent::ABOUT, agent))
 }

@@ -7,7 +7,7 @@ mod agent;
 mod check;
 mod report;
 
-use service::{Context, ServiceKind, Served, Spec};
+use service::{Context, ServiceKind, Services, Spec};
 
 /// What the review agent says of itself.
 pub const SPEC: Spec = Spec {
@@ -27,7 +27,7 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// When the keys describe a model that cannot be.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let agent = agent::Review::new(agentkit::Mind::new(context)?);
     Ok(agentkit::serve_agent(context, &agent::ABOUT, agent))
 }

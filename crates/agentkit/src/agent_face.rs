@@ -17,7 +17,7 @@ use proto::{
     },
     error_info,
 };
-use service::{Active, Context, Served};
+use service::{ActiveTasks, Context, Services};
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Response, Status, codegen::BoxStream, metadata::MetadataValue};
 
@@ -28,20 +28,20 @@ struct Face {
     context: Context,
     about: &'static About,
     agent: Arc<dyn Agent>,
-    active: Active,
+    active: ActiveTasks,
 }
 
 /// Serves `agent` as an `agentplatform.AgentService` that lists itself as `about` says.
 #[must_use]
-pub fn serve(context: &Context, about: &'static About, agent: impl Agent) -> Served {
+pub fn serve(context: &Context, about: &'static About, agent: impl Agent) -> Services {
     let face = Face {
         context: context.clone(),
         about,
         agent: Arc::new(agent),
-        active: Active::default(),
+        active: ActiveTasks::default(),
     };
     let server = AgentServiceServer::new(face);
-    Served::new()
+    Services::new()
         .service(server.max_decoding_message_size(context.max_message_bytes()))
         .descriptors(proto::DESCRIPTORS)
 }

@@ -6,7 +6,7 @@ use proto::agentplatform::{
     ListToolsRequest, ListToolsResponse, RegistrationResponse, ToolInfo, ToolRequest, ToolResponse,
     tool_service_server::{ToolService, ToolServiceServer},
 };
-use service::{Context, Served};
+use service::{Context, Services};
 use tonic::{Request, Response, Status};
 
 use crate::About;
@@ -109,14 +109,14 @@ struct Face {
 
 /// Serves `tool` as an `agentplatform.ToolService` that lists itself as `about` says.
 #[must_use]
-pub fn serve(context: &Context, about: &'static About, tool: impl Tool) -> Served {
+pub fn serve(context: &Context, about: &'static About, tool: impl Tool) -> Services {
     let face = Face {
         context: context.clone(),
         about,
         tool: Arc::new(tool),
     };
     let server = ToolServiceServer::new(face);
-    Served::new()
+    Services::new()
         .service(server.max_decoding_message_size(context.max_message_bytes()))
         .descriptors(proto::DESCRIPTORS)
 }

@@ -8,12 +8,12 @@ use mesh_dynamic::{Call, Client, INSTANCE, Options, Transport};
 use prost::Message as _;
 use proto::agentplatform::{TaskRequest, TaskResponse};
 use serde_json::json;
-use service::Running;
+use service::ServerHandle;
 use testkit::local;
 use tonic::Code;
 
 /// An echo agent, and a client that calls it straight.
-async fn echo(delay: &str) -> (Running, Client, Arc<Memory>) {
+async fn echo(delay: &str) -> (ServerHandle, Client, Arc<Memory>) {
     let registry = Arc::new(Memory::new());
     let (spec, set) = (&echo_agent::SPEC, [("delay", delay)]);
     let running = local::start(spec, echo_agent::build, &registry, &set).await;

@@ -13,7 +13,7 @@ use proto::agentplatform::{
     ListAgentsRequest, TaskRequest, TaskResponse, agent_service_client::AgentServiceClient,
 };
 use serde_json::{Value, json};
-use service::{Context, Running, Served, Spec};
+use service::{Context, ServerHandle, Services, Spec};
 use tempfile::TempDir;
 use testkit::local;
 use tokio::{
@@ -32,10 +32,10 @@ const GOAL: &str = "how a router drains without zeppelins";
 struct World {
     registry: Arc<Memory>,
     dir: TempDir,
-    running: Vec<Running>,
+    running: Vec<ServerHandle>,
 }
 
-type Build = fn(&Context) -> anyhow::Result<Served>;
+type Build = fn(&Context) -> anyhow::Result<Services>;
 
 impl World {
     /// The three tools and the three agents, these with the model at `model_url`.

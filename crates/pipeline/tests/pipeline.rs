@@ -19,7 +19,7 @@ use agentkit::{About, Agent, Failure, Outcome, Say, Task};
 use discovery::backends::Memory;
 use mesh_pipeline::{Error, Progress, Report, Run};
 use serde_json::Value;
-use service::{Context, ServiceKind, Running, Served, Spec};
+use service::{Context, ServiceKind, ServerHandle, Services, Spec};
 use tempfile::TempDir;
 use testkit::local;
 use tokio::{sync::Notify, time::Instant};
@@ -71,7 +71,7 @@ struct World {
     registry: Arc<Memory>,
     out: TempDir,
     agents: [Counts; 3],
-    running: Vec<Running>,
+    running: Vec<ServerHandle>,
 }
 
 fn spec(name: &'static str) -> Spec {
@@ -107,7 +107,7 @@ impl World {
         world
     }
 
-    async fn start(&mut self, spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Served>) {
+    async fn start(&mut self, spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>) {
         let set = [("out_dir", self.out.path().to_str().unwrap())];
         let running = local::start(&spec, build, &self.registry, &set).await;
         self.running.push(running);

@@ -23,13 +23,13 @@ use tokio::sync::watch;
 use crate::Reload;
 
 /// Lines that wait to be written.
-const WAITING: usize = 8192;
+const QUEUED_LINES: usize = 8192;
 /// How long the last lines may take when the program ends.
-const LAST: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where calls are written down.
 #[derive(Debug)]
-pub struct Log {
+pub struct AccessLog {
     lines: Option<SyncSender<String>>,
     /// Only to be shared between threads: nobody waits for it but the last.
     ended: Mutex<Receiver<()>>,
@@ -38,8 +38,8 @@ pub struct Log {
 
 /// A call to be written down when it has ended.
 #[derive(Debug)]
-pub struct Record {
-    log: Arc<Log>,
+pub struct AccessRecord {
+    log: Arc<AccessLog>,
     time: SystemTime,
     started: Instant,
     client: Option<IpAddr>,
@@ -50,7 +50,7 @@ pub struct Record {
 
 /// What is known of a call at its end, as far as it is known.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct CallOutcome {
     /// Consul name of the service that it went to.
     pub service: Option<String>,
     /// ID of the instance that answered, or that was asked last.
@@ -63,7 +63,7 @@ pub struct Outcome {
     pub response_bytes: Option<u64>,
 }
 
-impl Log {
+impl AccessLog {
     /// Opens what the key `access_log` names: `stdout`, `stderr` or a file, which is appended to.
     /// The file is opened anew when files are to be read again, since it may have been rotated.
     pub(crate) fn open(
@@ -73,14 +73,14 @@ impl Log {
     ) -> anyhow::Result<Option<Arc<Self>>> {
         let Some(to) = to else { return Ok(None) };
         let writer = open(to).with_context(|| format!("access_log: open {to}"))?;
-        let (to, reload) = (to.to_owned(), reload.asked());
+        let (to, reload) = (to.to_owned(), reload.subscribe());
         let dropped = Counter::default();
         registry.register(
             "mesh_access_log_dropped",
             "Lines of the access log that could not be written in time",
             Counter::clone(&dropped),
         );
-        let (lines, waiting) = sync_channel(WAITING);
+        let (lines, waiting) = sync_channel(QUEUED_LINES);
         let (end, ended) = sync_channel(1);
         thread::Builder::new()
             .name("access-log".to_owned())
@@ -103,11 +103,11 @@ impl Log {
         client: Option<IpAddr>,
         method: &str,
         header: impl Fn(&str) -> Option<&'a [u8]>,
-    ) -> Record {
+    ) -> AccessRecord {
         let text = |name| Some(String::from_utf8_lossy(header(name)?).into_owned());
         let trace_id =
             text("traceparent").and_then(|parent| Some(parent.split('-').nth(1)?.to_owned()));
-        Record {
+        AccessRecord {
             log: Arc::clone(self),
             time: SystemTime::now(),
             started: Instant::now(),
@@ -119,9 +119,9 @@ impl Log {
     }
 }
 
-impl Record {
+impl AccessRecord {
     /// The call has ended with this gRPC status.
-    pub fn end(self, status: i32, outcome: &Outcome) {
+    pub fn end(self, status: i32, outcome: &CallOutcome) {
         let millis = self.started.elapsed().as_secs_f64() * 1e3;
         let time = DateTime::<Utc>::from(self.time);
         let line = json!({
@@ -146,11 +146,11 @@ impl Record {
     }
 }
 
-impl Drop for Log {
+impl Drop for AccessLog {
     fn drop(&mut self) {
         // The writer ends when nobody can send to it any more.
         self.lines = None;
-        self.ended.get_mut().recv_timeout(LAST).ok();
+        self.ended.get_mut().recv_timeout(FLUSH_TIMEOUT).ok();
     }
 }
 
@@ -201,7 +201,7 @@ mod tests {
     fn a_call_is_a_line_of_json_with_what_is_known_of_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let registry = MetricsRegistry::new();
-        let log = Log::open(file.path().to_str(), &registry, &Reload::default())
+        let log = AccessLog::open(file.path().to_str(), &registry, &Reload::default())
             .unwrap()
             .unwrap();
         let header = |name: &str| match name {
@@ -209,15 +209,15 @@ mod tests {
             "x-request-id" => Some(&b"r1"[..]),
             _ => None,
         };
-        let outcome = Outcome {
+        let outcome = CallOutcome {
             service: Some("agent-echo".to_owned()),
             attempts: 2,
-            ..Outcome::default()
+            ..CallOutcome::default()
         };
         let client = Some("1.2.3.4".parse().unwrap());
         log.begin(client, "pkg.S/M", header).end(14, &outcome);
         log.begin(None, "pkg.S/M", |_| None)
-            .end(0, &Outcome::default());
+            .end(0, &CallOutcome::default());
         drop(log);
         let text = std::fs::read_to_string(file.path()).unwrap();
         let lines: Vec<serde_json::Value> = text
@@ -241,16 +241,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         let (registry, reload) = (MetricsRegistry::new(), Reload::default());
-        let log = Log::open(path.to_str(), &registry, &reload)
+        let log = AccessLog::open(path.to_str(), &registry, &reload)
             .unwrap()
             .unwrap();
         log.begin(None, "pkg.S/Before", |_| None)
-            .end(0, &Outcome::default());
+            .end(0, &CallOutcome::default());
         let old = folder.path().join("access.log.1");
         std::fs::rename(&path, &old).unwrap();
-        reload.ask();
+        reload.trigger();
         log.begin(None, "pkg.S/After", |_| None)
-            .end(0, &Outcome::default());
+            .end(0, &CallOutcome::default());
         drop(log);
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("pkg.S/After"), "{text}");
@@ -261,8 +261,8 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_opened_is_named() {
         let (registry, reload) = (MetricsRegistry::new(), Reload::default());
-        let error = Log::open(Some("/nowhere/access.log"), &registry, &reload).unwrap_err();
+        let error = AccessLog::open(Some("/nowhere/access.log"), &registry, &reload).unwrap_err();
         assert!(format!("{error:#}").contains("/nowhere/access.log"));
-        assert!(Log::open(None, &registry, &reload).unwrap().is_none());
+        assert!(AccessLog::open(None, &registry, &reload).unwrap().is_none());
     }
 }

@@ -17,28 +17,28 @@ use telemetry::LogLevel;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{
-    Context, Upload, Weight,
-    clients::{Clients, Connection},
-    connection::{Ends, Limits, drive, turn_away},
-    listener,
+    Context, RequestBody, Severity,
+    clients::{Clients, ClientConnection},
+    connection::{Lifetime, ConnectionLimits, drive, reject},
+    socket,
     probes::Probe,
-    reply::Reply,
+    response_body::ResponseBody,
 };
 
 /// More than any level's name.
-const MOST_BODY: usize = 256;
+const MAX_BODY: usize = 256;
 
-type Answer = Response<Full<Bytes>>;
+type AdminResponse = Response<Full<Bytes>>;
 
 /// Serves until the context's `shutdown`; its tasks are the context's.
 pub(crate) fn start(listener: TcpListener, context: &Arc<Context>, clients: &Clients) {
-    let (context, clients) = (context.clone(), clients.another());
-    let limits = Limits::new(&context.config);
+    let (context, clients) = (context.clone(), clients.for_other_port());
+    let limits = ConnectionLimits::new(&context.config);
     let tracker = context.tracker.clone();
     tracker.clone().spawn(async move {
         let shutdown = context.shutdown.clone();
         while let Some((stream, peer)) = shutdown
-            .run_until_cancelled(listener::accept(&listener))
+            .run_until_cancelled(socket::accept(&listener))
             .await
         {
             match clients.connect(peer) {
@@ -46,7 +46,7 @@ pub(crate) fn start(listener: TcpListener, context: &Arc<Context>, clients: &Cli
                     tracker.spawn(serve(context.clone(), limits, stream, peer, client));
                 }
                 Err(exceeded) => {
-                    tracker.spawn(turn_away(stream, exceeded));
+                    tracker.spawn(reject(stream, exceeded));
                 }
             }
         }
@@ -55,10 +55,10 @@ pub(crate) fn start(listener: TcpListener, context: &Arc<Context>, clients: &Cli
 
 async fn serve(
     context: Arc<Context>,
-    limits: Limits,
+    limits: ConnectionLimits,
     stream: TcpStream,
     peer: SocketAddr,
-    client: Connection,
+    client: ClientConnection,
 ) {
     let (stream, watch) = limits.guard(stream);
     let (requests, client) = (watch.requests(), Arc::new(client));
@@ -66,10 +66,10 @@ async fn serve(
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (context, open) = (context.clone(), requests.begin());
         let client = Arc::clone(&client);
-        let request = request.map(|body| Upload::new(body, limits.body));
+        let request = request.map(|body| RequestBody::new(body, limits.body));
         async move {
             let answer = answer(&context, peer, request).await;
-            Ok::<_, Infallible>(answer.map(|body| Reply::new(body, open, client)))
+            Ok::<_, Infallible>(answer.map(|body| ResponseBody::new(body, open, client)))
         }
     });
     let connection = http1::Builder::new()
@@ -77,16 +77,16 @@ async fn serve(
         // The stream's own watch tells a slow head from a connection at rest.
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service);
-    let ends = Ends {
-        leave: shutdown.clone(),
-        cut: shutdown,
+    let lifetime = Lifetime {
+        drain: shutdown.clone(),
+        abort: shutdown,
         age: Duration::ZERO,
         grace: Duration::ZERO,
     };
-    drive(connection, |it| it.graceful_shutdown(), Some(watch), ends).await;
+    drive(connection, |it| it.graceful_shutdown(), Some(watch), lifetime).await;
 }
 
-async fn answer(context: &Context, peer: SocketAddr, request: Request<Upload>) -> Answer {
+async fn answer(context: &Context, peer: SocketAddr, request: Request<RequestBody>) -> AdminResponse {
     let asks = matches!(*request.method(), Method::GET | Method::HEAD);
     let path = request.uri().path().trim_end_matches('/').to_owned();
     let options = request.method() == Method::OPTIONS;
@@ -97,7 +97,7 @@ async fn answer(context: &Context, peer: SocketAddr, request: Request<Upload>) -
         }
         Some(Probe::Ready) if path == "/health" => return health(context),
         Some(Probe::Ready) if !path.is_empty() => {
-            let (status, told) = context.notes.readiness();
+            let (status, told) = context.conditions.readiness();
             return text(status, &told);
         }
         _ => {}
@@ -138,7 +138,7 @@ async fn answer(context: &Context, peer: SocketAddr, request: Request<Upload>) -
     }
 }
 
-fn not_allowed(allow: &'static str) -> Answer {
+fn not_allowed(allow: &'static str) -> AdminResponse {
     let mut answer = text(
         StatusCode::METHOD_NOT_ALLOWED,
         "expected GET; PUT for /log-level",
@@ -149,8 +149,8 @@ fn not_allowed(allow: &'static str) -> Answer {
 }
 
 /// What works and what does not, for people and monitors: 503 when something does not.
-fn health(context: &Context) -> Answer {
-    let errors = context.notes.told(Weight::Trouble);
+fn health(context: &Context) -> AdminResponse {
+    let errors = context.conditions.messages(Severity::Degraded);
     let mut told = json!({
         "ok": errors.is_empty(),
         "status": if errors.is_empty() { "ok" } else { "unavailable" },
@@ -158,7 +158,7 @@ fn health(context: &Context) -> Answer {
         "version": context.spec.version,
     });
     let status = if errors.is_empty() {
-        let warnings = context.notes.told(Weight::Warning);
+        let warnings = context.conditions.messages(Severity::Warning);
         if !warnings.is_empty() {
             told["warnings"] = warnings.into();
         }
@@ -172,19 +172,19 @@ fn health(context: &Context) -> Answer {
 
 /// Key → value and source; the live settings of services; and how the registry is.
 fn config(context: &Context) -> Value {
-    let shown = context.config.shown();
+    let rows = context.config.rows();
     let row = |(name, value, source): (&str, &str, &crate::config::Source)| {
         (
             name.to_owned(),
             json!({ "value": value, "source": source.to_string() }),
         )
     };
-    let live = context.settings.shown();
+    let live = context.settings.report();
     let live = live
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));
     let registry = ("registry".to_owned(), registry(context));
-    let all = shown.map(row).chain(live).chain([registry]);
+    let all = rows.map(row).chain(live).chain([registry]);
     Value::Object(all.collect::<Map<_, _>>())
 }
 
@@ -202,8 +202,8 @@ fn registry(context: &Context) -> Value {
     })
 }
 
-async fn set_level(request: Request<Upload>) -> Answer {
-    let Ok(body) = Limited::new(request.into_body(), MOST_BODY).collect().await else {
+async fn set_level(request: Request<RequestBody>) -> AdminResponse {
+    let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
         return text(
             StatusCode::BAD_REQUEST,
             "the body cannot be read, or is too long",
@@ -224,11 +224,11 @@ async fn set_level(request: Request<Upload>) -> Answer {
     }
 }
 
-fn text(status: StatusCode, line: &str) -> Answer {
+fn text(status: StatusCode, line: &str) -> AdminResponse {
     body(status, "text/plain; charset=utf-8", format!("{line}\n"))
 }
 
-fn body(status: StatusCode, content_type: &'static str, content: String) -> Answer {
+fn body(status: StatusCode, content_type: &'static str, content: String) -> AdminResponse {
     let mut answer = Response::new(Full::new(Bytes::from(content)));
     *answer.status_mut() = status;
     let value = HeaderValue::from_static(content_type);

@@ -1,7 +1,7 @@
 //! Limits for each client, so that none of them takes the port from the others. A client is an
 //! address: the connection's, or what a trusted proxy says in `x-forwarded-for`.
 
-mod bucket;
+mod token_bucket;
 mod network;
 
 use std::{
@@ -24,22 +24,22 @@ use telemetry::{
 };
 
 use crate::config::Config;
-use bucket::Bucket;
+use token_bucket::TokenBucket;
 pub use network::Network;
 pub(crate) use network::is_network;
 
 /// The header in which a proxy says for whom it calls.
-pub const FORWARDED: &str = "x-forwarded-for";
+pub const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Clients that are remembered without a call or a connection, before those are looked for.
-const REMEMBERED: usize = 1024;
+const MIN_REMEMBERED: usize = 1024;
 
 /// A limit that a client has come to: the key that sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client has come to `{0}`")]
-pub struct Exceeded(pub &'static str);
+pub struct LimitExceeded(pub &'static str);
 
-impl Exceeded {
+impl LimitExceeded {
     /// What the caller is told: `RESOURCE_EXHAUSTED`, with the key.
     #[must_use]
     pub fn status(self) -> tonic::Status {
@@ -58,13 +58,13 @@ pub struct Clients {
     calls: u64,
     rate: f64,
     connections: AtomicU64,
-    known: Mutex<Known>,
+    known: Mutex<ClientTable>,
     refused: Family<Label, Counter>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    clients: HashMap<IpAddr, Arc<Client>>,
+struct ClientTable {
+    clients: HashMap<IpAddr, Arc<ClientUsage>>,
     /// How many there may be before the idle ones are forgotten.
     most: usize,
 }
@@ -75,24 +75,24 @@ struct Label {
 }
 
 #[derive(Debug)]
-struct Client {
+struct ClientUsage {
     connections: AtomicU64,
     calls: AtomicU64,
-    bucket: Mutex<Bucket>,
+    bucket: Mutex<TokenBucket>,
 }
 
 /// A client's connection: counted until dropped.
 #[derive(Debug)]
-pub struct Connection {
+pub struct ClientConnection {
     clients: Arc<Clients>,
     peer: IpAddr,
     /// `None` for a trusted proxy, whose calls are those of many clients.
-    client: Option<Arc<Client>>,
+    client: Option<Arc<ClientUsage>>,
 }
 
 /// A call of a client's: counted until dropped.
 #[derive(Debug)]
-pub struct Permit(Arc<Client>);
+pub struct CallPermit(Arc<ClientUsage>);
 
 impl Clients {
     /// The limits that the configuration sets.
@@ -125,7 +125,7 @@ impl Clients {
 
     /// The same limits for another port, whose connections and calls are counted apart.
     #[must_use]
-    pub(crate) fn another(&self) -> Arc<Self> {
+    pub(crate) fn for_other_port(&self) -> Arc<Self> {
         Arc::new(Self {
             trusted: self.trusted.clone(),
             connections: AtomicU64::new(0),
@@ -139,20 +139,20 @@ impl Clients {
     ///
     /// # Errors
     /// When there are too many connections, of the port or of the client.
-    pub fn connect(self: &Arc<Self>, peer: SocketAddr) -> Result<Connection, Exceeded> {
+    pub fn connect(self: &Arc<Self>, peer: SocketAddr) -> Result<ClientConnection, LimitExceeded> {
         let peer = peer.ip().to_canonical();
-        if !take(&self.connections, self.port_connections) {
+        if !try_count(&self.connections, self.port_connections) {
             return Err(self.refuse("port_max_connections"));
         }
         let client = (!self.trusts(peer)).then(|| self.client(peer));
         if let Some(client) = &client
-            && !take(&client.connections, self.client_connections)
+            && !try_count(&client.connections, self.client_connections)
         {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(self.refuse("client_max_connections"));
         }
         let clients = Arc::clone(self);
-        Ok(Connection {
+        Ok(ClientConnection {
             clients,
             peer,
             client,
@@ -163,9 +163,9 @@ impl Clients {
         self.trusted.iter().any(|network| network.has(address))
     }
 
-    fn client(&self, address: IpAddr) -> Arc<Client> {
+    fn client(&self, address: IpAddr) -> Arc<ClientUsage> {
         let mut known = self.known.lock();
-        if known.clients.len() > known.most.max(REMEMBERED) {
+        if known.clients.len() > known.most.max(MIN_REMEMBERED) {
             let now = Instant::now();
             // One that only the map holds has neither a connection nor a call.
             known.clients.retain(|_, client| {
@@ -173,23 +173,23 @@ impl Clients {
             });
             known.most = 2 * known.clients.len();
         }
-        let client = known.clients.entry(group(address)).or_insert_with(|| {
-            Arc::new(Client {
+        let client = known.clients.entry(client_key(address)).or_insert_with(|| {
+            Arc::new(ClientUsage {
                 connections: AtomicU64::new(0),
                 calls: AtomicU64::new(0),
-                bucket: Mutex::new(Bucket::full(self.rate, Instant::now())),
+                bucket: Mutex::new(TokenBucket::full(self.rate, Instant::now())),
             })
         });
         Arc::clone(client)
     }
 
-    fn refuse(&self, key: &'static str) -> Exceeded {
+    fn refuse(&self, key: &'static str) -> LimitExceeded {
         self.refused.get_or_create(&Label { key }).inc();
-        Exceeded(key)
+        LimitExceeded(key)
     }
 }
 
-impl Connection {
+impl ClientConnection {
     /// Whether calls on it have to say for whom they are.
     #[must_use]
     pub fn is_proxy(&self) -> bool {
@@ -202,25 +202,25 @@ impl Connection {
         self.clients.calls > 0 || self.clients.rate > 0.0
     }
 
-    /// The client of a call, as [`behind`] tells it.
+    /// The client of a call, as [`client_address`] tells it.
     #[must_use]
     pub fn address<'a>(&self, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
-        behind(self.peer, &self.clients.trusted, forwarded)
+        client_address(self.peer, &self.clients.trusted, forwarded)
     }
 
     /// A call begins, of the client with this address.
     ///
     /// # Errors
     /// When the client has too many calls, or too many a second.
-    pub fn call(&self, address: IpAddr) -> Result<Permit, Exceeded> {
+    pub fn call(&self, address: IpAddr) -> Result<CallPermit, LimitExceeded> {
         let client = match &self.client {
             Some(client) => Arc::clone(client),
             None => self.clients.client(address),
         };
-        if !take(&client.calls, self.clients.calls) {
+        if !try_count(&client.calls, self.clients.calls) {
             return Err(self.clients.refuse("client_max_calls"));
         }
-        let permit = Permit(client);
+        let permit = CallPermit(client);
         let rate = self.clients.rate;
         if rate > 0.0 && !permit.0.bucket.lock().take(rate, Instant::now()) {
             return Err(self.clients.refuse("client_rate"));
@@ -229,7 +229,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for ClientConnection {
     fn drop(&mut self) {
         self.clients.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(client) = &self.client {
@@ -238,14 +238,14 @@ impl Drop for Connection {
     }
 }
 
-impl Drop for Permit {
+impl Drop for CallPermit {
     fn drop(&mut self) {
         self.0.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Counts one more, up to `most`; 0 is no limit.
-fn take(count: &AtomicU64, most: u64) -> bool {
+fn try_count(count: &AtomicU64, most: u64) -> bool {
     let most = if most == 0 { u64::MAX } else { most };
     let less = |count: u64| (count < most).then_some(count + 1);
     count
@@ -254,9 +254,9 @@ fn take(count: &AtomicU64, most: u64) -> bool {
 }
 
 /// The client of a request that came from `peer`: the peer, or where that is a trusted proxy the
-/// last address of `forwarded` (the values of [`FORWARDED`] in their order) that is no trusted
+/// last address of `forwarded` (the values of [`X_FORWARDED_FOR`] in their order) that is no trusted
 /// proxy's.
-pub fn behind<'a>(
+pub fn client_address<'a>(
     peer: IpAddr,
     trusted: &[Network],
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
@@ -273,7 +273,7 @@ pub fn behind<'a>(
 
 /// The address that stands for a client: whoever has an IPv6 address has 2⁶⁴ of them.
 #[must_use]
-pub fn group(address: IpAddr) -> IpAddr {
+pub fn client_key(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64)).into(),

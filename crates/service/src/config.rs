@@ -11,7 +11,7 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
-pub use cli::{Outcome, from_process};
+pub use cli::{Invocation, from_process};
 pub use key::{Key, Type};
 pub use loader::{Loader, nearest};
 pub use mistake::{Mistake, Mistakes};
@@ -174,7 +174,7 @@ impl Config {
 
     /// Every key with its effective value and source, ordered by name. A secret's value is
     /// replaced; an empty one is shown, since that it is missing is no secret.
-    pub fn shown(&self) -> impl Iterator<Item = (&'static str, &str, &Source)> {
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &str, &Source)> {
         self.entries.iter().map(|(name, entry)| {
             let hidden = entry.key.secret && !entry.value.is_empty();
             (
@@ -221,6 +221,6 @@ impl Config {
 }
 
 /// Whether a switch that was checked is on.
-pub(crate) fn is_yes(value: &str) -> bool {
+pub(crate) fn is_true(value: &str) -> bool {
     parse::bool(value).unwrap_or(false)
 }

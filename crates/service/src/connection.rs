@@ -1,12 +1,12 @@
 //! A client's connection on any port that hyper carries: which of its silences are too long, what
 //! it may cost without use, and how it ends.
 
-mod farewell;
+mod closing;
 mod flood;
 mod frames;
-mod guarded;
-pub(crate) mod readers;
-mod watch;
+mod guarded_stream;
+pub(crate) mod stalled_streams;
+mod monitor;
 
 #[cfg(test)]
 mod tests;
@@ -21,16 +21,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 
-pub(crate) use farewell::turn_away;
-pub(crate) use guarded::Guarded;
-pub(crate) use watch::{Request, Watch};
+pub(crate) use closing::reject;
+pub(crate) use guarded_stream::GuardedStream;
+pub(crate) use monitor::{OpenRequest, ConnectionMonitor};
 
 /// How often it is looked whether a call that crossed our word is over.
-const LOOK: Duration = Duration::from_secs(1);
+const IDLE_RECHECK: Duration = Duration::from_secs(1);
 
 /// The limits of one connection, from the configuration. A time of zero is for ever.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct ConnectionLimits {
     /// How long a head may take to come, and a client to speak at all.
     pub(crate) handshake: Duration,
     /// How long a peer may be silent in the middle of a body or of a frame, or leave what we write
@@ -46,7 +46,7 @@ pub(crate) struct Limits {
     pub(crate) header_bytes: u32,
 }
 
-impl Limits {
+impl ConnectionLimits {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             handshake: config.duration("handshake_timeout"),
@@ -59,25 +59,25 @@ impl Limits {
     }
 
     /// Waits for a client's first words, for as long as a head may take.
-    pub(crate) async fn handshake<T>(self, words: impl Future<Output = T>) -> Result<T, Elapsed> {
+    pub(crate) async fn handshake<T>(self, first_bytes: impl Future<Output = T>) -> Result<T, Elapsed> {
         match self.handshake.is_zero() {
-            true => Ok(words.await),
-            false => timeout(self.handshake, words).await,
+            true => Ok(first_bytes.await),
+            false => timeout(self.handshake, first_bytes).await,
         }
     }
 
     /// A stream that keeps them, and what tells when it does not.
-    pub(crate) fn guard(self, stream: TcpStream) -> (Guarded, Watch) {
-        guarded::guard(stream, self)
+    pub(crate) fn guard(self, stream: TcpStream) -> (GuardedStream, ConnectionMonitor) {
+        guarded_stream::guard(stream, self)
     }
 }
 
 /// What ends a connection from our side.
-pub(crate) struct Ends {
+pub(crate) struct Lifetime {
     /// Finish what is under way.
-    pub(crate) leave: CancellationToken,
+    pub(crate) drain: CancellationToken,
     /// End at once; heard after `leave`.
-    pub(crate) cut: CancellationToken,
+    pub(crate) abort: CancellationToken,
     /// Finish what is under way after so long; zero is never.
     pub(crate) age: Duration,
     /// What may then go on for so long; zero is for ever.
@@ -85,7 +85,7 @@ pub(crate) struct Ends {
 }
 
 /// Why a connection finishes what is under way, and how long it may take for that.
-enum Leaving {
+enum Closing {
     No,
     Drain,
     /// Until then.
@@ -98,24 +98,24 @@ enum Leaving {
 pub(crate) async fn drive<C, E>(
     connection: C,
     shut: impl Fn(Pin<&mut C>),
-    watch: Option<Watch>,
-    ends: Ends,
+    watch: Option<ConnectionMonitor>,
+    lifetime: Lifetime,
 ) where
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
     let mut connection = Box::pin(connection);
     let mut watch = watch;
-    let mut leaving = Leaving::No;
-    let age = after(ends.age, rand::random_range(0.9..=1.1));
+    let mut closing = Closing::No;
+    let age = after(lifetime.age, rand::random_range(0.9..=1.1));
     tokio::pin!(age);
     loop {
-        let last = match leaving {
-            Leaving::Until(last) | Leaving::Idle(last) => last,
-            Leaving::No | Leaving::Drain => None,
+        let last = match closing {
+            Closing::Until(last) | Closing::Idle(last) => last,
+            Closing::No | Closing::Drain => None,
         };
-        let drains = matches!(leaving, Leaving::Drain);
-        let stays = matches!(leaving, Leaving::No);
+        let is_draining = matches!(closing, Closing::Drain);
+        let is_open = matches!(closing, Closing::No);
         let verdict = async {
             match &mut watch {
                 Some(watch) => watch.next().await,
@@ -132,37 +132,37 @@ pub(crate) async fn drive<C, E>(
                 break;
             }
             verdict = verdict => match verdict {
-                watch::Verdict::Leave => {
+                monitor::Event::GoAway => {
                     shut(connection.as_mut());
-                    if stays {
-                        leaving = Leaving::Until(None);
+                    if is_open {
+                        closing = Closing::Until(None);
                     }
                 }
-                watch::Verdict::Idle(last) => {
+                monitor::Event::Idle(last) => {
                     shut(connection.as_mut());
-                    leaving = Leaving::Idle(last);
+                    closing = Closing::Idle(last);
                 }
-                watch::Verdict::Stalled(key) => {
+                monitor::Event::Stalled(key) => {
                     tracing::debug!(key, "connection ended");
                     break;
                 }
             },
-            () = ends.leave.cancelled(), if !drains => {
+            () = lifetime.drain.cancelled(), if !is_draining => {
                 shut(connection.as_mut());
-                leaving = Leaving::Drain;
+                closing = Closing::Drain;
             }
-            () = ends.cut.cancelled(), if drains => break,
-            () = &mut age, if stays => {
+            () = lifetime.abort.cancelled(), if is_draining => break,
+            () = &mut age, if is_open => {
                 shut(connection.as_mut());
-                let last = (!ends.grace.is_zero()).then(|| Instant::now() + ends.grace);
-                leaving = Leaving::Until(last);
+                let last = (!lifetime.grace.is_zero()).then(|| Instant::now() + lifetime.grace);
+                closing = Closing::Until(last);
             }
             () = until(last), if last.is_some() => {
-                let busy = watch.as_ref().is_some_and(Watch::is_busy);
-                if !(busy && matches!(leaving, Leaving::Idle(_))) {
+                let busy = watch.as_ref().is_some_and(ConnectionMonitor::is_busy);
+                if !(busy && matches!(closing, Closing::Idle(_))) {
                     break;
                 }
-                leaving = Leaving::Idle(last.map(|_| Instant::now() + LOOK));
+                closing = Closing::Idle(last.map(|_| Instant::now() + IDLE_RECHECK));
             }
         }
     }

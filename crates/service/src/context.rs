@@ -7,7 +7,7 @@ use proto::{agentplatform::StatusResponse, error_info};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
-use crate::{Active, Notes, Reload, Spec, config::Config, settings::Live};
+use crate::{ActiveTasks, Conditions, Reload, Spec, config::Config, settings::LiveSettings};
 
 /// One running instance, as its own code sees it.
 #[derive(Clone, Debug)]
@@ -25,13 +25,13 @@ pub struct Context {
     /// The registry of instances.
     pub discovery: Arc<dyn discovery::Discovery>,
     /// The settings of the services that it calls.
-    pub(crate) settings: Arc<Live>,
+    pub(crate) settings: Arc<LiveSettings>,
     /// Calls other services.
     pub mesh: channel::Mesh,
     /// Where its metrics are registered.
     pub registry: telemetry::MetricsRegistry,
     /// What it needs and what does not work of it now, for `/readyz` and `/health`.
-    pub notes: Notes,
+    pub conditions: Conditions,
     /// Owns its background tasks; the drain waits for them after `shutdown`.
     pub tracker: TaskTracker,
     /// Cancelled when the drain begins: stop taking new work on your own account.
@@ -67,7 +67,7 @@ impl Context {
 
     /// The answer of an agent that is busy with those tasks to `GetStatus`.
     #[must_use]
-    pub fn status(&self, tasks: &Active) -> StatusResponse {
+    pub fn status(&self, tasks: &ActiveTasks) -> StatusResponse {
         let uptime = self.started.elapsed().as_secs();
         StatusResponse {
             agent_id: self.instance_id.clone(),
@@ -90,12 +90,12 @@ impl Context {
         error_info::status(Code::Unimplemented, "REGISTER_WITH_CONSUL", message, [])
     }
 
-    /// What [`crate::bounded`] lets through.
+    /// What [`crate::with_call_limits`] lets through.
     #[must_use]
-    pub fn bounds(&self) -> crate::Bounds {
-        crate::Bounds {
-            message: self.max_message_bytes(),
-            silence: self.config.duration("body_timeout"),
+    pub fn call_limits(&self) -> crate::CallLimits {
+        crate::CallLimits {
+            message_bytes: self.max_message_bytes(),
+            idle: self.config.duration("body_timeout"),
         }
     }
 

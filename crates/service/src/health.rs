@@ -12,7 +12,7 @@ use tonic_health::pb::{
     health_server::{self, HealthServer},
 };
 
-use crate::Served;
+use crate::Services;
 
 /// What the health service tells: of the whole ("") and of each service by name.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub(crate) const HEALTH: &str = "/grpc.health.v1.Health/";
 pub(crate) const REFLECTION: &str = "/grpc.reflection.";
 
 /// Adds health, and reflection where there are descriptors for it.
-pub(crate) fn add(mut served: Served) -> anyhow::Result<(Served, Health)> {
+pub(crate) fn add(mut served: Services) -> anyhow::Result<(Services, Health)> {
     let health = Health {
         serving: Arc::new(watch::Sender::new(true)),
         names: served.names.clone().into(),
@@ -45,7 +45,7 @@ pub(crate) fn add(mut served: Served) -> anyhow::Result<(Served, Health)> {
 }
 
 /// Descriptor sets may describe more than is served: only what is served is listed.
-fn reflection(served: &Served) -> tonic_reflection::server::Builder<'static> {
+fn reflection(served: &Services) -> tonic_reflection::server::Builder<'static> {
     let mut builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .with_service_name("grpc.health.v1.Health")

@@ -7,18 +7,18 @@ use std::{
 };
 
 /// How long the answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks the admin listener on `port` for `/readyz`.
-pub(crate) fn ask(port: u16) -> io::Result<()> {
+pub(crate) fn probe(port: u16) -> io::Result<()> {
     if port == 0 {
         let message = "METRICS_PORT is 0: --healthcheck needs the admin port it should ask";
         return Err(io::Error::other(message));
     }
     let mut stream =
-        TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+        TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
@@ -52,8 +52,8 @@ mod tests {
 
     #[test]
     fn only_200_is_ready() {
-        assert!(ask(answer("HTTP/1.1 200 OK\r\n\r\n")).is_ok());
-        assert!(ask(answer("HTTP/1.1 404 Not Found\r\n\r\n")).is_err());
-        assert!(ask(0).is_err());
+        assert!(probe(answer("HTTP/1.1 200 OK\r\n\r\n")).is_ok());
+        assert!(probe(answer("HTTP/1.1 404 Not Found\r\n\r\n")).is_err());
+        assert!(probe(0).is_err());
     }
 }

@@ -22,44 +22,44 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
-    Active, Behind, Front, Upload,
-    clients::{Clients, Connection},
-    connection::{Ends, Limits, drive, readers::Streams, turn_away},
-    listener,
-    reply::Reply,
+    ActiveTasks, LocalBackend, Listener, RequestBody,
+    clients::{Clients, ClientConnection},
+    connection::{Lifetime, ConnectionLimits, drive, stalled_streams::StreamExecutor, reject},
+    socket,
+    response_body::ResponseBody,
 };
 
-/// Who sent a request: in the extensions of every request of an [`HttpFront`].
+/// Who sent a request: in the extensions of every request of an [`HttpListener`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
+pub struct PeerAddr(pub SocketAddr);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The least room that HTTP/1 takes for a head, bytes.
-const LEAST_HEAD: usize = 8192;
+const MIN_HEAD_BYTES: usize = 8192;
 
 /// The ports of an HTTP program, each with what answers there.
 #[derive(Debug)]
-pub struct HttpFront {
-    active: Active,
+pub struct HttpListener {
+    active: ActiveTasks,
     tasks: TaskTracker,
     leave: CancellationToken,
     cut: CancellationToken,
-    limits: Limits,
+    limits: ConnectionLimits,
     clients: Arc<Clients>,
 }
 
-impl HttpFront {
+impl HttpListener {
     /// Serves nothing yet; what is behind it tells the limits.
     #[must_use]
-    pub fn new(behind: &Behind) -> Self {
+    pub fn new(backend: &LocalBackend) -> Self {
         Self {
-            active: Active::default(),
+            active: ActiveTasks::default(),
             tasks: TaskTracker::new(),
             leave: CancellationToken::new(),
             cut: CancellationToken::new(),
-            limits: behind.limits,
-            clients: Arc::clone(&behind.clients),
+            limits: backend.limits,
+            clients: Arc::clone(&backend.clients),
         }
     }
 
@@ -69,7 +69,7 @@ impl HttpFront {
     /// When the listener cannot be waited for.
     pub fn serve<S, B>(&self, listener: StdListener, service: S) -> anyhow::Result<()>
     where
-        S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
             + Sync
@@ -83,19 +83,19 @@ impl HttpFront {
         let port = Port {
             service,
             active: self.active.clone(),
-            streams: Streams {
+            streams: StreamExecutor {
                 tasks: self.tasks.clone(),
-                patience: self.limits.body,
+                timeout: self.limits.body,
             },
             leave: self.leave.clone(),
             cut: self.cut.clone(),
             limits: self.limits,
         };
-        let (tasks, clients) = (self.tasks.clone(), self.clients.another());
+        let (tasks, clients) = (self.tasks.clone(), self.clients.for_other_port());
         self.tasks.spawn(async move {
             let leave = port.leave.clone();
             while let Some((stream, peer)) =
-                leave.run_until_cancelled(listener::accept(&listener)).await
+                leave.run_until_cancelled(socket::accept(&listener)).await
             {
                 match clients.connect(peer) {
                     Ok(client) => {
@@ -103,7 +103,7 @@ impl HttpFront {
                     }
                     Err(exceeded) => {
                         tracing::debug!(%peer, key = exceeded.0, "turned away");
-                        tasks.spawn(turn_away(stream, exceeded));
+                        tasks.spawn(reject(stream, exceeded));
                     }
                 }
             }
@@ -116,18 +116,18 @@ impl HttpFront {
 #[derive(Clone)]
 struct Port<S> {
     service: S,
-    active: Active,
-    streams: Streams,
+    active: ActiveTasks,
+    streams: StreamExecutor,
     leave: CancellationToken,
     cut: CancellationToken,
-    limits: Limits,
+    limits: ConnectionLimits,
 }
 
 impl<S> Port<S> {
     /// Serves one connection to its end, and counts it so long.
-    async fn connection<B>(self, stream: TcpStream, peer: SocketAddr, client: Connection)
+    async fn connection<B>(self, stream: TcpStream, peer: SocketAddr, client: ClientConnection)
     where
-        S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
             + Sync
@@ -144,19 +144,19 @@ impl<S> Port<S> {
         let service = service_fn(move |request: Request<Incoming>| {
             let (service, task, open) = (service.clone(), active.begin(), requests.begin());
             let client = Arc::clone(&client);
-            let mut request = request.map(|body| Upload::new(body, limits.body));
-            request.extensions_mut().insert(Peer(peer));
+            let mut request = request.map(|body| RequestBody::new(body, limits.body));
+            request.extensions_mut().insert(PeerAddr(peer));
             async move {
                 let answer = service.oneshot(request).await;
                 drop(task);
-                answer.map(|answer| answer.map(|body| Reply::new(body, open, client)))
+                answer.map(|answer| answer.map(|body| ResponseBody::new(body, open, client)))
             }
         });
         let mut builder = auto::Builder::new(self.streams);
         builder
             .http1()
             .timer(TokioTimer::new())
-            .max_buf_size((limits.header_bytes as usize).max(LEAST_HEAD))
+            .max_buf_size((limits.header_bytes as usize).max(MIN_HEAD_BYTES))
             // The stream's own watch tells a slow head from a connection at rest.
             .header_read_timeout(None);
         builder
@@ -167,17 +167,17 @@ impl<S> Port<S> {
             .max_pending_accept_reset_streams(usize::try_from(limits.streams).ok())
             .max_local_error_reset_streams(None);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        let ends = Ends {
-            leave: self.leave,
-            cut: self.cut,
+        let lifetime = Lifetime {
+            drain: self.leave,
+            abort: self.cut,
             age: Duration::ZERO,
             grace: Duration::ZERO,
         };
-        drive(connection, |it| it.graceful_shutdown(), Some(watch), ends).await;
+        drive(connection, |it| it.graceful_shutdown(), Some(watch), lifetime).await;
     }
 }
 
-impl Front for HttpFront {
+impl Listener for HttpListener {
     fn active(&self) -> usize {
         usize::try_from(self.active.count()).unwrap_or(0)
     }
@@ -196,7 +196,7 @@ impl Front for HttpFront {
     }
 }
 
-impl Drop for HttpFront {
+impl Drop for HttpListener {
     fn drop(&mut self) {
         self.leave.cancel();
         self.cut.cancel();

@@ -1,99 +1,66 @@
-//! Listening sockets.
+//! Carries the gRPC port in place of hyper: a router's own engine, with everything that it does not
+//! answer itself behind it.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use telemetry::rpc::ServerCalls;
+use tokio::{io::DuplexStream, runtime::Handle};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
-/// Idle time before a silent client is probed.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How long sent bytes may stay unacknowledged before the client counts as gone.
-const USER_TIMEOUT: Duration = Duration::from_secs(20);
+use crate::{access, clients::Clients, connection::ConnectionLimits, server::App};
 
-/// Binds a port that a process before us may have left a moment ago. For messages, `key` is the
-/// configuration key of the address, and `port_variable` the environment variable of the port, such
-/// as `AGENT_PORT`. Needs a tokio runtime.
-///
-/// # Errors
-/// When the address is none, or cannot be had.
-pub fn bind(
-    key: &str,
-    address: &str,
-    port_variable: &str,
-    port: u16,
-) -> anyhow::Result<TcpListener> {
-    let ip: IpAddr = address
-        .parse()
-        .with_context(|| format!("{key} = {address:?}: expected an IP address such as 0.0.0.0"))?;
-    let addr = SocketAddr::new(ip, port);
-    listen(addr).with_context(|| {
-        format!(
-            "listen on {addr}: set {port_variable} to another port (0 lets the system choose), or \
-             {key} to another address"
-        )
-    })
+/// Bytes on the way to or from what is behind the listener, each way.
+const PIPE: usize = 64 * 1024;
+
+/// Serves the gRPC port.
+pub trait Listener: Send + Sync + 'static {
+    /// How many calls are in flight.
+    fn active(&self) -> usize;
+
+    /// Stops accepting, announces to every client that we leave, lets calls finish within `limit`,
+    /// and answers how many were cut.
+    fn drain(&self, limit: Duration) -> Pin<Box<dyn Future<Output = usize> + Send + '_>>;
 }
 
-fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    tune(&socket)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+/// What is behind the listener: health, reflection, `/readyz`, and the routes of the service.
+#[derive(Clone)]
+pub struct LocalBackend {
+    connect: Arc<dyn Fn(DuplexStream) + Send + Sync>,
+    /// Where its tasks run, whichever thread connects.
+    runtime: Handle,
+    /// Where served calls are counted.
+    pub calls: ServerCalls,
+    /// The limits of clients; they are the listener's to keep.
+    pub clients: Arc<Clients>,
+    /// Those of each connection.
+    pub(crate) limits: ConnectionLimits,
+    /// Where calls are written down, if anywhere; by the listener.
+    pub access: Option<Arc<access::AccessLog>>,
 }
 
-/// Accepts the next connection. Running out of file descriptors is no reason to stop serving.
-pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%peer, %error, "cannot set socket options");
-                }
-                return (stream, peer);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+impl LocalBackend {
+    pub(crate) fn new(connect: impl Fn(DuplexStream) + Send + Sync + 'static, app: &App) -> Self {
+        Self {
+            clients: app.clients.clone(),
+            limits: app.limits,
+            access: app.access.clone(),
+            connect: Arc::new(connect),
+            runtime: Handle::current(),
+            calls: app.calls.clone(),
         }
+    }
+
+    /// Opens a connection to it, within this process: cleartext HTTP/2.
+    #[must_use]
+    pub fn connect(&self) -> DuplexStream {
+        let _entered = self.runtime.enter();
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        (self.connect)(theirs);
+        ours
     }
 }
 
-/// Finds clients that are gone without a word. The sockets that are accepted inherit this from the
-/// one that listens, whoever accepts them.
-fn tune(socket: &Socket) -> io::Result<()> {
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok(())
-}
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use socket2::SockRef;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn dead_clients_are_found_on_whatever_is_accepted() {
-        let listener = bind("listen_address", "127.0.0.1", "AGENT_PORT", 0).unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let socket = SockRef::from(&stream);
-        assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+impl std::fmt::Debug for LocalBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalBackend").finish_non_exhaustive()
     }
 }

@@ -16,54 +16,54 @@ use tonic::{Code, Status, body::Body};
 use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
-    Active, Task,
-    access::{Outcome, Record},
-    clients::Permit,
+    ActiveTasks, TaskGuard,
+    access::{CallOutcome, AccessRecord},
+    clients::CallPermit,
 };
 
 /// What is known of a call before it is answered, kept to its end.
-pub(crate) struct Seen {
-    pub(crate) permit: Option<Permit>,
-    pub(crate) record: Option<Record>,
+pub(crate) struct CallContext {
+    pub(crate) permit: Option<CallPermit>,
+    pub(crate) record: Option<AccessRecord>,
 }
 
 /// Runs `next` for one request and watches its answer to the end.
 pub(crate) async fn observe<B, F>(
     request: Request<B>,
     calls: &ServerCalls,
-    active: &Active,
-    seen: Seen,
+    active: &ActiveTasks,
+    context: CallContext,
     next: impl FnOnce(Request<B>) -> F,
 ) -> Response<Body>
 where
     F: Future<Output = Response<Body>>,
 {
     let path = request.uri().path();
-    let mut call = Call {
+    let mut call = ObservedCall {
         method: calls.method(path),
         started: Instant::now(),
         calls: calls.clone(),
         span: span(&request),
         ended: false,
-        _permit: seen.permit,
-        record: seen.record,
-        outcome: Outcome::default(),
-        _task: counts(path).then(|| active.begin()),
+        _permit: context.permit,
+        record: context.record,
+        outcome: CallOutcome::default(),
+        _task: counts_for_drain(path).then(|| active.begin()),
     };
     let span = call.span.clone();
     let (mut parts, body) = next(request).instrument(span).await.into_parts();
-    if let Some(outcome) = parts.extensions.remove::<Outcome>() {
+    if let Some(outcome) = parts.extensions.remove::<CallOutcome>() {
         call.outcome = outcome;
     }
     if let Some(code) = status(&parts.headers) {
         call.end(code);
         return Response::from_parts(parts, body);
     }
-    Response::from_parts(parts, Body::new(Observed { body, call }))
+    Response::from_parts(parts, Body::new(ObservedBody { body, call }))
 }
 
 /// A call of one of these may stay open for as long as its client likes: a drain does not wait.
-pub(crate) fn counts(path: &str) -> bool {
+pub(crate) fn counts_for_drain(path: &str) -> bool {
     !["/grpc.health.", "/grpc.reflection."]
         .iter()
         .any(|prefix| path.starts_with(prefix))
@@ -97,20 +97,20 @@ fn status(headers: &HeaderMap) -> Option<i32> {
 }
 
 /// One call until its status is known; without one it was cancelled.
-struct Call {
+struct ObservedCall {
     method: rpc::Method,
     started: Instant,
     calls: ServerCalls,
     span: Span,
     ended: bool,
-    _permit: Option<Permit>,
-    record: Option<Record>,
+    _permit: Option<CallPermit>,
+    record: Option<AccessRecord>,
     /// What whoever answered the call says of it.
-    outcome: Outcome,
-    _task: Option<Task>,
+    outcome: CallOutcome,
+    _task: Option<TaskGuard>,
 }
 
-impl Call {
+impl ObservedCall {
     fn end(&mut self, code: i32) {
         if std::mem::replace(&mut self.ended, true) {
             return;
@@ -131,18 +131,18 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for ObservedCall {
     fn drop(&mut self) {
         self.end(Code::Cancelled.into());
     }
 }
 
-struct Observed {
+struct ObservedBody {
     body: Body,
-    call: Call,
+    call: ObservedCall,
 }
 
-impl http_body::Body for Observed {
+impl http_body::Body for ObservedBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -177,7 +177,7 @@ impl http_body::Body for Observed {
     }
 }
 
-impl Drop for Observed {
+impl Drop for ObservedBody {
     fn drop(&mut self) {
         // An answer without trailers may end without being asked for its last frame.
         if self.body.is_end_stream() {

@@ -7,8 +7,8 @@ use telemetry::{LogFormat, TelemetryGuard, LogLevel};
 use tracing::{info, warn};
 
 use crate::{
-    Context, Served, Spec, announce,
-    config::{self, Config, Outcome},
+    Context, Services, Spec, advertise,
+    config::{self, Config, Invocation},
     healthcheck, registration, run,
     signals::Signals,
 };
@@ -19,20 +19,20 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// The whole `main` of a program. A first SIGTERM, SIGINT or SIGQUIT drains it, a second
 /// ends it at once; SIGHUP reads files again. Exits with 0 after a drain, 1 when it cannot serve, 2 for a command line or a configuration
 /// that will not do.
-pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Served>) -> ExitCode {
-    let outcome = config::from_process(&spec, std::env::args_os(), config::environment());
-    let config = match outcome {
-        Outcome::Run(config) => config,
-        Outcome::Healthcheck(config) => {
-            return match healthcheck::ask(config.port("metrics_port")) {
+pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>) -> ExitCode {
+    let invocation = config::from_process(&spec, std::env::args_os(), config::environment());
+    let config = match invocation {
+        Invocation::Run(config) => config,
+        Invocation::Healthcheck(config) => {
+            return match healthcheck::probe(config.port("metrics_port")) {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(error) => say(io::stderr(), &format!("{}: {error}\n", spec.program), 1),
+                Err(error) => print(io::stderr(), &format!("{}: {error}\n", spec.program), 1),
             };
         }
-        Outcome::Print(text) => return say(io::stdout(), &text, 0),
-        Outcome::Usage(text) => return say(io::stderr(), &text, 2),
-        Outcome::Mistakes(mistakes) => {
-            return say(io::stderr(), &format!("{}: {mistakes}\n", spec.program), 2);
+        Invocation::Print(text) => return print(io::stdout(), &text, 0),
+        Invocation::Usage(text) => return print(io::stderr(), &text, 2),
+        Invocation::Mistakes(mistakes) => {
+            return print(io::stderr(), &format!("{}: {mistakes}\n", spec.program), 2);
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -40,33 +40,33 @@ pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Served>) 
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return say(io::stderr(), &format!("start the runtime: {error}\n"), 1),
+        Err(error) => return print(io::stderr(), &format!("start the runtime: {error}\n"), 1),
     };
     let ended = runtime.block_on(serve(&spec, config, build));
     // A resolver's thread that still waits for an answer is not waited for.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => say(io::stderr(), &format!("{}: {error:#}\n", spec.program), 1),
+        Err(error) => print(io::stderr(), &format!("{}: {error:#}\n", spec.program), 1),
     }
 }
 
 async fn serve(
     spec: &Spec,
     config: Config,
-    build: impl FnOnce(&Context) -> anyhow::Result<Served>,
+    build: impl FnOnce(&Context) -> anyhow::Result<Services>,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("watch for signals")?;
-    let instance_id = spec.instance_id(&announce::machine());
+    let instance_id = spec.instance_id(&advertise::hostname());
     let guard = log(spec, &config, &instance_id)?;
     let discovery = registration::registry(&config)?;
     let running = run::start_as(instance_id, spec, config, discovery, build).await?;
     let reload = running.context().reload.clone();
-    let signal = signals.leave(&reload).await;
+    let signal = signals.shutdown_requested(&reload).await;
     info!(signal, "leaving");
     tokio::select! {
         _ = running.drain() => {}
-        signal = signals.leave(&reload) => {
+        signal = signals.shutdown_requested(&reload) => {
             warn!(signal, "ending at once: calls in flight are cut");
             return Ok(());
         }
@@ -99,7 +99,7 @@ fn log(spec: &Spec, config: &Config, instance_id: &str) -> anyhow::Result<Teleme
 }
 
 /// A reader that has gone away is no reason to fail.
-fn say(mut to: impl io::Write, text: &str, code: u8) -> ExitCode {
+fn print(mut to: impl io::Write, text: &str, code: u8) -> ExitCode {
     let text = telemetry::redact(text);
     to.write_all(text.as_bytes()).and_then(|()| to.flush()).ok();
     ExitCode::from(code)

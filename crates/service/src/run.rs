@@ -12,22 +12,22 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Notes, Reload, Served, Spec, access, admin, announce, calling,
+    Context, Conditions, Reload, Services, Spec, access, admin, advertise, calling,
     clients::Clients,
     config::Config,
-    connection::Limits,
+    connection::ConnectionLimits,
     health::{self, Health},
-    listener, registration,
+    registration, socket,
     server::{App, Server},
-    settings::Live,
+    settings::LiveSettings,
 };
 
 /// How long background tasks may take to end after the last call.
-const TIDY: Duration = Duration::from_secs(5);
+const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An instance that serves. Dropping it stops it at once and leaves its registration to the
-/// registry's checks; [`Running::drain`] leaves in order.
-pub struct Running {
+/// registry's checks; [`ServerHandle::drain`] leaves in order.
+pub struct ServerHandle {
     /// Where gRPC is served, or HTTP by a program that speaks no gRPC.
     pub grpc_addr: SocketAddr,
     /// Where the admin listener is.
@@ -43,7 +43,7 @@ pub struct Running {
 
 /// How a drain went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainReport {
     /// Calls that were still running at the deadline.
     pub cut: usize,
 }
@@ -57,9 +57,9 @@ pub async fn start(
     spec: &Spec,
     config: Config,
     discovery: Arc<dyn Discovery>,
-    build: impl FnOnce(&Context) -> anyhow::Result<Served>,
-) -> anyhow::Result<Running> {
-    let instance_id = spec.instance_id(&announce::machine());
+    build: impl FnOnce(&Context) -> anyhow::Result<Services>,
+) -> anyhow::Result<ServerHandle> {
+    let instance_id = spec.instance_id(&advertise::hostname());
     start_as(instance_id, spec, config, discovery, build).await
 }
 
@@ -69,27 +69,27 @@ pub(crate) async fn start_as(
     spec: &Spec,
     config: Config,
     discovery: Arc<dyn Discovery>,
-    build: impl FnOnce(&Context) -> anyhow::Result<Served>,
-) -> anyhow::Result<Running> {
-    let grpc = listener::bind(
+    build: impl FnOnce(&Context) -> anyhow::Result<Services>,
+) -> anyhow::Result<ServerHandle> {
+    let grpc = socket::bind(
         "listen_address",
         config.text("listen_address"),
         spec.port_env,
         config.port("port"),
     )?;
-    let admin = listener::bind(
+    let admin = socket::bind(
         "admin_address",
         config.text("admin_address"),
         "METRICS_PORT",
         config.port("metrics_port"),
     )?;
     let (grpc_addr, admin_addr) = (grpc.local_addr()?, admin.local_addr()?);
-    let host = announce::host(&config, grpc_addr).await;
+    let host = advertise::address(&config, grpc_addr).await;
     let registry = telemetry::MetricsRegistry::new();
     let config = Arc::new(config);
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let reload = Reload::default();
-    let settings = Live::start(
+    let settings = LiveSettings::start(
         Arc::clone(&config),
         &discovery,
         &registry,
@@ -115,14 +115,14 @@ pub(crate) async fn start_as(
         discovery: discovery.clone(),
         registry: registry.clone(),
         tracker,
-        notes: Notes::default(),
+        conditions: Conditions::default(),
         draining: CancellationToken::new(),
         reload,
         shutdown,
     });
     let stop = context.shutdown.clone().drop_guard();
     let (mut served, health) = health::add(build(&context)?)?;
-    let (names, front) = (served.names.clone(), served.front.take());
+    let (names, listener) = (served.names.clone(), served.listener.take());
     let speaks_http = served.speaks_http;
     let clients = Clients::new(&context.config, &registry);
     let app = App {
@@ -130,24 +130,24 @@ pub(crate) async fn start_as(
         handler: served.raw,
         routes: served.routes.prepare(),
         calls: ServerCalls::new(&registry),
-        bounds: context.bounds(),
+        call_limits: context.call_limits(),
         draining: context.draining.clone(),
-        notes: context.notes.clone(),
+        conditions: context.conditions.clone(),
         leave: CancellationToken::new(),
         clients: Arc::clone(&clients),
-        limits: Limits::new(&context.config),
-        access: access::Log::open(
+        limits: ConnectionLimits::new(&context.config),
+        access: access::AccessLog::open(
             context.config.optional("access_log"),
             &registry,
             &context.reload,
         )?,
     };
-    let server = Server::start(grpc, app, front, &context.config)?;
+    let server = Server::start(grpc, app, listener, &context.config)?;
     admin::start(admin, &context, &clients);
-    if !context.notes.is_unchecked() {
-        let notes = context.notes.clone();
-        let tell = notes.tell(health.clone(), context.draining.clone());
-        context.tracker.spawn(tell);
+    if !context.conditions.is_unchecked() {
+        let conditions = context.conditions.clone();
+        let publish = conditions.publish(health.clone(), context.draining.clone());
+        context.tracker.spawn(publish);
     }
     info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,
         instance = %instance_id, service = spec.service, version = spec.version, "serving");
@@ -160,7 +160,7 @@ pub(crate) async fn start_as(
         registration.check = Check::Http;
     }
     let registrar = Registrar::start(discovery, registration);
-    Ok(Running {
+    Ok(ServerHandle {
         grpc_addr,
         admin_addr,
         instance_id,
@@ -172,7 +172,7 @@ pub(crate) async fn start_as(
     })
 }
 
-impl Running {
+impl ServerHandle {
     /// The instance as its own code sees it.
     #[must_use]
     pub fn context(&self) -> &Context {
@@ -189,7 +189,7 @@ impl Running {
     /// Leaves in order: not ready and `NOT_SERVING`, deregister, serve on for `drain_delay` since
     /// callers hear of it late, stop accepting and send GOAWAY, let calls finish for
     /// `drain_timeout`, end background tasks. Answers how many calls were cut.
-    pub async fn drain(self) -> Drained {
+    pub async fn drain(self) -> DrainReport {
         let config = self.context.config.clone();
         let (delay, limit) = (
             config.duration("drain_delay"),
@@ -205,7 +205,7 @@ impl Running {
         let cut = self.server.drain(limit).await;
         self.context.shutdown.cancel();
         self.context.tracker.close();
-        if timeout(TIDY, self.context.tracker.wait()).await.is_err() {
+        if timeout(TASKS_TIMEOUT, self.context.tracker.wait()).await.is_err() {
             warn!(
                 tasks = self.context.tracker.len(),
                 "background tasks did not end"
@@ -216,12 +216,12 @@ impl Running {
         } else {
             warn!(instance = %self.instance_id, cut, "drained");
         }
-        Drained { cut }
+        DrainReport { cut }
     }
 }
 
 /// What the chassis answers itself although a raw service is there.
-fn own_paths(served: &Served) -> Vec<&'static str> {
+fn own_paths(served: &Services) -> Vec<&'static str> {
     let reflection = (!served.descriptors.is_empty()).then_some(health::REFLECTION);
     std::iter::once(health::HEALTH).chain(reflection).collect()
 }
@@ -234,9 +234,9 @@ fn authority(host: &str, port: u16) -> String {
     }
 }
 
-impl fmt::Debug for Running {
+impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running")
+        f.debug_struct("ServerHandle")
             .field("instance_id", &self.instance_id)
             .field("grpc_addr", &self.grpc_addr)
             .field("admin_addr", &self.admin_addr)

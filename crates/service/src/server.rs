@@ -19,17 +19,17 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use crate::{
-    Active, Behind, Front, Notes, access,
-    bounds::{self, Bounds, bounded, until_leave},
-    clients::{Clients, Connection, FORWARDED},
+    ActiveTasks, LocalBackend, Listener, Conditions, access,
+    call_limits::{self, CallLimits, with_call_limits, until_drain},
+    clients::{Clients, ClientConnection, X_FORWARDED_FOR},
     config::Config,
-    connection::{Ends, Limits, Watch, drive, turn_away},
-    listener,
-    observe::{Seen, counts, observe},
+    connection::{Lifetime, ConnectionLimits, ConnectionMonitor, drive, reject},
+    socket,
+    observe::{CallContext, counts_for_drain, observe},
     probes,
-    served::{BuildFront, Handler},
-    stranger::Stranger,
-    tidy::Tidy,
+    services::{BuildListener, Handler},
+    protocol_mismatch::ProtocolMismatch,
+    authority::AuthorityFilter,
 };
 
 /// How long the last answers may take from us to the client's socket.
@@ -37,10 +37,10 @@ const FLUSH: Duration = Duration::from_millis(500);
 
 /// So many times the largest metadata is read all the same, so that its call is told of the limit and
 /// no other. Beyond it HTTP/2 answers with a status of HTTP, and far beyond ends the connection.
-pub(crate) const HEADERS_READ: u32 = 16;
+pub(crate) const METADATA_HEADROOM: u32 = 16;
 
 /// A body of so many bytes is heard out though nobody wants it.
-const SMALL: usize = 64 * 1024;
+const DRAINED_BODY: usize = 64 * 1024;
 
 /// What answers the requests.
 pub(crate) struct App {
@@ -49,14 +49,14 @@ pub(crate) struct App {
     /// Path prefixes that the routes answer even though there is a handler.
     pub(crate) own: Vec<&'static str>,
     pub(crate) calls: ServerCalls,
-    pub(crate) bounds: Bounds,
+    pub(crate) call_limits: CallLimits,
     pub(crate) draining: CancellationToken,
-    pub(crate) notes: Notes,
+    pub(crate) conditions: Conditions,
     /// Cancelled when connections are told to go away.
     pub(crate) leave: CancellationToken,
     pub(crate) clients: Arc<Clients>,
-    pub(crate) limits: Limits,
-    pub(crate) access: Option<Arc<access::Log>>,
+    pub(crate) limits: ConnectionLimits,
+    pub(crate) access: Option<Arc<access::AccessLog>>,
 }
 
 /// The listener and all its connections.
@@ -66,19 +66,19 @@ pub(crate) struct Server {
     age: Duration,
     /// How long its calls may then go on; zero is for ever.
     grace: Duration,
-    active: Active,
+    active: ActiveTasks,
     tasks: TaskTracker,
     leave: CancellationToken,
     cut: CancellationToken,
     /// Carries the clients' connections, where hyper does not.
-    front: Option<Arc<dyn Front>>,
+    own_listener: Option<Arc<dyn Listener>>,
 }
 
 /// Hands the tasks of a connection to their owner.
 #[derive(Clone)]
-pub(crate) struct Owner(pub(crate) TaskTracker);
+pub(crate) struct TrackedExecutor(pub(crate) TaskTracker);
 
-impl<F> hyper::rt::Executor<F> for Owner
+impl<F> hyper::rt::Executor<F> for TrackedExecutor
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -93,7 +93,7 @@ impl Server {
     pub(crate) fn start(
         listener: TcpListener,
         app: App,
-        front: Option<BuildFront>,
+        build_listener: Option<BuildListener>,
         config: &Config,
     ) -> anyhow::Result<Self> {
         let mut server = Self {
@@ -101,26 +101,26 @@ impl Server {
             app: Arc::new(app),
             age: config.duration("max_connection_age"),
             grace: config.duration("max_connection_age_grace"),
-            active: Active::default(),
+            active: ActiveTasks::default(),
             tasks: TaskTracker::new(),
             cut: CancellationToken::new(),
-            front: None,
+            own_listener: None,
         };
-        if let Some(build) = front {
+        if let Some(build) = build_listener {
             let connections = server.connections(true);
             let connect = move |stream| connections(stream, None, None);
-            let behind = Behind::new(connect, &server.app);
-            server.front = Some(build(behind, listener.into_std()?)?);
+            let backend = LocalBackend::new(connect, &server.app);
+            server.own_listener = Some(build(backend, listener.into_std()?)?);
             return Ok(server);
         }
         let leave = server.leave.clone();
         let connections = Arc::new(server.connections(false));
         // Of the programs on this kind of port, the router alone is called by all kinds of clients.
-        let of_clients = server.app.handler.is_some();
+        let rewrite_authorities = server.app.handler.is_some();
         let (app, tasks) = (server.app.clone(), server.tasks.clone());
         server.tasks.spawn(async move {
             while let Some((stream, peer)) =
-                leave.run_until_cancelled(listener::accept(&listener)).await
+                leave.run_until_cancelled(socket::accept(&listener)).await
             {
                 match app.clients.connect(peer) {
                     Ok(client) => {
@@ -128,13 +128,13 @@ impl Server {
                         let (connections, leave) = (Arc::clone(&connections), leave.clone());
                         let limits = app.limits;
                         tasks.spawn(async move {
-                            let first = limits.handshake(Stranger::first(&stream));
+                            let first = limits.handshake(ProtocolMismatch::sniff(&stream));
                             match leave.run_until_cancelled(first).await {
-                                Some(Ok(Some(stranger))) => stranger.turn_away(stream, peer).await,
+                                Some(Ok(Some(mismatch))) => mismatch.reject(stream, peer).await,
                                 Some(Err(_)) => tracing::debug!(%peer, "said nothing in time"),
                                 _ => {
                                     let (stream, watch) = limits.guard(stream);
-                                    let stream = Tidy::new(stream, of_clients, limits.header_bytes);
+                                    let stream = AuthorityFilter::new(stream, rewrite_authorities, limits.header_bytes);
                                     connections(stream, Some(client), Some(watch));
                                 }
                             }
@@ -142,7 +142,7 @@ impl Server {
                     }
                     Err(exceeded) => {
                         tracing::debug!(%peer, key = exceeded.0, "turned away");
-                        tasks.spawn(turn_away(stream, exceeded));
+                        tasks.spawn(reject(stream, exceeded));
                     }
                 }
             }
@@ -153,8 +153,8 @@ impl Server {
     /// How many calls are running, health and reflection left out.
     pub(crate) fn active(&self) -> usize {
         // A front counts the calls to what is behind it too.
-        match &self.front {
-            Some(front) => front.active(),
+        match &self.own_listener {
+            Some(listener) => listener.active(),
             None => usize::try_from(self.active.count()).unwrap_or(0),
         }
     }
@@ -163,8 +163,8 @@ impl Server {
     pub(crate) async fn drain(&self, limit: Duration) -> usize {
         self.leave.cancel();
         self.tasks.close();
-        if let Some(front) = &self.front {
-            let cut = front.drain(limit).await;
+        if let Some(listener) = &self.own_listener {
+            let cut = listener.drain(limit).await;
             self.cut.cancel();
             self.tasks.wait().await;
             return cut;
@@ -193,7 +193,7 @@ impl Server {
     fn connections<S>(
         &self,
         own: bool,
-    ) -> impl Fn(S, Option<Connection>, Option<Watch>) + Send + Sync + 'static
+    ) -> impl Fn(S, Option<ClientConnection>, Option<ConnectionMonitor>) + Send + Sync + 'static
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -210,33 +210,33 @@ impl Server {
                     Ok::<_, Infallible>(answer.await)
                 }
             });
-            let mut builder = http2::Builder::new(Owner(tasks.clone()));
+            let mut builder = http2::Builder::new(TrackedExecutor(tasks.clone()));
             builder
                 .timer(TokioTimer::new())
                 // Calls that are reset are counted by the stream itself.
                 .max_local_error_reset_streams(None)
                 .max_pending_accept_reset_streams(usize::try_from(limits.streams).ok())
                 .max_concurrent_streams(limits.streams)
-                .max_header_list_size(limits.header_bytes.saturating_mul(HEADERS_READ));
+                .max_header_list_size(limits.header_bytes.saturating_mul(METADATA_HEADROOM));
             let connection = builder.serve_connection(TokioIo::new(stream), service);
-            let ends = Ends {
-                leave: leave.clone(),
-                cut: cut.clone(),
+            let lifetime = Lifetime {
+                drain: leave.clone(),
+                abort: cut.clone(),
                 age,
                 grace,
             };
             let shut = http2::Connection::graceful_shutdown;
-            tasks.spawn(drive(connection, shut, watch, ends));
+            tasks.spawn(drive(connection, shut, watch, lifetime));
         }
     }
 }
 
 /// Reads a small body whose request is refused by its head: there are clients that take an answer
 /// which overtakes it for a broken connection.
-async fn hear_out(body: Incoming) {
+async fn drain_body(body: Incoming) {
     if !body.is_end_stream() {
-        let heard = Limited::new(body, SMALL).collect();
-        timeout(FLUSH, heard).await.ok();
+        let drained = Limited::new(body, DRAINED_BODY).collect();
+        timeout(FLUSH, drained).await.ok();
     }
 }
 
@@ -251,19 +251,19 @@ impl App {
     async fn answer(
         &self,
         request: Request<Incoming>,
-        active: &Active,
-        client: Option<&Connection>,
+        active: &ActiveTasks,
+        client: Option<&ClientConnection>,
         own: bool,
     ) -> Response<Body> {
         if let Some(answer) = probes::answer(&request, || self.readiness()) {
-            hear_out(request.into_body()).await;
+            drain_body(request.into_body()).await;
             return answer;
         }
         let headers = request.headers();
         // Nobody has to be known where nothing is counted or written down.
         let client = client.filter(|client| client.counts_calls() || self.access.is_some());
         let address = client.map(|client| {
-            let forwarded = headers.get_all(FORWARDED).iter();
+            let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
             client.address(forwarded.filter_map(|value| value.to_str().ok()))
         });
         let method = request.uri().path().trim_start_matches('/');
@@ -277,12 +277,12 @@ impl App {
         let (permit, refused) = match admitted.transpose() {
             Ok(permit) => (
                 permit,
-                bounds::large_head(&request, self.limits.header_bytes),
+                call_limits::oversized_metadata(&request, self.limits.header_bytes),
             ),
             Err(exceeded) => (None, Some(exceeded.status())),
         };
-        let seen = Seen { permit, record };
-        observe(request, &self.calls, active, seen, |request| async {
+        let context = CallContext { permit, record };
+        observe(request, &self.calls, active, context, |request| async {
             match refused {
                 Some(status) => status.into_http(),
                 None => self.dispatch(request).await,
@@ -296,21 +296,21 @@ impl App {
         if self.draining.is_cancelled() {
             return (StatusCode::NOT_FOUND, "draining".to_owned());
         }
-        self.notes.readiness()
+        self.conditions.readiness()
     }
 
     async fn dispatch(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
-        let stays_open = !counts(path);
+        let is_open_ended = !counts_for_drain(path);
         let own = self.own.iter().any(|prefix| path.starts_with(prefix));
         let next = async {
             match &self.handler {
                 Some(handler) if !own => handler(request).await,
-                _ => bounded(request, self.bounds, |request| self.route(request)).await,
+                _ => with_call_limits(request, self.call_limits, |request| self.route(request)).await,
             }
         };
-        if stays_open {
-            until_leave(self.leave.clone(), next).await
+        if is_open_ended {
+            until_drain(self.leave.clone(), next).await
         } else {
             next.await
         }

@@ -3,7 +3,7 @@
 
 pub(crate) mod file;
 pub(crate) mod layer;
-mod shown;
+mod report;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +31,7 @@ use crate::{
     config::{Config, Key, Source, unknown},
     signals::Reload,
 };
-use layer::{Given, Layer, Raw, Refused};
+use layer::{AcceptedSetting, Layer, RawSetting, RefusedSetting};
 
 /// What can be said of one instance.
 const INSTANCE_KEYS: &[Key] = &[Key::bool(
@@ -47,7 +47,7 @@ pub(crate) fn service_keys() -> Vec<Key> {
 
 /// The settings of all services.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct LiveSettings {
     base: Arc<Config>,
     keys: Vec<Key>,
     state: Mutex<State>,
@@ -70,14 +70,14 @@ struct State {
     /// What KV says of instances.
     instances: Layer,
     /// What is wrong with a source as a whole.
-    file_mistake: Option<Refused>,
-    kv_mistakes: Vec<Refused>,
+    file_mistake: Option<RefusedSetting>,
+    kv_mistakes: Vec<RefusedSetting>,
     drained: Arc<BTreeSet<String>>,
     /// The services that this program calls.
     called: BTreeSet<String>,
 }
 
-impl Live {
+impl LiveSettings {
     /// Settings that follow the file and the registry until `shutdown`.
     pub(crate) async fn start(
         base: Arc<Config>,
@@ -90,17 +90,17 @@ impl Live {
         let live = Arc::new(Self::new(base, registry));
         if let Some(path) = live.base.file() {
             let known = file::stamp(&path).await;
-            live.take_file(file::read(&path).await);
-            let follow = follow_file(Arc::clone(&live), path, known, reload.asked());
+            live.apply_file(file::read(&path).await);
+            let follow = follow_file(Arc::clone(&live), path, known, reload.subscribe());
             let shutdown = shutdown.clone();
             tracker.spawn(async move { shutdown.run_until_cancelled(follow).await });
         } else {
-            live.take_file(Ok(BTreeMap::new()));
+            live.apply_file(Ok(BTreeMap::new()));
         }
         let entries = discovery.entries();
         let known = entries.borrow().clone();
         if let Some(entries) = known {
-            live.take_entries(&entries);
+            live.apply_entries(&entries);
         }
         let follow = follow_entries(Arc::clone(&live), entries);
         let shutdown = shutdown.clone();
@@ -131,7 +131,7 @@ impl Live {
     }
 
     /// Takes over what the file says, beside the key `policies`, wherever that was given.
-    fn take_file(&self, read: Result<BTreeMap<String, Vec<Raw>>, String>) {
+    fn apply_file(&self, read: Result<BTreeMap<String, Vec<RawSetting>>, String>) {
         let mut state = self.state.lock();
         let source = self.base.file().map_or(Source::Default, |path| {
             Source::File(path.display().to_string())
@@ -141,7 +141,7 @@ impl Live {
             Ok(mut services) => {
                 for (service, policy) in self.base.pairs("policies") {
                     let source = self.base.source("policies");
-                    let raw = Raw {
+                    let raw = RawSetting {
                         key: calling::POLICY.to_owned(),
                         value: Some(policy),
                         source,
@@ -150,11 +150,11 @@ impl Live {
                     services.entry(service).or_default().insert(0, raw);
                 }
                 state.file_mistake = None;
-                changed = state.file.take(&self.keys, services);
+                changed = state.file.apply(&self.keys, services);
             }
             Err(reason) => {
                 tracing::warn!(%source, reason, "settings refused, the old ones stay");
-                state.file_mistake = Some(Refused {
+                state.file_mistake = Some(RefusedSetting {
                     key: "config".to_owned(),
                     value: String::new(),
                     source,
@@ -166,7 +166,7 @@ impl Live {
     }
 
     /// Takes over what operators have written into the registry.
-    fn take_entries(&self, entries: &KvEntries) {
+    fn apply_entries(&self, entries: &KvEntries) {
         let (mut services, mut instances) = (BTreeMap::new(), BTreeMap::new());
         let mut mistakes = Vec::new();
         for (path, value) in &entries.values {
@@ -179,11 +179,11 @@ impl Live {
             };
             match (group, parts.next(), parts.next(), parts.next()) {
                 (Ok(groups), Some(name), Some(key), None) => {
-                    let group: &mut Vec<Raw> = groups.entry(name.to_owned()).or_default();
+                    let group: &mut Vec<RawSetting> = groups.entry(name.to_owned()).or_default();
                     let (key, value) = (key.to_owned(), Some(value.to_string()));
-                    group.push(Raw { key, value, source });
+                    group.push(RawSetting { key, value, source });
                 }
-                (group, ..) => mistakes.push(Refused {
+                (group, ..) => mistakes.push(RefusedSetting {
                     key: path.to_string(),
                     value: value.to_string(),
                     source,
@@ -194,7 +194,7 @@ impl Live {
             }
         }
         let mut state = self.state.lock();
-        for Refused {
+        for RefusedSetting {
             key,
             source,
             reason,
@@ -206,8 +206,8 @@ impl Live {
             }
         }
         state.kv_mistakes = mistakes;
-        let mut changed = state.kv.take(&self.keys, services);
-        changed |= state.instances.take(INSTANCE_KEYS, instances);
+        let mut changed = state.kv.apply(&self.keys, services);
+        changed |= state.instances.apply(INSTANCE_KEYS, instances);
         let groups = state.instances.groups.iter();
         let drained = groups.filter(|(_, group)| drains(group.given.get("drain")));
         state.drained = Arc::new(drained.map(|(id, _)| id.clone()).collect());
@@ -231,7 +231,7 @@ impl Live {
     }
 
     /// The values of one service by key, the strongest source first.
-    fn given<'a>(state: &'a State, service: &str) -> BTreeMap<&'static str, &'a Given> {
+    fn given<'a>(state: &'a State, service: &str) -> BTreeMap<&'static str, &'a AcceptedSetting> {
         let mut given = BTreeMap::new();
         for layer in [&state.meta, &state.file, &state.kv] {
             if let Some(group) = layer.groups.get(service) {
@@ -249,7 +249,7 @@ impl Live {
     }
 }
 
-impl channel::Settings for Live {
+impl channel::Settings for LiveSettings {
     fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<Options> {
         let mut state = self.state.lock();
         if !state.called.contains(service) {
@@ -259,7 +259,7 @@ impl channel::Settings for Live {
         // alone.
         let announced = self.keys.iter().filter_map(|key| {
             let value = *meta.get(key.name)?;
-            Some(Raw {
+            Some(RawSetting {
                 key: key.name.to_owned(),
                 value: Some(value.to_owned()),
                 source: Source::Meta,
@@ -267,7 +267,7 @@ impl channel::Settings for Live {
         });
         if state
             .meta
-            .take_group(&self.keys, service, announced.collect())
+            .apply_group(&self.keys, service, announced.collect())
         {
             let count = i64::try_from(state.meta.refused().count()).unwrap_or(i64::MAX);
             let label = Label { source: "meta" };
@@ -291,34 +291,34 @@ impl channel::Settings for Live {
     }
 }
 
-fn drains(given: Option<&Given>) -> bool {
-    given.is_some_and(|given| crate::config::is_yes(&given.value))
+fn drains(given: Option<&AcceptedSetting>) -> bool {
+    given.is_some_and(|given| crate::config::is_true(&given.value))
 }
 
 async fn follow_file(
-    live: Arc<Live>,
+    live: Arc<LiveSettings>,
     path: PathBuf,
-    mut known: file::Stamp,
+    mut known: file::FileStamp,
     mut reload: watch::Receiver<u64>,
 ) {
     loop {
         let asked = tokio::select! {
-            () = sleep(file::LOOK) => false,
+            () = sleep(file::POLL_INTERVAL) => false,
             Ok(()) = reload.changed() => true,
         };
         let stamp = file::stamp(&path).await;
         if asked || stamp != known {
             known = stamp;
-            live.take_file(file::read(&path).await);
+            live.apply_file(file::read(&path).await);
         }
     }
 }
 
-async fn follow_entries(live: Arc<Live>, mut entries: watch::Receiver<Option<Arc<KvEntries>>>) {
+async fn follow_entries(live: Arc<LiveSettings>, mut entries: watch::Receiver<Option<Arc<KvEntries>>>) {
     loop {
         let known = entries.borrow_and_update().clone();
         if let Some(entries) = known {
-            live.take_entries(&entries);
+            live.apply_entries(&entries);
         }
         if entries.changed().await.is_err() {
             return;

@@ -35,14 +35,14 @@ impl Signals {
     }
 
     /// Waits until the program is asked to leave. SIGHUP asks for its files in the meantime.
-    pub(crate) async fn leave(&mut self, reload: &Reload) -> &'static str {
+    pub(crate) async fn shutdown_requested(&mut self, reload: &Reload) -> &'static str {
         loop {
             let [usr1, usr2, alarm, io] = &mut self.ignored;
             tokio::select! {
                 _ = self.term.recv() => return "SIGTERM",
                 _ = self.int.recv() => return "SIGINT",
                 _ = self.quit.recv() => return "SIGQUIT",
-                _ = self.hup.recv() => reload.ask(),
+                _ = self.hup.recv() => reload.trigger(),
                 _ = usr1.recv() => ignored("SIGUSR1"),
                 _ = usr2.recv() => ignored("SIGUSR2"),
                 _ = alarm.recv() => ignored("SIGALRM"),
@@ -71,14 +71,14 @@ impl Default for Reload {
 
 impl Reload {
     /// Asks for it.
-    pub fn ask(&self) {
+    pub fn trigger(&self) {
         tracing::info!("reading files again");
-        self.0.send_modify(|asked| *asked += 1);
+        self.0.send_modify(|version| *version += 1);
     }
 
     /// Changes whenever it is asked for from now on.
     #[must_use]
-    pub fn asked(&self) -> watch::Receiver<u64> {
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.subscribe()
     }
 }

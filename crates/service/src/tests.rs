@@ -18,7 +18,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::{Config, Context, ServiceKind, Loader, Running, Served, Spec, start};
+use crate::{Config, Context, ServiceKind, Loader, ServerHandle, Services, Spec, start};
 
 pub(crate) const SPEC: Spec = Spec {
     program: "test-agent",
@@ -59,14 +59,14 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
     Ok(Status::not_found("no").into_http())
 }
 
-fn build(_: &Context) -> anyhow::Result<Served> {
-    let served = Served::new().raw(tower::service_fn(answer));
+fn build(_: &Context) -> anyhow::Result<Services> {
+    let served = Services::new().raw(tower::service_fn(answer));
     Ok(served
         .name("agentplatform.AgentService")
         .descriptors(proto::DESCRIPTORS))
 }
 
-pub(crate) async fn running(set: &[(&str, &str)]) -> (Running, Arc<Memory>) {
+pub(crate) async fn running(set: &[(&str, &str)]) -> (ServerHandle, Arc<Memory>) {
     let memory = Arc::new(Memory::new());
     let running = start(&SPEC, config(set), memory.clone(), build)
         .await
@@ -112,7 +112,7 @@ async fn admin(addr: SocketAddr, method: Method, path: &str, body: &str) -> (Sta
     (status, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
-async fn channel(running: &Running) -> Channel {
+async fn channel(running: &ServerHandle) -> Channel {
     Channel::from_shared(format!("http://{}", running.grpc_addr))
         .unwrap()
         .connect()
@@ -513,14 +513,14 @@ async fn the_callers_deadline_ends_a_stream_at_the_instance() {
 
 #[tokio::test]
 async fn an_http_program_is_asked_by_http_and_finishes_answers_in_its_drain() {
-    let slow = tower::service_fn(|request: Request<crate::Upload>| async move {
-        let peer = request.extensions().get::<crate::Peer>().copied();
+    let slow = tower::service_fn(|request: Request<crate::RequestBody>| async move {
+        let peer = request.extensions().get::<crate::PeerAddr>().copied();
         assert!(peer.is_some_and(|peer| peer.0.ip().is_loopback()));
         sleep(Duration::from_millis(300)).await;
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("done"))))
     });
     let running = start(&SPEC, config(&[]), Arc::new(Memory::new()), |_| {
-        Ok(Served::new().http(slow))
+        Ok(Services::new().http(slow))
     })
     .await
     .unwrap();
@@ -549,7 +549,7 @@ async fn an_instance_is_ready_when_its_own_checks_say_so_and_health_says_the_sam
     let build = move |context: &Context| {
         let is_ready = move || seen.load(std::sync::atomic::Ordering::Relaxed);
         let problem = move || (!is_ready()).then(|| "waiting for the registry".to_owned());
-        context.notes.check("registry", problem);
+        context.conditions.add_check("registry", problem);
         build(context)
     };
     let running = start(&SPEC, config(&[]), Arc::new(Memory::new()), build)

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use discovery::{Check, Registration, backends::Memory};
-use service::{Config, Context, Loader, Running, Served, Spec};
+use service::{Config, Context, Loader, ServerHandle, Services, Spec};
 use tonic::transport::Channel;
 
 /// A service's configuration on this machine alone, without a wait in its drain, and with `set`.
@@ -27,10 +27,10 @@ pub fn config(spec: &Spec, set: &[(&str, &str)]) -> Config {
 /// Starts a service so configured, and has it known to `registry`.
 pub async fn start(
     spec: &Spec,
-    build: impl FnOnce(&Context) -> anyhow::Result<Served>,
+    build: impl FnOnce(&Context) -> anyhow::Result<Services>,
     registry: &Arc<Memory>,
     set: &[(&str, &str)],
-) -> Running {
+) -> ServerHandle {
     let config = config(spec, set);
     let started = Box::pin(service::start(spec, config, registry.clone(), build)).await;
     let running = started.expect("a service that starts");
@@ -41,9 +41,9 @@ pub async fn start(
 /// Starts a service that is alone in its mesh, and connects to it.
 pub async fn start_alone(
     spec: &Spec,
-    build: impl FnOnce(&Context) -> anyhow::Result<Served>,
+    build: impl FnOnce(&Context) -> anyhow::Result<Services>,
     set: &[(&str, &str)],
-) -> (Running, Channel) {
+) -> (ServerHandle, Channel) {
     let running = start(spec, build, &Arc::new(Memory::new()), set).await;
     let channel = connect(&running).await;
     (running, channel)
@@ -68,7 +68,7 @@ pub fn registration(id: &str, service: &str, address: SocketAddr) -> Registratio
 }
 
 /// A connection to a service's gRPC port.
-pub async fn connect(running: &Running) -> Channel {
+pub async fn connect(running: &ServerHandle) -> Channel {
     let url = format!("http://{}", running.grpc_addr);
     let channel = Channel::from_shared(url).expect("an address is a URL");
     channel.connect().await.expect("a port that is served")

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use jobs::{Error, Jobs, Vitals};
-use service::{Context, Weight};
+use service::{Context, Severity};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout},
@@ -28,12 +28,12 @@ impl Vigil {
     /// Looks at the store now and then for as long as the program runs, and notes what it finds for
     /// `/readyz` and `/health`. The weight is that of a store that does not work.
     #[must_use]
-    pub fn start(context: &Context, jobs: &Jobs, weight: Weight) -> Arc<Self> {
+    pub fn start(context: &Context, jobs: &Jobs, weight: Severity) -> Arc<Self> {
         let vigil = Arc::new(Self {
             jobs: jobs.clone(),
             latest: Mutex::default(),
         });
-        let (watching, notes) = (Arc::clone(&vigil), context.notes.clone());
+        let (watching, conditions) = (Arc::clone(&vigil), context.conditions.clone());
         let shutdown = context.shutdown.clone();
         context.tracker.spawn(async move {
             let watch = async {
@@ -41,11 +41,11 @@ impl Vigil {
                     let seen = timeout(PATIENCE, watching.look()).await;
                     let note = match seen {
                         Ok(Ok(vitals)) if vitals.warnings.is_empty() => None,
-                        Ok(Ok(vitals)) => Some((Weight::Warning, vitals.warnings.join("; "))),
+                        Ok(Ok(vitals)) => Some((Severity::Warning, vitals.warnings.join("; "))),
                         Ok(Err(error)) => Some((weight, error.to_string())),
                         Err(_) => Some((weight, format!("no answer within {PATIENCE:?}"))),
                     };
-                    notes.set(SUBJECT, note);
+                    conditions.set(SUBJECT, note);
                     sleep(EVERY).await;
                 }
             };

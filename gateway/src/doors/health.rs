@@ -55,7 +55,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
     if app.context.draining.is_cancelled() {
         return (StatusCode::NOT_FOUND, "draining\n").into_response();
     }
-    let (status, told) = app.context.notes.readiness();
+    let (status, told) = app.context.conditions.readiness();
     (status, told + "\n").into_response()
 }
 

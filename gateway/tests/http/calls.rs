@@ -2,12 +2,12 @@
 
 use discovery::{Discovery as _, Registration};
 use serde_json::{Value, json};
-use service::Running;
+use service::ServerHandle;
 use testkit::local;
 
 use crate::support::{Gateway, beside, embedded, read};
 
-async fn echo(gateway: &Gateway) -> Running {
+async fn echo(gateway: &Gateway) -> ServerHandle {
     beside(gateway, &echo_agent::SPEC, echo_agent::build, &[]).await
 }
 

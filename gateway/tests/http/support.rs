@@ -6,12 +6,12 @@ use ::jobs::{Jobs, Outcome, Payload};
 use discovery::backends::Memory;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
-use service::{Context, Running, Served, Spec};
+use service::{Context, ServerHandle, Services, Spec};
 use tempfile::TempDir;
 use testkit::{Redis, local};
 
 pub(crate) struct Gateway {
-    pub(crate) running: Running,
+    pub(crate) running: ServerHandle,
     pub(crate) registry: Arc<Memory>,
     pub(crate) jobs: Jobs,
     pub(crate) redis: Option<Redis>,
@@ -77,9 +77,9 @@ pub(crate) async fn on_redis(set: &[(&str, &str)]) -> Gateway {
 pub(crate) async fn beside(
     gateway: &Gateway,
     spec: &'static Spec,
-    build: fn(&Context) -> anyhow::Result<Served>,
+    build: fn(&Context) -> anyhow::Result<Services>,
     set: &[(&str, &str)],
-) -> Running {
+) -> ServerHandle {
     local::start(spec, build, &gateway.registry, set).await
 }
 

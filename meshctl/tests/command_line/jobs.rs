@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use discovery::backends::Memory;
 use jobs::{Context, Failure, Handler, Job, Jobs, Payload, Worker};
 use serde_json::{Value, json};
-use service::Running;
+use service::ServerHandle;
 use tempfile::TempDir;
 use testkit::local;
 use tokio::task::JoinSet;
@@ -17,7 +17,7 @@ use crate::mesh::{Answer, meshctl, run_command};
 
 /// A gateway with its jobs in a folder, and somebody who does them.
 struct Gateway {
-    running: Running,
+    running: ServerHandle,
     jobs: Jobs,
     workers: JoinSet<()>,
     _folder: TempDir,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use channel::{Lease, Moment, Peer, Pushback, Target};
 use mesh_relay::Id;
 use service::{
-    access::{Outcome, Record},
-    clients::Permit,
+    access::{CallOutcome, AccessRecord},
+    clients::CallPermit,
 };
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic::Code;
@@ -42,7 +42,7 @@ pub(crate) struct Call {
     /// Of the request that is on its way.
     pub(super) attempt: Span,
     /// Its place among its client's calls, where they are counted.
-    pub(super) permit: Option<Permit>,
+    pub(super) permit: Option<CallPermit>,
     pub(super) logged: Option<Box<Logged>>,
 }
 
@@ -64,7 +64,7 @@ impl Drop for Waiting {
 
 /// A call that is written down.
 pub(super) struct Logged {
-    pub(super) record: Record,
+    pub(super) record: AccessRecord,
     /// Of its request.
     pub(super) bytes: u64,
 }
@@ -101,9 +101,9 @@ impl Call {
     }
 
     /// What the access log tells of it.
-    pub(super) fn outcome(&self, request_bytes: u64) -> Outcome {
+    pub(super) fn outcome(&self, request_bytes: u64) -> CallOutcome {
         let last = || Some(self.tried.last()?.instance().key.id.to_string());
-        Outcome {
+        CallOutcome {
             service: self.target.as_ref().map(|it| it.service.to_string()),
             instance: self.instance().or_else(last),
             attempts: self.attempts,

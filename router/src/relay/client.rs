@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use channel::Burst;
-use service::clients::Connection;
+use service::clients::ClientConnection;
 
 /// A client's connection.
 #[derive(Default)]
 pub(super) struct Client {
     /// Where it comes from, where a limit or a log asks for that.
-    pub(super) connection: Option<Connection>,
+    pub(super) connection: Option<ClientConnection>,
     /// Its address.
     pub(super) from: Option<SocketAddr>,
     /// Calls under way.

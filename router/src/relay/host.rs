@@ -16,8 +16,8 @@ use mesh_relay::{
 };
 use proto::error_info;
 use service::{
-    Stranger,
-    clients::{Exceeded, FORWARDED},
+    ProtocolMismatch,
+    clients::{LimitExceeded, X_FORWARDED_FOR},
 };
 use tokio::{
     sync::mpsc,
@@ -122,7 +122,7 @@ impl Router {
             return Ok(());
         };
         // Nobody has to be known where nothing is counted or written down.
-        if !connection.counts_calls() && self.shared.behind.access.is_none() {
+        if !connection.counts_calls() && self.shared.backend.access.is_none() {
             return Ok(());
         }
         let head = BlockHead::new(request);
@@ -130,7 +130,7 @@ impl Router {
             return Ok(());
         }
         let address = if connection.is_proxy() {
-            let name = FORWARDED.as_bytes();
+            let name = X_FORWARDED_FOR.as_bytes();
             let fields: Vec<_> = request.fields().filter(|f| f.name == name).collect();
             let values = fields
                 .iter()
@@ -139,13 +139,13 @@ impl Router {
         } else {
             connection.address(std::iter::empty())
         };
-        if let Some(log) = &self.shared.behind.access {
+        if let Some(log) = &self.shared.backend.access {
             let record = log.begin(Some(address), call.asked.method.name(), |name| {
                 head.metadata(name)
             });
             call.logged = Some(Box::new(Logged { record, bytes: 0 }));
         }
-        let permit = connection.call(address).map_err(Exceeded::status)?;
+        let permit = connection.call(address).map_err(LimitExceeded::status)?;
         call.permit = Some(permit);
         Ok(())
     }
@@ -169,7 +169,7 @@ impl Host for Router {
             Some((asked, target)) => (asked, Ok(target)),
             None => {
                 let head = BlockHead::new(request);
-                let asked = Asked::by(head, &self.shared.behind.calls);
+                let asked = Asked::by(head, &self.shared.backend.calls);
                 (Arc::new(asked), Err(head))
             }
         };
@@ -272,10 +272,10 @@ impl Host for Router {
     fn stranger(&mut self, client: Id, speaks: Speaks) -> Vec<u8> {
         let address = self.clients.get(&client).and_then(|client| client.from);
         let speaks = match speaks {
-            Speaks::Tls => Stranger::Tls,
-            Speaks::Http1 => Stranger::Http1,
+            Speaks::Tls => ProtocolMismatch::Tls,
+            Speaks::Http1 => ProtocolMismatch::Http1,
         };
-        speaks.part(address)
+        speaks.reply(address)
     }
 
     fn sending(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
@@ -428,8 +428,7 @@ impl Host for Router {
             return;
         }
         spans::end(&call.span, code);
-        self.shared
-            .behind
+        self.shared.backend
             .calls
             .observe(&call.asked.method, code, self.now.since(call.began));
     }
@@ -438,8 +437,8 @@ impl Host for Router {
 impl Network for Router {
     fn dial(&mut self, to: Endpoint, hello: &Arc<[u8]>) -> Dialing {
         if to == OWN {
-            let behind = self.shared.behind.clone();
-            return Box::pin(async move { Ok(Dialed::silent(Box::new(behind.connect()))) });
+            let backend = self.shared.backend.clone();
+            return Box::pin(async move { Ok(Dialed::silent(Box::new(backend.connect()))) });
         }
         let Some(peer) = self.peers.get(&to).map(|known| known.peer.clone()) else {
             return Box::pin(async { Err(io::Error::other("the instance is gone")) });
@@ -463,8 +462,8 @@ impl Network for Router {
     }
 
     fn accepted(&mut self, client: Id, from: SocketAddr) -> Result<(), &'static str> {
-        let connection = self.shared.behind.clients.connect(from);
-        let connection = connection.map_err(|Exceeded(key)| key)?;
+        let connection = self.shared.backend.clients.connect(from);
+        let connection = connection.map_err(|LimitExceeded(key)| key)?;
         let known = self.clients.entry(client).or_default();
         known.from = Some(from);
         known.connection = Some(connection);

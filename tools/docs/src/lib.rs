@@ -10,7 +10,7 @@ mod tool;
 
 use std::path::PathBuf;
 
-use service::{Context, Key, ServiceKind, Served, Spec, Type};
+use service::{Context, Key, ServiceKind, Services, Spec, Type};
 
 pub use index::Index;
 pub use library::{Error, Library, Limits};
@@ -57,7 +57,7 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// None at present: the directory may appear later.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
     let limits = Limits {
         file_bytes: config.size("docs_max_file_bytes"),

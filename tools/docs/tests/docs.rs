@@ -12,13 +12,13 @@ use proto::agentplatform::{
     ListToolsRequest, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
 };
 use serde_json::Value;
-use service::Running;
+use service::ServerHandle;
 use tempfile::TempDir;
 use testkit::local;
 use tonic::transport::Channel;
 
 struct Docs {
-    running: Running,
+    running: ServerHandle,
     client: ToolServiceClient<Channel>,
     dir: TempDir,
 }

@@ -7,7 +7,7 @@ mod tool;
 
 use std::path::PathBuf;
 
-use service::{Context, Key, ServiceKind, Served, Spec, Type};
+use service::{Context, Key, ServiceKind, Services, Spec, Type};
 
 pub use path::{BadPath, Path, RunId};
 pub use sandbox::{Error, Limits, Sandbox};
@@ -47,7 +47,7 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// None at present: the directory is made when the first file is written.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
     let limits = Limits {
         bytes: config.size("fs_max_bytes"),

@@ -10,13 +10,13 @@ use std::{fs, os::unix::fs::symlink};
 use proto::agentplatform::{
     ListToolsRequest, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
 };
-use service::Running;
+use service::ServerHandle;
 use tempfile::TempDir;
 use testkit::local;
 use tonic::transport::Channel;
 
 struct Fs {
-    running: Running,
+    running: ServerHandle,
     client: ToolServiceClient<Channel>,
     out: TempDir,
 }

@@ -12,7 +12,7 @@ mod report;
 mod tool;
 
 use provider::Settings;
-use service::{Context, Key, ServiceKind, Served, Spec, config::Type};
+use service::{Context, Key, ServiceKind, Services, Spec, config::Type};
 
 pub use error::Error;
 pub use report::Units;
@@ -69,7 +69,7 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// When the provider that is configured cannot be used.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
     let settings = Settings {
         external_requests: config.bool("allow_external_requests"),

@@ -12,12 +12,12 @@ use proto::agentplatform::{
     ListToolsRequest, ToolInfo, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
 };
 use serde_json::Value;
-use service::{Running, config::Type};
+use service::{ServerHandle, config::Type};
 use testkit::local;
 use tonic::{Code, transport::Channel};
 use weather_tool::{SPEC, build};
 
-async fn weather() -> (Running, ToolServiceClient<Channel>) {
+async fn weather() -> (ServerHandle, ToolServiceClient<Channel>) {
     let (running, channel) = local::start_alone(&SPEC, build, &[]).await;
     (running, ToolServiceClient::new(channel))
 }

@@ -5,7 +5,7 @@ mod answer;
 mod provider;
 mod tool;
 
-use service::{Context, Key, ServiceKind, Served, Spec};
+use service::{Context, Key, ServiceKind, Services, Spec};
 
 pub use provider::{Error, Provider, Settings};
 
@@ -55,7 +55,7 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// When a provider is configured that cannot be one.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
     let provider = match config.optional("web_search_url") {
         None => Err("web_search_url"),

@@ -7,7 +7,7 @@
 
 use agentkit::sources::WebFound;
 use proto::agentplatform::{ToolRequest, ToolResponse, tool_service_client::ToolServiceClient};
-use service::Running;
+use service::ServerHandle;
 use testkit::local;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tonic::{Code, Status, transport::Channel};
 
-async fn web(settings: &[(&str, &str)]) -> (Running, ToolServiceClient<Channel>) {
+async fn web(settings: &[(&str, &str)]) -> (ServerHandle, ToolServiceClient<Channel>) {
     let (running, channel) = local::start_alone(&web_tool::SPEC, web_tool::build, settings).await;
     (running, ToolServiceClient::new(channel))
 }

@@ -19,7 +19,7 @@ mod worker;
 use std::sync::Arc;
 
 use proto::agentplatform::task_worker_server::TaskWorkerServer;
-use service::{Context, Key, ServiceKind, Served, Spec};
+use service::{Context, Key, ServiceKind, Services, Spec};
 
 use crate::{guide::Guide, mesh_weather::MeshWeather, worker::Worker};
 
@@ -58,7 +58,7 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// When the embedded guide cannot be read.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
     let weather = MeshWeather::new(
         context.mesh.clone(),
@@ -67,7 +67,7 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
     );
     let worker = Worker::new(context.clone(), Guide::embedded()?, Arc::new(weather));
     let server = TaskWorkerServer::new(worker);
-    Ok(Served::new()
+    Ok(Services::new()
         .service(server.max_decoding_message_size(context.max_message_bytes()))
         .descriptors(proto::DESCRIPTORS))
 }

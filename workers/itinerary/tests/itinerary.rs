@@ -18,18 +18,18 @@ use proto::agentplatform::{
     task_worker_client::TaskWorkerClient,
 };
 use serde_json::Value;
-use service::Running;
+use service::ServerHandle;
 use testkit::local;
 use tokio::{net::TcpListener, time::sleep};
 use tonic::transport::Channel;
 
-async fn worker(registry: &Arc<Memory>) -> (Running, TaskWorkerClient<Channel>) {
+async fn worker(registry: &Arc<Memory>) -> (ServerHandle, TaskWorkerClient<Channel>) {
     let running = local::start(&SPEC, itinerary_worker::build, registry, &[]).await;
     let client = TaskWorkerClient::new(local::connect(&running).await);
     (running, client)
 }
 
-async fn tool(registry: &Arc<Memory>) -> Running {
+async fn tool(registry: &Arc<Memory>) -> ServerHandle {
     local::start(&weather_tool::SPEC, weather_tool::build, registry, &[]).await
 }
 

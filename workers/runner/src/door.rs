@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use service::{Context, Upload, Web};
+use service::{Context, RequestBody, WebPolicy};
 use tokio::time::timeout;
 use tower::Service;
 use work::Vigil;
@@ -21,13 +21,13 @@ pub(crate) struct Door {
     context: Context,
     vigil: Arc<Vigil>,
     workers: usize,
-    web: Web,
+    web: WebPolicy,
 }
 
 impl Door {
     pub(crate) fn new(context: Context, vigil: Arc<Vigil>, workers: usize) -> Self {
         Self {
-            web: Web::new(&context),
+            web: WebPolicy::new(&context),
             context,
             vigil,
             workers,
@@ -36,13 +36,13 @@ impl Door {
 
     pub(crate) fn service(
         self,
-    ) -> impl Service<Request<Upload>, Response = Answer, Error = Infallible, Future: Send + 'static>
+    ) -> impl Service<Request<RequestBody>, Response = Answer, Error = Infallible, Future: Send + 'static>
     + Clone
     + Send
     + Sync
     + 'static {
         let door = Arc::new(self);
-        tower::service_fn(move |request: Request<Upload>| {
+        tower::service_fn(move |request: Request<RequestBody>| {
             let door = door.clone();
             async move {
                 let request = request.into_parts().0;
@@ -67,7 +67,7 @@ impl Door {
             ("/healthz", true) => text(StatusCode::OK, "ok"),
             ("/readyz", true) if self.draining() => text(StatusCode::NOT_FOUND, "draining"),
             ("/readyz", true) => {
-                let (status, told) = self.context.notes.readiness();
+                let (status, told) = self.context.conditions.readiness();
                 text(status, &told)
             }
             ("/health" | "/metrics" | "/healthz" | "/readyz", false) => {

@@ -13,7 +13,7 @@ mod metrics;
 mod process;
 mod runner;
 
-use service::{Context, ServiceKind, Served, Spec};
+use service::{Context, ServiceKind, Services, Spec};
 
 /// What the job runner says of itself.
 pub const SPEC: Spec = Spec {
@@ -33,8 +33,8 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// When the queue's address is none, its folder is another process's, or TLS cannot be set up.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let runner = runner::Runner::new(context)?;
-    let served = Served::new().front(move |behind, listener| runner.start(&behind, listener));
+    let served = Services::new().listener(move |backend, listener| runner.start(&backend, listener));
     Ok(served.checked_by_http())
 }

@@ -5,7 +5,7 @@ use std::{net::TcpListener, pin::Pin, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use dynamic::Transport;
 use jobs::{Jobs, Worker};
-use service::{Behind, Context, Front, HttpFront, Weight};
+use service::{LocalBackend, Context, Listener, HttpListener, Severity};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use work::{Lengths, Vigil};
@@ -65,9 +65,9 @@ impl Runner {
     /// Begins to work, and answers on the port.
     pub(crate) fn start(
         self,
-        behind: &Behind,
+        backend: &LocalBackend,
         listener: TcpListener,
-    ) -> anyhow::Result<Arc<dyn Front>> {
+    ) -> anyhow::Result<Arc<dyn Listener>> {
         let config = &self.context.config;
         let mut queues: Vec<String> = config
             .list("queues")
@@ -105,9 +105,9 @@ impl Runner {
                 .await;
         });
         // It has nothing to do but what is in there.
-        let vigil = Vigil::start(&self.context, &self.jobs, Weight::Hindrance);
+        let vigil = Vigil::start(&self.context, &self.jobs, Severity::NotReady);
         let door = Door::new(self.context, vigil, room * queues.len());
-        let http = HttpFront::new(behind);
+        let http = HttpListener::new(backend);
         http.serve(listener, door.service())?;
         Ok(Arc::new(Working {
             http,
@@ -119,12 +119,12 @@ impl Runner {
 
 /// A runner at work. It is drained when its jobs are done or handed back.
 struct Working {
-    http: HttpFront,
+    http: HttpListener,
     tasks: TaskTracker,
     workers: Vec<Worker>,
 }
 
-impl Front for Working {
+impl Listener for Working {
     fn active(&self) -> usize {
         let running: usize = self.workers.iter().map(Worker::running).sum();
         running + self.http.active()

@@ -13,7 +13,7 @@ mod interval;
 mod keeper;
 
 use jobs::{Error, Scheduler, Timer, When};
-use service::{Context, Key, ServiceKind, Served, Spec, Type, Weight};
+use service::{Context, Key, ServiceKind, Services, Spec, Type, Severity};
 use work::Vigil;
 
 use crate::keeper::Keeper;
@@ -78,12 +78,12 @@ pub const SPEC: Spec = Spec {
 ///
 /// # Errors
 /// When an entry will not do, or the queue cannot be opened.
-pub fn build(context: &Context) -> anyhow::Result<Served> {
+pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
     let jobs = work::open(config)?;
     let poll = config.duration("schedule_poll");
     // It has nothing to do but what is in there.
-    drop(Vigil::start(context, &jobs, Weight::Hindrance));
+    drop(Vigil::start(context, &jobs, Severity::NotReady));
     let keeper = Keeper::new(config)?;
     let make = |timer: &Timer, key: &str| {
         let job = work::firing(timer, key);
@@ -101,7 +101,7 @@ pub fn build(context: &Context) -> anyhow::Result<Served> {
         .tracker
         .spawn(async move { scheduler.run(stop).await });
     // Health, and nothing else: what it does is in the store.
-    Ok(Served::new())
+    Ok(Services::new())
 }
 
 fn is_zone(name: &str) -> bool {

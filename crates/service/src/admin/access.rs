@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
-use super::{Answer, text};
+use super::{AdminResponse, text};
 use crate::config::Config;
 
 /// The answer to a request that is not let pass.
-pub(super) fn refusal(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> Option<Answer> {
+pub(super) fn refusal(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> Option<AdminResponse> {
     // Browsers name the page that asks, and no page has any business here.
     let foreign = headers
         .get("sec-fetch-site")

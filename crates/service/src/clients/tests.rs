@@ -6,7 +6,7 @@ use crate::{config::Loader, tests::SPEC};
 fn clients(set: &[(&str, &str)]) -> Arc<Clients> {
     let loader = Loader::new(SPEC.all_keys());
     let loader = set.iter().fold(loader, |loader, (k, v)| loader.set(k, *v));
-    Clients::new(&loader.load().unwrap(), &Registry::new())
+    Clients::new(&loader.load().unwrap(), &MetricsRegistry::new())
 }
 
 fn at(text: &str) -> SocketAddr {
@@ -33,8 +33,8 @@ fn connections_are_limited_unless_that_is_switched_off_and_each_port_counts_its_
         .map(|_| default.connect(at("1.1.1.1")).unwrap())
         .collect();
     let refused = default.connect(at("1.1.1.1")).unwrap_err();
-    assert_eq!(refused, Exceeded("client_max_connections"));
-    default.another().connect(at("1.1.1.1")).unwrap();
+    assert_eq!(refused, LimitExceeded("client_max_connections"));
+    default.for_other_port().connect(at("1.1.1.1")).unwrap();
     drop(held);
     default.connect(at("1.1.1.1")).unwrap();
     let off = clients(&[
@@ -55,7 +55,7 @@ fn a_client_gets_so_many_calls_at_once_over_all_its_connections() {
     let (a, b) = (a.unwrap(), b.unwrap());
     let address = a.address(none());
     let held = [a.call(address).unwrap(), b.call(address).unwrap()];
-    assert_eq!(a.call(address).unwrap_err(), Exceeded("client_max_calls"));
+    assert_eq!(a.call(address).unwrap_err(), LimitExceeded("client_max_calls"));
     let other = clients.connect(at("1.1.1.2")).unwrap();
     other.call(other.address(none())).unwrap();
     drop(held);
@@ -73,12 +73,12 @@ fn connections_are_limited_for_the_port_and_for_each_client() {
     let held = [one("1.1.1.1").unwrap(), one("1.1.1.1").unwrap()];
     assert_eq!(
         one("1.1.1.1").unwrap_err(),
-        Exceeded("client_max_connections")
+        LimitExceeded("client_max_connections")
     );
     let _other = one("1.1.1.2").unwrap();
     assert_eq!(
         one("1.1.1.3").unwrap_err(),
-        Exceeded("port_max_connections")
+        LimitExceeded("port_max_connections")
     );
     drop(held);
     one("1.1.1.1").unwrap();
@@ -101,14 +101,14 @@ fn behind_a_trusted_proxy_the_last_untrusted_address_is_the_client() {
         let address = proxy.address(forwarded.iter().copied());
         assert_eq!(address.to_string(), client, "{forwarded:?}");
     }
-    let stranger = clients.connect(at("1.1.1.1")).unwrap();
-    let address = stranger.address(["2.2.2.2"].into_iter());
+    let untrusted = clients.connect(at("1.1.1.1")).unwrap();
+    let address = untrusted.address(["2.2.2.2"].into_iter());
     assert_eq!(
         address.to_string(),
         "1.1.1.1",
-        "a stranger's word is not taken"
+        "the header of an untrusted peer is ignored"
     );
-    let _held = stranger.call(address).unwrap();
+    let _held = untrusted.call(address).unwrap();
     assert!(
         proxy.call(address).is_err(),
         "the same client by another way"
@@ -138,9 +138,9 @@ fn addresses_of_one_ipv6_network_are_one_client() {
 #[test]
 fn clients_that_left_are_forgotten() {
     let clients = clients(&[("client_max_calls", "1")]);
-    for number in 0..3 * u32::try_from(REMEMBERED).unwrap() {
+    for number in 0..3 * u32::try_from(MIN_REMEMBERED).unwrap() {
         let address = SocketAddr::new(std::net::Ipv4Addr::from_bits(number).into(), 1);
         clients.connect(address).unwrap();
     }
-    assert!(clients.known.lock().clients.len() <= REMEMBERED + 1);
+    assert!(clients.known.lock().clients.len() <= MIN_REMEMBERED + 1);
 }

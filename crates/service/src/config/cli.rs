@@ -9,7 +9,7 @@ use crate::Spec;
 
 /// What a command line asks for.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Invocation {
     /// To serve with this configuration.
     Run(Config),
     /// To ask the program that runs with this configuration whether it is ready.
@@ -29,15 +29,15 @@ pub fn from_process(
     spec: &Spec,
     args: impl IntoIterator<Item = OsString>,
     env: BTreeMap<String, String>,
-) -> Outcome {
+) -> Invocation {
     let keys = spec.all_keys();
     let matches = match command(spec, &keys).try_get_matches_from(args) {
         Ok(matches) => matches,
-        Err(error) if error.use_stderr() => return Outcome::Usage(error.render().to_string()),
-        Err(answer) => return Outcome::Print(answer.render().to_string()),
+        Err(error) if error.use_stderr() => return Invocation::Usage(error.render().to_string()),
+        Err(answer) => return Invocation::Print(answer.render().to_string()),
     };
     if matches.get_flag("example-config") {
-        return Outcome::Print(example(&keys));
+        return Invocation::Print(example(&keys));
     }
     let file = matches
         .get_one::<String>("config")
@@ -53,9 +53,9 @@ pub fn from_process(
         }
     }
     match loader.env(env).load() {
-        Ok(config) if matches.get_flag("healthcheck") => Outcome::Healthcheck(config),
-        Ok(config) => Outcome::Run(config),
-        Err(mistakes) => Outcome::Mistakes(mistakes),
+        Ok(config) if matches.get_flag("healthcheck") => Invocation::Healthcheck(config),
+        Ok(config) => Invocation::Run(config),
+        Err(mistakes) => Invocation::Mistakes(mistakes),
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Loader {
 }
 
 /// What the layers say of one key: the highest that has it wins.
-type Given = BTreeMap<&'static str, (String, Source)>;
+type LayeredValues = BTreeMap<&'static str, (String, Source)>;
 
 impl Loader {
     /// Nothing but the defaults of these keys.
@@ -68,7 +68,7 @@ impl Loader {
     /// With every mistake there is.
     pub fn load(self) -> Result<Config, Mistakes> {
         let mut mistakes = Vec::new();
-        let mut given = Given::new();
+        let mut given = LayeredValues::new();
         self.read_file(&mut given, &mut mistakes);
         self.read_env(&mut given);
         self.read_flags(&mut given, &mut mistakes);
@@ -98,7 +98,7 @@ impl Loader {
         }
     }
 
-    fn read_file(&self, given: &mut Given, mistakes: &mut Vec<Mistake>) {
+    fn read_file(&self, given: &mut LayeredValues, mistakes: &mut Vec<Mistake>) {
         let Some(path) = &self.file else { return };
         let source = Source::File(path.display().to_string());
         let wrong = |key: &str, value, expected: String| Mistake {
@@ -121,7 +121,7 @@ impl Loader {
         match services {
             Ok(services) => {
                 let mut layer = Layer::default();
-                layer.take(&service_keys(), services);
+                layer.apply(&service_keys(), services);
                 mistakes.extend(layer.refused().map(|refused| {
                     let value = Some(refused.value.clone()).filter(|value| !value.is_empty());
                     let key = format!("{}.{}", file::TABLE, refused.key);
@@ -148,7 +148,7 @@ impl Loader {
         }
     }
 
-    fn read_env(&self, given: &mut Given) {
+    fn read_env(&self, given: &mut LayeredValues) {
         for key in &self.keys {
             let name = key.env_name();
             let value = self.env.get(&name).filter(|value| !value.is_empty());
@@ -158,7 +158,7 @@ impl Loader {
         }
     }
 
-    fn read_flags(&self, given: &mut Given, mistakes: &mut Vec<Mistake>) {
+    fn read_flags(&self, given: &mut LayeredValues, mistakes: &mut Vec<Mistake>) {
         for (name, (value, source)) in &self.flags {
             match self.find(name) {
                 Some(key) => {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, io::Write as _, time::Duration};
 
 use tempfile::NamedTempFile;
 
-use super::{Key, Loader, Mistakes, Outcome, Type, from_process};
+use super::{Key, Loader, Mistakes, Invocation, Type, from_process};
 use crate::tests::SPEC;
 
 const KEYS: &[Key] = &[
@@ -34,7 +34,7 @@ fn file(text: &str) -> NamedTempFile {
     file
 }
 
-fn run(args: &[&str], variables: &[(&str, &str)]) -> Outcome {
+fn run(args: &[&str], variables: &[(&str, &str)]) -> Invocation {
     let args = ["test-agent"].iter().chain(args).map(OsString::from);
     from_process(&SPEC, args, env(variables))
 }
@@ -53,7 +53,7 @@ fn flags_win_over_environment_over_file_over_default() {
     assert_eq!(config.size("max_message_bytes"), 100);
     assert!(config.bool("enable_metrics"));
     let sources: BTreeMap<_, _> = config
-        .shown()
+        .rows()
         .map(|(name, _, source)| (name, source.to_string()))
         .collect();
     assert_eq!(sources["drain_timeout"], "flag");
@@ -129,7 +129,7 @@ fn lists_and_pairs_are_written_as_toml_or_as_text() {
 fn secrets_are_shown_neither_in_values_nor_in_mistakes() {
     let config = loader().env(env(&[("TOKEN", "hunter2")])).load().unwrap();
     assert_eq!(config.text("token"), "hunter2");
-    assert!(config.shown().all(|(_, value, _)| value != "hunter2"));
+    assert!(config.rows().all(|(_, value, _)| value != "hunter2"));
     let file = file("token = [[\"hunter2\"]]");
     let mistakes = loader().file(file.path()).load().unwrap_err();
     assert!(!mistakes.to_string().contains("hunter2"), "{mistakes}");
@@ -154,13 +154,13 @@ fn the_command_line_is_made_of_the_table() {
         "--enable-pprof",
         "--log-level=debug",
     ];
-    let Outcome::Run(config) = run(&args, &[("MESH_CONFIG", path), ("AGENT_PORT", "0")]) else {
+    let Invocation::Run(config) = run(&args, &[("MESH_CONFIG", path), ("AGENT_PORT", "0")]) else {
         panic!("expected a configuration");
     };
     assert_eq!(config.duration("drain_timeout"), Duration::from_secs(20));
     assert_eq!((config.integer("weight"), config.port("port")), (5, 0));
     assert!(config.bool("enable_pprof"));
-    let Outcome::Print(help) = run(&["--help"], &[]) else {
+    let Invocation::Print(help) = run(&["--help"], &[]) else {
         panic!("expected help")
     };
     for key in SPEC.all_keys() {
@@ -171,14 +171,14 @@ fn the_command_line_is_made_of_the_table() {
             key.name
         );
     }
-    assert!(matches!(run(&["--version"], &[]), Outcome::Print(v) if v.contains("1.2.3")));
+    assert!(matches!(run(&["--version"], &[]), Invocation::Print(v) if v.contains("1.2.3")));
     assert!(matches!(
         run(&["--drain-timeuot", "1s"], &[]),
-        Outcome::Usage(_)
+        Invocation::Usage(_)
     ));
     assert!(matches!(
         run(&["--drain-timeout", "500s"], &[]),
-        Outcome::Mistakes(_)
+        Invocation::Mistakes(_)
     ));
 }
 

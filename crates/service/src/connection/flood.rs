@@ -16,7 +16,7 @@ use mesh_relay::{
 use super::frames::Frame;
 
 /// Frames in ten seconds that bring no call further, before the connection is ended.
-const IDLE_FRAMES: u32 = 1000;
+const MAX_IDLE_FRAMES: u32 = 1000;
 /// For how many of them a frame of a request makes up, and one of an answer: for each of these some
 /// clients send two WINDOW_UPDATE and a PING.
 const REQUEST_RELIEF: u32 = 2;
@@ -25,38 +25,38 @@ const ANSWER_RELIEF: u32 = 4;
 const CALL_RELIEF: u32 = 2;
 /// Resets that may cross an answer, on either side.
 const CROSSING: u32 = 2;
-const CROSSING_AT_MOST: u32 = 10_000;
+const MAX_CROSSING: u32 = 10_000;
 /// A call that is given up later is one whose caller lost patience.
 const RAPID: Duration = Duration::from_secs(1);
 /// A change of the initial window that concerns so many calls is one frame more.
 const CALLS_A_FRAME: usize = 64;
 /// Calls that are not known to have ended: more than any limit of streams.
-const CALLS_AT_MOST: usize = 1 << 20;
+const MAX_OPEN_CALLS: usize = 1 << 20;
 
 /// What is to be done about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    Fine,
+    Ok,
     /// It is told to go away, for this reason.
-    Leave(&'static str),
+    GoAway(&'static str),
     /// It is ended, for this reason.
-    Cut(&'static str),
+    Close(&'static str),
 }
 
 /// A call that has not ended.
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct OpenCall {
     begun: Instant,
     answered: bool,
 }
 
 /// One connection's account.
 #[derive(Debug)]
-pub(super) struct Flood {
+pub(super) struct FloodDetector {
     wasted_calls: u32,
     /// Bytes of one header block as it is sent.
     max_block: usize,
-    open: Map<u32, Open>,
+    open: Map<u32, OpenCall>,
     /// The highest stream that the client has opened.
     last: u32,
     idle: Strain,
@@ -68,10 +68,10 @@ pub(super) struct Flood {
     /// Bytes of the header block that has begun.
     block: Option<usize>,
     /// It was told to go away.
-    told: bool,
+    warned: bool,
 }
 
-impl Flood {
+impl FloodDetector {
     pub(super) fn new(wasted_calls: u32, max_block: usize, now: Instant) -> Self {
         Self {
             wasted_calls,
@@ -83,7 +83,7 @@ impl Flood {
             crossing: 0,
             unanswered: 0,
             block: None,
-            told: false,
+            warned: false,
         }
     }
 
@@ -106,34 +106,34 @@ impl Flood {
                 self.block = (!ends).then_some(head.length);
                 if head.stream > self.last {
                     self.last = head.stream;
-                    let call = Open {
+                    let call = OpenCall {
                         begun: now,
                         answered: false,
                     };
                     self.open.insert(head.stream, call);
-                    if self.open.len() > CALLS_AT_MOST {
-                        return Verdict::Cut("too many calls");
+                    if self.open.len() > MAX_OPEN_CALLS {
+                        return Verdict::Close("too many calls");
                     }
                 } else if !self.open.contains_key(&head.stream) {
                     return self.idle(1, now);
                 }
-                Verdict::Fine
+                Verdict::Ok
             }
             Kind::Continuation => {
                 let ends = head.has(flag::END_HEADERS);
                 let bytes = self.block.unwrap_or(0) + head.length;
                 self.block = (!ends).then_some(bytes);
                 if (head.length == 0 && !ends) || bytes > self.max_block {
-                    return Verdict::Cut("a header block does not end");
+                    return Verdict::Close("a header block does not end");
                 }
-                Verdict::Fine
+                Verdict::Ok
             }
             Kind::Data if frame.empty && !head.has(flag::END_STREAM) => self.idle(1, now),
             Kind::Data => {
                 if !frame.empty && self.open.contains_key(&head.stream) {
                     self.idle.relieve(REQUEST_RELIEF);
                 }
-                Verdict::Fine
+                Verdict::Ok
             }
             Kind::RstStream => self.reset(head.stream, now),
             Kind::Settings if head.has(flag::ACK) => self.acknowledged(now),
@@ -167,17 +167,17 @@ impl Flood {
                 }
                 if head.has(flag::END_STREAM) && self.open.remove(&head.stream).is_some() {
                     self.wasted.relieve(CALL_RELIEF);
-                    self.crossing = (self.crossing + CROSSING).min(CROSSING_AT_MOST);
+                    self.crossing = (self.crossing + CROSSING).min(MAX_CROSSING);
                 }
-                Verdict::Fine
+                Verdict::Ok
             }
             // Whoever makes us reset its streams costs as much as who resets them.
             Kind::RstStream => self.reset(head.stream, now),
             Kind::Settings | Kind::Ping if !head.has(flag::ACK) => {
                 self.unanswered = self.unanswered.saturating_add(1);
-                Verdict::Fine
+                Verdict::Ok
             }
-            _ => Verdict::Fine,
+            _ => Verdict::Ok,
         }
     }
 
@@ -187,10 +187,10 @@ impl Flood {
                 let fits = self.wasted.add(1, self.wasted_calls, now);
                 self.judge(fits, "wasted_calls", now)
             }
-            Some(_) => Verdict::Fine,
+            Some(_) => Verdict::Ok,
             None if self.crossing > 0 => {
                 self.crossing -= 1;
-                Verdict::Fine
+                Verdict::Ok
             }
             None => self.idle(1, now),
         }
@@ -200,27 +200,27 @@ impl Flood {
         match self.unanswered.checked_sub(1) {
             Some(less) => {
                 self.unanswered = less;
-                Verdict::Fine
+                Verdict::Ok
             }
             None => self.idle(1, now),
         }
     }
 
     fn idle(&mut self, frames: u32, now: Instant) -> Verdict {
-        let fits = self.idle.add(frames, IDLE_FRAMES, now);
+        let fits = self.idle.add(frames, MAX_IDLE_FRAMES, now);
         self.judge(fits, "too many frames that do nothing", now)
     }
 
     fn judge(&mut self, fits: bool, reason: &'static str, now: Instant) -> Verdict {
         if fits {
-            return Verdict::Fine;
+            return Verdict::Ok;
         }
-        if std::mem::replace(&mut self.told, true) {
-            return Verdict::Cut(reason);
+        if std::mem::replace(&mut self.warned, true) {
+            return Verdict::Close(reason);
         }
         // As much again, for what is under way and while the client hears of it.
         (self.idle, self.wasted) = (Strain::new(now), Strain::new(now));
-        Verdict::Leave(reason)
+        Verdict::GoAway(reason)
     }
 }
 
@@ -252,15 +252,15 @@ mod tests {
     }
 
     /// How often it happens until the client is told to go away, and until it is cut off.
-    fn bears(mut happens: impl FnMut(&mut Flood, u32, Instant) -> Verdict) -> (u32, u32) {
+    fn bears(mut happens: impl FnMut(&mut FloodDetector, u32, Instant) -> Verdict) -> (u32, u32) {
         let now = Instant::now();
-        let mut flood = Flood::new(500, 1 << 16, now);
+        let mut flood = FloodDetector::new(500, 1 << 16, now);
         let mut told = None;
         for n in 0..5000 {
             match happens(&mut flood, 2 * n + 1, now) {
-                Verdict::Fine => {}
-                Verdict::Leave(_) => told = Some(n),
-                Verdict::Cut(_) => return (told.unwrap(), n),
+                Verdict::Ok => {}
+                Verdict::GoAway(_) => told = Some(n),
+                Verdict::Close(_) => return (told.unwrap(), n),
             }
         }
         panic!("it is borne for ever; told at {told:?}");
@@ -268,12 +268,12 @@ mod tests {
 
     #[test]
     fn calls_that_are_reset_by_the_client_or_made_to_be_reset_are_borne_up_to_the_limit() {
-        let by_client = |flood: &mut Flood, stream, now| {
+        let by_client = |flood: &mut FloodDetector, stream, now| {
             flood.received(request(stream), now);
             flood.received(frame(Kind::RstStream, 0, stream, 4), now)
         };
         assert_eq!(bears(by_client), (500, 1001));
-        let by_us = |flood: &mut Flood, stream, now| {
+        let by_us = |flood: &mut FloodDetector, stream, now| {
             flood.received(request(stream), now);
             flood.sent(frame(Kind::RstStream, 0, stream, 4), now)
         };
@@ -302,18 +302,18 @@ mod tests {
     #[test]
     fn answered_calls_make_up_for_cancelled_ones_and_their_resets_may_cross() {
         let now = Instant::now();
-        let mut flood = Flood::new(2, 1 << 16, now);
+        let mut flood = FloodDetector::new(2, 1 << 16, now);
         let answer = |stream| frame(Kind::Data, flag::END_STREAM, stream, 10);
         for n in 0..10_000u32 {
             let stream = 6 * n + 1;
             for stream in [stream, stream + 2, stream + 4] {
-                assert_eq!(flood.received(request(stream), now), Verdict::Fine);
+                assert_eq!(flood.received(request(stream), now), Verdict::Ok);
             }
             flood.sent(frame(Kind::Headers, flag::END_HEADERS, stream, 9), now);
             flood.sent(answer(stream), now);
             for stream in [stream, stream + 2, stream + 4] {
                 let reset = frame(Kind::RstStream, 0, stream, 4);
-                assert_eq!(flood.received(reset, now), Verdict::Fine, "{n}");
+                assert_eq!(flood.received(reset, now), Verdict::Ok, "{n}");
             }
         }
         assert_eq!(flood.calls(), 0);
@@ -322,12 +322,12 @@ mod tests {
     #[test]
     fn what_a_client_that_measures_the_way_sends_with_each_answer_is_borne() {
         let now = Instant::now();
-        let mut flood = Flood::new(500, 1 << 16, now);
+        let mut flood = FloodDetector::new(500, 1 << 16, now);
         flood.received(request(1), now);
         for _ in 0..10_000 {
             flood.sent(frame(Kind::Data, 0, 1, 1000), now);
             for kind in [Kind::WindowUpdate, Kind::WindowUpdate, Kind::Ping] {
-                assert_eq!(flood.received(frame(kind, 0, 0, 8), now), Verdict::Fine);
+                assert_eq!(flood.received(frame(kind, 0, 0, 8), now), Verdict::Ok);
             }
         }
     }
@@ -335,15 +335,15 @@ mod tests {
     #[test]
     fn a_header_block_without_end_is_cut_off_at_once() {
         let now = Instant::now();
-        let mut flood = Flood::new(500, 100, now);
+        let mut flood = FloodDetector::new(500, 100, now);
         flood.received(frame(Kind::Headers, 0, 1, 50), now);
         assert!(flood.in_block());
         let more = frame(Kind::Continuation, 0, 1, 50);
-        assert_eq!(flood.received(more, now), Verdict::Fine);
-        assert!(matches!(flood.received(more, now), Verdict::Cut(_)));
-        let mut flood = Flood::new(500, 100, now);
+        assert_eq!(flood.received(more, now), Verdict::Ok);
+        assert!(matches!(flood.received(more, now), Verdict::Close(_)));
+        let mut flood = FloodDetector::new(500, 100, now);
         flood.received(frame(Kind::Headers, 0, 1, 50), now);
         let empty = frame(Kind::Continuation, 0, 1, 0);
-        assert!(matches!(flood.received(empty, now), Verdict::Cut(_)));
+        assert!(matches!(flood.received(empty, now), Verdict::Close(_)));
     }
 }

@@ -4,7 +4,7 @@ use mesh_relay::frame::{HEADER_BYTES, Head, Kind, flag};
 
 /// Where in the frames a direction is.
 #[derive(Debug, Default)]
-pub(super) struct Frames {
+pub(super) struct FrameTracker {
     /// A frame's header, and of padded DATA the length of its padding.
     head: [u8; HEADER_BYTES + 1],
     have: usize,
@@ -22,7 +22,7 @@ pub(super) struct Frame {
     pub(super) empty: bool,
 }
 
-impl Frames {
+impl FrameTracker {
     /// Goes on with the next bytes, and tells of each frame that begins in them.
     pub(super) fn follow(&mut self, mut bytes: &[u8], mut begins: impl FnMut(Frame)) {
         while !bytes.is_empty() {
@@ -84,7 +84,7 @@ mod tests {
             (Kind::Data, 3, 0, true),
         ];
         for piece in 1..=bytes.len() {
-            let (mut frames, mut told) = (Frames::default(), Vec::new());
+            let (mut frames, mut told) = (FrameTracker::default(), Vec::new());
             for part in bytes.chunks(piece) {
                 frames.follow(part, |Frame { head, empty }| {
                     told.push((head.kind, head.stream, head.length, empty));
@@ -93,7 +93,7 @@ mod tests {
             assert_eq!(told, expected, "{piece}");
             assert!(frames.between());
         }
-        let mut frames = Frames::default();
+        let mut frames = FrameTracker::default();
         frames.follow(&bytes[..10], |_| {});
         assert!(!frames.between());
     }

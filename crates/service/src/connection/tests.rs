@@ -13,13 +13,13 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{Running, Served, Upload, start, tests as chassis};
+use crate::{ServerHandle, Services, RequestBody, start, tests as chassis};
 
 const SOON: Duration = Duration::from_secs(5);
 
 /// An HTTP program that reads the whole body, and answers `/quiet` never.
-async fn http(set: &[(&str, &str)]) -> Running {
-    let answer = tower::service_fn(|request: Request<Upload>| async move {
+async fn http(set: &[(&str, &str)]) -> ServerHandle {
+    let answer = tower::service_fn(|request: Request<RequestBody>| async move {
         if request.uri().path() == "/quiet" {
             std::future::pending::<()>().await;
         }
@@ -38,7 +38,7 @@ async fn http(set: &[(&str, &str)]) -> Running {
     let memory = Arc::new(Memory::new());
     let config = chassis::config(set);
     start(&chassis::SPEC, config, memory, move |_| {
-        Ok(Served::new().http(answer))
+        Ok(Services::new().http(answer))
     })
     .await
     .unwrap()
@@ -118,7 +118,7 @@ fn call(out: &mut Vec<u8>, stream: u32, method: &str, malformed: bool) {
     frame::headers(out, stream, &block, false, 16_384);
 }
 
-async fn ports(set: &[(&str, &str)]) -> (Running, Running) {
+async fn ports(set: &[(&str, &str)]) -> (ServerHandle, ServerHandle) {
     let grpc = chassis::running(set).await.0;
     (grpc, http(set).await)
 }

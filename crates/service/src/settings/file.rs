@@ -9,20 +9,20 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::layer::Raw;
+use super::layer::RawSetting;
 use crate::config::{Source, flatten};
 
 /// The table of the file that they are in.
 pub(crate) const TABLE: &str = "services";
 
 /// How often the file is looked at.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What tells one state of a file from the next: when it was written, its place on the disk, since
 /// editors and Kubernetes replace files, and its length.
-pub(super) type Stamp = Option<(SystemTime, u64, u64)>;
+pub(super) type FileStamp = Option<(SystemTime, u64, u64)>;
 
-pub(super) async fn stamp(path: &Path) -> Stamp {
+pub(super) async fn stamp(path: &Path) -> FileStamp {
     let metadata = tokio::fs::metadata(path).await.ok()?;
     Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
 }
@@ -31,7 +31,7 @@ pub(super) async fn stamp(path: &Path) -> Stamp {
 ///
 /// # Errors
 /// When it cannot be read, or is not TOML.
-pub(super) async fn read(path: &PathBuf) -> Result<BTreeMap<String, Vec<Raw>>, String> {
+pub(super) async fn read(path: &PathBuf) -> Result<BTreeMap<String, Vec<RawSetting>>, String> {
     let text = tokio::fs::read_to_string(path).await;
     let text = text.map_err(|error| error.to_string())?;
     let table = text.parse::<Table>();
@@ -47,14 +47,14 @@ pub(super) async fn read(path: &PathBuf) -> Result<BTreeMap<String, Vec<Raw>>, S
 pub(crate) fn services(
     table: Option<&Value>,
     source: &Source,
-) -> Result<BTreeMap<String, Vec<Raw>>, String> {
+) -> Result<BTreeMap<String, Vec<RawSetting>>, String> {
     let expected = || "expected tables such as [services.\"agent-echo\"]".to_owned();
     let Some(table) = table else {
         return Ok(BTreeMap::new());
     };
     let mut services = BTreeMap::new();
     for (service, values) in table.as_table().ok_or_else(expected)? {
-        let raw = |(key, value): (&String, &Value)| Raw {
+        let raw = |(key, value): (&String, &Value)| RawSetting {
             key: key.clone(),
             value: flatten(value),
             source: source.clone(),

@@ -6,7 +6,7 @@ use crate::config::{Key, Source, unknown};
 
 /// One value as a source gives it.
 #[derive(Clone, Debug)]
-pub(crate) struct Raw {
+pub(crate) struct RawSetting {
     pub(crate) key: String,
     /// `None` for what no key takes, such as a table.
     pub(crate) value: Option<String>,
@@ -15,14 +15,14 @@ pub(crate) struct Raw {
 
 /// A value that was taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Given {
+pub(crate) struct AcceptedSetting {
     pub(crate) value: String,
     pub(crate) source: Source,
 }
 
 /// A value that was not taken, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedSetting {
     pub(crate) key: String,
     pub(crate) value: String,
     pub(crate) source: Source,
@@ -32,8 +32,8 @@ pub(crate) struct Refused {
 /// What a source says of one service, or of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Group {
-    pub(crate) given: BTreeMap<&'static str, Given>,
-    pub(crate) refused: Vec<Refused>,
+    pub(crate) given: BTreeMap<&'static str, AcceptedSetting>,
+    pub(crate) refused: Vec<RefusedSetting>,
 }
 
 /// Groups by name.
@@ -44,20 +44,20 @@ pub(crate) struct Layer {
 
 impl Layer {
     /// Takes over all that a source says now. True when that is something else than before.
-    pub(crate) fn take(&mut self, keys: &[Key], mut raw: BTreeMap<String, Vec<Raw>>) -> bool {
+    pub(crate) fn apply(&mut self, keys: &[Key], mut raw: BTreeMap<String, Vec<RawSetting>>) -> bool {
         for gone in self.groups.keys() {
             raw.entry(gone.clone()).or_default();
         }
         let mut changed = false;
         for (name, values) in raw {
-            changed |= self.take_group(keys, &name, values);
+            changed |= self.apply_group(keys, &name, values);
         }
         changed
     }
 
     /// Takes over what a source says of one group now. In the place of a value that will not do
     /// stays the one that was there before.
-    pub(crate) fn take_group(&mut self, keys: &[Key], name: &str, values: Vec<Raw>) -> bool {
+    pub(crate) fn apply_group(&mut self, keys: &[Key], name: &str, values: Vec<RawSetting>) -> bool {
         let before = self.groups.remove(name).unwrap_or_default();
         let mut now = Group::default();
         for raw in values {
@@ -65,7 +65,7 @@ impl Layer {
             match (key, raw.value) {
                 (Some(key), Some(value)) if key.kind.accepts(&value) => {
                     let source = raw.source;
-                    now.given.insert(key.name, Given { value, source });
+                    now.given.insert(key.name, AcceptedSetting { value, source });
                 }
                 (key, value) => {
                     if let Some((name, given)) =
@@ -73,7 +73,7 @@ impl Layer {
                     {
                         now.given.entry(name).or_insert_with(|| given.clone());
                     }
-                    now.refused.push(Refused {
+                    now.refused.push(RefusedSetting {
                         reason: key.map_or_else(
                             || unknown(&raw.key, keys.iter().map(|key| key.name)),
                             |key| format!("expected {}", key.kind.expected()),
@@ -87,7 +87,7 @@ impl Layer {
         }
         for refused in &now.refused {
             if !before.refused.contains(refused) {
-                let Refused {
+                let RefusedSetting {
                     key,
                     value,
                     source,
@@ -103,7 +103,7 @@ impl Layer {
         changed
     }
 
-    pub(crate) fn refused(&self) -> impl Iterator<Item = &Refused> {
+    pub(crate) fn refused(&self) -> impl Iterator<Item = &RefusedSetting> {
         self.groups.values().flat_map(|group| &group.refused)
     }
 }
@@ -119,8 +119,8 @@ mod tests {
         ]
     }
 
-    fn raw(key: &str, value: &str) -> Raw {
-        Raw {
+    fn raw(key: &str, value: &str) -> RawSetting {
+        RawSetting {
             key: key.to_owned(),
             value: Some(value.to_owned()),
             source: Source::Kv(key.to_owned()),
@@ -135,21 +135,21 @@ mod tests {
     #[test]
     fn a_bad_value_is_refused_and_the_old_one_stays_until_it_is_removed() {
         let mut layer = Layer::default();
-        assert!(layer.take_group(&keys(), "a", vec![raw("queue_timeout", "1s")]));
-        assert!(!layer.take_group(&keys(), "a", vec![raw("queue_timeout", "1s")]));
-        assert!(layer.take_group(&keys(), "a", vec![raw("queue_timeout", "soon")]));
+        assert!(layer.apply_group(&keys(), "a", vec![raw("queue_timeout", "1s")]));
+        assert!(!layer.apply_group(&keys(), "a", vec![raw("queue_timeout", "1s")]));
+        assert!(layer.apply_group(&keys(), "a", vec![raw("queue_timeout", "soon")]));
         assert_eq!(value(&layer), Some("1s"));
         let refused: Vec<_> = layer.refused().collect();
         assert_eq!(refused[0].key, "a.queue_timeout");
         assert!(refused[0].reason.contains("250ms"), "{refused:?}");
-        assert!(layer.take(&keys(), BTreeMap::new()));
+        assert!(layer.apply(&keys(), BTreeMap::new()));
         assert_eq!((value(&layer), layer.refused().count()), (None, 0));
     }
 
     #[test]
     fn an_unknown_key_is_refused_with_the_nearest_known_one() {
         let mut layer = Layer::default();
-        layer.take_group(&keys(), "a", vec![raw("queue_timeuot", "1s")]);
+        layer.apply_group(&keys(), "a", vec![raw("queue_timeuot", "1s")]);
         let refused: Vec<_> = layer.refused().collect();
         assert!(
             refused[0].reason.contains("did you mean queue_timeout?"),

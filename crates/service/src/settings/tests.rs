@@ -13,13 +13,13 @@ use tokio_util::{
     task::TaskTracker,
 };
 
-use super::Live;
+use super::LiveSettings;
 use crate::{config::Loader, tests::SPEC};
 
 const SERVICE: &str = "agent-echo";
 
 struct World {
-    live: Arc<Live>,
+    live: Arc<LiveSettings>,
     memory: Arc<Memory>,
     registry: MetricsRegistry,
     folder: TempDir,
@@ -35,7 +35,7 @@ impl World {
         let loader = set.iter().fold(loader, |loader, (k, v)| loader.set(k, *v));
         let (memory, registry) = (Arc::new(Memory::new()), MetricsRegistry::new());
         let shutdown = CancellationToken::new();
-        let live = Live::start(
+        let live = LiveSettings::start(
             Arc::new(loader.load().unwrap()),
             &(Arc::clone(&memory) as Arc<dyn Discovery>),
             &registry,
@@ -76,7 +76,7 @@ impl World {
     }
 
     fn shown(&self) -> BTreeMap<&'static str, Value> {
-        self.live.shown().into_iter().collect()
+        self.live.report().into_iter().collect()
     }
 }
 

@@ -19,7 +19,7 @@ use prost_types::{
     FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
 };
 use serde_json::{Value, json};
-use service::{ServiceKind as Is, Served, Spec};
+use service::{ServiceKind as Is, Services, Spec};
 use testkit::local;
 use tonic::{body::Body, server::NamedService};
 use work::Kind;
@@ -122,7 +122,7 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
         },
     );
     let calls = odd.0.clone();
-    let build = |_: &service::Context| Ok(Served::new().service(odd).descriptors(descriptors()));
+    let build = |_: &service::Context| Ok(Services::new().service(odd).descriptors(descriptors()));
     let (running, _) = local::start_alone(&spec, build, &[]).await;
     let stage = Stage::set("0s").await;
     let instances = format!("odd={}", running.grpc_addr);

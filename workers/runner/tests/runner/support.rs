@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 
 use jobs::{JobId, Jobs, Record, Status};
 use serde_json::Value;
-use service::{Loader, Running};
+use service::{Loader, ServerHandle};
 use testkit::{Process, Redis, http_client, local, until};
 use work::{Kind, Work};
 
@@ -14,7 +14,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) struct Stage {
     pub(crate) redis: Redis,
     pub(crate) jobs: Jobs,
-    pub(crate) echo: Running,
+    pub(crate) echo: ServerHandle,
 }
 
 impl Stage {

@@ -15,28 +15,28 @@ use tokio::time::{Sleep, sleep};
 /// A client has begun to send a body and fell silent: 408 is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body did not go on for {0:?} (body_timeout)")]
-pub struct Silent(pub Duration);
+pub struct BodyTimeout(pub Duration);
 
-/// A request's body. It fails with [`Silent`] when it does not go on for `body_timeout` while it is
+/// A request's body. It fails with [`BodyTimeout`] when it does not go on for `body_timeout` while it is
 /// waited for.
 #[derive(Debug)]
-pub struct Upload {
+pub struct RequestBody {
     body: Incoming,
     limit: Duration,
-    silence: Option<Pin<Box<Sleep>>>,
+    idle: Option<Pin<Box<Sleep>>>,
 }
 
-impl Upload {
+impl RequestBody {
     pub(crate) const fn new(body: Incoming, limit: Duration) -> Self {
         Self {
             body,
             limit,
-            silence: None,
+            idle: None,
         }
     }
 }
 
-impl Body for Upload {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -45,16 +45,16 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.silence = None;
+            self.idle = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         if self.limit.is_zero() {
             return Poll::Pending;
         }
         let limit = self.limit;
-        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(silence.as_mut().poll(cx));
-        Poll::Ready(Some(Err(Silent(limit).into())))
+        let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(idle.as_mut().poll(cx));
+        Poll::Ready(Some(Err(BodyTimeout(limit).into())))
     }
 
     fn is_end_stream(&self) -> bool {

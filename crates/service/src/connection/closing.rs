@@ -8,7 +8,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::clients::Exceeded;
+use crate::clients::LimitExceeded;
 
 /// How long a client that is turned away may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
@@ -30,43 +30,43 @@ pub(super) fn go_away(last: u32, code: u32, reason: &str) -> Vec<u8> {
 }
 
 /// A whole answer that ends its connection.
-pub(super) fn http1(status: &str, words: &str) -> Vec<u8> {
-    let length = words.len() + 1;
+pub(super) fn http1(status: &str, reply: &str) -> Vec<u8> {
+    let length = reply.len() + 1;
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {length}\r\n\
-         connection: close\r\n\r\n{words}\n"
+         connection: close\r\n\r\n{reply}\n"
     )
     .into_bytes()
 }
 
 /// Says them, and ends the connection.
-pub(super) async fn say(mut stream: TcpStream, words: &[u8]) {
-    let said = async {
-        stream.write_all(words).await?;
+pub(super) async fn send_and_close(mut stream: TcpStream, reply: &[u8]) {
+    let sent = async {
+        stream.write_all(reply).await?;
         stream.shutdown().await?;
         // What the client has sent is read, or the kernel would take our words back.
         tokio::io::copy(&mut stream.take(UNREAD), &mut tokio::io::sink()).await
     };
-    timely(said).await;
+    within_linger(sent).await;
 }
 
 /// Says why a connection is not wanted: in HTTP/2 by empty SETTINGS and GOAWAY with
 /// `ENHANCE_YOUR_CALM` and the key, in HTTP/1.1 by 503.
-pub(crate) async fn turn_away(mut stream: TcpStream, Exceeded(key): Exceeded) {
+pub(crate) async fn reject(mut stream: TcpStream, LimitExceeded(key): LimitExceeded) {
     const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
     let mut first = [0; 3];
-    let heard = async { stream.read_exact(&mut first).await };
-    timely(heard).await;
-    let words = if first == *b"PRI" {
+    let read = async { stream.read_exact(&mut first).await };
+    within_linger(read).await;
+    let reply = if first == *b"PRI" {
         [SETTINGS, &go_away(0, ENHANCE_YOUR_CALM, key)].concat()
     } else {
         let reason = format!("too many connections: {key}");
         http1("503 Service Unavailable", &reason)
     };
-    say(stream, &words).await;
+    send_and_close(stream, &reply).await;
 }
 
 /// A client that is gone already needs no words.
-async fn timely<T>(words: impl Future<Output = io::Result<T>>) {
-    timeout(LINGER, words).await.ok();
+async fn within_linger<T>(reply: impl Future<Output = io::Result<T>>) {
+    timeout(LINGER, reply).await.ok();
 }

@@ -17,22 +17,22 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 
-use crate::coding::{self, Asked, HEADER};
+use crate::compression::{self, RequestCoding, FRAME_HEADER};
 
 /// What a request may be, and how slowly it may come.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct CallLimits {
     /// Bytes of one message, after inflation too.
-    pub message: usize,
+    pub message_bytes: usize,
     /// How long a client may be silent within a message; zero is for ever. Between two messages it
     /// may be silent for as long as it likes.
-    pub silence: Duration,
+    pub idle: Duration,
 }
 
 /// Runs `next` with messages within the bounds, not compressed, until the caller's deadline.
-pub async fn bounded<B, F>(
+pub async fn with_call_limits<B, F>(
     mut request: Request<B>,
-    bounds: Bounds,
+    call_limits: CallLimits,
     next: impl FnOnce(Request<Body>) -> F,
 ) -> Response<Body>
 where
@@ -48,35 +48,35 @@ where
                 .into_http();
         }
     };
-    let asked = Asked::of(request.headers());
-    if asked.comes {
-        request.headers_mut().remove(coding::ENCODING);
+    let coding = RequestCoding::of(request.headers());
+    if coding.compressed {
+        request.headers_mut().remove(compression::ENCODING);
     }
     let request = request.map(|body| {
-        Body::new(Messages {
+        Body::new(MessageBody {
             body,
-            bounds,
-            head: Vec::new(),
+            call_limits,
+            frame_header: Vec::new(),
             left: 0,
-            compressed: asked.comes.then(BytesMut::new),
-            silence: None,
+            compressed: coding.compressed.then(BytesMut::new),
+            idle_timer: None,
         })
     });
     let Some(timeout) = timeout else {
-        return asked.answer(next(request).await);
+        return coding.answer(next(request).await);
     };
     let end = deadline::after(Instant::now(), timeout);
     match timeout_at(end, next(request)).await {
-        Ok(response) => until(asked.answer(response), async move {
+        Ok(response) => until(coding.answer(response), async move {
             sleep_until(end).await;
-            too_late()
+            deadline_exceeded()
         }),
-        Err(_) => too_late().into_http(),
+        Err(_) => deadline_exceeded().into_http(),
     }
 }
 
 /// The refusal of a request whose metadata is larger than `limit`, as HTTP/2 counts it.
-pub(crate) fn large_head<B>(request: &Request<B>, limit: u32) -> Option<Status> {
+pub(crate) fn oversized_metadata<B>(request: &Request<B>, limit: u32) -> Option<Status> {
     // Each field counts 32 bytes besides, and so do the pseudo-headers.
     const FIELD: usize = 32;
     let uri = request.uri();
@@ -110,7 +110,7 @@ pub(crate) fn until(
         if body.is_end_stream() {
             return body;
         }
-        Body::new(Until {
+        Body::new(DeadlineBody {
             body,
             end: Box::pin(end),
             over: false,
@@ -120,36 +120,36 @@ pub(crate) fn until(
 
 /// An answer of the chassis' own that ends when the program leaves: whoever watches or reflects
 /// does not hold it up.
-pub(crate) async fn until_leave(
+pub(crate) async fn until_drain(
     leave: CancellationToken,
     next: impl Future<Output = Response<Body>>,
 ) -> Response<Body> {
     match leave.run_until_cancelled(next).await {
         Some(response) => until(response, async move {
             leave.cancelled_owned().await;
-            leaving()
+            draining()
         }),
-        None => leaving().into_http(),
+        None => draining().into_http(),
     }
 }
 
-fn leaving() -> Status {
+fn draining() -> Status {
     let message = "the instance leaves: ask another one";
     error_info::status(Code::Unavailable, "DRAINING", message, [])
 }
 
-fn too_late() -> Status {
+fn deadline_exceeded() -> Status {
     let message = "the caller's deadline passed before the answer was complete";
     error_info::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, [])
 }
 
-fn silent(limit: Duration) -> Status {
+fn message_idle(limit: Duration) -> Status {
     let message = format!("a message has begun and did not go on for {limit:?}");
     let about = [("key", "body_timeout".to_owned())];
     error_info::status(Code::DeadlineExceeded, "SILENT", message, about)
 }
 
-pub(crate) fn too_large(size: usize, limit: usize) -> Status {
+pub(crate) fn message_too_large(size: usize, limit: usize) -> Status {
     let message = format!("a message of {size} bytes is over max_message_bytes = {limit}");
     let facts = [
         ("key", "max_message_bytes".to_owned()),
@@ -159,35 +159,35 @@ pub(crate) fn too_large(size: usize, limit: usize) -> Status {
 }
 
 /// A request whose messages are measured as they come.
-struct Messages<B> {
+struct MessageBody<B> {
     body: B,
-    bounds: Bounds,
+    call_limits: CallLimits,
     /// What is there of the next frame's header.
-    head: Vec<u8>,
+    frame_header: Vec<u8>,
     /// What is still to come of the present message.
     left: usize,
     /// What has come of messages that may be compressed and are not complete.
     compressed: Option<BytesMut>,
     /// Runs while a message does not go on.
-    silence: Option<Pin<Box<Sleep>>>,
+    idle_timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<B> Messages<B> {
+impl<B> MessageBody<B> {
     fn measure(&mut self, mut data: Bytes) -> Result<(), Status> {
         while data.has_remaining() {
             let skipped = self.left.min(data.len());
             data.advance(skipped);
             self.left -= skipped;
-            let wanted = (HEADER - self.head.len()).min(data.len());
+            let wanted = (FRAME_HEADER - self.frame_header.len()).min(data.len());
             if self.left > 0 || wanted == 0 {
                 continue;
             }
-            self.head.extend_from_slice(&data.split_to(wanted));
-            if let Some((_, length)) = coding::frame(&self.head) {
+            self.frame_header.extend_from_slice(&data.split_to(wanted));
+            if let Some((_, length)) = compression::frame_header(&self.frame_header) {
                 self.left = length;
-                self.head.clear();
-                if self.left > self.bounds.message {
-                    return Err(too_large(self.left, self.bounds.message));
+                self.frame_header.clear();
+                if self.left > self.call_limits.message_bytes {
+                    return Err(message_too_large(self.left, self.call_limits.message_bytes));
                 }
             }
         }
@@ -200,25 +200,25 @@ impl<B> Messages<B> {
         match &mut self.compressed {
             Some(held) => {
                 held.extend_from_slice(&data);
-                coding::inflate(held, self.bounds.message)
+                compression::inflate(held, self.call_limits.message_bytes)
             }
             None => Ok(data),
         }
     }
 
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        let within = self.left > 0 || !self.head.is_empty();
-        let limit = self.bounds.silence;
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let within = self.left > 0 || !self.frame_header.is_empty();
+        let limit = self.call_limits.idle;
         if !within || limit.is_zero() {
             return Poll::Pending;
         }
-        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(silence.as_mut().poll(cx));
-        Poll::Ready(silent(limit))
+        let idle_timer = self.idle_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        ready!(idle_timer.as_mut().poll(cx));
+        Poll::Ready(message_idle(limit))
     }
 }
 
-impl<B> http_body::Body for Messages<B>
+impl<B> http_body::Body for MessageBody<B>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -232,9 +232,9 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         loop {
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-                return self.poll_silence(cx).map(|status| Some(Err(status)));
+                return self.poll_idle(cx).map(|status| Some(Err(status)));
             };
-            self.silence = None;
+            self.idle_timer = None;
             let frame = match frame {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {
@@ -267,13 +267,13 @@ where
 }
 
 /// An answer that is cut short at its end, if it does not come to one before.
-struct Until {
+struct DeadlineBody {
     body: Body,
     end: Pin<Box<dyn Future<Output = Status> + Send>>,
     over: bool,
 }
 
-impl http_body::Body for Until {
+impl http_body::Body for DeadlineBody {
     type Data = Bytes;
     type Error = Status;
 

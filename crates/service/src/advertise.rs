@@ -13,11 +13,11 @@ use crate::{config::Config, registration::consul_address};
 
 /// An address of the Internet: nothing is sent to it, the system only says which of our own
 /// addresses it would be reached from.
-const AWAY: (&str, u16) = ("192.0.2.1", 9);
+const UNREACHED: (&str, u16) = ("192.0.2.1", 9);
 
 /// `service_host`; else the one address listened on; else this host's own IP on the way to the
 /// registry, or to anywhere while the registry's name does not resolve.
-pub(crate) async fn host(config: &Config, bound: SocketAddr) -> String {
+pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
     if let Some(host) = config.optional("service_host") {
         return host.to_owned();
     }
@@ -33,7 +33,7 @@ pub(crate) async fn host(config: &Config, bound: SocketAddr) -> String {
     };
     let consul = consul.host_and_port().ok();
     let consul = consul.as_ref().map(|(host, port)| (host.as_str(), *port));
-    for target in consul.into_iter().chain([AWAY]) {
+    for target in consul.into_iter().chain([UNREACHED]) {
         if let Some(ip) = own_ip_towards(target).await {
             return ip.to_string();
         }
@@ -42,7 +42,7 @@ pub(crate) async fn host(config: &Config, bound: SocketAddr) -> String {
 }
 
 /// The machine's name, as far as it is known.
-pub(crate) fn machine() -> String {
+pub(crate) fn hostname() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .ok()
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
     use crate::config::Loader;
 
-    async fn announced(set: &[(&str, &str)]) -> String {
+    async fn advertised(set: &[(&str, &str)]) -> String {
         let mut loader = Loader::new(crate::tests::SPEC.all_keys());
         for (key, value) in set {
             loader = loader.set(key, *value);
@@ -81,18 +81,18 @@ mod tests {
         let bound = format!("{}:1", config.text("listen_address"))
             .parse()
             .unwrap();
-        host(&config, bound).await
+        address(&config, bound).await
     }
 
     #[tokio::test]
     async fn the_address_is_the_one_that_consul_sees() {
-        assert_eq!(announced(&[("service_host", "echo-1")]).await, "echo-1");
+        assert_eq!(advertised(&[("service_host", "echo-1")]).await, "echo-1");
         for consul in ["", "127.0.0.1", "127.0.0.1:8500", "https://127.0.0.1"] {
-            let address = announced(&[("consul_http_addr", consul)]).await;
+            let address = advertised(&[("consul_http_addr", consul)]).await;
             assert_eq!(address, "127.0.0.1", "{consul}");
         }
         assert_eq!(
-            announced(&[("listen_address", "127.0.0.9")]).await,
+            advertised(&[("listen_address", "127.0.0.9")]).await,
             "127.0.0.9"
         );
     }

@@ -16,25 +16,25 @@ use tokio::{
 };
 
 /// A fatal alert of TLS: the version is not supported.
-const ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 70];
+const TLS_ALERT: &[u8] = &[0x15, 0x03, 0x01, 0x00, 0x02, 0x02, 70];
 
-const PAGE: &str = "This port speaks gRPC over HTTP/2 in cleartext, not HTTP/1.1. Use a gRPC client \
+const HTTP1_BODY: &str = "This port speaks gRPC over HTTP/2 in cleartext, not HTTP/1.1. Use a gRPC client \
     (grpcurl -plaintext), or the gateway's port for HTTP.\n";
 
 /// Time between two lines of the log.
-const PAUSE: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a client may take to say enough, and to read what it is told.
-const PATIENCE: Duration = Duration::from_secs(1);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long until a client that has said too little is looked at again.
-const AGAIN: Duration = Duration::from_millis(5);
+const PEEK_INTERVAL: Duration = Duration::from_millis(5);
 
 static LOGGED: AtomicU64 = AtomicU64::new(0);
 
 /// What a client speaks instead of HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stranger {
+pub enum ProtocolMismatch {
     /// TLS: it began a handshake.
     Tls,
     /// HTTP/1: a request line.
@@ -43,24 +43,24 @@ pub enum Stranger {
 
 /// What the first bytes of a client tell.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
-    TooLittle,
+enum FirstBytes {
+    Incomplete,
     /// HTTP/2, or anything of which HTTP/2 says what to do.
-    Well,
-    Strange(Stranger),
+    Other,
+    Mismatch(ProtocolMismatch),
 }
 
-impl Stranger {
+impl ProtocolMismatch {
     /// The last bytes for it; the log is told too.
     #[must_use]
-    pub fn part(self, client: Option<SocketAddr>) -> Vec<u8> {
+    pub fn reply(self, client: Option<SocketAddr>) -> Vec<u8> {
         self.log(client);
         match self {
-            Self::Tls => ALERT.to_vec(),
+            Self::Tls => TLS_ALERT.to_vec(),
             Self::Http1 => format!(
                 "HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain; charset=utf-8\r\n\
-                 content-length: {}\r\nconnection: close\r\n\r\n{PAGE}",
-                PAGE.len()
+                 content-length: {}\r\nconnection: close\r\n\r\n{HTTP1_BODY}",
+                HTTP1_BODY.len()
             )
             .into_bytes(),
         }
@@ -70,7 +70,7 @@ impl Stranger {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |time| time.as_secs());
         let last = LOGGED.load(Ordering::Relaxed);
-        if now.saturating_sub(last) < PAUSE.as_secs() {
+        if now.saturating_sub(last) < LOG_INTERVAL.as_secs() {
             return;
         }
         LOGGED.store(now, Ordering::Relaxed);
@@ -84,28 +84,28 @@ impl Stranger {
 
     /// What a client says first, looked at and left there; `None` for HTTP/2, and for anything else
     /// that is for HTTP/2 to judge.
-    pub(crate) async fn first(stream: &TcpStream) -> Option<Self> {
+    pub(crate) async fn sniff(stream: &TcpStream) -> Option<Self> {
         let mut first = [0; 9];
-        let told = async {
+        let found = async {
             loop {
                 match stream.peek(&mut first).await {
                     Ok(1..) => {}
                     _ => return None,
                 }
                 let length = stream.peek(&mut first).await.unwrap_or(0);
-                match tell(&first[..length]) {
-                    Told::TooLittle if length > 0 => sleep(AGAIN).await,
-                    Told::Strange(stranger) => return Some(stranger),
-                    Told::TooLittle | Told::Well => return None,
+                match classify(&first[..length]) {
+                    FirstBytes::Incomplete if length > 0 => sleep(PEEK_INTERVAL).await,
+                    FirstBytes::Mismatch(mismatch) => return Some(mismatch),
+                    FirstBytes::Incomplete | FirstBytes::Other => return None,
                 }
             }
         };
-        told.await
+        found.await
     }
 
     /// Tells a client, and ends its connection.
-    pub(crate) async fn turn_away(self, mut stream: TcpStream, client: SocketAddr) {
-        let words = self.part(Some(client));
+    pub(crate) async fn reject(self, mut stream: TcpStream, client: SocketAddr) {
+        let words = self.reply(Some(client));
         let said = async {
             stream.write_all(&words).await?;
             stream.shutdown().await?;
@@ -113,19 +113,19 @@ impl Stranger {
             tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
         };
         // A client that is gone already needs no words.
-        timeout(PATIENCE, said).await.ok();
+        timeout(REPLY_TIMEOUT, said).await.ok();
     }
 }
 
-fn tell(first: &[u8]) -> Told {
+fn classify(first: &[u8]) -> FirstBytes {
     match first {
-        [] => Told::TooLittle,
-        [0x16, ..] => Told::Strange(Stranger::Tls),
+        [] => FirstBytes::Incomplete,
+        [0x16, ..] => FirstBytes::Mismatch(ProtocolMismatch::Tls),
         _ if HTTP1_METHODS.iter().any(|method| first.starts_with(method)) => {
-            Told::Strange(Stranger::Http1)
+            FirstBytes::Mismatch(ProtocolMismatch::Http1)
         }
-        _ if HTTP1_METHODS.iter().any(|method| method.starts_with(first)) => Told::TooLittle,
-        _ => Told::Well,
+        _ if HTTP1_METHODS.iter().any(|method| method.starts_with(first)) => FirstBytes::Incomplete,
+        _ => FirstBytes::Other,
     }
 }
 
@@ -135,19 +135,19 @@ mod tests {
 
     #[test]
     fn clients_are_told_apart_by_their_first_bytes() {
-        let cases: [(&[u8], Told); 9] = [
-            (b"", Told::TooLittle),
-            (b"P", Told::TooLittle),
-            (b"PRI ", Told::Well),
-            (b"POST /", Told::Strange(Stranger::Http1)),
-            (b"PU", Told::TooLittle),
-            (b"INVALID", Told::Well),
-            (b"GET ", Told::Strange(Stranger::Http1)),
-            (&[0x16, 3, 1, 2], Told::Strange(Stranger::Tls)),
-            (&[0, 0, 0, 4], Told::Well),
+        let cases: [(&[u8], FirstBytes); 9] = [
+            (b"", FirstBytes::Incomplete),
+            (b"P", FirstBytes::Incomplete),
+            (b"PRI ", FirstBytes::Other),
+            (b"POST /", FirstBytes::Mismatch(ProtocolMismatch::Http1)),
+            (b"PU", FirstBytes::Incomplete),
+            (b"INVALID", FirstBytes::Other),
+            (b"GET ", FirstBytes::Mismatch(ProtocolMismatch::Http1)),
+            (&[0x16, 3, 1, 2], FirstBytes::Mismatch(ProtocolMismatch::Tls)),
+            (&[0, 0, 0, 4], FirstBytes::Other),
         ];
-        for (first, told) in cases {
-            assert_eq!(tell(first), told, "{first:?}");
+        for (first, found) in cases {
+            assert_eq!(classify(first), found, "{first:?}");
         }
     }
 }

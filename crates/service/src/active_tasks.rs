@@ -7,18 +7,18 @@ use std::sync::{
 
 /// Counts tasks; clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Active(Arc<AtomicI32>);
+pub struct ActiveTasks(Arc<AtomicI32>);
 
 /// One task: it is over when this is dropped.
 #[derive(Debug)]
 #[must_use = "the task is over when this is dropped"]
-pub struct Task(Active);
+pub struct TaskGuard(ActiveTasks);
 
-impl Active {
+impl ActiveTasks {
     /// Begins a task.
-    pub fn begin(&self) -> Task {
+    pub fn begin(&self) -> TaskGuard {
         self.0.fetch_add(1, Relaxed);
-        Task(self.clone())
+        TaskGuard(self.clone())
     }
 
     /// How many have begun and are not over.
@@ -28,7 +28,7 @@ impl Active {
     }
 }
 
-impl Drop for Task {
+impl Drop for TaskGuard {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Relaxed);
     }

@@ -9,22 +9,22 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 
 use crate::{
-    clients::Connection,
-    connection::{Request, readers},
+    clients::ClientConnection,
+    connection::{OpenRequest, stalled_streams},
 };
 
 /// A body that holds its request's place.
-pub(crate) struct Reply<B> {
+pub(crate) struct ResponseBody<B> {
     body: Pin<Box<B>>,
     /// There is nothing to send after the head.
     empty: bool,
-    _open: Request,
-    _client: Arc<Connection>,
+    _open: OpenRequest,
+    _client: Arc<ClientConnection>,
 }
 
-impl<B: Body> Reply<B> {
-    pub(crate) fn new(body: B, open: Request, client: Arc<Connection>) -> Self {
-        readers::waits();
+impl<B: Body> ResponseBody<B> {
+    pub(crate) fn new(body: B, open: OpenRequest, client: Arc<ClientConnection>) -> Self {
+        stalled_streams::mark_pending();
         Self {
             empty: body.is_end_stream(),
             body: Box::pin(body),
@@ -34,7 +34,7 @@ impl<B: Body> Reply<B> {
     }
 }
 
-impl<B: Body> Body for Reply<B> {
+impl<B: Body> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -44,8 +44,8 @@ impl<B: Body> Body for Reply<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = self.body.as_mut().poll_frame(cx);
         match frame {
-            Poll::Ready(_) => readers::waits(),
-            Poll::Pending => readers::gone_out(),
+            Poll::Ready(_) => stalled_streams::mark_pending(),
+            Poll::Pending => stalled_streams::mark_flushed(),
         }
         frame
     }

@@ -4,25 +4,25 @@ use std::time::Instant;
 
 /// A token bucket. The rate is an argument, in tokens a second, more than 0.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bucket {
+pub(super) struct TokenBucket {
     tokens: f64,
     at: Instant,
 }
 
 /// A second's worth, and at least one, or a rate below 1 would let nothing through.
-fn most(rate: f64) -> f64 {
+fn capacity(rate: f64) -> f64 {
     rate.max(1.0)
 }
 
-impl Bucket {
+impl TokenBucket {
     pub(super) fn full(rate: f64, now: Instant) -> Self {
-        let tokens = most(rate);
+        let tokens = capacity(rate);
         Self { tokens, at: now }
     }
 
     /// Takes one token, if there is one.
     pub(super) fn take(&mut self, rate: f64, now: Instant) -> bool {
-        self.fill(rate, now);
+        self.refill(rate, now);
         let there = self.tokens >= 1.0;
         if there {
             self.tokens -= 1.0;
@@ -31,13 +31,13 @@ impl Bucket {
     }
 
     pub(super) fn is_full(&mut self, rate: f64, now: Instant) -> bool {
-        self.fill(rate, now);
-        self.tokens >= most(rate)
+        self.refill(rate, now);
+        self.tokens >= capacity(rate)
     }
 
-    fn fill(&mut self, rate: f64, now: Instant) {
+    fn refill(&mut self, rate: f64, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.tokens = (self.tokens + passed * rate).min(most(rate));
+        self.tokens = (self.tokens + passed * rate).min(capacity(rate));
         self.at = now;
     }
 }
@@ -51,12 +51,12 @@ mod tests {
     #[test]
     fn a_second_gives_as_many_as_the_rate_and_no_more_are_saved() {
         let now = Instant::now();
-        let mut bucket = Bucket::full(3.0, now);
-        let taken = |bucket: &mut Bucket, at| (0..10).filter(|_| bucket.take(3.0, at)).count();
+        let mut bucket = TokenBucket::full(3.0, now);
+        let taken = |bucket: &mut TokenBucket, at| (0..10).filter(|_| bucket.take(3.0, at)).count();
         assert_eq!(taken(&mut bucket, now), 3);
         assert_eq!(taken(&mut bucket, now + Duration::from_millis(400)), 1);
         assert_eq!(taken(&mut bucket, now + Duration::from_secs(60)), 3);
-        let mut slow = Bucket::full(0.1, now);
+        let mut slow = TokenBucket::full(0.1, now);
         assert!(slow.take(0.1, now) && !slow.take(0.1, now + Duration::from_secs(9)));
         assert!(slow.take(0.1, now + Duration::from_secs(11)));
     }

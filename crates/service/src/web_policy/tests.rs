@@ -1,6 +1,6 @@
 use super::*;
 
-fn web() -> Web {
+fn web() -> WebPolicy {
     let list = |entries: &[&str]| {
         entries
             .iter()
@@ -9,7 +9,7 @@ fn web() -> Web {
     };
     let hosts = list(&["gateway.example", "Only.Example.:8443", "*.below.example"]);
     let origins = list(&["https://console.example", "http://tools.example:3000"]);
-    Web::with(Some("announced"), &hosts, &origins)
+    WebPolicy::with(Some("announced"), &hosts, &origins)
 }
 
 fn request(method: &str, target: &str, headers: &[(&str, &str)]) -> Parts {
@@ -76,7 +76,7 @@ fn only_addresses_localhost_and_listed_names_are_hosts() {
         let request = request("GET", "/", &[("host", host)]);
         let refused = web().check(&request, false);
         assert!(
-            matches!(refused, Err(Refusal::Host(_))),
+            matches!(refused, Err(WebRefusal::Host(_))),
             "{host}: {refused:?}"
         );
     }
@@ -153,7 +153,7 @@ fn a_page_of_another_origin_changes_nothing_and_follows_nothing() {
         for method in ["POST", "PUT", "PATCH", "DELETE", "BREW"] {
             let refused = ask(method, false, &more);
             assert!(
-                matches!(refused, Err(Refusal::Origin(_))),
+                matches!(refused, Err(WebRefusal::Origin(_))),
                 "{origin} {method}"
             );
         }

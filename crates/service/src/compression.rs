@@ -14,26 +14,26 @@ use http_body::Frame;
 use proto::error_info;
 use tonic::{Code, Status, body::Body};
 
-use crate::bounds::too_large;
+use crate::call_limits::message_too_large;
 
 pub(crate) const ENCODING: &str = "grpc-encoding";
 pub(crate) const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 const GZIP: &str = "gzip";
 /// A frame begins with a byte of flags and the message's length in four.
-pub(crate) const HEADER: usize = 5;
+pub(crate) const FRAME_HEADER: usize = 5;
 /// A message of fewer bytes is not compressed unless its request was: it costs more than it saves.
-const SMALL: usize = 1024;
+const MIN_COMPRESSED: usize = 1024;
 
 /// What a caller's headers say of compression.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct RequestCoding {
     /// The request's messages may be compressed.
-    pub(crate) comes: bool,
+    pub(crate) compressed: bool,
     /// The answer's may be.
-    pub(crate) takes: bool,
+    pub(crate) accepts: bool,
 }
 
-impl Asked {
+impl RequestCoding {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let is = |name: &str| headers.get(name).is_some_and(|value| value == GZIP);
         let listed = headers
@@ -42,10 +42,10 @@ impl Asked {
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
             .any(|name| name.trim() == GZIP);
-        let comes = is(ENCODING);
+        let compressed = is(ENCODING);
         Self {
-            comes,
-            takes: listed || comes,
+            compressed,
+            accepts: listed || compressed,
         }
     }
 
@@ -60,13 +60,13 @@ impl Asked {
             headers.insert(ACCEPT_ENCODING, taken);
         }
         let has_messages = !headers.contains_key(Status::GRPC_STATUS);
-        if !self.takes || !has_messages || headers.contains_key(ENCODING) {
+        if !self.accepts || !has_messages || headers.contains_key(ENCODING) {
             return response;
         }
         headers.insert(ENCODING, HeaderValue::from_static(GZIP));
-        let least = if self.comes { 1 } else { SMALL };
+        let least = if self.compressed { 1 } else { MIN_COMPRESSED };
         response.map(|body| {
-            Body::new(Deflating {
+            Body::new(GzipBody {
                 body,
                 least,
                 held: BytesMut::new(),
@@ -79,30 +79,30 @@ impl Asked {
 /// Inflates the messages of frames that are complete in `held`, and takes them out.
 pub(crate) fn inflate(held: &mut BytesMut, limit: usize) -> Result<Bytes, Status> {
     let mut out = BytesMut::new();
-    while let Some((flags, length)) = frame(held) {
+    while let Some((flags, length)) = frame_header(held) {
         if length > limit {
-            return Err(too_large(length, limit));
+            return Err(message_too_large(length, limit));
         }
-        if held.len() < HEADER + length {
+        if held.len() < FRAME_HEADER + length {
             break;
         }
-        held.advance(HEADER);
+        held.advance(FRAME_HEADER);
         let message = held.split_to(length);
         if flags & 1 == 0 {
-            put(&mut out, 0, &message);
+            put_frame(&mut out, 0, &message);
         } else {
-            put(&mut out, 0, &plain(&message, limit)?);
+            put_frame(&mut out, 0, &gunzip(&message, limit)?);
         }
     }
     Ok(out.freeze())
 }
 
-fn plain(message: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
+fn gunzip(message: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
     let mut plain = Vec::new();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     let read = GzDecoder::new(message).take(most).read_to_end(&mut plain);
     match read {
-        Ok(_) if plain.len() > limit => Err(too_large(plain.len(), limit)),
+        Ok(_) if plain.len() > limit => Err(message_too_large(plain.len(), limit)),
         Ok(_) => Ok(plain),
         Err(error) => {
             let message = format!("a message cannot be inflated: {error}");
@@ -113,19 +113,19 @@ fn plain(message: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
 }
 
 /// The header of the frame that `held` begins with.
-pub(crate) fn frame(held: &[u8]) -> Option<(u8, usize)> {
+pub(crate) fn frame_header(held: &[u8]) -> Option<(u8, usize)> {
     let [flags, a, b, c, d] = *held.first_chunk()?;
     Some((flags, u32::from_be_bytes([a, b, c, d]) as usize))
 }
 
-fn put(out: &mut BytesMut, flags: u8, message: &[u8]) {
+fn put_frame(out: &mut BytesMut, flags: u8, message: &[u8]) {
     out.put_u8(flags);
     out.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
     out.extend_from_slice(message);
 }
 
 /// An answer whose messages are compressed.
-struct Deflating {
+struct GzipBody {
     body: Body,
     /// Messages of fewer bytes stay as they are.
     least: usize,
@@ -135,29 +135,29 @@ struct Deflating {
     rest: Option<Frame<Bytes>>,
 }
 
-impl Deflating {
+impl GzipBody {
     fn deflate(&mut self) -> Result<Bytes, Status> {
         let mut out = BytesMut::new();
-        while let Some((flags, length)) = frame(&self.held) {
-            if self.held.len() < HEADER + length {
+        while let Some((flags, length)) = frame_header(&self.held) {
+            if self.held.len() < FRAME_HEADER + length {
                 break;
             }
-            self.held.advance(HEADER);
+            self.held.advance(FRAME_HEADER);
             let message = self.held.split_to(length);
             if flags != 0 || length < self.least {
-                put(&mut out, flags, &message);
+                put_frame(&mut out, flags, &message);
                 continue;
             }
             let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
             let small = gzip.write_all(&message).and_then(|()| gzip.finish());
             let small = small.map_err(|error| Status::internal(error.to_string()))?;
-            put(&mut out, 1, &small);
+            put_frame(&mut out, 1, &small);
         }
         Ok(out.freeze())
     }
 }
 
-impl http_body::Body for Deflating {
+impl http_body::Body for GzipBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -216,7 +216,7 @@ mod tests {
 
     fn framed(flags: u8, message: &[u8]) -> BytesMut {
         let mut out = BytesMut::new();
-        put(&mut out, flags, message);
+        put_frame(&mut out, flags, message);
         out
     }
 
@@ -251,16 +251,16 @@ mod tests {
     #[tokio::test]
     async fn answers_are_compressed_for_whom_asks() {
         let (large, small) = (vec![b'y'; 5000], b"small".to_vec());
-        let answer = |asked: &[(&'static str, &'static str)]| {
+        let answer = |coding: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
-            for (name, value) in asked {
+            for (name, value) in coding {
                 headers.insert(*name, HeaderValue::from_static(value));
             }
             let body = [framed(0, &large), framed(0, &small)].concat();
             let body = http_body_util::Full::new(Bytes::from(body));
-            Asked::of(&headers).answer(Response::new(Body::new(body)))
+            RequestCoding::of(&headers).answer(Response::new(Body::new(body)))
         };
-        for (asked, encoding, flags) in [
+        for (coding, encoding, flags) in [
             (&[][..], None, (0, 0)),
             (
                 &[(ACCEPT_ENCODING, "identity, deflate, gzip")],
@@ -270,16 +270,16 @@ mod tests {
             (&[(ENCODING, GZIP)], Some(GZIP), (1, 1)),
             (&[(ACCEPT_ENCODING, "zstd")], None, (0, 0)),
         ] {
-            let (parts, body) = answer(asked).into_parts();
+            let (parts, body) = answer(coding).into_parts();
             let said = parts
                 .headers
                 .get(ENCODING)
                 .map(|value| value.to_str().unwrap());
-            assert_eq!(said, encoding, "{asked:?}");
+            assert_eq!(said, encoding, "{coding:?}");
             let bytes = body.collect().await.unwrap().to_bytes();
-            let (first, length) = frame(&bytes).unwrap();
-            let (second, _) = frame(&bytes[HEADER + length..]).unwrap();
-            assert_eq!((first, second), flags, "{asked:?}");
+            let (first, length) = frame_header(&bytes).unwrap();
+            let (second, _) = frame_header(&bytes[FRAME_HEADER + length..]).unwrap();
+            assert_eq!((first, second), flags, "{coding:?}");
             let mut held = BytesMut::from(&bytes[..]);
             let plain = inflate(&mut held, 1 << 20).unwrap();
             assert_eq!(plain, [framed(0, &large), framed(0, &small)].concat());

@@ -42,14 +42,14 @@ const SHOWN: usize = 100;
 
 /// The names and pages that a port answers.
 #[derive(Clone, Debug, Default)]
-pub struct Web {
+pub struct WebPolicy {
     hosts: Vec<Pattern>,
     origins: Vec<Origin>,
 }
 
 /// Why a request is not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum WebRefusal {
     /// HTTP/1.1 asks for one `Host`, and there is none, or there are several.
     #[error("send exactly one Host header")]
     NoHost,
@@ -67,7 +67,7 @@ pub enum Refusal {
 /// What load balancers ask.
 const PROBES: [&str; 3] = ["/readyz", "/healthz", "/livez"];
 
-impl Refusal {
+impl WebRefusal {
     /// 400, 421 or 403.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -79,7 +79,7 @@ impl Refusal {
     }
 }
 
-impl Web {
+impl WebPolicy {
     /// What [`WEB_KEYS`] and the announced address allow.
     ///
     /// # Panics
@@ -107,8 +107,8 @@ impl Web {
     /// it although its method is safe, as for a stream of events; upgrades are found here.
     ///
     /// # Errors
-    /// A [`Refusal`].
-    pub fn check(&self, request: &Parts, guarded: bool) -> Result<(), Refusal> {
+    /// A [`WebRefusal`].
+    pub fn check(&self, request: &Parts, guarded: bool) -> Result<(), WebRefusal> {
         let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&request.method);
         // Load balancers ask by whatever name they have for us, and the answer is no secret.
         if safe && PROBES.contains(&request.uri.path()) {
@@ -118,9 +118,9 @@ impl Web {
         if safe && !guarded && !request.headers.contains_key(header::UPGRADE) {
             return Ok(());
         }
-        match self.page(&request.headers, authority) {
-            Page::Foreign(origin) => Err(Refusal::Origin(shortened(&origin))),
-            Page::None | Page::Own | Page::Listed(_) => Ok(()),
+        match self.sender(&request.headers, authority) {
+            Sender::OtherOrigin(origin) => Err(WebRefusal::Origin(shortened(&origin))),
+            Sender::None | Sender::SameOrigin | Sender::Listed(_) => Ok(()),
         }
     }
 
@@ -131,9 +131,9 @@ impl Web {
             return None;
         }
         let authority = self.host(request).ok()?;
-        match self.page(&request.headers, authority) {
-            Page::Listed(origin) => Some(origin),
-            Page::None | Page::Own | Page::Foreign(_) => None,
+        match self.sender(&request.headers, authority) {
+            Sender::Listed(origin) => Some(origin),
+            Sender::None | Sender::SameOrigin | Sender::OtherOrigin(_) => None,
         }
     }
 
@@ -144,22 +144,22 @@ impl Web {
     }
 
     /// The authority that the request is for; every name that it carries has to be allowed.
-    fn host<'a>(&self, request: &'a Parts) -> Result<Option<&'a str>, Refusal> {
+    fn host<'a>(&self, request: &'a Parts) -> Result<Option<&'a str>, WebRefusal> {
         let mut hosts = request.headers.get_all(header::HOST).iter();
         let (host, second) = (hosts.next(), hosts.next());
         if second.is_some() {
-            return Err(Refusal::NoHost);
+            return Err(WebRefusal::NoHost);
         }
         let host = host.map(|host| host.to_str().unwrap_or("?"));
         // An absolute target in HTTP/1, and `:authority` in HTTP/2, come before the header.
         let target = request.uri.authority().map(http::uri::Authority::as_str);
         for name in target.iter().chain(&host) {
             if !self.allows(name) {
-                return Err(Refusal::Host(shortened(name)));
+                return Err(WebRefusal::Host(shortened(name)));
             }
         }
         match target.or(host) {
-            None if request.version == Version::HTTP_11 => Err(Refusal::NoHost),
+            None if request.version == Version::HTTP_11 => Err(WebRefusal::NoHost),
             authority => Ok(authority),
         }
     }
@@ -168,46 +168,46 @@ impl Web {
         host_and_port(authority).is_some_and(|(host, port)| {
             is_address(&host)
                 || host == "localhost"
-                || self.hosts.iter().any(|pattern| pattern.takes(&host, port))
+                || self.hosts.iter().any(|pattern| pattern.matches(&host, port))
         })
     }
 
-    fn page(&self, headers: &HeaderMap, authority: Option<&str>) -> Page {
+    fn sender(&self, headers: &HeaderMap, authority: Option<&str>) -> Sender {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let Some(value) = origins.next() else {
             let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
             return match site {
-                Some(site @ (b"cross-site" | b"same-site")) => Page::Foreign(format!(
+                Some(site @ (b"cross-site" | b"same-site")) => Sender::OtherOrigin(format!(
                     "another origin ({})",
                     String::from_utf8_lossy(site)
                 )),
-                _ => Page::None,
+                _ => Sender::None,
             };
         };
         let text = String::from_utf8_lossy(value.as_bytes()).into_owned();
         let (None, Some(origin)) = (origins.next(), Origin::parse(&text)) else {
-            return Page::Foreign(text);
+            return Sender::OtherOrigin(text);
         };
         if self.origins.contains(&origin) {
-            return Page::Listed(value.clone());
+            return Sender::Listed(value.clone());
         }
         match authority.and_then(host_and_port) {
-            Some((host, port)) if origin.is_at(&host, port) => Page::Own,
-            _ => Page::Foreign(text),
+            Some((host, port)) if origin.is_same_origin(&host, port) => Sender::SameOrigin,
+            _ => Sender::OtherOrigin(text),
         }
     }
 }
 
 /// Which page sends a request.
-enum Page {
+enum Sender {
     /// None, as far as can be told: a program, or the address line of a browser.
     None,
     /// One of this very port.
-    Own,
+    SameOrigin,
     /// One that the operator lists.
     Listed(HeaderValue),
     /// Any other.
-    Foreign(String),
+    OtherOrigin(String),
 }
 
 /// A name, or with a star all names below one; with a port only there.
@@ -230,7 +230,7 @@ impl Pattern {
         good.then_some(Self { name, below, port })
     }
 
-    fn takes(&self, host: &str, port: Option<u16>) -> bool {
+    fn matches(&self, host: &str, port: Option<u16>) -> bool {
         let named = match self.below {
             true => host
                 .strip_suffix(&self.name)
@@ -265,7 +265,7 @@ impl Origin {
 
     /// Whether its pages come from this authority. Whether a proxy before us speaks TLS does not
     /// show, so that a port that is not told is the scheme's own.
-    fn is_at(&self, host: &str, port: Option<u16>) -> bool {
+    fn is_same_origin(&self, host: &str, port: Option<u16>) -> bool {
         let default = default_port(&self.scheme);
         default.is_some() && self.host == host && self.port == port.or(default)
     }

@@ -18,9 +18,9 @@ use mesh_relay::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The authority in place of one that is no host.
-const NEUTRAL: &[u8] = b"localhost";
+const REPLACEMENT: &[u8] = b"localhost";
 /// A header block that is longer is for hyper to judge; so is all that follows.
-const LONGEST: usize = 2 << 20;
+const MAX_BLOCK: usize = 2 << 20;
 /// What is read at once.
 const READ: usize = 16 * 1024;
 /// The number of the setting.
@@ -29,14 +29,14 @@ const MAX_HEADER_LIST_SIZE: [u8; 2] = [0, 6];
 const TABLE: usize = 4096;
 
 /// A client's connection.
-pub(crate) struct Tidy<S> {
+pub(crate) struct AuthorityFilter<S> {
     stream: S,
     state: State,
     /// Read, and not looked at yet.
     read: Vec<u8>,
     /// Looked at, and not handed on yet.
     ready: Vec<u8>,
-    handed: usize,
+    consumed: usize,
     decoder: Decoder,
     block: Block,
     /// Header blocks are written anew.
@@ -54,7 +54,7 @@ enum State {
     /// A frame begins.
     Frame,
     /// All passes as it is.
-    Blind,
+    PassAll,
 }
 
 /// What the frames at the front of the bytes come to.
@@ -69,39 +69,39 @@ enum Found {
         block: Vec<u8>,
     },
     /// Not for us to understand.
-    Odd,
+    Unparsable,
 }
 
-impl<S> Tidy<S> {
+impl<S> AuthorityFilter<S> {
     /// A connection on a port of clients, or one on which requests pass as they are: there peers
     /// are told this limit of metadata. hyper would tell the larger one up to which it reads, and
     /// routers send what is only to be refused.
-    pub(crate) fn new(stream: S, of_clients: bool, limit: u32) -> Self {
+    pub(crate) fn new(stream: S, rewrite: bool, limit: u32) -> Self {
         Self {
             stream,
-            state: if of_clients {
+            state: if rewrite {
                 State::Pass(PREFACE.len())
             } else {
-                State::Blind
+                State::PassAll
             },
             read: Vec::new(),
             ready: Vec::new(),
-            handed: 0,
+            consumed: 0,
             decoder: Decoder::new(TABLE),
             block: Block::new(),
             rewrites: false,
-            limit: (!of_clients).then_some(limit),
+            limit: (!rewrite).then_some(limit),
             settings: Vec::new(),
         }
     }
 
     /// Looks at what was read, as far as it goes.
-    fn look(&mut self) {
+    fn scan(&mut self) {
         let mut at = 0;
         while at < self.read.len() {
             let rest = &self.read[at..];
             match self.state {
-                State::Blind => {
+                State::PassAll => {
                     self.ready.extend_from_slice(rest);
                     at = self.read.len();
                 }
@@ -121,7 +121,7 @@ impl<S> Tidy<S> {
                     }
                     Some(_) => match find(rest) {
                         Found::More => break,
-                        Found::Odd => self.state = State::Blind,
+                        Found::Unparsable => self.state = State::PassAll,
                         Found::Block {
                             length,
                             stream,
@@ -141,10 +141,10 @@ impl<S> Tidy<S> {
     /// Hands on a header block, as it came or written anew.
     fn write(&mut self, at: usize, length: usize, (stream, end): (u32, bool), block: &[u8]) {
         let frames = &self.read[at..at + length];
-        let decoded = self.decoder.decode(block, LONGEST, &mut self.block);
+        let decoded = self.decoder.decode(block, MAX_BLOCK, &mut self.block);
         if decoded.is_err() || self.block.is_truncated() {
             // The connection ends by this.
-            self.state = State::Blind;
+            self.state = State::PassAll;
             return self.ready.extend_from_slice(frames);
         }
         let odd = self.block.get(Token::NoHost).is_some();
@@ -154,7 +154,7 @@ impl<S> Tidy<S> {
         }
         let mut anew = Block::new();
         if odd {
-            anew.push(b":authority", NEUTRAL);
+            anew.push(b":authority", REPLACEMENT);
         }
         let mut wire = anew.wire().to_vec();
         let fields = self.block.fields();
@@ -179,8 +179,8 @@ fn find(bytes: &[u8]) -> Found {
             return Found::More;
         };
         let payload = at + HEADER_BYTES;
-        if at + head.length > LONGEST {
-            return Found::Odd;
+        if at + head.length > MAX_BLOCK {
+            return Found::Unparsable;
         }
         let Some(payload) = bytes.get(payload..payload + head.length) else {
             return Found::More;
@@ -193,7 +193,7 @@ fn find(bytes: &[u8]) -> Found {
             _ => None,
         };
         let Some(part) = part else {
-            return Found::Odd;
+            return Found::Unparsable;
         };
         block.extend_from_slice(part);
         if head.has(flag::END_HEADERS) {
@@ -219,7 +219,7 @@ fn content(head: Head, mut payload: &[u8]) -> Option<&[u8]> {
     Some(payload)
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Tidy<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for AuthorityFilter<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -227,19 +227,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tidy<S> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
-            if this.handed < this.ready.len() {
-                let rest = &this.ready[this.handed..];
+            if this.consumed < this.ready.len() {
+                let rest = &this.ready[this.consumed..];
                 let length = rest.len().min(into.remaining());
                 into.put_slice(&rest[..length]);
-                this.handed += length;
-                if this.handed == this.ready.len() {
+                this.consumed += length;
+                if this.consumed == this.ready.len() {
                     this.ready.clear();
-                    this.handed = 0;
+                    this.consumed = 0;
                 }
                 return Poll::Ready(Ok(()));
             }
             let direct = match this.state {
-                State::Blind => usize::MAX,
+                State::PassAll => usize::MAX,
                 State::Pass(left) => left,
                 State::Frame => 0,
             };
@@ -268,13 +268,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tidy<S> {
                 continue;
             }
             this.read.extend_from_slice(part.filled());
-            this.look();
+            this.scan();
         }
     }
 }
 
 /// The SETTINGS at the front of these bytes, with another limit of metadata.
-fn told(bytes: &[u8], limit: u32) -> Option<Vec<u8>> {
+fn with_limit(bytes: &[u8], limit: u32) -> Option<Vec<u8>> {
     let head = Head::read(bytes).filter(|head| head.kind == Kind::Settings)?;
     let mut frame = bytes.get(..HEADER_BYTES + head.length)?.to_vec();
     for setting in frame[HEADER_BYTES..].chunks_exact_mut(6) {
@@ -285,7 +285,7 @@ fn told(bytes: &[u8], limit: u32) -> Option<Vec<u8>> {
     Some(frame)
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Tidy<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for AuthorityFilter<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -293,7 +293,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tidy<S> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if let Some(limit) = this.limit.take() {
-            this.settings = told(bytes, limit).unwrap_or_default();
+            this.settings = with_limit(bytes, limit).unwrap_or_default();
         }
         if this.settings.is_empty() {
             return Pin::new(&mut this.stream).poll_write(cx, bytes);
@@ -337,7 +337,7 @@ mod tests {
 
     async fn through(bytes: &[u8], piece: usize) -> Vec<u8> {
         let (mut theirs, ours) = tokio::io::duplex(1 << 20);
-        let mut tidy = Tidy::new(ours, true, 0);
+        let mut filter = AuthorityFilter::new(ours, true, 0);
         let mut out = Vec::new();
         for part in bytes.chunks(piece) {
             theirs.write_all(part).await.unwrap();
@@ -346,7 +346,7 @@ mod tests {
                 let mut some = [0; 100];
                 let mut into = ReadBuf::new(&mut some);
                 let read = |cx: &mut Context<'_>| {
-                    Poll::Ready(Pin::new(&mut tidy).poll_read(cx, &mut into))
+                    Poll::Ready(Pin::new(&mut filter).poll_read(cx, &mut into))
                 };
                 if std::future::poll_fn(read).await.is_pending() {
                     break;
@@ -355,7 +355,7 @@ mod tests {
             }
         }
         drop(theirs);
-        tidy.read_to_end(&mut out).await.unwrap();
+        filter.read_to_end(&mut out).await.unwrap();
         out
     }
 
@@ -438,11 +438,11 @@ mod tests {
         frame::ping(&mut bytes, [6; 8]);
         for room in [1, 10, 1000] {
             let (mut theirs, ours) = tokio::io::duplex(room);
-            let mut tidy = Tidy::new(ours, false, 1000);
+            let mut filter = AuthorityFilter::new(ours, false, 1000);
             let write = async {
-                tidy.write_all(&bytes).await.unwrap();
-                tidy.write_all(&bytes).await.unwrap();
-                tidy.shutdown().await.unwrap();
+                filter.write_all(&bytes).await.unwrap();
+                filter.write_all(&bytes).await.unwrap();
+                filter.shutdown().await.unwrap();
             };
             let mut heard = Vec::new();
             let (_, read) = tokio::join!(write, theirs.read_to_end(&mut heard));

@@ -9,11 +9,11 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{Limits, farewell};
+use super::{ConnectionLimits, closing};
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaks {
+pub(super) enum Protocol {
     Unknown,
     Http1,
     Http2,
@@ -23,7 +23,7 @@ pub(super) enum Speaks {
 /// run in the connection's own task, so that nobody waits for the lock.
 #[derive(Debug)]
 pub(super) struct Progress {
-    pub(super) speaks: Speaks,
+    pub(super) protocol: Protocol,
     /// Nothing was heard before.
     pub(super) began: Instant,
     /// The last bytes came then.
@@ -39,7 +39,7 @@ pub(super) struct Progress {
     /// Of HTTP/2: a frame is incomplete.
     pub(super) within: bool,
     /// It is to be told to go away, and to finish.
-    pub(super) leave: bool,
+    pub(super) go_away: bool,
     /// What is still to be said when the stream is dropped.
     pub(super) farewell: Option<Vec<u8>>,
 }
@@ -48,9 +48,9 @@ pub(super) struct Progress {
 pub(super) type Shared = Arc<Mutex<Progress>>;
 
 /// What is to be done about a connection.
-pub(super) enum Verdict {
+pub(super) enum Event {
     /// It is to finish what is under way.
-    Leave,
+    GoAway,
     /// It has had nothing to do: it is to be closed in peace, by then at the latest.
     Idle(Option<Instant>),
     /// It has kept us waiting beyond this key's time.
@@ -58,22 +58,22 @@ pub(super) enum Verdict {
 }
 
 /// Watches one connection.
-pub(crate) struct Watch {
-    pub(super) limits: Limits,
+pub(crate) struct ConnectionMonitor {
+    pub(super) limits: ConnectionLimits,
     pub(super) shared: Shared,
     pub(super) timer: Pin<Box<Sleep>>,
     /// The stream, when there are words left to say on it.
-    pub(super) left: oneshot::Receiver<(TcpStream, Vec<u8>)>,
+    pub(super) unsent: oneshot::Receiver<(TcpStream, Vec<u8>)>,
     /// It was found idle.
     pub(super) closing: bool,
     /// It was told to leave.
-    pub(super) told: bool,
+    pub(super) announced: bool,
 }
 
 impl Progress {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            speaks: Speaks::Unknown,
+            protocol: Protocol::Unknown,
             began: now,
             read: now,
             calls: 0,
@@ -81,17 +81,17 @@ impl Progress {
             head: None,
             settled: false,
             within: false,
-            leave: false,
+            go_away: false,
             farewell: None,
         }
     }
 
     /// What this comes to if nothing else happens, and when.
-    fn due(&self, limits: &Limits) -> Option<(Instant, &'static str)> {
-        let (since, time, key) = match self.speaks {
-            Speaks::Unknown => (self.began, limits.handshake, "handshake_timeout"),
-            Speaks::Http2 if !self.settled => (self.began, limits.handshake, "handshake_timeout"),
-            Speaks::Http1 if self.calls > 0 => return None,
+    fn due(&self, limits: &ConnectionLimits) -> Option<(Instant, &'static str)> {
+        let (since, time, key) = match self.protocol {
+            Protocol::Unknown => (self.began, limits.handshake, "handshake_timeout"),
+            Protocol::Http2 if !self.settled => (self.began, limits.handshake, "handshake_timeout"),
+            Protocol::Http1 if self.calls > 0 => return None,
             _ => match self.head {
                 Some(since) => (since, limits.handshake, "handshake_timeout"),
                 None if self.within => (self.read, limits.body, "body_timeout"),
@@ -105,15 +105,15 @@ impl Progress {
 
 const KEEP_ALIVE: &str = "keep_alive";
 
-impl Watch {
+impl ConnectionMonitor {
     /// Waits for something to be done. To be polled in the connection's own task, after it.
-    pub(super) async fn next(&mut self) -> Verdict {
+    pub(super) async fn next(&mut self) -> Event {
         poll_fn(|cx| {
             loop {
                 let mut progress = self.shared.lock();
-                if progress.leave && !self.told {
-                    self.told = true;
-                    return Poll::Ready(Verdict::Leave);
+                if progress.go_away && !self.announced {
+                    self.announced = true;
+                    return Poll::Ready(Event::GoAway);
                 }
                 let Some((at, key)) = progress.due(&self.limits) else {
                     return Poll::Pending;
@@ -127,16 +127,16 @@ impl Watch {
                         self.closing = true;
                         let handshake = self.limits.handshake;
                         let last = (!handshake.is_zero()).then(|| now + handshake);
-                        return Poll::Ready(Verdict::Idle(last));
+                        return Poll::Ready(Event::Idle(last));
                     }
                     // Half of a head deserves an answer, silence does not.
-                    if progress.speaks == Speaks::Http1 {
-                        let words = format!("the request's head did not come in time: {key}");
-                        progress.farewell = Some(farewell::http1("408 Request Timeout", &words));
-                    } else if progress.speaks == Speaks::Http2 {
-                        progress.farewell = Some(farewell::go_away(0x7fff_ffff, 0, key));
+                    if progress.protocol == Protocol::Http1 {
+                        let message = format!("the request's head did not come in time: {key}");
+                        progress.farewell = Some(closing::http1("408 Request Timeout", &message));
+                    } else if progress.protocol == Protocol::Http2 {
+                        progress.farewell = Some(closing::go_away(0x7fff_ffff, 0, key));
                     }
-                    return Poll::Ready(Verdict::Stalled(key));
+                    return Poll::Ready(Event::Stalled(key));
                 }
                 drop(progress);
                 // A timer that is too early costs one more look; setting it each time costs more.
@@ -164,24 +164,24 @@ impl Watch {
 
     /// Says what is left to say, when the connection is gone.
     pub(super) async fn farewell(mut self) {
-        if let Ok((stream, words)) = self.left.try_recv() {
-            farewell::say(stream, &words).await;
+        if let Ok((stream, message)) = self.unsent.try_recv() {
+            closing::send_and_close(stream, &message).await;
         }
     }
 
     pub(super) fn new(
-        limits: Limits,
+        limits: ConnectionLimits,
         shared: Shared,
-        left: oneshot::Receiver<(TcpStream, Vec<u8>)>,
+        unsent: oneshot::Receiver<(TcpStream, Vec<u8>)>,
     ) -> Self {
         let began = shared.lock().began;
         Self {
             limits,
             timer: Box::pin(sleep_until(began + limits.handshake)),
             shared,
-            left,
+            unsent,
             closing: false,
-            told: false,
+            announced: false,
         }
     }
 }
@@ -192,21 +192,21 @@ pub(crate) struct Requests(Shared);
 
 impl Requests {
     /// One begins; it is over when the value is dropped.
-    pub(crate) fn begin(&self) -> Request {
+    pub(crate) fn begin(&self) -> OpenRequest {
         let mut progress = self.0.lock();
-        let counts = progress.speaks != Speaks::Http2;
+        let counts = progress.protocol != Protocol::Http2;
         if counts {
             progress.calls += 1;
             progress.head = None;
         }
-        Request(counts.then(|| Arc::clone(&self.0)))
+        OpenRequest(counts.then(|| Arc::clone(&self.0)))
     }
 }
 
 /// A request that is being answered.
-pub(crate) struct Request(Option<Shared>);
+pub(crate) struct OpenRequest(Option<Shared>);
 
-impl Drop for Request {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         if let Some(shared) = &self.0 {
             let mut progress = shared.lock();

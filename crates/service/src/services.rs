@@ -8,8 +8,8 @@ use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
-    HttpFront, Upload,
-    front::{Behind, Front},
+    HttpListener, RequestBody,
+    listener::{LocalBackend, Listener},
 };
 
 /// Answers one request; there is no other way to fail than an answer that says so.
@@ -19,20 +19,20 @@ pub(crate) type Handler = Arc<
 
 /// What a build function returns.
 #[derive(Default)]
-pub struct Served {
+pub struct Services {
     pub(crate) routes: Routes,
     pub(crate) raw: Option<Handler>,
     pub(crate) names: Vec<String>,
     pub(crate) descriptors: Vec<&'static [u8]>,
-    pub(crate) front: Option<BuildFront>,
+    pub(crate) listener: Option<BuildListener>,
     pub(crate) speaks_http: bool,
 }
 
 /// Makes a front of what is behind it, on the listener of the gRPC port.
-pub(crate) type BuildFront =
-    Box<dyn FnOnce(Behind, TcpListener) -> anyhow::Result<Arc<dyn Front>> + Send>;
+pub(crate) type BuildListener =
+    Box<dyn FnOnce(LocalBackend, TcpListener) -> anyhow::Result<Arc<dyn Listener>> + Send>;
 
-impl Served {
+impl Services {
     /// Nothing yet, beside health and reflection, which the chassis adds.
     #[must_use]
     pub fn new() -> Self {
@@ -65,11 +65,11 @@ impl Served {
 
     /// Lets a front carry the gRPC port, with all that is served behind it.
     #[must_use]
-    pub fn front(
+    pub fn listener(
         mut self,
-        build: impl FnOnce(Behind, TcpListener) -> anyhow::Result<Arc<dyn Front>> + Send + 'static,
+        build: impl FnOnce(LocalBackend, TcpListener) -> anyhow::Result<Arc<dyn Listener>> + Send + 'static,
     ) -> Self {
-        self.front = Some(Box::new(build));
+        self.listener = Some(Box::new(build));
         self
     }
 
@@ -78,7 +78,7 @@ impl Served {
     #[must_use]
     pub fn http<S, B>(self, service: S) -> Self
     where
-        S: Service<Request<Upload>, Response = Response<B>, Error = Infallible>
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
             + Sync
@@ -87,10 +87,10 @@ impl Served {
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.front(|behind, listener| {
-            let front = HttpFront::new(&behind);
-            front.serve(listener, service)?;
-            Ok(Arc::new(front))
+        self.listener(|backend, listener| {
+            let ports = HttpListener::new(&backend);
+            ports.serve(listener, service)?;
+            Ok(Arc::new(ports))
         })
         .checked_by_http()
     }
@@ -134,9 +134,9 @@ impl Served {
     }
 }
 
-impl fmt::Debug for Served {
+impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served")
+        f.debug_struct("Services")
             .field("names", &self.names)
             .finish_non_exhaustive()
     }

@@ -21,74 +21,74 @@ use tokio_util::task::TaskTracker;
 tokio::task_local! {
     /// Of the stream whose task this is: odd while it waits for its client to read, and another
     /// number each time that it does.
-    static UNREAD: Arc<AtomicU64>;
+    static PENDING: Arc<AtomicU64>;
 }
 
 /// An answer, or a part of one, is there and waits for the client.
-pub(crate) fn waits() {
-    note(|count| count + 1 + count % 2);
+pub(crate) fn mark_pending() {
+    update(|count| count + 1 + count % 2);
 }
 
 /// What there was of the answer has gone out: now it is the client who waits.
-pub(crate) fn gone_out() {
-    note(|count| count + count % 2);
+pub(crate) fn mark_flushed() {
+    update(|count| count + count % 2);
 }
 
 /// Outside of a stream's task nobody asks.
-fn note(next: impl FnOnce(u64) -> u64) {
-    UNREAD
+fn update(next: impl FnOnce(u64) -> u64) {
+    PENDING
         .try_with(|count| count.store(next(count.load(Relaxed)), Relaxed))
         .ok();
 }
 
 /// Owns the tasks of connections and of their streams.
 #[derive(Clone, Debug)]
-pub(crate) struct Streams {
+pub(crate) struct StreamExecutor {
     pub(crate) tasks: TaskTracker,
     /// How long an answer may wait for its client; zero is for ever.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
-impl<F> hyper::rt::Executor<F> for Streams
+impl<F> hyper::rt::Executor<F> for StreamExecutor
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        let unread = Arc::new(AtomicU64::new(0));
-        self.tasks.spawn(Stream {
-            future: Box::pin(UNREAD.scope(Arc::clone(&unread), future)),
-            unread,
-            patience: self.patience,
-            waits: None,
+        let pending = Arc::new(AtomicU64::new(0));
+        self.tasks.spawn(StreamTask {
+            future: Box::pin(PENDING.scope(Arc::clone(&pending), future)),
+            pending,
+            timeout: self.timeout,
+            waiting: None,
         });
     }
 }
 
-struct Stream<F: Future> {
+struct StreamTask<F: Future> {
     future: Pin<Box<TaskLocalFuture<Arc<AtomicU64>, F>>>,
-    unread: Arc<AtomicU64>,
-    patience: Duration,
+    pending: Arc<AtomicU64>,
+    timeout: Duration,
     /// What it waits with, and until when.
-    waits: Option<(u64, Pin<Box<Sleep>>)>,
+    waiting: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
-impl<F: Future> Future for Stream<F> {
+impl<F: Future> Future for StreamTask<F> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.future.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let (now, patience) = (self.unread.load(Relaxed), self.patience);
-        if now % 2 == 0 || patience.is_zero() {
-            self.waits = None;
+        let (now, timeout) = (self.pending.load(Relaxed), self.timeout);
+        if now % 2 == 0 || timeout.is_zero() {
+            self.waiting = None;
             return Poll::Pending;
         }
-        if self.waits.as_ref().is_none_or(|(since, _)| *since != now) {
-            self.waits = Some((now, Box::pin(sleep(patience))));
+        if self.waiting.as_ref().is_none_or(|(since, _)| *since != now) {
+            self.waiting = Some((now, Box::pin(sleep(timeout))));
         }
-        if let Some((_, timer)) = &mut self.waits {
+        if let Some((_, timer)) = &mut self.waiting {
             ready!(timer.as_mut().poll(cx));
         }
         // Dropped, the stream is reset.

@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Live, layer::Refused};
+use super::{LiveSettings, layer::RefusedSetting};
 
-impl Live {
+impl LiveSettings {
     /// `services`: every service that is called or spoken of, with all of its settings and where
     /// each comes from; `refused`: what was not taken, and why; `drained`: the instances that get no
     /// new calls.
-    pub(crate) fn shown(&self) -> [(&'static str, Value); 3] {
+    pub(crate) fn report(&self) -> [(&'static str, Value); 3] {
         let state = self.state.lock();
         let mut names = state.called.clone();
         for layer in [&state.file, &state.kv] {
@@ -17,7 +17,7 @@ impl Live {
         let services = names.into_iter().map(|name| {
             let config = self.config(&state, &name);
             let rows = config
-                .shown()
+                .rows()
                 .filter(|(key, ..)| self.keys.iter().any(|known| known.name == *key))
                 .map(|(key, value, source)| {
                     let row = json!({ "value": value, "source": source.to_string() });
@@ -38,7 +38,7 @@ impl Live {
     }
 }
 
-fn refusal(refused: &Refused) -> Value {
+fn refusal(refused: &RefusedSetting) -> Value {
     json!({
         "key": refused.key,
         "value": refused.value,
