@@ -2,7 +2,7 @@
 //!
 //! A request is read in this order: `edge` (request id, span, rate limit, problem details) →
 //! `routes` → one of `doors` (the short forms) or `api` (the canonical one) → [`jobs::Jobs`] or
-//! [`dynamic::Client`].
+//! [`dynamic::DynamicClient`].
 
 #![expect(
     clippy::result_large_err,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dynamic::{Client, Options, Transport};
+use dynamic::{DynamicClient, DynamicOptions, Transport};
 use jobs::{Error, Jobs, NewJob, Producer, Status, Submitted};
 use service::{Context, WebPolicy, Severity, clients::Network};
 use work::Vigil;
@@ -21,7 +21,7 @@ pub(crate) struct Gateway {
     pub(crate) jobs: Jobs,
     pub(crate) vigil: Arc<Vigil>,
     pub(crate) producer: Producer,
-    pub(crate) calls: Client,
+    pub(crate) calls: DynamicClient,
     pub(crate) services: Services,
     pub(crate) limiter: Limiter,
     pub(crate) metrics: Metrics,
@@ -46,7 +46,7 @@ impl Gateway {
             Some(address) => Transport::router(address)?,
             None => Transport::Mesh(context.mesh.clone()),
         };
-        let options = Options {
+        let options = DynamicOptions {
             descriptor_ttl: config.duration("descriptor_ttl"),
             max_message_bytes: context.max_message_bytes(),
         };
@@ -58,7 +58,7 @@ impl Gateway {
             vigil,
             producer: Producer::new(jobs.clone()),
             jobs,
-            calls: Client::new(transport, options),
+            calls: DynamicClient::new(transport, options),
             services: Services::new(context.discovery.clone()),
             limiter: Limiter::new(
                 config.number("request_rate"),

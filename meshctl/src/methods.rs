@@ -2,7 +2,7 @@
 //! `Method` alone where only one gRPC service has it.
 
 use anyhow::bail;
-use dynamic::{Reflection, path};
+use dynamic::{ReflectionClient, path};
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use tonic::{Code, Status, transport::Channel};
 
@@ -11,7 +11,7 @@ use tonic::{Code, Status, transport::Channel};
 /// # Errors
 /// When there is none, or more than one.
 pub(crate) async fn find(
-    reflection: &mut Reflection<Channel>,
+    reflection: &mut ReflectionClient<Channel>,
     name: &str,
 ) -> anyhow::Result<MethodDescriptor> {
     let (service, method) = split(name);
@@ -65,7 +65,7 @@ pub(crate) fn suggest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> S
 
 /// The gRPC services with this name, full or not; all of them for an empty one.
 async fn services(
-    reflection: &mut Reflection<Channel>,
+    reflection: &mut ReflectionClient<Channel>,
     name: &str,
 ) -> anyhow::Result<Vec<ServiceDescriptor>> {
     let mut names = reflection.services().await?;

@@ -25,7 +25,7 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) fn new() -> Self {
         let memory = Arc::new(Memory::new());
-        let options = channel::Options::default();
+        let options = channel::ClusterOptions::default();
         let mesh = Mesh::new(memory.clone(), options, &telemetry::MetricsRegistry::new());
         Self {
             memory,

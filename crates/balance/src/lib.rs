@@ -3,22 +3,22 @@
 //!
 //! A [`Set`] is immutable. Whoever owns the endpoints builds a new one when membership, weights or
 //! availability change (rarely), so that a pick (often) costs the same with 10 members and 10,000.
-//! What must outlive a rebuild is shared: each member's [`Load`] and the set's [`Turn`].
+//! What must outlive a rebuild is shared: each member's [`Load`] and the set's [`TurnCounter`].
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
-//! use mesh_balance::{DEFAULT, Load, Member, Options, Request, Set, Turn, hash};
+//! use mesh_balance::{DEFAULT, Load, Member, BalanceOptions, PickArgs, Set, TurnCounter, hash};
 //!
 //! let members = ["a", "b", "c"]
 //!     .map(|key| Member { hash: hash(key), weight: 1, load: Arc::new(Load::new()) });
-//! let set = Set::new(members.into(), DEFAULT, &Options::default(), Arc::new(Turn::new()));
+//! let set = Set::new(members.into(), DEFAULT, &BalanceOptions::default(), Arc::new(TurnCounter::new()));
 //!
-//! let request = Request { session: None, now: Duration::ZERO };
+//! let request = PickArgs { session: None, now: Duration::ZERO };
 //! let index = set.pick(&request, &mut rand::rng(), &[]).expect("the set is not empty");
 //! set.members()[index].load.begin(request.now);
 //! ```
 
-mod draw;
+mod pick;
 mod load;
 mod options;
 mod policies;
@@ -27,12 +27,12 @@ mod ring;
 mod set;
 mod shares;
 mod turn;
-mod warmth;
+mod slow_start;
 
 pub use load::Load;
-pub use options::Options;
-pub use policies::{DEFAULT, POLICIES, Row, row};
-pub use report::Report;
+pub use options::BalanceOptions;
+pub use policies::{DEFAULT, POLICIES, PolicyRow, find_policy};
+pub use report::LoadReport;
 pub use ring::{POINTS, hash};
-pub use set::{Before, Member, Request, Set};
-pub use turn::Turn;
+pub use set::{PreviousPick, Member, PickArgs, Set};
+pub use turn::TurnCounter;

@@ -4,14 +4,14 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::Options;
-use crate::report::{Report, Reported};
+use crate::BalanceOptions;
+use crate::report::{LoadReport, ReportedCapacity};
 
 /// Seconds assumed of an endpoint that has not answered yet.
 const SEED: f64 = 0.030;
 /// What a failure counts as at least, or an endpoint that fails fast would look like the best one.
 const FAILURE: Duration = Duration::from_secs(5);
-/// The default of [`Options::ewma_decay`](crate::Options::ewma_decay), in ms.
+/// The default of [`BalanceOptions::ewma_decay`](crate::BalanceOptions::ewma_decay), in ms.
 const DECAY_MS: u32 = 10_000;
 /// How much of an answer above the estimate counts at once: four slow ones make a slow endpoint,
 /// and a single one among fast ones does not.
@@ -37,7 +37,7 @@ pub struct Load {
     unanswered: AtomicU64,
     decay_ms: AtomicU32,
     joined: Option<Duration>,
-    reported: Reported,
+    reported: ReportedCapacity,
 }
 
 impl Load {
@@ -50,7 +50,7 @@ impl Load {
             unanswered: AtomicU64::new(0),
             decay_ms: AtomicU32::new(DECAY_MS),
             joined: None,
-            reported: Reported::default(),
+            reported: ReportedCapacity::default(),
         }
     }
 
@@ -157,11 +157,11 @@ impl Load {
     }
 
     /// The instance told what it can take, at `now`.
-    pub fn report(&self, report: &Report, now: Duration) {
+    pub fn report(&self, report: &LoadReport, now: Duration) {
         self.reported.store(report, now);
     }
 
-    pub(crate) fn reported(&self) -> &Reported {
+    pub(crate) fn reported(&self) -> &ReportedCapacity {
         &self.reported
     }
 
@@ -185,7 +185,7 @@ impl Load {
 
     /// Sets how fast it forgets. That is part of the load, not an argument, because those who
     /// observe do not know the policy's options.
-    pub(crate) fn tune(&self, options: &Options) {
+    pub(crate) fn tune(&self, options: &BalanceOptions) {
         let decay = u32::try_from(options.ewma_decay.as_millis()).unwrap_or(u32::MAX);
         self.decay_ms.store(decay, Ordering::Relaxed);
         self.reported.set_expiry(options.load_expiry);
@@ -384,9 +384,9 @@ mod tests {
     #[test]
     fn no_decay_remembers_only_the_last_answer() {
         let load = Load::new();
-        load.tune(&Options {
+        load.tune(&BalanceOptions {
             ewma_decay: Duration::ZERO,
-            ..Options::default()
+            ..BalanceOptions::default()
         });
         load.observe(S, false, S);
         load.observe(5 * MS, false, 2 * S);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How a [`Set`](crate::Set) picks, whatever its policy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Options {
+pub struct BalanceOptions {
     /// How long a member that [joined](crate::Load::joined_at) warm ones gets less than its share.
     /// Default 10 s; zero switches slow start off.
     pub slow_start: Duration,
@@ -26,10 +26,10 @@ pub struct Options {
     /// `least_request` lets a call [follow](crate::Set::pick_after) it; never more than half of what
     /// that one has to do, or an eighth when they do not come together. One that answers half as
     /// fast is not followed. Default 16; 0 lets none follow.
-    pub burst: u32,
+    pub affinity_slack: u32,
 }
 
-impl Default for Options {
+impl Default for BalanceOptions {
     fn default() -> Self {
         Self {
             slow_start: Duration::from_secs(10),
@@ -38,7 +38,7 @@ impl Default for Options {
             session_bound: None,
             load_blackout: Duration::from_secs(10),
             load_expiry: Duration::from_secs(180),
-            burst: 16,
+            affinity_slack: 16,
         }
     }
 }

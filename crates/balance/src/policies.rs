@@ -8,13 +8,13 @@ mod round_robin;
 mod session;
 mod weighted;
 
-use crate::Options;
-use crate::draw::Draw;
+use crate::BalanceOptions;
+use crate::pick::PickContext;
 use crate::set::Member;
 use crate::shares::Shares;
 
 /// Every policy, the default first.
-pub const POLICIES: &[Row] = &[
+pub const POLICIES: &[PolicyRow] = &[
     least_request::ROW,
     peak_ewma::ROW,
     round_robin::ROW,
@@ -25,12 +25,12 @@ pub const POLICIES: &[Row] = &[
 ];
 
 /// The policy of a service that names none.
-pub const DEFAULT: &Row = &least_request::ROW;
+pub const DEFAULT: &PolicyRow = &least_request::ROW;
 
 /// The policy of a name or an alias, in whatever case; `None` when nobody has it.
 #[must_use]
-pub fn row(name: &str) -> Option<&'static Row> {
-    let named = |row: &&Row| {
+pub fn find_policy(name: &str) -> Option<&'static PolicyRow> {
+    let named = |row: &&PolicyRow| {
         let mut names = row.aliases.iter().chain([&row.name]);
         names.any(|known| known.eq_ignore_ascii_case(name))
     };
@@ -39,7 +39,7 @@ pub fn row(name: &str) -> Option<&'static Row> {
 
 /// One policy.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub struct PolicyRow {
     /// What configuration and metrics call it.
     pub name: &'static str,
     /// What else it answers to: the names that HAProxy, Envoy and gRPC give to what does the same
@@ -47,15 +47,15 @@ pub struct Row {
     pub aliases: &'static [&'static str],
     /// What it is for, in a line.
     pub about: &'static str,
-    build: fn(&[Member], &Shares, &Options) -> Box<dyn Policy>,
+    build: fn(&[Member], &Shares, &BalanceOptions) -> Box<dyn Policy>,
 }
 
-impl Row {
+impl PolicyRow {
     pub(crate) fn build(
         &self,
         members: &[Member],
         shares: &Shares,
-        options: &Options,
+        options: &BalanceOptions,
     ) -> Box<dyn Policy> {
         (self.build)(members, shares, options)
     }
@@ -65,5 +65,5 @@ impl Row {
 pub(crate) trait Policy: Send + Sync {
     /// An index into the members, of which there is one at least. `None` when all that may be
     /// called are excluded.
-    fn pick(&self, draw: &mut Draw<'_>) -> Option<usize>;
+    fn pick(&self, context: &mut PickContext<'_>) -> Option<usize>;
 }

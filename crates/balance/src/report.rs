@@ -8,7 +8,7 @@ const ERROR_PENALTY: f64 = 1.0;
 
 /// A load report: the parts of an ORCA report that a weight is made of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Report {
+pub struct LoadReport {
     /// How busy the instance is: 0 idle, 1 all it has.
     pub utilization: f64,
     /// Calls per second that it serves.
@@ -17,7 +17,7 @@ pub struct Report {
     pub errors: f64,
 }
 
-impl Report {
+impl LoadReport {
     /// Calls per second that it could serve, were it used wholly; `None` when it tells too little.
     fn capacity(&self) -> Option<f64> {
         let failing = (self.errors / self.calls).max(0.0) * ERROR_PENALTY;
@@ -28,7 +28,7 @@ impl Report {
 
 /// The capacity of one instance, by its last report.
 #[derive(Debug)]
-pub(crate) struct Reported {
+pub(crate) struct ReportedCapacity {
     /// Bits of a number, 0 or less for none. A reader that meets it with another report's times is
     /// off by one report, which is what reports are anyway.
     capacity: AtomicU64,
@@ -38,7 +38,7 @@ pub(crate) struct Reported {
     expiry_ms: AtomicU64,
 }
 
-impl Default for Reported {
+impl Default for ReportedCapacity {
     fn default() -> Self {
         Self {
             capacity: AtomicU64::new(0),
@@ -49,8 +49,8 @@ impl Default for Reported {
     }
 }
 
-impl Reported {
-    pub(crate) fn store(&self, report: &Report, now: Duration) {
+impl ReportedCapacity {
+    pub(crate) fn store(&self, report: &LoadReport, now: Duration) {
         let Some(capacity) = report.capacity() else {
             return;
         };
@@ -98,8 +98,8 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn report(utilization: f64, calls: f64, errors: f64) -> Report {
-        Report {
+    fn report(utilization: f64, calls: f64, errors: f64) -> LoadReport {
+        LoadReport {
             utilization,
             calls,
             errors,
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_report_counts_after_the_blackout_and_until_it_expires() {
-        let reported = Reported::default();
+        let reported = ReportedCapacity::default();
         reported.set_expiry(180 * S);
         assert_eq!(reported.capacity(Duration::ZERO, S), None);
         reported.store(&report(0.5, 100.0, 0.0), S);

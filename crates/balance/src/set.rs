@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use crate::draw::Draw;
+use crate::pick::PickContext;
 use crate::policies::Policy;
 use crate::shares::Shares;
-use crate::warmth::Warmth;
-use crate::{Load, Options, Row, Turn};
+use crate::slow_start::SlowStart;
+use crate::{Load, BalanceOptions, PolicyRow, TurnCounter};
 
 /// One endpoint, as policies see it.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub struct Member {
 
 /// What a pick may depend on.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Request {
+pub struct PickArgs {
     /// [`hash`](crate::hash) of the session's id, if the call belongs to one.
     pub session: Option<u64>,
     /// The time, since the epoch that the members' [loads](Load) are told.
@@ -35,7 +35,7 @@ pub struct Request {
 
 /// Who took the call that its caller made before this one, and that may still be under way.
 #[derive(Clone, Copy, Debug)]
-pub struct Before {
+pub struct PreviousPick {
     /// Its index in the set.
     pub member: usize,
     /// Whether the two calls come together.
@@ -48,31 +48,31 @@ pub struct Set {
     name: &'static str,
     policy: Box<dyn Policy>,
     pub(crate) shares: Shares,
-    pub(crate) warmth: Warmth,
-    pub(crate) turn: Arc<Turn>,
-    pub(crate) burst: u32,
+    pub(crate) slow_start: SlowStart,
+    pub(crate) turn: Arc<TurnCounter>,
+    pub(crate) affinity_slack: u32,
 }
 
 impl Set {
     /// A set that picks as `policy` says. `turn` goes on from the set that this one replaces, so
     /// that taking turns does not start again with each rebuild.
     #[must_use]
-    pub fn new(members: Vec<Member>, policy: &Row, options: &Options, turn: Arc<Turn>) -> Self {
+    pub fn new(members: Vec<Member>, policy: &PolicyRow, options: &BalanceOptions, turn: Arc<TurnCounter>) -> Self {
         for member in &members {
             member.load.tune(options);
         }
         let shares = Shares::new(members.iter().map(|member| member.weight));
         let callable = (0..members.len()).filter(|index| shares.of(*index) > 0);
-        let warmth = Warmth::new(callable.map(|index| &members[index]), options);
+        let slow_start = SlowStart::new(callable.map(|index| &members[index]), options);
         let policy_of_set = policy.build(&members, &shares, options);
         Self {
             members,
             name: policy.name,
             policy: policy_of_set,
             shares,
-            warmth,
+            slow_start,
             turn,
-            burst: options.burst,
+            affinity_slack: options.affinity_slack,
         }
     }
 
@@ -82,7 +82,7 @@ impl Set {
     /// picked. `None` when nobody is left, or nobody was there; a member of weight 0 is no
     /// substitute for others that are excluded.
     #[must_use]
-    pub fn pick(&self, request: &Request, rng: &mut dyn Rng, exclude: &[usize]) -> Option<usize> {
+    pub fn pick(&self, request: &PickArgs, rng: &mut dyn Rng, exclude: &[usize]) -> Option<usize> {
         self.pick_after(None, request, rng, exclude)
     }
 
@@ -91,17 +91,17 @@ impl Set {
     #[must_use]
     pub fn pick_after(
         &self,
-        before: Option<Before>,
-        request: &Request,
+        previous: Option<PreviousPick>,
+        request: &PickArgs,
         rng: &mut dyn Rng,
         exclude: &[usize],
     ) -> Option<usize> {
         if self.is_empty() {
             return None;
         }
-        self.policy.pick(&mut Draw {
+        self.policy.pick(&mut PickContext {
             set: self,
-            before,
+            previous,
             request,
             rng,
             exclude,
@@ -120,7 +120,7 @@ impl Set {
         &self.members
     }
 
-    /// The [name](Row::name) of the policy.
+    /// The [name](PolicyRow::name) of the policy.
     #[must_use]
     pub fn policy(&self) -> &'static str {
         self.name

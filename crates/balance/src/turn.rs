@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A counter that every [`Set`](crate::Set) of one service shares, so that taking turns goes on
 /// where it was when the set is rebuilt, instead of favouring the first members again.
 #[derive(Debug, Default)]
-pub struct Turn(AtomicU64);
+pub struct TurnCounter(AtomicU64);
 
-impl Turn {
+impl TurnCounter {
     /// Starts with the first member.
     #[must_use]
     pub fn new() -> Self {

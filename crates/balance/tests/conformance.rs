@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Calls, rng, set, share};
-use mesh_balance::{DEFAULT, Load, Member, Options, POLICIES, Request, Row, Set, Turn, hash, row};
+use mesh_balance::{DEFAULT, Load, Member, BalanceOptions, POLICIES, PickArgs, PolicyRow, Set, TurnCounter, hash, find_policy};
 
 const S: Duration = Duration::from_secs(1);
 
-fn each(test: impl Fn(&'static Row)) {
+fn each(test: impl Fn(&'static PolicyRow)) {
     for row in POLICIES {
         test(row);
     }
@@ -20,12 +20,12 @@ fn each(test: impl Fn(&'static Row)) {
 fn an_empty_set_has_nobody_to_pick() {
     each(|row| {
         let set = set(row, &[]);
-        let session = Request {
+        let session = PickArgs {
             session: Some(7),
-            ..Request::default()
+            ..PickArgs::default()
         };
         assert_eq!(
-            set.pick(&Request::default(), &mut rng(), &[]),
+            set.pick(&PickArgs::default(), &mut rng(), &[]),
             None,
             "{}",
             row.name
@@ -40,9 +40,9 @@ fn a_single_member_is_picked_whatever_its_weight_and_load() {
         for weight in [0, 1, u32::MAX] {
             let set = set(row, &[weight]);
             for session in [None, Some(7)] {
-                let request = Request {
+                let request = PickArgs {
                     session,
-                    ..Request::default()
+                    ..PickArgs::default()
                 };
                 assert_eq!(set.pick(&request, &mut rng(), &[]), Some(0), "{}", row.name);
                 set.members()[0].load.begin(Duration::ZERO);
@@ -68,7 +68,7 @@ fn a_member_that_weighs_nothing_gets_nothing() {
         let picks = Calls::sessions(&set, 500);
         assert_eq!(picks[1], 0, "{}", row.name);
         assert_eq!(
-            set.pick(&Request::default(), &mut rng(), &[0, 2]),
+            set.pick(&PickArgs::default(), &mut rng(), &[0, 2]),
             None,
             "{}",
             row.name
@@ -120,9 +120,9 @@ fn an_excluded_member_is_not_picked_while_another_is_there() {
     each(|row| {
         let set = set(row, &[1, 1000, 1]);
         for session in (0..200).map(Some).chain([None; 200]) {
-            let request = Request {
+            let request = PickArgs {
                 session,
-                ..Request::default()
+                ..PickArgs::default()
             };
             let first = set.pick(&request, &mut rng(), &[]).unwrap();
             let second = set.pick(&request, &mut rng(), &[first]).unwrap();
@@ -138,7 +138,7 @@ fn an_excluded_member_is_not_picked_while_another_is_there() {
 #[test]
 fn indices_to_exclude_that_do_not_exist_change_nothing() {
     each(|row| {
-        let picked = set(row, &[1]).pick(&Request::default(), &mut rng(), &[1, 9, usize::MAX]);
+        let picked = set(row, &[1]).pick(&PickArgs::default(), &mut rng(), &[1, 9, usize::MAX]);
         assert_eq!(picked, Some(0), "{}", row.name);
     });
 }
@@ -178,9 +178,9 @@ fn a_set_of_newcomers_starts_at_full_share() {
 #[test]
 fn newcomers_are_called_when_the_warm_ones_are_excluded() {
     each(|row| {
-        let options = Options {
+        let options = BalanceOptions {
             slow_start_from: 0.0,
-            ..Options::default()
+            ..BalanceOptions::default()
         };
         let loads = [Load::new(), Load::joined_at(100 * S)].map(Arc::new);
         let members = loads.map(|load| Member {
@@ -188,10 +188,10 @@ fn newcomers_are_called_when_the_warm_ones_are_excluded() {
             weight: 1,
             load,
         });
-        let set = Set::new(members.into(), row, &options, Arc::new(Turn::new()));
-        let request = Request {
+        let set = Set::new(members.into(), row, &options, Arc::new(TurnCounter::new()));
+        let request = PickArgs {
             now: 100 * S,
-            ..Request::default()
+            ..PickArgs::default()
         };
         assert_eq!(
             set.pick(&request, &mut rng(), &[0]),
@@ -205,13 +205,13 @@ fn newcomers_are_called_when_the_warm_ones_are_excluded() {
 #[test]
 fn turns_go_on_when_a_set_is_rebuilt() {
     for name in ["round_robin", "weighted", "least_request", "peak_ewma"] {
-        let turn = Arc::new(Turn::new());
+        let turn = Arc::new(TurnCounter::new());
         let members: Vec<_> = (0..3).map(|n| common::member(n, 1)).collect();
         let picks: Vec<_> = (0..6)
             .map(|_| {
-                let options = Options::default();
-                let set = Set::new(members.clone(), row(name).unwrap(), &options, turn.clone());
-                set.pick(&Request::default(), &mut rng(), &[]).unwrap()
+                let options = BalanceOptions::default();
+                let set = Set::new(members.clone(), find_policy(name).unwrap(), &options, turn.clone());
+                set.pick(&PickArgs::default(), &mut rng(), &[]).unwrap()
             })
             .collect();
         assert_eq!(picks, [0, 1, 2, 0, 1, 2], "{name}");
@@ -223,8 +223,8 @@ fn names_and_aliases_are_found_in_any_case_and_are_nobody_elses() {
     let mut seen = std::collections::HashSet::new();
     each(|policy| {
         for name in policy.aliases.iter().chain([&policy.name]) {
-            assert_eq!(row(name).unwrap().name, policy.name);
-            assert_eq!(row(&name.to_uppercase()).unwrap().name, policy.name);
+            assert_eq!(find_policy(name).unwrap().name, policy.name);
+            assert_eq!(find_policy(&name.to_uppercase()).unwrap().name, policy.name);
         }
         assert!(!policy.about.is_empty());
     });
@@ -234,8 +234,8 @@ fn names_and_aliases_are_found_in_any_case_and_are_nobody_elses() {
     {
         assert!(seen.insert(name), "{name} is there twice");
     }
-    assert!(row("").is_none());
-    assert!(row("fastest").is_none());
+    assert!(find_policy("").is_none());
+    assert!(find_policy("fastest").is_none());
     assert_eq!(DEFAULT.name, "least_request");
 }
 
@@ -251,11 +251,11 @@ fn the_names_of_haproxy_envoy_and_grpc_are_known() {
         ("RING_HASH", "session"),
         ("ring_hash_experimental", "session"),
     ] {
-        assert_eq!(row(theirs).map(|row| row.name), Some(ours), "{theirs}");
+        assert_eq!(find_policy(theirs).map(|row| row.name), Some(ours), "{theirs}");
     }
 }
 
-fn of_loads<const N: usize>(row: &Row, loads: [Load; N]) -> Set {
+fn of_loads<const N: usize>(row: &PolicyRow, loads: [Load; N]) -> Set {
     let members = loads.map(|load| Member {
         hash: hash("any"),
         weight: 1,
@@ -264,7 +264,7 @@ fn of_loads<const N: usize>(row: &Row, loads: [Load; N]) -> Set {
     Set::new(
         members.into(),
         row,
-        &Options::default(),
-        Arc::new(Turn::new()),
+        &BalanceOptions::default(),
+        Arc::new(TurnCounter::new()),
     )
 }

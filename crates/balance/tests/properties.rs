@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{member, rng, sessions, set};
-use mesh_balance::{Load, Member, Options, POLICIES, Request, Set, Turn, hash, row};
+use mesh_balance::{Load, Member, BalanceOptions, POLICIES, PickArgs, Set, TurnCounter, hash, find_policy};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 const SESSIONS: usize = 300;
 
 fn session_set(members: &[Member]) -> Set {
-    let options = Options::default();
+    let options = BalanceOptions::default();
     Set::new(
         members.to_vec(),
-        row("session").expect("it is in the table"),
+        find_policy("session").expect("it is in the table"),
         &options,
-        Arc::new(Turn::new()),
+        Arc::new(TurnCounter::new()),
     )
 }
 
@@ -57,14 +57,14 @@ proptest! {
         session in any::<Option<u64>>(),
         bound in proptest::option::of(any::<f64>()),
     ) {
-        let options = Options { session_bound: bound, ..Options::default() };
+        let options = BalanceOptions { session_bound: bound, ..BalanceOptions::default() };
         let set = common::set_with(&POLICIES[policy], &weights, &options);
         for (member, calls) in set.members().iter().zip(busy) {
             (0..calls).for_each(|_| member.load.begin(Duration::ZERO));
         }
         let all_zero = weights.iter().all(|weight| *weight == 0);
         let callable = |index: usize| (all_zero || weights[index] > 0) && !exclude.contains(&index);
-        let request = Request { session, ..Request::default() };
+        let request = PickArgs { session, ..PickArgs::default() };
         match set.pick(&request, &mut rng(), &exclude) {
             Some(index) => prop_assert!(index < weights.len() && callable(index)),
             None => prop_assert!(!(0..weights.len()).any(callable)),
@@ -77,12 +77,12 @@ proptest! {
         start in any::<u64>(),
     ) {
         let total: u32 = weights.iter().sum();
-        let turn = Arc::new(Turn::starting_at(start / 2));
+        let turn = Arc::new(TurnCounter::starting_at(start / 2));
         let members = weights.iter().enumerate().map(|(n, weight)| member(n, *weight)).collect();
-        let set = Set::new(members, row("round_robin").unwrap(), &Options::default(), turn);
+        let set = Set::new(members, find_policy("round_robin").unwrap(), &BalanceOptions::default(), turn);
         let mut counts = vec![0; weights.len()];
         for turns in 1..=total {
-            counts[set.pick(&Request::default(), &mut rng(), &[]).unwrap()] += 1;
+            counts[set.pick(&PickArgs::default(), &mut rng(), &[]).unwrap()] += 1;
             for (count, weight) in counts.iter().zip(&weights) {
                 let fair = f64::from(turns) * f64::from(*weight) / f64::from(total);
                 prop_assert!((f64::from(*count) - fair).abs() < 3.5, "{counts:?} of {weights:?}");
@@ -94,7 +94,7 @@ proptest! {
     #[test]
     fn idle_members_get_calls_exactly_evenly(count in 1..40_usize, rounds in 1..5_usize) {
         for name in ["least_request", "peak_ewma", "round_robin", "weighted", "session"] {
-            let picks = common::Calls::idle(&set(row(name).unwrap(), &vec![3; count]), count * rounds);
+            let picks = common::Calls::idle(&set(find_policy(name).unwrap(), &vec![3; count]), count * rounds);
             prop_assert_eq!(picks, vec![rounds; count], "{}", name);
         }
     }

@@ -6,7 +6,7 @@ mod model;
 
 use std::time::Duration;
 
-use mesh_balance::row;
+use mesh_balance::find_policy;
 use model::{Arrivals, Outcome, Scenario, run};
 
 fn fleet(instances: usize) -> Scenario {
@@ -24,7 +24,7 @@ fn fleet(instances: usize) -> Scenario {
 }
 
 fn with(policy: &str, scenario: &Scenario) -> Outcome {
-    run(scenario, row(policy).expect("it is in the table"))
+    run(scenario, find_policy(policy).expect("it is in the table"))
 }
 
 /// Three instances, the last ten times slower, under 32 callers; or the two others alone.

@@ -13,7 +13,7 @@ use std::{
 use discovery::{
     Catalog, Discovery, KvEntries, Error, Health, Instance, InstanceKey, Registration, Snapshot,
 };
-use mesh_channel::{Burst, Mesh, Options, Target};
+use mesh_channel::{CallAffinity, Mesh, ClusterOptions, Target};
 use tokio::{sync::watch, task::yield_now, time::Instant};
 
 const PICKS: u32 = 1_000_000;
@@ -103,9 +103,9 @@ async fn main() {
 async fn measure(services: usize, instances: usize) {
     let registry = Arc::new(Published::new(services, instances));
     let before = resident();
-    let options = Options {
+    let options = ClusterOptions {
         lb_policy: std::env::args().nth(1),
-        ..Options::default()
+        ..ClusterOptions::default()
     };
     let mesh = Mesh::new(registry.clone(), options, &telemetry::MetricsRegistry::new());
     for name in registry.services.keys() {
@@ -148,10 +148,10 @@ async fn measure(services: usize, instances: usize) {
 fn picks(mesh: &Mesh) -> u128 {
     let target = Target::service("agent-0");
     let began = Instant::now();
-    let now = mesh.moment(began);
+    let now = mesh.timestamp(began);
     for _ in 0..PICKS {
-        let lease = mesh.lease(&target, &[], &mut Burst::default(), now);
-        drop(lease.expect("an idle instance takes a call"));
+        let attempt = mesh.pick(&target, &[], &mut CallAffinity::default(), now);
+        drop(attempt.expect("an idle instance takes a call"));
     }
     began.elapsed().as_nanos() / u128::from(PICKS)
 }

@@ -1,4 +1,4 @@
-//! Who takes a call: an instance is picked, and a place on one of its connections taken.
+//! Who takes a call: an instance is picked, and a permit on one of its connections taken.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,41 +7,41 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     Error, Target,
-    connection::Slot,
-    endpoint::{Endpoint, Refusal},
-    fleet::Fleet,
+    connection::StreamPermit,
+    endpoint::{Endpoint, AcquireError},
+    cluster::Cluster,
 };
 
 /// There is room for a call when this is dropped.
-struct Room(Arc<Fleet>);
+struct NotifyOnDrop(Arc<Cluster>);
 
-impl Drop for Room {
+impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
-        self.0.queue.make_room();
+        self.0.queue.notify_room();
     }
 }
 
 /// A call in flight on an instance: counted until dropped, wherever the call ends.
-pub(crate) struct Flight {
-    pub(crate) slot: Slot,
-    count: Count,
+pub(crate) struct InFlight {
+    pub(crate) permit: StreamPermit,
+    guard: InFlightGuard,
 }
 
-struct Count {
-    fleet: Arc<Fleet>,
+struct InFlightGuard {
+    cluster: Arc<Cluster>,
     endpoint: Arc<Endpoint>,
-    /// It has a place on a connection.
-    flies: bool,
+    /// It has a permit on a connection.
+    has_permit: bool,
 }
 
-impl Fleet {
-    /// Someone to send a call to, with a place on a connection. `tried` are avoided while another
+impl Cluster {
+    /// Someone to send a call to, with a permit on a connection. `tried` are avoided while another
     /// can take it.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         target: &Target,
         tried: &[Arc<Endpoint>],
-    ) -> Result<Flight, Error> {
+    ) -> Result<InFlight, Error> {
         let began = Instant::now();
         self.queue(target, began, || self.try_acquire(target, tried, began))
             .await
@@ -52,12 +52,12 @@ impl Fleet {
         target: &Target,
         tried: &[Arc<Endpoint>],
         began: Instant,
-    ) -> Result<Flight, Error> {
+    ) -> Result<InFlight, Error> {
         let mut candidates = self.candidates(target, tried, began, self.shared().now())?;
         let mut last = None;
         while let Some(endpoint) = candidates.next() {
             match self.try_endpoint(&endpoint, began).await {
-                Ok(flight) => return Ok(flight),
+                Ok(in_flight) => return Ok(in_flight),
                 Err(error) => last = Some(error),
             }
         }
@@ -69,7 +69,7 @@ impl Fleet {
     pub(crate) fn begin(&self, endpoint: &Arc<Endpoint>, now: Duration) -> bool {
         let begun = endpoint.begin(now);
         if begun {
-            self.watch(endpoint);
+            self.track(endpoint);
         }
         begun
     }
@@ -78,9 +78,9 @@ impl Fleet {
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
         began: Instant,
-    ) -> Result<Flight, Error> {
-        let place = match endpoint.reserve() {
-            Ok(place) => place,
+    ) -> Result<InFlight, Error> {
+        let permit = match endpoint.reserve() {
+            Ok(permit) => permit,
             Err(refusal) => return Err(self.refused(refusal, began)),
         };
         if !self.begin(endpoint, self.shared().now()) {
@@ -88,59 +88,59 @@ impl Fleet {
             return Err(self.saturated("max_in_flight", limit, began));
         }
         // Counted before anything is awaited, so that the next pick sees it.
-        let mut count = Count {
-            fleet: Arc::clone(self),
+        let mut guard = InFlightGuard {
+            cluster: Arc::clone(self),
             endpoint: Arc::clone(endpoint),
-            flies: false,
+            has_permit: false,
         };
-        let slot = match place {
-            Some(slot) => slot,
+        let permit = match permit {
+            Some(permit) => permit,
             None => self
                 .open(endpoint)
                 .await
                 .map_err(|refusal| self.refused(refusal, began))?,
         };
-        count.flies = true;
-        Ok(Flight { slot, count })
+        guard.has_permit = true;
+        Ok(InFlight { permit, guard })
     }
 
     /// Opens a connection in a task of its own, which goes on when this call looks elsewhere or is
     /// given up: the next one will want it.
-    async fn open(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Slot, Refusal> {
-        let (fleet, dialled) = (Arc::clone(self), Arc::clone(endpoint));
+    async fn open(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<StreamPermit, AcquireError> {
+        let (cluster, endpoint_in_task) = (Arc::clone(self), Arc::clone(endpoint));
         let opening = self.shared().tracker.spawn(async move {
-            let (outcome, attempts) = dialled.connect().await;
+            let (outcome, attempts) = endpoint_in_task.connect().await;
             match (&outcome, attempts) {
                 // The new connection has room for more than this call.
                 (Ok(_), _) => {
-                    fleet.watch(&dialled);
-                    fleet.queue.wake();
+                    cluster.track(&endpoint_in_task);
+                    cluster.queue.wake();
                 }
-                (Err(Refusal::Broken { reason }), Some(attempts)) => {
-                    fleet.broke(&dialled, reason, attempts);
+                (Err(AcquireError::ConnectFailed { reason }), Some(attempts)) => {
+                    cluster.connection_failed(&endpoint_in_task, reason, attempts);
                 }
                 (Err(_), _) => {}
             }
             // Who waits is told once more when it was for nobody, and is free only then.
-            outcome.map(|slot| (slot, Room(fleet)))
+            outcome.map(|permit| (permit, NotifyOnDrop(cluster)))
         });
         let patience = self.options.load().connect_patience;
         match timeout(patience, opening).await {
-            Ok(Ok(outcome)) => outcome.map(|(slot, _)| slot),
-            _ => Err(Refusal::Broken {
+            Ok(Ok(outcome)) => outcome.map(|(permit, _)| permit),
+            _ => Err(AcquireError::ConnectFailed {
                 reason: "still connecting".to_owned(),
             }),
         }
     }
 
-    fn refused(&self, refusal: Refusal, began: Instant) -> Error {
+    fn refused(&self, refusal: AcquireError, began: Instant) -> Error {
         match refusal {
-            Refusal::Full => {
+            AcquireError::Full => {
                 let limit = self.options.load().max_connections;
                 let limit = u32::try_from(limit).unwrap_or(u32::MAX);
                 self.saturated("max_connections", limit, began)
             }
-            Refusal::Broken { reason } => self.unreachable(began, reason),
+            AcquireError::ConnectFailed { reason } => self.unreachable(began, reason),
         }
     }
 
@@ -162,9 +162,9 @@ impl Fleet {
     }
 }
 
-impl Flight {
+impl InFlight {
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.count.endpoint
+        &self.guard.endpoint
     }
 
     pub(crate) fn instance(&self) -> Arc<Instance> {
@@ -172,12 +172,12 @@ impl Flight {
     }
 }
 
-impl Drop for Count {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let had_last = self.endpoint.end();
         // A call that found no connection made no room, unless others were waiting for its place.
-        if self.flies || had_last {
-            self.fleet.queue.make_room();
+        if self.has_permit || had_last {
+            self.cluster.queue.notify_room();
         }
     }
 }

@@ -16,29 +16,29 @@ use tracing::Span;
 
 use crate::{
     Error,
-    acquire::Flight,
+    acquire::InFlight,
     call::Deadline,
     connection::Failure,
     endpoint::Endpoint,
-    fleet::Fleet,
-    http_answer,
+    cluster::Cluster,
+    http_status,
     incoming::Incoming,
-    replay::{Attempt, Replay},
+    replay::{AttemptBody, Replay},
 };
 
 /// A call in flight, from the sending of its request to the end of its answer.
-pub(crate) struct Watch {
-    fleet: Arc<Fleet>,
-    flight: Flight,
+pub(crate) struct ActiveCall {
+    cluster: Arc<Cluster>,
+    in_flight: InFlight,
     replay: Replay,
     sent: Instant,
 }
 
-impl Watch {
-    pub(crate) fn new(fleet: Arc<Fleet>, flight: Flight, replay: Replay) -> Self {
+impl ActiveCall {
+    pub(crate) fn new(cluster: Arc<Cluster>, in_flight: InFlight, replay: Replay) -> Self {
         Self {
-            fleet,
-            flight,
+            cluster,
+            in_flight,
             replay,
             sent: Instant::now(),
         }
@@ -46,32 +46,32 @@ impl Watch {
 
     pub(crate) fn send(
         &self,
-        request: Request<Attempt>,
+        request: Request<AttemptBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, Failure>> {
-        self.flight.slot.send(request)
+        self.in_flight.permit.send(request)
     }
 
     /// The answer begins: for the balancer, this is its latency. Servers send the headers of a
     /// unary answer with its message.
     pub(crate) fn answered(&self, headers: &HeaderMap) {
-        self.endpoint().hear();
+        self.endpoint().mark_received();
         let status = status_code(headers);
         let failed = status == Some(Code::Unavailable as i32);
         self.endpoint().observe(self.sent.elapsed(), failed);
         if status.is_some() {
-            self.fleet.outcome(self.endpoint(), failed);
+            self.cluster.outcome(self.endpoint(), failed);
         }
     }
 
     /// Something came that says nothing of how well the instance works.
-    pub(crate) fn heard(&self) {
-        self.endpoint().hear();
+    pub(crate) fn received(&self) {
+        self.endpoint().mark_received();
     }
 
     /// The answer is HTTP's alone, with this status.
     pub(crate) fn answered_by_http(&self, status: u16) {
-        self.heard();
-        if http_answer::is_failure(status) {
+        self.received();
+        if http_status::is_failure(status) {
             self.failed();
         }
     }
@@ -80,36 +80,36 @@ impl Watch {
     pub(crate) fn large_answer(&self) -> Error {
         Error::LargeAnswer {
             instance: self.endpoint().id().to_string(),
-            limit: self.fleet.options.load().max_header_bytes,
+            limit: self.cluster.options.load().max_header_bytes,
         }
     }
 
     /// The attempt ended without an answer, or in the middle of it.
     pub(crate) fn failed(&self) {
         self.endpoint().observe(self.sent.elapsed(), true);
-        self.fleet.outcome(self.endpoint(), true);
+        self.cluster.outcome(self.endpoint(), true);
     }
 
     /// Its caller would wait no longer, or has an answer from elsewhere. That is no failure, but
     /// may be latency.
     pub(crate) fn given_up(&self) {
         self.endpoint()
-            .give_up(self.sent.elapsed(), self.fleet.shared().now());
+            .give_up(self.sent.elapsed(), self.cluster.shared().now());
     }
 
     fn trailers(&self, trailers: &HeaderMap) {
-        self.fleet.report(self.endpoint(), |name| {
+        self.cluster.report(self.endpoint(), |name| {
             trailers.get(name).map(http::HeaderValue::as_bytes)
         });
         if status_code(trailers) == Some(Code::Unavailable as i32) {
             self.failed();
         } else {
-            self.fleet.outcome(self.endpoint(), false);
+            self.cluster.outcome(self.endpoint(), false);
         }
     }
 
     fn endpoint(&self) -> &Endpoint {
-        self.flight.endpoint()
+        self.in_flight.endpoint()
     }
 }
 
@@ -122,17 +122,17 @@ pub(crate) fn status_code(headers: &HeaderMap) -> Option<i32> {
 pub struct ResponseBody {
     inner: Option<Incoming>,
     /// Until the answer has ended.
-    watch: Option<Watch>,
+    active: Option<ActiveCall>,
     deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
     span: Span,
 }
 
 impl ResponseBody {
-    pub(crate) fn new(inner: Incoming, watch: Watch, deadline: Option<Deadline>) -> Self {
+    pub(crate) fn new(inner: Incoming, active: ActiveCall, deadline: Option<Deadline>) -> Self {
         let ended = inner.is_end_stream();
         let mut body = Self {
             inner: Some(inner),
-            watch: Some(watch),
+            active: Some(active),
             deadline: deadline.map(|d| (d, Box::pin(sleep_until(d.at)))),
             span: Span::none(),
         };
@@ -144,8 +144,8 @@ impl ResponseBody {
     }
 
     /// Keeps a span open until the answer has ended.
-    pub(crate) fn within(mut self, span: Span) -> Self {
-        if self.watch.is_some() {
+    pub(crate) fn with_span(mut self, span: Span) -> Self {
+        if self.active.is_some() {
             self.span = span;
         }
         self
@@ -155,8 +155,8 @@ impl ResponseBody {
         self.inner = None;
         self.deadline = None;
         self.span = Span::none();
-        if let Some(watch) = self.watch.take() {
-            watch.replay.abort();
+        if let Some(active) = self.active.take() {
+            active.replay.abort();
         }
     }
 
@@ -172,18 +172,18 @@ impl ResponseBody {
 
     /// The status for a connection that failed while the answer was being read.
     fn failure(&self, error: &h2::Error) -> Status {
-        let Some(watch) = &self.watch else {
+        let Some(active) = &self.active else {
             return Status::internal("an answer failed after its end");
         };
-        if let Some(status) = watch.replay.error() {
+        if let Some(status) = active.replay.error() {
             return status;
         }
         let failure = Failure::of(error);
         if failure.code == Code::Unavailable {
-            watch.failed();
+            active.failed();
         }
-        let instance = watch.endpoint().id().to_string();
-        Error::Broken {
+        let instance = active.endpoint().id().to_string();
+        Error::ConnectionLost {
             instance,
             reason: failure.reason,
             code: failure.code,
@@ -212,15 +212,15 @@ impl Body for ResponseBody {
         };
         match std::task::ready!(Pin::new(inner).poll_frame(cx)) {
             Some(Ok(frame)) => {
-                if let Some(watch) = &this.watch {
-                    watch.endpoint().hear();
+                if let Some(active) = &this.active {
+                    active.endpoint().mark_received();
                     if let Some(trailers) = frame.trailers_ref() {
-                        let limit = watch.fleet.options.load().max_header_bytes;
-                        if http_answer::list_size(trailers) > limit {
-                            let status = watch.large_answer().status();
+                        let limit = active.cluster.options.load().max_header_bytes;
+                        if http_status::list_size(trailers) > limit {
+                            let status = active.large_answer().status();
                             return this.end_with(&status);
                         }
-                        watch.trailers(trailers);
+                        active.trailers(trailers);
                     }
                 }
                 if frame.is_trailers() {
@@ -253,7 +253,7 @@ impl Drop for ResponseBody {
 impl std::fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ResponseBody")
-            .field("ended", &self.watch.is_none())
+            .field("ended", &self.active.is_none())
             .finish()
     }
 }

@@ -10,15 +10,15 @@ use tracing::Instrument as _;
 
 use crate::{
     Error, Mesh, ResponseBody, ServedBy, Target,
-    acquire::Flight,
+    acquire::InFlight,
     backoff,
-    body::Watch,
+    body::ActiveCall,
     deadline,
     endpoint::Endpoint,
-    fleet::Fleet,
+    cluster::Cluster,
     hedge::{self, Collected},
-    http_answer::{self, list_size},
-    replay::{Attempt, Replay},
+    http_status::{self, list_size},
+    replay::{AttemptBody, Replay},
     retry::{self, Pushback, Retry},
 };
 
@@ -73,7 +73,7 @@ impl Mesh {
         if let Some(ServedBy(instance)) = response.extensions().get() {
             span.record("mesh.instance", &*instance.key.id);
         }
-        Ok(response.map(|body| body.within(span)))
+        Ok(response.map(|body| body.with_span(span)))
     }
 
     async fn attempts(
@@ -82,8 +82,8 @@ impl Mesh {
         request: Request<tonic::body::Body>,
         picked: impl FnMut(&Arc<Instance>) + Send,
     ) -> Result<Response<ResponseBody>, Error> {
-        let fleet = self.fleet(&target.service);
-        let options = fleet.options.load_full();
+        let cluster = self.cluster(&target.service);
+        let options = cluster.options.load_full();
         let given = deadline::read(request.headers())?
             .or((!options.default_timeout.is_zero()).then_some(options.default_timeout));
         let deadline = given.map(|given| Deadline {
@@ -91,9 +91,9 @@ impl Mesh {
             given,
         });
         let (parts, body) = request.into_parts();
-        let hedging = hedge::delay(&fleet, target, &parts);
+        let hedging = hedge::delay(&cluster, target, &parts);
         let call = |body| Call {
-            fleet,
+            cluster,
             target,
             parts: complete(parts, &target.service),
             replay: Replay::new(body, options.retry_buffer),
@@ -144,7 +144,7 @@ fn complete(mut parts: Parts, service: &str) -> Parts {
 }
 
 pub(crate) struct Call<'a> {
-    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) cluster: Arc<Cluster>,
     pub(crate) target: &'a Target,
     parts: Parts,
     replay: Replay,
@@ -159,15 +159,15 @@ impl Call<'_> {
         // However this future ends, nobody goes on sending the body.
         let mut abort = AbortOnDrop(Some(self.replay.clone()));
         let mut tried: Vec<Arc<Endpoint>> = Vec::new();
-        let now = self.fleet.shared().now();
-        self.fleet.budget().deposit(now);
+        let now = self.cluster.shared().now();
+        self.cluster.budget().deposit(now);
         for number in 1.. {
-            let flight = self.in_time(self.fleet.acquire(self.target, &tried));
-            let flight = flight.await??;
-            let endpoint = Arc::clone(flight.endpoint());
-            picked(&flight.instance());
-            let outcome = self.attempt(number, flight, &self.replay).await;
-            let (retry, pushback) = again(&outcome);
+            let in_flight = self.within_deadline(self.cluster.acquire(self.target, &tried));
+            let in_flight = in_flight.await??;
+            let endpoint = Arc::clone(in_flight.endpoint());
+            picked(&in_flight.instance());
+            let outcome = self.attempt(number, in_flight, &self.replay).await;
+            let (retry, pushback) = retry_decision(&outcome);
             if !self.may_retry(retry, number, &endpoint) {
                 if outcome.is_ok() {
                     self.replay.commit();
@@ -186,7 +186,7 @@ impl Call<'_> {
                     backoff::pause(failures, min, max)
                 }
             };
-            self.in_time(sleep(pause)).await?;
+            self.within_deadline(sleep(pause)).await?;
         }
         unreachable!("the number of attempts is limited")
     }
@@ -195,32 +195,32 @@ impl Call<'_> {
     pub(crate) async fn attempt(
         &self,
         number: usize,
-        flight: Flight,
+        in_flight: InFlight,
         replay: &Replay,
     ) -> Result<Response<ResponseBody>, Error> {
-        let instance = flight.instance();
-        self.fleet.picks.inc();
+        let instance = in_flight.instance();
+        self.cluster.picks.inc();
         let request = self.request(number, replay)?;
-        let watch = Watch::new(Arc::clone(&self.fleet), flight, replay.clone());
-        let mut waiting = Waiting(Some(&watch));
-        let response = self.in_time(watch.send(request)).await?;
-        waiting.0 = None;
-        drop(waiting);
+        let active = ActiveCall::new(Arc::clone(&self.cluster), in_flight, replay.clone());
+        let mut abandon = AbandonOnDrop(Some(&active));
+        let response = self.within_deadline(active.send(request)).await?;
+        abandon.0 = None;
+        drop(abandon);
         match response {
-            Ok(response) if self.wants_grpc() && http_answer::is_foreign(&response) => {
+            Ok(response) if self.wants_grpc() && http_status::is_foreign(&response) => {
                 let status = response.status().as_u16();
-                watch.answered_by_http(status);
+                active.answered_by_http(status);
                 let instance = instance.key.id.to_string();
                 Err(Error::Http { instance, status })
             }
             Ok(response) if list_size(response.headers()) > self.max_header_bytes() => {
-                watch.heard();
-                Err(watch.large_answer())
+                active.received();
+                Err(active.large_answer())
             }
             Ok(response) => {
-                watch.answered(response.headers());
+                active.answered(response.headers());
                 let deadline = self.deadline;
-                let mut response = response.map(|body| ResponseBody::new(body, watch, deadline));
+                let mut response = response.map(|body| ResponseBody::new(body, active, deadline));
                 response.extensions_mut().insert(ServedBy(instance));
                 Ok(response)
             }
@@ -230,13 +230,13 @@ impl Call<'_> {
                 }
                 // What was not taken says nothing about how well the instance works.
                 if !failure.unsent {
-                    watch.failed();
+                    active.failed();
                 }
                 let (instance, reason) = (instance.key.id.to_string(), failure.reason);
                 Err(if failure.unsent {
                     Error::Unsent { instance, reason }
                 } else {
-                    Error::Broken {
+                    Error::ConnectionLost {
                         instance,
                         reason,
                         code: failure.code,
@@ -249,14 +249,14 @@ impl Call<'_> {
     /// Whether its caller speaks gRPC; another may make of the answer what it likes.
     fn wants_grpc(&self) -> bool {
         let content_type = self.parts.headers.get(header::CONTENT_TYPE);
-        content_type.is_some_and(|value| http_answer::is_grpc(value.as_bytes()))
+        content_type.is_some_and(|value| http_status::is_grpc(value.as_bytes()))
     }
 
     fn max_header_bytes(&self) -> usize {
-        self.fleet.options.load().max_header_bytes
+        self.cluster.options.load().max_header_bytes
     }
 
-    fn request(&self, number: usize, replay: &Replay) -> Result<Request<Attempt>, Error> {
+    fn request(&self, number: usize, replay: &Replay) -> Result<Request<AttemptBody>, Error> {
         let mut parts = self.parts.clone();
         if let Some(deadline) = self.deadline {
             let left = deadline.at.saturating_duration_since(Instant::now());
@@ -277,11 +277,11 @@ impl Call<'_> {
         let idempotent = self.parts.headers.contains_key(retry::IDEMPOTENT)
             || endpoint.instance.load().is_idempotent(method);
         let repeatable = self.replay.can_repeat();
-        self.fleet
+        self.cluster
             .may_retry(retry, number, repeatable, idempotent, endpoint)
     }
 
-    pub(crate) async fn in_time<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+    pub(crate) async fn within_deadline<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
         match self.deadline {
             Some(deadline) => timeout_at(deadline.at, future)
                 .await
@@ -292,7 +292,7 @@ impl Call<'_> {
 }
 
 /// What the outcome of an attempt says about another one.
-pub(crate) fn again(outcome: &Result<Response<ResponseBody>, Error>) -> (Retry, Pushback) {
+pub(crate) fn retry_decision(outcome: &Result<Response<ResponseBody>, Error>) -> (Retry, Pushback) {
     match outcome {
         Ok(response) => match Pushback::of(response.headers()) {
             Pushback::Stop => (Retry::Never, Pushback::Stop),
@@ -308,12 +308,12 @@ fn trailers_only<B>(response: &Response<B>) -> Code {
 }
 
 /// Tells the balancer of an attempt that nobody waits for any more, before its answer.
-struct Waiting<'a>(Option<&'a Watch>);
+struct AbandonOnDrop<'a>(Option<&'a ActiveCall>);
 
-impl Drop for Waiting<'_> {
+impl Drop for AbandonOnDrop<'_> {
     fn drop(&mut self) {
-        if let Some(watch) = self.0 {
-            watch.given_up();
+        if let Some(active) = self.0 {
+            active.given_up();
         }
     }
 }

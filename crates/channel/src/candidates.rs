@@ -10,7 +10,7 @@ use std::{
 use rand::RngExt as _;
 use tokio::time::Instant;
 
-use crate::{Error, Target, endpoint::Endpoint, fleet::Fleet, view::View};
+use crate::{Error, Target, endpoint::Endpoint, cluster::Cluster, snapshot::ClusterSnapshot};
 
 /// How many the policy chooses for one call. Where so many cannot take it most cannot, and the
 /// others are asked one after another: choosing among few that are left costs more than that.
@@ -18,8 +18,8 @@ const CHOSEN: usize = 8;
 
 /// Instances in the order in which a call should try them.
 pub(crate) struct Candidates {
-    view: Arc<View>,
-    request: balance::Request,
+    snapshot: Arc<ClusterSnapshot>,
+    request: balance::PickArgs,
     /// The call is for one instance only.
     only: bool,
     pinned: Option<Arc<Endpoint>>,
@@ -28,33 +28,33 @@ pub(crate) struct Candidates {
     /// How many the policy chose.
     chosen: usize,
     /// The others, in order from any one on, modulo their number.
-    rest: Option<Range<usize>>,
+    remaining: Option<Range<usize>>,
     /// Better than nobody.
     tried: vec::IntoIter<usize>,
     current: Option<usize>,
     /// Who took the call before this one, of those that its caller has under way.
-    before: Option<balance::Before>,
+    previous: Option<balance::PreviousPick>,
 }
 
 impl Candidates {
     /// Lets the call follow those that its caller has under way.
-    pub(crate) fn follow(&mut self, burst: &Burst) {
-        let last = burst.last.as_ref();
-        let last = last.filter(|(view, _)| view.as_ptr() == Arc::as_ptr(&self.view));
-        self.before = last.map(|(_, member)| balance::Before {
+    pub(crate) fn apply_affinity(&mut self, affinity: &CallAffinity) {
+        let last = affinity.last.as_ref();
+        let last = last.filter(|(snapshot, _)| snapshot.as_ptr() == Arc::as_ptr(&self.snapshot));
+        self.previous = last.map(|(_, member)| balance::PreviousPick {
             member: *member,
-            together: burst.at == self.request.now,
+            together: affinity.at == self.request.now,
         });
     }
 
     /// Lets the next call of its caller follow this one.
-    pub(crate) fn lead(&self, burst: &mut Burst) {
-        burst.at = self.request.now;
-        match (self.current, &mut burst.last) {
-            (Some(index), Some((view, before))) if view.as_ptr() == Arc::as_ptr(&self.view) => {
-                *before = index;
+    pub(crate) fn record_affinity(&self, affinity: &mut CallAffinity) {
+        affinity.at = self.request.now;
+        match (self.current, &mut affinity.last) {
+            (Some(index), Some((snapshot, previous))) if snapshot.as_ptr() == Arc::as_ptr(&self.snapshot) => {
+                *previous = index;
             }
-            (Some(index), taken) => *taken = Some((Arc::downgrade(&self.view), index)),
+            (Some(index), taken) => *taken = Some((Arc::downgrade(&self.snapshot), index)),
             (None, _) => {}
         }
     }
@@ -66,14 +66,14 @@ impl Candidates {
         }
         let index = self
             .choose()
-            .or_else(|| self.next_of_rest())
+            .or_else(|| self.next_remaining())
             .or_else(|| self.tried.next())?;
         self.current = Some(index);
-        Some(Arc::clone(&self.view.members[index]))
+        Some(Arc::clone(&self.snapshot.members[index]))
     }
 
     fn choose(&mut self) -> Option<usize> {
-        if self.rest.is_some() {
+        if self.remaining.is_some() {
             return None;
         }
         self.exclude.extend(self.current);
@@ -81,37 +81,37 @@ impl Candidates {
             return None;
         }
         self.chosen += 1;
-        let (set, rng) = (&self.view.set, &mut rand::rng());
-        set.pick_after(self.before, &self.request, rng, &self.exclude)
+        let (set, rng) = (&self.snapshot.set, &mut rand::rng());
+        set.pick_after(self.previous, &self.request, rng, &self.exclude)
     }
 
-    fn next_of_rest(&mut self) -> Option<usize> {
-        let len = self.view.members.len();
-        let rest = self.rest.get_or_insert_with(|| {
+    fn next_remaining(&mut self) -> Option<usize> {
+        let len = self.snapshot.members.len();
+        let remaining = self.remaining.get_or_insert_with(|| {
             let start = rand::rng().random_range(0..len);
             start..start + len
         });
-        let mut rest = rest.map(|place| place % len);
-        rest.find(|index| self.view.set.has_share(*index) && !self.exclude.contains(index))
+        let mut remaining = remaining.map(|place| place % len);
+        remaining.find(|index| self.snapshot.set.has_share(*index) && !self.exclude.contains(index))
     }
 }
 
 /// Calls that one caller has under way: where the last one went. A new one when all are over.
 #[derive(Default)]
-pub struct Burst {
-    last: Option<(Weak<View>, usize)>,
+pub struct CallAffinity {
+    last: Option<(Weak<ClusterSnapshot>, usize)>,
     /// On the mesh's clock: calls of one reading of it come together.
     at: Duration,
 }
 
-impl std::fmt::Debug for Burst {
+impl std::fmt::Debug for CallAffinity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let last = self.last.as_ref().map(|(_, index)| index);
-        f.debug_tuple("Burst").field(&last).finish()
+        f.debug_tuple("CallAffinity").field(&last).finish()
     }
 }
 
-impl Fleet {
+impl Cluster {
     /// Whom a call may go to, the best first. `tried` come when nobody else is left.
     pub(crate) fn candidates(
         &self,
@@ -120,8 +120,8 @@ impl Fleet {
         began: Instant,
         now: Duration,
     ) -> Result<Candidates, Error> {
-        let view = self.view.load_full();
-        if !view.known {
+        let snapshot = self.snapshot.load_full();
+        if !snapshot.known {
             return Err(Error::Undiscovered {
                 waited: began.elapsed(),
                 trouble: self.shared().discovery.last_error(),
@@ -129,18 +129,18 @@ impl Fleet {
         }
         let pinned = match &target.instance {
             Some(id) => Some(self.pinned(id)?),
-            None if view.members.is_empty() => {
+            None if snapshot.members.is_empty() => {
                 return Err(Error::NoInstance {
                     service: self.service.to_string(),
-                    drained: view.drained,
+                    drained: snapshot.drained,
                 });
             }
             None => None,
         };
-        let index = |endpoint| view.members.iter().position(|m| Arc::ptr_eq(m, endpoint));
+        let index = |endpoint| snapshot.members.iter().position(|m| Arc::ptr_eq(m, endpoint));
         let tried: Vec<usize> = tried.iter().filter_map(index).collect();
         Ok(Candidates {
-            request: balance::Request {
+            request: balance::PickArgs {
                 session: target.session,
                 now,
             },
@@ -149,15 +149,15 @@ impl Fleet {
             exclude: tried.clone(),
             tried: tried.into_iter(),
             chosen: 0,
-            rest: None,
+            remaining: None,
             current: None,
-            before: None,
-            view,
+            previous: None,
+            snapshot,
         })
     }
 
     fn pinned(&self, id: &str) -> Result<Arc<Endpoint>, Error> {
-        let found = self.roster.lock().get(id).cloned();
+        let found = self.endpoints.lock().get(id).cloned();
         found.ok_or_else(|| Error::NoSuchInstance {
             service: self.service.to_string(),
             instance: id.to_owned(),

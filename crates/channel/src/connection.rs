@@ -26,9 +26,9 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 
 use crate::{
-    greeting::{Greeted, speaks},
+    sniff::{SniffedStream, protocol_mismatch},
     incoming::Incoming,
-    replay::Attempt,
+    replay::AttemptBody,
     upload::Upload,
 };
 
@@ -46,20 +46,20 @@ pub(crate) struct Connection {
 }
 
 /// A stream's place on a connection, given back when dropped.
-pub(crate) struct Slot {
+pub(crate) struct StreamPermit {
     connection: Arc<Connection>,
     sender: SendRequest<Bytes>,
 }
 
 impl Connection {
-    /// Speaks HTTP/2 on an open stream until `severed` changes, and waits for the peer's SETTINGS: before them nobody knows
+    /// Speaks HTTP/2 on an open stream until `aborted` changes, and waits for the peer's SETTINGS: before them nobody knows
     /// how many streams it takes, and a peer that hangs is told from one that serves.
     pub(crate) async fn handshake(
         stream: TcpStream,
         tracker: &TaskTracker,
-        mut severed: watch::Receiver<()>,
+        mut aborted: watch::Receiver<()>,
     ) -> io::Result<Arc<Self>> {
-        let (stream, first) = Greeted::new(stream);
+        let (stream, first) = SniffedStream::new(stream);
         // No limit of metadata is told: h2 ends the connection for a list of several times its limit,
         // and servers that may not send one end the call with words of their own. It is kept by who
         // reads the answer.
@@ -87,9 +87,9 @@ impl Connection {
                 }
                 done
             });
-            let severed = async {
-                if severed.changed().await.is_err() {
-                    // Nobody is left to sever it.
+            let aborted = async {
+                if aborted.changed().await.is_err() {
+                    // Nobody is left to abort it.
                     std::future::pending().await
                 }
             };
@@ -100,12 +100,12 @@ impl Connection {
                     }
                 }
                 // Dropped in the middle: its calls fail as if it had broken.
-                () = severed => tracing::debug!("connection given up"),
+                () = aborted => tracing::debug!("connection given up"),
             }
         });
         settings.await.map_err(|_| {
-            let speaks = first.get().and_then(|first| speaks(first));
-            io::Error::other(speaks.unwrap_or("it closed the connection before its SETTINGS"))
+            let mismatch = first.get().and_then(|first| protocol_mismatch(first));
+            io::Error::other(mismatch.unwrap_or("it closed the connection before its SETTINGS"))
         })?;
         Ok(Arc::new(Self {
             sender,
@@ -117,7 +117,7 @@ impl Connection {
 
     /// Takes a place for one more call; `None` when the connection is closing or full. Past the
     /// peer's limit h2 would queue the call silently.
-    pub(crate) fn reserve(self: &Arc<Self>) -> Option<Slot> {
+    pub(crate) fn reserve(self: &Arc<Self>) -> Option<StreamPermit> {
         let mut sender = self.sender.clone();
         // A handle without a stream of its own is ready at once, unless the connection is broken
         // or the peer said GOAWAY.
@@ -131,7 +131,7 @@ impl Connection {
         self.in_flight
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .ok()?;
-        Some(Slot {
+        Some(StreamPermit {
             connection: Arc::clone(self),
             sender,
         })
@@ -143,12 +143,12 @@ impl Connection {
     }
 }
 
-impl Slot {
+impl StreamPermit {
     /// Sends a request and waits for the headers of its answer. When this is dropped, or the
     /// answer, and the body's call is over, the instance is told CANCEL.
     pub(crate) async fn send(
         &self,
-        request: Request<Attempt>,
+        request: Request<AttemptBody>,
     ) -> Result<Response<Incoming>, Failure> {
         let (parts, body) = request.into_parts();
         let ends = http_body::Body::is_end_stream(&body);
@@ -174,7 +174,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.connection.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -247,8 +247,8 @@ mod tests {
                 peer.read_to_end(&mut Vec::new()).await.unwrap();
             }
         });
-        let (_sever, severed) = watch::channel(());
-        let outcome = Connection::handshake(stream, &tracker, severed).await;
+        let (_abort, aborted) = watch::channel(());
+        let outcome = Connection::handshake(stream, &tracker, aborted).await;
         says.await.unwrap();
         outcome.err().unwrap().to_string()
     }

@@ -11,19 +11,19 @@ const HEADER: &str = "grpc-timeout";
 /// A `grpc-timeout` that is not at most eight digits and a unit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("grpc-timeout is `{0}`: expected up to 8 digits and a unit of H, M, S, m, u or n")]
-pub struct Malformed(String);
+pub struct InvalidTimeout(String);
 
 /// The time the caller gives, `None` when it sets no limit.
 ///
 /// # Errors
 /// When the header is there and is not gRPC's form.
-pub fn read(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
+pub fn read(headers: &HeaderMap) -> Result<Option<Duration>, InvalidTimeout> {
     let Some(value) = headers.get(HEADER) else {
         return Ok(None);
     };
     let time = timeout::read(value.as_bytes());
     time.map(Some)
-        .ok_or_else(|| Malformed(String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .ok_or_else(|| InvalidTimeout(String::from_utf8_lossy(value.as_bytes()).into_owned()))
 }
 
 /// Writes the time that is left, rounded up, so that the instance does not give up before its caller.
@@ -46,7 +46,7 @@ pub fn after(now: Instant, timeout: Duration) -> Instant {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Option<Duration>, Malformed> {
+    fn parse(text: &str) -> Result<Option<Duration>, InvalidTimeout> {
         let mut headers = HeaderMap::new();
         headers.insert(HEADER, HeaderValue::from_str(text).unwrap());
         read(&headers)

@@ -6,10 +6,10 @@ use std::io;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::Options;
+use crate::ClusterOptions;
 
 /// Connects to the first address of `authority` that accepts.
-pub(crate) async fn dial(authority: &str, options: &Options) -> io::Result<TcpStream> {
+pub(crate) async fn dial(authority: &str, options: &ClusterOptions) -> io::Result<TcpStream> {
     let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "no address"));
     for address in lookup_host(authority).await? {
         outcome = TcpStream::connect(address).await;

@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    Options,
-    connection::{Connection, Slot},
+    ClusterOptions,
+    connection::{Connection, StreamPermit},
     dial::dial,
-    faults::{Broken, Faults, Standing},
+    health::{ConnectFailure, EndpointHealth, HealthState},
     shared::Shared,
 };
 
@@ -39,31 +39,31 @@ pub(crate) struct Endpoint {
     /// Ends its background tasks when it leaves the registry.
     pub(crate) gone: CancellationToken,
     shared: Arc<Shared>,
-    /// Its fleet's.
-    options: Arc<ArcSwap<Options>>,
+    /// Its cluster's.
+    options: Arc<ArcSwap<ClusterOptions>>,
     connections: Mutex<Vec<Arc<Connection>>>,
     dialing: tokio::sync::Mutex<()>,
-    faults: Mutex<Faults>,
+    health_state: Mutex<HealthState>,
     /// Failures in a row.
     failures: AtomicU32,
     /// Tells its connections, and carriers with connections of their own, that they are dead.
-    severed: watch::Sender<()>,
+    aborted: watch::Sender<()>,
     /// A probe of its silence is under way.
     pub(crate) probing: AtomicBool,
     /// Milliseconds on the mesh's clock of the last byte of any answer.
-    heard_at: AtomicU64,
+    last_received: AtomicU64,
     /// Milliseconds on the mesh's clock of the first call after that.
-    asked_at: AtomicU64,
+    waiting_since: AtomicU64,
     /// Calls that have a place, at most `max_in_flight`.
-    places: AtomicU32,
-    /// Its fleet looks at it from time to time.
-    pub(crate) watched: AtomicBool,
+    permits: AtomicU32,
+    /// Its cluster looks at it from time to time.
+    pub(crate) tracked: AtomicBool,
 }
 
 /// Why a connection could not be had.
-pub(crate) enum Refusal {
+pub(crate) enum AcquireError {
     /// The instance cannot be connected to.
-    Broken { reason: String },
+    ConnectFailed { reason: String },
     /// Every connection is full and no more may be opened.
     Full,
 }
@@ -72,7 +72,7 @@ impl Endpoint {
     pub(crate) fn new(
         instance: Arc<Instance>,
         shared: &Arc<Shared>,
-        options: &Arc<ArcSwap<Options>>,
+        options: &Arc<ArcSwap<ClusterOptions>>,
         joins_warm: bool,
     ) -> Self {
         let load = if joins_warm {
@@ -82,7 +82,7 @@ impl Endpoint {
         };
         Self {
             hash: hash(&instance.key),
-            number: crate::lease::number(),
+            number: crate::attempt::number(),
             instance: ArcSwap::new(instance),
             load: Arc::new(load),
             gone: shared.shutdown.child_token(),
@@ -90,14 +90,14 @@ impl Endpoint {
             options: Arc::clone(options),
             connections: Mutex::default(),
             dialing: tokio::sync::Mutex::default(),
-            faults: Mutex::default(),
+            health_state: Mutex::default(),
             failures: AtomicU32::new(0),
-            severed: watch::Sender::new(()),
+            aborted: watch::Sender::new(()),
             probing: AtomicBool::new(false),
-            heard_at: AtomicU64::new(0),
-            asked_at: AtomicU64::new(0),
-            places: AtomicU32::new(0),
-            watched: AtomicBool::new(false),
+            last_received: AtomicU64::new(0),
+            waiting_since: AtomicU64::new(0),
+            permits: AtomicU32::new(0),
+            tracked: AtomicBool::new(false),
         }
     }
 
@@ -109,15 +109,15 @@ impl Endpoint {
     /// too many.
     pub(crate) fn begin(&self, now: Duration) -> bool {
         let most = self.options.load().max_in_flight;
-        let less = |places: u32| (places < most).then_some(places + 1);
+        let less = |permits: u32| (permits < most).then_some(permits + 1);
         let begun = self
-            .places
+            .permits
             .fetch_update(Ordering::SeqCst, Ordering::Relaxed, less)
             .is_ok();
         if begun {
             self.load.begin(now);
-            if self.asked_at.load(Ordering::Relaxed) <= self.heard_at() {
-                self.asked_at.store(ms(now), Ordering::Relaxed);
+            if self.waiting_since.load(Ordering::Relaxed) <= self.last_received() {
+                self.waiting_since.store(ms(now), Ordering::Relaxed);
             }
         }
         begun
@@ -126,105 +126,105 @@ impl Endpoint {
     /// A call is over. True when it had the last place.
     pub(crate) fn end(&self) -> bool {
         self.load.end();
-        self.places.fetch_sub(1, Ordering::Relaxed) >= self.options.load().max_in_flight
+        self.permits.fetch_sub(1, Ordering::Relaxed) >= self.options.load().max_in_flight
     }
 
     /// Whether it has no call.
     pub(crate) fn is_idle(&self) -> bool {
-        self.places.load(Ordering::SeqCst) == 0
+        self.permits.load(Ordering::SeqCst) == 0
     }
 
     /// Something came from the instance, now: milliseconds on the mesh's clock.
-    pub(crate) fn hear(&self) -> u64 {
-        self.hear_at(self.shared.now())
+    pub(crate) fn mark_received(&self) -> u64 {
+        self.mark_received_at(self.shared.now())
     }
 
     /// The same, at a time on the mesh's clock.
-    pub(crate) fn hear_at(&self, now: Duration) -> u64 {
+    pub(crate) fn mark_received_at(&self, now: Duration) -> u64 {
         let now = ms(now);
         // Many calls hear in one millisecond: the word is written once, not fought for.
-        if self.heard_at() != now {
-            self.heard_at.store(now, Ordering::Relaxed);
+        if self.last_received() != now {
+            self.last_received.store(now, Ordering::Relaxed);
         }
         now
     }
 
     /// When something last came from it.
-    pub(crate) fn heard_at(&self) -> u64 {
-        self.heard_at.load(Ordering::Relaxed)
+    pub(crate) fn last_received(&self) -> u64 {
+        self.last_received.load(Ordering::Relaxed)
     }
 
     /// How long all its calls have been silent; zero while it has none. Calls that were given up
     /// meanwhile count, so that many short ones do not hide that nobody answers.
-    pub(crate) fn silence(&self) -> Duration {
+    pub(crate) fn silent_for(&self) -> Duration {
         if self.is_idle() {
             Duration::ZERO
         } else {
-            self.quiet()
+            self.inactive_for()
         }
     }
 
     /// How long ago it was last asked or heard.
-    fn quiet(&self) -> Duration {
-        let since = self.heard_at().max(self.asked_at.load(Ordering::Relaxed));
+    fn inactive_for(&self) -> Duration {
+        let since = self.last_received().max(self.waiting_since.load(Ordering::Relaxed));
         Duration::from_millis(ms(self.shared.now()).saturating_sub(since))
     }
 
     /// A place on a connection that is open, the first that has one: filling one connection before
     /// the next costs fewer system calls than spreading over many. `None` when [`Self::connect`]
     /// may open another.
-    pub(crate) fn reserve(&self) -> Result<Option<Slot>, Refusal> {
+    pub(crate) fn reserve(&self) -> Result<Option<StreamPermit>, AcquireError> {
         let mut connections = self.connections.lock();
-        if let Some(slot) = connections.iter().find_map(Connection::reserve) {
-            return Ok(Some(slot));
+        if let Some(permit) = connections.iter().find_map(Connection::reserve) {
+            return Ok(Some(permit));
         }
         connections.retain(|connection| !connection.is_closed());
-        if let Some(reason) = self.broken() {
-            return Err(Refusal::Broken { reason });
+        if let Some(reason) = self.connect_error() {
+            return Err(AcquireError::ConnectFailed { reason });
         }
         if connections.len() >= self.options.load().max_connections {
-            return Err(Refusal::Full);
+            return Err(AcquireError::Full);
         }
         Ok(None)
     }
 
-    /// A place on a new connection, or on one that has just been opened; and what [`Self::fail`]
+    /// A place on a new connection, or on one that has just been opened; and what [`Self::mark_unreachable`]
     /// gives when it was found out here that the instance cannot be connected to.
-    pub(crate) async fn connect(&self) -> (Result<Slot, Refusal>, Option<CancellationToken>) {
+    pub(crate) async fn connect(&self) -> (Result<StreamPermit, AcquireError>, Option<CancellationToken>) {
         // One connect at a time: callers that waited for it find its connection, or its failure.
         let _dialing = self.dialing.lock().await;
         match self.reserve() {
-            Ok(Some(slot)) => return (Ok(slot), None),
+            Ok(Some(permit)) => return (Ok(permit), None),
             Ok(None) => {}
             Err(refusal) => return (Err(refusal), None),
         }
         match self.open().await {
-            Ok(slot) => (Ok(slot), None),
+            Ok(permit) => (Ok(permit), None),
             // It serves those it has, and takes no more.
-            Err(_) if !self.connections.lock().is_empty() => (Err(Refusal::Full), None),
+            Err(_) if !self.connections.lock().is_empty() => (Err(AcquireError::Full), None),
             Err(reason) => {
-                let attempts = self.fail(&reason);
-                (Err(Refusal::Broken { reason }), attempts)
+                let attempts = self.mark_unreachable(&reason);
+                (Err(AcquireError::ConnectFailed { reason }), attempts)
             }
         }
     }
 
-    async fn open(&self) -> Result<Slot, String> {
+    async fn open(&self) -> Result<StreamPermit, String> {
         let connection = self.dial().await?;
-        let slot = connection.reserve().ok_or("it was closed at once")?;
+        let permit = connection.reserve().ok_or("it was closed at once")?;
         self.connections.lock().push(connection);
-        Ok(slot)
+        Ok(permit)
     }
 
     /// Closes its connections when it has had no call for so long; the next call opens one again.
     pub(crate) fn close_idle(&self, idle: Duration) {
-        if self.is_idle() && self.quiet() >= idle {
+        if self.is_idle() && self.inactive_for() >= idle {
             self.connections.lock().clear();
         }
     }
 
     /// Whether there is nothing to look at: no call, no connection, no ejection to end.
-    pub(crate) fn is_at_rest(&self) -> bool {
+    pub(crate) fn is_unused(&self) -> bool {
         self.is_idle() && self.connections.lock().is_empty() && !self.is_ejected()
     }
 
@@ -239,7 +239,7 @@ impl Endpoint {
                 .await
                 .map_err(|e| format!("{authority}: {e}"))?;
             connected.store(true, Ordering::Relaxed);
-            Connection::handshake(stream, &self.shared.tracker, self.severed())
+            Connection::handshake(stream, &self.shared.tracker, self.aborted())
                 .await
                 .map_err(|e| format!("{authority}: {e}"))
         };
@@ -254,42 +254,42 @@ impl Endpoint {
     }
 
     /// It has been silent for too long: calls that are on it have failed.
-    pub(crate) fn sever(&self) {
-        self.severed.send_replace(());
+    pub(crate) fn abort_connections(&self) {
+        self.aborted.send_replace(());
     }
 
     /// Changes when connections to it are to be given up; ends with it.
-    pub(crate) fn severed(&self) -> watch::Receiver<()> {
-        self.severed.subscribe()
+    pub(crate) fn aborted(&self) -> watch::Receiver<()> {
+        self.aborted.subscribe()
     }
 
     /// Tries again to connect; clears the failure when it works.
     pub(crate) async fn reconnect(&self) -> Result<(), String> {
         let _dialing = self.dialing.lock().await;
-        if self.broken().is_none() {
+        if self.connect_error().is_none() {
             return Ok(());
         }
         let outcome = self.open().await;
-        let mut faults = self.faults.lock();
-        let broken = &mut faults.broken;
-        match (&outcome, broken.as_mut()) {
-            (Err(reason), Some(broken)) => broken.reason.clone_from(reason),
-            _ => *broken = None,
+        let mut health_state = self.health_state.lock();
+        let failure = &mut health_state.connect_failure;
+        match (&outcome, failure.as_mut()) {
+            (Err(reason), Some(known)) => known.reason.clone_from(reason),
+            _ => *failure = None,
         }
         outcome.map(drop)
     }
 
     /// It cannot be connected to. When that is news, somebody should try again, until what is given
     /// is cancelled.
-    pub(crate) fn fail(&self, reason: &str) -> Option<CancellationToken> {
+    pub(crate) fn mark_unreachable(&self, reason: &str) -> Option<CancellationToken> {
         let attempts = self.gone.child_token();
-        let mut faults = self.faults.lock();
-        let broken = &mut faults.broken;
-        if let Some(broken) = broken {
-            reason.clone_into(&mut broken.reason);
+        let mut health_state = self.health_state.lock();
+        let failure = &mut health_state.connect_failure;
+        if let Some(known) = failure {
+            reason.clone_into(&mut known.reason);
             return None;
         }
-        *broken = Some(Broken {
+        *failure = Some(ConnectFailure {
             reason: reason.to_owned(),
             _attempts: attempts.clone().drop_guard(),
         });
@@ -297,19 +297,19 @@ impl Endpoint {
     }
 
     /// Why it cannot be connected to, while it cannot.
-    pub(crate) fn broken(&self) -> Option<String> {
-        let faults = self.faults.lock();
-        faults.broken.as_ref().map(|broken| broken.reason.clone())
+    pub(crate) fn connect_error(&self) -> Option<String> {
+        let health_state = self.health_state.lock();
+        health_state.connect_failure.as_ref().map(|failure| failure.reason.clone())
     }
 
     /// Its calls and its health are silent, or not any more; true when that is news.
     pub(crate) fn set_silent(&self, silent: bool) -> bool {
-        mem::replace(&mut self.faults.lock().silent, silent) != silent
+        mem::replace(&mut self.health_state.lock().silent, silent) != silent
     }
 
     /// How well it can take calls, by what is held against it.
-    pub(crate) fn standing(&self) -> Standing {
-        self.faults.lock().standing()
+    pub(crate) fn health(&self) -> EndpointHealth {
+        self.health_state.lock().health()
     }
 
     /// It answered after, or failed within, a time: what policies that look at latency go by.
@@ -328,7 +328,7 @@ impl Endpoint {
     }
 
     /// It told its load.
-    pub(crate) fn report(&self, report: &balance::Report) {
+    pub(crate) fn report(&self, report: &balance::LoadReport) {
         self.load.report(report, self.shared.now());
     }
 
@@ -348,7 +348,7 @@ impl Endpoint {
     /// Ejects it for as long as its number of ejections says.
     pub(crate) fn eject(&self) -> Duration {
         let time = self
-            .faults
+            .health_state
             .lock()
             .eject(&self.options.load(), Instant::now());
         self.failures.store(0, Ordering::Relaxed);
@@ -357,12 +357,12 @@ impl Endpoint {
 
     /// Whether it is ejected for failures.
     pub(crate) fn is_ejected(&self) -> bool {
-        self.faults.lock().is_ejected()
+        self.health_state.lock().is_ejected()
     }
 
     /// Ends an ejection whose time is over; true when it did.
     pub(crate) fn readmit(&self, now: Instant) -> bool {
-        let over = self.faults.lock().readmit(now);
+        let over = self.health_state.lock().readmit(now);
         if over {
             // Calls that were under way when it was ejected have failed since.
             self.failures.store(0, Ordering::Relaxed);
@@ -373,16 +373,16 @@ impl Endpoint {
     /// The registry tells something else of it. False when what it tells of is not this: it has
     /// another address, or begins to serve only now and has never had a call. What becomes passing
     /// again has what was held against it forgotten.
-    pub(crate) fn take_over(&self, instance: &Arc<Instance>) -> bool {
+    pub(crate) fn update_instance(&self, instance: &Arc<Instance>) -> bool {
         let before = self.instance.load();
         if (&before.host, before.port) != (&instance.host, instance.port) {
             return false;
         }
         if instance.is_serving() && !before.is_serving() {
-            if self.asked_at.load(Ordering::Relaxed) == 0 {
+            if self.waiting_since.load(Ordering::Relaxed) == 0 {
                 return false;
             }
-            *self.faults.lock() = Faults::default();
+            *self.health_state.lock() = HealthState::default();
             self.failures.store(0, Ordering::Relaxed);
         }
         self.instance.store(Arc::clone(instance));

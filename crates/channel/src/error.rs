@@ -34,7 +34,7 @@ pub enum Error {
         instance: String,
     },
     /// Instances are known and none could be connected to in time.
-    #[error("no instance of {service} could be reached within {:?}: {reason}", told(*.waited))]
+    #[error("no instance of {service} could be reached within {:?}: {reason}", rounded(*.waited))]
     Unreachable {
         /// Consul service name.
         service: String,
@@ -46,7 +46,7 @@ pub enum Error {
     /// Every instance has as many calls as it may have.
     #[error(
         "every instance of {service} has `{key}` = {limit} calls in flight; waited {:?}",
-        told(*.waited)
+        rounded(*.waited)
     )]
     Saturated {
         /// Consul service name.
@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// The call was sent, and ended without an answer.
     #[error("{instance} gave no answer: {reason}")]
-    Broken {
+    ConnectionLost {
         /// Instance ID.
         instance: String,
         /// What its connection said.
@@ -93,18 +93,18 @@ pub enum Error {
         limit: usize,
     },
     /// The time the caller gave is over.
-    #[error("the deadline of {:?} is over", told(*.0))]
+    #[error("the deadline of {:?} is over", rounded(*.0))]
     Deadline(Duration),
     /// The request itself failed while it was being sent.
     #[error("{}", .0.message())]
     Request(Box<tonic::Status>),
     /// The request's metadata is not gRPC's.
     #[error(transparent)]
-    Timeout(#[from] crate::deadline::Malformed),
+    Timeout(#[from] crate::deadline::InvalidTimeout),
 }
 
 fn unknown(waited: Duration, trouble: Option<&str>) -> String {
-    let waited = told(waited);
+    let waited = rounded(waited);
     match trouble {
         Some(trouble) => format!("who is in the mesh is not known after {waited:?}: {trouble}"),
         None => {
@@ -114,7 +114,7 @@ fn unknown(waited: Duration, trouble: Option<&str>) -> String {
 }
 
 /// A time as a person would say it: without what is below a tenth of a second, or a millisecond.
-fn told(time: Duration) -> Duration {
+fn rounded(time: Duration) -> Duration {
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     match ms {
         0 => time,
@@ -133,7 +133,7 @@ fn besides(drained: usize) -> String {
 impl Error {
     /// Whether waiting may help: the registry may answer, an instance be reached or have room.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(
             self,
             Self::Undiscovered { .. } | Self::Unreachable { .. } | Self::Saturated { .. }
@@ -180,7 +180,7 @@ impl Error {
                 about.push(("instance", instance.clone()));
                 (Code::Unavailable, "CONNECTION_LOST")
             }
-            Self::Broken { instance, code, .. } => {
+            Self::ConnectionLost { instance, code, .. } => {
                 about.push(("instance", instance.clone()));
                 (*code, "CONNECTION_LOST")
             }

@@ -15,20 +15,20 @@ use tonic::{Status, body::Body};
 
 use crate::{
     Error, ResponseBody, Target,
-    call::{AbortOnDrop, Call, again},
+    call::{AbortOnDrop, Call, retry_decision},
     endpoint::Endpoint,
-    fleet::Fleet,
+    cluster::Cluster,
     replay::Replay,
     retry::{self, Pushback, Retry},
 };
 
 /// How long the first attempt of a call has before another joins it; `None` when none may.
-pub(crate) fn delay(fleet: &Fleet, target: &Target, parts: &Parts) -> Option<Duration> {
+pub(crate) fn delay(cluster: &Cluster, target: &Target, parts: &Parts) -> Option<Duration> {
     if target.instance.is_some() {
         return None;
     }
     let declared = parts.headers.contains_key(retry::IDEMPOTENT);
-    fleet.hedge_delay(parts.uri.path().trim_start_matches('/'), declared)
+    cluster.hedge_delay(parts.uri.path().trim_start_matches('/'), declared)
 }
 
 /// A request's body, as far as it could be had.
@@ -48,7 +48,7 @@ pub(crate) async fn collect(mut body: Body, limit: usize, time: Duration) -> Col
         let frame = match timeout_at(until, body.frame()).await {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
-            Err(_) => return Collected::Part(Body::new(Begun { come, rest: body })),
+            Err(_) => return Collected::Part(Body::new(PartlyRead { come, remaining: body })),
         };
         bytes += frame
             .as_ref()
@@ -57,7 +57,7 @@ pub(crate) async fn collect(mut body: Body, limit: usize, time: Duration) -> Col
             .map_or(limit + 1, Bytes::len);
         come.push_back(frame);
         if bytes > limit {
-            return Collected::Part(Body::new(Begun { come, rest: body }));
+            return Collected::Part(Body::new(PartlyRead { come, remaining: body }));
         }
     }
     let mut all = Vec::with_capacity(bytes);
@@ -68,12 +68,12 @@ pub(crate) async fn collect(mut body: Body, limit: usize, time: Duration) -> Col
 }
 
 /// A body whose beginning was read already.
-struct Begun {
+struct PartlyRead {
     come: VecDeque<Result<Frame<Bytes>, Status>>,
-    rest: Body,
+    remaining: Body,
 }
 
-impl http_body::Body for Begun {
+impl http_body::Body for PartlyRead {
     type Data = Bytes;
     type Error = Status;
 
@@ -83,12 +83,12 @@ impl http_body::Body for Begun {
     ) -> task::Poll<Option<Result<Frame<Bytes>, Status>>> {
         match self.come.pop_front() {
             Some(frame) => task::Poll::Ready(Some(frame)),
-            None => Pin::new(&mut self.rest).poll_frame(cx),
+            None => Pin::new(&mut self.remaining).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.come.is_empty() && self.rest.is_end_stream()
+        self.come.is_empty() && self.remaining.is_end_stream()
     }
 }
 
@@ -103,9 +103,9 @@ pub(crate) async fn run(
     let tried = Mutex::new(Vec::new());
     let picked = Mutex::new(picked);
     let attempt = |number| attempt(call, body, number, &tried, &picked);
-    let fleet = &call.fleet;
-    fleet.budget().deposit(fleet.shared().now());
-    let options = fleet.options.load_full();
+    let cluster = &call.cluster;
+    cluster.budget().deposit(cluster.shared().now());
+    let options = cluster.options.load_full();
     let mut attempts = FuturesUnordered::from_iter([attempt(1)]);
     let mut number = 1;
     let mut next = Some(Instant::now() + delay);
@@ -113,10 +113,10 @@ pub(crate) async fn run(
         tokio::select! {
             Some(outcome) = attempts.next() => {
                 // Nobody had room for a hedge: the attempts before it go on.
-                if !attempts.is_empty() && outcome.as_ref().is_err_and(Error::may_pass) {
+                if !attempts.is_empty() && outcome.as_ref().is_err_and(Error::is_transient) {
                     continue;
                 }
-                let (retry, pushback) = again(&outcome);
+                let (retry, pushback) = retry_decision(&outcome);
                 let pause = match pushback {
                     Pushback::Stop => None,
                     _ if retry == Retry::Never => return outcome,
@@ -125,13 +125,13 @@ pub(crate) async fn run(
                 };
                 next = pause.map(|pause| Instant::now() + pause);
                 let last = number >= options.max_attempts.max(options.hedge_max);
-                let follows = || next.is_some() && !last && may_follow(fleet, &tried, retry);
+                let follows = || next.is_some() && !last && may_follow(cluster, &tried, retry);
                 if attempts.is_empty() && !follows() {
                     return outcome;
                 }
             }
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                let may = || may_follow(fleet, &tried, Retry::IfIdempotent);
+                let may = || may_follow(cluster, &tried, Retry::IfIdempotent);
                 let hedge = || number < options.hedge_max && may();
                 // After the last one failed it was asked already.
                 if !attempts.is_empty() && !hedge() {
@@ -148,18 +148,18 @@ pub(crate) async fn run(
 
 /// Whether another attempt may follow: when no instance has the call, else when there is another one
 /// and the budget allows it; counted if so.
-fn may_follow(fleet: &Fleet, tried: &Mutex<Vec<Arc<Endpoint>>>, retry: Retry) -> bool {
+fn may_follow(cluster: &Cluster, tried: &Mutex<Vec<Arc<Endpoint>>>, retry: Retry) -> bool {
     let tried = tried.lock();
     let Some(last) = tried.last() else {
         return false;
     };
-    let others = fleet.view.load().members.len() > tried.len();
+    let others = cluster.snapshot.load().members.len() > tried.len();
     let reason = match retry {
         Retry::IfUnsent => "unsent",
-        _ if others && fleet.budget().withdraw(fleet.shared().now()) => "hedge",
+        _ if others && cluster.budget().withdraw(cluster.shared().now()) => "hedge",
         _ => return false,
     };
-    fleet.retried(reason, last);
+    cluster.retried(reason, last);
     true
 }
 
@@ -174,12 +174,12 @@ async fn attempt(
     // When another answers first, this is dropped, and the instance told.
     let mut abort = AbortOnDrop(Some(replay.clone()));
     let avoid = tried.lock().clone();
-    let flight = call
-        .in_time(call.fleet.acquire(call.target, &avoid))
+    let in_flight = call
+        .within_deadline(call.cluster.acquire(call.target, &avoid))
         .await??;
-    tried.lock().push(Arc::clone(flight.endpoint()));
-    picked.lock()(&flight.instance());
-    let response = call.attempt(number, flight, &replay).await?;
+    tried.lock().push(Arc::clone(in_flight.endpoint()));
+    picked.lock()(&in_flight.instance());
+    let response = call.attempt(number, in_flight, &replay).await?;
     // From here on the answer's body sees to it.
     abort.0 = None;
     Ok(response)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use discovery::InstanceKey;
 
-use crate::{Mesh, faults::Standing};
+use crate::{Mesh, health::EndpointHealth};
 
 /// What is held against an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,23 +35,23 @@ impl Mesh {
     /// service that nobody here has called yet. Does not begin to watch it.
     #[must_use]
     pub fn endpoints(&self, service: &str) -> Vec<EndpointStatus> {
-        let Some(fleet) = self.known_fleet(service) else {
+        let Some(cluster) = self.known_cluster(service) else {
             return Vec::new();
         };
-        let roster = fleet.roster.lock();
+        let endpoints = cluster.endpoints.lock();
         let status =
             |(instance, endpoint): (&Arc<discovery::Instance>, &Arc<crate::endpoint::Endpoint>)| {
                 EndpointStatus {
                     key: instance.key.clone(),
                     in_flight: endpoint.load.in_flight(),
-                    state: match endpoint.standing() {
-                        Standing::Usable => EndpointState::Ok,
-                        Standing::Ejected => EndpointState::Ejected,
-                        Standing::Unreachable => EndpointState::Unreachable,
+                    state: match endpoint.health() {
+                        EndpointHealth::Usable => EndpointState::Ok,
+                        EndpointHealth::Ejected => EndpointState::Ejected,
+                        EndpointHealth::Unreachable => EndpointState::Unreachable,
                     },
-                    reason: endpoint.broken(),
+                    reason: endpoint.connect_error(),
                 }
             };
-        roster.iter().map(status).collect()
+        endpoints.iter().map(status).collect()
     }
 }

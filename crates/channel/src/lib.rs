@@ -3,14 +3,14 @@
 //! A call is read in this order: [`Mesh::call`] (deadline, attempts) → `acquire` (policy → instance →
 //! connection with a free stream) → `connection` (request out, answer in) → `body` (the answer is
 //! watched to its end) → back to the statistics, and to `retry`, which decides whether another
-//! attempt is allowed; `hedge` sends a second one before the first has failed. `fleet` keeps the
+//! attempt is allowed; `hedge` sends a second one before the first has failed. `cluster` keeps the
 //! instances of a service, `probe` asks the silent ones.
 
 mod acquire;
-mod announced;
+mod service_meta;
 mod backoff;
 mod body;
-mod budget;
+mod retry_budget;
 mod call;
 mod candidates;
 mod client;
@@ -19,14 +19,14 @@ pub mod deadline;
 mod dial;
 mod endpoint;
 mod error;
-mod faults;
-mod fleet;
-mod greeting;
+mod health;
+mod cluster;
+mod sniff;
 mod hedge;
-mod http_answer;
+mod http_status;
 mod incoming;
 mod inspect;
-mod lease;
+mod attempt;
 mod metrics;
 mod options;
 mod orca;
@@ -34,29 +34,29 @@ mod probe;
 mod queue;
 mod replay;
 mod retry;
-mod roster;
-mod settings;
+mod endpoint_set;
+mod service_config;
 mod shared;
 mod upload;
-mod view;
-mod watch;
+mod snapshot;
+mod ejection;
 
 mod mesh;
 
 pub use body::ResponseBody;
-pub use candidates::Burst;
+pub use candidates::CallAffinity;
 pub use client::Channel;
 pub use error::Error;
-pub use greeting::speaks;
-pub use http_answer::http_code;
+pub use sniff::protocol_mismatch;
+pub use http_status::http_code;
 pub use inspect::{EndpointState, EndpointStatus};
-pub use lease::{Attempted, Lease, Peer};
+pub use attempt::{CallAttempt, Peer, RetryRequest};
 pub use mesh::{Mesh, Target};
-pub use metrics::Metrics;
-pub use options::Options;
+pub use metrics::ClusterMetrics;
+pub use options::ClusterOptions;
 pub use retry::{PREVIOUS_ATTEMPTS, Pushback};
-pub use settings::{Meta, Settings};
-pub use shared::Moment;
+pub use service_config::{Meta, ServiceConfig};
+pub use shared::Timestamp;
 
 /// Which instance answered: in the extensions of a response of [`Mesh::call`].
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
 use crate::{
-    Channel, Metrics, Moment, Options, Settings, fleet::Fleet, probe, settings::Same,
+    Channel, ClusterMetrics, Timestamp, ClusterOptions, ServiceConfig, cluster::Cluster, probe, service_config::FixedServiceConfig,
     shared::Shared,
 };
 
@@ -23,17 +23,17 @@ pub struct Mesh(Arc<Inner>);
 struct Inner {
     discovery: Arc<dyn Discovery>,
     shared: Arc<Shared>,
-    fleets: Mutex<HashMap<Arc<str>, Arc<Fleet>>>,
+    clusters: Mutex<HashMap<Arc<str>, Arc<Cluster>>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.shutdown.cancel();
-        // A call in flight holds its fleet: only its own connection has to stay open for it.
-        self.fleets
+        // A call in flight holds its cluster: only its own connection has to stay open for it.
+        self.clusters
             .get_mut()
             .values()
-            .for_each(|fleet| fleet.close());
+            .for_each(|cluster| cluster.close());
     }
 }
 
@@ -80,32 +80,32 @@ impl Mesh {
     #[must_use]
     pub fn new(
         discovery: Arc<dyn Discovery>,
-        options: Options,
+        options: ClusterOptions,
         registry: &telemetry::MetricsRegistry,
     ) -> Self {
-        let settings = Arc::new(Same::new(options.clone()));
-        Self::with_settings(discovery, options, settings, registry)
+        let service_config = Arc::new(FixedServiceConfig::new(options.clone()));
+        Self::with_service_config(discovery, options, service_config, registry)
     }
 
     /// The same, with settings for each service; `options` are for what belongs to none.
     #[must_use]
-    pub fn with_settings(
+    pub fn with_service_config(
         discovery: Arc<dyn Discovery>,
-        options: Options,
-        settings: Arc<dyn Settings>,
+        options: ClusterOptions,
+        service_config: Arc<dyn ServiceConfig>,
         registry: &telemetry::MetricsRegistry,
     ) -> Self {
-        let metrics = Metrics::new(registry);
+        let metrics = ClusterMetrics::new(registry);
         let shared = Arc::new(Shared::new(
             options,
-            settings,
+            service_config,
             Arc::clone(&discovery),
             metrics,
         ));
         let inner = Arc::new(Inner {
             discovery,
             shared: Arc::clone(&shared),
-            fleets: Mutex::default(),
+            clusters: Mutex::default(),
         });
         // Weak: nobody's task may keep a mesh alive that its users have dropped.
         let (mesh, shutdown) = (Arc::downgrade(&inner), shared.shutdown.clone());
@@ -114,9 +114,9 @@ impl Mesh {
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
                 let Some(mesh) = mesh.upgrade() else { return };
-                let fleets: Vec<_> = mesh.fleets.lock().values().cloned().collect();
+                let clusters: Vec<_> = mesh.clusters.lock().values().cloned().collect();
                 let now = Instant::now();
-                fleets.iter().for_each(|fleet| fleet.tick(now));
+                clusters.iter().for_each(|cluster| cluster.tick(now));
             }
         });
         Self(inner)
@@ -130,14 +130,14 @@ impl Mesh {
 
     /// Its limits and times, where no service has its own: [`Mesh::options_of`].
     #[must_use]
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &ClusterOptions {
         &self.0.shared.options
     }
 
     /// The limits and times of calls to a service, as they are now.
     #[must_use]
-    pub fn options_of(&self, service: &str) -> Arc<Options> {
-        self.fleet(service).options.load_full()
+    pub fn options_of(&self, service: &str) -> Arc<ClusterOptions> {
+        self.cluster(service).options.load_full()
     }
 
     /// A client for one service: the `T` of tonic's generated clients.
@@ -150,69 +150,69 @@ impl Mesh {
     /// an instance is picked.
     #[must_use]
     pub fn wants_session(&self, service: &str) -> bool {
-        self.fleet(service).wants_session()
+        self.cluster(service).wants_session()
     }
 
     /// Whether [`Mesh::call`] would send a call of this method to a second instance when the first
-    /// takes long; a [`Mesh::lease`] is for one instance. `declared`: the caller says that it may
+    /// takes long; a [`Mesh::pick`] is for one instance. `declared`: the caller says that it may
     /// run twice.
     #[must_use]
     pub fn hedges(&self, service: &str, method: &str, declared: bool) -> bool {
         // Most programs hedge nothing, which should cost nothing.
         self.0.shared.hedging.load(Ordering::Relaxed)
-            && self.fleet(service).hedge_delay(method, declared).is_some()
+            && self.cluster(service).hedge_delay(method, declared).is_some()
     }
 
     /// A reading of the clock, as calls that are carried elsewhere need it.
     #[must_use]
-    pub fn moment(&self, now: Instant) -> Moment {
-        self.0.shared.moment(now)
+    pub fn timestamp(&self, now: Instant) -> Timestamp {
+        self.0.shared.timestamp(now)
     }
 
     /// IDs of the instances that get no new calls because an operator says so.
     #[must_use]
     pub fn drained(&self) -> Arc<BTreeSet<String>> {
-        self.0.shared.settings.drained()
+        self.0.shared.service_config.drained()
     }
 
     /// Starts watching a service before its first call.
     pub fn prepare(&self, service: &str) {
-        self.fleet(service);
+        self.cluster(service);
     }
 
     /// Ends its background tasks and waits for them; calls in flight go on to their end first.
     pub async fn shutdown(&self) {
         self.0.shared.shutdown.cancel();
-        self.0.fleets.lock().clear();
+        self.0.clusters.lock().clear();
         self.0.shared.tracker.close();
         self.0.shared.tracker.wait().await;
     }
 
-    /// The fleet of a service that somebody has called.
-    pub(crate) fn known_fleet(&self, service: &str) -> Option<Arc<Fleet>> {
-        self.0.fleets.lock().get(service).cloned()
+    /// The cluster of a service that somebody has called.
+    pub(crate) fn known_cluster(&self, service: &str) -> Option<Arc<Cluster>> {
+        self.0.clusters.lock().get(service).cloned()
     }
 
-    pub(crate) fn fleet(&self, service: &str) -> Arc<Fleet> {
-        let mut fleets = self.0.fleets.lock();
-        if let Some(fleet) = fleets.get(service) {
-            fleet.want();
-            return Arc::clone(fleet);
+    pub(crate) fn cluster(&self, service: &str) -> Arc<Cluster> {
+        let mut clusters = self.0.clusters.lock();
+        if let Some(cluster) = clusters.get(service) {
+            cluster.mark_wanted();
+            return Arc::clone(cluster);
         }
         let shared = &self.0.shared;
-        let fleet = Arc::new(Fleet::new(service, shared));
-        let follow = fleet.follow(self.0.discovery.watch(service));
+        let cluster = Arc::new(Cluster::new(service, shared));
+        let follow = cluster.follow(self.0.discovery.watch(service));
         let (shutdown, mesh) = (shared.shutdown.clone(), Arc::downgrade(&self.0));
-        let name = Arc::clone(&fleet.service);
+        let name = Arc::clone(&cluster.service);
         shared.tracker.spawn(async move {
             let deserted = shutdown.run_until_cancelled(follow).await == Some(true);
             if let Some(mesh) = mesh.upgrade().filter(|_| deserted) {
                 // A call that has it still learns that there is no instance.
-                mesh.fleets.lock().remove(&name);
+                mesh.clusters.lock().remove(&name);
             }
         });
-        fleets.insert(service.into(), Arc::clone(&fleet));
-        fleet
+        clusters.insert(service.into(), Arc::clone(&cluster));
+        cluster
     }
 }
 

@@ -29,15 +29,15 @@ struct State {
 
 /// The channel's metrics; labels are Consul service names and closed sets of words.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub struct ClusterMetrics {
     picks: Family<Service, Counter>,
     retries: Family<Reason, Counter>,
     ejections: Family<Reason, Counter>,
     endpoints: Family<State, Gauge>,
 }
 
-impl Metrics {
-    /// Metrics registered with `registry`.
+impl ClusterMetrics {
+    /// A set of metrics registered with `registry`.
     #[must_use]
     pub fn new(registry: &MetricsRegistry) -> Self {
         let metrics = Self {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// How calls are sent; the defaults serve a fleet on one network.
+/// How calls are sent; the defaults serve a cluster on one network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Options {
+pub struct ClusterOptions {
     /// The largest metadata of an answer that is taken, head or trailers, as HTTP/2 counts it.
     pub max_header_bytes: usize,
     /// Longest time for DNS, TCP and the HTTP/2 preface of one connection.
@@ -53,7 +53,7 @@ pub struct Options {
     pub ejection_time: Duration,
     /// Longest ejection.
     pub ejection_max: Duration,
-    /// Share of a fleet that may be ejected for failures, percent; one instance always may.
+    /// Share of a cluster that may be ejected for failures, percent; one instance always may.
     pub ejection_percent: usize,
     /// Below this share of usable instances ejections are ignored, percent.
     pub panic_percent: usize,
@@ -64,10 +64,10 @@ pub struct Options {
     /// Balancing policy, by name or alias; `None` is what the instances announce, else the default.
     pub lb_policy: Option<String>,
     /// The numbers of the policies.
-    pub balance: balance::Options,
+    pub balance: balance::BalanceOptions,
 }
 
-impl Default for Options {
+impl Default for ClusterOptions {
     fn default() -> Self {
         Self {
             max_header_bytes: 64 * 1024,
@@ -97,7 +97,7 @@ impl Default for Options {
             silence: Duration::from_secs(1),
             silence_probe: Duration::from_secs(1),
             lb_policy: None,
-            balance: balance::Options::default(),
+            balance: balance::BalanceOptions::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use balance::Report;
+use balance::LoadReport;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use prost::Message as _;
 use tonic::metadata::MetadataMap;
@@ -24,7 +24,7 @@ struct OrcaLoadReport {
 }
 
 /// The report among trailers, which `field` looks up; `None` when there is none, or no good one.
-pub(crate) fn read<'a>(field: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Report> {
+pub(crate) fn read<'a>(field: impl Fn(&str) -> Option<&'a [u8]>) -> Option<LoadReport> {
     if let Some(value) = field(BINARY) {
         return of(&binary(value)?);
     }
@@ -59,7 +59,7 @@ fn pairs(text: &str) -> HashMap<String, serde_json::Value> {
         .collect()
 }
 
-fn of_numbers(numbers: &HashMap<String, serde_json::Value>) -> Option<Report> {
+fn of_numbers(numbers: &HashMap<String, serde_json::Value>) -> Option<LoadReport> {
     let number = |name: &str| numbers.get(name).and_then(serde_json::Value::as_f64);
     of(&OrcaLoadReport {
         cpu_utilization: number("cpu_utilization").unwrap_or_default(),
@@ -69,9 +69,9 @@ fn of_numbers(numbers: &HashMap<String, serde_json::Value>) -> Option<Report> {
     })
 }
 
-fn of(report: &OrcaLoadReport) -> Option<Report> {
+fn of(report: &OrcaLoadReport) -> Option<LoadReport> {
     let own = report.application_utilization;
-    let report = Report {
+    let report = LoadReport {
         utilization: if own > 0.0 {
             own
         } else {
@@ -87,13 +87,13 @@ fn of(report: &OrcaLoadReport) -> Option<Report> {
 mod tests {
     use super::*;
 
-    fn reading(name: &'static str, value: &str) -> Option<Report> {
+    fn reading(name: &'static str, value: &str) -> Option<LoadReport> {
         read(|field| (field == name).then_some(value.as_bytes()))
     }
 
     #[test]
     fn every_form_of_a_report_is_read() {
-        let expected = Some(Report {
+        let expected = Some(LoadReport {
             utilization: 0.25,
             calls: 120.5,
             errors: 2.0,

@@ -7,16 +7,16 @@ use bytes::Bytes;
 use http_body_util::Full;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{connection::Connection, endpoint::Endpoint, fleet::Fleet, replay::Replay};
+use crate::{connection::Connection, endpoint::Endpoint, cluster::Cluster, replay::Replay};
 
 /// Watches one silent instance until it is heard again, idle, or gone from the registry.
-pub(crate) async fn watch(fleet: Arc<Fleet>, endpoint: Arc<Endpoint>) {
-    let options = fleet.options.load_full();
+pub(crate) async fn watch(cluster: Arc<Cluster>, endpoint: Arc<Endpoint>) {
+    let options = cluster.options.load_full();
     let mut connection = None;
     let mut dead_since = None;
     // The first question has what is left of `silence` + `silence_probe`: nobody is sent to a
     // stopped instance for longer than the two together.
-    let late = endpoint.silence().saturating_sub(options.silence);
+    let late = endpoint.silent_for().saturating_sub(options.silence);
     let mut patience = options
         .silence_probe
         .saturating_sub(late)
@@ -32,21 +32,21 @@ pub(crate) async fn watch(fleet: Arc<Fleet>, endpoint: Arc<Endpoint>) {
         }
         patience = options.silence_probe;
         // A verdict on the only instance could only keep calls from where they have to go.
-        let alive = answered || fleet.is_alone(&endpoint);
-        let heard = alive.then(|| endpoint.hear());
+        let alive = answered || cluster.is_only_endpoint(&endpoint);
+        let received_at = alive.then(|| endpoint.mark_received());
         if endpoint.set_silent(!alive) {
-            fleet.silence_changed(&endpoint, !alive);
+            cluster.silence_changed(&endpoint, !alive);
         }
         if answered {
             dead_since = None;
         } else if asked - *dead_since.get_or_insert(asked) >= options.tcp_user_timeout {
             // As TCP gives up a peer that acknowledges nothing: calls would wait for ever.
-            endpoint.sever();
+            endpoint.abort_connections();
             dead_since = None;
         }
         sleep((asked + options.silence).saturating_duration_since(Instant::now())).await;
         // Alive, and no call of it is as silent as before.
-        if heard.is_some_and(|at| endpoint.is_idle() || endpoint.heard_at() > at) {
+        if received_at.is_some_and(|at| endpoint.is_idle() || endpoint.last_received() > at) {
             return;
         }
     }
@@ -61,7 +61,7 @@ async fn ask(endpoint: &Endpoint, connection: &mut Option<Arc<Connection>>) -> b
             Err(_) => return false,
         },
     };
-    let Some(slot) = open.reserve() else {
+    let Some(permit) = open.reserve() else {
         return false;
     };
     // An empty HealthCheckRequest: the health of the whole server.
@@ -74,7 +74,7 @@ async fn ask(endpoint: &Endpoint, connection: &mut Option<Arc<Connection>>) -> b
         .header(http::header::TE, "trailers")
         .body(body.attempt(1))
         .expect("the request is well formed");
-    let alive = match slot.send(request).await {
+    let alive = match permit.send(request).await {
         Ok(_) => true,
         Err(failure) => failure.reset,
     };

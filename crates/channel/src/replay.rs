@@ -17,7 +17,7 @@ use tonic::Status;
 pub(crate) struct Replay(Arc<Mutex<Source>>);
 
 /// The body of one attempt. It is over when a later attempt begins, or the call ends.
-pub(crate) struct Attempt {
+pub(crate) struct AttemptBody {
     source: Arc<Mutex<Source>>,
     number: usize,
 }
@@ -56,12 +56,12 @@ impl Replay {
     }
 
     /// The body for attempt `number`, from 1.
-    pub(crate) fn attempt(&self, number: usize) -> Attempt {
+    pub(crate) fn attempt(&self, number: usize) -> AttemptBody {
         let mut source = self.0.lock();
         source.current = number;
         source.next = 0;
         source.wake();
-        Attempt {
+        AttemptBody {
             source: Arc::clone(&self.0),
             number,
         }
@@ -119,7 +119,7 @@ impl Source {
     }
 }
 
-impl Attempt {
+impl AttemptBody {
     /// Whether nobody wants it any more; `cx` is woken when that comes true.
     pub(crate) fn is_over(&self, cx: &Context<'_>) -> bool {
         let mut source = self.source.lock();
@@ -134,7 +134,7 @@ impl Attempt {
     }
 }
 
-impl Body for Attempt {
+impl Body for AttemptBody {
     type Data = Bytes;
     type Error = Status;
 
@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
 
-    async fn read(body: Attempt) -> Result<Bytes, Status> {
+    async fn read(body: AttemptBody) -> Result<Bytes, Status> {
         body.collect()
             .await
             .map(http_body_util::Collected::to_bytes)

@@ -64,13 +64,13 @@ pub(crate) enum Retry {
 pub(crate) fn of_error(error: &Error) -> Retry {
     match error {
         Error::Unsent { .. } => Retry::IfUnsent,
-        Error::Broken {
+        Error::ConnectionLost {
             code: Code::Unavailable | Code::Internal,
             ..
         } => Retry::IfIdempotent,
         Error::Http { status, .. } => of_status(http_code(*status)),
         // The others have waited for an instance already, are the caller's own, or are final.
-        Error::Broken { .. }
+        Error::ConnectionLost { .. }
         | Error::Undiscovered { .. }
         | Error::NoInstance { .. }
         | Error::NoSuchInstance { .. }

@@ -12,17 +12,17 @@ use discovery::Discovery;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Options, Settings};
+use crate::{ClusterOptions, ServiceConfig};
 
-/// A time that was read once for many calls of one mesh: see [`crate::Mesh::moment`].
+/// A time that was read once for many calls of one mesh: see [`crate::Mesh::timestamp`].
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Timestamp {
     pub(crate) instant: Instant,
     /// On the mesh's clock.
     pub(crate) at: Duration,
 }
 
-impl Moment {
+impl Timestamp {
     /// How much later it is than another, which came before.
     #[must_use]
     pub fn since(self, before: Self) -> Duration {
@@ -34,12 +34,12 @@ impl Moment {
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// What belongs to no service.
-    pub(crate) options: Options,
-    pub(crate) settings: Arc<dyn Settings>,
+    pub(crate) options: ClusterOptions,
+    pub(crate) service_config: Arc<dyn ServiceConfig>,
     pub(crate) discovery: Arc<dyn Discovery>,
     pub(crate) tracker: TaskTracker,
     pub(crate) shutdown: CancellationToken,
-    pub(crate) metrics: crate::Metrics,
+    pub(crate) metrics: crate::ClusterMetrics,
     /// Some service hedges its calls.
     pub(crate) hedging: AtomicBool,
     epoch: Instant,
@@ -47,14 +47,14 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
-        options: Options,
-        settings: Arc<dyn Settings>,
+        options: ClusterOptions,
+        service_config: Arc<dyn ServiceConfig>,
         discovery: Arc<dyn Discovery>,
-        metrics: crate::Metrics,
+        metrics: crate::ClusterMetrics,
     ) -> Self {
         Self {
             options,
-            settings,
+            service_config,
             discovery,
             metrics,
             tracker: TaskTracker::new(),
@@ -65,7 +65,7 @@ impl Shared {
     }
 
     /// A service has these options: whether any hedges is known without looking it up.
-    pub(crate) fn note_hedging(&self, options: &Options) {
+    pub(crate) fn note_hedging(&self, options: &ClusterOptions) {
         if !options.hedge_delay.is_zero() {
             self.hedging.store(true, Ordering::Relaxed);
         }
@@ -73,12 +73,12 @@ impl Shared {
 
     /// Time since this mesh was made: the clock of loads and silences.
     pub(crate) fn now(&self) -> Duration {
-        self.moment(Instant::now()).at
+        self.timestamp(Instant::now()).at
     }
 
     /// The same, for who has read the time already.
-    pub(crate) fn moment(&self, now: Instant) -> Moment {
-        Moment {
+    pub(crate) fn timestamp(&self, now: Instant) -> Timestamp {
+        Timestamp {
             instant: now,
             at: now.saturating_duration_since(self.epoch),
         }

@@ -9,19 +9,19 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body as _;
 
-use crate::replay::Attempt;
+use crate::replay::AttemptBody;
 
 /// Ends with the body, with the stream, or when the call is over: then the instance is told CANCEL,
 /// also while it takes no more bytes.
 pub(crate) struct Upload {
     stream: SendStream<Bytes>,
-    body: Attempt,
+    body: AttemptBody,
     /// Read, and waiting for the instance's window.
     chunk: Option<Bytes>,
 }
 
 impl Upload {
-    pub(crate) fn new(stream: SendStream<Bytes>, body: Attempt) -> Self {
+    pub(crate) fn new(stream: SendStream<Bytes>, body: AttemptBody) -> Self {
         Self {
             stream,
             body,

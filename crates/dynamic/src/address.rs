@@ -4,7 +4,7 @@ use http::uri::Authority;
 
 /// Not an address of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
+pub enum InvalidAddress {
     /// TLS is for the proxy in front.
     #[error("{0}: the mesh is spoken to without TLS; write host:port")]
     Tls(String),
@@ -17,11 +17,11 @@ pub enum Malformed {
 /// this machine.
 ///
 /// # Errors
-/// [`Malformed`].
-pub fn address(text: &str, port: u16) -> Result<String, Malformed> {
+/// [`InvalidAddress`].
+pub fn address(text: &str, port: u16) -> Result<String, InvalidAddress> {
     let text = text.trim();
     if text.starts_with("https://") {
-        return Err(Malformed::Tls(text.to_owned()));
+        return Err(InvalidAddress::Tls(text.to_owned()));
     }
     let authority = text
         .strip_prefix("http://")
@@ -31,7 +31,7 @@ pub fn address(text: &str, port: u16) -> Result<String, Malformed> {
         return Ok(format!("127.0.0.1:{port}"));
     }
     let parsed = authority.parse::<Authority>();
-    let authority = parsed.map_err(|_| Malformed::Other(text.to_owned()))?;
+    let authority = parsed.map_err(|_| InvalidAddress::Other(text.to_owned()))?;
     Ok(match authority.port_u16() {
         Some(_) => authority.to_string(),
         None => format!("{}:{port}", authority.host()),

@@ -14,20 +14,20 @@ use tonic::{
 };
 
 use crate::{
-    INSTANCE, Received, SERVICE, SESSION, Transport, codec::Raw, descriptors::Descriptors,
-    from_json, invoke, invoke::exchange, names::Names, wire::Wire,
+    INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec, descriptors::Descriptors,
+    from_json, invoke, invoke::exchange, names::ServiceNames, transport::TargetChannel,
 };
 
 /// What a client is made with.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct DynamicOptions {
     /// How long descriptors are believed before they are asked for again; a minute.
     pub descriptor_ttl: Duration,
     /// The largest message of an answer, in bytes; 4 MiB.
     pub max_message_bytes: usize,
 }
 
-impl Default for Options {
+impl Default for DynamicOptions {
     fn default() -> Self {
         Self {
             descriptor_ttl: Duration::from_secs(60),
@@ -38,7 +38,7 @@ impl Default for Options {
 
 /// Whom to call, and how.
 #[derive(Debug, Clone, Default)]
-pub struct Call {
+pub struct DynamicCall {
     /// A service's public id or Consul name, such as `echo-agent` or `agent-echo`.
     pub service: String,
     /// `pkg.Service/Method`.
@@ -51,7 +51,7 @@ pub struct Call {
 
 /// What a unary call came to.
 #[derive(Debug, Clone)]
-pub struct Answer<M = Value> {
+pub struct UnaryResponse<M = Value> {
     /// The message.
     pub message: M,
     /// Consul service ID of the instance that answered, where that is known.
@@ -62,17 +62,17 @@ pub struct Answer<M = Value> {
 
 /// Calls services of the mesh by their names. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct DynamicClient {
     transport: Transport,
     descriptors: Arc<Descriptors>,
-    names: Arc<Names>,
-    options: Options,
+    names: Arc<ServiceNames>,
+    options: DynamicOptions,
 }
 
-impl Client {
+impl DynamicClient {
     /// A client over a way to the services.
     #[must_use]
-    pub fn new(transport: Transport, options: Options) -> Self {
+    pub fn new(transport: Transport, options: DynamicOptions) -> Self {
         Self {
             transport,
             descriptors: Arc::new(Descriptors::new(options.descriptor_ttl)),
@@ -97,8 +97,8 @@ impl Client {
     /// describe, `UNAVAILABLE` when nobody can be asked.
     pub async fn method(&self, service: &str, method: &str) -> Result<MethodDescriptor, Status> {
         let name = self.resolve(service).await?;
-        let wire = self.transport.wire(Target::service(&name));
-        self.descriptors.method(&name, method, &wire).await
+        let target_channel = self.transport.target_channel(Target::service(&name));
+        self.descriptors.method(&name, method, &target_channel).await
     }
 
     /// Calls a method that answers with one message. The messages of a method that takes a stream
@@ -107,15 +107,15 @@ impl Client {
     /// # Errors
     /// What the mesh or the service says; `INVALID_ARGUMENT` for a message that is not the
     /// method's, `UNIMPLEMENTED` for a method that is not there.
-    pub async fn call(&self, call: &Call, message: Value) -> Result<Answer, Status> {
+    pub async fn call(&self, call: &DynamicCall, message: Value) -> Result<UnaryResponse, Status> {
         let mut stream = self.stream(call, message).await?;
-        let message = stream.next().await?.ok_or_else(|| silent(call))?;
+        let message = stream.next().await?.ok_or_else(|| no_message(call))?;
         // The status stands behind the message.
         if stream.next().await?.is_some() {
             let text = format!("{} answers with a stream of messages", call.method);
             return Err(Status::failed_precondition(text));
         }
-        Ok(Answer {
+        Ok(UnaryResponse {
             message,
             instance: stream.instance,
             metadata: stream.metadata,
@@ -125,33 +125,33 @@ impl Client {
     /// Calls a method of any kind.
     ///
     /// # Errors
-    /// As [`Client::call`].
-    pub async fn stream(&self, call: &Call, message: Value) -> Result<Stream, Status> {
+    /// As [`DynamicClient::call`].
+    pub async fn stream(&self, call: &DynamicCall, message: Value) -> Result<MessageStream, Status> {
         let deadline = Deadline::of(call);
         let opening = async {
             let name = self.resolve(&call.service).await?;
-            let plain = self.transport.wire(Target::service(&name));
+            let plain = self.transport.target_channel(Target::service(&name));
             let method = self.descriptors.method(&name, &call.method, &plain).await?;
             let messages = messages(&method, message)?;
             let session = session(call, messages.first());
-            let wire = self
+            let target_channel = self
                 .transport
-                .wire(Target::service(&name).session(&session));
+                .target_channel(Target::service(&name).session(&session));
             let request = self.request(call, deadline, messages)?;
             let sent = invoke(
-                wire.clone(),
+                target_channel.clone(),
                 &method,
                 request,
                 self.options.max_message_bytes,
             );
-            let answer = sent.await.map_err(|status| told_by(status, &wire))?;
-            Ok((answer, wire))
+            let answer = sent.await.map_err(|status| with_instance(status, &target_channel))?;
+            Ok((answer, target_channel))
         };
-        let (answer, wire) = deadline.keep(opening).await?;
+        let (answer, target_channel) = deadline.keep(opening).await?;
         let metadata = answer.metadata().clone();
-        Ok(Stream {
-            instance: wire.instance().map(|id| id.to_string()),
-            wire,
+        Ok(MessageStream {
+            instance: target_channel.instance().map(|id| id.to_string()),
+            target_channel,
             deadline,
             metadata,
             messages: answer.into_inner(),
@@ -162,29 +162,29 @@ impl Client {
     ///
     /// # Errors
     /// What the mesh or the service says.
-    pub async fn call_bytes(&self, call: &Call, message: Bytes) -> Result<Answer<Bytes>, Status> {
+    pub async fn call_bytes(&self, call: &DynamicCall, message: Bytes) -> Result<UnaryResponse<Bytes>, Status> {
         let deadline = Deadline::of(call);
         let calling = async {
             let name = self.resolve(&call.service).await?;
             let target = Target::service(&name).session(&session(call, None));
-            let wire = self.transport.wire(target);
+            let target_channel = self.transport.target_channel(target);
             let request = self.request(call, deadline, vec![message])?;
             let (method, most) = (
                 call.method.trim_start_matches('/'),
                 self.options.max_message_bytes,
             );
             let sent = async {
-                let answer = exchange(wire.clone(), method, Raw, request, most).await?;
+                let answer = exchange(target_channel.clone(), method, BytesCodec, request, most).await?;
                 let metadata = answer.metadata().clone();
                 let mut messages = answer.into_inner();
                 let message = messages.message().await?;
                 messages.trailers().await?;
-                Ok((message.ok_or_else(|| silent(call))?, metadata))
+                Ok((message.ok_or_else(|| no_message(call))?, metadata))
             };
-            let (message, metadata) = sent.await.map_err(|status| told_by(status, &wire))?;
-            Ok(Answer {
+            let (message, metadata) = sent.await.map_err(|status| with_instance(status, &target_channel))?;
+            Ok(UnaryResponse {
                 message,
-                instance: wire.instance().map(|id| id.to_string()),
+                instance: target_channel.instance().map(|id| id.to_string()),
                 metadata,
             })
         };
@@ -193,7 +193,7 @@ impl Client {
 
     fn request<M: Send + 'static>(
         &self,
-        call: &Call,
+        call: &DynamicCall,
         deadline: Deadline,
         messages: Vec<M>,
     ) -> Result<Request<tokio_stream::Iter<std::vec::IntoIter<M>>>, Status> {
@@ -223,24 +223,24 @@ impl Client {
 
 /// The messages of an answer, as they come.
 #[derive(Debug)]
-pub struct Stream {
+pub struct MessageStream {
     /// Consul service ID of the instance that answers, where that is known.
     pub instance: Option<String>,
     /// The answer's metadata.
     pub metadata: MetadataMap,
-    messages: Streaming<Received>,
-    wire: Wire,
+    messages: Streaming<ReceivedMessage>,
+    target_channel: TargetChannel,
     deadline: Deadline,
 }
 
-impl Stream {
+impl MessageStream {
     /// The next message; `None` after the last.
     ///
     /// # Errors
     /// What the call ended with.
     pub async fn next(&mut self) -> Result<Option<Value>, Status> {
         let message = self.deadline.keep(self.messages.message()).await;
-        let message = message.map_err(|status| told_by(status, &self.wire))?;
+        let message = message.map_err(|status| with_instance(status, &self.target_channel))?;
         Ok(message.map(|message| message.to_json()))
     }
 }
@@ -257,7 +257,7 @@ fn messages(method: &MethodDescriptor, message: Value) -> Result<Vec<DynamicMess
 }
 
 /// The session that a call belongs to, by its metadata or its message; empty for none.
-fn session(call: &Call, message: Option<&DynamicMessage>) -> String {
+fn session(call: &DynamicCall, message: Option<&DynamicMessage>) -> String {
     if let Some(session) = call.metadata.get(SESSION) {
         return session.clone();
     }
@@ -267,13 +267,13 @@ fn session(call: &Call, message: Option<&DynamicMessage>) -> String {
 }
 
 /// The method has run, and would say no more the next time.
-fn silent(call: &Call) -> Status {
+fn no_message(call: &DynamicCall) -> Status {
     Status::failed_precondition(format!("{} ended without a message", call.method))
 }
 
 /// The same status, with who gave it.
-fn told_by(mut status: Status, wire: &Wire) -> Status {
-    let instance = wire.instance().and_then(|id| id.parse().ok());
+fn with_instance(mut status: Status, target_channel: &TargetChannel) -> Status {
+    let instance = target_channel.instance().and_then(|id| id.parse().ok());
     if let Some(instance) = instance {
         status.metadata_mut().insert(INSTANCE, instance);
     }
@@ -285,7 +285,7 @@ fn told_by(mut status: Status, wire: &Wire) -> Status {
 struct Deadline(Option<(Instant, Duration)>);
 
 impl Deadline {
-    fn of(call: &Call) -> Self {
+    fn of(call: &DynamicCall) -> Self {
         let at = |given| (channel::deadline::after(Instant::now(), given), given);
         Self(call.timeout.map(at))
     }

@@ -8,24 +8,24 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-use crate::Received;
+use crate::ReceivedMessage;
 
 /// Reads messages of this descriptor, writes any.
 #[derive(Debug)]
-pub(crate) struct Described(pub(crate) MessageDescriptor);
+pub(crate) struct DynamicCodec(pub(crate) MessageDescriptor);
 
 /// Messages as the bytes they are.
 #[derive(Debug, Default)]
-pub(crate) struct Raw;
+pub(crate) struct BytesCodec;
 
-impl Codec for Described {
+impl Codec for DynamicCodec {
     type Encode = DynamicMessage;
-    type Decode = Received;
-    type Encoder = Writer;
+    type Decode = ReceivedMessage;
+    type Encoder = DynamicEncoder;
     type Decoder = Self;
 
-    fn encoder(&mut self) -> Writer {
-        Writer
+    fn encoder(&mut self) -> DynamicEncoder {
+        DynamicEncoder
     }
 
     fn decoder(&mut self) -> Self {
@@ -34,9 +34,9 @@ impl Codec for Described {
 }
 
 #[derive(Debug)]
-pub(crate) struct Writer;
+pub(crate) struct DynamicEncoder;
 
-impl Encoder for Writer {
+impl Encoder for DynamicEncoder {
     type Item = DynamicMessage;
     type Error = Status;
 
@@ -48,18 +48,18 @@ impl Encoder for Writer {
     }
 }
 
-impl Decoder for Described {
-    type Item = Received;
+impl Decoder for DynamicCodec {
+    type Item = ReceivedMessage;
     type Error = Status;
 
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Received>, Status> {
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<ReceivedMessage>, Status> {
         let bytes = from.copy_to_bytes(from.remaining());
         // No error: the method has run, whatever its answer looks like.
-        Ok(Some(Received::decode(self.0.clone(), bytes)))
+        Ok(Some(ReceivedMessage::decode(self.0.clone(), bytes)))
     }
 }
 
-impl Codec for Raw {
+impl Codec for BytesCodec {
     type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
@@ -74,7 +74,7 @@ impl Codec for Raw {
     }
 }
 
-impl Encoder for Raw {
+impl Encoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -84,7 +84,7 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
+impl Decoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 

@@ -8,7 +8,7 @@ use proto::error_info;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status};
 
-use crate::{Reflection, wire::Wire};
+use crate::{ReflectionClient, transport::TargetChannel};
 
 /// How long reflection may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -18,19 +18,19 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Service of the registry, full name of the gRPC service.
 type Name = (Arc<str>, Arc<str>);
 /// Locked while it is asked for, so that everybody waits for the same answer.
-type Slot = Arc<tokio::sync::Mutex<Option<(Instant, DescriptorPool)>>>;
+type CacheEntry = Arc<tokio::sync::Mutex<Option<(Instant, DescriptorPool)>>>;
 
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     ttl: Duration,
-    slots: Mutex<HashMap<Name, Slot>>,
+    entries: Mutex<HashMap<Name, CacheEntry>>,
 }
 
 impl Descriptors {
     pub(crate) fn new(ttl: Duration) -> Self {
         Self {
             ttl,
-            slots: Mutex::default(),
+            entries: Mutex::default(),
         }
     }
 
@@ -39,7 +39,7 @@ impl Descriptors {
         &self,
         service: &Arc<str>,
         path: &str,
-        wire: &Wire,
+        target_channel: &TargetChannel,
     ) -> Result<MethodDescriptor, Status> {
         let Some((grpc, method)) = path.trim_start_matches('/').split_once('/') else {
             let text = format!("{path:?} is no method, write pkg.Service/Method");
@@ -52,15 +52,15 @@ impl Descriptors {
             ));
         };
         let name: Name = (service.clone(), grpc.into());
-        let slot = self.slots.lock().entry(name.clone()).or_default().clone();
-        let mut known = slot.lock().await;
+        let entry = self.entries.lock().entry(name.clone()).or_default().clone();
+        let mut known = entry.lock().await;
         if let Some((since, pool)) = &*known {
             let found = find(pool, grpc, method);
             if since.elapsed() < if found.is_some() { self.ttl } else { AGAIN } {
                 return found.ok_or_else(|| unknown(service, path));
             }
         }
-        let fetched = match timeout(PATIENCE, fetch(wire, grpc)).await {
+        let fetched = match timeout(PATIENCE, fetch(target_channel, grpc)).await {
             Ok(fetched) => fetched,
             Err(_) => Err(Status::unavailable(format!(
                 "the reflection of {service} has not answered within {PATIENCE:?}"
@@ -77,8 +77,8 @@ impl Descriptors {
                 find(pool, grpc, method).ok_or_else(|| unknown(service, path))
             }
             (Err(status), None) => {
-                // Names come from callers: only those that mean something are kept.
-                self.slots.lock().remove(&name);
+                // Keys come from callers: only those that mean something are kept.
+                self.entries.lock().remove(&name);
                 Err(match status.code() {
                     Code::NotFound | Code::Unimplemented => unknown(service, path),
                     _ => status,
@@ -89,8 +89,8 @@ impl Descriptors {
 }
 
 /// What reflection tells; the platform's own contract, where an instance has none.
-async fn fetch(wire: &Wire, grpc: &str) -> Result<DescriptorPool, Status> {
-    let told = Reflection::new(wire.clone()).pool(grpc).await;
+async fn fetch(target_channel: &TargetChannel, grpc: &str) -> Result<DescriptorPool, Status> {
+    let told = ReflectionClient::new(target_channel.clone()).pool(grpc).await;
     let untold = |status: &Status| matches!(status.code(), Code::NotFound | Code::Unimplemented);
     match told {
         Err(status) if untold(&status) => {

@@ -9,7 +9,7 @@ use tonic::{
     codec::Codec,
 };
 
-use crate::{Received, codec::Described};
+use crate::{ReceivedMessage, codec::DynamicCodec};
 
 /// What a transport's errors and bodies have to be.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,13 +24,13 @@ pub async fn invoke<T>(
     method: &MethodDescriptor,
     request: Request<impl Stream<Item = DynamicMessage> + Send + 'static>,
     max_bytes: usize,
-) -> Result<Response<Streaming<Received>>, Status>
+) -> Result<Response<Streaming<ReceivedMessage>>, Status>
 where
     T: GrpcService<Body>,
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
     <T::ResponseBody as http_body::Body>::Error: Into<BoxError> + Send,
 {
-    let codec = Described(method.output());
+    let codec = DynamicCodec(method.output());
     exchange(channel, &crate::path(method), codec, request, max_bytes).await
 }
 

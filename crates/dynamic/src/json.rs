@@ -6,18 +6,18 @@ use proto::error_info;
 use serde_json::Value;
 use tonic::{Code, Status};
 
-use crate::loose;
+use crate::lenient;
 
 /// A message of an answer. That it cannot be read does not mean that there was none.
 #[derive(Clone, Debug)]
-pub enum Received {
+pub enum ReceivedMessage {
     /// One that is what its descriptor says.
     Read(DynamicMessage),
     /// Bytes that are not: a text that is no UTF-8, or a field of another type.
     Opaque(MessageDescriptor, Bytes),
 }
 
-impl Received {
+impl ReceivedMessage {
     /// Bytes as the message that they should be.
     #[must_use]
     pub fn decode(descriptor: MessageDescriptor, bytes: Bytes) -> Self {
@@ -46,7 +46,7 @@ impl Received {
     pub fn to_json(&self) -> Value {
         match self {
             Self::Read(message) => to_json(message),
-            Self::Opaque(descriptor, bytes) => loose::opaque(descriptor, bytes),
+            Self::Opaque(descriptor, bytes) => lenient::opaque(descriptor, bytes),
         }
     }
 
@@ -79,13 +79,13 @@ pub fn from_json(descriptor: &MessageDescriptor, json: Value) -> Result<DynamicM
 /// `value`, its bytes in base64.
 #[must_use]
 pub fn to_json(message: &DynamicMessage) -> Value {
-    loose::message(message)
+    lenient::message(message)
 }
 
 /// The same as text, fields in the order of their numbers, over several lines or on one.
 #[must_use]
 pub fn to_text(message: &DynamicMessage, pretty: bool) -> String {
-    if !loose::is_plain(message) {
+    if !lenient::is_plain(message) {
         return text(&to_json(message), pretty);
     }
     let mut bytes = Vec::new();

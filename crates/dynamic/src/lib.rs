@@ -1,7 +1,7 @@
 //! JSON to gRPC and back, by reflection: calls of methods that a program was not built for.
 //!
-//! [`Client`] calls services of the mesh, straight or through a router, with JSON in and out; it
-//! keeps the descriptors that [`Reflection`] tells. What it has to say itself is a gRPC status with
+//! [`DynamicClient`] calls services of the mesh, straight or through a router, with JSON in and out; it
+//! keeps the descriptors that [`ReflectionClient`] tells. What it has to say itself is a gRPC status with
 //! `google.rpc.ErrorInfo`, as everywhere in the mesh; the instance that answered is in its metadata
 //! as [`INSTANCE`].
 
@@ -11,17 +11,17 @@ mod codec;
 mod descriptors;
 mod invoke;
 mod json;
-mod loose;
+mod lenient;
 mod names;
 mod reflection;
-mod wire;
+mod transport;
 
-pub use address::{Malformed, address};
-pub use client::{Answer, Call, Client, Options, Stream};
+pub use address::{InvalidAddress, address};
+pub use client::{DynamicCall, DynamicClient, DynamicOptions, MessageStream, UnaryResponse};
 pub use invoke::invoke;
-pub use json::{Received, from_json, to_json, to_text};
-pub use reflection::Reflection;
-pub use wire::Transport;
+pub use json::{ReceivedMessage, from_json, to_json, to_text};
+pub use reflection::ReflectionClient;
+pub use transport::Transport;
 
 use prost_reflect::MethodDescriptor;
 

@@ -14,14 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 type Watched = watch::Receiver<Option<Arc<Snapshot>>>;
 
-/// Names of services. Only instances know the ids that they were given in `Meta.public_id`, so
+/// What services are called. Only instances know the ids that they were given in `Meta.public_id`, so
 /// from the first name on that neither Consul nor a kind explains all services are watched.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct ServiceNames {
     watched: Mutex<BTreeMap<Arc<str>, Watched>>,
 }
 
-impl Names {
+impl ServiceNames {
     /// The Consul name of the service that is called so.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ type Files = BTreeMap<String, (Vec<String>, Bytes)>;
 
 /// One conversation with a reflection service: question, answer, question, answer.
 #[derive(Debug)]
-pub struct Reflection<T> {
+pub struct ReflectionClient<T> {
     channel: T,
     path: &'static str,
     stream: Option<(
@@ -45,7 +45,7 @@ pub struct Reflection<T> {
     )>,
 }
 
-impl<T> Reflection<T>
+impl<T> ReflectionClient<T>
 where
     T: GrpcService<Body> + Clone,
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
@@ -124,7 +124,7 @@ where
     /// mesh may have different files of one name.
     ///
     /// # Errors
-    /// `NOT_FOUND` when nobody describes it; as [`Reflection::files`].
+    /// `NOT_FOUND` when nobody describes it; as [`ReflectionClient::files`].
     pub async fn pool(&mut self, symbol: &str) -> Result<DescriptorPool, Status> {
         let encoded = self.files(&[symbol.to_owned()]).await?;
         let files = encoded

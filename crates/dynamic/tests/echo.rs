@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use discovery::{Discovery, Registration, backends::Memory};
-use mesh_dynamic::{Call, Client, INSTANCE, Options, Transport};
+use mesh_dynamic::{DynamicCall, DynamicClient, INSTANCE, DynamicOptions, Transport};
 use prost::Message as _;
 use proto::agentplatform::{TaskRequest, TaskResponse};
 use serde_json::json;
@@ -13,18 +13,18 @@ use testkit::local;
 use tonic::Code;
 
 /// An echo agent, and a client that calls it straight.
-async fn echo(delay: &str) -> (ServerHandle, Client, Arc<Memory>) {
+async fn echo(delay: &str) -> (ServerHandle, DynamicClient, Arc<Memory>) {
     let registry = Arc::new(Memory::new());
     let (spec, set) = (&echo_agent::SPEC, [("delay", delay)]);
     let running = local::start(spec, echo_agent::build, &registry, &set).await;
     let metrics = telemetry::MetricsRegistry::new();
-    let mesh = channel::Mesh::new(registry.clone(), channel::Options::default(), &metrics);
-    let client = Client::new(Transport::Mesh(mesh), Options::default());
+    let mesh = channel::Mesh::new(registry.clone(), channel::ClusterOptions::default(), &metrics);
+    let client = DynamicClient::new(Transport::Mesh(mesh), DynamicOptions::default());
     (running, client, registry)
 }
 
-fn call(service: &str, method: &str) -> Call {
-    Call {
+fn call(service: &str, method: &str) -> DynamicCall {
+    DynamicCall {
         service: service.to_owned(),
         method: method.to_owned(),
         timeout: Some(Duration::from_secs(10)),
@@ -62,7 +62,7 @@ async fn a_router_is_as_good_a_way() {
     let (running, _, registry) = echo("0s").await;
     let router = local::start(&router::SPEC, router::build, &registry, &[]).await;
     let transport = Transport::router(&router.grpc_addr.to_string()).unwrap();
-    let client = Client::new(transport, Options::default());
+    let client = DynamicClient::new(transport, DynamicOptions::default());
     let answer = client
         .call(&call("echo-agent", EXECUTE), json!({"input": "hi"}))
         .await

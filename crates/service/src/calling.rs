@@ -1,16 +1,16 @@
 //! How an instance calls others: a configuration key for every limit and time of the channel.
 
-use channel::Options;
+use channel::ClusterOptions;
 
 use crate::config::{Config, Key, Type};
 
 /// One key, and where its value goes.
 struct Row {
     key: Key,
-    set: fn(&mut Options, &Config, &str),
+    set: fn(&mut ClusterOptions, &Config, &str),
 }
 
-const fn row(key: Key, set: fn(&mut Options, &Config, &str)) -> Row {
+const fn row(key: Key, set: fn(&mut ClusterOptions, &Config, &str)) -> Row {
     Row { key, set }
 }
 
@@ -258,7 +258,7 @@ const ROWS: &[Row] = &[
             "16",
             "calls in flight more than another's with which least_request keeps one client's together; 0 is none",
         ),
-        |o, c, k| o.balance.burst = c.integer(k),
+        |o, c, k| o.balance.affinity_slack = c.integer(k),
     ),
     row(
         Key::new(
@@ -307,7 +307,7 @@ pub(crate) fn service_keys() -> impl Iterator<Item = Key> {
 
 /// Every name of a policy.
 fn policies() -> Vec<&'static str> {
-    let names = |row: &balance::Row| [&[row.name], row.aliases].concat();
+    let names = |row: &balance::PolicyRow| [&[row.name], row.aliases].concat();
     balance::POLICIES.iter().flat_map(names).collect()
 }
 
@@ -317,8 +317,8 @@ pub(crate) fn keys() -> impl Iterator<Item = Key> {
 }
 
 /// What they say.
-pub(crate) fn options(config: &Config) -> Options {
-    let mut options = Options::default();
+pub(crate) fn options(config: &Config) -> ClusterOptions {
+    let mut options = ClusterOptions::default();
     for row in ROWS {
         (row.set)(&mut options, config, row.key.name);
     }
@@ -358,7 +358,7 @@ mod tests {
         let config = Loader::new(all()).load().unwrap();
         assert_eq!(
             format!("{:?}", options(&config)),
-            format!("{:?}", Options::default())
+            format!("{:?}", ClusterOptions::default())
         );
     }
 

@@ -98,10 +98,10 @@ pub(crate) async fn start_as(
         &shutdown,
     )
     .await;
-    let mesh = channel::Mesh::with_settings(
+    let mesh = channel::Mesh::with_service_config(
         discovery.clone(),
         calling::options(&config),
-        Arc::clone(&settings) as Arc<dyn channel::Settings>,
+        Arc::clone(&settings) as Arc<dyn channel::ServiceConfig>,
         &registry,
     );
     let context = Arc::new(Context {

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use channel::{Meta, Options};
+use channel::{Meta, ClusterOptions};
 use discovery::{Discovery, KvEntries};
 use parking_lot::Mutex;
 use telemetry::{
@@ -249,8 +249,8 @@ impl LiveSettings {
     }
 }
 
-impl channel::Settings for LiveSettings {
-    fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<Options> {
+impl channel::ServiceConfig for LiveSettings {
+    fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<ClusterOptions> {
         let mut state = self.state.lock();
         if !state.called.contains(service) {
             state.called.insert(service.to_owned());

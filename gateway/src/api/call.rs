@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse as _, Response, Sse, sse},
 };
 use bytes::Bytes;
-use dynamic::{Call, INSTANCE, SESSION, Stream};
+use dynamic::{DynamicCall, INSTANCE, MessageStream, SESSION};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
 use serde::Deserialize;
@@ -70,7 +70,7 @@ pub(crate) async fn call(
         read(&body)?
     };
     let given = how.timeout_ms.map(Duration::from_millis);
-    let call = Call {
+    let call = DynamicCall {
         service,
         method: format!("{grpc}/{method}"),
         timeout: Some(given.unwrap_or_else(|| app.context.config.duration("call_timeout"))),
@@ -105,7 +105,7 @@ pub(crate) async fn call(
 }
 
 /// The messages as they come, and what the stream broke with.
-fn messages(stream: Stream) -> impl futures_util::Stream<Item = (&'static str, Value)> + Send {
+fn messages(stream: MessageStream) -> impl futures_util::Stream<Item = (&'static str, Value)> + Send {
     stream::unfold(Some(stream), async |stream| {
         let mut stream = stream?;
         match stream.next().await {

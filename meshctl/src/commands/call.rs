@@ -6,7 +6,7 @@ mod metadata;
 use std::{future::pending, process::ExitCode, time::Duration};
 
 use clap::Args;
-use dynamic::Reflection;
+use dynamic::ReflectionClient;
 use prost_reflect::{DynamicMessage, Value};
 use serde_json::json;
 use tokio::{sync::mpsc, time::Instant};
@@ -67,7 +67,7 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
         let channel = self.router.connect().await?;
-        let mut reflection = Reflection::new(channel.clone());
+        let mut reflection = ReflectionClient::new(channel.clone());
         let method = methods::find(&mut reflection, &self.method).await?;
         let mut input = Input::open(self.message.as_deref(), &method).await?;
         let (messages, sent) = mpsc::channel(AHEAD);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::Args;
-use dynamic::Reflection;
+use dynamic::ReflectionClient;
 use prost_reflect::{DescriptorPool, DynamicMessage, Value};
 use serde_json::json;
 use tonic::transport::Channel;
@@ -37,7 +37,7 @@ impl Describe {
                 return tell(out, &entries);
             }
         }
-        let mut reflection = Reflection::new(channel.clone());
+        let mut reflection = ReflectionClient::new(channel.clone());
         if let Some(symbol) = find(&mut reflection, &self.name).await? {
             if out.json {
                 out.value(&symbol.value())?;
@@ -134,7 +134,7 @@ fn parameter_line(parameter: &DynamicMessage) -> String {
 }
 
 /// A full name is asked for; a short one is looked for in whatever the mesh serves.
-async fn find(reflection: &mut Reflection<Channel>, name: &str) -> anyhow::Result<Option<Symbol>> {
+async fn find(reflection: &mut ReflectionClient<Channel>, name: &str) -> anyhow::Result<Option<Symbol>> {
     let name = name.trim_start_matches('/').replace('/', ".");
     let listed = reflection.services().await?;
     for asked in std::iter::once(&name)

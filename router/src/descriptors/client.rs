@@ -1,7 +1,7 @@
 //! What an instance's reflection tells.
 
 use channel::Channel;
-use dynamic::Reflection;
+use dynamic::ReflectionClient;
 use tonic::{Code, Status};
 
 use super::Descriptors;
@@ -11,7 +11,7 @@ use super::Descriptors;
 /// # Errors
 /// When the instance could not be asked.
 pub(crate) async fn list(channel: Channel) -> Result<Vec<String>, Status> {
-    match Reflection::new(channel).services().await {
+    match ReflectionClient::new(channel).services().await {
         Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
         told => told,
     }
@@ -23,7 +23,7 @@ pub(crate) async fn list(channel: Channel) -> Result<Vec<String>, Status> {
 /// When the instance could not be asked, or tells more than the bounds allow.
 pub(crate) async fn fetch(channel: Channel, symbols: &[String]) -> Result<Descriptors, Status> {
     let mut descriptors = Descriptors::default();
-    for file in Reflection::new(channel).files(symbols).await? {
+    for file in ReflectionClient::new(channel).files(symbols).await? {
         // A file that cannot be read is one that is not there.
         drop(descriptors.add(file));
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use channel::{Lease, Moment, Peer, Pushback, Target};
+use channel::{CallAttempt, Timestamp, Peer, Pushback, Target};
 use mesh_relay::Id;
 use service::{
     access::{CallOutcome, AccessRecord},
@@ -22,12 +22,12 @@ pub(crate) struct Call {
     pub(super) client: Id,
     pub(super) state: State,
     pub(super) asked: Arc<Asked>,
-    pub(super) began: Moment,
+    pub(super) began: Timestamp,
     /// Requests sent.
     pub(super) attempts: usize,
     pub(super) tried: Vec<Peer>,
     pub(super) target: Option<Arc<Target>>,
-    pub(super) lease: Option<Lease>,
+    pub(super) attempt: Option<CallAttempt>,
     /// Its answer goes to the client already.
     pub(super) answered: bool,
     /// The status that the mesh gave it.
@@ -35,12 +35,12 @@ pub(crate) struct Call {
     /// What the last instance said about another attempt.
     pub(super) pushback: Pushback,
     /// Since when it has found nobody to connect to.
-    pub(super) stranded: Option<Moment>,
+    pub(super) stranded: Option<Timestamp>,
     /// Until it is decided who takes it.
     pub(super) parked: Option<Waiting>,
     pub(super) span: Span,
     /// Of the request that is on its way.
-    pub(super) attempt: Span,
+    pub(super) attempt_span: Span,
     /// Its place among its client's calls, where they are counted.
     pub(super) permit: Option<CallPermit>,
     pub(super) logged: Option<Box<Logged>>,
@@ -95,9 +95,9 @@ pub(super) struct Reading {
 impl Call {
     /// The ID of the instance it is on.
     pub(super) fn instance(&self) -> Option<String> {
-        self.lease
+        self.attempt
             .as_ref()
-            .map(|lease| lease.peer().instance().key.id.to_string())
+            .map(|attempt| attempt.peer().instance().key.id.to_string())
     }
 
     /// What the access log tells of it.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use channel::Burst;
+use channel::CallAffinity;
 use service::clients::ClientConnection;
 
 /// A client's connection.
@@ -15,7 +15,7 @@ pub(super) struct Client {
     /// Calls under way.
     calls: usize,
     /// Where the last of them went.
-    pub(super) burst: Burst,
+    pub(super) affinity: CallAffinity,
 }
 
 impl Client {
@@ -29,7 +29,7 @@ impl Client {
         self.calls -= 1;
         if self.calls == 0 {
             // Who calls one at a time has the next one placed as if it were the first.
-            self.burst = Burst::default();
+            self.affinity = CallAffinity::default();
         }
     }
 }

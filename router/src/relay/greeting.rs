@@ -37,7 +37,7 @@ async fn exchange(
         let before = heard.len();
         let read = stream.read_buf(&mut heard).await;
         if !matches!(read, Ok(1..)) {
-            let error = io::Error::other(channel::speaks(&heard).unwrap_or(CLOSED));
+            let error = io::Error::other(channel::protocol_mismatch(&heard).unwrap_or(CLOSED));
             // Of a connection that was reset, or timed out, the system says more.
             let system = read.err().or(written.err()).filter(|_| heard.is_empty());
             return Err(system.unwrap_or(error));
@@ -54,7 +54,7 @@ async fn exchange(
                 Ok(Some(_)) => {}
                 Ok(None) => break,
                 Err(fatal) => {
-                    let words = channel::speaks(&heard).map(str::to_owned);
+                    let words = channel::protocol_mismatch(&heard).map(str::to_owned);
                     let words = words.unwrap_or_else(|| format!("it breaks HTTP/2: {fatal}"));
                     return Err(io::Error::other(words));
                 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use channel::{Attempted, Error, Moment, Peer, Pushback};
+use channel::{RetryRequest, Error, Timestamp, Peer, Pushback};
 use mesh_relay::{
     Cause, Ended, Endpoint, Failure, Host, Id, Map, Speaks, Verdict,
     driver::{Command, Dialed, Dialing, Load, Network},
@@ -58,7 +58,7 @@ pub(crate) struct Router {
     /// What the engine has, as metrics.
     share: Share,
     /// The time of this turn.
-    pub(super) now: Moment,
+    pub(super) now: Timestamp,
 }
 
 /// An endpoint that the engine may connect to.
@@ -72,7 +72,7 @@ impl Router {
     pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command<Self>>) -> Self {
         Self {
             share: Share::new(shared.gauges.clone()),
-            now: shared.mesh.moment(Instant::now()),
+            now: shared.mesh.timestamp(Instant::now()),
             shared,
             peers: Map::default(),
             commands,
@@ -93,8 +93,8 @@ impl Router {
             }
             Cause::LargeRequest => self.large("the request's trailers"),
             Cause::LargeAnswer => {
-                if let Some(lease) = &call.lease {
-                    lease.heard(self.now);
+                if let Some(attempt) = &call.attempt {
+                    attempt.received(self.now);
                 }
                 self.large(&format!("the metadata of {}'s answer", instance()))
             }
@@ -155,7 +155,7 @@ impl Host for Router {
     type Call = Call;
 
     fn tick(&mut self, now: std::time::Instant) {
-        self.now = self.shared.mesh.moment(now.into());
+        self.now = self.shared.mesh.timestamp(now.into());
     }
 
     fn begin(&mut self, id: Id, client: Id, request: &Block, end: bool) -> (Call, Verdict) {
@@ -184,14 +184,14 @@ impl Host for Router {
             attempts: 0,
             tried: Vec::new(),
             target: None,
-            lease: None,
+            attempt: None,
             answered: false,
             refused: None,
             pushback: Pushback::None,
             stranded: None,
             parked: None,
             span: Span::none(),
-            attempt: Span::none(),
+            attempt_span: Span::none(),
             permit: None,
             logged: None,
         };
@@ -240,8 +240,8 @@ impl Host for Router {
     }
 
     fn timeout(&self, call: &Call) -> Option<Duration> {
-        match &call.lease {
-            Some(lease) => lease.timeout(),
+        match &call.attempt {
+            Some(attempt) => attempt.timeout(),
             None => self.shared.default_timeout,
         }
     }
@@ -256,7 +256,7 @@ impl Host for Router {
     fn returns(&self, call: &Call, field: &Field<'_>) -> bool {
         // An instance may be a router itself, or send back what it was sent. What the router answers
         // itself is named there.
-        call.lease.is_none() || field.name != INSTANCE.as_str().as_bytes()
+        call.attempt.is_none() || field.name != INSTANCE.as_str().as_bytes()
     }
 
     fn authority(&self, call: &Call) -> String {
@@ -280,31 +280,31 @@ impl Host for Router {
 
     fn sending(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
         // What is the router's own makes spans of its own.
-        let Some(lease) = &mut call.lease else { return };
+        let Some(attempt) = &mut call.attempt else { return };
         if call.attempts > 0 {
             let previous = call.attempts.to_string();
             extra.push(channel::PREVIOUS_ATTEMPTS.as_bytes(), previous.as_bytes());
         }
         call.attempts += 1;
-        lease.sent(self.now);
+        attempt.sent(self.now);
         if telemetry::tracing_enabled() {
-            let instance = lease.peer().instance();
+            let instance = attempt.peer().instance();
             let (service, id) = (&instance.service, &instance.key.id);
-            call.attempt =
+            call.attempt_span =
                 spans::of_attempt(&call.span, call.asked.method.name(), service, id, extra);
         }
     }
 
     fn accepts(&mut self, call: &mut Call, response: &Block, end: bool, repeatable: bool) -> bool {
-        let Some(lease) = &call.lease else {
+        let Some(attempt) = &call.attempt else {
             call.answered = true;
             return true;
         };
         let status = response
             .get(Token::GrpcStatus)
             .and_then(|field| code(field.value));
-        lease.answered(status.filter(|_| end), self.now);
-        let attempted = Attempted {
+        attempt.answered(status.filter(|_| end), self.now);
+        let attempted = RetryRequest {
             number: call.attempts,
             repeatable,
             method: call.asked.method.name(),
@@ -314,59 +314,59 @@ impl Host for Router {
         if let Some(code) = status.filter(|_| end) {
             let field = response.named(Pushback::HEADER.as_bytes());
             call.pushback = Pushback::read(field.map(|field| field.value));
-            declined = call.pushback != Pushback::Stop && lease.may_retry_status(code, attempted);
+            declined = call.pushback != Pushback::Stop && attempt.may_retry_status(code, attempted);
         }
         call.answered = !declined;
         call.answered
     }
 
     fn heard(&mut self, call: &mut Call) {
-        if let Some(lease) = &call.lease {
-            lease.heard(self.now);
+        if let Some(attempt) = &call.attempt {
+            attempt.received(self.now);
         }
     }
 
     fn answered(&mut self, call: &mut Call, _response: &Block, extra: &mut Block) {
-        let Some(lease) = &call.lease else { return };
-        match self.peers.get(&lease.peer().number()) {
+        let Some(attempt) = &call.attempt else { return };
+        match self.peers.get(&attempt.peer().number()) {
             Some(known) => extra.append(&known.named),
             // It has left the registry since, and its calls end in peace.
-            None => answers::name(extra, &lease.peer().instance().key.id),
+            None => answers::name(extra, &attempt.peer().instance().key.id),
         }
     }
 
     fn trailers(&mut self, call: &mut Call, block: &Block) {
-        if let Some(lease) = &call.lease {
-            lease.trailers(|name| block.named(name.as_bytes()).map(|field| field.value));
+        if let Some(attempt) = &call.attempt {
+            attempt.trailers(|name| block.named(name.as_bytes()).map(|field| field.value));
         }
     }
 
     fn failed(&mut self, call: &mut Call, failure: Failure) -> Verdict {
         if failure.cause == Cause::Deadline {
-            if let Some(lease) = &call.lease {
-                lease.overdue(self.now);
+            if let Some(attempt) = &call.attempt {
+                attempt.overdue(self.now);
             }
             return refuse(call, &Error::Deadline(self.now.since(call.began)).status());
         }
-        call.attempt = Span::none();
+        call.attempt_span = Span::none();
         if let Some(status) = self.no_fault(call, failure.cause) {
             return refuse(call, &status);
         }
-        let Some(lease) = call.lease.take() else {
+        let Some(attempt) = call.attempt.take() else {
             let status = Status::unavailable(format!("the router itself: {}", failure.cause));
             return refuse(call, &status);
         };
         match failure.cause {
-            Cause::Connect => self.elsewhere(call, lease),
+            Cause::Connect => self.elsewhere(call, attempt),
             _ => {
                 match failure.cause {
-                    Cause::Http(status) => lease.answered_by_http(status, self.now),
+                    Cause::Http(status) => attempt.answered_by_http(status, self.now),
                     _ if failure.unsent || failure.cause == Cause::Declined => {}
-                    _ => lease.failed(self.now),
+                    _ => attempt.failed(self.now),
                 }
-                let instance = lease.peer().instance().key.id.to_string();
+                let instance = attempt.peer().instance().key.id.to_string();
                 let error = error(instance, failure);
-                self.again(call, lease, failure, &error)
+                self.again(call, attempt, failure, &error)
             }
         }
     }
@@ -377,16 +377,16 @@ impl Host for Router {
             call.refused = Some(status.code());
             return answers::trailers(&status);
         }
-        let status = match (cause, &call.lease) {
-            (Cause::Deadline, lease) => {
-                if let Some(lease) = lease {
-                    lease.overdue(self.now);
+        let status = match (cause, &call.attempt) {
+            (Cause::Deadline, attempt) => {
+                if let Some(attempt) = attempt {
+                    attempt.overdue(self.now);
                 }
                 Error::Deadline(self.now.since(call.began)).status()
             }
-            (cause, lease) => {
-                if let Some(lease) = lease {
-                    lease.failed(self.now);
+            (cause, attempt) => {
+                if let Some(attempt) = attempt {
+                    attempt.failed(self.now);
                 }
                 error(
                     instance,
@@ -411,8 +411,8 @@ impl Host for Router {
         let code = match ended {
             Ended::Answered(status) => {
                 let code = status.map_or(Code::Unknown, |s| Code::from(s.cast_signed()));
-                if let Some(lease) = &call.lease {
-                    lease.ended(code, self.now);
+                if let Some(attempt) = &call.attempt {
+                    attempt.ended(code, self.now);
                 }
                 code
             }
@@ -449,7 +449,7 @@ impl Network for Router {
             tokio::pin!(connecting);
             tokio::select! {
                 outcome = connecting.as_mut() => outcome,
-                () = sleep(peer.patience()) => {
+                () = sleep(peer.connect_patience()) => {
                     let look = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
                         engine.impatient(to);
                     }));

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use channel::{Attempted, Burst, Error, Lease, Peer, Pushback, Target};
+use channel::{RetryRequest, CallAffinity, Error, CallAttempt, Peer, Pushback, Target};
 use mesh_relay::{Cause, Failure, Verdict, driver::Command, hpack::Block};
 use tokio::{task::JoinHandle, time::sleep};
 use tonic::{Code, Status};
@@ -148,12 +148,12 @@ impl Router {
             return Verdict::Park;
         };
         let mesh = &self.shared.mesh;
-        let mut alone = Burst::default();
+        let mut alone = CallAffinity::default();
         let client = self.clients.get_mut(&call.client);
-        let burst = client.map_or(&mut alone, |client| &mut client.burst);
-        match mesh.lease(target, &call.tried, burst, self.now) {
-            Ok(lease) => self.to(call, lease),
-            Err(error) if error.may_pass() => self.place_later(call, Duration::ZERO),
+        let affinity = client.map_or(&mut alone, |client| &mut client.affinity);
+        match mesh.pick(target, &call.tried, affinity, self.now) {
+            Ok(attempt) => self.to(call, attempt),
+            Err(error) if error.is_transient() => self.place_later(call, Duration::ZERO),
             Err(error) => refuse(call, &error.status()),
         }
     }
@@ -165,9 +165,9 @@ impl Router {
         let (mesh, tried) = (self.shared.mesh.clone(), call.tried.clone());
         self.later(call, async move {
             sleep(pause).await;
-            let outcome = mesh.lease_soon(&target, &tried).await;
+            let outcome = mesh.pick_or_wait(&target, &tried).await;
             move |host: &mut Self, call: &mut Call| match outcome {
-                Ok(lease) => host.to(call, lease),
+                Ok(attempt) => host.to(call, attempt),
                 Err(error) => refuse(call, &error.status()),
             }
         })
@@ -220,19 +220,19 @@ impl Router {
             .spawn_on(until_shutdown, &self.shared.runtime)
     }
 
-    fn to(&mut self, call: &mut Call, lease: Lease) -> Verdict {
-        let number = lease.peer().number();
+    fn to(&mut self, call: &mut Call, attempt: CallAttempt) -> Verdict {
+        let number = attempt.peer().number();
         if call.asked.method.name() == PROCESS_TASK.trim_start_matches('/')
             && let (Some(target), State::Passing(Inspector::Scan(scanner))) =
                 (&call.target, &call.state)
             && let Some(task) = scanner.task()
         {
-            let key = &lease.peer().instance().key;
+            let key = &attempt.peer().instance().key;
             let now = tokio::time::Instant::now();
             self.shared.tasks.record(task, &target.service, key, now);
         }
-        self.know(lease.peer());
-        call.lease = Some(lease);
+        self.know(attempt.peer());
+        call.attempt = Some(attempt);
         Verdict::To(number)
     }
 
@@ -249,9 +249,9 @@ impl Router {
             named,
         };
         self.peers.insert(number, known);
-        let (mut severed, commands) = (peer.severed(), self.commands.clone());
+        let (mut aborted, commands) = (peer.aborted(), self.commands.clone());
         self.spawn(async move {
-            while severed.changed().await.is_ok() {
+            while aborted.changed().await.is_ok() {
                 let sever = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
                     engine.sever(number);
                 }));
@@ -273,24 +273,24 @@ impl Router {
     pub(super) fn again(
         &mut self,
         call: &mut Call,
-        lease: Lease,
+        attempt: CallAttempt,
         failure: Failure,
         error: &Error,
     ) -> Verdict {
-        let attempted = Attempted {
+        let attempted = RetryRequest {
             number: call.attempts,
             repeatable: failure.repeatable,
             method: call.asked.method.name(),
             declared: call.asked.declared,
         };
-        let retry = failure.cause == Cause::Declined || lease.may_retry(error, attempted);
+        let retry = failure.cause == Cause::Declined || attempt.may_retry(error, attempted);
         if !retry {
             let status = error.status();
-            call.lease = Some(lease);
+            call.attempt = Some(attempt);
             return refuse(call, &status);
         }
-        call.tried.push(lease.peer().clone());
-        drop(lease);
+        call.tried.push(attempt.peer().clone());
+        drop(attempt);
         match std::mem::take(&mut call.pushback) {
             Pushback::Wait(pause) => self.place_later(call, pause),
             _ if failure.unsent => self.place(call),
@@ -299,18 +299,18 @@ impl Router {
     }
 
     /// No connection could be had in time: that was no attempt.
-    pub(super) fn elsewhere(&mut self, call: &mut Call, lease: Lease) -> Verdict {
+    pub(super) fn elsewhere(&mut self, call: &mut Call, attempt: CallAttempt) -> Verdict {
         let patience = self.shared.mesh.options().queue_timeout;
         let since = *call.stranded.get_or_insert(self.now);
         let waited = self.now.since(since);
         let (peer, service) = (
-            lease.peer().clone(),
-            lease.peer().instance().service.to_string(),
+            attempt.peer().clone(),
+            attempt.peer().instance().service.to_string(),
         );
-        drop(lease);
+        drop(attempt);
         if waited >= patience {
             let reason = peer
-                .broken()
+                .connect_error()
                 .unwrap_or_else(|| "it has opened no further connection yet".to_owned());
             let error = Error::Unreachable {
                 service,
@@ -368,7 +368,7 @@ pub(super) fn error(instance: String, failure: Failure) -> Error {
         Cause::Reset(_) | Cause::Malformed(_) => Code::Internal,
         Cause::Deadline => Code::DeadlineExceeded,
     };
-    Error::Broken {
+    Error::ConnectionLost {
         instance,
         reason,
         code,

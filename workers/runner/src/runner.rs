@@ -36,12 +36,12 @@ impl Runner {
             Some(address) => Transport::router(address).context("mcp_router_addr")?,
             None => Transport::Mesh(context.mesh.clone()),
         };
-        let options = dynamic::Options {
+        let options = dynamic::DynamicOptions {
             max_message_bytes: context.max_message_bytes(),
-            ..dynamic::Options::default()
+            ..dynamic::DynamicOptions::default()
         };
         let kinds = Kinds {
-            calls: Calls::new(dynamic::Client::new(transport, options)),
+            calls: Calls::new(dynamic::DynamicClient::new(transport, options)),
             client: fetch::client(config).context("set up requests to the outside")?,
             mesh: context.mesh.clone(),
             tasks: Tasks {

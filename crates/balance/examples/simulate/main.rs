@@ -7,7 +7,7 @@ mod model;
 
 use std::time::Duration;
 
-use mesh_balance::{POLICIES, Row, row};
+use mesh_balance::{POLICIES, PolicyRow, find_policy};
 use model::{Arrivals, Outcome, Scenario, run};
 
 fn main() {
@@ -38,7 +38,7 @@ fn mixed(seed: u64) {
     println!("| policy | fleet | p50 ms | p99 ms | calls to the slow one |");
     println!("|---|---|---|---|---|");
     for name in ["least_request", "peak_ewma", "round_robin"] {
-        let policy = row(name).expect("it is in the table");
+        let policy = find_policy(name).expect("it is in the table");
         for (stalls, label) in [
             (None, ""),
             (
@@ -91,7 +91,7 @@ fn fleets(seed: u64) {
             churn: Some(Duration::from_secs(seconds) / 4),
             ..even.clone()
         };
-        let one = |policy: &'static Row| {
+        let one = |policy: &'static PolicyRow| {
             let (even, churning) = (run(&even, policy), run(&churning, policy));
             println!(
                 "| {instances} | {routers} | {} | {:.2} | {:.1} | {:.2} | {:.1} | {:.2} % |",

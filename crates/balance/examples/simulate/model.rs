@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_balance::{Load, Member, Options, Report, Request, Row, Set, Turn, hash};
+use mesh_balance::{Load, Member, BalanceOptions, LoadReport, PickArgs, PolicyRow, Set, TurnCounter, hash};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -88,12 +88,12 @@ struct Meter {
     since: u64,
     calls: u64,
     busy_us: f64,
-    last: Report,
+    last: LoadReport,
 }
 
 struct World<'a> {
     scenario: &'a Scenario,
-    policy: &'static Row,
+    policy: &'static PolicyRow,
     rng: StdRng,
     now: u64,
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
@@ -101,7 +101,7 @@ struct World<'a> {
     instances: Vec<Instance>,
     next_key: usize,
     sets: Vec<Set>,
-    turns: Vec<Arc<Turn>>,
+    turns: Vec<Arc<TurnCounter>>,
     stalled_until: u64,
     latencies: Vec<u64>,
     slow_calls: usize,
@@ -109,10 +109,10 @@ struct World<'a> {
 }
 
 /// Runs a scenario with a policy.
-pub(crate) fn run(scenario: &Scenario, policy: &'static Row) -> Outcome {
+pub(crate) fn run(scenario: &Scenario, policy: &'static PolicyRow) -> Outcome {
     let mut rng = StdRng::seed_from_u64(scenario.seed);
     let turns = (0..scenario.routers)
-        .map(|_| Arc::new(Turn::starting_at(rng.random::<u32>().into())))
+        .map(|_| Arc::new(TurnCounter::starting_at(rng.random::<u32>().into())))
         .collect();
     let mut world = World {
         scenario,
@@ -182,7 +182,7 @@ impl World<'_> {
         }
         let router = self.rng.random_range(0..self.scenario.routers);
         let sessions = self.scenario.instances as u64 * 20;
-        let request = Request {
+        let request = PickArgs {
             session: Some(self.rng.random_range(0..sessions)),
             now: self.time(),
         };
@@ -299,11 +299,11 @@ impl World<'_> {
     }
 
     fn rebuild(&mut self) {
-        let options = Options {
+        let options = BalanceOptions {
             // In proportion to the time that is simulated.
             slow_start: Duration::from_secs(1),
             load_blackout: Duration::from_millis(500),
-            ..Options::default()
+            ..BalanceOptions::default()
         };
         let set = |router: usize| {
             let members = self.instances.iter().map(|instance| Member {
@@ -353,11 +353,11 @@ impl World<'_> {
 }
 
 impl Meter {
-    fn done(&mut self, now: u64, cores: usize) -> Report {
+    fn done(&mut self, now: u64, cores: usize) -> LoadReport {
         self.calls += 1;
         let passed = (now - self.since) as f64;
         if passed >= WINDOW as f64 {
-            self.last = Report {
+            self.last = LoadReport {
                 utilization: self.busy_us / passed / cores as f64,
                 calls: self.calls as f64 * 1e6 / passed,
                 errors: 0.0,

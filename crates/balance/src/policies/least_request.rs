@@ -1,10 +1,10 @@
 //! Least calls in flight.
 
-use super::{Policy, Row};
-use crate::draw::Draw;
+use super::{Policy, PolicyRow};
+use crate::pick::PickContext;
 use crate::shares::Shares;
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: PolicyRow = PolicyRow {
     name: "least_request",
     aliases: &["least_conn", "leastconn", "least_request_experimental"],
     about: "the least busy of a small set, of four in a larger one: even when idle",
@@ -20,20 +20,20 @@ pub(super) const ROW: Row = Row {
 pub(super) struct LeastRequest;
 
 impl Policy for LeastRequest {
-    fn pick(&self, draw: &mut Draw<'_>) -> Option<usize> {
-        let picked = least_loaded(draw, &draw.set.shares)?;
-        if draw.member(picked).load.in_flight() == 0 {
+    fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
+        let picked = least_loaded(context, &context.set.shares)?;
+        if context.member(picked).load.in_flight() == 0 {
             return Some(picked);
         }
-        draw.following(picked).or(Some(picked))
+        context.affinity(picked).or(Some(picked))
     }
 }
 
-pub(super) fn least_loaded(draw: &mut Draw<'_>, shares: &Shares) -> Option<usize> {
-    let first = draw.in_turn_by(shares)?;
-    if draw.member(first).load.in_flight() == 0 {
+pub(super) fn least_loaded(context: &mut PickContext<'_>, shares: &Shares) -> Option<usize> {
+    let first = context.in_turn_by(shares)?;
+    if context.member(first).load.in_flight() == 0 {
         // Nobody is strictly better than idle.
         return Some(first);
     }
-    Some(draw.cheapest(first, 1.0, |draw, index| draw.load_by(shares, index)))
+    Some(context.cheapest(first, 1.0, |context, index| context.load_by(shares, index)))
 }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::least_request::least_loaded;
-use super::{Policy, Row};
-use crate::draw::Draw;
+use super::{Policy, PolicyRow};
+use crate::pick::PickContext;
 use crate::set::Set;
 use crate::shares::Shares;
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: PolicyRow = PolicyRow {
     name: "load_aware",
     aliases: &["client_side_weighted_round_robin"],
     about: "as least_request, by the load that instances report instead of by weights alone",
@@ -40,13 +40,13 @@ struct LoadAware {
 }
 
 impl Policy for LoadAware {
-    fn pick(&self, draw: &mut Draw<'_>) -> Option<usize> {
-        self.refresh(draw.set, draw.now());
+    fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
+        self.refresh(context.set, context.now());
         // Poisoned only if making shares panicked; the last ones are whole.
         let shares = self.shares.read().unwrap_or_else(|e| e.into_inner());
         match &*shares {
-            Some(shares) => least_loaded(draw, shares),
-            None => least_loaded(draw, &draw.set.shares),
+            Some(shares) => least_loaded(context, shares),
+            None => least_loaded(context, &context.set.shares),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::{Policy, Row};
-use crate::draw::Draw;
+use super::{Policy, PolicyRow};
+use crate::pick::PickContext;
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: PolicyRow = PolicyRow {
     name: "peak_ewma",
     aliases: &["ewma"],
     about: "the fastest by recent latency, and by calls in flight among those about as fast",
@@ -36,22 +36,22 @@ const FLOOR: f64 = 0.000_1;
 struct PeakEwma;
 
 impl Policy for PeakEwma {
-    fn pick(&self, draw: &mut Draw<'_>) -> Option<usize> {
-        let first = draw.in_turn()?;
-        let load = &draw.member(first).load;
+    fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
+        let first = context.in_turn()?;
+        let load = &context.member(first).load;
         if !load.is_observed() && load.in_flight() == 0 {
             return Some(first);
         }
-        if draw.rng.random_ratio(1, PROBE_ONE_IN)
-            && let Some(quiet) = draw.quiet(PROBE_AFTER)
+        if context.rng.random_ratio(1, PROBE_ONE_IN)
+            && let Some(quiet) = context.longest_idle(PROBE_AFTER)
         {
             return Some(quiet);
         }
-        Some(draw.cheapest(first, MARGIN, cost))
+        Some(context.cheapest(first, MARGIN, cost))
     }
 }
 
-fn cost(draw: &Draw<'_>, index: usize) -> f64 {
-    let latency = draw.member(index).load.latency(draw.now()).max(FLOOR);
-    latency.powi(3) * draw.load(index)
+fn cost(context: &PickContext<'_>, index: usize) -> f64 {
+    let latency = context.member(index).load.latency(context.now()).max(FLOOR);
+    latency.powi(3) * context.load(index)
 }

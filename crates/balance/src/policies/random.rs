@@ -1,9 +1,9 @@
 //! By chance.
 
-use super::{Policy, Row};
-use crate::draw::Draw;
+use super::{Policy, PolicyRow};
+use crate::pick::PickContext;
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: PolicyRow = PolicyRow {
     name: "random",
     aliases: &[],
     about: "any member, by chance and weight",
@@ -13,7 +13,7 @@ pub(super) const ROW: Row = Row {
 struct Random;
 
 impl Policy for Random {
-    fn pick(&self, draw: &mut Draw<'_>) -> Option<usize> {
-        draw.at_random()
+    fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
+        context.at_random()
     }
 }

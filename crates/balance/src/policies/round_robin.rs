@@ -1,9 +1,9 @@
 //! In turn.
 
-use super::{Policy, Row};
-use crate::draw::Draw;
+use super::{Policy, PolicyRow};
+use crate::pick::PickContext;
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: PolicyRow = PolicyRow {
     name: "round_robin",
     aliases: &["roundrobin"],
     about: "one member after another, whatever their load",
@@ -14,7 +14,7 @@ pub(super) const ROW: Row = Row {
 pub(super) struct InTurn;
 
 impl Policy for InTurn {
-    fn pick(&self, draw: &mut Draw<'_>) -> Option<usize> {
-        draw.in_turn()
+    fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
+        context.in_turn()
     }
 }

@@ -1,11 +1,11 @@
 //! A session stays with its member.
 
 use super::least_request::LeastRequest;
-use super::{Policy, Row};
-use crate::draw::Draw;
+use super::{Policy, PolicyRow};
+use crate::pick::PickContext;
 use crate::ring::Ring;
 
-pub(super) const ROW: Row = Row {
+pub(super) const ROW: PolicyRow = PolicyRow {
     name: "session",
     aliases: &[
         "ring_hash",
@@ -37,24 +37,24 @@ struct Session {
 }
 
 impl Policy for Session {
-    fn pick(&self, draw: &mut Draw<'_>) -> Option<usize> {
-        let Some(session) = draw.request.session else {
-            return LeastRequest.pick(draw);
+    fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
+        let Some(session) = context.request.session else {
+            return LeastRequest.pick(context);
         };
-        let home = self.owners(session, draw).next()?;
+        let home = self.owners(session, context).next()?;
         let Some(bound) = self.bound else {
             return Some(home);
         };
         // The bound allows everybody one call.
-        if draw.member(home).load.in_flight() == 0 {
+        if context.member(home).load.in_flight() == 0 {
             return Some(home);
         }
-        let most = bound * mean(draw);
+        let most = bound * mean(context);
         let has_room = |index: &usize| {
-            let most = (most * draw.set.shares.of(*index) as f64).ceil();
-            f64::from(draw.member(*index).load.in_flight()) < most
+            let most = (most * context.set.shares.of(*index) as f64).ceil();
+            f64::from(context.member(*index).load.in_flight()) < most
         };
-        self.owners(session, draw)
+        self.owners(session, context)
             .take(SPILL_POINTS)
             .find(has_room)
             .or(Some(home))
@@ -62,16 +62,16 @@ impl Policy for Session {
 }
 
 impl Session {
-    fn owners(&self, session: u64, draw: &Draw<'_>) -> impl Iterator<Item = usize> {
+    fn owners(&self, session: u64, context: &PickContext<'_>) -> impl Iterator<Item = usize> {
         self.ring
             .from(session)
-            .filter(|index| !draw.is_excluded(*index))
+            .filter(|index| !context.is_excluded(*index))
     }
 }
 
 /// Calls in flight per unit of weight, with the one that is to come.
-fn mean(draw: &mut Draw<'_>) -> f64 {
-    let set = draw.set;
+fn mean(context: &mut PickContext<'_>) -> f64 {
+    let set = context.set;
     let calls = |index: usize| f64::from(set.members()[index].load.in_flight());
     let coming = 1.0 / set.shares.total() as f64;
     if set.len() <= SAMPLE {
@@ -79,7 +79,7 @@ fn mean(draw: &mut Draw<'_>) -> f64 {
     }
     // Heavy members are drawn as much more often as their calls are divided by more.
     let drawn = (0..SAMPLE).map(|_| {
-        let index = draw.random();
+        let index = context.random();
         calls(index) / set.shares.of(index) as f64
     });
     coming + drawn.sum::<f64>() / SAMPLE as f64

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_balance::{Load, Member, Options, Request, Row, Set, Turn, hash};
+use mesh_balance::{Load, Member, BalanceOptions, PickArgs, PolicyRow, Set, TurnCounter, hash};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -23,16 +23,16 @@ pub(crate) fn member(number: usize, weight: u32) -> Member {
     }
 }
 
-pub(crate) fn set(row: &Row, weights: &[u32]) -> Set {
-    set_with(row, weights, &Options::default())
+pub(crate) fn set(row: &PolicyRow, weights: &[u32]) -> Set {
+    set_with(row, weights, &BalanceOptions::default())
 }
 
-pub(crate) fn set_with(row: &Row, weights: &[u32], options: &Options) -> Set {
+pub(crate) fn set_with(row: &PolicyRow, weights: &[u32], options: &BalanceOptions) -> Set {
     let members = weights
         .iter()
         .enumerate()
         .map(|(n, weight)| member(n, *weight));
-    Set::new(members.collect(), row, options, Arc::new(Turn::new()))
+    Set::new(members.collect(), row, options, Arc::new(TurnCounter::new()))
 }
 
 /// Ways to call a set; each returns how often each member was picked.
@@ -46,7 +46,7 @@ impl Calls {
 
     pub(crate) fn idle_at(set: &Set, count: usize, now: Duration) -> Vec<usize> {
         let mut rng = rng();
-        let request = Request { session: None, now };
+        let request = PickArgs { session: None, now };
         tally(set, (0..count).map(|_| pick(set, &request, &mut rng)))
     }
 
@@ -55,7 +55,7 @@ impl Calls {
         let mut rng = rng();
         let mut open = VecDeque::new();
         let picks = (0..count).map(|_| {
-            let index = pick(set, &Request::default(), &mut rng);
+            let index = pick(set, &PickArgs::default(), &mut rng);
             set.members()[index].load.begin(Duration::ZERO);
             open.push_back(index);
             if open.len() > at_a_time {
@@ -77,8 +77,8 @@ impl Calls {
     }
 }
 
-pub(crate) fn sessions(count: usize) -> impl Iterator<Item = Request> {
-    (0..count).map(|number| Request {
+pub(crate) fn sessions(count: usize) -> impl Iterator<Item = PickArgs> {
+    (0..count).map(|number| PickArgs {
         session: Some(hash(&format!("session-{number}"))),
         now: Duration::ZERO,
     })
@@ -94,7 +94,7 @@ pub(crate) fn share(counts: &[usize], weights: &[f64], tolerance: f64) -> bool {
     })
 }
 
-fn pick(set: &Set, request: &Request, rng: &mut StdRng) -> usize {
+fn pick(set: &Set, request: &PickArgs, rng: &mut StdRng) -> usize {
     set.pick(request, rng, &[]).expect("the set has members")
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_channel::{Error, Options, deadline};
+use mesh_channel::{Error, ClusterOptions, deadline};
 
 use crate::{
     server::{Server, echo, handler, hang, status, stop_midway},
@@ -17,7 +17,7 @@ fn forwarded(server: &Server) -> Vec<Duration> {
 
 #[tokio::test]
 async fn the_deadline_is_passed_on_shortened_for_each_attempt() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([handler(|c| status(c, 14))]).await;
     let call = Call::default()
         .header("grpc-timeout", "2S")
@@ -34,9 +34,9 @@ async fn the_deadline_is_passed_on_shortened_for_each_attempt() {
 #[tokio::test]
 async fn without_a_deadline_none_is_made_up_unless_configured() {
     for (default_timeout, expected) in [(0, None), (900, Some(900 * MS))] {
-        let world = World::new(Options {
+        let world = World::new(ClusterOptions {
             default_timeout: default_timeout * MS,
-            ..Options::default()
+            ..ClusterOptions::default()
         });
         let servers = world.start([handler(echo)]).await;
         world.call(Call::default()).await.unwrap();
@@ -48,7 +48,7 @@ async fn without_a_deadline_none_is_made_up_unless_configured() {
 
 #[tokio::test]
 async fn a_silent_instance_does_not_hold_a_call_past_its_deadline() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([handler(hang)]).await;
     let began = Instant::now();
     let call = Call::default().header("grpc-timeout", "300m");
@@ -64,7 +64,7 @@ async fn a_silent_instance_does_not_hold_a_call_past_its_deadline() {
 
 #[tokio::test]
 async fn an_answer_that_stops_midway_ends_at_the_deadline_with_its_status() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([handler(stop_midway)]).await;
     let began = Instant::now();
     let call = Call::default().header("grpc-timeout", "300m");
@@ -79,9 +79,9 @@ async fn an_answer_that_stops_midway_ends_at_the_deadline_with_its_status() {
 
 #[tokio::test]
 async fn the_deadline_ends_the_wait_for_an_instance_as_itself() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         max_in_flight: 1,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let _servers = world.start([handler(hang)]).await;
     let (_, _held) = tokio::join!(
@@ -97,7 +97,7 @@ async fn the_deadline_ends_the_wait_for_an_instance_as_itself() {
 
 #[tokio::test]
 async fn a_malformed_deadline_is_the_callers_mistake() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let call = Call::default().header("grpc-timeout", "soon");
     let error = world.call(call).await.unwrap_err();
     assert_eq!(error.status().code(), tonic::Code::InvalidArgument);

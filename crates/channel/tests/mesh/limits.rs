@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use mesh_channel::{Error, Options};
+use mesh_channel::{Error, ClusterOptions};
 use tokio::sync::Barrier;
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_peer_with_two_streams_gets_further_connections() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let barrier = Arc::new(Barrier::new(20));
     // Nobody is answered before all twenty are there: a queued one would stop them all.
     let together = handler(move |call: server::Call| {
@@ -41,9 +41,9 @@ async fn a_peer_with_two_streams_gets_further_connections() {
 
 #[tokio::test]
 async fn calls_past_the_connections_wait_for_a_stream() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         max_connections: 2,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let address = "127.0.0.1:0".parse().unwrap();
     let server = Server::start_with(slow(20 * MS), address, Some(1)).await;
@@ -72,9 +72,9 @@ fn counting() -> (server::Handler, Arc<AtomicUsize>) {
 #[tokio::test]
 async fn calls_past_the_limit_wait_and_none_is_forgotten() {
     for limit in [1, 3] {
-        let world = World::new(Options {
+        let world = World::new(ClusterOptions {
             max_in_flight: limit,
-            ..Options::default()
+            ..ClusterOptions::default()
         });
         let (handler, most) = counting();
         let _servers = world.start([handler]).await;
@@ -86,10 +86,10 @@ async fn calls_past_the_limit_wait_and_none_is_forgotten() {
 
 #[tokio::test]
 async fn a_call_that_waited_in_vain_is_told_which_limit_it_met() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         max_in_flight: 2,
         queue_timeout: 200 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let _servers = world.start([slow(600 * MS)]).await;
     let refused = async {
@@ -111,10 +111,10 @@ async fn a_call_that_waited_in_vain_is_told_which_limit_it_met() {
 
 #[tokio::test]
 async fn a_full_instance_leaves_its_calls_to_another() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         max_in_flight: 1,
         queue_timeout: 50 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let servers = world.start((0..3).map(|_| slow(200 * MS))).await;
     let answers = join_all((0..3).map(|_| world.call(Call::default()))).await;
@@ -124,10 +124,10 @@ async fn a_full_instance_leaves_its_calls_to_another() {
 
 #[tokio::test]
 async fn a_call_that_waits_costs_no_time_of_the_processor() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         max_in_flight: 1,
         queue_timeout: 500 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let gone = Server::start(handler(echo)).await.address;
     world.register("i0", gone).await;
@@ -145,10 +145,10 @@ async fn a_call_that_waits_costs_no_time_of_the_processor() {
 #[tokio::test]
 async fn a_place_that_becomes_free_wakes_one_of_those_who_wait_for_any() {
     const CALLS: usize = 200;
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         max_in_flight: 1,
         queue_timeout: 30_000 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let _servers = world.start([handler(echo), handler(echo)]).await;
     let turns = AtomicUsize::new(0);
@@ -171,10 +171,10 @@ async fn a_place_that_becomes_free_wakes_one_of_those_who_wait_for_any() {
 
 #[tokio::test]
 async fn calls_for_one_instance_and_for_any_wait_side_by_side() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         max_in_flight: 1,
         queue_timeout: 30_000 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let _servers = world.start([handler(echo), slow(5 * MS)]).await;
     let calls = (0..120).map(|number| match number % 3 {

@@ -104,9 +104,9 @@ async fn shutdown_waits_for_the_calls_in_flight() {
 #[tokio::test]
 async fn one_that_comes_as_critical_starts_slowly_when_it_begins_to_serve() {
     let world = World::new(Options {
-        balance: balance::Options {
+        balance: balance::BalanceOptions {
             slow_start: Duration::from_secs(2),
-            ..balance::Options::default()
+            ..balance::BalanceOptions::default()
         },
         ..Options::default()
     });

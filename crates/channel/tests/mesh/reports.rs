@@ -30,9 +30,9 @@ fn reporting(name: &'static str, report: &'static str) -> Handler {
 fn options(policy: &str) -> Options {
     Options {
         lb_policy: Some(policy.to_owned()),
-        balance: balance::Options {
+        balance: balance::BalanceOptions {
             load_blackout: Duration::ZERO,
-            ..balance::Options::default()
+            ..balance::BalanceOptions::default()
         },
         ..Options::default()
     }

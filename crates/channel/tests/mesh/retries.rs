@@ -9,7 +9,7 @@ use std::{
 };
 
 use discovery::Discovery as _;
-use mesh_channel::{Error, Options};
+use mesh_channel::{Error, ClusterOptions};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -30,10 +30,10 @@ fn resets(reason: h2::Reason) -> Handler {
 }
 
 /// Never ejects: the test is about retries.
-fn options() -> Options {
-    Options {
+fn options() -> ClusterOptions {
+    ClusterOptions {
         ejection_failures: 1_000,
-        ..Options::default()
+        ..ClusterOptions::default()
     }
 }
 
@@ -78,7 +78,7 @@ async fn a_call_waits_for_the_only_instance_to_come_back() {
 
 #[tokio::test]
 async fn an_unreachable_service_is_unavailable_when_the_queue_time_is_over() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         queue_timeout: 300 * MS,
         ..options()
     });
@@ -192,7 +192,7 @@ async fn a_call_declared_idempotent_by_the_instance_is_sent_again() {
 
 #[tokio::test]
 async fn retries_stay_within_the_budget() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         retry_per_second: 0.0,
         retry_ratio: 0.2,
         ..options()

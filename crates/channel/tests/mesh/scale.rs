@@ -8,7 +8,7 @@ use std::{
 };
 
 use discovery::{Catalog, Discovery, Health, Instance, InstanceKey, Registration, Snapshot};
-use mesh_channel::{Burst, Error, Lease, Mesh, Options, Target};
+use mesh_channel::{CallAffinity, Error, CallAttempt, Mesh, ClusterOptions, Target};
 use telemetry::MetricsRegistry;
 use tokio::{sync::watch, time::Instant};
 
@@ -89,16 +89,16 @@ impl Discovery for Published {
 }
 
 /// A place for a call that comes alone, now.
-fn lease(mesh: &Mesh, target: &Target) -> Result<Lease, Error> {
-    let now = mesh.moment(Instant::now());
-    mesh.lease(target, &[], &mut Burst::default(), now)
+fn attempt(mesh: &Mesh, target: &Target) -> Result<CallAttempt, Error> {
+    let now = mesh.timestamp(Instant::now());
+    mesh.pick(target, &[], &mut CallAffinity::default(), now)
 }
 
 /// The number, never given twice, of the endpoint that an instance is; none when it is not there.
 fn endpoint(mesh: &Mesh, service: usize, index: usize) -> Option<u64> {
     let target = Target::service(&format!("agent-{service}"));
     let pinned = target.instance(&format!("agent-{service}-{index}"));
-    Some(lease(mesh, &pinned).ok()?.peer().number())
+    Some(attempt(mesh, &pinned).ok()?.peer().number())
 }
 
 fn endpoints(mesh: &Mesh, service: usize) -> Vec<Option<u64>> {
@@ -112,7 +112,7 @@ async fn ten_thousand_instances_cost_no_connection_and_an_update_touches_one_end
         Server::start(handler(echo)).await,
     );
     let registry = Arc::new(Published::new(server.address));
-    let mesh = Mesh::new(registry.clone(), Options::default(), &MetricsRegistry::new());
+    let mesh = Mesh::new(registry.clone(), ClusterOptions::default(), &MetricsRegistry::new());
     let before: Vec<_> = (0..SERVICES).map(|n| endpoints(&mesh, n)).collect();
     assert!(before.iter().flatten().all(Option::is_some));
 
@@ -135,7 +135,7 @@ async fn ten_thousand_instances_cost_no_connection_and_an_update_touches_one_end
 }
 
 /// One service of very many instances, of which each may have one call.
-fn crowd(instances: usize) -> (Mesh, Vec<Lease>) {
+fn crowd(instances: usize) -> (Mesh, Vec<CallAttempt>) {
     let it = |index: usize| Instance {
         key: InstanceKey {
             node: "node".into(),
@@ -147,14 +147,14 @@ fn crowd(instances: usize) -> (Mesh, Vec<Lease>) {
     let snapshot = Snapshot::of("agent-0", (0..instances).map(it));
     let sender = watch::channel(Some(Arc::new(snapshot))).0;
     let registry = Published([("agent-0".to_owned(), sender)].into());
-    let options = Options {
+    let options = ClusterOptions {
         max_in_flight: 1,
-        ..Options::default()
+        ..ClusterOptions::default()
     };
     let mesh = Mesh::new(Arc::new(registry), options, &MetricsRegistry::new());
     let target = Target::service("agent-0");
     let leases = (0..instances)
-        .map(|_| lease(&mesh, &target))
+        .map(|_| attempt(&mesh, &target))
         .collect::<Result<_, _>>();
     let leases = leases.expect("each takes one call");
     (mesh, leases)
@@ -166,11 +166,11 @@ async fn the_last_free_one_of_twenty_thousand_instances_is_found() {
     let began = Instant::now();
     let (mesh, mut leases) = crowd(20_000);
     let target = Target::service("agent-0");
-    let lease = || lease(&mesh, &target);
+    let attempt = || attempt(&mesh, &target);
     for index in [3, 7_777, 19_000] {
-        assert!(lease().unwrap_err().may_pass());
+        assert!(attempt().unwrap_err().is_transient());
         let free = leases.swap_remove(index).peer().number();
-        let found = lease().expect("one is free");
+        let found = attempt().expect("one is free");
         assert_eq!(found.peer().number(), free);
         leases.push(found);
     }
@@ -179,9 +179,9 @@ async fn the_last_free_one_of_twenty_thousand_instances_is_found() {
 
 #[tokio::test]
 async fn connections_without_a_call_are_closed_and_opened_again() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         idle_timeout: 200 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let servers = world.start([handler(echo)]).await;
     world.tally(3).await;
@@ -195,9 +195,9 @@ async fn connections_without_a_call_are_closed_and_opened_again() {
 async fn a_service_that_left_the_registry_is_not_watched_for_ever() {
     let server = Server::start(handler(echo)).await;
     let registry = Arc::new(Published::new(server.address));
-    let options = Options {
+    let options = ClusterOptions {
         idle_timeout: 200 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     };
     let mesh = Mesh::new(registry.clone(), options, &MetricsRegistry::new());
     let watched = |service: usize| registry.0[&format!("agent-{service}")].receiver_count();
@@ -218,9 +218,9 @@ async fn a_service_that_left_the_registry_is_not_watched_for_ever() {
 
 #[tokio::test]
 async fn a_call_that_lasts_keeps_its_connection() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         idle_timeout: 50 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let servers = world
         .start([crate::server::slow(Duration::from_millis(400))])

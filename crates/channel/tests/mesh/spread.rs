@@ -7,7 +7,7 @@ use std::{
 };
 
 use discovery::{Catalog, Discovery, Registration, Snapshot};
-use mesh_channel::{Error, Mesh, Options, Target};
+use mesh_channel::{Error, Mesh, ClusterOptions, Target};
 use telemetry::MetricsRegistry;
 use tokio::sync::watch;
 
@@ -23,7 +23,7 @@ fn counts(expected: &[(&str, usize)]) -> BTreeMap<String, usize> {
 
 #[tokio::test]
 async fn nine_calls_on_three_instances_are_three_each() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let _servers = world.start((0..3).map(|_| handler(echo))).await;
     let tally = world.tally(9).await;
     assert_eq!(tally, counts(&[("i0", 3), ("i1", 3), ("i2", 3)]));
@@ -38,7 +38,7 @@ async fn clients_that_make_one_call_each_do_not_all_call_the_first_instance() {
     let mut used = BTreeSet::new();
     // All alike by chance: once in 2^39 runs.
     for _ in 0..40 {
-        let client = World::new(Options::default());
+        let client = World::new(ClusterOptions::default());
         for (index, server) in servers.iter().enumerate() {
             let id = format!("i{index}");
             client.register(&id, server.address).await;
@@ -50,7 +50,7 @@ async fn clients_that_make_one_call_each_do_not_all_call_the_first_instance() {
 
 #[tokio::test]
 async fn weights_are_taken_over_while_calls_go_on() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start((0..2).map(|_| handler(echo))).await;
     assert_eq!(world.tally(8).await, counts(&[("i0", 4), ("i1", 4)]));
     for (first, expected) in [(3, (30, 10)), (1, (20, 20))] {
@@ -68,7 +68,7 @@ async fn weights_are_taken_over_while_calls_go_on() {
 
 #[tokio::test]
 async fn the_announced_policy_is_taken_over_and_sessions_stay() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start((0..3).map(|_| handler(echo))).await;
     world.tally(3).await;
     assert!(!world.mesh.wants_session(SERVICE));
@@ -96,9 +96,9 @@ async fn the_announced_policy_is_taken_over_and_sessions_stay() {
 
 #[tokio::test]
 async fn the_configured_policy_wins_over_the_announced_one() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         lb_policy: Some("session".to_owned()),
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let _servers = world.start([handler(echo)]).await;
     // The very first call has to know it.
@@ -107,7 +107,7 @@ async fn the_configured_policy_wins_over_the_announced_one() {
 
 #[tokio::test]
 async fn a_service_without_instances_is_unavailable_at_once() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let began = Instant::now();
     let error = world.call(Call::default()).await.unwrap_err();
     assert!(matches!(error, Error::NoInstance { .. }), "{error}");
@@ -117,7 +117,7 @@ async fn a_service_without_instances_is_unavailable_at_once() {
 
 #[tokio::test]
 async fn a_pinned_instance_that_is_not_there_is_unavailable_at_once() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let _servers = world.start([handler(echo)]).await;
     let error = world.call(Call::to("i7")).await.unwrap_err();
     assert!(matches!(error, Error::NoSuchInstance { .. }), "{error}");
@@ -162,13 +162,13 @@ impl Discovery for Unanswered {
 #[tokio::test]
 async fn a_call_waits_for_the_registry_and_then_gives_up_or_goes() {
     let unanswered = Arc::new(Unanswered(watch::channel(None).0));
-    let options = Options {
+    let options = ClusterOptions {
         queue_timeout: 300 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     };
     let world = World {
         mesh: Mesh::new(unanswered.clone(), options, &MetricsRegistry::new()),
-        ..World::new(Options::default())
+        ..World::new(ClusterOptions::default())
     };
     let began = Instant::now();
     let error = world.call(Call::default()).await.unwrap_err();
@@ -176,7 +176,7 @@ async fn a_call_waits_for_the_registry_and_then_gives_up_or_goes() {
     assert_eq!(error.status().code(), tonic::Code::Unavailable);
     assert!(about(began, 300 * MS), "{:?}", began.elapsed());
 
-    let known = World::new(Options::default());
+    let known = World::new(ClusterOptions::default());
     let server = Server::start(handler(echo)).await;
     known.register("i0", server.address).await;
     let snapshot = known.memory.watch(SERVICE).borrow().clone();
@@ -195,7 +195,7 @@ async fn generated_clients_call_through_a_channel() {
         .set_service_status("x", tonic_health::ServingStatus::Serving)
         .await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let address = listener.local_addr().unwrap();
     world.register("i0", address).await;
     let mut tasks = tokio::task::JoinSet::new();

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use discovery::{Check, Discovery as _, Registration, backends::Memory};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use mesh_channel::{Error, Mesh, Options, ResponseBody, ServedBy, Target};
+use mesh_channel::{Error, Mesh, ClusterOptions, ResponseBody, ServedBy, Target};
 use telemetry::MetricsRegistry;
 
 use crate::server::{Handler, Server};
@@ -63,7 +63,7 @@ pub(crate) fn registration(id: &str, address: SocketAddr) -> Registration {
 }
 
 impl World {
-    pub(crate) fn new(options: Options) -> Self {
+    pub(crate) fn new(options: ClusterOptions) -> Self {
         let memory = Arc::new(Memory::new());
         let registry = MetricsRegistry::new();
         let mesh = Mesh::new(memory.clone(), options, &registry);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use channel::{Meta, Settings as _};
+use channel::{Meta, ServiceConfig as _};
 use discovery::{Discovery, backends::Memory};
 use serde_json::Value;
 use telemetry::MetricsRegistry;

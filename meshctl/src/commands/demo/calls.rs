@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::{Context as _, ensure};
-use dynamic::Reflection;
+use dynamic::ReflectionClient;
 use proto::agentplatform::{
     ListAgentsRequest, ListToolsRequest, ListWorkersRequest, StatusRequest, TaskRequest,
     TaskStatusRequest, ToolRequest, agent_service_client::AgentServiceClient,
@@ -226,7 +226,7 @@ async fn task_status(channel: &Channel) -> anyhow::Result<Step> {
 }
 
 async fn reflection(channel: &Channel) -> anyhow::Result<Step> {
-    let services = Reflection::new(channel.clone()).services().await?;
+    let services = ReflectionClient::new(channel.clone()).services().await?;
     let ours: Vec<&str> = services
         .iter()
         .filter_map(|name| name.strip_prefix("agentplatform."))

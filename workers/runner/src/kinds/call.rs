@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use dynamic::{Answer, Client};
+use dynamic::{DynamicClient, UnaryResponse};
 use jobs::{Failure, Job};
 use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
@@ -28,11 +28,11 @@ const MODEL_FACTS: [&str; 9] = [
 /// Makes calls.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    client: Client,
+    client: DynamicClient,
 }
 
 impl Calls {
-    pub(crate) const fn new(client: Client) -> Self {
+    pub(crate) const fn new(client: DynamicClient) -> Self {
         Self { client }
     }
 
@@ -44,7 +44,7 @@ impl Calls {
         left: Duration,
         facts: &Facts,
     ) -> Result<Value, Failure> {
-        let to = dynamic::Call {
+        let to = dynamic::DynamicCall {
             service: call.service.clone(),
             method: call.method.clone(),
             timeout: Some(left),
@@ -53,7 +53,7 @@ impl Calls {
         let (result, message, instance) = match call.bytes() {
             Some(bytes) => {
                 let answer = self.client.call_bytes(&to, bytes.into()).await;
-                let Answer {
+                let UnaryResponse {
                     message, instance, ..
                 } = answer.map_err(|status| failure(&status))?;
                 let read = self.read(call, &message).await;
@@ -66,7 +66,7 @@ impl Calls {
             None => {
                 let message = Value::Object(call.payload.clone().unwrap_or_default());
                 let answer = self.client.call(&to, message).await;
-                let Answer {
+                let UnaryResponse {
                     message, instance, ..
                 } = answer.map_err(|status| failure(&status))?;
                 (message.clone(), message, instance)

@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
-use crate::Options;
+use crate::ClusterOptions;
 
 /// Why an instance should get no calls; nothing by default.
 #[derive(Default)]
-pub(crate) struct Faults {
+pub(crate) struct HealthState {
     /// It cannot be connected to.
-    pub(crate) broken: Option<Broken>,
+    pub(crate) connect_failure: Option<ConnectFailure>,
     /// Its calls and its health check are silent.
     pub(crate) silent: bool,
     /// It failed too often in a row.
@@ -20,7 +20,7 @@ pub(crate) struct Faults {
 }
 
 /// An instance that cannot be connected to.
-pub(crate) struct Broken {
+pub(crate) struct ConnectFailure {
     pub(crate) reason: String,
     /// Ends the attempts to connect again, however this ends.
     pub(crate) _attempts: DropGuard,
@@ -28,20 +28,20 @@ pub(crate) struct Broken {
 
 /// What that comes to, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Standing {
+pub(crate) enum EndpointHealth {
     Usable,
     Ejected,
     Unreachable,
 }
 
-impl Faults {
-    pub(crate) fn standing(&self) -> Standing {
-        if self.broken.is_some() || self.silent {
-            Standing::Unreachable
+impl HealthState {
+    pub(crate) fn health(&self) -> EndpointHealth {
+        if self.connect_failure.is_some() || self.silent {
+            EndpointHealth::Unreachable
         } else if self.is_ejected() {
-            Standing::Ejected
+            EndpointHealth::Ejected
         } else {
-            Standing::Usable
+            EndpointHealth::Usable
         }
     }
 
@@ -51,7 +51,7 @@ impl Faults {
     }
 
     /// Ejects it for as long as its number of ejections says.
-    pub(crate) fn eject(&mut self, options: &Options, now: Instant) -> Duration {
+    pub(crate) fn eject(&mut self, options: &ClusterOptions, now: Instant) -> Duration {
         self.ejections += 1;
         let time = options
             .ejection_time
@@ -73,27 +73,27 @@ mod tests {
 
     #[test]
     fn each_ejection_lasts_longer_up_to_the_limit() {
-        let options = Options::default();
-        let mut faults = Faults::default();
+        let options = ClusterOptions::default();
+        let mut health_state = HealthState::default();
         let mut now = Instant::now();
         for seconds in [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300] {
-            let time = faults.eject(&options, now);
+            let time = health_state.eject(&options, now);
             assert_eq!(time, Duration::from_secs(seconds));
-            assert_eq!(faults.standing(), Standing::Ejected);
-            assert!(!faults.readmit(now + time - Duration::from_millis(1)));
+            assert_eq!(health_state.health(), EndpointHealth::Ejected);
+            assert!(!health_state.readmit(now + time - Duration::from_millis(1)));
             now += time;
-            assert!(faults.readmit(now) && !faults.readmit(now));
-            assert_eq!(faults.standing(), Standing::Usable);
+            assert!(health_state.readmit(now) && !health_state.readmit(now));
+            assert_eq!(health_state.health(), EndpointHealth::Usable);
         }
     }
 
     #[test]
     fn who_cannot_be_reached_is_not_merely_ejected() {
-        let mut faults = Faults {
+        let mut health_state = HealthState {
             silent: true,
-            ..Faults::default()
+            ..HealthState::default()
         };
-        faults.eject(&Options::default(), Instant::now());
-        assert_eq!(faults.standing(), Standing::Unreachable);
+        health_state.eject(&ClusterOptions::default(), Instant::now());
+        assert_eq!(health_state.health(), EndpointHealth::Unreachable);
     }
 }

@@ -18,7 +18,7 @@ use tonic::{
 };
 use tower::ServiceExt as _;
 
-use crate::{INSTANCE, Malformed, address::address};
+use crate::{INSTANCE, InvalidAddress, address::address};
 
 /// A router's port when its address has none.
 const PORT: u16 = 50051;
@@ -45,11 +45,11 @@ impl Transport {
     /// Through the router at an address, which is connected to with the first call.
     ///
     /// # Errors
-    /// [`Malformed`] for what is no address.
-    pub fn router(text: &str) -> Result<Self, Malformed> {
+    /// [`InvalidAddress`] for what is no address.
+    pub fn router(text: &str) -> Result<Self, InvalidAddress> {
         let address = address(text, PORT)?;
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|_| Malformed::Other(address.clone()))?;
+            .map_err(|_| InvalidAddress::Other(address.clone()))?;
         Ok(Self::Router {
             channel: endpoint
                 .connect_timeout(CONNECT)
@@ -59,8 +59,8 @@ impl Transport {
         })
     }
 
-    pub(crate) fn wire(&self, target: Target) -> Wire {
-        Wire {
+    pub(crate) fn target_channel(&self, target: Target) -> TargetChannel {
+        TargetChannel {
             transport: self.clone(),
             target,
             instance: Arc::default(),
@@ -70,13 +70,13 @@ impl Transport {
 
 /// A connection that notes who answers.
 #[derive(Clone, Debug)]
-pub(crate) struct Wire {
+pub(crate) struct TargetChannel {
     transport: Transport,
     target: Target,
     instance: Arc<Mutex<Option<Arc<str>>>>,
 }
 
-impl Wire {
+impl TargetChannel {
     /// Who was asked, as far as is known.
     pub(crate) fn instance(&self) -> Option<Arc<str>> {
         self.instance.lock().clone()
@@ -108,7 +108,7 @@ impl Wire {
     }
 }
 
-impl tower::Service<Request<Body>> for Wire {
+impl tower::Service<Request<Body>> for TargetChannel {
     type Response = Response<Body>;
     type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;

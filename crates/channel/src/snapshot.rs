@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{Options, endpoint::Endpoint, faults::Standing, roster::Roster};
+use crate::{ClusterOptions, endpoint::Endpoint, health::EndpointHealth, endpoint_set::EndpointSet};
 
 /// Immutable: made anew when the registry, the settings, an ejection or a connection said something.
-pub(crate) struct View {
+pub(crate) struct ClusterSnapshot {
     /// Whether the registry has answered.
     pub(crate) known: bool,
     pub(crate) set: balance::Set,
@@ -21,9 +21,9 @@ pub(crate) struct View {
     pub(crate) drained: usize,
 }
 
-impl View {
+impl ClusterSnapshot {
     /// Before the registry has answered, and after the end.
-    pub(crate) fn unknown(options: &Options) -> Self {
+    pub(crate) fn unknown(options: &ClusterOptions) -> Self {
         let turn = Arc::default();
         Self {
             known: false,
@@ -38,41 +38,41 @@ impl View {
 
     /// Of the instances that the registry names, those that should get calls.
     pub(crate) fn of(
-        roster: &Roster,
+        endpoints: &EndpointSet,
         drained: &BTreeSet<String>,
-        policy: &balance::Row,
-        options: &Options,
-        turn: Arc<balance::Turn>,
+        policy: &balance::PolicyRow,
+        options: &ClusterOptions,
+        turn: Arc<balance::TurnCounter>,
     ) -> Self {
-        let mut standings = Vec::with_capacity(roster.len());
+        let mut healths = Vec::with_capacity(endpoints.len());
         let mut counts = [0; 3];
         let mut held = 0;
-        for (instance, endpoint) in roster.iter() {
-            let standing = if !instance.is_serving() {
+        for (instance, endpoint) in endpoints.iter() {
+            let health = if !instance.is_serving() {
                 None
             } else if drained.contains(&*instance.key.id) {
                 held += 1;
                 None
             } else {
-                let standing = endpoint.standing();
-                counts[standing as usize] += 1;
-                Some(standing)
+                let health = endpoint.health();
+                counts[health as usize] += 1;
+                Some(health)
             };
-            standings.push(standing);
+            healths.push(health);
         }
         let [usable, ejected, unreachable] = counts;
         let reachable = usable + ejected;
         let worst = if reachable == 0 {
             // A call may still wait for a silent one, or for a reconnect.
-            Standing::Unreachable
+            EndpointHealth::Unreachable
         } else if usable * 100 < options.panic_percent * reachable {
-            Standing::Ejected
+            EndpointHealth::Ejected
         } else {
-            Standing::Usable
+            EndpointHealth::Usable
         };
         let chosen = || {
-            let all = roster.iter().zip(&standings);
-            all.filter_map(|(both, standing)| standing.is_some_and(|s| s <= worst).then_some(both))
+            let all = endpoints.iter().zip(&healths);
+            all.filter_map(|(both, health)| health.is_some_and(|s| s <= worst).then_some(both))
         };
         let member =
             |(instance, endpoint): (&Arc<discovery::Instance>, &Arc<Endpoint>)| balance::Member {

@@ -23,25 +23,25 @@ use tokio::{
 use tonic::Code;
 
 use crate::{
-    Burst, Error, Mesh, Moment, Target,
+    CallAffinity, Error, Mesh, Timestamp, Target,
     candidates::Candidates,
     dial::dial,
     endpoint::Endpoint,
-    fleet::Fleet,
-    http_answer::is_failure,
+    cluster::Cluster,
+    http_status::is_failure,
     retry::{self, Retry},
 };
 
 /// An instance that a carrier connects to. Clones are the same.
 #[derive(Clone)]
 pub struct Peer {
-    fleet: Arc<Fleet>,
+    cluster: Arc<Cluster>,
     endpoint: Arc<Endpoint>,
 }
 
 /// A call in flight on an instance: counted until dropped.
 #[derive(Debug)]
-pub struct Lease {
+pub struct CallAttempt {
     peer: Peer,
     /// On the mesh's clock.
     sent: Duration,
@@ -49,7 +49,7 @@ pub struct Lease {
 
 /// What a carrier knows of a call when it asks for another attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempted<'a> {
+pub struct RetryRequest<'a> {
     /// How many attempts there were, from 1.
     pub number: usize,
     /// Whether all of the request is still there.
@@ -70,46 +70,46 @@ pub(crate) fn number() -> u64 {
 
 impl Mesh {
     /// Someone who can take a call at once. Instances in `tried` are avoided while another can; the
-    /// policy may let the call follow others of its `burst`.
+    /// policy may let the call follow others of its `affinity`.
     ///
     /// # Errors
-    /// As [`Mesh::call`]; when [`Error::may_pass`], [`Mesh::lease_soon`] may find someone.
-    pub fn lease(
+    /// As [`Mesh::call`]; when [`Error::is_transient`], [`Mesh::pick_or_wait`] may find someone.
+    pub fn pick(
         &self,
         target: &Target,
         tried: &[Peer],
-        burst: &mut Burst,
-        now: Moment,
-    ) -> Result<Lease, Error> {
-        let fleet = self.fleet(&target.service);
+        affinity: &mut CallAffinity,
+        now: Timestamp,
+    ) -> Result<CallAttempt, Error> {
+        let cluster = self.cluster(&target.service);
         if tried.is_empty() {
-            fleet.budget().deposit(now.at);
+            cluster.budget().deposit(now.at);
         }
-        let mut candidates = candidates(&fleet, target, tried, now.instant, now.at)?;
-        candidates.follow(burst);
-        let lease = lease(&fleet, &mut candidates, now.instant, now.at)?;
-        candidates.lead(burst);
-        Ok(lease)
+        let mut candidates = candidates(&cluster, target, tried, now.instant, now.at)?;
+        candidates.apply_affinity(affinity);
+        let attempt = pick_now(&cluster, &mut candidates, now.instant, now.at)?;
+        candidates.record_affinity(affinity);
+        Ok(attempt)
     }
 
     /// The same, waiting for `queue_timeout` while nobody can.
     ///
     /// # Errors
     /// As [`Mesh::call`].
-    pub async fn lease_soon(&self, target: &Target, tried: &[Peer]) -> Result<Lease, Error> {
+    pub async fn pick_or_wait(&self, target: &Target, tried: &[Peer]) -> Result<CallAttempt, Error> {
         let began = Instant::now();
-        let fleet = self.fleet(&target.service);
+        let cluster = self.cluster(&target.service);
         let attempt = || {
-            let now = fleet.shared().now();
-            let mut candidates = candidates(&fleet, target, tried, began, now)?;
-            lease(&fleet, &mut candidates, began, now)
+            let now = cluster.shared().now();
+            let mut candidates = candidates(&cluster, target, tried, began, now)?;
+            pick_now(&cluster, &mut candidates, began, now)
         };
-        fleet.queue(target, began, || ready(attempt())).await
+        cluster.queue(target, began, || ready(attempt())).await
     }
 }
 
 fn candidates(
-    fleet: &Fleet,
+    cluster: &Cluster,
     target: &Target,
     tried: &[Peer],
     began: Instant,
@@ -119,34 +119,34 @@ fn candidates(
         .iter()
         .map(|peer| Arc::clone(&peer.endpoint))
         .collect();
-    fleet.candidates(target, &tried, began, now)
+    cluster.candidates(target, &tried, began, now)
 }
 
-fn lease(
-    fleet: &Arc<Fleet>,
+fn pick_now(
+    cluster: &Arc<Cluster>,
     candidates: &mut Candidates,
     began: Instant,
     now: Duration,
-) -> Result<Lease, Error> {
+) -> Result<CallAttempt, Error> {
     let mut last = None;
     while let Some(endpoint) = candidates.next() {
-        if let Some(reason) = endpoint.broken() {
-            last = Some(fleet.unreachable(began, reason));
-        } else if fleet.begin(&endpoint, now) {
+        if let Some(reason) = endpoint.connect_error() {
+            last = Some(cluster.unreachable(began, reason));
+        } else if cluster.begin(&endpoint, now) {
             let peer = Peer {
-                fleet: Arc::clone(fleet),
+                cluster: Arc::clone(cluster),
                 endpoint,
             };
-            return Ok(Lease { peer, sent: now });
+            return Ok(CallAttempt { peer, sent: now });
         } else {
-            let limit = fleet.options.load().max_in_flight;
-            last = Some(fleet.saturated("max_in_flight", limit, began));
+            let limit = cluster.options.load().max_in_flight;
+            last = Some(cluster.saturated("max_in_flight", limit, began));
         }
     }
-    Err(last.unwrap_or_else(|| fleet.unreachable(began, String::new())))
+    Err(last.unwrap_or_else(|| cluster.unreachable(began, String::new())))
 }
 
-impl Lease {
+impl CallAttempt {
     /// Where the call is.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -156,34 +156,34 @@ impl Lease {
     /// The time that calls of the service have whose callers give none.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
-        let timeout = self.peer.fleet.options.load().default_timeout;
+        let timeout = self.peer.cluster.options.load().default_timeout;
         (!timeout.is_zero()).then_some(timeout)
     }
 
     /// The request goes out.
-    pub fn sent(&mut self, now: Moment) {
+    pub fn sent(&mut self, now: Timestamp) {
         self.sent = now.at;
-        self.peer.fleet.picks.inc();
+        self.peer.cluster.picks.inc();
     }
 
     /// Something came from the instance.
-    pub fn heard(&self, now: Moment) {
-        self.peer.endpoint.hear_at(now.at);
+    pub fn received(&self, now: Timestamp) {
+        self.peer.endpoint.mark_received_at(now.at);
     }
 
     /// The answer begins; `status` when it is nothing but one. For the balancer this is its latency.
-    pub fn answered(&self, status: Option<Code>, now: Moment) {
-        self.heard(now);
+    pub fn answered(&self, status: Option<Code>, now: Timestamp) {
+        self.received(now);
         let failed = status == Some(Code::Unavailable);
         self.observe(failed, now);
         if status.is_some() {
-            self.peer.fleet.outcome(&self.peer.endpoint, failed);
+            self.peer.cluster.outcome(&self.peer.endpoint, failed);
         }
     }
 
     /// The answer is HTTP's alone, with this status.
-    pub fn answered_by_http(&self, status: u16, now: Moment) {
-        self.heard(now);
+    pub fn answered_by_http(&self, status: u16, now: Timestamp) {
+        self.received(now);
         if is_failure(status) {
             self.failed(now);
         }
@@ -192,31 +192,31 @@ impl Lease {
     /// The answer ended with trailers, which `field` looks up. Costs nothing unless the service's
     /// policy goes by what instances report.
     pub fn trailers<'a>(&self, field: impl Fn(&str) -> Option<&'a [u8]>) {
-        self.peer.fleet.report(&self.peer.endpoint, field);
+        self.peer.cluster.report(&self.peer.endpoint, field);
     }
 
     /// The answer ended with this status.
-    pub fn ended(&self, status: Code, now: Moment) {
+    pub fn ended(&self, status: Code, now: Timestamp) {
         if status == Code::Unavailable {
             self.failed(now);
         } else {
-            self.peer.fleet.outcome(&self.peer.endpoint, false);
+            self.peer.cluster.outcome(&self.peer.endpoint, false);
         }
     }
 
     /// The attempt ended without an answer that it should have given, or in the middle of one.
-    pub fn failed(&self, now: Moment) {
+    pub fn failed(&self, now: Timestamp) {
         self.observe(true, now);
-        self.peer.fleet.outcome(&self.peer.endpoint, true);
+        self.peer.cluster.outcome(&self.peer.endpoint, true);
     }
 
     /// The caller would wait no longer: no failure, but latency.
-    pub fn overdue(&self, now: Moment) {
+    pub fn overdue(&self, now: Timestamp) {
         let waited = now.at.saturating_sub(self.sent);
         self.peer.endpoint.give_up(waited, now.at);
     }
 
-    fn observe(&self, failed: bool, now: Moment) {
+    fn observe(&self, failed: bool, now: Timestamp) {
         let latency = now.at.saturating_sub(self.sent);
         let endpoint = &self.peer.endpoint;
         endpoint.observe_at(latency, failed, now.at);
@@ -224,33 +224,33 @@ impl Lease {
 
     /// Whether a call that ended so may be sent again; it is counted if so.
     #[must_use]
-    pub fn may_retry(&self, error: &Error, attempted: Attempted<'_>) -> bool {
-        self.retry(retry::of_error(error), attempted)
+    pub fn may_retry(&self, error: &Error, retry_request: RetryRequest<'_>) -> bool {
+        self.retry(retry::of_error(error), retry_request)
     }
 
     /// Whether a call whose answer is this status may be sent again; it is counted if so.
     #[must_use]
-    pub fn may_retry_status(&self, status: Code, attempted: Attempted<'_>) -> bool {
-        self.retry(retry::of_status(status), attempted)
+    pub fn may_retry_status(&self, status: Code, retry_request: RetryRequest<'_>) -> bool {
+        self.retry(retry::of_status(status), retry_request)
     }
 
-    fn retry(&self, retry: Retry, attempted: Attempted<'_>) -> bool {
-        let fleet = &self.peer.fleet;
-        let idempotent = attempted.declared || self.peer.instance().is_idempotent(attempted.method);
-        fleet.may_retry(
+    fn retry(&self, retry: Retry, retry_request: RetryRequest<'_>) -> bool {
+        let cluster = &self.peer.cluster;
+        let idempotent = retry_request.declared || self.peer.instance().is_idempotent(retry_request.method);
+        cluster.may_retry(
             retry,
-            attempted.number,
-            attempted.repeatable,
+            retry_request.number,
+            retry_request.repeatable,
             idempotent,
             &self.peer.endpoint,
         )
     }
 }
 
-impl Drop for Lease {
+impl Drop for CallAttempt {
     fn drop(&mut self) {
         self.peer.endpoint.end();
-        self.peer.fleet.queue.make_room();
+        self.peer.cluster.queue.notify_room();
     }
 }
 
@@ -278,7 +278,7 @@ impl Peer {
     where
         F: Future<Output = io::Result<T>>,
     {
-        let options = self.fleet.options.load_full();
+        let options = self.cluster.options.load_full();
         let authority = self.endpoint.instance.load().authority();
         let limit = options.connect_timeout;
         let end = Instant::now() + limit;
@@ -298,29 +298,29 @@ impl Peer {
                 return;
             }
             let reason = format!("{authority}: {error}");
-            if let Some(attempts) = self.endpoint.fail(&reason) {
-                self.fleet.broke(&self.endpoint, &reason, attempts);
+            if let Some(attempts) = self.endpoint.mark_unreachable(&reason) {
+                self.cluster.connection_failed(&self.endpoint, &reason, attempts);
             }
         })
     }
 
     /// How long a call should wait for [`Self::connect`] before it looks for another instance.
     #[must_use]
-    pub fn patience(&self) -> Duration {
-        self.fleet.options.load().connect_patience
+    pub fn connect_patience(&self) -> Duration {
+        self.cluster.options.load().connect_patience
     }
 
     /// Why it cannot be connected to, while it cannot.
     #[must_use]
-    pub fn broken(&self) -> Option<String> {
-        self.endpoint.broken()
+    pub fn connect_error(&self) -> Option<String> {
+        self.endpoint.connect_error()
     }
 
     /// Changes when connections to the instance are to be given up: its calls and its health were
     /// silent for `tcp_user_timeout`. Ends with the instance.
     #[must_use]
-    pub fn severed(&self) -> watch::Receiver<()> {
-        self.endpoint.severed()
+    pub fn aborted(&self) -> watch::Receiver<()> {
+        self.endpoint.aborted()
     }
 
     /// Ends when the instance has left the registry, or its address.

@@ -6,22 +6,22 @@ use std::sync::{Arc, Weak, atomic::Ordering};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{backoff, endpoint::Endpoint, fleet::Fleet, probe};
+use crate::{backoff, endpoint::Endpoint, cluster::Cluster, probe};
 
-impl Fleet {
+impl Cluster {
     /// Has [`Self::tick`] look at an endpoint until it is at rest. Told with each call's beginning.
-    pub(crate) fn watch(&self, endpoint: &Arc<Endpoint>) {
-        let watched = &endpoint.watched;
-        if !watched.load(Ordering::SeqCst) && !watched.swap(true, Ordering::SeqCst) {
-            self.watched.lock().push(Arc::clone(endpoint));
+    pub(crate) fn track(&self, endpoint: &Arc<Endpoint>) {
+        let tracked = &endpoint.tracked;
+        if !tracked.load(Ordering::SeqCst) && !tracked.swap(true, Ordering::SeqCst) {
+            self.tracked.lock().push(Arc::clone(endpoint));
         }
     }
 
     /// Looks for instances that fell silent, for ejections that are over, and for connections that
     /// nobody needs, among those that have been called of late.
     pub(crate) fn tick(self: &Arc<Self>, now: Instant) {
-        let mut watched = self.watched.lock();
-        if watched.is_empty() {
+        let mut tracked = self.tracked.lock();
+        if tracked.is_empty() {
             return;
         }
         let (silence, idle) = {
@@ -29,17 +29,17 @@ impl Fleet {
             (options.silence, options.idle_timeout)
         };
         let mut readmitted = false;
-        watched.retain(|endpoint| {
+        tracked.retain(|endpoint| {
             readmitted |= endpoint.readmit(now);
             endpoint.close_idle(idle);
-            if endpoint.silence() >= silence {
+            if endpoint.silent_for() >= silence {
                 self.probe(endpoint);
             }
             !endpoint.gone.is_cancelled() && !leaves(endpoint)
         });
-        drop(watched);
+        drop(tracked);
         if readmitted {
-            self.rebuild(&self.roster.lock());
+            self.rebuild(&self.endpoints.lock());
         }
     }
 
@@ -47,10 +47,10 @@ impl Fleet {
         if endpoint.probing.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (fleet, endpoint) = (Arc::clone(self), Arc::clone(endpoint));
+        let (cluster, endpoint) = (Arc::clone(self), Arc::clone(endpoint));
         self.shared().tracker.spawn(async move {
             let gone = endpoint.gone.clone();
-            let watch = probe::watch(fleet, Arc::clone(&endpoint));
+            let watch = probe::watch(cluster, Arc::clone(&endpoint));
             gone.run_until_cancelled(watch).await;
             endpoint.probing.store(false, Ordering::Relaxed);
         });
@@ -61,13 +61,13 @@ impl Fleet {
         self.shared()
             .metrics
             .silent(&self.service, &endpoint.id(), silent);
-        self.rebuild(&self.roster.lock());
+        self.rebuild(&self.endpoints.lock());
     }
 
     /// Whether the only instance there is would be judged: then there is nothing to choose.
-    pub(crate) fn is_alone(&self, endpoint: &Endpoint) -> bool {
-        let roster = self.roster.lock();
-        roster.serving().all(|e| e.number == endpoint.number)
+    pub(crate) fn is_only_endpoint(&self, endpoint: &Endpoint) -> bool {
+        let endpoints = self.endpoints.lock();
+        endpoints.serving().all(|e| e.number == endpoint.number)
     }
 
     /// What an attempt came to: enough failures in a row eject the instance.
@@ -75,23 +75,23 @@ impl Fleet {
         if !endpoint.outcome(failed) {
             return;
         }
-        // Whoever changes the view holds the roster.
-        let roster = self.roster.lock();
-        let view = self.view.load();
-        let allowed = view.serving * self.options.load().ejection_percent / 100;
-        if endpoint.is_ejected() || view.ejected >= allowed.max(1) {
+        // Whoever changes the snapshot holds the endpoints.
+        let endpoints = self.endpoints.lock();
+        let snapshot = self.snapshot.load();
+        let allowed = snapshot.serving * self.options.load().ejection_percent / 100;
+        if endpoint.is_ejected() || snapshot.ejected >= allowed.max(1) {
             return;
         }
         let time = endpoint.eject();
         self.shared()
             .metrics
             .ejected(&self.service, &endpoint.id(), time);
-        self.rebuild(&roster);
+        self.rebuild(&endpoints);
     }
 
     /// An instance cannot be connected to: others take its calls while it is tried in the
     /// background, until `attempts` is cancelled.
-    pub(crate) fn broke(
+    pub(crate) fn connection_failed(
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
         reason: &str,
@@ -100,29 +100,29 @@ impl Fleet {
         self.shared()
             .metrics
             .unreachable(&self.service, &endpoint.id(), reason);
-        self.rebuild(&self.roster.lock());
-        let (fleet, weak) = (Arc::downgrade(self), Arc::downgrade(endpoint));
+        self.rebuild(&self.endpoints.lock());
+        let (cluster, weak) = (Arc::downgrade(self), Arc::downgrade(endpoint));
         self.shared().tracker.spawn(async move {
-            attempts.run_until_cancelled(reconnect(fleet, weak)).await;
+            attempts.run_until_cancelled(reconnect(cluster, weak)).await;
         });
     }
 }
 
 /// Whether an endpoint at rest is not to be looked at any more.
 fn leaves(endpoint: &Endpoint) -> bool {
-    if !endpoint.is_at_rest() {
+    if !endpoint.is_unused() {
         return false;
     }
-    endpoint.watched.store(false, Ordering::SeqCst);
-    // A call that began before that has left the endpoint to us, a later one has it watched anew.
-    endpoint.is_idle() || endpoint.watched.swap(true, Ordering::SeqCst)
+    endpoint.tracked.store(false, Ordering::SeqCst);
+    // A call that began before that has left the endpoint to us, a later one has it tracked anew.
+    endpoint.is_idle() || endpoint.tracked.swap(true, Ordering::SeqCst)
 }
 
 /// Connects again and again, less and less often, until it works or nobody wants it any more.
-async fn reconnect(fleet: Weak<Fleet>, endpoint: Weak<Endpoint>) {
+async fn reconnect(cluster: Weak<Cluster>, endpoint: Weak<Endpoint>) {
     let mut failures = 1;
     loop {
-        let Some(options) = fleet.upgrade().map(|f| f.options.load_full()) else {
+        let Some(options) = cluster.upgrade().map(|f| f.options.load_full()) else {
             return;
         };
         sleep(backoff::pause(
@@ -131,12 +131,12 @@ async fn reconnect(fleet: Weak<Fleet>, endpoint: Weak<Endpoint>) {
             options.backoff_max,
         ))
         .await;
-        let (Some(fleet), Some(endpoint)) = (fleet.upgrade(), endpoint.upgrade()) else {
+        let (Some(cluster), Some(endpoint)) = (cluster.upgrade(), endpoint.upgrade()) else {
             return;
         };
         if endpoint.reconnect().await.is_ok() {
-            fleet.watch(&endpoint);
-            fleet.rebuild(&fleet.roster.lock());
+            cluster.track(&endpoint);
+            cluster.rebuild(&cluster.endpoints.lock());
             return;
         }
         failures += 1;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::set::Member;
-use crate::{Load, Options};
+use crate::{Load, BalanceOptions};
 
 /// Which members of a set are in slow start, told without looking at them all.
 #[derive(Debug)]
-pub(crate) struct Warmth {
+pub(crate) struct SlowStart {
     window: Duration,
     from: f64,
     /// When the first member is warm. Until then all are equally cold, and none is held back.
@@ -16,8 +16,8 @@ pub(crate) struct Warmth {
     all: Duration,
 }
 
-impl Warmth {
-    pub(crate) fn new<'a>(members: impl Iterator<Item = &'a Member>, options: &Options) -> Self {
+impl SlowStart {
+    pub(crate) fn new<'a>(members: impl Iterator<Item = &'a Member>, options: &BalanceOptions) -> Self {
         let window = options.slow_start;
         let warm_at = |member: &Member| {
             let joined = member.load.joined();
@@ -61,7 +61,7 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn warmth(loads: Vec<Load>) -> (Warmth, Vec<Arc<Load>>) {
+    fn slow_start_of(loads: Vec<Load>) -> (SlowStart, Vec<Arc<Load>>) {
         let loads: Vec<_> = loads.into_iter().map(Arc::new).collect();
         let member = |load: &Arc<Load>| Member {
             hash: 0,
@@ -69,23 +69,23 @@ mod tests {
             load: load.clone(),
         };
         let members: Vec<_> = loads.iter().map(member).collect();
-        (Warmth::new(members.iter(), &Options::default()), loads)
+        (SlowStart::new(members.iter(), &BalanceOptions::default()), loads)
     }
 
     #[test]
     fn a_newcomers_share_grows_from_a_tenth_to_all_of_it() {
-        let (warmth, loads) = warmth(vec![Load::new(), Load::joined_at(100 * S)]);
-        let factor = |now| (warmth.factor(&loads[1], now) * 100.0).round();
+        let (slow_start, loads) = slow_start_of(vec![Load::new(), Load::joined_at(100 * S)]);
+        let factor = |now| (slow_start.factor(&loads[1], now) * 100.0).round();
         assert_eq!(factor(100 * S), 10.0);
         assert_eq!(factor(105 * S), 55.0);
         assert_eq!(factor(110 * S), 100.0);
-        assert_eq!(warmth.factor(&loads[0], 100 * S), 1.0);
+        assert_eq!(slow_start.factor(&loads[0], 100 * S), 1.0);
     }
 
     #[test]
     fn nobody_is_held_back_where_all_are_new() {
-        let (warmth, loads) = warmth(vec![Load::joined_at(100 * S), Load::joined_at(102 * S)]);
-        assert_eq!(warmth.factor(&loads[1], 103 * S), 1.0);
-        assert!(warmth.factor(&loads[1], 111 * S) < 1.0);
+        let (slow_start, loads) = slow_start_of(vec![Load::joined_at(100 * S), Load::joined_at(102 * S)]);
+        assert_eq!(slow_start.factor(&loads[1], 103 * S), 1.0);
+        assert!(slow_start.factor(&loads[1], 111 * S) < 1.0);
     }
 }

@@ -9,9 +9,9 @@ use crate::Meta;
 /// For each key, the first serving instance that has it: its value counts. Most changes of a service
 /// are none of this, which is told without looking at all its instances.
 #[derive(Default)]
-pub(crate) struct Announced(BTreeMap<String, Arc<Instance>>);
+pub(crate) struct ServiceMeta(BTreeMap<String, Arc<Instance>>);
 
-impl Announced {
+impl ServiceMeta {
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         let mut first: BTreeMap<String, Arc<Instance>> = BTreeMap::new();
         for instance in snapshot.serving() {
@@ -86,7 +86,7 @@ mod tests {
             instance("b", &[("x", "1")]),
             instance("c", &[("x", "2"), ("y", "3")]),
         ];
-        let announced = Announced::of(&Snapshot::of("s", others.into_iter().chain([first])));
+        let announced = ServiceMeta::of(&Snapshot::of("s", others.into_iter().chain([first])));
         assert_eq!(announced.meta(), Meta::from([("x", "1"), ("y", "3")]));
     }
 
@@ -99,7 +99,7 @@ mod tests {
             instance("c", &[("x", "2"), ("port", "8")]),
             instance("d", &[("x", "2"), ("y", "3"), ("port", "9")]),
         ];
-        let announced = Announced::of(&Snapshot::of("s", all.clone()));
+        let announced = ServiceMeta::of(&Snapshot::of("s", all.clone()));
         let mut untouched = 0;
         for (index, before) in all.iter().enumerate() {
             let metas: [&[(&str, &str)]; 4] =
@@ -110,13 +110,13 @@ mod tests {
                 let mut next = all.to_vec();
                 next.remove(index);
                 next.extend(after.clone());
-                let next = Announced::of(&Snapshot::of("s", next));
-                let told = announced.is_changed(Some(before), after.as_ref());
+                let next = ServiceMeta::of(&Snapshot::of("s", next));
+                let changed = announced.is_changed(Some(before), after.as_ref());
                 assert!(
-                    told || next.meta() == announced.meta(),
+                    changed || next.meta() == announced.meta(),
                     "{before:?} {after:?}"
                 );
-                untouched += usize::from(!told);
+                untouched += usize::from(!changed);
             }
         }
         assert!(untouched > 6, "{untouched}");

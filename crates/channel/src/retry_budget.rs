@@ -12,7 +12,7 @@ const SECONDS: u64 = 10;
 /// ten seconds, and some retries a second are free. The caller says what time it is, and no call
 /// waits for another: this is looked at with each of them.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct RetryBudget {
     /// One a second, in turn: the second, and what came in less what went out in it.
     slots: [AtomicU64; SECONDS as usize],
     /// Calls that pay for one retry; `None` when none do.
@@ -21,7 +21,7 @@ pub(crate) struct Budget {
     reserve: i64,
 }
 
-impl Budget {
+impl RetryBudget {
     /// `ratio` retries for each call, and so many a second for nothing.
     pub(crate) fn new(ratio: f64, per_second: f64) -> Self {
         let price = (ratio > 0.0).then(|| (1.0 / ratio).round().max(1.0) as i64);
@@ -83,13 +83,13 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn retries(budget: &Budget, now: Duration) -> usize {
+    fn retries(budget: &RetryBudget, now: Duration) -> usize {
         (0..1000).take_while(|_| budget.withdraw(now)).count()
     }
 
     #[test]
     fn calls_earn_retries_by_the_ratio_and_some_are_free() {
-        let budget = Budget::new(0.2, 2.0);
+        let budget = RetryBudget::new(0.2, 2.0);
         assert_eq!(retries(&budget, S), 20);
         (0..50).for_each(|_| budget.deposit(S));
         assert_eq!(retries(&budget, 2 * S), 10);
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_ten_seconds_old_is_forgotten() {
-        let budget = Budget::new(0.5, 0.0);
+        let budget = RetryBudget::new(0.5, 0.0);
         (0..10).for_each(|_| budget.deposit(3 * S));
         assert_eq!(retries(&budget, 13 * S), 0);
         (0..10).for_each(|_| budget.deposit(20 * S));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_comes_back_after_ten_seconds() {
-        let budget = Budget::new(0.0, 1.0);
+        let budget = RetryBudget::new(0.0, 1.0);
         assert_eq!(retries(&budget, 5 * S), 10);
         assert_eq!(retries(&budget, 14 * S), 0);
         assert_eq!(retries(&budget, 15 * S), 10);

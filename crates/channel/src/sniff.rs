@@ -18,7 +18,7 @@ const FIRST: usize = 256;
 
 /// Why a peer whose first bytes are these is not one for gRPC; `None` when they do not tell.
 #[must_use]
-pub fn speaks(first: &[u8]) -> Option<&'static str> {
+pub fn protocol_mismatch(first: &[u8]) -> Option<&'static str> {
     let contains = |word: &[u8]| first.windows(word.len()).any(|part| part == word);
     match first {
         [] => Some("it closed the connection before it said anything"),
@@ -35,52 +35,52 @@ pub fn speaks(first: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// A connection whose first bytes are remembered, for [`speaks`].
-pub(crate) struct Greeted {
+/// A connection whose first bytes are remembered, for [`protocol_mismatch`].
+pub(crate) struct SniffedStream {
     stream: TcpStream,
-    heard: Vec<u8>,
+    buffer: Vec<u8>,
     first: Arc<OnceLock<Vec<u8>>>,
 }
 
-impl Greeted {
+impl SniffedStream {
     /// With the place where they are found once they tell something, or the peer has closed.
     pub(crate) fn new(stream: TcpStream) -> (Self, Arc<OnceLock<Vec<u8>>>) {
         let first = Arc::<OnceLock<_>>::default();
-        let heard = Vec::new();
-        let greeted = Self {
+        let buffer = Vec::new();
+        let sniffed = Self {
             stream,
-            heard,
+            buffer,
             first: Arc::clone(&first),
         };
-        (greeted, first)
+        (sniffed, first)
     }
 
-    fn hear(&mut self, bytes: &[u8]) {
+    fn record(&mut self, bytes: &[u8]) {
         if self.first.get().is_none() {
-            self.heard.extend_from_slice(bytes);
-            self.heard.truncate(FIRST);
+            self.buffer.extend_from_slice(bytes);
+            self.buffer.truncate(FIRST);
             // h2 gives up by the length of the first frame, of three bytes.
-            if bytes.is_empty() || self.heard.len() >= 3 {
-                self.first.set(std::mem::take(&mut self.heard)).ok();
+            if bytes.is_empty() || self.buffer.len() >= 3 {
+                self.first.set(std::mem::take(&mut self.buffer)).ok();
             }
         }
     }
 }
 
-impl Greeted {
+impl SniffedStream {
     /// A peer that takes no more has said why before: nobody would read that.
-    fn hear_out(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn drain_reads(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if matches!(outcome, Poll::Ready(Err(_))) && self.first.get().is_none() {
             let mut first = [0; FIRST];
             // Past tokio, which need not know yet that there is something.
             let read = (&*SockRef::from(&self.stream)).read(&mut first);
-            self.hear(&first[..read.unwrap_or(0)]);
+            self.record(&first[..read.unwrap_or(0)]);
         }
         outcome
     }
 }
 
-impl AsyncRead for Greeted {
+impl AsyncRead for SniffedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -89,20 +89,20 @@ impl AsyncRead for Greeted {
         let before = into.filled().len();
         let outcome = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, into));
         if self.first.get().is_none() {
-            self.hear(&into.filled()[before..]);
+            self.record(&into.filled()[before..]);
         }
         Poll::Ready(outcome)
     }
 }
 
-impl AsyncWrite for Greeted {
+impl AsyncWrite for SniffedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.hear_out(outcome)
+        self.drain_reads(outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -119,7 +119,7 @@ impl AsyncWrite for Greeted {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.hear_out(outcome)
+        self.drain_reads(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn what_a_peer_speaks_is_told_by_its_first_bytes() {
-        let says = |first: &[u8]| speaks(first).unwrap_or("HTTP/2");
+        let says = |first: &[u8]| protocol_mismatch(first).unwrap_or("HTTP/2");
         assert_eq!(says(&[0, 0, 18, 4, 0, 0, 0, 0, 0, 0]), "HTTP/2");
         assert!(says(b"").contains("closed"));
         assert!(says(&[0x15, 3, 1, 0, 2, 2, 70]).contains("TLS"));

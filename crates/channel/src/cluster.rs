@@ -15,49 +15,49 @@ use telemetry::prometheus_client::metrics::counter::Counter;
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    Meta, Options, budget::Budget, endpoint::Endpoint, orca, queue::Queue, retry::Retry,
-    roster::Roster, shared::Shared, view::View,
+    Meta, ClusterOptions, retry_budget::RetryBudget, endpoint::Endpoint, orca, queue::Queue, retry::Retry,
+    endpoint_set::EndpointSet, shared::Shared, snapshot::ClusterSnapshot,
 };
 
 /// One service.
-pub(crate) struct Fleet {
+pub(crate) struct Cluster {
     pub(crate) service: Arc<str>,
     shared: Arc<Shared>,
     /// Somebody has asked for it since that was last looked at.
     wanted: AtomicBool,
     /// As the settings of the service say now.
-    pub(crate) options: Arc<ArcSwap<Options>>,
-    policy: ArcSwap<&'static balance::Row>,
-    pub(crate) roster: Mutex<Roster>,
-    /// Made of the roster and of what is held against its instances, by who holds the roster.
-    pub(crate) view: ArcSwap<View>,
+    pub(crate) options: Arc<ArcSwap<ClusterOptions>>,
+    policy: ArcSwap<&'static balance::PolicyRow>,
+    pub(crate) endpoints: Mutex<EndpointSet>,
+    /// Made of the endpoints and of what is held against its instances, by who holds the endpoints.
+    pub(crate) snapshot: ArcSwap<ClusterSnapshot>,
     pub(crate) queue: Queue,
     /// Endpoints that have been called of late.
-    pub(crate) watched: Mutex<Vec<Arc<Endpoint>>>,
-    turn: Arc<balance::Turn>,
-    budget: ArcSwap<Budget>,
+    pub(crate) tracked: Mutex<Vec<Arc<Endpoint>>>,
+    turn: Arc<balance::TurnCounter>,
+    budget: ArcSwap<RetryBudget>,
     /// Whether the policy wants to know what instances report.
     reports: AtomicBool,
     /// Attempts sent.
     pub(crate) picks: Counter,
 }
 
-impl Fleet {
+impl Cluster {
     pub(crate) fn new(service: &str, shared: &Arc<Shared>) -> Self {
-        let options = shared.settings.options(service, &Meta::new());
+        let options = shared.service_config.options(service, &Meta::new());
         shared.note_hedging(&options);
         Self {
             service: service.into(),
             shared: Arc::clone(shared),
             wanted: AtomicBool::new(true),
             policy: ArcSwap::from_pointee(balance::DEFAULT),
-            roster: Mutex::new(Roster::new(service)),
-            view: ArcSwap::from_pointee(View::unknown(&options)),
+            endpoints: Mutex::new(EndpointSet::new(service)),
+            snapshot: ArcSwap::from_pointee(ClusterSnapshot::unknown(&options)),
             queue: Queue::default(),
-            watched: Mutex::default(),
+            tracked: Mutex::default(),
             // Or many clients that live for one call would all call the first instance. 32 bits, so
             // that it never wraps: an instance is a turn modulo something.
-            turn: Arc::new(balance::Turn::starting_at(rand::random::<u32>().into())),
+            turn: Arc::new(balance::TurnCounter::starting_at(rand::random::<u32>().into())),
             reports: AtomicBool::new(false),
             picks: shared.metrics.picks(service),
             budget: ArcSwap::from_pointee(budget(&options)),
@@ -66,7 +66,7 @@ impl Fleet {
     }
 
     /// Somebody asks for it.
-    pub(crate) fn want(&self) {
+    pub(crate) fn mark_wanted(&self) {
         // Many calls do: the word is written once, not fought for.
         if !self.wanted.load(Ordering::Relaxed) {
             self.wanted.store(true, Ordering::Relaxed);
@@ -75,17 +75,17 @@ impl Fleet {
 
     /// Lets go of every instance.
     pub(crate) fn close(&self) {
-        *self.roster.lock() = Roster::new(&self.service);
-        self.watched.lock().clear();
-        let view = View::unknown(&self.options.load());
-        self.view.store(Arc::new(view));
+        *self.endpoints.lock() = EndpointSet::new(&self.service);
+        self.tracked.lock().clear();
+        let snapshot = ClusterSnapshot::unknown(&self.options.load());
+        self.snapshot.store(Arc::new(snapshot));
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    pub(crate) fn budget(&self) -> arc_swap::Guard<Arc<Budget>> {
+    pub(crate) fn budget(&self) -> arc_swap::Guard<Arc<RetryBudget>> {
         self.budget.load()
     }
 
@@ -96,21 +96,21 @@ impl Fleet {
         self: &Arc<Self>,
         mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     ) -> impl Future<Output = bool> + Send + use<> {
-        let fleet = Arc::clone(self);
-        let mut changes = self.shared.settings.changes();
+        let cluster = Arc::clone(self);
+        let mut changes = self.shared.service_config.changes();
         let known = snapshots.borrow_and_update().clone();
         if let Some(snapshot) = known {
-            fleet.update(snapshot, true);
+            cluster.update(snapshot, true);
         }
         async move {
             loop {
-                let empty = fleet.view.load().known && fleet.roster.lock().len() == 0;
-                let idle = fleet.options.load().idle_timeout;
+                let empty = cluster.snapshot.load().known && cluster.endpoints.lock().len() == 0;
+                let idle = cluster.options.load().idle_timeout;
                 let (changed, settings) = tokio::select! {
                     changed = snapshots.changed() => (changed, false),
                     changed = changes.changed() => (changed, true),
                     () = sleep(idle), if empty => {
-                        if fleet.wanted.swap(false, Ordering::Relaxed) {
+                        if cluster.wanted.swap(false, Ordering::Relaxed) {
                             continue;
                         }
                         return true;
@@ -121,7 +121,7 @@ impl Fleet {
                 }
                 let known = snapshots.borrow_and_update().clone();
                 if let Some(snapshot) = known {
-                    fleet.update(snapshot, settings);
+                    cluster.update(snapshot, settings);
                 }
             }
         }
@@ -129,20 +129,20 @@ impl Fleet {
 
     /// Takes over a snapshot, and what the settings say, where they may be others.
     fn update(&self, snapshot: Arc<Snapshot>, settings: bool) {
-        let mut roster = self.roster.lock();
-        let announced = roster.update(snapshot, |instance, warm| {
+        let mut endpoints = self.endpoints.lock();
+        let meta_changed = endpoints.update(snapshot, |instance, warm| {
             let (instance, shared) = (Arc::clone(instance), &self.shared);
             Arc::new(Endpoint::new(instance, shared, &self.options, warm))
         });
-        if announced || settings || !self.view.load().known {
-            self.configure(&roster.announced.meta());
+        if meta_changed || settings || !self.snapshot.load().known {
+            self.configure(&endpoints.service_meta.meta());
         }
-        self.rebuild(&roster);
+        self.rebuild(&endpoints);
     }
 
     /// Takes over what the settings say of the service when its instances announce this.
     fn configure(&self, meta: &Meta<'_>) {
-        let options = self.shared.settings.options(&self.service, meta);
+        let options = self.shared.service_config.options(&self.service, meta);
         let name = options.lb_policy.as_deref();
         self.policy.store(Arc::new(
             self.policy(name.or(meta.get("lb_policy").copied())),
@@ -151,7 +151,7 @@ impl Fleet {
         if *options == **before {
             return;
         }
-        let retries = |o: &Options| (o.retry_per_second, o.retry_ratio);
+        let retries = |o: &ClusterOptions| (o.retry_per_second, o.retry_ratio);
         if retries(&options) != retries(&before) {
             self.budget.store(Arc::new(budget(&options)));
         }
@@ -160,32 +160,32 @@ impl Fleet {
     }
 
     /// The policy by the configuration, else by what the instances announce, else the default.
-    fn policy(&self, name: Option<&str>) -> &'static balance::Row {
+    fn policy(&self, name: Option<&str>) -> &'static balance::PolicyRow {
         let Some(name) = name else {
             return balance::DEFAULT;
         };
-        balance::row(name).unwrap_or_else(|| {
+        balance::find_policy(name).unwrap_or_else(|| {
             tracing::warn!(service = %self.service, policy = name, "unknown balancing policy");
             balance::DEFAULT
         })
     }
 
-    /// Makes the view anew: after the registry, an ejection or a connection said something.
-    pub(crate) fn rebuild(&self, roster: &Roster) {
+    /// Makes the snapshot anew: after the registry, an ejection or a connection said something.
+    pub(crate) fn rebuild(&self, endpoints: &EndpointSet) {
         let policy = **self.policy.load();
         let reports = policy.name == "load_aware";
         self.reports.store(reports, Ordering::Relaxed);
-        let view = View::of(
-            roster,
-            &self.shared.settings.drained(),
+        let snapshot = ClusterSnapshot::of(
+            endpoints,
+            &self.shared.service_config.drained(),
             policy,
             &self.options.load(),
             Arc::clone(&self.turn),
         );
         self.shared
             .metrics
-            .endpoints(&self.service, view.serving, view.usable, view.drained);
-        self.view.store(Arc::new(view));
+            .endpoints(&self.service, snapshot.serving, snapshot.usable, snapshot.drained);
+        self.snapshot.store(Arc::new(snapshot));
         self.queue.wake();
     }
 
@@ -207,8 +207,8 @@ impl Fleet {
         if delay.is_zero() || options.hedge_max < 2 {
             return None;
         }
-        let view = self.view.load();
-        let [first, _, ..] = &view.members[..] else {
+        let snapshot = self.snapshot.load();
+        let [first, _, ..] = &snapshot.members[..] else {
             return None;
         };
         (declared || first.instance.load().is_idempotent(method)).then_some(delay)
@@ -216,7 +216,7 @@ impl Fleet {
 
     /// Whether the service balances by session, so that a router has to read the session first.
     pub(crate) fn wants_session(&self) -> bool {
-        self.view.load().set.policy() == "session"
+        self.snapshot.load().set.policy() == "session"
     }
 
     /// Whether a call may be sent again after its `number`-th attempt; it is counted if so.
@@ -250,13 +250,13 @@ impl Fleet {
     }
 }
 
-fn budget(options: &Options) -> Budget {
-    Budget::new(options.retry_ratio, options.retry_per_second)
+fn budget(options: &ClusterOptions) -> RetryBudget {
+    RetryBudget::new(options.retry_ratio, options.retry_per_second)
 }
 
-impl std::fmt::Debug for Fleet {
+impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fleet")
+        f.debug_struct("Cluster")
             .field("service", &self.service)
             .finish_non_exhaustive()
     }

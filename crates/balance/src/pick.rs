@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::set::{Before, Member, Request, Set};
+use crate::set::{PreviousPick, Member, PickArgs, Set};
 use crate::shares::Shares;
 
 /// How many candidates are looked at before settling for one that is cold, or scanning. A set that
@@ -24,16 +24,16 @@ const SLOWER: f64 = 2.0;
 
 /// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
 /// than its slow start allows, and was not excluded: a policy only has to choose.
-pub(crate) struct Draw<'a> {
+pub(crate) struct PickContext<'a> {
     pub(crate) set: &'a Set,
     /// Who took the caller's call before.
-    pub(crate) before: Option<Before>,
-    pub(crate) request: &'a Request,
+    pub(crate) previous: Option<PreviousPick>,
+    pub(crate) request: &'a PickArgs,
     pub(crate) rng: &'a mut dyn Rng,
     pub(crate) exclude: &'a [usize],
 }
 
-impl<'a> Draw<'a> {
+impl<'a> PickContext<'a> {
     /// The member whose turn it is; `None` when all that may be called are excluded.
     pub(crate) fn in_turn(&mut self) -> Option<usize> {
         self.in_turn_by(&self.set.shares)
@@ -41,7 +41,7 @@ impl<'a> Draw<'a> {
 
     /// The same by other shares than those of the registry's weights.
     pub(crate) fn in_turn_by(&mut self, shares: &Shares) -> Option<usize> {
-        self.first_of(|draw| shares.in_turn(draw.set.turn.take()))
+        self.first_of(|context| shares.in_turn(context.set.turn.take()))
     }
 
     /// A random member; `None` when all that may be called are excluded.
@@ -82,7 +82,7 @@ impl<'a> Draw<'a> {
 
     /// A member that has not answered for `age` and has no call, if chance comes by one; of several
     /// the one that has been quiet for the longest.
-    pub(crate) fn quiet(&mut self, age: Duration) -> Option<usize> {
+    pub(crate) fn longest_idle(&mut self, age: Duration) -> Option<usize> {
         let len = self.set.len();
         let start = self.rng.random_range(0..len);
         (0..len.min(SCAN))
@@ -119,24 +119,24 @@ impl<'a> Draw<'a> {
 
     /// The member that took the caller's call before, if it has hardly more to do than `picked`, and
     /// is about as fast.
-    pub(crate) fn following(&self, picked: usize) -> Option<usize> {
-        let Before { member, together } = self.before?;
-        let before = Some(member).filter(|index| *index < self.set.len())?;
+    pub(crate) fn affinity(&self, picked: usize) -> Option<usize> {
+        let PreviousPick { member, together } = self.previous?;
+        let previous = Some(member).filter(|index| *index < self.set.len())?;
         let (at_once, in_time) = FOLLOWED;
         let most = if together { at_once } else { in_time };
-        let with_this = self.load(before) + 1.0 / self.set.shares.relative(before);
+        let with_this = self.load(previous) + 1.0 / self.set.shares.relative(previous);
         let other = self.load(picked);
-        let close = with_this <= (other * most).min(other + f64::from(self.set.burst));
+        let close = with_this <= (other * most).min(other + f64::from(self.set.affinity_slack));
         let average = |index| self.member(index).load.average();
-        let fast = || average(before) <= average(picked) * SLOWER;
+        let fast = || average(previous) <= average(picked) * SLOWER;
         // What starts slowly is not to get by calls that follow what it is not to get by turns.
         let warm = || {
             self.set
-                .warmth
-                .factor(&self.member(before).load, self.now())
+                .slow_start
+                .factor(&self.member(previous).load, self.now())
                 >= 1.0
         };
-        (close && fast() && !self.is_excluded(before) && warm()).then_some(before)
+        (close && fast() && !self.is_excluded(previous) && warm()).then_some(previous)
     }
 
     pub(crate) fn is_excluded(&self, index: usize) -> bool {
@@ -151,7 +151,7 @@ impl<'a> Draw<'a> {
 
     /// Decided anew for each candidate; by chance, so that no state is kept for it.
     fn is_warm_enough(&mut self, index: usize) -> bool {
-        let factor = self.set.warmth.factor(&self.member(index).load, self.now());
+        let factor = self.set.slow_start.factor(&self.member(index).load, self.now());
         factor >= 1.0 || self.rng.random::<f64>() < factor
     }
 

@@ -1,4 +1,4 @@
-//! Settings that differ from service to service, and change while calls run.
+//! Limits and times that differ from service to service, and change while calls run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,16 +8,16 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::Options;
+use crate::ClusterOptions;
 
 /// What the instances of a service announce, by key: the first instance that has a key counts.
 pub type Meta<'a> = BTreeMap<&'a str, &'a str>;
 
 /// Where the settings of each service come from. Asked when a service's instances change, and when
-/// [`Settings::changes`] says that an answer may be another; never for a call.
-pub trait Settings: fmt::Debug + Send + Sync + 'static {
+/// [`ServiceConfig::changes`] says that an answer may be another; never for a call.
+pub trait ServiceConfig: fmt::Debug + Send + Sync + 'static {
     /// The limits and times of calls to a service.
-    fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<Options>;
+    fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<ClusterOptions>;
 
     /// IDs of instances that are to get no new calls; one that is asked for by its ID still does.
     fn drained(&self) -> Arc<BTreeSet<String>>;
@@ -28,14 +28,14 @@ pub trait Settings: fmt::Debug + Send + Sync + 'static {
 
 /// The same for every service, for good.
 #[derive(Debug)]
-pub(crate) struct Same {
-    options: Arc<Options>,
+pub(crate) struct FixedServiceConfig {
+    options: Arc<ClusterOptions>,
     drained: Arc<BTreeSet<String>>,
     changes: watch::Sender<u64>,
 }
 
-impl Same {
-    pub(crate) fn new(options: Options) -> Self {
+impl FixedServiceConfig {
+    pub(crate) fn new(options: ClusterOptions) -> Self {
         Self {
             options: Arc::new(options),
             drained: Arc::default(),
@@ -44,8 +44,8 @@ impl Same {
     }
 }
 
-impl Settings for Same {
-    fn options(&self, _: &str, _: &Meta<'_>) -> Arc<Options> {
+impl ServiceConfig for FixedServiceConfig {
+    fn options(&self, _: &str, _: &Meta<'_>) -> Arc<ClusterOptions> {
         Arc::clone(&self.options)
     }
 

@@ -4,22 +4,22 @@ use std::{mem, sync::Arc};
 
 use discovery::{Instance, Snapshot};
 
-use crate::{announced::Announced, endpoint::Endpoint};
+use crate::{service_meta::ServiceMeta, endpoint::Endpoint};
 
 /// All instances, critical ones too, in the order of their keys.
-pub(crate) struct Roster {
+pub(crate) struct EndpointSet {
     snapshot: Arc<Snapshot>,
     /// Of the snapshot's instances, one each.
     endpoints: Vec<Arc<Endpoint>>,
-    pub(crate) announced: Announced,
+    pub(crate) service_meta: ServiceMeta,
 }
 
-impl Roster {
+impl EndpointSet {
     pub(crate) fn new(service: &str) -> Self {
         Self {
             snapshot: Arc::new(Snapshot::empty(service)),
             endpoints: Vec::new(),
-            announced: Announced::default(),
+            service_meta: ServiceMeta::default(),
         }
     }
 
@@ -63,21 +63,21 @@ impl Roster {
         let before = mem::replace(&mut self.snapshot, snapshot);
         let endpoints = mem::take(&mut self.endpoints);
         let mut olds = before.instances.iter().zip(endpoints).peekable();
-        let mut announced = false;
+        let mut meta_changed = false;
         for new in &self.snapshot.instances {
             // Most are the very same: strings are compared where they are not.
             let is_same = |old: &Arc<Instance>| Arc::ptr_eq(old, new);
             while let Some((old, endpoint)) =
                 olds.next_if(|(old, _)| !is_same(old) && old.key < new.key)
             {
-                announced |= self.announced.is_changed(Some(old), None);
+                meta_changed |= self.service_meta.is_changed(Some(old), None);
                 endpoint.gone.cancel();
             }
             let endpoint = match olds.next_if(|(old, _)| is_same(old) || old.key == new.key) {
                 Some((old, endpoint)) if old == new => endpoint,
                 Some((old, endpoint)) => {
-                    announced |= self.announced.is_changed(Some(old), Some(new));
-                    if endpoint.take_over(new) {
+                    meta_changed |= self.service_meta.is_changed(Some(old), Some(new));
+                    if endpoint.update_instance(new) {
                         endpoint
                     } else {
                         endpoint.gone.cancel();
@@ -85,20 +85,20 @@ impl Roster {
                     }
                 }
                 None => {
-                    announced |= self.announced.is_changed(None, Some(new));
+                    meta_changed |= self.service_meta.is_changed(None, Some(new));
                     join(new, warm)
                 }
             };
             self.endpoints.push(endpoint);
         }
         for (old, endpoint) in olds {
-            announced |= self.announced.is_changed(Some(old), None);
+            meta_changed |= self.service_meta.is_changed(Some(old), None);
             endpoint.gone.cancel();
         }
-        if announced {
-            self.announced = Announced::of(&self.snapshot);
+        if meta_changed {
+            self.service_meta = ServiceMeta::of(&self.snapshot);
         }
-        announced
+        meta_changed
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use telemetry::MetricsRegistry;
 
     use super::*;
-    use crate::{Metrics, Options, settings::Same, shared::Shared};
+    use crate::{ClusterMetrics, ClusterOptions, service_config::FixedServiceConfig, shared::Shared};
 
     fn instance(node: u8, id: u8, port: u16, health: Health) -> Instance {
         Instance {
@@ -132,15 +132,15 @@ mod tests {
 
     #[test]
     fn an_endpoint_lives_as_long_as_its_instance_keeps_its_address() {
-        let settings = Arc::new(Same::new(Options::default()));
-        let metrics = Metrics::new(&MetricsRegistry::new());
+        let service_config = Arc::new(FixedServiceConfig::new(ClusterOptions::default()));
+        let metrics = ClusterMetrics::new(&MetricsRegistry::new());
         let shared = Arc::new(Shared::new(
-            Options::default(),
-            settings,
+            ClusterOptions::default(),
+            service_config,
             Arc::new(discovery::backends::Memory::new()),
             metrics,
         ));
-        let options = Arc::new(ArcSwap::from_pointee(Options::default()));
+        let options = Arc::new(ArcSwap::from_pointee(ClusterOptions::default()));
         let join = |instance: &Arc<Instance>, warm| {
             let endpoint = Endpoint::new(Arc::clone(instance), &shared, &options, warm);
             // One that never had a call may be made anew.
@@ -148,7 +148,7 @@ mod tests {
             Arc::new(endpoint)
         };
         let mut rng = StdRng::seed_from_u64(7);
-        let mut roster = Roster::new("agent-test");
+        let mut endpoints = EndpointSet::new("agent-test");
         let mut before: HashMap<InstanceKey, Arc<Endpoint>> = HashMap::new();
         for _ in 0..500 {
             let mut next = Vec::new();
@@ -158,15 +158,15 @@ mod tests {
                     next.push(instance(node, id, rng.random_range(1..3), health));
                 }
             }
-            let announced = roster.announced.meta().into_iter();
+            let announced = endpoints.service_meta.meta().into_iter();
             let announced: Vec<_> = announced.map(|(_, value)| value.to_owned()).collect();
             let snapshot = Arc::new(Snapshot::of("agent-test", next));
-            let told = roster.update(Arc::clone(&snapshot), join);
+            let changed = endpoints.update(Arc::clone(&snapshot), join);
 
             let first = snapshot.serving().map(|instance| &instance.meta["port"]);
-            assert!(roster.announced.meta().into_values().eq(first.take(1)));
-            assert!(told || announced.iter().eq(roster.announced.meta().values()));
-            let now: HashMap<InstanceKey, Arc<Endpoint>> = roster
+            assert!(endpoints.service_meta.meta().into_values().eq(first.take(1)));
+            assert!(changed || announced.iter().eq(endpoints.service_meta.meta().values()));
+            let now: HashMap<InstanceKey, Arc<Endpoint>> = endpoints
                 .iter()
                 .map(|(instance, endpoint)| (instance.key.clone(), Arc::clone(endpoint)))
                 .collect();
@@ -183,7 +183,7 @@ mod tests {
             }
             assert!(before.into_values().all(|left| left.gone.is_cancelled()));
             for id in ["i0", "i1", "i2", "i3", "i4"] {
-                let found = roster.get(id).map(|e| e.instance.load_full());
+                let found = endpoints.get(id).map(|e| e.instance.load_full());
                 let named = snapshot.serving().find(|i| &*i.key.id == id);
                 assert_eq!(found.as_ref(), named, "{id}");
             }
