@@ -21,20 +21,20 @@ use proto::mesh::v1::{
 use tonic::{Code, Request, Response, Status, service::Routes};
 
 use crate::{
-    directory::{Directory, View},
+    directory::{Directory, DirectorySnapshot},
     instances, lists,
     reflection::Reflection,
     registration::{Candidate, RegistrationHandler},
     routes, status,
-    tasks::Tasks,
+    tasks::TaskLocations,
 };
 
 /// The router's own services.
 #[derive(Clone, Debug)]
 pub struct Control {
     directory: Arc<Directory>,
-    tasks: Arc<Tasks>,
-    registrar: Arc<RegistrationHandler>,
+    tasks: Arc<TaskLocations>,
+    registration: Arc<RegistrationHandler>,
 }
 
 /// Everything the router answers itself except health, ready to be served: the three services of
@@ -44,14 +44,14 @@ pub struct Control {
 /// When the descriptors built into this program cannot be read.
 pub fn routes(
     directory: Arc<Directory>,
-    tasks: Arc<Tasks>,
-    registrar: Arc<RegistrationHandler>,
+    tasks: Arc<TaskLocations>,
+    registration: Arc<RegistrationHandler>,
 ) -> Result<Routes, prost::DecodeError> {
     let reflection = Reflection::new(Arc::clone(&directory))?;
     let control = Control {
         directory,
         tasks,
-        registrar,
+        registration,
     };
     Ok(Routes::new(AgentServiceServer::new(control.clone()))
         .add_service(ToolServiceServer::new(control.clone()))
@@ -64,8 +64,8 @@ pub fn routes(
 
 impl Control {
     /// What is known of the mesh, once the registry has answered.
-    async fn view(&self) -> Result<Arc<View>, Status> {
-        routes::known(
+    async fn snapshot(&self) -> Result<Arc<DirectorySnapshot>, Status> {
+        routes::wait_until_ready(
             &self.directory,
             self.directory.mesh().options().queue_timeout,
         )
@@ -76,8 +76,8 @@ impl Control {
         &self,
         candidate: Candidate,
     ) -> Result<Response<RegistrationResponse>, Status> {
-        let view = self.directory.view();
-        let registered = self.registrar.register(candidate, &view).await;
+        let snapshot = self.directory.snapshot();
+        let registered = self.registration.register(candidate, &snapshot).await;
         registered.map(Response::new)
     }
 }
@@ -107,8 +107,8 @@ impl AgentService for Control {
         let named = request.metadata().get(routes::SERVICE);
         let named = named.and_then(|name| name.to_str().ok());
         let id = named.unwrap_or(&request.get_ref().agent_id);
-        let view = self.view().await?;
-        status::of_service(self.directory.mesh(), &view, id).await
+        let snapshot = self.snapshot().await?;
+        status::of_service(self.directory.mesh(), &snapshot, id).await
     }
 
     async fn register_agent(
@@ -122,8 +122,8 @@ impl AgentService for Control {
         &self,
         request: Request<ListAgentsRequest>,
     ) -> Result<Response<ListAgentsResponse>, Status> {
-        let view = self.view().await?;
-        let agents = lists::list(&self.directory, &view, &request.get_ref().filter).await;
+        let snapshot = self.snapshot().await?;
+        let agents = lists::list(&self.directory, &snapshot, &request.get_ref().filter).await;
         Ok(Response::new(ListAgentsResponse { agents }))
     }
 }
@@ -141,8 +141,8 @@ impl ToolService for Control {
         &self,
         request: Request<ListToolsRequest>,
     ) -> Result<Response<ListToolsResponse>, Status> {
-        let view = self.view().await?;
-        let tools = lists::list(&self.directory, &view, &request.get_ref().filter).await;
+        let snapshot = self.snapshot().await?;
+        let tools = lists::list(&self.directory, &snapshot, &request.get_ref().filter).await;
         Ok(Response::new(ListToolsResponse { tools }))
     }
 
@@ -167,17 +167,17 @@ impl TaskWorker for Control {
         &self,
         request: Request<TaskStatusRequest>,
     ) -> Result<Response<TaskStatusResponse>, Status> {
-        let view = self.view().await?;
+        let snapshot = self.snapshot().await?;
         let task = &request.get_ref().task_id;
-        status::of_task(self.directory.mesh(), &view, &self.tasks, task).await
+        status::of_task(self.directory.mesh(), &snapshot, &self.tasks, task).await
     }
 
     async fn list_workers(
         &self,
         request: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
-        let view = self.view().await?;
-        let workers = lists::list(&self.directory, &view, &request.get_ref().filter).await;
+        let snapshot = self.snapshot().await?;
+        let workers = lists::list(&self.directory, &snapshot, &request.get_ref().filter).await;
         Ok(Response::new(ListWorkersResponse { workers }))
     }
 }
@@ -188,14 +188,14 @@ impl MeshService for Control {
         &self,
         request: Request<ListInstancesRequest>,
     ) -> Result<Response<ListInstancesResponse>, Status> {
-        let view = self.view().await?;
+        let snapshot = self.snapshot().await?;
         let id = &request.get_ref().service;
         let only = match id.as_str() {
             "" => None,
-            id => Some(routes::by_id(&view, id)?),
+            id => Some(routes::by_id(&snapshot, id)?),
         };
         let mesh = self.directory.mesh();
-        let instances = instances::list(mesh, &view, only.as_deref());
+        let instances = instances::list(mesh, &snapshot, only.as_deref());
         Ok(Response::new(ListInstancesResponse { instances }))
     }
 }

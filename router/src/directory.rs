@@ -1,11 +1,11 @@
 //! Who is there: every service of the mesh, by all the names a call can use.
 //!
-//! One task follows the registry and publishes whole [`View`]s; readers load the current one and
+//! One task follows the registry and publishes whole [`DirectorySnapshot`]s; readers load the current one and
 //! never wait.
 
 mod follow;
 mod service;
-mod view;
+mod snapshot;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use channel::{Channel, Mesh};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 pub use service::Service;
-pub use view::View;
+pub use snapshot::DirectorySnapshot;
 
 use crate::{
-    ask,
+    single_flight,
     descriptors::{self, Descriptors},
 };
 
@@ -28,8 +28,8 @@ const DESCRIPTORS_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub struct Directory {
     mesh: Mesh,
-    current: Arc<ArcSwap<View>>,
-    changes: watch::Receiver<Arc<View>>,
+    current: Arc<ArcSwap<DirectorySnapshot>>,
+    changes: watch::Receiver<Arc<DirectorySnapshot>>,
     /// Owns the task that follows the registry.
     _tasks: JoinSet<()>,
 }
@@ -38,7 +38,7 @@ impl Directory {
     /// Starts following the registry of `mesh`, on the current tokio runtime.
     #[must_use]
     pub fn start(mesh: Mesh) -> Arc<Self> {
-        let current = Arc::new(ArcSwap::from_pointee(View::default()));
+        let current = Arc::new(ArcSwap::from_pointee(DirectorySnapshot::default()));
         let (sender, changes) = watch::channel(Arc::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(follow::follow(mesh.clone(), Arc::clone(&current), sender));
@@ -52,18 +52,18 @@ impl Directory {
 
     /// What is known now.
     #[must_use]
-    pub fn view(&self) -> Arc<View> {
+    pub fn snapshot(&self) -> Arc<DirectorySnapshot> {
         self.current.load_full()
     }
 
     /// The same, for a look at it.
-    pub(crate) fn current(&self) -> arc_swap::Guard<Arc<View>> {
+    pub(crate) fn current(&self) -> arc_swap::Guard<Arc<DirectorySnapshot>> {
         self.current.load()
     }
 
     /// Follows what is known.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Arc<View>> {
+    pub fn changes(&self) -> watch::Receiver<Arc<DirectorySnapshot>> {
         self.changes.clone()
     }
 
@@ -82,46 +82,46 @@ impl Directory {
     /// Whom to ask about a service, the best first: the instance that joined last, which may be of
     /// another build; then any that the mesh would pick, or when their versions differ, one of the
     /// version most have. Nobody when nobody is healthy.
-    pub(crate) fn tellers(&self, service: &Service) -> Vec<Channel> {
+    pub(crate) fn query_candidates(&self, service: &Service) -> Vec<Channel> {
         let newest = service.newest();
-        let Some(instance) = newest.or_else(|| service.told_by()) else {
+        let Some(instance) = newest.or_else(|| service.representative()) else {
             return Vec::new();
         };
         let any = self.mesh.channel(&service.name);
-        let told = any.clone().instance(&instance.key.id);
+        let pinned = any.clone().instance(&instance.key.id);
         let is_uniform = service
             .serving()
             .all(|other| other.version() == service.version);
         match (newest.is_some(), is_uniform) {
-            (true, true) => vec![told, any],
+            (true, true) => vec![pinned, any],
             (false, true) => vec![any],
-            (_, false) => vec![told],
+            (_, false) => vec![pinned],
         }
     }
 
     /// What a service's reflection tells of its messages, asked of one healthy instance per
     /// generation and remembered. `None` when no healthy instance tells.
     pub async fn descriptors(&self, service: &Service) -> Option<Arc<Descriptors>> {
-        let tellers = self.tellers(service);
+        let query_candidates = self.query_candidates(service);
         let question = async {
-            let mut told = Err(tonic::Status::unavailable("nobody is healthy"));
-            for channel in tellers {
+            let mut outcome = Err(tonic::Status::unavailable("nobody is healthy"));
+            for channel in query_candidates {
                 // Announced in Meta or not, its reflection lists what it can describe.
-                let listed = timeout(ask::PATIENCE, descriptors::list(channel.clone())).await;
-                told = match listed {
+                let listed = timeout(single_flight::QUERY_TIMEOUT, descriptors::list(channel.clone())).await;
+                outcome = match listed {
                     Ok(Ok(symbols)) => descriptors::fetch(channel, &symbols).await.map(Arc::new),
                     Ok(Err(status)) => Err(status),
                     Err(_) => Err(tonic::Status::deadline_exceeded("reflection is silent")),
                 };
-                if told.is_ok() {
+                if outcome.is_ok() {
                     break;
                 }
             }
-            told
+            outcome
         };
-        service.told_by()?;
+        service.representative()?;
         service
-            .learned
+            .self_reported
             .descriptors
             .get(DESCRIPTORS_PATIENCE, question)
             .await

@@ -15,7 +15,7 @@ pub const INSTANCE: HeaderName = HeaderName::from_static("x-mesh-instance");
 
 /// Fields that say for whom a job runs. Programs of the mesh send them to instances; a client's would
 /// be taken for theirs.
-pub const INNER: [&str; 2] = ["x-mesh-caller", "x-mesh-job"];
+pub const INTERNAL_FIELDS: [&str; 2] = ["x-mesh-caller", "x-mesh-job"];
 
 /// Sends a request to an instance of the target. `picked` is told of it before each attempt.
 pub async fn forward(
@@ -28,7 +28,7 @@ pub async fn forward(
     let mut attempts = 0;
     // Whom a call is pinned to is said to the router; behind it the instance may itself call.
     request.headers_mut().remove(INSTANCE);
-    for field in INNER {
+    for field in INTERNAL_FIELDS {
         request.headers_mut().remove(field);
     }
     let answer = mesh.call(target, request, |instance| {

@@ -6,12 +6,12 @@ use channel::{EndpointState, EndpointStatus, Mesh};
 use discovery::Instance;
 use proto::mesh::v1::{self, Health, State};
 
-use crate::directory::{Service, View};
+use crate::directory::{Service, DirectorySnapshot};
 
 /// Every instance of the services, or of one service, ordered by service and ID.
-pub(crate) fn list(mesh: &Mesh, view: &View, only: Option<&str>) -> Vec<v1::Instance> {
+pub(crate) fn list(mesh: &Mesh, snapshot: &DirectorySnapshot, only: Option<&str>) -> Vec<v1::Instance> {
     let drained = mesh.drained();
-    let services = view.services().map(AsRef::as_ref);
+    let services = snapshot.services().map(AsRef::as_ref);
     services
         .filter(|service| only.is_none_or(|only| only == &*service.name))
         .flat_map(|service| of_service(mesh, service, &drained))

@@ -1,6 +1,6 @@
 //! The MCP router: whom a call is for, and the mesh's own answers. Calls are forwarded as they came.
 
-mod ask;
+mod single_flight;
 mod body;
 mod compression;
 pub mod control;
@@ -107,24 +107,24 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
         })
     });
     let workers = context.config.integer::<usize>("task_lookup_workers");
-    let tasks = Arc::new(tasks::Tasks::new(workers));
-    let registrar = registration::RegistrationHandler::new(
+    let tasks = Arc::new(tasks::TaskLocations::new(workers));
+    let registration = registration::RegistrationHandler::new(
         Arc::clone(&context.discovery),
         context.config.bool("allow_registration"),
         context.instance_id.clone(),
-        registration::Places::new(&context.endpoint, networks(context)),
+        registration::AddressPolicy::new(&context.endpoint, networks(context)),
     );
-    let own = control::routes(
+    let local = control::routes(
         Arc::clone(&directory),
         Arc::clone(&tasks),
-        Arc::new(registrar),
+        Arc::new(registration),
     )?;
     let max_message_bytes = u64::try_from(context.config.size("max_message_bytes"))?;
     let server = Server {
         mesh: context.mesh.clone(),
         directory: Arc::clone(&directory),
         tasks: Arc::clone(&tasks),
-        own,
+        local,
         max_message_bytes,
         bounds: context.call_limits(),
     };

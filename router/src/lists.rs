@@ -9,15 +9,15 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::{
-    ask,
-    directory::{Directory, Service, View},
+    single_flight,
+    directory::{Directory, Service, DirectorySnapshot},
 };
 
 pub(crate) use info::Info;
 
 /// The entries of a kind that pass a filter, ordered by Consul name.
-pub(crate) async fn list<I: Info>(directory: &Directory, view: &View, filter: &str) -> Vec<I> {
-    let entries = view
+pub(crate) async fn list<I: Info>(directory: &Directory, snapshot: &DirectorySnapshot, filter: &str) -> Vec<I> {
+    let entries = snapshot
         .services()
         .filter(|service| service.kind == I::KIND)
         .map(|service| entry::<I>(directory, service));
@@ -32,28 +32,28 @@ pub(crate) async fn list<I: Info>(directory: &Directory, view: &View, filter: &s
 
 /// A service's entry, and the words a filter may be; `None` when nobody is healthy.
 async fn entry<I: Info>(directory: &Directory, service: &Service) -> Option<(Vec<String>, I)> {
-    let instance = service.told_by()?;
-    let tellers = directory.tellers(service);
-    let most = ask::PATIENCE * u32::try_from(tellers.len()).unwrap_or(1);
+    let instance = service.representative()?;
+    let query_candidates = directory.query_candidates(service);
+    let most = single_flight::QUERY_TIMEOUT * u32::try_from(query_candidates.len()).unwrap_or(1);
     let question = async {
-        let mut told = Err(tonic::Status::unavailable("nobody is healthy"));
-        for channel in tellers {
+        let mut outcome = Err(tonic::Status::unavailable("nobody is healthy"));
+        for channel in query_candidates {
             let silent = |_| tonic::Status::deadline_exceeded("it is silent");
-            let answer = timeout(ask::PATIENCE, I::ask(channel)).await;
-            told = match answer.map_err(silent).flatten() {
+            let answer = timeout(single_flight::QUERY_TIMEOUT, I::query(channel)).await;
+            outcome = match answer.map_err(silent).flatten() {
                 Ok(entries) => Ok(own_entry(entries, service)),
                 // It has nothing to tell, and will not have.
                 Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
                 Err(status) => Err(status),
             };
-            if told.is_ok() {
+            if outcome.is_ok() {
                 break;
             }
         }
-        told
+        outcome
     };
-    let told = I::learned(service).get(most, question).await.flatten();
-    let mut entry = told.unwrap_or_default();
+    let outcome = I::self_reported(service).get(most, question).await.flatten();
+    let mut entry = outcome.unwrap_or_default();
     *entry.id() = service.public_id.clone();
     *entry.endpoint() = instance.authority();
     if !service.version.is_empty() {

@@ -132,8 +132,8 @@ impl Reflection {
     }
 
     fn list(&self) -> ListServiceResponse {
-        let view = self.directory.view();
-        let mut names: Vec<&str> = view.grpc_services().chain(OWN_SERVICES).collect();
+        let snapshot = self.directory.snapshot();
+        let mut names: Vec<&str> = snapshot.grpc_services().chain(OWN_SERVICES).collect();
         names.sort_unstable();
         names.dedup();
         let service = names
@@ -154,15 +154,15 @@ impl Reflection {
         symbol: &str,
         find: impl Fn(&Descriptors) -> Option<T>,
     ) -> Option<T> {
-        let view = self.directory.view();
+        let snapshot = self.directory.snapshot();
         let is_own = OWN_SERVICES.into_iter().any(|own| is_of(symbol, own));
         let mut likely: Vec<Arc<Service>> = Vec::new();
         if !is_own {
-            let announced = view.grpc_services().find(|service| is_of(symbol, service));
+            let announced = snapshot.grpc_services().find(|service| is_of(symbol, service));
             likely.extend(
                 announced
                     .into_iter()
-                    .flat_map(|it| view.by_grpc_service(it))
+                    .flat_map(|it| snapshot.by_grpc_service(it))
                     .cloned(),
             );
             likely.extend(last.clone());
@@ -182,7 +182,7 @@ impl Reflection {
             *last = None;
             return Some(found);
         }
-        let asked: Vec<Arc<Service>> = view
+        let asked: Vec<Arc<Service>> = snapshot
             .services()
             .filter(|service| service.is_serving())
             .cloned()

@@ -4,7 +4,7 @@
 //! Off unless configured, since whoever registers receives calls. A router that leaves does not
 //! take the registrations along: the registry's own check ends those of services that are gone.
 
-mod place;
+mod address_policy;
 mod request;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -15,10 +15,10 @@ use tokio::{sync::Mutex, time::timeout};
 use tonic::{Code, Status};
 use tracing::info;
 
-pub use place::Places;
+pub use address_policy::AddressPolicy;
 pub use request::Candidate;
 
-use crate::directory::View;
+use crate::directory::DirectorySnapshot;
 
 /// How many services one router keeps registered.
 pub const MAX_REGISTRATIONS: usize = 256;
@@ -34,7 +34,7 @@ pub struct RegistrationHandler {
     discovery: Arc<dyn Discovery>,
     allowed: bool,
     router: String,
-    places: Places,
+    addresses: AddressPolicy,
     /// By service ID. One registration at a time, so that two for one ID do not cross.
     kept: Mutex<HashMap<String, (Registration, discovery::Registrar)>>,
 }
@@ -46,13 +46,13 @@ impl RegistrationHandler {
         discovery: Arc<dyn Discovery>,
         allowed: bool,
         router: impl Into<String>,
-        places: Places,
+        addresses: AddressPolicy,
     ) -> Self {
         Self {
             discovery,
             allowed,
             router: router.into(),
-            places,
+            addresses,
             kept: Mutex::default(),
         }
     }
@@ -68,7 +68,7 @@ impl RegistrationHandler {
     pub async fn register(
         &self,
         candidate: Candidate,
-        view: &View,
+        snapshot: &DirectorySnapshot,
     ) -> Result<RegistrationResponse, Status> {
         if !self.allowed {
             return Err(proto::error_info::status(
@@ -78,18 +78,18 @@ impl RegistrationHandler {
                 [("key", "allow_registration".to_owned())],
             ));
         }
-        let mut registration = candidate.registration(&self.places).await?;
+        let mut registration = candidate.registration(&self.addresses).await?;
         registration
             .meta
             .insert(REGISTERED_BY.to_owned(), self.router.clone());
-        check_names(view, &registration)?;
+        check_names(snapshot, &registration)?;
         let mut kept = self.kept.lock().await;
         forget_gone(&mut kept);
         let is_kept = kept
             .get(&registration.id)
             .is_some_and(|(kept, _)| *kept == registration);
         if !is_kept {
-            self.check_place(&registration).await?;
+            self.check_address(&registration).await?;
             self.check_owner(&registration, kept.contains_key(&registration.id))
                 .await?;
             if !kept.contains_key(&registration.id) && kept.len() >= MAX_REGISTRATIONS {
@@ -135,7 +135,7 @@ impl RegistrationHandler {
     }
 
     /// A router is no service: calls would go round in circles.
-    async fn check_place(&self, it: &Registration) -> Result<(), Status> {
+    async fn check_address(&self, it: &Registration) -> Result<(), Status> {
         let routers = self.known(crate::SPEC.service).await?;
         let is_there = |other: &Arc<Instance>| other.host == it.host && other.port == it.port;
         if routers.instances.iter().any(is_there) {
@@ -193,10 +193,10 @@ fn forget_gone(kept: &mut HashMap<String, (Registration, discovery::Registrar)>)
 }
 
 /// By its names a service would be called in place of one that has them already.
-fn check_names(view: &View, it: &Registration) -> Result<(), Status> {
+fn check_names(snapshot: &DirectorySnapshot, it: &Registration) -> Result<(), Status> {
     let public = it.meta.get("public_id");
     for name in [Some(&it.service), public].into_iter().flatten() {
-        if let Some(other) = view.by_id(name).filter(|other| *other.name != *it.service) {
+        if let Some(other) = snapshot.by_id(name).filter(|other| *other.name != *it.service) {
             return Err(owned(name, &other.name));
         }
     }

@@ -1,15 +1,15 @@
 //! The router's port carried by the relay engine: one engine a thread, all of them on one listener.
 //! What the router answers itself is one more endpoint behind it, within this process.
 
-mod answers;
-mod asked;
+mod responses;
+mod route_cache;
 mod call;
 mod client;
 mod gauges;
-mod greeting;
+mod handshake;
 mod head;
 mod host;
-mod placing;
+mod decision;
 mod spans;
 
 use std::{
@@ -38,9 +38,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{directory::Directory, tasks::Tasks};
+use crate::{directory::Directory, tasks::TaskLocations};
 use gauges::Gauges;
-use host::Router;
+use host::RouterHost;
 
 /// Commands that wait for one engine.
 const COMMANDS: usize = 4096;
@@ -49,7 +49,7 @@ const COMMANDS: usize = 4096;
 pub(crate) struct Shared {
     pub(crate) mesh: channel::Mesh,
     pub(crate) directory: Arc<Directory>,
-    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) tasks: Arc<TaskLocations>,
     pub(crate) backend: LocalBackend,
     pub(crate) max_message_bytes: u64,
     /// The largest header list of a call.
@@ -72,7 +72,7 @@ pub(crate) struct Relay {
 }
 
 struct Thread {
-    commands: mpsc::Sender<Command<Router>>,
+    commands: mpsc::Sender<Command<RouterHost>>,
     /// How many calls its drain cut.
     ended: oneshot::Receiver<usize>,
 }
@@ -82,7 +82,7 @@ impl Relay {
     pub(crate) fn start(
         context: &Context,
         directory: Arc<Directory>,
-        tasks: Arc<Tasks>,
+        tasks: Arc<TaskLocations>,
         backend: LocalBackend,
         listener: &TcpListener,
     ) -> anyhow::Result<Arc<dyn Listener>> {
@@ -159,8 +159,8 @@ fn config(context: &Context) -> Config {
         default_timeout: None,
         max_age: unless_zero(config.duration("max_connection_age")),
         age_grace: unless_zero(config.duration("max_connection_age_grace")),
-        handshake: unless_zero(config.duration("handshake_timeout")),
-        silence: unless_zero(config.duration("body_timeout")),
+        handshake_timeout: unless_zero(config.duration("handshake_timeout")),
+        body_timeout: unless_zero(config.duration("body_timeout")),
         keep_alive: unless_zero(config.duration("keep_alive")),
         client_memory: config.size("client_memory"),
         memory: config.size("relay_memory"),
@@ -177,7 +177,7 @@ fn spawn(
 ) -> io::Result<Thread> {
     let (commands, orders) = mpsc::channel(COMMANDS);
     let (end, ended) = oneshot::channel();
-    let host = Router::new(shared, commands.clone());
+    let host = RouterHost::new(shared, commands.clone());
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

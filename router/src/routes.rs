@@ -9,7 +9,7 @@ use proto::error_info::status;
 use tonic::{Code, Status};
 
 use crate::{
-    directory::{Directory, View},
+    directory::{Directory, DirectorySnapshot},
     scanner::Fields,
 };
 
@@ -46,7 +46,7 @@ impl Head for Parts {
 #[derive(Clone, Copy, Debug)]
 pub enum Route {
     /// The router answers it itself.
-    Own,
+    Local,
     /// By metadata: nothing has to be read.
     Metadata,
     /// By the id in the first message.
@@ -54,7 +54,7 @@ pub enum Route {
 }
 
 /// Methods that are forwarded by the id in their first message.
-const MESSAGES: [(&str, &Fields); 4] = [
+const ROUTED_BY_MESSAGE: [(&str, &Fields); 4] = [
     (
         "/agentplatform.AgentService/ExecuteTask",
         &Fields::TASK_REQUEST,
@@ -74,7 +74,7 @@ const MESSAGES: [(&str, &Fields); 4] = [
 ];
 
 /// Methods that the router answers from all instances together, unless `x-mesh-service` names one.
-const TOGETHER: [&str; 6] = [
+const AGGREGATED: [&str; 6] = [
     "/agentplatform.AgentService/ListAgents",
     "/agentplatform.AgentService/RegisterAgent",
     "/agentplatform.ToolService/ListTools",
@@ -86,7 +86,7 @@ const TOGETHER: [&str; 6] = [
 const GET_STATUS: &str = "/agentplatform.AgentService/GetStatus";
 
 /// gRPC services that are the router's own on its port.
-const OWN: [&str; 4] = [
+const LOCAL_SERVICES: [&str; 4] = [
     "/grpc.health.v1.Health/",
     "/grpc.reflection.v1.ServerReflection/",
     "/grpc.reflection.v1alpha.ServerReflection/",
@@ -97,20 +97,20 @@ const OWN: [&str; 4] = [
 #[must_use]
 pub fn route(head: &impl Head) -> Route {
     let path = head.path();
-    if OWN.iter().any(|prefix| path.starts_with(prefix)) {
-        return Route::Own;
+    if LOCAL_SERVICES.iter().any(|prefix| path.starts_with(prefix)) {
+        return Route::Local;
     }
     if path == GET_STATUS {
         // Of a service it is the sum over all instances, by whichever way the service is named.
-        return Route::Own;
+        return Route::Local;
     }
     if head.metadata(SERVICE).is_some() {
         return Route::Metadata;
     }
-    if TOGETHER.contains(&path) {
-        return Route::Own;
+    if AGGREGATED.contains(&path) {
+        return Route::Local;
     }
-    let message = MESSAGES.iter().find(|(method, _)| *method == path);
+    let message = ROUTED_BY_MESSAGE.iter().find(|(method, _)| *method == path);
     message.map_or(Route::Metadata, |(_, fields)| Route::Message(fields))
 }
 
@@ -118,15 +118,15 @@ pub fn route(head: &impl Head) -> Route {
 ///
 /// # Errors
 /// `UNAVAILABLE` when the registry has not answered within `patience`.
-pub async fn known(directory: &Directory, patience: Duration) -> Result<Arc<View>, Status> {
-    let view = directory.view();
-    if view.ready() {
-        return Ok(view);
+pub async fn wait_until_ready(directory: &Directory, patience: Duration) -> Result<Arc<DirectorySnapshot>, Status> {
+    let snapshot = directory.snapshot();
+    if snapshot.ready() {
+        return Ok(snapshot);
     }
     let mut changes = directory.changes();
-    let ready = changes.wait_for(|view| view.ready());
+    let ready = changes.wait_for(|snapshot| snapshot.ready());
     match tokio::time::timeout(patience, ready).await {
-        Ok(Ok(view)) => Ok(Arc::clone(&view)),
+        Ok(Ok(snapshot)) => Ok(Arc::clone(&snapshot)),
         _ => Err(Error::Undiscovered {
             waited: patience,
             trouble: directory.mesh().discovery().last_error(),
@@ -139,8 +139,8 @@ pub async fn known(directory: &Directory, patience: Duration) -> Result<Arc<View
 ///
 /// # Errors
 /// `NOT_FOUND` when it names none.
-pub fn by_id(view: &View, id: &str) -> Result<Arc<str>, Status> {
-    view.by_id(id).map(|service| Arc::clone(&service.name)).ok_or_else(|| {
+pub fn by_id(snapshot: &DirectorySnapshot, id: &str) -> Result<Arc<str>, Status> {
+    snapshot.by_id(id).map(|service| Arc::clone(&service.name)).ok_or_else(|| {
         let message = format!("`{id}` names no service of the mesh; `ListAgents`, `ListTools` and `ListWorkers` tell who is there");
         status(Code::NotFound, "NO_SUCH_SERVICE", message, [("id", id.to_owned())])
     })
@@ -151,27 +151,27 @@ pub fn by_id(view: &View, id: &str) -> Result<Arc<str>, Status> {
 /// # Errors
 /// `NOT_FOUND` for an `x-mesh-service` that names none, `FAILED_PRECONDITION` when several
 /// announce the gRPC service, `UNIMPLEMENTED` when nobody does.
-pub fn by_metadata(view: &View, head: &impl Head) -> Result<Arc<str>, Status> {
-    if let Some(id) = text(head, SERVICE)? {
-        return by_id(view, id);
+pub fn by_metadata(snapshot: &DirectorySnapshot, head: &impl Head) -> Result<Arc<str>, Status> {
+    if let Some(id) = metadata_text(head, SERVICE)? {
+        return by_id(snapshot, id);
     }
-    if let Some(service) = by_authority(view, head) {
+    if let Some(service) = by_authority(snapshot, head) {
         return Ok(service);
     }
-    by_grpc_service(view, head.path())
+    by_grpc_service(snapshot, head.path())
 }
 
 /// The service that the authority names, without its port.
 #[must_use]
-pub fn by_authority(view: &View, head: &impl Head) -> Option<Arc<str>> {
+pub fn by_authority(snapshot: &DirectorySnapshot, head: &impl Head) -> Option<Arc<str>> {
     let host = head.host()?;
-    view.by_id(host).map(|service| Arc::clone(&service.name))
+    snapshot.by_id(host).map(|service| Arc::clone(&service.name))
 }
 
-fn by_grpc_service(view: &View, path: &str) -> Result<Arc<str>, Status> {
+fn by_grpc_service(snapshot: &DirectorySnapshot, path: &str) -> Result<Arc<str>, Status> {
     let name = path.strip_prefix('/').unwrap_or(path);
     let name = name.split_once('/').map_or(name, |(name, _)| name);
-    let candidates = view.by_grpc_service(name);
+    let candidates = snapshot.by_grpc_service(name);
     match candidates {
         [one] => Ok(Arc::clone(&one.name)),
         [] => Err(status(
@@ -198,7 +198,7 @@ fn by_grpc_service(view: &View, path: &str) -> Result<Arc<str>, Status> {
 
 /// The refusal of a message that names nobody.
 #[must_use]
-pub fn missing(fields: &Fields) -> Status {
+pub fn missing_id(fields: &Fields) -> Status {
     let (_, field) = fields.id;
     let message = format!("{field} is missing or empty: it says whom the call is for");
     status(
@@ -213,7 +213,7 @@ pub fn missing(fields: &Fields) -> Status {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when it is not visible ASCII.
-pub fn text<'a>(head: &'a impl Head, key: &str) -> Result<Option<&'a str>, Status> {
+pub fn metadata_text<'a>(head: &'a impl Head, key: &str) -> Result<Option<&'a str>, Status> {
     let Some(value) = head.metadata(key) else {
         return Ok(None);
     };
@@ -252,7 +252,7 @@ mod tests {
             "/grpc.reflection.v1.ServerReflection/Info",
         ] {
             assert!(
-                matches!(route(&parts(path, &[(SERVICE, "x")])), Route::Own),
+                matches!(route(&parts(path, &[(SERVICE, "x")])), Route::Local),
                 "{path}"
             );
         }
@@ -267,7 +267,7 @@ mod tests {
             Route::Metadata
         ));
         let list = "/agentplatform.AgentService/ListAgents";
-        assert!(matches!(route(&parts(list, &[])), Route::Own));
+        assert!(matches!(route(&parts(list, &[])), Route::Local));
         assert!(matches!(
             route(&parts(list, &[(SERVICE, "agent-echo")])),
             Route::Metadata

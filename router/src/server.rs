@@ -21,7 +21,7 @@ use crate::{
     forward::{INSTANCE, forward, refuse},
     routes::{self, Route},
     scanner::{Fields, FrameMeter, Scanner},
-    tasks::Tasks,
+    tasks::TaskLocations,
 };
 
 /// The method whose tasks are asked after later.
@@ -32,9 +32,9 @@ pub(crate) const PROCESS_TASK: &str = "/agentplatform.TaskWorker/ProcessTask";
 pub struct Server {
     pub(crate) mesh: Mesh,
     pub(crate) directory: Arc<Directory>,
-    pub(crate) tasks: Arc<Tasks>,
+    pub(crate) tasks: Arc<TaskLocations>,
     /// What the router answers itself.
-    pub(crate) own: Routes,
+    pub(crate) local: Routes,
     pub(crate) max_message_bytes: u64,
     /// Of what the router answers itself.
     pub(crate) bounds: CallLimits,
@@ -44,10 +44,10 @@ impl Server {
     async fn answer(self, request: Request<Incoming>) -> Response<Body> {
         let (parts, incoming) = request.into_parts();
         let outcome = match routes::route(&parts) {
-            Route::Own => {
+            Route::Local => {
                 let request = Request::from_parts(parts, incoming);
                 let own = async |request| {
-                    let Ok(response) = self.own.oneshot(request).await;
+                    let Ok(response) = self.local.oneshot(request).await;
                     response
                 };
                 return service::with_call_limits(request, self.bounds, own).await;
@@ -59,9 +59,9 @@ impl Server {
     }
 
     async fn by_metadata(self, parts: Parts, body: Incoming) -> Result<Response<Body>, Status> {
-        let view = routes::known(&self.directory, self.mesh.options().queue_timeout).await?;
-        let service = routes::by_metadata(&view, &parts)?;
-        let session = routes::text(&parts, routes::SESSION)?.unwrap_or_default();
+        let snapshot = routes::wait_until_ready(&self.directory, self.mesh.options().queue_timeout).await?;
+        let service = routes::by_metadata(&snapshot, &parts)?;
+        let session = routes::metadata_text(&parts, routes::SESSION)?.unwrap_or_default();
         let target = target(&parts, &service, session)?;
         let meter = Inspector::Meter(FrameMeter::new(self.max_message_bytes));
         let body = Body::new(Inspected::new(body, meter));
@@ -80,16 +80,16 @@ impl Server {
         body: Incoming,
         fields: &'static Fields,
     ) -> Result<Response<Body>, Status> {
-        let encoding = routes::text(&parts, "grpc-encoding")?;
+        let encoding = routes::metadata_text(&parts, "grpc-encoding")?;
         let scanner = Scanner::new(fields)
             .max_message_bytes(self.max_message_bytes)
             .encoding(encoding);
         let mut body = Inspected::new(body, Inspector::Scan(Box::new(scanner)));
         body.identify(false).await?;
-        let view = routes::known(&self.directory, self.mesh.options().queue_timeout).await?;
+        let snapshot = routes::wait_until_ready(&self.directory, self.mesh.options().queue_timeout).await?;
         let service = match body.scanner().and_then(Scanner::id) {
-            Some(id) => routes::by_id(&view, id)?,
-            None => routes::by_authority(&view, &parts).ok_or_else(|| routes::missing(fields))?,
+            Some(id) => routes::by_id(&snapshot, id)?,
+            None => routes::by_authority(&snapshot, &parts).ok_or_else(|| routes::missing_id(fields))?,
         };
         let session = self.session(&parts, &mut body, &service).await?;
         let target = target(&parts, &service, &session)?;
@@ -114,7 +114,7 @@ impl Server {
         body: &mut Inspected,
         service: &str,
     ) -> Result<String, Status> {
-        if let Some(session) = routes::text(parts, routes::SESSION)? {
+        if let Some(session) = routes::metadata_text(parts, routes::SESSION)? {
             return Ok(session.to_owned());
         }
         if !self.mesh.wants_session(service) {
@@ -132,7 +132,7 @@ impl Server {
 /// Whom a call is for, with the instance that it may ask for.
 fn target(parts: &Parts, service: &str, session: &str) -> Result<Target, Status> {
     let target = Target::service(service).session(session);
-    Ok(match routes::text(parts, INSTANCE.as_str())? {
+    Ok(match routes::metadata_text(parts, INSTANCE.as_str())? {
         Some(id) => target.instance(id),
         None => target,
     })

@@ -15,10 +15,10 @@ use tonic::{Code, Response, Status, metadata::MetadataMap};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    ask::PATIENCE,
-    directory::View,
+    single_flight::QUERY_TIMEOUT,
+    directory::DirectorySnapshot,
     forward::INSTANCE,
-    tasks::{Recipient, Tasks},
+    tasks::{Recipient, TaskLocations},
 };
 
 const HEALTHY: &str = "healthy";
@@ -32,14 +32,14 @@ const UNKNOWN: &str = "unknown";
 /// healthy, and what the instances say when none of them answers.
 pub(crate) async fn of_service(
     mesh: &Mesh,
-    view: &View,
+    snapshot: &DirectorySnapshot,
     id: &str,
 ) -> Result<Response<StatusResponse>, Status> {
     if id.is_empty() {
         return Err(missing("agent_id"));
     }
     // Consul calls an instance without an ID by its service's name: the service is meant then.
-    let (service, asked) = match (view.by_id(id), view.by_instance(id)) {
+    let (service, asked) = match (snapshot.by_id(id), snapshot.by_instance(id)) {
         (Some(service), _) => (service, service.serving().cloned().collect()),
         (None, Some((service, instance))) => (service, vec![Arc::clone(instance)]),
         (None, None) => return Err(not_found(id)),
@@ -54,7 +54,7 @@ pub(crate) async fn of_service(
             agent_id: service.public_id.clone(),
         };
         let answer = timeout(
-            PATIENCE,
+            QUERY_TIMEOUT,
             AgentServiceClient::new(channel).get_status(request),
         )
         .await;
@@ -62,20 +62,20 @@ pub(crate) async fn of_service(
             .unwrap_or_else(|_| Err(silent(instance)))
             .map(|answer| (instance, answer.into_inner()))
     });
-    let (mut told, mut error) = (Vec::new(), None);
+    let (mut answered, mut error) = (Vec::new(), None);
     for answer in join_all(answers).await {
         match answer {
-            Ok(answer) => told.push(answer),
+            Ok(answer) => answered.push(answer),
             Err(status) => error = error.or(Some(status)),
         }
     }
-    let is_instance = view.by_id(id).is_none();
+    let is_instance = snapshot.by_id(id).is_none();
     let name = if is_instance {
         id.to_owned()
     } else {
         service.public_id.clone()
     };
-    match told.as_slice() {
+    match answered.as_slice() {
         [] => Err(error.unwrap_or_else(|| unavailable(id))),
         [(instance, status)] => Ok(answered_by(
             instance.key.id.as_ref(),
@@ -119,8 +119,8 @@ fn total<'a>(
 /// `INVALID_ARGUMENT` without an id.
 pub(crate) async fn of_task(
     mesh: &Mesh,
-    view: &View,
-    tasks: &Tasks,
+    snapshot: &DirectorySnapshot,
+    tasks: &TaskLocations,
     task_id: &str,
 ) -> Result<Response<TaskStatusResponse>, Status> {
     if task_id.is_empty() {
@@ -132,7 +132,7 @@ pub(crate) async fn of_task(
     {
         return Ok(answer);
     }
-    let workers: Vec<Recipient> = view
+    let workers: Vec<Recipient> = snapshot
         .services()
         .filter(|service| service.kind == ServiceKind::Worker)
         .flat_map(|service| service.serving())
@@ -158,7 +158,7 @@ pub(crate) async fn of_task(
                 return Ok(answer);
             }
         }
-        tasks.note_unknown(task_id, these, Instant::now());
+        tasks.mark_unknown(task_id, these, Instant::now());
     }
     Ok(Response::new(TaskStatusResponse {
         task_id: task_id.to_owned(),
@@ -191,7 +191,7 @@ async fn ask(
     let request = TaskStatusRequest {
         task_id: task_id.to_owned(),
     };
-    let answer = timeout(PATIENCE, client.get_task_status(request)).await;
+    let answer = timeout(QUERY_TIMEOUT, client.get_task_status(request)).await;
     let answer = answer.ok()?.ok()?.into_inner();
     let knows = !answer.status.is_empty() && !answer.status.eq_ignore_ascii_case(UNKNOWN);
     knows.then(|| answered_by(id, answer))
@@ -237,7 +237,7 @@ fn silent(instance: &Instance) -> Status {
     let id = instance.key.id.to_string();
     let message = format!(
         "instance {id:?} did not answer within {} s",
-        PATIENCE.as_secs()
+        QUERY_TIMEOUT.as_secs()
     );
     proto::error_info::status(
         Code::Unavailable,

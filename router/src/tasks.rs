@@ -26,7 +26,7 @@ pub const TTL: Duration = Duration::from_secs(3600);
 
 /// Remembers where tasks went, and which nobody knows.
 #[derive(Debug)]
-pub struct Tasks {
+pub struct TaskLocations {
     state: Mutex<State>,
     unknown: Mutex<Unknown>,
     searches: Semaphore,
@@ -62,13 +62,13 @@ pub struct Recipient {
     pub instance: InstanceKey,
 }
 
-impl Default for Tasks {
+impl Default for TaskLocations {
     fn default() -> Self {
         Self::new(32)
     }
 }
 
-impl Tasks {
+impl TaskLocations {
     /// Remembers nothing yet; `workers` are asked at most for a task of which nothing is known.
     #[must_use]
     pub fn new(workers: usize) -> Self {
@@ -99,7 +99,7 @@ impl Tasks {
     }
 
     /// Remembers that nobody of these workers knows the task.
-    pub(crate) fn note_unknown(&self, task_id: &str, workers: u64, now: Instant) {
+    pub(crate) fn mark_unknown(&self, task_id: &str, workers: u64, now: Instant) {
         let task_id: Arc<str> = task_id.into();
         let unknown = &mut *self.unknown.lock();
         unknown.asked.insert(Arc::clone(&task_id), (now, workers));
@@ -160,7 +160,7 @@ impl Tasks {
 mod tests {
     use super::*;
 
-    fn record(tasks: &Tasks, task: &str, instance: &str, now: Instant) {
+    fn record(tasks: &TaskLocations, task: &str, instance: &str, now: Instant) {
         let key = InstanceKey {
             node: "".into(),
             id: instance.into(),
@@ -168,7 +168,7 @@ mod tests {
         tasks.record(task, &"worker-itinerary".into(), &key, now);
     }
 
-    fn instance(tasks: &Tasks, task: &str, now: Instant) -> Option<String> {
+    fn instance(tasks: &TaskLocations, task: &str, now: Instant) -> Option<String> {
         tasks
             .recipient(task, now)
             .map(|to| to.instance.id.to_string())
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn task_is_where_it_went_last() {
-        let (tasks, now) = (Tasks::default(), Instant::now());
+        let (tasks, now) = (TaskLocations::default(), Instant::now());
         record(&tasks, "t", "a", now);
         record(&tasks, "t", "b", now + Duration::from_secs(1));
         assert_eq!(instance(&tasks, "t", now).as_deref(), Some("b"));
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn task_is_forgotten_after_an_hour_since_it_went_last() {
-        let (tasks, now) = (Tasks::default(), Instant::now());
+        let (tasks, now) = (TaskLocations::default(), Instant::now());
         record(&tasks, "t", "a", now);
         record(&tasks, "t", "b", now + TTL / 2);
         record(&tasks, "u", "a", now + TTL);
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn number_of_tasks_is_bounded() {
-        let (tasks, now) = (Tasks::default(), Instant::now());
+        let (tasks, now) = (TaskLocations::default(), Instant::now());
         for n in 0..CAPACITY + 10 {
             record(&tasks, &format!("t{n}"), "a", now);
         }
@@ -213,17 +213,17 @@ mod tests {
 
     #[test]
     fn that_nobody_knows_a_task_is_remembered_for_a_while_and_of_those_workers() {
-        let (tasks, now) = (Tasks::default(), Instant::now());
-        tasks.note_unknown("t", 7, now);
+        let (tasks, now) = (TaskLocations::default(), Instant::now());
+        tasks.mark_unknown("t", 7, now);
         assert!(tasks.is_unknown("t", 7, now));
         assert!(!tasks.is_unknown("t", 8, now), "another worker has come");
         assert!(!tasks.is_unknown("u", 7, now));
         assert!(!tasks.is_unknown("t", 7, now + UNKNOWN_TTL));
         for n in 0..UNKNOWN_CAPACITY * 2 {
-            tasks.note_unknown(&format!("t{n}"), 7, now);
+            tasks.mark_unknown(&format!("t{n}"), 7, now);
         }
         assert_eq!(tasks.unknown.lock().asked.len(), UNKNOWN_CAPACITY);
-        tasks.note_unknown("last", 7, now + UNKNOWN_TTL);
+        tasks.mark_unknown("last", 7, now + UNKNOWN_TTL);
         assert_eq!(tasks.unknown.lock().asked.len(), 1);
     }
 }

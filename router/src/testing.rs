@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{service::Routes, transport::Server};
 
-use crate::directory::{Directory, View};
+use crate::directory::{Directory, DirectorySnapshot};
 
 /// Everything ends when it is dropped.
 pub(crate) struct Fixture {
@@ -53,9 +53,9 @@ impl Fixture {
     }
 
     /// Waits until the directory shows something.
-    pub(crate) async fn until(&self, what: impl Fn(&View) -> bool) -> Arc<View> {
+    pub(crate) async fn until(&self, what: impl Fn(&DirectorySnapshot) -> bool) -> Arc<DirectorySnapshot> {
         let mut changes = self.directory.changes();
-        let seen = timeout(Duration::from_secs(3), changes.wait_for(|view| what(view))).await;
+        let seen = timeout(Duration::from_secs(3), changes.wait_for(|snapshot| what(snapshot))).await;
         Arc::clone(&seen.expect("the directory shows it in time").unwrap())
     }
 }

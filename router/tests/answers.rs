@@ -17,7 +17,7 @@ use bytes::Bytes;
 use discovery::{Discovery as _, Registration, backends::Memory};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use mesh_relay::{
-    frame::{self, Head, Kind, PREFACE},
+    frame::{self, Head, FrameType, PREFACE},
     hpack::{Block, Decoder},
 };
 use proto::error_info::{self, ErrorInfo};
@@ -635,7 +635,7 @@ async fn by_hand(
                 let payload = heard.drain(..9 + head.length).skip(9).collect::<Vec<_>>();
                 let mut block = Block::new();
                 match head.kind {
-                    Kind::Headers => {
+                    FrameType::Headers => {
                         decoder.decode(&payload, 1 << 20, &mut block).unwrap();
                         let status = block.named(b"grpc-status").map(|field| field.value);
                         let status = status.map(Code::from_bytes);
@@ -643,9 +643,9 @@ async fn by_hand(
                         *code = status.or(*code);
                         ended.extend(head.has(1).then_some(head.stream));
                     }
-                    Kind::Data => ended.extend(head.has(1).then_some(head.stream)),
-                    Kind::RstStream => ended.extend([head.stream]),
-                    Kind::GoAway => panic!("{codes:?}"),
+                    FrameType::Data => ended.extend(head.has(1).then_some(head.stream)),
+                    FrameType::RstStream => ended.extend([head.stream]),
+                    FrameType::GoAway => panic!("{codes:?}"),
                     _ => {}
                 }
             }

@@ -16,11 +16,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     let mut client = Vec::new();
     request(&mut client, 1, &[("grpc-timeout", "1S")], false);
     data(&mut client, 1, b"hello", true);
-    frame::reset(&mut client, 1, frame::Code::Cancel);
+    frame::reset(&mut client, 1, frame::ErrorCode::Cancel);
     let mut instance = Vec::new();
     frame::settings(&mut instance, &[]);
     answer(&mut instance, 1, b"hello");
-    frame::go_away(&mut instance, 1, frame::Code::NoError, "");
+    frame::go_away(&mut instance, 1, frame::ErrorCode::NoError, "");
     let mut both = Vec::new();
     for (who, bytes) in [(0, &client), (2, &instance)] {
         for piece in bytes.chunks(255) {

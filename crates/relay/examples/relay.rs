@@ -18,7 +18,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use mesh_relay::{
     Cause, Config, Ended, Endpoint, Engine, Failure, Host, Id, Verdict,
-    driver::{self, Dialed, Dialing, Network},
+    driver::{self, Dialed, DialFuture, Transport},
     hpack::{Block, Token},
 };
 use tokio::{net::TcpStream, sync::mpsc};
@@ -55,7 +55,7 @@ fn unavailable(cause: &str) -> Block {
 impl Host for RoundRobin {
     type Call = Call;
 
-    fn begin(&mut self, _call: Id, _client: Id, request: &Block, _end: bool) -> (Call, Verdict) {
+    fn on_request(&mut self, _call: Id, _client: Id, request: &Block, _end: bool) -> (Call, Verdict) {
         let to = self.pick();
         self.in_flight[to] += 1;
         let begun = Instant::now();
@@ -66,17 +66,17 @@ impl Host for RoundRobin {
         (Call { begun, to }, verdict)
     }
 
-    fn bytes(&mut self, _call: &mut Call, _bytes: &[u8], _end: bool) -> Verdict {
+    fn on_request_data(&mut self, _call: &mut Call, _bytes: &[u8], _end: bool) -> Verdict {
         Verdict::More
     }
 
-    fn sending(&mut self, _call: &mut Call, _to: Endpoint, _extra: &mut Block) {}
+    fn on_send(&mut self, _call: &mut Call, _to: Endpoint, _extra: &mut Block) {}
 
-    fn answered(&mut self, _call: &mut Call, _response: &Block, extra: &mut Block) {
+    fn on_response(&mut self, _call: &mut Call, _response: &Block, extra: &mut Block) {
         extra.push(b"x-relay", b"1");
     }
 
-    fn failed(&mut self, call: &mut Call, failure: Failure) -> Verdict {
+    fn on_attempt_failed(&mut self, call: &mut Call, failure: Failure) -> Verdict {
         if !failure.unsent {
             return Verdict::Refuse(unavailable("the instance failed"));
         }
@@ -86,26 +86,26 @@ impl Host for RoundRobin {
         Verdict::To(call.to as Endpoint)
     }
 
-    fn broken(&mut self, _call: &mut Call, _cause: Cause) -> Block {
+    fn response_aborted(&mut self, _call: &mut Call, _cause: Cause) -> Block {
         let mut block = Block::new();
         block.push(b"grpc-status", b"14");
         block
     }
 
-    fn ended(&mut self, call: Call, _ended: Ended) {
+    fn on_end(&mut self, call: Call, _ended: Ended) {
         self.in_flight[call.to] -= 1;
         self.calls += 1;
         self.seconds += call.begun.elapsed().as_secs_f64();
     }
 }
 
-impl Network for RoundRobin {
-    fn dial(&mut self, to: Endpoint, _hello: &Arc<[u8]>) -> Dialing {
+impl Transport for RoundRobin {
+    fn dial(&mut self, to: Endpoint, _preface: &Arc<[u8]>) -> DialFuture {
         let address = self.backends[to as usize];
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            Ok(Dialed::silent(Box::new(stream)))
+            Ok(Dialed::without_handshake(Box::new(stream)))
         })
     }
 }

@@ -155,10 +155,10 @@ impl Request {
 
 impl<C> Call<C> {
     /// Bytes that it keeps. Itself among them: many that bring nothing would else be free.
-    pub(crate) fn weight(&self) -> usize {
-        let upstream = self.upstream.as_ref().map_or(0, Half::weight);
+    pub(crate) fn memory(&self) -> usize {
+        let upstream = self.upstream.as_ref().map_or(0, Half::memory);
         let trailers = self.request.trailers.as_ref().map_or(0, Vec::len);
-        size_of::<Self>() + self.client.weight() + upstream + self.request.kept.len() + trailers
+        size_of::<Self>() + self.client.memory() + upstream + self.request.kept.len() + trailers
     }
 
     pub(crate) fn half(&mut self, conn: Id) -> Option<&mut Half> {

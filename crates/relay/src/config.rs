@@ -29,13 +29,13 @@ pub struct Config {
     /// How long the calls of such a connection may then go on.
     pub age_grace: Option<Duration>,
     /// How long a client may take until its first frame, and for a header block.
-    pub handshake: Option<Duration>,
+    pub handshake_timeout: Option<Duration>,
     /// How long a client may be silent in the middle of a frame.
-    pub silence: Option<Duration>,
+    pub body_timeout: Option<Duration>,
     /// How long a client's connection may have no call before it is told to go away.
     pub keep_alive: Option<Duration>,
     /// Frames of a client in ten seconds that bring no call further, before its connection is ended.
-    pub idle_frames: u32,
+    pub max_glitches: u32,
     /// Calls of one client's connection that may be given up, unanswered and within a second of
     /// their beginning, in ten seconds, before it is ended. Each call that is answered makes up for
     /// two.
@@ -73,10 +73,10 @@ impl Default for Config {
             default_timeout: None,
             max_age: None,
             age_grace: None,
-            handshake: None,
-            silence: None,
+            handshake_timeout: None,
+            body_timeout: None,
             keep_alive: None,
-            idle_frames: 1000,
+            max_glitches: 1000,
             wasted_calls: 500,
             client_memory: 32 << 20,
             memory: 256 << 20,

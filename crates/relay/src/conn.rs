@@ -4,14 +4,14 @@ use std::{collections::VecDeque, time::Instant};
 
 use crate::{
     Config,
-    engine::silence::Looked,
-    frame::{self, Code, HEADER_BYTES, flag},
+    engine::liveness::Activity,
+    frame::{self, ErrorCode, HEADER_BYTES, flag},
     hash::Map,
     host::Endpoint,
-    parser::{Fatal, Parser},
+    parser::{ConnectionError, Parser},
     settings::{DEFAULT_WINDOW, MAX_WINDOW, Settings},
     slab::Id,
-    strain::Strain,
+    abuse_score::AbuseScore,
 };
 
 /// How many streams that closed are remembered, since frames for them may still be under way.
@@ -22,10 +22,10 @@ const KEPT: usize = 1024;
 const DRAIN_PING: [u8; 8] = *b"draining";
 /// For how many idle frames one that is of use makes up: more than the PING that some clients send
 /// to measure the way, one for each DATA they get.
-const IDLE_RELIEF: u32 = 2;
+const USEFUL_FRAME_CREDIT: u32 = 2;
 /// For how many calls given up one that was answered makes up: of three that are sent together, so
 /// that the fastest wins, two are given up.
-const ANSWER_RELIEF: u32 = 2;
+const ANSWERED_CALL_CREDIT: u32 = 2;
 
 /// Which end of the connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,9 +75,9 @@ pub(crate) struct Conn {
     pub(crate) out: Vec<u8>,
     /// What it begins with, until it is among that. Who connects to us has it once its preface has
     /// come: one that speaks something else would not understand it.
-    hello: Vec<u8>,
+    preface: Vec<u8>,
     /// The peer's SETTINGS have come.
-    pub(crate) settled: bool,
+    pub(crate) settings_received: bool,
     /// How much of `out` has been written.
     written: usize,
     /// The DATA that `out` ends with, and none of which is written.
@@ -96,22 +96,22 @@ pub(crate) struct Conn {
     /// The streams that closed last.
     recent: VecDeque<(u32, Closed)>,
     /// Frames that cost us work and bring no call further.
-    idle: Strain,
+    glitches: AbuseScore,
     /// Calls that were given up before they were answered.
-    wasted: Strain,
+    wasted: AbuseScore,
     /// Streams still to be cancelled.
     to_cancel: VecDeque<u32>,
     /// SETTINGS that the peer has not acknowledged.
     unacknowledged: usize,
     /// The peer knows that our header blocks use no dynamic table.
-    table_told: bool,
+    table_size_sent: bool,
     /// Among those that the driver has to look at.
     pub(crate) dirty: bool,
     /// Among those that are to be written before the turn ends.
     pub(crate) large: bool,
     /// Bytes that have come.
-    pub(crate) heard: u64,
-    pub(crate) looked: Looked,
+    pub(crate) received: u64,
+    pub(crate) activity: Activity,
     /// Bytes that its calls keep in memory.
     pub(crate) buffered: usize,
     /// Bytes of its output, and of input that is not complete, as far as they are in the engine's sum.
@@ -141,8 +141,8 @@ impl Conn {
                 config.max_header_list,
             ),
             out: Vec::new(),
-            hello: hello(side, config),
-            settled: false,
+            preface: preface(side, config),
+            settings_received: false,
             written: 0,
             tail: None,
             peer: Settings::default(),
@@ -153,15 +153,15 @@ impl Conn {
             blocked: VecDeque::new(),
             stream: if side == Side::Client { 0 } else { 1 },
             recent: VecDeque::new(),
-            idle: Strain::new(now),
-            wasted: Strain::new(now),
+            glitches: AbuseScore::new(now),
+            wasted: AbuseScore::new(now),
             to_cancel: VecDeque::new(),
             unacknowledged: 1,
-            table_told: false,
+            table_size_sent: false,
             dirty: false,
             large: false,
-            heard: 0,
-            looked: Looked::new(now),
+            received: 0,
+            activity: Activity::new(now),
             buffered: 0,
             counted: 0,
             leaving: false,
@@ -172,18 +172,18 @@ impl Conn {
     }
 
     /// Says what the connection begins with, unless that is said.
-    pub(crate) fn greet(&mut self) {
-        self.out.append(&mut self.hello);
+    pub(crate) fn send_preface(&mut self) {
+        self.out.append(&mut self.preface);
     }
 
     /// What it begins with is said already.
-    pub(crate) fn has_greeted(&mut self) {
-        self.hello = Vec::new();
+    pub(crate) fn preface_was_sent(&mut self) {
+        self.preface = Vec::new();
     }
 
     /// Whether the peer has said nothing of HTTP/2 yet.
     pub(crate) fn is_new(&self) -> bool {
-        !self.hello.is_empty()
+        !self.preface.is_empty()
     }
 
     /// What is still to be written.
@@ -234,13 +234,13 @@ impl Conn {
 
     /// Counts received DATA against the connection's window and gives credit back at once: the
     /// connection never waits for the reader of one of its streams.
-    pub(crate) fn received(&mut self, length: usize, window: u32) -> Result<(), Fatal> {
+    pub(crate) fn received(&mut self, length: usize, window: u32) -> Result<(), ConnectionError> {
         let length = length as u32;
         self.receive_window -= i64::from(length);
         if self.receive_window < 0 {
             let reason = "more DATA than the connection's window";
-            return Err(Fatal {
-                code: Code::FlowControlError,
+            return Err(ConnectionError {
+                code: ErrorCode::FlowControlError,
                 reason,
             });
         }
@@ -255,19 +255,19 @@ impl Conn {
 
     /// A frame of a client's that brings no call further; too many of them are an attack.
     /// Instances are trusted: their connections are shared by all clients.
-    pub(crate) fn idle_frame(&mut self, limit: u32, now: Instant) -> Result<(), Fatal> {
-        self.idle_frames(1, limit, now)
+    pub(crate) fn glitch(&mut self, limit: u32, now: Instant) -> Result<(), ConnectionError> {
+        self.glitches(1, limit, now)
     }
 
     /// One that is as much work as so many.
-    pub(crate) fn idle_frames(&mut self, n: u32, limit: u32, now: Instant) -> Result<(), Fatal> {
+    pub(crate) fn glitches(&mut self, n: u32, limit: u32, now: Instant) -> Result<(), ConnectionError> {
         if self.side == Side::Upstream {
             return Ok(());
         }
-        if !self.idle.add(n, limit, now) {
+        if !self.glitches.add(n, limit, now) {
             let reason = "too many frames that do nothing";
-            return Err(Fatal {
-                code: Code::EnhanceYourCalm,
+            return Err(ConnectionError {
+                code: ErrorCode::EnhanceYourCalm,
                 reason,
             });
         }
@@ -276,45 +276,45 @@ impl Conn {
 
     /// A frame that brought a call further.
     pub(crate) fn useful_frame(&mut self) {
-        self.idle.relieve(IDLE_RELIEF);
+        self.glitches.subtract(USEFUL_FRAME_CREDIT);
     }
 
     /// A client's call that cost its instance work and will not be answered; many of them, and few
     /// that are, are an attack. Bytes that such calls bring make up for nothing.
-    pub(crate) fn wasted_call(&mut self, limit: u32, now: Instant) -> Result<(), Fatal> {
+    pub(crate) fn wasted_call(&mut self, limit: u32, now: Instant) -> Result<(), ConnectionError> {
         if self.wasted.add(1, limit, now) {
             return Ok(());
         }
-        Err(Fatal {
-            code: Code::EnhanceYourCalm,
+        Err(ConnectionError {
+            code: ErrorCode::EnhanceYourCalm,
             reason: "too many calls are given up unanswered",
         })
     }
 
     /// A client's call was answered.
     pub(crate) fn answered_call(&mut self) {
-        self.wasted.relieve(ANSWER_RELIEF);
+        self.wasted.subtract(ANSWERED_CALL_CREDIT);
     }
 
     /// Writes a header block, whose parts are in wire form.
     pub(crate) fn headers(&mut self, stream: u32, parts: &[&[u8]], end: bool) {
         // Once, a table of nothing: a peer whose own limit is lower than the default waits for it.
-        let told: &[u8] = if std::mem::replace(&mut self.table_told, true) {
+        let table_size: &[u8] = if std::mem::replace(&mut self.table_size_sent, true) {
             &[]
         } else {
             &[0x20]
         };
         let max = self.peer.max_frame as usize;
-        let length: usize = told.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+        let length: usize = table_size.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         if length <= max {
             frame::headers_head(&mut self.out, length, stream, end);
-            self.out.extend_from_slice(told);
+            self.out.extend_from_slice(table_size);
             parts
                 .iter()
                 .for_each(|part| self.out.extend_from_slice(part));
             return;
         }
-        let block = [&[told], parts].concat().concat();
+        let block = [&[table_size], parts].concat().concat();
         frame::headers(&mut self.out, stream, &block, end, max);
     }
 
@@ -347,7 +347,7 @@ impl Conn {
     }
 
     /// Ends a stream at once.
-    pub(crate) fn reset(&mut self, stream: u32, code: Code) {
+    pub(crate) fn reset(&mut self, stream: u32, code: ErrorCode) {
         frame::reset(&mut self.out, stream, code);
         self.remember(stream, Closed::Reset);
     }
@@ -366,7 +366,7 @@ impl Conn {
         if self.unacknowledged == 0
             && let Some(stream) = self.to_cancel.pop_front()
         {
-            frame::reset(&mut self.out, stream, Code::Cancel);
+            frame::reset(&mut self.out, stream, ErrorCode::Cancel);
             frame::settings(&mut self.out, &[]);
             self.unacknowledged += 1;
         }
@@ -389,7 +389,7 @@ impl Conn {
     }
 
     /// Gives up the memory that a burst of calls needed.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         if self.streams.is_empty() && self.streams.capacity() > KEPT {
             self.streams = Map::default();
             self.blocked = VecDeque::new();
@@ -425,17 +425,17 @@ impl Conn {
         if self.closed {
             return;
         }
-        self.greet();
+        self.send_preface();
         match self.draining {
             Drain::No => {
                 self.draining = Drain::Announced;
-                frame::go_away(&mut self.out, MAX_WINDOW, Code::NoError, "");
+                frame::go_away(&mut self.out, MAX_WINDOW, ErrorCode::NoError, "");
                 frame::ping(&mut self.out, DRAIN_PING);
             }
             Drain::Announced => {
                 self.draining = Drain::Final;
                 let last = self.last();
-                frame::go_away(&mut self.out, last, Code::NoError, "");
+                frame::go_away(&mut self.out, last, ErrorCode::NoError, "");
             }
             Drain::Final => {}
         }
@@ -448,25 +448,25 @@ impl Conn {
     }
 
     /// Ends the connection for a mistake of the peer's.
-    pub(crate) fn fail(&mut self, fatal: Fatal) {
+    pub(crate) fn fail(&mut self, error: ConnectionError) {
         if !self.closed {
-            self.greet();
+            self.send_preface();
             let last = self.last();
-            frame::go_away(&mut self.out, last, fatal.code, fatal.reason);
+            frame::go_away(&mut self.out, last, error.code, error.reason);
             self.closed = true;
         }
     }
 
     /// Ends the connection of a peer that does not speak HTTP/2, with words of what it does speak.
-    pub(crate) fn part(&mut self, words: &[u8]) {
-        self.has_greeted();
+    pub(crate) fn close_with(&mut self, words: &[u8]) {
+        self.preface_was_sent();
         self.out.extend_from_slice(words);
         self.closed = true;
     }
 }
 
 /// What a connection of ours begins with.
-pub(crate) fn hello(side: Side, config: &Config) -> Vec<u8> {
+pub(crate) fn preface(side: Side, config: &Config) -> Vec<u8> {
     let mut out = Vec::new();
     let ours = match side {
         Side::Client => &config.clients,

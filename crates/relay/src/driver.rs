@@ -4,7 +4,7 @@
 //! writes to any: what comes from many connections for one goes out with one system call. A thread
 //! more is a second [`run`] with an engine and a listener of its own ([`listen`] shares the port).
 
-mod link;
+mod socket;
 mod ready;
 
 use std::{
@@ -26,8 +26,8 @@ use tokio::{
 };
 
 use crate::{Endpoint, Engine, Host, Id};
-use link::{Links, Read};
-use ready::Ready;
+use socket::{Sockets, Read};
+use ready::ReadyQueue;
 
 /// What one read brings at most: a 64 KiB message of several calls in one system call.
 const BUFFER: usize = 256 * 1024;
@@ -50,42 +50,42 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A connection that is being opened.
-pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Dialed>> + Send>>;
+pub type DialFuture = Pin<Box<dyn Future<Output = io::Result<Dialed>> + Send>>;
 
 /// A connection that is open.
 pub struct Dialed {
     /// Its bytes.
     pub stream: Box<dyn Stream>,
-    /// What the peer answered to [`Engine::hello`], SETTINGS at least; `None` when it was not said.
-    pub heard: Option<Vec<u8>>,
+    /// What the peer answered to [`Engine::preface`], SETTINGS at least; `None` when it was not said.
+    pub received: Option<Vec<u8>>,
 }
 
 impl Dialed {
     /// One on which nothing has been said.
     #[must_use]
-    pub fn silent(stream: Box<dyn Stream>) -> Self {
+    pub fn without_handshake(stream: Box<dyn Stream>) -> Self {
         Self {
             stream,
-            heard: None,
+            received: None,
         }
     }
 }
 
 impl std::fmt::Debug for Dialed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let heard = self.heard.as_ref().map(Vec::len);
+        let received = self.received.as_ref().map(Vec::len);
         f.debug_struct("Dialed")
-            .field("heard", &heard)
+            .field("received", &received)
             .finish_non_exhaustive()
     }
 }
 
 /// What a driven host does besides: it knows where endpoints are.
-pub trait Network: Host {
+pub trait Transport: Host {
     /// Opens a connection. The future ends within the host's connect timeout. What has to be said
-    /// on it first is `hello`: a host that says it waits for the peer's SETTINGS, and so no call is
+    /// on it first is `preface`: a host that says it waits for the peer's SETTINGS, and so no call is
     /// lost on a peer that does not speak HTTP/2.
-    fn dial(&mut self, to: Endpoint, hello: &Arc<[u8]>) -> Dialing;
+    fn dial(&mut self, to: Endpoint, preface: &Arc<[u8]>) -> DialFuture;
 
     /// A client has connected; its calls come as this one's. An error is the reason for which it is
     /// turned away.
@@ -98,19 +98,19 @@ pub trait Network: Host {
     }
 
     /// A client's connection is gone, after all of its calls.
-    fn left(&mut self, client: Id) {
+    fn disconnected(&mut self, client: Id) {
         let _ = client;
     }
 
     /// A turn is over, and the engine has this.
-    fn has(&mut self, load: Load) {
-        let _ = load;
+    fn report(&mut self, stats: EngineStats) {
+        let _ = stats;
     }
 }
 
 /// What an engine has between two turns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
+pub struct EngineStats {
     /// Calls that are not over.
     pub calls: usize,
     /// Connections of clients.
@@ -122,12 +122,12 @@ pub struct Load {
 }
 
 /// Something to be done with an engine, on its thread.
-pub type Act<H> = Box<dyn FnOnce(&mut Engine<H>) + Send>;
+pub type EngineFn<H> = Box<dyn FnOnce(&mut Engine<H>) + Send>;
 
 /// What other threads ask of a driver.
 pub enum Command<H: Host> {
     /// Resume a call, retire an endpoint, change the host.
-    Do(Act<H>),
+    Do(EngineFn<H>),
     /// A client that did not come through the listener.
     Client(Box<dyn Stream>),
     /// Take no more clients, let calls end, and be over within this time.
@@ -162,19 +162,19 @@ pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
 
 /// Runs an engine until a drain is over; answers how many calls that cut. To be run on a
 /// `current_thread` runtime, one per thread.
-pub async fn run<H: Network>(
+pub async fn run<H: Transport>(
     listener: Option<TcpListener>,
     engine: Engine<H>,
     commands: mpsc::Receiver<Command<H>>,
 ) -> usize {
     let mut driver = Driver {
-        hello: engine.hello().into(),
+        preface: engine.preface().into(),
         listener,
         accept_at: None,
         engine,
         commands,
-        links: Links::default(),
-        ready: Arc::new(Ready::default()),
+        sockets: Sockets::default(),
+        ready: Arc::new(ReadyQueue::default()),
         turn: Vec::new(),
         dirty: Vec::new(),
         buffer: vec![0; BUFFER].into_boxed_slice(),
@@ -186,16 +186,16 @@ pub async fn run<H: Network>(
     coop::unconstrained(poll_fn(move |cx| driver.turn(cx))).await
 }
 
-struct Driver<H: Network> {
+struct Driver<H: Transport> {
     listener: Option<TcpListener>,
     /// Not before then: there were no more descriptors.
     accept_at: Option<Instant>,
     engine: Engine<H>,
-    hello: Arc<[u8]>,
+    preface: Arc<[u8]>,
     commands: mpsc::Receiver<Command<H>>,
-    links: Links,
+    sockets: Sockets,
     /// Connections that may be read or written again.
-    ready: Arc<Ready>,
+    ready: Arc<ReadyQueue>,
     turn: Vec<u32>,
     dirty: Vec<Id>,
     buffer: Box<[u8]>,
@@ -211,22 +211,22 @@ struct Drain {
     end: Instant,
 }
 
-impl<H: Network> Driver<H> {
+impl<H: Transport> Driver<H> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         self.ready.begin(cx.waker());
         let now = Instant::now();
         self.engine.tick(now);
-        self.obey(cx, now);
+        self.apply_commands(cx, now);
         self.accept(cx, now);
         self.ready.take(&mut self.turn);
         for at in 0..self.turn.len() {
             self.serve(self.turn[at]);
         }
-        self.links.end_lingering(&mut self.engine, now);
+        self.sockets.end_lingering(&mut self.engine, now);
         self.flush();
         self.dial(cx);
-        let load = self.load();
-        self.engine.host().has(load);
+        let stats = self.stats();
+        self.engine.host().report(stats);
         if let Some(cut) = self.drained(now) {
             return Poll::Ready(cut);
         }
@@ -234,9 +234,9 @@ impl<H: Network> Driver<H> {
         Poll::Pending
     }
 
-    fn load(&self) -> Load {
-        let clients = self.links.clients();
-        Load {
+    fn stats(&self) -> EngineStats {
+        let clients = self.sockets.clients();
+        EngineStats {
             calls: self.engine.calls(),
             clients,
             instances: self.engine.connections().saturating_sub(clients),
@@ -245,13 +245,13 @@ impl<H: Network> Driver<H> {
     }
 
     /// Does what other threads ask.
-    fn obey(&mut self, cx: &mut Context<'_>, now: Instant) {
+    fn apply_commands(&mut self, cx: &mut Context<'_>, now: Instant) {
         while let Poll::Ready(Some(command)) = self.commands.poll_recv(cx) {
             match command {
                 Command::Do(act) => act(&mut self.engine),
                 Command::Client(stream) => {
                     let id = self.engine.accept();
-                    self.links.insert(id, stream, true, &self.ready);
+                    self.sockets.insert(id, stream, true, &self.ready);
                 }
                 Command::Drain(within) => {
                     (self.listener, self.accept_at) = (None, None);
@@ -281,9 +281,9 @@ impl<H: Network> Driver<H> {
                     drop(stream.set_nodelay(true));
                     let id = self.engine.accept();
                     if let Err(reason) = self.engine.host().accepted(id, from) {
-                        self.engine.turn_away(id, reason);
+                        self.engine.reject(id, reason);
                     }
-                    self.links.insert(id, Box::new(stream), true, &self.ready);
+                    self.sockets.insert(id, Box::new(stream), true, &self.ready);
                 }
                 // Nothing will say that there are descriptors again.
                 Poll::Ready(Err(_)) => {
@@ -298,14 +298,14 @@ impl<H: Network> Driver<H> {
 
     /// Writes and reads a connection that may be ready.
     fn serve(&mut self, slot: u32) {
-        let Some(id) = self.links.begin(slot) else {
+        let Some(id) = self.sockets.begin(slot) else {
             return;
         };
-        if self.links.is_blocked(id) {
+        if self.sockets.is_blocked(id) {
             self.write(id);
         }
         for _ in 0..READS {
-            let read = self.links.read(id, &mut self.engine, &mut self.buffer);
+            let read = self.sockets.read(id, &mut self.engine, &mut self.buffer);
             match read {
                 Read::Waits => return,
                 Read::Over => return self.forget(id),
@@ -323,8 +323,8 @@ impl<H: Network> Driver<H> {
 
     fn forget(&mut self, id: Id) {
         self.engine.closed(id);
-        if self.links.remove(id) == Some(true) {
-            self.engine.host().left(id);
+        if self.sockets.remove(id) == Some(true) {
+            self.engine.host().disconnected(id);
         }
     }
 
@@ -347,19 +347,19 @@ impl<H: Network> Driver<H> {
     }
 
     fn write(&mut self, id: Id) {
-        if self.links.write(id, &mut self.engine).is_err() {
-            self.hear_out(id);
+        if self.sockets.write(id, &mut self.engine).is_err() {
+            self.drain_reads(id);
             self.forget(id);
         }
     }
 
     /// An instance that takes no more may have answered before it left: that is still to be read.
-    fn hear_out(&mut self, id: Id) {
-        if self.links.is_client(id) {
+    fn drain_reads(&mut self, id: Id) {
+        if self.sockets.is_client(id) {
             return;
         }
         for _ in 0..LAST_READS {
-            let read = self.links.read(id, &mut self.engine, &mut self.buffer);
+            let read = self.sockets.read(id, &mut self.engine, &mut self.buffer);
             if let Read::Waits | Read::Over = read {
                 return;
             }
@@ -369,17 +369,17 @@ impl<H: Network> Driver<H> {
     /// Opens the connections that are wanted, and takes those that are open.
     fn dial(&mut self, cx: &mut Context<'_>) {
         for to in self.engine.take_wanted() {
-            let dialing = self.engine.host().dial(to, &self.hello);
+            let dialing = self.engine.host().dial(to, &self.preface);
             self.dials.spawn(async move { (to, dialing.await) });
         }
         while let Poll::Ready(Some(dialed)) = self.dials.poll_join_next(cx) {
             match dialed {
-                Ok((to, Ok(Dialed { stream, heard }))) => {
-                    let id = match heard {
-                        Some(heard) => self.engine.greeted(to, &heard),
+                Ok((to, Ok(Dialed { stream, received }))) => {
+                    let id = match received {
+                        Some(received) => self.engine.connected_after_handshake(to, &received),
                         None => self.engine.connected(to),
                     };
-                    self.links.insert(id, stream, false, &self.ready);
+                    self.sockets.insert(id, stream, false, &self.ready);
                 }
                 Ok((to, Err(_))) => self.engine.unreachable(to),
                 // A dial that panicked names nobody: its calls end with their deadlines.
@@ -398,14 +398,14 @@ impl<H: Network> Driver<H> {
             self.engine.drain();
             self.ready.wake();
         }
-        let over = self.links.clients() == 0 || drain.end <= now;
+        let over = self.sockets.clients() == 0 || drain.end <= now;
         over.then(|| self.engine.calls())
     }
 
     fn sleep(&mut self, cx: &mut Context<'_>) {
         let drain = self.drain.map(|drain| drain.next.unwrap_or(drain.end));
-        let links = self.links.next_timer();
-        let until = [self.engine.next_timer(), links, drain, self.accept_at];
+        let sockets = self.sockets.next_timer();
+        let until = [self.engine.next_timer(), sockets, drain, self.accept_at];
         let until = until.into_iter().flatten().min();
         let until = until.unwrap_or_else(|| Instant::now() + FAR).into();
         let earlier = until < self.timer.deadline();

@@ -1,15 +1,15 @@
 //! The engine: connections and calls, and how bytes go from one to the other.
 
-mod age;
+mod conn_timers;
 mod answer;
 mod control;
 mod dispatch;
 mod life;
 mod memory;
-mod outputs;
+mod buffers;
 mod receive;
 mod request;
-pub(crate) mod silence;
+pub(crate) mod liveness;
 mod transfer;
 
 use std::{
@@ -22,11 +22,11 @@ use crate::{
     call::{Call, Phase},
     config::Config,
     conn::{Conn, Drain, Side},
-    frame::Code,
+    frame::ErrorCode,
     hash::Map,
-    host::{Cause, Endpoint, Host, Speaks},
+    host::{Cause, Endpoint, Host, PeerProtocol},
     hpack::Block,
-    parser::Fatal,
+    parser::ConnectionError,
     slab::{Id, Slab},
 };
 
@@ -50,18 +50,18 @@ pub struct Engine<H: Host> {
     /// Deadlines; those of calls that are over stay until they are many.
     timers: BinaryHeap<Reverse<(Instant, Id)>>,
     /// When clients' connections are to be told to go away.
-    ages: age::Ages,
+    conn_timers: conn_timers::ConnTimers,
     /// Connections with output, or that are to be closed, since the driver last looked.
     dirty: Vec<Id>,
     /// Of those, the ones that need not wait for more.
     large: Vec<Id>,
-    outputs: outputs::Outputs,
+    buffers: buffers::BufferPool,
     wanted: Vec<Endpoint>,
     /// Endpoints whose connections may have room for what waits.
-    admissible: Vec<Endpoint>,
+    sendable: Vec<Endpoint>,
     /// These are being worked off.
-    admitting: bool,
-    /// Work of the step under way beyond that of a frame, in steps.
+    sending_waiting: bool,
+    /// Work of the step under way beyond that of a frame, in events.
     work: usize,
     /// Bytes that calls keep, and that wait to be written.
     memory: usize,
@@ -110,13 +110,13 @@ impl<H: Host> Engine<H> {
             calls: Slab::default(),
             pools: Map::default(),
             timers: BinaryHeap::new(),
-            ages: age::Ages::default(),
+            conn_timers: conn_timers::ConnTimers::default(),
             dirty: Vec::new(),
             large: Vec::new(),
-            outputs: outputs::Outputs::default(),
+            buffers: buffers::BufferPool::default(),
             wanted: Vec::new(),
-            admissible: Vec::new(),
-            admitting: false,
+            sendable: Vec::new(),
+            sending_waiting: false,
             work: 0,
             memory: 0,
             extra: Block::new(),
@@ -158,54 +158,54 @@ impl<H: Host> Engine<H> {
         let conn = Conn::new(side, to, &self.config, self.now);
         let id = self.conns.insert(conn);
         if side == Side::Client {
-            self.begin_age(id);
+            self.start_conn_timers(id);
         }
-        self.mark(id);
+        self.mark_dirty(id);
         id
     }
 
     /// Bytes have come from a connection, any part of what was sent. Answers how much work they were,
-    /// in steps of a few to a frame, however large.
+    /// in events of a few to a frame, however large.
     pub fn received(&mut self, id: Id, mut bytes: &[u8]) -> usize {
-        let mut steps = 0;
+        let mut events = 0;
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.heard = conn.heard.wrapping_add(bytes.len() as u64);
+            conn.received = conn.received.wrapping_add(bytes.len() as u64);
         }
         loop {
             let Some(conn) = self.conns.get_mut(id).filter(|conn| !conn.closed) else {
-                return steps;
+                return events;
             };
-            let outcome = match conn.parser.step(&mut bytes) {
+            let outcome = match conn.parser.next_event(&mut bytes) {
                 Ok(None) => break,
-                Ok(Some(step)) => {
-                    steps += 1;
-                    self.step(id, step)
+                Ok(Some(event)) => {
+                    events += 1;
+                    self.on_event(id, event)
                 }
-                Err(fatal) => Err(fatal),
+                Err(error) => Err(error),
             };
-            if let Err(fatal) = outcome {
-                self.end(id, fatal);
+            if let Err(error) = outcome {
+                self.end(id, error);
                 break;
             }
         }
-        self.mark(id);
-        steps + std::mem::take(&mut self.work)
+        self.mark_dirty(id);
+        events + std::mem::take(&mut self.work)
     }
 
     /// Ends a connection for a mistake of its peer's.
-    fn end(&mut self, id: Id, fatal: Fatal) {
+    fn end(&mut self, id: Id, error: ConnectionError) {
         if let Some(conn) = self.conns.get_mut(id) {
-            let speaks = match fatal.code {
-                Code::InadequateSecurity => Some(Speaks::Tls),
-                Code::Http11Required => Some(Speaks::Http1),
+            let protocol = match error.code {
+                ErrorCode::InadequateSecurity => Some(PeerProtocol::Tls),
+                ErrorCode::Http11Required => Some(PeerProtocol::Http1),
                 _ => None,
             };
-            match speaks.filter(|_| conn.side == Side::Client && conn.is_new()) {
-                Some(speaks) => conn.part(&self.host.stranger(id, speaks)),
-                None => conn.fail(fatal),
+            match protocol.filter(|_| conn.side == Side::Client && conn.is_new()) {
+                Some(protocol) => conn.close_with(&self.host.wrong_protocol(id, protocol)),
+                None => conn.fail(error),
             }
         }
-        self.lose(id);
+        self.connection_lost(id);
     }
 
     /// The peer has closed a connection, or it broke.
@@ -213,7 +213,7 @@ impl<H: Host> Engine<H> {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.closed = true;
         }
-        self.lose(id);
+        self.connection_lost(id);
         if let Some(conn) = self.conns.remove(id) {
             self.memory -= conn.counted;
         }
@@ -258,7 +258,7 @@ impl<H: Host> Engine<H> {
     pub fn wrote(&mut self, id: Id, bytes: usize) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.wrote(bytes);
-            self.outputs.take_back(conn);
+            self.buffers.take_back(conn);
             self.count_output(id);
             self.unblock(id);
         }
@@ -271,10 +271,10 @@ impl<H: Host> Engine<H> {
         for id in into {
             if let Some(conn) = self.conns.get_mut(*id) {
                 conn.dirty = false;
-                conn.rest();
+                conn.shrink();
             }
             self.count_output(*id);
-            self.bound_output(*id);
+            self.enforce_output_limit(*id);
         }
     }
 
@@ -297,14 +297,14 @@ impl<H: Host> Engine<H> {
     #[must_use]
     pub fn next_timer(&self) -> Option<Instant> {
         let deadline = self.timers.peek().map(|Reverse((at, _))| *at);
-        [deadline, self.ages.next()].into_iter().flatten().min()
+        [deadline, self.conn_timers.next()].into_iter().flatten().min()
     }
 
     /// Time has passed: ends the calls whose deadline is over. To be told before bytes are.
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
         self.host.tick(now);
-        self.age();
+        self.fire_conn_timers();
         while let Some(Reverse((at, call))) = self.timers.peek().copied() {
             if at > now {
                 return;
@@ -320,13 +320,13 @@ impl<H: Host> Engine<H> {
         for id in clients.map(|(id, _)| id).collect::<Vec<_>>() {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.drain();
-                self.mark(id);
+                self.mark_dirty(id);
             }
         }
     }
 
     /// The driver has to look at a connection.
-    fn mark(&mut self, id: Id) {
+    fn mark_dirty(&mut self, id: Id) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -352,7 +352,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         if call.phase == Phase::Answered {
-            self.break_off(id, Cause::Deadline);
+            self.abort_response(id, Cause::Deadline);
         } else {
             self.attempt_failed(id, false, Cause::Deadline);
         }

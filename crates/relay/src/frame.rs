@@ -22,7 +22,7 @@ pub const DEFAULT_MAX_BYTES: usize = 16_384;
 
 /// The kinds of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FrameType {
     /// Bytes of a body.
     Data,
     /// A header block begins.
@@ -47,7 +47,7 @@ pub enum Kind {
     Unknown,
 }
 
-impl Kind {
+impl FrameType {
     /// The kind with this number.
     #[must_use]
     pub fn from_wire(number: u8) -> Self {
@@ -85,7 +85,7 @@ pub mod flag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the standard's")]
 #[repr(u32)]
-pub enum Code {
+pub enum ErrorCode {
     NoError = 0x0,
     ProtocolError = 0x1,
     InternalError = 0x2,
@@ -102,7 +102,7 @@ pub enum Code {
     Http11Required = 0xd,
 }
 
-impl Code {
+impl ErrorCode {
     /// The standard's name of a code, or that there is none.
     #[must_use]
     pub fn name(code: u32) -> &'static str {
@@ -135,7 +135,7 @@ pub struct Head {
     /// Bytes of the payload, 0–16,777,215.
     pub length: usize,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: FrameType,
     /// Its flags.
     pub flags: u8,
     /// Its stream; 0 is the connection.
@@ -150,7 +150,7 @@ impl Head {
         let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = *head;
         Some(Self {
             length: u32::from_be_bytes([0, l0, l1, l2]) as usize,
-            kind: Kind::from_wire(kind),
+            kind: FrameType::from_wire(kind),
             flags,
             // The first bit is reserved and ignored.
             stream: u32::from_be_bytes([s0, s1, s2, s3]) & 0x7fff_ffff,
@@ -172,7 +172,7 @@ pub fn head(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, stream: u32) 
 }
 
 /// Writes RST_STREAM.
-pub fn reset(out: &mut Vec<u8>, stream: u32, code: Code) {
+pub fn reset(out: &mut Vec<u8>, stream: u32, code: ErrorCode) {
     head(out, 4, 3, 0, stream);
     out.extend_from_slice(&(code as u32).to_be_bytes());
 }
@@ -204,7 +204,7 @@ pub fn pong(out: &mut Vec<u8>, payload: [u8; 8]) {
 }
 
 /// Writes GOAWAY: streams above `last` are not processed.
-pub fn go_away(out: &mut Vec<u8>, last: u32, code: Code, reason: &str) {
+pub fn go_away(out: &mut Vec<u8>, last: u32, code: ErrorCode, reason: &str) {
     head(out, 8 + reason.len(), 7, 0, 0);
     out.extend_from_slice(&last.to_be_bytes());
     out.extend_from_slice(&(code as u32).to_be_bytes());
@@ -264,7 +264,7 @@ mod tests {
         let read = Head::read(&out).unwrap();
         assert_eq!(
             (read.length, read.kind, read.stream),
-            (0x01_02_03, Kind::Continuation, 0x7fff_ffff)
+            (0x01_02_03, FrameType::Continuation, 0x7fff_ffff)
         );
         assert!(read.has(flag::END_HEADERS));
     }
@@ -284,9 +284,9 @@ mod tests {
         assert_eq!(
             kinds,
             [
-                (Kind::Headers, flag::END_STREAM),
-                (Kind::Continuation, 0),
-                (Kind::Continuation, flag::END_HEADERS)
+                (FrameType::Headers, flag::END_STREAM),
+                (FrameType::Continuation, 0),
+                (FrameType::Continuation, flag::END_HEADERS)
             ]
         );
     }

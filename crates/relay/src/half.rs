@@ -65,7 +65,7 @@ impl Half {
     }
 
     /// Bytes that wait to be sent on it.
-    pub(crate) fn weight(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let trailers = match &self.end {
             End::Trailers(block) => block.len(),
             End::Open | End::Bare => 0,

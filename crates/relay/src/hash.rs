@@ -7,13 +7,13 @@ use std::{
 };
 
 /// A map from a number.
-pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<Spread>>;
+pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<IntHasher>>;
 
 /// Multiplies by the golden ratio, which spreads neighbours, and folds the upper half in.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Spread(u64);
+pub struct IntHasher(u64);
 
-impl Hasher for Spread {
+impl Hasher for IntHasher {
     fn finish(&self) -> u64 {
         self.0
     }

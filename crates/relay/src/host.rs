@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    frame::Code,
+    frame::ErrorCode,
     hpack::{Block, Field},
     slab::Id,
 };
@@ -48,7 +48,7 @@ pub enum Cause {
     /// The instance reset the stream, with this code.
     Reset(u32),
     /// The instance broke HTTP/2 or sent a message that is none.
-    Malformed(Code),
+    Malformed(ErrorCode),
     /// A call of gRPC was answered by HTTP alone, with this status.
     Http(u16),
     /// The host did not accept the answer.
@@ -74,9 +74,9 @@ impl fmt::Display for Cause {
         match self {
             Self::Connect => f.write_str("no connection could be had"),
             Self::Lost => f.write_str("its connection was closed"),
-            Self::Reset(code) => write!(f, "it reset the stream with {}", Code::name(*code)),
+            Self::Reset(code) => write!(f, "it reset the stream with {}", ErrorCode::name(*code)),
             Self::Malformed(code) => {
-                let code = Code::name(*code as u32);
+                let code = ErrorCode::name(*code as u32);
                 write!(f, "its answer is not valid HTTP/2 ({code})")
             }
             Self::Http(status) => {
@@ -97,7 +97,7 @@ impl fmt::Display for Cause {
 
 /// What a client speaks on a port of HTTP/2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaks {
+pub enum PeerProtocol {
     /// TLS: it began a handshake.
     Tls,
     /// HTTP/1: a request line.
@@ -128,11 +128,11 @@ pub trait Host {
     }
 
     /// A call begins, on this client's connection. `end` tells that no body follows.
-    fn begin(&mut self, call: Id, client: Id, request: &Block, end: bool) -> (Self::Call, Verdict);
+    fn on_request(&mut self, call: Id, client: Id, request: &Block, end: bool) -> (Self::Call, Verdict);
 
     /// A request was not read, since its header list is larger than `max_header_list`: the answer,
     /// fields of a block with END_STREAM.
-    fn too_large(&mut self, client: Id) -> Block {
+    fn headers_too_large(&mut self, client: Id) -> Block {
         let _ = client;
         let mut answer = Block::new();
         answer.push(b":status", b"200");
@@ -143,18 +143,18 @@ pub trait Host {
     }
 
     /// A client does not speak HTTP/2: the last bytes for it, in its own language.
-    fn stranger(&mut self, client: Id, speaks: Speaks) -> Vec<u8> {
-        let _ = (client, speaks);
+    fn wrong_protocol(&mut self, client: Id, protocol: PeerProtocol) -> Vec<u8> {
+        let _ = (client, protocol);
         Vec::new()
     }
 
     /// Bytes of the request have come, in any pieces; `end` with the last. Told of all of them, so
     /// that they can be inspected as they pass.
-    fn bytes(&mut self, call: &mut Self::Call, bytes: &[u8], end: bool) -> Verdict;
+    fn on_request_data(&mut self, call: &mut Self::Call, bytes: &[u8], end: bool) -> Verdict;
 
     /// The call is about to be sent on a connection to this endpoint; fields of the host's own are
     /// added to `extra`.
-    fn sending(&mut self, call: &mut Self::Call, to: Endpoint, extra: &mut Block);
+    fn on_send(&mut self, call: &mut Self::Call, to: Endpoint, extra: &mut Block);
 
     /// The authority of a request that brought none, or one that instances may not take.
     fn authority(&self, call: &Self::Call) -> String {
@@ -171,13 +171,13 @@ pub trait Host {
 
     /// Whether a field of a request goes on to the instance. Asked for the mesh's own fields and
     /// trace contexts; all others go on, but for `grpc-timeout`, which is the engine's.
-    fn forwards(&self, field: &Field<'_>) -> bool {
+    fn forwards_field(&self, field: &Field<'_>) -> bool {
         let _ = field;
         true
     }
 
     /// Whether a field of an answer goes on to the client. Asked for the mesh's own fields.
-    fn returns(&self, call: &Self::Call, field: &Field<'_>) -> bool {
+    fn returns_field(&self, call: &Self::Call, field: &Field<'_>) -> bool {
         let _ = (call, field);
         true
     }
@@ -185,7 +185,7 @@ pub trait Host {
     /// Whether an answer is to be forwarded; if not, its attempt counts as failed
     /// ([`Cause::Declined`]). `end` tells that it is nothing but this block, `repeatable` that the
     /// whole request is still there to be sent again.
-    fn accepts(
+    fn accepts_response(
         &mut self,
         call: &mut Self::Call,
         response: &Block,
@@ -197,24 +197,24 @@ pub trait Host {
     }
 
     /// Bytes of the answer have come from the instance.
-    fn heard(&mut self, call: &mut Self::Call) {
+    fn on_response_data(&mut self, call: &mut Self::Call) {
         let _ = call;
     }
 
     /// The answer begins; fields of the host's own are added to `extra`.
-    fn answered(&mut self, call: &mut Self::Call, response: &Block, extra: &mut Block);
+    fn on_response(&mut self, call: &mut Self::Call, response: &Block, extra: &mut Block);
 
     /// The answer ends with this block, which goes to the client as it is.
-    fn trailers(&mut self, call: &mut Self::Call, block: &Block) {
+    fn on_trailers(&mut self, call: &mut Self::Call, block: &Block) {
         let _ = (call, block);
     }
 
     /// An attempt ended before an answer began.
-    fn failed(&mut self, call: &mut Self::Call, failure: Failure) -> Verdict;
+    fn on_attempt_failed(&mut self, call: &mut Self::Call, failure: Failure) -> Verdict;
 
     /// The fields that end an answer that broke off, as trailers.
-    fn broken(&mut self, call: &mut Self::Call, cause: Cause) -> Block;
+    fn response_aborted(&mut self, call: &mut Self::Call, cause: Cause) -> Block;
 
     /// The call is over; told exactly once.
-    fn ended(&mut self, call: Self::Call, ended: Ended);
+    fn on_end(&mut self, call: Self::Call, ended: Ended);
 }

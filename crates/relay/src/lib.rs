@@ -20,11 +20,11 @@ mod message;
 pub mod parser;
 pub mod settings;
 mod slab;
-pub mod strain;
+pub mod abuse_score;
 pub mod timeout;
 
 pub use config::Config;
 pub use engine::Engine;
 pub use hash::Map;
-pub use host::{Cause, Ended, Endpoint, Failure, Host, Speaks, Verdict};
+pub use host::{Cause, Ended, Endpoint, Failure, Host, PeerProtocol, Verdict};
 pub use slab::Id;

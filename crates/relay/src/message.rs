@@ -5,7 +5,7 @@ use crate::hpack::{Block, Field, Token};
 
 /// What a block is meant to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MessageKind {
     Request,
     Response,
     Trailers,
@@ -30,7 +30,7 @@ pub(crate) struct Summary {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received<'a> {
     pub(crate) block: &'a Block,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MessageKind,
     /// `None` when it is malformed.
     pub(crate) checked: Option<Summary>,
     /// The last of its stream.
@@ -38,11 +38,11 @@ pub(crate) struct Received<'a> {
 }
 
 /// Checks a block; `None` when it is malformed.
-pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
+pub(crate) fn check(block: &Block, kind: MessageKind) -> Option<Summary> {
     let mut summary = Summary::default();
     // By what their tokens are numbered with: pseudo-headers come first.
     let mut pseudo = [false; 6];
-    let (mut regular, mut told) = (false, false);
+    let (mut regular, mut has_status) = (false, false);
     let (mut status, mut content_type) = (0, None);
     for (place, token) in block.tokens() {
         match token {
@@ -72,7 +72,7 @@ pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
                     Token::GrpcStatus => {
                         let status = number(block.at(place).value);
                         summary.grpc_status = status.and_then(|status| u32::try_from(status).ok());
-                        told = true;
+                        has_status = true;
                     }
                     Token::ContentType => {
                         let grpc = block.at(place).value.starts_with(b"application/grpc");
@@ -85,15 +85,15 @@ pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
     }
     let [method, scheme, authority, path, response, no_host] = pseudo;
     let complete = match kind {
-        Kind::Request => method && scheme && path && !(authority && no_host),
-        Kind::Response => response,
-        Kind::Trailers => true,
+        MessageKind::Request => method && scheme && path && !(authority && no_host),
+        MessageKind::Response => response,
+        MessageKind::Trailers => true,
     };
     summary.interim = (100..200).contains(&status);
     summary.grpc = content_type == Some(true);
     summary.authority = authority;
     // A response without any content type is left to its caller.
-    if kind == Kind::Response && !told && !summary.interim {
+    if kind == MessageKind::Response && !has_status && !summary.interim {
         let foreign = status != 200 || content_type == Some(false);
         summary.http = u16::try_from(status).ok().filter(|_| foreign);
     }
@@ -101,14 +101,14 @@ pub(crate) fn check(block: &Block, kind: Kind) -> Option<Summary> {
 }
 
 /// Whether a pseudo-header may stand in such a block, with such a value.
-fn fits(field: &Field<'_>, kind: Kind) -> bool {
+fn fits(field: &Field<'_>, kind: MessageKind) -> bool {
     match (kind, field.token) {
         // What else there is to their values is told by their tokens.
-        (Kind::Request, Token::Method | Token::Scheme | Token::Authority | Token::Path) => {
+        (MessageKind::Request, Token::Method | Token::Scheme | Token::Authority | Token::Path) => {
             !field.value.is_empty()
         }
-        (Kind::Request, Token::NoHost) => true,
-        (Kind::Response, Token::Status) => {
+        (MessageKind::Request, Token::NoHost) => true,
+        (MessageKind::Response, Token::Status) => {
             field.value.len() == 3 && field.value.iter().all(u8::is_ascii_digit)
         }
         _ => false,
@@ -140,12 +140,12 @@ mod tests {
 
     #[test]
     fn a_request_needs_its_pseudo_headers_once_and_first() {
-        assert!(check(&block(&GOOD), Kind::Request).is_some());
+        assert!(check(&block(&GOOD), MessageKind::Request).is_some());
         for (missing, field) in GOOD.iter().enumerate() {
             let mut fields = GOOD.to_vec();
             fields.remove(missing);
             assert!(
-                check(&block(&fields), Kind::Request).is_none(),
+                check(&block(&fields), MessageKind::Request).is_none(),
                 "without {field:?}"
             );
         }
@@ -158,18 +158,18 @@ mod tests {
             let mut fields = GOOD.to_vec();
             fields.push(bad);
             assert!(
-                check(&block(&fields), Kind::Request).is_none(),
+                check(&block(&fields), MessageKind::Request).is_none(),
                 "with {bad:?}"
             );
         }
         let late = [("a", "b"), GOOD[0], GOOD[1], GOOD[2]];
-        assert!(check(&block(&late), Kind::Request).is_none());
-        assert!(check(&block(&[GOOD[0], GOOD[1], (":path", "")]), Kind::Request).is_none());
+        assert!(check(&block(&late), MessageKind::Request).is_none());
+        assert!(check(&block(&[GOOD[0], GOOD[1], (":path", "")]), MessageKind::Request).is_none());
     }
 
     #[test]
     fn an_answer_of_http_is_told_from_one_of_grpc() {
-        let http = |fields: &[(&str, &str)]| check(&block(fields), Kind::Response).unwrap().http;
+        let http = |fields: &[(&str, &str)]| check(&block(fields), MessageKind::Response).unwrap().http;
         let (ok, grpc) = (
             (":status", "200"),
             ("content-type", "application/grpc+proto"),
@@ -195,10 +195,10 @@ mod tests {
             ("me@a", false),
         ] {
             let fields = [GOOD[0], GOOD[1], GOOD[2], (":authority", value)];
-            let summary = check(&block(&fields), Kind::Request).unwrap();
+            let summary = check(&block(&fields), MessageKind::Request).unwrap();
             assert_eq!(summary.authority, usable, "{value}");
         }
-        assert!(!check(&block(&GOOD), Kind::Request).unwrap().authority);
+        assert!(!check(&block(&GOOD), MessageKind::Request).unwrap().authority);
         let twice = [
             GOOD[0],
             GOOD[1],
@@ -206,17 +206,17 @@ mod tests {
             (":authority", "a"),
             (":authority", ":1"),
         ];
-        assert!(check(&block(&twice), Kind::Request).is_none());
+        assert!(check(&block(&twice), MessageKind::Request).is_none());
     }
 
     #[test]
     fn trailers_have_no_pseudo_headers() {
         let trailers = block(&[("grpc-status", "5")]);
         assert_eq!(
-            check(&trailers, Kind::Trailers).unwrap().grpc_status,
+            check(&trailers, MessageKind::Trailers).unwrap().grpc_status,
             Some(5)
         );
-        assert!(check(&block(&[(":status", "200")]), Kind::Trailers).is_none());
+        assert!(check(&block(&[(":status", "200")]), MessageKind::Trailers).is_none());
     }
 
     #[test]
@@ -229,15 +229,15 @@ mod tests {
             ])
         };
         assert_eq!(
-            check(&two("3", "3"), Kind::Response)
+            check(&two("3", "3"), MessageKind::Response)
                 .unwrap()
                 .content_length,
             Some(3)
         );
-        assert!(check(&two("3", "4"), Kind::Response).is_none());
-        assert!(check(&two("3", "x"), Kind::Response).is_none());
+        assert!(check(&two("3", "4"), MessageKind::Response).is_none());
+        assert!(check(&two("3", "x"), MessageKind::Response).is_none());
         assert!(
-            check(&block(&[(":status", "100")]), Kind::Response)
+            check(&block(&[(":status", "100")]), MessageKind::Response)
                 .unwrap()
                 .interim
         );

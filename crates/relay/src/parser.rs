@@ -1,18 +1,18 @@
 //! The bytes of a connection become steps: any split of them gives the same ones, except that DATA
 //! comes as it arrives, so that a large frame is forwarded before it is complete.
 
-mod recent;
-mod step;
+mod block_cache;
+mod event;
 
 use crate::{
-    frame::{Code, HEADER_BYTES, HTTP1_METHODS, Head, Kind, PREFACE, flag},
+    frame::{ErrorCode, HEADER_BYTES, HTTP1_METHODS, Head, FrameType, PREFACE, flag},
     hpack::{Block, Decoder},
     message::{self, Summary},
     settings::Settings,
 };
-use recent::Recent;
+use block_cache::BlockCache;
 
-pub use step::{Fatal, Step};
+pub use event::{ConnectionError, Event};
 
 /// Memory that a connection keeps from frame to frame, bytes.
 const KEPT: usize = 4096;
@@ -24,8 +24,8 @@ pub(crate) const LONGEST_BLOCK: usize = 4 << 20;
 /// Bytes that tell the requests of HTTP/1 apart from anything else.
 const LONGEST_METHOD: usize = 8;
 
-fn fatal<T>(code: Code, reason: &'static str) -> Result<T, Fatal> {
-    Err(Fatal { code, reason })
+fn fatal<T>(code: ErrorCode, reason: &'static str) -> Result<T, ConnectionError> {
+    Err(ConnectionError { code, reason })
 }
 
 /// Reads one connection.
@@ -36,7 +36,7 @@ pub struct Parser {
     partial: Vec<u8>,
     decoder: Decoder,
     fragments: Vec<u8>,
-    recent: Recent,
+    block_cache: BlockCache,
     /// Header blocks that have begun.
     blocks: u64,
     max_frame: usize,
@@ -60,7 +60,7 @@ pub(crate) enum Awaits {
 
 /// What reading a frame came to.
 enum Progress {
-    Step(Step<'static>),
+    Event(Event<'static>),
     Again,
     Starved,
 }
@@ -70,7 +70,7 @@ enum State {
     /// So many bytes of the preface have come.
     Preface(usize),
     /// Something else has come.
-    Stranger,
+    NoPreface,
     /// The first frame must be SETTINGS.
     First,
     Frame,
@@ -108,7 +108,7 @@ impl Parser {
             partial: Vec::new(),
             decoder: Decoder::new(header_table),
             fragments: Vec::new(),
-            recent: Recent::default(),
+            block_cache: BlockCache::default(),
             blocks: 0,
             max_frame,
             max_header_list,
@@ -119,7 +119,7 @@ impl Parser {
     /// What it waits for.
     pub(crate) fn awaits(&self) -> Awaits {
         match self.state {
-            State::Preface(_) | State::Stranger | State::First => Awaits::Preface,
+            State::Preface(_) | State::NoPreface | State::First => Awaits::Preface,
             State::Block { .. } => Awaits::Block,
             State::Data { .. } => Awaits::Frame,
             State::Frame if self.partial.is_empty() => Awaits::Nothing,
@@ -132,26 +132,26 @@ impl Parser {
         self.blocks
     }
 
-    /// The header block of the last [`Step::Headers`].
+    /// The header block of the last [`Event::Headers`].
     #[must_use]
     pub fn block(&self) -> &Block {
-        self.recent.block()
+        self.block_cache.block()
     }
 
     /// Takes the block out, to be given back by [`Self::restore`]: it keeps its memory.
     pub(crate) fn take_block(&mut self) -> Block {
-        self.recent.take()
+        self.block_cache.take()
     }
 
     /// Gives a block back, of which nothing is needed any more.
     pub(crate) fn restore(&mut self, block: Block) {
-        self.recent.restore(block);
+        self.block_cache.restore(block);
     }
 
-    /// Checks the header block of the last [`Step::Headers`] as a message; `None` when it is malformed.
+    /// Checks the header block of the last [`Event::Headers`] as a message; `None` when it is malformed.
     /// To be asked before the block is taken out.
-    pub(crate) fn check_block(&mut self, kind: message::Kind) -> Option<Summary> {
-        self.recent.check(kind)
+    pub(crate) fn check_block(&mut self, kind: message::MessageKind) -> Option<Summary> {
+        self.block_cache.check(kind)
     }
 
     /// Bytes of a frame, or of a header block, that has not come whole.
@@ -163,7 +163,7 @@ impl Parser {
     ///
     /// # Errors
     /// When the connection cannot go on.
-    pub fn step<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Step<'a>>, Fatal> {
+    pub fn next_event<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ConnectionError> {
         loop {
             match self.state {
                 State::Preface(seen) => {
@@ -171,7 +171,7 @@ impl Parser {
                     let (head, rest) = input.split_at(n);
                     if head != &PREFACE[seen..seen + n] {
                         self.partial.extend_from_slice(&PREFACE[..seen]);
-                        self.state = State::Stranger;
+                        self.state = State::NoPreface;
                         continue;
                     }
                     *input = rest;
@@ -180,11 +180,11 @@ impl Parser {
                         return Ok(None);
                     }
                     self.state = State::First;
-                    return Ok(Some(Step::Preface));
+                    return Ok(Some(Event::Preface));
                 }
-                State::Stranger => {
+                State::NoPreface => {
                     self.top_up(LONGEST_METHOD, input);
-                    return stranger(&self.partial).map_or(Ok(None), Err);
+                    return other_protocol(&self.partial).map_or(Ok(None), Err);
                 }
                 State::Data {
                     stream,
@@ -194,7 +194,7 @@ impl Parser {
                 } => {
                     if content == 0 && padding == 0 {
                         self.state = State::Frame;
-                        return Ok(Some(Step::DataEnd { stream, end_stream }));
+                        return Ok(Some(Event::DataEnd { stream, end_stream }));
                     }
                     if input.is_empty() {
                         return Ok(None);
@@ -220,14 +220,14 @@ impl Parser {
                         end_stream,
                     };
                     let last = content == 0 && end_stream;
-                    return Ok(Some(Step::Data {
+                    return Ok(Some(Event::Data {
                         stream,
                         bytes,
                         last,
                     }));
                 }
                 State::First | State::Frame | State::Block { .. } => match self.frame(input)? {
-                    Progress::Step(step) => return Ok(Some(step)),
+                    Progress::Event(step) => return Ok(Some(step)),
                     Progress::Again => {}
                     Progress::Starved => return Ok(None),
                 },
@@ -235,7 +235,7 @@ impl Parser {
         }
     }
 
-    fn frame(&mut self, input: &mut &[u8]) -> Result<Progress, Fatal> {
+    fn frame(&mut self, input: &mut &[u8]) -> Result<Progress, ConnectionError> {
         if !self.partial.is_empty() {
             return self.complete(input);
         }
@@ -259,7 +259,7 @@ impl Parser {
     }
 
     /// Goes on with a frame whose start was kept.
-    fn complete(&mut self, input: &mut &[u8]) -> Result<Progress, Fatal> {
+    fn complete(&mut self, input: &mut &[u8]) -> Result<Progress, ConnectionError> {
         self.top_up(HEADER_BYTES, input);
         let Some(head) = Head::read(&self.partial) else {
             return Ok(Progress::Starved);
@@ -288,88 +288,88 @@ impl Parser {
     }
 
     /// What can be refused by a frame's header alone.
-    fn check(&self, head: Head) -> Result<(), Fatal> {
+    fn check(&self, head: Head) -> Result<(), ConnectionError> {
         if head.length > self.max_frame {
             return fatal(
-                Code::FrameSizeError,
+                ErrorCode::FrameSizeError,
                 "a frame is larger than our SETTINGS allow",
             );
         }
         match self.state {
-            State::First if head.kind != Kind::Settings || head.has(flag::ACK) => {
-                fatal(Code::ProtocolError, "the first frame is not SETTINGS")
+            State::First if head.kind != FrameType::Settings || head.has(flag::ACK) => {
+                fatal(ErrorCode::ProtocolError, "the first frame is not SETTINGS")
             }
             State::Block { stream, .. }
-                if head.kind != Kind::Continuation || head.stream != stream =>
+                if head.kind != FrameType::Continuation || head.stream != stream =>
             {
-                fatal(Code::ProtocolError, "a header block is interrupted")
+                fatal(ErrorCode::ProtocolError, "a header block is interrupted")
             }
             _ => Ok(()),
         }
     }
 
     /// A frame whose needed bytes are there: all of its payload, or the padding length of DATA.
-    fn begun(&mut self, head: Head, payload: &[u8]) -> Result<Progress, Fatal> {
+    fn begun(&mut self, head: Head, payload: &[u8]) -> Result<Progress, ConnectionError> {
         if self.state == State::First {
             self.state = State::Frame;
         }
         let on_stream = head.stream != 0;
         let stream = head.stream;
         let step = match head.kind {
-            Kind::Data | Kind::Headers | Kind::Priority | Kind::RstStream if !on_stream => {
-                return fatal(Code::ProtocolError, "a stream's frame is on stream 0");
+            FrameType::Data | FrameType::Headers | FrameType::Priority | FrameType::RstStream if !on_stream => {
+                return fatal(ErrorCode::ProtocolError, "a stream's frame is on stream 0");
             }
-            Kind::Settings | Kind::Ping | Kind::GoAway if on_stream => {
-                return fatal(Code::ProtocolError, "a connection's frame is on a stream");
+            FrameType::Settings | FrameType::Ping | FrameType::GoAway if on_stream => {
+                return fatal(ErrorCode::ProtocolError, "a connection's frame is on a stream");
             }
-            Kind::Data => self.data(head, payload.first().copied())?,
-            Kind::Headers => return self.headers(head, payload),
-            Kind::Continuation => return self.continuation(head, payload),
-            Kind::Priority => Step::Priority {
+            FrameType::Data => self.data(head, payload.first().copied())?,
+            FrameType::Headers => return self.headers(head, payload),
+            FrameType::Continuation => return self.continuation(head, payload),
+            FrameType::Priority => Event::Priority {
                 stream,
                 valid: priority(stream, payload),
             },
-            Kind::RstStream => Step::Reset {
+            FrameType::RstStream => Event::Reset {
                 stream,
                 code: word(payload)?,
             },
-            Kind::Settings => self.settings(head, payload)?,
-            Kind::PushPromise => {
+            FrameType::Settings => self.settings(head, payload)?,
+            FrameType::PushPromise => {
                 return fatal(
-                    Code::ProtocolError,
+                    ErrorCode::ProtocolError,
                     "PUSH_PROMISE, which our SETTINGS forbid",
                 );
             }
-            Kind::Ping => {
+            FrameType::Ping => {
                 let Ok(bytes) = payload.try_into() else {
-                    return fatal(Code::FrameSizeError, "PING is not of 8 bytes");
+                    return fatal(ErrorCode::FrameSizeError, "PING is not of 8 bytes");
                 };
                 if head.has(flag::ACK) {
-                    Step::Pong
+                    Event::Pong
                 } else {
-                    Step::Ping(bytes)
+                    Event::Ping(bytes)
                 }
             }
-            Kind::GoAway => {
+            FrameType::GoAway => {
                 let (Some(last), Some(code)) = (payload.first_chunk(), payload.get(4..8)) else {
-                    return fatal(Code::FrameSizeError, "GOAWAY is shorter than 8 bytes");
+                    return fatal(ErrorCode::FrameSizeError, "GOAWAY is shorter than 8 bytes");
                 };
                 let last = u32::from_be_bytes(*last) & 0x7fff_ffff;
-                Step::GoAway {
+                Event::GoAway {
                     last,
                     code: word(code)?,
                 }
             }
-            Kind::WindowUpdate => Step::WindowUpdate {
+            FrameType::WindowUpdate => Event::WindowUpdate {
                 stream,
                 credit: word(payload)? & 0x7fff_ffff,
             },
-            Kind::Unknown => Step::Unknown,
+            FrameType::Unknown => Event::Unknown,
         };
-        Ok(Progress::Step(step))
+        Ok(Progress::Event(step))
     }
 
-    fn data(&mut self, head: Head, pad: Option<u8>) -> Result<Step<'static>, Fatal> {
+    fn data(&mut self, head: Head, pad: Option<u8>) -> Result<Event<'static>, ConnectionError> {
         let padded = usize::from(head.has(flag::PADDED));
         let padding = if padded == 1 {
             usize::from(pad.unwrap_or(u8::MAX))
@@ -377,7 +377,7 @@ impl Parser {
             0
         };
         let Some(content) = head.length.checked_sub(padded + padding) else {
-            return fatal(Code::ProtocolError, "padding is longer than its frame");
+            return fatal(ErrorCode::ProtocolError, "padding is longer than its frame");
         };
         let (stream, end_stream) = (head.stream, head.has(flag::END_STREAM));
         self.state = State::Data {
@@ -386,7 +386,7 @@ impl Parser {
             padding,
             end_stream,
         };
-        Ok(Step::DataBegin {
+        Ok(Event::DataBegin {
             stream,
             length: head.length,
             padding: padding + padded,
@@ -394,20 +394,20 @@ impl Parser {
         })
     }
 
-    fn headers(&mut self, head: Head, mut payload: &[u8]) -> Result<Progress, Fatal> {
+    fn headers(&mut self, head: Head, mut payload: &[u8]) -> Result<Progress, ConnectionError> {
         if head.has(flag::PADDED) {
             let Some((pad, rest)) = payload.split_first() else {
-                return fatal(Code::FrameSizeError, "HEADERS has no room for its padding");
+                return fatal(ErrorCode::FrameSizeError, "HEADERS has no room for its padding");
             };
             let Some(length) = rest.len().checked_sub(usize::from(*pad)) else {
-                return fatal(Code::ProtocolError, "padding is longer than its frame");
+                return fatal(ErrorCode::ProtocolError, "padding is longer than its frame");
             };
             payload = &rest[..length];
         }
         let mut depends_on = None;
         if head.has(flag::PRIORITY) {
             let Some((priority, rest)) = payload.split_first_chunk::<5>() else {
-                return fatal(Code::FrameSizeError, "HEADERS has no room for its priority");
+                return fatal(ErrorCode::FrameSizeError, "HEADERS has no room for its priority");
             };
             let [a, b, c, d, _] = *priority;
             depends_on = Some(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff);
@@ -428,21 +428,21 @@ impl Parser {
         Ok(Progress::Again)
     }
 
-    fn continuation(&mut self, head: Head, payload: &[u8]) -> Result<Progress, Fatal> {
+    fn continuation(&mut self, head: Head, payload: &[u8]) -> Result<Progress, ConnectionError> {
         let State::Block {
             stream,
             end_stream,
             depends_on,
         } = self.state
         else {
-            return fatal(Code::ProtocolError, "CONTINUATION without a header block");
+            return fatal(ErrorCode::ProtocolError, "CONTINUATION without a header block");
         };
         // Empty ones make no progress: a flood of them costs the sender nothing.
         let endless = payload.is_empty() && !head.has(flag::END_HEADERS);
         if endless
             || self.fragments.len() + payload.len() > LONGEST_BLOCK.max(2 * self.max_header_list)
         {
-            return fatal(Code::EnhanceYourCalm, "a header block does not end");
+            return fatal(ErrorCode::EnhanceYourCalm, "a header block does not end");
         }
         self.fragments.extend_from_slice(payload);
         if !head.has(flag::END_HEADERS) {
@@ -459,39 +459,39 @@ impl Parser {
         stream: u32,
         end_stream: bool,
         depends_on: Option<u32>,
-    ) -> Result<Progress, Fatal> {
+    ) -> Result<Progress, ConnectionError> {
         let decoded = self
-            .recent
+            .block_cache
             .decode(&mut self.decoder, block, self.max_header_list);
         match decoded {
             Ok(()) => {}
-            Err(_) => return fatal(Code::CompressionError, "a header block cannot be decoded"),
+            Err(_) => return fatal(ErrorCode::CompressionError, "a header block cannot be decoded"),
         }
-        Ok(Progress::Step(Step::Headers {
+        Ok(Progress::Event(Event::Headers {
             stream,
             end_stream,
             depends_on,
         }))
     }
 
-    fn settings(&mut self, head: Head, payload: &[u8]) -> Result<Step<'static>, Fatal> {
+    fn settings(&mut self, head: Head, payload: &[u8]) -> Result<Event<'static>, ConnectionError> {
         if head.has(flag::ACK) {
             if payload.is_empty() {
-                return Ok(Step::SettingsAck);
+                return Ok(Event::SettingsAck);
             }
             return fatal(
-                Code::FrameSizeError,
+                ErrorCode::FrameSizeError,
                 "an acknowledgement of SETTINGS has a payload",
             );
         }
         if !payload.len().is_multiple_of(6) {
             return fatal(
-                Code::FrameSizeError,
+                ErrorCode::FrameSizeError,
                 "SETTINGS is not a multiple of 6 bytes",
             );
         }
         match self.peer.apply(payload) {
-            Ok(()) => Ok(Step::Settings(self.peer)),
+            Ok(()) => Ok(Event::Settings(self.peer)),
             Err(code) => fatal(code, "a value of SETTINGS is out of its range"),
         }
     }
@@ -499,40 +499,40 @@ impl Parser {
 
 /// What a client speaks that does not begin with the preface, by its first bytes; `None` when they
 /// do not tell yet.
-fn stranger(first: &[u8]) -> Option<Fatal> {
+fn other_protocol(first: &[u8]) -> Option<ConnectionError> {
     let request = HTTP1_METHODS.iter().any(|method| first.starts_with(method));
     let (code, reason) = match first {
         // A record of the handshake, of any version.
-        [0x16, ..] => (Code::InadequateSecurity, "it speaks TLS"),
-        _ if request => (Code::Http11Required, "it speaks HTTP/1"),
+        [0x16, ..] => (ErrorCode::InadequateSecurity, "it speaks TLS"),
+        _ if request => (ErrorCode::Http11Required, "it speaks HTTP/1"),
         _ if HTTP1_METHODS.iter().any(|method| method.starts_with(first)) => return None,
-        _ => (Code::ProtocolError, "no HTTP/2 preface"),
+        _ => (ErrorCode::ProtocolError, "no HTTP/2 preface"),
     };
-    Some(Fatal { code, reason })
+    Some(ConnectionError { code, reason })
 }
 
 /// How much of a payload has to be there before the frame is looked at.
 fn needed(head: Head) -> usize {
     match head.kind {
-        Kind::Data => usize::from(head.has(flag::PADDED)).min(head.length),
+        FrameType::Data => usize::from(head.has(flag::PADDED)).min(head.length),
         _ => head.length,
     }
 }
 
-fn word(payload: &[u8]) -> Result<u32, Fatal> {
+fn word(payload: &[u8]) -> Result<u32, ConnectionError> {
     match payload.try_into() {
         Ok(bytes) => Ok(u32::from_be_bytes(bytes)),
-        Err(_) => fatal(Code::FrameSizeError, "a frame is not of 4 bytes"),
+        Err(_) => fatal(ErrorCode::FrameSizeError, "a frame is not of 4 bytes"),
     }
 }
 
-fn priority(stream: u32, payload: &[u8]) -> Result<(), Code> {
+fn priority(stream: u32, payload: &[u8]) -> Result<(), ErrorCode> {
     let Ok([a, b, c, d, _]) = <[u8; 5]>::try_from(payload) else {
-        return Err(Code::FrameSizeError);
+        return Err(ErrorCode::FrameSizeError);
     };
     let depends_on = u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff;
     if depends_on == stream {
-        Err(Code::ProtocolError)
+        Err(ErrorCode::ProtocolError)
     } else {
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! SETTINGS (RFC 9113, section 6.5): what each side allows the other.
 
-use crate::frame::{Code, DEFAULT_MAX_BYTES};
+use crate::frame::{ErrorCode, DEFAULT_MAX_BYTES};
 
 /// The largest window, and the largest value of a credit.
 pub const MAX_WINDOW: u32 = (1 << 31) - 1;
@@ -60,18 +60,18 @@ impl Settings {
     ///
     /// # Errors
     /// The code that ends the connection when a value is out of its range.
-    pub fn apply(&mut self, payload: &[u8]) -> Result<(), Code> {
+    pub fn apply(&mut self, payload: &[u8]) -> Result<(), ErrorCode> {
         for chunk in payload.chunks_exact(6) {
             let id = u16::from_be_bytes([chunk[0], chunk[1]]);
             let value = u32::from_be_bytes([chunk[2], chunk[3], chunk[4], chunk[5]]);
             match id {
                 HEADER_TABLE_SIZE => self.header_table = value,
-                ENABLE_PUSH if value > 1 => return Err(Code::ProtocolError),
+                ENABLE_PUSH if value > 1 => return Err(ErrorCode::ProtocolError),
                 MAX_CONCURRENT_STREAMS => self.max_streams = value,
-                INITIAL_WINDOW_SIZE if value > MAX_WINDOW => return Err(Code::FlowControlError),
+                INITIAL_WINDOW_SIZE if value > MAX_WINDOW => return Err(ErrorCode::FlowControlError),
                 INITIAL_WINDOW_SIZE => self.window = value,
                 MAX_FRAME_SIZE if !(DEFAULT_MAX_BYTES as u32..1 << 24).contains(&value) => {
-                    return Err(Code::ProtocolError);
+                    return Err(ErrorCode::ProtocolError);
                 }
                 MAX_FRAME_SIZE => self.max_frame = value,
                 MAX_HEADER_LIST_SIZE => self.max_header_list = value,
@@ -112,10 +112,10 @@ mod tests {
             wire.extend_from_slice(&value.to_be_bytes());
             Settings::default().apply(&wire)
         };
-        assert_eq!(apply(2, 2), Err(Code::ProtocolError));
-        assert_eq!(apply(4, 1 << 31), Err(Code::FlowControlError));
-        assert_eq!(apply(5, 16_383), Err(Code::ProtocolError));
-        assert_eq!(apply(5, 1 << 24), Err(Code::ProtocolError));
+        assert_eq!(apply(2, 2), Err(ErrorCode::ProtocolError));
+        assert_eq!(apply(4, 1 << 31), Err(ErrorCode::FlowControlError));
+        assert_eq!(apply(5, 16_383), Err(ErrorCode::ProtocolError));
+        assert_eq!(apply(5, 1 << 24), Err(ErrorCode::ProtocolError));
         assert_eq!(apply(99, 5), Ok(()));
     }
 }

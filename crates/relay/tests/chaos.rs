@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use mesh_relay::{
     Config, Id, Verdict,
-    frame::{self, Code, HEADER_BYTES, Head, Kind, PREFACE},
+    frame::{self, ErrorCode, HEADER_BYTES, Head, FrameType, PREFACE},
     settings::Settings,
 };
 use proptest::prelude::*;
@@ -130,7 +130,7 @@ impl Side {
         let mut rest = self.heard.strip_prefix(&PREFACE[..]).unwrap_or(&self.heard);
         let (mut total, mut streams) = (0, HashMap::new());
         while let Some(head) = Head::read(rest) {
-            if head.kind == Kind::Data {
+            if head.kind == FrameType::Data {
                 total += head.length as i64;
                 *streams.entry(head.stream).or_insert(0) += head.length as i64;
             }
@@ -317,8 +317,8 @@ impl Chaos {
         match what {
             0 => frame::ping(&mut out, [1; 8]),
             1 => frame::pong(&mut out, [1; 8]),
-            2 => frame::reset(&mut out, stream, Code::Cancel),
-            3 => frame::reset(&mut out, stream, Code::RefusedStream),
+            2 => frame::reset(&mut out, stream, ErrorCode::Cancel),
+            3 => frame::reset(&mut out, stream, ErrorCode::RefusedStream),
             4 => {
                 frame::window_update(&mut out, stream, value);
                 *side.credit.entry(stream).or_default() += i64::from(value);
@@ -332,7 +332,7 @@ impl Chaos {
                 frame::settings(&mut out, &settings);
                 side.largest = side.largest.max(i64::from(value * 40));
             }
-            7 => frame::go_away(&mut out, stream, Code::NoError, ""),
+            7 => frame::go_away(&mut out, stream, ErrorCode::NoError, ""),
             _ => fields(&mut out, stream, &[("x", "trailer")], true),
         }
         let id = side.id;
@@ -349,7 +349,7 @@ fn without_answers(heard: &[u8]) -> Vec<u8> {
             break;
         };
         rest = tail;
-        if head.kind != Kind::Settings || head.flags & 1 == 0 {
+        if head.kind != FrameType::Settings || head.flags & 1 == 0 {
             kept.extend_from_slice(whole);
         }
     }

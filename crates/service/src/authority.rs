@@ -12,7 +12,7 @@ use std::{
 };
 
 use mesh_relay::{
-    frame::{self, HEADER_BYTES, Head, Kind, PREFACE, flag},
+    frame::{self, HEADER_BYTES, Head, FrameType, PREFACE, flag},
     hpack::{Block, Decoder, Token},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -116,7 +116,7 @@ impl<S> AuthorityFilter<S> {
                 }
                 State::Frame => match Head::read(rest) {
                     None => break,
-                    Some(head) if head.kind != Kind::Headers => {
+                    Some(head) if head.kind != FrameType::Headers => {
                         self.state = State::Pass(HEADER_BYTES + head.length);
                     }
                     Some(_) => match find(rest) {
@@ -188,8 +188,8 @@ fn find(bytes: &[u8]) -> Found {
         at += HEADER_BYTES + head.length;
         let (stream, end) = *begun.get_or_insert((head.stream, head.has(flag::END_STREAM)));
         let part = match head.kind {
-            Kind::Headers if block.is_empty() && head.stream == stream => content(head, payload),
-            Kind::Continuation if head.stream == stream => Some(payload),
+            FrameType::Headers if block.is_empty() && head.stream == stream => content(head, payload),
+            FrameType::Continuation if head.stream == stream => Some(payload),
             _ => None,
         };
         let Some(part) = part else {
@@ -275,7 +275,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for AuthorityFilter<S> {
 
 /// The SETTINGS at the front of these bytes, with another limit of metadata.
 fn with_limit(bytes: &[u8], limit: u32) -> Option<Vec<u8>> {
-    let head = Head::read(bytes).filter(|head| head.kind == Kind::Settings)?;
+    let head = Head::read(bytes).filter(|head| head.kind == FrameType::Settings)?;
     let mut frame = bytes.get(..HEADER_BYTES + head.length)?.to_vec();
     for setting in frame[HEADER_BYTES..].chunks_exact_mut(6) {
         if setting[..2] == MAX_HEADER_LIST_SIZE {
@@ -375,7 +375,7 @@ mod tests {
         bytes = &bytes[PREFACE.len()..];
         while let Some(first) = Head::read(bytes) {
             let mut length = HEADER_BYTES + first.length;
-            if first.kind == Kind::Headers {
+            if first.kind == FrameType::Headers {
                 let Found::Block {
                     length: all_of_it,
                     block,

@@ -139,7 +139,7 @@ impl TaskWorker for Fake {
 /// A mesh with a router's own services in front.
 struct Router {
     mesh: Fixture,
-    tasks: Arc<Tasks>,
+    tasks: Arc<TaskLocations>,
     url: String,
 }
 
@@ -151,14 +151,14 @@ impl Router {
     /// One that asks so many workers for a task of which it knows nothing.
     async fn start_asking(workers: usize) -> Self {
         let mut mesh = Fixture::new();
-        let tasks = Arc::new(Tasks::new(workers));
-        let registrar = Arc::new(RegistrationHandler::new(
+        let tasks = Arc::new(TaskLocations::new(workers));
+        let registration = Arc::new(RegistrationHandler::new(
             mesh.memory.clone(),
             false,
             "r",
-            crate::registration::Places::default(),
+            crate::registration::AddressPolicy::default(),
         ));
-        let own = routes(Arc::clone(&mesh.directory), Arc::clone(&tasks), registrar).unwrap();
+        let own = routes(Arc::clone(&mesh.directory), Arc::clone(&tasks), registration).unwrap();
         let url = format!("http://{}", mesh.serve(own).await);
         Self { mesh, tasks, url }
     }
@@ -167,7 +167,7 @@ impl Router {
         let address = self.mesh.serve(fake.routes()).await;
         let registration = registration(id, service, address);
         self.mesh.register(registration.clone()).await;
-        self.mesh.until(|view| view.by_instance(id).is_some()).await;
+        self.mesh.until(|snapshot| snapshot.by_instance(id).is_some()).await;
         registration
     }
 
@@ -263,7 +263,7 @@ async fn service_that_tells_nothing_is_listed_from_the_registry() {
         .await;
     router
         .mesh
-        .until(|view| view.ready() && view.by_instance("d1").is_some())
+        .until(|snapshot| snapshot.ready() && snapshot.by_instance("d1").is_some())
         .await;
     let started = Instant::now();
     let agents = router.agents("").await;
@@ -279,7 +279,7 @@ async fn service_that_tells_nothing_is_listed_from_the_registry() {
     router.mesh.memory.set_health("d1", Health::Critical);
     router
         .mesh
-        .until(|view| !view.by_id("dead-agent").unwrap().is_serving())
+        .until(|snapshot| !snapshot.by_id("dead-agent").unwrap().is_serving())
         .await;
     assert_eq!(
         router.agents("").await.len(),
@@ -336,7 +336,7 @@ async fn status_of_nobody_is_told_by_code() {
     router.mesh.memory.set_health("e1", Health::Critical);
     router
         .mesh
-        .until(|view| !view.by_id("echo-agent").unwrap().is_serving())
+        .until(|snapshot| !snapshot.by_id("echo-agent").unwrap().is_serving())
         .await;
     for id in ["echo-agent", "e1"] {
         assert_eq!(
@@ -402,9 +402,9 @@ async fn every_instance_is_told_with_what_is_held_against_it() {
     let gone = with_meta(registration("w1", "worker-gone", nowhere()), "version", "7");
     router.mesh.register(gone).await;
     router.mesh.memory.set_health("e2", Health::Critical);
-    let critical_is_known = |view: &View| {
-        let (_, instance) = view.by_instance("e2").unwrap();
-        instance.health == Health::Critical && view.by_instance("w1").is_some()
+    let critical_is_known = |snapshot: &DirectorySnapshot| {
+        let (_, instance) = snapshot.by_instance("e2").unwrap();
+        instance.health == Health::Critical && snapshot.by_instance("w1").is_some()
     };
     router.mesh.until(critical_is_known).await;
     // A call finds out that nobody is at the worker's address.

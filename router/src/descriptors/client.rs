@@ -13,7 +13,7 @@ use super::Descriptors;
 pub(crate) async fn list(channel: Channel) -> Result<Vec<String>, Status> {
     match ReflectionClient::new(channel).services().await {
         Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
-        told => told,
+        other => other,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The task that follows the registry: one watch per service, and a new [`View`] per change.
+//! The task that follows the registry: one watch per service, and a new [`DirectorySnapshot`] per change.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -17,17 +17,17 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{Service, View};
-use crate::{ask, descriptors};
+use super::{Service, DirectorySnapshot};
+use crate::{single_flight, descriptors};
 
 /// How many updates may wait; the tasks that send them wait when there are more.
 const UPDATES: usize = 64;
-/// After this long the first view counts as complete, though some service has not been told.
+/// After this long the first snapshot counts as complete, though some service has not been told.
 const SETTLE: Duration = Duration::from_secs(5);
 /// When to look again whether the registry is well.
-const TROUBLED: Duration = Duration::from_millis(500);
+const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How many instances are asked at a time.
-const AT_A_TIME: usize = 3;
+const PROBE_CONCURRENCY: usize = 3;
 /// Pauses between two attempts to ask a service for its reflection.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -35,12 +35,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Follows the registry for ever.
 pub(super) async fn follow(
     mesh: Mesh,
-    current: Arc<ArcSwap<View>>,
-    changes: watch::Sender<Arc<View>>,
+    current: Arc<ArcSwap<DirectorySnapshot>>,
+    changes: watch::Sender<Arc<DirectorySnapshot>>,
 ) {
     let (sender, mut updates) = mpsc::channel(UPDATES);
     let mut catalog = mesh.discovery().catalog();
-    let mut book = Book {
+    let mut table = ServiceTable {
         mesh,
         sender,
         tasks: JoinSet::new(),
@@ -50,29 +50,29 @@ pub(super) async fn follow(
     let first = catalog.borrow_and_update().clone();
     let mut known = first.is_some();
     if let Some(catalog) = first {
-        book.list(&catalog);
+        table.apply_catalog(&catalog);
     }
     loop {
         if known && settle.is_none() {
             settle = Some(tokio::time::Instant::now() + SETTLE);
         }
         let mut late = settle.is_some_and(|settle| settle <= tokio::time::Instant::now());
-        if late && !ready && book.mesh.discovery().last_error().is_some() {
+        if late && !ready && table.mesh.discovery().last_error().is_some() {
             // The registry names services and does not tell who serves them: that is no mesh yet.
-            settle = Some(tokio::time::Instant::now() + TROUBLED);
+            settle = Some(tokio::time::Instant::now() + RECHECK_INTERVAL);
             late = false;
         }
-        if known && !ready && (late || book.is_settled()) {
+        if known && !ready && (late || table.is_settled()) {
             ready = true;
-            debug!(services = book.entries.len(), "directory is complete");
+            debug!(services = table.entries.len(), "directory is complete");
         }
-        let services = book
+        let services = table
             .entries
             .values()
             .map(|entry| Arc::clone(&entry.service));
-        let view = Arc::new(View::new(services, ready));
-        current.store(Arc::clone(&view));
-        changes.send_replace(view);
+        let snapshot = Arc::new(DirectorySnapshot::new(services, ready));
+        current.store(Arc::clone(&snapshot));
+        changes.send_replace(snapshot);
         // Every arm is cancel-safe: what is not taken now is taken in the next round.
         tokio::select! {
             changed = catalog.changed(), if open => match changed {
@@ -80,20 +80,20 @@ pub(super) async fn follow(
                     let now = catalog.borrow_and_update().clone();
                     known |= now.is_some();
                     if let Some(catalog) = now {
-                        book.list(&catalog);
+                        table.apply_catalog(&catalog);
                     }
                 }
                 Err(_) => open = false,
             },
-            Some(update) = updates.recv() => book.apply(update),
+            Some(update) = updates.recv() => table.apply(update),
             () = sleep_until(settle.unwrap_or_else(tokio::time::Instant::now)),
                 if settle.is_some() && !ready => {}
         }
-        // What else has come belongs into the same view.
+        // What else has come belongs into the same snapshot.
         while let Ok(update) = updates.try_recv() {
-            book.apply(update);
+            table.apply(update);
         }
-        while book.tasks.try_join_next().is_some() {}
+        while table.tasks.try_join_next().is_some() {}
     }
 }
 
@@ -109,7 +109,7 @@ enum Update {
 }
 
 /// What is known of every service, and the tasks that find out.
-struct Book {
+struct ServiceTable {
     mesh: Mesh,
     sender: mpsc::Sender<Update>,
     tasks: JoinSet<()>,
@@ -132,9 +132,9 @@ struct Probe {
     tried: bool,
 }
 
-impl Book {
+impl ServiceTable {
     /// The registry tells which services there are.
-    fn list(&mut self, catalog: &Catalog) {
+    fn apply_catalog(&mut self, catalog: &Catalog) {
         self.entries.retain(|name, entry| {
             let stays = catalog.services.contains_key(name);
             if !stays {
@@ -149,7 +149,7 @@ impl Book {
                     let entry = entry.get_mut();
                     if entry.tags != *tags {
                         entry.tags.clone_from(tags);
-                        entry.renew(entry.service.snapshot.clone());
+                        entry.rebuild(entry.service.snapshot.clone());
                     }
                 }
                 btree_map::Entry::Vacant(entry) => {
@@ -177,7 +177,7 @@ impl Book {
             return;
         };
         match update {
-            Update::Instances(_, snapshot) => entry.renew(snapshot),
+            Update::Instances(_, snapshot) => entry.rebuild(snapshot),
             Update::Reflected {
                 generation,
                 grpc_services,
@@ -190,9 +190,9 @@ impl Book {
                 let Some(probe) = probe else { return };
                 probe.tried = true;
                 if let Some(grpc_services) = grpc_services {
-                    debug!(service = %name, ?grpc_services, "reflection has told");
+                    debug!(service = %name, ?grpc_services, "reflection answered");
                     entry.reflected = grpc_services;
-                    entry.renew(entry.service.snapshot.clone());
+                    entry.rebuild(entry.service.snapshot.clone());
                 }
             }
         }
@@ -227,7 +227,7 @@ impl Book {
 }
 
 impl Entry {
-    fn renew(&mut self, snapshot: Option<Arc<Snapshot>>) {
+    fn rebuild(&mut self, snapshot: Option<Arc<Snapshot>>) {
         let old = &self.service;
         let new = Service::new(&old.name, &self.tags, snapshot, &self.reflected, Some(old));
         self.service = Arc::new(new);
@@ -263,12 +263,12 @@ async fn watch_instances(
 async fn probe(mesh: Mesh, service: Arc<Service>, updates: mpsc::Sender<Update>) {
     let mut pause = FIRST_PAUSE;
     let instances: Vec<_> = service.serving().cloned().collect();
-    for asked in instances.chunks(AT_A_TIME).cycle() {
+    for asked in instances.chunks(PROBE_CONCURRENCY).cycle() {
         let answers = asked.iter().map(|instance| {
             let channel = mesh.channel(&service.name).instance(&instance.key.id);
             Box::pin(descriptors::list(channel))
         });
-        let answer = timeout(ask::PATIENCE, select_ok(answers)).await;
+        let answer = timeout(single_flight::QUERY_TIMEOUT, select_ok(answers)).await;
         let grpc_services = answer.ok().and_then(Result::ok).map(|(names, _)| names);
         let done = grpc_services.is_some();
         let update = Update::Reflected {

@@ -9,7 +9,7 @@ use discovery::{Instance, InstanceKey, ServiceKind, Snapshot};
 use proto::agentplatform::{AgentInfo, ToolInfo, WorkerInfo};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{ask::Ask, descriptors::Descriptors};
+use crate::{single_flight::SingleFlight, descriptors::Descriptors};
 
 /// One service, as of one moment.
 #[derive(Debug)]
@@ -34,18 +34,18 @@ pub struct Service {
     pub(crate) generation: String,
     /// The instance that joined last, of those whose version this is: it may be of another build.
     newest: Option<InstanceKey>,
-    returns: u64,
+    recoveries: u64,
     /// What this generation has told of itself.
-    pub(crate) learned: Arc<Learned>,
+    pub(crate) self_reported: Arc<SelfReported>,
 }
 
 /// What instances were asked, once per generation. A service has one kind, so one of the lists.
 #[derive(Debug, Default)]
-pub(crate) struct Learned {
-    pub(crate) descriptors: Ask<Arc<Descriptors>>,
-    pub(crate) agent: Ask<Option<AgentInfo>>,
-    pub(crate) tool: Ask<Option<ToolInfo>>,
-    pub(crate) worker: Ask<Option<WorkerInfo>>,
+pub(crate) struct SelfReported {
+    pub(crate) descriptors: SingleFlight<Arc<Descriptors>>,
+    pub(crate) agent: SingleFlight<Option<AgentInfo>>,
+    pub(crate) tool: SingleFlight<Option<ToolInfo>>,
+    pub(crate) worker: SingleFlight<Option<WorkerInfo>>,
 }
 
 impl Service {
@@ -91,19 +91,19 @@ impl Service {
         if grpc_services.is_empty() {
             grpc_services.extend_from_slice(reflected);
         }
-        grpc_services.retain(|service| !is_everyones(service));
+        grpc_services.retain(|service| !is_infrastructure(service));
         grpc_services.sort_unstable();
         grpc_services.dedup();
         let newest = newest(&version, all, previous);
-        let returns = returns(all, previous);
-        // Without a healthy instance there is nobody to ask: what was learned stays.
+        let recoveries = recoveries(all, previous);
+        // Without a healthy instance there is nobody to ask: what it reported stays.
         let generation = match previous {
             Some(previous) if !serving => previous.generation.clone(),
-            _ => generation(&version, all, returns),
+            _ => generation(&version, all, recoveries),
         };
-        let learned = previous
+        let self_reported = previous
             .filter(|previous| previous.generation == generation)
-            .map(|previous| Arc::clone(&previous.learned))
+            .map(|previous| Arc::clone(&previous.self_reported))
             .unwrap_or_default();
         Self {
             name: Arc::clone(name),
@@ -115,8 +115,8 @@ impl Service {
             grpc_services,
             generation,
             newest,
-            returns,
-            learned,
+            recoveries,
+            self_reported,
         }
     }
 
@@ -150,7 +150,7 @@ impl Service {
 
     /// The first healthy instance of the version most instances have: what its entry in a list shows.
     #[must_use]
-    pub fn told_by(&self) -> Option<&Arc<Instance>> {
+    pub fn representative(&self) -> Option<&Arc<Instance>> {
         self.serving()
             .find(|instance| instance.version() == self.version)
     }
@@ -197,7 +197,7 @@ fn newest(version: &str, all: &[Arc<Instance>], previous: Option<&Service>) -> O
 }
 
 /// How often an instance that was unwell came back: with an ID that stays it may be a new process.
-fn returns(all: &[Arc<Instance>], previous: Option<&Service>) -> u64 {
+fn recoveries(all: &[Arc<Instance>], previous: Option<&Service>) -> u64 {
     let Some(previous) = previous else { return 0 };
     let unwell: HashSet<&InstanceKey> = previous
         .instances()
@@ -208,11 +208,11 @@ fn returns(all: &[Arc<Instance>], previous: Option<&Service>) -> u64 {
     let back = all
         .iter()
         .any(|it| it.is_serving() && unwell.contains(&it.key));
-    previous.returns + u64::from(back)
+    previous.recoveries + u64::from(back)
 }
 
 /// A check that fails makes no other code; what an instance registers anew may.
-fn generation(version: &str, all: &[Arc<Instance>], returns: u64) -> String {
+fn generation(version: &str, all: &[Arc<Instance>], recoveries: u64) -> String {
     let mut hash = Xxh3::new();
     let mut part = |part: &str| {
         hash.update(part.as_bytes());
@@ -227,11 +227,11 @@ fn generation(version: &str, all: &[Arc<Instance>], returns: u64) -> String {
             part(value);
         }
     }
-    format!("{version}#{:016x}.{returns}", hash.digest())
+    format!("{version}#{:016x}.{recoveries}", hash.digest())
 }
 
 /// Whether a gRPC service is one that every process serves for itself.
-fn is_everyones(grpc_service: &str) -> bool {
+fn is_infrastructure(grpc_service: &str) -> bool {
     grpc_service == "grpc.health.v1.Health" || grpc_service.starts_with("grpc.reflection.")
 }
 

@@ -25,8 +25,8 @@ async fn service_is_found_by_all_its_names() {
     mesh.register(registration("w1", "worker-itinerary", nowhere()))
         .await;
     mesh.register(registration("s1", "orders", nowhere())).await;
-    let view = mesh.until(|view| view.services().count() == 3 && view.by_id("parrot").is_some());
-    let view = view.await;
+    let snapshot = mesh.until(|snapshot| snapshot.services().count() == 3 && snapshot.by_id("parrot").is_some());
+    let snapshot = snapshot.await;
     for (id, name) in [
         ("agent-echo", "agent-echo"),
         ("echo-agent", "agent-echo"),
@@ -34,10 +34,10 @@ async fn service_is_found_by_all_its_names() {
         ("itinerary-worker", "worker-itinerary"),
         ("orders", "orders"),
     ] {
-        assert_eq!(&*view.by_id(id).unwrap().name, name, "{id}");
+        assert_eq!(&*snapshot.by_id(id).unwrap().name, name, "{id}");
     }
-    assert!(view.by_id("itinerary-agent").is_none());
-    assert_eq!(&*view.by_instance("w1").unwrap().0.name, "worker-itinerary");
+    assert!(snapshot.by_id("itinerary-agent").is_none());
+    assert_eq!(&*snapshot.by_instance("w1").unwrap().0.name, "worker-itinerary");
 }
 
 #[tokio::test]
@@ -57,9 +57,9 @@ async fn nobody_takes_a_name_that_is_anothers_by_right() {
     mesh.register(thief).await;
     mesh.register(registration("e1", "agent-echo", nowhere()))
         .await;
-    let view = mesh.until(|view| view.by_instance("e1").is_some()).await;
-    assert_eq!(&*view.by_id("echo-agent").unwrap().name, "agent-echo");
-    assert_eq!(&*view.by_id("agent-echo").unwrap().name, "agent-echo");
+    let snapshot = mesh.until(|snapshot| snapshot.by_instance("e1").is_some()).await;
+    assert_eq!(&*snapshot.by_id("echo-agent").unwrap().name, "agent-echo");
+    assert_eq!(&*snapshot.by_id("agent-echo").unwrap().name, "agent-echo");
 }
 
 #[tokio::test]
@@ -74,12 +74,12 @@ async fn routers_are_never_found() {
         .await;
     mesh.register(registration("e1", "agent-echo", nowhere()))
         .await;
-    let view = mesh
-        .until(|view| view.ready() && view.by_instance("e1").is_some())
+    let snapshot = mesh
+        .until(|snapshot| snapshot.ready() && snapshot.by_instance("e1").is_some())
         .await;
-    assert!(view.by_id("mcp-router").is_none());
-    assert!(view.by_id("hidden-router").is_none());
-    assert!(view.by_instance("hidden-router").is_none());
+    assert!(snapshot.by_id("mcp-router").is_none());
+    assert!(snapshot.by_id("hidden-router").is_none());
+    assert!(snapshot.by_instance("hidden-router").is_none());
 }
 
 fn of(service: &str) -> Registration {
@@ -90,12 +90,12 @@ fn of(service: &str) -> Registration {
 fn name_is_found_before_its_instances_are_known() {
     let tags = ["agent".to_owned()];
     let service = Service::new(&"agent-echo".into(), &tags, None, &[], None);
-    let view = View::new([Arc::new(service)], false);
+    let snapshot = DirectorySnapshot::new([Arc::new(service)], false);
     assert_eq!(
-        view.by_id("echo-agent").unwrap().kind,
+        snapshot.by_id("echo-agent").unwrap().kind,
         discovery::ServiceKind::Agent
     );
-    assert!(!view.by_id("echo-agent").unwrap().is_serving());
+    assert!(!snapshot.by_id("echo-agent").unwrap().is_serving());
 }
 
 #[tokio::test]
@@ -112,35 +112,35 @@ async fn announced_services_are_those_of_meta() {
     .await;
     mesh.register(announce("p1", "old-orders", "shop.Orders,shop.Old"))
         .await;
-    let view = mesh
-        .until(|view| view.by_grpc_service("shop.Orders").len() == 2)
+    let snapshot = mesh
+        .until(|snapshot| snapshot.by_grpc_service("shop.Orders").len() == 2)
         .await;
     assert_eq!(
-        names(view.by_grpc_service("shop.Orders")),
+        names(snapshot.by_grpc_service("shop.Orders")),
         ["old-orders", "orders"]
     );
-    assert_eq!(names(view.by_grpc_service("shop.Old")), ["old-orders"]);
-    assert!(view.by_grpc_service("grpc.health.v1.Health").is_empty());
+    assert_eq!(names(snapshot.by_grpc_service("shop.Old")), ["old-orders"]);
+    assert!(snapshot.by_grpc_service("grpc.health.v1.Health").is_empty());
     assert_eq!(
-        view.grpc_services().collect::<Vec<_>>(),
+        snapshot.grpc_services().collect::<Vec<_>>(),
         ["shop.Old", "shop.Orders"]
     );
 
     mesh.memory.set_health("p1", Health::Critical);
-    let view = mesh
-        .until(|view| view.by_grpc_service("shop.Orders").len() == 1)
+    let snapshot = mesh
+        .until(|snapshot| snapshot.by_grpc_service("shop.Orders").len() == 1)
         .await;
-    assert_eq!(names(view.by_grpc_service("shop.Orders")), ["orders"]);
+    assert_eq!(names(snapshot.by_grpc_service("shop.Orders")), ["orders"]);
     assert_eq!(
-        names(view.by_grpc_service("shop.Old")),
+        names(snapshot.by_grpc_service("shop.Old")),
         ["old-orders"],
         "unavailable, not unknown"
     );
     mesh.memory.set_health("o1", Health::Critical);
-    mesh.until(|view| view.by_grpc_service("shop.Orders").len() == 2)
+    mesh.until(|snapshot| snapshot.by_grpc_service("shop.Orders").len() == 2)
         .await;
     mesh.memory.clear();
-    mesh.until(|view| view.by_grpc_service("shop.Orders").is_empty())
+    mesh.until(|snapshot| snapshot.by_grpc_service("shop.Orders").is_empty())
         .await;
 }
 
@@ -156,12 +156,12 @@ async fn reflection_tells_what_meta_does_not() {
     }
     let plain = mesh.serve(tonic::service::Routes::default()).await;
     mesh.register(registration("plain", "plain", plain)).await;
-    let view = mesh.until(View::ready).await;
+    let snapshot = mesh.until(DirectorySnapshot::ready).await;
     assert_eq!(
-        view.grpc_services().collect::<Vec<_>>(),
+        snapshot.grpc_services().collect::<Vec<_>>(),
         ["bank.Bills", "shop.Orders"]
     );
-    let bills = view.by_id("bills").unwrap();
+    let bills = snapshot.by_id("bills").unwrap();
     let descriptors = mesh.directory.descriptors(bills).await.unwrap();
     assert!(descriptors.file_containing("bank.Bills.Place").is_some());
     assert!(
@@ -175,25 +175,25 @@ async fn service_that_changes_is_asked_again() {
     let mut mesh = Fixture::new();
     let address = mesh.serve(foreign("shop.Orders")).await;
     mesh.register(registration("o1", "orders", address)).await;
-    mesh.until(|view| !view.by_grpc_service("shop.Orders").is_empty())
+    mesh.until(|snapshot| !snapshot.by_grpc_service("shop.Orders").is_empty())
         .await;
     let address = mesh.serve(foreign("shop.NewOrders")).await;
     mesh.register(registration("o2", "orders", address)).await;
     mesh.memory.remove("o1");
-    let view = mesh
-        .until(|view| !view.by_grpc_service("shop.NewOrders").is_empty())
+    let snapshot = mesh
+        .until(|snapshot| !snapshot.by_grpc_service("shop.NewOrders").is_empty())
         .await;
-    assert!(view.by_grpc_service("shop.Orders").is_empty());
+    assert!(snapshot.by_grpc_service("shop.Orders").is_empty());
 }
 
 #[tokio::test]
 async fn instance_that_does_not_answer_at_first_is_asked_on() {
     let mut mesh = Fixture::new();
     mesh.register(registration("o1", "orders", nowhere())).await;
-    mesh.until(View::ready).await;
+    mesh.until(DirectorySnapshot::ready).await;
     let address = mesh.serve(foreign("shop.Orders")).await;
     mesh.register(registration("o2", "orders", address)).await;
-    mesh.until(|view| !view.by_grpc_service("shop.Orders").is_empty())
+    mesh.until(|snapshot| !snapshot.by_grpc_service("shop.Orders").is_empty())
         .await;
 }
 
@@ -214,11 +214,11 @@ async fn version_is_that_of_most_instances() {
         ))
         .await;
     }
-    let version = |view: &View| view.by_id("echo-agent").map(|it| it.version.clone());
-    mesh.until(|view| version(view).as_deref() == Some("1"))
+    let version = |snapshot: &DirectorySnapshot| snapshot.by_id("echo-agent").map(|it| it.version.clone());
+    mesh.until(|snapshot| version(snapshot).as_deref() == Some("1"))
         .await;
     mesh.memory.set_health("e4", Health::Critical);
-    mesh.until(|view| version(view).as_deref() == Some("2"))
+    mesh.until(|snapshot| version(snapshot).as_deref() == Some("2"))
         .await;
 }
 
@@ -230,8 +230,8 @@ async fn descriptors_are_asked_again_when_another_build_of_the_same_version_join
     let address = mesh.serve(foreign("shop.Orders")).await;
     mesh.register(of_version(registration("o1", "orders", address)))
         .await;
-    let view = mesh.until(View::ready).await;
-    let descriptors = mesh.directory.descriptors(view.by_id("orders").unwrap());
+    let snapshot = mesh.until(DirectorySnapshot::ready).await;
+    let descriptors = mesh.directory.descriptors(snapshot.by_id("orders").unwrap());
     assert!(
         descriptors
             .await
@@ -243,8 +243,8 @@ async fn descriptors_are_asked_again_when_another_build_of_the_same_version_join
     let address = mesh.serve(foreign("shop.NewOrders")).await;
     mesh.register(of_version(registration("o2", "orders", address)))
         .await;
-    let view = mesh.until(|view| view.by_instance("o2").is_some()).await;
-    let descriptors = mesh.directory.descriptors(view.by_id("orders").unwrap());
+    let snapshot = mesh.until(|snapshot| snapshot.by_instance("o2").is_some()).await;
+    let descriptors = mesh.directory.descriptors(snapshot.by_id("orders").unwrap());
     assert!(
         descriptors
             .await
@@ -254,18 +254,18 @@ async fn descriptors_are_asked_again_when_another_build_of_the_same_version_join
     );
 
     // A check that fails and passes makes no other code.
-    let generation = view.by_id("orders").unwrap().generation.clone();
+    let generation = snapshot.by_id("orders").unwrap().generation.clone();
     mesh.memory.set_health("o1", Health::Critical);
-    let view = mesh
-        .until(|view| !view.by_instance("o1").unwrap().1.is_serving())
+    let snapshot = mesh
+        .until(|snapshot| !snapshot.by_instance("o1").unwrap().1.is_serving())
         .await;
-    assert_eq!(view.by_id("orders").unwrap().generation, generation);
+    assert_eq!(snapshot.by_id("orders").unwrap().generation, generation);
     // One that was gone and is back under its ID may be of another build.
     mesh.memory.set_health("o1", Health::Passing);
-    let view = mesh
-        .until(|view| view.by_instance("o1").unwrap().1.is_serving())
+    let snapshot = mesh
+        .until(|snapshot| snapshot.by_instance("o1").unwrap().1.is_serving())
         .await;
-    let orders = view.by_id("orders").unwrap();
+    let orders = snapshot.by_id("orders").unwrap();
     assert_ne!(orders.generation, generation);
     assert_eq!(&*orders.newest().unwrap().key.id, "o1");
 }
@@ -279,7 +279,7 @@ fn a_name_under_which_there_are_proxies_alone_is_no_service() {
             ..discovery::Snapshot::empty("side")
         };
         let service = Service::new(&"side".into(), &tags, Some(Arc::new(snapshot)), &[], None);
-        View::new([Arc::new(service)], true)
+        DirectorySnapshot::new([Arc::new(service)], true)
     };
     assert!(of(0).by_id("side").is_some(), "an instance may come yet");
     assert!(of(1).by_id("side").is_none());

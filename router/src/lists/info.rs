@@ -9,7 +9,7 @@ use proto::agentplatform::{
 };
 use tonic::Status;
 
-use crate::{ask::Ask, directory::Service};
+use crate::{single_flight::SingleFlight, directory::Service};
 
 /// What a list says of one service.
 pub(crate) trait Info: Clone + Default + Send {
@@ -25,14 +25,14 @@ pub(crate) trait Info: Clone + Default + Send {
     fn tags(&mut self) -> Option<&mut Vec<String>>;
 
     /// Where a service's own entry is remembered.
-    fn learned(service: &Service) -> &Ask<Option<Self>>;
+    fn self_reported(service: &Service) -> &SingleFlight<Option<Self>>;
 
     /// Asks one instance for its own list.
-    fn ask(channel: Channel) -> impl Future<Output = Result<Vec<Self>, Status>> + Send;
+    fn query(channel: Channel) -> impl Future<Output = Result<Vec<Self>, Status>> + Send;
 }
 
 macro_rules! described {
-    ($info:ty, $kind:ident, $id:ident, $tags:expr, $learned:ident,
+    ($info:ty, $kind:ident, $id:ident, $tags:expr, $self_reported:ident,
      $client:ident . $list:ident ($request:ident) . $entries:ident) => {
         impl Info for $info {
             const KIND: ServiceKind = ServiceKind::$kind;
@@ -62,11 +62,11 @@ macro_rules! described {
                 tags(self)
             }
 
-            fn learned(service: &Service) -> &Ask<Option<Self>> {
-                &service.learned.$learned
+            fn self_reported(service: &Service) -> &SingleFlight<Option<Self>> {
+                &service.self_reported.$self_reported
             }
 
-            async fn ask(channel: Channel) -> Result<Vec<Self>, Status> {
+            async fn query(channel: Channel) -> Result<Vec<Self>, Status> {
                 let answer = $client::new(channel).$list($request::default()).await?;
                 Ok(answer.into_inner().$entries)
             }

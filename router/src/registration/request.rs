@@ -7,7 +7,7 @@ use http::uri::Authority;
 use proto::agentplatform::{AgentInfo, ToolInfo};
 use tonic::{Code, Status};
 
-use super::Places;
+use super::AddressPolicy;
 
 /// Consul's DNS shows names of at most this many letters, digits and dashes.
 const MAX_NAME_BYTES: usize = 63;
@@ -64,11 +64,11 @@ impl Candidate {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, naming the field and what it should be.
-    pub(super) async fn registration(&self, places: &Places) -> Result<Registration, Status> {
+    pub(super) async fn registration(&self, addresses: &AddressPolicy) -> Result<Registration, Status> {
         let stem = self.stem()?;
         let (host, port) = self.address()?;
         let tags = self.tags()?;
-        let host = places.resolve(&host, port).await?.ip().to_string();
+        let host = addresses.resolve(&host, port).await?.ip().to_string();
         let kind = self.kind.name();
         let meta = [
             ("kind", kind.to_owned()),

@@ -21,12 +21,12 @@ fn registrar() -> (Arc<Memory>, RegistrationHandler) {
 }
 
 fn of(memory: Arc<Memory>, allowed: bool) -> RegistrationHandler {
-    let places = Places::new("127.0.0.1:50051", Vec::new());
-    RegistrationHandler::new(memory, allowed, "mcp-router-here-1", places)
+    let addresses = AddressPolicy::new("127.0.0.1:50051", Vec::new());
+    RegistrationHandler::new(memory, allowed, "mcp-router-here-1", addresses)
 }
 
-fn nobody() -> View {
-    View::default()
+fn nobody() -> DirectorySnapshot {
+    DirectorySnapshot::default()
 }
 
 fn instances(memory: &Memory, service: &str) -> Vec<Arc<discovery::Instance>> {
@@ -138,7 +138,7 @@ async fn new_description_replaces_the_old_one() {
 async fn service_that_registers_itself_is_not_joined() {
     let (memory, registrar) = registrar();
     let own = Candidate::from(agent("echo", "10.0.0.9:50052"));
-    let own = own.registration(&Places::default()).await.unwrap();
+    let own = own.registration(&AddressPolicy::default()).await.unwrap();
     memory.register(&own).await.unwrap();
     let status = registrar
         .register(agent("echo", "10.6.6.6:1").into(), &nobody())
@@ -248,12 +248,12 @@ async fn a_name_that_is_anothers_is_refused() {
         "parrot-agent",
     );
     mesh.register(claims).await;
-    let view = mesh
-        .until(|view| view.by_id("parrot-agent").is_some())
+    let snapshot = mesh
+        .until(|snapshot| snapshot.by_id("parrot-agent").is_some())
         .await;
     let registrar = of(mesh.memory.clone(), true);
     let refused = async |id: &str, endpoint: &str| {
-        let status = registrar.register(agent(id, endpoint).into(), &view).await;
+        let status = registrar.register(agent(id, endpoint).into(), &snapshot).await;
         status.expect_err(id).code()
     };
     // By its form it would take what the other claims.

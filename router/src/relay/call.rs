@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tonic::Code;
 use tracing::Span;
 
-use super::asked::Asked;
+use super::route_cache::RequestMetadata;
 use crate::{body::Inspector, scanner::Scanner};
 
 /// A call.
@@ -20,8 +20,8 @@ pub(crate) struct Call {
     pub(super) id: Id,
     /// The client's connection.
     pub(super) client: Id,
-    pub(super) state: State,
-    pub(super) asked: Arc<Asked>,
+    pub(super) state: BodyState,
+    pub(super) metadata: Arc<RequestMetadata>,
     pub(super) began: Timestamp,
     /// Requests sent.
     pub(super) attempts: usize,
@@ -35,48 +35,48 @@ pub(crate) struct Call {
     /// What the last instance said about another attempt.
     pub(super) pushback: Pushback,
     /// Since when it has found nobody to connect to.
-    pub(super) stranded: Option<Timestamp>,
+    pub(super) unconnected_since: Option<Timestamp>,
     /// Until it is decided who takes it.
-    pub(super) parked: Option<Waiting>,
+    pub(super) parked: Option<ParkedTask>,
     pub(super) span: Span,
     /// Of the request that is on its way.
     pub(super) attempt_span: Span,
     /// Its place among its client's calls, where they are counted.
     pub(super) permit: Option<CallPermit>,
-    pub(super) logged: Option<Box<Logged>>,
+    pub(super) access_entry: Option<Box<AccessEntry>>,
 }
 
 /// What waits for a call, and ends with it: many calls that are given up while nobody has room
 /// would else wait on without any use.
-pub(super) struct Waiting(AbortHandle);
+pub(super) struct ParkedTask(AbortHandle);
 
-impl Waiting {
+impl ParkedTask {
     pub(super) fn of(task: &JoinHandle<()>) -> Self {
         Self(task.abort_handle())
     }
 }
 
-impl Drop for Waiting {
+impl Drop for ParkedTask {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 /// A call that is written down.
-pub(super) struct Logged {
+pub(super) struct AccessEntry {
     pub(super) record: AccessRecord,
     /// Of its request.
     pub(super) bytes: u64,
 }
 
 /// How far the router has looked at its bytes.
-pub(super) enum State {
+pub(super) enum BodyState {
     /// It is the router's own: whoever answers it looks at it.
-    Own,
+    Local,
     /// Whom it is for stands in its first message.
     Reading(Reading),
     /// On its way, or about to be.
-    Passing(Inspector),
+    Forwarding(Inspector),
 }
 
 /// A call whose first message is being read.

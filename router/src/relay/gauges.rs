@@ -1,6 +1,6 @@
 //! What the engines hold, as metrics: what is not at rest when nobody calls is a leak.
 
-use mesh_relay::driver::Load;
+use mesh_relay::driver::EngineStats;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge},
@@ -50,22 +50,22 @@ impl Gauges {
 
 /// One engine's part in the sums.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub(crate) struct EngineGauges {
     gauges: Gauges,
-    told: Load,
+    reported: EngineStats,
 }
 
-impl Share {
+impl EngineGauges {
     pub(crate) fn new(gauges: Gauges) -> Self {
         Self {
             gauges,
-            told: Load::default(),
+            reported: EngineStats::default(),
         }
     }
 
     /// The engine now has this.
-    pub(crate) fn tell(&mut self, load: Load) {
-        let before = std::mem::replace(&mut self.told, load);
+    pub(crate) fn report(&mut self, load: EngineStats) {
+        let before = std::mem::replace(&mut self.reported, load);
         let Gauges {
             calls,
             clients,
@@ -85,9 +85,9 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for EngineGauges {
     fn drop(&mut self) {
-        self.tell(Load::default());
+        self.report(EngineStats::default());
     }
 }
 
@@ -99,17 +99,17 @@ mod tests {
     fn the_gauges_are_the_sums_of_the_engines_that_are_there() {
         let registry = MetricsRegistry::new();
         let gauges = Gauges::new(&registry);
-        let load = |calls, clients, instances, memory| Load {
+        let load = |calls, clients, instances, memory| EngineStats {
             calls,
             clients,
             instances,
             memory,
         };
-        let mut one = Share::new(gauges.clone());
-        let mut two = Share::new(gauges);
-        one.tell(load(3, 2, 1, 100));
-        two.tell(load(4, 1, 1, 50));
-        one.tell(load(1, 2, 1, 0));
+        let mut one = EngineGauges::new(gauges.clone());
+        let mut two = EngineGauges::new(gauges);
+        one.report(load(3, 2, 1, 100));
+        two.report(load(4, 1, 1, 50));
+        one.report(load(1, 2, 1, 0));
         let sums = || {
             [
                 "mesh_relay_calls",

@@ -34,7 +34,7 @@ impl<'a> BlockHead<'a> {
 
     /// Whether it is no call of gRPC: the chassis says what that is worth. A method of others with
     /// another verb, or without a content type, is theirs to refuse.
-    pub(super) fn is_foreign(&self) -> bool {
+    pub(super) fn is_not_grpc(&self) -> bool {
         let form = self.block.get(Token::ContentType);
         let (post, path) = (text(self.block, Token::Method) == "POST", self.path());
         service::is_probe(path)
@@ -75,13 +75,13 @@ fn text(block: &Block, token: Token) -> &str {
 }
 
 /// What of a head is still needed when the directory is not known yet.
-pub(super) struct Facts {
+pub(super) struct OwnedHead {
     path: String,
     host: Option<String>,
     service: Option<Vec<u8>>,
 }
 
-impl Facts {
+impl OwnedHead {
     pub(super) fn of(head: BlockHead<'_>) -> Self {
         Self {
             path: head.path().to_owned(),
@@ -91,7 +91,7 @@ impl Facts {
     }
 }
 
-impl Head for Facts {
+impl Head for OwnedHead {
     fn path(&self) -> &str {
         &self.path
     }
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(head.path(), "/pkg.Service/Method");
         assert_eq!(head.host(), Some("tool-weather"));
         assert_eq!(head.metadata("x-mesh-service"), Some(&b"agent-echo"[..]));
-        assert!(!head.is_probe() && !head.is_foreign());
+        assert!(!head.is_probe() && !head.is_not_grpc());
         for (method, path, form, probe, foreign) in [
             ("GET", "/readyz", "", true, true),
             ("HEAD", "/readyz/", "", true, true),
@@ -149,10 +149,10 @@ mod tests {
                 block.push(b"content-type", form.as_bytes());
             }
             let head = BlockHead::new(&block);
-            let seen = (head.is_probe(), head.is_foreign());
+            let seen = (head.is_probe(), head.is_not_grpc());
             assert_eq!(seen, (probe, foreign), "{method} {path} {form}");
         }
-        let facts = Facts::of(head);
+        let facts = OwnedHead::of(head);
         assert_eq!((facts.path(), facts.host()), (head.path(), head.host()));
     }
 }

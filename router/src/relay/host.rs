@@ -9,8 +9,8 @@ use std::{
 
 use channel::{RetryRequest, Error, Timestamp, Peer, Pushback};
 use mesh_relay::{
-    Cause, Ended, Endpoint, Failure, Host, Id, Map, Speaks, Verdict,
-    driver::{Command, Dialed, Dialing, Load, Network},
+    Cause, Ended, Endpoint, Failure, Host, Id, Map, PeerProtocol, Verdict,
+    driver::{Command, Dialed, DialFuture, EngineStats, Transport},
     hpack::{Block, Field, Token, is_authority},
     timeout,
 };
@@ -27,57 +27,57 @@ use tonic::{Code, Status};
 use tracing::Span;
 
 use super::{
-    Shared, answers,
-    asked::{Asked, Repeated},
-    call::{Call, Logged, State},
+    Shared, responses,
+    route_cache::{RequestMetadata, RouteCache},
+    call::{Call, AccessEntry, BodyState},
     client::Client,
-    gauges::Share,
-    greeting::greet,
+    gauges::EngineGauges,
+    handshake::handshake,
     head::BlockHead,
-    placing::{error, refuse},
+    decision::{error, refuse},
     spans,
 };
 use crate::{
     body::Inspector,
-    forward::{INNER, INSTANCE},
+    forward::{INTERNAL_FIELDS, INSTANCE},
     routes::{self, Head},
     scanner::{FrameMeter, Progress, ScanError, Scanner},
 };
 
 /// The endpoint that is the router itself; peers begin at 1.
-pub(super) const OWN: Endpoint = 0;
+pub(super) const LOCAL: Endpoint = 0;
 
 /// The router, as one engine's host.
-pub(crate) struct Router {
+pub(crate) struct RouterHost {
     pub(super) shared: Arc<Shared>,
     /// Where the endpoints are.
-    pub(super) peers: Map<Endpoint, Known>,
+    pub(super) peers: Map<Endpoint, PeerEntry>,
     pub(super) commands: mpsc::Sender<Command<Self>>,
     pub(super) clients: Map<Id, Client>,
-    pub(super) repeated: Repeated,
+    pub(super) route_cache: RouteCache,
     /// What the engine has, as metrics.
-    share: Share,
+    gauges: EngineGauges,
     /// The time of this turn.
     pub(super) now: Timestamp,
 }
 
 /// An endpoint that the engine may connect to.
-pub(super) struct Known {
+pub(super) struct PeerEntry {
     pub(super) peer: Peer,
     /// The field that names it to clients.
     pub(super) named: Block,
 }
 
-impl Router {
+impl RouterHost {
     pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Sender<Command<Self>>) -> Self {
         Self {
-            share: Share::new(shared.gauges.clone()),
+            gauges: EngineGauges::new(shared.gauges.clone()),
             now: shared.mesh.timestamp(Instant::now()),
             shared,
             peers: Map::default(),
             commands,
             clients: Map::default(),
-            repeated: Repeated::default(),
+            route_cache: RouteCache::default(),
         }
     }
 
@@ -86,7 +86,7 @@ impl Router {
     fn no_fault(&self, call: &Call, cause: Cause) -> Option<Status> {
         let instance = || call.instance().unwrap_or_else(|| "the router".to_owned());
         Some(match cause {
-            Cause::Memory => kept_too_long(),
+            Cause::Memory => memory_exceeded(),
             Cause::HeaderList => {
                 let message = format!("the metadata is larger than {} takes", instance());
                 too_large(message, None)
@@ -140,10 +140,10 @@ impl Router {
             connection.address(std::iter::empty())
         };
         if let Some(log) = &self.shared.backend.access {
-            let record = log.begin(Some(address), call.asked.method.name(), |name| {
+            let record = log.begin(Some(address), call.metadata.method.name(), |name| {
                 head.metadata(name)
             });
-            call.logged = Some(Box::new(Logged { record, bytes: 0 }));
+            call.access_entry = Some(Box::new(AccessEntry { record, bytes: 0 }));
         }
         let permit = connection.call(address).map_err(LimitExceeded::status)?;
         call.permit = Some(permit);
@@ -151,35 +151,35 @@ impl Router {
     }
 }
 
-impl Host for Router {
+impl Host for RouterHost {
     type Call = Call;
 
     fn tick(&mut self, now: std::time::Instant) {
         self.now = self.shared.mesh.timestamp(now.into());
     }
 
-    fn begin(&mut self, id: Id, client: Id, request: &Block, end: bool) -> (Call, Verdict) {
+    fn on_request(&mut self, id: Id, client: Id, request: &Block, end: bool) -> (Call, Verdict) {
         self.shared.active.fetch_add(1, Ordering::Relaxed);
         self.clients.entry(client).or_default().begins();
         let known = self
-            .repeated
+            .route_cache
             .find(request, &self.shared.directory.current());
         // Whom it is for, or the head that tells.
-        let (asked, target) = match known {
-            Some((asked, target)) => (asked, Ok(target)),
+        let (metadata, target) = match known {
+            Some((metadata, target)) => (metadata, Ok(target)),
             None => {
                 let head = BlockHead::new(request);
-                let asked = Asked::by(head, &self.shared.backend.calls);
-                (Arc::new(asked), Err(head))
+                let metadata = RequestMetadata::of(head, &self.shared.backend.calls);
+                (Arc::new(metadata), Err(head))
             }
         };
         let mut call = Call {
             id,
             client,
-            state: State::Passing(Inspector::Meter(FrameMeter::new(
+            state: BodyState::Forwarding(Inspector::Meter(FrameMeter::new(
                 self.shared.max_message_bytes,
             ))),
-            asked,
+            metadata,
             began: self.now,
             attempts: 0,
             tried: Vec::new(),
@@ -188,14 +188,14 @@ impl Host for Router {
             answered: false,
             refused: None,
             pushback: Pushback::None,
-            stranded: None,
+            unconnected_since: None,
             parked: None,
             span: Span::none(),
             attempt_span: Span::none(),
             permit: None,
-            logged: None,
+            access_entry: None,
         };
-        call.span = spans::of_call(call.asked.method.name(), request);
+        call.span = spans::server_span(call.metadata.method.name(), request);
         let admitted = check(request).and_then(|()| self.admit(&mut call, client, request));
         let verdict = match (admitted, target) {
             (Ok(()), Ok(target)) => self.send_to(&mut call, target),
@@ -204,21 +204,21 @@ impl Host for Router {
         };
         let verdict = match (verdict, end) {
             // No body follows: there is no message to read.
-            (Verdict::More, true) => self.bytes(&mut call, &[], true),
+            (Verdict::More, true) => self.on_request_data(&mut call, &[], true),
             (verdict, _) => verdict,
         };
         (call, verdict)
     }
 
-    fn bytes(&mut self, call: &mut Call, bytes: &[u8], end: bool) -> Verdict {
-        if let Some(logged) = &mut call.logged {
-            logged.bytes += bytes.len() as u64;
+    fn on_request_data(&mut self, call: &mut Call, bytes: &[u8], end: bool) -> Verdict {
+        if let Some(access_entry) = &mut call.access_entry {
+            access_entry.bytes += bytes.len() as u64;
         }
         let fed = match &mut call.state {
-            State::Own => return Verdict::More,
-            State::Passing(Inspector::Meter(meter)) => meter.feed(bytes).map(|()| None),
-            State::Passing(Inspector::Scan(scanner)) => feed(scanner, bytes, end).map(|_| None),
-            State::Reading(reading) => feed(&mut reading.scanner, bytes, end).map(|progress| {
+            BodyState::Local => return Verdict::More,
+            BodyState::Forwarding(Inspector::Meter(meter)) => meter.feed(bytes).map(|()| None),
+            BodyState::Forwarding(Inspector::Scan(scanner)) => feed(scanner, bytes, end).map(|_| None),
+            BodyState::Reading(reading) => feed(&mut reading.scanner, bytes, end).map(|progress| {
                 reading.ended = matches!(progress, Progress::Complete | Progress::Missing);
                 Some(progress)
             }),
@@ -229,11 +229,11 @@ impl Host for Router {
             // It is parked, and the engine would not hear a second decision.
             Ok(Some(_)) if call.parked.is_some() => Verdict::More,
             Ok(Some(_)) => {
-                let view = self.shared.directory.view();
-                if view.ready() {
-                    self.by_message(call, &view)
+                let snapshot = self.shared.directory.snapshot();
+                if snapshot.ready() {
+                    self.by_message(call, &snapshot)
                 } else {
-                    self.when_known(call, |host, call, view| host.by_message(call, view))
+                    self.when_known(call, |host, call, snapshot| host.by_message(call, snapshot))
                 }
             }
         }
@@ -246,14 +246,14 @@ impl Host for Router {
         }
     }
 
-    fn forwards(&self, field: &Field<'_>) -> bool {
+    fn forwards_field(&self, field: &Field<'_>) -> bool {
         // Whom a call is pinned to is said to the router; behind it the instance may itself call.
         field.name != INSTANCE.as_str().as_bytes()
-            && !INNER.iter().any(|name| name.as_bytes() == field.name)
+            && !INTERNAL_FIELDS.iter().any(|name| name.as_bytes() == field.name)
             && spans::forwards(field)
     }
 
-    fn returns(&self, call: &Call, field: &Field<'_>) -> bool {
+    fn returns_field(&self, call: &Call, field: &Field<'_>) -> bool {
         // An instance may be a router itself, or send back what it was sent. What the router answers
         // itself is named there.
         call.attempt.is_none() || field.name != INSTANCE.as_str().as_bytes()
@@ -265,20 +265,20 @@ impl Host for Router {
         usable.unwrap_or("localhost").to_owned()
     }
 
-    fn too_large(&mut self, _client: Id) -> Block {
-        answers::answer(&self.large("the request's metadata"), None)
+    fn headers_too_large(&mut self, _client: Id) -> Block {
+        responses::trailers_only(&self.large("the request's metadata"), None)
     }
 
-    fn stranger(&mut self, client: Id, speaks: Speaks) -> Vec<u8> {
+    fn wrong_protocol(&mut self, client: Id, protocol: PeerProtocol) -> Vec<u8> {
         let address = self.clients.get(&client).and_then(|client| client.from);
-        let speaks = match speaks {
-            Speaks::Tls => ProtocolMismatch::Tls,
-            Speaks::Http1 => ProtocolMismatch::Http1,
+        let protocol = match protocol {
+            PeerProtocol::Tls => ProtocolMismatch::Tls,
+            PeerProtocol::Http1 => ProtocolMismatch::Http1,
         };
-        speaks.reply(address)
+        protocol.reply(address)
     }
 
-    fn sending(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
+    fn on_send(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
         // What is the router's own makes spans of its own.
         let Some(attempt) = &mut call.attempt else { return };
         if call.attempts > 0 {
@@ -291,11 +291,11 @@ impl Host for Router {
             let instance = attempt.peer().instance();
             let (service, id) = (&instance.service, &instance.key.id);
             call.attempt_span =
-                spans::of_attempt(&call.span, call.asked.method.name(), service, id, extra);
+                spans::client_span(&call.span, call.metadata.method.name(), service, id, extra);
         }
     }
 
-    fn accepts(&mut self, call: &mut Call, response: &Block, end: bool, repeatable: bool) -> bool {
+    fn accepts_response(&mut self, call: &mut Call, response: &Block, end: bool, repeatable: bool) -> bool {
         let Some(attempt) = &call.attempt else {
             call.answered = true;
             return true;
@@ -307,8 +307,8 @@ impl Host for Router {
         let attempted = RetryRequest {
             number: call.attempts,
             repeatable,
-            method: call.asked.method.name(),
-            declared: call.asked.declared,
+            method: call.metadata.method.name(),
+            declared: call.metadata.declared,
         };
         let mut declined = false;
         if let Some(code) = status.filter(|_| end) {
@@ -320,28 +320,28 @@ impl Host for Router {
         call.answered
     }
 
-    fn heard(&mut self, call: &mut Call) {
+    fn on_response_data(&mut self, call: &mut Call) {
         if let Some(attempt) = &call.attempt {
             attempt.received(self.now);
         }
     }
 
-    fn answered(&mut self, call: &mut Call, _response: &Block, extra: &mut Block) {
+    fn on_response(&mut self, call: &mut Call, _response: &Block, extra: &mut Block) {
         let Some(attempt) = &call.attempt else { return };
         match self.peers.get(&attempt.peer().number()) {
             Some(known) => extra.append(&known.named),
             // It has left the registry since, and its calls end in peace.
-            None => answers::name(extra, &attempt.peer().instance().key.id),
+            None => responses::add_instance(extra, &attempt.peer().instance().key.id),
         }
     }
 
-    fn trailers(&mut self, call: &mut Call, block: &Block) {
+    fn on_trailers(&mut self, call: &mut Call, block: &Block) {
         if let Some(attempt) = &call.attempt {
             attempt.trailers(|name| block.named(name.as_bytes()).map(|field| field.value));
         }
     }
 
-    fn failed(&mut self, call: &mut Call, failure: Failure) -> Verdict {
+    fn on_attempt_failed(&mut self, call: &mut Call, failure: Failure) -> Verdict {
         if failure.cause == Cause::Deadline {
             if let Some(attempt) = &call.attempt {
                 attempt.overdue(self.now);
@@ -357,7 +357,7 @@ impl Host for Router {
             return refuse(call, &status);
         };
         match failure.cause {
-            Cause::Connect => self.elsewhere(call, attempt),
+            Cause::Connect => self.connect_failed(call, attempt),
             _ => {
                 match failure.cause {
                     Cause::Http(status) => attempt.answered_by_http(status, self.now),
@@ -366,16 +366,16 @@ impl Host for Router {
                 }
                 let instance = attempt.peer().instance().key.id.to_string();
                 let error = error(instance, failure);
-                self.again(call, attempt, failure, &error)
+                self.retry_or_refuse(call, attempt, failure, &error)
             }
         }
     }
 
-    fn broken(&mut self, call: &mut Call, cause: Cause) -> Block {
+    fn response_aborted(&mut self, call: &mut Call, cause: Cause) -> Block {
         let instance = call.instance().unwrap_or_default();
         if let Some(status) = self.no_fault(call, cause) {
             call.refused = Some(status.code());
-            return answers::trailers(&status);
+            return responses::trailers(&status);
         }
         let status = match (cause, &call.attempt) {
             (Cause::Deadline, attempt) => {
@@ -400,10 +400,10 @@ impl Host for Router {
             }
         };
         call.refused = Some(status.code());
-        answers::trailers(&status)
+        responses::trailers(&status)
     }
 
-    fn ended(&mut self, mut call: Call, ended: Ended) {
+    fn on_end(&mut self, mut call: Call, ended: Ended) {
         self.shared.active.fetch_sub(1, Ordering::Relaxed);
         if let Some(client) = self.clients.get_mut(&call.client) {
             client.ended();
@@ -420,38 +420,38 @@ impl Host for Router {
             Ended::Cancelled => Code::Cancelled,
         };
         let code = code as i32;
-        if let Some(logged) = call.logged.take() {
-            logged.record.end(code, &call.outcome(logged.bytes));
+        if let Some(access_entry) = call.access_entry.take() {
+            access_entry.record.end(code, &call.outcome(access_entry.bytes));
         }
-        if matches!(call.state, State::Own) {
+        if matches!(call.state, BodyState::Local) {
             // Whoever answered it has counted it.
             return;
         }
-        spans::end(&call.span, code);
+        spans::record_status(&call.span, code);
         self.shared.backend
             .calls
-            .observe(&call.asked.method, code, self.now.since(call.began));
+            .observe(&call.metadata.method, code, self.now.since(call.began));
     }
 }
 
-impl Network for Router {
-    fn dial(&mut self, to: Endpoint, hello: &Arc<[u8]>) -> Dialing {
-        if to == OWN {
+impl Transport for RouterHost {
+    fn dial(&mut self, to: Endpoint, preface: &Arc<[u8]>) -> DialFuture {
+        if to == LOCAL {
             let backend = self.shared.backend.clone();
-            return Box::pin(async move { Ok(Dialed::silent(Box::new(backend.connect()))) });
+            return Box::pin(async move { Ok(Dialed::without_handshake(Box::new(backend.connect()))) });
         }
         let Some(peer) = self.peers.get(&to).map(|known| known.peer.clone()) else {
             return Box::pin(async { Err(io::Error::other("the instance is gone")) });
         };
-        let (commands, hello) = (self.commands.clone(), Arc::clone(hello));
+        let (commands, preface) = (self.commands.clone(), Arc::clone(preface));
         Box::pin(async move {
-            let connecting = peer.connect(|stream| greet(stream, hello));
+            let connecting = peer.connect(|stream| handshake(stream, preface));
             tokio::pin!(connecting);
             tokio::select! {
                 outcome = connecting.as_mut() => outcome,
                 () = sleep(peer.connect_patience()) => {
                     let look = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
-                        engine.impatient(to);
+                        engine.on_connect_slow(to);
                     }));
                     // When too many commands wait, the calls wait for the connection itself.
                     commands.try_send(look).ok();
@@ -470,12 +470,12 @@ impl Network for Router {
         Ok(())
     }
 
-    fn left(&mut self, client: Id) {
+    fn disconnected(&mut self, client: Id) {
         self.clients.remove(&client);
     }
 
-    fn has(&mut self, load: Load) {
-        self.share.tell(load);
+    fn report(&mut self, stats: EngineStats) {
+        self.gauges.report(stats);
     }
 }
 
@@ -483,7 +483,7 @@ impl Network for Router {
 fn check(request: &Block) -> Result<(), Status> {
     if request.has_mesh_fields() {
         // Nobody is named by what is not text.
-        routes::text(&BlockHead::new(request), INSTANCE.as_str())?;
+        routes::metadata_text(&BlockHead::new(request), INSTANCE.as_str())?;
     }
     match request.get(Token::GrpcTimeout) {
         Some(field) if timeout::read(field.value).is_none() => Err(error_info::status(
@@ -503,7 +503,7 @@ fn too_large(message: String, limit: Option<usize>) -> Status {
 }
 
 /// It is not the instance's fault that nobody takes what is kept.
-fn kept_too_long() -> Status {
+fn memory_exceeded() -> Status {
     error_info::status(
         Code::ResourceExhausted,
         "LIMIT",

@@ -15,7 +15,7 @@ pub(super) fn forwards(field: &Field<'_>) -> bool {
 }
 
 /// The span of a call of this method, a child of the caller's context.
-pub(super) fn of_call(method: &str, request: &Block) -> Span {
+pub(super) fn server_span(method: &str, request: &Block) -> Span {
     if !tracing_enabled() {
         return Span::none();
     }
@@ -46,7 +46,7 @@ pub(super) fn of_call(method: &str, request: &Block) -> Span {
 }
 
 /// The span of one request to an instance, whose context is written among the request's fields.
-pub(super) fn of_attempt(
+pub(super) fn client_span(
     call: &Span,
     method: &str,
     service: &str,
@@ -74,7 +74,7 @@ pub(super) fn of_attempt(
 }
 
 /// What a call came to.
-pub(super) fn end(call: &Span, code: i32) {
+pub(super) fn record_status(call: &Span, code: i32) {
     if call.is_disabled() {
         return;
     }

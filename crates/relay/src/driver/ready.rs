@@ -10,7 +10,7 @@ use std::{
 
 /// The connections that became ready since the last turn.
 #[derive(Debug, Default)]
-pub(super) struct Ready(Mutex<State>);
+pub(super) struct ReadyQueue(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -20,14 +20,14 @@ struct State {
 
 /// The waker of one connection.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct ReadyWaker {
     slot: u32,
     /// Already among the ready: written down once a turn.
     pub(super) queued: AtomicBool,
-    ready: Arc<Ready>,
+    ready: Arc<ReadyQueue>,
 }
 
-impl Ready {
+impl ReadyQueue {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -64,8 +64,8 @@ impl Ready {
     }
 }
 
-impl Ticket {
-    pub(super) fn new(slot: u32, ready: &Arc<Ready>) -> Arc<Self> {
+impl ReadyWaker {
+    pub(super) fn new(slot: u32, ready: &Arc<ReadyQueue>) -> Arc<Self> {
         Arc::new(Self {
             slot,
             queued: AtomicBool::new(false),
@@ -74,7 +74,7 @@ impl Ticket {
     }
 }
 
-impl Wake for Ticket {
+impl Wake for ReadyWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

@@ -3,11 +3,11 @@
 use crate::{
     call::Phase,
     engine::Engine,
-    frame::Code,
+    frame::ErrorCode,
     half::End,
     host::{Cause, Ended, Host},
     hpack::Block,
-    message::{Kind, Received},
+    message::{MessageKind, Received},
     slab::Id,
 };
 
@@ -18,7 +18,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         let Received { block, end, .. } = received;
-        let trailers = received.kind == Kind::Trailers;
+        let trailers = received.kind == MessageKind::Trailers;
         let got_all = call.upstream.as_ref().is_none_or(|half| half.got_all);
         let client = self.conns.get(call.client.conn);
         let most = client.map_or(u32::MAX, |conn| conn.peer.max_header_list);
@@ -38,14 +38,14 @@ impl<H: Host> Engine<H> {
         let checked = received.checked.filter(|_| !got_all);
         let short = trailers && call.length.is_some_and(|left| left > 0);
         let Some(summary) = checked.filter(|_| !short) else {
-            return self.stream_error(id, stream, call_id, Code::ProtocolError);
+            return self.stream_error(id, stream, call_id, ErrorCode::ProtocolError);
         };
         if summary.interim && !end {
             // Nothing in gRPC uses them.
             return;
         }
         if trailers && !end || summary.interim {
-            return self.stream_error(id, stream, call_id, Code::ProtocolError);
+            return self.stream_error(id, stream, call_id, ErrorCode::ProtocolError);
         }
         if end && let Some(half) = &mut call.upstream {
             half.got_all = true;
@@ -54,16 +54,16 @@ impl<H: Host> Engine<H> {
             return self.attempt_failed(call_id, false, Cause::Http(status));
         }
         let whole = call.request.whole;
-        if !trailers && !self.host.accepts(&mut call.host, block, end, whole) {
+        if !trailers && !self.host.accepts_response(&mut call.host, block, end, whole) {
             return self.attempt_failed(call_id, false, Cause::Declined);
         }
         if summary.grpc_status.is_some() {
             call.status = summary.grpc_status;
         }
         if trailers {
-            self.host.trailers(&mut call.host, block);
+            self.host.on_trailers(&mut call.host, block);
             if block.has_mesh_fields() {
-                let own = block.without_mesh(|field| self.host.returns(&call.host, field));
+                let own = block.without_mesh(|field| self.host.returns_field(&call.host, field));
                 self.end_answer(call_id, &own);
             } else {
                 self.end_answer(call_id, block);
@@ -72,7 +72,7 @@ impl<H: Host> Engine<H> {
             call.length = summary.content_length.filter(|_| !end);
             self.answer(call_id, block, end);
         }
-        self.settle(call_id);
+        self.finish_if_done(call_id);
     }
 
     /// The headers of an instance's answer.
@@ -83,13 +83,13 @@ impl<H: Host> Engine<H> {
         call.phase = Phase::Answered;
         let memory = call.request.forget();
         self.extra.clear();
-        self.host.answered(&mut call.host, block, &mut self.extra);
+        self.host.on_response(&mut call.host, block, &mut self.extra);
         let Some(conn) = self.conns.get_mut(call.client.conn) else {
             return;
         };
         let own;
         let wire = if block.has_mesh_fields() {
-            own = block.without_mesh(|field| self.host.returns(&call.host, field));
+            own = block.without_mesh(|field| self.host.returns_field(&call.host, field));
             own.wire()
         } else {
             block.wire()
@@ -98,9 +98,9 @@ impl<H: Host> Engine<H> {
         conn.useful_frame();
         call.client.sent_all = end;
         let client = call.client.conn;
-        self.mark(client);
+        self.mark_dirty(client);
         self.recycle(memory);
-        self.weigh(id);
+        self.account(id);
     }
 
     /// Ends a call with an answer of the host's, or with trailers where one has begun.
@@ -111,7 +111,7 @@ impl<H: Host> Engine<H> {
         };
         if call.phase == Phase::Answered {
             self.end_answer(id, block);
-            return self.settle(id);
+            return self.finish_if_done(id);
         }
         if let Some(conn) = self.conns.get_mut(call.client.conn) {
             conn.headers(call.client.stream, &[block.wire()], true);
@@ -121,15 +121,15 @@ impl<H: Host> Engine<H> {
     }
 
     /// An answer that has begun cannot go on: what has come is delivered, then the host's trailers.
-    pub(super) fn break_off(&mut self, id: Id, cause: Cause) {
+    pub(super) fn abort_response(&mut self, id: Id, cause: Cause) {
         self.drop_upstream(id);
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
         call.broken = Some(cause);
-        let block = self.host.broken(&mut call.host, cause);
+        let block = self.host.response_aborted(&mut call.host, cause);
         self.end_answer(id, &block);
-        self.settle(id);
+        self.finish_if_done(id);
     }
 
     /// An answer ends with these trailers, at once if nothing waits before them.
@@ -142,7 +142,7 @@ impl<H: Host> Engine<H> {
             conn.headers(call.client.stream, &[trailers.wire()], true);
             call.client.sent_all = true;
             let client = call.client.conn;
-            self.mark(client);
+            self.mark_dirty(client);
         } else {
             call.client.end = End::Trailers(trailers.wire().to_vec());
         }

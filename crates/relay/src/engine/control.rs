@@ -6,9 +6,9 @@ use crate::{
     call::Phase,
     conn::{Closed, Side},
     engine::Engine,
-    frame::{self, Code},
+    frame::{self, ErrorCode},
     host::{Cause, Ended, Host},
-    parser::Fatal,
+    parser::ConnectionError,
     settings::{MAX_WINDOW, Settings},
     slab::Id,
 };
@@ -27,20 +27,20 @@ const CALLS_A_FRAME: usize = 64;
 const RAPID: Duration = Duration::from_secs(1);
 
 impl<H: Host> Engine<H> {
-    pub(super) fn reset(&mut self, id: Id, stream: u32, code: u32) -> Result<(), Fatal> {
-        let limit = self.config.idle_frames;
+    pub(super) fn reset(&mut self, id: Id, stream: u32, code: u32) -> Result<(), ConnectionError> {
+        let limit = self.config.max_glitches;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
         if conn.is_idle(stream) {
-            return Err(Fatal {
-                code: Code::ProtocolError,
+            return Err(ConnectionError {
+                code: ErrorCode::ProtocolError,
                 reason: "RST_STREAM on an idle stream",
             });
         }
         let (side, to) = (conn.side, conn.to);
         let Some(call_id) = conn.streams.remove(&stream) else {
-            return conn.idle_frame(limit, self.now);
+            return conn.glitch(limit, self.now);
         };
         conn.remember(stream, Closed::Ended);
         if side == Side::Client {
@@ -49,16 +49,16 @@ impl<H: Host> Engine<H> {
             outcome?;
         } else {
             if let Some(to) = to {
-                self.admit(to);
+                self.send_waiting(to);
             }
-            let unsent = code == Code::RefusedStream as u32;
+            let unsent = code == ErrorCode::RefusedStream as u32;
             self.upstream_ended(call_id, unsent, Cause::Reset(code));
         }
         Ok(())
     }
 
     /// A stream that is opened and at once reset costs an instance its work (rapid reset).
-    fn given_up(&mut self, id: Id, call: Id) -> Result<(), Fatal> {
+    fn given_up(&mut self, id: Id, call: Id) -> Result<(), ConnectionError> {
         let (limit, now) = (self.config.wasted_calls, self.now);
         let rapid = self.calls.get(call).is_some_and(|call| {
             call.phase != Phase::Answered && now.saturating_duration_since(call.begun) < RAPID
@@ -69,8 +69,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    pub(super) fn settings(&mut self, id: Id, settings: Settings) -> Result<(), Fatal> {
-        let limit = self.config.idle_frames;
+    pub(super) fn settings(&mut self, id: Id, settings: Settings) -> Result<(), ConnectionError> {
+        let limit = self.config.max_glitches;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
@@ -79,9 +79,9 @@ impl<H: Host> Engine<H> {
         let calls = if change == 0 { 0 } else { conn.streams.len() };
         self.work += calls / CALLS_A_STEP;
         let cost = u32::try_from(1 + calls / CALLS_A_FRAME).unwrap_or(u32::MAX);
-        conn.idle_frames(cost, limit, self.now)?;
+        conn.glitches(cost, limit, self.now)?;
         frame::settings_ack(&mut conn.out);
-        conn.settled = true;
+        conn.settings_received = true;
         conn.peer = settings;
         let to = conn.to;
         let calls: Vec<Id> = conn.streams.values().copied().take(calls).collect();
@@ -92,8 +92,8 @@ impl<H: Host> Engine<H> {
             half.send_window += change;
             if half.send_window > MAX_WINDOW.into() {
                 let reason = "SETTINGS makes a window too large";
-                return Err(Fatal {
-                    code: Code::FlowControlError,
+                return Err(ConnectionError {
+                    code: ErrorCode::FlowControlError,
                     reason,
                 });
             }
@@ -107,7 +107,7 @@ impl<H: Host> Engine<H> {
                 pool.max_header_list = settings.max_header_list;
                 pool.max_streams = settings.max_streams.clamp(1, STREAMS_AT_MOST);
             }
-            self.admit(to);
+            self.send_waiting(to);
         }
         Ok(())
     }
@@ -135,24 +135,24 @@ impl<H: Host> Engine<H> {
             self.upstream_ended(call, true, Cause::Lost);
         }
         if let Some(to) = to {
-            self.admit(to);
+            self.send_waiting(to);
         }
     }
 
-    pub(super) fn window_update(&mut self, id: Id, stream: u32, credit: u32) -> Result<(), Fatal> {
-        let limit = self.config.idle_frames;
+    pub(super) fn window_update(&mut self, id: Id, stream: u32, credit: u32) -> Result<(), ConnectionError> {
+        let limit = self.config.max_glitches;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
-        let too_much = Fatal {
-            code: Code::FlowControlError,
+        let too_much = ConnectionError {
+            code: ErrorCode::FlowControlError,
             reason: "a window is too large",
         };
         if stream == 0 {
             if credit == 0 {
                 let reason = "a WINDOW_UPDATE of nothing";
-                return Err(Fatal {
-                    code: Code::ProtocolError,
+                return Err(ConnectionError {
+                    code: ErrorCode::ProtocolError,
                     reason,
                 });
             }
@@ -165,8 +165,8 @@ impl<H: Host> Engine<H> {
         }
         if conn.is_idle(stream) {
             let reason = "WINDOW_UPDATE on an idle stream";
-            return Err(Fatal {
-                code: Code::ProtocolError,
+            return Err(ConnectionError {
+                code: ErrorCode::ProtocolError,
                 reason,
             });
         }
@@ -174,7 +174,7 @@ impl<H: Host> Engine<H> {
             return self
                 .conns
                 .get_mut(id)
-                .map_or(Ok(()), |conn| conn.idle_frame(limit, self.now));
+                .map_or(Ok(()), |conn| conn.glitch(limit, self.now));
         };
         let Some(half) = self.calls.get_mut(call_id).and_then(|call| call.half(id)) else {
             return Ok(());
@@ -182,9 +182,9 @@ impl<H: Host> Engine<H> {
         half.send_window += i64::from(credit);
         let idle = half.pending.is_empty();
         if credit == 0 {
-            self.stream_error(id, stream, call_id, Code::ProtocolError);
+            self.stream_error(id, stream, call_id, ErrorCode::ProtocolError);
         } else if half.send_window > MAX_WINDOW.into() {
-            self.stream_error(id, stream, call_id, Code::FlowControlError);
+            self.stream_error(id, stream, call_id, ErrorCode::FlowControlError);
         } else if !idle {
             self.flush(call_id, id);
         }
@@ -195,14 +195,14 @@ impl<H: Host> Engine<H> {
         &mut self,
         id: Id,
         stream: u32,
-        valid: Result<(), Code>,
-    ) -> Result<(), Fatal> {
-        let limit = self.config.idle_frames;
+        valid: Result<(), ErrorCode>,
+    ) -> Result<(), ConnectionError> {
+        let limit = self.config.max_glitches;
         let call = self.call_of(id, stream);
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
-        conn.idle_frame(limit, self.now)?;
+        conn.glitch(limit, self.now)?;
         match (valid, call) {
             (Ok(()), _) => {}
             (Err(code), Some(call)) => self.stream_error(id, stream, call, code),
@@ -212,7 +212,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// A mistake on one stream ends that stream only.
-    pub(super) fn stream_error(&mut self, id: Id, stream: u32, call: Id, code: Code) {
+    pub(super) fn stream_error(&mut self, id: Id, stream: u32, call: Id, code: ErrorCode) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
@@ -225,14 +225,14 @@ impl<H: Host> Engine<H> {
                 // Whoever makes us reset its streams costs as much as who resets them.
                 let outcome = self.given_up(id, call);
                 self.finish(call, Ended::Cancelled);
-                if let (Err(fatal), Some(conn)) = (outcome, self.conns.get_mut(id)) {
-                    conn.fail(fatal);
-                    self.lose(id);
+                if let (Err(error), Some(conn)) = (outcome, self.conns.get_mut(id)) {
+                    conn.fail(error);
+                    self.connection_lost(id);
                 }
             }
             Side::Upstream => {
                 if let Some(to) = to {
-                    self.admit(to);
+                    self.send_waiting(to);
                 }
                 self.upstream_ended(call, false, Cause::Malformed(code));
             }

@@ -21,7 +21,7 @@ impl<H: Host> Engine<H> {
             .get(call)
             .is_some_and(|call| call.phase == Phase::Parked)
         {
-            self.follow(call, verdict);
+            self.apply(call, verdict);
         }
     }
 
@@ -30,13 +30,13 @@ impl<H: Host> Engine<H> {
         let parked = |call: &&mut Call<H::Call>| call.phase == Phase::Parked;
         if let Some(call) = self.calls.get_mut(id).filter(parked) {
             let verdict = decide(&mut self.host, &mut call.host);
-            self.follow(id, verdict);
+            self.apply(id, verdict);
         }
     }
 
     /// A connection that was wanted is not open yet: what waits for it may go elsewhere. The opening
     /// goes on.
-    pub fn impatient(&mut self, to: Endpoint) {
+    pub fn on_connect_slow(&mut self, to: Endpoint) {
         let pool = self.pools.get_mut(&to).filter(|pool| pool.connecting);
         if let Some(waiting) = pool.map(|pool| std::mem::take(&mut pool.waiting)) {
             self.fail_waiting(to, waiting);
@@ -47,28 +47,28 @@ impl<H: Host> Engine<H> {
     pub fn connected(&mut self, to: Endpoint) -> Id {
         let id = self.join(to);
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.greet();
+            conn.send_preface();
         }
-        self.admit(to);
+        self.send_waiting(to);
         id
     }
 
-    /// A connection that was wanted is open: [`Self::hello`] was said there, and this was answered,
+    /// A connection that was wanted is open: [`Self::preface`] was said there, and this was answered,
     /// SETTINGS at least. Calls that are put there are put where HTTP/2 is spoken.
-    pub fn greeted(&mut self, to: Endpoint, heard: &[u8]) -> Id {
+    pub fn connected_after_handshake(&mut self, to: Endpoint, received: &[u8]) -> Id {
         let id = self.join(to);
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.has_greeted();
+            conn.preface_was_sent();
         }
-        self.received(id, heard);
-        self.admit(to);
+        self.received(id, received);
+        self.send_waiting(to);
         id
     }
 
     /// What a connection to an instance begins with.
     #[must_use]
-    pub fn hello(&self) -> Vec<u8> {
-        conn::hello(Side::Upstream, &self.config)
+    pub fn preface(&self) -> Vec<u8> {
+        conn::preface(Side::Upstream, &self.config)
     }
 
     fn join(&mut self, to: Endpoint) -> Id {
@@ -110,14 +110,14 @@ impl<H: Host> Engine<H> {
         for id in pool.conns {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.leaving = true;
-                self.mark(id);
+                self.mark_dirty(id);
             }
         }
         self.fail_waiting(to, pool.waiting);
     }
 
     /// An endpoint is dead, though its connections do not tell: what is on them has failed.
-    pub fn sever(&mut self, to: Endpoint) {
+    pub fn abort(&mut self, to: Endpoint) {
         let Some(pool) = self.pools.get_mut(&to) else {
             return;
         };
@@ -125,7 +125,7 @@ impl<H: Host> Engine<H> {
             if let Some(conn) = self.conns.get_mut(id) {
                 conn.closed = true;
             }
-            self.lose(id);
+            self.connection_lost(id);
         }
     }
 
@@ -145,7 +145,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Does what the host says.
-    pub(super) fn follow(&mut self, id: Id, verdict: Verdict) {
+    pub(super) fn apply(&mut self, id: Id, verdict: Verdict) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -178,28 +178,28 @@ impl<H: Host> Engine<H> {
             let calls = &self.calls;
             pool.waiting.retain(|call| calls.get(*call).is_some());
         }
-        self.admit(to);
+        self.send_waiting(to);
     }
 
     /// Sends what waits for an endpoint. A call that ends by being sent makes room for another, and
     /// so on: that is a list to be worked off, and not a depth of the stack that clients choose.
-    pub(super) fn admit(&mut self, to: Endpoint) {
-        if std::mem::replace(&mut self.admitting, true) {
-            if self.admissible.last() != Some(&to) {
-                self.admissible.push(to);
+    pub(super) fn send_waiting(&mut self, to: Endpoint) {
+        if std::mem::replace(&mut self.sending_waiting, true) {
+            if self.sendable.last() != Some(&to) {
+                self.sendable.push(to);
             }
             return;
         }
-        self.admit_all(to);
-        while let Some(to) = self.admissible.pop() {
-            self.admit_all(to);
+        self.send_waiting_to(to);
+        while let Some(to) = self.sendable.pop() {
+            self.send_waiting_to(to);
         }
-        self.admitting = false;
+        self.sending_waiting = false;
     }
 
     /// As far as its connections have room, and wants another connection for the rest. One
     /// connection is filled before the next is used: fewer system calls.
-    fn admit_all(&mut self, to: Endpoint) {
+    fn send_waiting_to(&mut self, to: Endpoint) {
         loop {
             let Some(pool) = self.pools.get_mut(&to).filter(|p| !p.waiting.is_empty()) else {
                 return;
@@ -239,7 +239,7 @@ impl<H: Host> Engine<H> {
         let extra = &mut self.extra;
         extra.clear();
         let to = call.to.unwrap_or_default();
-        self.host.sending(&mut call.host, to, extra);
+        self.host.on_send(&mut call.host, to, extra);
         if let Some(deadline) = call.deadline {
             let left = deadline.saturating_duration_since(self.now);
             let value = timeout::write(left);
@@ -284,7 +284,7 @@ impl<H: Host> Engine<H> {
         let flushed = transfer(
             upstream,
             &mut self.conns,
-            &mut self.outputs,
+            &mut self.buffers,
             body,
             max_output,
         );
@@ -292,8 +292,8 @@ impl<H: Host> Engine<H> {
             drop(call.request.forget());
         }
         self.sent_upstream(id, conn_id, &flushed);
-        self.bound(id);
-        self.settle(id);
+        self.enforce_limit(id);
+        self.finish_if_done(id);
     }
 
     /// An attempt ended before an answer began: the host says what now.
@@ -303,7 +303,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         let repeatable = call.request.whole;
-        let verdict = self.host.failed(
+        let verdict = self.host.on_attempt_failed(
             &mut call.host,
             Failure {
                 unsent,
@@ -316,7 +316,7 @@ impl<H: Host> Engine<H> {
             Verdict::To(_) | Verdict::Park | Verdict::More if over => {
                 self.finish(id, Ended::Broken(cause))
             }
-            verdict => self.follow(id, verdict),
+            verdict => self.apply(id, verdict),
         }
     }
 }

@@ -4,20 +4,20 @@ use crate::{
     call::Phase,
     conn::{Closed, Side},
     engine::Engine,
-    frame::Code,
+    frame::ErrorCode,
     host::{Cause, Ended, Host},
     slab::Id,
 };
 
 impl<H: Host> Engine<H> {
     /// A connection is gone: its calls end, or are sent elsewhere.
-    pub(super) fn lose(&mut self, id: Id) {
+    pub(super) fn connection_lost(&mut self, id: Id) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
         let (side, to) = (conn.side, conn.to);
         // Who has not said a word of HTTP/2 has not begun a call either.
-        let unsent = !conn.settled;
+        let unsent = !conn.settings_received;
         let calls: Vec<Id> = conn.streams.drain().map(|(_, call)| call).collect();
         if let Some(pool) = to.and_then(|to| self.pools.get_mut(&to)) {
             pool.conns.retain(|conn| *conn != id);
@@ -29,9 +29,9 @@ impl<H: Host> Engine<H> {
             }
         }
         if let Some(to) = to {
-            self.admit(to);
+            self.send_waiting(to);
         }
-        self.mark(id);
+        self.mark_dirty(id);
     }
 
     /// The instance's side of a call ended without a whole answer.
@@ -40,7 +40,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         if call.phase == Phase::Answered {
-            self.break_off(id, cause);
+            self.abort_response(id, cause);
         } else {
             self.attempt_failed(id, unsent, cause);
         }
@@ -55,7 +55,7 @@ impl<H: Host> Engine<H> {
         let Some(half) = call.upstream.take() else {
             return;
         };
-        self.weigh(id);
+        self.account(id);
         let Some(conn) = self.conns.get_mut(half.conn) else {
             return;
         };
@@ -63,15 +63,15 @@ impl<H: Host> Engine<H> {
             if half.sent_all && half.got_all {
                 conn.remember(half.stream, Closed::Ended);
             } else if answered {
-                conn.reset(half.stream, Code::Cancel);
+                conn.reset(half.stream, ErrorCode::Cancel);
             } else {
                 conn.cancel(half.stream);
             }
         }
         let to = conn.to;
-        self.mark(half.conn);
+        self.mark_dirty(half.conn);
         if let Some(to) = to {
-            self.admit(to);
+            self.send_waiting(to);
         }
     }
 
@@ -91,16 +91,16 @@ impl<H: Host> Engine<H> {
             }
             if conn.streams.remove(&stream).is_some() {
                 if !call.client.sent_all {
-                    conn.reset(stream, Code::InternalError);
+                    conn.reset(stream, ErrorCode::InternalError);
                 } else if !call.client.got_all {
                     // An early answer: the rest of the request is not wanted (RFC 9113, 8.1).
-                    conn.reset(stream, Code::NoError);
+                    conn.reset(stream, ErrorCode::NoError);
                 } else {
                     conn.remember(stream, Closed::Ended);
                 }
             }
-            self.mark(conn_id);
+            self.mark_dirty(conn_id);
         }
-        self.host.ended(call.host, ended);
+        self.host.on_end(call.host, ended);
     }
 }

@@ -16,11 +16,11 @@ const SPARE: (usize, usize) = (256, 2048);
 
 impl<H: Host> Engine<H> {
     /// Counts what a call keeps; false when that has grown beyond a limit.
-    pub(super) fn weigh(&mut self, id: Id) -> bool {
+    pub(super) fn account(&mut self, id: Id) -> bool {
         let Some(call) = self.calls.get_mut(id) else {
             return true;
         };
-        let now = call.weight();
+        let now = call.memory();
         let before = std::mem::replace(&mut call.counted, now);
         if now == before {
             return true;
@@ -35,11 +35,11 @@ impl<H: Host> Engine<H> {
 
     /// Whether a call may keep what it does.
     fn fits(&self, id: Id) -> bool {
-        self.memory <= self.config.memory && self.is_modest(id)
+        self.memory <= self.config.memory && self.is_within_client_limit(id)
     }
 
     /// Whether the client of a call keeps no more than one client may.
-    fn is_modest(&self, id: Id) -> bool {
+    fn is_within_client_limit(&self, id: Id) -> bool {
         let conn = self.calls.get(id).map(|call| call.client.conn);
         let conn = conn.and_then(|conn| self.conns.get(conn));
         conn.is_none_or(|conn| conn.buffered <= self.config.client_memory)
@@ -47,8 +47,8 @@ impl<H: Host> Engine<H> {
 
     /// Makes room for what a call keeps, or ends it. What is kept for another attempt goes first,
     /// then what those keep who keep most.
-    pub(super) fn bound(&mut self, id: Id) {
-        if self.weigh(id) {
+    pub(super) fn enforce_limit(&mut self, id: Id) {
+        if self.account(id) {
             return;
         }
         let Some(call) = self.calls.get_mut(id) else {
@@ -58,10 +58,10 @@ impl<H: Host> Engine<H> {
         if call.phase == Phase::Sent && call.request.whole {
             let memory = call.request.forget();
             self.recycle(memory);
-            self.weigh(id);
+            self.account(id);
         }
         while !self.fits(id) {
-            if !self.is_modest(id) || !self.shed(client) {
+            if !self.is_within_client_limit(id) || !self.shed(client) {
                 return self.exhausted(id);
             }
         }
@@ -74,7 +74,7 @@ impl<H: Host> Engine<H> {
         };
         if call.phase == Phase::Answered {
             call.client.pending = Pending::default();
-            self.break_off(id, Cause::Memory);
+            self.abort_response(id, Cause::Memory);
         } else {
             self.attempt_failed(id, false, Cause::Memory);
         }
@@ -113,13 +113,13 @@ impl<H: Host> Engine<H> {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.abandon();
             self.count_output(id);
-            self.lose(id);
+            self.connection_lost(id);
         }
     }
 
     /// Ends the connection of a client who does not read even what needs no window: the heads and
     /// the ends of answers.
-    pub(super) fn bound_output(&mut self, id: Id) {
+    pub(super) fn enforce_output_limit(&mut self, id: Id) {
         let most = self.config.client_memory;
         if let Some(conn) = self.conns.get(id)
             && conn.side == Side::Client

@@ -4,35 +4,35 @@ use crate::{
     call::{Phase, count},
     conn::{Closed, Drain, Side},
     engine::Engine,
-    frame::{self, Code},
+    frame::{self, ErrorCode},
     half::End,
     host::Host,
-    message::{Kind, Received},
-    parser::{Fatal, Step},
+    message::{MessageKind, Received},
+    parser::{ConnectionError, Event},
     slab::Id,
 };
 
 impl<H: Host> Engine<H> {
-    pub(super) fn step(&mut self, id: Id, step: Step<'_>) -> Result<(), Fatal> {
-        match step {
-            Step::Preface => {
+    pub(super) fn on_event(&mut self, id: Id, event: Event<'_>) -> Result<(), ConnectionError> {
+        match event {
+            Event::Preface => {
                 if let Some(conn) = self.conns.get_mut(id) {
-                    conn.greet();
+                    conn.send_preface();
                 }
                 Ok(())
             }
-            Step::Headers {
+            Event::Headers {
                 stream,
                 end_stream,
                 depends_on,
             } => self.headers(id, stream, end_stream, depends_on),
-            Step::DataBegin {
+            Event::DataBegin {
                 stream,
                 length,
                 padding,
                 end_stream,
             } => self.data_begins(id, stream, length, padding, end_stream),
-            Step::Data {
+            Event::Data {
                 stream,
                 bytes,
                 last,
@@ -40,37 +40,37 @@ impl<H: Host> Engine<H> {
                 self.data(id, stream, bytes, last);
                 Ok(())
             }
-            Step::DataEnd { stream, end_stream } => {
+            Event::DataEnd { stream, end_stream } => {
                 if end_stream {
                     self.data(id, stream, &[], true);
                 }
                 Ok(())
             }
-            Step::Reset { stream, code } => self.reset(id, stream, code),
-            Step::Settings(settings) => self.settings(id, settings),
-            Step::Ping(payload) => {
-                let limit = self.config.idle_frames;
+            Event::Reset { stream, code } => self.reset(id, stream, code),
+            Event::Settings(settings) => self.settings(id, settings),
+            Event::Ping(payload) => {
+                let limit = self.config.max_glitches;
                 let Some(conn) = self.conns.get_mut(id) else {
                     return Ok(());
                 };
                 frame::pong(&mut conn.out, payload);
-                conn.idle_frame(limit, self.now)
+                conn.glitch(limit, self.now)
             }
-            Step::SettingsAck => {
-                let limit = self.config.idle_frames;
+            Event::SettingsAck => {
+                let limit = self.config.max_glitches;
                 let Some(conn) = self.conns.get_mut(id) else {
                     return Ok(());
                 };
                 if !conn.acknowledged() {
-                    return conn.idle_frame(limit, self.now);
+                    return conn.glitch(limit, self.now);
                 }
                 if let Some(to) = conn.to {
-                    self.admit(to);
+                    self.send_waiting(to);
                 }
                 Ok(())
             }
-            Step::Unknown => self.useless(id),
-            Step::Pong => {
+            Event::Unknown => self.glitch(id),
+            Event::Pong => {
                 // The client has read of our leaving: what it opens from now on is refused.
                 if let Some(conn) = self.conns.get_mut(id)
                     && conn.draining == Drain::Announced
@@ -78,22 +78,22 @@ impl<H: Host> Engine<H> {
                     conn.drain();
                     return Ok(());
                 }
-                self.useless(id)
+                self.glitch(id)
             }
-            Step::GoAway { last, .. } => {
+            Event::GoAway { last, .. } => {
                 self.going_away(id, last);
-                self.useless(id)
+                self.glitch(id)
             }
-            Step::WindowUpdate { stream, credit } => self.window_update(id, stream, credit),
-            Step::Priority { stream, valid } => self.priority(id, stream, valid),
+            Event::WindowUpdate { stream, credit } => self.window_update(id, stream, credit),
+            Event::Priority { stream, valid } => self.priority(id, stream, valid),
         }
     }
 
     /// A frame that brings no call further, whatever it says.
-    fn useless(&mut self, id: Id) -> Result<(), Fatal> {
-        let (limit, now) = (self.config.idle_frames, self.now);
+    fn glitch(&mut self, id: Id) -> Result<(), ConnectionError> {
+        let (limit, now) = (self.config.max_glitches, self.now);
         let conn = self.conns.get_mut(id);
-        conn.map_or(Ok(()), |conn| conn.idle_frame(limit, now))
+        conn.map_or(Ok(()), |conn| conn.glitch(limit, now))
     }
 
     /// The call of a stream.
@@ -103,23 +103,23 @@ impl<H: Host> Engine<H> {
 
     /// A frame for a stream that has no call: what that means depends on how it ended. Bytes that
     /// were under way when we reset it are no fault of the peer's, however small their frames.
-    fn orphan(&mut self, id: Id, stream: u32, bytes: usize) -> Result<(), Fatal> {
-        let limit = self.config.idle_frames;
+    fn frame_without_call(&mut self, id: Id, stream: u32, bytes: usize) -> Result<(), ConnectionError> {
+        let limit = self.config.max_glitches;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
         if conn.is_idle(stream) {
-            return Err(Fatal {
-                code: Code::ProtocolError,
+            return Err(ConnectionError {
+                code: ErrorCode::ProtocolError,
                 reason: "a frame for an idle stream",
             });
         }
         let ended = conn.recall(stream) == Some(Closed::Ended);
         if ended || bytes == 0 {
-            conn.idle_frame(limit, self.now)?;
+            conn.glitch(limit, self.now)?;
         }
         if ended {
-            conn.reset(stream, Code::StreamClosed);
+            conn.reset(stream, ErrorCode::StreamClosed);
         }
         Ok(())
     }
@@ -130,16 +130,16 @@ impl<H: Host> Engine<H> {
         stream: u32,
         end: bool,
         depends_on: Option<u32>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), ConnectionError> {
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
         let call = conn.streams.get(&stream).copied();
         let phase = call.and_then(|call| self.calls.get(call)).map(|c| c.phase);
         let kind = match (conn.side, call, phase) {
-            (Side::Client, None, _) => Kind::Request,
-            (Side::Client, ..) | (_, _, Some(Phase::Answered)) => Kind::Trailers,
-            (Side::Upstream, ..) => Kind::Response,
+            (Side::Client, None, _) => MessageKind::Request,
+            (Side::Client, ..) | (_, _, Some(Phase::Answered)) => MessageKind::Trailers,
+            (Side::Upstream, ..) => MessageKind::Response,
         };
         let checked = conn.parser.check_block(kind);
         // The block keeps its memory: it is lent out while the call is looked at.
@@ -152,7 +152,7 @@ impl<H: Host> Engine<H> {
         };
         let outcome = match (call, conn.side) {
             (Some(call), _) if depends_on == Some(stream) => {
-                self.stream_error(id, stream, call, Code::ProtocolError);
+                self.stream_error(id, stream, call, ErrorCode::ProtocolError);
                 Ok(())
             }
             (Some(call), Side::Client) => {
@@ -164,7 +164,7 @@ impl<H: Host> Engine<H> {
                 Ok(())
             }
             (None, Side::Client) => self.request(id, stream, received, depends_on),
-            (None, Side::Upstream) => self.orphan(id, stream, 0),
+            (None, Side::Upstream) => self.frame_without_call(id, stream, 0),
         };
         if let Some(conn) = self.conns.get_mut(id) {
             conn.parser.restore(block);
@@ -179,19 +179,19 @@ impl<H: Host> Engine<H> {
         length: usize,
         padding: usize,
         end: bool,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), ConnectionError> {
         let connection = self.config.connection_window;
-        let limit = self.config.idle_frames;
+        let limit = self.config.max_glitches;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
         conn.received(length, connection)?;
         let Some(call_id) = conn.streams.get(&stream).copied() else {
-            return self.orphan(id, stream, length - padding);
+            return self.frame_without_call(id, stream, length - padding);
         };
         // An empty frame that ends nothing costs its sender nothing.
         if length == padding && !end {
-            conn.idle_frame(limit, self.now)?;
+            conn.glitch(limit, self.now)?;
         } else if length > padding {
             conn.useful_frame();
         }
@@ -199,9 +199,9 @@ impl<H: Host> Engine<H> {
             return Ok(());
         };
         if half.got_all {
-            self.stream_error(id, stream, call_id, Code::StreamClosed);
+            self.stream_error(id, stream, call_id, ErrorCode::StreamClosed);
         } else if !half.received(length) {
-            self.stream_error(id, stream, call_id, Code::FlowControlError);
+            self.stream_error(id, stream, call_id, ErrorCode::FlowControlError);
         } else {
             let credit = half.release(padding);
             self.credit(id, stream, credit);
@@ -222,7 +222,7 @@ impl<H: Host> Engine<H> {
             }
             let counted = count(&mut call.request.length, bytes.len());
             if !counted || (last && call.request.length.is_some_and(|left| left > 0)) {
-                return self.stream_error(id, stream, call_id, Code::ProtocolError);
+                return self.stream_error(id, stream, call_id, ErrorCode::ProtocolError);
             }
             return self.request_bytes(call_id, bytes, last);
         }
@@ -232,15 +232,15 @@ impl<H: Host> Engine<H> {
         let counted = count(&mut call.length, bytes.len());
         let short = last && call.length.is_some_and(|left| left > 0);
         if call.phase != Phase::Answered || !counted || short {
-            return self.stream_error(id, stream, call_id, Code::ProtocolError);
+            return self.stream_error(id, stream, call_id, ErrorCode::ProtocolError);
         }
         half.got_all = last;
         if last {
             call.client.end = End::Bare;
         }
-        self.host.heard(&mut call.host);
+        self.host.on_response_data(&mut call.host);
         self.forward_answer(call_id, bytes);
-        self.settle(call_id);
+        self.finish_if_done(call_id);
     }
 
     /// Gives a peer credit on a stream.
@@ -249,7 +249,7 @@ impl<H: Host> Engine<H> {
             && let Some(conn) = self.conns.get_mut(id)
         {
             frame::window_update(&mut conn.out, stream, credit);
-            self.mark(id);
+            self.mark_dirty(id);
         }
     }
 }

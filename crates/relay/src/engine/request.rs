@@ -4,12 +4,12 @@ use crate::{
     call::{Call, Phase, Request},
     conn::{Closed, Drain},
     engine::Engine,
-    frame::Code,
+    frame::ErrorCode,
     half::Half,
     host::{Cause, Host, Verdict},
     hpack::{Block, Token},
     message::{Received, Summary},
-    parser::Fatal,
+    parser::ConnectionError,
     slab::Id,
 };
 
@@ -24,45 +24,45 @@ impl<H: Host> Engine<H> {
         stream: u32,
         received: Received<'_>,
         depends_on: Option<u32>,
-    ) -> Result<(), Fatal> {
+    ) -> Result<(), ConnectionError> {
         let Received { block, end, .. } = received;
         let config = &self.config;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());
         };
-        let fatal = |code, reason| Err(Fatal { code, reason });
+        let fatal = |code, reason| Err(ConnectionError { code, reason });
         if stream.is_multiple_of(2) {
             let reason = "a client's stream has an even number";
-            return fatal(Code::ProtocolError, reason);
+            return fatal(ErrorCode::ProtocolError, reason);
         }
         if stream <= conn.stream {
             return match conn.recall(stream) {
-                Some(Closed::Reset) => conn.idle_frame(config.idle_frames, self.now),
-                Some(Closed::Ended) => fatal(Code::StreamClosed, "HEADERS on a closed stream"),
-                None => fatal(Code::ProtocolError, "streams are not in ascending order"),
+                Some(Closed::Reset) => conn.glitch(config.max_glitches, self.now),
+                Some(Closed::Ended) => fatal(ErrorCode::StreamClosed, "HEADERS on a closed stream"),
+                None => fatal(ErrorCode::ProtocolError, "streams are not in ascending order"),
             };
         }
         conn.stream = stream;
         let full = conn.streams.len() >= config.clients.max_streams as usize;
         if conn.draining == Drain::Final || full {
-            conn.reset(stream, Code::RefusedStream);
-            return conn.idle_frame(config.idle_frames, self.now);
+            conn.reset(stream, ErrorCode::RefusedStream);
+            return conn.glitch(config.max_glitches, self.now);
         }
         if block.is_truncated() {
             // It has cost no more than its bytes, and only itself.
-            let answer = self.host.too_large(id);
+            let answer = self.host.headers_too_large(id);
             conn.headers(stream, &[answer.wire()], true);
             if end {
                 conn.remember(stream, Closed::Ended);
             } else {
-                conn.reset(stream, Code::NoError);
+                conn.reset(stream, ErrorCode::NoError);
             }
             return Ok(());
         }
         let checked = received.checked.filter(|_| depends_on != Some(stream));
         let Some(summary) = checked.filter(|s| !end || s.content_length.unwrap_or(0) == 0) else {
-            conn.reset(stream, Code::ProtocolError);
-            return conn.idle_frame(config.idle_frames, self.now);
+            conn.reset(stream, ErrorCode::ProtocolError);
+            return conn.glitch(config.max_glitches, self.now);
         };
         let mut client = Half::new(id, stream, conn.peer.window, config.clients.window);
         client.got_all = end;
@@ -79,12 +79,12 @@ impl<H: Host> Engine<H> {
         let deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
         let memory = self.spare.pop();
         let memory = memory.unwrap_or_else(|| Vec::with_capacity(block.wire().len() + SMALL));
-        let mut request = Request::new(memory, block, summary, |field| self.host.forwards(field));
+        let mut request = Request::new(memory, block, summary, |field| self.host.forwards_field(field));
         request.ended = end;
         // The host wants the call's id, and the call is made with what the host keeps: the slot is
         // taken by whichever call comes first, so ask with a reserved one.
         let id = self.calls.reserve();
-        let (host, verdict) = self.host.begin(id, conn, block, end);
+        let (host, verdict) = self.host.on_request(id, conn, block, end);
         let call = Call {
             host,
             phase: Phase::Routing,
@@ -107,8 +107,8 @@ impl<H: Host> Engine<H> {
         if let Some(deadline) = deadline {
             self.set_timer(deadline, id);
         }
-        self.follow(id, verdict);
-        self.bound(id);
+        self.apply(id, verdict);
+        self.enforce_limit(id);
     }
 
     pub(super) fn request_trailers(
@@ -123,7 +123,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         if call.client.got_all {
-            return self.stream_error(id, stream, call_id, Code::StreamClosed);
+            return self.stream_error(id, stream, call_id, ErrorCode::StreamClosed);
         }
         if block.is_truncated() {
             call.client.got_all |= end;
@@ -131,7 +131,7 @@ impl<H: Host> Engine<H> {
         }
         let short = call.request.length.is_some_and(|left| left > 0);
         if !end || short || received.checked.is_none() {
-            return self.stream_error(id, stream, call_id, Code::ProtocolError);
+            return self.stream_error(id, stream, call_id, ErrorCode::ProtocolError);
         }
         call.request.trailers = Some(block.wire().to_vec());
         self.request_bytes(call_id, &[], true);
@@ -144,7 +144,7 @@ impl<H: Host> Engine<H> {
         };
         call.client.got_all |= last;
         call.request.ended |= last;
-        let verdict = self.host.bytes(&mut call.host, bytes, last);
+        let verdict = self.host.on_request_data(&mut call.host, bytes, last);
         match (call.phase, verdict) {
             (_, Verdict::Refuse(block)) => self.refuse(id, &block),
             (Phase::Sent | Phase::Answered, _) => self.forward_request(id, bytes),
@@ -152,7 +152,7 @@ impl<H: Host> Engine<H> {
                 // What waits for its route is kept whole: the host limits how long it may read.
                 call.request.push(bytes);
                 if phase != Phase::Routing {
-                    return self.bound(id);
+                    return self.enforce_limit(id);
                 }
                 {
                     let due = bytes.len();
@@ -160,8 +160,8 @@ impl<H: Host> Engine<H> {
                     let credit = call.client.release(due);
                     let (conn, stream) = (call.client.conn, call.client.stream);
                     self.credit(conn, stream, credit);
-                    self.follow(id, verdict);
-                    self.bound(id);
+                    self.apply(id, verdict);
+                    self.enforce_limit(id);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Bytes from one side of a call to the other: as far as the windows and the output allow, the rest
 //! waits in the side that is slow.
 
-use super::outputs::Outputs;
+use super::buffers::BufferPool;
 use crate::{
     call::{Call, Phase},
     conn::Conn,
@@ -43,9 +43,9 @@ impl<H: Host> Engine<H> {
             half.end = trailers.map_or(End::Bare, End::Trailers);
         }
         let conn = half.conn;
-        let flushed = transfer(half, &mut self.conns, &mut self.outputs, bytes, max_output);
+        let flushed = transfer(half, &mut self.conns, &mut self.buffers, bytes, max_output);
         self.sent_upstream(id, conn, &flushed);
-        self.bound(id);
+        self.enforce_limit(id);
     }
 
     /// Bytes of an answer, to the client.
@@ -58,12 +58,12 @@ impl<H: Host> Engine<H> {
         let flushed = transfer(
             &mut call.client,
             &mut self.conns,
-            &mut self.outputs,
+            &mut self.buffers,
             bytes,
             max_output,
         );
         self.sent_to_client(id, conn, &flushed);
-        self.bound(id);
+        self.enforce_limit(id);
     }
 
     /// What waits for one of the sides goes on; then the call may be over.
@@ -75,11 +75,11 @@ impl<H: Host> Engine<H> {
         if call.client.conn == conn {
             self.forward_answer(id, &[]);
         } else if let Some(half) = call.upstream.as_mut().filter(|half| half.conn == conn) {
-            let flushed = transfer(half, &mut self.conns, &mut self.outputs, &[], max_output);
+            let flushed = transfer(half, &mut self.conns, &mut self.buffers, &[], max_output);
             self.sent_upstream(id, conn, &flushed);
-            self.weigh(id);
+            self.account(id);
         }
-        self.settle(id);
+        self.finish_if_done(id);
     }
 
     /// The calls that wait for a connection's window or output go on, in turn.
@@ -104,7 +104,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Forgets the blocked calls of a connection that are over, when they are many.
-    fn thin_out(&mut self, id: Id) {
+    fn prune_blocked(&mut self, id: Id) {
         let calls = &mut self.calls;
         if let Some(conn) = self.conns.get_mut(id)
             && conn.blocked.len() > 2 * conn.streams.len() + 64
@@ -121,9 +121,9 @@ impl<H: Host> Engine<H> {
         let due = call.request.sent(flushed.bytes);
         if flushed.waits {
             enqueue(call.upstream.as_mut(), self.conns.get_mut(conn), id);
-            self.thin_out(conn);
+            self.prune_blocked(conn);
         }
-        self.mark(conn);
+        self.mark_dirty(conn);
         self.credit_client(id, due);
     }
 
@@ -142,14 +142,14 @@ impl<H: Host> Engine<H> {
         };
         if flushed.waits {
             enqueue(Some(&mut call.client), self.conns.get_mut(conn), id);
-            self.thin_out(conn);
+            self.prune_blocked(conn);
         }
         if flushed.bytes > 0
             && let Some(conn) = self.conns.get_mut(conn)
         {
             conn.useful_frame();
         }
-        self.mark(conn);
+        self.mark_dirty(conn);
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -161,7 +161,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Whether a call is over, or its instance's side is.
-    pub(super) fn settle(&mut self, id: Id) {
+    pub(super) fn finish_if_done(&mut self, id: Id) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
         };
@@ -198,7 +198,7 @@ fn enqueue(half: Option<&mut Half>, conn: Option<&mut Conn>, id: Id) {
 pub(super) fn transfer(
     half: &mut Half,
     conns: &mut Slab<Conn>,
-    outputs: &mut Outputs,
+    buffers: &mut BufferPool,
     bytes: &[u8],
     max_output: usize,
 ) -> Flushed {
@@ -213,7 +213,7 @@ pub(super) fn transfer(
         half.pending.push(bytes);
         direct = &[];
     }
-    outputs.lend(conn, half.pending.len() + direct.len());
+    buffers.lend(conn, half.pending.len() + direct.len());
     let mut sent = 0;
     loop {
         let waiting = half.pending.len() + direct.len();

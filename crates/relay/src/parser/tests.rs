@@ -5,78 +5,78 @@ use crate::frame;
 
 /// A step that owns its bytes; DATA is joined, since it comes in any pieces.
 #[derive(Clone, Debug, PartialEq)]
-enum Told {
-    Step(Step<'static>),
+enum Seen {
+    Event(Event<'static>),
     Data(u32, Vec<u8>),
     Fields(Vec<(Vec<u8>, Vec<u8>)>),
-    Fatal(Code),
+    ConnectionError(ErrorCode),
 }
 
-fn read(pieces: &[&[u8]]) -> Vec<Told> {
+fn read(pieces: &[&[u8]]) -> Vec<Seen> {
     let mut parser = Parser::new(true, 4096, 16_384, 1 << 14);
-    let mut told = Vec::new();
+    let mut seen = Vec::new();
     for mut piece in pieces.iter().copied() {
         loop {
-            match parser.step(&mut piece) {
+            match parser.next_event(&mut piece) {
                 Ok(None) => break,
-                Ok(Some(Step::Data { stream, bytes, .. })) => match told.last_mut() {
-                    Some(Told::Data(_, all)) => all.extend_from_slice(bytes),
-                    _ => told.push(Told::Data(stream, bytes.to_vec())),
+                Ok(Some(Event::Data { stream, bytes, .. })) => match seen.last_mut() {
+                    Some(Seen::Data(_, all)) => all.extend_from_slice(bytes),
+                    _ => seen.push(Seen::Data(stream, bytes.to_vec())),
                 },
                 Ok(Some(step)) => {
-                    told.push(Told::Step(own(step)));
-                    if matches!(step, Step::Headers { .. }) {
+                    seen.push(Seen::Event(own(step)));
+                    if matches!(step, Event::Headers { .. }) {
                         let fields = parser.block().fields();
                         let fields = fields
                             .map(|f| (f.name.to_vec(), f.value.to_vec()))
                             .collect();
-                        told.push(Told::Fields(fields));
+                        seen.push(Seen::Fields(fields));
                     }
                 }
                 Err(error) => {
-                    told.push(Told::Fatal(error.code));
-                    return told;
+                    seen.push(Seen::ConnectionError(error.code));
+                    return seen;
                 }
             }
         }
     }
-    told
+    seen
 }
 
-fn own(step: Step<'_>) -> Step<'static> {
+fn own(step: Event<'_>) -> Event<'static> {
     match step {
-        Step::Preface => Step::Preface,
-        Step::Headers {
+        Event::Preface => Event::Preface,
+        Event::Headers {
             stream,
             end_stream,
             depends_on,
-        } => Step::Headers {
+        } => Event::Headers {
             stream,
             end_stream,
             depends_on,
         },
-        Step::DataBegin {
+        Event::DataBegin {
             stream,
             length,
             padding,
             end_stream,
-        } => Step::DataBegin {
+        } => Event::DataBegin {
             stream,
             length,
             padding,
             end_stream,
         },
-        Step::Data { .. } => unreachable!("DATA is told apart"),
-        Step::DataEnd { stream, end_stream } => Step::DataEnd { stream, end_stream },
-        Step::Reset { stream, code } => Step::Reset { stream, code },
-        Step::Settings(settings) => Step::Settings(settings),
-        Step::SettingsAck => Step::SettingsAck,
-        Step::Ping(bytes) => Step::Ping(bytes),
-        Step::Pong => Step::Pong,
-        Step::Unknown => Step::Unknown,
-        Step::GoAway { last, code } => Step::GoAway { last, code },
-        Step::WindowUpdate { stream, credit } => Step::WindowUpdate { stream, credit },
-        Step::Priority { stream, valid } => Step::Priority { stream, valid },
+        Event::Data { .. } => unreachable!("DATA is seen apart"),
+        Event::DataEnd { stream, end_stream } => Event::DataEnd { stream, end_stream },
+        Event::Reset { stream, code } => Event::Reset { stream, code },
+        Event::Settings(settings) => Event::Settings(settings),
+        Event::SettingsAck => Event::SettingsAck,
+        Event::Ping(bytes) => Event::Ping(bytes),
+        Event::Pong => Event::Pong,
+        Event::Unknown => Event::Unknown,
+        Event::GoAway { last, code } => Event::GoAway { last, code },
+        Event::WindowUpdate { stream, credit } => Event::WindowUpdate { stream, credit },
+        Event::Priority { stream, valid } => Event::Priority { stream, valid },
     }
 }
 
@@ -96,44 +96,44 @@ fn session() -> Vec<u8> {
     frame::head(&mut out, 3, 0, flag::END_STREAM, 1);
     out.extend_from_slice(b"end");
     frame::window_update(&mut out, 0, 5);
-    frame::reset(&mut out, 1, Code::Cancel);
+    frame::reset(&mut out, 1, ErrorCode::Cancel);
     frame::pong(&mut out, [7; 8]);
     frame::head(&mut out, 3, 200, 0xff, 9);
     out.extend_from_slice(b"???");
-    frame::go_away(&mut out, 1, Code::NoError, "bye");
+    frame::go_away(&mut out, 1, ErrorCode::NoError, "bye");
     out
 }
 
 #[test]
 fn a_session_is_told_step_by_step() {
-    let told = read(&[&session()]);
-    let kinds: Vec<Told> = told.into_iter().skip(3).collect();
+    let seen = read(&[&session()]);
+    let kinds: Vec<Seen> = seen.into_iter().skip(3).collect();
     assert_eq!(
         kinds[..6],
         [
-            Told::Step(Step::Headers {
+            Seen::Event(Event::Headers {
                 stream: 1,
                 end_stream: false,
                 depends_on: None
             }),
-            Told::Fields(vec![
+            Seen::Fields(vec![
                 (b":method".to_vec(), b"GET".to_vec()),
                 (b":scheme".to_vec(), b"http".to_vec()),
                 (b":path".to_vec(), b"/".to_vec()),
                 (b"a".to_vec(), b"b".to_vec()),
             ]),
-            Told::Step(Step::DataBegin {
+            Seen::Event(Event::DataBegin {
                 stream: 1,
                 length: 8,
                 padding: 3,
                 end_stream: false
             }),
-            Told::Data(1, b"hello".to_vec()),
-            Told::Step(Step::DataEnd {
+            Seen::Data(1, b"preface".to_vec()),
+            Seen::Event(Event::DataEnd {
                 stream: 1,
                 end_stream: false
             }),
-            Told::Step(Step::DataBegin {
+            Seen::Event(Event::DataBegin {
                 stream: 1,
                 length: 3,
                 padding: 0,
@@ -160,28 +160,28 @@ fn frames_that_break_the_rules_end_the_connection() {
             out.extend(std::iter::repeat_n(0, length));
         }
     };
-    let cases: Vec<(Build, Code)> = vec![
-        (Box::new(head(0, 1, 0, 0)), Code::ProtocolError),
-        (Box::new(head(1, 1, 4, 0)), Code::ProtocolError),
-        (Box::new(head(4, 5, 0, 0)), Code::FrameSizeError),
-        (Box::new(head(4, 6, 1, 0)), Code::FrameSizeError),
-        (Box::new(head(4, 0, 0, 1)), Code::ProtocolError),
-        (Box::new(head(6, 7, 0, 0)), Code::FrameSizeError),
-        (Box::new(head(3, 3, 0, 1)), Code::FrameSizeError),
-        (Box::new(head(8, 3, 0, 0)), Code::FrameSizeError),
-        (Box::new(head(9, 0, 4, 1)), Code::ProtocolError),
-        (Box::new(head(5, 4, 4, 1)), Code::ProtocolError),
-        (Box::new(head(0, 16_385, 0, 1)), Code::FrameSizeError),
+    let cases: Vec<(Build, ErrorCode)> = vec![
+        (Box::new(head(0, 1, 0, 0)), ErrorCode::ProtocolError),
+        (Box::new(head(1, 1, 4, 0)), ErrorCode::ProtocolError),
+        (Box::new(head(4, 5, 0, 0)), ErrorCode::FrameSizeError),
+        (Box::new(head(4, 6, 1, 0)), ErrorCode::FrameSizeError),
+        (Box::new(head(4, 0, 0, 1)), ErrorCode::ProtocolError),
+        (Box::new(head(6, 7, 0, 0)), ErrorCode::FrameSizeError),
+        (Box::new(head(3, 3, 0, 1)), ErrorCode::FrameSizeError),
+        (Box::new(head(8, 3, 0, 0)), ErrorCode::FrameSizeError),
+        (Box::new(head(9, 0, 4, 1)), ErrorCode::ProtocolError),
+        (Box::new(head(5, 4, 4, 1)), ErrorCode::ProtocolError),
+        (Box::new(head(0, 16_385, 0, 1)), ErrorCode::FrameSizeError),
         (
             Box::new(|out| frame::headers(out, 1, &[0x80], true, 100)),
-            Code::CompressionError,
+            ErrorCode::CompressionError,
         ),
         (
             Box::new(|out| {
                 frame::head(out, 1, 0, flag::PADDED, 1);
                 out.push(9);
             }),
-            Code::ProtocolError,
+            ErrorCode::ProtocolError,
         ),
         (
             Box::new(|out| {
@@ -189,25 +189,25 @@ fn frames_that_break_the_rules_end_the_connection() {
                 out.push(0x82);
                 frame::pong(out, [0; 8]);
             }),
-            Code::ProtocolError,
+            ErrorCode::ProtocolError,
         ),
     ];
     for (number, (build, code)) in cases.iter().enumerate() {
-        assert_eq!(with(build), Some(Told::Fatal(*code)), "case {number}");
+        assert_eq!(with(build), Some(Seen::ConnectionError(*code)), "case {number}");
     }
-    let strangers: [(&[u8], Code); 7] = [
-        (b"CONNECT a:1 HTTP/1.1\r\n", Code::Http11Required),
-        (b"INVALID CONNECTION PREFACE\r\n", Code::ProtocolError),
-        (b"GET / HTTP/1.1\r\n", Code::Http11Required),
-        (b"POST / HTTP/1.1\r\n", Code::Http11Required),
-        (b"PUT / HTTP/1.1\r\n", Code::Http11Required),
-        (&[0x16, 3, 1, 2, 0], Code::InadequateSecurity),
-        (&[0, 0, 0, 4, 0], Code::ProtocolError),
+    let strangers: [(&[u8], ErrorCode); 7] = [
+        (b"CONNECT a:1 HTTP/1.1\r\n", ErrorCode::Http11Required),
+        (b"INVALID CONNECTION PREFACE\r\n", ErrorCode::ProtocolError),
+        (b"GET / HTTP/1.1\r\n", ErrorCode::Http11Required),
+        (b"POST / HTTP/1.1\r\n", ErrorCode::Http11Required),
+        (b"PUT / HTTP/1.1\r\n", ErrorCode::Http11Required),
+        (&[0x16, 3, 1, 2, 0], ErrorCode::InadequateSecurity),
+        (&[0, 0, 0, 4, 0], ErrorCode::ProtocolError),
     ];
     for (first, code) in strangers {
-        assert_eq!(read(&[first]), [Told::Fatal(code)], "{first:?}");
+        assert_eq!(read(&[first]), [Seen::ConnectionError(code)], "{first:?}");
         let bytes: Vec<&[u8]> = first.chunks(1).collect();
-        assert_eq!(read(&bytes), [Told::Fatal(code)], "{first:?}");
+        assert_eq!(read(&bytes), [Seen::ConnectionError(code)], "{first:?}");
     }
 }
 
@@ -223,7 +223,7 @@ fn a_block_without_end_is_stopped() {
     }
     assert_eq!(
         read(&[&out]).last(),
-        Some(&Told::Fatal(Code::EnhanceYourCalm))
+        Some(&Seen::ConnectionError(ErrorCode::EnhanceYourCalm))
     );
 }
 
@@ -260,7 +260,7 @@ fn what_is_not_complete_is_told_and_what_was_large_is_given_back() {
     frame::headers(&mut wire, 1, &block, true, 1 << 14);
     let mut parser = Parser::new(true, 4096, 1 << 14, 1 << 16);
     let read = |parser: &mut Parser, mut input: &[u8]| {
-        while parser.step(&mut input).unwrap().is_some() {}
+        while parser.next_event(&mut input).unwrap().is_some() {}
         parser.held()
     };
     let (most, rest) = wire.split_at(wire.len() - 10);
@@ -286,22 +286,22 @@ fn streams(blocks: &[&[u8]]) -> Vec<u8> {
 /// The fields of each block, as they would be written, and how often the parser had to decode.
 fn blocks(wire: &[u8]) -> (Vec<Vec<u8>>, usize) {
     let mut parser = Parser::new(true, 4096, 1 << 14, 1 << 16);
-    let (mut input, mut told) = (wire, Vec::new());
-    while let Ok(Some(step)) = parser.step(&mut input) {
-        if matches!(step, Step::Headers { .. }) {
-            told.push(parser.block().wire().to_vec());
+    let (mut input, mut seen) = (wire, Vec::new());
+    while let Ok(Some(step)) = parser.next_event(&mut input) {
+        if matches!(step, Event::Headers { .. }) {
+            seen.push(parser.block().wire().to_vec());
         }
     }
-    (told, parser.recent.decoded())
+    (seen, parser.block_cache.decoded())
 }
 
 #[test]
 fn a_block_that_is_repeated_is_not_decoded_again() {
     let post: &[u8] = &[0x83, 0x86];
     let get: &[u8] = &[0x82, 0x86];
-    let (told, decoded) = blocks(&streams(&[post, get, post, get, post]));
+    let (seen, decoded) = blocks(&streams(&[post, get, post, get, post]));
     assert_eq!(decoded, 2);
-    assert_eq!(told, [post, get, post, get, post]);
+    assert_eq!(seen, [post, get, post, get, post]);
     // Not for ever: what was not repeated for a while makes room.
     let others: Vec<Vec<u8>> = (0..9).map(|n| vec![0x82, 0x88 + n]).collect();
     let mut wires = vec![post];
@@ -323,12 +323,12 @@ fn blocks_that_are_many_and_large_are_not_kept() {
     let larges: Vec<&[u8]> = larges.iter().map(Vec::as_slice).collect();
     let wire = streams(&larges);
     let mut input = &wire[..];
-    while let Some(step) = parser.step(&mut input).unwrap() {
-        if matches!(step, Step::Headers { .. }) {
+    while let Some(step) = parser.next_event(&mut input).unwrap() {
+        if matches!(step, Event::Headers { .. }) {
             let block = parser.take_block();
             assert_eq!(block.named(b"a").unwrap().value.len(), 2040);
             parser.restore(block);
-            assert!(parser.recent.memory() <= 8192);
+            assert!(parser.block_cache.memory() <= 8192);
         }
     }
 }
@@ -338,10 +338,10 @@ fn the_same_bytes_say_something_else_once_the_table_has_changed() {
     let a: &[u8] = &[0x40, 1, b'a', 1, b'1'];
     let b: &[u8] = &[0x40, 1, b'b', 1, b'2'];
     let newest: &[u8] = &[0xbe];
-    let (told, decoded) = blocks(&streams(&[a, newest, newest, b, newest, newest]));
-    let (of_a, of_b) = (&told[0], &told[3]);
+    let (seen, decoded) = blocks(&streams(&[a, newest, newest, b, newest, newest]));
+    let (of_a, of_b) = (&seen[0], &seen[3]);
     assert_ne!(of_a, of_b);
-    assert!(told[..3].iter().all(|it| it == of_a) && told[3..].iter().all(|it| it == of_b));
+    assert!(seen[..3].iter().all(|it| it == of_a) && seen[3..].iter().all(|it| it == of_b));
     assert_eq!(decoded, 4);
     // What is put into the table is put there each time.
     let second: &[u8] = &[0xbf];
@@ -359,11 +359,11 @@ fn a_block_is_checked_as_what_it_is_asked_for() {
     let wire = streams(&[&[0x83, 0x86, 0x84], &[0x83, 0x86, 0x84]]);
     let mut parser = Parser::new(true, 4096, 1 << 14, 1 << 16);
     let mut input = &wire[..];
-    while let Some(step) = parser.step(&mut input).unwrap() {
-        if matches!(step, Step::Headers { .. }) {
-            assert!(parser.check_block(message::Kind::Request).is_some());
-            assert!(parser.check_block(message::Kind::Trailers).is_none());
-            assert!(parser.check_block(message::Kind::Request).is_some());
+    while let Some(step) = parser.next_event(&mut input).unwrap() {
+        if matches!(step, Event::Headers { .. }) {
+            assert!(parser.check_block(message::MessageKind::Request).is_some());
+            assert!(parser.check_block(message::MessageKind::Trailers).is_none());
+            assert!(parser.check_block(message::MessageKind::Request).is_some());
         }
     }
 }

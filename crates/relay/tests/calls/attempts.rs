@@ -2,7 +2,7 @@
 
 use mesh_relay::{
     Cause, Config, Ended,
-    frame::{self, Code, Kind},
+    frame::{self, ErrorCode, FrameType},
 };
 
 use crate::{
@@ -22,9 +22,9 @@ fn request_trailers_reach_the_instance_on_every_attempt() {
     for stream in [1, 3] {
         let seen = bench.of_stream(&mut instance, stream);
         assert_eq!(seen[1].payload, b"body");
-        assert_eq!((seen[2].kind, seen[2].flags & 1), (Kind::Headers, 1));
+        assert_eq!((seen[2].kind, seen[2].flags & 1), (FrameType::Headers, 1));
         bench.say(&instance, |out| {
-            frame::reset(out, stream, Code::RefusedStream)
+            frame::reset(out, stream, ErrorCode::RefusedStream)
         });
     }
     assert_eq!(bench.log.lock().failures.len(), 2);
@@ -36,10 +36,10 @@ fn a_refused_stream_is_sent_again_and_a_cancelled_one_is_not() {
     let mut client = bench.client();
     bench.request(&client, 1, Some(b"q"));
     let mut instance = bench.instance();
-    bench.say(&instance, |out| frame::reset(out, 1, Code::RefusedStream));
+    bench.say(&instance, |out| frame::reset(out, 1, ErrorCode::RefusedStream));
     let again = bench.of_stream(&mut instance, 3);
     assert_eq!(again[1].payload, b"q");
-    bench.say(&instance, |out| frame::reset(out, 3, Code::Cancel));
+    bench.say(&instance, |out| frame::reset(out, 3, ErrorCode::Cancel));
     let seen = bench.of_stream(&mut client, 1);
     assert_eq!(value(&client.fields(&seen[0]), "grpc-status"), Some("14"));
     let log = bench.log.lock();
@@ -58,14 +58,14 @@ fn a_going_instance_finishes_what_it_has_and_the_rest_is_sent_again() {
     bench.request(&client, 1, Some(b"one"));
     let old = bench.instance();
     bench.request(&client, 3, Some(b"two"));
-    bench.say(&old, |out| frame::go_away(out, 1, Code::NoError, ""));
+    bench.say(&old, |out| frame::go_away(out, 1, ErrorCode::NoError, ""));
     let mut new = bench.instance();
     assert_eq!(bench.of_stream(&mut new, 1)[1].payload, b"two");
     assert!(!bench.engine.is_closed(old.id));
     bench.say(&old, |out| answer(out, 1, b"1"));
     bench.say(&new, |out| answer(out, 1, b"2"));
     let seen = bench.hear(&mut client);
-    let bodies: Vec<_> = seen.iter().filter(|s| s.kind == Kind::Data).collect();
+    let bodies: Vec<_> = seen.iter().filter(|s| s.kind == FrameType::Data).collect();
     assert_eq!(bodies.len(), 2);
     assert_eq!(bench.log.lock().ended, [Ended::Answered(Some(0)); 2]);
     assert!(bench.engine.is_closed(old.id), "it has nothing left to do");
@@ -121,7 +121,7 @@ fn calls_on_connections_that_are_severed_fail_and_others_open_a_new_one() {
     let mut client = bench.client();
     bench.request(&client, 1, Some(b"waits"));
     let dead = bench.instance();
-    bench.engine.sever(7);
+    bench.engine.abort(7);
     assert!(bench.engine.is_closed(dead.id));
     let seen = bench.of_stream(&mut client, 1);
     let fields = client.fields(&seen[0]);

@@ -2,7 +2,7 @@
 
 use mesh_relay::{
     Cause, Config,
-    frame::{self, Kind},
+    frame::{self, FrameType},
 };
 
 use crate::{
@@ -23,7 +23,7 @@ fn the_instances_limit_of_streams_is_respected() {
     for stream in [3, 5, 7, 9, 11] {
         bench.request(&client, stream, Some(b"q"));
     }
-    let heads = |seen: &[Seen]| seen.iter().filter(|s| s.kind == Kind::Headers).count();
+    let heads = |seen: &[Seen]| seen.iter().filter(|s| s.kind == FrameType::Headers).count();
     assert_eq!(heads(&bench.hear(&mut first)), 2);
     let mut second = bench.instance_with(&[(3, 2)]);
     bench.hear(&mut second);
@@ -60,7 +60,7 @@ fn the_slot_is_free_when_the_instance_is_through_however_slow_the_client() {
     let body: usize = bench
         .of_stream(&mut client, 1)
         .iter()
-        .filter(|s| s.kind == Kind::Data)
+        .filter(|s| s.kind == FrameType::Data)
         .map(|s| s.payload.len())
         .sum();
     assert_eq!((body, bench.engine.calls()), (100, 1));
@@ -90,7 +90,7 @@ fn a_drain_lets_what_is_under_way_end_and_refuses_the_rest() {
     bench.engine.drain();
     let seen = bench.hear(&mut client);
     assert_eq!(goaway_code(&seen), Some(0));
-    assert!(seen.iter().any(|s| s.kind == Kind::Ping));
+    assert!(seen.iter().any(|s| s.kind == FrameType::Ping));
     bench.request(&client, 3, Some(b"was under way"));
     bench.say(&client, |out| frame::pong(out, [0; 8]));
     let seen = bench.hear(&mut client);
@@ -137,9 +137,9 @@ fn what_a_peer_has_that_never_sent_settings_was_not_begun() {
         let to = bench.engine.take_wanted();
         let id = bench.engine.connected(to[0]);
         if settled {
-            let mut hello = Vec::new();
-            frame::settings(&mut hello, &[]);
-            bench.engine.received(id, &hello);
+            let mut preface = Vec::new();
+            frame::settings(&mut preface, &[]);
+            bench.engine.received(id, &preface);
         }
         bench.engine.closed(id);
         let failure = bench.log.lock().failures[0];
@@ -153,9 +153,9 @@ fn a_call_is_put_on_a_connection_that_was_greeted_and_has_answered() {
     let mut client = bench.client();
     bench.request(&client, 1, Some(b"q"));
     let to = bench.engine.take_wanted();
-    let mut hello = Vec::new();
-    frame::settings(&mut hello, &[(3, 1)]);
-    let id = bench.engine.greeted(to[0], &hello);
+    let mut preface = Vec::new();
+    frame::settings(&mut preface, &[(3, 1)]);
+    let id = bench.engine.connected_after_handshake(to[0], &preface);
     let out = bench.engine.output(id);
     assert!(!out.starts_with(frame::PREFACE), "that was said");
     let heads = |out: &[u8]| {
@@ -167,7 +167,7 @@ fn a_call_is_put_on_a_connection_that_was_greeted_and_has_answered() {
         }
         kinds
     };
-    assert_eq!(heads(out), [Kind::Settings, Kind::Headers, Kind::Data]);
+    assert_eq!(heads(out), [FrameType::Settings, FrameType::Headers, FrameType::Data]);
     let mut back = Vec::new();
     answer(&mut back, 1, b"a");
     bench.engine.received(id, &back);
@@ -183,13 +183,13 @@ fn who_connects_is_told_nothing_before_its_preface() {
     assert!(bench.engine.output(id).is_empty());
     bench.engine.received(id, &frame::PREFACE[10..]);
     let head = frame::Head::read(bench.engine.output(id)).unwrap();
-    assert_eq!(head.kind, Kind::Settings);
+    assert_eq!(head.kind, FrameType::Settings);
     // What is no preface of HTTP/2 nor anything else known is answered in HTTP/2.
     let id = bench.engine.accept();
     bench.engine.received(id, b"\x00\x01\x02");
     let out = bench.engine.output(id);
     let head = frame::Head::read(out).unwrap();
-    assert_eq!(head.kind, Kind::Settings);
+    assert_eq!(head.kind, FrameType::Settings);
     assert!(bench.engine.is_closed(id));
     // The host has words for a client of HTTP/1, or none as here.
     let id = bench.engine.accept();

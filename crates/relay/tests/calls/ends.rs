@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mesh_relay::{
     Cause, Ended, Verdict,
-    frame::{self, Code, Kind},
+    frame::{self, ErrorCode, FrameType},
 };
 
 use crate::{
@@ -100,7 +100,7 @@ fn a_cancelled_call_is_cancelled_at_the_instance() {
     bench.say(&client, |out| request(out, 1, &[], false));
     let mut instance = bench.instance();
     bench.hear(&mut instance);
-    bench.say(&client, |out| frame::reset(out, 1, Code::Cancel));
+    bench.say(&client, |out| frame::reset(out, 1, ErrorCode::Cancel));
     assert_eq!(reset_code(&bench.of_stream(&mut instance, 1)), Some(8));
     bench.say(&instance, |out| answer(out, 1, b"too late"));
     assert_eq!(goaway_code(&bench.hear(&mut instance)), None);
@@ -119,7 +119,7 @@ fn a_client_that_leaves_cancels_all_of_its_calls() {
     bench.engine.closed(client.id);
     let resets = bench.hear(&mut instance);
     let count = |seen: &[Seen]| {
-        let resets = seen.iter().filter(|s| s.kind == Kind::RstStream);
+        let resets = seen.iter().filter(|s| s.kind == FrameType::RstStream);
         resets.count()
     };
     assert_eq!(count(&resets), 1, "one at a time");

@@ -1,6 +1,6 @@
 //! What passes between a client and its instance when nothing goes wrong.
 
-use mesh_relay::{Cause, Config, Ended, Verdict, frame::Code};
+use mesh_relay::{Cause, Config, Ended, Verdict, frame::ErrorCode};
 
 use crate::{
     bench,
@@ -118,7 +118,7 @@ fn a_stream_more_than_allowed_is_refused_and_leaves_the_others_alone() {
         bench.request(&client, stream, Some(b"q"));
     }
     let refused = bench.of_stream(&mut client, 5);
-    assert_eq!(reset_code(&refused), Some(Code::RefusedStream as u32));
+    assert_eq!(reset_code(&refused), Some(ErrorCode::RefusedStream as u32));
     let instance = bench.instance();
     bench.say(&instance, |out| {
         fields(out, 1, &[(":status", "200"), ("grpc-status", "0")], true)
@@ -145,7 +145,7 @@ fn an_answer_that_is_no_http_fails_only_its_call() {
         bench.say(&instance, |out| fields(out, 1, fields_of, false));
         assert_eq!(reset_code(&bench.of_stream(&mut instance, 1)), Some(1));
         let cause = bench.log.lock().failures[0].cause;
-        assert_eq!(cause, Cause::Malformed(Code::ProtocolError));
+        assert_eq!(cause, Cause::Malformed(ErrorCode::ProtocolError));
         assert!(!bench.engine.is_closed(instance.id));
     }
 }
@@ -224,12 +224,12 @@ fn a_body_that_comes_in_crumbs_goes_on_in_few_frames() {
     crumbs(&mut bench, 3, true);
     bodies.extend(bench.hear(&mut instance));
     bodies.retain(|seen| seen.stream != 0);
-    let told: Vec<_> = bodies
+    let received: Vec<_> = bodies
         .iter()
         .map(|s| (s.stream, s.payload.len(), s.flags))
         .collect();
     assert_eq!(
-        told,
+        received,
         [
             (1, 1000, 0),
             (3, 1000, 0),
@@ -257,6 +257,6 @@ fn frames_that_grow_keep_to_the_peers_limit() {
     }
     bench.say(&client, |out| data(out, 1, &[], true));
     let seen = bench.of_stream(&mut instance, 1);
-    let told: Vec<_> = seen.iter().map(|s| (s.payload.len(), s.flags)).collect();
-    assert_eq!(told, [(16_000, 0), (16_000, 0), (8000, 1)]);
+    let received: Vec<_> = seen.iter().map(|s| (s.payload.len(), s.flags)).collect();
+    assert_eq!(received, [(16_000, 0), (16_000, 0), (8000, 1)]);
 }

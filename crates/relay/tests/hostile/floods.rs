@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_relay::frame::{self, Code};
+use mesh_relay::frame::{self, ErrorCode};
 
 use crate::{
     bench,
@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// An attack, and the code of the GOAWAY that answers it.
-type Attack = (&'static str, fn(&mut Vec<u8>, u32), Code);
+type Attack = (&'static str, fn(&mut Vec<u8>, u32), ErrorCode);
 
 #[test]
 fn floods_end_the_connection_of_whoever_sends_them() {
@@ -19,29 +19,29 @@ fn floods_end_the_connection_of_whoever_sends_them() {
         (
             "PING",
             |out, _| frame::ping(out, [0; 8]),
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
         ),
         (
             "SETTINGS",
             |out, _| frame::settings(out, &[]),
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
         ),
         (
             "rapid resets",
             |out, n| {
                 request(out, 2 * n + 1, &[], true);
-                frame::reset(out, 2 * n + 1, Code::Cancel);
+                frame::reset(out, 2 * n + 1, ErrorCode::Cancel);
             },
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
         ),
         (
             "rapid resets of calls with a message",
             |out, n| {
                 request(out, 2 * n + 1, &[], false);
                 data(out, 2 * n + 1, b"message", true);
-                frame::reset(out, 2 * n + 1, Code::Cancel);
+                frame::reset(out, 2 * n + 1, ErrorCode::Cancel);
             },
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
         ),
         (
             "calls that we are made to reset",
@@ -50,12 +50,12 @@ fn floods_end_the_connection_of_whoever_sends_them() {
                 data(out, 2 * n + 1, b"message", false);
                 frame::window_update(out, 2 * n + 1, 0);
             },
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
         ),
         (
             "refused requests",
             |out, n| request(out, 2 * n + 1, &[("connection", "close")], true),
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
         ),
         (
             "empty DATA",
@@ -65,7 +65,7 @@ fn floods_end_the_connection_of_whoever_sends_them() {
                 }
                 data(out, 1, b"", false);
             },
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
         ),
         (
             "PRIORITY",
@@ -73,7 +73,7 @@ fn floods_end_the_connection_of_whoever_sends_them() {
                 frame::head(out, 5, 2, 0, 2 * n + 1);
                 out.extend_from_slice(&[0, 0, 0, 0, 9]);
             },
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
         ),
         (
             "CONTINUATION",
@@ -84,7 +84,7 @@ fn floods_end_the_connection_of_whoever_sends_them() {
                 frame::head(out, 5000, 9, 0, 1);
                 out.extend_from_slice(&[0x82; 5000]);
             },
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
         ),
     ];
     for (name, flood, code) in floods {
@@ -121,7 +121,7 @@ fn a_client_that_gives_up_two_calls_of_three_is_no_attacker() {
         }
         for call in 0..2 {
             let stream = 6 * round + 2 * call + 1;
-            bench.say(&client, |out| frame::reset(out, stream, Code::Cancel));
+            bench.say(&client, |out| frame::reset(out, stream, ErrorCode::Cancel));
         }
         if let Some(instance) = &mut instance {
             bench.hear(instance);
@@ -147,7 +147,7 @@ fn calls_given_up_at_their_deadlines_are_no_attack() {
         }
         bench.engine.tick(at + Duration::from_secs(1));
         for stream in streams {
-            bench.say(&client, |out| frame::reset(out, stream, Code::Cancel));
+            bench.say(&client, |out| frame::reset(out, stream, ErrorCode::Cancel));
         }
         assert_eq!(goaway_code(&bench.hear(&mut client)), None, "{second}");
     }

@@ -2,7 +2,7 @@
 
 use mesh_relay::{
     Cause, Config, Ended, Verdict,
-    frame::{self, Code, Kind},
+    frame::{self, ErrorCode, FrameType},
 };
 
 use crate::support::{Bench, Plain, answer, data, fields, goaway_code, request, reset_code};
@@ -59,7 +59,7 @@ fn heads_that_are_kept_count_as_memory() {
             .fields(&seen[0])
             .contains(&("grpc-status".to_owned(), "14".to_owned()))
     );
-    bench.say(&client, |out| frame::reset(out, 1, Code::Cancel));
+    bench.say(&client, |out| frame::reset(out, 1, ErrorCode::Cancel));
     assert_eq!(goaway_code(&bench.hear(&mut client)), None);
     bench.engine.closed(client.id);
     assert_eq!((bench.engine.calls(), bench.engine.memory()), (0, 0));
@@ -143,7 +143,7 @@ fn those_who_keep_much_leave_room_for_the_others() {
         bench.engine.resume(call, Verdict::To(7));
     }
     let heads = bench.hear(&mut instance);
-    for head in heads.iter().filter(|seen| seen.kind == Kind::Headers) {
+    for head in heads.iter().filter(|seen| seen.kind == FrameType::Headers) {
         bench.say(&instance, |out| answer(out, head.stream, b"a"));
     }
     let seen = bench.hear(&mut decent);

@@ -1,6 +1,6 @@
 //! The states of streams, and their windows.
 
-use mesh_relay::frame::{self, Code, Kind};
+use mesh_relay::frame::{self, ErrorCode, FrameType};
 
 use crate::{
     bench,
@@ -11,56 +11,56 @@ use crate::{
 #[test]
 fn streams_keep_their_states() {
     let request_one: fn(&mut Vec<u8>) = |out| request(out, 1, &[], true);
-    type Break = (fn(&mut Vec<u8>), Option<Code>, Option<Code>);
+    type Break = (fn(&mut Vec<u8>), Option<ErrorCode>, Option<ErrorCode>);
     let cases: [Break; 12] = [
         (
             |out| data(out, 1, b"x", false),
             None,
-            Some(Code::StreamClosed),
+            Some(ErrorCode::StreamClosed),
         ),
         (
             |out| fields(out, 1, &[("x", "y")], true),
             None,
-            Some(Code::StreamClosed),
+            Some(ErrorCode::StreamClosed),
         ),
         (
             |out| data(out, 9, b"x", false),
-            Some(Code::ProtocolError),
+            Some(ErrorCode::ProtocolError),
             None,
         ),
         (
-            |out| frame::reset(out, 9, Code::Cancel),
-            Some(Code::ProtocolError),
+            |out| frame::reset(out, 9, ErrorCode::Cancel),
+            Some(ErrorCode::ProtocolError),
             None,
         ),
         (
             |out| frame::window_update(out, 9, 1),
-            Some(Code::ProtocolError),
+            Some(ErrorCode::ProtocolError),
             None,
         ),
         (
             |out| frame::window_update(out, 0, 0),
-            Some(Code::ProtocolError),
+            Some(ErrorCode::ProtocolError),
             None,
         ),
         (
             |out| frame::window_update(out, 1, 0),
             None,
-            Some(Code::ProtocolError),
+            Some(ErrorCode::ProtocolError),
         ),
         (
             |out| frame::window_update(out, 0, (1 << 31) - 1),
-            Some(Code::FlowControlError),
+            Some(ErrorCode::FlowControlError),
             None,
         ),
         (
             |out| frame::window_update(out, 1, (1 << 31) - 1),
             None,
-            Some(Code::FlowControlError),
+            Some(ErrorCode::FlowControlError),
         ),
         (
             |out| request(out, 2, &[], true),
-            Some(Code::ProtocolError),
+            Some(ErrorCode::ProtocolError),
             None,
         ),
         (
@@ -68,7 +68,7 @@ fn streams_keep_their_states() {
                 request(out, 7, &[], true);
                 request(out, 5, &[], true);
             },
-            Some(Code::ProtocolError),
+            Some(ErrorCode::ProtocolError),
             None,
         ),
         (
@@ -76,7 +76,7 @@ fn streams_keep_their_states() {
                 frame::window_update(out, 1, 1 << 20);
                 frame::settings(out, &[(4, (1 << 31) - 1)]);
             },
-            Some(Code::FlowControlError),
+            Some(ErrorCode::FlowControlError),
             None,
         ),
     ];
@@ -108,7 +108,7 @@ fn a_window_may_become_negative_and_recover() {
     bench.say(&client, |out| frame::settings(out, &[(4, 400)]));
     bench.say(&instance, |out| data(out, 1, &[0; 100], true));
     bench.say(&client, |out| frame::window_update(out, 1, 600));
-    let quiet = |seen: &[Seen]| !seen.iter().any(|s| s.kind == Kind::Data);
+    let quiet = |seen: &[Seen]| !seen.iter().any(|s| s.kind == FrameType::Data);
     assert!(quiet(&bench.hear(&mut client)), "it is at nothing");
     bench.say(&client, |out| frame::window_update(out, 1, 100));
     let seen = bench.of_stream(&mut client, 1);

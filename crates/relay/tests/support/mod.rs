@@ -11,7 +11,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use mesh_relay::{
     Cause, Config, Ended, Endpoint, Engine, Failure, Host, Id, Verdict,
-    frame::{self, Head, Kind},
+    frame::{self, Head, FrameType},
     hpack::{Block, Decoder, Token},
 };
 use parking_lot::Mutex;
@@ -87,7 +87,7 @@ pub fn status(code: u32, message: &str) -> Block {
 impl Host for Plain {
     type Call = Kept;
 
-    fn begin(&mut self, id: Id, _client: Id, request: &Block, end: bool) -> (Kept, Verdict) {
+    fn on_request(&mut self, id: Id, _client: Id, request: &Block, end: bool) -> (Kept, Verdict) {
         self.log.lock().begun += 1;
         self.calls.push(id);
         let path = request.get(Token::Path).map_or(&b""[..], |f| f.value);
@@ -107,7 +107,7 @@ impl Host for Plain {
         (kept, verdict)
     }
 
-    fn bytes(&mut self, call: &mut Kept, bytes: &[u8], end: bool) -> Verdict {
+    fn on_request_data(&mut self, call: &mut Kept, bytes: &[u8], end: bool) -> Verdict {
         call.read += bytes.len();
         self.log.lock().bytes += bytes.len();
         if !call.routed && (end || call.read >= self.peek) {
@@ -117,21 +117,21 @@ impl Host for Plain {
         Verdict::More
     }
 
-    fn sending(&mut self, call: &mut Kept, _to: Endpoint, extra: &mut Block) {
+    fn on_send(&mut self, call: &mut Kept, _to: Endpoint, extra: &mut Block) {
         extra.push(b"x-attempt", call.attempts.to_string().as_bytes());
     }
 
-    fn accepts(&mut self, _call: &mut Kept, _response: &Block, _end: bool, _again: bool) -> bool {
+    fn accepts_response(&mut self, _call: &mut Kept, _response: &Block, _end: bool, _again: bool) -> bool {
         let declined = self.declines > 0;
         self.declines = self.declines.saturating_sub(1);
         !declined
     }
 
-    fn answered(&mut self, _call: &mut Kept, _response: &Block, extra: &mut Block) {
+    fn on_response(&mut self, _call: &mut Kept, _response: &Block, extra: &mut Block) {
         extra.push(b"x-relayed", b"yes");
     }
 
-    fn failed(&mut self, call: &mut Kept, failure: Failure) -> Verdict {
+    fn on_attempt_failed(&mut self, call: &mut Kept, failure: Failure) -> Verdict {
         self.log.lock().failures.push(failure);
         call.attempts += 1;
         let too_large = failure.cause == Cause::HeaderList;
@@ -144,7 +144,7 @@ impl Host for Plain {
         }
     }
 
-    fn broken(&mut self, _call: &mut Kept, cause: Cause) -> Block {
+    fn response_aborted(&mut self, _call: &mut Kept, cause: Cause) -> Block {
         let mut block = Block::new();
         let code: &[u8] = if cause == Cause::Deadline {
             b"4"
@@ -155,7 +155,7 @@ impl Host for Plain {
         block
     }
 
-    fn ended(&mut self, call: Kept, ended: Ended) {
+    fn on_end(&mut self, call: Kept, ended: Ended) {
         let at = self.calls.iter().position(|id| *id == call.id);
         self.calls.remove(at.expect("a call ends once"));
         self.log.lock().ended.push(ended);
@@ -165,7 +165,7 @@ impl Host for Plain {
 /// A frame as a test sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    pub kind: Kind,
+    pub kind: FrameType,
     pub flags: u8,
     pub stream: u32,
     pub payload: Vec<u8>,
@@ -198,10 +198,10 @@ impl Bench {
     /// A client that has said its preface and SETTINGS.
     pub fn client(&mut self) -> Peer {
         let id = self.engine.accept();
-        let mut hello = frame::PREFACE.to_vec();
-        frame::settings(&mut hello, &[]);
-        frame::settings_ack(&mut hello);
-        self.engine.received(id, &hello);
+        let mut preface = frame::PREFACE.to_vec();
+        frame::settings(&mut preface, &[]);
+        frame::settings_ack(&mut preface);
+        self.engine.received(id, &preface);
         let mut peer = Peer::new(id);
         peer.read(&mut self.engine);
         peer
@@ -216,10 +216,10 @@ impl Bench {
         let wanted = self.engine.take_wanted();
         let to = *wanted.first().expect("a connection is wanted");
         let id = self.engine.connected(to);
-        let mut hello = Vec::new();
-        frame::settings(&mut hello, settings);
-        frame::settings_ack(&mut hello);
-        self.engine.received(id, &hello);
+        let mut preface = Vec::new();
+        frame::settings(&mut preface, settings);
+        frame::settings_ack(&mut preface);
+        self.engine.received(id, &preface);
         Peer::new(id)
     }
 
@@ -287,7 +287,7 @@ impl Peer {
 
     /// The fields of a HEADERS frame.
     pub fn fields(&mut self, seen: &Seen) -> Vec<(String, String)> {
-        assert_eq!(seen.kind, Kind::Headers);
+        assert_eq!(seen.kind, FrameType::Headers);
         let mut block = Block::new();
         self.decoder
             .decode(&seen.payload, 1 << 20, &mut block)
@@ -345,12 +345,12 @@ pub fn answer(out: &mut Vec<u8>, stream: u32, body: &[u8]) {
 
 /// The code of the RST_STREAM, if that is what was seen.
 pub fn reset_code(seen: &[Seen]) -> Option<u32> {
-    let reset = seen.iter().find(|s| s.kind == Kind::RstStream)?;
+    let reset = seen.iter().find(|s| s.kind == FrameType::RstStream)?;
     Some(u32::from_be_bytes(reset.payload[..4].try_into().unwrap()))
 }
 
 /// The code of the GOAWAY, if one was seen.
 pub fn goaway_code(seen: &[Seen]) -> Option<u32> {
-    let last = seen.iter().rev().find(|s| s.kind == Kind::GoAway)?;
+    let last = seen.iter().rev().find(|s| s.kind == FrameType::GoAway)?;
     Some(u32::from_be_bytes(last.payload[4..8].try_into().unwrap()))
 }

@@ -25,7 +25,7 @@ use h2::{
 use http::{HeaderMap, HeaderValue, Request, Response};
 use mesh_relay::{
     Cause, Config, Ended, Endpoint, Engine, Failure, Host, Id, Verdict,
-    driver::{self, Command, Dialed, Dialing, Network, Stream},
+    driver::{self, Command, Dialed, DialFuture, Transport, Stream},
     hpack::Block,
 };
 use parking_lot::Mutex;
@@ -83,45 +83,45 @@ pub struct World {
 impl Host for Director {
     type Call = Kept;
 
-    fn begin(&mut self, call: Id, client: Id, request: &Block, end: bool) -> (Kept, Verdict) {
-        self.plain.begin(call, client, request, end)
+    fn on_request(&mut self, call: Id, client: Id, request: &Block, end: bool) -> (Kept, Verdict) {
+        self.plain.on_request(call, client, request, end)
     }
-    fn bytes(&mut self, call: &mut Kept, bytes: &[u8], end: bool) -> Verdict {
-        self.plain.bytes(call, bytes, end)
+    fn on_request_data(&mut self, call: &mut Kept, bytes: &[u8], end: bool) -> Verdict {
+        self.plain.on_request_data(call, bytes, end)
     }
-    fn sending(&mut self, call: &mut Kept, to: Endpoint, extra: &mut Block) {
-        self.plain.sending(call, to, extra);
+    fn on_send(&mut self, call: &mut Kept, to: Endpoint, extra: &mut Block) {
+        self.plain.on_send(call, to, extra);
     }
-    fn answered(&mut self, call: &mut Kept, response: &Block, extra: &mut Block) {
-        self.plain.answered(call, response, extra);
+    fn on_response(&mut self, call: &mut Kept, response: &Block, extra: &mut Block) {
+        self.plain.on_response(call, response, extra);
     }
-    fn failed(&mut self, call: &mut Kept, failure: Failure) -> Verdict {
-        self.plain.failed(call, failure)
+    fn on_attempt_failed(&mut self, call: &mut Kept, failure: Failure) -> Verdict {
+        self.plain.on_attempt_failed(call, failure)
     }
-    fn broken(&mut self, call: &mut Kept, cause: Cause) -> Block {
-        self.plain.broken(call, cause)
+    fn response_aborted(&mut self, call: &mut Kept, cause: Cause) -> Block {
+        self.plain.response_aborted(call, cause)
     }
-    fn ended(&mut self, call: Kept, ended: Ended) {
-        self.plain.ended(call, ended);
+    fn on_end(&mut self, call: Kept, ended: Ended) {
+        self.plain.on_end(call, ended);
     }
 }
 
-impl Network for Director {
-    fn dial(&mut self, _to: Endpoint, _hello: &Arc<[u8]>) -> Dialing {
+impl Transport for Director {
+    fn dial(&mut self, _to: Endpoint, _preface: &Arc<[u8]>) -> DialFuture {
         self.stage.dialed.fetch_add(1, Ordering::SeqCst);
         if let Some(stream) = self.stage.dials.lock().pop_front() {
-            return Box::pin(async { Ok(Dialed::silent(stream)) });
+            return Box::pin(async { Ok(Dialed::without_handshake(stream)) });
         }
         let servers = self.servers.clone();
         let wrap = self.stage.wrap.lock().unwrap_or(|stream| Box::new(stream));
         Box::pin(async move {
             let (ours, theirs) = duplex(PIPE);
             servers.send(theirs).await.map_err(std::io::Error::other)?;
-            Ok(Dialed::silent(wrap(ours)))
+            Ok(Dialed::without_handshake(wrap(ours)))
         })
     }
 
-    fn left(&mut self, _client: Id) {
+    fn disconnected(&mut self, _client: Id) {
         self.stage.left.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -253,12 +253,12 @@ impl World {
     }
 
     pub async fn memory(&self) -> usize {
-        let (tell, told) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
         let ask = move |engine: &mut Engine<Director>| {
-            tell.send(engine.memory()).ok();
+            answer.send(engine.memory()).ok();
         };
         self.send(Command::Do(Box::new(ask))).await;
-        told.await.unwrap()
+        answered.await.unwrap()
     }
 
     /// The driver has done everything before.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use mesh_relay::{
     Map,
-    frame::{Kind, flag},
-    strain::Strain,
+    frame::{FrameType, flag},
+    abuse_score::AbuseScore,
 };
 
 use super::frames::Frame;
@@ -59,8 +59,8 @@ pub(super) struct FloodDetector {
     open: Map<u32, OpenCall>,
     /// The highest stream that the client has opened.
     last: u32,
-    idle: Strain,
-    wasted: Strain,
+    idle: AbuseScore,
+    wasted: AbuseScore,
     /// Resets that may still come for calls that were answered.
     crossing: u32,
     /// PINGs and SETTINGS of ours that the client is to acknowledge.
@@ -78,8 +78,8 @@ impl FloodDetector {
             max_block,
             open: Map::default(),
             last: 0,
-            idle: Strain::new(now),
-            wasted: Strain::new(now),
+            idle: AbuseScore::new(now),
+            wasted: AbuseScore::new(now),
             crossing: 0,
             unanswered: 0,
             block: None,
@@ -101,7 +101,7 @@ impl FloodDetector {
     pub(super) fn received(&mut self, frame: Frame, now: Instant) -> Verdict {
         let head = frame.head;
         match head.kind {
-            Kind::Headers => {
+            FrameType::Headers => {
                 let ends = head.has(flag::END_HEADERS);
                 self.block = (!ends).then_some(head.length);
                 if head.stream > self.last {
@@ -119,7 +119,7 @@ impl FloodDetector {
                 }
                 Verdict::Ok
             }
-            Kind::Continuation => {
+            FrameType::Continuation => {
                 let ends = head.has(flag::END_HEADERS);
                 let bytes = self.block.unwrap_or(0) + head.length;
                 self.block = (!ends).then_some(bytes);
@@ -128,27 +128,27 @@ impl FloodDetector {
                 }
                 Verdict::Ok
             }
-            Kind::Data if frame.empty && !head.has(flag::END_STREAM) => self.idle(1, now),
-            Kind::Data => {
+            FrameType::Data if frame.empty && !head.has(flag::END_STREAM) => self.idle(1, now),
+            FrameType::Data => {
                 if !frame.empty && self.open.contains_key(&head.stream) {
-                    self.idle.relieve(REQUEST_RELIEF);
+                    self.idle.subtract(REQUEST_RELIEF);
                 }
                 Verdict::Ok
             }
-            Kind::RstStream => self.reset(head.stream, now),
-            Kind::Settings if head.has(flag::ACK) => self.acknowledged(now),
-            Kind::Ping if head.has(flag::ACK) => self.acknowledged(now),
-            Kind::Settings => {
+            FrameType::RstStream => self.reset(head.stream, now),
+            FrameType::Settings if head.has(flag::ACK) => self.acknowledged(now),
+            FrameType::Ping if head.has(flag::ACK) => self.acknowledged(now),
+            FrameType::Settings => {
                 let calls = if head.length == 0 { 0 } else { self.open.len() };
                 let cost = u32::try_from(1 + calls / CALLS_A_FRAME).unwrap_or(u32::MAX);
                 self.idle(cost, now)
             }
-            Kind::Ping
-            | Kind::Priority
-            | Kind::PushPromise
-            | Kind::GoAway
-            | Kind::WindowUpdate
-            | Kind::Unknown => self.idle(1, now),
+            FrameType::Ping
+            | FrameType::Priority
+            | FrameType::PushPromise
+            | FrameType::GoAway
+            | FrameType::WindowUpdate
+            | FrameType::Unknown => self.idle(1, now),
         }
     }
 
@@ -156,24 +156,24 @@ impl FloodDetector {
     pub(super) fn sent(&mut self, frame: Frame, now: Instant) -> Verdict {
         let head = frame.head;
         match head.kind {
-            Kind::Headers | Kind::Data => {
-                if head.kind == Kind::Headers {
-                    self.idle.relieve(REQUEST_RELIEF);
+            FrameType::Headers | FrameType::Data => {
+                if head.kind == FrameType::Headers {
+                    self.idle.subtract(REQUEST_RELIEF);
                     if let Some(call) = self.open.get_mut(&head.stream) {
                         call.answered = true;
                     }
                 } else if !frame.empty {
-                    self.idle.relieve(ANSWER_RELIEF);
+                    self.idle.subtract(ANSWER_RELIEF);
                 }
                 if head.has(flag::END_STREAM) && self.open.remove(&head.stream).is_some() {
-                    self.wasted.relieve(CALL_RELIEF);
+                    self.wasted.subtract(CALL_RELIEF);
                     self.crossing = (self.crossing + CROSSING).min(MAX_CROSSING);
                 }
                 Verdict::Ok
             }
             // Whoever makes us reset its streams costs as much as who resets them.
-            Kind::RstStream => self.reset(head.stream, now),
-            Kind::Settings | Kind::Ping if !head.has(flag::ACK) => {
+            FrameType::RstStream => self.reset(head.stream, now),
+            FrameType::Settings | FrameType::Ping if !head.has(flag::ACK) => {
                 self.unanswered = self.unanswered.saturating_add(1);
                 Verdict::Ok
             }
@@ -219,7 +219,7 @@ impl FloodDetector {
             return Verdict::Close(reason);
         }
         // As much again, for what is under way and while the client hears of it.
-        (self.idle, self.wasted) = (Strain::new(now), Strain::new(now));
+        (self.idle, self.wasted) = (AbuseScore::new(now), AbuseScore::new(now));
         Verdict::GoAway(reason)
     }
 }
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
     use mesh_relay::frame::Head;
 
-    fn frame(kind: Kind, flags: u8, stream: u32, length: usize) -> Frame {
+    fn frame(kind: FrameType, flags: u8, stream: u32, length: usize) -> Frame {
         let head = Head {
             length,
             kind,
@@ -238,13 +238,13 @@ mod tests {
         };
         Frame {
             head,
-            empty: kind == Kind::Data && length == 0,
+            empty: kind == FrameType::Data && length == 0,
         }
     }
 
     fn request(stream: u32) -> Frame {
         frame(
-            Kind::Headers,
+            FrameType::Headers,
             flag::END_HEADERS | flag::END_STREAM,
             stream,
             20,
@@ -270,12 +270,12 @@ mod tests {
     fn calls_that_are_reset_by_the_client_or_made_to_be_reset_are_borne_up_to_the_limit() {
         let by_client = |flood: &mut FloodDetector, stream, now| {
             flood.received(request(stream), now);
-            flood.received(frame(Kind::RstStream, 0, stream, 4), now)
+            flood.received(frame(FrameType::RstStream, 0, stream, 4), now)
         };
         assert_eq!(bears(by_client), (500, 1001));
         let by_us = |flood: &mut FloodDetector, stream, now| {
             flood.received(request(stream), now);
-            flood.sent(frame(Kind::RstStream, 0, stream, 4), now)
+            flood.sent(frame(FrameType::RstStream, 0, stream, 4), now)
         };
         assert_eq!(bears(by_us), (500, 1001));
     }
@@ -283,16 +283,16 @@ mod tests {
     #[test]
     fn every_kind_of_frame_that_does_nothing_is_borne_up_to_the_limit() {
         for idle in [
-            frame(Kind::Settings, 0, 0, 0),
-            frame(Kind::Settings, flag::ACK, 0, 0),
-            frame(Kind::Ping, 0, 0, 8),
-            frame(Kind::Ping, flag::ACK, 0, 8),
-            frame(Kind::Priority, 0, 1, 5),
-            frame(Kind::WindowUpdate, 0, 0, 4),
-            frame(Kind::GoAway, 0, 0, 8),
-            frame(Kind::Unknown, 0, 0, 0),
-            frame(Kind::Data, 0, 1, 0),
-            frame(Kind::RstStream, 0, 1, 4),
+            frame(FrameType::Settings, 0, 0, 0),
+            frame(FrameType::Settings, flag::ACK, 0, 0),
+            frame(FrameType::Ping, 0, 0, 8),
+            frame(FrameType::Ping, flag::ACK, 0, 8),
+            frame(FrameType::Priority, 0, 1, 5),
+            frame(FrameType::WindowUpdate, 0, 0, 4),
+            frame(FrameType::GoAway, 0, 0, 8),
+            frame(FrameType::Unknown, 0, 0, 0),
+            frame(FrameType::Data, 0, 1, 0),
+            frame(FrameType::RstStream, 0, 1, 4),
         ] {
             let (told, cut) = bears(|flood, _, now| flood.received(idle, now));
             assert_eq!((told, cut), (1000, 2001), "{idle:?}");
@@ -303,16 +303,16 @@ mod tests {
     fn answered_calls_make_up_for_cancelled_ones_and_their_resets_may_cross() {
         let now = Instant::now();
         let mut flood = FloodDetector::new(2, 1 << 16, now);
-        let answer = |stream| frame(Kind::Data, flag::END_STREAM, stream, 10);
+        let answer = |stream| frame(FrameType::Data, flag::END_STREAM, stream, 10);
         for n in 0..10_000u32 {
             let stream = 6 * n + 1;
             for stream in [stream, stream + 2, stream + 4] {
                 assert_eq!(flood.received(request(stream), now), Verdict::Ok);
             }
-            flood.sent(frame(Kind::Headers, flag::END_HEADERS, stream, 9), now);
+            flood.sent(frame(FrameType::Headers, flag::END_HEADERS, stream, 9), now);
             flood.sent(answer(stream), now);
             for stream in [stream, stream + 2, stream + 4] {
-                let reset = frame(Kind::RstStream, 0, stream, 4);
+                let reset = frame(FrameType::RstStream, 0, stream, 4);
                 assert_eq!(flood.received(reset, now), Verdict::Ok, "{n}");
             }
         }
@@ -325,8 +325,8 @@ mod tests {
         let mut flood = FloodDetector::new(500, 1 << 16, now);
         flood.received(request(1), now);
         for _ in 0..10_000 {
-            flood.sent(frame(Kind::Data, 0, 1, 1000), now);
-            for kind in [Kind::WindowUpdate, Kind::WindowUpdate, Kind::Ping] {
+            flood.sent(frame(FrameType::Data, 0, 1, 1000), now);
+            for kind in [FrameType::WindowUpdate, FrameType::WindowUpdate, FrameType::Ping] {
                 assert_eq!(flood.received(frame(kind, 0, 0, 8), now), Verdict::Ok);
             }
         }
@@ -336,14 +336,14 @@ mod tests {
     fn a_header_block_without_end_is_cut_off_at_once() {
         let now = Instant::now();
         let mut flood = FloodDetector::new(500, 100, now);
-        flood.received(frame(Kind::Headers, 0, 1, 50), now);
+        flood.received(frame(FrameType::Headers, 0, 1, 50), now);
         assert!(flood.in_block());
-        let more = frame(Kind::Continuation, 0, 1, 50);
+        let more = frame(FrameType::Continuation, 0, 1, 50);
         assert_eq!(flood.received(more, now), Verdict::Ok);
         assert!(matches!(flood.received(more, now), Verdict::Close(_)));
         let mut flood = FloodDetector::new(500, 100, now);
-        flood.received(frame(Kind::Headers, 0, 1, 50), now);
-        let empty = frame(Kind::Continuation, 0, 1, 0);
+        flood.received(frame(FrameType::Headers, 0, 1, 50), now);
+        let empty = frame(FrameType::Continuation, 0, 1, 0);
         assert!(matches!(flood.received(empty, now), Verdict::Close(_)));
     }
 }

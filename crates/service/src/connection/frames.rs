@@ -1,6 +1,6 @@
 //! Follows one direction of an HTTP/2 connection from frame to frame, whatever pieces it comes in.
 
-use mesh_relay::frame::{HEADER_BYTES, Head, Kind, flag};
+use mesh_relay::frame::{HEADER_BYTES, Head, FrameType, flag};
 
 /// Where in the frames a direction is.
 #[derive(Debug, Default)]
@@ -38,7 +38,7 @@ impl FrameTracker {
             let Some(head) = Head::read(&self.head[..self.have]) else {
                 continue;
             };
-            let padded = head.kind == Kind::Data && head.has(flag::PADDED) && head.length > 0;
+            let padded = head.kind == FrameType::Data && head.has(flag::PADDED) && head.length > 0;
             let padding = match (padded, self.have - HEADER_BYTES) {
                 (true, 0) => continue,
                 (true, _) => 1 + usize::from(self.head[HEADER_BYTES]),
@@ -46,8 +46,8 @@ impl FrameTracker {
             };
             self.left = head.length - usize::from(padded);
             self.have = 0;
-            self.heads = matches!(head.kind, Kind::Headers | Kind::Continuation);
-            let empty = head.kind == Kind::Data && head.length <= padding;
+            self.heads = matches!(head.kind, FrameType::Headers | FrameType::Continuation);
+            let empty = head.kind == FrameType::Data && head.length <= padding;
             begins(Frame { head, empty });
         }
     }
@@ -78,10 +78,10 @@ mod tests {
         ]
         .concat();
         let expected = [
-            (Kind::Data, 1, 3, false),
-            (Kind::Data, 1, 3, true),
-            (Kind::Settings, 0, 0, false),
-            (Kind::Data, 3, 0, true),
+            (FrameType::Data, 1, 3, false),
+            (FrameType::Data, 1, 3, true),
+            (FrameType::Settings, 0, 0, false),
+            (FrameType::Data, 3, 0, true),
         ];
         for piece in 1..=bytes.len() {
             let (mut frames, mut told) = (FrameTracker::default(), Vec::new());

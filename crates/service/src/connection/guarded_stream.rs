@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use mesh_relay::frame::{Kind, PREFACE, flag};
+use mesh_relay::frame::{FrameType, PREFACE, flag};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -101,7 +101,7 @@ impl GuardedStream {
         let (flood, mut verdict) = (&mut self.flood, Verdict::Ok);
         let settled = &mut progress.settled;
         self.inbound.follow(bytes, |frame| {
-            *settled |= frame.head.kind == Kind::Settings && !frame.head.has(flag::ACK);
+            *settled |= frame.head.kind == FrameType::Settings && !frame.head.has(flag::ACK);
             keep_worst(&mut verdict, flood.received(frame, now.into_std()));
         });
         progress.within = !self.inbound.between();

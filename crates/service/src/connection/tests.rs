@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use discovery::backends::Memory;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use mesh_relay::frame::{self, Code, Kind, flag};
+use mesh_relay::frame::{self, ErrorCode, FrameType, flag};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -68,7 +68,7 @@ async fn says(stream: &mut TcpStream, words: &[u8]) -> String {
 }
 
 /// The frames that came: kind, stream, payload.
-fn frames(mut bytes: &[u8]) -> Vec<(Kind, u32, Vec<u8>)> {
+fn frames(mut bytes: &[u8]) -> Vec<(FrameType, u32, Vec<u8>)> {
     let mut frames = Vec::new();
     while let Some(head) = frame::Head::read(bytes) {
         let end = frame::HEADER_BYTES + head.length;
@@ -85,7 +85,7 @@ fn frames(mut bytes: &[u8]) -> Vec<(Kind, u32, Vec<u8>)> {
 fn goaways(bytes: &[u8]) -> Vec<(u32, String)> {
     let frames = frames(bytes).into_iter();
     frames
-        .filter(|(kind, ..)| *kind == Kind::GoAway)
+        .filter(|(kind, ..)| *kind == FrameType::GoAway)
         .map(|(_, _, payload)| {
             let code = u32::from_be_bytes(payload[4..8].try_into().unwrap());
             (code, String::from_utf8_lossy(&payload[8..]).into_owned())
@@ -182,7 +182,7 @@ async fn a_connection_at_rest_stays_for_keep_alive_and_is_then_closed_in_peace()
         let mut stream = connect(port).await;
         stream.write_all(&preface()).await.unwrap();
         let (heard, took) = to_end(&mut stream).await;
-        assert_eq!(goaways(&heard)[0].0, Code::NoError as u32);
+        assert_eq!(goaways(&heard)[0].0, ErrorCode::NoError as u32);
         let range = Duration::from_millis(900)..Duration::from_secs(3);
         assert!(range.contains(&took), "{took:?}");
     }
@@ -275,7 +275,7 @@ async fn a_stream_that_nobody_reads_is_reset_after_body_timeout_and_others_go_on
     let reset = |heard: &[u8], id| {
         let seen = frames(heard);
         seen.iter()
-            .any(|(kind, stream, _)| (*kind, *stream) == (Kind::RstStream, id))
+            .any(|(kind, stream, _)| (*kind, *stream) == (FrameType::RstStream, id))
     };
     while !reset(&heard, 1) || !reset(&heard, 3) {
         let read = timeout(SOON, stream.read_buf(&mut heard));
@@ -289,7 +289,7 @@ async fn a_stream_that_nobody_reads_is_reset_after_body_timeout_and_others_go_on
     let answered = |heard: &[u8]| {
         let seen = frames(heard);
         seen.iter()
-            .any(|(kind, id, bytes)| (*kind, *id) == (Kind::Data, 7) && bytes == b"0 bytes\n")
+            .any(|(kind, id, bytes)| (*kind, *id) == (FrameType::Data, 7) && bytes == b"0 bytes\n")
     };
     while !answered(&heard) {
         let read = timeout(SOON, stream.read_buf(&mut heard));
@@ -340,7 +340,7 @@ async fn floods_are_told_to_be_calm_and_ended_on_every_port() {
     let rounds: [(&str, Round); 7] = [
         ("calls reset by the client", |out, stream| {
             call(out, stream, "Never", false);
-            frame::reset(out, stream, Code::Cancel);
+            frame::reset(out, stream, ErrorCode::Cancel);
         }),
         ("calls made to be reset", |out, stream| {
             call(out, stream, "Never", true)
@@ -363,7 +363,7 @@ async fn floods_are_told_to_be_calm_and_ended_on_every_port() {
         for (name, round) in rounds {
             let (heard, sent) = flood(port, round).await;
             let said = goaways(&heard);
-            let calm = Code::EnhanceYourCalm as u32;
+            let calm = ErrorCode::EnhanceYourCalm as u32;
             assert!(
                 said.iter().any(|(code, _)| *code == calm),
                 "{name}: {said:?}"
@@ -382,7 +382,7 @@ async fn calls_of_others_on_a_connection_that_is_told_to_be_calm_are_finished() 
     call(&mut out, 1, "Slow", false);
     for n in 1..=600 {
         call(&mut out, 2 * n + 1, "Never", false);
-        frame::reset(&mut out, 2 * n + 1, Code::Cancel);
+        frame::reset(&mut out, 2 * n + 1, ErrorCode::Cancel);
     }
     stream.write_all(&out).await.unwrap();
     let mut heard = Vec::new();
@@ -392,7 +392,7 @@ async fn calls_of_others_on_a_connection_that_is_told_to_be_calm_are_finished() 
             let seen = frames(&heard);
             if seen
                 .iter()
-                .any(|(kind, id, _)| (*kind, *id) == (Kind::Headers, 1))
+                .any(|(kind, id, _)| (*kind, *id) == (FrameType::Headers, 1))
             {
                 return seen;
             }
@@ -400,7 +400,7 @@ async fn calls_of_others_on_a_connection_that_is_told_to_be_calm_are_finished() 
         }
     };
     timeout(SOON, answered).await.expect("it is answered");
-    let calm = Code::EnhanceYourCalm as u32;
+    let calm = ErrorCode::EnhanceYourCalm as u32;
     assert!(goaways(&heard).iter().any(|(code, _)| *code == calm));
 }
 

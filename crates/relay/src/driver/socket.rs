@@ -13,11 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     Stream,
-    ready::{Ready, Ticket},
+    ready::{ReadyQueue, ReadyWaker},
 };
 use crate::{Engine, Host, Id};
 
-/// Work for one client in one turn, in the engine's steps: about a millisecond. An instance's
+/// Work for one client in one turn, in the engine's events: about a millisecond. An instance's
 /// connection has the calls of all clients, and is read as it comes.
 const WORK: usize = 1024;
 /// What is read of a client at first, bytes: more once it was seen that it is little work.
@@ -38,15 +38,15 @@ pub(super) enum Read {
     Over,
 }
 
-struct Link {
+struct Socket {
     id: Id,
     stream: Box<dyn Stream>,
-    ticket: Arc<Ticket>,
+    ready_waker: Arc<ReadyWaker>,
     waker: Waker,
     client: bool,
     /// Bytes that one read brings at most.
     share: usize,
-    /// What it was in this turn, in the engine's steps.
+    /// What it was in this turn, in the engine's events.
     work: usize,
     /// Has output that the stream did not take.
     blocked: bool,
@@ -60,33 +60,33 @@ struct Link {
 
 /// The connections, by the place of their ids.
 #[derive(Default)]
-pub(super) struct Links {
-    slots: Vec<Option<Link>>,
+pub(super) struct Sockets {
+    slots: Vec<Option<Socket>>,
     clients: usize,
     lingering: VecDeque<(Instant, Id)>,
 }
 
-impl Links {
+impl Sockets {
     /// A connection is there; it is read at once.
     pub(super) fn insert(
         &mut self,
         id: Id,
         stream: Box<dyn Stream>,
         client: bool,
-        ready: &Arc<Ready>,
+        ready: &Arc<ReadyQueue>,
     ) {
         let slot = id.index as usize;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, || None);
         }
-        let ticket = Ticket::new(id.index, ready);
-        let waker = Waker::from(Arc::clone(&ticket));
+        let ready_waker = ReadyWaker::new(id.index, ready);
+        let waker = Waker::from(Arc::clone(&ready_waker));
         waker.wake_by_ref();
         self.clients += usize::from(client);
-        self.slots[slot] = Some(Link {
+        self.slots[slot] = Some(Socket {
             id,
             stream,
-            ticket,
+            ready_waker,
             waker,
             client,
             share: if client { SHARE } else { usize::MAX },
@@ -101,34 +101,34 @@ impl Links {
     /// Forgets a connection; whether it was a client's.
     pub(super) fn remove(&mut self, id: Id) -> Option<bool> {
         self.get(id)?;
-        let link = self.slots.get_mut(id.index as usize)?.take()?;
-        self.clients -= usize::from(link.client);
-        Some(link.client)
+        let socket = self.slots.get_mut(id.index as usize)?.take()?;
+        self.clients -= usize::from(socket.client);
+        Some(socket.client)
     }
 
     pub(super) fn clients(&self) -> usize {
         self.clients
     }
 
-    fn get(&mut self, id: Id) -> Option<&mut Link> {
-        let link = self.slots.get_mut(id.index as usize)?.as_mut();
-        link.filter(|link| link.id == id)
+    fn get(&mut self, id: Id) -> Option<&mut Socket> {
+        let socket = self.slots.get_mut(id.index as usize)?.as_mut();
+        socket.filter(|socket| socket.id == id)
     }
 
     /// A ready connection is looked at: from now on it may become ready again.
     pub(super) fn begin(&mut self, slot: u32) -> Option<Id> {
-        let link = self.slots.get_mut(slot as usize)?.as_mut()?;
-        link.ticket.queued.store(false, Ordering::Release);
-        link.work = 0;
-        Some(link.id)
+        let socket = self.slots.get_mut(slot as usize)?.as_mut()?;
+        socket.ready_waker.queued.store(false, Ordering::Release);
+        socket.work = 0;
+        Some(socket.id)
     }
 
     pub(super) fn is_client(&mut self, id: Id) -> bool {
-        self.get(id).is_some_and(|link| link.client)
+        self.get(id).is_some_and(|socket| socket.client)
     }
 
     pub(super) fn is_blocked(&mut self, id: Id) -> bool {
-        self.get(id).is_some_and(|link| link.blocked)
+        self.get(id).is_some_and(|socket| socket.blocked)
     }
 
     /// Reads once. To be done until it waits: an end that came with the bytes is not told again.
@@ -138,36 +138,36 @@ impl Links {
         engine: &mut Engine<H>,
         buffer: &mut [u8],
     ) -> Read {
-        let Some(link) = self.get(id) else {
+        let Some(socket) = self.get(id) else {
             return Read::Waits;
         };
-        let mut cx = Context::from_waker(&link.waker);
+        let mut cx = Context::from_waker(&socket.waker);
         // After our end everything is read and nothing is meant.
-        link.paused = !link.shut && !engine.wants_input(id);
-        if link.paused {
+        socket.paused = !socket.shut && !engine.wants_input(id);
+        if socket.paused {
             return Read::Waits;
         }
-        let share = link.share.min(buffer.len());
+        let share = socket.share.min(buffer.len());
         let mut into = ReadBuf::new(&mut buffer[..share]);
-        match Pin::new(&mut link.stream).poll_read(&mut cx, &mut into) {
+        match Pin::new(&mut socket.stream).poll_read(&mut cx, &mut into) {
             Poll::Pending => return Read::Waits,
             Poll::Ready(Ok(())) if !into.filled().is_empty() => {}
             Poll::Ready(_) => return Read::Over,
         }
-        if link.shut {
+        if socket.shut {
             return Read::More;
         }
-        let steps = engine.received(id, into.filled());
-        if !link.client {
+        let events = engine.received(id, into.filled());
+        if !socket.client {
             return Read::More;
         }
-        if steps > WORK {
-            link.share = (share * WORK / steps).max(1);
+        if events > WORK {
+            socket.share = (share * WORK / events).max(1);
         } else if into.filled().len() == share {
-            link.share = 2 * share;
+            socket.share = 2 * share;
         }
-        link.work += steps;
-        if link.work < WORK {
+        socket.work += events;
+        if socket.work < WORK {
             Read::More
         } else {
             Read::Enough
@@ -177,19 +177,19 @@ impl Links {
     /// Writes what the stream takes, and ends it when the engine is through with it.
     pub(super) fn write<H: Host>(&mut self, id: Id, engine: &mut Engine<H>) -> io::Result<()> {
         let slot = self.slots.get_mut(id.index as usize);
-        let Some(link) = slot.and_then(Option::as_mut).filter(|link| link.id == id) else {
+        let Some(socket) = slot.and_then(Option::as_mut).filter(|socket| socket.id == id) else {
             return Ok(());
         };
-        let mut cx = Context::from_waker(&link.waker);
-        let mut stream = Pin::new(&mut link.stream);
-        link.blocked = true;
-        if !link.lingers && engine.has_failed(id) {
-            link.lingers = true;
+        let mut cx = Context::from_waker(&socket.waker);
+        let mut stream = Pin::new(&mut socket.stream);
+        socket.blocked = true;
+        if !socket.lingers && engine.has_failed(id) {
+            socket.lingers = true;
             self.lingering.push_back((Instant::now() + LINGER, id));
         }
         loop {
             let output = engine.output(id);
-            if output.is_empty() || link.shut {
+            if output.is_empty() || socket.shut {
                 break;
             }
             match stream.as_mut().poll_write(&mut cx, output)? {
@@ -198,18 +198,18 @@ impl Links {
                 Poll::Pending => return Ok(()),
             }
         }
-        if link.paused {
-            link.waker.wake_by_ref();
+        if socket.paused {
+            socket.waker.wake_by_ref();
         }
         if stream.as_mut().poll_flush(&mut cx)?.is_pending() {
             return Ok(());
         }
         if engine.is_closed(id) {
-            if !link.shut {
-                link.shut = true;
+            if !socket.shut {
+                socket.shut = true;
                 // Whatever waits to be read is read to the end.
-                link.waker.wake_by_ref();
-                if !std::mem::replace(&mut link.lingers, true) {
+                socket.waker.wake_by_ref();
+                if !std::mem::replace(&mut socket.lingers, true) {
                     self.lingering.push_back((Instant::now() + LINGER, id));
                 }
             }
@@ -217,7 +217,7 @@ impl Links {
                 return Ok(());
             }
         }
-        link.blocked = false;
+        socket.blocked = false;
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Links {
     }
 
     /// Gives up the connections whose peers do not end them.
-    pub(super) fn end_lingering<H: super::Network>(
+    pub(super) fn end_lingering<H: super::Transport>(
         &mut self,
         engine: &mut Engine<H>,
         now: Instant,
@@ -235,7 +235,7 @@ impl Links {
             if let Some(client) = self.remove(id) {
                 engine.closed(id);
                 if client {
-                    engine.host().left(id);
+                    engine.host().disconnected(id);
                 }
             }
         }

@@ -5,8 +5,8 @@ use std::{io, sync::Arc};
 
 use mesh_relay::{
     driver::Dialed,
-    frame::Code,
-    parser::{Parser, Step},
+    frame::ErrorCode,
+    parser::{Parser, Event},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
@@ -16,52 +16,52 @@ use tokio::{
 /// Larger than what any peer says first.
 const LARGEST: usize = 64 * 1024;
 
-/// Says hello, and waits for SETTINGS.
-pub(super) async fn greet(mut stream: TcpStream, hello: Arc<[u8]>) -> io::Result<Dialed> {
-    let heard = exchange(&mut stream, &hello).await?;
+/// Sends the preface, and waits for SETTINGS.
+pub(super) async fn handshake(mut stream: TcpStream, preface: Arc<[u8]>) -> io::Result<Dialed> {
+    let received = exchange(&mut stream, &preface).await?;
     Ok(Dialed {
         stream: Box::new(stream),
-        heard: Some(heard),
+        received: Some(received),
     })
 }
 
 async fn exchange(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    hello: &[u8],
+    preface: &[u8],
 ) -> io::Result<Vec<u8>> {
     // A peer that takes nothing may have said why.
-    let written = stream.write_all(hello).await;
+    let written = stream.write_all(preface).await;
     let mut parser = Parser::new(false, 4096, LARGEST, LARGEST);
-    let mut heard = Vec::with_capacity(256);
+    let mut received = Vec::with_capacity(256);
     loop {
-        let before = heard.len();
-        let read = stream.read_buf(&mut heard).await;
+        let before = received.len();
+        let read = stream.read_buf(&mut received).await;
         if !matches!(read, Ok(1..)) {
-            let error = io::Error::other(channel::protocol_mismatch(&heard).unwrap_or(CLOSED));
+            let error = io::Error::other(channel::protocol_mismatch(&received).unwrap_or(CLOSED));
             // Of a connection that was reset, or timed out, the system says more.
-            let system = read.err().or(written.err()).filter(|_| heard.is_empty());
+            let system = read.err().or(written.err()).filter(|_| received.is_empty());
             return Err(system.unwrap_or(error));
         }
-        let (mut bytes, mut settled) = (&heard[before..], false);
+        let (mut bytes, mut settings_received) = (&received[before..], false);
         loop {
-            match parser.step(&mut bytes) {
-                Ok(Some(Step::Settings(_))) => settled = true,
-                Ok(Some(Step::GoAway { code, .. })) => {
-                    let code = Code::name(code);
+            match parser.next_event(&mut bytes) {
+                Ok(Some(Event::Settings(_))) => settings_received = true,
+                Ok(Some(Event::GoAway { code, .. })) => {
+                    let code = ErrorCode::name(code);
                     let words = format!("it takes no calls on a new connection: GOAWAY {code}");
                     return Err(io::Error::new(io::ErrorKind::ResourceBusy, words));
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => break,
-                Err(fatal) => {
-                    let words = channel::protocol_mismatch(&heard).map(str::to_owned);
-                    let words = words.unwrap_or_else(|| format!("it breaks HTTP/2: {fatal}"));
+                Err(error) => {
+                    let words = channel::protocol_mismatch(&received).map(str::to_owned);
+                    let words = words.unwrap_or_else(|| format!("it breaks HTTP/2: {error}"));
                     return Err(io::Error::other(words));
                 }
             }
         }
-        if settled {
-            return Ok(heard);
+        if settings_received {
+            return Ok(received);
         }
     }
 }
@@ -78,32 +78,32 @@ mod tests {
         let (mut ours, mut theirs) = tokio::io::duplex(1024);
         theirs.write_all(words).await.unwrap();
         theirs.shutdown().await.unwrap();
-        exchange(&mut ours, b"hello")
+        exchange(&mut ours, b"preface")
             .await
             .map_err(|e| e.to_string())
     }
 
     #[tokio::test]
     async fn a_peer_that_does_not_speak_http2_is_told_by_what_it_speaks() {
-        let mut hello = Vec::new();
-        frame::settings(&mut hello, &[(3, 100)]);
-        frame::settings_ack(&mut hello);
-        assert_eq!(said(&hello).await.unwrap(), hello);
+        let mut preface = Vec::new();
+        frame::settings(&mut preface, &[(3, 100)]);
+        frame::settings_ack(&mut preface);
+        assert_eq!(said(&preface).await.unwrap(), preface);
         for (words, why) in [
             (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "HTTP/1.1"),
             (&[0x15, 3, 3, 0, 2, 2, 70], "TLS"),
             (b"", "closed"),
-            (&hello[..9], "closed the connection before its SETTINGS"),
+            (&preface[..9], "closed the connection before its SETTINGS"),
             (b"220 mail.example ESMTP\r\n", "does not speak HTTP/2"),
         ] {
             let error = said(words).await.unwrap_err();
             assert!(error.contains(why), "{words:?}: {error}");
         }
-        let mut full = hello.clone();
+        let mut full = preface.clone();
         frame::go_away(
             &mut full,
             0,
-            Code::EnhanceYourCalm,
+            ErrorCode::EnhanceYourCalm,
             "client_max_connections",
         );
         assert!(said(&full).await.unwrap_err().contains("ENHANCE_YOUR_CALM"));

@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{conn::Drain, engine::Engine, frame::Code, host::Host, parser::Fatal, slab::Id};
+use crate::{conn::Drain, engine::Engine, frame::ErrorCode, host::Host, parser::ConnectionError, slab::Id};
 
 /// How long a client may take to answer the first word.
 const STEP: Duration = Duration::from_secs(1);
 
 /// What is due, and when.
 #[derive(Debug, Default)]
-pub(super) struct Ages {
+pub(super) struct ConnTimers {
     due: BinaryHeap<Reverse<(Instant, Id, Due)>>,
     /// Spreads the ages of connections that were opened together.
     count: u32,
@@ -23,16 +23,16 @@ pub(super) struct Ages {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     /// Streams that are under way are still taken.
-    First,
+    GoAway,
     /// No further streams, should the client not have answered the first word.
-    Last,
+    FinalGoAway,
     /// Its calls have had their time.
     Cut,
     /// It may be silent.
-    Look,
+    Liveness,
 }
 
-impl Ages {
+impl ConnTimers {
     pub(super) fn next(&self) -> Option<Instant> {
         self.due.peek().map(|Reverse((at, ..))| *at)
     }
@@ -48,13 +48,13 @@ impl Ages {
 
 impl<H: Host> Engine<H> {
     /// A client has connected.
-    pub(super) fn begin_age(&mut self, id: Id) {
+    pub(super) fn start_conn_timers(&mut self, id: Id) {
         if let Some(age) = self.config.max_age {
-            let age = age.mul_f64(self.ages.jitter());
-            self.due(age, id, Due::First);
+            let age = age.mul_f64(self.conn_timers.jitter());
+            self.due(age, id, Due::GoAway);
         }
-        if let Some(look) = self.look_after() {
-            self.due(look, id, Due::Look);
+        if let Some(look) = self.check_interval() {
+            self.due(look, id, Due::Liveness);
         }
     }
 
@@ -62,64 +62,64 @@ impl<H: Host> Engine<H> {
         let Some(at) = self.now.checked_add(after) else {
             return;
         };
-        let ages = &mut self.ages.due;
-        ages.push(Reverse((at, id, due)));
-        if ages.len() > 4 * self.conns.len() + 64 {
+        let timers = &mut self.conn_timers.due;
+        timers.push(Reverse((at, id, due)));
+        if timers.len() > 4 * self.conns.len() + 64 {
             let conns = &self.conns;
-            ages.retain(|Reverse((_, id, _))| conns.get(*id).is_some());
+            timers.retain(|Reverse((_, id, _))| conns.get(*id).is_some());
         }
     }
 
     /// Does what is due.
-    pub(super) fn age(&mut self) {
-        while self.ages.next().is_some_and(|at| at <= self.now) {
-            let Some(Reverse((_, id, due))) = self.ages.due.pop() else {
+    pub(super) fn fire_conn_timers(&mut self) {
+        while self.conn_timers.next().is_some_and(|at| at <= self.now) {
+            let Some(Reverse((_, id, due))) = self.conn_timers.due.pop() else {
                 return;
             };
             let Some(conn) = self.conns.get_mut(id) else {
                 continue;
             };
             match due {
-                Due::First => {
+                Due::GoAway => {
                     if conn.draining == Drain::No {
                         conn.drain();
                     }
-                    self.due(STEP, id, Due::Last);
+                    self.due(STEP, id, Due::FinalGoAway);
                     if let Some(grace) = self.config.age_grace {
                         self.due(grace.max(STEP), id, Due::Cut);
                     }
                 }
-                Due::Last => {
+                Due::FinalGoAway => {
                     if conn.draining == Drain::Announced {
                         conn.drain();
                     }
                 }
-                Due::Look => {
-                    let again = self.look_after();
-                    if let Some(look) = again.filter(|_| self.look(id)) {
-                        self.due(look, id, Due::Look);
+                Due::Liveness => {
+                    let again = self.check_interval();
+                    if let Some(look) = again.filter(|_| self.check_liveness(id)) {
+                        self.due(look, id, Due::Liveness);
                     }
                 }
                 Due::Cut => {
-                    conn.fail(Fatal {
-                        code: Code::NoError,
+                    conn.fail(ConnectionError {
+                        code: ErrorCode::NoError,
                         reason: "max_connection_age_grace",
                     });
-                    self.lose(id);
+                    self.connection_lost(id);
                 }
             }
-            self.mark(id);
+            self.mark_dirty(id);
         }
     }
 
     /// A client that is not wanted: it is told why, and its connection ends.
-    pub fn turn_away(&mut self, id: Id, reason: &'static str) {
+    pub fn reject(&mut self, id: Id, reason: &'static str) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.fail(Fatal {
-                code: Code::EnhanceYourCalm,
+            conn.fail(ConnectionError {
+                code: ErrorCode::EnhanceYourCalm,
                 reason,
             });
         }
-        self.mark(id);
+        self.mark_dirty(id);
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     hpack::{Block, Decoder, Error},
-    message::{self, Kind, Summary},
+    message::{self, MessageKind, Summary},
 };
 
 /// So many are kept: a few methods of a client, the heads and ends of an instance's answers.
@@ -15,7 +15,7 @@ const KEPT: usize = 8192;
 
 /// Decoded blocks of a connection, and which of them is the last.
 #[derive(Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct BlockCache {
     slots: [Slot; SLOTS],
     last: usize,
     /// So many had to be decoded.
@@ -30,10 +30,10 @@ struct Slot {
     table: u64,
     block: Block,
     /// What it is as a message of the kind that was last asked for.
-    checked: Option<(Kind, Option<Summary>)>,
+    checked: Option<(MessageKind, Option<Summary>)>,
 }
 
-impl Recent {
+impl BlockCache {
     /// Decodes a block, or finds it: it is then the last.
     pub(super) fn decode(
         &mut self,
@@ -96,7 +96,7 @@ impl Recent {
     }
 
     /// Checks the last block as a message.
-    pub(super) fn check(&mut self, kind: Kind) -> Option<Summary> {
+    pub(super) fn check(&mut self, kind: MessageKind) -> Option<Summary> {
         let slot = &mut self.slots[self.last];
         match slot.checked {
             Some((known, checked)) if known == kind => checked,

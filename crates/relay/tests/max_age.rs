@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mesh_relay::{
     Config, Ended,
-    frame::{self, Code, Kind},
+    frame::{self, ErrorCode, FrameType},
 };
 use support::{Bench, Plain, answer, goaway_code, reset_code};
 
@@ -86,11 +86,11 @@ fn connections_that_were_opened_together_do_not_grow_old_together() {
     let mut bench = bench(None);
     let mut clients: Vec<_> = (0..10).map(|_| bench.client()).collect();
     bench.engine.tick(bench.now + AGE);
-    let told = clients
+    let closing = clients
         .iter_mut()
         .filter_map(|client| goaway_code(&bench.hear(client)));
-    let told = told.count();
-    assert!((3..=7).contains(&told), "{told} of 10 at the mean");
+    let closing = closing.count();
+    assert!((3..=7).contains(&closing), "{closing} of 10 at the mean");
 }
 
 #[test]
@@ -109,11 +109,11 @@ fn ages_of_connections_that_are_gone_are_forgotten() {
 fn a_client_that_is_not_wanted_hears_why() {
     let mut bench = bench(None);
     let mut client = bench.client();
-    bench.engine.turn_away(client.id, "port_max_connections");
+    bench.engine.reject(client.id, "port_max_connections");
     bench.request(&client, 1, None);
     let seen = bench.hear(&mut client);
-    assert_eq!(goaway_code(&seen), Some(Code::EnhanceYourCalm as u32));
-    let last = seen.iter().find(|seen| seen.kind == Kind::GoAway).unwrap();
+    assert_eq!(goaway_code(&seen), Some(ErrorCode::EnhanceYourCalm as u32));
+    let last = seen.iter().find(|seen| seen.kind == FrameType::GoAway).unwrap();
     assert!(last.payload.ends_with(b"port_max_connections"));
     assert!(bench.engine.is_closed(client.id));
     assert_eq!(bench.log.lock().begun, 0);

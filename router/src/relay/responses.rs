@@ -7,13 +7,13 @@ use tonic::Status;
 use crate::forward::INSTANCE;
 
 /// A whole answer that is nothing but a status.
-pub(super) fn answer(status: &Status, instance: Option<&str>) -> Block {
+pub(super) fn trailers_only(status: &Status, instance: Option<&str>) -> Block {
     let mut block = Block::new();
     block.push(b":status", b"200");
     block.push(b"content-type", b"application/grpc");
     fields(&mut block, status);
     if let Some(id) = instance {
-        name(&mut block, id);
+        add_instance(&mut block, id);
     }
     block
 }
@@ -26,7 +26,7 @@ pub(super) fn trailers(status: &Status) -> Block {
 }
 
 /// The instance that was picked; an ID that is no header value is left out.
-pub(super) fn name(block: &mut Block, id: &str) {
+pub(super) fn add_instance(block: &mut Block, id: &str) {
     if http::HeaderValue::from_str(id).is_ok() {
         block.push(INSTANCE.as_str().as_bytes(), id.as_bytes());
     }

@@ -9,14 +9,14 @@ use tonic::{Code, Status};
 use tracing::Span;
 
 use super::{
-    answers,
-    call::{Call, Reading, State, Waiting},
-    head::{BlockHead, Facts},
-    host::{Known, OWN, Router},
+    responses,
+    call::{Call, Reading, BodyState, ParkedTask},
+    head::{BlockHead, OwnedHead},
+    host::{PeerEntry, LOCAL, RouterHost},
 };
 use crate::{
     body::Inspector,
-    directory::View,
+    directory::DirectorySnapshot,
     routes::{self, Route},
     scanner::{Fields, Scanner},
     server::PROCESS_TASK,
@@ -25,23 +25,23 @@ use crate::{
 /// The pause before an attempt that follows a failure an instance may have seen.
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
 
-impl Router {
+impl RouterHost {
     /// Where a call with this head goes.
     pub(super) fn route(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
-        match if head.is_foreign() {
-            Route::Own
+        match if head.is_not_grpc() {
+            Route::Local
         } else {
             routes::route(&head)
         } {
-            Route::Own => {
-                call.state = State::Own;
+            Route::Local => {
+                call.state = BodyState::Local;
                 call.span = Span::none();
-                Verdict::To(OWN)
+                Verdict::To(LOCAL)
             }
             Route::Metadata => self.by_metadata(call, head),
             Route::Message(fields) => match self.reading(head, fields) {
                 Ok(reading) => {
-                    call.state = State::Reading(reading);
+                    call.state = BodyState::Reading(reading);
                     Verdict::More
                 }
                 Err(status) => refuse(call, &status),
@@ -50,46 +50,46 @@ impl Router {
     }
 
     fn by_metadata(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
-        let session = match routes::text(&head, routes::SESSION) {
+        let session = match routes::metadata_text(&head, routes::SESSION) {
             Ok(session) => session.unwrap_or_default().to_owned(),
             Err(status) => return refuse(call, &status),
         };
-        let view = self.shared.directory.view();
-        if view.ready() {
-            let verdict = self.for_service(call, routes::by_metadata(&view, &head), &session);
+        let snapshot = self.shared.directory.snapshot();
+        if snapshot.ready() {
+            let verdict = self.for_service(call, routes::by_metadata(&snapshot, &head), &session);
             if let Some(target) = &call.target {
-                self.repeated.keep(head, &view, &call.asked, target);
+                self.route_cache.keep(head, &snapshot, &call.metadata, target);
             }
             return verdict;
         }
-        let facts = Facts::of(head);
-        self.when_known(call, move |host, call, view| {
-            host.for_service(call, routes::by_metadata(view, &facts), &session)
+        let facts = OwnedHead::of(head);
+        self.when_known(call, move |host, call, snapshot| {
+            host.for_service(call, routes::by_metadata(snapshot, &facts), &session)
         })
     }
 
     fn reading(&self, head: BlockHead<'_>, fields: &'static Fields) -> Result<Reading, Status> {
         let scanner = Scanner::new(fields)
             .max_message_bytes(self.shared.max_message_bytes)
-            .encoding(routes::text(&head, "grpc-encoding")?);
+            .encoding(routes::metadata_text(&head, "grpc-encoding")?);
         Ok(Reading {
             scanner: Box::new(scanner),
-            by_authority: routes::by_authority(&self.shared.directory.view(), &head),
-            session: routes::text(&head, routes::SESSION)?.map(str::to_owned),
+            by_authority: routes::by_authority(&self.shared.directory.snapshot(), &head),
+            session: routes::metadata_text(&head, routes::SESSION)?.map(str::to_owned),
             fields,
             ended: false,
         })
     }
 
     /// The first message has told enough, or all it will.
-    pub(super) fn by_message(&mut self, call: &mut Call, view: &View) -> Verdict {
-        let State::Reading(reading) = &call.state else {
+    pub(super) fn by_message(&mut self, call: &mut Call, snapshot: &DirectorySnapshot) -> Verdict {
+        let BodyState::Reading(reading) = &call.state else {
             return Verdict::More;
         };
         let service = match (reading.scanner.id(), &reading.by_authority) {
-            (Some(id), _) => routes::by_id(view, id),
+            (Some(id), _) => routes::by_id(snapshot, id),
             (None, Some(service)) => Ok(Arc::clone(service)),
-            (None, None) => Err(routes::missing(reading.fields)),
+            (None, None) => Err(routes::missing_id(reading.fields)),
         };
         let service = match service {
             Ok(service) => service,
@@ -103,8 +103,8 @@ impl Router {
             }
             None => reading.scanner.session().unwrap_or_default().to_owned(),
         };
-        if let State::Reading(reading) = std::mem::replace(&mut call.state, State::Own) {
-            call.state = State::Passing(Inspector::Scan(reading.scanner));
+        if let BodyState::Reading(reading) = std::mem::replace(&mut call.state, BodyState::Local) {
+            call.state = BodyState::Forwarding(Inspector::Scan(reading.scanner));
         }
         self.for_service(call, Ok(service), &session)
     }
@@ -120,7 +120,7 @@ impl Router {
                 let target = Target {
                     service,
                     session: None,
-                    instance: call.asked.pinned.clone(),
+                    instance: call.metadata.pinned.clone(),
                 };
                 self.send_to(call, Arc::new(target.session(session)))
             }
@@ -130,20 +130,20 @@ impl Router {
 
     /// It is known whom a call is for.
     pub(super) fn send_to(&mut self, call: &mut Call, target: Arc<Target>) -> Verdict {
-        let (asked, mesh) = (&call.asked, &self.shared.mesh);
-        let hedges = || mesh.hedges(&target.service, asked.method.name(), asked.declared);
+        let (metadata, mesh) = (&call.metadata, &self.shared.mesh);
+        let hedges = || mesh.hedges(&target.service, metadata.method.name(), metadata.declared);
         if target.instance.is_none() && hedges() {
             // One call here is one attempt: who sends several at once is behind.
-            call.state = State::Own;
+            call.state = BodyState::Local;
             call.span = Span::none();
-            return Verdict::To(OWN);
+            return Verdict::To(LOCAL);
         }
         call.target = Some(target);
-        self.place(call)
+        self.pick(call)
     }
 
     /// Someone takes the call now, or later, or nobody does.
-    fn place(&mut self, call: &mut Call) -> Verdict {
+    fn pick(&mut self, call: &mut Call) -> Verdict {
         let Some(target) = &call.target else {
             return Verdict::Park;
         };
@@ -152,13 +152,13 @@ impl Router {
         let client = self.clients.get_mut(&call.client);
         let affinity = client.map_or(&mut alone, |client| &mut client.affinity);
         match mesh.pick(target, &call.tried, affinity, self.now) {
-            Ok(attempt) => self.to(call, attempt),
-            Err(error) if error.is_transient() => self.place_later(call, Duration::ZERO),
+            Ok(attempt) => self.dispatch(call, attempt),
+            Err(error) if error.is_transient() => self.pick_later(call, Duration::ZERO),
             Err(error) => refuse(call, &error.status()),
         }
     }
 
-    fn place_later(&self, call: &mut Call, pause: Duration) -> Verdict {
+    fn pick_later(&self, call: &mut Call, pause: Duration) -> Verdict {
         let Some(target) = call.target.clone() else {
             return Verdict::Park;
         };
@@ -167,7 +167,7 @@ impl Router {
             sleep(pause).await;
             let outcome = mesh.pick_or_wait(&target, &tried).await;
             move |host: &mut Self, call: &mut Call| match outcome {
-                Ok(attempt) => host.to(call, attempt),
+                Ok(attempt) => host.dispatch(call, attempt),
                 Err(error) => refuse(call, &error.status()),
             }
         })
@@ -176,14 +176,14 @@ impl Router {
     pub(super) fn when_known(
         &self,
         call: &mut Call,
-        decide: impl FnOnce(&mut Self, &mut Call, &View) -> Verdict + Send + 'static,
+        decide: impl FnOnce(&mut Self, &mut Call, &DirectorySnapshot) -> Verdict + Send + 'static,
     ) -> Verdict {
         let shared = Arc::clone(&self.shared);
         self.later(call, async move {
             let patience = shared.mesh.options().queue_timeout;
-            let view = routes::known(&shared.directory, patience).await;
-            move |host: &mut Self, call: &mut Call| match view {
-                Ok(view) => decide(host, call, &view),
+            let snapshot = routes::wait_until_ready(&shared.directory, patience).await;
+            move |host: &mut Self, call: &mut Call| match snapshot {
+                Ok(snapshot) => decide(host, call, &snapshot),
                 Err(status) => refuse(call, &status),
             }
         })
@@ -206,7 +206,7 @@ impl Router {
             commands.send(command).await.ok();
         };
         // The wait ends with the call.
-        call.parked = Some(Waiting::of(&self.spawn(decided)));
+        call.parked = Some(ParkedTask::of(&self.spawn(decided)));
         Verdict::Park
     }
 
@@ -220,10 +220,10 @@ impl Router {
             .spawn_on(until_shutdown, &self.shared.runtime)
     }
 
-    fn to(&mut self, call: &mut Call, attempt: CallAttempt) -> Verdict {
+    fn dispatch(&mut self, call: &mut Call, attempt: CallAttempt) -> Verdict {
         let number = attempt.peer().number();
-        if call.asked.method.name() == PROCESS_TASK.trim_start_matches('/')
-            && let (Some(target), State::Passing(Inspector::Scan(scanner))) =
+        if call.metadata.method.name() == PROCESS_TASK.trim_start_matches('/')
+            && let (Some(target), BodyState::Forwarding(Inspector::Scan(scanner))) =
                 (&call.target, &call.state)
             && let Some(task) = scanner.task()
         {
@@ -231,20 +231,20 @@ impl Router {
             let now = tokio::time::Instant::now();
             self.shared.tasks.record(task, &target.service, key, now);
         }
-        self.know(attempt.peer());
+        self.track(attempt.peer());
         call.attempt = Some(attempt);
         Verdict::To(number)
     }
 
     /// Keeps where an endpoint is, until it leaves the registry.
-    fn know(&mut self, peer: &Peer) {
+    fn track(&mut self, peer: &Peer) {
         let number = peer.number();
         if self.peers.contains_key(&number) {
             return;
         }
         let mut named = Block::new();
-        answers::name(&mut named, &peer.instance().key.id);
-        let known = Known {
+        responses::add_instance(&mut named, &peer.instance().key.id);
+        let known = PeerEntry {
             peer: peer.clone(),
             named,
         };
@@ -253,7 +253,7 @@ impl Router {
         self.spawn(async move {
             while aborted.changed().await.is_ok() {
                 let sever = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
-                    engine.sever(number);
+                    engine.abort(number);
                 }));
                 commands.send(sever).await.ok();
             }
@@ -270,7 +270,7 @@ impl Router {
     }
 
     /// What is to be done about an attempt that an instance gave no answer to.
-    pub(super) fn again(
+    pub(super) fn retry_or_refuse(
         &mut self,
         call: &mut Call,
         attempt: CallAttempt,
@@ -280,8 +280,8 @@ impl Router {
         let attempted = RetryRequest {
             number: call.attempts,
             repeatable: failure.repeatable,
-            method: call.asked.method.name(),
-            declared: call.asked.declared,
+            method: call.metadata.method.name(),
+            declared: call.metadata.declared,
         };
         let retry = failure.cause == Cause::Declined || attempt.may_retry(error, attempted);
         if !retry {
@@ -292,16 +292,16 @@ impl Router {
         call.tried.push(attempt.peer().clone());
         drop(attempt);
         match std::mem::take(&mut call.pushback) {
-            Pushback::Wait(pause) => self.place_later(call, pause),
-            _ if failure.unsent => self.place(call),
-            _ => self.place_later(call, RETRY_PAUSE.mul_f64(jitter())),
+            Pushback::Wait(pause) => self.pick_later(call, pause),
+            _ if failure.unsent => self.pick(call),
+            _ => self.pick_later(call, RETRY_PAUSE.mul_f64(jitter())),
         }
     }
 
     /// No connection could be had in time: that was no attempt.
-    pub(super) fn elsewhere(&mut self, call: &mut Call, attempt: CallAttempt) -> Verdict {
+    pub(super) fn connect_failed(&mut self, call: &mut Call, attempt: CallAttempt) -> Verdict {
         let patience = self.shared.mesh.options().queue_timeout;
-        let since = *call.stranded.get_or_insert(self.now);
+        let since = *call.unconnected_since.get_or_insert(self.now);
         let waited = self.now.since(since);
         let (peer, service) = (
             attempt.peer().clone(),
@@ -323,9 +323,9 @@ impl Router {
         call.tried.push(peer);
         if again {
             // Nobody else is left: not as fast as it refuses.
-            return self.place_later(call, RETRY_PAUSE);
+            return self.pick_later(call, RETRY_PAUSE);
         }
-        self.place(call)
+        self.pick(call)
     }
 }
 
@@ -338,9 +338,9 @@ fn jitter() -> f64 {
 pub(super) fn refuse(call: &mut Call, status: &Status) -> Verdict {
     call.refused = Some(status.code());
     Verdict::Refuse(if call.answered {
-        answers::trailers(status)
+        responses::trailers(status)
     } else {
-        answers::answer(status, call.instance().as_deref())
+        responses::trailers_only(status, call.instance().as_deref())
     })
 }
 

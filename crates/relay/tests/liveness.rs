@@ -16,8 +16,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 fn bench() -> Bench {
     let config = Config {
-        handshake: Some(HANDSHAKE),
-        silence: Some(SILENCE),
+        handshake_timeout: Some(HANDSHAKE),
+        body_timeout: Some(SILENCE),
         keep_alive: Some(KEEP_ALIVE),
         ..Config::default()
     };

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use crate::{
     conn::{Conn, Drain},
     engine::Engine,
-    frame::Code,
+    frame::ErrorCode,
     host::Host,
-    parser::{Awaits, Fatal},
+    parser::{Awaits, ConnectionError},
     slab::Id,
 };
 
 /// What a connection was when it was looked at last.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Looked {
+pub(crate) struct Activity {
     began: Instant,
     /// Bytes that had come, since when no others have.
-    heard: u64,
+    received: u64,
     heard_at: Instant,
     /// Its header blocks, since when it is in the present one.
     blocks: u64,
@@ -28,11 +28,11 @@ pub(crate) struct Looked {
     idle_at: Instant,
 }
 
-impl Looked {
+impl Activity {
     pub(crate) const fn new(now: Instant) -> Self {
         Self {
             began: now,
-            heard: 0,
+            received: 0,
             heard_at: now,
             blocks: 0,
             blocks_at: now,
@@ -43,9 +43,9 @@ impl Looked {
 }
 
 /// What a connection's silence comes to.
-enum Silence {
+enum Liveness {
     /// Nothing yet.
-    Fine,
+    Active,
     /// It is closed in peace.
     Idle,
     /// It is ended, with this key.
@@ -54,15 +54,15 @@ enum Silence {
 
 impl<H: Host> Engine<H> {
     /// How often connections are looked at: twice in the shortest of their times.
-    pub(super) fn look_after(&self) -> Option<Duration> {
+    pub(super) fn check_interval(&self) -> Option<Duration> {
         let config = &self.config;
-        let times = [config.handshake, config.silence, config.keep_alive];
+        let times = [config.handshake_timeout, config.body_timeout, config.keep_alive];
         let shortest = times.into_iter().flatten().min()?;
         Some((shortest / 2).max(Duration::from_millis(10)))
     }
 
     /// Looks at a connection; false when it need not be looked at again.
-    pub(super) fn look(&mut self, id: Id) -> bool {
+    pub(super) fn check_liveness(&mut self, id: Id) -> bool {
         let (config, now) = (&self.config, self.now);
         let over = |since: Instant, limit: Option<Duration>| {
             limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
@@ -73,41 +73,41 @@ impl<H: Host> Engine<H> {
         if conn.closed {
             return false;
         }
-        let looked = conn.look(now);
-        let silence = match conn.parser.awaits() {
-            Awaits::Preface if over(looked.began, config.handshake) => {
-                Silence::Stalled("handshake_timeout")
+        let activity = conn.observe(now);
+        let liveness = match conn.parser.awaits() {
+            Awaits::Preface if over(activity.began, config.handshake_timeout) => {
+                Liveness::Stalled("handshake_timeout")
             }
-            Awaits::Block if over(looked.blocks_at, config.handshake) => {
-                Silence::Stalled("handshake_timeout")
+            Awaits::Block if over(activity.blocks_at, config.handshake_timeout) => {
+                Liveness::Stalled("handshake_timeout")
             }
-            Awaits::Frame if over(looked.heard_at, config.silence) => {
-                Silence::Stalled("body_timeout")
+            Awaits::Frame if over(activity.heard_at, config.body_timeout) => {
+                Liveness::Stalled("body_timeout")
             }
             Awaits::Nothing
-                if conn.streams.is_empty() && over(looked.idle_at, config.keep_alive) =>
+                if conn.streams.is_empty() && over(activity.idle_at, config.keep_alive) =>
             {
-                Silence::Idle
+                Liveness::Idle
             }
-            _ => Silence::Fine,
+            _ => Liveness::Active,
         };
-        match silence {
-            Silence::Fine => true,
-            Silence::Idle if conn.draining == Drain::No => {
+        match liveness {
+            Liveness::Active => true,
+            Liveness::Idle if conn.draining == Drain::No => {
                 conn.drain();
-                self.mark(id);
+                self.mark_dirty(id);
                 true
             }
             // What it was told has had its time.
-            Silence::Idle => {
+            Liveness::Idle => {
                 conn.drain();
-                self.mark(id);
+                self.mark_dirty(id);
                 false
             }
-            Silence::Stalled(reason) => {
-                let code = Code::NoError;
-                conn.fail(Fatal { code, reason });
-                self.lose(id);
+            Liveness::Stalled(reason) => {
+                let code = ErrorCode::NoError;
+                conn.fail(ConnectionError { code, reason });
+                self.connection_lost(id);
                 false
             }
         }
@@ -116,18 +116,18 @@ impl<H: Host> Engine<H> {
 
 impl Conn {
     /// What has changed since the last look.
-    fn look(&mut self, now: Instant) -> Looked {
-        let (heard, blocks) = (self.heard, self.parser.blocks());
-        let looked = &mut self.looked;
-        if looked.heard != heard {
-            (looked.heard, looked.heard_at) = (heard, now);
+    fn observe(&mut self, now: Instant) -> Activity {
+        let (received, blocks) = (self.received, self.parser.blocks());
+        let activity = &mut self.activity;
+        if activity.received != received {
+            (activity.received, activity.heard_at) = (received, now);
         }
-        if looked.blocks != blocks || self.parser.awaits() != Awaits::Block {
-            (looked.blocks, looked.blocks_at) = (blocks, now);
+        if activity.blocks != blocks || self.parser.awaits() != Awaits::Block {
+            (activity.blocks, activity.blocks_at) = (blocks, now);
         }
-        if looked.stream != self.stream || !self.streams.is_empty() {
-            (looked.stream, looked.idle_at) = (self.stream, now);
+        if activity.stream != self.stream || !self.streams.is_empty() {
+            (activity.stream, activity.idle_at) = (self.stream, now);
         }
-        *looked
+        *activity
     }
 }

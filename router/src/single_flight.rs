@@ -9,13 +9,13 @@ use tokio::{
 use tonic::Status;
 
 /// How long an instance may take to tell something about itself.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a failure is remembered, so that a silent instance delays one caller and not each.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// One fact. Callers that come while it is being asked for wait for the same answer.
 #[derive(Debug)]
-pub(crate) struct Ask<T>(Mutex<State<T>>);
+pub(crate) struct SingleFlight<T>(Mutex<State<T>>);
 
 #[derive(Debug)]
 enum State<T> {
@@ -24,13 +24,13 @@ enum State<T> {
     Failed { again: Instant },
 }
 
-impl<T> Default for Ask<T> {
+impl<T> Default for SingleFlight<T> {
     fn default() -> Self {
         Self(Mutex::new(State::Unknown))
     }
 }
 
-impl<T: Clone> Ask<T> {
+impl<T: Clone> SingleFlight<T> {
     /// The fact, asked for with `question` when it is not known yet; `None` when the question
     /// failed, or took longer than `patience`.
     pub(crate) async fn get(
@@ -49,7 +49,7 @@ impl<T: Clone> Ask<T> {
             return Some(fact);
         }
         *state = State::Failed {
-            again: Instant::now() + AGAIN_AFTER,
+            again: Instant::now() + RETRY_AFTER,
         };
         None
     }
@@ -65,23 +65,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn answer_is_asked_for_once() {
-        let ask = Ask::default();
-        assert_eq!(ask.get(PATIENCE, async { Ok(1) }).await, Some(1));
-        assert_eq!(ask.get(PATIENCE, async { Ok(2) }).await, Some(1));
+        let flight = SingleFlight::default();
+        assert_eq!(flight.get(QUERY_TIMEOUT, async { Ok(1) }).await, Some(1));
+        assert_eq!(flight.get(QUERY_TIMEOUT, async { Ok(2) }).await, Some(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn failure_is_remembered_for_a_while_only() {
-        let ask = Ask::default();
-        assert_eq!(ask.get(PATIENCE, fails()).await, None);
-        assert_eq!(ask.get(PATIENCE, async { Ok(2) }).await, None);
-        tokio::time::advance(AGAIN_AFTER).await;
-        assert_eq!(ask.get(PATIENCE, async { Ok(2) }).await, Some(2));
+        let flight = SingleFlight::default();
+        assert_eq!(flight.get(QUERY_TIMEOUT, fails()).await, None);
+        assert_eq!(flight.get(QUERY_TIMEOUT, async { Ok(2) }).await, None);
+        tokio::time::advance(RETRY_AFTER).await;
+        assert_eq!(flight.get(QUERY_TIMEOUT, async { Ok(2) }).await, Some(2));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_with_the_patience() {
-        let ask: Ask<u8> = Ask::default();
-        assert_eq!(ask.get(PATIENCE, std::future::pending()).await, None);
+        let flight: SingleFlight<u8> = SingleFlight::default();
+        assert_eq!(flight.get(QUERY_TIMEOUT, std::future::pending()).await, None);
     }
 }

@@ -1,20 +1,20 @@
 //! What a connection says, step by step, and what ends it.
 
-use crate::{frame::Code, settings::Settings};
+use crate::{frame::ErrorCode, settings::Settings};
 
 /// What ends a connection: the code of its GOAWAY, and a word for the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason} ({code:?})")]
-pub struct Fatal {
+pub struct ConnectionError {
     /// The code to send.
-    pub code: Code,
+    pub code: ErrorCode,
     /// What was wrong.
     pub reason: &'static str,
 }
 
 /// The next thing a connection says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum Event<'a> {
     /// A client's preface is complete.
     Preface,
     /// A header block, in [`Parser::block`].
@@ -43,7 +43,7 @@ pub enum Step<'a> {
         stream: u32,
         /// Some of its bytes, never none.
         bytes: &'a [u8],
-        /// The last bytes of the stream: [`Step::DataEnd`] only confirms it.
+        /// The last bytes of the stream: [`Event::DataEnd`] only confirms it.
         last: bool,
     },
     /// The DATA frame is complete.
@@ -89,6 +89,6 @@ pub enum Step<'a> {
         /// Its stream.
         stream: u32,
         /// Whether it is well formed.
-        valid: Result<(), Code>,
+        valid: Result<(), ErrorCode>,
     },
 }

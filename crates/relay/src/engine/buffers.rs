@@ -1,4 +1,4 @@
-//! Memory of large outputs: lent to the connections that write bodies now, not kept by each that
+//! Memory of large buffers: lent to the connections that write bodies now, not kept by each that
 //! once did.
 
 use crate::conn::Conn;
@@ -9,9 +9,9 @@ const OWN: usize = 32 * 1024;
 const SPARE: (usize, usize) = (4, 512 * 1024);
 
 #[derive(Debug, Default)]
-pub(super) struct Outputs(Vec<Vec<u8>>);
+pub(super) struct BufferPool(Vec<Vec<u8>>);
 
-impl Outputs {
+impl BufferPool {
     /// The connection is about to write so many bytes more.
     pub(super) fn lend(&mut self, conn: &mut Conn, bytes: usize) {
         let needed = conn.out.len() + bytes;

@@ -11,7 +11,7 @@ use super::Service;
 
 /// All services of the mesh, as of one moment.
 #[derive(Debug, Default)]
-pub struct View {
+pub struct DirectorySnapshot {
     services: BTreeMap<Arc<str>, Arc<Service>>,
     by_id: HashMap<String, Arc<Service>>,
     by_grpc_service: BTreeMap<String, Vec<Arc<Service>>>,
@@ -19,9 +19,9 @@ pub struct View {
     ready: bool,
 }
 
-impl View {
+impl DirectorySnapshot {
     pub(super) fn new(services: impl IntoIterator<Item = Arc<Service>>, ready: bool) -> Self {
-        let mut view = Self {
+        let mut snapshot = Self {
             ready,
             ..Self::default()
         };
@@ -29,13 +29,13 @@ impl View {
             // Tags hide a router from the catalog; one that says so in its Meta only is caught here,
             // and so are names under which there are proxies alone.
             if service.kind != ServiceKind::Router && service.is_service() {
-                view.services.insert(Arc::clone(&service.name), service);
+                snapshot.services.insert(Arc::clone(&service.name), service);
             }
         }
-        view.index_ids();
-        for service in view.services.values() {
+        snapshot.index_ids();
+        for service in snapshot.services.values() {
             for grpc_service in &service.grpc_services {
-                let candidates = view
+                let candidates = snapshot
                     .by_grpc_service
                     .entry(grpc_service.clone())
                     .or_default();
@@ -43,7 +43,7 @@ impl View {
             }
             for instance in service.instances() {
                 let found = (Arc::clone(service), Arc::clone(instance));
-                let known = view.by_instance.entry(Arc::clone(&instance.key.id));
+                let known = snapshot.by_instance.entry(Arc::clone(&instance.key.id));
                 known
                     .and_modify(|known| {
                         // IDs are unique per node only: a healthy one is meant before another.
@@ -54,13 +54,13 @@ impl View {
                     .or_insert(found);
             }
         }
-        for candidates in view.by_grpc_service.values_mut() {
+        for candidates in snapshot.by_grpc_service.values_mut() {
             // When nobody is healthy all stay: that is UNAVAILABLE, and not UNIMPLEMENTED.
             if candidates.iter().any(|service| service.is_serving()) {
                 candidates.retain(|service| service.is_serving());
             }
         }
-        view
+        snapshot
     }
 
     /// The order makes sure that nobody takes a name that is another's by right: Consul names

@@ -8,7 +8,7 @@ use telemetry::rpc::{Method, ServerCalls};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::head::{BlockHead, is_call};
-use crate::{directory::View, forward::INSTANCE, routes::Head as _};
+use crate::{directory::DirectorySnapshot, forward::INSTANCE, routes::Head as _};
 
 /// So many requests are remembered, each in a place that its hash tells.
 const PLACES: usize = 256;
@@ -16,7 +16,7 @@ const PLACES: usize = 256;
 const LONGEST: usize = 512;
 
 /// What a request's head says besides the service it is for.
-pub(super) struct Asked {
+pub(super) struct RequestMetadata {
     pub(super) method: Method,
     /// The caller says that it may run twice.
     pub(super) declared: bool,
@@ -24,8 +24,8 @@ pub(super) struct Asked {
     pub(super) pinned: Option<Arc<str>>,
 }
 
-impl Asked {
-    pub(super) fn by(head: BlockHead<'_>, calls: &ServerCalls) -> Self {
+impl RequestMetadata {
+    pub(super) fn of(head: BlockHead<'_>, calls: &ServerCalls) -> Self {
         let id = head.metadata(INSTANCE.as_str());
         Self {
             method: calls.method(head.path()),
@@ -39,53 +39,53 @@ impl Asked {
 }
 
 /// Requests whose route is told by their path and their authority alone: all that have the same have
-/// the same route, until the directory publishes another view.
-pub(super) struct Repeated(Vec<Option<Known>>);
+/// the same route, until the directory publishes another snapshot.
+pub(super) struct RouteCache(Vec<Option<CachedRoute>>);
 
-struct Known {
+struct CachedRoute {
     path: Box<[u8]>,
     authority: Box<[u8]>,
-    view: Weak<View>,
-    asked: Arc<Asked>,
+    snapshot: Weak<DirectorySnapshot>,
+    metadata: Arc<RequestMetadata>,
     target: Arc<Target>,
 }
 
-impl Default for Repeated {
+impl Default for RouteCache {
     fn default() -> Self {
         Self((0..PLACES).map(|_| None).collect())
     }
 }
 
-impl Repeated {
+impl RouteCache {
     /// What is known already of such a request.
     pub(super) fn find(
         &self,
         request: &Block,
-        view: &Arc<View>,
-    ) -> Option<(Arc<Asked>, Arc<Target>)> {
+        snapshot: &Arc<DirectorySnapshot>,
+    ) -> Option<(Arc<RequestMetadata>, Arc<Target>)> {
         let (path, authority) = key(request)?;
         let known = self.0[place(path, authority)].as_ref()?;
-        let same = known.view.as_ptr() == Arc::as_ptr(view)
+        let same = known.snapshot.as_ptr() == Arc::as_ptr(snapshot)
             && *path == *known.path
             && *authority == *known.authority;
-        same.then(|| (Arc::clone(&known.asked), Arc::clone(&known.target)))
+        same.then(|| (Arc::clone(&known.metadata), Arc::clone(&known.target)))
     }
 
-    /// Whom a request was for, by its head and this view.
+    /// Whom a request was for, by its head and this snapshot.
     pub(super) fn keep(
         &mut self,
         head: BlockHead<'_>,
-        view: &Arc<View>,
-        asked: &Arc<Asked>,
+        snapshot: &Arc<DirectorySnapshot>,
+        metadata: &Arc<RequestMetadata>,
         target: &Arc<Target>,
     ) {
         // A method that has no label yet may get one.
-        if let Some((path, authority)) = key(head.block()).filter(|_| asked.method.is_known()) {
-            self.0[place(path, authority)] = Some(Known {
+        if let Some((path, authority)) = key(head.block()).filter(|_| metadata.method.is_known()) {
+            self.0[place(path, authority)] = Some(CachedRoute {
                 path: path.into(),
                 authority: authority.into(),
-                view: Arc::downgrade(view),
-                asked: Arc::clone(asked),
+                snapshot: Arc::downgrade(snapshot),
+                metadata: Arc::clone(metadata),
                 target: Arc::clone(target),
             });
         }

@@ -21,14 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which addresses may be registered.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub struct AddressPolicy {
     /// This router's own, as it announces it.
     own: Option<SocketAddr>,
     /// Those that the operator allows.
     allowed: Vec<Network>,
 }
 
-impl Places {
+impl AddressPolicy {
     /// The places for a router that announces `endpoint`; `allowed` may be registered whatever they
     /// are.
     #[must_use]
@@ -99,14 +99,14 @@ impl Places {
 mod tests {
     use super::*;
 
-    async fn refused(places: &Places, host: &str) -> String {
-        let refused = places.resolve(host, 50052).await;
+    async fn refused(addresses: &AddressPolicy, host: &str) -> String {
+        let refused = addresses.resolve(host, 50052).await;
         refused.expect_err(host).message().to_owned()
     }
 
     #[tokio::test]
     async fn addresses_of_this_machine_this_segment_and_clouds_are_refused() {
-        let places = Places::new("10.0.0.1:50051", Vec::new());
+        let addresses = AddressPolicy::new("10.0.0.1:50051", Vec::new());
         for host in [
             "127.0.0.1",
             "127.8.8.8",
@@ -128,7 +128,7 @@ mod tests {
             "127.1",
             "0x7f.1",
         ] {
-            let message = refused(&places, host).await;
+            let message = refused(&addresses, host).await;
             assert!(message.contains("endpoint"), "{host}: {message}");
         }
         for host in [
@@ -138,19 +138,19 @@ mod tests {
             "fd12::1",
             "100.64.0.1",
         ] {
-            let at = places.resolve(host, 50052).await.unwrap();
+            let at = addresses.resolve(host, 50052).await.unwrap();
             assert_eq!(at, SocketAddr::new(host.parse().unwrap(), 50052));
         }
     }
 
     #[tokio::test]
     async fn a_mesh_on_loopback_takes_loopback_and_the_operator_allows_more() {
-        let local = Places::new("127.0.0.1:50051", Vec::new());
+        let local = AddressPolicy::new("127.0.0.1:50051", Vec::new());
         assert!(local.resolve("127.0.0.1", 50052).await.is_ok());
         assert!(local.resolve("localhost", 50052).await.is_ok());
         refused(&local, "169.254.169.254").await;
         let network = Network::parse("169.254.7.0/24").unwrap();
-        let allowing = Places::new("10.0.0.1:50051", vec![network]);
+        let allowing = AddressPolicy::new("10.0.0.1:50051", vec![network]);
         assert!(allowing.resolve("169.254.7.7", 50052).await.is_ok());
         refused(&allowing, "169.254.169.254").await;
         refused(&allowing, "127.0.0.1").await;
@@ -158,14 +158,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_router_does_not_register_itself() {
-        let places = Places::new("127.0.0.1:50051", Vec::new());
-        let own = places.resolve("127.0.0.1", 50051).await.unwrap_err();
+        let addresses = AddressPolicy::new("127.0.0.1:50051", Vec::new());
+        let own = addresses.resolve("127.0.0.1", 50051).await.unwrap_err();
         assert!(own.message().contains("own"), "{own}");
-        let places = Places::new(
+        let addresses = AddressPolicy::new(
             "10.0.0.1:50051",
             vec![Network::parse("127.0.0.0/8").unwrap()],
         );
-        assert!(places.resolve("10.0.0.1", 50051).await.is_err());
-        assert!(places.resolve("127.0.0.1", 50051).await.is_err());
+        assert!(addresses.resolve("10.0.0.1", 50051).await.is_err());
+        assert!(addresses.resolve("127.0.0.1", 50051).await.is_err());
     }
 }
