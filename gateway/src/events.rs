@@ -14,7 +14,7 @@ use axum::{
 use chrono::Utc;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header, request::Parts};
-use jobs::{Error, Event, EventPage, JobId};
+use jobs::{Error, JobEvent, EventPage, JobId};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -118,7 +118,7 @@ struct Follower {
 
 /// What a client is told.
 enum Told {
-    Event(Event),
+    Event(JobEvent),
     /// Some of what came before this cursor cannot be told.
     Missed {
         cursor: String,

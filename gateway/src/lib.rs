@@ -36,7 +36,7 @@ mod view;
 use std::sync::Arc;
 
 use service::{Context, HttpListener, ServiceKind, Services, Spec};
-use work::Lengths;
+use work::QueueMetrics;
 
 pub use openapi::document;
 pub use problem::{FieldProblem, Problem};
@@ -63,7 +63,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     let gateway = Arc::new(state::Gateway::new(context)?);
     let all = routes::all(&gateway);
     let context = context.clone();
-    let lengths = Lengths::new(&context.registry);
+    let queue_metrics = QueueMetrics::new(&context.registry);
     let served = Services::new().listener(move |backend, listener| {
         let ports = HttpListener::new(&backend);
         ports.serve(listener, all)?;
@@ -79,7 +79,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
         }
         context.tracker.spawn(async move {
             let every = context.config.duration("queue_sample");
-            let counting = lengths.follow(&gateway.jobs, every);
+            let counting = queue_metrics.run(&gateway.jobs, every);
             context.shutdown.run_until_cancelled(counting).await;
         });
         Ok(Arc::new(ports))

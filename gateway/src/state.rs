@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use dynamic::{DynamicClient, DynamicOptions, Transport};
-use jobs::{Error, Jobs, NewJob, Producer, Status, Submitted};
+use jobs::{Error, Jobs, NewJob, Producer, JobStatus, Submitted};
 use service::{Context, WebPolicy, Severity, clients::Network};
-use work::Vigil;
+use work::StoreMonitor;
 
 use crate::{
     limit::Limiter, metrics::Metrics, query::Operations, services::Services, streams::Streams,
@@ -19,7 +19,7 @@ const REMARK: Duration = Duration::from_millis(250);
 pub(crate) struct Gateway {
     pub(crate) context: Context,
     pub(crate) jobs: Jobs,
-    pub(crate) vigil: Arc<Vigil>,
+    pub(crate) store_monitor: Arc<StoreMonitor>,
     pub(crate) producer: Producer,
     pub(crate) calls: DynamicClient,
     pub(crate) services: Services,
@@ -53,9 +53,9 @@ impl Gateway {
         let proxies = config.list("trusted_proxies");
         let document = crate::document();
         // Calls work without it, and every gateway has the same queue.
-        let vigil = Vigil::start(context, &jobs, Severity::Degraded);
+        let store_monitor = StoreMonitor::start(context, &jobs, Severity::Degraded);
         Ok(Self {
-            vigil,
+            store_monitor,
             producer: Producer::new(jobs.clone()),
             jobs,
             calls: DynamicClient::new(transport, options),
@@ -91,8 +91,8 @@ impl Gateway {
     }
 
     /// What to say of a job that waits in a queue which no runner serves, where that is known.
-    pub(crate) async fn warning(&self, queue: &str, status: Option<Status>) -> Option<String> {
-        if status != Some(Status::Queued) {
+    pub(crate) async fn warning(&self, queue: &str, status: Option<JobStatus>) -> Option<String> {
+        if status != Some(JobStatus::Queued) {
             return None;
         }
         let served = tokio::time::timeout(REMARK, self.jobs.is_served(queue)).await;

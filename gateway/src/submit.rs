@@ -6,7 +6,7 @@ use jobs::NewJob;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
-use work::{Kind, Work};
+use work::{JobKind, JobPayload};
 
 use crate::{number::within, origin::Origin, problem::Problem, state::Gateway};
 
@@ -62,7 +62,7 @@ pub(crate) struct Submission {
 #[schema(rename_all = "lowercase")]
 #[expect(
     dead_code,
-    reason = "for the description only; the words are those of work::Kind"
+    reason = "for the description only; the words are those of work::JobKind"
 )]
 pub(crate) enum KindWord {
     Call,
@@ -93,9 +93,9 @@ impl Submission {
         Ok(job)
     }
 
-    fn work(&self, key: Option<&str>) -> Result<Work, Problem> {
-        let kind = Kind::parse(&self.kind)?;
-        if kind == Kind::Call {
+    fn work(&self, key: Option<&str>) -> Result<JobPayload, Problem> {
+        let kind = JobKind::parse(&self.kind)?;
+        if kind == JobKind::Call {
             let mut call = Map::new();
             let mut put = |name: &str, value: Option<Value>| {
                 value.map(|value| call.insert(name.to_owned(), value));
@@ -105,7 +105,7 @@ impl Submission {
             put("payload", self.payload.clone());
             put("bytes_base64", self.bytes_base64.clone().map(Value::from));
             put("metadata", self.metadata.clone().map(|pairs| json!(pairs)));
-            return Ok(Work::read(kind, &Value::Object(call))?);
+            return Ok(JobPayload::read(kind, &Value::Object(call))?);
         }
         for (field, is_given) in [
             ("service", self.service.is_some()),
@@ -129,6 +129,6 @@ impl Submission {
             Problem::field(format!("payload.{}", error.field), error.reason)
         };
         // What the gateway makes of a goal or a description may be given ready, too.
-        Work::complete(kind, payload, key).map_err(within)
+        JobPayload::complete(kind, payload, key).map_err(within)
     }
 }

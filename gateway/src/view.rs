@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use chrono::{DateTime, SecondsFormat, Utc};
-use jobs::{Payload, Record, Status};
+use jobs::{Payload, JobRecord, JobStatus};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -70,16 +70,16 @@ pub(crate) enum StatusWord {
     Cancelled,
 }
 
-impl From<Status> for StatusWord {
-    fn from(status: Status) -> Self {
+impl From<JobStatus> for StatusWord {
+    fn from(status: JobStatus) -> Self {
         match status {
-            Status::Queued => Self::Queued,
-            Status::Scheduled => Self::Scheduled,
-            Status::Running => Self::Running,
-            Status::Succeeded => Self::Succeeded,
-            Status::Failed => Self::Failed,
-            Status::Dead => Self::Dead,
-            Status::Cancelled => Self::Cancelled,
+            JobStatus::Queued => Self::Queued,
+            JobStatus::Scheduled => Self::Scheduled,
+            JobStatus::Running => Self::Running,
+            JobStatus::Succeeded => Self::Succeeded,
+            JobStatus::Failed => Self::Failed,
+            JobStatus::Dead => Self::Dead,
+            JobStatus::Cancelled => Self::Cancelled,
         }
     }
 }
@@ -97,7 +97,7 @@ impl JobView {
         })
     }
 
-    pub(crate) fn of(record: &Record) -> Self {
+    pub(crate) fn of(record: &JobRecord) -> Self {
         let header = &record.header;
         Self {
             job_id: record.id.to_string(),
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn every_status_keeps_its_word() {
-        for status in Status::ALL {
+        for status in JobStatus::ALL {
             assert_eq!(json!(StatusWord::from(status)), json!(status.as_str()));
         }
     }

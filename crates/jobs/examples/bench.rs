@@ -10,7 +10,7 @@ use std::{env, time::Duration};
 
 use mesh_jobs::{
     Error,
-    bench::{Ground, Plan, growth, latency, throughput},
+    bench::{BenchStore, Plan, growth, latency, throughput},
 };
 
 #[tokio::main]
@@ -27,24 +27,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         keys,
         ..Plan::default()
     };
-    let ground = Ground::new(store)?;
+    let store = BenchStore::new(store)?;
     let silent = |_, _| {};
     let line = match what.as_str() {
         "rate" => {
             plan.jobs = first;
-            serde_json::to_string(&throughput(&ground, &plan, &silent).await?)?
+            serde_json::to_string(&throughput(&store, &plan, &silent).await?)?
         }
         "latency" => {
             let time = Duration::from_secs(numbers.get(1).copied().unwrap_or(10) as u64);
             let rate = u32::try_from(first)?;
-            serde_json::to_string(&latency(&ground, &plan, rate, time, &silent).await?)?
+            serde_json::to_string(&latency(&store, &plan, rate, time, &silent).await?)?
         }
         "growth" => {
             plan.jobs = first;
-            serde_json::to_string(&growth(&ground, &plan, &numbers[1..], &silent).await?)?
+            serde_json::to_string(&growth(&store, &plan, &numbers[1..], &silent).await?)?
         }
         other => return Err(format!("{other} is none of rate, latency and growth").into()),
     };
     println!("{line}");
-    ground.clear().await.map_err(|error: Error| error.into())
+    store.clear().await.map_err(|error: Error| error.into())
 }

@@ -1,9 +1,9 @@
 //! Measures a queue on whatever store it has: empty jobs, from enqueue to done.
 //!
 //! Everything that jobs have is on: leases, fencing, results, events; idempotency keys when the
-//! plan says so. What it leaves in a Redis is gone after [`Ground::clear`].
+//! plan says so. What it leaves in a Redis is gone after [`BenchStore::clear`].
 
-mod ground;
+mod store;
 mod growth;
 mod latency;
 
@@ -19,9 +19,9 @@ use serde::Serialize;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, Error, Failure, Handler, Job, Jobs, MAX_SUBMIT, NewJob, Payload, Worker};
-pub use ground::Ground;
-pub use growth::{Grown, growth};
+use crate::{JobContext, Error, Failure, JobHandler, Job, Jobs, MAX_SUBMIT, NewJob, Payload, Worker};
+pub use store::BenchStore;
+pub use growth::{GrowthStep, growth};
 pub use latency::{Latency, latency};
 
 /// How much is measured, and with how many hands.
@@ -81,14 +81,14 @@ impl Rate {
 /// # Errors
 /// Whatever the store says.
 pub async fn throughput(
-    ground: &Ground,
+    store: &BenchStore,
     plan: &Plan,
     progress: Progress<'_>,
 ) -> Result<Rate, Error> {
     let start = Instant::now();
     let (queue, count) = ("rate", plan.jobs as u64);
-    let work = drain(&ground.jobs, queue, plan, count, progress);
-    tokio::try_join!(fill(&ground.jobs, queue, plan), work)?;
+    let work = drain(&store.jobs, queue, plan, count, progress);
+    tokio::try_join!(fill(&store.jobs, queue, plan), work)?;
     Ok(Rate::since(start, count))
 }
 
@@ -128,11 +128,11 @@ async fn fill(jobs: &Jobs, queue: &str, plan: &Plan) -> Result<(), Error> {
     tasks.join_all().await.into_iter().collect()
 }
 
-struct Empty(AtomicU64);
+struct NoopHandler(AtomicU64);
 
 #[async_trait::async_trait]
-impl Handler for Empty {
-    async fn run(&self, _: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
+impl JobHandler for NoopHandler {
+    async fn run(&self, _: &Job, _: &JobContext) -> Result<Option<Payload>, Failure> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(Some(Payload::Json("true".into())))
     }
@@ -147,8 +147,8 @@ async fn drain(
     progress: Progress<'_>,
 ) -> Result<(), Error> {
     let before = succeeded(jobs, queue).await?;
-    let handler = Arc::new(Empty(AtomicU64::new(0)));
-    let hands = hands(jobs, queue, plan, &(handler.clone() as Arc<dyn Handler>));
+    let handler = Arc::new(NoopHandler(AtomicU64::new(0)));
+    let workers = start_workers(jobs, queue, plan, &(handler.clone() as Arc<dyn JobHandler>));
     let ended = async {
         loop {
             let ran = handler.0.load(Ordering::Relaxed);
@@ -160,7 +160,7 @@ async fn drain(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    hands.until(ended).await
+    workers.until(ended).await
 }
 
 async fn succeeded(jobs: &Jobs, queue: &str) -> Result<u64, Error> {
@@ -170,12 +170,12 @@ async fn succeeded(jobs: &Jobs, queue: &str) -> Result<u64, Error> {
 }
 
 /// Workers that run for as long as something takes.
-struct Hands {
+struct Workers {
     stop: CancellationToken,
     workers: JoinSet<()>,
 }
 
-fn hands(jobs: &Jobs, queue: &str, plan: &Plan, handler: &Arc<dyn Handler>) -> Hands {
+fn start_workers(jobs: &Jobs, queue: &str, plan: &Plan, handler: &Arc<dyn JobHandler>) -> Workers {
     let (stop, mut workers) = (CancellationToken::new(), JoinSet::new());
     for _ in 0..plan.workers.max(1) {
         let worker = Worker::new(
@@ -188,10 +188,10 @@ fn hands(jobs: &Jobs, queue: &str, plan: &Plan, handler: &Arc<dyn Handler>) -> H
         let stop = stop.clone();
         workers.spawn(async move { worker.run(stop, Duration::from_secs(5)).await });
     }
-    Hands { stop, workers }
+    Workers { stop, workers }
 }
 
-impl Hands {
+impl Workers {
     async fn until<T>(self, what: impl Future<Output = T>) -> T {
         let answer = what.await;
         self.stop.cancel();

@@ -19,9 +19,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// a slow answer looks like.
 const JUMP: u64 = 3_000;
 /// A jump this large, in ms, may make what is kept for a time look older than it is.
-const LEAP: u64 = 60_000;
+const LARGE_JUMP: u64 = 60_000;
 /// How long after that nothing is forgotten: a clock that is wrong is mostly put right by then.
-const WARY: Duration = Duration::from_secs(600);
+const RETENTION_PAUSE: Duration = Duration::from_secs(600);
 
 /// Unix time in milliseconds, by this machine's clock.
 pub(crate) fn now() -> u64 {
@@ -66,45 +66,45 @@ impl fmt::Debug for Clock {
 
 /// What the store's clock says, lane by lane: the lanes of a cluster are on several machines.
 #[derive(Debug, Default)]
-pub(crate) struct StoreClock(Mutex<HashMap<Lane, Anchor>>);
+pub(crate) struct StoreClock(Mutex<HashMap<Lane, ClockAnchor>>);
 
 #[derive(Debug, Clone, Copy)]
-struct Anchor {
-    told: u64,
+struct ClockAnchor {
+    observed: u64,
     at: Instant,
     jumped: bool,
-    leapt: Option<Instant>,
+    large_jump_at: Option<Instant>,
 }
 
-impl Anchor {
-    fn counted(&self) -> u64 {
-        self.told.saturating_add(millis(self.at.elapsed()))
+impl ClockAnchor {
+    fn estimated(&self) -> u64 {
+        self.observed.saturating_add(millis(self.at.elapsed()))
     }
 }
 
 impl StoreClock {
     /// Notes what the store just said.
-    pub(crate) fn tell(&self, lane: &Lane, told: u64) {
+    pub(crate) fn observe(&self, lane: &Lane, observed: u64) {
         let mut anchors = self.0.lock();
         let at = Instant::now();
         match anchors.get_mut(lane) {
             Some(anchor) => {
-                let off = anchor.counted().abs_diff(told);
+                let off = anchor.estimated().abs_diff(observed);
                 let jumped = anchor.jumped || off > JUMP;
-                let leapt = if off > LEAP { Some(at) } else { anchor.leapt };
-                *anchor = Anchor {
-                    told,
+                let large_jump_at = if off > LARGE_JUMP { Some(at) } else { anchor.large_jump_at };
+                *anchor = ClockAnchor {
+                    observed,
                     at,
                     jumped,
-                    leapt,
+                    large_jump_at,
                 };
             }
             None => {
-                let anchor = Anchor {
-                    told,
+                let anchor = ClockAnchor {
+                    observed,
                     at,
                     jumped: false,
-                    leapt: None,
+                    large_jump_at: None,
                 };
                 anchors.insert(lane.clone(), anchor);
             }
@@ -115,12 +115,12 @@ impl StoreClock {
     pub(crate) fn fresh(&self, lane: &Lane) -> Option<u64> {
         let anchors = self.0.lock();
         let anchor = anchors.get(lane)?;
-        (anchor.at.elapsed() < FRESH).then(|| anchor.counted())
+        (anchor.at.elapsed() < FRESH).then(|| anchor.estimated())
     }
 
     /// The time, counted on from whenever the store last said it.
-    pub(crate) fn counted(&self, lane: &Lane) -> Option<u64> {
-        self.0.lock().get(lane).map(Anchor::counted)
+    pub(crate) fn estimated(&self, lane: &Lane) -> Option<u64> {
+        self.0.lock().get(lane).map(ClockAnchor::estimated)
     }
 
     /// Whether the clock has jumped since this was last asked.
@@ -131,14 +131,14 @@ impl StoreClock {
     }
 
     /// Whether the clock has not leapt lately, so that what looks old is old.
-    pub(crate) fn is_calm(&self, lane: &Lane) -> bool {
+    pub(crate) fn is_stable(&self, lane: &Lane) -> bool {
         let anchors = self.0.lock();
-        let leapt = anchors.get(lane).and_then(|anchor| anchor.leapt);
-        leapt.is_none_or(|at| at.elapsed() > WARY)
+        let large_jump_at = anchors.get(lane).and_then(|anchor| anchor.large_jump_at);
+        large_jump_at.is_none_or(|at| at.elapsed() > RETENTION_PAUSE)
     }
 
     /// Notes a jump again that could not be heeded.
-    pub(crate) fn keep_jump(&self, lane: &Lane) {
+    pub(crate) fn restore_jump(&self, lane: &Lane) {
         if let Some(anchor) = self.0.lock().get_mut(lane) {
             anchor.jumped = true;
         }
@@ -153,15 +153,15 @@ mod tests {
     fn a_jump_of_the_stores_clock_is_noticed_once_and_a_slow_answer_is_none() {
         let (clock, lane) = (StoreClock::default(), Lane::new("default", 0).unwrap());
         assert_eq!(clock.fresh(&lane), None);
-        clock.tell(&lane, 1_000_000);
+        clock.observe(&lane, 1_000_000);
         let counted = clock.fresh(&lane).unwrap();
         assert!((1_000_000..1_010_000).contains(&counted), "{counted}");
-        clock.tell(&lane, 1_001_000);
+        clock.observe(&lane, 1_001_000);
         assert!(!clock.take_jump(&lane));
-        for told in [4_600_000, 1_000_000] {
-            clock.tell(&lane, told);
-            assert!(clock.take_jump(&lane), "{told}");
-            assert!(!clock.take_jump(&lane), "{told}");
+        for observed in [4_600_000, 1_000_000] {
+            clock.observe(&lane, observed);
+            assert!(clock.take_jump(&lane), "{observed}");
+            assert!(!clock.take_jump(&lane), "{observed}");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 /// Bytes that are not what [`pack`] makes.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is not a packed job")]
-pub(crate) struct Foreign(&'static str);
+pub(crate) struct Undecodable(&'static str);
 
 /// `payload` is absent in the record of a job that ended without a result.
 pub(crate) fn pack(id: &JobId, header: &Header, payload: Option<&Payload>) -> Bytes {
@@ -38,37 +38,37 @@ pub(crate) fn pack_job(job: &Job) -> Bytes {
 }
 
 /// The inverse of [`pack`].
-pub(crate) fn unpack(packed: &Bytes) -> Result<(JobId, Header, Option<Payload>), Foreign> {
+pub(crate) fn unpack(packed: &Bytes) -> Result<(JobId, Header, Option<Payload>), Undecodable> {
     let line = |from: usize| {
         let rest = packed.get(from..)?;
         Some(from + rest.iter().position(|byte| *byte == b'\n')?)
     };
-    let id_end = line(0).ok_or(Foreign("a text without lines"))?;
-    let head_end = line(id_end + 1).ok_or(Foreign("a single line"))?;
+    let id_end = line(0).ok_or(Undecodable("a text without lines"))?;
+    let head_end = line(id_end + 1).ok_or(Undecodable("a single line"))?;
     let id = std::str::from_utf8(&packed[..id_end])
         .ok()
         .and_then(|id| id.parse().ok());
     let header = serde_json::from_slice(&packed[id_end + 1..head_end]).ok();
     let form = packed
         .get(head_end + 1)
-        .ok_or(Foreign("a text without a form"))?;
+        .ok_or(Undecodable("a text without a form"))?;
     let body = packed.slice(head_end + 2..);
     let payload = match form {
         b'0' => None,
         b'j' => Some(Payload::Json(body)),
         b'b' => Some(Payload::Binary(body)),
-        _ => return Err(Foreign("a text of an unknown form")),
+        _ => return Err(Undecodable("a text of an unknown form")),
     };
     match (id, header) {
         (Some(id), Some(header)) => Ok((id, header, payload)),
-        (None, _) => Err(Foreign("a text without an id")),
-        (_, None) => Err(Foreign("a text without a header")),
+        (None, _) => Err(Undecodable("a text without an id")),
+        (_, None) => Err(Undecodable("a text without a header")),
     }
 }
 
-pub(crate) fn unpack_job(packed: &Bytes) -> Result<Job, Foreign> {
+pub(crate) fn unpack_job(packed: &Bytes) -> Result<Job, Undecodable> {
     let (id, header, payload) = unpack(packed)?;
-    let payload = payload.ok_or(Foreign("a record"))?;
+    let payload = payload.ok_or(Undecodable("a record"))?;
     Ok(Job {
         id,
         payload,
@@ -77,7 +77,7 @@ pub(crate) fn unpack_job(packed: &Bytes) -> Result<Job, Foreign> {
 }
 
 /// What is told of a job that nobody can decode: its bytes are its payload.
-pub(crate) fn salvage(id: &JobId, packed: &Bytes, foreign: &Foreign) -> (Header, Payload) {
+pub(crate) fn salvage(id: &JobId, packed: &Bytes, undecodable: &Undecodable) -> (Header, Payload) {
     let header = Header {
         kind: "undecodable".to_owned(),
         priority: 3,
@@ -85,7 +85,7 @@ pub(crate) fn salvage(id: &JobId, packed: &Bytes, foreign: &Foreign) -> (Header,
         timeout_ms: 60_000,
         enqueued_at: id.made_at(),
         error: Some(format!(
-            "it cannot be decoded ({foreign}); its bytes are kept as its payload"
+            "it cannot be decoded ({undecodable}); its bytes are kept as its payload"
         )),
         ..Header::default()
     };

@@ -1,6 +1,6 @@
 //! What can go wrong with a queue, by what the caller can do about it.
 
-use crate::{JobId, Status};
+use crate::{JobId, JobStatus};
 
 /// An error of the queue.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,9 +52,9 @@ pub enum Error {
         /// The job.
         id: JobId,
         /// What it is.
-        status: Status,
+        status: JobStatus,
         /// What it would have to be.
-        wanted: Status,
+        wanted: JobStatus,
         /// What was to be done with it.
         action: &'static str,
     },

@@ -6,17 +6,17 @@ use futures_util::future::select_all;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Error, Event, JobId, Jobs, Lane, Record,
-    history::{self, Place},
+    Error, JobEvent, JobId, Jobs, Lane, JobRecord,
+    history::{self, EventPosition},
 };
 
 /// How long a job's follower waits at least, and at most, before it looks at the job again, when
 /// what happened in the queue happened to others.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+const POLL_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
 /// How long a follower waits before it looks again though nothing came: a job or a stream that is
 /// deleted wakes nobody.
-const LOOK: Duration = Duration::from_secs(2);
+const RECHECK: Duration = Duration::from_secs(2);
 
 /// Some events, in order.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct EventPage {
     /// older than what is kept, or gone. It was before these events.
     pub missed: Option<String>,
     /// The events. The cursor of each leads to what comes after it.
-    pub events: Vec<Event>,
+    pub events: Vec<JobEvent>,
     /// Leads to what comes after all of them.
     pub cursor: String,
     /// Nothing more will come: the job has ended.
@@ -48,17 +48,17 @@ impl Jobs {
         wait: Duration,
     ) -> Result<EventPage, Error> {
         let (lane, until) = (id.lane(), Instant::now() + wait);
-        let from = Place::read(cursor, id).ok_or_else(foreign)?;
-        let mut pause = PAUSES.0;
+        let from = EventPosition::read(cursor, id).ok_or_else(bad_cursor)?;
+        let mut pause = POLL_PAUSE.0;
         loop {
             // Before the look, so that nothing is slept through.
             let latest = match wait.is_zero() {
                 true => String::new(),
-                false => self.store.latest(&lane).await?,
+                false => self.store.last_event(&lane).await?,
             };
-            let trail = self.store.trail(id).await?;
+            let trail = self.store.find_with_notes(id).await?;
             let (found, notes) = trail.ok_or_else(|| Error::NotFound { id: id.to_string() })?;
-            let record = Record::of(&found, &self.store.name())?;
+            let record = JobRecord::of(&found, &self.store.name())?;
             let after = history::after(id, &record.header.history, &notes, from, max.max(1));
             let ended = after.all && record.status.is_terminal();
             let left = until.saturating_duration_since(Instant::now());
@@ -70,9 +70,9 @@ impl Jobs {
                     ended,
                 });
             }
-            self.store.eventful(&lane, &latest, left.min(LOOK)).await?;
+            self.store.wait_for_event(&lane, &latest, left.min(RECHECK)).await?;
             sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
-            pause = (pause * 2).min(PAUSES.1);
+            pause = (pause * 2).min(POLL_PAUSE.1);
         }
     }
 
@@ -110,7 +110,7 @@ impl Jobs {
             }
             let missed = missed.then(|| encode(queue, &positions));
             events.sort_by_key(|(at, _)| *at);
-            let mut events: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
+            let mut events: Vec<JobEvent> = events.into_iter().map(|(_, event)| event).collect();
             events.truncate(max);
             for event in &mut events {
                 let lane = event.id.lane();
@@ -128,7 +128,7 @@ impl Jobs {
             }
             let waits = lanes.iter().map(|lane: &Lane| {
                 let after = positions.get(&lane.partition).map_or("", String::as_str);
-                self.store.eventful(lane, after, left.min(LOOK))
+                self.store.wait_for_event(lane, after, left.min(RECHECK))
             });
             select_all(waits).await.0?;
         }
@@ -151,7 +151,7 @@ fn decode(queue: &str, cursor: &str) -> Result<BTreeMap<u16, String>, Error> {
         return Ok(BTreeMap::new());
     }
     let parts = match cursor.split_once(':') {
-        Some((of, _)) if of != queue => return Err(foreign()),
+        Some((of, _)) if of != queue => return Err(bad_cursor()),
         Some((_, parts)) => parts,
         // As cursors were before they named their queue.
         None => cursor,
@@ -162,9 +162,9 @@ fn decode(queue: &str, cursor: &str) -> Result<BTreeMap<u16, String>, Error> {
         let cursor = Some(cursor).filter(|cursor| !cursor.is_empty());
         Some((partition.parse().ok()?, cursor?.to_owned()))
     });
-    parts.collect::<Option<_>>().ok_or_else(foreign)
+    parts.collect::<Option<_>>().ok_or_else(bad_cursor)
 }
 
-fn foreign() -> Error {
+fn bad_cursor() -> Error {
     Error::invalid("cursor", "is not one of these events")
 }

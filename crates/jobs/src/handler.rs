@@ -9,24 +9,24 @@ use crate::{Error, Job, Jobs, Lease, Payload};
 
 /// Does the work of jobs.
 #[async_trait::async_trait]
-pub trait Handler: Send + Sync + 'static {
+pub trait JobHandler: Send + Sync + 'static {
     /// Does one attempt of a job. The future is dropped when its time is up, when the job is
     /// called off and when its lease is lost; what must not be torn goes into a task.
     ///
     /// # Errors
     /// A [`Failure`], which says whether and when to try again.
-    async fn run(&self, job: &Job, context: &Context) -> Result<Option<Payload>, Failure>;
+    async fn run(&self, job: &Job, context: &JobContext) -> Result<Option<Payload>, Failure>;
 }
 
 /// Why an attempt did not finish its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// It may pass: the job is tried again after a growing delay, while it has attempts left.
-    Passing(String),
+    Retryable(String),
     /// It may pass, and not sooner than after this long, as whoever refused it said.
-    Later(String, Duration),
+    RetryAfter(String, Duration),
     /// It stays: the job is dead at once.
-    Lasting(String),
+    Permanent(String),
     /// Nothing went wrong, the job waits for something: it is run again after this long, and the
     /// attempt is not counted.
     Postponed(Duration),
@@ -37,20 +37,20 @@ pub enum Failure {
 impl Failure {
     /// A failure that may pass, and what to tell people.
     #[must_use]
-    pub fn passing(error: impl Into<String>) -> Self {
-        Self::Passing(error.into())
+    pub fn retryable(error: impl Into<String>) -> Self {
+        Self::Retryable(error.into())
     }
 
     /// A failure that stays, and what to tell people.
     #[must_use]
-    pub fn lasting(error: impl Into<String>) -> Self {
-        Self::Lasting(error.into())
+    pub fn permanent(error: impl Into<String>) -> Self {
+        Self::Permanent(error.into())
     }
 
     /// A failure that may pass, but not sooner than after this long, and what to tell people.
     #[must_use]
-    pub fn later(error: impl Into<String>, after: Duration) -> Self {
-        Self::Later(error.into(), after)
+    pub fn retry_after(error: impl Into<String>, after: Duration) -> Self {
+        Self::RetryAfter(error.into(), after)
     }
 
     /// No failure: the job gives its place to others, and is looked at again after `delay`.
@@ -62,13 +62,13 @@ impl Failure {
 
 /// What a handler can do besides its work.
 #[derive(Debug)]
-pub struct Context {
+pub struct JobContext {
     jobs: Jobs,
     lease: Lease,
     metrics: Mutex<Option<Value>>,
 }
 
-impl Context {
+impl JobContext {
     pub(crate) fn new(jobs: Jobs, lease: Lease) -> Self {
         Self {
             jobs,
@@ -85,7 +85,7 @@ impl Context {
         let Some(deadline) = job.header.deadline else {
             return attempt;
         };
-        let now = self.jobs.counted_now(&job.id.lane());
+        let now = self.jobs.estimated_now(&job.id.lane());
         attempt.min(Duration::from_millis(deadline.saturating_sub(now)))
     }
 

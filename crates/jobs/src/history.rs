@@ -4,22 +4,22 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    JobId, Status,
+    JobId, JobStatus,
     job::Header,
-    store::{Event, Note, State},
+    store::{JobEvent, ProgressNote, JobState},
 };
 
 /// How many steps a job carries. A task that waits for its parts makes three with each look.
-const MOST: usize = 256;
+const MAX_STEPS: usize = 256;
 
-const LETTERS: [(Status, char); 7] = [
-    (Status::Queued, 'q'),
-    (Status::Running, 'r'),
-    (Status::Scheduled, 's'),
-    (Status::Failed, 'f'),
-    (Status::Succeeded, 'S'),
-    (Status::Dead, 'D'),
-    (Status::Cancelled, 'C'),
+const LETTERS: [(JobStatus, char); 7] = [
+    (JobStatus::Queued, 'q'),
+    (JobStatus::Running, 'r'),
+    (JobStatus::Scheduled, 's'),
+    (JobStatus::Failed, 'f'),
+    (JobStatus::Succeeded, 'S'),
+    (JobStatus::Dead, 'D'),
+    (JobStatus::Cancelled, 'C'),
 ];
 
 /// Steps in order: the status that each led to, and when, Unix milliseconds. As text a letter and a
@@ -29,7 +29,7 @@ const LETTERS: [(Status, char); 7] = [
 pub struct History {
     /// How many steps there were before these, which it was too long for.
     dropped: u64,
-    steps: Vec<(Status, u64)>,
+    steps: Vec<(JobStatus, u64)>,
 }
 
 impl History {
@@ -37,40 +37,40 @@ impl History {
         self.steps.is_empty() && self.dropped == 0
     }
 
-    pub(crate) fn push(&mut self, status: Status, at: u64) {
+    pub(crate) fn push(&mut self, status: JobStatus, at: u64) {
         self.steps.push((status, at));
-        if self.steps.len() > MOST {
+        if self.steps.len() > MAX_STEPS {
             self.steps.remove(0);
             self.dropped += 1;
         }
     }
 
     /// The same with one more step.
-    pub(crate) fn with(&self, status: Status, at: u64) -> Self {
+    pub(crate) fn with(&self, status: JobStatus, at: u64) -> Self {
         let mut longer = self.clone();
         longer.push(status, at);
         longer
     }
 
     /// The steps of a job as a store has it.
-    pub(crate) fn of(header: &Header, state: &State) -> Self {
+    pub(crate) fn of(header: &Header, state: &JobState) -> Self {
         let mut history = header.history.clone();
         if history.is_empty() {
             history.begin(header);
             let last = header.ended_at.or(header.started_at);
             let last = last.unwrap_or(header.enqueued_at);
             match state {
-                State::Waiting { status, .. } | State::Ended(status) => history.push(*status, last),
-                State::Queued { .. } | State::Running { .. } => {}
+                JobState::Waiting { status, .. } | JobState::Ended(status) => history.push(*status, last),
+                JobState::Queued { .. } | JobState::Running { .. } => {}
             }
         }
         // A store queues a job that waited, and leases it, without packing it anew.
         match state {
-            State::Queued { since } if history.last() != Some(Status::Queued) => {
-                history.push(Status::Queued, *since);
+            JobState::Queued { since } if history.last() != Some(JobStatus::Queued) => {
+                history.push(JobStatus::Queued, *since);
             }
-            State::Running { started_at, .. } => history.claim(*started_at),
-            State::Queued { .. } | State::Waiting { .. } | State::Ended(_) => {}
+            JobState::Running { started_at, .. } => history.claim(*started_at),
+            JobState::Queued { .. } | JobState::Waiting { .. } | JobState::Ended(_) => {}
         }
         history
     }
@@ -87,7 +87,7 @@ impl History {
 
     /// The steps to pack at a job's end. None when its times tell them all, as those of nearly every
     /// job do: what is not packed costs neither the store's time nor its memory.
-    pub(crate) fn at_end(header: &Header, status: Status, at: u64) -> Self {
+    pub(crate) fn at_end(header: &Header, status: JobStatus, at: u64) -> Self {
         let mut told = Self::default();
         told.begin(header);
         if told == header.history {
@@ -97,21 +97,21 @@ impl History {
     }
 
     fn claim(&mut self, at: u64) {
-        if self.last() != Some(Status::Queued) {
-            self.push(Status::Queued, at);
+        if self.last() != Some(JobStatus::Queued) {
+            self.push(JobStatus::Queued, at);
         }
-        self.push(Status::Running, at);
+        self.push(JobStatus::Running, at);
     }
 
     /// What a job that was packed without its steps says of them.
     fn begin(&mut self, header: &Header) {
-        self.push(Status::Queued, header.enqueued_at);
+        self.push(JobStatus::Queued, header.enqueued_at);
         if let Some(at) = header.started_at {
-            self.push(Status::Running, at);
+            self.push(JobStatus::Running, at);
         }
     }
 
-    fn last(&self) -> Option<Status> {
+    fn last(&self) -> Option<JobStatus> {
         self.steps.last().map(|(status, _)| *status)
     }
 }
@@ -162,12 +162,12 @@ impl From<String> for History {
 /// A place in a job's events: how many steps were told, and which note last. As text with a sum of
 /// the job's id, since it leads nowhere in another job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct EventPosition {
     steps: u64,
     notes: u64,
 }
 
-impl Place {
+impl EventPosition {
     /// Reads a cursor; an empty one is before everything.
     pub(crate) fn read(text: &str, id: &JobId) -> Option<Self> {
         if text.is_empty() {
@@ -189,12 +189,12 @@ impl Place {
 }
 
 /// What is after a place.
-pub(crate) struct After {
-    pub(crate) events: Vec<Event>,
+pub(crate) struct EventsAfter {
+    pub(crate) events: Vec<JobEvent>,
     /// Where what can still be told begins, when it is not all that came after the place.
-    pub(crate) missed: Option<Place>,
+    pub(crate) missed: Option<EventPosition>,
     /// Where these events lead.
-    pub(crate) place: Place,
+    pub(crate) place: EventPosition,
     /// They are all that there are.
     pub(crate) all: bool,
 }
@@ -203,16 +203,16 @@ pub(crate) struct After {
 pub(crate) fn after(
     id: &JobId,
     history: &History,
-    notes: &[Note],
-    from: Place,
+    notes: &[ProgressNote],
+    from: EventPosition,
     max: usize,
-) -> After {
+) -> EventsAfter {
     let count = history.dropped + history.steps.len() as u64;
     let mut place = from;
     // Told more than there was: of a store that came back older.
     let strange = from.steps > count;
     if strange {
-        place = Place::default();
+        place = EventPosition::default();
     }
     let missed = strange || place.steps < history.dropped;
     place.steps = place.steps.max(history.dropped);
@@ -220,7 +220,7 @@ pub(crate) fn after(
     if notes.last().is_none_or(|last| last.number < place.notes) {
         place.notes = 0;
     }
-    let mut after = After {
+    let mut after = EventsAfter {
         events: Vec::new(),
         missed: missed.then_some(place),
         place,
@@ -230,7 +230,7 @@ pub(crate) fn after(
         let new = step > place.steps;
         let step = new.then_some((status.as_str(), *at, None));
         let told = notes.iter().filter(|note| {
-            *status == Status::Running && note.since == *at && note.number > place.notes
+            *status == JobStatus::Running && note.since == *at && note.number > place.notes
         });
         let told = told.map(|note| ("progress", note.at, Some(note)));
         for (name, at, note) in step.into_iter().chain(told) {
@@ -242,7 +242,7 @@ pub(crate) fn after(
                 None => after.place.steps += 1,
                 Some(note) => after.place.notes = note.number,
             }
-            after.events.push(Event {
+            after.events.push(JobEvent {
                 cursor: after.place.text(id),
                 at,
                 id: id.clone(),
@@ -263,7 +263,7 @@ mod tests {
         JobId::new(&Lane::new("default", 0).unwrap())
     }
 
-    fn names(after: &After) -> Vec<&str> {
+    fn names(after: &EventsAfter) -> Vec<&str> {
         let names = after.events.iter().map(|event| event.name.as_str());
         names.collect()
     }
@@ -280,11 +280,11 @@ mod tests {
             assert_eq!(History::from(String::from(history.clone())), history);
         }
         for _ in 0..1_000 {
-            history.push(Status::Queued, 5);
+            history.push(JobStatus::Queued, 5);
         }
         assert_eq!(
             (history.steps.len(), history.dropped),
-            (MOST, 1_007 - MOST as u64)
+            (MAX_STEPS, 1_007 - MAX_STEPS as u64)
         );
         assert_eq!(History::from(String::from(history.clone())), history);
         for strange in [
@@ -307,41 +307,41 @@ mod tests {
     #[test]
     fn events_go_on_after_each_of_them_and_say_what_is_missing() {
         let (id, mut history) = (id(), History::default());
-        for (status, at) in [(Status::Queued, 1), (Status::Running, 2), (Status::Dead, 3)] {
+        for (status, at) in [(JobStatus::Queued, 1), (JobStatus::Running, 2), (JobStatus::Dead, 3)] {
             history.push(status, at);
         }
-        let note = |number| Note {
+        let note = |number| ProgressNote {
             number,
             since: 2,
             at: 2,
             text: number.to_string(),
         };
         let notes = [note(1), note(2)];
-        let all = after(&id, &history, &notes, Place::default(), 99);
+        let all = after(&id, &history, &notes, EventPosition::default(), 99);
         let told = ["queued", "running", "progress", "progress", "dead"];
         assert_eq!((names(&all), all.all), (told.to_vec(), true));
         for (index, event) in all.events.iter().enumerate() {
-            let from = Place::read(&event.cursor, &id).unwrap();
+            let from = EventPosition::read(&event.cursor, &id).unwrap();
             let rest = after(&id, &history, &notes, from, 99);
             assert_eq!(rest.events, all.events[index + 1..]);
             let two = after(&id, &history, &notes, from, 2);
             assert_eq!(two.events[..], rest.events[..rest.events.len().min(2)]);
             assert_eq!((rest.missed, two.all), (None, rest.events.len() <= 2));
             assert!(
-                Place::read(&event.cursor, &self::id()).is_none(),
+                EventPosition::read(&event.cursor, &self::id()).is_none(),
                 "of another job"
             );
         }
         // A store that came back older than the cursor.
-        let ahead = Place { steps: 9, notes: 9 };
+        let ahead = EventPosition { steps: 9, notes: 9 };
         let again = after(&id, &history, &notes, ahead, 99);
-        assert_eq!(again.missed, Some(Place::default()));
+        assert_eq!(again.missed, Some(EventPosition::default()));
         assert_eq!(names(&again), told);
-        for _ in 0..MOST {
-            history.push(Status::Queued, 4);
+        for _ in 0..MAX_STEPS {
+            history.push(JobStatus::Queued, 4);
         }
-        let late = after(&id, &history, &[], Place { steps: 2, notes: 0 }, 1);
-        assert_eq!(late.missed, Some(Place { steps: 3, notes: 0 }));
+        let late = after(&id, &history, &[], EventPosition { steps: 2, notes: 0 }, 1);
+        assert_eq!(late.missed, Some(EventPosition { steps: 3, notes: 0 }));
         let late = after(&id, &history, &[], late.place, 1);
         assert_eq!((late.missed, names(&late)), (None, vec!["queued"]));
     }

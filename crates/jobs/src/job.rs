@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, History, JobId, Status, clock};
+use crate::{Error, History, JobId, JobStatus, clock};
 
 /// What a job is about, or what came of it; the queue never looks inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct NewJob {
     pub queue: String,
     /// What handles it: `call`, `http`, `pipeline`, `task`.
     pub kind: String,
-    /// What it is about; at most [`Options::max_payload`](crate::Options::max_payload) bytes.
+    /// What it is about; at most [`QueueOptions::max_payload`](crate::QueueOptions::max_payload) bytes.
     pub payload: Payload,
     /// 1 to 5; 5 is the highest, 3 the default.
     pub priority: u8,
@@ -153,7 +153,7 @@ impl NewJob {
         let waits = !self.delay.is_zero();
         // That it was queued at once is what its time of submission says.
         let history = match waits {
-            true => History::default().with(Status::Scheduled, enqueued_at),
+            true => History::default().with(JobStatus::Scheduled, enqueued_at),
             false => History::default(),
         };
         Job {

@@ -1,10 +1,10 @@
 //! The queue: the rules, on whatever store. Here is what producers do.
 
-mod jump;
+mod clock_jump;
+mod heartbeats;
 mod manage;
-mod names;
+mod queue_limit;
 mod run;
-mod served;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,20 +15,20 @@ use std::{
 use futures_util::future::join_all;
 
 use crate::{
-    Accepted, Backoff, Entry, Error, JobId, Lane, MAX_BATCH, NewJob, Status, Store, Vitals,
+    SubmitOutcome, Backoff, Submission, Error, JobId, Lane, MAX_BATCH, NewJob, JobStatus, Store, StoreHealth,
     clock::{self, StoreClock},
     codec,
-    quiet::Quiet,
+    log_throttle::LogThrottle,
 };
 pub use manage::QueueStats;
-pub(crate) use served::BEAT;
+pub(crate) use heartbeats::HEARTBEAT_INTERVAL;
 
 /// The most jobs that one submission takes.
 pub const MAX_SUBMIT: usize = 1_000;
 
 /// What a queue is made with.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct QueueOptions {
     /// How long a worker may be silent about a job before others get it; 30 s. The same for all
     /// workers of a queue.
     pub lease: Duration,
@@ -50,7 +50,7 @@ pub struct Options {
     pub own_queues: BTreeSet<String>,
 }
 
-impl Default for Options {
+impl Default for QueueOptions {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(30),
@@ -72,7 +72,7 @@ pub struct Submitted {
     /// Its id.
     pub id: JobId,
     /// Where it stands; `None` when its record is past its time, and its key is not.
-    pub status: Option<Status>,
+    pub status: Option<JobStatus>,
     /// It was there already, under its idempotency key.
     pub existing: bool,
 }
@@ -81,12 +81,12 @@ pub struct Submitted {
 #[derive(Debug, Clone)]
 pub struct Jobs {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) options: Arc<Options>,
+    pub(crate) options: Arc<QueueOptions>,
     claims: Arc<AtomicUsize>,
-    names: Arc<names::Names>,
-    served: Arc<served::Served>,
+    queue_names: Arc<queue_limit::QueueNames>,
+    heartbeats: Arc<heartbeats::Heartbeats>,
     pub(crate) clock: Arc<StoreClock>,
-    pub(crate) quiet: Arc<Quiet>,
+    pub(crate) log_throttle: Arc<LogThrottle>,
 }
 
 /// The times of lanes for the length of one call: each store is asked once, and when it is silent
@@ -105,30 +105,30 @@ impl Times {
     }
 
     /// The same, by whatever is known while the store is away.
-    pub(crate) async fn about(&mut self, jobs: &Jobs, lane: &Lane) -> u64 {
+    pub(crate) async fn estimate(&mut self, jobs: &Jobs, lane: &Lane) -> u64 {
         let now = self.of(jobs, lane).await;
-        now.unwrap_or_else(|_| jobs.counted_now(lane))
+        now.unwrap_or_else(|_| jobs.estimated_now(lane))
     }
 }
 
 impl Jobs {
     /// A queue in a store.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, options: Options) -> Self {
+    pub fn new(store: Arc<dyn Store>, options: QueueOptions) -> Self {
         Self {
             store,
             options: Arc::new(options),
             claims: Arc::default(),
-            names: Arc::default(),
-            served: Arc::default(),
+            queue_names: Arc::default(),
+            heartbeats: Arc::default(),
             clock: Arc::default(),
-            quiet: Arc::default(),
+            log_throttle: Arc::default(),
         }
     }
 
     /// What it was made with.
     #[must_use]
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &QueueOptions {
         &self.options
     }
 
@@ -137,37 +137,37 @@ impl Jobs {
     /// # Errors
     /// [`Error::Unavailable`] when the store has not said it lately, and does not answer.
     pub(crate) async fn now(&self, lane: &Lane) -> Result<u64, Error> {
-        if let Some(now) = self.clock.fresh(lane).filter(|_| !self.store.is_here()) {
+        if let Some(now) = self.clock.fresh(lane).filter(|_| !self.store.is_local()) {
             return Ok(now);
         }
         let now = self.store.now(lane).await?;
-        self.clock.tell(lane, now);
+        self.clock.observe(lane, now);
         Ok(now)
     }
 
     /// The same without asking: counted on from what the store last said, by whoever has just
     /// claimed a job of the lane.
-    pub(crate) fn counted_now(&self, lane: &Lane) -> u64 {
-        self.clock.counted(lane).unwrap_or_else(clock::now)
+    pub(crate) fn estimated_now(&self, lane: &Lane) -> u64 {
+        self.clock.estimated(lane).unwrap_or_else(clock::now)
     }
 
     /// Sees whether the store can be read and written, and logs what is wrong with it.
     ///
     /// # Errors
     /// [`Error::Unavailable`] and [`Error::Broken`], which say what does not work and what to do.
-    pub async fn check(&self) -> Result<Vitals, Error> {
+    pub async fn check(&self) -> Result<StoreHealth, Error> {
         let checked = self.store.check().await;
         match &checked {
             Ok(vitals) => {
                 let store = self.store.name();
                 for warning in &vitals.warnings {
-                    self.quiet.warning(&store, warning);
+                    self.log_throttle.store_warning(&store, warning);
                 }
-                if self.quiet.over() {
+                if self.log_throttle.recovered() {
                     tracing::info!(store, "the job store works again");
                 }
             }
-            Err(error) => self.quiet.trouble(error),
+            Err(error) => self.log_throttle.store_error(error),
         }
         checked
     }
@@ -216,7 +216,7 @@ impl Jobs {
         let refused = self.refused(jobs.iter().map(|job| job.queue.as_str()).collect());
         let refused = refused.await?;
         let mut answers: Vec<Option<Result<Submitted, Error>>> = vec![None; jobs.len()];
-        let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Entry>)> = BTreeMap::new();
+        let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Submission>)> = BTreeMap::new();
         let mut times = Times::default();
         for (index, job) in jobs.into_iter().enumerate() {
             if refused.contains(&job.queue) {
@@ -252,14 +252,14 @@ impl Jobs {
 
     /// An answer that was lost is asked for again: the jobs have their ids, and a store takes each
     /// id in once. A store that is away refuses at once the second time too.
-    async fn take_in(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
+    async fn take_in(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error> {
         match self.store.submit(lane, entries).await {
             Err(Error::Unavailable { .. }) => self.store.submit(lane, entries).await,
             answer => answer,
         }
     }
 
-    async fn admit(&self, job: NewJob, times: &mut Times) -> Result<(Lane, Entry), Error> {
+    async fn admit(&self, job: NewJob, times: &mut Times) -> Result<(Lane, Submission), Error> {
         job.check(self.options.max_payload)?;
         let lanes = self.lanes_of(&job.queue)?;
         // Jobs with one key meet in one partition; the others spread.
@@ -276,7 +276,7 @@ impl Jobs {
         let (packed, priority) = (codec::pack_job(&job), job.header.priority);
         Ok((
             lane,
-            Entry {
+            Submission {
                 id: job.id,
                 priority,
                 packed,
@@ -286,14 +286,14 @@ impl Jobs {
         ))
     }
 
-    async fn submitted(&self, entry: &Entry, accepted: &Accepted) -> Result<Submitted, Error> {
+    async fn submitted(&self, entry: &Submission, accepted: &SubmitOutcome) -> Result<Submitted, Error> {
         match accepted {
-            Accepted::New => {
+            SubmitOutcome::New => {
                 let waits = !entry.delay.is_zero();
                 let status = if waits {
-                    Status::Scheduled
+                    JobStatus::Scheduled
                 } else {
-                    Status::Queued
+                    JobStatus::Queued
                 };
                 Ok(Submitted {
                     id: entry.id.clone(),
@@ -301,7 +301,7 @@ impl Jobs {
                     existing: false,
                 })
             }
-            Accepted::Same(id) => {
+            SubmitOutcome::Duplicate(id) => {
                 let status = self.find(id).await?.map(|record| record.status);
                 Ok(Submitted {
                     id: id.clone(),
@@ -309,7 +309,7 @@ impl Jobs {
                     existing: true,
                 })
             }
-            Accepted::Conflict(id) => {
+            SubmitOutcome::Conflict(id) => {
                 let key = entry
                     .key
                     .as_ref()

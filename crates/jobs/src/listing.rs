@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Jobs, Lane, Record, Status};
+use crate::{Error, Jobs, Lane, JobRecord, JobStatus};
 
 /// The most jobs on a page.
 const MAX_PAGE: usize = 1_000;
@@ -11,22 +11,22 @@ const MAX_READS: usize = 32;
 
 /// Which jobs to list; `None` lets all through.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub struct JobFilter {
     /// Of this queue.
     pub queue: Option<String>,
     /// With this status.
-    pub status: Option<Status>,
+    pub status: Option<JobStatus>,
     /// Of this kind.
     pub kind: Option<String>,
 }
 
 /// A page of jobs. It may hold fewer than asked for, or none, while there are more pages.
 #[derive(Debug, Clone)]
-pub struct Listing {
+pub struct JobListing {
     /// The jobs, by queue and partition. Those of one status stand in the order of that: the next in
     /// line first, ended ones latest first. All of them stand latest submitted first, in an order
     /// that no move changes: a job that is there throughout is on one of the pages, once.
-    pub jobs: Vec<Record>,
+    pub jobs: Vec<JobRecord>,
     /// Where the next page begins; none after the last.
     pub next: Option<String>,
 }
@@ -62,10 +62,10 @@ impl Jobs {
     /// [`Error::Invalid`] for a cursor that no listing gave; [`Error::Unavailable`].
     pub async fn list(
         &self,
-        filter: &Filter,
+        filter: &JobFilter,
         limit: usize,
         cursor: Option<&str>,
-    ) -> Result<Listing, Error> {
+    ) -> Result<JobListing, Error> {
         let limit = limit.clamp(1, MAX_PAGE);
         let lanes = match &filter.queue {
             Some(queue) => self.lanes_ever(queue).await?,
@@ -89,7 +89,7 @@ impl Jobs {
                     after,
                 };
                 let next = Some(next.encode());
-                return Ok(Listing { jobs, next });
+                return Ok(JobListing { jobs, next });
             }
             reads += 1;
             let page = self.store.list(lane, filter.status, &after, limit).await?;
@@ -99,7 +99,7 @@ impl Jobs {
                 && let Some(listed) = rest.next()
             {
                 let kind = filter.kind.as_ref();
-                match Record::of(&listed.found, &self.store.name()) {
+                match JobRecord::of(&listed.found, &self.store.name()) {
                     Ok(record) if kind.is_none_or(|kind| *kind == record.header.kind) => {
                         jobs.push(record);
                     }
@@ -120,7 +120,7 @@ impl Jobs {
                 }
             }
         }
-        Ok(Listing { jobs, next: None })
+        Ok(JobListing { jobs, next: None })
     }
 }
 
@@ -136,12 +136,12 @@ impl Jobs {
     }
 }
 
-fn word(filter: &Filter) -> &'static str {
-    filter.status.map_or("", Status::as_str)
+fn word(filter: &JobFilter) -> &'static str {
+    filter.status.map_or("", JobStatus::as_str)
 }
 
 /// The lane that a page begins in, and where.
-fn place(filter: &Filter, cursor: &str) -> Result<(Lane, String), Error> {
+fn place(filter: &JobFilter, cursor: &str) -> Result<(Lane, String), Error> {
     let strange = || Error::invalid("cursor", "is not one of a listing");
     let cursor = Cursor::decode(cursor).ok_or_else(strange)?;
     let lane: Lane = cursor.lane.parse().map_err(|_| strange())?;

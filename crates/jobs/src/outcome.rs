@@ -6,14 +6,14 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    Backoff, Error, History, Job, JobId, Lease, Payload, Status, codec,
+    Backoff, Error, History, Job, JobId, Lease, Payload, JobStatus, codec,
     job::Header,
-    store::{Found, State, To},
+    store::{StoredJob, JobState, Destination},
 };
 
 /// What came of an attempt.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub enum JobOutcome {
     /// It is done.
     Succeeded {
         /// What came of it.
@@ -31,7 +31,7 @@ pub enum Outcome {
         metrics: Option<Value>,
     },
     /// It went wrong, and trying again may help, but not sooner than after a while.
-    Later {
+    RetryAfter {
         /// Why.
         error: String,
         /// How long the next attempt is to wait at least.
@@ -52,7 +52,7 @@ pub enum Outcome {
 
 /// A claimed job: what to do, and the right to finish it.
 #[derive(Debug, Clone)]
-pub struct Claimed {
+pub struct ClaimedJob {
     /// The job, this attempt counted and started.
     pub job: Job,
     /// The right to renew it, to tell its progress and to settle it.
@@ -64,12 +64,12 @@ const MAX_ERROR: usize = 64 << 10;
 
 /// What an outcome comes to whose result is too large to be kept: a failure, since trying again
 /// would bring it again. `None` when it is not.
-pub(crate) fn too_large(outcome: &Outcome, limit: usize) -> Option<Outcome> {
+pub(crate) fn limit_size(outcome: &JobOutcome, limit: usize) -> Option<JobOutcome> {
     match outcome {
-        Outcome::Succeeded {
+        JobOutcome::Succeeded {
             result: Some(result),
             metrics,
-        } if result.bytes().len() > limit => Some(Outcome::Failed {
+        } if result.bytes().len() > limit => Some(JobOutcome::Failed {
             error: format!(
                 "its result of {} bytes is larger than jobs_max_result, {limit} bytes",
                 result.bytes().len()
@@ -77,11 +77,11 @@ pub(crate) fn too_large(outcome: &Outcome, limit: usize) -> Option<Outcome> {
             retry: false,
             metrics: metrics.clone(),
         }),
-        Outcome::Failed {
+        JobOutcome::Failed {
             error,
             retry,
             metrics,
-        } if error.len() > MAX_ERROR => Some(Outcome::Failed {
+        } if error.len() > MAX_ERROR => Some(JobOutcome::Failed {
             error: format!("{}…", &error[..error.floor_char_boundary(MAX_ERROR)]),
             retry: *retry,
             metrics: metrics.clone(),
@@ -91,7 +91,7 @@ pub(crate) fn too_large(outcome: &Outcome, limit: usize) -> Option<Outcome> {
 }
 
 /// Where a running job goes from an outcome. `job` counts the attempt that is over.
-pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff, now: u64) -> To {
+pub(crate) fn settle(job: &Job, outcome: &JobOutcome, backoff: &Backoff, now: u64) -> Destination {
     let ended = |status, error: Option<String>, metrics: &Option<Value>| Header {
         error,
         ended_at: Some(now),
@@ -100,21 +100,21 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff, now: u64) 
         ..job.header.clone()
     };
     match outcome {
-        Outcome::Succeeded { result, metrics } => {
+        JobOutcome::Succeeded { result, metrics } => {
             let record = codec::pack(
                 &job.id,
-                &ended(Status::Succeeded, None, metrics),
+                &ended(JobStatus::Succeeded, None, metrics),
                 result.as_ref(),
             );
-            To::End {
-                status: Status::Succeeded,
+            Destination::End {
+                status: JobStatus::Succeeded,
                 record,
             }
         }
-        Outcome::Cancelled => cancel(job, now),
-        Outcome::Released => queue(job, &uncounted(job), now),
-        Outcome::Postponed { delay } => later(job, &uncounted(job), Status::Scheduled, *delay, now),
-        Outcome::Failed {
+        JobOutcome::Cancelled => cancel(job, now),
+        JobOutcome::Released => queue(job, &uncounted(job), now),
+        JobOutcome::Postponed { delay } => later(job, &uncounted(job), JobStatus::Scheduled, *delay, now),
+        JobOutcome::Failed {
             error,
             retry,
             metrics,
@@ -122,7 +122,7 @@ pub(crate) fn settle(job: &Job, outcome: &Outcome, backoff: &Backoff, now: u64) 
             let least = retry.then_some(Duration::ZERO);
             failed(job, error, metrics, least, backoff, now)
         }
-        Outcome::Later {
+        JobOutcome::RetryAfter {
             error,
             after,
             metrics,
@@ -139,7 +139,7 @@ fn failed(
     least: Option<Duration>,
     backoff: &Backoff,
     now: u64,
-) -> To {
+) -> Destination {
     let header = &job.header;
     let failed = Header {
         error: Some(error.to_owned()),
@@ -152,51 +152,51 @@ fn failed(
         && header.attempt < header.max_attempts
     {
         let delay = backoff.after_at_least(header.attempt, least, &mut rand::rng());
-        return later(job, &failed, Status::Failed, delay, now);
+        return later(job, &failed, JobStatus::Failed, delay, now);
     }
     let header = Header {
         ended_at: Some(now),
-        history: header.history.with(Status::Dead, now),
+        history: header.history.with(JobStatus::Dead, now),
         ..failed
     };
-    To::Bury {
+    Destination::DeadLetter {
         packed: codec::pack(&job.id, &header, Some(&job.payload)),
     }
 }
 
 /// Where a job goes that is called off. It keeps what it was about, for whoever asks what it was.
-pub(crate) fn cancel(job: &Job, now: u64) -> To {
+pub(crate) fn cancel(job: &Job, now: u64) -> Destination {
     let header = Header {
         ended_at: Some(now),
-        history: job.header.history.with(Status::Cancelled, now),
+        history: job.header.history.with(JobStatus::Cancelled, now),
         ..job.header.clone()
     };
-    To::End {
-        status: Status::Cancelled,
+    Destination::End {
+        status: JobStatus::Cancelled,
         record: codec::pack(&job.id, &header, Some(&job.payload)),
     }
 }
 
 /// Where a job goes that is called off while it waits.
-pub(crate) fn call_off(found: &Found, now: u64) -> To {
+pub(crate) fn cancel_waiting(found: &StoredJob, now: u64) -> Destination {
     match codec::unpack_job(&found.packed) {
         Ok(mut job) => {
             job.header.history = History::of(&job.header, &found.state);
             cancel(&job, now)
         }
-        Err(foreign) => bury(&found.id, &found.packed, &foreign, true, now),
+        Err(undecodable) => dead_letter(&found.id, &found.packed, &undecodable, true, now),
     }
 }
 
 /// Where a job goes whose worker let its lease end: its attempt counts, since it may be what
 /// killed the worker, and the next one follows at once.
-pub(crate) fn reclaim(found: &Found, now: u64) -> To {
+pub(crate) fn reclaim(found: &StoredJob, now: u64) -> Destination {
     let mut job = match codec::unpack_job(&found.packed) {
         Ok(job) => job,
-        Err(foreign) => return bury(&found.id, &found.packed, &foreign, found.cancelling, now),
+        Err(undecodable) => return dead_letter(&found.id, &found.packed, &undecodable, found.cancelling, now),
     };
     job.header.history = History::of(&job.header, &found.state);
-    let State::Running { started_at, worker } = &found.state else {
+    let JobState::Running { started_at, worker } = &found.state else {
         return queue(&job, &job.header, now);
     };
     job.header.started_at = Some(*started_at);
@@ -212,25 +212,25 @@ pub(crate) fn reclaim(found: &Found, now: u64) -> To {
         return queue(&job, &job.header, now);
     }
     job.header.ended_at = Some(now);
-    job.header.history.push(Status::Dead, now);
-    To::Bury {
+    job.header.history.push(JobStatus::Dead, now);
+    Destination::DeadLetter {
         packed: codec::pack_job(&job),
     }
 }
 
 /// Where a job goes that nobody can decode: to the dead letters, with its bytes for whoever can;
 /// one that is called off may only end.
-pub(crate) fn bury(
+pub(crate) fn dead_letter(
     id: &JobId,
     packed: &Bytes,
-    foreign: &codec::Foreign,
+    undecodable: &codec::Undecodable,
     cancelling: bool,
     now: u64,
-) -> To {
-    let (header, payload) = codec::salvage(id, packed, foreign);
+) -> Destination {
+    let (header, payload) = codec::salvage(id, packed, undecodable);
     let status = match cancelling {
-        true => Status::Cancelled,
-        false => Status::Dead,
+        true => JobStatus::Cancelled,
+        false => JobStatus::Dead,
     };
     let header = Header {
         ended_at: Some(now),
@@ -239,16 +239,16 @@ pub(crate) fn bury(
     };
     let packed = codec::pack(id, &header, Some(&payload));
     if cancelling {
-        return To::End {
+        return Destination::End {
             status,
             record: packed,
         };
     }
-    To::Bury { packed }
+    Destination::DeadLetter { packed }
 }
 
 /// Where a dead letter goes that is to be tried again from the start.
-pub(crate) fn revive(found: &Found, now: u64) -> Result<To, Error> {
+pub(crate) fn requeue_dead(found: &StoredJob, now: u64) -> Result<Destination, Error> {
     let job = unpack(found)?;
     let fresh = Header {
         attempt: 0,
@@ -261,10 +261,10 @@ pub(crate) fn revive(found: &Found, now: u64) -> Result<To, Error> {
     Ok(queue(&job, &fresh, now))
 }
 
-pub(crate) fn unpack(found: &Found) -> Result<Job, Error> {
-    let mut job = codec::unpack_job(&found.packed).map_err(|foreign| Error::Broken {
+pub(crate) fn unpack(found: &StoredJob) -> Result<Job, Error> {
+    let mut job = codec::unpack_job(&found.packed).map_err(|undecodable| Error::Broken {
         store: "of this queue".to_owned(),
-        reason: foreign.to_string(),
+        reason: undecodable.to_string(),
     })?;
     job.header.history = History::of(&job.header, &found.state);
     Ok(job)
@@ -278,12 +278,12 @@ fn uncounted(job: &Job) -> Header {
     }
 }
 
-fn later(job: &Job, header: &Header, status: Status, delay: Duration, now: u64) -> To {
+fn later(job: &Job, header: &Header, status: JobStatus, delay: Duration, now: u64) -> Destination {
     let header = Header {
         history: header.history.with(status, now),
         ..header.clone()
     };
-    To::Later {
+    Destination::Later {
         status,
         priority: header.priority,
         packed: codec::pack(&job.id, &header, Some(&job.payload)),
@@ -292,13 +292,13 @@ fn later(job: &Job, header: &Header, status: Status, delay: Duration, now: u64) 
     }
 }
 
-fn queue(job: &Job, header: &Header, now: u64) -> To {
+fn queue(job: &Job, header: &Header, now: u64) -> Destination {
     let header = Header {
-        history: header.history.with(Status::Queued, now),
+        history: header.history.with(JobStatus::Queued, now),
         ..header.clone()
     };
     let packed = codec::pack(&job.id, &header, Some(&job.payload));
-    To::Queue {
+    Destination::Queue {
         priority: header.priority,
         packed,
     }

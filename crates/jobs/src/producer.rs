@@ -7,9 +7,9 @@ use tokio_util::task::TaskTracker;
 use crate::{Error, Jobs, MAX_BATCH, NewJob, Submitted};
 
 /// How many callers may stand in line before others wait for room.
-const LINE: usize = 4_096;
+const QUEUE_CAPACITY: usize = 4_096;
 /// How many batches may be under way at once.
-const BATCHES: usize = 2;
+const CONCURRENT_BATCHES: usize = 2;
 
 type Ask = (NewJob, oneshot::Sender<Result<Submitted, Error>>);
 
@@ -24,10 +24,10 @@ impl Producer {
     /// A producer of a queue; needs a tokio runtime.
     #[must_use]
     pub fn new(jobs: Jobs) -> Self {
-        let (line, waiting) = mpsc::channel(LINE);
+        let (line, waiting) = mpsc::channel(QUEUE_CAPACITY);
         let tasks = TaskTracker::new();
         let waiting = std::sync::Arc::new(tokio::sync::Mutex::new(waiting));
-        for _ in 0..BATCHES {
+        for _ in 0..CONCURRENT_BATCHES {
             let (jobs, waiting) = (jobs.clone(), waiting.clone());
             // Ends when the last sender is gone.
             tasks.spawn(async move {

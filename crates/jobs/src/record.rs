@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, History, JobId, codec,
     job::{Header, Payload},
-    store::{Found, State},
+    store::{StoredJob, JobState},
 };
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum JobStatus {
     /// Waits for a worker.
     Queued,
     /// Waits for its time.
@@ -30,7 +30,7 @@ pub enum Status {
     Cancelled,
 }
 
-impl Status {
+impl JobStatus {
     /// Every status.
     pub const ALL: [Self; 7] = [
         Self::Running,
@@ -69,7 +69,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for JobStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -77,11 +77,11 @@ impl fmt::Display for Status {
 
 /// What is known about a job. Times in the header are Unix milliseconds.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub struct JobRecord {
     /// The job.
     pub id: JobId,
     /// Where it stands.
-    pub status: Status,
+    pub status: JobStatus,
     /// Everything it was submitted with, and what its attempts left.
     pub header: Header,
     /// What its worker last said about how far it is.
@@ -98,14 +98,14 @@ pub struct Record {
     pub cancelling: bool,
 }
 
-impl Record {
-    pub(crate) fn of(found: &Found, store: &str) -> Result<Self, Error> {
+impl JobRecord {
+    pub(crate) fn of(found: &StoredJob, store: &str) -> Result<Self, Error> {
         // One that cannot be decoded is told like the others, so that it hides none of them.
         let (mut header, mut payload) = match codec::unpack(&found.packed) {
             Ok((_, header, payload)) => (header, payload),
-            Err(foreign) => {
-                tracing::debug!(store, job = %found.id, %foreign, "a job cannot be decoded");
-                let (header, payload) = codec::salvage(&found.id, &found.packed, &foreign);
+            Err(undecodable) => {
+                tracing::debug!(store, job = %found.id, %undecodable, "a job cannot be decoded");
+                let (header, payload) = codec::salvage(&found.id, &found.packed, &undecodable);
                 (header, Some(payload))
             }
         };
@@ -113,8 +113,8 @@ impl Record {
         header.history = History::of(&header, &found.state);
         let (mut due_at, mut worker, mut result) = (None, None, None);
         let status = match &found.state {
-            State::Queued { .. } => Status::Queued,
-            State::Running {
+            JobState::Queued { .. } => JobStatus::Queued,
+            JobState::Running {
                 started_at,
                 worker: name,
             } => {
@@ -122,15 +122,15 @@ impl Record {
                 // What is kept counts the attempts before this one.
                 header.attempt += 1;
                 worker = Some(name.clone());
-                Status::Running
+                JobStatus::Running
             }
-            State::Waiting { status, due } => {
+            JobState::Waiting { status, due } => {
                 due_at = Some(*due);
                 *status
             }
-            State::Ended(status) => {
+            JobState::Ended(status) => {
                 // The others keep what they were about: to be tried again, or to be told.
-                if *status == Status::Succeeded {
+                if *status == JobStatus::Succeeded {
                     result = payload.take();
                 }
                 *status

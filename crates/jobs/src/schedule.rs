@@ -1,22 +1,22 @@
 //! The timers of a store: set, removed, fired, and kept as schedulers have them configured.
 
-mod settle;
-mod tend;
+mod desired;
+mod reconcile;
 
 use bytes::Bytes;
 
 use crate::{
     Error, Jobs, Lane, NewJob, Submitted,
-    timer::{Fired, Timer},
+    timer::{Firing, Timer},
 };
-pub use settle::{FORGET, is_live};
-pub use tend::{Entries, Round};
+pub use desired::{ENTRY_TTL_MS, is_live};
+pub use reconcile::{ScheduleEntries, ReconcileResult};
 
 /// How often a change is tried again when the timer changed meanwhile.
 const TRIES: usize = 16;
 
 /// Makes the job of a timer for one of its times, which the key names.
-pub type Make = dyn Fn(&Timer, &str) -> Result<NewJob, Error> + Send + Sync;
+pub type JobFactory = dyn Fn(&Timer, &str) -> Result<NewJob, Error> + Send + Sync;
 
 impl Jobs {
     /// Sets a timer, in the place of one of the same name. Setting one that is set already
@@ -26,7 +26,7 @@ impl Jobs {
     /// [`Error::Invalid`] for a bad pattern or job; [`Error::Unavailable`].
     pub async fn set_timer(&self, mut timer: Timer) -> Result<Timer, Error> {
         (timer.next_at, timer.fired, timer.last) = (None, 0, None);
-        (timer.kept, timer.removed) = (None, false);
+        (timer.ownership, timer.removed) = (None, false);
         self.check_timer(&timer)?;
         timer.next_at = timer.after(self.timer_clock().await?)?;
         for _ in 0..TRIES {
@@ -41,7 +41,7 @@ impl Jobs {
                 return Ok(timer);
             }
         }
-        Err(self.restless_timer())
+        Err(self.timer_contended())
     }
 
     /// Removes a timer; `false` when there was none.
@@ -57,7 +57,7 @@ impl Jobs {
                 return Ok(true);
             }
         }
-        Err(self.restless_timer())
+        Err(self.timer_contended())
     }
 
     /// Ends a timer for whoever has it: one that schedulers have in their configuration stays,
@@ -71,13 +71,13 @@ impl Jobs {
             let Some(old) = self.timer_text(name).await? else {
                 return Ok(None);
             };
-            let timer = Timer::decode(&old).ok_or_else(|| self.strange_timer(name))?;
+            let timer = Timer::decode(&old).ok_or_else(|| self.undecodable_timer(name))?;
             let ended = Timer {
                 removed: true,
                 next_at: None,
                 ..timer
             };
-            let stays = ended.kept.is_some_and(|kept| is_live(kept, now));
+            let stays = ended.ownership.is_some_and(|kept| is_live(kept, now));
             let new = stays.then(|| ended.encode());
             if self
                 .store
@@ -87,7 +87,7 @@ impl Jobs {
                 return Ok(Some(ended));
             }
         }
-        Err(self.restless_timer())
+        Err(self.timer_contended())
     }
 
     /// All timers.
@@ -108,7 +108,7 @@ impl Jobs {
         // Not what was said a while ago: after a jump timers would go by a clock that is gone.
         let lane = clock_lane();
         let now = self.store.now(&lane).await?;
-        self.clock.tell(&lane, now);
+        self.clock.observe(&lane, now);
         Ok(now)
     }
 
@@ -117,16 +117,16 @@ impl Jobs {
     /// # Errors
     /// [`Error::NotFound`] for a timer that is not there; what `make` says;
     /// [`Error::Unavailable`].
-    pub async fn run_timer(&self, name: &str, make: &Make) -> Result<Submitted, Error> {
+    pub async fn run_timer(&self, name: &str, make: &JobFactory) -> Result<Submitted, Error> {
         let text = self.timer_text(name).await?;
         let text = text.ok_or_else(|| Error::NotFound {
             id: name.to_owned(),
         })?;
-        let timer = Timer::decode(&text).ok_or_else(|| self.strange_timer(name))?;
+        let timer = Timer::decode(&text).ok_or_else(|| self.undecodable_timer(name))?;
         let now = self.timer_clock().await?;
         let key = format!("run/{name}/{now}/{:016x}", rand::random::<u64>());
         let submitted = self.submit(keyed(make(&timer, &key)?, name, &key)).await?;
-        let fired = Fired {
+        let fired = Firing {
             at: now,
             job: Some(submitted.id.clone()),
             error: None,
@@ -181,7 +181,7 @@ impl Jobs {
         Ok(found.map(|(_, text)| text))
     }
 
-    fn restless_timer(&self) -> Error {
+    fn timer_contended(&self) -> Error {
         let (store, reason) = (
             self.store.name(),
             "the timer changes all the time".to_owned(),
@@ -189,7 +189,7 @@ impl Jobs {
         Error::Unavailable { store, reason }
     }
 
-    fn strange_timer(&self, name: &str) -> Error {
+    fn undecodable_timer(&self, name: &str) -> Error {
         let (store, reason) = (
             self.store.name(),
             format!("the timer {name:?} is of another version"),

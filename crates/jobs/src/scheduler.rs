@@ -11,24 +11,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Jobs, Timer,
-    schedule::{Entries, Make},
+    schedule::{ScheduleEntries, JobFactory},
 };
 
 /// The shortest sleep, against spinning.
-const LEAST: Duration = Duration::from_millis(10);
+const MIN_SLEEP: Duration = Duration::from_millis(10);
 /// The longest one: entries are to be kept, or others would think that nobody has them.
-const MOST: Duration = Duration::from_secs(15);
-/// How often the same trouble is told of again.
-const AGAIN: Duration = Duration::from_secs(60);
+const MAX_SLEEP: Duration = Duration::from_secs(15);
+/// How often the same error is told of again.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Fires the timers of a store; any number may run.
 #[derive(Clone)]
 pub struct Scheduler {
     jobs: Jobs,
     poll: Duration,
-    make: Arc<Make>,
-    entries: Entries,
-    news: Option<watch::Receiver<Vec<Timer>>>,
+    make: Arc<JobFactory>,
+    entries: ScheduleEntries,
+    updates: Option<watch::Receiver<Vec<Timer>>>,
 }
 
 impl fmt::Debug for Scheduler {
@@ -49,27 +49,27 @@ impl Scheduler {
             jobs,
             poll,
             make: Arc::new(|timer: &Timer, _: &str| Ok(timer.job())),
-            entries: Entries::default(),
-            news: None,
+            entries: ScheduleEntries::default(),
+            updates: None,
         }
     }
 
     /// The same with entries of its own, which it keeps in the store as long as it runs. They are
-    /// replaced whenever others are sent; for `names` see [`Entries::new`].
+    /// replaced whenever others are sent; for `names` see [`ScheduleEntries::new`].
     #[must_use]
-    pub fn keeping(
+    pub fn with_entries(
         mut self,
         names: &'static [&'static str],
         entries: watch::Receiver<Vec<Timer>>,
     ) -> Self {
-        self.entries = Entries::new(names);
-        self.news = Some(entries);
+        self.entries = ScheduleEntries::new(names);
+        self.updates = Some(entries);
         self
     }
 
     /// The same with jobs made so from timers.
     #[must_use]
-    pub fn making(
+    pub fn with_factory(
         mut self,
         make: impl Fn(&Timer, &str) -> Result<crate::NewJob, crate::Error> + Send + Sync + 'static,
     ) -> Self {
@@ -80,25 +80,25 @@ impl Scheduler {
     /// Runs until `stop`. While the store is away it waits, and then makes up as each timer says.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut told: Option<(Instant, String)> = None;
-        if let Some(news) = &mut self.news {
-            self.entries.replace(news.borrow_and_update().clone());
+        if let Some(updates) = &mut self.updates {
+            self.entries.replace(updates.borrow_and_update().clone());
         }
         loop {
-            if let Some(news) = &mut self.news
-                && news.has_changed().unwrap_or(false)
+            if let Some(updates) = &mut self.updates
+                && updates.has_changed().unwrap_or(false)
             {
-                self.entries.replace(news.borrow_and_update().clone());
+                self.entries.replace(updates.borrow_and_update().clone());
             }
-            let tended = self.jobs.tend(&mut self.entries, self.make.as_ref()).await;
-            let poll = self.poll.clamp(LEAST, MOST);
-            let (next_in, trouble) = match tended {
-                Ok(round) => (round.next_in, round.trouble),
+            let reconciled = self.jobs.reconcile_timers(&mut self.entries, self.make.as_ref()).await;
+            let poll = self.poll.clamp(MIN_SLEEP, MAX_SLEEP);
+            let (next_in, error) = match reconciled {
+                Ok(result) => (result.next_in, result.error),
                 Err(error) => (None, Some(error)),
             };
             let known = told.as_ref();
-            match trouble.map(|error| error.to_string()) {
+            match error.map(|error| error.to_string()) {
                 Some(error)
-                    if known.is_none_or(|(at, known)| *known != error || at.elapsed() > AGAIN) =>
+                    if known.is_none_or(|(at, known)| *known != error || at.elapsed() > LOG_INTERVAL) =>
                 {
                     tracing::warn!(error, "timers wait");
                     told = Some((Instant::now(), error));
@@ -109,7 +109,7 @@ impl Scheduler {
             let left = next_in.map_or(poll, Duration::from_millis);
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(left.clamp(LEAST, poll)) => {}
+                () = tokio::time::sleep(left.clamp(MIN_SLEEP, poll)) => {}
             }
         }
     }

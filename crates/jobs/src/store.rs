@@ -6,14 +6,14 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{Error, JobId, Lane, Status};
+use crate::{Error, JobId, Lane, JobStatus};
 
 /// The most jobs that one call of a store takes: a thousand would block a Redis for 5 ms.
 pub const MAX_BATCH: usize = 256;
 
 /// A job to be taken in.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct Submission {
     /// Its id.
     pub id: JobId,
     /// 1 to 5.
@@ -26,13 +26,13 @@ pub struct Entry {
     pub key: Option<(String, String)>,
 }
 
-/// What became of an [`Entry`].
+/// What became of a [`Submission`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accepted {
+pub enum SubmitOutcome {
     /// Taken in.
     New,
     /// Its key stands for this job, submitted with the same fingerprint.
-    Same(JobId),
+    Duplicate(JobId),
     /// Its key stands for this job, submitted with another fingerprint.
     Conflict(JobId),
 }
@@ -49,7 +49,7 @@ pub struct Lease {
 
 /// Who claims, and how.
 #[derive(Debug, Clone)]
-pub struct Claimer {
+pub struct ClaimRequest {
     /// The worker's name, for people.
     pub worker: String,
     /// How many jobs at most, up to [`MAX_BATCH`].
@@ -66,12 +66,12 @@ pub struct Claim {
     /// The store's time of the claim, Unix milliseconds.
     pub now: u64,
     /// What to wait from when there were none.
-    pub mark: Mark,
+    pub mark: WaitPosition,
 }
 
-/// A point in a lane's life; see [`Store::ready`].
+/// A point in a lane's life; see [`Store::wait_for_job`].
 #[derive(Debug, Clone, Default)]
-pub struct Mark {
+pub struct WaitPosition {
     /// The store's own positions.
     pub positions: Vec<String>,
     /// How long until the next delayed job is due.
@@ -86,12 +86,12 @@ pub struct Move {
     /// The token of the state that it is to be in.
     pub from: Bytes,
     /// Where to.
-    pub to: To,
+    pub to: Destination,
 }
 
 /// Where a [`Move`] leads.
 #[derive(Debug, Clone)]
-pub enum To {
+pub enum Destination {
     /// To the queue, at its end.
     Queue {
         /// Its priority.
@@ -102,7 +102,7 @@ pub enum To {
     /// Into the queue after a delay.
     Later {
         /// Failed, when that is why it waits; else scheduled.
-        status: Status,
+        status: JobStatus,
         /// Its priority.
         priority: u8,
         /// The packed job.
@@ -113,12 +113,12 @@ pub enum To {
     /// To its end.
     End {
         /// Succeeded or cancelled.
-        status: Status,
+        status: JobStatus,
         /// The packed record.
         record: Bytes,
     },
     /// To the dead letters.
-    Bury {
+    DeadLetter {
         /// The packed job, to be dug out again.
         packed: Bytes,
     },
@@ -126,7 +126,7 @@ pub enum To {
 
 /// What became of a [`Move`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moved {
+pub enum MoveOutcome {
     /// Done.
     Done,
     /// The job is in another state: nothing was done.
@@ -148,7 +148,7 @@ pub enum Renewal {
 
 /// A state, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum JobState {
     /// In the queue.
     Queued {
         /// Since when, Unix milliseconds.
@@ -164,21 +164,21 @@ pub enum State {
     /// Scheduled, or failed and to be tried again.
     Waiting {
         /// Which of the two.
-        status: Status,
+        status: JobStatus,
         /// Until when, Unix milliseconds.
         due: u64,
     },
     /// Succeeded, dead or cancelled.
-    Ended(Status),
+    Ended(JobStatus),
 }
 
 /// A job as a store found it.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct StoredJob {
     /// Its id.
     pub id: JobId,
     /// Its state.
-    pub state: State,
+    pub state: JobState,
     /// The state's token.
     pub token: Bytes,
     /// The packed job, or its packed record once it has succeeded or was cancelled.
@@ -191,7 +191,7 @@ pub struct Found {
 
 /// Something that happened to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct JobEvent {
     /// Where it stands in its lane's events; opaque.
     pub cursor: String,
     /// When, Unix milliseconds.
@@ -206,7 +206,7 @@ pub struct Event {
 
 /// Something that a worker told of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
+pub struct ProgressNote {
     /// Its number among the notes of its job, from 1.
     pub number: u64,
     /// When the attempt started, Unix milliseconds.
@@ -218,15 +218,15 @@ pub struct Note {
 }
 
 /// How many notes of a job are kept.
-pub(crate) const NOTES: usize = 64;
+pub(crate) const MAX_NOTES: usize = 64;
 /// How many bytes of them, if there are several.
-pub(crate) const NOTE_BYTES: usize = 16 << 10;
+pub(crate) const MAX_NOTE_BYTES: usize = 16 << 10;
 
 /// Events that were read.
 #[derive(Debug, Clone, Default)]
-pub struct EventRead {
+pub struct EventBatch {
     /// The events, in order.
-    pub events: Vec<Event>,
+    pub events: Vec<JobEvent>,
     /// A cursor before the oldest event that is kept, when some that came after the cursor may be
     /// kept no more.
     pub missed: Option<String>,
@@ -234,7 +234,7 @@ pub struct EventRead {
 
 /// A lane, counted. Exact, because it is read off the same structures that the jobs are in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct JobCounts {
     /// Jobs in the queue now.
     pub queued: u64,
     /// Jobs waiting for their first time now.
@@ -257,7 +257,7 @@ pub struct Counts {
 
 /// How a store is that works.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Vitals {
+pub struct StoreHealth {
     /// Another one when what was kept here may be gone: the store is new, empty, or came back from
     /// an older time. Whoever keeps something here for good, as timers, puts it back then.
     pub epoch: String,
@@ -267,18 +267,18 @@ pub struct Vitals {
 
 /// A job on a page.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct ListedJob {
     /// The job.
-    pub found: Found,
+    pub found: StoredJob,
     /// Where a page begins that goes on after it.
     pub position: String,
 }
 
 /// A page of jobs.
 #[derive(Debug, Clone, Default)]
-pub struct Page {
+pub struct JobPage {
     /// The jobs.
-    pub jobs: Vec<Listed>,
+    pub jobs: Vec<ListedJob>,
     /// Where the next page begins, if there is one.
     pub next: Option<String>,
 }
@@ -295,7 +295,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn name(&self) -> String;
 
     /// Whether it is in this process, so that asking costs nothing.
-    fn is_here(&self) -> bool {
+    fn is_local(&self) -> bool {
         false
     }
 
@@ -303,21 +303,21 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn now(&self, lane: &Lane) -> Result<u64, Error>;
 
     /// Sees whether reading and writing work, by doing both.
-    async fn check(&self) -> Result<Vitals, Error>;
+    async fn check(&self) -> Result<StoreHealth, Error>;
 
     /// Takes jobs in. One whose id is known was taken in before: nothing happens again.
-    async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error>;
+    async fn submit(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error>;
 
     /// Leases jobs, the highest priority first, after putting those that are due into the queue.
     /// Does not wait.
-    async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error>;
+    async fn claim(&self, lane: &Lane, claim_request: &ClaimRequest) -> Result<Claim, Error>;
 
     /// Returns when a claim may find more than the one that gave the mark, or after `wait`.
     /// Can be dropped at any time.
-    async fn ready(&self, lane: &Lane, mark: &Mark, wait: Duration) -> Result<(), Error>;
+    async fn wait_for_job(&self, lane: &Lane, mark: &WaitPosition, wait: Duration) -> Result<(), Error>;
 
     /// Moves jobs between states.
-    async fn shift(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error>;
+    async fn transition(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<MoveOutcome>, Error>;
 
     /// Starts the time of leases again.
     async fn renew(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error>;
@@ -326,20 +326,20 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error>;
 
     /// Calls off a running job, if it is still in the state of the token.
-    async fn call_off(&self, id: &JobId, token: &Bytes) -> Result<bool, Error>;
+    async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error>;
 
     /// The running jobs that are called off, and have not ended yet. Workers ask this often, and
     /// there are hardly ever any.
-    async fn called_off(&self, lane: &Lane) -> Result<Vec<JobId>, Error>;
+    async fn cancel_requests(&self, lane: &Lane) -> Result<Vec<JobId>, Error>;
 
     /// A job by its id.
-    async fn find(&self, id: &JobId) -> Result<Option<Found>, Error>;
+    async fn find(&self, id: &JobId) -> Result<Option<StoredJob>, Error>;
 
     /// A job with the latest notes of its attempts, by its id.
-    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error>;
+    async fn find_with_notes(&self, id: &JobId) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error>;
 
     /// Running jobs whose lease was not renewed for so long; some of them.
-    async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error>;
+    async fn expired_leases(&self, lane: &Lane, lease: Duration) -> Result<Vec<StoredJob>, Error>;
 
     /// Forgets jobs that ended, and dead letters, that long ago. Returns how many; more may be
     /// left when it is [`MAX_BATCH`] or more.
@@ -350,33 +350,33 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn list(
         &self,
         lane: &Lane,
-        of: Option<Status>,
+        of: Option<JobStatus>,
         after: &str,
         max: usize,
-    ) -> Result<Page, Error>;
+    ) -> Result<JobPage, Error>;
 
     /// Counts a lane.
-    async fn counts(&self, lane: &Lane) -> Result<Counts, Error>;
+    async fn counts(&self, lane: &Lane) -> Result<JobCounts, Error>;
 
     /// What happened in a lane after a cursor (from the oldest known for an empty one), in order.
     /// [`Error::Invalid`] for a cursor that no store of this kind gives.
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error>;
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventBatch, Error>;
 
     /// A cursor after everything that has happened in a lane.
-    async fn latest(&self, lane: &Lane) -> Result<String, Error>;
+    async fn last_event(&self, lane: &Lane) -> Result<String, Error>;
 
     /// Returns when something may have happened after the cursor, or after `wait`. Can be dropped
     /// at any time.
-    async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error>;
+    async fn wait_for_event(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error>;
 
     /// Every lane that ever had a job.
     async fn lanes(&self) -> Result<Vec<Lane>, Error>;
 
     /// Notes that a worker takes jobs of a queue now.
-    async fn serve(&self, queue: &str) -> Result<(), Error>;
+    async fn heartbeat(&self, queue: &str) -> Result<(), Error>;
 
     /// How long ago a worker noted that, by queue; queues that none ever took jobs of are left out.
-    async fn served(&self) -> Result<Vec<(String, Duration)>, Error>;
+    async fn heartbeats(&self) -> Result<Vec<(String, Duration)>, Error>;
 
     /// The timers: named texts, for whoever fires jobs by the clock.
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error>;

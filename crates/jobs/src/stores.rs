@@ -5,14 +5,14 @@ mod redis;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-pub use embedded::{Embedded, Sync};
+pub use embedded::{Embedded, SyncPolicy};
 pub use redis::Redis;
 
 use crate::{Clock, Error, Store};
 
 /// What stores are made with.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct StoreOptions {
     /// What the names of all keys in Redis begin with.
     pub prefix: String,
     /// How many entries of a lane's events are kept, about; one tells of up to 256 jobs.
@@ -20,7 +20,7 @@ pub struct Settings {
     /// How long an idempotency key is known.
     pub key_ttl: Duration,
     /// When the embedded store has written what it says is done.
-    pub sync: Sync,
+    pub sync: SyncPolicy,
     /// The wall clock of the embedded store; a Redis has its own.
     pub clock: Clock,
     /// The file of the authorities that a Redis over TLS is trusted by, as PEM; the system's
@@ -28,13 +28,13 @@ pub struct Settings {
     pub authority: Option<PathBuf>,
 }
 
-impl Default for Settings {
+impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             prefix: "mesh:jobs".to_owned(),
             events: 20_000,
             key_ttl: Duration::from_secs(86_400),
-            sync: Sync::Always,
+            sync: SyncPolicy::Always,
             clock: Clock::default(),
             authority: None,
         }
@@ -42,42 +42,42 @@ impl Default for Settings {
 }
 
 /// Opens the store at an address.
-pub type Open = fn(&str, &Settings) -> Result<Arc<dyn Store>, Error>;
+pub type OpenStore = fn(&str, &StoreOptions) -> Result<Arc<dyn Store>, Error>;
 
 /// A row of the table.
 #[derive(Debug)]
-pub struct Row {
+pub struct StoreBackend {
     /// What addresses of this store begin with.
     pub scheme: &'static str,
     /// What it is for, in a line.
     pub about: &'static str,
     /// Opens the store at an address.
-    pub open: Open,
+    pub open: OpenStore,
 }
 
 /// Every store.
-pub const STORES: &[Row] = &[
-    Row {
+pub const STORES: &[StoreBackend] = &[
+    StoreBackend {
         scheme: "redis",
         about: "redis://host:6379 — shared by many machines; rediss:// over TLS",
         open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
     },
-    Row {
+    StoreBackend {
         scheme: "redis+sentinel",
         about: "redis+sentinel://host:26379,host:26379/name — shared, the primary that sentinels name",
         open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
     },
-    Row {
+    StoreBackend {
         scheme: "redis+unix",
         about: "redis+unix:///run/redis.sock — shared by the programs of one machine",
         open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
     },
-    Row {
+    StoreBackend {
         scheme: "redis+cluster",
         about: "redis+cluster://host:7000,host:7001 — shared, spread over many Redis by partition",
         open: |address, settings| Ok(Arc::new(Redis::new(address, settings)?)),
     },
-    Row {
+    StoreBackend {
         scheme: "file",
         about: "file:///var/lib/mesh/jobs — a folder, for one process without Redis",
         open: |address, settings| {
@@ -91,7 +91,7 @@ pub const STORES: &[Row] = &[
 ///
 /// # Errors
 /// [`Error::Invalid`] for an unknown scheme, and what opening says.
-pub fn open(address: &str, settings: &Settings) -> Result<Arc<dyn Store>, Error> {
+pub fn open(address: &str, settings: &StoreOptions) -> Result<Arc<dyn Store>, Error> {
     let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
     // TLS is a way to the same store, and a socket has a short name too.
     let plain = match scheme {

@@ -12,7 +12,7 @@ use pattern::Pattern;
 /// When a timer fires.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum When {
+pub enum Schedule {
     /// At the times of a cron pattern, in the timer's time zone: five fields, six with seconds
     /// first, seven with a year last.
     Cron(String),
@@ -23,7 +23,7 @@ pub enum When {
 /// What to do about times that went by while no scheduler ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Missed {
+pub enum MissedPolicy {
     /// Fire once for all of them.
     #[default]
     Once,
@@ -33,7 +33,7 @@ pub enum Missed {
     Skip,
 }
 
-impl Missed {
+impl MissedPolicy {
     /// The word for it in every answer.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -47,7 +47,7 @@ impl Missed {
 
 /// The latest job of a timer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fired {
+pub struct Firing {
     /// The time that it was for, Unix milliseconds.
     pub at: u64,
     /// The job.
@@ -61,7 +61,7 @@ pub struct Fired {
 /// Since when a scheduler has a timer in its configuration, and when one last said so. Times are
 /// Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct Ownership {
     /// When the configuration that it is of was read.
     pub since: u64,
     /// When a scheduler that has it last said so.
@@ -74,13 +74,13 @@ pub struct Timer {
     /// Its name; setting another of this name replaces it.
     pub name: String,
     /// When it fires.
-    pub when: When,
+    pub when: Schedule,
     /// The time zone of a cron pattern, by its name in the IANA database.
     #[serde(default = "utc")]
     pub timezone: String,
     /// What to do about missed times.
     #[serde(default)]
-    pub missed: Missed,
+    pub missed: MissedPolicy,
     /// The queue of its jobs.
     pub queue: String,
     /// The kind of its jobs.
@@ -102,11 +102,11 @@ pub struct Timer {
     pub fired: u64,
     /// Its latest job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<Fired>,
+    pub last: Option<Firing>,
     /// When it is of a scheduler's configuration: such a timer is fired by schedulers that have it
     /// only. Others are fired by every scheduler.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<Kept>,
+    #[serde(rename = "kept", default, skip_serializing_if = "Option::is_none")]
+    pub ownership: Option<Ownership>,
     /// Somebody removed it, though a scheduler has it: it fires no more until its entry changes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
@@ -119,13 +119,13 @@ fn utc() -> String {
 impl Timer {
     /// A timer with the defaults of a job in everything else.
     #[must_use]
-    pub fn new(name: &str, when: When, kind: &str, payload: serde_json::Value) -> Self {
+    pub fn new(name: &str, when: Schedule, kind: &str, payload: serde_json::Value) -> Self {
         let job = NewJob::new(kind, Payload::Json(Bytes::new()));
         Self {
             name: name.to_owned(),
             when,
             timezone: utc(),
-            missed: Missed::default(),
+            missed: MissedPolicy::default(),
             queue: job.queue,
             kind: job.kind,
             payload,
@@ -135,7 +135,7 @@ impl Timer {
             next_at: None,
             fired: 0,
             last: None,
-            kept: None,
+            ownership: None,
             removed: false,
         }
     }
@@ -152,12 +152,12 @@ impl Timer {
             return Err(Error::invalid("name", "has control characters"));
         }
         match &self.when {
-            When::Every(period) if *period < 100 => {
+            Schedule::Every(period) if *period < 100 => {
                 let reason = format!("{period} ms is less than 100 ms");
                 return Err(Error::invalid("every", reason));
             }
-            When::Every(_) => {}
-            When::Cron(pattern) => drop(Pattern::new(pattern, &self.timezone)?),
+            Schedule::Every(_) => {}
+            Schedule::Cron(pattern) => drop(Pattern::new(pattern, &self.timezone)?),
         }
         self.job().check(usize::MAX)
     }
@@ -180,7 +180,7 @@ impl Timer {
             next_at: None,
             fired: 0,
             last: None,
-            kept: None,
+            ownership: None,
             removed: false,
             ..timer.clone()
         };

@@ -1,6 +1,6 @@
 //! Runs jobs: claims as many as it has room for, keeps their leases, and settles them in batches.
 
-mod upkeep;
+mod background;
 
 use std::{
     collections::HashMap,
@@ -23,18 +23,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{Claimed, Context, Failure, Handler, Job, Jobs, Lease, MAX_BATCH, Outcome};
+use crate::{ClaimedJob, JobContext, Failure, JobHandler, Job, Jobs, Lease, MAX_BATCH, JobOutcome};
 
 /// How long one claim waits for jobs.
-const WAIT: Duration = Duration::from_secs(5);
+const CLAIM_WAIT: Duration = Duration::from_secs(5);
 /// How often a worker that runs jobs asks which of them are called off.
-const HEED: Duration = Duration::from_millis(500);
+const CANCEL_POLL: Duration = Duration::from_millis(500);
 /// How long a worker waits for a store that is away before it asks again.
-const AWAY: Duration = Duration::from_millis(200);
+const STORE_RETRY: Duration = Duration::from_millis(200);
 
 /// Why a running attempt is to stop.
 #[derive(Debug, Clone, Copy)]
-enum Stop {
+enum StopReason {
     Cancelled,
     Lost,
     Released,
@@ -44,12 +44,12 @@ enum Stop {
 struct Active {
     lease: Lease,
     stop: CancellationToken,
-    why: Option<Stop>,
+    reason: Option<StopReason>,
 }
 
 impl Active {
-    fn end(&mut self, why: Stop) {
-        self.why.get_or_insert(why);
+    fn end(&mut self, reason: StopReason) {
+        self.reason.get_or_insert(reason);
         self.stop.cancel();
     }
 }
@@ -60,8 +60,8 @@ pub struct Worker {
     jobs: Jobs,
     queue: String,
     name: String,
-    room: usize,
-    handler: Arc<dyn Handler>,
+    concurrency: usize,
+    handler: Arc<dyn JobHandler>,
     active: Arc<Mutex<HashMap<Bytes, Active>>>,
     refused: Arc<AtomicU64>,
 }
@@ -83,14 +83,14 @@ impl Worker {
         queue: &str,
         name: &str,
         concurrency: usize,
-        handler: Arc<dyn Handler>,
+        handler: Arc<dyn JobHandler>,
     ) -> Self {
         let (queue, name) = (queue.to_owned(), name.to_owned());
         Self {
             jobs,
             queue,
             name,
-            room: concurrency.max(1),
+            concurrency: concurrency.max(1),
             handler,
             active: Arc::default(),
             refused: Arc::default(),
@@ -113,14 +113,14 @@ impl Worker {
     /// hands the rest back. While the store is away it waits. Dropping the future leaves its jobs
     /// to their leases.
     pub async fn run(&self, stop: CancellationToken, drain: Duration) {
-        let room = Arc::new(Semaphore::new(self.room));
-        let (settle, settled) = mpsc::channel(MAX_BATCH.max(self.room));
+        let permits = Arc::new(Semaphore::new(self.concurrency));
+        let (settle, settled) = mpsc::channel(MAX_BATCH.max(self.concurrency));
         let ended = CancellationToken::new();
-        let mut upkeep = JoinSet::new();
-        upkeep.spawn(self.clone().renew(ended.clone()));
-        upkeep.spawn(self.clone().heed(ended.clone()));
-        upkeep.spawn(self.clone().recover(ended.clone()));
-        upkeep.spawn(self.clone().present(stop.clone()));
+        let mut background = JoinSet::new();
+        background.spawn(self.clone().renew(ended.clone()));
+        background.spawn(self.clone().watch_cancellations(ended.clone()));
+        background.spawn(self.clone().reap(ended.clone()));
+        background.spawn(self.clone().send_heartbeats(stop.clone()));
         let mut settler = JoinSet::new();
         settler.spawn(self.clone().settle(settled, stop.clone(), drain));
         let mut attempts = JoinSet::new();
@@ -128,17 +128,17 @@ impl Worker {
             while attempts.try_join_next().is_some() {}
             tokio::select! {
                 () = stop.cancelled() => break,
-                permit = room.acquire() => drop(permit),
+                permit = permits.acquire() => drop(permit),
             }
-            let free = room.available_permits().clamp(1, MAX_BATCH);
+            let free = permits.available_permits().clamp(1, MAX_BATCH);
             let claim = self
                 .jobs
-                .claim_until(&self.queue, &self.name, free, WAIT, &stop);
+                .claim_until(&self.queue, &self.name, free, CLAIM_WAIT, &stop);
             match claim.await {
                 Ok(claimed) => {
                     for claimed in claimed {
                         // Only this loop takes permits, so that there are as many as were free.
-                        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                             break;
                         };
                         let (worker, settle) = (self.clone(), settle.clone());
@@ -149,10 +149,10 @@ impl Worker {
                     }
                 }
                 Err(error) => {
-                    self.jobs.quiet.trouble(&error);
+                    self.jobs.log_throttle.store_error(&error);
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = sleep(AWAY) => {}
+                        () = sleep(STORE_RETRY) => {}
                     }
                 }
             }
@@ -165,7 +165,7 @@ impl Worker {
         drop(settle);
         while settler.join_next().await.is_some() {}
         ended.cancel();
-        while upkeep.join_next().await.is_some() {}
+        while background.join_next().await.is_some() {}
     }
 
     fn stop_all(&self) {
@@ -176,30 +176,30 @@ impl Worker {
             "drain is over, handing back"
         );
         for job in active.values_mut() {
-            job.end(Stop::Released);
+            job.end(StopReason::Released);
         }
     }
 
-    async fn attempt(&self, claimed: Claimed, settle: mpsc::Sender<(Claimed, Outcome)>) {
+    async fn attempt(&self, claimed: ClaimedJob, settle: mpsc::Sender<(ClaimedJob, JobOutcome)>) {
         let (key, lease) = (claimed.lease.token.clone(), claimed.lease.clone());
         let stop = CancellationToken::new();
         let active = Active {
             lease: lease.clone(),
             stop: stop.clone(),
-            why: None,
+            reason: None,
         };
         self.active.lock().insert(key.clone(), active);
-        let context = Context::new(self.jobs.clone(), lease);
+        let context = JobContext::new(self.jobs.clone(), lease);
         let outcome = tokio::select! {
             outcome = self.work(&claimed.job, &context) => Some(outcome),
             () = stop.cancelled() => None,
         };
         let outcome = outcome.or_else(|| {
-            let why = self.active.lock().get(&key).and_then(|active| active.why);
-            match why.unwrap_or(Stop::Lost) {
-                Stop::Cancelled => Some(Outcome::Cancelled),
-                Stop::Released => Some(Outcome::Released),
-                Stop::Lost => None,
+            let reason = self.active.lock().get(&key).and_then(|active| active.reason);
+            match reason.unwrap_or(StopReason::Lost) {
+                StopReason::Cancelled => Some(JobOutcome::Cancelled),
+                StopReason::Released => Some(JobOutcome::Released),
+                StopReason::Lost => None,
             }
         });
         match outcome {
@@ -209,15 +209,15 @@ impl Worker {
         }
     }
 
-    async fn work(&self, job: &Job, context: &Context) -> Outcome {
-        let now = self.jobs.counted_now(&job.id.lane());
+    async fn work(&self, job: &Job, context: &JobContext) -> JobOutcome {
+        let now = self.jobs.estimated_now(&job.id.lane());
         let left = job
             .header
             .deadline
             .map_or(u64::MAX, |deadline| deadline.saturating_sub(now));
         if left == 0 {
             let error = "its deadline had passed before it started".to_owned();
-            return Outcome::Failed {
+            return JobOutcome::Failed {
                 error,
                 retry: false,
                 metrics: None,
@@ -229,22 +229,22 @@ impl Worker {
         let ended = timeout(time, run).await;
         let metrics = context.take_metrics();
         let (error, retry) = match ended {
-            Ok(Ok(Ok(result))) => return Outcome::Succeeded { result, metrics },
-            Ok(Ok(Err(Failure::Passing(error)))) => (error, true),
-            Ok(Ok(Err(Failure::Later(error, after)))) => {
-                return Outcome::Later {
+            Ok(Ok(Ok(result))) => return JobOutcome::Succeeded { result, metrics },
+            Ok(Ok(Err(Failure::Retryable(error)))) => (error, true),
+            Ok(Ok(Err(Failure::RetryAfter(error, after)))) => {
+                return JobOutcome::RetryAfter {
                     error,
                     after,
                     metrics,
                 };
             }
-            Ok(Ok(Err(Failure::Lasting(error)))) => (error, false),
-            Ok(Ok(Err(Failure::Postponed(delay)))) => return Outcome::Postponed { delay },
-            Ok(Ok(Err(Failure::Cancelled))) => return Outcome::Cancelled,
+            Ok(Ok(Err(Failure::Permanent(error)))) => (error, false),
+            Ok(Ok(Err(Failure::Postponed(delay)))) => return JobOutcome::Postponed { delay },
+            Ok(Ok(Err(Failure::Cancelled))) => return JobOutcome::Cancelled,
             Ok(Err(_)) => ("its handler panicked".to_owned(), true),
             Err(_) => (format!("took longer than {} ms", time.as_millis()), true),
         };
-        Outcome::Failed {
+        JobOutcome::Failed {
             error,
             retry,
             metrics,

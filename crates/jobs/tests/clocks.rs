@@ -14,7 +14,7 @@ use std::{
 };
 
 use mesh_jobs::{
-    Clock, Entries, Jobs, NewJob, Outcome, Renewal, Settings, Status, Timer, When, open,
+    Clock, ScheduleEntries, Jobs, NewJob, JobOutcome, Renewal, StoreOptions, JobStatus, Timer, Schedule, open,
 };
 use support::{call, claim_one, jumping::Jumping, options, store, until};
 
@@ -32,16 +32,16 @@ fn skewed(folder: &Path, ahead: &Arc<AtomicI64>) -> Jobs {
     let clock = Clock::new(move || {
         u64::try_from(system() + ahead.load(Ordering::SeqCst)).unwrap_or_default()
     });
-    let settings = Settings {
+    let settings = StoreOptions {
         clock,
-        ..Settings::default()
+        ..StoreOptions::default()
     };
     let address = format!("file://{}", folder.display());
     Jobs::new(open(&address, &settings).unwrap(), options())
 }
 
-fn done() -> Outcome {
-    Outcome::Succeeded {
+fn done() -> JobOutcome {
+    JobOutcome::Succeeded {
         result: None,
         metrics: None,
     }
@@ -74,7 +74,7 @@ async fn times_are_the_stores_however_wrong_this_machines_clock_is() {
             .collect();
         assert_eq!(names, ["queued", "running", "succeeded"], "{hours}");
 
-        let timer = Timer::new("t", When::Every(100), "call", 1.into());
+        let timer = Timer::new("t", Schedule::Every(100), "call", 1.into());
         let set = jobs.set_timer(timer).await.unwrap();
         assert!(near(set.next_at.unwrap()), "{hours}");
         until("it fires", || async { jobs.fire().await.unwrap() == 1 }).await;
@@ -97,7 +97,7 @@ async fn a_deadline_is_one_by_the_stores_clock() {
     let stop = tokio_util::sync::CancellationToken::new();
     let ended = async {
         until("it is done", || async {
-            jobs.get(&id).await.unwrap().status == Status::Succeeded
+            jobs.get(&id).await.unwrap().status == JobStatus::Succeeded
         })
         .await;
         stop.cancel();
@@ -193,21 +193,21 @@ async fn leases_start_anew_when_the_clock_of_a_redis_jumps() {
 
 #[tokio::test]
 async fn a_timer_that_was_set_by_a_clock_ahead_fires_by_the_right_one() {
-    let whens = [When::Every(300), When::Cron("* * * * * *".to_owned())];
+    let whens = [Schedule::Every(300), Schedule::Cron("* * * * * *".to_owned())];
     for when in whens {
         let folder = tempfile::tempdir().unwrap();
         let ahead = Arc::new(AtomicI64::new(300 * 24 * HOUR));
         let jobs = skewed(folder.path(), &ahead);
-        let mut entries = Entries::new(&["file/"]);
+        let mut entries = ScheduleEntries::new(&["file/"]);
         entries.replace(vec![Timer::new("file/t", when.clone(), "call", 1.into())]);
         let make = |timer: &Timer, _: &str| Ok(timer.job());
-        jobs.tend(&mut entries, &make).await.unwrap();
+        jobs.reconcile_timers(&mut entries, &make).await.unwrap();
         ahead.store(0, Ordering::SeqCst);
         let mut made = 0;
         let end = tokio::time::Instant::now() + Duration::from_secs(20);
         while made < 2 {
             assert!(tokio::time::Instant::now() < end, "{when:?}");
-            made += jobs.tend(&mut entries, &make).await.unwrap().made;
+            made += jobs.reconcile_timers(&mut entries, &make).await.unwrap().made;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(

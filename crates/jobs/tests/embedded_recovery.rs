@@ -4,23 +4,23 @@ mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use mesh_jobs::{Counts, Error, Event, Jobs, NewJob, Outcome, Settings, Status, Timer, When, open};
+use mesh_jobs::{JobCounts, Error, JobEvent, Jobs, NewJob, JobOutcome, StoreOptions, JobStatus, Timer, Schedule, open};
 use support::{call, claim_one, options};
 
 fn load(folder: &Path) -> Result<Jobs, Error> {
     let address = format!("file://{}", folder.display());
-    Ok(Jobs::new(open(&address, &Settings::default())?, options()))
+    Ok(Jobs::new(open(&address, &StoreOptions::default())?, options()))
 }
 
-fn done() -> Outcome {
-    Outcome::Succeeded {
+fn done() -> JobOutcome {
+    JobOutcome::Succeeded {
         result: None,
         metrics: None,
     }
 }
 
 /// What the default queue counts and tells, but for the time.
-async fn story(jobs: &Jobs) -> (Counts, Vec<Event>) {
+async fn story(jobs: &Jobs) -> (JobCounts, Vec<JobEvent>) {
     let mut counts = jobs.queues().await.expect("the store answers")[0]
         .counts
         .clone();
@@ -43,7 +43,7 @@ async fn what_was_said_to_be_done_is_there_after_a_restart() {
     let running = jobs.submit(call("running")).await.unwrap().id;
     let stale = claim_one(&jobs, "default").await;
     let queued = jobs.submit(call("queued")).await.unwrap().id;
-    let timer = Timer::new("t", When::Every(60_000), "call", 1.into());
+    let timer = Timer::new("t", Schedule::Every(60_000), "call", 1.into());
     jobs.set_timer(timer).await.unwrap();
     let before = story(&jobs).await;
     assert!(
@@ -99,7 +99,7 @@ async fn a_log_that_ends_anywhere_holds_everything_before_its_last_write() {
         let id = jobs.submit(call("more")).await.unwrap().id;
         drop(jobs);
         let jobs = load(crashed.path()).unwrap();
-        assert_eq!(jobs.get(&id).await.unwrap().status, Status::Queued);
+        assert_eq!(jobs.get(&id).await.unwrap().status, JobStatus::Queued);
         assert_eq!(
             jobs.queues().await.unwrap()[0].counts.queued,
             written as u64 + 1
@@ -153,7 +153,7 @@ async fn the_log_is_written_anew_when_it_has_grown_and_keeps_what_counts() {
             .unwrap()
             .remove(0);
         if claimed.job.id == kept {
-            assert!(jobs.settle(&[(claimed, Outcome::Released)]).await[0].is_ok());
+            assert!(jobs.settle(&[(claimed, JobOutcome::Released)]).await[0].is_ok());
         } else {
             assert!(jobs.settle(&[(claimed, done())]).await[0].is_ok());
         }
@@ -164,5 +164,5 @@ async fn the_log_is_written_anew_when_it_has_grown_and_keeps_what_counts() {
     drop(jobs);
     let jobs = load(folder.path()).unwrap();
     assert_eq!(story(&jobs).await, before);
-    assert_eq!(jobs.get(&kept).await.unwrap().status, Status::Queued);
+    assert_eq!(jobs.get(&kept).await.unwrap().status, JobStatus::Queued);
 }

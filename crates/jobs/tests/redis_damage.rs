@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use mesh_jobs::{Claimed, Error, Filter, Jobs, NewJob, Options, Outcome, Payload, Status, Worker};
+use mesh_jobs::{ClaimedJob, Error, JobFilter, Jobs, NewJob, QueueOptions, JobOutcome, Payload, JobStatus, Worker};
 use support::{
     Counting, call, claim_one, options,
     server::{LANE, ask, connect, goes_through, say, settle},
@@ -30,7 +30,7 @@ async fn whatever_structure_is_gone_or_another_thing_later_jobs_go_through() {
             // One of each state is there.
             let fails = jobs.submit(call("fails")).await.unwrap().id;
             let claimed = claim_one(&jobs, "default").await;
-            let failed = Outcome::Failed {
+            let failed = JobOutcome::Failed {
                 error: "no".to_owned(),
                 retry: true,
                 metrics: None,
@@ -64,7 +64,7 @@ async fn whatever_structure_is_gone_or_another_thing_later_jobs_go_through() {
     }
 }
 
-async fn claim_any(jobs: &Jobs) -> Claimed {
+async fn claim_any(jobs: &Jobs) -> ClaimedJob {
     jobs.submit(call("held")).await.unwrap();
     claim_one(jobs, "default").await
 }
@@ -92,7 +92,7 @@ async fn jobs_whose_state_is_lost_run_as_long_as_their_entries_are_there() {
             until("it is done", || async {
                 jobs.get(id)
                     .await
-                    .is_ok_and(|it| it.status == Status::Succeeded)
+                    .is_ok_and(|it| it.status == JobStatus::Succeeded)
             })
             .await;
         }
@@ -113,7 +113,7 @@ async fn goes_on(jobs: &Jobs) {
     until("a later one is done", || async {
         jobs.get(&id)
             .await
-            .is_ok_and(|it| it.status == Status::Succeeded)
+            .is_ok_and(|it| it.status == JobStatus::Succeeded)
     })
     .await;
 }
@@ -197,7 +197,7 @@ async fn what_cannot_be_decoded_is_dead_with_its_bytes_and_stops_nobody() {
             until("it is done", || async {
                 jobs.get(id)
                     .await
-                    .is_ok_and(|it| it.status == Status::Succeeded)
+                    .is_ok_and(|it| it.status == JobStatus::Succeeded)
             })
             .await;
         }
@@ -209,9 +209,9 @@ async fn what_cannot_be_decoded_is_dead_with_its_bytes_and_stops_nobody() {
         stop.cancel();
     };
     tokio::join!(worker.run(stop.clone(), Duration::from_secs(5)), watch);
-    let filter = Filter {
-        status: Some(Status::Dead),
-        ..Filter::default()
+    let filter = JobFilter {
+        status: Some(JobStatus::Dead),
+        ..JobFilter::default()
     };
     let (mut kept, mut cursor) = (Vec::new(), None);
     loop {
@@ -254,12 +254,12 @@ async fn a_record_that_cannot_be_decoded_hides_no_other_in_a_list() {
     .await;
     say(&redis, &["SADD", "mesh:jobs:lanes", "no lane"]).await;
     say(&redis, &["HSET", "mesh:jobs:timers", "t", "noise"]).await;
-    let page = jobs.list(&Filter::default(), 10, None).await.unwrap();
+    let page = jobs.list(&JobFilter::default(), 10, None).await.unwrap();
     assert_eq!(page.jobs.len(), 3);
     let odd = jobs.get(&ids[1]).await.unwrap();
     assert_eq!(
         (odd.status, odd.header.kind.as_str()),
-        (Status::Succeeded, "undecodable")
+        (JobStatus::Succeeded, "undecodable")
     );
     assert_eq!(jobs.queues().await.unwrap().len(), 1);
     assert_eq!(jobs.fire().await.unwrap(), 0);
@@ -269,19 +269,19 @@ async fn a_record_that_cannot_be_decoded_hides_no_other_in_a_list() {
 async fn a_result_that_is_too_large_makes_its_job_dead_and_says_so() {
     for scheme in ["redis", "file"] {
         let store = support::store(scheme).await;
-        let jobs = store.jobs_with(Options {
+        let jobs = store.jobs_with(QueueOptions {
             max_result: 1_000,
             ..options()
         });
         let id = jobs.submit(call("x")).await.unwrap().id;
         let claimed = claim_one(&jobs, "default").await;
-        let large = Outcome::Succeeded {
+        let large = JobOutcome::Succeeded {
             result: Some(Payload::Json("1".repeat(1_001).into())),
             metrics: None,
         };
         jobs.settle(&[(claimed, large)]).await.remove(0).unwrap();
         let record = jobs.get(&id).await.unwrap();
-        assert_eq!(record.status, Status::Dead, "{scheme}");
+        assert_eq!(record.status, JobStatus::Dead, "{scheme}");
         assert!(record.header.error.unwrap().contains("jobs_max_result"));
     }
 }

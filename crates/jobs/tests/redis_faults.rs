@@ -6,7 +6,7 @@ mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use mesh_jobs::{Claimed, Error, Jobs, Lease, Outcome, Renewal, Settings, Status, Worker, open};
+use mesh_jobs::{ClaimedJob, Error, Jobs, Lease, JobOutcome, Renewal, StoreOptions, JobStatus, Worker, open};
 use support::{Counting, call, claim_one, options, until};
 use testkit::Redis;
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 const ALWAYS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 fn connect(redis: &Redis) -> Jobs {
-    Jobs::new(open(&redis.url(), &Settings::default()).unwrap(), options())
+    Jobs::new(open(&redis.url(), &StoreOptions::default()).unwrap(), options())
 }
 
 async fn command(redis: &Redis, words: &[&str]) {
@@ -26,8 +26,8 @@ async fn command(redis: &Redis, words: &[&str]) {
     command.query_async::<()>(&mut connection).await.unwrap();
 }
 
-fn done() -> Outcome {
-    Outcome::Succeeded {
+fn done() -> JobOutcome {
+    JobOutcome::Succeeded {
         result: None,
         metrics: None,
     }
@@ -121,7 +121,7 @@ async fn without_redis_producers_are_refused_at_once_and_workers_wait_for_it() {
             until("both are done", || async {
                 jobs.get(id)
                     .await
-                    .is_ok_and(|record| record.status == Status::Succeeded)
+                    .is_ok_and(|record| record.status == JobStatus::Succeeded)
             })
             .await;
         }
@@ -151,7 +151,7 @@ async fn a_lease_that_redis_forgot_it_gave_is_refused() {
 
     assert_eq!(
         jobs.get(&id).await.unwrap().status,
-        Status::Queued,
+        JobStatus::Queued,
         "the claim is forgotten"
     );
     assert!(matches!(
@@ -184,7 +184,7 @@ async fn a_lease_that_redis_forgot_it_gave_is_refused() {
         jobs.renew(std::slice::from_ref(&forged)).await.unwrap(),
         [Renewal::Stale]
     );
-    let forged = Claimed {
+    let forged = ClaimedJob {
         lease: forged,
         ..fresh.clone()
     };

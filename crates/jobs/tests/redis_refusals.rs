@@ -13,7 +13,7 @@ use std::{
 };
 
 use mesh_jobs::{
-    Filter, Jobs, NewJob, Options, Outcome, Settings, Status, Timer, When, Worker, open,
+    JobFilter, Jobs, NewJob, QueueOptions, JobOutcome, StoreOptions, JobStatus, Timer, Schedule, Worker, open,
 };
 use support::{
     call, claim_one, options,
@@ -170,7 +170,7 @@ async fn a_full_redis_refuses_new_jobs_and_those_that_it_has_go_on() {
     working.shutdown().await;
     let first = claim_one(&jobs, "default").await;
     assert_eq!(first.job.id, fails);
-    let failed = Outcome::Failed {
+    let failed = JobOutcome::Failed {
         error: "bad luck".to_owned(),
         retry: true,
         metrics: None,
@@ -188,7 +188,7 @@ async fn a_full_redis_refuses_new_jobs_and_those_that_it_has_go_on() {
         settle(&jobs, claimed).await.unwrap();
     }
     for id in [&now, &soon, &fails] {
-        assert_eq!(jobs.get(id).await.unwrap().status, Status::Succeeded);
+        assert_eq!(jobs.get(id).await.unwrap().status, JobStatus::Succeeded);
     }
     say(&redis, &["CONFIG", "SET", "maxmemory", "0"]).await;
     goes_through(&jobs).await;
@@ -362,16 +362,16 @@ async fn the_rights_in_the_guide_are_enough_for_everything() {
         .unwrap();
     jobs.cancel(&id).await.unwrap();
     assert_eq!(
-        jobs.called_off("default").await.unwrap(),
+        jobs.cancel_requests("default").await.unwrap(),
         std::slice::from_ref(&id)
     );
-    jobs.settle(&[(claimed, Outcome::Cancelled)])
+    jobs.settle(&[(claimed, JobOutcome::Cancelled)])
         .await
         .remove(0)
         .unwrap();
     let dead = jobs.submit(call("dies")).await.unwrap().id;
     let claimed = claim_one(&jobs, "default").await;
-    let failed = Outcome::Failed {
+    let failed = JobOutcome::Failed {
         error: "no".to_owned(),
         retry: false,
         metrics: None,
@@ -383,10 +383,10 @@ async fn the_rights_in_the_guide_are_enough_for_everything() {
     assert_eq!(jobs.recover("default").await.unwrap(), 1);
     assert!(settle(&jobs, lost).await.is_err());
     jobs.queues().await.unwrap();
-    for status in Status::ALL {
-        let filter = Filter {
+    for status in JobStatus::ALL {
+        let filter = JobFilter {
             status: Some(status),
-            ..Filter::default()
+            ..JobFilter::default()
         };
         jobs.list(&filter, 10, None).await.unwrap();
     }
@@ -395,7 +395,7 @@ async fn the_rights_in_the_guide_are_enough_for_everything() {
     jobs.events("default", &page.cursor, 10, wait)
         .await
         .unwrap();
-    jobs.set_timer(Timer::new("t", When::Every(100), "call", 1.into()))
+    jobs.set_timer(Timer::new("t", Schedule::Every(100), "call", 1.into()))
         .await
         .unwrap();
     tokio::time::sleep(Duration::from_millis(150)).await;
@@ -436,18 +436,18 @@ async fn a_missing_right_is_named_and_leaves_no_step_half_done() {
         })
         .await;
         settle(&late, claimed).await.unwrap();
-        assert_eq!(jobs.get(&id).await.unwrap().status, Status::Succeeded);
+        assert_eq!(jobs.get(&id).await.unwrap().status, JobStatus::Succeeded);
     }
 }
 
 #[tokio::test]
 async fn a_partition_that_cannot_be_used_keeps_nobody_from_the_others() {
     let redis = Redis::start(&[]).await;
-    let two = || Options {
+    let two = || QueueOptions {
         partitions: [("default".to_owned(), 2)].into(),
         ..options()
     };
-    let all = Jobs::new(open(&redis.url(), &Settings::default()).unwrap(), two());
+    let all = Jobs::new(open(&redis.url(), &StoreOptions::default()).unwrap(), two());
     let batch = (0..40).map(|number| call(&number.to_string())).collect();
     all.submit_all(batch).await.unwrap();
     let one = [
@@ -458,7 +458,7 @@ async fn a_partition_that_cannot_be_used_keeps_nobody_from_the_others() {
         "~mesh:jobs:{default:0}*",
     ];
     let url = user(&redis, &one).await;
-    let some = Jobs::new(open(&url, &Settings::default()).unwrap(), two());
+    let some = Jobs::new(open(&url, &StoreOptions::default()).unwrap(), two());
     let queued = async || {
         let told = all.queues().await.unwrap();
         told[0].counts.queued

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{Error, Failure, Job, Jobs, MAX_SUBMIT, Outcome, Settings, Status, Worker, open};
+use mesh_jobs::{Error, Failure, Job, Jobs, MAX_SUBMIT, JobOutcome, StoreOptions, JobStatus, Worker, open};
 use support::{Counting, call, options, until};
 use testkit::Redis;
 use tokio::task::JoinSet;
@@ -35,7 +35,7 @@ async fn feed(jobs: &Jobs) {
 /// Three workers; every so often one of them vanishes with its jobs, and another one comes.
 async fn work(jobs: Jobs, kills: &AtomicUsize, stop: CancellationToken) {
     let handler = Counting::new(|_: &Job| match rand::random_range(0..100) {
-        0 | 1 => Err(Failure::passing("bad luck")),
+        0 | 1 => Err(Failure::retryable("bad luck")),
         number => Ok(Duration::from_millis(number / 10)),
     });
     let mut workers = JoinSet::new();
@@ -64,10 +64,10 @@ async fn work(jobs: Jobs, kills: &AtomicUsize, stop: CancellationToken) {
 }
 
 /// Keeps all events.
-fn everything() -> Settings {
-    Settings {
+fn everything() -> StoreOptions {
+    StoreOptions {
         events: 1_000_000,
-        ..Settings::default()
+        ..StoreOptions::default()
     }
 }
 
@@ -81,7 +81,7 @@ async fn doze(jobs: Jobs, stop: CancellationToken) -> usize {
             .await;
         tokio::time::sleep(options().lease * 2).await;
         let ends = claimed.unwrap_or_default().into_iter().map(|claimed| {
-            let done = Outcome::Succeeded {
+            let done = JobOutcome::Succeeded {
                 result: None,
                 metrics: None,
             };
@@ -105,7 +105,7 @@ async fn endings(jobs: &Jobs) -> HashMap<String, usize> {
             .await
             .unwrap();
         for event in &page.events {
-            let ended = Status::parse(&event.name).is_some_and(Status::is_terminal);
+            let ended = JobStatus::parse(&event.name).is_some_and(JobStatus::is_terminal);
             *endings.entry(event.id.to_string()).or_default() += usize::from(ended);
         }
         cursor = page.cursor;

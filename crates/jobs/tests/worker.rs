@@ -10,7 +10,7 @@ use std::{
 };
 
 use mesh_jobs::{
-    Context, Failure, Handler, Job, Jobs, NewJob, Options, Payload, Producer, Status, Worker,
+    JobContext, Failure, JobHandler, Job, Jobs, NewJob, QueueOptions, Payload, Producer, JobStatus, Worker,
 };
 use support::{Counting, call, stores, until};
 use tokio::{task::JoinSet, time::Instant};
@@ -29,7 +29,7 @@ async fn beside<T>(worker: &Worker, drain: Duration, what: impl Future<Output = 
     tokio::join!(worker.run(stop.clone(), drain), what).1
 }
 
-async fn status(jobs: &Jobs, id: &mesh_jobs::JobId) -> Status {
+async fn status(jobs: &Jobs, id: &mesh_jobs::JobId) -> JobStatus {
     jobs.get(id).await.unwrap().status
 }
 
@@ -38,8 +38,8 @@ async fn a_worker_finishes_what_works_retries_what_may_pass_and_buries_the_rest(
     for store in stores().await {
         let jobs = store.jobs();
         let handler = Counting::new(|job: &Job| match job.payload.bytes().as_ref() {
-            b"\"flaky\"" if job.header.attempt < 3 => Err(Failure::passing("not yet")),
-            b"\"bad\"" => Err(Failure::lasting("never")),
+            b"\"flaky\"" if job.header.attempt < 3 => Err(Failure::retryable("not yet")),
+            b"\"bad\"" => Err(Failure::permanent("never")),
             b"\"panic\"" => panic!("a handler's mistake"),
             b"\"slow\"" => Ok(Duration::from_secs(60)),
             _ => Ok(Duration::ZERO),
@@ -84,10 +84,10 @@ async fn a_worker_finishes_what_works_retries_what_may_pass_and_buries_the_rest(
             let record = jobs.get(id).await.unwrap();
             told.push((record.status, record.header.attempt, record.header.error));
         }
-        let dead = |attempt, error: &str| (Status::Dead, attempt, Some(error.to_owned()));
+        let dead = |attempt, error: &str| (JobStatus::Dead, attempt, Some(error.to_owned()));
         let expected = [
-            (Status::Succeeded, 1, None),
-            (Status::Succeeded, 3, None),
+            (JobStatus::Succeeded, 1, None),
+            (JobStatus::Succeeded, 3, None),
             dead(1, "never"),
             dead(2, "its handler panicked"),
             dead(1, "its deadline had passed before it started"),
@@ -122,7 +122,7 @@ async fn a_handler_postpones_its_job_without_spending_an_attempt() {
         beside(&worker, DRAIN, ended).await;
         let record = jobs.get(&id).await.unwrap();
         let told = (record.status, record.header.attempt);
-        assert_eq!(told, (Status::Succeeded, 1), "{}", store.scheme);
+        assert_eq!(told, (JobStatus::Succeeded, 1), "{}", store.scheme);
         assert_eq!(handler.count.load(Ordering::SeqCst), 5);
     }
 }
@@ -153,12 +153,12 @@ async fn a_running_job_that_is_called_off_stops() {
         let worker = Worker::new(jobs.clone(), "default", "w", 1, handler);
         let cancel = async {
             until("it runs", || async {
-                status(&jobs, &id).await == Status::Running
+                status(&jobs, &id).await == JobStatus::Running
             })
             .await;
             jobs.cancel(&id).await.unwrap();
             until("it stopped", || async {
-                status(&jobs, &id).await == Status::Cancelled
+                status(&jobs, &id).await == JobStatus::Cancelled
             })
             .await;
             until("its worker is free", || async { worker.running() == 0 }).await;
@@ -170,7 +170,7 @@ async fn a_running_job_that_is_called_off_stops() {
 #[tokio::test]
 async fn a_call_off_reaches_a_worker_long_before_it_renews_and_nothing_else_stops() {
     for store in stores().await {
-        let jobs = store.jobs_with(Options {
+        let jobs = store.jobs_with(QueueOptions {
             lease: Duration::from_secs(600),
             partitions: [("default".to_owned(), 3)].into(),
             ..support::options()
@@ -189,8 +189,8 @@ async fn a_call_off_reaches_a_worker_long_before_it_renews_and_nothing_else_stop
             until("they stopped", || async { worker.running() == 2 }).await;
             for (number, id) in ids.iter().enumerate() {
                 let expected = match number < 4 {
-                    true => Status::Cancelled,
-                    false => Status::Running,
+                    true => JobStatus::Cancelled,
+                    false => JobStatus::Running,
                 };
                 assert_eq!(status(&jobs, id).await, expected, "{}", store.scheme);
             }
@@ -214,9 +214,9 @@ async fn a_drain_lets_short_jobs_finish_and_hands_long_ones_back() {
         let start = Instant::now();
         beside(&worker, Duration::from_secs(1), running).await;
         assert!(start.elapsed() < Duration::from_secs(4), "{}", store.scheme);
-        assert_eq!(status(&jobs, &short).await, Status::Succeeded);
+        assert_eq!(status(&jobs, &short).await, JobStatus::Succeeded);
         let record = jobs.get(&long).await.unwrap();
-        assert_eq!((record.status, record.header.attempt), (Status::Queued, 0));
+        assert_eq!((record.status, record.header.attempt), (JobStatus::Queued, 0));
     }
 }
 
@@ -256,14 +256,14 @@ async fn single_submissions_travel_together_and_each_gets_its_own_answer() {
 struct Telling;
 
 #[async_trait::async_trait]
-impl Handler for Telling {
-    async fn run(&self, _: &Job, context: &Context) -> Result<Option<Payload>, Failure> {
+impl JobHandler for Telling {
+    async fn run(&self, _: &Job, context: &JobContext) -> Result<Option<Payload>, Failure> {
         context.metrics(serde_json::json!({"tokens_used": 7}));
         context
             .progress("half")
             .await
-            .map_err(|error| Failure::passing(error.to_string()))?;
-        Err(Failure::lasting("told all"))
+            .map_err(|error| Failure::retryable(error.to_string()))?;
+        Err(Failure::permanent("told all"))
     }
 }
 

@@ -88,7 +88,7 @@ impl Call {
 }
 
 /// What belongs to the transport, and what the runner says of the job itself.
-const OURS: [&str; 7] = [
+const RESERVED: [&str; 7] = [
     "content-type",
     "te",
     "host",
@@ -103,7 +103,7 @@ fn check_metadata(name: &str, value: &str) -> Result<(), &'static str> {
     if parsed.as_str() != name || name.ends_with("-bin") {
         return Err("metadata is lower case and text here");
     }
-    if name.starts_with("grpc-") || OURS.contains(&name) {
+    if name.starts_with("grpc-") || RESERVED.contains(&name) {
         return Err("the call sets this itself");
     }
     match HeaderValue::try_from(value) {

@@ -3,25 +3,25 @@
 use jobs::{NewJob, Timer};
 use serde_json::{Value, json};
 
-use crate::{FieldError, Kind, Pipeline, Task, Work};
+use crate::{FieldError, JobKind, Pipeline, Task, JobPayload};
 
 /// The longest beginning of a run's id that leaves room for its end.
 const MAX_BEGINNING: usize = 48;
 
-impl Work {
+impl JobPayload {
     /// Reads a payload that may leave out what is made of it: the `run_id` of a goal, the
     /// `subtasks` of a description. Under an idempotency key they are the same each time.
     ///
     /// # Errors
     /// With the first field that will not do.
-    pub fn complete(kind: Kind, payload: &Value, key: Option<&str>) -> Result<Self, FieldError> {
+    pub fn complete(kind: JobKind, payload: &Value, key: Option<&str>) -> Result<Self, FieldError> {
         let made = match (kind, payload.as_object()) {
-            (Kind::Pipeline, Some(given)) if !given.contains_key("run_id") => {
+            (JobKind::Pipeline, Some(given)) if !given.contains_key("run_id") => {
                 let goal = given.get("goal").and_then(Value::as_str);
                 let run = goal.map(|goal| Pipeline::new(goal, key).run_id);
                 run.map(|run| ("run_id", json!(run)))
             }
-            (Kind::Task, Some(given)) if !given.contains_key("subtasks") => {
+            (JobKind::Task, Some(given)) if !given.contains_key("subtasks") => {
                 let text = given.get("description").and_then(Value::as_str);
                 let parts = text.map(|text| Task::new(text, key).subtasks);
                 parts.map(|parts| ("subtasks", json!(parts)))
@@ -41,10 +41,10 @@ impl Work {
 ///
 /// # Errors
 /// With the first field that will not do.
-pub fn firing(timer: &Timer, key: &str) -> Result<NewJob, FieldError> {
-    let kind = Kind::parse(&timer.kind)?;
-    let mut work = Work::complete(kind, &timer.payload, Some(key))?;
-    if let (Work::Pipeline(run), Some(given)) = (&mut work, timer.payload.get("run_id")) {
+pub fn timer_job(timer: &Timer, key: &str) -> Result<NewJob, FieldError> {
+    let kind = JobKind::parse(&timer.kind)?;
+    let mut work = JobPayload::complete(kind, &timer.payload, Some(key))?;
+    if let (JobPayload::Pipeline(run), Some(given)) = (&mut work, timer.payload.get("run_id")) {
         let own = Pipeline::new(&run.goal, Some(key)).run_id;
         let own = own.split_once('-').map_or(own.as_str(), |(_, own)| own);
         let given: String = given
@@ -64,13 +64,13 @@ pub fn firing(timer: &Timer, key: &str) -> Result<NewJob, FieldError> {
 
 #[cfg(test)]
 mod tests {
-    use jobs::When;
+    use jobs::Schedule;
 
     use super::*;
 
     fn fired(kind: &str, payload: Value, key: &str) -> Value {
-        let timer = Timer::new("t", When::Every(1_000), kind, payload);
-        let job = firing(&timer, key).unwrap();
+        let timer = Timer::new("t", Schedule::Every(1_000), kind, payload);
+        let job = timer_job(&timer, key).unwrap();
         serde_json::from_slice(job.payload.bytes()).unwrap()
     }
 
@@ -102,11 +102,11 @@ mod tests {
 
     #[test]
     fn what_a_timer_says_of_its_jobs_holds_for_each() {
-        let mut timer = Timer::new("t", When::Every(1_000), "pipeline", json!({"goal": "g"}));
+        let mut timer = Timer::new("t", Schedule::Every(1_000), "pipeline", json!({"goal": "g"}));
         (timer.priority, timer.queue) = (5, "slow".to_owned());
-        let job = firing(&timer, "k").unwrap();
+        let job = timer_job(&timer, "k").unwrap();
         assert_eq!((job.priority, job.queue.as_str()), (5, "slow"));
-        let bad = Timer::new("t", When::Every(1_000), "pipeline", json!({"gaol": "g"}));
-        assert!(firing(&bad, "k").is_err());
+        let bad = Timer::new("t", Schedule::Every(1_000), "pipeline", json!({"gaol": "g"}));
+        assert!(timer_job(&bad, "k").is_err());
     }
 }

@@ -40,7 +40,7 @@ const fn ten() -> f64 {
 }
 
 /// What belongs to the connection, not to the request.
-const OURS: [HeaderName; 6] = [
+const RESERVED: [HeaderName; 6] = [
     header::HOST,
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -52,7 +52,7 @@ const OURS: [HeaderName; 6] = [
 impl Http {
     /// How long it may take, redirects included.
     #[must_use]
-    pub fn patience(&self) -> Duration {
+    pub fn time_limit(&self) -> Duration {
         Duration::try_from_secs_f64(self.timeout.min(MAX_TIMEOUT)).unwrap_or_default()
     }
 
@@ -69,7 +69,7 @@ impl Http {
             let wrong = |reason| Err(FieldError::new(format!("headers.{name}"), reason));
             match HeaderName::try_from(name.as_str()) {
                 Err(_) => return wrong("is no name of a header"),
-                Ok(known) if OURS.contains(&known) => {
+                Ok(known) if RESERVED.contains(&known) => {
                     return wrong("the connection sets this itself");
                 }
                 Ok(_) if HeaderValue::try_from(value.as_str()).is_err() => {

@@ -6,9 +6,9 @@ const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// What the ids of one submission are made from. Under an idempotency key they are the same each
 /// time, so that the same submission is the same job; otherwise they are left to chance.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Seed(u64);
+pub(crate) struct IdSeed(u64);
 
-impl Seed {
+impl IdSeed {
     pub(crate) fn new(key: Option<&str>, about: &str) -> Self {
         Self(key.map_or_else(rand::random, |key| {
             xxhash_rust::xxh3::xxh3_64(format!("{key}\0{about}").as_bytes())
@@ -36,19 +36,19 @@ mod tests {
     #[test]
     fn ids_differ_by_chance_and_number_but_not_under_one_key() {
         let chance: BTreeSet<String> = (0..1_000)
-            .map(|_| Seed::new(None, "goal").id("run", 0))
+            .map(|_| IdSeed::new(None, "goal").id("run", 0))
             .collect();
         assert_eq!(chance.len(), 1_000);
         assert!(chance.iter().all(|id| id.len() == "run-xxxxxxxx".len()));
-        let keyed = Seed::new(Some("k"), "goal");
+        let keyed = IdSeed::new(Some("k"), "goal");
         assert_eq!(
             keyed.id("run", 0),
-            Seed::new(Some("k"), "goal").id("run", 0)
+            IdSeed::new(Some("k"), "goal").id("run", 0)
         );
         assert_ne!(keyed.id("run", 0), keyed.id("run", 1));
         assert_ne!(
             keyed.id("run", 0),
-            Seed::new(Some("k"), "other").id("run", 0)
+            IdSeed::new(Some("k"), "other").id("run", 0)
         );
     }
 }

@@ -10,7 +10,7 @@ use crate::{Call, FieldError, Http, Pipeline, Task};
 
 /// What a job does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub enum JobKind {
     /// Calls a method of a service of the mesh.
     Call,
     /// Sends an HTTP request out of the mesh.
@@ -21,7 +21,7 @@ pub enum Kind {
     Task,
 }
 
-impl Kind {
+impl JobKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Call, Self::Http, Self::Pipeline, Self::Task];
 
@@ -49,7 +49,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for JobKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -57,28 +57,28 @@ impl fmt::Display for Kind {
 
 /// A payload of a kind, checked.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Work {
-    /// See [`Kind::Call`].
+pub enum JobPayload {
+    /// See [`JobKind::Call`].
     Call(Call),
-    /// See [`Kind::Http`].
+    /// See [`JobKind::Http`].
     Http(Http),
-    /// See [`Kind::Pipeline`].
+    /// See [`JobKind::Pipeline`].
     Pipeline(Pipeline),
-    /// See [`Kind::Task`].
+    /// See [`JobKind::Task`].
     Task(Task),
 }
 
-impl Work {
+impl JobPayload {
     /// Reads a payload.
     ///
     /// # Errors
     /// With the first field that will not do.
-    pub fn read(kind: Kind, payload: &Value) -> Result<Self, FieldError> {
+    pub fn read(kind: JobKind, payload: &Value) -> Result<Self, FieldError> {
         Ok(match kind {
-            Kind::Call => Self::Call(read(payload, Call::check)?),
-            Kind::Http => Self::Http(read(payload, Http::check)?),
-            Kind::Pipeline => Self::Pipeline(read(payload, Pipeline::check)?),
-            Kind::Task => Self::Task(read(payload, Task::check)?),
+            JobKind::Call => Self::Call(read(payload, Call::check)?),
+            JobKind::Http => Self::Http(read(payload, Http::check)?),
+            JobKind::Pipeline => Self::Pipeline(read(payload, Pipeline::check)?),
+            JobKind::Task => Self::Task(read(payload, Task::check)?),
         })
     }
 
@@ -86,7 +86,7 @@ impl Work {
     ///
     /// # Errors
     /// The same, and for bytes that are no JSON.
-    pub fn of(kind: Kind, payload: &Payload) -> Result<Self, FieldError> {
+    pub fn of(kind: JobKind, payload: &Payload) -> Result<Self, FieldError> {
         let value: Value = serde_json::from_slice(payload.bytes()).map_err(|error| {
             FieldError::new(
                 "payload",
@@ -98,12 +98,12 @@ impl Work {
 
     /// Its kind.
     #[must_use]
-    pub const fn kind(&self) -> Kind {
+    pub const fn kind(&self) -> JobKind {
         match self {
-            Self::Call(_) => Kind::Call,
-            Self::Http(_) => Kind::Http,
-            Self::Pipeline(_) => Kind::Pipeline,
-            Self::Task(_) => Kind::Task,
+            Self::Call(_) => JobKind::Call,
+            Self::Http(_) => JobKind::Http,
+            Self::Pipeline(_) => JobKind::Pipeline,
+            Self::Task(_) => JobKind::Task,
         }
     }
 
@@ -129,7 +129,7 @@ impl Work {
 /// # Errors
 /// With the first field that will not do; `kind` for an unknown kind.
 pub fn validate(kind: &str, payload: &Value) -> Result<(), FieldError> {
-    Work::read(Kind::parse(kind)?, payload).map(drop)
+    JobPayload::read(JobKind::parse(kind)?, payload).map(drop)
 }
 
 fn read<T: DeserializeOwned>(
@@ -286,28 +286,28 @@ mod tests {
     fn a_payload_reads_back_from_its_job_as_it_was() {
         let payloads = [
             (
-                Kind::Call,
+                JobKind::Call,
                 json!({"service": "agent-echo", "method": "a.B/C", "payload": {"input": "x"}}),
             ),
             (
-                Kind::Call,
+                JobKind::Call,
                 json!({"service": "s", "method": "a.B/C", "bytes_base64": "AAE="}),
             ),
-            (Kind::Http, json!({"url": "https://example.org/"})),
+            (JobKind::Http, json!({"url": "https://example.org/"})),
             (
-                Kind::Pipeline,
+                JobKind::Pipeline,
                 json!({"goal": "g", "run_id": "run-abcdefgh"}),
             ),
             (
-                Kind::Task,
+                JobKind::Task,
                 json!({"description": "d", "subtasks": [{"subtask_id": "s", "description": "a"}]}),
             ),
         ];
         for (kind, payload) in payloads {
-            let work = Work::read(kind, &payload).unwrap();
+            let work = JobPayload::read(kind, &payload).unwrap();
             let job = work.job();
             assert_eq!(job.kind, kind.as_str());
-            assert_eq!(Work::of(kind, &job.payload).unwrap(), work);
+            assert_eq!(JobPayload::of(kind, &job.payload).unwrap(), work);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use jobs::{Backoff, Jobs, Options, Settings, Store, Sync};
+use jobs::{Backoff, Jobs, QueueOptions, StoreOptions, Store, SyncPolicy};
 use parking_lot::Mutex;
 use service::{Config, Key, Type};
 
@@ -142,23 +142,23 @@ pub fn queue(config: &Config, name: Option<&str>) -> String {
 /// # Errors
 /// When the address is none, and when another process has the folder open.
 pub fn open(config: &Config) -> anyhow::Result<Jobs> {
-    let settings = Settings {
+    let settings = StoreOptions {
         prefix: config.text("jobs_prefix").to_owned(),
         events: config.integer("jobs_events"),
         key_ttl: config.duration("jobs_key_ttl"),
-        sync: sync(config.text("jobs_sync")).unwrap_or(Sync::Always),
+        sync: sync(config.text("jobs_sync")).unwrap_or(SyncPolicy::Always),
         authority: config.optional("redis_cacert").map(PathBuf::from),
-        ..Settings::default()
+        ..StoreOptions::default()
     };
     let address = address(config);
     let store = store(&address, &settings).context("open the queue of jobs")?;
     Ok(Jobs::new(store, options(config)))
 }
 
-fn options(config: &Config) -> Options {
+fn options(config: &Config) -> QueueOptions {
     let partitions = partitions(config.text("jobs_partitions")).unwrap_or_default();
     let own = partitions.keys().cloned().chain([queue(config, None)]);
-    Options {
+    QueueOptions {
         max_queues: config.integer("max_queues"),
         own_queues: own.collect(),
         lease: config.duration("jobs_lease"),
@@ -194,7 +194,7 @@ fn address(config: &Config) -> String {
 /// serves several roles within one process opens it for each.
 static FOLDERS: Mutex<BTreeMap<PathBuf, Weak<dyn Store>>> = Mutex::new(BTreeMap::new());
 
-fn store(address: &str, settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
+fn store(address: &str, settings: &StoreOptions) -> anyhow::Result<Arc<dyn Store>> {
     let Some(path) = address.strip_prefix("file://") else {
         return Ok(jobs::open(address, settings)?);
     };
@@ -226,11 +226,11 @@ fn is_queue(text: &str) -> bool {
     jobs::Lane::new(text, 0).is_ok()
 }
 
-fn sync(text: &str) -> Option<Sync> {
+fn sync(text: &str) -> Option<SyncPolicy> {
     match text {
-        "always" => Some(Sync::Always),
-        "never" => Some(Sync::Never),
-        often => service::config::duration(often).map(Sync::Every),
+        "always" => Some(SyncPolicy::Always),
+        "never" => Some(SyncPolicy::Never),
+        often => service::config::duration(often).map(SyncPolicy::Every),
     }
 }
 

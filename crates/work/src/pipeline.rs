@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{FieldError, ids::Seed};
+use crate::{FieldError, ids::IdSeed};
 
 /// The longest goal or description, in bytes.
 pub(crate) const MAX_TEXT: usize = 64 << 10;
@@ -23,7 +23,7 @@ impl Pipeline {
     pub fn new(goal: &str, idempotency_key: Option<&str>) -> Self {
         Self {
             goal: goal.to_owned(),
-            run_id: Seed::new(idempotency_key, goal).id("run", 0),
+            run_id: IdSeed::new(idempotency_key, goal).id("run", 0),
         }
     }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     FieldError, MAX_SUBTASKS,
-    ids::Seed,
+    ids::IdSeed,
     pipeline::{check_id, check_text},
     split,
 };
@@ -35,7 +35,7 @@ impl Task {
     /// Splits a description. Under an idempotency key its parts have the same ids each time.
     #[must_use]
     pub fn new(description: &str, idempotency_key: Option<&str>) -> Self {
-        let seed = Seed::new(idempotency_key, description);
+        let seed = IdSeed::new(idempotency_key, description);
         let subtasks = (1..).zip(split(description)).map(|(number, part)| Subtask {
             subtask_id: seed.id("sub", number),
             description: part,

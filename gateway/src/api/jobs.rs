@@ -1,6 +1,6 @@
 //! Single jobs: submit, get, list, cancel, retry, follow.
 
-use ::jobs::{Filter, Record, Status};
+use ::jobs::{JobFilter, JobRecord, JobStatus};
 use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
@@ -105,7 +105,7 @@ pub(crate) async fn retry(State(app): State<App>, Id(id): Id) -> Result<Answer<J
     Ok(view(&app.bounded(app.jobs.retry(&id)).await?))
 }
 
-fn view(record: &Record) -> Answer<JobView> {
+fn view(record: &JobRecord) -> Answer<JobView> {
     Answer(JobView::of(record))
 }
 
@@ -159,14 +159,14 @@ pub(crate) async fn list(
         ));
     }
     let status = wanted.status.as_deref().map(|word| {
-        let known = Status::parse(word);
+        let known = JobStatus::parse(word);
         known.ok_or_else(|| {
-            let words = Status::ALL.map(Status::as_str).join(", ");
+            let words = JobStatus::ALL.map(JobStatus::as_str).join(", ");
             Problem::field("status", format!("{word:?} is none, use one of {words}"))
         })
     });
-    let kind = wanted.kind.as_deref().map(work::Kind::parse).transpose()?;
-    let filter = Filter {
+    let kind = wanted.kind.as_deref().map(work::JobKind::parse).transpose()?;
+    let filter = JobFilter {
         queue: wanted.queue.as_deref().map(|queue| app.queue(Some(queue))),
         status: status.transpose()?,
         kind: kind.map(|kind| kind.to_string()),

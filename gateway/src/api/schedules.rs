@@ -1,6 +1,6 @@
 //! Schedules: what is submitted by the clock, when next, and what came of the latest.
 
-use ::jobs::{Error, JobId, Timer, When, is_live};
+use ::jobs::{Error, JobId, Timer, Schedule, is_live};
 use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
@@ -145,7 +145,7 @@ pub(crate) async fn run(
 ) -> Result<Response, Problem> {
     let name = resolve(&app, name).await?;
     let make = |timer: &Timer, key: &str| {
-        let job = work::firing(timer, key);
+        let job = work::timer_job(timer, key);
         job.map_err(|error| Error::Invalid {
             field: "payload",
             reason: error.to_string(),
@@ -184,10 +184,10 @@ fn unknown(name: &str) -> Problem {
 
 async fn view(app: &Gateway, timer: &Timer, now: u64) -> Result<ScheduleView, Error> {
     let (cron, every_ms) = match &timer.when {
-        When::Cron(pattern) => (Some(pattern.clone()), None),
-        When::Every(period) => (None, Some(*period)),
+        Schedule::Cron(pattern) => (Some(pattern.clone()), None),
+        Schedule::Every(period) => (None, Some(*period)),
     };
-    let state = match timer.kept {
+    let state = match timer.ownership {
         _ if timer.removed => ScheduleState::Removed,
         Some(kept) if !is_live(kept, now) => ScheduleState::Unclaimed,
         _ if timer.next_at.is_none() => ScheduleState::Spent,

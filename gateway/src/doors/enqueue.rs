@@ -7,7 +7,7 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use work::{Pipeline, Work};
+use work::{Pipeline, JobPayload};
 
 use crate::{answer::Answer, body::Json, origin::Origin, problem::Problem, state::App};
 
@@ -52,7 +52,7 @@ pub(crate) async fn enqueue(
 ) -> Result<Response, Problem> {
     let pipeline = Pipeline::new(&body.goal, origin.key.as_deref());
     let run_id = pipeline.run_id.clone();
-    let work = Work::Pipeline(pipeline);
+    let work = JobPayload::Pipeline(pipeline);
     let mut job = super::jobs::checked(&work)?;
     job.queue = app.queue(Some("runs"));
     origin.mark(&mut job)?;

@@ -39,7 +39,7 @@ pub(crate) struct Health {
     responses((status = 200, description = "All is well", body = Health)))]
 pub(crate) async fn health(State(app): State<App>) -> Result<Answer<Health>, Problem> {
     // It reads and writes: a store that answers may still refuse every job.
-    let vitals = app.bounded(app.vigil.look()).await?;
+    let vitals = app.bounded(app.store_monitor.check()).await?;
     Ok(Answer(Health {
         ok: true,
         status: "ok",

@@ -1,6 +1,6 @@
 //! `POST /jobs` and `GET /jobs/<id>`: a request out of the mesh, with RQ's words for its status.
 
-use ::jobs::{NewJob, Record, Status};
+use ::jobs::{NewJob, JobRecord, JobStatus};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use work::{Kind, Work};
+use work::{JobKind, JobPayload};
 
 use crate::{
     answer::Answer,
@@ -104,7 +104,7 @@ pub(crate) async fn submit(
     origin: Origin,
     Json(body): Json<Value>,
 ) -> Result<Response, Problem> {
-    let mut job = Work::read(Kind::Http, &body)?.job();
+    let mut job = JobPayload::read(JobKind::Http, &body)?.job();
     job.queue = app.queue(None);
     origin.mark(&mut job)?;
     let submitted = app.submit(job).await?;
@@ -126,7 +126,7 @@ pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<RqJ
     Ok(Answer(rq(&record)))
 }
 
-fn rq(record: &Record) -> RqJob {
+fn rq(record: &JobRecord) -> RqJob {
     let header = &record.header;
     RqJob {
         id: record.id.to_string(),
@@ -139,26 +139,26 @@ fn rq(record: &Record) -> RqJob {
     }
 }
 
-const fn word(status: Status) -> &'static str {
+const fn word(status: JobStatus) -> &'static str {
     match status {
-        Status::Queued | Status::Scheduled | Status::Failed => "queued",
-        Status::Running => "started",
-        Status::Succeeded => "finished",
-        Status::Dead | Status::Cancelled => "failed",
+        JobStatus::Queued | JobStatus::Scheduled | JobStatus::Failed => "queued",
+        JobStatus::Running => "started",
+        JobStatus::Succeeded => "finished",
+        JobStatus::Dead | JobStatus::Cancelled => "failed",
     }
 }
 
 /// Why it failed. One that was called off did not, but for these doors it has.
-pub(super) fn why(record: &Record) -> Option<String> {
+pub(super) fn why(record: &JobRecord) -> Option<String> {
     let called_off = || "it was called off".to_owned();
-    let cancelled = record.status == Status::Cancelled;
+    let cancelled = record.status == JobStatus::Cancelled;
     let error = record.header.error.as_deref().map(view::error);
     error.or_else(|| cancelled.then(called_off))
 }
 
 /// The job of a payload that a door made.
-pub(super) fn checked(work: &Work) -> Result<NewJob, Problem> {
+pub(super) fn checked(work: &JobPayload) -> Result<NewJob, Problem> {
     let job = work.job();
-    Work::of(work.kind(), &job.payload)?;
+    JobPayload::of(work.kind(), &job.payload)?;
     Ok(job)
 }

@@ -5,11 +5,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use jobs::{Record, Status};
+use jobs::{JobRecord, JobStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-use work::{Kind, Task, Work};
+use work::{JobKind, Task, JobPayload};
 
 use crate::{
     answer::Answer,
@@ -98,7 +98,7 @@ pub(crate) async fn submit(
     Json(body): Json<NewTask>,
 ) -> Result<Response, Problem> {
     let task = Task::new(&body.description, origin.key.as_deref());
-    let mut job = super::jobs::checked(&Work::Task(task.clone()))?;
+    let mut job = super::jobs::checked(&JobPayload::Task(task.clone()))?;
     job.queue = app.queue(Some("work_queue"));
     job.priority = body.priority.unwrap_or(1);
     origin.mark(&mut job)?;
@@ -133,7 +133,7 @@ pub(crate) async fn submit(
     responses((status = 200, description = "The task", body = TaskView)))]
 pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<TaskView>, Problem> {
     let record = app.bounded(app.jobs.get(&id)).await?;
-    if record.header.kind != Kind::Task.as_str() {
+    if record.header.kind != JobKind::Task.as_str() {
         let text = format!(
             "{id} is a job of the kind {}, and no task",
             record.header.kind
@@ -152,7 +152,7 @@ struct About {
     subtasks: Vec<SubtaskView>,
 }
 
-fn shown(record: &Record) -> TaskView {
+fn shown(record: &JobRecord) -> TaskView {
     let kept = record.payload.as_ref().or(record.result.as_ref());
     let about = kept.and_then(|kept| serde_json::from_slice(kept.bytes()).ok());
     let About {
@@ -173,12 +173,12 @@ fn shown(record: &Record) -> TaskView {
 
 /// A task that has begun holds no worker while its parts are done: its job waits to be looked at
 /// again, and the task is under way.
-const fn word(status: Status, begun: bool) -> &'static str {
+const fn word(status: JobStatus, begun: bool) -> &'static str {
     match status {
-        Status::Queued | Status::Scheduled | Status::Failed if !begun => "queued",
-        Status::Queued | Status::Scheduled | Status::Failed => "running",
-        Status::Running => "running",
-        Status::Succeeded => "completed",
-        Status::Dead | Status::Cancelled => "failed",
+        JobStatus::Queued | JobStatus::Scheduled | JobStatus::Failed if !begun => "queued",
+        JobStatus::Queued | JobStatus::Scheduled | JobStatus::Failed => "running",
+        JobStatus::Running => "running",
+        JobStatus::Succeeded => "completed",
+        JobStatus::Dead | JobStatus::Cancelled => "failed",
     }
 }

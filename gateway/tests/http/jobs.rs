@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ::jobs::Outcome;
+use ::jobs::JobOutcome;
 use serde_json::{Value, json};
 
 use crate::support::{Gateway, call_job, done, embedded, on_redis, read};
@@ -346,7 +346,7 @@ async fn jobs_are_called_off_and_dead_ones_tried_again() {
     );
 
     let other = submit(json!({"max_attempts": 1})).await;
-    let failed = Outcome::Failed {
+    let failed = JobOutcome::Failed {
         error: "no luck".to_owned(),
         retry: true,
         metrics: None,

@@ -1,6 +1,6 @@
 //! What is submitted by the clock.
 
-use ::jobs::{Entries, Missed, Timer, When};
+use ::jobs::{ScheduleEntries, MissedPolicy, Timer, Schedule};
 use serde_json::{Value, json};
 
 use crate::support::{done, embedded, read};
@@ -8,7 +8,7 @@ use crate::support::{done, embedded, read};
 const OF_FILES: &[&str] = &["file/"];
 
 fn firing(timer: &Timer, key: &str) -> Result<::jobs::NewJob, ::jobs::Error> {
-    let job = work::firing(timer, key);
+    let job = work::timer_job(timer, key);
     job.map_err(|error| ::jobs::Error::Invalid {
         field: "payload",
         reason: error.to_string(),
@@ -17,17 +17,17 @@ fn firing(timer: &Timer, key: &str) -> Result<::jobs::NewJob, ::jobs::Error> {
 
 fn entries() -> Vec<Timer> {
     let call = json!({"service": "agent-echo", "method": "a.B/C", "payload": {}});
-    let often = Timer::new("file/often", When::Every(100), "call", call.clone());
+    let often = Timer::new("file/often", Schedule::Every(100), "call", call.clone());
     let mut nightly = Timer::new(
         "file/nightly",
-        When::Cron("0 3 * * *".to_owned()),
+        Schedule::Cron("0 3 * * *".to_owned()),
         "pipeline",
         json!({"goal": "g"}),
     );
-    (nightly.timezone, nightly.missed) = ("Europe/Berlin".to_owned(), Missed::All);
+    (nightly.timezone, nightly.missed) = ("Europe/Berlin".to_owned(), MissedPolicy::All);
     let spent = Timer::new(
         "file/spent",
-        When::Cron("0 0 0 1 1 * 2020".to_owned()),
+        Schedule::Cron("0 0 0 1 1 * 2020".to_owned()),
         "call",
         call,
     );
@@ -38,10 +38,10 @@ fn entries() -> Vec<Timer> {
 async fn schedules_tell_when_they_fire_next_and_what_came_of_the_last() {
     let gateway = embedded(&[]).await;
     assert_eq!(gateway.get("/api/v1/schedules").await.json(), json!([]));
-    let mut kept = Entries::new(OF_FILES);
+    let mut kept = ScheduleEntries::new(OF_FILES);
     kept.replace(entries());
-    let tend = async |kept: &mut Entries| gateway.jobs.tend(kept, &firing).await.unwrap();
-    tend(&mut kept).await;
+    let reconcile = async |kept: &mut ScheduleEntries| gateway.jobs.reconcile_timers(kept, &firing).await.unwrap();
+    reconcile(&mut kept).await;
     let listed = gateway.get("/api/v1/schedules").await;
     assert_eq!(listed.status, 200);
     let listed = listed.json();
@@ -64,7 +64,7 @@ async fn schedules_tell_when_they_fire_next_and_what_came_of_the_last() {
         (&json!("spent"), &Value::Null)
     );
 
-    while tend(&mut kept).await.made == 0 {
+    while reconcile(&mut kept).await.made == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let last = gateway.get("/api/v1/schedules").await.json()[1]["last"].clone();
@@ -79,9 +79,9 @@ async fn schedules_tell_when_they_fire_next_and_what_came_of_the_last() {
 #[tokio::test]
 async fn a_schedule_is_run_now_and_removed_by_its_name() {
     let gateway = embedded(&[]).await;
-    let mut kept = Entries::new(OF_FILES);
+    let mut kept = ScheduleEntries::new(OF_FILES);
     kept.replace(entries());
-    gateway.jobs.tend(&mut kept, &firing).await.unwrap();
+    gateway.jobs.reconcile_timers(&mut kept, &firing).await.unwrap();
     let mut runs = Vec::new();
     for path in ["file%2Fnightly", "nightly"] {
         let answer = gateway.request("POST", &format!("/api/v1/schedules/{path}/run"));
@@ -101,7 +101,7 @@ async fn a_schedule_is_run_now_and_removed_by_its_name() {
         (&json!("removed"), &Value::Null)
     );
     // A scheduler that has it leaves it removed.
-    gateway.jobs.tend(&mut kept, &firing).await.unwrap();
+    gateway.jobs.reconcile_timers(&mut kept, &firing).await.unwrap();
     let listed = gateway.get("/api/v1/schedules").await.json();
     assert_eq!(
         (name(&listed[0]), &listed[0]["state"]),

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::jobs::{Context, Failure, Handler, Job, Payload, Worker};
+use ::jobs::{JobContext, Failure, JobHandler, Job, Payload, Worker};
 use serde_json::{Value, json};
 use testkit::until;
 use tokio::task::JoinSet;
@@ -93,8 +93,8 @@ async fn health_warns_of_a_redis_that_may_evict_and_stays_200() {
 struct Idle;
 
 #[async_trait::async_trait]
-impl Handler for Idle {
-    async fn run(&self, _: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
+impl JobHandler for Idle {
+    async fn run(&self, _: &Job, _: &JobContext) -> Result<Option<Payload>, Failure> {
         Ok(None)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::jobs::{Jobs, Outcome, Payload};
+use ::jobs::{Jobs, JobOutcome, Payload};
 use discovery::backends::Memory;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -126,7 +126,7 @@ impl Gateway {
     }
 
     /// Claims one job of the queue and ends it so.
-    pub(crate) async fn work(&self, queue: &str, outcome: Outcome) {
+    pub(crate) async fn work(&self, queue: &str, outcome: JobOutcome) {
         let claimed = self
             .jobs
             .claim(queue, "w", 1, Duration::from_secs(5))
@@ -162,8 +162,8 @@ pub(crate) async fn read(request: RequestBuilder) -> Answer {
     }
 }
 
-pub(crate) fn done(result: &Value) -> Outcome {
-    Outcome::Succeeded {
+pub(crate) fn done(result: &Value) -> JobOutcome {
+    JobOutcome::Succeeded {
         result: Some(Payload::json(result)),
         metrics: Some(serde_json::json!({ "execution_time_ms": 1 })),
     }

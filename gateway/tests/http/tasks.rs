@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::jobs::Outcome;
+use ::jobs::JobOutcome;
 use serde_json::{Value, json};
 use testkit::until;
 
@@ -78,7 +78,7 @@ async fn a_task_that_was_called_off_or_given_up_has_failed_and_still_says_what_i
         );
 
         let task = submit(&gateway).await;
-        let given_up = Outcome::Failed {
+        let given_up = JobOutcome::Failed {
             error: "nobody can".to_owned(),
             retry: false,
             metrics: None,

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use jobs::bench::{Ground, Plan, growth, latency, throughput};
+use jobs::bench::{BenchStore, Plan, growth, latency, throughput};
 use serde_json::json;
 
 use crate::output::Output;
@@ -61,16 +61,16 @@ impl Bench {
 
 impl Jobs {
     async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
-        let ground = Ground::new(&self.store)?;
-        let measured = self.measure(&ground, out).await;
+        let store = BenchStore::new(&self.store)?;
+        let measured = self.measure(&store, out).await;
         // What a failure has left is taken out too.
-        let cleared = ground.clear().await;
+        let cleared = store.clear().await;
         measured?;
         cleared?;
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn measure(&self, ground: &Ground, out: &Output) -> anyhow::Result<()> {
+    async fn measure(&self, store: &BenchStore, out: &Output) -> anyhow::Result<()> {
         let plan = Plan {
             jobs: self.jobs,
             keys: !self.no_keys,
@@ -78,15 +78,15 @@ impl Jobs {
             concurrency: self.concurrency,
             ..Plan::default()
         };
-        let rate = throughput(ground, &plan, &progress(out, "enqueue to done")).await?;
+        let rate = throughput(store, &plan, &progress(out, "enqueue to done")).await?;
         let waits = if self.seconds > 0 {
             let time = Duration::from_secs(self.seconds);
-            Some(latency(ground, &plan, self.rate, time, &progress(out, "latency")).await?)
+            Some(latency(store, &plan, self.rate, time, &progress(out, "latency")).await?)
         } else {
             None
         };
         let grown = growth(
-            ground,
+            store,
             &plan,
             &self.waiting,
             &progress(out, "while others wait"),

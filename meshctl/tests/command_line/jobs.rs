@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use discovery::backends::Memory;
-use jobs::{Context, Failure, Handler, Job, Jobs, Payload, Worker};
+use jobs::{JobContext, Failure, JobHandler, Job, Jobs, Payload, Worker};
 use serde_json::{Value, json};
 use service::ServerHandle;
 use tempfile::TempDir;
@@ -27,12 +27,12 @@ struct Gateway {
 struct Doer;
 
 #[async_trait::async_trait]
-impl Handler for Doer {
-    async fn run(&self, job: &Job, context: &Context) -> Result<Option<Payload>, Failure> {
+impl JobHandler for Doer {
+    async fn run(&self, job: &Job, context: &JobContext) -> Result<Option<Payload>, Failure> {
         let payload: Value = serde_json::from_slice(job.payload.bytes()).unwrap();
         let url = payload["url"].as_str().unwrap();
         if url.ends_with("/bad") {
-            return Err(Failure::lasting("it is \x1b[31mbad\nand worse"));
+            return Err(Failure::permanent("it is \x1b[31mbad\nand worse"));
         }
         context.progress("50%").await.unwrap();
         if url.ends_with("/endless") {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use discovery::backends::Memory;
-use jobs::{Entries, Timer, When};
+use jobs::{ScheduleEntries, Timer, Schedule};
 use serde_json::json;
 use testkit::local;
 
@@ -27,15 +27,15 @@ async fn schedules_are_listed_run_and_removed() {
 
     let mut nightly = Timer::new(
         "file/nightly",
-        When::Cron("0 3 * * *".to_owned()),
+        Schedule::Cron("0 3 * * *".to_owned()),
         "http",
         json!({"url": "http://example.org/"}),
     );
     "Europe/Berlin".clone_into(&mut nightly.timezone);
-    let mut entries = Entries::new(&["file/"]);
+    let mut entries = ScheduleEntries::new(&["file/"]);
     entries.replace(vec![nightly]);
     let make = |timer: &Timer, _: &str| Ok(timer.job());
-    jobs.tend(&mut entries, &make).await.unwrap();
+    jobs.reconcile_timers(&mut entries, &make).await.unwrap();
 
     let listed = run(&["list"]).ok().stdout;
     let row = listed.lines().nth(1).unwrap();

@@ -3,25 +3,25 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use jobs::{Context, Failure, Job, Payload};
+use jobs::{JobContext, Failure, Job, Payload};
 use serde_json::Value;
 use tracing::Instrument as _;
-use work::{Kind, Work};
+use work::{JobKind, JobPayload};
 
-use crate::{kinds::Kinds, meter::Meter, metrics::Metrics};
+use crate::{kinds::Kinds, meter::AttemptMeter, metrics::Metrics};
 
 /// Does the work of jobs.
-pub(crate) struct Handler {
+pub(crate) struct AttemptHandler {
     pub(crate) kinds: Kinds,
     pub(crate) metrics: Metrics,
     pub(crate) host: Value,
 }
 
 #[async_trait::async_trait]
-impl jobs::Handler for Handler {
-    async fn run(&self, job: &Job, context: &Context) -> Result<Option<Payload>, Failure> {
-        let mut meter = Meter::start(job, context, &self.host);
-        let kind = Kind::parse(&job.header.kind);
+impl jobs::JobHandler for AttemptHandler {
+    async fn run(&self, job: &Job, context: &JobContext) -> Result<Option<Payload>, Failure> {
+        let mut meter = AttemptMeter::start(job, context, &self.host);
+        let kind = JobKind::parse(&job.header.kind);
         let word = kind.as_ref().map_or("unknown", |kind| kind.as_str());
         let attempt = self.metrics.begin(job.id.queue(), word, meter.queued());
         let span = tracing::info_span!("job", job = %job.id, kind = word,
@@ -29,8 +29,8 @@ impl jobs::Handler for Handler {
         telemetry::propagation::set_parent(&span, &headers(&job.header.trace));
         let facts = meter.facts.clone();
         let work = async {
-            let bad = |error: work::FieldError| Failure::lasting(error.to_string());
-            let work = Work::of(kind.map_err(bad)?, &job.payload).map_err(bad)?;
+            let bad = |error: work::FieldError| Failure::permanent(error.to_string());
+            let work = JobPayload::of(kind.map_err(bad)?, &job.payload).map_err(bad)?;
             self.kinds.run(&work, job, context, &facts).await
         };
         let ended = meter.run(work.instrument(span.clone())).await;
@@ -41,11 +41,11 @@ impl jobs::Handler for Handler {
                 tracing::info!(?took, "job succeeded");
                 "succeeded"
             }
-            Err(Failure::Passing(error) | Failure::Later(error, _)) => {
+            Err(Failure::Retryable(error) | Failure::RetryAfter(error, _)) => {
                 tracing::warn!(?took, error, "attempt failed");
                 "failed"
             }
-            Err(Failure::Lasting(error)) => {
+            Err(Failure::Permanent(error)) => {
                 tracing::warn!(?took, error, "job failed for good");
                 "dead"
             }
@@ -67,9 +67,9 @@ impl jobs::Handler for Handler {
 fn redacted(failure: Failure) -> Failure {
     let redact = |error: String| telemetry::redact(&error).into_owned();
     match failure {
-        Failure::Passing(error) => Failure::Passing(redact(error)),
-        Failure::Later(error, after) => Failure::Later(redact(error), after),
-        Failure::Lasting(error) => Failure::Lasting(redact(error)),
+        Failure::Retryable(error) => Failure::Retryable(redact(error)),
+        Failure::RetryAfter(error, after) => Failure::RetryAfter(redact(error), after),
+        Failure::Permanent(error) => Failure::Permanent(redact(error)),
         other @ (Failure::Postponed(_) | Failure::Cancelled) => other,
     }
 }

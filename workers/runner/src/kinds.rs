@@ -7,10 +7,10 @@ mod pipeline;
 pub(crate) mod task;
 
 use channel::Mesh;
-use jobs::{Context, Failure, Job, Payload};
-use work::Work;
+use jobs::{JobContext, Failure, Job, Payload};
+use work::JobPayload;
 
-use crate::meter::Facts;
+use crate::meter::AttemptFacts;
 
 /// What the kinds work with.
 pub(crate) struct Kinds {
@@ -24,20 +24,20 @@ impl Kinds {
     /// Does one attempt.
     pub(crate) async fn run(
         &self,
-        work: &Work,
+        work: &JobPayload,
         job: &Job,
-        context: &Context,
-        facts: &Facts,
+        context: &JobContext,
+        facts: &AttemptFacts,
     ) -> Result<Option<Payload>, Failure> {
         let left = context.time_left(job);
         let result = match work {
-            Work::Call(call) => {
+            JobPayload::Call(call) => {
                 let work = Box::pin(self.calls.run(call, job, left, facts));
-                self.tasks.while_wanted(job, work).await?
+                self.tasks.unless_cancelled(job, work).await?
             }
-            Work::Http(request) => http::run(&self.client, request, job, left, facts).await?,
-            Work::Task(task) => self.tasks.run(task, job, context).await?,
-            Work::Pipeline(order) => pipeline::run(&self.mesh, order, left, context, facts).await?,
+            JobPayload::Http(request) => http::run(&self.client, request, job, left, facts).await?,
+            JobPayload::Task(task) => self.tasks.run(task, job, context).await?,
+            JobPayload::Pipeline(order) => pipeline::run(&self.mesh, order, left, context, facts).await?,
         };
         Ok(Some(Payload::json(&result)))
     }

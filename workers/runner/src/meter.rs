@@ -14,13 +14,13 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::process::{self, Sample};
 
 /// How often the memory is looked at while a job runs.
-const LOOK: Duration = Duration::from_millis(100);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a kind of job has to tell beside its result, such as tokens.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Facts(Arc<Mutex<Map<String, Value>>>);
+pub(crate) struct AttemptFacts(Arc<Mutex<Map<String, Value>>>);
 
-impl Facts {
+impl AttemptFacts {
     pub(crate) fn set(&self, name: &str, value: impl Into<Value>) {
         self.0.lock().insert(name.to_owned(), value.into());
     }
@@ -28,19 +28,19 @@ impl Facts {
 
 /// Tells what an attempt cost when it is dropped, since one that takes too long or is called off
 /// ends so.
-pub(crate) struct Meter<'a> {
+pub(crate) struct AttemptMeter<'a> {
     job: &'a jobs::Job,
-    context: &'a jobs::Context,
+    context: &'a jobs::JobContext,
     host: &'a Value,
     began: Instant,
     start: Option<Sample>,
     peak: f64,
     cpu: Duration,
-    pub(crate) facts: Facts,
+    pub(crate) facts: AttemptFacts,
 }
 
-impl<'a> Meter<'a> {
-    pub(crate) fn start(job: &'a jobs::Job, context: &'a jobs::Context, host: &'a Value) -> Self {
+impl<'a> AttemptMeter<'a> {
+    pub(crate) fn start(job: &'a jobs::Job, context: &'a jobs::JobContext, host: &'a Value) -> Self {
         let start = process::sample();
         Self {
             job,
@@ -50,7 +50,7 @@ impl<'a> Meter<'a> {
             start,
             peak: start.map_or(0.0, |start| start.memory_mb),
             cpu: Duration::ZERO,
-            facts: Facts::default(),
+            facts: AttemptFacts::default(),
         }
     }
 
@@ -69,27 +69,27 @@ impl<'a> Meter<'a> {
 
     /// Runs the attempt: its own CPU time is that of the threads while they poll it.
     pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T> + Send) -> T {
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(SAMPLE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let work = std::pin::pin!(work);
-        Measured {
+        MeteredFuture {
             meter: self,
             work,
-            look,
+            ticks,
         }
         .await
     }
 
-    fn look(&mut self) -> Option<Sample> {
+    fn sample(&mut self) -> Option<Sample> {
         let sample = process::sample()?;
         self.peak = self.peak.max(sample.memory_mb);
         Some(sample)
     }
 
-    fn told(&mut self) -> Value {
+    fn report(&mut self) -> Value {
         let (took, queued) = (self.elapsed(), self.queued());
-        let end = self.look();
-        let mut told = self.facts.0.lock().clone();
+        let end = self.sample();
+        let mut report = self.facts.0.lock().clone();
         let seconds = took.as_secs_f64();
         let cpu = if seconds > 0.0 {
             self.cpu.as_secs_f64() / seconds * 100.0
@@ -114,31 +114,31 @@ impl<'a> Meter<'a> {
             ("attempt", json!(self.job.header.attempt)),
             ("host", self.host.clone()),
         ];
-        told.extend(numbers.map(|(name, value)| (name.to_owned(), value)));
-        Value::Object(told)
+        report.extend(numbers.map(|(name, value)| (name.to_owned(), value)));
+        Value::Object(report)
     }
 }
 
-impl Drop for Meter<'_> {
+impl Drop for AttemptMeter<'_> {
     fn drop(&mut self) {
-        let told = self.told();
-        self.context.metrics(told);
+        let report = self.report();
+        self.context.metrics(report);
     }
 }
 
-struct Measured<'m, 'a, F> {
-    meter: &'m mut Meter<'a>,
+struct MeteredFuture<'m, 'a, F> {
+    meter: &'m mut AttemptMeter<'a>,
     work: Pin<&'m mut F>,
-    look: Interval,
+    ticks: Interval,
 }
 
-impl<F: Future> Future for Measured<'_, '_, F> {
+impl<F: Future> Future for MeteredFuture<'_, '_, F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        while this.look.poll_tick(cx).is_ready() {
-            this.meter.look();
+        while this.ticks.poll_tick(cx).is_ready() {
+            this.meter.sample();
         }
         let before = process::thread_cpu();
         let polled = this.work.as_mut().poll(cx);

@@ -8,24 +8,24 @@ use jobs::{Jobs, Worker};
 use service::{LocalBackend, Context, Listener, HttpListener, Severity};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use work::{Lengths, Vigil};
+use work::{QueueMetrics, StoreMonitor};
 
 use crate::{
-    door::Door,
-    handler::Handler,
+    http_api::HttpApi,
+    handler::AttemptHandler,
     host,
-    kinds::{Kinds, agents::Agents, call::Calls, task::Tasks},
+    kinds::{Kinds, agents::AgentSelector, call::Calls, task::Tasks},
     metrics::Metrics,
 };
 
 /// How long handing jobs back may take after the drain.
-const HAND_BACK: Duration = Duration::from_secs(2);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A runner that has not begun.
 pub(crate) struct Runner {
     context: Context,
     jobs: Jobs,
-    handler: Arc<Handler>,
+    handler: Arc<AttemptHandler>,
 }
 
 impl Runner {
@@ -46,11 +46,11 @@ impl Runner {
             mesh: context.mesh.clone(),
             tasks: Tasks {
                 jobs: jobs.clone(),
-                agents: Agents::new(context.mesh.clone(), config.text("task_agent")),
+                agents: AgentSelector::new(context.mesh.clone(), config.text("task_agent")),
                 look: config.duration("task_look"),
             },
         };
-        let handler = Handler {
+        let handler = AttemptHandler {
             kinds,
             metrics: Metrics::new(&context.registry),
             host: host::facts(&context.instance_id),
@@ -97,19 +97,19 @@ impl Runner {
         tasks.close();
         tracing::info!(?queues, workers = room, "taking jobs");
         let every = config.duration("queue_sample");
-        let (jobs, lengths) = (self.jobs.clone(), Lengths::new(&self.context.registry));
+        let (jobs, queue_metrics) = (self.jobs.clone(), QueueMetrics::new(&self.context.registry));
         let shutdown = self.context.shutdown.clone();
         self.context.tracker.spawn(async move {
             shutdown
-                .run_until_cancelled(lengths.follow(&jobs, every))
+                .run_until_cancelled(queue_metrics.run(&jobs, every))
                 .await;
         });
         // It has nothing to do but what is in there.
-        let vigil = Vigil::start(&self.context, &self.jobs, Severity::NotReady);
-        let door = Door::new(self.context, vigil, room * queues.len());
+        let store_monitor = StoreMonitor::start(&self.context, &self.jobs, Severity::NotReady);
+        let api = HttpApi::new(self.context, store_monitor, room * queues.len());
         let http = HttpListener::new(backend);
-        http.serve(listener, door.service())?;
-        Ok(Arc::new(Working {
+        http.serve(listener, api.service())?;
+        Ok(Arc::new(RunningWorkers {
             http,
             tasks,
             workers,
@@ -118,13 +118,13 @@ impl Runner {
 }
 
 /// A runner at work. It is drained when its jobs are done or handed back.
-struct Working {
+struct RunningWorkers {
     http: HttpListener,
     tasks: TaskTracker,
     workers: Vec<Worker>,
 }
 
-impl Listener for Working {
+impl Listener for RunningWorkers {
     fn active(&self) -> usize {
         let running: usize = self.workers.iter().map(Worker::running).sum();
         running + self.http.active()
@@ -134,11 +134,11 @@ impl Listener for Working {
         Box::pin(async move {
             // The workers stopped taking jobs when the drain began, and hand back what they do
             // not finish within the same limit.
-            let cut = match timeout(limit + HAND_BACK, self.tasks.wait()).await {
+            let cut = match timeout(limit + RELEASE_TIMEOUT, self.tasks.wait()).await {
                 Ok(()) => 0,
                 Err(_) => self.workers.iter().map(Worker::running).sum(),
             };
-            cut + self.http.drain(HAND_BACK).await
+            cut + self.http.drain(RELEASE_TIMEOUT).await
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use jobs::{Lane, Missed, Timer, When};
+use jobs::{Lane, MissedPolicy, Timer, Schedule};
 use serde::Deserialize;
 use serde_json::Value;
 use service::{Config, config};
@@ -11,7 +11,7 @@ use service::{Config, config};
 /// A table of the file, by the entry's name.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct ScheduleEntry {
     /// A cron pattern: five fields, six with seconds first, seven with a year last. This or
     /// `every`.
     pub cron: Option<String>,
@@ -22,7 +22,7 @@ pub struct Entry {
     /// What to do about times that went by while no scheduler ran: `once` (the default), `all` or
     /// `skip`.
     #[serde(default)]
-    pub missed: Missed,
+    pub missed: MissedPolicy,
     /// The kind of its jobs: `call`, `http`, `pipeline` or `task`.
     pub kind: String,
     /// What they are about.
@@ -37,23 +37,23 @@ pub struct Entry {
     pub timeout: Option<String>,
 }
 
-impl Entry {
+impl ScheduleEntry {
     /// The timer of an entry.
     ///
     /// # Errors
     /// When a field will not do.
     pub fn timer(&self, name: &str, settings: &Config) -> anyhow::Result<Timer> {
         let when = match (&self.cron, &self.every) {
-            (Some(pattern), None) => When::Cron(pattern.clone()),
-            (None, Some(every)) => When::Every(millis(duration("every", every)?)),
+            (Some(pattern), None) => Schedule::Cron(pattern.clone()),
+            (None, Some(every)) => Schedule::Every(millis(duration("every", every)?)),
             _ => bail!("give one of cron and every"),
         };
         let mut timer = Timer::new(name, when, &self.kind, self.payload.clone());
         match (&self.timezone, &timer.when) {
-            (Some(_), When::Every(_)) => bail!("timezone: only a cron pattern has one"),
-            (Some(zone), When::Cron(_)) => timer.timezone.clone_from(zone),
-            (None, When::Cron(_)) => timer.timezone = settings.text("schedule_timezone").to_owned(),
-            (None, When::Every(_)) => {}
+            (Some(_), Schedule::Every(_)) => bail!("timezone: only a cron pattern has one"),
+            (Some(zone), Schedule::Cron(_)) => timer.timezone.clone_from(zone),
+            (None, Schedule::Cron(_)) => timer.timezone = settings.text("schedule_timezone").to_owned(),
+            (None, Schedule::Every(_)) => {}
         }
         timer.missed = self.missed;
         timer.queue = work::queue(settings, self.queue.as_deref());
@@ -77,7 +77,7 @@ impl Entry {
 pub(crate) fn check(timer: &Timer, settings: &Config) -> anyhow::Result<()> {
     timer.check()?;
     Lane::new(&timer.queue, 0)?;
-    let job = work::firing(timer, "check").context("payload")?;
+    let job = work::timer_job(timer, "check").context("payload")?;
     let (size, most) = (job.payload.bytes().len(), settings.size("jobs_max_payload"));
     ensure!(
         size <= most,

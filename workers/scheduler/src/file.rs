@@ -6,7 +6,7 @@ use anyhow::{Context as _, anyhow};
 use jobs::Timer;
 use service::Config;
 
-use crate::Entry;
+use crate::ScheduleEntry;
 
 /// What the names of a file's entries begin with in the store.
 pub(crate) const PREFIX: &str = "file/";
@@ -18,9 +18,9 @@ pub(crate) fn read(path: &Path, config: &Config) -> anyhow::Result<Vec<Timer>> {
 }
 
 fn parse(text: &str, config: &Config) -> anyhow::Result<Vec<Timer>> {
-    let entries: BTreeMap<String, Entry> = toml::from_str(text)
+    let entries: BTreeMap<String, ScheduleEntry> = toml::from_str(text)
         .map_err(|error| anyhow!("{}", telemetry::humanize(&error.to_string())))?;
-    let timer = |(name, entry): (String, Entry)| {
+    let timer = |(name, entry): (String, ScheduleEntry)| {
         let timer = entry.timer(&format!("{PREFIX}{name}"), config);
         timer.with_context(|| format!("entry {name}"))
     };
@@ -28,16 +28,16 @@ fn parse(text: &str, config: &Config) -> anyhow::Result<Vec<Timer>> {
 }
 
 /// What tells one state of a file from another.
-pub(crate) type Stamp = (SystemTime, u64);
+pub(crate) type FileStamp = (SystemTime, u64);
 
-pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
+pub(crate) fn stamp(path: &Path) -> Option<FileStamp> {
     let about = fs::metadata(path).ok()?;
     Some((about.modified().ok()?, about.len()))
 }
 
 #[cfg(test)]
 mod tests {
-    use jobs::{Missed, When};
+    use jobs::{MissedPolicy, Schedule};
     use service::Loader;
 
     use super::*;
@@ -77,14 +77,14 @@ mod tests {
             ("pipeline", "UTC")
         );
         assert_eq!(timers[1].name, "file/nightly");
-        assert_eq!(timers[1].when, When::Cron("0 3 * * *".to_owned()));
+        assert_eq!(timers[1].when, Schedule::Cron("0 3 * * *".to_owned()));
         assert_eq!(timers[1].timezone, "Europe/Berlin");
-        assert_eq!((timers[1].missed, timers[1].priority), (Missed::Skip, 5));
+        assert_eq!((timers[1].missed, timers[1].priority), (MissedPolicy::Skip, 5));
         assert_eq!(
             (timers[1].timeout_ms, timers[1].queue.as_str()),
             (120_000, "default")
         );
-        assert_eq!(timers[2].when, When::Every(1_500));
+        assert_eq!(timers[2].when, Schedule::Every(1_500));
         assert_eq!(timers[2].queue, "slow");
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use jobs::{Timer, When};
+use jobs::{Timer, Schedule};
 use serde_json::Value;
 use service::Config;
 
@@ -18,7 +18,7 @@ pub(crate) fn timer(config: &Config) -> anyhow::Result<Option<Timer>> {
         return Ok(None);
     }
     let every = Duration::try_from_secs_f64(config.number("schedule_interval_seconds"))?;
-    let every = When::Every(u64::try_from(every.as_millis())?);
+    let every = Schedule::Every(u64::try_from(every.as_millis())?);
     let kind = config.text("schedule_kind");
     let payload: Value =
         serde_json::from_str(config.text("schedule_payload")).map_err(|error| {

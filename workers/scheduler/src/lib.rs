@@ -10,15 +10,15 @@
 mod entry;
 mod file;
 mod interval;
-mod keeper;
+mod watcher;
 
-use jobs::{Error, Scheduler, Timer, When};
+use jobs::{Error, Scheduler, Timer, Schedule};
 use service::{Context, Key, ServiceKind, Services, Spec, Type, Severity};
-use work::Vigil;
+use work::StoreMonitor;
 
-use crate::keeper::Keeper;
+use crate::watcher::ScheduleWatcher;
 
-pub use entry::Entry;
+pub use entry::ScheduleEntry;
 
 const OWN: &[Key] = &[
     Key::text(
@@ -41,7 +41,7 @@ const OWN: &[Key] = &[
     Key::new(
         "schedule_kind",
         Type::Custom(
-            |kind| work::Kind::parse(kind).is_ok(),
+            |kind| work::JobKind::parse(kind).is_ok(),
             "call, http, pipeline or task",
         ),
         "call",
@@ -83,20 +83,20 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     let jobs = work::open(config)?;
     let poll = config.duration("schedule_poll");
     // It has nothing to do but what is in there.
-    drop(Vigil::start(context, &jobs, Severity::NotReady));
-    let keeper = Keeper::new(config)?;
+    drop(StoreMonitor::start(context, &jobs, Severity::NotReady));
+    let watcher = ScheduleWatcher::new(config)?;
     let make = |timer: &Timer, key: &str| {
-        let job = work::firing(timer, key);
+        let job = work::timer_job(timer, key);
         job.map_err(|error| Error::Invalid {
             field: "payload",
             reason: error.to_string(),
         })
     };
     let scheduler = Scheduler::new(jobs, poll)
-        .keeping(&[file::PREFIX, interval::NAME], keeper.entries())
-        .making(make);
+        .with_entries(&[file::PREFIX, interval::NAME], watcher.entries())
+        .with_factory(make);
     let stop = context.draining.clone();
-    context.tracker.spawn(keeper.run(poll, stop.clone()));
+    context.tracker.spawn(watcher.run(poll, stop.clone()));
     context
         .tracker
         .spawn(async move { scheduler.run(stop).await });
@@ -105,7 +105,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
 }
 
 fn is_zone(name: &str) -> bool {
-    let mut timer = Timer::new("zone", When::Cron("@daily".to_owned()), "call", ().into());
+    let mut timer = Timer::new("zone", Schedule::Cron("@daily".to_owned()), "call", ().into());
     name.clone_into(&mut timer.timezone);
     timer.check().is_ok()
 }

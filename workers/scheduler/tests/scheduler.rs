@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jobs::{Filter, Jobs};
+use jobs::{JobFilter, Jobs};
 use serde_json::{Value, json};
 use service::Loader;
 use testkit::{Process, Redis, Signal, until};
@@ -56,7 +56,7 @@ async fn fired(jobs: &Jobs, entry: &str) -> BTreeMap<u64, usize> {
     let mut cursor = None;
     loop {
         let page = jobs
-            .list(&Filter::default(), 100, cursor.as_deref())
+            .list(&JobFilter::default(), 100, cursor.as_deref())
             .await
             .unwrap();
         for record in page.jobs {
@@ -187,9 +187,9 @@ fn tick(name: &str, when: &str) -> String {
 /// The payloads of all jobs of a kind.
 async fn payloads(jobs: &Jobs, kind: &str) -> Vec<Value> {
     let kind = Some(kind.to_owned());
-    let filter = Filter {
+    let filter = JobFilter {
         kind,
-        ..Filter::default()
+        ..JobFilter::default()
     };
     let listed = jobs.list(&filter, 1_000, None).await.unwrap();
     let payloads = listed.jobs.iter().filter_map(|it| it.payload.as_ref());
@@ -244,9 +244,9 @@ async fn entries_are_put_back_when_the_store_comes_back_empty() {
         until("both fire", PATIENCE, async || {
             // What asks while it is away is told so.
             let queue = Some("default".to_owned());
-            let filter = Filter {
+            let filter = JobFilter {
                 queue,
-                ..Filter::default()
+                ..JobFilter::default()
             };
             let listed = jobs.list(&filter, 100, None).await.ok()?.jobs;
             let callers = listed.iter().filter_map(|it| it.header.caller.as_deref());

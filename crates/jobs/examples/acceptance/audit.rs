@@ -4,13 +4,13 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use mesh_jobs::{JobId, Jobs, Status};
+use mesh_jobs::{JobId, Jobs, JobStatus};
 
 use crate::BAD;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct AuditReport {
     pub(crate) known: u64,
     pub(crate) succeeded: u64,
     pub(crate) dead: u64,
@@ -19,14 +19,14 @@ pub(crate) struct Found {
     pub(crate) counted: (u64, u64),
 }
 
-pub(crate) async fn audit(jobs: &Jobs, count: u64) -> Found {
-    let mut found = Found::default();
+pub(crate) async fn audit(jobs: &Jobs, count: u64) -> AuditReport {
+    let mut found = AuditReport::default();
     let (mut endings, mut cursor) = (HashMap::<JobId, u64>::new(), String::new());
     loop {
         let page = jobs.events("default", &cursor, 1_000, Duration::ZERO);
         let page = page.await.unwrap();
         for event in &page.events {
-            let ended = Status::parse(&event.name).is_some_and(Status::is_terminal);
+            let ended = JobStatus::parse(&event.name).is_some_and(JobStatus::is_terminal);
             *endings.entry(event.id.clone()).or_default() += u64::from(ended);
         }
         cursor = page.cursor;
@@ -46,12 +46,12 @@ pub(crate) async fn audit(jobs: &Jobs, count: u64) -> Found {
         let number: u64 = key.strip_prefix("n-").unwrap().parse().unwrap();
         assert!(numbers.insert(number), "job {number} is there twice");
         match record.status {
-            Status::Succeeded => {
+            JobStatus::Succeeded => {
                 let result = record.result.unwrap();
                 assert_eq!(result.bytes().as_ref(), number.to_string().as_bytes());
                 found.succeeded += 1;
             }
-            Status::Dead => {
+            JobStatus::Dead => {
                 assert_eq!(record.header.error.as_deref(), Some("it is a bad one"));
                 assert!(number.is_multiple_of(BAD));
                 found.dead += 1;

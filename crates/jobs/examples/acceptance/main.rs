@@ -14,7 +14,7 @@ mod worker;
 
 use std::{env, time::Duration};
 
-use mesh_jobs::{Jobs, NewJob, Options, Payload, Settings, open};
+use mesh_jobs::{Jobs, NewJob, QueueOptions, Payload, StoreOptions, open};
 use testkit::Redis;
 use tokio::time::{Instant, sleep};
 
@@ -38,13 +38,13 @@ const BAD: u64 = 100;
 impl Trial {
     fn queue(&self, url: &str) -> Jobs {
         // All events are kept: they are what tells how often each job ended.
-        let settings = Settings {
+        let settings = StoreOptions {
             events: 10_000_000,
-            ..Settings::default()
+            ..StoreOptions::default()
         };
-        let options = Options {
+        let options = QueueOptions {
             lease: self.lease,
-            ..Options::default()
+            ..QueueOptions::default()
         };
         Jobs::new(open(url, &settings).unwrap(), options)
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{Context, Failure, Handler, Job, Payload, Worker};
+use mesh_jobs::{JobContext, Failure, JobHandler, Job, Payload, Worker};
 use tokio_util::sync::CancellationToken;
 
 use crate::{BAD, Trial};
@@ -16,18 +16,18 @@ use crate::{BAD, Trial};
 struct Counting(AtomicU64);
 
 #[async_trait::async_trait]
-impl Handler for Counting {
-    async fn run(&self, job: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
+impl JobHandler for Counting {
+    async fn run(&self, job: &Job, _: &JobContext) -> Result<Option<Payload>, Failure> {
         self.0.fetch_add(1, Ordering::Relaxed);
         let pause = rand::random_range(20..130);
         tokio::time::sleep(Duration::from_millis(pause)).await;
         let number = std::str::from_utf8(job.payload.bytes());
         let number: u64 = number.unwrap_or_default().parse().unwrap_or(0);
         if number.is_multiple_of(BAD) {
-            return Err(Failure::lasting("it is a bad one"));
+            return Err(Failure::permanent("it is a bad one"));
         }
         if rand::random_ratio(1, 100) {
-            return Err(Failure::passing("bad luck"));
+            return Err(Failure::retryable("bad luck"));
         }
         Ok(Some(job.payload.clone()))
     }

@@ -3,12 +3,12 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Ground, Plan, Progress, Rate, drain, fill};
+use super::{BenchStore, Plan, Progress, Rate, drain, fill};
 use crate::Error;
 
 /// A queue in which so many jobs wait.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub struct Grown {
+pub struct GrowthStep {
     /// Jobs that wait.
     pub waiting: u64,
     /// How fast the latest of them were enqueued, with no worker there; 0 where none were.
@@ -25,12 +25,12 @@ pub struct Grown {
 /// # Errors
 /// Whatever the store says.
 pub async fn growth(
-    ground: &Ground,
+    store: &BenchStore,
     plan: &Plan,
     sizes: &[usize],
     progress: Progress<'_>,
-) -> Result<Vec<Grown>, Error> {
-    let (queue, empty) = ("growth", ground.memory().await?);
+) -> Result<Vec<GrowthStep>, Error> {
+    let (queue, empty) = ("growth", store.memory().await?);
     let (mut waiting, mut grown) = (0, Vec::with_capacity(sizes.len()));
     for size in sizes {
         let more = Plan {
@@ -38,14 +38,14 @@ pub async fn growth(
             ..plan.clone()
         };
         let start = Instant::now();
-        fill(&ground.jobs, queue, &more).await?;
+        fill(&store.jobs, queue, &more).await?;
         let enqueued_per_second = more.jobs as f64 / start.elapsed().as_secs_f64();
         waiting = *size;
-        let used = ground.memory().await?;
+        let used = store.memory().await?;
         let start = Instant::now();
-        let work = drain(&ground.jobs, queue, plan, plan.jobs as u64, progress);
-        tokio::try_join!(fill(&ground.jobs, queue, plan), work)?;
-        grown.push(Grown {
+        let work = drain(&store.jobs, queue, plan, plan.jobs as u64, progress);
+        tokio::try_join!(fill(&store.jobs, queue, plan), work)?;
+        grown.push(GrowthStep {
             waiting: waiting as u64,
             enqueued_per_second,
             rate: Rate::since(start, plan.jobs as u64),

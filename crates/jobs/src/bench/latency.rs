@@ -9,8 +9,8 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{Ground, Plan, Progress, empty, hands};
-use crate::{Context, Error, Failure, Handler, Job, Payload, Producer};
+use super::{BenchStore, Plan, Progress, empty, start_workers};
+use crate::{JobContext, Error, Failure, JobHandler, Job, Payload, Producer};
 
 /// From the call that enqueues a job until its handler has it, in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -25,24 +25,24 @@ pub struct Latency {
     pub max_ms: f64,
 }
 
-struct Clocked {
+struct LatencyHandler {
     start: Instant,
     waits: Mutex<Vec<u64>>,
 }
 
 #[async_trait::async_trait]
-impl Handler for Clocked {
-    async fn run(&self, job: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
+impl JobHandler for LatencyHandler {
+    async fn run(&self, job: &Job, _: &JobContext) -> Result<Option<Payload>, Failure> {
         let now = self.micros();
         let sent = std::str::from_utf8(job.payload.bytes()).ok();
         let sent = sent.and_then(|sent| sent.parse::<u64>().ok());
-        let sent = sent.ok_or_else(|| Failure::lasting("the job does not say when it was sent"))?;
+        let sent = sent.ok_or_else(|| Failure::permanent("the job does not say when it was sent"))?;
         self.waits.lock().push(now.saturating_sub(sent));
         Ok(Some(Payload::Json("true".into())))
     }
 }
 
-impl Clocked {
+impl LatencyHandler {
     fn micros(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
@@ -54,26 +54,26 @@ impl Clocked {
 /// # Errors
 /// Whatever the store says.
 pub async fn latency(
-    ground: &Ground,
+    store: &BenchStore,
     plan: &Plan,
     rate: u32,
     time: Duration,
     progress: Progress<'_>,
 ) -> Result<Latency, Error> {
-    let clock = Arc::new(Clocked {
+    let clock = Arc::new(LatencyHandler {
         start: Instant::now(),
         waits: Mutex::default(),
     });
     let queue = "latency";
-    let hands = hands(
-        &ground.jobs,
+    let workers = start_workers(
+        &store.jobs,
         queue,
         plan,
-        &(clock.clone() as Arc<dyn Handler>),
+        &(clock.clone() as Arc<dyn JobHandler>),
     );
     let all = (f64::from(rate) * time.as_secs_f64()) as usize;
     let feed = async {
-        let producer = Producer::new(ground.jobs.clone());
+        let producer = Producer::new(store.jobs.clone());
         let mut sending = JoinSet::new();
         let mut ticks = interval(Duration::from_secs(1) / rate.max(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -102,7 +102,7 @@ pub async fn latency(
         }
         Ok::<_, Error>(took)
     };
-    let took = hands.until(feed).await?;
+    let took = workers.until(feed).await?;
     progress(all as u64, all as u64);
     let mut waits = std::mem::take(&mut *clock.waits.lock());
     waits.sort_unstable();

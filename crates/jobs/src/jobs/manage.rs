@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 
-use crate::{Counts, Error, JobId, Jobs, Move, Moved, Record, State, Status, outcome};
+use crate::{JobCounts, Error, JobId, Jobs, Move, MoveOutcome, JobRecord, JobState, JobStatus, outcome};
 
 /// How often a change is tried again when the job moved meanwhile.
 const TRIES: usize = 16;
@@ -15,7 +15,7 @@ pub struct QueueStats {
     /// Its name.
     pub queue: String,
     /// Its counts, over all partitions.
-    pub counts: Counts,
+    pub counts: JobCounts,
     /// Whether a worker takes its jobs; `None` when that is not known.
     pub served: Option<bool>,
 }
@@ -30,10 +30,10 @@ impl QueueStats {
 }
 
 impl Jobs {
-    pub(super) async fn find(&self, id: &JobId) -> Result<Option<Record>, Error> {
+    pub(super) async fn find(&self, id: &JobId) -> Result<Option<JobRecord>, Error> {
         let found = self.store.find(id).await?;
         found
-            .map(|found| Record::of(&found, &self.store.name()))
+            .map(|found| JobRecord::of(&found, &self.store.name()))
             .transpose()
     }
 
@@ -41,7 +41,7 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Unavailable`].
-    pub async fn get(&self, id: &JobId) -> Result<Record, Error> {
+    pub async fn get(&self, id: &JobId) -> Result<JobRecord, Error> {
         self.find(id)
             .await?
             .ok_or_else(|| Error::NotFound { id: id.to_string() })
@@ -52,29 +52,29 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Unavailable`].
-    pub async fn cancel(&self, id: &JobId) -> Result<Record, Error> {
+    pub async fn cancel(&self, id: &JobId) -> Result<JobRecord, Error> {
         for _ in 0..TRIES {
             let found = self.store.find(id).await?;
             let found = found.ok_or_else(|| Error::NotFound { id: id.to_string() })?;
             let done = match &found.state {
-                State::Ended(_) => true,
-                State::Running { .. } => self.store.call_off(id, &found.token).await?,
-                State::Queued { .. } | State::Waiting { .. } => {
+                JobState::Ended(_) => true,
+                JobState::Running { .. } => self.store.request_cancel(id, &found.token).await?,
+                JobState::Queued { .. } | JobState::Waiting { .. } => {
                     let now = self.now(&id.lane()).await?;
-                    let to = outcome::call_off(&found, now);
+                    let to = outcome::cancel_waiting(&found, now);
                     let step = Move {
                         id: id.clone(),
                         from: found.token,
                         to,
                     };
-                    self.store.shift(&id.lane(), &[step]).await? == [Moved::Done]
+                    self.store.transition(&id.lane(), &[step]).await? == [MoveOutcome::Done]
                 }
             };
             if done {
                 return self.get(id).await;
             }
         }
-        Err(self.restless(id))
+        Err(self.contended(id))
     }
 
     /// Tries a dead letter again, from the start.
@@ -82,13 +82,13 @@ impl Jobs {
     /// # Errors
     /// [`Error::WrongStatus`] for a job that is not dead; [`Error::NotFound`];
     /// [`Error::Unavailable`].
-    pub async fn retry(&self, id: &JobId) -> Result<Record, Error> {
+    pub async fn retry(&self, id: &JobId) -> Result<JobRecord, Error> {
         for _ in 0..TRIES {
             let found = self.store.find(id).await?;
             let found = found.ok_or_else(|| Error::NotFound { id: id.to_string() })?;
-            if found.state != State::Ended(Status::Dead) {
-                let status = Record::of(&found, &self.store.name())?.status;
-                let (id, wanted, action) = (id.clone(), Status::Dead, "retried");
+            if found.state != JobState::Ended(JobStatus::Dead) {
+                let status = JobRecord::of(&found, &self.store.name())?.status;
+                let (id, wanted, action) = (id.clone(), JobStatus::Dead, "retried");
                 return Err(Error::WrongStatus {
                     id,
                     status,
@@ -97,20 +97,20 @@ impl Jobs {
                 });
             }
             let now = self.now(&id.lane()).await?;
-            let to = outcome::revive(&found, now)?;
+            let to = outcome::requeue_dead(&found, now)?;
             let step = Move {
                 id: id.clone(),
                 from: found.token,
                 to,
             };
-            if self.store.shift(&id.lane(), &[step]).await? == [Moved::Done] {
+            if self.store.transition(&id.lane(), &[step]).await? == [MoveOutcome::Done] {
                 return self.get(id).await;
             }
         }
-        Err(self.restless(id))
+        Err(self.contended(id))
     }
 
-    fn restless(&self, id: &JobId) -> Error {
+    fn contended(&self, id: &JobId) -> Error {
         let (store, reason) = (
             self.store.name(),
             format!("the job {id} moves all the time"),
@@ -125,13 +125,13 @@ impl Jobs {
     pub async fn queues(&self) -> Result<Vec<QueueStats>, Error> {
         let lanes = self.store.lanes().await?;
         let counted = join_all(lanes.iter().map(|lane| self.store.counts(lane))).await;
-        let mut queues: BTreeMap<String, Counts> = BTreeMap::new();
+        let mut queues: BTreeMap<String, JobCounts> = BTreeMap::new();
         for (lane, counts) in lanes.into_iter().zip(counted) {
             let more = match counts {
                 Ok(more) => more,
                 // One lane that is damaged hides no other.
                 Err(error @ Error::Broken { .. }) => {
-                    self.quiet.trouble(&error);
+                    self.log_throttle.store_error(&error);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -150,9 +150,9 @@ impl Jobs {
                 (one, other) => one.or(other),
             };
         }
-        self.see_served().await;
+        self.refresh_heartbeats().await;
         let stats = queues.into_iter().map(|(queue, counts)| QueueStats {
-            served: self.seen_served(&queue),
+            served: self.cached_served(&queue),
             queue,
             counts,
         });

@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Times;
 use crate::{
-    Claimed, Claimer, Error, History, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, Moved, Outcome,
+    ClaimedJob, ClaimRequest, Error, History, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, MoveOutcome, JobOutcome,
     Renewal, codec, outcome,
 };
 
 /// How soon a partition that cannot be claimed from is asked again while others can.
-const AGAIN: Duration = Duration::from_secs(1);
+const LANE_RETRY: Duration = Duration::from_secs(1);
 /// Every so many claims, the lowest priority comes first, so that none starves.
-const REVERSED: usize = 16;
+const REVERSE_EVERY: usize = 16;
 
 impl Jobs {
     /// Leases up to `max` jobs of a queue to a worker; waits for the first one for up to `wait`.
@@ -29,7 +29,7 @@ impl Jobs {
         worker: &str,
         max: usize,
         wait: Duration,
-    ) -> Result<Vec<Claimed>, Error> {
+    ) -> Result<Vec<ClaimedJob>, Error> {
         self.claim_until(queue, worker, max, wait, &CancellationToken::new())
             .await
     }
@@ -43,14 +43,14 @@ impl Jobs {
         max: usize,
         wait: Duration,
         stop: &CancellationToken,
-    ) -> Result<Vec<Claimed>, Error> {
+    ) -> Result<Vec<ClaimedJob>, Error> {
         let until = Instant::now() + wait;
         let lanes = self.lanes_of(queue)?;
         let max = max.clamp(1, MAX_BATCH);
         loop {
             let turn = self.claims.fetch_add(1, Ordering::Relaxed);
-            let reverse = turn % REVERSED == REVERSED - 1;
-            let claimer = Claimer {
+            let reverse = turn % REVERSE_EVERY == REVERSE_EVERY - 1;
+            let claim_request = ClaimRequest {
                 worker: worker.to_owned(),
                 max,
                 reverse,
@@ -60,14 +60,14 @@ impl Jobs {
             for offset in 0..lanes.len() {
                 let lane = &lanes[(turn + offset) % lanes.len()];
                 // A partition that is away keeps nobody from the others.
-                let claim = match self.store.claim(lane, &claimer).await {
+                let claim = match self.store.claim(lane, &claim_request).await {
                     Ok(claim) => claim,
                     Err(error) => {
                         failed = Some(error);
                         continue;
                     }
                 };
-                self.clock.tell(lane, claim.now);
+                self.clock.observe(lane, claim.now);
                 if !claim.jobs.is_empty() {
                     let claimed = self.claimed(lane, claim.jobs, claim.now).await;
                     if !claimed.is_empty() {
@@ -82,8 +82,8 @@ impl Jobs {
                 if marks.is_empty() {
                     return Err(error);
                 }
-                self.quiet.trouble(&error);
-                left = left.min(AGAIN);
+                self.log_throttle.store_error(&error);
+                left = left.min(LANE_RETRY);
             }
             if again && !stop.is_cancelled() {
                 continue;
@@ -93,7 +93,7 @@ impl Jobs {
             }
             let waits = marks
                 .iter()
-                .map(|(lane, mark)| self.store.ready(lane, mark, left));
+                .map(|(lane, mark)| self.store.wait_for_job(lane, mark, left));
             tokio::select! {
                 () = stop.cancelled() => {}
                 ready = select_all(waits) => if let Err(error) = ready.0 {
@@ -101,7 +101,7 @@ impl Jobs {
                         return Err(error);
                     }
                     // The next claim says what is the matter, of this partition only.
-                    tokio::time::sleep(AGAIN / 10).await;
+                    tokio::time::sleep(LANE_RETRY / 10).await;
                 },
             }
         }
@@ -114,29 +114,29 @@ impl Jobs {
         lane: &Lane,
         jobs: Vec<(Lease, bytes::Bytes)>,
         now: u64,
-    ) -> Vec<Claimed> {
-        let (mut claimed, mut buried) = (Vec::with_capacity(jobs.len()), Vec::new());
+    ) -> Vec<ClaimedJob> {
+        let (mut claimed, mut undecodable) = (Vec::with_capacity(jobs.len()), Vec::new());
         for (lease, packed) in jobs {
             match codec::unpack_job(&packed) {
                 Ok(mut job) => {
                     job.header.history = History::claimed(&job.header, now);
                     job.header.attempt += 1;
                     job.header.started_at = Some(now);
-                    claimed.push(Claimed { job, lease });
+                    claimed.push(ClaimedJob { job, lease });
                 }
                 Err(error) => {
                     tracing::error!(job = %lease.id, %error, "a job cannot be decoded: it is dead");
-                    let to = outcome::bury(&lease.id, &packed, &error, false, now);
+                    let to = outcome::dead_letter(&lease.id, &packed, &error, false, now);
                     let (id, from) = (lease.id, lease.token);
-                    buried.push(Move { id, from, to });
+                    undecodable.push(Move { id, from, to });
                 }
             }
         }
-        if !buried.is_empty()
-            && let Err(error) = self.store.shift(lane, &buried).await
+        if !undecodable.is_empty()
+            && let Err(error) = self.store.transition(lane, &undecodable).await
         {
             // Their leases end, and whoever takes them over moves them.
-            self.quiet.trouble(&error);
+            self.log_throttle.store_error(&error);
         }
         claimed
     }
@@ -146,49 +146,49 @@ impl Jobs {
     /// # Errors
     /// Of each: [`Error::Stale`] when the lease has ended, and [`Error::Unavailable`], after which
     /// it is unknown whether the job was settled: settle it again.
-    pub async fn settle(&self, ends: &[(Claimed, Outcome)]) -> Vec<Result<(), Error>> {
+    pub async fn settle(&self, ends: &[(ClaimedJob, JobOutcome)]) -> Vec<Result<(), Error>> {
         let (mut times, mut moves) = (Times::default(), Vec::with_capacity(ends.len()));
         for (claimed, outcome) in ends {
-            let large = outcome::too_large(outcome, self.options.max_result);
+            let large = outcome::limit_size(outcome, self.options.max_result);
             let outcome = large.as_ref().unwrap_or(outcome);
-            let now = times.about(self, &claimed.lease.id.lane()).await;
+            let now = times.estimate(self, &claimed.lease.id.lane()).await;
             moves.push(Move {
                 id: claimed.lease.id.clone(),
                 from: claimed.lease.token.clone(),
                 to: outcome::settle(&claimed.job, outcome, &self.options.backoff, now),
             });
         }
-        let mut answers = self.shift_all(moves).await;
+        let mut answers = self.transition_all(moves).await;
         // What was called off while it ran may only end: it does so as cancelled.
-        let called_off: Vec<usize> = (0..answers.len())
-            .filter(|index| matches!(answers[*index], Ok(Moved::Cancelling)))
+        let cancel_requests: Vec<usize> = (0..answers.len())
+            .filter(|index| matches!(answers[*index], Ok(MoveOutcome::Cancelling)))
             .collect();
-        let mut moves = Vec::with_capacity(called_off.len());
-        for index in &called_off {
+        let mut moves = Vec::with_capacity(cancel_requests.len());
+        for index in &cancel_requests {
             let (claimed, _) = &ends[*index];
             let (id, from) = (claimed.lease.id.clone(), claimed.lease.token.clone());
-            let now = times.about(self, &id.lane()).await;
+            let now = times.estimate(self, &id.lane()).await;
             let to = outcome::cancel(&claimed.job, now);
             moves.push(Move { id, from, to });
         }
-        for (index, answer) in called_off.iter().zip(self.shift_all(moves).await) {
+        for (index, answer) in cancel_requests.iter().zip(self.transition_all(moves).await) {
             answers[*index] = answer;
         }
         let settled = answers
             .into_iter()
             .zip(ends)
             .map(|(answer, (claimed, _))| match answer? {
-                Moved::Done => Ok(()),
-                Moved::Stale | Moved::Cancelling => Err(Error::Stale {
+                MoveOutcome::Done => Ok(()),
+                MoveOutcome::Stale | MoveOutcome::Cancelling => Err(Error::Stale {
                     id: claimed.lease.id.clone(),
                 }),
             });
         settled.collect()
     }
 
-    async fn shift_all(&self, moves: Vec<Move>) -> Vec<Result<Moved, Error>> {
+    async fn transition_all(&self, moves: Vec<Move>) -> Vec<Result<MoveOutcome, Error>> {
         let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Move>)> = BTreeMap::new();
-        let mut answers = vec![Ok(Moved::Stale); moves.len()];
+        let mut answers = vec![Ok(MoveOutcome::Stale); moves.len()];
         for (index, step) in moves.into_iter().enumerate() {
             let (indexes, moves) = lanes.entry(step.id.lane()).or_default();
             indexes.push(index);
@@ -196,7 +196,7 @@ impl Jobs {
         }
         for (lane, (indexes, moves)) in lanes {
             for (indexes, moves) in indexes.chunks(MAX_BATCH).zip(moves.chunks(MAX_BATCH)) {
-                let moved = self.store.shift(&lane, moves).await;
+                let moved = self.store.transition(&lane, moves).await;
                 for (at, index) in indexes.iter().enumerate() {
                     answers[*index] = moved.as_ref().map(|moved| moved[at]).map_err(Clone::clone);
                 }
@@ -239,9 +239,9 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn called_off(&self, queue: &str) -> Result<Vec<JobId>, Error> {
+    pub async fn cancel_requests(&self, queue: &str) -> Result<Vec<JobId>, Error> {
         let lanes = self.lanes_of(queue)?;
-        let asked = lanes.iter().map(|lane| self.store.called_off(lane));
+        let asked = lanes.iter().map(|lane| self.store.cancel_requests(lane));
         let (mut off, mut failed) = (Vec::new(), None);
         for answer in join_all(asked).await {
             match answer {
@@ -286,11 +286,11 @@ impl Jobs {
     }
 
     async fn recover_lane(&self, lane: &Lane) -> Result<usize, Error> {
-        self.heed_jump(lane).await?;
+        self.handle_clock_jump(lane).await?;
         let mut taken = 0;
         loop {
             let now = self.now(lane).await?;
-            let expired = self.store.expired(lane, self.options.lease).await?;
+            let expired = self.store.expired_leases(lane, self.options.lease).await?;
             let moves = expired.iter().map(|found| Move {
                 id: found.id.clone(),
                 from: found.token.clone(),
@@ -300,8 +300,8 @@ impl Jobs {
             if moves.is_empty() {
                 break;
             }
-            let moved = self.store.shift(lane, &moves).await?;
-            let done = moved.iter().filter(|moved| **moved == Moved::Done).count();
+            let moved = self.store.transition(lane, &moves).await?;
+            let done = moved.iter().filter(|moved| **moved == MoveOutcome::Done).count();
             taken += done;
             if done == 0 || expired.len() < MAX_BATCH {
                 break;
@@ -309,7 +309,7 @@ impl Jobs {
         }
         let (ended, dead) = (self.options.result_ttl, self.options.dead_ttl);
         // By a clock that has just leapt everything would be past its time.
-        while self.clock.is_calm(lane) && self.store.sweep(lane, ended, dead).await? >= MAX_BATCH {}
+        while self.clock.is_stable(lane) && self.store.sweep(lane, ended, dead).await? >= MAX_BATCH {}
         Ok(taken)
     }
 }

@@ -8,7 +8,7 @@ mod disk;
 mod log;
 mod memory;
 mod record;
-mod slot;
+mod job_slot;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,17 +31,17 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Clock, Error, JobId, Lane, Status, clock,
+    Clock, Error, JobId, Lane, JobStatus, clock,
     store::{
-        Accepted, Claim, Claimer, Counts, Entry, EventRead, Found, Lease, Mark, Move, Moved, Note,
-        Page, Renewal, Store, Vitals,
+        SubmitOutcome, Claim, ClaimRequest, JobCounts, Submission, EventBatch, StoredJob, Lease, WaitPosition, Move, MoveOutcome, ProgressNote,
+        JobPage, Renewal, Store, StoreHealth,
     },
 };
 use disk::Disk;
 use log::Log;
-pub use log::Sync;
+pub use log::SyncPolicy;
 use memory::Memory;
-use record::Record;
+use record::LogRecord;
 
 /// Jobs in a folder.
 #[derive(Debug)]
@@ -52,14 +52,14 @@ pub struct Embedded {
     #[cfg(test)]
     frames: usize,
     /// The latest write failed.
-    ailing: AtomicBool,
+    failing: AtomicBool,
     /// When a worker last noted that it takes jobs of a queue.
     served: Mutex<HashMap<String, Instant>>,
     key_ttl: u64,
     clock: Clock,
     memory: Arc<Mutex<Memory>>,
     disk: Arc<tokio::sync::Mutex<Disk>>,
-    /// Syncs what [`Sync::Every`] left with the operating system; ends with the store.
+    /// Syncs what [`SyncPolicy::Every`] left with the operating system; ends with the store.
     syncing: Mutex<JoinSet<()>>,
     /// Counts changes, for those who wait for one.
     changes: watch::Sender<u64>,
@@ -72,7 +72,7 @@ impl Embedded {
     /// # Errors
     /// [`Error::Broken`] when the folder cannot be used, another process has it open, or its log
     /// is damaged before its end.
-    pub fn open(folder: &Path, settings: &super::Settings) -> Result<Self, Error> {
+    pub fn open(folder: &Path, settings: &super::StoreOptions) -> Result<Self, Error> {
         let name = format!("file://{}", folder.display());
         let broken = |reason: String| Error::Broken {
             store: name.clone(),
@@ -102,7 +102,7 @@ impl Embedded {
             folder: folder.to_owned(),
             #[cfg(test)]
             frames: count,
-            ailing: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
             served: Mutex::default(),
             key_ttl: clock::millis(settings.key_ttl),
             memory: Arc::new(Mutex::new(memory)),
@@ -126,7 +126,7 @@ impl Embedded {
         &self,
         with: impl FnOnce(&mut Memory) -> T + Send,
     ) -> Result<T, Error> {
-        if self.ailing.load(Ordering::Relaxed) {
+        if self.failing.load(Ordering::Relaxed) {
             let added = self.memory.lock().added;
             self.written(added).await?;
         }
@@ -166,7 +166,7 @@ impl Embedded {
         let failed = written
             .await
             .map_err(|error| self.broken(error.to_string()))?;
-        self.ailing.store(failed.is_some(), Ordering::Relaxed);
+        self.failing.store(failed.is_some(), Ordering::Relaxed);
         failed.map_or(Ok(()), |reason| Err(self.unavailable(reason)))
     }
 
@@ -214,7 +214,7 @@ impl Store for Embedded {
         self.name.clone()
     }
 
-    fn is_here(&self) -> bool {
+    fn is_local(&self) -> bool {
         true
     }
 
@@ -222,7 +222,7 @@ impl Store for Embedded {
         Ok(self.time())
     }
 
-    async fn check(&self) -> Result<Vitals, Error> {
+    async fn check(&self) -> Result<StoreHealth, Error> {
         let added = self.memory.lock().added;
         self.written(added).await?;
         // A disk that is full shows it before a job finds out.
@@ -236,13 +236,13 @@ impl Store for Embedded {
             .await
             .map_err(|error| self.broken(error.to_string()))?;
         tried.map_err(|error| self.unavailable(format!("{error}: make room on its disk")))?;
-        Ok(Vitals {
+        Ok(StoreHealth {
             epoch: self.name.clone(),
             warnings: Vec::new(),
         })
     }
 
-    async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
+    async fn submit(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error> {
         let now = self.time();
         self.change(|memory| {
             memory.state.expire_keys(now);
@@ -253,12 +253,12 @@ impl Store for Embedded {
         .await
     }
 
-    async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error> {
+    async fn claim(&self, lane: &Lane, claim_request: &ClaimRequest) -> Result<Claim, Error> {
         // Before the claim, so that what comes during it is not slept through.
         let version = *self.changes.borrow();
         let (now, mut leases) = (self.time(), Vec::new());
         let claimed = self.change(|memory| {
-            let claim = memory.claim(lane, claimer, now);
+            let claim = memory.claim(lane, claim_request, now);
             leases.extend(claim.jobs.iter().map(|(lease, _)| lease.clone()));
             claim
         });
@@ -274,7 +274,7 @@ impl Store for Embedded {
         Ok(claim)
     }
 
-    async fn ready(&self, _: &Lane, mark: &Mark, wait: Duration) -> Result<(), Error> {
+    async fn wait_for_job(&self, _: &Lane, mark: &WaitPosition, wait: Duration) -> Result<(), Error> {
         let since = mark
             .positions
             .first()
@@ -285,25 +285,25 @@ impl Store for Embedded {
         Ok(())
     }
 
-    async fn shift(&self, _: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
+    async fn transition(&self, _: &Lane, moves: &[Move]) -> Result<Vec<MoveOutcome>, Error> {
         let now = self.time();
         let mut moved = Vec::with_capacity(moves.len());
         let changed = self.change(|memory| {
             moved.extend(moves.iter().map(|step| {
                 // It was made before, and could only not be told as done.
-                let made = memory.untold.remove(&(step.id.clone(), step.from.clone()));
+                let made = memory.unacknowledged.remove(&(step.id.clone(), step.from.clone()));
                 if made {
-                    Moved::Done
+                    MoveOutcome::Done
                 } else {
-                    memory.shift(step, now)
+                    memory.transition(step, now)
                 }
             }));
         });
         if let Err(error) = changed.await {
             let done = moves.iter().zip(&moved);
-            let done = done.filter(|(_, moved)| **moved == Moved::Done);
-            let untold = done.map(|(step, _)| (step.id.clone(), step.from.clone()));
-            self.memory.lock().untold.extend(untold);
+            let done = done.filter(|(_, moved)| **moved == MoveOutcome::Done);
+            let unacknowledged = done.map(|(step, _)| (step.id.clone(), step.from.clone()));
+            self.memory.lock().unacknowledged.extend(unacknowledged);
             return Err(error);
         }
         Ok(moved)
@@ -324,7 +324,7 @@ impl Store for Embedded {
         Ok(held)
     }
 
-    async fn call_off(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
+    async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
         let mut memory = self.memory.lock();
         let slot = memory
             .state
@@ -334,31 +334,31 @@ impl Store for Embedded {
         Ok(slot.map(|slot| slot.cancelling = true).is_some())
     }
 
-    async fn called_off(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
-        Ok(self.memory.lock().called_off(lane))
+    async fn cancel_requests(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
+        Ok(self.memory.lock().cancel_requests(lane))
     }
 
-    async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {
+    async fn find(&self, id: &JobId) -> Result<Option<StoredJob>, Error> {
         let memory = self.memory.lock();
         Ok(memory.state.jobs.get(id).map(|slot| slot.found(id)))
     }
 
-    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error> {
+    async fn find_with_notes(&self, id: &JobId) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error> {
         let memory = self.memory.lock();
         let slot = memory.state.jobs.get(id);
         Ok(slot.map(|slot| (slot.found(id), slot.notes.clone())))
     }
 
-    async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
-        Ok(self.memory.lock().expired(lane, lease))
+    async fn expired_leases(&self, lane: &Lane, lease: Duration) -> Result<Vec<StoredJob>, Error> {
+        Ok(self.memory.lock().expired_leases(lane, lease))
     }
 
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error> {
         let now = self.time();
         let ages = [
-            (Status::Succeeded, ended),
-            (Status::Cancelled, ended),
-            (Status::Dead, dead),
+            (JobStatus::Succeeded, ended),
+            (JobStatus::Cancelled, ended),
+            (JobStatus::Dead, dead),
         ];
         self.change(|memory| {
             memory.state.expire_keys(now);
@@ -373,10 +373,10 @@ impl Store for Embedded {
     async fn list(
         &self,
         lane: &Lane,
-        of: Option<Status>,
+        of: Option<JobStatus>,
         after: &str,
         max: usize,
-    ) -> Result<Page, Error> {
+    ) -> Result<JobPage, Error> {
         let strange = || Error::invalid("cursor", "is not one of a listing");
         let after = Some(after).filter(|after| !after.is_empty());
         let Some(status) = of else {
@@ -391,21 +391,21 @@ impl Store for Embedded {
         Ok(self.memory.lock().state.page(lane, status, position, max))
     }
 
-    async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
+    async fn counts(&self, lane: &Lane) -> Result<JobCounts, Error> {
         let now = self.time();
         Ok(self.memory.lock().state.counts(lane, now))
     }
 
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error> {
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventBatch, Error> {
         let after = number(after)?;
         Ok(self.memory.lock().state.events(lane, after, max))
     }
 
-    async fn latest(&self, _: &Lane) -> Result<String, Error> {
+    async fn last_event(&self, _: &Lane) -> Result<String, Error> {
         Ok(self.memory.lock().state.seq.to_string())
     }
 
-    async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
+    async fn wait_for_event(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
         let (version, after) = (*self.changes.borrow(), number(after)?);
         let read = self.memory.lock().state.events(lane, after, 1);
         if read.events.is_empty() && read.missed.is_none() {
@@ -420,17 +420,17 @@ impl Store for Embedded {
             .state
             .lanes
             .iter()
-            .filter(|(_, shelf)| !shelf.sums.is_empty());
+            .filter(|(_, lane_state)| !lane_state.sums.is_empty());
         Ok(used.map(|(lane, _)| lane.clone()).collect())
     }
 
-    async fn serve(&self, queue: &str) -> Result<(), Error> {
+    async fn heartbeat(&self, queue: &str) -> Result<(), Error> {
         let mut served = self.served.lock();
         served.insert(queue.to_owned(), Instant::now());
         Ok(())
     }
 
-    async fn served(&self) -> Result<Vec<(String, Duration)>, Error> {
+    async fn heartbeats(&self) -> Result<Vec<(String, Duration)>, Error> {
         let served = self.served.lock();
         let ages = served.iter();
         Ok(ages
@@ -459,7 +459,7 @@ impl Store for Embedded {
                 return false;
             }
             memory.change(
-                Record::Timer {
+                LogRecord::Timer {
                     name: name.to_owned(),
                 },
                 new.cloned(),

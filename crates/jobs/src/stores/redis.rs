@@ -8,14 +8,14 @@ mod check;
 mod claim;
 mod dial;
 mod events;
-mod facts;
-mod link;
+mod server_info;
+mod connections;
 mod refusal;
 mod reply;
 mod script;
 mod sentinel;
-mod serve;
-mod tails;
+mod heartbeat;
+mod tail_watchers;
 mod write;
 
 use std::{
@@ -29,28 +29,28 @@ use parking_lot::Mutex;
 use redis::Value;
 
 use crate::{
-    Error, JobId, Lane, Status, clock,
+    Error, JobId, Lane, JobStatus, clock,
     store::{
-        Accepted, Claim, Claimer, Counts, Entry, EventRead, Found, Lease, Mark, Move, Moved, Note,
-        Page, Renewal, Store, Vitals,
+        SubmitOutcome, Claim, ClaimRequest, JobCounts, Submission, EventBatch, StoredJob, Lease, WaitPosition, Move, MoveOutcome, ProgressNote,
+        JobPage, Renewal, Store, StoreHealth,
     },
 };
-use link::{Failure, Link};
-use reply::Strange;
+use connections::{CommandError, Connections};
+use reply::BadReply;
 use script::Script;
-use tails::Tails;
+use tail_watchers::TailWatchers;
 
 /// How long what failed counts as not working, unless it works again before.
-const TROUBLE: Duration = Duration::from_secs(15);
+const FAILURE_TTL: Duration = Duration::from_secs(15);
 /// How many lanes are remembered at once as those where something failed, or are looked at.
 const LANES: usize = 64;
 
 /// By lane and script: when it failed, and how.
-type Troubles = HashMap<(Lane, &'static str), (Instant, Error)>;
+type RecentFailures = HashMap<(Lane, &'static str), (Instant, Error)>;
 
 /// What this Redis was seen to have; of another one nothing is known.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownLanes {
     lanes: HashSet<Lane>,
     /// The connection that they were seen by.
     number: u64,
@@ -61,18 +61,18 @@ struct Known {
 /// Jobs in a Redis.
 #[derive(Debug)]
 pub struct Redis {
-    link: Link,
+    connections: Connections,
     prefix: String,
     /// Entries of a lane's events that are kept, about; one tells of up to 256 jobs.
     keep: String,
     /// How long an idempotency key is known, in ms.
     key_ttl: String,
     /// Lanes that are listed in Redis.
-    known: Mutex<Known>,
+    known: Mutex<KnownLanes>,
     /// Who waits for events.
-    tails: Tails,
+    tail_watchers: TailWatchers,
     /// What failed lately though Redis answers: by lane and script.
-    troubles: Mutex<Troubles>,
+    recent_failures: Mutex<RecentFailures>,
 }
 
 impl Redis {
@@ -82,7 +82,7 @@ impl Redis {
     ///
     /// # Errors
     /// [`Error::Invalid`] when the URL is none, or the file of authorities cannot be read.
-    pub fn new(url: &str, settings: &super::Settings) -> Result<Self, Error> {
+    pub fn new(url: &str, settings: &super::StoreOptions) -> Result<Self, Error> {
         let tls = url.starts_with("rediss");
         let authority = settings.authority.as_ref().filter(|_| tls);
         let authority = authority.map(|path| {
@@ -92,13 +92,13 @@ impl Redis {
             })
         });
         Ok(Self {
-            link: Link::new(url, &settings.prefix, authority.transpose()?)?,
+            connections: Connections::new(url, &settings.prefix, authority.transpose()?)?,
             prefix: settings.prefix.clone(),
             keep: settings.events.to_string(),
             key_ttl: clock::millis(settings.key_ttl).to_string(),
             known: Mutex::default(),
-            tails: Tails::default(),
-            troubles: Mutex::default(),
+            tail_watchers: TailWatchers::default(),
+            recent_failures: Mutex::default(),
         })
     }
 
@@ -109,13 +109,13 @@ impl Redis {
 
     async fn run(&self, script: &Script, lane: &Lane, args: &[&[u8]]) -> Result<Value, Error> {
         let key = self.key(lane);
-        let first = self.link.run(script, &key, args.iter().copied()).await;
+        let first = self.connections.run(script, &key, args.iter().copied()).await;
         let answer = match first {
             // A new lane, or a Redis that came back without it, or where another thing stands in
             // its place.
-            Err(Failure::NoGroup | Failure::WrongType) => {
+            Err(CommandError::NoGroup | CommandError::WrongType) => {
                 self.repair(lane).await?;
-                self.link.run(script, &key, args.iter().copied()).await
+                self.connections.run(script, &key, args.iter().copied()).await
             }
             answer => answer,
         };
@@ -127,12 +127,12 @@ impl Redis {
     /// Makes what a lane needs once more, after something of it was missing or another thing.
     async fn repair(&self, lane: &Lane) -> Result<(), Error> {
         self.known.lock().lanes.remove(lane);
-        self.introduce(lane).await
+        self.register_lane(lane).await
     }
 
-    fn put_aside(&self, name: Value) {
+    fn log_quarantined(&self, name: Value) {
         let name = reply::text(name).unwrap_or_default();
-        let store = self.link.name();
+        let store = self.connections.name();
         tracing::error!(
             store,
             name,
@@ -141,21 +141,21 @@ impl Redis {
     }
 
     /// Puts aside what stands in the place of a key, unless it is of the right type.
-    async fn make_way(&self, key: &str, kind: &str) -> Result<(), Error> {
-        let done = self.link.run(&script::ASIDE, key, [kind.as_bytes()]).await;
+    async fn quarantine(&self, key: &str, kind: &str) -> Result<(), Error> {
+        let done = self.connections.run(&script::QUARANTINE, key, [kind.as_bytes()]).await;
         match done.map_err(|failure| self.error(failure))? {
             Value::Nil => {}
-            name => self.put_aside(name),
+            name => self.log_quarantined(name),
         }
         Ok(())
     }
 
     /// Sends a command about a key that is no lane's; what is not of its type is put aside.
     async fn ask(&self, command: &redis::Cmd, key: &str, kind: &str) -> Result<Value, Error> {
-        let answer = match self.link.send(command).await {
-            Err(Failure::WrongType) => {
-                self.make_way(key, kind).await?;
-                self.link.send(command).await
+        let answer = match self.connections.send(command).await {
+            Err(CommandError::WrongType) => {
+                self.quarantine(key, kind).await?;
+                self.connections.send(command).await
             }
             answer => answer,
         };
@@ -166,18 +166,18 @@ impl Redis {
     /// questions of clients may fail for reasons of theirs.
     fn remember(&self, lane: &Lane, script: &Script, error: Option<&Error>) {
         let Some(name) = script.writes else { return };
-        let mut troubles = self.troubles.lock();
+        let mut recent_failures = self.recent_failures.lock();
         match error {
             Some(error @ Error::Broken { .. }) => {
-                troubles.retain(|_, (at, _)| at.elapsed() < TROUBLE);
-                if troubles.len() < LANES {
+                recent_failures.retain(|_, (at, _)| at.elapsed() < FAILURE_TTL);
+                if recent_failures.len() < LANES {
                     let key = (lane.clone(), name);
-                    troubles.insert(key, (Instant::now(), error.clone()));
+                    recent_failures.insert(key, (Instant::now(), error.clone()));
                 }
             }
             Some(_) => {}
-            None if troubles.is_empty() => {}
-            None => drop(troubles.remove(&(lane.clone(), name))),
+            None if recent_failures.is_empty() => {}
+            None => drop(recent_failures.remove(&(lane.clone(), name))),
         }
     }
 
@@ -187,10 +187,10 @@ impl Redis {
 
     /// Lists the lane among those that have jobs, in a slot of its own, and makes what it needs: a
     /// Redis that is full later lets nobody make that.
-    async fn introduce(&self, lane: &Lane) -> Result<(), Error> {
+    async fn register_lane(&self, lane: &Lane) -> Result<(), Error> {
         {
             // Whoever was connected to anew may be another, or have lost something.
-            let (mut known, number) = (self.known.lock(), self.link.number());
+            let (mut known, number) = (self.known.lock(), self.connections.number());
             if known.number != number {
                 (known.number, known.lanes) = (number, HashSet::new());
             }
@@ -201,23 +201,23 @@ impl Redis {
         let (mut command, key) = (redis::cmd("SADD"), format!("{}:lanes", self.prefix));
         command.arg(&key).arg(lane.to_string());
         self.ask(&command, &key, "set").await?;
-        let made = self.link.run(&script::SETUP, &self.key(lane), []).await;
+        let made = self.connections.run(&script::SETUP, &self.key(lane), []).await;
         let aside = made.map_err(|failure| self.error(failure))?;
-        for name in reply::array(aside).map_err(|strange| self.strange(strange))? {
-            self.put_aside(name);
+        for name in reply::array(aside).map_err(|bad_reply| self.bad_reply(bad_reply))? {
+            self.log_quarantined(name);
         }
         self.known.lock().lanes.insert(lane.clone());
         Ok(())
     }
 
-    fn error(&self, failure: Failure) -> Error {
+    fn error(&self, failure: CommandError) -> Error {
         match failure {
-            Failure::Error(error) => error,
+            CommandError::Error(error) => error,
             other => self.broken(other.to_string()),
         }
     }
 
-    fn strange(&self, Strange(what): Strange) -> Error {
+    fn bad_reply(&self, BadReply(what): BadReply) -> Error {
         self.broken(format!("it gave {what}"))
     }
 
@@ -227,12 +227,12 @@ impl Redis {
     }
 
     /// Those that can be read: one that cannot must not hide the others.
-    fn founds(&self, values: Vec<Value>) -> Vec<Found> {
+    fn founds(&self, values: Vec<Value>) -> Vec<StoredJob> {
         let read = values.into_iter().filter_map(|value| {
             let found = reply::found(value);
             found
-                .inspect_err(|Strange(what)| {
-                    tracing::debug!(store = self.link.name(), what, "a job was left out");
+                .inspect_err(|BadReply(what)| {
+                    tracing::debug!(store = self.connections.name(), what, "a job was left out");
                 })
                 .ok()
         });
@@ -241,7 +241,7 @@ impl Redis {
 
     /// An answer of one character an item.
     fn digits(&self, answer: Value, count: usize) -> Result<Bytes, Error> {
-        let digits = reply::bytes(answer).map_err(|strange| self.strange(strange))?;
+        let digits = reply::bytes(answer).map_err(|bad_reply| self.bad_reply(bad_reply))?;
         if digits.len() != count {
             return Err(self.broken(format!("{} answers to {count} questions", digits.len())));
         }
@@ -252,37 +252,37 @@ impl Redis {
 #[async_trait::async_trait]
 impl Store for Redis {
     fn name(&self) -> String {
-        self.link.name().to_owned()
+        self.connections.name().to_owned()
     }
 
     async fn now(&self, lane: &Lane) -> Result<u64, Error> {
-        let answer = self.link.run(&script::TIME, &self.key(lane), []).await;
+        let answer = self.connections.run(&script::TIME, &self.key(lane), []).await;
         let answer = answer.map_err(|failure| self.error(failure))?;
         let read = |answer| {
             let [seconds, micros] = reply::row(answer)?;
             Ok(reply::number(seconds)? * 1_000 + reply::number(micros)? / 1_000)
         };
-        read(answer).map_err(|strange| self.strange(strange))
+        read(answer).map_err(|bad_reply| self.bad_reply(bad_reply))
     }
 
-    async fn check(&self) -> Result<Vitals, Error> {
+    async fn check(&self) -> Result<StoreHealth, Error> {
         check::check(self).await
     }
 
-    async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
+    async fn submit(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error> {
         write::submit(self, lane, entries).await
     }
 
-    async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error> {
-        claim::claim(self, lane, claimer).await
+    async fn claim(&self, lane: &Lane, claim_request: &ClaimRequest) -> Result<Claim, Error> {
+        claim::claim(self, lane, claim_request).await
     }
 
-    async fn ready(&self, lane: &Lane, mark: &Mark, wait: Duration) -> Result<(), Error> {
+    async fn wait_for_job(&self, lane: &Lane, mark: &WaitPosition, wait: Duration) -> Result<(), Error> {
         events::wait(self, lane, mark, wait).await
     }
 
-    async fn shift(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
-        write::shift(self, lane, moves).await
+    async fn transition(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<MoveOutcome>, Error> {
+        write::transition(self, lane, moves).await
     }
 
     async fn renew(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
@@ -303,20 +303,20 @@ impl Store for Redis {
         events::note(self, &lease.id, &lease.token, Some(progress)).await
     }
 
-    async fn call_off(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
+    async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
         events::note(self, id, token, None).await
     }
 
-    async fn called_off(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
-        let answer = self.run(&script::OFF, lane, &[]).await?;
-        let ids = reply::array(answer).map_err(|strange| self.strange(strange))?;
+    async fn cancel_requests(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
+        let answer = self.run(&script::CANCEL_REQUESTS, lane, &[]).await?;
+        let ids = reply::array(answer).map_err(|bad_reply| self.bad_reply(bad_reply))?;
         let ids = ids.into_iter();
         Ok(ids
             .filter_map(|id| reply::text(id).ok()?.parse().ok())
             .collect())
     }
 
-    async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {
+    async fn find(&self, id: &JobId) -> Result<Option<StoredJob>, Error> {
         let answer = self
             .run(&script::FIND, &id.lane(), &[id.as_str().as_bytes()])
             .await?;
@@ -325,12 +325,12 @@ impl Store for Redis {
         }
         reply::found(answer)
             .map(Some)
-            .map_err(|strange| self.strange(strange))
+            .map_err(|bad_reply| self.bad_reply(bad_reply))
     }
 
-    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error> {
+    async fn find_with_notes(&self, id: &JobId) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error> {
         let args = [id.as_str().as_bytes()];
-        let answer = self.run(&script::TRAIL, &id.lane(), &args).await?;
+        let answer = self.run(&script::FIND_WITH_NOTES, &id.lane(), &args).await?;
         if answer == Value::Nil {
             return Ok(None);
         }
@@ -338,13 +338,13 @@ impl Store for Redis {
             let [found, notes] = reply::row(answer)?;
             Ok(Some((reply::found(found)?, reply::notes(notes)?)))
         };
-        read(answer).map_err(|strange| self.strange(strange))
+        read(answer).map_err(|bad_reply| self.bad_reply(bad_reply))
     }
 
-    async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
+    async fn expired_leases(&self, lane: &Lane, lease: Duration) -> Result<Vec<StoredJob>, Error> {
         let age = clock::millis(lease).to_string();
-        let answer = self.run(&script::EXPIRED, lane, &[age.as_bytes()]).await?;
-        let found = reply::array(answer).map_err(|strange| self.strange(strange))?;
+        let answer = self.run(&script::EXPIRED_LEASES, lane, &[age.as_bytes()]).await?;
+        let found = reply::array(answer).map_err(|bad_reply| self.bad_reply(bad_reply))?;
         Ok(self.founds(found))
     }
 
@@ -356,26 +356,26 @@ impl Store for Redis {
             self.key_ttl.as_bytes(),
         ];
         let answer = self.run(&script::SWEEP, lane, &args).await?;
-        let count = reply::number(answer).map_err(|strange| self.strange(strange))?;
+        let count = reply::number(answer).map_err(|bad_reply| self.bad_reply(bad_reply))?;
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 
     async fn list(
         &self,
         lane: &Lane,
-        of: Option<Status>,
+        of: Option<JobStatus>,
         after: &str,
         max: usize,
-    ) -> Result<Page, Error> {
+    ) -> Result<JobPage, Error> {
         let kind: &[u8] = match of {
             None => b"A",
-            Some(Status::Queued) => b"q",
-            Some(Status::Running) => b"r",
-            Some(Status::Scheduled) => b"s",
-            Some(Status::Failed) => b"f",
-            Some(Status::Succeeded) => b"S",
-            Some(Status::Dead) => b"D",
-            Some(Status::Cancelled) => b"C",
+            Some(JobStatus::Queued) => b"q",
+            Some(JobStatus::Running) => b"r",
+            Some(JobStatus::Scheduled) => b"s",
+            Some(JobStatus::Failed) => b"f",
+            Some(JobStatus::Succeeded) => b"S",
+            Some(JobStatus::Dead) => b"D",
+            Some(JobStatus::Cancelled) => b"C",
         };
         if !after.is_empty() && !events::is_position(of, after) {
             return Err(Error::invalid("cursor", "is not one of a listing"));
@@ -394,34 +394,34 @@ impl Store for Redis {
             let jobs = reply::array(jobs)?.into_iter().map(reply::listed);
             let jobs = jobs.filter_map(Result::ok).collect();
             let next = Some(reply::text(next)?).filter(|next| !next.is_empty());
-            Ok(Page { jobs, next })
+            Ok(JobPage { jobs, next })
         };
-        read(answer).map_err(|strange| self.strange(strange))
+        read(answer).map_err(|bad_reply| self.bad_reply(bad_reply))
     }
 
-    async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
+    async fn counts(&self, lane: &Lane) -> Result<JobCounts, Error> {
         let answer = self.run(&script::COUNTS, lane, &[]).await?;
-        reply::counts(answer).map_err(|strange| self.strange(strange))
+        reply::counts(answer).map_err(|bad_reply| self.bad_reply(bad_reply))
     }
 
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error> {
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventBatch, Error> {
         events::read(self, lane, after, max).await
     }
 
-    async fn latest(&self, lane: &Lane) -> Result<String, Error> {
-        let tail = tails::tail(self, &format!("{}:ev", self.key(lane))).await?;
+    async fn last_event(&self, lane: &Lane) -> Result<String, Error> {
+        let tail = tail_watchers::tail(self, &format!("{}:ev", self.key(lane))).await?;
         Ok(format!("{tail}.0"))
     }
 
-    async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
-        tails::wait(self, lane, after, wait).await
+    async fn wait_for_event(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
+        tail_watchers::wait(self, lane, after, wait).await
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {
         let (mut command, key) = (redis::cmd("SMEMBERS"), format!("{}:lanes", self.prefix));
         command.arg(&key);
         let answer = self.ask(&command, &key, "set").await?;
-        let names = reply::array(answer).map_err(|strange| self.strange(strange))?;
+        let names = reply::array(answer).map_err(|bad_reply| self.bad_reply(bad_reply))?;
         // What is no lane's name has no jobs.
         let parsed = names.into_iter();
         let parsed = parsed.filter_map(|name| reply::text(name).ok()?.parse().ok());
@@ -430,12 +430,12 @@ impl Store for Redis {
         Ok(lanes)
     }
 
-    async fn serve(&self, queue: &str) -> Result<(), Error> {
-        serve::serve(self, queue).await
+    async fn heartbeat(&self, queue: &str) -> Result<(), Error> {
+        heartbeat::heartbeat(self, queue).await
     }
 
-    async fn served(&self) -> Result<Vec<(String, Duration)>, Error> {
-        serve::served(self).await
+    async fn heartbeats(&self) -> Result<Vec<(String, Duration)>, Error> {
+        heartbeat::heartbeats(self).await
     }
 
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error> {
@@ -455,7 +455,7 @@ impl Store for Redis {
             timers.sort();
             Ok(timers)
         };
-        read(answer).map_err(|strange| self.strange(strange))
+        read(answer).map_err(|bad_reply| self.bad_reply(bad_reply))
     }
 
     async fn swap_timer(
@@ -469,8 +469,8 @@ impl Store for Redis {
         let empty = Bytes::new();
         let (was, is) = (old.unwrap_or(&empty), new.unwrap_or(&empty));
         let args: [&[u8]; 5] = [name.as_bytes(), flag(old), was, flag(new), is];
-        let answer = self.link.run(&script::SWAP, &key, args).await;
+        let answer = self.connections.run(&script::SWAP_TIMER, &key, args).await;
         let answer = answer.map_err(|failure| self.error(failure))?;
-        Ok(reply::number(answer).map_err(|strange| self.strange(strange))? == 1)
+        Ok(reply::number(answer).map_err(|bad_reply| self.bad_reply(bad_reply))? == 1)
     }
 }

@@ -1,25 +1,25 @@
 //! Which times of a timer are due, and which one is next.
 
-use super::{Missed, Timer, When, pattern::Pattern};
+use super::{MissedPolicy, Timer, Schedule, pattern::Pattern};
 use crate::Error;
 
-/// How late is missed, in ms, for [`Missed::Skip`].
-const LATE: u64 = 60_000;
-/// How many are made up for, for [`Missed::All`].
-const MAKE_UP: usize = 100;
+/// How late is missed, in ms, for [`MissedPolicy::Skip`].
+const MISSED_AFTER: u64 = 60_000;
+/// How many are made up for, for [`MissedPolicy::All`].
+const MAX_CATCH_UP: usize = 100;
 
 /// How far back the clock may be set without fixed times coming again, in ms.
-const SET_BACK: u64 = 3 * 3_600_000;
+const MAX_SET_BACK: u64 = 3 * 3_600_000;
 
 impl Timer {
     /// The first time after `now` at which it is to fire: [`Self::after`], except that a clock
     /// which is set back a little does not make fixed times of the day come again.
     pub(crate) fn next(&self, now: u64) -> Result<Option<u64>, Error> {
         let next = self.after(now)?;
-        let (Some(time), Some(last), When::Cron(pattern)) = (next, &self.last, &self.when) else {
+        let (Some(time), Some(last), Schedule::Cron(pattern)) = (next, &self.last, &self.when) else {
             return Ok(next);
         };
-        let again = last.at >= time && last.at - now <= SET_BACK;
+        let again = last.at >= time && last.at - now <= MAX_SET_BACK;
         let pattern = Pattern::new(pattern, &self.timezone)?;
         if again && pattern.is_fixed() {
             return pattern.after(last.at);
@@ -31,8 +31,8 @@ impl Timer {
     /// says of its next time is heeded as far as it can be true: a clock may have jumped.
     pub(crate) fn after(&self, now: u64) -> Result<Option<u64>, Error> {
         match &self.when {
-            When::Cron(pattern) => Pattern::new(pattern, &self.timezone)?.after(now),
-            When::Every(period) => {
+            Schedule::Cron(pattern) => Pattern::new(pattern, &self.timezone)?.after(now),
+            Schedule::Every(period) => {
                 let period = (*period).max(1);
                 Ok(Some(match self.next_at {
                     Some(next) if next <= now => next + ((now - next) / period + 1) * period,
@@ -50,10 +50,10 @@ impl Timer {
             return Ok((Vec::new(), next));
         };
         let times = match self.missed {
-            Missed::Once => vec![first],
-            Missed::Skip if now - first > LATE => Vec::new(),
-            Missed::Skip => vec![first],
-            Missed::All => self.latest(first, now)?,
+            MissedPolicy::Once => vec![first],
+            MissedPolicy::Skip if now - first > MISSED_AFTER => Vec::new(),
+            MissedPolicy::Skip => vec![first],
+            MissedPolicy::All => self.latest(first, now)?,
         };
         Ok((times, next))
     }
@@ -61,17 +61,17 @@ impl Timer {
     /// The latest of its times from `first` to `now`.
     fn latest(&self, first: u64, now: u64) -> Result<Vec<u64>, Error> {
         let (pattern, zone) = match &self.when {
-            When::Every(period) => {
+            Schedule::Every(period) => {
                 let count = (now - first) / (*period).max(1) + 1;
-                let skipped = count.saturating_sub(MAKE_UP as u64);
+                let skipped = count.saturating_sub(MAX_CATCH_UP as u64);
                 let times = (skipped..count).map(|number| first + number * period);
                 return Ok(times.collect());
             }
-            When::Cron(pattern) => (pattern, &self.timezone),
+            Schedule::Cron(pattern) => (pattern, &self.timezone),
         };
         let pattern = Pattern::new(pattern, zone)?;
         // They are found forwards only: from further and further back, until they are enough.
-        let mut span = MAKE_UP as u64 * 1_000;
+        let mut span = MAX_CATCH_UP as u64 * 1_000;
         loop {
             let from = now.saturating_sub(span).max(first);
             let mut times: Vec<u64> = Vec::new();
@@ -80,8 +80,8 @@ impl Timer {
                 times.push(time);
                 at = pattern.after(time)?;
             }
-            if times.len() >= MAKE_UP || from == first {
-                return Ok(times.split_off(times.len().saturating_sub(MAKE_UP)));
+            if times.len() >= MAX_CATCH_UP || from == first {
+                return Ok(times.split_off(times.len().saturating_sub(MAX_CATCH_UP)));
             }
             span = span.saturating_mul(2);
         }
@@ -92,8 +92,8 @@ impl Timer {
 mod tests {
     use super::*;
 
-    fn every(missed: Missed) -> Timer {
-        let when = When::Every(1_000);
+    fn every(missed: MissedPolicy) -> Timer {
+        let when = Schedule::Every(1_000);
         Timer {
             missed,
             next_at: Some(10_000),
@@ -104,26 +104,26 @@ mod tests {
     #[test]
     fn missed_times_follow_the_policy() {
         assert_eq!(
-            every(Missed::Once).due(12_500).unwrap(),
+            every(MissedPolicy::Once).due(12_500).unwrap(),
             (vec![10_000], Some(13_000))
         );
-        let all = every(Missed::All).due(12_500).unwrap();
+        let all = every(MissedPolicy::All).due(12_500).unwrap();
         assert_eq!(all, (vec![10_000, 11_000, 12_000], Some(13_000)));
         assert_eq!(
-            every(Missed::Skip).due(12_500).unwrap(),
+            every(MissedPolicy::Skip).due(12_500).unwrap(),
             (vec![10_000], Some(13_000))
         );
-        let late = every(Missed::Skip).due(100_500).unwrap();
+        let late = every(MissedPolicy::Skip).due(100_500).unwrap();
         assert_eq!(late, (vec![], Some(101_000)));
     }
 
     #[test]
     fn of_a_long_outage_the_latest_hundred_are_made_up_for() {
         let day = 86_400_000;
-        for when in [When::Every(1_000), When::Cron("* * * * * *".to_owned())] {
+        for when in [Schedule::Every(1_000), Schedule::Cron("* * * * * *".to_owned())] {
             let timer = Timer {
                 when,
-                ..every(Missed::All)
+                ..every(MissedPolicy::All)
             };
             let (times, next) = timer.due(10_500 + day).unwrap();
             assert_eq!((times.len(), times[99]), (100, 10_000 + day));
@@ -131,9 +131,9 @@ mod tests {
             assert_eq!(next, Some(11_000 + day));
         }
         let rare = Timer {
-            when: When::Cron("0 0 * * *".to_owned()),
+            when: Schedule::Cron("0 0 * * *".to_owned()),
             next_at: Some(10 * day),
-            ..every(Missed::All)
+            ..every(MissedPolicy::All)
         };
         let (times, _) = rare.due(12 * day + 1).unwrap();
         assert_eq!(times, [10 * day, 11 * day, 12 * day]);
@@ -143,22 +143,22 @@ mod tests {
     fn a_clock_that_is_set_back_makes_rhythms_go_on_and_fixed_times_come_once() {
         // It was fired for 03:00, and then the clock was set back from 03:30 to 02:30.
         let hour = 3_600_000;
-        let last = crate::Fired {
+        let last = crate::Firing {
             at: 3 * hour,
             job: None,
             error: None,
         };
         let of = |pattern: &str| Timer {
-            when: When::Cron(pattern.to_owned()),
+            when: Schedule::Cron(pattern.to_owned()),
             last: Some(last.clone()),
-            ..every(Missed::Once)
+            ..every(MissedPolicy::Once)
         };
         let (daily, hourly) = (of("0 3 * * *"), of("0 * * * *"));
         assert_eq!(daily.next(hour * 5 / 2).unwrap(), Some(27 * hour));
         assert_eq!(hourly.next(hour * 5 / 2).unwrap(), Some(3 * hour));
         // Set back by a year, it was wrong before.
         let wrong = Timer {
-            last: Some(crate::Fired {
+            last: Some(crate::Firing {
                 at: 9_000 * hour,
                 ..last
             }),
@@ -172,14 +172,14 @@ mod tests {
         // The clock was an hour ahead when it was set.
         let ahead = Timer {
             next_at: Some(3_610_000),
-            ..every(Missed::Once)
+            ..every(MissedPolicy::Once)
         };
         assert_eq!(ahead.after(10_000).unwrap(), Some(11_000));
         let cron = Timer {
-            when: When::Cron("* * * * * *".to_owned()),
+            when: Schedule::Cron("* * * * * *".to_owned()),
             ..ahead
         };
         assert_eq!(cron.after(10_000).unwrap(), Some(11_000));
-        assert_eq!(every(Missed::Once).after(9_500).unwrap(), Some(10_000));
+        assert_eq!(every(MissedPolicy::Once).after(9_500).unwrap(), Some(10_000));
     }
 }

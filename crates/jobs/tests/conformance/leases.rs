@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_jobs::{Error, NewJob, Outcome, Renewal, Status};
+use mesh_jobs::{Error, NewJob, JobOutcome, Renewal, JobStatus};
 
 use crate::{
     NOW, counts, done, failed,
@@ -42,8 +42,8 @@ async fn a_lease_that_was_not_renewed_goes_to_another_and_its_holder_is_refused_
             done(),
             failed(true),
             failed(false),
-            Outcome::Cancelled,
-            Outcome::Released,
+            JobOutcome::Cancelled,
+            JobOutcome::Released,
         ] {
             let settled = jobs.settle(&[(stale.clone(), outcome)]).await;
             assert!(matches!(settled[0], Err(Error::Stale { .. })));
@@ -101,7 +101,7 @@ async fn a_job_that_kills_its_workers_is_dead_after_its_last_attempt() {
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         assert_eq!(jobs.recover("default").await.unwrap(), 1);
         let record = jobs.get(&id).await.unwrap();
-        assert_eq!(record.status, Status::Dead);
+        assert_eq!(record.status, JobStatus::Dead);
         assert!(record.header.error.unwrap().contains("worker w1"));
     }
 }
@@ -112,7 +112,7 @@ async fn a_handed_back_job_keeps_its_attempts() {
         let jobs = store.jobs();
         jobs.submit(call("x")).await.unwrap();
         let claimed = claim_one(&jobs, "default").await;
-        assert!(jobs.settle(&[(claimed, Outcome::Released)]).await[0].is_ok());
+        assert!(jobs.settle(&[(claimed, JobOutcome::Released)]).await[0].is_ok());
         assert_eq!(
             claim_one(&jobs, "default").await.job.header.attempt,
             1,
@@ -136,13 +136,13 @@ async fn a_postponed_job_comes_back_after_its_delay_and_keeps_its_attempts() {
             assert_eq!(claimed.job.header.attempt, 1, "{}", store.scheme);
             let delay = Duration::from_millis(300);
             let settled = jobs
-                .settle(&[(claimed, Outcome::Postponed { delay })])
+                .settle(&[(claimed, JobOutcome::Postponed { delay })])
                 .await;
             assert!(settled[0].is_ok());
             let record = jobs.get(&id).await.unwrap();
             assert_eq!(
                 (record.status, record.header.attempt),
-                (Status::Scheduled, 0)
+                (JobStatus::Scheduled, 0)
             );
             assert!(record.due_at.is_some());
             assert_eq!(counts(&jobs).await, [0, 1, 0, 0, 0, 0, 0]);
@@ -152,11 +152,11 @@ async fn a_postponed_job_comes_back_after_its_delay_and_keeps_its_attempts() {
         jobs.cancel(&id).await.unwrap();
         let delay = Duration::from_secs(60);
         let settled = jobs
-            .settle(&[(claimed, Outcome::Postponed { delay })])
+            .settle(&[(claimed, JobOutcome::Postponed { delay })])
             .await;
         assert!(settled[0].is_ok());
         let record = jobs.get(&id).await.unwrap();
-        assert_eq!(record.status, Status::Cancelled, "it was called off before");
+        assert_eq!(record.status, JobStatus::Cancelled, "it was called off before");
     }
 }
 
@@ -176,11 +176,11 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
             .id;
         for id in [&queued, &scheduled] {
             let record = jobs.cancel(id).await.unwrap();
-            assert_eq!(record.status, Status::Cancelled);
+            assert_eq!(record.status, JobStatus::Cancelled);
             assert!(record.payload.is_some(), "it still says what it was");
             assert_eq!(
                 jobs.cancel(id).await.unwrap().status,
-                Status::Cancelled,
+                JobStatus::Cancelled,
                 "again"
             );
         }
@@ -188,11 +188,11 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
 
         let id = jobs.submit(call("running")).await.unwrap().id;
         let claimed = claim_one(&jobs, "default").await;
-        assert!(jobs.called_off("default").await.unwrap().is_empty());
+        assert!(jobs.cancel_requests("default").await.unwrap().is_empty());
         let record = jobs.cancel(&id).await.unwrap();
-        assert_eq!((record.status, record.cancelling), (Status::Running, true));
+        assert_eq!((record.status, record.cancelling), (JobStatus::Running, true));
         assert_eq!(
-            jobs.called_off("default").await.unwrap(),
+            jobs.cancel_requests("default").await.unwrap(),
             std::slice::from_ref(&id)
         );
         assert_eq!(
@@ -203,7 +203,7 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
         );
         // Whatever its worker says but that it is done, it is cancelled.
         assert!(jobs.settle(&[(claimed, failed(true))]).await[0].is_ok());
-        assert_eq!(jobs.get(&id).await.unwrap().status, Status::Cancelled);
+        assert_eq!(jobs.get(&id).await.unwrap().status, JobStatus::Cancelled);
         assert_eq!(
             counts(&jobs).await,
             [0, 0, 0, 0, 0, 0, 3],
@@ -216,19 +216,19 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
         jobs.cancel(&id).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1_100)).await;
         assert_eq!(jobs.recover("default").await.unwrap(), 1);
-        assert_eq!(jobs.get(&id).await.unwrap().status, Status::Cancelled);
+        assert_eq!(jobs.get(&id).await.unwrap().status, JobStatus::Cancelled);
 
         // What was done before its worker heard of it is done.
         let id = jobs.submit(call("done")).await.unwrap().id;
         let claimed = claim_one(&jobs, "default").await;
         jobs.progress(&claimed.lease, "99%").await.unwrap();
         jobs.cancel(&id).await.unwrap();
-        let done = Outcome::Succeeded {
+        let done = JobOutcome::Succeeded {
             result: None,
             metrics: None,
         };
         assert!(jobs.settle(&[(claimed, done)]).await[0].is_ok());
-        assert_eq!(jobs.get(&id).await.unwrap().status, Status::Succeeded);
-        assert!(jobs.called_off("default").await.unwrap().is_empty());
+        assert_eq!(jobs.get(&id).await.unwrap().status, JobStatus::Succeeded);
+        assert!(jobs.cancel_requests("default").await.unwrap().is_empty());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_jobs::{Error, Filter, NewJob, Payload, Status};
+use mesh_jobs::{Error, JobFilter, NewJob, Payload, JobStatus};
 
 use crate::{
     NOW, counts, done, failed,
@@ -21,10 +21,10 @@ async fn a_job_goes_from_queued_over_running_to_succeeded_and_keeps_all_it_came_
         let submitted = jobs.submit(new).await.unwrap();
         assert_eq!(
             (submitted.status, submitted.existing),
-            (Some(Status::Queued), false)
+            (Some(JobStatus::Queued), false)
         );
         let queued = jobs.get(&submitted.id).await.unwrap();
-        assert_eq!((queued.status, queued.header.attempt), (Status::Queued, 0));
+        assert_eq!((queued.status, queued.header.attempt), (JobStatus::Queued, 0));
         assert_eq!(counts(&jobs).await, [1, 0, 0, 0, 0, 0, 0]);
 
         let claimed = claim_one(&jobs, "default").await;
@@ -37,7 +37,7 @@ async fn a_job_goes_from_queued_over_running_to_succeeded_and_keeps_all_it_came_
         let running = jobs.get(&submitted.id).await.unwrap();
         assert_eq!(
             (running.status, running.header.attempt),
-            (Status::Running, 1)
+            (JobStatus::Running, 1)
         );
         assert_eq!(running.worker.as_deref(), Some("w1"));
         assert!(running.header.started_at.is_some());
@@ -47,7 +47,7 @@ async fn a_job_goes_from_queued_over_running_to_succeeded_and_keeps_all_it_came_
 
         assert!(jobs.settle(&[(claimed, done())]).await[0].is_ok());
         let record = jobs.get(&submitted.id).await.unwrap();
-        assert_eq!(record.status, Status::Succeeded);
+        assert_eq!(record.status, JobStatus::Succeeded);
         assert_eq!(record.result, Some(Payload::Json("7".into())));
         assert_eq!(record.header.metrics, Some(1.into()));
         assert_eq!(record.header.deadline, Some(4_000_000_000_000));
@@ -86,7 +86,7 @@ async fn a_failed_job_is_tried_again_later_until_it_is_dead_and_can_be_revived()
         let claimed = claim_one(&jobs, "default").await;
         assert!(jobs.settle(&[(claimed, failed(true))]).await[0].is_ok());
         let record = jobs.get(&id).await.unwrap();
-        assert_eq!((record.status, record.header.attempt), (Status::Failed, 1));
+        assert_eq!((record.status, record.header.attempt), (JobStatus::Failed, 1));
         assert_eq!(record.header.error.as_deref(), Some("it broke"));
         assert!(record.due_at.is_some());
         assert_eq!(counts(&jobs).await, [0, 0, 0, 1, 0, 0, 0]);
@@ -94,22 +94,22 @@ async fn a_failed_job_is_tried_again_later_until_it_is_dead_and_can_be_revived()
         let claimed = claim_one(&jobs, "default").await;
         assert_eq!(claimed.job.header.attempt, 2);
         assert!(jobs.settle(&[(claimed, failed(true))]).await[0].is_ok());
-        let dead = Filter {
-            status: Some(Status::Dead),
-            ..Filter::default()
+        let dead = JobFilter {
+            status: Some(JobStatus::Dead),
+            ..JobFilter::default()
         };
         let listed = jobs.list(&dead, 10, None).await.unwrap().jobs;
         assert_eq!(listed.len(), 1, "{}", store.scheme);
-        assert_eq!((&listed[0].id, listed[0].status), (&id, Status::Dead));
+        assert_eq!((&listed[0].id, listed[0].status), (&id, JobStatus::Dead));
         assert_eq!(counts(&jobs).await, [0, 0, 0, 0, 1, 0, 0]);
 
         let record = jobs.retry(&id).await.unwrap();
-        assert_eq!((record.status, record.header.attempt), (Status::Queued, 0));
+        assert_eq!((record.status, record.header.attempt), (JobStatus::Queued, 0));
         let again = jobs.retry(&id).await;
         assert!(matches!(
             again,
             Err(Error::WrongStatus {
-                status: Status::Queued,
+                status: JobStatus::Queued,
                 ..
             })
         ));
@@ -119,7 +119,7 @@ async fn a_failed_job_is_tried_again_later_until_it_is_dead_and_can_be_revived()
         let record = jobs.get(&id).await.unwrap();
         assert_eq!(
             record.status,
-            Status::Dead,
+            JobStatus::Dead,
             "what cannot pass is not tried again"
         );
     }
@@ -183,7 +183,7 @@ async fn a_delayed_job_waits_and_wakes_a_sleeping_worker_on_time() {
                 ..call("soon")
             };
             let submitted = jobs.submit(soon).await.unwrap();
-            assert_eq!(submitted.status, Some(Status::Scheduled));
+            assert_eq!(submitted.status, Some(JobStatus::Scheduled));
             assert_eq!(counts(&jobs).await, [0, 2, 0, 0, 0, 0, 0]);
             (submitted.id, tokio::time::Instant::now())
         };
@@ -223,7 +223,7 @@ async fn one_key_makes_one_job_and_refuses_another_body() {
         let later = jobs.submit(keyed("a", "default")).await.unwrap();
         assert_eq!(
             (later.id, later.status),
-            (first.id.clone(), Some(Status::Succeeded))
+            (first.id.clone(), Some(JobStatus::Succeeded))
         );
     }
 }

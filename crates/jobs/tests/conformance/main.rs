@@ -13,19 +13,19 @@ mod support;
 
 use std::time::Duration;
 
-use mesh_jobs::{Jobs, Outcome, Payload};
+use mesh_jobs::{Jobs, JobOutcome, Payload};
 
 pub(crate) const NOW: Duration = Duration::ZERO;
 
-pub(crate) fn done() -> Outcome {
-    Outcome::Succeeded {
+pub(crate) fn done() -> JobOutcome {
+    JobOutcome::Succeeded {
         result: Some(Payload::Json("7".into())),
         metrics: Some(1.into()),
     }
 }
 
-pub(crate) fn failed(retry: bool) -> Outcome {
-    Outcome::Failed {
+pub(crate) fn failed(retry: bool) -> JobOutcome {
+    JobOutcome::Failed {
         error: "it broke".to_owned(),
         retry,
         metrics: None,
@@ -36,7 +36,7 @@ pub(crate) async fn counts(jobs: &Jobs) -> [u64; 7] {
     let queues = jobs.queues().await.unwrap();
     let of = queues.iter().find(|queue| queue.queue == "default");
     let counts = of.map(|queue| queue.counts.clone()).unwrap_or_default();
-    let mesh_jobs::Counts {
+    let mesh_jobs::JobCounts {
         queued,
         scheduled,
         running,

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{Error, Filter, JobId, Jobs, NewJob, Settings, Status, Submitted};
+use mesh_jobs::{Error, JobFilter, JobId, Jobs, NewJob, StoreOptions, JobStatus, Submitted};
 
 use crate::{
     NOW, done, failed,
@@ -29,7 +29,7 @@ async fn submit(jobs: &Jobs, count: usize, job: impl Fn(usize) -> NewJob) -> Vec
 /// All pages of a list, and what is done after each of them.
 async fn paged(
     jobs: &Jobs,
-    filter: &Filter,
+    filter: &JobFilter,
     limit: usize,
     mut meanwhile: impl AsyncFnMut(&Jobs),
 ) -> Vec<JobId> {
@@ -52,14 +52,14 @@ async fn move_some(jobs: &Jobs, turn: usize) {
         let outcome = ends[turn % ends.len()].clone();
         jobs.settle(&[(claimed, outcome)]).await;
     }
-    for status in [Status::Dead, Status::Scheduled, Status::Failed] {
-        let filter = Filter {
+    for status in [JobStatus::Dead, JobStatus::Scheduled, JobStatus::Failed] {
+        let filter = JobFilter {
             status: Some(status),
-            ..Filter::default()
+            ..JobFilter::default()
         };
         for record in jobs.list(&filter, 2, None).await.unwrap().jobs {
             match status {
-                Status::Dead => drop(jobs.retry(&record.id).await),
+                JobStatus::Dead => drop(jobs.retry(&record.id).await),
                 _ => drop(jobs.cancel(&record.id).await),
             }
         }
@@ -80,10 +80,10 @@ async fn a_list_tells_every_job_once_though_all_of_them_move_meanwhile() {
         })
         .await;
         for filter in [
-            Filter::default(),
-            Filter {
+            JobFilter::default(),
+            JobFilter {
                 queue: Some("default".to_owned()),
-                ..Filter::default()
+                ..JobFilter::default()
             },
         ] {
             let mut turn = 0;
@@ -110,9 +110,9 @@ async fn jobs_that_are_due_at_once_are_all_listed_though_some_of_them_leave() {
             ..call("x")
         })
         .await;
-        let filter = Filter {
-            status: Some(Status::Scheduled),
-            ..Filter::default()
+        let filter = JobFilter {
+            status: Some(JobStatus::Scheduled),
+            ..JobFilter::default()
         };
         let mut left = HashSet::new();
         let told = paged(&jobs, &filter, 10, async |jobs: &Jobs| {
@@ -133,10 +133,10 @@ async fn jobs_that_are_due_at_once_are_all_listed_though_some_of_them_leave() {
         );
 
         // Those that ended together stand in one place too.
-        let filter = Filter {
-            status: Some(Status::Cancelled),
+        let filter = JobFilter {
+            status: Some(JobStatus::Cancelled),
             kind: Some("call".to_owned()),
-            ..Filter::default()
+            ..JobFilter::default()
         };
         let told = paged(&jobs, &filter, 3, async |_: &Jobs| {}).await;
         assert_eq!(
@@ -156,9 +156,9 @@ async fn a_list_leaves_nothing_out_when_a_queue_gets_fewer_partitions() {
         many.partitions.insert("default".to_owned(), 4);
         let jobs = store.jobs_with(many);
         let ids = submit(&jobs, 40, |_| call("x")).await;
-        let filter = Filter {
+        let filter = JobFilter {
             queue: Some("default".to_owned()),
-            ..Filter::default()
+            ..JobFilter::default()
         };
         let first = jobs.list(&filter, 7, None).await.unwrap();
         drop(jobs);
@@ -180,9 +180,9 @@ async fn a_list_leaves_nothing_out_when_a_queue_gets_fewer_partitions() {
 #[tokio::test]
 async fn a_jobs_events_are_its_own_though_its_queue_forgot_them() {
     for store in stores().await {
-        let settings = Settings {
+        let settings = StoreOptions {
             events: 100,
-            ..Settings::default()
+            ..StoreOptions::default()
         };
         let jobs = store.jobs_set(options(), &settings);
         let id = jobs.submit(call("old")).await.unwrap().id;
@@ -191,7 +191,7 @@ async fn a_jobs_events_are_its_own_though_its_queue_forgot_them() {
         jobs.progress(&claimed.lease, "2%").await.unwrap();
         jobs.settle(&[(claimed, failed(true))]).await;
         let first = jobs.job_events(&id, "", 100, NOW).await.unwrap();
-        let names = |events: &[mesh_jobs::Event]| {
+        let names = |events: &[mesh_jobs::JobEvent]| {
             let names = events.iter().map(|event| event.name.clone());
             names.collect::<Vec<_>>()
         };
@@ -221,7 +221,7 @@ async fn a_jobs_events_are_its_own_though_its_queue_forgot_them() {
         assert!(rest.ended && rest.missed.is_none());
         let all = jobs.job_events(&id, "", 100, NOW).await.unwrap();
         let told: Vec<_> = [first.events, rest.events].concat();
-        let cursors = |events: &[mesh_jobs::Event]| {
+        let cursors = |events: &[mesh_jobs::JobEvent]| {
             let cursors = events.iter().map(|event| event.cursor.clone());
             cursors.collect::<Vec<_>>()
         };
@@ -236,9 +236,9 @@ async fn a_jobs_events_are_its_own_though_its_queue_forgot_them() {
 #[tokio::test]
 async fn a_cursor_that_is_older_than_what_is_kept_is_told_so_once() {
     for store in stores().await {
-        let settings = Settings {
+        let settings = StoreOptions {
             events: 100,
-            ..Settings::default()
+            ..StoreOptions::default()
         };
         let jobs = store.jobs_set(options(), &settings);
         jobs.submit(call("first")).await.unwrap();
@@ -335,16 +335,16 @@ async fn cursors_of_something_else_are_refused() {
                 store.scheme
             );
         }
-        let of = |queue: Option<&str>, status| Filter {
+        let of = |queue: Option<&str>, status| JobFilter {
             queue: queue.map(str::to_owned),
             status,
-            ..Filter::default()
+            ..JobFilter::default()
         };
         let default = Some("default");
         let filters = [
             of(default, None),
             of(Some("other"), None),
-            of(None, Some(Status::Queued)),
+            of(None, Some(JobStatus::Queued)),
         ];
         let page = jobs.list(&filters[0], 1, None).await.unwrap().next.unwrap();
         assert!(jobs.list(&filters[0], 1, Some(&page)).await.is_ok());
@@ -357,13 +357,13 @@ async fn cursors_of_something_else_are_refused() {
             );
         }
         // Our form, and in it what no store gives.
-        for status in Status::ALL.map(Some).into_iter().chain([None]) {
+        for status in JobStatus::ALL.map(Some).into_iter().chain([None]) {
             for after in [
                 "x", "1", "1:1", "0:1-1", "/", "x/1", "1/x", "1-1/-1", "6:1-1", "1-1/1/1",
             ] {
                 let json = serde_json::json!({
                     "lane": "default:0",
-                    "status": status.map_or("", Status::as_str),
+                    "status": status.map_or("", JobStatus::as_str),
                     "after": after,
                 });
                 let json = json.to_string();
@@ -393,7 +393,7 @@ async fn a_key_whose_job_is_kept_no_more_says_nothing_of_what_became_of_it() {
         jobs.settle(&[(claimed, failed(false))]).await;
         assert_eq!(
             jobs.submit(job.clone()).await.unwrap().status,
-            Some(Status::Dead)
+            Some(JobStatus::Dead)
         );
         jobs.retry(&id).await.unwrap();
         jobs.cancel(&id).await.unwrap();
@@ -415,7 +415,7 @@ async fn a_key_whose_job_is_kept_no_more_says_nothing_of_what_became_of_it() {
         ] {
             assert!(matches!(read, Some(Error::NotFound { .. })), "{read:?}");
         }
-        let listed = paged(&jobs, &Filter::default(), 10, async |_: &Jobs| {}).await;
+        let listed = paged(&jobs, &JobFilter::default(), 10, async |_: &Jobs| {}).await;
         assert_eq!(listed, [], "{}", store.scheme);
     }
 }
@@ -480,6 +480,6 @@ async fn ids_whose_jobs_are_all_gone_are_forgotten_in_redis() {
         .query_async(&mut connection)
         .await
         .unwrap();
-    let listed = paged(&jobs, &Filter::default(), 7, async |_: &Jobs| {}).await;
+    let listed = paged(&jobs, &JobFilter::default(), 7, async |_: &Jobs| {}).await;
     assert_eq!((listed.len(), listed.last()), (401, Some(&late.id)));
 }

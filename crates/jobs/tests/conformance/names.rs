@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use mesh_jobs::{
-    Context, Error, Failure, Handler, Job, NewJob, Options, Outcome, Payload, Status, Worker,
+    JobContext, Error, Failure, JobHandler, Job, NewJob, QueueOptions, JobOutcome, Payload, JobStatus, Worker,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,8 +17,8 @@ use crate::{
 struct Idle;
 
 #[async_trait::async_trait]
-impl Handler for Idle {
-    async fn run(&self, _: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
+impl JobHandler for Idle {
+    async fn run(&self, _: &Job, _: &JobContext) -> Result<Option<Payload>, Failure> {
         Ok(None)
     }
 }
@@ -33,7 +33,7 @@ fn named(queue: &str) -> NewJob {
 #[tokio::test]
 async fn names_made_up_at_once_make_no_more_queues_than_there_may_be() {
     for store in stores().await {
-        let options = Options {
+        let options = QueueOptions {
             max_queues: 3,
             own_queues: ["mine".to_owned()].into(),
             partitions: [("q0".to_owned(), 4), ("q1".to_owned(), 4)].into(),
@@ -68,7 +68,7 @@ async fn names_made_up_at_once_make_no_more_queues_than_there_may_be() {
         for name in made {
             other.submit(named(name)).await.unwrap();
         }
-        let free = store.jobs_with(Options {
+        let free = store.jobs_with(QueueOptions {
             max_queues: 0,
             ..support::options()
         });
@@ -119,7 +119,7 @@ async fn a_job_that_is_refused_until_later_is_not_claimed_sooner() {
             ..call("x")
         };
         let id = jobs.submit(new).await.unwrap().id;
-        let later = || Outcome::Later {
+        let later = || JobOutcome::RetryAfter {
             error: "too busy".to_owned(),
             after: Duration::from_millis(900),
             metrics: None,
@@ -128,7 +128,7 @@ async fn a_job_that_is_refused_until_later_is_not_claimed_sooner() {
         let begun = tokio::time::Instant::now();
         jobs.settle(&[(claimed, later())]).await.remove(0).unwrap();
         let record = jobs.get(&id).await.unwrap();
-        assert_eq!(record.status, Status::Failed);
+        assert_eq!(record.status, JobStatus::Failed);
         assert_eq!(record.header.error.as_deref(), Some("too busy"));
         let mut claimed = Vec::new();
         while claimed.is_empty() {
@@ -140,7 +140,7 @@ async fn a_job_that_is_refused_until_later_is_not_claimed_sooner() {
         let ended = (claimed.remove(0), later());
         jobs.settle(&[ended]).await.remove(0).unwrap();
         until("it is given up", || async {
-            jobs.get(&id).await.unwrap().status == Status::Dead
+            jobs.get(&id).await.unwrap().status == JobStatus::Dead
         })
         .await;
     }

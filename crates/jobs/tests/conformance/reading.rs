@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_jobs::{Error, Filter, Missed, NewJob, Status, Timer, When};
+use mesh_jobs::{Error, JobFilter, MissedPolicy, NewJob, JobStatus, Timer, Schedule};
 
 use crate::{
     NOW, counts, done, failed,
@@ -27,11 +27,11 @@ async fn listing_pages_through_every_status_exactly_once() {
         let ends: Vec<_> = claimed.into_iter().take(15).zip(outcomes).collect();
         assert!(jobs.settle(&ends).await.iter().all(Result::is_ok));
 
-        let everything = Filter {
+        let everything = JobFilter {
             queue: Some("default".to_owned()),
-            ..Filter::default()
+            ..JobFilter::default()
         };
-        for filter in [everything.clone(), Filter::default()] {
+        for filter in [everything.clone(), JobFilter::default()] {
             let (mut ids, mut cursor) = (std::collections::HashSet::new(), None);
             loop {
                 let page = jobs.list(&filter, 7, cursor.as_deref()).await.unwrap();
@@ -49,15 +49,15 @@ async fn listing_pages_through_every_status_exactly_once() {
         let expected = counts(&jobs).await;
         assert_eq!(expected, [13, 7, 5, 5, 5, 5, 0]);
         let statuses = [
-            Status::Queued,
-            Status::Scheduled,
-            Status::Running,
-            Status::Failed,
-            Status::Dead,
-            Status::Succeeded,
+            JobStatus::Queued,
+            JobStatus::Scheduled,
+            JobStatus::Running,
+            JobStatus::Failed,
+            JobStatus::Dead,
+            JobStatus::Succeeded,
         ];
         for (status, expected) in statuses.into_iter().zip(expected) {
-            let filter = Filter {
+            let filter = JobFilter {
                 status: Some(status),
                 ..everything.clone()
             };
@@ -70,7 +70,7 @@ async fn listing_pages_through_every_status_exactly_once() {
                 store.scheme
             );
         }
-        let http = Filter {
+        let http = JobFilter {
             kind: Some("http".to_owned()),
             ..everything.clone()
         };
@@ -210,15 +210,15 @@ async fn a_queue_of_several_partitions_is_one_queue() {
 async fn a_timer_fires_once_though_three_schedulers_run() {
     for store in stores().await {
         let jobs = store.jobs();
-        let mut timer = Timer::new("tick", When::Every(300), "call", "x".into());
-        timer.missed = Missed::All;
+        let mut timer = Timer::new("tick", Schedule::Every(300), "call", "x".into());
+        timer.missed = MissedPolicy::All;
         let set = jobs.set_timer(timer.clone()).await.unwrap();
         assert_eq!(
             jobs.set_timer(timer).await.unwrap(),
             set,
             "setting it again changes nothing"
         );
-        let bad = Timer::new("bad", When::Cron("nonsense".to_owned()), "call", "x".into());
+        let bad = Timer::new("bad", Schedule::Cron("nonsense".to_owned()), "call", "x".into());
         assert!(matches!(
             jobs.set_timer(bad).await,
             Err(Error::Invalid { .. })

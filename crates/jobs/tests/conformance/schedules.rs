@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_jobs::{Entries, Error, Jobs, NewJob, Scheduler, Timer, When};
+use mesh_jobs::{ScheduleEntries, Error, Jobs, NewJob, Scheduler, Timer, Schedule};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -20,14 +20,14 @@ fn make(timer: &Timer, _: &str) -> Result<NewJob, Error> {
 fn entry(name: &str, every: u64) -> Timer {
     Timer::new(
         &format!("file/{name}"),
-        When::Every(every),
+        Schedule::Every(every),
         "call",
         name.into(),
     )
 }
 
-fn entries(timers: Vec<Timer>) -> Entries {
-    let mut entries = Entries::new(NAMES);
+fn entries(timers: Vec<Timer>) -> ScheduleEntries {
+    let mut entries = ScheduleEntries::new(NAMES);
     entries.replace(timers);
     entries
 }
@@ -44,17 +44,17 @@ async fn an_entry_is_fired_by_schedulers_that_have_it_and_by_no_other() {
     for store in stores().await {
         let jobs = store.jobs();
         let mut with = entries(vec![entry("a", 100)]);
-        jobs.tend(&mut with, &make).await.unwrap();
+        jobs.reconcile_timers(&mut with, &make).await.unwrap();
         tokio::time::sleep(Duration::from_millis(150)).await;
         // It has been restarted without the entry, or is another one beside it.
         for mut without in [entries(vec![]), entries(vec![entry("b", 3_600_000)])] {
-            assert_eq!(jobs.tend(&mut without, &make).await.unwrap().made, 0);
+            assert_eq!(jobs.reconcile_timers(&mut without, &make).await.unwrap().made, 0);
         }
         assert_eq!(names(&jobs).await, ["file/a", "file/b"], "{}", store.scheme);
-        assert_eq!(jobs.tend(&mut with, &make).await.unwrap().made, 1);
+        assert_eq!(jobs.reconcile_timers(&mut with, &make).await.unwrap().made, 1);
         // What is taken out of a file goes at once.
         with.replace(vec![]);
-        jobs.tend(&mut with, &make).await.unwrap();
+        jobs.reconcile_timers(&mut with, &make).await.unwrap();
         assert_eq!(names(&jobs).await, ["file/b"], "{}", store.scheme);
     }
 }
@@ -64,9 +64,9 @@ async fn an_entry_that_the_store_has_lost_is_put_back() {
     for store in stores().await {
         let jobs = store.jobs();
         let mut mine = entries(vec![entry("a", 3_600_000), entry("b", 3_600_000)]);
-        jobs.tend(&mut mine, &make).await.unwrap();
+        jobs.reconcile_timers(&mut mine, &make).await.unwrap();
         assert!(jobs.remove_timer("file/a").await.unwrap());
-        jobs.tend(&mut mine, &make).await.unwrap();
+        jobs.reconcile_timers(&mut mine, &make).await.unwrap();
         assert_eq!(names(&jobs).await, ["file/a", "file/b"], "{}", store.scheme);
     }
 }
@@ -76,14 +76,14 @@ async fn what_an_older_scheduler_left_behind_fires_no_more() {
     for store in stores().await {
         let jobs = store.jobs();
         jobs.set_timer(entry("left", 100)).await.unwrap();
-        jobs.set_timer(Timer::new("mine", When::Every(100), "call", 1.into()))
+        jobs.set_timer(Timer::new("mine", Schedule::Every(100), "call", 1.into()))
             .await
             .unwrap();
         tokio::time::sleep(Duration::from_millis(150)).await;
         let mut none = entries(vec![]);
         // The one that a program set itself is everybody's.
-        assert_eq!(jobs.tend(&mut none, &make).await.unwrap().made, 1);
-        assert!(jobs.timers().await.unwrap()[0].kept.is_some());
+        assert_eq!(jobs.reconcile_timers(&mut none, &make).await.unwrap().made, 1);
+        assert!(jobs.timers().await.unwrap()[0].ownership.is_some());
     }
 }
 
@@ -92,7 +92,7 @@ async fn an_entry_that_cannot_fire_leaves_the_others_alone() {
     for store in stores().await {
         let jobs = store.jobs();
         let never = |name: &str, pattern: &str| Timer {
-            when: When::Cron(pattern.to_owned()),
+            when: Schedule::Cron(pattern.to_owned()),
             ..entry(name, 100)
         };
         // Alone in each place of the order; one has no further time, one makes no job, one is of
@@ -105,8 +105,8 @@ async fn an_entry_that_cannot_fire_leaves_the_others_alone() {
             never("z-spent", "0 0 0 1 1 * 2020"),
         ]);
         let scheduler = Scheduler::new(jobs.clone(), Duration::from_millis(50))
-            .keeping(NAMES, receiver)
-            .making(|timer, key| match timer.name.ends_with("jobless") {
+            .with_entries(NAMES, receiver)
+            .with_factory(|timer, key| match timer.name.ends_with("jobless") {
                 true => Err(Error::Invalid {
                     field: "payload",
                     reason: "no".to_owned(),
@@ -137,7 +137,7 @@ async fn an_entry_that_cannot_fire_leaves_the_others_alone() {
 async fn nobody_suppresses_a_timer_or_a_part_by_submitting_its_key_first() {
     for store in stores().await {
         let jobs = store.jobs();
-        let timer = Timer::new("t", When::Every(100), "call", "x".into());
+        let timer = Timer::new("t", Schedule::Every(100), "call", "x".into());
         let set = jobs.set_timer(timer).await.unwrap();
         let time = set.next_at.unwrap();
         for key in [format!("timer/t/{time}/0"), "task/x/sub".to_owned()] {
@@ -172,21 +172,21 @@ async fn what_somebody_removes_fires_no_more_though_its_scheduler_has_it() {
     for store in stores().await {
         let jobs = store.jobs();
         let mut mine = entries(vec![entry("a", 100)]);
-        jobs.tend(&mut mine, &make).await.unwrap();
+        jobs.reconcile_timers(&mut mine, &make).await.unwrap();
         let ended = jobs.end_timer("file/a").await.unwrap().unwrap();
         assert!(ended.removed && jobs.end_timer("none").await.unwrap().is_none());
         tokio::time::sleep(Duration::from_millis(250)).await;
         // Neither does a scheduler that starts now bring it back.
         for mut mine in [mine.clone(), entries(vec![entry("a", 100)])] {
-            assert_eq!(jobs.tend(&mut mine, &make).await.unwrap().made, 0);
+            assert_eq!(jobs.reconcile_timers(&mut mine, &make).await.unwrap().made, 0);
         }
         let ran = jobs.run_timer("file/a", &make).await.unwrap();
         assert!(!ran.existing, "by hand it runs");
         let mut changed = entries(vec![entry("a", 200)]);
-        jobs.tend(&mut changed, &make).await.unwrap();
+        jobs.reconcile_timers(&mut changed, &make).await.unwrap();
         assert!(!jobs.timers().await.unwrap()[0].removed);
         // One that nobody has configured goes.
-        jobs.set_timer(Timer::new("own", When::Every(100), "call", 1.into()))
+        jobs.set_timer(Timer::new("own", Schedule::Every(100), "call", 1.into()))
             .await
             .unwrap();
         jobs.end_timer("own").await.unwrap().unwrap();

@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use mesh_jobs::{
-    Accepted, Claim, Claimer, Counts, Entry, Error, EventRead, Found, JobId, Lane, Lease, Mark,
-    Move, Moved, Note, Page, Renewal, Status, Store, Vitals,
+    SubmitOutcome, Claim, ClaimRequest, JobCounts, Submission, Error, EventBatch, StoredJob, JobId, Lane, Lease, WaitPosition,
+    Move, MoveOutcome, ProgressNote, JobPage, Renewal, JobStatus, Store, StoreHealth,
 };
 
 /// Another store, with its clock set so much ahead, in ms.
@@ -42,26 +42,26 @@ impl Store for Jumping {
         Ok(self.jumped(self.store.now(lane).await?))
     }
 
-    async fn check(&self) -> Result<Vitals, Error> {
+    async fn check(&self) -> Result<StoreHealth, Error> {
         self.store.check().await
     }
 
-    async fn submit(&self, lane: &Lane, entries: &[Entry]) -> Result<Vec<Accepted>, Error> {
+    async fn submit(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error> {
         self.store.submit(lane, entries).await
     }
 
-    async fn claim(&self, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error> {
-        let claim = self.store.claim(lane, claimer).await?;
+    async fn claim(&self, lane: &Lane, claim_request: &ClaimRequest) -> Result<Claim, Error> {
+        let claim = self.store.claim(lane, claim_request).await?;
         let now = self.jumped(claim.now);
         Ok(Claim { now, ..claim })
     }
 
-    async fn ready(&self, lane: &Lane, mark: &Mark, wait: Duration) -> Result<(), Error> {
-        self.store.ready(lane, mark, wait).await
+    async fn wait_for_job(&self, lane: &Lane, mark: &WaitPosition, wait: Duration) -> Result<(), Error> {
+        self.store.wait_for_job(lane, mark, wait).await
     }
 
-    async fn shift(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
-        self.store.shift(lane, moves).await
+    async fn transition(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<MoveOutcome>, Error> {
+        self.store.transition(lane, moves).await
     }
 
     async fn renew(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
@@ -72,28 +72,28 @@ impl Store for Jumping {
         self.store.progress(lease, progress).await
     }
 
-    async fn call_off(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
-        self.store.call_off(id, token).await
+    async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
+        self.store.request_cancel(id, token).await
     }
 
-    async fn called_off(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
-        self.store.called_off(lane).await
+    async fn cancel_requests(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
+        self.store.cancel_requests(lane).await
     }
 
-    async fn find(&self, id: &JobId) -> Result<Option<Found>, Error> {
+    async fn find(&self, id: &JobId) -> Result<Option<StoredJob>, Error> {
         self.store.find(id).await
     }
 
-    async fn trail(&self, id: &JobId) -> Result<Option<(Found, Vec<Note>)>, Error> {
-        self.store.trail(id).await
+    async fn find_with_notes(&self, id: &JobId) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error> {
+        self.store.find_with_notes(id).await
     }
 
-    async fn latest(&self, lane: &Lane) -> Result<String, Error> {
-        self.store.latest(lane).await
+    async fn last_event(&self, lane: &Lane) -> Result<String, Error> {
+        self.store.last_event(lane).await
     }
 
-    async fn expired(&self, lane: &Lane, lease: Duration) -> Result<Vec<Found>, Error> {
-        self.store.expired(lane, lease).await
+    async fn expired_leases(&self, lane: &Lane, lease: Duration) -> Result<Vec<StoredJob>, Error> {
+        self.store.expired_leases(lane, lease).await
     }
 
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error> {
@@ -103,35 +103,35 @@ impl Store for Jumping {
     async fn list(
         &self,
         lane: &Lane,
-        of: Option<Status>,
+        of: Option<JobStatus>,
         after: &str,
         max: usize,
-    ) -> Result<Page, Error> {
+    ) -> Result<JobPage, Error> {
         self.store.list(lane, of, after, max).await
     }
 
-    async fn counts(&self, lane: &Lane) -> Result<Counts, Error> {
+    async fn counts(&self, lane: &Lane) -> Result<JobCounts, Error> {
         self.store.counts(lane).await
     }
 
-    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventRead, Error> {
+    async fn events(&self, lane: &Lane, after: &str, max: usize) -> Result<EventBatch, Error> {
         self.store.events(lane, after, max).await
     }
 
-    async fn eventful(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
-        self.store.eventful(lane, after, wait).await
+    async fn wait_for_event(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
+        self.store.wait_for_event(lane, after, wait).await
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {
         self.store.lanes().await
     }
 
-    async fn serve(&self, queue: &str) -> Result<(), Error> {
-        self.store.serve(queue).await
+    async fn heartbeat(&self, queue: &str) -> Result<(), Error> {
+        self.store.heartbeat(queue).await
     }
 
-    async fn served(&self) -> Result<Vec<(String, Duration)>, Error> {
-        self.store.served().await
+    async fn heartbeats(&self) -> Result<Vec<(String, Duration)>, Error> {
+        self.store.heartbeats().await
     }
 
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error> {

@@ -18,8 +18,8 @@ use std::{
 
 use cluster::Cluster;
 use mesh_jobs::{
-    Backoff, Claimed, Context, Failure, Handler, Job, Jobs, NewJob, Options, Payload, STORES,
-    Settings, open,
+    Backoff, ClaimedJob, JobContext, Failure, JobHandler, Job, Jobs, NewJob, QueueOptions, Payload, STORES,
+    StoreOptions, open,
 };
 use testkit::{Redis, Sentinel};
 
@@ -34,9 +34,9 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn store(&self) -> Arc<dyn mesh_jobs::Store> {
-        let settings = Settings {
+        let settings = StoreOptions {
             prefix: self.prefix.clone(),
-            ..Settings::default()
+            ..StoreOptions::default()
         };
         open(&self.address, &settings).unwrap()
     }
@@ -45,12 +45,12 @@ impl Fixture {
         self.jobs_with(options())
     }
 
-    pub(crate) fn jobs_with(&self, options: Options) -> Jobs {
-        self.jobs_set(options, &Settings::default())
+    pub(crate) fn jobs_with(&self, options: QueueOptions) -> Jobs {
+        self.jobs_set(options, &StoreOptions::default())
     }
 
-    pub(crate) fn jobs_set(&self, options: Options, settings: &Settings) -> Jobs {
-        let settings = Settings {
+    pub(crate) fn jobs_set(&self, options: QueueOptions, settings: &StoreOptions) -> Jobs {
+        let settings = StoreOptions {
             prefix: self.prefix.clone(),
             ..settings.clone()
         };
@@ -59,15 +59,15 @@ impl Fixture {
 }
 
 /// Short times, so that tests need not wait long.
-pub(crate) fn options() -> Options {
-    Options {
+pub(crate) fn options() -> QueueOptions {
+    QueueOptions {
         lease: Duration::from_secs(1),
         backoff: Backoff {
             base: Duration::from_millis(30),
             max: Duration::from_millis(200),
             jitter: 0.2,
         },
-        ..Options::default()
+        ..QueueOptions::default()
     }
 }
 
@@ -157,7 +157,7 @@ pub(crate) fn call(text: &str) -> NewJob {
 }
 
 /// Claims exactly one job, which is there.
-pub(crate) async fn claim_one(jobs: &Jobs, queue: &str) -> Claimed {
+pub(crate) async fn claim_one(jobs: &Jobs, queue: &str) -> ClaimedJob {
     let mut claimed = jobs
         .claim(queue, "w1", 1, Duration::from_secs(5))
         .await
@@ -182,11 +182,11 @@ impl<F: Fn(&Job) -> Result<Duration, Failure>> Counting<F> {
 }
 
 #[async_trait::async_trait]
-impl<F> Handler for Counting<F>
+impl<F> JobHandler for Counting<F>
 where
     F: Fn(&Job) -> Result<Duration, Failure> + Send + Sync + 'static,
 {
-    async fn run(&self, job: &Job, _: &Context) -> Result<Option<Payload>, Failure> {
+    async fn run(&self, job: &Job, _: &JobContext) -> Result<Option<Payload>, Failure> {
         self.count.fetch_add(1, Ordering::SeqCst);
         let pause = (self.work)(job)?;
         if !pause.is_zero() {

@@ -1,6 +1,6 @@
 //! A Redis that a test does something to, and what then goes on.
 
-use mesh_jobs::{Claimed, Error, Jobs, Outcome, Settings, Status, open};
+use mesh_jobs::{ClaimedJob, Error, Jobs, JobOutcome, StoreOptions, JobStatus, open};
 use testkit::Redis;
 
 use super::{call, claim_one, options};
@@ -8,7 +8,7 @@ use super::{call, claim_one, options};
 pub(crate) const LANE: &str = "mesh:jobs:{default:0}";
 
 pub(crate) fn connect_to(url: &str) -> Jobs {
-    Jobs::new(open(url, &Settings::default()).unwrap(), options())
+    Jobs::new(open(url, &StoreOptions::default()).unwrap(), options())
 }
 
 pub(crate) fn connect(redis: &Redis) -> Jobs {
@@ -27,14 +27,14 @@ pub(crate) async fn say(redis: &Redis, words: &[&str]) {
     ask::<redis::Value>(redis, words).await;
 }
 
-pub(crate) fn done() -> Outcome {
-    Outcome::Succeeded {
+pub(crate) fn done() -> JobOutcome {
+    JobOutcome::Succeeded {
         result: None,
         metrics: None,
     }
 }
 
-pub(crate) async fn settle(jobs: &Jobs, claimed: Claimed) -> Result<(), Error> {
+pub(crate) async fn settle(jobs: &Jobs, claimed: ClaimedJob) -> Result<(), Error> {
     jobs.settle(&[(claimed, done())]).await.remove(0)
 }
 
@@ -49,5 +49,5 @@ pub(crate) async fn goes_through(jobs: &Jobs) {
             break;
         }
     }
-    assert_eq!(jobs.get(&id).await.unwrap().status, Status::Succeeded);
+    assert_eq!(jobs.get(&id).await.unwrap().status, JobStatus::Succeeded);
 }

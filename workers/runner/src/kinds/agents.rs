@@ -13,22 +13,22 @@ use tokio::time::{Instant, timeout};
 use tonic::Request;
 
 /// How long what agents say of themselves is believed.
-const FRESH: Duration = Duration::from_secs(30);
+const CACHE_TTL: Duration = Duration::from_secs(30);
 /// How long an agent may take to say it.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What each agent can do: its public id → words.
-type Known = BTreeMap<String, BTreeSet<String>>;
+type AgentWords = BTreeMap<String, BTreeSet<String>>;
 
 /// Chooses agents.
 #[derive(Debug)]
-pub(crate) struct Agents {
+pub(crate) struct AgentSelector {
     mesh: Mesh,
     fallback: String,
-    known: Mutex<Option<(Instant, Known)>>,
+    known: Mutex<Option<(Instant, AgentWords)>>,
 }
 
-impl Agents {
+impl AgentSelector {
     /// Chooses among the agents of a mesh; `fallback` where none suits.
     pub(crate) fn new(mesh: Mesh, fallback: &str) -> Self {
         let (fallback, known) = (fallback.to_owned(), Mutex::default());
@@ -47,30 +47,30 @@ impl Agents {
             .collect()
     }
 
-    async fn known(&self) -> Known {
+    async fn known(&self) -> AgentWords {
         let fresh = self
             .known
             .lock()
             .clone()
-            .filter(|(at, _)| at.elapsed() < FRESH);
+            .filter(|(at, _)| at.elapsed() < CACHE_TTL);
         if let Some((_, known)) = fresh {
             return known;
         }
         let mut catalog = self.mesh.discovery().catalog();
-        let answered = timeout(PATIENCE, catalog.wait_for(Option::is_some)).await;
+        let answered = timeout(LIST_TIMEOUT, catalog.wait_for(Option::is_some)).await;
         let catalog = answered
             .ok()
             .and_then(Result::ok)
             .and_then(|catalog| catalog.clone());
         let Some(catalog) = catalog else {
-            return Known::new();
+            return AgentWords::new();
         };
         let agents = catalog
             .services
             .iter()
             .filter(|(_, tags)| tags.iter().any(|tag| tag == "agent"));
         let asked = join_all(agents.map(|(service, _)| self.ask(service))).await;
-        let known: Known = asked.into_iter().flatten().collect();
+        let known: AgentWords = asked.into_iter().flatten().collect();
         if !known.is_empty() {
             *self.known.lock() = Some((Instant::now(), known.clone()));
         }
@@ -80,9 +80,9 @@ impl Agents {
     /// What one service says of itself; nothing when it does not answer in time.
     async fn ask(&self, service: &str) -> Vec<(String, BTreeSet<String>)> {
         let mut request = Request::new(ListAgentsRequest::default());
-        request.set_timeout(PATIENCE);
+        request.set_timeout(LIST_TIMEOUT);
         let mut client = AgentServiceClient::new(self.mesh.channel(service));
-        let listed = timeout(PATIENCE, client.list_agents(request)).await;
+        let listed = timeout(LIST_TIMEOUT, client.list_agents(request)).await;
         let agents = match listed {
             Ok(Ok(listed)) => listed.into_inner().agents,
             _ => return Vec::new(),
@@ -98,7 +98,7 @@ impl Agents {
 
 /// The agent most of whose capabilities are asked for; among equals the fallback, else the first
 /// by name.
-fn best(known: &Known, description: &str, fallback: &str) -> String {
+fn best(known: &AgentWords, description: &str, fallback: &str) -> String {
     let asked: BTreeSet<String> = words(description).collect();
     let score = |(id, can): &(&String, &BTreeSet<String>)| {
         let matched = can.intersection(&asked).count();
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn the_agent_with_the_most_matching_capabilities_is_chosen() {
         let can = |text: &str| words(text).collect::<BTreeSet<_>>();
-        let known = Known::from([
+        let known = AgentWords::from([
             ("code-agent".to_owned(), can("code implementation design")),
             ("echo-agent".to_owned(), can("echo text-processing")),
             ("research-agent".to_owned(), can("research notes design")),
@@ -156,7 +156,7 @@ mod tests {
             assert_eq!(best(&known, text, "research-agent"), expected, "{text}");
         }
         assert_eq!(
-            best(&Known::new(), "code", "research-agent"),
+            best(&AgentWords::new(), "code", "research-agent"),
             "research-agent"
         );
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use work::Call;
 
-use crate::meter::Facts;
+use crate::meter::AttemptFacts;
 
 /// What the answers of agents tell of their models, in their metadata.
 const MODEL_FACTS: [&str; 9] = [
@@ -42,7 +42,7 @@ impl Calls {
         call: &Call,
         job: &Job,
         left: Duration,
-        facts: &Facts,
+        facts: &AttemptFacts,
     ) -> Result<Value, Failure> {
         let to = dynamic::DynamicCall {
             service: call.service.clone(),
@@ -88,7 +88,7 @@ impl Calls {
                 .and_then(Value::as_str)
                 .filter(|error| !error.is_empty());
             let error = error.unwrap_or("the service reports a failure and does not say why");
-            return Err(Failure::passing(error));
+            return Err(Failure::retryable(error));
         }
         Ok(result)
     }
@@ -117,28 +117,28 @@ pub(crate) fn idempotency_key(job: &Job) -> String {
 }
 
 /// Fields that say for whom a call is made, and for which job.
-const INNER: [&str; 2] = ["x-mesh-caller", "x-mesh-job"];
+const RESERVED: [&str; 2] = ["x-mesh-caller", "x-mesh-job"];
 
 /// Metadata of a payload, which is its submitter's, without those: they are the runner's to say.
-fn outer(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let inner = |name: &str| INNER.iter().any(|inner| name.eq_ignore_ascii_case(inner));
-    let fields = metadata.iter().filter(|(name, _)| !inner(name));
+fn without_reserved(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let reserved = |name: &str| RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved));
+    let fields = metadata.iter().filter(|(name, _)| !reserved(name));
     fields
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
 
 fn metadata(call: &Call, job: &Job) -> BTreeMap<String, String> {
-    let mut metadata = outer(&call.metadata);
+    let mut metadata = without_reserved(&call.metadata);
     metadata.extend(job.header.trace.clone());
-    metadata.insert(INNER[1].to_owned(), job.id.to_string());
+    metadata.insert(RESERVED[1].to_owned(), job.id.to_string());
     metadata.insert("idempotency-key".to_owned(), idempotency_key(job));
     if let Some(caller) = &job.header.caller
         && caller
             .bytes()
             .all(|byte| byte.is_ascii_graphic() || byte == b' ')
     {
-        metadata.insert(INNER[0].to_owned(), caller.clone());
+        metadata.insert(RESERVED[0].to_owned(), caller.clone());
     }
     metadata
 }
@@ -176,22 +176,22 @@ fn is_too_large(status: &Status) -> bool {
 /// Whether a status may be another one the next time.
 fn failure(status: &Status) -> Failure {
     let code = status.code();
-    let error = format!("{}: {}", word(code), status.message());
+    let error = format!("{}: {}", code_name(code), status.message());
     // Whoever was asked knows best when to ask again, such as an agent whose model wants quiet.
     if let (Code::Aborted, Some(after)) = (code, proto::error_info::retry_after(status)) {
-        return Failure::later(error, after);
+        return Failure::retry_after(error, after);
     }
     match code {
-        Code::NotFound if is_missing(status) => Failure::passing(error),
+        Code::NotFound if is_missing(status) => Failure::retryable(error),
         // It would be as large the next time, and the method may have run.
-        Code::ResourceExhausted if is_too_large(status) => Failure::lasting(error),
+        Code::ResourceExhausted if is_too_large(status) => Failure::permanent(error),
         Code::Unavailable
         | Code::DeadlineExceeded
         | Code::ResourceExhausted
         | Code::Aborted
         | Code::Cancelled
         | Code::Unknown
-        | Code::Internal => Failure::passing(error),
+        | Code::Internal => Failure::retryable(error),
         Code::Ok
         | Code::InvalidArgument
         | Code::NotFound
@@ -201,12 +201,12 @@ fn failure(status: &Status) -> Failure {
         | Code::OutOfRange
         | Code::Unimplemented
         | Code::DataLoss
-        | Code::Unauthenticated => Failure::lasting(error),
+        | Code::Unauthenticated => Failure::permanent(error),
     }
 }
 
 /// A code as gRPC writes it: `NOT_FOUND`.
-fn word(code: Code) -> String {
+fn code_name(code: Code) -> String {
     let mut word = String::new();
     for letter in format!("{code:?}").chars() {
         if letter.is_ascii_uppercase() && !word.is_empty() {
@@ -224,19 +224,19 @@ mod tests {
     #[test]
     fn what_may_pass_is_tried_again_and_what_stays_is_not() {
         let passing = failure(&Status::unavailable("gone"));
-        assert_eq!(passing, Failure::passing("UNAVAILABLE: gone"));
+        assert_eq!(passing, Failure::retryable("UNAVAILABLE: gone"));
         let passing = failure(&Status::deadline_exceeded("late"));
-        assert_eq!(passing, Failure::passing("DEADLINE_EXCEEDED: late"));
+        assert_eq!(passing, Failure::retryable("DEADLINE_EXCEEDED: late"));
         let missing =
             proto::error_info::status(Code::NotFound, "NO_SUCH_SERVICE", "no service a", []);
         assert_eq!(
             failure(&missing),
-            Failure::passing("NOT_FOUND: no service a")
+            Failure::retryable("NOT_FOUND: no service a")
         );
         let fact = [(proto::error_info::RETRY_AFTER, "7000".to_owned())];
         let quiet = proto::error_info::status(Code::Aborted, "MODEL_AWAY", "quiet", fact);
         let after = Duration::from_secs(7);
-        assert_eq!(failure(&quiet), Failure::later("ABORTED: quiet", after));
+        assert_eq!(failure(&quiet), Failure::retry_after("ABORTED: quiet", after));
         let large = |code| proto::error_info::status(code, "MESSAGE_TOO_LARGE", "x", []);
         for status in [
             large(Code::ResourceExhausted),
@@ -252,7 +252,7 @@ mod tests {
             Status::not_found("x"),
             Status::unimplemented("x"),
         ] {
-            assert!(matches!(failure(&status), Failure::Lasting(_)), "{status}");
+            assert!(matches!(failure(&status), Failure::Permanent(_)), "{status}");
         }
     }
 
@@ -264,7 +264,7 @@ mod tests {
             ("x-mesh-session", "a"),
         ];
         let given = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let carried = outer(&BTreeMap::from(given));
+        let carried = without_reserved(&BTreeMap::from(given));
         assert_eq!(carried.keys().collect::<Vec<_>>(), ["x-mesh-session"]);
     }
 

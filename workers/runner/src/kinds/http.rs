@@ -11,10 +11,10 @@ use url::Url;
 use work::Http;
 
 use super::call::idempotency_key;
-use crate::meter::Facts;
+use crate::meter::AttemptFacts;
 
 /// How much of an answer that is a failure is told.
-const SHOWN: usize = 300;
+const MAX_SHOWN: usize = 300;
 
 /// Sends the request of a job: its result is the answer. A status from 400 is a failure, one that
 /// may pass where the status says so.
@@ -23,34 +23,34 @@ pub(crate) async fn run(
     request: &Http,
     job: &Job,
     left: Duration,
-    facts: &Facts,
+    facts: &AttemptFacts,
 ) -> Result<Value, Failure> {
-    let request = build(request, job, left).map_err(Failure::lasting)?;
+    let request = build(request, job, left).map_err(Failure::permanent)?;
     let answer = client
         .send(request)
         .await
         .map_err(|error| match error.is_transient() {
-            true => Failure::passing(error.to_string()),
-            false => Failure::lasting(error.to_string()),
+            true => Failure::retryable(error.to_string()),
+            false => Failure::permanent(error.to_string()),
         })?;
     facts.set("response_bytes", answer.body.len());
     facts.set("redirects", answer.redirects);
     if answer.status.as_u16() >= 400 {
         let text = String::from_utf8_lossy(&answer.body);
-        let text: String = text.chars().take(SHOWN).collect();
+        let text: String = text.chars().take(MAX_SHOWN).collect();
         let error = format!("{} answered {}: {text}", answer.url, answer.status);
         return Err(
-            match (passes(answer.status), client.retry_after(&answer.headers)) {
-                (true, Some(after)) => Failure::later(error, after),
-                (true, None) => Failure::passing(error),
-                (false, _) => Failure::lasting(error),
+            match (is_retryable(answer.status), client.retry_after(&answer.headers)) {
+                (true, Some(after)) => Failure::retry_after(error, after),
+                (true, None) => Failure::retryable(error),
+                (false, _) => Failure::permanent(error),
             },
         );
     }
     let mut result = json!({
         "status_code": answer.status.as_u16(),
         "url": answer.url.as_str(),
-        "headers": told(&answer.headers),
+        "headers": header_map(&answer.headers),
         "redirects": answer.redirects,
     });
     match std::str::from_utf8(&answer.body) {
@@ -83,17 +83,17 @@ fn build(request: &Http, job: &Job, left: Duration) -> Result<Request, String> {
         method,
         headers,
         body: request.body.clone().unwrap_or_default().into(),
-        time: Some(request.patience().min(left)),
+        time: Some(request.time_limit().min(left)),
     })
 }
 
 /// Too early, too many, or the server's own fault.
-fn passes(status: StatusCode) -> bool {
+fn is_retryable(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
 }
 
 /// Headers as an object; those that come several times are joined, as HTTP reads them.
-fn told(headers: &HeaderMap) -> Map<String, Value> {
+fn header_map(headers: &HeaderMap) -> Map<String, Value> {
     let mut told = Map::new();
     for name in headers.keys() {
         let values = headers.get_all(name).iter();

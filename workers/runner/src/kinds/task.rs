@@ -4,23 +4,23 @@
 
 use std::time::Duration;
 
-use jobs::{Context, Error, Failure, Job, JobId, Jobs, NewJob, Record, Status};
+use jobs::{JobContext, Error, Failure, Job, JobId, Jobs, NewJob, JobRecord, JobStatus};
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
-use work::{Call, Subtask, Task, Work};
+use work::{Call, Subtask, Task, JobPayload};
 
-use super::agents::Agents;
+use super::agents::AgentSelector;
 
 /// What agents are asked.
 const METHOD: &str = "agentplatform.AgentService/ExecuteTask";
 /// The shortest time between two looks.
-const SOON: Duration = Duration::from_millis(200);
+const MIN_POLL: Duration = Duration::from_millis(200);
 
 /// Does tasks.
 #[derive(Debug)]
 pub(crate) struct Tasks {
     pub(crate) jobs: Jobs,
-    pub(crate) agents: Agents,
+    pub(crate) agents: AgentSelector,
     /// The longest time between two looks.
     pub(crate) look: Duration,
 }
@@ -31,7 +31,7 @@ impl Tasks {
         &self,
         task: &Task,
         job: &Job,
-        context: &Context,
+        context: &JobContext,
     ) -> Result<Value, Failure> {
         let parts = self.submit(task, job).await?;
         let mut records = Vec::with_capacity(parts.len());
@@ -46,14 +46,14 @@ impl Tasks {
                         "{part}: its job {id} is kept no more, so what came of it is unknown: \
                          jobs_result_ttl has to be longer than a task takes"
                     );
-                    return Err(Failure::lasting(text));
+                    return Err(Failure::permanent(text));
                 }
                 Err(error) => return Err(self.failure(&error)),
             }
         }
         let ended = records.iter().filter(|record| record.status.is_terminal());
         let done = ended.count();
-        self.tell(job, context, done, parts.len()).await;
+        self.report_progress(job, context, done, parts.len()).await;
         if done < parts.len() {
             return Err(Failure::postponed(self.pause(job)));
         }
@@ -68,7 +68,7 @@ impl Tasks {
             .iter()
             .zip(&records)
             .filter_map(|(subtask, record)| {
-                let record = Some(record).filter(|it| it.status != Status::Succeeded)?;
+                let record = Some(record).filter(|it| it.status != JobStatus::Succeeded)?;
                 let why = record
                     .header
                     .error
@@ -80,14 +80,14 @@ impl Tasks {
         if !failed.is_empty() {
             let (count, all) = (failed.len(), parts.len());
             let text = format!("{count} of {all} parts failed: {}", failed.join("; "));
-            return Err(Failure::lasting(text));
+            return Err(Failure::permanent(text));
         }
         Ok(json!({ "description": task.description, "subtasks": told }))
     }
 
     /// Does what may be a part of a task, until that task is called off: a part is nobody's but
     /// its task's.
-    pub(crate) async fn while_wanted<T>(
+    pub(crate) async fn unless_cancelled<T>(
         &self,
         job: &Job,
         work: impl Future<Output = Result<T, Failure>>,
@@ -95,17 +95,17 @@ impl Tasks {
         let Some(task) = task_of(job) else {
             return work.await;
         };
-        let unwanted = async || {
+        let task_cancelled = async || {
             let task = self.jobs.get(&task).await;
-            task.is_ok_and(|task| task.cancelling || task.status == Status::Cancelled)
+            task.is_ok_and(|task| task.cancelling || task.status == JobStatus::Cancelled)
         };
-        if unwanted().await {
+        if task_cancelled().await {
             return Err(Failure::Cancelled);
         }
         let look = async {
             loop {
                 sleep(self.look).await;
-                if unwanted().await {
+                if task_cancelled().await {
                     break;
                 }
             }
@@ -142,9 +142,9 @@ impl Tasks {
     fn failure(&self, error: &Error) -> Failure {
         if error.is_of_the_store() {
             tracing::debug!(%error, "a task waits for the queue");
-            return Failure::postponed(self.look.max(SOON));
+            return Failure::postponed(self.look.max(MIN_POLL));
         }
-        Failure::lasting(error.to_string())
+        Failure::permanent(error.to_string())
     }
 
     fn part(&self, subtask: &Subtask, agent: &str, job: &Job) -> NewJob {
@@ -164,12 +164,12 @@ impl Tasks {
             caller: header.caller.clone(),
             trace: header.trace.clone(),
             internal_key: Some(key(&job.id, subtask)),
-            ..Work::Call(Call::json(agent, METHOD, message)).job()
+            ..JobPayload::Call(Call::json(agent, METHOD, message)).job()
         }
     }
 
     /// Says how far the task is, once for each step.
-    async fn tell(&self, job: &Job, context: &Context, done: usize, all: usize) {
+    async fn report_progress(&self, job: &Job, context: &JobContext, done: usize, all: usize) {
         let progress = format!("{}%", done * 100 / all.max(1));
         let known = self
             .jobs
@@ -192,7 +192,7 @@ impl Tasks {
             .started_at
             .unwrap_or(0)
             .saturating_sub(header.enqueued_at);
-        Duration::from_millis(age / 8).clamp(SOON.min(self.look), self.look)
+        Duration::from_millis(age / 8).clamp(MIN_POLL.min(self.look), self.look)
     }
 }
 
@@ -208,7 +208,7 @@ fn task_of(job: &Job) -> Option<JobId> {
     task.parse().ok()
 }
 
-fn part(subtask: &Subtask, id: &JobId, record: &Record) -> Value {
+fn part(subtask: &Subtask, id: &JobId, record: &JobRecord) -> Value {
     let result = record.result.as_ref();
     let result: Value = result
         .and_then(|result| serde_json::from_slice(result.bytes()).ok())

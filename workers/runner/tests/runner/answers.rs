@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use jobs::Status;
+use jobs::JobStatus;
 use prost::Message as _;
 use prost_types::{
     FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto,
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use service::{ServiceKind as Is, Services, Spec};
 use testkit::local;
 use tonic::{body::Body, server::NamedService};
-use work::Kind;
+use work::JobKind;
 
 use crate::support::{Stage, result};
 
@@ -150,7 +150,7 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
             .await;
         assert_eq!(
             (record.status, record.header.attempt, calls.load(SeqCst)),
-            (Status::Dead, 1, count),
+            (JobStatus::Dead, 1, count),
             "{method}"
         );
     }

@@ -1,8 +1,8 @@
 //! Runners that end in the middle of a job.
 
-use jobs::Status;
+use jobs::JobStatus;
 use testkit::Signal;
-use work::Kind;
+use work::JobKind;
 
 use crate::support::{PATIENCE, Stage, echo, result};
 
@@ -10,9 +10,9 @@ use crate::support::{PATIENCE, Stage, echo, result};
 async fn a_job_whose_runner_is_killed_is_finished_by_another() {
     let stage = Stage::set("1s").await;
     let mut first = stage.runner(&[]).await;
-    let id = stage.submit(Kind::Call, &echo("again")).await;
+    let id = stage.submit(JobKind::Call, &echo("again")).await;
     let running = stage
-        .wait(&id, |record| record.status == Status::Running)
+        .wait(&id, |record| record.status == JobStatus::Running)
         .await;
     first.process.kill();
     let _second = stage.runner(&[]).await;
@@ -26,13 +26,13 @@ async fn a_job_whose_runner_is_killed_is_finished_by_another() {
 async fn a_runner_asked_to_leave_hands_back_what_it_cannot_finish() {
     let stage = Stage::set("3s").await;
     let mut first = stage.runner(&[("DRAIN_TIMEOUT", "300ms")]).await;
-    let id = stage.submit(Kind::Call, &echo("later")).await;
+    let id = stage.submit(JobKind::Call, &echo("later")).await;
     stage
-        .wait(&id, |record| record.status == Status::Running)
+        .wait(&id, |record| record.status == JobStatus::Running)
         .await;
     first.process.signal(Signal::Terminate);
     let back = stage
-        .wait(&id, |record| record.status == Status::Queued)
+        .wait(&id, |record| record.status == JobStatus::Queued)
         .await;
     // It was no fault of the job's.
     assert_eq!(back.header.attempt, 0);
@@ -41,7 +41,7 @@ async fn a_runner_asked_to_leave_hands_back_what_it_cannot_finish() {
     let record = stage.ended(&id).await;
     assert_eq!(
         (record.status, record.header.attempt),
-        (Status::Succeeded, 1)
+        (JobStatus::Succeeded, 1)
     );
 }
 
@@ -49,15 +49,15 @@ async fn a_runner_asked_to_leave_hands_back_what_it_cannot_finish() {
 async fn a_runner_asked_to_leave_finishes_what_it_can() {
     let stage = Stage::set("1s").await;
     let mut runner = stage.runner(&[]).await;
-    let id = stage.submit(Kind::Call, &echo("soon")).await;
+    let id = stage.submit(JobKind::Call, &echo("soon")).await;
     stage
-        .wait(&id, |record| record.status == Status::Running)
+        .wait(&id, |record| record.status == JobStatus::Running)
         .await;
     runner.process.signal(Signal::Terminate);
     assert!(runner.process.end(PATIENCE).await.success());
     let record = stage.jobs.get(&id).await.unwrap();
     assert_eq!(
         (record.status, record.header.attempt),
-        (Status::Succeeded, 1)
+        (JobStatus::Succeeded, 1)
     );
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jobs::{NewJob, Payload, Status};
+use jobs::{NewJob, Payload, JobStatus};
 use serde_json::{Value, json};
 use testkit::until;
 use tokio::{
@@ -13,7 +13,7 @@ use tokio::{
     net::TcpListener,
     task::JoinSet,
 };
-use work::Kind;
+use work::JobKind;
 
 use crate::support::{PATIENCE, Stage, echo, result};
 
@@ -21,7 +21,7 @@ use crate::support::{PATIENCE, Stage, echo, result};
 async fn a_call_is_made_and_what_it_cost_is_told() {
     let stage = Stage::set("250ms").await;
     let runner = stage.runner(&[]).await;
-    let id = stage.submit(Kind::Call, &echo("hello")).await;
+    let id = stage.submit(JobKind::Call, &echo("hello")).await;
     let record = stage.ended(&id).await;
     assert_eq!(result(&record)["output"], "Echo Agent Response: hello");
     let metrics = record.header.metrics.unwrap();
@@ -74,7 +74,7 @@ async fn a_call_in_bytes_is_answered_in_bytes() {
         "method": "agentplatform.AgentService/ExecuteTask",
         "bytes_base64": "GgJoaQ==",
     });
-    let record = stage.ended(&stage.submit(Kind::Call, &call).await).await;
+    let record = stage.ended(&stage.submit(JobKind::Call, &call).await).await;
     assert!(result(&record)["bytes_base64"].as_str().unwrap().len() > 10);
 }
 
@@ -94,11 +94,11 @@ async fn a_call_that_can_never_succeed_is_not_tried_again() {
         ),
     ];
     for (call, code) in never {
-        let record = stage.ended(&stage.submit(Kind::Call, &call).await).await;
+        let record = stage.ended(&stage.submit(JobKind::Call, &call).await).await;
         let error = record.header.error.unwrap();
         assert_eq!(
             (record.status, record.header.attempt),
-            (Status::Dead, 1),
+            (JobStatus::Dead, 1),
             "{error}"
         );
         assert!(error.starts_with(code), "{error}");
@@ -106,7 +106,7 @@ async fn a_call_that_can_never_succeed_is_not_tried_again() {
     let unknown = NewJob::new("fly", Payload::Json("{}".into()));
     let id = stage.jobs.submit(unknown).await.unwrap().id;
     let record = stage.ended(&id).await;
-    assert_eq!(record.status, Status::Dead);
+    assert_eq!(record.status, JobStatus::Dead);
     assert!(record.header.error.unwrap().starts_with("kind"));
 }
 
@@ -116,13 +116,13 @@ async fn a_call_to_a_service_that_is_missing_is_tried_again() {
     let _runner = stage.runner(&[]).await;
     let mut call = echo("later");
     call["service"] = "agent-nobody".into();
-    let mut new = work::Work::read(Kind::Call, &call).unwrap().job();
+    let mut new = work::JobPayload::read(JobKind::Call, &call).unwrap().job();
     new.max_attempts = 2;
     let id = stage.jobs.submit(new).await.unwrap().id;
     let record = stage.ended(&id).await;
     let error = record.header.error.unwrap();
     assert!(error.starts_with("NOT_FOUND"), "{error}");
-    assert_eq!((record.status, record.header.attempt), (Status::Dead, 2));
+    assert_eq!((record.status, record.header.attempt), (JobStatus::Dead, 2));
 }
 
 #[tokio::test]
@@ -146,9 +146,9 @@ async fn an_http_job_asks_a_listed_host_and_none_while_switched_off() {
     let get = |path: &str| json!({ "url": format!("http://{address}{path}") });
     let off = stage.runner(&[]).await;
     let record = stage
-        .ended(&stage.submit(Kind::Http, &get("/")).await)
+        .ended(&stage.submit(JobKind::Http, &get("/")).await)
         .await;
-    assert_eq!(record.status, Status::Dead);
+    assert_eq!(record.status, JobStatus::Dead);
     let error = record.header.error.unwrap();
     assert!(error.contains("ALLOW_EXTERNAL_REQUESTS=yes"), "{error}");
     drop(off);
@@ -158,7 +158,7 @@ async fn an_http_job_asks_a_listed_host_and_none_while_switched_off() {
     ];
     let _on = stage.runner(&on).await;
     let record = stage
-        .ended(&stage.submit(Kind::Http, &get("/")).await)
+        .ended(&stage.submit(JobKind::Http, &get("/")).await)
         .await;
     let result = result(&record);
     assert_eq!(
@@ -174,9 +174,9 @@ async fn an_http_job_asks_a_listed_host_and_none_while_switched_off() {
             "http" => json!({ "url": "http://127.0.0.2:1/" }),
             path => get(path),
         };
-        let record = stage.ended(&stage.submit(Kind::Http, &request).await).await;
+        let record = stage.ended(&stage.submit(JobKind::Http, &request).await).await;
         let error = record.header.error.unwrap();
-        assert_eq!(record.status, Status::Dead, "{error}");
+        assert_eq!(record.status, JobStatus::Dead, "{error}");
         assert!(error.contains(text), "{error}");
     }
 }
@@ -224,11 +224,11 @@ async fn a_server_that_says_when_to_come_again_is_not_asked_sooner() {
     for path in ["/", "/busy", "/date", "/busy-date"] {
         asked.lock().unwrap().clear();
         let url = json!({ "url": format!("http://{address}{path}") });
-        let mut new = work::Work::read(Kind::Http, &url).unwrap().job();
+        let mut new = work::JobPayload::read(JobKind::Http, &url).unwrap().job();
         new.max_attempts = 2;
         let id = stage.jobs.submit(new).await.unwrap().id;
         let record = stage.ended(&id).await;
-        assert_eq!((record.status, record.header.attempt), (Status::Dead, 2));
+        assert_eq!((record.status, record.header.attempt), (JobStatus::Dead, 2));
         let asked = asked.lock().unwrap();
         let between = asked[1] - asked[0];
         assert!(between >= Duration::from_secs(3), "{path}: {between:?}");
@@ -240,7 +240,7 @@ async fn a_server_that_says_when_to_come_again_is_not_asked_sooner() {
     let _runner = stage.runner(&bounded).await;
     asked.lock().unwrap().clear();
     let url = json!({ "url": format!("http://{address}/") });
-    let mut new = work::Work::read(Kind::Http, &url).unwrap().job();
+    let mut new = work::JobPayload::read(JobKind::Http, &url).unwrap().job();
     new.max_attempts = 2;
     let id = stage.jobs.submit(new).await.unwrap().id;
     stage.ended(&id).await;
@@ -262,7 +262,7 @@ async fn a_password_that_a_server_redirects_to_is_not_kept() {
     ];
     let runner = stage.runner(&env).await;
     let url = json!({ "url": format!("http://{address}/") });
-    let record = stage.ended(&stage.submit(Kind::Http, &url).await).await;
+    let record = stage.ended(&stage.submit(JobKind::Http, &url).await).await;
     let error = record.header.error.unwrap();
     assert!(error.contains("credentials"), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
@@ -295,7 +295,7 @@ async fn a_task_is_done_part_by_part_and_holds_no_place_meanwhile() {
     // With one place, a task that kept it would wait for itself for ever.
     let _runner = stage.runner(&[("WORKERS", "1")]).await;
     let task = work::Task::new("Plan it, then build it; test it", None);
-    let new = work::Work::Task(task.clone()).job();
+    let new = work::JobPayload::Task(task.clone()).job();
     let id = stage.jobs.submit(new).await.unwrap().id;
     let record = stage.ended(&id).await;
     // However often it was looked at.
@@ -319,7 +319,7 @@ async fn a_task_is_done_part_by_part_and_holds_no_place_meanwhile() {
 async fn a_job_of_a_client_is_no_part_of_a_task_whatever_its_key_says() {
     let stage = Stage::set("10ms").await;
     let task = work::Task::new("Plan it, then test it", None);
-    let new = work::Work::Task(task.clone()).job();
+    let new = work::JobPayload::Task(task.clone()).job();
     let id = stage.jobs.submit(new).await.unwrap().id;
     // Somebody guesses the keys of the parts before a runner makes them.
     let mut guessed = Vec::new();
@@ -335,7 +335,7 @@ async fn a_job_of_a_client_is_no_part_of_a_task_whatever_its_key_says() {
     let record = stage.ended(&id).await;
     assert_eq!(
         record.status,
-        Status::Succeeded,
+        JobStatus::Succeeded,
         "{:?}",
         record.header.error
     );
@@ -350,7 +350,7 @@ async fn a_job_of_a_client_is_no_part_of_a_task_whatever_its_key_says() {
         assert_eq!(part["output"], expected.as_str());
     }
     for id in guessed {
-        assert_eq!(stage.ended(&id).await.status, Status::Succeeded);
+        assert_eq!(stage.ended(&id).await.status, JobStatus::Succeeded);
     }
 }
 
@@ -359,10 +359,10 @@ async fn the_parts_of_a_task_that_is_called_off_are_called_off() {
     // Longer than the test waits: nothing ends by being done.
     let stage = Stage::set("90s").await;
     let _runner = stage.runner(&[("WORKERS", "1")]).await;
-    let mut new = work::Work::Task(work::Task::new("Plan it; test it", None)).job();
+    let mut new = work::JobPayload::Task(work::Task::new("Plan it; test it", None)).job();
     new.timeout = PATIENCE * 3;
     let id = stage.jobs.submit(new).await.unwrap().id;
-    let counted = async |wanted: fn(&jobs::Counts) -> bool| {
+    let counted = async |wanted: fn(&jobs::JobCounts) -> bool| {
         until("the queue counts as wanted", PATIENCE, async || {
             let queues = stage.jobs.queues().await.ok()?;
             wanted(&queues.first()?.counts).then_some(())
@@ -382,10 +382,10 @@ async fn a_task_one_of_whose_parts_is_kept_no_more_fails_and_says_why() {
     let set = [("WORKERS", "1"), ("JOBS_RESULT_TTL", "100ms")];
     let _runner = stage.runner(&set).await;
     let task = work::Task::new("Plan it, then build it; test it; ship it", None);
-    let id = stage.jobs.submit(work::Work::Task(task).job()).await;
+    let id = stage.jobs.submit(work::JobPayload::Task(task).job()).await;
     let record = stage.ended(&id.unwrap().id).await;
     let error = record.header.error.unwrap();
-    assert_eq!(record.status, Status::Dead, "{error}");
+    assert_eq!(record.status, JobStatus::Dead, "{error}");
     assert!(
         error.contains("kept no more") && error.contains("jobs_result_ttl"),
         "{error}"
@@ -396,14 +396,14 @@ async fn a_task_one_of_whose_parts_is_kept_no_more_fails_and_says_why() {
 async fn a_pipeline_whose_tools_are_away_is_tried_again() {
     let stage = Stage::set("0s").await;
     let _runner = stage.runner(&[]).await;
-    let mut new = work::Work::Pipeline(work::Pipeline::new("find out", None)).job();
+    let mut new = work::JobPayload::Pipeline(work::Pipeline::new("find out", None)).job();
     new.max_attempts = 2;
     let id = stage.jobs.submit(new).await.unwrap().id;
     let record = stage.ended(&id).await;
     let error = record.header.error.unwrap();
     assert_eq!(
         (record.status, record.header.attempt),
-        (Status::Dead, 2),
+        (JobStatus::Dead, 2),
         "{error}"
     );
     assert!(record.header.metrics.unwrap()["execution_time_ms"].is_number());

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use jobs::{NewJob, Status};
+use jobs::{NewJob, JobStatus};
 use testkit::until;
-use work::{Kind, Work};
+use work::{JobKind, JobPayload};
 
 use crate::support::{PATIENCE, Stage};
 
@@ -32,7 +32,7 @@ async fn a_runner_is_unready_and_ill_while_the_queue_refuses_writes_and_then_goe
         status(path, 200).await;
     }
     let id = stage
-        .submit(Kind::Call, &crate::support::echo("later"))
+        .submit(JobKind::Call, &crate::support::echo("later"))
         .await;
     stage.ended(&id).await;
     // Five loops met it, each five times a second.
@@ -56,7 +56,7 @@ async fn a_task_waits_while_the_queue_is_full_and_uses_up_no_attempts() {
             { "subtask_id": "b", "description": "two" },
         ],
     });
-    let job = Work::read(Kind::Task, &payload).unwrap().job();
+    let job = JobPayload::read(JobKind::Task, &payload).unwrap().job();
     let job = NewJob {
         delay: Duration::from_millis(500),
         max_attempts: 1,
@@ -65,15 +65,15 @@ async fn a_task_waits_while_the_queue_is_full_and_uses_up_no_attempts() {
     let id = stage.jobs.submit(job).await.unwrap().id;
     assert_eq!(stage.redis.command("CONFIG SET maxmemory 1"), "+OK");
     // It is looked at, and put off, while nobody can take its parts.
-    let put_off = |record: &jobs::Record| {
-        record.status == Status::Scheduled && record.header.started_at.is_some()
+    let put_off = |record: &jobs::JobRecord| {
+        record.status == JobStatus::Scheduled && record.header.started_at.is_some()
     };
     stage.wait(&id, put_off).await;
     assert_eq!(stage.redis.command("CONFIG SET maxmemory 0"), "+OK");
     let record = stage.ended(&id).await;
     assert_eq!(
         record.status,
-        Status::Succeeded,
+        JobStatus::Succeeded,
         "{:?}",
         record.header.error
     );

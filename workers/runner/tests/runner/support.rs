@@ -2,11 +2,11 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use jobs::{JobId, Jobs, Record, Status};
+use jobs::{JobId, Jobs, JobRecord, JobStatus};
 use serde_json::Value;
 use service::{Loader, ServerHandle};
 use testkit::{Process, Redis, http_client, local, until};
-use work::{Kind, Work};
+use work::{JobKind, JobPayload};
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -62,13 +62,13 @@ impl Stage {
         Runner { process, address }
     }
 
-    pub(crate) async fn submit(&self, kind: Kind, payload: &Value) -> JobId {
-        let job = Work::read(kind, payload).unwrap().job();
+    pub(crate) async fn submit(&self, kind: JobKind, payload: &Value) -> JobId {
+        let job = JobPayload::read(kind, payload).unwrap().job();
         self.jobs.submit(job).await.unwrap().id
     }
 
     /// Waits until a job is as wanted.
-    pub(crate) async fn wait(&self, id: &JobId, is: impl Fn(&Record) -> bool) -> Record {
+    pub(crate) async fn wait(&self, id: &JobId, is: impl Fn(&JobRecord) -> bool) -> JobRecord {
         let what = format!("job {id} is as wanted");
         until(&what, PATIENCE, async || {
             self.jobs.get(id).await.ok().filter(&is)
@@ -76,7 +76,7 @@ impl Stage {
         .await
     }
 
-    pub(crate) async fn ended(&self, id: &JobId) -> Record {
+    pub(crate) async fn ended(&self, id: &JobId) -> JobRecord {
         self.wait(id, |record| record.status.is_terminal()).await
     }
 }
@@ -108,9 +108,9 @@ impl Runner {
 }
 
 /// The result of a job, which has to have one.
-pub(crate) fn result(record: &Record) -> Value {
+pub(crate) fn result(record: &JobRecord) -> Value {
     let error = &record.header.error;
-    assert_eq!(record.status, Status::Succeeded, "{error:?}");
+    assert_eq!(record.status, JobStatus::Succeeded, "{error:?}");
     serde_json::from_slice(record.result.as_ref().unwrap().bytes()).unwrap()
 }
 

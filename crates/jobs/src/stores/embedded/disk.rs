@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use super::{log::Log, memory::Memory};
 
 /// A log smaller than this is not worth writing anew.
-const SMALL: u64 = 16 << 20;
+const MIN_REWRITE_SIZE: u64 = 16 << 20;
 /// How long after a failed attempt to write the log anew the next one is made.
-const ANEW: Duration = Duration::from_secs(60);
+const REWRITE_RETRY: Duration = Duration::from_secs(60);
 /// How long after a failed attempt to write the next one is made.
-const PAUSE: Duration = Duration::from_millis(100);
+const WRITE_RETRY: Duration = Duration::from_millis(100);
 
 /// The log, and how far it has come.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Disk {
     /// of it anew makes that sure.
     suspect: bool,
     /// When writing the log anew is tried again.
-    anew: Option<Instant>,
+    retry_rewrite_at: Option<Instant>,
     /// The latest failure, until a write succeeds.
     failed: Option<(Instant, String)>,
 }
@@ -40,7 +40,7 @@ impl Disk {
             written: 0,
             least: 0,
             suspect: false,
-            anew: None,
+            retry_rewrite_at: None,
             failed: None,
         }
     }
@@ -67,8 +67,8 @@ impl Disk {
 
     /// Lets the log be written anew, however lately that failed.
     #[cfg(test)]
-    pub(super) fn anew_now(&mut self) {
-        self.anew = None;
+    pub(super) fn retry_rewrite_now(&mut self) {
+        self.retry_rewrite_at = None;
     }
 
     /// Puts what was written on the disk. Runs where blocking is allowed.
@@ -83,7 +83,7 @@ impl Disk {
     /// blocking is allowed.
     pub(super) fn write(&mut self, memory: &Mutex<Memory>) -> Option<String> {
         if let Some((at, reason)) = &self.failed
-            && at.elapsed() < PAUSE
+            && at.elapsed() < WRITE_RETRY
         {
             return Some(reason.clone());
         }
@@ -96,16 +96,16 @@ impl Disk {
     }
 
     fn try_write(&mut self, memory: &Mutex<Memory>) -> std::io::Result<()> {
-        let grown = self.log.size > SMALL.max(4 * self.least);
-        let due = self.anew.is_none_or(|anew| Instant::now() >= anew);
+        let grown = self.log.size > MIN_REWRITE_SIZE.max(4 * self.least);
+        let due = self.retry_rewrite_at.is_none_or(|retry_rewrite_at| Instant::now() >= retry_rewrite_at);
         if self.suspect || (grown && due) {
-            match self.write_anew(memory) {
+            match self.rewrite(memory) {
                 Ok(()) => return Ok(()),
                 Err(error) if self.suspect => return Err(error),
                 // It needs room for both: the log grows on, and later there may be some.
                 Err(error) => {
                     tracing::warn!(%error, "the job store's log cannot be written anew, it grows on");
-                    self.anew = Some(Instant::now() + ANEW);
+                    self.retry_rewrite_at = Some(Instant::now() + REWRITE_RETRY);
                 }
             }
         }
@@ -126,7 +126,7 @@ impl Disk {
         }
     }
 
-    fn write_anew(&mut self, memory: &Mutex<Memory>) -> std::io::Result<()> {
+    fn rewrite(&mut self, memory: &Mutex<Memory>) -> std::io::Result<()> {
         let (records, count, added) = {
             let memory = memory.lock();
             let snapshot = memory.state.snapshot();
@@ -136,7 +136,7 @@ impl Disk {
         // What came meanwhile stands behind what the snapshot has.
         memory.lock().unwritten.forget(count);
         (self.least, self.written) = (self.log.size, added);
-        (self.suspect, self.anew) = (false, None);
+        (self.suspect, self.retry_rewrite_at) = (false, None);
         Ok(())
     }
 }

@@ -11,13 +11,13 @@ use std::{
 use bytes::{Buf as _, Bytes};
 
 use super::{
-    record::{self, Record},
+    record::{self, LogRecord},
     unwritten::FRAME,
 };
 
 /// When the log is on the disk, and not only with the operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncPolicy {
     /// Before anything is said to be done: a power cut loses nothing.
     Always,
     /// Every so often: a power cut may lose that much; a killed process loses nothing.
@@ -35,7 +35,7 @@ pub(super) struct Log {
     file: File,
     /// Keeps other processes out for as long as this one lives.
     _lock: File,
-    sync: Sync,
+    sync: SyncPolicy,
     synced: Instant,
     /// Something was written since.
     dirty: bool,
@@ -52,7 +52,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Opens the log of a folder, and gives the frames it holds.
-    pub(super) fn open(folder: &Path, sync: Sync) -> io::Result<(Self, Vec<Bytes>)> {
+    pub(super) fn open(folder: &Path, sync: SyncPolicy) -> io::Result<(Self, Vec<Bytes>)> {
         fs::create_dir_all(folder)?;
         let lock = File::create(folder.join("lock"))?;
         lock.try_lock().map_err(|error| match error {
@@ -111,9 +111,9 @@ impl Log {
         self.torn = false;
         self.size += (records.len() + HEAD) as u64;
         let due = match self.sync {
-            Sync::Always => true,
-            Sync::Every(often) => self.synced.elapsed() >= often,
-            Sync::Never => false,
+            SyncPolicy::Always => true,
+            SyncPolicy::Every(often) => self.synced.elapsed() >= often,
+            SyncPolicy::Never => false,
         };
         self.dirty = true;
         if due || sync { self.sync() } else { Ok(()) }
@@ -155,8 +155,8 @@ impl Log {
     /// How often it is to be synced by the clock, when that is so.
     pub(super) const fn every(&self) -> Option<Duration> {
         match self.sync {
-            Sync::Every(often) => Some(often),
-            Sync::Always | Sync::Never => None,
+            SyncPolicy::Every(often) => Some(often),
+            SyncPolicy::Always | SyncPolicy::Never => None,
         }
     }
 
@@ -176,7 +176,7 @@ impl Log {
     }
 
     /// Puts records in the place of all that there are. A crash leaves the ones or the others.
-    pub(super) fn replace(&mut self, records: Vec<(Record, Option<Bytes>)>) -> io::Result<()> {
+    pub(super) fn replace(&mut self, records: Vec<(LogRecord, Option<Bytes>)>) -> io::Result<()> {
         let (new, path) = (
             self.folder.join("jobs.log.new"),
             self.folder.join("jobs.log"),
@@ -198,7 +198,7 @@ impl Log {
     fn write_new(
         &self,
         path: &Path,
-        records: Vec<(Record, Option<Bytes>)>,
+        records: Vec<(LogRecord, Option<Bytes>)>,
     ) -> io::Result<(File, u64)> {
         #[cfg(test)]
         if self.room.is_some() {

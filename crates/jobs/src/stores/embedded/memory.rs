@@ -8,18 +8,18 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    record::{Place, Record},
-    slot::Slot,
-    state::State,
+    record::{Place, LogRecord},
+    job_slot::JobSlot,
+    state::StoreState,
     unwritten::Unwritten,
 };
 use crate::{
-    JobId, Lane, MAX_BATCH, Status, clock,
-    store::{Accepted, Claim, Claimer, Entry, Event, Found, Lease, Mark, Move, Moved, Renewal, To},
+    JobId, Lane, MAX_BATCH, JobStatus, clock,
+    store::{SubmitOutcome, Claim, ClaimRequest, Submission, JobEvent, StoredJob, Lease, WaitPosition, Move, MoveOutcome, Renewal, Destination},
 };
 
 /// A clock that is set back by less has only been corrected, in ms.
-const CORRECTED: u64 = 1_000;
+const MAX_CORRECTION: u64 = 1_000;
 
 /// When this process opened the store, for what does not outlive it.
 #[derive(Debug)]
@@ -31,24 +31,24 @@ impl Default for Opened {
     }
 }
 /// How many numbers of events are taken at once.
-const BLOCK: u64 = 1 << 16;
+const RESERVED_BLOCK: u64 = 1 << 16;
 
 /// The state, and what of it is still to be written.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    pub(super) state: State,
+    pub(super) state: StoreState,
     /// Records that the log does not have yet.
     pub(super) unwritten: Unwritten,
     /// Moves that are made, and that nobody was told of because the disk did not take them: whoever
     /// made them makes them again.
-    pub(super) untold: HashSet<(JobId, Bytes)>,
+    pub(super) unacknowledged: HashSet<(JobId, Bytes)>,
     /// How many steps added records.
     pub(super) added: u64,
     opened: Opened,
 }
 
 impl Memory {
-    pub(super) fn change(&mut self, record: Record, data: Option<Bytes>) {
+    pub(super) fn change(&mut self, record: LogRecord, data: Option<Bytes>) {
         self.unwritten.add(&record, data.as_ref());
         self.state.apply(record, data);
     }
@@ -58,13 +58,13 @@ impl Memory {
     pub(super) fn tick(&mut self, now: u64) {
         let last = std::mem::replace(&mut self.state.last, now);
         let back = last.saturating_sub(now);
-        if back <= CORRECTED {
+        if back <= MAX_CORRECTION {
             return;
         }
-        let shelves = self.state.lanes.values();
-        let waiting = shelves.flat_map(|shelf| {
-            let of = |status| shelf.of(status).map(|(_, id)| id.clone());
-            of(Status::Scheduled).chain(of(Status::Failed))
+        let lane_states = self.state.lanes.values();
+        let waiting = lane_states.flat_map(|lane_state| {
+            let of = |status| lane_state.of(status).map(|(_, id)| id.clone());
+            of(JobStatus::Scheduled).chain(of(JobStatus::Failed))
         });
         let waiting: Vec<JobId> = waiting.collect();
         tracing::warn!(
@@ -82,22 +82,22 @@ impl Memory {
             let seq = self.state.seq + 1;
             // Without a time it is no event.
             let at = None;
-            self.change(Record::Put { id, place, seq, at }, None);
+            self.change(LogRecord::Put { id, place, seq, at }, None);
         }
     }
 
     /// What leases are measured by, in ms: it does not jump, and is more than the 0 of jobs whose
     /// process is gone.
-    fn steady(&self) -> u64 {
+    fn lease_clock(&self) -> u64 {
         1 + clock::millis(self.opened.0.elapsed())
     }
 
     /// Makes sure that numbers of events which are given now are not given again after a crash:
     /// some are of events that are in no log. A block of them is taken long before it is needed.
     fn reserve(&mut self) {
-        if self.state.seq + BLOCK / 2 >= self.state.reserved {
-            let until = self.state.seq + BLOCK;
-            self.change(Record::Reserve { until }, None);
+        if self.state.seq + RESERVED_BLOCK / 2 >= self.state.reserved {
+            let until = self.state.seq + RESERVED_BLOCK;
+            self.change(LogRecord::Reserve { until }, None);
         }
     }
 
@@ -106,7 +106,7 @@ impl Memory {
         self.reserve();
         let (id, seq) = (id.clone(), self.state.seq + 1);
         self.change(
-            Record::Put {
+            LogRecord::Put {
                 id,
                 place,
                 seq,
@@ -118,9 +118,9 @@ impl Memory {
 
     /// Puts jobs into the queue whose time has come.
     fn promote(&mut self, lane: &Lane, now: u64) {
-        for status in [Status::Scheduled, Status::Failed] {
-            let shelf = self.state.lanes.entry(lane.clone()).or_default();
-            let due = shelf.of(status).take_while(|((due, _), _)| *due <= now);
+        for status in [JobStatus::Scheduled, JobStatus::Failed] {
+            let lane_state = self.state.lanes.entry(lane.clone()).or_default();
+            let due = lane_state.of(status).take_while(|((due, _), _)| *due <= now);
             let due: Vec<JobId> = due.map(|(_, id)| id.clone()).collect();
             for id in due {
                 if let Some(Place::Waiting { priority, .. }) = self.place(&id) {
@@ -142,23 +142,23 @@ impl Memory {
         self.state.jobs.get(id).map(|slot| slot.place.clone())
     }
 
-    pub(super) fn submit(&mut self, lane: &Lane, entry: &Entry, now: u64, ttl: u64) -> Accepted {
+    pub(super) fn submit(&mut self, lane: &Lane, entry: &Submission, now: u64, ttl: u64) -> SubmitOutcome {
         if self.state.jobs.contains_key(&entry.id) {
-            return Accepted::New;
+            return SubmitOutcome::New;
         }
         if let Some((key, print)) = &entry.key {
             let named = (lane.queue.clone(), key.clone());
             if let Some((other, id, _)) = self.state.keys.get(&named) {
                 let id = id.clone();
                 return if other == print {
-                    Accepted::Same(id)
+                    SubmitOutcome::Duplicate(id)
                 } else {
-                    Accepted::Conflict(id)
+                    SubmitOutcome::Conflict(id)
                 };
             }
             let ((queue, key), print, id) = (named, print.clone(), entry.id.clone());
             self.change(
-                Record::Key {
+                LogRecord::Key {
                     queue,
                     key,
                     print,
@@ -177,26 +177,26 @@ impl Memory {
         } else {
             let due = now + clock::millis(entry.delay);
             Place::Waiting {
-                status: Status::Scheduled,
+                status: JobStatus::Scheduled,
                 priority,
                 due,
             }
         };
         self.put(&entry.id, place, now, Some(entry.packed.clone()));
-        Accepted::New
+        SubmitOutcome::New
     }
 
-    pub(super) fn claim(&mut self, lane: &Lane, claimer: &Claimer, now: u64) -> Claim {
+    pub(super) fn claim(&mut self, lane: &Lane, claim_request: &ClaimRequest, now: u64) -> Claim {
         self.promote(lane, now);
         let nonce: u128 = rand::random();
         let mut ids: Vec<JobId> = Vec::new();
-        let shelf = self.state.lanes.entry(lane.clone()).or_default();
-        if let Some(order) = shelf.order.get(&Status::Queued) {
+        let lane_state = self.state.lanes.entry(lane.clone()).or_default();
+        if let Some(order) = lane_state.order.get(&JobStatus::Queued) {
             for turn in 0..5 {
                 // Rank 0 is priority 5.
-                let rank = if claimer.reverse { 4 - turn } else { turn };
+                let rank = if claim_request.reverse { 4 - turn } else { turn };
                 let of = order.range((rank, 0)..=(rank, u64::MAX));
-                ids.extend(of.take(claimer.max - ids.len()).map(|(_, id)| id.clone()));
+                ids.extend(of.take(claim_request.max - ids.len()).map(|(_, id)| id.clone()));
             }
         }
         let mut jobs = Vec::with_capacity(ids.len());
@@ -204,7 +204,7 @@ impl Memory {
             let Some(Place::Queued { priority, .. }) = self.place(&id) else {
                 continue;
             };
-            let worker = claimer.worker.clone();
+            let worker = claim_request.worker.clone();
             self.put(
                 &id,
                 Place::Running {
@@ -216,7 +216,7 @@ impl Memory {
                 now,
                 None,
             );
-            let renewed = self.steady();
+            let renewed = self.lease_clock();
             if let Some(slot) = self.state.jobs.get_mut(&id) {
                 slot.renewed = renewed;
                 jobs.push((
@@ -228,14 +228,14 @@ impl Memory {
                 ));
             }
         }
-        let shelf = self.state.lanes.entry(lane.clone()).or_default();
-        let due = [Status::Scheduled, Status::Failed].map(|status| shelf.of(status).next());
+        let lane_state = self.state.lanes.entry(lane.clone()).or_default();
+        let due = [JobStatus::Scheduled, JobStatus::Failed].map(|status| lane_state.of(status).next());
         let due = due.into_iter().flatten().map(|((due, _), _)| *due).min();
         let due_in = due.map(|due| Duration::from_millis(due.saturating_sub(now)));
         Claim {
             jobs,
             now,
-            mark: Mark {
+            mark: WaitPosition {
                 positions: Vec::new(),
                 due_in,
             },
@@ -253,27 +253,27 @@ impl Memory {
         }
     }
 
-    pub(super) fn shift(&mut self, step: &Move, now: u64) -> Moved {
+    pub(super) fn transition(&mut self, step: &Move, now: u64) -> MoveOutcome {
         let Some(slot) = self
             .state
             .jobs
             .get(&step.id)
             .filter(|slot| slot.token() == step.from)
         else {
-            return Moved::Stale;
+            return MoveOutcome::Stale;
         };
-        if slot.cancelling && !matches!(step.to, To::End { .. }) {
-            return Moved::Cancelling;
+        if slot.cancelling && !matches!(step.to, Destination::End { .. }) {
+            return MoveOutcome::Cancelling;
         }
         let (place, packed) = match &step.to {
-            To::Queue { priority, packed } => (
+            Destination::Queue { priority, packed } => (
                 Place::Queued {
                     priority: *priority,
                     since: now,
                 },
                 packed,
             ),
-            To::Later {
+            Destination::Later {
                 status,
                 priority,
                 packed,
@@ -289,27 +289,27 @@ impl Memory {
                     packed,
                 )
             }
-            To::End { status, record } => (
+            Destination::End { status, record } => (
                 Place::Ended {
                     status: *status,
                     at: now,
                 },
                 record,
             ),
-            To::Bury { packed } => (
+            Destination::DeadLetter { packed } => (
                 Place::Ended {
-                    status: Status::Dead,
+                    status: JobStatus::Dead,
                     at: now,
                 },
                 packed,
             ),
         };
         self.put(&step.id, place, now, Some(packed.clone()));
-        Moved::Done
+        MoveOutcome::Done
     }
 
     pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {
-        let renewed = self.steady();
+        let renewed = self.lease_clock();
         match self.held(lease) {
             None => Renewal::Stale,
             Some(slot) => {
@@ -329,7 +329,7 @@ impl Memory {
         };
         slot.note(progress, now);
         self.reserve();
-        self.state.tell(Event {
+        self.state.push_event(JobEvent {
             cursor: String::new(),
             at: now,
             id: lease.id.clone(),
@@ -339,7 +339,7 @@ impl Memory {
         true
     }
 
-    fn held(&mut self, lease: &Lease) -> Option<&mut Slot> {
+    fn held(&mut self, lease: &Lease) -> Option<&mut JobSlot> {
         self.state
             .jobs
             .get_mut(&lease.id)
@@ -347,13 +347,13 @@ impl Memory {
     }
 
     /// Running jobs that were not renewed for so long.
-    pub(super) fn expired(&self, lane: &Lane, lease: Duration) -> Vec<Found> {
-        let until = self.steady().saturating_sub(clock::millis(lease));
-        let Some(shelf) = self.state.lanes.get(lane) else {
+    pub(super) fn expired_leases(&self, lane: &Lane, lease: Duration) -> Vec<StoredJob> {
+        let until = self.lease_clock().saturating_sub(clock::millis(lease));
+        let Some(lane_state) = self.state.lanes.get(lane) else {
             return Vec::new();
         };
-        let running = shelf
-            .of(Status::Running)
+        let running = lane_state
+            .of(JobStatus::Running)
             .filter_map(|(_, id)| Some((id, self.state.jobs.get(id)?)));
         let expired = running.filter(|(_, slot)| slot.renewed <= until);
         let expired = expired.map(|(id, slot)| slot.found(id)).take(MAX_BATCH);
@@ -361,9 +361,9 @@ impl Memory {
     }
 
     /// Running jobs that are called off.
-    pub(super) fn called_off(&self, lane: &Lane) -> Vec<JobId> {
-        let shelf = self.state.lanes.get(lane);
-        let running = shelf.into_iter().flat_map(|it| it.of(Status::Running));
+    pub(super) fn cancel_requests(&self, lane: &Lane) -> Vec<JobId> {
+        let lane_state = self.state.lanes.get(lane);
+        let running = lane_state.into_iter().flat_map(|it| it.of(JobStatus::Running));
         let off = |id: &JobId| self.state.jobs.get(id).is_some_and(|slot| slot.cancelling);
         running
             .map(|(_, id)| id)
@@ -373,18 +373,18 @@ impl Memory {
     }
 
     /// Forgets jobs of a status that ended up to a time; returns how many.
-    pub(super) fn forget(&mut self, lane: &Lane, status: Status, until: u64) -> usize {
-        let Some(shelf) = self.state.lanes.get(lane) else {
+    pub(super) fn forget(&mut self, lane: &Lane, status: JobStatus, until: u64) -> usize {
+        let Some(lane_state) = self.state.lanes.get(lane) else {
             return 0;
         };
-        let old = shelf.of(status).map(|(_, id)| id).take_while(|id| {
+        let old = lane_state.of(status).map(|(_, id)| id).take_while(|id| {
             let place = self.state.jobs.get(*id).map(|slot| &slot.place);
             matches!(place, Some(Place::Ended { at, .. }) if *at <= until)
         });
         let ids: Vec<JobId> = old.take(MAX_BATCH).cloned().collect();
         let count = ids.len();
         if count > 0 {
-            self.change(Record::Forget { ids }, None);
+            self.change(LogRecord::Forget { ids }, None);
         }
         count
     }

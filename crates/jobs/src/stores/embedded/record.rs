@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::{Buf, BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 
-use crate::{JobId, Status, store::Event};
+use crate::{JobId, JobStatus, store::JobEvent};
 
 /// Where a job is. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,21 +22,21 @@ pub(super) enum Place {
         worker: String,
     },
     Waiting {
-        status: Status,
+        status: JobStatus,
         priority: u8,
         due: u64,
     },
     Ended {
-        status: Status,
+        status: JobStatus,
         at: u64,
     },
 }
 
 impl Place {
-    pub(super) const fn status(&self) -> Status {
+    pub(super) const fn status(&self) -> JobStatus {
         match self {
-            Self::Queued { .. } => Status::Queued,
-            Self::Running { .. } => Status::Running,
+            Self::Queued { .. } => JobStatus::Queued,
+            Self::Running { .. } => JobStatus::Running,
             Self::Waiting { status, .. } | Self::Ended { status, .. } => *status,
         }
     }
@@ -44,7 +44,7 @@ impl Place {
 
 /// One record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) enum Record {
+pub(super) enum LogRecord {
     /// A job is here. `seq` numbers all moves of the store. `at` is when it moved; without it, as
     /// in a snapshot, the record tells of no event.
     Put {
@@ -70,7 +70,7 @@ pub(super) enum Record {
     /// Totals of a lane that a snapshot carries on.
     Sums {
         lane: String,
-        sums: BTreeMap<Status, u64>,
+        sums: BTreeMap<JobStatus, u64>,
         /// The latest event that is kept no more.
         #[serde(default)]
         dropped: u64,
@@ -86,9 +86,9 @@ pub(super) enum Record {
     },
 }
 
-impl Record {
-    pub(super) fn event(lane: String, number: u64, event: &Event) -> Self {
-        let Event {
+impl LogRecord {
+    pub(super) fn event(lane: String, number: u64, event: &JobEvent) -> Self {
+        let JobEvent {
             at, id, name, data, ..
         } = event.clone();
         Self::Event {
@@ -103,7 +103,7 @@ impl Record {
 }
 
 /// Appends a record with the bytes that belong to it: a packed job or the text of a timer.
-pub(super) fn write(into: &mut Vec<u8>, record: &Record, data: Option<&Bytes>) {
+pub(super) fn write(into: &mut Vec<u8>, record: &LogRecord, data: Option<&Bytes>) {
     let head = serde_json::to_vec(record).expect("a record has only string keys");
     for part in [Some(head.as_slice()), data.map(AsRef::as_ref)] {
         // No data and empty data are two things: a job may have an empty payload.
@@ -116,7 +116,7 @@ pub(super) fn write(into: &mut Vec<u8>, record: &Record, data: Option<&Bytes>) {
 }
 
 /// The next record of a frame, or `None` when the bytes are no record.
-pub(super) fn read(from: &mut Bytes) -> Option<(Record, Option<Bytes>)> {
+pub(super) fn read(from: &mut Bytes) -> Option<(LogRecord, Option<Bytes>)> {
     let mut part = || {
         let length = from.try_get_u32_le().ok()?;
         if length == u32::MAX {

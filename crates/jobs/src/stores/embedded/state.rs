@@ -8,36 +8,36 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    record::{Place, Record},
-    slot::Slot,
+    record::{Place, LogRecord},
+    job_slot::JobSlot,
 };
 use crate::{
-    JobId, Lane, Status,
-    store::{Counts, Event, EventRead, Listed, Page},
+    JobId, Lane, JobStatus,
+    store::{JobCounts, JobEvent, EventBatch, ListedJob, JobPage},
 };
 
 /// One lane: its jobs in order by status, its totals and its events.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
-    pub(super) order: HashMap<Status, BTreeMap<(u64, u64), JobId>>,
-    pub(super) sums: BTreeMap<Status, u64>,
-    pub(super) events: VecDeque<(u64, Event)>,
+pub(super) struct LaneState {
+    pub(super) order: HashMap<JobStatus, BTreeMap<(u64, u64), JobId>>,
+    pub(super) sums: BTreeMap<JobStatus, u64>,
+    pub(super) events: VecDeque<(u64, JobEvent)>,
     /// The number of the latest event that is kept no more.
     dropped: u64,
     /// All its jobs, in the order in which they were submitted.
     ids: BTreeSet<JobId>,
 }
 
-impl Shelf {
-    pub(super) fn of(&self, status: Status) -> impl Iterator<Item = (&(u64, u64), &JobId)> {
+impl LaneState {
+    pub(super) fn of(&self, status: JobStatus) -> impl Iterator<Item = (&(u64, u64), &JobId)> {
         self.order.get(&status).into_iter().flatten()
     }
 
-    pub(super) fn count(&self, status: Status) -> u64 {
+    pub(super) fn count(&self, status: JobStatus) -> u64 {
         self.order.get(&status).map_or(0, |jobs| jobs.len() as u64)
     }
 
-    fn tell(&mut self, number: u64, event: Event, keep: usize) {
+    fn push_event(&mut self, number: u64, event: JobEvent, keep: usize) {
         self.events.push_back((number, event));
         while self.events.len() > keep
             && let Some((number, _)) = self.events.pop_front()
@@ -49,9 +49,9 @@ impl Shelf {
 
 /// The whole store.
 #[derive(Debug, Default)]
-pub(super) struct State {
-    pub(super) jobs: HashMap<JobId, Slot>,
-    pub(super) lanes: BTreeMap<Lane, Shelf>,
+pub(super) struct StoreState {
+    pub(super) jobs: HashMap<JobId, JobSlot>,
+    pub(super) lanes: BTreeMap<Lane, LaneState>,
     /// Idempotency keys by queue and key: fingerprint, job, and until when.
     pub(super) keys: HashMap<(String, String), (String, JobId, u64)>,
     key_ends: BTreeSet<(u64, String, String)>,
@@ -65,13 +65,13 @@ pub(super) struct State {
     pub(super) keep: usize,
 }
 
-impl State {
+impl StoreState {
     /// Makes a record true. `data` is what belongs to it; a job that only moves keeps its own.
-    pub(super) fn apply(&mut self, record: Record, data: Option<Bytes>) {
+    pub(super) fn apply(&mut self, record: LogRecord, data: Option<Bytes>) {
         match record {
-            Record::Put { id, place, seq, at } => self.put(id, place, seq, at, data),
-            Record::Forget { ids } => ids.iter().for_each(|id| self.forget(id)),
-            Record::Key {
+            LogRecord::Put { id, place, seq, at } => self.put(id, place, seq, at, data),
+            LogRecord::Forget { ids } => ids.iter().for_each(|id| self.forget(id)),
+            LogRecord::Key {
                 queue,
                 key,
                 print,
@@ -81,22 +81,22 @@ impl State {
                 self.key_ends.insert((until, queue.clone(), key.clone()));
                 self.keys.insert((queue, key), (print, id, until));
             }
-            Record::Reserve { until } => self.reserved = self.reserved.max(until),
-            Record::Timer { name } => match data {
+            LogRecord::Reserve { until } => self.reserved = self.reserved.max(until),
+            LogRecord::Timer { name } => match data {
                 Some(text) => drop(self.timers.insert(name, text)),
                 None => drop(self.timers.remove(&name)),
             },
-            Record::Sums {
+            LogRecord::Sums {
                 lane,
                 sums,
                 dropped,
             } => {
                 if let Ok(lane) = lane.parse() {
-                    let shelf = self.lanes.entry(lane).or_default();
-                    (shelf.sums, shelf.dropped) = (sums, dropped);
+                    let lane_state = self.lanes.entry(lane).or_default();
+                    (lane_state.sums, lane_state.dropped) = (sums, dropped);
                 }
             }
-            Record::Event {
+            LogRecord::Event {
                 lane,
                 number,
                 at,
@@ -107,7 +107,7 @@ impl State {
                 self.seq = self.seq.max(number);
                 self.last = self.last.max(at);
                 if let Ok(lane) = lane.parse() {
-                    let event = Event {
+                    let event = JobEvent {
                         cursor: number.to_string(),
                         at,
                         id,
@@ -117,7 +117,7 @@ impl State {
                     self.lanes
                         .entry(lane)
                         .or_default()
-                        .tell(number, event, self.keep);
+                        .push_event(number, event, self.keep);
                 }
             }
         }
@@ -132,7 +132,7 @@ impl State {
         };
         self.seq = self.seq.max(seq);
         let status = place.status();
-        let slot = Slot {
+        let slot = JobSlot {
             place,
             seq,
             packed,
@@ -141,33 +141,33 @@ impl State {
             notes,
             cancelling: false,
         };
-        let shelf = self.lanes.entry(id.lane()).or_default();
-        shelf.ids.insert(id.clone());
-        shelf
+        let lane_state = self.lanes.entry(id.lane()).or_default();
+        lane_state.ids.insert(id.clone());
+        lane_state
             .order
             .entry(status)
             .or_default()
             .insert(slot.rank(), id.clone());
         if let Some(at) = at {
             self.last = at;
-            *shelf.sums.entry(status).or_default() += 1;
+            *lane_state.sums.entry(status).or_default() += 1;
             let (cursor, name) = (seq.to_string(), status.as_str().to_owned());
-            let event = Event {
+            let event = JobEvent {
                 cursor,
                 at,
                 id: id.clone(),
                 name,
                 data: None,
             };
-            shelf.tell(seq, event, self.keep);
+            lane_state.push_event(seq, event, self.keep);
         }
         self.jobs.insert(id, slot);
     }
 
-    fn take(&mut self, id: &JobId) -> Option<Slot> {
+    fn take(&mut self, id: &JobId) -> Option<JobSlot> {
         let slot = self.jobs.remove(id)?;
-        if let Some(shelf) = self.lanes.get_mut(&id.lane())
-            && let Some(order) = shelf.order.get_mut(&slot.place.status())
+        if let Some(lane_state) = self.lanes.get_mut(&id.lane())
+            && let Some(order) = lane_state.order.get_mut(&slot.place.status())
         {
             order.remove(&slot.rank());
         }
@@ -176,20 +176,20 @@ impl State {
 
     fn forget(&mut self, id: &JobId) {
         if self.take(id).is_some()
-            && let Some(shelf) = self.lanes.get_mut(&id.lane())
+            && let Some(lane_state) = self.lanes.get_mut(&id.lane())
         {
-            shelf.ids.remove(id);
+            lane_state.ids.remove(id);
         }
     }
 
     /// Tells of progress, which is not worth a record.
-    pub(super) fn tell(&mut self, event: Event) {
+    pub(super) fn push_event(&mut self, event: JobEvent) {
         self.seq += 1;
         let (number, keep) = (self.seq, self.keep);
-        let shelf = self.lanes.entry(event.id.lane()).or_default();
-        shelf.tell(
+        let lane_state = self.lanes.entry(event.id.lane()).or_default();
+        lane_state.push_event(
             number,
-            Event {
+            JobEvent {
                 cursor: number.to_string(),
                 ..event
             },
@@ -222,16 +222,16 @@ impl State {
     pub(super) fn page(
         &self,
         lane: &Lane,
-        of: Status,
+        of: JobStatus,
         after: Option<(u64, u64)>,
         max: usize,
-    ) -> Page {
-        let Some(order) = self.lanes.get(lane).and_then(|shelf| shelf.order.get(&of)) else {
-            return Page::default();
+    ) -> JobPage {
+        let Some(order) = self.lanes.get(lane).and_then(|lane_state| lane_state.order.get(&of)) else {
+            return JobPage::default();
         };
         let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
         let place = |(rank, seq): &(u64, u64)| format!("{rank}/{seq}");
-        if matches!(of, Status::Succeeded | Status::Cancelled) {
+        if matches!(of, JobStatus::Succeeded | JobStatus::Cancelled) {
             let order = order.range((Bound::Unbounded, bound)).rev();
             return self.listed(order.map(|(at, id)| (place(at), id)), max);
         }
@@ -240,38 +240,38 @@ impl State {
     }
 
     /// All jobs, latest submitted first, from before one of them on.
-    pub(super) fn all(&self, lane: &Lane, before: Option<&JobId>, max: usize) -> Page {
-        let Some(shelf) = self.lanes.get(lane) else {
-            return Page::default();
+    pub(super) fn all(&self, lane: &Lane, before: Option<&JobId>, max: usize) -> JobPage {
+        let Some(lane_state) = self.lanes.get(lane) else {
+            return JobPage::default();
         };
         let before = before.map_or(Bound::Unbounded, Bound::Excluded);
-        let order = shelf.ids.range((Bound::Unbounded, before)).rev();
+        let order = lane_state.ids.range((Bound::Unbounded, before)).rev();
         self.listed(order.map(|id| (id.to_string(), id)), max)
     }
 
-    fn listed<'a>(&self, order: impl Iterator<Item = (String, &'a JobId)>, max: usize) -> Page {
+    fn listed<'a>(&self, order: impl Iterator<Item = (String, &'a JobId)>, max: usize) -> JobPage {
         let found = order.filter_map(|(position, id)| {
             let found = self.jobs.get(id)?.found(id);
-            Some(Listed { found, position })
+            Some(ListedJob { found, position })
         });
-        let jobs: Vec<Listed> = found.take(max).collect();
+        let jobs: Vec<ListedJob> = found.take(max).collect();
         let next = jobs.last().filter(|_| jobs.len() == max);
         let next = next.map(|last| last.position.clone());
-        Page { jobs, next }
+        JobPage { jobs, next }
     }
 
     /// Records that lead to this state from nothing, with the bytes that belong to them.
-    pub(super) fn snapshot(&self) -> Vec<(Record, Option<Bytes>)> {
+    pub(super) fn snapshot(&self) -> Vec<(LogRecord, Option<Bytes>)> {
         let until = self.reserved;
-        let mut records = vec![(Record::Reserve { until }, None)];
+        let mut records = vec![(LogRecord::Reserve { until }, None)];
         for (id, slot) in &self.jobs {
             let (id, place, seq, at) = (id.clone(), slot.place.clone(), slot.seq, None);
-            let put = Record::Put { id, place, seq, at };
+            let put = LogRecord::Put { id, place, seq, at };
             records.push((put, Some(slot.packed.clone())));
         }
         for ((queue, key), (print, id, until)) in &self.keys {
             let (queue, key, print, id) = (queue.clone(), key.clone(), print.clone(), id.clone());
-            let taken = Record::Key {
+            let taken = LogRecord::Key {
                 queue,
                 key,
                 print,
@@ -282,70 +282,70 @@ impl State {
         }
         for (name, text) in &self.timers {
             let name = name.clone();
-            records.push((Record::Timer { name }, Some(text.clone())));
+            records.push((LogRecord::Timer { name }, Some(text.clone())));
         }
-        for (lane, shelf) in &self.lanes {
-            let (name, sums) = (lane.to_string(), shelf.sums.clone());
-            let dropped = shelf.dropped;
-            let sums = Record::Sums {
+        for (lane, lane_state) in &self.lanes {
+            let (name, sums) = (lane.to_string(), lane_state.sums.clone());
+            let dropped = lane_state.dropped;
+            let sums = LogRecord::Sums {
                 lane: name,
                 sums,
                 dropped,
             };
             records.push((sums, None));
-            for (number, event) in &shelf.events {
-                records.push((Record::event(lane.to_string(), *number, event), None));
+            for (number, event) in &lane_state.events {
+                records.push((LogRecord::event(lane.to_string(), *number, event), None));
             }
         }
         records
     }
 
-    pub(super) fn counts(&self, lane: &Lane, now: u64) -> Counts {
-        let Some(shelf) = self.lanes.get(lane) else {
-            return Counts {
+    pub(super) fn counts(&self, lane: &Lane, now: u64) -> JobCounts {
+        let Some(lane_state) = self.lanes.get(lane) else {
+            return JobCounts {
                 now,
-                ..Counts::default()
+                ..JobCounts::default()
             };
         };
-        let total = |status| shelf.sums.get(&status).copied().unwrap_or(0);
+        let total = |status| lane_state.sums.get(&status).copied().unwrap_or(0);
         // Within a priority the first one waits longest.
         let firsts = (0..5).filter_map(|rank| {
-            let order = shelf.order.get(&Status::Queued)?;
+            let order = lane_state.order.get(&JobStatus::Queued)?;
             let (_, id) = order.range((rank, 0)..=(rank, u64::MAX)).next()?;
             match self.jobs.get(id)?.place {
                 Place::Queued { since, .. } => Some(since),
                 _ => None,
             }
         });
-        Counts {
-            queued: shelf.count(Status::Queued),
-            scheduled: shelf.count(Status::Scheduled),
-            running: shelf.count(Status::Running),
-            failed: shelf.count(Status::Failed),
-            dead: shelf.count(Status::Dead),
-            succeeded: total(Status::Succeeded),
-            cancelled: total(Status::Cancelled),
+        JobCounts {
+            queued: lane_state.count(JobStatus::Queued),
+            scheduled: lane_state.count(JobStatus::Scheduled),
+            running: lane_state.count(JobStatus::Running),
+            failed: lane_state.count(JobStatus::Failed),
+            dead: lane_state.count(JobStatus::Dead),
+            succeeded: total(JobStatus::Succeeded),
+            cancelled: total(JobStatus::Cancelled),
             oldest_queued_at: firsts.min(),
             now,
         }
     }
 
     /// Events of a lane after one of them; from the oldest that is kept without one.
-    pub(super) fn events(&self, lane: &Lane, after: Option<u64>, max: usize) -> EventRead {
-        let Some(shelf) = self.lanes.get(lane) else {
-            return EventRead::default();
+    pub(super) fn events(&self, lane: &Lane, after: Option<u64>, max: usize) -> EventBatch {
+        let Some(lane_state) = self.lanes.get(lane) else {
+            return EventBatch::default();
         };
-        let after = after.unwrap_or(shelf.dropped);
+        let after = after.unwrap_or(lane_state.dropped);
         // Older than what is kept, or of a log that came back shorter.
-        let missed = if after < shelf.dropped {
-            Some(shelf.dropped)
+        let missed = if after < lane_state.dropped {
+            Some(lane_state.dropped)
         } else {
             (after > self.seq).then_some(self.seq)
         };
         let after = missed.unwrap_or(after);
-        let first = shelf.events.partition_point(|(number, _)| *number <= after);
-        let events = shelf.events.range(first..).take(max);
-        EventRead {
+        let first = lane_state.events.partition_point(|(number, _)| *number <= after);
+        let events = lane_state.events.range(first..).take(max);
+        EventBatch {
             events: events.map(|(_, event)| event.clone()).collect(),
             missed: missed.map(|number| number.to_string()),
         }

@@ -5,11 +5,11 @@ use std::{fs, path::Path, time::Duration};
 use bytes::Bytes;
 
 use super::*;
-use crate::{Jobs, NewJob, Options, Outcome, Payload, Settings};
+use crate::{Jobs, NewJob, QueueOptions, JobOutcome, Payload, StoreOptions};
 
 fn load(folder: &Path) -> (Arc<Embedded>, Jobs) {
-    let store = Arc::new(Embedded::open(folder, &Settings::default()).unwrap());
-    let jobs = Jobs::new(Arc::clone(&store) as Arc<dyn Store>, Options::default());
+    let store = Arc::new(Embedded::open(folder, &StoreOptions::default()).unwrap());
+    let jobs = Jobs::new(Arc::clone(&store) as Arc<dyn Store>, QueueOptions::default());
     (store, jobs)
 }
 
@@ -17,8 +17,8 @@ fn job(text: &str) -> NewJob {
     NewJob::new("call", Payload::Json(format!("{text:?}").into()))
 }
 
-fn done() -> Outcome {
-    Outcome::Succeeded {
+fn done() -> JobOutcome {
+    JobOutcome::Succeeded {
         result: None,
         metrics: None,
     }
@@ -30,7 +30,7 @@ fn number(cursor: &str) -> u64 {
     digits.parse().unwrap()
 }
 
-async fn claim(jobs: &Jobs) -> Result<Vec<crate::Claimed>, Error> {
+async fn claim(jobs: &Jobs) -> Result<Vec<crate::ClaimedJob>, Error> {
     jobs.claim("default", "w", 10, Duration::ZERO).await
 }
 
@@ -44,9 +44,9 @@ async fn room(store: &Embedded, bytes: Option<u64>) {
 #[tokio::test]
 async fn what_is_synced_every_so_often_is_synced_though_nothing_more_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    let settings = Settings {
-        sync: Sync::Every(Duration::from_secs(1)),
-        ..Settings::default()
+    let settings = StoreOptions {
+        sync: SyncPolicy::Every(Duration::from_secs(1)),
+        ..StoreOptions::default()
     };
     let store = Embedded::open(folder.path(), &settings).unwrap();
     let timer = Bytes::from_static(b"x");
@@ -109,11 +109,11 @@ async fn a_full_disk_refuses_loses_nothing_and_goes_on_when_there_is_room() {
     let (_, jobs) = load(folder.path());
     assert_eq!(
         jobs.get(&first).await.unwrap().status,
-        crate::Status::Succeeded
+        crate::JobStatus::Succeeded
     );
     assert_eq!(
         jobs.get(&waits).await.unwrap().status,
-        crate::Status::Running
+        crate::JobStatus::Running
     );
 }
 
@@ -134,7 +134,7 @@ async fn an_outcome_that_finds_the_disk_full_is_taken_when_it_is_told_again() {
     drop((store, jobs));
     let (_, jobs) = load(folder.path());
     let record = jobs.get(&id).await.unwrap();
-    assert_eq!(record.status, crate::Status::Succeeded);
+    assert_eq!(record.status, crate::JobStatus::Succeeded);
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_claim_that_finds_the_disk_full_leaves_its_job_to_the_next() {
     );
     drop((store, jobs));
     let (_, jobs) = load(folder.path());
-    assert_eq!(jobs.get(&id).await.unwrap().status, crate::Status::Running);
+    assert_eq!(jobs.get(&id).await.unwrap().status, crate::JobStatus::Running);
 }
 
 #[tokio::test]
@@ -169,13 +169,13 @@ async fn a_log_that_cannot_be_written_anew_grows_on_and_is_written_anew_in_frame
     let log = folder.path().join("jobs.log");
     assert!(fs::metadata(&log).unwrap().len() > 17 << 20);
     assert!(!folder.path().join("jobs.log.new").exists());
-    store.disk.lock().await.anew_now();
+    store.disk.lock().await.retry_rewrite_now();
     room(&store, None).await;
     ids.push(jobs.submit(job("last")).await.unwrap().id);
     drop((store, jobs));
     let (store, jobs) = load(folder.path());
     for id in &ids {
-        assert_eq!(jobs.get(id).await.unwrap().status, crate::Status::Queued);
+        assert_eq!(jobs.get(id).await.unwrap().status, crate::JobStatus::Queued);
     }
     let frames = store.frames;
     assert!(

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::record::{self, Record};
+use super::record::{self, LogRecord};
 
 /// How large frames are at most, about; one step may be larger.
 pub(super) const FRAME: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
@@ -22,8 +22,8 @@ pub(super) struct Unwritten {
 
 impl Unwritten {
     /// Adds a record to the step that is being made.
-    pub(super) fn add(&mut self, record: &Record, data: Option<&Bytes>) {
-        self.pressing |= matches!(record, Record::Reserve { .. });
+    pub(super) fn add(&mut self, record: &LogRecord, data: Option<&Bytes>) {
+        self.pressing |= matches!(record, LogRecord::Reserve { .. });
         record::write(&mut self.open, record, data);
     }
 

@@ -1,19 +1,19 @@
 //! How the Redis is: whether it can be read and written, and whether it is the one it was.
 
-use super::{LANES, Redis, TROUBLE, link::Failure, reply, script};
+use super::{LANES, Redis, FAILURE_TTL, connections::CommandError, reply, script};
 use crate::{
     Error, Lane,
-    store::{Store as _, Vitals},
+    store::{Store as _, StoreHealth},
 };
 
 /// Reads and writes, and says what is wrong with that or may become so.
-pub(super) async fn check(redis: &Redis) -> Result<Vitals, Error> {
-    redis.link.follow().await;
+pub(super) async fn check(redis: &Redis) -> Result<StoreHealth, Error> {
+    redis.connections.follow().await;
     let mark = format!("{:016x}", rand::random::<u64>());
     let timers = redis.timers_key();
-    let pulse = || redis.link.run(&script::PULSE, &timers, [mark.as_bytes()]);
+    let pulse = || redis.connections.run(&script::TIMERS_MARK, &timers, [mark.as_bytes()]);
     let answer = match pulse().await {
-        Err(Failure::WrongType) => {
+        Err(CommandError::WrongType) => {
             // Asking for them puts aside what stands in their place.
             redis.timers().await?;
             pulse().await
@@ -21,7 +21,7 @@ pub(super) async fn check(redis: &Redis) -> Result<Vitals, Error> {
         answer => answer,
     };
     let mark = answer.map_err(|failure| redis.error(failure))?;
-    let mark = reply::text(mark).map_err(|strange| redis.strange(strange))?;
+    let mark = reply::text(mark).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
     {
         let mut known = redis.known.lock();
         if known.mark != mark {
@@ -29,7 +29,7 @@ pub(super) async fn check(redis: &Redis) -> Result<Vitals, Error> {
             known.mark.clone_from(&mark);
         }
     }
-    if redis.link.is_many() {
+    if redis.connections.is_many() {
         // Each lane may be on a server of its own.
         let lanes: Vec<Lane> = redis
             .known
@@ -40,17 +40,17 @@ pub(super) async fn check(redis: &Redis) -> Result<Vitals, Error> {
             .cloned()
             .collect();
         for lane in lanes {
-            redis.run(&script::BEAT, &lane, &[]).await?;
+            redis.run(&script::PROBE_WRITE, &lane, &[]).await?;
         }
     }
-    let facts = redis.link.facts().await;
-    let mut troubles = redis.troubles.lock();
-    troubles.retain(|_, (at, _)| at.elapsed() < TROUBLE);
-    if let Some(((lane, name), (_, Error::Broken { reason, .. }))) = troubles.iter().next() {
+    let server_info = redis.connections.server_info().await;
+    let mut recent_failures = redis.recent_failures.lock();
+    recent_failures.retain(|_, (at, _)| at.elapsed() < FAILURE_TTL);
+    if let Some(((lane, name), (_, Error::Broken { reason, .. }))) = recent_failures.iter().next() {
         return Err(redis.broken(format!("{name} in {lane} fails: {reason}")));
     }
-    Ok(Vitals {
-        epoch: format!("{mark} {}", facts.runs.join(" ")),
-        warnings: facts.warning().into_iter().collect(),
+    Ok(StoreHealth {
+        epoch: format!("{mark} {}", server_info.runs.join(" ")),
+        warnings: server_info.warning().into_iter().collect(),
     })
 }

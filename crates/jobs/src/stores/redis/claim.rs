@@ -4,20 +4,20 @@ use redis::Value;
 
 use super::{
     Redis,
-    reply::{self, Strange},
+    reply::{self, BadReply},
     script,
 };
 use crate::{
     Error, JobId, Lane,
-    store::{Claim, Claimer, Lease, Mark},
+    store::{Claim, ClaimRequest, Lease, WaitPosition},
 };
 
 /// Leases jobs under a new nonce.
-pub(super) async fn claim(redis: &Redis, lane: &Lane, claimer: &Claimer) -> Result<Claim, Error> {
+pub(super) async fn claim(redis: &Redis, lane: &Lane, claim_request: &ClaimRequest) -> Result<Claim, Error> {
     let nonce = format!("{:032x}", rand::random::<u128>());
-    let max = claimer.max.to_string();
-    let reverse: &[u8] = if claimer.reverse { b"1" } else { b"0" };
-    let worker = claimer.worker.as_bytes();
+    let max = claim_request.max.to_string();
+    let reverse: &[u8] = if claim_request.reverse { b"1" } else { b"0" };
+    let worker = claim_request.worker.as_bytes();
     let args = [
         redis.keep.as_bytes(),
         max.as_bytes(),
@@ -26,8 +26,8 @@ pub(super) async fn claim(redis: &Redis, lane: &Lane, claimer: &Claimer) -> Resu
         reverse,
     ];
     let answer = redis.run(&script::CLAIM, lane, &args).await?;
-    let read = claimed(answer, lane, &nonce, &claimer.worker);
-    let (claim, lost, failed) = read.map_err(|strange| redis.strange(strange))?;
+    let read = claimed(answer, lane, &nonce, &claim_request.worker);
+    let (claim, lost, failed) = read.map_err(|bad_reply| redis.bad_reply(bad_reply))?;
     if lost > 0 {
         tracing::error!(
             %lane, lost,
@@ -49,19 +49,19 @@ fn claimed(
     lane: &Lane,
     nonce: &str,
     worker: &str,
-) -> Result<(Claim, u64, String), Strange> {
+) -> Result<(Claim, u64, String), BadReply> {
     let mut parts = reply::array(answer)?.into_iter();
-    let mut first = || parts.next().ok_or(Strange("half an answer"));
+    let mut first = || parts.next().ok_or(BadReply("half an answer"));
     let (now, lost) = (reply::number(first()?)?, reply::number(first()?)?);
     let failed = reply::text(first()?)?;
     let mut claim = Claim {
         jobs: Vec::new(),
         now,
-        mark: Mark::default(),
+        mark: WaitPosition::default(),
     };
     for part in parts {
         let mut part = reply::array(part)?.into_iter();
-        let mut next = || part.next().ok_or(Strange("half an answer"));
+        let mut next = || part.next().ok_or(BadReply("half an answer"));
         let priority = reply::number(next()?)?;
         let entries = reply::array(next()?)?;
         if priority == 0 {
@@ -82,7 +82,7 @@ fn claimed(
                 }
             };
             let id = JobId::named_in(lane, &packed).or_else(|| JobId::of_entry(lane, &entry));
-            let id = id.ok_or(Strange("an entry of an unknown form"))?;
+            let id = id.ok_or(BadReply("an entry of an unknown form"))?;
             // The state that the script wrote, built again here to save it from sending it.
             let token = format!("r{priority}:{entry}:{nonce}:{now}:{worker}");
             claim.jobs.push((

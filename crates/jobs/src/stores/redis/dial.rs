@@ -13,7 +13,7 @@ use redis::{
 use super::sentinel::{self, Sentinels};
 
 /// How long making a connection may take.
-pub(super) const CONNECT: Duration = Duration::from_secs(1);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a cluster's client follows a slot that moved, or tries a node that does not answer.
 const RETRIES: u32 = 3;
 /// What the addresses of several servers begin with, and how one of them is spoken to.
@@ -114,7 +114,7 @@ impl Server {
             }
             Self::Many { client, .. } => {
                 let config = ClusterConfig::new()
-                    .set_connection_timeout(CONNECT)
+                    .set_connection_timeout(CONNECT_TIMEOUT)
                     .set_response_timeout(answer.unwrap_or(NEVER));
                 let dialed = client.get_async_connection_with_config(config).await?;
                 Ok((Connection::Many(dialed), None))

@@ -7,13 +7,13 @@ use redis::Value;
 
 use super::{
     Redis,
-    reply::{self, Strange},
+    reply::{self, BadReply},
     script,
-    tails::place,
+    tail_watchers::place,
 };
 use crate::{
-    Error, JobId, Lane, MAX_BATCH, Status, clock,
-    store::{Event, EventRead, Mark, NOTE_BYTES, NOTES},
+    Error, JobId, Lane, MAX_BATCH, JobStatus, clock,
+    store::{JobEvent, EventBatch, WaitPosition, MAX_NOTE_BYTES, MAX_NOTES},
 };
 
 /// Notes the progress of a running job, or without one that it is called off.
@@ -24,19 +24,19 @@ pub(super) async fn note(
     progress: Option<&str>,
 ) -> Result<bool, Error> {
     let mut args = vec![redis.keep.as_bytes(), id.as_str().as_bytes(), token];
-    let most = [NOTES.to_string(), NOTE_BYTES.to_string()];
+    let most = [MAX_NOTES.to_string(), MAX_NOTE_BYTES.to_string()];
     if let Some(progress) = progress {
         args.extend([progress, &most[0], &most[1]].map(str::as_bytes));
     }
     let answer = redis.run(&script::NOTE, &id.lane(), &args).await?;
-    Ok(reply::number(answer).map_err(|strange| redis.strange(strange))? == 1)
+    Ok(reply::number(answer).map_err(|bad_reply| redis.bad_reply(bad_reply))? == 1)
 }
 
 /// Waits until one of the lane's streams grows past the mark, or a delayed job is due.
 pub(super) async fn wait(
     redis: &Redis,
     lane: &Lane,
-    mark: &Mark,
+    mark: &WaitPosition,
     wait: Duration,
 ) -> Result<(), Error> {
     let wait = mark.due_in.map_or(wait, |due| due.min(wait));
@@ -63,7 +63,7 @@ pub(super) async fn block(
         .arg("BLOCK")
         .arg(clock::millis(wait).max(1));
     command.arg("STREAMS").arg(streams).arg(after);
-    let answer = redis.link.block(&command, wait).await;
+    let answer = redis.connections.block(&command, wait).await;
     answer.map(drop).map_err(|failure| redis.error(failure))
 }
 
@@ -91,15 +91,15 @@ fn is_entry(text: &str) -> bool {
 }
 
 /// Whether a list of that status gives such positions.
-pub(super) fn is_position(of: Option<Status>, text: &str) -> bool {
+pub(super) fn is_position(of: Option<JobStatus>, text: &str) -> bool {
     let known = match of {
-        None | Some(Status::Succeeded | Status::Cancelled) => text
+        None | Some(JobStatus::Succeeded | JobStatus::Cancelled) => text
             .split_once('/')
             .map(|(entry, told)| is_entry(entry) && told.parse::<u32>().is_ok()),
-        Some(Status::Queued | Status::Running) => text.split_once(':').map(|(priority, entry)| {
+        Some(JobStatus::Queued | JobStatus::Running) => text.split_once(':').map(|(priority, entry)| {
             matches!(priority, "1" | "2" | "3" | "4" | "5") && is_entry(entry)
         }),
-        Some(Status::Scheduled | Status::Failed | Status::Dead) => text
+        Some(JobStatus::Scheduled | JobStatus::Failed | JobStatus::Dead) => text
             .split_once('/')
             .map(|(score, id)| score.parse::<u64>().is_ok() && id.parse::<JobId>().is_ok()),
     };
@@ -112,18 +112,18 @@ pub(super) async fn read(
     lane: &Lane,
     after: &str,
     max: usize,
-) -> Result<EventRead, Error> {
-    let foreign = || Error::invalid("cursor", "is not one of these events");
-    let (from, mut told) = position(after).ok_or_else(foreign)?;
-    let mut read = EventRead::default();
+) -> Result<EventBatch, Error> {
+    let bad_cursor = || Error::invalid("cursor", "is not one of these events");
+    let (from, mut told) = position(after).ok_or_else(bad_cursor)?;
+    let mut read = EventBatch::default();
     let mut count = FEW;
     let mut start = from.clone();
     loop {
         let entries = entries(redis, lane, [&start, "+"], count).await?;
         let (mut last, seen) = (None, entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
-            let [id, fields] = reply::row(entry).map_err(|strange| redis.strange(strange))?;
-            let id = reply::text(id).map_err(|strange| redis.strange(strange))?;
+            let [id, fields] = reply::row(entry).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
+            let id = reply::text(id).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
             // The cursor's own entry is there as long as nothing after it is gone.
             if index == 0 && start == from && id != from && from != START {
                 read.missed = missed(redis, lane, &from).await?;
@@ -134,7 +134,7 @@ pub(super) async fn read(
             } else {
                 0
             };
-            let events = events(&id, fields, skip).map_err(|strange| redis.strange(strange))?;
+            let events = events(&id, fields, skip).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
             read.events.extend(events);
             last = Some(id);
         }
@@ -148,7 +148,7 @@ pub(super) async fn read(
             Some(_) => break,
             None if start == from && from != START => {
                 // Nothing is there, not even what was told last.
-                let tail = super::tails::tail(redis, &key(redis, lane)).await?;
+                let tail = super::tail_watchers::tail(redis, &key(redis, lane)).await?;
                 // What is there was told before, or came after the look.
                 let older = tail != START && place(&tail) <= place(&from);
                 read.missed = Some(match older {
@@ -171,7 +171,7 @@ async fn missed(redis: &Redis, lane: &Lane, from: &str) -> Result<Option<String>
         return Ok(None);
     };
     let read = reply::row(first).and_then(|[id, _]| reply::text(id));
-    let first = read.map_err(|strange| redis.strange(strange))?;
+    let first = read.map_err(|bad_reply| redis.bad_reply(bad_reply))?;
     Ok((place(&first) > place(from)).then(|| format!("{first}.0")))
 }
 
@@ -183,9 +183,9 @@ async fn entries(
 ) -> Result<Vec<Value>, Error> {
     let mut command = redis::cmd("XRANGE");
     command.arg(key(redis, lane)).arg(from).arg(to);
-    let answer = redis.link.send(command.arg("COUNT").arg(count)).await;
+    let answer = redis.connections.send(command.arg("COUNT").arg(count)).await;
     let answer = answer.map_err(|failure| redis.error(failure))?;
-    reply::array(answer).map_err(|strange| redis.strange(strange))
+    reply::array(answer).map_err(|bad_reply| redis.bad_reply(bad_reply))
 }
 
 fn key(redis: &Redis, lane: &Lane) -> String {
@@ -193,7 +193,7 @@ fn key(redis: &Redis, lane: &Lane) -> String {
 }
 
 /// The events of an entry, one for each of its jobs, without those that were told.
-fn events(entry: &str, fields: Value, told: usize) -> Result<Vec<Event>, Strange> {
+fn events(entry: &str, fields: Value, told: usize) -> Result<Vec<JobEvent>, BadReply> {
     let texts = reply::array(fields)?.into_iter().map(reply::text);
     let texts = texts.collect::<Result<Vec<_>, _>>()?;
     let field = |name: &str| {
@@ -201,13 +201,13 @@ fn events(entry: &str, fields: Value, told: usize) -> Result<Vec<Event>, Strange
         pair.map(|pair| pair[1].clone())
     };
     let at = entry.split('-').next().and_then(|ms| ms.parse().ok());
-    let at = at.ok_or(Strange("an entry without a time"))?;
-    let name = field("n").ok_or(Strange("an event without a name"))?;
+    let at = at.ok_or(BadReply("an entry without a time"))?;
+    let name = field("n").ok_or(BadReply("an event without a name"))?;
     let ids = field("i").unwrap_or_default();
     let ids = ids.split(' ').enumerate().skip(told);
     // What names no job is passed over: it must not keep followers from what comes after it.
     let events = ids.filter_map(|(index, id)| {
-        Some(Event {
+        Some(JobEvent {
             cursor: format!("{entry}.{}", index + 1),
             at,
             id: id.parse().ok()?,

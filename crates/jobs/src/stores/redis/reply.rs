@@ -6,64 +6,64 @@ use bytes::Bytes;
 use redis::Value;
 
 use crate::{
-    Status,
-    store::{Counts, Found, Listed, Note, State},
+    JobStatus,
+    store::{JobCounts, StoredJob, ListedJob, ProgressNote, JobState},
 };
 
 /// An answer that no script of ours gives.
 #[derive(Debug)]
-pub(super) struct Strange(pub(super) &'static str);
+pub(super) struct BadReply(pub(super) &'static str);
 
-pub(super) fn array(value: Value) -> Result<Vec<Value>, Strange> {
+pub(super) fn array(value: Value) -> Result<Vec<Value>, BadReply> {
     match value {
         Value::Array(values) => Ok(values),
         Value::Nil => Ok(Vec::new()),
-        _ => Err(Strange("an answer that is no array")),
+        _ => Err(BadReply("an answer that is no array")),
     }
 }
 
-pub(super) fn bytes(value: Value) -> Result<Bytes, Strange> {
+pub(super) fn bytes(value: Value) -> Result<Bytes, BadReply> {
     match value {
         Value::BulkString(bytes) => Ok(bytes.into()),
         Value::SimpleString(text) => Ok(text.into()),
         Value::Int(number) => Ok(number.to_string().into()),
-        _ => Err(Strange("an answer that is no text")),
+        _ => Err(BadReply("an answer that is no text")),
     }
 }
 
-pub(super) fn text(value: Value) -> Result<String, Strange> {
+pub(super) fn text(value: Value) -> Result<String, BadReply> {
     let bytes = bytes(value)?;
-    String::from_utf8(bytes.into()).map_err(|_| Strange("a text that is not UTF-8"))
+    String::from_utf8(bytes.into()).map_err(|_| BadReply("a text that is not UTF-8"))
 }
 
 /// What people wrote; whatever it is, the rest can be read.
-fn lossy(value: Value) -> Result<String, Strange> {
+fn lossy(value: Value) -> Result<String, BadReply> {
     Ok(String::from_utf8_lossy(&bytes(value)?).into_owned())
 }
 
-pub(super) fn number(value: Value) -> Result<u64, Strange> {
+pub(super) fn number(value: Value) -> Result<u64, BadReply> {
     text(value)?
         .parse()
-        .map_err(|_| Strange("a text that is no number"))
+        .map_err(|_| BadReply("a text that is no number"))
 }
 
 /// An array of exactly `N`.
-pub(super) fn row<const N: usize>(value: Value) -> Result<[Value; N], Strange> {
+pub(super) fn row<const N: usize>(value: Value) -> Result<[Value; N], BadReply> {
     array(value)?
         .try_into()
-        .map_err(|_| Strange("an array of an unknown length"))
+        .map_err(|_| BadReply("an array of an unknown length"))
 }
 
-/// What `look` in the scripts answers.
-pub(super) fn found(value: Value) -> Result<Found, Strange> {
+/// What `read_job` in the scripts answers.
+pub(super) fn found(value: Value) -> Result<StoredJob, BadReply> {
     let [id, token, packed, progress, off] = row(value)?;
     let id = text(id)?
         .parse()
-        .map_err(|_| Strange("a job of another lane"))?;
+        .map_err(|_| BadReply("a job of another lane"))?;
     let (token, progress) = (bytes(token)?, lossy(progress)?);
-    Ok(Found {
+    Ok(StoredJob {
         id,
-        state: state(&token).ok_or(Strange("a state of an unknown form"))?,
+        state: state(&token).ok_or(BadReply("a state of an unknown form"))?,
         token,
         packed: bytes(packed)?,
         progress: (!progress.is_empty()).then_some(progress),
@@ -72,21 +72,21 @@ pub(super) fn found(value: Value) -> Result<Found, Strange> {
 }
 
 /// A job on a page.
-pub(super) fn listed(value: Value) -> Result<Listed, Strange> {
+pub(super) fn listed(value: Value) -> Result<ListedJob, BadReply> {
     let [position, seen] = row(value)?;
     let (position, found) = (text(position)?, found(seen)?);
-    Ok(Listed { found, position })
+    Ok(ListedJob { found, position })
 }
 
 /// What the attempts of a job told.
-pub(super) fn notes(value: Value) -> Result<Vec<Note>, Strange> {
+pub(super) fn notes(value: Value) -> Result<Vec<ProgressNote>, BadReply> {
     let text = bytes(value)?;
     if text.is_empty() {
         return Ok(Vec::new());
     }
     let notes = serde_json::from_slice::<Vec<(u64, u64, u64, String)>>(&text);
-    let notes = notes.map_err(|_| Strange("notes of an unknown form"))?;
-    let notes = notes.into_iter().map(|(number, since, at, text)| Note {
+    let notes = notes.map_err(|_| BadReply("notes of an unknown form"))?;
+    let notes = notes.into_iter().map(|(number, since, at, text)| ProgressNote {
         number,
         since,
         at,
@@ -95,14 +95,14 @@ pub(super) fn notes(value: Value) -> Result<Vec<Note>, Strange> {
     Ok(notes.collect())
 }
 
-fn state(token: &[u8]) -> Option<State> {
+fn state(token: &[u8]) -> Option<JobState> {
     let mut parts = token.splitn(5, |byte| *byte == b':');
     let mut word = || std::str::from_utf8(parts.next()?).ok();
     Some(match token.first()? {
         b'q' => {
             word()?;
             let since = word().and_then(|entry| entry.split('-').next()?.parse().ok());
-            State::Queued {
+            JobState::Queued {
                 since: since.unwrap_or(0),
             }
         }
@@ -111,21 +111,21 @@ fn state(token: &[u8]) -> Option<State> {
             let mut nth = |skip: usize| (0..skip).fold(None, |_, _| word());
             let started_at = nth(4).and_then(|since| since.parse().ok()).unwrap_or(0);
             let worker = nth(1).unwrap_or("?").to_owned();
-            State::Running { started_at, worker }
+            JobState::Running { started_at, worker }
         }
         kind @ (b's' | b'f') => {
             word()?;
             let due = word()?.parse().ok()?;
             let status = if *kind == b's' {
-                Status::Scheduled
+                JobStatus::Scheduled
             } else {
-                Status::Failed
+                JobStatus::Failed
             };
-            State::Waiting { status, due }
+            JobState::Waiting { status, due }
         }
-        b'S' => State::Ended(Status::Succeeded),
-        b'D' => State::Ended(Status::Dead),
-        b'C' => State::Ended(Status::Cancelled),
+        b'S' => JobState::Ended(JobStatus::Succeeded),
+        b'D' => JobState::Ended(JobStatus::Dead),
+        b'C' => JobState::Ended(JobStatus::Cancelled),
         _ => return None,
     })
 }
@@ -143,7 +143,7 @@ pub(super) fn until(due: &str, now: u64) -> Option<Duration> {
 }
 
 /// What `counts` answers.
-pub(super) fn counts(answer: Value) -> Result<Counts, Strange> {
+pub(super) fn counts(answer: Value) -> Result<JobCounts, BadReply> {
     let row: [Value; 9] = row(answer)?;
     let mut texts = Vec::with_capacity(9);
     for value in row {
@@ -151,7 +151,7 @@ pub(super) fn counts(answer: Value) -> Result<Counts, Strange> {
     }
     let number = |index: usize| texts[index].parse().ok();
     let counts = || {
-        Some(Counts {
+        Some(JobCounts {
             now: number(0)?,
             queued: number(1)?,
             running: number(2)?,
@@ -163,5 +163,5 @@ pub(super) fn counts(answer: Value) -> Result<Counts, Strange> {
             oldest_queued_at: number(8),
         })
     };
-    counts().ok_or(Strange("counts that are no numbers"))
+    counts().ok_or(BadReply("counts that are no numbers"))
 }

@@ -20,7 +20,7 @@ impl Script {
 
 /// Those that change a lane.
 const WRITING: [&str; 7] = [
-    "submit", "claim", "shift", "renew", "expired", "sweep", "note",
+    "submit", "claim", "transition", "renew", "expired_leases", "sweep", "note",
 ];
 
 type Loaded = LazyLock<Script>;
@@ -38,23 +38,23 @@ macro_rules! script {
 
 pub(super) static SETUP: Loaded = script!("setup");
 pub(super) static TIME: Loaded = script!("time");
-pub(super) static ASIDE: Loaded = script!("aside");
+pub(super) static QUARANTINE: Loaded = script!("quarantine");
 pub(super) static RIGHTS: Loaded = script!("rights");
-pub(super) static PULSE: Loaded = script!("pulse");
-pub(super) static BEAT: Loaded = script!("beat");
-pub(super) static SERVE: Loaded = script!("serve");
-pub(super) static SERVED: Loaded = script!("served");
-pub(super) static SWAP: Loaded = script!("swap");
+pub(super) static TIMERS_MARK: Loaded = script!("timers_mark");
+pub(super) static PROBE_WRITE: Loaded = script!("probe_write");
+pub(super) static HEARTBEAT: Loaded = script!("heartbeat");
+pub(super) static HEARTBEATS: Loaded = script!("heartbeats");
+pub(super) static SWAP_TIMER: Loaded = script!("swap_timer");
 pub(super) static SUBMIT: Loaded = script!("prelude", "submit");
 pub(super) static CLAIM: Loaded = script!("prelude", "claim");
-pub(super) static SHIFT: Loaded = script!("prelude", "shift");
+pub(super) static TRANSITION: Loaded = script!("prelude", "transition");
 pub(super) static RENEW: Loaded = script!("prelude", "renew");
 pub(super) static NOTE: Loaded = script!("prelude", "note");
-pub(super) static OFF: Loaded = script!("prelude", "off");
-pub(super) static FIND: Loaded = script!("prelude", "look", "find");
-pub(super) static TRAIL: Loaded = script!("prelude", "look", "trail");
-pub(super) static EXPIRED: Loaded = script!("prelude", "look", "expired");
-pub(super) static LIST: Loaded = script!("prelude", "look", "list");
+pub(super) static CANCEL_REQUESTS: Loaded = script!("prelude", "cancel_requests");
+pub(super) static FIND: Loaded = script!("prelude", "read_job", "find");
+pub(super) static FIND_WITH_NOTES: Loaded = script!("prelude", "read_job", "find_with_notes");
+pub(super) static EXPIRED_LEASES: Loaded = script!("prelude", "read_job", "expired_leases");
+pub(super) static LIST: Loaded = script!("prelude", "read_job", "list");
 pub(super) static COUNTS: Loaded = script!("prelude", "counts");
 pub(super) static SWEEP: Loaded = script!("prelude", "sweep");
 
@@ -66,7 +66,7 @@ mod tests {
 
     /// The commands that a script calls.
     fn commands(text: &str) -> BTreeSet<String> {
-        let calls = ["call('", "sound('"];
+        let calls = ["call('", "assert_types('"];
         let parts = calls.iter().flat_map(|call| text.split(call).skip(1));
         let words = parts.filter_map(|part| part.split('\'').next());
         words.map(ToOwned::to_owned).collect()
@@ -79,8 +79,8 @@ mod tests {
         let line = line.expect("the guide lists the rights");
         let mut seen = 0;
         let all = [
-            &SETUP, &ASIDE, &PULSE, &BEAT, &SWAP, &SUBMIT, &CLAIM, &SHIFT, &RENEW, &NOTE, &OFF,
-            &FIND, &TRAIL, &EXPIRED, &LIST, &COUNTS, &SWEEP, &SERVE, &SERVED,
+            &SETUP, &QUARANTINE, &TIMERS_MARK, &PROBE_WRITE, &SWAP_TIMER, &SUBMIT, &CLAIM, &TRANSITION, &RENEW, &NOTE, &CANCEL_REQUESTS,
+            &FIND, &FIND_WITH_NOTES, &EXPIRED_LEASES, &LIST, &COUNTS, &SWEEP, &HEARTBEAT, &HEARTBEATS,
         ];
         for script in all {
             for command in commands(script.text) {

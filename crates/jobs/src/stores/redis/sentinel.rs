@@ -11,7 +11,7 @@ use redis::{
     IntoConnectionInfo as _, RedisError, RedisResult, aio::MultiplexedConnection,
 };
 
-use super::dial::{Authority, CONNECT, client};
+use super::dial::{Authority, CONNECT_TIMEOUT, client};
 
 /// Where sentinels listen when their address does not say.
 const PORT: u16 = 26_379;
@@ -106,7 +106,7 @@ impl Sentinels {
     }
 
     async fn ask(&self, sentinel: &Client) -> RedisResult<(String, u16)> {
-        let mut connection = dial(sentinel, Some(CONNECT)).await?;
+        let mut connection = dial(sentinel, Some(CONNECT_TIMEOUT)).await?;
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.primary);
         let found: Option<(String, u16)> = command.query_async(&mut connection).await?;
@@ -147,7 +147,7 @@ pub(super) async fn dial(
     answer: Option<Duration>,
 ) -> RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT))
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(answer);
     client
         .get_multiplexed_async_connection_with_config(&config)

@@ -2,18 +2,18 @@
 
 use super::{Redis, reply, script};
 use crate::{
-    Error, JobId, Lane, Status, clock,
-    store::{Accepted, Entry, Move, Moved, To},
+    Error, JobId, Lane, JobStatus, clock,
+    store::{SubmitOutcome, Submission, Move, MoveOutcome, Destination},
 };
 
 /// Takes jobs in; those without a key and a delay go the short way.
 pub(super) async fn submit(
     redis: &Redis,
     lane: &Lane,
-    entries: &[Entry],
-) -> Result<Vec<Accepted>, Error> {
-    redis.introduce(lane).await?;
-    let plain = |entry: &&Entry| entry.key.is_none() && entry.delay.is_zero();
+    entries: &[Submission],
+) -> Result<Vec<SubmitOutcome>, Error> {
+    redis.register_lane(lane).await?;
+    let plain = |entry: &&Submission| entry.key.is_none() && entry.delay.is_zero();
     let delays: Vec<String> = entries
         .iter()
         .map(|entry| clock::millis(entry.delay).to_string())
@@ -48,63 +48,63 @@ pub(super) async fn submit(
     let mut special = redis
         .run(&script::SUBMIT, lane, &args)
         .await
-        .and_then(|answer| reply::array(answer).map_err(|strange| redis.strange(strange)))?
+        .and_then(|answer| reply::array(answer).map_err(|bad_reply| redis.bad_reply(bad_reply)))?
         .into_iter();
     let answers = entries.iter().map(|entry| {
         if plain(&entry) {
-            return Ok(Accepted::New);
+            return Ok(SubmitOutcome::New);
         }
         let answer = special
             .next()
             .ok_or_else(|| redis.broken("too few answers".to_owned()))?;
-        let text = reply::text(answer).map_err(|strange| redis.strange(strange))?;
+        let text = reply::text(answer).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
         let Some((print, id)) = text.split_once(' ') else {
-            return Ok(Accepted::New);
+            return Ok(SubmitOutcome::New);
         };
         let id: JobId = id.parse()?;
         let same = entry.key.as_ref().is_some_and(|(_, mine)| mine == print);
         Ok(if same {
-            Accepted::Same(id)
+            SubmitOutcome::Duplicate(id)
         } else {
-            Accepted::Conflict(id)
+            SubmitOutcome::Conflict(id)
         })
     });
     answers.collect()
 }
 
 /// Moves jobs between states.
-pub(super) async fn shift(redis: &Redis, lane: &Lane, moves: &[Move]) -> Result<Vec<Moved>, Error> {
+pub(super) async fn transition(redis: &Redis, lane: &Lane, moves: &[Move]) -> Result<Vec<MoveOutcome>, Error> {
     // Grouped as the script wants them, and the answers put back in order.
     let mut groups: [Vec<usize>; 6] = Default::default();
     let mut numbers = vec![(String::new(), String::new()); moves.len()];
     for (index, step) in moves.iter().enumerate() {
         let group = match &step.to {
-            To::End {
-                status: Status::Succeeded,
+            Destination::End {
+                status: JobStatus::Succeeded,
                 ..
             } => 0,
-            To::End { .. } => 1,
-            To::Bury { .. } => 2,
-            To::Queue { priority, .. } => {
+            Destination::End { .. } => 1,
+            Destination::DeadLetter { .. } => 2,
+            Destination::Queue { priority, .. } => {
                 numbers[index].0 = priority.to_string();
                 3
             }
-            To::Later {
+            Destination::Later {
                 status,
                 priority,
                 delay,
                 ..
             } => {
                 numbers[index] = (priority.to_string(), clock::millis(*delay).to_string());
-                if *status == Status::Failed { 4 } else { 5 }
+                if *status == JobStatus::Failed { 4 } else { 5 }
             }
         };
         groups[group].push(index);
     }
     // Made here, since the script would have to copy it.
     let end = |step: &Move| match &step.to {
-        To::End { status, record } => {
-            let letter: &[u8] = if *status == Status::Succeeded {
+        Destination::End { status, record } => {
+            let letter: &[u8] = if *status == JobStatus::Succeeded {
                 b"S"
             } else {
                 b"C"
@@ -121,22 +121,22 @@ pub(super) async fn shift(redis: &Redis, lane: &Lane, moves: &[Move]) -> Result<
         let (step, (priority, delay)) = (&moves[*index], &numbers[*index]);
         args.extend([step.id.as_str().as_bytes(), &step.from]);
         match &step.to {
-            To::End { .. } => args.push(&ends[*index]),
-            To::Bury { packed } => args.push(packed),
-            To::Queue { packed, .. } => args.extend([packed.as_ref(), priority.as_bytes()]),
-            To::Later { packed, .. } => {
+            Destination::End { .. } => args.push(&ends[*index]),
+            Destination::DeadLetter { packed } => args.push(packed),
+            Destination::Queue { packed, .. } => args.extend([packed.as_ref(), priority.as_bytes()]),
+            Destination::Later { packed, .. } => {
                 args.extend([packed.as_ref(), priority.as_bytes(), delay.as_bytes()]);
             }
         }
     }
-    let answer = redis.run(&script::SHIFT, lane, &args).await?;
+    let answer = redis.run(&script::TRANSITION, lane, &args).await?;
     let digits = redis.digits(answer, moves.len())?;
-    let mut moved = vec![Moved::Stale; moves.len()];
+    let mut moved = vec![MoveOutcome::Stale; moves.len()];
     for (index, digit) in groups.iter().flatten().zip(digits) {
         moved[*index] = match digit {
-            b'1' => Moved::Done,
-            b'2' => Moved::Cancelling,
-            _ => Moved::Stale,
+            b'1' => MoveOutcome::Done,
+            b'2' => MoveOutcome::Cancelling,
+            _ => MoveOutcome::Stale,
         };
     }
     Ok(moved)

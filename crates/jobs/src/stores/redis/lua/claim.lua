@@ -10,7 +10,7 @@ local lost = 0
 for _, kind in ipairs({ 's', 'f' }) do
   local due = call('ZRANGEBYSCORE', K .. ':z' .. kind, '-inf', text(now), 'LIMIT', 0, 256)
   if #due > 0 then
-    sound('XLEN', ':q1', ':q2', ':q3', ':q4', ':q5')
+    assert_types('XLEN', ':q1', ':q2', ':q3', ':q4', ':q5')
     local waiting = call('HMGET', K .. ':at', unpack(due))
     -- Out first: a full Redis allows that, and after it whatever belongs to it.
     call('ZREM', K .. ':z' .. kind, unpack(due))

@@ -1,2 +1,2 @@
 -- ARGV: job. Answers it, or nothing.
-return look('', ARGV[1])
+return read_job('', ARGV[1])

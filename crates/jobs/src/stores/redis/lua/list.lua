@@ -11,7 +11,7 @@ local function ids_of(entry)
 end
 
 if kind == 'A' then
-  ordered()
+  ensure_ids()
   local start, looked = after == '' and '+' or string.match(after, '^[^/]+'), 0
   repeat
     local entries = call('XREVRANGE', K .. ':ids', start, '-', 'COUNT', 16)
@@ -20,7 +20,7 @@ if kind == 'A' then
       for n = told + 1, #ids do
         more = entry[1] .. '/' .. n
         -- The last one came last.
-        local seen = look('', ids[#ids + 1 - n])
+        local seen = read_job('', ids[#ids + 1 - n])
         if seen then answer[#answer + 1] = { more, seen } end
         if #answer == max then return { more, answer } end
       end
@@ -50,7 +50,7 @@ elseif kind == 'q' or kind == 'r' then
     for _, entry in ipairs(entries) do
       local found = kind == 'q' and entry or call('XRANGE', stream, entry[1], entry[1])[1]
       more = p .. ':' .. entry[1]
-      local seen = found and look('', id_of(found[2][2], found[1]))
+      local seen = found and read_job('', id_of(found[2][2], found[1]))
       if seen and string.sub(seen[2], 1, 1) == kind then answer[#answer + 1] = { more, seen } end
     end
     if #entries == 0 then
@@ -69,7 +69,7 @@ elseif kind == 'S' or kind == 'C' then
     if entry[2][4] ~= (kind == 'S' and '1' or '2') then told = #ids end
     for n = told + 1, #ids do
       more = entry[1] .. '/' .. n
-      local seen = look('', ids[n])
+      local seen = read_job('', ids[n])
       if seen then answer[#answer + 1] = { more, seen } end
       if #answer == max then return { more, answer } end
     end
@@ -93,7 +93,7 @@ else
   local found = call('ZRANGE', set, rank, rank + max - 1, 'WITHSCORES')
   for i = 1, #found, 2 do
     more = found[i + 1] .. '/' .. found[i]
-    local seen = look('', found[i])
+    local seen = read_job('', found[i])
     if seen then answer[#answer + 1] = { more, seen } end
   end
   if #found < 2 * max then more = '' end

@@ -2,8 +2,8 @@
 -- job, state, progress, how many notes of a job to keep, and how many bytes. Answers 1, or 0 when it
 -- is in another state.
 if call('HGET', K .. ':at', ARGV[2]) ~= ARGV[3] then return 0 end
-sound('XLEN', ':ev')
-sound('HLEN', ':told')
+assert_types('XLEN', ':ev')
+assert_types('HLEN', ':told')
 if ARGV[4] then
   call('HSET', K .. ':note', ARGV[2], ARGV[4])
   local old = call('HGET', K .. ':told', ARGV[2])

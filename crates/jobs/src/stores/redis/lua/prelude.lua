@@ -46,7 +46,7 @@ end
 
 -- Makes the stream of all ids anew where there is none: the lane is new, of an earlier version, or
 -- lost it by an eviction. An id ends in 27 digits, which begin with its time.
-local function ordered()
+local function ensure_ids()
   if call('EXISTS', K .. ':ids') == 1 then return end
   local ids = call('HKEYS', K .. ':at')
   table.sort(ids, function(a, b) return string.sub(a, -27) < string.sub(b, -27) end)
@@ -58,10 +58,10 @@ end
 
 -- Notes the order in which jobs came, once their states are there. A stream that is something else
 -- stops nobody: a list puts it aside, and makes it anew.
-local function came(ids, late)
+local function append_ids(ids, late)
   local text = table.concat(ids, ' ')
   if #late > 0 then text = table.concat({ text, #ids > 0 and ' ' or '', table.concat(late, ' ') }) end
-  if text ~= '' and not redis.pcall('XADD', K .. ':ids', 'NOMKSTREAM', '*', 'i', text) then ordered() end
+  if text ~= '' and not redis.pcall('XADD', K .. ':ids', 'NOMKSTREAM', '*', 'i', text) then ensure_ids() end
 end
 
 -- The job that a packed one of ours names.
@@ -84,6 +84,6 @@ end
 
 -- Nothing that a script has written is undone when it fails, so that what may hold something else
 -- than it should (WRONGTYPE) is asked for its size before anything is written.
-local function sound(size, ...)
+local function assert_types(size, ...)
   for _, suffix in ipairs({ ... }) do call(size, K .. suffix) end
 end

@@ -21,8 +21,8 @@ for p = 1, 5 do
   if ARGV[p + 2] ~= '0' or #keys > 0 then call('XLEN', K .. ':q' .. p) end
 end
 if #keys > 0 then
-  sound('ZCARD', ':zs')
-  sound('XLEN', ':wake', ':keyed')
+  assert_types('ZCARD', ':zs')
+  assert_types('XLEN', ':wake', ':keyed')
 end
 local at = 8
 for p = 1, 5 do
@@ -77,7 +77,7 @@ if #set > 0 then
   call('XADD', K .. ':keyed', '*', unpack(spent))
 end
 if #states > 0 then call('HSET', K .. ':at', unpack(states)) end
-came(ids, late)
+append_ids(ids, late)
 event(keep, 'queued', ids)
 event(keep, 'scheduled', late)
 return answers

@@ -40,8 +40,8 @@ full = full or #gone == 16
 -- Ids whose jobs are all gone. What some are left of is looked at again in the next round.
 local round = call('HGET', K .. ':sum', 'round')
 local youngest, past = text(now - math.min(tonumber(ARGV[1]), tonumber(ARGV[2]))), {}
-local came_in = call('XRANGE', K .. ':ids', round and '(' .. round or '-', youngest, 'COUNT', 16)
-for _, entry in ipairs(came_in) do
+local submitted = call('XRANGE', K .. ':ids', round and '(' .. round or '-', youngest, 'COUNT', 16)
+for _, entry in ipairs(submitted) do
   local ids, left = {}, false
   for id in string.gmatch(entry[2][2], '%S+') do ids[#ids + 1] = id end
   for _, state in ipairs(#ids > 0 and call('HMGET', K .. ':at', unpack(ids)) or {}) do
@@ -50,8 +50,8 @@ for _, entry in ipairs(came_in) do
   if not left then past[#past + 1] = entry[1] end
 end
 if #past > 0 then call('XDEL', K .. ':ids', unpack(past)) end
-if #came_in == 16 then
-  call('HSET', K .. ':sum', 'round', came_in[16][1])
+if #submitted == 16 then
+  call('HSET', K .. ':sum', 'round', submitted[16][1])
   full = full or #past > 0
 elseif round then
   call('HDEL', K .. ':sum', 'round')

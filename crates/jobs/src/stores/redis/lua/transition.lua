@@ -1,4 +1,4 @@
--- Moves jobs between states. ARGV: events to keep; how many to succeed, to cancel, to bury, to
+-- Moves jobs between states. ARGV: events to keep; how many to succeed, to cancel, to dead-letter, to
 -- queue, to delay as failed, to delay as scheduled; then those: {job, state, new state}, the same,
 -- {job, state, packed}, {job, state, packed, priority}, {job, state, packed, priority, delay in ms}
 -- twice.
@@ -22,11 +22,11 @@ if ARGV[2] ~= '0' or ARGV[3] ~= '0' then
   call('XLEN', K .. ':end')
   call('HLEN', K .. ':sum')
 end
-if tonumber(ARGV[5]) > 0 then sound('XLEN', ':q1', ':q2', ':q3', ':q4', ':q5') end
-if tonumber(ARGV[6]) + tonumber(ARGV[7]) > 0 then sound('XLEN', ':wake') end
+if tonumber(ARGV[5]) > 0 then assert_types('XLEN', ':q1', ':q2', ':q3', ':q4', ':q5') end
+if tonumber(ARGV[6]) + tonumber(ARGV[7]) > 0 then assert_types('XLEN', ':wake') end
 local leave = { {}, {}, {}, {}, {} } -- entries to take out of the streams
 local gone = { s = {}, f = {}, D = {} } -- members to take out of the sorted sets
-local set, notes, seen, ended, buried, queued, failed, scheduled = {}, {}, {}, {}, {}, {}, {}, {}
+local set, notes, seen, ended, dead_letters, queued, failed, scheduled = {}, {}, {}, {}, {}, {}, {}, {}
 local letter = { [68] = 'D', [102] = 'f', [113] = 'q', [114] = 'r', [115] = 's' }
 local answer, sums = {}, { 0, 0 }
 local later = {}
@@ -70,7 +70,7 @@ end
 for p = 1, 5 do
   if #leave[p] > 0 then call('XLEN', K .. ':q' .. p) end
 end
-if #gone.s + #gone.f + #gone.D + #later > 0 then sound('ZCARD', ':zs', ':zf', ':dead') end
+if #gone.s + #gone.f + #gone.D + #later > 0 then assert_types('ZCARD', ':zs', ':zf', ':dead') end
 for p = 1, 5 do
   if #leave[p] > 0 then
     call('XACK', K .. ':q' .. p, 'w', unpack(leave[p]))
@@ -88,7 +88,7 @@ for _, n in ipairs(later) do
   if g == 3 then
     set[#set + 1] = 'D' .. packed
     call('ZADD', K .. ':dead', text(now), id)
-    buried[#buried + 1] = id
+    dead_letters[#dead_letters + 1] = id
   elseif g == 4 then
     set[#set + 1] = 'q' .. p .. ':' .. call('XADD', K .. ':q' .. p, '*', 'j', packed)
     queued[#queued + 1] = id
@@ -106,7 +106,7 @@ for g, name in ipairs({ 'succeeded', 'cancelled' }) do
     event(keep, name, ended[g])
   end
 end
-event(keep, 'dead', buried)
+event(keep, 'dead', dead_letters)
 event(keep, 'queued', queued)
 event(keep, 'failed', failed)
 event(keep, 'scheduled', scheduled)

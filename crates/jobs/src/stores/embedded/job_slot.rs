@@ -5,12 +5,12 @@ use bytes::Bytes;
 use super::record::Place;
 use crate::{
     JobId,
-    store::{Found, NOTE_BYTES, NOTES, Note, State},
+    store::{StoredJob, MAX_NOTE_BYTES, MAX_NOTES, ProgressNote, JobState},
 };
 
 /// A job.
 #[derive(Debug, Clone)]
-pub(super) struct Slot {
+pub(super) struct JobSlot {
     pub(super) place: Place,
     /// The number of its latest move.
     pub(super) seq: u64,
@@ -19,11 +19,11 @@ pub(super) struct Slot {
     pub(super) renewed: u64,
     pub(super) progress: Option<String>,
     /// What its attempts told; it is not worth a record, and gone with the process.
-    pub(super) notes: Vec<Note>,
+    pub(super) notes: Vec<ProgressNote>,
     pub(super) cancelling: bool,
 }
 
-impl Slot {
+impl JobSlot {
     pub(super) fn token(&self) -> Bytes {
         let nonce = match self.place {
             Place::Running { nonce, .. } => nonce,
@@ -40,33 +40,33 @@ impl Slot {
         self.progress = Some(text.to_owned());
         let number = self.notes.last().map_or(1, |last| last.number + 1);
         let text = text.to_owned();
-        self.notes.push(Note {
+        self.notes.push(ProgressNote {
             number,
             since,
             at,
             text,
         });
-        let bytes = |notes: &[Note]| notes.iter().map(|note| note.text.len()).sum::<usize>();
-        while self.notes.len() > NOTES || (self.notes.len() > 1 && bytes(&self.notes) > NOTE_BYTES)
+        let bytes = |notes: &[ProgressNote]| notes.iter().map(|note| note.text.len()).sum::<usize>();
+        while self.notes.len() > MAX_NOTES || (self.notes.len() > 1 && bytes(&self.notes) > MAX_NOTE_BYTES)
         {
             self.notes.remove(0);
         }
     }
 
-    pub(super) fn found(&self, id: &JobId) -> Found {
+    pub(super) fn found(&self, id: &JobId) -> StoredJob {
         let state = match &self.place {
-            Place::Queued { since, .. } => State::Queued { since: *since },
-            Place::Running { since, worker, .. } => State::Running {
+            Place::Queued { since, .. } => JobState::Queued { since: *since },
+            Place::Running { since, worker, .. } => JobState::Running {
                 started_at: *since,
                 worker: worker.clone(),
             },
-            Place::Waiting { status, due, .. } => State::Waiting {
+            Place::Waiting { status, due, .. } => JobState::Waiting {
                 status: *status,
                 due: *due,
             },
-            Place::Ended { status, .. } => State::Ended(*status),
+            Place::Ended { status, .. } => JobState::Ended(*status),
         };
-        Found {
+        StoredJob {
             id: id.clone(),
             state,
             token: self.token(),

@@ -2,28 +2,28 @@
 
 use redis::Value;
 
-use crate::{Error, Jobs, Options, Settings, open};
+use crate::{Error, Jobs, QueueOptions, StoreOptions, open};
 
 /// A corner of a store.
 #[derive(Debug)]
-pub struct Ground {
+pub struct BenchStore {
     pub(super) jobs: Jobs,
     address: String,
     prefix: String,
 }
 
-impl Ground {
+impl BenchStore {
     /// A new corner of the store at an address.
     ///
     /// # Errors
     /// As [`open`].
     pub fn new(address: &str) -> Result<Self, Error> {
         let prefix = format!("mesh:bench:{:08x}", rand::random::<u32>());
-        let settings = Settings {
+        let settings = StoreOptions {
             prefix: prefix.clone(),
-            ..Settings::default()
+            ..StoreOptions::default()
         };
-        let jobs = Jobs::new(open(address, &settings)?, Options::default());
+        let jobs = Jobs::new(open(address, &settings)?, QueueOptions::default());
         Ok(Self {
             jobs,
             address: address.to_owned(),

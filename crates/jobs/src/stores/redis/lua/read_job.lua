@@ -1,5 +1,5 @@
 -- Reading jobs; every answer is a list of {id, state, packed, progress, called off}.
-local function look(_, id)
+local function read_job(_, id)
   local state = call('HGET', K .. ':at', id)
   if not state then return nil end
   local kind, packed = string.sub(state, 1, 1), nil

@@ -10,57 +10,57 @@ use super::Jobs;
 use crate::Error;
 
 /// How often a worker notes that it takes jobs.
-pub(crate) const BEAT: Duration = Duration::from_secs(10);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a note is believed: two may get lost.
-const BELIEVED: Duration = Duration::from_secs(30);
+const HEARTBEAT_TTL: Duration = Duration::from_secs(30);
 /// How soon the store is asked again about a queue that nobody serves. Others who want to know
 /// meanwhile get what is known.
-const AGAIN: Duration = Duration::from_millis(100);
+const RECHECK: Duration = Duration::from_millis(100);
 
 /// What is known of that, in this process.
 #[derive(Debug)]
-pub(super) struct Served(Mutex<Known>);
+pub(super) struct Heartbeats(Mutex<KnownWorkers>);
 
 #[derive(Debug)]
-struct Known {
+struct KnownWorkers {
     /// Since when somebody might have been seen.
     since: Instant,
     /// When the store was last asked, and whether it answered.
     asked: Option<(Instant, bool)>,
     /// The latest note, by queue.
-    noted: HashMap<String, Instant>,
+    last_seen: HashMap<String, Instant>,
 }
 
-impl Default for Served {
+impl Default for Heartbeats {
     fn default() -> Self {
-        Self(Mutex::new(Known {
+        Self(Mutex::new(KnownWorkers {
             since: Instant::now(),
             asked: None,
-            noted: HashMap::new(),
+            last_seen: HashMap::new(),
         }))
     }
 }
 
-impl Known {
+impl KnownWorkers {
     fn of(&self, queue: &str, now: Instant) -> Option<bool> {
-        let is_live = |noted: &Instant| now.duration_since(*noted) < BELIEVED;
-        if self.noted.get(queue).is_some_and(is_live) {
+        let is_live = |last_seen: &Instant| now.duration_since(*last_seen) < HEARTBEAT_TTL;
+        if self.last_seen.get(queue).is_some_and(is_live) {
             return Some(true);
         }
         // Where nobody at all is known, everything may just be starting.
-        let sure = self.noted.values().any(is_live) || now.duration_since(self.since) >= BEAT;
+        let sure = self.last_seen.values().any(is_live) || now.duration_since(self.since) >= HEARTBEAT_INTERVAL;
         let answered = self.asked.is_some_and(|(_, answered)| answered);
         (sure && answered).then_some(false)
     }
 
     fn note(&mut self, ages: Vec<(String, Duration)>, now: Instant) {
-        self.noted
-            .retain(|_, noted| now.duration_since(*noted) < BELIEVED);
+        self.last_seen
+            .retain(|_, last_seen| now.duration_since(*last_seen) < HEARTBEAT_TTL);
         for (queue, age) in ages {
             // A store that lost its notes gets new ones, and what was seen here stands till then.
-            if let Some(noted) = now.checked_sub(age).filter(|_| age < BELIEVED) {
-                let latest = self.noted.entry(queue).or_insert(noted);
-                *latest = noted.max(*latest);
+            if let Some(last_seen) = now.checked_sub(age).filter(|_| age < HEARTBEAT_TTL) {
+                let latest = self.last_seen.entry(queue).or_insert(last_seen);
+                *latest = last_seen.max(*latest);
             }
         }
     }
@@ -70,32 +70,32 @@ impl Jobs {
     /// Whether a worker takes jobs of a queue; `None` when that is not known: the store does not
     /// say, or this process has just begun and has seen no worker yet.
     pub async fn is_served(&self, queue: &str) -> Option<bool> {
-        let seen = self.seen_served(queue);
+        let seen = self.cached_served(queue);
         if seen == Some(true) {
             return seen;
         }
-        let (now, asked) = (Instant::now(), self.served.0.lock().asked);
-        let lately = |(at, _): (Instant, bool)| now.duration_since(at) < AGAIN;
-        if self.store.is_here() || !asked.is_some_and(lately) {
-            self.see_served().await;
+        let (now, asked) = (Instant::now(), self.heartbeats.0.lock().asked);
+        let lately = |(at, _): (Instant, bool)| now.duration_since(at) < RECHECK;
+        if self.store.is_local() || !asked.is_some_and(lately) {
+            self.refresh_heartbeats().await;
         }
-        self.seen_served(queue)
+        self.cached_served(queue)
     }
 
     /// Notes that a worker takes jobs of a queue.
-    pub(crate) async fn serve(&self, queue: &str) -> Result<(), Error> {
-        self.store.serve(queue).await
+    pub(crate) async fn heartbeat(&self, queue: &str) -> Result<(), Error> {
+        self.store.heartbeat(queue).await
     }
 
     /// Asks the store.
-    pub(super) async fn see_served(&self) {
+    pub(super) async fn refresh_heartbeats(&self) {
         {
-            let mut known = self.served.0.lock();
+            let mut known = self.heartbeats.0.lock();
             let answered = known.asked.is_some_and(|(_, answered)| answered);
             known.asked = Some((Instant::now(), answered));
         }
-        let ages = self.store.served().await;
-        let mut known = self.served.0.lock();
+        let ages = self.store.heartbeats().await;
+        let mut known = self.heartbeats.0.lock();
         let now = Instant::now();
         known.asked = Some((now, ages.is_ok()));
         match ages {
@@ -105,10 +105,10 @@ impl Jobs {
     }
 
     /// What is known without asking.
-    pub(super) fn seen_served(&self, queue: &str) -> Option<bool> {
-        let seen = self.served.0.lock().of(queue, Instant::now());
+    pub(super) fn cached_served(&self, queue: &str) -> Option<bool> {
+        let seen = self.heartbeats.0.lock().of(queue, Instant::now());
         // A store that refuses what it is asked to write refuses the notes, too.
-        seen.filter(|served| *served || !self.quiet.is_troubled())
+        seen.filter(|served| *served || !self.log_throttle.has_errors())
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn nobody_is_called_missing_before_somebody_could_be_seen() {
-        let served = Served::default();
+        let served = Heartbeats::default();
         let mut known = served.0.lock();
         let start = known.since;
         let at = |seconds| start + Duration::from_secs(seconds);

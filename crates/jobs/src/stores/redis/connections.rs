@@ -14,24 +14,24 @@ use tokio::sync::watch;
 
 use super::{
     dial::{Authority, Connection, Server},
-    facts::Facts,
+    server_info::ServerInfo,
     refusal,
     script::{self, Script},
 };
 use crate::Error;
 
 /// How long an answer may take: a Redis that syncs every write to a busy disk is slow, not away.
-const ANSWER: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after a failed attempt to connect the next one is made, and how long a connection is
 /// kept at least.
-const PAUSE: Duration = Duration::from_millis(100);
+const RECONNECT_DELAY: Duration = Duration::from_millis(100);
 /// How long sentinels may take to say whether the primary is still the one.
-const GLANCE: Duration = Duration::from_millis(300);
+const SENTINEL_TIMEOUT: Duration = Duration::from_millis(300);
 /// How many idle blocking connections are kept.
-const SPARE: usize = 16;
+const MAX_IDLE: usize = 16;
 
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Connections {
     server: Server,
     name: String,
     /// The keys on which the user's rights are tried.
@@ -56,11 +56,11 @@ struct Shared {
     /// Where it leads, when sentinels said so.
     place: Option<String>,
     /// What the server said of itself.
-    facts: Facts,
+    server_info: ServerInfo,
     refused: Option<(Instant, String)>,
 }
 
-impl Link {
+impl Connections {
     /// A way to what a URL names, for keys that begin with a prefix.
     pub(super) fn new(url: &str, prefix: &str, authority: Authority) -> Result<Self, Error> {
         let server = Server::new(url, authority)
@@ -92,17 +92,17 @@ impl Link {
     }
 
     /// What the server said of itself, asked again; what it said last when it does not answer.
-    pub(super) async fn facts(&self) -> Facts {
+    pub(super) async fn server_info(&self) -> ServerInfo {
         if let Ok(answer) = self.send(&redis::cmd("INFO")).await {
-            self.shared.lock().facts = Facts::read(&answer);
+            self.shared.lock().server_info = ServerInfo::read(&answer);
         }
-        self.shared.lock().facts.clone()
+        self.shared.lock().server_info.clone()
     }
 
     /// Leaves the server when the sentinels name another one.
     pub(super) async fn follow(&self) {
         // Sentinels that do not answer at once are asked when there is need to connect.
-        let asked = tokio::time::timeout(GLANCE, self.server.place()).await;
+        let asked = tokio::time::timeout(SENTINEL_TIMEOUT, self.server.place()).await;
         let Ok(Some(place)) = asked else {
             return;
         };
@@ -121,10 +121,10 @@ impl Link {
         script: &Script,
         key: &str,
         args: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Value, CommandError> {
         let command = evaluation(script, key, args);
         match self.send(&command).await {
-            Err(Failure::NoScript) => {
+            Err(CommandError::NoScript) => {
                 // A cluster's client tells all its nodes.
                 self.send(redis::cmd("SCRIPT").arg("LOAD").arg(script.text))
                     .await?;
@@ -134,7 +134,7 @@ impl Link {
         }
     }
 
-    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, Failure> {
+    pub(super) async fn send(&self, command: &Cmd) -> Result<Value, CommandError> {
         let (mut connection, number) = self.connection().await?;
         let answer = connection.send(command).await;
         answer.map_err(|error| {
@@ -143,7 +143,7 @@ impl Link {
             if broken || renew {
                 let mut shared = self.shared.lock();
                 // A server that refuses each call is not connected to for each call.
-                let young = shared.since.is_some_and(|since| since.elapsed() < PAUSE);
+                let young = shared.since.is_some_and(|since| since.elapsed() < RECONNECT_DELAY);
                 if shared.number == number && (broken || !young) {
                     shared.connection = None;
                 }
@@ -154,7 +154,7 @@ impl Link {
 
     /// Sends a command that blocks for at most `wait`, on a connection of its own. Dropping the
     /// future closes that connection, which ends the command.
-    pub(super) async fn block(&self, command: &Cmd, wait: Duration) -> Result<Value, Failure> {
+    pub(super) async fn block(&self, command: &Cmd, wait: Duration) -> Result<Value, CommandError> {
         let number = self.shared.lock().number;
         let spare = {
             let mut spare = self.spare.lock();
@@ -166,29 +166,29 @@ impl Link {
             Some((connection, _)) => connection,
             None => {
                 let dialed = self.server.dial(None).await;
-                dialed.map_err(|error| self.undialed(&error))?.0
+                dialed.map_err(|error| self.connect_error(&error))?.0
             }
         };
         let mut renewed = self.renewed.subscribe();
         let answer = tokio::select! {
-            answer = tokio::time::timeout(wait + ANSWER, connection.send(command)) => answer,
+            answer = tokio::time::timeout(wait + RESPONSE_TIMEOUT, connection.send(command)) => answer,
             // What this one leads to may be a server that is not the one any more, and says nothing.
             _ = renewed.wait_for(|latest| *latest > number) => return Ok(Value::Nil),
         };
-        let answer = answer.map_err(|_| Failure::Error(self.unavailable("no answer")))?;
+        let answer = answer.map_err(|_| CommandError::Error(self.unavailable("no answer")))?;
         let mut spare = self.spare.lock();
         let answer = answer.map_err(|error| {
             // The others were idle when whatever broke this one happened to them too.
             spare.clear();
             self.failure(&error)
         })?;
-        if spare.len() < SPARE {
+        if spare.len() < MAX_IDLE {
             spare.push((connection, number));
         }
         Ok(answer)
     }
 
-    async fn connection(&self) -> Result<(Connection, u64), Failure> {
+    async fn connection(&self) -> Result<(Connection, u64), CommandError> {
         if let Some(ready) = self.ready()? {
             return Ok(ready);
         }
@@ -199,12 +199,12 @@ impl Link {
         let dialed = self.dial().await;
         let mut shared = self.shared.lock();
         match dialed {
-            Ok((connection, place, facts)) => {
+            Ok((connection, place, server_info)) => {
                 shared.connection = Some(connection.clone());
                 shared.number += 1;
                 self.renewed.send_replace(shared.number);
                 (shared.since, shared.refused) = (Some(Instant::now()), None);
-                (shared.place, shared.facts) = (place, facts);
+                (shared.place, shared.server_info) = (place, server_info);
                 Ok((connection, shared.number))
             }
             Err(failure) => {
@@ -214,32 +214,32 @@ impl Link {
         }
     }
 
-    fn ready(&self) -> Result<Option<(Connection, u64)>, Failure> {
+    fn ready(&self) -> Result<Option<(Connection, u64)>, CommandError> {
         let shared = self.shared.lock();
         match (&shared.connection, &shared.refused) {
             (Some(connection), _) => Ok(Some((connection.clone(), shared.number))),
-            (None, Some((at, reason))) if at.elapsed() < PAUSE => {
-                Err(Failure::Error(self.unavailable(reason)))
+            (None, Some((at, reason))) if at.elapsed() < RECONNECT_DELAY => {
+                Err(CommandError::Error(self.unavailable(reason)))
             }
             (None, _) => Ok(None),
         }
     }
 
     /// Connects, asks the server what it is, and tries what its user may do.
-    async fn dial(&self) -> Result<(Connection, Option<String>, Facts), Failure> {
-        let dialed = self.server.dial(Some(ANSWER)).await;
-        let (mut connection, place) = dialed.map_err(|error| self.undialed(&error))?;
-        let facts = match connection.send(&redis::cmd("INFO")).await {
-            Ok(answer) => Facts::read(&answer),
+    async fn dial(&self) -> Result<(Connection, Option<String>, ServerInfo), CommandError> {
+        let dialed = self.server.dial(Some(RESPONSE_TIMEOUT)).await;
+        let (mut connection, place) = dialed.map_err(|error| self.connect_error(&error))?;
+        let server_info = match connection.send(&redis::cmd("INFO")).await {
+            Ok(answer) => ServerInfo::read(&answer),
             Err(error) if error.is_io_error() => return Err(self.failure(&error)),
             // Not everybody may ask that.
-            Err(_) => Facts::default(),
+            Err(_) => ServerInfo::default(),
         };
         self.rights(&mut connection).await?;
-        Ok((connection, place, facts))
+        Ok((connection, place, server_info))
     }
 
-    async fn rights(&self, connection: &mut Connection) -> Result<(), Failure> {
+    async fn rights(&self, connection: &mut Connection) -> Result<(), CommandError> {
         let command = evaluation(&script::RIGHTS, &self.scratch, []);
         let mut answer = connection.send(&command).await;
         if matches!(&answer, Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
@@ -259,30 +259,30 @@ impl Link {
     }
 
     /// Whatever keeps us from connecting may be mended at the other end.
-    fn undialed(&self, error: &RedisError) -> Failure {
+    fn connect_error(&self, error: &RedisError) -> CommandError {
         let mut reason = refusal::text(error);
         if reason.contains("certificate") {
             reason.push_str(" (is its authority named in redis_cacert?)");
         }
-        Failure::Error(self.unavailable(&reason))
+        CommandError::Error(self.unavailable(&reason))
     }
 
-    fn failure(&self, error: &RedisError) -> Failure {
+    fn failure(&self, error: &RedisError) -> CommandError {
         if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
-            return Failure::NoScript;
+            return CommandError::NoScript;
         }
         match error.code() {
-            Some("NOGROUP") => return Failure::NoGroup,
-            Some("WRONGTYPE") => return Failure::WrongType,
+            Some("NOGROUP") => return CommandError::NoGroup,
+            Some("WRONGTYPE") => return CommandError::WrongType,
             _ => {}
         }
         let passes = error.is_io_error() || error.is_unrecoverable_error();
         let reason = refusal::text(error);
         let store = self.name.clone();
         if passes || refusal::of(error).is_some() || error.is_cluster_error() {
-            Failure::Error(Error::Unavailable { store, reason })
+            CommandError::Error(Error::Unavailable { store, reason })
         } else {
-            Failure::Error(Error::Broken { store, reason })
+            CommandError::Error(Error::Broken { store, reason })
         }
     }
 
@@ -303,7 +303,7 @@ fn evaluation<'a>(script: &Script, key: &str, args: impl IntoIterator<Item = &'a
 
 /// Why a command failed, with the reasons that we can do something about.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum CommandError {
     /// The script is not known there (any more).
     NoScript,
     /// The lane's streams are not there (any more).
@@ -313,7 +313,7 @@ pub(super) enum Failure {
     Error(Error),
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for CommandError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoScript => f.write_str("the script is unknown"),

@@ -10,23 +10,23 @@ use tokio_util::sync::CancellationToken;
 use crate::{file, interval};
 
 /// The shortest time between two looks at the file.
-const LEAST: Duration = Duration::from_millis(50);
+const MIN_POLL: Duration = Duration::from_millis(50);
 
-pub(crate) struct Keeper {
+pub(crate) struct ScheduleWatcher {
     config: Arc<Config>,
     path: Option<PathBuf>,
     interval: Option<Timer>,
     entries: watch::Sender<Vec<Timer>>,
     /// The state of the file that they are of.
-    taken: Option<file::Stamp>,
+    loaded: Option<file::FileStamp>,
 }
 
-impl Keeper {
+impl ScheduleWatcher {
     /// Reads everything once: a scheduler with an entry that will not do does not start.
     pub(crate) fn new(config: &Arc<Config>) -> anyhow::Result<Self> {
         let path = config.optional("schedule_file").map(PathBuf::from);
         // Before it is read: what changes meanwhile is seen later.
-        let taken = path.as_deref().and_then(file::stamp);
+        let loaded = path.as_deref().and_then(file::stamp);
         let mut entries = match &path {
             Some(path) => file::read(path, config)?,
             None => Vec::new(),
@@ -38,7 +38,7 @@ impl Keeper {
             path,
             interval,
             entries: watch::Sender::new(entries),
-            taken,
+            loaded,
         })
     }
 
@@ -50,21 +50,21 @@ impl Keeper {
     /// Follows the file. One with an entry that will not do leaves all of them as they were.
     pub(crate) async fn run(self, poll: Duration, stop: CancellationToken) {
         let Some(path) = &self.path else { return };
-        let poll = poll.max(LEAST);
-        let mut taken = self.taken;
-        let mut before = taken;
+        let poll = poll.max(MIN_POLL);
+        let mut loaded = self.loaded;
+        let mut previous = loaded;
         while stop.run_until_cancelled(sleep(poll)).await.is_some() {
             let now = file::stamp(path);
             // Not while somebody is writing it: half a file may be a good one with fewer entries.
-            let settled = std::mem::replace(&mut before, now) == now;
-            if now.is_none() || now == taken || !settled {
+            let settled = std::mem::replace(&mut previous, now) == now;
+            if now.is_none() || now == loaded || !settled {
                 continue;
             }
             let read = file::read(path, &self.config);
             if file::stamp(path) != now {
                 continue;
             }
-            taken = now;
+            loaded = now;
             match read {
                 Ok(mut entries) => {
                     tracing::info!(entries = entries.len(), "schedule read again");

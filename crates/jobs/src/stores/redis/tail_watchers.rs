@@ -19,44 +19,44 @@ use super::{
 use crate::{Error, Lane};
 
 /// The place of an entry in a stream: its id, `<ms>-<number>`.
-type Place = (u64, u64);
+type EntryId = (u64, u64);
 
 /// The lanes whose events somebody waits for.
 #[derive(Debug, Default)]
-pub(super) struct Tails(Mutex<HashMap<Lane, Arc<Tail>>>);
+pub(super) struct TailWatchers(Mutex<HashMap<Lane, Arc<TailWatcher>>>);
 
 #[derive(Debug, Default)]
-struct Tail {
+struct TailWatcher {
     /// Held by the one that asks Redis.
     turn: tokio::sync::Mutex<()>,
     /// The latest entry, as that one saw it. It is what Redis says, not the greatest ever seen: a
     /// Redis that came back older has an earlier one.
-    latest: watch::Sender<Place>,
+    latest: watch::Sender<EntryId>,
 }
 
 /// A place among those that wait; the last one to leave takes the lane along.
-struct Seat<'a> {
-    tails: &'a Tails,
+struct TailSubscription<'a> {
+    watchers: &'a TailWatchers,
     lane: &'a Lane,
-    tail: Arc<Tail>,
+    tail: Arc<TailWatcher>,
 }
 
-impl Tails {
-    fn seat<'a>(&'a self, lane: &'a Lane) -> Seat<'a> {
+impl TailWatchers {
+    fn subscribe<'a>(&'a self, lane: &'a Lane) -> TailSubscription<'a> {
         let mut lanes = self.0.lock();
         let tail = lanes.entry(lane.clone()).or_default().clone();
-        Seat {
-            tails: self,
+        TailSubscription {
+            watchers: self,
             lane,
             tail,
         }
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for TailSubscription<'_> {
     fn drop(&mut self) {
-        let mut lanes = self.tails.0.lock();
-        // The map's and this one: seats are only taken under the lock.
+        let mut lanes = self.watchers.0.lock();
+        // The map's and this one: subscriptions are only taken under the lock.
         if Arc::strong_count(&self.tail) == 2 {
             lanes.remove(self.lane);
         }
@@ -71,10 +71,10 @@ pub(super) async fn wait(
     wait: Duration,
 ) -> Result<(), Error> {
     let until = Instant::now() + wait;
-    let foreign = || Error::invalid("cursor", "is not one of these events");
-    let after = place(&position(cursor).ok_or_else(foreign)?.0);
-    let seat = redis.tails.seat(lane);
-    let Tail { turn, latest } = &*seat.tail;
+    let bad_cursor = || Error::invalid("cursor", "is not one of these events");
+    let after = place(&position(cursor).ok_or_else(bad_cursor)?.0);
+    let subscription = redis.tail_watchers.subscribe(lane);
+    let TailWatcher { turn, latest } = &*subscription.tail;
     let mut told = latest.subscribe();
     // The guard of what is watched must not be held while this waits for anything else.
     let told = async { told.wait_for(|latest| *latest > after).await.map(drop) };
@@ -91,8 +91,8 @@ pub(super) async fn wait(
 async fn ask(
     redis: &Redis,
     lane: &Lane,
-    after: Place,
-    latest: &watch::Sender<Place>,
+    after: EntryId,
+    latest: &watch::Sender<EntryId>,
     until: Instant,
 ) -> Result<(), Error> {
     let events = format!("{}:ev", redis.key(lane));
@@ -113,7 +113,7 @@ async fn ask(
 pub(super) async fn tail(redis: &Redis, events: &str) -> Result<String, Error> {
     let mut command = redis::cmd("XREVRANGE");
     command.arg(events).arg("+").arg("-").arg("COUNT").arg(1);
-    let answer = redis.link.send(&command).await;
+    let answer = redis.connections.send(&command).await;
     let answer = answer.map_err(|failure| redis.error(failure))?;
     let read = |answer: Value| {
         let Some(entry) = reply::array(answer)?.into_iter().next() else {
@@ -122,10 +122,10 @@ pub(super) async fn tail(redis: &Redis, events: &str) -> Result<String, Error> {
         let [id, _] = reply::row(entry)?;
         reply::text(id)
     };
-    read(answer).map_err(|strange| redis.strange(strange))
+    read(answer).map_err(|bad_reply| redis.bad_reply(bad_reply))
 }
 
-pub(super) fn place(id: &str) -> Place {
+pub(super) fn place(id: &str) -> EntryId {
     let (ms, number) = id.split_once('-').unwrap_or((id, "0"));
     (ms.parse().unwrap_or(0), number.parse().unwrap_or(0))
 }

@@ -14,15 +14,15 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AWAY, HEED, Stop, WAIT, Worker};
-use crate::{Claimed, Error, JobId, Lease, MAX_BATCH, Outcome, Renewal, jobs::BEAT};
+use super::{STORE_RETRY, CANCEL_POLL, StopReason, CLAIM_WAIT, Worker};
+use crate::{ClaimedJob, Error, JobId, Lease, MAX_BATCH, JobOutcome, Renewal, jobs::HEARTBEAT_INTERVAL};
 
 impl Worker {
     /// Settles what has ended, everything that came meanwhile at once. What cannot be told to the
     /// store waits until it is back, or until some time after `stop`.
     pub(super) async fn settle(
         self,
-        mut ended: mpsc::Receiver<(Claimed, Outcome)>,
+        mut ended: mpsc::Receiver<(ClaimedJob, JobOutcome)>,
         stop: CancellationToken,
         drain: Duration,
     ) {
@@ -37,7 +37,7 @@ impl Worker {
                 }
             } else {
                 // Others that end meanwhile do not wait for those that cannot be settled.
-                sleep(AWAY).await;
+                sleep(STORE_RETRY).await;
                 while batch.len() < 2 * MAX_BATCH
                     && let Ok(more) = ended.try_recv()
                 {
@@ -50,7 +50,7 @@ impl Worker {
                 let token = &claimed.lease.token;
                 match answers.next() {
                     Some(Err(error)) if error.is_of_the_store() => {
-                        self.jobs.quiet.trouble(&error);
+                        self.jobs.log_throttle.store_error(&error);
                         let since = *failing.entry(token.clone()).or_insert_with(Instant::now);
                         // What is damaged may be mended; longer than the lease it is not waited for.
                         if error.is_unavailable() || since.elapsed() < self.jobs.options().lease {
@@ -78,7 +78,7 @@ impl Worker {
         }
     }
 
-    fn unsettled(&self, claimed: &Claimed, error: &Error) {
+    fn unsettled(&self, claimed: &ClaimedJob, error: &Error) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(worker = self.name, job = %claimed.job.id, %error, "not settled");
     }
@@ -103,52 +103,52 @@ impl Worker {
             let renewed = loop {
                 match self.jobs.renew(&leases).await {
                     Ok(renewed) => break renewed,
-                    Err(error) => self.jobs.quiet.trouble(&error),
+                    Err(error) => self.jobs.log_throttle.store_error(&error),
                 }
                 tokio::select! {
                     () = ended.cancelled() => return,
-                    () = sleep(AWAY) => {}
+                    () = sleep(STORE_RETRY) => {}
                 }
             };
             let mut active = self.active.lock();
             for (lease, renewal) in leases.iter().zip(renewed) {
-                let why = match renewal {
+                let reason = match renewal {
                     Renewal::Held => continue,
-                    Renewal::Cancelling => Stop::Cancelled,
-                    Renewal::Stale => Stop::Lost,
+                    Renewal::Cancelling => StopReason::Cancelled,
+                    Renewal::Stale => StopReason::Lost,
                 };
                 if let Some(active) = active.get_mut(&lease.token) {
-                    active.end(why);
+                    active.end(reason);
                 }
             }
         }
     }
 
     /// Stops what is called off long before its lease is due: one question for all jobs that run.
-    pub(super) async fn heed(self, ended: CancellationToken) {
+    pub(super) async fn watch_cancellations(self, ended: CancellationToken) {
         loop {
             tokio::select! {
                 () = ended.cancelled() => return,
-                () = sleep(HEED) => {}
+                () = sleep(CANCEL_POLL) => {}
             }
             if self.running() == 0 {
                 continue;
             }
             // A store that is away is the renewal's to tell of, which knows of what is missed here.
-            let off = self.jobs.called_off(&self.queue).await.unwrap_or_default();
+            let off = self.jobs.cancel_requests(&self.queue).await.unwrap_or_default();
             if off.is_empty() {
                 continue;
             }
             let off: HashSet<JobId> = off.into_iter().collect();
             let mut active = self.active.lock();
             for active in active.values_mut().filter(|it| off.contains(&it.lease.id)) {
-                active.end(Stop::Cancelled);
+                active.end(StopReason::Cancelled);
             }
         }
     }
 
-    pub(super) async fn recover(self, ended: CancellationToken) {
-        let least = (self.jobs.options().lease / 6).clamp(AWAY / 4, WAIT);
+    pub(super) async fn reap(self, ended: CancellationToken) {
+        let least = (self.jobs.options().lease / 6).clamp(STORE_RETRY / 4, CLAIM_WAIT);
         loop {
             // Spread, so that workers started together do not all ask at once.
             let pause = least.mul_f64(0.5 + rand::random::<f64>());
@@ -159,18 +159,18 @@ impl Worker {
             match self.jobs.recover(&self.queue).await {
                 Ok(0) => {}
                 Ok(jobs) => tracing::warn!(queue = self.queue, jobs, "took over from lost workers"),
-                Err(error) => self.jobs.quiet.trouble(&error),
+                Err(error) => self.jobs.log_throttle.store_error(&error),
             }
         }
     }
 
     /// Tells the others that somebody takes the queue's jobs, for as long as it takes new ones.
-    pub(super) async fn present(self, stop: CancellationToken) {
+    pub(super) async fn send_heartbeats(self, stop: CancellationToken) {
         loop {
             // A store that is away is told of by the claims, which come more often.
-            let pause = match self.jobs.serve(&self.queue).await {
-                Err(error) if error.is_unavailable() => BEAT / 5,
-                Ok(()) | Err(_) => BEAT,
+            let pause = match self.jobs.heartbeat(&self.queue).await {
+                Err(error) if error.is_unavailable() => HEARTBEAT_INTERVAL / 5,
+                Ok(()) | Err(_) => HEARTBEAT_INTERVAL,
             };
             tokio::select! {
                 () = stop.cancelled() => return,

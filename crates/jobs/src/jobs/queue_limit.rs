@@ -13,31 +13,31 @@ use super::Jobs;
 use crate::Error;
 
 /// How long what the store said of its queues is believed when there is no room for another.
-const BELIEVED: Duration = Duration::from_secs(1);
+const LIMIT_CACHE_TTL: Duration = Duration::from_secs(1);
 /// How long a submission that makes a queue may take to reach the store.
-const UNDER_WAY: Duration = Duration::from_secs(60);
+const PENDING_TTL: Duration = Duration::from_secs(60);
 
 /// The queues that are known to be.
 #[derive(Debug, Default)]
-pub(super) struct Names(Mutex<Known>);
+pub(super) struct QueueNames(Mutex<KnownQueues>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownQueues {
     /// Those in the store.
     names: BTreeSet<String>,
     /// When it was asked.
     asked: Option<Instant>,
     /// Those that were let in, and may not be in the store yet.
-    under_way: HashMap<String, Instant>,
+    pending: HashMap<String, Instant>,
 }
 
-impl Known {
+impl KnownQueues {
     fn has(&self, name: &str) -> bool {
-        self.names.contains(name) || self.under_way.contains_key(name)
+        self.names.contains(name) || self.pending.contains_key(name)
     }
 
     fn count(&self) -> usize {
-        let more = self.under_way.keys();
+        let more = self.pending.keys();
         self.names.len() + more.filter(|name| !self.names.contains(*name)).count()
     }
 }
@@ -50,14 +50,14 @@ impl Jobs {
     /// [`Error::Unavailable`].
     pub(super) async fn refused(&self, wanted: BTreeSet<&str>) -> Result<BTreeSet<String>, Error> {
         let most = self.options.max_queues;
-        let new = |known: &Known| -> Vec<&str> {
+        let new = |known: &KnownQueues| -> Vec<&str> {
             let new = wanted.iter().filter(|name| !known.has(name));
             let new = new.filter(|name| !self.options.own_queues.contains(**name));
             new.copied().collect()
         };
         {
-            let known = self.names.0.lock();
-            let fresh = known.asked.is_some_and(|asked| asked.elapsed() < BELIEVED);
+            let known = self.queue_names.0.lock();
+            let fresh = known.asked.is_some_and(|asked| asked.elapsed() < LIMIT_CACHE_TTL);
             let new = new(&known);
             if most == 0 || new.is_empty() {
                 return Ok(BTreeSet::new());
@@ -72,14 +72,14 @@ impl Jobs {
             lanes => lanes?,
         };
         let now = Instant::now();
-        let mut known = self.names.0.lock();
+        let mut known = self.queue_names.0.lock();
         known.names = lanes.into_iter().map(|lane| lane.queue).collect();
         known.asked = Some(now);
-        known.under_way.retain(|_, since| now - *since < UNDER_WAY);
+        known.pending.retain(|_, since| now - *since < PENDING_TTL);
         let mut refused = BTreeSet::new();
         for name in new(&known) {
             if known.count() < most {
-                known.under_way.insert(name.to_owned(), now);
+                known.pending.insert(name.to_owned(), now);
             } else {
                 refused.insert(name.to_owned());
             }

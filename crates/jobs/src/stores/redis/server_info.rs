@@ -4,22 +4,22 @@ use redis::Value;
 
 /// Facts about the server, or servers, that a connection leads to. Who may not ask has none.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct ServerInfo {
     /// Which process it is: another one after a restart or a failover.
     pub(super) runs: Vec<String>,
     /// What it does when its memory is full.
     pub(super) policies: Vec<String>,
 }
 
-impl Facts {
+impl ServerInfo {
     /// Reads an answer to INFO, one of many nodes too.
     pub(super) fn read(answer: &Value) -> Self {
-        let mut facts = Self::default();
-        facts.add(answer);
-        facts.runs.sort();
-        facts.policies.sort();
-        facts.policies.dedup();
-        facts
+        let mut server_info = Self::default();
+        server_info.add(answer);
+        server_info.runs.sort();
+        server_info.policies.sort();
+        server_info.policies.dedup();
+        server_info
     }
 
     fn add(&mut self, answer: &Value) {
@@ -62,9 +62,9 @@ mod tests {
             let text = format!("# Server\r\nrun_id:{policy}1\r\nmaxmemory_policy:{policy}\r\n");
             (Value::Nil, Value::BulkString(text.into_bytes()))
         };
-        let calm = Facts::read(&Value::Map(vec![node("noeviction"), node("noeviction")]));
+        let calm = ServerInfo::read(&Value::Map(vec![node("noeviction"), node("noeviction")]));
         assert_eq!((calm.runs.len(), calm.warning()), (2, None));
-        let mixed = Facts::read(&Value::Map(vec![node("noeviction"), node("volatile-lru")]));
+        let mixed = ServerInfo::read(&Value::Map(vec![node("noeviction"), node("volatile-lru")]));
         assert!(mixed.warning().unwrap().contains("volatile-lru"));
     }
 }

@@ -10,7 +10,7 @@ for p = 5, 1, -1 do
       -- its end would have taken the entry away.
       call('HSET', K .. ':at', id, 'q' .. p .. ':' .. pending[1])
     end
-    local seen = id and look('', id)
+    local seen = id and read_job('', id)
     -- A pending entry that its job's state does not name is left over: it leads nowhere.
     if seen and string.match(seen[2], '^[qr]' .. p .. ':([^:]+)') == pending[1] then
       answer[#answer + 1] = seen

@@ -5,31 +5,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    Make, keyed,
-    settle::{is_live, settle},
+    JobFactory, keyed,
+    desired::{desired, is_live},
 };
 use crate::{
     Error, Jobs,
-    timer::{Fired, Kept, Timer},
+    timer::{Firing, Ownership, Timer},
 };
 
 /// The entries that one scheduler has in its configuration.
 #[derive(Debug, Clone, Default)]
-pub struct Entries {
+pub struct ScheduleEntries {
     timers: BTreeMap<String, Timer>,
     /// When they were read, by the store's clock; 0 before it was asked.
     since: u64,
     /// What was taken out, and is to go at once.
-    dropped: BTreeSet<String>,
+    removed: BTreeSet<String>,
     /// What the names of configured timers begin with, or are.
     names: &'static [&'static str],
     /// Next times that were found to be right, since patterns take long to ask.
-    right: BTreeMap<String, u64>,
+    verified: BTreeMap<String, u64>,
     /// When they were found so.
-    looked: u64,
+    reconciled_at: u64,
 }
 
-impl Entries {
+impl ScheduleEntries {
     /// No entries yet. `names` are what the names of entries begin with: timers of these names
     /// that older schedulers have left behind are entries too.
     #[must_use]
@@ -44,26 +44,26 @@ impl Entries {
     pub fn replace(&mut self, timers: Vec<Timer>) {
         let timers = timers.into_iter().map(|timer| (timer.name.clone(), timer));
         let old = std::mem::replace(&mut self.timers, timers.collect());
-        self.dropped.extend(old.into_keys());
-        self.dropped.retain(|name| !self.timers.contains_key(name));
+        self.removed.extend(old.into_keys());
+        self.removed.retain(|name| !self.timers.contains_key(name));
         self.since = 0;
-        self.right.clear();
+        self.verified.clear();
     }
 
-    fn are(&self, name: &str) -> bool {
+    fn owns(&self, name: &str) -> bool {
         self.names.iter().any(|start| name.starts_with(start))
     }
 }
 
 /// What one look at the timers came to.
 #[derive(Debug, Clone, Default)]
-pub struct Round {
+pub struct ReconcileResult {
     /// How many jobs it made.
     pub made: usize,
     /// How long until the next timer fires, in ms.
     pub next_in: Option<u64>,
     /// What went wrong with the first timer that could not be looked after. It is tried again.
-    pub trouble: Option<Error>,
+    pub error: Option<Error>,
 }
 
 impl Jobs {
@@ -73,26 +73,26 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the timers cannot be read.
-    pub async fn tend(&self, entries: &mut Entries, make: &Make) -> Result<Round, Error> {
+    pub async fn reconcile_timers(&self, entries: &mut ScheduleEntries, make: &JobFactory) -> Result<ReconcileResult, Error> {
         let now = self.timer_clock().await?;
         if entries.since == 0 {
             entries.since = now;
         }
-        if now < entries.looked {
+        if now < entries.reconciled_at {
             // The clock was set back.
-            entries.right.clear();
+            entries.verified.clear();
         }
-        entries.looked = now;
+        entries.reconciled_at = now;
         let known: BTreeMap<String, Bytes> = self.store.timers().await?.into_iter().collect();
-        let mut round = Round::default();
+        let mut round = ReconcileResult::default();
         let unset = entries
             .timers
             .keys()
             .filter(|name| !known.contains_key(*name));
         let names: Vec<String> = unset.chain(known.keys()).cloned().collect();
         for name in names {
-            let tended = self.tend_one(entries, &name, known.get(&name), now, make);
-            match tended.await {
+            let reconciled = self.reconcile_timer(entries, &name, known.get(&name), now, make);
+            match reconciled.await {
                 Ok((made, next_at)) => {
                     round.made += made;
                     let next_in = next_at.map(|next| next.saturating_sub(now));
@@ -103,7 +103,7 @@ impl Jobs {
                 }
                 Err(error) => {
                     tracing::debug!(timer = name, %error, "timer waits");
-                    round.trouble.get_or_insert(error);
+                    round.error.get_or_insert(error);
                 }
             }
         }
@@ -111,13 +111,13 @@ impl Jobs {
     }
 
     /// How many jobs one timer made, and when it fires next if this scheduler fires it.
-    async fn tend_one(
+    async fn reconcile_timer(
         &self,
-        entries: &mut Entries,
+        entries: &mut ScheduleEntries,
         name: &str,
         old: Option<&Bytes>,
         now: u64,
-        make: &Make,
+        make: &JobFactory,
     ) -> Result<(usize, Option<u64>), Error> {
         let nothing = Ok((0, None));
         let known = old.and_then(Timer::decode);
@@ -126,45 +126,45 @@ impl Jobs {
                 // Of another version, or nobody's: let it be.
                 return nothing;
             };
-            if let Some(kept) = timer.kept {
-                let gone = entries.dropped.remove(name) || !is_live(kept, now);
+            if let Some(kept) = timer.ownership {
+                let gone = entries.removed.remove(name) || !is_live(kept, now);
                 if gone && self.store.swap_timer(name, Some(old), None).await? {
                     tracing::info!(entry = name, "entry removed, no scheduler has it any more");
                 }
                 return nothing;
             }
-            if entries.are(name) {
+            if entries.owns(name) {
                 // An older scheduler left it. Who has it says so; else it goes after a while.
-                let kept = Some(Kept { since: 0, at: now });
-                let new = Timer { kept, ..timer }.encode();
+                let ownership = Some(Ownership { since: 0, at: now });
+                let new = Timer { ownership, ..timer }.encode();
                 self.store.swap_timer(name, Some(old), Some(&new)).await?;
                 return nothing;
             }
             return self.fire_one(old, timer, now, make).await;
         };
         let next = known.as_ref().and_then(|known| known.next_at);
-        let is_right = next.is_some() && entries.right.get(name) == next.as_ref();
-        let settled = settle(known.as_ref(), entry, entries.since, now, is_right)?;
-        match settled.next_at {
-            Some(next) => entries.right.insert(name.to_owned(), next),
-            None => entries.right.remove(name),
+        let is_verified = next.is_some() && entries.verified.get(name) == next.as_ref();
+        let desired_timer = desired(known.as_ref(), entry, entries.since, now, is_verified)?;
+        match desired_timer.next_at {
+            Some(next) => entries.verified.insert(name.to_owned(), next),
+            None => entries.verified.remove(name),
         };
-        if known.as_ref() == Some(&settled) {
+        if known.as_ref() == Some(&desired_timer) {
             return match old {
-                Some(old) => self.fire_one(old, settled, now, make).await,
+                Some(old) => self.fire_one(old, desired_timer, now, make).await,
                 None => nothing,
             };
         }
-        let new = settled.encode();
+        let new = desired_timer.encode();
         if !self.store.swap_timer(name, old, Some(&new)).await? {
             // Somebody else was faster; the next look sees what that came to.
             return Ok((0, Some(now)));
         }
-        let is_new = known.is_none_or(|known| !known.is_same(&settled) || known.removed);
-        if is_new && settled.next_at.is_none() && !settled.removed {
+        let is_new = known.is_none_or(|known| !known.is_same(&desired_timer) || known.removed);
+        if is_new && desired_timer.next_at.is_none() && !desired_timer.removed {
             tracing::warn!(entry = name, "entry has no further time, it will not fire");
         }
-        self.fire_one(&new, settled, now, make).await
+        self.fire_one(&new, desired_timer, now, make).await
     }
 
     /// Fires one timer if it is due. Answers how many jobs it made, and when it fires next.
@@ -173,7 +173,7 @@ impl Jobs {
         old: &Bytes,
         timer: Timer,
         now: u64,
-        make: &Make,
+        make: &JobFactory,
     ) -> Result<(usize, Option<u64>), Error> {
         if timer.removed || timer.next_at.is_none_or(|next| next > now) {
             let next = timer.next_at.filter(|_| !timer.removed);
@@ -186,7 +186,7 @@ impl Jobs {
             Err(error) => {
                 tracing::warn!(timer = name, %error, "timer cannot fire");
                 let (at, error) = (now, Some(error.to_string()));
-                last = Some(Fired {
+                last = Some(Firing {
                     at,
                     job: None,
                     error,
@@ -217,7 +217,7 @@ impl Jobs {
                 }
                 Err(error) => return Err(error),
             };
-            last = Some(Fired { at, job, error });
+            last = Some(Firing { at, job, error });
             count += 1;
         }
         if next_at.is_none() {

@@ -6,21 +6,21 @@ use redis::Value;
 
 use super::{
     Redis,
-    link::Failure,
+    connections::CommandError,
     reply,
     script::{self, Script},
 };
 use crate::Error;
 
 /// Notes that a worker takes jobs of a queue.
-pub(super) async fn serve(redis: &Redis, queue: &str) -> Result<(), Error> {
-    ask(redis, &script::SERVE, &[queue.as_bytes()]).await?;
+pub(super) async fn heartbeat(redis: &Redis, queue: &str) -> Result<(), Error> {
+    ask(redis, &script::HEARTBEAT, &[queue.as_bytes()]).await?;
     Ok(())
 }
 
 /// How long ago a worker noted that, by queue.
-pub(super) async fn served(redis: &Redis) -> Result<Vec<(String, Duration)>, Error> {
-    let answer = ask(redis, &script::SERVED, &[]).await?;
+pub(super) async fn heartbeats(redis: &Redis) -> Result<Vec<(String, Duration)>, Error> {
+    let answer = ask(redis, &script::HEARTBEATS, &[]).await?;
     let read = |answer| {
         let mut flat = reply::array(answer)?.into_iter();
         let mut queues = Vec::new();
@@ -32,15 +32,15 @@ pub(super) async fn served(redis: &Redis) -> Result<Vec<(String, Duration)>, Err
         }
         Ok(queues)
     };
-    read(answer).map_err(|strange| redis.strange(strange))
+    read(answer).map_err(|bad_reply| redis.bad_reply(bad_reply))
 }
 
 async fn ask(redis: &Redis, script: &Script, args: &[&[u8]]) -> Result<Value, Error> {
     let key = format!("{}:served", redis.prefix);
-    let run = || redis.link.run(script, &key, args.iter().copied());
+    let run = || redis.connections.run(script, &key, args.iter().copied());
     let answer = match run().await {
-        Err(Failure::WrongType) => {
-            redis.make_way(&key, "hash").await?;
+        Err(CommandError::WrongType) => {
+            redis.quarantine(&key, "hash").await?;
             run().await
         }
         answer => answer,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jobs::{Error, Jobs, Vitals};
+use jobs::{Error, Jobs, StoreHealth};
 use service::{Context, Severity};
 use tokio::{
     sync::Mutex,
@@ -10,55 +10,55 @@ use tokio::{
 };
 
 /// How often the store is looked at when nobody asks.
-const EVERY: Duration = Duration::from_secs(2);
+const INTERVAL: Duration = Duration::from_secs(2);
 /// How long the store may take to answer before that is told of it.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// The subject of the notes.
 const SUBJECT: &str = "queue";
 
 /// Looks at the store, for a program's health.
 #[derive(Debug)]
-pub struct Vigil {
+pub struct StoreMonitor {
     jobs: Jobs,
     /// When the latest look began, and what was seen.
-    latest: Mutex<Option<(Instant, Result<Vitals, Error>)>>,
+    latest: Mutex<Option<(Instant, Result<StoreHealth, Error>)>>,
 }
 
-impl Vigil {
+impl StoreMonitor {
     /// Looks at the store now and then for as long as the program runs, and notes what it finds for
     /// `/readyz` and `/health`. The weight is that of a store that does not work.
     #[must_use]
     pub fn start(context: &Context, jobs: &Jobs, weight: Severity) -> Arc<Self> {
-        let vigil = Arc::new(Self {
+        let monitor = Arc::new(Self {
             jobs: jobs.clone(),
             latest: Mutex::default(),
         });
-        let (watching, conditions) = (Arc::clone(&vigil), context.conditions.clone());
+        let (watching, conditions) = (Arc::clone(&monitor), context.conditions.clone());
         let shutdown = context.shutdown.clone();
         context.tracker.spawn(async move {
             let watch = async {
                 loop {
-                    let seen = timeout(PATIENCE, watching.look()).await;
+                    let seen = timeout(TIMEOUT, watching.check()).await;
                     let note = match seen {
                         Ok(Ok(vitals)) if vitals.warnings.is_empty() => None,
                         Ok(Ok(vitals)) => Some((Severity::Warning, vitals.warnings.join("; "))),
                         Ok(Err(error)) => Some((weight, error.to_string())),
-                        Err(_) => Some((weight, format!("no answer within {PATIENCE:?}"))),
+                        Err(_) => Some((weight, format!("no answer within {TIMEOUT:?}"))),
                     };
                     conditions.set(SUBJECT, note);
-                    sleep(EVERY).await;
+                    sleep(INTERVAL).await;
                 }
             };
             shutdown.run_until_cancelled(watch).await;
         });
-        vigil
+        monitor
     }
 
     /// How the store is now; one look does for all who ask while it is waited for.
     ///
     /// # Errors
     /// What [`Jobs::check`] says.
-    pub async fn look(&self) -> Result<Vitals, Error> {
+    pub async fn check(&self) -> Result<StoreHealth, Error> {
         let asked = Instant::now();
         let mut latest = self.latest.lock().await;
         if let Some((began, seen)) = &*latest

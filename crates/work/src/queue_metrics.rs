@@ -19,52 +19,52 @@ pub const QUEUE_SAMPLE: Key = Key::new(
     "how often the queues are counted for the metrics",
 );
 /// Counting asks every partition of every queue: not more often than this.
-const LEAST: Duration = Duration::from_millis(100);
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Standing {
+struct StatusLabels {
     queue: String,
     status: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Queue {
+struct QueueLabels {
     queue: String,
 }
 
 /// Gauges of the queues: of the store, so the same at every program that counts them.
 #[derive(Clone, Debug, Default)]
-pub struct Lengths {
-    standing: Family<Standing, Gauge>,
-    oldest: Family<Queue, Gauge<f64, AtomicU64>>,
+pub struct QueueMetrics {
+    jobs: Family<StatusLabels, Gauge>,
+    oldest: Family<QueueLabels, Gauge<f64, AtomicU64>>,
 }
 
-impl Lengths {
+impl QueueMetrics {
     /// Gauges registered with `registry`.
     #[must_use]
     pub fn new(registry: &MetricsRegistry) -> Self {
-        let lengths = Self::default();
+        let metrics = Self::default();
         let about = "Jobs in the store by status; succeeded and cancelled ones since ever";
-        registry.register("mesh_jobs_queue_length", about, lengths.standing.clone());
+        registry.register("mesh_jobs_queue_length", about, metrics.jobs.clone());
         let about = "How long the next in line has waited";
-        let oldest = lengths.oldest.clone();
+        let oldest = metrics.oldest.clone();
         registry.register("mesh_jobs_oldest_queued_seconds", about, oldest);
-        lengths
+        metrics
     }
 
     /// Counts the queues at once and then every so often, for ever. While the store is away the
     /// gauges stay as they were.
-    pub async fn follow(&self, jobs: &Jobs, every: Duration) {
+    pub async fn run(&self, jobs: &Jobs, every: Duration) {
         loop {
             match jobs.queues().await {
-                Ok(queues) => queues.iter().for_each(|stats| self.counted(stats)),
+                Ok(queues) => queues.iter().for_each(|stats| self.update(stats)),
                 Err(error) => tracing::debug!(%error, "queues not counted"),
             }
-            sleep(every.max(LEAST)).await;
+            sleep(every.max(MIN_INTERVAL)).await;
         }
     }
 
-    fn counted(&self, stats: &QueueStats) {
+    fn update(&self, stats: &QueueStats) {
         let (queue, counts) = (&stats.queue, &stats.counts);
         let rows = [
             ("queued", counts.queued),
@@ -78,11 +78,11 @@ impl Lengths {
         for (status, count) in rows {
             let queue = queue.clone();
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            let gauge = self.standing.get_or_create(&Standing { queue, status });
+            let gauge = self.jobs.get_or_create(&StatusLabels { queue, status });
             gauge.set(count);
         }
         let oldest = stats.oldest_queued().unwrap_or_default().as_secs_f64();
         let queue = queue.clone();
-        self.oldest.get_or_create(&Queue { queue }).set(oldest);
+        self.oldest.get_or_create(&QueueLabels { queue }).set(oldest);
     }
 }

@@ -2,32 +2,32 @@
 
 use std::time::Duration;
 
-use crate::{Error, Jobs, Lane, Lease, MAX_BATCH, Move, State, Status, clock, codec, outcome};
+use crate::{Error, Jobs, Lane, Lease, MAX_BATCH, Move, JobState, JobStatus, clock, codec, outcome};
 
 /// How far ahead a postponed job may wait without suspicion.
-const POSTPONED: Duration = Duration::from_secs(60);
+const MAX_POSTPONED: Duration = Duration::from_secs(60);
 
 impl Jobs {
     /// After a jump the age of every lease is wrong: each gets its whole time again, so that none
     /// ends early, and none of a lost worker lasts for as long as the clock was set back. Jobs
     /// that wait longer than any failure makes them wait are queued.
-    pub(super) async fn heed_jump(&self, lane: &Lane) -> Result<(), Error> {
+    pub(super) async fn handle_clock_jump(&self, lane: &Lane) -> Result<(), Error> {
         let now = self.store.now(lane).await?;
-        self.clock.tell(lane, now);
+        self.clock.observe(lane, now);
         if !self.clock.take_jump(lane) {
             return Ok(());
         }
-        let heeded = async {
+        let handled = async {
             let leases = self.renew_all(lane).await?;
-            let queued = self.queue_late(lane, now).await?;
+            let queued = self.queue_postponed(lane, now).await?;
             tracing::warn!(%lane, leases, queued, "the store's clock jumped: leases renewed");
             Ok(())
         };
-        let heeded: Result<(), Error> = heeded.await;
-        if heeded.is_err() {
-            self.clock.keep_jump(lane);
+        let handled: Result<(), Error> = handled.await;
+        if handled.is_err() {
+            self.clock.restore_jump(lane);
         }
-        heeded
+        handled
     }
 
     async fn renew_all(&self, lane: &Lane) -> Result<usize, Error> {
@@ -36,7 +36,7 @@ impl Jobs {
         while let Some(from) = after {
             let page = self
                 .store
-                .list(lane, Some(Status::Running), &from, MAX_BATCH);
+                .list(lane, Some(JobStatus::Running), &from, MAX_BATCH);
             let page = page.await?;
             leases.extend(page.jobs.into_iter().map(|listed| Lease {
                 id: listed.found.id,
@@ -51,11 +51,11 @@ impl Jobs {
     }
 
     /// Queues what waits for another attempt, or was postponed, for longer than can be.
-    async fn queue_late(&self, lane: &Lane, now: u64) -> Result<usize, Error> {
+    async fn queue_postponed(&self, lane: &Lane, now: u64) -> Result<usize, Error> {
         let backoff = &self.options.backoff;
         let longest = backoff.max.mul_f64(1.0 + backoff.jitter.clamp(0.0, 1.0));
         let mut moves = Vec::new();
-        for (status, longest) in [(Status::Failed, longest), (Status::Scheduled, POSTPONED)] {
+        for (status, longest) in [(JobStatus::Failed, longest), (JobStatus::Scheduled, MAX_POSTPONED)] {
             let latest = now.saturating_add(clock::millis(longest));
             let mut after = Some(String::new());
             while let Some(from) = after {
@@ -65,12 +65,12 @@ impl Jobs {
                     .await?;
                 moves.extend(page.jobs.into_iter().filter_map(|listed| {
                     let found = listed.found;
-                    let State::Waiting { due, .. } = found.state else {
+                    let JobState::Waiting { due, .. } = found.state else {
                         return None;
                     };
                     let (id, header, _) = codec::unpack(&found.packed).ok()?;
                     // Whoever scheduled a job meant a time; what has run before is only postponed.
-                    let ran = status == Status::Failed || header.started_at.is_some();
+                    let ran = status == JobStatus::Failed || header.started_at.is_some();
                     let to = outcome::reclaim(&found, now);
                     (due > latest && ran).then_some(Move {
                         id,
@@ -82,7 +82,7 @@ impl Jobs {
             }
         }
         for moves in moves.chunks(MAX_BATCH) {
-            self.store.shift(lane, moves).await?;
+            self.store.transition(lane, moves).await?;
         }
         Ok(moves.len())
     }

@@ -9,27 +9,27 @@ use serde_json::{Value, json};
 use service::{Context, RequestBody, WebPolicy};
 use tokio::time::timeout;
 use tower::Service;
-use work::Vigil;
+use work::StoreMonitor;
 
 /// How long the queue may take to answer before the runner counts as ill.
-const PATIENCE: Duration = Duration::from_secs(1);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Answer = Response<Full<Bytes>>;
 
 /// What answers on the runner's port.
-pub(crate) struct Door {
+pub(crate) struct HttpApi {
     context: Context,
-    vigil: Arc<Vigil>,
+    store_monitor: Arc<StoreMonitor>,
     workers: usize,
     web: WebPolicy,
 }
 
-impl Door {
-    pub(crate) fn new(context: Context, vigil: Arc<Vigil>, workers: usize) -> Self {
+impl HttpApi {
+    pub(crate) fn new(context: Context, store_monitor: Arc<StoreMonitor>, workers: usize) -> Self {
         Self {
             web: WebPolicy::new(&context),
             context,
-            vigil,
+            store_monitor,
             workers,
         }
     }
@@ -41,13 +41,13 @@ impl Door {
     + Send
     + Sync
     + 'static {
-        let door = Arc::new(self);
+        let api = Arc::new(self);
         tower::service_fn(move |request: Request<RequestBody>| {
-            let door = door.clone();
+            let api = api.clone();
             async move {
                 let request = request.into_parts().0;
-                let mut answer = door.answer(&request).await;
-                if let Some(origin) = door.web.cors(&request) {
+                let mut answer = api.answer(&request).await;
+                if let Some(origin) = api.web.cors(&request) {
                     let allow = header::ACCESS_CONTROL_ALLOW_ORIGIN;
                     answer.headers_mut().insert(allow, origin);
                 }
@@ -67,8 +67,8 @@ impl Door {
             ("/healthz", true) => text(StatusCode::OK, "ok"),
             ("/readyz", true) if self.draining() => text(StatusCode::NOT_FOUND, "draining"),
             ("/readyz", true) => {
-                let (status, told) = self.context.conditions.readiness();
-                text(status, &told)
+                let (status, report) = self.context.conditions.readiness();
+                text(status, &report)
             }
             ("/health" | "/metrics" | "/healthz" | "/readyz", false) => {
                 let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "use GET");
@@ -88,29 +88,29 @@ impl Door {
     }
 
     async fn health(&self) -> Answer {
-        let asked = timeout(PATIENCE, self.vigil.look()).await;
+        let asked = timeout(CHECK_TIMEOUT, self.store_monitor.check()).await;
         let (warnings, error) = match asked {
             Ok(Ok(vitals)) => (vitals.warnings, None),
             Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
             Err(_) => {
-                let silent = format!("the job store has not answered within {PATIENCE:?}");
+                let silent = format!("the job store has not answered within {CHECK_TIMEOUT:?}");
                 (Vec::new(), Some(silent))
             }
         };
-        let mut told = json!({
+        let mut report = json!({
             "status": if error.is_none() { "ok" } else { "unavailable" },
             "service": "agent-runner",
             "workers": self.workers,
             "running": !self.draining(),
         });
         if !warnings.is_empty() {
-            told["warnings"] = warnings.into();
+            report["warnings"] = warnings.into();
         }
         let Some(error) = error else {
-            return json_of(StatusCode::OK, &told);
+            return json_of(StatusCode::OK, &report);
         };
-        told["error"] = telemetry::redact(&error).into();
-        json_of(StatusCode::SERVICE_UNAVAILABLE, &told)
+        report["error"] = telemetry::redact(&error).into();
+        json_of(StatusCode::SERVICE_UNAVAILABLE, &report)
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Answer {
