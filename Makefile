@@ -1,4 +1,4 @@
-# One door: `make` lists what there is to do. A recipe of more than a few lines is a script of scripts/.
+# `make` lists what there is to do. A recipe of more than a few lines is a script of scripts/.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help

@@ -230,7 +230,7 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 
 	$(table threads router)
 
-	## A mixed fleet
+	## A mixed cluster
 
 	Two instances answer after 5 ms and one after 50 ms; 8 connections × 4 calls.
 

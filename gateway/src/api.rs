@@ -3,5 +3,5 @@
 pub(crate) mod batch;
 pub(crate) mod call;
 pub(crate) mod jobs;
-pub(crate) mod look;
+pub(crate) mod queues;
 pub(crate) mod schedules;

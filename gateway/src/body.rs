@@ -13,7 +13,7 @@ use service::BodyTimeout;
 use telemetry::humanize;
 
 use crate::{
-    problem::{Kind, Problem},
+    problem::{ProblemKind, Problem},
     state::App,
 };
 
@@ -33,7 +33,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &App) -> Result<Self, Problem> {
-        object(read(&text(request, state).await?)?).map(Self)
+        from_object(parse_json(&read_body(request, state).await?)?).map(Self)
     }
 }
 
@@ -41,7 +41,7 @@ impl FromRequest<App> for Array {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &App) -> Result<Self, Problem> {
-        match read(&text(request, state).await?)? {
+        match parse_json(&read_body(request, state).await?)? {
             Value::Array(values) => Ok(Self(values)),
             _ => Err(Problem::field("body", "has to be an array")),
         }
@@ -53,8 +53,8 @@ impl FromRequest<App> for Array {
 ///
 /// # Errors
 /// 415.
-pub(crate) fn check_form(headers: &HeaderMap) -> Result<(), Problem> {
-    let refuse = |text: String| Err(Problem::new(Kind::UnsupportedMediaType, text));
+pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let refuse = |text: String| Err(Problem::new(ProblemKind::UnsupportedMediaType, text));
     let mut forms = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(form), None) = (forms.next(), forms.next()) else {
         return refuse("say what the body is: Content-Type: application/json".to_owned());
@@ -71,27 +71,27 @@ pub(crate) fn check_form(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The bytes of a body, inflated where they come compressed.
-pub(crate) async fn text(request: Request, app: &App) -> Result<Bytes, Problem> {
+pub(crate) async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
     let is_gzip = is_gzip(request.headers())?;
     let bytes = Bytes::from_request(request, app)
         .await
         .map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            _ if silent(&rejection) => {
-                Problem::new(Kind::Silent, "the body did not go on for body_timeout")
+            _ if is_timeout(&rejection) => {
+                Problem::new(ProblemKind::RequestTimeout, "the body did not go on for body_timeout")
             }
-            _ => Problem::new(Kind::Malformed, "the body ended before its end"),
+            _ => Problem::new(ProblemKind::Malformed, "the body ended before its end"),
         })?;
     if !is_gzip {
         return Ok(bytes);
     }
     let limit = app.context.config.size("max_body_bytes");
     let inflated = tokio::task::spawn_blocking(move || inflate(&bytes, limit)).await;
-    inflated.unwrap_or_else(|_| Err(Problem::new(Kind::Malformed, "the body cannot be inflated")))
+    inflated.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Malformed, "the body cannot be inflated")))
 }
 
 fn too_large() -> Problem {
-    Problem::new(Kind::TooLarge, "the body is larger than max_body_bytes")
+    Problem::new(ProblemKind::ContentTooLarge, "the body is larger than max_body_bytes")
 }
 
 /// Whether a body is compressed, in the one way that is taken.
@@ -110,7 +110,7 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
                 "the content coding {:?} is not taken, send gzip or none",
                 other.join(", ")
             );
-            let mut problem = Problem::new(Kind::UnsupportedMediaType, text);
+            let mut problem = Problem::new(ProblemKind::UnsupportedMediaType, text);
             problem.accept_encoding = true;
             Err(problem)
         }
@@ -127,17 +127,17 @@ fn inflate(bytes: &[u8], limit: usize) -> Result<Bytes, Problem> {
     if inflated.len() > limit {
         return Err(too_large());
     }
-    read.map_err(|_| Problem::new(Kind::Malformed, "the body is no complete gzip"))?;
+    read.map_err(|_| Problem::new(ProblemKind::Malformed, "the body is no complete gzip"))?;
     Ok(inflated.into())
 }
 
 /// Whether the client fell silent within the body.
-fn silent(error: &(dyn std::error::Error + 'static)) -> bool {
+fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<BodyTimeout>())
 }
 
 /// Reads JSON.
-pub(crate) fn read(bytes: &[u8]) -> Result<Value, Problem> {
+pub(crate) fn parse_json(bytes: &[u8]) -> Result<Value, Problem> {
     let read = serde_json::from_slice(bytes);
     read.map_err(|error| {
         Problem::field("body", format!("is no JSON: {}", humanize(&error.to_string())))
@@ -146,15 +146,15 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Value, Problem> {
 
 /// What a JSON object means; what will not do is told with the path to it. (Serde would take an
 /// array for any struct.)
-pub(crate) fn object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+pub(crate) fn from_object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     if !value.is_object() {
         return Err(Problem::field("body", "has to be an object"));
     }
-    serde_path_to_error::deserialize(value).map_err(|error| at_fault(&error))
+    serde_path_to_error::deserialize(value).map_err(|error| invalid_field(&error))
 }
 
 /// A missing field is named in serde's text, and its parent in the path.
-fn at_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+fn invalid_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let path = error.path().to_string();
     let said = error.inner().to_string();
     let missing = said
@@ -173,7 +173,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = Path::<String>::from_request_parts(parts, state).await;
-        let unknown = || Problem::new(Kind::NotFound, "no job has that id");
+        let unknown = || Problem::new(ProblemKind::NotFound, "no job has that id");
         let Path(id) = path.map_err(|_| unknown())?;
         Ok(Self(id.parse::<JobId>()?))
     }
@@ -205,7 +205,7 @@ mod tests {
             "application/json;x",
             "application/problem+json",
         ] {
-            assert!(check_form(&headers(&[good])).is_ok(), "{good}");
+            assert!(check_content_type(&headers(&[good])).is_ok(), "{good}");
         }
         for bad in [
             "",
@@ -220,14 +220,14 @@ mod tests {
             "json",
         ] {
             assert_eq!(
-                check_form(&headers(&[bad])).unwrap_err().status,
+                check_content_type(&headers(&[bad])).unwrap_err().status,
                 415,
                 "{bad}"
             );
         }
-        assert_eq!(check_form(&headers(&[])).unwrap_err().status, 415);
+        assert_eq!(check_content_type(&headers(&[])).unwrap_err().status, 415);
         let twice = headers(&["application/json", "text/plain"]);
-        assert_eq!(check_form(&twice).unwrap_err().status, 415);
+        assert_eq!(check_content_type(&twice).unwrap_err().status, 415);
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
             (r#"{"count":[]} x"#, "body"),
             (r#"{"count":[],"more":1}"#, "more"),
         ] {
-            let problem = read(json.as_bytes()).and_then(object::<Thing>).unwrap_err();
+            let problem = parse_json(json.as_bytes()).and_then(from_object::<Thing>).unwrap_err();
             assert_eq!(problem.errors[0].field, field, "{json}: {problem:?}");
             assert_eq!(problem.status, 422);
         }

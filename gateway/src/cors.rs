@@ -4,21 +4,21 @@
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{ProblemKind, Problem};
 
 /// What a page may send.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
-const HEADERS: HeaderValue = HeaderValue::from_static(
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "accept, content-type, content-encoding, idempotency-key, last-event-id, traceparent, \
      tracestate, x-mesh-session, x-request-id",
 );
 /// What it may read of an answer's head, beside what every page may.
-const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after, x-mesh-instance, x-request-id");
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("retry-after, x-mesh-instance, x-request-id");
 /// How long a browser may remember what it was told, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// A page of the Internet asks for a server within a private network.
-const PRIVATE: HeaderName = HeaderName::from_static("access-control-request-private-network");
-const ALLOW_PRIVATE: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
 /// Whether a browser asks if it may send something.
 pub(crate) fn is_preflight(parts: &Parts) -> bool {
@@ -32,20 +32,20 @@ pub(crate) fn is_preflight(parts: &Parts) -> bool {
 pub(crate) fn preflight(origin: Option<&HeaderValue>) -> Response {
     if origin.is_none() {
         let text = "pages of this origin may not do this: list it in allowed_origins to allow it";
-        return Problem::new(Kind::Forbidden, text).into_response();
+        return Problem::new(ProblemKind::Forbidden, text).into_response();
     }
     let mut answer = StatusCode::NO_CONTENT.into_response();
     let headers = answer.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED_HEADERS);
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
-    headers.insert(ALLOW_PRIVATE, HeaderValue::from_static("true"));
-    headers.append(header::VARY, PRIVATE.into());
+    headers.insert(ALLOW_PRIVATE_NETWORK, HeaderValue::from_static("true"));
+    headers.append(header::VARY, REQUEST_PRIVATE_NETWORK.into());
     answer
 }
 
 /// Says in an answer which page may read it.
-pub(crate) fn mark(answer: &mut Response, origin: Option<HeaderValue>, varies: bool) {
+pub(crate) fn add_headers(answer: &mut Response, origin: Option<HeaderValue>, varies: bool) {
     let headers = answer.headers_mut();
     // What is no script and no image is not taken for one.
     let nosniff = HeaderValue::from_static("nosniff");
@@ -55,6 +55,6 @@ pub(crate) fn mark(answer: &mut Response, origin: Option<HeaderValue>, varies: b
     }
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
     }
 }

@@ -20,29 +20,29 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    origin,
-    problem::{Kind, Problem},
+    request_context,
+    problem::{ProblemKind, Problem},
     state::App,
-    streams, view,
+    event_streams, view,
 };
 
 /// How many events are read at once.
-const READ: usize = 256;
+const PAGE_SIZE: usize = 256;
 /// How long a stream waits before it asks again a queue that is away.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Whose events.
 #[derive(Debug, Clone)]
-pub(crate) enum Source {
+pub(crate) enum EventSource {
     Job(JobId),
     Queue(String),
 }
 
-impl Source {
+impl EventSource {
     async fn read(&self, app: &App, cursor: &str, wait: Duration) -> Result<EventPage, Error> {
         match self {
-            Self::Job(id) => app.jobs.job_events(id, cursor, READ, wait).await,
-            Self::Queue(queue) => app.jobs.events(queue, cursor, READ, wait).await,
+            Self::Job(id) => app.jobs.job_events(id, cursor, PAGE_SIZE, wait).await,
+            Self::Queue(queue) => app.jobs.events(queue, cursor, PAGE_SIZE, wait).await,
         }
     }
 }
@@ -51,7 +51,7 @@ impl Source {
 /// browser that comes again cannot change the URL.
 pub(crate) async fn follow(
     app: App,
-    source: Source,
+    source: EventSource,
     cursor: Option<String>,
     mut parts: Parts,
 ) -> Result<Response, Problem> {
@@ -59,9 +59,9 @@ pub(crate) async fn follow(
     let last = parts.headers.get("last-event-id");
     let last = last.map(|id| id.to_str().map(str::to_owned)).transpose();
     let cursor = last.map_err(foreign)?.or(cursor).unwrap_or_default();
-    let permit = app.streams.begin(origin::client(&parts, &app.proxies))?;
+    let permit = app.event_streams.acquire(request_context::client(&parts, &app.proxies))?;
     let first = app
-        .bounded(source.read(&app, &cursor, Duration::ZERO))
+        .with_timeout(source.read(&app, &cursor, Duration::ZERO))
         .await;
     let first = first?;
     let follower = Follower {
@@ -77,8 +77,8 @@ pub(crate) async fn follow(
     if wants_websocket(&parts.headers) {
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
         let upgrade =
-            upgrade.map_err(|rejection| Problem::new(Kind::Malformed, rejection.body_text()))?;
-        return Ok(upgrade.on_upgrade(move |socket| feed(socket, follower)));
+            upgrade.map_err(|rejection| Problem::new(ProblemKind::Malformed, rejection.body_text()))?;
+        return Ok(upgrade.on_upgrade(move |socket| serve_websocket(socket, follower)));
     }
     if follower
         .page
@@ -89,7 +89,7 @@ pub(crate) async fn follow(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let events =
-        pages(follower).flat_map(|page| stream::iter(page.into_iter().map(Ok::<_, Infallible>)));
+        sse_pages(follower).flat_map(|page| stream::iter(page.into_iter().map(Ok::<_, Infallible>)));
     let mut answer = Sse::new(events).into_response();
     let headers = answer.headers_mut();
     // A proxy that collects answers would hold events back.
@@ -107,17 +107,17 @@ fn wants_websocket(headers: &HeaderMap) -> bool {
 /// Reads on from where a client is.
 struct Follower {
     app: App,
-    source: Source,
+    source: EventSource,
     page: Option<EventPage>,
     cursor: String,
     wait: Duration,
     over: bool,
     draining: CancellationToken,
-    _permit: streams::Stream,
+    _permit: event_streams::StreamPermit,
 }
 
-/// What a client is told.
-enum Told {
+/// One thing that a stream sends.
+enum StreamItem {
     Event(JobEvent),
     /// Some of what came before this cursor cannot be told.
     Missed {
@@ -133,7 +133,7 @@ const GONE: &str = "the job is kept no more: nobody can tell what became of it";
 
 impl Follower {
     /// What to tell next; an empty list is a sign of life, `None` the end.
-    async fn next(&mut self) -> Option<Vec<Told>> {
+    async fn next(&mut self) -> Option<Vec<StreamItem>> {
         if self.over || self.draining.is_cancelled() {
             return None;
         }
@@ -153,23 +153,23 @@ impl Follower {
             Ok(page) => {
                 self.over = page.ended;
                 self.cursor = page.cursor;
-                let missed = page.missed.map(|cursor| Told::Missed {
+                let missed = page.missed.map(|cursor| StreamItem::Missed {
                     cursor,
                     detail: OLD,
                 });
-                let events = page.events.into_iter().map(Told::Event);
+                let events = page.events.into_iter().map(StreamItem::Event);
                 Some(missed.into_iter().chain(events).collect())
             }
             // It comes back, and nothing is missed: the cursor stays.
             Err(Error::Unavailable { .. }) => {
-                sleep(PAUSE).await;
+                sleep(RETRY_DELAY).await;
                 Some(Vec::new())
             }
             // Swept, evicted or deleted since it was asked for.
             Err(Error::NotFound { .. }) => {
                 self.over = true;
                 let (cursor, detail) = (self.cursor.clone(), GONE);
-                Some(vec![Told::Missed { cursor, detail }])
+                Some(vec![StreamItem::Missed { cursor, detail }])
             }
             Err(error) => {
                 tracing::warn!(%error, "following events ends");
@@ -178,14 +178,14 @@ impl Follower {
         }
     }
 
-    fn body(&self, told: &Told) -> Value {
+    fn body(&self, item: &StreamItem) -> Value {
         let now = u64::try_from(Utc::now().timestamp_millis()).unwrap_or(0);
         let id = match &self.source {
-            Source::Job(id) => Some(id),
-            Source::Queue(_) => None,
+            EventSource::Job(id) => Some(id),
+            EventSource::Queue(_) => None,
         };
-        match told {
-            Told::Event(event) => json!({
+        match item {
+            StreamItem::Event(event) => json!({
                 "job_id": event.id,
                 "queue": event.id.queue(),
                 "event": event.name,
@@ -193,11 +193,11 @@ impl Follower {
                 "at": view::time(event.at),
                 "cursor": event.cursor,
             }),
-            Told::Missed { cursor, detail } => json!({
+            StreamItem::Missed { cursor, detail } => json!({
                 "job_id": id,
                 "queue": match &self.source {
-                    Source::Job(id) => id.queue(),
-                    Source::Queue(queue) => queue,
+                    EventSource::Job(id) => id.queue(),
+                    EventSource::Queue(queue) => queue,
                 },
                 "event": MISSED,
                 "detail": detail,
@@ -212,29 +212,29 @@ impl Follower {
 const MISSED: &str = "missed";
 
 /// Lists of events; a comment in place of an empty one.
-fn pages(follower: Follower) -> Pin<Box<dyn Stream<Item = Vec<sse::Event>> + Send>> {
+fn sse_pages(follower: Follower) -> Pin<Box<dyn Stream<Item = Vec<sse::Event>> + Send>> {
     Box::pin(stream::unfold(follower, async |mut follower| {
-        let told = follower.next().await?;
-        let events = match told.is_empty() {
+        let items = follower.next().await?;
+        let events = match items.is_empty() {
             true => vec![sse::Event::default().comment("still here")],
-            false => told.iter().map(|told| sent(&follower, told)).collect(),
+            false => items.iter().map(|item| sse_event(&follower, item)).collect(),
         };
         Some((events, follower))
     }))
 }
 
-fn sent(follower: &Follower, told: &Told) -> sse::Event {
-    let (cursor, name) = match told {
-        Told::Event(event) => (event.cursor.as_str(), event.name.as_str()),
-        Told::Missed { cursor, .. } => (cursor.as_str(), MISSED),
+fn sse_event(follower: &Follower, item: &StreamItem) -> sse::Event {
+    let (cursor, name) = match item {
+        StreamItem::Event(event) => (event.cursor.as_str(), event.name.as_str()),
+        StreamItem::Missed { cursor, .. } => (cursor.as_str(), MISSED),
     };
     let sent = sse::Event::default().id(cursor).event(name);
-    sent.data(follower.body(told).to_string())
+    sent.data(follower.body(item).to_string())
 }
 
 /// One text message for each event; a ping as sign of life. What the client says is not read but
 /// for its end.
-async fn feed(mut socket: WebSocket, mut follower: Follower) {
+async fn serve_websocket(mut socket: WebSocket, mut follower: Follower) {
     loop {
         let events = tokio::select! {
             events = follower.next() => events,
@@ -252,8 +252,8 @@ async fn feed(mut socket: WebSocket, mut follower: Follower) {
         {
             return;
         }
-        for told in events {
-            let text = follower.body(&told).to_string();
+        for item in events {
+            let text = follower.body(&item).to_string();
             if socket.send(Message::Text(text.into())).await.is_err() {
                 return;
             }

@@ -8,7 +8,7 @@ const OWN: &[Key] = &[
     Key::port(
         "tasks_port",
         "",
-        "port of the tasks door, which serves metrics at / too; none when empty",
+        "port of the tasks port, which serves metrics at / too; none when empty",
     ),
     Key::text(
         "mcp_router_addr",

@@ -1,7 +1,7 @@
 //! The HTTP edge: jobs, their events, and calls of the mesh, for whoever speaks JSON.
 //!
-//! A request is read in this order: `edge` (request id, span, rate limit, problem details) →
-//! `routes` → one of `doors` (the short forms) or `api` (the canonical one) → [`jobs::Jobs`] or
+//! A request is read in this order: `middleware` (request id, span, rate limit, problem details) →
+//! `routes` → one of `compat` (the short forms) or `api` (the canonical one) → [`jobs::Jobs`] or
 //! [`dynamic::DynamicClient`].
 
 #![expect(
@@ -9,27 +9,27 @@
     reason = "a problem is the answer itself, made once by a request that failed"
 )]
 
-mod answer;
+mod json_response;
 mod api;
 mod body;
 mod cors;
-mod doors;
-mod edge;
+mod compat;
+mod middleware;
 mod events;
-mod faults;
+mod errors;
 mod keys;
-mod limit;
+mod rate_limit;
 mod metrics;
 mod number;
 mod openapi;
-mod origin;
+mod request_context;
 mod page;
 mod problem;
 mod query;
 mod routes;
 mod services;
 mod state;
-mod streams;
+mod event_streams;
 mod submit;
 mod view;
 

@@ -6,7 +6,7 @@ use utoipa::{
     openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, path::Operation},
 };
 
-use crate::{api, doors, problem};
+use crate::{api, compat, problem};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -14,11 +14,11 @@ use crate::{api, doors, problem};
         failure is problem details (RFC 9457); X-Request-Id is taken or made, and answered."),
     paths(
         api::jobs::submit, api::jobs::list, api::batch::submit, api::jobs::get, api::jobs::cancel,
-        api::jobs::retry, api::jobs::job_events, api::jobs::queue_events, api::look::queues,
-        api::look::services, api::schedules::list, api::schedules::remove, api::schedules::run,
+        api::jobs::retry, api::jobs::job_events, api::jobs::queue_events, api::queues::queues,
+        api::queues::services, api::schedules::list, api::schedules::remove, api::schedules::run,
         api::call::call,
-        doors::enqueue::enqueue, doors::jobs::submit, doors::jobs::get, doors::tasks::submit,
-        doors::tasks::get, doors::health::health,
+        compat::enqueue::enqueue, compat::jobs::submit, compat::jobs::get, compat::tasks::submit,
+        compat::tasks::get, compat::health::health,
     ),
     tags(
         (name = "jobs", description = "Hand jobs in, look at them, call them off."),

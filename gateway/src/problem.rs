@@ -36,7 +36,7 @@ pub struct Problem {
     /// What gRPC says, for calls: `code`, `reason`, `metadata`, `mesh_instance`.
     #[serde(flatten)]
     #[schema(ignore)]
-    pub more: Map<String, Value>,
+    pub extensions: Map<String, Value>,
     /// When to come again, in seconds.
     #[serde(skip)]
     #[schema(ignore)]
@@ -58,26 +58,26 @@ pub struct FieldProblem {
 
 /// The kinds, with their status and title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ProblemKind {
     Malformed,
     Unauthenticated,
     Forbidden,
     NotFound,
     MethodNotAllowed,
-    Silent,
+    RequestTimeout,
     Conflict,
-    TooLarge,
+    ContentTooLarge,
     UnsupportedMediaType,
     Misdirected,
     Invalid,
-    Limited,
+    TooManyRequests,
     Cancelled,
     BadGateway,
     Unavailable,
     Timeout,
 }
 
-impl Kind {
+impl ProblemKind {
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::Malformed => (400, "malformed", "The request cannot be read"),
@@ -85,9 +85,9 @@ impl Kind {
             Self::Forbidden => (403, "forbidden", "Not allowed"),
             Self::NotFound => (404, "not-found", "There is no such thing"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "Not with this method"),
-            Self::Silent => (408, "request-timeout", "The request did not come in time"),
+            Self::RequestTimeout => (408, "request-timeout", "The request did not come in time"),
             Self::Conflict => (409, "conflict", "In conflict with what is there"),
-            Self::TooLarge => (413, "too-large", "The body is too large"),
+            Self::ContentTooLarge => (413, "too-large", "The body is too large"),
             Self::UnsupportedMediaType => (
                 415,
                 "unsupported-media-type",
@@ -95,7 +95,7 @@ impl Kind {
             ),
             Self::Misdirected => (421, "misdirected", "Not the server of that name"),
             Self::Invalid => (422, "invalid", "A field will not do"),
-            Self::Limited => (429, "limited", "Too much at once"),
+            Self::TooManyRequests => (429, "limited", "Too much at once"),
             Self::Cancelled => (499, "cancelled", "Called off"),
             Self::BadGateway => (502, "bad-gateway", "The service failed"),
             Self::Unavailable => (503, "unavailable", "Something needed is away"),
@@ -105,7 +105,7 @@ impl Kind {
 }
 
 impl Problem {
-    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         let (status, name, title) = kind.row();
         Self {
             kind: format!("urn:mesh:problem:{name}"),
@@ -115,8 +115,8 @@ impl Problem {
             instance: String::new(),
             request_id: String::new(),
             errors: Vec::new(),
-            more: Map::new(),
-            retry_after: (kind == Kind::Unavailable).then_some(1),
+            extensions: Map::new(),
+            retry_after: (kind == ProblemKind::Unavailable).then_some(1),
             accept_encoding: false,
         }
     }
@@ -124,7 +124,7 @@ impl Problem {
     /// A field that will not do.
     pub(crate) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
         let (field, reason) = (field.into(), reason.into());
-        let mut problem = Self::new(Kind::Invalid, format!("{field}: {reason}"));
+        let mut problem = Self::new(ProblemKind::Invalid, format!("{field}: {reason}"));
         problem.errors.push(FieldProblem { field, reason });
         problem
     }
@@ -153,7 +153,7 @@ impl Problem {
     }
 }
 
-/// The edge completes it with the path and the request's id, so it travels as an extension.
+/// The middleware completes it with the path and the request's id, so it travels as an extension.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut answer = self.status().into_response();

@@ -22,7 +22,7 @@ pub(crate) struct Operations(BTreeMap<String, Vec<(Method, Vec<String>)>>);
 
 /// The query of a URL. An empty parameter counts as absent, which is how forms send it.
 #[derive(Debug)]
-pub(crate) struct Params<T>(pub(crate) T);
+pub(crate) struct QueryParams<T>(pub(crate) T);
 
 impl Operations {
     /// Those that a description names.
@@ -120,7 +120,7 @@ fn pairs(uri: &Uri) -> Result<Vec<(String, String)>, Problem> {
     Ok(pairs)
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
@@ -132,13 +132,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
         let kept: Vec<&str> = given.split('&').filter(|pair| !empty(pair)).collect();
         let uri = format!("/?{}", kept.join("&")).parse::<Uri>();
         let uri = uri.map_err(|_| Problem::field("query", "cannot be read"))?;
-        let query = Query::<T>::try_from_uri(&uri).map_err(|error| at_fault(&error.body_text()))?;
+        let query = Query::<T>::try_from_uri(&uri).map_err(|error| invalid_parameter(&error.body_text()))?;
         Ok(Self(query.0))
     }
 }
 
 /// Names the parameter that will not do, which the text has before a colon.
-fn at_fault(text: &str) -> Problem {
+fn invalid_parameter(text: &str) -> Problem {
     let text = text.strip_prefix("Failed to deserialize query string: ");
     match text.and_then(|text| text.split_once(": ")) {
         Some((name, reason)) => Problem::field(name, humanize(reason)),
@@ -199,8 +199,8 @@ mod tests {
         let read = async |query: &str| {
             let request = http::Request::get(format!("/?{query}")).body(()).unwrap();
             let mut parts = request.into_parts().0;
-            let read = Params::<Wanted>::from_request_parts(&mut parts, &()).await;
-            read.map(|Params(it)| (it.status, it.limit))
+            let read = QueryParams::<Wanted>::from_request_parts(&mut parts, &()).await;
+            read.map(|QueryParams(it)| (it.status, it.limit))
         };
         for query in [
             "",

@@ -10,9 +10,9 @@ use axum::{
 };
 
 use crate::{
-    api::{batch, call, jobs, look, schedules},
-    doors::{self, enqueue, health, tasks},
-    edge::{edge, not_so, nowhere},
+    api::{batch, call, jobs, queues, schedules},
+    compat::{self, enqueue, health, tasks},
+    middleware::{method_not_allowed, not_found, on_request},
     page,
     state::App,
 };
@@ -27,25 +27,25 @@ pub(crate) fn all(app: &App) -> Router {
         .route("/jobs/{id}/retry", post(jobs::retry))
         .route("/jobs/{id}/events", get(jobs::job_events))
         .route("/events", get(jobs::queue_events))
-        .route("/queues", get(look::queues))
+        .route("/queues", get(queues::queues))
         .route("/schedules", get(schedules::list))
         .route("/schedules/{name}", delete(schedules::remove))
         .route("/schedules/{name}/run", post(schedules::run))
-        .route("/services", get(look::services))
+        .route("/services", get(queues::services))
         .route("/call/{service}/{grpc}/{method}", post(call::call))
         .route("/openapi.json", get(openapi));
     let routes = Router::new()
         .nest("/api/v1", api)
         .route("/", get(async || Redirect::temporary("/docs")))
         .route("/enqueue", post(enqueue::enqueue))
-        .route("/jobs", post(doors::jobs::submit))
-        .route("/jobs/{id}", get(doors::jobs::get))
+        .route("/jobs", post(compat::jobs::submit))
+        .route("/jobs/{id}", get(compat::jobs::get))
         .merge(page::routes())
         .merge(task_routes());
     finish(routes, app)
 }
 
-/// The tasks door, whose `/` is where Prometheus was told to look.
+/// The tasks port, whose `/` is where Prometheus was told to look.
 pub(crate) fn tasks(app: &App) -> Router {
     finish(task_routes().route("/", get(health::metrics)), app)
 }
@@ -61,12 +61,12 @@ fn task_routes() -> Router<App> {
 
 fn finish(routes: Router<App>, app: &App) -> Router {
     routes
-        .fallback(nowhere)
-        .method_not_allowed_fallback(not_so)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(
             app.context.config.size("max_body_bytes"),
         ))
-        .layer(from_fn_with_state(app.clone(), edge))
+        .layer(from_fn_with_state(app.clone(), on_request))
         .with_state(app.clone())
 }
 

@@ -12,13 +12,13 @@ use tonic::{Code, Status};
 use utoipa::ToSchema;
 
 /// How long the registry may take to answer for the first time.
-const PATIENCE: Duration = Duration::from_secs(1);
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Watched = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// Watches every service from the first question on, so that the next is answered at once.
 #[derive(Debug)]
-pub(crate) struct Services {
+pub(crate) struct ServiceCatalog {
     discovery: Arc<dyn Discovery>,
     watched: Mutex<BTreeMap<Arc<str>, Watched>>,
 }
@@ -84,7 +84,7 @@ pub(crate) enum ServiceWord {
     Service,
 }
 
-impl Services {
+impl ServiceCatalog {
     pub(crate) fn new(discovery: Arc<dyn Discovery>) -> Self {
         Self {
             discovery,
@@ -98,7 +98,7 @@ impl Services {
     /// `UNAVAILABLE` when the registry has not answered yet.
     pub(crate) async fn list(&self) -> Result<Vec<ServiceView>, Status> {
         let mut catalog = self.discovery.catalog();
-        let known = timeout(PATIENCE, catalog.wait_for(Option::is_some)).await;
+        let known = timeout(REGISTRY_TIMEOUT, catalog.wait_for(Option::is_some)).await;
         let catalog = known
             .ok()
             .and_then(Result::ok)
@@ -106,7 +106,7 @@ impl Services {
         let Some(catalog) = catalog else {
             let text = match self.discovery.last_error() {
                 Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
-                None => format!("the registry has not answered within {PATIENCE:?}"),
+                None => format!("the registry has not answered within {REGISTRY_TIMEOUT:?}"),
             };
             return Err(error_info::status(
                 Code::Unavailable,
@@ -131,7 +131,7 @@ impl Services {
         let views = watched.into_iter().map(|(name, mut watched)| {
             let tags = catalog.services.get(&name).cloned().unwrap_or_default();
             async move {
-                let known = timeout(PATIENCE, watched.wait_for(Option::is_some)).await;
+                let known = timeout(REGISTRY_TIMEOUT, watched.wait_for(Option::is_some)).await;
                 let known = known
                     .ok()
                     .and_then(Result::ok)

@@ -8,11 +8,11 @@ use service::{Context, WebPolicy, Severity, clients::Network};
 use work::StoreMonitor;
 
 use crate::{
-    limit::Limiter, metrics::Metrics, query::Operations, services::Services, streams::Streams,
+    rate_limit::RateLimiter, metrics::Metrics, query::Operations, services::ServiceCatalog, event_streams::EventStreams,
 };
 
 /// How long an answer waits for what is only a remark in it.
-const REMARK: Duration = Duration::from_millis(250);
+const WARNING_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// One gateway.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ pub(crate) struct Gateway {
     pub(crate) store_monitor: Arc<StoreMonitor>,
     pub(crate) producer: Producer,
     pub(crate) calls: DynamicClient,
-    pub(crate) services: Services,
-    pub(crate) limiter: Limiter,
+    pub(crate) services: ServiceCatalog,
+    pub(crate) rate_limiter: RateLimiter,
     pub(crate) metrics: Metrics,
     pub(crate) proxies: Vec<Network>,
-    pub(crate) streams: Streams,
+    pub(crate) event_streams: EventStreams,
     /// Which hosts and pages are answered.
     pub(crate) web: WebPolicy,
     /// What each call takes.
@@ -59,14 +59,14 @@ impl Gateway {
             producer: Producer::new(jobs.clone()),
             jobs,
             calls: DynamicClient::new(transport, options),
-            services: Services::new(context.discovery.clone()),
-            limiter: Limiter::new(
+            services: ServiceCatalog::new(context.discovery.clone()),
+            rate_limiter: RateLimiter::new(
                 config.number("request_rate"),
                 config.integer("request_burst"),
             ),
             metrics: Metrics::new(&context.registry),
             proxies: proxies.iter().filter_map(|it| Network::parse(it)).collect(),
-            streams: Streams::new(
+            event_streams: EventStreams::new(
                 config.integer("max_event_streams"),
                 config.integer("client_max_event_streams"),
             ),
@@ -85,7 +85,7 @@ impl Gateway {
     /// Hands a job in.
     pub(crate) async fn submit(&self, job: NewJob) -> Result<Submitted, Error> {
         let kind = job.kind.clone();
-        let answer = self.bounded(self.producer.submit(job)).await;
+        let answer = self.with_timeout(self.producer.submit(job)).await;
         self.metrics.submitted(&kind, &answer);
         answer
     }
@@ -95,25 +95,25 @@ impl Gateway {
         if status != Some(JobStatus::Queued) {
             return None;
         }
-        let served = tokio::time::timeout(REMARK, self.jobs.is_served(queue)).await;
+        let served = tokio::time::timeout(WARNING_TIMEOUT, self.jobs.is_served(queue)).await;
         (served == Ok(Some(false))).then(|| {
             format!("no runner serves the queue {queue:?}: start a job-runner with QUEUES={queue}")
         })
     }
 
     /// Asks the queue something, for a bounded time: a Redis that is a black hole is away too.
-    pub(crate) async fn bounded<T>(
+    pub(crate) async fn with_timeout<T>(
         &self,
         asked: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let patience = self.context.config.duration("store_timeout");
         tokio::time::timeout(patience, asked)
             .await
-            .unwrap_or_else(|_| Err(silent(patience)))
+            .unwrap_or_else(|_| Err(timed_out(patience)))
     }
 }
 
-fn silent(patience: Duration) -> Error {
+fn timed_out(patience: Duration) -> Error {
     Error::Unavailable {
         store: "of this gateway".to_owned(),
         reason: format!(

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use work::{JobKind, JobPayload};
 
-use crate::{number::within, origin::Origin, problem::Problem, state::Gateway};
+use crate::{number::within, request_context::RequestContext, problem::Problem, state::Gateway};
 
 /// A job to be done.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -73,8 +73,8 @@ pub(crate) enum KindWord {
 
 impl Submission {
     /// The job, checked, as it is submitted.
-    pub(crate) fn job(self, gateway: &Gateway, origin: &Origin) -> Result<NewJob, Problem> {
-        let key = origin.key.as_deref().or(self.idempotency_key.as_deref());
+    pub(crate) fn job(self, gateway: &Gateway, caller: &RequestContext) -> Result<NewJob, Problem> {
+        let key = caller.key.as_deref().or(self.idempotency_key.as_deref());
         let mut job = self.work(key)?.job();
         job.queue = gateway.queue(self.queue.as_deref());
         job.priority = self.priority.unwrap_or(job.priority);
@@ -89,7 +89,7 @@ impl Submission {
         }
         job.max_attempts = self.max_attempts.unwrap_or(job.max_attempts);
         job.idempotency_key = self.idempotency_key;
-        origin.mark(&mut job)?;
+        caller.apply_to(&mut job)?;
         Ok(job)
     }
 

@@ -9,7 +9,7 @@ use crate::router;
 
 /// What a service can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub(crate) enum ListKind {
     Agents,
     Tools,
     Workers,
@@ -30,12 +30,12 @@ struct Row {
 
 /// One service of the mesh, as a list tells it.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) kind: Kind,
+pub(crate) struct ListedService {
+    pub(crate) kind: ListKind,
     pub(crate) message: DynamicMessage,
 }
 
-impl Kind {
+impl ListKind {
     /// Every kind, in the order they are shown.
     pub(crate) const ALL: [Self; 3] = [Self::Agents, Self::Tools, Self::Workers];
 
@@ -74,7 +74,7 @@ impl Kind {
     ///
     /// # Errors
     /// What the router says.
-    pub(crate) async fn list(self, channel: Channel, filter: &str) -> anyhow::Result<Vec<Entry>> {
+    pub(crate) async fn list(self, channel: Channel, filter: &str) -> anyhow::Result<Vec<ListedService>> {
         let row = self.row();
         let method = method(row.service, row.method)?;
         let mut message = DynamicMessage::new(method.input());
@@ -93,7 +93,7 @@ impl Kind {
         Ok(entries
             .iter()
             .filter_map(Value::as_message)
-            .map(|message| Entry {
+            .map(|message| ListedService {
                 kind: self,
                 message: message.clone(),
             })
@@ -101,7 +101,7 @@ impl Kind {
     }
 }
 
-impl Entry {
+impl ListedService {
     pub(crate) fn id(&self) -> String {
         self.text(self.kind.row().id)
     }
@@ -128,9 +128,9 @@ impl Entry {
 /// What the router says.
 pub(crate) async fn list(
     channel: &Channel,
-    kinds: &[Kind],
+    kinds: &[ListKind],
     filter: &str,
-) -> anyhow::Result<Vec<Entry>> {
+) -> anyhow::Result<Vec<ListedService>> {
     let mut entries = Vec::new();
     for kind in kinds {
         entries.extend(kind.list(channel.clone(), filter).await?);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_is_in_the_contract() {
-        for kind in Kind::ALL {
+        for kind in ListKind::ALL {
             let row = kind.row();
             let method = method(row.service, row.method).unwrap();
             let list = method.output().get_field_by_name(row.field).unwrap();

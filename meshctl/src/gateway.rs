@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use connection::{Connection, Place};
+use connection::{Connection, GatewayAddress};
 pub(crate) use events::Events;
 pub(crate) use problem::Problem;
 
@@ -25,9 +25,9 @@ const PORT: u16 = 8080;
 /// The port of one behind TLS.
 const TLS_PORT: u16 = 443;
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest pause that a gateway can ask for.
-const PAUSE: u64 = 60;
+const MAX_RETRY_AFTER: u64 = 60;
 
 /// Which gateway to ask.
 #[derive(Args, Clone, Debug)]
@@ -53,12 +53,12 @@ impl GatewayArgs {
     ///
     /// # Errors
     /// When its address is none.
-    pub(crate) fn client(&self) -> anyhow::Result<Gateway> {
+    pub(crate) fn client(&self) -> anyhow::Result<GatewayClient> {
         let base = base(&self.gateway)?;
-        Ok(Gateway {
-            place: Place::new(&base, self.cacert.as_deref())?,
+        Ok(GatewayClient {
+            address: GatewayAddress::new(&base, self.cacert.as_deref())?,
             base,
-            kept: None,
+            idle: None,
         })
     }
 }
@@ -96,14 +96,14 @@ fn base(text: &str) -> anyhow::Result<Url> {
 
 /// A gateway.
 #[derive(Debug)]
-pub(crate) struct Gateway {
-    place: Place,
+pub(crate) struct GatewayClient {
+    address: GatewayAddress,
     base: Url,
     /// The connection of the request before.
-    kept: Option<Connection>,
+    idle: Option<Connection>,
 }
 
-impl Gateway {
+impl GatewayClient {
     /// What it is called: its name, and its port unless that is the scheme's own.
     fn host(&self) -> &str {
         &self.base[url::Position::BeforeHost..url::Position::AfterPort]
@@ -121,32 +121,32 @@ impl Gateway {
     /// The answer to a GET.
     ///
     /// # Errors
-    /// As [`Self::ask`].
+    /// As [`Self::request`].
     pub(crate) async fn get(&mut self, url: &Url) -> anyhow::Result<Value> {
-        self.ask(&Method::GET, url, None).await
+        self.request(&Method::GET, url, None).await
     }
 
     /// The answer to a POST.
     ///
     /// # Errors
-    /// As [`Self::ask`].
+    /// As [`Self::request`].
     pub(crate) async fn post(&mut self, url: &Url, body: Option<&Value>) -> anyhow::Result<Value> {
-        self.ask(&Method::POST, url, body).await
+        self.request(&Method::POST, url, body).await
     }
 
     /// The answer to a DELETE.
     ///
     /// # Errors
-    /// As [`Self::ask`].
+    /// As [`Self::request`].
     pub(crate) async fn delete(&mut self, url: &Url) -> anyhow::Result<Value> {
-        self.ask(&Method::DELETE, url, None).await
+        self.request(&Method::DELETE, url, None).await
     }
 
     /// Asks, and asks again when the gateway says that it was too much at once.
     ///
     /// # Errors
     /// [`Problem`] when it refuses; another error when no gateway answers.
-    async fn ask(
+    async fn request(
         &mut self,
         method: &Method,
         url: &Url,
@@ -154,17 +154,17 @@ impl Gateway {
     ) -> anyhow::Result<Value> {
         loop {
             let asked = self.exchange(method, url, body);
-            let asked = timeout(PATIENCE, asked).await;
+            let asked = timeout(RESPONSE_TIMEOUT, asked).await;
             let (status, pause, text) = asked.map_err(|_| {
-                let secs = PATIENCE.as_secs();
+                let secs = RESPONSE_TIMEOUT.as_secs();
                 anyhow::anyhow!(
                     "the gateway at {} says nothing for {secs} s",
-                    self.place.address
+                    self.address.authority
                 )
             })??;
             match pause {
                 Some(pause) if status == StatusCode::TOO_MANY_REQUESTS => sleep(pause).await,
-                _ => return problem::read(&self.place.address, status, &text),
+                _ => return problem::read(&self.address.authority, status, &text),
             }
         }
     }
@@ -175,13 +175,13 @@ impl Gateway {
         url: &Url,
         body: Option<&Value>,
     ) -> anyhow::Result<(StatusCode, Option<Duration>, Bytes)> {
-        let kept = match self.kept.take() {
+        let kept = match self.idle.take() {
             Some(mut kept) => kept.is_ready().await.then_some(kept),
             None => None,
         };
         let mut connection = match kept {
             Some(kept) => kept,
-            None => Connection::open(&self.place).await?,
+            None => Connection::open(&self.address).await?,
         };
         let body = body.map(Value::to_string);
         let mut request = Request::builder().method(method).uri(target(url));
@@ -193,18 +193,18 @@ impl Gateway {
         let answer = connection.send(request).await?;
         let (status, pause) = (answer.status(), pause(&answer));
         let text = answer.into_body().collect().await;
-        let text = text.with_context(|| format!("read the answer of {}", self.place.address))?;
-        self.kept = Some(connection);
+        let text = text.with_context(|| format!("read the answer of {}", self.address.authority))?;
+        self.idle = Some(connection);
         Ok((status, pause, text.to_bytes()))
     }
 
     /// Events, those after a cursor; all for an empty one. `None` when there are no more.
     ///
     /// # Errors
-    /// As [`Self::ask`].
+    /// As [`Self::request`].
     pub(crate) async fn events(&self, url: &Url, cursor: &str) -> anyhow::Result<Option<Events>> {
         let opened = async {
-            let mut connection = Connection::open(&self.place).await?;
+            let mut connection = Connection::open(&self.address).await?;
             let mut request = Request::get(target(url))
                 .header(header::HOST, self.host())
                 .header(header::ACCEPT, "text/event-stream");
@@ -217,12 +217,12 @@ impl Gateway {
                 StatusCode::NO_CONTENT => Ok(None),
                 status => {
                     let text = answer.into_body().collect().await?.to_bytes();
-                    problem::read(&self.place.address, status, &text).map(|_| None)
+                    problem::read(&self.address.authority, status, &text).map(|_| None)
                 }
             }
         };
-        let opened = timeout(PATIENCE, opened).await;
-        opened.with_context(|| format!("the gateway at {} is silent", self.place.address))?
+        let opened = timeout(RESPONSE_TIMEOUT, opened).await;
+        opened.with_context(|| format!("the gateway at {} is silent", self.address.authority))?
     }
 }
 
@@ -234,7 +234,7 @@ fn target(url: &Url) -> &str {
 fn pause(answer: &Response<Incoming>) -> Option<Duration> {
     let header = answer.headers().get(header::RETRY_AFTER)?;
     let seconds: u64 = header.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds.clamp(1, PAUSE)))
+    Some(Duration::from_secs(seconds.clamp(1, MAX_RETRY_AFTER)))
 }
 
 #[cfg(test)]
@@ -269,9 +269,9 @@ mod tests {
         ] {
             let url = base(text).unwrap();
             assert_eq!(url.as_str(), expected, "{text}");
-            let place = Place::new(&url, None).unwrap();
-            let (base, kept) = (url, None);
-            let gateway = Gateway { place, base, kept };
+            let address = GatewayAddress::new(&url, None).unwrap();
+            let (base, idle) = (url, None);
+            let gateway = GatewayClient { address, base, idle };
             assert_eq!(gateway.host(), host, "{text}");
             let jobs = gateway.url(&["jobs"]);
             assert_eq!(jobs.as_str(), format!("{expected}api/v1/jobs"));

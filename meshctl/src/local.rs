@@ -9,11 +9,11 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use crate::registry::Registry;
 
 /// Longest wait for the registry to know an instance; the instance keeps trying after that.
-const REGISTRATION: Duration = Duration::from_secs(5);
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many of each to start.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Counts {
+pub(crate) struct InstanceCounts {
     /// Whether to take jobs: a gateway, a runner, and the agents and tools of the pipeline.
     pub(crate) jobs: bool,
     pub(crate) echo: u16,
@@ -29,9 +29,9 @@ pub(crate) struct Ports {
     pub(crate) gateway: u16,
 }
 
-/// The mesh. Dropping it stops it at once; [`Local::drain`] leaves in order.
+/// The mesh. Dropping it stops it at once; [`LocalMesh::drain`] leaves in order.
 #[derive(Debug)]
-pub(crate) struct Local {
+pub(crate) struct LocalMesh {
     services: Vec<ServerHandle>,
     /// Does jobs by calling the services.
     runner: Option<ServerHandle>,
@@ -51,7 +51,7 @@ const PIPELINE: [(Spec, Build); 6] = [
     (review_agent::SPEC, review_agent::build),
 ];
 
-impl Local {
+impl LocalMesh {
     /// Starts the services, and those who call them when the services are registered, so that
     /// their first sight of the mesh is all of it. Routers after the first listen where the system
     /// chooses.
@@ -59,13 +59,13 @@ impl Local {
     /// # Errors
     /// When a port is taken, or the configuration will not do.
     pub(crate) async fn start(
-        counts: Counts,
+        counts: InstanceCounts,
         ports: Ports,
         registry: &Registry,
     ) -> anyhow::Result<Self> {
-        must_be_free(&router::SPEC, ports.router, registry).await?;
+        ensure_port_is_free(&router::SPEC, ports.router, registry).await?;
         if counts.jobs {
-            must_be_free(&gateway::SPEC, ports.gateway, registry).await?;
+            ensure_port_is_free(&gateway::SPEC, ports.gateway, registry).await?;
         }
         let mut local = Self {
             services: Vec::new(),
@@ -73,7 +73,7 @@ impl Local {
             routers: Vec::new(),
             gateway: None,
         };
-        match local.fill(counts, ports, registry).await {
+        match local.start_all(counts, ports, registry).await {
             Ok(()) => Ok(local),
             Err(error) => {
                 local.drain(|_, _| {}).await;
@@ -82,9 +82,9 @@ impl Local {
         }
     }
 
-    async fn fill(
+    async fn start_all(
         &mut self,
-        counts: Counts,
+        counts: InstanceCounts,
         ports: Ports,
         registry: &Registry,
     ) -> anyhow::Result<()> {
@@ -108,12 +108,12 @@ impl Local {
             }
         }
         for running in &self.services {
-            timeout(REGISTRATION, running.registered()).await.ok();
+            timeout(REGISTRATION_TIMEOUT, running.registered()).await.ok();
         }
         if counts.jobs {
-            let (runner, door) = (job_runner::build, gateway::build);
+            let (runner, http) = (job_runner::build, gateway::build);
             self.runner = Some(start(&job_runner::SPEC, runner, 0, registry).await?);
-            self.gateway = Some(start(&gateway::SPEC, door, ports.gateway, registry).await?);
+            self.gateway = Some(start(&gateway::SPEC, http, ports.gateway, registry).await?);
         }
         for number in 0..counts.routers {
             let port = if number == 0 { ports.router } else { 0 };
@@ -121,15 +121,15 @@ impl Local {
                 .push(start(&router::SPEC, router::build, port, registry).await?);
         }
         for running in &self.routers {
-            timeout(REGISTRATION, running.registered()).await.ok();
+            timeout(REGISTRATION_TIMEOUT, running.registered()).await.ok();
         }
         Ok(())
     }
 
     /// The instances, those that clients call first.
     pub(crate) fn instances(&self) -> impl Iterator<Item = &ServerHandle> {
-        let doors = self.routers.iter().chain(&self.gateway);
-        doors.chain(&self.runner).chain(&self.services)
+        let front_ends = self.routers.iter().chain(&self.gateway);
+        front_ends.chain(&self.runner).chain(&self.services)
     }
 
     /// The gateway's address, as a client on this machine reaches it; `None` without jobs.
@@ -149,9 +149,9 @@ impl Local {
     /// Lets the doors finish their calls, then the runner its jobs, then the services their calls;
     /// tells of each that is done.
     pub(crate) async fn drain(self, mut done: impl FnMut(&str, DrainReport)) {
-        let doors = self.routers.into_iter().chain(self.gateway).collect();
+        let front_ends = self.routers.into_iter().chain(self.gateway).collect();
         let runner = self.runner.into_iter().collect();
-        for tier in [doors, runner, self.services] {
+        for tier in [front_ends, runner, self.services] {
             let mut leaving = JoinSet::new();
             for running in tier {
                 let id = running.instance_id.clone();
@@ -195,12 +195,12 @@ async fn start(
     let discovery = registry.discovery.clone();
     let started = Box::pin(service::start(spec, config, discovery, build)).await;
     started
-        .map_err(|error| taken(error, spec, port))
+        .map_err(|error| explain_port_in_use(error, spec, port))
         .with_context(|| format!("start {}", spec.program))
 }
 
 /// Looks before anything is started and registered.
-async fn must_be_free(spec: &Spec, port: u16, registry: &Registry) -> anyhow::Result<()> {
+async fn ensure_port_is_free(spec: &Spec, port: u16, registry: &Registry) -> anyhow::Result<()> {
     let config = Loader::new(spec.all_keys())
         .env(registry.environment.clone())
         .load()?;
@@ -209,10 +209,10 @@ async fn must_be_free(spec: &Spec, port: u16, registry: &Registry) -> anyhow::Re
         .await
         .map(drop)
         .with_context(|| format!("listen on {host}:{port}"))
-        .map_err(|error| taken(error, spec, port))
+        .map_err(|error| explain_port_in_use(error, spec, port))
 }
 
-fn taken(error: anyhow::Error, spec: &Spec, port: u16) -> anyhow::Error {
+fn explain_port_in_use(error: anyhow::Error, spec: &Spec, port: u16) -> anyhow::Error {
     let option = match spec.program == gateway::SPEC.program {
         true => "--http-port",
         false => "--port",

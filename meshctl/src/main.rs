@@ -6,7 +6,7 @@ mod contract;
 mod duration;
 mod failure;
 mod gateway;
-mod given;
+mod json_arg;
 mod instances;
 mod job_store;
 mod local;

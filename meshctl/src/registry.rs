@@ -12,13 +12,13 @@ use service::Loader;
 use tokio::{net::TcpListener, time::timeout};
 
 /// How long a Consul that may be there has to answer.
-const LOOK: Duration = Duration::from_millis(500);
+const AUTO_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a Consul that was asked for has to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+const NAMED_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Choice {
+pub(crate) enum RegistryChoice {
     /// Consul if one answers, else a registry in this process that answers in its place.
     Auto,
     /// Memory.
@@ -27,7 +27,7 @@ pub(crate) enum Choice {
     Consul(String),
 }
 
-impl FromStr for Choice {
+impl FromStr for RegistryChoice {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
@@ -60,16 +60,16 @@ impl Registry {
     /// # Errors
     /// When Consul was asked for and does not answer, or its settings are unusable.
     pub(crate) async fn choose(
-        choice: &Choice,
+        choice: &RegistryChoice,
         mut environment: BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
-        if *choice == Choice::Memory {
+        if *choice == RegistryChoice::Memory {
             return Ok(Self::memory(
                 environment,
                 "in memory: only this process sees it",
             ));
         }
-        if let Choice::Consul(address) = choice {
+        if let RegistryChoice::Consul(address) = choice {
             environment.insert("CONSUL_HTTP_ADDR".to_owned(), address.clone());
         }
         environment.insert("DISCOVERY".to_owned(), "consul".to_owned());
@@ -78,16 +78,16 @@ impl Registry {
             .load()?;
         let address = service::consul_address(&config);
         let discovery = service::registry(&config).context("set up Consul")?;
-        let patience = if *choice == Choice::Auto {
-            LOOK
+        let patience = if *choice == RegistryChoice::Auto {
+            AUTO_TIMEOUT
         } else {
-            PATIENCE
+            NAMED_TIMEOUT
         };
         if answers(&*discovery, patience).await {
             return Ok(Self::consul(environment, discovery, address));
         }
-        if *choice == Choice::Auto {
-            return Ok(Self::here(environment, discovery, address).await);
+        if *choice == RegistryChoice::Auto {
+            return Ok(Self::embedded_or_memory(environment, discovery, address).await);
         }
         // One that answers, and does not tell who is there, is not to be started again.
         if let Some(trouble) = discovery
@@ -119,19 +119,19 @@ impl Registry {
 
     /// A registry in this process, where Consul would be: programs that are started beside it join.
     /// Memory, where another program has the port or the address is another machine's.
-    async fn here(
+    async fn embedded_or_memory(
         environment: BTreeMap<String, String>,
         discovery: Arc<dyn Discovery>,
         address: String,
     ) -> Self {
-        let Some(here) = here(&address) else {
+        let Some(here) = loopback_address(&address) else {
             let about = format!("in memory: no Consul answers at {address}");
             return Self::memory(environment, &about);
         };
         match TcpListener::bind(here).await {
             Ok(listener) => Self::embedded(environment, discovery, &address, listener),
             // A Consul that is still starting, or the registry of a mesh that was started meanwhile.
-            Err(_) if answers(&*discovery, PATIENCE).await => {
+            Err(_) if answers(&*discovery, NAMED_TIMEOUT).await => {
                 Self::consul(environment, discovery, address)
             }
             Err(error) => {
@@ -155,7 +155,7 @@ impl Registry {
              beside it join",
             server.address()
         );
-        alone(&mut environment);
+        default_to_loopback(&mut environment);
         let host = environment.entry("SERVICE_HOST".to_owned()).or_default();
         if host.is_empty() {
             "127.0.0.1".clone_into(host);
@@ -173,7 +173,7 @@ impl Registry {
     /// interface only, and has no caller to wait for when it leaves.
     pub(crate) fn memory(mut environment: BTreeMap<String, String>, about: &str) -> Self {
         environment.insert("DISCOVERY".to_owned(), "memory".to_owned());
-        alone(&mut environment);
+        default_to_loopback(&mut environment);
         let discovery = Arc::new(Memory::new());
         Self {
             discovery,
@@ -186,7 +186,7 @@ impl Registry {
 }
 
 /// Settings of a mesh on this machine alone, where nothing else is set.
-fn alone(environment: &mut BTreeMap<String, String>) {
+fn default_to_loopback(environment: &mut BTreeMap<String, String>) {
     for (name, value) in [
         ("LISTEN_ADDRESS", "127.0.0.1"),
         ("ADMIN_ADDRESS", "127.0.0.1"),
@@ -200,7 +200,7 @@ fn alone(environment: &mut BTreeMap<String, String>) {
 }
 
 /// The address of a URL or `host:port` that is this machine's loopback interface.
-fn here(address: &str) -> Option<SocketAddr> {
+fn loopback_address(address: &str) -> Option<SocketAddr> {
     let address = address.trim_end_matches('/');
     let address = match address.split_once("://") {
         Some(("http", address)) => address,
@@ -233,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn a_registry_in_this_process_is_used_where_no_consul_answers() {
         let environment = BTreeMap::from([("CONSUL_HTTP_ADDR".to_owned(), nobody())]);
-        let registry = Registry::choose(&Choice::Auto, environment).await.unwrap();
+        let registry = Registry::choose(&RegistryChoice::Auto, environment).await.unwrap();
         assert_eq!(registry.consul, None);
         assert!(
             registry.about.contains("no Consul answers at 127.0.0.1:"),
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(registry.environment["LISTEN_ADDRESS"], "127.0.0.1");
         assert!(registry.embedded.is_some());
         assert!(
-            answers(&*registry.discovery, PATIENCE).await,
+            answers(&*registry.discovery, NAMED_TIMEOUT).await,
             "it answers as Consul does"
         );
     }
@@ -253,7 +253,7 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let environment = BTreeMap::from([("CONSUL_HTTP_ADDR".to_owned(), address)]);
-        let registry = Registry::choose(&Choice::Auto, environment).await.unwrap();
+        let registry = Registry::choose(&RegistryChoice::Auto, environment).await.unwrap();
         assert!(registry.embedded.is_none() && registry.consul.is_none());
         assert!(
             registry.about.starts_with("in memory"),
@@ -267,8 +267,8 @@ mod tests {
         let environment = BTreeMap::from([("CONSUL_HTTP_ADDR".to_owned(), nobody())]);
         let [one, other] = [environment.clone(), environment];
         let (one, other) = tokio::join!(
-            Registry::choose(&Choice::Auto, one),
-            Registry::choose(&Choice::Auto, other)
+            Registry::choose(&RegistryChoice::Auto, one),
+            Registry::choose(&RegistryChoice::Auto, other)
         );
         let (one, other) = (one.unwrap(), other.unwrap());
         assert_ne!(one.embedded.is_some(), other.embedded.is_some());
@@ -285,7 +285,7 @@ mod tests {
             ("http://10.0.0.1:8500", false),
             ("http://consul:8500", false),
         ] {
-            assert_eq!(here(address).is_some(), expected, "{address}");
+            assert_eq!(loopback_address(address).is_some(), expected, "{address}");
         }
     }
 

@@ -58,7 +58,7 @@ pub struct NewJob {
     pub idempotency_key: Option<String>,
     /// The same, in a namespace that no client can name: of timers and of the parts of tasks.
     pub internal_key: Option<String>,
-    /// Who submitted it, as the door authenticated them.
+    /// Who submitted it, as the front end authenticated them.
     pub caller: Option<String>,
     /// Trace context: `traceparent`, `tracestate`.
     pub trace: BTreeMap<String, String>,

@@ -100,15 +100,15 @@ impl JobMesh {
         found.unwrap_or_else(|| panic!("no {name} was started"))
     }
 
-    /// Where the gateway's tasks door is.
+    /// Where the gateway's tasks port is.
     #[must_use]
     pub fn tasks_address(&self) -> SocketAddr {
         let log = self.gateway.process.log();
-        let door = log.lines().find_map(|line| {
+        let address = log.lines().find_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
             line["tasks"].as_str()?.parse().ok()
         });
-        door.expect("the gateway says where its doors are")
+        address.expect("the gateway says where its ports are")
     }
 
     /// A file that a run left.

@@ -101,7 +101,7 @@ fn spawn(name: &str, env: &[(&'static str, String)]) -> Process {
     Process::start(name, command)
 }
 
-/// The line in which a program says where it is; its further doors have lines of their own.
+/// The line in which a program says where it is; its further ports have lines of their own.
 fn serving(line: &str) -> Option<Value> {
     let line: Value = serde_json::from_str(line).ok()?;
     (line["message"] == "serving" && !line["grpc"].is_null()).then_some(line)

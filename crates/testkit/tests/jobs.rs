@@ -203,7 +203,7 @@ async fn a_job_is_one_trace_from_the_door_to_the_agent() {
         ended["result"]["output"], "Echo Agent Response: again",
         "{ended}"
     );
-    let trace = until("a trace from door to agent", PATIENCE, async || {
+    let trace = until("a trace from gateway to agent", PATIENCE, async || {
         let traces = jaeger.traces("agent-echo").await;
         traces.into_iter().find(|trace| {
             ["mesh-gateway", "job-runner", "agent-echo"]
@@ -239,9 +239,9 @@ async fn finished(mesh: &JobMesh, id: &str) -> Value {
 }
 
 /// Asks until a job or task has this status, and fails when it ends with another.
-async fn status(mesh: &JobMesh, door: &str, id: &str, wanted: &str) -> Value {
-    let line = format!("curl -s http://localhost:8080/{door}/{id}");
-    until(&format!("{door}/{id} is {wanted}"), PATIENCE, async || {
+async fn status(mesh: &JobMesh, path: &str, id: &str, wanted: &str) -> Value {
+    let line = format!("curl -s http://localhost:8080/{path}/{id}");
+    until(&format!("{path}/{id} is {wanted}"), PATIENCE, async || {
         let job = curl(mesh, &line);
         let is = text(&job["status"]);
         assert!(

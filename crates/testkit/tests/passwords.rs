@@ -99,9 +99,9 @@ async fn said(program: &str, variable: &str, value: &str) -> String {
         );
         tokio::time::sleep(WATCHED).await;
         let paths = ["/config", "/readyz", "/metrics"].map(|path| format!("http://{admin}{path}"));
-        let doors = ["/health", "/api/v1/queues", "/api/v1/services"];
-        let doors = doors.map(|path| format!("http://{port}{path}"));
-        for url in paths.iter().chain(&doors) {
+        let urls = ["/health", "/api/v1/queues", "/api/v1/services"];
+        let urls = urls.map(|path| format!("http://{port}{path}"));
+        for url in paths.iter().chain(&urls) {
             let answer = http_client::get(url).await;
             all += &answer.map(|(_, text)| text).unwrap_or_default();
         }

@@ -1,4 +1,4 @@
-//! Payloads as people write them: what a door makes of them before they are jobs.
+//! Payloads as people write them: what a front end makes of them before they are jobs.
 
 use jobs::{NewJob, Timer};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! What is wrong with a payload.
 
-/// A field that will not do: what the doors answer 422 with.
+/// A field that will not do: what the front ends answer 422 with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct FieldError {

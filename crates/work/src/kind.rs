@@ -124,7 +124,7 @@ impl JobPayload {
     }
 }
 
-/// Whether a payload will do for a kind: for doors that need no more than to know.
+/// Whether a payload will do for a kind: for front ends that need no more than to know.
 ///
 /// # Errors
 /// With the first field that will not do; `kind` for an unknown kind.

@@ -1,7 +1,7 @@
 //! What jobs are about: the kinds that there are, their payloads, typed and checked, and the keys
 //! that say where the queue is; and how long the queues are, as metrics.
 //!
-//! A door reads what came in with [`JobPayload::read`] (or only [`validate`]s it) and submits
+//! A front end reads what came in with [`JobPayload::read`] (or only [`validate`]s it) and submits
 //! [`JobPayload::job`]; the runner reads the same payload from the queue and does it.
 
 mod call;

@@ -10,10 +10,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    answer::Answer,
+    json_response::JsonResponse,
     api::jobs::Accepted,
-    body::{Array, object},
-    origin::Origin,
+    body::{Array, from_object},
+    request_context::RequestContext,
     problem::Problem,
     state::App,
     submit::Submission,
@@ -22,7 +22,8 @@ use crate::{
 /// What became of one job of a batch.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
-pub(crate) enum Outcome {
+#[schema(as = Outcome)]
+pub(crate) enum BatchOutcome {
     /// It was taken in.
     Accepted(Accepted),
     /// It was not.
@@ -32,7 +33,7 @@ pub(crate) enum Outcome {
     },
 }
 
-impl From<Problem> for Outcome {
+impl From<Problem> for BatchOutcome {
     fn from(problem: Problem) -> Self {
         let problem = Box::new(problem);
         Self::Refused { problem }
@@ -47,17 +48,17 @@ impl From<Problem> for Outcome {
     request_body(content = Vec<Submission>, description = "At most 1,000", example = json!([
         {"kind": "http", "payload": {"url": "https://example.org/a"}},
         {"kind": "http", "payload": {"url": "https://example.org/b"}, "priority": 5}])),
-    responses((status = 202, description = "What became of each", body = Vec<Outcome>, example = json!([
+    responses((status = 202, description = "What became of each", body = Vec<BatchOutcome>, example = json!([
         {"job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4", "status": "queued"},
         {"problem": {"type": "urn:mesh:problem:invalid", "title": "A field will not do", "status": 422,
             "detail": "kind: \"frog\" is none, use one of call, http, pipeline, task",
             "errors": [{"field": "kind", "reason": "\"frog\" is none, use one of call, http, pipeline, task"}]}}]))))]
 pub(crate) async fn submit(
     State(app): State<App>,
-    origin: Origin,
+    caller: RequestContext,
     Array(body): Array,
 ) -> Result<Response, Problem> {
-    if origin.key.is_some() {
+    if caller.key.is_some() {
         let reason = "is one key for many jobs, give each its own idempotency_key";
         return Err(Problem::field("Idempotency-Key", reason));
     }
@@ -68,11 +69,11 @@ pub(crate) async fn submit(
         );
         return Err(Problem::field("body", reason));
     }
-    let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(body.len());
+    let mut outcomes: Vec<Option<BatchOutcome>> = Vec::with_capacity(body.len());
     let (mut good, mut places): (Vec<NewJob>, Vec<usize>) = (Vec::new(), Vec::new());
     for (place, value) in body.into_iter().enumerate() {
-        let submission = object::<Submission>(value);
-        match submission.and_then(|submission| submission.job(&app, &origin)) {
+        let submission = from_object::<Submission>(value);
+        match submission.and_then(|submission| submission.job(&app, &caller)) {
             Ok(job) => {
                 good.push(job);
                 places.push(place);
@@ -83,11 +84,11 @@ pub(crate) async fn submit(
     }
     let mut away = None;
     let kinds: Vec<String> = good.iter().map(|job| job.kind.clone()).collect();
-    let submitted = app.bounded(app.jobs.submit_all(good)).await?;
+    let submitted = app.with_timeout(app.jobs.submit_all(good)).await?;
     for ((place, kind), submitted) in places.into_iter().zip(kinds).zip(submitted) {
         app.metrics.submitted(&kind, &submitted);
         outcomes[place] = Some(match submitted {
-            Ok(submitted) => Outcome::Accepted(Accepted {
+            Ok(submitted) => BatchOutcome::Accepted(Accepted {
                 job_id: submitted.id.to_string(),
                 status: submitted.status.map(Into::into),
                 warning: None,
@@ -100,12 +101,12 @@ pub(crate) async fn submit(
             }
         });
     }
-    let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
+    let outcomes: Vec<BatchOutcome> = outcomes.into_iter().flatten().collect();
     let none = !outcomes
         .iter()
-        .any(|outcome| matches!(outcome, Outcome::Accepted(_)));
+        .any(|outcome| matches!(outcome, BatchOutcome::Accepted(_)));
     if let (Some(error), true) = (away, none) {
         return Err(error.into());
     }
-    Ok((StatusCode::ACCEPTED, Answer(outcomes)).into_response())
+    Ok((StatusCode::ACCEPTED, JsonResponse(outcomes)).into_response())
 }

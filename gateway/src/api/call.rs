@@ -16,21 +16,21 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use crate::{
-    answer::Answer,
-    body::{read, text},
-    origin::Origin,
-    problem::{Kind, Problem},
-    query::Params,
+    json_response::JsonResponse,
+    body::{parse_json, read_body},
+    request_context::RequestContext,
+    problem::{ProblemKind, Problem},
+    query::QueryParams,
     state::App,
 };
 
 /// Headers that go along as metadata.
-const CARRIED: [&str; 2] = [SESSION, "x-request-id"];
+const FORWARDED_HEADERS: [&str; 2] = [SESSION, "x-request-id"];
 
 /// How to call.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct How {
+pub(crate) struct CallParams {
     /// How long it may take; `call_timeout` when absent.
     #[param(minimum = 1, maximum = 86400000_u64)]
     timeout_ms: Option<u64>,
@@ -47,29 +47,29 @@ pub(crate) struct How {
         ("service" = String, Path, description = "A service's public id or Consul name", example = "echo-agent"),
         ("grpc" = String, Path, description = "The gRPC service's full name", example = "agentplatform.AgentService"),
         ("method" = String, Path, description = "The method", example = "ExecuteTask"),
-        How,
+        CallParams,
         ("x-mesh-session" = Option<String>, Header, description = "The session that the call belongs to")),
     request_body(content = Object, description = "The message", example = json!({"input": "hello"})),
     responses((status = 200, description = "The answer; x-mesh-instance tells who gave it", body = Object,
         example = json!({"task_id": "", "output": "Echo Agent Response: hello", "success": true}))))]
 pub(crate) async fn call(
     State(app): State<App>,
-    origin: Origin,
-    Params(how): Params<How>,
+    caller: RequestContext,
+    QueryParams(params): QueryParams<CallParams>,
     path: Result<Path<(String, String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let unknown = |_| Problem::new(Kind::NotFound, "no service has that name");
+    let unknown = |_| Problem::new(ProblemKind::NotFound, "no service has that name");
     let Path((service, grpc, method)) = path.map_err(unknown)?;
     let wants_events = accepts(request.headers(), "text/event-stream");
-    let metadata = metadata(request.headers(), &origin);
-    let body = text(request, &app).await?;
+    let metadata = metadata(request.headers(), &caller);
+    let body = read_body(request, &app).await?;
     let message: Value = if body.is_empty() {
         json!({})
     } else {
-        read(&body)?
+        parse_json(&body)?
     };
-    let given = how.timeout_ms.map(Duration::from_millis);
+    let given = params.timeout_ms.map(Duration::from_millis);
     let call = DynamicCall {
         service,
         method: format!("{grpc}/{method}"),
@@ -79,8 +79,8 @@ pub(crate) async fn call(
     let described = app.calls.method(&call.service, &call.method).await?;
     if !described.is_server_streaming() {
         let answer = app.calls.call(&call, message).await?;
-        return Ok(tell(
-            Answer(answer.message).into_response(),
+        return Ok(with_instance(
+            JsonResponse(answer.message).into_response(),
             answer.instance,
         ));
     }
@@ -101,7 +101,7 @@ pub(crate) async fn call(
         answer.headers_mut().insert(header::CONTENT_TYPE, form);
         answer
     };
-    Ok(tell(answer, instance))
+    Ok(with_instance(answer, instance))
 }
 
 /// The messages as they come, and what the stream broke with.
@@ -119,7 +119,7 @@ fn messages(stream: MessageStream) -> impl futures_util::Stream<Item = (&'static
     })
 }
 
-fn tell(mut answer: Response, instance: Option<String>) -> Response {
+fn with_instance(mut answer: Response, instance: Option<String>) -> Response {
     let instance = instance.and_then(|id| HeaderValue::try_from(id).ok());
     if let Some(instance) = instance {
         answer.headers_mut().insert(INSTANCE, instance);
@@ -127,9 +127,9 @@ fn tell(mut answer: Response, instance: Option<String>) -> Response {
     answer
 }
 
-fn metadata(headers: &HeaderMap, origin: &Origin) -> BTreeMap<String, String> {
-    let mut metadata = origin.trace.clone();
-    for name in CARRIED {
+fn metadata(headers: &HeaderMap, caller: &RequestContext) -> BTreeMap<String, String> {
+    let mut metadata = caller.trace.clone();
+    for name in FORWARDED_HEADERS {
         let value = headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(value) = value {
             metadata.insert(name.to_owned(), value.to_owned());

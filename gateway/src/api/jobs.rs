@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    answer::Answer,
+    json_response::JsonResponse,
     body::{Id, Json},
-    events::{self, Source},
-    origin::Origin,
+    events::{self, EventSource},
+    request_context::RequestContext,
     problem::Problem,
-    query::Params,
+    query::QueryParams,
     state::{App, Gateway},
     submit::Submission,
     view::{JobView, StatusWord},
@@ -58,17 +58,17 @@ pub(crate) struct Accepted {
     responses((status = 202, description = "Taken in", body = Accepted)))]
 pub(crate) async fn submit(
     State(app): State<App>,
-    origin: Origin,
+    caller: RequestContext,
     Json(body): Json<Submission>,
 ) -> Result<Response, Problem> {
-    let job = body.job(&app, &origin)?;
+    let job = body.job(&app, &caller)?;
     let submitted = app.submit(job).await?;
     let accepted = Accepted {
         job_id: submitted.id.to_string(),
         warning: app.warning(submitted.id.queue(), submitted.status).await,
         status: submitted.status.map(Into::into),
     };
-    Ok((StatusCode::ACCEPTED, Answer(accepted)).into_response())
+    Ok((StatusCode::ACCEPTED, JsonResponse(accepted)).into_response())
 }
 
 /// Get a job.
@@ -77,11 +77,11 @@ pub(crate) async fn submit(
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
-pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<JobView>, Problem> {
-    let record = app.bounded(app.jobs.get(&id)).await?;
+pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<JobView>, Problem> {
+    let record = app.with_timeout(app.jobs.get(&id)).await?;
     let warning = app.warning(id.queue(), Some(record.status)).await;
     let view = JobView::of(&record);
-    Ok(Answer(JobView { warning, ..view }))
+    Ok(JsonResponse(JobView { warning, ..view }))
 }
 
 /// Cancel a job.
@@ -91,8 +91,8 @@ pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<Job
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
-pub(crate) async fn cancel(State(app): State<App>, Id(id): Id) -> Result<Answer<JobView>, Problem> {
-    Ok(view(&app.bounded(app.jobs.cancel(&id)).await?))
+pub(crate) async fn cancel(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<JobView>, Problem> {
+    Ok(view(&app.with_timeout(app.jobs.cancel(&id)).await?))
 }
 
 /// Retry a dead job.
@@ -101,18 +101,18 @@ pub(crate) async fn cancel(State(app): State<App>, Id(id): Id) -> Result<Answer<
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
     params(("id" = String, Path, description = "A dead job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
-pub(crate) async fn retry(State(app): State<App>, Id(id): Id) -> Result<Answer<JobView>, Problem> {
-    Ok(view(&app.bounded(app.jobs.retry(&id)).await?))
+pub(crate) async fn retry(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<JobView>, Problem> {
+    Ok(view(&app.with_timeout(app.jobs.retry(&id)).await?))
 }
 
-fn view(record: &JobRecord) -> Answer<JobView> {
-    Answer(JobView::of(record))
+fn view(record: &JobRecord) -> JsonResponse<JobView> {
+    JsonResponse(JobView::of(record))
 }
 
 /// Which jobs.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct ListParams {
     /// With this status.
     #[param(value_type = Option<StatusWord>)]
     status: Option<String>,
@@ -145,12 +145,12 @@ pub(crate) struct PageView {
 ///
 /// Page by page; an empty parameter counts as absent.
 #[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", operation_id = "listJobs",
-    params(Wanted),
+    params(ListParams),
     responses((status = 200, description = "A page", body = PageView)))]
 pub(crate) async fn list(
     State(app): State<App>,
-    Params(wanted): Params<Wanted>,
-) -> Result<Answer<PageView>, Problem> {
+    QueryParams(wanted): QueryParams<ListParams>,
+) -> Result<JsonResponse<PageView>, Problem> {
     let limit = wanted.limit.unwrap_or(PAGE.1);
     if limit == 0 || limit > PAGE.0 {
         return Err(Problem::field(
@@ -172,8 +172,8 @@ pub(crate) async fn list(
         kind: kind.map(|kind| kind.to_string()),
     };
     let cursor = wanted.cursor.as_deref().filter(|cursor| !cursor.is_empty());
-    let listed = app.bounded(app.jobs.list(&filter, limit, cursor)).await?;
-    Ok(Answer(PageView {
+    let listed = app.with_timeout(app.jobs.list(&filter, limit, cursor)).await?;
+    Ok(JsonResponse(PageView {
         jobs: listed.jobs.iter().map(JobView::of).collect(),
         next_cursor: listed.next,
     }))
@@ -182,7 +182,7 @@ pub(crate) async fn list(
 /// From where on.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct From {
+pub(crate) struct JobEventsParams {
     /// Only what came after the event with this id; all that is known when absent.
     cursor: Option<String>,
 }
@@ -190,7 +190,7 @@ pub(crate) struct From {
 /// Which queue, and from where on.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct FromQueue {
+pub(crate) struct QueueEventsParams {
     /// The queue; that of `queue_name` when absent.
     #[param(pattern = "^[a-z0-9_-]{1,64}$")]
     queue: Option<String>,
@@ -203,7 +203,7 @@ pub(crate) struct FromQueue {
 /// What happens to it, as server-sent events or over a WebSocket, until it ends. Where some of it is
 /// kept no more, an event `missed` says so in its place; it is the last one when the job is gone.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "events", operation_id = "jobEvents",
-    params(("id" = String, Path, description = "A job's id"), From,
+    params(("id" = String, Path, description = "A job's id"), JobEventsParams,
         ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
     responses((status = 200, description = "Events", content_type = "text/event-stream", body = String,
         example = "id: 1.0-5f3a9c21\nevent: queued\ndata: {\"job_id\":\"default.0.0193a7c0f2b1f00d5e1f8a3c2d4\",\"queue\":\"default\",\"event\":\"queued\",\"progress\":null,\"at\":\"2026-01-02T03:04:05.678Z\",\"cursor\":\"1.0-5f3a9c21\"}\n\n"),
@@ -211,11 +211,11 @@ pub(crate) struct FromQueue {
 pub(crate) async fn job_events(
     State(app): State<App>,
     Id(id): Id,
-    Params(from): Params<From>,
+    QueryParams(from): QueryParams<JobEventsParams>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    events::follow(app, Source::Job(id), from.cursor, parts).await
+    events::follow(app, EventSource::Job(id), from.cursor, parts).await
 }
 
 /// Follow a queue.
@@ -223,18 +223,18 @@ pub(crate) async fn job_events(
 /// What happens in it, as server-sent events or over a WebSocket, for as long as you like. Where some
 /// of it is kept no more (`jobs_events`), an event `missed` says so in its place.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", operation_id = "queueEvents",
-    params(FromQueue,
+    params(QueueEventsParams,
         ("Last-Event-ID" = Option<String>, Header, description = "As the query's cursor")),
     responses((status = 200, description = "Events", content_type = "text/event-stream", body = String,
         example = "id: default:0=1735689600000-0.0\nevent: missed\ndata: {\"job_id\":null,\"queue\":\"default\",\"event\":\"missed\",\"detail\":\"…\",\"at\":\"2026-01-01T00:00:00.000Z\",\"cursor\":\"default:0=1735689600000-0.0\"}\n\n")))]
 pub(crate) async fn queue_events(
     State(app): State<App>,
-    Params(from): Params<FromQueue>,
+    QueryParams(from): QueryParams<QueueEventsParams>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
     let queue = queue_of(&app, from.queue.as_deref());
-    events::follow(app, Source::Queue(queue), from.cursor, parts).await
+    events::follow(app, EventSource::Queue(queue), from.cursor, parts).await
 }
 
 fn queue_of(app: &Gateway, name: Option<&str>) -> String {

@@ -11,16 +11,16 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    answer::Answer,
+    json_response::JsonResponse,
     api::jobs::Accepted,
-    problem::{Kind, Problem},
+    problem::{ProblemKind, Problem},
     state::{App, Gateway},
     submit::KindWord,
     view::{self, StatusWord},
 };
 
 /// Entries of a schedule's file may be named without this.
-const OF_FILE: &str = "file/";
+const FILE_PREFIX: &str = "file/";
 
 /// An entry of a schedule.
 #[derive(Debug, Serialize, ToSchema)]
@@ -99,15 +99,15 @@ pub(crate) struct LastView {
 /// what came of the latest.
 #[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", operation_id = "listSchedules",
     responses((status = 200, description = "The entries, by name", body = Vec<ScheduleView>)))]
-pub(crate) async fn list(State(app): State<App>) -> Result<Answer<Vec<ScheduleView>>, Problem> {
-    let look = async {
+pub(crate) async fn list(State(app): State<App>) -> Result<JsonResponse<Vec<ScheduleView>>, Problem> {
+    let read = async {
         let now = app.jobs.timer_clock().await?;
         let mut timers = app.jobs.timers().await?;
         timers.sort_by(|one, other| one.name.cmp(&other.name));
         let views = timers.iter().map(|timer| view(&app, timer, now));
         join_all(views).await.into_iter().collect()
     };
-    Ok(Answer(app.bounded(look).await?))
+    Ok(JsonResponse(app.with_timeout(read).await?))
 }
 
 /// Remove a schedule.
@@ -121,15 +121,15 @@ pub(crate) async fn list(State(app): State<App>) -> Result<Answer<Vec<ScheduleVi
 pub(crate) async fn remove(
     State(app): State<App>,
     name: Result<Path<String>, PathRejection>,
-) -> Result<Answer<ScheduleView>, Problem> {
+) -> Result<JsonResponse<ScheduleView>, Problem> {
     let name = resolve(&app, name).await?;
-    let ended = app.bounded(app.jobs.end_timer(&name)).await?;
+    let ended = app.with_timeout(app.jobs.end_timer(&name)).await?;
     let ended = ended.ok_or_else(|| unknown(&name))?;
-    let look = async {
+    let read = async {
         let now = app.jobs.timer_clock().await?;
         view(&app, &ended, now).await
     };
-    Ok(Answer(app.bounded(look).await?))
+    Ok(JsonResponse(app.with_timeout(read).await?))
 }
 
 /// Run a schedule now.
@@ -151,7 +151,7 @@ pub(crate) async fn run(
             reason: error.to_string(),
         })
     };
-    let submitted = app.bounded(app.jobs.run_timer(&name, &make)).await;
+    let submitted = app.with_timeout(app.jobs.run_timer(&name, &make)).await;
     let submitted = submitted.map_err(|error| match error {
         Error::NotFound { .. } => unknown(&name),
         other => other.into(),
@@ -161,7 +161,7 @@ pub(crate) async fn run(
         warning: app.warning(submitted.id.queue(), submitted.status).await,
         status: submitted.status.map(Into::into),
     };
-    Ok((StatusCode::ACCEPTED, Answer(accepted)).into_response())
+    Ok((StatusCode::ACCEPTED, JsonResponse(accepted)).into_response())
 }
 
 /// The whole name of the entry that somebody means.
@@ -170,16 +170,16 @@ async fn resolve(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<String, Problem> {
     let Path(name) = name.map_err(|_| unknown(""))?;
-    let timers = app.bounded(app.jobs.timers()).await?;
+    let timers = app.with_timeout(app.jobs.timers()).await?;
     let known = |name: &str| timers.iter().any(|timer| timer.name == name);
-    let whole = [name.clone(), format!("{OF_FILE}{name}")];
+    let whole = [name.clone(), format!("{FILE_PREFIX}{name}")];
     let found = whole.into_iter().find(|name| known(name));
     found.ok_or_else(|| unknown(&name))
 }
 
 fn unknown(name: &str) -> Problem {
     let text = format!("no schedule has an entry {name:?}; GET /api/v1/schedules lists them");
-    Problem::new(Kind::NotFound, text)
+    Problem::new(ProblemKind::NotFound, text)
 }
 
 async fn view(app: &Gateway, timer: &Timer, now: u64) -> Result<ScheduleView, Error> {
@@ -198,7 +198,7 @@ async fn view(app: &Gateway, timer: &Timer, now: u64) -> Result<ScheduleView, Er
         None => None,
         Some(fired) => {
             let (status, said) = match &fired.job {
-                Some(job) => came_of(app, job).await?,
+                Some(job) => job_outcome(app, job).await?,
                 None => (None, None),
             };
             Some(LastView {
@@ -228,7 +228,7 @@ async fn view(app: &Gateway, timer: &Timer, now: u64) -> Result<ScheduleView, Er
 }
 
 /// Where a job stands, and what it last said.
-async fn came_of(
+async fn job_outcome(
     app: &Gateway,
     job: &JobId,
 ) -> Result<(Option<StatusWord>, Option<String>), Error> {

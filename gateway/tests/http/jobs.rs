@@ -104,7 +104,7 @@ async fn a_key_makes_one_job_by_header_and_by_field() {
                 )
                 .await
             };
-            // The ids that a door makes are those of the first time, too.
+            // The ids that a front end makes are those of the first time, too.
             assert_eq!(send(&body).await.json(), send(&body).await.json(), "{path}");
             send(&other).await.problem(409);
         }

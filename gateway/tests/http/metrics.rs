@@ -28,7 +28,7 @@ async fn requests_are_counted_by_route_and_status_and_jobs_by_kind() {
         .await;
     let task = json!({"description": "Plan it"});
     assert_eq!(gateway.post("/tasks", task).await.status, 202);
-    let (status, door) = http_client::get(&format!("http://127.0.0.1:{port}/"))
+    let (status, metrics) = http_client::get(&format!("http://127.0.0.1:{port}/"))
         .await
         .unwrap();
     assert_eq!(status, 200);
@@ -57,7 +57,7 @@ async fn requests_are_counted_by_route_and_status_and_jobs_by_kind() {
         (r#"mesh_jobs_submitted_total{kind="task",outcome="new"}"#, 1),
     ] {
         let line = format!("{series} {count}\n");
-        assert!(door.contains(&line), "{line}{door}");
+        assert!(metrics.contains(&line), "{line}{metrics}");
     }
     gateway.running.drain().await;
 }

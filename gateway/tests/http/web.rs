@@ -35,7 +35,7 @@ async fn a_foreign_page_submits_nothing_cancels_nothing_and_follows_nothing() {
     let tasks = free_port();
     let gateway = embedded(&[("tasks_port", &tasks.to_string())]).await;
     let id = waiting(&gateway).await;
-    let (main, door) = (
+    let (main, tasks_port) = (
         gateway.running.grpc_addr,
         SocketAddr::from(([127, 0, 0, 1], tasks)),
     );
@@ -65,7 +65,7 @@ async fn a_foreign_page_submits_nothing_cancels_nothing_and_follows_nothing() {
             json!({"description": "d"}).to_string(),
         ),
         (
-            door,
+            tasks_port,
             "/tasks".to_owned(),
             json!({"description": "d"}).to_string(),
         ),
@@ -132,8 +132,8 @@ async fn a_name_that_was_pointed_at_us_is_answered_by_no_path() {
         .map(|(key, value)| (*key, value.as_str()))
         .collect();
     let gateway = embedded(&set).await;
-    let door = SocketAddr::from(([127, 0, 0, 1], tasks));
-    for address in [gateway.running.grpc_addr, door] {
+    let tasks = SocketAddr::from(([127, 0, 0, 1], tasks));
+    for address in [gateway.running.grpc_addr, tasks] {
         let probe = "GET /readyz HTTP/1.1\r\nHost: whatever.a.balancer.calls.us\r\n";
         assert_ne!(status(address, probe, "").await, 421);
         for path in ["/health", "/metrics", "/", "/nowhere"] {

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{
-    contract::{self, Entry, Kind},
+    contract::{self, ListedService, ListKind},
     duration, methods,
     output::{Output, Style},
     router::{self, RouterArgs},
@@ -114,8 +114,8 @@ impl Call {
     /// A remark that names the service which a misspelt target is meant to be.
     async fn suggest(&self, out: &Output, channel: &Channel) {
         // The call's own failure is the answer; this one is not worth another.
-        let known = contract::list(channel, &Kind::ALL, "").await;
-        let ids: Vec<String> = known.iter().flatten().map(Entry::id).collect();
+        let known = contract::list(channel, &ListKind::ALL, "").await;
+        let ids: Vec<String> = known.iter().flatten().map(ListedService::id).collect();
         let near = methods::suggest(&self.target, ids.iter().map(String::as_str));
         if !near.is_empty() {
             out.remark(&format!("no service is called {}{near}", self.target));

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     commands::up,
-    local::{Counts, Local, Ports},
+    local::{InstanceCounts, LocalMesh, Ports},
     output::{Output, Style},
     registry::Registry,
     router,
@@ -21,7 +21,7 @@ use calls::Step;
 /// Longest time for all calls together.
 const LIMIT: Duration = Duration::from_secs(30);
 /// What the demo starts.
-const MESH: Counts = Counts {
+const MESH: InstanceCounts = InstanceCounts {
     jobs: false,
     echo: 3,
     weather: 1,
@@ -40,11 +40,11 @@ impl Demo {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let registry = Registry::memory(BTreeMap::new(), "in memory");
-        let local = Local::start(MESH, Ports::default(), &registry).await?;
-        let told = timeout(LIMIT, tell(out, &local)).await;
+        let local = LocalMesh::start(MESH, Ports::default(), &registry).await?;
+        let steps = timeout(LIMIT, print_steps(out, &local)).await;
         local.drain(|_, _| {}).await;
-        let told = told.with_context(|| format!("the calls took over {LIMIT:?}"));
-        let steps = told.and_then(|told| told)?;
+        let steps = steps.with_context(|| format!("the calls took over {LIMIT:?}"));
+        let steps = steps.and_then(|steps| steps)?;
         let took = started.elapsed();
         if out.json {
             out.value(&json!({
@@ -59,7 +59,7 @@ impl Demo {
 }
 
 /// Makes the calls and tells each as it is made.
-async fn tell(out: &Output, local: &Local) -> anyhow::Result<Vec<serde_json::Value>> {
+async fn print_steps(out: &Output, local: &LocalMesh) -> anyhow::Result<Vec<serde_json::Value>> {
     let address = local.router().context("the demo has a router")?.to_string();
     if !out.json {
         let count = local.instances().count() - 1;
@@ -68,7 +68,7 @@ async fn tell(out: &Output, local: &Local) -> anyhow::Result<Vec<serde_json::Val
     }
     let channel = router::connect(&address).await?;
     let mut steps = Vec::new();
-    let mut tell = |step: Step| -> anyhow::Result<()> {
+    let mut print = |step: Step| -> anyhow::Result<()> {
         if out.json {
             steps.push(step.value());
         } else {
@@ -84,11 +84,11 @@ async fn tell(out: &Output, local: &Local) -> anyhow::Result<Vec<serde_json::Val
     for number in 1..=calls::TASKS {
         let step = calls::execute_task(&channel, number).await?;
         *tally.entry(step.answered_by.clone()).or_default() += 1;
-        tell(step)?;
+        print(step)?;
     }
-    tell(spread(&tally)?)?;
+    print(spread(&tally)?)?;
     for step in calls::others(&channel).await {
-        tell(step?)?;
+        print(step?)?;
     }
     Ok(steps)
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tonic::transport::Channel;
 
 use crate::{
-    contract::{self, Entry, Kind},
+    contract::{self, ListedService, ListKind},
     methods,
     output::{Output, Style},
     proto_text::Symbol,
@@ -32,9 +32,9 @@ impl Describe {
         let channel = self.router.connect().await?;
         let is_id = !self.name.contains(['.', '/']);
         if is_id {
-            let entries = contract::list(&channel, &Kind::ALL, &self.name).await?;
+            let entries = contract::list(&channel, &ListKind::ALL, &self.name).await?;
             if !entries.is_empty() {
-                return tell(out, &entries);
+                return print(out, &entries);
             }
         }
         let mut reflection = ReflectionClient::new(channel.clone());
@@ -46,10 +46,10 @@ impl Describe {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let ids: Vec<String> = contract::list(&channel, &Kind::ALL, "")
+        let ids: Vec<String> = contract::list(&channel, &ListKind::ALL, "")
             .await?
             .iter()
-            .map(Entry::id)
+            .map(ListedService::id)
             .collect();
         let symbols = reflection.services().await?;
         let known = ids.iter().chain(&symbols).map(String::as_str);
@@ -63,7 +63,7 @@ impl Describe {
     }
 }
 
-fn tell(out: &Output, entries: &[Entry]) -> anyhow::Result<ExitCode> {
+fn print(out: &Output, entries: &[ListedService]) -> anyhow::Result<ExitCode> {
     for (number, entry) in entries.iter().enumerate() {
         if out.json {
             let info = dynamic::to_json(&entry.message);
@@ -78,13 +78,13 @@ fn tell(out: &Output, entries: &[Entry]) -> anyhow::Result<ExitCode> {
             &format!("{} {}", entry.kind_name(), entry.id()),
         ))?;
         for (field, value) in entry.message.fields() {
-            tell_field(out, field.name(), value)?;
+            print_field(out, field.name(), value)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell_field(out: &Output, name: &str, value: &Value) -> anyhow::Result<()> {
+fn print_field(out: &Output, name: &str, value: &Value) -> anyhow::Result<()> {
     let name = out.paint(Style::Quiet, &format!("{:<21}", name.replace('_', " ")));
     let lines: Vec<String> = match value {
         Value::List(items) => items.iter().map(line).collect(),

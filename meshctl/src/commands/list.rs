@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::{
-    contract::{self, Entry, Kind},
+    contract::{self, ListedService, ListKind},
     instances,
     output::Output,
     router::RouterArgs,
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct List {
     /// Only this kind
     #[arg(value_enum)]
-    kind: Option<Kind>,
+    kind: Option<ListKind>,
 
     /// An exact tag or id, whatever its case
     #[arg(
@@ -37,7 +37,7 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
-        let kinds = self.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]);
+        let kinds = self.kind.map_or(ListKind::ALL.to_vec(), |kind| vec![kind]);
         let channel = self.router.connect().await?;
         let entries = contract::list(&channel, &kinds, &self.filter).await?;
         let known = instances::list(&channel, "").await?;
@@ -89,7 +89,7 @@ impl List {
     }
 }
 
-fn by_kind(kinds: &[Kind], entries: &[Entry]) -> Value {
+fn by_kind(kinds: &[ListKind], entries: &[ListedService]) -> Value {
     let mut lists = Map::new();
     for kind in kinds {
         let of_kind = entries.iter().filter(|entry| entry.kind == *kind);

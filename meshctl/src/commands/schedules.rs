@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     duration, failure,
-    gateway::{Gateway, GatewayArgs},
+    gateway::{GatewayClient, GatewayArgs},
     output::Output,
 };
 
@@ -59,7 +59,7 @@ impl Schedules {
     }
 }
 
-async fn list(mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+async fn list(mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
     let entries = gateway.get(&gateway.url(&["schedules"])).await?;
     if out.json {
         out.value(&entries)?;
@@ -115,7 +115,7 @@ fn text(value: &Value, field: &str) -> String {
 }
 
 impl Remove {
-    async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+    async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
         let mut code = ExitCode::SUCCESS;
         for name in &self.names {
             match gateway.delete(&gateway.url(&["schedules", name])).await {
@@ -129,7 +129,7 @@ impl Remove {
 }
 
 impl Run {
-    async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+    async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
         let mut code = ExitCode::SUCCESS;
         for name in &self.names {
             let url = gateway.url(&["schedules", name, "run"]);

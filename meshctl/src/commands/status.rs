@@ -15,7 +15,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    contract::{self, Entry, Kind},
+    contract::{self, ListedService, ListKind},
     duration, instances,
     output::{Output, Style},
     router::{self, RouterArgs},
@@ -78,7 +78,7 @@ impl Status {
             .await?;
         let health = health.into_inner().status();
         let address = self.router.address()?;
-        let entries = match contract::list(&channel, &Kind::ALL, "").await {
+        let entries = match contract::list(&channel, &ListKind::ALL, "").await {
             Ok(entries) => entries,
             // A router that is not ready says why when it is asked for anything.
             Err(error) if health != ServingStatus::Serving => {
@@ -174,7 +174,7 @@ async fn of_task(out: &Output, channel: Channel, task: &str) -> anyhow::Result<E
 
 /// Agents tell it themselves, instances too; of tools and workers the lists know.
 async fn of_target(channel: &Channel, target: &str) -> anyhow::Result<Row> {
-    let listed = contract::list(channel, &Kind::ALL, target).await?;
+    let listed = contract::list(channel, &ListKind::ALL, target).await?;
     let entry = listed
         .iter()
         .find(|entry| entry.id().eq_ignore_ascii_case(target));
@@ -196,7 +196,7 @@ async fn of_target(channel: &Channel, target: &str) -> anyhow::Result<Row> {
     })
 }
 
-async fn of_entry(channel: &Channel, entry: &Entry) -> anyhow::Result<Row> {
+async fn of_entry(channel: &Channel, entry: &ListedService) -> anyhow::Result<Row> {
     let row = |status: String, agent| Row {
         id: entry.id(),
         kind: entry.kind_name(),
@@ -204,7 +204,7 @@ async fn of_entry(channel: &Channel, entry: &Entry) -> anyhow::Result<Row> {
         status,
         agent,
     };
-    if entry.kind != Kind::Agents {
+    if entry.kind != ListKind::Agents {
         // A service is listed while it has a healthy instance.
         return Ok(row(HEALTHY.to_owned(), None));
     }

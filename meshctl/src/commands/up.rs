@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{
     job_store,
-    local::{Counts, Local, Ports, reachable},
+    local::{InstanceCounts, LocalMesh, Ports, reachable},
     output::{Output, Style},
-    registry::{Choice, Registry},
+    registry::{RegistryChoice, Registry},
     signals::Signals,
 };
 
@@ -57,7 +57,7 @@ pub(crate) struct Up {
     /// process at that address), an address of Consul, or `none` for memory that no other process
     /// sees
     #[arg(long, value_name = "auto|ADDR|none", default_value = "auto")]
-    consul: Choice,
+    consul: RegistryChoice,
 }
 
 impl Up {
@@ -66,7 +66,7 @@ impl Up {
         let mut registry = Registry::choose(&self.consul, service::config::environment()).await?;
         log(&registry)?;
         job_store::keep(&mut registry.environment);
-        let counts = Counts {
+        let counts = InstanceCounts {
             jobs: !self.no_jobs,
             echo: self.echo,
             weather: self.weather,
@@ -78,8 +78,8 @@ impl Up {
             router: self.port,
             gateway: self.http_port,
         };
-        let local = Local::start(counts, ports, &registry).await?;
-        if let Err(error) = tell(out, &local, &registry, counts) {
+        let local = LocalMesh::start(counts, ports, &registry).await?;
+        if let Err(error) = print(out, &local, &registry, counts) {
             local.drain(|_, _| {}).await;
             return Err(error);
         }
@@ -120,7 +120,7 @@ fn log(registry: &Registry) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell(out: &Output, local: &Local, registry: &Registry, counts: Counts) -> anyhow::Result<()> {
+fn print(out: &Output, local: &LocalMesh, registry: &Registry, counts: InstanceCounts) -> anyhow::Result<()> {
     let instances = local.instances();
     if out.json {
         let instances: Vec<Value> = instances
@@ -198,7 +198,7 @@ pub(crate) fn job_examples(gateway: &str) -> [String; 3] {
 }
 
 /// Commands that work on a mesh with this router.
-pub(crate) fn examples(router: &str, meshctl: &str, counts: Counts) -> Vec<String> {
+pub(crate) fn examples(router: &str, meshctl: &str, counts: InstanceCounts) -> Vec<String> {
     let option = match router {
         "127.0.0.1:50051" => String::new(),
         other => format!(" --router {other}"),

@@ -24,16 +24,16 @@ use url::{Host, Url};
 use crate::router::cause;
 
 /// Longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(3);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What separates the certificates of a PEM file.
 const END: &str = "-----END CERTIFICATE-----";
 
 /// Where a gateway is, and how to speak to it.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct GatewayAddress {
     /// `host:port`, IPv6 in brackets.
-    pub(super) address: String,
+    pub(super) authority: String,
     /// For `https`.
     tls: Option<Tls>,
 }
@@ -45,7 +45,7 @@ struct Tls {
     name: String,
 }
 
-impl Place {
+impl GatewayAddress {
     /// The place that a URL names; `cacert` is a PEM file of authorities beside the system's.
     ///
     /// # Errors
@@ -64,8 +64,8 @@ impl Place {
             }),
             _ => None,
         };
-        let address = format!("{host}:{port}");
-        Ok(Self { address, tls })
+        let authority = format!("{host}:{port}");
+        Ok(Self { authority, tls })
     }
 }
 
@@ -87,9 +87,9 @@ fn connector(cacert: Option<&Path>) -> anyhow::Result<TlsConnector> {
 }
 
 /// A connection, encrypted or not.
-trait Wire: AsyncRead + AsyncWrite + Send {}
+trait Transport: AsyncRead + AsyncWrite + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Send> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Send> Transport for T {}
 
 /// A connection, with the task that drives it, which ends with it.
 #[derive(Debug)]
@@ -104,33 +104,33 @@ impl Connection {
     ///
     /// # Errors
     /// When nobody answers, or not with the right certificate, with what to do.
-    pub(super) async fn open(place: &Place) -> anyhow::Result<Self> {
-        let Place { address, tls } = place;
+    pub(super) async fn open(address: &GatewayAddress) -> anyhow::Result<Self> {
+        let GatewayAddress { authority, tls } = address;
         let nobody = |cause: String| {
             anyhow::anyhow!(
-                "no gateway answers at {address} ({cause}): start one with `mesh-gateway`, or name \
+                "no gateway answers at {authority} ({cause}): start one with `mesh-gateway`, or name \
                  another with --gateway or MESH_GATEWAY"
             )
         };
-        let connected = timeout(CONNECT, TcpStream::connect(address)).await;
+        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(authority)).await;
         let connected = connected.map_err(|_| nobody("no connection in 3 s".to_owned()))?;
         let stream = connected.map_err(|error| nobody(error.to_string()))?;
         stream.set_nodelay(true)?;
-        let wire: Pin<Box<dyn Wire>> = match tls {
+        let transport: Pin<Box<dyn Transport>> = match tls {
             None => Box::pin(stream),
             Some(Tls { connector, name }) => {
-                let shaken = timeout(CONNECT, connector.connect(name, stream)).await;
+                let shaken = timeout(CONNECT_TIMEOUT, connector.connect(name, stream)).await;
                 let shaken = shaken.map_err(|_| nobody("no TLS in 3 s".to_owned()))?;
-                Box::pin(shaken.map_err(|error| no_tls(address, &cause(&error)))?)
+                Box::pin(shaken.map_err(|error| no_tls(authority, &cause(&error)))?)
             }
         };
-        let shaken = handshake(TokioIo::new(wire)).await;
+        let shaken = handshake(TokioIo::new(transport)).await;
         let (sender, connection) = shaken.map_err(|error| nobody(cause(&error)))?;
         let mut driver = JoinSet::new();
         // What it ends with is told to the request that it ends.
         driver.spawn(async move { drop(connection.await) });
         Ok(Self {
-            address: address.clone(),
+            address: authority.clone(),
             sender,
             _driver: driver,
         })

@@ -22,7 +22,7 @@ impl Problem {
     }
 
     /// Whether the same request may do later.
-    pub(crate) fn passes(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
     }
 
@@ -93,7 +93,7 @@ mod tests {
             details.to_string().as_bytes(),
         );
         let error = refused.unwrap_err();
-        assert!(!Problem::of(&error).unwrap().passes());
+        assert!(!Problem::of(&error).unwrap().is_transient());
         assert_eq!(
             error.to_string(),
             "422 A field will not do: two fields\n  queue: is empty\n  kind: is none\n  request_id: r"

@@ -3,7 +3,7 @@
 mod call;
 mod demo;
 mod jobs;
-mod look;
+mod listings;
 mod mesh;
 mod mistakes;
 mod schedules;

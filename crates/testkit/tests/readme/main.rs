@@ -46,11 +46,11 @@ async fn mesh(out: &Path) -> (Process, [(&'static str, String); 2]) {
     let echoes = instances.filter(|instance| instance["service"] == "agent-echo");
     assert_eq!(echoes.count(), 3, "{told}");
     let at = |key: &str| told[key].as_str().expect("an address").to_owned();
-    let doors = [
+    let ports = [
         ("localhost:50051", at("router")),
         ("localhost:8080", at("gateway")),
     ];
-    (process, doors)
+    (process, ports)
 }
 
 /// Runs a command as a user's shell does, with the tools of this workspace.
@@ -79,12 +79,12 @@ async fn run(command: String, router: &str) -> String {
 #[tokio::test]
 async fn the_calls_of_the_documents_are_answered_by_the_mesh_of_the_readme() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (_mesh, doors) = mesh(folder.path()).await;
-    let [(_, router), _] = &doors;
+    let (_mesh, ports) = mesh(folder.path()).await;
+    let [(_, router), _] = &ports;
     let (mut calls, mut posts) = (0, 0);
     for document in Document::all() {
         for command in document.commands() {
-            let ours = doors
+            let ours = ports
                 .iter()
                 .fold(command.clone(), |it, (usual, ours)| it.replace(usual, ours));
             if command.starts_with("grpcurl ") || command.starts_with("meshctl ") {

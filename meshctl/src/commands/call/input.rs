@@ -7,7 +7,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin, stdin};
 
-use crate::given;
+use crate::json_arg;
 
 /// The messages of a call, in order.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Input {
         let stream = method.is_client_streaming();
         let source = match given {
             Some("-") | None if stream => Source::Lines(BufReader::new(stdin()).lines()),
-            Some(given) => Source::Ready(values(&given::text(given).await?)?),
+            Some(given) => Source::Ready(values(&json_arg::read(given).await?)?),
             None => Source::Ready(VecDeque::from([json!({})])),
         };
         if let (Source::Ready(values), false) = (&source, stream)
@@ -93,7 +93,7 @@ fn values(text: &str) -> anyhow::Result<VecDeque<Value>> {
 }
 
 fn bad_json() -> String {
-    format!("the message is no JSON: {}", given::FORMS)
+    format!("the message is no JSON: {}", json_arg::FORMS)
 }
 
 #[cfg(test)]

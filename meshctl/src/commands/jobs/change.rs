@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::view::{status, text};
-use crate::{failure, gateway::Gateway, output::Output};
+use crate::{failure, gateway::GatewayClient, output::Output};
 
 /// Call jobs off: waiting ones at once, running ones as soon as their workers hear of it.
 #[derive(Args, Debug)]
@@ -24,20 +24,20 @@ pub(super) struct Retry {
 }
 
 impl Cancel {
-    pub(super) async fn run(self, gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
         each(gateway, out, &self.ids, "cancel").await
     }
 }
 
 impl Retry {
-    pub(super) async fn run(self, gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
         each(gateway, out, &self.ids, "retry").await
     }
 }
 
 /// Does it with each, and goes on after a refusal; the exit code remembers it.
 pub(super) async fn each(
-    mut gateway: Gateway,
+    mut gateway: GatewayClient,
     out: &Output,
     ids: &[String],
     what: &str,

@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::{
     change,
-    list::{self, Which, pages},
+    list::{self, JobFilter, pages},
     view::text,
 };
 use crate::{
-    gateway::{Gateway, Problem},
+    gateway::{GatewayClient, Problem},
     output::Output,
 };
 
@@ -29,7 +29,7 @@ pub(super) enum Dead {
 #[derive(Args, Debug)]
 pub(super) struct List {
     #[command(flatten)]
-    which: Which,
+    which: JobFilter,
 
     /// At most so many; 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -49,11 +49,11 @@ pub(super) struct Requeue {
     all: bool,
 
     #[command(flatten)]
-    which: Which,
+    which: JobFilter,
 }
 
 impl Dead {
-    pub(super) async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
         match self {
             Self::List(List { which, limit }) => {
                 let dead = pages(&mut gateway, Some("dead"), &which, limit);
@@ -65,7 +65,7 @@ impl Dead {
     }
 }
 
-async fn all(mut gateway: Gateway, out: &Output, which: &Which) -> anyhow::Result<ExitCode> {
+async fn all(mut gateway: GatewayClient, out: &Output, which: &JobFilter) -> anyhow::Result<ExitCode> {
     // All ids first: the places of pages move when jobs are taken out of them.
     let mut ids = Vec::new();
     let mut dead = pages(&mut gateway, Some("dead"), which, 0);

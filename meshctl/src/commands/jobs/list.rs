@@ -6,12 +6,12 @@ use clap::Args;
 use serde_json::Value;
 
 use super::view::{status, text};
-use crate::{gateway::Gateway, output::Output};
+use crate::{gateway::GatewayClient, output::Output};
 
 /// Jobs on one page: results may be large.
 const PAGE: usize = 100;
 /// Characters of a job's error or progress in a table.
-const WORDS: usize = 60;
+const MAX_TEXT: usize = 60;
 
 /// List jobs, those that were enqueued last first. `--json` prints them as the gateway lists them.
 #[derive(Args, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct List {
     status: Option<String>,
 
     #[command(flatten)]
-    which: Which,
+    which: JobFilter,
 
     /// At most so many; 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -30,7 +30,7 @@ pub(super) struct List {
 
 /// Which jobs.
 #[derive(Args, Debug)]
-pub(super) struct Which {
+pub(super) struct JobFilter {
     /// Only of this queue
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
@@ -41,7 +41,7 @@ pub(super) struct Which {
 }
 
 impl List {
-    pub(super) async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
         let listed = pages(
             &mut gateway,
             self.status.as_deref(),
@@ -108,7 +108,7 @@ fn row(job: &Value) -> [String; 6] {
 /// The first line, with `…` where more follows.
 fn shortened(words: &str) -> String {
     let first = words.lines().next().unwrap_or_default();
-    let mut short: String = first.chars().take(WORDS).collect();
+    let mut short: String = first.chars().take(MAX_TEXT).collect();
     if short.len() < words.len() {
         short.push('…');
     }
@@ -118,7 +118,7 @@ fn shortened(words: &str) -> String {
 /// Pages of jobs, one after another.
 #[derive(Debug)]
 pub(super) struct Pages<'a> {
-    gateway: &'a mut Gateway,
+    gateway: &'a mut GatewayClient,
     query: Vec<(&'static str, String)>,
     /// How many are still wanted.
     left: usize,
@@ -130,9 +130,9 @@ pub(super) struct Pages<'a> {
 
 /// Jobs with a status, at most `limit` of them; 0 for all.
 pub(super) fn pages<'a>(
-    gateway: &'a mut Gateway,
+    gateway: &'a mut GatewayClient,
     status: Option<&str>,
-    which: &Which,
+    which: &JobFilter,
     limit: usize,
 ) -> Pages<'a> {
     let given = [
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(shortened("short"), "short");
         assert_eq!(shortened("one\ntwo"), "one…");
         let long = shortened(&"ä".repeat(100));
-        assert_eq!(long.chars().count(), WORDS + 1);
+        assert_eq!(long.chars().count(), MAX_TEXT + 1);
         assert!(long.ends_with('…'));
     }
 }

@@ -6,14 +6,14 @@ use clap::Args;
 use serde_json::Value;
 
 use super::view::text;
-use crate::{duration, gateway::Gateway, output::Output};
+use crate::{duration, gateway::GatewayClient, output::Output};
 
 /// Count the jobs of each queue.
 #[derive(Args, Debug)]
 pub(super) struct Queues;
 
 impl Queues {
-    pub(super) async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
         let queues = gateway.get(&gateway.url(&["queues"])).await?;
         if out.json {
             out.value(&queues)?;

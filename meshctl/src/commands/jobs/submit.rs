@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::{view::text, watch};
-use crate::{duration, gateway::Gateway, given, output::Output};
+use crate::{duration, gateway::GatewayClient, json_arg, output::Output};
 
 /// Hand a job in; prints its id.
 #[derive(Args, Debug)]
@@ -66,10 +66,10 @@ pub(super) struct Submit {
 }
 
 impl Submit {
-    pub(super) async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
-        let given = given::text(self.payload.as_deref().unwrap_or("{}")).await?;
+    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+        let given = json_arg::read(self.payload.as_deref().unwrap_or("{}")).await?;
         let payload: Value = serde_json::from_str(&given)
-            .with_context(|| format!("the payload is no JSON: {}", given::FORMS))?;
+            .with_context(|| format!("the payload is no JSON: {}", json_arg::FORMS))?;
         let accepted = gateway
             .post(&gateway.url(&["jobs"]), Some(&self.body(payload)))
             .await?;

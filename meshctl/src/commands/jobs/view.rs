@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    gateway::Gateway,
+    gateway::GatewayClient,
     output::{Output, Style},
 };
 
@@ -18,7 +18,7 @@ pub(super) struct Get {
 }
 
 impl Get {
-    pub(super) async fn run(self, mut gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
         let job = gateway.get(&gateway.url(&["jobs", &self.id])).await?;
         show(out, &job)?;
         Ok(ExitCode::SUCCESS)

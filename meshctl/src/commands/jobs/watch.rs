@@ -13,18 +13,18 @@ use url::Url;
 use super::view::{self, is_end, text};
 use crate::{
     duration,
-    gateway::{Gateway, Problem},
+    gateway::{GatewayClient, Problem},
     output::Output,
 };
 
 /// How long a gateway may be away in the middle.
-const AWAY: Duration = Duration::from_secs(60);
+const GATEWAY_AWAY_LIMIT: Duration = Duration::from_secs(60);
 /// How long to wait before it is asked again.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Characters of the bar.
-const BAR: usize = 30;
+const BAR_WIDTH: usize = 30;
 /// Characters of progress that is no percentage.
-const WORDS: usize = 50;
+const MAX_TEXT: usize = 50;
 
 /// Follow a job to its end: a bar on a terminal; for programs its events from the beginning, then
 /// the job, as a line of JSON each. A gateway that goes away for a while is waited for.
@@ -43,7 +43,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) async fn run(self, gateway: Gateway, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
         match (self.id, self.queue) {
             (Some(id), _) => follow(gateway, out, &id).await,
             (None, queue) => follow_queue(gateway, out, &queue.unwrap_or_default()).await,
@@ -52,7 +52,7 @@ impl Watch {
 }
 
 /// Tells every event of a queue, for ever.
-async fn follow_queue(gateway: Gateway, out: &Output, queue: &str) -> anyhow::Result<ExitCode> {
+async fn follow_queue(gateway: GatewayClient, out: &Output, queue: &str) -> anyhow::Result<ExitCode> {
     let mut url = gateway.url(&["events"]);
     url.query_pairs_mut().append_pair("queue", queue);
     let mut cursor = String::new();
@@ -60,18 +60,18 @@ async fn follow_queue(gateway: Gateway, out: &Output, queue: &str) -> anyhow::Re
     loop {
         let failed = queue_events(&gateway, &url, out, &mut cursor, &mut away).await;
         if let Err(error) = failed {
-            let lasts = Problem::of(&error).is_some_and(|problem| !problem.passes());
+            let lasts = Problem::of(&error).is_some_and(|problem| !problem.is_transient());
             let since = *away.get_or_insert_with(Instant::now);
-            if lasts || is_closed(&error) || since.elapsed() >= AWAY {
+            if lasts || is_closed(&error) || since.elapsed() >= GATEWAY_AWAY_LIMIT {
                 return Err(error);
             }
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
 async fn queue_events(
-    gateway: &Gateway,
+    gateway: &GatewayClient,
     url: &Url,
     out: &Output,
     cursor: &mut String,
@@ -115,54 +115,54 @@ fn is_closed(error: &anyhow::Error) -> bool {
 
 /// Follows a job to its end.
 pub(super) async fn follow(
-    mut gateway: Gateway,
+    mut gateway: GatewayClient,
     out: &Output,
     id: &str,
 ) -> anyhow::Result<ExitCode> {
-    let mut told = Told::new(out, &gateway.get(&gateway.url(&["jobs", id])).await?);
+    let mut state = WatchState::new(out, &gateway.get(&gateway.url(&["jobs", id])).await?);
     let mut away: Option<Instant> = None;
     loop {
-        let failed = match events(&gateway, id, &mut told).await {
+        let failed = match events(&gateway, id, &mut state).await {
             Ok(()) => gateway.get(&gateway.url(&["jobs", id])).await,
             Err(error) => Err(error),
         };
         match failed {
-            Ok(job) if is_end(&text(&job, "status")) => return told.end(&job),
+            Ok(job) if is_end(&text(&job, "status")) => return state.end(&job),
             // The gateway leaves, and another one tells more.
             Ok(_) => away = None,
             Err(error) => {
-                let lasts = Problem::of(&error).is_some_and(|problem| !problem.passes());
+                let lasts = Problem::of(&error).is_some_and(|problem| !problem.is_transient());
                 let since = *away.get_or_insert_with(Instant::now);
-                if lasts || since.elapsed() >= AWAY {
+                if lasts || since.elapsed() >= GATEWAY_AWAY_LIMIT {
                     out.progress("");
                     return Err(error);
                 }
             }
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
 /// Tells events until the gateway ends them.
-async fn events(gateway: &Gateway, id: &str, told: &mut Told<'_>) -> anyhow::Result<()> {
+async fn events(gateway: &GatewayClient, id: &str, state: &mut WatchState<'_>) -> anyhow::Result<()> {
     let url = gateway.url(&["jobs", id, "events"]);
-    let Some(mut events) = gateway.events(&url, &told.cursor).await? else {
+    let Some(mut events) = gateway.events(&url, &state.cursor).await? else {
         return Ok(());
     };
-    let mut clock = interval(PAUSE);
+    let mut clock = interval(RETRY_DELAY);
     loop {
         tokio::select! {
             event = events.next() => match event? {
-                Some(event) => told.event(&event)?,
+                Some(event) => state.event(&event)?,
                 None => return Ok(()),
             },
-            _ = clock.tick() => told.bar(),
+            _ = clock.tick() => state.bar(),
         }
     }
 }
 
 /// What was told so far.
-struct Told<'a> {
+struct WatchState<'a> {
     out: &'a Output,
     cursor: String,
     status: String,
@@ -171,7 +171,7 @@ struct Told<'a> {
     lines: bool,
 }
 
-impl<'a> Told<'a> {
+impl<'a> WatchState<'a> {
     fn new(out: &'a Output, job: &Value) -> Self {
         Self {
             out,
@@ -235,17 +235,17 @@ fn bar(status: &str, progress: &str, time: &str) -> String {
     let Some(percent) = percent else {
         // A line that wraps could not be written over.
         let first = progress.lines().next().unwrap_or_default();
-        let first: String = first.chars().take(WORDS).collect();
+        let first: String = first.chars().take(MAX_TEXT).collect();
         return format!("{status:<10} {first}  {time}");
     };
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         clippy::cast_precision_loss,
-        reason = "0 to BAR"
+        reason = "0 to BAR_WIDTH"
     )]
-    let full = (percent / 100.0 * BAR as f64) as usize;
-    let (full, rest) = ("#".repeat(full), "-".repeat(BAR - full));
+    let full = (percent / 100.0 * BAR_WIDTH as f64) as usize;
+    let (full, rest) = ("#".repeat(full), "-".repeat(BAR_WIDTH - full));
     format!("{status:<10} [{full}{rest}] {percent:>3.0} %  {time}")
 }
 
@@ -260,7 +260,7 @@ mod tests {
             bar("running", "50%", "12s"),
             format!("running    {half}  50 %  12s")
         );
-        assert!(bar("running", "100%", "1m").contains(&"#".repeat(BAR)));
+        assert!(bar("running", "100%", "1m").contains(&"#".repeat(BAR_WIDTH)));
         assert_eq!(
             bar("running", "step 2\nof 3", "1s"),
             "running    step 2  1s"

@@ -12,9 +12,9 @@ use utoipa::ToSchema;
 use work::{JobKind, JobPayload};
 
 use crate::{
-    answer::Answer,
+    json_response::JsonResponse,
     body::{Id, Json},
-    origin::Origin,
+    request_context::RequestContext,
     problem::Problem,
     state::App,
     view,
@@ -101,12 +101,12 @@ pub(crate) enum RqWord {
     responses((status = 202, description = "Taken in", body = HttpAccepted)))]
 pub(crate) async fn submit(
     State(app): State<App>,
-    origin: Origin,
+    caller: RequestContext,
     Json(body): Json<Value>,
 ) -> Result<Response, Problem> {
     let mut job = JobPayload::read(JobKind::Http, &body)?.job();
     job.queue = app.queue(None);
-    origin.mark(&mut job)?;
+    caller.apply_to(&mut job)?;
     let submitted = app.submit(job).await?;
     let accepted = HttpAccepted {
         // The time in the id is the one of the submission that came first.
@@ -114,16 +114,16 @@ pub(crate) async fn submit(
         warning: app.warning(submitted.id.queue(), submitted.status).await,
         job_id: submitted.id.to_string(),
     };
-    Ok((StatusCode::ACCEPTED, Answer(accepted)).into_response())
+    Ok((StatusCode::ACCEPTED, JsonResponse(accepted)).into_response())
 }
 
 /// Get a job in RQ's words.
 #[utoipa::path(get, path = "/jobs/{id}", tag = "short forms", operation_id = "getRqJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = RqJob)))]
-pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<RqJob>, Problem> {
-    let record = app.bounded(app.jobs.get(&id)).await?;
-    Ok(Answer(rq(&record)))
+pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<RqJob>, Problem> {
+    let record = app.with_timeout(app.jobs.get(&id)).await?;
+    Ok(JsonResponse(rq(&record)))
 }
 
 fn rq(record: &JobRecord) -> RqJob {
@@ -148,7 +148,7 @@ const fn word(status: JobStatus) -> &'static str {
     }
 }
 
-/// Why it failed. One that was called off did not, but for these doors it has.
+/// Why it failed. One that was called off did not, but for this API it has.
 pub(super) fn why(record: &JobRecord) -> Option<String> {
     let called_off = || "it was called off".to_owned();
     let cancelled = record.status == JobStatus::Cancelled;
@@ -156,7 +156,7 @@ pub(super) fn why(record: &JobRecord) -> Option<String> {
     error.or_else(|| cancelled.then(called_off))
 }
 
-/// The job of a payload that a door made.
+/// The job of a payload of the compatibility API.
 pub(super) fn checked(work: &JobPayload) -> Result<NewJob, Problem> {
     let job = work.job();
     JobPayload::of(work.kind(), &job.payload)?;

@@ -12,11 +12,11 @@ use utoipa::ToSchema;
 use work::{JobKind, Task, JobPayload};
 
 use crate::{
-    answer::Answer,
+    json_response::JsonResponse,
     body::{Id, Json},
     number::within,
-    origin::Origin,
-    problem::{Kind as ProblemKind, Problem},
+    request_context::RequestContext,
+    problem::{ProblemKind, Problem},
     state::App,
     view,
 };
@@ -94,14 +94,14 @@ pub(crate) struct SubtaskView {
             content_type = "application/problem+json")))]
 pub(crate) async fn submit(
     State(app): State<App>,
-    origin: Origin,
+    caller: RequestContext,
     Json(body): Json<NewTask>,
 ) -> Result<Response, Problem> {
-    let task = Task::new(&body.description, origin.key.as_deref());
+    let task = Task::new(&body.description, caller.key.as_deref());
     let mut job = super::jobs::checked(&JobPayload::Task(task.clone()))?;
     job.queue = app.queue(Some("work_queue"));
     job.priority = body.priority.unwrap_or(1);
-    origin.mark(&mut job)?;
+    caller.apply_to(&mut job)?;
     let submitted = app.submit(job).await?;
     let Some(status) = submitted.status else {
         let id = &submitted.id;
@@ -122,7 +122,7 @@ pub(crate) async fn submit(
         error: None,
         progress: None,
     };
-    Ok((StatusCode::ACCEPTED, Answer(view)).into_response())
+    Ok((StatusCode::ACCEPTED, JsonResponse(view)).into_response())
 }
 
 /// Get a task.
@@ -131,8 +131,8 @@ pub(crate) async fn submit(
 #[utoipa::path(get, path = "/tasks/{id}", tag = "short forms", operation_id = "getTask",
     params(("id" = String, Path, description = "A task's id")),
     responses((status = 200, description = "The task", body = TaskView)))]
-pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<TaskView>, Problem> {
-    let record = app.bounded(app.jobs.get(&id)).await?;
+pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<TaskView>, Problem> {
+    let record = app.with_timeout(app.jobs.get(&id)).await?;
     if record.header.kind != JobKind::Task.as_str() {
         let text = format!(
             "{id} is a job of the kind {}, and no task",
@@ -140,7 +140,7 @@ pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<Answer<Tas
         );
         return Err(Problem::new(ProblemKind::NotFound, text));
     }
-    Ok(Answer(shown(&record)))
+    Ok(JsonResponse(shown(&record)))
 }
 
 /// What a task is about is in its payload until it is done, then in its result.

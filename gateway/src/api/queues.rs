@@ -5,7 +5,7 @@ use jobs::QueueStats;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{answer::Answer, problem::Problem, services::ServiceView, state::App};
+use crate::{json_response::JsonResponse, problem::Problem, services::ServiceView, state::App};
 
 /// A queue, counted.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,9 +40,9 @@ pub(crate) struct QueueView {
 /// Every queue that ever had a job, counted.
 #[utoipa::path(get, path = "/api/v1/queues", tag = "queues", operation_id = "listQueues",
     responses((status = 200, description = "The queues", body = Vec<QueueView>)))]
-pub(crate) async fn queues(State(app): State<App>) -> Result<Answer<Vec<QueueView>>, Problem> {
-    let queues = app.bounded(app.jobs.queues()).await?;
-    Ok(Answer(queues.iter().map(queue).collect()))
+pub(crate) async fn queues(State(app): State<App>) -> Result<JsonResponse<Vec<QueueView>>, Problem> {
+    let queues = app.with_timeout(app.jobs.queues()).await?;
+    Ok(JsonResponse(queues.iter().map(queue).collect()))
 }
 
 fn queue(stats: &QueueStats) -> QueueView {
@@ -66,6 +66,6 @@ fn queue(stats: &QueueStats) -> QueueView {
 /// Who is in the mesh, and healthy.
 #[utoipa::path(get, path = "/api/v1/services", tag = "mesh", operation_id = "listServices",
     responses((status = 200, description = "The services", body = Vec<ServiceView>)))]
-pub(crate) async fn services(State(app): State<App>) -> Result<Answer<Vec<ServiceView>>, Problem> {
-    Ok(Answer(app.services.list().await?))
+pub(crate) async fn services(State(app): State<App>) -> Result<JsonResponse<Vec<ServiceView>>, Problem> {
+    Ok(JsonResponse(app.services.list().await?))
 }

@@ -10,7 +10,7 @@ pub(crate) const FORMS: &str = "write {\"field\": \"value\"}, - for standard inp
 ///
 /// # Errors
 /// When the file or standard input cannot be read.
-pub(crate) async fn text(given: &str) -> anyhow::Result<String> {
+pub(crate) async fn read(given: &str) -> anyhow::Result<String> {
     if given == "-" {
         let mut text = String::new();
         let read = stdin().read_to_string(&mut text).await;

@@ -15,7 +15,7 @@ use tracing::Span;
 use crate::{problem::Problem, state::App};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const TRACE: [HeaderName; 2] = [
+const TRACE_HEADERS: [HeaderName; 2] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];
@@ -24,13 +24,13 @@ const MAX_TRACE: usize = 512;
 
 /// Who asks, in which trace, under which key.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Origin {
+pub(crate) struct RequestContext {
     pub(crate) client: Option<IpAddr>,
     pub(crate) trace: BTreeMap<String, String>,
     pub(crate) key: Option<String>,
 }
 
-impl FromRequestParts<App> for Origin {
+impl FromRequestParts<App> for RequestContext {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
@@ -52,9 +52,9 @@ impl FromRequestParts<App> for Origin {
     }
 }
 
-impl Origin {
+impl RequestContext {
     /// Gives a job what it has from its request. A key in the body has to be the header's.
-    pub(crate) fn mark(&self, job: &mut NewJob) -> Result<(), Problem> {
+    pub(crate) fn apply_to(&self, job: &mut NewJob) -> Result<(), Problem> {
         match (&self.key, &job.idempotency_key) {
             (Some(header), Some(field)) if header != field => {
                 let reason = "differs from the header Idempotency-Key, give one of them";
@@ -79,7 +79,7 @@ pub(crate) fn client(parts: &Parts, proxies: &[Network]) -> Option<IpAddr> {
 
 fn trace(headers: &HeaderMap) -> BTreeMap<String, String> {
     let mut carried = HeaderMap::new();
-    for name in TRACE {
+    for name in TRACE_HEADERS {
         if let Some(value) = headers.get(&name).filter(|value| value.len() <= MAX_TRACE) {
             carried.insert(name, value.clone());
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use work::{Pipeline, JobPayload};
 
-use crate::{answer::Answer, body::Json, origin::Origin, problem::Problem, state::App};
+use crate::{json_response::JsonResponse, body::Json, request_context::RequestContext, problem::Problem, state::App};
 
 /// What to find out and to draft.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -47,15 +47,15 @@ pub(crate) struct Enqueued {
     responses((status = 202, description = "Taken in", body = Enqueued)))]
 pub(crate) async fn enqueue(
     State(app): State<App>,
-    origin: Origin,
+    caller: RequestContext,
     Json(body): Json<Goal>,
 ) -> Result<Response, Problem> {
-    let pipeline = Pipeline::new(&body.goal, origin.key.as_deref());
+    let pipeline = Pipeline::new(&body.goal, caller.key.as_deref());
     let run_id = pipeline.run_id.clone();
     let work = JobPayload::Pipeline(pipeline);
     let mut job = super::jobs::checked(&work)?;
     job.queue = app.queue(Some("runs"));
-    origin.mark(&mut job)?;
+    caller.apply_to(&mut job)?;
     let submitted = app.submit(job).await?;
     let enqueued = Enqueued {
         ok: true,
@@ -63,5 +63,5 @@ pub(crate) async fn enqueue(
         run_id,
         warning: app.warning(submitted.id.queue(), submitted.status).await,
     };
-    Ok((StatusCode::ACCEPTED, Answer(enqueued)).into_response())
+    Ok((StatusCode::ACCEPTED, JsonResponse(enqueued)).into_response())
 }

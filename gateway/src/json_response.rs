@@ -7,9 +7,9 @@ use serde::Serialize;
 /// A value as the body of an answer. It ends its line, so that the next prompt of a shell stands on
 /// one of its own.
 #[derive(Debug)]
-pub(crate) struct Answer<T>(pub(crate) T);
+pub(crate) struct JsonResponse<T>(pub(crate) T);
 
-impl<T: Serialize> IntoResponse for Answer<T> {
+impl<T: Serialize> IntoResponse for JsonResponse<T> {
     fn into_response(self) -> Response {
         match serde_json::to_vec(&self.0) {
             Ok(mut text) => {

@@ -11,20 +11,20 @@ use parking_lot::Mutex;
 use service::clients::client_key;
 
 /// How many clients are remembered before those that owe nothing are forgotten.
-const MANY: usize = 65_536;
+const SWEEP_ABOVE: usize = 65_536;
 
 /// Limits each client by its address.
 #[derive(Debug)]
-pub(crate) struct Limiter {
+pub(crate) struct RateLimiter {
     /// The time between two requests at the full rate; zero is no limit.
     interval: Duration,
     /// How far ahead of its rate a client may be.
-    ahead: Duration,
+    burst_tolerance: Duration,
     /// When each client's bucket is empty again.
     clients: Mutex<HashMap<IpAddr, Instant>>,
 }
 
-impl Limiter {
+impl RateLimiter {
     pub(crate) fn new(rate: f64, burst: u64) -> Self {
         let interval = if rate > 0.0 {
             Duration::from_secs_f64(1.0 / rate)
@@ -34,23 +34,23 @@ impl Limiter {
         let burst = u32::try_from(burst.saturating_sub(1)).unwrap_or(u32::MAX);
         Self {
             interval,
-            ahead: interval.saturating_mul(burst),
+            burst_tolerance: interval.saturating_mul(burst),
             clients: Mutex::default(),
         }
     }
 
     /// Takes one request, or says how long to wait.
-    pub(crate) fn take(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn check(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
         if self.interval.is_zero() {
             return Ok(());
         }
         let client = client_key(client);
         let mut clients = self.clients.lock();
-        if clients.len() >= MANY {
+        if clients.len() >= SWEEP_ABOVE {
             clients.retain(|_, empty| *empty > now);
         }
         let empty = clients.get(&client).copied().unwrap_or(now).max(now);
-        let early = empty.duration_since(now).saturating_sub(self.ahead);
+        let early = empty.duration_since(now).saturating_sub(self.burst_tolerance);
         if !early.is_zero() {
             return Err(early);
         }
@@ -65,38 +65,38 @@ mod tests {
 
     #[test]
     fn a_client_may_burst_and_then_goes_at_its_rate() {
-        let limiter = Limiter::new(10.0, 3);
+        let limiter = RateLimiter::new(10.0, 3);
         let (one, other) = ("1.1.1.1".parse().unwrap(), "2.2.2.2".parse().unwrap());
         let start = Instant::now();
         for _ in 0..3 {
-            assert_eq!(limiter.take(one, start), Ok(()));
+            assert_eq!(limiter.check(one, start), Ok(()));
         }
-        assert_eq!(limiter.take(one, start), Err(Duration::from_millis(100)));
+        assert_eq!(limiter.check(one, start), Err(Duration::from_millis(100)));
         assert_eq!(
-            limiter.take(other, start),
+            limiter.check(other, start),
             Ok(()),
             "others are not concerned"
         );
         assert_eq!(
-            limiter.take(one, start + Duration::from_millis(100)),
+            limiter.check(one, start + Duration::from_millis(100)),
             Ok(())
         );
         assert!(
             limiter
-                .take(one, start + Duration::from_millis(110))
+                .check(one, start + Duration::from_millis(110))
                 .is_err()
         );
     }
 
     #[test]
     fn addresses_of_one_ipv6_host_count_together() {
-        let limiter = Limiter::new(1.0, 1);
+        let limiter = RateLimiter::new(1.0, 1);
         let now = Instant::now();
-        assert!(limiter.take("2001:db8::1".parse().unwrap(), now).is_ok());
-        assert!(limiter.take("2001:db8::2".parse().unwrap(), now).is_err());
+        assert!(limiter.check("2001:db8::1".parse().unwrap(), now).is_ok());
+        assert!(limiter.check("2001:db8::2".parse().unwrap(), now).is_err());
         assert!(
             limiter
-                .take("2001:db8:0:1::1".parse().unwrap(), now)
+                .check("2001:db8:0:1::1".parse().unwrap(), now)
                 .is_ok()
         );
     }

@@ -6,29 +6,29 @@ use parking_lot::Mutex;
 use service::clients::client_key;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{ProblemKind, Problem};
 
 /// Counts the streams of events.
 #[derive(Debug)]
-pub(crate) struct Streams {
+pub(crate) struct EventStreams {
     all: Arc<Semaphore>,
-    each: usize,
+    max_per_client: usize,
     clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
 /// A stream, counted until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Stream {
+pub(crate) struct StreamPermit {
     _permit: OwnedSemaphorePermit,
     client: Option<IpAddr>,
     clients: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
-impl Streams {
-    pub(crate) fn new(all: usize, each: usize) -> Self {
+impl EventStreams {
+    pub(crate) fn new(all: usize, max_per_client: usize) -> Self {
         Self {
             all: Arc::new(Semaphore::new(all)),
-            each,
+            max_per_client,
             clients: Arc::default(),
         }
     }
@@ -37,25 +37,25 @@ impl Streams {
     ///
     /// # Errors
     /// 429 when the client has as many as it may, 503 when all clients together have.
-    pub(crate) fn begin(&self, client: Option<IpAddr>) -> Result<Stream, Problem> {
+    pub(crate) fn acquire(&self, client: Option<IpAddr>) -> Result<StreamPermit, Problem> {
         let permit = self.all.clone().try_acquire_owned().map_err(|_| {
             let text = "as many streams of events are open as max_event_streams allows";
-            Problem::new(Kind::Unavailable, text)
+            Problem::new(ProblemKind::Unavailable, text)
         })?;
         let client = client.map(client_key);
         if let Some(client) = client {
             let mut clients = self.clients.lock();
             let open = clients.entry(client).or_default();
-            if *open >= self.each {
+            if *open >= self.max_per_client {
                 let text = "this client has as many streams of events open as \
                             client_max_event_streams allows, end one first";
-                let mut problem = Problem::new(Kind::Limited, text);
+                let mut problem = Problem::new(ProblemKind::TooManyRequests, text);
                 problem.retry_after = Some(1);
                 return Err(problem);
             }
             *open += 1;
         }
-        Ok(Stream {
+        Ok(StreamPermit {
             _permit: permit,
             client,
             clients: self.clients.clone(),
@@ -63,7 +63,7 @@ impl Streams {
     }
 }
 
-impl Drop for Stream {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         let Some(client) = self.client else { return };
         let mut clients = self.clients.lock();
@@ -82,14 +82,14 @@ mod tests {
 
     #[test]
     fn one_client_leaves_streams_for_the_others() {
-        let streams = Streams::new(3, 2);
+        let streams = EventStreams::new(3, 2);
         let [one, other] = ["1.1.1.1", "2.2.2.2"].map(|ip| Some(ip.parse().unwrap()));
-        let held = [streams.begin(one).unwrap(), streams.begin(one).unwrap()];
-        assert_eq!(streams.begin(one).unwrap_err().status, 429);
-        let third = streams.begin(other).unwrap();
-        assert_eq!(streams.begin(other).unwrap_err().status, 503);
+        let held = [streams.acquire(one).unwrap(), streams.acquire(one).unwrap()];
+        assert_eq!(streams.acquire(one).unwrap_err().status, 429);
+        let third = streams.acquire(other).unwrap();
+        assert_eq!(streams.acquire(other).unwrap_err().status, 503);
         drop((held, third));
         assert!(streams.clients.lock().is_empty(), "nobody is remembered");
-        assert!(streams.begin(one).is_ok());
+        assert!(streams.acquire(one).is_ok());
     }
 }

@@ -5,28 +5,28 @@ use serde_json::json;
 use tonic::{Code, Status};
 use work::FieldError;
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{ProblemKind, Problem};
 
 impl From<jobs::Error> for Problem {
     fn from(error: jobs::Error) -> Self {
         let text = error.to_string();
         match error {
-            jobs::Error::Unavailable { .. } => Self::new(Kind::Unavailable, text),
+            jobs::Error::Unavailable { .. } => Self::new(ProblemKind::Unavailable, text),
             jobs::Error::Invalid { field, reason } => Self::field(name(field), reason),
             jobs::Error::Conflict { id, .. } => {
-                let mut problem = Self::new(Kind::Conflict, text);
-                problem.more.insert("job_id".to_owned(), json!(id));
+                let mut problem = Self::new(ProblemKind::Conflict, text);
+                problem.extensions.insert("job_id".to_owned(), json!(id));
                 problem
             }
-            jobs::Error::NotFound { .. } => Self::new(Kind::NotFound, text),
+            jobs::Error::NotFound { .. } => Self::new(ProblemKind::NotFound, text),
             // Waiting does not help, so that no time to come again is told.
-            jobs::Error::Queues { .. } => Self::new(Kind::Limited, text),
+            jobs::Error::Queues { .. } => Self::new(ProblemKind::TooManyRequests, text),
             jobs::Error::WrongStatus { .. } | jobs::Error::Stale { .. } => {
-                Self::new(Kind::Conflict, text)
+                Self::new(ProblemKind::Conflict, text)
             }
             jobs::Error::Broken { .. } => {
                 tracing::error!(error = %text, "the job store is unusable");
-                Self::new(Kind::Unavailable, text)
+                Self::new(ProblemKind::Unavailable, text)
             }
         }
     }
@@ -44,9 +44,9 @@ fn name(field: &'static str) -> &'static str {
 impl From<service::WebRefusal> for Problem {
     fn from(refusal: service::WebRefusal) -> Self {
         let kind = match refusal {
-            service::WebRefusal::NoHost => Kind::Malformed,
-            service::WebRefusal::Host(_) => Kind::Misdirected,
-            service::WebRefusal::Origin(_) => Kind::Forbidden,
+            service::WebRefusal::NoHost => ProblemKind::Malformed,
+            service::WebRefusal::Host(_) => ProblemKind::Misdirected,
+            service::WebRefusal::Origin(_) => ProblemKind::Forbidden,
         };
         Self::new(kind, refusal.to_string())
     }
@@ -63,31 +63,31 @@ impl From<Status> for Problem {
         let info = error_info::read(&status);
         let reason = info.as_ref().map_or("", |info| info.reason.as_str());
         let kind = match status.code() {
-            Code::InvalidArgument | Code::OutOfRange => Kind::Invalid,
-            Code::NotFound | Code::Unimplemented => Kind::NotFound,
+            Code::InvalidArgument | Code::OutOfRange => ProblemKind::Invalid,
+            Code::NotFound | Code::Unimplemented => ProblemKind::NotFound,
             // Nothing is in conflict: what the agent asks gives no answer.
-            Code::Aborted if reason == error_info::MODEL_AWAY => Kind::BadGateway,
-            Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => Kind::Conflict,
-            Code::PermissionDenied => Kind::Forbidden,
-            Code::Unauthenticated => Kind::Unauthenticated,
-            Code::ResourceExhausted => Kind::Limited,
-            Code::Cancelled => Kind::Cancelled,
-            Code::DeadlineExceeded => Kind::Timeout,
-            Code::Unavailable => Kind::Unavailable,
-            Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Kind::BadGateway,
+            Code::Aborted if reason == error_info::MODEL_AWAY => ProblemKind::BadGateway,
+            Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => ProblemKind::Conflict,
+            Code::PermissionDenied => ProblemKind::Forbidden,
+            Code::Unauthenticated => ProblemKind::Unauthenticated,
+            Code::ResourceExhausted => ProblemKind::TooManyRequests,
+            Code::Cancelled => ProblemKind::Cancelled,
+            Code::DeadlineExceeded => ProblemKind::Timeout,
+            Code::Unavailable => ProblemKind::Unavailable,
+            Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => ProblemKind::BadGateway,
         };
         let mut problem = Self::new(kind, status.message());
-        let more = &mut problem.more;
+        let extensions = &mut problem.extensions;
         let code = telemetry::rpc::code_name(status.code().into());
-        more.insert("code".to_owned(), json!(code));
+        extensions.insert("code".to_owned(), json!(code));
         if let Some(info) = info {
-            more.insert("reason".to_owned(), json!(info.reason));
-            more.insert("domain".to_owned(), json!(info.domain));
-            more.insert("metadata".to_owned(), json!(info.metadata));
+            extensions.insert("reason".to_owned(), json!(info.reason));
+            extensions.insert("domain".to_owned(), json!(info.domain));
+            extensions.insert("metadata".to_owned(), json!(info.metadata));
         }
         let instance = status.metadata().get(dynamic::INSTANCE);
         if let Some(instance) = instance.and_then(|id| id.to_str().ok()) {
-            more.insert("mesh_instance".to_owned(), json!(instance));
+            extensions.insert("mesh_instance".to_owned(), json!(instance));
         }
         problem
     }
@@ -102,7 +102,7 @@ mod tests {
         for code in 1..=16 {
             let problem = Problem::from(Status::new(Code::from_i32(code), "x"));
             assert!(problem.status >= 400 && problem.status != 500, "{code}");
-            assert!(problem.more["code"].is_string());
+            assert!(problem.extensions["code"].is_string());
         }
     }
 
@@ -112,10 +112,10 @@ mod tests {
         let status = error_info::status(Code::NotFound, "NO_SUCH_SERVICE", "who", facts);
         let problem = Problem::from(status);
         assert_eq!(
-            (problem.status, &problem.more["reason"]),
+            (problem.status, &problem.extensions["reason"]),
             (404, &json!("NO_SUCH_SERVICE"))
         );
-        assert_eq!(problem.more["metadata"]["id"], "nobody");
+        assert_eq!(problem.extensions["metadata"]["id"], "nobody");
         let away = error_info::status(Code::Aborted, error_info::MODEL_AWAY, "model: away", []);
         assert_eq!(Problem::from(away).status, 502);
         assert_eq!(Problem::from(Status::aborted("raced")).status, 409);

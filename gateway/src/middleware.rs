@@ -14,24 +14,24 @@ use telemetry::propagation;
 use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
-    body::check_form,
-    cors, origin,
-    problem::{Kind, Problem},
+    body::check_content_type,
+    cors, request_context,
+    problem::{ProblemKind, Problem},
     query,
     state::App,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id of a request that is taken from a caller.
-const MAX_ID: usize = 128;
+const MAX_REQUEST_ID: usize = 128;
 
 /// Paths that are asked by machines that must not be limited.
-const UNLIMITED: [&str; 3] = ["/health", "/readyz", "/metrics"];
+const NOT_RATE_LIMITED: [&str; 3] = ["/health", "/readyz", "/metrics"];
 
 /// Paths that stream events: a page could hold them open without reading them.
-const FOLLOWED: [&str; 2] = ["/api/v1/events", "/api/v1/jobs/{id}/events"];
+const EVENT_STREAMS: [&str; 2] = ["/api/v1/events", "/api/v1/jobs/{id}/events"];
 
-pub(crate) async fn edge(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn on_request(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
     let (mut parts, body) = request.into_parts();
@@ -79,20 +79,20 @@ pub(crate) async fn edge(State(app): State<App>, request: Request, next: Next) -
         }
     }
     answer.headers_mut().insert(REQUEST_ID, id);
-    cors::mark(&mut answer, cors, app.web.has_origins());
+    cors::add_headers(&mut answer, cors, app.web.has_origins());
     answer
 }
 
 /// What has to hold before a request is looked at.
 fn admit(app: &App, parts: &Parts, body: &Body, route: &str, now: Instant) -> Result<(), Problem> {
-    app.web.check(parts, FOLLOWED.contains(&route))?;
-    if UNLIMITED.contains(&route) {
+    app.web.check(parts, EVENT_STREAMS.contains(&route))?;
+    if NOT_RATE_LIMITED.contains(&route) {
         return Ok(());
     }
-    let client = origin::client(parts, &app.proxies);
-    if let Some(Err(wait)) = client.map(|client| app.limiter.take(client, now)) {
+    let client = request_context::client(parts, &app.proxies);
+    if let Some(Err(wait)) = client.map(|client| app.rate_limiter.check(client, now)) {
         let text = "more requests than request_rate allows, wait a moment";
-        let mut problem = Problem::new(Kind::Limited, text);
+        let mut problem = Problem::new(ProblemKind::TooManyRequests, text);
         problem.retry_after = Some(wait.as_secs() + 1);
         return Err(problem);
     }
@@ -100,22 +100,22 @@ fn admit(app: &App, parts: &Parts, body: &Body, route: &str, now: Instant) -> Re
         query::check(&parts.uri, known)?;
         let safe = [Method::GET, Method::HEAD].contains(&parts.method);
         if !safe && !body.is_end_stream() {
-            check_form(&parts.headers)?;
+            check_content_type(&parts.headers)?;
         }
     }
     Ok(())
 }
 
 /// For paths that lead nowhere.
-pub(crate) async fn nowhere(uri: Uri) -> Problem {
+pub(crate) async fn not_found(uri: Uri) -> Problem {
     let text = format!("nothing is at {}; /docs shows what there is", uri.path());
-    Problem::new(Kind::NotFound, text)
+    Problem::new(ProblemKind::NotFound, text)
 }
 
 /// For methods that a path does not have; the answer's `Allow` names those it has.
-pub(crate) async fn not_so(method: Method) -> Problem {
+pub(crate) async fn method_not_allowed(method: Method) -> Problem {
     Problem::new(
-        Kind::MethodNotAllowed,
+        ProblemKind::MethodNotAllowed,
         format!("{method} is not for this path"),
     )
 }
@@ -125,7 +125,7 @@ fn request_id(request: &Request) -> HeaderValue {
     let given = request.headers().get(REQUEST_ID);
     let fits = |id: &&HeaderValue| {
         let bytes = id.as_bytes();
-        !bytes.is_empty() && bytes.len() <= MAX_ID && bytes.iter().all(u8::is_ascii_graphic)
+        !bytes.is_empty() && bytes.len() <= MAX_REQUEST_ID && bytes.iter().all(u8::is_ascii_graphic)
     };
     let made = || {
         let id = format!("{:032x}", rand::random::<u128>());

@@ -9,8 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    answer::Answer,
-    problem::{Kind, Problem},
+    json_response::JsonResponse,
+    problem::{ProblemKind, Problem},
     state::App,
 };
 
@@ -37,10 +37,10 @@ pub(crate) struct Health {
 /// Whether the gateway and what it needs are there.
 #[utoipa::path(get, path = "/health", tag = "short forms", operation_id = "health",
     responses((status = 200, description = "All is well", body = Health)))]
-pub(crate) async fn health(State(app): State<App>) -> Result<Answer<Health>, Problem> {
+pub(crate) async fn health(State(app): State<App>) -> Result<JsonResponse<Health>, Problem> {
     // It reads and writes: a store that answers may still refuse every job.
-    let vitals = app.bounded(app.store_monitor.check()).await?;
-    Ok(Answer(Health {
+    let vitals = app.with_timeout(app.store_monitor.check()).await?;
+    Ok(JsonResponse(Health {
         ok: true,
         status: "ok",
         service: app.context.spec.service,
@@ -63,7 +63,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
     if !app.context.config.bool("enable_metrics") {
         let text = "metrics are switched off: enable_metrics = false";
-        return Err(Problem::new(Kind::NotFound, text));
+        return Err(Problem::new(ProblemKind::NotFound, text));
     }
     let mut answer = app.context.registry.encode().into_response();
     let form = HeaderValue::from_static(telemetry::CONTENT_TYPE);
