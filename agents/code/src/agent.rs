@@ -1,14 +1,14 @@
 //! The agent itself.
 
 use agentkit::{
-    About, Agent, Failure, Mind, Outcome, Parameter, Say, Task, artifact,
+    About, Agent, TaskError, AgentState, TaskOutcome, Parameter, OutputStream, Task, artifact,
     sources::{Citations, Document},
 };
 
-use crate::{design, gather::Pieces};
+use crate::{design, gather::Excerpts};
 
 /// The tools of a task that names none.
-const USUAL: &[&str] = &["docs-tool", "fs-tool"];
+const DEFAULT_TOOLS: &[&str] = &["docs-tool", "fs-tool"];
 
 const SYSTEM: &str = "You design software for engineers. From the numbered pieces, sketch in \
     Markdown how the goal is built: components, their interfaces, the order of work, and what to \
@@ -49,38 +49,38 @@ pub(crate) const ABOUT: About = About {
     ],
 };
 
-/// The agent over its mind.
+/// The agent over its state.
 #[derive(Debug)]
-pub(crate) struct Code(Mind);
+pub(crate) struct Code(AgentState);
 
 impl Code {
-    pub(crate) fn new(mind: Mind) -> Self {
-        Self(mind)
+    pub(crate) fn new(state: AgentState) -> Self {
+        Self(state)
     }
 }
 
 #[async_trait::async_trait]
 impl Agent for Code {
-    async fn run(&self, task: &Task, say: &Say) -> Result<Outcome, Failure> {
-        let goal = task.wanted("what to design")?;
-        let toolbox = self.0.toolbox(task, USUAL);
+    async fn run(&self, task: &Task, stream: &OutputStream) -> Result<TaskOutcome, TaskError> {
+        let goal = task.require_goal("what to design")?;
+        let toolbox = self.0.toolbox(task, DEFAULT_TOOLS);
         let notes = artifact(task, &toolbox, "notes", "notes.md").await?;
-        let mut pieces = Pieces::of_notes(&Document::read(&notes));
-        if toolbox.has("docs-tool") {
-            pieces.look_besides(&toolbox, goal).await;
+        let mut pieces = Excerpts::from_notes(&Document::parse(&notes));
+        if toolbox.contains("docs-tool") {
+            pieces.add_from_docs(&toolbox, goal).await;
         }
         let mut citations = Citations::default();
         let numbered = design::numbered(&pieces, &mut citations);
-        let mut output = design::head(goal, &self.0.label(), &pieces);
-        say.text(output.clone()).await;
+        let mut output = design::head(goal, &self.0.provenance(), &pieces);
+        stream.send(output.clone()).await;
         let question = format!("Goal: {goal}\n\nPieces:\n\n{numbered}");
-        let reply = self.0.ask(&toolbox, say, SYSTEM, question).await?;
+        let reply = self.0.ask_model(&toolbox, stream, SYSTEM, question).await?;
         if let Some(reply) = &reply {
             output.push_str(reply.text.trim_end());
             output.push_str("\n\n");
         }
         output.push_str(&design::body(goal, &pieces, &mut citations));
-        let metadata = self.0.metadata(&toolbox, reply.as_ref());
-        Ok(Outcome { output, metadata })
+        let metadata = self.0.usage_metadata(&toolbox, reply.as_ref());
+        Ok(TaskOutcome { output, metadata })
     }
 }

@@ -1,18 +1,18 @@
 //! How a design is laid out.
 
 use agentkit::{
-    sources::{Citations, fenced, quote},
-    text::{clip, distinct_terms, terms},
+    sources::{Citations, code_block, quote},
+    text::{truncate, distinct_terms, terms},
 };
 
-use crate::gather::{Piece, Pieces};
+use crate::gather::{Excerpt, Excerpts};
 
 /// Most rules that are listed.
 const MOST_RULES: usize = 20;
 
 /// The beginning of the design, up to where a sketch goes.
-pub(crate) fn head(goal: &str, label: &str, pieces: &Pieces) -> String {
-    let title = clip(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
+pub(crate) fn head(goal: &str, label: &str, pieces: &Excerpts) -> String {
+    let title = truncate(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
     let count = pieces.findings.len();
     let mut text =
         format!("# Design: {title}\n\n{label}\n\n_drawn from {count} findings of the notes_\n\n");
@@ -23,7 +23,7 @@ pub(crate) fn head(goal: &str, label: &str, pieces: &Pieces) -> String {
 }
 
 /// The pieces with the numbers of their sources, for a model to cite.
-pub(crate) fn numbered(pieces: &Pieces, citations: &mut Citations) -> String {
+pub(crate) fn numbered(pieces: &Excerpts, citations: &mut Citations) -> String {
     let mut text = String::new();
     let all = pieces
         .findings
@@ -42,7 +42,7 @@ pub(crate) fn numbered(pieces: &Pieces, citations: &mut Citations) -> String {
 }
 
 /// The sections, and the sources.
-pub(crate) fn body(goal: &str, pieces: &Pieces, citations: &mut Citations) -> String {
+pub(crate) fn body(goal: &str, pieces: &Excerpts, citations: &mut Citations) -> String {
     let mut text = String::new();
     outline(&mut text, pieces, citations);
     section(
@@ -57,7 +57,7 @@ pub(crate) fn body(goal: &str, pieces: &Pieces, citations: &mut Citations) -> St
         "Interfaces and examples",
         pieces.code.iter(),
         citations,
-        fenced,
+        code_block,
     );
     section(
         &mut text,
@@ -88,7 +88,7 @@ pub(crate) fn body(goal: &str, pieces: &Pieces, citations: &mut Citations) -> St
 }
 
 /// The parts of the design: what the sources stand under, in the order of their weight.
-fn outline(text: &mut String, pieces: &Pieces, citations: &mut Citations) {
+fn outline(text: &mut String, pieces: &Excerpts, citations: &mut Citations) {
     text.push_str("## Outline\n\n");
     let mut parts: Vec<(&str, Vec<usize>)> = Vec::new();
     for piece in &pieces.findings {
@@ -119,7 +119,7 @@ fn outline(text: &mut String, pieces: &Pieces, citations: &mut Citations) {
 fn section<'a>(
     text: &mut String,
     title: &str,
-    pieces: impl Iterator<Item = &'a Piece>,
+    pieces: impl Iterator<Item = &'a Excerpt>,
     citations: &mut Citations,
     shown: fn(&str) -> String,
 ) {

@@ -3,7 +3,7 @@
 
 use agentkit::{
     Toolbox,
-    sources::{Document, Found, Source},
+    sources::{Document, DocSearchResults, Source},
 };
 
 const DOCS: &str = "docs-tool";
@@ -30,7 +30,7 @@ const RULES: &[&str] = &[
 
 /// A piece with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(crate) struct Excerpt {
     /// What it stands under.
     pub(crate) heading: String,
     /// What it says, verbatim.
@@ -40,27 +40,27 @@ pub(crate) struct Piece {
 
 /// The pieces by their use.
 #[derive(Debug, Default)]
-pub(crate) struct Pieces {
+pub(crate) struct Excerpts {
     /// What the notes quote, in their order.
-    pub(crate) findings: Vec<Piece>,
+    pub(crate) findings: Vec<Excerpt>,
     /// Sentences that state a rule.
-    pub(crate) rules: Vec<Piece>,
-    pub(crate) code: Vec<Piece>,
-    pub(crate) tables: Vec<Piece>,
+    pub(crate) rules: Vec<Excerpt>,
+    pub(crate) code: Vec<Excerpt>,
+    pub(crate) tables: Vec<Excerpt>,
     /// What could not be looked up, and why.
     pub(crate) remarks: Vec<String>,
 }
 
-impl Pieces {
+impl Excerpts {
     /// The pieces of the notes.
-    pub(crate) fn of_notes(notes: &Document) -> Self {
+    pub(crate) fn from_notes(notes: &Document) -> Self {
         let mut pieces = Self::default();
         for quote in &notes.quotes {
             let source = quote.cites.and_then(|number| notes.sources.get(&number));
             let Some(source) = source else {
                 continue;
             };
-            let piece = |text: &str| Piece {
+            let piece = |text: &str| Excerpt {
                 heading: quote.heading.clone(),
                 text: text.trim_end().to_owned(),
                 source: source.clone(),
@@ -81,15 +81,15 @@ impl Pieces {
     }
 
     /// Adds code and tables about the goal that the notes do not quote.
-    pub(crate) async fn look_besides(&mut self, toolbox: &Toolbox, goal: &str) {
+    pub(crate) async fn add_from_docs(&mut self, toolbox: &Toolbox, goal: &str) {
         for kind in ["code", "table"] {
             let asked = [
-                ("query", agentkit::text::clip(goal, 1000)),
+                ("query", agentkit::text::truncate(goal, 1000)),
                 ("kind", kind.to_owned()),
                 ("limit", MOST_BESIDES.to_string()),
             ];
             let found = match toolbox.call(DOCS, "search_local_docs", asked).await {
-                Ok(found) => serde_json::from_str::<Found>(&found).map_err(|e| e.to_string()),
+                Ok(found) => serde_json::from_str::<DocSearchResults>(&found).map_err(|e| e.to_string()),
                 Err(error) => Err(error.to_string()),
             };
             let found = match found {
@@ -109,7 +109,7 @@ impl Pieces {
             for hit in found {
                 let source = hit.passage.source();
                 if all.iter().all(|piece| piece.source != source) {
-                    all.push(Piece {
+                    all.push(Excerpt {
                         heading: hit.passage.heading,
                         text: hit.passage.text,
                         source,
@@ -169,7 +169,7 @@ mod tests {
         let notes = "# Notes\n\n### Drain\n\n> A router drains. It must finish\n> its calls. Really.\n\n— [1]\n\n\
             ### Start\n\n```\nmake up\n```\n\n— [2]\n\n> | a |\n> |---|\n\n— [1]\n\n> no source must count\n\n\
             ## Sources\n\n- [1] a.md:3-4\n- [2] b.md:7\n";
-        let pieces = Pieces::of_notes(&Document::read(notes));
+        let pieces = Excerpts::from_notes(&Document::parse(notes));
         assert_eq!(pieces.findings.len(), 3);
         assert_eq!(pieces.rules.len(), 1);
         assert_eq!(pieces.rules[0].text, "It must finish its calls.");

@@ -1,11 +1,11 @@
 //! The agent itself.
 
-use agentkit::{About, Agent, Failure, Mind, Outcome, Parameter, Say, Task, sources::Citations};
+use agentkit::{About, Agent, TaskError, AgentState, TaskOutcome, Parameter, OutputStream, Task, sources::Citations};
 
 use crate::{notes, search};
 
 /// The tools of a task that names none.
-const USUAL: &[&str] = &["docs-tool"];
+const DEFAULT_TOOLS: &[&str] = &["docs-tool"];
 
 const SYSTEM: &str = "You research for engineers. Write a summary in Markdown of what the \
     numbered passages say about the goal, at most 400 words, in plain sentences. End every sentence \
@@ -37,35 +37,35 @@ pub(crate) const ABOUT: About = About {
     }],
 };
 
-/// The agent over its mind.
+/// The agent over its state.
 #[derive(Debug)]
-pub(crate) struct Research(Mind);
+pub(crate) struct Research(AgentState);
 
 impl Research {
-    pub(crate) fn new(mind: Mind) -> Self {
-        Self(mind)
+    pub(crate) fn new(state: AgentState) -> Self {
+        Self(state)
     }
 }
 
 #[async_trait::async_trait]
 impl Agent for Research {
-    async fn run(&self, task: &Task, say: &Say) -> Result<Outcome, Failure> {
-        let goal = task.wanted("what to research")?;
-        let toolbox = self.0.toolbox(task, USUAL);
+    async fn run(&self, task: &Task, stream: &OutputStream) -> Result<TaskOutcome, TaskError> {
+        let goal = task.require_goal("what to research")?;
+        let toolbox = self.0.toolbox(task, DEFAULT_TOOLS);
         let findings = search::search(&toolbox, goal).await?;
         let mut citations = Citations::default();
         let passages = notes::numbered(&findings, &mut citations);
-        let mut output = notes::head(goal, &self.0.label(), &findings);
-        say.text(output.clone()).await;
+        let mut output = notes::head(goal, &self.0.provenance(), &findings);
+        stream.send(output.clone()).await;
         let question = format!("Goal: {goal}\n\nPassages:\n\n{passages}");
-        let reply = self.0.ask(&toolbox, say, SYSTEM, question).await?;
+        let reply = self.0.ask_model(&toolbox, stream, SYSTEM, question).await?;
         if let Some(reply) = &reply {
             output.push_str(reply.text.trim_end());
             output.push_str("\n\n");
         }
         output.push_str(&notes::body(&findings, &mut citations));
-        let mut metadata = self.0.metadata(&toolbox, reply.as_ref());
+        let mut metadata = self.0.usage_metadata(&toolbox, reply.as_ref());
         metadata.insert("findings", findings.hits.len().to_string());
-        Ok(Outcome { output, metadata })
+        Ok(TaskOutcome { output, metadata })
     }
 }

@@ -1,13 +1,13 @@
 //! How findings are written down.
 
-use agentkit::sources::{Citations, Hit, Source, fenced, quote};
+use agentkit::sources::{Citations, DocHit, Source, code_block, quote};
 
 use crate::search::Findings;
 
 /// The beginning of the notes, up to where a summary goes.
 pub(crate) fn head(goal: &str, label: &str, findings: &Findings) -> String {
     let (files, passages) = findings.searched;
-    let title = agentkit::text::clip(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
+    let title = agentkit::text::truncate(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
     let mut text = format!("# Notes: {title}\n\n{label}\n\n");
     text.push_str(&format!(
         "_searched {passages} passages of {files} documents_\n\n"
@@ -63,7 +63,7 @@ pub(crate) fn body(findings: &Findings, citations: &mut Citations) -> String {
     text
 }
 
-fn finding(hit: &Hit, citations: &mut Citations) -> String {
+fn finding(hit: &DocHit, citations: &mut Citations) -> String {
     let passage = &hit.passage;
     let number = citations.number(&passage.source());
     let heading = match passage.heading.is_empty() {
@@ -71,7 +71,7 @@ fn finding(hit: &Hit, citations: &mut Citations) -> String {
         false => &passage.heading,
     };
     let said = match passage.kind.as_str() {
-        "code" => fenced(&passage.text),
+        "code" => code_block(&passage.text),
         _ => quote(&passage.text),
     };
     let terms = hit.terms.join(", ");

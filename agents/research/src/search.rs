@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use agentkit::{
-    Failure, ToolError, Toolbox,
-    sources::{Found, Hit, WebFound},
-    text::clip,
+    TaskError, ToolError, Toolbox,
+    sources::{DocSearchResults, DocHit, WebSearchResults},
+    text::truncate,
 };
 
 const DOCS: &str = "docs-tool";
@@ -17,19 +17,19 @@ const LONGEST_QUERY: usize = 1000;
 /// Results asked for per part, and passages kept of all.
 const PER_PART: usize = 8;
 /// Most passages that are kept.
-pub const MOST_HITS: usize = 14;
+pub const MAX_HITS: usize = 14;
 
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// Passages of documents, best first.
-    pub hits: Vec<Hit>,
+    pub hits: Vec<DocHit>,
     /// How many files and passages were searched.
     pub searched: (usize, usize),
     /// Words of the goal that no document has.
     pub missing: Vec<String>,
     /// Pages of the web.
-    pub web: Option<WebFound>,
+    pub web: Option<WebSearchResults>,
     /// What could not be searched, and why.
     pub remarks: Vec<String>,
 }
@@ -37,7 +37,7 @@ pub struct Findings {
 /// The parts of a goal that stand for themselves: what arrows, commas, semicolons and `then`
 /// separate; the whole first.
 #[must_use]
-pub fn parts(goal: &str) -> Vec<String> {
+pub fn subqueries(goal: &str) -> Vec<String> {
     let separated = goal
         .replace("->", ";")
         .replace('→', ";")
@@ -55,33 +55,33 @@ pub fn parts(goal: &str) -> Vec<String> {
 ///
 /// # Errors
 /// When the tool for documents is away. What a tool cannot search is told by a remark.
-pub async fn search(toolbox: &Toolbox, goal: &str) -> Result<Findings, Failure> {
+pub async fn search(toolbox: &Toolbox, goal: &str) -> Result<Findings, TaskError> {
     let mut findings = Findings::default();
-    if toolbox.has(DOCS) {
+    if toolbox.contains(DOCS) {
         docs(toolbox, goal, &mut findings).await?;
     } else {
         findings
             .remarks
             .push("documents were not searched: docs-tool is not among the tools".into());
     }
-    if toolbox.has(WEB) {
+    if toolbox.contains(WEB) {
         web(toolbox, goal, &mut findings).await;
     }
     Ok(findings)
 }
 
-async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<(), Failure> {
+async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<(), TaskError> {
     // By place, so that a passage found twice is there once, with its better score.
-    let mut best: BTreeMap<(String, usize), Hit> = BTreeMap::new();
-    for (number, part) in parts(goal).into_iter().enumerate() {
+    let mut best: BTreeMap<(String, usize), DocHit> = BTreeMap::new();
+    for (number, part) in subqueries(goal).into_iter().enumerate() {
         let asked = [
-            ("query", clip(&part, LONGEST_QUERY)),
+            ("query", truncate(&part, LONGEST_QUERY)),
             ("limit", PER_PART.to_string()),
         ];
         let result = toolbox.call(DOCS, "search_local_docs", asked).await;
         let result = match result {
             Ok(result) => result,
-            Err(error @ ToolError::Away { .. }) => return Err(Failure::Away(error.to_string())),
+            Err(error @ ToolError::Unavailable { .. }) => return Err(TaskError::Unavailable(error.to_string())),
             // No documents is a state like another: the notes say so, and the run goes on.
             Err(error) => {
                 let remark = format!("documents were not searched: {error}");
@@ -89,8 +89,8 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
                 break;
             }
         };
-        let found: Found = serde_json::from_str(&result)
-            .map_err(|error| Failure::Away(format!("{DOCS} answers in another form: {error}")))?;
+        let found: DocSearchResults = serde_json::from_str(&result)
+            .map_err(|error| TaskError::Unavailable(format!("{DOCS} answers in another form: {error}")))?;
         if number == 0 {
             findings.searched = (found.files, found.passages);
             findings.missing = found.missing_terms;
@@ -105,12 +105,12 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
     }
     findings.hits = best.into_values().collect();
     findings.hits.sort_by(|a, b| b.score.total_cmp(&a.score));
-    findings.hits.truncate(MOST_HITS);
+    findings.hits.truncate(MAX_HITS);
     Ok(())
 }
 
 async fn web(toolbox: &Toolbox, goal: &str, findings: &mut Findings) {
-    let query = clip(goal, 200);
+    let query = truncate(goal, 200);
     let result = toolbox.call(WEB, "web_search", [("query", query)]).await;
     match result {
         Ok(result) => match serde_json::from_str(&result) {
@@ -132,14 +132,14 @@ mod tests {
     #[test]
     fn a_goal_is_searched_whole_and_in_its_parts() {
         assert_eq!(
-            parts("Research -> code -> review"),
+            subqueries("Research -> code -> review"),
             ["Research -> code -> review", "Research", "code", "review"]
         );
         assert_eq!(
-            parts(" how do routers drain? "),
+            subqueries(" how do routers drain? "),
             ["how do routers drain?", "how do routers drain"]
         );
-        assert_eq!(parts("scale echo"), ["scale echo"]);
-        assert_eq!(parts(&"a,".repeat(99)).len(), MOST_PARTS + 1);
+        assert_eq!(subqueries("scale echo"), ["scale echo"]);
+        assert_eq!(subqueries(&"a,".repeat(99)).len(), MOST_PARTS + 1);
     }
 }

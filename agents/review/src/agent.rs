@@ -1,16 +1,16 @@
 //! The agent itself.
 
 use agentkit::{
-    About, Agent, Failure, Mind, Outcome, Parameter, Say, Task, artifact, sources::Document,
+    About, Agent, TaskError, AgentState, TaskOutcome, Parameter, OutputStream, Task, artifact, sources::Document,
 };
 
 use crate::{
-    check::{Checked, Severity},
+    check::{CheckResults, Severity},
     report,
 };
 
 /// The tools of a task that names none.
-const USUAL: &[&str] = &["docs-tool", "fs-tool"];
+const DEFAULT_TOOLS: &[&str] = &["docs-tool", "fs-tool"];
 
 const SYSTEM: &str = "You review for engineers. Given a goal, notes, a design, and the findings of \
     mechanical checks, write at most eight remarks as a Markdown list: what is wrong, unclear or \
@@ -53,42 +53,42 @@ pub(crate) const ABOUT: About = About {
     ],
 };
 
-/// The agent over its mind.
+/// The agent over its state.
 #[derive(Debug)]
-pub(crate) struct Review(Mind);
+pub(crate) struct Review(AgentState);
 
 impl Review {
-    pub(crate) fn new(mind: Mind) -> Self {
-        Self(mind)
+    pub(crate) fn new(state: AgentState) -> Self {
+        Self(state)
     }
 }
 
 #[async_trait::async_trait]
 impl Agent for Review {
-    async fn run(&self, task: &Task, say: &Say) -> Result<Outcome, Failure> {
-        let goal = task.wanted("what was wanted")?;
-        let toolbox = self.0.toolbox(task, USUAL);
+    async fn run(&self, task: &Task, stream: &OutputStream) -> Result<TaskOutcome, TaskError> {
+        let goal = task.require_goal("what was wanted")?;
+        let toolbox = self.0.toolbox(task, DEFAULT_TOOLS);
         let notes = artifact(task, &toolbox, "notes", "notes.md").await?;
         let design = artifact(task, &toolbox, "design", "mcp.md").await?;
-        let mut checked = Checked::default();
-        let (read_notes, read_design) = (Document::read(&notes), Document::read(&design));
+        let mut checked = CheckResults::default();
+        let (read_notes, read_design) = (Document::parse(&notes), Document::parse(&design));
         checked.document(&toolbox, "notes.md", &read_notes).await?;
         checked.document(&toolbox, "mcp.md", &read_design).await?;
         checked.goal(goal, "mcp.md", &read_design);
-        let mut output = report::report(goal, &self.0.label(), &["notes.md", "mcp.md"], &checked);
-        say.text(output.clone()).await;
+        let mut output = report::report(goal, &self.0.provenance(), &["notes.md", "mcp.md"], &checked);
+        stream.send(output.clone()).await;
         let question = format!(
             "Goal: {goal}\n\nNotes:\n\n{notes}\n\nDesign:\n\n{design}\n\nFindings:\n\n{output}"
         );
-        let reply = self.0.ask(&toolbox, say, SYSTEM, question).await?;
+        let reply = self.0.ask_model(&toolbox, stream, SYSTEM, question).await?;
         if let Some(reply) = &reply {
             output.push_str("\n## Remarks\n\n");
             output.push_str(reply.text.trim_end());
             output.push('\n');
         }
-        let mut metadata = self.0.metadata(&toolbox, reply.as_ref());
+        let mut metadata = self.0.usage_metadata(&toolbox, reply.as_ref());
         metadata.insert("errors", checked.count(Severity::Error).to_string());
         metadata.insert("warnings", checked.count(Severity::Warning).to_string());
-        Ok(Outcome { output, metadata })
+        Ok(TaskOutcome { output, metadata })
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use agentkit::{
-    Failure, ToolError, Toolbox,
+    TaskError, ToolError, Toolbox,
     sources::{Document, Quote, Source},
     text::{distinct_terms, shorten, terms},
 };
@@ -38,7 +38,7 @@ pub(crate) struct Finding {
 
 /// What the checks came to.
 #[derive(Debug, Default)]
-pub(crate) struct Checked {
+pub(crate) struct CheckResults {
     pub(crate) findings: Vec<Finding>,
     /// Quotations looked up, and those that stand in their source.
     pub(crate) looked_up: usize,
@@ -50,14 +50,14 @@ pub(crate) struct Checked {
     read: BTreeMap<Source, Result<String, String>>,
 }
 
-impl Checked {
+impl CheckResults {
     /// Checks one document, which is called `name`.
     pub(crate) async fn document(
         &mut self,
         toolbox: &Toolbox,
         name: &str,
         document: &Document,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), TaskError> {
         if document.sources.is_empty() {
             self.find(Severity::Warning, name, 0, "names no source at all");
         }
@@ -113,7 +113,7 @@ impl Checked {
         name: &str,
         document: &Document,
         quote: &Quote,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), TaskError> {
         let Some(number) = quote.cites else {
             self.find(Severity::Error, name, quote.line, "quotes without a source");
             return Ok(());
@@ -149,7 +149,7 @@ impl Checked {
         &mut self,
         toolbox: &Toolbox,
         source: &Source,
-    ) -> Result<Result<String, String>, Failure> {
+    ) -> Result<Result<String, String>, TaskError> {
         if let Some(known) = self.read.get(source) {
             return Ok(known.clone());
         }
@@ -165,7 +165,7 @@ impl Checked {
             Ok(read) => serde_json::from_str::<Value>(&read)
                 .map_err(|error| error.to_string())
                 .map(|read| read["text"].as_str().unwrap_or_default().to_owned()),
-            Err(error @ ToolError::Away { .. }) => return Err(Failure::Away(error.to_string())),
+            Err(error @ ToolError::Unavailable { .. }) => return Err(TaskError::Unavailable(error.to_string())),
             Err(error) => Err(error.to_string()),
         };
         self.read.insert(source.clone(), lines.clone());

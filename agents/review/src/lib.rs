@@ -28,6 +28,6 @@ pub const SPEC: Spec = Spec {
 /// # Errors
 /// When the keys describe a model that cannot be.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let agent = agent::Review::new(agentkit::Mind::new(context)?);
+    let agent = agent::Review::new(agentkit::AgentState::new(context)?);
     Ok(agentkit::serve_agent(context, &agent::ABOUT, agent))
 }

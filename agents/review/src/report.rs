@@ -1,17 +1,17 @@
 //! How a review is written down.
 
-use agentkit::text::clip;
+use agentkit::text::truncate;
 
-use crate::check::{Checked, Severity};
+use crate::check::{CheckResults, Severity};
 
 /// Most findings that are listed.
 const MOST_FINDINGS: usize = 100;
 
 /// The review, but for a model's remarks.
-pub(crate) fn report(goal: &str, label: &str, names: &[&str], checked: &Checked) -> String {
-    let title = clip(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
+pub(crate) fn report(goal: &str, label: &str, names: &[&str], checked: &CheckResults) -> String {
+    let title = truncate(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
     let mut text = format!("# Review: {title}\n\n{label}\n\n");
-    let Checked {
+    let CheckResults {
         looked_up,
         confirmed,
         claims,

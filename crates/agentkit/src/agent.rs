@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::Say;
+use crate::OutputStream;
 
 /// What an agent is asked to do.
 #[derive(Clone, Debug, Default)]
@@ -27,9 +27,9 @@ impl Task {
     ///
     /// # Errors
     /// When nothing is; `expected` says what to say.
-    pub fn wanted(&self, expected: &str) -> Result<&str, Failure> {
+    pub fn require_goal(&self, expected: &str) -> Result<&str, TaskError> {
         match self.goal.trim() {
-            "" => Err(Failure::Task(format!("input is empty: say {expected}"))),
+            "" => Err(TaskError::Invalid(format!("input is empty: say {expected}"))),
             goal => Ok(goal),
         }
     }
@@ -37,7 +37,7 @@ impl Task {
 
 /// What came of a task.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub struct TaskOutcome {
     /// The text.
     pub output: String,
     /// Facts about how it was made: `mode`, `llm_model`, `tool_calls` and so on.
@@ -46,21 +46,21 @@ pub struct Outcome {
 
 /// Why a task has no outcome.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum TaskError {
     /// The task itself will not do; the same task fails again.
     #[error("{0}")]
-    Task(String),
+    Invalid(String),
     /// Something that the agent needs is away for now; trying again may help.
     #[error("{0}")]
-    Away(String),
+    Unavailable(String),
     /// The model gave no answer in all the attempts that `model_attempts` allows; trying again may
     /// help, but is for those to decide who know how often that may be, not for every hop.
     #[error("{message}")]
-    Spent {
+    ModelUnavailable {
         /// What happened.
         message: String,
         /// How long the endpoint wants no requests.
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
     },
 }
 
@@ -72,5 +72,5 @@ pub trait Agent: std::fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the task will not do, or what it needs is away.
-    async fn run(&self, task: &Task, say: &Say) -> Result<Outcome, Failure>;
+    async fn run(&self, task: &Task, stream: &OutputStream) -> Result<TaskOutcome, TaskError>;
 }

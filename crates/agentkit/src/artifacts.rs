@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Failure, Task, ToolError, Toolbox};
+use crate::{TaskError, Task, ToolError, Toolbox};
 
 const TOOL: &str = "fs-tool";
 
@@ -16,7 +16,7 @@ pub async fn artifact(
     toolbox: &Toolbox,
     parameter: &str,
     path: &str,
-) -> Result<String, Failure> {
+) -> Result<String, TaskError> {
     if let Some(text) = task.parameters.get(parameter) {
         return Ok(text.clone());
     }
@@ -24,13 +24,13 @@ pub async fn artifact(
         .call(TOOL, "file_read_safe", [("path", path.to_owned())])
         .await;
     let read = read.map_err(|error| match error {
-        ToolError::Away { .. } => Failure::Away(error.to_string()),
-        other => Failure::Task(format!(
+        ToolError::Unavailable { .. } => TaskError::Unavailable(error.to_string()),
+        other => TaskError::Invalid(format!(
             "there is no {parameter}: give it as a parameter, or the session_id of a run that has \
              {path} ({other})"
         )),
     })?;
     let read: Value = serde_json::from_str(&read)
-        .map_err(|error| Failure::Away(format!("{TOOL} answers what is not JSON: {error}")))?;
+        .map_err(|error| TaskError::Unavailable(format!("{TOOL} answers what is not JSON: {error}")))?;
     Ok(read["content"].as_str().unwrap_or_default().to_owned())
 }

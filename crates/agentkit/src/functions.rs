@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Toolbox, consul_name,
-    text::{clip, shorten},
+    text::{truncate, shorten},
 };
 
 /// Longest result that a model is given, characters.
@@ -96,7 +96,7 @@ impl<'a> MeshFunctions<'a> {
 
 #[async_trait::async_trait]
 impl Functions for MeshFunctions<'_> {
-    fn offered(&self) -> &[Function] {
+    fn definitions(&self) -> &[Function] {
         &self.offered
     }
 
@@ -132,7 +132,7 @@ impl Functions for MeshFunctions<'_> {
             .filter(|(key, value)| allowed(key) && !value.is_null())
             .map(|(key, value)| (key.as_str(), text(value.clone())));
         match self.toolbox.call(id, operation, given).await {
-            Ok(result) => clip(&result, LONGEST_RESULT),
+            Ok(result) => truncate(&result, LONGEST_RESULT),
             Err(error) => format!("error: {error}"),
         }
     }

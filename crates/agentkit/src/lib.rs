@@ -4,22 +4,22 @@
 
 mod about;
 mod agent;
-mod agent_face;
+mod agent_server;
 mod artifacts;
 mod functions;
-mod mind;
-mod say;
+mod state;
+mod output_stream;
 pub mod sources;
 pub mod text;
 mod tool;
 mod toolbox;
 
 pub use about::{About, Operation, Parameter};
-pub use agent::{Agent, Failure, Outcome, Task};
-pub use agent_face::serve as serve_agent;
+pub use agent::{Agent, TaskError, TaskOutcome, Task};
+pub use agent_server::serve as serve_agent;
 pub use artifacts::artifact;
 pub use functions::MeshFunctions;
-pub use mind::Mind;
-pub use say::Say;
-pub use tool::{Call, Refusal, Tool, serve as serve_tool};
+pub use state::AgentState;
+pub use output_stream::OutputStream;
+pub use tool::{Invocation, InvocationError, Tool, serve as serve_tool};
 pub use toolbox::{ToolError, Toolbox, consul_name};

@@ -5,7 +5,7 @@ mod document;
 mod passage;
 
 pub use document::{Claim, Document, Quote};
-pub use passage::{Found, Hit, Passage, WebFound, WebHit};
+pub use passage::{DocSearchResults, DocHit, Passage, WebSearchResults, WebHit};
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -41,12 +41,12 @@ impl fmt::Display for Source {
 /// A text that is no [`Source`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no source: expected file:line, file:line-line or a URL")]
-pub struct NoSource(String);
+pub struct InvalidSource(String);
 
 impl FromStr for Source {
-    type Err = NoSource;
+    type Err = InvalidSource;
 
-    fn from_str(text: &str) -> Result<Self, NoSource> {
+    fn from_str(text: &str) -> Result<Self, InvalidSource> {
         if text.starts_with("https://") || text.starts_with("http://") {
             return Ok(Self::Web(text.to_owned()));
         }
@@ -60,7 +60,7 @@ impl FromStr for Source {
                 end,
             })
         };
-        read().ok_or_else(|| NoSource(crate::text::shorten(text)))
+        read().ok_or_else(|| InvalidSource(crate::text::shorten(text)))
     }
 }
 
@@ -119,9 +119,9 @@ pub fn quote(text: &str) -> String {
         .collect()
 }
 
-/// A text as a code block, fenced by more backquotes than it contains in a row.
+/// A text as a code block between fences of more backquotes than it contains in a row.
 #[must_use]
-pub fn fenced(text: &str) -> String {
+pub fn code_block(text: &str) -> String {
     let mut longest = 0;
     let mut row = 0;
     for c in text.chars() {
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_fence_is_longer_than_what_it_holds() {
-        assert_eq!(fenced("a"), "```\na\n```\n");
-        assert_eq!(fenced("```\nx\n```"), "````\n```\nx\n```\n````\n");
+        assert_eq!(code_block("a"), "```\na\n```\n");
+        assert_eq!(code_block("```\nx\n```"), "````\n```\nx\n```\n````\n");
     }
 }

@@ -1,7 +1,7 @@
 //! The words of a text, in the form in which they are compared.
 
 /// English words that say nothing about what a text is about.
-const STOP: &[&str] = &[
+const STOP_WORDS: &[&str] = &[
     "a", "about", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by",
     "can", "do", "does", "each", "for", "from", "had", "has", "have", "how", "if", "in", "into",
     "is", "it", "its", "may", "more", "most", "no", "nor", "not", "of", "on", "one", "only", "or",
@@ -21,7 +21,7 @@ pub fn terms(text: &str) -> Vec<String> {
         let word = word.trim_matches('_').to_lowercase();
         let parts = word.split('_').filter(|part| !part.is_empty());
         for part in parts {
-            if part.chars().count() > 1 && STOP.binary_search(&part).is_err() {
+            if part.chars().count() > 1 && STOP_WORDS.binary_search(&part).is_err() {
                 terms.push(singular(part));
             }
         }
@@ -64,12 +64,12 @@ fn singular(word: &str) -> String {
 /// At most 80 characters of what a caller sent, so that an error stays readable.
 #[must_use]
 pub fn shorten(text: &str) -> String {
-    clip(text, 80)
+    truncate(text, 80)
 }
 
 /// At most `most` characters of a text, with an ellipsis where something is cut off.
 #[must_use]
-pub fn clip(text: &str, most: usize) -> String {
+pub fn truncate(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn stop_words_are_sorted_as_the_search_in_them_needs() {
-        assert!(STOP.is_sorted());
+        assert!(STOP_WORDS.is_sorted());
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn clipping_counts_characters_not_bytes() {
-        assert_eq!(clip("äöü", 2), "äö…");
-        assert_eq!(clip("äöü", 3), "äöü");
+        assert_eq!(truncate("äöü", 2), "äö…");
+        assert_eq!(truncate("äöü", 3), "äöü");
     }
 }

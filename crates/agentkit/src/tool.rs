@@ -13,7 +13,7 @@ use crate::About;
 
 /// What a caller asks of a tool.
 #[derive(Clone, Debug, Default)]
-pub struct Call {
+pub struct Invocation {
     /// One of the names in [`About::operations`], if the caller is right.
     pub operation: String,
     /// The parameters as they came.
@@ -24,9 +24,9 @@ pub struct Call {
 
 /// Why a tool does not do what it was asked.
 #[derive(Debug)]
-pub enum Refusal {
+pub enum InvocationError {
     /// The tool's own answer about the request: `success=false` with this text.
-    Answer(String),
+    Rejected(String),
     /// What the mesh has to say, such as that the tool is switched off.
     Status(Box<Status>),
 }
@@ -38,18 +38,18 @@ pub trait Tool: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// When the operation or a parameter is not one that is taken, or there is no answer.
-    async fn run(&self, call: Call) -> Result<String, Refusal>;
+    async fn run(&self, call: Invocation) -> Result<String, InvocationError>;
 }
 
-impl Call {
+impl Invocation {
     /// The value of a parameter, not trimmed.
     ///
     /// # Errors
     /// When it is not there; `expected` says what would be.
-    pub fn required(&self, name: &str, expected: &str) -> Result<&str, Refusal> {
+    pub fn required(&self, name: &str, expected: &str) -> Result<&str, InvocationError> {
         let value = self.parameters.get(name).map(String::as_str);
         value.ok_or_else(|| {
-            Refusal::Answer(format!("parameter `{name}` is missing: give {expected}"))
+            InvocationError::Rejected(format!("parameter `{name}` is missing: give {expected}"))
         })
     }
 
@@ -64,19 +64,19 @@ impl Call {
     ///
     /// # Errors
     /// When it is no number or out of bounds.
-    pub fn number<N: FromStr + PartialOrd + fmt::Display>(
+    pub fn integer<N: FromStr + PartialOrd + fmt::Display>(
         &self,
         name: &str,
         bounds: RangeInclusive<N>,
         default: N,
-    ) -> Result<N, Refusal> {
+    ) -> Result<N, InvocationError> {
         let Some(text) = self.optional(name) else {
             return Ok(default);
         };
         let number = text.parse().ok().filter(|number| bounds.contains(number));
         number.ok_or_else(|| {
             let (least, most) = bounds.into_inner();
-            Refusal::Answer(format!(
+            InvocationError::Rejected(format!(
                 "parameter `{name}` is {:?}: give a whole number from {least} to {most}",
                 crate::text::shorten(text)
             ))
@@ -85,9 +85,9 @@ impl Call {
 
     /// The refusal of an operation that is none of `about`'s.
     #[must_use]
-    pub fn unknown(&self, about: &About) -> Refusal {
+    pub fn unknown_operation(&self, about: &About) -> InvocationError {
         let names: Vec<_> = about.operations.iter().map(|row| row.name).collect();
-        Refusal::Answer(format!(
+        InvocationError::Rejected(format!(
             "unknown operation {:?}: give one of {}",
             crate::text::shorten(&self.operation),
             names.join(", ")
@@ -95,13 +95,13 @@ impl Call {
     }
 }
 
-impl From<Status> for Refusal {
+impl From<Status> for InvocationError {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
     }
 }
 
-struct Face {
+struct ToolServer {
     context: Context,
     about: &'static About,
     tool: Arc<dyn Tool>,
@@ -110,7 +110,7 @@ struct Face {
 /// Serves `tool` as an `agentplatform.ToolService` that lists itself as `about` says.
 #[must_use]
 pub fn serve(context: &Context, about: &'static About, tool: impl Tool) -> Services {
-    let face = Face {
+    let face = ToolServer {
         context: context.clone(),
         about,
         tool: Arc::new(tool),
@@ -122,22 +122,22 @@ pub fn serve(context: &Context, about: &'static About, tool: impl Tool) -> Servi
 }
 
 #[async_trait::async_trait]
-impl ToolService for Face {
+impl ToolService for ToolServer {
     async fn execute_tool(
         &self,
         request: Request<ToolRequest>,
     ) -> Result<Response<ToolResponse>, Status> {
         let request = request.into_inner();
         let session_id = request.session_id.clone();
-        let call = Call {
+        let call = Invocation {
             operation: request.operation.trim().to_owned(),
             parameters: request.parameters,
             session: request.session_id,
         };
         let (success, result, error) = match self.tool.run(call).await {
             Ok(result) => (true, result, String::new()),
-            Err(Refusal::Answer(error)) => (false, String::new(), error),
-            Err(Refusal::Status(status)) => return Err(*status),
+            Err(InvocationError::Rejected(error)) => (false, String::new(), error),
+            Err(InvocationError::Status(status)) => return Err(*status),
         };
         Ok(Response::new(ToolResponse {
             success,

@@ -18,7 +18,7 @@ pub struct Toolbox {
     mesh: Mesh,
     tools: Vec<String>,
     session: String,
-    patience: Duration,
+    timeout: Duration,
     calls: AtomicU64,
 }
 
@@ -27,10 +27,10 @@ pub struct Toolbox {
 pub enum ToolError {
     /// The task does not name this tool.
     #[error("{0} is not among the task's tools: add it to tool_ids")]
-    NotGiven(String),
+    NotAllowed(String),
     /// The tool's own answer about the request.
     #[error("{tool}: {message}")]
-    Refused {
+    Rejected {
         /// Public id of the tool.
         tool: String,
         /// What it says.
@@ -38,7 +38,7 @@ pub enum ToolError {
     },
     /// The tool is switched off; the text names the key that turns it on.
     #[error("{tool}: {message}")]
-    Denied {
+    Disabled {
         /// Public id of the tool.
         tool: String,
         /// What it says.
@@ -46,7 +46,7 @@ pub enum ToolError {
     },
     /// No instance answers.
     #[error("{tool}: {message}")]
-    Away {
+    Unavailable {
         /// Public id of the tool.
         tool: String,
         /// What the mesh says.
@@ -67,21 +67,21 @@ pub fn consul_name(id: &str) -> String {
 }
 
 impl Toolbox {
-    /// The tools with these public ids, each call given at most `patience`.
+    /// The tools with these public ids, each call given at most `timeout`.
     #[must_use]
-    pub fn new(mesh: Mesh, tools: Vec<String>, session: &str, patience: Duration) -> Self {
+    pub fn new(mesh: Mesh, tools: Vec<String>, session: &str, timeout: Duration) -> Self {
         Self {
             mesh,
             tools,
             session: session.to_owned(),
-            patience,
+            timeout,
             calls: AtomicU64::new(0),
         }
     }
 
     /// Whether the task names this tool.
     #[must_use]
-    pub fn has(&self, tool: &str) -> bool {
+    pub fn contains(&self, tool: &str) -> bool {
         self.tools.iter().any(|id| id == tool)
     }
 
@@ -93,7 +93,7 @@ impl Toolbox {
 
     /// How many calls were made.
     #[must_use]
-    pub fn calls(&self) -> u64 {
+    pub fn call_count(&self) -> u64 {
         self.calls.load(Relaxed)
     }
 
@@ -107,8 +107,8 @@ impl Toolbox {
         operation: &str,
         parameters: impl IntoIterator<Item = (&'a str, String)>,
     ) -> Result<String, ToolError> {
-        if !self.has(tool) {
-            return Err(ToolError::NotGiven(tool.to_owned()));
+        if !self.contains(tool) {
+            return Err(ToolError::NotAllowed(tool.to_owned()));
         }
         self.calls.fetch_add(1, Relaxed);
         let parameters = parameters.into_iter();
@@ -118,16 +118,16 @@ impl Toolbox {
             parameters: parameters.map(|(k, v)| (k.to_owned(), v)).collect(),
             session_id: self.session.clone(),
         });
-        request.set_timeout(self.patience);
+        request.set_timeout(self.timeout);
         let mut client = self.client(tool);
         // Boxed: it is most of the size of every future that calls a tool.
-        let answer = timeout(self.patience, Box::pin(client.execute_tool(request))).await;
+        let answer = timeout(self.timeout, Box::pin(client.execute_tool(request))).await;
         let answer = answer.map_err(|_| self.late(tool))?;
         let answer = answer.map_err(|status| failed(tool, &status))?.into_inner();
         if answer.success {
             return Ok(answer.result);
         }
-        Err(ToolError::Refused {
+        Err(ToolError::Rejected {
             tool: tool.to_owned(),
             message: answer.error,
         })
@@ -139,15 +139,15 @@ impl Toolbox {
     /// When nobody answers, or the tool does not list itself.
     pub async fn describe(&self, tool: &str) -> Result<ToolInfo, ToolError> {
         let mut request = Request::new(ListToolsRequest::default());
-        request.set_timeout(self.patience);
+        request.set_timeout(self.timeout);
         let mut client = self.client(tool);
-        let answer = timeout(self.patience, Box::pin(client.list_tools(request))).await;
+        let answer = timeout(self.timeout, Box::pin(client.list_tools(request))).await;
         let answer = answer.map_err(|_| self.late(tool))?;
         let answer = answer.map_err(|status| failed(tool, &status))?.into_inner();
         let mut listed = answer.tools.into_iter();
         listed
             .find(|info| info.tool_id == tool)
-            .ok_or_else(|| ToolError::Away {
+            .ok_or_else(|| ToolError::Unavailable {
                 tool: tool.to_owned(),
                 message: "does not list itself".to_owned(),
             })
@@ -159,9 +159,9 @@ impl Toolbox {
     }
 
     fn late(&self, tool: &str) -> ToolError {
-        ToolError::Away {
+        ToolError::Unavailable {
             tool: tool.to_owned(),
-            message: format!("did not answer within {:?}", self.patience),
+            message: format!("did not answer within {:?}", self.timeout),
         }
     }
 }
@@ -169,9 +169,9 @@ impl Toolbox {
 fn failed(tool: &str, status: &Status) -> ToolError {
     let (tool, message) = (tool.to_owned(), status.message().to_owned());
     match status.code() {
-        Code::PermissionDenied => ToolError::Denied { tool, message },
-        Code::InvalidArgument | Code::Unimplemented => ToolError::Refused { tool, message },
-        _ => ToolError::Away { tool, message },
+        Code::PermissionDenied => ToolError::Disabled { tool, message },
+        Code::InvalidArgument | Code::Unimplemented => ToolError::Rejected { tool, message },
+        _ => ToolError::Unavailable { tool, message },
     }
 }
 

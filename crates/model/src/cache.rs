@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::stream::Answer;
+use crate::stream::Completion;
 
 /// Remembers answers; the oldest goes first.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Cache {
 
 #[derive(Debug, Default)]
 struct State {
-    answers: HashMap<u128, (Arc<Answer>, usize)>,
+    answers: HashMap<u128, (Arc<Completion>, usize)>,
     order: VecDeque<u128>,
     bytes: usize,
 }
@@ -38,12 +38,12 @@ impl Cache {
         xxh3_128(body)
     }
 
-    pub(crate) fn get(&self, key: u128) -> Option<Arc<Answer>> {
+    pub(crate) fn get(&self, key: u128) -> Option<Arc<Completion>> {
         let state = self.state.lock();
         state.answers.get(&key).map(|(answer, _)| answer.clone())
     }
 
-    pub(crate) fn put(&self, key: u128, answer: Arc<Answer>) {
+    pub(crate) fn put(&self, key: u128, answer: Arc<Completion>) {
         let bytes = answer.bytes();
         if bytes > self.limit {
             return;
@@ -68,10 +68,10 @@ impl Cache {
 mod tests {
     use super::*;
 
-    fn answer(size: usize) -> Arc<Answer> {
-        Arc::new(Answer {
+    fn answer(size: usize) -> Arc<Completion> {
+        Arc::new(Completion {
             content: "x".repeat(size),
-            ..Answer::default()
+            ..Completion::default()
         })
     }
 

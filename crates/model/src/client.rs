@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 use crate::{
-    Error, Listener,
+    Error, TextSink,
     cache::Cache,
-    form::{Endpoint, Form},
-    refusal::Refusal,
+    request_params::{EndpointProfile, RequestParams},
+    error_response::ErrorResponse,
     retry,
-    stream::{Answer, Assembly, Broken, clip},
+    stream::{Completion, CompletionBuilder, StreamError, truncate},
     url::{endpoint, is_azure},
-    wire::{Function, Message, Offered, Request, Sent, StreamOptions},
+    wire::{Function, Message, ToolDefinition, Request, RequestMessage, StreamOptions},
 };
 
 /// Longest part of a refusal that is read, bytes.
@@ -26,7 +26,7 @@ const LONGEST_REFUSAL: usize = 64 * 1024;
 
 /// What a model is made of.
 #[derive(Clone)]
-pub struct Settings {
+pub struct ModelOptions {
     /// Base URL of the API, with or without `/v1`.
     pub url: String,
     /// The model to ask for.
@@ -61,10 +61,10 @@ pub struct Settings {
 pub struct Model {
     http: reqwest::Client,
     url: Url,
-    pub(crate) settings: Settings,
+    pub(crate) settings: ModelOptions,
     cache: Cache,
     /// What the process knows of the endpoint.
-    endpoint: Arc<Endpoint>,
+    endpoint: Arc<EndpointProfile>,
 }
 
 /// What is asked in one round.
@@ -77,19 +77,19 @@ pub(crate) struct Round<'a> {
 }
 
 /// Why a request has no answer.
-enum Problem {
+enum AttemptError {
     /// It may have one later, not before the time that the endpoint asks for.
-    Passing(String, Option<Duration>),
+    Transient(String, Option<Duration>),
     /// It is refused with this status and these words.
-    Refused(u16, String),
+    Rejected(u16, String),
     /// It would have none later either.
-    Final(Error),
+    Permanent(Error),
 }
 
-impl fmt::Debug for Settings {
+impl fmt::Debug for ModelOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the key.
-        f.debug_struct("Settings")
+        f.debug_struct("ModelOptions")
             .field("url", &self.url)
             .field("name", &self.name)
             .finish_non_exhaustive()
@@ -101,8 +101,8 @@ impl Model {
     ///
     /// # Errors
     /// When the URL is none, the model has no name, or the key cannot be a header.
-    pub fn new(settings: Settings) -> Result<Self, Error> {
-        let bad = |key, problem: &str| Error::Setup {
+    pub fn new(settings: ModelOptions) -> Result<Self, Error> {
+        let bad = |key, problem: &str| Error::InvalidConfig {
             key,
             problem: problem.to_owned(),
         };
@@ -141,9 +141,9 @@ impl Model {
             .user_agent(concat!("mesh/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad("model_url", &error.to_string()))?;
-        let form = Form::new(&settings.limit, &settings.omit);
+        let form = RequestParams::new(&settings.limit, &settings.omit);
         Ok(Self {
-            endpoint: Endpoint::of(url.as_str(), &settings.name, form),
+            endpoint: EndpointProfile::shared(url.as_str(), &settings.name, form),
             http,
             url,
             cache: Cache::new(settings.cache_bytes),
@@ -161,40 +161,40 @@ impl Model {
     pub(crate) async fn ask(
         &self,
         round: Round<'_>,
-        listener: &dyn Listener,
-    ) -> Result<(Arc<Answer>, bool), Error> {
+        sink: &dyn TextSink,
+    ) -> Result<(Arc<Completion>, bool), Error> {
         // Whatever the endpoint turns out not to take, the question is the same.
-        let key = Cache::key(&encoded(&self.request(round, &Form::default()))?);
+        let key = Cache::key(&encoded(&self.request(round, &RequestParams::default()))?);
         if let Some(known) = self.cache.get(key) {
-            listener.text(&known.content).await;
+            sink.send(&known.content).await;
             return Ok((known, true));
         }
         let deadline = Instant::now() + self.settings.timeout;
-        let answer = timeout_at(deadline, self.send(round, listener, deadline)).await;
+        let answer = timeout_at(deadline, self.send(round, sink, deadline)).await;
         let answer = Arc::new(answer.map_err(|_| Error::Timeout)??);
         self.cache.put(key, Arc::clone(&answer));
         Ok((answer, false))
     }
 
-    fn request<'a>(&'a self, round: Round<'a>, form: &Form) -> Request<'a> {
+    fn request<'a>(&'a self, round: Round<'a>, form: &RequestParams) -> Request<'a> {
         let has = |name| form.has(name);
         let called = |message: &Message| !message.tool_calls.is_empty();
         // Functions that were called have to be there, whatever the endpoint refused before.
         let offers = has("tools") || round.messages.iter().any(called);
         let functions = round.functions.iter().filter(|_| offers);
         let tools: Vec<_> = functions
-            .map(|function| Offered {
+            .map(|function| ToolDefinition {
                 kind: "function",
                 function,
             })
             .collect();
-        let sent = |message: &'a Message| Sent {
+        let sent = |message: &'a Message| RequestMessage {
             message,
-            reasoning_content: (form.thoughts() && called(message))
-                .then_some(message.thoughts.as_str()),
+            reasoning_content: (form.sends_reasoning() && called(message))
+                .then_some(message.reasoning.as_str()),
         };
         let closed = round.closed && !tools.is_empty() && has("tool_choice");
-        let limit = |name| (form.limit() == Some(name)).then_some(self.settings.max_tokens);
+        let limit = |name| (form.max_tokens_name() == Some(name)).then_some(self.settings.max_tokens);
         let stream = has("stream");
         Request {
             model: &self.settings.name,
@@ -217,30 +217,30 @@ impl Model {
     async fn send(
         &self,
         round: Round<'_>,
-        listener: &dyn Listener,
+        sink: &dyn TextSink,
         deadline: Instant,
-    ) -> Result<Answer, Error> {
-        let mut form = self.endpoint.form();
+    ) -> Result<Completion, Error> {
+        let mut form = self.endpoint.params();
         let mut attempt = 1;
         loop {
-            self.quiet(deadline).await?;
+            self.wait_out_hold_off(deadline).await?;
             let request = self.request(round, &form);
-            let (problem, asked) = match self.once(encoded(&request)?, listener).await {
+            let (problem, asked) = match self.send_once(encoded(&request)?, sink).await {
                 Ok(answer) => {
-                    self.endpoint.took(&form);
+                    self.endpoint.accepted(&form);
                     return Ok(answer);
                 }
-                Err(Problem::Final(error)) => return Err(error),
-                Err(Problem::Passing(problem, asked)) => (problem, asked),
-                Err(Problem::Refused(status, said)) => {
-                    let refusal = Refusal::read(status, &said);
-                    if let Some(next) = form.after(&refusal, &request.optional()) {
+                Err(AttemptError::Permanent(error)) => return Err(error),
+                Err(AttemptError::Transient(problem, asked)) => (problem, asked),
+                Err(AttemptError::Rejected(status, said)) => {
+                    let refusal = ErrorResponse::parse(status, &said);
+                    if let Some(next) = form.adapted_to(&refusal, &request.optional_params()) {
                         form = next;
                         continue;
                     }
-                    let message = clip(&said);
-                    if !retry::passes(status) {
-                        return Err(Error::Refused { status, message });
+                    let message = truncate(&said);
+                    if !retry::is_retryable(status) {
+                        return Err(Error::Rejected { status, message });
                     }
                     (format!("HTTP {status}: {message}"), None)
                 }
@@ -248,11 +248,11 @@ impl Model {
             attempt += 1;
             if attempt > self.settings.attempts {
                 return Err(match asked.filter(|asked| !asked.is_zero()) {
-                    Some(asked) => Error::Later(problem, asked),
-                    None => Error::Away(problem),
+                    Some(asked) => Error::RetryAfter(problem, asked),
+                    None => Error::Unavailable(problem),
                 });
             }
-            let wait = retry::wait(attempt, asked, rand::random());
+            let wait = retry::backoff(attempt, asked, rand::random());
             warn!(
                 model = self.settings.name,
                 attempt,
@@ -261,18 +261,18 @@ impl Model {
                 "asked again"
             );
             if Instant::now() + wait > deadline {
-                return Err(Error::Later(problem, wait));
+                return Err(Error::RetryAfter(problem, wait));
             }
             sleep(wait).await;
         }
     }
 
     /// Waits until the endpoint takes requests again, whoever was told to leave it alone.
-    async fn quiet(&self, deadline: Instant) -> Result<(), Error> {
-        while let Some(wait) = self.endpoint.quiet_for() {
+    async fn wait_out_hold_off(&self, deadline: Instant) -> Result<(), Error> {
+        while let Some(wait) = self.endpoint.hold_off_left() {
             if Instant::now() + wait > deadline {
                 let problem = "the endpoint asks to be left alone for longer than model_timeout";
-                return Err(Error::Later(problem.to_owned(), wait));
+                return Err(Error::RetryAfter(problem.to_owned(), wait));
             }
             sleep(wait).await;
         }
@@ -280,44 +280,44 @@ impl Model {
     }
 
     /// Sends a request once.
-    async fn once(&self, body: Vec<u8>, listener: &dyn Listener) -> Result<Answer, Problem> {
-        let lost = |error: reqwest::Error| Problem::Passing(cause(error), None);
+    async fn send_once(&self, body: Vec<u8>, sink: &dyn TextSink) -> Result<Completion, AttemptError> {
+        let lost = |error: reqwest::Error| AttemptError::Transient(cause(error), None);
         let sent = self.http.post(self.url.clone()).body(body).send().await;
         let response = sent.map_err(lost)?;
         let status = response.status();
         if status.is_success() {
             // Once somebody has heard text, another attempt would tell it twice.
-            let mut told = false;
-            return match self.read(response, listener, &mut told).await {
-                Err(Problem::Passing(problem, _)) if told => {
-                    Err(Problem::Final(Error::Away(problem)))
+            let mut streamed = false;
+            return match self.read(response, sink, &mut streamed).await {
+                Err(AttemptError::Transient(problem, _)) if streamed => {
+                    Err(AttemptError::Permanent(Error::Unavailable(problem)))
                 }
                 done => done,
             };
         }
-        let asked = retry::asked(response.headers(), Utc::now());
+        let asked = retry::retry_after(response.headers(), Utc::now());
         let status = status.as_u16();
-        let asked = asked.filter(|_| retry::passes(status));
+        let asked = asked.filter(|_| retry::is_retryable(status));
         if let Some(asked) = asked {
-            self.endpoint.quiet(asked);
+            self.endpoint.hold_off(asked);
         }
-        let said = refusal(response).await;
+        let said = error_body(response).await;
         match asked {
             Some(_) => {
-                let problem = format!("HTTP {status}: {}", clip(&said));
-                Err(Problem::Passing(problem, asked))
+                let problem = format!("HTTP {status}: {}", truncate(&said));
+                Err(AttemptError::Transient(problem, asked))
             }
-            None => Err(Problem::Refused(status, said)),
+            None => Err(AttemptError::Rejected(status, said)),
         }
     }
 
     async fn read(
         &self,
         mut response: reqwest::Response,
-        listener: &dyn Listener,
-        told: &mut bool,
-    ) -> Result<Answer, Problem> {
-        let mut assembly = Assembly::default();
+        sink: &dyn TextSink,
+        streamed: &mut bool,
+    ) -> Result<Completion, AttemptError> {
+        let mut assembly = CompletionBuilder::default();
         let mut size = 0;
         loop {
             let bytes = match response.chunk().await {
@@ -325,40 +325,40 @@ impl Model {
                 Ok(None) => break,
                 // A connection may be lost once all is said.
                 Err(_) if assembly.is_complete() => break,
-                Err(error) => return Err(Problem::Passing(cause(error), None)),
+                Err(error) => return Err(AttemptError::Transient(cause(error), None)),
             };
             size += bytes.len();
             if size > self.settings.max_bytes {
                 let limit = self.settings.max_bytes;
                 let text = format!("is over {limit} bytes (model_max_bytes)");
-                return Err(Problem::Final(Error::Answer(text)));
+                return Err(AttemptError::Permanent(Error::InvalidResponse(text)));
             }
             let text = assembly.push(&bytes)?;
             if !text.is_empty() {
-                *told |= listener.hears();
-                listener.text(&text).await;
+                *streamed |= sink.has_reader();
+                sink.send(&text).await;
             }
         }
-        let (answer, text) = assembly.end()?;
+        let (answer, text) = assembly.finish()?;
         if !text.is_empty() {
-            listener.text(&text).await;
+            sink.send(&text).await;
         }
         Ok(answer)
     }
 }
 
-impl From<Broken> for Problem {
-    fn from(broken: Broken) -> Self {
+impl From<StreamError> for AttemptError {
+    fn from(broken: StreamError) -> Self {
         match broken {
-            Broken::Off(problem) => Self::Passing(problem, None),
-            Broken::Refused(status, said) => Self::Refused(status, said),
-            Broken::Final(error) => Self::Final(error),
+            StreamError::Incomplete(problem) => Self::Transient(problem, None),
+            StreamError::Rejected(status, said) => Self::Rejected(status, said),
+            StreamError::Permanent(error) => Self::Permanent(error),
         }
     }
 }
 
 fn encoded(request: &Request<'_>) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(request).map_err(|error| Error::Answer(error.to_string()))
+    serde_json::to_vec(request).map_err(|error| Error::InvalidResponse(error.to_string()))
 }
 
 /// Why a request or an answer was lost, without the address, which may have a key in it.
@@ -373,11 +373,11 @@ fn cause(error: reqwest::Error) -> String {
         }
         source = inner.source();
     }
-    clip(&text)
+    truncate(&text)
 }
 
 /// The first part of what an endpoint says instead of an answer.
-async fn refusal(mut response: reqwest::Response) -> String {
+async fn error_body(mut response: reqwest::Response) -> String {
     let mut body = Vec::new();
     while let Ok(Some(bytes)) = response.chunk().await {
         body.extend_from_slice(&bytes);

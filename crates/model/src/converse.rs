@@ -14,7 +14,7 @@ use crate::{
 #[async_trait::async_trait]
 pub trait Functions: fmt::Debug + Send + Sync {
     /// Those there are.
-    fn offered(&self) -> &[Function];
+    fn definitions(&self) -> &[Function];
 
     /// Calls one. What goes wrong is told to the model as the result: it may do better.
     async fn call(&self, name: &str, arguments: &str) -> String;
@@ -22,22 +22,22 @@ pub trait Functions: fmt::Debug + Send + Sync {
 
 /// Hears text as the model writes it.
 #[async_trait::async_trait]
-pub trait Listener: Send + Sync {
+pub trait TextSink: Send + Sync {
     /// The next piece.
-    async fn text(&self, piece: &str);
+    async fn send(&self, piece: &str);
 
     /// Whether anybody listens: what nobody has heard can be asked for again.
-    fn hears(&self) -> bool {
+    fn has_reader(&self) -> bool {
         true
     }
 }
 
 /// Nobody listens.
 #[async_trait::async_trait]
-impl Listener for () {
-    async fn text(&self, _piece: &str) {}
+impl TextSink for () {
+    async fn send(&self, _piece: &str) {}
 
-    fn hears(&self) -> bool {
+    fn has_reader(&self) -> bool {
         false
     }
 }
@@ -65,7 +65,7 @@ pub struct Reply {
     /// The model's last words.
     pub text: String,
     /// Whether they end because `model_max_tokens` was reached.
-    pub cut: bool,
+    pub truncated: bool,
     /// What they cost.
     pub usage: Usage,
 }
@@ -90,10 +90,10 @@ impl Model {
         &self,
         mut messages: Vec<Message>,
         functions: &dyn Functions,
-        listener: &dyn Listener,
+        sink: &dyn TextSink,
     ) -> Result<Reply, Error> {
         let mut usage = Usage::default();
-        let offered = functions.offered();
+        let offered = functions.definitions();
         for number in 1..=self.settings.rounds {
             let closed = number == self.settings.rounds;
             let called = messages
@@ -105,7 +105,7 @@ impl Model {
                 functions: if closed && !called { &[] } else { offered },
                 closed,
             };
-            let (reply, mut message) = self.round(round, listener, &mut usage).await?;
+            let (reply, mut message) = self.round(round, sink, &mut usage).await?;
             if message.tool_calls.is_empty() {
                 return Ok(reply(usage));
             }
@@ -123,9 +123,9 @@ impl Model {
             functions: &[],
             closed: true,
         };
-        match self.round(round, listener, &mut usage).await {
+        match self.round(round, sink, &mut usage).await {
             Ok((reply, message)) if message.tool_calls.is_empty() => Ok(reply(usage)),
-            Ok(_) | Err(Error::Refused { .. }) => Err(Error::Rounds(self.settings.rounds)),
+            Ok(_) | Err(Error::Rejected { .. }) => Err(Error::TooManyRounds(self.settings.rounds)),
             Err(error) => Err(error),
         }
     }
@@ -134,10 +134,10 @@ impl Model {
     async fn round(
         &self,
         round: Round<'_>,
-        listener: &dyn Listener,
+        sink: &dyn TextSink,
         usage: &mut Usage,
     ) -> Result<(impl FnOnce(Usage) -> Reply + use<>, Message), Error> {
-        let (answer, cached) = self.ask(round, listener).await?;
+        let (answer, cached) = self.ask(round, sink).await?;
         usage.requests += 1;
         if cached {
             usage.cache_hits += 1;
@@ -152,11 +152,11 @@ impl Model {
             content: Some(answer.content.clone()).filter(|content| !content.is_empty()),
             tool_calls: answer.calls.clone(),
             tool_call_id: None,
-            thoughts: answer.thoughts.clone(),
+            reasoning: answer.reasoning.clone(),
         };
         let reply = move |usage| Reply {
             text: answer.content.clone(),
-            cut: answer.is_cut(),
+            truncated: answer.is_truncated(),
             usage,
         };
         Ok((reply, message))

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub enum Error {
     /// A key of the configuration will not do.
     #[error("{key} {problem}")]
-    Setup {
+    InvalidConfig {
         /// The key.
         key: &'static str,
         /// What is wrong, and what would do.
@@ -15,7 +15,7 @@ pub enum Error {
     },
     /// The endpoint refuses the request; it would again.
     #[error("model: HTTP {status}: {message}")]
-    Refused {
+    Rejected {
         /// The status.
         status: u16,
         /// What it says, shortened.
@@ -23,17 +23,17 @@ pub enum Error {
     },
     /// The endpoint is away or overloaded, after all attempts.
     #[error("model: {0}")]
-    Away(String),
+    Unavailable(String),
     /// The endpoint is overloaded, and asks not to be asked before so long.
     #[error("model: {0} (not before {1:.0?}, by its Retry-After)")]
-    Later(String, Duration),
+    RetryAfter(String, Duration),
     /// The time was up.
     #[error("model: no answer within model_timeout")]
     Timeout,
     /// The answer is not of the documented form, or too large.
     #[error("model: {0}")]
-    Answer(String),
+    InvalidResponse(String),
     /// The model keeps calling tools.
     #[error("model: still calls tools after {0} rounds (model_rounds)")]
-    Rounds(u32),
+    TooManyRounds(u32),
 }

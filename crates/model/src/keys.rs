@@ -2,7 +2,7 @@
 
 use service::{Config, Key, Type};
 
-use crate::{Error, Model, Settings};
+use crate::{Error, Model, ModelOptions};
 
 /// The keys of a model, for a program's table.
 pub const KEYS: &[Key] = &[
@@ -86,7 +86,7 @@ pub fn from_config(config: &Config) -> Result<Option<Model>, Error> {
     let Some(url) = config.optional("model_url") else {
         return Ok(None);
     };
-    let settings = Settings {
+    let settings = ModelOptions {
         url: url.to_owned(),
         name: config.text("model_name").to_owned(),
         api_key: config.optional("model_api_key").map(str::to_owned),

@@ -2,25 +2,25 @@
 //! functions in bounded rounds, token counts, a cache, and retries that heed `Retry-After`.
 //!
 //! [`Model::converse`] reads: cache → [`wire`] request, in the `form` that the endpoint takes → body
-//! (`sse`) → answer (`stream`, `calls`, `thought`) → functions called → next round. What an endpoint
-//! refuses (`refusal`) is left out and remembered.
+//! (`sse`) → answer (`stream`, `tool_calls`, `reasoning`) → functions called → next round. What an endpoint
+//! refuses (`error_response`) is left out and remembered.
 
 mod cache;
-mod calls;
+mod tool_calls;
 mod client;
 mod converse;
 mod error;
-mod form;
+mod request_params;
 mod keys;
-mod refusal;
+mod error_response;
 mod retry;
 mod sse;
 mod stream;
-mod thought;
+mod reasoning;
 mod url;
 pub mod wire;
 
-pub use client::{Model, Settings};
-pub use converse::{Functions, Listener, Reply, Usage};
+pub use client::{Model, ModelOptions};
+pub use converse::{Functions, TextSink, Reply, Usage};
 pub use error::Error;
 pub use keys::{KEYS, from_config};

@@ -13,13 +13,13 @@ const MOST_SECONDS: f64 = 31_536_000.0;
 const LONGEST: Duration = Duration::from_secs(20);
 
 /// Whether an answer with this status may be another one later.
-pub(crate) fn passes(status: u16) -> bool {
+pub(crate) fn is_retryable(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..600)
 }
 
 /// The wait before attempt `next` (2 is the first retry): what the endpoint asks for, else an
 /// exponential one; `chance`, in 0..1, spreads callers who failed together.
-pub(crate) fn wait(next: u32, asked: Option<Duration>, chance: f64) -> Duration {
+pub(crate) fn backoff(next: u32, asked: Option<Duration>, chance: f64) -> Duration {
     match asked {
         // Never earlier than asked.
         Some(asked) => asked.mul_f64(1.0 + 0.1 * chance),
@@ -32,10 +32,10 @@ pub(crate) fn wait(next: u32, asked: Option<Duration>, chance: f64) -> Duration 
 
 /// How long the endpoint wants to be left alone: `retry-after-ms` of OpenAI and Azure, else
 /// `Retry-After`.
-pub(crate) fn asked(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let ms = text("retry-after-ms").and_then(|ms| seconds(ms)?.checked_div(1000));
-    ms.or_else(|| retry_after(text("retry-after")?, now))
+    ms.or_else(|| parse_retry_after(text("retry-after")?, now))
 }
 
 /// Seconds, also with a fraction; `None` for what is none.
@@ -45,7 +45,7 @@ fn seconds(text: &str) -> Option<Duration> {
 }
 
 /// `Retry-After`, which is seconds or a date of HTTP (RFC 9110, 10.2.3).
-fn retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
+fn parse_retry_after(value: &str, now: DateTime<Utc>) -> Option<Duration> {
     if let Some(wait) = seconds(value) {
         return Some(wait);
     }
@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn what_the_endpoint_asks_for_is_waited_for() {
         let now = "2026-11-21T10:00:00Z".parse().unwrap();
-        let seconds = |value| retry_after(value, now).map(|wait| wait.as_secs());
+        let seconds = |value| parse_retry_after(value, now).map(|wait| wait.as_secs());
         assert_eq!(seconds("7"), Some(7));
         assert_eq!(seconds("1.5"), Some(1));
         assert_eq!(seconds("-1"), None);
@@ -72,20 +72,20 @@ mod tests {
         let both = [("retry-after-ms", "1500"), ("retry-after", "7")];
         let both = both.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         let both: HeaderMap = both.into_iter().collect();
-        assert_eq!(asked(&both, now), Some(Duration::from_millis(1500)));
+        assert_eq!(retry_after(&both, now), Some(Duration::from_millis(1500)));
         assert_eq!(seconds("Sat, 21 Nov 2026 10:00:30 GMT"), Some(30));
         assert_eq!(seconds("Sat, 21 Nov 2026 09:00:00 GMT"), Some(0));
         assert_eq!(seconds("soon"), None);
-        assert!(wait(2, Some(Duration::from_secs(7)), 0.9) >= Duration::from_secs(7));
+        assert!(backoff(2, Some(Duration::from_secs(7)), 0.9) >= Duration::from_secs(7));
     }
 
     #[test]
     fn our_own_waits_double_and_end() {
         let waits: Vec<_> = (2..6)
-            .map(|next| wait(next, None, 0.5).as_millis())
+            .map(|next| backoff(next, None, 0.5).as_millis())
             .collect();
         assert_eq!(waits, [500, 1000, 2000, 4000]);
-        assert_eq!(wait(30, None, 0.5), LONGEST);
+        assert_eq!(backoff(30, None, 0.5), LONGEST);
     }
 
     #[test]
@@ -97,7 +97,7 @@ mod tests {
             (400, false),
             (401, false),
         ] {
-            assert_eq!(passes(status), again);
+            assert_eq!(is_retryable(status), again);
         }
     }
 }

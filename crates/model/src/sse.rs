@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// What a body brings.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Event {
+pub(crate) enum BodyEvent {
     /// A value.
     Json(Value),
     /// The stream says that it is complete.
@@ -17,8 +17,8 @@ pub(crate) enum Event {
 
 /// Takes a body apart, wherever it is cut.
 #[derive(Debug, Default)]
-pub(crate) struct Body {
-    kind: Kind,
+pub(crate) struct BodyParser {
+    kind: BodyKind,
     line: Vec<u8>,
     /// Whether the last line ended with a carriage return, so that a line feed belongs to it.
     returned: bool,
@@ -28,30 +28,30 @@ pub(crate) struct Body {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Kind {
+enum BodyKind {
     #[default]
     Unknown,
     Events,
     Json,
 }
 
-impl Body {
+impl BodyParser {
     /// Takes bytes; answers the events that they complete.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<Event> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<BodyEvent> {
         let mut events = Vec::new();
         for &byte in bytes {
-            if self.kind == Kind::Unknown {
+            if self.kind == BodyKind::Unknown {
                 self.kind = match byte {
                     // Spaces, and the mark of a byte order.
                     b' ' | b'\t' | b'\r' | b'\n' | 0xef | 0xbb | 0xbf => continue,
-                    b'{' | b'[' => Kind::Json,
-                    _ => Kind::Events,
+                    b'{' | b'[' => BodyKind::Json,
+                    _ => BodyKind::Events,
                 };
             }
             let follows = std::mem::take(&mut self.returned);
             match (self.kind, byte) {
-                (Kind::Events, b'\n') if follows => {}
-                (Kind::Events, b'\n' | b'\r') => {
+                (BodyKind::Events, b'\n') if follows => {}
+                (BodyKind::Events, b'\n' | b'\r') => {
                     self.returned = byte == b'\r';
                     let line = std::mem::take(&mut self.line);
                     self.line(&String::from_utf8_lossy(&line), &mut events);
@@ -63,21 +63,21 @@ impl Body {
     }
 
     /// What is left when the body is over.
-    pub(crate) fn end(mut self) -> Vec<Event> {
+    pub(crate) fn finish(mut self) -> Vec<BodyEvent> {
         let mut events = Vec::new();
         let line = std::mem::take(&mut self.line);
         let line = String::from_utf8_lossy(&line);
-        if self.kind == Kind::Json {
+        if self.kind == BodyKind::Json {
             // One value, or several of them in a row.
             let mut end = 0;
             let mut values = serde_json::Deserializer::from_str(&line).into_iter();
             while let Some(Ok(value)) = values.next() {
-                events.push(Event::Json(value));
+                events.push(BodyEvent::Json(value));
                 end = values.byte_offset();
             }
             let rest = line[end..].trim();
             if !rest.is_empty() {
-                events.push(Event::Other(String::new(), rest.to_owned()));
+                events.push(BodyEvent::Other(String::new(), rest.to_owned()));
             }
             return events;
         }
@@ -86,7 +86,7 @@ impl Body {
         events
     }
 
-    fn line(&mut self, line: &str, events: &mut Vec<Event>) {
+    fn line(&mut self, line: &str, events: &mut Vec<BodyEvent>) {
         if line.is_empty() {
             return self.over(events);
         }
@@ -112,26 +112,26 @@ impl Body {
     }
 
     /// An event is over.
-    fn over(&mut self, events: &mut Vec<Event>) {
+    fn over(&mut self, events: &mut Vec<BodyEvent>) {
         let name = std::mem::take(&mut self.name);
         let Some(data) = self.data.take() else {
             return;
         };
         events.push(match read(data.trim()) {
-            Some(Event::Json(value)) if name == "error" && value.get("error").is_none() => {
-                Event::Other(name, data)
+            Some(BodyEvent::Json(value)) if name == "error" && value.get("error").is_none() => {
+                BodyEvent::Other(name, data)
             }
             Some(event) => event,
-            None => Event::Other(name, data),
+            None => BodyEvent::Other(name, data),
         });
     }
 }
 
-fn read(data: &str) -> Option<Event> {
+fn read(data: &str) -> Option<BodyEvent> {
     if data == "[DONE]" {
-        return Some(Event::Done);
+        return Some(BodyEvent::Done);
     }
-    serde_json::from_str(data).ok().map(Event::Json)
+    serde_json::from_str(data).ok().map(BodyEvent::Json)
 }
 
 #[cfg(test)]
@@ -140,28 +140,28 @@ mod tests {
 
     use super::*;
 
-    fn events(body: &[u8], size: usize) -> Vec<Event> {
-        let mut reading = Body::default();
+    fn events(body: &[u8], size: usize) -> Vec<BodyEvent> {
+        let mut reading = BodyParser::default();
         let mut events = Vec::new();
         for bytes in body.chunks(size) {
             events.extend(reading.push(bytes));
         }
-        events.extend(reading.end());
+        events.extend(reading.finish());
         events
     }
 
     #[test]
     fn events_are_the_same_wherever_the_body_is_cut() {
-        let one = || Event::Json(json!({"a": "ü"}));
-        let other = |name: &str, text: &str| Event::Other(name.to_owned(), text.to_owned());
-        let table: [(&str, Vec<Event>); 11] = [
+        let one = || BodyEvent::Json(json!({"a": "ü"}));
+        let other = |name: &str, text: &str| BodyEvent::Other(name.to_owned(), text.to_owned());
+        let table: [(&str, Vec<BodyEvent>); 11] = [
             (
                 "data: {\"a\":\"ü\"}\n\ndata: [DONE]\n\n",
-                vec![one(), Event::Done],
+                vec![one(), BodyEvent::Done],
             ),
             (
                 "data:{\"a\":\"ü\"}\r\n\r\ndata:[DONE]\r\n",
-                vec![one(), Event::Done],
+                vec![one(), BodyEvent::Done],
             ),
             (
                 "\u{feff}: hi\r\rdata: {\"a\":\r\rid: 1\r",

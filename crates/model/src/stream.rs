@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    calls::{Calls, Piece},
-    sse::{Body, Event},
-    thought::Thoughts,
+    tool_calls::{ToolCallBuilder, ToolCallDelta},
+    sse::{BodyParser, BodyEvent},
+    reasoning::ReasoningFilter,
     wire::ToolCall,
 };
 
@@ -15,12 +15,12 @@ const LONGEST: usize = 300;
 
 /// What the model said in one round.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Answer {
-    /// Without the model's thoughts.
+pub(crate) struct Completion {
+    /// Without the model's reasoning.
     pub(crate) content: String,
     pub(crate) calls: Vec<ToolCall>,
-    /// What the endpoint tells of the model's thoughts.
-    pub(crate) thoughts: String,
+    /// What the endpoint tells of the model's reasoning.
+    pub(crate) reasoning: String,
     /// Tokens sent and written, where the endpoint counts them.
     pub(crate) tokens: Option<(u64, u64)>,
     /// Why it ended: `stop`, `tool_calls`, `length`.
@@ -29,48 +29,48 @@ pub(crate) struct Answer {
 
 /// Why what came is no answer.
 #[derive(Debug)]
-pub(crate) enum Broken {
+pub(crate) enum StreamError {
     /// It broke off, or is not of the documented form: the same request may be answered later.
-    Off(String),
+    Incomplete(String),
     /// The endpoint says in its stream what others say by a status.
-    Refused(u16, String),
+    Rejected(u16, String),
     /// It is more than is taken.
-    Final(Error),
+    Permanent(Error),
 }
 
 /// Puts an answer together from the bytes of its body.
 #[derive(Debug, Default)]
-pub(crate) struct Assembly {
-    body: Body,
-    answer: Answer,
-    calls: Calls,
-    thoughts: Thoughts,
+pub(crate) struct CompletionBuilder {
+    body: BodyParser,
+    answer: Completion,
+    calls: ToolCallBuilder,
+    reasoning: ReasoningFilter,
     /// Whether the stream said that it is complete.
     done: bool,
     /// Whether there was any answer at all.
     seen: bool,
 }
 
-impl Answer {
+impl Completion {
     /// Its size in memory, roughly.
     pub(crate) fn bytes(&self) -> usize {
         let calls = self
             .calls
             .iter()
             .map(|call| call.id.len() + call.function.arguments.len() + 128);
-        self.content.len() + self.thoughts.len() + calls.sum::<usize>() + 128
+        self.content.len() + self.reasoning.len() + calls.sum::<usize>() + 128
     }
 
     /// Whether it ended because it was as long as it may be.
-    pub(crate) fn is_cut(&self) -> bool {
+    pub(crate) fn is_truncated(&self) -> bool {
         let finish = self.finish.as_deref().unwrap_or_default();
         ["length", "max_tokens"].contains(&finish.to_lowercase().as_str())
     }
 }
 
-impl Assembly {
+impl CompletionBuilder {
     /// Takes bytes, wherever they are cut; answers the text that they bring.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<String, Broken> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<String, StreamError> {
         let events = self.body.push(bytes);
         self.take(events)
     }
@@ -81,39 +81,39 @@ impl Assembly {
     }
 
     /// The answer, when the body has ended, and the text that its end brings.
-    pub(crate) fn end(mut self) -> Result<(Answer, String), Broken> {
-        let events = std::mem::take(&mut self.body).end();
+    pub(crate) fn finish(mut self) -> Result<(Completion, String), StreamError> {
+        let events = std::mem::take(&mut self.body).finish();
         let mut text = self.take(events)?;
         if !self.seen {
-            return Err(Broken::Off("the answer has no content".to_owned()));
+            return Err(StreamError::Incomplete("the answer has no content".to_owned()));
         }
         if !self.is_complete() {
-            return Err(Broken::Off("the answer broke off in its middle".to_owned()));
+            return Err(StreamError::Incomplete("the answer broke off in its middle".to_owned()));
         }
-        let rest = self.thoughts.end();
+        let rest = self.reasoning.finish();
         self.answer.content.push_str(&rest);
         text.push_str(&rest);
-        self.answer.calls = self.calls.end();
+        self.answer.calls = self.calls.finish();
         Ok((self.answer, text))
     }
 
-    fn take(&mut self, events: Vec<Event>) -> Result<String, Broken> {
+    fn take(&mut self, events: Vec<BodyEvent>) -> Result<String, StreamError> {
         let mut text = String::new();
         for event in events {
             match event {
-                Event::Done => self.done = true,
-                Event::Json(Value::Array(values)) => {
+                BodyEvent::Done => self.done = true,
+                BodyEvent::Json(Value::Array(values)) => {
                     for value in &values {
                         text.push_str(&self.chunk(value)?);
                     }
                 }
-                Event::Json(value) => text.push_str(&self.chunk(&value)?),
+                BodyEvent::Json(value) => text.push_str(&self.chunk(&value)?),
                 // What follows a complete answer changes nothing about it.
-                Event::Other(..) if self.is_complete() => {}
-                Event::Other(name, said) if name == "error" => return Err(problem(&said)),
-                Event::Other(_, said) => {
+                BodyEvent::Other(..) if self.is_complete() => {}
+                BodyEvent::Other(name, said) if name == "error" => return Err(problem(&said)),
+                BodyEvent::Other(_, said) => {
                     let text = format!("an event is not of the documented form: {said}");
-                    return Err(Broken::Off(clip(&text)));
+                    return Err(StreamError::Incomplete(truncate(&text)));
                 }
             }
         }
@@ -121,7 +121,7 @@ impl Assembly {
     }
 
     /// Takes one event, or a whole answer of an endpoint that does not stream.
-    fn chunk(&mut self, chunk: &Value) -> Result<String, Broken> {
+    fn chunk(&mut self, chunk: &Value) -> Result<String, StreamError> {
         let error = &chunk["error"];
         let says_error = chunk["object"] == "error" || chunk["type"] == "error";
         if says_error || is_something(error) {
@@ -151,14 +151,14 @@ impl Assembly {
             None | Some("") => {}
             Some("error") => {
                 let text = "the endpoint ended the answer with an error".to_owned();
-                return Err(Broken::Off(text));
+                return Err(StreamError::Incomplete(text));
             }
             Some(finish) => self.answer.finish = Some(finish.to_owned()),
         }
         self.delta(choice)
     }
 
-    fn delta(&mut self, choice: &Value) -> Result<String, Broken> {
+    fn delta(&mut self, choice: &Value) -> Result<String, StreamError> {
         // A last event may repeat as a message what was streamed.
         let streamed = !self.answer.content.is_empty();
         let delta = match (&choice["delta"], &choice["message"]) {
@@ -173,7 +173,7 @@ impl Assembly {
         };
         for name in ["reasoning_content", "reasoning"] {
             if let Some(thought) = delta[name].as_str() {
-                self.answer.thoughts.push_str(thought);
+                self.answer.reasoning.push_str(thought);
                 break;
             }
         }
@@ -185,15 +185,14 @@ impl Assembly {
             _ => &[],
         };
         let pieces = pieces.iter().filter(|piece| piece.is_object());
-        self.calls
-            .take(pieces.map(Piece::read))
-            .map_err(Broken::Final)?;
+        self.calls.push(pieces.map(ToolCallDelta::parse))
+            .map_err(StreamError::Permanent)?;
         let mut said = text(&delta["content"]);
         if said.is_empty() {
             said = text(&delta["refusal"]);
         }
-        let passed = self.thoughts.push(&said);
-        if passed.forget {
+        let passed = self.reasoning.push(&said);
+        if passed.discards_previous {
             self.answer.content.clear();
         }
         self.answer.content.push_str(&passed.text);
@@ -201,7 +200,7 @@ impl Assembly {
     }
 }
 
-/// Text as a text, or in parts; parts that are thoughts or pictures say nothing.
+/// Text as a text, or in parts; parts that are reasoning or pictures say nothing.
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -259,7 +258,7 @@ fn number(value: &Value) -> Option<u64> {
 }
 
 /// An error in the place of an answer: a refusal when it has the status of one.
-fn problem(said: &str) -> Broken {
+fn problem(said: &str) -> StreamError {
     let value: Value = serde_json::from_str(said).unwrap_or_default();
     let error = match &value["error"] {
         Value::Object(_) => &value["error"],
@@ -273,14 +272,14 @@ fn problem(said: &str) -> Broken {
         .as_str()
         .is_some_and(|kind| kind.contains("invalid_request") || kind.contains("BadRequest"));
     match status {
-        Some(status) if refused => Broken::Refused(status, said.to_owned()),
-        None if invalid => Broken::Refused(400, said.to_owned()),
-        _ => Broken::Off(clip(said)),
+        Some(status) if refused => StreamError::Rejected(status, said.to_owned()),
+        None if invalid => StreamError::Rejected(400, said.to_owned()),
+        _ => StreamError::Incomplete(truncate(said)),
     }
 }
 
 /// The first part of a text that may be long.
-pub(crate) fn clip(text: &str) -> String {
+pub(crate) fn truncate(text: &str) -> String {
     text.trim().chars().take(LONGEST).collect()
 }
 

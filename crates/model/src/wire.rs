@@ -19,7 +19,7 @@ pub struct Message {
     pub tool_call_id: Option<String>,
     /// What the model thought before it said so; sent only to endpoints that ask for it.
     #[serde(skip)]
-    pub thoughts: String,
+    pub reasoning: String,
 }
 
 /// A function that the model wants called.
@@ -32,7 +32,7 @@ pub struct ToolCall {
     pub kind: String,
     /// Which, and with what.
     pub function: FunctionCall,
-    /// What the endpoint wants back with it, such as Gemini's signatures of thoughts.
+    /// What the endpoint wants back with it, such as Gemini's signatures of reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_content: Option<Value>,
 }
@@ -96,9 +96,9 @@ impl Message {
 #[derive(Debug, Serialize)]
 pub(crate) struct Request<'a> {
     pub(crate) model: &'a str,
-    pub(crate) messages: Vec<Sent<'a>>,
+    pub(crate) messages: Vec<RequestMessage<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) tools: Vec<Offered<'a>>,
+    pub(crate) tools: Vec<ToolDefinition<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tool_choice: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,9 +113,9 @@ pub(crate) struct Request<'a> {
     pub(crate) stream_options: Option<StreamOptions>,
 }
 
-/// A message, with the thoughts that led to it where the endpoint asks for them.
+/// A message, with the reasoning that led to it where the endpoint asks for that.
 #[derive(Debug, Serialize)]
-pub(crate) struct Sent<'a> {
+pub(crate) struct RequestMessage<'a> {
     #[serde(flatten)]
     pub(crate) message: &'a Message,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,7 +124,7 @@ pub(crate) struct Sent<'a> {
 
 /// A function among what may be called.
 #[derive(Debug, Serialize)]
-pub(crate) struct Offered<'a> {
+pub(crate) struct ToolDefinition<'a> {
     #[serde(rename = "type")]
     pub(crate) kind: &'static str,
     pub(crate) function: &'a Function,
@@ -139,7 +139,7 @@ pub(crate) struct StreamOptions {
 impl Request<'_> {
     /// The parameters that the request has and could go without. The functions are not among them
     /// once some have been called: the answers of calls stand for nothing without them.
-    pub(crate) fn optional(&self) -> Vec<&'static str> {
+    pub(crate) fn optional_params(&self) -> Vec<&'static str> {
         let called = self
             .messages
             .iter()

@@ -4,7 +4,7 @@ use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Error, LOG, Metrics, Report, SNAPSHOT, StepReport, files::Files};
+use crate::{Error, LOG, RunMetrics, Report, SNAPSHOT, StepReport, files::RunFiles};
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -42,7 +42,7 @@ pub(crate) enum Event {
     /// A step is not done.
     StepFailed { step: String, error: String },
     /// Everything is done.
-    RunFinished { metrics: Metrics },
+    RunFinished { metrics: RunMetrics },
 }
 
 /// The log of one run.
@@ -56,7 +56,7 @@ pub(crate) struct Blackboard {
 
 impl Blackboard {
     /// Reads what is there. A line that a crash cut short is passed over.
-    pub(crate) async fn open(files: &Files, run_id: &str) -> Result<Self, Error> {
+    pub(crate) async fn open(files: &RunFiles, run_id: &str) -> Result<Self, Error> {
         Ok(Self {
             run_id: run_id.to_owned(),
             attempt: format!("{:08x}", rand::random::<u32>()),
@@ -75,7 +75,7 @@ impl Blackboard {
     }
 
     /// The last entry that says a step is done.
-    pub(crate) fn finished(&self, step: &str) -> Option<&StepReport> {
+    pub(crate) fn finished_step(&self, step: &str) -> Option<&StepReport> {
         self.entries
             .iter()
             .rev()
@@ -86,13 +86,13 @@ impl Blackboard {
     }
 
     /// Whether the last entry says that all is done.
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         let last = self.entries.last().map(|entry| &entry.note.event);
         matches!(last, Some(Event::RunFinished { .. }))
     }
 
     /// Appends an entry, and writes the snapshot anew.
-    pub(crate) async fn note(&mut self, files: &Files, event: Event) -> Result<(), Error> {
+    pub(crate) async fn append(&mut self, files: &RunFiles, event: Event) -> Result<(), Error> {
         let note = Note {
             at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
             attempt: self.attempt.clone(),
@@ -110,11 +110,11 @@ impl Blackboard {
 
     /// What the entries add up to, for people and programs that want no history.
     fn snapshot(&self) -> String {
-        let mut metrics = Metrics::default();
+        let mut metrics = RunMetrics::default();
         let steps: Vec<_> = crate::STEPS
             .iter()
             .map(|step| {
-                let done = self.finished(step.name);
+                let done = self.finished_step(step.name);
                 if let Some(report) = done {
                     metrics.add(&report.metrics);
                 }
@@ -131,7 +131,7 @@ impl Blackboard {
         let snapshot = json!({
             "run_id": self.run_id,
             "goal": self.goal(),
-            "status": if self.is_over() { "finished" } else { "open" },
+            "status": if self.is_finished() { "finished" } else { "open" },
             "seq": last.map(|entry| entry.seq),
             "updated_at": last.map(|entry| &entry.note.at),
             "steps": steps,
@@ -153,7 +153,7 @@ impl Blackboard {
 
     /// The report of a run whose steps are all done.
     pub(crate) fn report(&self, steps: Vec<StepReport>) -> Report {
-        let mut metrics = Metrics::default();
+        let mut metrics = RunMetrics::default();
         steps.iter().for_each(|step| metrics.add(&step.metrics));
         let files = steps.iter().map(|step| step.artifact.as_str());
         let files = files.chain([LOG, SNAPSHOT]);
@@ -169,7 +169,7 @@ impl Blackboard {
     }
 }
 
-async fn read(files: &Files) -> Result<Vec<Entry>, Error> {
+async fn read(files: &RunFiles) -> Result<Vec<Entry>, Error> {
     let log = files.read(LOG).await?.unwrap_or_default();
     let lines = log.lines();
     let entries = lines.filter_map(|line| serde_json::from_str(line).ok());

@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// The agent does not take the task; it would not the next time either.
     #[error("{agent} refused {step}: {message}")]
-    Refused {
+    Rejected {
         /// The step.
         step: &'static str,
         /// Public id of the agent.
@@ -40,13 +40,13 @@ pub enum Error {
     },
     /// Nobody answers, or the run's files cannot be kept; trying again may help.
     #[error("{step}: {message}")]
-    Away {
+    Unavailable {
         /// The step, or `blackboard`.
         step: &'static str,
         /// What the mesh or the tool says.
         message: String,
         /// How long not to try again, where whoever was asked says so.
-        after: Option<Duration>,
+        retry_after: Option<Duration>,
     },
 }
 
@@ -55,10 +55,10 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Away { after, .. } => *after,
+            Self::Unavailable { retry_after, .. } => *retry_after,
             Self::Invalid(_)
             | Self::Conflict { .. }
-            | Self::Refused { .. }
+            | Self::Rejected { .. }
             | Self::Cancelled { .. }
             | Self::Deadline { .. } => None,
         }
@@ -66,10 +66,10 @@ impl Error {
 
     /// Whether the same run may succeed later.
     #[must_use]
-    pub fn may_succeed_later(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Invalid(_) | Self::Conflict { .. } | Self::Refused { .. } => false,
-            Self::Cancelled { .. } | Self::Deadline { .. } | Self::Away { .. } => true,
+            Self::Invalid(_) | Self::Conflict { .. } | Self::Rejected { .. } => false,
+            Self::Cancelled { .. } | Self::Deadline { .. } | Self::Unavailable { .. } => true,
         }
     }
 }

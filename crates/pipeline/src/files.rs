@@ -10,16 +10,16 @@ use crate::Error;
 
 const TOOL: &str = "fs-tool";
 /// Longest wait for one file.
-const PATIENCE: Duration = Duration::from_secs(10);
+const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The files of one run.
 #[derive(Debug)]
-pub(crate) struct Files(Toolbox);
+pub(crate) struct RunFiles(Toolbox);
 
-impl Files {
+impl RunFiles {
     pub(crate) fn new(mesh: &Mesh, run_id: &str) -> Self {
         let tools = vec![TOOL.to_owned()];
-        Self(Toolbox::new(mesh.clone(), tools, run_id, PATIENCE))
+        Self(Toolbox::new(mesh.clone(), tools, run_id, FILE_TIMEOUT))
     }
 
     /// The content of a file; `None` when there is none.
@@ -53,10 +53,10 @@ impl Files {
     pub(crate) async fn append(&self, path: &str, object: &str) -> Result<u64, Error> {
         let done = self.put("file_append_numbered", path, object).await?;
         let done: Value = serde_json::from_str(&done).map_err(|e| unreadable(&e))?;
-        done["seq"].as_u64().ok_or_else(|| Error::Away {
+        done["seq"].as_u64().ok_or_else(|| Error::Unavailable {
             step: "blackboard",
             message: format!("{TOOL} does not say which number a line got"),
-            after: None,
+            retry_after: None,
         })
     }
 
@@ -69,19 +69,19 @@ impl Files {
 
 fn refused(error: &ToolError) -> Error {
     match error {
-        ToolError::Refused { .. } | ToolError::NotGiven(_) => Error::Invalid(error.to_string()),
-        ToolError::Away { .. } | ToolError::Denied { .. } => Error::Away {
+        ToolError::Rejected { .. } | ToolError::NotAllowed(_) => Error::Invalid(error.to_string()),
+        ToolError::Unavailable { .. } | ToolError::Disabled { .. } => Error::Unavailable {
             step: "blackboard",
             message: error.to_string(),
-            after: None,
+            retry_after: None,
         },
     }
 }
 
 fn unreadable(error: &serde_json::Error) -> Error {
-    Error::Away {
+    Error::Unavailable {
         step: "blackboard",
         message: format!("{TOOL} answers what is not JSON: {error}"),
-        after: None,
+        retry_after: None,
     }
 }

@@ -16,7 +16,7 @@ pub struct Report {
     /// Its steps in order.
     pub steps: Vec<StepReport>,
     /// The sum over all steps, those of earlier attempts included.
-    pub metrics: Metrics,
+    pub metrics: RunMetrics,
 }
 
 /// One step that is done.
@@ -38,12 +38,12 @@ pub struct StepReport {
     #[serde(default)]
     pub resumed: bool,
     /// What it used.
-    pub metrics: Metrics,
+    pub metrics: RunMetrics,
 }
 
 /// What a step or a run used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metrics {
+pub struct RunMetrics {
     /// Calls of tools.
     pub tool_calls: u64,
     /// Requests to the model that were answered, from its cache too.
@@ -62,10 +62,10 @@ pub struct Metrics {
     pub mode: String,
 }
 
-impl Metrics {
+impl RunMetrics {
     /// What an agent says in its answer's metadata; what it does not say counts as nothing.
     #[must_use]
-    pub fn read(metadata: &HashMap<String, String>) -> Self {
+    pub fn from_metadata(metadata: &HashMap<String, String>) -> Self {
         let count = |key| metadata.get(key).and_then(|n| n.parse().ok()).unwrap_or(0);
         let text = |key: &str| metadata.get(key).cloned().unwrap_or_default();
         Self {
@@ -115,9 +115,9 @@ mod tests {
                 ("mode", mode),
                 ("llm_model", "none"),
             ];
-            Metrics::read(&pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into())
+            RunMetrics::from_metadata(&pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into())
         };
-        let mut sum = Metrics::default();
+        let mut sum = RunMetrics::default();
         for one in [
             step("7", "model"),
             step("junk", "extractive"),

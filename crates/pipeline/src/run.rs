@@ -15,9 +15,9 @@ use tracing::{info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    Error, Metrics, Report, STEPS, Step, StepReport,
+    Error, RunMetrics, Report, STEPS, Step, StepReport,
     blackboard::{Blackboard, Event},
-    files::Files,
+    files::RunFiles,
 };
 
 /// Longest goal, bytes.
@@ -81,11 +81,11 @@ pub async fn run(
         );
         return Err(Error::Invalid(problem));
     }
-    let files = Files::new(mesh, &run.run_id);
+    let files = RunFiles::new(mesh, &run.run_id);
     let first = STEPS.first().map_or("research", |step| step.name);
     let mut board = bounded(run, cancel, first, Blackboard::open(&files, &run.run_id)).await?;
     same_goal(&board, run, goal)?;
-    if !board.is_over() {
+    if !board.is_finished() {
         // The goal stands in the first entry only: a log has a limit.
         let run_id = run.run_id.clone();
         let event = match board.goal() {
@@ -95,7 +95,7 @@ pub async fn run(
                 goal: goal.to_owned(),
             },
         };
-        bounded(run, cancel, first, board.note(&files, event)).await?;
+        bounded(run, cancel, first, board.append(&files, event)).await?;
     }
     // Another run may have taken the id at the same time: it is the first one's.
     same_goal(&board, run, goal)?;
@@ -112,11 +112,11 @@ pub async fn run(
     }
     let report = board.report(reports);
     let last = STEPS.last().map_or("review", |step| step.name);
-    if !board.is_over() {
+    if !board.is_finished() {
         let event = Event::RunFinished {
             metrics: report.metrics.clone(),
         };
-        bounded(run, cancel, last, board.note(&files, event)).await?;
+        bounded(run, cancel, last, board.append(&files, event)).await?;
     }
     progress(Progress {
         percent,
@@ -163,10 +163,10 @@ async fn take(
     run: &Run,
     goal: &str,
     step: &Step,
-    files: &Files,
+    files: &RunFiles,
     board: &mut Blackboard,
 ) -> Result<StepReport, Error> {
-    if let Some(done) = board.finished(step.name) {
+    if let Some(done) = board.finished_step(step.name) {
         let artifact = files.read(step.artifact).await?;
         if artifact.is_some_and(|text| fingerprint(&text) == done.fingerprint) {
             return Ok(StepReport {
@@ -179,16 +179,16 @@ async fn take(
         step: step.name.to_owned(),
         agent: step.agent.to_owned(),
     };
-    board.note(files, event).await?;
+    board.append(files, event).await?;
     let began = Instant::now();
     let answer = match ask(mesh, run, goal, step).await {
         Ok(answer) => answer,
         Err(error) => {
             let event = Event::StepFailed {
                 step: step.name.to_owned(),
-                error: agentkit::text::clip(&error.to_string(), LONGEST_ERROR),
+                error: agentkit::text::truncate(&error.to_string(), LONGEST_ERROR),
             };
-            if let Err(unwritten) = board.note(files, event).await {
+            if let Err(unwritten) = board.append(files, event).await {
                 warn!(run = %run.run_id, error = %unwritten, "a failure is not on the blackboard");
             }
             return Err(error);
@@ -204,10 +204,9 @@ async fn take(
         fingerprint: fingerprint(&answer.output),
         duration_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
         resumed: false,
-        metrics: Metrics::read(&answer.metadata),
+        metrics: RunMetrics::from_metadata(&answer.metadata),
     };
-    board
-        .note(files, Event::StepFinished(report.clone()))
+    board.append(files, Event::StepFinished(report.clone()))
         .await?;
     Ok(report)
 }
@@ -251,7 +250,7 @@ fn lost(status: &Status) -> bool {
 }
 
 fn refused(step: &Step, message: String) -> Error {
-    Error::Refused {
+    Error::Rejected {
         step: step.name,
         agent: step.agent,
         message,
@@ -264,10 +263,10 @@ fn failed(step: &Step, status: &Status) -> Error {
         Code::InvalidArgument | Code::PermissionDenied | Code::Unauthenticated => {
             refused(step, status.message().to_owned())
         }
-        code => Error::Away {
+        code => Error::Unavailable {
             step: step.name,
             message: format!("{}: {code:?}: {}", step.agent, status.message()),
-            after: error_info::retry_after(status),
+            retry_after: error_info::retry_after(status),
         },
     }
 }

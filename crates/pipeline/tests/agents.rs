@@ -471,7 +471,7 @@ async fn a_request_is_sent_as_often_as_model_attempts_says_whoever_retries_aroun
     let failed = Box::pin(mesh_pipeline::run(mesh, &run, &mut |_| {}, &cancel)).await;
     let error = failed.unwrap_err();
     assert!(
-        error.may_succeed_later() && error.to_string().contains("HTTP 500"),
+        error.is_retryable() && error.to_string().contains("HTTP 500"),
         "{error}"
     );
     assert_eq!(asked.lock().len(), 12);

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use agentkit::{About, Agent, Failure, Outcome, Say, Task};
+use agentkit::{About, Agent, TaskError, TaskOutcome, OutputStream, Task};
 use discovery::backends::Memory;
 use mesh_pipeline::{Error, Progress, Report, Run};
 use serde_json::Value;
@@ -45,14 +45,14 @@ struct Counts {
 
 #[async_trait::async_trait]
 impl Agent for Counts {
-    async fn run(&self, task: &Task, _say: &Say) -> Result<Outcome, Failure> {
+    async fn run(&self, task: &Task, _stream: &OutputStream) -> Result<TaskOutcome, TaskError> {
         let number = self.asked.fetch_add(1, SeqCst) + 1;
         self.entered.notify_one();
         if self.hangs.load(SeqCst) {
             std::future::pending::<()>().await;
         }
         if task.goal == "refuse" {
-            return Err(Failure::Task("will not".to_owned()));
+            return Err(TaskError::Invalid("will not".to_owned()));
         }
         let output = format!("{} for {}, time {number}\n", task.id, task.goal);
         let facts = [
@@ -60,7 +60,7 @@ impl Agent for Counts {
             ("tokens_used", "10"),
             ("mode", "extractive"),
         ];
-        Ok(Outcome {
+        Ok(TaskOutcome {
             output,
             metadata: BTreeMap::from(facts.map(|(k, v)| (k, v.to_owned()))),
         })
@@ -271,7 +271,7 @@ async fn a_run_ends_early_for_a_reason_that_says_whether_to_try_again() {
     let world = World::new().await;
     let cancel = CancellationToken::new();
     let refused = world.run("refuse", &cancel).await.0.unwrap_err();
-    assert!(!refused.may_succeed_later(), "{refused}");
+    assert!(!refused.is_retryable(), "{refused}");
     assert!(refused.to_string().contains("will not"), "{refused}");
     assert!(world.file("blackboard.jsonl").contains("step_failed"));
     let conflict = world.run("another goal", &cancel).await.0.unwrap_err();
@@ -299,8 +299,8 @@ async fn an_agent_that_is_away_is_a_reason_to_try_again() {
     code.drain().await;
     let (report, _) = world.run("a goal", &CancellationToken::new()).await;
     let error = report.unwrap_err();
-    assert!(matches!(error, Error::Away { step: "code", .. }), "{error}");
-    assert!(error.may_succeed_later());
+    assert!(matches!(error, Error::Unavailable { step: "code", .. }), "{error}");
+    assert!(error.is_retryable());
     world.end().await;
 }
 

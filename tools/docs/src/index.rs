@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use agentkit::{
-    sources::{Hit, Passage},
+    sources::{DocHit, Passage},
     text::{distinct_terms, terms},
 };
 
@@ -77,7 +77,7 @@ impl Index {
 
     /// The best `limit` passages for a query, best first; of one `kind` where that is given.
     #[must_use]
-    pub fn search(&self, query: &str, kind: Option<&str>, limit: usize) -> Vec<Hit> {
+    pub fn search(&self, query: &str, kind: Option<&str>, limit: usize) -> Vec<DocHit> {
         let mut scores: BTreeMap<usize, (f64, Vec<String>)> = BTreeMap::new();
         for term in distinct_terms(query) {
             let postings = self.postings.get(&term).map_or(&[][..], Vec::as_slice);
@@ -93,10 +93,10 @@ impl Index {
             }
         }
         let wanted = |passage: &Passage| kind.is_none_or(|kind| passage.kind == kind);
-        let mut hits: Vec<Hit> = scores
+        let mut hits: Vec<DocHit> = scores
             .into_iter()
             .filter(|(number, _)| wanted(&self.passages[*number]))
-            .map(|(number, (score, terms))| Hit {
+            .map(|(number, (score, terms))| DocHit {
                 passage: self.passages[number].clone(),
                 score: {
                     let is_code = kind.is_none() && self.passages[number].kind == "code";

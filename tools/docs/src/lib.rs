@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use service::{Context, Key, ServiceKind, Services, Spec, Type};
 
 pub use index::Index;
-pub use library::{Error, Library, Limits};
+pub use library::{Error, Library, LibraryLimits};
 pub use split::split;
 
 /// What the docs tool says of itself.
@@ -59,7 +59,7 @@ pub const SPEC: Spec = Spec {
 /// None at present: the directory may appear later.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
-    let limits = Limits {
+    let limits = LibraryLimits {
         file_bytes: config.size("docs_max_file_bytes"),
         files: config.integer("docs_max_files"),
         bytes: config.size("docs_max_bytes"),

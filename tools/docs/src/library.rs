@@ -20,7 +20,7 @@ const DEEPEST: usize = 16;
 
 /// How much is read.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct LibraryLimits {
     /// Largest file, bytes.
     pub file_bytes: usize,
     /// Most files.
@@ -60,14 +60,14 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Library {
     root: PathBuf,
-    limits: Limits,
+    limits: LibraryLimits,
     refresh: Duration,
-    state: Mutex<Option<(Instant, Arc<Shelf>)>>,
+    state: Mutex<Option<(Instant, Arc<LibrarySnapshot>)>>,
 }
 
 /// What stands in the directory at one time.
 #[derive(Debug, Default)]
-pub struct Shelf {
+pub struct LibrarySnapshot {
     documents: BTreeMap<String, Arc<Document>>,
     /// Files that a limit or their bytes kept out.
     pub skipped: usize,
@@ -87,7 +87,7 @@ impl Library {
     /// A library of the documents beneath `root`, looked at again when the last look is `refresh`
     /// ago.
     #[must_use]
-    pub fn new(root: PathBuf, limits: Limits, refresh: Duration) -> Self {
+    pub fn new(root: PathBuf, limits: LibraryLimits, refresh: Duration) -> Self {
         Self {
             root,
             limits,
@@ -100,23 +100,23 @@ impl Library {
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub async fn shelf(&self) -> Result<Arc<Shelf>, Error> {
+    pub async fn snapshot(&self) -> Result<Arc<LibrarySnapshot>, Error> {
         // Held while reading: whoever else asks meanwhile waits for the same answer.
         let mut state = self.state.lock().await;
         let known = match &*state {
-            Some((seen, shelf)) if seen.elapsed() < self.refresh => return Ok(shelf.clone()),
-            Some((_, shelf)) => shelf.clone(),
+            Some((seen, snapshot)) if seen.elapsed() < self.refresh => return Ok(snapshot.clone()),
+            Some((_, snapshot)) => snapshot.clone(),
             None => Arc::default(),
         };
         let (root, limits) = (self.root.clone(), self.limits);
-        let look = spawn_blocking(move || look(&root, limits, &known));
-        let shelf = look.await.map_err(|_| Error::Cancelled)??;
-        *state = Some((Instant::now(), shelf.clone()));
-        Ok(shelf)
+        let scan = spawn_blocking(move || scan(&root, limits, &known));
+        let snapshot = scan.await.map_err(|_| Error::Cancelled)??;
+        *state = Some((Instant::now(), snapshot.clone()));
+        Ok(snapshot)
     }
 }
 
-impl Shelf {
+impl LibrarySnapshot {
     /// How many documents there are.
     #[must_use]
     pub fn files(&self) -> usize {
@@ -142,15 +142,15 @@ impl Shelf {
     }
 }
 
-/// Looks at every file, and reads those that changed. With nothing new, the shelf stays.
-fn look(root: &Path, limits: Limits, known: &Arc<Shelf>) -> Result<Arc<Shelf>, Error> {
+/// Looks at every file, and reads those that changed. With nothing new, the snapshot stays.
+fn scan(root: &Path, limits: LibraryLimits, known: &Arc<LibrarySnapshot>) -> Result<Arc<LibrarySnapshot>, Error> {
     let mut found = Vec::new();
     walk(root, "", 0, limits.files, &mut found).map_err(|error| Error::Directory {
         root: root.display().to_string(),
         error,
     })?;
     found.sort();
-    let mut shelf = Shelf::default();
+    let mut snapshot = LibrarySnapshot::default();
     let (mut bytes, mut news) = (0, false);
     for name in found {
         let Ok(meta) = fs::symlink_metadata(root.join(&name)) else {
@@ -160,8 +160,8 @@ fn look(root: &Path, limits: Limits, known: &Arc<Shelf>) -> Result<Arc<Shelf>, E
             bytes += size;
             size <= limits.file_bytes && bytes <= limits.bytes
         });
-        if shelf.documents.len() >= limits.files || !fits {
-            shelf.skipped += 1;
+        if snapshot.documents.len() >= limits.files || !fits {
+            snapshot.skipped += 1;
             continue;
         }
         let changed = meta.modified().ok();
@@ -172,7 +172,7 @@ fn look(root: &Path, limits: Limits, known: &Arc<Shelf>) -> Result<Arc<Shelf>, E
             Some(same) => Arc::clone(same),
             None => {
                 let Ok(text) = fs::read_to_string(root.join(&name)) else {
-                    shelf.skipped += 1;
+                    snapshot.skipped += 1;
                     continue;
                 };
                 news = true;
@@ -187,18 +187,18 @@ fn look(root: &Path, limits: Limits, known: &Arc<Shelf>) -> Result<Arc<Shelf>, E
                 })
             }
         };
-        shelf.documents.insert(name, document);
+        snapshot.documents.insert(name, document);
     }
-    let same = shelf.documents.len() == known.documents.len() && shelf.skipped == known.skipped;
+    let same = snapshot.documents.len() == known.documents.len() && snapshot.skipped == known.skipped;
     if !news && same {
         return Ok(Arc::clone(known));
     }
-    let passages = shelf
+    let passages = snapshot
         .documents
         .values()
         .flat_map(|document| document.passages.clone());
-    shelf.index = Index::new(passages.collect());
-    Ok(Arc::new(shelf))
+    snapshot.index = Index::new(passages.collect());
+    Ok(Arc::new(snapshot))
 }
 
 /// Collects the names of documents, with `/` between their parts. Links and hidden files are left

@@ -1,6 +1,6 @@
 //! What the docs tool can be asked.
 
-use agentkit::{About, Call, Operation, Parameter, Refusal, Tool, sources::Found};
+use agentkit::{About, Invocation, Operation, Parameter, InvocationError, Tool, sources::DocSearchResults};
 use serde_json::json;
 
 use crate::library::{Error, Library};
@@ -86,13 +86,13 @@ impl Docs {
         Self(library)
     }
 
-    async fn search(&self, call: &Call) -> Result<String, Refusal> {
+    async fn search(&self, call: &Invocation) -> Result<String, InvocationError> {
         let query = call.required("query", "words to look for")?.trim();
         if query.is_empty() || query.len() > LONGEST_QUERY {
             let problem = format!("parameter `query`: give 1 to {LONGEST_QUERY} bytes");
-            return Err(Refusal::Answer(problem));
+            return Err(InvocationError::Rejected(problem));
         }
-        let limit = call.number("limit", 1..=MOST_RESULTS, 8)?;
+        let limit = call.integer("limit", 1..=MOST_RESULTS, 8)?;
         let kind = call.optional("kind");
         if let Some(kind) = kind.filter(|kind| !KINDS.contains(kind)) {
             let given = agentkit::text::shorten(kind);
@@ -100,25 +100,25 @@ impl Docs {
                 "parameter `kind` is {given:?}: give one of {}",
                 KINDS.join(", ")
             );
-            return Err(Refusal::Answer(problem));
+            return Err(InvocationError::Rejected(problem));
         }
-        let shelf = self.0.shelf().await?;
-        let found = Found {
+        let snapshot = self.0.snapshot().await?;
+        let found = DocSearchResults {
             query: query.to_owned(),
-            files: shelf.files(),
-            passages: shelf.index.len(),
-            missing_terms: shelf.index.missing(query),
-            results: shelf.index.search(query, kind, limit),
+            files: snapshot.files(),
+            passages: snapshot.index.len(),
+            missing_terms: snapshot.index.missing(query),
+            results: snapshot.index.search(query, kind, limit),
         };
         // Never an error: texts and numbers.
-        serde_json::to_string(&found).map_err(|error| Refusal::Answer(error.to_string()))
+        serde_json::to_string(&found).map_err(|error| InvocationError::Rejected(error.to_string()))
     }
 
-    async fn read(&self, call: &Call) -> Result<String, Refusal> {
+    async fn read(&self, call: &Invocation) -> Result<String, InvocationError> {
         let file = call.required("file", "a file as search_local_docs names it")?;
-        let line = call.number("line", 1..=usize::MAX / 2, 1)?;
-        let end = call.number("end_line", line..=line + MOST_LINES, line + 60)?;
-        let text = self.0.shelf().await?.lines(file, line, end)?;
+        let line = call.integer("line", 1..=usize::MAX / 2, 1)?;
+        let end = call.integer("end_line", line..=line + MOST_LINES, line + 60)?;
+        let text = self.0.snapshot().await?.lines(file, line, end)?;
         let last = line + text.lines().count().max(1) - 1;
         Ok(json!({"file": file, "line": line, "end_line": last, "text": text}).to_string())
     }
@@ -126,17 +126,17 @@ impl Docs {
 
 #[async_trait::async_trait]
 impl Tool for Docs {
-    async fn run(&self, call: Call) -> Result<String, Refusal> {
+    async fn run(&self, call: Invocation) -> Result<String, InvocationError> {
         match call.operation.as_str() {
             "search_local_docs" => self.search(&call).await,
             "read_local_doc" => self.read(&call).await,
-            _ => Err(call.unknown(&ABOUT)),
+            _ => Err(call.unknown_operation(&ABOUT)),
         }
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for InvocationError {
     fn from(error: Error) -> Self {
-        Self::Answer(error.to_string())
+        Self::Rejected(error.to_string())
     }
 }

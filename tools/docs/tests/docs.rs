@@ -7,7 +7,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use agentkit::sources::Found;
+use agentkit::sources::DocSearchResults;
 use proto::agentplatform::{
     ListToolsRequest, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
 };
@@ -57,7 +57,7 @@ impl Docs {
             .into_inner()
     }
 
-    async fn search(&self, query: &str) -> Found {
+    async fn search(&self, query: &str) -> DocSearchResults {
         let answer = self.ask("search_local_docs", &[("query", query)]).await;
         assert!(answer.success, "{}", answer.error);
         serde_json::from_str(&answer.result).unwrap()

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use service::{Context, Key, ServiceKind, Services, Spec, Type};
 
-pub use path::{BadPath, Path, RunId};
-pub use sandbox::{Error, Limits, Sandbox};
+pub use path::{InvalidPath, Path, RunId};
+pub use sandbox::{Error, RunLimits, Sandbox};
 
 /// What the fs tool says of itself.
 pub const SPEC: Spec = Spec {
@@ -49,7 +49,7 @@ pub const SPEC: Spec = Spec {
 /// None at present: the directory is made when the first file is written.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
-    let limits = Limits {
+    let limits = RunLimits {
         bytes: config.size("fs_max_bytes"),
         files: config.integer("fs_max_files"),
     };

@@ -17,7 +17,7 @@ pub struct RunId(String);
 
 /// Why a name is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadPath {
+pub enum InvalidPath {
     /// Not a name beneath the run's directory.
     #[error("path {given:?} {problem}: give a relative path such as notes.md or drafts/one.md")]
     Path {
@@ -39,9 +39,9 @@ impl Path {
     ///
     /// # Errors
     /// When it is absolute, leads upwards, names a hidden file, or is too long or too deep.
-    pub fn read(text: &str) -> Result<Self, BadPath> {
+    pub fn parse(text: &str) -> Result<Self, InvalidPath> {
         let bad = |problem| {
-            Err(BadPath::Path {
+            Err(InvalidPath::Path {
                 given: agentkit::text::shorten(text),
                 problem,
             })
@@ -94,12 +94,12 @@ impl RunId {
     ///
     /// # Errors
     /// When it could be anything but a plain directory's name.
-    pub fn read(text: &str) -> Result<Self, BadPath> {
+    pub fn parse(text: &str) -> Result<Self, InvalidPath> {
         let first = !text.is_empty() && !text.starts_with('.');
         let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         match first && text.len() <= 64 && text.chars().all(rest) {
             true => Ok(Self(text.to_owned())),
-            false => Err(BadPath::Run(agentkit::text::shorten(text))),
+            false => Err(InvalidPath::Run(agentkit::text::shorten(text))),
         }
     }
 
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn only_plain_relative_paths_are_taken() {
         for good in ["notes.md", "a/b/c.txt", "ä b.md", "a..b", "a\\b"] {
-            assert_eq!(Path::read(good).unwrap().to_string(), good);
+            assert_eq!(Path::parse(good).unwrap().to_string(), good);
         }
         let long = "x".repeat(513);
         let wide = "x".repeat(201);
@@ -136,7 +136,7 @@ mod tests {
             (&long, "512"),
             (&wide, "200"),
         ] {
-            let error = Path::read(bad).unwrap_err().to_string();
+            let error = Path::parse(bad).unwrap_err().to_string();
             assert!(error.contains(problem), "{bad:?}: {error}");
         }
     }
@@ -144,10 +144,10 @@ mod tests {
     #[test]
     fn a_run_id_is_a_plain_name() {
         for good in ["run-1a2b3c4d", "7", "A.b_c-d"] {
-            assert!(RunId::read(good).is_ok(), "{good}");
+            assert!(RunId::parse(good).is_ok(), "{good}");
         }
         for bad in ["", "..", ".", "a/b", "a b", "ä", "a\0", &"x".repeat(65)] {
-            assert!(RunId::read(bad).is_err(), "{bad:?}");
+            assert!(RunId::parse(bad).is_err(), "{bad:?}");
         }
     }
 }

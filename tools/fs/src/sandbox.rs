@@ -10,12 +10,12 @@ use std::{
     path::PathBuf,
 };
 
-use crate::path::{BadPath, Path, RunId};
+use crate::path::{InvalidPath, Path, RunId};
 use dir::Dir;
 
 /// How much a run may hold.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct RunLimits {
     /// Largest file, bytes.
     pub bytes: usize,
     /// Most files of one run.
@@ -26,7 +26,7 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     root: PathBuf,
-    limits: Limits,
+    limits: RunLimits,
 }
 
 /// Why a file is not written or read.
@@ -34,7 +34,7 @@ pub struct Sandbox {
 pub enum Error {
     /// The name will not do.
     #[error(transparent)]
-    Name(#[from] BadPath),
+    Name(#[from] InvalidPath),
     /// There is no such file.
     #[error("{0} does not exist in this run")]
     Missing(String),
@@ -70,7 +70,7 @@ pub enum Error {
 
 /// One file of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct FileEntry {
     /// Path within the run.
     pub path: String,
     /// Size, bytes.
@@ -80,7 +80,7 @@ pub struct Entry {
 impl Sandbox {
     /// A sandbox beneath `root`, which is made when it is needed.
     #[must_use]
-    pub fn new(root: PathBuf, limits: Limits) -> Self {
+    pub fn new(root: PathBuf, limits: RunLimits) -> Self {
         Self { root, limits }
     }
 
@@ -209,7 +209,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn list(&self, run: &RunId) -> Result<Vec<Entry>, Error> {
+    pub fn list(&self, run: &RunId) -> Result<Vec<FileEntry>, Error> {
         let failed = |error| Error::Io {
             path: run.as_str().to_owned(),
             error,

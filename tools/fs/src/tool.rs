@@ -1,6 +1,6 @@
 //! What the fs tool can be asked.
 
-use agentkit::{About, Call, Operation, Parameter, Refusal, Tool};
+use agentkit::{About, Invocation, Operation, Parameter, InvocationError, Tool};
 use proto::error_info;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -75,20 +75,20 @@ impl Fs {
 
 #[async_trait::async_trait]
 impl Tool for Fs {
-    async fn run(&self, call: Call) -> Result<String, Refusal> {
+    async fn run(&self, call: Invocation) -> Result<String, InvocationError> {
         let sandbox = self.0.clone();
         // The disk may take its time; the runtime's threads have other calls.
         let done = tokio::task::spawn_blocking(move || carry_out(&sandbox, &call)).await;
-        let done = done.unwrap_or_else(|_| Err(Refusal::Answer("cancelled".to_owned())));
+        let done = done.unwrap_or_else(|_| Err(InvocationError::Rejected("cancelled".to_owned())));
         done.map(|answer| answer.to_string())
     }
 }
 
-fn carry_out(sandbox: &Sandbox, call: &Call) -> Result<Value, Refusal> {
-    let run = RunId::read(&call.session).map_err(Error::from)?;
-    let path = || -> Result<Path, Refusal> {
+fn carry_out(sandbox: &Sandbox, call: &Invocation) -> Result<Value, InvocationError> {
+    let run = RunId::parse(&call.session).map_err(Error::from)?;
+    let path = || -> Result<Path, InvocationError> {
         let text = call.required("path", "a relative path such as notes.md")?;
-        Ok(Path::read(text).map_err(Error::from)?)
+        Ok(Path::parse(text).map_err(Error::from)?)
     };
     let content = || call.required("content", "what to write");
     match call.operation.as_str() {
@@ -119,26 +119,26 @@ fn carry_out(sandbox: &Sandbox, call: &Call) -> Result<Value, Refusal> {
                 .map(|e| json!({"path": e.path, "bytes": e.bytes}));
             Ok(json!({"files": files.collect::<Vec<_>>()}))
         }
-        _ => Err(call.unknown(&ABOUT)),
+        _ => Err(call.unknown_operation(&ABOUT)),
     }
 }
 
-fn one_line(content: &str) -> Result<&str, Refusal> {
+fn one_line(content: &str) -> Result<&str, InvocationError> {
     if content.contains(['\n', '\r']) {
         let problem = "parameter `content` has several lines: give one";
-        return Err(Refusal::Answer(problem.to_owned()));
+        return Err(InvocationError::Rejected(problem.to_owned()));
     }
     Ok(content)
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for InvocationError {
     fn from(error: Error) -> Self {
         match error {
             // The request was in order: a caller may try again, elsewhere or later.
             Error::Io { .. } => {
                 error_info::status(Code::Internal, "DISK", error.to_string(), []).into()
             }
-            other => Self::Answer(other.to_string()),
+            other => Self::Rejected(other.to_string()),
         }
     }
 }

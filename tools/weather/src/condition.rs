@@ -41,7 +41,7 @@ pub(crate) fn wmo(code: u8) -> &'static str {
 ///
 /// `amount` is precipitation on a wet day in mm, `mean` the day's mean temperature in °C.
 #[must_use]
-pub(crate) fn usual(draw: f64, wet: f64, amount: f64, mean: f64) -> &'static str {
+pub(crate) fn from_normals(draw: f64, wet: f64, amount: f64, mean: f64) -> &'static str {
     if draw < wet {
         return match (mean <= 1.0, amount) {
             (true, _) => "snow",
@@ -78,9 +78,9 @@ mod tests {
 
     #[test]
     fn a_draw_under_the_wet_share_is_wet_and_cold_makes_it_snow() {
-        assert_eq!(usual(0.1, 0.3, 6.0, 12.0), "rain");
-        assert_eq!(usual(0.1, 0.3, 6.0, -4.0), "snow");
-        assert_eq!(usual(0.9, 0.3, 6.0, 12.0), "clear");
-        assert_eq!(usual(0.5, 1.0, 20.0, 25.0), "heavy rain");
+        assert_eq!(from_normals(0.1, 0.3, 6.0, 12.0), "rain");
+        assert_eq!(from_normals(0.1, 0.3, 6.0, -4.0), "snow");
+        assert_eq!(from_normals(0.9, 0.3, 6.0, 12.0), "clear");
+        assert_eq!(from_normals(0.5, 1.0, 20.0, 25.0), "heavy rain");
     }
 }

@@ -55,5 +55,5 @@ pub enum Error {
     },
     /// The embedded data or the settings are wrong: a mistake of whoever runs the tool.
     #[error("{0}")]
-    Setup(String),
+    InvalidConfig(String),
 }

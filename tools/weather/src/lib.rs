@@ -11,7 +11,7 @@ pub mod provider;
 mod report;
 mod tool;
 
-use provider::Settings;
+use provider::ProviderOptions;
 use service::{Context, Key, ServiceKind, Services, Spec, config::Type};
 
 pub use error::Error;
@@ -71,7 +71,7 @@ pub const SPEC: Spec = Spec {
 /// When the provider that is configured cannot be used.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
-    let settings = Settings {
+    let settings = ProviderOptions {
         external_requests: config.bool("allow_external_requests"),
         geocoding_url: config.text("geocoding_url").to_owned(),
         forecast_url: config.text("forecast_url").to_owned(),

@@ -1,6 +1,6 @@
 //! What the tool can be asked: the operations, and the reading of their parameters.
 
-use agentkit::{Call, Refusal, text::shorten};
+use agentkit::{Invocation, InvocationError, text::shorten};
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
 
@@ -18,9 +18,9 @@ use crate::{
 /// When the operation or a parameter is not one that is accepted, or the provider has no answer.
 pub(crate) async fn run(
     provider: &dyn Provider,
-    call: &Call,
+    call: &Invocation,
     now: DateTime<Utc>,
-) -> Result<String, Refusal> {
+) -> Result<String, InvocationError> {
     match call.operation.as_str() {
         "get_weather" => {
             let (location, units) = (location(call)?, units(call)?);
@@ -29,7 +29,7 @@ pub(crate) async fn run(
         }
         "get_forecast" => {
             let (location, units) = (location(call)?, units(call)?);
-            let (start, days) = (start(call)?, call.number("days", 1..=16, 3)?);
+            let (start, days) = (start(call)?, call.integer("days", 1..=16, 3)?);
             let forecast = provider.forecast(location, start, days, now).await?;
             Ok(json(&report::days(location, &forecast, units))?)
         }
@@ -39,7 +39,7 @@ pub(crate) async fn run(
 
 fn json(answer: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(answer)
-        .map_err(|error| Error::Setup(format!("the answer cannot be written as JSON: {error}")))
+        .map_err(|error| Error::InvalidConfig(format!("the answer cannot be written as JSON: {error}")))
 }
 
 fn unknown(name: &str) -> Error {
@@ -54,7 +54,7 @@ fn unknown(name: &str) -> Error {
     }
 }
 
-fn location(call: &Call) -> Result<&str, Error> {
+fn location(call: &Invocation) -> Result<&str, Error> {
     let name = "location";
     let missing = Error::Missing {
         name,
@@ -68,12 +68,12 @@ fn location(call: &Call) -> Result<&str, Error> {
     Ok(text)
 }
 
-fn units(call: &Call) -> Result<Units, Error> {
+fn units(call: &Invocation) -> Result<Units, Error> {
     let text = call.optional("units").unwrap_or_default();
     Units::parse(text).ok_or_else(|| bad("units", text, "celsius or fahrenheit"))
 }
 
-fn start(call: &Call) -> Result<Option<NaiveDate>, Error> {
+fn start(call: &Invocation) -> Result<Option<NaiveDate>, Error> {
     let Some(text) = call.optional("start_date") else {
         return Ok(None);
     };
@@ -98,26 +98,26 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::provider::{Settings, build};
+    use crate::provider::{ProviderOptions, build};
 
     fn call(operation: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
         let parameters = parameters
             .iter()
             .map(|(key, value)| ((*key).into(), (*value).into()));
-        let call = Call {
+        let call = Invocation {
             operation: operation.to_owned(),
             parameters: parameters.collect(),
-            ..Call::default()
+            ..Invocation::default()
         };
-        let provider = build("climate", &Settings::default()).unwrap();
+        let provider = build("climate", &ProviderOptions::default()).unwrap();
         let now = "2026-07-15T12:00:00Z".parse().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
         match runtime.block_on(run(&*provider, &call, now)) {
             Ok(text) => Ok(serde_json::from_str(&text).unwrap()),
-            Err(Refusal::Answer(error)) => Err(error),
-            Err(Refusal::Status(status)) => panic!("{status}"),
+            Err(InvocationError::Rejected(error)) => Err(error),
+            Err(InvocationError::Status(status)) => panic!("{status}"),
         }
     }
 

@@ -79,7 +79,7 @@ pub trait Provider: fmt::Debug + Send + Sync {
 
 /// What the providers are built from.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ProviderOptions {
     /// Whether anything may leave this network.
     pub external_requests: bool,
     /// Base URL of Open-Meteo's geocoding API.
@@ -90,7 +90,7 @@ pub struct Settings {
     pub timeout: Duration,
 }
 
-impl Default for Settings {
+impl Default for ProviderOptions {
     fn default() -> Self {
         Self {
             external_requests: false,
@@ -103,22 +103,22 @@ impl Default for Settings {
 
 /// One provider that can be chosen by name.
 #[derive(Debug)]
-pub struct Row {
+pub struct ProviderRow {
     /// The name in the configuration.
     pub name: &'static str,
     /// What it is, in a line.
     pub about: &'static str,
-    build: fn(&Settings) -> Result<Arc<dyn Provider>, Error>,
+    build: fn(&ProviderOptions) -> Result<Arc<dyn Provider>, Error>,
 }
 
 /// Every provider there is; the first is the default.
-pub const PROVIDERS: &[Row] = &[
-    Row {
+pub const PROVIDERS: &[ProviderRow] = &[
+    ProviderRow {
         name: "climate",
         about: "monthly climate normals of about 80 cities, embedded: works offline",
         build: |_| Ok(Arc::new(climate::Climate::embedded()?)),
     },
-    Row {
+    ProviderRow {
         name: "open-meteo",
         about: "measured and forecast weather of any place, from open-meteo.com",
         build: |settings| Ok(Arc::new(open_meteo::OpenMeteo::new(settings)?)),
@@ -129,11 +129,11 @@ pub const PROVIDERS: &[Row] = &[
 ///
 /// # Errors
 /// When there is no such provider, or the settings do not allow it.
-pub fn build(name: &str, settings: &Settings) -> Result<Arc<dyn Provider>, Error> {
+pub fn build(name: &str, settings: &ProviderOptions) -> Result<Arc<dyn Provider>, Error> {
     let Some(row) = PROVIDERS.iter().find(|row| row.name == name) else {
         let names: Vec<_> = PROVIDERS.iter().map(|row| row.name).collect();
         let given = agentkit::text::shorten(name);
-        return Err(Error::Setup(format!(
+        return Err(Error::InvalidConfig(format!(
             "weather provider {given:?} does not exist: choose one of {}",
             names.join(", ")
         )));
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_unknown_provider_is_refused_with_the_names_there_are() {
-        let error = build("oracle", &Settings::default())
+        let error = build("oracle", &ProviderOptions::default())
             .unwrap_err()
             .to_string();
         assert!(error.contains("climate, open-meteo"), "{error}");
@@ -165,9 +165,9 @@ mod tests {
 
     #[test]
     fn every_row_builds_when_external_requests_are_allowed() {
-        let settings = Settings {
+        let settings = ProviderOptions {
             external_requests: true,
-            ..Settings::default()
+            ..ProviderOptions::default()
         };
         for row in PROVIDERS {
             build(row.name, &settings).unwrap();
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn open_meteo_without_permission_names_the_key() {
-        let error = build("open-meteo", &Settings::default())
+        let error = build("open-meteo", &ProviderOptions::default())
             .unwrap_err()
             .to_string();
         assert!(error.contains("ALLOW_EXTERNAL_REQUESTS=yes"), "{error}");

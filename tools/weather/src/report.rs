@@ -28,7 +28,7 @@ impl Units {
     }
 
     /// `celsius` degrees in this scale, to a tenth.
-    fn tell(self, celsius: f64) -> f64 {
+    fn convert(self, celsius: f64) -> f64 {
         let degrees = match self {
             Self::Celsius => celsius,
             Self::Fahrenheit => celsius * 1.8 + 32.0,
@@ -57,7 +57,7 @@ impl Weather {
         Self {
             location: asked.to_owned(),
             place: current.place,
-            temperature: units.tell(current.temperature),
+            temperature: units.convert(current.temperature),
             condition: current.condition,
             humidity: current.humidity,
             timestamp: current.time.to_rfc3339_opts(SecondsFormat::Secs, true),
@@ -93,9 +93,9 @@ pub(crate) fn days(asked: &str, forecast: &provider::Forecast, units: Units) -> 
             date: day.date.to_string(),
             location: asked.to_owned(),
             place: forecast.place.clone(),
-            temperature: units.tell(f64::midpoint(day.high, day.low)),
-            high: units.tell(day.high),
-            low: units.tell(day.low),
+            temperature: units.convert(f64::midpoint(day.high, day.low)),
+            high: units.convert(day.high),
+            low: units.convert(day.low),
             condition: day.condition,
             humidity: day.humidity,
             precipitation_probability: day.precipitation_probability,
@@ -111,9 +111,9 @@ mod tests {
 
     #[test]
     fn degrees_are_told_in_the_scale_that_was_asked_for() {
-        assert_eq!(Units::Celsius.tell(21.26), 21.3);
-        assert_eq!(Units::Fahrenheit.tell(100.0), 212.0);
-        assert!(Units::Celsius.tell(-0.01).is_sign_positive());
+        assert_eq!(Units::Celsius.convert(21.26), 21.3);
+        assert_eq!(Units::Fahrenheit.convert(100.0), 212.0);
+        assert!(Units::Celsius.convert(-0.01).is_sign_positive());
         assert_eq!(Units::parse("°F"), Some(Units::Fahrenheit));
         assert_eq!(Units::parse("Celsius"), Some(Units::Celsius));
         assert_eq!(Units::parse("kelvin"), None);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentkit::{About, Call, Operation, Parameter, Refusal};
+use agentkit::{About, Invocation, Operation, Parameter, InvocationError};
 use chrono::Utc;
 
 use crate::{Error, operation, provider::Provider};
@@ -67,13 +67,13 @@ pub(crate) struct Weather(pub(crate) Arc<dyn Provider>);
 
 #[async_trait::async_trait]
 impl agentkit::Tool for Weather {
-    async fn run(&self, call: Call) -> Result<String, Refusal> {
+    async fn run(&self, call: Invocation) -> Result<String, InvocationError> {
         operation::run(&*self.0, &call, Utc::now()).await
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for InvocationError {
     fn from(error: Error) -> Self {
-        Self::Answer(error.to_string())
+        Self::Rejected(error.to_string())
     }
 }

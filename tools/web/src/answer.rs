@@ -61,7 +61,7 @@ impl Answer {
 fn line(text: &str, most: usize) -> String {
     let plain = text.replace("<strong>", "").replace("</strong>", "");
     let words: Vec<_> = plain.split_whitespace().collect();
-    agentkit::text::clip(&words.join(" "), most)
+    agentkit::text::truncate(&words.join(" "), most)
 }
 
 #[cfg(test)]

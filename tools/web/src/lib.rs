@@ -7,7 +7,7 @@ mod tool;
 
 use service::{Context, Key, ServiceKind, Services, Spec};
 
-pub use provider::{Error, Provider, Settings};
+pub use provider::{Error, Provider, SearchOptions};
 
 /// What the web tool says of itself.
 pub const SPEC: Spec = Spec {
@@ -60,7 +60,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     let provider = match config.optional("web_search_url") {
         None => Err("web_search_url"),
         Some(_) if !config.bool("allow_external_requests") => Err("allow_external_requests"),
-        Some(url) => Ok(Provider::new(&Settings {
+        Some(url) => Ok(Provider::new(&SearchOptions {
             url: url.to_owned(),
             key: config.optional("web_search_key").map(str::to_owned),
             key_header: config.text("web_search_key_header").to_owned(),

@@ -13,7 +13,7 @@ const PLACE: &str = "{query}";
 
 /// What a provider is made of.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct SearchOptions {
     /// Its address; `{query}` stands for the query, else it becomes the parameter `q`.
     pub url: String,
     /// The key of its API, if it wants one.
@@ -33,7 +33,7 @@ pub struct Settings {
 pub enum Error {
     /// A key of the configuration will not do.
     #[error("{key} {problem}")]
-    Setup {
+    InvalidConfig {
         /// The key.
         key: &'static str,
         /// What is wrong.
@@ -63,8 +63,8 @@ impl Provider {
     ///
     /// # Errors
     /// When the address is none, or the key cannot be a header.
-    pub fn new(settings: &Settings) -> Result<Self, Error> {
-        let bad = |key, problem: &str| Error::Setup {
+    pub fn new(settings: &SearchOptions) -> Result<Self, Error> {
+        let bad = |key, problem: &str| Error::InvalidConfig {
             key,
             problem: problem.to_owned(),
         };
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn settings_that_will_not_do_name_their_key() {
-        let settings = |url: &str, key: &str, header: &str| Settings {
+        let settings = |url: &str, key: &str, header: &str| SearchOptions {
             url: url.to_owned(),
             key: Some(key.to_owned()),
             key_header: header.to_owned(),

@@ -1,6 +1,6 @@
 //! What the web tool can be asked.
 
-use agentkit::{About, Call, Operation, Parameter, Refusal, Tool, sources::WebFound};
+use agentkit::{About, Invocation, Operation, Parameter, InvocationError, Tool, sources::WebSearchResults};
 use proto::error_info;
 use tonic::Code;
 
@@ -55,29 +55,29 @@ impl Web {
 
 #[async_trait::async_trait]
 impl Tool for Web {
-    async fn run(&self, call: Call) -> Result<String, Refusal> {
+    async fn run(&self, call: Invocation) -> Result<String, InvocationError> {
         if call.operation != "web_search" {
-            return Err(call.unknown(&ABOUT));
+            return Err(call.unknown_operation(&ABOUT));
         }
         let provider = self.0.as_ref().map_err(|key| off(key))?;
         let query = call.required("query", "what to look for")?.trim();
         if query.is_empty() || query.len() > LONGEST_QUERY {
             let problem = format!("parameter `query`: give 1 to {LONGEST_QUERY} bytes");
-            return Err(Refusal::Answer(problem));
+            return Err(InvocationError::Rejected(problem));
         }
-        let limit = call.number("limit", 1..=MOST_RESULTS, 5)?;
+        let limit = call.integer("limit", 1..=MOST_RESULTS, 5)?;
         let results = provider.search(query, limit).await;
-        let found = WebFound {
+        let found = WebSearchResults {
             query: query.to_owned(),
             provider: provider.host().to_owned(),
-            results: results.map_err(|error| Refusal::Answer(error.to_string()))?,
+            results: results.map_err(|error| InvocationError::Rejected(error.to_string()))?,
         };
         // Never an error: texts.
-        serde_json::to_string(&found).map_err(|error| Refusal::Answer(error.to_string()))
+        serde_json::to_string(&found).map_err(|error| InvocationError::Rejected(error.to_string()))
     }
 }
 
-fn off(key: &str) -> Refusal {
+fn off(key: &str) -> InvocationError {
     let message = match key {
         "web_search_url" => {
             "web search is off: set web_search_url (WEB_SEARCH_URL) to a provider's address, and \

@@ -5,7 +5,7 @@
     reason = "the helpers of a test fail as the test does"
 )]
 
-use agentkit::sources::WebFound;
+use agentkit::sources::WebSearchResults;
 use proto::agentplatform::{ToolRequest, ToolResponse, tool_service_client::ToolServiceClient};
 use service::ServerHandle;
 use testkit::local;
@@ -92,7 +92,7 @@ async fn the_provider_is_asked_and_its_pages_are_told() {
     let (running, mut client) = web(&settings).await;
     let answer = search(&mut client, "mesh & more").await.unwrap();
     assert!(answer.success, "{}", answer.error);
-    let found: WebFound = serde_json::from_str(&answer.result).unwrap();
+    let found: WebSearchResults = serde_json::from_str(&answer.result).unwrap();
     assert_eq!((&*found.provider, found.results.len()), ("127.0.0.1", 1));
     assert_eq!(found.results[0].url, "https://a.example/x");
     let asked = tasks.join_next().await.unwrap().unwrap();

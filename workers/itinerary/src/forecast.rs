@@ -62,7 +62,7 @@ impl Forecast {
     ///
     /// # Errors
     /// When it is not one.
-    pub fn read(json: &str) -> Result<Self, Unavailable> {
+    pub fn parse(json: &str) -> Result<Self, Unavailable> {
         let unreadable =
             |error: serde_json::Error| Unavailable(format!("unreadable forecast: {error}"));
         let raw: Value = serde_json::from_str(json).map_err(unreadable)?;
@@ -108,7 +108,7 @@ mod tests {
         let json = r#"[{"day":1,"date":"2026-11-22","condition":"Light Rain"},
             {"day":2,"date":"2026-11-23","condition":"overcast","precipitation_probability":70},
             {"day":3,"date":"2026-11-24","condition":"clear","precipitation_probability":10}]"#;
-        let forecast = Forecast::read(json).unwrap();
+        let forecast = Forecast::parse(json).unwrap();
         let wet = |date: &str| forecast.on(date.parse().unwrap()).map(|day| day.wet);
         assert_eq!(wet("2026-11-22"), Some(true));
         assert_eq!(wet("2026-11-23"), Some(true));
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_no_forecast_is_unavailable() {
         for json in ["", "{}", "[1]", "sunny"] {
-            let error = Forecast::read(json).unwrap_err().to_string();
+            let error = Forecast::parse(json).unwrap_err().to_string();
             assert!(error.contains("unreadable forecast"), "{error}");
         }
     }

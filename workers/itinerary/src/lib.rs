@@ -1,16 +1,16 @@
 //! The itinerary worker: plans days in a city from its sights, the caller's interests and the
 //! weather, which it asks of the mesh.
 //!
-//! A task reads `worker` → [`brief`] → [`plan`](mod@plan) → [`planner`] → `schedule`; [`board`]
+//! A task reads `worker` → [`trip_request`] → [`plan`](mod@plan) → [`planner`] → `schedule`; [`status_board`]
 //! says how far it is.
 
-pub mod board;
-pub mod brief;
+pub mod status_board;
+pub mod trip_request;
 mod error;
 pub mod forecast;
 pub mod guide;
 mod info;
-mod mesh_weather;
+mod mesh_forecaster;
 pub mod plan;
 pub mod planner;
 mod schedule;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use proto::agentplatform::task_worker_server::TaskWorkerServer;
 use service::{Context, Key, ServiceKind, Services, Spec};
 
-use crate::{guide::Guide, mesh_weather::MeshWeather, worker::Worker};
+use crate::{guide::Guide, mesh_forecaster::MeshForecaster, worker::Worker};
 
 pub use error::Error;
 
@@ -60,7 +60,7 @@ pub const SPEC: Spec = Spec {
 /// When the embedded guide cannot be read.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
-    let weather = MeshWeather::new(
+    let weather = MeshForecaster::new(
         context.mesh.clone(),
         config.text("weather_service"),
         config.duration("weather_timeout"),

@@ -2,8 +2,8 @@
 
 use crate::{
     Error,
-    board::{Step, Ticket},
-    brief::Brief,
+    status_board::{Stage, TaskHandle},
+    trip_request::TripRequest,
     forecast::Forecaster,
     planner,
     schedule::Plan,
@@ -12,45 +12,45 @@ use crate::{
 /// Farthest that a forecast reaches, days.
 const FORECAST_DAYS: u8 = 16;
 
-/// Plans what `brief` asks for and reports every step on `ticket`; the answer is JSON text.
+/// Plans what `trip` asks for and reports every step on `handle`; the answer is JSON text.
 ///
 /// Without a forecast the plan is made all the same, and says so in `weather_info`.
 ///
 /// # Errors
 /// When the plan cannot be written as JSON.
 pub async fn plan(
-    brief: &Brief<'_>,
+    trip: &TripRequest<'_>,
     forecaster: &dyn Forecaster,
-    ticket: &Ticket,
+    handle: &TaskHandle,
 ) -> Result<String, Error> {
-    ticket.advance(Step::Accepted);
-    let city = brief.city;
+    handle.advance(Stage::Accepted);
+    let city = trip.city;
     let place = format!("{}, {}", city.name, city.country);
-    let days = brief.days.min(FORECAST_DAYS);
-    let weather = forecaster.forecast(&place, brief.start, days).await;
+    let days = trip.days.min(FORECAST_DAYS);
+    let weather = forecaster.forecast(&place, trip.start, days).await;
     if let Err(error) = &weather {
         tracing::warn!(%place, %error, "planning without a forecast");
     }
-    ticket.advance(Step::Weather);
+    handle.advance(Stage::Weather);
 
-    let dates = brief.start.iter_days().take(usize::from(brief.days));
+    let dates = trip.start.iter_days().take(usize::from(trip.days));
     let outlook = |date| weather.as_ref().ok().and_then(|forecast| forecast.on(date));
     let wet: Vec<bool> = dates
         .map(|date| outlook(date).is_some_and(|day| day.wet))
         .collect();
     let wet_days = wet.iter().filter(|wet| **wet).count();
 
-    let choice = planner::choose(city, &brief.tags, wet.len(), wet_days);
-    ticket.advance(Step::Chosen);
+    let choice = planner::choose(city, &trip.tags, wet.len(), wet_days);
+    handle.advance(Stage::Chosen);
     let outings = planner::group(&choice, city.at, &wet);
-    ticket.advance(Step::Grouped);
+    handle.advance(Stage::Grouped);
     let routes: Vec<_> = outings
         .iter()
         .map(|outing| planner::route(outing, city.at))
         .collect();
-    ticket.advance(Step::Routed);
+    handle.advance(Stage::Routed);
 
-    Ok(serde_json::to_string(&Plan::new(brief, &routes, &weather))?)
+    Ok(serde_json::to_string(&Plan::new(trip, &routes, &weather))?)
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        board::Board,
+        status_board::StatusBoard,
         forecast::{Forecast, Unavailable},
         guide::Guide,
     };
@@ -93,7 +93,7 @@ mod tests {
                     json!({"day": index + 1, "date": date.to_string(), "location": location,
                        "condition": condition, "source": "test"})
                 });
-            Forecast::read(&Value::Array(days.collect()).to_string())
+            Forecast::parse(&Value::Array(days.collect()).to_string())
         }
     }
 
@@ -103,9 +103,9 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).into(), (*value).into()))
             .collect();
-        let brief = Brief::read(&parameters, &guide, "2026-11-21".parse().unwrap()).unwrap();
-        let ticket = Board::default().begin("t", Instant::now());
-        let output = plan(&brief, &Sky { reachable }, &ticket).await.unwrap();
+        let trip = TripRequest::parse(&parameters, &guide, "2026-11-21".parse().unwrap()).unwrap();
+        let handle = StatusBoard::default().begin("t", Instant::now());
+        let output = plan(&trip, &Sky { reachable }, &handle).await.unwrap();
         serde_json::from_str(&output).unwrap()
     }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    brief::Brief,
+    trip_request::TripRequest,
     forecast::{Forecast, Unavailable},
     guide::{City, Sight},
     planner::Route,
@@ -30,15 +30,15 @@ struct Day<'a> {
     day: usize,
     date: String,
     weather: Option<&'a str>,
-    morning: Slot<'a>,
-    afternoon: Slot<'a>,
-    evening: Slot<'a>,
+    morning: TimeSlot<'a>,
+    afternoon: TimeSlot<'a>,
+    evening: TimeSlot<'a>,
     /// From the hotel and back as the crow flies, km.
     distance_km: f64,
 }
 
 #[derive(Debug, Serialize)]
-struct Slot<'a> {
+struct TimeSlot<'a> {
     activity: String,
     time: String,
     #[serde(rename = "type")]
@@ -64,11 +64,11 @@ struct Accommodation<'a> {
 impl<'a> Plan<'a> {
     /// Puts hours, weather and a hotel to the routed days.
     pub(crate) fn new(
-        brief: &'a Brief<'a>,
+        trip: &'a TripRequest<'a>,
         routes: &[Route<'a>],
         weather: &'a Result<Forecast, Unavailable>,
     ) -> Self {
-        let dates = brief.start.iter_days();
+        let dates = trip.start.iter_days();
         let days = (1..)
             .zip(dates)
             .zip(routes)
@@ -76,28 +76,28 @@ impl<'a> Plan<'a> {
                 day: number,
                 date: date.to_string(),
                 weather: outlook(weather, date),
-                morning: daytime(route.daytime.first(), brief, 9, 30),
-                afternoon: daytime(route.daytime.get(1), brief, 14, 0),
-                evening: evening(route, brief),
+                morning: daytime(route.daytime.first(), trip, 9, 30),
+                afternoon: daytime(route.daytime.get(1), trip, 14, 0),
+                evening: evening(route, trip),
                 distance_km: (route.km * 10.0).round() / 10.0,
             });
-        let check_out = brief.start.checked_add_days(Days::new(brief.days.into()));
+        let check_out = trip.start.checked_add_days(Days::new(trip.days.into()));
         Self {
-            destination: brief.city.name,
-            country: brief.city.country,
-            total_days: brief.days,
-            interests: &brief.interests,
+            destination: trip.city.name,
+            country: trip.city.country,
+            total_days: trip.days,
+            interests: &trip.interests,
             daily_schedule: days.collect(),
             accommodation: Accommodation {
-                hotel: brief.city.hotel,
-                check_in: brief.start.to_string(),
-                check_out: check_out.unwrap_or(brief.start).to_string(),
+                hotel: trip.city.hotel,
+                check_in: trip.start.to_string(),
+                check_out: check_out.unwrap_or(trip.start).to_string(),
             },
             weather_info: match weather {
                 Ok(forecast) => forecast.raw.clone(),
                 Err(error) => json!({"available": false, "error": error.to_string()}),
             },
-            notes: notes(brief, routes),
+            notes: notes(trip, routes),
         }
     }
 }
@@ -106,11 +106,11 @@ fn outlook(weather: &Result<Forecast, Unavailable>, date: NaiveDate) -> Option<&
     Some(weather.as_ref().ok()?.on(date)?.condition.as_str())
 }
 
-fn daytime<'a>(sight: Option<&&'a Sight>, brief: &Brief<'_>, hour: u32, minute: u32) -> Slot<'a> {
+fn daytime<'a>(sight: Option<&&'a Sight>, trip: &TripRequest<'_>, hour: u32, minute: u32) -> TimeSlot<'a> {
     match sight {
-        Some(sight) => visit(sight, brief, hour, minute),
-        None => Slot {
-            activity: format!("Free time in {}", brief.city.name),
+        Some(sight) => visit(sight, trip, hour, minute),
+        None => TimeSlot {
+            activity: format!("Free time in {}", trip.city.name),
             time: span(hour, minute, 150),
             kind: "free",
             place: None,
@@ -118,13 +118,13 @@ fn daytime<'a>(sight: Option<&&'a Sight>, brief: &Brief<'_>, hour: u32, minute: 
     }
 }
 
-fn evening<'a>(route: &Route<'a>, brief: &Brief<'_>) -> Slot<'a> {
+fn evening<'a>(route: &Route<'a>, trip: &TripRequest<'_>) -> TimeSlot<'a> {
     match (route.evening, route.daytime.last()) {
-        (Some(sight), _) => visit(sight, brief, 19, 0),
-        (None, last) => Slot {
+        (Some(sight), _) => visit(sight, trip, 19, 0),
+        (None, last) => TimeSlot {
             activity: format!(
                 "Dinner near {}",
-                last.map_or(brief.city.hotel, |sight| sight.name)
+                last.map_or(trip.city.hotel, |sight| sight.name)
             ),
             time: span(19, 0, 120),
             kind: "food",
@@ -133,9 +133,9 @@ fn evening<'a>(route: &Route<'a>, brief: &Brief<'_>) -> Slot<'a> {
     }
 }
 
-fn visit<'a>(sight: &'a Sight, brief: &Brief<'_>, hour: u32, minute: u32) -> Slot<'a> {
-    let shared = sight.tags.iter().find(|tag| brief.tags.contains(tag));
-    Slot {
+fn visit<'a>(sight: &'a Sight, trip: &TripRequest<'_>, hour: u32, minute: u32) -> TimeSlot<'a> {
+    let shared = sight.tags.iter().find(|tag| trip.tags.contains(tag));
+    TimeSlot {
         activity: sight.name.to_owned(),
         time: span(hour, minute, sight.minutes),
         kind: shared.or(sight.tags.first()).copied().unwrap_or("sight"),
@@ -154,13 +154,13 @@ fn span(hour: u32, minute: u32, length: u16) -> String {
     format!("{}-{}", from.format("%H:%M"), to.format("%H:%M"))
 }
 
-fn notes(brief: &Brief<'_>, routes: &[Route<'_>]) -> Vec<String> {
+fn notes(trip: &TripRequest<'_>, routes: &[Route<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
-    if !brief.unmatched.is_empty() {
+    if !trip.unmatched.is_empty() {
         notes.push(format!(
             "no sight is tagged {}; known are {}",
-            brief.unmatched.join(", "),
-            city_tags(brief.city).join(", ")
+            trip.unmatched.join(", "),
+            city_tags(trip.city).join(", ")
         ));
     }
     let free: usize = routes
@@ -168,7 +168,7 @@ fn notes(brief: &Brief<'_>, routes: &[Route<'_>]) -> Vec<String> {
         .map(|route| 2 - route.daytime.len().min(2))
         .sum();
     if free > 0 {
-        let known = brief.city.sights.len();
+        let known = trip.city.sights.len();
         notes.push(format!(
             "the guide knows {known} sights here, so {free} half days are free"
         ));

@@ -12,8 +12,8 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     Error,
-    board::{Board, Ticket},
-    brief::Brief,
+    status_board::{StatusBoard, TaskHandle},
+    trip_request::TripRequest,
     forecast::Forecaster,
     guide::Guide,
     info,
@@ -25,7 +25,7 @@ pub(crate) struct Worker {
     context: Context,
     guide: Guide,
     forecaster: Arc<dyn Forecaster>,
-    board: Board,
+    board: StatusBoard,
 }
 
 /// A finished plan, and what the metadata tells of it.
@@ -41,21 +41,21 @@ impl Worker {
             context,
             guide,
             forecaster,
-            board: Board::default(),
+            board: StatusBoard::default(),
         }
     }
 
     async fn work(
         &self,
         parameters: &HashMap<String, String>,
-        ticket: &Ticket,
+        handle: &TaskHandle,
     ) -> Result<Done, Error> {
-        let brief = Brief::read(parameters, &self.guide, Utc::now().date_naive())?;
-        let output = plan(&brief, &*self.forecaster, ticket).await?;
+        let trip = TripRequest::parse(parameters, &self.guide, Utc::now().date_naive())?;
+        let output = plan(&trip, &*self.forecaster, handle).await?;
         Ok(Done {
             output,
-            destination: brief.city.name,
-            days: brief.days,
+            destination: trip.city.name,
+            days: trip.days,
         })
     }
 }
@@ -81,7 +81,7 @@ impl TaskWorker for Worker {
             parameters,
             ..
         } = request.into_inner();
-        let ticket = self.board.begin(&task_id, Instant::now());
+        let handle = self.board.begin(&task_id, Instant::now());
         let mut response = TaskResponse {
             task_id,
             session_id,
@@ -89,9 +89,9 @@ impl TaskWorker for Worker {
         };
         let worker_id = self.context.instance_id.clone();
         response.metadata.insert("worker_id".to_owned(), worker_id);
-        match self.work(&parameters, &ticket).await {
+        match self.work(&parameters, &handle).await {
             Ok(done) => {
-                ticket.finish(Ok(&done.output));
+                handle.finish(Ok(&done.output));
                 let told = [
                     ("destination", done.destination.to_owned()),
                     ("days", done.days.to_string()),
@@ -104,7 +104,7 @@ impl TaskWorker for Worker {
             }
             Err(error) => {
                 response.error = error.to_string();
-                ticket.finish(Err(response.error.clone()));
+                handle.finish(Err(response.error.clone()));
             }
         }
         Ok(Response::new(response))

@@ -46,7 +46,7 @@ pub struct Claim {
 impl Document {
     /// Reads a document.
     #[must_use]
-    pub fn read(markdown: &str) -> Self {
+    pub fn parse(markdown: &str) -> Self {
         let mut document = Self::default();
         let (mut in_sources, mut in_comment) = (false, false);
         let mut fence: Option<(&str, Quote)> = None;
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_document_is_taken_apart() {
-        let document = Document::read(TEXT);
+        let document = Document::parse(TEXT);
         assert_eq!(document.headings, ["Notes", "Findings", "Sources"]);
         let claims: Vec<_> = document
             .claims
@@ -198,6 +198,6 @@ mod tests {
 
     #[test]
     fn an_unended_code_block_is_no_claim() {
-        assert!(Document::read("```\nrm -rf\n").claims.is_empty());
+        assert!(Document::parse("```\nrm -rf\n").claims.is_empty());
     }
 }

@@ -23,7 +23,7 @@ pub struct Passage {
 
 /// A passage that was found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Hit {
+pub struct DocHit {
     /// The passage.
     #[serde(flatten)]
     pub passage: Passage,
@@ -35,7 +35,7 @@ pub struct Hit {
 
 /// The answer of `search_local_docs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Found {
+pub struct DocSearchResults {
     /// The query as given.
     pub query: String,
     /// How many files are searched.
@@ -45,12 +45,12 @@ pub struct Found {
     /// The query's terms that no document contains.
     pub missing_terms: Vec<String>,
     /// Best first.
-    pub results: Vec<Hit>,
+    pub results: Vec<DocHit>,
 }
 
 /// The answer of `web_search`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WebFound {
+pub struct WebSearchResults {
     /// The query as given.
     pub query: String,
     /// Host of the provider that was asked.

@@ -9,13 +9,13 @@ const STREAM: &str = ": hello\n\ndata: {\"choices\":[{\"delta\":{\"role\":\"assi
     \"finish_reason\":\"tool_calls\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\
     \"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
 
-fn read(body: &[u8], size: usize) -> Result<(Answer, String), Broken> {
-    let mut assembly = Assembly::default();
+fn read(body: &[u8], size: usize) -> Result<(Completion, String), StreamError> {
+    let mut assembly = CompletionBuilder::default();
     let mut text = String::new();
     for bytes in body.chunks(size) {
         text.push_str(&assembly.push(bytes)?);
     }
-    let (answer, rest) = assembly.end()?;
+    let (answer, rest) = assembly.finish()?;
     Ok((answer, text + &rest))
 }
 
@@ -44,7 +44,7 @@ fn a_stream_that_ends_anywhere_before_its_end_is_no_answer() {
     let end = STREAM.find("tool_calls\"}]}").unwrap() + "tool_calls\"}]}".len();
     for cut in 0..end {
         let body = &STREAM.as_bytes()[..cut];
-        assert!(matches!(read(body, 1000), Err(Broken::Off(_))), "{cut}");
+        assert!(matches!(read(body, 1000), Err(StreamError::Incomplete(_))), "{cut}");
     }
     for cut in end..STREAM.len() {
         let (answer, _) = read(&STREAM.as_bytes()[..cut], 1000).unwrap();
@@ -53,7 +53,7 @@ fn a_stream_that_ends_anywhere_before_its_end_is_no_answer() {
     let whole = json!({"choices": [{"message": {"content": "ä"}}]}).to_string();
     for cut in 0..whole.len() {
         let body = &whole.as_bytes()[..cut];
-        assert!(matches!(read(body, 1000), Err(Broken::Off(_))), "{cut}");
+        assert!(matches!(read(body, 1000), Err(StreamError::Incomplete(_))), "{cut}");
     }
     assert_eq!(read(whole.as_bytes(), 1).unwrap().1, "ä");
 }
@@ -76,7 +76,7 @@ fn what_is_no_answer_may_be_one_later() {
         "{\"choices\":null}",
     ] {
         assert!(
-            matches!(read(body.as_bytes(), 7), Err(Broken::Off(_))),
+            matches!(read(body.as_bytes(), 7), Err(StreamError::Incomplete(_))),
             "{body}"
         );
     }
@@ -84,7 +84,7 @@ fn what_is_no_answer_may_be_one_later() {
         "data: {\"error\":{\"message\":\"no\",\"type\":\"BadRequestError\",\"code\":400}}\n\n";
     assert!(matches!(
         read(refused.as_bytes(), 7),
-        Err(Broken::Refused(400, _))
+        Err(StreamError::Rejected(400, _))
     ));
 }
 
@@ -130,7 +130,7 @@ fn thoughts_are_kept_apart_in_every_form() {
         + &event(&json!({"delta": {"content": "."}, "finish_reason": "stop"}));
     let (answer, text) = read(body.as_bytes(), 5).unwrap();
     assert_eq!(
-        (&*answer.content, &*text, &*answer.thoughts),
+        (&*answer.content, &*text, &*answer.reasoning),
         ("Yes.", "Yes.", "hm ")
     );
 }

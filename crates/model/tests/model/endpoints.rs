@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use mesh_model::{Error, Model, Settings, wire::Message};
+use mesh_model::{Error, Model, ModelOptions, wire::Message};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{Heard, Lookup, http, model, question, refuses, says, server, settings};
+use crate::support::{CollectingSink, Lookup, http, model, question, refuses, says, server, settings};
 
 #[tokio::test]
 async fn an_overloaded_endpoint_is_asked_again_when_it_says() {
@@ -34,7 +34,7 @@ async fn a_refusal_is_final_and_a_failure_ends_after_the_attempts() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error, Error::Refused { status: 401, .. }),
+        matches!(error, Error::Rejected { status: 401, .. }),
         "{error}"
     );
     assert!(!error.to_string().contains("hunter2"));
@@ -46,12 +46,12 @@ async fn a_refusal_is_final_and_a_failure_ends_after_the_attempts() {
         .converse(question(), &Lookup::new(), &())
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Away(_)), "{error}");
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
     assert_eq!(server.asked.lock().len(), 3);
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_off_is_asked_for_again_unless_somebody_heard_it() {
+async fn a_stream_that_breaks_off_is_asked_for_again_unless_a_reader_has_text_of_it() {
     let head = "content-type: text/event-stream\r\n";
     let half = "data: {\"choices\":[{\"delta\":{\"content\":\"Ye\"}}]}\n\n";
     for body in [
@@ -81,12 +81,12 @@ async fn a_stream_that_breaks_off_is_asked_for_again_unless_somebody_heard_it() 
     assert_eq!(reply.unwrap().text, "Yes.");
 
     let server = server(vec![http("200 OK", head, half), says("Yes.")]).await;
-    let heard = Heard::default();
+    let heard = CollectingSink::default();
     let error = model(&server)
         .converse(question(), &Lookup::new(), &heard)
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Away(_)), "{error}");
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
     assert_eq!(heard.0.lock().concat(), "Ye");
     assert_eq!(server.asked.lock().len(), 1);
 }
@@ -117,7 +117,7 @@ async fn what_an_endpoint_refuses_is_left_out_and_stays_left_out() {
     ])
     .await;
     // The parameters that are left out do not count as attempts.
-    let one = Model::new(Settings {
+    let one = Model::new(ModelOptions {
         attempts: 1,
         ..settings(&server)
     });
@@ -152,7 +152,7 @@ async fn a_parameter_that_is_refused_once_more_is_a_refusal() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error, Error::Refused { status: 400, .. }),
+        matches!(error, Error::Rejected { status: 400, .. }),
         "{error}"
     );
     assert_eq!(server.asked.lock().len(), 3);
@@ -162,7 +162,7 @@ async fn a_parameter_that_is_refused_once_more_is_a_refusal() {
 async fn keys_choose_what_a_request_has() {
     let server = server(vec![says("Yes."), says("Yes.")]).await;
     for (limit, temperature) in [("max_completion_tokens", None), ("none", Some(0.5))] {
-        let model = Model::new(Settings {
+        let model = Model::new(ModelOptions {
             limit: limit.to_owned(),
             temperature,
             omit: vec!["stream_options".to_owned()],
@@ -183,16 +183,16 @@ async fn keys_choose_what_a_request_has() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_wants_quiet_is_left_alone_by_everybody() {
+async fn retry_after_holds_off_every_caller() {
     let busy = http("429 Too Many Requests", "retry-after: 2\r\n", "slow down");
     let server = server(vec![busy, says("Yes.")]).await;
-    let one = Model::new(Settings {
+    let one = Model::new(ModelOptions {
         attempts: 1,
         ..settings(&server)
     });
     let error = one.unwrap().converse(question(), &Lookup::new(), &()).await;
-    assert!(matches!(error, Err(Error::Later(..))), "{error:?}");
-    let hasty = Model::new(Settings {
+    assert!(matches!(error, Err(Error::RetryAfter(..))), "{error:?}");
+    let hasty = Model::new(ModelOptions {
         timeout: Duration::from_millis(500),
         ..settings(&server)
     });
@@ -229,7 +229,7 @@ async fn an_endpoint_that_does_not_stream_or_count_is_understood() {
         .await
         .unwrap();
     assert_eq!(
-        (&*reply.text, reply.cut, reply.usage.estimated),
+        (&*reply.text, reply.truncated, reply.usage.estimated),
         ("Whole.", true, true)
     );
     assert!(reply.usage.prompt_tokens > 0);

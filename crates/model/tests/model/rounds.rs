@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use mesh_model::{Error, Listener};
+use mesh_model::{Error, TextSink};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::support::{
-    Heard, Lookup, WAIT, calls, http, model, question, refuses, says, server, stream,
+    CollectingSink, Lookup, WAIT, calls, http, model, question, refuses, says, server, stream,
 };
 
 #[tokio::test]
 async fn functions_are_called_and_the_answer_streams_and_is_remembered() {
     let server = server(vec![calls(r#"{"word":"mesh"}"#), says("It is a router.")]).await;
-    let (model, lookup, heard) = (model(&server), Lookup::new(), Heard::default());
+    let (model, lookup, heard) = (model(&server), Lookup::new(), CollectingSink::default());
     let reply = model.converse(question(), &lookup, &heard).await.unwrap();
     assert_eq!(reply.text, "It is a router.");
     assert_eq!(heard.0.lock().concat(), reply.text);
@@ -86,7 +86,7 @@ async fn calls_without_ids_get_their_own_and_arguments_go_back_as_objects() {
 }
 
 #[tokio::test]
-async fn thoughts_go_back_only_to_an_endpoint_that_asks_for_them() {
+async fn reasoning_goes_back_only_to_an_endpoint_that_asks_for_them() {
     let thinks = json!({"choices": [{"delta": {"reasoning_content": "hm"}}]});
     let called = json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "c1",
         "function": {"name": "lookup", "arguments": "{}"}, "extra_content": {"google": {"s": "x"}}}]},
@@ -100,7 +100,7 @@ async fn thoughts_go_back_only_to_an_endpoint_that_asks_for_them() {
         says("<think>hm</think>Yes."),
     ])
     .await;
-    let heard = Heard::default();
+    let heard = CollectingSink::default();
     let reply = model(&server)
         .converse(question(), &Lookup::new(), &heard)
         .await;
@@ -132,12 +132,12 @@ async fn in_the_last_round_functions_are_there_and_may_not_be_called() {
 #[tokio::test]
 async fn a_model_that_only_calls_functions_is_shown_none_and_then_stopped() {
     let rounds = |count| (0..count).map(|n| calls(&format!(r#"{{"word":"{n}"}}"#)));
-    let heedless = server(rounds(3).chain([says("Yes.")]).collect()).await;
-    let reply = model(&heedless)
+    let stubborn = server(rounds(3).chain([says("Yes.")]).collect()).await;
+    let reply = model(&stubborn)
         .converse(question(), &Lookup::new(), &())
         .await;
     assert_eq!(reply.unwrap().text, "Yes.");
-    assert!(heedless.asked.lock()[3].1.get("tools").is_none());
+    assert!(stubborn.asked.lock()[3].1.get("tools").is_none());
 
     let server = server(rounds(4).collect()).await;
     let lookup = Lookup::new();
@@ -145,7 +145,7 @@ async fn a_model_that_only_calls_functions_is_shown_none_and_then_stopped() {
         .converse(question(), &lookup, &())
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Rounds(3)), "{error}");
+    assert!(matches!(error, Error::TooManyRounds(3)), "{error}");
     assert_eq!(lookup.called.lock().len(), 2);
     assert_eq!(server.asked.lock().len(), 4);
 }
@@ -153,14 +153,14 @@ async fn a_model_that_only_calls_functions_is_shown_none_and_then_stopped() {
 struct Tells(Arc<Notify>);
 
 #[async_trait::async_trait]
-impl Listener for Tells {
-    async fn text(&self, _piece: &str) {
+impl TextSink for Tells {
+    async fn send(&self, _piece: &str) {
         self.0.notify_one();
     }
 }
 
 #[tokio::test]
-async fn text_is_heard_before_the_answer_is_over() {
+async fn text_is_sent_on_before_the_answer_is_over() {
     let event = |text: &str, finish: Value| {
         let choice = json!({"delta": {"content": text}, "finish_reason": finish});
         format!("data: {}\n\n", json!({"choices": [choice]}))

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mesh_model::{
-    Functions, Listener, Model, Settings,
+    Functions, TextSink, Model, ModelOptions,
     wire::{Function, Message},
 };
 use parking_lot::Mutex;
@@ -108,8 +108,8 @@ pub(crate) fn model(server: &Server) -> Model {
     Model::new(settings(server)).unwrap()
 }
 
-pub(crate) fn settings(server: &Server) -> Settings {
-    Settings {
+pub(crate) fn settings(server: &Server) -> ModelOptions {
+    ModelOptions {
         url: server.url.clone(),
         name: "small".to_owned(),
         api_key: Some("hunter2".to_owned()),
@@ -148,7 +148,7 @@ impl Lookup {
 
 #[async_trait::async_trait]
 impl Functions for Lookup {
-    fn offered(&self) -> &[Function] {
+    fn definitions(&self) -> &[Function] {
         &self.offered
     }
 
@@ -159,11 +159,11 @@ impl Functions for Lookup {
 }
 
 #[derive(Default)]
-pub(crate) struct Heard(pub(crate) Mutex<Vec<String>>);
+pub(crate) struct CollectingSink(pub(crate) Mutex<Vec<String>>);
 
 #[async_trait::async_trait]
-impl Listener for Heard {
-    async fn text(&self, piece: &str) {
+impl TextSink for CollectingSink {
+    async fn send(&self, piece: &str) {
         self.0.lock().push(piece.to_owned());
     }
 }

@@ -11,7 +11,7 @@ use rustix::fs::{
     renameat, statat, unlinkat,
 };
 
-use super::Entry;
+use super::FileEntry;
 
 /// What our temporary files begin with: hidden, so that no caller's path names one.
 const TEMPORARY: &str = ".tmp-";
@@ -117,7 +117,7 @@ impl Dir {
     }
 
     /// Adds the plain files of this directory and those beneath it, hidden ones left out.
-    pub(super) fn walk(&self, prefix: &str, entries: &mut Vec<Entry>) -> io::Result<()> {
+    pub(super) fn walk(&self, prefix: &str, entries: &mut Vec<FileEntry>) -> io::Result<()> {
         for item in Listing::read_from(&self.0)? {
             let item = item?;
             let Ok(name) = item.file_name().to_str() else {
@@ -134,7 +134,7 @@ impl Dir {
             };
             let path = format!("{prefix}{name}");
             match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => entries.push(Entry {
+                FileType::RegularFile => entries.push(FileEntry {
                     path,
                     bytes: u64::try_from(stat.st_size).unwrap_or(0),
                 }),

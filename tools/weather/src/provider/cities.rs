@@ -38,7 +38,7 @@ pub(super) fn read(table: &str) -> Result<Vec<City>, Error> {
     lines
         .map(|line| {
             city(line)
-                .ok_or_else(|| Error::Setup(format!("bad line in the climate data: {line:?}")))
+                .ok_or_else(|| Error::InvalidConfig(format!("bad line in the climate data: {line:?}")))
         })
         .collect()
 }

@@ -91,7 +91,7 @@ fn usual_day(city: &City, date: NaiveDate) -> Day {
         date,
         high,
         low,
-        condition: condition::usual(draw(city, date), wet, mm / wet_days.max(0.5), mean),
+        condition: condition::from_normals(draw(city, date), wet, mm / wet_days.max(0.5), mean),
         humidity: percent(humidity),
         precipitation_probability: percent(wet * 100.0),
     }

@@ -8,9 +8,9 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 
-use super::{Current, Day, Forecast, Provider, Settings, percent};
+use super::{Current, Day, Forecast, Provider, ProviderOptions, percent};
 use crate::{Error, condition, names::fold};
-use answers::{CurrentAnswer, DailyAnswer, Found, Place, Refusal};
+use answers::{CurrentAnswer, DailyAnswer, GeocodingAnswer, Place, ApiError};
 
 mod answers;
 
@@ -28,9 +28,9 @@ pub(super) struct OpenMeteo {
 
 impl OpenMeteo {
     /// Checks the settings; nothing is sent.
-    pub(super) fn new(settings: &Settings) -> Result<Self, Error> {
+    pub(super) fn new(settings: &ProviderOptions) -> Result<Self, Error> {
         if !settings.external_requests {
-            return Err(Error::Setup(
+            return Err(Error::InvalidConfig(
                 "weather provider open-meteo asks a public API: set ALLOW_EXTERNAL_REQUESTS=yes, \
                  or choose the provider climate"
                     .into(),
@@ -43,7 +43,7 @@ impl OpenMeteo {
             .no_proxy()
             .user_agent(concat!("weather-tool/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::Setup(format!("the HTTP client cannot be built: {error}")))?;
+            .map_err(|error| Error::InvalidConfig(format!("the HTTP client cannot be built: {error}")))?;
         Ok(Self {
             http,
             geocoding: endpoint(&settings.geocoding_url, "v1/search")?,
@@ -62,7 +62,7 @@ impl OpenMeteo {
             ("language", "en"),
             ("format", "json"),
         ];
-        let found: Found = self.get(&self.geocoding, &query).await?;
+        let found: GeocodingAnswer = self.get(&self.geocoding, &query).await?;
         // The API ranks by relevance and population, so the first that fits is the one meant.
         match found
             .results
@@ -112,7 +112,7 @@ impl OpenMeteo {
             }
         }
         if !status.is_success() {
-            let said = serde_json::from_slice(&body).map(|Refusal { reason }| shorten(&reason));
+            let said = serde_json::from_slice(&body).map(|ApiError { reason }| shorten(&reason));
             return Err(fail(format!("HTTP {status}: {}", said.unwrap_or_default())));
         }
         serde_json::from_slice(&body).map_err(|error| fail(format!("unreadable answer: {error}")))
@@ -123,7 +123,7 @@ fn endpoint(base: &str, path: &str) -> Result<Url, Error> {
     let text = format!("{}/{path}", base.trim_end_matches('/'));
     match text.parse::<Url>() {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
-        _ => Err(Error::Setup(format!(
+        _ => Err(Error::InvalidConfig(format!(
             "{base:?} is no base URL for open-meteo: give one such as https://api.open-meteo.com"
         ))),
     }

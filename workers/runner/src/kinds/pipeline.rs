@@ -44,7 +44,7 @@ pub(crate) async fn run(
         report = running => report,
         never = reporting => never,
     };
-    let report = report.map_err(|error| match error.may_succeed_later() {
+    let report = report.map_err(|error| match error.is_retryable() {
         true => match error.retry_after() {
             Some(after) => Failure::retry_after(error.to_string(), after),
             None => Failure::retryable(error.to_string()),

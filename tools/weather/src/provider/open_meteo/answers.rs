@@ -10,12 +10,12 @@ use crate::{
 };
 
 #[derive(Deserialize)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     pub(super) reason: String,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Found {
+pub(super) struct GeocodingAnswer {
     /// Absent when there are none.
     #[serde(default)]
     pub(super) results: Vec<Place>,

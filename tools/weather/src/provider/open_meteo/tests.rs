@@ -31,7 +31,7 @@ const DAILY: &str = r#"{"latitude":48.86,"longitude":2.36,"utc_offset_seconds":3
 
 /// Serves one canned answer a path, and keeps the request lines.
 struct FakeApi {
-    settings: Settings,
+    settings: ProviderOptions,
     asked: Arc<Mutex<Vec<String>>>,
     _server: JoinSet<()>,
 }
@@ -69,7 +69,7 @@ async fn api<const N: usize>(answers: [(&'static str, u16, &'static str); N]) ->
             stream.write_all(reply.as_bytes()).await.ok();
         }
     });
-    let settings = Settings {
+    let settings = ProviderOptions {
         external_requests: true,
         geocoding_url: base.clone(),
         forecast_url: base,
@@ -203,11 +203,11 @@ async fn an_endless_answer_a_silent_server_and_no_server_are_clear_errors() {
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", silent.local_addr().unwrap());
-    let settings = Settings {
+    let settings = ProviderOptions {
         external_requests: true,
         geocoding_url: base,
         timeout: Duration::from_millis(100),
-        ..Settings::default()
+        ..ProviderOptions::default()
     };
     let provider = OpenMeteo::new(&settings).unwrap();
     let error = provider
@@ -227,10 +227,10 @@ async fn an_endless_answer_a_silent_server_and_no_server_are_clear_errors() {
 
 #[test]
 fn a_base_url_that_is_none_is_refused_with_an_example() {
-    let settings = Settings {
+    let settings = ProviderOptions {
         external_requests: true,
         forecast_url: "ftp://weather".into(),
-        ..Settings::default()
+        ..ProviderOptions::default()
     };
     let error = OpenMeteo::new(&settings).unwrap_err().to_string();
     assert!(error.contains("https://api.open-meteo.com"), "{error}");

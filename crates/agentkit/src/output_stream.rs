@@ -7,30 +7,30 @@ const WAITING: usize = 64;
 
 /// Takes text as it is written; nobody may be listening.
 #[derive(Clone, Debug, Default)]
-pub struct Say(Option<mpsc::Sender<String>>);
+pub struct OutputStream(Option<mpsc::Sender<String>>);
 
-impl Say {
+impl OutputStream {
     /// For a caller who waits for the end.
     #[must_use]
-    pub fn nobody() -> Self {
+    pub fn discard() -> Self {
         Self(None)
     }
 
     /// With somebody who listens.
     #[must_use]
-    pub fn heard() -> (Self, mpsc::Receiver<String>) {
+    pub fn channel() -> (Self, mpsc::Receiver<String>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(Some(sender)), receiver)
     }
 
     /// Whether somebody listens.
     #[must_use]
-    pub fn is_heard(&self) -> bool {
+    pub fn has_reader(&self) -> bool {
         self.0.is_some()
     }
 
     /// Passes a piece on, waiting for a reader who is slow.
-    pub async fn text(&self, piece: impl Into<String> + Send) {
+    pub async fn send(&self, piece: impl Into<String> + Send) {
         if let Some(sender) = &self.0 {
             // A reader who left ends the task by dropping it.
             sender.send(piece.into()).await.ok();

@@ -14,7 +14,7 @@ const MOST_CALLS: usize = 32;
 
 /// A piece of a call.
 #[derive(Debug, Default)]
-pub(crate) struct Piece {
+pub(crate) struct ToolCallDelta {
     index: Option<u64>,
     id: String,
     name: String,
@@ -24,14 +24,14 @@ pub(crate) struct Piece {
 
 /// The calls so far.
 #[derive(Debug, Default)]
-pub(crate) struct Calls {
-    calls: Vec<Call>,
+pub(crate) struct ToolCallBuilder {
+    calls: Vec<PartialCall>,
     /// The number of the event that is read.
     event: usize,
 }
 
 #[derive(Debug, Default)]
-struct Call {
+struct PartialCall {
     index: Option<u64>,
     id: String,
     name: String,
@@ -41,9 +41,9 @@ struct Call {
     event: usize,
 }
 
-impl Piece {
+impl ToolCallDelta {
     /// Reads a piece in any of its forms.
-    pub(crate) fn read(value: &Value) -> Self {
+    pub(crate) fn parse(value: &Value) -> Self {
         let function = match &value["function"] {
             Value::Object(_) => &value["function"],
             _ => value,
@@ -69,18 +69,18 @@ impl Piece {
     }
 }
 
-impl Calls {
+impl ToolCallBuilder {
     /// Takes the pieces of one event.
-    pub(crate) fn take(&mut self, pieces: impl Iterator<Item = Piece>) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, pieces: impl Iterator<Item = ToolCallDelta>) -> Result<(), Error> {
         self.event += 1;
         for piece in pieces {
-            match self.place(&piece) {
+            match self.index_of(&piece) {
                 Some(place) => self.calls[place].add(piece),
                 None if self.calls.len() >= MOST_CALLS => {
                     let text = format!("calls more than {MOST_CALLS} tools at once");
-                    return Err(Error::Answer(text));
+                    return Err(Error::InvalidResponse(text));
                 }
-                None => self.calls.push(Call {
+                None => self.calls.push(PartialCall {
                     index: piece.index,
                     id: piece.id,
                     name: piece.name,
@@ -94,7 +94,7 @@ impl Calls {
     }
 
     /// The call that a piece goes on with; `None` when it begins one.
-    fn place(&self, piece: &Piece) -> Option<usize> {
+    fn index_of(&self, piece: &ToolCallDelta) -> Option<usize> {
         let of_index = match piece.index {
             Some(index) => self
                 .calls
@@ -125,7 +125,7 @@ impl Calls {
     }
 
     /// The calls that name a function.
-    pub(crate) fn end(self) -> Vec<ToolCall> {
+    pub(crate) fn finish(self) -> Vec<ToolCall> {
         let named = self
             .calls
             .into_iter()
@@ -144,9 +144,9 @@ impl Calls {
     }
 }
 
-impl Call {
+impl PartialCall {
     /// Whether a piece with this call's id is another call all the same.
-    fn is_followed_by(&self, piece: &Piece) -> bool {
+    fn is_followed_by(&self, piece: &ToolCallDelta) -> bool {
         is_whole(&self.arguments)
             && is_whole(&piece.arguments)
             && !piece.name.is_empty()
@@ -154,7 +154,7 @@ impl Call {
             && self.arguments.trim() != "{}"
     }
 
-    fn add(&mut self, piece: Piece) {
+    fn add(&mut self, piece: ToolCallDelta) {
         if self.id.is_empty() {
             self.id = piece.id;
         }
@@ -207,12 +207,12 @@ mod tests {
 
     /// The calls of events, each an array of pieces: id, name and arguments.
     fn calls(events: &Value) -> Vec<(String, String, String)> {
-        let mut calls = Calls::default();
+        let mut calls = ToolCallBuilder::default();
         for event in events.as_array().unwrap() {
             let pieces = event.as_array().unwrap();
-            calls.take(pieces.iter().map(Piece::read)).unwrap();
+            calls.push(pieces.iter().map(ToolCallDelta::parse)).unwrap();
         }
-        let calls = calls.end().into_iter();
+        let calls = calls.finish().into_iter();
         calls
             .map(|call| (call.id, call.function.name, call.function.arguments))
             .collect()
@@ -337,10 +337,10 @@ mod tests {
         let many: Vec<_> = (0..33)
             .map(|n| json!([piece(Some(n), "", "f", "{}")]))
             .collect();
-        let mut all = Calls::default();
+        let mut all = ToolCallBuilder::default();
         let taken = many.iter().try_for_each(|event| {
             let pieces = event.as_array().unwrap();
-            all.take(pieces.iter().map(Piece::read))
+            all.push(pieces.iter().map(ToolCallDelta::parse))
         });
         assert!(taken.is_err());
     }

@@ -21,10 +21,10 @@ use service::{ActiveTasks, Context, Services};
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Response, Status, codegen::BoxStream, metadata::MetadataValue};
 
-use crate::{About, Agent, Failure, Outcome, Say, Task};
+use crate::{About, Agent, TaskError, TaskOutcome, OutputStream, Task};
 
 #[derive(Clone)]
-struct Face {
+struct AgentServer {
     context: Context,
     about: &'static About,
     agent: Arc<dyn Agent>,
@@ -34,7 +34,7 @@ struct Face {
 /// Serves `agent` as an `agentplatform.AgentService` that lists itself as `about` says.
 #[must_use]
 pub fn serve(context: &Context, about: &'static About, agent: impl Agent) -> Services {
-    let face = Face {
+    let face = AgentServer {
         context: context.clone(),
         about,
         agent: Arc::new(agent),
@@ -46,7 +46,7 @@ pub fn serve(context: &Context, about: &'static About, agent: impl Agent) -> Ser
         .descriptors(proto::DESCRIPTORS)
 }
 
-type Work = Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + Send>>;
+type Work = Pin<Box<dyn Future<Output = Result<TaskOutcome, TaskError>> + Send>>;
 
 /// Where a stream is.
 enum Reading {
@@ -58,8 +58,8 @@ enum Reading {
     Over,
 }
 
-impl Face {
-    fn metadata(&self, outcome: &Outcome, session: &str) -> HashMap<String, String> {
+impl AgentServer {
+    fn metadata(&self, outcome: &TaskOutcome, session: &str) -> HashMap<String, String> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let own = [
             ("agent_id", self.context.instance_id.clone()),
@@ -79,7 +79,7 @@ impl Face {
 }
 
 #[async_trait::async_trait]
-impl AgentService for Face {
+impl AgentService for AgentServer {
     type StreamTaskStream = BoxStream<TaskChunk>;
 
     async fn execute_task(
@@ -88,18 +88,18 @@ impl AgentService for Face {
     ) -> Result<Response<TaskResponse>, Status> {
         let _task = self.active.begin();
         let task = task(request.into_inner());
-        let answer = match self.agent.run(&task, &Say::nobody()).await {
+        let answer = match self.agent.run(&task, &OutputStream::discard()).await {
             Ok(outcome) => TaskResponse {
                 metadata: self.metadata(&outcome, &task.session),
                 success: true,
                 output: outcome.output,
                 ..TaskResponse::default()
             },
-            Err(Failure::Task(error)) => TaskResponse {
+            Err(TaskError::Invalid(error)) => TaskResponse {
                 error,
                 ..TaskResponse::default()
             },
-            Err(failure @ (Failure::Away(_) | Failure::Spent { .. })) => {
+            Err(failure @ (TaskError::Unavailable(_) | TaskError::ModelUnavailable { .. })) => {
                 return Err(status(&failure));
             }
         };
@@ -117,10 +117,10 @@ impl AgentService for Face {
         let busy = self.active.begin();
         let task = task(request.into_inner());
         let (task_id, session_id) = (task.id.clone(), task.session.clone());
-        let (say, heard) = Say::heard();
+        let (stream, pieces) = OutputStream::channel();
         let agent = Arc::clone(&self.agent);
-        let work: Work = Box::pin(async move { agent.run(&task, &say).await });
-        let start = Reading::Working(work, heard, String::new());
+        let work: Work = Box::pin(async move { agent.run(&task, &stream).await });
+        let start = Reading::Working(work, pieces, String::new());
         let chunks = stream::unfold(start, move |reading| {
             // The task is under way as long as its stream.
             let _busy = &busy;
@@ -133,8 +133,8 @@ impl AgentService for Face {
             };
             async move {
                 match reading {
-                    Reading::Working(work, heard, said) => {
-                        let (piece, next) = read(work, heard, said).await?;
+                    Reading::Working(work, pieces, said) => {
+                        let (piece, next) = read(work, pieces, said).await?;
                         Some((piece.map(|piece| chunk(piece, false)), next))
                     }
                     Reading::Said => {
@@ -176,15 +176,15 @@ impl AgentService for Face {
 /// The next piece of text: what the agent says while it works, then the rest of its output.
 async fn read(
     mut work: Work,
-    mut heard: mpsc::Receiver<String>,
+    mut pieces: mpsc::Receiver<String>,
     mut said: String,
 ) -> Option<(Result<String, Status>, Reading)> {
     // In this order: what was said before the end comes before it.
     tokio::select! {
         biased;
-        Some(piece) = heard.recv() => {
+        Some(piece) = pieces.recv() => {
             said.push_str(&piece);
-            Some((Ok(piece), Reading::Working(work, heard, said)))
+            Some((Ok(piece), Reading::Working(work, pieces, said)))
         }
         done = &mut work => match done {
             Ok(outcome) => {
@@ -207,16 +207,16 @@ fn task(request: TaskRequest) -> Task {
     }
 }
 
-fn status(failure: &Failure) -> Status {
+fn status(failure: &TaskError) -> Status {
     let (code, reason) = match failure {
-        Failure::Task(_) => (Code::InvalidArgument, "TASK_REFUSED"),
-        Failure::Away(_) => (Code::Unavailable, "DEPENDENCY_AWAY"),
+        TaskError::Invalid(_) => (Code::InvalidArgument, "TASK_REFUSED"),
+        TaskError::Unavailable(_) => (Code::Unavailable, "DEPENDENCY_AWAY"),
         // In gRPC's words: to be tried again at a higher level, if at all. The instance is fine.
-        Failure::Spent { .. } => (Code::Aborted, error_info::MODEL_AWAY),
+        TaskError::ModelUnavailable { .. } => (Code::Aborted, error_info::MODEL_AWAY),
     };
     let after = match failure {
-        Failure::Spent { after, .. } => *after,
-        Failure::Task(_) | Failure::Away(_) => None,
+        TaskError::ModelUnavailable { retry_after, .. } => *retry_after,
+        TaskError::Invalid(_) | TaskError::Unavailable(_) => None,
     };
     let facts = after.map(|after| (error_info::RETRY_AFTER, after.as_millis().to_string()));
     let mut status = error_info::status(code, reason, failure.to_string(), facts);

@@ -81,13 +81,13 @@ const ECHOES: [&str; 6] = ["input", "body", "request", "messages", "ctx", "url"]
 const DEEPEST: usize = 16;
 
 /// The names of all parameters that a request can go without.
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn optional_params() -> impl Iterator<Item = &'static str> {
     OPTIONAL.iter().map(|optional| optional.name)
 }
 
 /// What an endpoint says instead of an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Refusal {
+pub(crate) struct ErrorResponse {
     /// Whether it is a refusal of the request, or of one that may be another one later.
     eligible: bool,
     /// Parameters that it names as the wrong ones, in fields made for that.
@@ -96,9 +96,9 @@ pub(crate) struct Refusal {
     text: String,
 }
 
-impl Refusal {
+impl ErrorResponse {
     /// Reads an answer that is none.
-    pub(crate) fn read(status: u16, body: &str) -> Self {
+    pub(crate) fn parse(status: u16, body: &str) -> Self {
         let mut refusal = Self::default();
         match serde_json::from_str::<Value>(body) {
             Ok(value) => refusal.walk(&value, DEEPEST),
@@ -115,7 +115,7 @@ impl Refusal {
     }
 
     /// Which of the parameters that were sent it is about, the one that costs least first.
-    pub(crate) fn about(&self, sent: &[&'static str]) -> Option<&'static str> {
+    pub(crate) fn rejected_param(&self, sent: &[&'static str]) -> Option<&'static str> {
         if !self.eligible {
             return None;
         }
@@ -130,12 +130,12 @@ impl Refusal {
     }
 
     /// Whether it asks for this parameter.
-    pub(crate) fn wants(&self, name: &str) -> bool {
+    pub(crate) fn mentions(&self, name: &str) -> bool {
         self.eligible && word(&self.text, name)
     }
 
     /// Whether it is the size of this one request that is refused.
-    pub(crate) fn is_of_size(&self) -> bool {
+    pub(crate) fn is_context_length(&self) -> bool {
         ["context length", "context window", "context size"]
             .iter()
             .any(|words| self.text.contains(words))
@@ -323,7 +323,7 @@ mod tests {
                 .filter(|name| *name != "tool_choice" || expected == "tool_choice")
                 .collect();
             assert_eq!(
-                Refusal::read(status, body).about(&sent),
+                ErrorResponse::parse(status, body).rejected_param(&sent),
                 Some(expected),
                 "{body}"
             );
@@ -347,14 +347,14 @@ mod tests {
             ),
             (400, "the upstream has maximum tokens"),
         ] {
-            assert_eq!(Refusal::read(status, body).about(&SENT), None, "{body}");
+            assert_eq!(ErrorResponse::parse(status, body).rejected_param(&SENT), None, "{body}");
         }
     }
 
     #[test]
     fn only_what_was_sent_can_be_refused() {
-        let refusal = Refusal::read(400, "tool_choice, temperature: not supported");
-        assert_eq!(refusal.about(&["temperature"]), Some("temperature"));
-        assert_eq!(refusal.about(&["stream"]), None);
+        let refusal = ErrorResponse::parse(400, "tool_choice, temperature: not supported");
+        assert_eq!(refusal.rejected_param(&["temperature"]), Some("temperature"));
+        assert_eq!(refusal.rejected_param(&["stream"]), None);
     }
 }

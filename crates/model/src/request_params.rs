@@ -11,36 +11,36 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::refusal::Refusal;
+use crate::error_response::ErrorResponse;
 
 /// The names under which the longest answer is asked for.
-pub(crate) const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
+pub(crate) const MAX_TOKENS_NAMES: [&str; 2] = ["max_tokens", "max_completion_tokens"];
 /// Longest time for which an endpoint can ask for quiet.
 const LONGEST_QUIET: Duration = Duration::from_secs(3600);
 
 /// Which parameters a request goes without, and what it has instead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Form {
+pub(crate) struct RequestParams {
     omitted: BTreeSet<&'static str>,
     /// Those that are left out of one request only, since its size was the reason.
     omitted_once: BTreeSet<&'static str>,
-    /// Index in [`LIMITS`].
+    /// Index in [`MAX_TOKENS_NAMES`].
     limit: usize,
     /// Whether the limit has had its other name already.
     renamed: bool,
-    /// Whether the model's thoughts go back with its calls of functions.
-    thoughts: bool,
+    /// Whether the model's reasoning goes back with its calls of functions.
+    reasoning: bool,
 }
 
-impl Form {
+impl RequestParams {
     /// The form that the settings choose.
     pub(crate) fn new(limit: &str, omit: &[String]) -> Self {
         let named = |name: &&'static str| omit.iter().any(|omitted| omitted == *name);
-        let mut omitted: BTreeSet<_> = crate::refusal::names().filter(named).collect();
+        let mut omitted: BTreeSet<_> = crate::error_response::optional_params().filter(named).collect();
         if limit == "none" {
-            omitted.extend(LIMITS);
+            omitted.extend(MAX_TOKENS_NAMES);
         }
-        let limit = LIMITS.iter().position(|name| *name == limit);
+        let limit = MAX_TOKENS_NAMES.iter().position(|name| *name == limit);
         Self {
             omitted,
             // A name that somebody chose is not exchanged, only left out.
@@ -56,29 +56,29 @@ impl Form {
     }
 
     /// The name of the longest answer; `None` when it is left out.
-    pub(crate) fn limit(&self) -> Option<&'static str> {
-        Some(LIMITS[self.limit]).filter(|name| self.has(name))
+    pub(crate) fn max_tokens_name(&self) -> Option<&'static str> {
+        Some(MAX_TOKENS_NAMES[self.limit]).filter(|name| self.has(name))
     }
 
-    /// Whether the model's thoughts go back to it.
-    pub(crate) fn thoughts(&self) -> bool {
-        self.thoughts
+    /// Whether the model's reasoning goes back to it.
+    pub(crate) fn sends_reasoning(&self) -> bool {
+        self.reasoning
     }
 
     /// The form of the next request after this one was refused; `None` when the refusal is about
     /// nothing that could be left out. Each step leaves out more, so that steps end.
-    pub(crate) fn after(&self, refusal: &Refusal, sent: &[&'static str]) -> Option<Self> {
+    pub(crate) fn adapted_to(&self, refusal: &ErrorResponse, sent: &[&'static str]) -> Option<Self> {
         let mut next = self.clone();
-        if refusal.wants("reasoning_content") && !self.thoughts {
-            next.thoughts = true;
+        if refusal.mentions("reasoning_content") && !self.reasoning {
+            next.reasoning = true;
             return Some(next);
         }
-        let name = refusal.about(sent)?;
+        let name = refusal.rejected_param(sent)?;
         let other = 1 - self.limit;
-        if LIMITS[self.limit] == name && !self.renamed && refusal.wants(LIMITS[other]) {
+        if MAX_TOKENS_NAMES[self.limit] == name && !self.renamed && refusal.mentions(MAX_TOKENS_NAMES[other]) {
             next.limit = other;
             next.renamed = true;
-        } else if refusal.is_of_size() {
+        } else if refusal.is_context_length() {
             next.omitted_once.insert(name);
         } else {
             next.omitted.insert(name);
@@ -89,7 +89,7 @@ impl Form {
     /// Adds what another request has learned.
     fn learn(&mut self, other: &Self) {
         self.omitted.extend(&other.omitted);
-        self.thoughts |= other.thoughts;
+        self.reasoning |= other.reasoning;
         if other.renamed {
             (self.limit, self.renamed) = (other.limit, true);
         }
@@ -98,25 +98,25 @@ impl Form {
 
 /// What is known of one model at one endpoint, shared by the whole process.
 #[derive(Debug)]
-pub(crate) struct Endpoint {
+pub(crate) struct EndpointProfile {
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    form: Form,
+    form: RequestParams,
     /// Until when the endpoint wants no requests.
     quiet: Option<Instant>,
 }
 
 /// By address, model and the form that the settings choose.
-type Known = HashMap<(String, String, String), Arc<Endpoint>>;
+type Known = HashMap<(String, String, String), Arc<EndpointProfile>>;
 
 static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
-impl Endpoint {
+impl EndpointProfile {
     /// What the process knows of this model at this address; `form` when that is nothing yet.
-    pub(crate) fn of(url: &str, model: &str, form: Form) -> Arc<Self> {
+    pub(crate) fn shared(url: &str, model: &str, form: RequestParams) -> Arc<Self> {
         let key = (url.to_owned(), model.to_owned(), format!("{form:?}"));
         let mut known = KNOWN.lock();
         let endpoint = known.entry(key).or_insert_with(|| {
@@ -126,18 +126,18 @@ impl Endpoint {
         Arc::clone(endpoint)
     }
 
-    pub(crate) fn form(&self) -> Form {
+    pub(crate) fn params(&self) -> RequestParams {
         self.state.lock().form.clone()
     }
 
     /// A request of this form was answered: what it went without is left out from now on.
-    pub(crate) fn took(&self, form: &Form) {
+    pub(crate) fn accepted(&self, form: &RequestParams) {
         let mut state = self.state.lock();
         let before = state.form.clone();
         state.form.learn(form);
         if state.form != before {
             let left_out: Vec<_> = state.form.omitted.iter().collect();
-            let limit = LIMITS[state.form.limit];
+            let limit = MAX_TOKENS_NAMES[state.form.limit];
             warn!(
                 ?left_out,
                 limit, "the model's endpoint refuses parameters: requests go without them"
@@ -146,14 +146,14 @@ impl Endpoint {
     }
 
     /// The endpoint wants no requests for so long.
-    pub(crate) fn quiet(&self, wait: Duration) {
+    pub(crate) fn hold_off(&self, wait: Duration) {
         let until = Instant::now() + wait.min(LONGEST_QUIET);
         let mut state = self.state.lock();
         state.quiet = state.quiet.max(Some(until));
     }
 
     /// How long the endpoint still wants no requests.
-    pub(crate) fn quiet_for(&self) -> Option<Duration> {
+    pub(crate) fn hold_off_left(&self) -> Option<Duration> {
         let left = self
             .state
             .lock()
@@ -167,32 +167,32 @@ impl Endpoint {
 mod tests {
     use super::*;
 
-    fn refusal(text: &str) -> Refusal {
-        Refusal::read(400, text)
+    fn refusal(text: &str) -> ErrorResponse {
+        ErrorResponse::parse(400, text)
     }
 
     #[test]
     fn a_limit_gets_its_other_name_once_and_is_then_left_out() {
-        let form = Form::new("max_tokens", &[]);
-        assert_eq!(form.limit(), Some("max_tokens"));
+        let form = RequestParams::new("max_tokens", &[]);
+        assert_eq!(form.max_tokens_name(), Some("max_tokens"));
         let text = "'max_tokens' is not supported. Use 'max_completion_tokens' instead.";
-        let next = form.after(&refusal(text), &["max_tokens"]).unwrap();
-        assert_eq!(next.limit(), Some("max_completion_tokens"));
+        let next = form.adapted_to(&refusal(text), &["max_tokens"]).unwrap();
+        assert_eq!(next.max_tokens_name(), Some("max_completion_tokens"));
         let text = "unknown max_completion_tokens, use max_tokens";
         let last = next
-            .after(&refusal(text), &["max_completion_tokens"])
+            .adapted_to(&refusal(text), &["max_completion_tokens"])
             .unwrap();
-        assert_eq!(last.limit(), None);
-        assert!(last.after(&refusal(text), &[]).is_none());
+        assert_eq!(last.max_tokens_name(), None);
+        assert!(last.adapted_to(&refusal(text), &[]).is_none());
     }
 
     #[test]
     fn what_one_model_has_learned_others_at_the_same_endpoint_know() {
-        let one = Endpoint::of("http://a", "m", Form::default());
+        let one = EndpointProfile::shared("http://a", "m", RequestParams::default());
         let refused = refusal("unknown field stream_options");
-        let learned = one.form().after(&refused, &["stream_options"]).unwrap();
-        one.took(&learned);
-        let known = |url, model| Endpoint::of(url, model, Form::default()).form();
+        let learned = one.params().adapted_to(&refused, &["stream_options"]).unwrap();
+        one.accepted(&learned);
+        let known = |url, model| EndpointProfile::shared(url, model, RequestParams::default()).params();
         assert!(!known("http://a", "m").has("stream_options"));
         assert!(known("http://a", "n").has("stream_options"));
         assert!(known("http://b", "m").has("stream_options"));
@@ -201,19 +201,19 @@ mod tests {
     #[test]
     fn a_limit_that_one_long_request_exceeds_is_kept_for_others() {
         let text = "maximum context length is 4096 tokens, max_tokens is too large";
-        let form = Form::default();
-        let next = form.after(&refusal(text), &["max_tokens"]).unwrap();
-        assert_eq!(next.limit(), None);
-        let endpoint = Endpoint::of("http://c", "m", form);
-        endpoint.took(&next);
-        assert_eq!(endpoint.form().limit(), Some("max_tokens"));
+        let form = RequestParams::default();
+        let next = form.adapted_to(&refusal(text), &["max_tokens"]).unwrap();
+        assert_eq!(next.max_tokens_name(), None);
+        let endpoint = EndpointProfile::shared("http://c", "m", form);
+        endpoint.accepted(&next);
+        assert_eq!(endpoint.params().max_tokens_name(), Some("max_tokens"));
     }
 
     #[test]
     fn settings_choose_the_form() {
-        assert_eq!(Form::new("none", &[]).limit(), None);
-        let form = Form::new("max_completion_tokens", &["temperature".to_owned()]);
-        assert_eq!(form.limit(), Some("max_completion_tokens"));
+        assert_eq!(RequestParams::new("none", &[]).max_tokens_name(), None);
+        let form = RequestParams::new("max_completion_tokens", &["temperature".to_owned()]);
+        assert_eq!(form.max_tokens_name(), Some("max_completion_tokens"));
         assert!(!form.has("temperature") && form.has("stream"));
     }
 }

@@ -2,20 +2,20 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use model::{Listener, Model, Reply, Usage, wire::Message};
+use model::{TextSink, Model, Reply, Usage, wire::Message};
 use service::Context;
 
-use crate::{Failure, Say, Task, Toolbox, functions::MeshFunctions};
+use crate::{TaskError, OutputStream, Task, Toolbox, functions::MeshFunctions};
 
 /// The model of an agent, if it has one, and its way to tools.
 #[derive(Debug)]
-pub struct Mind {
+pub struct AgentState {
     model: Option<Model>,
     mesh: channel::Mesh,
-    patience: Duration,
+    tool_timeout: Duration,
 }
 
-impl Mind {
+impl AgentState {
     /// As the keys of [`model::KEYS`] say.
     ///
     /// # Errors
@@ -24,23 +24,23 @@ impl Mind {
         Ok(Self {
             model: model::from_config(&context.config)?,
             mesh: context.mesh.clone(),
-            patience: context.config.duration("tool_timeout"),
+            tool_timeout: context.config.duration("tool_timeout"),
         })
     }
 
-    /// The tools of a task; `usual` when it names none.
+    /// The tools of a task; `default` when it names none.
     #[must_use]
-    pub fn toolbox(&self, task: &Task, usual: &[&str]) -> Toolbox {
+    pub fn toolbox(&self, task: &Task, default: &[&str]) -> Toolbox {
         let tools = match task.tools.is_empty() {
-            true => usual.iter().map(|tool| (*tool).to_owned()).collect(),
+            true => default.iter().map(|tool| (*tool).to_owned()).collect(),
             false => task.tools.clone(),
         };
-        Toolbox::new(self.mesh.clone(), tools, &task.session, self.patience)
+        Toolbox::new(self.mesh.clone(), tools, &task.session, self.tool_timeout)
     }
 
     /// The line of a document that says how it was made.
     #[must_use]
-    pub fn label(&self) -> String {
+    pub fn provenance(&self) -> String {
         match &self.model {
             Some(model) => format!(
                 "_summed up by the model {}; quotations are verbatim_",
@@ -56,37 +56,37 @@ impl Mind {
     ///
     /// # Errors
     /// When there is a model, and it gives no answer.
-    pub async fn ask(
+    pub async fn ask_model(
         &self,
         toolbox: &Toolbox,
-        say: &Say,
+        stream: &OutputStream,
         system: &str,
         question: String,
-    ) -> Result<Option<Reply>, Failure> {
+    ) -> Result<Option<Reply>, TaskError> {
         let Some(model) = &self.model else {
             return Ok(None);
         };
         let functions = MeshFunctions::list(toolbox).await;
         let messages = vec![Message::system(system), Message::user(question)];
         // Boxed: a request's future is large.
-        let reply = Box::pin(model.converse(messages, &functions, &Aloud(say))).await;
+        let reply = Box::pin(model.converse(messages, &functions, &StreamSink(stream))).await;
         reply.map(Some).map_err(|error| match error {
             // The model's own attempts are over: whoever repeats the task repeats them all.
-            model::Error::Away(_) | model::Error::Timeout => Failure::Spent {
+            model::Error::Unavailable(_) | model::Error::Timeout => TaskError::ModelUnavailable {
                 message: error.to_string(),
-                after: None,
+                retry_after: None,
             },
-            model::Error::Later(_, after) => Failure::Spent {
+            model::Error::RetryAfter(_, after) => TaskError::ModelUnavailable {
                 message: error.to_string(),
-                after: Some(after),
+                retry_after: Some(after),
             },
-            other => Failure::Task(other.to_string()),
+            other => TaskError::Invalid(other.to_string()),
         })
     }
 
     /// What the answer's metadata says of how it was made.
     #[must_use]
-    pub fn metadata(
+    pub fn usage_metadata(
         &self,
         toolbox: &Toolbox,
         reply: Option<&Reply>,
@@ -119,7 +119,7 @@ impl Mind {
                 "tokens_used",
                 (prompt_tokens + completion_tokens).to_string(),
             ),
-            ("tool_calls", toolbox.calls().to_string()),
+            ("tool_calls", toolbox.call_count().to_string()),
         ]);
         if estimated {
             facts.insert("tokens_estimated", "true".to_owned());
@@ -128,15 +128,15 @@ impl Mind {
     }
 }
 
-struct Aloud<'a>(&'a Say);
+struct StreamSink<'a>(&'a OutputStream);
 
 #[async_trait::async_trait]
-impl Listener for Aloud<'_> {
-    async fn text(&self, piece: &str) {
-        self.0.text(piece).await;
+impl TextSink for StreamSink<'_> {
+    async fn send(&self, piece: &str) {
+        self.0.send(piece).await;
     }
 
-    fn hears(&self) -> bool {
-        self.0.is_heard()
+    fn has_reader(&self) -> bool {
+        self.0.has_reader()
     }
 }

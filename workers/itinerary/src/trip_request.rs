@@ -16,7 +16,7 @@ const MOST_INTERESTS: usize = 20;
 
 /// A checked request for a plan.
 #[derive(Debug)]
-pub struct Brief<'a> {
+pub struct TripRequest<'a> {
     /// Where to.
     pub city: &'a City,
     /// How many days, 1..=[`MOST_DAYS`].
@@ -64,12 +64,12 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("view", &["views"]),
 ];
 
-impl<'a> Brief<'a> {
+impl<'a> TripRequest<'a> {
     /// Reads the parameters `destination`, `days`, `interests` and `start_date`.
     ///
     /// # Errors
     /// When one of them is missing or bad; it is named.
-    pub fn read(
+    pub fn parse(
         parameters: &HashMap<String, String>,
         guide: &'a Guide,
         today: NaiveDate,
@@ -178,13 +178,13 @@ fn bad(name: &'static str, problem: String, expected: &'static str) -> Error {
 mod tests {
     use super::*;
 
-    fn read(parameters: &[(&str, &str)], check: impl FnOnce(Result<Brief<'_>, Error>)) {
+    fn read(parameters: &[(&str, &str)], check: impl FnOnce(Result<TripRequest<'_>, Error>)) {
         let guide = Guide::embedded().unwrap();
         let parameters = parameters
             .iter()
             .map(|(key, value)| ((*key).into(), (*value).into()))
             .collect();
-        check(Brief::read(
+        check(TripRequest::parse(
             &parameters,
             &guide,
             "2026-11-21".parse().unwrap(),
@@ -193,13 +193,13 @@ mod tests {
 
     #[test]
     fn a_bare_destination_is_three_days_from_tomorrow() {
-        read(&[("destination", "Paris")], |brief| {
-            let brief = brief.unwrap();
+        read(&[("destination", "Paris")], |trip| {
+            let trip = trip.unwrap();
             assert_eq!(
-                (brief.days, brief.start.to_string().as_str()),
+                (trip.days, trip.start.to_string().as_str()),
                 (3, "2026-11-22")
             );
-            assert!(brief.interests.is_empty());
+            assert!(trip.interests.is_empty());
         });
     }
 
@@ -208,14 +208,14 @@ mod tests {
         let interests = "Museums, Parties,culture ,surfing,,";
         read(
             &[("destination", "Paris"), ("interests", interests)],
-            |brief| {
-                let brief = brief.unwrap();
+            |trip| {
+                let trip = trip.unwrap();
                 assert_eq!(
-                    brief.interests,
+                    trip.interests,
                     ["Museums", "Parties", "culture", "surfing"]
                 );
-                assert_eq!(brief.tags, ["art", "history", "museum", "nightlife"]);
-                assert_eq!(brief.unmatched, ["surfing"]);
+                assert_eq!(trip.tags, ["art", "history", "museum", "nightlife"]);
+                assert_eq!(trip.unmatched, ["surfing"]);
             },
         );
     }
@@ -243,8 +243,8 @@ mod tests {
         ] {
             let mut parameters = vec![("destination", "Rome"), (name, value)];
             parameters.retain(|(key, text)| *key != name || *text == value);
-            read(&parameters, |brief| {
-                let error = brief.unwrap_err().to_string();
+            read(&parameters, |trip| {
+                let error = trip.unwrap_err().to_string();
                 assert!(error.contains(&format!("`{name}`")), "{error}");
                 assert!(error.contains(expected), "{error}");
             });

@@ -16,7 +16,7 @@ const LONGEST_ID: usize = 256;
 
 /// A point that a task has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum Stage {
     /// It was read and found good.
     Accepted,
     /// The weather is known, or known to be unavailable.
@@ -29,7 +29,7 @@ pub enum Step {
     Routed,
 }
 
-impl Step {
+impl Stage {
     /// Progress once the step is done, %.
     const fn percent(self) -> u8 {
         match self {
@@ -44,18 +44,18 @@ impl Step {
 
 /// Where a task is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
+pub enum TaskState {
     /// Received, not yet begun.
     Pending,
     /// Has passed this step.
-    Processing(Step),
+    Processing(Stage),
     /// Ended with this output.
     Completed(String),
     /// Ended for this reason, so many percent done.
     Failed(String, u8),
 }
 
-impl State {
+impl TaskState {
     /// The state's name on the wire.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -94,7 +94,7 @@ impl State {
 
 #[derive(Debug)]
 struct Entry {
-    state: State,
+    state: TaskState,
     news: Instant,
     run: u64,
 }
@@ -107,15 +107,15 @@ struct Tasks {
 
 /// The states of recent tasks.
 #[derive(Debug, Clone, Default)]
-pub struct Board {
+pub struct StatusBoard {
     tasks: Arc<Mutex<Tasks>>,
 }
 
-impl Board {
+impl StatusBoard {
     /// Puts a task up as pending at `now`. A task without an id, or with an endless one, is
     /// processed like any other but cannot be asked for.
     #[must_use]
-    pub fn begin(&self, id: &str, now: Instant) -> Ticket {
+    pub fn begin(&self, id: &str, now: Instant) -> TaskHandle {
         let mut tasks = self.tasks.lock();
         tasks.runs += 1;
         let run = tasks.runs;
@@ -135,14 +135,14 @@ impl Board {
             tasks.by_id.insert(
                 id.to_owned(),
                 Entry {
-                    state: State::Pending,
+                    state: TaskState::Pending,
                     news: now,
                     run,
                 },
             );
         }
         drop(tasks);
-        Ticket {
+        TaskHandle {
             board: self.clone(),
             id: id.to_owned(),
             run,
@@ -151,7 +151,7 @@ impl Board {
 
     /// The state of the task at `now`; `None` for one that is not known here, or no longer.
     #[must_use]
-    pub fn state(&self, id: &str, now: Instant) -> Option<State> {
+    pub fn state(&self, id: &str, now: Instant) -> Option<TaskState> {
         let tasks = self.tasks.lock();
         let entry = tasks.by_id.get(id)?;
         let fresh = now.saturating_duration_since(entry.news) < KEPT;
@@ -162,29 +162,29 @@ impl Board {
 /// The right to report on one run of a task. Dropped before the end, because the caller hung up,
 /// it leaves the task as failed.
 #[derive(Debug)]
-pub struct Ticket {
-    board: Board,
+pub struct TaskHandle {
+    board: StatusBoard,
     id: String,
     run: u64,
 }
 
-impl Ticket {
+impl TaskHandle {
     /// Reports that `step` is done.
-    pub fn advance(&self, step: Step) {
-        self.update(|state| *state = State::Processing(step));
+    pub fn advance(&self, step: Stage) {
+        self.update(|state| *state = TaskState::Processing(step));
     }
 
     /// Reports the end: the output, or the reason for none.
     pub fn finish(self, result: Result<&str, String>) {
         self.update(|state| {
             *state = match result {
-                Ok(output) => State::Completed(output.to_owned()),
-                Err(reason) => State::Failed(reason, state.percent()),
+                Ok(output) => TaskState::Completed(output.to_owned()),
+                Err(reason) => TaskState::Failed(reason, state.percent()),
             }
         });
     }
 
-    fn update(&self, change: impl FnOnce(&mut State)) {
+    fn update(&self, change: impl FnOnce(&mut TaskState)) {
         let mut tasks = self.board.tasks.lock();
         // A later run of the same task has the word.
         let entry = tasks
@@ -198,12 +198,12 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for TaskHandle {
     fn drop(&mut self) {
         // Changes nothing after `finish`, which has ended the task.
         self.update(|state| {
             let reason = "cancelled: the caller left before the plan was ready";
-            *state = State::Failed(reason.to_owned(), state.percent());
+            *state = TaskState::Failed(reason.to_owned(), state.percent());
         });
     }
 }
@@ -214,36 +214,36 @@ mod tests {
 
     #[test]
     fn a_task_goes_from_pending_to_completed() {
-        let (board, now) = (Board::default(), Instant::now());
+        let (board, now) = (StatusBoard::default(), Instant::now());
         let state = || board.state("t", Instant::now()).unwrap();
-        let ticket = board.begin("t", now);
+        let handle = board.begin("t", now);
         assert_eq!((state().name(), state().percent()), ("pending", 0));
         let mut last = 0;
         for step in [
-            Step::Accepted,
-            Step::Weather,
-            Step::Chosen,
-            Step::Grouped,
-            Step::Routed,
+            Stage::Accepted,
+            Stage::Weather,
+            Stage::Chosen,
+            Stage::Grouped,
+            Stage::Routed,
         ] {
-            ticket.advance(step);
+            handle.advance(step);
             assert!(state().percent() > last && state().percent() < 100);
             assert_eq!(state().name(), "processing");
             last = state().percent();
         }
-        ticket.finish(Ok("plan"));
-        assert_eq!(state(), State::Completed("plan".into()));
+        handle.finish(Ok("plan"));
+        assert_eq!(state(), TaskState::Completed("plan".into()));
         assert_eq!(board.state("other", now), None);
     }
 
     #[test]
     fn a_caller_who_leaves_fails_the_task_but_not_its_next_run() {
-        let board = Board::default();
+        let board = StatusBoard::default();
         let first = board.begin("t", Instant::now());
         let second = board.begin("t", Instant::now());
         drop(first);
         assert_eq!(board.state("t", Instant::now()).unwrap().name(), "pending");
-        second.advance(Step::Weather);
+        second.advance(Stage::Weather);
         drop(second);
         let state = board.state("t", Instant::now()).unwrap();
         assert_eq!((state.name(), state.percent()), ("failed", 50));
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_status_is_forgotten_after_an_hour() {
-        let board = Board::default();
+        let board = StatusBoard::default();
         board.begin("t", Instant::now()).finish(Ok("plan"));
         let later = |minutes: u64| Instant::now() + Duration::from_secs(minutes * 60);
         assert!(board.state("t", later(59)).is_some());
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_full_board_forgets_ended_tasks_before_running_ones() {
-        let (board, start) = (Board::default(), Instant::now());
+        let (board, start) = (StatusBoard::default(), Instant::now());
         let running = board.begin("running", start);
         for number in 0..CAPACITY * 2 {
             board.begin(&format!("t{number}"), start).finish(Ok(""));

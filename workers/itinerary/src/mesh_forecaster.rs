@@ -11,13 +11,13 @@ use crate::forecast::{Forecast, Forecaster, Unavailable};
 
 /// Asks any healthy instance of one Consul service.
 #[derive(Debug)]
-pub(crate) struct MeshWeather {
+pub(crate) struct MeshForecaster {
     mesh: channel::Mesh,
     service: String,
     deadline: Duration,
 }
 
-impl MeshWeather {
+impl MeshForecaster {
     /// A client of the Consul service `service` that waits at most `deadline` for an answer.
     pub(crate) fn new(mesh: channel::Mesh, service: &str, deadline: Duration) -> Self {
         // Watched from now on, so that the first task does not wait for the registry.
@@ -31,7 +31,7 @@ impl MeshWeather {
 }
 
 #[async_trait::async_trait]
-impl Forecaster for MeshWeather {
+impl Forecaster for MeshForecaster {
     async fn forecast(
         &self,
         location: &str,
@@ -63,6 +63,6 @@ impl Forecaster for MeshWeather {
         if !answer.success {
             return Err(Unavailable(format!("{name}: {}", answer.error)));
         }
-        Forecast::read(&answer.result)
+        Forecast::parse(&answer.result)
     }
 }

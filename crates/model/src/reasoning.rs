@@ -1,6 +1,6 @@
-//! Thoughts that a model writes into its answer: `<think>…</think>` is no content.
+//! Reasoning that a model writes into its answer: `<think>…</think>` is no content.
 
-/// The tags between which thoughts stand.
+/// The tags between which reasoning stands.
 const TAGS: [(&str, &str); 4] = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
@@ -8,9 +8,9 @@ const TAGS: [(&str, &str); 4] = [
     ("<reasoning>", "</reasoning>"),
 ];
 
-/// Takes the thoughts out of a text that comes in pieces.
+/// Takes the reasoning out of a text that comes in pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Thoughts {
+pub(crate) struct ReasoningFilter {
     /// What may be the beginning of a tag.
     held: String,
     /// The tag that ends the thought we are in.
@@ -23,25 +23,25 @@ pub(crate) struct Thoughts {
 
 /// What a piece of text comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Passed {
+pub(crate) struct Filtered {
     /// What is content.
     pub(crate) text: String,
     /// Whether everything before was a thought: some templates leave the first tag out.
-    pub(crate) forget: bool,
+    pub(crate) discards_previous: bool,
 }
 
-enum Found {
+enum TagMatch {
     Open(&'static str, usize),
     Close(usize),
     Perhaps,
     Text,
 }
 
-impl Thoughts {
+impl ReasoningFilter {
     /// Takes the next piece.
-    pub(crate) fn push(&mut self, piece: &str) -> Passed {
+    pub(crate) fn push(&mut self, piece: &str) -> Filtered {
         let all = std::mem::take(&mut self.held) + piece;
-        let mut passed = Passed::default();
+        let mut passed = Filtered::default();
         let mut rest = all.as_str();
         while !rest.is_empty() {
             let Some(start) = rest.find('<') else {
@@ -51,26 +51,26 @@ impl Thoughts {
             self.pass(&rest[..start], &mut passed);
             rest = &rest[start..];
             let skipped = match (find(rest), self.inside) {
-                (Found::Perhaps, _) => {
+                (TagMatch::Perhaps, _) => {
                     rest.clone_into(&mut self.held);
                     break;
                 }
-                (Found::Close(length), Some(close))
+                (TagMatch::Close(length), Some(close))
                     if rest[..length].eq_ignore_ascii_case(close) =>
                 {
                     self.end_thought();
                     length
                 }
                 // In backquotes a tag is spoken of.
-                (Found::Open(..) | Found::Close(_), None) if self.last == Some('`') => 0,
-                (Found::Open(close, length), None) => {
+                (TagMatch::Open(..) | TagMatch::Close(_), None) if self.last == Some('`') => 0,
+                (TagMatch::Open(close, length), None) => {
                     self.inside = Some(close);
                     length
                 }
-                (Found::Close(length), None) => {
-                    passed = Passed {
-                        forget: true,
-                        ..Passed::default()
+                (TagMatch::Close(length), None) => {
+                    passed = Filtered {
+                        discards_previous: true,
+                        ..Filtered::default()
                     };
                     self.last = None;
                     self.end_thought();
@@ -87,9 +87,9 @@ impl Thoughts {
     }
 
     /// What was held back, when nothing follows. A thought that does not end is one all the same.
-    pub(crate) fn end(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         let held = std::mem::take(&mut self.held);
-        let mut passed = Passed::default();
+        let mut passed = Filtered::default();
         self.pass(&held, &mut passed);
         passed.text
     }
@@ -99,7 +99,7 @@ impl Thoughts {
         self.trims = self.last.is_none_or(char::is_whitespace);
     }
 
-    fn pass(&mut self, text: &str, passed: &mut Passed) {
+    fn pass(&mut self, text: &str, passed: &mut Filtered) {
         if self.inside.is_some() {
             return;
         }
@@ -116,7 +116,7 @@ impl Thoughts {
 }
 
 /// What a text that begins with `<` begins with.
-fn find(text: &str) -> Found {
+fn find(text: &str) -> TagMatch {
     let starts = |tag: &str| {
         let start = text.get(..tag.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(tag))
@@ -127,18 +127,18 @@ fn find(text: &str) -> Found {
     };
     for (open, close) in TAGS {
         if starts(open) {
-            return Found::Open(close, open.len());
+            return TagMatch::Open(close, open.len());
         }
         if starts(close) {
-            return Found::Close(close.len());
+            return TagMatch::Close(close.len());
         }
     }
     match TAGS
         .iter()
         .any(|(open, close)| may_start(open) || may_start(close))
     {
-        true => Found::Perhaps,
-        false => Found::Text,
+        true => TagMatch::Perhaps,
+        false => TagMatch::Text,
     }
 }
 
@@ -147,21 +147,21 @@ mod tests {
     use super::*;
 
     fn content(text: &str, size: usize) -> String {
-        let mut thoughts = Thoughts::default();
+        let mut reasoning = ReasoningFilter::default();
         let mut content = String::new();
         let letters: Vec<char> = text.chars().collect();
         for piece in letters.chunks(size) {
-            let passed = thoughts.push(&piece.iter().collect::<String>());
-            if passed.forget {
+            let passed = reasoning.push(&piece.iter().collect::<String>());
+            if passed.discards_previous {
                 content.clear();
             }
             content.push_str(&passed.text);
         }
-        content + &thoughts.end()
+        content + &reasoning.finish()
     }
 
     #[test]
-    fn thoughts_are_no_content_however_the_text_is_cut() {
+    fn reasoning_is_no_content_however_the_text_is_cut() {
         let table = [
             ("<think>hm < 3</think>\n\nYes.", "Yes."),
             ("<THINK>hm</Think> Yes.", "Yes."),
