@@ -16,7 +16,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use trial::Trial;
 
 /// Programs that run at the same time: they wait more than they work.
-const AT_ONCE: usize = 10;
+const PARALLEL_TRIALS: usize = 10;
 
 /// Every program, and whether it is tried with every value of the keys that all of them share. The
 /// others are tried with one value of each of those in turn, so that all values are.
@@ -89,15 +89,15 @@ fn trials() -> Vec<Trial> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_program_serves_and_ends_in_order_with_every_value_of_every_key() {
     let begun = Instant::now();
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let permits = Arc::new(Semaphore::new(PARALLEL_TRIALS));
     let mut running = JoinSet::new();
     let trials = trials();
     let count = trials.len();
     let keys: usize = PROGRAMS.iter().map(|(spec, _)| spec.all_keys().len()).sum();
     for trial in trials {
-        let places = places.clone();
+        let permits = permits.clone();
         running.spawn(async move {
-            let _place = places.acquire().await.unwrap();
+            let _permit = permits.acquire().await.unwrap();
             let what = format!(
                 "{} with {}={}",
                 trial.spec.program,

@@ -21,10 +21,10 @@ use tokio::{
 };
 
 /// How long a program may take to serve, or to end, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(40);
+const START_TIMEOUT: Duration = Duration::from_secs(40);
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(15);
-const LOOK: Duration = Duration::from_millis(15);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(15);
 
 /// What every program is started with unless the key is the one that is tried.
 const BASE: &[(&str, &str)] = &[
@@ -42,9 +42,9 @@ const BASE: &[(&str, &str)] = &[
 ];
 
 /// Keys whose least value leaves no room for a call: it is refused in words that name the key.
-const REFUSE: [&str; 2] = ["max_header_bytes", "max_message_bytes"];
+const REFUSING: [&str; 2] = ["max_header_bytes", "max_message_bytes"];
 /// What a key needs beside it, as its help says.
-const WITH: &[(&str, &str, &str)] = &[
+const COMPANIONS: &[(&str, &str, &str)] = &[
     ("model_url", "model_name", "small"),
     ("provider", "allow_external_requests", "yes"),
 ];
@@ -79,7 +79,7 @@ impl Trial {
                 command.env(key.env_name(), here(value));
             }
         }
-        for (_, with, value) in WITH.iter().filter(|(name, ..)| *name == self.key.name) {
+        for (_, with, value) in COMPANIONS.iter().filter(|(name, ..)| *name == self.key.name) {
             command.env(with.to_uppercase(), value);
         }
         // One store at a time.
@@ -92,7 +92,7 @@ impl Trial {
         let value = here(&self.value);
         command.env(self.key.env_name(), &value);
         let mut process = Process::start(self.spec.program, command);
-        let outcome = self.judge(&mut process, &value).await;
+        let outcome = self.check(&mut process, &value).await;
         let log = process.log();
         if log.contains("panicked") {
             return Err(format!("it panicked:\n{}", last_lines(&log)));
@@ -100,10 +100,10 @@ impl Trial {
         outcome.map_err(|why| format!("{why}\n{}", last_lines(&log)))
     }
 
-    async fn judge(&self, process: &mut Process, value: &str) -> Result<(), String> {
-        let ports = self.listens(process).await?;
-        self.says(ports.admin, value).await?;
-        self.serves(&ports).await?;
+    async fn check(&self, process: &mut Process, value: &str) -> Result<(), String> {
+        let ports = self.wait_until_listening(process).await?;
+        self.check_reported_value(ports.admin, value).await?;
+        self.check_call_served(&ports).await?;
         let (status, _) = http1(ports.admin, "/readyz").await?;
         // What a runner or a router cannot do without is not there in these trials.
         let away = self.key.name == "discovery" || STORES.contains(&self.key.name);
@@ -125,15 +125,15 @@ impl Trial {
                 asked_again = true;
                 process.signal(Signal::Terminate);
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > START_TIMEOUT {
                 return Err("it does not end".to_owned());
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     /// Waits until it serves.
-    async fn listens(&self, process: &mut Process) -> Result<Ports, String> {
+    async fn wait_until_listening(&self, process: &mut Process) -> Result<Ports, String> {
         let begun = Instant::now();
         loop {
             let listeners = listeners(process.pid());
@@ -154,15 +154,15 @@ impl Trial {
             if let Some(status) = process.exit_status() {
                 return Err(format!("it does not start: {status}"));
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > START_TIMEOUT {
                 return Err(format!("it does not serve: {listeners:?}"));
             }
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
     /// The value is the one in effect.
-    async fn says(&self, admin: SocketAddr, value: &str) -> Result<(), String> {
+    async fn check_reported_value(&self, admin: SocketAddr, value: &str) -> Result<(), String> {
         let (_, text) = http1(admin, "/config").await?;
         let config: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let said = &config[self.key.name];
@@ -195,7 +195,7 @@ impl Trial {
     }
 
     /// Its port answers a call: of gRPC, or where it speaks HTTP a request.
-    async fn serves(&self, ports: &Ports) -> Result<(), String> {
+    async fn check_call_served(&self, ports: &Ports) -> Result<(), String> {
         let mut seen = Vec::new();
         for port in &ports.others {
             // 505: it speaks gRPC, and says so to HTTP/1.1.
@@ -217,7 +217,7 @@ impl Trial {
                 let answer = raw.call("/grpc.health.v1.Health/Check", &[], &[]).await;
                 answer.status
             });
-            let status = match timeout(ANSWER, calls.join_next()).await {
+            let status = match timeout(ANSWER_TIMEOUT, calls.join_next()).await {
                 Ok(Some(Ok(status))) => status,
                 Ok(_) => {
                     seen.push(format!("{port}: the connection ended"));
@@ -229,7 +229,7 @@ impl Trial {
                 }
             };
             let refused =
-                REFUSE.contains(&self.key.name) && status.code() == tonic::Code::ResourceExhausted;
+                REFUSING.contains(&self.key.name) && status.code() == tonic::Code::ResourceExhausted;
             if status.code() == tonic::Code::Ok || refused {
                 return Ok(());
             }
@@ -256,7 +256,7 @@ async fn http1(at: SocketAddr, path: &str) -> Result<(u16, String), String> {
         stream.read_to_end(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
-    let answer = timeout(ANSWER, ask)
+    let answer = timeout(ANSWER_TIMEOUT, ask)
         .await
         .map_err(|_| format!("{path}: no answer"))?
         .map_err(|error| format!("{path}: {error}"))?;
