@@ -13,7 +13,8 @@ use proto::agentplatform::{
     StatusResponse, TaskChunk, TaskRequest, TaskResponse,
     agent_service_server::{AgentService, AgentServiceServer},
 };
-use service::{ActiveTasks, Context, Key, ServiceKind, Services, Spec};
+use config::{duration, keys};
+use service::{ActiveTasks, Context, ServiceKind, Services, Spec};
 use tokio::time::sleep;
 use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status, codegen::BoxStream};
@@ -29,13 +30,17 @@ pub const SPEC: Spec = Spec {
     version: env!("CARGO_PKG_VERSION"),
     about: "The echo agent: repeats what it is told",
     idempotent: &["*"],
-    keys: &[Key::duration(
-        "delay",
-        "0s",
-        "simulated work of a task, and of each streamed word",
-    )
-    .with_env("ECHO_DELAY")],
+    keys: &[service::GRPC, &[EchoKeys::GROUP]],
 };
+
+keys! {
+    /// The echo agent.
+    #[derive(Clone, Debug)]
+    pub(crate) struct EchoKeys: "Echo agent" {
+        /// Simulated work of each task, and of each streamed word.
+        delay: Duration = duration("0s").zero("no delay").env("ECHO_DELAY"),
+    }
+}
 
 struct Echo {
     context: Context,
@@ -51,7 +56,7 @@ struct Echo {
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let echo = Echo {
         context: context.clone(),
-        delay: context.config.duration("delay"),
+        delay: EchoKeys::from_config(&context.config).delay,
         active: ActiveTasks::default(),
         tasks: AtomicU64::new(0),
     };

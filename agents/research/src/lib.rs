@@ -21,7 +21,7 @@ pub const SPEC: Spec = Spec {
     version: env!("CARGO_PKG_VERSION"),
     about: "The research agent: finds what sources say about a goal",
     idempotent: &["*"],
-    keys: model::KEYS,
+    keys: &[service::GRPC, service::CALLS, agentkit::AGENT_KEYS],
 };
 
 /// Builds the service of one instance.

@@ -20,7 +20,7 @@ pub const SPEC: Spec = Spec {
     version: env!("CARGO_PKG_VERSION"),
     about: "The review agent: checks documents against their sources",
     idempotent: &["*"],
-    keys: model::KEYS,
+    keys: &[service::GRPC, service::CALLS, agentkit::AGENT_KEYS],
 };
 
 /// Builds the service of one instance.

@@ -19,7 +19,7 @@ pub use agent::{Agent, TaskError, TaskOutcome, Task};
 pub use agent_server::serve as serve_agent;
 pub use artifacts::artifact;
 pub use functions::MeshFunctions;
-pub use state::AgentState;
+pub use state::{AGENT_KEYS, AgentState, ToolKeys};
 pub use output_stream::OutputStream;
 pub use tool::{Invocation, InvocationError, Tool, serve as serve_tool};
 pub use toolbox::{ToolError, Toolbox, consul_name};

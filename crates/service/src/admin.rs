@@ -33,7 +33,7 @@ type AdminResponse = Response<Full<Bytes>>;
 /// Serves until the context's `shutdown`; its tasks are the context's.
 pub(crate) fn start(listener: TcpListener, context: &Arc<Context>, clients: &Clients) {
     let (context, clients) = (context.clone(), clients.for_other_port());
-    let limits = ConnectionLimits::new(&context.config);
+    let limits = ConnectionLimits::new(&context.keys);
     let tracker = context.tracker.clone();
     tracker.clone().spawn(async move {
         let shutdown = context.shutdown.clone();
@@ -103,12 +103,12 @@ async fn answer(context: &Context, peer: SocketAddr, request: Request<RequestBod
         _ => {}
     }
     if matches!(&*path, "/config" | "/log-level")
-        && let Some(refused) = access::refusal(&context.config, peer, request.headers())
+        && let Some(refused) = access::refusal(&context.keys.admin, peer, request.headers())
     {
         return refused;
     }
     match (&*path, asks) {
-        ("/metrics", true) if !context.config.bool("enable_metrics") => text(
+        ("/metrics", true) if !context.keys.admin.enable_metrics => text(
             StatusCode::NOT_FOUND,
             "switched off: enable_metrics = false",
         ),

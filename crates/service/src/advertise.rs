@@ -9,7 +9,10 @@ use std::{
 use discovery::backends::ConsulOptions;
 use tokio::{net::UdpSocket, time::timeout};
 
-use crate::{config::Config, registration::consul_address};
+use crate::{
+    config::Config,
+    keys::{ListenKeys, RegistryKeys, RegistryKind},
+};
 
 /// An address of the Internet: nothing is sent to it, the system only says which of our own
 /// addresses it would be reached from.
@@ -18,17 +21,18 @@ const UNREACHED: (&str, u16) = ("192.0.2.1", 9);
 /// `service_host`; else the one address listened on; else this host's own IP on the way to the
 /// registry, or to anywhere while the registry's name does not resolve.
 pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
-    if let Some(host) = config.optional("service_host") {
-        return host.to_owned();
+    if let Some(host) = ListenKeys::from_config(config).service_host {
+        return host;
     }
     if !bound.ip().is_unspecified() {
         return bound.ip().to_string();
     }
-    if config.text("discovery") != "consul" {
+    let registry = RegistryKeys::from_config(config);
+    if registry.discovery != RegistryKind::Consul {
         return Ipv4Addr::LOCALHOST.to_string();
     }
     let consul = ConsulOptions {
-        address: consul_address(config),
+        address: registry.consul_address(),
         ..ConsulOptions::default()
     };
     let consul = consul.host_and_port().ok();
@@ -70,15 +74,14 @@ async fn own_ip_towards(target: (&str, u16)) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Loader;
 
     async fn advertised(set: &[(&str, &str)]) -> String {
-        let mut loader = Loader::new(crate::tests::SPEC.all_keys());
+        let mut loader = crate::tests::SPEC.loader();
         for (key, value) in set {
             loader = loader.set(key, *value);
         }
         let config = loader.load().unwrap();
-        let bound = format!("{}:1", config.text("listen_address"))
+        let bound = format!("{}:1", ListenKeys::from_config(&config).listen_address)
             .parse()
             .unwrap();
         address(&config, bound).await

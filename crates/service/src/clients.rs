@@ -23,10 +23,9 @@ use telemetry::{
     },
 };
 
-use crate::config::Config;
+use crate::keys::ChassisKeys;
 use token_bucket::TokenBucket;
-pub use network::Network;
-pub(crate) use network::is_network;
+pub use network::{Network, is_network, networks};
 
 /// The header in which a proxy says for whom it calls.
 pub const X_FORWARDED_FOR: &str = "x-forwarded-for";
@@ -96,27 +95,19 @@ pub struct CallPermit(Arc<ClientUsage>);
 
 impl Clients {
     /// The limits that the configuration sets.
-    pub(crate) fn new(config: &Config, registry: &MetricsRegistry) -> Arc<Self> {
-        let limits = [
-            config.integer("port_max_connections"),
-            config.integer("client_max_connections"),
-            config.integer("client_max_calls"),
-        ];
-        let rate = config.number("client_rate");
-        let trusted: Vec<_> = config.list("trusted_proxies");
+    pub(crate) fn new(keys: &ChassisKeys, registry: &MetricsRegistry) -> Arc<Self> {
         let refused = Family::default();
         registry.register(
             "mesh_client_refused",
             "Calls and connections refused by a limit of their client",
             Family::clone(&refused),
         );
-        let [port_connections, client_connections, calls] = limits;
         Arc::new(Self {
-            trusted: trusted.iter().filter_map(|it| Network::parse(it)).collect(),
-            port_connections,
-            client_connections,
-            calls,
-            rate,
+            trusted: keys.connections.trusted_proxies.clone(),
+            port_connections: keys.connections.port_max_connections,
+            client_connections: keys.connections.client_max_connections,
+            calls: keys.calls.client_max_calls,
+            rate: keys.calls.client_rate,
             connections: AtomicU64::new(0),
             known: Mutex::default(),
             refused,

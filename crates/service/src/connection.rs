@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::keys::ChassisKeys;
 
 pub(crate) use closing::reject;
 pub(crate) use guarded_stream::GuardedStream;
@@ -47,14 +47,16 @@ pub(crate) struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(keys: &ChassisKeys) -> Self {
+        let header_bytes = keys.metadata.max_header_bytes;
+        let keys = &keys.connections;
         Self {
-            handshake: config.duration("handshake_timeout"),
-            body: config.duration("body_timeout"),
-            keep_alive: config.duration("keep_alive"),
-            wasted_calls: config.integer("wasted_calls"),
-            streams: config.integer("max_concurrent_streams"),
-            header_bytes: u32::try_from(config.size("max_header_bytes")).unwrap_or(u32::MAX),
+            handshake: keys.handshake_timeout,
+            body: keys.body_timeout,
+            keep_alive: keys.keep_alive,
+            wasted_calls: keys.wasted_calls,
+            streams: keys.max_concurrent_streams,
+            header_bytes: u32::try_from(header_bytes).unwrap_or(u32::MAX),
         }
     }
 

@@ -7,7 +7,7 @@ use proto::{agentplatform::StatusResponse, error_info};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
-use crate::{ActiveTasks, Conditions, Reload, Spec, config::Config, settings::LiveSettings};
+use crate::{ActiveTasks, Conditions, Reload, Spec, config::Config, keys::ChassisKeys, settings::LiveSettings};
 
 /// One running instance, as its own code sees it.
 #[derive(Clone, Debug)]
@@ -20,8 +20,10 @@ pub struct Context {
     pub endpoint: String,
     /// When it started.
     pub started: Instant,
-    /// The effective configuration.
+    /// The effective configuration, for the keys of the service itself.
     pub config: Arc<Config>,
+    /// The keys of the chassis.
+    pub keys: Arc<ChassisKeys>,
     /// The registry of instances.
     pub discovery: Arc<dyn discovery::Discovery>,
     /// The settings of the services that it calls.
@@ -95,13 +97,13 @@ impl Context {
     pub fn call_limits(&self) -> crate::CallLimits {
         crate::CallLimits {
             message_bytes: self.max_message_bytes(),
-            idle: self.config.duration("body_timeout"),
+            idle: self.keys.connections.body_timeout,
         }
     }
 
     /// The largest message a service takes, for `max_decoding_message_size` of tonic's servers.
     #[must_use]
     pub fn max_message_bytes(&self) -> usize {
-        self.config.size("max_message_bytes")
+        self.keys.messages.max_message_bytes
     }
 }

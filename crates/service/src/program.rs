@@ -3,13 +3,16 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use telemetry::{LogFormat, TelemetryGuard, LogLevel};
+use telemetry::TelemetryGuard;
 use tracing::{info, warn};
 
 use crate::{
     Context, Services, Spec, advertise,
-    config::{self, Config, Invocation},
-    healthcheck, registration, run,
+    cli::{self, Invocation},
+    config::{self, Config},
+    healthcheck,
+    keys::{AdminKeys, LogKeys},
+    registration, run,
     signals::Signals,
 };
 
@@ -20,11 +23,11 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// ends it at once; SIGHUP reads files again. Exits with 0 after a drain, 1 when it cannot serve, 2 for a command line or a configuration
 /// that will not do.
 pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>) -> ExitCode {
-    let invocation = config::from_process(&spec, std::env::args_os(), config::environment());
+    let invocation = cli::from_process(&spec, std::env::args_os(), config::environment());
     let config = match invocation {
         Invocation::Run(config) => config,
         Invocation::Healthcheck(config) => {
-            return match healthcheck::probe(config.port("metrics_port")) {
+            return match healthcheck::probe(AdminKeys::from_config(&config).metrics_port) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => print(io::stderr(), &format!("{}: {error}\n", spec.program), 1),
             };
@@ -79,20 +82,16 @@ async fn serve(
 }
 
 fn log(spec: &Spec, config: &Config, instance_id: &str) -> anyhow::Result<TelemetryGuard> {
+    let keys = LogKeys::from_config(config);
     let options = telemetry::TelemetryOptions {
-        service_name: config
-            .optional("otel_service_name")
-            .unwrap_or(spec.service)
-            .to_owned(),
+        service_name: keys
+            .otel_service_name
+            .unwrap_or_else(|| spec.service.to_owned()),
         instance_id: instance_id.to_owned(),
-        level: config.text("log_level").parse().unwrap_or(LogLevel::Info),
-        format: match config.text("log_format") {
-            "text" => LogFormat::Text,
-            "json" => LogFormat::Json,
-            _ => LogFormat::Auto,
-        },
-        otlp_endpoint: config.optional("otlp_endpoint").map(str::to_owned),
-        sample_ratio: config.number("trace_ratio"),
+        level: keys.log_level,
+        format: keys.log_format,
+        otlp_endpoint: keys.otlp_endpoint,
+        sample_ratio: keys.trace_ratio,
         ..telemetry::TelemetryOptions::default()
     };
     Ok(telemetry::init(&options)?)

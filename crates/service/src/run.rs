@@ -12,9 +12,10 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Conditions, Reload, Services, Spec, access, admin, advertise, calling,
+    Context, Conditions, Reload, Services, Spec, access, admin, advertise,
     clients::Clients,
     config::Config,
+    keys::ChassisKeys,
     connection::ConnectionLimits,
     health::{self, Health},
     registration, socket,
@@ -71,17 +72,18 @@ pub(crate) async fn start_as(
     discovery: Arc<dyn Discovery>,
     build: impl FnOnce(&Context) -> anyhow::Result<Services>,
 ) -> anyhow::Result<ServerHandle> {
+    let keys = Arc::new(ChassisKeys::from_config(&config));
     let grpc = socket::bind(
         "listen_address",
-        config.text("listen_address"),
+        &keys.listen.listen_address,
         spec.port_env,
-        config.port("port"),
+        keys.listen.port,
     )?;
     let admin = socket::bind(
         "admin_address",
-        config.text("admin_address"),
+        &keys.admin.admin_address,
         "METRICS_PORT",
-        config.port("metrics_port"),
+        keys.admin.metrics_port,
     )?;
     let (grpc_addr, admin_addr) = (grpc.local_addr()?, admin.local_addr()?);
     let host = advertise::address(&config, grpc_addr).await;
@@ -90,6 +92,7 @@ pub(crate) async fn start_as(
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let reload = Reload::default();
     let settings = LiveSettings::start(
+        spec,
         Arc::clone(&config),
         &discovery,
         &registry,
@@ -100,7 +103,7 @@ pub(crate) async fn start_as(
     .await;
     let mesh = channel::Mesh::with_service_config(
         discovery.clone(),
-        calling::options(&config),
+        channel::ClusterOptions::from_config(&config),
         Arc::clone(&settings) as Arc<dyn channel::ServiceConfig>,
         &registry,
     );
@@ -111,6 +114,7 @@ pub(crate) async fn start_as(
         started: Instant::now(),
         mesh,
         config,
+        keys,
         settings,
         discovery: discovery.clone(),
         registry: registry.clone(),
@@ -124,7 +128,7 @@ pub(crate) async fn start_as(
     let (mut served, health) = health::add(build(&context)?)?;
     let (names, listener) = (served.names.clone(), served.listener.take());
     let speaks_http = served.speaks_http;
-    let clients = Clients::new(&context.config, &registry);
+    let clients = Clients::new(&context.keys, &registry);
     let app = App {
         own: own_paths(&served),
         handler: served.raw,
@@ -135,14 +139,14 @@ pub(crate) async fn start_as(
         conditions: context.conditions.clone(),
         leave: CancellationToken::new(),
         clients: Arc::clone(&clients),
-        limits: ConnectionLimits::new(&context.config),
+        limits: ConnectionLimits::new(&context.keys),
         access: access::AccessLog::open(
-            context.config.optional("access_log"),
+            context.keys.calls.access_log.as_deref(),
             &registry,
             &context.reload,
         )?,
     };
-    let server = Server::start(grpc, app, listener, &context.config)?;
+    let server = Server::start(grpc, app, listener, &context.keys.calls)?;
     admin::start(admin, &context, &clients);
     if !context.conditions.is_unchecked() {
         let conditions = context.conditions.clone();
@@ -151,7 +155,7 @@ pub(crate) async fn start_as(
     }
     info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,
         instance = %instance_id, service = spec.service, version = spec.version, "serving");
-    if context.config.bool("enable_pprof") {
+    if context.keys.admin.enable_pprof {
         warn!("enable_pprof: profiles are not built into this program");
     }
     let mut registration =
@@ -190,19 +194,15 @@ impl ServerHandle {
     /// callers hear of it late, stop accepting and send GOAWAY, let calls finish for
     /// `drain_timeout`, end background tasks. Answers how many calls were cut.
     pub async fn drain(self) -> DrainReport {
-        let config = self.context.config.clone();
-        let (delay, limit) = (
-            config.duration("drain_delay"),
-            config.duration("drain_timeout"),
-        );
+        let keys = self.context.keys.drain.clone();
         info!(instance = %self.instance_id, calls = self.server.active(), "draining");
         self.context.draining.cancel();
         self.health.not_serving();
         if let Err(error) = self.registrar.deregister().await {
             warn!(%error, "cannot deregister: the registry's check will find out");
         }
-        sleep(delay).await;
-        let cut = self.server.drain(limit).await;
+        sleep(keys.drain_delay).await;
+        let cut = self.server.drain(keys.drain_timeout).await;
         self.context.shutdown.cancel();
         self.context.tracker.close();
         if timeout(TASKS_TIMEOUT, self.context.tracker.wait()).await.is_err() {

@@ -26,23 +26,21 @@ use telemetry::{
 use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use config::{Config, Key, Source, is_true, switch, unknown};
+
 use crate::{
-    calling,
-    config::{Config, Key, Source, unknown},
+    Spec,
     signals::Reload,
 };
 use layer::{AcceptedSetting, Layer, RawSetting, RefusedSetting};
 
-/// What can be said of one instance.
-const INSTANCE_KEYS: &[Key] = &[Key::bool(
-    "drain",
-    "false",
-    "the instance gets no new calls, but for those that ask for it by its ID",
-)];
-
-/// The keys that a service can have values of its own for.
-pub(crate) fn service_keys() -> Vec<Key> {
-    calling::service_keys().collect()
+config::keys! {
+    /// What can be said of one instance.
+    #[derive(Clone, Debug)]
+    pub(crate) struct InstanceKeys: "Settings of one instance" {
+        /// The instance gets no new calls, except those that ask for it by its ID.
+        drain: bool = switch("false"),
+    }
 }
 
 /// The settings of all services.
@@ -80,6 +78,7 @@ struct State {
 impl LiveSettings {
     /// Settings that follow the file and the registry until `shutdown`.
     pub(crate) async fn start(
+        spec: &Spec,
         base: Arc<Config>,
         discovery: &Arc<dyn Discovery>,
         registry: &MetricsRegistry,
@@ -87,7 +86,11 @@ impl LiveSettings {
         tracker: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Arc<Self> {
-        let live = Arc::new(Self::new(base, registry));
+        let live = Arc::new(Self::new(spec, base, registry));
+        if live.keys.is_empty() {
+            // The program calls nobody: there is nothing to follow.
+            return live;
+        }
         if let Some(path) = live.base.file() {
             let known = file::stamp(&path).await;
             live.apply_file(file::read(&path).await);
@@ -108,7 +111,7 @@ impl LiveSettings {
         live
     }
 
-    fn new(base: Arc<Config>, registry: &MetricsRegistry) -> Self {
+    fn new(spec: &Spec, base: Arc<Config>, registry: &MetricsRegistry) -> Self {
         let (refused, reloads) = (Family::default(), Family::default());
         registry.register(
             "mesh_config_refused",
@@ -122,7 +125,7 @@ impl LiveSettings {
         );
         Self {
             base,
-            keys: service_keys(),
+            keys: spec.service_keys(),
             state: Mutex::default(),
             changes: watch::channel(0).0,
             refused,
@@ -130,7 +133,7 @@ impl LiveSettings {
         }
     }
 
-    /// Takes over what the file says, beside the key `policies`, wherever that was given.
+    /// Takes over what the file says.
     fn apply_file(&self, read: Result<BTreeMap<String, Vec<RawSetting>>, String>) {
         let mut state = self.state.lock();
         let source = self.base.file().map_or(Source::Default, |path| {
@@ -138,17 +141,7 @@ impl LiveSettings {
         });
         let mut changed = false;
         match read {
-            Ok(mut services) => {
-                for (service, policy) in self.base.pairs("policies") {
-                    let source = self.base.source("policies");
-                    let raw = RawSetting {
-                        key: calling::POLICY.to_owned(),
-                        value: Some(policy),
-                        source,
-                    };
-                    // The first: the table's own value counts more.
-                    services.entry(service).or_default().insert(0, raw);
-                }
+            Ok(services) => {
                 state.file_mistake = None;
                 changed = state.file.apply(&self.keys, services);
             }
@@ -207,7 +200,7 @@ impl LiveSettings {
         }
         state.kv_mistakes = mistakes;
         let mut changed = state.kv.apply(&self.keys, services);
-        changed |= state.instances.apply(INSTANCE_KEYS, instances);
+        changed |= state.instances.apply(InstanceKeys::KEYS, instances);
         let groups = state.instances.groups.iter();
         let drained = groups.filter(|(_, group)| drains(group.given.get("drain")));
         state.drained = Arc::new(drained.map(|(id, _)| id.clone()).collect());
@@ -274,7 +267,7 @@ impl channel::ServiceConfig for LiveSettings {
             self.refused.get_or_create(&label).set(count);
             self.reloads.get_or_create(&label).inc();
         }
-        let mut options = calling::options(&self.config(&state, service));
+        let mut options = ClusterOptions::from_config(&self.config(&state, service));
         // Resolved here: what instances announce has been looked at.
         options
             .lb_policy
@@ -292,7 +285,7 @@ impl channel::ServiceConfig for LiveSettings {
 }
 
 fn drains(given: Option<&AcceptedSetting>) -> bool {
-    given.is_some_and(|given| crate::config::is_true(&given.value))
+    given.is_some_and(|given| is_true(&given.value))
 }
 
 async fn follow_file(

@@ -1,6 +1,6 @@
 //! What a program says of itself: everything about it that is not code.
 
-use crate::{config::Key, keys};
+use crate::config::Group;
 
 /// One service of the mesh.
 #[derive(Clone, Copy, Debug)]
@@ -23,19 +23,12 @@ pub struct Spec {
     pub about: &'static str,
     /// Methods that are safe to run twice, as `pkg.Service/Method`, or `*`.
     pub idempotent: &'static [&'static str],
-    /// Its own configuration keys, beside those of the chassis.
-    pub keys: &'static [Key],
+    /// The keys that it obeys beside those of every program: tables such as [`crate::GRPC`] and
+    /// [`crate::CALLS`], and groups of its own.
+    pub keys: &'static [&'static [Group]],
 }
 
 impl Spec {
-    /// The whole table of a program: the chassis' keys and its own.
-    #[must_use]
-    pub fn all_keys(&self) -> Vec<Key> {
-        let mut keys = keys::chassis(self);
-        keys.extend_from_slice(self.keys);
-        keys
-    }
-
     /// An instance ID, unique per process: `echo-agent-1f9c03ab`; a router's names its host too.
     pub(crate) fn instance_id(&self, host: &str) -> String {
         let suffix: u32 = rand::random();

@@ -18,7 +18,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::{Config, Context, ServiceKind, Loader, ServerHandle, Services, Spec, start};
+use crate::{Config, Context, ServiceKind, ServerHandle, Services, Spec, start};
 
 pub(crate) const SPEC: Spec = Spec {
     program: "test-agent",
@@ -30,7 +30,7 @@ pub(crate) const SPEC: Spec = Spec {
     version: "1.2.3",
     about: "A service of the tests",
     idempotent: &["agentplatform.AgentService/GetStatus"],
-    keys: &[],
+    keys: &[crate::GRPC, crate::CALLS],
 };
 
 /// A configuration for a test on this machine alone.
@@ -42,7 +42,7 @@ pub(crate) fn config(set: &[(&str, &str)]) -> Config {
         ("drain_delay", "0s"),
     ];
     let all = local.iter().chain(set);
-    all.fold(Loader::new(SPEC.all_keys()), |loader, (key, value)| {
+    all.fold(SPEC.loader(), |loader, (key, value)| {
         loader.set(key, *value)
     })
     .load()

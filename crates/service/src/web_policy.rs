@@ -8,32 +8,26 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 
-use crate::{
-    Context,
-    config::{Key, Type},
-};
+use config::list;
 
-/// The keys of programs that answer HTTP on ports of their own.
-pub const WEB_KEYS: &[Key] = &[
-    Key::new(
-        "allowed_hosts",
-        Type::Custom(
+use crate::Context;
+
+config::keys! {
+    /// What web pages may ask of an HTTP port.
+    #[derive(Clone, Debug)]
+    pub(crate) struct WebKeys: "Web pages", absent: "does not serve HTTP to web pages" {
+        /// Names that requests may carry as `Host`, beside IP addresses, localhost and `service_host`.
+        allowed_hosts: Vec<String> = list().only(
             |text| all(text, |entry| Pattern::parse(entry).is_some()),
             "names such as gateway.example, gateway.example:8443 or *.example.com",
         ),
-        "",
-        "names that requests may carry as Host, beside IP addresses, localhost and service_host",
-    ),
-    Key::new(
-        "allowed_origins",
-        Type::Custom(
+        /// Origins of web pages that may change things and follow events, beside the port's own.
+        allowed_origins: Vec<String> = list().only(
             |text| all(text, |entry| Origin::parse(entry).is_some()),
             "origins such as https://console.example",
         ),
-        "",
-        "origins of web pages that may change things and follow events, beside the port's own",
-    ),
-];
+    }
+}
 
 /// How browsers say where a request comes from when they send no `Origin`.
 const FETCH_SITE: &str = "sec-fetch-site";
@@ -80,19 +74,12 @@ impl WebRefusal {
 }
 
 impl WebPolicy {
-    /// What [`WEB_KEYS`] and the announced address allow.
-    ///
-    /// # Panics
-    /// When the program does not have [`WEB_KEYS`].
+    /// What the keys and the announced address allow.
     #[must_use]
     pub fn new(context: &Context) -> Self {
         let announced = host_and_port(&context.endpoint).map(|(host, _)| host);
-        let config = &context.config;
-        Self::with(
-            announced.as_deref(),
-            &config.list("allowed_hosts"),
-            &config.list("allowed_origins"),
-        )
+        let keys = WebKeys::from_config(&context.config);
+        Self::with(announced.as_deref(), &keys.allowed_hosts, &keys.allowed_origins)
     }
 
     fn with(announced: Option<&str>, hosts: &[String], origins: &[String]) -> Self {

@@ -61,7 +61,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
 
 /// The same metrics as on the admin listener.
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
-    if !app.context.config.bool("enable_metrics") {
+    if !app.context.keys.admin.enable_metrics {
         let text = "metrics are switched off: enable_metrics = false";
         return Err(Problem::new(ProblemKind::NotFound, text));
     }

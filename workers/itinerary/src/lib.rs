@@ -16,10 +16,11 @@ pub mod planner;
 mod schedule;
 mod worker;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use proto::agentplatform::task_worker_server::TaskWorkerServer;
-use service::{Context, Key, ServiceKind, Services, Spec};
+use config::{duration, keys, text};
+use service::{Context, ServiceKind, Services, Spec};
 
 use crate::{guide::Guide, mesh_forecaster::MeshForecaster, worker::Worker};
 
@@ -40,30 +41,30 @@ pub const SPEC: Spec = Spec {
         "agentplatform.TaskWorker/GetTaskStatus",
         "agentplatform.TaskWorker/ListWorkers",
     ],
-    keys: &[
-        Key::text(
-            "weather_service",
-            "tool-weather",
-            "Consul service that is asked for forecasts",
-        ),
-        Key::duration(
-            "weather_timeout",
-            "2s",
-            "longest wait for a forecast before planning without",
-        ),
-    ],
+    keys: &[service::GRPC, service::CALLS, &[ForecastKeys::GROUP]],
 };
+
+keys! {
+    /// The itinerary worker.
+    #[derive(Clone, Debug)]
+    pub(crate) struct ForecastKeys: "Itinerary worker" {
+        /// Consul service that is asked for forecasts.
+        weather_service: String = text("tool-weather"),
+        /// Longest wait for a forecast before the days are planned without it.
+        weather_timeout: Duration = duration("2s").zero("they are planned without it"),
+    }
+}
 
 /// Builds the service of one instance.
 ///
 /// # Errors
 /// When the embedded guide cannot be read.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let config = &context.config;
+    let keys = ForecastKeys::from_config(&context.config);
     let weather = MeshForecaster::new(
         context.mesh.clone(),
-        config.text("weather_service"),
-        config.duration("weather_timeout"),
+        &keys.weather_service,
+        keys.weather_timeout,
     );
     let worker = Worker::new(context.clone(), Guide::embedded()?, Arc::new(weather));
     let server = TaskWorkerServer::new(worker);

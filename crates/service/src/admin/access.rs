@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
 use super::{AdminResponse, text};
-use crate::config::Config;
+use crate::AdminKeys;
 
 /// The answer to a request that is not let pass.
-pub(super) fn refusal(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> Option<AdminResponse> {
+pub(super) fn refusal(keys: &AdminKeys, peer: SocketAddr, headers: &HeaderMap) -> Option<AdminResponse> {
     // Browsers name the page that asks, and no page has any business here.
     let foreign = headers
         .get("sec-fetch-site")
@@ -16,7 +16,7 @@ pub(super) fn refusal(config: &Config, peer: SocketAddr, headers: &HeaderMap) ->
     if foreign || headers.contains_key(header::ORIGIN) {
         return Some(text(StatusCode::FORBIDDEN, "not for pages of a browser"));
     }
-    if has_token(config, headers) {
+    if has_token(keys, headers) {
         return None;
     }
     if !peer.ip().to_canonical().is_loopback() {
@@ -36,8 +36,8 @@ pub(super) fn refusal(config: &Config, peer: SocketAddr, headers: &HeaderMap) ->
     None
 }
 
-fn has_token(config: &Config, headers: &HeaderMap) -> bool {
-    let Some(token) = config.optional("admin_token") else {
+fn has_token(keys: &AdminKeys, headers: &HeaderMap) -> bool {
+    let Some(token) = &keys.admin_token else {
         return false;
     };
     let given = headers
@@ -47,7 +47,7 @@ fn has_token(config: &Config, headers: &HeaderMap) -> bool {
         let (scheme, rest) = given.split_at_checked("Bearer ".len())?;
         scheme.eq_ignore_ascii_case(b"Bearer ").then_some(rest)
     });
-    bearer.is_some_and(|bearer| same(bearer.trim_ascii(), token.as_bytes()))
+    bearer.is_some_and(|bearer| same(bearer.trim_ascii(), token.expose().as_bytes()))
 }
 
 /// Compares without telling by its time how much is right.
@@ -68,16 +68,16 @@ fn is_here(host: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::Loader, tests::SPEC};
+    use crate::tests::SPEC;
 
     fn status(token: &str, peer: &str, set: &[(&'static str, &'static str)]) -> u16 {
-        let loader = Loader::new(SPEC.all_keys()).set("admin_token", token);
+        let loader = SPEC.loader().set("admin_token", token);
         let mut headers = HeaderMap::new();
         for (name, value) in set {
             headers.insert(*name, HeaderValue::from_static(value));
         }
         let peer = SocketAddr::new(peer.parse().unwrap(), 1);
-        let refusal = refusal(&loader.load().unwrap(), peer, &headers);
+        let refusal = refusal(&AdminKeys::from_config(&loader.load().unwrap()), peer, &headers);
         refusal.map_or(200, |answer| answer.status().as_u16())
     }
 

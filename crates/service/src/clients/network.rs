@@ -9,10 +9,16 @@ pub struct Network {
     bits: u32,
 }
 
+/// Reads a list of networks.
+pub fn networks(text: &str) -> Option<Vec<Network>> {
+    let parts = config::parse_list(text);
+    parts.iter().map(|part| Network::parse(part)).collect()
+}
+
 /// Whether a text is a list of networks.
-pub(crate) fn is_network(text: &str) -> bool {
-    let mut parts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
-    parts.all(|part| Network::parse(part).is_some())
+#[must_use]
+pub fn is_network(text: &str) -> bool {
+    networks(text).is_some()
 }
 
 impl Network {

@@ -1,12 +1,12 @@
 //! Who counts as one client, and where each limit ends.
 
 use super::*;
-use crate::{config::Loader, tests::SPEC};
+use crate::{keys::ChassisKeys, tests::SPEC};
 
 fn clients(set: &[(&str, &str)]) -> Arc<Clients> {
-    let loader = Loader::new(SPEC.all_keys());
+    let loader = SPEC.loader();
     let loader = set.iter().fold(loader, |loader, (k, v)| loader.set(k, *v));
-    Clients::new(&loader.load().unwrap(), &MetricsRegistry::new())
+    Clients::new(&ChassisKeys::from_config(&loader.load().unwrap()), &MetricsRegistry::new())
 }
 
 fn at(text: &str) -> SocketAddr {

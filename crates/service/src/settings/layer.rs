@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Key, Source, unknown};
+use config::{Key, Source, unknown};
 
 /// One value as a source gives it.
 #[derive(Clone, Debug)]
@@ -110,13 +110,22 @@ impl Layer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
+    config::keys! {
+        /// Keys.
+        struct Keys: "keys" {
+            /// About.
+            queue_timeout: Duration = config::duration("3s"),
+            /// About.
+            drain: bool = config::switch("false"),
+        }
+    }
+
     fn keys() -> Vec<Key> {
-        vec![
-            Key::duration("queue_timeout", "3s", "about"),
-            Key::bool("drain", "false", "about"),
-        ]
+        Keys::KEYS.to_vec()
     }
 
     fn raw(key: &str, value: &str) -> RawSetting {
