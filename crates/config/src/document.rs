@@ -35,7 +35,11 @@ pub fn table<'a>(keys: impl Iterator<Item = &'a Key>) -> String {
             text => format!("`{text}`"),
         };
         let star = if key.per_service { "\\*" } else { "" };
-        writeln!(out, "| `{name}`{star}{env} | {about} | {value} | {default} |").ok();
+        writeln!(
+            out,
+            "| `{name}`{star}{env} | {about} | {value} | {default} |"
+        )
+        .ok();
     }
     out
 }

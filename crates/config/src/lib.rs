@@ -38,8 +38,8 @@ mod values;
 pub use document::{example, table};
 pub use key::{DefaultValue, Group, Key, Retired, Type};
 pub use kind::{
-    Choice, Kind, Whole, checked, choice, duration, folder, integer, list, number, one_of, optional,
-    optional_number, optional_port, path, port, secret, size, switch, text, word,
+    Choice, Kind, Whole, checked, choice, duration, folder, integer, list, number, one_of,
+    optional, optional_number, optional_port, path, port, secret, size, switch, text, word,
 };
 pub use loader::{Loader, flatten, nearest, unknown};
 pub use mistake::{Mistake, Mistakes};

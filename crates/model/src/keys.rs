@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use config::{Config, Secret, checked, duration, integer, keys, list, optional, secret, size, text, word};
+use config::{
+    Config, Secret, checked, duration, integer, keys, list, optional, secret, size, text, word,
+};
 
 use crate::{Error, Model, ModelOptions};
 

@@ -157,7 +157,11 @@ mod tests {
     use tempfile::NamedTempFile;
 
     use super::*;
-    use crate::{DrainKeys, keys::{AdminKeys, ListenKeys}, tests::SPEC};
+    use crate::{
+        DrainKeys,
+        keys::{AdminKeys, ListenKeys},
+        tests::SPEC,
+    };
 
     fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs
@@ -187,11 +191,18 @@ mod tests {
             "--enable-pprof",
             "--log-level=debug",
         ];
-        let Invocation::Run(config) = run(&args, &[("MESH_CONFIG", path), ("AGENT_PORT", "0")]) else {
+        let Invocation::Run(config) = run(&args, &[("MESH_CONFIG", path), ("AGENT_PORT", "0")])
+        else {
             panic!("expected a configuration");
         };
-        assert_eq!(DrainKeys::from_config(&config).drain_timeout, Duration::from_secs(20));
-        assert_eq!(crate::keys::RegistrationKeys::from_config(&config).weight, 5);
+        assert_eq!(
+            DrainKeys::from_config(&config).drain_timeout,
+            Duration::from_secs(20)
+        );
+        assert_eq!(
+            crate::keys::RegistrationKeys::from_config(&config).weight,
+            5
+        );
         assert_eq!(ListenKeys::from_config(&config).port, 0);
         assert!(AdminKeys::from_config(&config).enable_pprof);
         let Invocation::Print(help) = run(&["--help"], &[]) else {
@@ -231,7 +242,10 @@ mod tests {
             panic!("expected an example");
         };
         let config = SPEC.loader().file(file(&example).path()).load().unwrap();
-        let values: BTreeMap<_, _> = config.rows().map(|(name, value, source)| (name, (value, source))).collect();
+        let values: BTreeMap<_, _> = config
+            .rows()
+            .map(|(name, value, source)| (name, (value, source)))
+            .collect();
         for key in SPEC.all_keys() {
             let (value, source) = values[key.name];
             assert_eq!(value, key.default.text(), "{}", key.name);
@@ -249,7 +263,15 @@ mod tests {
         let expected = "test-agent does not call other services: it has no key `max_attempts`";
         assert!(told.contains(expected), "{told}");
         let file = file("[services.agent-echo]\nmax_attempts = 3\nclient_rate = 1");
-        let told = spec.loader().file(file.path()).load().unwrap_err().to_string();
-        assert!(told.contains("does not call other services: it has no settings"), "{told}");
+        let told = spec
+            .loader()
+            .file(file.path())
+            .load()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            told.contains("does not call other services: it has no settings"),
+            "{told}"
+        );
     }
 }

@@ -5,8 +5,8 @@ use std::{path::PathBuf, time::Duration};
 
 use channel::MetadataLimit;
 use config::{
-    Config, Group, Key, Loader, Secret, duration, integer, list, number, optional, path, port, secret, size,
-    switch, text, word,
+    Config, Group, Key, Loader, Secret, duration, integer, list, number, optional, path, port,
+    secret, size, switch, text, word,
 };
 use telemetry::{LogFormat, LogLevel};
 
@@ -280,8 +280,15 @@ impl Spec {
     /// Every key of the program.
     #[must_use]
     pub fn all_keys(&self) -> Vec<Key> {
-        let mut keys: Vec<Key> = self.groups().flat_map(|group| group.keys).copied().collect();
-        for key in keys.iter_mut().filter(|key| key.name == ListenKeys::KEYS[0].name) {
+        let mut keys: Vec<Key> = self
+            .groups()
+            .flat_map(|group| group.keys)
+            .copied()
+            .collect();
+        for key in keys
+            .iter_mut()
+            .filter(|key| key.name == ListenKeys::KEYS[0].name)
+        {
             key.env = Some(self.port_env);
             key.default = config::DefaultValue::Integer(self.default_port.into());
         }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use discovery::{
     Check, Discovery, Registration,
-    backends::{self, ConsulOptions, BackendOptions},
+    backends::{self, BackendOptions, ConsulOptions},
 };
 
 use crate::{
@@ -28,7 +28,9 @@ pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error>
     let options = BackendOptions {
         consul: ConsulOptions {
             address: keys.consul_address(),
-            token: keys.consul_http_token.map(|token| token.expose().to_owned()),
+            token: keys
+                .consul_http_token
+                .map(|token| token.expose().to_owned()),
             ca_file: keys.consul_cacert,
             client_cert: keys.consul_client_cert,
             client_key: keys.consul_client_key,
@@ -49,7 +51,11 @@ pub fn consul_address(config: &Config) -> String {
 impl RegistryKeys {
     /// Consul's address, `consul_http_addr` before host and port.
     pub(crate) fn consul_address(&self) -> String {
-        let Self { consul_host, consul_port, .. } = self;
+        let Self {
+            consul_host,
+            consul_port,
+            ..
+        } = self;
         let address = self.consul_http_addr.clone();
         address.unwrap_or_else(|| format!("{consul_host}:{consul_port}"))
     }
@@ -107,7 +113,10 @@ mod tests {
         let (host, port) = (("consul_host", "consul"), ("consul_port", "1"));
         assert_eq!(address(&[]), "127.0.0.1:8500");
         assert_eq!(address(&[host, port]), "consul:1");
-        assert_eq!(address(&[host, ("consul_http_addr", "https://c")]), "https://c");
+        assert_eq!(
+            address(&[host, ("consul_http_addr", "https://c")]),
+            "https://c"
+        );
     }
 
     #[tokio::test]

@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use jobs::{Backoff, Jobs, QueueOptions, StoreOptions, Store, SyncPolicy};
-use parking_lot::Mutex;
 use config::{
     Config, Group, Secret, checked, duration, integer, keys, number, optional, path, port, secret,
     size, text,
 };
+use jobs::{Backoff, Jobs, QueueOptions, Store, StoreOptions, SyncPolicy};
+use parking_lot::Mutex;
 
 keys! {
     /// Where jobs are kept, and by which limits.
@@ -122,7 +122,8 @@ impl QueueKeys {
     /// # Errors
     /// As [`open`].
     pub fn open(&self) -> anyhow::Result<Jobs> {
-        let store = store(&self.address(), &self.store_options()).context("open the queue of jobs")?;
+        let store =
+            store(&self.address(), &self.store_options()).context("open the queue of jobs")?;
         Ok(Jobs::new(store, self.options()))
     }
 
@@ -138,7 +139,11 @@ impl QueueKeys {
     }
 
     fn options(&self) -> QueueOptions {
-        let own = self.jobs_partitions.keys().cloned().chain([self.queue(None)]);
+        let own = self
+            .jobs_partitions
+            .keys()
+            .cloned()
+            .chain([self.queue(None)]);
         QueueOptions {
             max_queues: self.max_queues,
             own_queues: own.collect(),
@@ -294,7 +299,13 @@ mod tests {
         let read = |set: &[(&str, &str)]| {
             let keys = QueueKeys::from_config(&config(set));
             let store = keys.store_options();
-            let sync = (store.prefix, store.events, store.key_ttl, store.sync, store.authority);
+            let sync = (
+                store.prefix,
+                store.events,
+                store.key_ttl,
+                store.sync,
+                store.authority,
+            );
             format!("{:?} {:?} {sync:?}", keys.options(), keys.address())
         };
         for key in QueueKeys::KEYS {

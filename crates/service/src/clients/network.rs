@@ -10,6 +10,7 @@ pub struct Network {
 }
 
 /// Reads a list of networks.
+#[must_use]
 pub fn networks(text: &str) -> Option<Vec<Network>> {
     let parts = config::parse_list(text);
     parts.iter().map(|part| Network::parse(part)).collect()

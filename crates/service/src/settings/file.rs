@@ -77,7 +77,8 @@ pub(crate) fn check(loader: &Loader, table: &Value, source: &Source) -> Vec<Mist
     let keys: Vec<Key> = live.copied().collect();
     if keys.is_empty() {
         let program = loader.name();
-        let expected = format!("{program} does not call other services: it has no settings of them");
+        let expected =
+            format!("{program} does not call other services: it has no settings of them");
         return vec![wrong(TABLE.to_owned(), None, expected)];
     }
     let services = match services(Some(table), source) {
@@ -88,7 +89,11 @@ pub(crate) fn check(loader: &Loader, table: &Value, source: &Source) -> Vec<Mist
     layer.apply(&keys, services);
     let refused = layer.refused().map(|refused| {
         let value = Some(refused.value.clone()).filter(|value| !value.is_empty());
-        wrong(format!("{TABLE}.{}", refused.key), value, refused.reason.clone())
+        wrong(
+            format!("{TABLE}.{}", refused.key),
+            value,
+            refused.reason.clone(),
+        )
     });
     refused.collect()
 }

@@ -79,7 +79,13 @@ fn page() -> String {
          own value for, while the program runs, are marked with *: see\n[configuration](configuration.md#settings-of-each-service-while-it-runs).\n",
     );
     for (group, programs) in groups() {
-        write!(out, "\n## {}\n\nObeyed by {}.\n\n", group.title, who(&programs)).ok();
+        write!(
+            out,
+            "\n## {}\n\nObeyed by {}.\n\n",
+            group.title,
+            who(&programs)
+        )
+        .ok();
         out += &config::table(group.keys.iter());
     }
     out
@@ -153,7 +159,13 @@ fn the_example_file_loads_in_every_program_and_changes_nothing() {
         for key in spec.all_keys() {
             let mut rows = config.rows();
             let (_, value, _) = rows.find(|(name, ..)| *name == key.name).unwrap();
-            assert_eq!(value, key.default.text(), "{} of {}", key.name, spec.program);
+            assert_eq!(
+                value,
+                key.default.text(),
+                "{} of {}",
+                key.name,
+                spec.program
+            );
         }
     }
 }

@@ -80,7 +80,10 @@ impl Trial {
                 command.env(key.env_name(), here(value));
             }
         }
-        for (_, with, value) in COMPANIONS.iter().filter(|(name, ..)| *name == self.key.name) {
+        for (_, with, value) in COMPANIONS
+            .iter()
+            .filter(|(name, ..)| *name == self.key.name)
+        {
             command.env(with.to_uppercase(), value);
         }
         // One store at a time.
@@ -213,7 +216,10 @@ impl Trial {
         };
         match holds {
             true => Ok(()),
-            false => Err(format!("{} = {value} has no effect: {ports:?}", self.key.name)),
+            false => Err(format!(
+                "{} = {value} has no effect: {ports:?}",
+                self.key.name
+            )),
         }
     }
 
@@ -251,8 +257,8 @@ impl Trial {
                     continue;
                 }
             };
-            let refused =
-                REFUSING.contains(&self.key.name) && status.code() == tonic::Code::ResourceExhausted;
+            let refused = REFUSING.contains(&self.key.name)
+                && status.code() == tonic::Code::ResourceExhausted;
             if status.code() == tonic::Code::Ok || refused {
                 return Ok(());
             }
