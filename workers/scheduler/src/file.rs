@@ -159,4 +159,13 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn an_entry_without_a_zone_has_that_of_the_key() {
+        let loader = crate::SPEC.loader().set("schedule_timezone", "Europe/Berlin");
+        let keys = EntryDefaults::from_config(&loader.load().unwrap());
+        let text = "[nightly]\ncron = \"0 3 * * *\"\nkind = \"call\"\n\
+                    payload = { service = \"agent-echo\", method = \"a.B/C\", payload = {} }";
+        assert_eq!(parse(text, &keys).unwrap()[0].timezone, "Europe/Berlin");
+    }
 }

@@ -211,6 +211,7 @@ impl Trial {
             "enable_pprof" => log.contains("profiles are not built into") == yes,
             "log_format" => log.starts_with('{') == (value != "text"),
             "log_level" => log.contains("serving") == ["debug", "info"].contains(&value),
+            "workers" => log.contains(&format!("\"workers\":{value}")),
             "relay_threads" => threads(process.pid(), "relay") == value.parse().unwrap_or(0),
             _ => true,
         };
