@@ -149,9 +149,14 @@ impl Mesh {
 
     /// What Ctrl-C sends.
     pub(crate) fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    /// Sends it a signal, written as `kill` takes it.
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.process.pid().to_string();
         let sent = Command::new("kill")
-            .args(["-INT", &pid])
+            .args([signal, &pid])
             .status()
             .expect("kill runs");
         assert!(sent.success());

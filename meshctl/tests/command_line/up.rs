@@ -59,6 +59,18 @@ async fn a_call_in_flight_finishes_while_the_mesh_drains() {
 }
 
 #[tokio::test]
+async fn signals_that_ask_for_nothing_are_ignored_and_a_hangup_drains() {
+    let mut mesh = Mesh::small().await;
+    for signal in ["-USR1", "-USR2", "-ALRM", "-IO"] {
+        mesh.signal(signal);
+    }
+    assert!(mesh.run(&["list"]).ok().stdout.contains("agent-echo"));
+    mesh.signal("-HUP");
+    assert_eq!(mesh.process.end(LIMIT).await.code(), Some(0));
+    assert!(mesh.process.log().contains("SIGHUP: draining"));
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let mut mesh = Mesh::up(&["--consul", "none"], &[("ECHO_DELAY", "1m")]).await;
     let answer = std::thread::scope(|scope| {
