@@ -113,7 +113,7 @@ impl Mesh {
         command.args(args).envs(environment.iter().copied());
         let mut process = Process::start("meshctl", command);
         let told = process
-            .line(LIMIT, |line| {
+            .wait_for_line(LIMIT, |line| {
                 let told: Value = serde_json::from_str(line).ok()?;
                 told["router"].is_string().then_some(told)
             })
