@@ -15,13 +15,13 @@ use proto::{
         StatusResponse, TaskChunk, TaskRequest, TaskResponse,
         agent_service_server::{AgentService, AgentServiceServer},
     },
-    error_info,
+    error_info::{self, Reason},
 };
 use service::{ActiveTasks, Context, Services};
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Response, Status, codegen::BoxStream, metadata::MetadataValue};
 
-use crate::{About, Agent, TaskError, TaskOutcome, OutputStream, Task};
+use crate::{About, Agent, OutputStream, Task, TaskError, TaskOutcome};
 
 #[derive(Clone)]
 struct AgentServer {
@@ -209,10 +209,10 @@ fn task(request: TaskRequest) -> Task {
 
 fn status(failure: &TaskError) -> Status {
     let (code, reason) = match failure {
-        TaskError::Invalid(_) => (Code::InvalidArgument, "TASK_REFUSED"),
-        TaskError::Unavailable(_) => (Code::Unavailable, "DEPENDENCY_AWAY"),
+        TaskError::Invalid(_) => (Code::InvalidArgument, Reason::TaskRefused),
+        TaskError::Unavailable(_) => (Code::Unavailable, Reason::DependencyAway),
         // In gRPC's words: to be tried again at a higher level, if at all. The instance is fine.
-        TaskError::ModelUnavailable { .. } => (Code::Aborted, error_info::MODEL_AWAY),
+        TaskError::ModelUnavailable { .. } => (Code::Aborted, Reason::ModelAway),
     };
     let after = match failure {
         TaskError::ModelUnavailable { retry_after, .. } => *retry_after,

@@ -1,4 +1,4 @@
-//! Under which address an instance is known to others.
+//! The address that an instance advertises.
 
 use std::{
     fs,
@@ -14,12 +14,12 @@ use crate::{
     keys::{ListenKeys, RegistryKeys, RegistryKind},
 };
 
-/// An address of the Internet: nothing is sent to it, the system only says which of our own
-/// addresses it would be reached from.
+/// A documentation address (RFC 5737). Nothing is sent to it: the system only tells which local
+/// address would be used.
 const UNREACHED: (&str, u16) = ("192.0.2.1", 9);
 
-/// `service_host`; else the one address listened on; else this host's own IP on the way to the
-/// registry, or to anywhere while the registry's name does not resolve.
+/// `service_host`; else the address listened on, unless that is all of them; else the local IP on
+/// the route to the registry, or on the default route.
 pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
     if let Some(host) = ListenKeys::from_config(config).service_host {
         return host;
@@ -45,7 +45,7 @@ pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
     Ipv4Addr::LOCALHOST.to_string()
 }
 
-/// The machine's name, as far as it is known.
+/// The machine's host name, or `host`.
 pub(crate) fn hostname() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
@@ -54,7 +54,7 @@ pub(crate) fn hostname() -> String {
         .unwrap_or_else(|| "host".to_owned())
 }
 
-/// Connecting a UDP socket sends nothing, and chooses the address to send from.
+/// Connecting a UDP socket chooses a local address and sends nothing.
 async fn own_ip_towards(target: (&str, u16)) -> Option<IpAddr> {
     let look = async {
         let remote = tokio::net::lookup_host(target).await.ok()?.next()?;

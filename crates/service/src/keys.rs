@@ -12,7 +12,7 @@ use telemetry::{LogFormat, LogLevel};
 
 use crate::{
     Spec,
-    clients::{Network, is_network, networks},
+    network::{Network, is_network, networks},
     settings,
     web_policy::WebKeys,
 };

@@ -13,15 +13,16 @@ use crate::{
     healthcheck,
     keys::{AdminKeys, LogKeys},
     registration, run,
-    signals::Signals,
+    signals::{Hangup, Signals},
 };
 
-/// How long the last spans may take to the collector.
+/// How long the export of the last spans may take.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// The whole `main` of a program. A first SIGTERM, SIGINT or SIGQUIT drains it, a second
-/// ends it at once; SIGHUP reads files again. Exits with 0 after a drain, 1 when it cannot serve, 2 for a command line or a configuration
-/// that will not do.
+/// The whole `main` of a program.
+///
+/// SIGTERM, SIGINT and SIGQUIT drain it; a second one ends it at once. SIGHUP reads files again. It
+/// exits with 0 after a drain, 1 if it cannot serve, and 2 for a bad command line or configuration.
 pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>) -> ExitCode {
     let invocation = cli::from_process(&spec, std::env::args_os(), config::environment());
     let config = match invocation {
@@ -46,7 +47,7 @@ pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>
         Err(error) => return print(io::stderr(), &format!("start the runtime: {error}\n"), 1),
     };
     let ended = runtime.block_on(serve(&spec, config, build));
-    // A resolver's thread that still waits for an answer is not waited for.
+    // A thread of the DNS resolver may still be blocked: do not wait for it.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -65,12 +66,12 @@ async fn serve(
     let discovery = registration::registry(&config)?;
     let running = run::start_as(instance_id, spec, config, discovery, build).await?;
     let reload = running.context().reload.clone();
-    let signal = signals.shutdown_requested(&reload).await;
+    let signal = signals.shutdown_requested(Hangup::Reload(&reload)).await;
     info!(signal, "leaving");
     tokio::select! {
         _ = running.drain() => {}
-        signal = signals.shutdown_requested(&reload) => {
-            warn!(signal, "ending at once: calls in flight are cut");
+        signal = signals.shutdown_requested(Hangup::Reload(&reload)) => {
+            warn!(signal, "ending at once: calls in flight are aborted");
             return Ok(());
         }
     }

@@ -1,4 +1,4 @@
-//! What an instance tells the registry of itself, and how that registry is reached.
+//! The registration of an instance, and the registry of the configuration.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,7 +16,7 @@ use crate::{
 /// The registry that the configuration names.
 ///
 /// # Errors
-/// When its settings are unusable.
+/// When its settings are invalid.
 pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error> {
     let keys = RegistryKeys::from_config(config);
     let watch = WatchKeys::from_config(config);
@@ -42,7 +42,7 @@ pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error>
     backends::build(backend, &options)
 }
 
-/// Consul's address as configured, `consul_http_addr` before host and port.
+/// The configured address of Consul: `consul_http_addr`, else host and port.
 #[must_use]
 pub fn consul_address(config: &Config) -> String {
     RegistryKeys::from_config(config).consul_address()
@@ -61,7 +61,7 @@ impl RegistryKeys {
     }
 }
 
-/// The registration of one instance, by its own words and its configuration.
+/// The registration of one instance, by its description and configuration.
 pub(crate) fn registration(
     context: &Context,
     host: String,

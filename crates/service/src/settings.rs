@@ -1,5 +1,5 @@
-//! Settings that differ from service to service, and change while the program runs: what instances
-//! announce < the file < the registry's KV store. Checked by the table of the program's own keys.
+//! Settings per service that change while the program runs. Sources, the last one wins: Meta of the
+//! instances, the file, the registry's KV store. The table of keys checks their values.
 
 pub(crate) mod file;
 pub(crate) mod layer;
@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use channel::{Meta, ClusterOptions};
+use channel::{ClusterOptions, Meta};
 use discovery::{Discovery, KvEntries};
 use parking_lot::Mutex;
 use telemetry::{
@@ -28,10 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use config::{Config, Key, Source, is_true, switch, unknown};
 
-use crate::{
-    Spec,
-    signals::Reload,
-};
+use crate::{Spec, signals::Reload};
 use layer::{AcceptedSetting, Layer, RawSetting, RefusedSetting};
 
 config::keys! {
@@ -61,13 +58,13 @@ struct Label {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What instances announce.
+    /// What instances announce in Meta.
     meta: Layer,
     file: Layer,
     kv: Layer,
-    /// What KV says of instances.
+    /// What KV sets for instances.
     instances: Layer,
-    /// What is wrong with a source as a whole.
+    /// Mistakes of a source as a whole.
     file_mistake: Option<RefusedSetting>,
     kv_mistakes: Vec<RefusedSetting>,
     drained: Arc<BTreeSet<String>>,
@@ -76,7 +73,7 @@ struct State {
 }
 
 impl LiveSettings {
-    /// Settings that follow the file and the registry until `shutdown`.
+    /// Starts to follow the file and the registry, until `shutdown`.
     pub(crate) async fn start(
         spec: &Spec,
         base: Arc<Config>,
@@ -133,7 +130,7 @@ impl LiveSettings {
         }
     }
 
-    /// Takes over what the file says.
+    /// Applies the file.
     fn apply_file(&self, read: Result<BTreeMap<String, Vec<RawSetting>>, String>) {
         let mut state = self.state.lock();
         let source = self.base.file().map_or(Source::Default, |path| {
@@ -146,7 +143,7 @@ impl LiveSettings {
                 changed = state.file.apply(&self.keys, services);
             }
             Err(reason) => {
-                tracing::warn!(%source, reason, "settings refused, the old ones stay");
+                tracing::warn!(%source, reason, "settings refused: the previous ones stay");
                 state.file_mistake = Some(RefusedSetting {
                     key: "config".to_owned(),
                     value: String::new(),
@@ -158,7 +155,7 @@ impl LiveSettings {
         self.publish(&state, "file", changed);
     }
 
-    /// Takes over what operators have written into the registry.
+    /// Applies what operators wrote into the KV store.
     fn apply_entries(&self, entries: &KvEntries) {
         let (mut services, mut instances) = (BTreeMap::new(), BTreeMap::new());
         let mut mistakes = Vec::new();
@@ -223,7 +220,7 @@ impl LiveSettings {
         }
     }
 
-    /// The values of one service by key, the strongest source first.
+    /// The winning value of each key of one service.
     fn given<'a>(state: &'a State, service: &str) -> BTreeMap<&'static str, &'a AcceptedSetting> {
         let mut given = BTreeMap::new();
         for layer in [&state.meta, &state.file, &state.kv] {
@@ -234,7 +231,7 @@ impl LiveSettings {
         given
     }
 
-    /// The configuration as it is for one service.
+    /// The configuration for one service.
     fn config(&self, state: &State, service: &str) -> Config {
         let given = Self::given(state, service).into_iter();
         self.base
@@ -248,8 +245,7 @@ impl channel::ServiceConfig for LiveSettings {
         if !state.called.contains(service) {
             state.called.insert(service.to_owned());
         }
-        // Meta has keys of all kinds, of foreign services too: those that are no settings are left
-        // alone.
+        // Meta has other keys too, also those of foreign services: they are ignored.
         let announced = self.keys.iter().filter_map(|key| {
             let value = *meta.get(key.name)?;
             Some(RawSetting {
@@ -268,7 +264,7 @@ impl channel::ServiceConfig for LiveSettings {
             self.reloads.get_or_create(&label).inc();
         }
         let mut options = ClusterOptions::from_config(&self.config(&state, service));
-        // Resolved here: what instances announce has been looked at.
+        // Resolved here, after Meta was applied.
         options
             .lb_policy
             .get_or_insert_with(|| balance::DEFAULT.name.to_owned());
@@ -307,7 +303,10 @@ async fn follow_file(
     }
 }
 
-async fn follow_entries(live: Arc<LiveSettings>, mut entries: watch::Receiver<Option<Arc<KvEntries>>>) {
+async fn follow_entries(
+    live: Arc<LiveSettings>,
+    mut entries: watch::Receiver<Option<Arc<KvEntries>>>,
+) {
     loop {
         let known = entries.borrow_and_update().clone();
         if let Some(entries) = known {

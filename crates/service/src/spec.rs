@@ -1,4 +1,4 @@
-//! What a program says of itself: everything about it that is not code.
+//! The description of a program.
 
 use crate::config::Group;
 
@@ -9,7 +9,7 @@ pub struct Spec {
     pub program: &'static str,
     /// Its Consul name, such as `agent-echo`.
     pub service: &'static str,
-    /// What it is to the mesh.
+    /// Its kind, such as agent or tool.
     pub kind: discovery::ServiceKind,
     /// Its Consul tags.
     pub tags: &'static [&'static str],
@@ -19,7 +19,7 @@ pub struct Spec {
     pub default_port: u16,
     /// Its version: `env!("CARGO_PKG_VERSION")`.
     pub version: &'static str,
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub about: &'static str,
     /// Methods that are safe to run twice, as `pkg.Service/Method`, or `*`.
     pub idempotent: &'static [&'static str],
@@ -29,7 +29,8 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// An instance ID, unique per process: `echo-agent-1f9c03ab`; a router's names its host too.
+    /// An instance ID, unique per process, such as `echo-agent-1f9c03ab`. A router's has its host,
+    /// too.
     pub(crate) fn instance_id(&self, host: &str) -> String {
         let suffix: u32 = rand::random();
         match self.kind {

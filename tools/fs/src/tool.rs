@@ -1,7 +1,7 @@
 //! What the fs tool can be asked.
 
-use agentkit::{About, Invocation, Operation, Parameter, InvocationError, Tool};
-use proto::error_info;
+use agentkit::{About, Invocation, InvocationError, Operation, Parameter, Tool};
+use proto::error_info::{self, Reason};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -136,7 +136,7 @@ impl From<Error> for InvocationError {
         match error {
             // The request was in order: a caller may try again, elsewhere or later.
             Error::Io { .. } => {
-                error_info::status(Code::Internal, "DISK", error.to_string(), []).into()
+                error_info::status(Code::Internal, Reason::Disk, error.to_string(), []).into()
             }
             other => Self::Rejected(other.to_string()),
         }

@@ -197,10 +197,7 @@ fn mistakes_in_the_file_stop_a_program_from_starting_and_name_their_place() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let text = "[services.agent-echo]\nlb_polcy = \"random\"\nqueue_timeout = 3\n";
     std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
-    let mistakes = SPEC.loader()
-        .file(file.path())
-        .load()
-        .unwrap_err();
+    let mistakes = SPEC.loader().file(file.path()).load().unwrap_err();
     let told = mistakes.to_string();
     assert!(told.contains("services.agent-echo.lb_polcy"), "{told}");
     assert!(told.contains("did you mean lb_policy?"), "{told}");
