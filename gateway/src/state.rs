@@ -73,7 +73,7 @@ impl Gateway {
                 keys.max_event_streams,
                 keys.client_max_event_streams,
             ),
-            web: WebPolicy::new(context),
+            web: context.web_policy(),
             operations: Operations::new(&document),
             document: document.to_pretty_json()?,
             context: context.clone(),
