@@ -1,7 +1,7 @@
 //! The agent itself.
 
 use agentkit::{
-    About, Agent, TaskError, AgentState, TaskOutcome, Parameter, OutputStream, Task, artifact,
+    About, Agent, AgentState, OutputStream, Parameter, Task, TaskError, TaskOutcome, artifact,
     sources::{Citations, Document},
 };
 

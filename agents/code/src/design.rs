@@ -2,7 +2,7 @@
 
 use agentkit::{
     sources::{Citations, code_block, quote},
-    text::{truncate, distinct_terms, terms},
+    text::{distinct_terms, terms, truncate},
 };
 
 use crate::gather::{Excerpt, Excerpts};

@@ -3,7 +3,7 @@
 
 use agentkit::{
     Toolbox,
-    sources::{Document, DocSearchResults, Source},
+    sources::{DocSearchResults, Document, Source},
 };
 
 const DOCS: &str = "docs-tool";
@@ -89,7 +89,9 @@ impl Excerpts {
                 ("limit", MOST_BESIDES.to_string()),
             ];
             let found = match toolbox.call(DOCS, "search_local_docs", asked).await {
-                Ok(found) => serde_json::from_str::<DocSearchResults>(&found).map_err(|e| e.to_string()),
+                Ok(found) => {
+                    serde_json::from_str::<DocSearchResults>(&found).map_err(|e| e.to_string())
+                }
                 Err(error) => Err(error.to_string()),
             };
             let found = match found {

@@ -8,12 +8,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use config::{duration, keys};
 use proto::agentplatform::{
     AgentInfo, ListAgentsRequest, ListAgentsResponse, RegistrationResponse, StatusRequest,
     StatusResponse, TaskChunk, TaskRequest, TaskResponse,
     agent_service_server::{AgentService, AgentServiceServer},
 };
-use config::{duration, keys};
 use service::{ActiveTasks, Context, ServiceKind, Services, Spec};
 use tokio::time::sleep;
 use tokio_stream::StreamExt as _;

@@ -1,6 +1,9 @@
 //! The agent itself.
 
-use agentkit::{About, Agent, TaskError, AgentState, TaskOutcome, Parameter, OutputStream, Task, sources::Citations};
+use agentkit::{
+    About, Agent, AgentState, OutputStream, Parameter, Task, TaskError, TaskOutcome,
+    sources::Citations,
+};
 
 use crate::{notes, search};
 

@@ -7,7 +7,8 @@ use crate::search::Findings;
 /// The beginning of the notes, up to where a summary goes.
 pub(crate) fn head(goal: &str, label: &str, findings: &Findings) -> String {
     let (files, passages) = findings.searched;
-    let title = agentkit::text::truncate(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
+    let title =
+        agentkit::text::truncate(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
     let mut text = format!("# Notes: {title}\n\n{label}\n\n");
     text.push_str(&format!(
         "_searched {passages} passages of {files} documents_\n\n"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use agentkit::{
     TaskError, ToolError, Toolbox,
-    sources::{DocSearchResults, DocHit, WebSearchResults},
+    sources::{DocHit, DocSearchResults, WebSearchResults},
     text::truncate,
 };
 
@@ -81,7 +81,9 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
         let result = toolbox.call(DOCS, "search_local_docs", asked).await;
         let result = match result {
             Ok(result) => result,
-            Err(error @ ToolError::Unavailable { .. }) => return Err(TaskError::Unavailable(error.to_string())),
+            Err(error @ ToolError::Unavailable { .. }) => {
+                return Err(TaskError::Unavailable(error.to_string()));
+            }
             // No documents is a state like another: the notes say so, and the run goes on.
             Err(error) => {
                 let remark = format!("documents were not searched: {error}");
@@ -89,8 +91,9 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
                 break;
             }
         };
-        let found: DocSearchResults = serde_json::from_str(&result)
-            .map_err(|error| TaskError::Unavailable(format!("{DOCS} answers in another form: {error}")))?;
+        let found: DocSearchResults = serde_json::from_str(&result).map_err(|error| {
+            TaskError::Unavailable(format!("{DOCS} answers in another form: {error}"))
+        })?;
         if number == 0 {
             findings.searched = (found.files, found.passages);
             findings.missing = found.missing_terms;

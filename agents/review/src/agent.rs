@@ -1,7 +1,8 @@
 //! The agent itself.
 
 use agentkit::{
-    About, Agent, TaskError, AgentState, TaskOutcome, Parameter, OutputStream, Task, artifact, sources::Document,
+    About, Agent, AgentState, OutputStream, Parameter, Task, TaskError, TaskOutcome, artifact,
+    sources::Document,
 };
 
 use crate::{
@@ -75,7 +76,12 @@ impl Agent for Review {
         checked.document(&toolbox, "notes.md", &read_notes).await?;
         checked.document(&toolbox, "mcp.md", &read_design).await?;
         checked.goal(goal, "mcp.md", &read_design);
-        let mut output = report::report(goal, &self.0.provenance(), &["notes.md", "mcp.md"], &checked);
+        let mut output = report::report(
+            goal,
+            &self.0.provenance(),
+            &["notes.md", "mcp.md"],
+            &checked,
+        );
         stream.send(output.clone()).await;
         let question = format!(
             "Goal: {goal}\n\nNotes:\n\n{notes}\n\nDesign:\n\n{design}\n\nFindings:\n\n{output}"

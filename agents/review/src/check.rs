@@ -165,7 +165,9 @@ impl CheckResults {
             Ok(read) => serde_json::from_str::<Value>(&read)
                 .map_err(|error| error.to_string())
                 .map(|read| read["text"].as_str().unwrap_or_default().to_owned()),
-            Err(error @ ToolError::Unavailable { .. }) => return Err(TaskError::Unavailable(error.to_string())),
+            Err(error @ ToolError::Unavailable { .. }) => {
+                return Err(TaskError::Unavailable(error.to_string()));
+            }
             Err(error) => Err(error.to_string()),
         };
         self.read.insert(source.clone(), lines.clone());

@@ -29,7 +29,9 @@ impl Task {
     /// When nothing is; `expected` says what to say.
     pub fn require_goal(&self, expected: &str) -> Result<&str, TaskError> {
         match self.goal.trim() {
-            "" => Err(TaskError::Invalid(format!("input is empty: say {expected}"))),
+            "" => Err(TaskError::Invalid(format!(
+                "input is empty: say {expected}"
+            ))),
             goal => Ok(goal),
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{TaskError, Task, ToolError, Toolbox};
+use crate::{Task, TaskError, ToolError, Toolbox};
 
 const TOOL: &str = "fs-tool";
 
@@ -30,7 +30,8 @@ pub async fn artifact(
              {path} ({other})"
         )),
     })?;
-    let read: Value = serde_json::from_str(&read)
-        .map_err(|error| TaskError::Unavailable(format!("{TOOL} answers what is not JSON: {error}")))?;
+    let read: Value = serde_json::from_str(&read).map_err(|error| {
+        TaskError::Unavailable(format!("{TOOL} answers what is not JSON: {error}"))
+    })?;
     Ok(read["content"].as_str().unwrap_or_default().to_owned())
 }

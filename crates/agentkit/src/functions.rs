@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Toolbox, consul_name,
-    text::{truncate, shorten},
+    text::{shorten, truncate},
 };
 
 /// Longest result that a model is given, characters.

@@ -5,7 +5,7 @@ mod document;
 mod passage;
 
 pub use document::{Claim, Document, Quote};
-pub use passage::{DocSearchResults, DocHit, Passage, WebSearchResults, WebHit};
+pub use passage::{DocHit, DocSearchResults, Passage, WebHit, WebSearchResults};
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 

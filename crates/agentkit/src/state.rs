@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use config::{Group, duration, keys};
-use model::{TextSink, Model, Reply, Usage, wire::Message};
+use model::{Model, Reply, TextSink, Usage, wire::Message};
 use service::Context;
 
-use crate::{TaskError, OutputStream, Task, Toolbox, functions::MeshFunctions};
+use crate::{OutputStream, Task, TaskError, Toolbox, functions::MeshFunctions};
 
 keys! {
     /// How an agent calls tools.

@@ -10,7 +10,7 @@ use crate::{
     timer::{Firing, Timer},
 };
 pub use desired::{ENTRY_TTL_MS, is_live};
-pub use reconcile::{ScheduleEntries, ReconcileResult};
+pub use reconcile::{ReconcileResult, ScheduleEntries};
 
 /// How often a change is tried again when the timer changed meanwhile.
 const TRIES: usize = 16;

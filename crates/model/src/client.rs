@@ -13,12 +13,12 @@ use tracing::warn;
 use crate::{
     Error, TextSink,
     cache::Cache,
-    request_params::{EndpointProfile, RequestParams},
     error_response::ErrorResponse,
+    request_params::{EndpointProfile, RequestParams},
     retry,
     stream::{Completion, CompletionBuilder, StreamError, truncate},
     url::{endpoint, is_azure},
-    wire::{Function, Message, ToolDefinition, Request, RequestMessage, StreamOptions},
+    wire::{Function, Message, Request, RequestMessage, StreamOptions, ToolDefinition},
 };
 
 /// Longest part of a refusal that is read, bytes.
@@ -194,7 +194,8 @@ impl Model {
                 .then_some(message.reasoning.as_str()),
         };
         let closed = round.closed && !tools.is_empty() && has("tool_choice");
-        let limit = |name| (form.max_tokens_name() == Some(name)).then_some(self.settings.max_tokens);
+        let limit =
+            |name| (form.max_tokens_name() == Some(name)).then_some(self.settings.max_tokens);
         let stream = has("stream");
         Request {
             model: &self.settings.name,
@@ -280,7 +281,11 @@ impl Model {
     }
 
     /// Sends a request once.
-    async fn send_once(&self, body: Vec<u8>, sink: &dyn TextSink) -> Result<Completion, AttemptError> {
+    async fn send_once(
+        &self,
+        body: Vec<u8>,
+        sink: &dyn TextSink,
+    ) -> Result<Completion, AttemptError> {
         let lost = |error: reqwest::Error| AttemptError::Transient(cause(error), None);
         let sent = self.http.post(self.url.clone()).body(body).send().await;
         let response = sent.map_err(lost)?;

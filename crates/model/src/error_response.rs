@@ -347,14 +347,21 @@ mod tests {
             ),
             (400, "the upstream has maximum tokens"),
         ] {
-            assert_eq!(ErrorResponse::parse(status, body).rejected_param(&SENT), None, "{body}");
+            assert_eq!(
+                ErrorResponse::parse(status, body).rejected_param(&SENT),
+                None,
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn only_what_was_sent_can_be_refused() {
         let refusal = ErrorResponse::parse(400, "tool_choice, temperature: not supported");
-        assert_eq!(refusal.rejected_param(&["temperature"]), Some("temperature"));
+        assert_eq!(
+            refusal.rejected_param(&["temperature"]),
+            Some("temperature")
+        );
         assert_eq!(refusal.rejected_param(&["stream"]), None);
     }
 }

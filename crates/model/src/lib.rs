@@ -6,21 +6,21 @@
 //! refuses (`error_response`) is left out and remembered.
 
 mod cache;
-mod tool_calls;
 mod client;
 mod converse;
 mod error;
-mod request_params;
-mod keys;
 mod error_response;
+mod keys;
+mod reasoning;
+mod request_params;
 mod retry;
 mod sse;
 mod stream;
-mod reasoning;
+mod tool_calls;
 mod url;
 pub mod wire;
 
 pub use client::{Model, ModelOptions};
-pub use converse::{Functions, TextSink, Reply, Usage};
+pub use converse::{Functions, Reply, TextSink, Usage};
 pub use error::Error;
 pub use keys::{ModelKeys, from_config};

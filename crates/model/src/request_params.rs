@@ -36,7 +36,9 @@ impl RequestParams {
     /// The form that the settings choose.
     pub(crate) fn new(limit: &str, omit: &[String]) -> Self {
         let named = |name: &&'static str| omit.iter().any(|omitted| omitted == *name);
-        let mut omitted: BTreeSet<_> = crate::error_response::optional_params().filter(named).collect();
+        let mut omitted: BTreeSet<_> = crate::error_response::optional_params()
+            .filter(named)
+            .collect();
         if limit == "none" {
             omitted.extend(MAX_TOKENS_NAMES);
         }
@@ -67,7 +69,11 @@ impl RequestParams {
 
     /// The form of the next request after this one was refused; `None` when the refusal is about
     /// nothing that could be left out. Each step leaves out more, so that steps end.
-    pub(crate) fn adapted_to(&self, refusal: &ErrorResponse, sent: &[&'static str]) -> Option<Self> {
+    pub(crate) fn adapted_to(
+        &self,
+        refusal: &ErrorResponse,
+        sent: &[&'static str],
+    ) -> Option<Self> {
         let mut next = self.clone();
         if refusal.mentions("reasoning_content") && !self.reasoning {
             next.reasoning = true;
@@ -75,7 +81,10 @@ impl RequestParams {
         }
         let name = refusal.rejected_param(sent)?;
         let other = 1 - self.limit;
-        if MAX_TOKENS_NAMES[self.limit] == name && !self.renamed && refusal.mentions(MAX_TOKENS_NAMES[other]) {
+        if MAX_TOKENS_NAMES[self.limit] == name
+            && !self.renamed
+            && refusal.mentions(MAX_TOKENS_NAMES[other])
+        {
             next.limit = other;
             next.renamed = true;
         } else if refusal.is_context_length() {
@@ -190,9 +199,13 @@ mod tests {
     fn what_one_model_has_learned_others_at_the_same_endpoint_know() {
         let one = EndpointProfile::shared("http://a", "m", RequestParams::default());
         let refused = refusal("unknown field stream_options");
-        let learned = one.params().adapted_to(&refused, &["stream_options"]).unwrap();
+        let learned = one
+            .params()
+            .adapted_to(&refused, &["stream_options"])
+            .unwrap();
         one.accepted(&learned);
-        let known = |url, model| EndpointProfile::shared(url, model, RequestParams::default()).params();
+        let known =
+            |url, model| EndpointProfile::shared(url, model, RequestParams::default()).params();
         assert!(!known("http://a", "m").has("stream_options"));
         assert!(known("http://a", "n").has("stream_options"));
         assert!(known("http://b", "m").has("stream_options"));

@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    tool_calls::{ToolCallBuilder, ToolCallDelta},
-    sse::{BodyParser, BodyEvent},
     reasoning::ReasoningFilter,
+    sse::{BodyEvent, BodyParser},
+    tool_calls::{ToolCallBuilder, ToolCallDelta},
     wire::ToolCall,
 };
 
@@ -85,10 +85,14 @@ impl CompletionBuilder {
         let events = std::mem::take(&mut self.body).finish();
         let mut text = self.take(events)?;
         if !self.seen {
-            return Err(StreamError::Incomplete("the answer has no content".to_owned()));
+            return Err(StreamError::Incomplete(
+                "the answer has no content".to_owned(),
+            ));
         }
         if !self.is_complete() {
-            return Err(StreamError::Incomplete("the answer broke off in its middle".to_owned()));
+            return Err(StreamError::Incomplete(
+                "the answer broke off in its middle".to_owned(),
+            ));
         }
         let rest = self.reasoning.finish();
         self.answer.content.push_str(&rest);
@@ -185,7 +189,8 @@ impl CompletionBuilder {
             _ => &[],
         };
         let pieces = pieces.iter().filter(|piece| piece.is_object());
-        self.calls.push(pieces.map(ToolCallDelta::parse))
+        self.calls
+            .push(pieces.map(ToolCallDelta::parse))
             .map_err(StreamError::Permanent)?;
         let mut said = text(&delta["content"]);
         if said.is_empty() {

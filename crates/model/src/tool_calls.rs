@@ -71,7 +71,10 @@ impl ToolCallDelta {
 
 impl ToolCallBuilder {
     /// Takes the pieces of one event.
-    pub(crate) fn push(&mut self, pieces: impl Iterator<Item = ToolCallDelta>) -> Result<(), Error> {
+    pub(crate) fn push(
+        &mut self,
+        pieces: impl Iterator<Item = ToolCallDelta>,
+    ) -> Result<(), Error> {
         self.event += 1;
         for piece in pieces {
             match self.index_of(&piece) {

@@ -4,7 +4,7 @@ use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Error, LOG, RunMetrics, Report, SNAPSHOT, StepReport, files::RunFiles};
+use crate::{Error, LOG, Report, RunMetrics, SNAPSHOT, StepReport, files::RunFiles};
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -12,7 +12,7 @@ mod run;
 mod step;
 
 pub use error::Error;
-pub use report::{RunMetrics, Report, StepReport};
+pub use report::{Report, RunMetrics, StepReport};
 pub use run::{Progress, Run, run};
 pub use step::{STEPS, Step};
 

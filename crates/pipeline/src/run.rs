@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    Error, RunMetrics, Report, STEPS, Step, StepReport,
+    Error, Report, RunMetrics, STEPS, Step, StepReport,
     blackboard::{Blackboard, Event},
     files::RunFiles,
 };
@@ -206,7 +206,8 @@ async fn take(
         resumed: false,
         metrics: RunMetrics::from_metadata(&answer.metadata),
     };
-    board.append(files, Event::StepFinished(report.clone()))
+    board
+        .append(files, Event::StepFinished(report.clone()))
         .await?;
     Ok(report)
 }

@@ -17,7 +17,6 @@
 )]
 
 pub mod consul;
-pub mod packet_loss;
 pub mod faults;
 pub mod faulty_instance;
 pub mod grpcurl;
@@ -29,6 +28,7 @@ pub mod job_mesh;
 pub mod load;
 pub mod local;
 pub mod mesh;
+pub mod packet_loss;
 pub mod ports;
 pub mod process;
 pub mod program;
@@ -43,7 +43,6 @@ pub mod toxiproxy;
 pub mod wait;
 
 pub use consul::Consul;
-pub use packet_loss::BreakableLink;
 pub use faulty_instance::FaultyInstance;
 pub use grpcurl::grpcurl;
 pub use haproxy::HaProxy;
@@ -51,6 +50,7 @@ pub use jaeger::Jaeger;
 pub use job_mesh::JobMesh;
 pub use load::Load;
 pub use mesh::Mesh;
+pub use packet_loss::BreakableLink;
 pub use process::{Process, Signal};
 pub use program::Program;
 pub use redis::Redis;

@@ -143,7 +143,11 @@ impl LibrarySnapshot {
 }
 
 /// Looks at every file, and reads those that changed. With nothing new, the snapshot stays.
-fn scan(root: &Path, limits: LibraryLimits, known: &Arc<LibrarySnapshot>) -> Result<Arc<LibrarySnapshot>, Error> {
+fn scan(
+    root: &Path,
+    limits: LibraryLimits,
+    known: &Arc<LibrarySnapshot>,
+) -> Result<Arc<LibrarySnapshot>, Error> {
     let mut found = Vec::new();
     walk(root, "", 0, limits.files, &mut found).map_err(|error| Error::Directory {
         root: root.display().to_string(),
@@ -189,7 +193,8 @@ fn scan(root: &Path, limits: LibraryLimits, known: &Arc<LibrarySnapshot>) -> Res
         };
         snapshot.documents.insert(name, document);
     }
-    let same = snapshot.documents.len() == known.documents.len() && snapshot.skipped == known.skipped;
+    let same =
+        snapshot.documents.len() == known.documents.len() && snapshot.skipped == known.skipped;
     if !news && same {
         return Ok(Arc::clone(known));
     }

@@ -1,6 +1,8 @@
 //! What the docs tool can be asked.
 
-use agentkit::{About, Invocation, Operation, Parameter, InvocationError, Tool, sources::DocSearchResults};
+use agentkit::{
+    About, Invocation, InvocationError, Operation, Parameter, Tool, sources::DocSearchResults,
+};
 use serde_json::json;
 
 use crate::library::{Error, Library};

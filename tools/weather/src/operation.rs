@@ -38,8 +38,9 @@ pub(crate) async fn run(
 }
 
 fn json(answer: &impl Serialize) -> Result<String, Error> {
-    serde_json::to_string(answer)
-        .map_err(|error| Error::InvalidConfig(format!("the answer cannot be written as JSON: {error}")))
+    serde_json::to_string(answer).map_err(|error| {
+        Error::InvalidConfig(format!("the answer cannot be written as JSON: {error}"))
+    })
 }
 
 fn unknown(name: &str) -> Error {

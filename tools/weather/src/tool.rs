@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentkit::{About, Invocation, Operation, Parameter, InvocationError};
+use agentkit::{About, Invocation, InvocationError, Operation, Parameter};
 use chrono::Utc;
 
 use crate::{Error, operation, provider::Provider};

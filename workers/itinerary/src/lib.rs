@@ -4,8 +4,6 @@
 //! A task reads `worker` → [`trip_request`] → [`plan`](mod@plan) → [`planner`] → `schedule`; [`status_board`]
 //! says how far it is.
 
-pub mod status_board;
-pub mod trip_request;
 mod error;
 pub mod forecast;
 pub mod guide;
@@ -14,12 +12,14 @@ mod mesh_forecaster;
 pub mod plan;
 pub mod planner;
 mod schedule;
+pub mod status_board;
+pub mod trip_request;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use proto::agentplatform::task_worker_server::TaskWorkerServer;
 use config::{duration, keys, text};
+use proto::agentplatform::task_worker_server::TaskWorkerServer;
 use service::{Context, ServiceKind, Services, Spec};
 
 use crate::{guide::Guide, mesh_forecaster::MeshForecaster, worker::Worker};

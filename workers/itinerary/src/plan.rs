@@ -2,11 +2,11 @@
 
 use crate::{
     Error,
-    status_board::{Stage, TaskHandle},
-    trip_request::TripRequest,
     forecast::Forecaster,
     planner,
     schedule::Plan,
+    status_board::{Stage, TaskHandle},
+    trip_request::TripRequest,
 };
 
 /// Farthest that a forecast reaches, days.
@@ -62,9 +62,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        status_board::StatusBoard,
         forecast::{Forecast, Unavailable},
         guide::Guide,
+        status_board::StatusBoard,
     };
 
     /// Rain on the second day, sun on the others; or nothing at all.

@@ -210,10 +210,7 @@ mod tests {
             &[("destination", "Paris"), ("interests", interests)],
             |trip| {
                 let trip = trip.unwrap();
-                assert_eq!(
-                    trip.interests,
-                    ["Museums", "Parties", "culture", "surfing"]
-                );
+                assert_eq!(trip.interests, ["Museums", "Parties", "culture", "surfing"]);
                 assert_eq!(trip.tags, ["art", "history", "museum", "nightlife"]);
                 assert_eq!(trip.unmatched, ["surfing"]);
             },

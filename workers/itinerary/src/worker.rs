@@ -12,12 +12,12 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     Error,
-    status_board::{StatusBoard, TaskHandle},
-    trip_request::TripRequest,
     forecast::Forecaster,
     guide::Guide,
     info,
     plan::plan,
+    status_board::{StatusBoard, TaskHandle},
+    trip_request::TripRequest,
 };
 
 /// One instance of the worker.

@@ -6,7 +6,9 @@ use mesh_model::{Error, Model, ModelOptions, wire::Message};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{CollectingSink, Lookup, http, model, question, refuses, says, server, settings};
+use crate::support::{
+    CollectingSink, Lookup, http, model, question, refuses, says, server, settings,
+};
 
 #[tokio::test]
 async fn an_overloaded_endpoint_is_asked_again_when_it_says() {

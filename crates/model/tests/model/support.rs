@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mesh_model::{
-    Functions, TextSink, Model, ModelOptions,
+    Functions, Model, ModelOptions, TextSink,
     wire::{Function, Message},
 };
 use parking_lot::Mutex;

@@ -193,7 +193,11 @@ fn frames_that_break_the_rules_end_the_connection() {
         ),
     ];
     for (number, (build, code)) in cases.iter().enumerate() {
-        assert_eq!(with(build), Some(Seen::ConnectionError(*code)), "case {number}");
+        assert_eq!(
+            with(build),
+            Some(Seen::ConnectionError(*code)),
+            "case {number}"
+        );
     }
     let strangers: [(&[u8], ErrorCode); 7] = [
         (b"CONNECT a:1 HTTP/1.1\r\n", ErrorCode::Http11Required),

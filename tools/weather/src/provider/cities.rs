@@ -37,8 +37,9 @@ pub(super) fn read(table: &str) -> Result<Vec<City>, Error> {
     let lines = table.lines().filter(|line| !line.starts_with('#')).skip(1);
     lines
         .map(|line| {
-            city(line)
-                .ok_or_else(|| Error::InvalidConfig(format!("bad line in the climate data: {line:?}")))
+            city(line).ok_or_else(|| {
+                Error::InvalidConfig(format!("bad line in the climate data: {line:?}"))
+            })
         })
         .collect()
 }

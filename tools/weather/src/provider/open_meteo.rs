@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Current, Day, Forecast, Provider, ProviderOptions, percent};
 use crate::{Error, condition, names::fold};
-use answers::{CurrentAnswer, DailyAnswer, GeocodingAnswer, Place, ApiError};
+use answers::{ApiError, CurrentAnswer, DailyAnswer, GeocodingAnswer, Place};
 
 mod answers;
 
@@ -43,7 +43,9 @@ impl OpenMeteo {
             .no_proxy()
             .user_agent(concat!("weather-tool/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::InvalidConfig(format!("the HTTP client cannot be built: {error}")))?;
+            .map_err(|error| {
+                Error::InvalidConfig(format!("the HTTP client cannot be built: {error}"))
+            })?;
         Ok(Self {
             http,
             geocoding: endpoint(&settings.geocoding_url, "v1/search")?,

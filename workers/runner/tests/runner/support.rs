@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use jobs::{JobId, Jobs, JobRecord, JobStatus};
+use jobs::{JobId, JobRecord, JobStatus, Jobs};
 use serde_json::Value;
 use service::{Loader, ServerHandle};
 use testkit::{Process, Redis, http_client, local, until};
