@@ -45,13 +45,17 @@ keys! {
     #[derive(Clone, Debug)]
     pub(crate) struct WeatherKeys: "Weather tool" {
         /// Source of weather: embedded normals of the climate, or the API of Open-Meteo.
-        provider: String = word("climate", &["climate", "open-meteo"], |word| Some(word.to_owned())).env("WEATHER_PROVIDER"),
+        provider: String = word("climate", &["climate", "open-meteo"], |word| Some(word.to_owned()))
+            .env("WEATHER_PROVIDER"),
         /// Base URL of Open-Meteo's geocoding API.
-        geocoding_url: String = text("https://geocoding-api.open-meteo.com").env("WEATHER_GEOCODING_URL"),
+        geocoding_url: String = text("https://geocoding-api.open-meteo.com")
+            .env("WEATHER_GEOCODING_URL"),
         /// Base URL of Open-Meteo's forecast API.
         forecast_url: String = text("https://api.open-meteo.com").env("WEATHER_FORECAST_URL"),
         /// Longest time for one request to the provider.
-        provider_timeout: Duration = duration("5s").zero("every request fails").env("WEATHER_PROVIDER_TIMEOUT"),
+        provider_timeout: Duration = duration("5s")
+            .zero("every request fails")
+            .env("WEATHER_PROVIDER_TIMEOUT"),
     }
 }
 

@@ -80,7 +80,7 @@ fn trials() -> Vec<Trial> {
             for value in values.into_iter().skip(from).take(count) {
                 trials.push(Trial {
                     spec,
-                    key: key.clone(),
+                    key,
                     value,
                 });
             }
