@@ -184,7 +184,7 @@ impl Jobs {
     fn timer_contended(&self) -> Error {
         let (store, reason) = (
             self.store.name(),
-            "the timer changes all the time".to_owned(),
+            "the timer kept changing during the request: try again".to_owned(),
         );
         Error::Unavailable { store, reason }
     }

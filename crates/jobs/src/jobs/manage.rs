@@ -115,7 +115,7 @@ impl Jobs {
     fn contended(&self, id: &JobId) -> Error {
         let (store, reason) = (
             self.store.name(),
-            format!("the job {id} moves all the time"),
+            format!("job {id} kept changing state during the request: try again"),
         );
         Error::Unavailable { store, reason }
     }
