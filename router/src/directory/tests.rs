@@ -286,9 +286,9 @@ async fn descriptors_are_asked_again_when_another_build_of_the_same_version_join
 #[test]
 fn a_name_under_which_there_are_proxies_alone_is_no_service() {
     let tags = ["grpc".to_owned()];
-    let of = |others: usize| {
+    let of = |excluded: usize| {
         let snapshot = discovery::Snapshot {
-            others,
+            excluded,
             ..discovery::Snapshot::empty("side")
         };
         let service = Service::new(&"side".into(), &tags, Some(Arc::new(snapshot)), &[], None);

@@ -128,7 +128,7 @@ fn a_session_is_told_step_by_step() {
                 padding: 3,
                 end_stream: false
             }),
-            Seen::Data(1, b"preface".to_vec()),
+            Seen::Data(1, b"hello".to_vec()),
             Seen::Event(Event::DataEnd {
                 stream: 1,
                 end_stream: false
