@@ -32,7 +32,7 @@ fn call(service: &str, method: &str) -> DynamicCall {
         service: service.to_owned(),
         method: method.to_owned(),
         timeout: Some(Duration::from_secs(10)),
-        ..Call::default()
+        ..DynamicCall::default()
     }
 }
 
