@@ -86,7 +86,7 @@ pub fn from_config(config: &Config) -> Result<Option<Model>, Error> {
     let Some(url) = config.optional("model_url") else {
         return Ok(None);
     };
-    let settings = ModelOptions {
+    let options = ModelOptions {
         url: url.to_owned(),
         name: config.text("model_name").to_owned(),
         api_key: config.optional("model_api_key").map(str::to_owned),
@@ -101,5 +101,5 @@ pub fn from_config(config: &Config) -> Result<Option<Model>, Error> {
         max_bytes: config.size("model_max_bytes"),
         cache_bytes: config.size("model_cache_bytes"),
     };
-    Model::new(settings).map(Some)
+    Model::new(options).map(Some)
 }

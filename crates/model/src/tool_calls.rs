@@ -1,6 +1,6 @@
-//! The functions that a model wants called, put together from pieces. By the document a piece
-//! belongs to the call of its index, and the first piece alone has id and name. Endpoints also
-//! number every call 0 or none, give no ids, or repeat id and name with each piece.
+//! Assembles calls of functions from the deltas of a stream. By OpenAI's reference a delta belongs to
+//! the call of its index, and only the first has an id and a name. Endpoints also number every call 0
+//! or none, give no ids, or repeat id and name with each delta.
 
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::{
 /// Most functions called at once.
 const MOST_CALLS: usize = 32;
 
-/// A piece of a call.
+/// A part of a call.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCallDelta {
     index: Option<u64>,
@@ -42,7 +42,7 @@ struct PartialCall {
 }
 
 impl ToolCallDelta {
-    /// Reads a piece in any of its forms.
+    /// Parses a delta in any of its forms.
     pub(crate) fn parse(value: &Value) -> Self {
         let function = match &value["function"] {
             Value::Object(_) => &value["function"],
@@ -70,8 +70,11 @@ impl ToolCallDelta {
 }
 
 impl ToolCallBuilder {
-    /// Takes the pieces of one event.
-    pub(crate) fn push(&mut self, pieces: impl Iterator<Item = ToolCallDelta>) -> Result<(), Error> {
+    /// Adds the deltas of one event.
+    pub(crate) fn push(
+        &mut self,
+        pieces: impl Iterator<Item = ToolCallDelta>,
+    ) -> Result<(), Error> {
         self.event += 1;
         for piece in pieces {
             match self.index_of(&piece) {
@@ -93,7 +96,7 @@ impl ToolCallBuilder {
         Ok(())
     }
 
-    /// The call that a piece goes on with; `None` when it begins one.
+    /// The call that a delta continues; `None` when it begins one.
     fn index_of(&self, piece: &ToolCallDelta) -> Option<usize> {
         let of_index = match piece.index {
             Some(index) => self
@@ -109,7 +112,7 @@ impl ToolCallBuilder {
         }
         let place = of_index?;
         let call = &self.calls[place];
-        // A piece that names nothing goes on, even where ids are made anew for each.
+        // A delta without a name continues the call, even where each has a new id.
         if piece.name.is_empty() || call.name.is_empty() {
             return Some(place);
         }
@@ -145,7 +148,7 @@ impl ToolCallBuilder {
 }
 
 impl PartialCall {
-    /// Whether a piece with this call's id is another call all the same.
+    /// Whether a delta with this call's id is another call nevertheless.
     fn is_followed_by(&self, piece: &ToolCallDelta) -> bool {
         is_whole(&self.arguments)
             && is_whole(&piece.arguments)
@@ -168,7 +171,7 @@ impl PartialCall {
         if is_whole(old) && (new == *old || new.trim().is_empty()) {
             return;
         }
-        // An empty object stands for what is to come, and some endpoints repeat all that was.
+        // An empty object is a placeholder, and some endpoints repeat all arguments so far.
         if old.trim() == "{}" || old.starts_with('{') && grows(old, &new) {
             self.arguments = new;
         } else {
@@ -182,13 +185,13 @@ fn grows(old: &str, new: &str) -> bool {
 }
 
 fn is_whole(arguments: &str) -> bool {
-    // Looked at first, since it is asked of every piece.
+    // Checked first: parsing every delta would be slow.
     arguments.trim_end().ends_with('}')
         && matches!(serde_json::from_str(arguments), Ok(Value::Object(_)))
 }
 
-/// Arguments as the text of an object, where they are one at all: none are an empty one, and text
-/// of a text is unwrapped.
+/// Arguments as the text of an object. No arguments are an empty object, and a text within a JSON
+/// string is unwrapped.
 fn plain(arguments: String) -> String {
     if arguments.trim().is_empty() || arguments.trim() == "null" {
         return "{}".to_owned();

@@ -10,21 +10,18 @@ mod tool;
 
 use std::path::PathBuf;
 
-use service::{Context, Key, ServiceKind, Services, Spec, Type};
+use service::{Context, Key, Services, Spec, Type};
 
 pub use index::Index;
 pub use library::{Error, Library, LibraryLimits};
 pub use split::split;
 
-/// What the docs tool says of itself.
+/// The names, tags, port and keys of the docs tool.
 pub const SPEC: Spec = Spec {
     program: "docs-tool",
     service: "tool-docs",
-    kind: ServiceKind::Tool,
     tags: &["tool", "docs", "search"],
-    port_env: "TOOL_PORT",
     default_port: 50060,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The docs tool: searches a directory of documents",
     idempotent: &["*"],
     keys: &[
@@ -51,6 +48,7 @@ pub const SPEC: Spec = Spec {
             "most bytes read of all files together",
         ),
     ],
+    ..agentkit::TOOL
 };
 
 /// Builds the service of one instance.
@@ -66,6 +64,9 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     };
     let root = PathBuf::from(config.text("docs_dir"));
     let library = Library::new(root, limits, config.duration("docs_refresh"));
-    let tool = tool::Docs::new(library);
-    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+    Ok(agentkit::serve_tool(
+        context,
+        tool::ABOUT,
+        tool::Docs(library),
+    ))
 }

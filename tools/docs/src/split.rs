@@ -1,5 +1,5 @@
-//! A file cut into passages: what stands between empty lines, each code block, and never more than
-//! can be quoted.
+//! Splits a file into passages: paragraphs, lists, tables and code blocks, none longer than can be
+//! quoted.
 
 use agentkit::sources::Passage;
 

@@ -1,10 +1,10 @@
-//! Names that are taken: of a run, and of a file within it.
+//! Valid names of runs, and of files within them.
 
 /// Longest path, bytes.
 const LONGEST: usize = 512;
 /// Deepest path, components.
 const DEEPEST: usize = 8;
-/// Longest component, bytes: what common file systems take, less our temporary names' suffix.
+/// Longest component, bytes: the limit of common file systems, less the suffix of temporary names.
 const LONGEST_COMPONENT: usize = 200;
 
 /// A checked relative path: components that are plain names.
@@ -15,7 +15,7 @@ pub struct Path(Vec<String>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunId(String);
 
-/// Why a name is not taken.
+/// Why a name is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
     /// Not a name beneath the run's directory.

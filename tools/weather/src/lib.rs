@@ -12,20 +12,17 @@ mod report;
 mod tool;
 
 use provider::ProviderOptions;
-use service::{Context, Key, ServiceKind, Services, Spec, config::Type};
+use service::{Context, Key, Services, Spec, config::Type};
 
 pub use error::Error;
 pub use report::Units;
 
-/// What the weather tool says of itself.
+/// The names, tags, port and keys of the weather tool.
 pub const SPEC: Spec = Spec {
     program: "weather-tool",
     service: "tool-weather",
-    kind: ServiceKind::Tool,
     tags: &["tool", "weather", "data"],
-    port_env: "TOOL_PORT",
     default_port: 50053,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The weather tool: current weather and forecasts",
     idempotent: &[
         "agentplatform.ToolService/ExecuteTool",
@@ -63,6 +60,7 @@ pub const SPEC: Spec = Spec {
         )
         .with_env("WEATHER_PROVIDER_TIMEOUT"),
     ],
+    ..agentkit::TOOL
 };
 
 /// Builds the service of one instance.
@@ -79,5 +77,5 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     };
     let provider = provider::build(config.text("provider"), &settings)?;
     let tool = tool::Weather(provider);
-    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+    Ok(agentkit::serve_tool(context, tool::ABOUT, tool))
 }

@@ -1,4 +1,4 @@
-//! What providers answer, as far as we read it.
+//! The fields of providers' answers that we read.
 //!
 //! SearXNG: <https://docs.searxng.org/dev/search_api.html>; Brave:
 //! <https://api-dashboard.search.brave.com/app/documentation/web-search/responses>.
@@ -37,7 +37,7 @@ struct Page {
 }
 
 impl Answer {
-    /// The pages in the provider's order; `None` for an answer that has no place for them.
+    /// The pages in the provider's order; `None` for an answer without a list of them.
     pub(crate) fn hits(self, limit: usize) -> Option<Vec<WebHit>> {
         let pages = self.results.or(self.web.map(|web| web.results))?;
         let web = |page: &Page| page.url.starts_with("https://") || page.url.starts_with("http://");

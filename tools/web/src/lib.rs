@@ -1,23 +1,20 @@
 //! The web tool: searches the web through a provider of the operator's choice. It is off until one
-//! is configured, and asks nobody but that one: pages that are found are not fetched.
+//! is configured, and sends requests to that one only: it does not fetch the pages that it finds.
 
 mod answer;
 mod provider;
 mod tool;
 
-use service::{Context, Key, ServiceKind, Services, Spec};
+use service::{Context, Key, Services, Spec};
 
 pub use provider::{Error, Provider, SearchOptions};
 
-/// What the web tool says of itself.
+/// The names, tags, port and keys of the web tool.
 pub const SPEC: Spec = Spec {
     program: "web-tool",
     service: "tool-web",
-    kind: ServiceKind::Tool,
     tags: &["tool", "web", "search"],
-    port_env: "TOOL_PORT",
     default_port: 50059,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The web tool: searches the web through a configured provider",
     idempotent: &["*"],
     keys: &[
@@ -49,12 +46,13 @@ pub const SPEC: Spec = Spec {
             "hosts that may be asked although their addresses are inside, as host or host:port",
         ),
     ],
+    ..agentkit::TOOL
 };
 
 /// Builds the service of one instance.
 ///
 /// # Errors
-/// When a provider is configured that cannot be one.
+/// When the configured provider is not valid.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let config = &context.config;
     let provider = match config.optional("web_search_url") {
@@ -69,6 +67,9 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
             inside: config.list("external_allow_hosts"),
         })?),
     };
-    let tool = tool::Web::new(provider);
-    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+    Ok(agentkit::serve_tool(
+        context,
+        tool::ABOUT,
+        tool::Web(provider),
+    ))
 }
