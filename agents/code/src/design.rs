@@ -8,7 +8,7 @@ use agentkit::{
 use crate::gather::{Excerpt, Excerpts};
 
 /// Most rules that are listed.
-const MOST_RULES: usize = 20;
+const MAX_RULES: usize = 20;
 
 /// What stands before a sketch.
 pub(crate) fn head(excerpts: &Excerpts) -> String {
@@ -36,7 +36,7 @@ pub(crate) fn body(goal: &str, excerpts: &Excerpts, citations: &mut Citations) -
     section(
         &mut text,
         "Rules to keep",
-        excerpts.rules.iter().take(MOST_RULES),
+        excerpts.rules.iter().take(MAX_RULES),
         citations,
         quote,
     );

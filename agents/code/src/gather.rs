@@ -7,7 +7,7 @@ use agentkit::{
 
 const DOCS: &str = "docs-tool";
 /// Code blocks and tables asked for beside those of the notes.
-const MOST_BESIDES: usize = 5;
+const MAX_BESIDES: usize = 5;
 /// Words that mark a sentence as a rule.
 const RULES: &[&str] = &[
     "always",
@@ -90,7 +90,7 @@ impl Excerpts {
             let asked = [
                 ("query", agentkit::text::truncate(goal, 1000)),
                 ("kind", kind.to_owned()),
-                ("limit", MOST_BESIDES.to_string()),
+                ("limit", MAX_BESIDES.to_string()),
             ];
             let found = toolbox.call_json(DOCS, "search_local_docs", asked).await;
             let found: DocSearchResults = match found {

@@ -11,9 +11,9 @@ use agentkit::{
 const DOCS: &str = "docs-tool";
 const WEB: &str = "web-tool";
 /// Most parts of a goal that are searched for on their own.
-const MOST_PARTS: usize = 6;
+const MAX_PARTS: usize = 6;
 /// Longest query, characters: more words make no better search.
-const LONGEST_QUERY: usize = 1000;
+const MAX_QUERY: usize = 1000;
 /// Results asked for per part, and passages kept of all.
 const PER_PART: usize = 8;
 /// Most passages that are kept.
@@ -47,7 +47,7 @@ pub fn subqueries(goal: &str) -> Vec<String> {
         .map(str::trim)
         .filter(|part| !part.is_empty() && *part != goal.trim());
     let all = std::iter::once(goal.trim()).chain(parts);
-    all.take(MOST_PARTS + 1).map(str::to_owned).collect()
+    all.take(MAX_PARTS + 1).map(str::to_owned).collect()
 }
 
 /// Searches the documents for the goal and its parts, and the web for the goal, with the tools that
@@ -75,7 +75,7 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
     let mut best: BTreeMap<(String, usize), DocHit> = BTreeMap::new();
     for (number, part) in subqueries(goal).into_iter().enumerate() {
         let asked = [
-            ("query", truncate(&part, LONGEST_QUERY)),
+            ("query", truncate(&part, MAX_QUERY)),
             ("limit", PER_PART.to_string()),
         ];
         let found = toolbox.call_json(DOCS, "search_local_docs", asked).await;
@@ -135,6 +135,6 @@ mod tests {
             ["how do routers drain?", "how do routers drain"]
         );
         assert_eq!(subqueries("scale echo"), ["scale echo"]);
-        assert_eq!(subqueries(&"a,".repeat(99)).len(), MOST_PARTS + 1);
+        assert_eq!(subqueries(&"a,".repeat(99)).len(), MAX_PARTS + 1);
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 const DOCS: &str = "docs-tool";
 /// A line with fewer words is a label, not a claim.
-const FEWEST_WORDS: usize = 4;
+const MIN_WORDS: usize = 4;
 /// The mark of a model's own decision, which its prompt asks for.
 const PROPOSED: &str = "(proposed)";
 
@@ -64,7 +64,7 @@ impl CheckResults {
             self.quote(toolbox, name, document, quote).await?;
         }
         for claim in &document.claims {
-            if claim.text.split_whitespace().count() < FEWEST_WORDS
+            if claim.text.split_whitespace().count() < MIN_WORDS
                 || claim.text.ends_with(PROPOSED)
             {
                 continue;

@@ -3,7 +3,7 @@
 use crate::check::{CheckResults, Severity};
 
 /// Most findings that are listed.
-const MOST_FINDINGS: usize = 100;
+const MAX_FINDINGS: usize = 100;
 
 /// The review, without its title and a model's remarks.
 pub(crate) fn report(names: &[&str], results: &CheckResults) -> String {
@@ -37,7 +37,7 @@ pub(crate) fn report(names: &[&str], results: &CheckResults) -> String {
     text.push_str("| severity | where | what |\n|---|---|---|\n");
     let mut findings: Vec<_> = results.findings.iter().collect();
     findings.sort_by_key(|finding| finding.severity);
-    for finding in findings.iter().take(MOST_FINDINGS) {
+    for finding in findings.iter().take(MAX_FINDINGS) {
         let severity = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -48,7 +48,7 @@ pub(crate) fn report(names: &[&str], results: &CheckResults) -> String {
     }
     if let Some(more) = findings
         .len()
-        .checked_sub(MOST_FINDINGS)
+        .checked_sub(MAX_FINDINGS)
         .filter(|more| *more > 0)
     {
         text.push_str(&format!("\n{more} more are not listed.\n"));

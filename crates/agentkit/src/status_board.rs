@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 
 /// Most tasks kept at once. Ended ones go first, and of those the one that changed longest ago.
 const CAPACITY: usize = 512;
-const KEPT: Duration = Duration::from_secs(3600);
+const RETENTION: Duration = Duration::from_secs(3600);
 /// Longest task id that is kept, bytes. It bounds the board's memory.
-const LONGEST_ID: usize = 256;
+const MAX_ID: usize = 256;
 
 /// Where a task is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,10 +91,10 @@ impl StatusBoard {
         let mut tasks = self.tasks.lock();
         tasks.runs += 1;
         let run = tasks.runs;
-        if !id.is_empty() && id.len() <= LONGEST_ID {
+        if !id.is_empty() && id.len() <= MAX_ID {
             tasks
                 .by_id
-                .retain(|_, entry| now.saturating_duration_since(entry.changed) < KEPT);
+                .retain(|_, entry| now.saturating_duration_since(entry.changed) < RETENTION);
             if tasks.by_id.len() >= CAPACITY && !tasks.by_id.contains_key(id) {
                 let oldest = tasks
                     .by_id
@@ -126,7 +126,7 @@ impl StatusBoard {
     pub(crate) fn state(&self, id: &str, now: Instant) -> Option<TaskState> {
         let tasks = self.tasks.lock();
         let entry = tasks.by_id.get(id)?;
-        let fresh = now.saturating_duration_since(entry.changed) < KEPT;
+        let fresh = now.saturating_duration_since(entry.changed) < RETENTION;
         fresh.then(|| entry.state.clone())
     }
 }
@@ -235,9 +235,7 @@ mod tests {
         assert_eq!(board.tasks.lock().by_id.len(), CAPACITY);
         assert_eq!(board.state("running", start).unwrap().name(), "pending");
         running.finish(Ok(""));
-        board
-            .begin(&"x".repeat(LONGEST_ID + 1), start)
-            .finish(Ok(""));
+        board.begin(&"x".repeat(MAX_ID + 1), start).finish(Ok(""));
         board.begin("", start).finish(Ok(""));
         assert_eq!(board.tasks.lock().by_id.len(), CAPACITY);
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Longest part of an error that is repeated, characters.
-const LONGEST: usize = 300;
+const MAX_ERROR_TEXT: usize = 300;
 
 /// What the model said in one round.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -251,7 +251,7 @@ fn tokens(usage: &Value) -> Option<(u64, u64)> {
 }
 
 /// A whole number that is written as an integer, a float or a text.
-fn number(value: &Value) -> Option<u64> {
+pub(crate) fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64().or_else(|| {
             let whole = number.as_f64().filter(|n| (0.0..1e15).contains(n))?;
@@ -285,7 +285,7 @@ fn problem(said: &str) -> StreamError {
 
 /// The first part of a text, trimmed.
 pub(crate) fn truncate(text: &str) -> String {
-    text.trim().chars().take(LONGEST).collect()
+    text.trim().chars().take(MAX_ERROR_TEXT).collect()
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use crate::{
     Error,
+    stream::number,
     wire::{FunctionCall, ToolCall},
 };
 
 /// Most functions called at once.
-const MOST_CALLS: usize = 32;
+const MAX_CALLS: usize = 32;
 
-/// A part of a call.
+/// A part of a call, or all of it so far.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCallDelta {
     index: Option<u64>,
@@ -20,24 +21,15 @@ pub(crate) struct ToolCallDelta {
     name: String,
     arguments: String,
     extra: Option<Value>,
+    /// The number of the event that began the call.
+    event: usize,
 }
 
 /// The calls so far.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCallBuilder {
-    calls: Vec<PartialCall>,
+    calls: Vec<ToolCallDelta>,
     /// The number of the event that is read.
-    event: usize,
-}
-
-#[derive(Debug, Default)]
-struct PartialCall {
-    index: Option<u64>,
-    id: String,
-    name: String,
-    arguments: String,
-    extra: Option<Value>,
-    /// The event that began it.
     event: usize,
 }
 
@@ -49,7 +41,6 @@ impl ToolCallDelta {
             _ => value,
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
         let arguments = match &function["arguments"] {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
@@ -65,6 +56,7 @@ impl ToolCallDelta {
             name: text(&function["name"]),
             arguments,
             extra: Some(value["extra_content"].clone()).filter(|extra| !extra.is_null()),
+            event: 0,
         }
     }
 }
@@ -79,17 +71,13 @@ impl ToolCallBuilder {
         for piece in pieces {
             match self.index_of(&piece) {
                 Some(place) => self.calls[place].add(piece),
-                None if self.calls.len() >= MOST_CALLS => {
-                    let text = format!("calls more than {MOST_CALLS} tools at once");
+                None if self.calls.len() >= MAX_CALLS => {
+                    let text = format!("calls more than {MAX_CALLS} tools at once");
                     return Err(Error::InvalidResponse(text));
                 }
-                None => self.calls.push(PartialCall {
-                    index: piece.index,
-                    id: piece.id,
-                    name: piece.name,
-                    arguments: piece.arguments,
-                    extra: piece.extra,
+                None => self.calls.push(ToolCallDelta {
                     event: self.event,
+                    ..piece
                 }),
             }
         }
@@ -147,9 +135,9 @@ impl ToolCallBuilder {
     }
 }
 
-impl PartialCall {
+impl ToolCallDelta {
     /// Whether a delta with this call's id is another call nevertheless.
-    fn is_followed_by(&self, piece: &ToolCallDelta) -> bool {
+    fn is_followed_by(&self, piece: &Self) -> bool {
         is_whole(&self.arguments)
             && is_whole(&piece.arguments)
             && !piece.name.is_empty()
@@ -157,7 +145,7 @@ impl PartialCall {
             && self.arguments.trim() != "{}"
     }
 
-    fn add(&mut self, piece: ToolCallDelta) {
+    fn add(&mut self, piece: Self) {
         if self.id.is_empty() {
             self.id = piece.id;
         }

@@ -16,7 +16,7 @@ use crate::{Index, split};
 /// Endings of what is read; the first two are Markdown.
 const ENDINGS: [&str; 4] = ["md", "markdown", "txt", "rst"];
 /// Deepest directory that is looked into.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// How much is read.
 #[derive(Clone, Copy, Debug)]
@@ -227,7 +227,7 @@ fn walk(
         let ending = Path::new(&name)
             .extension()
             .and_then(|ending| ending.to_str());
-        if kind.is_dir() && depth < DEEPEST {
+        if kind.is_dir() && depth < MAX_DEPTH {
             // A directory without read permission hides only its own files.
             walk(root, &format!("{path}/"), depth + 1, most, found).ok();
         } else if kind.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending)) {

@@ -9,10 +9,10 @@ use serde_json::json;
 use crate::library::{Error, Library};
 
 /// Most results of one search, and most lines of one reading.
-const MOST_RESULTS: usize = 50;
-const MOST_LINES: usize = 500;
+const MAX_RESULTS: usize = 50;
+const MAX_LINES: usize = 500;
 /// Longest query, bytes.
-const LONGEST_QUERY: usize = 8 * 1024;
+const MAX_QUERY: usize = 8 * 1024;
 const KINDS: [&str; 4] = ["text", "list", "table", "code"];
 
 pub(crate) const ABOUT: About = About {
@@ -72,8 +72,8 @@ pub(crate) struct Docs(pub(crate) Library);
 impl Docs {
     async fn search(&self, call: &Invocation) -> Result<String, InvocationError> {
         let parameters = &call.parameters;
-        let query = parameters.text("query", "words to look for", LONGEST_QUERY)?;
-        let limit = parameters.integer("limit", 1..=MOST_RESULTS, 8)?;
+        let query = parameters.text("query", "words to look for", MAX_QUERY)?;
+        let limit = parameters.integer("limit", 1..=MAX_RESULTS, 8)?;
         let kind = parameters.choice("kind", &KINDS)?;
         let snapshot = self.0.snapshot().await?;
         let found = DocSearchResults {
@@ -93,7 +93,7 @@ impl Docs {
         let line = call.parameters.integer("line", 1..=usize::MAX / 2, 1)?;
         let end = call
             .parameters
-            .integer("end_line", line..=line + MOST_LINES, line + 60)?;
+            .integer("end_line", line..=line + MAX_LINES, line + 60)?;
         let text = self.0.snapshot().await?.lines(file, line, end)?;
         let last = line + text.lines().count().max(1) - 1;
         Ok(json!({"file": file, "line": line, "end_line": last, "text": text}).to_string())

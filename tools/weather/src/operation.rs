@@ -4,7 +4,7 @@ use agentkit::{InvalidParameter, Invocation, InvocationError, json_result, text:
 use chrono::{DateTime, Utc};
 
 use crate::{
-    names::{LONGEST, nearest},
+    names::{MAX_NAME, nearest},
     provider::Provider,
     report::{self, Units},
     tool::ABOUT,
@@ -54,9 +54,9 @@ fn location(call: &Invocation) -> Result<&str, InvalidParameter> {
         .parameters
         .optional(name)
         .ok_or_else(|| InvalidParameter::missing(name, "a city, such as Paris or Paris, France"))?;
-    match text.chars().count() > LONGEST {
+    match text.chars().count() > MAX_NAME {
         true => {
-            let expected = format!("a name of at most {LONGEST} characters");
+            let expected = format!("a name of at most {MAX_NAME} characters");
             Err(InvalidParameter::value(name, text, expected))
         }
         false => Ok(text),

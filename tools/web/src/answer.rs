@@ -7,8 +7,8 @@ use agentkit::sources::WebHit;
 use serde::Deserialize;
 
 /// Longest title and snippet, characters.
-const LONGEST_TITLE: usize = 200;
-const LONGEST_SNIPPET: usize = 1000;
+const MAX_TITLE: usize = 200;
+const MAX_SNIPPET: usize = 1000;
 
 /// An answer of either form.
 #[derive(Debug, Deserialize)]
@@ -46,10 +46,10 @@ impl Answer {
             .filter(web)
             .take(limit)
             .map(|page| WebHit {
-                title: line(&page.title, LONGEST_TITLE),
+                title: line(&page.title, MAX_TITLE),
                 snippet: line(
                     &page.content.or(page.description).unwrap_or_default(),
-                    LONGEST_SNIPPET,
+                    MAX_SNIPPET,
                 ),
                 url: page.url,
             });

@@ -10,9 +10,9 @@ use tonic::Code;
 use crate::Provider;
 
 /// Most results of one search.
-const MOST_RESULTS: usize = 20;
+const MAX_RESULTS: usize = 20;
 /// Longest query, bytes.
-const LONGEST_QUERY: usize = 1024;
+const MAX_QUERY: usize = 1024;
 
 pub(crate) const ABOUT: About = About {
     name: "Web Tool",
@@ -50,8 +50,8 @@ impl Tool for Web {
         let provider = self.0.as_ref().map_err(|key| off(key))?;
         let query = call
             .parameters
-            .text("query", "what to look for", LONGEST_QUERY)?;
-        let limit = call.parameters.integer("limit", 1..=MOST_RESULTS, 5)?;
+            .text("query", "what to look for", MAX_QUERY)?;
+        let limit = call.parameters.integer("limit", 1..=MAX_RESULTS, 5)?;
         let results = provider.search(query, limit).await;
         let found = WebSearchResults {
             query: query.to_owned(),

@@ -9,15 +9,15 @@ use crate::{
 };
 
 /// Longest stay, days.
-pub const MOST_DAYS: u8 = 30;
-const MOST_INTERESTS: usize = 20;
+pub const MAX_DAYS: u8 = 30;
+const MAX_INTERESTS: usize = 20;
 
 /// A checked request for a plan.
 #[derive(Debug)]
 pub struct TripRequest<'a> {
     /// Where to.
     pub city: &'a City,
-    /// How many days, 1..=[`MOST_DAYS`].
+    /// How many days, 1..=[`MAX_DAYS`].
     pub days: u8,
     /// The first day.
     pub start: NaiveDate,
@@ -89,7 +89,7 @@ impl<'a> TripRequest<'a> {
         let tomorrow = today.checked_add_days(Days::new(1)).unwrap_or(today);
         Ok(Self {
             city: guide.find(destination)?,
-            days: parameters.integer("days", 1..=MOST_DAYS, 3)?,
+            days: parameters.integer("days", 1..=MAX_DAYS, 3)?,
             start: parameters.date("start_date")?.unwrap_or(tomorrow),
             interests,
             tags,
@@ -105,7 +105,7 @@ fn interests(text: &str) -> Result<Vec<String>, InvalidParameter> {
         .filter(|word| !word.is_empty())
         .map(shorten)
         .collect();
-    if all.len() > MOST_INTERESTS {
+    if all.len() > MAX_INTERESTS {
         let problem = format!("has {} entries", all.len());
         let expected = "at most 20, separated by commas";
         return Err(InvalidParameter::new("interests", problem, expected));

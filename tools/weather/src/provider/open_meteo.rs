@@ -16,7 +16,7 @@ mod answers;
 
 const SOURCE: &str = "open-meteo.com";
 /// Largest answer, bytes. Usual ones are under 10 KiB.
-const MOST_BYTES: usize = 256 * 1024;
+const MAX_BYTES: usize = 256 * 1024;
 
 /// A client of the two APIs.
 #[derive(Debug)]
@@ -107,10 +107,8 @@ impl OpenMeteo {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             body.extend_from_slice(&chunk);
-            if body.len() > MOST_BYTES {
-                return Err(fail(format!(
-                    "the answer is larger than {MOST_BYTES} bytes"
-                )));
+            if body.len() > MAX_BYTES {
+                return Err(fail(format!("the answer is larger than {MAX_BYTES} bytes")));
             }
         }
         if !status.is_success() {
