@@ -118,13 +118,16 @@ mcp-query-json: ## All of it as JSON
 
 ##@ Develop
 
-.PHONY: tools check test test-openapi test-containers
+.PHONY: tools check keys test test-openapi test-containers
 tools: ## Install what building, testing and checking need
 	scripts/tools.sh all
 
 check: ## Style: formatting, lints, licences, scripts
 	@scripts/tools.sh check
 	@scripts/check.sh
+
+keys: ## Write config/example.toml and the guide's tables of keys anew
+	WRITE_KEYS=1 cargo test -q --locked -p mesh-testkit --test every_key the_documents_are
 
 test: ## Every test, against the real Consul, HAProxy, grpcurl, grpcio and schemathesis
 	@scripts/tools.sh test

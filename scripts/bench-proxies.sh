@@ -101,7 +101,7 @@ serve() {
     'plain hyper') start 0 "$BIN/examples/plain_proxy" "127.0.0.1:$PROXY" $(printf '127.0.0.1:%s ' $SERVERS) ;;
     'router, hyper') mcp_router DATA_PLANE=hyper ;;
     'router, 2 threads') mcp_router RELAY_THREADS=2 ;;
-    'router '*) mcp_router POLICIES="bench-mixed=${1#router }" ;;
+    'router '*) mcp_router LB_POLICY="${1#router }" ;;
     'router'*) mcp_router ;;
   esac
 }

@@ -85,7 +85,7 @@ pub(crate) async fn read_body(request: Request, app: &App) -> Result<Bytes, Prob
     if !is_gzip {
         return Ok(bytes);
     }
-    let limit = app.context.config.size("max_body_bytes");
+    let limit = app.keys.max_body_bytes;
     let inflated = tokio::task::spawn_blocking(move || inflate(&bytes, limit)).await;
     inflated.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Malformed, "the body cannot be inflated")))
 }

@@ -1,11 +1,11 @@
 //! What the queue and the mesh say, as problems: the one place that gives them a status.
 
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use serde_json::json;
 use tonic::{Code, Status};
 use work::FieldError;
 
-use crate::problem::{ProblemKind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 impl From<jobs::Error> for Problem {
     fn from(error: jobs::Error) -> Self {
@@ -61,12 +61,13 @@ impl From<FieldError> for Problem {
 impl From<Status> for Problem {
     fn from(status: Status) -> Self {
         let info = error_info::read(&status);
-        let reason = info.as_ref().map_or("", |info| info.reason.as_str());
         let kind = match status.code() {
             Code::InvalidArgument | Code::OutOfRange => ProblemKind::Invalid,
             Code::NotFound | Code::Unimplemented => ProblemKind::NotFound,
             // Nothing is in conflict: what the agent asks gives no answer.
-            Code::Aborted if reason == error_info::MODEL_AWAY => ProblemKind::BadGateway,
+            Code::Aborted if error_info::reason(&status) == Some(Reason::ModelAway) => {
+                ProblemKind::BadGateway
+            }
             Code::AlreadyExists | Code::Aborted | Code::FailedPrecondition => ProblemKind::Conflict,
             Code::PermissionDenied => ProblemKind::Forbidden,
             Code::Unauthenticated => ProblemKind::Unauthenticated,
@@ -109,14 +110,14 @@ mod tests {
     #[test]
     fn the_reason_of_a_refusal_goes_along() {
         let facts = [("id", "nobody".to_owned())];
-        let status = error_info::status(Code::NotFound, "NO_SUCH_SERVICE", "who", facts);
+        let status = error_info::status(Code::NotFound, Reason::NoSuchService, "who", facts);
         let problem = Problem::from(status);
         assert_eq!(
             (problem.status, &problem.extensions["reason"]),
             (404, &json!("NO_SUCH_SERVICE"))
         );
         assert_eq!(problem.extensions["metadata"]["id"], "nobody");
-        let away = error_info::status(Code::Aborted, error_info::MODEL_AWAY, "model: away", []);
+        let away = error_info::status(Code::Aborted, Reason::ModelAway, "model: away", []);
         assert_eq!(Problem::from(away).status, 502);
         assert_eq!(Problem::from(Status::aborted("raced")).status, 409);
     }

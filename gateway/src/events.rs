@@ -66,7 +66,7 @@ pub(crate) async fn follow(
     let first = first?;
     let follower = Follower {
         draining: app.context.draining.clone(),
-        wait: app.context.config.duration("event_wait"),
+        wait: app.keys.event_wait,
         app: app.clone(),
         source,
         page: Some(first),

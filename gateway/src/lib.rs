@@ -36,7 +36,7 @@ mod view;
 use std::sync::Arc;
 
 use service::{Context, HttpListener, ServiceKind, Services, Spec};
-use work::QueueMetrics;
+use work::{QueueMetrics, QueueMetricsKeys};
 
 pub use openapi::document;
 pub use problem::{FieldProblem, Problem};
@@ -52,7 +52,17 @@ pub const SPEC: Spec = Spec {
     version: env!("CARGO_PKG_VERSION"),
     about: "The HTTP edge: jobs, events and calls of the mesh as JSON",
     idempotent: &[],
-    keys: keys::KEYS,
+    keys: &[
+        &[
+            keys::GatewayKeys::GROUP,
+            dynamic::RouterKeys::GROUP,
+            work::QueueMetricsKeys::GROUP,
+        ],
+        service::WEB,
+        work::KEYS,
+        service::CALLS,
+        service::MESSAGES,
+    ],
 };
 
 /// Builds the gateway.
@@ -67,18 +77,15 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     let served = Services::new().listener(move |backend, listener| {
         let ports = HttpListener::new(&backend);
         ports.serve(listener, all)?;
-        if context.config.optional("tasks_port").is_some() {
-            let (address, port) = (
-                context.config.text("listen_address"),
-                context.config.port("tasks_port"),
-            );
+        if let Some(port) = gateway.keys.tasks_port {
+            let address = &context.keys.listen.listen_address;
             let listener = service::bind("listen_address", address, "TASKS_PORT", port)?;
             let tasks = listener.local_addr()?;
             tracing::info!(%tasks, "serving");
             ports.serve(listener.into_std()?, routes::tasks(&gateway))?;
         }
         context.tracker.spawn(async move {
-            let every = context.config.duration("queue_sample");
+            let every = QueueMetricsKeys::from_config(&context.config).queue_sample;
             let counting = queue_metrics.run(&gateway.jobs, every);
             context.shutdown.run_until_cancelled(counting).await;
         });

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use discovery::{Discovery, Health, ServiceKind, Snapshot};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use serde::Serialize;
 use tokio::{sync::watch, time::timeout};
 use tonic::{Code, Status};
@@ -110,7 +110,7 @@ impl ServiceCatalog {
             };
             return Err(error_info::status(
                 Code::Unavailable,
-                "REGISTRY_UNREACHABLE",
+                Reason::RegistryUnreachable,
                 text,
                 [],
             ));
@@ -139,7 +139,7 @@ impl ServiceCatalog {
                 if let Some(trouble) = known.is_none().then(trouble).flatten() {
                     // Not that nobody serves it: the registry does not say.
                     let text = format!("who serves {name} is not known: {trouble}");
-                    let reason = "REGISTRY_UNREACHABLE";
+                    let reason = Reason::RegistryUnreachable;
                     return Err(error_info::status(Code::Unavailable, reason, text, []));
                 }
                 // A name under which there are proxies alone is none of a service.

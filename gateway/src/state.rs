@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use dynamic::{DynamicClient, DynamicOptions, Transport};
+use dynamic::{DynamicClient, DynamicOptions, RouterKeys, Transport};
 use jobs::{Error, Jobs, NewJob, Producer, JobStatus, Submitted};
 use service::{Context, WebPolicy, Severity, clients::Network};
-use work::StoreMonitor;
+use work::{QueueKeys, StoreMonitor};
 
 use crate::{
+    keys::GatewayKeys,
     rate_limit::RateLimiter, metrics::Metrics, query::Operations, services::ServiceCatalog, event_streams::EventStreams,
 };
 
@@ -18,6 +19,8 @@ const WARNING_TIMEOUT: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) context: Context,
+    pub(crate) keys: GatewayKeys,
+    queue_keys: QueueKeys,
     pub(crate) jobs: Jobs,
     pub(crate) store_monitor: Arc<StoreMonitor>,
     pub(crate) producer: Producer,
@@ -41,16 +44,16 @@ pub(crate) type App = Arc<Gateway>;
 impl Gateway {
     pub(crate) fn new(context: &Context) -> anyhow::Result<Self> {
         let config = &context.config;
-        let jobs = work::open(config)?;
-        let transport = match config.optional("mcp_router_addr") {
-            Some(address) => Transport::router(address)?,
+        let (keys, queue) = (GatewayKeys::from_config(config), QueueKeys::from_config(config));
+        let jobs = queue.open()?;
+        let transport = match RouterKeys::from_config(config).mcp_router_addr {
+            Some(address) => Transport::router(&address)?,
             None => Transport::Mesh(context.mesh.clone()),
         };
         let options = DynamicOptions {
-            descriptor_ttl: config.duration("descriptor_ttl"),
+            descriptor_ttl: keys.descriptor_ttl,
             max_message_bytes: context.max_message_bytes(),
         };
-        let proxies = config.list("trusted_proxies");
         let document = crate::document();
         // Calls work without it, and every gateway has the same queue.
         let store_monitor = StoreMonitor::start(context, &jobs, Severity::Degraded);
@@ -61,25 +64,27 @@ impl Gateway {
             calls: DynamicClient::new(transport, options),
             services: ServiceCatalog::new(context.discovery.clone()),
             rate_limiter: RateLimiter::new(
-                config.number("request_rate"),
-                config.integer("request_burst"),
+                keys.request_rate,
+                keys.request_burst,
             ),
             metrics: Metrics::new(&context.registry),
-            proxies: proxies.iter().filter_map(|it| Network::parse(it)).collect(),
+            proxies: context.keys.connections.trusted_proxies.clone(),
             event_streams: EventStreams::new(
-                config.integer("max_event_streams"),
-                config.integer("client_max_event_streams"),
+                keys.max_event_streams,
+                keys.client_max_event_streams,
             ),
-            web: WebPolicy::new(context),
+            web: context.web_policy(),
             operations: Operations::new(&document),
             document: document.to_pretty_json()?,
             context: context.clone(),
+            keys,
+            queue_keys: queue,
         })
     }
 
     /// The queue that a name means.
     pub(crate) fn queue(&self, name: Option<&str>) -> String {
-        work::queue(&self.context.config, name)
+        self.queue_keys.queue(name)
     }
 
     /// Hands a job in.
@@ -106,7 +111,7 @@ impl Gateway {
         &self,
         asked: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let patience = self.context.config.duration("store_timeout");
+        let patience = self.keys.store_timeout;
         tokio::time::timeout(patience, asked)
             .await
             .unwrap_or_else(|_| Err(timed_out(patience)))

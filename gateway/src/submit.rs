@@ -82,7 +82,7 @@ impl Submission {
         if let Some(timeout) = self.timeout_ms {
             job.timeout = Duration::from_millis(timeout);
         }
-        let longest = gateway.context.config.duration("max_job_timeout");
+        let longest = gateway.keys.max_job_timeout;
         if job.timeout > longest {
             let reason = format!("is more than max_job_timeout = {longest:?}");
             return Err(Problem::field("timeout_ms", reason));

@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use proto::error_info;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
@@ -40,7 +41,12 @@ pub(crate) fn exit(out: &Output, error: &anyhow::Error) -> ExitCode {
 pub(crate) fn refused(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::ValueValidation {
         let text = error.render().to_string();
-        writeln!(io::stderr().lock(), "{}", telemetry::humanize(text.trim_end())).ok();
+        writeln!(
+            io::stderr().lock(),
+            "{}",
+            telemetry::humanize(text.trim_end())
+        )
+        .ok();
     } else {
         // Where nobody reads it, the exit code says it.
         error.print().ok();
@@ -58,7 +64,7 @@ fn describe(error: &anyhow::Error) -> String {
 /// `NOT_FOUND: message`, then a line each for the reason, its facts, and who answered.
 fn of_status(status: &Status) -> String {
     let mut text = format!("{}: {}", name(status.code()), message(status));
-    if let Some(info) = proto::error_info::read(status) {
+    if let Some(info) = error_info::read(status) {
         text += &format!("\n  reason: {} ({})", info.reason, info.domain);
         let mut facts: Vec<_> = info.metadata.into_iter().collect();
         facts.sort();
@@ -95,7 +101,7 @@ fn value(error: &anyhow::Error) -> Value {
         "number": i32::from(status.code()),
         "message": message(status),
     });
-    if let Some(info) = proto::error_info::read(status) {
+    if let Some(info) = error_info::read(status) {
         value["reason"] = info.reason.into();
         value["domain"] = info.domain.into();
         value["metadata"] = json!(info.metadata);
@@ -131,12 +137,14 @@ pub(crate) fn name(code: Code) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proto::error_info::Reason;
+
     use super::*;
 
     fn refusal() -> anyhow::Error {
         let facts = [("id", "nobody".to_owned())];
         let status =
-            proto::error_info::status(Code::NotFound, "NO_SUCH_SERVICE", "who is that", facts);
+            error_info::status(Code::NotFound, Reason::NoSuchService, "who is that", facts);
         anyhow::Error::new(status)
     }
 

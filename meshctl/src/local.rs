@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
-use service::{Context, DrainReport, Loader, ServerHandle, Services, Spec};
+use service::{Context, DrainReport, ServerHandle, Services, Spec};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use crate::registry::Registry;
@@ -186,7 +186,7 @@ async fn start(
     port: u16,
     registry: &Registry,
 ) -> anyhow::Result<ServerHandle> {
-    let config = Loader::new(spec.all_keys())
+    let config = spec.loader()
         .env(registry.environment.clone())
         .set("port", port.to_string())
         // The variable is for one process with one instance.
@@ -201,11 +201,11 @@ async fn start(
 
 /// Looks before anything is started and registered.
 async fn ensure_port_is_free(spec: &Spec, port: u16, registry: &Registry) -> anyhow::Result<()> {
-    let config = Loader::new(spec.all_keys())
+    let config = spec.loader()
         .env(registry.environment.clone())
         .load()?;
-    let host = config.text("listen_address");
-    TcpListener::bind((host, port))
+    let host = service::ListenKeys::from_config(&config).listen_address;
+    TcpListener::bind((&*host, port))
         .await
         .map(drop)
         .with_context(|| format!("listen on {host}:{port}"))

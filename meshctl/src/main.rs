@@ -6,16 +6,15 @@ mod contract;
 mod duration;
 mod failure;
 mod gateway;
-mod json_arg;
 mod instances;
 mod job_store;
+mod json_arg;
 mod local;
 mod methods;
 mod output;
 mod proto_text;
 mod registry;
 mod router;
-mod signals;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use discovery::{Discovery, backends::Memory};
-use service::Loader;
 use tokio::{net::TcpListener, time::timeout};
 
 /// How long a Consul that may be there has to answer.
@@ -73,7 +72,7 @@ impl Registry {
             environment.insert("CONSUL_HTTP_ADDR".to_owned(), address.clone());
         }
         environment.insert("DISCOVERY".to_owned(), "consul".to_owned());
-        let config = Loader::new(router::SPEC.all_keys())
+        let config = router::SPEC.loader()
             .env(environment.clone())
             .load()?;
         let address = service::consul_address(&config);

@@ -1,16 +1,25 @@
-//! What the mesh itself has to say about a call: a gRPC status whose details carry
-//! `google.rpc.ErrorInfo`, so that a program reads the reason and a person the message.
+//! Errors of the mesh: a gRPC status with `google.rpc.ErrorInfo` in its details. A program reads the
+//! reason, a person the message.
+//!
+//! ```
+//! use mesh_proto::error_info::{Reason, reason, status};
+//! use tonic::Code;
+//!
+//! let id = ("id", "echo".to_owned());
+//! let status = status(Code::NotFound, Reason::NoSuchService, "no service is called \"echo\"", [id]);
+//! assert_eq!(reason(&status), Some(Reason::NoSuchService));
+//! ```
 
 use std::{collections::HashMap, time::Duration};
 
 use prost::Message as _;
 use tonic::{Code, Status, metadata::MetadataMap};
 
+pub use crate::reason::Reason;
+
 /// The domain of every `ErrorInfo` of ours.
 pub const DOMAIN: &str = "mesh";
-/// The reason of an agent whose model gave no answer in all its attempts.
-pub const MODEL_AWAY: &str = "MODEL_AWAY";
-/// The fact that says how many milliseconds the one who was asked wants to be left alone.
+/// The key of the metadata that says after how many milliseconds to try again.
 pub const RETRY_AFTER: &str = "retry_after_ms";
 
 const TYPE_URL: &str = "type.googleapis.com/google.rpc.ErrorInfo";
@@ -18,13 +27,13 @@ const TYPE_URL: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 /// `google.rpc.ErrorInfo`, as googleapis defines it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ErrorInfo {
-    /// Why, in `UPPER_SNAKE_CASE`; one of a closed set within a domain.
+    /// Why, in `UPPER_SNAKE_CASE`; of the mesh, the word of a [`Reason`].
     #[prost(string, tag = "1")]
     pub reason: String,
-    /// Who says so; [`DOMAIN`] for the mesh.
+    /// Whose error it is; [`DOMAIN`] for the mesh.
     #[prost(string, tag = "2")]
     pub domain: String,
-    /// Facts that belong to the reason, such as the key of a limit.
+    /// Facts of the reason, such as the configuration key of a limit.
     #[prost(map = "string, string", tag = "3")]
     pub metadata: HashMap<String, String>,
 }
@@ -40,11 +49,11 @@ struct RpcStatus {
     details: Vec<prost_types::Any>,
 }
 
-/// Bytes of a message, and of a fact, at most: what a caller sent is quoted in them, several times
-/// over and coded, and clients take 8 KiB of metadata by default.
+/// Bytes of a message, and of a fact, at most. They quote what a caller sent several times and
+/// encoded, and clients take 8 KiB of metadata by default.
 const LONGEST: (usize, usize) = (768, 256);
 
-/// The same, with its end left out where it is longer than `most` bytes.
+/// Truncates a text to `most` bytes.
 fn cut(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
@@ -53,17 +62,17 @@ fn cut(mut text: String, most: usize) -> String {
     text
 }
 
-/// A status of the mesh, with its `ErrorInfo` in the details. What is long is cut.
+/// A status of the mesh with its `ErrorInfo`. Long texts are truncated.
 #[must_use]
 pub fn status<'a>(
     code: Code,
-    reason: &str,
+    reason: Reason,
     message: impl Into<String>,
     metadata: impl IntoIterator<Item = (&'a str, String)>,
 ) -> Status {
     let message = cut(message.into(), LONGEST.0);
     let info = ErrorInfo {
-        reason: reason.to_owned(),
+        reason: reason.as_str().to_owned(),
         domain: DOMAIN.to_owned(),
         metadata: metadata
             .into_iter()
@@ -83,7 +92,7 @@ pub fn status<'a>(
     Status::with_details_and_metadata(code, message, details.into(), MetadataMap::new())
 }
 
-/// The `ErrorInfo` among a status's details; `None` when there is none that can be read.
+/// The `ErrorInfo` in a status's details; `None` if there is none.
 #[must_use]
 pub fn read(status: &Status) -> Option<ErrorInfo> {
     let details = RpcStatus::decode(status.details()).ok()?.details;
@@ -91,7 +100,14 @@ pub fn read(status: &Status) -> Option<ErrorInfo> {
     ErrorInfo::decode(any.value.as_slice()).ok()
 }
 
-/// How long not to ask again, where a status says so.
+/// Why the mesh refused the call; `None` for a status of a service, and for an unknown reason.
+#[must_use]
+pub fn reason(status: &Status) -> Option<Reason> {
+    let info = read(status).filter(|info| info.domain == DOMAIN)?;
+    Reason::parse(&info.reason)
+}
+
+/// How long to wait before the next attempt, if the status says so.
 #[must_use]
 pub fn retry_after(status: &Status) -> Option<Duration> {
     let info = read(status).filter(|info| info.domain == DOMAIN)?;
@@ -107,12 +123,13 @@ mod tests {
     fn status_carries_its_reason_and_facts() {
         let status = status(
             Code::ResourceExhausted,
-            "MESSAGE_TOO_LARGE",
+            Reason::MessageTooLarge,
             "message of 5 MiB is over the limit",
             [("key", "max_message_bytes".to_owned())],
         );
         let info = read(&status).unwrap();
         assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(reason(&status), Some(Reason::MessageTooLarge));
         assert_eq!(
             (info.reason.as_str(), info.domain.as_str()),
             ("MESSAGE_TOO_LARGE", "mesh")
@@ -125,7 +142,7 @@ mod tests {
         for name in ["n".repeat(3000), "ü".repeat(3000)] {
             let message = format!("`{name}` names no service");
             let facts = [("id", name.clone()), ("field", name.clone())];
-            let status = status(Code::NotFound, "NO_SUCH_SERVICE", message, facts);
+            let status = status(Code::NotFound, Reason::NoSuchService, message, facts);
             let response = status.into_http::<()>();
             let fields = response.headers().iter();
             let size: usize = fields
@@ -138,6 +155,6 @@ mod tests {
     #[test]
     fn foreign_details_are_not_mistaken_for_ours() {
         let status = Status::with_details(Code::Internal, "x", vec![0xff, 0x01].into());
-        assert_eq!(read(&status), None);
+        assert_eq!((read(&status), reason(&status)), (None, None));
     }
 }

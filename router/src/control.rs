@@ -14,6 +14,7 @@ use proto::agentplatform::{
     task_worker_server::{TaskWorker, TaskWorkerServer},
     tool_service_server::{ToolService, ToolServiceServer},
 };
+use proto::error_info::{self, Reason};
 use proto::mesh::v1::{
     ListInstancesRequest, ListInstancesResponse,
     mesh_service_server::{MeshService, MeshServiceServer},
@@ -202,7 +203,7 @@ impl MeshService for Control {
 
 fn forwarded(method: &str) -> Status {
     let message = format!("{method} is for a service behind the router: name one");
-    proto::error_info::status(Code::Unimplemented, "NOT_THE_ROUTERS", message, [])
+    error_info::status(Code::Unimplemented, Reason::NotTheRouters, message, [])
 }
 
 #[cfg(test)]

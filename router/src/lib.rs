@@ -20,7 +20,11 @@ pub mod tasks;
 
 use std::sync::Arc;
 
-use service::{Context, Key, ServiceKind, Services, Spec, Type, clients::Network};
+use config::{checked, integer, keys, size, switch};
+use service::{
+    Context, ServiceKind, Services, Spec,
+    clients::{Network, is_network, networks},
+};
 
 pub use server::Server;
 
@@ -35,60 +39,38 @@ pub const SPEC: Spec = Spec {
     version: env!("CARGO_PKG_VERSION"),
     about: "One address for every agent, tool and worker of the mesh",
     idempotent: &[],
-    keys: &[
-        Key::bool(
-            "allow_registration",
-            "false",
-            "let RegisterAgent and RegisterTool put services into the registry",
-        ),
-        Key::new(
-            "registration_networks",
-            Type::Custom(is_networks, "networks such as 10.0.0.0/8, fd00::/8"),
-            "",
-            "networks RegisterAgent takes although they are loopback, link-local or special",
-        ),
-        Key::new(
-            "task_lookup_workers",
-            Type::Integer(1, 10_000),
-            "32",
-            "workers asked at most for a task this router did not send; others the next time",
-        ),
-        Key::new(
-            "data_plane",
-            Type::Choice(&["relay", "hyper"]),
-            "relay",
-            "what carries the gRPC port: the relay engine, or hyper",
-        ),
-        Key::new(
-            "relay_threads",
-            Type::Integer(1, 256),
-            "1",
-            "threads of the relay engine, each with connections of its own",
-        ),
-        Key::size_from(
-            "client_memory",
-            64 << 10,
-            "32MiB",
-            "bytes the calls of one client may keep in the relay because nobody reads them",
-        ),
-        Key::size_from(
-            "relay_memory",
-            1 << 20,
-            "256MiB",
-            "the same for all clients of a thread together",
-        ),
-    ],
+    keys: &[service::GRPC, service::CALLS, &[RouterKeys::GROUP]],
 };
 
-fn is_networks(text: &str) -> bool {
-    let mut parts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
-    parts.all(|part| Network::parse(part).is_some())
+keys! {
+    /// The router.
+    #[derive(Clone, Debug)]
+    pub(crate) struct RouterKeys: "Router" {
+        /// Threads of the relay, each with connections of its own.
+        relay_threads: u64 = integer(1, 1..=256, "threads"),
+        /// Memory that the calls of one client connection may keep because nobody reads them.
+        client_memory: usize = size("32MiB").bounded_by(64 << 10),
+        /// Memory that all calls of one relay thread may keep because nobody reads them.
+        relay_memory: usize = size("256MiB").bounded_by(1 << 20),
+        /// What carries the gRPC port: the relay, or hyper.
+        data_plane: DataPlane = config::choice("relay"),
+        /// Let `RegisterAgent` and `RegisterTool` write into the registry.
+        allow_registration: bool = switch("false"),
+        /// Networks that `RegisterAgent` takes although they are loopback, link-local or special.
+        registration_networks: Vec<Network> = checked("", networks, is_network, "networks such as 10.0.0.0/8, fd00::/8"),
+        /// Workers that are asked at once for a task that this router did not send.
+        task_lookup_workers: usize = integer(32, 1..=10_000, "workers"),
+    }
 }
 
-/// The networks of `registration_networks`, which were checked when the configuration was read.
-fn networks(context: &Context) -> Vec<Network> {
-    let parts = context.config.list("registration_networks");
-    parts.iter().filter_map(|it| Network::parse(it)).collect()
+config::choice! {
+    /// What carries the gRPC port.
+    pub(crate) enum DataPlane {
+        /// The relay.
+        Relay = "relay",
+        /// hyper.
+        Hyper = "hyper",
+    }
 }
 
 /// Builds the router.
@@ -96,6 +78,7 @@ fn networks(context: &Context) -> Vec<Network> {
 /// # Errors
 /// When the descriptors built into this program cannot be read.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
+    let keys = RouterKeys::from_config(&context.config);
     let directory = directory::Directory::start(context.mesh.clone());
     let (known, discovery) = (Arc::downgrade(&directory), Arc::clone(&context.discovery));
     context.conditions.add_check("registry", move || {
@@ -106,20 +89,19 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
             None => "waiting for the registry to say who is in the mesh".to_owned(),
         })
     });
-    let workers = context.config.integer::<usize>("task_lookup_workers");
-    let tasks = Arc::new(tasks::TaskLocations::new(workers));
+    let tasks = Arc::new(tasks::TaskLocations::new(keys.task_lookup_workers));
     let registration = registration::RegistrationHandler::new(
         Arc::clone(&context.discovery),
-        context.config.bool("allow_registration"),
+        keys.allow_registration,
         context.instance_id.clone(),
-        registration::AddressPolicy::new(&context.endpoint, networks(context)),
+        registration::AddressPolicy::new(&context.endpoint, keys.registration_networks.clone()),
     );
     let local = control::routes(
         Arc::clone(&directory),
         Arc::clone(&tasks),
         Arc::new(registration),
     )?;
-    let max_message_bytes = u64::try_from(context.config.size("max_message_bytes"))?;
+    let max_message_bytes = u64::try_from(context.max_message_bytes())?;
     let server = Server {
         mesh: context.mesh.clone(),
         directory: Arc::clone(&directory),
@@ -132,7 +114,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     for name in ["AgentService", "ToolService", "TaskWorker"] {
         served = served.name(&format!("agentplatform.{name}"));
     }
-    if context.config.text("data_plane") == "relay" {
+    if keys.data_plane == DataPlane::Relay {
         let context = context.clone();
         served = served.listener(move |backend, listener| {
             relay::Relay::start(&context, directory, tasks, backend, &listener)

@@ -11,6 +11,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use discovery::{Discovery, Instance, Registration, Snapshot};
 use proto::agentplatform::RegistrationResponse;
+use proto::error_info::{self, Reason};
 use tokio::{sync::Mutex, time::timeout};
 use tonic::{Code, Status};
 use tracing::info;
@@ -71,9 +72,9 @@ impl RegistrationHandler {
         snapshot: &DirectorySnapshot,
     ) -> Result<RegistrationResponse, Status> {
         if !self.allowed {
-            return Err(proto::error_info::status(
+            return Err(error_info::status(
                 Code::PermissionDenied,
-                "REGISTRATION_OFF",
+                Reason::RegistrationOff,
                 "registration through the router is off: allow_registration turns it on",
                 [("key", "allow_registration".to_owned())],
             ));
@@ -104,8 +105,10 @@ impl RegistrationHandler {
                 service = registration.service,
                 "registered for another"
             );
-            let registrar =
-                discovery::Registrar::start_third_party(Arc::clone(&self.discovery), registration.clone());
+            let registrar = discovery::Registrar::start_third_party(
+                Arc::clone(&self.discovery),
+                registration.clone(),
+            );
             kept.insert(registration.id.clone(), (registration.clone(), registrar));
         }
         let Registration {
@@ -182,7 +185,7 @@ impl RegistrationHandler {
     /// What to say when the registry tells nothing.
     fn silent(&self) -> Status {
         self.discovery.last_error().map_or_else(silent, |trouble| {
-            proto::error_info::status(Code::Unavailable, "REGISTRY_UNAVAILABLE", trouble, [])
+            error_info::status(Code::Unavailable, Reason::RegistryUnreachable, trouble, [])
         })
     }
 }
@@ -196,7 +199,10 @@ fn forget_gone(kept: &mut HashMap<String, (Registration, discovery::Registrar)>)
 fn check_names(snapshot: &DirectorySnapshot, it: &Registration) -> Result<(), Status> {
     let public = it.meta.get("public_id");
     for name in [Some(&it.service), public].into_iter().flatten() {
-        if let Some(other) = snapshot.by_id(name).filter(|other| *other.name != *it.service) {
+        if let Some(other) = snapshot
+            .by_id(name)
+            .filter(|other| *other.name != *it.service)
+        {
             return Err(owned(name, &other.name));
         }
     }
@@ -204,18 +210,18 @@ fn check_names(snapshot: &DirectorySnapshot, it: &Registration) -> Result<(), St
 }
 
 fn owned(name: &str, by: &str) -> Status {
-    proto::error_info::status(
+    error_info::status(
         Code::AlreadyExists,
-        "SERVICE_HAS_OWNER",
+        Reason::ServiceHasOwner,
         format!("{name} is registered already, by {by:?}: choose another id"),
         [("service", name.to_owned()), ("instance", by.to_owned())],
     )
 }
 
 fn full() -> Status {
-    proto::error_info::status(
+    error_info::status(
         Code::ResourceExhausted,
-        "TOO_MANY_REGISTRATIONS",
+        Reason::TooManyRegistrations,
         format!("this router keeps {MAX_REGISTRATIONS} registrations already"),
         [("limit", MAX_REGISTRATIONS.to_string())],
     )
@@ -223,15 +229,15 @@ fn full() -> Status {
 
 fn silent() -> Status {
     let message = "the registry does not answer: try again";
-    proto::error_info::status(Code::Unavailable, "REGISTRY_UNAVAILABLE", message, [])
+    error_info::status(Code::Unavailable, Reason::RegistryUnreachable, message, [])
 }
 
 fn refused(error: &discovery::Error) -> Status {
     let (code, reason) = match error {
-        discovery::Error::Refused { .. } => (Code::InvalidArgument, "REGISTRATION_REFUSED"),
-        _ => (Code::Unavailable, "REGISTRY_UNAVAILABLE"),
+        discovery::Error::Refused { .. } => (Code::InvalidArgument, Reason::RegistrationRefused),
+        _ => (Code::Unavailable, Reason::RegistryUnreachable),
     };
-    proto::error_info::status(code, reason, error.to_string(), [])
+    error_info::status(code, reason, error.to_string(), [])
 }
 
 #[cfg(test)]

@@ -38,7 +38,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{directory::Directory, tasks::TaskLocations};
+use crate::{
+    RouterKeys,directory::Directory, tasks::TaskLocations};
 use gauges::Gauges;
 use host::RouterHost;
 
@@ -92,7 +93,7 @@ impl Relay {
             tasks,
             backend,
             max_message_bytes: u64::try_from(context.max_message_bytes())?,
-            max_header_bytes: context.config.size("max_header_bytes"),
+            max_header_bytes: context.keys.metadata.max_header_bytes,
             default_timeout: unless_zero(context.mesh.options().default_timeout),
             runtime: runtime::Handle::current(),
             tracker: context.tracker.clone(),
@@ -101,7 +102,7 @@ impl Relay {
             gauges: Gauges::new(&context.registry),
         });
         let config = config(context);
-        let threads = (0..context.config.integer("relay_threads"))
+        let threads = (0..RouterKeys::from_config(&context.config).relay_threads)
             .map(|number| {
                 spawn(
                     number,
@@ -144,27 +145,29 @@ fn unless_zero(time: Duration) -> Option<Duration> {
 }
 
 fn config(context: &Context) -> Config {
-    let config = &context.config;
+    let keys = RouterKeys::from_config(&context.config);
+    let connections = &context.keys.connections;
+    let calls = &context.keys.calls;
     let options = context.mesh.options();
     let default = Config::default();
     Config {
         clients: Settings {
-            max_streams: config.integer("max_concurrent_streams"),
+            max_streams: connections.max_concurrent_streams,
             ..default.clients
         },
-        max_header_list: config.size("max_header_bytes"),
+        max_header_list: context.keys.metadata.max_header_bytes,
         replay: options.retry_buffer,
         max_connections: options.max_connections,
         // Each service has its own: `Host::timeout` tells it.
         default_timeout: None,
-        max_age: unless_zero(config.duration("max_connection_age")),
-        age_grace: unless_zero(config.duration("max_connection_age_grace")),
-        handshake_timeout: unless_zero(config.duration("handshake_timeout")),
-        body_timeout: unless_zero(config.duration("body_timeout")),
-        keep_alive: unless_zero(config.duration("keep_alive")),
-        client_memory: config.size("client_memory"),
-        memory: config.size("relay_memory"),
-        wasted_calls: config.integer("wasted_calls"),
+        max_age: unless_zero(calls.max_connection_age),
+        age_grace: unless_zero(calls.max_connection_age_grace),
+        handshake_timeout: unless_zero(connections.handshake_timeout),
+        body_timeout: unless_zero(connections.body_timeout),
+        keep_alive: unless_zero(connections.keep_alive),
+        client_memory: keys.client_memory,
+        memory: keys.relay_memory,
+        wasted_calls: connections.wasted_calls,
         ..default
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use channel::Error;
 use http::request::Parts;
-use proto::error_info::status;
+use proto::error_info::{Reason, status};
 use tonic::{Code, Status};
 
 use crate::{
@@ -118,7 +118,10 @@ pub fn route(head: &impl Head) -> Route {
 ///
 /// # Errors
 /// `UNAVAILABLE` when the registry has not answered within `patience`.
-pub async fn wait_until_ready(directory: &Directory, patience: Duration) -> Result<Arc<DirectorySnapshot>, Status> {
+pub async fn wait_until_ready(
+    directory: &Directory,
+    patience: Duration,
+) -> Result<Arc<DirectorySnapshot>, Status> {
     let snapshot = directory.snapshot();
     if snapshot.ready() {
         return Ok(snapshot);
@@ -142,7 +145,7 @@ pub async fn wait_until_ready(directory: &Directory, patience: Duration) -> Resu
 pub fn by_id(snapshot: &DirectorySnapshot, id: &str) -> Result<Arc<str>, Status> {
     snapshot.by_id(id).map(|service| Arc::clone(&service.name)).ok_or_else(|| {
         let message = format!("`{id}` names no service of the mesh; `ListAgents`, `ListTools` and `ListWorkers` tell who is there");
-        status(Code::NotFound, "NO_SUCH_SERVICE", message, [("id", id.to_owned())])
+        status(Code::NotFound, Reason::NoSuchService, message, [("id", id.to_owned())])
     })
 }
 
@@ -165,7 +168,9 @@ pub fn by_metadata(snapshot: &DirectorySnapshot, head: &impl Head) -> Result<Arc
 #[must_use]
 pub fn by_authority(snapshot: &DirectorySnapshot, head: &impl Head) -> Option<Arc<str>> {
     let host = head.host()?;
-    snapshot.by_id(host).map(|service| Arc::clone(&service.name))
+    snapshot
+        .by_id(host)
+        .map(|service| Arc::clone(&service.name))
 }
 
 fn by_grpc_service(snapshot: &DirectorySnapshot, path: &str) -> Result<Arc<str>, Status> {
@@ -176,7 +181,7 @@ fn by_grpc_service(snapshot: &DirectorySnapshot, path: &str) -> Result<Arc<str>,
         [one] => Ok(Arc::clone(&one.name)),
         [] => Err(status(
             Code::Unimplemented,
-            "NO_SUCH_GRPC_SERVICE",
+            Reason::NoSuchGrpcService,
             format!("nobody in the mesh serves {name}"),
             [("grpc_service", name.to_owned())],
         )),
@@ -188,7 +193,7 @@ fn by_grpc_service(snapshot: &DirectorySnapshot, path: &str) -> Result<Arc<str>,
             let about = [("grpc_service", name.to_owned()), ("candidates", names)];
             Err(status(
                 Code::FailedPrecondition,
-                "AMBIGUOUS_SERVICE",
+                Reason::AmbiguousService,
                 message,
                 about,
             ))
@@ -203,7 +208,7 @@ pub fn missing_id(fields: &Fields) -> Status {
     let message = format!("{field} is missing or empty: it says whom the call is for");
     status(
         Code::InvalidArgument,
-        "MISSING_FIELD",
+        Reason::MissingField,
         message,
         [("field", field.to_owned())],
     )
@@ -225,7 +230,7 @@ pub fn metadata_text<'a>(head: &'a impl Head, key: &str) -> Result<Option<&'a st
             let message = format!("metadata {key} is not text");
             status(
                 Code::InvalidArgument,
-                "BAD_METADATA",
+                Reason::BadMetadata,
                 message,
                 [("field", key.to_owned())],
             )

@@ -10,14 +10,15 @@ use proto::agentplatform::{
     StatusRequest, StatusResponse, TaskStatusRequest, TaskStatusResponse,
     agent_service_client::AgentServiceClient, task_worker_client::TaskWorkerClient,
 };
+use proto::error_info::{self, Reason};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Response, Status, metadata::MetadataMap};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    single_flight::QUERY_TIMEOUT,
     directory::DirectorySnapshot,
     forward::INSTANCE,
+    single_flight::QUERY_TIMEOUT,
     tasks::{Recipient, TaskLocations},
 };
 
@@ -209,9 +210,9 @@ fn answered_by<T>(instance: &str, answer: T) -> Response<T> {
 
 fn missing(field: &str) -> Status {
     let message = format!("{field} is missing: name whom it is about");
-    proto::error_info::status(
+    error_info::status(
         Code::InvalidArgument,
-        "MISSING_FIELD",
+        Reason::MissingField,
         message,
         [("field", field.to_owned())],
     )
@@ -219,9 +220,9 @@ fn missing(field: &str) -> Status {
 
 fn not_found(id: &str) -> Status {
     let message = format!("no service or instance is called {id:?}");
-    proto::error_info::status(
+    error_info::status(
         Code::NotFound,
-        "NO_SUCH_SERVICE",
+        Reason::NoSuchService,
         message,
         [("id", id.to_owned())],
     )
@@ -230,7 +231,7 @@ fn not_found(id: &str) -> Status {
 fn unavailable(id: &str) -> Status {
     let message = format!("{id:?} has no healthy instance");
     let facts = [("id", id.to_owned())];
-    proto::error_info::status(Code::Unavailable, "NO_HEALTHY_INSTANCE", message, facts)
+    error_info::status(Code::Unavailable, Reason::NoHealthyInstance, message, facts)
 }
 
 fn silent(instance: &Instance) -> Status {
@@ -239,9 +240,9 @@ fn silent(instance: &Instance) -> Status {
         "instance {id:?} did not answer within {} s",
         QUERY_TIMEOUT.as_secs()
     );
-    proto::error_info::status(
+    error_info::status(
         Code::Unavailable,
-        "SILENT_INSTANCE",
+        Reason::SilentInstance,
         message,
         [("instance", id)],
     )

@@ -8,7 +8,8 @@ use std::{
 };
 
 use agentkit::{Agent, OutputStream, Task, TaskError, TaskOutcome};
-use service::{Context, Key, Services, Spec};
+use config::{duration, keys};
+use service::{Context, Services, Spec};
 use tokio::time::sleep;
 
 /// The names, tags, port and keys of the echo agent.
@@ -19,14 +20,18 @@ pub const SPEC: Spec = Spec {
     default_port: 50052,
     about: "The echo agent: repeats what it is told",
     idempotent: &["*"],
-    keys: &[Key::duration(
-        "delay",
-        "0s",
-        "simulated work of a task, and of each streamed word",
-    )
-    .with_env("ECHO_DELAY")],
+    keys: &[service::GRPC, &[EchoKeys::GROUP]],
     ..agentkit::AGENT
 };
+
+keys! {
+    /// The echo agent.
+    #[derive(Clone, Debug)]
+    pub(crate) struct EchoKeys: "Echo agent" {
+        /// Simulated work of each task, and of each streamed word.
+        delay: Duration = duration("0s").zero("no delay").env("ECHO_DELAY"),
+    }
+}
 
 #[derive(Debug)]
 struct Echo {
@@ -40,7 +45,7 @@ struct Echo {
 /// None at present.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let echo = Echo {
-        delay: context.config.duration("delay"),
+        delay: EchoKeys::from_config(&context.config).delay,
         tasks: AtomicU64::new(0),
     };
     Ok(agentkit::serve_agent(context, about::ABOUT, echo))

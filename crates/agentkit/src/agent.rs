@@ -15,7 +15,7 @@ pub const AGENT: Spec = Spec {
     version: env!("CARGO_PKG_VERSION"),
     about: "",
     idempotent: &[],
-    keys: &[],
+    keys: &[service::GRPC],
 };
 
 /// Something that carries out tasks.

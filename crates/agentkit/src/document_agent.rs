@@ -16,7 +16,7 @@ const MAX_TITLE: usize = 200;
 /// What the specs of such agents have in common, for `..agentkit::DOCUMENT_AGENT`.
 pub const DOCUMENT_AGENT: Spec = Spec {
     idempotent: &["*"],
-    keys: model::KEYS,
+    keys: &[service::GRPC, service::CALLS, crate::AGENT_KEYS],
     ..crate::AGENT
 };
 

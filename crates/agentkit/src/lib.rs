@@ -29,7 +29,7 @@ pub use document_agent::{DOCUMENT_AGENT, DocumentAgent, Draft, serve as serve_do
 pub use functions::MeshFunctions;
 pub use output_stream::OutputStream;
 pub use parameters::{InvalidParameter, Parameters};
-pub use state::AgentState;
+pub use state::{AGENT_KEYS, AgentState, ToolKeys};
 pub use status_board::TaskHandle;
 pub use task::{Task, TaskError, TaskOutcome};
 pub use tool::{Invocation, InvocationError, TOOL, Tool, json_result};

@@ -2,10 +2,23 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use config::{Group, duration, keys};
 use model::{Model, Reply, TextSink, Usage, wire::Message};
 use service::Context;
 
 use crate::{Task, TaskError, Toolbox, functions::MeshFunctions};
+
+keys! {
+    /// How an agent calls tools.
+    #[derive(Clone, Debug)]
+    pub struct ToolKeys: "Calls to tools" {
+        /// Longest time for one call to a tool.
+        tool_timeout: Duration = duration("15s").zero("every call fails"),
+    }
+}
+
+/// The keys of an agent that has a model and calls tools.
+pub const AGENT_KEYS: &[Group] = &[model::ModelKeys::GROUP, ToolKeys::GROUP];
 
 /// The model of an agent, if it has one, and its way to tools.
 #[derive(Debug)]
@@ -16,7 +29,7 @@ pub struct AgentState {
 }
 
 impl AgentState {
-    /// As the keys of [`model::KEYS`] say.
+    /// As [`AGENT_KEYS`] say.
     ///
     /// # Errors
     /// When the keys of the model are not valid.
@@ -24,7 +37,7 @@ impl AgentState {
         Ok(Self {
             model: model::from_config(&context.config)?,
             mesh: context.mesh.clone(),
-            tool_timeout: context.config.duration("tool_timeout"),
+            tool_timeout: ToolKeys::from_config(&context.config).tool_timeout,
         })
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proto::{
     agentplatform::{TaskRequest, TaskResponse},
-    error_info,
+    error_info::{self, Reason},
 };
 use tonic::{Code, Response, Status, metadata::MetadataValue};
 
@@ -101,11 +101,11 @@ impl From<InvalidParameter> for TaskError {
 impl From<TaskError> for Status {
     fn from(error: TaskError) -> Self {
         let (code, reason, retry_after) = match &error {
-            TaskError::Invalid(_) => (Code::InvalidArgument, "TASK_REFUSED", None),
-            TaskError::Unavailable(_) => (Code::Unavailable, "DEPENDENCY_AWAY", None),
+            TaskError::Invalid(_) => (Code::InvalidArgument, Reason::TaskRefused, None),
+            TaskError::Unavailable(_) => (Code::Unavailable, Reason::DependencyAway, None),
             // In gRPC's words: to be tried again at a higher level, if at all. The instance is fine.
             TaskError::ModelUnavailable { retry_after, .. } => {
-                (Code::Aborted, error_info::MODEL_AWAY, *retry_after)
+                (Code::Aborted, Reason::ModelAway, *retry_after)
             }
         };
         let facts = retry_after.map(|wait| (error_info::RETRY_AFTER, wait.as_millis().to_string()));

@@ -1,44 +1,37 @@
-//! The numbers that policies are tuned with.
+//! The numbers that policies are tuned with. Each field is a configuration key.
 
 use std::time::Duration;
 
-/// How a [`Set`](crate::Set) picks, whatever its policy.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BalanceOptions {
-    /// How long a member that [joined](crate::Load::joined_at) warm ones gets less than its share.
-    /// Default 10 s; zero switches slow start off.
-    pub slow_start: Duration,
-    /// The part of its share that such a member begins with, 0 to 1; it grows evenly to 1. Default
-    /// 0.1.
-    pub slow_start_from: f64,
-    /// How long `peak_ewma` takes to forget all but 1/e of a slow answer when few faster ones come;
-    /// many forget it sooner. Default 10 s; zero remembers only the last answer.
-    pub ewma_decay: Duration,
-    /// How many times the mean of calls in flight, by weight, a member may have before `session`
-    /// lets its sessions spill over to the next on the ring; less than 1 counts as 1. Default
-    /// `None`: a session never leaves its member. 1.25 is a good value to switch it on with.
-    pub session_bound: Option<f64>,
-    /// How long an instance reports its load before `load_aware` goes by it. Default 10 s.
-    pub load_blackout: Duration,
-    /// How long a load report counts when no other follows. Default 3 min.
-    pub load_expiry: Duration,
-    /// How many calls in flight more than the member that is picked the one before may have when
-    /// `least_request` lets a call [follow](crate::Set::pick_after) it; never more than half of what
-    /// that one has to do, or an eighth when they do not come together. One that answers half as
-    /// fast is not followed. Default 16; 0 lets none follow.
-    pub affinity_slack: u32,
-}
+use config::{DefaultValue, duration, integer, keys, number, optional_number};
 
-impl Default for BalanceOptions {
-    fn default() -> Self {
-        Self {
-            slow_start: Duration::from_secs(10),
-            slow_start_from: 0.1,
-            ewma_decay: Duration::from_secs(10),
-            session_bound: None,
-            load_blackout: Duration::from_secs(10),
-            load_expiry: Duration::from_secs(180),
-            affinity_slack: 16,
-        }
+keys! {
+    /// How a [`Set`](crate::Set) picks, whatever its policy.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct BalanceOptions: "Balancing", absent: "does not call other services" {
+        /// How long a new instance takes to come to its full share of calls.
+        slow_start: Duration = duration("10s").zero("it has its full share at once").per_service(),
+        /// Part of its share that a new instance begins with. It grows evenly to 1.
+        slow_start_from: f64 = number(0.1, 0.0..=1.0, "of its share")
+            .zero("none at first")
+            .per_service(),
+        /// How long `peak_ewma` takes to forget all but 1/e of a slow answer.
+        ewma_decay: Duration = duration("10s")
+            .zero("it remembers the last answer only")
+            .per_service(),
+        /// How many calls in flight more than another instance one may have when `least_request` keeps
+        /// a client's calls together.
+        affinity_slack: u32 = integer(16, 0..=u32::MAX as u64, "calls")
+            .named("burst")
+            .zero("it does not keep them together")
+            .per_service(),
+        /// How many times the mean load an instance may have before `session` moves its sessions to the
+        /// next, such as 1.25. Less than 1 counts as 1.
+        session_bound: Option<f64> = optional_number(DefaultValue::Number(0.0), 0.0..=100.0, "times the mean load")
+            .zero("sessions never move")
+            .per_service(),
+        /// How long an instance reports its load before `load_aware` goes by it.
+        load_blackout: Duration = duration("10s").zero("at once").per_service(),
+        /// How long a load report counts when no other follows.
+        load_expiry: Duration = duration("3m").zero("it does not count").per_service(),
     }
 }

@@ -26,9 +26,9 @@ use tokio_util::task::TaskTracker;
 use tonic::Code;
 
 use crate::{
-    sniff::{SniffedStream, protocol_mismatch},
     incoming::Incoming,
     replay::AttemptBody,
+    sniff::{Sniffer, protocol_mismatch},
     upload::Upload,
 };
 
@@ -59,7 +59,7 @@ impl Connection {
         tracker: &TaskTracker,
         mut aborted: watch::Receiver<()>,
     ) -> io::Result<Arc<Self>> {
-        let (stream, first) = SniffedStream::new(stream);
+        let (stream, first) = Sniffer::new(stream);
         // No limit of metadata is told: h2 ends the connection for a list of several times its limit,
         // and servers that may not send one end the call with words of their own. It is kept by who
         // reads the answer.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto::error_info::{self, Reason};
 use tonic::Code;
 
 use crate::http_code;
@@ -156,53 +157,53 @@ impl Error {
     pub fn status(&self) -> tonic::Status {
         let mut about: Vec<(&str, String)> = Vec::new();
         let (code, reason) = match self {
-            Self::Undiscovered { .. } => (Code::Unavailable, "REGISTRY_UNREACHABLE"),
+            Self::Undiscovered { .. } => (Code::Unavailable, Reason::RegistryUnreachable),
             Self::NoInstance { service, .. } => {
                 about.push(("service", service.clone()));
-                (Code::Unavailable, "NO_HEALTHY_INSTANCE")
+                (Code::Unavailable, Reason::NoHealthyInstance)
             }
             Self::NoSuchInstance { service, instance } => {
                 about.push(("service", service.clone()));
                 about.push(("instance", instance.clone()));
                 // Not UNAVAILABLE: clients repeat that by themselves, and nobody else may answer.
-                (Code::FailedPrecondition, "INSTANCE_GONE")
+                (Code::FailedPrecondition, Reason::InstanceGone)
             }
             Self::Unreachable { service, .. } => {
                 about.push(("service", service.clone()));
-                (Code::Unavailable, "CONNECT_FAILED")
+                (Code::Unavailable, Reason::ConnectFailed)
             }
             Self::Saturated { service, key, .. } => {
                 about.push(("service", service.clone()));
                 about.push(("key", (*key).to_owned()));
-                (Code::ResourceExhausted, "LIMIT")
+                (Code::ResourceExhausted, Reason::Limit)
             }
             Self::Unsent { instance, .. } => {
                 about.push(("instance", instance.clone()));
-                (Code::Unavailable, "CONNECTION_LOST")
+                (Code::Unavailable, Reason::ConnectionLost)
             }
             Self::ConnectionLost { instance, code, .. } => {
                 about.push(("instance", instance.clone()));
-                (*code, "CONNECTION_LOST")
+                (*code, Reason::ConnectionLost)
             }
             Self::Http { instance, status } => {
                 about.push(("instance", instance.clone()));
                 about.push(("http_status", status.to_string()));
-                (http_code(*status), "HTTP_ANSWER")
+                (http_code(*status), Reason::HttpAnswer)
             }
             Self::LargeAnswer { instance, limit } => {
                 about.push(("instance", instance.clone()));
                 about.push(("key", "max_header_bytes".to_owned()));
                 about.push(("limit", limit.to_string()));
-                (Code::ResourceExhausted, "LIMIT")
+                (Code::ResourceExhausted, Reason::Limit)
             }
-            Self::Deadline(_) => (Code::DeadlineExceeded, "DEADLINE"),
+            Self::Deadline(_) => (Code::DeadlineExceeded, Reason::DeadlineExceeded),
             Self::Request(status) => return (**status).clone(),
             Self::Timeout(_) => {
                 about.push(("field", "grpc-timeout".to_owned()));
-                (Code::InvalidArgument, "BAD_METADATA")
+                (Code::InvalidArgument, Reason::BadMetadata)
             }
         };
-        proto::error_info::status(code, reason, self.to_string(), about)
+        error_info::status(code, reason, self.to_string(), about)
     }
 }
 

@@ -53,7 +53,7 @@ pub use inspect::{EndpointState, EndpointStatus};
 pub use attempt::{CallAttempt, Peer, RetryRequest};
 pub use mesh::{Mesh, Target};
 pub use metrics::ClusterMetrics;
-pub use options::ClusterOptions;
+pub use options::{ClusterOptions, MetadataLimit};
 pub use retry::{PREVIOUS_ATTEMPTS, Pushback};
 pub use service_config::{Meta, ServiceConfig};
 pub use shared::Timestamp;

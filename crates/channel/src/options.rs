@@ -1,103 +1,105 @@
-//! Every limit and time of the channel. Each is a configuration key of the programs, by this name.
+//! Every limit and time of the channel. Each field is a configuration key of the programs that call
+//! others.
 
 use std::time::Duration;
 
-/// How calls are sent; the defaults serve a cluster on one network.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ClusterOptions {
-    /// The largest metadata of an answer that is taken, head or trailers, as HTTP/2 counts it.
-    pub max_header_bytes: usize,
-    /// Longest time for DNS, TCP and the HTTP/2 preface of one connection.
-    pub connect_timeout: Duration,
-    /// How long one call waits for a connection that is being opened before it looks for another
-    /// instance; the opening goes on.
-    pub connect_patience: Duration,
-    /// Pause after the first failed connect; it doubles with each further one.
-    pub backoff_min: Duration,
-    /// Longest pause between connects.
-    pub backoff_max: Duration,
-    /// Idle time before TCP keep-alive probes a peer.
-    pub tcp_keepalive: Duration,
-    /// Time between two keep-alive probes.
-    pub tcp_keepalive_interval: Duration,
-    /// How long sent bytes may stay unacknowledged, or all calls of an instance and its health
-    /// unanswered, before its connections are dropped.
-    pub tcp_user_timeout: Duration,
-    /// Calls in flight to one instance; more wait in the queue.
-    pub max_in_flight: u32,
-    /// Connections to one instance.
-    pub max_connections: usize,
-    /// How long the connections to an instance stay open without a call, and a service that has no
-    /// instance is watched without one.
-    pub idle_timeout: Duration,
-    /// How long a call waits for an instance that can take it.
-    pub queue_timeout: Duration,
-    /// Deadline of calls that bring none; zero means none.
-    pub default_timeout: Duration,
-    /// Attempts for one call, the first included.
-    pub max_attempts: usize,
-    /// Bytes of a request that are kept for another attempt; a larger one is sent once.
-    pub retry_buffer: usize,
-    /// A call that may run twice is sent to a second instance too when the first has not answered
-    /// for so long; zero means never.
-    pub hedge_delay: Duration,
-    /// Instances that one call is sent to so, the first included.
-    pub hedge_max: usize,
-    /// Retries, hedges included, allowed per call on average, 0–1.
-    pub retry_ratio: f64,
-    /// Retries allowed each second whatever the number of calls.
-    pub retry_per_second: f64,
-    /// Failures in a row that eject an instance.
-    pub ejection_failures: u32,
-    /// First ejection; the n-th lasts n times as long.
-    pub ejection_time: Duration,
-    /// Longest ejection.
-    pub ejection_max: Duration,
-    /// Share of a cluster that may be ejected for failures, percent; one instance always may.
-    pub ejection_percent: usize,
-    /// Below this share of usable instances ejections are ignored, percent.
-    pub panic_percent: usize,
-    /// All calls of an instance silent for so long: its health is asked on a connection of its own.
-    pub silence: Duration,
-    /// How long that question may stay unanswered before the instance is ejected.
-    pub silence_probe: Duration,
-    /// Balancing policy, by name or alias; `None` is what the instances announce, else the default.
-    pub lb_policy: Option<String>,
-    /// The numbers of the policies.
-    pub balance: balance::BalanceOptions,
+use config::{duration, integer, keys, number, one_of, size};
+
+keys! {
+    /// The largest metadata, which servers and callers share.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct MetadataLimit: "Metadata of calls" {
+        /// Largest metadata of a call, as HTTP/2 counts it: of the request, of the answer's head, and
+        /// trailers.
+        max_header_bytes: usize = size("64KiB").bounded_by(1024),
+    }
 }
 
-impl Default for ClusterOptions {
-    fn default() -> Self {
-        Self {
-            max_header_bytes: 64 * 1024,
-            connect_timeout: Duration::from_secs(1),
-            connect_patience: Duration::from_millis(100),
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(60),
-            tcp_keepalive: Duration::from_secs(10),
-            tcp_keepalive_interval: Duration::from_secs(5),
-            tcp_user_timeout: Duration::from_secs(20),
-            max_in_flight: 1024,
-            max_connections: 64,
-            idle_timeout: Duration::from_secs(300),
-            queue_timeout: Duration::from_secs(3),
-            default_timeout: Duration::ZERO,
-            max_attempts: 3,
-            retry_buffer: 64 * 1024,
-            hedge_delay: Duration::ZERO,
-            hedge_max: 2,
-            retry_ratio: 0.2,
-            retry_per_second: 10.0,
-            ejection_failures: 5,
-            ejection_time: Duration::from_secs(30),
-            ejection_max: Duration::from_secs(300),
-            ejection_percent: 50,
-            panic_percent: 50,
-            silence: Duration::from_secs(1),
-            silence_probe: Duration::from_secs(1),
-            lb_policy: None,
-            balance: balance::BalanceOptions::default(),
-        }
+keys! {
+    /// How calls are sent; the defaults serve a cluster on one network.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct ClusterOptions: "Calls to other services", absent: "does not call other services" {
+        /// Balancing policy of services that announce none. Empty: `least_request`.
+        lb_policy: Option<String> = one_of(policies).per_service(),
+        /// Deadline of calls that bring none.
+        default_timeout: Duration = duration("0s").zero("no deadline").per_service(),
+        /// How long a call waits for an instance that can take it.
+        queue_timeout: Duration = duration("3s")
+            .zero("a call that no instance can take fails at once")
+            .per_service(),
+        /// Calls in flight to one instance; more wait.
+        max_in_flight: u32 = integer(1024, 1..=U32, "calls").per_service(),
+        /// Connections to one instance.
+        max_connections: usize = integer(64, 1..=U32, "connections"),
+        /// How long connections to an instance stay open without a call. A service without instances
+        /// is watched for as long.
+        idle_timeout: Duration = duration("5m").zero("they close after each call").per_service(),
+        /// Longest time to connect to an instance: DNS, TCP and the HTTP/2 preface.
+        connect_timeout: Duration = duration("1s").zero("no connection is made").per_service(),
+        /// How long a call waits for a connection that is being opened before it tries another
+        /// instance. The opening goes on.
+        connect_patience: Duration = duration("100ms").zero("it does not wait").per_service(),
+        /// Pause after a failed connect. It doubles with each further failure.
+        backoff_min: Duration = duration("100ms").zero("no pause").per_service(),
+        /// Longest pause between two connects to an instance.
+        backoff_max: Duration = duration("1m").zero("no pause").per_service(),
+        /// How long a connection to an instance is idle before TCP keep-alive probes it. Whole seconds, 1 s at least.
+        tcp_keepalive: Duration = duration("10s").zero("1 s"),
+        /// Time between two TCP keep-alive probes. Whole seconds, 1 s at least.
+        tcp_keepalive_interval: Duration = duration("5s").zero("1 s"),
+        /// How long sent bytes may stay unacknowledged before a connection is dropped. It also bounds
+        /// how long an instance may leave all calls and health checks unanswered.
+        tcp_user_timeout: Duration = duration("20s").zero("the system's default"),
+        /// Attempts for one call, the first included.
+        max_attempts: usize = integer(3, 1..=U32, "attempts").per_service(),
+        /// Bytes of a request that are kept for another attempt. A larger request is sent once.
+        retry_buffer: usize = size("64KiB").zero("only requests without a message are retried"),
+        /// Retries per call that the budget allows on average.
+        retry_ratio: f64 = number(0.2, 0.0..=1.0, "retries per call")
+            .zero("none beside `retry_per_second`")
+            .per_service(),
+        /// Retries each second that the budget allows however few calls there are.
+        retry_per_second: f64 = number(10.0, 0.0..=1e6, "retries per second")
+            .zero("none beside `retry_ratio`")
+            .per_service(),
+        /// After how long without an answer a call is also sent to a second instance. Only calls that
+        /// may run twice are.
+        hedge_delay: Duration = duration("0s").zero("never").per_service(),
+        /// Instances that a hedged call is sent to at most.
+        hedge_max: usize = integer(2, 1..=U32, "instances").per_service(),
+        /// Failures in a row that eject an instance.
+        ejection_failures: u32 = integer(5, 1..=U32, "failures").per_service(),
+        /// How long the first ejection lasts. The n-th lasts n times as long.
+        ejection_time: Duration = duration("30s").zero("failures eject nobody").per_service(),
+        /// Longest ejection.
+        ejection_max: Duration = duration("5m").zero("failures eject nobody").per_service(),
+        /// Share of a service's instances that may be ejected. One instance always may.
+        ejection_percent: usize = integer(50, 0..=100, "%").zero("one instance").per_service(),
+        /// Below this share of usable instances, ejections are ignored and all are used.
+        panic_percent: usize = integer(50, 0..=100, "%")
+            .zero("ejections always hold")
+            .per_service(),
+        /// After how long without an answer to any of its calls an instance is asked for its health.
+        silence: Duration = duration("1s").zero("at once").per_service(),
+        /// How long an instance may take to say its health before it is ejected.
+        silence_probe: Duration = duration("1s").zero("it is ejected at once").per_service(),
     }
+    with {
+        /// The largest metadata of an answer that is taken, as HTTP/2 counts it.
+        max_header_bytes: usize = |config| MetadataLimit::from_config(config).max_header_bytes,
+        /// The numbers of the policies.
+        balance: balance::BalanceOptions = balance::BalanceOptions::from_config,
+    }
+    retired {
+        "policies" => "write `lb_policy` in the file's table [services.\"NAME\"], or in Consul's KV at mesh/services/NAME/lb_policy",
+    }
+}
+
+/// The bound of counts that have no other.
+const U32: u64 = u32::MAX as u64;
+
+/// Every name and alias of a policy.
+fn policies() -> Vec<&'static str> {
+    let names = |row: &balance::PolicyRow| [&[row.name], row.aliases].concat();
+    balance::POLICIES.iter().flat_map(names).collect()
 }

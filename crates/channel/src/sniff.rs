@@ -1,17 +1,15 @@
 //! What a peer speaks that should speak HTTP/2, told by the first bytes it says.
 
 use std::{
-    io::{self, Read as _},
+    io::{self, IoSlice, Read as _},
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
+use mesh_relay::tap::{Tap, Tapped};
 use socket2::SockRef;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::{io::AsyncWrite as _, net::TcpStream};
 
 /// So many bytes tell it: Go's servers of TLS answer plain HTTP with a page that says so.
 const FIRST: usize = 256;
@@ -36,15 +34,18 @@ pub fn protocol_mismatch(first: &[u8]) -> Option<&'static str> {
 }
 
 /// A connection whose first bytes are remembered, for [`protocol_mismatch`].
-pub(crate) struct SniffedStream {
+pub(crate) type SniffedStream = Tapped<Sniffer>;
+
+/// Remembers the first bytes of a connection.
+pub(crate) struct Sniffer {
     stream: TcpStream,
     buffer: Vec<u8>,
     first: Arc<OnceLock<Vec<u8>>>,
 }
 
-impl SniffedStream {
+impl Sniffer {
     /// With the place where they are found once they tell something, or the peer has closed.
-    pub(crate) fn new(stream: TcpStream) -> (Self, Arc<OnceLock<Vec<u8>>>) {
+    pub(crate) fn new(stream: TcpStream) -> (SniffedStream, Arc<OnceLock<Vec<u8>>>) {
         let first = Arc::<OnceLock<_>>::default();
         let buffer = Vec::new();
         let sniffed = Self {
@@ -52,7 +53,7 @@ impl SniffedStream {
             buffer,
             first: Arc::clone(&first),
         };
-        (sniffed, first)
+        (Tapped(sniffed), first)
     }
 
     fn record(&mut self, bytes: &[u8]) {
@@ -67,9 +68,23 @@ impl SniffedStream {
     }
 }
 
-impl SniffedStream {
+impl Tap for Sniffer {
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        Ok(Pin::new(&mut self.stream))
+    }
+
+    fn on_read(&mut self, _cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        self.record(bytes);
+        Ok(())
+    }
+
     /// A peer that takes no more has said why before: nobody would read that.
-    fn drain_reads(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         if matches!(outcome, Poll::Ready(Err(_))) && self.first.get().is_none() {
             let mut first = [0; FIRST];
             // Past tokio, which need not know yet that there is something.
@@ -77,53 +92,6 @@ impl SniffedStream {
             self.record(&first[..read.unwrap_or(0)]);
         }
         outcome
-    }
-}
-
-impl AsyncRead for SniffedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let outcome = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, into));
-        if self.first.get().is_none() {
-            self.record(&into.filled()[before..]);
-        }
-        Poll::Ready(outcome)
-    }
-}
-
-impl AsyncWrite for SniffedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.drain_reads(outcome)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.drain_reads(outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use channel::Target;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use tonic::{
@@ -14,8 +14,9 @@ use tonic::{
 };
 
 use crate::{
-    INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec, descriptors::Descriptors,
-    from_json, invoke, invoke::exchange, names::ServiceNames, transport::TargetChannel,
+    INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec,
+    descriptors::Descriptors, from_json, invoke, invoke::exchange, names::ServiceNames,
+    transport::TargetChannel,
 };
 
 /// What a client is made with.
@@ -98,7 +99,9 @@ impl DynamicClient {
     pub async fn method(&self, service: &str, method: &str) -> Result<MethodDescriptor, Status> {
         let name = self.resolve(service).await?;
         let target_channel = self.transport.target_channel(Target::service(&name));
-        self.descriptors.method(&name, method, &target_channel).await
+        self.descriptors
+            .method(&name, method, &target_channel)
+            .await
     }
 
     /// Calls a method that answers with one message. The messages of a method that takes a stream
@@ -126,7 +129,11 @@ impl DynamicClient {
     ///
     /// # Errors
     /// As [`DynamicClient::call`].
-    pub async fn stream(&self, call: &DynamicCall, message: Value) -> Result<MessageStream, Status> {
+    pub async fn stream(
+        &self,
+        call: &DynamicCall,
+        message: Value,
+    ) -> Result<MessageStream, Status> {
         let deadline = Deadline::of(call);
         let opening = async {
             let name = self.resolve(&call.service).await?;
@@ -144,7 +151,9 @@ impl DynamicClient {
                 request,
                 self.options.max_message_bytes,
             );
-            let answer = sent.await.map_err(|status| with_instance(status, &target_channel))?;
+            let answer = sent
+                .await
+                .map_err(|status| with_instance(status, &target_channel))?;
             Ok((answer, target_channel))
         };
         let (answer, target_channel) = deadline.keep(opening).await?;
@@ -162,7 +171,11 @@ impl DynamicClient {
     ///
     /// # Errors
     /// What the mesh or the service says.
-    pub async fn call_bytes(&self, call: &DynamicCall, message: Bytes) -> Result<UnaryResponse<Bytes>, Status> {
+    pub async fn call_bytes(
+        &self,
+        call: &DynamicCall,
+        message: Bytes,
+    ) -> Result<UnaryResponse<Bytes>, Status> {
         let deadline = Deadline::of(call);
         let calling = async {
             let name = self.resolve(&call.service).await?;
@@ -174,14 +187,17 @@ impl DynamicClient {
                 self.options.max_message_bytes,
             );
             let sent = async {
-                let answer = exchange(target_channel.clone(), method, BytesCodec, request, most).await?;
+                let answer =
+                    exchange(target_channel.clone(), method, BytesCodec, request, most).await?;
                 let metadata = answer.metadata().clone();
                 let mut messages = answer.into_inner();
                 let message = messages.message().await?;
                 messages.trailers().await?;
                 Ok((message.ok_or_else(|| no_message(call))?, metadata))
             };
-            let (message, metadata) = sent.await.map_err(|status| with_instance(status, &target_channel))?;
+            let (message, metadata) = sent
+                .await
+                .map_err(|status| with_instance(status, &target_channel))?;
             Ok(UnaryResponse {
                 message,
                 instance: target_channel.instance().map(|id| id.to_string()),
@@ -204,7 +220,7 @@ impl DynamicClient {
             let (key, value) = pair.ok_or_else(|| {
                 let text = "metadata has a key or a value that cannot be sent, use plain ASCII";
                 let facts = [("field", "metadata".to_owned())];
-                error_info::status(Code::InvalidArgument, "BAD_METADATA", text, facts)
+                error_info::status(Code::InvalidArgument, Reason::BadMetadata, text, facts)
             })?;
             request.metadata_mut().insert(key, value);
         }
@@ -303,7 +319,7 @@ impl Deadline {
         };
         let over = || {
             let text = format!("no answer within {given:?}");
-            error_info::status(Code::DeadlineExceeded, "DEADLINE", text, [])
+            error_info::status(Code::DeadlineExceeded, Reason::DeadlineExceeded, text, [])
         };
         match timeout_at(at, step).await {
             Ok(Err(status)) if status.code() == Code::Cancelled && Instant::now() >= at => {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Status};
 
@@ -46,7 +46,7 @@ impl Descriptors {
             let facts = [("field", "method".to_owned())];
             return Err(error_info::status(
                 Code::InvalidArgument,
-                "BAD_METHOD",
+                Reason::BadMethod,
                 text,
                 facts,
             ));
@@ -90,7 +90,9 @@ impl Descriptors {
 
 /// What reflection tells; the platform's own contract, where an instance has none.
 async fn fetch(target_channel: &TargetChannel, grpc: &str) -> Result<DescriptorPool, Status> {
-    let told = ReflectionClient::new(target_channel.clone()).pool(grpc).await;
+    let told = ReflectionClient::new(target_channel.clone())
+        .pool(grpc)
+        .await;
     let untold = |status: &Status| matches!(status.code(), Code::NotFound | Code::Unimplemented);
     match told {
         Err(status) if untold(&status) => {
@@ -110,5 +112,5 @@ fn find(pool: &DescriptorPool, grpc: &str, method: &str) -> Option<MethodDescrip
 fn unknown(service: &str, path: &str) -> Status {
     let text = format!("{service} describes no method {path}");
     let facts = [("service", service.to_owned()), ("method", path.to_owned())];
-    error_info::status(Code::Unimplemented, "UNKNOWN_METHOD", text, facts)
+    error_info::status(Code::Unimplemented, Reason::UnknownMethod, text, facts)
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use serde_json::Value;
 use tonic::{Code, Status};
 
@@ -70,7 +70,7 @@ pub fn from_json(descriptor: &MessageDescriptor, json: Value) -> Result<DynamicM
         let said = error.to_string();
         let text = format!("the JSON is no {name}: {}", telemetry::humanize(&said));
         let facts = [("message", name.to_owned())];
-        error_info::status(Code::InvalidArgument, "MALFORMED_MESSAGE", text, facts)
+        error_info::status(Code::InvalidArgument, Reason::MalformedMessage, text, facts)
     })
 }
 

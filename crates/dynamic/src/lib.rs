@@ -11,6 +11,7 @@ mod codec;
 mod descriptors;
 mod invoke;
 mod json;
+mod keys;
 mod lenient;
 mod names;
 mod reflection;
@@ -22,6 +23,7 @@ pub use invoke::invoke;
 pub use json::{ReceivedMessage, from_json, to_json, to_text};
 pub use reflection::ReflectionClient;
 pub use transport::Transport;
+pub use keys::RouterKeys;
 
 use prost_reflect::MethodDescriptor;
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use discovery::{Catalog, Discovery, ServiceKind, Snapshot};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use tokio::{sync::watch, time::timeout};
 use tonic::{Code, Status};
 
@@ -36,7 +36,7 @@ impl ServiceNames {
                 Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
                 None => format!("the registry has not answered within {PATIENCE:?}"),
             };
-            let reason = "REGISTRY_UNREACHABLE";
+            let reason = Reason::RegistryUnreachable;
             return Err(error_info::status(Code::Unavailable, reason, text, []));
         };
         if let Some(known) = derived(&catalog, name) {
@@ -46,7 +46,7 @@ impl ServiceNames {
         given.ok_or_else(|| {
             let text = format!("no service of the mesh is called {name:?}");
             let facts = [("id", name.to_owned())];
-            error_info::status(Code::NotFound, "NO_SUCH_SERVICE", text, facts)
+            error_info::status(Code::NotFound, Reason::NoSuchService, text, facts)
         })
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, prost_types::FileDescriptorProto};
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -136,7 +136,7 @@ where
             let facts = [("symbol", symbol.to_owned())];
             return Err(error_info::status(
                 Code::NotFound,
-                "UNKNOWN_SYMBOL",
+                Reason::UnknownSymbol,
                 text,
                 facts,
             ));
@@ -152,7 +152,12 @@ where
         pool.add_file_descriptor_protos(files).map_err(|error| {
             let text = format!("the descriptors of {symbol} do not fit together: {error}");
             let facts = [("symbol", symbol.to_owned())];
-            error_info::status(Code::FailedPrecondition, "BAD_DESCRIPTORS", text, facts)
+            error_info::status(
+                Code::FailedPrecondition,
+                Reason::BadDescriptors,
+                text,
+                facts,
+            )
         })?;
         Ok(pool)
     }

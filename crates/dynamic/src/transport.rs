@@ -10,7 +10,7 @@ use std::{
 use channel::{Mesh, Target};
 use http::{Request, Response};
 use parking_lot::Mutex;
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use tonic::{
     Code, Status,
     body::Body,
@@ -98,7 +98,7 @@ impl TargetChannel {
             let cause = innermost(&error);
             let text = format!("no router answers at {address}: {cause}");
             let facts = [("router", address.to_string())];
-            error_info::status(Code::Unavailable, "ROUTER_UNREACHABLE", text, facts)
+            error_info::status(Code::Unavailable, Reason::RouterUnreachable, text, facts)
         })?;
         let instance = answer.headers().get(INSTANCE);
         if let Some(instance) = instance.and_then(|value| value.to_str().ok()) {

@@ -47,18 +47,6 @@ pub struct FetchLimits {
     pub retry_after: Duration,
 }
 
-impl Default for FetchLimits {
-    fn default() -> Self {
-        Self {
-            time: Duration::from_secs(30),
-            connect: Duration::from_secs(5),
-            body: 10 << 20,
-            redirects: 5,
-            retry_after: Duration::from_secs(3600),
-        }
-    }
-}
-
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Request {

@@ -1,47 +1,51 @@
 //! The configuration of a client.
 
-use service::{Config, Key, Type};
+use std::time::Duration;
 
-use crate::{HttpClient, Error, EgressPolicy, FetchLimits};
+use config::{Config, Group, duration, integer, keys, list, size, switch};
+
+use crate::{EgressPolicy, Error, FetchLimits, HttpClient};
+
+keys! {
+    /// Whether a program sends requests to servers outside the mesh.
+    #[derive(Clone, Debug)]
+    pub struct ExternalKeys: "Requests to the outside" {
+        /// Send requests to servers outside the mesh.
+        allow_external_requests: bool = switch("no"),
+    }
+}
+
+keys! {
+    /// Which addresses inside may be asked all the same.
+    #[derive(Clone, Debug)]
+    pub struct ExternalHostKeys: "Hosts inside" {
+        /// Hosts that may be asked although their addresses are inside, each as host or host:port.
+        external_allow_hosts: Vec<String> = list(),
+    }
+}
+
+keys! {
+    /// The limits of such requests.
+    #[derive(Clone, Debug)]
+    pub struct ExternalLimitKeys: "Limits of requests to the outside" {
+        /// Longest time for one request, redirects and body included.
+        external_timeout: Duration = duration("30s").zero("every request fails"),
+        /// Longest time to connect to one address, TLS included.
+        external_connect_timeout: Duration = duration("5s").zero("every request fails"),
+        /// Largest body of an answer.
+        external_max_body: usize = size("10MiB").zero("only answers without a body"),
+        /// Redirects that are followed.
+        external_max_redirects: usize = integer(5, 0..=20, "redirects").zero("none"),
+        /// Longest time that a server may ask a job to wait by `Retry-After`.
+        external_max_retry_after: Duration = duration("1h").zero("it is ignored"),
+    }
+}
 
 /// The keys of programs that send requests to the outside.
-pub const KEYS: &[Key] = &[
-    Key::bool(
-        "allow_external_requests",
-        "no",
-        "send requests to servers outside the mesh",
-    ),
-    Key::list(
-        "external_allow_hosts",
-        "",
-        "hosts that may be asked although their addresses are inside, as host or host:port",
-    ),
-    Key::duration(
-        "external_timeout",
-        "30s",
-        "how long a request to the outside may take, redirects included",
-    ),
-    Key::duration(
-        "external_connect_timeout",
-        "5s",
-        "how long connecting to one address outside may take",
-    ),
-    Key::size(
-        "external_max_body",
-        "10MiB",
-        "largest answer taken from the outside",
-    ),
-    Key::new(
-        "external_max_redirects",
-        Type::Integer(0, 20),
-        "5",
-        "how many redirects are followed",
-    ),
-    Key::duration(
-        "external_max_retry_after",
-        "1h",
-        "longest time that a server may ask a job to wait by Retry-After",
-    ),
+pub const KEYS: &[Group] = &[
+    ExternalKeys::GROUP,
+    ExternalHostKeys::GROUP,
+    ExternalLimitKeys::GROUP,
 ];
 
 /// The client that [`KEYS`] describe.
@@ -50,15 +54,26 @@ pub const KEYS: &[Key] = &[
 /// As [`HttpClient::new`].
 pub fn client(config: &Config) -> Result<HttpClient, Error> {
     let policy = EgressPolicy::new(
-        config.bool("allow_external_requests"),
-        &config.list("external_allow_hosts"),
+        ExternalKeys::from_config(config).allow_external_requests,
+        &ExternalHostKeys::from_config(config).external_allow_hosts,
     );
-    let limits = FetchLimits {
-        time: config.duration("external_timeout"),
-        connect: config.duration("external_connect_timeout"),
-        body: config.size("external_max_body"),
-        redirects: config.integer("external_max_redirects"),
-        retry_after: config.duration("external_max_retry_after"),
-    };
-    HttpClient::new(policy, limits)
+    HttpClient::new(policy, ExternalLimitKeys::from_config(config).into())
+}
+
+impl From<ExternalLimitKeys> for FetchLimits {
+    fn from(keys: ExternalLimitKeys) -> Self {
+        Self {
+            time: keys.external_timeout,
+            connect: keys.external_connect_timeout,
+            body: keys.external_max_body,
+            redirects: keys.external_max_redirects,
+            retry_after: keys.external_max_retry_after,
+        }
+    }
+}
+
+impl Default for FetchLimits {
+    fn default() -> Self {
+        ExternalLimitKeys::default().into()
+    }
 }

@@ -21,5 +21,5 @@ pub use address::{AddressClass, classify};
 pub use client::{HttpResponse, HttpClient, FetchLimits, Request};
 pub use error::Error;
 pub use egress_policy::EgressPolicy;
-pub use keys::{KEYS, client};
+pub use keys::{ExternalHostKeys, ExternalKeys, ExternalLimitKeys, KEYS, client};
 pub use connector::{Connector, SystemConnector};

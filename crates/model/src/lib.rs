@@ -23,4 +23,4 @@ pub mod wire;
 pub use client::{Model, ModelOptions};
 pub use converse::{Functions, Reply, TextSink, Usage};
 pub use error::Error;
-pub use keys::{KEYS, from_config};
+pub use keys::{ModelKeys, from_config};

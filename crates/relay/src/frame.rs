@@ -4,19 +4,6 @@
 pub const HEADER_BYTES: usize = 9;
 /// What a client's connection begins with, before its SETTINGS.
 pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// How requests of HTTP/1 begin, for whoever tells such a client from one of HTTP/2.
-pub const HTTP1_METHODS: [&[u8]; 9] = [
-    b"GET ",
-    b"HEAD ",
-    b"POST ",
-    b"PUT ",
-    b"PATCH ",
-    b"DELETE ",
-    b"OPTIONS ",
-    b"TRACE ",
-    b"CONNECT ",
-];
 /// The largest payload that needs no agreement, and the smallest limit a peer may set.
 pub const DEFAULT_MAX_BYTES: usize = 16_384;
 

@@ -6,11 +6,13 @@
 //! them. What is the host's to decide — routing, retries, statistics — it asks of a [`Host`].
 //! [`driver`] is the only part that knows of sockets and of tokio.
 
+pub mod abuse_score;
 mod call;
 mod config;
 mod conn;
 pub mod driver;
 mod engine;
+pub mod first_bytes;
 pub mod frame;
 mod half;
 mod hash;
@@ -20,7 +22,7 @@ mod message;
 pub mod parser;
 pub mod settings;
 mod slab;
-pub mod abuse_score;
+pub mod tap;
 pub mod timeout;
 
 pub use config::Config;

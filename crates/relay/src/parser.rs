@@ -5,7 +5,9 @@ mod block_cache;
 mod event;
 
 use crate::{
-    frame::{ErrorCode, HEADER_BYTES, HTTP1_METHODS, Head, FrameType, PREFACE, flag},
+    first_bytes::{self, FirstBytes},
+    frame::{ErrorCode, FrameType, HEADER_BYTES, Head, PREFACE, flag},
+    host::PeerProtocol,
     hpack::{Block, Decoder},
     message::{self, Summary},
     settings::Settings,
@@ -20,9 +22,6 @@ const KEPT: usize = 4096;
 /// A header block that is longer, coded, ends its connection. One over the limit of lists alone is
 /// decoded all the same, so that what follows it can be, and only its call ends.
 pub(crate) const LONGEST_BLOCK: usize = 4 << 20;
-
-/// Bytes that tell the requests of HTTP/1 apart from anything else.
-const LONGEST_METHOD: usize = 8;
 
 fn fatal<T>(code: ErrorCode, reason: &'static str) -> Result<T, ConnectionError> {
     Err(ConnectionError { code, reason })
@@ -163,7 +162,10 @@ impl Parser {
     ///
     /// # Errors
     /// When the connection cannot go on.
-    pub fn next_event<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Event<'a>>, ConnectionError> {
+    pub fn next_event<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+    ) -> Result<Option<Event<'a>>, ConnectionError> {
         loop {
             match self.state {
                 State::Preface(seen) => {
@@ -183,7 +185,7 @@ impl Parser {
                     return Ok(Some(Event::Preface));
                 }
                 State::NoPreface => {
-                    self.top_up(LONGEST_METHOD, input);
+                    self.top_up(first_bytes::NEEDED, input);
                     return other_protocol(&self.partial).map_or(Ok(None), Err);
                 }
                 State::Data {
@@ -316,11 +318,16 @@ impl Parser {
         let on_stream = head.stream != 0;
         let stream = head.stream;
         let step = match head.kind {
-            FrameType::Data | FrameType::Headers | FrameType::Priority | FrameType::RstStream if !on_stream => {
+            FrameType::Data | FrameType::Headers | FrameType::Priority | FrameType::RstStream
+                if !on_stream =>
+            {
                 return fatal(ErrorCode::ProtocolError, "a stream's frame is on stream 0");
             }
             FrameType::Settings | FrameType::Ping | FrameType::GoAway if on_stream => {
-                return fatal(ErrorCode::ProtocolError, "a connection's frame is on a stream");
+                return fatal(
+                    ErrorCode::ProtocolError,
+                    "a connection's frame is on a stream",
+                );
             }
             FrameType::Data => self.data(head, payload.first().copied())?,
             FrameType::Headers => return self.headers(head, payload),
@@ -397,7 +404,10 @@ impl Parser {
     fn headers(&mut self, head: Head, mut payload: &[u8]) -> Result<Progress, ConnectionError> {
         if head.has(flag::PADDED) {
             let Some((pad, rest)) = payload.split_first() else {
-                return fatal(ErrorCode::FrameSizeError, "HEADERS has no room for its padding");
+                return fatal(
+                    ErrorCode::FrameSizeError,
+                    "HEADERS has no room for its padding",
+                );
             };
             let Some(length) = rest.len().checked_sub(usize::from(*pad)) else {
                 return fatal(ErrorCode::ProtocolError, "padding is longer than its frame");
@@ -407,7 +417,10 @@ impl Parser {
         let mut depends_on = None;
         if head.has(flag::PRIORITY) {
             let Some((priority, rest)) = payload.split_first_chunk::<5>() else {
-                return fatal(ErrorCode::FrameSizeError, "HEADERS has no room for its priority");
+                return fatal(
+                    ErrorCode::FrameSizeError,
+                    "HEADERS has no room for its priority",
+                );
             };
             let [a, b, c, d, _] = *priority;
             depends_on = Some(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff);
@@ -435,7 +448,10 @@ impl Parser {
             depends_on,
         } = self.state
         else {
-            return fatal(ErrorCode::ProtocolError, "CONTINUATION without a header block");
+            return fatal(
+                ErrorCode::ProtocolError,
+                "CONTINUATION without a header block",
+            );
         };
         // Empty ones make no progress: a flood of them costs the sender nothing.
         let endless = payload.is_empty() && !head.has(flag::END_HEADERS);
@@ -465,7 +481,12 @@ impl Parser {
             .decode(&mut self.decoder, block, self.max_header_list);
         match decoded {
             Ok(()) => {}
-            Err(_) => return fatal(ErrorCode::CompressionError, "a header block cannot be decoded"),
+            Err(_) => {
+                return fatal(
+                    ErrorCode::CompressionError,
+                    "a header block cannot be decoded",
+                );
+            }
         }
         Ok(Progress::Event(Event::Headers {
             stream,
@@ -497,16 +518,14 @@ impl Parser {
     }
 }
 
-/// What a client speaks that does not begin with the preface, by its first bytes; `None` when they
-/// do not tell yet.
+/// Why a client that does not begin with the preface is refused; `None` when its first bytes do
+/// not tell yet.
 fn other_protocol(first: &[u8]) -> Option<ConnectionError> {
-    let request = HTTP1_METHODS.iter().any(|method| first.starts_with(method));
-    let (code, reason) = match first {
-        // A record of the handshake, of any version.
-        [0x16, ..] => (ErrorCode::InadequateSecurity, "it speaks TLS"),
-        _ if request => (ErrorCode::Http11Required, "it speaks HTTP/1"),
-        _ if HTTP1_METHODS.iter().any(|method| method.starts_with(first)) => return None,
-        _ => (ErrorCode::ProtocolError, "no HTTP/2 preface"),
+    let (code, reason) = match FirstBytes::classify(first) {
+        FirstBytes::Incomplete => return None,
+        FirstBytes::Other(PeerProtocol::Tls) => (ErrorCode::InadequateSecurity, "it speaks TLS"),
+        FirstBytes::Other(PeerProtocol::Http1) => (ErrorCode::Http11Required, "it speaks HTTP/1"),
+        FirstBytes::Http2 => (ErrorCode::ProtocolError, "no HTTP/2 preface"),
     };
     Some(ConnectionError { code, reason })
 }

@@ -1,5 +1,6 @@
-//! The access log: a line of JSON for each call, off unless `access_log` says where it goes. Calls
-//! never wait for it: lines that the disk cannot take in time are dropped, and counted.
+//! The access log: a line of JSON for each call. It is off unless `access_log` names its file.
+//!
+//! Calls never wait for it. Lines that the disk does not take in time are dropped and counted.
 
 use std::{
     fs::OpenOptions,
@@ -22,21 +23,21 @@ use tokio::sync::watch;
 
 use crate::Reload;
 
-/// Lines that wait to be written.
+/// Lines that may wait to be written.
 const QUEUED_LINES: usize = 8192;
-/// How long the last lines may take when the program ends.
+/// How long the program's end waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where calls are written down.
+/// A running access log.
 #[derive(Debug)]
 pub struct AccessLog {
     lines: Option<SyncSender<String>>,
-    /// Only to be shared between threads: nobody waits for it but the last.
+    /// The writer's end. Only the drop waits for it; the lock makes it `Sync`.
     ended: Mutex<Receiver<()>>,
     dropped: Counter,
 }
 
-/// A call to be written down when it has ended.
+/// A call that has begun. Its line is written when it ends.
 #[derive(Debug)]
 pub struct AccessRecord {
     log: Arc<AccessLog>,
@@ -48,14 +49,14 @@ pub struct AccessRecord {
     trace_id: Option<String>,
 }
 
-/// What is known of a call at its end, as far as it is known.
+/// What is known of a call at its end.
 #[derive(Clone, Debug, Default)]
 pub struct CallOutcome {
-    /// Consul name of the service that it went to.
+    /// Consul name of the service that was called.
     pub service: Option<String>,
-    /// ID of the instance that answered, or that was asked last.
+    /// ID of the instance that answered, or else of the last one tried.
     pub instance: Option<String>,
-    /// How often it was sent to an instance.
+    /// How many attempts were sent to an instance.
     pub attempts: usize,
     /// Bytes of the request's messages.
     pub request_bytes: Option<u64>,
@@ -65,7 +66,7 @@ pub struct CallOutcome {
 
 impl AccessLog {
     /// Opens what the key `access_log` names: `stdout`, `stderr` or a file, which is appended to.
-    /// The file is opened anew when files are to be read again, since it may have been rotated.
+    /// A reload (SIGHUP) reopens the file, since it may have been rotated.
     pub(crate) fn open(
         to: Option<&str>,
         registry: &MetricsRegistry,
@@ -86,7 +87,7 @@ impl AccessLog {
             .name("access-log".to_owned())
             .spawn(move || {
                 write(&waiting, &to, writer, reload);
-                // Whoever waited for it may have given up.
+                // The receiver may have timed out.
                 end.send(()).ok();
             })?;
         let lines = Some(lines);
@@ -97,7 +98,7 @@ impl AccessLog {
         })))
     }
 
-    /// A call of this method begins. `header` gives the value of a header by its name.
+    /// Begins the record of a call. `header` gives the value of a header by its name.
     pub fn begin<'a>(
         self: &Arc<Self>,
         client: Option<IpAddr>,
@@ -120,7 +121,7 @@ impl AccessLog {
 }
 
 impl AccessRecord {
-    /// The call has ended with this gRPC status.
+    /// Ends the record with a gRPC status.
     pub fn end(self, status: i32, outcome: &CallOutcome) {
         let millis = self.started.elapsed().as_secs_f64() * 1e3;
         let time = DateTime::<Utc>::from(self.time);
@@ -148,7 +149,7 @@ impl AccessRecord {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        // The writer ends when nobody can send to it any more.
+        // The writer ends when its sender is gone.
         self.lines = None;
         self.ended.get_mut().recv_timeout(FLUSH_TIMEOUT).ok();
     }
@@ -162,7 +163,7 @@ fn open(to: &str) -> io::Result<Box<dyn Write + Send>> {
     })
 }
 
-/// Writes lines until there are no more to come, and at the latest when none waits.
+/// Writes lines until the sender is gone. It flushes whenever no line waits.
 fn write(
     lines: &Receiver<String>,
     path: &str,
@@ -176,7 +177,7 @@ fn write(
             match open(path) {
                 Ok(file) => to = BufWriter::new(file),
                 Err(error) => {
-                    tracing::error!(%error, path, "the access log cannot be opened anew: the old file is written on");
+                    tracing::error!(%error, path, "cannot reopen the access log: lines still go to the old file");
                 }
             }
         }
@@ -187,7 +188,7 @@ fn write(
             wrote = writeln!(to, "{line}");
         }
         if let Err(error) = wrote.and_then(|()| to.flush()) {
-            tracing::error!(%error, "the access log cannot be written, and ends here");
+            tracing::error!(%error, "cannot write the access log: it is off from now on");
             return;
         }
     }

@@ -1,136 +1,77 @@
-//! The admin listener: what operators and Prometheus ask a process, over HTTP/1.1.
+//! The admin listener: probes, metrics, configuration and log level over HTTP.
 //!
-//! Everybody may ask for life, readiness and metrics. The configuration and the log's level are for
-//! who is on this machine or has the token, and never for a page in somebody's browser.
+//! Anybody may read liveness, readiness and metrics. `/config` and `/log-level` need a request from
+//! this machine or the admin token, and refuse every web page.
 
 mod access;
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Map, Value, json};
 use telemetry::LogLevel;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::{
-    Context, RequestBody, Severity,
-    clients::{Clients, ClientConnection},
-    connection::{Lifetime, ConnectionLimits, drive, reject},
-    socket,
-    probes::Probe,
-    response_body::ResponseBody,
+    ActiveTasks, Context, RequestBody, Severity,
+    answers::{self, Answer, text},
+    port::Port,
 };
 
-/// More than any level's name.
+/// Bytes of a request's body: more than any level's name.
 const MAX_BODY: usize = 256;
 
-type AdminResponse = Response<Full<Bytes>>;
-
-/// Serves until the context's `shutdown`; its tasks are the context's.
-pub(crate) fn start(listener: TcpListener, context: &Arc<Context>, clients: &Clients) {
-    let (context, clients) = (context.clone(), clients.for_other_port());
-    let limits = ConnectionLimits::new(&context.config);
-    let tracker = context.tracker.clone();
-    tracker.clone().spawn(async move {
-        let shutdown = context.shutdown.clone();
-        while let Some((stream, peer)) = shutdown
-            .run_until_cancelled(socket::accept(&listener))
-            .await
-        {
-            match clients.connect(peer) {
-                Ok(client) => {
-                    tracker.spawn(serve(context.clone(), limits, stream, peer, client));
-                }
-                Err(exceeded) => {
-                    tracker.spawn(reject(stream, exceeded));
-                }
-            }
-        }
+/// Serves until the context's `shutdown`. The context owns its tasks.
+pub(crate) fn start(listener: TcpListener, context: &Arc<Context>, port: &Port) {
+    let (tasks, shutdown) = (context.tracker.clone(), context.shutdown.clone());
+    let port = port.with_owner(tasks, shutdown.clone(), shutdown);
+    let context = Arc::clone(context);
+    let service = tower::service_fn(move |request: Request<RequestBody>| {
+        let context = Arc::clone(&context);
+        async move { Ok::<_, Infallible>(answer(&context, request).await) }
     });
+    crate::http::serve(&port, listener, &ActiveTasks::default(), service);
 }
 
-async fn serve(
-    context: Arc<Context>,
-    limits: ConnectionLimits,
-    stream: TcpStream,
-    peer: SocketAddr,
-    client: ClientConnection,
-) {
-    let (stream, watch) = limits.guard(stream);
-    let (requests, client) = (watch.requests(), Arc::new(client));
-    let shutdown = context.shutdown.clone();
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (context, open) = (context.clone(), requests.begin());
-        let client = Arc::clone(&client);
-        let request = request.map(|body| RequestBody::new(body, limits.body));
-        async move {
-            let answer = answer(&context, peer, request).await;
-            Ok::<_, Infallible>(answer.map(|body| ResponseBody::new(body, open, client)))
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The stream's own watch tells a slow head from a connection at rest.
-        .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
-    let lifetime = Lifetime {
-        drain: shutdown.clone(),
-        abort: shutdown,
-        age: Duration::ZERO,
-        grace: Duration::ZERO,
-    };
-    drive(connection, |it| it.graceful_shutdown(), Some(watch), lifetime).await;
-}
-
-async fn answer(context: &Context, peer: SocketAddr, request: Request<RequestBody>) -> AdminResponse {
-    let asks = matches!(*request.method(), Method::GET | Method::HEAD);
+async fn answer(context: &Context, request: Request<RequestBody>) -> Answer {
+    let method = request.method();
     let path = request.uri().path().trim_end_matches('/').to_owned();
-    let options = request.method() == Method::OPTIONS;
-    match Probe::at(&path).filter(|_| asks || options) {
-        Some(Probe::Live) => return text(StatusCode::OK, "ok"),
-        Some(Probe::Ready) if context.draining.is_cancelled() => {
-            return text(StatusCode::NOT_FOUND, "draining");
-        }
-        Some(Probe::Ready) if path == "/health" => return health(context),
-        Some(Probe::Ready) if !path.is_empty() => {
-            let (status, told) = context.conditions.readiness();
-            return text(status, &told);
-        }
-        _ => {}
+    if let Some(answer) = answers::probe(context, method, &path) {
+        return answer;
     }
     if matches!(&*path, "/config" | "/log-level")
-        && let Some(refused) = access::refusal(&context.config, peer, request.headers())
+        && let Some(refused) = access::refusal(&context.keys.admin, &request)
     {
         return refused;
     }
-    match (&*path, asks) {
-        ("/metrics", true) if !context.config.bool("enable_metrics") => text(
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    match (&*path, reads) {
+        ("/health", _) if context.draining.is_cancelled() => {
+            text(StatusCode::NOT_FOUND, "draining")
+        }
+        ("/health", _) if reads || method == Method::OPTIONS => health(context),
+        ("/metrics", true) if !context.keys.admin.enable_metrics => text(
             StatusCode::NOT_FOUND,
-            "switched off: enable_metrics = false",
+            "metrics are off: enable_metrics = true turns them on",
         ),
-        ("/metrics", true) => body(
-            StatusCode::OK,
-            telemetry::CONTENT_TYPE,
-            context.registry.encode(),
-        ),
-        ("/config", true) => body(
-            StatusCode::OK,
-            "application/json",
-            format!("{}\n", telemetry::redact(&config(context).to_string())),
-        ),
+        ("/metrics", true) => {
+            let metrics = context.registry.encode();
+            answers::body(StatusCode::OK, telemetry::CONTENT_TYPE, metrics)
+        }
+        ("/config", true) => {
+            let shown = telemetry::redact(&config(context).to_string()).into_owned();
+            answers::body(StatusCode::OK, "application/json", format!("{shown}\n"))
+        }
         ("/log-level", true) => match telemetry::log_level() {
             Some(level) => text(StatusCode::OK, level.name()),
             None => text(StatusCode::NOT_FOUND, "this process has no log"),
         },
-        ("/log-level", false) if request.method() == Method::PUT => set_level(request).await,
+        ("/log-level", false) if method == Method::PUT => set_level(request).await,
+        ("/log-level", false) => not_allowed("GET, HEAD, PUT"),
         ("/healthz" | "/livez" | "/readyz" | "/health" | "/metrics" | "/config", false) => {
             not_allowed("GET, HEAD")
         }
-        ("/log-level", false) => not_allowed("GET, HEAD, PUT"),
         _ => text(
             StatusCode::NOT_FOUND,
             "expected /health, /healthz, /readyz, /metrics, /config or /log-level",
@@ -138,20 +79,15 @@ async fn answer(context: &Context, peer: SocketAddr, request: Request<RequestBod
     }
 }
 
-fn not_allowed(allow: &'static str) -> AdminResponse {
-    let mut answer = text(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "expected GET; PUT for /log-level",
-    );
-    let allow = HeaderValue::from_static(allow);
-    answer.headers_mut().insert(header::ALLOW, allow);
-    answer
+fn not_allowed(methods: &'static str) -> Answer {
+    let line = "expected GET; PUT for /log-level";
+    answers::allowing(text(StatusCode::METHOD_NOT_ALLOWED, line), methods)
 }
 
-/// What works and what does not, for people and monitors: 503 when something does not.
-fn health(context: &Context) -> AdminResponse {
+/// The conditions as JSON: 503 when one is at least degraded.
+fn health(context: &Context) -> Answer {
     let errors = context.conditions.messages(Severity::Degraded);
-    let mut told = json!({
+    let mut report = json!({
         "ok": errors.is_empty(),
         "status": if errors.is_empty() { "ok" } else { "unavailable" },
         "service": context.spec.service,
@@ -160,17 +96,17 @@ fn health(context: &Context) -> AdminResponse {
     let status = if errors.is_empty() {
         let warnings = context.conditions.messages(Severity::Warning);
         if !warnings.is_empty() {
-            told["warnings"] = warnings.into();
+            report["warnings"] = warnings.into();
         }
         StatusCode::OK
     } else {
-        told["error"] = errors.join("; ").into();
+        report["error"] = errors.join("; ").into();
         StatusCode::SERVICE_UNAVAILABLE
     };
-    body(status, "application/json", format!("{told}\n"))
+    answers::json(status, &report)
 }
 
-/// Key → value and source; the live settings of services; and how the registry is.
+/// Every key with its value and source, the live settings of services, and the registry's state.
 fn config(context: &Context) -> Value {
     let rows = context.config.rows();
     let row = |(name, value, source): (&str, &str, &crate::config::Source)| {
@@ -188,7 +124,7 @@ fn config(context: &Context) -> Value {
     Value::Object(all.collect::<Map<_, _>>())
 }
 
-/// What is wrong with the registry, and which of its entries nobody can call.
+/// The registry's last error, and the entries that cannot be called.
 fn registry(context: &Context) -> Value {
     let status = context.discovery.status();
     let left_out = status
@@ -202,7 +138,7 @@ fn registry(context: &Context) -> Value {
     })
 }
 
-async fn set_level(request: Request<RequestBody>) -> AdminResponse {
+async fn set_level(request: Request<RequestBody>) -> Answer {
     let Ok(body) = Limited::new(request.into_body(), MAX_BODY).collect().await else {
         return text(
             StatusCode::BAD_REQUEST,
@@ -222,16 +158,4 @@ async fn set_level(request: Request<RequestBody>) -> AdminResponse {
         }
         Err(error) => text(StatusCode::NOT_FOUND, &error.to_string()),
     }
-}
-
-fn text(status: StatusCode, line: &str) -> AdminResponse {
-    body(status, "text/plain; charset=utf-8", format!("{line}\n"))
-}
-
-fn body(status: StatusCode, content_type: &'static str, content: String) -> AdminResponse {
-    let mut answer = Response::new(Full::new(Bytes::from(content)));
-    *answer.status_mut() = status;
-    let value = HeaderValue::from_static(content_type);
-    answer.headers_mut().insert(header::CONTENT_TYPE, value);
-    answer
 }

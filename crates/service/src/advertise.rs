@@ -1,4 +1,4 @@
-//! Under which address an instance is known to others.
+//! The address that an instance advertises.
 
 use std::{
     fs,
@@ -9,26 +9,30 @@ use std::{
 use discovery::backends::ConsulOptions;
 use tokio::{net::UdpSocket, time::timeout};
 
-use crate::{config::Config, registration::consul_address};
+use crate::{
+    config::Config,
+    keys::{ListenKeys, RegistryKeys, RegistryKind},
+};
 
-/// An address of the Internet: nothing is sent to it, the system only says which of our own
-/// addresses it would be reached from.
+/// A documentation address (RFC 5737). Nothing is sent to it: the system only tells which local
+/// address would be used.
 const UNREACHED: (&str, u16) = ("192.0.2.1", 9);
 
-/// `service_host`; else the one address listened on; else this host's own IP on the way to the
-/// registry, or to anywhere while the registry's name does not resolve.
+/// `service_host`; else the address listened on, unless that is all of them; else the local IP on
+/// the route to the registry, or on the default route.
 pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
-    if let Some(host) = config.optional("service_host") {
-        return host.to_owned();
+    if let Some(host) = ListenKeys::from_config(config).service_host {
+        return host;
     }
     if !bound.ip().is_unspecified() {
         return bound.ip().to_string();
     }
-    if config.text("discovery") != "consul" {
+    let registry = RegistryKeys::from_config(config);
+    if registry.discovery != RegistryKind::Consul {
         return Ipv4Addr::LOCALHOST.to_string();
     }
     let consul = ConsulOptions {
-        address: consul_address(config),
+        address: registry.consul_address(),
         ..ConsulOptions::default()
     };
     let consul = consul.host_and_port().ok();
@@ -41,7 +45,7 @@ pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
     Ipv4Addr::LOCALHOST.to_string()
 }
 
-/// The machine's name, as far as it is known.
+/// The machine's host name, or `host`.
 pub(crate) fn hostname() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
@@ -50,7 +54,7 @@ pub(crate) fn hostname() -> String {
         .unwrap_or_else(|| "host".to_owned())
 }
 
-/// Connecting a UDP socket sends nothing, and chooses the address to send from.
+/// Connecting a UDP socket chooses a local address and sends nothing.
 async fn own_ip_towards(target: (&str, u16)) -> Option<IpAddr> {
     let look = async {
         let remote = tokio::net::lookup_host(target).await.ok()?.next()?;
@@ -70,15 +74,14 @@ async fn own_ip_towards(target: (&str, u16)) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Loader;
 
     async fn advertised(set: &[(&str, &str)]) -> String {
-        let mut loader = Loader::new(crate::tests::SPEC.all_keys());
+        let mut loader = crate::tests::SPEC.loader();
         for (key, value) in set {
             loader = loader.set(key, *value);
         }
         let config = loader.load().unwrap();
-        let bound = format!("{}:1", config.text("listen_address"))
+        let bound = format!("{}:1", ListenKeys::from_config(&config).listen_address)
             .parse()
             .unwrap();
         address(&config, bound).await

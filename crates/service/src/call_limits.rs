@@ -1,5 +1,5 @@
-//! What a service's own code need not look after: the largest message, judged from a frame's
-//! header before the bytes come, compression, silence within a message, and the caller's deadline.
+//! What the chassis enforces for every call: the largest message, read from the frame's header
+//! before its bytes come; gzip; pauses within a message; and the caller's deadline.
 
 use std::{
     future::Future,
@@ -12,24 +12,25 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use channel::deadline;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 
-use crate::compression::{self, RequestCoding, FRAME_HEADER};
+use crate::compression::{self, FRAME_HEADER, RequestCoding};
 
-/// What a request may be, and how slowly it may come.
+/// The limits of one call.
 #[derive(Clone, Copy, Debug)]
 pub struct CallLimits {
-    /// Bytes of one message, after inflation too.
+    /// Bytes of one message, also after decompression.
     pub message_bytes: usize,
-    /// How long a client may be silent within a message; zero is for ever. Between two messages it
-    /// may be silent for as long as it likes.
+    /// How long a client may pause within a message; zero is no limit. A pause between two messages
+    /// has no limit.
     pub idle: Duration,
 }
 
-/// Runs `next` with messages within the bounds, not compressed, until the caller's deadline.
+/// Runs `next` until the caller's deadline, with messages that are decompressed and within the
+/// limits.
 pub async fn with_call_limits<B, F>(
     mut request: Request<B>,
     call_limits: CallLimits,
@@ -43,7 +44,7 @@ where
     let timeout = match deadline::read(request.headers()) {
         Ok(timeout) => timeout,
         Err(error) => {
-            let reason = "MALFORMED_TIMEOUT";
+            let reason = Reason::BadMetadata;
             return error_info::status(Code::InvalidArgument, reason, error.to_string(), [])
                 .into_http();
         }
@@ -75,9 +76,9 @@ where
     }
 }
 
-/// The refusal of a request whose metadata is larger than `limit`, as HTTP/2 counts it.
+/// The status for a request whose metadata is over `limit` bytes, as HTTP/2 counts them.
 pub(crate) fn oversized_metadata<B>(request: &Request<B>, limit: u32) -> Option<Status> {
-    // Each field counts 32 bytes besides, and so do the pseudo-headers.
+    // Each field counts 32 bytes more, and so does each pseudo-header (RFC 9113, 6.5.2).
     const FIELD: usize = 32;
     let uri = request.uri();
     let first = [
@@ -97,11 +98,11 @@ pub(crate) fn oversized_metadata<B>(request: &Request<B>, limit: u32) -> Option<
             ("key", "max_header_bytes".to_owned()),
             ("limit", limit.to_string()),
         ];
-        error_info::status(Code::ResourceExhausted, "LIMIT", message, facts)
+        error_info::status(Code::ResourceExhausted, Reason::Limit, message, facts)
     })
 }
 
-/// Lets an answer go on until `end`, which says with what status it is then cut short.
+/// Ends an answer with the status of `end` once that is ready.
 pub(crate) fn until(
     response: Response<Body>,
     end: impl Future<Output = Status> + Send + 'static,
@@ -118,8 +119,8 @@ pub(crate) fn until(
     })
 }
 
-/// An answer of the chassis' own that ends when the program leaves: whoever watches or reflects
-/// does not hold it up.
+/// Runs a call of health or reflection, which ends when the drain does: an open watch does not
+/// delay it.
 pub(crate) async fn until_drain(
     leave: CancellationToken,
     next: impl Future<Output = Response<Body>>,
@@ -134,41 +135,37 @@ pub(crate) async fn until_drain(
 }
 
 fn draining() -> Status {
-    let message = "the instance leaves: ask another one";
-    error_info::status(Code::Unavailable, "DRAINING", message, [])
+    let message = "the instance is shutting down: retry on another one";
+    error_info::status(Code::Unavailable, Reason::Draining, message, [])
 }
 
 fn deadline_exceeded() -> Status {
     let message = "the caller's deadline passed before the answer was complete";
-    error_info::status(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, [])
+    error_info::status(
+        Code::DeadlineExceeded,
+        Reason::DeadlineExceeded,
+        message,
+        [],
+    )
 }
 
 fn message_idle(limit: Duration) -> Status {
-    let message = format!("a message has begun and did not go on for {limit:?}");
+    let message = format!("the client paused for {limit:?} within a message (body_timeout)");
     let about = [("key", "body_timeout".to_owned())];
-    error_info::status(Code::DeadlineExceeded, "SILENT", message, about)
+    error_info::status(Code::DeadlineExceeded, Reason::Silent, message, about)
 }
 
-pub(crate) fn message_too_large(size: usize, limit: usize) -> Status {
-    let message = format!("a message of {size} bytes is over max_message_bytes = {limit}");
-    let facts = [
-        ("key", "max_message_bytes".to_owned()),
-        ("limit", limit.to_string()),
-    ];
-    error_info::status(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message, facts)
-}
-
-/// A request whose messages are measured as they come.
+/// A request's body that checks each message as it comes.
 struct MessageBody<B> {
     body: B,
     call_limits: CallLimits,
-    /// What is there of the next frame's header.
+    /// Bytes of the next frame's header that have come.
     frame_header: Vec<u8>,
-    /// What is still to come of the present message.
+    /// Bytes of the current message that are still to come.
     left: usize,
-    /// What has come of messages that may be compressed and are not complete.
+    /// An incomplete message of a request with compression.
     compressed: Option<BytesMut>,
-    /// Runs while a message does not go on.
+    /// Runs while the client pauses within a message.
     idle_timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -187,14 +184,17 @@ impl<B> MessageBody<B> {
                 self.left = length;
                 self.frame_header.clear();
                 if self.left > self.call_limits.message_bytes {
-                    return Err(message_too_large(self.left, self.call_limits.message_bytes));
+                    return Err(compression::message_too_large(
+                        self.left,
+                        self.call_limits.message_bytes,
+                    ));
                 }
             }
         }
         Ok(())
     }
 
-    /// What goes on to the service of bytes that have come.
+    /// What the service gets of these bytes.
     fn take(&mut self, data: Bytes) -> Result<Bytes, Status> {
         self.measure(data.clone())?;
         match &mut self.compressed {
@@ -212,7 +212,9 @@ impl<B> MessageBody<B> {
         if !within || limit.is_zero() {
             return Poll::Pending;
         }
-        let idle_timer = self.idle_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let idle_timer = self
+            .idle_timer
+            .get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(idle_timer.as_mut().poll(cx));
         Poll::Ready(message_idle(limit))
     }
@@ -247,7 +249,7 @@ where
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             };
             match data {
-                // Nothing is complete yet.
+                // No message is complete yet.
                 Ok(data) if data.is_empty() && self.compressed.is_some() => {}
                 data => return Poll::Ready(Some(data.map(Frame::data))),
             }
@@ -266,7 +268,7 @@ where
     }
 }
 
-/// An answer that is cut short at its end, if it does not come to one before.
+/// An answer that ends when `end` is ready, unless it ends before.
 struct DeadlineBody {
     body: Body,
     end: Pin<Box<dyn Future<Output = Status> + Send>>,

@@ -1,8 +1,7 @@
-//! Limits for each client, so that none of them takes the port from the others. A client is an
-//! address: the connection's, or what a trusted proxy says in `x-forwarded-for`.
+//! Limits for each client, so that no client takes a port from the others. A client is an IP
+//! address: the connection's, or the one that a trusted proxy names in `x-forwarded-for`.
 
 mod token_bucket;
-mod network;
 
 use std::{
     collections::HashMap,
@@ -15,6 +14,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use proto::error_info::{self, Reason};
 use telemetry::{
     MetricsRegistry,
     prometheus_client::{
@@ -23,40 +23,40 @@ use telemetry::{
     },
 };
 
-use crate::config::Config;
+pub use crate::network::{Network, is_network, networks};
+use crate::{limits::ClientLimits, network};
 use token_bucket::TokenBucket;
-pub use network::Network;
-pub(crate) use network::is_network;
 
-/// The header in which a proxy says for whom it calls.
+/// The header in which a proxy names its client.
 pub const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Clients that are remembered without a call or a connection, before those are looked for.
+/// So many clients are remembered before idle ones are looked for.
 const MIN_REMEMBERED: usize = 1024;
 
-/// A limit that a client has come to: the key that sets it.
+/// A client has reached a limit, named by the key that sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the client has come to `{0}`")]
+#[error("the client has reached the limit `{0}`")]
 pub struct LimitExceeded(pub &'static str);
 
 impl LimitExceeded {
-    /// What the caller is told: `RESOURCE_EXHAUSTED`, with the key.
+    /// `RESOURCE_EXHAUSTED` with the reason `LIMIT` and the key.
     #[must_use]
     pub fn status(self) -> tonic::Status {
         let about = [("key", self.0.to_owned())];
         let message = self.to_string();
-        proto::error_info::status(tonic::Code::ResourceExhausted, "LIMIT", message, about)
+        error_info::status(
+            tonic::Code::ResourceExhausted,
+            Reason::Limit,
+            message,
+            about,
+        )
     }
 }
 
 /// The clients of a port.
 #[derive(Debug)]
 pub struct Clients {
-    trusted: Vec<Network>,
-    port_connections: u64,
-    client_connections: u64,
-    calls: u64,
-    rate: f64,
+    limits: ClientLimits,
     connections: AtomicU64,
     known: Mutex<ClientTable>,
     refused: Family<Label, Counter>,
@@ -65,7 +65,7 @@ pub struct Clients {
 #[derive(Debug, Default)]
 struct ClientTable {
     clients: HashMap<IpAddr, Arc<ClientUsage>>,
-    /// How many there may be before the idle ones are forgotten.
+    /// At so many the idle ones are dropped.
     most: usize,
 }
 
@@ -81,7 +81,7 @@ struct ClientUsage {
     bucket: Mutex<TokenBucket>,
 }
 
-/// A client's connection: counted until dropped.
+/// A client's connection, counted until it is dropped.
 #[derive(Debug)]
 pub struct ClientConnection {
     clients: Arc<Clients>,
@@ -90,33 +90,21 @@ pub struct ClientConnection {
     client: Option<Arc<ClientUsage>>,
 }
 
-/// A call of a client's: counted until dropped.
+/// A client's call, counted until it is dropped.
 #[derive(Debug)]
 pub struct CallPermit(Arc<ClientUsage>);
 
 impl Clients {
-    /// The limits that the configuration sets.
-    pub(crate) fn new(config: &Config, registry: &MetricsRegistry) -> Arc<Self> {
-        let limits = [
-            config.integer("port_max_connections"),
-            config.integer("client_max_connections"),
-            config.integer("client_max_calls"),
-        ];
-        let rate = config.number("client_rate");
-        let trusted: Vec<_> = config.list("trusted_proxies");
+    /// No clients yet.
+    pub(crate) fn new(limits: ClientLimits, registry: &MetricsRegistry) -> Arc<Self> {
         let refused = Family::default();
         registry.register(
             "mesh_client_refused",
             "Calls and connections refused by a limit of their client",
             Family::clone(&refused),
         );
-        let [port_connections, client_connections, calls] = limits;
         Arc::new(Self {
-            trusted: trusted.iter().filter_map(|it| Network::parse(it)).collect(),
-            port_connections,
-            client_connections,
-            calls,
-            rate,
+            limits,
             connections: AtomicU64::new(0),
             known: Mutex::default(),
             refused,
@@ -127,26 +115,25 @@ impl Clients {
     #[must_use]
     pub(crate) fn for_other_port(&self) -> Arc<Self> {
         Arc::new(Self {
-            trusted: self.trusted.clone(),
+            limits: self.limits.clone(),
             connections: AtomicU64::new(0),
             known: Mutex::default(),
             refused: self.refused.clone(),
-            ..*self
         })
     }
 
-    /// A client connects.
+    /// Counts a new connection.
     ///
     /// # Errors
-    /// When there are too many connections, of the port or of the client.
+    /// When the port or the client has too many connections.
     pub fn connect(self: &Arc<Self>, peer: SocketAddr) -> Result<ClientConnection, LimitExceeded> {
         let peer = peer.ip().to_canonical();
-        if !try_count(&self.connections, self.port_connections) {
+        if !try_count(&self.connections, self.limits.port_connections) {
             return Err(self.refuse("port_max_connections"));
         }
         let client = (!self.trusts(peer)).then(|| self.client(peer));
         if let Some(client) = &client
-            && !try_count(&client.connections, self.client_connections)
+            && !try_count(&client.connections, self.limits.connections)
         {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(self.refuse("client_max_connections"));
@@ -160,16 +147,20 @@ impl Clients {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.has(address))
+        self.limits
+            .trusted_proxies
+            .iter()
+            .any(|network| network.has(address))
     }
 
     fn client(&self, address: IpAddr) -> Arc<ClientUsage> {
         let mut known = self.known.lock();
         if known.clients.len() > known.most.max(MIN_REMEMBERED) {
             let now = Instant::now();
-            // One that only the map holds has neither a connection nor a call.
+            // A client that only the map holds has no connection and no call.
             known.clients.retain(|_, client| {
-                Arc::strong_count(client) > 1 || !client.bucket.lock().is_full(self.rate, now)
+                Arc::strong_count(client) > 1
+                    || !client.bucket.lock().is_full(self.limits.rate, now)
             });
             known.most = 2 * known.clients.len();
         }
@@ -177,7 +168,7 @@ impl Clients {
             Arc::new(ClientUsage {
                 connections: AtomicU64::new(0),
                 calls: AtomicU64::new(0),
-                bucket: Mutex::new(TokenBucket::full(self.rate, Instant::now())),
+                bucket: Mutex::new(TokenBucket::full(self.limits.rate, Instant::now())),
             })
         });
         Arc::clone(client)
@@ -190,38 +181,38 @@ impl Clients {
 }
 
 impl ClientConnection {
-    /// Whether calls on it have to say for whom they are.
+    /// Whether it is a trusted proxy's, whose calls name their clients.
     #[must_use]
     pub fn is_proxy(&self) -> bool {
         self.client.is_none()
     }
 
-    /// Whether there is a limit of calls.
+    /// Whether calls are limited.
     #[must_use]
     pub fn counts_calls(&self) -> bool {
-        self.clients.calls > 0 || self.clients.rate > 0.0
+        self.clients.limits.calls > 0 || self.clients.limits.rate > 0.0
     }
 
-    /// The client of a call, as [`client_address`] tells it.
+    /// The client of a call: see [`client_address`].
     #[must_use]
     pub fn address<'a>(&self, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
-        client_address(self.peer, &self.clients.trusted, forwarded)
+        client_address(self.peer, &self.clients.limits.trusted_proxies, forwarded)
     }
 
-    /// A call begins, of the client with this address.
+    /// Counts a new call of the client with this address.
     ///
     /// # Errors
-    /// When the client has too many calls, or too many a second.
+    /// When the client has too many calls at once, or in this second.
     pub fn call(&self, address: IpAddr) -> Result<CallPermit, LimitExceeded> {
         let client = match &self.client {
             Some(client) => Arc::clone(client),
             None => self.clients.client(address),
         };
-        if !try_count(&client.calls, self.clients.calls) {
+        if !try_count(&client.calls, self.clients.limits.calls) {
             return Err(self.clients.refuse("client_max_calls"));
         }
         let permit = CallPermit(client);
-        let rate = self.clients.rate;
+        let rate = self.clients.limits.rate;
         if rate > 0.0 && !permit.0.bucket.lock().take(rate, Instant::now()) {
             return Err(self.clients.refuse("client_rate"));
         }
@@ -244,7 +235,7 @@ impl Drop for CallPermit {
     }
 }
 
-/// Counts one more, up to `most`; 0 is no limit.
+/// Counts one more unless there are `most`; 0 is no limit.
 fn try_count(count: &AtomicU64, most: u64) -> bool {
     let most = if most == 0 { u64::MAX } else { most };
     let less = |count: u64| (count < most).then_some(count + 1);
@@ -253,9 +244,10 @@ fn try_count(count: &AtomicU64, most: u64) -> bool {
         .is_ok()
 }
 
-/// The client of a request that came from `peer`: the peer, or where that is a trusted proxy the
-/// last address of `forwarded` (the values of [`X_FORWARDED_FOR`] in their order) that is no trusted
-/// proxy's.
+/// The client of a request that came from `peer`.
+///
+/// That is the peer, unless it is a trusted proxy. Then it is the last address of `forwarded` that
+/// is not a trusted proxy's; `forwarded` has the values of [`X_FORWARDED_FOR`] in order.
 pub fn client_address<'a>(
     peer: IpAddr,
     trusted: &[Network],
@@ -266,12 +258,13 @@ pub fn client_address<'a>(
         return peer;
     }
     let hops = forwarded.rev().flat_map(|value| value.rsplit(','));
-    // What is no address was not written by a proxy of ours, and neither was what stands before.
+    // Our proxies write addresses only. What stands before another text is not to be trusted.
     let mut hops = hops.map_while(|hop| network::address(hop.trim()));
     hops.find(|hop| !trusts(*hop)).unwrap_or(peer)
 }
 
-/// The address that stands for a client: whoever has an IPv6 address has 2⁶⁴ of them.
+/// The address by which a client is counted. An IPv6 client has a whole /64, so its first 64 bits
+/// count.
 #[must_use]
 pub fn client_key(address: IpAddr) -> IpAddr {
     match address {

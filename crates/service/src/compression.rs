@@ -1,5 +1,5 @@
-//! gRPC's gzip, for all services alike: what comes compressed is inflated before a service sees it,
-//! within the limit of a message, and answers are compressed for callers who ask for that.
+//! gRPC's gzip for every service. Requests are decompressed within the limit of a message; answers
+//! are compressed for callers that accept it.
 
 use std::{
     io::{Read as _, Write as _},
@@ -11,25 +11,23 @@ use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Frame;
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use tonic::{Code, Status, body::Body};
-
-use crate::call_limits::message_too_large;
 
 pub(crate) const ENCODING: &str = "grpc-encoding";
 pub(crate) const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 const GZIP: &str = "gzip";
-/// A frame begins with a byte of flags and the message's length in four.
+/// A gRPC frame begins with a byte of flags and four of the message's length.
 pub(crate) const FRAME_HEADER: usize = 5;
-/// A message of fewer bytes is not compressed unless its request was: it costs more than it saves.
+/// Smaller messages are compressed only if the request was: compression costs more than it saves.
 const MIN_COMPRESSED: usize = 1024;
 
-/// What a caller's headers say of compression.
+/// What a caller's headers say about compression.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestCoding {
     /// The request's messages may be compressed.
     pub(crate) compressed: bool,
-    /// The answer's may be.
+    /// The answer's messages may be compressed.
     pub(crate) accepts: bool,
 }
 
@@ -49,7 +47,7 @@ impl RequestCoding {
         }
     }
 
-    /// Answers as it was asked.
+    /// Compresses an answer for a caller that accepts it.
     pub(crate) fn answer(self, mut response: Response<Body>) -> Response<Body> {
         let headers = response.headers_mut();
         let refused = headers
@@ -76,7 +74,7 @@ impl RequestCoding {
     }
 }
 
-/// Inflates the messages of frames that are complete in `held`, and takes them out.
+/// Takes the complete frames out of `held` and decompresses their messages.
 pub(crate) fn inflate(held: &mut BytesMut, limit: usize) -> Result<Bytes, Status> {
     let mut out = BytesMut::new();
     while let Some((flags, length)) = frame_header(held) {
@@ -97,6 +95,21 @@ pub(crate) fn inflate(held: &mut BytesMut, limit: usize) -> Result<Bytes, Status
     Ok(out.freeze())
 }
 
+/// The status for a message over the limit.
+pub(crate) fn message_too_large(size: usize, limit: usize) -> Status {
+    let message = format!("a message of {size} bytes is over max_message_bytes = {limit}");
+    let facts = [
+        ("key", "max_message_bytes".to_owned()),
+        ("limit", limit.to_string()),
+    ];
+    error_info::status(
+        Code::ResourceExhausted,
+        Reason::MessageTooLarge,
+        message,
+        facts,
+    )
+}
+
 fn gunzip(message: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
     let mut plain = Vec::new();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -105,14 +118,14 @@ fn gunzip(message: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
         Ok(_) if plain.len() > limit => Err(message_too_large(plain.len(), limit)),
         Ok(_) => Ok(plain),
         Err(error) => {
-            let message = format!("a message cannot be inflated: {error}");
-            let reason = "MALFORMED_GZIP";
+            let message = format!("a gzip message cannot be decompressed: {error}");
+            let reason = Reason::MalformedGzip;
             Err(error_info::status(Code::Internal, reason, message, []))
         }
     }
 }
 
-/// The header of the frame that `held` begins with.
+/// The flags and the length of the frame at the front of `held`.
 pub(crate) fn frame_header(held: &[u8]) -> Option<(u8, usize)> {
     let [flags, a, b, c, d] = *held.first_chunk()?;
     Some((flags, u32::from_be_bytes([a, b, c, d]) as usize))
@@ -127,11 +140,11 @@ fn put_frame(out: &mut BytesMut, flags: u8, message: &[u8]) {
 /// An answer whose messages are compressed.
 struct GzipBody {
     body: Body,
-    /// Messages of fewer bytes stay as they are.
+    /// Messages of fewer bytes are not compressed.
     least: usize,
-    /// What is there of the next frame.
+    /// Bytes of the next frame that have come.
     held: BytesMut,
-    /// What follows the frames that were just given out.
+    /// The trailers, once the last frames are out.
     rest: Option<Frame<Bytes>>,
 }
 
@@ -173,7 +186,7 @@ impl http_body::Body for GzipBody {
                 Some(Ok(frame)) => frame,
                 Some(Err(status)) => return Poll::Ready(Some(Err(status))),
                 None if self.held.is_empty() => return Poll::Ready(None),
-                // Half a frame is not ours to mend.
+                // An incomplete frame passes as it is.
                 None => {
                     let rest = self.held.split().freeze();
                     return Poll::Ready(Some(Ok(Frame::data(rest))));

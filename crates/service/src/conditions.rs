@@ -1,4 +1,4 @@
-//! What a program needs and what does not work of it now: `/readyz` and `/health` say so.
+//! Health conditions: what does not work now, as `/readyz` and `/health` report it.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -9,25 +9,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
 
-/// Between two looks while an instance is not ready, and while it is.
-const SOON: Duration = Duration::from_millis(20);
-const LATER: Duration = Duration::from_secs(1);
+/// The poll intervals while an instance is not ready, and while it is.
+const NOT_READY_INTERVAL: Duration = Duration::from_millis(20);
+const READY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a note is about.
+/// How bad a condition is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It works, and may not for long.
+    /// It works, and may soon stop working.
     Warning,
-    /// It does not work, and there is other work to do: the program stays ready.
+    /// It does not work. The program can do other work and stays ready.
     Degraded,
-    /// It does not work, and nothing can be done without it: the program is not ready.
+    /// It does not work, and the program needs it: it is not ready.
     NotReady,
 }
 
 type Check = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
-/// Notes by their subject: those that somebody says, the latest of each, and those that are looked
-/// up when somebody asks. Clones share everything.
+/// Conditions by subject: the latest that was set, and the result of each check. Clones share them.
 #[derive(Clone, Default)]
 pub struct Conditions(Arc<Inner>);
 
@@ -38,8 +37,8 @@ struct Inner {
 }
 
 impl Conditions {
-    /// Adds a check of something without which nothing can be done: why that does not work, or `None`
-    /// when it does. It is asked often, and must not wait.
+    /// Adds a check of something that the program needs: why it does not work, or `None`. It runs
+    /// often and must not block.
     pub fn add_check(
         &self,
         subject: &'static str,
@@ -48,7 +47,7 @@ impl Conditions {
         self.0.checks.write().push((subject, Box::new(check)));
     }
 
-    /// Everything that is noted now, by subject.
+    /// All present conditions by subject.
     fn all(&self) -> BTreeMap<&'static str, (Severity, String)> {
         let mut all = self.0.reported.lock().clone();
         for (subject, check) in &*self.0.checks.read() {
@@ -59,7 +58,7 @@ impl Conditions {
         all
     }
 
-    /// Lets health say what the checks do, until the drain begins.
+    /// Publishes readiness to gRPC health until the drain begins.
     pub(crate) async fn publish(self, health: Health, draining: CancellationToken) {
         let mut published = true;
         loop {
@@ -72,7 +71,11 @@ impl Conditions {
                 }
                 published = ready;
             }
-            let pause = if ready { LATER } else { SOON };
+            let pause = if ready {
+                READY_INTERVAL
+            } else {
+                NOT_READY_INTERVAL
+            };
             tokio::select! {
                 () = draining.cancelled() => return health.not_serving(),
                 () = sleep(pause) => {}
@@ -80,37 +83,39 @@ impl Conditions {
         }
     }
 
-    /// Whether nothing has to be looked up.
+    /// Whether there are no checks.
     pub(crate) fn is_unchecked(&self) -> bool {
         self.0.checks.read().is_empty()
     }
 
-    /// Says how a subject is; nothing when it is well.
-    pub fn set(&self, subject: &'static str, note: Option<(Severity, String)>) {
+    /// Sets the condition of a subject, or clears it.
+    pub fn set(&self, subject: &'static str, condition: Option<(Severity, String)>) {
         let mut conditions = self.0.reported.lock();
-        match note {
-            Some(note) => drop(conditions.insert(subject, note)),
+        match condition {
+            Some(condition) => drop(conditions.insert(subject, condition)),
             None => drop(conditions.remove(subject)),
         }
     }
 
-    /// The heaviest of them, if there are any.
+    /// The worst severity, if there are conditions.
     #[must_use]
     pub fn severity(&self) -> Option<Severity> {
         self.all().values().map(|(severity, _)| *severity).max()
     }
 
-    /// All of at least a weight, `subject: text` each.
+    /// The conditions of at least a severity, as `subject: text`.
     #[must_use]
     pub fn messages(&self, least: Severity) -> Vec<String> {
         let conditions = self.all();
-        let heavy = conditions.iter().filter(|(_, (severity, _))| *severity >= least);
-        heavy
+        let listed = conditions
+            .iter()
+            .filter(|(_, (severity, _))| *severity >= least);
+        listed
             .map(|(subject, (_, text))| format!("{subject}: {text}"))
             .collect()
     }
 
-    /// What `/readyz` answers while the program does not drain.
+    /// The status and text of `/readyz`, apart from the drain.
     #[must_use]
     pub fn readiness(&self) -> (StatusCode, String) {
         let (status, word) = match self.severity() {
@@ -134,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_hinders_makes_a_program_unready_and_all_is_told() {
+    fn only_what_is_needed_makes_a_program_unready_and_all_is_reported() {
         let conditions = Conditions::default();
         assert_eq!(conditions.readiness(), (StatusCode::OK, "ready".to_owned()));
         conditions.set("cache", Some((Severity::Warning, "is old".to_owned())));

@@ -1,12 +1,12 @@
-//! A client's connection on any port that hyper carries: which of its silences are too long, what
-//! it may cost without use, and how it ends.
+//! A client's connection on a port that hyper serves: its timeouts, its protection from floods, and
+//! how it ends.
 
 mod closing;
 mod flood;
 mod frames;
 mod guarded_stream;
-pub(crate) mod stalled_streams;
 mod monitor;
+pub(crate) mod stalled_streams;
 
 #[cfg(test)]
 mod tests;
@@ -19,82 +19,63 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::limits::ConnectionLimits;
 
-pub(crate) use closing::reject;
+pub(crate) use closing::{http1_answer, reject, send_and_close};
 pub(crate) use guarded_stream::GuardedStream;
-pub(crate) use monitor::{OpenRequest, ConnectionMonitor};
+pub(crate) use monitor::{ConnectionMonitor, OpenRequest};
 
-/// How often it is looked whether a call that crossed our word is over.
+/// The poll interval for a call that crossed our GOAWAY.
 const IDLE_RECHECK: Duration = Duration::from_secs(1);
 
-/// The limits of one connection, from the configuration. A time of zero is for ever.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ConnectionLimits {
-    /// How long a head may take to come, and a client to speak at all.
-    pub(crate) handshake: Duration,
-    /// How long a peer may be silent in the middle of a body or of a frame, or leave what we write
-    /// unread.
-    pub(crate) body: Duration,
-    /// How long a connection may have nothing to do.
-    pub(crate) keep_alive: Duration,
-    /// Calls that may be given up in ten seconds, unanswered.
-    wasted_calls: u32,
-    /// Calls at once on an HTTP/2 connection.
-    pub(crate) streams: u32,
-    /// Bytes of one head.
-    pub(crate) header_bytes: u32,
-}
-
 impl ConnectionLimits {
-    pub(crate) fn new(config: &Config) -> Self {
-        Self {
-            handshake: config.duration("handshake_timeout"),
-            body: config.duration("body_timeout"),
-            keep_alive: config.duration("keep_alive"),
-            wasted_calls: config.integer("wasted_calls"),
-            streams: config.integer("max_concurrent_streams"),
-            header_bytes: u32::try_from(config.size("max_header_bytes")).unwrap_or(u32::MAX),
-        }
-    }
-
-    /// Waits for a client's first words, for as long as a head may take.
-    pub(crate) async fn handshake<T>(self, first_bytes: impl Future<Output = T>) -> Result<T, Elapsed> {
+    /// Waits for a client's first bytes, for `handshake` at most.
+    pub(crate) async fn handshake<T>(
+        self,
+        first_bytes: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
         match self.handshake.is_zero() {
             true => Ok(first_bytes.await),
             false => timeout(self.handshake, first_bytes).await,
         }
     }
 
-    /// A stream that keeps them, and what tells when it does not.
-    pub(crate) fn guard(self, stream: TcpStream) -> (GuardedStream, ConnectionMonitor) {
-        guarded_stream::guard(stream, self)
+    /// A stream that enforces the limits, and the monitor of its timeouts.
+    ///
+    /// Where `advertised` is given, its SETTINGS announce it as the limit of metadata. hyper would
+    /// announce the larger limit up to which it reads.
+    pub(crate) fn guard(
+        self,
+        stream: TcpStream,
+        advertised: Option<u32>,
+    ) -> (GuardedStream, ConnectionMonitor) {
+        guarded_stream::guard(stream, self, advertised)
     }
 }
 
-/// What ends a connection from our side.
+/// When our side ends a connection.
 pub(crate) struct Lifetime {
-    /// Finish what is under way.
+    /// Finish the calls in flight.
     pub(crate) drain: CancellationToken,
-    /// End at once; heard after `leave`.
+    /// Close at once; has its effect after `drain` only.
     pub(crate) abort: CancellationToken,
-    /// Finish what is under way after so long; zero is never.
+    /// Finish the calls in flight at this age; zero is never.
     pub(crate) age: Duration,
-    /// What may then go on for so long; zero is for ever.
+    /// How long those calls may then take; zero is no limit.
     pub(crate) grace: Duration,
 }
 
-/// Why a connection finishes what is under way, and how long it may take for that.
+/// Why a connection is closing, and until when.
 enum Closing {
     No,
     Drain,
-    /// Until then.
+    /// It closes then.
     Until(Option<Instant>),
-    /// It was idle: until then, should no call have crossed our word.
+    /// It was idle. It closes then, unless a call crossed our GOAWAY.
     Idle(Option<Instant>),
 }
 
-/// Runs a connection to its end. `shut` makes it finish what is under way.
+/// Runs a connection to its end. `shut` makes it finish the calls in flight.
 pub(crate) async fn drive<C, E>(
     connection: C,
     shut: impl Fn(Pin<&mut C>),
@@ -123,7 +104,7 @@ pub(crate) async fn drive<C, E>(
             }
         };
         tokio::select! {
-            // The connection first: what is watched is what it has just read and written.
+            // The connection comes first: the monitor judges what it has just read and written.
             biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
@@ -166,14 +147,14 @@ pub(crate) async fn drive<C, E>(
             }
         }
     }
-    // The stream is given back when the connection is gone.
+    // The stream is returned when the connection is dropped.
     drop(connection);
     if let Some(watch) = watch {
         watch.farewell().await;
     }
 }
 
-/// Waits for a time that is not zero.
+/// Sleeps; for ever if the time is zero.
 async fn after(time: Duration, jitter: f64) {
     if time.is_zero() {
         std::future::pending::<()>().await;

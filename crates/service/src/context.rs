@@ -1,49 +1,61 @@
-//! What a service is given to build itself from.
+//! The context that a service is built from.
 
 use std::{sync::Arc, time::Instant};
 
 use discovery::ServiceKind;
-use proto::{agentplatform::StatusResponse, error_info};
+use http::StatusCode;
+use proto::{
+    agentplatform::StatusResponse,
+    error_info::{self, Reason},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
-use crate::{ActiveTasks, Conditions, Reload, Spec, config::Config, settings::LiveSettings};
+use crate::{
+    ActiveTasks, Conditions, Reload, Spec,
+    config::Config,
+    keys::ChassisKeys,
+    settings::LiveSettings,
+    web_policy::{WebKeys, WebPolicy},
+};
 
-/// One running instance, as its own code sees it.
+/// One running instance, as its service sees it.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// What the program says of itself.
+    /// The program's description.
     pub spec: Spec,
     /// Consul service ID of this instance.
     pub instance_id: String,
-    /// `host:port` as announced.
+    /// The advertised `host:port`.
     pub endpoint: String,
     /// When it started.
     pub started: Instant,
-    /// The effective configuration.
+    /// The effective configuration, for the keys of the service itself.
     pub config: Arc<Config>,
+    /// The keys of the chassis.
+    pub keys: Arc<ChassisKeys>,
     /// The registry of instances.
     pub discovery: Arc<dyn discovery::Discovery>,
     /// The settings of the services that it calls.
     pub(crate) settings: Arc<LiveSettings>,
     /// Calls other services.
     pub mesh: channel::Mesh,
-    /// Where its metrics are registered.
+    /// Its metrics.
     pub registry: telemetry::MetricsRegistry,
-    /// What it needs and what does not work of it now, for `/readyz` and `/health`.
+    /// Its health conditions, for `/readyz` and `/health`.
     pub conditions: Conditions,
     /// Owns its background tasks; the drain waits for them after `shutdown`.
     pub tracker: TaskTracker,
-    /// Cancelled when the drain begins: stop taking new work on your own account.
+    /// Cancelled when the drain begins: take no new work of your own.
     pub draining: CancellationToken,
-    /// Tells when files are to be read again.
+    /// Tells when to read files again (SIGHUP).
     pub reload: Reload,
-    /// Cancelled when the last call is over: background tasks end now.
+    /// Cancelled after the last call: background tasks end now.
     pub shutdown: CancellationToken,
 }
 
 impl Context {
-    /// What clients call its service, such as `echo-agent`.
+    /// The id by which clients call its service, such as `echo-agent`.
     #[must_use]
     pub fn public_id(&self) -> String {
         let service = self.spec.service;
@@ -53,8 +65,8 @@ impl Context {
             .unwrap_or_else(|| service.to_owned())
     }
 
-    /// Whether the filter of a `List*` request means this service: an exact tag or id, whatever
-    /// its case; an empty one means all.
+    /// Whether the filter of a `List*` request matches this service. It is a tag or an id, compared
+    /// without case; an empty one matches all.
     #[must_use]
     pub fn matches(&self, filter: &str) -> bool {
         let is = |name: &str| name.eq_ignore_ascii_case(filter.trim());
@@ -65,7 +77,16 @@ impl Context {
             || is(&self.instance_id)
     }
 
-    /// The answer of an agent that is busy with those tasks to `GetStatus`.
+    /// What `/readyz` answers: 404 while it drains, 503 while a condition hinders it, else 200.
+    #[must_use]
+    pub fn readiness(&self) -> (StatusCode, String) {
+        if self.draining.is_cancelled() {
+            return (StatusCode::NOT_FOUND, "draining".to_owned());
+        }
+        self.conditions.readiness()
+    }
+
+    /// The answer to `GetStatus` of an agent with these tasks.
     #[must_use]
     pub fn status(&self, tasks: &ActiveTasks) -> StatusResponse {
         let uptime = self.started.elapsed().as_secs();
@@ -77,7 +98,7 @@ impl Context {
         }
     }
 
-    /// The answer to `RegisterAgent` and `RegisterTool`, which are for routers to serve.
+    /// The answer to `RegisterAgent` and `RegisterTool`, which only routers serve.
     #[must_use]
     pub fn no_registrar(&self) -> Status {
         let kind = self.spec.kind.name();
@@ -87,21 +108,27 @@ impl Context {
         };
         let message =
             format!("{article} {kind} registers itself with Consul, not with another {kind}");
-        error_info::status(Code::Unimplemented, "REGISTER_WITH_CONSUL", message, [])
+        error_info::status(Code::Unimplemented, Reason::RegisterWithConsul, message, [])
     }
 
-    /// What [`crate::with_call_limits`] lets through.
+    /// Which requests of web pages its HTTP ports answer.
+    #[must_use]
+    pub fn web_policy(&self) -> WebPolicy {
+        WebPolicy::new(&self.endpoint, &WebKeys::from_config(&self.config))
+    }
+
+    /// The limits for [`crate::with_call_limits`].
     #[must_use]
     pub fn call_limits(&self) -> crate::CallLimits {
         crate::CallLimits {
             message_bytes: self.max_message_bytes(),
-            idle: self.config.duration("body_timeout"),
+            idle: self.keys.connections.body_timeout,
         }
     }
 
-    /// The largest message a service takes, for `max_decoding_message_size` of tonic's servers.
+    /// The largest message in bytes, for `max_decoding_message_size` of tonic's servers.
     #[must_use]
     pub fn max_message_bytes(&self) -> usize {
-        self.config.size("max_message_bytes")
+        self.keys.messages.max_message_bytes
     }
 }

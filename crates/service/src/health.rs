@@ -14,18 +14,18 @@ use tonic_health::pb::{
 
 use crate::Services;
 
-/// What the health service tells: of the whole ("") and of each service by name.
+/// The health service: the status of the program ("") and of each service by name.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     serving: Arc<watch::Sender<bool>>,
     names: Arc<[String]>,
 }
 
-/// Path prefixes of health, and of reflection in both versions.
+/// Path prefixes of health, and of both versions of reflection.
 pub(crate) const HEALTH: &str = "/grpc.health.v1.Health/";
 pub(crate) const REFLECTION: &str = "/grpc.reflection.";
 
-/// Adds health, and reflection where there are descriptors for it.
+/// Adds health, and reflection if there are descriptors.
 pub(crate) fn add(mut served: Services) -> anyhow::Result<(Services, Health)> {
     let health = Health {
         serving: Arc::new(watch::Sender::new(true)),
@@ -44,7 +44,7 @@ pub(crate) fn add(mut served: Services) -> anyhow::Result<(Services, Health)> {
     Ok((served, health))
 }
 
-/// Descriptor sets may describe more than is served: only what is served is listed.
+/// Lists the services that are served: descriptor sets may describe others too.
 fn reflection(served: &Services) -> tonic_reflection::server::Builder<'static> {
     let mut builder = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -60,12 +60,12 @@ fn reflection(served: &Services) -> tonic_reflection::server::Builder<'static> {
 }
 
 impl Health {
-    /// Tells everyone, watchers too, that this instance takes calls.
+    /// Reports `SERVING`, to watchers too.
     pub(crate) fn serving(&self) {
         self.serving.send_replace(true);
     }
 
-    /// Tells everyone, watchers too, that this instance wants no more calls.
+    /// Reports `NOT_SERVING`, to watchers too.
     pub(crate) fn not_serving(&self) {
         self.serving.send_replace(false);
     }
@@ -107,8 +107,8 @@ impl health_server::Health for Health {
 
     type WatchStream = Watched;
 
-    /// A service that is not known may come: health.proto asks for `SERVICE_UNKNOWN` and an open
-    /// stream. The chassis ends all of them when it leaves.
+    /// An unknown service may appear later: health.proto asks for `SERVICE_UNKNOWN` and an open
+    /// stream. The drain ends all watches.
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,

@@ -1,4 +1,4 @@
-//! `--healthcheck`: asks the program that runs on this machine, for images without a shell.
+//! `--healthcheck`: probes the program on this machine, for container images without a shell.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -9,10 +9,10 @@ use std::{
 /// How long the answer may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks the admin listener on `port` for `/readyz`.
+/// Requests `/readyz` from the admin listener on `port`.
 pub(crate) fn probe(port: u16) -> io::Result<()> {
     if port == 0 {
-        let message = "METRICS_PORT is 0: --healthcheck needs the admin port it should ask";
+        let message = "METRICS_PORT is 0: set it to the program's admin port for --healthcheck";
         return Err(io::Error::other(message));
     }
     let mut stream =

@@ -1,249 +1,330 @@
-//! The chassis' own configuration keys: every program has them.
+//! The keys of the chassis: those that every program has, and those of programs that serve gRPC or
+//! call others.
 
-use std::{borrow::Cow, time::Duration};
+use std::{path::PathBuf, time::Duration};
+
+use channel::MetadataLimit;
+use config::{
+    Config, Group, Key, Loader, Secret, duration, integer, list, number, optional, path, port,
+    secret, size, switch, text, word,
+};
+use telemetry::{LogFormat, LogLevel};
 
 use crate::{
-    Spec, calling,
-    clients::is_network,
-    config::{Key, Type},
+    Spec,
+    network::{Network, is_network, networks},
+    settings,
+    web_policy::WebKeys,
 };
 
-/// Longest time for finishing calls: compose's grace period is longer than it.
-const LONGEST_DRAIN: Duration = Duration::from_secs(120);
+/// The bound of counts that have no other.
+const U32: u64 = u32::MAX as u64;
 
-const KEYS: &[Key] = &[
-    Key::text("listen_address", "0.0.0.0", "IP address to serve gRPC on"),
-    Key::text(
-        "service_host",
-        "",
-        "address to announce; this host's own IP by default",
-    ),
-    Key::new(
-        "discovery",
-        Type::Choice(&["consul", "fixed", "memory"]),
-        "consul",
-        "registry of instances: consul, fixed or memory",
-    ),
-    Key::list(
-        "fixed_instances",
-        "",
-        "instances for the fixed registry, as service=host:port",
-    ),
-    Key::text(
-        "consul_http_addr",
-        "",
-        "Consul's address, with or without a scheme",
-    ),
-    Key::text(
-        "consul_host",
-        "127.0.0.1",
-        "Consul's host, where consul_http_addr is not given",
-    ),
-    Key::port(
-        "consul_port",
-        "8500",
-        "Consul's port, where consul_http_addr is not given",
-    ),
-    Key::text("consul_http_token", "", "Consul's ACL token").secret(),
-    Key::text(
-        "consul_cacert",
-        "",
-        "PEM file of the authorities that sign Consul's certificate",
-    ),
-    Key::text(
-        "consul_client_cert",
-        "",
-        "PEM file of our certificate for Consul",
-    ),
-    Key::text(
-        "consul_client_key",
-        "",
-        "PEM file of the key of consul_client_cert",
-    ),
-    Key::text(
-        "registry_cache",
-        "",
-        "file that keeps the last known set of instances, for a start while Consul is away",
-    ),
-    Key::new(
-        "check_kind",
-        Type::Choice(&["grpc", "tcp"]),
-        "grpc",
-        "how Consul checks this instance; grpc means HTTP where HTTP is spoken",
-    ),
-    Key::duration("check_interval", "10s", "time between two checks"),
-    Key::duration(
-        "deregister_after",
-        "1m",
-        "critical for so long, an instance is removed",
-    ),
-    Key::new(
-        "weight",
-        Type::Integer(1, 65535),
-        "10",
-        "share of calls relative to the other instances of the service",
-    ),
-    Key::new(
-        "weight_warning",
-        Type::Integer(1, 65535),
-        "1",
-        "share of calls while a check warns; less than weight makes sense",
-    ),
-    Key::text(
-        "admin_address",
-        "0.0.0.0",
-        "IP address of the admin listener",
-    ),
-    Key::text(
-        "admin_token",
-        "",
-        "who asks for /config and /log-level from another machine sends it: Authorization: Bearer",
-    )
-    .secret(),
-    Key::port(
-        "metrics_port",
-        "0",
-        "port of the admin listener; 0 lets the system choose",
-    ),
-    Key::bool(
-        "enable_metrics",
-        "true",
-        "serve /metrics on the admin listener",
-    ),
-    Key::bool("enable_pprof", "false", "serve profiles under /debug/pprof"),
-    Key::port("pprof_port", "6060", "port of the profiles"),
-    Key::new(
-        "log_level",
-        Type::Choice(&["debug", "info", "warn", "error"]),
-        "info",
-        "how much is logged",
-    ),
-    Key::new(
-        "log_format",
-        Type::Choice(&["auto", "text", "json"]),
-        "auto",
-        "how a log line looks; auto is text on a terminal, else json",
-    ),
-    Key::new(
-        "otlp_endpoint",
-        Type::Custom(is_url, "a URL such as http://localhost:4317"),
-        "",
-        "OTLP collector's gRPC address; no traces without it",
-    )
-    .with_env("OTEL_EXPORTER_OTLP_ENDPOINT"),
-    Key::text(
-        "otel_service_name",
-        "",
-        "service.name of traces; the Consul name by default",
-    ),
-    Key::new(
-        "trace_ratio",
-        Type::Number(0.0, 1.0),
-        "1",
-        "which part of the traces that begin here is recorded",
-    ),
-    Key::duration(
-        "drain_delay",
-        "3s",
-        "how long to keep serving after leaving the registry",
-    ),
-    Key::new(
-        "drain_timeout",
-        Type::Duration(LONGEST_DRAIN),
-        "15s",
-        "how long calls may then take to finish before they are cut",
-    ),
-    Key::size("max_message_bytes", "4MiB", "largest gRPC message taken"),
-    Key::new(
-        "max_concurrent_streams",
-        Type::Integer(1, u32::MAX as u64),
-        "10000",
-        "calls at once on one HTTP/2 connection",
-    ),
-    Key::size_from(
-        "max_header_bytes",
-        1024,
-        "64KiB",
-        "largest metadata of a call taken: its head, its answer's, trailers",
-    ),
-    Key::new(
-        "trusted_proxies",
-        Type::Custom(is_network, "networks such as 10.0.0.0/8, fd00::/8"),
-        "",
-        "networks of proxies that say in x-forwarded-for for whom they call",
-    ),
-    count(
-        "port_max_connections",
-        "10000",
-        "connections of clients to one port at once; 0 is no limit",
-    ),
-    count(
-        "client_max_connections",
-        "1000",
-        "those of one client, trusted proxies apart; 0 is no limit",
-    ),
-    count(
-        "client_max_calls",
-        "0",
-        "calls of one client at once; 0 is no limit",
-    ),
-    Key::new(
-        "client_rate",
-        Type::Number(0.0, 1e9),
-        "0",
-        "calls of one client each second, of which a second's worth at once; 0 is no limit",
-    ),
-    Key::new(
-        "wasted_calls",
-        Type::Integer(1, 1_000_000_000),
-        "500",
-        "calls one client's connection may give up, unanswered and within a second, in 10 s",
-    ),
-    Key::duration(
-        "handshake_timeout",
-        "10s",
-        "how long a client may take to speak, and the head of a request to come; 0 is for ever",
-    ),
-    Key::duration(
-        "body_timeout",
-        "30s",
-        "how long a client may be silent within a body, or leave an answer unread; 0 is for ever",
-    ),
-    Key::duration(
-        "keep_alive",
-        "75s",
-        "a client's connection is closed after so long without a request or call; 0 is never",
-    ),
-    Key::duration(
-        "max_connection_age",
-        "0s",
-        "a client's connection is told to go away after so long, ±10 %; 0 is never",
-    ),
-    Key::duration(
-        "max_connection_age_grace",
-        "0s",
-        "its calls may then go on for so long before they are cut; 0 is for ever",
-    ),
-    Key::text(
-        "access_log",
-        "",
-        "where a line of JSON is written for each call: stdout, stderr or a file",
-    ),
-];
-
-const fn count(name: &'static str, default: &'static str, about: &'static str) -> Key {
-    Key::new(name, Type::Integer(0, u32::MAX as u64), default, about)
+config::choice! {
+    /// The registry of instances.
+    pub(crate) enum RegistryKind {
+        /// Consul.
+        Consul = "consul",
+        /// The instances that the configuration lists.
+        Fixed = "fixed",
+        /// The memory of this process.
+        Memory = "memory",
+    }
 }
 
-/// The chassis' keys for one program, whose port has a name of its own.
-pub(crate) fn chassis(spec: &Spec) -> Vec<Key> {
-    let mut port = Key::port("port", "", "port to serve on; 0 lets the system choose");
-    port.env = Some(spec.port_env);
-    port.default = Cow::Owned(spec.default_port.to_string());
-    std::iter::once(port)
-        .chain(KEYS.iter().cloned())
-        .chain(calling::keys())
-        .collect()
+config::choice! {
+    /// How Consul checks an instance.
+    pub(crate) enum CheckKind {
+        /// gRPC health, or HTTP where the port speaks HTTP.
+        Grpc = "grpc",
+        /// A TCP connection.
+        Tcp = "tcp",
+    }
+}
+
+config::keys! {
+    /// Where the program listens, and what it announces.
+    #[derive(Clone, Debug)]
+    pub struct ListenKeys: "Addresses" {
+        /// Port to serve on. Each program has a default and a variable of its own.
+        port: u16 = port(50052).zero("the system chooses"),
+        /// IP address to serve on.
+        listen_address: String = text("0.0.0.0"),
+        /// Address to announce in the registry. Empty: this host's own IP on the way to Consul.
+        service_host: Option<String> = optional(),
+    }
+}
+
+config::keys! {
+    /// How the registry is reached.
+    #[derive(Clone, Debug)]
+    pub(crate) struct RegistryKeys: "Registry" {
+        /// Registry of instances: Consul, a fixed list, or the memory of the process.
+        discovery: RegistryKind = config::choice("consul"),
+        /// Consul's address, with or without a scheme. Empty: `consul_host` and `consul_port`.
+        consul_http_addr: Option<String> = optional(),
+        /// Consul's host, where `consul_http_addr` is empty.
+        consul_host: String = text("127.0.0.1"),
+        /// Consul's port, where `consul_http_addr` is empty.
+        consul_port: u16 = port(8500),
+        /// Consul's ACL token.
+        consul_http_token: Option<Secret> = secret(),
+        /// PEM file of the authorities that sign Consul's certificate. Empty: the system's.
+        consul_cacert: Option<PathBuf> = path(),
+        /// PEM file of the client certificate for Consul.
+        consul_client_cert: Option<PathBuf> = path(),
+        /// PEM file of the key of `consul_client_cert`.
+        consul_client_key: Option<PathBuf> = path(),
+    }
+}
+
+config::keys! {
+    /// What the registry is told of the instance.
+    #[derive(Clone, Debug)]
+    pub(crate) struct RegistrationKeys: "Registration" {
+        /// How Consul checks this instance: by gRPC health or by a TCP connection. A port that speaks
+        /// HTTP is asked for `/readyz` instead of gRPC health.
+        check_kind: CheckKind = config::choice("grpc"),
+        /// Time between two checks by Consul.
+        check_interval: Duration = duration("10s").zero("Consul refuses the registration"),
+        /// How long an instance may be critical before Consul removes it.
+        deregister_after: Duration = duration("1m").zero("never"),
+        /// Share of calls relative to the other instances of the service.
+        weight: u32 = integer(10, 1..=65535, ""),
+        /// Share of calls while a check of the instance warns. Less than `weight` makes sense.
+        weight_warning: u32 = integer(1, 1..=65535, ""),
+    }
+}
+
+config::keys! {
+    /// How other services are found.
+    #[derive(Clone, Debug)]
+    pub(crate) struct WatchKeys: "Finding other services", absent: "does not call other services" {
+        /// Instances for `discovery = "fixed"`, each as service=host:port.
+        fixed_instances: Vec<String> = list(),
+        /// File that keeps the last known instances, for a start while Consul is away. Empty: none.
+        registry_cache: Option<PathBuf> = path(),
+    }
+}
+
+config::keys! {
+    /// The admin listener.
+    #[derive(Clone, Debug)]
+    pub struct AdminKeys: "Admin listener" {
+        /// Port of the admin listener.
+        metrics_port: u16 = port(0).zero("the system chooses"),
+        /// IP address of the admin listener.
+        admin_address: String = text("0.0.0.0"),
+        /// Token that lets other machines ask for `/config` and `/log-level`, sent as
+        /// `Authorization: Bearer TOKEN`. Empty: this machine alone may ask.
+        admin_token: Option<Secret> = secret(),
+        /// Serve `/metrics`.
+        enable_metrics: bool = switch("true"),
+        /// Ask for profiles. No program has them built in: it logs a warning.
+        enable_pprof: bool = switch("false"),
+    }
+    retired {
+        "pprof_port" => "remove it, no program has profiles built in",
+    }
+}
+
+config::keys! {
+    /// Logs and traces.
+    #[derive(Clone, Debug)]
+    pub(crate) struct LogKeys: "Logs and traces" {
+        /// How much is logged.
+        log_level: LogLevel = word("info", &["debug", "info", "warn", "error"], |word| word.parse().ok()),
+        /// How a log line looks: text, JSON, or `auto` for text on a terminal and JSON elsewhere.
+        log_format: LogFormat = word("auto", &["auto", "text", "json"], log_format),
+        /// gRPC address of the OTLP collector. Empty: no traces.
+        otlp_endpoint: Option<String> = optional()
+            .only(is_url, "a URL such as http://localhost:4317")
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        /// `service.name` of traces. Empty: the Consul name.
+        otel_service_name: Option<String> = optional(),
+        /// Share of the traces beginning here that is recorded.
+        trace_ratio: f64 = number(1.0, 0.0..=1.0, "of traces").zero("none"),
+    }
+}
+
+config::keys! {
+    /// How the program leaves.
+    #[derive(Clone, Debug)]
+    pub struct DrainKeys: "Shutdown" {
+        /// How long the program serves on after it has left the registry.
+        drain_delay: Duration = duration("3s").zero("it stops accepting at once"),
+        /// How long calls may then take to finish before they are cut.
+        drain_timeout: Duration = duration("15s").bounded_by(120).zero("calls are cut at once"),
+    }
+}
+
+config::keys! {
+    /// The limits of every port's connections, those of the admin listener among them.
+    #[derive(Clone, Debug)]
+    pub struct ConnectionKeys: "Connections of clients" {
+        /// Networks of proxies whose `x-forwarded-for` is believed, such as 10.0.0.0/8 or fd00::/8.
+        trusted_proxies: Vec<Network> = config::checked("", networks, is_network, "networks such as 10.0.0.0/8, fd00::/8"),
+        /// Connections to one port at once.
+        port_max_connections: u64 = integer(10_000, 0..=U32, "connections").zero("no limit"),
+        /// Connections of one client to one port at once. Those of trusted proxies do not count.
+        client_max_connections: u64 = integer(1000, 0..=U32, "connections").zero("no limit"),
+        /// Calls at once on one HTTP/2 connection.
+        max_concurrent_streams: u32 = integer(10_000, 1..=U32, "calls"),
+        /// Unanswered calls that one connection may give up within a second, counted over 10 s.
+        wasted_calls: u32 = integer(500, 1..=1_000_000_000, "calls"),
+        /// How long a client may take until its first bytes, and the head of each request.
+        handshake_timeout: Duration = duration("10s").zero("no limit"),
+        /// How long a client may be silent within a body, or leave an answer unread.
+        body_timeout: Duration = duration("30s").zero("no limit"),
+        /// How long a connection may stay open without a request or call.
+        keep_alive: Duration = duration("75s").zero("no limit"),
+    }
+}
+
+config::keys! {
+    /// The limits of calls on a gRPC port.
+    #[derive(Clone, Debug)]
+    pub struct CallKeys: "Calls of clients", absent: "does not serve gRPC" {
+        /// Calls of one client at once.
+        client_max_calls: u64 = integer(0, 0..=U32, "calls").zero("no limit"),
+        /// Calls of one client each second. It may begin a second's worth at once.
+        client_rate: f64 = number(0.0, 0.0..=1e9, "calls per second").zero("no limit"),
+        /// Age at which a client's connection is sent GOAWAY, ±10 %. Its calls finish.
+        max_connection_age: Duration = duration("0s").zero("no limit"),
+        /// How long the calls of such a connection may go on before they are cut.
+        max_connection_age_grace: Duration = duration("0s").zero("no limit"),
+        /// Where each call is written as a line of JSON: `stdout`, `stderr` or a file. Empty: nowhere.
+        access_log: Option<String> = optional(),
+    }
+}
+
+config::keys! {
+    /// The limit of gRPC messages.
+    #[derive(Clone, Debug)]
+    pub struct MessageKeys: "gRPC messages", absent: "has nothing to do with gRPC messages" {
+        /// Largest gRPC message that is taken.
+        max_message_bytes: usize = size("4MiB").zero("only empty messages"),
+    }
+}
+
+/// The keys of the chassis, read once.
+#[derive(Clone, Debug)]
+pub struct ChassisKeys {
+    /// Where the program listens, and what it announces.
+    pub listen: ListenKeys,
+    /// The admin listener.
+    pub admin: AdminKeys,
+    /// What the registry is told of the instance.
+    pub(crate) registration: RegistrationKeys,
+    /// How the program leaves.
+    pub drain: DrainKeys,
+    /// The limits of every port's connections.
+    pub connections: ConnectionKeys,
+    /// The limits of calls on a gRPC port.
+    pub calls: CallKeys,
+    /// The limit of gRPC messages.
+    pub messages: MessageKeys,
+    /// The limit of metadata.
+    pub metadata: MetadataLimit,
+}
+
+impl ChassisKeys {
+    /// The values that the configuration gives.
+    pub(crate) fn from_config(config: &Config) -> Self {
+        Self {
+            listen: ListenKeys::from_config(config),
+            admin: AdminKeys::from_config(config),
+            registration: RegistrationKeys::from_config(config),
+            drain: DrainKeys::from_config(config),
+            connections: ConnectionKeys::from_config(config),
+            calls: CallKeys::from_config(config),
+            messages: MessageKeys::from_config(config),
+            metadata: MetadataLimit::from_config(config),
+        }
+    }
+}
+
+/// The keys of every program.
+pub const BASE: &[Group] = &[
+    ListenKeys::GROUP,
+    RegistryKeys::GROUP,
+    RegistrationKeys::GROUP,
+    AdminKeys::GROUP,
+    LogKeys::GROUP,
+    DrainKeys::GROUP,
+    ConnectionKeys::GROUP,
+    MetadataLimit::GROUP,
+];
+
+/// The keys of programs that serve gRPC.
+pub const GRPC: &[Group] = &[CallKeys::GROUP, MessageKeys::GROUP];
+
+/// The key of programs that send gRPC messages and serve none.
+pub const MESSAGES: &[Group] = &[MessageKeys::GROUP];
+
+/// The keys of programs that call other services.
+pub const CALLS: &[Group] = &[
+    WatchKeys::GROUP,
+    channel::ClusterOptions::GROUP,
+    balance::BalanceOptions::GROUP,
+];
+
+/// The keys of programs that answer HTTP on ports of their own.
+pub const WEB: &[Group] = &[WebKeys::GROUP];
+
+impl Spec {
+    /// The groups of keys that the program obeys.
+    pub fn groups(&self) -> impl Iterator<Item = Group> + use<> {
+        let own = self.keys.iter().flat_map(|groups| groups.iter());
+        BASE.iter().chain(own).copied()
+    }
+
+    /// Every key of the program.
+    #[must_use]
+    pub fn all_keys(&self) -> Vec<Key> {
+        let mut keys: Vec<Key> = self
+            .groups()
+            .flat_map(|group| group.keys)
+            .copied()
+            .collect();
+        for key in keys
+            .iter_mut()
+            .filter(|key| key.name == ListenKeys::KEYS[0].name)
+        {
+            key.env = Some(self.port_env);
+            key.default = config::DefaultValue::Integer(self.default_port.into());
+        }
+        keys
+    }
+
+    /// The keys that each called service may have its own value for; none when it calls nobody.
+    #[must_use]
+    pub(crate) fn service_keys(&self) -> Vec<Key> {
+        let mut keys = self.all_keys();
+        keys.retain(|key| key.per_service);
+        keys
+    }
+
+    /// A loader of the program's configuration, which refuses the keys of others by name.
+    #[must_use]
+    pub fn loader(&self) -> Loader {
+        let has = |group: &&Group| !self.groups().any(|own| own.title == group.title);
+        let known = [GRPC, CALLS, WEB].into_iter().flatten();
+        let elsewhere: Vec<Group> = known.filter(has).copied().collect();
+        Loader::new(self.all_keys())
+            .program(self.program, &elsewhere)
+            .retired(self.groups().flat_map(|group| group.retired).copied())
+            .table(settings::file::TABLE, settings::file::check)
+    }
+}
+
+fn log_format(word: &str) -> Option<LogFormat> {
+    match word {
+        "auto" => Some(LogFormat::Auto),
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
 }
 
 fn is_url(text: &str) -> bool {

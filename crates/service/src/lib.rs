@@ -1,9 +1,31 @@
 //! The chassis of every program of the mesh: configuration, registration, health, reflection, the
-//! admin listener and the drain. A service is a [`Spec`] and a function that builds what it serves:
+//! admin listener and the drain.
 //!
-//! ```ignore
+//! A service is a [`Spec`] and a function that builds its [`Services`]:
+//!
+//! ```no_run
+//! use mesh_service::{Context, ServiceKind, Services, Spec};
+//!
+//! const SPEC: Spec = Spec {
+//!     program: "hello-agent",
+//!     service: "agent-hello",
+//!     kind: ServiceKind::Agent,
+//!     tags: &["agent"],
+//!     port_env: "AGENT_PORT",
+//!     default_port: 50055,
+//!     version: env!("CARGO_PKG_VERSION"),
+//!     about: "Says hello",
+//!     idempotent: &[],
+//!     keys: &[],
+//! };
+//!
+//! /// Adds tonic services with `Services::service`; health and reflection are there already.
+//! fn build(_context: &Context) -> anyhow::Result<Services> {
+//!     Ok(Services::new())
+//! }
+//!
 //! fn main() -> std::process::ExitCode {
-//!     service::main(SPEC, build)
+//!     mesh_service::main(SPEC, build)
 //! }
 //! ```
 
@@ -11,54 +33,60 @@ pub mod access;
 mod active_tasks;
 mod admin;
 mod advertise;
+pub mod answers;
 mod call_limits;
-mod calling;
+mod cli;
 pub mod clients;
 mod compression;
-pub mod config;
+mod conditions;
 mod connection;
 mod context;
-mod listener;
 mod health;
 mod healthcheck;
 mod http;
 mod keys;
-mod socket;
-mod conditions;
+mod limits;
+mod listener;
+mod network;
 mod observe;
+mod port;
 mod probes;
 mod program;
+mod protocol_mismatch;
 mod registration;
+mod request_body;
 mod response_body;
 mod run;
-mod services;
 mod server;
+mod services;
 mod settings;
 mod signals;
+mod socket;
 mod spec;
-mod protocol_mismatch;
 #[cfg(test)]
 mod tests;
-mod authority;
-mod request_body;
 mod web_policy;
 
 pub use self::http::{HttpListener, PeerAddr};
+pub use ::config::{self, Config, Group, Key, Loader};
 pub use active_tasks::{ActiveTasks, TaskGuard};
 pub use call_limits::{CallLimits, with_call_limits};
-pub use config::{Config, Key, Loader, Type};
+pub use conditions::{Conditions, Severity};
 pub use context::Context;
 pub use discovery::ServiceKind;
-pub use listener::{LocalBackend, Listener};
-pub use socket::bind;
-pub use conditions::{Conditions, Severity};
+pub use keys::{
+    AdminKeys, BASE, CALLS, CallKeys, ChassisKeys, ConnectionKeys, DrainKeys, GRPC, ListenKeys,
+    MESSAGES, MessageKeys, WEB,
+};
+pub use listener::{Listener, LocalBackend};
 pub use probes::{is_grpc, is_method, is_probe};
 pub use program::main;
+pub use protocol_mismatch::wrong_protocol_reply;
 pub use registration::{consul_address, registry};
+pub use request_body::{BodyTimeout, RequestBody};
 pub use run::{DrainReport, ServerHandle, start};
 pub use services::Services;
-pub use signals::Reload;
+pub use signals::{Hangup, Reload, Signals};
+pub use socket::bind;
 pub use spec::Spec;
-pub use protocol_mismatch::ProtocolMismatch;
-pub use request_body::{BodyTimeout, RequestBody};
-pub use web_policy::{WebRefusal, WEB_KEYS, WebPolicy};
+pub use web_policy::{WebPolicy, WebRefusal};

@@ -1,55 +1,61 @@
-//! Carries the gRPC port in place of hyper: a router's own engine, with everything that it does not
-//! answer itself behind it.
+//! A program's own listener on its port, such as the router's relay engine or the ports of an HTTP
+//! program, and the local backend behind it.
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use telemetry::rpc::ServerCalls;
 use tokio::{io::DuplexStream, runtime::Handle};
 
-use crate::{access, clients::Clients, connection::ConnectionLimits, server::App};
+use crate::{access::AccessLog, clients::Clients, port::Port};
 
-/// Bytes on the way to or from what is behind the listener, each way.
+/// Bytes in flight to or from the local backend, each way.
 const PIPE: usize = 64 * 1024;
 
-/// Serves the gRPC port.
+/// Serves a program's port in place of the chassis.
 pub trait Listener: Send + Sync + 'static {
     /// How many calls are in flight.
     fn active(&self) -> usize;
 
-    /// Stops accepting, announces to every client that we leave, lets calls finish within `limit`,
-    /// and answers how many were cut.
+    /// Stops accepting, tells clients to use another connection (GOAWAY), lets calls finish within
+    /// `limit`, and returns how many were cut.
     fn drain(&self, limit: Duration) -> Pin<Box<dyn Future<Output = usize> + Send + '_>>;
 }
 
-/// What is behind the listener: health, reflection, `/readyz`, and the routes of the service.
+/// What answers the calls that a listener does not: health, reflection, `/readyz` and the service's
+/// own routes.
 #[derive(Clone)]
 pub struct LocalBackend {
     connect: Arc<dyn Fn(DuplexStream) + Send + Sync>,
-    /// Where its tasks run, whichever thread connects.
+    /// Where its tasks run.
     runtime: Handle,
-    /// Where served calls are counted.
+    /// The metrics of served calls.
     pub calls: ServerCalls,
-    /// The limits of clients; they are the listener's to keep.
+    /// The limits of clients, which the listener has to enforce.
     pub clients: Arc<Clients>,
-    /// Those of each connection.
-    pub(crate) limits: ConnectionLimits,
-    /// Where calls are written down, if anywhere; by the listener.
-    pub access: Option<Arc<access::AccessLog>>,
+    /// The limits of connections.
+    pub(crate) port: Port,
+    /// The access log, if there is one, which the listener has to write.
+    pub access: Option<Arc<AccessLog>>,
 }
 
 impl LocalBackend {
-    pub(crate) fn new(connect: impl Fn(DuplexStream) + Send + Sync + 'static, app: &App) -> Self {
+    pub(crate) fn new(
+        connect: impl Fn(DuplexStream) + Send + Sync + 'static,
+        port: &Port,
+        calls: ServerCalls,
+        access: Option<Arc<AccessLog>>,
+    ) -> Self {
         Self {
-            clients: app.clients.clone(),
-            limits: app.limits,
-            access: app.access.clone(),
+            clients: Arc::clone(port.clients()),
+            port: port.clone(),
+            access,
             connect: Arc::new(connect),
             runtime: Handle::current(),
-            calls: app.calls.clone(),
+            calls,
         }
     }
 
-    /// Opens a connection to it, within this process: cleartext HTTP/2.
+    /// Opens an in-process connection to it, which speaks HTTP/2 in cleartext.
     #[must_use]
     pub fn connect(&self) -> DuplexStream {
         let _entered = self.runtime.enter();

@@ -1,5 +1,5 @@
-//! What every served call leaves behind: a span when traces are exported, and its rate, error and
-//! duration. A call ends with its status, which stands in the trailers, so the body is watched.
+//! Observes every served call: a span if traces are exported, its metrics and its access log line.
+//! The status is in the trailers, so the body is followed to its end.
 
 use std::{
     future::Future,
@@ -17,17 +17,17 @@ use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
     ActiveTasks, TaskGuard,
-    access::{CallOutcome, AccessRecord},
+    access::{AccessRecord, CallOutcome},
     clients::CallPermit,
 };
 
-/// What is known of a call before it is answered, kept to its end.
+/// What is held for a call until its end.
 pub(crate) struct CallContext {
     pub(crate) permit: Option<CallPermit>,
     pub(crate) record: Option<AccessRecord>,
 }
 
-/// Runs `next` for one request and watches its answer to the end.
+/// Runs `next` for one request and follows its answer to the end.
 pub(crate) async fn observe<B, F>(
     request: Request<B>,
     calls: &ServerCalls,
@@ -62,7 +62,8 @@ where
     Response::from_parts(parts, Body::new(ObservedBody { body, call }))
 }
 
-/// A call of one of these may stay open for as long as its client likes: a drain does not wait.
+/// Whether a drain waits for calls of this path: not for health and reflection, which may stay open
+/// for ever.
 pub(crate) fn counts_for_drain(path: &str) -> bool {
     !["/grpc.health.", "/grpc.reflection."]
         .iter()
@@ -96,7 +97,7 @@ fn status(headers: &HeaderMap) -> Option<i32> {
         .ok()
 }
 
-/// One call until its status is known; without one it was cancelled.
+/// One call until its status is known. Dropped without one, it was cancelled.
 struct ObservedCall {
     method: rpc::Method,
     started: Instant,
@@ -105,7 +106,7 @@ struct ObservedCall {
     ended: bool,
     _permit: Option<CallPermit>,
     record: Option<AccessRecord>,
-    /// What whoever answered the call says of it.
+    /// What the handler reports of the call.
     outcome: CallOutcome,
     _task: Option<TaskGuard>,
 }
@@ -123,7 +124,8 @@ impl ObservedCall {
         if !self.span.is_disabled() {
             self.span
                 .record("rpc.response.status_code", rpc::code_name(code));
-            // What the caller did wrong is no error of this server: OpenTelemetry's list.
+            // The codes that OpenTelemetry counts as errors of the server; mistakes of the caller
+            // are none.
             if [2, 4, 12, 13, 14, 15].contains(&code) {
                 self.span.record("otel.status_code", "ERROR");
             }
@@ -179,7 +181,7 @@ impl http_body::Body for ObservedBody {
 
 impl Drop for ObservedBody {
     fn drop(&mut self) {
-        // An answer without trailers may end without being asked for its last frame.
+        // A body without trailers may be dropped before its last frame is polled.
         if self.body.is_end_stream() {
             self.call.end(Code::Unknown.into());
         }

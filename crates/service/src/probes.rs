@@ -1,22 +1,22 @@
-//! What balancers and people ask on a gRPC port, over HTTP: the same answer however it is asked. What
-//! is neither that nor a call of gRPC is refused in HTTP's words.
+//! Probes of load balancers and people on a gRPC port, over HTTP/2. A request that is neither a
+//! probe nor a gRPC call gets an HTTP error.
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use tonic::body::Body;
 
-/// What a path asks for.
+/// A probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
-    /// Whether the program wants calls.
+    /// Readiness: whether the program wants calls.
     Ready,
-    /// Whether it lives.
+    /// Liveness.
     Live,
 }
 
 impl Probe {
-    /// The probe at a path; a slash at its end means nothing.
+    /// The probe at a path, with or without a slash at the end.
     pub(crate) fn at(path: &str) -> Option<Self> {
         match path.trim_end_matches('/') {
             "" | "/readyz" | "/health" => Some(Self::Ready),
@@ -26,13 +26,20 @@ impl Probe {
     }
 }
 
-/// Whether a path asks how a program is.
+/// Whether a request on an HTTP port is one of a load balancer's health checks.
+pub(crate) fn is_health_check(method: &Method, path: &str) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS].contains(method)
+        && ["/readyz", "/healthz", "/livez"].contains(&path)
+}
+
+/// Whether a path is a probe's.
 #[must_use]
 pub fn is_probe(path: &str) -> bool {
     Probe::at(path).is_some()
 }
 
-/// The answer to what is no call; `None` for a call. `ready` tells whether the program wants calls.
+/// The answer to a request that is not a gRPC call; `None` for a call. `ready` gives the answer of
+/// readiness.
 pub(crate) fn answer<B>(
     request: &Request<B>,
     ready: impl FnOnce() -> (StatusCode, String),
@@ -75,7 +82,7 @@ pub fn is_method(path: &str) -> bool {
     })
 }
 
-/// Whether a content type is gRPC's, with or without the coding of its messages.
+/// Whether a content type is gRPC's, such as `application/grpc+proto`.
 #[must_use]
 pub fn is_grpc(content_type: &[u8]) -> bool {
     const GRPC: &[u8] = b"application/grpc";

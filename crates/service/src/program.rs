@@ -3,28 +3,32 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use telemetry::{LogFormat, TelemetryGuard, LogLevel};
+use telemetry::TelemetryGuard;
 use tracing::{info, warn};
 
 use crate::{
     Context, Services, Spec, advertise,
-    config::{self, Config, Invocation},
-    healthcheck, registration, run,
-    signals::Signals,
+    cli::{self, Invocation},
+    config::{self, Config},
+    healthcheck,
+    keys::{AdminKeys, LogKeys},
+    registration, run,
+    signals::{Hangup, Signals},
 };
 
-/// How long the last spans may take to the collector.
+/// How long the export of the last spans may take.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// The whole `main` of a program. A first SIGTERM, SIGINT or SIGQUIT drains it, a second
-/// ends it at once; SIGHUP reads files again. Exits with 0 after a drain, 1 when it cannot serve, 2 for a command line or a configuration
-/// that will not do.
+/// The whole `main` of a program.
+///
+/// SIGTERM, SIGINT and SIGQUIT drain it; a second one ends it at once. SIGHUP reads files again. It
+/// exits with 0 after a drain, 1 if it cannot serve, and 2 for a bad command line or configuration.
 pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>) -> ExitCode {
-    let invocation = config::from_process(&spec, std::env::args_os(), config::environment());
+    let invocation = cli::from_process(&spec, std::env::args_os(), config::environment());
     let config = match invocation {
         Invocation::Run(config) => config,
         Invocation::Healthcheck(config) => {
-            return match healthcheck::probe(config.port("metrics_port")) {
+            return match healthcheck::probe(AdminKeys::from_config(&config).metrics_port) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => print(io::stderr(), &format!("{}: {error}\n", spec.program), 1),
             };
@@ -43,7 +47,7 @@ pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>
         Err(error) => return print(io::stderr(), &format!("start the runtime: {error}\n"), 1),
     };
     let ended = runtime.block_on(serve(&spec, config, build));
-    // A resolver's thread that still waits for an answer is not waited for.
+    // A thread of the DNS resolver may still be blocked: do not wait for it.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,12 +66,12 @@ async fn serve(
     let discovery = registration::registry(&config)?;
     let running = run::start_as(instance_id, spec, config, discovery, build).await?;
     let reload = running.context().reload.clone();
-    let signal = signals.shutdown_requested(&reload).await;
+    let signal = signals.shutdown_requested(Hangup::Reload(&reload)).await;
     info!(signal, "leaving");
     tokio::select! {
         _ = running.drain() => {}
-        signal = signals.shutdown_requested(&reload) => {
-            warn!(signal, "ending at once: calls in flight are cut");
+        signal = signals.shutdown_requested(Hangup::Reload(&reload)) => {
+            warn!(signal, "ending at once: calls in flight are aborted");
             return Ok(());
         }
     }
@@ -79,20 +83,16 @@ async fn serve(
 }
 
 fn log(spec: &Spec, config: &Config, instance_id: &str) -> anyhow::Result<TelemetryGuard> {
+    let keys = LogKeys::from_config(config);
     let options = telemetry::TelemetryOptions {
-        service_name: config
-            .optional("otel_service_name")
-            .unwrap_or(spec.service)
-            .to_owned(),
+        service_name: keys
+            .otel_service_name
+            .unwrap_or_else(|| spec.service.to_owned()),
         instance_id: instance_id.to_owned(),
-        level: config.text("log_level").parse().unwrap_or(LogLevel::Info),
-        format: match config.text("log_format") {
-            "text" => LogFormat::Text,
-            "json" => LogFormat::Json,
-            _ => LogFormat::Auto,
-        },
-        otlp_endpoint: config.optional("otlp_endpoint").map(str::to_owned),
-        sample_ratio: config.number("trace_ratio"),
+        level: keys.log_level,
+        format: keys.log_format,
+        otlp_endpoint: keys.otlp_endpoint,
+        sample_ratio: keys.trace_ratio,
         ..telemetry::TelemetryOptions::default()
     };
     Ok(telemetry::init(&options)?)

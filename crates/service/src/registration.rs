@@ -1,51 +1,67 @@
-//! What an instance tells the registry of itself, and how that registry is reached.
+//! The registration of an instance, and the registry of the configuration.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use discovery::{
     Check, Discovery, Registration,
-    backends::{self, ConsulOptions, BackendOptions},
+    backends::{self, BackendOptions, ConsulOptions},
 };
 
-use crate::{Context, config::Config};
+use crate::{
+    Context,
+    config::Config,
+    keys::{CheckKind, RegistryKeys, RegistryKind, WatchKeys},
+};
 
 /// The registry that the configuration names.
 ///
 /// # Errors
-/// When its settings are unusable.
+/// When its settings are invalid.
 pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error> {
-    let file = |key| config.optional(key).map(PathBuf::from);
-    let settings = BackendOptions {
+    let keys = RegistryKeys::from_config(config);
+    let watch = WatchKeys::from_config(config);
+    let backend = match keys.discovery {
+        RegistryKind::Consul => "consul",
+        RegistryKind::Fixed => "fixed",
+        RegistryKind::Memory => "memory",
+    };
+    let options = BackendOptions {
         consul: ConsulOptions {
-            address: consul_address(config),
-            token: config.optional("consul_http_token").map(str::to_owned),
-            ca_file: file("consul_cacert"),
-            client_cert: file("consul_client_cert"),
-            client_key: file("consul_client_key"),
-            cache: file("registry_cache"),
+            address: keys.consul_address(),
+            token: keys
+                .consul_http_token
+                .map(|token| token.expose().to_owned()),
+            ca_file: keys.consul_cacert,
+            client_cert: keys.consul_client_cert,
+            client_key: keys.consul_client_key,
+            cache: watch.registry_cache,
             ..ConsulOptions::default()
         },
-        fixed: config.list("fixed_instances"),
+        fixed: watch.fixed_instances,
     };
-    backends::build(config.text("discovery"), &settings)
+    backends::build(backend, &options)
 }
 
-/// Consul's address as configured, `consul_http_addr` before host and port.
+/// The configured address of Consul: `consul_http_addr`, else host and port.
 #[must_use]
 pub fn consul_address(config: &Config) -> String {
-    config.optional("consul_http_addr").map_or_else(
-        || {
-            format!(
-                "{}:{}",
-                config.text("consul_host"),
-                config.port("consul_port")
-            )
-        },
-        str::to_owned,
-    )
+    RegistryKeys::from_config(config).consul_address()
 }
 
-/// The registration of one instance, by its own words and its configuration.
+impl RegistryKeys {
+    /// Consul's address, `consul_http_addr` before host and port.
+    pub(crate) fn consul_address(&self) -> String {
+        let Self {
+            consul_host,
+            consul_port,
+            ..
+        } = self;
+        let address = self.consul_http_addr.clone();
+        address.unwrap_or_else(|| format!("{consul_host}:{consul_port}"))
+    }
+}
+
+/// The registration of one instance, by its description and configuration.
 pub(crate) fn registration(
     context: &Context,
     host: String,
@@ -53,7 +69,7 @@ pub(crate) fn registration(
     admin_port: u16,
     grpc_services: &[String],
 ) -> Registration {
-    let (spec, config) = (&context.spec, &context.config);
+    let (spec, keys) = (&context.spec, &context.keys.registration);
     let mut meta = BTreeMap::from([
         ("kind".to_owned(), spec.kind.name().to_owned()),
         ("public_id".to_owned(), context.public_id()),
@@ -70,14 +86,53 @@ pub(crate) fn registration(
         port,
         tags: spec.tags.iter().map(|tag| (*tag).to_owned()).collect(),
         meta,
-        weight_passing: config.integer("weight"),
-        weight_warning: config.integer("weight_warning"),
-        check: if config.text("check_kind") == "tcp" {
-            Check::Tcp
-        } else {
-            Check::Grpc
+        weight_passing: keys.weight,
+        weight_warning: keys.weight_warning,
+        check: match keys.check_kind {
+            CheckKind::Grpc => Check::Grpc,
+            CheckKind::Tcp => Check::Tcp,
         },
-        check_interval: config.duration("check_interval"),
-        deregister_after: config.duration("deregister_after"),
+        check_interval: keys.check_interval,
+        deregister_after: keys.deregister_after,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tests::{SPEC, running};
+
+    #[test]
+    fn consul_is_where_the_most_exact_key_says() {
+        let address = |set: &[(&str, &str)]| {
+            let loader = set.iter().fold(SPEC.loader(), |it, (k, v)| it.set(k, *v));
+            consul_address(&loader.load().unwrap())
+        };
+        let (host, port) = (("consul_host", "consul"), ("consul_port", "1"));
+        assert_eq!(address(&[]), "127.0.0.1:8500");
+        assert_eq!(address(&[host, port]), "consul:1");
+        assert_eq!(
+            address(&[host, ("consul_http_addr", "https://c")]),
+            "https://c"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_registration_is_as_the_keys_say() {
+        let set = [
+            ("check_kind", "tcp"),
+            ("check_interval", "7s"),
+            ("deregister_after", "2m"),
+            ("weight", "70"),
+            ("weight_warning", "7"),
+        ];
+        let (running, _) = running(&set).await;
+        let it = registration(running.context(), "host".to_owned(), 1, 2, &[]);
+        assert_eq!(it.check, Check::Tcp);
+        assert_eq!(it.check_interval, Duration::from_secs(7));
+        assert_eq!(it.deregister_after, Duration::from_secs(120));
+        assert_eq!((it.weight_passing, it.weight_warning), (70, 7));
     }
 }

@@ -1,4 +1,4 @@
-//! The body of a request to an HTTP program, which may not be silent for ever.
+//! The body of a request to an HTTP program, with a timeout for pauses.
 
 use std::{
     future::Future as _,
@@ -12,13 +12,13 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
-/// A client has begun to send a body and fell silent: 408 is the answer.
+/// The client paused within a body for too long: answer 408.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body did not go on for {0:?} (body_timeout)")]
+#[error("the client paused for {0:?} within the body (body_timeout)")]
 pub struct BodyTimeout(pub Duration);
 
-/// A request's body. It fails with [`BodyTimeout`] when it does not go on for `body_timeout` while it is
-/// waited for.
+/// A request's body. It fails with [`BodyTimeout`] when it is polled and nothing comes for
+/// `body_timeout`.
 #[derive(Debug)]
 pub struct RequestBody {
     body: Incoming,

@@ -1,4 +1,4 @@
-//! The body of an answer: its request is over when it has gone out, or nobody wants it any more.
+//! The body of an HTTP answer. Its request ends when the body is sent or dropped.
 
 use std::{
     pin::Pin,
@@ -13,10 +13,10 @@ use crate::{
     connection::{OpenRequest, stalled_streams},
 };
 
-/// A body that holds its request's place.
+/// A body that ends its request when dropped.
 pub(crate) struct ResponseBody<B> {
     body: Pin<Box<B>>,
-    /// There is nothing to send after the head.
+    /// The answer is its head alone.
     empty: bool,
     _open: OpenRequest,
     _client: Arc<ClientConnection>,
@@ -50,7 +50,7 @@ impl<B: Body> Body for ResponseBody<B> {
         frame
     }
 
-    /// Asked for one frame more than there is, a body stays until its last bytes may go out.
+    /// False until the last frame was polled: so hyper keeps the body until its last bytes are sent.
     fn is_end_stream(&self) -> bool {
         self.empty
     }

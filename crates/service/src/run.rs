@@ -1,4 +1,4 @@
-//! Starts an instance and drains it. Nothing here is global, so that several run in one process.
+//! Starts an instance and drains it. Nothing is global: several run in one process.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
@@ -12,27 +12,30 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Context, Conditions, Reload, Services, Spec, access, admin, advertise, calling,
+    Conditions, Context, Reload, Services, Spec, access, admin, advertise,
     clients::Clients,
     config::Config,
-    connection::ConnectionLimits,
     health::{self, Health},
-    registration, socket,
+    keys::ChassisKeys,
+    limits::Limits,
+    port::Port,
+    registration,
     server::{App, Server},
     settings::LiveSettings,
+    socket,
 };
 
-/// How long background tasks may take to end after the last call.
+/// How long background tasks may take to end after `shutdown`.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An instance that serves. Dropping it stops it at once and leaves its registration to the
-/// registry's checks; [`ServerHandle::drain`] leaves in order.
+/// A running instance. Dropping it stops it at once, and its registration stays until the
+/// registry's check fails; [`ServerHandle::drain`] shuts it down in order.
 pub struct ServerHandle {
-    /// Where gRPC is served, or HTTP by a program that speaks no gRPC.
+    /// The address of its port: gRPC, or HTTP for an HTTP program.
     pub grpc_addr: SocketAddr,
-    /// Where the admin listener is.
+    /// The address of its admin listener.
     pub admin_addr: SocketAddr,
-    /// Consul service ID.
+    /// Its ID in the registry.
     pub instance_id: String,
     context: Arc<Context>,
     health: Health,
@@ -44,15 +47,15 @@ pub struct ServerHandle {
 /// How a drain went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainReport {
-    /// Calls that were still running at the deadline.
+    /// Calls that were in flight at `drain_timeout`, and were aborted.
     pub cut: usize,
 }
 
 /// Starts an instance within this process.
 ///
 /// # Errors
-/// When an address cannot be bound, or `build` fails. A registry that cannot be reached is no
-/// error: the instance serves, and keeps trying to register.
+/// When an address cannot be bound, or `build` fails. An unreachable registry is not an error: the
+/// instance serves and keeps trying to register.
 pub async fn start(
     spec: &Spec,
     config: Config,
@@ -63,7 +66,7 @@ pub async fn start(
     start_as(instance_id, spec, config, discovery, build).await
 }
 
-/// [`start`] for an instance that has its ID already.
+/// [`start`] with a given instance ID.
 pub(crate) async fn start_as(
     instance_id: String,
     spec: &Spec,
@@ -71,17 +74,18 @@ pub(crate) async fn start_as(
     discovery: Arc<dyn Discovery>,
     build: impl FnOnce(&Context) -> anyhow::Result<Services>,
 ) -> anyhow::Result<ServerHandle> {
+    let keys = Arc::new(ChassisKeys::from_config(&config));
     let grpc = socket::bind(
         "listen_address",
-        config.text("listen_address"),
+        &keys.listen.listen_address,
         spec.port_env,
-        config.port("port"),
+        keys.listen.port,
     )?;
     let admin = socket::bind(
         "admin_address",
-        config.text("admin_address"),
+        &keys.admin.admin_address,
         "METRICS_PORT",
-        config.port("metrics_port"),
+        keys.admin.metrics_port,
     )?;
     let (grpc_addr, admin_addr) = (grpc.local_addr()?, admin.local_addr()?);
     let host = advertise::address(&config, grpc_addr).await;
@@ -90,6 +94,7 @@ pub(crate) async fn start_as(
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let reload = Reload::default();
     let settings = LiveSettings::start(
+        spec,
         Arc::clone(&config),
         &discovery,
         &registry,
@@ -100,7 +105,7 @@ pub(crate) async fn start_as(
     .await;
     let mesh = channel::Mesh::with_service_config(
         discovery.clone(),
-        calling::options(&config),
+        channel::ClusterOptions::from_config(&config),
         Arc::clone(&settings) as Arc<dyn channel::ServiceConfig>,
         &registry,
     );
@@ -111,6 +116,7 @@ pub(crate) async fn start_as(
         started: Instant::now(),
         mesh,
         config,
+        keys,
         settings,
         discovery: discovery.clone(),
         registry: registry.clone(),
@@ -124,26 +130,32 @@ pub(crate) async fn start_as(
     let (mut served, health) = health::add(build(&context)?)?;
     let (names, listener) = (served.names.clone(), served.listener.take());
     let speaks_http = served.speaks_http;
-    let clients = Clients::new(&context.config, &registry);
+    let limits = Limits::new(&context.keys);
+    let leave = CancellationToken::new();
+    let port = Port::new(
+        limits.connection,
+        Clients::new(limits.client, &registry),
+        TaskTracker::new(),
+        leave.clone(),
+        CancellationToken::new(),
+    );
     let app = App {
         own: own_paths(&served),
         handler: served.raw,
         routes: served.routes.prepare(),
         calls: ServerCalls::new(&registry),
-        call_limits: context.call_limits(),
-        draining: context.draining.clone(),
-        conditions: context.conditions.clone(),
-        leave: CancellationToken::new(),
-        clients: Arc::clone(&clients),
-        limits: ConnectionLimits::new(&context.config),
+        call_limits: limits.call,
+        context: Arc::clone(&context),
+        leave,
+        header_bytes: limits.connection.header_bytes,
         access: access::AccessLog::open(
-            context.config.optional("access_log"),
+            context.keys.calls.access_log.as_deref(),
             &registry,
             &context.reload,
         )?,
     };
-    let server = Server::start(grpc, app, listener, &context.config)?;
-    admin::start(admin, &context, &clients);
+    let server = Server::start(grpc, app, listener, port.clone())?;
+    admin::start(admin, &context, &port);
     if !context.conditions.is_unchecked() {
         let conditions = context.conditions.clone();
         let publish = conditions.publish(health.clone(), context.draining.clone());
@@ -151,7 +163,7 @@ pub(crate) async fn start_as(
     }
     info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,
         instance = %instance_id, service = spec.service, version = spec.version, "serving");
-    if context.config.bool("enable_pprof") {
+    if context.keys.admin.enable_pprof {
         warn!("enable_pprof: profiles are not built into this program");
     }
     let mut registration =
@@ -173,10 +185,16 @@ pub(crate) async fn start_as(
 }
 
 impl ServerHandle {
-    /// The instance as its own code sees it.
+    /// The context of its service.
     #[must_use]
     pub fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// How many calls are in flight, health and reflection left out.
+    #[must_use]
+    pub fn active_calls(&self) -> usize {
+        self.server.active()
     }
 
     /// Waits until the registry knows the instance.
@@ -186,26 +204,30 @@ impl ServerHandle {
         known.wait_for(|known| *known).await.ok();
     }
 
-    /// Leaves in order: not ready and `NOT_SERVING`, deregister, serve on for `drain_delay` since
-    /// callers hear of it late, stop accepting and send GOAWAY, let calls finish for
-    /// `drain_timeout`, end background tasks. Answers how many calls were cut.
+    /// Shuts down in order:
+    ///
+    /// 1. becomes not ready and `NOT_SERVING`,
+    /// 2. deregisters,
+    /// 3. serves for `drain_delay` more, since callers learn of it late,
+    /// 4. stops accepting and sends GOAWAY,
+    /// 5. lets calls finish for `drain_timeout`,
+    /// 6. ends background tasks.
     pub async fn drain(self) -> DrainReport {
-        let config = self.context.config.clone();
-        let (delay, limit) = (
-            config.duration("drain_delay"),
-            config.duration("drain_timeout"),
-        );
+        let keys = self.context.keys.drain.clone();
         info!(instance = %self.instance_id, calls = self.server.active(), "draining");
         self.context.draining.cancel();
         self.health.not_serving();
         if let Err(error) = self.registrar.deregister().await {
-            warn!(%error, "cannot deregister: the registry's check will find out");
+            warn!(%error, "cannot deregister: the registration stays until the registry's check fails");
         }
-        sleep(delay).await;
-        let cut = self.server.drain(limit).await;
+        sleep(keys.drain_delay).await;
+        let cut = self.server.drain(keys.drain_timeout).await;
         self.context.shutdown.cancel();
         self.context.tracker.close();
-        if timeout(TASKS_TIMEOUT, self.context.tracker.wait()).await.is_err() {
+        if timeout(TASKS_TIMEOUT, self.context.tracker.wait())
+            .await
+            .is_err()
+        {
             warn!(
                 tasks = self.context.tracker.len(),
                 "background tasks did not end"
@@ -220,7 +242,7 @@ impl ServerHandle {
     }
 }
 
-/// What the chassis answers itself although a raw service is there.
+/// The path prefixes that the chassis answers even if there is a raw service.
 fn own_paths(served: &Services) -> Vec<&'static str> {
     let reflection = (!served.descriptors.is_empty()).then_some(health::REFLECTION);
     std::iter::once(health::HEALTH).chain(reflection).collect()

@@ -1,4 +1,4 @@
-//! What a service serves: gRPC services of tonic, or any HTTP/2 service of its own.
+//! What a program serves: tonic's gRPC services, a raw HTTP/2 service, or HTTP.
 
 use std::{convert::Infallible, fmt, future::Future, net::TcpListener, pin::Pin, sync::Arc};
 
@@ -9,10 +9,10 @@ use tower::{Service, ServiceExt as _};
 
 use crate::{
     HttpListener, RequestBody,
-    listener::{LocalBackend, Listener},
+    listener::{Listener, LocalBackend},
 };
 
-/// Answers one request; there is no other way to fail than an answer that says so.
+/// Answers one request. It cannot fail except by its answer.
 pub(crate) type Handler = Arc<
     dyn Fn(Request<Incoming>) -> Pin<Box<dyn Future<Output = Response<Body>> + Send>> + Send + Sync,
 >;
@@ -28,18 +28,18 @@ pub struct Services {
     pub(crate) speaks_http: bool,
 }
 
-/// Makes a front of what is behind it, on the listener of the gRPC port.
+/// Builds the program's own listener from the local backend and the bound socket.
 pub(crate) type BuildListener =
     Box<dyn FnOnce(LocalBackend, TcpListener) -> anyhow::Result<Arc<dyn Listener>> + Send>;
 
 impl Services {
-    /// Nothing yet, beside health and reflection, which the chassis adds.
+    /// No services. The chassis adds health and reflection.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a tonic service, and announces its name.
+    /// Adds a tonic service and advertises its name.
     #[must_use]
     pub fn service<S>(mut self, service: S) -> Self
     where
@@ -63,18 +63,21 @@ impl Services {
         self
     }
 
-    /// Lets a front carry the gRPC port, with all that is served behind it.
+    /// Lets a listener of the program's own serve its port. All that is served is its local
+    /// backend.
     #[must_use]
     pub fn listener(
         mut self,
-        build: impl FnOnce(LocalBackend, TcpListener) -> anyhow::Result<Arc<dyn Listener>> + Send + 'static,
+        build: impl FnOnce(LocalBackend, TcpListener) -> anyhow::Result<Arc<dyn Listener>>
+        + Send
+        + 'static,
     ) -> Self {
         self.listener = Some(Box::new(build));
         self
     }
 
-    /// Serves HTTP in place of gRPC on the program's port: every request goes to `service`, which
-    /// answers `/readyz` too, since that is what Consul then checks.
+    /// Serves HTTP in place of gRPC on the program's port. Every request goes to `service`, which
+    /// has to answer `/readyz` too: Consul checks that.
     #[must_use]
     pub fn http<S, B>(self, service: S) -> Self
     where
@@ -95,22 +98,22 @@ impl Services {
         .checked_by_http()
     }
 
-    /// Says that the port speaks HTTP and not gRPC: Consul checks `GET /readyz` on it.
+    /// Declares that the port speaks HTTP and not gRPC: Consul checks `GET /readyz` on it.
     #[must_use]
     pub fn checked_by_http(mut self) -> Self {
         self.speaks_http = true;
         self
     }
 
-    /// Announces a gRPC service that the raw service answers for.
+    /// Advertises a gRPC service that the raw service answers.
     #[must_use]
     pub fn name(mut self, service: &str) -> Self {
         self.names.push(service.to_owned());
         self
     }
 
-    /// Gives every request that is not the chassis' own to `service`. The chassis answers gRPC
-    /// health, `/readyz`, `/healthz`, and reflection where descriptors are given.
+    /// Sends every request to `service`, except those that the chassis answers: gRPC health,
+    /// `/readyz`, `/healthz`, and reflection if there are descriptors.
     #[must_use]
     pub fn raw<S>(mut self, service: S) -> Self
     where

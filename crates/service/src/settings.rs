@@ -1,5 +1,5 @@
-//! Settings that differ from service to service, and change while the program runs: what instances
-//! announce < the file < the registry's KV store. Checked by the table of the program's own keys.
+//! Settings per service that change while the program runs. Sources, the last one wins: Meta of the
+//! instances, the file, the registry's KV store. The table of keys checks their values.
 
 pub(crate) mod file;
 pub(crate) mod layer;
@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use channel::{Meta, ClusterOptions};
+use channel::{ClusterOptions, Meta};
 use discovery::{Discovery, KvEntries};
 use parking_lot::Mutex;
 use telemetry::{
@@ -26,23 +26,18 @@ use telemetry::{
 use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    calling,
-    config::{Config, Key, Source, unknown},
-    signals::Reload,
-};
+use config::{Config, Key, Source, is_true, switch, unknown};
+
+use crate::{Spec, signals::Reload};
 use layer::{AcceptedSetting, Layer, RawSetting, RefusedSetting};
 
-/// What can be said of one instance.
-const INSTANCE_KEYS: &[Key] = &[Key::bool(
-    "drain",
-    "false",
-    "the instance gets no new calls, but for those that ask for it by its ID",
-)];
-
-/// The keys that a service can have values of its own for.
-pub(crate) fn service_keys() -> Vec<Key> {
-    calling::service_keys().collect()
+config::keys! {
+    /// What can be said of one instance.
+    #[derive(Clone, Debug)]
+    pub(crate) struct InstanceKeys: "Settings of one instance" {
+        /// The instance gets no new calls, except those that ask for it by its ID.
+        drain: bool = switch("false"),
+    }
 }
 
 /// The settings of all services.
@@ -63,13 +58,13 @@ struct Label {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What instances announce.
+    /// What instances announce in Meta.
     meta: Layer,
     file: Layer,
     kv: Layer,
-    /// What KV says of instances.
+    /// What KV sets for instances.
     instances: Layer,
-    /// What is wrong with a source as a whole.
+    /// Mistakes of a source as a whole.
     file_mistake: Option<RefusedSetting>,
     kv_mistakes: Vec<RefusedSetting>,
     drained: Arc<BTreeSet<String>>,
@@ -78,8 +73,9 @@ struct State {
 }
 
 impl LiveSettings {
-    /// Settings that follow the file and the registry until `shutdown`.
+    /// Starts to follow the file and the registry, until `shutdown`.
     pub(crate) async fn start(
+        spec: &Spec,
         base: Arc<Config>,
         discovery: &Arc<dyn Discovery>,
         registry: &MetricsRegistry,
@@ -87,7 +83,11 @@ impl LiveSettings {
         tracker: &TaskTracker,
         shutdown: &CancellationToken,
     ) -> Arc<Self> {
-        let live = Arc::new(Self::new(base, registry));
+        let live = Arc::new(Self::new(spec, base, registry));
+        if live.keys.is_empty() {
+            // The program calls nobody: there is nothing to follow.
+            return live;
+        }
         if let Some(path) = live.base.file() {
             let known = file::stamp(&path).await;
             live.apply_file(file::read(&path).await);
@@ -108,7 +108,7 @@ impl LiveSettings {
         live
     }
 
-    fn new(base: Arc<Config>, registry: &MetricsRegistry) -> Self {
+    fn new(spec: &Spec, base: Arc<Config>, registry: &MetricsRegistry) -> Self {
         let (refused, reloads) = (Family::default(), Family::default());
         registry.register(
             "mesh_config_refused",
@@ -122,7 +122,7 @@ impl LiveSettings {
         );
         Self {
             base,
-            keys: service_keys(),
+            keys: spec.service_keys(),
             state: Mutex::default(),
             changes: watch::channel(0).0,
             refused,
@@ -130,7 +130,7 @@ impl LiveSettings {
         }
     }
 
-    /// Takes over what the file says, beside the key `policies`, wherever that was given.
+    /// Applies the file.
     fn apply_file(&self, read: Result<BTreeMap<String, Vec<RawSetting>>, String>) {
         let mut state = self.state.lock();
         let source = self.base.file().map_or(Source::Default, |path| {
@@ -138,22 +138,12 @@ impl LiveSettings {
         });
         let mut changed = false;
         match read {
-            Ok(mut services) => {
-                for (service, policy) in self.base.pairs("policies") {
-                    let source = self.base.source("policies");
-                    let raw = RawSetting {
-                        key: calling::POLICY.to_owned(),
-                        value: Some(policy),
-                        source,
-                    };
-                    // The first: the table's own value counts more.
-                    services.entry(service).or_default().insert(0, raw);
-                }
+            Ok(services) => {
                 state.file_mistake = None;
                 changed = state.file.apply(&self.keys, services);
             }
             Err(reason) => {
-                tracing::warn!(%source, reason, "settings refused, the old ones stay");
+                tracing::warn!(%source, reason, "settings refused: the previous ones stay");
                 state.file_mistake = Some(RefusedSetting {
                     key: "config".to_owned(),
                     value: String::new(),
@@ -165,7 +155,7 @@ impl LiveSettings {
         self.publish(&state, "file", changed);
     }
 
-    /// Takes over what operators have written into the registry.
+    /// Applies what operators wrote into the KV store.
     fn apply_entries(&self, entries: &KvEntries) {
         let (mut services, mut instances) = (BTreeMap::new(), BTreeMap::new());
         let mut mistakes = Vec::new();
@@ -207,7 +197,7 @@ impl LiveSettings {
         }
         state.kv_mistakes = mistakes;
         let mut changed = state.kv.apply(&self.keys, services);
-        changed |= state.instances.apply(INSTANCE_KEYS, instances);
+        changed |= state.instances.apply(InstanceKeys::KEYS, instances);
         let groups = state.instances.groups.iter();
         let drained = groups.filter(|(_, group)| drains(group.given.get("drain")));
         state.drained = Arc::new(drained.map(|(id, _)| id.clone()).collect());
@@ -230,7 +220,7 @@ impl LiveSettings {
         }
     }
 
-    /// The values of one service by key, the strongest source first.
+    /// The winning value of each key of one service.
     fn given<'a>(state: &'a State, service: &str) -> BTreeMap<&'static str, &'a AcceptedSetting> {
         let mut given = BTreeMap::new();
         for layer in [&state.meta, &state.file, &state.kv] {
@@ -241,7 +231,7 @@ impl LiveSettings {
         given
     }
 
-    /// The configuration as it is for one service.
+    /// The configuration for one service.
     fn config(&self, state: &State, service: &str) -> Config {
         let given = Self::given(state, service).into_iter();
         self.base
@@ -255,8 +245,7 @@ impl channel::ServiceConfig for LiveSettings {
         if !state.called.contains(service) {
             state.called.insert(service.to_owned());
         }
-        // Meta has keys of all kinds, of foreign services too: those that are no settings are left
-        // alone.
+        // Meta has other keys too, also those of foreign services: they are ignored.
         let announced = self.keys.iter().filter_map(|key| {
             let value = *meta.get(key.name)?;
             Some(RawSetting {
@@ -274,8 +263,8 @@ impl channel::ServiceConfig for LiveSettings {
             self.refused.get_or_create(&label).set(count);
             self.reloads.get_or_create(&label).inc();
         }
-        let mut options = calling::options(&self.config(&state, service));
-        // Resolved here: what instances announce has been looked at.
+        let mut options = ClusterOptions::from_config(&self.config(&state, service));
+        // Resolved here, after Meta was applied.
         options
             .lb_policy
             .get_or_insert_with(|| balance::DEFAULT.name.to_owned());
@@ -292,7 +281,7 @@ impl channel::ServiceConfig for LiveSettings {
 }
 
 fn drains(given: Option<&AcceptedSetting>) -> bool {
-    given.is_some_and(|given| crate::config::is_true(&given.value))
+    given.is_some_and(|given| is_true(&given.value))
 }
 
 async fn follow_file(
@@ -314,7 +303,10 @@ async fn follow_file(
     }
 }
 
-async fn follow_entries(live: Arc<LiveSettings>, mut entries: watch::Receiver<Option<Arc<KvEntries>>>) {
+async fn follow_entries(
+    live: Arc<LiveSettings>,
+    mut entries: watch::Receiver<Option<Arc<KvEntries>>>,
+) {
     loop {
         let known = entries.borrow_and_update().clone();
         if let Some(entries) = known {

@@ -1,65 +1,85 @@
 //! What a program does about signals. None of them ends it without its drain, except those that
-//! nobody can catch, and a second request to leave.
+//! nobody can catch.
 
-use std::{io, sync::Arc};
+use std::{future::poll_fn, io, sync::Arc, task::Poll};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
-/// Hears them from its construction on, so that none gets lost.
-pub(crate) struct Signals {
-    term: Signal,
-    int: Signal,
-    quit: Signal,
-    hup: Signal,
-    /// Heard and left alone: their default action would end the process.
-    ignored: [Signal; 4],
+/// The signals of a process, caught from its construction on, so that none gets lost.
+///
+/// SIGTERM, SIGINT and SIGQUIT ask for shutdown. SIGUSR1, SIGUSR2, SIGALRM and SIGIO are logged
+/// and ignored, since their default action would end the process.
+#[derive(Debug)]
+pub struct Signals {
+    shutdown: [(&'static str, Signal); 3],
+    hangup: Signal,
+    ignored: [(&'static str, Signal); 4],
+}
+
+/// What SIGHUP means to a program.
+#[derive(Clone, Copy, Debug)]
+pub enum Hangup<'a> {
+    /// It reads its files again, as services do.
+    Reload(&'a Reload),
+    /// It shuts down, as a program of a terminal does that is closed.
+    Shutdown,
 }
 
 impl Signals {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// Catches them from now on.
+    ///
+    /// # Errors
+    /// When the system refuses to.
+    pub fn new() -> io::Result<Self> {
+        let catch = |name, kind| Ok::<_, io::Error>((name, signal(kind)?));
         Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            hup: signal(SignalKind::hangup())?,
+            shutdown: [
+                catch("SIGTERM", SignalKind::terminate())?,
+                catch("SIGINT", SignalKind::interrupt())?,
+                catch("SIGQUIT", SignalKind::quit())?,
+            ],
+            hangup: signal(SignalKind::hangup())?,
             ignored: [
-                signal(SignalKind::user_defined1())?,
-                signal(SignalKind::user_defined2())?,
-                signal(SignalKind::alarm())?,
-                signal(SignalKind::io())?,
+                catch("SIGUSR1", SignalKind::user_defined1())?,
+                catch("SIGUSR2", SignalKind::user_defined2())?,
+                catch("SIGALRM", SignalKind::alarm())?,
+                catch("SIGIO", SignalKind::io())?,
             ],
         })
     }
 
-    /// Waits until the program is asked to leave. SIGHUP asks for its files in the meantime.
-    pub(crate) async fn shutdown_requested(&mut self, reload: &Reload) -> &'static str {
+    /// Waits until the program is asked to shut down, and names the signal.
+    pub async fn shutdown_requested(&mut self, hangup: Hangup<'_>) -> &'static str {
         loop {
-            let [usr1, usr2, alarm, io] = &mut self.ignored;
             tokio::select! {
-                _ = self.term.recv() => return "SIGTERM",
-                _ = self.int.recv() => return "SIGINT",
-                _ = self.quit.recv() => return "SIGQUIT",
-                _ = self.hup.recv() => reload.trigger(),
-                _ = usr1.recv() => ignored("SIGUSR1"),
-                _ = usr2.recv() => ignored("SIGUSR2"),
-                _ = alarm.recv() => ignored("SIGALRM"),
-                _ = io.recv() => ignored("SIGIO"),
+                name = any(&mut self.shutdown) => return name,
+                _ = self.hangup.recv() => match hangup {
+                    Hangup::Reload(reload) => reload.trigger(),
+                    Hangup::Shutdown => return "SIGHUP",
+                },
+                signal = any(&mut self.ignored) => tracing::info!(signal, "ignored: SIGTERM shuts down"),
             }
         }
     }
 }
 
-fn ignored(signal: &'static str) {
-    tracing::info!(
-        signal,
-        "ignored; SIGHUP reads files again, SIGTERM asks to leave"
-    );
+/// The name of the next of these signals.
+async fn any<const N: usize>(signals: &mut [(&'static str, Signal); N]) -> &'static str {
+    poll_fn(|cx| {
+        for (name, signal) in signals.iter_mut() {
+            if signal.poll_recv(cx).is_ready() {
+                return Poll::Ready(*name);
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
-/// Asks whoever has read a file to read it again, as SIGHUP does. Clones ask the same readers.
+/// Tells whoever has read a file to read it again, as SIGHUP does. Clones tell the same readers.
 #[derive(Clone, Debug)]
 pub struct Reload(Arc<watch::Sender<u64>>);
 
@@ -70,13 +90,13 @@ impl Default for Reload {
 }
 
 impl Reload {
-    /// Asks for it.
+    /// Tells all subscribers.
     pub fn trigger(&self) {
         tracing::info!("reading files again");
         self.0.send_modify(|version| *version += 1);
     }
 
-    /// Changes whenever it is asked for from now on.
+    /// A receiver that changes with each trigger from now on.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.subscribe()

@@ -12,17 +12,17 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// Idle time before a silent client is probed.
+/// Idle time before TCP keep-alive probes a client.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How long sent bytes may stay unacknowledged before the client counts as gone.
+/// How long sent bytes may stay unacknowledged before the connection is closed.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Binds a port that a process before us may have left a moment ago. For messages, `key` is the
-/// configuration key of the address, and `port_variable` the environment variable of the port, such
-/// as `AGENT_PORT`. Needs a tokio runtime.
+/// Binds a port, with `SO_REUSEADDR`. Errors name `key`, the configuration key of the address, and
+/// `port_variable`, the environment variable of the port, such as `AGENT_PORT`. Needs a tokio
+/// runtime.
 ///
 /// # Errors
-/// When the address is none, or cannot be had.
+/// When the address is malformed or cannot be bound.
 pub fn bind(
     key: &str,
     address: &str,
@@ -51,7 +51,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts the next connection. Running out of file descriptors is no reason to stop serving.
+/// Accepts the next connection. Errors, such as too many open files, are logged and retried.
 pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
@@ -69,8 +69,7 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Finds clients that are gone without a word. The sockets that are accepted inherit this from the
-/// one that listens, whoever accepts them.
+/// Detects dead clients. Accepted sockets inherit these options from the listening one.
 fn tune(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
     #[cfg(target_os = "linux")]

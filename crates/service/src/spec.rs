@@ -1,6 +1,6 @@
-//! What a program says of itself: everything about it that is not code.
+//! The description of a program.
 
-use crate::{config::Key, keys};
+use crate::config::Group;
 
 /// One service of the mesh.
 #[derive(Clone, Copy, Debug)]
@@ -9,7 +9,7 @@ pub struct Spec {
     pub program: &'static str,
     /// Its Consul name, such as `agent-echo`.
     pub service: &'static str,
-    /// What it is to the mesh.
+    /// Its kind, such as agent or tool.
     pub kind: discovery::ServiceKind,
     /// Its Consul tags.
     pub tags: &'static [&'static str],
@@ -19,24 +19,18 @@ pub struct Spec {
     pub default_port: u16,
     /// Its version: `env!("CARGO_PKG_VERSION")`.
     pub version: &'static str,
-    /// What it is for, in one line.
+    /// Its purpose, in one line.
     pub about: &'static str,
     /// Methods that are safe to run twice, as `pkg.Service/Method`, or `*`.
     pub idempotent: &'static [&'static str],
-    /// Its own configuration keys, beside those of the chassis.
-    pub keys: &'static [Key],
+    /// The keys that it obeys beside those of every program: tables such as [`crate::GRPC`] and
+    /// [`crate::CALLS`], and groups of its own.
+    pub keys: &'static [&'static [Group]],
 }
 
 impl Spec {
-    /// The whole table of a program: the chassis' keys and its own.
-    #[must_use]
-    pub fn all_keys(&self) -> Vec<Key> {
-        let mut keys = keys::chassis(self);
-        keys.extend_from_slice(self.keys);
-        keys
-    }
-
-    /// An instance ID, unique per process: `echo-agent-1f9c03ab`; a router's names its host too.
+    /// An instance ID, unique per process, such as `echo-agent-1f9c03ab`. A router's has its host,
+    /// too.
     pub(crate) fn instance_id(&self, host: &str) -> String {
         let suffix: u32 = rand::random();
         match self.kind {

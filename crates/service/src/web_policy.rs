@@ -1,46 +1,40 @@
-//! What a web page may ask of an HTTP port. A browser lets any page send requests to any address
-//! that it can reach, this machine's included, and sends many of them without asking first.
+//! Which requests of web pages an HTTP port answers. A browser lets any page send requests to any
+//! address it can reach, this machine's included, and sends many of them without a preflight.
 //!
-//! Two headers tell such a page: `Host` carries the name that the page's address has, so that one
-//! whose name was pointed at us (DNS rebinding) is seen; `Origin` says which page sends.
+//! Two headers identify the page. `Host` has the name in the page's address, which detects DNS
+//! rebinding: a foreign name that was pointed at us. `Origin` names the page that sends.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request::Parts};
 
-use crate::{
-    Context,
-    config::{Key, Type},
-};
+use config::list;
 
-/// The keys of programs that answer HTTP on ports of their own.
-pub const WEB_KEYS: &[Key] = &[
-    Key::new(
-        "allowed_hosts",
-        Type::Custom(
+use crate::probes;
+
+config::keys! {
+    /// What web pages may ask of an HTTP port.
+    #[derive(Clone, Debug)]
+    pub(crate) struct WebKeys: "Web pages", absent: "does not serve HTTP to web pages" {
+        /// Names that requests may carry as `Host`, beside IP addresses, localhost and `service_host`.
+        allowed_hosts: Vec<String> = list().only(
             |text| all(text, |entry| Pattern::parse(entry).is_some()),
             "names such as gateway.example, gateway.example:8443 or *.example.com",
         ),
-        "",
-        "names that requests may carry as Host, beside IP addresses, localhost and service_host",
-    ),
-    Key::new(
-        "allowed_origins",
-        Type::Custom(
+        /// Origins of web pages that may change things and follow events, beside the port's own.
+        allowed_origins: Vec<String> = list().only(
             |text| all(text, |entry| Origin::parse(entry).is_some()),
             "origins such as https://console.example",
         ),
-        "",
-        "origins of web pages that may change things and follow events, beside the port's own",
-    ),
-];
+    }
+}
 
-/// How browsers say where a request comes from when they send no `Origin`.
+/// How browsers tell where a request without `Origin` comes from.
 const FETCH_SITE: &str = "sec-fetch-site";
-/// How much of a name is repeated in an answer.
+/// Characters of a name that an error repeats.
 const SHOWN: usize = 100;
 
-/// The names and pages that a port answers.
+/// The host names and origins that a port answers.
 #[derive(Clone, Debug, Default)]
 pub struct WebPolicy {
     hosts: Vec<Pattern>,
@@ -50,22 +44,19 @@ pub struct WebPolicy {
 /// Why a request is not answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WebRefusal {
-    /// HTTP/1.1 asks for one `Host`, and there is none, or there are several.
+    /// There is no `Host`, or there are several; HTTP/1.1 requires one.
     #[error("send exactly one Host header")]
     NoHost,
-    /// The name is not ours.
+    /// The host name is not allowed.
     #[error(
         "the host name {0:?} is not served here: use an IP address or localhost, or list the name \
          in allowed_hosts"
     )]
     Host(String),
-    /// The page may not do this.
-    #[error("pages of {0} may not do this: list the page's origin in allowed_origins to allow it")]
+    /// The page's origin is not allowed.
+    #[error("the origin {0} is not allowed: add it to allowed_origins")]
     Origin(String),
 }
-
-/// What load balancers ask.
-const PROBES: [&str; 3] = ["/readyz", "/healthz", "/livez"];
 
 impl WebRefusal {
     /// 400, 421 or 403.
@@ -80,18 +71,13 @@ impl WebRefusal {
 }
 
 impl WebPolicy {
-    /// What [`WEB_KEYS`] and the announced address allow.
-    ///
-    /// # Panics
-    /// When the program does not have [`WEB_KEYS`].
-    #[must_use]
-    pub fn new(context: &Context) -> Self {
-        let announced = host_and_port(&context.endpoint).map(|(host, _)| host);
-        let config = &context.config;
+    /// The policy of the keys and the advertised address.
+    pub(crate) fn new(endpoint: &str, keys: &WebKeys) -> Self {
+        let announced = host_and_port(endpoint).map(|(host, _)| host);
         Self::with(
             announced.as_deref(),
-            &config.list("allowed_hosts"),
-            &config.list("allowed_origins"),
+            &keys.allowed_hosts,
+            &keys.allowed_origins,
         )
     }
 
@@ -103,15 +89,15 @@ impl WebPolicy {
         }
     }
 
-    /// Whether a request is answered. `guarded` says that a page of another origin must not send
-    /// it although its method is safe, as for a stream of events; upgrades are found here.
+    /// Checks a request. `guarded` is for safe methods that another origin must not use, such as a
+    /// stream of events; upgrades are always guarded.
     ///
     /// # Errors
     /// A [`WebRefusal`].
     pub fn check(&self, request: &Parts, guarded: bool) -> Result<(), WebRefusal> {
         let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&request.method);
-        // Load balancers ask by whatever name they have for us, and the answer is no secret.
-        if safe && PROBES.contains(&request.uri.path()) {
+        // Load balancers use any name for us, and the answer is no secret.
+        if probes::is_health_check(&request.method, request.uri.path()) {
             return Ok(());
         }
         let authority = self.host(request)?;
@@ -124,7 +110,7 @@ impl WebPolicy {
         }
     }
 
-    /// The listed origin that a request comes from: its answer says so, as CORS wants it.
+    /// The allowed origin that a request comes from, for `Access-Control-Allow-Origin`.
     #[must_use]
     pub fn cors(&self, request: &Parts) -> Option<HeaderValue> {
         if !request.headers.contains_key(header::ORIGIN) {
@@ -137,13 +123,13 @@ impl WebPolicy {
         }
     }
 
-    /// Whether any page of another origin is allowed anything.
+    /// Whether any other origin is allowed.
     #[must_use]
     pub const fn has_origins(&self) -> bool {
         !self.origins.is_empty()
     }
 
-    /// The authority that the request is for; every name that it carries has to be allowed.
+    /// The authority of a request. Every name that it carries has to be allowed.
     fn host<'a>(&self, request: &'a Parts) -> Result<Option<&'a str>, WebRefusal> {
         let mut hosts = request.headers.get_all(header::HOST).iter();
         let (host, second) = (hosts.next(), hosts.next());
@@ -168,7 +154,10 @@ impl WebPolicy {
         host_and_port(authority).is_some_and(|(host, port)| {
             is_address(&host)
                 || host == "localhost"
-                || self.hosts.iter().any(|pattern| pattern.matches(&host, port))
+                || self
+                    .hosts
+                    .iter()
+                    .any(|pattern| pattern.matches(&host, port))
         })
     }
 
@@ -198,19 +187,19 @@ impl WebPolicy {
     }
 }
 
-/// Which page sends a request.
+/// Where a request comes from.
 enum Sender {
-    /// None, as far as can be told: a program, or the address line of a browser.
+    /// No page: a program, or the address bar of a browser.
     None,
-    /// One of this very port.
+    /// A page of this port.
     SameOrigin,
-    /// One that the operator lists.
+    /// A page of an allowed origin.
     Listed(HeaderValue),
-    /// Any other.
+    /// Any other page.
     OtherOrigin(String),
 }
 
-/// A name, or with a star all names below one; with a port only there.
+/// A host name, or all subdomains of one (`*.`), on any port or on one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern {
     name: String,
@@ -250,7 +239,7 @@ struct Origin {
 }
 
 impl Origin {
-    /// `None` for `null`, and for whatever else names no page.
+    /// `None` for `null` and for malformed origins.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://")?;
         let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
@@ -263,8 +252,8 @@ impl Origin {
         good.then_some(Self { scheme, host, port })
     }
 
-    /// Whether its pages come from this authority. Whether a proxy before us speaks TLS does not
-    /// show, so that a port that is not told is the scheme's own.
+    /// Whether it is the origin of this authority. Whether a proxy in front speaks TLS is not
+    /// known, so a missing port is the scheme's default.
     fn is_same_origin(&self, host: &str, port: Option<u16>) -> bool {
         let default = default_port(&self.scheme);
         default.is_some() && self.host == host && self.port == port.or(default)
@@ -279,8 +268,8 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// The parts of `host`, `host:port` or `[address]:port`: the host in lower case, without the root's
-/// dot and without brackets.
+/// The parts of `host`, `host:port` or `[address]:port`. The host is in lower case, without the
+/// trailing dot and without brackets.
 fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use discovery::{Check, Registration, backends::Memory};
-use service::{Config, Context, Loader, ServerHandle, Services, Spec};
+use service::{Config, Context, ServerHandle, Services, Spec};
 use tonic::transport::Channel;
 
 /// A service's configuration on this machine alone, without a wait in its drain, and with `set`.
@@ -18,7 +18,7 @@ pub fn config(spec: &Spec, set: &[(&str, &str)]) -> Config {
         ("drain_delay", "0s"),
     ];
     let all = local.iter().chain(set);
-    let loader = all.fold(Loader::new(spec.all_keys()), |loader, (key, value)| {
+    let loader = all.fold(spec.loader(), |loader, (key, value)| {
         loader.set(key, *value)
     });
     loader.load().expect("a configuration that loads")

@@ -4,122 +4,93 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use jobs::{Backoff, Jobs, QueueOptions, StoreOptions, Store, SyncPolicy};
+use config::{
+    Config, Group, Secret, checked, duration, integer, keys, number, optional, path, port, secret,
+    size, text,
+};
+use jobs::{Backoff, Jobs, QueueOptions, Store, StoreOptions, SyncPolicy};
 use parking_lot::Mutex;
-use service::{Config, Key, Type};
 
-/// The keys of whatever program has to do with jobs.
-pub const KEYS: &[Key] = &[
-    Key::new(
-        "redis_url",
-        Type::Custom(
+keys! {
+    /// Where jobs are kept, and by which limits.
+    #[derive(Clone, Debug)]
+    pub struct QueueKeys: "Queue of jobs" {
+        /// Where jobs are kept. It wins over `redis_host` and `jobs_path`.
+        redis_url: Option<Secret> = secret().only(
             is_redis,
             "a URL such as redis://host:6379, rediss://host, redis+unix:///run/redis.sock, \
              redis+sentinel://host:26379,host:26379/name or redis+cluster://host:7000,host:7001",
         ),
-        "",
-        "where jobs are kept; wins over redis_host and jobs_path",
-    )
-    .secret(),
-    Key::text(
-        "redis_cacert",
-        "",
-        "file of the authorities, as PEM, that a rediss:// server is trusted by; the system's when empty",
-    ),
-    Key::text(
-        "redis_host",
-        "",
-        "host of the Redis that keeps jobs; 127.0.0.1 where neither redis_url nor jobs_path is given",
-    ),
-    Key::port("redis_port", "6379", "port of redis_host"),
-    Key::text(
-        "jobs_path",
-        "",
-        "folder that keeps jobs on a machine without Redis, for one process",
-    ),
-    Key::new(
-        "jobs_sync",
-        Type::Custom(
+        /// PEM file of the authorities that a `rediss://` server is trusted by. Empty: the system's.
+        redis_cacert: Option<PathBuf> = path(),
+        /// Host of the Redis that keeps jobs. Empty: 127.0.0.1, where neither `redis_url` nor
+        /// `jobs_path` is given.
+        redis_host: Option<String> = optional(),
+        /// Port of `redis_host`.
+        redis_port: u16 = port(6379),
+        /// Folder that keeps jobs on a machine without Redis, for one process.
+        jobs_path: Option<String> = optional(),
+        /// When `jobs_path` is written to the disk. `always` loses nothing at a power cut.
+        jobs_sync: SyncKey = checked(
+            "always",
+            sync,
             |text| sync(text).is_some(),
             "always, never or a duration such as 1s",
         ),
-        "always",
-        "when jobs_path is written to the disk: always loses nothing at a power cut",
-    ),
-    Key::new(
-        "queue_name",
-        Type::Custom(is_queue, "1 to 64 of a-z, 0-9, _ and -"),
-        "default",
-        "queue of jobs that name none",
-    ),
-    Key::new(
-        "jobs_partitions",
-        Type::Custom(
+        /// Queue of jobs that name none.
+        queue_name: String = text("default").only(is_queue, "1 to 64 of a-z, 0-9, _ and -"),
+        /// Partitions of queues that have more than one. All programs need the same.
+        jobs_partitions: BTreeMap<String, u16> = checked(
+            "",
+            partitions,
             |text| partitions(text).is_some(),
             "pairs such as default=4, from 1 to 1024",
         ),
-        "",
-        "partitions of queues that are to have more than one; the same everywhere",
-    ),
-    Key::text(
-        "jobs_prefix",
-        "mesh:jobs",
-        "what the names of all keys in Redis begin with",
-    ),
-    Key::duration(
-        "jobs_lease",
-        "30s",
-        "how long a worker may be silent about a job before others get it; the same everywhere",
-    ),
-    Key::duration("jobs_result_ttl", "24h", "how long results are kept"),
-    Key::duration("jobs_dead_ttl", "168h", "how long dead letters are kept"),
-    Key::duration(
-        "jobs_key_ttl",
-        "24h",
-        "how long an idempotency key is known",
-    ),
-    Key::new(
-        "jobs_events",
-        Type::Integer(100, 100_000_000),
-        "20000",
-        "entries of events kept of each partition, about; one tells of up to 256 jobs",
-    ),
-    Key::size(
-        "jobs_max_payload",
-        "4MiB",
-        "largest payload of a job; 512MiB at most",
-    ),
-    Key::size(
-        "jobs_max_result",
-        "64MiB",
-        "largest result of a job, which is dead with a larger one; 512MiB at most",
-    ),
-    Key::new(
-        "max_queues",
-        Type::Integer(0, 1_000_000),
-        "1000",
-        "queues that there may be, since whoever submits makes them by name; 0 is no limit",
-    ),
-    Key::duration(
-        "jobs_backoff_base",
-        "1s",
-        "how long a job waits after its first failure; then twice as long each time",
-    ),
-    Key::duration(
-        "jobs_backoff_max",
-        "5m",
-        "how long a job waits after a failure at most",
-    ),
-    Key::new(
-        "jobs_backoff_jitter",
-        Type::Number(0.0, 1.0),
-        "0.2",
-        "by what share such a wait is longer or shorter at random",
-    ),
-];
+        /// What the names of all keys in Redis begin with.
+        jobs_prefix: String = text("mesh:jobs"),
+        /// How long a worker may be silent about a job before others get it. All programs need the same.
+        jobs_lease: Duration = duration("30s").zero("a lease ends at once"),
+        /// How long results are kept.
+        jobs_result_ttl: Duration = duration("24h").zero("they are not kept"),
+        /// How long dead letters are kept.
+        jobs_dead_ttl: Duration = duration("168h").zero("they are not kept"),
+        /// How long an idempotency key is known.
+        jobs_key_ttl: Duration = duration("24h").zero("it is forgotten at once"),
+        /// Events kept of each partition, about. One entry tells of up to 256 jobs.
+        jobs_events: usize = integer(20_000, 100..=100_000_000, "entries"),
+        /// Largest payload of a job, 512MiB at most.
+        jobs_max_payload: usize = size("4MiB").zero("no payload is taken"),
+        /// Largest result of a job, 512MiB at most. A job with a larger one becomes a dead letter.
+        jobs_max_result: usize = size("64MiB").zero("no result is taken"),
+        /// Queues that there may be. Whoever submits a job makes its queue by name, and each costs the
+        /// store and the metrics for good. `queue_name` and the queues of `jobs_partitions` always have
+        /// their place.
+        max_queues: usize = integer(1000, 0..=1_000_000, "queues").zero("no limit"),
+        /// How long a job waits after its first failure. Each further wait is twice as long.
+        jobs_backoff_base: Duration = duration("1s").zero("no wait"),
+        /// Longest wait of a job after a failure.
+        jobs_backoff_max: Duration = duration("5m").zero("no wait"),
+        /// By what share such a wait is longer or shorter at random.
+        jobs_backoff_jitter: f64 = number(0.2, 0.0..=1.0, "of the wait").zero("by none"),
+    }
+}
+
+/// The keys of whatever program has to do with jobs.
+pub const KEYS: &[Group] = &[QueueKeys::GROUP];
+
+/// When the embedded store writes to the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncKey(SyncPolicy);
+
+impl Default for SyncKey {
+    fn default() -> Self {
+        Self(SyncPolicy::Always)
+    }
+}
 
 /// The largest payload or result that every store can keep: what Redis takes as one value.
 const LARGEST: usize = 512 << 20;
@@ -127,66 +98,82 @@ const LARGEST: usize = 512 << 20;
 /// Names that jobs came under before there were queues: front ends to the one of `queue_name`.
 const ALIASES: [&str; 3] = ["runs", "default", "work_queue"];
 
-/// The queue that a name means: `queue_name` for none, and for the names that stand for it.
-#[must_use]
-pub fn queue(config: &Config, name: Option<&str>) -> String {
-    match name {
-        Some(name) if !ALIASES.contains(&name) => name.to_owned(),
-        _ => config.text("queue_name").to_owned(),
-    }
-}
-
 /// Opens the queue that [`KEYS`] describe. A Redis need not be up yet. A folder is opened once in
 /// a process, and shared by whoever opens it again.
 ///
 /// # Errors
 /// When the address is none, and when another process has the folder open.
 pub fn open(config: &Config) -> anyhow::Result<Jobs> {
-    let settings = StoreOptions {
-        prefix: config.text("jobs_prefix").to_owned(),
-        events: config.integer("jobs_events"),
-        key_ttl: config.duration("jobs_key_ttl"),
-        sync: sync(config.text("jobs_sync")).unwrap_or(SyncPolicy::Always),
-        authority: config.optional("redis_cacert").map(PathBuf::from),
-        ..StoreOptions::default()
-    };
-    let address = address(config);
-    let store = store(&address, &settings).context("open the queue of jobs")?;
-    Ok(Jobs::new(store, options(config)))
+    QueueKeys::from_config(config).open()
 }
 
-fn options(config: &Config) -> QueueOptions {
-    let partitions = partitions(config.text("jobs_partitions")).unwrap_or_default();
-    let own = partitions.keys().cloned().chain([queue(config, None)]);
-    QueueOptions {
-        max_queues: config.integer("max_queues"),
-        own_queues: own.collect(),
-        lease: config.duration("jobs_lease"),
-        result_ttl: config.duration("jobs_result_ttl"),
-        dead_ttl: config.duration("jobs_dead_ttl"),
-        partitions,
-        max_payload: config.size("jobs_max_payload").min(LARGEST),
-        max_result: config.size("jobs_max_result").min(LARGEST),
-        backoff: Backoff {
-            base: config.duration("jobs_backoff_base"),
-            max: config.duration("jobs_backoff_max"),
-            jitter: config.number("jobs_backoff_jitter"),
-        },
+impl QueueKeys {
+    /// The queue that a name means: `queue_name` for none, and for the names that stand for it.
+    #[must_use]
+    pub fn queue(&self, name: Option<&str>) -> String {
+        match name {
+            Some(name) if !ALIASES.contains(&name) => name.to_owned(),
+            _ => self.queue_name.clone(),
+        }
     }
-}
 
-fn address(config: &Config) -> String {
-    if let Some(url) = config.optional("redis_url") {
-        return url.to_owned();
+    /// Opens the queue, as [`open`].
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(&self) -> anyhow::Result<Jobs> {
+        let store =
+            store(&self.address(), &self.store_options()).context("open the queue of jobs")?;
+        Ok(Jobs::new(store, self.options()))
     }
-    let host = match (config.optional("redis_host"), config.optional("jobs_path")) {
-        (None, Some(path)) => return format!("file://{path}"),
-        (host, _) => host.unwrap_or("127.0.0.1"),
-    };
-    let port = config.port("redis_port");
-    match host.contains(':') {
-        true => format!("redis://[{host}]:{port}"),
-        false => format!("redis://{host}:{port}"),
+
+    fn store_options(&self) -> StoreOptions {
+        StoreOptions {
+            prefix: self.jobs_prefix.clone(),
+            events: self.jobs_events,
+            key_ttl: self.jobs_key_ttl,
+            sync: self.jobs_sync.0,
+            authority: self.redis_cacert.clone(),
+            ..StoreOptions::default()
+        }
+    }
+
+    fn options(&self) -> QueueOptions {
+        let own = self
+            .jobs_partitions
+            .keys()
+            .cloned()
+            .chain([self.queue(None)]);
+        QueueOptions {
+            max_queues: self.max_queues,
+            own_queues: own.collect(),
+            lease: self.jobs_lease,
+            result_ttl: self.jobs_result_ttl,
+            dead_ttl: self.jobs_dead_ttl,
+            partitions: self.jobs_partitions.clone(),
+            max_payload: self.jobs_max_payload.min(LARGEST),
+            max_result: self.jobs_max_result.min(LARGEST),
+            backoff: Backoff {
+                base: self.jobs_backoff_base,
+                max: self.jobs_backoff_max,
+                jitter: self.jobs_backoff_jitter,
+            },
+        }
+    }
+
+    fn address(&self) -> String {
+        if let Some(url) = &self.redis_url {
+            return url.expose().to_owned();
+        }
+        let host = match (&self.redis_host, &self.jobs_path) {
+            (None, Some(path)) => return format!("file://{path}"),
+            (host, _) => host.as_deref().unwrap_or("127.0.0.1"),
+        };
+        let port = self.redis_port;
+        match host.contains(':') {
+            true => format!("redis://[{host}]:{port}"),
+            false => format!("redis://{host}:{port}"),
+        }
     }
 }
 
@@ -226,16 +213,17 @@ fn is_queue(text: &str) -> bool {
     jobs::Lane::new(text, 0).is_ok()
 }
 
-fn sync(text: &str) -> Option<SyncPolicy> {
-    match text {
+fn sync(text: &str) -> Option<SyncKey> {
+    let policy = match text {
         "always" => Some(SyncPolicy::Always),
         "never" => Some(SyncPolicy::Never),
-        often => service::config::duration(often).map(SyncPolicy::Every),
-    }
+        often => config::parse_duration(often).map(SyncPolicy::Every),
+    };
+    policy.map(SyncKey)
 }
 
 fn partitions(text: &str) -> Option<BTreeMap<String, u16>> {
-    let pairs = service::config::pairs(text)?;
+    let pairs = config::pairs(text)?;
     let read = |(queue, count): (String, String)| {
         let count = count
             .parse()
@@ -248,12 +236,12 @@ fn partitions(text: &str) -> Option<BTreeMap<String, u16>> {
 
 #[cfg(test)]
 mod tests {
-    use service::Loader;
+    use config::Loader;
 
     use super::*;
 
     fn config(set: &[(&str, &str)]) -> Config {
-        let loader = Loader::new(KEYS.to_vec());
+        let loader = Loader::new(QueueKeys::KEYS.to_vec());
         let set = set
             .iter()
             .fold(loader, |loader, (key, value)| loader.set(key, *value));
@@ -279,7 +267,7 @@ mod tests {
             ),
         ];
         for (set, expected) in table {
-            assert_eq!(address(&config(set)), expected);
+            assert_eq!(QueueKeys::from_config(&config(set)).address(), expected);
         }
     }
 
@@ -290,7 +278,7 @@ mod tests {
             ("jobs_partitions", "default=4, runs=2"),
             ("jobs_backoff_base", "10ms"),
         ]);
-        let options = options(&config);
+        let options = QueueKeys::from_config(&config).options();
         assert_eq!(options.lease.as_secs(), 5);
         assert_eq!(options.partitions["runs"], 2);
         assert_eq!(options.backoff.base.as_millis(), 10);
@@ -301,8 +289,35 @@ mod tests {
             ("queue_name", "A"),
             ("redis_url", "http://host"),
         ] {
-            let wrong = Loader::new(KEYS.to_vec()).set(key, value).load();
+            let wrong = Loader::new(QueueKeys::KEYS.to_vec()).set(key, value).load();
             assert!(wrong.is_err(), "{key}={value}");
+        }
+    }
+
+    #[test]
+    fn every_key_reaches_an_option_of_its_own() {
+        let read = |set: &[(&str, &str)]| {
+            let keys = QueueKeys::from_config(&config(set));
+            let store = keys.store_options();
+            let sync = (
+                store.prefix,
+                store.events,
+                store.key_ttl,
+                store.sync,
+                store.authority,
+            );
+            format!("{:?} {:?} {sync:?}", keys.options(), keys.address())
+        };
+        for key in QueueKeys::KEYS {
+            let other = match key.name {
+                "redis_url" => "redis://other",
+                "jobs_sync" => "77s",
+                "jobs_partitions" => "other=7",
+                "jobs_backoff_jitter" => "0.77",
+                _ if matches!(key.kind, config::Type::Duration(_)) => "77s",
+                _ => "777",
+            };
+            assert_ne!(read(&[(key.name, other)]), read(&[]), "{}", key.name);
         }
     }
 
@@ -310,9 +325,9 @@ mod tests {
     fn old_names_of_queues_stand_for_the_one_queue() {
         let config = config(&[("queue_name", "work_queue")]);
         for name in [None, Some("default"), Some("runs"), Some("work_queue")] {
-            assert_eq!(queue(&config, name), "work_queue");
+            assert_eq!(QueueKeys::from_config(&config).queue(name), "work_queue");
         }
-        assert_eq!(queue(&config, Some("slow")), "slow");
+        assert_eq!(QueueKeys::from_config(&config).queue(Some("slow")), "slow");
     }
 
     #[tokio::test]

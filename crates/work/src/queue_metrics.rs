@@ -7,17 +7,17 @@ use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge},
 };
-use service::{Key, Type};
 use telemetry::MetricsRegistry;
 use tokio::time::sleep;
 
-/// The key that says how often queues are counted.
-pub const QUEUE_SAMPLE: Key = Key::new(
-    "queue_sample",
-    Type::Duration(Duration::from_secs(3600)),
-    "5s",
-    "how often the queues are counted for the metrics",
-);
+config::keys! {
+    /// How queues are counted.
+    #[derive(Clone, Debug)]
+    pub struct QueueMetricsKeys: "Metrics of queues" {
+        /// Time between two counts of the queues for the metrics, 100 ms at least.
+        queue_sample: Duration = config::duration("5s").bounded_by(3600).zero("100 ms"),
+    }
+}
 /// Counting asks every partition of every queue: not more often than this.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 

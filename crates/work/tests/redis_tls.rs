@@ -52,7 +52,7 @@ fn certificate(folder: &Path) {
 }
 
 fn config(set: &[(&str, &str)]) -> Config {
-    let loader = Loader::new(work::KEYS.to_vec());
+    let loader = Loader::new(work::QueueKeys::KEYS.to_vec());
     let set = set
         .iter()
         .fold(loader, |loader, (key, value)| loader.set(key, *value));
@@ -115,7 +115,7 @@ fn a_url_that_leads_nowhere_is_told_with_the_form_that_would_do() {
         ("redis+unix://", "redis_url"),
         ("memcached://host", "redis_url"),
     ] {
-        let loader = Loader::new(work::KEYS.to_vec()).set("redis_url", url);
+        let loader = Loader::new(work::QueueKeys::KEYS.to_vec()).set("redis_url", url);
         let told = match loader.load() {
             Ok(config) => format!("{:#}", work::open(&config).unwrap_err()),
             Err(mistakes) => mistakes.to_string(),

@@ -73,7 +73,7 @@ pub(crate) async fn call(
     let call = DynamicCall {
         service,
         method: format!("{grpc}/{method}"),
-        timeout: Some(given.unwrap_or_else(|| app.context.config.duration("call_timeout"))),
+        timeout: Some(given.unwrap_or_else(|| app.keys.call_timeout)),
         metadata,
     };
     let described = app.calls.method(&call.service, &call.method).await?;

@@ -4,13 +4,13 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     json_response::JsonResponse,
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
     state::App,
 };
 
@@ -52,16 +52,13 @@ pub(crate) async fn health(State(app): State<App>) -> Result<JsonResponse<Health
 /// Whether it wants requests: what Consul and proxies ask. A queue that is away is no reason to
 /// send clients elsewhere, since every gateway has the same; the answer says so, though.
 pub(crate) async fn ready(State(app): State<App>) -> Response {
-    if app.context.draining.is_cancelled() {
-        return (StatusCode::NOT_FOUND, "draining\n").into_response();
-    }
-    let (status, told) = app.context.conditions.readiness();
-    (status, told + "\n").into_response()
+    let (status, report) = app.context.readiness();
+    (status, report + "\n").into_response()
 }
 
 /// The same metrics as on the admin listener.
 pub(crate) async fn metrics(State(app): State<App>) -> Result<Response, Problem> {
-    if !app.context.config.bool("enable_metrics") {
+    if !app.context.keys.admin.enable_metrics {
         let text = "metrics are switched off: enable_metrics = false";
         return Err(Problem::new(ProblemKind::NotFound, text));
     }

@@ -198,3 +198,17 @@ async fn why_a_call_came_to_nothing_is_told_in_plain_words() {
     }
     gateway.running.drain().await;
 }
+
+#[tokio::test]
+async fn calls_go_through_the_router_that_the_key_names() {
+    // Nobody listens there, and the agent that is in the mesh is not asked past it.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let gateway = embedded(&[("mcp_router_addr", &address)]).await;
+    let agent = echo(&gateway).await;
+    let answer = gateway.post(EXECUTE, json!({"input": "hello"})).await;
+    answer.problem(503);
+    agent.drain().await;
+    gateway.running.drain().await;
+}

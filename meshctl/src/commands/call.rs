@@ -8,13 +8,14 @@ use std::{future::pending, process::ExitCode, time::Duration};
 use clap::Args;
 use dynamic::ReflectionClient;
 use prost_reflect::{DynamicMessage, Value};
+use proto::error_info::{self, Reason};
 use serde_json::json;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{
-    contract::{self, ListedService, ListKind},
+    contract::{self, ListKind, ListedService},
     duration, methods,
     output::{Output, Style},
     router::{self, RouterArgs},
@@ -175,8 +176,7 @@ impl Call {
 /// Whether the mesh says that the call's id names no service.
 fn is_unknown(error: &anyhow::Error) -> bool {
     let status = error.downcast_ref::<Status>();
-    let info = status.and_then(proto::error_info::read);
-    info.is_some_and(|info| info.reason == "NO_SUCH_SERVICE")
+    status.and_then(error_info::reason) == Some(Reason::NoSuchService)
 }
 
 /// The moment at which a call has failed, whatever the mesh says then.

@@ -7,7 +7,6 @@ use clap::Args;
 use discovery::{Discovery, KvEntries};
 use futures_util::future::join_all;
 use serde_json::json;
-use service::Loader;
 use tokio::time::timeout;
 
 use crate::output::Output;
@@ -40,8 +39,7 @@ impl Drain {
             environment.insert("CONSUL_HTTP_ADDR".to_owned(), address);
         }
         environment.insert("DISCOVERY".to_owned(), "consul".to_owned());
-        let keys = router::SPEC.all_keys();
-        let config = Loader::new(keys).env(environment).load()?;
+        let config = router::SPEC.loader().env(environment).load()?;
         let consul = service::registry(&config).context("set up Consul")?;
         let mut entries = consul.entries();
         let known = timeout(PATIENCE, entries.wait_for(Option::is_some)).await;

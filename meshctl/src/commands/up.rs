@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, value_parser};
 use serde_json::{Value, json};
+use service::{Hangup, Signals};
 
 use crate::{
     job_store,
     local::{InstanceCounts, LocalMesh, Ports, reachable},
     output::{Output, Style},
-    registry::{RegistryChoice, Registry},
-    signals::Signals,
+    registry::{Registry, RegistryChoice},
 };
 
 /// What shells call a program that an interrupt ended.
@@ -83,7 +83,7 @@ impl Up {
             local.drain(|_, _| {}).await;
             return Err(error);
         }
-        let signal = signals.next().await;
+        let signal = signals.shutdown_requested(Hangup::Shutdown).await;
         let count = local.instances().count();
         out.remark(&format!(
             "{signal}: draining {count} instances; a second signal ends at once"
@@ -94,7 +94,7 @@ impl Up {
         });
         tokio::select! {
             () = drain => Ok(ExitCode::SUCCESS),
-            signal = signals.next() => {
+            signal = signals.shutdown_requested(Hangup::Shutdown) => {
                 out.remark(&format!("{signal}: ended at once, calls in flight are cut"));
                 Ok(ExitCode::from(INTERRUPTED))
             }
@@ -120,7 +120,12 @@ fn log(registry: &Registry) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(out: &Output, local: &LocalMesh, registry: &Registry, counts: InstanceCounts) -> anyhow::Result<()> {
+fn print(
+    out: &Output,
+    local: &LocalMesh,
+    registry: &Registry,
+    counts: InstanceCounts,
+) -> anyhow::Result<()> {
     let instances = local.instances();
     if out.json {
         let instances: Vec<Value> = instances

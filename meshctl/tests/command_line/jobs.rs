@@ -355,11 +355,11 @@ async fn a_queue_is_followed_job_by_job() {
         (told["job_id"] == *job && told["event"] == *event).then_some(())
     };
     let limit = Duration::from_secs(20);
-    watch.line(limit, |line| seen(line, &id, "queued")).await;
-    watch.line(limit, |line| seen(line, &id, "succeeded")).await;
+    watch.wait_for_line(limit, |line| seen(line, &id, "queued")).await;
+    watch.wait_for_line(limit, |line| seen(line, &id, "succeeded")).await;
     let later = gateway.submit("later", &[]);
     watch
-        .line(limit, |line| seen(line, &later, "succeeded"))
+        .wait_for_line(limit, |line| seen(line, &later, "succeeded"))
         .await;
     gateway.workers.shutdown().await;
 }

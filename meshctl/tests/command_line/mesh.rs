@@ -113,7 +113,7 @@ impl Mesh {
         command.args(args).envs(environment.iter().copied());
         let mut process = Process::start("meshctl", command);
         let told = process
-            .line(LIMIT, |line| {
+            .wait_for_line(LIMIT, |line| {
                 let told: Value = serde_json::from_str(line).ok()?;
                 told["router"].is_string().then_some(told)
             })
@@ -149,9 +149,14 @@ impl Mesh {
 
     /// What Ctrl-C sends.
     pub(crate) fn interrupt(&self) {
+        self.signal("-INT");
+    }
+
+    /// Sends it a signal, written as `kill` takes it.
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.process.pid().to_string();
         let sent = Command::new("kill")
-            .args(["-INT", &pid])
+            .args([signal, &pid])
             .status()
             .expect("kill runs");
         assert!(sent.success());

@@ -30,7 +30,7 @@ async fn an_interrupt_drains_the_mesh_and_closes_its_ports() {
         TcpStream::connect(instance["grpc"].as_str().unwrap()).unwrap();
     }
     mesh.interrupt();
-    assert_eq!(mesh.process.end(LIMIT).await.code(), Some(0));
+    assert_eq!(mesh.process.wait_exit(LIMIT).await.code(), Some(0));
     for instance in instances {
         assert!(
             TcpStream::connect(instance["grpc"].as_str().unwrap()).is_err(),
@@ -55,7 +55,19 @@ async fn a_call_in_flight_finishes_while_the_mesh_drains() {
         call.join().unwrap()
     });
     assert_eq!(answer.ok().value()["message"]["success"], true);
-    assert_eq!(mesh.process.end(LIMIT).await.code(), Some(0));
+    assert_eq!(mesh.process.wait_exit(LIMIT).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn signals_that_ask_for_nothing_are_ignored_and_a_hangup_drains() {
+    let mut mesh = Mesh::small().await;
+    for signal in ["-USR1", "-USR2", "-ALRM", "-IO"] {
+        mesh.signal(signal);
+    }
+    assert!(mesh.run(&["list"]).ok().stdout.contains("agent-echo"));
+    mesh.signal("-HUP");
+    assert_eq!(mesh.process.wait_exit(LIMIT).await.code(), Some(0));
+    assert!(mesh.process.log().contains("SIGHUP: draining"));
 }
 
 #[tokio::test]
@@ -73,7 +85,7 @@ async fn a_second_signal_ends_it_at_once() {
         call.join().unwrap()
     });
     assert_eq!(answer.code, Some(1), "{answer:?}");
-    assert_eq!(mesh.process.end(LIMIT).await.code(), Some(130));
+    assert_eq!(mesh.process.wait_exit(LIMIT).await.code(), Some(130));
 }
 
 fn wait_for_a_task(mesh: &Mesh) {
@@ -124,7 +136,7 @@ async fn a_goal_becomes_files_and_its_job_outlives_the_mesh() {
         "{notes}"
     );
     mesh.interrupt();
-    assert_eq!(mesh.process.end(LIMIT).await.code(), Some(0));
+    assert_eq!(mesh.process.wait_exit(LIMIT).await.code(), Some(0));
 
     let mesh = Mesh::with_jobs(folder.path(), &environment).await;
     let gateway = mesh.told["gateway"].as_str().unwrap();
@@ -191,7 +203,7 @@ async fn a_consul_that_is_there_is_joined_and_left() {
     let listed = mesh.run(&["list", "agents", "--json"]).ok().value();
     assert_eq!(listed["agents"][0]["agent_id"], "echo-agent");
     mesh.process.signal(Signal::Terminate);
-    assert_eq!(mesh.process.end(LIMIT).await.code(), Some(0));
+    assert_eq!(mesh.process.wait_exit(LIMIT).await.code(), Some(0));
     for service in [
         "agent-echo",
         "tool-weather",

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use discovery::{Check, ServiceKind, Registration};
+use discovery::{Check, Registration, ServiceKind};
 use http::uri::Authority;
 use proto::agentplatform::{AgentInfo, ToolInfo};
+use proto::error_info::{self, Reason};
 use tonic::{Code, Status};
 
 use super::AddressPolicy;
@@ -64,7 +65,10 @@ impl Candidate {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, naming the field and what it should be.
-    pub(super) async fn registration(&self, addresses: &AddressPolicy) -> Result<Registration, Status> {
+    pub(super) async fn registration(
+        &self,
+        addresses: &AddressPolicy,
+    ) -> Result<Registration, Status> {
         let stem = self.stem()?;
         let (host, port) = self.address()?;
         let tags = self.tags()?;
@@ -121,7 +125,8 @@ impl Candidate {
                 ),
             ));
         }
-        let others = [ServiceKind::Agent, ServiceKind::Tool, ServiceKind::Worker].map(ServiceKind::name);
+        let others =
+            [ServiceKind::Agent, ServiceKind::Tool, ServiceKind::Worker].map(ServiceKind::name);
         let is_other = others
             .into_iter()
             .filter(|other| *other != kind)
@@ -212,5 +217,5 @@ fn cut(mut value: String) -> String {
 
 pub(super) fn bad(field: &str, message: String) -> Status {
     let facts = [("field", field.to_owned())];
-    proto::error_info::status(Code::InvalidArgument, "INVALID_FIELD", message, facts)
+    error_info::status(Code::InvalidArgument, Reason::InvalidField, message, facts)
 }

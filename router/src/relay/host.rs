@@ -7,18 +7,15 @@ use std::{
     time::Duration,
 };
 
-use channel::{RetryRequest, Error, Timestamp, Peer, Pushback};
+use channel::{Error, Peer, Pushback, RetryRequest, Timestamp};
 use mesh_relay::{
     Cause, Ended, Endpoint, Failure, Host, Id, Map, PeerProtocol, Verdict,
-    driver::{Command, Dialed, DialFuture, EngineStats, Transport},
+    driver::{Command, DialFuture, Dialed, EngineStats, Transport},
     hpack::{Block, Field, Token, is_authority},
     timeout,
 };
-use proto::error_info;
-use service::{
-    ProtocolMismatch,
-    clients::{LimitExceeded, X_FORWARDED_FOR},
-};
+use proto::error_info::{self, Reason};
+use service::clients::{LimitExceeded, X_FORWARDED_FOR};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep},
@@ -27,19 +24,20 @@ use tonic::{Code, Status};
 use tracing::Span;
 
 use super::{
-    Shared, responses,
-    route_cache::{RequestMetadata, RouteCache},
-    call::{Call, AccessEntry, BodyState},
+    Shared,
+    call::{AccessEntry, BodyState, Call},
     client::Client,
+    decision::{error, refuse},
     gauges::EngineGauges,
     handshake::handshake,
     head::BlockHead,
-    decision::{error, refuse},
+    responses,
+    route_cache::{RequestMetadata, RouteCache},
     spans,
 };
 use crate::{
     body::Inspector,
-    forward::{INTERNAL_FIELDS, INSTANCE},
+    forward::{INSTANCE, INTERNAL_FIELDS},
     routes::{self, Head},
     scanner::{FrameMeter, Progress, ScanError, Scanner},
 };
@@ -217,7 +215,9 @@ impl Host for RouterHost {
         let fed = match &mut call.state {
             BodyState::Local => return Verdict::More,
             BodyState::Forwarding(Inspector::Meter(meter)) => meter.feed(bytes).map(|()| None),
-            BodyState::Forwarding(Inspector::Scan(scanner)) => feed(scanner, bytes, end).map(|_| None),
+            BodyState::Forwarding(Inspector::Scan(scanner)) => {
+                feed(scanner, bytes, end).map(|_| None)
+            }
             BodyState::Reading(reading) => feed(&mut reading.scanner, bytes, end).map(|progress| {
                 reading.ended = matches!(progress, Progress::Complete | Progress::Missing);
                 Some(progress)
@@ -249,7 +249,9 @@ impl Host for RouterHost {
     fn forwards_field(&self, field: &Field<'_>) -> bool {
         // Whom a call is pinned to is said to the router; behind it the instance may itself call.
         field.name != INSTANCE.as_str().as_bytes()
-            && !INTERNAL_FIELDS.iter().any(|name| name.as_bytes() == field.name)
+            && !INTERNAL_FIELDS
+                .iter()
+                .any(|name| name.as_bytes() == field.name)
             && spans::forwards(field)
     }
 
@@ -271,16 +273,14 @@ impl Host for RouterHost {
 
     fn wrong_protocol(&mut self, client: Id, protocol: PeerProtocol) -> Vec<u8> {
         let address = self.clients.get(&client).and_then(|client| client.from);
-        let protocol = match protocol {
-            PeerProtocol::Tls => ProtocolMismatch::Tls,
-            PeerProtocol::Http1 => ProtocolMismatch::Http1,
-        };
-        protocol.reply(address)
+        service::wrong_protocol_reply(protocol, address)
     }
 
     fn on_send(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
         // What is the router's own makes spans of its own.
-        let Some(attempt) = &mut call.attempt else { return };
+        let Some(attempt) = &mut call.attempt else {
+            return;
+        };
         if call.attempts > 0 {
             let previous = call.attempts.to_string();
             extra.push(channel::PREVIOUS_ATTEMPTS.as_bytes(), previous.as_bytes());
@@ -295,7 +295,13 @@ impl Host for RouterHost {
         }
     }
 
-    fn accepts_response(&mut self, call: &mut Call, response: &Block, end: bool, repeatable: bool) -> bool {
+    fn accepts_response(
+        &mut self,
+        call: &mut Call,
+        response: &Block,
+        end: bool,
+        repeatable: bool,
+    ) -> bool {
         let Some(attempt) = &call.attempt else {
             call.answered = true;
             return true;
@@ -421,14 +427,17 @@ impl Host for RouterHost {
         };
         let code = code as i32;
         if let Some(access_entry) = call.access_entry.take() {
-            access_entry.record.end(code, &call.outcome(access_entry.bytes));
+            access_entry
+                .record
+                .end(code, &call.outcome(access_entry.bytes));
         }
         if matches!(call.state, BodyState::Local) {
             // Whoever answered it has counted it.
             return;
         }
         spans::record_status(&call.span, code);
-        self.shared.backend
+        self.shared
+            .backend
             .calls
             .observe(&call.metadata.method, code, self.now.since(call.began));
     }
@@ -438,7 +447,9 @@ impl Transport for RouterHost {
     fn dial(&mut self, to: Endpoint, preface: &Arc<[u8]>) -> DialFuture {
         if to == LOCAL {
             let backend = self.shared.backend.clone();
-            return Box::pin(async move { Ok(Dialed::without_handshake(Box::new(backend.connect()))) });
+            return Box::pin(
+                async move { Ok(Dialed::without_handshake(Box::new(backend.connect()))) },
+            );
         }
         let Some(peer) = self.peers.get(&to).map(|known| known.peer.clone()) else {
             return Box::pin(async { Err(io::Error::other("the instance is gone")) });
@@ -488,7 +499,7 @@ fn check(request: &Block) -> Result<(), Status> {
     match request.get(Token::GrpcTimeout) {
         Some(field) if timeout::read(field.value).is_none() => Err(error_info::status(
             Code::InvalidArgument,
-            "BAD_METADATA",
+            Reason::BadMetadata,
             "grpc-timeout is not up to 8 digits and a unit of H, M, S, m, u or n",
             [("field", "grpc-timeout".to_owned())],
         )),
@@ -499,14 +510,14 @@ fn check(request: &Block) -> Result<(), Status> {
 fn too_large(message: String, limit: Option<usize>) -> Status {
     let mut about = vec![("key", "max_header_bytes".to_owned())];
     about.extend(limit.map(|limit| ("limit", limit.to_string())));
-    error_info::status(Code::ResourceExhausted, "LIMIT", message, about)
+    error_info::status(Code::ResourceExhausted, Reason::Limit, message, about)
 }
 
 /// It is not the instance's fault that nobody takes what is kept.
 fn memory_exceeded() -> Status {
     error_info::status(
         Code::ResourceExhausted,
-        "LIMIT",
+        Reason::Limit,
         "the calls of the client keep too much here, which is not read or waits for an instance",
         [("key", "client_memory".to_owned())],
     )

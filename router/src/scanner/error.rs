@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use proto::error_info::{self, Reason};
 use tonic::{Code, Status};
 
 /// Why a request's bytes cannot be forwarded.
@@ -52,9 +53,9 @@ impl ScanError {
     pub fn status(&self) -> Status {
         let message = self.to_string();
         match self {
-            Self::TooLarge { size, max } => proto::error_info::status(
+            Self::TooLarge { size, max } => error_info::status(
                 Code::ResourceExhausted,
-                "MESSAGE_TOO_LARGE",
+                Reason::MessageTooLarge,
                 message,
                 [
                     ("key", "max_message_bytes".to_owned()),
@@ -66,9 +67,9 @@ impl ScanError {
                 field,
                 first,
                 second,
-            } => proto::error_info::status(
+            } => error_info::status(
                 Code::InvalidArgument,
-                "CONFLICTING_ID",
+                Reason::ConflictingId,
                 message,
                 [
                     ("field", (*field).to_owned()),
@@ -77,12 +78,12 @@ impl ScanError {
                 ],
             ),
             Self::Malformed { .. } => {
-                proto::error_info::status(Code::InvalidArgument, "MALFORMED_MESSAGE", message, [])
+                error_info::status(Code::InvalidArgument, Reason::MalformedMessage, message, [])
             }
             Self::Encoding { name } => {
-                let mut status = proto::error_info::status(
+                let mut status = error_info::status(
                     Code::Unimplemented,
-                    "UNKNOWN_ENCODING",
+                    Reason::UnknownEncoding,
                     message,
                     [("encoding", name.clone())],
                 );

@@ -8,9 +8,10 @@ mod library;
 mod split;
 mod tool;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use service::{Context, Key, Services, Spec, Type};
+use config::{duration, folder, integer, keys, size};
+use service::{Context, Services, Spec};
 
 pub use index::Index;
 pub use library::{Error, Library, LibraryLimits};
@@ -24,46 +25,39 @@ pub const SPEC: Spec = Spec {
     default_port: 50060,
     about: "The docs tool: searches a directory of documents",
     idempotent: &["*"],
-    keys: &[
-        Key::text(
-            "docs_dir",
-            "docs",
-            "directory of the documents: .md, .markdown, .txt, .rst",
-        ),
-        Key::duration(
-            "docs_refresh",
-            "2s",
-            "how old what is known of the directory may be",
-        ),
-        Key::size("docs_max_file_bytes", "1MiB", "largest file that is read"),
-        Key::new(
-            "docs_max_files",
-            Type::Integer(1, 1_000_000),
-            "5000",
-            "most files that are read",
-        ),
-        Key::size(
-            "docs_max_bytes",
-            "64MiB",
-            "most bytes read of all files together",
-        ),
-    ],
+    keys: &[service::GRPC, &[DocsKeys::GROUP]],
     ..agentkit::TOOL
 };
+
+keys! {
+    /// The docs tool.
+    #[derive(Clone, Debug)]
+    pub(crate) struct DocsKeys: "Docs tool" {
+        /// Directory of the documents: .md, .markdown, .txt and .rst files.
+        docs_dir: PathBuf = folder("docs"),
+        /// How old the list of documents may be before the directory is read again.
+        docs_refresh: Duration = duration("2s").zero("it is read for each call"),
+        /// Largest file that is read.
+        docs_max_file_bytes: usize = size("1MiB").zero("only empty files"),
+        /// Files that are read at most.
+        docs_max_files: usize = integer(5000, 1..=1_000_000, "files"),
+        /// Bytes that are read of all files together at most.
+        docs_max_bytes: usize = size("64MiB").zero("none"),
+    }
+}
 
 /// Builds the service of one instance.
 ///
 /// # Errors
 /// None at present: the directory may appear later.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let config = &context.config;
+    let keys = DocsKeys::from_config(&context.config);
     let limits = LibraryLimits {
-        file_bytes: config.size("docs_max_file_bytes"),
-        files: config.integer("docs_max_files"),
-        bytes: config.size("docs_max_bytes"),
+        file_bytes: keys.docs_max_file_bytes,
+        files: keys.docs_max_files,
+        bytes: keys.docs_max_bytes,
     };
-    let root = PathBuf::from(config.text("docs_dir"));
-    let library = Library::new(root, limits, config.duration("docs_refresh"));
+    let library = Library::new(keys.docs_dir, limits, keys.docs_refresh);
     Ok(agentkit::serve_tool(
         context,
         tool::ABOUT,

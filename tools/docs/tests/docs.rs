@@ -18,13 +18,18 @@ struct Docs {
 }
 
 async fn docs() -> Docs {
+    docs_with(&[]).await
+}
+
+async fn docs_with(set: &[(&str, &str)]) -> Docs {
     let dir = TempDir::new().unwrap();
     let documents = dir.path().join("docs");
-    let set = [
+    let own = [
         ("docs_dir", documents.to_str().unwrap()),
         ("docs_refresh", "0s"),
         ("docs_max_file_bytes", "1KiB"),
     ];
+    let set = [&own[..], set].concat();
     let tool = Tool::start(&docs_tool::SPEC, docs_tool::build, &set).await;
     Docs { tool, dir }
 }
@@ -160,4 +165,16 @@ async fn bad_requests_are_told_what_would_do() {
     }
     assert_eq!(docs.tool.info().await.tool_id, "docs-tool");
     docs.tool.running.drain().await;
+}
+
+#[tokio::test]
+async fn no_more_files_and_bytes_are_read_than_the_keys_say() {
+    for limit in [("docs_max_files", "1"), ("docs_max_bytes", "10")] {
+        let docs = docs_with(&[limit]).await;
+        docs.put("a.md", "a word\n");
+        docs.put("b.md", "a word\n");
+        let found = docs.search("word").await;
+        assert_eq!(found.results.len(), 1, "{limit:?}");
+        docs.tool.running.drain().await;
+    }
 }

@@ -7,7 +7,8 @@ mod tool;
 
 use std::path::PathBuf;
 
-use service::{Context, Key, Services, Spec, Type};
+use config::{folder, integer, keys, size};
+use service::{Context, Services, Spec};
 
 pub use path::{InvalidPath, Path, RunId};
 pub use sandbox::{Error, RunLimits, Sandbox};
@@ -24,34 +25,34 @@ pub const SPEC: Spec = Spec {
         "agentplatform.ToolService/ExecuteTool",
         "agentplatform.ToolService/ListTools",
     ],
-    keys: &[
-        Key::text(
-            "out_dir",
-            "out",
-            "directory of the runs' files; instances share it",
-        ),
-        Key::size("fs_max_bytes", "256KiB", "largest file written or read"),
-        Key::new(
-            "fs_max_files",
-            Type::Integer(1, 100_000),
-            "256",
-            "most files of one run",
-        ),
-    ],
+    keys: &[service::GRPC, &[FsKeys::GROUP]],
     ..agentkit::TOOL
 };
+
+keys! {
+    /// The fs tool.
+    #[derive(Clone, Debug)]
+    pub(crate) struct FsKeys: "Fs tool" {
+        /// Directory of the runs' files. Instances share it.
+        out_dir: PathBuf = folder("out"),
+        /// Largest file that is written or read.
+        fs_max_bytes: usize = size("256KiB").zero("only empty files"),
+        /// Files of one run at most.
+        fs_max_files: usize = integer(256, 1..=100_000, "files"),
+    }
+}
 
 /// Builds the service of one instance.
 ///
 /// # Errors
 /// None at present: the directory is made when the first file is written.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let config = &context.config;
+    let keys = FsKeys::from_config(&context.config);
     let limits = RunLimits {
-        bytes: config.size("fs_max_bytes"),
-        files: config.integer("fs_max_files"),
+        bytes: keys.fs_max_bytes,
+        files: keys.fs_max_files,
     };
-    let sandbox = Sandbox::new(PathBuf::from(config.text("out_dir")), limits);
+    let sandbox = Sandbox::new(keys.out_dir, limits);
     Ok(agentkit::serve_tool(
         context,
         tool::ABOUT,

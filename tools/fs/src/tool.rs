@@ -1,7 +1,7 @@
 //! The operations of the fs tool.
 
 use agentkit::{About, Invocation, InvocationError, Operation, Parameter, Tool};
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -123,7 +123,7 @@ impl From<Error> for InvocationError {
         match error {
             // The request is valid: a retry may succeed, at another instance or later.
             Error::Io { .. } => {
-                error_info::status(Code::Internal, "DISK", error.to_string(), []).into()
+                error_info::status(Code::Internal, Reason::Disk, error.to_string(), []).into()
             }
             other => Self::Rejected(other.to_string()),
         }

@@ -12,7 +12,10 @@ mod report;
 mod tool;
 
 use provider::ProviderOptions;
-use service::{Context, Key, Services, Spec, config::Type};
+use std::time::Duration;
+
+use config::{duration, keys, text, word};
+use service::{Context, Services, Spec};
 
 pub use error::Error;
 pub use report::Units;
@@ -29,53 +32,45 @@ pub const SPEC: Spec = Spec {
         "agentplatform.ToolService/ListTools",
     ],
     keys: &[
-        Key::new(
-            "provider",
-            Type::Choice(&["climate", "open-meteo"]),
-            "climate",
-            "source of weather: climate (embedded normals) or open-meteo (HTTP API)",
-        )
-        .with_env("WEATHER_PROVIDER"),
-        Key::bool(
-            "allow_external_requests",
-            "no",
-            "whether anything may be asked over the internet",
-        ),
-        Key::text(
-            "geocoding_url",
-            "https://geocoding-api.open-meteo.com",
-            "base URL of Open-Meteo's geocoding API",
-        )
-        .with_env("WEATHER_GEOCODING_URL"),
-        Key::text(
-            "forecast_url",
-            "https://api.open-meteo.com",
-            "base URL of Open-Meteo's forecast API",
-        )
-        .with_env("WEATHER_FORECAST_URL"),
-        Key::duration(
-            "provider_timeout",
-            "5s",
-            "longest time for one request to the provider",
-        )
-        .with_env("WEATHER_PROVIDER_TIMEOUT"),
+        service::GRPC,
+        &[WeatherKeys::GROUP, fetch::ExternalKeys::GROUP],
     ],
     ..agentkit::TOOL
 };
+
+keys! {
+    /// The weather tool.
+    #[derive(Clone, Debug)]
+    pub(crate) struct WeatherKeys: "Weather tool" {
+        /// Source of weather: embedded normals of the climate, or the API of Open-Meteo.
+        provider: String = word("climate", &["climate", "open-meteo"], |word| Some(word.to_owned()))
+            .env("WEATHER_PROVIDER"),
+        /// Base URL of Open-Meteo's geocoding API.
+        geocoding_url: String = text("https://geocoding-api.open-meteo.com")
+            .env("WEATHER_GEOCODING_URL"),
+        /// Base URL of Open-Meteo's forecast API.
+        forecast_url: String = text("https://api.open-meteo.com").env("WEATHER_FORECAST_URL"),
+        /// Longest time for one request to the provider.
+        provider_timeout: Duration = duration("5s")
+            .zero("every request fails")
+            .env("WEATHER_PROVIDER_TIMEOUT"),
+    }
+}
 
 /// Builds the service of one instance.
 ///
 /// # Errors
 /// When the provider that is configured cannot be used.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let config = &context.config;
+    let keys = WeatherKeys::from_config(&context.config);
+    let external = fetch::ExternalKeys::from_config(&context.config);
     let settings = ProviderOptions {
-        external_requests: config.bool("allow_external_requests"),
-        geocoding_url: config.text("geocoding_url").to_owned(),
-        forecast_url: config.text("forecast_url").to_owned(),
-        timeout: config.duration("provider_timeout"),
+        external_requests: external.allow_external_requests,
+        geocoding_url: keys.geocoding_url,
+        forecast_url: keys.forecast_url,
+        timeout: keys.provider_timeout,
     };
-    let provider = provider::build(config.text("provider"), &settings)?;
+    let provider = provider::build(&keys.provider, &settings)?;
     let tool = tool::Weather(provider);
     Ok(agentkit::serve_tool(context, tool::ABOUT, tool))
 }

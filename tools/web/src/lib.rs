@@ -5,7 +5,11 @@ mod answer;
 mod provider;
 mod tool;
 
-use service::{Context, Key, Services, Spec};
+use std::time::Duration;
+
+use config::{Secret, duration, keys, optional, secret, size, text};
+use fetch::{ExternalHostKeys, ExternalKeys};
+use service::{Context, Services, Spec};
 
 pub use provider::{Error, Provider, SearchOptions};
 
@@ -18,53 +22,50 @@ pub const SPEC: Spec = Spec {
     about: "The web tool: searches the web through a configured provider",
     idempotent: &["*"],
     keys: &[
-        Key::text(
-            "web_search_url",
-            "",
-            "address to search at, {query} in the query's place: SearXNG or Brave; off without it",
-        ),
-        Key::text("web_search_key", "", "key of the provider's API").secret(),
-        Key::text(
-            "web_search_key_header",
-            "X-Subscription-Token",
-            "header that carries web_search_key",
-        ),
-        Key::duration("web_search_timeout", "10s", "longest wait for the provider"),
-        Key::size(
-            "web_search_max_bytes",
-            "1MiB",
-            "largest answer of the provider that is read",
-        ),
-        Key::bool(
-            "allow_external_requests",
-            "no",
-            "whether anything may be asked over the internet",
-        ),
-        Key::list(
-            "external_allow_hosts",
-            "",
-            "hosts that may be asked although their addresses are inside, as host or host:port",
-        ),
+        service::GRPC,
+        &[
+            SearchKeys::GROUP,
+            fetch::ExternalKeys::GROUP,
+            fetch::ExternalHostKeys::GROUP,
+        ],
     ],
     ..agentkit::TOOL
 };
+
+keys! {
+    /// The web tool.
+    #[derive(Clone, Debug)]
+    pub(crate) struct SearchKeys: "Web tool" {
+        /// Address to search at, with {query} in the query's place: SearXNG or Brave. Empty: no search.
+        web_search_url: Option<String> = optional(),
+        /// The key of the provider's API.
+        web_search_key: Option<Secret> = secret(),
+        /// Header that carries `web_search_key`.
+        web_search_key_header: String = text("X-Subscription-Token"),
+        /// Longest time for one request to the provider.
+        web_search_timeout: Duration = duration("10s").zero("every search fails"),
+        /// Largest answer of the provider that is read.
+        web_search_max_bytes: usize = size("1MiB").zero("none is read"),
+    }
+}
 
 /// Builds the service of one instance.
 ///
 /// # Errors
 /// When the configured provider is not valid.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let config = &context.config;
-    let provider = match config.optional("web_search_url") {
+    let (config, keys) = (&context.config, SearchKeys::from_config(&context.config));
+    let external = ExternalKeys::from_config(config).allow_external_requests;
+    let provider = match keys.web_search_url {
         None => Err("web_search_url"),
-        Some(_) if !config.bool("allow_external_requests") => Err("allow_external_requests"),
+        Some(_) if !external => Err("allow_external_requests"),
         Some(url) => Ok(Provider::new(&SearchOptions {
-            url: url.to_owned(),
-            key: config.optional("web_search_key").map(str::to_owned),
-            key_header: config.text("web_search_key_header").to_owned(),
-            timeout: config.duration("web_search_timeout"),
-            max_bytes: config.size("web_search_max_bytes"),
-            inside: config.list("external_allow_hosts"),
+            url,
+            key: keys.web_search_key.map(|key| key.expose().to_owned()),
+            key_header: keys.web_search_key_header,
+            timeout: keys.web_search_timeout,
+            max_bytes: keys.web_search_max_bytes,
+            inside: ExternalHostKeys::from_config(config).external_allow_hosts,
         })?),
     };
     Ok(agentkit::serve_tool(

@@ -4,7 +4,7 @@ use agentkit::{
     About, Invocation, InvocationError, Operation, Parameter, Tool, json_result,
     sources::WebSearchResults,
 };
-use proto::error_info;
+use proto::error_info::{self, Reason};
 use tonic::Code;
 
 use crate::Provider;
@@ -71,5 +71,5 @@ fn off(key: &str) -> InvocationError {
         _ => "web search is off: set ALLOW_EXTERNAL_REQUESTS=yes to let web_search_url be asked",
     };
     let facts = [("key", key.to_owned())];
-    error_info::status(Code::PermissionDenied, "SWITCHED_OFF", message, facts).into()
+    error_info::status(Code::PermissionDenied, Reason::SwitchedOff, message, facts).into()
 }

@@ -139,3 +139,22 @@ async fn a_provider_inside_is_asked_only_if_it_is_listed() {
     assert!(answer.error.contains("not to be asked"), "{}", answer.error);
     tool.running.drain().await;
 }
+
+#[tokio::test]
+async fn a_provider_that_says_nothing_is_waited_for_as_long_as_the_key_says() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/?q={{query}}", silent.local_addr().unwrap());
+    let settings = [
+        ("web_search_url", url.as_str()),
+        ("allow_external_requests", "yes"),
+        ("external_allow_hosts", "127.0.0.1"),
+        ("web_search_timeout", "200ms"),
+    ];
+    let tool = web(&settings).await;
+    let began = std::time::Instant::now();
+    let answer = search(&tool, "mesh").await;
+    assert!(answer.map_or(true, |answer| !answer.success));
+    // The default is 10 s.
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    tool.running.drain().await;
+}

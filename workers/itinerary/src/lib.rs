@@ -13,7 +13,10 @@ mod schedule;
 pub mod trip_request;
 mod worker;
 
-use service::{Context, Key, Services, Spec};
+use std::time::Duration;
+
+use config::{duration, keys, text};
+use service::{Context, Services, Spec};
 
 use crate::{guide::Guide, mesh_forecaster::MeshForecaster, worker::Itinerary};
 
@@ -31,32 +34,29 @@ pub const SPEC: Spec = Spec {
         "agentplatform.TaskWorker/GetTaskStatus",
         "agentplatform.TaskWorker/ListWorkers",
     ],
-    keys: &[
-        Key::text(
-            "weather_service",
-            "tool-weather",
-            "Consul service that is asked for forecasts",
-        ),
-        Key::duration(
-            "weather_timeout",
-            "2s",
-            "longest wait for a forecast before planning without",
-        ),
-    ],
+    keys: &[service::GRPC, service::CALLS, &[ForecastKeys::GROUP]],
     ..agentkit::WORKER
 };
+
+keys! {
+    /// The itinerary worker.
+    #[derive(Clone, Debug)]
+    pub(crate) struct ForecastKeys: "Itinerary worker" {
+        /// Consul service that is asked for forecasts.
+        weather_service: String = text("tool-weather"),
+        /// Longest wait for a forecast before the days are planned without it.
+        weather_timeout: Duration = duration("2s").zero("they are planned without it"),
+    }
+}
 
 /// Builds the service of one instance.
 ///
 /// # Errors
 /// When the embedded guide cannot be read.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let config = &context.config;
-    let forecaster = MeshForecaster::new(
-        context.mesh.clone(),
-        config.text("weather_service"),
-        config.duration("weather_timeout"),
-    );
+    let keys = ForecastKeys::from_config(&context.config);
+    let (service, timeout) = (&keys.weather_service, keys.weather_timeout);
+    let forecaster = MeshForecaster::new(context.mesh.clone(), service, timeout);
     let guide = Guide::embedded()?;
     let about = worker::about(&guide);
     let worker = Itinerary { guide, forecaster };

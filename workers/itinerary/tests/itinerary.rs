@@ -211,3 +211,28 @@ async fn it_lists_itself_with_destinations_and_parameters() {
     }
     running.drain().await;
 }
+
+#[tokio::test]
+async fn the_keys_say_which_service_is_asked_and_for_how_long() {
+    // Takes connections and says nothing: a weather tool that hangs, under another name.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let registry = Arc::new(Memory::new());
+    let address = silent.local_addr().unwrap();
+    let hung = local::registration("other-weather-1", "tool-other-weather", address);
+    registry.register(&hung).await.unwrap();
+    let set = [
+        ("weather_service", "tool-other-weather"),
+        ("weather_timeout", "200ms"),
+    ];
+    let running = local::start(&SPEC, itinerary_worker::build, &registry, &set).await;
+    let mut client = TaskWorkerClient::new(local::connect(&running).await);
+    let began = Instant::now();
+    let answer = process(&mut client, "t9", &[("destination", "Rome")]).await;
+    // The default is 2 s.
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    let plan: Value = serde_json::from_str(&answer.output).unwrap();
+    let error = plan["weather_info"]["error"].as_str().unwrap();
+    assert!(error.contains("tool-other-weather"), "{plan}");
+    running.drain().await;
+}

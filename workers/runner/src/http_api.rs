@@ -2,19 +2,18 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header, request::Parts};
-use http_body_util::Full;
-use serde_json::{Value, json};
-use service::{Context, RequestBody, WebPolicy};
+use http::{HeaderMap, Method, Request, StatusCode, header, request::Parts};
+use serde_json::json;
+use service::{
+    Context, RequestBody, WebPolicy,
+    answers::{self, Answer, problem},
+};
 use tokio::time::timeout;
 use tower::Service;
 use work::StoreMonitor;
 
 /// How long the queue may take to answer before the runner counts as ill.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
-
-type Answer = Response<Full<Bytes>>;
 
 /// What answers on the runner's port.
 pub(crate) struct HttpApi {
@@ -27,7 +26,7 @@ pub(crate) struct HttpApi {
 impl HttpApi {
     pub(crate) fn new(context: Context, store_monitor: Arc<StoreMonitor>, workers: usize) -> Self {
         Self {
-            web: WebPolicy::new(&context),
+            web: context.web_policy(),
             context,
             store_monitor,
             workers,
@@ -36,8 +35,12 @@ impl HttpApi {
 
     pub(crate) fn service(
         self,
-    ) -> impl Service<Request<RequestBody>, Response = Answer, Error = Infallible, Future: Send + 'static>
-    + Clone
+    ) -> impl Service<
+        Request<RequestBody>,
+        Response = Answer,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
     + Send
     + Sync
     + 'static {
@@ -60,21 +63,16 @@ impl HttpApi {
         if let Err(refusal) = self.web.check(request, false) {
             return problem(refusal.status(), &refusal.to_string());
         }
-        let get = matches!(request.method, Method::GET | Method::HEAD);
-        match (request.uri.path(), get) {
+        let (method, path) = (&request.method, request.uri.path());
+        if let Some(answer) = answers::probe(&self.context, method, path) {
+            return answer;
+        }
+        match (path, matches!(*method, Method::GET | Method::HEAD)) {
             ("/health", true) => self.health().await,
             ("/metrics", true) => self.metrics(&request.headers),
-            ("/healthz", true) => text(StatusCode::OK, "ok"),
-            ("/readyz", true) if self.draining() => text(StatusCode::NOT_FOUND, "draining"),
-            ("/readyz", true) => {
-                let (status, report) = self.context.conditions.readiness();
-                text(status, &report)
-            }
             ("/health" | "/metrics" | "/healthz" | "/readyz", false) => {
-                let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "use GET");
-                let allow = header::HeaderValue::from_static("GET, HEAD");
-                answer.headers_mut().insert(header::ALLOW, allow);
-                answer
+                let problem = problem(StatusCode::METHOD_NOT_ALLOWED, "use GET");
+                answers::allowing(problem, "GET, HEAD")
             }
             _ => problem(
                 StatusCode::NOT_FOUND,
@@ -107,23 +105,23 @@ impl HttpApi {
             report["warnings"] = warnings.into();
         }
         let Some(error) = error else {
-            return json_of(StatusCode::OK, &report);
+            return answers::json(StatusCode::OK, &report);
         };
         report["error"] = telemetry::redact(&error).into();
-        json_of(StatusCode::SERVICE_UNAVAILABLE, &report)
+        answers::json(StatusCode::SERVICE_UNAVAILABLE, &report)
     }
 
     fn metrics(&self, headers: &HeaderMap) -> Answer {
         if wants_text(headers) {
             let text = self.context.registry.encode();
-            return body(StatusCode::OK, telemetry::CONTENT_TYPE, text);
+            return answers::body(StatusCode::OK, telemetry::CONTENT_TYPE, text);
         }
         let status = if self.draining() {
             "draining"
         } else {
             "running"
         };
-        json_of(
+        answers::json(
             StatusCode::OK,
             &json!({ "workers": self.workers, "status": status }),
         )
@@ -150,31 +148,6 @@ fn wants_text(headers: &HeaderMap) -> bool {
         }
     }
     text > json
-}
-
-fn json_of(status: StatusCode, value: &Value) -> Answer {
-    body(status, "application/json", format!("{value}\n"))
-}
-
-/// RFC 9457.
-fn problem(status: StatusCode, detail: &str) -> Answer {
-    let title = status.canonical_reason().unwrap_or_default();
-    let value = json!({
-        "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail,
-    });
-    body(status, "application/problem+json", format!("{value}\n"))
-}
-
-fn text(status: StatusCode, line: &str) -> Answer {
-    body(status, "text/plain; charset=utf-8", format!("{line}\n"))
-}
-
-fn body(status: StatusCode, content_type: &'static str, content: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(content)));
-    *answer.status_mut() = status;
-    let value = header::HeaderValue::from_static(content_type);
-    answer.headers_mut().insert(header::CONTENT_TYPE, value);
-    answer
 }
 
 #[cfg(test)]

@@ -1,38 +1,20 @@
-//! The runner's own configuration keys, with those of the queue and of requests to the outside.
+//! The runner's own configuration keys.
 
-use service::{Key, Type};
+use std::time::Duration;
 
-const OWN: &[Key] = &[
-    Key::new(
-        "workers",
-        Type::Integer(1, 10_000),
-        "4",
-        "jobs of each queue that are done at once",
-    ),
-    Key::list(
-        "queues",
-        "",
-        "queues whose jobs are done; queue_name's when empty",
-    ),
-    Key::text(
-        "mcp_router_addr",
-        "",
-        "router that calls go through; straight to the instances when empty",
-    ),
-    Key::duration(
-        "task_look",
-        "5s",
-        "longest time until a task is looked at again while its parts are done",
-    ),
-    Key::text(
-        "task_agent",
-        "research-agent",
-        "agent for the parts of a task that suit no agent's capabilities",
-    ),
-    work::QUEUE_SAMPLE,
-];
+use service::config::{duration, integer, keys, list, text};
 
-/// All of them.
-pub(crate) const KEYS: &[Key] = &Key::join::<
-    { OWN.len() + service::WEB_KEYS.len() + work::KEYS.len() + fetch::KEYS.len() },
->(&[OWN, service::WEB_KEYS, work::KEYS, fetch::KEYS]);
+keys! {
+    /// The runner.
+    #[derive(Clone, Debug)]
+    pub(crate) struct RunnerKeys: "Runner" {
+        /// Jobs of each queue that run at once.
+        workers: usize = integer(4, 1..=10_000, "jobs"),
+        /// Queues whose jobs run. Empty: that of `queue_name`.
+        queues: Vec<String> = list(),
+        /// Longest time between two looks at a task whose parts are running.
+        task_look: Duration = duration("5s").zero("it is looked at again at once"),
+        /// Agent for the parts of a task that suit no agent's capabilities.
+        task_agent: String = text("research-agent"),
+    }
+}

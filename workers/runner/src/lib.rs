@@ -26,7 +26,18 @@ pub const SPEC: Spec = Spec {
     version: env!("CARGO_PKG_VERSION"),
     about: "The job runner: does the work of jobs from the queue",
     idempotent: &[],
-    keys: keys::KEYS,
+    keys: &[
+        &[
+            keys::RunnerKeys::GROUP,
+            dynamic::RouterKeys::GROUP,
+            work::QueueMetricsKeys::GROUP,
+        ],
+        service::WEB,
+        work::KEYS,
+        fetch::KEYS,
+        service::CALLS,
+        service::MESSAGES,
+    ],
 };
 
 /// Builds a runner.

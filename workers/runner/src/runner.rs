@@ -3,14 +3,15 @@
 use std::{net::TcpListener, pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use dynamic::Transport;
+use dynamic::{RouterKeys, Transport};
 use jobs::{Jobs, Worker};
 use service::{LocalBackend, Context, Listener, HttpListener, Severity};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use work::{QueueMetrics, StoreMonitor};
+use work::{QueueKeys, QueueMetrics, QueueMetricsKeys, StoreMonitor};
 
 use crate::{
+    keys::RunnerKeys,
     http_api::HttpApi,
     handler::AttemptHandler,
     host,
@@ -24,6 +25,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A runner that has not begun.
 pub(crate) struct Runner {
     context: Context,
+    keys: RunnerKeys,
+    queue_keys: QueueKeys,
     jobs: Jobs,
     handler: Arc<AttemptHandler>,
 }
@@ -31,9 +34,10 @@ pub(crate) struct Runner {
 impl Runner {
     pub(crate) fn new(context: &Context) -> anyhow::Result<Self> {
         let config = &context.config;
-        let jobs = work::open(config)?;
-        let transport = match config.optional("mcp_router_addr") {
-            Some(address) => Transport::router(address).context("mcp_router_addr")?,
+        let (keys, queue) = (RunnerKeys::from_config(config), QueueKeys::from_config(config));
+        let jobs = queue.open()?;
+        let transport = match RouterKeys::from_config(config).mcp_router_addr {
+            Some(address) => Transport::router(&address).context("mcp_router_addr")?,
             None => Transport::Mesh(context.mesh.clone()),
         };
         let options = dynamic::DynamicOptions {
@@ -46,8 +50,8 @@ impl Runner {
             mesh: context.mesh.clone(),
             tasks: Tasks {
                 jobs: jobs.clone(),
-                agents: AgentSelector::new(context.mesh.clone(), config.text("task_agent")),
-                look: config.duration("task_look"),
+                agents: AgentSelector::new(context.mesh.clone(), &keys.task_agent),
+                look: keys.task_look,
             },
         };
         let handler = AttemptHandler {
@@ -57,6 +61,8 @@ impl Runner {
         };
         Ok(Self {
             context: context.clone(),
+            keys,
+            queue_keys: queue,
             jobs,
             handler: Arc::new(handler),
         })
@@ -68,18 +74,16 @@ impl Runner {
         backend: &LocalBackend,
         listener: TcpListener,
     ) -> anyhow::Result<Arc<dyn Listener>> {
-        let config = &self.context.config;
-        let mut queues: Vec<String> = config
-            .list("queues")
-            .iter()
-            .map(|queue| work::queue(config, Some(queue)))
+        let named = self.keys.queues.iter();
+        let mut queues: Vec<String> = named
+            .map(|queue| self.queue_keys.queue(Some(queue)))
             .collect();
         if queues.is_empty() {
-            queues.push(work::queue(config, None));
+            queues.push(self.queue_keys.queue(None));
         }
         queues.sort_unstable();
         queues.dedup();
-        let room = config.integer("workers");
+        let room = self.keys.workers;
         let tasks = TaskTracker::new();
         let mut workers = Vec::new();
         for queue in &queues {
@@ -88,7 +92,7 @@ impl Runner {
             let worker = Worker::new(jobs, queue, name, room, self.handler.clone());
             workers.push(worker.clone());
             let (stop, shutdown) = (self.context.draining.clone(), self.context.shutdown.clone());
-            let drain = config.duration("drain_timeout");
+            let drain = self.context.keys.drain.drain_timeout;
             // Dropped, not drained, a runner leaves its jobs to their leases.
             tasks.spawn(async move {
                 shutdown.run_until_cancelled(worker.run(stop, drain)).await;
@@ -96,7 +100,7 @@ impl Runner {
         }
         tasks.close();
         tracing::info!(?queues, workers = room, "taking jobs");
-        let every = config.duration("queue_sample");
+        let every = QueueMetricsKeys::from_config(&self.context.config).queue_sample;
         let (jobs, queue_metrics) = (self.jobs.clone(), QueueMetrics::new(&self.context.registry));
         let shutdown = self.context.shutdown.clone();
         self.context.tracker.spawn(async move {

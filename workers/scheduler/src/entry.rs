@@ -6,7 +6,9 @@ use anyhow::{Context as _, bail, ensure};
 use jobs::{Lane, MissedPolicy, Timer, Schedule};
 use serde::Deserialize;
 use serde_json::Value;
-use service::{Config, config};
+use config::parse_duration;
+
+use crate::EntryDefaults;
 
 /// A table of the file, by the entry's name.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,7 +44,7 @@ impl ScheduleEntry {
     ///
     /// # Errors
     /// When a field will not do.
-    pub fn timer(&self, name: &str, settings: &Config) -> anyhow::Result<Timer> {
+    pub(crate) fn timer(&self, name: &str, keys: &EntryDefaults) -> anyhow::Result<Timer> {
         let when = match (&self.cron, &self.every) {
             (Some(pattern), None) => Schedule::Cron(pattern.clone()),
             (None, Some(every)) => Schedule::Every(millis(duration("every", every)?)),
@@ -52,11 +54,11 @@ impl ScheduleEntry {
         match (&self.timezone, &timer.when) {
             (Some(_), Schedule::Every(_)) => bail!("timezone: only a cron pattern has one"),
             (Some(zone), Schedule::Cron(_)) => timer.timezone.clone_from(zone),
-            (None, Schedule::Cron(_)) => timer.timezone = settings.text("schedule_timezone").to_owned(),
+            (None, Schedule::Cron(_)) => timer.timezone = keys.schedule.schedule_timezone.clone(),
             (None, Schedule::Every(_)) => {}
         }
         timer.missed = self.missed;
-        timer.queue = work::queue(settings, self.queue.as_deref());
+        timer.queue = keys.queue.queue(self.queue.as_deref());
         if let Some(priority) = self.priority {
             ensure!(
                 jobs::PRIORITIES.contains(&priority),
@@ -68,17 +70,17 @@ impl ScheduleEntry {
         if let Some(timeout) = &self.timeout {
             timer.timeout_ms = millis(duration("timeout", timeout)?);
         }
-        check(&timer, settings)?;
+        check(&timer, keys)?;
         Ok(timer)
     }
 }
 
 /// Whether a timer will fire: its pattern, and the job that it makes.
-pub(crate) fn check(timer: &Timer, settings: &Config) -> anyhow::Result<()> {
+pub(crate) fn check(timer: &Timer, keys: &EntryDefaults) -> anyhow::Result<()> {
     timer.check()?;
     Lane::new(&timer.queue, 0)?;
     let job = work::timer_job(timer, "check").context("payload")?;
-    let (size, most) = (job.payload.bytes().len(), settings.size("jobs_max_payload"));
+    let (size, most) = (job.payload.bytes().len(), keys.queue.jobs_max_payload);
     ensure!(
         size <= most,
         "payload: {size} bytes are more than jobs_max_payload = {most}"
@@ -87,7 +89,7 @@ pub(crate) fn check(timer: &Timer, settings: &Config) -> anyhow::Result<()> {
 }
 
 fn duration(field: &str, text: &str) -> anyhow::Result<Duration> {
-    config::duration(text).with_context(|| format!("{field}: {text:?} is no duration such as 90s"))
+    parse_duration(text).with_context(|| format!("{field}: {text:?} is no duration such as 90s"))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -4,24 +4,22 @@ use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use jobs::Timer;
-use service::Config;
-
-use crate::ScheduleEntry;
+use crate::{EntryDefaults, ScheduleEntry};
 
 /// What the names of a file's entries begin with in the store.
 pub(crate) const PREFIX: &str = "file/";
 
 /// Reads all entries of a file.
-pub(crate) fn read(path: &Path, config: &Config) -> anyhow::Result<Vec<Timer>> {
+pub(crate) fn read(path: &Path, keys: &EntryDefaults) -> anyhow::Result<Vec<Timer>> {
     let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    parse(&text, config).with_context(|| path.display().to_string())
+    parse(&text, keys).with_context(|| path.display().to_string())
 }
 
-fn parse(text: &str, config: &Config) -> anyhow::Result<Vec<Timer>> {
+fn parse(text: &str, keys: &EntryDefaults) -> anyhow::Result<Vec<Timer>> {
     let entries: BTreeMap<String, ScheduleEntry> = toml::from_str(text)
         .map_err(|error| anyhow!("{}", telemetry::humanize(&error.to_string())))?;
     let timer = |(name, entry): (String, ScheduleEntry)| {
-        let timer = entry.timer(&format!("{PREFIX}{name}"), config);
+        let timer = entry.timer(&format!("{PREFIX}{name}"), keys);
         timer.with_context(|| format!("entry {name}"))
     };
     entries.into_iter().map(timer).collect()
@@ -38,12 +36,12 @@ pub(crate) fn stamp(path: &Path) -> Option<FileStamp> {
 #[cfg(test)]
 mod tests {
     use jobs::{MissedPolicy, Schedule};
-    use service::Loader;
 
     use super::*;
 
     fn entries(text: &str) -> anyhow::Result<Vec<Timer>> {
-        parse(text, &Loader::new(crate::SPEC.all_keys()).load().unwrap())
+        let config = crate::SPEC.loader().load().unwrap();
+        parse(text, &EntryDefaults::from_config(&config))
     }
 
     #[test]
@@ -160,5 +158,14 @@ mod tests {
                 assert!(!error.contains(word), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn an_entry_without_a_zone_has_that_of_the_key() {
+        let loader = crate::SPEC.loader().set("schedule_timezone", "Europe/Berlin");
+        let keys = EntryDefaults::from_config(&loader.load().unwrap());
+        let text = "[nightly]\ncron = \"0 3 * * *\"\nkind = \"call\"\n\
+                    payload = { service = \"agent-echo\", method = \"a.B/C\", payload = {} }";
+        assert_eq!(parse(text, &keys).unwrap()[0].timezone, "Europe/Berlin");
     }
 }

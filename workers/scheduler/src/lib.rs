@@ -12,53 +12,59 @@ mod file;
 mod interval;
 mod watcher;
 
+use std::{path::PathBuf, time::Duration};
+
 use jobs::{Error, Scheduler, Timer, Schedule};
-use service::{Context, Key, ServiceKind, Services, Spec, Type, Severity};
-use work::StoreMonitor;
+use service::{
+    Config, Context, ServiceKind, Services, Severity, Spec,
+    config::{DefaultValue, duration, keys, optional_number, path, text},
+};
+use work::{QueueKeys, StoreMonitor};
 
 use crate::watcher::ScheduleWatcher;
 
 pub use entry::ScheduleEntry;
 
-const OWN: &[Key] = &[
-    Key::text(
-        "schedule_file",
-        "",
-        "TOML file of entries, read again when it changes",
-    ),
-    Key::new(
-        "schedule_timezone",
-        Type::Custom(is_zone, "a name of the IANA database such as Europe/Berlin"),
-        "UTC",
-        "time zone of the cron patterns of entries that name none",
-    ),
-    Key::new(
-        "schedule_interval_seconds",
-        Type::Number(0.1, 366.0 * 86_400.0),
-        "",
-        "seconds between two jobs of the entry `interval`; none when empty",
-    ),
-    Key::new(
-        "schedule_kind",
-        Type::Custom(
+keys! {
+    /// The scheduler.
+    #[derive(Clone, Debug)]
+    pub(crate) struct ScheduleKeys: "Scheduler" {
+        /// TOML file of entries. It is read again when it changes. Empty: none.
+        schedule_file: Option<PathBuf> = path(),
+        /// Time zone of the cron patterns of entries that name none.
+        schedule_timezone: String = text("UTC")
+            .only(is_zone, "a name of the IANA database such as Europe/Berlin"),
+        /// Seconds between two jobs of the entry `interval`. Empty: no such entry.
+        schedule_interval_seconds: Option<f64> = optional_number(DefaultValue::Text(""), 0.1..=366.0 * 86_400.0, "seconds"),
+        /// Kind of the jobs of the entry `interval`.
+        schedule_kind: String = text("call").only(
             |kind| work::JobKind::parse(kind).is_ok(),
             "call, http, pipeline or task",
         ),
-        "call",
-        "kind of the jobs of the entry `interval`",
-    ),
-    Key::new(
-        "schedule_payload",
-        Type::Custom(is_json, "a JSON object"),
-        r#"{"service":"agent-echo","method":"agentplatform.AgentService/GetStatus","payload":{}}"#,
-        "what the jobs of the entry `interval` are about",
-    ),
-    Key::duration(
-        "schedule_poll",
-        "1s",
-        "how soon a new or changed entry is noticed; known ones fire on time",
-    ),
-];
+        /// Payload of the jobs of the entry `interval`.
+        schedule_payload: String = text(
+            r#"{"service":"agent-echo","method":"agentplatform.AgentService/GetStatus","payload":{}}"#,
+        ).only(is_json, "a JSON object"),
+        /// Longest time until a new or changed entry is noticed, 50 ms at least. Known ones fire on time.
+        schedule_poll: Duration = duration("1s").zero("50 ms"),
+    }
+}
+
+/// What holds for entries that do not say otherwise.
+#[derive(Clone, Debug)]
+pub(crate) struct EntryDefaults {
+    pub(crate) schedule: ScheduleKeys,
+    pub(crate) queue: QueueKeys,
+}
+
+impl EntryDefaults {
+    pub(crate) fn from_config(config: &Config) -> Self {
+        Self {
+            schedule: ScheduleKeys::from_config(config),
+            queue: QueueKeys::from_config(config),
+        }
+    }
+}
 
 /// What the scheduler says of itself.
 pub const SPEC: Spec = Spec {
@@ -71,7 +77,7 @@ pub const SPEC: Spec = Spec {
     version: env!("CARGO_PKG_VERSION"),
     about: "The scheduler: submits jobs by the clock",
     idempotent: &[],
-    keys: &Key::join::<{ OWN.len() + work::KEYS.len() }>(&[OWN, work::KEYS]),
+    keys: &[service::GRPC, &[ScheduleKeys::GROUP], work::KEYS],
 };
 
 /// Builds a scheduler.
@@ -79,12 +85,11 @@ pub const SPEC: Spec = Spec {
 /// # Errors
 /// When an entry will not do, or the queue cannot be opened.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let config = &context.config;
-    let jobs = work::open(config)?;
-    let poll = config.duration("schedule_poll");
+    let keys = EntryDefaults::from_config(&context.config);
+    let (jobs, poll) = (keys.queue.open()?, keys.schedule.schedule_poll);
     // It has nothing to do but what is in there.
     drop(StoreMonitor::start(context, &jobs, Severity::NotReady));
-    let watcher = ScheduleWatcher::new(config)?;
+    let watcher = ScheduleWatcher::new(keys)?;
     let make = |timer: &Timer, key: &str| {
         let job = work::timer_job(timer, key);
         job.map_err(|error| Error::Invalid {

@@ -1,19 +1,18 @@
 //! Reads the entries of this scheduler's configuration, and again whenever their file changes.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use jobs::Timer;
-use service::Config;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{file, interval};
+use crate::{EntryDefaults, file, interval};
 
 /// The shortest time between two looks at the file.
 const MIN_POLL: Duration = Duration::from_millis(50);
 
 pub(crate) struct ScheduleWatcher {
-    config: Arc<Config>,
+    keys: EntryDefaults,
     path: Option<PathBuf>,
     interval: Option<Timer>,
     entries: watch::Sender<Vec<Timer>>,
@@ -23,18 +22,18 @@ pub(crate) struct ScheduleWatcher {
 
 impl ScheduleWatcher {
     /// Reads everything once: a scheduler with an entry that will not do does not start.
-    pub(crate) fn new(config: &Arc<Config>) -> anyhow::Result<Self> {
-        let path = config.optional("schedule_file").map(PathBuf::from);
+    pub(crate) fn new(keys: EntryDefaults) -> anyhow::Result<Self> {
+        let path = keys.schedule.schedule_file.clone();
         // Before it is read: what changes meanwhile is seen later.
         let loaded = path.as_deref().and_then(file::stamp);
         let mut entries = match &path {
-            Some(path) => file::read(path, config)?,
+            Some(path) => file::read(path, &keys)?,
             None => Vec::new(),
         };
-        let interval = interval::timer(config)?;
+        let interval = interval::timer(&keys)?;
         entries.extend(interval.clone());
         Ok(Self {
-            config: config.clone(),
+            keys,
             path,
             interval,
             entries: watch::Sender::new(entries),
@@ -60,7 +59,7 @@ impl ScheduleWatcher {
             if now.is_none() || now == loaded || !settled {
                 continue;
             }
-            let read = file::read(path, &self.config);
+            let read = file::read(path, &self.keys);
             if file::stamp(path) != now {
                 continue;
             }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const CALL: &str = r#"{ service = "agent-echo", method = "a.B/C", payload = {} }"#;
 
 fn open(redis: &Redis) -> Jobs {
-    let config = Loader::new(work::KEYS.to_vec()).set("redis_url", redis.url());
+    let config = Loader::new(work::QueueKeys::KEYS.to_vec()).set("redis_url", redis.url());
     work::open(&config.load().unwrap()).unwrap()
 }
 

@@ -56,6 +56,26 @@ async fn five_failures_in_a_row_eject_for_a_time() {
 }
 
 #[tokio::test]
+async fn no_ejection_is_longer_than_the_longest() {
+    let world = World::new(Options {
+        ejection_time: 60_000 * MS,
+        ejection_max: 200 * MS,
+        ..Options::default()
+    });
+    let fails = handler(|call: server::Call| status(call, 14));
+    let servers = world.start([fails, handler(echo)]).await;
+    calls(&world, 20).await;
+    assert_eq!(counts(&servers)[0], 5);
+    let back = async {
+        while counts(&servers)[0] == 5 {
+            calls(&world, 1).await;
+            tokio::time::sleep(10 * MS).await;
+        }
+    };
+    tokio::time::timeout(5_000 * MS, back).await.expect("used again");
+}
+
+#[tokio::test]
 async fn failures_of_calls_that_were_under_way_do_not_count_after_an_ejection() {
     let world = World::new(Options {
         ejection_time: 300 * MS,

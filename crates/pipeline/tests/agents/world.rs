@@ -60,7 +60,7 @@ impl World {
         ];
         // Each is a key of some of them only.
         set.retain(|(name, value)| {
-            !value.is_empty() && spec.keys.iter().any(|key| key.name == *name)
+            !value.is_empty() && spec.all_keys().iter().any(|key| key.name == *name)
         });
         let running = local::start(&spec, build, &self.registry, &set).await;
         self.running.push(running);

@@ -1,26 +1,33 @@
-//! Who may see the configuration and change the log's level.
+//! Who may read the configuration and change the log level.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
 
-use super::{AdminResponse, text};
-use crate::config::Config;
+use crate::{
+    AdminKeys, PeerAddr,
+    answers::{Answer, text},
+};
 
-/// The answer to a request that is not let pass.
-pub(super) fn refusal(config: &Config, peer: SocketAddr, headers: &HeaderMap) -> Option<AdminResponse> {
-    // Browsers name the page that asks, and no page has any business here.
+/// The answer to a request that is not allowed; `None` for one that is.
+pub(super) fn refusal<B>(keys: &AdminKeys, request: &Request<B>) -> Option<Answer> {
+    let headers = request.headers();
+    // A browser names the page that sends a request. No page is allowed.
     let foreign = headers
         .get("sec-fetch-site")
         .is_some_and(|site| site != "none" && site != "same-origin");
     if foreign || headers.contains_key(header::ORIGIN) {
-        return Some(text(StatusCode::FORBIDDEN, "not for pages of a browser"));
+        return Some(text(
+            StatusCode::FORBIDDEN,
+            "web pages are not allowed here",
+        ));
     }
-    if has_token(config, headers) {
+    if has_token(keys, headers) {
         return None;
     }
-    if !peer.ip().to_canonical().is_loopback() {
-        let words = "only from this machine, or with admin_token: Authorization: Bearer …";
+    let peer = request.extensions().get::<PeerAddr>();
+    if !peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback()) {
+        let words = "send admin_token as Authorization: Bearer …, or ask from this machine";
         let mut answer = text(StatusCode::UNAUTHORIZED, words);
         let scheme = HeaderValue::from_static("Bearer");
         answer
@@ -28,16 +35,16 @@ pub(super) fn refusal(config: &Config, peer: SocketAddr, headers: &HeaderMap) ->
             .insert(header::WWW_AUTHENTICATE, scheme);
         return Some(answer);
     }
-    // A page whose name was made to point here asks by that name, and without an origin.
+    // DNS rebinding: a page whose name was pointed here sends that name and no origin.
     if headers.get(header::HOST).is_some_and(|host| !is_here(host)) {
-        let words = "ask by an address or as localhost, or send admin_token";
+        let words = "use an IP address or localhost as the host, or send admin_token";
         return Some(text(StatusCode::MISDIRECTED_REQUEST, words));
     }
     None
 }
 
-fn has_token(config: &Config, headers: &HeaderMap) -> bool {
-    let Some(token) = config.optional("admin_token") else {
+fn has_token(keys: &AdminKeys, headers: &HeaderMap) -> bool {
+    let Some(token) = &keys.admin_token else {
         return false;
     };
     let given = headers
@@ -47,10 +54,10 @@ fn has_token(config: &Config, headers: &HeaderMap) -> bool {
         let (scheme, rest) = given.split_at_checked("Bearer ".len())?;
         scheme.eq_ignore_ascii_case(b"Bearer ").then_some(rest)
     });
-    bearer.is_some_and(|bearer| same(bearer.trim_ascii(), token.as_bytes()))
+    bearer.is_some_and(|bearer| same(bearer.trim_ascii(), token.expose().as_bytes()))
 }
 
-/// Compares without telling by its time how much is right.
+/// Compares in constant time.
 fn same(a: &[u8], b: &[u8]) -> bool {
     let different = a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b));
     a.len() == b.len() && different == 0
@@ -67,17 +74,21 @@ fn is_here(host: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
-    use crate::{config::Loader, tests::SPEC};
+    use crate::tests::SPEC;
 
     fn status(token: &str, peer: &str, set: &[(&'static str, &'static str)]) -> u16 {
-        let loader = Loader::new(SPEC.all_keys()).set("admin_token", token);
-        let mut headers = HeaderMap::new();
+        let loader = SPEC.loader().set("admin_token", token);
+        let mut request = Request::new(());
         for (name, value) in set {
-            headers.insert(*name, HeaderValue::from_static(value));
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().insert(*name, value);
         }
         let peer = SocketAddr::new(peer.parse().unwrap(), 1);
-        let refusal = refusal(&loader.load().unwrap(), peer, &headers);
+        request.extensions_mut().insert(PeerAddr(peer));
+        let refusal = refusal(&AdminKeys::from_config(&loader.load().unwrap()), &request);
         refusal.map_or(200, |answer| answer.status().as_u16())
     }
 

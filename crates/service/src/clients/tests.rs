@@ -1,12 +1,13 @@
 //! Who counts as one client, and where each limit ends.
 
 use super::*;
-use crate::{config::Loader, tests::SPEC};
+use crate::{keys::ChassisKeys, limits::Limits, tests::SPEC};
 
 fn clients(set: &[(&str, &str)]) -> Arc<Clients> {
-    let loader = Loader::new(SPEC.all_keys());
+    let loader = SPEC.loader();
     let loader = set.iter().fold(loader, |loader, (k, v)| loader.set(k, *v));
-    Clients::new(&loader.load().unwrap(), &MetricsRegistry::new())
+    let limits = Limits::new(&ChassisKeys::from_config(&loader.load().unwrap()));
+    Clients::new(limits.client, &MetricsRegistry::new())
 }
 
 fn at(text: &str) -> SocketAddr {
@@ -55,7 +56,10 @@ fn a_client_gets_so_many_calls_at_once_over_all_its_connections() {
     let (a, b) = (a.unwrap(), b.unwrap());
     let address = a.address(none());
     let held = [a.call(address).unwrap(), b.call(address).unwrap()];
-    assert_eq!(a.call(address).unwrap_err(), LimitExceeded("client_max_calls"));
+    assert_eq!(
+        a.call(address).unwrap_err(),
+        LimitExceeded("client_max_calls")
+    );
     let other = clients.connect(at("1.1.1.2")).unwrap();
     other.call(other.address(none())).unwrap();
     drop(held);

@@ -1,15 +1,15 @@
-//! So many a second, and a second's worth at once.
+//! A token bucket that holds one second's tokens.
 
 use std::time::Instant;
 
-/// A token bucket. The rate is an argument, in tokens a second, more than 0.
+/// A token bucket. Its rate is an argument: tokens per second, > 0.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenBucket {
     tokens: f64,
     at: Instant,
 }
 
-/// A second's worth, and at least one, or a rate below 1 would let nothing through.
+/// One second's tokens, and at least one: otherwise a rate below 1 would never pass.
 fn capacity(rate: f64) -> f64 {
     rate.max(1.0)
 }

@@ -1,45 +1,45 @@
-//! What a client's HTTP/2 connection costs without any use, by the limits of the relay: frames that
-//! bring no call further, calls that are given up, and calls that are made to be reset.
+//! Detects floods on a client's HTTP/2 connection, with the relay's limits: frames that advance no
+//! call, calls that are cancelled at once, and calls that provoke our resets.
 //!
-//! A limit is reached twice before the connection is cut. The first time it is told to go away, and
-//! its calls may end: a router's connection carries the calls of many clients, and one of them
-//! must not cost the others theirs. Whoever goes on all the same is cut off.
+//! The connection is closed when a limit is reached twice. The first time it gets GOAWAY and its
+//! calls may finish: a router's connection carries calls of many clients, which must not suffer
+//! from one of them.
 
 use std::time::{Duration, Instant};
 
 use mesh_relay::{
     Map,
-    frame::{FrameType, flag},
     abuse_score::AbuseScore,
+    frame::{FrameType, flag},
 };
 
 use super::frames::Frame;
 
-/// Frames in ten seconds that bring no call further, before the connection is ended.
+/// Frames in ten seconds that advance no call, before the connection gets GOAWAY.
 const MAX_IDLE_FRAMES: u32 = 1000;
-/// For how many of them a frame of a request makes up, and one of an answer: for each of these some
-/// clients send two WINDOW_UPDATE and a PING.
+/// How many of them one frame of a request offsets, and one of an answer: for each frame of an
+/// answer some clients send two WINDOW_UPDATE and a PING.
 const REQUEST_RELIEF: u32 = 2;
 const ANSWER_RELIEF: u32 = 4;
-/// For how many calls given up one that was answered makes up.
+/// How many cancelled calls one answered call offsets.
 const CALL_RELIEF: u32 = 2;
-/// Resets that may cross an answer, on either side.
+/// Resets that may cross an answer on the wire, on either side.
 const CROSSING: u32 = 2;
 const MAX_CROSSING: u32 = 10_000;
-/// A call that is given up later is one whose caller lost patience.
+/// A call cancelled later is an ordinary cancellation.
 const RAPID: Duration = Duration::from_secs(1);
-/// A change of the initial window that concerns so many calls is one frame more.
+/// SETTINGS cost one frame more for each so many open calls, since they change each call's window.
 const CALLS_A_FRAME: usize = 64;
-/// Calls that are not known to have ended: more than any limit of streams.
+/// Open calls at most: more than any limit of streams.
 const MAX_OPEN_CALLS: usize = 1 << 20;
 
-/// What is to be done about a connection.
+/// What to do with the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Ok,
-    /// It is told to go away, for this reason.
+    /// It gets GOAWAY, for this reason.
     GoAway(&'static str),
-    /// It is ended, for this reason.
+    /// It is closed, for this reason.
     Close(&'static str),
 }
 
@@ -50,24 +50,24 @@ struct OpenCall {
     answered: bool,
 }
 
-/// One connection's account.
+/// The account of one connection.
 #[derive(Debug)]
 pub(super) struct FloodDetector {
     wasted_calls: u32,
-    /// Bytes of one header block as it is sent.
+    /// Bytes of one header block on the wire.
     max_block: usize,
     open: Map<u32, OpenCall>,
     /// The highest stream that the client has opened.
     last: u32,
     idle: AbuseScore,
     wasted: AbuseScore,
-    /// Resets that may still come for calls that were answered.
+    /// Resets that may still come for answered calls.
     crossing: u32,
-    /// PINGs and SETTINGS of ours that the client is to acknowledge.
+    /// Our PINGs and SETTINGS that are not acknowledged yet.
     unanswered: u32,
     /// Bytes of the header block that has begun.
     block: Option<usize>,
-    /// It was told to go away.
+    /// It has got GOAWAY.
     warned: bool,
 }
 
@@ -92,12 +92,12 @@ impl FloodDetector {
         self.open.len()
     }
 
-    /// Whether a header block has begun and not ended.
+    /// Whether a header block is incomplete.
     pub(super) fn in_block(&self) -> bool {
         self.block.is_some()
     }
 
-    /// A frame of the client's.
+    /// Counts a frame from the client.
     pub(super) fn received(&mut self, frame: Frame, now: Instant) -> Verdict {
         let head = frame.head;
         match head.kind {
@@ -152,7 +152,7 @@ impl FloodDetector {
         }
     }
 
-    /// A frame of ours.
+    /// Counts a frame of ours.
     pub(super) fn sent(&mut self, frame: Frame, now: Instant) -> Verdict {
         let head = frame.head;
         match head.kind {
@@ -171,7 +171,7 @@ impl FloodDetector {
                 }
                 Verdict::Ok
             }
-            // Whoever makes us reset its streams costs as much as who resets them.
+            // A client that provokes our resets costs as much as one that resets itself.
             FrameType::RstStream => self.reset(head.stream, now),
             FrameType::Settings | FrameType::Ping if !head.has(flag::ACK) => {
                 self.unanswered = self.unanswered.saturating_add(1);
@@ -218,7 +218,7 @@ impl FloodDetector {
         if std::mem::replace(&mut self.warned, true) {
             return Verdict::Close(reason);
         }
-        // As much again, for what is under way and while the client hears of it.
+        // As much again, for what is in flight until the client reads GOAWAY.
         (self.idle, self.wasted) = (AbuseScore::new(now), AbuseScore::new(now));
         Verdict::GoAway(reason)
     }
@@ -251,7 +251,7 @@ mod tests {
         )
     }
 
-    /// How often it happens until the client is told to go away, and until it is cut off.
+    /// How often it may happen before GOAWAY, and before the connection is closed.
     fn bears(mut happens: impl FnMut(&mut FloodDetector, u32, Instant) -> Verdict) -> (u32, u32) {
         let now = Instant::now();
         let mut flood = FloodDetector::new(500, 1 << 16, now);
@@ -326,7 +326,11 @@ mod tests {
         flood.received(request(1), now);
         for _ in 0..10_000 {
             flood.sent(frame(FrameType::Data, 0, 1, 1000), now);
-            for kind in [FrameType::WindowUpdate, FrameType::WindowUpdate, FrameType::Ping] {
+            for kind in [
+                FrameType::WindowUpdate,
+                FrameType::WindowUpdate,
+                FrameType::Ping,
+            ] {
                 assert_eq!(flood.received(frame(kind, 0, 0, 8), now), Verdict::Ok);
             }
         }

@@ -1,20 +1,20 @@
-//! Follows one direction of an HTTP/2 connection from frame to frame, whatever pieces it comes in.
+//! Follows the frames of one direction of an HTTP/2 connection, in whatever pieces they come.
 
-use mesh_relay::frame::{HEADER_BYTES, Head, FrameType, flag};
+use mesh_relay::frame::{FrameType, HEADER_BYTES, Head, flag};
 
-/// Where in the frames a direction is.
+/// The position of one direction.
 #[derive(Debug, Default)]
 pub(super) struct FrameTracker {
-    /// A frame's header, and of padded DATA the length of its padding.
+    /// The current frame's header and, for padded DATA, the length of the padding.
     head: [u8; HEADER_BYTES + 1],
     have: usize,
     /// Bytes of the payload that are still to come.
     left: usize,
-    /// The last frame is one of a header block.
+    /// The last frame belongs to a header block.
     heads: bool,
 }
 
-/// A frame whose header has come.
+/// A frame whose header is complete.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     pub(super) head: Head,
@@ -23,7 +23,7 @@ pub(super) struct Frame {
 }
 
 impl FrameTracker {
-    /// Goes on with the next bytes, and tells of each frame that begins in them.
+    /// Consumes the next bytes, and reports each frame that begins in them.
     pub(super) fn follow(&mut self, mut bytes: &[u8], mut begins: impl FnMut(Frame)) {
         while !bytes.is_empty() {
             let payload = self.left.min(bytes.len());

@@ -1,4 +1,4 @@
-//! A client's stream that follows what passes through it.
+//! A client's stream under guard: it counts frames, enforces write timeouts and sends GOAWAY.
 
 use std::{
     future::Future as _,
@@ -8,48 +8,64 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use mesh_relay::frame::{FrameType, PREFACE, flag};
+use mesh_relay::{
+    frame::{ErrorCode, FrameType, HEADER_BYTES, Head, PREFACE, flag},
+    tap::{Tap, Tapped},
+};
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::AsyncWrite as _,
     net::TcpStream,
     sync::oneshot,
     time::{Instant, Sleep, sleep},
 };
 
 use super::{
-    ConnectionLimits, ConnectionMonitor,
-    closing::{ENHANCE_YOUR_CALM, go_away},
+    closing::go_away,
     flood::{FloodDetector, Verdict},
     frames::FrameTracker,
-    monitor::{Progress, Shared, Protocol},
+    monitor::{ConnectionMonitor, Progress, Protocol, Shared},
 };
+use crate::limits::{ConnectionLimits, METADATA_HEADROOM};
 
-/// A stream under guard.
-pub(crate) struct GuardedStream {
+/// The identifier of SETTINGS_MAX_HEADER_LIST_SIZE.
+const MAX_HEADER_LIST_SIZE: [u8; 2] = [0, 6];
+
+/// A client's stream under guard.
+pub(crate) type GuardedStream = Tapped<Guard>;
+
+/// Follows the frames and the pace of a connection.
+pub(crate) struct Guard {
     stream: Option<TcpStream>,
     shared: Shared,
     limits: ConnectionLimits,
-    /// Bytes of the preface that have come.
+    /// Bytes of the HTTP/2 preface that have come.
     preface: usize,
     inbound: FrameTracker,
     outbound: FrameTracker,
     flood: FloodDetector,
-    /// What is said between two frames of the connection's own.
+    /// Frames of the guard's own, sent between two of the connection's.
     pending: Vec<u8>,
+    /// The limit of metadata that our SETTINGS are to announce, until they are written.
+    advertised: Option<u32>,
+    /// The changed SETTINGS that are still to be written.
+    settings: Vec<u8>,
     /// Runs while the client does not read.
     write_timeout: Option<Pin<Box<Sleep>>>,
     unsent: Option<oneshot::Sender<(TcpStream, Vec<u8>)>>,
 }
 
-pub(super) fn guard(stream: TcpStream, limits: ConnectionLimits) -> (GuardedStream, ConnectionMonitor) {
+pub(super) fn guard(
+    stream: TcpStream,
+    limits: ConnectionLimits,
+    advertised: Option<u32>,
+) -> (GuardedStream, ConnectionMonitor) {
     let now = Instant::now();
     let shared = Arc::new(Mutex::new(Progress::new(now)));
     let (sender, receiver) = oneshot::channel();
-    // Larger heads are read all the same, so that their calls alone are told of the limit.
-    let max_block =
-        (crate::server::METADATA_HEADROOM as usize).saturating_mul(limits.header_bytes as usize);
-    let guarded = GuardedStream {
+    // Larger metadata is still read, so that only its call is refused.
+    let max_block = (METADATA_HEADROOM as usize).saturating_mul(limits.header_bytes as usize);
+    let guard = Guard {
         stream: Some(stream),
         shared: Arc::clone(&shared),
         limits,
@@ -58,19 +74,20 @@ pub(super) fn guard(stream: TcpStream, limits: ConnectionLimits) -> (GuardedStre
         outbound: FrameTracker::default(),
         flood: FloodDetector::new(limits.wasted_calls, max_block, now.into_std()),
         pending: Vec::new(),
+        advertised,
+        settings: Vec::new(),
         write_timeout: None,
         unsent: Some(sender),
     };
-    (guarded, ConnectionMonitor::new(limits, shared, receiver))
+    (
+        Tapped(guard),
+        ConnectionMonitor::new(limits, shared, receiver),
+    )
 }
 
-fn not_connected() -> io::Error {
-    io::ErrorKind::NotConnected.into()
-}
-
-impl GuardedStream {
-    /// Looks at what the client has sent.
-    fn on_read(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+impl Guard {
+    /// Counts what the client has sent.
+    fn count_read(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let now = Instant::now();
         let mut progress = self.shared.lock();
         progress.read = now;
@@ -113,8 +130,8 @@ impl GuardedStream {
         self.apply(verdict)
     }
 
-    /// Looks at what was written to the client.
-    fn on_write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Counts what was written to the client.
+    fn count_written(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_timeout = None;
         if self.preface < PREFACE.len() {
             return Ok(());
@@ -141,42 +158,31 @@ impl GuardedStream {
         match verdict {
             Verdict::Ok => Ok(()),
             Verdict::GoAway(reason) => {
-                tracing::debug!(reason, "a connection is told to go away");
-                // Streams that are under way are still taken; the connection itself says which.
-                self.pending = go_away(0x7fff_ffff, ENHANCE_YOUR_CALM, reason);
+                tracing::debug!(reason, "a connection gets GOAWAY");
+                // The highest stream: the connection itself tells which it processed.
+                self.pending = go_away(ErrorCode::EnhanceYourCalm, reason);
                 self.shared.lock().go_away = true;
                 Ok(())
             }
             Verdict::Close(reason) => {
-                let words = go_away(0x7fff_ffff, ENHANCE_YOUR_CALM, reason);
+                let words = go_away(ErrorCode::EnhanceYourCalm, reason);
                 self.shared.lock().farewell = Some(words);
                 Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason))
             }
         }
     }
 
-    /// Says what is to be said between two frames, as far as the client reads.
-    fn poll_pending(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.pending.is_empty() && self.outbound.between() {
-            let stream = self.stream.as_mut().ok_or_else(not_connected)?;
-            let written = ready!(Pin::new(stream).poll_write(cx, &self.pending))?;
-            self.pending.drain(..written);
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Waits for a client that does not read; not for ever.
+    /// Fails when the client has not read for `body_timeout`.
     fn poll_write_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.limits.body.is_zero() {
             return Poll::Pending;
         }
         let body = self.limits.body;
-        let write_timeout = self.write_timeout.get_or_insert_with(|| Box::pin(sleep(body)));
+        let write_timeout = self
+            .write_timeout
+            .get_or_insert_with(|| Box::pin(sleep(body)));
         ready!(write_timeout.as_mut().poll(cx));
-        let words = "body_timeout: the client does not read";
+        let words = "the client has not read for body_timeout";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)))
     }
 }
@@ -188,50 +194,48 @@ fn keep_worst(verdict: &mut Verdict, other: Verdict) {
     }
 }
 
-impl AsyncRead for GuardedStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let stream = this.stream.as_mut().ok_or_else(not_connected)?;
-        ready!(Pin::new(stream).poll_read(cx, buf))?;
-        let bytes = &buf.filled()[before..];
-        if !bytes.is_empty() {
-            this.on_read(bytes)?;
-            // Should the client not read now, it is said before the next frame.
-            if let Poll::Ready(written) = this.poll_pending(cx) {
-                written?;
-            }
+impl Tap for Guard {
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        let stream = self.stream.as_mut();
+        stream
+            .map(Pin::new)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn on_read(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
         }
-        Poll::Ready(Ok(()))
+        self.count_read(bytes)?;
+        // If the client does not read now, it is sent before the next frame.
+        match self.poll_flush(cx) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(()),
+        }
     }
-}
 
-impl AsyncWrite for GuardedStream {
     fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        match this.poll_pending(cx) {
+        match self.poll_flush(cx) {
             Poll::Ready(written) => written?,
-            Poll::Pending => return this.poll_write_timeout(cx),
+            Poll::Pending => return self.poll_write_timeout(cx),
         }
-        let stream = this.stream.as_mut().ok_or_else(not_connected)?;
-        let Poll::Ready(written) = Pin::new(stream).poll_write_vectored(cx, slices) else {
-            return this.poll_write_timeout(cx);
+        if let Some(limit) = self.advertised.take() {
+            let first = slices.iter().find(|slice| !slice.is_empty());
+            let settings = first.and_then(|first| with_header_limit(first, limit));
+            self.settings = settings.unwrap_or_default();
+        }
+        // They are as long as the caller's, which continues after them.
+        let settings = std::mem::take(&mut self.settings);
+        let ours = [IoSlice::new(&settings)];
+        let slices = if settings.is_empty() { slices } else { &ours };
+        let outcome = self.stream()?.poll_write_vectored(cx, slices);
+        let Poll::Ready(written) = outcome else {
+            self.settings = settings;
+            return self.poll_write_timeout(cx);
         };
         let written = written?;
         let mut left = written;
@@ -239,39 +243,83 @@ impl AsyncWrite for GuardedStream {
             let length = slice.len().min(left);
             left -= length;
             if length > 0 {
-                this.on_write(&slice[..length])?;
+                self.count_written(&slice[..length])?;
             }
         }
+        self.settings = settings.get(written..).unwrap_or_default().to_vec();
         Poll::Ready(Ok(written))
     }
 
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_pending(cx))?;
-        let stream = this.stream.as_mut().ok_or_else(not_connected)?;
-        Pin::new(stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let stream = self.get_mut().stream.as_mut().ok_or_else(not_connected)?;
-        Pin::new(stream).poll_shutdown(cx)
+    /// Sends what is pending between two frames, as far as the client reads.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.pending.is_empty() && self.outbound.between() {
+            let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+            let written = ready!(Pin::new(stream).poll_write(cx, &self.pending))?;
+            self.pending.drain(..written);
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
-impl Drop for GuardedStream {
-    /// What is left to say is said by whoever watches the connection: it takes a moment.
+/// The SETTINGS at the front of these bytes, with another limit of metadata.
+fn with_header_limit(bytes: &[u8], limit: u32) -> Option<Vec<u8>> {
+    let head = Head::read(bytes).filter(|head| head.kind == FrameType::Settings)?;
+    let mut frame = bytes.get(..HEADER_BYTES + head.length)?.to_vec();
+    for setting in frame[HEADER_BYTES..].chunks_exact_mut(6) {
+        if setting[..2] == MAX_HEADER_LIST_SIZE {
+            setting[2..].copy_from_slice(&limit.to_be_bytes());
+        }
+    }
+    Some(frame)
+}
+
+impl Drop for Guard {
+    /// The monitor sends the last message, since a drop cannot wait.
     fn drop(&mut self) {
         let Some(words) = self.shared.lock().farewell.take() else {
             return;
         };
         let whole = self.outbound.between();
-        if let (true, Some(stream), Some(unsent)) = (whole, self.stream.take(), self.unsent.take()) {
-            // Nobody listens when the process ends.
+        if let (true, Some(stream), Some(unsent)) = (whole, self.stream.take(), self.unsent.take())
+        {
+            // There is no monitor any more when the process ends.
             unsent.send((stream, words)).ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_relay::frame;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+    use crate::{keys::ChassisKeys, limits::Limits, tests::config};
+
+    #[tokio::test]
+    async fn our_settings_tell_the_limit_and_all_else_is_written_as_it_is() {
+        let mut bytes = Vec::new();
+        frame::settings(&mut bytes, &[(3, 100), (6, 1 << 20)]);
+        frame::ping(&mut bytes, [6; 8]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap());
+        let (client, server) = tokio::join!(client, listener.accept());
+        let limits = Limits::new(&ChassisKeys::from_config(&config(&[]))).connection;
+        let (mut stream, _monitor) = limits.guard(server.unwrap().0, Some(1000));
+        stream.write_all(&bytes).await.unwrap();
+        stream.write_all(&bytes).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut received = Vec::new();
+        client.unwrap().read_to_end(&mut received).await.unwrap();
+        let mut expected = Vec::new();
+        frame::settings(&mut expected, &[(3, 100), (6, 1000)]);
+        frame::ping(&mut expected, [6; 8]);
+        assert_eq!(received, [expected, bytes].concat());
     }
 }

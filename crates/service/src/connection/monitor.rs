@@ -1,7 +1,8 @@
-//! Tells when a connection has been silent for too long.
+//! The timeouts of a connection: handshake, head, body and keep-alive.
 
 use std::{future::poll_fn, pin::Pin, sync::Arc, task::Poll};
 
+use mesh_relay::frame::ErrorCode;
 use parking_lot::Mutex;
 use tokio::{
     net::TcpStream,
@@ -9,9 +10,10 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{ConnectionLimits, closing};
+use super::closing;
+use crate::limits::ConnectionLimits;
 
-/// What a connection speaks.
+/// The protocol of a connection, as far as known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Unknown,
@@ -19,54 +21,54 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// How far a connection is: written by its stream and its requests, read by its watch. All of them
-/// run in the connection's own task, so that nobody waits for the lock.
+/// The progress of a connection, written by its stream and requests, read by its monitor. All of
+/// them run in the connection's own task, so the lock is never contended.
 #[derive(Debug)]
 pub(super) struct Progress {
     pub(super) protocol: Protocol,
-    /// Nothing was heard before.
+    /// When the connection was accepted.
     pub(super) began: Instant,
-    /// The last bytes came then.
+    /// When the last bytes came.
     pub(super) read: Instant,
-    /// Of HTTP/2: calls; of HTTP/1: the request that is answered.
+    /// Open calls of HTTP/2, or the request of HTTP/1 in progress.
     pub(super) calls: usize,
-    /// Since when there are none.
+    /// Since when there is none.
     pub(super) idle: Instant,
-    /// Since when a head is coming.
+    /// Since when a head is incomplete.
     pub(super) head: Option<Instant>,
-    /// Of HTTP/2: SETTINGS have come, as they must.
+    /// HTTP/2: the client's SETTINGS have come.
     pub(super) settled: bool,
-    /// Of HTTP/2: a frame is incomplete.
+    /// HTTP/2: a frame is incomplete.
     pub(super) within: bool,
-    /// It is to be told to go away, and to finish.
+    /// The guard has sent GOAWAY: finish the calls in flight.
     pub(super) go_away: bool,
-    /// What is still to be said when the stream is dropped.
+    /// The last message, to be sent when the stream is dropped.
     pub(super) farewell: Option<Vec<u8>>,
 }
 
-/// What a connection shares with its watch.
+/// The progress that a connection shares with its monitor.
 pub(super) type Shared = Arc<Mutex<Progress>>;
 
-/// What is to be done about a connection.
+/// What a connection has to do.
 pub(super) enum Event {
-    /// It is to finish what is under way.
+    /// Finish the calls in flight.
     GoAway,
-    /// It has had nothing to do: it is to be closed in peace, by then at the latest.
+    /// It was idle for `keep_alive`: close gracefully, by this time at the latest.
     Idle(Option<Instant>),
-    /// It has kept us waiting beyond this key's time.
+    /// The time of this key is over: close.
     Stalled(&'static str),
 }
 
-/// Watches one connection.
+/// Watches the timeouts of one connection.
 pub(crate) struct ConnectionMonitor {
     pub(super) limits: ConnectionLimits,
     pub(super) shared: Shared,
     pub(super) timer: Pin<Box<Sleep>>,
-    /// The stream, when there are words left to say on it.
+    /// The stream and the last message, when there is one.
     pub(super) unsent: oneshot::Receiver<(TcpStream, Vec<u8>)>,
-    /// It was found idle.
+    /// Its idle timeout was reported.
     pub(super) closing: bool,
-    /// It was told to leave.
+    /// Its GOAWAY was reported.
     pub(super) announced: bool,
 }
 
@@ -86,7 +88,7 @@ impl Progress {
         }
     }
 
-    /// What this comes to if nothing else happens, and when.
+    /// The next timeout and its key, if nothing else happens before.
     fn due(&self, limits: &ConnectionLimits) -> Option<(Instant, &'static str)> {
         let (since, time, key) = match self.protocol {
             Protocol::Unknown => (self.began, limits.handshake, "handshake_timeout"),
@@ -106,7 +108,7 @@ impl Progress {
 const KEEP_ALIVE: &str = "keep_alive";
 
 impl ConnectionMonitor {
-    /// Waits for something to be done. To be polled in the connection's own task, after it.
+    /// Waits for the next event. Poll it in the connection's own task, after the connection.
     pub(super) async fn next(&mut self) -> Event {
         poll_fn(|cx| {
             loop {
@@ -129,17 +131,20 @@ impl ConnectionMonitor {
                         let last = (!handshake.is_zero()).then(|| now + handshake);
                         return Poll::Ready(Event::Idle(last));
                     }
-                    // Half of a head deserves an answer, silence does not.
+                    // A client that sent half a head gets an answer, a silent one does not.
                     if progress.protocol == Protocol::Http1 {
-                        let message = format!("the request's head did not come in time: {key}");
-                        progress.farewell = Some(closing::http1("408 Request Timeout", &message));
+                        let message =
+                            format!("the request's head was not complete in time ({key})");
+                        progress.farewell =
+                            Some(closing::http1_answer("408 Request Timeout", &message));
                     } else if progress.protocol == Protocol::Http2 {
-                        progress.farewell = Some(closing::go_away(0x7fff_ffff, 0, key));
+                        progress.farewell = Some(closing::go_away(ErrorCode::NoError, key));
                     }
                     return Poll::Ready(Event::Stalled(key));
                 }
                 drop(progress);
-                // A timer that is too early costs one more look; setting it each time costs more.
+                // A timer that fires too early costs one more poll; resetting it each time costs
+                // more.
                 let timer = self.timer.deadline();
                 if at < timer || timer <= now {
                     self.timer.as_mut().reset(at);
@@ -152,17 +157,17 @@ impl ConnectionMonitor {
         .await
     }
 
-    /// Counts the requests of the connection, where it is not HTTP/2, which is counted by its frames.
+    /// Counts requests of HTTP/1. Those of HTTP/2 are counted by their frames.
     pub(crate) fn requests(&self) -> Requests {
         Requests(Arc::clone(&self.shared))
     }
 
-    /// Whether it has a call.
+    /// Whether a call is open.
     pub(super) fn is_busy(&self) -> bool {
         self.shared.lock().calls > 0
     }
 
-    /// Says what is left to say, when the connection is gone.
+    /// Sends the last message, after the connection is dropped.
     pub(super) async fn farewell(mut self) {
         if let Ok((stream, message)) = self.unsent.try_recv() {
             closing::send_and_close(stream, &message).await;
@@ -186,12 +191,12 @@ impl ConnectionMonitor {
     }
 }
 
-/// Begins the requests of one connection.
+/// Counts the requests of one connection.
 #[derive(Clone)]
 pub(crate) struct Requests(Shared);
 
 impl Requests {
-    /// One begins; it is over when the value is dropped.
+    /// Counts a request until the value is dropped.
     pub(crate) fn begin(&self) -> OpenRequest {
         let mut progress = self.0.lock();
         let counts = progress.protocol != Protocol::Http2;
@@ -203,7 +208,7 @@ impl Requests {
     }
 }
 
-/// A request that is being answered.
+/// A request in progress.
 pub(crate) struct OpenRequest(Option<Shared>);
 
 impl Drop for OpenRequest {

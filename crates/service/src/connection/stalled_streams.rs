@@ -1,5 +1,5 @@
-//! Streams of HTTP/2 whose client does not read what it has asked for. Other streams of the same
-//! connection may well be read, so that it is the stream that ends.
+//! HTTP/2 streams whose client does not read the answer. Only that stream is reset: others of the
+//! connection may still be read.
 
 use std::{
     future::Future,
@@ -19,33 +19,33 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 
 tokio::task_local! {
-    /// Of the stream whose task this is: odd while it waits for its client to read, and another
-    /// number each time that it does.
+    /// Of the stream whose task this is: odd while data waits for the client to read it. It changes
+    /// with each wait.
     static PENDING: Arc<AtomicU64>;
 }
 
-/// An answer, or a part of one, is there and waits for the client.
+/// Data of an answer is ready and waits for the client.
 pub(crate) fn mark_pending() {
     update(|count| count + 1 + count % 2);
 }
 
-/// What there was of the answer has gone out: now it is the client who waits.
+/// All data so far is sent: the client waits for more.
 pub(crate) fn mark_flushed() {
     update(|count| count + count % 2);
 }
 
-/// Outside of a stream's task nobody asks.
+/// Outside of a stream's task it is not tracked.
 fn update(next: impl FnOnce(u64) -> u64) {
     PENDING
         .try_with(|count| count.store(next(count.load(Relaxed)), Relaxed))
         .ok();
 }
 
-/// Owns the tasks of connections and of their streams.
+/// Runs the tasks of connections and of their streams.
 #[derive(Clone, Debug)]
 pub(crate) struct StreamExecutor {
     pub(crate) tasks: TaskTracker,
-    /// How long an answer may wait for its client; zero is for ever.
+    /// How long data may wait for the client; zero is no limit.
     pub(crate) timeout: Duration,
 }
 
@@ -69,7 +69,7 @@ struct StreamTask<F: Future> {
     future: Pin<Box<TaskLocalFuture<Arc<AtomicU64>, F>>>,
     pending: Arc<AtomicU64>,
     timeout: Duration,
-    /// What it waits with, and until when.
+    /// The value it waits with, and its timer.
     waiting: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
@@ -91,8 +91,8 @@ impl<F: Future> Future for StreamTask<F> {
         if let Some((_, timer)) = &mut self.waiting {
             ready!(timer.as_mut().poll(cx));
         }
-        // Dropped, the stream is reset.
-        tracing::debug!("body_timeout: a stream is not read");
+        // Dropping the future resets the stream.
+        tracing::debug!("a stream was reset: its client has not read for body_timeout");
         Poll::Ready(())
     }
 }

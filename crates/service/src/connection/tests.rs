@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{ServerHandle, Services, RequestBody, start, tests as chassis};
+use crate::{RequestBody, ServerHandle, Services, start, tests as chassis};
 
 const SOON: Duration = Duration::from_secs(5);
 

@@ -1,4 +1,4 @@
-//! The `[services.NAME]` tables of the configuration file, which are read again when it changes.
+//! The `[services.NAME]` tables of the configuration file. They are read again when it changes.
 
 use std::{
     collections::BTreeMap,
@@ -9,17 +9,17 @@ use std::{
 
 use toml::{Table, Value};
 
-use super::layer::RawSetting;
-use crate::config::{Source, flatten};
+use super::layer::{Layer, RawSetting};
+use config::{Key, Loader, Mistake, Source, flatten};
 
 /// The table of the file that they are in.
 pub(crate) const TABLE: &str = "services";
 
-/// How often the file is looked at.
+/// How often the file is checked for changes.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What tells one state of a file from the next: when it was written, its place on the disk, since
-/// editors and Kubernetes replace files, and its length.
+/// Identifies a version of a file: its modification time, its inode, since editors and Kubernetes
+/// replace files, and its length.
 pub(super) type FileStamp = Option<(SystemTime, u64, u64)>;
 
 pub(super) async fn stamp(path: &Path) -> FileStamp {
@@ -27,10 +27,10 @@ pub(super) async fn stamp(path: &Path) -> FileStamp {
     Some((metadata.modified().ok()?, metadata.ino(), metadata.len()))
 }
 
-/// What a file says of services.
+/// The settings of services in a file.
 ///
 /// # Errors
-/// When it cannot be read, or is not TOML.
+/// When it cannot be read or is not TOML.
 pub(super) async fn read(path: &PathBuf) -> Result<BTreeMap<String, Vec<RawSetting>>, String> {
     let text = tokio::fs::read_to_string(path).await;
     let text = text.map_err(|error| error.to_string())?;
@@ -40,10 +40,10 @@ pub(super) async fn read(path: &PathBuf) -> Result<BTreeMap<String, Vec<RawSetti
     services(table.get(TABLE), &source)
 }
 
-/// What the table says, by service.
+/// The settings in the table, by service.
 ///
 /// # Errors
-/// When it does not consist of tables.
+/// When it has something other than tables.
 pub(crate) fn services(
     table: Option<&Value>,
     source: &Source,
@@ -63,4 +63,37 @@ pub(crate) fn services(
         services.insert(service.clone(), values.iter().map(raw).collect());
     }
     Ok(services)
+}
+
+/// What is wrong with the tables, when a program starts.
+pub(crate) fn check(loader: &Loader, table: &Value, source: &Source) -> Vec<Mistake> {
+    let wrong = |key: String, value: Option<String>, expected: String| Mistake {
+        key,
+        value,
+        source: source.clone(),
+        expected,
+    };
+    let live = loader.keys().iter().filter(|key| key.per_service);
+    let keys: Vec<Key> = live.copied().collect();
+    if keys.is_empty() {
+        let program = loader.name();
+        let expected =
+            format!("{program} does not call other services: it has no settings of them");
+        return vec![wrong(TABLE.to_owned(), None, expected)];
+    }
+    let services = match services(Some(table), source) {
+        Ok(services) => services,
+        Err(expected) => return vec![wrong(TABLE.to_owned(), None, expected)],
+    };
+    let mut layer = Layer::default();
+    layer.apply(&keys, services);
+    let refused = layer.refused().map(|refused| {
+        let value = Some(refused.value.clone()).filter(|value| !value.is_empty());
+        wrong(
+            format!("{TABLE}.{}", refused.key),
+            value,
+            refused.reason.clone(),
+        )
+    });
+    refused.collect()
 }

@@ -1,26 +1,26 @@
-//! What one source says: values that were checked, and those that were refused.
+//! The settings of one source: accepted values and refused ones.
 
 use std::collections::BTreeMap;
 
-use crate::config::{Key, Source, unknown};
+use config::{Key, Source, unknown};
 
-/// One value as a source gives it.
+/// A value as its source gives it.
 #[derive(Clone, Debug)]
 pub(crate) struct RawSetting {
     pub(crate) key: String,
-    /// `None` for what no key takes, such as a table.
+    /// `None` for something that no key takes, such as a table.
     pub(crate) value: Option<String>,
     pub(crate) source: Source,
 }
 
-/// A value that was taken.
+/// A value that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AcceptedSetting {
     pub(crate) value: String,
     pub(crate) source: Source,
 }
 
-/// A value that was not taken, and why.
+/// A value that was refused, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedSetting {
     pub(crate) key: String,
@@ -29,22 +29,26 @@ pub(crate) struct RefusedSetting {
     pub(crate) reason: String,
 }
 
-/// What a source says of one service, or of one instance.
+/// The settings of one service, or of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) given: BTreeMap<&'static str, AcceptedSetting>,
     pub(crate) refused: Vec<RefusedSetting>,
 }
 
-/// Groups by name.
+/// The groups of one source, by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Layer {
     pub(crate) groups: BTreeMap<String, Group>,
 }
 
 impl Layer {
-    /// Takes over all that a source says now. True when that is something else than before.
-    pub(crate) fn apply(&mut self, keys: &[Key], mut raw: BTreeMap<String, Vec<RawSetting>>) -> bool {
+    /// Applies the present state of a source. True when it changes something.
+    pub(crate) fn apply(
+        &mut self,
+        keys: &[Key],
+        mut raw: BTreeMap<String, Vec<RawSetting>>,
+    ) -> bool {
         for gone in self.groups.keys() {
             raw.entry(gone.clone()).or_default();
         }
@@ -55,9 +59,13 @@ impl Layer {
         changed
     }
 
-    /// Takes over what a source says of one group now. In the place of a value that will not do
-    /// stays the one that was there before.
-    pub(crate) fn apply_group(&mut self, keys: &[Key], name: &str, values: Vec<RawSetting>) -> bool {
+    /// Applies the present state of one group. A refused value leaves the previous one.
+    pub(crate) fn apply_group(
+        &mut self,
+        keys: &[Key],
+        name: &str,
+        values: Vec<RawSetting>,
+    ) -> bool {
         let before = self.groups.remove(name).unwrap_or_default();
         let mut now = Group::default();
         for raw in values {
@@ -65,7 +73,8 @@ impl Layer {
             match (key, raw.value) {
                 (Some(key), Some(value)) if key.kind.accepts(&value) => {
                     let source = raw.source;
-                    now.given.insert(key.name, AcceptedSetting { value, source });
+                    now.given
+                        .insert(key.name, AcceptedSetting { value, source });
                 }
                 (key, value) => {
                     if let Some((name, given)) =
@@ -93,7 +102,7 @@ impl Layer {
                     source,
                     reason,
                 } = refused;
-                tracing::warn!(key, value, %source, reason, "setting refused, the old one stays");
+                tracing::warn!(key, value, %source, reason, "setting refused: the previous one stays");
             }
         }
         let changed = now != before;
@@ -110,13 +119,22 @@ impl Layer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
+    config::keys! {
+        /// Keys.
+        struct Keys: "keys" {
+            /// About.
+            queue_timeout: Duration = config::duration("3s"),
+            /// About.
+            drain: bool = config::switch("false"),
+        }
+    }
+
     fn keys() -> Vec<Key> {
-        vec![
-            Key::duration("queue_timeout", "3s", "about"),
-            Key::bool("drain", "false", "about"),
-        ]
+        Keys::KEYS.to_vec()
     }
 
     fn raw(key: &str, value: &str) -> RawSetting {

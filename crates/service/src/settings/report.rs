@@ -5,9 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{LiveSettings, layer::RefusedSetting};
 
 impl LiveSettings {
-    /// `services`: every service that is called or spoken of, with all of its settings and where
-    /// each comes from; `refused`: what was not taken, and why; `drained`: the instances that get no
-    /// new calls.
+    /// `services`: every service that is called or configured, with its settings and their sources.
+    /// `refused`: refused values, and why. `drained`: instances that get no new calls.
     pub(crate) fn report(&self) -> [(&'static str, Value); 3] {
         let state = self.state.lock();
         let mut names = state.called.clone();

@@ -14,7 +14,7 @@ use tokio_util::{
 };
 
 use super::LiveSettings;
-use crate::{config::Loader, tests::SPEC};
+use crate::tests::SPEC;
 
 const SERVICE: &str = "agent-echo";
 
@@ -31,11 +31,12 @@ impl World {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("mesh.toml");
         std::fs::write(&path, file).unwrap();
-        let loader = Loader::new(SPEC.all_keys()).file(path);
+        let loader = SPEC.loader().file(path);
         let loader = set.iter().fold(loader, |loader, (k, v)| loader.set(k, *v));
         let (memory, registry) = (Arc::new(Memory::new()), MetricsRegistry::new());
         let shutdown = CancellationToken::new();
         let live = LiveSettings::start(
+            &SPEC,
             Arc::new(loader.load().unwrap()),
             &(Arc::clone(&memory) as Arc<dyn Discovery>),
             &registry,
@@ -155,8 +156,8 @@ async fn a_file_that_is_no_toml_any_more_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_announced_is_checked_and_the_key_policies_is_a_setting_of_services() {
-    let world = World::new("", &[("policies", "agent-echo=random")]).await;
+async fn what_is_announced_is_checked() {
+    let world = World::new("[services.agent-echo]\nlb_policy = \"random\"", &[]).await;
     assert_eq!(world.policy(&[("lb_policy", "fastest")]), "random");
     let refused = world.shown()["refused"].clone();
     assert_eq!(refused[0]["source"], "Meta", "{refused}");
@@ -196,10 +197,7 @@ fn mistakes_in_the_file_stop_a_program_from_starting_and_name_their_place() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let text = "[services.agent-echo]\nlb_polcy = \"random\"\nqueue_timeout = 3\n";
     std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
-    let mistakes = Loader::new(SPEC.all_keys())
-        .file(file.path())
-        .load()
-        .unwrap_err();
+    let mistakes = SPEC.loader().file(file.path()).load().unwrap_err();
     let told = mistakes.to_string();
     assert!(told.contains("services.agent-echo.lb_polcy"), "{told}");
     assert!(told.contains("did you mean lb_policy?"), "{told}");

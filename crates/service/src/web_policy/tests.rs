@@ -205,13 +205,13 @@ fn answers_go_to_listed_origins_only() {
 #[test]
 fn entries_that_would_allow_everything_are_refused() {
     for (key, good, bad) in [
-        (&WEB_KEYS[0], "a.example, *.b.example, 10.0.0.1", "*"),
-        (&WEB_KEYS[0], "[::1]:80", "http://a.example"),
-        (&WEB_KEYS[0], "mesh_gateway", "a.example/path"),
-        (&WEB_KEYS[1], "https://a.example, http://b:3000", "*"),
-        (&WEB_KEYS[1], "chrome-extension://abc", "null"),
-        (&WEB_KEYS[1], "http://[::1]:80", "https://a.example/"),
-        (&WEB_KEYS[1], "http://localhost", "https://*.example"),
+        (&WebKeys::KEYS[0], "a.example, *.b.example, 10.0.0.1", "*"),
+        (&WebKeys::KEYS[0], "[::1]:80", "http://a.example"),
+        (&WebKeys::KEYS[0], "mesh_gateway", "a.example/path"),
+        (&WebKeys::KEYS[1], "https://a.example, http://b:3000", "*"),
+        (&WebKeys::KEYS[1], "chrome-extension://abc", "null"),
+        (&WebKeys::KEYS[1], "http://[::1]:80", "https://a.example/"),
+        (&WebKeys::KEYS[1], "http://localhost", "https://*.example"),
     ] {
         assert!(key.kind.accepts(good), "{good}");
         assert!(!key.kind.accepts(bad), "{bad}");

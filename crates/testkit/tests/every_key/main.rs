@@ -6,12 +6,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod documents;
+mod effects;
 mod samples;
 mod trial;
 
 use std::{sync::Arc, time::Duration};
 
-use service::{Key, Spec, Type};
+use service::{Key, Spec, config::Type};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use trial::Trial;
 
@@ -50,18 +52,19 @@ fn values(key: &Key) -> Vec<String> {
         Type::Integer(min, max) => vec![min.to_string(), max.to_string()],
         Type::Number(min, max) => vec![min.to_string(), max.to_string()],
         Type::Duration(max) => vec!["0s".to_owned(), format!("{}s", max.as_secs())],
-        Type::Size => vec!["0".to_owned(), "1KiB".to_owned(), u64::MAX.to_string()],
-        Type::SizeFrom(least) => vec![least.to_string(), u64::MAX.to_string()],
-        Type::Text | Type::List | Type::Pairs | Type::Custom(..) => Vec::new(),
+        Type::Size(0) => vec!["0".to_owned(), "1KiB".to_owned(), u64::MAX.to_string()],
+        Type::Size(least) => vec![least.to_string(), u64::MAX.to_string()],
+        Type::Text | Type::List | Type::Custom(..) => Vec::new(),
     }
 }
 
 fn trials() -> Vec<Trial> {
-    let shared: Vec<&str> = {
-        let mut keys = router::SPEC.all_keys();
-        keys.retain(|key| !router::SPEC.keys.iter().any(|own| own.name == key.name));
-        keys.iter().map(|key| key.name).collect()
-    };
+    let shared: Vec<&str> = [service::BASE, service::GRPC, service::CALLS]
+        .into_iter()
+        .flatten()
+        .flat_map(|group| group.keys)
+        .map(|key| key.name)
+        .collect();
     let mut trials = Vec::new();
     for (at, (spec, all)) in PROGRAMS.iter().enumerate() {
         for key in spec.all_keys() {
@@ -77,7 +80,7 @@ fn trials() -> Vec<Trial> {
             for value in values.into_iter().skip(from).take(count) {
                 trials.push(Trial {
                     spec,
-                    key: key.clone(),
+                    key,
                     value,
                 });
             }

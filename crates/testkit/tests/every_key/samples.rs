@@ -33,7 +33,6 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("otel_service_name", &["other"]),
     ("otlp_endpoint", &["http://127.0.0.1:1"]),
     ("out_dir", &["DIR/out"]),
-    ("policies", &["agent-echo=peak_ewma, tool-weather=random"]),
     ("queue_name", &["other", "a"]),
     ("queues", &["default, other"]),
     ("redis_cacert", &[""]),

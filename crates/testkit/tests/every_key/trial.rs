@@ -59,6 +59,7 @@ pub(crate) struct Trial {
 }
 
 /// Where a program listens.
+#[derive(Debug)]
 struct Ports {
     admin: SocketAddr,
     others: Vec<SocketAddr>,
@@ -79,7 +80,10 @@ impl Trial {
                 command.env(key.env_name(), here(value));
             }
         }
-        for (_, with, value) in COMPANIONS.iter().filter(|(name, ..)| *name == self.key.name) {
+        for (_, with, value) in COMPANIONS
+            .iter()
+            .filter(|(name, ..)| *name == self.key.name)
+        {
             command.env(with.to_uppercase(), value);
         }
         // One store at a time.
@@ -104,6 +108,7 @@ impl Trial {
         let ports = self.wait_until_listening(process).await?;
         self.check_reported_value(ports.admin, value).await?;
         self.check_call_served(&ports).await?;
+        self.check_effect(process, &ports, value)?;
         let (status, _) = http1(ports.admin, "/readyz").await?;
         // What a runner or a router cannot do without is not there in these trials.
         let away = self.key.name == "discovery" || STORES.contains(&self.key.name);
@@ -194,6 +199,31 @@ impl Trial {
         Ok(())
     }
 
+    /// What the value changes that can be seen from outside, where `effects.rs` says so.
+    fn check_effect(&self, process: &Process, ports: &Ports, value: &str) -> Result<(), String> {
+        let is_v6 = value.contains(':');
+        let listens = |addresses: &[SocketAddr]| addresses.iter().all(|it| it.is_ipv6() == is_v6);
+        let yes = ["true", "yes"].contains(&value);
+        let log = process.log();
+        let holds = match self.key.name {
+            "listen_address" => listens(&ports.others),
+            "admin_address" => listens(&[ports.admin]),
+            "enable_pprof" => log.contains("profiles are not built into") == yes,
+            "log_format" => log.starts_with('{') == (value != "text"),
+            "log_level" => log.contains("serving") == ["debug", "info"].contains(&value),
+            "workers" => log.contains(&format!("\"workers\":{value}")),
+            "relay_threads" => threads(process.pid(), "relay") == value.parse().unwrap_or(0),
+            _ => true,
+        };
+        match holds {
+            true => Ok(()),
+            false => Err(format!(
+                "{} = {value} has no effect: {ports:?}",
+                self.key.name
+            )),
+        }
+    }
+
     /// Its port answers a call: of gRPC, or where it speaks HTTP a request.
     async fn check_call_served(&self, ports: &Ports) -> Result<(), String> {
         let mut seen = Vec::new();
@@ -213,7 +243,7 @@ impl Trial {
             // A connection that ends is told, and fails no other trial.
             let mut calls = JoinSet::new();
             calls.spawn(async move {
-                let mut raw = Raw::connect(port).await;
+                let mut raw = RawConnection::connect(port).await;
                 let answer = raw.call("/grpc.health.v1.Health/Check", &[], &[]).await;
                 answer.status
             });
@@ -228,8 +258,8 @@ impl Trial {
                     continue;
                 }
             };
-            let refused =
-                REFUSING.contains(&self.key.name) && status.code() == tonic::Code::ResourceExhausted;
+            let refused = REFUSING.contains(&self.key.name)
+                && status.code() == tonic::Code::ResourceExhausted;
             if status.code() == tonic::Code::Ok || refused {
                 return Ok(());
             }
@@ -237,6 +267,14 @@ impl Trial {
         }
         Err(format!("no call is served: {seen:?}"))
     }
+}
+
+/// How many threads of a process have a name that begins so.
+fn threads(pid: u32, name: &str) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().filter_map(Result::ok);
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|it| it.starts_with(name)).count()
 }
 
 fn last_lines(log: &str) -> String {

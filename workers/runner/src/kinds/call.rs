@@ -6,6 +6,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dynamic::{DynamicClient, UnaryResponse};
 use jobs::{Failure, Job};
 use prost_reflect::DynamicMessage;
+use proto::error_info::{self, Reason};
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use work::Call;
@@ -121,7 +122,11 @@ const RESERVED: [&str; 2] = ["x-mesh-caller", "x-mesh-job"];
 
 /// Metadata of a payload, which is its submitter's, without those: they are the runner's to say.
 fn without_reserved(metadata: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let reserved = |name: &str| RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved));
+    let reserved = |name: &str| {
+        RESERVED
+            .iter()
+            .any(|reserved| name.eq_ignore_ascii_case(reserved))
+    };
     let fields = metadata.iter().filter(|(name, _)| !reserved(name));
     fields
         .map(|(name, value)| (name.clone(), value.clone()))
@@ -155,21 +160,15 @@ fn typed(value: &Value) -> Value {
 /// What the mesh says of a name that nobody has: a service that is deployed anew may be missing
 /// for a moment, and a job can wait. What a service itself does not find, it would not find later.
 fn is_missing(status: &Status) -> bool {
-    let info = proto::error_info::read(status);
-    info.is_some_and(|info| {
-        info.domain == proto::error_info::DOMAIN && info.reason == "NO_SUCH_SERVICE"
-    })
+    error_info::reason(status) == Some(Reason::NoSuchService)
 }
 
 /// What the mesh says of a message or a head that is larger than a hop takes.
 fn is_too_large(status: &Status) -> bool {
-    let info = proto::error_info::read(status);
+    let info = error_info::read(status).filter(|info| info.domain == error_info::DOMAIN);
     info.is_some_and(|info| {
-        let is_head = info
-            .metadata
-            .get("key")
-            .is_some_and(|key| key == "max_header_bytes");
-        info.domain == proto::error_info::DOMAIN && (info.reason.ends_with("_TOO_LARGE") || is_head)
+        let key = info.metadata.get("key").map(String::as_str);
+        info.reason == Reason::MessageTooLarge.as_str() || key == Some("max_header_bytes")
     })
 }
 
@@ -178,7 +177,7 @@ fn failure(status: &Status) -> Failure {
     let code = status.code();
     let error = format!("{}: {}", code_name(code), status.message());
     // Whoever was asked knows best when to ask again, such as an agent whose model wants quiet.
-    if let (Code::Aborted, Some(after)) = (code, proto::error_info::retry_after(status)) {
+    if let (Code::Aborted, Some(after)) = (code, error_info::retry_after(status)) {
         return Failure::retry_after(error, after);
     }
     match code {
@@ -227,22 +226,24 @@ mod tests {
         assert_eq!(passing, Failure::retryable("UNAVAILABLE: gone"));
         let passing = failure(&Status::deadline_exceeded("late"));
         assert_eq!(passing, Failure::retryable("DEADLINE_EXCEEDED: late"));
-        let missing =
-            proto::error_info::status(Code::NotFound, "NO_SUCH_SERVICE", "no service a", []);
+        let missing = error_info::status(Code::NotFound, Reason::NoSuchService, "no service a", []);
         assert_eq!(
             failure(&missing),
             Failure::retryable("NOT_FOUND: no service a")
         );
-        let fact = [(proto::error_info::RETRY_AFTER, "7000".to_owned())];
-        let quiet = proto::error_info::status(Code::Aborted, "MODEL_AWAY", "quiet", fact);
+        let fact = [(error_info::RETRY_AFTER, "7000".to_owned())];
+        let quiet = error_info::status(Code::Aborted, Reason::ModelAway, "quiet", fact);
         let after = Duration::from_secs(7);
-        assert_eq!(failure(&quiet), Failure::retry_after("ABORTED: quiet", after));
-        let large = |code| proto::error_info::status(code, "MESSAGE_TOO_LARGE", "x", []);
+        assert_eq!(
+            failure(&quiet),
+            Failure::retry_after("ABORTED: quiet", after)
+        );
+        let large = |code| error_info::status(code, Reason::MessageTooLarge, "x", []);
         for status in [
             large(Code::ResourceExhausted),
-            proto::error_info::status(
+            error_info::status(
                 Code::ResourceExhausted,
-                "LIMIT",
+                Reason::Limit,
                 "x",
                 [("key", "max_header_bytes".to_owned())],
             ),
@@ -252,7 +253,10 @@ mod tests {
             Status::not_found("x"),
             Status::unimplemented("x"),
         ] {
-            assert!(matches!(failure(&status), Failure::Permanent(_)), "{status}");
+            assert!(
+                matches!(failure(&status), Failure::Permanent(_)),
+                "{status}"
+            );
         }
     }
 

@@ -21,7 +21,7 @@ impl Stage {
     /// A queue whose leases end after 2 s, and an echo agent whose tasks take `delay`.
     pub(crate) async fn set(delay: &str) -> Self {
         let redis = Redis::start(&[]).await;
-        let config = Loader::new(work::KEYS.to_vec())
+        let config = Loader::new(work::QueueKeys::KEYS.to_vec())
             .set("redis_url", redis.url())
             .set("jobs_lease", "2s")
             .load()

@@ -21,8 +21,8 @@ pub fn duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(number * seconds).ok()
 }
 
-/// `65536`, `64KiB`, `4MiB`, `1GiB`; `KB` and `MB` are powers of ten.
-pub(super) fn size(text: &str) -> Option<usize> {
+/// Reads a size in bytes: `65536`, `64KiB`, `4MiB`, `1GiB`; `KB` and `MB` are powers of ten.
+pub(crate) fn size(text: &str) -> Option<usize> {
     const UNITS: [(&str, u64); 8] = [
         ("", 1),
         ("B", 1),
@@ -42,8 +42,8 @@ pub(super) fn size(text: &str) -> Option<usize> {
     usize::try_from(bytes).ok()
 }
 
-/// What people write for yes and no.
-pub(super) fn bool(text: &str) -> Option<bool> {
+/// Reads what people write for yes and no.
+pub(crate) fn bool(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(true),
         "false" | "no" | "off" | "0" => Some(false),
@@ -51,8 +51,9 @@ pub(super) fn bool(text: &str) -> Option<bool> {
     }
 }
 
-/// `a, b`, without the empty ones.
-pub(super) fn list(text: &str) -> Vec<String> {
+/// Reads a list: `a, b`; empty entries are left out.
+#[must_use]
+pub fn list(text: &str) -> Vec<String> {
     text.split(',')
         .map(str::trim)
         .filter(|part| !part.is_empty())

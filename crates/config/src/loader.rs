@@ -2,15 +2,21 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use toml::Value;
+use toml::{Table, Value};
 
-use super::{Config, Entry, Key, Mistake, Mistakes, Source};
-use crate::settings::{file, layer::Layer, service_keys};
+use crate::{Config, Group, Key, Mistake, Mistakes, Retired, Source, values::Entry};
+
+/// What checks a table of the file that is no key.
+type CheckTable = fn(&Loader, &Value, &Source) -> Vec<Mistake>;
 
 /// Gathers the layers of a configuration; the order of the calls does not matter.
 #[derive(Clone, Debug)]
 pub struct Loader {
+    program: &'static str,
     keys: Vec<Key>,
+    elsewhere: Vec<Group>,
+    retired: Vec<Retired>,
+    table: Option<(&'static str, CheckTable)>,
     file: Option<PathBuf>,
     env: BTreeMap<String, String>,
     flags: BTreeMap<String, (String, Source)>,
@@ -24,11 +30,38 @@ impl Loader {
     #[must_use]
     pub fn new(keys: Vec<Key>) -> Self {
         Self {
+            program: "this program",
             keys,
+            elsewhere: Vec::new(),
+            retired: Vec::new(),
+            table: None,
             file: None,
             env: BTreeMap::new(),
             flags: BTreeMap::new(),
         }
+    }
+
+    /// The program that is configured, and groups of keys that other programs have: one of those is
+    /// refused with the reason.
+    #[must_use]
+    pub fn program(mut self, name: &'static str, elsewhere: &[Group]) -> Self {
+        self.program = name;
+        self.elsewhere = elsewhere.to_vec();
+        self
+    }
+
+    /// Names that keys of the program once had.
+    #[must_use]
+    pub fn retired(mut self, retired: impl Iterator<Item = Retired>) -> Self {
+        self.retired = retired.collect();
+        self
+    }
+
+    /// A table of the file that is no key, and what checks it.
+    #[must_use]
+    pub fn table(mut self, name: &'static str, check: CheckTable) -> Self {
+        self.table = Some((name, check));
+        self
     }
 
     /// A TOML file. One that cannot be read is a mistake.
@@ -38,9 +71,9 @@ impl Loader {
         self
     }
 
-    /// The environment. Variables that belong to no key are not ours to judge, and an empty one
-    /// counts as not set, which is how compose files leave one out. So does a port that is
-    /// Kubernetes' address of a service of that name.
+    /// The environment. Variables that belong to no key are not ours to judge: programs of one
+    /// environment have other keys. An empty one counts as not set, which is how compose files leave
+    /// one out. So does a port that is Kubernetes' address of a service of that name.
     #[must_use]
     pub fn env(mut self, env: BTreeMap<String, String>) -> Self {
         self.env = env;
@@ -53,13 +86,40 @@ impl Loader {
         self.over(name, value.into(), Source::Set)
     }
 
-    pub(super) fn flag(self, name: &str, value: String) -> Self {
-        self.over(name, value, Source::Flag)
+    /// A flag of the command line.
+    #[must_use]
+    pub fn flag(self, name: &str, value: impl Into<String>) -> Self {
+        self.over(name, value.into(), Source::Flag)
     }
 
     fn over(mut self, name: &str, value: String, source: Source) -> Self {
         self.flags.insert(name.to_owned(), (value, source));
         self
+    }
+
+    /// The program that is configured.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.program
+    }
+
+    /// The keys that are loaded.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// What is said of a name that is no key of this program.
+    #[must_use]
+    pub fn refusal(&self, name: &str) -> String {
+        if let Some(retired) = self.retired.iter().find(|retired| retired.name == name) {
+            return format!("no key any more: {}", retired.instead);
+        }
+        let has = |group: &&Group| group.keys.iter().any(|key| key.name == name);
+        match self.elsewhere.iter().find(has) {
+            Some(group) => format!("{} {}: it has no key `{name}`", self.program, group.lacking),
+            None => unknown(name, self.keys.iter().map(|key| key.name)),
+        }
     }
 
     /// Checks everything.
@@ -70,15 +130,14 @@ impl Loader {
         let mut mistakes = Vec::new();
         let mut given = LayeredValues::new();
         self.read_file(&mut given, &mut mistakes);
-        self.read_env(&mut given);
+        self.read_env(&mut given, &mut mistakes);
         self.read_flags(&mut given, &mut mistakes);
         let mut entries = BTreeMap::new();
-        for key in self.keys.clone() {
+        for key in self.keys {
             let (value, source) = given
                 .remove(key.name)
-                .unwrap_or_else(|| (key.default.clone().into_owned(), Source::Default));
-            let none = value.is_empty() && key.default.is_empty();
-            if !none && !key.kind.accepts(&value) {
+                .unwrap_or_else(|| (key.default.text().into_owned(), Source::Default));
+            if !key.accepts(&value) {
                 mistakes.push(Mistake {
                     key: key.name.to_owned(),
                     value: (!key.secret).then_some(value.clone()),
@@ -88,13 +147,12 @@ impl Loader {
             }
             entries.insert(key.name, Entry { key, value, source });
         }
-        if mistakes.is_empty() {
-            Ok(Config {
+        match mistakes.is_empty() {
+            true => Ok(Config {
                 entries,
                 file: self.file,
-            })
-        } else {
-            Err(Mistakes(mistakes))
+            }),
+            false => Err(Mistakes(mistakes)),
         }
     }
 
@@ -111,49 +169,48 @@ impl Loader {
             Ok(text) => text,
             Err(error) => return mistakes.push(wrong("config", None, error.to_string())),
         };
-        let table = match text.parse::<toml::Table>() {
+        let table = match text.parse::<Table>() {
             Ok(table) => table,
             Err(error) => {
                 return mistakes.push(wrong("config", None, error.to_string().trim().to_owned()));
             }
         };
-        let services = file::services(table.get(file::TABLE), &source);
-        match services {
-            Ok(services) => {
-                let mut layer = Layer::default();
-                layer.apply(&service_keys(), services);
-                mistakes.extend(layer.refused().map(|refused| {
-                    let value = Some(refused.value.clone()).filter(|value| !value.is_empty());
-                    let key = format!("{}.{}", file::TABLE, refused.key);
-                    wrong(&key, value, refused.reason.clone())
-                }));
+        for (name, value) in &table {
+            if let Some((_, check)) = self.table.filter(|(table, _)| table == name) {
+                mistakes.extend(check(self, value, &source));
+                continue;
             }
-            Err(expected) => mistakes.push(wrong(file::TABLE, None, expected)),
-        }
-        for (name, value) in table.iter().filter(|(name, _)| *name != file::TABLE) {
             match (self.find(name), flatten(value)) {
                 (Some(key), Some(text)) => {
                     given.insert(key.name, (text, source.clone()));
                 }
                 (Some(key), None) => {
                     let shown = (!key.secret).then(|| value.to_string());
-                    mistakes.push(wrong(
-                        name,
-                        shown,
-                        format!("expected {}", key.kind.expected()),
-                    ));
+                    let expected = format!("expected {}", key.kind.expected());
+                    mistakes.push(wrong(name, shown, expected));
                 }
-                (None, _) => mistakes.push(wrong(name, None, unknown(name, self.names()))),
+                (None, _) => mistakes.push(wrong(name, None, self.refusal(name))),
             }
         }
     }
 
-    fn read_env(&self, given: &mut LayeredValues) {
+    fn read_env(&self, given: &mut LayeredValues, mistakes: &mut Vec<Mistake>) {
+        let value = |name: &str| self.env.get(name).filter(|value| !value.is_empty());
         for key in &self.keys {
             let name = key.env_name();
-            let value = self.env.get(&name).filter(|value| !value.is_empty());
-            if let Some(value) = value.filter(|value| !(key.is_port() && is_link(value))) {
+            if let Some(value) = value(&name).filter(|value| !(key.is_port() && is_link(value))) {
                 given.insert(key.name, (value.trim().to_owned(), Source::Env(name)));
+            }
+        }
+        for retired in &self.retired {
+            let name = retired.name.to_uppercase();
+            if value(&name).is_some() {
+                mistakes.push(Mistake {
+                    key: retired.name.to_owned(),
+                    value: None,
+                    source: Source::Env(name),
+                    expected: self.refusal(retired.name),
+                });
             }
         }
     }
@@ -168,14 +225,10 @@ impl Loader {
                     key: name.clone(),
                     value: None,
                     source: source.clone(),
-                    expected: unknown(name, self.names()),
+                    expected: self.refusal(name),
                 }),
             }
         }
-    }
-
-    fn names(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().map(|key| key.name)
     }
 
     fn find(&self, name: &str) -> Option<&Key> {
@@ -197,7 +250,8 @@ fn is_link(value: &str) -> bool {
 }
 
 /// What to say of a name that is not among those that are known.
-pub(crate) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+#[must_use]
+pub fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     match nearest(name, known) {
         Some(known) => format!("unknown key, did you mean {known}?"),
         None => "unknown key, --help lists those there are".to_owned(),
@@ -214,7 +268,8 @@ pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&
 }
 
 /// A TOML value as it would be written in the environment; `None` for what no key takes.
-pub(crate) fn flatten(value: &Value) -> Option<String> {
+#[must_use]
+pub fn flatten(value: &Value) -> Option<String> {
     let scalar = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),

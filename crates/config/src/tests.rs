@@ -1,24 +1,42 @@
 //! The configuration's promises, by table where there is one.
 
-use std::{collections::BTreeMap, ffi::OsString, io::Write as _, time::Duration};
+use std::{collections::BTreeMap, io::Write as _, time::Duration};
 
 use tempfile::NamedTempFile;
 
-use super::{Key, Loader, Mistakes, Invocation, Type, from_process};
-use crate::tests::SPEC;
+use crate::{Loader, Mistakes, duration, list, port, secret, size, switch};
 
-const KEYS: &[Key] = &[
-    Key::duration("drain_timeout", "15s", "about"),
-    Key::size("max_message_bytes", "4MiB", "about"),
-    Key::bool("enable_metrics", "true", "about"),
-    Key::list("hosts", "", "about"),
-    Key::new("policies", Type::Pairs, "", "about"),
-    Key::text("token", "", "about").secret(),
-    Key::port("port", "50052", "about").with_env("AGENT_PORT"),
-];
+crate::keys! {
+    /// Keys of all kinds.
+    struct Keys: "keys" {
+        /// About.
+        drain_timeout: Duration = duration("15s"),
+        /// About.
+        max_message_bytes: usize = size("4MiB"),
+        /// About.
+        enable_metrics: bool = switch("true"),
+        /// About.
+        hosts: Vec<String> = list(),
+        /// About.
+        token: Option<crate::Secret> = secret(),
+        /// About.
+        port: u16 = port(50052).env("AGENT_PORT"),
+    }
+    retired {
+        "policies" => "write lb_policy",
+    }
+}
+
+crate::keys! {
+    /// Keys that the program does not have.
+    struct Other: "others", absent: "does not call other services" {
+        /// About.
+        max_attempts: u32 = crate::integer(3, 1..=9, "attempts").zero("none"),
+    }
+}
 
 fn loader() -> Loader {
-    Loader::new(KEYS.to_vec())
+    Loader::new(Keys::KEYS.to_vec())
 }
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -34,24 +52,22 @@ fn file(text: &str) -> NamedTempFile {
     file
 }
 
-fn run(args: &[&str], variables: &[(&str, &str)]) -> Invocation {
-    let args = ["test-agent"].iter().chain(args).map(OsString::from);
-    from_process(&SPEC, args, env(variables))
-}
-
 #[test]
 fn flags_win_over_environment_over_file_over_default() {
     let file = file("drain_timeout = \"1s\"\nmax_message_bytes = 100\nport = 1");
     let config = loader()
         .file(file.path())
         .env(env(&[("DRAIN_TIMEOUT", "2s"), ("AGENT_PORT", "2")]))
-        .flag("drain_timeout", "3s".to_owned())
+        .flag("drain_timeout", "3s")
         .load()
         .unwrap();
-    assert_eq!(config.duration("drain_timeout"), Duration::from_secs(3));
-    assert_eq!(config.port("port"), 2);
-    assert_eq!(config.size("max_message_bytes"), 100);
-    assert!(config.bool("enable_metrics"));
+    assert_eq!(
+        Keys::from_config(&config).drain_timeout,
+        Duration::from_secs(3)
+    );
+    assert_eq!(Keys::from_config(&config).port, 2);
+    assert_eq!(Keys::from_config(&config).max_message_bytes, 100);
+    assert!(Keys::from_config(&config).enable_metrics);
     let sources: BTreeMap<_, _> = config
         .rows()
         .map(|(name, _, source)| (name, source.to_string()))
@@ -114,21 +130,21 @@ fn a_file_that_cannot_be_read_or_parsed_is_a_mistake_among_others() {
 }
 
 #[test]
-fn lists_and_pairs_are_written_as_toml_or_as_text() {
-    let file = file("hosts = [\"a\", \"b\"]\n[policies]\nagent-echo = \"session\"");
+fn lists_are_written_as_toml_or_as_text() {
+    let file = file("hosts = [\"a\", \"b\"]");
     let config = loader().file(file.path()).load().unwrap();
-    assert_eq!(config.list("hosts"), ["a", "b"]);
-    assert_eq!(config.pairs("policies")["agent-echo"], "session");
-    let variables = env(&[("HOSTS", "a, b,"), ("POLICIES", "agent-echo=random, x=y")]);
-    let config = loader().env(variables).load().unwrap();
-    assert_eq!(config.list("hosts"), ["a", "b"]);
-    assert_eq!(config.pairs("policies")["agent-echo"], "random");
+    assert_eq!(Keys::from_config(&config).hosts, ["a", "b"]);
+    let config = loader().env(env(&[("HOSTS", "a, b,")])).load().unwrap();
+    assert_eq!(Keys::from_config(&config).hosts, ["a", "b"]);
 }
 
 #[test]
 fn secrets_are_shown_neither_in_values_nor_in_mistakes() {
     let config = loader().env(env(&[("TOKEN", "hunter2")])).load().unwrap();
-    assert_eq!(config.text("token"), "hunter2");
+    assert_eq!(
+        Keys::from_config(&config).token.unwrap().expose(),
+        "hunter2"
+    );
     assert!(config.rows().all(|(_, value, _)| value != "hunter2"));
     let file = file("token = [[\"hunter2\"]]");
     let mistakes = loader().file(file.path()).load().unwrap_err();
@@ -141,74 +157,7 @@ fn an_empty_variable_counts_as_not_set() {
         .env(env(&[("AGENT_PORT", ""), ("DRAIN_TIMEOUT", "")]))
         .load()
         .unwrap();
-    assert_eq!(config.port("port"), 50052);
-}
-
-#[test]
-fn the_command_line_is_made_of_the_table() {
-    let file = file("drain_timeout = \"1s\"\nweight = 5");
-    let path = file.path().to_str().unwrap();
-    let args = [
-        "--drain-timeout",
-        "20s",
-        "--enable-pprof",
-        "--log-level=debug",
-    ];
-    let Invocation::Run(config) = run(&args, &[("MESH_CONFIG", path), ("AGENT_PORT", "0")]) else {
-        panic!("expected a configuration");
-    };
-    assert_eq!(config.duration("drain_timeout"), Duration::from_secs(20));
-    assert_eq!((config.integer("weight"), config.port("port")), (5, 0));
-    assert!(config.bool("enable_pprof"));
-    let Invocation::Print(help) = run(&["--help"], &[]) else {
-        panic!("expected help")
-    };
-    for key in SPEC.all_keys() {
-        assert!(help.contains(&format!("--{}", key.flag())), "{}", key.name);
-        assert!(
-            help.contains(&format!("[env: {}]", key.env_name())),
-            "{}",
-            key.name
-        );
-    }
-    assert!(matches!(run(&["--version"], &[]), Invocation::Print(v) if v.contains("1.2.3")));
-    assert!(matches!(
-        run(&["--drain-timeuot", "1s"], &[]),
-        Invocation::Usage(_)
-    ));
-    assert!(matches!(
-        run(&["--drain-timeout", "500s"], &[]),
-        Invocation::Mistakes(_)
-    ));
-}
-
-#[test]
-fn every_default_in_the_table_is_valid_and_every_name_is_there_once() {
-    let keys = SPEC.all_keys();
-    Loader::new(keys.clone()).load().unwrap();
-    let names: std::collections::BTreeSet<_> = keys.iter().map(|key| key.name).collect();
-    let variables: std::collections::BTreeSet<_> = keys.iter().map(Key::env_name).collect();
-    assert_eq!((names.len(), variables.len()), (keys.len(), keys.len()));
-}
-
-#[test]
-fn the_example_file_loads_and_says_every_key() {
-    let example = include_str!("../../../../config/example.toml");
-    let config = Loader::new(SPEC.all_keys())
-        .file(file(example).path())
-        .load()
-        .unwrap();
-    for key in SPEC.all_keys() {
-        let line = format!("{} = ", key.name);
-        let there = example
-            .lines()
-            .any(|l| l.trim_start_matches("# ").starts_with(&line));
-        assert!(
-            there,
-            "{line}is missing: --example-config prints the whole file"
-        );
-        assert_eq!(config.text(key.name), key.default, "{}", key.name);
-    }
+    assert_eq!(Keys::from_config(&config).port, 50052);
 }
 
 #[test]
@@ -217,7 +166,7 @@ fn what_kubernetes_tells_of_services_is_no_port_of_ours() {
         loader()
             .env(env(&[("AGENT_PORT", value)]))
             .load()
-            .map(|config| config.port("port"))
+            .map(|config| Keys::from_config(&config).port)
     };
     for value in [
         "tcp://10.0.0.1:6379",
@@ -232,6 +181,53 @@ fn what_kubernetes_tells_of_services_is_no_port_of_ours() {
     for value in ["tcp://10.0.0.1", "http://h:1", "10.0.0.1:1", "tcp"] {
         assert!(service(value).is_err(), "{value}");
     }
-    let flag = loader().flag("port", "tcp://10.0.0.1:6379".to_owned());
+    let flag = loader().flag("port", "tcp://10.0.0.1:6379");
     assert!(flag.load().is_err(), "a flag is meant");
+}
+
+#[test]
+fn a_key_of_other_programs_is_refused_with_the_reason_and_its_variable_is_left_alone() {
+    let loader = || loader().program("echo-agent", &[Other::GROUP]);
+    let told = |loader: Loader| loader.load().unwrap_err().to_string();
+    let expected = "echo-agent does not call other services: it has no key `max_attempts`";
+    let file = file("max_attempts = 5");
+    assert!(told(loader().file(file.path())).contains(expected));
+    assert!(told(loader().flag("max_attempts", "5")).contains(expected));
+    assert!(loader().env(env(&[("MAX_ATTEMPTS", "5")])).load().is_ok());
+}
+
+#[test]
+fn a_retired_key_is_refused_wherever_it_is_given_with_its_successor() {
+    let loader = || loader().retired(Keys::GROUP.retired.iter().copied());
+    let expected = "no key any more: write lb_policy";
+    let file = file("policies = \"a=random\"");
+    for loader in [
+        loader().file(file.path()),
+        loader().flag("policies", "a=random"),
+        loader().env(env(&[("POLICIES", "a=random")])),
+    ] {
+        let told = loader.load().unwrap_err().to_string();
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn a_struct_without_its_keys_in_the_configuration_has_their_defaults() {
+    let other = Other::from_config(&loader().load().unwrap());
+    assert_eq!(other.max_attempts, Other::default().max_attempts);
+    assert_eq!(other.max_attempts, 3);
+}
+
+#[test]
+fn a_key_says_what_it_does_its_unit_its_bounds_and_what_0_means() {
+    let key = &Other::KEYS[0];
+    assert_eq!(key.about(), "About. 0: none.");
+    assert_eq!(key.value(), "attempts, 1 to 9");
+    let table = crate::table(Other::KEYS.iter());
+    assert!(
+        table.contains("| `max_attempts` | About. 0: none. | attempts, 1 to 9 | `3` |"),
+        "{table}"
+    );
+    let example = crate::example(Other::KEYS.iter(), |_| true);
+    assert!(example.contains("\n# max_attempts = 3\n"), "{example}");
 }

@@ -25,7 +25,7 @@ impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.key)?;
         if let Some(value) = &self.value {
-            write!(f, " = {:?}", telemetry::redact(value))?;
+            write!(f, " = {value:?}")?;
         }
         write!(f, " ({}): {}", self.source, self.expected)
     }

@@ -2,21 +2,28 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Addresses that begin with the same bits.
+/// A network: addresses that begin with the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     first: IpAddr,
     bits: u32,
 }
 
+/// Reads a list of networks.
+#[must_use]
+pub fn networks(text: &str) -> Option<Vec<Network>> {
+    let parts = config::parse_list(text);
+    parts.iter().map(|part| Network::parse(part)).collect()
+}
+
 /// Whether a text is a list of networks.
-pub(crate) fn is_network(text: &str) -> bool {
-    let mut parts = text.split(',').map(str::trim).filter(|it| !it.is_empty());
-    parts.all(|part| Network::parse(part).is_some())
+#[must_use]
+pub fn is_network(text: &str) -> bool {
+    networks(text).is_some()
 }
 
 impl Network {
-    /// `10.0.0.0/8`, `fd00::/8`, or one address; `None` for anything else.
+    /// Parses `10.0.0.0/8`, `fd00::/8` or a single address.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
@@ -29,7 +36,7 @@ impl Network {
         (bits <= all).then_some(Self { first, bits })
     }
 
-    /// Whether an address is in it; an IPv4 one may be written as IPv6.
+    /// Whether it contains an address. IPv4-mapped IPv6 addresses count as IPv4.
     #[must_use]
     pub fn has(&self, address: IpAddr) -> bool {
         match (self.first, address.to_canonical()) {
@@ -46,8 +53,8 @@ impl Network {
     }
 }
 
-/// An address, which some proxies give with brackets or a port.
-pub(super) fn address(text: &str) -> Option<IpAddr> {
+/// Parses an address, with the brackets and port that some proxies write.
+pub(crate) fn address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let address = bare.parse().ok();
     let address = address.or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()));

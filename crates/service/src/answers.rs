@@ -1,0 +1,68 @@
+//! Short answers over HTTP, as the admin listener and the programs without gRPC give them.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::{Context, probes::Probe};
+
+/// An answer whose body is there.
+pub type Answer = Response<Full<Bytes>>;
+
+/// A line of text.
+#[must_use]
+pub fn text(status: StatusCode, line: &str) -> Answer {
+    body(status, "text/plain; charset=utf-8", format!("{line}\n"))
+}
+
+/// JSON, with a line's end for terminals.
+#[must_use]
+pub fn json(status: StatusCode, value: &Value) -> Answer {
+    body(status, "application/json", format!("{value}\n"))
+}
+
+/// A problem (RFC 9457) of no type of its own.
+#[must_use]
+pub fn problem(status: StatusCode, detail: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default();
+    let value = json!({
+        "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail,
+    });
+    body(status, "application/problem+json", format!("{value}\n"))
+}
+
+/// Any text of a content type.
+#[must_use]
+pub fn body(status: StatusCode, content_type: &'static str, content: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(content)));
+    *answer.status_mut() = status;
+    let value = HeaderValue::from_static(content_type);
+    answer.headers_mut().insert(header::CONTENT_TYPE, value);
+    answer
+}
+
+/// Adds the methods that a path takes.
+#[must_use]
+pub fn allowing(mut answer: Answer, methods: &'static str) -> Answer {
+    let methods = HeaderValue::from_static(methods);
+    answer.headers_mut().insert(header::ALLOW, methods);
+    answer
+}
+
+/// The answer to a probe: liveness at `/healthz` and `/livez`, readiness at `/readyz`; `None` for
+/// any other request.
+#[must_use]
+pub fn probe(context: &Context, method: &Method, path: &str) -> Option<Answer> {
+    if !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        return None;
+    }
+    match (Probe::at(path)?, path.trim_end_matches('/')) {
+        (Probe::Live, _) => Some(text(StatusCode::OK, "ok")),
+        (Probe::Ready, "/readyz") => {
+            let (status, report) = context.readiness();
+            Some(text(status, &report))
+        }
+        (Probe::Ready, _) => None,
+    }
+}

@@ -1,0 +1,262 @@
+//! Where the effect of each key is tested. A key without a row fails, and so does a row whose test is
+//! gone.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use crate::PROGRAMS;
+
+/// What shows that a value has its effect.
+#[derive(Clone, Copy, Debug)]
+enum Effect {
+    /// This test, anywhere in the repository, gives the key or its field another value than the
+    /// default and asserts what follows.
+    Changed(&'static str),
+    /// This test asserts the effect of the default value.
+    AtDefault(&'static str),
+    /// The trials of this program: it listens, logs or answers otherwise.
+    Trial,
+    /// Nothing but the trials: a program with another value reports it and serves.
+    Served,
+}
+use Effect::{AtDefault, Changed, Served, Trial};
+
+#[rustfmt::skip]
+const EFFECTS: &[(&str, Effect)] = &[
+    // Addresses, registry, registration
+    ("port", Changed("a_port_that_is_taken_is_an_error_that_names_it")),
+    ("listen_address", Trial),
+    ("service_host", Changed("the_address_is_the_one_that_consul_sees")),
+    ("discovery", Changed("an_answer_without_a_form_in_json_is_an_answer")),
+    ("consul_http_addr", Changed("the_address_is_the_one_that_consul_sees")),
+    ("consul_host", Changed("consul_is_where_the_most_exact_key_says")),
+    ("consul_port", Changed("consul_is_where_the_most_exact_key_says")),
+    ("consul_http_token", Changed("a_wrong_token_is_refused_in_consuls_words")),
+    ("consul_cacert", Changed("https_works_with_the_right_authority_and_certificate_only")),
+    ("consul_client_cert", Changed("https_works_with_the_right_authority_and_certificate_only")),
+    ("consul_client_key", Changed("https_works_with_the_right_authority_and_certificate_only")),
+    ("check_kind", Changed("the_registration_is_as_the_keys_say")),
+    ("check_interval", Changed("the_registration_is_as_the_keys_say")),
+    ("deregister_after", Changed("the_registration_is_as_the_keys_say")),
+    ("weight", Changed("the_registration_is_as_the_keys_say")),
+    ("weight_warning", Changed("the_registration_is_as_the_keys_say")),
+    // Admin listener, logs and traces, shutdown
+    ("metrics_port", AtDefault("the_admin_listener_answers_operators")),
+    ("admin_address", Trial),
+    ("admin_token", Changed("this_machine_and_the_token_are_let_in_and_pages_never")),
+    ("enable_metrics", Trial),
+    ("enable_pprof", Trial),
+    ("log_level", Trial),
+    ("log_format", Trial),
+    ("otlp_endpoint", Changed("a_call_through_haproxy_router_and_instance_is_one_trace")),
+    ("otel_service_name", Changed("a_span_continues_its_callers_trace_and_reaches_the_collector")),
+    ("trace_ratio", Served),
+    ("drain_delay", Changed("while_it_drains_every_way_to_ask_says_so_and_its_own_streams_end_first")),
+    ("drain_timeout", Changed("calls_that_never_end_are_cut_at_the_deadline_and_counted")),
+    // Connections and calls of clients
+    ("trusted_proxies", Changed("behind_a_trusted_proxy_the_last_untrusted_address_is_the_client")),
+    ("port_max_connections", Changed("connections_are_limited_unless_that_is_switched_off_and_each_port_counts_its_own")),
+    ("client_max_connections", Changed("connections_are_limited_unless_that_is_switched_off_and_each_port_counts_its_own")),
+    ("max_concurrent_streams", Changed("a_stream_more_than_allowed_is_refused_and_leaves_the_others_alone")),
+    ("wasted_calls", AtDefault("every_kind_of_frame_that_does_nothing_is_borne_up_to_the_limit")),
+    ("handshake_timeout", Changed("a_connection_that_says_nothing_or_half_a_head_is_ended_after_handshake_timeout")),
+    ("body_timeout", Changed("a_body_that_does_not_go_on_is_given_up_after_body_timeout")),
+    ("keep_alive", Changed("a_connection_at_rest_stays_for_keep_alive_and_is_then_closed_in_peace")),
+    ("max_header_bytes", AtDefault("a_request_with_too_much_metadata_ends_its_own_call_only")),
+    ("max_message_bytes", Changed("a_message_over_the_limit_is_refused_with_the_key_to_raise")),
+    ("client_max_calls", Changed("a_client_gets_so_many_calls_at_once_over_all_its_connections")),
+    ("client_rate", Changed("a_client_gets_so_many_calls_a_second")),
+    ("max_connection_age", Changed("connections_that_grow_old_under_load_lose_no_call")),
+    ("max_connection_age_grace", Changed("an_old_connection_is_ended_though_a_call_is_longer_than_its_grace")),
+    ("access_log", Changed("each_call_is_a_line_of_the_access_log")),
+    ("allowed_hosts", Changed("a_name_that_was_pointed_at_us_is_answered_by_no_path")),
+    ("allowed_origins", Changed("a_listed_page_is_answered_as_browsers_want_it")),
+    // Calls to other services
+    ("fixed_instances", Changed("an_answer_without_a_form_in_json_is_an_answer")),
+    ("registry_cache", Changed("a_router_that_starts_while_consul_is_silent_is_ready_only_with_a_kept_set")),
+    ("lb_policy", Changed("the_configured_policy_wins_over_the_announced_one")),
+    ("default_timeout", Changed("without_a_deadline_none_is_made_up_unless_configured")),
+    ("queue_timeout", Changed("a_call_that_waited_in_vain_is_told_which_limit_it_met")),
+    ("max_in_flight", Changed("calls_past_the_limit_wait_and_none_is_forgotten")),
+    ("max_connections", Changed("calls_past_the_connections_wait_for_a_stream")),
+    ("idle_timeout", Changed("connections_without_a_call_are_closed_and_opened_again")),
+    ("connect_timeout", AtDefault("a_black_hole_costs_a_call_no_more_than_its_patience")),
+    ("connect_patience", AtDefault("a_black_hole_costs_a_call_no_more_than_its_patience")),
+    ("backoff_min", Changed("an_instance_whose_health_flaps_is_connected_to_by_one_task")),
+    ("backoff_max", Changed("an_instance_whose_health_flaps_is_connected_to_by_one_task")),
+    ("tcp_keepalive", Changed("a_socket_is_probed_as_the_options_say")),
+    ("tcp_keepalive_interval", Changed("a_socket_is_probed_as_the_options_say")),
+    ("tcp_user_timeout", Changed("a_socket_is_probed_as_the_options_say")),
+    ("max_attempts", AtDefault("an_instance_is_told_how_many_attempts_there_were")),
+    ("retry_buffer", AtDefault("a_request_larger_than_the_buffer_is_sent_once")),
+    ("retry_ratio", Changed("retries_stay_within_the_budget")),
+    ("retry_per_second", Changed("retries_stay_within_the_budget")),
+    ("hedge_delay", Changed("a_slow_instances_calls_are_answered_by_another_when_hedged")),
+    ("hedge_max", Changed("hedges_stay_within_the_budget_and_their_maximum")),
+    ("ejection_failures", AtDefault("five_failures_in_a_row_eject_for_a_time")),
+    ("ejection_time", Changed("five_failures_in_a_row_eject_for_a_time")),
+    ("ejection_max", Changed("no_ejection_is_longer_than_the_longest")),
+    ("ejection_percent", Changed("when_most_instances_are_ejected_all_are_used")),
+    ("panic_percent", AtDefault("when_most_instances_are_ejected_all_are_used")),
+    ("silence", Changed("the_only_instance_is_not_judged")),
+    ("silence_probe", Changed("the_only_instance_is_not_judged")),
+    ("slow_start", Changed("one_that_comes_as_critical_starts_slowly_when_it_begins_to_serve")),
+    ("slow_start_from", Changed("newcomers_are_called_when_the_warm_ones_are_excluded")),
+    ("ewma_decay", Changed("no_decay_remembers_only_the_last_answer")),
+    ("burst", Changed("calls_do_not_follow_to_a_member_that_is_stuck_or_without_a_burst")),
+    ("session_bound", Changed("with_a_bound_no_member_has_much_more_than_the_mean")),
+    ("load_blackout", Changed("calls_follow_the_capacity_that_instances_report_in_their_trailers")),
+    ("load_expiry", AtDefault("a_report_counts_after_the_blackout_and_until_it_expires")),
+    // The router
+    ("data_plane", Changed("the_instance_that_answered_is_named_by_the_mesh_alone")),
+    ("relay_threads", Trial),
+    ("client_memory", Changed("readers_that_keep_too_much_lose_their_own_calls_only")),
+    ("relay_memory", Changed("those_who_keep_much_leave_room_for_the_others")),
+    ("allow_registration", Changed("registration_is_off_unless_allowed")),
+    ("registration_networks", Changed("a_mesh_on_loopback_takes_loopback_and_the_operator_allows_more")),
+    ("task_lookup_workers", Served),
+    // The queue of jobs
+    ("redis_url", Changed("the_queue_is_where_the_most_exact_key_says")),
+    ("redis_cacert", Changed("a_redis_over_tls_is_trusted_by_a_file_of_authorities_and_not_without")),
+    ("redis_host", Changed("the_queue_is_where_the_most_exact_key_says")),
+    ("redis_port", Changed("the_queue_is_where_the_most_exact_key_says")),
+    ("jobs_path", Changed("one_folder_is_one_queue_within_a_process")),
+    ("jobs_sync", Changed("every_key_reaches_an_option_of_its_own")),
+    ("queue_name", Changed("old_names_of_queues_stand_for_the_one_queue")),
+    ("jobs_partitions", Changed("the_limits_of_the_queue_come_from_the_keys")),
+    ("jobs_prefix", Changed("every_key_reaches_an_option_of_its_own")),
+    ("jobs_lease", Changed("the_limits_of_the_queue_come_from_the_keys")),
+    ("jobs_result_ttl", Changed("a_task_one_of_whose_parts_is_kept_no_more_fails_and_says_why")),
+    ("jobs_dead_ttl", Changed("every_key_reaches_an_option_of_its_own")),
+    ("jobs_key_ttl", Changed("every_key_reaches_an_option_of_its_own")),
+    ("jobs_events", Changed("a_follower_is_told_that_events_are_missing_by_an_event_of_its_own")),
+    ("jobs_max_payload", Changed("every_key_reaches_an_option_of_its_own")),
+    ("jobs_max_result", Changed("a_result_that_is_too_large_makes_its_job_dead_and_says_so")),
+    ("max_queues", Changed("names_made_up_by_anybody_make_no_more_queues_than_there_may_be")),
+    ("jobs_backoff_base", Changed("every_key_reaches_an_option_of_its_own")),
+    ("jobs_backoff_max", Changed("every_key_reaches_an_option_of_its_own")),
+    ("jobs_backoff_jitter", Changed("every_key_reaches_an_option_of_its_own")),
+    ("queue_sample", Changed("the_length_of_a_queue_follows_the_store")),
+    // The gateway
+    ("mcp_router_addr", Changed("calls_go_through_the_router_that_the_key_names")),
+    ("tasks_port", Changed("requests_are_counted_by_route_and_status_and_jobs_by_kind")),
+    ("max_body_bytes", Changed("a_compressed_body_is_inflated_up_to_the_limit")),
+    ("request_rate", Changed("a_client_that_sends_too_much_is_told_to_wait")),
+    ("request_burst", Changed("a_client_that_sends_too_much_is_told_to_wait")),
+    ("store_timeout", Changed("a_redis_that_says_nothing_is_waited_for_a_bounded_time")),
+    ("call_timeout", Changed("why_a_call_came_to_nothing_is_told_in_plain_words")),
+    ("descriptor_ttl", Served),
+    ("max_job_timeout", AtDefault("bad_jobs_are_refused_at_the_field_at_fault")),
+    ("max_event_streams", Changed("one_client_leaves_streams_of_events_for_others")),
+    ("client_max_event_streams", Changed("one_client_leaves_streams_of_events_for_others")),
+    ("event_wait", Changed("a_quiet_stream_shows_signs_of_life_as_often_as_the_key_says")),
+    // The runner, and requests to the outside
+    ("workers", Trial),
+    ("queues", Changed("a_job_in_a_queue_that_no_runner_serves_is_told_so")),
+    ("task_look", Changed("a_task_goes_from_queued_over_running_to_completed_with_a_real_runner")),
+    ("task_agent", Changed("a_task_goes_from_queued_over_running_to_completed_with_a_real_runner")),
+    ("allow_external_requests", Changed("it_is_off_until_both_keys_say_otherwise")),
+    ("external_allow_hosts", Changed("an_http_job_asks_a_listed_host_and_none_while_switched_off")),
+    ("external_timeout", Changed("a_server_that_trickles_is_given_up_in_time")),
+    ("external_connect_timeout", Served),
+    ("external_max_body", AtDefault("a_body_over_the_limit_is_not_taken")),
+    ("external_max_redirects", AtDefault("five_redirects_are_followed_and_a_sixth_is_not")),
+    ("external_max_retry_after", Changed("a_server_that_says_when_to_come_again_is_not_asked_sooner")),
+    // The scheduler
+    ("schedule_file", Changed("entries_follow_their_file_and_a_bad_one_changes_nothing")),
+    ("schedule_timezone", Changed("an_entry_without_a_zone_has_that_of_the_key")),
+    ("schedule_interval_seconds", Changed("schedule_interval_seconds_makes_an_entry_of_its_own")),
+    ("schedule_kind", Changed("a_goal_of_the_environment_is_scheduled_and_a_bad_one_does_not_start")),
+    ("schedule_payload", Changed("a_goal_of_the_environment_is_scheduled_and_a_bad_one_does_not_start")),
+    ("schedule_poll", Changed("entries_follow_their_file_and_a_bad_one_changes_nothing")),
+    // Agents
+    ("delay", Changed("status_counts_the_tasks_that_run")),
+    ("tool_timeout", Served),
+    ("model_url", Changed("keys_choose_what_a_request_has")),
+    ("model_name", Changed("keys_choose_what_a_request_has")),
+    ("model_api_key", Changed("functions_are_called_and_the_answer_streams_and_is_remembered")),
+    ("model_timeout", Changed("retry_after_holds_off_every_caller")),
+    ("model_connect_timeout", Served),
+    ("model_attempts", Changed("a_refusal_is_final_and_a_failure_ends_after_the_attempts")),
+    ("model_rounds", Changed("in_the_last_round_functions_are_there_and_may_not_be_called")),
+    ("model_max_tokens", Changed("keys_choose_what_a_request_has")),
+    ("model_max_tokens_name", Changed("keys_choose_what_a_request_has")),
+    ("model_temperature", Changed("keys_choose_what_a_request_has")),
+    ("model_omit", Changed("keys_choose_what_a_request_has")),
+    ("model_max_bytes", Changed("an_answer_over_the_limit_is_given_up")),
+    ("model_cache_bytes", Changed("functions_are_called_and_the_answer_streams_and_is_remembered")),
+    // Tools and workers
+    ("provider", Changed("open_meteo_without_permission_does_not_start_and_names_the_key")),
+    ("geocoding_url", Changed("current_weather_is_asked_for_and_read_as_documented")),
+    ("forecast_url", Changed("current_weather_is_asked_for_and_read_as_documented")),
+    ("provider_timeout", Changed("an_endless_answer_a_silent_server_and_no_server_are_clear_errors")),
+    ("weather_service", Changed("the_keys_say_which_service_is_asked_and_for_how_long")),
+    ("weather_timeout", Changed("the_keys_say_which_service_is_asked_and_for_how_long")),
+    ("out_dir", Changed("numbered_lines_have_numbers_of_their_own_though_two_instances_write")),
+    ("fs_max_bytes", Changed("limits_are_told_with_their_key")),
+    ("fs_max_files", Changed("limits_are_told_with_their_key")),
+    ("docs_dir", Changed("files_that_appear_change_and_go_are_noticed")),
+    ("docs_refresh", Changed("files_that_appear_change_and_go_are_noticed")),
+    ("docs_max_file_bytes", Changed("nothing_outside_of_the_directory_or_over_a_limit_is_read")),
+    ("docs_max_files", Changed("no_more_files_and_bytes_are_read_than_the_keys_say")),
+    ("docs_max_bytes", Changed("no_more_files_and_bytes_are_read_than_the_keys_say")),
+    ("web_search_url", Changed("the_provider_is_asked_and_its_pages_are_told")),
+    ("web_search_key", Changed("the_provider_is_asked_and_its_pages_are_told")),
+    ("web_search_key_header", AtDefault("the_provider_is_asked_and_its_pages_are_told")),
+    ("web_search_timeout", Changed("a_provider_that_says_nothing_is_waited_for_as_long_as_the_key_says")),
+    ("web_search_max_bytes", Changed("a_provider_that_fails_redirects_or_talks_nonsense_is_named")),
+];
+
+/// How many keys are seen by nothing but that a program serves with another value. Fewer is better.
+const SERVED_ONLY: usize = 6;
+
+#[test]
+fn every_key_has_a_test_of_its_effect() {
+    let keys: BTreeSet<&str> = PROGRAMS
+        .iter()
+        .flat_map(|(spec, _)| spec.all_keys())
+        .map(|key| key.name)
+        .collect();
+    let rows: BTreeSet<&str> = EFFECTS.iter().map(|(key, _)| *key).collect();
+    assert_eq!(rows.len(), EFFECTS.len(), "a key has two rows");
+    let missing: Vec<_> = keys.difference(&rows).collect();
+    assert!(missing.is_empty(), "no row in effects.rs: {missing:?}");
+    let gone: Vec<_> = rows.difference(&keys).collect();
+    assert!(gone.is_empty(), "rows of keys that are no more: {gone:?}");
+    let mut tests = BTreeSet::new();
+    collect(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
+        &mut tests,
+    );
+    let lost: Vec<_> = EFFECTS
+        .iter()
+        .filter(|(_, effect)| match effect {
+            Changed(test) | AtDefault(test) => !tests.contains(*test),
+            Trial | Served => false,
+        })
+        .collect();
+    assert!(lost.is_empty(), "tests that are no more: {lost:#?}");
+    let served = EFFECTS.iter().filter(|(_, it)| matches!(it, Served));
+    assert_eq!(served.count(), SERVED_ONLY, "keys that are only served");
+}
+
+/// The names of all functions of the repository's Rust files.
+fn collect(folder: &Path, names: &mut BTreeSet<String>) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if path.is_dir() {
+            if name != "target" && !name.starts_with('.') {
+                collect(&path, names);
+            }
+        } else if name.ends_with(".rs") {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let functions = text.split("fn ").skip(1);
+            names.extend(functions.filter_map(|rest| {
+                let name = rest.split(['(', '<', ' ']).next()?;
+                Some(name.to_owned())
+            }));
+        }
+    }
+}
