@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Longest part of an error that is repeated, characters.
-const LONGEST: usize = 300;
+const MAX_ERROR_TEXT: usize = 300;
 
 /// What the model said in one round.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -205,7 +205,7 @@ impl CompletionBuilder {
     }
 }
 
-/// Text as a text, or in parts; parts that are reasoning or pictures say nothing.
+/// The text of a content that is a string or a list of parts. Parts of other types have none.
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -250,8 +250,8 @@ fn tokens(usage: &Value) -> Option<(u64, u64)> {
     }
 }
 
-/// A count, however it is written.
-fn number(value: &Value) -> Option<u64> {
+/// A whole number that is written as an integer, a float or a text.
+pub(crate) fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64().or_else(|| {
             let whole = number.as_f64().filter(|n| (0.0..1e15).contains(n))?;
@@ -262,7 +262,7 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// An error in the place of an answer: a refusal when it has the status of one.
+/// An error within a stream: a rejection when its status is 4xx.
 fn problem(said: &str) -> StreamError {
     let value: Value = serde_json::from_str(said).unwrap_or_default();
     let error = match &value["error"] {
@@ -283,9 +283,9 @@ fn problem(said: &str) -> StreamError {
     }
 }
 
-/// The first part of a text that may be long.
+/// The first part of a text, trimmed.
 pub(crate) fn truncate(text: &str) -> String {
-    text.trim().chars().take(LONGEST).collect()
+    text.trim().chars().take(MAX_ERROR_TEXT).collect()
 }
 
 #[cfg(test)]

@@ -28,11 +28,7 @@ use tokio_util::sync::CancellationToken;
 const ABOUT: About = About {
     name: "counts",
     description: "counts",
-    how_it_works: "",
-    return_format: "",
-    use_cases: &[],
-    operations: &[],
-    parameters: &[],
+    ..About::EMPTY
 };
 
 /// An agent that tells how often it was asked, and may hang.
@@ -100,7 +96,7 @@ impl World {
             let agent = world.agents[index].clone();
             world
                 .start(spec(name), move |c| {
-                    Ok(agentkit::serve_agent(c, &ABOUT, agent))
+                    Ok(agentkit::serve_agent(c, ABOUT, agent))
                 })
                 .await;
         }

@@ -16,6 +16,7 @@
     reason = "a test kit fails the test that uses it by panicking, everywhere"
 )]
 
+pub mod clients;
 pub mod consul;
 pub mod faults;
 pub mod faulty_instance;
@@ -28,6 +29,7 @@ pub mod job_mesh;
 pub mod load;
 pub mod local;
 pub mod mesh;
+pub mod model_endpoint;
 pub mod packet_loss;
 pub mod ports;
 pub mod process;
