@@ -108,15 +108,16 @@ report() {
 	# Benchmarks of the job queue
 
 	Written by \`make bench-jobs\` (\`scripts/bench-jobs.sh\`), $(date -u +%F), commit $(git describe --always --dirty).
-	$ROUNDS rounds, medians; the ratio is made within each round.
+	$ROUNDS rounds, medians; ratios are within a round.
 
 	- Machine: $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r | cut -d- -f1).
-	- Redis $(redis-server --version | grep -oE 'v=[0-9.]+' | cut -c3-), a new one for each line, on core 0 alone; the programs that enqueue and work on core 1. BullMQ ${BULLMQ##*-} (Node
+	- Redis $(redis-server --version | grep -oE 'v=[0-9.]+' | cut -c3-). Each line has a new Redis, alone on core 0. The programs that enqueue and work have core 1.
+	- Peers: BullMQ ${BULLMQ##*-} (Node
 	  $(node --version | cut -c2-), \`addBulk\`, concurrency 100), asynq $(readlink .tools/bin/asynq-bench | grep -oE 'bench-[0-9.]+' | cut -c7-) (32 goroutines enqueue, concurrency 100), RQ ${RQ##*-} (\`enqueue_many\`, 2
 	  workers), ours (\`crates/jobs/examples/bench.rs\`: 2 producers of batches of 1,000, 2 workers of concurrency 512).
-	- Empty jobs, from the first enqueue until the store has the last result. Of ours everything is on: leases, fencing by
-	  nonce, results, events, and an idempotency key with every job, known for 24 h; "no keys" is for jobs that bring none.
-	  Of the peers all is as they ship it, results kept, ids chosen by the producer.
+	- Jobs are empty. The time is from the first enqueue until the store has the last result. Ours have everything on: leases, fencing by
+	  nonce, results, events, and an idempotency key per job, kept for 24 h; "no keys" are jobs without one.
+	  The peers have their defaults, keep results, and the producer chooses IDs.
 
 	## Without persistence
 
@@ -124,7 +125,7 @@ report() {
 
 	## \`appendfsync everysec\`
 
-	No log was rewritten in mid-run, for any queue.
+	No log was rewritten during a run, for any queue.
 
 	$(table everysec)
 
@@ -134,7 +135,7 @@ report() {
 
 	## Latency at 1,000 jobs a second
 
-	From the call that enqueues a job until its handler has it, single enqueues, no persistence, 10 s. RQ does not come to
+	The time is from the call that enqueues a job until its handler has it: single enqueues, no persistence, 10 s. RQ does not reach
 	that rate.
 
 	| queue | p50 ms | p99 ms | longest ms |
@@ -143,7 +144,7 @@ report() {
 
 	## As the queue grows
 
-	Jobs wait, and 50,000 more are enqueued and as many done beside them, no persistence; keys with all.
+	While jobs wait, 50,000 more are enqueued and as many are done, without persistence and with keys.
 
 	| queue | waiting | enqueue alone, jobs/s | enqueue to done, jobs/s | Redis MB | bytes a waiting job |
 	|---|---|---|---|---|---|

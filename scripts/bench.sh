@@ -197,42 +197,42 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 	# Benchmarks
 
 	Written by \`make bench${QUICK:+ QUICK=1}\`: \`scripts/bench.sh $ROUNDS $LENGTH\`, $(date -u +%F), commit $(git describe --always --dirty).
-	Rounds: $ROUNDS, of $LENGTH s each, medians; a ratio is one of CPU per call, made within each round.
-	What was tried, kept and thrown away is in [benchmarks-tried.md](benchmarks-tried.md).
+	Rounds: $ROUNDS, of $LENGTH s each, medians; ratios compare CPU per call within a round.
+	[benchmarks-tried.md](benchmarks-tried.md) lists the experiments behind them.
 
 	- Machine: $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r | cut -d- -f1).
-	  Load average before $busy_before, after $(cut -d' ' -f1-3 /proc/loadavg): above 2, others were at work on it.
+	  Load average before $busy_before, after $(cut -d' ' -f1-3 /proc/loadavg); above 2, other programs ran on it.
 	- HAProxy $(version haproxy -v), nginx $(version nginx -v), Envoy $(version sh -c "envoy --version | cut -d/ -f2"), h2load $(version h2load --version), Consul $(version consul --version), $(rustc --version | cut -d' ' -f1-2).
-	- Unary echo over cleartext HTTP/2, three backends, connections × calls at once on each, as fast as it goes. The
-	  proxy has core 0, everything else core 1. CPU is \`/proc/PID/task/*/schedstat\` over the calls whose message came
-	  back whole; the other calls are in the last column. "router" is as shipped (\`data_plane = "relay"\`), with discovery
-	  in Consul, balancing, deadlines, retries, ejection and metrics; "router, hyper" is \`data_plane = "hyper"\`;
-	  "plain hyper" is a round robin of hyper's own parts (\`crates/testkit/examples/plain_proxy.rs\`). The load repeats one
-	  request byte for byte, which HPACK's tables make short for all, and which the router then knows.
+	- Load: unary echo over cleartext HTTP/2 to three backends, connections × calls at once on each, as fast as it goes.
+	  It repeats one request byte for byte, which HPACK makes short for every proxy, and which the router caches.
+	- The proxy has core 0, everything else has core 1.
+	- CPU is \`/proc/PID/task/*/schedstat\` divided by the calls whose message came back whole. The last column counts the others.
+	- "router" is the router as shipped, with discovery in Consul, balancing, deadlines, retries, ejection and metrics.
+	- "plain hyper" is a round robin made of hyper's parts (\`crates/testkit/examples/plain_proxy.rs\`).
 
 	$(table even HAProxy Envoy 'plain hyper')
 
 	## Streams
 
-	A call is answered with 1,000 messages; 8 connections × 4 calls.
+	Each call is answered with 1,000 messages. The load has 8 connections × 4 calls.
 
 	$(table streams HAProxy Envoy 'plain hyper')
 
-	## At one rate
+	## At a fixed rate
 
-	60 % of what the slowest of these four took above: what a call waits for when nobody is at their limit.
+	The rate is 60 % of what the slowest of these four reached above. It shows the latency when no proxy is at its limit.
 
 	$(table rate HAProxy Envoy 'plain hyper')
 
 	## Two threads
 
-	Here the proxy may use both cores, beside the load and the backends.
+	The proxy may use both cores, which it shares with the load and the backends.
 
 	$(table threads router)
 
 	## A mixed cluster
 
-	Two instances answer after 5 ms and one after 50 ms; 8 connections × 4 calls.
+	Two instances answer after 5 ms and one after 50 ms. The load has 8 connections × 4 calls.
 
 	$(table mixed 'HAProxy leastconn' 'Envoy LEAST_REQUEST' 'router least_request')
 	EOF

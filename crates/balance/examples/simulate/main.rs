@@ -14,7 +14,7 @@ fn main() {
     let seed = std::env::args().nth(1).and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(1);
     mixed(seed);
-    fleets(seed);
+    clusters(seed);
 }
 
 /// Two instances of 5 ms and one of 50 ms, and 32 callers.
@@ -35,7 +35,7 @@ fn mixed(seed: u64) {
         slow_one_in: 3,
         ..healthy.clone()
     };
-    println!("| policy | fleet | p50 ms | p99 ms | calls to the slow one |");
+    println!("| policy | cluster | p50 ms | p99 ms | calls to the slow instance |");
     println!("|---|---|---|---|---|");
     for name in ["least_request", "peak_ewma", "round_robin"] {
         let policy = find_policy(name).expect("it is in the table");
@@ -50,15 +50,15 @@ fn mixed(seed: u64) {
                 stalls,
                 ..scenario.clone()
             };
-            let line = |fleet: &str, o: &Outcome| {
+            let line = |cluster: &str, o: &Outcome| {
                 println!(
-                    "| {name} | {fleet}{label} | {:.1} | {:.1} | {:.2} % |",
+                    "| {name} | {cluster}{label} | {:.1} | {:.1} | {:.2} % |",
                     ms(o.p50),
                     ms(o.p99),
                     o.slow * 100.0
                 );
             };
-            line("the two healthy alone", &run(&with(&healthy), policy));
+            line("two healthy instances", &run(&with(&healthy), policy));
             line(
                 "one of three ten times slower",
                 &run(&with(&one_slow), policy),
@@ -68,10 +68,10 @@ fn mixed(seed: u64) {
     println!();
 }
 
-/// Fleets of three sizes: quiet, and with churn and a tenth of the instances ten times slower.
-fn fleets(seed: u64) {
+/// Clusters of three sizes: quiet, and with churn and a tenth of the instances ten times slower.
+fn clusters(seed: u64) {
     println!(
-        "| instances | routers | policy | peak/mean | p99 ms | churning: peak/mean | p99 ms | calls to slow ones |"
+        "| instances | routers | policy | peak/mean | p99 ms | churning: peak/mean | p99 ms | calls to slow instances |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     for (instances, routers, seconds) in [(10, 4, 20), (100, 10, 10), (1000, 20, 4)] {
