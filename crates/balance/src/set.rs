@@ -10,7 +10,7 @@ use crate::pick::PickContext;
 use crate::policies::Policy;
 use crate::shares::Shares;
 use crate::slow_start::SlowStart;
-use crate::{Load, BalanceOptions, PolicyRow, TurnCounter};
+use crate::{BalanceOptions, Load, PolicyRow, TurnCounter};
 
 /// One endpoint, as policies see it.
 #[derive(Clone, Debug)]
@@ -46,6 +46,7 @@ pub struct PreviousPick {
 pub struct Set {
     members: Vec<Member>,
     name: &'static str,
+    wants_session: bool,
     policy: Box<dyn Policy>,
     pub(crate) shares: Shares,
     pub(crate) slow_start: SlowStart,
@@ -57,7 +58,12 @@ impl Set {
     /// A set that picks as `policy` says. `turn` goes on from the set that this one replaces, so
     /// that taking turns does not start again with each rebuild.
     #[must_use]
-    pub fn new(members: Vec<Member>, policy: &PolicyRow, options: &BalanceOptions, turn: Arc<TurnCounter>) -> Self {
+    pub fn new(
+        members: Vec<Member>,
+        policy: &PolicyRow,
+        options: &BalanceOptions,
+        turn: Arc<TurnCounter>,
+    ) -> Self {
         for member in &members {
             member.load.tune(options);
         }
@@ -68,6 +74,7 @@ impl Set {
         Self {
             members,
             name: policy.name,
+            wants_session: policy.wants_session,
             policy: policy_of_set,
             shares,
             slow_start,
@@ -124,6 +131,12 @@ impl Set {
     #[must_use]
     pub fn policy(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether the policy goes by the session of a call.
+    #[must_use]
+    pub fn wants_session(&self) -> bool {
+        self.wants_session
     }
 
     /// How many members there are.

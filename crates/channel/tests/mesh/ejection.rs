@@ -72,7 +72,9 @@ async fn no_ejection_is_longer_than_the_longest() {
             tokio::time::sleep(10 * MS).await;
         }
     };
-    tokio::time::timeout(5_000 * MS, back).await.expect("used again");
+    tokio::time::timeout(5_000 * MS, back)
+        .await
+        .expect("used again");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use discovery::Discovery as _;
-use mesh_channel::{Error, ClusterOptions};
+use mesh_channel::{ClusterOptions, Error};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
