@@ -24,7 +24,9 @@ keys! {
         /// Deadline of calls that bring none.
         default_timeout: Duration = duration("0s").zero("no deadline").per_service(),
         /// How long a call waits for an instance that can take it.
-        queue_timeout: Duration = duration("3s").zero("a call that no instance can take fails at once").per_service(),
+        queue_timeout: Duration = duration("3s")
+            .zero("a call that no instance can take fails at once")
+            .per_service(),
         /// Calls in flight to one instance; more wait.
         max_in_flight: u32 = integer(1024, 1..=U32, "calls").per_service(),
         /// Connections to one instance.
@@ -53,9 +55,13 @@ keys! {
         /// Bytes of a request that are kept for another attempt. A larger request is sent once.
         retry_buffer: usize = size("64KiB").zero("only requests without a message are retried"),
         /// Retries per call that the budget allows on average.
-        retry_ratio: f64 = number(0.2, 0.0..=1.0, "retries per call").zero("none beside `retry_per_second`").per_service(),
+        retry_ratio: f64 = number(0.2, 0.0..=1.0, "retries per call")
+            .zero("none beside `retry_per_second`")
+            .per_service(),
         /// Retries each second that the budget allows however few calls there are.
-        retry_per_second: f64 = number(10.0, 0.0..=1e6, "retries per second").zero("none beside `retry_ratio`").per_service(),
+        retry_per_second: f64 = number(10.0, 0.0..=1e6, "retries per second")
+            .zero("none beside `retry_ratio`")
+            .per_service(),
         /// After how long without an answer a call is also sent to a second instance. Only calls that
         /// may run twice are.
         hedge_delay: Duration = duration("0s").zero("never").per_service(),
@@ -70,7 +76,9 @@ keys! {
         /// Share of a service's instances that may be ejected. One instance always may.
         ejection_percent: usize = integer(50, 0..=100, "%").zero("one instance").per_service(),
         /// Below this share of usable instances, ejections are ignored and all are used.
-        panic_percent: usize = integer(50, 0..=100, "%").zero("ejections always hold").per_service(),
+        panic_percent: usize = integer(50, 0..=100, "%")
+            .zero("ejections always hold")
+            .per_service(),
         /// After how long without an answer to any of its calls an instance is asked for its health.
         silence: Duration = duration("1s").zero("at once").per_service(),
         /// How long an instance may take to say its health before it is ejected.

@@ -240,13 +240,6 @@ impl<T> Kind<T> {
         self
     }
 
-    /// A value that is never shown.
-    #[must_use]
-    pub const fn hidden(mut self) -> Self {
-        self.row.secret = true;
-        self
-    }
-
     /// Each called service may have its own value, while the program runs.
     #[must_use]
     pub const fn per_service(mut self) -> Self {

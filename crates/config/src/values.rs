@@ -78,11 +78,6 @@ impl Config {
         self.file.clone()
     }
 
-    /// The keys that it has values of.
-    pub fn keys(&self) -> impl Iterator<Item = &Key> {
-        self.entries.values().map(|entry| &entry.key)
-    }
-
     /// The same with other values, which the keys' types accept.
     #[must_use]
     pub fn with(&self, values: impl Iterator<Item = (&'static str, String, Source)>) -> Self {

@@ -15,11 +15,11 @@ use std::{
     time::Duration,
 };
 
-use agentkit::{About, Agent, TaskError, TaskOutcome, OutputStream, Task};
+use agentkit::{About, Agent, OutputStream, Task, TaskError, TaskOutcome};
 use discovery::backends::Memory;
 use mesh_pipeline::{Error, Progress, Report, Run};
 use serde_json::Value;
-use service::{Context, ServiceKind, ServerHandle, Services, Spec};
+use service::{Context, ServerHandle, ServiceKind, Services, Spec};
 use tempfile::TempDir;
 use testkit::local;
 use tokio::{sync::Notify, time::Instant};
@@ -28,11 +28,7 @@ use tokio_util::sync::CancellationToken;
 const ABOUT: About = About {
     name: "counts",
     description: "counts",
-    how_it_works: "",
-    return_format: "",
-    use_cases: &[],
-    operations: &[],
-    parameters: &[],
+    ..About::EMPTY
 };
 
 /// An agent that tells how often it was asked, and may hang.
@@ -100,14 +96,18 @@ impl World {
             let agent = world.agents[index].clone();
             world
                 .start(spec(name), move |c| {
-                    Ok(agentkit::serve_agent(c, &ABOUT, agent))
+                    Ok(agentkit::serve_agent(c, ABOUT, agent))
                 })
                 .await;
         }
         world
     }
 
-    async fn start(&mut self, spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>) {
+    async fn start(
+        &mut self,
+        spec: Spec,
+        build: impl FnOnce(&Context) -> anyhow::Result<Services>,
+    ) {
         let set = [("out_dir", self.out.path().to_str().unwrap())];
         let running = local::start(&spec, build, &self.registry, &set).await;
         self.running.push(running);
@@ -299,7 +299,10 @@ async fn an_agent_that_is_away_is_a_reason_to_try_again() {
     code.drain().await;
     let (report, _) = world.run("a goal", &CancellationToken::new()).await;
     let error = report.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { step: "code", .. }), "{error}");
+    assert!(
+        matches!(error, Error::Unavailable { step: "code", .. }),
+        "{error}"
+    );
     assert!(error.is_retryable());
     world.end().await;
 }

@@ -137,7 +137,9 @@ config::keys! {
         /// How a log line looks: text, JSON, or `auto` for text on a terminal and JSON elsewhere.
         log_format: LogFormat = word("auto", &["auto", "text", "json"], log_format),
         /// gRPC address of the OTLP collector. Empty: no traces.
-        otlp_endpoint: Option<String> = optional().only(is_url, "a URL such as http://localhost:4317").env("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        otlp_endpoint: Option<String> = optional()
+            .only(is_url, "a URL such as http://localhost:4317")
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT"),
         /// `service.name` of traces. Empty: the Consul name.
         otel_service_name: Option<String> = optional(),
         /// Share of the traces beginning here that is recorded.

@@ -16,8 +16,8 @@
     reason = "a test kit fails the test that uses it by panicking, everywhere"
 )]
 
+pub mod clients;
 pub mod consul;
-pub mod packet_loss;
 pub mod faults;
 pub mod faulty_instance;
 pub mod grpcurl;
@@ -29,6 +29,8 @@ pub mod job_mesh;
 pub mod load;
 pub mod local;
 pub mod mesh;
+pub mod model_endpoint;
+pub mod packet_loss;
 pub mod ports;
 pub mod process;
 pub mod program;
@@ -43,7 +45,6 @@ pub mod toxiproxy;
 pub mod wait;
 
 pub use consul::Consul;
-pub use packet_loss::BreakableLink;
 pub use faulty_instance::FaultyInstance;
 pub use grpcurl::grpcurl;
 pub use haproxy::HaProxy;
@@ -51,6 +52,7 @@ pub use jaeger::Jaeger;
 pub use job_mesh::JobMesh;
 pub use load::Load;
 pub use mesh::Mesh;
+pub use packet_loss::BreakableLink;
 pub use process::{Process, Signal};
 pub use program::Program;
 pub use redis::Redis;

@@ -333,3 +333,22 @@ async fn the_follower_of_a_queue_that_is_deleted_is_told_so_and_goes_on() {
     assert_eq!(told[2].2["job_id"], id.as_str());
     gateway.running.drain().await;
 }
+
+#[tokio::test]
+async fn a_quiet_stream_shows_signs_of_life_as_often_as_the_key_says() {
+    let gateway = embedded(&[("event_wait", "50ms")]).await;
+    let id = submit(&gateway).await;
+    let path = format!("/api/v1/jobs/{id}/events");
+    let mut answer = gateway.request("GET", &path).send().await.unwrap();
+    let signs = async {
+        let mut text = String::new();
+        // A comment of the stream has no name before its colon.
+        while text.lines().filter(|line| line.starts_with(':')).count() < 3 {
+            let chunk = answer.chunk().await.unwrap().expect("an open stream");
+            text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    // The default is 15 s.
+    timeout(PATIENCE, signs).await.expect("signs of life");
+    gateway.running.drain().await;
+}

@@ -15,20 +15,17 @@ use provider::ProviderOptions;
 use std::time::Duration;
 
 use config::{duration, keys, text, word};
-use service::{Context, ServiceKind, Services, Spec};
+use service::{Context, Services, Spec};
 
 pub use error::Error;
 pub use report::Units;
 
-/// What the weather tool says of itself.
+/// The names, tags, port and keys of the weather tool.
 pub const SPEC: Spec = Spec {
     program: "weather-tool",
     service: "tool-weather",
-    kind: ServiceKind::Tool,
     tags: &["tool", "weather", "data"],
-    port_env: "TOOL_PORT",
     default_port: 50053,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The weather tool: current weather and forecasts",
     idempotent: &[
         "agentplatform.ToolService/ExecuteTool",
@@ -38,6 +35,7 @@ pub const SPEC: Spec = Spec {
         service::GRPC,
         &[WeatherKeys::GROUP, fetch::ExternalKeys::GROUP],
     ],
+    ..agentkit::TOOL
 };
 
 keys! {
@@ -45,13 +43,17 @@ keys! {
     #[derive(Clone, Debug)]
     pub(crate) struct WeatherKeys: "Weather tool" {
         /// Source of weather: embedded normals of the climate, or the API of Open-Meteo.
-        provider: String = word("climate", &["climate", "open-meteo"], |word| Some(word.to_owned())).env("WEATHER_PROVIDER"),
+        provider: String = word("climate", &["climate", "open-meteo"], |word| Some(word.to_owned()))
+            .env("WEATHER_PROVIDER"),
         /// Base URL of Open-Meteo's geocoding API.
-        geocoding_url: String = text("https://geocoding-api.open-meteo.com").env("WEATHER_GEOCODING_URL"),
+        geocoding_url: String = text("https://geocoding-api.open-meteo.com")
+            .env("WEATHER_GEOCODING_URL"),
         /// Base URL of Open-Meteo's forecast API.
         forecast_url: String = text("https://api.open-meteo.com").env("WEATHER_FORECAST_URL"),
         /// Longest time for one request to the provider.
-        provider_timeout: Duration = duration("5s").zero("every request fails").env("WEATHER_PROVIDER_TIMEOUT"),
+        provider_timeout: Duration = duration("5s")
+            .zero("every request fails")
+            .env("WEATHER_PROVIDER_TIMEOUT"),
     }
 }
 
@@ -70,5 +72,5 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     };
     let provider = provider::build(&keys.provider, &settings)?;
     let tool = tool::Weather(provider);
-    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+    Ok(agentkit::serve_tool(context, tool::ABOUT, tool))
 }

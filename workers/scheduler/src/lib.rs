@@ -14,7 +14,7 @@ mod watcher;
 
 use std::{path::PathBuf, time::Duration};
 
-use jobs::{Error, Scheduler, Timer, Schedule};
+use jobs::{Error, Schedule, Scheduler, Timer};
 use service::{
     Config, Context, ServiceKind, Services, Severity, Spec,
     config::{DefaultValue, duration, keys, optional_number, path, text},
@@ -32,7 +32,8 @@ keys! {
         /// TOML file of entries. It is read again when it changes. Empty: none.
         schedule_file: Option<PathBuf> = path(),
         /// Time zone of the cron patterns of entries that name none.
-        schedule_timezone: String = text("UTC").only(is_zone, "a name of the IANA database such as Europe/Berlin"),
+        schedule_timezone: String = text("UTC")
+            .only(is_zone, "a name of the IANA database such as Europe/Berlin"),
         /// Seconds between two jobs of the entry `interval`. Empty: no such entry.
         schedule_interval_seconds: Option<f64> = optional_number(DefaultValue::Text(""), 0.1..=366.0 * 86_400.0, "seconds"),
         /// Kind of the jobs of the entry `interval`.
@@ -109,7 +110,12 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
 }
 
 fn is_zone(name: &str) -> bool {
-    let mut timer = Timer::new("zone", Schedule::Cron("@daily".to_owned()), "call", ().into());
+    let mut timer = Timer::new(
+        "zone",
+        Schedule::Cron("@daily".to_owned()),
+        "call",
+        ().into(),
+    );
     name.clone_into(&mut timer.timezone);
     timer.check().is_ok()
 }
