@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use channel::{EndpointState, EndpointStatus, Mesh};
+use channel::{EndpointHealth, EndpointStatus, Mesh};
 use discovery::Instance;
 use proto::mesh::v1::{self, Health, State};
 
@@ -38,10 +38,10 @@ fn of_instance(
     status: Option<&EndpointStatus>,
     drained: &BTreeSet<String>,
 ) -> v1::Instance {
-    let (state, words) = match status.map(|status| status.state) {
-        None | Some(EndpointState::Ok) => (State::Ok, ""),
-        Some(EndpointState::Ejected) => (State::Ejected, "too many failures in a row"),
-        Some(EndpointState::Unreachable) => (
+    let (state, words) = match status.map(|status| status.health) {
+        None | Some(EndpointHealth::Usable) => (State::Ok, ""),
+        Some(EndpointHealth::Ejected) => (State::Ejected, "too many failures in a row"),
+        Some(EndpointHealth::Unreachable) => (
             State::Unreachable,
             "neither its calls nor its health check are answered",
         ),

@@ -47,6 +47,10 @@ pub struct PolicyRow {
     pub aliases: &'static [&'static str],
     /// What it is for, in a line.
     pub about: &'static str,
+    /// Whether it goes by the load that members report: see [`Load::report`](crate::Load::report).
+    pub wants_reports: bool,
+    /// Whether it goes by the session of a call: see [`PickArgs::session`](crate::PickArgs).
+    pub wants_session: bool,
     build: fn(&[Member], &Shares, &BalanceOptions) -> Box<dyn Policy>,
 }
 

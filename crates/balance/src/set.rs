@@ -46,6 +46,7 @@ pub struct PreviousPick {
 pub struct Set {
     members: Vec<Member>,
     name: &'static str,
+    wants_session: bool,
     policy: Box<dyn Policy>,
     pub(crate) shares: Shares,
     pub(crate) slow_start: SlowStart,
@@ -73,6 +74,7 @@ impl Set {
         Self {
             members,
             name: policy.name,
+            wants_session: policy.wants_session,
             policy: policy_of_set,
             shares,
             slow_start,
@@ -129,6 +131,12 @@ impl Set {
     #[must_use]
     pub fn policy(&self) -> &'static str {
         self.name
+    }
+
+    /// Whether the policy goes by the session of a call.
+    #[must_use]
+    pub fn wants_session(&self) -> bool {
+        self.wants_session
     }
 
     /// How many members there are.

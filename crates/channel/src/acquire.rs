@@ -1,25 +1,16 @@
 //! Who takes a call: an instance is picked, and a permit on one of its connections taken.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use discovery::Instance;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     Error, Target,
-    cluster::Cluster,
+    cluster_client::ClusterClient,
     connection::StreamPermit,
-    endpoint::{AcquireError, Endpoint},
+    connections::{Cluster, Endpoint},
 };
-
-/// There is room for a call when this is dropped.
-struct NotifyOnDrop(Arc<Cluster>);
-
-impl Drop for NotifyOnDrop {
-    fn drop(&mut self) {
-        self.0.queue.notify_room();
-    }
-}
 
 /// A call in flight on an instance: counted until dropped, wherever the call ends.
 pub(crate) struct InFlight {
@@ -28,13 +19,30 @@ pub(crate) struct InFlight {
 }
 
 struct InFlightGuard {
-    cluster: Arc<Cluster>,
+    client: Arc<ClusterClient>,
     endpoint: Arc<Endpoint>,
     /// It has a permit on a connection.
     has_permit: bool,
 }
 
-impl Cluster {
+/// Why a permit could not be had.
+enum AcquireError {
+    /// The instance cannot be connected to.
+    ConnectFailed { reason: String },
+    /// Every connection is full and no more may be opened.
+    Full,
+}
+
+/// There is room for a call when this is dropped.
+struct NotifyOnDrop(Arc<Cluster>);
+
+impl Drop for NotifyOnDrop {
+    fn drop(&mut self) {
+        self.0.waiters().notify_room();
+    }
+}
+
+impl ClusterClient {
     /// Someone to send a call to, with a permit on a connection. `tried` are avoided while another
     /// can take it.
     pub(crate) async fn acquire(
@@ -53,7 +61,7 @@ impl Cluster {
         tried: &[Arc<Endpoint>],
         began: Instant,
     ) -> Result<InFlight, Error> {
-        let mut candidates = self.candidates(target, tried, began, self.shared().now())?;
+        let mut candidates = self.candidates(target, tried, began, self.now())?;
         let mut last = None;
         while let Some(endpoint) = candidates.next() {
             match self.try_endpoint(&endpoint, began).await {
@@ -64,32 +72,22 @@ impl Cluster {
         Err(last.unwrap_or_else(|| self.unreachable(began, String::new())))
     }
 
-    /// A call begins on an instance at a time on the mesh's clock: until [`Endpoint::end`]. False
-    /// when it has too many.
-    pub(crate) fn begin(&self, endpoint: &Arc<Endpoint>, now: Duration) -> bool {
-        let begun = endpoint.begin(now);
-        if begun {
-            self.track(endpoint);
-        }
-        begun
-    }
-
     async fn try_endpoint(
         self: &Arc<Self>,
         endpoint: &Arc<Endpoint>,
         began: Instant,
     ) -> Result<InFlight, Error> {
-        let permit = match endpoint.reserve() {
+        let permit = match reserve(endpoint, self.options().max_connections) {
             Ok(permit) => permit,
-            Err(refusal) => return Err(self.refused(refusal, began)),
+            Err(error) => return Err(self.not_acquired(error, began)),
         };
-        if !self.begin(endpoint, self.shared().now()) {
-            let limit = self.options.load().max_in_flight;
+        if !self.cluster.begin(endpoint, self.now()) {
+            let limit = self.options().max_in_flight;
             return Err(self.saturated("max_in_flight", limit, began));
         }
         // Counted before anything is awaited, so that the next pick sees it.
         let mut guard = InFlightGuard {
-            cluster: Arc::clone(self),
+            client: Arc::clone(self),
             endpoint: Arc::clone(endpoint),
             has_permit: false,
         };
@@ -98,7 +96,7 @@ impl Cluster {
             None => self
                 .open(endpoint)
                 .await
-                .map_err(|refusal| self.refused(refusal, began))?,
+                .map_err(|error| self.not_acquired(error, began))?,
         };
         guard.has_permit = true;
         Ok(InFlight { permit, guard })
@@ -106,28 +104,19 @@ impl Cluster {
 
     /// Opens a connection in a task of its own, which goes on when this call looks elsewhere or is
     /// given up: the next one will want it.
-    async fn open(
-        self: &Arc<Self>,
-        endpoint: &Arc<Endpoint>,
-    ) -> Result<StreamPermit, AcquireError> {
-        let (cluster, endpoint_in_task) = (Arc::clone(self), Arc::clone(endpoint));
-        let opening = self.shared().tracker.spawn(async move {
-            let (outcome, attempts) = endpoint_in_task.connect().await;
-            match (&outcome, attempts) {
+    async fn open(&self, endpoint: &Arc<Endpoint>) -> Result<StreamPermit, AcquireError> {
+        let (cluster, endpoint) = (Arc::clone(&self.cluster), Arc::clone(endpoint));
+        let opening = self.shared.tracker.spawn(async move {
+            let outcome = connect(&cluster, &endpoint).await;
+            if outcome.is_ok() {
                 // The new connection has room for more than this call.
-                (Ok(_), _) => {
-                    cluster.track(&endpoint_in_task);
-                    cluster.queue.wake();
-                }
-                (Err(AcquireError::ConnectFailed { reason }), Some(attempts)) => {
-                    cluster.connection_failed(&endpoint_in_task, reason, attempts);
-                }
-                (Err(_), _) => {}
+                cluster.track(&endpoint);
+                cluster.waiters().notify_all();
             }
-            // Who waits is told once more when it was for nobody, and is free only then.
+            // When the permit was for nobody, whoever waits looks once more, after it is free.
             outcome.map(|permit| (permit, NotifyOnDrop(cluster)))
         });
-        let patience = self.options.load().connect_patience;
+        let patience = self.options().connect_patience;
         match timeout(patience, opening).await {
             Ok(Ok(outcome)) => outcome.map(|(permit, _)| permit),
             _ => Err(AcquireError::ConnectFailed {
@@ -136,10 +125,10 @@ impl Cluster {
         }
     }
 
-    fn refused(&self, refusal: AcquireError, began: Instant) -> Error {
-        match refusal {
+    fn not_acquired(&self, error: AcquireError, began: Instant) -> Error {
+        match error {
             AcquireError::Full => {
-                let limit = self.options.load().max_connections;
+                let limit = self.options().max_connections;
                 let limit = u32::try_from(limit).unwrap_or(u32::MAX);
                 self.saturated("max_connections", limit, began)
             }
@@ -149,7 +138,7 @@ impl Cluster {
 
     pub(crate) fn unreachable(&self, began: Instant, reason: String) -> Error {
         Error::Unreachable {
-            service: self.service.to_string(),
+            service: self.cluster.service().to_string(),
             waited: began.elapsed(),
             reason,
         }
@@ -157,10 +146,49 @@ impl Cluster {
 
     pub(crate) fn saturated(&self, key: &'static str, limit: u32, began: Instant) -> Error {
         Error::Saturated {
-            service: self.service.to_string(),
+            service: self.cluster.service().to_string(),
             key,
             limit,
             waited: began.elapsed(),
+        }
+    }
+}
+
+/// A permit on a connection that is open; `None` when another connection may be opened.
+fn reserve(endpoint: &Endpoint, most: usize) -> Result<Option<StreamPermit>, AcquireError> {
+    let connections = endpoint.connections();
+    if let Some(permit) = connections.reserve() {
+        return Ok(Some(permit));
+    }
+    if let Some(reason) = endpoint.connect_error() {
+        return Err(AcquireError::ConnectFailed { reason });
+    }
+    if connections.len() >= most {
+        return Err(AcquireError::Full);
+    }
+    Ok(None)
+}
+
+/// A permit on a new connection, or on one that has just been opened.
+async fn connect(
+    cluster: &Arc<Cluster>,
+    endpoint: &Arc<Endpoint>,
+) -> Result<StreamPermit, AcquireError> {
+    // Callers that waited for this find the connection of another, or its failure.
+    let connecting = endpoint.lock_connecting().await;
+    let most = cluster.options().max_connections;
+    if let Some(permit) = reserve(endpoint, most)? {
+        return Ok(permit);
+    }
+    let connections = endpoint.connections();
+    match connections.connect(endpoint.connect_args()).await {
+        Ok(permit) => Ok(permit),
+        // It serves those it has, and takes no more.
+        Err(_) if connections.len() > 0 => Err(AcquireError::Full),
+        Err(reason) => {
+            cluster.mark_unreachable(endpoint, &reason);
+            drop(connecting);
+            Err(AcquireError::ConnectFailed { reason })
         }
     }
 }
@@ -171,16 +199,16 @@ impl InFlight {
     }
 
     pub(crate) fn instance(&self) -> Arc<Instance> {
-        self.endpoint().instance.load_full()
+        Arc::clone(&self.endpoint().instance())
     }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
         let had_last = self.endpoint.end();
-        // A call that found no connection made no room, unless others were waiting for its place.
+        // A call that found no connection made no room, unless others were waiting for its permit.
         if self.has_permit || had_last {
-            self.cluster.queue.notify_room();
+            self.client.cluster.waiters().notify_room();
         }
     }
 }

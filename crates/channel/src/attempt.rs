@@ -4,15 +4,7 @@
 //!
 //! The carrier says what time it is: it reads the clock once for many calls.
 
-use std::{
-    future::ready,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::ready, io, sync::Arc, time::Duration};
 
 use discovery::Instance;
 use tokio::{
@@ -25,9 +17,9 @@ use tonic::Code;
 use crate::{
     CallAffinity, Error, Mesh, Target, Timestamp,
     candidates::Candidates,
-    cluster::Cluster,
+    cluster_client::ClusterClient,
+    connections::Endpoint,
     dial::dial,
-    endpoint::Endpoint,
     http_status::is_failure,
     retry::{self, Retry},
 };
@@ -35,7 +27,7 @@ use crate::{
 /// An instance that a carrier connects to. Clones are the same.
 #[derive(Clone)]
 pub struct Peer {
-    cluster: Arc<Cluster>,
+    client: Arc<ClusterClient>,
     endpoint: Arc<Endpoint>,
 }
 
@@ -60,14 +52,6 @@ pub struct RetryRequest<'a> {
     pub declared: bool,
 }
 
-/// Gives every endpoint that a carrier connects to a number of its own.
-static NUMBERS: AtomicU64 = AtomicU64::new(1);
-
-/// The next number, never 0.
-pub(crate) fn number() -> u64 {
-    NUMBERS.fetch_add(1, Ordering::Relaxed)
-}
-
 impl Mesh {
     /// Someone who can take a call at once. Instances in `tried` are avoided while another can; the
     /// policy may let the call follow others of its `affinity`.
@@ -81,13 +65,13 @@ impl Mesh {
         affinity: &mut CallAffinity,
         now: Timestamp,
     ) -> Result<CallAttempt, Error> {
-        let cluster = self.cluster(&target.service);
+        let client = self.client(&target.service);
         if tried.is_empty() {
-            cluster.budget().deposit(now.at);
+            client.deposit(now.at);
         }
-        let mut candidates = candidates(&cluster, target, tried, now.instant, now.at)?;
+        let mut candidates = candidates(&client, target, tried, now.instant, now.at)?;
         candidates.apply_affinity(affinity);
-        let attempt = pick_now(&cluster, &mut candidates, now.instant, now.at)?;
+        let attempt = pick_now(&client, &mut candidates, now.instant, now.at)?;
         candidates.record_affinity(affinity);
         Ok(attempt)
     }
@@ -102,18 +86,18 @@ impl Mesh {
         tried: &[Peer],
     ) -> Result<CallAttempt, Error> {
         let began = Instant::now();
-        let cluster = self.cluster(&target.service);
+        let client = self.client(&target.service);
         let attempt = || {
-            let now = cluster.shared().now();
-            let mut candidates = candidates(&cluster, target, tried, began, now)?;
-            pick_now(&cluster, &mut candidates, began, now)
+            let now = client.now();
+            let mut candidates = candidates(&client, target, tried, began, now)?;
+            pick_now(&client, &mut candidates, began, now)
         };
-        cluster.queue(target, began, || ready(attempt())).await
+        client.queue(target, began, || ready(attempt())).await
     }
 }
 
 fn candidates(
-    cluster: &Cluster,
+    client: &ClusterClient,
     target: &Target,
     tried: &[Peer],
     began: Instant,
@@ -123,11 +107,11 @@ fn candidates(
         .iter()
         .map(|peer| Arc::clone(&peer.endpoint))
         .collect();
-    cluster.candidates(target, &tried, began, now)
+    client.candidates(target, &tried, began, now)
 }
 
 fn pick_now(
-    cluster: &Arc<Cluster>,
+    client: &Arc<ClusterClient>,
     candidates: &mut Candidates,
     began: Instant,
     now: Duration,
@@ -135,19 +119,19 @@ fn pick_now(
     let mut last = None;
     while let Some(endpoint) = candidates.next() {
         if let Some(reason) = endpoint.connect_error() {
-            last = Some(cluster.unreachable(began, reason));
-        } else if cluster.begin(&endpoint, now) {
+            last = Some(client.unreachable(began, reason));
+        } else if client.cluster.begin(&endpoint, now) {
             let peer = Peer {
-                cluster: Arc::clone(cluster),
+                client: Arc::clone(client),
                 endpoint,
             };
             return Ok(CallAttempt { peer, sent: now });
         } else {
-            let limit = cluster.options.load().max_in_flight;
-            last = Some(cluster.saturated("max_in_flight", limit, began));
+            let limit = client.options().max_in_flight;
+            last = Some(client.saturated("max_in_flight", limit, began));
         }
     }
-    Err(last.unwrap_or_else(|| cluster.unreachable(began, String::new())))
+    Err(last.unwrap_or_else(|| client.unreachable(began, String::new())))
 }
 
 impl CallAttempt {
@@ -160,14 +144,14 @@ impl CallAttempt {
     /// The time that calls of the service have whose callers give none.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
-        let timeout = self.peer.cluster.options.load().default_timeout;
+        let timeout = self.peer.client.options().default_timeout;
         (!timeout.is_zero()).then_some(timeout)
     }
 
     /// The request goes out.
     pub fn sent(&mut self, now: Timestamp) {
         self.sent = now.at;
-        self.peer.cluster.picks.inc();
+        self.peer.client.picks.inc();
     }
 
     /// Something came from the instance.
@@ -181,7 +165,10 @@ impl CallAttempt {
         let failed = status == Some(Code::Unavailable);
         self.observe(failed, now);
         if status.is_some() {
-            self.peer.cluster.outcome(&self.peer.endpoint, failed);
+            self.peer
+                .client
+                .cluster
+                .record_outcome(&self.peer.endpoint, failed);
         }
     }
 
@@ -196,7 +183,7 @@ impl CallAttempt {
     /// The answer ended with trailers, which `field` looks up. Costs nothing unless the service's
     /// policy goes by what instances report.
     pub fn trailers<'a>(&self, field: impl Fn(&str) -> Option<&'a [u8]>) {
-        self.peer.cluster.report(&self.peer.endpoint, field);
+        self.peer.client.report(&self.peer.endpoint, field);
     }
 
     /// The answer ended with this status.
@@ -204,14 +191,20 @@ impl CallAttempt {
         if status == Code::Unavailable {
             self.failed(now);
         } else {
-            self.peer.cluster.outcome(&self.peer.endpoint, false);
+            self.peer
+                .client
+                .cluster
+                .record_outcome(&self.peer.endpoint, false);
         }
     }
 
     /// The attempt ended without an answer that it should have given, or in the middle of one.
     pub fn failed(&self, now: Timestamp) {
         self.observe(true, now);
-        self.peer.cluster.outcome(&self.peer.endpoint, true);
+        self.peer
+            .client
+            .cluster
+            .record_outcome(&self.peer.endpoint, true);
     }
 
     /// The caller would wait no longer: no failure, but latency.
@@ -223,7 +216,7 @@ impl CallAttempt {
     fn observe(&self, failed: bool, now: Timestamp) {
         let latency = now.at.saturating_sub(self.sent);
         let endpoint = &self.peer.endpoint;
-        endpoint.observe_at(latency, failed, now.at);
+        endpoint.observe(latency, failed, now.at);
     }
 
     /// Whether a call that ended so may be sent again; it is counted if so.
@@ -239,10 +232,10 @@ impl CallAttempt {
     }
 
     fn retry(&self, retry: Retry, retry_request: RetryRequest<'_>) -> bool {
-        let cluster = &self.peer.cluster;
+        let client = &self.peer.client;
         let idempotent =
             retry_request.declared || self.peer.instance().is_idempotent(retry_request.method);
-        cluster.may_retry(
+        client.may_retry(
             retry,
             retry_request.number,
             retry_request.repeatable,
@@ -255,7 +248,7 @@ impl CallAttempt {
 impl Drop for CallAttempt {
     fn drop(&mut self) {
         self.peer.endpoint.end();
-        self.peer.cluster.queue.notify_room();
+        self.peer.client.cluster.waiters().notify_room();
     }
 }
 
@@ -263,13 +256,13 @@ impl Peer {
     /// Its number, the same for as long as it keeps its address; never 0.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.endpoint.number
+        self.endpoint.number()
     }
 
     /// The instance, as the registry tells it now.
     #[must_use]
     pub fn instance(&self) -> Arc<Instance> {
-        self.endpoint.instance.load_full()
+        Arc::clone(&self.endpoint.instance())
     }
 
     /// Opens a TCP connection to it, and greets it: until it has answered in HTTP/2 nobody knows who
@@ -283,8 +276,8 @@ impl Peer {
     where
         F: Future<Output = io::Result<T>>,
     {
-        let options = self.cluster.options.load_full();
-        let authority = self.endpoint.instance.load().authority();
+        let options = Arc::clone(&self.client.options());
+        let authority = self.endpoint.instance().authority();
         let limit = options.connect_timeout;
         let end = Instant::now() + limit;
         let late = |what: &str| {
@@ -303,17 +296,16 @@ impl Peer {
                 return;
             }
             let reason = format!("{authority}: {error}");
-            if let Some(attempts) = self.endpoint.mark_unreachable(&reason) {
-                self.cluster
-                    .connection_failed(&self.endpoint, &reason, attempts);
-            }
+            self.client
+                .cluster
+                .mark_unreachable(&self.endpoint, &reason);
         })
     }
 
     /// How long a call should wait for [`Self::connect`] before it looks for another instance.
     #[must_use]
     pub fn connect_patience(&self) -> Duration {
-        self.cluster.options.load().connect_patience
+        self.client.options().connect_patience
     }
 
     /// Why it cannot be connected to, while it cannot.
@@ -331,7 +323,7 @@ impl Peer {
 
     /// Ends when the instance has left the registry, or its address.
     pub async fn gone(self) {
-        let gone = self.endpoint.gone.clone();
+        let gone = self.endpoint.gone().clone();
         // Not to be kept by who waits for its end.
         drop(self);
         gone.cancelled().await;

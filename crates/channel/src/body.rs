@@ -17,10 +17,10 @@ use tracing::Span;
 use crate::{
     Error,
     acquire::InFlight,
-    call::Deadline,
-    cluster::Cluster,
+    cluster_client::ClusterClient,
     connection::Failure,
-    endpoint::Endpoint,
+    connections::Endpoint,
+    deadline::Deadline,
     http_status,
     incoming::Incoming,
     replay::{AttemptBody, Replay},
@@ -28,16 +28,16 @@ use crate::{
 
 /// A call in flight, from the sending of its request to the end of its answer.
 pub(crate) struct ActiveCall {
-    cluster: Arc<Cluster>,
+    client: Arc<ClusterClient>,
     in_flight: InFlight,
     replay: Replay,
     sent: Instant,
 }
 
 impl ActiveCall {
-    pub(crate) fn new(cluster: Arc<Cluster>, in_flight: InFlight, replay: Replay) -> Self {
+    pub(crate) fn new(client: Arc<ClusterClient>, in_flight: InFlight, replay: Replay) -> Self {
         Self {
-            cluster,
+            client,
             in_flight,
             replay,
             sent: Instant::now(),
@@ -57,9 +57,9 @@ impl ActiveCall {
         self.endpoint().mark_received();
         let status = status_code(headers);
         let failed = status == Some(Code::Unavailable as i32);
-        self.endpoint().observe(self.sent.elapsed(), failed);
+        self.observe(failed);
         if status.is_some() {
-            self.cluster.outcome(self.endpoint(), failed);
+            self.client.cluster.record_outcome(self.endpoint(), failed);
         }
     }
 
@@ -80,31 +80,36 @@ impl ActiveCall {
     pub(crate) fn large_answer(&self) -> Error {
         Error::LargeAnswer {
             instance: self.endpoint().id().to_string(),
-            limit: self.cluster.options.load().max_header_bytes,
+            limit: self.client.options().max_header_bytes,
         }
     }
 
     /// The attempt ended without an answer, or in the middle of it.
     pub(crate) fn failed(&self) {
-        self.endpoint().observe(self.sent.elapsed(), true);
-        self.cluster.outcome(self.endpoint(), true);
+        self.observe(true);
+        self.client.cluster.record_outcome(self.endpoint(), true);
     }
 
     /// Its caller would wait no longer, or has an answer from elsewhere. That is no failure, but
     /// may be latency.
     pub(crate) fn given_up(&self) {
         self.endpoint()
-            .give_up(self.sent.elapsed(), self.cluster.shared().now());
+            .give_up(self.sent.elapsed(), self.client.now());
+    }
+
+    fn observe(&self, failed: bool) {
+        let now = self.client.now();
+        self.endpoint().observe(self.sent.elapsed(), failed, now);
     }
 
     fn trailers(&self, trailers: &HeaderMap) {
-        self.cluster.report(self.endpoint(), |name| {
+        self.client.report(self.endpoint(), |name| {
             trailers.get(name).map(http::HeaderValue::as_bytes)
         });
         if status_code(trailers) == Some(Code::Unavailable as i32) {
             self.failed();
         } else {
-            self.cluster.outcome(self.endpoint(), false);
+            self.client.cluster.record_outcome(self.endpoint(), false);
         }
     }
 
@@ -215,7 +220,7 @@ impl Body for ResponseBody {
                 if let Some(active) = &this.active {
                     active.endpoint().mark_received();
                     if let Some(trailers) = frame.trailers_ref() {
-                        let limit = active.cluster.options.load().max_header_bytes;
+                        let limit = active.client.options().max_header_bytes;
                         if http_status::list_size(trailers) > limit {
                             let status = active.large_answer().status();
                             return this.end_with(&status);

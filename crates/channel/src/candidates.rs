@@ -10,7 +10,13 @@ use std::{
 use rand::RngExt as _;
 use tokio::time::Instant;
 
-use crate::{Error, Target, cluster::Cluster, endpoint::Endpoint, snapshot::ClusterSnapshot};
+use crate::{
+    Error, Target,
+    cluster_client::ClusterClient,
+    connections::{Endpoint, Http2Connections},
+};
+
+type Snapshot = cluster::ClusterSnapshot<Http2Connections>;
 
 /// How many the policy chooses for one call. Where so many cannot take it most cannot, and the
 /// others are asked one after another: choosing among few that are left costs more than that.
@@ -18,7 +24,7 @@ const CHOSEN: usize = 8;
 
 /// Instances in the order in which a call should try them.
 pub(crate) struct Candidates {
-    snapshot: Arc<ClusterSnapshot>,
+    snapshot: Arc<Snapshot>,
     request: balance::PickArgs,
     /// The call is for one instance only.
     only: bool,
@@ -101,7 +107,7 @@ impl Candidates {
 /// Calls that one caller has under way: where the last one went. A new one when all are over.
 #[derive(Default)]
 pub struct CallAffinity {
-    last: Option<(Weak<ClusterSnapshot>, usize)>,
+    last: Option<(Weak<Snapshot>, usize)>,
     /// On the mesh's clock: calls of one reading of it come together.
     at: Duration,
 }
@@ -113,7 +119,7 @@ impl std::fmt::Debug for CallAffinity {
     }
 }
 
-impl Cluster {
+impl ClusterClient {
     /// Whom a call may go to, the best first. `tried` come when nobody else is left.
     pub(crate) fn candidates(
         &self,
@@ -122,18 +128,18 @@ impl Cluster {
         began: Instant,
         now: Duration,
     ) -> Result<Candidates, Error> {
-        let snapshot = self.snapshot.load_full();
+        let snapshot = Arc::clone(&self.cluster.snapshot());
         if !snapshot.known {
             return Err(Error::Undiscovered {
                 waited: began.elapsed(),
-                trouble: self.shared().discovery.last_error(),
+                trouble: self.registry_error(),
             });
         }
         let pinned = match &target.instance {
             Some(id) => Some(self.pinned(id)?),
             None if snapshot.members.is_empty() => {
                 return Err(Error::NoInstance {
-                    service: self.service.to_string(),
+                    service: self.cluster.service().to_string(),
                     drained: snapshot.drained,
                 });
             }
@@ -164,10 +170,11 @@ impl Cluster {
     }
 
     fn pinned(&self, id: &str) -> Result<Arc<Endpoint>, Error> {
-        let found = self.endpoints.lock().get(id).cloned();
-        found.ok_or_else(|| Error::NoSuchInstance {
-            service: self.service.to_string(),
-            instance: id.to_owned(),
-        })
+        self.cluster
+            .endpoint(id)
+            .ok_or_else(|| Error::NoSuchInstance {
+                service: self.cluster.service().to_string(),
+                instance: id.to_owned(),
+            })
     }
 }

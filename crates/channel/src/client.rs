@@ -17,11 +17,18 @@ pub struct Channel {
     target: Target,
 }
 
-impl Channel {
-    pub(crate) fn new(mesh: Mesh, target: Target) -> Self {
-        Self { mesh, target }
+impl Mesh {
+    /// A client for one service: the `T` of tonic's generated clients.
+    #[must_use]
+    pub fn channel(&self, service: &str) -> Channel {
+        Channel {
+            mesh: self.clone(),
+            target: Target::service(service),
+        }
     }
+}
 
+impl Channel {
     /// The same service, one instance of it only.
     #[must_use]
     pub fn instance(mut self, id: &str) -> Self {

@@ -6,6 +6,13 @@ use http::{HeaderMap, HeaderValue};
 use mesh_relay::timeout;
 use tokio::time::Instant;
 
+/// When a call has to end, and how much time its caller gave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) given: Duration,
+}
+
 const HEADER: &str = "grpc-timeout";
 
 /// A `grpc-timeout` that is not at most eight digits and a unit.

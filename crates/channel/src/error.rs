@@ -5,7 +5,7 @@ use std::time::Duration;
 use proto::error_info::{self, Reason};
 use tonic::Code;
 
-use crate::http_code;
+use crate::http_status::http_code;
 
 /// A call that the mesh could not bring to an answer.
 #[derive(Debug, thiserror::Error)]

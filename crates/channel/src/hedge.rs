@@ -15,20 +15,20 @@ use tonic::{Status, body::Body};
 
 use crate::{
     Error, ResponseBody, Target,
-    call::{AbortOnDrop, Call, retry_decision},
-    cluster::Cluster,
-    endpoint::Endpoint,
+    cluster_client::ClusterClient,
+    connections::Endpoint,
     replay::Replay,
     retry::{self, Pushback, Retry},
+    send::{AbortOnDrop, Call, retry_decision},
 };
 
 /// How long the first attempt of a call has before another joins it; `None` when none may.
-pub(crate) fn delay(cluster: &Cluster, target: &Target, parts: &Parts) -> Option<Duration> {
+pub(crate) fn delay(client: &ClusterClient, target: &Target, parts: &Parts) -> Option<Duration> {
     if target.instance.is_some() {
         return None;
     }
     let declared = parts.headers.contains_key(retry::IDEMPOTENT);
-    cluster.hedge_delay(parts.uri.path().trim_start_matches('/'), declared)
+    client.hedge_delay(parts.uri.path().trim_start_matches('/'), declared)
 }
 
 /// A request's body, as far as it could be had.
@@ -111,9 +111,9 @@ pub(crate) async fn run(
     let tried = Mutex::new(Vec::new());
     let picked = Mutex::new(picked);
     let attempt = |number| attempt(call, body, number, &tried, &picked);
-    let cluster = &call.cluster;
-    cluster.budget().deposit(cluster.shared().now());
-    let options = cluster.options.load_full();
+    let client = &call.client;
+    client.deposit(client.now());
+    let options = Arc::clone(&client.options());
     let mut attempts = FuturesUnordered::from_iter([attempt(1)]);
     let mut number = 1;
     let mut next = Some(Instant::now() + delay);
@@ -133,13 +133,13 @@ pub(crate) async fn run(
                 };
                 next = pause.map(|pause| Instant::now() + pause);
                 let last = number >= options.max_attempts.max(options.hedge_max);
-                let follows = || next.is_some() && !last && may_follow(cluster, &tried, retry);
+                let follows = || next.is_some() && !last && may_follow(client, &tried, retry);
                 if attempts.is_empty() && !follows() {
                     return outcome;
                 }
             }
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                let may = || may_follow(cluster, &tried, Retry::IfIdempotent);
+                let may = || may_follow(client, &tried, Retry::IfIdempotent);
                 let hedge = || number < options.hedge_max && may();
                 // After the last one failed it was asked already.
                 if !attempts.is_empty() && !hedge() {
@@ -156,18 +156,18 @@ pub(crate) async fn run(
 
 /// Whether another attempt may follow: when no instance has the call, else when there is another one
 /// and the budget allows it; counted if so.
-fn may_follow(cluster: &Cluster, tried: &Mutex<Vec<Arc<Endpoint>>>, retry: Retry) -> bool {
+fn may_follow(client: &ClusterClient, tried: &Mutex<Vec<Arc<Endpoint>>>, retry: Retry) -> bool {
     let tried = tried.lock();
     let Some(last) = tried.last() else {
         return false;
     };
-    let others = cluster.snapshot.load().members.len() > tried.len();
+    let others = client.cluster.snapshot().members.len() > tried.len();
     let reason = match retry {
         Retry::IfUnsent => "unsent",
-        _ if others && cluster.budget().withdraw(cluster.shared().now()) => "hedge",
+        _ if others && client.withdraw() => "hedge",
         _ => return false,
     };
-    cluster.retried(reason, last);
+    client.retried(reason, last);
     true
 }
 
@@ -183,7 +183,7 @@ async fn attempt(
     let mut abort = AbortOnDrop(Some(replay.clone()));
     let avoid = tried.lock().clone();
     let in_flight = call
-        .within_deadline(call.cluster.acquire(call.target, &avoid))
+        .within_deadline(call.client.acquire(call.target, &avoid))
         .await??;
     tried.lock().push(Arc::clone(in_flight.endpoint()));
     picked.lock()(&in_flight.instance());

@@ -4,8 +4,7 @@
 use tonic::Code;
 
 /// gRPC's mapping of HTTP status codes, for answers without a `grpc-status`.
-#[must_use]
-pub fn http_code(status: u16) -> Code {
+pub(crate) fn http_code(status: u16) -> Code {
     match status {
         400 => Code::Internal,
         401 => Code::Unauthenticated,

@@ -3,17 +3,21 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
+    time::Duration,
 };
 
+use cluster::{
+    ClusterOptions, EndpointStatus, FixedServiceConfig, ServiceConfig, Shared, Timestamp,
+};
 use discovery::Discovery;
 use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
-use crate::{
-    Channel, ClusterMetrics, ClusterOptions, ServiceConfig, Timestamp, cluster::Cluster, probe,
-    service_config::FixedServiceConfig, shared::Shared,
-};
+use crate::{cluster_client::ClusterClient, metrics::ChannelMetrics};
+
+/// How often busy endpoints are looked at.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Calls services by name, balanced over their healthy instances. Clones share everything; when the
 /// last one is dropped, background work ends and calls in flight go on to their end.
@@ -22,18 +26,21 @@ pub struct Mesh(Arc<Inner>);
 
 struct Inner {
     discovery: Arc<dyn Discovery>,
+    /// What belongs to no service.
+    options: ClusterOptions,
     shared: Arc<Shared>,
-    clusters: Mutex<HashMap<Arc<str>, Arc<Cluster>>>,
+    metrics: ChannelMetrics,
+    clients: Mutex<HashMap<Arc<str>, Arc<ClusterClient>>>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.shutdown.cancel();
         // A call in flight holds its cluster: only its own connection has to stay open for it.
-        self.clusters
+        self.clients
             .get_mut()
             .values()
-            .for_each(|cluster| cluster.close());
+            .for_each(|client| client.cluster.close());
     }
 }
 
@@ -95,28 +102,25 @@ impl Mesh {
         service_config: Arc<dyn ServiceConfig>,
         registry: &telemetry::MetricsRegistry,
     ) -> Self {
-        let metrics = ClusterMetrics::new(registry);
-        let shared = Arc::new(Shared::new(
-            options,
-            service_config,
-            Arc::clone(&discovery),
-            metrics,
-        ));
+        let metrics = ChannelMetrics::new(registry);
+        let shared = Arc::new(Shared::new(service_config, registry));
         let inner = Arc::new(Inner {
             discovery,
+            options,
             shared: Arc::clone(&shared),
-            clusters: Mutex::default(),
+            metrics,
+            clients: Mutex::default(),
         });
         // Weak: nobody's task may keep a mesh alive that its users have dropped.
         let (mesh, shutdown) = (Arc::downgrade(&inner), shared.shutdown.clone());
         shared.tracker.spawn(async move {
-            let mut ticks = interval(probe::TICK);
+            let mut ticks = interval(TICK);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
                 let Some(mesh) = mesh.upgrade() else { return };
-                let clusters: Vec<_> = mesh.clusters.lock().values().cloned().collect();
+                let clients: Vec<_> = mesh.clients.lock().values().cloned().collect();
                 let now = Instant::now();
-                clusters.iter().for_each(|cluster| cluster.tick(now));
+                clients.iter().for_each(|client| client.cluster.tick(now));
             }
         });
         Self(inner)
@@ -131,26 +135,20 @@ impl Mesh {
     /// Its limits and times, where no service has its own: [`Mesh::options_of`].
     #[must_use]
     pub fn options(&self) -> &ClusterOptions {
-        &self.0.shared.options
+        &self.0.options
     }
 
     /// The limits and times of calls to a service, as they are now.
     #[must_use]
     pub fn options_of(&self, service: &str) -> Arc<ClusterOptions> {
-        self.cluster(service).options.load_full()
-    }
-
-    /// A client for one service: the `T` of tonic's generated clients.
-    #[must_use]
-    pub fn channel(&self, service: &str) -> Channel {
-        Channel::new(self.clone(), Target::service(service))
+        Arc::clone(&self.client(service).options())
     }
 
     /// Whether calls of a service are balanced by their session, so that it has to be known before
     /// an instance is picked.
     #[must_use]
     pub fn wants_session(&self, service: &str) -> bool {
-        self.cluster(service).wants_session()
+        self.client(service).cluster.snapshot().set.wants_session()
     }
 
     /// Whether [`Mesh::call`] would send a call of this method to a second instance when the first
@@ -159,17 +157,13 @@ impl Mesh {
     #[must_use]
     pub fn hedges(&self, service: &str, method: &str, declared: bool) -> bool {
         // Most programs hedge nothing, which should cost nothing.
-        self.0.shared.hedging.load(Ordering::Relaxed)
-            && self
-                .cluster(service)
-                .hedge_delay(method, declared)
-                .is_some()
+        self.0.shared.hedging() && self.client(service).hedge_delay(method, declared).is_some()
     }
 
     /// A reading of the clock, as calls that are carried elsewhere need it.
     #[must_use]
     pub fn timestamp(&self, now: Instant) -> Timestamp {
-        self.0.shared.timestamp(now)
+        self.0.shared.clock.timestamp(now)
     }
 
     /// IDs of the instances that get no new calls because an operator says so.
@@ -180,42 +174,50 @@ impl Mesh {
 
     /// Starts watching a service before its first call.
     pub fn prepare(&self, service: &str) {
-        self.cluster(service);
+        self.client(service);
     }
 
     /// Ends its background tasks and waits for them; calls in flight go on to their end first.
     pub async fn shutdown(&self) {
         self.0.shared.shutdown.cancel();
-        self.0.clusters.lock().clear();
+        self.0.clients.lock().clear();
         self.0.shared.tracker.close();
         self.0.shared.tracker.wait().await;
     }
 
-    /// The cluster of a service that somebody has called.
-    pub(crate) fn known_cluster(&self, service: &str) -> Option<Arc<Cluster>> {
-        self.0.clusters.lock().get(service).cloned()
+    /// The endpoints of a service as this process sees them, ordered by their keys; none for a
+    /// service that nobody here has called yet. Does not begin to watch it.
+    #[must_use]
+    pub fn endpoints(&self, service: &str) -> Vec<EndpointStatus> {
+        let known = self.0.clients.lock().get(service).cloned();
+        known.map_or_else(Vec::new, |client| client.cluster.status())
     }
 
-    pub(crate) fn cluster(&self, service: &str) -> Arc<Cluster> {
-        let mut clusters = self.0.clusters.lock();
-        if let Some(cluster) = clusters.get(service) {
-            cluster.mark_wanted();
-            return Arc::clone(cluster);
+    pub(crate) fn client(&self, service: &str) -> Arc<ClusterClient> {
+        let mut clients = self.0.clients.lock();
+        if let Some(client) = clients.get(service) {
+            client.cluster.mark_wanted();
+            return Arc::clone(client);
         }
-        let shared = &self.0.shared;
-        let cluster = Arc::new(Cluster::new(service, shared));
-        let follow = cluster.follow(self.0.discovery.watch(service));
+        let Inner {
+            discovery,
+            shared,
+            metrics,
+            ..
+        } = &*self.0;
+        let client = Arc::new(ClusterClient::new(service, discovery, shared, metrics));
+        let follow = client.cluster.follow(discovery.watch(service));
         let (shutdown, mesh) = (shared.shutdown.clone(), Arc::downgrade(&self.0));
-        let name = Arc::clone(&cluster.service);
+        let name = Arc::clone(client.cluster.service());
         shared.tracker.spawn(async move {
             let deserted = shutdown.run_until_cancelled(follow).await == Some(true);
             if let Some(mesh) = mesh.upgrade().filter(|_| deserted) {
                 // A call that has it still learns that there is no instance.
-                mesh.clusters.lock().remove(&name);
+                mesh.clients.lock().remove(&name);
             }
         });
-        clusters.insert(service.into(), Arc::clone(&cluster));
-        cluster
+        clients.insert(service.into(), Arc::clone(&client));
+        client
     }
 }
 

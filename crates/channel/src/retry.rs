@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use tonic::Code;
 
-use crate::{Error, http_code};
+use crate::{Error, http_status::http_code};
 
 /// A request with this header, whatever its value, may run twice: its caller says so.
 pub(crate) const IDEMPOTENT: &str = "x-mesh-idempotent";

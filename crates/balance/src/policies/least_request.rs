@@ -8,6 +8,8 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     name: "least_request",
     aliases: &["least_conn", "leastconn", "least_request_experimental"],
     about: "the least busy of a small set, of four in a larger one: even when idle",
+    wants_reports: false,
+    wants_session: false,
     build: |_, _, _| Box::new(LeastRequest),
 };
 

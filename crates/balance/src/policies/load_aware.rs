@@ -14,6 +14,8 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     name: "load_aware",
     aliases: &["client_side_weighted_round_robin"],
     about: "as least_request, by the load that instances report instead of by weights alone",
+    wants_reports: true,
+    wants_session: false,
     build: |_, _, options| {
         Box::new(LoadAware {
             blackout: options.load_blackout,

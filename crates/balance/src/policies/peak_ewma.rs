@@ -11,6 +11,8 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     name: "peak_ewma",
     aliases: &["ewma"],
     about: "the fastest by recent latency, and by calls in flight among those about as fast",
+    wants_reports: false,
+    wants_session: false,
     build: |_, _, _| Box::new(PeakEwma),
 };
 

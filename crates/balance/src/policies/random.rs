@@ -7,6 +7,8 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     name: "random",
     aliases: &[],
     about: "any member, by chance and weight",
+    wants_reports: false,
+    wants_session: false,
     build: |_, _, _| Box::new(Random),
 };
 

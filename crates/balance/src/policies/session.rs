@@ -14,6 +14,8 @@ pub(super) const ROW: PolicyRow = PolicyRow {
         "consistent_hash",
     ],
     about: "a session stays with its member while it lives; calls without one as least_request",
+    wants_reports: false,
+    wants_session: true,
     build: |members, shares, options| {
         let bound = options.session_bound.map(|bound| bound.max(1.0));
         Box::new(Session {

@@ -9,5 +9,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     name: "weighted",
     aliases: &["weighted_round_robin", "static-rr"],
     about: "in turn by weight, smoothly, whatever the load",
+    wants_reports: false,
+    wants_session: false,
     build: |_, _, _| Box::new(InTurn),
 };

@@ -4,17 +4,17 @@ use std::{mem, sync::Arc};
 
 use discovery::{Instance, Snapshot};
 
-use crate::{endpoint::Endpoint, service_meta::ServiceMeta};
+use crate::{Connections, Endpoint, service_meta::ServiceMeta};
 
 /// All instances, critical ones too, in the order of their keys.
-pub(crate) struct EndpointSet {
+pub(crate) struct EndpointSet<C> {
     snapshot: Arc<Snapshot>,
     /// Of the snapshot's instances, one each.
-    endpoints: Vec<Arc<Endpoint>>,
+    endpoints: Vec<Arc<Endpoint<C>>>,
     pub(crate) service_meta: ServiceMeta,
 }
 
-impl EndpointSet {
+impl<C: Connections> EndpointSet<C> {
     pub(crate) fn new(service: &str) -> Self {
         Self {
             snapshot: Arc::new(Snapshot::empty(service)),
@@ -27,17 +27,17 @@ impl EndpointSet {
         self.endpoints.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<Instance>, &Arc<Endpoint>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<Instance>, &Arc<Endpoint<C>>)> {
         self.snapshot.instances.iter().zip(&self.endpoints)
     }
 
-    pub(crate) fn serving(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Arc<Endpoint<C>>> {
         let serving = self.iter().filter(|(instance, _)| instance.is_serving());
         serving.map(|(_, endpoint)| endpoint)
     }
 
     /// The serving instance with this ID.
-    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Endpoint>> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Endpoint<C>>> {
         let instances = &self.snapshot.instances;
         let from = instances.partition_point(|instance| &*instance.key.id < id);
         // On each node there may be one.
@@ -57,7 +57,7 @@ impl EndpointSet {
     pub(crate) fn update(
         &mut self,
         snapshot: Arc<Snapshot>,
-        join: impl Fn(&Arc<Instance>, bool) -> Arc<Endpoint>,
+        join: impl Fn(&Arc<Instance>, bool) -> Arc<Endpoint<C>>,
     ) -> bool {
         let warm = self.snapshot.serving().next().is_some();
         let before = mem::replace(&mut self.snapshot, snapshot);
@@ -112,9 +112,7 @@ mod tests {
     use telemetry::MetricsRegistry;
 
     use super::*;
-    use crate::{
-        ClusterMetrics, ClusterOptions, service_config::FixedServiceConfig, shared::Shared,
-    };
+    use crate::{ClusterOptions, FixedServiceConfig, Shared, connections::NoConnections};
 
     fn instance(node: u8, id: u8, port: u16, health: Health) -> Instance {
         Instance {
@@ -135,13 +133,7 @@ mod tests {
     #[test]
     fn an_endpoint_lives_as_long_as_its_instance_keeps_its_address() {
         let service_config = Arc::new(FixedServiceConfig::new(ClusterOptions::default()));
-        let metrics = ClusterMetrics::new(&MetricsRegistry::new());
-        let shared = Arc::new(Shared::new(
-            ClusterOptions::default(),
-            service_config,
-            Arc::new(discovery::backends::Memory::new()),
-            metrics,
-        ));
+        let shared = Arc::new(Shared::new(service_config, &MetricsRegistry::new()));
         let options = Arc::new(ArcSwap::from_pointee(ClusterOptions::default()));
         let join = |instance: &Arc<Instance>, warm| {
             let endpoint = Endpoint::new(Arc::clone(instance), &shared, &options, warm);
@@ -151,7 +143,7 @@ mod tests {
         };
         let mut rng = StdRng::seed_from_u64(7);
         let mut endpoints = EndpointSet::new("agent-test");
-        let mut before: HashMap<InstanceKey, Arc<Endpoint>> = HashMap::new();
+        let mut before: HashMap<InstanceKey, Arc<Endpoint<NoConnections>>> = HashMap::new();
         for _ in 0..500 {
             let mut next = Vec::new();
             for (node, id) in (0..3).flat_map(|node| (0..4).map(move |id| (node, id))) {
@@ -174,24 +166,24 @@ mod tests {
                     .eq(first.take(1))
             );
             assert!(changed || announced.iter().eq(endpoints.service_meta.meta().values()));
-            let now: HashMap<InstanceKey, Arc<Endpoint>> = endpoints
+            let now: HashMap<InstanceKey, Arc<Endpoint<NoConnections>>> = endpoints
                 .iter()
                 .map(|(instance, endpoint)| (instance.key.clone(), Arc::clone(endpoint)))
                 .collect();
             assert_eq!(now.len(), snapshot.instances.len());
             for instance in &snapshot.instances {
                 let endpoint = &now[&instance.key];
-                assert_eq!(**endpoint.instance.load(), **instance);
+                assert_eq!(**endpoint.instance(), **instance);
                 assert!(!endpoint.gone.is_cancelled());
                 if let Some(before) = before.remove(&instance.key) {
-                    let stays = before.instance.load().port == instance.port;
+                    let stays = before.instance().port == instance.port;
                     assert_eq!(Arc::ptr_eq(&before, endpoint), stays);
                     assert_eq!(before.gone.is_cancelled(), !stays);
                 }
             }
             assert!(before.into_values().all(|left| left.gone.is_cancelled()));
             for id in ["i0", "i1", "i2", "i3", "i4"] {
-                let found = endpoints.get(id).map(|e| e.instance.load_full());
+                let found = endpoints.get(id).map(|e| Arc::clone(&e.instance()));
                 let named = snapshot.serving().find(|i| &*i.key.id == id);
                 assert_eq!(found.as_ref(), named, "{id}");
             }

@@ -28,14 +28,16 @@ pub trait ServiceConfig: fmt::Debug + Send + Sync + 'static {
 
 /// The same for every service, for good.
 #[derive(Debug)]
-pub(crate) struct FixedServiceConfig {
+pub struct FixedServiceConfig {
     options: Arc<ClusterOptions>,
     drained: Arc<BTreeSet<String>>,
     changes: watch::Sender<u64>,
 }
 
 impl FixedServiceConfig {
-    pub(crate) fn new(options: ClusterOptions) -> Self {
+    /// These options for every service.
+    #[must_use]
+    pub fn new(options: ClusterOptions) -> Self {
         Self {
             options: Arc::new(options),
             drained: Arc::default(),

@@ -1,4 +1,4 @@
-//! What is held against an instance.
+//! The health of an endpoint.
 
 use std::time::Duration;
 
@@ -26,11 +26,14 @@ pub(crate) struct ConnectFailure {
     pub(crate) _attempts: DropGuard,
 }
 
-/// What that comes to, the best first.
+/// How well an endpoint can take calls, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum EndpointHealth {
+pub enum EndpointHealth {
+    /// Nothing is known against it.
     Usable,
+    /// It failed too often in a row, and gets no calls for some time.
     Ejected,
+    /// It cannot be connected to, or neither its calls nor its health check answer.
     Unreachable,
 }
 

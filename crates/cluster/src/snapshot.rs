@@ -2,28 +2,27 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{
-    ClusterOptions, endpoint::Endpoint, endpoint_set::EndpointSet, health::EndpointHealth,
-};
+use crate::{ClusterOptions, Connections, Endpoint, EndpointHealth, endpoint_set::EndpointSet};
 
 /// Immutable: made anew when the registry, the settings, an ejection or a connection said something.
-pub(crate) struct ClusterSnapshot {
+pub struct ClusterSnapshot<C> {
     /// Whether the registry has answered.
-    pub(crate) known: bool,
-    pub(crate) set: balance::Set,
+    pub known: bool,
+    /// The members that a policy picks from.
+    pub set: balance::Set,
     /// In the order of the set's members.
-    pub(crate) members: Vec<Arc<Endpoint>>,
+    pub members: Vec<Arc<Endpoint<C>>>,
     /// Healthy instances that may get calls.
-    pub(crate) serving: usize,
+    pub serving: usize,
     /// Those of them about which nothing is known against it.
-    pub(crate) usable: usize,
+    pub usable: usize,
     /// Those that can be reached, and are ejected for failures.
-    pub(crate) ejected: usize,
+    pub ejected: usize,
     /// Healthy instances that get no new calls because an operator says so.
-    pub(crate) drained: usize,
+    pub drained: usize,
 }
 
-impl ClusterSnapshot {
+impl<C: Connections> ClusterSnapshot<C> {
     /// Before the registry has answered, and after the end.
     pub(crate) fn unknown(options: &ClusterOptions) -> Self {
         let turn = Arc::default();
@@ -40,7 +39,7 @@ impl ClusterSnapshot {
 
     /// Of the instances that the registry names, those that should get calls.
     pub(crate) fn of(
-        endpoints: &EndpointSet,
+        endpoints: &EndpointSet<C>,
         drained: &BTreeSet<String>,
         policy: &balance::PolicyRow,
         options: &ClusterOptions,
@@ -76,12 +75,13 @@ impl ClusterSnapshot {
             let all = endpoints.iter().zip(&healths);
             all.filter_map(|(both, health)| health.is_some_and(|s| s <= worst).then_some(both))
         };
-        let member =
-            |(instance, endpoint): (&Arc<discovery::Instance>, &Arc<Endpoint>)| balance::Member {
+        let member = |(instance, endpoint): (&Arc<discovery::Instance>, &Arc<Endpoint<C>>)| {
+            balance::Member {
                 hash: endpoint.hash,
                 weight: instance.weight,
-                load: Arc::clone(&endpoint.load),
-            };
+                load: Arc::clone(endpoint.load()),
+            }
+        };
         let members = chosen().map(member).collect();
         Self {
             known: true,
@@ -92,5 +92,13 @@ impl ClusterSnapshot {
             ejected,
             drained: held,
         }
+    }
+}
+
+impl<C> std::fmt::Debug for ClusterSnapshot<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClusterSnapshot")
+            .field("set", &self.set)
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,126 @@
+//! What the calls of one service share: its endpoints, its retry budget, its counters.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::Guard;
+use cluster::{ClusterOptions, Shared};
+use discovery::Discovery;
+use telemetry::prometheus_client::metrics::counter::Counter;
+
+use crate::{
+    connections::{Cluster, Endpoint},
+    metrics::ChannelMetrics,
+    orca,
+    retry::Retry,
+    retry_budget::RetryBudget,
+};
+
+/// One service, as its callers use it.
+pub(crate) struct ClusterClient {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) shared: Arc<Shared>,
+    discovery: Arc<dyn Discovery>,
+    budget: RetryBudget,
+    metrics: ChannelMetrics,
+    /// Attempts sent.
+    pub(crate) picks: Counter,
+}
+
+impl ClusterClient {
+    pub(crate) fn new(
+        service: &str,
+        discovery: &Arc<dyn Discovery>,
+        shared: &Arc<Shared>,
+        metrics: &ChannelMetrics,
+    ) -> Self {
+        Self {
+            discovery: Arc::clone(discovery),
+            cluster: Arc::new(Cluster::new(service, shared)),
+            shared: Arc::clone(shared),
+            budget: RetryBudget::default(),
+            picks: metrics.picks(service),
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// The limits and times of its calls, as they are now.
+    pub(crate) fn options(&self) -> Guard<Arc<ClusterOptions>> {
+        self.cluster.options()
+    }
+
+    /// Time on the clock of its endpoints.
+    pub(crate) fn now(&self) -> Duration {
+        self.shared.clock.now()
+    }
+
+    /// What is wrong with the registry, where that is known.
+    pub(crate) fn registry_error(&self) -> Option<String> {
+        self.discovery.last_error()
+    }
+
+    /// A call begins, and earns a part of a retry.
+    pub(crate) fn deposit(&self, now: Duration) {
+        self.budget.deposit(self.options().retry_ratio, now);
+    }
+
+    /// Whether the budget has a retry left; it is taken.
+    pub(crate) fn withdraw(&self) -> bool {
+        let (ratio, per_second) = {
+            let options = self.options();
+            (options.retry_ratio, options.retry_per_second)
+        };
+        self.budget.withdraw(ratio, per_second, self.now())
+    }
+
+    /// What an endpoint reports of its load in trailers, which `field` looks up, goes to the policy
+    /// if it wants to know.
+    pub(crate) fn report<'a>(&self, endpoint: &Endpoint, field: impl Fn(&str) -> Option<&'a [u8]>) {
+        if self.cluster.wants_reports()
+            && let Some(report) = orca::read(field)
+        {
+            endpoint.report(&report);
+        }
+    }
+
+    /// How long a call waits for one instance before another is asked too; `None` when it may not
+    /// run twice, or there is no other. One instance is asked what methods are idempotent.
+    pub(crate) fn hedge_delay(&self, method: &str, declared: bool) -> Option<Duration> {
+        let options = self.options();
+        let delay = options.hedge_delay;
+        if delay.is_zero() || options.hedge_max < 2 {
+            return None;
+        }
+        let snapshot = self.cluster.snapshot();
+        let [first, _, ..] = &snapshot.members[..] else {
+            return None;
+        };
+        (declared || first.instance().is_idempotent(method)).then_some(delay)
+    }
+
+    /// Whether a call may be sent again after its `number`-th attempt; it is counted if so.
+    pub(crate) fn may_retry(
+        &self,
+        retry: Retry,
+        number: usize,
+        repeatable: bool,
+        idempotent: bool,
+        endpoint: &Endpoint,
+    ) -> bool {
+        if number >= self.options().max_attempts || !repeatable {
+            return false;
+        }
+        let reason = match retry {
+            Retry::IfUnsent => "unsent",
+            Retry::IfIdempotent if idempotent && self.withdraw() => "idempotent",
+            Retry::IfIdempotent | Retry::Never => return false,
+        };
+        self.retried(reason, endpoint);
+        true
+    }
+
+    /// Another attempt is on its way, after or beside this endpoint's.
+    pub(crate) fn retried(&self, reason: &'static str, endpoint: &Endpoint) {
+        self.metrics
+            .retried(self.cluster.service(), reason, &endpoint.id());
+    }
+}

@@ -1,0 +1,210 @@
+//! One call, as each of its attempts is sent.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, header, request::Parts};
+use tokio::time::{Instant, timeout_at};
+use tonic::Code;
+
+use crate::{
+    Error, ResponseBody, ServedBy, Target,
+    acquire::InFlight,
+    body::{self, ActiveCall},
+    cluster_client::ClusterClient,
+    connections::Endpoint,
+    deadline::{self, Deadline},
+    http_status::{self, list_size},
+    replay::{AttemptBody, Replay},
+    retry::{self, Pushback, Retry},
+};
+
+/// Headers that HTTP/2 does not have.
+const PER_CONNECTION: [header::HeaderName; 5] = [
+    header::CONNECTION,
+    header::HeaderName::from_static("keep-alive"),
+    header::HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// A call, from its request on.
+pub(crate) struct Call<'a> {
+    pub(crate) client: Arc<ClusterClient>,
+    pub(crate) target: &'a Target,
+    pub(crate) parts: Parts,
+    pub(crate) replay: Replay,
+    pub(crate) deadline: Option<Deadline>,
+}
+
+impl Call<'_> {
+    /// Sends the request once and waits for the headers of its answer.
+    pub(crate) async fn attempt(
+        &self,
+        number: usize,
+        in_flight: InFlight,
+        replay: &Replay,
+    ) -> Result<Response<ResponseBody>, Error> {
+        let instance = in_flight.instance();
+        self.client.picks.inc();
+        let request = self.request(number, replay)?;
+        let active = ActiveCall::new(Arc::clone(&self.client), in_flight, replay.clone());
+        let mut abandon = AbandonOnDrop(Some(&active));
+        let response = self.within_deadline(active.send(request)).await?;
+        abandon.0 = None;
+        drop(abandon);
+        match response {
+            Ok(response) if self.wants_grpc() && http_status::is_foreign(&response) => {
+                let status = response.status().as_u16();
+                active.answered_by_http(status);
+                let instance = instance.key.id.to_string();
+                Err(Error::Http { instance, status })
+            }
+            Ok(response) if list_size(response.headers()) > self.max_header_bytes() => {
+                active.received();
+                Err(active.large_answer())
+            }
+            Ok(response) => {
+                active.answered(response.headers());
+                let deadline = self.deadline;
+                let mut response = response.map(|body| ResponseBody::new(body, active, deadline));
+                response.extensions_mut().insert(ServedBy(instance));
+                Ok(response)
+            }
+            Err(failure) => {
+                if let Some(status) = replay.error() {
+                    return Err(Error::Request(Box::new(status)));
+                }
+                // What was not taken says nothing about how well the instance works.
+                if !failure.unsent {
+                    active.failed();
+                }
+                let (instance, reason) = (instance.key.id.to_string(), failure.reason);
+                Err(if failure.unsent {
+                    Error::Unsent { instance, reason }
+                } else {
+                    Error::ConnectionLost {
+                        instance,
+                        reason,
+                        code: failure.code,
+                    }
+                })
+            }
+        }
+    }
+
+    /// Whether its caller speaks gRPC; another may make of the answer what it likes.
+    fn wants_grpc(&self) -> bool {
+        let content_type = self.parts.headers.get(header::CONTENT_TYPE);
+        content_type.is_some_and(|value| http_status::is_grpc(value.as_bytes()))
+    }
+
+    fn max_header_bytes(&self) -> usize {
+        self.client.options().max_header_bytes
+    }
+
+    fn request(&self, number: usize, replay: &Replay) -> Result<Request<AttemptBody>, Error> {
+        let mut parts = self.parts.clone();
+        if let Some(deadline) = self.deadline {
+            let left = deadline.at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::Deadline(deadline.given));
+            }
+            deadline::write(&mut parts.headers, left);
+        }
+        if number > 1 {
+            let previous = HeaderValue::from(number - 1);
+            parts.headers.insert(retry::PREVIOUS_ATTEMPTS, previous);
+        }
+        Ok(Request::from_parts(parts, replay.attempt(number)))
+    }
+
+    pub(crate) fn may_retry(&self, retry: Retry, number: usize, endpoint: &Endpoint) -> bool {
+        let method = self.parts.uri.path().trim_start_matches('/');
+        let idempotent = self.parts.headers.contains_key(retry::IDEMPOTENT)
+            || endpoint.instance().is_idempotent(method);
+        let repeatable = self.replay.can_repeat();
+        self.client
+            .may_retry(retry, number, repeatable, idempotent, endpoint)
+    }
+
+    pub(crate) async fn within_deadline<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        match self.deadline {
+            Some(deadline) => timeout_at(deadline.at, future)
+                .await
+                .map_err(|_| Error::Deadline(deadline.given)),
+            None => Ok(future.await),
+        }
+    }
+}
+
+/// What gRPC over HTTP/2 needs of every request, where the caller left it out.
+pub(crate) fn complete(mut parts: Parts, service: &str) -> Parts {
+    // There are clients that name no host, or somebody before it; and servers that refuse those.
+    let usable = |authority: &http::uri::Authority| {
+        !authority.host().is_empty() && !authority.as_str().contains('@')
+    };
+    if !parts.uri.authority().is_some_and(usable) {
+        let path = parts
+            .uri
+            .path_and_query()
+            .map_or("/", |p| p.as_str())
+            .to_owned();
+        let uri = |authority: &str| {
+            let uri = http::Uri::builder().scheme("http").authority(authority);
+            uri.path_and_query(path.clone()).build()
+        };
+        // A service's name need not be an authority.
+        parts.uri = uri(service)
+            .or_else(|_| uri("localhost"))
+            .unwrap_or(parts.uri);
+    }
+    for name in PER_CONNECTION {
+        parts.headers.remove(name);
+    }
+    parts
+        .headers
+        .insert(header::TE, HeaderValue::from_static("trailers"));
+    parts.version = http::Version::HTTP_2;
+    parts
+}
+
+/// What the outcome of an attempt says about another one.
+pub(crate) fn retry_decision(outcome: &Result<Response<ResponseBody>, Error>) -> (Retry, Pushback) {
+    match outcome {
+        Ok(response) => match Pushback::of(response.headers()) {
+            Pushback::Stop => (Retry::Never, Pushback::Stop),
+            pushback => (retry::of_status(trailers_only(response)), pushback),
+        },
+        Err(error) => (retry::of_error(error), Pushback::None),
+    }
+}
+
+/// The status of an answer that is nothing but one; `Ok` while it is still open.
+fn trailers_only<B>(response: &Response<B>) -> Code {
+    body::status_code(response.headers()).map_or(Code::Ok, Code::from)
+}
+
+/// Tells the balancer of an attempt that nobody waits for any more, before its answer.
+struct AbandonOnDrop<'a>(Option<&'a ActiveCall>);
+
+impl Drop for AbandonOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(active) = self.0 {
+            active.given_up();
+        }
+    }
+}
+
+/// Stops the sending of a request body when its call is given up.
+pub(crate) struct AbortOnDrop(pub(crate) Option<Replay>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(replay) = &self.0 {
+            replay.abort();
+        }
+    }
+}

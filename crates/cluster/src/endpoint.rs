@@ -1,0 +1,384 @@
+//! One instance as its callers see it: its connections, its load, and its health.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, Guard};
+use discovery::{Instance, InstanceKey};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{MutexGuard, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    ClusterOptions, ConnectArgs, Connections, EndpointHealth, Shared,
+    health::{ConnectFailure, HealthState},
+};
+
+/// Gives every endpoint a number of its own.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+/// One instance, for as long as it keeps its address.
+pub struct Endpoint<C> {
+    /// Replaced when the registry changes its weight, tags or Meta.
+    instance: ArcSwap<Instance>,
+    /// Of its key: the same in every process, for consistent hashing.
+    pub(crate) hash: u64,
+    number: u64,
+    load: Arc<balance::Load>,
+    /// Ends its background tasks when it leaves the registry.
+    pub(crate) gone: CancellationToken,
+    shared: Arc<Shared>,
+    /// Its cluster's.
+    options: Arc<ArcSwap<ClusterOptions>>,
+    connections: C,
+    connecting: tokio::sync::Mutex<()>,
+    health_state: Mutex<HealthState>,
+    /// Failures in a row.
+    failures: AtomicU32,
+    /// Tells its connections that they are dead.
+    aborted: watch::Sender<()>,
+    /// A probe of its silence is under way.
+    pub(crate) probing: AtomicBool,
+    /// Milliseconds of the clock at the last byte of any response.
+    last_received: AtomicU64,
+    /// Milliseconds of the clock at the first call after that.
+    waiting_since: AtomicU64,
+    /// Calls that have a permit, at most `max_in_flight`.
+    permits: AtomicU32,
+    /// Its cluster looks at it from time to time.
+    pub(crate) tracked: AtomicBool,
+}
+
+impl<C: Connections> Endpoint<C> {
+    pub(crate) fn new(
+        instance: Arc<Instance>,
+        shared: &Arc<Shared>,
+        options: &Arc<ArcSwap<ClusterOptions>>,
+        joins_warm: bool,
+    ) -> Self {
+        let load = if joins_warm {
+            balance::Load::joined_at(shared.clock.now())
+        } else {
+            balance::Load::new()
+        };
+        Self {
+            hash: hash(&instance.key),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            instance: ArcSwap::new(instance),
+            load: Arc::new(load),
+            gone: shared.shutdown.child_token(),
+            shared: Arc::clone(shared),
+            options: Arc::clone(options),
+            connections: C::default(),
+            connecting: tokio::sync::Mutex::default(),
+            health_state: Mutex::default(),
+            failures: AtomicU32::new(0),
+            aborted: watch::Sender::new(()),
+            probing: AtomicBool::new(false),
+            last_received: AtomicU64::new(0),
+            waiting_since: AtomicU64::new(0),
+            permits: AtomicU32::new(0),
+            tracked: AtomicBool::new(false),
+        }
+    }
+
+    /// The instance, as the registry describes it now.
+    #[must_use]
+    pub fn instance(&self) -> Guard<Arc<Instance>> {
+        self.instance.load()
+    }
+
+    /// Consul service ID.
+    #[must_use]
+    pub fn id(&self) -> Arc<str> {
+        Arc::clone(&self.instance().key.id)
+    }
+
+    /// Unique in this process, never 0.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Calls in flight and latency.
+    #[must_use]
+    pub fn load(&self) -> &Arc<balance::Load> {
+        &self.load
+    }
+
+    /// Its connections.
+    #[must_use]
+    pub fn connections(&self) -> &C {
+        &self.connections
+    }
+
+    /// Cancelled when the instance has left the registry, or its address.
+    #[must_use]
+    pub fn gone(&self) -> &CancellationToken {
+        &self.gone
+    }
+
+    /// A call begins at a time on the clock: counted until [`Self::end`]. False when there are too
+    /// many.
+    pub(crate) fn begin(&self, now: Duration) -> bool {
+        let most = self.options.load().max_in_flight;
+        let one_more = |permits: u32| (permits < most).then_some(permits + 1);
+        let begun = self
+            .permits
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, one_more)
+            .is_ok();
+        if begun {
+            self.load.begin(now);
+            if self.waiting_since.load(Ordering::Relaxed) <= self.last_received() {
+                self.waiting_since.store(ms(now), Ordering::Relaxed);
+            }
+        }
+        begun
+    }
+
+    /// A call is over. True when it had the last permit.
+    pub fn end(&self) -> bool {
+        self.load.end();
+        self.permits.fetch_sub(1, Ordering::Relaxed) >= self.options.load().max_in_flight
+    }
+
+    /// Whether it has no call.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.permits.load(Ordering::SeqCst) == 0
+    }
+
+    /// Something came from the instance, now: milliseconds of the clock.
+    pub fn mark_received(&self) -> u64 {
+        self.mark_received_at(self.shared.clock.now())
+    }
+
+    /// The same, at a time on the clock.
+    pub fn mark_received_at(&self, now: Duration) -> u64 {
+        let now = ms(now);
+        // Many calls receive in one millisecond: the word is written once, not fought for.
+        if self.last_received() != now {
+            self.last_received.store(now, Ordering::Relaxed);
+        }
+        now
+    }
+
+    /// When something last came from it.
+    pub(crate) fn last_received(&self) -> u64 {
+        self.last_received.load(Ordering::Relaxed)
+    }
+
+    /// How long all its calls have been silent; zero while it has none. Calls that were given up
+    /// meanwhile count, so that many short ones do not hide that nobody answers.
+    pub(crate) fn silent_for(&self) -> Duration {
+        if self.is_idle() {
+            Duration::ZERO
+        } else {
+            self.inactive_for()
+        }
+    }
+
+    /// How long ago it was last asked, or last sent something.
+    fn inactive_for(&self) -> Duration {
+        let since = self
+            .last_received()
+            .max(self.waiting_since.load(Ordering::Relaxed));
+        Duration::from_millis(ms(self.shared.clock.now()).saturating_sub(since))
+    }
+
+    /// Closes its connections when it has had no call for so long; the next call opens one again.
+    pub(crate) fn close_idle(&self, idle: Duration) {
+        if self.is_idle() && self.inactive_for() >= idle {
+            self.connections.clear();
+        }
+    }
+
+    /// Whether there is nothing to look at: no call, no connection, no ejection to end.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.is_idle() && self.connections.is_empty() && !self.is_ejected()
+    }
+
+    /// One connection is opened at a time: who holds this may. The others find its connection, or
+    /// its failure.
+    pub async fn lock_connecting(&self) -> MutexGuard<'_, ()> {
+        self.connecting.lock().await
+    }
+
+    /// What a connection to it is opened with now.
+    #[must_use]
+    pub fn connect_args(&self) -> ConnectArgs {
+        ConnectArgs {
+            authority: self.instance().authority(),
+            options: self.options.load_full(),
+            tracker: self.shared.tracker.clone(),
+            aborted: self.aborted(),
+        }
+    }
+
+    /// Fails the calls that are on its connections: it has been silent for too long.
+    pub(crate) fn abort_connections(&self) {
+        self.aborted.send_replace(());
+    }
+
+    /// Changes when connections to it are to be aborted; ends with it.
+    #[must_use]
+    pub fn aborted(&self) -> watch::Receiver<()> {
+        self.aborted.subscribe()
+    }
+
+    /// Tries again to connect; clears the failure when it works.
+    pub(crate) async fn reconnect(&self) -> Result<(), String> {
+        let _connecting = self.lock_connecting().await;
+        if self.connect_error().is_none() {
+            return Ok(());
+        }
+        let outcome = self.connections.open(self.connect_args()).await;
+        let mut state = self.health_state.lock();
+        match (&outcome, state.connect_failure.as_mut()) {
+            (Err(reason), Some(known)) => known.reason.clone_from(reason),
+            _ => state.connect_failure = None,
+        }
+        outcome
+    }
+
+    /// It cannot be connected to. When that is news, somebody should try again, until what is given
+    /// is cancelled.
+    pub(crate) fn mark_unreachable(&self, reason: &str) -> Option<CancellationToken> {
+        let attempts = self.gone.child_token();
+        let mut state = self.health_state.lock();
+        if let Some(known) = &mut state.connect_failure {
+            reason.clone_into(&mut known.reason);
+            return None;
+        }
+        state.connect_failure = Some(ConnectFailure {
+            reason: reason.to_owned(),
+            _attempts: attempts.clone().drop_guard(),
+        });
+        Some(attempts)
+    }
+
+    /// Why it cannot be connected to, while it cannot.
+    #[must_use]
+    pub fn connect_error(&self) -> Option<String> {
+        let state = self.health_state.lock();
+        let failure = state.connect_failure.as_ref();
+        failure.map(|failure| failure.reason.clone())
+    }
+
+    /// Its calls and its health are silent, or not any more; true when that is news.
+    pub(crate) fn set_silent(&self, silent: bool) -> bool {
+        mem::replace(&mut self.health_state.lock().silent, silent) != silent
+    }
+
+    /// How well it can take calls.
+    #[must_use]
+    pub fn health(&self) -> EndpointHealth {
+        self.health_state.lock().health()
+    }
+
+    /// It answered after a time, or failed within it, at a time on the clock: what policies that
+    /// look at latency go by.
+    pub fn observe(&self, latency: Duration, failed: bool, now: Duration) {
+        self.load.observe(latency, failed, now);
+    }
+
+    /// Nobody waits for an attempt's response any more.
+    pub fn give_up(&self, latency: Duration, now: Duration) {
+        self.load.give_up(latency, now);
+    }
+
+    /// It reported its load.
+    pub fn report(&self, report: &balance::LoadReport) {
+        self.load.report(report, self.shared.clock.now());
+    }
+
+    /// An attempt had an end. True when its failures in a row have come to the limit.
+    pub(crate) fn record_outcome(&self, failed: bool) -> bool {
+        if !failed {
+            // Seldom other than 0: read first, since all threads share the word.
+            if self.failures.load(Ordering::Relaxed) != 0 {
+                self.failures.store(0, Ordering::Relaxed);
+            }
+            return false;
+        }
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        failures >= self.options.load().ejection_failures
+    }
+
+    /// Ejects it for as long as its number of ejections says.
+    pub(crate) fn eject(&self) -> Duration {
+        let options = self.options.load();
+        let time = self.health_state.lock().eject(&options, Instant::now());
+        self.failures.store(0, Ordering::Relaxed);
+        time
+    }
+
+    /// Whether it is ejected for failures.
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.health_state.lock().is_ejected()
+    }
+
+    /// Ends an ejection whose time is over; true when it did.
+    pub(crate) fn readmit(&self, now: Instant) -> bool {
+        let over = self.health_state.lock().readmit(now);
+        if over {
+            // Calls that were under way when it was ejected have failed since.
+            self.failures.store(0, Ordering::Relaxed);
+        }
+        over
+    }
+
+    /// Takes over what the registry says of the instance now. False when that needs another
+    /// endpoint: the address is another, or it begins to serve only now and has never had a call.
+    /// What becomes passing again has its failures forgotten.
+    pub(crate) fn update_instance(&self, instance: &Arc<Instance>) -> bool {
+        let before = self.instance();
+        if (&before.host, before.port) != (&instance.host, instance.port) {
+            return false;
+        }
+        if instance.is_serving() && !before.is_serving() {
+            if self.waiting_since.load(Ordering::Relaxed) == 0 {
+                return false;
+            }
+            *self.health_state.lock() = HealthState::default();
+            self.failures.store(0, Ordering::Relaxed);
+        }
+        self.instance.store(Arc::clone(instance));
+        true
+    }
+}
+
+impl<C> Drop for Endpoint<C> {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+impl<C> std::fmt::Debug for Endpoint<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("key", &self.instance.load().key)
+            .finish_non_exhaustive()
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn hash(key: &InstanceKey) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(key.node.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(key.id.as_bytes());
+    hasher.digest()
+}

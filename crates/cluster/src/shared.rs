@@ -1,0 +1,53 @@
+//! What the clusters of one process share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use telemetry::MetricsRegistry;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Clock, ClusterOptions, ServiceConfig, metrics::ClusterMetrics};
+
+/// The clock, the service configuration, the tasks and the metrics.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where the options of each service come from.
+    pub service_config: Arc<dyn ServiceConfig>,
+    /// The clock of loads and silences.
+    pub clock: Clock,
+    /// Owns the tasks of all clusters.
+    pub tracker: TaskTracker,
+    /// Ends those tasks.
+    pub shutdown: CancellationToken,
+    pub(crate) metrics: ClusterMetrics,
+    hedging: AtomicBool,
+}
+
+impl Shared {
+    /// With metrics that are registered with `registry`.
+    #[must_use]
+    pub fn new(service_config: Arc<dyn ServiceConfig>, registry: &MetricsRegistry) -> Self {
+        Self {
+            service_config,
+            clock: Clock::start(),
+            tracker: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            metrics: ClusterMetrics::new(registry),
+            hedging: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the calls of any service were ever hedged: known without looking a service up.
+    #[must_use]
+    pub fn hedging(&self) -> bool {
+        self.hedging.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_hedging(&self, options: &ClusterOptions) {
+        if !options.hedge_delay.is_zero() {
+            self.hedging.store(true, Ordering::Relaxed);
+        }
+    }
+}
