@@ -33,9 +33,6 @@ fill() {
 }
 mkdir -p "$folder/src" "$folder/tests"
 fill Cargo.toml.in "$folder/Cargo.toml"
-# What a worker serves is the contract itself; an agent or a tool has the kit before it.
-[ "$kind" = worker ] && unused=agentkit || unused=tonic
-sed -i "/^$unused\./d" "$folder/Cargo.toml"
 fill main.rs.in "$folder/src/main.rs"
 fill "$kind.rs.in" "$folder/src/lib.rs"
 fill "${kind}_test.rs.in" "$folder/tests/serves.rs"

@@ -1,78 +1,62 @@
-//! How a design is laid out.
+//! The layout of a design.
 
 use agentkit::{
-    sources::{Citations, code_block, quote},
-    text::{truncate, distinct_terms, terms},
+    sources::{Citations, code_block, quote, remarks},
+    text::{distinct_terms, terms},
 };
 
 use crate::gather::{Excerpt, Excerpts};
 
 /// Most rules that are listed.
-const MOST_RULES: usize = 20;
+const MAX_RULES: usize = 20;
 
-/// The beginning of the design, up to where a sketch goes.
-pub(crate) fn head(goal: &str, label: &str, pieces: &Excerpts) -> String {
-    let title = truncate(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
-    let count = pieces.findings.len();
-    let mut text =
-        format!("# Design: {title}\n\n{label}\n\n_drawn from {count} findings of the notes_\n\n");
-    for remark in &pieces.remarks {
-        text.push_str(&format!("_{}_\n\n", remark.replace('\n', " ")));
-    }
-    text
+/// What stands before a sketch.
+pub(crate) fn head(excerpts: &Excerpts) -> String {
+    let count = excerpts.findings.len();
+    format!("_drawn from {count} findings of the notes_\n\n") + &remarks(&excerpts.remarks)
 }
 
-/// The pieces with the numbers of their sources, for a model to cite.
-pub(crate) fn numbered(pieces: &Excerpts, citations: &mut Citations) -> String {
+/// The excerpts with the numbers of their sources, for a model to cite.
+pub(crate) fn numbered(excerpts: &Excerpts, citations: &mut Citations) -> String {
     let mut text = String::new();
-    let all = pieces
-        .findings
-        .iter()
-        .chain(&pieces.code)
-        .chain(&pieces.tables);
-    let mut told = Vec::new();
-    for piece in all {
-        if !told.contains(&piece.source) {
-            told.push(piece.source.clone());
-            let number = citations.number(&piece.source);
-            text.push_str(&format!("[{number}] {}\n{}\n\n", piece.heading, piece.text));
+    let mut known = Vec::new();
+    for excerpt in excerpts.all() {
+        if !known.contains(&&excerpt.source) {
+            known.push(&excerpt.source);
+            text.push_str(&citations.item(&excerpt.source, &excerpt.heading, &excerpt.text));
         }
     }
     text
 }
 
 /// The sections, and the sources.
-pub(crate) fn body(goal: &str, pieces: &Excerpts, citations: &mut Citations) -> String {
+pub(crate) fn body(goal: &str, excerpts: &Excerpts, citations: &mut Citations) -> String {
     let mut text = String::new();
-    outline(&mut text, pieces, citations);
+    outline(&mut text, excerpts, citations);
     section(
         &mut text,
         "Rules to keep",
-        pieces.rules.iter().take(MOST_RULES),
+        excerpts.rules.iter().take(MAX_RULES),
         citations,
         quote,
     );
     section(
         &mut text,
         "Interfaces and examples",
-        pieces.code.iter(),
+        excerpts.code.iter(),
         citations,
         code_block,
     );
     section(
         &mut text,
         "Settings and facts",
-        pieces.tables.iter(),
+        excerpts.tables.iter(),
         citations,
         quote,
     );
-    let all = pieces
-        .findings
-        .iter()
-        .chain(&pieces.code)
-        .chain(&pieces.tables);
-    let said: String = all
-        .map(|piece| format!("{} {}\n", piece.heading, piece.text))
+    let said: String = excerpts
+        .all()
+        .map(|excerpt| format!("{} {}\n", excerpt.heading, excerpt.text))
         .collect();
     let said = terms(&said);
     let mut open = distinct_terms(goal);
@@ -88,18 +72,18 @@ pub(crate) fn body(goal: &str, pieces: &Excerpts, citations: &mut Citations) -> 
 }
 
 /// The parts of the design: what the sources stand under, in the order of their weight.
-fn outline(text: &mut String, pieces: &Excerpts, citations: &mut Citations) {
+fn outline(text: &mut String, excerpts: &Excerpts, citations: &mut Citations) {
     text.push_str("## Outline\n\n");
     let mut parts: Vec<(&str, Vec<usize>)> = Vec::new();
-    for piece in &pieces.findings {
-        let number = citations.number(&piece.source);
+    for excerpt in &excerpts.findings {
+        let number = citations.number(&excerpt.source);
         match parts
             .iter_mut()
-            .find(|(heading, _)| *heading == piece.heading)
+            .find(|(heading, _)| *heading == excerpt.heading)
         {
             Some((_, numbers)) if numbers.contains(&number) => {}
             Some((_, numbers)) => numbers.push(number),
-            None => parts.push((&piece.heading, vec![number])),
+            None => parts.push((&excerpt.heading, vec![number])),
         }
     }
     if parts.is_empty() {
@@ -119,21 +103,24 @@ fn outline(text: &mut String, pieces: &Excerpts, citations: &mut Citations) {
 fn section<'a>(
     text: &mut String,
     title: &str,
-    pieces: impl Iterator<Item = &'a Excerpt>,
+    excerpts: impl Iterator<Item = &'a Excerpt>,
     citations: &mut Citations,
     shown: fn(&str) -> String,
 ) {
-    let mut pieces = pieces.peekable();
-    if pieces.peek().is_none() {
+    let mut excerpts = excerpts.peekable();
+    if excerpts.peek().is_none() {
         return;
     }
     text.push_str(&format!("## {title}\n\n"));
-    for piece in pieces {
-        let number = citations.number(&piece.source);
-        let under = match piece.heading.is_empty() {
+    for excerpt in excerpts {
+        let number = citations.number(&excerpt.source);
+        let under = match excerpt.heading.is_empty() {
             true => String::new(),
-            false => format!(" under {}", piece.heading.replace(['[', ']'], "")),
+            false => format!(" under {}", excerpt.heading.replace(['[', ']'], "")),
         };
-        text.push_str(&format!("{}\n— [{number}]{under}\n\n", shown(&piece.text)));
+        text.push_str(&format!(
+            "{}\n— [{number}]{under}\n\n",
+            shown(&excerpt.text)
+        ));
     }
 }

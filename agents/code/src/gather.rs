@@ -1,14 +1,13 @@
-//! What a design is made of: pieces of the notes, and code and tables that the documents have
-//! besides.
+//! What a design is made of: excerpts of the notes, and code and tables of the documents.
 
 use agentkit::{
     Toolbox,
-    sources::{Document, DocSearchResults, Source},
+    sources::{DocSearchResults, Document, Source},
 };
 
 const DOCS: &str = "docs-tool";
 /// Code blocks and tables asked for beside those of the notes.
-const MOST_BESIDES: usize = 5;
+const MAX_BESIDES: usize = 5;
 /// Words that mark a sentence as a rule.
 const RULES: &[&str] = &[
     "always",
@@ -28,7 +27,7 @@ const RULES: &[&str] = &[
     "without",
 ];
 
-/// A piece with its source.
+/// An excerpt with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Excerpt {
     /// What it stands under.
@@ -38,7 +37,7 @@ pub(crate) struct Excerpt {
     pub(crate) source: Source,
 }
 
-/// The pieces by their use.
+/// The excerpts by their use.
 #[derive(Debug, Default)]
 pub(crate) struct Excerpts {
     /// What the notes quote, in their order.
@@ -52,32 +51,37 @@ pub(crate) struct Excerpts {
 }
 
 impl Excerpts {
-    /// The pieces of the notes.
+    /// The excerpts of the notes.
     pub(crate) fn from_notes(notes: &Document) -> Self {
-        let mut pieces = Self::default();
+        let mut excerpts = Self::default();
         for quote in &notes.quotes {
             let source = quote.cites.and_then(|number| notes.sources.get(&number));
             let Some(source) = source else {
                 continue;
             };
-            let piece = |text: &str| Excerpt {
+            let excerpt = |text: &str| Excerpt {
                 heading: quote.heading.clone(),
                 text: text.trim_end().to_owned(),
                 source: source.clone(),
             };
-            pieces.findings.push(piece(&quote.text));
+            excerpts.findings.push(excerpt(&quote.text));
             if quote.code {
-                pieces.code.push(piece(&quote.text));
+                excerpts.code.push(excerpt(&quote.text));
             } else if quote.text.trim_start().starts_with('|') {
-                pieces.tables.push(piece(&quote.text));
+                excerpts.tables.push(excerpt(&quote.text));
             } else {
                 let rules = sentences(&quote.text)
                     .into_iter()
                     .filter(|text| is_rule(text));
-                pieces.rules.extend(rules.map(|text| piece(&text)));
+                excerpts.rules.extend(rules.map(|text| excerpt(&text)));
             }
         }
-        pieces
+        excerpts
+    }
+
+    /// All that can be cited.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Excerpt> {
+        self.findings.iter().chain(&self.code).chain(&self.tables)
     }
 
     /// Adds code and tables about the goal that the notes do not quote.
@@ -86,14 +90,11 @@ impl Excerpts {
             let asked = [
                 ("query", agentkit::text::truncate(goal, 1000)),
                 ("kind", kind.to_owned()),
-                ("limit", MOST_BESIDES.to_string()),
+                ("limit", MAX_BESIDES.to_string()),
             ];
-            let found = match toolbox.call(DOCS, "search_local_docs", asked).await {
-                Ok(found) => serde_json::from_str::<DocSearchResults>(&found).map_err(|e| e.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            let found = match found {
-                Ok(found) => found.results,
+            let found = toolbox.call_json(DOCS, "search_local_docs", asked).await;
+            let found: DocSearchResults = match found {
+                Ok(found) => found,
                 // The notes stand without them.
                 Err(error) => {
                     return self
@@ -106,9 +107,9 @@ impl Excerpts {
             } else {
                 &mut self.tables
             };
-            for hit in found {
+            for hit in found.results {
                 let source = hit.passage.source();
-                if all.iter().all(|piece| piece.source != source) {
+                if all.iter().all(|excerpt| excerpt.source != source) {
                     all.push(Excerpt {
                         heading: hit.passage.heading,
                         text: hit.passage.text,
@@ -169,16 +170,16 @@ mod tests {
         let notes = "# Notes\n\n### Drain\n\n> A router drains. It must finish\n> its calls. Really.\n\n— [1]\n\n\
             ### Start\n\n```\nmake up\n```\n\n— [2]\n\n> | a |\n> |---|\n\n— [1]\n\n> no source must count\n\n\
             ## Sources\n\n- [1] a.md:3-4\n- [2] b.md:7\n";
-        let pieces = Excerpts::from_notes(&Document::parse(notes));
-        assert_eq!(pieces.findings.len(), 3);
-        assert_eq!(pieces.rules.len(), 1);
-        assert_eq!(pieces.rules[0].text, "It must finish its calls.");
-        assert_eq!(pieces.rules[0].source.to_string(), "a.md:3-4");
+        let excerpts = Excerpts::from_notes(&Document::parse(notes));
+        assert_eq!(excerpts.findings.len(), 3);
+        assert_eq!(excerpts.rules.len(), 1);
+        assert_eq!(excerpts.rules[0].text, "It must finish its calls.");
+        assert_eq!(excerpts.rules[0].source.to_string(), "a.md:3-4");
         assert_eq!(
-            (&*pieces.code[0].text, &*pieces.code[0].heading),
+            (&*excerpts.code[0].text, &*excerpts.code[0].heading),
             ("make up", "Start")
         );
-        assert_eq!(pieces.tables.len(), 1);
+        assert_eq!(excerpts.tables.len(), 1);
     }
 
     #[test]

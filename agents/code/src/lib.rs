@@ -1,33 +1,28 @@
 //! The code agent: turns notes into a design that is grounded in their sources.
 //!
-//! A task reads `gather` (the notes, and code and tables the documents have besides) → `design`
-//! (how it is laid out), with a sketch by the model between them where there is one.
+//! `gather` collects excerpts of the notes, and code and tables of the documents; `design` lays them
+//! out. Where a model is configured, its sketch stands first.
 
 mod agent;
 mod design;
 mod gather;
 
-use service::{Context, ServiceKind, Services, Spec};
+use service::{Context, Services, Spec};
 
-/// What the code agent says of itself.
+/// The names, tags, port and keys of the code agent.
 pub const SPEC: Spec = Spec {
     program: "code-agent",
     service: "agent-code",
-    kind: ServiceKind::Agent,
     tags: &["agent", "code", "design"],
-    port_env: "AGENT_PORT",
     default_port: 50056,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The code agent: turns notes into a design",
-    idempotent: &["*"],
-    keys: &[service::GRPC, service::CALLS, agentkit::AGENT_KEYS],
+    ..agentkit::DOCUMENT_AGENT
 };
 
 /// Builds the service of one instance.
 ///
 /// # Errors
-/// When the keys describe a model that cannot be.
+/// When the keys of the model are not valid.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let agent = agent::Code::new(agentkit::AgentState::new(context)?);
-    Ok(agentkit::serve_agent(context, &agent::ABOUT, agent))
+    agentkit::serve_document_agent(context, agent::Code)
 }

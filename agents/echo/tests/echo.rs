@@ -1,39 +1,28 @@
 //! The echo agent as its callers see it, over a real socket.
 
-use std::collections::HashMap;
-
 use proto::agentplatform::{
     AgentInfo, ListAgentsRequest, StatusRequest, TaskRequest,
     agent_service_client::AgentServiceClient,
 };
 use service::ServerHandle;
-use testkit::local;
+use testkit::clients::{self, Agent};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, transport::Channel};
 
 async fn echo(delay: &str) -> (ServerHandle, AgentServiceClient<Channel>) {
     let set = [("delay", delay), ("max_message_bytes", "8MiB")];
-    let (running, channel) = local::start_alone(&echo_agent::SPEC, echo_agent::build, &set).await;
-    (running, AgentServiceClient::new(channel))
+    let agent = Agent::start(&echo_agent::SPEC, echo_agent::build, &set).await;
+    (agent.running, agent.client)
 }
 
 fn task(input: &str) -> TaskRequest {
-    TaskRequest {
-        task_id: "t1".to_owned(),
-        session_id: "s1".to_owned(),
-        input: input.to_owned(),
-        ..TaskRequest::default()
-    }
+    clients::task(input, &[])
 }
 
 #[tokio::test]
 async fn a_task_comes_back_with_its_parameters_sorted() {
     let (running, mut client) = echo("0s").await;
-    let mut request = task("hello");
-    request.parameters = HashMap::from([
-        ("b".to_owned(), "2".to_owned()),
-        ("a".to_owned(), "1".to_owned()),
-    ]);
+    let request = clients::task("hello", &[("b", "2"), ("a", "1")]);
     let answer = client.execute_task(request).await.unwrap().into_inner();
     assert_eq!(
         answer.output,

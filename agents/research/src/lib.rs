@@ -1,34 +1,29 @@
 //! The research agent: finds what documents and the web say about a goal, and notes it with
 //! sources.
 //!
-//! A task reads [`search`] (what is found) → `notes` (how it is written down), with a summary by
-//! the model between them where there is one.
+//! [`search`] finds passages and pages; `notes` writes them down. Where a model is configured, its
+//! summary stands first.
 
 mod agent;
 mod notes;
 pub mod search;
 
-use service::{Context, ServiceKind, Services, Spec};
+use service::{Context, Services, Spec};
 
-/// What the research agent says of itself.
+/// The names, tags, port and keys of the research agent.
 pub const SPEC: Spec = Spec {
     program: "research-agent",
     service: "agent-research",
-    kind: ServiceKind::Agent,
     tags: &["agent", "research", "search"],
-    port_env: "AGENT_PORT",
     default_port: 50055,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The research agent: finds what sources say about a goal",
-    idempotent: &["*"],
-    keys: &[service::GRPC, service::CALLS, agentkit::AGENT_KEYS],
+    ..agentkit::DOCUMENT_AGENT
 };
 
 /// Builds the service of one instance.
 ///
 /// # Errors
-/// When the keys describe a model that cannot be.
+/// When the keys of the model are not valid.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let agent = agent::Research::new(agentkit::AgentState::new(context)?);
-    Ok(agentkit::serve_agent(context, &agent::ABOUT, agent))
+    agentkit::serve_document_agent(context, agent::Research)
 }

@@ -1,36 +1,25 @@
-//! How findings are written down.
+//! The layout of the notes.
 
-use agentkit::sources::{Citations, DocHit, Source, code_block, quote};
+use agentkit::sources::{Citations, DocHit, Source, code_block, quote, remarks};
 
 use crate::search::Findings;
 
-/// The beginning of the notes, up to where a summary goes.
-pub(crate) fn head(goal: &str, label: &str, findings: &Findings) -> String {
+/// What stands before a summary.
+pub(crate) fn head(findings: &Findings) -> String {
     let (files, passages) = findings.searched;
-    let title = agentkit::text::truncate(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
-    let mut text = format!("# Notes: {title}\n\n{label}\n\n");
-    text.push_str(&format!(
-        "_searched {passages} passages of {files} documents_\n\n"
-    ));
-    for remark in &findings.remarks {
-        text.push_str(&format!("_{}_\n\n", remark.replace('\n', " ")));
-    }
-    text
+    format!("_searched {passages} passages of {files} documents_\n\n") + &remarks(&findings.remarks)
 }
 
 /// The passages with the numbers of their sources, for a model to cite.
 pub(crate) fn numbered(findings: &Findings, citations: &mut Citations) -> String {
     let mut text = String::new();
-    for hit in &findings.hits {
-        let number = citations.number(&hit.passage.source());
-        text.push_str(&format!(
-            "[{number}] {}\n{}\n\n",
-            hit.passage.heading, hit.passage.text
-        ));
+    for DocHit { passage, .. } in &findings.hits {
+        let item = citations.item(&passage.source(), &passage.heading, &passage.text);
+        text.push_str(&item);
     }
     for hit in findings.web.iter().flat_map(|found| &found.results) {
-        let number = citations.number(&Source::Web(hit.url.clone()));
-        text.push_str(&format!("[{number}] {}\n{}\n\n", hit.title, hit.snippet));
+        let source = Source::Web(hit.url.clone());
+        text.push_str(&citations.item(&source, &hit.title, &hit.snippet));
     }
     text
 }

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use agentkit::{
     TaskError, ToolError, Toolbox,
-    sources::{DocSearchResults, DocHit, WebSearchResults},
+    sources::{DocHit, DocSearchResults, WebSearchResults},
     text::truncate,
 };
 
 const DOCS: &str = "docs-tool";
 const WEB: &str = "web-tool";
 /// Most parts of a goal that are searched for on their own.
-const MOST_PARTS: usize = 6;
+const MAX_PARTS: usize = 6;
 /// Longest query, characters: more words make no better search.
-const LONGEST_QUERY: usize = 1000;
+const MAX_QUERY: usize = 1000;
 /// Results asked for per part, and passages kept of all.
 const PER_PART: usize = 8;
 /// Most passages that are kept.
@@ -34,8 +34,8 @@ pub struct Findings {
     pub remarks: Vec<String>,
 }
 
-/// The parts of a goal that stand for themselves: what arrows, commas, semicolons and `then`
-/// separate; the whole first.
+/// The queries for a goal: the whole goal, then its parts between arrows, commas, semicolons and
+/// `then`.
 #[must_use]
 pub fn subqueries(goal: &str) -> Vec<String> {
     let separated = goal
@@ -47,14 +47,14 @@ pub fn subqueries(goal: &str) -> Vec<String> {
         .map(str::trim)
         .filter(|part| !part.is_empty() && *part != goal.trim());
     let all = std::iter::once(goal.trim()).chain(parts);
-    all.take(MOST_PARTS + 1).map(str::to_owned).collect()
+    all.take(MAX_PARTS + 1).map(str::to_owned).collect()
 }
 
-/// Searches the documents for the goal and its parts, and the web for the goal, as far as the
-/// task's tools go.
+/// Searches the documents for the goal and its parts, and the web for the goal, with the tools that
+/// the task names.
 ///
 /// # Errors
-/// When the tool for documents is away. What a tool cannot search is told by a remark.
+/// When the tool for documents does not answer. Other failures become remarks.
 pub async fn search(toolbox: &Toolbox, goal: &str) -> Result<Findings, TaskError> {
     let mut findings = Findings::default();
     if toolbox.contains(DOCS) {
@@ -71,26 +71,26 @@ pub async fn search(toolbox: &Toolbox, goal: &str) -> Result<Findings, TaskError
 }
 
 async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<(), TaskError> {
-    // By place, so that a passage found twice is there once, with its better score.
+    // By place: a passage that is found twice is kept once, with its better score.
     let mut best: BTreeMap<(String, usize), DocHit> = BTreeMap::new();
     for (number, part) in subqueries(goal).into_iter().enumerate() {
         let asked = [
-            ("query", truncate(&part, LONGEST_QUERY)),
+            ("query", truncate(&part, MAX_QUERY)),
             ("limit", PER_PART.to_string()),
         ];
-        let result = toolbox.call(DOCS, "search_local_docs", asked).await;
-        let result = match result {
-            Ok(result) => result,
-            Err(error @ ToolError::Unavailable { .. }) => return Err(TaskError::Unavailable(error.to_string())),
-            // No documents is a state like another: the notes say so, and the run goes on.
+        let found = toolbox.call_json(DOCS, "search_local_docs", asked).await;
+        let found: DocSearchResults = match found {
+            Ok(found) => found,
+            Err(error @ (ToolError::Unavailable { .. } | ToolError::Malformed { .. })) => {
+                return Err(TaskError::Unavailable(error.to_string()));
+            }
+            // Without documents the run goes on: the notes say so.
             Err(error) => {
                 let remark = format!("documents were not searched: {error}");
                 findings.remarks.push(remark);
                 break;
             }
         };
-        let found: DocSearchResults = serde_json::from_str(&result)
-            .map_err(|error| TaskError::Unavailable(format!("{DOCS} answers in another form: {error}")))?;
         if number == 0 {
             findings.searched = (found.files, found.passages);
             findings.missing = found.missing_terms;
@@ -111,14 +111,9 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
 
 async fn web(toolbox: &Toolbox, goal: &str, findings: &mut Findings) {
     let query = truncate(goal, 200);
-    let result = toolbox.call(WEB, "web_search", [("query", query)]).await;
-    match result {
-        Ok(result) => match serde_json::from_str(&result) {
-            Ok(found) => findings.web = Some(found),
-            Err(error) => findings
-                .remarks
-                .push(format!("{WEB} answers in another form: {error}")),
-        },
+    let found = toolbox.call_json(WEB, "web_search", [("query", query)]);
+    match found.await {
+        Ok(found) => findings.web = Some(found),
         Err(error) => findings
             .remarks
             .push(format!("the web was not searched: {error}")),
@@ -140,6 +135,6 @@ mod tests {
             ["how do routers drain?", "how do routers drain"]
         );
         assert_eq!(subqueries("scale echo"), ["scale echo"]);
-        assert_eq!(subqueries(&"a,".repeat(99)).len(), MOST_PARTS + 1);
+        assert_eq!(subqueries(&"a,".repeat(99)).len(), MAX_PARTS + 1);
     }
 }

@@ -1,22 +1,21 @@
-//! What is checked: that quotations stand where they are said to, that what is said has a source,
-//! and that the goal is spoken of.
+//! The checks: a quotation stands in its source, a claim has a source, and the goal is covered.
 
 use std::collections::BTreeMap;
 
 use agentkit::{
     TaskError, ToolError, Toolbox,
     sources::{Document, Quote, Source},
-    text::{distinct_terms, shorten, terms},
+    text::{distinct_terms, one_line, shorten, terms},
 };
 use serde_json::Value;
 
 const DOCS: &str = "docs-tool";
-/// What says less than so many words is a label, not a claim.
-const FEWEST_WORDS: usize = 4;
-/// What a model marks as its own decision, as it is told to.
+/// A line with fewer words is a label, not a claim.
+const MIN_WORDS: usize = 4;
+/// The mark of a model's own decision, which its prompt asks for.
 const PROPOSED: &str = "(proposed)";
 
-/// How much a finding weighs.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Severity {
     /// The document says something false about its sources.
@@ -36,7 +35,7 @@ pub(crate) struct Finding {
     pub(crate) what: String,
 }
 
-/// What the checks came to.
+/// The results of all checks.
 #[derive(Debug, Default)]
 pub(crate) struct CheckResults {
     pub(crate) findings: Vec<Finding>,
@@ -65,7 +64,7 @@ impl CheckResults {
             self.quote(toolbox, name, document, quote).await?;
         }
         for claim in &document.claims {
-            if claim.text.split_whitespace().count() < FEWEST_WORDS
+            if claim.text.split_whitespace().count() < MIN_WORDS
                 || claim.text.ends_with(PROPOSED)
             {
                 continue;
@@ -88,7 +87,7 @@ impl CheckResults {
         Ok(())
     }
 
-    /// Checks that every word of the goal is spoken of somewhere in `text`.
+    /// Checks that the document mentions every word of the goal.
     pub(crate) fn goal(&mut self, goal: &str, name: &str, document: &Document) {
         let quotes = document.quotes.iter().map(|quote| quote.text.as_str());
         let claims = document.claims.iter().map(|claim| claim.text.as_str());
@@ -161,11 +160,12 @@ impl CheckResults {
             ("line", line.to_string()),
             ("end_line", end.to_string()),
         ];
-        let lines = match toolbox.call(DOCS, "read_local_doc", asked).await {
-            Ok(read) => serde_json::from_str::<Value>(&read)
-                .map_err(|error| error.to_string())
-                .map(|read| read["text"].as_str().unwrap_or_default().to_owned()),
-            Err(error @ ToolError::Unavailable { .. }) => return Err(TaskError::Unavailable(error.to_string())),
+        let read = toolbox.call_json::<Value>(DOCS, "read_local_doc", asked);
+        let lines = match read.await {
+            Ok(read) => Ok(read["text"].as_str().unwrap_or_default().to_owned()),
+            Err(error @ ToolError::Unavailable { .. }) => {
+                return Err(TaskError::Unavailable(error.to_string()));
+            }
             Err(error) => Err(error.to_string()),
         };
         self.read.insert(source.clone(), lines.clone());
@@ -177,11 +177,11 @@ impl CheckResults {
             0 => name.to_owned(),
             line => format!("{name}:{line}"),
         };
-        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
+        let what = one_line(what);
         self.findings.push(Finding { severity, at, what });
     }
 
-    /// How many findings weigh so much.
+    /// How many findings have this severity.
     pub(crate) fn count(&self, severity: Severity) -> usize {
         self.findings
             .iter()

@@ -1,33 +1,28 @@
 //! The review agent: checks notes and design against their sources.
 //!
-//! A task reads `check` (every quotation looked up, every claim asked for its source) → `report`
-//! (how it is written down), with remarks by the model at the end where there is one.
+//! `check` looks up every quotation and asks every claim for its source; `report` writes the findings
+//! down. Where a model is configured, its remarks stand at the end.
 
 mod agent;
 mod check;
 mod report;
 
-use service::{Context, ServiceKind, Services, Spec};
+use service::{Context, Services, Spec};
 
-/// What the review agent says of itself.
+/// The names, tags, port and keys of the review agent.
 pub const SPEC: Spec = Spec {
     program: "review-agent",
     service: "agent-review",
-    kind: ServiceKind::Agent,
     tags: &["agent", "review", "verification"],
-    port_env: "AGENT_PORT",
     default_port: 50057,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The review agent: checks documents against their sources",
-    idempotent: &["*"],
-    keys: &[service::GRPC, service::CALLS, agentkit::AGENT_KEYS],
+    ..agentkit::DOCUMENT_AGENT
 };
 
 /// Builds the service of one instance.
 ///
 /// # Errors
-/// When the keys describe a model that cannot be.
+/// When the keys of the model are not valid.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let agent = agent::Review::new(agentkit::AgentState::new(context)?);
-    Ok(agentkit::serve_agent(context, &agent::ABOUT, agent))
+    agentkit::serve_document_agent(context, agent::Review)
 }

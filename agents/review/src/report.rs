@@ -1,47 +1,43 @@
-//! How a review is written down.
-
-use agentkit::text::truncate;
+//! The layout of a review.
 
 use crate::check::{CheckResults, Severity};
 
 /// Most findings that are listed.
-const MOST_FINDINGS: usize = 100;
+const MAX_FINDINGS: usize = 100;
 
-/// The review, but for a model's remarks.
-pub(crate) fn report(goal: &str, label: &str, names: &[&str], checked: &CheckResults) -> String {
-    let title = truncate(&goal.split_whitespace().collect::<Vec<_>>().join(" "), 200);
-    let mut text = format!("# Review: {title}\n\n{label}\n\n");
+/// The review, without its title and a model's remarks.
+pub(crate) fn report(names: &[&str], results: &CheckResults) -> String {
     let CheckResults {
         looked_up,
         confirmed,
         claims,
         sourced,
         ..
-    } = checked;
+    } = results;
     let (errors, warnings) = (
-        checked.count(Severity::Error),
-        checked.count(Severity::Warning),
+        results.count(Severity::Error),
+        results.count(Severity::Warning),
     );
     let verdict = match (errors, warnings) {
         (0, 0) => "passes",
         (0, _) => "passes, with warnings",
         _ => "does not pass",
     };
-    text.push_str(&format!(
+    let mut text = format!(
         "## Verdict\n\n**{verdict}**: {errors} errors, {warnings} warnings in {}.\n\n\
          - {confirmed} of {looked_up} quotations stand word for word in the lines they name.\n\
          - {sourced} of {claims} statements name their source.\n\n",
         names.join(" and ")
-    ));
+    );
     text.push_str("## Findings\n\n");
-    if checked.findings.is_empty() {
+    if results.findings.is_empty() {
         text.push_str("None.\n");
         return text;
     }
     text.push_str("| severity | where | what |\n|---|---|---|\n");
-    let mut findings: Vec<_> = checked.findings.iter().collect();
+    let mut findings: Vec<_> = results.findings.iter().collect();
     findings.sort_by_key(|finding| finding.severity);
-    for finding in findings.iter().take(MOST_FINDINGS) {
+    for finding in findings.iter().take(MAX_FINDINGS) {
         let severity = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -52,7 +48,7 @@ pub(crate) fn report(goal: &str, label: &str, names: &[&str], checked: &CheckRes
     }
     if let Some(more) = findings
         .len()
-        .checked_sub(MOST_FINDINGS)
+        .checked_sub(MAX_FINDINGS)
         .filter(|more| *more > 0)
     {
         text.push_str(&format!("\n{more} more are not listed.\n"));

@@ -1,7 +1,6 @@
-//! The gRPC face of an agent.
+//! An agent as an `agentplatform.AgentService`.
 
 use std::{
-    collections::HashMap,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -9,38 +8,36 @@ use std::{
 };
 
 use futures_util::stream;
-use proto::{
-    agentplatform::{
-        AgentInfo, ListAgentsRequest, ListAgentsResponse, RegistrationResponse, StatusRequest,
-        StatusResponse, TaskChunk, TaskRequest, TaskResponse,
-        agent_service_server::{AgentService, AgentServiceServer},
-    },
-    error_info::{self, Reason},
+use proto::agentplatform::{
+    AgentInfo, ListAgentsRequest, ListAgentsResponse, RegistrationResponse, StatusRequest,
+    StatusResponse, TaskChunk, TaskRequest, TaskResponse,
+    agent_service_server::{AgentService, AgentServiceServer},
 };
 use service::{ActiveTasks, Context, Services};
 use tokio::sync::mpsc;
-use tonic::{Code, Request, Response, Status, codegen::BoxStream, metadata::MetadataValue};
+use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use crate::{About, Agent, OutputStream, Task, TaskError, TaskOutcome};
+use crate::{About, Agent, OutputStream, Task, TaskError, TaskOutcome, task::respond};
 
-#[derive(Clone)]
+/// The content of the chunk that ends a stream.
+const COMPLETE: &str = "[COMPLETE]";
+
 struct AgentServer {
     context: Context,
-    about: &'static About,
+    about: About,
     agent: Arc<dyn Agent>,
     active: ActiveTasks,
 }
 
 /// Serves `agent` as an `agentplatform.AgentService` that lists itself as `about` says.
 #[must_use]
-pub fn serve(context: &Context, about: &'static About, agent: impl Agent) -> Services {
-    let face = AgentServer {
+pub fn serve(context: &Context, about: About, agent: impl Agent) -> Services {
+    let server = AgentServiceServer::new(AgentServer {
         context: context.clone(),
         about,
         agent: Arc::new(agent),
         active: ActiveTasks::default(),
-    };
-    let server = AgentServiceServer::new(face);
+    });
     Services::new()
         .service(server.max_decoding_message_size(context.max_message_bytes()))
         .descriptors(proto::DESCRIPTORS)
@@ -48,34 +45,20 @@ pub fn serve(context: &Context, about: &'static About, agent: impl Agent) -> Ser
 
 type Work = Pin<Box<dyn Future<Output = Result<TaskOutcome, TaskError>> + Send>>;
 
-/// Where a stream is.
-enum Reading {
-    /// The agent works; what it said so far.
+/// How far a stream is.
+enum Progress {
+    /// The agent works; what it has sent so far.
     Working(Work, mpsc::Receiver<String>, String),
-    /// All is said but that it is complete.
-    Said,
+    /// The agent is done; what it has sent may not be read yet.
+    Done(
+        Result<TaskOutcome, TaskError>,
+        mpsc::Receiver<String>,
+        String,
+    ),
+    /// Only the last chunk is missing.
+    Complete,
     /// Nothing follows.
     Over,
-}
-
-impl AgentServer {
-    fn metadata(&self, outcome: &TaskOutcome, session: &str) -> HashMap<String, String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let own = [
-            ("agent_id", self.context.instance_id.clone()),
-            (
-                "processed_at",
-                now.map_or(0, |since| since.as_secs()).to_string(),
-            ),
-            ("session_id", session.to_owned()),
-        ];
-        let facts = outcome.metadata.iter().map(|(k, v)| (*k, v.clone()));
-        own.into_iter()
-            .chain(facts)
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
-    }
 }
 
 #[async_trait::async_trait]
@@ -86,62 +69,45 @@ impl AgentService for AgentServer {
         &self,
         request: Request<TaskRequest>,
     ) -> Result<Response<TaskResponse>, Status> {
-        let _task = self.active.begin();
-        let task = task(request.into_inner());
-        let answer = match self.agent.run(&task, &OutputStream::discard()).await {
-            Ok(outcome) => TaskResponse {
-                metadata: self.metadata(&outcome, &task.session),
-                success: true,
-                output: outcome.output,
-                ..TaskResponse::default()
-            },
-            Err(TaskError::Invalid(error)) => TaskResponse {
-                error,
-                ..TaskResponse::default()
-            },
-            Err(failure @ (TaskError::Unavailable(_) | TaskError::ModelUnavailable { .. })) => {
-                return Err(status(&failure));
-            }
-        };
-        Ok(Response::new(TaskResponse {
-            task_id: task.id,
-            session_id: task.session,
-            ..answer
-        }))
+        let _active = self.active.begin();
+        let task = Task::from(request.into_inner());
+        let result = self.agent.run(&task, &OutputStream::discard()).await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let facts = [
+            ("agent_id", self.context.instance_id.clone()),
+            (
+                "processed_at",
+                now.map_or(0, |since| since.as_secs()).to_string(),
+            ),
+            ("session_id", task.session.clone()),
+        ];
+        respond(task, facts, result)
     }
 
     async fn stream_task(
         &self,
         request: Request<TaskRequest>,
     ) -> Result<Response<Self::StreamTaskStream>, Status> {
-        let busy = self.active.begin();
-        let task = task(request.into_inner());
+        let active = self.active.begin();
+        let task = Task::from(request.into_inner());
         let (task_id, session_id) = (task.id.clone(), task.session.clone());
         let (stream, pieces) = OutputStream::channel();
         let agent = Arc::clone(&self.agent);
         let work: Work = Box::pin(async move { agent.run(&task, &stream).await });
-        let start = Reading::Working(work, pieces, String::new());
-        let chunks = stream::unfold(start, move |reading| {
-            // The task is under way as long as its stream.
-            let _busy = &busy;
+        let start = Progress::Working(work, pieces, String::new());
+        let chunks = stream::unfold(start, move |progress| {
+            // The task is active as long as its stream.
+            let _active = &active;
             let (task_id, session_id) = (task_id.clone(), session_id.clone());
-            let chunk = move |content: String, is_final| TaskChunk {
-                task_id,
-                content,
-                is_final,
-                session_id,
-            };
             async move {
-                match reading {
-                    Reading::Working(work, pieces, said) => {
-                        let (piece, next) = read(work, pieces, said).await?;
-                        Some((piece.map(|piece| chunk(piece, false)), next))
-                    }
-                    Reading::Said => {
-                        Some((Ok(chunk("[COMPLETE]".to_owned(), true)), Reading::Over))
-                    }
-                    Reading::Over => None,
-                }
+                let (piece, next) = next(progress).await?;
+                let chunk = piece.map(|content| TaskChunk {
+                    task_id,
+                    session_id,
+                    content,
+                    is_final: matches!(next, Progress::Over),
+                });
+                Some((chunk, next))
             }
         });
         Ok(Response::new(Box::pin(chunks)))
@@ -173,57 +139,36 @@ impl AgentService for AgentServer {
     }
 }
 
-/// The next piece of text: what the agent says while it works, then the rest of its output.
-async fn read(
-    mut work: Work,
-    mut pieces: mpsc::Receiver<String>,
-    mut said: String,
-) -> Option<(Result<String, Status>, Reading)> {
-    // In this order: what was said before the end comes before it.
-    tokio::select! {
-        biased;
-        Some(piece) = pieces.recv() => {
-            said.push_str(&piece);
-            Some((Ok(piece), Reading::Working(work, pieces, said)))
-        }
-        done = &mut work => match done {
-            Ok(outcome) => {
-                // What was said and not yet read is part of the output as well.
-                let rest = outcome.output.strip_prefix(&said).unwrap_or(&outcome.output);
-                Some((Ok(rest.to_owned()), Reading::Said))
-            }
-            Err(failure) => Some((Err(status(&failure)), Reading::Over)),
-        },
+/// The next piece of a stream: what the agent sends while it works, the rest of its output, and the
+/// mark of the end.
+async fn next(mut progress: Progress) -> Option<(Result<String, Status>, Progress)> {
+    loop {
+        progress = match progress {
+            Progress::Working(mut work, mut pieces, mut sent) => tokio::select! {
+                // In this order: what was sent before the end comes before it.
+                biased;
+                Some(piece) = pieces.recv() => {
+                    sent.push_str(&piece);
+                    return Some((Ok(piece), Progress::Working(work, pieces, sent)));
+                }
+                result = &mut work => Progress::Done(result, pieces, sent),
+            },
+            // The agent has let go of the sender, so that this ends with the last piece.
+            Progress::Done(result, mut pieces, mut sent) => match (pieces.recv().await, result) {
+                (Some(piece), result) => {
+                    sent.push_str(&piece);
+                    return Some((Ok(piece), Progress::Done(result, pieces, sent)));
+                }
+                (None, Err(error)) => return Some((Err(error.into()), Progress::Over)),
+                (None, Ok(TaskOutcome { output, .. })) => {
+                    match output.strip_prefix(&sent).unwrap_or(&output) {
+                        "" => Progress::Complete,
+                        rest => return Some((Ok(rest.to_owned()), Progress::Complete)),
+                    }
+                }
+            },
+            Progress::Complete => return Some((Ok(COMPLETE.to_owned()), Progress::Over)),
+            Progress::Over => return None,
+        };
     }
-}
-
-fn task(request: TaskRequest) -> Task {
-    Task {
-        id: request.task_id,
-        goal: request.input,
-        parameters: request.parameters,
-        tools: request.tool_ids,
-        session: request.session_id,
-    }
-}
-
-fn status(failure: &TaskError) -> Status {
-    let (code, reason) = match failure {
-        TaskError::Invalid(_) => (Code::InvalidArgument, Reason::TaskRefused),
-        TaskError::Unavailable(_) => (Code::Unavailable, Reason::DependencyAway),
-        // In gRPC's words: to be tried again at a higher level, if at all. The instance is fine.
-        TaskError::ModelUnavailable { .. } => (Code::Aborted, Reason::ModelAway),
-    };
-    let after = match failure {
-        TaskError::ModelUnavailable { retry_after, .. } => *retry_after,
-        TaskError::Invalid(_) | TaskError::Unavailable(_) => None,
-    };
-    let facts = after.map(|after| (error_info::RETRY_AFTER, after.as_millis().to_string()));
-    let mut status = error_info::status(code, reason, failure.to_string(), facts);
-    // Another instance has the same tools and the same model: no hop tries one by itself.
-    let stop = MetadataValue::from_static("-1");
-    status
-        .metadata_mut()
-        .insert(channel::Pushback::HEADER, stop);
-    status
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{TaskError, Task, ToolError, Toolbox};
+use crate::{Task, TaskError, ToolError, Toolbox};
 
 const TOOL: &str = "fs-tool";
 
@@ -10,7 +10,7 @@ const TOOL: &str = "fs-tool";
 /// of the task's session.
 ///
 /// # Errors
-/// When it is in neither place, or the files are away.
+/// When it is in neither place, or the tool for files does not answer.
 pub async fn artifact(
     task: &Task,
     toolbox: &Toolbox,
@@ -18,19 +18,18 @@ pub async fn artifact(
     path: &str,
 ) -> Result<String, TaskError> {
     if let Some(text) = task.parameters.get(parameter) {
-        return Ok(text.clone());
+        return Ok(text.to_owned());
     }
-    let read = toolbox
-        .call(TOOL, "file_read_safe", [("path", path.to_owned())])
-        .await;
-    let read = read.map_err(|error| match error {
-        ToolError::Unavailable { .. } => TaskError::Unavailable(error.to_string()),
+    let path_parameter = [("path", path.to_owned())];
+    let read = toolbox.call_json(TOOL, "file_read_safe", path_parameter);
+    let read: Value = read.await.map_err(|error| match error {
+        ToolError::Unavailable { .. } | ToolError::Malformed { .. } => {
+            TaskError::Unavailable(error.to_string())
+        }
         other => TaskError::Invalid(format!(
             "there is no {parameter}: give it as a parameter, or the session_id of a run that has \
              {path} ({other})"
         )),
     })?;
-    let read: Value = serde_json::from_str(&read)
-        .map_err(|error| TaskError::Unavailable(format!("{TOOL} answers what is not JSON: {error}")))?;
     Ok(read["content"].as_str().unwrap_or_default().to_owned())
 }

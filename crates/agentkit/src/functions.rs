@@ -1,6 +1,6 @@
 //! The mesh's tools as functions of a model: what `ListTools` says becomes a schema, a call becomes
-//! `ExecuteTool`. A model does what documents tell it, so it is offered what its step needs and no
-//! more: of the platform's own tools what only reads. What a step writes the pipeline writes.
+//! `ExecuteTool`. A model may follow instructions in a document, so it gets no more than its step
+//! needs: of the platform's own tools only what reads. The pipeline writes what a step writes.
 
 use model::{Functions, wire::Function};
 use proto::agentplatform::ToolInfo;
@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Toolbox, consul_name,
-    text::{truncate, shorten},
+    text::{shorten, truncate},
 };
 
 /// Longest result that a model is given, characters.
-const LONGEST_RESULT: usize = 16_000;
+const MAX_RESULT: usize = 16_000;
 /// The types of JSON Schema that a parameter may have; any other is a string.
 const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
-/// What a model may ask of one of the platform's own tools.
+/// What a model may call of one of the platform's own tools.
 struct Grant {
     /// Consul name of the tool.
     tool: &'static str,
@@ -26,8 +26,7 @@ struct Grant {
     parameters: &'static [&'static str],
 }
 
-/// The platform's own tools. Of a tool that is not among them, which whoever submits a task names,
-/// a model may ask everything.
+/// The platform's own tools. A model may call everything of another tool: the task names it.
 const GRANTS: &[Grant] = &[
     Grant {
         tool: "tool-docs",
@@ -52,8 +51,8 @@ const GRANTS: &[Grant] = &[
     },
 ];
 
-/// What no model may ask of any tool, in small letters: `fs-tool` may run by another name.
-const NEVER: [&str; 2] = ["file_write_safe", "file_append_line"];
+/// What no model may call of any tool, in small letters: `fs-tool` may run under another name.
+const FORBIDDEN: [&str; 2] = ["file_write_safe", "file_append_line"];
 
 /// The tools of a task that answer, offered to a model.
 #[derive(Debug)]
@@ -65,19 +64,19 @@ pub struct MeshFunctions<'a> {
 }
 
 impl Grant {
-    /// What a model may ask of a tool, by any of its names.
+    /// What a model may call of a tool, by any of its names.
     fn of(id: &str) -> Option<&'static Self> {
         let name = consul_name(id.trim()).to_lowercase();
         GRANTS.iter().find(|grant| grant.tool == name)
     }
 
-    fn allows(&self, operation: &str) -> bool {
-        self.operations.iter().any(|(name, _)| *name == operation)
+    fn names(&self) -> Vec<&'static str> {
+        self.operations.iter().map(|(name, _)| *name).collect()
     }
 }
 
 impl<'a> MeshFunctions<'a> {
-    /// Asks each tool of the task what it is. One that is away is not offered.
+    /// Asks each tool of the task for its description. A tool that does not answer is left out.
     pub async fn list(toolbox: &'a Toolbox) -> Self {
         let (mut ids, mut offered) = (Vec::new(), Vec::new());
         for id in toolbox.tools() {
@@ -106,7 +105,7 @@ impl Functions for MeshFunctions<'_> {
             .iter()
             .position(|function| function.name == name);
         let Some(id) = position.and_then(|position| self.ids.get(position)) else {
-            return format!("error: there is no function {name:?}");
+            return format!("error: there is no function {:?}", shorten(name));
         };
         let Ok(Value::Object(mut arguments)) = serde_json::from_str(arguments) else {
             return "error: the arguments are not a JSON object".to_owned();
@@ -114,31 +113,29 @@ impl Functions for MeshFunctions<'_> {
         let operation = arguments.remove("operation").map(text).unwrap_or_default();
         let operation = operation.trim();
         let grant = Grant::of(id);
-        if let Some(grant) = grant
-            && !grant.allows(operation)
+        if let Some(names) = grant.map(Grant::names)
+            && !names.contains(&operation)
         {
-            let names: Vec<_> = grant.operations.iter().map(|(name, _)| *name).collect();
-            let operation = shorten(operation);
-            let names = names.join(", ");
+            let (operation, names) = (shorten(operation), names.join(", "));
             return format!("error: {operation:?} is not for a model: {id} has {names}");
         }
-        if NEVER.contains(&operation.to_lowercase().as_str()) {
+        if FORBIDDEN.contains(&operation.to_lowercase().as_str()) {
             return format!("error: {operation:?} is not for a model");
         }
         let allowed = |key: &str| grant.is_none_or(|grant| grant.parameters.contains(&key));
         let given = arguments
             .iter()
-            // Some models fill in everything that a function has.
+            // Some models fill in every parameter of a function.
             .filter(|(key, value)| allowed(key) && !value.is_null())
             .map(|(key, value)| (key.as_str(), text(value.clone())));
         match self.toolbox.call(id, operation, given).await {
-            Ok(result) => truncate(&result, LONGEST_RESULT),
+            Ok(result) => truncate(&result, MAX_RESULT),
             Err(error) => format!("error: {error}"),
         }
     }
 }
 
-/// A tool takes texts: `5` and `"5"` are the same to it.
+/// Parameters of tools are texts: `5` and `"5"` are the same.
 fn text(value: Value) -> String {
     match value {
         Value::String(text) => text,
@@ -151,7 +148,7 @@ fn function(info: &ToolInfo) -> Function {
     let grant = Grant::of(&info.tool_id);
     let operation = match grant {
         Some(grant) => {
-            let names: Vec<_> = grant.operations.iter().map(|(name, _)| *name).collect();
+            let names = grant.names();
             let rows: Vec<_> = grant
                 .operations
                 .iter()
@@ -245,7 +242,7 @@ mod tests {
         for id in ["fs-tool", "tool-fs", "FS-tool", " fs-tool ", "Tool-FS"] {
             let grant = Grant::of(id);
             assert!(
-                grant.is_some_and(|grant| !grant.allows("file_write_safe")),
+                grant.is_some_and(|grant| !grant.names().contains(&"file_write_safe")),
                 "{id}"
             );
         }

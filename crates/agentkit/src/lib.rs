@@ -1,25 +1,39 @@
-//! What agents and tools share, so that each is only what it does: a [`Tool`] or an
-//! [`Agent`] behind its gRPC face, a [`Toolbox`] to call tools through the mesh, the words of a
-//! text, and the form in which sources are cited.
+//! What agents, tools and workers share, so that each is only what it does: an [`Agent`], a [`Tool`]
+//! or a [`Worker`] behind its gRPC service, a [`Toolbox`] to call tools through the mesh, the words
+//! of a text, and the form in which sources are cited.
 
 mod about;
 mod agent;
 mod agent_server;
 mod artifacts;
+mod document_agent;
 mod functions;
-mod state;
 mod output_stream;
+mod parameters;
 pub mod sources;
+mod state;
+mod status_board;
+mod task;
 pub mod text;
 mod tool;
+mod tool_server;
 mod toolbox;
+mod worker;
+mod worker_server;
 
 pub use about::{About, Operation, Parameter};
-pub use agent::{Agent, TaskError, TaskOutcome, Task};
+pub use agent::{AGENT, Agent};
 pub use agent_server::serve as serve_agent;
 pub use artifacts::artifact;
+pub use document_agent::{DOCUMENT_AGENT, DocumentAgent, Draft, serve as serve_document_agent};
 pub use functions::MeshFunctions;
-pub use state::{AGENT_KEYS, AgentState, ToolKeys};
 pub use output_stream::OutputStream;
-pub use tool::{Invocation, InvocationError, Tool, serve as serve_tool};
+pub use parameters::{InvalidParameter, Parameters};
+pub use state::{AGENT_KEYS, AgentState, ToolKeys};
+pub use status_board::TaskHandle;
+pub use task::{Task, TaskError, TaskOutcome};
+pub use tool::{Invocation, InvocationError, TOOL, Tool, json_result};
+pub use tool_server::serve as serve_tool;
 pub use toolbox::{ToolError, Toolbox, consul_name};
+pub use worker::{WORKER, Worker};
+pub use worker_server::serve as serve_worker;

@@ -1,39 +1,51 @@
-//! Text on its way to a caller who wants to read along.
+//! Text on its way to a caller who reads it as it is written.
 
+use model::TextSink;
 use tokio::sync::mpsc;
 
-/// Pieces that may wait for a slow reader.
-const WAITING: usize = 64;
+/// Pieces that wait for a slow reader.
+const CAPACITY: usize = 64;
 
-/// Takes text as it is written; nobody may be listening.
+/// Takes the text of a task as it is written.
 #[derive(Clone, Debug, Default)]
 pub struct OutputStream(Option<mpsc::Sender<String>>);
 
 impl OutputStream {
-    /// For a caller who waits for the end.
+    /// A stream that nobody reads: the caller waits for the end.
     #[must_use]
     pub fn discard() -> Self {
         Self(None)
     }
 
-    /// With somebody who listens.
+    /// A stream and its reader.
     #[must_use]
     pub fn channel() -> (Self, mpsc::Receiver<String>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
+        let (sender, receiver) = mpsc::channel(CAPACITY);
         (Self(Some(sender)), receiver)
     }
 
-    /// Whether somebody listens.
+    /// Whether somebody reads.
     #[must_use]
     pub fn has_reader(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Passes a piece on, waiting for a reader who is slow.
+    /// Sends a piece, waiting for a slow reader.
     pub async fn send(&self, piece: impl Into<String> + Send) {
         if let Some(sender) = &self.0 {
             // A reader who left ends the task by dropping it.
             sender.send(piece.into()).await.ok();
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl TextSink for OutputStream {
+    async fn send(&self, piece: &str) {
+        Self::send(self, piece).await;
+    }
+
+    fn has_reader(&self) -> bool {
+        Self::has_reader(self)
     }
 }

@@ -5,9 +5,9 @@ mod document;
 mod passage;
 
 pub use document::{Claim, Document, Quote};
-pub use passage::{DocSearchResults, DocHit, Passage, WebSearchResults, WebHit};
+pub use passage::{DocHit, DocSearchResults, Passage, WebHit, WebSearchResults};
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 /// The heading of the list of sources.
 pub const HEADING: &str = "## Sources";
@@ -80,16 +80,9 @@ impl Citations {
         }
     }
 
-    /// Whether nothing is cited.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// How many sources there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// A numbered item for a model to cite: the number of its source, its heading and its text.
+    pub fn item(&mut self, source: &Source, heading: &str, text: &str) -> String {
+        format!("[{}] {heading}\n{text}\n\n", self.number(source))
     }
 
     /// The list for the end of the document.
@@ -105,10 +98,11 @@ impl Citations {
     }
 }
 
-impl From<&BTreeMap<usize, Source>> for Citations {
-    fn from(sources: &BTreeMap<usize, Source>) -> Self {
-        Self(sources.values().cloned().collect())
-    }
+/// Remarks about the document itself, each a line in italics.
+#[must_use]
+pub fn remarks(remarks: &[String]) -> String {
+    let lines = remarks.iter().map(|remark| remark.replace('\n', " "));
+    lines.map(|line| format!("_{line}_\n\n")).collect()
 }
 
 /// A text as a quotation of Markdown.

@@ -1,12 +1,12 @@
-//! What an agent thinks with: a model where one is configured, nothing where not; and it says which.
+//! What all tasks of an agent share: its model, where one is configured, and its way to tools.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use config::{Group, duration, keys};
-use model::{TextSink, Model, Reply, Usage, wire::Message};
+use model::{Model, Reply, TextSink, Usage, wire::Message};
 use service::Context;
 
-use crate::{TaskError, OutputStream, Task, Toolbox, functions::MeshFunctions};
+use crate::{Task, TaskError, Toolbox, functions::MeshFunctions};
 
 keys! {
     /// How an agent calls tools.
@@ -32,7 +32,7 @@ impl AgentState {
     /// As [`AGENT_KEYS`] say.
     ///
     /// # Errors
-    /// When they describe a model that cannot be.
+    /// When the keys of the model are not valid.
     pub fn new(context: &Context) -> Result<Self, model::Error> {
         Ok(Self {
             model: model::from_config(&context.config)?,
@@ -65,36 +65,26 @@ impl AgentState {
         }
     }
 
-    /// Asks the model, which may call the task's tools; `None` without one.
+    /// Asks the model, which may call the task's tools; `None` without one. Its text goes to `sink`
+    /// as it is written.
     ///
     /// # Errors
     /// When there is a model, and it gives no answer.
     pub async fn ask_model(
         &self,
         toolbox: &Toolbox,
-        stream: &OutputStream,
-        system: &str,
+        sink: &dyn TextSink,
+        prompt: &str,
         question: String,
     ) -> Result<Option<Reply>, TaskError> {
         let Some(model) = &self.model else {
             return Ok(None);
         };
         let functions = MeshFunctions::list(toolbox).await;
-        let messages = vec![Message::system(system), Message::user(question)];
+        let messages = vec![Message::system(prompt), Message::user(question)];
         // Boxed: a request's future is large.
-        let reply = Box::pin(model.converse(messages, &functions, &StreamSink(stream))).await;
-        reply.map(Some).map_err(|error| match error {
-            // The model's own attempts are over: whoever repeats the task repeats them all.
-            model::Error::Unavailable(_) | model::Error::Timeout => TaskError::ModelUnavailable {
-                message: error.to_string(),
-                retry_after: None,
-            },
-            model::Error::RetryAfter(_, after) => TaskError::ModelUnavailable {
-                message: error.to_string(),
-                retry_after: Some(after),
-            },
-            other => TaskError::Invalid(other.to_string()),
-        })
+        let reply = Box::pin(model.converse(messages, &functions, sink)).await;
+        reply.map(Some).map_err(TaskError::from)
     }
 
     /// What the answer's metadata says of how it was made.
@@ -141,15 +131,18 @@ impl AgentState {
     }
 }
 
-struct StreamSink<'a>(&'a OutputStream);
-
-#[async_trait::async_trait]
-impl TextSink for StreamSink<'_> {
-    async fn send(&self, piece: &str) {
-        self.0.send(piece).await;
-    }
-
-    fn has_reader(&self) -> bool {
-        self.0.has_reader()
+impl From<model::Error> for TaskError {
+    fn from(error: model::Error) -> Self {
+        let message = error.to_string();
+        let retry_after = match error {
+            model::Error::RetryAfter(_, wait) => Some(wait),
+            model::Error::Unavailable(_) | model::Error::Timeout => None,
+            _ => return Self::Invalid(message),
+        };
+        // The model has had its attempts: a retry of the task repeats them all.
+        Self::ModelUnavailable {
+            message,
+            retry_after,
+        }
     }
 }

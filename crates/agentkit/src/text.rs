@@ -1,4 +1,4 @@
-//! The words of a text, in the form in which they are compared.
+//! The words of a text in a form to compare, and texts made shorter.
 
 /// English words that say nothing about what a text is about.
 const STOP_WORDS: &[&str] = &[
@@ -59,6 +59,12 @@ fn singular(word: &str) -> String {
         }
         _ => word.to_owned(),
     }
+}
+
+/// A text as one line, its words a space apart.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// At most 80 characters of what a caller sent, so that an error stays readable.

@@ -9,8 +9,9 @@ use channel::Mesh;
 use proto::agentplatform::{
     ListToolsRequest, ToolInfo, ToolRequest, tool_service_client::ToolServiceClient,
 };
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// Calls the tools of one task, for one session, and counts the calls.
 #[derive(Debug)]
@@ -42,6 +43,14 @@ pub enum ToolError {
         /// Public id of the tool.
         tool: String,
         /// What it says.
+        message: String,
+    },
+    /// The tool answers in a form that its callers do not know.
+    #[error("{tool}: its result is not of the expected form: {message}")]
+    Malformed {
+        /// Public id of the tool.
+        tool: String,
+        /// What the parser says.
         message: String,
     },
     /// No instance answers.
@@ -97,10 +106,10 @@ impl Toolbox {
         self.calls.load(Relaxed)
     }
 
-    /// Asks a tool for an operation; the result as the tool gives it.
+    /// Calls an operation of a tool, and returns its result.
     ///
     /// # Errors
-    /// When the task does not name the tool, it refuses, or nobody answers.
+    /// When the task does not name the tool, the tool rejects the call, or no instance answers.
     pub async fn call<'a>(
         &self,
         tool: &str,
@@ -112,18 +121,16 @@ impl Toolbox {
         }
         self.calls.fetch_add(1, Relaxed);
         let parameters = parameters.into_iter();
-        let mut request = Request::new(ToolRequest {
+        let request = ToolRequest {
             tool_id: tool.to_owned(),
             operation: operation.to_owned(),
             parameters: parameters.map(|(k, v)| (k.to_owned(), v)).collect(),
             session_id: self.session.clone(),
-        });
-        request.set_timeout(self.timeout);
+        };
         let mut client = self.client(tool);
         // Boxed: it is most of the size of every future that calls a tool.
-        let answer = timeout(self.timeout, Box::pin(client.execute_tool(request))).await;
-        let answer = answer.map_err(|_| self.late(tool))?;
-        let answer = answer.map_err(|status| failed(tool, &status))?.into_inner();
+        let call = Box::pin(client.execute_tool(self.request(request)));
+        let answer = self.answer(tool, call).await?;
         if answer.success {
             return Ok(answer.result);
         }
@@ -133,17 +140,31 @@ impl Toolbox {
         })
     }
 
+    /// [`Toolbox::call`], for a tool whose result is JSON.
+    ///
+    /// # Errors
+    /// As [`Toolbox::call`], and when the result is not a `T`.
+    pub async fn call_json<'a, T: DeserializeOwned>(
+        &self,
+        tool: &str,
+        operation: &str,
+        parameters: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Result<T, ToolError> {
+        let result = self.call(tool, operation, parameters).await?;
+        serde_json::from_str(&result).map_err(|error| ToolError::Malformed {
+            tool: tool.to_owned(),
+            message: error.to_string(),
+        })
+    }
+
     /// What a tool says of itself.
     ///
     /// # Errors
-    /// When nobody answers, or the tool does not list itself.
+    /// When no instance answers, or the tool does not list itself.
     pub async fn describe(&self, tool: &str) -> Result<ToolInfo, ToolError> {
-        let mut request = Request::new(ListToolsRequest::default());
-        request.set_timeout(self.timeout);
         let mut client = self.client(tool);
-        let answer = timeout(self.timeout, Box::pin(client.list_tools(request))).await;
-        let answer = answer.map_err(|_| self.late(tool))?;
-        let answer = answer.map_err(|status| failed(tool, &status))?.into_inner();
+        let call = Box::pin(client.list_tools(self.request(ListToolsRequest::default())));
+        let answer = self.answer(tool, call).await?;
         let mut listed = answer.tools.into_iter();
         listed
             .find(|info| info.tool_id == tool)
@@ -158,10 +179,26 @@ impl Toolbox {
         ToolServiceClient::new(channel.session(&self.session))
     }
 
-    fn late(&self, tool: &str) -> ToolError {
-        ToolError::Unavailable {
-            tool: tool.to_owned(),
-            message: format!("did not answer within {:?}", self.timeout),
+    /// A request with its deadline, which the tool and the services behind it learn.
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+
+    async fn answer<T>(
+        &self,
+        tool: &str,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, ToolError> {
+        match timeout(self.timeout, call).await {
+            Ok(answer) => answer
+                .map(Response::into_inner)
+                .map_err(|status| failed(tool, &status)),
+            Err(_) => Err(ToolError::Unavailable {
+                tool: tool.to_owned(),
+                message: format!("did not answer within {:?}", self.timeout),
+            }),
         }
     }
 }

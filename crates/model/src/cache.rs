@@ -1,4 +1,4 @@
-//! Answers to questions that were asked before, in bounded memory.
+//! A cache of answers, in bounded memory.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::stream::Completion;
 
-/// Remembers answers; the oldest goes first.
+/// Answers by request. The oldest is dropped first.
 #[derive(Debug)]
 pub(crate) struct Cache {
     limit: usize,

@@ -1,4 +1,4 @@
-//! One endpoint, and one request to it.
+//! A model at an endpoint, and one request to it with its retries.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -13,18 +13,18 @@ use tracing::warn;
 use crate::{
     Error, TextSink,
     cache::Cache,
-    request_params::{EndpointProfile, RequestParams},
     error_response::ErrorResponse,
+    request_params::{EndpointProfile, RequestParams},
     retry,
     stream::{Completion, CompletionBuilder, StreamError, truncate},
     url::{endpoint, is_azure},
-    wire::{Function, Message, ToolDefinition, Request, RequestMessage, StreamOptions},
+    wire::{Function, Message, Request, RequestMessage, StreamOptions, ToolDefinition},
 };
 
-/// Longest part of a refusal that is read, bytes.
-const LONGEST_REFUSAL: usize = 64 * 1024;
+/// Longest part of an error response that is read, bytes.
+const MAX_ERROR_BODY: usize = 64 * 1024;
 
-/// What a model is made of.
+/// How a model is asked.
 #[derive(Clone)]
 pub struct ModelOptions {
     /// Base URL of the API, with or without `/v1`.
@@ -37,16 +37,16 @@ pub struct ModelOptions {
     pub timeout: Duration,
     /// Longest time for a connection.
     pub connect_timeout: Duration,
-    /// How often one request is sent, ≥ 1.
+    /// How often one request is sent at most, ≥ 1.
     pub attempts: u32,
     /// How often the model may call functions before it has to answer.
     pub rounds: u32,
     /// Most tokens of one answer.
     pub max_tokens: u32,
-    /// What the request calls that: `max_tokens`, `max_completion_tokens`, `none` to leave it out,
-    /// or `auto` for the first until an endpoint wants the second.
+    /// The parameter that says so: `max_tokens`, `max_completion_tokens` or `none`. With `auto` it is
+    /// the first until the endpoint asks for the second.
     pub limit: String,
-    /// How much chance there is in an answer; `None` for what the endpoint does by itself.
+    /// The sampling temperature; `None` for the endpoint's default.
     pub temperature: Option<f64>,
     /// Parameters that are never sent.
     pub omit: Vec<String>,
@@ -56,14 +56,14 @@ pub struct ModelOptions {
     pub cache_bytes: usize,
 }
 
-/// A model at an endpoint. Its cache is shared by whoever shares it.
+/// A model at an endpoint, with a cache of its answers.
 #[derive(Debug)]
 pub struct Model {
     http: reqwest::Client,
     url: Url,
-    pub(crate) settings: ModelOptions,
+    pub(crate) options: ModelOptions,
     cache: Cache,
-    /// What the process knows of the endpoint.
+    /// What the process knows of the endpoint, shared by its models.
     endpoint: Arc<EndpointProfile>,
 }
 
@@ -72,17 +72,17 @@ pub struct Model {
 pub(crate) struct Round<'a> {
     pub(crate) messages: &'a [Message],
     pub(crate) functions: &'a [Function],
-    /// Whether none of them may be called: they are there for the calls that were made.
+    /// Whether none of them may be called any more. They are sent since earlier calls name them.
     pub(crate) closed: bool,
 }
 
-/// Why a request has no answer.
+/// Why an attempt has no answer.
 enum AttemptError {
-    /// It may have one later, not before the time that the endpoint asks for.
+    /// A later one may have it, after the time that the endpoint asks for.
     Transient(String, Option<Duration>),
-    /// It is refused with this status and these words.
+    /// The endpoint rejects the request with this status and body.
     Rejected(u16, String),
-    /// It would have none later either.
+    /// A later one would have none either.
     Permanent(Error),
 }
 
@@ -97,22 +97,22 @@ impl fmt::Debug for ModelOptions {
 }
 
 impl Model {
-    /// Checks the settings; nothing is sent.
+    /// Checks the options; nothing is sent.
     ///
     /// # Errors
-    /// When the URL is none, the model has no name, or the key cannot be a header.
-    pub fn new(settings: ModelOptions) -> Result<Self, Error> {
+    /// When the URL is invalid, the model has no name, or the key cannot be a header.
+    pub fn new(options: ModelOptions) -> Result<Self, Error> {
         let bad = |key, problem: &str| Error::InvalidConfig {
             key,
             problem: problem.to_owned(),
         };
-        let url = endpoint(&settings.url).ok_or_else(|| {
+        let url = endpoint(&options.url).ok_or_else(|| {
             bad(
                 "model_url",
                 "is no URL: give one such as http://localhost:11434/v1",
             )
         })?;
-        if settings.name.is_empty() {
+        if options.name.is_empty() {
             return Err(bad(
                 "model_name",
                 "is empty: name the model that model_url serves",
@@ -120,7 +120,7 @@ impl Model {
         }
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(key) = &settings.api_key {
+        if let Some(key) = &options.api_key {
             let value = HeaderValue::from_str(&format!("Bearer {key}"));
             let mut value = value.map_err(|_| bad("model_api_key", "cannot be a header"))?;
             value.set_sensitive(true);
@@ -135,26 +135,26 @@ impl Model {
         // Neither redirects nor a proxy of the environment: the key goes to the configured host.
         let http = reqwest::Client::builder()
             .default_headers(headers)
-            .connect_timeout(settings.connect_timeout)
+            .connect_timeout(options.connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .user_agent(concat!("mesh/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad("model_url", &error.to_string()))?;
-        let form = RequestParams::new(&settings.limit, &settings.omit);
+        let params = RequestParams::new(&options.limit, &options.omit);
         Ok(Self {
-            endpoint: EndpointProfile::shared(url.as_str(), &settings.name, form),
+            endpoint: EndpointProfile::shared(url.as_str(), &options.name, params),
             http,
             url,
-            cache: Cache::new(settings.cache_bytes),
-            settings,
+            cache: Cache::new(options.cache_bytes),
+            options,
         })
     }
 
     /// The model's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.settings.name
+        &self.options.name
     }
 
     /// One round: the answer, and whether the cache had it.
@@ -163,23 +163,23 @@ impl Model {
         round: Round<'_>,
         sink: &dyn TextSink,
     ) -> Result<(Arc<Completion>, bool), Error> {
-        // Whatever the endpoint turns out not to take, the question is the same.
+        // The key does not depend on the parameters that the endpoint turns out to reject.
         let key = Cache::key(&encoded(&self.request(round, &RequestParams::default()))?);
         if let Some(known) = self.cache.get(key) {
             sink.send(&known.content).await;
             return Ok((known, true));
         }
-        let deadline = Instant::now() + self.settings.timeout;
+        let deadline = Instant::now() + self.options.timeout;
         let answer = timeout_at(deadline, self.send(round, sink, deadline)).await;
         let answer = Arc::new(answer.map_err(|_| Error::Timeout)??);
         self.cache.put(key, Arc::clone(&answer));
         Ok((answer, false))
     }
 
-    fn request<'a>(&'a self, round: Round<'a>, form: &RequestParams) -> Request<'a> {
-        let has = |name| form.has(name);
+    fn request<'a>(&'a self, round: Round<'a>, params: &RequestParams) -> Request<'a> {
+        let has = |name| params.has(name);
         let called = |message: &Message| !message.tool_calls.is_empty();
-        // Functions that were called have to be there, whatever the endpoint refused before.
+        // Functions that were called have to be sent, whatever the endpoint rejected before.
         let offers = has("tools") || round.messages.iter().any(called);
         let functions = round.functions.iter().filter(|_| offers);
         let tools: Vec<_> = functions
@@ -190,19 +190,20 @@ impl Model {
             .collect();
         let sent = |message: &'a Message| RequestMessage {
             message,
-            reasoning_content: (form.sends_reasoning() && called(message))
+            reasoning_content: (params.sends_reasoning() && called(message))
                 .then_some(message.reasoning.as_str()),
         };
         let closed = round.closed && !tools.is_empty() && has("tool_choice");
-        let limit = |name| (form.max_tokens_name() == Some(name)).then_some(self.settings.max_tokens);
+        let limit =
+            |name| (params.max_tokens_name() == Some(name)).then_some(self.options.max_tokens);
         let stream = has("stream");
         Request {
-            model: &self.settings.name,
+            model: &self.options.name,
             messages: round.messages.iter().map(sent).collect(),
             tools,
             tool_choice: closed.then_some("none"),
-            // The same question has the same answer, which is what a cache assumes.
-            temperature: self.settings.temperature.filter(|_| has("temperature")),
+            // At temperature 0 the same question has the same answer, as the cache assumes.
+            temperature: self.options.temperature.filter(|_| has("temperature")),
             max_tokens: limit("max_tokens"),
             max_completion_tokens: limit("max_completion_tokens"),
             stream: stream.then_some(true),
@@ -212,30 +213,30 @@ impl Model {
         }
     }
 
-    /// Sends a request until it is answered, refused, or sent often enough. One without a
-    /// parameter that was refused is another request, and there are few of them.
+    /// Sends a request until it is answered, rejected, or out of attempts. A request without a
+    /// rejected parameter does not count as an attempt: there are few such parameters.
     async fn send(
         &self,
         round: Round<'_>,
         sink: &dyn TextSink,
         deadline: Instant,
     ) -> Result<Completion, Error> {
-        let mut form = self.endpoint.params();
+        let mut params = self.endpoint.params();
         let mut attempt = 1;
         loop {
             self.wait_out_hold_off(deadline).await?;
-            let request = self.request(round, &form);
+            let request = self.request(round, &params);
             let (problem, asked) = match self.send_once(encoded(&request)?, sink).await {
                 Ok(answer) => {
-                    self.endpoint.accepted(&form);
+                    self.endpoint.accepted(&params);
                     return Ok(answer);
                 }
                 Err(AttemptError::Permanent(error)) => return Err(error),
                 Err(AttemptError::Transient(problem, asked)) => (problem, asked),
                 Err(AttemptError::Rejected(status, said)) => {
                     let refusal = ErrorResponse::parse(status, &said);
-                    if let Some(next) = form.adapted_to(&refusal, &request.optional_params()) {
-                        form = next;
+                    if let Some(next) = params.adapted_to(&refusal, &request.optional_params()) {
+                        params = next;
                         continue;
                     }
                     let message = truncate(&said);
@@ -246,7 +247,7 @@ impl Model {
                 }
             };
             attempt += 1;
-            if attempt > self.settings.attempts {
+            if attempt > self.options.attempts {
                 return Err(match asked.filter(|asked| !asked.is_zero()) {
                     Some(asked) => Error::RetryAfter(problem, asked),
                     None => Error::Unavailable(problem),
@@ -254,7 +255,7 @@ impl Model {
             }
             let wait = retry::backoff(attempt, asked, rand::random());
             warn!(
-                model = self.settings.name,
+                model = self.options.name,
                 attempt,
                 ?wait,
                 problem,
@@ -267,11 +268,11 @@ impl Model {
         }
     }
 
-    /// Waits until the endpoint takes requests again, whoever was told to leave it alone.
+    /// Waits until the endpoint accepts requests again, by a `Retry-After` to any of its models.
     async fn wait_out_hold_off(&self, deadline: Instant) -> Result<(), Error> {
         while let Some(wait) = self.endpoint.hold_off_left() {
             if Instant::now() + wait > deadline {
-                let problem = "the endpoint asks to be left alone for longer than model_timeout";
+                let problem = "the endpoint's Retry-After is longer than model_timeout";
                 return Err(Error::RetryAfter(problem.to_owned(), wait));
             }
             sleep(wait).await;
@@ -280,13 +281,17 @@ impl Model {
     }
 
     /// Sends a request once.
-    async fn send_once(&self, body: Vec<u8>, sink: &dyn TextSink) -> Result<Completion, AttemptError> {
+    async fn send_once(
+        &self,
+        body: Vec<u8>,
+        sink: &dyn TextSink,
+    ) -> Result<Completion, AttemptError> {
         let lost = |error: reqwest::Error| AttemptError::Transient(cause(error), None);
         let sent = self.http.post(self.url.clone()).body(body).send().await;
         let response = sent.map_err(lost)?;
         let status = response.status();
         if status.is_success() {
-            // Once somebody has heard text, another attempt would tell it twice.
+            // Once a reader has text, another attempt would send it twice.
             let mut streamed = false;
             return match self.read(response, sink, &mut streamed).await {
                 Err(AttemptError::Transient(problem, _)) if streamed => {
@@ -323,13 +328,13 @@ impl Model {
             let bytes = match response.chunk().await {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => break,
-                // A connection may be lost once all is said.
+                // A connection may be lost after a complete answer.
                 Err(_) if assembly.is_complete() => break,
                 Err(error) => return Err(AttemptError::Transient(cause(error), None)),
             };
             size += bytes.len();
-            if size > self.settings.max_bytes {
-                let limit = self.settings.max_bytes;
+            if size > self.options.max_bytes {
+                let limit = self.options.max_bytes;
                 let text = format!("is over {limit} bytes (model_max_bytes)");
                 return Err(AttemptError::Permanent(Error::InvalidResponse(text)));
             }
@@ -361,7 +366,7 @@ fn encoded(request: &Request<'_>) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(request).map_err(|error| Error::InvalidResponse(error.to_string()))
 }
 
-/// Why a request or an answer was lost, without the address, which may have a key in it.
+/// Why a request or its answer was lost, without the URL, which may contain a key.
 fn cause(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -376,12 +381,12 @@ fn cause(error: reqwest::Error) -> String {
     truncate(&text)
 }
 
-/// The first part of what an endpoint says instead of an answer.
+/// The first part of an error response's body.
 async fn error_body(mut response: reqwest::Response) -> String {
     let mut body = Vec::new();
     while let Ok(Some(bytes)) = response.chunk().await {
         body.extend_from_slice(&bytes);
-        if body.len() > LONGEST_REFUSAL {
+        if body.len() > MAX_ERROR_BODY {
             break;
         }
     }

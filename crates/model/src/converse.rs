@@ -16,23 +16,23 @@ pub trait Functions: fmt::Debug + Send + Sync {
     /// Those there are.
     fn definitions(&self) -> &[Function];
 
-    /// Calls one. What goes wrong is told to the model as the result: it may do better.
+    /// Calls one. A failure is a result too: the model reads it, and may correct its call.
     async fn call(&self, name: &str, arguments: &str) -> String;
 }
 
-/// Hears text as the model writes it.
+/// Receives text as the model writes it.
 #[async_trait::async_trait]
 pub trait TextSink: Send + Sync {
     /// The next piece.
     async fn send(&self, piece: &str);
 
-    /// Whether anybody listens: what nobody has heard can be asked for again.
+    /// Whether anybody reads it. Without a reader, a broken answer can be asked for again.
     fn has_reader(&self) -> bool {
         true
     }
 }
 
-/// Nobody listens.
+/// Discards text.
 #[async_trait::async_trait]
 impl TextSink for () {
     async fn send(&self, _piece: &str) {}
@@ -59,7 +59,7 @@ pub struct Usage {
     pub function_calls: u64,
 }
 
-/// What a conversation came to.
+/// The end of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The model's last words.
@@ -94,8 +94,8 @@ impl Model {
     ) -> Result<Reply, Error> {
         let mut usage = Usage::default();
         let offered = functions.definitions();
-        for number in 1..=self.settings.rounds {
-            let closed = number == self.settings.rounds;
+        for number in 1..=self.options.rounds {
+            let closed = number == self.options.rounds;
             let called = messages
                 .iter()
                 .any(|message| !message.tool_calls.is_empty());
@@ -117,7 +117,7 @@ impl Model {
             messages.push(message);
             messages.extend(results);
         }
-        // An endpoint that does not heed `tool_choice` is shown none, if it stands that.
+        // An endpoint that ignores `tool_choice` gets no functions, if it accepts that.
         let round = Round {
             messages: &messages,
             functions: &[],
@@ -125,12 +125,12 @@ impl Model {
         };
         match self.round(round, sink, &mut usage).await {
             Ok((reply, message)) if message.tool_calls.is_empty() => Ok(reply(usage)),
-            Ok(_) | Err(Error::Rejected { .. }) => Err(Error::TooManyRounds(self.settings.rounds)),
+            Ok(_) | Err(Error::Rejected { .. }) => Err(Error::TooManyRounds(self.options.rounds)),
             Err(error) => Err(error),
         }
     }
 
-    /// One question: what it would be as a reply, and as a message of the conversation.
+    /// One round: its answer as a reply, and as a message of the conversation.
     async fn round(
         &self,
         round: Round<'_>,
@@ -163,8 +163,8 @@ impl Model {
     }
 }
 
-/// Calls the functions that a message wants called, and makes the message one that every endpoint
-/// takes back: each call has an id of its own, and an object as its arguments.
+/// Calls the functions that a message asks for. It corrects the message, so that every endpoint
+/// accepts it back: each call gets its own id, and an object as its arguments.
 async fn answer(
     functions: &dyn Functions,
     offered: &[Function],

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Why a model gives no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A key of the configuration will not do.
+    /// A configuration key has a value that cannot be used.
     #[error("{key} {problem}")]
     InvalidConfig {
         /// The key.
@@ -13,7 +13,7 @@ pub enum Error {
         /// What is wrong, and what would do.
         problem: String,
     },
-    /// The endpoint refuses the request; it would again.
+    /// The endpoint rejects the request; it would again.
     #[error("model: HTTP {status}: {message}")]
     Rejected {
         /// The status.
@@ -21,13 +21,13 @@ pub enum Error {
         /// What it says, shortened.
         message: String,
     },
-    /// The endpoint is away or overloaded, after all attempts.
+    /// The endpoint does not answer or is overloaded, after all attempts.
     #[error("model: {0}")]
     Unavailable(String),
-    /// The endpoint is overloaded, and asks not to be asked before so long.
+    /// The endpoint is overloaded, and asks for a pause this long.
     #[error("model: {0} (not before {1:.0?}, by its Retry-After)")]
     RetryAfter(String, Duration),
-    /// The time was up.
+    /// The timeout passed.
     #[error("model: no answer within model_timeout")]
     Timeout,
     /// The answer is not of the documented form, or too large.

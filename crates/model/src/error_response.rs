@@ -1,15 +1,15 @@
-//! Which parameter a refusal is about, in the words of the endpoints there are.
+//! Error responses: which parameter an endpoint rejects, in the words of known endpoints.
 
 use serde_json::Value;
 
-/// A parameter that a request can go without.
+/// A parameter that a request can leave out.
 struct Optional {
     name: &'static str,
-    /// What else refusals call it, in small letters.
+    /// What else error responses call it, in small letters.
     also: &'static [&'static str],
 }
 
-/// The parameters that a request can go without, the one that costs least first.
+/// The parameters that a request can leave out, the one that matters least first.
 const OPTIONAL: &[Optional] = &[
     Optional {
         name: "stream_options",
@@ -55,8 +55,8 @@ const OPTIONAL: &[Optional] = &[
     },
 ];
 
-/// Words without which an answer that may pass by itself is no refusal of a parameter.
-const REFUSING: [&str; 16] = [
+/// An error that a retry may cure rejects a parameter only when it has one of these words.
+const REJECTING: [&str; 16] = [
     "unsupported",
     "not supported",
     "not support",
@@ -75,46 +75,46 @@ const REFUSING: [&str; 16] = [
     "deprecated",
 ];
 
-/// Keys whose values repeat the request, or say nothing of it.
+/// Keys whose values repeat the request, or say nothing about it.
 const ECHOES: [&str; 6] = ["input", "body", "request", "messages", "ctx", "url"];
-/// Deepest answer that is looked into.
-const DEEPEST: usize = 16;
+/// Deepest value that is searched.
+const MAX_DEPTH: usize = 16;
 
-/// The names of all parameters that a request can go without.
+/// The names of all parameters that a request can leave out.
 pub(crate) fn optional_params() -> impl Iterator<Item = &'static str> {
     OPTIONAL.iter().map(|optional| optional.name)
 }
 
-/// What an endpoint says instead of an answer.
+/// A parsed error response.
 #[derive(Debug, Default)]
 pub(crate) struct ErrorResponse {
-    /// Whether it is a refusal of the request, or of one that may be another one later.
+    /// Whether its status can mean a rejected parameter.
     eligible: bool,
-    /// Parameters that it names as the wrong ones, in fields made for that.
+    /// Parameters that it names in fields for that.
     named: Vec<String>,
-    /// Everything that it says, in small letters.
+    /// All its texts, in small letters.
     text: String,
 }
 
 impl ErrorResponse {
-    /// Reads an answer that is none.
+    /// Parses an error response.
     pub(crate) fn parse(status: u16, body: &str) -> Self {
         let mut refusal = Self::default();
         match serde_json::from_str::<Value>(body) {
-            Ok(value) => refusal.walk(&value, DEEPEST),
+            Ok(value) => refusal.walk(&value, MAX_DEPTH),
             Err(_) => refusal.say(body),
         }
-        let refusing = REFUSING.iter().any(|word| refusal.text.contains(word));
+        let refusing = REJECTING.iter().any(|word| refusal.text.contains(word));
         refusal.eligible = match status {
             400 | 422 => true,
-            // Where no model serves such requests, where it is not done, or where it broke.
+            // Servers also answer so when no model takes such requests.
             404 | 405 | 406 | 415 | 500 | 501 => refusing,
             _ => false,
         };
         refusal
     }
 
-    /// Which of the parameters that were sent it is about, the one that costs least first.
+    /// The parameter, of those that were sent, that it rejects; of several the one that matters least.
     pub(crate) fn rejected_param(&self, sent: &[&'static str]) -> Option<&'static str> {
         if !self.eligible {
             return None;
@@ -129,12 +129,12 @@ impl ErrorResponse {
         named.or_else(|| sent().find(said)).map(|row| row.name)
     }
 
-    /// Whether it asks for this parameter.
+    /// Whether it names this parameter.
     pub(crate) fn mentions(&self, name: &str) -> bool {
         self.eligible && word(&self.text, name)
     }
 
-    /// Whether it is the size of this one request that is refused.
+    /// Whether the request is too long for the model's context.
     pub(crate) fn is_context_length(&self) -> bool {
         ["context length", "context window", "context size"]
             .iter()
@@ -152,7 +152,7 @@ impl ErrorResponse {
                 if let Some(name) = fields.get("param").and_then(Value::as_str) {
                     self.named.push(root(name));
                 }
-                // Pydantic: where in the body it is.
+                // Pydantic: the place in the body.
                 let place = fields.get("loc").and_then(Value::as_array);
                 let place = place.into_iter().flatten().filter_map(Value::as_str);
                 self.named.extend(place.map(root));
@@ -166,7 +166,7 @@ impl ErrorResponse {
     }
 
     fn say(&mut self, text: &str) {
-        // JSON or Python's form of it within a text, as proxies pass errors on.
+        // Proxies pass errors on as JSON, or as Python's form of it, within a text.
         let mut rest = text;
         while let Some((_, place)) = rest.split_once("loc'").or(rest.split_once("loc\"")) {
             let end = place.find([')', ']']).unwrap_or(place.len());
@@ -187,7 +187,7 @@ fn root(name: &str) -> String {
     name[..end].trim().to_lowercase()
 }
 
-/// Whether a text has this word, and not only as a part of another.
+/// Whether a text has this word as a whole.
 fn word(text: &str, word: &str) -> bool {
     let inner = |c: char| c.is_alphanumeric() || c == '_';
     text.match_indices(word).any(|(start, found)| {
@@ -347,14 +347,21 @@ mod tests {
             ),
             (400, "the upstream has maximum tokens"),
         ] {
-            assert_eq!(ErrorResponse::parse(status, body).rejected_param(&SENT), None, "{body}");
+            assert_eq!(
+                ErrorResponse::parse(status, body).rejected_param(&SENT),
+                None,
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn only_what_was_sent_can_be_refused() {
         let refusal = ErrorResponse::parse(400, "tool_choice, temperature: not supported");
-        assert_eq!(refusal.rejected_param(&["temperature"]), Some("temperature"));
+        assert_eq!(
+            refusal.rejected_param(&["temperature"]),
+            Some("temperature")
+        );
         assert_eq!(refusal.rejected_param(&["stream"]), None);
     }
 }

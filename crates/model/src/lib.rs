@@ -1,26 +1,26 @@
 //! A language model at any endpoint that speaks OpenAI's chat completions: streaming, calls of
-//! functions in bounded rounds, token counts, a cache, and retries that heed `Retry-After`.
+//! functions in bounded rounds, token counts, a cache, and retries that obey `Retry-After`.
 //!
-//! [`Model::converse`] reads: cache → [`wire`] request, in the `form` that the endpoint takes → body
-//! (`sse`) → answer (`stream`, `tool_calls`, `reasoning`) → functions called → next round. What an endpoint
-//! refuses (`error_response`) is left out and remembered.
+//! [`Model::converse`] in order: `cache` → [`wire`] request with the parameters that the endpoint
+//! accepts (`request_params`) → body (`sse`) → answer (`stream`, `tool_calls`, `reasoning`) → calls of
+//! functions → next round. A parameter that an endpoint rejects (`error_response`) is left out.
 
 mod cache;
-mod tool_calls;
 mod client;
 mod converse;
 mod error;
-mod request_params;
-mod keys;
 mod error_response;
+mod keys;
+mod reasoning;
+mod request_params;
 mod retry;
 mod sse;
 mod stream;
-mod reasoning;
+mod tool_calls;
 mod url;
 pub mod wire;
 
 pub use client::{Model, ModelOptions};
-pub use converse::{Functions, TextSink, Reply, Usage};
+pub use converse::{Functions, Reply, TextSink, Usage};
 pub use error::Error;
 pub use keys::{ModelKeys, from_config};

@@ -1,5 +1,5 @@
-//! What an endpoint takes of a request: endpoints that call themselves compatible differ in the
-//! parameters that they know, and what one has refused it would refuse again.
+//! Which parameters an endpoint accepts. Endpoints that call themselves compatible differ in them, and
+//! one that rejected a parameter would reject it again.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,37 +13,39 @@ use tracing::warn;
 
 use crate::error_response::ErrorResponse;
 
-/// The names under which the longest answer is asked for.
+/// The parameters that limit the tokens of an answer. An endpoint knows one of them, or both.
 pub(crate) const MAX_TOKENS_NAMES: [&str; 2] = ["max_tokens", "max_completion_tokens"];
-/// Longest time for which an endpoint can ask for quiet.
-const LONGEST_QUIET: Duration = Duration::from_secs(3600);
+/// Longest pause that an endpoint can ask for.
+const MAX_HOLD_OFF: Duration = Duration::from_secs(3600);
 
-/// Which parameters a request goes without, and what it has instead.
+/// The parameters that requests leave out, and those that they have instead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestParams {
     omitted: BTreeSet<&'static str>,
-    /// Those that are left out of one request only, since its size was the reason.
+    /// Left out of this request only: its size was the reason.
     omitted_once: BTreeSet<&'static str>,
     /// Index in [`MAX_TOKENS_NAMES`].
     limit: usize,
-    /// Whether the limit has had its other name already.
+    /// Whether the other name of the token limit was tried already.
     renamed: bool,
-    /// Whether the model's reasoning goes back with its calls of functions.
+    /// Whether the model's reasoning is sent back with its calls of functions.
     reasoning: bool,
 }
 
 impl RequestParams {
-    /// The form that the settings choose.
+    /// The parameters that the options choose.
     pub(crate) fn new(limit: &str, omit: &[String]) -> Self {
         let named = |name: &&'static str| omit.iter().any(|omitted| omitted == *name);
-        let mut omitted: BTreeSet<_> = crate::error_response::optional_params().filter(named).collect();
+        let mut omitted: BTreeSet<_> = crate::error_response::optional_params()
+            .filter(named)
+            .collect();
         if limit == "none" {
             omitted.extend(MAX_TOKENS_NAMES);
         }
         let limit = MAX_TOKENS_NAMES.iter().position(|name| *name == limit);
         Self {
             omitted,
-            // A name that somebody chose is not exchanged, only left out.
+            // A name that the operator chose is left out, and not replaced by the other.
             renamed: limit.is_some_and(|index| index > 0),
             limit: limit.unwrap_or_default(),
             ..Self::default()
@@ -55,19 +57,23 @@ impl RequestParams {
         !self.omitted.contains(name) && !self.omitted_once.contains(name)
     }
 
-    /// The name of the longest answer; `None` when it is left out.
+    /// The parameter that limits tokens; `None` when it is left out.
     pub(crate) fn max_tokens_name(&self) -> Option<&'static str> {
         Some(MAX_TOKENS_NAMES[self.limit]).filter(|name| self.has(name))
     }
 
-    /// Whether the model's reasoning goes back to it.
+    /// Whether the model's reasoning is sent back to it.
     pub(crate) fn sends_reasoning(&self) -> bool {
         self.reasoning
     }
 
-    /// The form of the next request after this one was refused; `None` when the refusal is about
-    /// nothing that could be left out. Each step leaves out more, so that steps end.
-    pub(crate) fn adapted_to(&self, refusal: &ErrorResponse, sent: &[&'static str]) -> Option<Self> {
+    /// The parameters of the next request after this one was rejected. `None` when the error is about
+    /// nothing that can be left out. Each step leaves out more, so the steps end.
+    pub(crate) fn adapted_to(
+        &self,
+        refusal: &ErrorResponse,
+        sent: &[&'static str],
+    ) -> Option<Self> {
         let mut next = self.clone();
         if refusal.mentions("reasoning_content") && !self.reasoning {
             next.reasoning = true;
@@ -75,7 +81,10 @@ impl RequestParams {
         }
         let name = refusal.rejected_param(sent)?;
         let other = 1 - self.limit;
-        if MAX_TOKENS_NAMES[self.limit] == name && !self.renamed && refusal.mentions(MAX_TOKENS_NAMES[other]) {
+        if MAX_TOKENS_NAMES[self.limit] == name
+            && !self.renamed
+            && refusal.mentions(MAX_TOKENS_NAMES[other])
+        {
             next.limit = other;
             next.renamed = true;
         } else if refusal.is_context_length() {
@@ -86,7 +95,7 @@ impl RequestParams {
         Some(next)
     }
 
-    /// Adds what another request has learned.
+    /// Adds what another request has found out.
     fn learn(&mut self, other: &Self) {
         self.omitted.extend(&other.omitted);
         self.reasoning |= other.reasoning;
@@ -104,40 +113,43 @@ pub(crate) struct EndpointProfile {
 
 #[derive(Debug)]
 struct State {
-    form: RequestParams,
-    /// Until when the endpoint wants no requests.
+    params: RequestParams,
+    /// When the endpoint accepts requests again, by its `Retry-After`.
     quiet: Option<Instant>,
 }
 
-/// By address, model and the form that the settings choose.
+/// By address, model and the parameters that the options choose.
 type Known = HashMap<(String, String, String), Arc<EndpointProfile>>;
 
 static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
 impl EndpointProfile {
-    /// What the process knows of this model at this address; `form` when that is nothing yet.
-    pub(crate) fn shared(url: &str, model: &str, form: RequestParams) -> Arc<Self> {
-        let key = (url.to_owned(), model.to_owned(), format!("{form:?}"));
+    /// What the process knows of this model at this address; `params` as long as that is nothing.
+    pub(crate) fn shared(url: &str, model: &str, params: RequestParams) -> Arc<Self> {
+        let key = (url.to_owned(), model.to_owned(), format!("{params:?}"));
         let mut known = KNOWN.lock();
         let endpoint = known.entry(key).or_insert_with(|| {
-            let state = Mutex::new(State { form, quiet: None });
+            let state = Mutex::new(State {
+                params,
+                quiet: None,
+            });
             Arc::new(Self { state })
         });
         Arc::clone(endpoint)
     }
 
     pub(crate) fn params(&self) -> RequestParams {
-        self.state.lock().form.clone()
+        self.state.lock().params.clone()
     }
 
-    /// A request of this form was answered: what it went without is left out from now on.
-    pub(crate) fn accepted(&self, form: &RequestParams) {
+    /// A request with these parameters was answered. What it left out is left out from now on.
+    pub(crate) fn accepted(&self, params: &RequestParams) {
         let mut state = self.state.lock();
-        let before = state.form.clone();
-        state.form.learn(form);
-        if state.form != before {
-            let left_out: Vec<_> = state.form.omitted.iter().collect();
-            let limit = MAX_TOKENS_NAMES[state.form.limit];
+        let before = state.params.clone();
+        state.params.learn(params);
+        if state.params != before {
+            let left_out: Vec<_> = state.params.omitted.iter().collect();
+            let limit = MAX_TOKENS_NAMES[state.params.limit];
             warn!(
                 ?left_out,
                 limit, "the model's endpoint refuses parameters: requests go without them"
@@ -145,14 +157,14 @@ impl EndpointProfile {
         }
     }
 
-    /// The endpoint wants no requests for so long.
+    /// Stops requests to the endpoint for this long.
     pub(crate) fn hold_off(&self, wait: Duration) {
-        let until = Instant::now() + wait.min(LONGEST_QUIET);
+        let until = Instant::now() + wait.min(MAX_HOLD_OFF);
         let mut state = self.state.lock();
         state.quiet = state.quiet.max(Some(until));
     }
 
-    /// How long the endpoint still wants no requests.
+    /// How long requests to the endpoint are still stopped.
     pub(crate) fn hold_off_left(&self) -> Option<Duration> {
         let left = self
             .state
@@ -173,10 +185,10 @@ mod tests {
 
     #[test]
     fn a_limit_gets_its_other_name_once_and_is_then_left_out() {
-        let form = RequestParams::new("max_tokens", &[]);
-        assert_eq!(form.max_tokens_name(), Some("max_tokens"));
+        let params = RequestParams::new("max_tokens", &[]);
+        assert_eq!(params.max_tokens_name(), Some("max_tokens"));
         let text = "'max_tokens' is not supported. Use 'max_completion_tokens' instead.";
-        let next = form.adapted_to(&refusal(text), &["max_tokens"]).unwrap();
+        let next = params.adapted_to(&refusal(text), &["max_tokens"]).unwrap();
         assert_eq!(next.max_tokens_name(), Some("max_completion_tokens"));
         let text = "unknown max_completion_tokens, use max_tokens";
         let last = next
@@ -190,9 +202,13 @@ mod tests {
     fn what_one_model_has_learned_others_at_the_same_endpoint_know() {
         let one = EndpointProfile::shared("http://a", "m", RequestParams::default());
         let refused = refusal("unknown field stream_options");
-        let learned = one.params().adapted_to(&refused, &["stream_options"]).unwrap();
+        let learned = one
+            .params()
+            .adapted_to(&refused, &["stream_options"])
+            .unwrap();
         one.accepted(&learned);
-        let known = |url, model| EndpointProfile::shared(url, model, RequestParams::default()).params();
+        let known =
+            |url, model| EndpointProfile::shared(url, model, RequestParams::default()).params();
         assert!(!known("http://a", "m").has("stream_options"));
         assert!(known("http://a", "n").has("stream_options"));
         assert!(known("http://b", "m").has("stream_options"));
@@ -201,10 +217,10 @@ mod tests {
     #[test]
     fn a_limit_that_one_long_request_exceeds_is_kept_for_others() {
         let text = "maximum context length is 4096 tokens, max_tokens is too large";
-        let form = RequestParams::default();
-        let next = form.adapted_to(&refusal(text), &["max_tokens"]).unwrap();
+        let params = RequestParams::default();
+        let next = params.adapted_to(&refusal(text), &["max_tokens"]).unwrap();
         assert_eq!(next.max_tokens_name(), None);
-        let endpoint = EndpointProfile::shared("http://c", "m", form);
+        let endpoint = EndpointProfile::shared("http://c", "m", params);
         endpoint.accepted(&next);
         assert_eq!(endpoint.params().max_tokens_name(), Some("max_tokens"));
     }
@@ -212,8 +228,8 @@ mod tests {
     #[test]
     fn settings_choose_the_form() {
         assert_eq!(RequestParams::new("none", &[]).max_tokens_name(), None);
-        let form = RequestParams::new("max_completion_tokens", &["temperature".to_owned()]);
-        assert_eq!(form.max_tokens_name(), Some("max_completion_tokens"));
-        assert!(!form.has("temperature") && form.has("stream"));
+        let params = RequestParams::new("max_completion_tokens", &["temperature".to_owned()]);
+        assert_eq!(params.max_tokens_name(), Some("max_completion_tokens"));
+        assert!(!params.has("temperature") && params.has("stream"));
     }
 }

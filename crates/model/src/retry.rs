@@ -5,43 +5,42 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::header::HeaderMap;
 
-/// The first wait without a word of the endpoint; doubled each time.
-const FIRST: Duration = Duration::from_millis(500);
-/// The longest wait that is understood, s: a year.
-const MOST_SECONDS: f64 = 31_536_000.0;
-/// The longest wait of our own.
-const LONGEST: Duration = Duration::from_secs(20);
+/// The first pause without a `Retry-After`; it doubles each time.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// The longest `Retry-After` that is read, s: a year.
+const MAX_SECONDS: f64 = 31_536_000.0;
+/// The longest pause without a `Retry-After`.
+const MAX_BACKOFF: Duration = Duration::from_secs(20);
 
-/// Whether an answer with this status may be another one later.
+/// Whether a retry may succeed after this status.
 pub(crate) fn is_retryable(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..600)
 }
 
-/// The wait before attempt `next` (2 is the first retry): what the endpoint asks for, else an
-/// exponential one; `chance`, in 0..1, spreads callers who failed together.
+/// The pause before attempt `next` (2 is the first retry): the endpoint's, else an exponential one.
+/// `chance`, in 0..1, spreads callers that failed together.
 pub(crate) fn backoff(next: u32, asked: Option<Duration>, chance: f64) -> Duration {
     match asked {
         // Never earlier than asked.
         Some(asked) => asked.mul_f64(1.0 + 0.1 * chance),
         None => {
-            let doubled = FIRST * 2_u32.saturating_pow(next.saturating_sub(2).min(10));
-            doubled.min(LONGEST).mul_f64(0.5 + chance)
+            let doubled = FIRST_BACKOFF * 2_u32.saturating_pow(next.saturating_sub(2).min(10));
+            doubled.min(MAX_BACKOFF).mul_f64(0.5 + chance)
         }
     }
 }
 
-/// How long the endpoint wants to be left alone: `retry-after-ms` of OpenAI and Azure, else
-/// `Retry-After`.
+/// The pause that the endpoint asks for: `retry-after-ms` of OpenAI and Azure, else `Retry-After`.
 pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let ms = text("retry-after-ms").and_then(|ms| seconds(ms)?.checked_div(1000));
     ms.or_else(|| parse_retry_after(text("retry-after")?, now))
 }
 
-/// Seconds, also with a fraction; `None` for what is none.
+/// Seconds, also with a fraction; `None` for any other text.
 fn seconds(text: &str) -> Option<Duration> {
     let seconds = text.trim().parse::<f64>().ok()?;
-    Duration::try_from_secs_f64(seconds.min(MOST_SECONDS)).ok()
+    Duration::try_from_secs_f64(seconds.min(MAX_SECONDS)).ok()
 }
 
 /// `Retry-After`, which is seconds or a date of HTTP (RFC 9110, 10.2.3).
@@ -85,7 +84,7 @@ mod tests {
             .map(|next| backoff(next, None, 0.5).as_millis())
             .collect();
         assert_eq!(waits, [500, 1000, 2000, 4000]);
-        assert_eq!(backoff(30, None, 0.5), LONGEST);
+        assert_eq!(backoff(30, None, 0.5), MAX_BACKOFF);
     }
 
     #[test]

@@ -1,28 +1,28 @@
-//! The body of an answer taken apart: server-sent events as the HTML standard has them
-//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), or JSON. Which of them it is
-//! its first character says, since endpoints send either under the other's content type.
+//! A parser of response bodies: server-sent events after the HTML standard
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), or JSON. The first character
+//! tells which, since endpoints send either under the other's content type.
 
 use serde_json::Value;
 
-/// What a body brings.
+/// One event of a body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum BodyEvent {
     /// A value.
     Json(Value),
     /// The stream says that it is complete.
     Done,
-    /// Something that is no JSON; what it is called by the endpoint, and what it says.
+    /// An event that is not JSON: its name and its data.
     Other(String, String),
 }
 
-/// Takes a body apart, wherever it is cut.
+/// Parses a body that comes in pieces, wherever it is cut.
 #[derive(Debug, Default)]
 pub(crate) struct BodyParser {
     kind: BodyKind,
     line: Vec<u8>,
     /// Whether the last line ended with a carriage return, so that a line feed belongs to it.
     returned: bool,
-    /// The lines of data of an event that is not over.
+    /// The lines of data of an incomplete event.
     data: Option<String>,
     name: String,
 }
@@ -36,13 +36,13 @@ enum BodyKind {
 }
 
 impl BodyParser {
-    /// Takes bytes; answers the events that they complete.
+    /// Parses bytes, and returns the events that they complete.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<BodyEvent> {
         let mut events = Vec::new();
         for &byte in bytes {
             if self.kind == BodyKind::Unknown {
                 self.kind = match byte {
-                    // Spaces, and the mark of a byte order.
+                    // Spaces, and the byte order mark.
                     b' ' | b'\t' | b'\r' | b'\n' | 0xef | 0xbb | 0xbf => continue,
                     b'{' | b'[' => BodyKind::Json,
                     _ => BodyKind::Events,
@@ -62,7 +62,7 @@ impl BodyParser {
         events
     }
 
-    /// What is left when the body is over.
+    /// The events that the end of the body completes.
     pub(crate) fn finish(mut self) -> Vec<BodyEvent> {
         let mut events = Vec::new();
         let line = std::mem::take(&mut self.line);

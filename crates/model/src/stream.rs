@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    tool_calls::{ToolCallBuilder, ToolCallDelta},
-    sse::{BodyParser, BodyEvent},
     reasoning::ReasoningFilter,
+    sse::{BodyEvent, BodyParser},
+    tool_calls::{ToolCallBuilder, ToolCallDelta},
     wire::ToolCall,
 };
 
 /// Longest part of an error that is repeated, characters.
-const LONGEST: usize = 300;
+const MAX_ERROR_TEXT: usize = 300;
 
 /// What the model said in one round.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -85,10 +85,14 @@ impl CompletionBuilder {
         let events = std::mem::take(&mut self.body).finish();
         let mut text = self.take(events)?;
         if !self.seen {
-            return Err(StreamError::Incomplete("the answer has no content".to_owned()));
+            return Err(StreamError::Incomplete(
+                "the answer has no content".to_owned(),
+            ));
         }
         if !self.is_complete() {
-            return Err(StreamError::Incomplete("the answer broke off in its middle".to_owned()));
+            return Err(StreamError::Incomplete(
+                "the answer broke off in its middle".to_owned(),
+            ));
         }
         let rest = self.reasoning.finish();
         self.answer.content.push_str(&rest);
@@ -185,7 +189,8 @@ impl CompletionBuilder {
             _ => &[],
         };
         let pieces = pieces.iter().filter(|piece| piece.is_object());
-        self.calls.push(pieces.map(ToolCallDelta::parse))
+        self.calls
+            .push(pieces.map(ToolCallDelta::parse))
             .map_err(StreamError::Permanent)?;
         let mut said = text(&delta["content"]);
         if said.is_empty() {
@@ -200,7 +205,7 @@ impl CompletionBuilder {
     }
 }
 
-/// Text as a text, or in parts; parts that are reasoning or pictures say nothing.
+/// The text of a content that is a string or a list of parts. Parts of other types have none.
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -245,8 +250,8 @@ fn tokens(usage: &Value) -> Option<(u64, u64)> {
     }
 }
 
-/// A count, however it is written.
-fn number(value: &Value) -> Option<u64> {
+/// A whole number that is written as an integer, a float or a text.
+pub(crate) fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Number(number) => number.as_u64().or_else(|| {
             let whole = number.as_f64().filter(|n| (0.0..1e15).contains(n))?;
@@ -257,7 +262,7 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-/// An error in the place of an answer: a refusal when it has the status of one.
+/// An error within a stream: a rejection when its status is 4xx.
 fn problem(said: &str) -> StreamError {
     let value: Value = serde_json::from_str(said).unwrap_or_default();
     let error = match &value["error"] {
@@ -278,9 +283,9 @@ fn problem(said: &str) -> StreamError {
     }
 }
 
-/// The first part of a text that may be long.
+/// The first part of a text, trimmed.
 pub(crate) fn truncate(text: &str) -> String {
-    text.trim().chars().take(LONGEST).collect()
+    text.trim().chars().take(MAX_ERROR_TEXT).collect()
 }
 
 #[cfg(test)]

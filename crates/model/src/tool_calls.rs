@@ -1,18 +1,19 @@
-//! The functions that a model wants called, put together from pieces. By the document a piece
-//! belongs to the call of its index, and the first piece alone has id and name. Endpoints also
-//! number every call 0 or none, give no ids, or repeat id and name with each piece.
+//! Assembles calls of functions from the deltas of a stream. By OpenAI's reference a delta belongs to
+//! the call of its index, and only the first has an id and a name. Endpoints also number every call 0
+//! or none, give no ids, or repeat id and name with each delta.
 
 use serde_json::Value;
 
 use crate::{
     Error,
+    stream::number,
     wire::{FunctionCall, ToolCall},
 };
 
 /// Most functions called at once.
-const MOST_CALLS: usize = 32;
+const MAX_CALLS: usize = 32;
 
-/// A piece of a call.
+/// A part of a call, or all of it so far.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCallDelta {
     index: Option<u64>,
@@ -20,36 +21,26 @@ pub(crate) struct ToolCallDelta {
     name: String,
     arguments: String,
     extra: Option<Value>,
+    /// The number of the event that began the call.
+    event: usize,
 }
 
 /// The calls so far.
 #[derive(Debug, Default)]
 pub(crate) struct ToolCallBuilder {
-    calls: Vec<PartialCall>,
+    calls: Vec<ToolCallDelta>,
     /// The number of the event that is read.
     event: usize,
 }
 
-#[derive(Debug, Default)]
-struct PartialCall {
-    index: Option<u64>,
-    id: String,
-    name: String,
-    arguments: String,
-    extra: Option<Value>,
-    /// The event that began it.
-    event: usize,
-}
-
 impl ToolCallDelta {
-    /// Reads a piece in any of its forms.
+    /// Parses a delta in any of its forms.
     pub(crate) fn parse(value: &Value) -> Self {
         let function = match &value["function"] {
             Value::Object(_) => &value["function"],
             _ => value,
         };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
         let arguments = match &function["arguments"] {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
@@ -65,35 +56,35 @@ impl ToolCallDelta {
             name: text(&function["name"]),
             arguments,
             extra: Some(value["extra_content"].clone()).filter(|extra| !extra.is_null()),
+            event: 0,
         }
     }
 }
 
 impl ToolCallBuilder {
-    /// Takes the pieces of one event.
-    pub(crate) fn push(&mut self, pieces: impl Iterator<Item = ToolCallDelta>) -> Result<(), Error> {
+    /// Adds the deltas of one event.
+    pub(crate) fn push(
+        &mut self,
+        pieces: impl Iterator<Item = ToolCallDelta>,
+    ) -> Result<(), Error> {
         self.event += 1;
         for piece in pieces {
             match self.index_of(&piece) {
                 Some(place) => self.calls[place].add(piece),
-                None if self.calls.len() >= MOST_CALLS => {
-                    let text = format!("calls more than {MOST_CALLS} tools at once");
+                None if self.calls.len() >= MAX_CALLS => {
+                    let text = format!("calls more than {MAX_CALLS} tools at once");
                     return Err(Error::InvalidResponse(text));
                 }
-                None => self.calls.push(PartialCall {
-                    index: piece.index,
-                    id: piece.id,
-                    name: piece.name,
-                    arguments: piece.arguments,
-                    extra: piece.extra,
+                None => self.calls.push(ToolCallDelta {
                     event: self.event,
+                    ..piece
                 }),
             }
         }
         Ok(())
     }
 
-    /// The call that a piece goes on with; `None` when it begins one.
+    /// The call that a delta continues; `None` when it begins one.
     fn index_of(&self, piece: &ToolCallDelta) -> Option<usize> {
         let of_index = match piece.index {
             Some(index) => self
@@ -109,7 +100,7 @@ impl ToolCallBuilder {
         }
         let place = of_index?;
         let call = &self.calls[place];
-        // A piece that names nothing goes on, even where ids are made anew for each.
+        // A delta without a name continues the call, even where each has a new id.
         if piece.name.is_empty() || call.name.is_empty() {
             return Some(place);
         }
@@ -144,9 +135,9 @@ impl ToolCallBuilder {
     }
 }
 
-impl PartialCall {
-    /// Whether a piece with this call's id is another call all the same.
-    fn is_followed_by(&self, piece: &ToolCallDelta) -> bool {
+impl ToolCallDelta {
+    /// Whether a delta with this call's id is another call nevertheless.
+    fn is_followed_by(&self, piece: &Self) -> bool {
         is_whole(&self.arguments)
             && is_whole(&piece.arguments)
             && !piece.name.is_empty()
@@ -154,7 +145,7 @@ impl PartialCall {
             && self.arguments.trim() != "{}"
     }
 
-    fn add(&mut self, piece: ToolCallDelta) {
+    fn add(&mut self, piece: Self) {
         if self.id.is_empty() {
             self.id = piece.id;
         }
@@ -168,7 +159,7 @@ impl PartialCall {
         if is_whole(old) && (new == *old || new.trim().is_empty()) {
             return;
         }
-        // An empty object stands for what is to come, and some endpoints repeat all that was.
+        // An empty object is a placeholder, and some endpoints repeat all arguments so far.
         if old.trim() == "{}" || old.starts_with('{') && grows(old, &new) {
             self.arguments = new;
         } else {
@@ -182,13 +173,13 @@ fn grows(old: &str, new: &str) -> bool {
 }
 
 fn is_whole(arguments: &str) -> bool {
-    // Looked at first, since it is asked of every piece.
+    // Checked first: parsing every delta would be slow.
     arguments.trim_end().ends_with('}')
         && matches!(serde_json::from_str(arguments), Ok(Value::Object(_)))
 }
 
-/// Arguments as the text of an object, where they are one at all: none are an empty one, and text
-/// of a text is unwrapped.
+/// Arguments as the text of an object. No arguments are an empty object, and a text within a JSON
+/// string is unwrapped.
 fn plain(arguments: String) -> String {
     if arguments.trim().is_empty() || arguments.trim() == "null" {
         return "{}".to_owned();

@@ -1,4 +1,4 @@
-//! OpenAI's chat completions as far as we speak it:
+//! The part of OpenAI's chat completions that we use:
 //! <https://platform.openai.com/docs/api-reference/chat>.
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use serde_json::Value;
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
-    /// What is said; a message that calls functions may say nothing.
+    /// The text; a message that calls functions may have none.
     pub content: Option<String>,
     /// The functions that the model wants called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -17,7 +17,7 @@ pub struct Message {
     /// The call that a `tool` message answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_call_id: Option<String>,
-    /// What the model thought before it said so; sent only to endpoints that ask for it.
+    /// The model's reasoning before that; sent only to endpoints that ask for it.
     #[serde(skip)]
     pub reasoning: String,
 }
@@ -32,7 +32,7 @@ pub struct ToolCall {
     pub kind: String,
     /// Which, and with what.
     pub function: FunctionCall,
-    /// What the endpoint wants back with it, such as Gemini's signatures of reasoning.
+    /// Fields that the endpoint wants back with it, such as Gemini's thought signatures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra_content: Option<Value>,
 }
@@ -62,19 +62,19 @@ fn function() -> String {
 }
 
 impl Message {
-    /// What the model is told about its part.
+    /// The instructions of the model.
     #[must_use]
     pub fn system(text: impl Into<String>) -> Self {
         Self::said("system", text)
     }
 
-    /// What the model is asked.
+    /// A question to the model.
     #[must_use]
     pub fn user(text: impl Into<String>) -> Self {
         Self::said("user", text)
     }
 
-    /// What a function answered.
+    /// The result of a function.
     #[must_use]
     pub fn result(id: &str, text: impl Into<String>) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl Message {
     }
 }
 
-/// The body of a request: what the endpoint does not take is `None`.
+/// The body of a request. A parameter that the endpoint rejects is `None`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Request<'a> {
     pub(crate) model: &'a str,
@@ -113,7 +113,7 @@ pub(crate) struct Request<'a> {
     pub(crate) stream_options: Option<StreamOptions>,
 }
 
-/// A message, with the reasoning that led to it where the endpoint asks for that.
+/// A message, with the model's reasoning where the endpoint asks for that.
 #[derive(Debug, Serialize)]
 pub(crate) struct RequestMessage<'a> {
     #[serde(flatten)]
@@ -122,7 +122,7 @@ pub(crate) struct RequestMessage<'a> {
     pub(crate) reasoning_content: Option<&'a str>,
 }
 
-/// A function among what may be called.
+/// A function that may be called.
 #[derive(Debug, Serialize)]
 pub(crate) struct ToolDefinition<'a> {
     #[serde(rename = "type")]
@@ -137,8 +137,8 @@ pub(crate) struct StreamOptions {
 }
 
 impl Request<'_> {
-    /// The parameters that the request has and could go without. The functions are not among them
-    /// once some have been called: the answers of calls stand for nothing without them.
+    /// The parameters that the request has and can leave out. `tools` is not among them once a
+    /// function was called: its result means nothing without it.
     pub(crate) fn optional_params(&self) -> Vec<&'static str> {
         let called = self
             .messages

@@ -1,15 +1,15 @@
-//! What a run did, an entry a line, and what that adds up to.
+//! The log of a run, an entry a line, and its snapshot.
 
 use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Error, LOG, RunMetrics, Report, SNAPSHOT, StepReport, files::RunFiles};
+use crate::{Error, LOG, Report, RunMetrics, SNAPSHOT, StepReport, files::RunFiles};
 
 /// One entry of the log.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Entry {
-    /// Its number within the run, from 1; the fs tool gives it, since two attempts may write at once.
+    /// Its number within the run, from 1. The fs tool assigns it, since two attempts may write at once.
     seq: u64,
     #[serde(flatten)]
     note: Note,
@@ -31,17 +31,17 @@ struct Note {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event {
-    /// The run began; in logs of earlier releases each attempt says so.
+    /// The run began. In logs of earlier releases each attempt has this entry.
     RunStarted { run_id: String, goal: String },
-    /// Another attempt goes on with the run.
+    /// Another attempt resumes the run.
     RunResumed { run_id: String },
-    /// A step's agent is asked.
+    /// A step's agent is called.
     StepStarted { step: String, agent: String },
     /// A step is done, and its artifact is on disk.
     StepFinished(StepReport),
-    /// A step is not done.
+    /// A step failed.
     StepFailed { step: String, error: String },
-    /// Everything is done.
+    /// All steps are done.
     RunFinished { metrics: RunMetrics },
 }
 
@@ -49,13 +49,13 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Blackboard {
     run_id: String,
-    /// Tells the entries of this attempt from those of another.
+    /// Names this attempt in its entries.
     attempt: String,
     entries: Vec<Entry>,
 }
 
 impl Blackboard {
-    /// Reads what is there. A line that a crash cut short is passed over.
+    /// Reads the log. A line that a crash cut short is skipped.
     pub(crate) async fn open(files: &RunFiles, run_id: &str) -> Result<Self, Error> {
         Ok(Self {
             run_id: run_id.to_owned(),
@@ -91,7 +91,7 @@ impl Blackboard {
         matches!(last, Some(Event::RunFinished { .. }))
     }
 
-    /// Appends an entry, and writes the snapshot anew.
+    /// Appends an entry, and rewrites the snapshot.
     pub(crate) async fn append(&mut self, files: &RunFiles, event: Event) -> Result<(), Error> {
         let note = Note {
             at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
@@ -102,13 +102,13 @@ impl Blackboard {
         if seq == self.entries.last().map_or(1, |last| last.seq + 1) {
             self.entries.push(Entry { seq, note });
         } else {
-            // Another attempt writes too: what it did counts as well.
+            // Another attempt writes too, and its steps count as well.
             self.entries = read(files).await?;
         }
         files.write(SNAPSHOT, &self.snapshot()).await
     }
 
-    /// What the entries add up to, for people and programs that want no history.
+    /// The state that the entries lead to, for readers who want no history.
     fn snapshot(&self) -> String {
         let mut metrics = RunMetrics::default();
         let steps: Vec<_> = crate::STEPS

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Why a run ended early. What it has done stays: the same run goes on from there.
+/// Why a run ended early. Its finished steps are kept, and the same run resumes after them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The run's id or goal will not do.
+    /// The run's id or goal is not valid.
     #[error("{0}")]
     Invalid(String),
     /// The run's id belongs to a run with another goal.
@@ -16,19 +16,19 @@ pub enum Error {
         /// The goal of the run that is there, shortened.
         goal: String,
     },
-    /// The caller does not want it any more.
+    /// The caller cancelled it.
     #[error("cancelled during {step}")]
     Cancelled {
         /// What was under way.
         step: &'static str,
     },
-    /// The time was up.
+    /// The deadline passed.
     #[error("the deadline passed during {step}")]
     Deadline {
         /// What was under way.
         step: &'static str,
     },
-    /// The agent does not take the task; it would not the next time either.
+    /// The agent rejects the task; it would the next time too.
     #[error("{agent} refused {step}: {message}")]
     Rejected {
         /// The step.
@@ -38,20 +38,20 @@ pub enum Error {
         /// What it says.
         message: String,
     },
-    /// Nobody answers, or the run's files cannot be kept; trying again may help.
+    /// An agent or the tool for files does not answer; a retry may succeed.
     #[error("{step}: {message}")]
     Unavailable {
         /// The step, or `blackboard`.
         step: &'static str,
         /// What the mesh or the tool says.
         message: String,
-        /// How long not to try again, where whoever was asked says so.
+        /// How long to wait before a retry, where the agent says so.
         retry_after: Option<Duration>,
     },
 }
 
 impl Error {
-    /// How long the same run should not be tried again, where whoever was asked says so.
+    /// How long to wait before the run is retried, where the agent says so.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -64,7 +64,7 @@ impl Error {
         }
     }
 
-    /// Whether the same run may succeed later.
+    /// Whether a retry of the same run may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

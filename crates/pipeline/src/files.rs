@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::Error;
 
 const TOOL: &str = "fs-tool";
-/// Longest wait for one file.
+/// Longest wait for one call of the tool.
 const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The files of one run.
@@ -24,23 +24,15 @@ impl RunFiles {
 
     /// The content of a file; `None` when there is none.
     pub(crate) async fn read(&self, path: &str) -> Result<Option<String>, Error> {
-        // Listed first, since a refusal to read does not say in a word that there is nothing.
-        let listed = self
-            .0
-            .call(TOOL, "file_list", [])
-            .await
-            .map_err(|e| refused(&e))?;
-        let listed: Value = serde_json::from_str(&listed).map_err(|e| unreadable(&e))?;
+        // Listed first: an error of reading does not tell whether the file exists.
+        let listed = self.call("file_list", []).await?;
         let files = listed["files"].as_array().into_iter().flatten();
         if !files.into_iter().any(|file| file["path"] == path) {
             return Ok(None);
         }
-        let parameters = [("path", path.to_owned())];
-        let read = self.0.call(TOOL, "file_read_safe", parameters).await;
-        let read: Value =
-            serde_json::from_str(&read.map_err(|e| refused(&e))?).map_err(|e| unreadable(&e))?;
-        let content = read["content"].as_str();
-        Ok(Some(content.unwrap_or_default().to_owned()))
+        let read = self.call("file_read_safe", [("path", path.to_owned())]);
+        let content = &read.await?["content"];
+        Ok(Some(content.as_str().unwrap_or_default().to_owned()))
     }
 
     /// Writes a file whole.
@@ -48,40 +40,39 @@ impl RunFiles {
         self.put("file_write_safe", path, content).await.map(drop)
     }
 
-    /// Appends an object as a line, and gives the number that it got: whoever else writes gets
-    /// another one.
+    /// Appends an object as a line, and returns its number. No other line has the same.
     pub(crate) async fn append(&self, path: &str, object: &str) -> Result<u64, Error> {
         let done = self.put("file_append_numbered", path, object).await?;
-        let done: Value = serde_json::from_str(&done).map_err(|e| unreadable(&e))?;
-        done["seq"].as_u64().ok_or_else(|| Error::Unavailable {
-            step: "blackboard",
-            message: format!("{TOOL} does not say which number a line got"),
-            retry_after: None,
+        let problem = || format!("{TOOL} does not say which number a line got");
+        done["seq"].as_u64().ok_or_else(|| unavailable(problem()))
+    }
+
+    async fn put(&self, operation: &str, path: &str, content: &str) -> Result<Value, Error> {
+        let parameters = [("path", path.to_owned()), ("content", content.to_owned())];
+        self.call(operation, parameters).await
+    }
+
+    async fn call<const N: usize>(
+        &self,
+        operation: &str,
+        parameters: [(&str, String); N],
+    ) -> Result<Value, Error> {
+        let done = self.0.call_json(TOOL, operation, parameters).await;
+        done.map_err(|error| match error {
+            ToolError::Rejected { .. } | ToolError::NotAllowed(_) => {
+                Error::Invalid(error.to_string())
+            }
+            ToolError::Unavailable { .. }
+            | ToolError::Disabled { .. }
+            | ToolError::Malformed { .. } => unavailable(error.to_string()),
         })
     }
-
-    async fn put(&self, operation: &str, path: &str, content: &str) -> Result<String, Error> {
-        let parameters = [("path", path.to_owned()), ("content", content.to_owned())];
-        let done = self.0.call(TOOL, operation, parameters).await;
-        done.map_err(|e| refused(&e))
-    }
 }
 
-fn refused(error: &ToolError) -> Error {
-    match error {
-        ToolError::Rejected { .. } | ToolError::NotAllowed(_) => Error::Invalid(error.to_string()),
-        ToolError::Unavailable { .. } | ToolError::Disabled { .. } => Error::Unavailable {
-            step: "blackboard",
-            message: error.to_string(),
-            retry_after: None,
-        },
-    }
-}
-
-fn unreadable(error: &serde_json::Error) -> Error {
+fn unavailable(message: String) -> Error {
     Error::Unavailable {
         step: "blackboard",
-        message: format!("{TOOL} answers what is not JSON: {error}"),
+        message,
         retry_after: None,
     }
 }

@@ -1,8 +1,8 @@
 //! A goal becomes notes, a design and a review: three agents called in turn through the mesh.
 //!
-//! [`run`] keeps what it did in the run's directory, through the fs tool: an artifact per step, and
-//! a blackboard (`blackboard.jsonl`, and its sum in `blackboard.json`). A run that was killed is
-//! called again with the same id: a step whose artifact and entry are there is not repeated.
+//! [`run`] writes to the run's directory, through the fs tool: an artifact per step, and a blackboard
+//! (the log `blackboard.jsonl`, and its snapshot `blackboard.json`). A run that was killed is called
+//! again with the same id: a step that has its artifact and its entry is not repeated.
 
 mod blackboard;
 mod error;
@@ -12,11 +12,11 @@ mod run;
 mod step;
 
 pub use error::Error;
-pub use report::{RunMetrics, Report, StepReport};
+pub use report::{Report, RunMetrics, StepReport};
 pub use run::{Progress, Run, run};
 pub use step::{STEPS, Step};
 
-/// The log of a run: an entry a line, only ever appended to.
+/// The log of a run: an entry a line, append-only.
 pub const LOG: &str = "blackboard.jsonl";
-/// What the log adds up to.
+/// The snapshot of the log.
 pub const SNAPSHOT: &str = "blackboard.json";

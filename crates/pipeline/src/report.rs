@@ -1,4 +1,4 @@
-//! What a run came to.
+//! The report of a run.
 
 use std::collections::HashMap;
 
@@ -63,7 +63,7 @@ pub struct RunMetrics {
 }
 
 impl RunMetrics {
-    /// What an agent says in its answer's metadata; what it does not say counts as nothing.
+    /// The metrics in the metadata of an agent's answer; those that are missing are 0.
     #[must_use]
     pub fn from_metadata(metadata: &HashMap<String, String>) -> Self {
         let count = |key| metadata.get(key).and_then(|n| n.parse().ok()).unwrap_or(0);
@@ -80,7 +80,7 @@ impl RunMetrics {
         }
     }
 
-    /// Adds what another step used.
+    /// Adds the metrics of another step.
     pub fn add(&mut self, other: &Self) {
         self.tool_calls += other.tool_calls;
         self.llm_calls += other.llm_calls;
@@ -93,7 +93,7 @@ impl RunMetrics {
     }
 }
 
-/// Steps may differ: `extractive, model`.
+/// Joins the values of steps that differ: `extractive, model`.
 fn join(all: &mut String, one: &str) {
     if all.is_empty() {
         one.clone_into(all);

@@ -1,4 +1,4 @@
-//! The run itself: each step's agent in turn.
+//! A run: calls the agent of each step in turn.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use tracing::{info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    Error, RunMetrics, Report, STEPS, Step, StepReport,
+    Error, Report, RunMetrics, STEPS, Step, StepReport,
     blackboard::{Blackboard, Event},
     files::RunFiles,
 };
 
 /// Longest goal, bytes.
-const LONGEST_GOAL: usize = 64 * 1024;
+const MAX_GOAL: usize = 64 * 1024;
 /// Longest goal as JSON, bytes: each control character takes six.
-const LONGEST_GOAL_WRITTEN: usize = 2 * LONGEST_GOAL;
+const MAX_GOAL_JSON: usize = 2 * MAX_GOAL;
 /// Longest error in the log, characters.
-const LONGEST_ERROR: usize = 500;
-/// How often an agent is asked before the run is given back.
+const MAX_ERROR: usize = 500;
+/// How often an agent is called for one step.
 const ATTEMPTS: u32 = 3;
-/// The wait before the second attempt; doubled for the third.
+/// The pause before the second call; it doubles for the third.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// What is wanted.
@@ -51,12 +51,12 @@ pub struct Progress {
     pub step: &'static str,
 }
 
-/// Carries a run out, from where an earlier attempt left it. `progress` is told when a step begins
-/// and when all is done.
+/// Executes a run, after the steps that earlier attempts finished. `progress` is called when a step
+/// begins and when all are done.
 ///
 /// # Errors
-/// When the run will not do, is cancelled, is out of time, or an agent or the run's files are away.
-/// What is done stays done.
+/// When the run is not valid, cancelled or past its deadline, or when an agent or the tool for files
+/// does not answer. Finished steps are kept.
 pub async fn run(
     mesh: &Mesh,
     run: &Run,
@@ -69,24 +69,25 @@ pub async fn run(
             "goal is empty: say what is wanted".to_owned(),
         ));
     }
-    if goal.len() > LONGEST_GOAL {
-        let problem = format!("goal is longer than {LONGEST_GOAL} bytes: shorten it");
+    if goal.len() > MAX_GOAL {
+        let problem = format!("goal is longer than {MAX_GOAL} bytes: shorten it");
         return Err(Error::Invalid(problem));
     }
     let written = serde_json::Value::from(goal).to_string().len();
-    if written > LONGEST_GOAL_WRITTEN + 2 {
+    if written > MAX_GOAL_JSON + 2 {
         let problem = format!(
-            "goal takes {written} bytes as JSON, over {LONGEST_GOAL_WRITTEN}: take out its control \
+            "goal takes {written} bytes as JSON, over {MAX_GOAL_JSON}: take out its control \
              characters"
         );
         return Err(Error::Invalid(problem));
     }
     let files = RunFiles::new(mesh, &run.run_id);
     let first = STEPS.first().map_or("research", |step| step.name);
-    let mut board = bounded(run, cancel, first, Blackboard::open(&files, &run.run_id)).await?;
+    let mut board =
+        until_deadline(run, cancel, first, Blackboard::open(&files, &run.run_id)).await?;
     same_goal(&board, run, goal)?;
     if !board.is_finished() {
-        // The goal stands in the first entry only: a log has a limit.
+        // Only the first entry has the goal: the size of a log is limited.
         let run_id = run.run_id.clone();
         let event = match board.goal() {
             Some(_) => Event::RunResumed { run_id },
@@ -95,9 +96,9 @@ pub async fn run(
                 goal: goal.to_owned(),
             },
         };
-        bounded(run, cancel, first, board.append(&files, event)).await?;
+        until_deadline(run, cancel, first, board.append(&files, event)).await?;
     }
-    // Another run may have taken the id at the same time: it is the first one's.
+    // Another run may have begun with this id at the same time. The first entry decides.
     same_goal(&board, run, goal)?;
     let mut reports = Vec::new();
     let mut percent = 0;
@@ -106,8 +107,8 @@ pub async fn run(
             percent,
             step: step.name,
         });
-        let taken = take(mesh, run, goal, step, &files, &mut board);
-        reports.push(bounded(run, cancel, step.name, taken).await?);
+        let report = run_step(mesh, run, goal, step, &files, &mut board);
+        reports.push(until_deadline(run, cancel, step.name, report).await?);
         percent = step.percent;
     }
     let report = board.report(reports);
@@ -116,7 +117,7 @@ pub async fn run(
         let event = Event::RunFinished {
             metrics: report.metrics.clone(),
         };
-        bounded(run, cancel, last, board.append(&files, event)).await?;
+        until_deadline(run, cancel, last, board.append(&files, event)).await?;
     }
     progress(Progress {
         percent,
@@ -126,7 +127,7 @@ pub async fn run(
     Ok(report)
 }
 
-/// Refuses a run whose id belongs to one with another goal.
+/// Rejects a run whose id belongs to a run with another goal.
 fn same_goal(board: &Blackboard, run: &Run, goal: &str) -> Result<(), Error> {
     match board.goal() {
         Some(known) if known != goal => Err(Error::Conflict {
@@ -137,8 +138,8 @@ fn same_goal(board: &Blackboard, run: &Run, goal: &str) -> Result<(), Error> {
     }
 }
 
-/// Gives a piece of work until the deadline, or until nobody wants it any more.
-async fn bounded<T>(
+/// Ends a future at the run's deadline, or when the run is cancelled.
+async fn until_deadline<T>(
     run: &Run,
     cancel: &CancellationToken,
     step: &'static str,
@@ -152,13 +153,13 @@ async fn bounded<T>(
                 .unwrap_or(Err(Error::Deadline { step })),
         }
     };
-    // Dropped in the middle, a step is one that was killed: what was written stays.
+    // A future that is dropped in its middle leaves what a killed process would.
     let done = cancel.run_until_cancelled(work).await;
     done.unwrap_or(Err(Error::Cancelled { step }))
 }
 
-/// Takes one step, unless its artifact and its entry are there.
-async fn take(
+/// Executes one step, unless its artifact and its entry exist.
+async fn run_step(
     mesh: &Mesh,
     run: &Run,
     goal: &str,
@@ -181,12 +182,12 @@ async fn take(
     };
     board.append(files, event).await?;
     let began = Instant::now();
-    let answer = match ask(mesh, run, goal, step).await {
+    let answer = match call_agent(mesh, run, goal, step).await {
         Ok(answer) => answer,
         Err(error) => {
             let event = Event::StepFailed {
                 step: step.name.to_owned(),
-                error: agentkit::text::truncate(&error.to_string(), LONGEST_ERROR),
+                error: agentkit::text::truncate(&error.to_string(), MAX_ERROR),
             };
             if let Err(unwritten) = board.append(files, event).await {
                 warn!(run = %run.run_id, error = %unwritten, "a failure is not on the blackboard");
@@ -206,14 +207,20 @@ async fn take(
         resumed: false,
         metrics: RunMetrics::from_metadata(&answer.metadata),
     };
-    board.append(files, Event::StepFinished(report.clone()))
+    board
+        .append(files, Event::StepFinished(report.clone()))
         .await?;
     Ok(report)
 }
 
-/// Asks the step's agent, again when its instance is lost: a step has no effect before its
-/// artifact is written.
-async fn ask(mesh: &Mesh, run: &Run, goal: &str, step: &Step) -> Result<TaskResponse, Error> {
+/// Calls the step's agent, and retries when its instance is lost. That is safe: a step has no effect
+/// before its artifact is written.
+async fn call_agent(
+    mesh: &Mesh,
+    run: &Run,
+    goal: &str,
+    step: &Step,
+) -> Result<TaskResponse, Error> {
     let channel = mesh.channel(&consul_name(step.agent)).session(&run.run_id);
     let mut client = AgentServiceClient::new(channel);
     let mut attempt = 1;
@@ -233,7 +240,7 @@ async fn ask(mesh: &Mesh, run: &Run, goal: &str, step: &Step) -> Result<TaskResp
         match answer.map(tonic::Response::into_inner) {
             Ok(answer) if answer.success => return Ok(answer),
             Ok(answer) => return Err(refused(step, answer.error)),
-            Err(status) if lost(&status) && attempt < ATTEMPTS => {
+            Err(status) if is_retryable(&status) && attempt < ATTEMPTS => {
                 warn!(run = %run.run_id, step = step.name, attempt, %status, "asked again");
                 sleep(PAUSE * attempt).await;
                 attempt += 1;
@@ -243,9 +250,9 @@ async fn ask(mesh: &Mesh, run: &Run, goal: &str, step: &Step) -> Result<TaskResp
     }
 }
 
-/// Whether the same instance or another may take the step at once. Not when the agent's model is
-/// away (`ABORTED`): its attempts are over, and another row of them is the job's to begin.
-fn lost(status: &Status) -> bool {
+/// Whether a retry at once may succeed. An agent whose model does not answer (`ABORTED`) has made its
+/// attempts: more of them belong to the job's retries.
+fn is_retryable(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::Unknown)
 }
 

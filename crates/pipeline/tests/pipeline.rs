@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use agentkit::{About, Agent, TaskError, TaskOutcome, OutputStream, Task};
+use agentkit::{About, Agent, OutputStream, Task, TaskError, TaskOutcome};
 use discovery::backends::Memory;
 use mesh_pipeline::{Error, Progress, Report, Run};
 use serde_json::Value;
@@ -28,11 +28,7 @@ use tokio_util::sync::CancellationToken;
 const ABOUT: About = About {
     name: "counts",
     description: "counts",
-    how_it_works: "",
-    return_format: "",
-    use_cases: &[],
-    operations: &[],
-    parameters: &[],
+    ..About::EMPTY
 };
 
 /// An agent that tells how often it was asked, and may hang.
@@ -100,7 +96,7 @@ impl World {
             let agent = world.agents[index].clone();
             world
                 .start(spec(name), move |c| {
-                    Ok(agentkit::serve_agent(c, &ABOUT, agent))
+                    Ok(agentkit::serve_agent(c, ABOUT, agent))
                 })
                 .await;
         }
@@ -299,7 +295,10 @@ async fn an_agent_that_is_away_is_a_reason_to_try_again() {
     code.drain().await;
     let (report, _) = world.run("a goal", &CancellationToken::new()).await;
     let error = report.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { step: "code", .. }), "{error}");
+    assert!(
+        matches!(error, Error::Unavailable { step: "code", .. }),
+        "{error}"
+    );
     assert!(error.is_retryable());
     world.end().await;
 }

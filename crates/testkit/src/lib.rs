@@ -16,6 +16,7 @@
     reason = "a test kit fails the test that uses it by panicking, everywhere"
 )]
 
+pub mod clients;
 pub mod consul;
 pub mod packet_loss;
 pub mod faults;
@@ -29,6 +30,7 @@ pub mod job_mesh;
 pub mod load;
 pub mod local;
 pub mod mesh;
+pub mod model_endpoint;
 pub mod ports;
 pub mod process;
 pub mod program;

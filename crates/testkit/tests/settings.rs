@@ -64,7 +64,7 @@ async fn a_policy_set_in_kv_holds_at_once_and_a_bad_one_is_refused_and_shown() {
         shows(&router, "least_request", "default").await;
         assert_eq!(instances_of(&router, "s1").await.len(), 3);
         let failed: Vec<_> = load
-            .end()
+            .finish()
             .await
             .into_iter()
             .filter(|c| c.outcome.is_err())

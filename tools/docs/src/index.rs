@@ -1,5 +1,5 @@
-//! Which passages a query means: BM25 over the terms of text and headings, after S. Robertson and
-//! H. Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009.
+//! The search: BM25 over the terms of texts and headings, after S. Robertson and H. Zaragoza,
+//! "The Probabilistic Relevance Framework: BM25 and Beyond", 2009.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,12 +8,11 @@ use agentkit::{
     text::{distinct_terms, terms},
 };
 
-/// How soon repeating a term stops to count, and how much long passages are held back: the
+/// How soon repetitions of a term stop counting, and how much a long passage counts less: the
 /// customary values.
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
-/// What the score of a code block counts beside prose: a command may repeat a question, and seldom
-/// answers it.
+/// The weight of a code block beside prose: a command may repeat a question, and seldom answers it.
 const CODE: f64 = 0.75;
 
 /// An inverted index of passages.
@@ -106,7 +105,7 @@ impl Index {
                 terms,
             })
             .collect();
-        // Stable: passages as good as each other stay in the order of their files and lines.
+        // Stable: passages with equal scores stay in the order of their files and lines.
         hits.sort_by(|a, b| b.score.total_cmp(&a.score));
         hits.truncate(limit);
         hits

@@ -11,24 +11,22 @@ mod tool;
 use std::{path::PathBuf, time::Duration};
 
 use config::{duration, folder, integer, keys, size};
-use service::{Context, ServiceKind, Services, Spec};
+use service::{Context, Services, Spec};
 
 pub use index::Index;
 pub use library::{Error, Library, LibraryLimits};
 pub use split::split;
 
-/// What the docs tool says of itself.
+/// The names, tags, port and keys of the docs tool.
 pub const SPEC: Spec = Spec {
     program: "docs-tool",
     service: "tool-docs",
-    kind: ServiceKind::Tool,
     tags: &["tool", "docs", "search"],
-    port_env: "TOOL_PORT",
     default_port: 50060,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The docs tool: searches a directory of documents",
     idempotent: &["*"],
     keys: &[service::GRPC, &[DocsKeys::GROUP]],
+    ..agentkit::TOOL
 };
 
 keys! {
@@ -60,6 +58,9 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
         bytes: keys.docs_max_bytes,
     };
     let library = Library::new(keys.docs_dir, limits, keys.docs_refresh);
-    let tool = tool::Docs::new(library);
-    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+    Ok(agentkit::serve_tool(
+        context,
+        tool::ABOUT,
+        tool::Docs(library),
+    ))
 }

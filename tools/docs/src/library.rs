@@ -1,4 +1,4 @@
-//! Which documents there are, and what stands in them: read again when they change.
+//! The documents in a directory, read again when they change.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::{Index, split};
 /// Endings of what is read; the first two are Markdown.
 const ENDINGS: [&str; 4] = ["md", "markdown", "txt", "rst"];
 /// Deepest directory that is looked into.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 
 /// How much is read.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub struct LibraryLimits {
     pub bytes: usize,
 }
 
-/// Why nothing can be said about the documents.
+/// Why a document or the directory cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory cannot be read.
@@ -40,7 +40,7 @@ pub enum Error {
         /// What the system says.
         error: io::Error,
     },
-    /// Nothing answers to this path.
+    /// No document has this path.
     #[error("no document {0:?}: give a file as search_local_docs names it")]
     Unknown(String),
     /// The document is shorter.
@@ -51,7 +51,7 @@ pub enum Error {
         /// How many lines it has.
         lines: usize,
     },
-    /// The scan was given up.
+    /// The scan was cancelled.
     #[error("cancelled")]
     Cancelled,
 }
@@ -65,7 +65,7 @@ pub struct Library {
     state: Mutex<Option<(Instant, Arc<LibrarySnapshot>)>>,
 }
 
-/// What stands in the directory at one time.
+/// The documents at one time, and their index.
 #[derive(Debug, Default)]
 pub struct LibrarySnapshot {
     documents: BTreeMap<String, Arc<Document>>,
@@ -84,8 +84,7 @@ struct Document {
 }
 
 impl Library {
-    /// A library of the documents beneath `root`, looked at again when the last look is `refresh`
-    /// ago.
+    /// A library of the documents beneath `root`. A snapshot that is older than `refresh` is renewed.
     #[must_use]
     pub fn new(root: PathBuf, limits: LibraryLimits, refresh: Duration) -> Self {
         Self {
@@ -96,12 +95,12 @@ impl Library {
         }
     }
 
-    /// What stands there now, give or take `refresh`.
+    /// The latest snapshot, at most `refresh` old.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub async fn snapshot(&self) -> Result<Arc<LibrarySnapshot>, Error> {
-        // Held while reading: whoever else asks meanwhile waits for the same answer.
+        // Held during the scan: other callers wait for the same snapshot.
         let mut state = self.state.lock().await;
         let known = match &*state {
             Some((seen, snapshot)) if seen.elapsed() < self.refresh => return Ok(snapshot.clone()),
@@ -128,7 +127,7 @@ impl LibrarySnapshot {
     /// # Errors
     /// When there is no such document, or it ends before `line`.
     pub fn lines(&self, file: &str, line: usize, end: usize) -> Result<String, Error> {
-        // Looked up, not opened: no path leads anywhere else.
+        // Looked up in the snapshot, not opened: no path leads elsewhere.
         let known = self.documents.get(file);
         let document = known.ok_or_else(|| Error::Unknown(agentkit::text::shorten(file)))?;
         let lines: Vec<_> = document.text.lines().collect();
@@ -142,8 +141,12 @@ impl LibrarySnapshot {
     }
 }
 
-/// Looks at every file, and reads those that changed. With nothing new, the snapshot stays.
-fn scan(root: &Path, limits: LibraryLimits, known: &Arc<LibrarySnapshot>) -> Result<Arc<LibrarySnapshot>, Error> {
+/// Checks every file, and reads those that changed. Without changes the snapshot stays the same.
+fn scan(
+    root: &Path,
+    limits: LibraryLimits,
+    known: &Arc<LibrarySnapshot>,
+) -> Result<Arc<LibrarySnapshot>, Error> {
     let mut found = Vec::new();
     walk(root, "", 0, limits.files, &mut found).map_err(|error| Error::Directory {
         root: root.display().to_string(),
@@ -189,7 +192,8 @@ fn scan(root: &Path, limits: LibraryLimits, known: &Arc<LibrarySnapshot>) -> Res
         };
         snapshot.documents.insert(name, document);
     }
-    let same = snapshot.documents.len() == known.documents.len() && snapshot.skipped == known.skipped;
+    let same =
+        snapshot.documents.len() == known.documents.len() && snapshot.skipped == known.skipped;
     if !news && same {
         return Ok(Arc::clone(known));
     }
@@ -223,8 +227,8 @@ fn walk(
         let ending = Path::new(&name)
             .extension()
             .and_then(|ending| ending.to_str());
-        if kind.is_dir() && depth < DEEPEST {
-            // A directory that is closed to us hides what is in it, not all the others.
+        if kind.is_dir() && depth < MAX_DEPTH {
+            // A directory without read permission hides only its own files.
             walk(root, &format!("{path}/"), depth + 1, most, found).ok();
         } else if kind.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
             found.push(path);

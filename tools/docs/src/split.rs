@@ -1,11 +1,11 @@
-//! A file cut into passages: what stands between empty lines, each code block, and never more than
-//! can be quoted.
+//! Splits a file into passages: paragraphs, lists, tables and code blocks, none longer than can be
+//! quoted.
 
 use agentkit::sources::Passage;
 
 /// Longest passage, lines and bytes; a longer one goes on in the next.
-const MOST_LINES: usize = 40;
-const MOST_BYTES: usize = 3000;
+const MAX_LINES: usize = 40;
+const MAX_BYTES: usize = 3000;
 
 /// Cuts a file into passages, in order. `markdown` says whether hashes are headings and backquotes
 /// fence code.
@@ -61,7 +61,7 @@ struct Cutter<'a> {
 impl<'a> Cutter<'a> {
     fn add(&mut self, number: usize, line: &'a str, code: bool) {
         let bytes: usize = self.block.iter().map(|line| line.len() + 1).sum();
-        if self.block.len() >= MOST_LINES || bytes + line.len() > MOST_BYTES {
+        if self.block.len() >= MAX_LINES || bytes + line.len() > MAX_BYTES {
             self.end();
         }
         if self.block.is_empty() {

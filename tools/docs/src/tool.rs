@@ -1,15 +1,18 @@
-//! What the docs tool can be asked.
+//! The operations of the docs tool.
 
-use agentkit::{About, Invocation, Operation, Parameter, InvocationError, Tool, sources::DocSearchResults};
+use agentkit::{
+    About, Invocation, InvocationError, Operation, Parameter, Tool, json_result,
+    sources::DocSearchResults,
+};
 use serde_json::json;
 
 use crate::library::{Error, Library};
 
 /// Most results of one search, and most lines of one reading.
-const MOST_RESULTS: usize = 50;
-const MOST_LINES: usize = 500;
+const MAX_RESULTS: usize = 50;
+const MAX_LINES: usize = 500;
 /// Longest query, bytes.
-const LONGEST_QUERY: usize = 8 * 1024;
+const MAX_QUERY: usize = 8 * 1024;
 const KINDS: [&str; 4] = ["text", "list", "table", "code"];
 
 pub(crate) const ABOUT: About = About {
@@ -28,80 +31,50 @@ pub(crate) const ABOUT: About = About {
         "Find examples of code or configuration",
     ],
     operations: &[
-        Operation {
-            name: "search_local_docs",
-            about: "the passages that match a query best",
-        },
-        Operation {
-            name: "read_local_doc",
-            about: "lines of a file, as they stand",
-        },
+        Operation::new("search_local_docs", "the passages that match a query best"),
+        Operation::new("read_local_doc", "lines of a file, as they stand"),
     ],
     parameters: &[
-        Parameter {
-            name: "query",
-            kind: "string",
-            required: false,
-            about: "search_local_docs: words to look for",
-        },
-        Parameter {
-            name: "limit",
-            kind: "integer",
-            required: false,
-            about: "search_local_docs: most results, 1 to 50 (default 8)",
-        },
-        Parameter {
-            name: "kind",
-            kind: "string",
-            required: false,
-            about: "search_local_docs: only text, list, table or code",
-        },
-        Parameter {
-            name: "file",
-            kind: "string",
-            required: false,
-            about: "read_local_doc: a file as search_local_docs names it",
-        },
-        Parameter {
-            name: "line",
-            kind: "integer",
-            required: false,
-            about: "read_local_doc: the first line, from 1 (default 1)",
-        },
-        Parameter {
-            name: "end_line",
-            kind: "integer",
-            required: false,
-            about: "read_local_doc: the last line, at most 500 lines on (default 60 on)",
-        },
+        Parameter::optional("query", "string", "search_local_docs: words to look for"),
+        Parameter::optional(
+            "limit",
+            "integer",
+            "search_local_docs: most results, 1 to 50 (default 8)",
+        ),
+        Parameter::optional(
+            "kind",
+            "string",
+            "search_local_docs: only text, list, table or code",
+        ),
+        Parameter::optional(
+            "file",
+            "string",
+            "read_local_doc: a file as search_local_docs names it",
+        ),
+        Parameter::optional(
+            "line",
+            "integer",
+            "read_local_doc: the first line, from 1 (default 1)",
+        ),
+        Parameter::optional(
+            "end_line",
+            "integer",
+            "read_local_doc: the last line, at most 500 lines on (default 60 on)",
+        ),
     ],
+    ..About::EMPTY
 };
 
 /// The tool over a library.
 #[derive(Debug)]
-pub(crate) struct Docs(Library);
+pub(crate) struct Docs(pub(crate) Library);
 
 impl Docs {
-    pub(crate) fn new(library: Library) -> Self {
-        Self(library)
-    }
-
     async fn search(&self, call: &Invocation) -> Result<String, InvocationError> {
-        let query = call.required("query", "words to look for")?.trim();
-        if query.is_empty() || query.len() > LONGEST_QUERY {
-            let problem = format!("parameter `query`: give 1 to {LONGEST_QUERY} bytes");
-            return Err(InvocationError::Rejected(problem));
-        }
-        let limit = call.integer("limit", 1..=MOST_RESULTS, 8)?;
-        let kind = call.optional("kind");
-        if let Some(kind) = kind.filter(|kind| !KINDS.contains(kind)) {
-            let given = agentkit::text::shorten(kind);
-            let problem = format!(
-                "parameter `kind` is {given:?}: give one of {}",
-                KINDS.join(", ")
-            );
-            return Err(InvocationError::Rejected(problem));
-        }
+        let parameters = &call.parameters;
+        let query = parameters.text("query", "words to look for", MAX_QUERY)?;
+        let limit = parameters.integer("limit", 1..=MAX_RESULTS, 8)?;
+        let kind = parameters.choice("kind", &KINDS)?;
         let snapshot = self.0.snapshot().await?;
         let found = DocSearchResults {
             query: query.to_owned(),
@@ -110,14 +83,17 @@ impl Docs {
             missing_terms: snapshot.index.missing(query),
             results: snapshot.index.search(query, kind, limit),
         };
-        // Never an error: texts and numbers.
-        serde_json::to_string(&found).map_err(|error| InvocationError::Rejected(error.to_string()))
+        json_result(&found)
     }
 
     async fn read(&self, call: &Invocation) -> Result<String, InvocationError> {
-        let file = call.required("file", "a file as search_local_docs names it")?;
-        let line = call.integer("line", 1..=usize::MAX / 2, 1)?;
-        let end = call.integer("end_line", line..=line + MOST_LINES, line + 60)?;
+        let file = call
+            .parameters
+            .required("file", "a file as search_local_docs names it")?;
+        let line = call.parameters.integer("line", 1..=usize::MAX / 2, 1)?;
+        let end = call
+            .parameters
+            .integer("end_line", line..=line + MAX_LINES, line + 60)?;
         let text = self.0.snapshot().await?.lines(file, line, end)?;
         let last = line + text.lines().count().max(1) - 1;
         Ok(json!({"file": file, "line": line, "end_line": last, "text": text}).to_string())

@@ -8,18 +8,12 @@
 use std::{fs, os::unix::fs::symlink};
 
 use agentkit::sources::DocSearchResults;
-use proto::agentplatform::{
-    ListToolsRequest, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
-};
 use serde_json::Value;
-use service::ServerHandle;
 use tempfile::TempDir;
-use testkit::local;
-use tonic::transport::Channel;
+use testkit::clients::Tool;
 
 struct Docs {
-    running: ServerHandle,
-    client: ToolServiceClient<Channel>,
+    tool: Tool,
     dir: TempDir,
 }
 
@@ -36,34 +30,16 @@ async fn docs_with(set: &[(&str, &str)]) -> Docs {
         ("docs_max_file_bytes", "1KiB"),
     ];
     let set = [&own[..], set].concat();
-    let (running, channel) = local::start_alone(&docs_tool::SPEC, docs_tool::build, &set).await;
-    Docs {
-        running,
-        client: ToolServiceClient::new(channel),
-        dir,
-    }
+    let tool = Tool::start(&docs_tool::SPEC, docs_tool::build, &set).await;
+    Docs { tool, dir }
 }
 
 impl Docs {
-    async fn ask(&self, operation: &str, parameters: &[(&str, &str)]) -> ToolResponse {
-        let pairs = parameters
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let request = ToolRequest {
-            operation: operation.into(),
-            parameters: pairs.collect(),
-            ..ToolRequest::default()
-        };
-        self.client
-            .clone()
-            .execute_tool(request)
-            .await
-            .unwrap()
-            .into_inner()
-    }
-
     async fn search(&self, query: &str) -> DocSearchResults {
-        let answer = self.ask("search_local_docs", &[("query", query)]).await;
+        let answer = self
+            .tool
+            .call("search_local_docs", &[("query", query)])
+            .await;
         assert!(answer.success, "{}", answer.error);
         serde_json::from_str(&answer.result).unwrap()
     }
@@ -93,16 +69,19 @@ async fn a_search_finds_the_lines_and_reading_them_gives_the_same() {
     assert_eq!(passage.source().to_string(), "guide/drain.md:3-4");
     assert_eq!(passage.heading, "Draining");
     let lines = [("file", "guide/drain.md"), ("line", "3"), ("end_line", "4")];
-    let read = docs.ask("read_local_doc", &lines).await;
+    let read = docs.tool.call("read_local_doc", &lines).await;
     let read: Value = serde_json::from_str(&read.result).unwrap();
     assert_eq!(read["text"], passage.text.as_str());
-    docs.running.drain().await;
+    docs.tool.running.drain().await;
 }
 
 #[tokio::test]
 async fn files_that_appear_change_and_go_are_noticed() {
     let docs = docs().await;
-    let none = docs.ask("search_local_docs", &[("query", "apple")]).await;
+    let none = docs
+        .tool
+        .call("search_local_docs", &[("query", "apple")])
+        .await;
     assert!(none.error.contains("DOCS_DIR"), "{}", none.error);
     docs.put("a.md", "apple\n");
     assert_eq!(docs.search("apple").await.results.len(), 1);
@@ -113,7 +92,7 @@ async fn files_that_appear_change_and_go_are_noticed() {
     assert_eq!(found.results[0].passage.file, "b.md");
     fs::remove_file(docs.dir.path().join("docs/b.md")).unwrap();
     assert!(docs.search("apple").await.results.is_empty());
-    docs.running.drain().await;
+    docs.tool.running.drain().await;
 }
 
 #[tokio::test]
@@ -138,19 +117,19 @@ async fn nothing_outside_of_the_directory_or_over_a_limit_is_read() {
         "big.md",
         "",
     ] {
-        let read = docs.ask("read_local_doc", &[("file", file)]).await;
+        let read = docs.tool.call("read_local_doc", &[("file", file)]).await;
         assert!(
             !read.success && read.error.contains("no document"),
             "{file}: {}",
             read.result
         );
     }
-    docs.running.drain().await;
+    docs.tool.running.drain().await;
 }
 
 #[tokio::test]
 async fn bad_requests_are_told_what_would_do() {
-    let mut docs = docs().await;
+    let docs = docs().await;
     docs.put("a.md", "one\n");
     for (operation, parameters, expected) in [
         ("find", vec![], "search_local_docs"),
@@ -177,20 +156,15 @@ async fn bad_requests_are_told_what_would_do() {
             "`end_line`",
         ),
     ] {
-        let answer = docs.ask(operation, &parameters).await;
+        let answer = docs.tool.call(operation, &parameters).await;
         assert!(
             answer.error.contains(expected),
             "{operation}: {}",
             answer.error
         );
     }
-    let tools = docs
-        .client
-        .list_tools(ListToolsRequest::default())
-        .await
-        .unwrap();
-    assert_eq!(tools.into_inner().tools[0].tool_id, "docs-tool");
-    docs.running.drain().await;
+    assert_eq!(docs.tool.info().await.tool_id, "docs-tool");
+    docs.tool.running.drain().await;
 }
 
 #[tokio::test]
@@ -201,6 +175,6 @@ async fn no_more_files_and_bytes_are_read_than_the_keys_say() {
         docs.put("b.md", "a word\n");
         let found = docs.search("word").await;
         assert_eq!(found.results.len(), 1, "{limit:?}");
-        docs.running.drain().await;
+        docs.tool.running.drain().await;
     }
 }

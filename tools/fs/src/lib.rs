@@ -8,27 +8,25 @@ mod tool;
 use std::path::PathBuf;
 
 use config::{folder, integer, keys, size};
-use service::{Context, ServiceKind, Services, Spec};
+use service::{Context, Services, Spec};
 
 pub use path::{InvalidPath, Path, RunId};
 pub use sandbox::{Error, RunLimits, Sandbox};
 
-/// What the fs tool says of itself.
+/// The names, tags, port and keys of the fs tool.
 pub const SPEC: Spec = Spec {
     program: "fs-tool",
     service: "tool-fs",
-    kind: ServiceKind::Tool,
     tags: &["tool", "fs", "files"],
-    port_env: "TOOL_PORT",
     default_port: 50058,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The fs tool: files in a directory per run",
-    // A file written twice is the same file, and a line that is there is not appended again.
+    // Writes and appends give the same file when they are repeated.
     idempotent: &[
         "agentplatform.ToolService/ExecuteTool",
         "agentplatform.ToolService/ListTools",
     ],
     keys: &[service::GRPC, &[FsKeys::GROUP]],
+    ..agentkit::TOOL
 };
 
 keys! {
@@ -55,6 +53,9 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
         files: keys.fs_max_files,
     };
     let sandbox = Sandbox::new(keys.out_dir, limits);
-    let tool = tool::Fs::new(sandbox);
-    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+    Ok(agentkit::serve_tool(
+        context,
+        tool::ABOUT,
+        tool::Fs(sandbox),
+    ))
 }

@@ -1,11 +1,11 @@
-//! Names that are taken: of a run, and of a file within it.
+//! Valid names of runs, and of files within them.
 
 /// Longest path, bytes.
-const LONGEST: usize = 512;
+const MAX_PATH: usize = 512;
 /// Deepest path, components.
-const DEEPEST: usize = 8;
-/// Longest component, bytes: what common file systems take, less our temporary names' suffix.
-const LONGEST_COMPONENT: usize = 200;
+const MAX_DEPTH: usize = 8;
+/// Longest component, bytes: the limit of common file systems, less the suffix of temporary names.
+const MAX_COMPONENT: usize = 200;
 
 /// A checked relative path: components that are plain names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Path(Vec<String>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunId(String);
 
-/// Why a name is not taken.
+/// Why a name is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
     /// Not a name beneath the run's directory.
@@ -49,7 +49,7 @@ impl Path {
         if text.is_empty() {
             return bad("is empty");
         }
-        if text.len() > LONGEST {
+        if text.len() > MAX_PATH {
             return bad("is longer than 512 bytes");
         }
         if text.starts_with('/') {
@@ -59,7 +59,7 @@ impl Path {
             return bad("contains a control character");
         }
         let parts: Vec<_> = text.split('/').collect();
-        if parts.len() > DEEPEST {
+        if parts.len() > MAX_DEPTH {
             return bad("is deeper than 8 directories");
         }
         for part in &parts {
@@ -67,7 +67,7 @@ impl Path {
                 ".." => return bad("leads upwards"),
                 "" | "." => return bad("has an empty component"),
                 part if part.starts_with('.') => return bad("names a hidden file"),
-                part if part.len() > LONGEST_COMPONENT => return bad("has a name over 200 bytes"),
+                part if part.len() > MAX_COMPONENT => return bad("has a name over 200 bytes"),
                 _ => {}
             }
         }

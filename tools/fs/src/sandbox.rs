@@ -1,5 +1,5 @@
-//! The directory of the runs. Every step down is taken from an open directory and follows no link,
-//! so that a link made meanwhile leads nowhere either.
+//! The directory of the runs. Each component of a path is opened relative to its open parent, and no
+//! link is followed: a link that is made meanwhile leads nowhere either.
 
 mod dir;
 
@@ -32,7 +32,7 @@ pub struct Sandbox {
 /// Why a file is not written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name will not do.
+    /// The name is not valid.
     #[error(transparent)]
     Name(#[from] InvalidPath),
     /// There is no such file.
@@ -41,7 +41,7 @@ pub enum Error {
     /// A link, a directory or a device stands where a file or a directory should.
     #[error("{0} is not a plain file in plain directories of this run: links are not followed")]
     NotPlain(String),
-    /// Too much for one file.
+    /// The file would be too large.
     #[error("{bytes} bytes are over the limit of {limit} (fs_max_bytes)")]
     TooLarge {
         /// How much it would be.
@@ -55,7 +55,7 @@ pub enum Error {
     /// The file is no text.
     #[error("{0} is not UTF-8 text")]
     NotText(String),
-    /// What is to be numbered is no object, or has a number.
+    /// The line to number is no JSON object, or has a number.
     #[error("{0}")]
     NotNumbered(&'static str),
     /// The disk or the directory's rights.
@@ -88,7 +88,7 @@ impl Sandbox {
     /// when this returns.
     ///
     /// # Errors
-    /// When it is too large, one file too many, or the disk refuses.
+    /// When the file is too large, the run has too many files, or the disk fails.
     pub fn write(&self, run: &RunId, path: &Path, content: &[u8]) -> Result<(), Error> {
         self.fits(content.len())?;
         let failed = |error| explain(path, error);
@@ -105,10 +105,10 @@ impl Sandbox {
     }
 
     /// Appends a line, and ends a line that a crash cut short. A line that is the last already is
-    /// not appended again, so that a caller may repeat itself.
+    /// not appended again, so that a call may be retried.
     ///
     /// # Errors
-    /// As [`Sandbox::write`]; the whole file is held to the limit.
+    /// As [`Sandbox::write`]; the limit is for the whole file.
     pub fn append_line(&self, run: &RunId, path: &Path, line: &str) -> Result<(), Error> {
         let _lock = self.lock(run, path)?;
         let old = self.content(run, path)?;
@@ -118,9 +118,9 @@ impl Sandbox {
         self.add(run, path, &old, line)
     }
 
-    /// Appends a JSON object as a line that begins with its number, one more than the greatest that
-    /// there is, and answers the number. However many write at once, each line has its own. What is
-    /// there already is not appended again: its number is answered.
+    /// Appends a JSON object as a line that begins with its number, and returns that. The number is one
+    /// more than the greatest in the file, and unique with any number of writers. An object that is
+    /// there already is not appended again: its number is returned.
     ///
     /// # Errors
     /// As [`Sandbox::append_line`]; when the text is no object, or has a `seq`.
@@ -139,7 +139,7 @@ impl Sandbox {
         let old = self.content(run, path)?;
         let mut latest = 0;
         for line in old.lines() {
-            // One that a crash cut short has no number.
+            // A line that a crash cut short has no number.
             let Some(number) = number_of(line) else {
                 continue;
             };
@@ -153,7 +153,7 @@ impl Sandbox {
         Ok(number)
     }
 
-    /// Keeps other writers from the run's logs while the file is open.
+    /// Locks the run's logs until the file is closed.
     fn lock(&self, run: &RunId, path: &Path) -> Result<File, Error> {
         let locked = self.run(run, true).and_then(|top| top.lock());
         locked.map_err(|error| explain(path, error))
@@ -180,7 +180,7 @@ impl Sandbox {
         let top = self.run(run, true).map_err(failed)?;
         let dir = top.descend(directories, true).map_err(failed)?;
         let mut file = dir.append(name).map_err(failed)?;
-        // One write, so that lines of two writers do not mix.
+        // A single write, so that lines of two writers do not mix.
         file.write_all(added.as_bytes())
             .and_then(|()| file.sync_data())
             .map_err(failed)
@@ -208,7 +208,7 @@ impl Sandbox {
     /// The files of a run, sorted; none for a run that has written nothing.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk fails.
     pub fn list(&self, run: &RunId) -> Result<Vec<FileEntry>, Error> {
         let failed = |error| Error::Io {
             path: run.as_str().to_owned(),
@@ -248,7 +248,7 @@ impl Sandbox {
     }
 }
 
-/// The field of a numbered line that its number is in.
+/// The field with the number of a numbered line.
 const NUMBER: &str = "seq";
 
 fn number_of(line: &str) -> Option<u64> {

@@ -1,4 +1,4 @@
-//! What the fs tool can be asked.
+//! The operations of the fs tool.
 
 use agentkit::{About, Invocation, InvocationError, Operation, Parameter, Tool};
 use proto::error_info::{self, Reason};
@@ -25,59 +25,42 @@ pub(crate) const ABOUT: About = About {
         "Keep a log of what a run did",
     ],
     operations: &[
-        Operation {
-            name: "file_write_safe",
-            about: "writes content to path, in place of what was there",
-        },
-        Operation {
-            name: "file_read_safe",
-            about: "the content of the file at path",
-        },
-        Operation {
-            name: "file_append_line",
-            about: "appends content as one line to path, unless it is the last line already",
-        },
-        Operation {
-            name: "file_append_numbered",
-            about: "appends content, a JSON object, as one line that gets the next seq, which is \
+        Operation::new(
+            "file_write_safe",
+            "writes content to path, in place of what was there",
+        ),
+        Operation::new("file_read_safe", "the content of the file at path"),
+        Operation::new(
+            "file_append_line",
+            "appends content as one line to path, unless it is the last line already",
+        ),
+        Operation::new(
+            "file_append_numbered",
+            "appends content, a JSON object, as one line that gets the next seq, which is \
                 answered; one that is there already is not appended again",
-        },
-        Operation {
-            name: "file_list",
-            about: "the files of the run",
-        },
+        ),
+        Operation::new("file_list", "the files of the run"),
     ],
     parameters: &[
-        Parameter {
-            name: "path",
-            kind: "string",
-            required: false,
-            about: "the file, relative, such as notes.md; file_list needs none",
-        },
-        Parameter {
-            name: "content",
-            kind: "string",
-            required: false,
-            about: "what to write, UTF-8",
-        },
+        Parameter::optional(
+            "path",
+            "string",
+            "the file, relative, such as notes.md; file_list needs none",
+        ),
+        Parameter::optional("content", "string", "what to write, UTF-8"),
     ],
+    ..About::EMPTY
 };
 
 /// The tool over a sandbox.
 #[derive(Debug)]
-pub(crate) struct Fs(Sandbox);
-
-impl Fs {
-    pub(crate) fn new(sandbox: Sandbox) -> Self {
-        Self(sandbox)
-    }
-}
+pub(crate) struct Fs(pub(crate) Sandbox);
 
 #[async_trait::async_trait]
 impl Tool for Fs {
     async fn run(&self, call: Invocation) -> Result<String, InvocationError> {
         let sandbox = self.0.clone();
-        // The disk may take its time; the runtime's threads have other calls.
+        // Disk access blocks, and the runtime's threads have other calls.
         let done = tokio::task::spawn_blocking(move || carry_out(&sandbox, &call)).await;
         let done = done.unwrap_or_else(|_| Err(InvocationError::Rejected("cancelled".to_owned())));
         done.map(|answer| answer.to_string())
@@ -87,10 +70,14 @@ impl Tool for Fs {
 fn carry_out(sandbox: &Sandbox, call: &Invocation) -> Result<Value, InvocationError> {
     let run = RunId::parse(&call.session).map_err(Error::from)?;
     let path = || -> Result<Path, InvocationError> {
-        let text = call.required("path", "a relative path such as notes.md")?;
+        let text = call
+            .parameters
+            .required("path", "a relative path such as notes.md")?;
         Ok(Path::parse(text).map_err(Error::from)?)
     };
-    let content = || call.required("content", "what to write");
+    let content = || -> Result<&str, InvocationError> {
+        Ok(call.parameters.required("content", "what to write")?)
+    };
     match call.operation.as_str() {
         "file_write_safe" => {
             let (path, content) = (path()?, content()?);
@@ -134,7 +121,7 @@ fn one_line(content: &str) -> Result<&str, InvocationError> {
 impl From<Error> for InvocationError {
     fn from(error: Error) -> Self {
         match error {
-            // The request was in order: a caller may try again, elsewhere or later.
+            // The request is valid: a retry may succeed, at another instance or later.
             Error::Io { .. } => {
                 error_info::status(Code::Internal, Reason::Disk, error.to_string(), []).into()
             }

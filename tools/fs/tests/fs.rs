@@ -7,17 +7,12 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use proto::agentplatform::{
-    ListToolsRequest, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
-};
-use service::ServerHandle;
+use proto::agentplatform::{ListToolsRequest, ToolResponse};
 use tempfile::TempDir;
-use testkit::local;
-use tonic::transport::Channel;
+use testkit::clients::Tool;
 
 struct Fs {
-    running: ServerHandle,
-    client: ToolServiceClient<Channel>,
+    tool: Tool,
     out: TempDir,
 }
 
@@ -25,31 +20,14 @@ async fn fs_tool() -> Fs {
     let out = TempDir::new().unwrap();
     let later = out.path().join("made/later");
     let set = [("out_dir", later.to_str().unwrap()), ("fs_max_files", "3")];
-    let (running, channel) = local::start_alone(&fs_tool::SPEC, fs_tool::build, &set).await;
-    Fs {
-        running,
-        client: ToolServiceClient::new(channel),
-        out,
-    }
+    let tool = Tool::start(&fs_tool::SPEC, fs_tool::build, &set).await;
+    Fs { tool, out }
 }
 
 impl Fs {
     async fn ask(&self, run: &str, operation: &str, parameters: &[(&str, &str)]) -> ToolResponse {
-        let pairs = parameters
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        let request = ToolRequest {
-            tool_id: "fs-tool".into(),
-            operation: operation.into(),
-            parameters: pairs.collect(),
-            session_id: run.into(),
-        };
-        self.client
-            .clone()
-            .execute_tool(request)
-            .await
-            .unwrap()
-            .into_inner()
+        let answer = self.tool.try_call(run, operation, parameters).await;
+        answer.unwrap()
     }
 
     async fn write(&self, path: &str, content: &str) -> ToolResponse {
@@ -96,7 +74,7 @@ async fn what_is_written_is_read_back_and_lies_beneath_the_run() {
     );
     // No temporary file is left.
     assert_eq!(fs::read_dir(fs.disk("run-1/drafts")).unwrap().count(), 1);
-    fs.running.drain().await;
+    fs.tool.running.drain().await;
 }
 
 #[tokio::test]
@@ -140,7 +118,7 @@ async fn no_path_leads_out_of_the_run() {
             .is_file()
     );
     assert_eq!(fs::read_to_string(&secret).unwrap(), "secret");
-    fs.running.drain().await;
+    fs.tool.running.drain().await;
 }
 
 #[tokio::test]
@@ -159,7 +137,7 @@ async fn limits_are_told_with_their_key() {
     let over = fs.write("d.md", "").await;
     assert!(over.error.contains("fs_max_files"), "{}", over.error);
     assert!(fs.write("c.md", "again").await.success);
-    fs.running.drain().await;
+    fs.tool.running.drain().await;
 }
 
 #[tokio::test]
@@ -190,7 +168,7 @@ async fn lines_are_appended_once_and_after_a_cut_line() {
             .error
             .contains("several lines")
     );
-    fs.running.drain().await;
+    fs.tool.running.drain().await;
 }
 
 #[tokio::test]
@@ -198,10 +176,8 @@ async fn numbered_lines_have_numbers_of_their_own_though_two_instances_write() {
     let one = fs_tool().await;
     let later = one.out.path().join("made/later");
     let set = [("out_dir", later.to_str().unwrap())];
-    let (running, channel) = local::start_alone(&fs_tool::SPEC, fs_tool::build, &set).await;
     let other = Fs {
-        running,
-        client: ToolServiceClient::new(channel),
+        tool: Tool::start(&fs_tool::SPEC, fs_tool::build, &set).await,
         out: TempDir::new().unwrap(),
     };
     let append = async |fs: &Fs, content: &str| {
@@ -257,8 +233,8 @@ async fn numbered_lines_have_numbers_of_their_own_though_two_instances_write() {
             "{content}: {error}"
         );
     }
-    one.running.drain().await;
-    other.running.drain().await;
+    one.tool.running.drain().await;
+    other.tool.running.drain().await;
 }
 
 #[tokio::test]
@@ -268,6 +244,7 @@ async fn it_lists_itself_and_its_operations() {
         filter: "files".into(),
     };
     let tools = fs
+        .tool
         .client
         .list_tools(request)
         .await
@@ -282,5 +259,5 @@ async fn it_lists_itself_and_its_operations() {
         "{}",
         unknown.error
     );
-    fs.running.drain().await;
+    fs.tool.running.drain().await;
 }

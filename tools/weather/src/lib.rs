@@ -15,20 +15,17 @@ use provider::ProviderOptions;
 use std::time::Duration;
 
 use config::{duration, keys, text, word};
-use service::{Context, ServiceKind, Services, Spec};
+use service::{Context, Services, Spec};
 
 pub use error::Error;
 pub use report::Units;
 
-/// What the weather tool says of itself.
+/// The names, tags, port and keys of the weather tool.
 pub const SPEC: Spec = Spec {
     program: "weather-tool",
     service: "tool-weather",
-    kind: ServiceKind::Tool,
     tags: &["tool", "weather", "data"],
-    port_env: "TOOL_PORT",
     default_port: 50053,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The weather tool: current weather and forecasts",
     idempotent: &[
         "agentplatform.ToolService/ExecuteTool",
@@ -38,6 +35,7 @@ pub const SPEC: Spec = Spec {
         service::GRPC,
         &[WeatherKeys::GROUP, fetch::ExternalKeys::GROUP],
     ],
+    ..agentkit::TOOL
 };
 
 keys! {
@@ -74,5 +72,5 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     };
     let provider = provider::build(&keys.provider, &settings)?;
     let tool = tool::Weather(provider);
-    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+    Ok(agentkit::serve_tool(context, tool::ABOUT, tool))
 }

@@ -1,7 +1,7 @@
 //! Names as people type them: whatever their case, accents, punctuation and small mistakes.
 
 /// Longest name that is looked up, in characters; longer ones are near nothing.
-pub(crate) const LONGEST: usize = 100;
+pub(crate) const MAX_NAME: usize = 100;
 
 /// `name` in lower case, without accents and punctuation, its words one space apart.
 pub(crate) fn fold(name: &str) -> String {
@@ -48,7 +48,7 @@ fn plain(c: char) -> char {
 pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let given = fold(given);
     let length = given.chars().count();
-    if length == 0 || length > LONGEST {
+    if length == 0 || length > MAX_NAME {
         return Vec::new();
     }
     let mut near: Vec<(usize, &str)> = known

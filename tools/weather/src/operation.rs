@@ -1,12 +1,10 @@
-//! What the tool can be asked: the operations, and the reading of their parameters.
+//! The operations of the weather tool, and the parsing of their parameters.
 
-use agentkit::{Invocation, InvocationError, text::shorten};
-use chrono::{DateTime, NaiveDate, Utc};
-use serde::Serialize;
+use agentkit::{InvalidParameter, Invocation, InvocationError, json_result, text::shorten};
+use chrono::{DateTime, Utc};
 
 use crate::{
-    Error,
-    names::{LONGEST, nearest},
+    names::{MAX_NAME, nearest},
     provider::Provider,
     report::{self, Units},
     tool::ABOUT,
@@ -25,72 +23,50 @@ pub(crate) async fn run(
         "get_weather" => {
             let (location, units) = (location(call)?, units(call)?);
             let current = provider.current(location, now).await?;
-            Ok(json(&report::Weather::new(location, current, units))?)
+            json_result(&report::Weather::new(location, current, units))
         }
         "get_forecast" => {
             let (location, units) = (location(call)?, units(call)?);
-            let (start, days) = (start(call)?, call.integer("days", 1..=16, 3)?);
+            let start = call.parameters.date("start_date")?;
+            let days = call.parameters.integer("days", 1..=16, 3)?;
             let forecast = provider.forecast(location, start, days, now).await?;
-            Ok(json(&report::days(location, &forecast, units))?)
+            json_result(&report::days(location, &forecast, units))
         }
-        other => Err(unknown(other).into()),
+        _ => Err(unknown(call)),
     }
 }
 
-fn json(answer: &impl Serialize) -> Result<String, Error> {
-    serde_json::to_string(answer)
-        .map_err(|error| Error::InvalidConfig(format!("the answer cannot be written as JSON: {error}")))
-}
-
-fn unknown(name: &str) -> Error {
-    let names = || ABOUT.operations.iter().map(|operation| operation.name);
-    let hint = match nearest(name, names()).first() {
-        Some(near) => format!(": did you mean {near}?"),
-        None => format!(": give one of {}", names().collect::<Vec<_>>().join(", ")),
-    };
-    Error::Operation {
-        given: shorten(name),
-        hint,
+fn unknown(call: &Invocation) -> InvocationError {
+    let names = ABOUT.operations.iter().map(|operation| operation.name);
+    match nearest(&call.operation, names).first() {
+        Some(near) => {
+            let given = shorten(&call.operation);
+            let problem = format!("unknown operation {given:?}: did you mean {near}?");
+            InvocationError::Rejected(problem)
+        }
+        None => call.unknown_operation(&ABOUT),
     }
 }
 
-fn location(call: &Invocation) -> Result<&str, Error> {
+fn location(call: &Invocation) -> Result<&str, InvalidParameter> {
     let name = "location";
-    let missing = Error::Missing {
-        name,
-        expected: "a city, such as Paris or Paris, France",
-    };
-    let text = call.optional(name).ok_or(missing)?;
-    if text.chars().count() > LONGEST {
-        let expected = format!("a name of at most {LONGEST} characters");
-        return Err(bad(name, text, expected));
-    }
-    Ok(text)
-}
-
-fn units(call: &Invocation) -> Result<Units, Error> {
-    let text = call.optional("units").unwrap_or_default();
-    Units::parse(text).ok_or_else(|| bad("units", text, "celsius or fahrenheit"))
-}
-
-fn start(call: &Invocation) -> Result<Option<NaiveDate>, Error> {
-    let Some(text) = call.optional("start_date") else {
-        return Ok(None);
-    };
-    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
-    // Four digits: chrono reads years up to 262142, and the days after the last would not exist.
-    match date.filter(|_| text.len() == 10) {
-        Some(date) => Ok(Some(date)),
-        None => Err(bad("start_date", text, "a date as YYYY-MM-DD")),
+    let text = call
+        .parameters
+        .optional(name)
+        .ok_or_else(|| InvalidParameter::missing(name, "a city, such as Paris or Paris, France"))?;
+    match text.chars().count() > MAX_NAME {
+        true => {
+            let expected = format!("a name of at most {MAX_NAME} characters");
+            Err(InvalidParameter::value(name, text, expected))
+        }
+        false => Ok(text),
     }
 }
 
-fn bad(name: &'static str, given: &str, expected: impl Into<String>) -> Error {
-    Error::Parameter {
-        name,
-        given: shorten(given),
-        expected: expected.into(),
-    }
+fn units(call: &Invocation) -> Result<Units, InvalidParameter> {
+    let text = call.parameters.optional("units").unwrap_or_default();
+    Units::parse(text)
+        .ok_or_else(|| InvalidParameter::value("units", text, "celsius or fahrenheit"))
 }
 
 #[cfg(test)]
@@ -101,12 +77,9 @@ mod tests {
     use crate::provider::{ProviderOptions, build};
 
     fn call(operation: &str, parameters: &[(&str, &str)]) -> Result<Value, String> {
-        let parameters = parameters
-            .iter()
-            .map(|(key, value)| ((*key).into(), (*value).into()));
         let call = Invocation {
             operation: operation.to_owned(),
-            parameters: parameters.collect(),
+            parameters: parameters.iter().copied().collect(),
             ..Invocation::default()
         };
         let provider = build("climate", &ProviderOptions::default()).unwrap();

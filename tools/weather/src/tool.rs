@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agentkit::{About, Invocation, Operation, Parameter, InvocationError};
+use agentkit::{About, Invocation, InvocationError, Operation, Parameter};
 use chrono::Utc;
 
 use crate::{Error, operation, provider::Provider};
@@ -24,41 +24,34 @@ pub(crate) const ABOUT: About = About {
         "Know the usual weather of a season, offline",
     ],
     operations: &[
-        Operation {
-            name: "get_weather",
-            about: "the weather at a location now, as a JSON object",
-        },
-        Operation {
-            name: "get_forecast",
-            about: "the weather at a location on the coming days, as a JSON array",
-        },
+        Operation::new(
+            "get_weather",
+            "the weather at a location now, as a JSON object",
+        ),
+        Operation::new(
+            "get_forecast",
+            "the weather at a location on the coming days, as a JSON array",
+        ),
     ],
     parameters: &[
-        Parameter {
-            name: "location",
-            kind: "string",
-            required: true,
-            about: "a city, alone or with its country: Paris, or San Jose, Costa Rica",
-        },
-        Parameter {
-            name: "units",
-            kind: "string",
-            required: false,
-            about: "celsius (default) or fahrenheit",
-        },
-        Parameter {
-            name: "days",
-            kind: "integer",
-            required: false,
-            about: "get_forecast: how many days, 1 to 16 (default 3)",
-        },
-        Parameter {
-            name: "start_date",
-            kind: "string",
-            required: false,
-            about: "get_forecast: the first day as YYYY-MM-DD (default: today at the location)",
-        },
+        Parameter::required(
+            "location",
+            "string",
+            "a city, alone or with its country: Paris, or San Jose, Costa Rica",
+        ),
+        Parameter::optional("units", "string", "celsius (default) or fahrenheit"),
+        Parameter::optional(
+            "days",
+            "integer",
+            "get_forecast: how many days, 1 to 16 (default 3)",
+        ),
+        Parameter::optional(
+            "start_date",
+            "string",
+            "get_forecast: the first day as YYYY-MM-DD (default: today at the location)",
+        ),
     ],
+    ..About::EMPTY
 };
 
 /// The tool over a provider.

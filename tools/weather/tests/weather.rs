@@ -8,41 +8,25 @@
 use std::sync::Arc;
 
 use discovery::backends::Memory;
-use proto::agentplatform::{
-    ListToolsRequest, ToolInfo, ToolRequest, ToolResponse, tool_service_client::ToolServiceClient,
-};
+use proto::agentplatform::{ListToolsRequest, ToolInfo, ToolResponse};
 use serde_json::Value;
-use service::{ServerHandle, config::Type};
-use testkit::local;
-use tonic::{Code, transport::Channel};
+use service::config::Type;
+use testkit::{clients::Tool, local};
+use tonic::Code;
 use weather_tool::{SPEC, build};
 
-async fn weather() -> (ServerHandle, ToolServiceClient<Channel>) {
-    let (running, channel) = local::start_alone(&SPEC, build, &[]).await;
-    (running, ToolServiceClient::new(channel))
+async fn weather() -> Tool {
+    Tool::start(&SPEC, build, &[]).await
 }
 
-async fn ask(
-    client: &mut ToolServiceClient<Channel>,
-    operation: &str,
-    parameters: &[(&str, &str)],
-) -> ToolResponse {
-    let pairs = parameters
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let request = ToolRequest {
-        tool_id: "weather-tool".into(),
-        operation: operation.into(),
-        parameters: pairs.collect(),
-        session_id: "s1".into(),
-    };
-    client.execute_tool(request).await.unwrap().into_inner()
+async fn ask(tool: &Tool, operation: &str, parameters: &[(&str, &str)]) -> ToolResponse {
+    tool.try_call("s1", operation, parameters).await.unwrap()
 }
 
 #[tokio::test]
 async fn both_operations_answer_in_json_and_repeat_the_session() {
-    let (running, mut client) = weather().await;
-    let answer = ask(&mut client, "get_weather", &[("location", "Paris")]).await;
+    let tool = weather().await;
+    let answer = ask(&tool, "get_weather", &[("location", "Paris")]).await;
     assert!(
         answer.success && answer.error.is_empty(),
         "{}",
@@ -57,32 +41,35 @@ async fn both_operations_answer_in_json_and_repeat_the_session() {
     assert!(now["temperature"].is_number() && now["humidity"].is_u64());
 
     let asked = [("location", "Tokyo, Japan"), ("days", "5")];
-    let answer = ask(&mut client, "get_forecast", &asked).await;
+    let answer = ask(&tool, "get_forecast", &asked).await;
     let days: Value = serde_json::from_str(&answer.result).unwrap();
     assert_eq!(days.as_array().unwrap().len(), 5);
     assert_eq!(
         (&days[4]["day"], &days[4]["location"]),
         (&5.into(), &"Tokyo, Japan".into())
     );
-    running.drain().await;
+    tool.running.drain().await;
 }
 
 #[tokio::test]
 async fn a_bad_request_is_the_tools_own_answer_not_a_status() {
-    let (running, mut client) = weather().await;
-    let answer = ask(&mut client, "get_weather", &[("location", "Pariss")]).await;
+    let tool = weather().await;
+    let answer = ask(&tool, "get_weather", &[("location", "Pariss")]).await;
     assert!(!answer.success && answer.result.is_empty());
     assert_eq!(
         answer.error,
         "unknown location \"Pariss\": did you mean Paris, France?"
     );
     assert_eq!(answer.session_id, "s1");
-    running.drain().await;
+    tool.running.drain().await;
 }
 
 #[tokio::test]
 async fn it_lists_itself_with_its_parameters() {
-    let (running, mut client) = weather().await;
+    let Tool {
+        running,
+        mut client,
+    } = weather().await;
     for (filter, count) in [("", 1), ("Weather", 1), ("tool-weather", 1), ("echo", 0)] {
         let request = ListToolsRequest {
             filter: filter.into(),

@@ -1,4 +1,4 @@
-//! What providers answer, as far as we read it.
+//! The fields of providers' answers that we read.
 //!
 //! SearXNG: <https://docs.searxng.org/dev/search_api.html>; Brave:
 //! <https://api-dashboard.search.brave.com/app/documentation/web-search/responses>.
@@ -7,8 +7,8 @@ use agentkit::sources::WebHit;
 use serde::Deserialize;
 
 /// Longest title and snippet, characters.
-const LONGEST_TITLE: usize = 200;
-const LONGEST_SNIPPET: usize = 1000;
+const MAX_TITLE: usize = 200;
+const MAX_SNIPPET: usize = 1000;
 
 /// An answer of either form.
 #[derive(Debug, Deserialize)]
@@ -37,7 +37,7 @@ struct Page {
 }
 
 impl Answer {
-    /// The pages in the provider's order; `None` for an answer that has no place for them.
+    /// The pages in the provider's order; `None` for an answer without a list of them.
     pub(crate) fn hits(self, limit: usize) -> Option<Vec<WebHit>> {
         let pages = self.results.or(self.web.map(|web| web.results))?;
         let web = |page: &Page| page.url.starts_with("https://") || page.url.starts_with("http://");
@@ -46,10 +46,10 @@ impl Answer {
             .filter(web)
             .take(limit)
             .map(|page| WebHit {
-                title: line(&page.title, LONGEST_TITLE),
+                title: line(&page.title, MAX_TITLE),
                 snippet: line(
                     &page.content.or(page.description).unwrap_or_default(),
-                    LONGEST_SNIPPET,
+                    MAX_SNIPPET,
                 ),
                 url: page.url,
             });

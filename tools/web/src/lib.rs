@@ -1,5 +1,5 @@
 //! The web tool: searches the web through a provider of the operator's choice. It is off until one
-//! is configured, and asks nobody but that one: pages that are found are not fetched.
+//! is configured, and sends requests to that one only: it does not fetch the pages that it finds.
 
 mod answer;
 mod provider;
@@ -9,19 +9,16 @@ use std::time::Duration;
 
 use config::{Secret, duration, keys, optional, secret, size, text};
 use fetch::{ExternalHostKeys, ExternalKeys};
-use service::{Context, ServiceKind, Services, Spec};
+use service::{Context, Services, Spec};
 
 pub use provider::{Error, Provider, SearchOptions};
 
-/// What the web tool says of itself.
+/// The names, tags, port and keys of the web tool.
 pub const SPEC: Spec = Spec {
     program: "web-tool",
     service: "tool-web",
-    kind: ServiceKind::Tool,
     tags: &["tool", "web", "search"],
-    port_env: "TOOL_PORT",
     default_port: 50059,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The web tool: searches the web through a configured provider",
     idempotent: &["*"],
     keys: &[
@@ -32,6 +29,7 @@ pub const SPEC: Spec = Spec {
             fetch::ExternalHostKeys::GROUP,
         ],
     ],
+    ..agentkit::TOOL
 };
 
 keys! {
@@ -54,7 +52,7 @@ keys! {
 /// Builds the service of one instance.
 ///
 /// # Errors
-/// When a provider is configured that cannot be one.
+/// When the configured provider is not valid.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let (config, keys) = (&context.config, SearchKeys::from_config(&context.config));
     let external = ExternalKeys::from_config(config).allow_external_requests;
@@ -70,6 +68,9 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
             inside: ExternalHostKeys::from_config(config).external_allow_hosts,
         })?),
     };
-    let tool = tool::Web::new(provider);
-    Ok(agentkit::serve_tool(context, &tool::ABOUT, tool))
+    Ok(agentkit::serve_tool(
+        context,
+        tool::ABOUT,
+        tool::Web(provider),
+    ))
 }

@@ -11,12 +11,12 @@ use crate::answer::Answer;
 
 const PLACE: &str = "{query}";
 
-/// What a provider is made of.
+/// How a provider is asked.
 #[derive(Clone, Debug)]
 pub struct SearchOptions {
     /// Its address; `{query}` stands for the query, else it becomes the parameter `q`.
     pub url: String,
-    /// The key of its API, if it wants one.
+    /// The key of its API, if it needs one.
     pub key: Option<String>,
     /// The header of the key.
     pub key_header: String,
@@ -24,14 +24,14 @@ pub struct SearchOptions {
     pub timeout: Duration,
     /// Largest answer, bytes.
     pub max_bytes: usize,
-    /// Hosts that may be asked although they are inside.
+    /// Hosts within the network that may be asked.
     pub inside: Vec<String>,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A key of the configuration will not do.
+    /// A configuration key has a value that cannot be used.
     #[error("{key} {problem}")]
     InvalidConfig {
         /// The key.
@@ -39,10 +39,10 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// The provider does not answer as it should; trying again may help.
+    /// The provider fails; a retry may succeed.
     #[error("{host}: {problem}")]
     Upstream {
-        /// Whom we asked.
+        /// Its host.
         host: String,
         /// What went wrong.
         problem: String,
@@ -59,10 +59,10 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Checks the settings; nothing is sent.
+    /// Checks the options; nothing is sent.
     ///
     /// # Errors
-    /// When the address is none, or the key cannot be a header.
+    /// When the address is not valid, or the key cannot be a header.
     pub fn new(settings: &SearchOptions) -> Result<Self, Error> {
         let bad = |key, problem: &str| Error::InvalidConfig {
             key,
@@ -74,7 +74,7 @@ impl Provider {
         };
         let sample = address(&settings.url, "x").ok_or_else(bad_url)?;
         let host = sample.host_str().ok_or_else(bad_url)?.to_owned();
-        // In the host's place the caller's words would choose whom we ask.
+        // A query within the host would let the caller choose the host.
         let other = address(&settings.url, "y");
         if other.is_none_or(|other| other.origin() != sample.origin()) {
             return Err(bad(
@@ -117,7 +117,7 @@ impl Provider {
     /// At most `limit` pages for a query.
     ///
     /// # Errors
-    /// When the provider does not answer as it should.
+    /// When the provider fails.
     pub async fn search(&self, query: &str, limit: usize) -> Result<Vec<WebHit>, Error> {
         let fail = |problem: String| Error::Upstream {
             host: self.host.clone(),
@@ -159,7 +159,7 @@ impl Provider {
 /// The address for one query.
 fn address(template: &str, query: &str) -> Option<Url> {
     let mut url = if template.contains(PLACE) {
-        // Bytes that mean something in an address are written as %XX.
+        // Reserved bytes are percent-encoded.
         let query: String = query
             .bytes()
             .map(|byte| match byte {

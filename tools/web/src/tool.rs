@@ -1,7 +1,8 @@
-//! What the web tool can be asked.
+//! The operations of the web tool.
 
 use agentkit::{
-    About, Invocation, InvocationError, Operation, Parameter, Tool, sources::WebSearchResults,
+    About, Invocation, InvocationError, Operation, Parameter, Tool, json_result,
+    sources::WebSearchResults,
 };
 use proto::error_info::{self, Reason};
 use tonic::Code;
@@ -9,9 +10,9 @@ use tonic::Code;
 use crate::Provider;
 
 /// Most results of one search.
-const MOST_RESULTS: usize = 20;
+const MAX_RESULTS: usize = 20;
 /// Longest query, bytes.
-const LONGEST_QUERY: usize = 1024;
+const MAX_QUERY: usize = 1024;
 
 pub(crate) const ABOUT: About = About {
     name: "Web Tool",
@@ -25,35 +26,20 @@ pub(crate) const ABOUT: About = About {
         "Find pages about a question beside the local documents",
         "Give an agent sources that can be opened",
     ],
-    operations: &[Operation {
-        name: "web_search",
-        about: "pages for a query, in the provider's order",
-    }],
+    operations: &[Operation::new(
+        "web_search",
+        "pages for a query, in the provider's order",
+    )],
     parameters: &[
-        Parameter {
-            name: "query",
-            kind: "string",
-            required: true,
-            about: "what to look for, at most 1024 bytes",
-        },
-        Parameter {
-            name: "limit",
-            kind: "integer",
-            required: false,
-            about: "most results, 1 to 20 (default 5)",
-        },
+        Parameter::required("query", "string", "what to look for, at most 1024 bytes"),
+        Parameter::optional("limit", "integer", "most results, 1 to 20 (default 5)"),
     ],
+    ..About::EMPTY
 };
 
 /// The tool over a provider, or the key that is missing for one.
 #[derive(Debug)]
-pub(crate) struct Web(Result<Provider, &'static str>);
-
-impl Web {
-    pub(crate) fn new(provider: Result<Provider, &'static str>) -> Self {
-        Self(provider)
-    }
-}
+pub(crate) struct Web(pub(crate) Result<Provider, &'static str>);
 
 #[async_trait::async_trait]
 impl Tool for Web {
@@ -62,20 +48,17 @@ impl Tool for Web {
             return Err(call.unknown_operation(&ABOUT));
         }
         let provider = self.0.as_ref().map_err(|key| off(key))?;
-        let query = call.required("query", "what to look for")?.trim();
-        if query.is_empty() || query.len() > LONGEST_QUERY {
-            let problem = format!("parameter `query`: give 1 to {LONGEST_QUERY} bytes");
-            return Err(InvocationError::Rejected(problem));
-        }
-        let limit = call.integer("limit", 1..=MOST_RESULTS, 5)?;
+        let query = call
+            .parameters
+            .text("query", "what to look for", MAX_QUERY)?;
+        let limit = call.parameters.integer("limit", 1..=MAX_RESULTS, 5)?;
         let results = provider.search(query, limit).await;
         let found = WebSearchResults {
             query: query.to_owned(),
             provider: provider.host().to_owned(),
             results: results.map_err(|error| InvocationError::Rejected(error.to_string()))?,
         };
-        // Never an error: texts.
-        serde_json::to_string(&found).map_err(|error| InvocationError::Rejected(error.to_string()))
+        json_result(&found)
     }
 }
 

@@ -6,34 +6,21 @@
 )]
 
 use agentkit::sources::WebSearchResults;
-use proto::agentplatform::{ToolRequest, ToolResponse, tool_service_client::ToolServiceClient};
-use service::ServerHandle;
-use testkit::local;
+use proto::agentplatform::ToolResponse;
+use testkit::clients::Tool;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
     task::JoinSet,
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
-async fn web(settings: &[(&str, &str)]) -> (ServerHandle, ToolServiceClient<Channel>) {
-    let (running, channel) = local::start_alone(&web_tool::SPEC, web_tool::build, settings).await;
-    (running, ToolServiceClient::new(channel))
+async fn web(settings: &[(&str, &str)]) -> Tool {
+    Tool::start(&web_tool::SPEC, web_tool::build, settings).await
 }
 
-async fn search(
-    client: &mut ToolServiceClient<Channel>,
-    query: &str,
-) -> Result<ToolResponse, Status> {
-    let request = ToolRequest {
-        operation: "web_search".into(),
-        parameters: [("query".to_owned(), query.to_owned())].into(),
-        ..ToolRequest::default()
-    };
-    client
-        .execute_tool(request)
-        .await
-        .map(tonic::Response::into_inner)
+async fn search(tool: &Tool, query: &str) -> Result<ToolResponse, Status> {
+    tool.try_call("", "web_search", &[("query", query)]).await
 }
 
 /// Answers every request with `answer`, and tells what was asked.
@@ -66,15 +53,15 @@ async fn it_is_off_until_both_keys_say_otherwise() {
         (vec![], "web_search_url"),
         (vec![url], "allow_external_requests"),
     ] {
-        let (running, mut client) = web(&settings).await;
-        let status = search(&mut client, "mesh").await.unwrap_err();
+        let tool = web(&settings).await;
+        let status = search(&tool, "mesh").await.unwrap_err();
         assert_eq!(status.code(), Code::PermissionDenied);
         assert_eq!(
             proto::error_info::read(&status).unwrap().metadata["key"],
             key
         );
         assert!(status.message().contains("ALLOW_EXTERNAL_REQUESTS=yes"));
-        running.drain().await;
+        tool.running.drain().await;
     }
 }
 
@@ -89,8 +76,8 @@ async fn the_provider_is_asked_and_its_pages_are_told() {
         ("external_allow_hosts", "127.0.0.1"),
         ("web_search_key", "hunter2"),
     ];
-    let (running, mut client) = web(&settings).await;
-    let answer = search(&mut client, "mesh & more").await.unwrap();
+    let tool = web(&settings).await;
+    let answer = search(&tool, "mesh & more").await.unwrap();
     assert!(answer.success, "{}", answer.error);
     let found: WebSearchResults = serde_json::from_str(&answer.result).unwrap();
     assert_eq!((&*found.provider, found.results.len()), ("127.0.0.1", 1));
@@ -106,7 +93,7 @@ async fn the_provider_is_asked_and_its_pages_are_told() {
             .contains("x-subscription-token: hunter2"),
         "{asked}"
     );
-    running.drain().await;
+    tool.running.drain().await;
 }
 
 #[tokio::test]
@@ -129,15 +116,15 @@ async fn a_provider_that_fails_redirects_or_talks_nonsense_is_named() {
             ("external_allow_hosts", "127.0.0.1"),
             ("web_search_max_bytes", "1KB"),
         ];
-        let (running, mut client) = web(&settings).await;
-        let answer = search(&mut client, "mesh").await.unwrap();
+        let tool = web(&settings).await;
+        let answer = search(&tool, "mesh").await.unwrap();
         assert!(
             !answer.success && answer.error.contains("127.0.0.1"),
             "{}",
             answer.error
         );
         assert!(answer.error.contains(expected), "{}", answer.error);
-        running.drain().await;
+        tool.running.drain().await;
     }
 }
 
@@ -147,10 +134,10 @@ async fn a_provider_inside_is_asked_only_if_it_is_listed() {
         ("web_search_url", "http://127.0.0.1:9/?q={query}"),
         ("allow_external_requests", "yes"),
     ];
-    let (running, mut client) = web(&settings).await;
-    let answer = search(&mut client, "mesh").await.unwrap();
+    let tool = web(&settings).await;
+    let answer = search(&tool, "mesh").await.unwrap();
     assert!(answer.error.contains("not to be asked"), "{}", answer.error);
-    running.drain().await;
+    tool.running.drain().await;
 }
 
 #[tokio::test]
@@ -163,11 +150,11 @@ async fn a_provider_that_says_nothing_is_waited_for_as_long_as_the_key_says() {
         ("external_allow_hosts", "127.0.0.1"),
         ("web_search_timeout", "200ms"),
     ];
-    let (running, mut client) = web(&settings).await;
+    let tool = web(&settings).await;
     let began = std::time::Instant::now();
-    let answer = search(&mut client, "mesh").await;
+    let answer = search(&tool, "mesh").await;
     assert!(answer.map_or(true, |answer| !answer.success));
     // The default is 10 s.
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
-    running.drain().await;
+    tool.running.drain().await;
 }

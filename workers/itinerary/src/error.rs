@@ -1,4 +1,6 @@
-//! Why there is no plan, in words that say what would be accepted.
+//! Errors of the worker, which say what would be accepted.
+
+use agentkit::{InvalidParameter, TaskError};
 
 /// Why the worker has no plan. The text is the answer's `error`.
 #[derive(Debug, thiserror::Error)]
@@ -14,15 +16,8 @@ pub enum Error {
         known: String,
     },
     /// A parameter is missing or has a value that it does not take.
-    #[error("parameter `{name}` {problem}: give {expected}")]
-    Parameter {
-        /// The parameter.
-        name: &'static str,
-        /// What is wrong with it.
-        problem: String,
-        /// What it takes.
-        expected: &'static str,
-    },
+    #[error(transparent)]
+    Parameter(#[from] InvalidParameter),
     /// The embedded guide has a bad line: a mistake of this program.
     #[error("bad line in the guide's data: {0:?}")]
     Data(String),
@@ -31,10 +26,8 @@ pub enum Error {
     Json(#[from] serde_json::Error),
 }
 
-/// At most 80 characters of what a caller sent, so that an error stays readable.
-pub(crate) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+impl From<Error> for TaskError {
+    fn from(error: Error) -> Self {
+        Self::Invalid(error.to_string())
     }
 }

@@ -1,4 +1,4 @@
-//! The weather as the planner needs it, behind a trait so that planning needs no mesh.
+//! The weather that the planner needs, behind a trait: tests plan without a mesh.
 
 use std::{collections::HashMap, fmt};
 
@@ -28,13 +28,13 @@ pub struct Outlook {
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
-/// Who can be asked for the weather.
+/// A source of forecasts.
 #[async_trait::async_trait]
 pub trait Forecaster: fmt::Debug + Send + Sync {
     /// The weather in `location` on `days` days from `start`.
     ///
     /// # Errors
-    /// When nobody answers in time, or there is no forecast for this place.
+    /// When the tool does not answer in time, or has no forecast for this place.
     async fn forecast(
         &self,
         location: &str,
@@ -43,7 +43,7 @@ pub trait Forecaster: fmt::Debug + Send + Sync {
     ) -> Result<Forecast, Unavailable>;
 }
 
-/// What is read of an element; others have more keys or fewer.
+/// The fields of an element that we read.
 #[derive(Deserialize)]
 struct Element {
     date: Option<String>,
@@ -78,7 +78,7 @@ impl Forecast {
         })
     }
 
-    /// The weather on `date`, if the forecast reaches so far.
+    /// The weather on `date`; `None` when the forecast does not include it.
     #[must_use]
     pub fn on(&self, date: NaiveDate) -> Option<&Outlook> {
         self.days.get(&date)

@@ -119,7 +119,7 @@ impl Guide {
                 && country.as_ref().is_none_or(|country| row.lies_in(country))
         });
         found.ok_or_else(|| Error::Destination {
-            given: crate::error::shorten(name),
+            given: agentkit::text::shorten(name),
             known: self
                 .cities()
                 .map(|city| city.name)

@@ -1,40 +1,33 @@
 //! The itinerary worker: plans days in a city from its sights, the caller's interests and the
 //! weather, which it asks of the mesh.
 //!
-//! A task reads `worker` → [`trip_request`] → [`plan`](mod@plan) → [`planner`] → `schedule`; [`status_board`]
-//! says how far it is.
+//! A task reads `worker` → [`trip_request`] → [`plan`](mod@plan) → [`planner`] → `schedule`.
 
-pub mod status_board;
-pub mod trip_request;
 mod error;
 pub mod forecast;
 pub mod guide;
-mod info;
 mod mesh_forecaster;
 pub mod plan;
 pub mod planner;
 mod schedule;
+pub mod trip_request;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use proto::agentplatform::task_worker_server::TaskWorkerServer;
 use config::{duration, keys, text};
-use service::{Context, ServiceKind, Services, Spec};
+use service::{Context, Services, Spec};
 
-use crate::{guide::Guide, mesh_forecaster::MeshForecaster, worker::Worker};
+use crate::{guide::Guide, mesh_forecaster::MeshForecaster, worker::Itinerary};
 
 pub use error::Error;
 
-/// What the itinerary worker says of itself.
+/// The names, tags, port and keys of the itinerary worker.
 pub const SPEC: Spec = Spec {
     program: "itinerary-worker",
     service: "worker-itinerary",
-    kind: ServiceKind::Worker,
     tags: &["worker", "itinerary", "planning"],
-    port_env: "WORKER_PORT",
     default_port: 50054,
-    version: env!("CARGO_PKG_VERSION"),
     about: "The itinerary worker: plans days in a city around its weather",
     idempotent: &[
         "agentplatform.TaskWorker/ProcessTask",
@@ -42,6 +35,7 @@ pub const SPEC: Spec = Spec {
         "agentplatform.TaskWorker/ListWorkers",
     ],
     keys: &[service::GRPC, service::CALLS, &[ForecastKeys::GROUP]],
+    ..agentkit::WORKER
 };
 
 keys! {
@@ -61,14 +55,13 @@ keys! {
 /// When the embedded guide cannot be read.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let keys = ForecastKeys::from_config(&context.config);
-    let weather = MeshForecaster::new(
+    let forecaster = MeshForecaster::new(
         context.mesh.clone(),
         &keys.weather_service,
         keys.weather_timeout,
     );
-    let worker = Worker::new(context.clone(), Guide::embedded()?, Arc::new(weather));
-    let server = TaskWorkerServer::new(worker);
-    Ok(Services::new()
-        .service(server.max_decoding_message_size(context.max_message_bytes()))
-        .descriptors(proto::DESCRIPTORS))
+    let guide = Guide::embedded()?;
+    let about = worker::about(&guide);
+    let worker = Itinerary { guide, forecaster };
+    Ok(agentkit::serve_worker(context, about, worker))
 }

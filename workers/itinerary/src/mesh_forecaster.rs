@@ -2,30 +2,26 @@
 
 use std::time::Duration;
 
+use agentkit::Toolbox;
 use chrono::NaiveDate;
-use proto::agentplatform::{ToolRequest, tool_service_client::ToolServiceClient};
-use tokio::time::timeout;
-use tonic::Request;
 
 use crate::forecast::{Forecast, Forecaster, Unavailable};
 
 /// Asks any healthy instance of one Consul service.
 #[derive(Debug)]
 pub(crate) struct MeshForecaster {
-    mesh: channel::Mesh,
     service: String,
-    deadline: Duration,
+    toolbox: Toolbox,
 }
 
 impl MeshForecaster {
-    /// A client of the Consul service `service` that waits at most `deadline` for an answer.
-    pub(crate) fn new(mesh: channel::Mesh, service: &str, deadline: Duration) -> Self {
+    /// A client of the Consul service `service` that waits at most `timeout` for an answer.
+    pub(crate) fn new(mesh: channel::Mesh, service: &str, timeout: Duration) -> Self {
         // Watched from now on, so that the first task does not wait for the registry.
         mesh.prepare(service);
         Self {
-            mesh,
             service: service.to_owned(),
-            deadline,
+            toolbox: Toolbox::new(mesh, vec![service.to_owned()], "", timeout),
         }
     }
 }
@@ -43,26 +39,8 @@ impl Forecaster for MeshForecaster {
             ("days", days.to_string()),
             ("start_date", start.to_string()),
         ];
-        let mut request = Request::new(ToolRequest {
-            tool_id: self.service.clone(),
-            operation: "get_forecast".to_owned(),
-            parameters: parameters
-                .map(|(key, value)| (key.to_owned(), value))
-                .into(),
-            session_id: String::new(),
-        });
-        // The tool and whatever it asks learn the deadline too.
-        request.set_timeout(self.deadline);
-        let mut client = ToolServiceClient::new(self.mesh.channel(&self.service));
-        let answer = timeout(self.deadline, client.execute_tool(request)).await;
-        let name = &self.service;
-        let answer = answer
-            .map_err(|_| Unavailable(format!("{name} did not answer within {:?}", self.deadline)))?
-            .map_err(|status| Unavailable(format!("{name}: {}", status.message())))?
-            .into_inner();
-        if !answer.success {
-            return Err(Unavailable(format!("{name}: {}", answer.error)));
-        }
-        Forecast::parse(&answer.result)
+        let call = self.toolbox.call(&self.service, "get_forecast", parameters);
+        let result = call.await.map_err(|error| Unavailable(error.to_string()))?;
+        Forecast::parse(&result)
     }
 }

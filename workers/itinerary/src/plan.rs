@@ -1,29 +1,51 @@
-//! One task from start to end: weather, sights, days, routes, words.
+//! One plan from start to end: weather, sights, days, routes, JSON.
 
-use crate::{
-    Error,
-    status_board::{Stage, TaskHandle},
-    trip_request::TripRequest,
-    forecast::Forecaster,
-    planner,
-    schedule::Plan,
-};
+use crate::{Error, forecast::Forecaster, planner, schedule::Plan, trip_request::TripRequest};
 
 /// Farthest that a forecast reaches, days.
 const FORECAST_DAYS: u8 = 16;
 
-/// Plans what `trip` asks for and reports every step on `handle`; the answer is JSON text.
+/// A point that a plan has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The request was read and found good.
+    Accepted,
+    /// The weather is known, or known to be unavailable.
+    Weather,
+    /// The sights are chosen.
+    Chosen,
+    /// The sights are dealt to days.
+    Grouped,
+    /// Every day has its route.
+    Routed,
+}
+
+impl Stage {
+    /// Progress once the stage is passed, %.
+    #[must_use]
+    pub const fn percent(self) -> u8 {
+        match self {
+            Self::Accepted => 10,
+            Self::Weather => 50,
+            Self::Chosen => 65,
+            Self::Grouped => 80,
+            Self::Routed => 95,
+        }
+    }
+}
+
+/// Plans a trip as JSON text, and calls `passed` after each stage.
 ///
-/// Without a forecast the plan is made all the same, and says so in `weather_info`.
+/// Without a forecast there is a plan too: `weather_info` says why.
 ///
 /// # Errors
 /// When the plan cannot be written as JSON.
 pub async fn plan(
     trip: &TripRequest<'_>,
     forecaster: &dyn Forecaster,
-    handle: &TaskHandle,
+    passed: &(dyn Fn(Stage) + Sync),
 ) -> Result<String, Error> {
-    handle.advance(Stage::Accepted);
+    passed(Stage::Accepted);
     let city = trip.city;
     let place = format!("{}, {}", city.name, city.country);
     let days = trip.days.min(FORECAST_DAYS);
@@ -31,7 +53,7 @@ pub async fn plan(
     if let Err(error) = &weather {
         tracing::warn!(%place, %error, "planning without a forecast");
     }
-    handle.advance(Stage::Weather);
+    passed(Stage::Weather);
 
     let dates = trip.start.iter_days().take(usize::from(trip.days));
     let outlook = |date| weather.as_ref().ok().and_then(|forecast| forecast.on(date));
@@ -41,28 +63,26 @@ pub async fn plan(
     let wet_days = wet.iter().filter(|wet| **wet).count();
 
     let choice = planner::choose(city, &trip.tags, wet.len(), wet_days);
-    handle.advance(Stage::Chosen);
+    passed(Stage::Chosen);
     let outings = planner::group(&choice, city.at, &wet);
-    handle.advance(Stage::Grouped);
+    passed(Stage::Grouped);
     let routes: Vec<_> = outings
         .iter()
         .map(|outing| planner::route(outing, city.at))
         .collect();
-    handle.advance(Stage::Routed);
+    passed(Stage::Routed);
 
     Ok(serde_json::to_string(&Plan::new(trip, &routes, &weather))?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, time::Instant};
-
     use chrono::NaiveDate;
+    use parking_lot::Mutex;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::{
-        status_board::StatusBoard,
         forecast::{Forecast, Unavailable},
         guide::Guide,
     };
@@ -99,13 +119,14 @@ mod tests {
 
     async fn output(parameters: &[(&str, &str)], reachable: bool) -> Value {
         let guide = Guide::embedded().unwrap();
-        let parameters: HashMap<_, _> = parameters
-            .iter()
-            .map(|(key, value)| ((*key).into(), (*value).into()))
-            .collect();
+        let parameters = parameters.iter().copied().collect();
         let trip = TripRequest::parse(&parameters, &guide, "2026-11-21".parse().unwrap()).unwrap();
-        let handle = StatusBoard::default().begin("t", Instant::now());
-        let output = plan(&trip, &Sky { reachable }, &handle).await.unwrap();
+        let percents = Mutex::new(vec![0]);
+        let passed = |stage: Stage| percents.lock().push(stage.percent());
+        let output = plan(&trip, &Sky { reachable }, &passed).await.unwrap();
+        let percents = percents.into_inner();
+        assert!(percents.is_sorted_by(|a, b| a < b), "{percents:?}");
+        assert_eq!((percents.len(), percents[5] < 100), (6, true));
         serde_json::from_str(&output).unwrap()
     }
 

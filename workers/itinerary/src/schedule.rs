@@ -5,10 +5,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    trip_request::TripRequest,
     forecast::{Forecast, Unavailable},
     guide::{City, Sight},
     planner::Route,
+    trip_request::TripRequest,
 };
 
 /// The output of `ProcessTask`.
@@ -106,7 +106,12 @@ fn outlook(weather: &Result<Forecast, Unavailable>, date: NaiveDate) -> Option<&
     Some(weather.as_ref().ok()?.on(date)?.condition.as_str())
 }
 
-fn daytime<'a>(sight: Option<&&'a Sight>, trip: &TripRequest<'_>, hour: u32, minute: u32) -> TimeSlot<'a> {
+fn daytime<'a>(
+    sight: Option<&&'a Sight>,
+    trip: &TripRequest<'_>,
+    hour: u32,
+    minute: u32,
+) -> TimeSlot<'a> {
     match sight {
         Some(sight) => visit(sight, trip, hour, minute),
         None => TimeSlot {

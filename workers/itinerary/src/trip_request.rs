@@ -1,25 +1,23 @@
-//! What a caller wants, read from the parameters of the task.
+//! The request for a plan, parsed from the parameters of the task.
 
-use std::collections::HashMap;
-
+use agentkit::{InvalidParameter, Parameters, text::shorten};
 use chrono::{Days, NaiveDate};
 
 use crate::{
     Error,
-    error::shorten,
     guide::{City, Guide},
 };
 
 /// Longest stay, days.
-pub const MOST_DAYS: u8 = 30;
-const MOST_INTERESTS: usize = 20;
+pub const MAX_DAYS: u8 = 30;
+const MAX_INTERESTS: usize = 20;
 
 /// A checked request for a plan.
 #[derive(Debug)]
 pub struct TripRequest<'a> {
     /// Where to.
     pub city: &'a City,
-    /// How many days, 1..=[`MOST_DAYS`].
+    /// How many days, 1..=[`MAX_DAYS`].
     pub days: u8,
     /// The first day.
     pub start: NaiveDate,
@@ -70,17 +68,14 @@ impl<'a> TripRequest<'a> {
     /// # Errors
     /// When one of them is missing or bad; it is named.
     pub fn parse(
-        parameters: &HashMap<String, String>,
+        parameters: &Parameters,
         guide: &'a Guide,
         today: NaiveDate,
     ) -> Result<Self, Error> {
-        let value = |name| parameters.get(name).map_or("", |text| text.trim());
-        let destination = value("destination");
-        if destination.is_empty() {
-            let expected = "a city, such as Paris";
-            return Err(bad("destination", "is missing".into(), expected));
-        }
-        let interests = interests(value("interests"))?;
+        let destination = parameters
+            .optional("destination")
+            .ok_or_else(|| InvalidParameter::missing("destination", "a city, such as Paris"))?;
+        let interests = interests(parameters.optional("interests").unwrap_or_default())?;
         let known = guide.tags();
         let (mut tags, mut unmatched) = (Vec::new(), Vec::new());
         for interest in &interests {
@@ -91,10 +86,11 @@ impl<'a> TripRequest<'a> {
         }
         tags.sort_unstable();
         tags.dedup();
+        let tomorrow = today.checked_add_days(Days::new(1)).unwrap_or(today);
         Ok(Self {
             city: guide.find(destination)?,
-            days: days(value("days"))?,
-            start: start(value("start_date"), today)?,
+            days: parameters.integer("days", 1..=MAX_DAYS, 3)?,
+            start: parameters.date("start_date")?.unwrap_or(tomorrow),
             interests,
             tags,
             unmatched,
@@ -102,16 +98,17 @@ impl<'a> TripRequest<'a> {
     }
 }
 
-fn interests(text: &str) -> Result<Vec<String>, Error> {
+fn interests(text: &str) -> Result<Vec<String>, InvalidParameter> {
     let all: Vec<String> = text
         .split(',')
         .map(str::trim)
         .filter(|word| !word.is_empty())
         .map(shorten)
         .collect();
-    if all.len() > MOST_INTERESTS {
+    if all.len() > MAX_INTERESTS {
         let problem = format!("has {} entries", all.len());
-        return Err(bad("interests", problem, "at most 20, separated by commas"));
+        let expected = "at most 20, separated by commas";
+        return Err(InvalidParameter::new("interests", problem, expected));
     }
     Ok(all)
 }
@@ -140,50 +137,13 @@ fn meaning(interest: &str, known: &[&'static str]) -> Vec<&'static str> {
     Vec::new()
 }
 
-fn days(text: &str) -> Result<u8, Error> {
-    if text.is_empty() {
-        return Ok(3);
-    }
-    let days = text
-        .parse()
-        .ok()
-        .filter(|days| (1..=MOST_DAYS).contains(days));
-    days.ok_or_else(|| bad("days", is(text), "a whole number from 1 to 30"))
-}
-
-fn start(text: &str, today: NaiveDate) -> Result<NaiveDate, Error> {
-    if text.is_empty() {
-        return Ok(today.checked_add_days(Days::new(1)).unwrap_or(today));
-    }
-    // Ten characters: chrono reads years of more digits, up to where adding days ends.
-    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d")
-        .ok()
-        .filter(|_| text.len() == 10);
-    date.ok_or_else(|| bad("start_date", is(text), "a date as YYYY-MM-DD"))
-}
-
-fn is(text: &str) -> String {
-    format!("is {:?}", shorten(text))
-}
-
-fn bad(name: &'static str, problem: String, expected: &'static str) -> Error {
-    Error::Parameter {
-        name,
-        problem,
-        expected,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn read(parameters: &[(&str, &str)], check: impl FnOnce(Result<TripRequest<'_>, Error>)) {
         let guide = Guide::embedded().unwrap();
-        let parameters = parameters
-            .iter()
-            .map(|(key, value)| ((*key).into(), (*value).into()))
-            .collect();
+        let parameters = parameters.iter().copied().collect();
         check(TripRequest::parse(
             &parameters,
             &guide,
@@ -210,10 +170,7 @@ mod tests {
             &[("destination", "Paris"), ("interests", interests)],
             |trip| {
                 let trip = trip.unwrap();
-                assert_eq!(
-                    trip.interests,
-                    ["Museums", "Parties", "culture", "surfing"]
-                );
+                assert_eq!(trip.interests, ["Museums", "Parties", "culture", "surfing"]);
                 assert_eq!(trip.tags, ["art", "history", "museum", "nightlife"]);
                 assert_eq!(trip.unmatched, ["surfing"]);
             },

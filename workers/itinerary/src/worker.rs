@@ -1,142 +1,92 @@
-//! The gRPC service of the itinerary worker.
+//! The worker itself.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Instant};
+use std::sync::OnceLock;
 
+use agentkit::{About, Parameter, Task, TaskError, TaskHandle, TaskOutcome, Worker};
 use chrono::Utc;
-use proto::agentplatform::{
-    ListWorkersRequest, ListWorkersResponse, TaskRequest, TaskResponse, TaskStatusRequest,
-    TaskStatusResponse, task_worker_server::TaskWorker,
-};
-use service::Context;
-use tonic::{Request, Response, Status};
 
 use crate::{
-    Error,
-    status_board::{StatusBoard, TaskHandle},
-    trip_request::TripRequest,
-    forecast::Forecaster,
     guide::Guide,
-    info,
-    plan::plan,
+    mesh_forecaster::MeshForecaster,
+    plan::{Stage, plan},
+    trip_request::TripRequest,
 };
 
-/// One instance of the worker.
-pub(crate) struct Worker {
-    context: Context,
-    guide: Guide,
-    forecaster: Arc<dyn Forecaster>,
-    board: StatusBoard,
+const ABOUT: About = About {
+    name: "Itinerary Worker",
+    description: "Plans days in a city around interests and weather",
+    how_it_works: "Asks a weather tool of the mesh for the forecast, picks sights by interests \
+        and fame, puts near ones into the same day and those with a roof into wet days, and \
+        orders each day by the shortest way from the hotel. Without a forecast it plans all \
+        the same and says so in weather_info. GetTaskStatus tells the progress, and the \
+        result for an hour.",
+    return_format: "output is JSON: destination, country, total_days, interests, \
+        daily_schedule of {day, date, weather, morning, afternoon, evening, distance_km}, \
+        each part of a day {activity, time, type, setting, latitude, longitude}, \
+        accommodation {hotel, check_in, check_out}, weather_info, notes; metadata: worker_id, \
+        destination, days",
+    use_cases: &[
+        "Plan a city trip around its weather",
+        "Fill some free days with what a traveller likes",
+        "See a worker call a tool through the mesh",
+    ],
+    parameters: &[
+        Parameter::required(
+            "destination",
+            "string",
+            "a city of the guide, such as Paris or Paris, France",
+        ),
+        Parameter::optional("days", "integer", "length of the stay, 1 to 30 (default 3)"),
+        Parameter::optional(
+            "interests",
+            "string",
+            "comma separated, such as museum, food, nature, nightlife",
+        ),
+        Parameter::optional(
+            "start_date",
+            "string",
+            "the first day as YYYY-MM-DD (default: tomorrow)",
+        ),
+    ],
+    ..About::EMPTY
+};
+
+/// What the worker says of itself: its details name what the guide knows.
+pub(crate) fn about(guide: &Guide) -> About {
+    static DETAILS: OnceLock<String> = OnceLock::new();
+    let details = DETAILS.get_or_init(|| {
+        let cities: Vec<_> = guide.cities().map(|city| city.name).collect();
+        format!(
+            "Plans a morning, an afternoon and an evening a day, with real places, a hotel and \
+             the weather. Destinations: {}. Interests: {}.",
+            cities.join(", "),
+            guide.tags().join(", ")
+        )
+    });
+    About { details, ..ABOUT }
 }
 
-/// A finished plan, and what the metadata tells of it.
-struct Done {
-    output: String,
-    destination: &'static str,
-    days: u8,
-}
-
-impl Worker {
-    pub(crate) fn new(context: Context, guide: Guide, forecaster: Arc<dyn Forecaster>) -> Self {
-        Self {
-            context,
-            guide,
-            forecaster,
-            board: StatusBoard::default(),
-        }
-    }
-
-    async fn work(
-        &self,
-        parameters: &HashMap<String, String>,
-        handle: &TaskHandle,
-    ) -> Result<Done, Error> {
-        let trip = TripRequest::parse(parameters, &self.guide, Utc::now().date_naive())?;
-        let output = plan(&trip, &*self.forecaster, handle).await?;
-        Ok(Done {
-            output,
-            destination: trip.city.name,
-            days: trip.days,
-        })
-    }
-}
-
-impl fmt::Debug for Worker {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Worker")
-            .field("guide", &self.guide)
-            .finish_non_exhaustive()
-    }
+/// A guide, and whom it asks for the weather.
+#[derive(Debug)]
+pub(crate) struct Itinerary {
+    pub(crate) guide: Guide,
+    pub(crate) forecaster: MeshForecaster,
 }
 
 #[async_trait::async_trait]
-impl TaskWorker for Worker {
-    async fn process_task(
-        &self,
-        request: Request<TaskRequest>,
-    ) -> Result<Response<TaskResponse>, Status> {
-        let TaskRequest {
-            task_id,
-            session_id,
-            parameters,
-            ..
-        } = request.into_inner();
-        let handle = self.board.begin(&task_id, Instant::now());
-        let mut response = TaskResponse {
-            task_id,
-            session_id,
-            ..TaskResponse::default()
-        };
-        let worker_id = self.context.instance_id.clone();
-        response.metadata.insert("worker_id".to_owned(), worker_id);
-        match self.work(&parameters, &handle).await {
-            Ok(done) => {
-                handle.finish(Ok(&done.output));
-                let told = [
-                    ("destination", done.destination.to_owned()),
-                    ("days", done.days.to_string()),
-                ];
-                response
-                    .metadata
-                    .extend(told.map(|(key, value)| (key.to_owned(), value)));
-                response.success = true;
-                response.output = done.output;
-            }
-            Err(error) => {
-                response.error = error.to_string();
-                handle.finish(Err(response.error.clone()));
-            }
-        }
-        Ok(Response::new(response))
-    }
-
-    async fn get_task_status(
-        &self,
-        request: Request<TaskStatusRequest>,
-    ) -> Result<Response<TaskStatusResponse>, Status> {
-        let task_id = request.into_inner().task_id;
-        let state = self.board.state(&task_id, Instant::now());
-        let (status, percent, result) = match &state {
-            Some(state) => (state.name(), state.percent(), state.result()),
-            None => ("unknown", 0, ""),
-        };
-        Ok(Response::new(TaskStatusResponse {
-            task_id,
-            status: status.to_owned(),
-            progress: format!("{percent}%"),
-            result: result.to_owned(),
-        }))
-    }
-
-    async fn list_workers(
-        &self,
-        request: Request<ListWorkersRequest>,
-    ) -> Result<Response<ListWorkersResponse>, Status> {
-        let listed = self.context.matches(&request.get_ref().filter);
-        let workers = listed
-            .then(|| info::info(&self.context, &self.guide))
-            .into_iter()
-            .collect();
-        Ok(Response::new(ListWorkersResponse { workers }))
+impl Worker for Itinerary {
+    async fn run(&self, task: &Task, handle: &TaskHandle) -> Result<TaskOutcome, TaskError> {
+        let today = Utc::now().date_naive();
+        let trip = TripRequest::parse(&task.parameters, &self.guide, today)?;
+        let passed = |stage: Stage| handle.advance(stage.percent());
+        let output = plan(&trip, &self.forecaster, &passed).await?;
+        Ok(TaskOutcome {
+            output,
+            metadata: [
+                ("destination", trip.city.name.to_owned()),
+                ("days", trip.days.to_string()),
+            ]
+            .into(),
+        })
     }
 }

@@ -19,8 +19,8 @@ use proto::agentplatform::{
 };
 use serde_json::Value;
 use service::ServerHandle;
-use testkit::local;
-use tokio::{net::TcpListener, time::sleep};
+use testkit::{clients::parameters, local, until};
+use tokio::net::TcpListener;
 use tonic::transport::Channel;
 
 async fn worker(registry: &Arc<Memory>) -> (ServerHandle, TaskWorkerClient<Channel>) {
@@ -33,14 +33,11 @@ async fn tool(registry: &Arc<Memory>) -> ServerHandle {
     local::start(&weather_tool::SPEC, weather_tool::build, registry, &[]).await
 }
 
-fn task(id: &str, parameters: &[(&str, &str)]) -> TaskRequest {
-    let pairs = parameters
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+fn task(id: &str, pairs: &[(&str, &str)]) -> TaskRequest {
     TaskRequest {
         task_id: id.into(),
         session_id: "s1".into(),
-        parameters: pairs.collect(),
+        parameters: parameters(pairs),
         ..TaskRequest::default()
     }
 }
@@ -60,6 +57,16 @@ async fn process(
 async fn status(client: &mut TaskWorkerClient<Channel>, id: &str) -> TaskStatusResponse {
     let request = TaskStatusRequest { task_id: id.into() };
     client.get_task_status(request).await.unwrap().into_inner()
+}
+
+/// The status of the task `t3` once it is `expected`.
+async fn state(client: &TaskWorkerClient<Channel>, expected: &str) -> TaskStatusResponse {
+    let mut client = client.clone();
+    until(expected, Duration::from_secs(5), async || {
+        let seen = status(&mut client, "t3").await;
+        (seen.status == expected).then_some(seen)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -142,19 +149,11 @@ async fn a_task_that_waits_for_the_weather_is_seen_processing_and_a_lost_caller_
     let (running, mut client) = worker(&registry).await;
     let mut caller = client.clone();
     let call = caller.process_task(task("t3", &[("destination", "Rome")]));
-    let seen = tokio::select! {
+    tokio::select! {
         _ = call => panic!("the plan did not wait for the weather"),
-        seen = async {
-            sleep(Duration::from_millis(300)).await;
-            status(&mut client, "t3").await
-        } => seen,
-    };
-    assert_eq!((&*seen.status, &*seen.progress), ("processing", "10%"));
-    let patience = Instant::now() + Duration::from_secs(3);
-    while status(&mut client, "t3").await.status != "failed" {
-        assert!(Instant::now() < patience, "the task outlived its caller");
-        sleep(Duration::from_millis(20)).await;
+        seen = state(&client, "processing") => assert_eq!(seen.progress, "10%"),
     }
+    state(&client, "failed").await;
     assert!(status(&mut client, "t3").await.result.contains("cancelled"));
     running.drain().await;
 }

@@ -1,10 +1,10 @@
-//! A document of the pipeline, read for what it says and whom it cites.
+//! A parser of the pipeline's documents: what they quote, claim and cite.
 
 use std::collections::BTreeMap;
 
 use super::{HEADING, Source};
 
-/// A document taken apart.
+/// A parsed document.
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     /// Its sources by number.
@@ -17,7 +17,7 @@ pub struct Document {
     pub headings: Vec<String>,
 }
 
-/// Something that is quoted.
+/// A quotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quote {
     /// The line it begins on, from 1.
@@ -32,7 +32,7 @@ pub struct Quote {
     pub code: bool,
 }
 
-/// Something that is said.
+/// A statement in the document's own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Its line, from 1.
@@ -44,7 +44,7 @@ pub struct Claim {
 }
 
 impl Document {
-    /// Reads a document.
+    /// Parses a document.
     #[must_use]
     pub fn parse(markdown: &str) -> Self {
         let mut document = Self::default();
@@ -134,8 +134,8 @@ impl Document {
     }
 }
 
-/// Empty lines, rules, rows of tables, and lines in italics, which are the writer's about the
-/// document itself.
+/// Whether a line is no claim: empty, a rule, a row of a table, or in italics, which is a remark about
+/// the document itself.
 fn is_remark(text: &str) -> bool {
     let rule = text
         .chars()

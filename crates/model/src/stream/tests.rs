@@ -44,7 +44,10 @@ fn a_stream_that_ends_anywhere_before_its_end_is_no_answer() {
     let end = STREAM.find("tool_calls\"}]}").unwrap() + "tool_calls\"}]}".len();
     for cut in 0..end {
         let body = &STREAM.as_bytes()[..cut];
-        assert!(matches!(read(body, 1000), Err(StreamError::Incomplete(_))), "{cut}");
+        assert!(
+            matches!(read(body, 1000), Err(StreamError::Incomplete(_))),
+            "{cut}"
+        );
     }
     for cut in end..STREAM.len() {
         let (answer, _) = read(&STREAM.as_bytes()[..cut], 1000).unwrap();
@@ -53,7 +56,10 @@ fn a_stream_that_ends_anywhere_before_its_end_is_no_answer() {
     let whole = json!({"choices": [{"message": {"content": "ä"}}]}).to_string();
     for cut in 0..whole.len() {
         let body = &whole.as_bytes()[..cut];
-        assert!(matches!(read(body, 1000), Err(StreamError::Incomplete(_))), "{cut}");
+        assert!(
+            matches!(read(body, 1000), Err(StreamError::Incomplete(_))),
+            "{cut}"
+        );
     }
     assert_eq!(read(whole.as_bytes(), 1).unwrap().1, "ä");
 }

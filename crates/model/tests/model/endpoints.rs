@@ -6,12 +6,14 @@ use mesh_model::{Error, Model, ModelOptions, wire::Message};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::{CollectingSink, Lookup, http, model, question, refuses, says, server, settings};
+use testkit::model_endpoint::{ModelEndpoint, http, says};
+
+use crate::support::{CollectingSink, Lookup, model, question, refuses, settings};
 
 #[tokio::test]
 async fn an_overloaded_endpoint_is_asked_again_when_it_says() {
     let busy = http("429 Too Many Requests", "retry-after: 1\r\n", "slow down");
-    let server = server(vec![busy, says("Yes.")]).await;
+    let server = ModelEndpoint::scripted(vec![busy, says("Yes.")]).await;
     let began = Instant::now();
     let reply = model(&server)
         .converse(question(), &Lookup::new(), &())
@@ -28,7 +30,7 @@ async fn an_overloaded_endpoint_is_asked_again_when_it_says() {
 #[tokio::test]
 async fn a_refusal_is_final_and_a_failure_ends_after_the_attempts() {
     let refusal = http("401 Unauthorized", "", "bad key");
-    let once = server(vec![refusal, says("never")]).await;
+    let once = ModelEndpoint::scripted(vec![refusal, says("never")]).await;
     let error = model(&once)
         .converse(question(), &Lookup::new(), &())
         .await
@@ -38,16 +40,16 @@ async fn a_refusal_is_final_and_a_failure_ends_after_the_attempts() {
         "{error}"
     );
     assert!(!error.to_string().contains("hunter2"));
-    assert_eq!(once.asked.lock().len(), 1);
+    assert_eq!(once.count(), 1);
 
     let down = http("503 Service Unavailable", "retry-after: 0\r\n", "");
-    let server = server(vec![down; 3]).await;
+    let server = ModelEndpoint::scripted(vec![down; 3]).await;
     let error = model(&server)
         .converse(question(), &Lookup::new(), &())
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
-    assert_eq!(server.asked.lock().len(), 3);
+    assert_eq!(server.count(), 3);
 }
 
 #[tokio::test]
@@ -63,7 +65,7 @@ async fn a_stream_that_breaks_off_is_asked_for_again_unless_a_reader_has_text_of
         "{\"choices\":[{\"mess",
         half,
     ] {
-        let server = server(vec![http("200 OK", head, body), says("Yes.")]).await;
+        let server = ModelEndpoint::scripted(vec![http("200 OK", head, body), says("Yes.")]).await;
         let reply = model(&server)
             .converse(question(), &Lookup::new(), &())
             .await;
@@ -74,13 +76,13 @@ async fn a_stream_that_breaks_off_is_asked_for_again_unless_a_reader_has_text_of
     let head_of_more = "content-type: text/event-stream\r\ncontent-length: 9999\r\n";
     let over =
         "data: {\"choices\":[{\"delta\":{\"content\":\"Yes.\"},\"finish_reason\":\"stop\"}]}\n\n";
-    let complete = self::server(vec![http("200 OK", head_of_more, over)]).await;
+    let complete = ModelEndpoint::scripted(vec![http("200 OK", head_of_more, over)]).await;
     let reply = model(&complete)
         .converse(question(), &Lookup::new(), &())
         .await;
     assert_eq!(reply.unwrap().text, "Yes.");
 
-    let server = server(vec![http("200 OK", head, half), says("Yes.")]).await;
+    let server = ModelEndpoint::scripted(vec![http("200 OK", head, half), says("Yes.")]).await;
     let heard = CollectingSink::default();
     let error = model(&server)
         .converse(question(), &Lookup::new(), &heard)
@@ -88,12 +90,12 @@ async fn a_stream_that_breaks_off_is_asked_for_again_unless_a_reader_has_text_of
         .unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
     assert_eq!(heard.0.lock().concat(), "Ye");
-    assert_eq!(server.asked.lock().len(), 1);
+    assert_eq!(server.count(), 1);
 }
 
 #[tokio::test]
 async fn what_an_endpoint_refuses_is_left_out_and_stays_left_out() {
-    let server = server(vec![
+    let server = ModelEndpoint::scripted(vec![
         refuses(
             "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
             "max_tokens",
@@ -130,7 +132,7 @@ async fn what_an_endpoint_refuses_is_left_out_and_stays_left_out() {
     assert_eq!(ask(&one, "two").await.text, "No.");
     // Another model of the process at the same endpoint knows it too.
     assert_eq!(ask(&model(&server), "three").await.text, "Maybe.");
-    let asked = server.asked.lock();
+    let asked = server.requests.lock();
     assert_eq!(asked.len(), 7);
     assert_eq!(asked[0].1["max_tokens"], 100);
     for (_, body) in &asked[4..] {
@@ -146,7 +148,7 @@ async fn what_an_endpoint_refuses_is_left_out_and_stays_left_out() {
 #[tokio::test]
 async fn a_parameter_that_is_refused_once_more_is_a_refusal() {
     let refusal = refuses("no max_tokens and no temperature", "");
-    let server = server(vec![refusal; 9]).await;
+    let server = ModelEndpoint::scripted(vec![refusal; 9]).await;
     let error = model(&server)
         .converse(question(), &Lookup::new(), &())
         .await
@@ -155,12 +157,12 @@ async fn a_parameter_that_is_refused_once_more_is_a_refusal() {
         matches!(error, Error::Rejected { status: 400, .. }),
         "{error}"
     );
-    assert_eq!(server.asked.lock().len(), 3);
+    assert_eq!(server.count(), 3);
 }
 
 #[tokio::test]
 async fn keys_choose_what_a_request_has() {
-    let server = server(vec![says("Yes."), says("Yes.")]).await;
+    let server = ModelEndpoint::scripted(vec![says("Yes."), says("Yes.")]).await;
     for (limit, temperature) in [("max_completion_tokens", None), ("none", Some(0.5))] {
         let model = Model::new(ModelOptions {
             limit: limit.to_owned(),
@@ -174,7 +176,7 @@ async fn keys_choose_what_a_request_has() {
             .await
             .unwrap();
     }
-    let asked = server.asked.lock();
+    let asked = server.requests.lock();
     let has = |index: usize, name: &str| asked[index].1.get(name).is_some();
     assert!(has(0, "max_completion_tokens") && !has(0, "max_tokens") && !has(0, "temperature"));
     assert!(!has(1, "max_completion_tokens") && !has(1, "max_tokens"));
@@ -185,7 +187,7 @@ async fn keys_choose_what_a_request_has() {
 #[tokio::test]
 async fn retry_after_holds_off_every_caller() {
     let busy = http("429 Too Many Requests", "retry-after: 2\r\n", "slow down");
-    let server = server(vec![busy, says("Yes.")]).await;
+    let server = ModelEndpoint::scripted(vec![busy, says("Yes.")]).await;
     let one = Model::new(ModelOptions {
         attempts: 1,
         ..settings(&server)
@@ -202,7 +204,7 @@ async fn retry_after_holds_off_every_caller() {
         .converse(question(), &Lookup::new(), &())
         .await;
     assert!(error.unwrap_err().to_string().contains("Retry-After"));
-    assert_eq!(server.asked.lock().len(), 1);
+    assert_eq!(server.count(), 1);
     let reply = model(&server)
         .converse(question(), &Lookup::new(), &())
         .await;
@@ -223,7 +225,7 @@ async fn an_endpoint_that_does_not_stream_or_count_is_understood() {
         "content-type: application/json\r\n",
         &body.to_string(),
     );
-    let server = server(vec![whole]).await;
+    let server = ModelEndpoint::scripted(vec![whole]).await;
     let reply = model(&server)
         .converse(question(), &Lookup::new(), &())
         .await
@@ -237,7 +239,7 @@ async fn an_endpoint_that_does_not_stream_or_count_is_understood() {
 
 #[tokio::test]
 async fn an_answer_over_the_limit_is_given_up() {
-    let server = server(vec![says(&"x".repeat(20_000))]).await;
+    let server = ModelEndpoint::scripted(vec![says(&"x".repeat(20_000))]).await;
     let error = model(&server)
         .converse(question(), &Lookup::new(), &())
         .await

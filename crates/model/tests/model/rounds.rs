@@ -6,13 +6,14 @@ use mesh_model::{Error, TextSink};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use crate::support::{
-    CollectingSink, Lookup, WAIT, calls, http, model, question, refuses, says, server, stream,
-};
+use testkit::model_endpoint::{ModelEndpoint, WAIT, http, says, stream};
+
+use crate::support::{CollectingSink, Lookup, calls, model, question, refuses};
 
 #[tokio::test]
 async fn functions_are_called_and_the_answer_streams_and_is_remembered() {
-    let server = server(vec![calls(r#"{"word":"mesh"}"#), says("It is a router.")]).await;
+    let server =
+        ModelEndpoint::scripted(vec![calls(r#"{"word":"mesh"}"#), says("It is a router.")]).await;
     let (model, lookup, heard) = (model(&server), Lookup::new(), CollectingSink::default());
     let reply = model.converse(question(), &lookup, &heard).await.unwrap();
     assert_eq!(reply.text, "It is a router.");
@@ -26,7 +27,7 @@ async fn functions_are_called_and_the_answer_streams_and_is_remembered() {
     assert_eq!((usage.prompt_tokens, usage.completion_tokens), (30, 8));
     assert!(!usage.estimated);
     {
-        let asked = server.asked.lock();
+        let asked = server.requests.lock();
         assert!(
             asked[0].0.starts_with("post /v1/chat/completions "),
             "{}",
@@ -56,7 +57,7 @@ async fn functions_are_called_and_the_answer_streams_and_is_remembered() {
 async fn calls_without_ids_get_their_own_and_arguments_go_back_as_objects() {
     let call = |arguments: Value| json!({"function": {"name": "lookup", "arguments": arguments}});
     let pieces = [call(json!({"word": "a"})), call(json!("not an object"))];
-    let server = server(vec![
+    let server = ModelEndpoint::scripted(vec![
         stream(&[
             json!({"choices": [{"delta": {"content": "", "tool_calls": pieces},
             "finish_reason": "tool_calls"}]}),
@@ -73,7 +74,7 @@ async fn calls_without_ids_get_their_own_and_arguments_go_back_as_objects() {
         *lookup.called.lock(),
         [r#"lookup {"word":"a"}"#, "lookup not an object"]
     );
-    let asked = server.asked.lock();
+    let asked = server.requests.lock();
     let messages = asked[1].1["messages"].as_array().unwrap();
     assert_eq!(messages[2]["content"], Value::Null);
     let calls = messages[2]["tool_calls"].as_array().unwrap();
@@ -91,7 +92,7 @@ async fn reasoning_goes_back_only_to_an_endpoint_that_asks_for_them() {
     let called = json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "c1",
         "function": {"name": "lookup", "arguments": "{}"}, "extra_content": {"google": {"s": "x"}}}]},
         "finish_reason": "tool_calls"}]});
-    let server = server(vec![
+    let server = ModelEndpoint::scripted(vec![
         stream(&[thinks, called]),
         refuses(
             "Missing `reasoning_content` field in the assistant message",
@@ -106,7 +107,7 @@ async fn reasoning_goes_back_only_to_an_endpoint_that_asks_for_them() {
         .await;
     assert_eq!(reply.unwrap().text, "Yes.");
     assert_eq!(heard.0.lock().concat(), "Yes.");
-    let asked = server.asked.lock();
+    let asked = server.requests.lock();
     let message = |index: usize| &asked[index].1["messages"][2];
     assert!(message(1).get("reasoning_content").is_none());
     assert_eq!(message(2)["reasoning_content"], "hm");
@@ -119,11 +120,11 @@ async fn reasoning_goes_back_only_to_an_endpoint_that_asks_for_them() {
 #[tokio::test]
 async fn in_the_last_round_functions_are_there_and_may_not_be_called() {
     let round = |n| calls(&format!(r#"{{"word":"{n}"}}"#));
-    let server = server(vec![round(0), round(1), says("Yes.")]).await;
+    let server = ModelEndpoint::scripted(vec![round(0), round(1), says("Yes.")]).await;
     let lookup = Lookup::new();
     let reply = model(&server).converse(question(), &lookup, &()).await;
     assert_eq!(reply.unwrap().text, "Yes.");
-    let asked = server.asked.lock();
+    let asked = server.requests.lock();
     assert!(asked[1].1.get("tool_choice").is_none());
     assert_eq!(asked[2].1["tool_choice"], "none");
     assert_eq!(asked[2].1["tools"], asked[0].1["tools"]);
@@ -132,14 +133,14 @@ async fn in_the_last_round_functions_are_there_and_may_not_be_called() {
 #[tokio::test]
 async fn a_model_that_only_calls_functions_is_shown_none_and_then_stopped() {
     let rounds = |count| (0..count).map(|n| calls(&format!(r#"{{"word":"{n}"}}"#)));
-    let stubborn = server(rounds(3).chain([says("Yes.")]).collect()).await;
+    let stubborn = ModelEndpoint::scripted(rounds(3).chain([says("Yes.")]).collect()).await;
     let reply = model(&stubborn)
         .converse(question(), &Lookup::new(), &())
         .await;
     assert_eq!(reply.unwrap().text, "Yes.");
-    assert!(stubborn.asked.lock()[3].1.get("tools").is_none());
+    assert!(stubborn.requests.lock()[3].1.get("tools").is_none());
 
-    let server = server(rounds(4).collect()).await;
+    let server = ModelEndpoint::scripted(rounds(4).collect()).await;
     let lookup = Lookup::new();
     let error = model(&server)
         .converse(question(), &lookup, &())
@@ -147,7 +148,7 @@ async fn a_model_that_only_calls_functions_is_shown_none_and_then_stopped() {
         .unwrap_err();
     assert!(matches!(error, Error::TooManyRounds(3)), "{error}");
     assert_eq!(lookup.called.lock().len(), 2);
-    assert_eq!(server.asked.lock().len(), 4);
+    assert_eq!(server.count(), 4);
 }
 
 struct Tells(Arc<Notify>);
@@ -168,8 +169,8 @@ async fn text_is_sent_on_before_the_answer_is_over() {
     let (first, last) = (event("One ", Value::Null), event("two.", json!("stop")));
     let body = format!("{first}{WAIT}\n\n{last}data: [DONE]\n\n");
     let slow = http("200 OK", "content-type: text/event-stream\r\n", &body);
-    let server = server(vec![slow]).await;
-    let tells = Tells(server.heard.clone());
+    let server = ModelEndpoint::scripted(vec![slow]).await;
+    let tells = Tells(server.go_on.clone());
     // The server ends its answer only when the beginning was heard.
     let reply = model(&server)
         .converse(question(), &Lookup::new(), &tells)

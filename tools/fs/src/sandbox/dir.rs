@@ -13,9 +13,9 @@ use rustix::fs::{
 
 use super::FileEntry;
 
-/// What our temporary files begin with: hidden, so that no caller's path names one.
+/// The prefix of temporary files. It is hidden, so that no caller's path names one.
 const TEMPORARY: &str = ".tmp-";
-/// The file that is locked while somebody appends. It is hidden too, and stays empty.
+/// The file that is locked during an append. It is hidden too, and stays empty.
 const LOCK: &str = ".lock";
 
 /// An open directory.
@@ -49,8 +49,8 @@ impl Dir {
         Ok(dir)
     }
 
-    /// Keeps others from appending in this directory until the file is closed; waits for those who
-    /// do. Processes that share the directory keep each other out too.
+    /// Locks this directory for appends until the file is closed, after waiting for other appends.
+    /// The lock holds between processes that share the directory.
     pub(super) fn lock(&self) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.0, LOCK, flags, Mode::from_raw_mode(0o644))?;
@@ -84,12 +84,12 @@ impl Dir {
         self.plain(name, OFlags::WRONLY | OFlags::APPEND)
     }
 
-    /// Puts `content` in the place of `name`, at once. A link there is replaced, not followed.
+    /// Replaces `name` by `content` atomically. A link there is replaced, not followed.
     pub(super) fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let temporary = format!("{TEMPORARY}{:016x}", rand::random::<u64>());
         let written = self.write_new(&temporary, content).and_then(|()| {
             renameat(&self.0, &temporary, &self.0, name)?;
-            // The rename itself is on disk once the directory is.
+            // The rename is on disk once the directory is synced.
             Ok(rustix::fs::fsync(&self.0)?)
         });
         if written.is_err() {
@@ -107,7 +107,7 @@ impl Dir {
     }
 
     fn plain(&self, name: &str, flags: OFlags) -> io::Result<File> {
-        // Without blocking: opening a pipe would wait for its other end.
+        // Non-blocking: opening a pipe would wait for its other end.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = openat(&self.0, name, flags, Mode::empty())?;
         match FileType::from_raw_mode(fstat(&fd)?.st_mode) {
@@ -128,7 +128,7 @@ impl Dir {
             }
             let stat = match statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
-                // Gone since it was listed.
+                // Removed since it was listed.
                 Err(rustix::io::Errno::NOENT) => continue,
                 Err(error) => return Err(error.into()),
             };

@@ -1,4 +1,4 @@
-//! The embedded cities: reading their file, and finding one by what people call it.
+//! The embedded cities: parses their table, and finds a city by its names.
 
 use agentkit::text::shorten;
 
@@ -37,8 +37,9 @@ pub(super) fn read(table: &str) -> Result<Vec<City>, Error> {
     let lines = table.lines().filter(|line| !line.starts_with('#')).skip(1);
     lines
         .map(|line| {
-            city(line)
-                .ok_or_else(|| Error::InvalidConfig(format!("bad line in the climate data: {line:?}")))
+            city(line).ok_or_else(|| {
+                Error::InvalidConfig(format!("bad line in the climate data: {line:?}"))
+            })
         })
         .collect()
 }
@@ -95,7 +96,7 @@ fn months(column: &str) -> Option<Months> {
 /// The one city that `given` names: `Paris`, `paris, FR`, `San Jose, California`.
 ///
 /// # Errors
-/// When none or several are meant; the text says which there are.
+/// When no city or several have this name; the text lists them.
 pub(super) fn find<'a>(cities: &'a [City], given: &str) -> Result<&'a City, Error> {
     let wanted = fold(given);
     let found: Vec<&City> = cities.iter().filter(|city| city.is(&wanted)).collect();
@@ -129,7 +130,7 @@ impl City {
             })
     }
 
-    /// Whether `rest` is made of nothing but words for where the city is (`ma usa` for Boston).
+    /// Whether `rest` has only words for where the city is (`ma usa` for Boston).
     fn lies_within(&self, rest: &str) -> bool {
         self.within
             .iter()
@@ -153,7 +154,7 @@ fn hint(cities: &[City], given: &str, wanted: &str) -> String {
             of_country.join(" or ")
         );
     }
-    // What stands before a comma is the city; what follows it only says which one.
+    // The city stands before the comma; the rest says which one.
     let name = given.split(',').next().unwrap_or(given);
     let near = nearest(name, cities.iter().map(|city| &*city.name));
     let labels: Vec<&str> = cities

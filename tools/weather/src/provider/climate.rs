@@ -1,4 +1,4 @@
-//! What the weather usually is: monthly normals, read between the months by date.
+//! Climate normals: monthly means, interpolated by date.
 //!
 //! Nothing here is measured or random. A month's normals hold in its middle and change linearly to
 //! the next; the same place and date always give the same answer.
@@ -38,7 +38,7 @@ impl Provider for Climate {
         let city = cities::find(&self.cities, location)?;
         let local = solar_time(city, now);
         let day = usual_day(city, local.date());
-        // Warmest at three in the afternoon, coldest at three at night, a cosine between the two.
+        // A cosine: warmest at three in the afternoon, coldest at three at night.
         let hour = f64::from(local.hour()) + f64::from(local.minute()) / 60.0;
         let swing = (day.high - day.low) / 2.0 * ((hour - 15.0) / 24.0 * TAU).cos();
         Ok(Current {
@@ -69,8 +69,8 @@ impl Provider for Climate {
     }
 }
 
-/// Mean solar time at the city's meridian: near enough to its clocks to tell the day and the
-/// warmth of the hour, without a time zone database.
+/// Mean solar time at the city's meridian. It is close enough to local time for the date and the
+/// temperature of the hour, and needs no time zone database.
 fn solar_time(city: &City, now: DateTime<Utc>) -> chrono::NaiveDateTime {
     #[expect(
         clippy::cast_possible_truncation,

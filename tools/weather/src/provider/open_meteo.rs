@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 
 use super::{Current, Day, Forecast, Provider, ProviderOptions, percent};
 use crate::{Error, condition, names::fold};
-use answers::{CurrentAnswer, DailyAnswer, GeocodingAnswer, Place, ApiError};
+use answers::{ApiError, CurrentAnswer, DailyAnswer, GeocodingAnswer, Place};
 
 mod answers;
 
 const SOURCE: &str = "open-meteo.com";
-/// An honest answer is under 10 KiB; more is not read into memory.
-const MOST_BYTES: usize = 256 * 1024;
+/// Largest answer, bytes. Usual ones are under 10 KiB.
+const MAX_BYTES: usize = 256 * 1024;
 
 /// A client of the two APIs.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct OpenMeteo {
 }
 
 impl OpenMeteo {
-    /// Checks the settings; nothing is sent.
+    /// Checks the options; nothing is sent.
     pub(super) fn new(settings: &ProviderOptions) -> Result<Self, Error> {
         if !settings.external_requests {
             return Err(Error::InvalidConfig(
@@ -43,7 +43,9 @@ impl OpenMeteo {
             .no_proxy()
             .user_agent(concat!("weather-tool/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| Error::InvalidConfig(format!("the HTTP client cannot be built: {error}")))?;
+            .map_err(|error| {
+                Error::InvalidConfig(format!("the HTTP client cannot be built: {error}"))
+            })?;
         Ok(Self {
             http,
             geocoding: endpoint(&settings.geocoding_url, "v1/search")?,
@@ -105,10 +107,8 @@ impl OpenMeteo {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
             body.extend_from_slice(&chunk);
-            if body.len() > MOST_BYTES {
-                return Err(fail(format!(
-                    "the answer is larger than {MOST_BYTES} bytes"
-                )));
+            if body.len() > MAX_BYTES {
+                return Err(fail(format!("the answer is larger than {MAX_BYTES} bytes")));
             }
         }
         if !status.is_success() {

@@ -1,4 +1,4 @@
-//! Open-Meteo's answers: what is read of them.
+//! The fields of Open-Meteo's answers that we read.
 
 use chrono::{DateTime, FixedOffset, NaiveDateTime};
 use serde::Deserialize;

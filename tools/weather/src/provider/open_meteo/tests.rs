@@ -189,7 +189,7 @@ async fn days_without_numbers_are_an_error_not_an_invention() {
 
 #[tokio::test]
 async fn an_endless_answer_a_silent_server_and_no_server_are_clear_errors() {
-    let endless: &'static str = Box::leak(" ".repeat(MOST_BYTES + 1).into_boxed_str());
+    let endless: &'static str = Box::leak(" ".repeat(MAX_BYTES + 1).into_boxed_str());
     let big = api([("/v1/search", 200, endless)]).await;
     let error = OpenMeteo::new(&big.settings)
         .unwrap()

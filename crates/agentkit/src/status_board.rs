@@ -1,4 +1,5 @@
-//! How far each task is, kept for an hour after its last news, for at most [`CAPACITY`] tasks.
+//! How far each task of a worker is. A task is kept for an hour after its last change, and at most
+//! [`CAPACITY`] tasks are.
 
 use std::{
     collections::HashMap,
@@ -8,47 +9,19 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Most tasks kept at once; the one without news for longest goes first, ended ones before others.
-pub const CAPACITY: usize = 512;
-const KEPT: Duration = Duration::from_secs(3600);
-/// Longest task id that is kept, bytes: the board's memory is bounded.
-const LONGEST_ID: usize = 256;
-
-/// A point that a task has passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// It was read and found good.
-    Accepted,
-    /// The weather is known, or known to be unavailable.
-    Weather,
-    /// The sights are chosen.
-    Chosen,
-    /// The sights are dealt to days.
-    Grouped,
-    /// Every day has its route.
-    Routed,
-}
-
-impl Stage {
-    /// Progress once the step is done, %.
-    const fn percent(self) -> u8 {
-        match self {
-            Self::Accepted => 10,
-            Self::Weather => 50,
-            Self::Chosen => 65,
-            Self::Grouped => 80,
-            Self::Routed => 95,
-        }
-    }
-}
+/// Most tasks kept at once. Ended ones go first, and of those the one that changed longest ago.
+const CAPACITY: usize = 512;
+const RETENTION: Duration = Duration::from_secs(3600);
+/// Longest task id that is kept, bytes. It bounds the board's memory.
+const MAX_ID: usize = 256;
 
 /// Where a task is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TaskState {
+pub(crate) enum TaskState {
     /// Received, not yet begun.
     Pending,
-    /// Has passed this step.
-    Processing(Stage),
+    /// Is so many percent done.
+    Processing(u8),
     /// Ended with this output.
     Completed(String),
     /// Ended for this reason, so many percent done.
@@ -58,7 +31,7 @@ pub enum TaskState {
 impl TaskState {
     /// The state's name on the wire.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Processing(_) => "processing",
@@ -69,18 +42,17 @@ impl TaskState {
 
     /// How much of the work is done, 0..=100 %.
     #[must_use]
-    pub const fn percent(&self) -> u8 {
+    pub(crate) const fn percent(&self) -> u8 {
         match self {
             Self::Pending => 0,
-            Self::Processing(step) => step.percent(),
+            Self::Processing(percent) | Self::Failed(_, percent) => *percent,
             Self::Completed(_) => 100,
-            Self::Failed(_, percent) => *percent,
         }
     }
 
     /// The output or the reason, once it has ended.
     #[must_use]
-    pub fn result(&self) -> &str {
+    pub(crate) fn result(&self) -> &str {
         match self {
             Self::Pending | Self::Processing(_) => "",
             Self::Completed(text) | Self::Failed(text, _) => text,
@@ -95,7 +67,7 @@ impl TaskState {
 #[derive(Debug)]
 struct Entry {
     state: TaskState,
-    news: Instant,
+    changed: Instant,
     run: u64,
 }
 
@@ -107,27 +79,27 @@ struct Tasks {
 
 /// The states of recent tasks.
 #[derive(Debug, Clone, Default)]
-pub struct StatusBoard {
+pub(crate) struct StatusBoard {
     tasks: Arc<Mutex<Tasks>>,
 }
 
 impl StatusBoard {
-    /// Puts a task up as pending at `now`. A task without an id, or with an endless one, is
-    /// processed like any other but cannot be asked for.
+    /// Adds a task as pending at `now`. A task without an id, or with an endless one, is
+    /// processed like any other, but its state is not kept.
     #[must_use]
-    pub fn begin(&self, id: &str, now: Instant) -> TaskHandle {
+    pub(crate) fn begin(&self, id: &str, now: Instant) -> TaskHandle {
         let mut tasks = self.tasks.lock();
         tasks.runs += 1;
         let run = tasks.runs;
-        if !id.is_empty() && id.len() <= LONGEST_ID {
+        if !id.is_empty() && id.len() <= MAX_ID {
             tasks
                 .by_id
-                .retain(|_, entry| now.saturating_duration_since(entry.news) < KEPT);
+                .retain(|_, entry| now.saturating_duration_since(entry.changed) < RETENTION);
             if tasks.by_id.len() >= CAPACITY && !tasks.by_id.contains_key(id) {
                 let oldest = tasks
                     .by_id
                     .iter()
-                    .min_by_key(|(_, entry)| (!entry.state.ended(), entry.news));
+                    .min_by_key(|(_, entry)| (!entry.state.ended(), entry.changed));
                 if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
                     tasks.by_id.remove(&oldest);
                 }
@@ -136,7 +108,7 @@ impl StatusBoard {
                 id.to_owned(),
                 Entry {
                     state: TaskState::Pending,
-                    news: now,
+                    changed: now,
                     run,
                 },
             );
@@ -151,16 +123,16 @@ impl StatusBoard {
 
     /// The state of the task at `now`; `None` for one that is not known here, or no longer.
     #[must_use]
-    pub fn state(&self, id: &str, now: Instant) -> Option<TaskState> {
+    pub(crate) fn state(&self, id: &str, now: Instant) -> Option<TaskState> {
         let tasks = self.tasks.lock();
         let entry = tasks.by_id.get(id)?;
-        let fresh = now.saturating_duration_since(entry.news) < KEPT;
+        let fresh = now.saturating_duration_since(entry.changed) < RETENTION;
         fresh.then(|| entry.state.clone())
     }
 }
 
-/// The right to report on one run of a task. Dropped before the end, because the caller hung up,
-/// it leaves the task as failed.
+/// Reports on one run of a task. Dropped before the end, because the caller left, it marks the task
+/// as failed.
 #[derive(Debug)]
 pub struct TaskHandle {
     board: StatusBoard,
@@ -169,13 +141,13 @@ pub struct TaskHandle {
 }
 
 impl TaskHandle {
-    /// Reports that `step` is done.
-    pub fn advance(&self, step: Stage) {
-        self.update(|state| *state = TaskState::Processing(step));
+    /// Reports how much of the work is done, 0..100 %.
+    pub fn advance(&self, percent: u8) {
+        self.update(|state| *state = TaskState::Processing(percent.min(99)));
     }
 
     /// Reports the end: the output, or the reason for none.
-    pub fn finish(self, result: Result<&str, String>) {
+    pub(crate) fn finish(self, result: Result<&str, String>) {
         self.update(|state| {
             *state = match result {
                 Ok(output) => TaskState::Completed(output.to_owned()),
@@ -186,14 +158,14 @@ impl TaskHandle {
 
     fn update(&self, change: impl FnOnce(&mut TaskState)) {
         let mut tasks = self.board.tasks.lock();
-        // A later run of the same task has the word.
+        // Only the latest run of a task reports.
         let entry = tasks
             .by_id
             .get_mut(&self.id)
             .filter(|entry| entry.run == self.run);
         if let Some(entry) = entry.filter(|entry| !entry.state.ended()) {
             change(&mut entry.state);
-            entry.news = Instant::now();
+            entry.changed = Instant::now();
         }
     }
 }
@@ -202,7 +174,7 @@ impl Drop for TaskHandle {
     fn drop(&mut self) {
         // Changes nothing after `finish`, which has ended the task.
         self.update(|state| {
-            let reason = "cancelled: the caller left before the plan was ready";
+            let reason = "cancelled: the caller left before the task was done";
             *state = TaskState::Failed(reason.to_owned(), state.percent());
         });
     }
@@ -219,14 +191,8 @@ mod tests {
         let handle = board.begin("t", now);
         assert_eq!((state().name(), state().percent()), ("pending", 0));
         let mut last = 0;
-        for step in [
-            Stage::Accepted,
-            Stage::Weather,
-            Stage::Chosen,
-            Stage::Grouped,
-            Stage::Routed,
-        ] {
-            handle.advance(step);
+        for percent in [10, 50, 65, 80, 95, 200] {
+            handle.advance(percent);
             assert!(state().percent() > last && state().percent() < 100);
             assert_eq!(state().name(), "processing");
             last = state().percent();
@@ -243,7 +209,7 @@ mod tests {
         let second = board.begin("t", Instant::now());
         drop(first);
         assert_eq!(board.state("t", Instant::now()).unwrap().name(), "pending");
-        second.advance(Stage::Weather);
+        second.advance(50);
         drop(second);
         let state = board.state("t", Instant::now()).unwrap();
         assert_eq!((state.name(), state.percent()), ("failed", 50));
@@ -269,9 +235,7 @@ mod tests {
         assert_eq!(board.tasks.lock().by_id.len(), CAPACITY);
         assert_eq!(board.state("running", start).unwrap().name(), "pending");
         running.finish(Ok(""));
-        board
-            .begin(&"x".repeat(LONGEST_ID + 1), start)
-            .finish(Ok(""));
+        board.begin(&"x".repeat(MAX_ID + 1), start).finish(Ok(""));
         board.begin("", start).finish(Ok(""));
         assert_eq!(board.tasks.lock().by_id.len(), CAPACITY);
     }
