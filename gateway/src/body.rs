@@ -13,7 +13,7 @@ use service::BodyTimeout;
 use telemetry::humanize;
 
 use crate::{
-    problem::{ProblemKind, Problem},
+    problem::{Problem, ProblemKind},
     state::App,
 };
 
@@ -77,9 +77,10 @@ pub(crate) async fn read_body(request: Request, app: &App) -> Result<Bytes, Prob
         .await
         .map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => too_large(),
-            _ if is_timeout(&rejection) => {
-                Problem::new(ProblemKind::RequestTimeout, "the body did not go on for body_timeout")
-            }
+            _ if is_timeout(&rejection) => Problem::new(
+                ProblemKind::RequestTimeout,
+                "the body did not go on for body_timeout",
+            ),
             _ => Problem::new(ProblemKind::Malformed, "the body ended before its end"),
         })?;
     if !is_gzip {
@@ -87,11 +88,19 @@ pub(crate) async fn read_body(request: Request, app: &App) -> Result<Bytes, Prob
     }
     let limit = app.keys.max_body_bytes;
     let inflated = tokio::task::spawn_blocking(move || inflate(&bytes, limit)).await;
-    inflated.unwrap_or_else(|_| Err(Problem::new(ProblemKind::Malformed, "the body cannot be inflated")))
+    inflated.unwrap_or_else(|_| {
+        Err(Problem::new(
+            ProblemKind::Malformed,
+            "the body cannot be inflated",
+        ))
+    })
 }
 
 fn too_large() -> Problem {
-    Problem::new(ProblemKind::ContentTooLarge, "the body is larger than max_body_bytes")
+    Problem::new(
+        ProblemKind::ContentTooLarge,
+        "the body is larger than max_body_bytes",
+    )
 }
 
 /// Whether a body is compressed, in the one way that is taken.
@@ -133,14 +142,18 @@ fn inflate(bytes: &[u8], limit: usize) -> Result<Bytes, Problem> {
 
 /// Whether the client fell silent within the body.
 fn is_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<BodyTimeout>())
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.is::<BodyTimeout>())
 }
 
 /// Reads JSON.
 pub(crate) fn parse_json(bytes: &[u8]) -> Result<Value, Problem> {
     let read = serde_json::from_slice(bytes);
     read.map_err(|error| {
-        Problem::field("body", format!("is no JSON: {}", humanize(&error.to_string())))
+        Problem::field(
+            "body",
+            format!("is no JSON: {}", humanize(&error.to_string())),
+        )
     })
 }
 
@@ -282,7 +295,9 @@ mod tests {
             (r#"{"count":[]} x"#, "body"),
             (r#"{"count":[],"more":1}"#, "more"),
         ] {
-            let problem = parse_json(json.as_bytes()).and_then(from_object::<Thing>).unwrap_err();
+            let problem = parse_json(json.as_bytes())
+                .and_then(from_object::<Thing>)
+                .unwrap_err();
             assert_eq!(problem.errors[0].field, field, "{json}: {problem:?}");
             assert_eq!(problem.status, 422);
         }

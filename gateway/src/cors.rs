@@ -4,7 +4,7 @@
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 
-use crate::problem::{ProblemKind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// What a page may send.
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
@@ -13,12 +13,15 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
      tracestate, x-mesh-session, x-request-id",
 );
 /// What it may read of an answer's head, beside what every page may.
-const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("retry-after, x-mesh-instance, x-request-id");
+const EXPOSED_HEADERS: HeaderValue =
+    HeaderValue::from_static("retry-after, x-mesh-instance, x-request-id");
 /// How long a browser may remember what it was told, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// A page of the Internet asks for a server within a private network.
-const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
-const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+const REQUEST_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const ALLOW_PRIVATE_NETWORK: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
 
 /// Whether a browser asks if it may send something.
 pub(crate) fn is_preflight(parts: &Parts) -> bool {

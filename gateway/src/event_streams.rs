@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use service::clients::client_key;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::problem::{ProblemKind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Counts the streams of events.
 #[derive(Debug)]

@@ -14,16 +14,17 @@ use axum::{
 use chrono::Utc;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, StatusCode, header, request::Parts};
-use jobs::{Error, JobEvent, EventPage, JobId};
+use jobs::{Error, EventPage, JobEvent, JobId};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    event_streams,
+    problem::{Problem, ProblemKind},
     request_context,
-    problem::{ProblemKind, Problem},
     state::App,
-    event_streams, view,
+    view,
 };
 
 /// How many events are read at once.
@@ -59,7 +60,9 @@ pub(crate) async fn follow(
     let last = parts.headers.get("last-event-id");
     let last = last.map(|id| id.to_str().map(str::to_owned)).transpose();
     let cursor = last.map_err(foreign)?.or(cursor).unwrap_or_default();
-    let permit = app.event_streams.acquire(request_context::client(&parts, &app.proxies))?;
+    let permit = app
+        .event_streams
+        .acquire(request_context::client(&parts, &app.proxies))?;
     let first = app
         .with_timeout(source.read(&app, &cursor, Duration::ZERO))
         .await;
@@ -76,8 +79,8 @@ pub(crate) async fn follow(
     };
     if wants_websocket(&parts.headers) {
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
-        let upgrade =
-            upgrade.map_err(|rejection| Problem::new(ProblemKind::Malformed, rejection.body_text()))?;
+        let upgrade = upgrade
+            .map_err(|rejection| Problem::new(ProblemKind::Malformed, rejection.body_text()))?;
         return Ok(upgrade.on_upgrade(move |socket| serve_websocket(socket, follower)));
     }
     if follower
@@ -88,8 +91,8 @@ pub(crate) async fn follow(
         // The status that tells an EventSource not to come again.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let events =
-        sse_pages(follower).flat_map(|page| stream::iter(page.into_iter().map(Ok::<_, Infallible>)));
+    let events = sse_pages(follower)
+        .flat_map(|page| stream::iter(page.into_iter().map(Ok::<_, Infallible>)));
     let mut answer = Sse::new(events).into_response();
     let headers = answer.headers_mut();
     // A proxy that collects answers would hold events back.
@@ -217,7 +220,10 @@ fn sse_pages(follower: Follower) -> Pin<Box<dyn Stream<Item = Vec<sse::Event>> +
         let items = follower.next().await?;
         let events = match items.is_empty() {
             true => vec![sse::Event::default().comment("still here")],
-            false => items.iter().map(|item| sse_event(&follower, item)).collect(),
+            false => items
+                .iter()
+                .map(|item| sse_event(&follower, item))
+                .collect(),
         };
         Some((events, follower))
     }))

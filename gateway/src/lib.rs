@@ -9,27 +9,27 @@
     reason = "a problem is the answer itself, made once by a request that failed"
 )]
 
-mod json_response;
 mod api;
 mod body;
-mod cors;
 mod compat;
-mod middleware;
-mod events;
+mod cors;
 mod errors;
+mod event_streams;
+mod events;
+mod json_response;
 mod keys;
-mod rate_limit;
 mod metrics;
+mod middleware;
 mod number;
 mod openapi;
-mod request_context;
 mod page;
 mod problem;
 mod query;
+mod rate_limit;
+mod request_context;
 mod routes;
 mod services;
 mod state;
-mod event_streams;
 mod submit;
 mod view;
 

@@ -15,9 +15,9 @@ use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
     body::check_content_type,
-    cors, request_context,
-    problem::{ProblemKind, Problem},
-    query,
+    cors,
+    problem::{Problem, ProblemKind},
+    query, request_context,
     state::App,
 };
 

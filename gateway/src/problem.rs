@@ -81,7 +81,7 @@ impl ProblemKind {
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::Malformed => (400, "malformed", "The request cannot be read"),
-            Self::Unauthenticated => (401, "unauthenticated", "Who are you?"),
+            Self::Unauthenticated => (401, "unauthenticated", "Authentication is required"),
             Self::Forbidden => (403, "forbidden", "Not allowed"),
             Self::NotFound => (404, "not-found", "There is no such thing"),
             Self::MethodNotAllowed => (405, "method-not-allowed", "Not with this method"),

@@ -132,7 +132,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
         let kept: Vec<&str> = given.split('&').filter(|pair| !empty(pair)).collect();
         let uri = format!("/?{}", kept.join("&")).parse::<Uri>();
         let uri = uri.map_err(|_| Problem::field("query", "cannot be read"))?;
-        let query = Query::<T>::try_from_uri(&uri).map_err(|error| invalid_parameter(&error.body_text()))?;
+        let query = Query::<T>::try_from_uri(&uri)
+            .map_err(|error| invalid_parameter(&error.body_text()))?;
         Ok(Self(query.0))
     }
 }

@@ -50,7 +50,9 @@ impl RateLimiter {
             clients.retain(|_, empty| *empty > now);
         }
         let empty = clients.get(&client).copied().unwrap_or(now).max(now);
-        let early = empty.duration_since(now).saturating_sub(self.burst_tolerance);
+        let early = empty
+            .duration_since(now)
+            .saturating_sub(self.burst_tolerance);
         if !early.is_zero() {
             return Err(early);
         }

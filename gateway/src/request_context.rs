@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, request::Parts};
 use jobs::NewJob;
 use service::{
     PeerAddr,
-    clients::{X_FORWARDED_FOR, Network, client_address},
+    clients::{Network, X_FORWARDED_FOR, client_address},
 };
 use telemetry::propagation;
 use tracing::Span;

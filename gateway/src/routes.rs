@@ -63,9 +63,7 @@ fn finish(routes: Router<App>, app: &App) -> Router {
     routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(
-            app.keys.max_body_bytes,
-        ))
+        .layer(DefaultBodyLimit::max(app.keys.max_body_bytes))
         .layer(from_fn_with_state(app.clone(), on_request))
         .with_state(app.clone())
 }

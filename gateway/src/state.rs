@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use dynamic::{DynamicClient, DynamicOptions, RouterKeys, Transport};
-use jobs::{Error, Jobs, NewJob, Producer, JobStatus, Submitted};
-use service::{Context, WebPolicy, Severity, clients::Network};
+use jobs::{Error, JobStatus, Jobs, NewJob, Producer, Submitted};
+use service::{Context, Severity, WebPolicy, clients::Network};
 use work::{QueueKeys, StoreMonitor};
 
 use crate::{
-    keys::GatewayKeys,
-    rate_limit::RateLimiter, metrics::Metrics, query::Operations, services::ServiceCatalog, event_streams::EventStreams,
+    event_streams::EventStreams, keys::GatewayKeys, metrics::Metrics, query::Operations,
+    rate_limit::RateLimiter, services::ServiceCatalog,
 };
 
 /// How long an answer waits for what is only a remark in it.
@@ -44,7 +44,10 @@ pub(crate) type App = Arc<Gateway>;
 impl Gateway {
     pub(crate) fn new(context: &Context) -> anyhow::Result<Self> {
         let config = &context.config;
-        let (keys, queue) = (GatewayKeys::from_config(config), QueueKeys::from_config(config));
+        let (keys, queue) = (
+            GatewayKeys::from_config(config),
+            QueueKeys::from_config(config),
+        );
         let jobs = queue.open()?;
         let transport = match RouterKeys::from_config(config).mcp_router_addr {
             Some(address) => Transport::router(&address)?,
@@ -63,17 +66,11 @@ impl Gateway {
             jobs,
             calls: DynamicClient::new(transport, options),
             services: ServiceCatalog::new(context.discovery.clone()),
-            rate_limiter: RateLimiter::new(
-                keys.request_rate,
-                keys.request_burst,
-            ),
+            rate_limiter: RateLimiter::new(keys.request_rate, keys.request_burst),
             metrics: Metrics::new(&context.registry),
             proxies: context.keys.connections.trusted_proxies.clone(),
-            event_streams: EventStreams::new(
-                keys.max_event_streams,
-                keys.client_max_event_streams,
-            ),
-            web: WebPolicy::new(context),
+            event_streams: EventStreams::new(keys.max_event_streams, keys.client_max_event_streams),
+            web: context.web_policy(),
             operations: Operations::new(&document),
             document: document.to_pretty_json()?,
             context: context.clone(),

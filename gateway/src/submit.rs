@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use work::{JobKind, JobPayload};
 
-use crate::{number::within, request_context::RequestContext, problem::Problem, state::Gateway};
+use crate::{number::within, problem::Problem, request_context::RequestContext, state::Gateway};
 
 /// A job to be done.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use chrono::{DateTime, SecondsFormat, Utc};
-use jobs::{Payload, JobRecord, JobStatus};
+use jobs::{JobRecord, JobStatus, Payload};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;

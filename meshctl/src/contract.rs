@@ -74,7 +74,11 @@ impl ListKind {
     ///
     /// # Errors
     /// What the router says.
-    pub(crate) async fn list(self, channel: Channel, filter: &str) -> anyhow::Result<Vec<ListedService>> {
+    pub(crate) async fn list(
+        self,
+        channel: Channel,
+        filter: &str,
+    ) -> anyhow::Result<Vec<ListedService>> {
         let row = self.row();
         let method = method(row.service, row.method)?;
         let mut message = DynamicMessage::new(method.input());

@@ -193,7 +193,8 @@ impl GatewayClient {
         let answer = connection.send(request).await?;
         let (status, pause) = (answer.status(), pause(&answer));
         let text = answer.into_body().collect().await;
-        let text = text.with_context(|| format!("read the answer of {}", self.address.authority))?;
+        let text =
+            text.with_context(|| format!("read the answer of {}", self.address.authority))?;
         self.idle = Some(connection);
         Ok((status, pause, text.to_bytes()))
     }
@@ -271,7 +272,11 @@ mod tests {
             assert_eq!(url.as_str(), expected, "{text}");
             let address = GatewayAddress::new(&url, None).unwrap();
             let (base, idle) = (url, None);
-            let gateway = GatewayClient { address, base, idle };
+            let gateway = GatewayClient {
+                address,
+                base,
+                idle,
+            };
             assert_eq!(gateway.host(), host, "{text}");
             let jobs = gateway.url(&["jobs"]);
             assert_eq!(jobs.as_str(), format!("{expected}api/v1/jobs"));

@@ -108,7 +108,9 @@ impl LocalMesh {
             }
         }
         for running in &self.services {
-            timeout(REGISTRATION_TIMEOUT, running.registered()).await.ok();
+            timeout(REGISTRATION_TIMEOUT, running.registered())
+                .await
+                .ok();
         }
         if counts.jobs {
             let (runner, http) = (job_runner::build, gateway::build);
@@ -121,7 +123,9 @@ impl LocalMesh {
                 .push(start(&router::SPEC, router::build, port, registry).await?);
         }
         for running in &self.routers {
-            timeout(REGISTRATION_TIMEOUT, running.registered()).await.ok();
+            timeout(REGISTRATION_TIMEOUT, running.registered())
+                .await
+                .ok();
         }
         Ok(())
     }
@@ -186,7 +190,8 @@ async fn start(
     port: u16,
     registry: &Registry,
 ) -> anyhow::Result<ServerHandle> {
-    let config = spec.loader()
+    let config = spec
+        .loader()
         .env(registry.environment.clone())
         .set("port", port.to_string())
         // The variable is for one process with one instance.
@@ -201,9 +206,7 @@ async fn start(
 
 /// Looks before anything is started and registered.
 async fn ensure_port_is_free(spec: &Spec, port: u16, registry: &Registry) -> anyhow::Result<()> {
-    let config = spec.loader()
-        .env(registry.environment.clone())
-        .load()?;
+    let config = spec.loader().env(registry.environment.clone()).load()?;
     let host = service::ListenKeys::from_config(&config).listen_address;
     TcpListener::bind((&*host, port))
         .await

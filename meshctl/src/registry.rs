@@ -72,9 +72,7 @@ impl Registry {
             environment.insert("CONSUL_HTTP_ADDR".to_owned(), address.clone());
         }
         environment.insert("DISCOVERY".to_owned(), "consul".to_owned());
-        let config = router::SPEC.loader()
-            .env(environment.clone())
-            .load()?;
+        let config = router::SPEC.loader().env(environment.clone()).load()?;
         let address = service::consul_address(&config);
         let discovery = service::registry(&config).context("set up Consul")?;
         let patience = if *choice == RegistryChoice::Auto {
@@ -232,7 +230,9 @@ mod tests {
     #[tokio::test]
     async fn a_registry_in_this_process_is_used_where_no_consul_answers() {
         let environment = BTreeMap::from([("CONSUL_HTTP_ADDR".to_owned(), nobody())]);
-        let registry = Registry::choose(&RegistryChoice::Auto, environment).await.unwrap();
+        let registry = Registry::choose(&RegistryChoice::Auto, environment)
+            .await
+            .unwrap();
         assert_eq!(registry.consul, None);
         assert!(
             registry.about.contains("no Consul answers at 127.0.0.1:"),
@@ -252,7 +252,9 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
         let environment = BTreeMap::from([("CONSUL_HTTP_ADDR".to_owned(), address)]);
-        let registry = Registry::choose(&RegistryChoice::Auto, environment).await.unwrap();
+        let registry = Registry::choose(&RegistryChoice::Auto, environment)
+            .await
+            .unwrap();
         assert!(registry.embedded.is_none() && registry.consul.is_none());
         assert!(
             registry.about.starts_with("in memory"),

@@ -17,8 +17,8 @@ pub use service::Service;
 pub use snapshot::DirectorySnapshot;
 
 use crate::{
-    single_flight,
     descriptors::{self, Descriptors},
+    single_flight,
 };
 
 /// How long fetching all the descriptors of a service may take.
@@ -107,7 +107,11 @@ impl Directory {
             let mut outcome = Err(tonic::Status::unavailable("nobody is healthy"));
             for channel in query_candidates {
                 // Announced in Meta or not, its reflection lists what it can describe.
-                let listed = timeout(single_flight::QUERY_TIMEOUT, descriptors::list(channel.clone())).await;
+                let listed = timeout(
+                    single_flight::QUERY_TIMEOUT,
+                    descriptors::list(channel.clone()),
+                )
+                .await;
                 outcome = match listed {
                     Ok(Ok(symbols)) => descriptors::fetch(channel, &symbols).await.map(Arc::new),
                     Ok(Err(status)) => Err(status),

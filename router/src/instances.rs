@@ -6,10 +6,14 @@ use channel::{EndpointState, EndpointStatus, Mesh};
 use discovery::Instance;
 use proto::mesh::v1::{self, Health, State};
 
-use crate::directory::{Service, DirectorySnapshot};
+use crate::directory::{DirectorySnapshot, Service};
 
 /// Every instance of the services, or of one service, ordered by service and ID.
-pub(crate) fn list(mesh: &Mesh, snapshot: &DirectorySnapshot, only: Option<&str>) -> Vec<v1::Instance> {
+pub(crate) fn list(
+    mesh: &Mesh,
+    snapshot: &DirectorySnapshot,
+    only: Option<&str>,
+) -> Vec<v1::Instance> {
     let drained = mesh.drained();
     let services = snapshot.services().map(AsRef::as_ref);
     services

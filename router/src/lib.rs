@@ -1,6 +1,5 @@
 //! The MCP router: whom a call is for, and the mesh's own answers. Calls are forwarded as they came.
 
-mod single_flight;
 mod body;
 mod compression;
 pub mod control;
@@ -15,6 +14,7 @@ mod relay;
 pub mod routes;
 pub mod scanner;
 mod server;
+mod single_flight;
 mod status;
 pub mod tasks;
 

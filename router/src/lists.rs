@@ -9,14 +9,18 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::{
+    directory::{Directory, DirectorySnapshot, Service},
     single_flight,
-    directory::{Directory, Service, DirectorySnapshot},
 };
 
 pub(crate) use info::Info;
 
 /// The entries of a kind that pass a filter, ordered by Consul name.
-pub(crate) async fn list<I: Info>(directory: &Directory, snapshot: &DirectorySnapshot, filter: &str) -> Vec<I> {
+pub(crate) async fn list<I: Info>(
+    directory: &Directory,
+    snapshot: &DirectorySnapshot,
+    filter: &str,
+) -> Vec<I> {
     let entries = snapshot
         .services()
         .filter(|service| service.kind == I::KIND)
@@ -52,7 +56,10 @@ async fn entry<I: Info>(directory: &Directory, service: &Service) -> Option<(Vec
         }
         outcome
     };
-    let outcome = I::self_reported(service).get(most, question).await.flatten();
+    let outcome = I::self_reported(service)
+        .get(most, question)
+        .await
+        .flatten();
     let mut entry = outcome.unwrap_or_default();
     *entry.id() = service.public_id.clone();
     *entry.endpoint() = instance.authority();

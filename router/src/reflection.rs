@@ -158,7 +158,9 @@ impl Reflection {
         let is_own = OWN_SERVICES.into_iter().any(|own| is_of(symbol, own));
         let mut likely: Vec<Arc<Service>> = Vec::new();
         if !is_own {
-            let announced = snapshot.grpc_services().find(|service| is_of(symbol, service));
+            let announced = snapshot
+                .grpc_services()
+                .find(|service| is_of(symbol, service));
             likely.extend(
                 announced
                     .into_iter()

@@ -1,15 +1,15 @@
 //! The router's port carried by the relay engine: one engine a thread, all of them on one listener.
 //! What the router answers itself is one more endpoint behind it, within this process.
 
-mod responses;
-mod route_cache;
 mod call;
 mod client;
+mod decision;
 mod gauges;
 mod handshake;
 mod head;
 mod host;
-mod decision;
+mod responses;
+mod route_cache;
 mod spans;
 
 use std::{
@@ -31,15 +31,14 @@ use mesh_relay::{
     settings::Settings,
 };
 use parking_lot::Mutex;
-use service::{LocalBackend, Context, Listener};
+use service::{Context, Listener, LocalBackend};
 use tokio::{
     runtime,
     sync::{mpsc, oneshot},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{
-    RouterKeys,directory::Directory, tasks::TaskLocations};
+use crate::{RouterKeys, directory::Directory, tasks::TaskLocations};
 use gauges::Gauges;
 use host::RouterHost;
 

@@ -59,7 +59,8 @@ impl Server {
     }
 
     async fn by_metadata(self, parts: Parts, body: Incoming) -> Result<Response<Body>, Status> {
-        let snapshot = routes::wait_until_ready(&self.directory, self.mesh.options().queue_timeout).await?;
+        let snapshot =
+            routes::wait_until_ready(&self.directory, self.mesh.options().queue_timeout).await?;
         let service = routes::by_metadata(&snapshot, &parts)?;
         let session = routes::metadata_text(&parts, routes::SESSION)?.unwrap_or_default();
         let target = target(&parts, &service, session)?;
@@ -86,10 +87,13 @@ impl Server {
             .encoding(encoding);
         let mut body = Inspected::new(body, Inspector::Scan(Box::new(scanner)));
         body.identify(false).await?;
-        let snapshot = routes::wait_until_ready(&self.directory, self.mesh.options().queue_timeout).await?;
+        let snapshot =
+            routes::wait_until_ready(&self.directory, self.mesh.options().queue_timeout).await?;
         let service = match body.scanner().and_then(Scanner::id) {
             Some(id) => routes::by_id(&snapshot, id)?,
-            None => routes::by_authority(&snapshot, &parts).ok_or_else(|| routes::missing_id(fields))?,
+            None => {
+                routes::by_authority(&snapshot, &parts).ok_or_else(|| routes::missing_id(fields))?
+            }
         };
         let session = self.session(&parts, &mut body, &service).await?;
         let target = target(&parts, &service, &session)?;

@@ -82,6 +82,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_with_the_patience() {
         let flight: SingleFlight<u8> = SingleFlight::default();
-        assert_eq!(flight.get(QUERY_TIMEOUT, std::future::pending()).await, None);
+        assert_eq!(
+            flight.get(QUERY_TIMEOUT, std::future::pending()).await,
+            None
+        );
     }
 }

@@ -53,9 +53,16 @@ impl Fixture {
     }
 
     /// Waits until the directory shows something.
-    pub(crate) async fn until(&self, what: impl Fn(&DirectorySnapshot) -> bool) -> Arc<DirectorySnapshot> {
+    pub(crate) async fn until(
+        &self,
+        what: impl Fn(&DirectorySnapshot) -> bool,
+    ) -> Arc<DirectorySnapshot> {
         let mut changes = self.directory.changes();
-        let seen = timeout(Duration::from_secs(3), changes.wait_for(|snapshot| what(snapshot))).await;
+        let seen = timeout(
+            Duration::from_secs(3),
+            changes.wait_for(|snapshot| what(snapshot)),
+        )
+        .await;
         Arc::clone(&seen.expect("the directory shows it in time").unwrap())
     }
 }

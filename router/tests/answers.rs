@@ -17,14 +17,14 @@ use bytes::Bytes;
 use discovery::{Discovery as _, Registration, backends::Memory};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use mesh_relay::{
-    frame::{self, Head, FrameType, PREFACE},
+    frame::{self, FrameType, Head, PREFACE},
     hpack::{Block, Decoder},
 };
 use proto::error_info::{self, ErrorInfo};
 use service::ServerHandle;
 use testkit::{
     local,
-    raw::{RawResponse, RawConnection},
+    raw::{RawConnection, RawResponse},
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -219,7 +219,12 @@ impl World {
     }
 }
 
-async fn call(raw: &mut RawConnection, service: &str, method: &str, more: &[(&str, &str)]) -> RawResponse {
+async fn call(
+    raw: &mut RawConnection,
+    service: &str,
+    method: &str,
+    more: &[(&str, &str)],
+) -> RawResponse {
     let metadata = [&[("x-mesh-service", service)], more].concat();
     raw.call(&format!("/t.S/{method}"), &metadata, &[]).await
 }

@@ -24,7 +24,6 @@ pub const SPEC: Spec = Spec {
     ..agentkit::AGENT
 };
 
-
 keys! {
     /// The echo agent.
     #[derive(Clone, Debug)]

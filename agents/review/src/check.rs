@@ -64,9 +64,7 @@ impl CheckResults {
             self.quote(toolbox, name, document, quote).await?;
         }
         for claim in &document.claims {
-            if claim.text.split_whitespace().count() < MIN_WORDS
-                || claim.text.ends_with(PROPOSED)
-            {
+            if claim.text.split_whitespace().count() < MIN_WORDS || claim.text.ends_with(PROPOSED) {
                 continue;
             }
             self.claims += 1;

@@ -18,21 +18,21 @@
 //! set.members()[index].load.begin(request.now);
 //! ```
 
-mod pick;
 mod load;
 mod options;
+mod pick;
 mod policies;
 mod report;
 mod ring;
 mod set;
 mod shares;
-mod turn;
 mod slow_start;
+mod turn;
 
 pub use load::Load;
 pub use options::BalanceOptions;
 pub use policies::{DEFAULT, POLICIES, PolicyRow, find_policy};
 pub use report::LoadReport;
 pub use ring::{POINTS, hash};
-pub use set::{PreviousPick, Member, PickArgs, Set};
+pub use set::{Member, PickArgs, PreviousPick, Set};
 pub use turn::TurnCounter;

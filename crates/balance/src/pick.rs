@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::set::{PreviousPick, Member, PickArgs, Set};
+use crate::set::{Member, PickArgs, PreviousPick, Set};
 use crate::shares::Shares;
 
 /// How many candidates are looked at before settling for one that is cold, or scanning. A set that
@@ -151,7 +151,10 @@ impl<'a> PickContext<'a> {
 
     /// Decided anew for each candidate; by chance, so that no state is kept for it.
     fn is_warm_enough(&mut self, index: usize) -> bool {
-        let factor = self.set.slow_start.factor(&self.member(index).load, self.now());
+        let factor = self
+            .set
+            .slow_start
+            .factor(&self.member(index).load, self.now());
         factor >= 1.0 || self.rng.random::<f64>() < factor
     }
 

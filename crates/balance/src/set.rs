@@ -10,7 +10,7 @@ use crate::pick::PickContext;
 use crate::policies::Policy;
 use crate::shares::Shares;
 use crate::slow_start::SlowStart;
-use crate::{Load, BalanceOptions, PolicyRow, TurnCounter};
+use crate::{BalanceOptions, Load, PolicyRow, TurnCounter};
 
 /// One endpoint, as policies see it.
 #[derive(Clone, Debug)]
@@ -57,7 +57,12 @@ impl Set {
     /// A set that picks as `policy` says. `turn` goes on from the set that this one replaces, so
     /// that taking turns does not start again with each rebuild.
     #[must_use]
-    pub fn new(members: Vec<Member>, policy: &PolicyRow, options: &BalanceOptions, turn: Arc<TurnCounter>) -> Self {
+    pub fn new(
+        members: Vec<Member>,
+        policy: &PolicyRow,
+        options: &BalanceOptions,
+        turn: Arc<TurnCounter>,
+    ) -> Self {
         for member in &members {
             member.load.tune(options);
         }

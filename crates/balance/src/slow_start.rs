@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::set::Member;
-use crate::{Load, BalanceOptions};
+use crate::{BalanceOptions, Load};
 
 /// Which members of a set are in slow start, told without looking at them all.
 #[derive(Debug)]
@@ -17,7 +17,10 @@ pub(crate) struct SlowStart {
 }
 
 impl SlowStart {
-    pub(crate) fn new<'a>(members: impl Iterator<Item = &'a Member>, options: &BalanceOptions) -> Self {
+    pub(crate) fn new<'a>(
+        members: impl Iterator<Item = &'a Member>,
+        options: &BalanceOptions,
+    ) -> Self {
         let window = options.slow_start;
         let warm_at = |member: &Member| {
             let joined = member.load.joined();
@@ -69,7 +72,10 @@ mod tests {
             load: load.clone(),
         };
         let members: Vec<_> = loads.iter().map(member).collect();
-        (SlowStart::new(members.iter(), &BalanceOptions::default()), loads)
+        (
+            SlowStart::new(members.iter(), &BalanceOptions::default()),
+            loads,
+        )
     }
 
     #[test]
@@ -84,7 +90,8 @@ mod tests {
 
     #[test]
     fn nobody_is_held_back_where_all_are_new() {
-        let (slow_start, loads) = slow_start_of(vec![Load::joined_at(100 * S), Load::joined_at(102 * S)]);
+        let (slow_start, loads) =
+            slow_start_of(vec![Load::joined_at(100 * S), Load::joined_at(102 * S)]);
         assert_eq!(slow_start.factor(&loads[1], 103 * S), 1.0);
         assert!(slow_start.factor(&loads[1], 111 * S) < 1.0);
     }

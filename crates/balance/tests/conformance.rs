@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Calls, rng, set, share};
-use mesh_balance::{DEFAULT, Load, Member, BalanceOptions, POLICIES, PickArgs, PolicyRow, Set, TurnCounter, hash, find_policy};
+use mesh_balance::{
+    BalanceOptions, DEFAULT, Load, Member, POLICIES, PickArgs, PolicyRow, Set, TurnCounter,
+    find_policy, hash,
+};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -210,7 +213,12 @@ fn turns_go_on_when_a_set_is_rebuilt() {
         let picks: Vec<_> = (0..6)
             .map(|_| {
                 let options = BalanceOptions::default();
-                let set = Set::new(members.clone(), find_policy(name).unwrap(), &options, turn.clone());
+                let set = Set::new(
+                    members.clone(),
+                    find_policy(name).unwrap(),
+                    &options,
+                    turn.clone(),
+                );
                 set.pick(&PickArgs::default(), &mut rng(), &[]).unwrap()
             })
             .collect();
@@ -251,7 +259,11 @@ fn the_names_of_haproxy_envoy_and_grpc_are_known() {
         ("RING_HASH", "session"),
         ("ring_hash_experimental", "session"),
     ] {
-        assert_eq!(find_policy(theirs).map(|row| row.name), Some(ours), "{theirs}");
+        assert_eq!(
+            find_policy(theirs).map(|row| row.name),
+            Some(ours),
+            "{theirs}"
+        );
     }
 }
 

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Calls, member, rng, sessions, set, set_with, share};
-use mesh_balance::{PreviousPick, BalanceOptions, POLICIES, LoadReport, PickArgs, Set, TurnCounter, hash, find_policy};
+use mesh_balance::{
+    BalanceOptions, LoadReport, POLICIES, PickArgs, PreviousPick, Set, TurnCounter, find_policy,
+    hash,
+};
 use rand::RngExt;
 
 const MS: Duration = Duration::from_millis(1);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{member, rng, sessions, set};
-use mesh_balance::{Load, Member, BalanceOptions, POLICIES, PickArgs, Set, TurnCounter, hash, find_policy};
+use mesh_balance::{
+    BalanceOptions, Load, Member, POLICIES, PickArgs, Set, TurnCounter, find_policy, hash,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

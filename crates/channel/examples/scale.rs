@@ -11,9 +11,9 @@ use std::{
 };
 
 use discovery::{
-    Catalog, Discovery, KvEntries, Error, Health, Instance, InstanceKey, Registration, Snapshot,
+    Catalog, Discovery, Error, Health, Instance, InstanceKey, KvEntries, Registration, Snapshot,
 };
-use mesh_channel::{CallAffinity, Mesh, ClusterOptions, Target};
+use mesh_channel::{CallAffinity, ClusterOptions, Mesh, Target};
 use tokio::{sync::watch, task::yield_now, time::Instant};
 
 const PICKS: u32 = 1_000_000;
@@ -107,7 +107,11 @@ async fn measure(services: usize, instances: usize) {
         lb_policy: std::env::args().nth(1),
         ..ClusterOptions::default()
     };
-    let mesh = Mesh::new(registry.clone(), options, &telemetry::MetricsRegistry::new());
+    let mesh = Mesh::new(
+        registry.clone(),
+        options,
+        &telemetry::MetricsRegistry::new(),
+    );
     for name in registry.services.keys() {
         mesh.prepare(name);
     }

@@ -7,9 +7,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     Error, Target,
-    connection::StreamPermit,
-    endpoint::{Endpoint, AcquireError},
     cluster::Cluster,
+    connection::StreamPermit,
+    endpoint::{AcquireError, Endpoint},
 };
 
 /// There is room for a call when this is dropped.
@@ -106,7 +106,10 @@ impl Cluster {
 
     /// Opens a connection in a task of its own, which goes on when this call looks elsewhere or is
     /// given up: the next one will want it.
-    async fn open(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<StreamPermit, AcquireError> {
+    async fn open(
+        self: &Arc<Self>,
+        endpoint: &Arc<Endpoint>,
+    ) -> Result<StreamPermit, AcquireError> {
         let (cluster, endpoint_in_task) = (Arc::clone(self), Arc::clone(endpoint));
         let opening = self.shared().tracker.spawn(async move {
             let (outcome, attempts) = endpoint_in_task.connect().await;

@@ -23,11 +23,11 @@ use tokio::{
 use tonic::Code;
 
 use crate::{
-    CallAffinity, Error, Mesh, Timestamp, Target,
+    CallAffinity, Error, Mesh, Target, Timestamp,
     candidates::Candidates,
+    cluster::Cluster,
     dial::dial,
     endpoint::Endpoint,
-    cluster::Cluster,
     http_status::is_failure,
     retry::{self, Retry},
 };
@@ -96,7 +96,11 @@ impl Mesh {
     ///
     /// # Errors
     /// As [`Mesh::call`].
-    pub async fn pick_or_wait(&self, target: &Target, tried: &[Peer]) -> Result<CallAttempt, Error> {
+    pub async fn pick_or_wait(
+        &self,
+        target: &Target,
+        tried: &[Peer],
+    ) -> Result<CallAttempt, Error> {
         let began = Instant::now();
         let cluster = self.cluster(&target.service);
         let attempt = || {
@@ -236,7 +240,8 @@ impl CallAttempt {
 
     fn retry(&self, retry: Retry, retry_request: RetryRequest<'_>) -> bool {
         let cluster = &self.peer.cluster;
-        let idempotent = retry_request.declared || self.peer.instance().is_idempotent(retry_request.method);
+        let idempotent =
+            retry_request.declared || self.peer.instance().is_idempotent(retry_request.method);
         cluster.may_retry(
             retry,
             retry_request.number,
@@ -299,7 +304,8 @@ impl Peer {
             }
             let reason = format!("{authority}: {error}");
             if let Some(attempts) = self.endpoint.mark_unreachable(&reason) {
-                self.cluster.connection_failed(&self.endpoint, &reason, attempts);
+                self.cluster
+                    .connection_failed(&self.endpoint, &reason, attempts);
             }
         })
     }

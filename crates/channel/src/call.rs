@@ -13,9 +13,9 @@ use crate::{
     acquire::InFlight,
     backoff,
     body::ActiveCall,
+    cluster::Cluster,
     deadline,
     endpoint::Endpoint,
-    cluster::Cluster,
     hedge::{self, Collected},
     http_status::{self, list_size},
     replay::{AttemptBody, Replay},
@@ -281,7 +281,10 @@ impl Call<'_> {
             .may_retry(retry, number, repeatable, idempotent, endpoint)
     }
 
-    pub(crate) async fn within_deadline<T>(&self, future: impl Future<Output = T>) -> Result<T, Error> {
+    pub(crate) async fn within_deadline<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Error> {
         match self.deadline {
             Some(deadline) => timeout_at(deadline.at, future)
                 .await

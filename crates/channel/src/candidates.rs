@@ -10,7 +10,7 @@ use std::{
 use rand::RngExt as _;
 use tokio::time::Instant;
 
-use crate::{Error, Target, endpoint::Endpoint, cluster::Cluster, snapshot::ClusterSnapshot};
+use crate::{Error, Target, cluster::Cluster, endpoint::Endpoint, snapshot::ClusterSnapshot};
 
 /// How many the policy chooses for one call. Where so many cannot take it most cannot, and the
 /// others are asked one after another: choosing among few that are left costs more than that.
@@ -51,7 +51,9 @@ impl Candidates {
     pub(crate) fn record_affinity(&self, affinity: &mut CallAffinity) {
         affinity.at = self.request.now;
         match (self.current, &mut affinity.last) {
-            (Some(index), Some((snapshot, previous))) if snapshot.as_ptr() == Arc::as_ptr(&self.snapshot) => {
+            (Some(index), Some((snapshot, previous)))
+                if snapshot.as_ptr() == Arc::as_ptr(&self.snapshot) =>
+            {
                 *previous = index;
             }
             (Some(index), taken) => *taken = Some((Arc::downgrade(&self.snapshot), index)),
@@ -137,7 +139,12 @@ impl Cluster {
             }
             None => None,
         };
-        let index = |endpoint| snapshot.members.iter().position(|m| Arc::ptr_eq(m, endpoint));
+        let index = |endpoint| {
+            snapshot
+                .members
+                .iter()
+                .position(|m| Arc::ptr_eq(m, endpoint))
+        };
         let tried: Vec<usize> = tried.iter().filter_map(index).collect();
         Ok(Candidates {
             request: balance::PickArgs {

@@ -15,8 +15,8 @@ use telemetry::prometheus_client::metrics::counter::Counter;
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
-    Meta, ClusterOptions, retry_budget::RetryBudget, endpoint::Endpoint, orca, queue::Queue, retry::Retry,
-    endpoint_set::EndpointSet, shared::Shared, snapshot::ClusterSnapshot,
+    ClusterOptions, Meta, endpoint::Endpoint, endpoint_set::EndpointSet, orca, queue::Queue,
+    retry::Retry, retry_budget::RetryBudget, shared::Shared, snapshot::ClusterSnapshot,
 };
 
 /// One service.
@@ -57,7 +57,9 @@ impl Cluster {
             tracked: Mutex::default(),
             // Or many clients that live for one call would all call the first instance. 32 bits, so
             // that it never wraps: an instance is a turn modulo something.
-            turn: Arc::new(balance::TurnCounter::starting_at(rand::random::<u32>().into())),
+            turn: Arc::new(balance::TurnCounter::starting_at(
+                rand::random::<u32>().into(),
+            )),
             reports: AtomicBool::new(false),
             picks: shared.metrics.picks(service),
             budget: ArcSwap::from_pointee(budget(&options)),
@@ -182,9 +184,12 @@ impl Cluster {
             &self.options.load(),
             Arc::clone(&self.turn),
         );
-        self.shared
-            .metrics
-            .endpoints(&self.service, snapshot.serving, snapshot.usable, snapshot.drained);
+        self.shared.metrics.endpoints(
+            &self.service,
+            snapshot.serving,
+            snapshot.usable,
+            snapshot.drained,
+        );
         self.snapshot.store(Arc::new(snapshot));
         self.queue.wake();
     }

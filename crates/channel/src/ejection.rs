@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak, atomic::Ordering};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{backoff, endpoint::Endpoint, cluster::Cluster, probe};
+use crate::{backoff, cluster::Cluster, endpoint::Endpoint, probe};
 
 impl Cluster {
     /// Has [`Self::tick`] look at an endpoint until it is at rest. Told with each call's beginning.

@@ -166,7 +166,9 @@ impl Endpoint {
 
     /// How long ago it was last asked or heard.
     fn inactive_for(&self) -> Duration {
-        let since = self.last_received().max(self.waiting_since.load(Ordering::Relaxed));
+        let since = self
+            .last_received()
+            .max(self.waiting_since.load(Ordering::Relaxed));
         Duration::from_millis(ms(self.shared.now()).saturating_sub(since))
     }
 
@@ -190,7 +192,12 @@ impl Endpoint {
 
     /// A place on a new connection, or on one that has just been opened; and what [`Self::mark_unreachable`]
     /// gives when it was found out here that the instance cannot be connected to.
-    pub(crate) async fn connect(&self) -> (Result<StreamPermit, AcquireError>, Option<CancellationToken>) {
+    pub(crate) async fn connect(
+        &self,
+    ) -> (
+        Result<StreamPermit, AcquireError>,
+        Option<CancellationToken>,
+    ) {
         // One connect at a time: callers that waited for it find its connection, or its failure.
         let _dialing = self.dialing.lock().await;
         match self.reserve() {
@@ -299,7 +306,10 @@ impl Endpoint {
     /// Why it cannot be connected to, while it cannot.
     pub(crate) fn connect_error(&self) -> Option<String> {
         let health_state = self.health_state.lock();
-        health_state.connect_failure.as_ref().map(|failure| failure.reason.clone())
+        health_state
+            .connect_failure
+            .as_ref()
+            .map(|failure| failure.reason.clone())
     }
 
     /// Its calls and its health are silent, or not any more; true when that is news.

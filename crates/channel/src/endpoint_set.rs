@@ -4,7 +4,7 @@ use std::{mem, sync::Arc};
 
 use discovery::{Instance, Snapshot};
 
-use crate::{service_meta::ServiceMeta, endpoint::Endpoint};
+use crate::{endpoint::Endpoint, service_meta::ServiceMeta};
 
 /// All instances, critical ones too, in the order of their keys.
 pub(crate) struct EndpointSet {
@@ -112,7 +112,9 @@ mod tests {
     use telemetry::MetricsRegistry;
 
     use super::*;
-    use crate::{ClusterMetrics, ClusterOptions, service_config::FixedServiceConfig, shared::Shared};
+    use crate::{
+        ClusterMetrics, ClusterOptions, service_config::FixedServiceConfig, shared::Shared,
+    };
 
     fn instance(node: u8, id: u8, port: u16, health: Health) -> Instance {
         Instance {
@@ -164,7 +166,13 @@ mod tests {
             let changed = endpoints.update(Arc::clone(&snapshot), join);
 
             let first = snapshot.serving().map(|instance| &instance.meta["port"]);
-            assert!(endpoints.service_meta.meta().into_values().eq(first.take(1)));
+            assert!(
+                endpoints
+                    .service_meta
+                    .meta()
+                    .into_values()
+                    .eq(first.take(1))
+            );
             assert!(changed || announced.iter().eq(endpoints.service_meta.meta().values()));
             let now: HashMap<InstanceKey, Arc<Endpoint>> = endpoints
                 .iter()

@@ -16,8 +16,8 @@ use tonic::{Status, body::Body};
 use crate::{
     Error, ResponseBody, Target,
     call::{AbortOnDrop, Call, retry_decision},
-    endpoint::Endpoint,
     cluster::Cluster,
+    endpoint::Endpoint,
     replay::Replay,
     retry::{self, Pushback, Retry},
 };
@@ -48,7 +48,12 @@ pub(crate) async fn collect(mut body: Body, limit: usize, time: Duration) -> Col
         let frame = match timeout_at(until, body.frame()).await {
             Ok(Some(frame)) => frame,
             Ok(None) => break,
-            Err(_) => return Collected::Part(Body::new(PartlyRead { come, remaining: body })),
+            Err(_) => {
+                return Collected::Part(Body::new(PartlyRead {
+                    come,
+                    remaining: body,
+                }));
+            }
         };
         bytes += frame
             .as_ref()
@@ -57,7 +62,10 @@ pub(crate) async fn collect(mut body: Body, limit: usize, time: Duration) -> Col
             .map_or(limit + 1, Bytes::len);
         come.push_back(frame);
         if bytes > limit {
-            return Collected::Part(Body::new(PartlyRead { come, remaining: body }));
+            return Collected::Part(Body::new(PartlyRead {
+                come,
+                remaining: body,
+            }));
         }
     }
     let mut all = Vec::with_capacity(bytes);

@@ -7,26 +7,25 @@
 //! instances of a service, `probe` asks the silent ones.
 
 mod acquire;
-mod service_meta;
+mod attempt;
 mod backoff;
 mod body;
-mod retry_budget;
 mod call;
 mod candidates;
 mod client;
+mod cluster;
 mod connection;
 pub mod deadline;
 mod dial;
+mod ejection;
 mod endpoint;
+mod endpoint_set;
 mod error;
 mod health;
-mod cluster;
-mod sniff;
 mod hedge;
 mod http_status;
 mod incoming;
 mod inspect;
-mod attempt;
 mod metrics;
 mod options;
 mod orca;
@@ -34,29 +33,30 @@ mod probe;
 mod queue;
 mod replay;
 mod retry;
-mod endpoint_set;
+mod retry_budget;
 mod service_config;
+mod service_meta;
 mod shared;
-mod upload;
 mod snapshot;
-mod ejection;
+mod sniff;
+mod upload;
 
 mod mesh;
 
+pub use attempt::{CallAttempt, Peer, RetryRequest};
 pub use body::ResponseBody;
 pub use candidates::CallAffinity;
 pub use client::Channel;
 pub use error::Error;
-pub use sniff::protocol_mismatch;
 pub use http_status::http_code;
 pub use inspect::{EndpointState, EndpointStatus};
-pub use attempt::{CallAttempt, Peer, RetryRequest};
 pub use mesh::{Mesh, Target};
 pub use metrics::ClusterMetrics;
 pub use options::{ClusterOptions, MetadataLimit};
 pub use retry::{PREVIOUS_ATTEMPTS, Pushback};
 pub use service_config::{Meta, ServiceConfig};
 pub use shared::Timestamp;
+pub use sniff::protocol_mismatch;
 
 /// Which instance answered: in the extensions of a response of [`Mesh::call`].
 #[derive(Clone, Debug)]

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, interval};
 
 use crate::{
-    Channel, ClusterMetrics, Timestamp, ClusterOptions, ServiceConfig, cluster::Cluster, probe, service_config::FixedServiceConfig,
-    shared::Shared,
+    Channel, ClusterMetrics, ClusterOptions, ServiceConfig, Timestamp, cluster::Cluster, probe,
+    service_config::FixedServiceConfig, shared::Shared,
 };
 
 /// Calls services by name, balanced over their healthy instances. Clones share everything; when the
@@ -160,7 +160,10 @@ impl Mesh {
     pub fn hedges(&self, service: &str, method: &str, declared: bool) -> bool {
         // Most programs hedge nothing, which should cost nothing.
         self.0.shared.hedging.load(Ordering::Relaxed)
-            && self.cluster(service).hedge_delay(method, declared).is_some()
+            && self
+                .cluster(service)
+                .hedge_delay(method, declared)
+                .is_some()
     }
 
     /// A reading of the clock, as calls that are carried elsewhere need it.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{connection::Connection, endpoint::Endpoint, cluster::Cluster, replay::Replay};
+use crate::{cluster::Cluster, connection::Connection, endpoint::Endpoint, replay::Replay};
 
 /// Watches one silent instance until it is heard again, idle, or gone from the registry.
 pub(crate) async fn watch(cluster: Arc<Cluster>, endpoint: Arc<Endpoint>) {

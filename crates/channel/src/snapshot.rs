@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use crate::{ClusterOptions, endpoint::Endpoint, health::EndpointHealth, endpoint_set::EndpointSet};
+use crate::{
+    ClusterOptions, endpoint::Endpoint, endpoint_set::EndpointSet, health::EndpointHealth,
+};
 
 /// Immutable: made anew when the registry, the settings, an ejection or a connection said something.
 pub(crate) struct ClusterSnapshot {

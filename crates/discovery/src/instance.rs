@@ -224,8 +224,14 @@ mod tests {
 
     #[test]
     fn tags_tell_the_kind_with_router_first() {
-        assert_eq!(ServiceKind::from_tags(&["tool", "weather"]), ServiceKind::Tool);
-        assert_eq!(ServiceKind::from_tags(&["agent", "router"]), ServiceKind::Router);
+        assert_eq!(
+            ServiceKind::from_tags(&["tool", "weather"]),
+            ServiceKind::Tool
+        );
+        assert_eq!(
+            ServiceKind::from_tags(&["agent", "router"]),
+            ServiceKind::Router
+        );
         assert_eq!(ServiceKind::from_tags(&["grpc"]), ServiceKind::Service);
     }
 

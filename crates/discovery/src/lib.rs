@@ -3,14 +3,14 @@
 
 pub mod backends;
 mod backoff;
-mod kv;
 mod error;
 mod instance;
+mod kv;
 mod publish;
-mod registration;
-mod status;
-mod snapshot;
 mod registrar;
+mod registration;
+mod snapshot;
+mod status;
 mod validate;
 
 use std::{fmt, sync::Arc};
@@ -18,13 +18,13 @@ use std::{fmt, sync::Arc};
 use tokio::sync::watch;
 
 use backoff::Backoff;
-pub use kv::KvEntries;
 pub use error::Error;
 pub use instance::{Health, Instance, InstanceKey, ServiceKind};
-pub use registration::{Check, Registration};
-pub use status::{LeftOut, RegistryStatus};
-pub use snapshot::{Catalog, Snapshot};
+pub use kv::KvEntries;
 pub use registrar::Registrar;
+pub use registration::{Check, Registration};
+pub use snapshot::{Catalog, Snapshot};
+pub use status::{LeftOut, RegistryStatus};
 
 /// A registry of service instances: it publishes what it knows, and takes registrations.
 #[async_trait::async_trait]

@@ -18,7 +18,11 @@ pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<Option<Arc<T>>>, valu
 }
 
 /// Changes one entry of a registry within this process.
-pub(crate) fn write(sender: &watch::Sender<Option<Arc<KvEntries>>>, key: &str, value: Option<&str>) {
+pub(crate) fn write(
+    sender: &watch::Sender<Option<Arc<KvEntries>>>,
+    key: &str,
+    value: Option<&str>,
+) {
     let mut entries = sender.borrow().as_deref().cloned().unwrap_or_default();
     match value {
         Some(value) => drop(entries.values.insert(key.into(), value.trim().into())),

@@ -96,7 +96,9 @@ impl Registrar {
         };
         timeout(REQUEST_TIMEOUT, work)
             .await
-            .unwrap_or(Err(Error::Silent { after: REQUEST_TIMEOUT }))
+            .unwrap_or(Err(Error::Silent {
+                after: REQUEST_TIMEOUT,
+            }))
     }
 }
 
@@ -132,7 +134,9 @@ impl RegistrationLoop {
         while !stop.is_cancelled() {
             let reconciled = timeout(REQUEST_TIMEOUT, self.reconcile())
                 .await
-                .unwrap_or(Err(Error::Silent { after: REQUEST_TIMEOUT }));
+                .unwrap_or(Err(Error::Silent {
+                    after: REQUEST_TIMEOUT,
+                }));
             let Registration { id, service, .. } = &self.registration;
             let pause = match &reconciled {
                 Ok(Reconciled::Removed) => {
@@ -159,7 +163,8 @@ impl RegistrationLoop {
             failing = reconciled.is_err();
             self.unreachable = failing;
             // What an unreachable registry knows is not known: the last look stands.
-            registered.send_if_modified(|known| reconciled.is_ok() && !std::mem::replace(known, true));
+            registered
+                .send_if_modified(|known| reconciled.is_ok() && !std::mem::replace(known, true));
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.cancelled() => {}
@@ -188,7 +193,9 @@ impl RegistrationLoop {
         self.discovery.register(&self.registration).await?;
         if self.own {
             // Afterwards, so that the service is not without an instance in between.
-            self.discovery.deregister_duplicates(&self.registration).await?;
+            self.discovery
+                .deregister_duplicates(&self.registration)
+                .await?;
         }
         self.confirmed = true;
         Ok(Reconciled::Registered)
@@ -204,7 +211,11 @@ mod tests {
     async fn a_forgotten_instance_is_registered_again_within_two_seconds() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar.registered().wait_for(|known| *known).await.unwrap();
+        registrar
+            .registered()
+            .wait_for(|known| *known)
+            .await
+            .unwrap();
         memory.clear();
         sleep(Duration::from_secs(2)).await;
         assert!(memory.is_registered("echo-1").await.unwrap());
@@ -231,7 +242,11 @@ mod tests {
         };
         memory.register(&left).await.unwrap();
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar.registered().wait_for(|known| *known).await.unwrap();
+        registrar
+            .registered()
+            .wait_for(|known| *known)
+            .await
+            .unwrap();
         let snapshot = memory.watch("agent-echo").borrow().clone().unwrap();
         assert_eq!(snapshot.instances[0].port, 50052);
     }
@@ -240,7 +255,11 @@ mod tests {
     async fn what_an_operator_removes_of_another_process_stays_removed() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start_third_party(memory.clone(), registration("echo-1"));
-        registrar.registered().wait_for(|known| *known).await.unwrap();
+        registrar
+            .registered()
+            .wait_for(|known| *known)
+            .await
+            .unwrap();
         // What it forgot, it gets again.
         memory.clear();
         sleep(Duration::from_secs(3)).await;
@@ -261,7 +280,11 @@ mod tests {
     async fn what_is_removed_of_this_process_is_registered_again() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar.registered().wait_for(|known| *known).await.unwrap();
+        registrar
+            .registered()
+            .wait_for(|known| *known)
+            .await
+            .unwrap();
         memory.deregister("echo-1").await.unwrap();
         sleep(Duration::from_secs(3)).await;
         assert!(memory.is_registered("echo-1").await.unwrap() && !registrar.is_finished());
@@ -271,7 +294,11 @@ mod tests {
     async fn deregistering_stops_it() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar.registered().wait_for(|known| *known).await.unwrap();
+        registrar
+            .registered()
+            .wait_for(|known| *known)
+            .await
+            .unwrap();
         registrar.deregister().await.unwrap();
         sleep(Duration::from_secs(5)).await;
         assert!(!memory.is_registered("echo-1").await.unwrap());
@@ -281,7 +308,11 @@ mod tests {
     async fn dropping_it_leaves_the_registration() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar.registered().wait_for(|known| *known).await.unwrap();
+        registrar
+            .registered()
+            .wait_for(|known| *known)
+            .await
+            .unwrap();
         drop(registrar);
         assert!(memory.is_registered("echo-1").await.unwrap());
         memory.clear();

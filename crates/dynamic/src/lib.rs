@@ -21,9 +21,9 @@ pub use address::{InvalidAddress, address};
 pub use client::{DynamicCall, DynamicClient, DynamicOptions, MessageStream, UnaryResponse};
 pub use invoke::invoke;
 pub use json::{ReceivedMessage, from_json, to_json, to_text};
+pub use keys::RouterKeys;
 pub use reflection::ReflectionClient;
 pub use transport::Transport;
-pub use keys::RouterKeys;
 
 use prost_reflect::MethodDescriptor;
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use discovery::{Discovery, Registration, backends::Memory};
-use mesh_dynamic::{DynamicCall, DynamicClient, INSTANCE, DynamicOptions, Transport};
+use mesh_dynamic::{DynamicCall, DynamicClient, DynamicOptions, INSTANCE, Transport};
 use prost::Message as _;
 use proto::agentplatform::{TaskRequest, TaskResponse};
 use serde_json::json;
@@ -18,7 +18,11 @@ async fn echo(delay: &str) -> (ServerHandle, DynamicClient, Arc<Memory>) {
     let (spec, set) = (&echo_agent::SPEC, [("delay", delay)]);
     let running = local::start(spec, echo_agent::build, &registry, &set).await;
     let metrics = telemetry::MetricsRegistry::new();
-    let mesh = channel::Mesh::new(registry.clone(), channel::ClusterOptions::default(), &metrics);
+    let mesh = channel::Mesh::new(
+        registry.clone(),
+        channel::ClusterOptions::default(),
+        &metrics,
+    );
     let client = DynamicClient::new(Transport::Mesh(mesh), DynamicOptions::default());
     (running, client, registry)
 }
@@ -28,7 +32,7 @@ fn call(service: &str, method: &str) -> DynamicCall {
         service: service.to_owned(),
         method: method.to_owned(),
         timeout: Some(Duration::from_secs(10)),
-        ..Call::default()
+        ..DynamicCall::default()
     }
 }
 

@@ -43,7 +43,9 @@ fn classify_v4(address: Ipv4Addr) -> AddressClass {
         [127, ..] => AddressClass::Internal("loopback"),
         [169, 254, ..] => AddressClass::Forbidden("link-local"),
         [192, 0, 0, _] => AddressClass::Forbidden("reserved"),
-        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => AddressClass::Forbidden("for documents"),
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => {
+            AddressClass::Forbidden("for documents")
+        }
         [192, 88, 99, _] => AddressClass::Forbidden("a relay of 6to4"),
         [198, 18..=19, ..] => AddressClass::Internal("for benchmarks"),
         [224..=239, ..] => AddressClass::Forbidden("multicast"),
@@ -60,7 +62,9 @@ fn classify_v6(address: Ipv6Addr) -> AddressClass {
         [0, 0, 0, 0, 0, 0, 0, 0] => AddressClass::Forbidden("unspecified"),
         [0, 0, 0, 0, 0, 0, 0, 1] => AddressClass::Internal("loopback"),
         [0, 0, 0, 0, 0, 0xffff, ..] => AddressClass::Forbidden("IPv4 mapped into IPv6"),
-        [0, 0, 0, 0, 0xffff, 0, ..] | [0, 0, 0, 0, 0, 0, ..] => AddressClass::Forbidden("IPv4 within IPv6"),
+        [0, 0, 0, 0, 0xffff, 0, ..] | [0, 0, 0, 0, 0, 0, ..] => {
+            AddressClass::Forbidden("IPv4 within IPv6")
+        }
         [0x64, 0xff9b, ..] => AddressClass::Forbidden("NAT64"),
         [0x2001, 0, ..] => AddressClass::Forbidden("Teredo"),
         [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => AddressClass::Forbidden("for documents"),
@@ -89,7 +93,11 @@ mod tests {
             "100.128.0.1",
             "2606:2800:21f::1",
         ] {
-            assert_eq!(classify(public.parse().unwrap()), AddressClass::Public, "{public}");
+            assert_eq!(
+                classify(public.parse().unwrap()),
+                AddressClass::Public,
+                "{public}"
+            );
         }
         let internal = [
             "10.0.0.1",
@@ -107,7 +115,10 @@ mod tests {
         ];
         for address in internal {
             let class = classify(address.parse().unwrap());
-            assert!(matches!(class, AddressClass::Internal(_)), "{address}: {class:?}");
+            assert!(
+                matches!(class, AddressClass::Internal(_)),
+                "{address}: {class:?}"
+            );
         }
         let never = [
             "0.0.0.0",
@@ -146,7 +157,10 @@ mod tests {
         ];
         for address in never {
             let class = classify(address.parse().unwrap());
-            assert!(matches!(class, AddressClass::Forbidden(_)), "{address}: {class:?}");
+            assert!(
+                matches!(class, AddressClass::Forbidden(_)),
+                "{address}: {class:?}"
+            );
         }
     }
 }

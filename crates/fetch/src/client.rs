@@ -16,7 +16,8 @@ use tokio_native_tls::TlsConnector;
 use url::Url;
 
 use crate::{
-    Error, EgressPolicy, Connector, SystemConnector, connect::connect, redirect::follow, retry_after::retry_after,
+    Connector, EgressPolicy, Error, SystemConnector, connect::connect, redirect::follow,
+    retry_after::retry_after,
 };
 
 /// The largest head of an answer.

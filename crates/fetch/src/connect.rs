@@ -9,7 +9,7 @@ use tokio::{
 use tokio_native_tls::TlsConnector;
 use url::Url;
 
-use crate::{Error, Connector};
+use crate::{Connector, Error};
 
 /// A connection, encrypted or not.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Send {}

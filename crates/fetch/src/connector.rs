@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_systems_own_addresses_are_known_and_others_are_not() {
-        let is_own = |text: &str| System.is_own(text.parse().unwrap());
+        let is_own = |text: &str| SystemConnector.is_own(text.parse().unwrap());
         assert!(is_own("127.0.0.1") && leads_back(Ipv4Addr::LOCALHOST.into()));
         for address in [
             "192.0.2.1",
@@ -99,7 +99,7 @@ mod tests {
         // Whichever address this host would be seen from is its own, where it has one.
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         if socket.connect("192.0.2.1:9").is_ok() {
-            assert!(System.is_own(socket.local_addr().unwrap().ip()));
+            assert!(SystemConnector.is_own(socket.local_addr().unwrap().ip()));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::{Host, Url};
 
-use crate::{Error, Connector, AddressClass, classify};
+use crate::{AddressClass, Connector, Error, classify};
 
 /// Decides which servers may be asked.
 #[derive(Debug, Clone, Default)]
@@ -77,7 +77,9 @@ impl EgressPolicy {
         let mut open = Vec::new();
         for address in addresses {
             let far = match classify(address) {
-                AddressClass::Public if connector.is_own(address) => AddressClass::Internal("this host's own"),
+                AddressClass::Public if connector.is_own(address) => {
+                    AddressClass::Internal("this host's own")
+                }
                 far => far,
             };
             match far {

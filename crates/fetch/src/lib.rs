@@ -10,16 +10,16 @@
 mod address;
 mod client;
 mod connect;
-mod error;
-mod egress_policy;
-mod keys;
 mod connector;
+mod egress_policy;
+mod error;
+mod keys;
 mod redirect;
 mod retry_after;
 
 pub use address::{AddressClass, classify};
-pub use client::{HttpResponse, HttpClient, FetchLimits, Request};
-pub use error::Error;
-pub use egress_policy::EgressPolicy;
-pub use keys::{ExternalHostKeys, ExternalKeys, ExternalLimitKeys, KEYS, client};
+pub use client::{FetchLimits, HttpClient, HttpResponse, Request};
 pub use connector::{Connector, SystemConnector};
+pub use egress_policy::EgressPolicy;
+pub use error::Error;
+pub use keys::{ExternalHostKeys, ExternalKeys, ExternalLimitKeys, KEYS, client};

@@ -3,9 +3,9 @@
 //! Everything that jobs have is on: leases, fencing, results, events; idempotency keys when the
 //! plan says so. What it leaves in a Redis is gone after [`BenchStore::clear`].
 
-mod store;
 mod growth;
 mod latency;
+mod store;
 
 use std::{
     sync::{
@@ -19,10 +19,12 @@ use serde::Serialize;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{JobContext, Error, Failure, JobHandler, Job, Jobs, MAX_SUBMIT, NewJob, Payload, Worker};
-pub use store::BenchStore;
+use crate::{
+    Error, Failure, Job, JobContext, JobHandler, Jobs, MAX_SUBMIT, NewJob, Payload, Worker,
+};
 pub use growth::{GrowthStep, growth};
 pub use latency::{Latency, latency};
+pub use store::BenchStore;
 
 /// How much is measured, and with how many hands.
 #[derive(Debug, Clone)]

@@ -91,7 +91,11 @@ impl StoreClock {
             Some(anchor) => {
                 let off = anchor.estimated().abs_diff(observed);
                 let jumped = anchor.jumped || off > JUMP;
-                let large_jump_at = if off > LARGE_JUMP { Some(at) } else { anchor.large_jump_at };
+                let large_jump_at = if off > LARGE_JUMP {
+                    Some(at)
+                } else {
+                    anchor.large_jump_at
+                };
                 *anchor = ClockAnchor {
                     observed,
                     at,

@@ -6,7 +6,7 @@ use futures_util::future::select_all;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    Error, JobEvent, JobId, Jobs, Lane, JobRecord,
+    Error, JobEvent, JobId, JobRecord, Jobs, Lane,
     history::{self, EventPosition},
 };
 
@@ -70,7 +70,9 @@ impl Jobs {
                     ended,
                 });
             }
-            self.store.wait_for_event(&lane, &latest, left.min(RECHECK)).await?;
+            self.store
+                .wait_for_event(&lane, &latest, left.min(RECHECK))
+                .await?;
             sleep(pause.min(until.saturating_duration_since(Instant::now()))).await;
             pause = (pause * 2).min(POLL_PAUSE.1);
         }

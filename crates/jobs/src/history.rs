@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     JobId, JobStatus,
     job::Header,
-    store::{JobEvent, ProgressNote, JobState},
+    store::{JobEvent, JobState, ProgressNote},
 };
 
 /// How many steps a job carries. A task that waits for its parts makes three with each look.
@@ -60,7 +60,9 @@ impl History {
             let last = header.ended_at.or(header.started_at);
             let last = last.unwrap_or(header.enqueued_at);
             match state {
-                JobState::Waiting { status, .. } | JobState::Ended(status) => history.push(*status, last),
+                JobState::Waiting { status, .. } | JobState::Ended(status) => {
+                    history.push(*status, last)
+                }
                 JobState::Queued { .. } | JobState::Running { .. } => {}
             }
         }
@@ -307,7 +309,11 @@ mod tests {
     #[test]
     fn events_go_on_after_each_of_them_and_say_what_is_missing() {
         let (id, mut history) = (id(), History::default());
-        for (status, at) in [(JobStatus::Queued, 1), (JobStatus::Running, 2), (JobStatus::Dead, 3)] {
+        for (status, at) in [
+            (JobStatus::Queued, 1),
+            (JobStatus::Running, 2),
+            (JobStatus::Dead, 3),
+        ] {
             history.push(status, at);
         }
         let note = |number| ProgressNote {

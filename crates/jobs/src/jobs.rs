@@ -15,13 +15,14 @@ use std::{
 use futures_util::future::join_all;
 
 use crate::{
-    SubmitOutcome, Backoff, Submission, Error, JobId, Lane, MAX_BATCH, NewJob, JobStatus, Store, StoreHealth,
+    Backoff, Error, JobId, JobStatus, Lane, MAX_BATCH, NewJob, Store, StoreHealth, Submission,
+    SubmitOutcome,
     clock::{self, StoreClock},
     codec,
     log_throttle::LogThrottle,
 };
-pub use manage::QueueStats;
 pub(crate) use heartbeats::HEARTBEAT_INTERVAL;
+pub use manage::QueueStats;
 
 /// The most jobs that one submission takes.
 pub const MAX_SUBMIT: usize = 1_000;
@@ -252,7 +253,11 @@ impl Jobs {
 
     /// An answer that was lost is asked for again: the jobs have their ids, and a store takes each
     /// id in once. A store that is away refuses at once the second time too.
-    async fn take_in(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error> {
+    async fn take_in(
+        &self,
+        lane: &Lane,
+        entries: &[Submission],
+    ) -> Result<Vec<SubmitOutcome>, Error> {
         match self.store.submit(lane, entries).await {
             Err(Error::Unavailable { .. }) => self.store.submit(lane, entries).await,
             answer => answer,
@@ -286,7 +291,11 @@ impl Jobs {
         ))
     }
 
-    async fn submitted(&self, entry: &Submission, accepted: &SubmitOutcome) -> Result<Submitted, Error> {
+    async fn submitted(
+        &self,
+        entry: &Submission,
+        accepted: &SubmitOutcome,
+    ) -> Result<Submitted, Error> {
         match accepted {
             SubmitOutcome::New => {
                 let waits = !entry.delay.is_zero();

@@ -34,7 +34,7 @@ mod worker;
 pub use clock::Clock;
 pub use error::Error;
 pub use events::EventPage;
-pub use handler::{JobContext, Failure, JobHandler};
+pub use handler::{Failure, JobContext, JobHandler};
 pub use history::History;
 pub use id::{JobId, Lane};
 pub use job::{Header, Job, NewJob, PRIORITIES, Payload};
@@ -44,12 +44,15 @@ pub use outcome::{ClaimedJob, JobOutcome};
 pub use producer::Producer;
 pub use record::{JobRecord, JobStatus};
 pub use retry::Backoff;
-pub use schedule::{ScheduleEntries, ENTRY_TTL_MS, JobFactory, ReconcileResult, is_live};
+pub use schedule::{ENTRY_TTL_MS, JobFactory, ReconcileResult, ScheduleEntries, is_live};
 pub use scheduler::Scheduler;
 pub use store::{
-    SubmitOutcome, Claim, ClaimRequest, JobCounts, Submission, JobEvent, EventBatch, StoredJob, Lease, ListedJob, MAX_BATCH,
-    WaitPosition, Move, MoveOutcome, ProgressNote, JobPage, Renewal, JobState, Store, Destination, StoreHealth,
+    Claim, ClaimRequest, Destination, EventBatch, JobCounts, JobEvent, JobPage, JobState, Lease,
+    ListedJob, MAX_BATCH, Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredJob,
+    Submission, SubmitOutcome, WaitPosition,
 };
-pub use stores::{Embedded, OpenStore, Redis, StoreBackend, STORES, StoreOptions, SyncPolicy, open};
-pub use timer::{Firing, Ownership, MissedPolicy, Timer, Schedule};
+pub use stores::{
+    Embedded, OpenStore, Redis, STORES, StoreBackend, StoreOptions, SyncPolicy, open,
+};
+pub use timer::{Firing, MissedPolicy, Ownership, Schedule, Timer};
 pub use worker::Worker;

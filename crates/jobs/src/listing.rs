@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Jobs, Lane, JobRecord, JobStatus};
+use crate::{Error, JobRecord, JobStatus, Jobs, Lane};
 
 /// The most jobs on a page.
 const MAX_PAGE: usize = 1_000;

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    Backoff, Error, History, Job, JobId, Lease, Payload, JobStatus, codec,
+    Backoff, Error, History, Job, JobId, JobStatus, Lease, Payload, codec,
     job::Header,
-    store::{StoredJob, JobState, Destination},
+    store::{Destination, JobState, StoredJob},
 };
 
 /// What came of an attempt.
@@ -113,7 +113,9 @@ pub(crate) fn settle(job: &Job, outcome: &JobOutcome, backoff: &Backoff, now: u6
         }
         JobOutcome::Cancelled => cancel(job, now),
         JobOutcome::Released => queue(job, &uncounted(job), now),
-        JobOutcome::Postponed { delay } => later(job, &uncounted(job), JobStatus::Scheduled, *delay, now),
+        JobOutcome::Postponed { delay } => {
+            later(job, &uncounted(job), JobStatus::Scheduled, *delay, now)
+        }
         JobOutcome::Failed {
             error,
             retry,
@@ -193,7 +195,15 @@ pub(crate) fn cancel_waiting(found: &StoredJob, now: u64) -> Destination {
 pub(crate) fn reclaim(found: &StoredJob, now: u64) -> Destination {
     let mut job = match codec::unpack_job(&found.packed) {
         Ok(job) => job,
-        Err(undecodable) => return dead_letter(&found.id, &found.packed, &undecodable, found.cancelling, now),
+        Err(undecodable) => {
+            return dead_letter(
+                &found.id,
+                &found.packed,
+                &undecodable,
+                found.cancelling,
+                now,
+            );
+        }
     };
     job.header.history = History::of(&job.header, &found.state);
     let JobState::Running { started_at, worker } = &found.state else {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, History, JobId, codec,
     job::{Header, Payload},
-    store::{StoredJob, JobState},
+    store::{JobState, StoredJob},
 };
 
 /// Where a job stands.

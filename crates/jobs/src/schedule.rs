@@ -10,7 +10,7 @@ use crate::{
     timer::{Firing, Timer},
 };
 pub use desired::{ENTRY_TTL_MS, is_live};
-pub use reconcile::{ScheduleEntries, ReconcileResult};
+pub use reconcile::{ReconcileResult, ScheduleEntries};
 
 /// How often a change is tried again when the timer changed meanwhile.
 const TRIES: usize = 16;
@@ -184,7 +184,7 @@ impl Jobs {
     fn timer_contended(&self) -> Error {
         let (store, reason) = (
             self.store.name(),
-            "the timer changes all the time".to_owned(),
+            "the timer kept changing during the request: try again".to_owned(),
         );
         Error::Unavailable { store, reason }
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Jobs, Timer,
-    schedule::{ScheduleEntries, JobFactory},
+    schedule::{JobFactory, ScheduleEntries},
 };
 
 /// The shortest sleep, against spinning.
@@ -89,7 +89,10 @@ impl Scheduler {
             {
                 self.entries.replace(updates.borrow_and_update().clone());
             }
-            let reconciled = self.jobs.reconcile_timers(&mut self.entries, self.make.as_ref()).await;
+            let reconciled = self
+                .jobs
+                .reconcile_timers(&mut self.entries, self.make.as_ref())
+                .await;
             let poll = self.poll.clamp(MIN_SLEEP, MAX_SLEEP);
             let (next_in, error) = match reconciled {
                 Ok(result) => (result.next_in, result.error),
@@ -98,7 +101,9 @@ impl Scheduler {
             let known = told.as_ref();
             match error.map(|error| error.to_string()) {
                 Some(error)
-                    if known.is_none_or(|(at, known)| *known != error || at.elapsed() > LOG_INTERVAL) =>
+                    if known.is_none_or(|(at, known)| {
+                        *known != error || at.elapsed() > LOG_INTERVAL
+                    }) =>
                 {
                     tracing::warn!(error, "timers wait");
                     told = Some((Instant::now(), error));

@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{Error, JobId, Lane, JobStatus};
+use crate::{Error, JobId, JobStatus, Lane};
 
 /// The most jobs that one call of a store takes: a thousand would block a Redis for 5 ms.
 pub const MAX_BATCH: usize = 256;
@@ -306,7 +306,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn check(&self) -> Result<StoreHealth, Error>;
 
     /// Takes jobs in. One whose id is known was taken in before: nothing happens again.
-    async fn submit(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error>;
+    async fn submit(
+        &self,
+        lane: &Lane,
+        entries: &[Submission],
+    ) -> Result<Vec<SubmitOutcome>, Error>;
 
     /// Leases jobs, the highest priority first, after putting those that are due into the queue.
     /// Does not wait.
@@ -314,7 +318,12 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Returns when a claim may find more than the one that gave the mark, or after `wait`.
     /// Can be dropped at any time.
-    async fn wait_for_job(&self, lane: &Lane, mark: &WaitPosition, wait: Duration) -> Result<(), Error>;
+    async fn wait_for_job(
+        &self,
+        lane: &Lane,
+        mark: &WaitPosition,
+        wait: Duration,
+    ) -> Result<(), Error>;
 
     /// Moves jobs between states.
     async fn transition(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<MoveOutcome>, Error>;
@@ -336,7 +345,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     async fn find(&self, id: &JobId) -> Result<Option<StoredJob>, Error>;
 
     /// A job with the latest notes of its attempts, by its id.
-    async fn find_with_notes(&self, id: &JobId) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error>;
+    async fn find_with_notes(
+        &self,
+        id: &JobId,
+    ) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error>;
 
     /// Running jobs whose lease was not renewed for so long; some of them.
     async fn expired_leases(&self, lane: &Lane, lease: Duration) -> Result<Vec<StoredJob>, Error>;

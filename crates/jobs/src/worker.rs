@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{ClaimedJob, JobContext, Failure, JobHandler, Job, Jobs, Lease, MAX_BATCH, JobOutcome};
+use crate::{ClaimedJob, Failure, Job, JobContext, JobHandler, JobOutcome, Jobs, Lease, MAX_BATCH};
 
 /// How long one claim waits for jobs.
 const CLAIM_WAIT: Duration = Duration::from_secs(5);
@@ -195,7 +195,11 @@ impl Worker {
             () = stop.cancelled() => None,
         };
         let outcome = outcome.or_else(|| {
-            let reason = self.active.lock().get(&key).and_then(|active| active.reason);
+            let reason = self
+                .active
+                .lock()
+                .get(&key)
+                .and_then(|active| active.reason);
             match reason.unwrap_or(StopReason::Lost) {
                 StopReason::Cancelled => Some(JobOutcome::Cancelled),
                 StopReason::Released => Some(JobOutcome::Released),

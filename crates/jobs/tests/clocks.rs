@@ -14,7 +14,8 @@ use std::{
 };
 
 use mesh_jobs::{
-    Clock, ScheduleEntries, Jobs, NewJob, JobOutcome, Renewal, StoreOptions, JobStatus, Timer, Schedule, open,
+    Clock, JobOutcome, JobStatus, Jobs, NewJob, Renewal, Schedule, ScheduleEntries, StoreOptions,
+    Timer, open,
 };
 use support::{call, claim_one, jumping::Jumping, options, store, until};
 
@@ -193,7 +194,10 @@ async fn leases_start_anew_when_the_clock_of_a_redis_jumps() {
 
 #[tokio::test]
 async fn a_timer_that_was_set_by_a_clock_ahead_fires_by_the_right_one() {
-    let whens = [Schedule::Every(300), Schedule::Cron("* * * * * *".to_owned())];
+    let whens = [
+        Schedule::Every(300),
+        Schedule::Cron("* * * * * *".to_owned()),
+    ];
     for when in whens {
         let folder = tempfile::tempdir().unwrap();
         let ahead = Arc::new(AtomicI64::new(300 * 24 * HOUR));
@@ -207,7 +211,11 @@ async fn a_timer_that_was_set_by_a_clock_ahead_fires_by_the_right_one() {
         let end = tokio::time::Instant::now() + Duration::from_secs(20);
         while made < 2 {
             assert!(tokio::time::Instant::now() < end, "{when:?}");
-            made += jobs.reconcile_timers(&mut entries, &make).await.unwrap().made;
+            made += jobs
+                .reconcile_timers(&mut entries, &make)
+                .await
+                .unwrap()
+                .made;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert!(

@@ -4,12 +4,18 @@ mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use mesh_jobs::{JobCounts, Error, JobEvent, Jobs, NewJob, JobOutcome, StoreOptions, JobStatus, Timer, Schedule, open};
+use mesh_jobs::{
+    Error, JobCounts, JobEvent, JobOutcome, JobStatus, Jobs, NewJob, Schedule, StoreOptions, Timer,
+    open,
+};
 use support::{call, claim_one, options};
 
 fn load(folder: &Path) -> Result<Jobs, Error> {
     let address = format!("file://{}", folder.display());
-    Ok(Jobs::new(open(&address, &StoreOptions::default())?, options()))
+    Ok(Jobs::new(
+        open(&address, &StoreOptions::default())?,
+        options(),
+    ))
 }
 
 fn done() -> JobOutcome {

@@ -6,7 +6,10 @@ mod support;
 
 use std::time::Duration;
 
-use mesh_jobs::{ClaimedJob, Error, JobFilter, Jobs, NewJob, QueueOptions, JobOutcome, Payload, JobStatus, Worker};
+use mesh_jobs::{
+    ClaimedJob, Error, JobFilter, JobOutcome, JobStatus, Jobs, NewJob, Payload, QueueOptions,
+    Worker,
+};
 use support::{
     Counting, call, claim_one, options,
     server::{LANE, ask, connect, goes_through, say, settle},

@@ -6,7 +6,9 @@ mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use mesh_jobs::{ClaimedJob, Error, Jobs, Lease, JobOutcome, Renewal, StoreOptions, JobStatus, Worker, open};
+use mesh_jobs::{
+    ClaimedJob, Error, JobOutcome, JobStatus, Jobs, Lease, Renewal, StoreOptions, Worker, open,
+};
 use support::{Counting, call, claim_one, options, until};
 use testkit::Redis;
 use tokio::time::Instant;
@@ -15,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 const ALWAYS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
 
 fn connect(redis: &Redis) -> Jobs {
-    Jobs::new(open(&redis.url(), &StoreOptions::default()).unwrap(), options())
+    Jobs::new(
+        open(&redis.url(), &StoreOptions::default()).unwrap(),
+        options(),
+    )
 }
 
 async fn command(redis: &Redis, words: &[&str]) {

@@ -13,7 +13,8 @@ use std::{
 };
 
 use mesh_jobs::{
-    JobFilter, Jobs, NewJob, QueueOptions, JobOutcome, StoreOptions, JobStatus, Timer, Schedule, Worker, open,
+    JobFilter, JobOutcome, JobStatus, Jobs, NewJob, QueueOptions, Schedule, StoreOptions, Timer,
+    Worker, open,
 };
 use support::{
     call, claim_one, options,

@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{Error, Failure, Job, Jobs, MAX_SUBMIT, JobOutcome, StoreOptions, JobStatus, Worker, open};
+use mesh_jobs::{
+    Error, Failure, Job, JobOutcome, JobStatus, Jobs, MAX_SUBMIT, StoreOptions, Worker, open,
+};
 use support::{Counting, call, options, until};
 use testkit::Redis;
 use tokio::task::JoinSet;

@@ -10,7 +10,8 @@ use std::{
 };
 
 use mesh_jobs::{
-    JobContext, Failure, JobHandler, Job, Jobs, NewJob, QueueOptions, Payload, Producer, JobStatus, Worker,
+    Failure, Job, JobContext, JobHandler, JobStatus, Jobs, NewJob, Payload, Producer, QueueOptions,
+    Worker,
 };
 use support::{Counting, call, stores, until};
 use tokio::{task::JoinSet, time::Instant};
@@ -216,7 +217,10 @@ async fn a_drain_lets_short_jobs_finish_and_hands_long_ones_back() {
         assert!(start.elapsed() < Duration::from_secs(4), "{}", store.scheme);
         assert_eq!(status(&jobs, &short).await, JobStatus::Succeeded);
         let record = jobs.get(&long).await.unwrap();
-        assert_eq!((record.status, record.header.attempt), (JobStatus::Queued, 0));
+        assert_eq!(
+            (record.status, record.header.attempt),
+            (JobStatus::Queued, 0)
+        );
     }
 }
 

@@ -19,7 +19,7 @@ use agentkit::{About, Agent, OutputStream, Task, TaskError, TaskOutcome};
 use discovery::backends::Memory;
 use mesh_pipeline::{Error, Progress, Report, Run};
 use serde_json::Value;
-use service::{Context, ServiceKind, ServerHandle, Services, Spec};
+use service::{Context, ServerHandle, ServiceKind, Services, Spec};
 use tempfile::TempDir;
 use testkit::local;
 use tokio::{sync::Notify, time::Instant};
@@ -103,7 +103,11 @@ impl World {
         world
     }
 
-    async fn start(&mut self, spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>) {
+    async fn start(
+        &mut self,
+        spec: Spec,
+        build: impl FnOnce(&Context) -> anyhow::Result<Services>,
+    ) {
         let set = [("out_dir", self.out.path().to_str().unwrap())];
         let running = local::start(&spec, build, &self.registry, &set).await;
         self.running.push(running);

@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
-pub(crate) use self::kv::{KvStore, KvPair};
+pub(crate) use self::kv::{KvPair, KvStore};
 use crate::definition::{CheckDefinition, Probe, ServiceDefinition, Status};
 
 /// The name of the only data centre.

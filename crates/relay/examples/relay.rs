@@ -18,7 +18,7 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use mesh_relay::{
     Cause, Config, Ended, Endpoint, Engine, Failure, Host, Id, Verdict,
-    driver::{self, Dialed, DialFuture, Transport},
+    driver::{self, DialFuture, Dialed, Transport},
     hpack::{Block, Token},
 };
 use tokio::{net::TcpStream, sync::mpsc};
@@ -55,7 +55,13 @@ fn unavailable(cause: &str) -> Block {
 impl Host for RoundRobin {
     type Call = Call;
 
-    fn on_request(&mut self, _call: Id, _client: Id, request: &Block, _end: bool) -> (Call, Verdict) {
+    fn on_request(
+        &mut self,
+        _call: Id,
+        _client: Id,
+        request: &Block,
+        _end: bool,
+    ) -> (Call, Verdict) {
         let to = self.pick();
         self.in_flight[to] += 1;
         let begun = Instant::now();

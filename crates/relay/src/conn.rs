@@ -4,6 +4,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use crate::{
     Config,
+    abuse_score::AbuseScore,
     engine::liveness::Activity,
     frame::{self, ErrorCode, HEADER_BYTES, flag},
     hash::Map,
@@ -11,7 +12,6 @@ use crate::{
     parser::{ConnectionError, Parser},
     settings::{DEFAULT_WINDOW, MAX_WINDOW, Settings},
     slab::Id,
-    abuse_score::AbuseScore,
 };
 
 /// How many streams that closed are remembered, since frames for them may still be under way.
@@ -260,7 +260,12 @@ impl Conn {
     }
 
     /// One that is as much work as so many.
-    pub(crate) fn glitches(&mut self, n: u32, limit: u32, now: Instant) -> Result<(), ConnectionError> {
+    pub(crate) fn glitches(
+        &mut self,
+        n: u32,
+        limit: u32,
+        now: Instant,
+    ) -> Result<(), ConnectionError> {
         if self.side == Side::Upstream {
             return Ok(());
         }

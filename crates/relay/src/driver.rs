@@ -4,8 +4,8 @@
 //! writes to any: what comes from many connections for one goes out with one system call. A thread
 //! more is a second [`run`] with an engine and a listener of its own ([`listen`] shares the port).
 
-mod socket;
 mod ready;
+mod socket;
 
 use std::{
     future::{Future, poll_fn},
@@ -26,8 +26,8 @@ use tokio::{
 };
 
 use crate::{Endpoint, Engine, Host, Id};
-use socket::{Sockets, Read};
 use ready::ReadyQueue;
+use socket::{Read, Sockets};
 
 /// What one read brings at most: a 64 KiB message of several calls in one system call.
 const BUFFER: usize = 256 * 1024;

@@ -1,15 +1,15 @@
 //! The engine: connections and calls, and how bytes go from one to the other.
 
-mod conn_timers;
 mod answer;
+mod buffers;
+mod conn_timers;
 mod control;
 mod dispatch;
 mod life;
+pub(crate) mod liveness;
 mod memory;
-mod buffers;
 mod receive;
 mod request;
-pub(crate) mod liveness;
 mod transfer;
 
 use std::{
@@ -297,7 +297,10 @@ impl<H: Host> Engine<H> {
     #[must_use]
     pub fn next_timer(&self) -> Option<Instant> {
         let deadline = self.timers.peek().map(|Reverse((at, _))| *at);
-        [deadline, self.conn_timers.next()].into_iter().flatten().min()
+        [deadline, self.conn_timers.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed: ends the calls whose deadline is over. To be told before bytes are.

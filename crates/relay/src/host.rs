@@ -128,7 +128,13 @@ pub trait Host {
     }
 
     /// A call begins, on this client's connection. `end` tells that no body follows.
-    fn on_request(&mut self, call: Id, client: Id, request: &Block, end: bool) -> (Self::Call, Verdict);
+    fn on_request(
+        &mut self,
+        call: Id,
+        client: Id,
+        request: &Block,
+        end: bool,
+    ) -> (Self::Call, Verdict);
 
     /// A request was not read, since its header list is larger than `max_header_list`: the answer,
     /// fields of a block with END_STREAM.

@@ -164,12 +164,19 @@ mod tests {
         }
         let late = [("a", "b"), GOOD[0], GOOD[1], GOOD[2]];
         assert!(check(&block(&late), MessageKind::Request).is_none());
-        assert!(check(&block(&[GOOD[0], GOOD[1], (":path", "")]), MessageKind::Request).is_none());
+        assert!(
+            check(
+                &block(&[GOOD[0], GOOD[1], (":path", "")]),
+                MessageKind::Request
+            )
+            .is_none()
+        );
     }
 
     #[test]
     fn an_answer_of_http_is_told_from_one_of_grpc() {
-        let http = |fields: &[(&str, &str)]| check(&block(fields), MessageKind::Response).unwrap().http;
+        let http =
+            |fields: &[(&str, &str)]| check(&block(fields), MessageKind::Response).unwrap().http;
         let (ok, grpc) = (
             (":status", "200"),
             ("content-type", "application/grpc+proto"),
@@ -198,7 +205,11 @@ mod tests {
             let summary = check(&block(&fields), MessageKind::Request).unwrap();
             assert_eq!(summary.authority, usable, "{value}");
         }
-        assert!(!check(&block(&GOOD), MessageKind::Request).unwrap().authority);
+        assert!(
+            !check(&block(&GOOD), MessageKind::Request)
+                .unwrap()
+                .authority
+        );
         let twice = [
             GOOD[0],
             GOOD[1],

@@ -1,6 +1,6 @@
 //! SETTINGS (RFC 9113, section 6.5): what each side allows the other.
 
-use crate::frame::{ErrorCode, DEFAULT_MAX_BYTES};
+use crate::frame::{DEFAULT_MAX_BYTES, ErrorCode};
 
 /// The largest window, and the largest value of a credit.
 pub const MAX_WINDOW: u32 = (1 << 31) - 1;
@@ -68,7 +68,9 @@ impl Settings {
                 HEADER_TABLE_SIZE => self.header_table = value,
                 ENABLE_PUSH if value > 1 => return Err(ErrorCode::ProtocolError),
                 MAX_CONCURRENT_STREAMS => self.max_streams = value,
-                INITIAL_WINDOW_SIZE if value > MAX_WINDOW => return Err(ErrorCode::FlowControlError),
+                INITIAL_WINDOW_SIZE if value > MAX_WINDOW => {
+                    return Err(ErrorCode::FlowControlError);
+                }
                 INITIAL_WINDOW_SIZE => self.window = value,
                 MAX_FRAME_SIZE if !(DEFAULT_MAX_BYTES as u32..1 << 24).contains(&value) => {
                     return Err(ErrorCode::ProtocolError);

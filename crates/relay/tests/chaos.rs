@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use mesh_relay::{
     Config, Id, Verdict,
-    frame::{self, ErrorCode, HEADER_BYTES, Head, FrameType, PREFACE},
+    frame::{self, ErrorCode, FrameType, HEADER_BYTES, Head, PREFACE},
     settings::Settings,
 };
 use proptest::prelude::*;

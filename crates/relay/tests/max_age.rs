@@ -113,7 +113,10 @@ fn a_client_that_is_not_wanted_hears_why() {
     bench.request(&client, 1, None);
     let seen = bench.hear(&mut client);
     assert_eq!(goaway_code(&seen), Some(ErrorCode::EnhanceYourCalm as u32));
-    let last = seen.iter().find(|seen| seen.kind == FrameType::GoAway).unwrap();
+    let last = seen
+        .iter()
+        .find(|seen| seen.kind == FrameType::GoAway)
+        .unwrap();
     assert!(last.payload.ends_with(b"port_max_connections"));
     assert!(bench.engine.is_closed(client.id));
     assert_eq!(bench.log.lock().begun, 0);

@@ -12,8 +12,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
 use crate::{
-    ActiveTasks, Conditions, Reload, Spec, config::Config, keys::ChassisKeys,
+    ActiveTasks, Conditions, Reload, Spec,
+    config::Config,
+    keys::ChassisKeys,
     settings::LiveSettings,
+    web_policy::{WebKeys, WebPolicy},
 };
 
 /// One running instance, as its service sees it.
@@ -106,6 +109,12 @@ impl Context {
         let message =
             format!("{article} {kind} registers itself with Consul, not with another {kind}");
         error_info::status(Code::Unimplemented, Reason::RegisterWithConsul, message, [])
+    }
+
+    /// Which requests of web pages its HTTP ports answer.
+    #[must_use]
+    pub fn web_policy(&self) -> WebPolicy {
+        WebPolicy::new(&self.endpoint, &WebKeys::from_config(&self.config))
     }
 
     /// The limits for [`crate::with_call_limits`].

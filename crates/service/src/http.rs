@@ -2,8 +2,8 @@
 //! connection limits and the drain that gRPC ports have.
 
 use std::{
-    convert::Infallible, future::Future, net::SocketAddr,
-    net::TcpListener as StdListener, pin::Pin, sync::Arc, time::Duration,
+    convert::Infallible, future::Future, net::SocketAddr, net::TcpListener as StdListener,
+    pin::Pin, sync::Arc, time::Duration,
 };
 
 use anyhow::Context as _;
@@ -70,12 +70,8 @@ impl HttpListener {
 }
 
 /// Answers every request of a port with `service`.
-pub(crate) fn serve<S, B>(
-    port: &Port,
-    listener: TcpListener,
-    active: &ActiveTasks,
-    service: S,
-) where
+pub(crate) fn serve<S, B>(port: &Port, listener: TcpListener, active: &ActiveTasks, service: S)
+where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -92,12 +88,8 @@ pub(crate) fn serve<S, B>(
 }
 
 /// Serves one connection to its end.
-async fn connection<S, B>(
-    port: Port,
-    accepted: Accepted,
-    active: ActiveTasks,
-    service: S,
-) where
+async fn connection<S, B>(port: Port, accepted: Accepted, active: ActiveTasks, service: S)
+where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send

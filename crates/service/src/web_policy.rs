@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, request:
 
 use config::list;
 
-use crate::{Context, probes};
+use crate::probes;
 
 config::keys! {
     /// What web pages may ask of an HTTP port.
@@ -72,10 +72,8 @@ impl WebRefusal {
 
 impl WebPolicy {
     /// The policy of the keys and the advertised address.
-    #[must_use]
-    pub fn new(context: &Context) -> Self {
-        let announced = host_and_port(&context.endpoint).map(|(host, _)| host);
-        let keys = WebKeys::from_config(&context.config);
+    pub(crate) fn new(endpoint: &str, keys: &WebKeys) -> Self {
+        let announced = host_and_port(endpoint).map(|(host, _)| host);
         Self::with(
             announced.as_deref(),
             &keys.allowed_hosts,

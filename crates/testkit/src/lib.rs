@@ -18,7 +18,6 @@
 
 pub mod clients;
 pub mod consul;
-pub mod packet_loss;
 pub mod faults;
 pub mod faulty_instance;
 pub mod grpcurl;
@@ -31,6 +30,7 @@ pub mod load;
 pub mod local;
 pub mod mesh;
 pub mod model_endpoint;
+pub mod packet_loss;
 pub mod ports;
 pub mod process;
 pub mod program;
@@ -45,7 +45,6 @@ pub mod toxiproxy;
 pub mod wait;
 
 pub use consul::Consul;
-pub use packet_loss::BreakableLink;
 pub use faulty_instance::FaultyInstance;
 pub use grpcurl::grpcurl;
 pub use haproxy::HaProxy;
@@ -53,6 +52,7 @@ pub use jaeger::Jaeger;
 pub use job_mesh::JobMesh;
 pub use load::Load;
 pub use mesh::Mesh;
+pub use packet_loss::BreakableLink;
 pub use process::{Process, Signal};
 pub use program::Program;
 pub use redis::Redis;

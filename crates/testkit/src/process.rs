@@ -165,7 +165,11 @@ impl Process {
     }
 
     /// Waits for a line of its log that `find` takes. Its early end fails the test.
-    pub async fn wait_for_line<T>(&mut self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> T {
+    pub async fn wait_for_line<T>(
+        &mut self,
+        limit: Duration,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> T {
         let what = format!("{} says that it serves", self.name);
         wait::until(&what, limit, async || {
             let found = self.log().lines().find_map(&find);

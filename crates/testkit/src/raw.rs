@@ -72,7 +72,12 @@ impl RawConnection {
     }
 
     /// Makes a whole call with one message.
-    pub async fn call(&mut self, path: &str, metadata: &[(&str, &str)], message: &[u8]) -> RawResponse {
+    pub async fn call(
+        &mut self,
+        path: &str,
+        metadata: &[(&str, &str)],
+        message: &[u8],
+    ) -> RawResponse {
         self.begin(path, metadata, frame(message), true)
             .await
             .answer()

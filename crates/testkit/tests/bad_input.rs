@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use mesh_testkit::{
     Consul, Load, Mesh, Program, load,
     python::Python,
-    raw::{RawResponse, RawConnection, frame, header},
+    raw::{RawConnection, RawResponse, frame, header},
     tools, until, within,
 };
 use proto::error_info::{self, ErrorInfo};

@@ -101,7 +101,9 @@ async fn slow_narrow_and_chopped_ways_lose_nothing() {
             fastest >= Duration::from_millis(least),
             "{kind}: {fastest:?}"
         );
-        let calls = Load::start(world.router.grpc, RATE, CALLS / 4).finish().await;
+        let calls = Load::start(world.router.grpc, RATE, CALLS / 4)
+            .finish()
+            .await;
         assert!(
             calls.iter().all(|call| call.outcome.is_ok()),
             "{kind}: {calls:?}"

@@ -3,7 +3,7 @@
 use jobs::{NewJob, Timer};
 use serde_json::{Value, json};
 
-use crate::{FieldError, JobKind, Pipeline, Task, JobPayload};
+use crate::{FieldError, JobKind, JobPayload, Pipeline, Task};
 
 /// The longest beginning of a run's id that leaves room for its end.
 const MAX_BEGINNING: usize = 48;
@@ -102,11 +102,21 @@ mod tests {
 
     #[test]
     fn what_a_timer_says_of_its_jobs_holds_for_each() {
-        let mut timer = Timer::new("t", Schedule::Every(1_000), "pipeline", json!({"goal": "g"}));
+        let mut timer = Timer::new(
+            "t",
+            Schedule::Every(1_000),
+            "pipeline",
+            json!({"goal": "g"}),
+        );
         (timer.priority, timer.queue) = (5, "slow".to_owned());
         let job = timer_job(&timer, "k").unwrap();
         assert_eq!((job.priority, job.queue.as_str()), (5, "slow"));
-        let bad = Timer::new("t", Schedule::Every(1_000), "pipeline", json!({"gaol": "g"}));
+        let bad = Timer::new(
+            "t",
+            Schedule::Every(1_000),
+            "pipeline",
+            json!({"gaol": "g"}),
+        );
         assert!(timer_job(&bad, "k").is_err());
     }
 }

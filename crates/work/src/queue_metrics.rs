@@ -83,6 +83,8 @@ impl QueueMetrics {
         }
         let oldest = stats.oldest_queued().unwrap_or_default().as_secs_f64();
         let queue = queue.clone();
-        self.oldest.get_or_create(&QueueLabels { queue }).set(oldest);
+        self.oldest
+            .get_or_create(&QueueLabels { queue })
+            .set(oldest);
     }
 }

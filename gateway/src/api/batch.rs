@@ -10,11 +10,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    json_response::JsonResponse,
     api::jobs::Accepted,
     body::{Array, from_object},
-    request_context::RequestContext,
+    json_response::JsonResponse,
     problem::Problem,
+    request_context::RequestContext,
     state::App,
     submit::Submission,
 };

@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use utoipa::IntoParams;
 
 use crate::{
-    json_response::JsonResponse,
     body::{parse_json, read_body},
-    request_context::RequestContext,
-    problem::{ProblemKind, Problem},
+    json_response::JsonResponse,
+    problem::{Problem, ProblemKind},
     query::QueryParams,
+    request_context::RequestContext,
     state::App,
 };
 
@@ -105,7 +105,9 @@ pub(crate) async fn call(
 }
 
 /// The messages as they come, and what the stream broke with.
-fn messages(stream: MessageStream) -> impl futures_util::Stream<Item = (&'static str, Value)> + Send {
+fn messages(
+    stream: MessageStream,
+) -> impl futures_util::Stream<Item = (&'static str, Value)> + Send {
     stream::unfold(Some(stream), async |stream| {
         let mut stream = stream?;
         match stream.next().await {

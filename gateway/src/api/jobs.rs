@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    json_response::JsonResponse,
     body::{Id, Json},
     events::{self, EventSource},
-    request_context::RequestContext,
+    json_response::JsonResponse,
     problem::Problem,
     query::QueryParams,
+    request_context::RequestContext,
     state::{App, Gateway},
     submit::Submission,
     view::{JobView, StatusWord},
@@ -77,7 +77,10 @@ pub(crate) async fn submit(
 #[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
-pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<JobView>, Problem> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<JsonResponse<JobView>, Problem> {
     let record = app.with_timeout(app.jobs.get(&id)).await?;
     let warning = app.warning(id.queue(), Some(record.status)).await;
     let view = JobView::of(&record);
@@ -91,7 +94,10 @@ pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<JsonRespon
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
-pub(crate) async fn cancel(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<JobView>, Problem> {
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<JsonResponse<JobView>, Problem> {
     Ok(view(&app.with_timeout(app.jobs.cancel(&id)).await?))
 }
 
@@ -101,7 +107,10 @@ pub(crate) async fn cancel(State(app): State<App>, Id(id): Id) -> Result<JsonRes
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
     params(("id" = String, Path, description = "A dead job's id")),
     responses((status = 200, description = "The job", body = JobView)))]
-pub(crate) async fn retry(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<JobView>, Problem> {
+pub(crate) async fn retry(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<JsonResponse<JobView>, Problem> {
     Ok(view(&app.with_timeout(app.jobs.retry(&id)).await?))
 }
 
@@ -165,14 +174,20 @@ pub(crate) async fn list(
             Problem::field("status", format!("{word:?} is none, use one of {words}"))
         })
     });
-    let kind = wanted.kind.as_deref().map(work::JobKind::parse).transpose()?;
+    let kind = wanted
+        .kind
+        .as_deref()
+        .map(work::JobKind::parse)
+        .transpose()?;
     let filter = JobFilter {
         queue: wanted.queue.as_deref().map(|queue| app.queue(Some(queue))),
         status: status.transpose()?,
         kind: kind.map(|kind| kind.to_string()),
     };
     let cursor = wanted.cursor.as_deref().filter(|cursor| !cursor.is_empty());
-    let listed = app.with_timeout(app.jobs.list(&filter, limit, cursor)).await?;
+    let listed = app
+        .with_timeout(app.jobs.list(&filter, limit, cursor))
+        .await?;
     Ok(JsonResponse(PageView {
         jobs: listed.jobs.iter().map(JobView::of).collect(),
         next_cursor: listed.next,

@@ -40,7 +40,9 @@ pub(crate) struct QueueView {
 /// Every queue that ever had a job, counted.
 #[utoipa::path(get, path = "/api/v1/queues", tag = "queues", operation_id = "listQueues",
     responses((status = 200, description = "The queues", body = Vec<QueueView>)))]
-pub(crate) async fn queues(State(app): State<App>) -> Result<JsonResponse<Vec<QueueView>>, Problem> {
+pub(crate) async fn queues(
+    State(app): State<App>,
+) -> Result<JsonResponse<Vec<QueueView>>, Problem> {
     let queues = app.with_timeout(app.jobs.queues()).await?;
     Ok(JsonResponse(queues.iter().map(queue).collect()))
 }
@@ -66,6 +68,8 @@ fn queue(stats: &QueueStats) -> QueueView {
 /// Who is in the mesh, and healthy.
 #[utoipa::path(get, path = "/api/v1/services", tag = "mesh", operation_id = "listServices",
     responses((status = 200, description = "The services", body = Vec<ServiceView>)))]
-pub(crate) async fn services(State(app): State<App>) -> Result<JsonResponse<Vec<ServiceView>>, Problem> {
+pub(crate) async fn services(
+    State(app): State<App>,
+) -> Result<JsonResponse<Vec<ServiceView>>, Problem> {
     Ok(JsonResponse(app.services.list().await?))
 }

@@ -1,6 +1,6 @@
 //! Schedules: what is submitted by the clock, when next, and what came of the latest.
 
-use ::jobs::{Error, JobId, Timer, Schedule, is_live};
+use ::jobs::{Error, JobId, Schedule, Timer, is_live};
 use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
@@ -11,9 +11,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    json_response::JsonResponse,
     api::jobs::Accepted,
-    problem::{ProblemKind, Problem},
+    json_response::JsonResponse,
+    problem::{Problem, ProblemKind},
     state::{App, Gateway},
     submit::KindWord,
     view::{self, StatusWord},
@@ -99,7 +99,9 @@ pub(crate) struct LastView {
 /// what came of the latest.
 #[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", operation_id = "listSchedules",
     responses((status = 200, description = "The entries, by name", body = Vec<ScheduleView>)))]
-pub(crate) async fn list(State(app): State<App>) -> Result<JsonResponse<Vec<ScheduleView>>, Problem> {
+pub(crate) async fn list(
+    State(app): State<App>,
+) -> Result<JsonResponse<Vec<ScheduleView>>, Problem> {
     let read = async {
         let now = app.jobs.timer_clock().await?;
         let mut timers = app.jobs.timers().await?;

@@ -7,9 +7,12 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use work::{Pipeline, JobPayload};
+use work::{JobPayload, Pipeline};
 
-use crate::{json_response::JsonResponse, body::Json, request_context::RequestContext, problem::Problem, state::App};
+use crate::{
+    body::Json, json_response::JsonResponse, problem::Problem, request_context::RequestContext,
+    state::App,
+};
 
 /// What to find out and to draft.
 #[derive(Debug, Deserialize, ToSchema)]

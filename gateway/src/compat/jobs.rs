@@ -1,6 +1,6 @@
 //! `POST /jobs` and `GET /jobs/<id>`: a request out of the mesh, with RQ's words for its status.
 
-use ::jobs::{NewJob, JobRecord, JobStatus};
+use ::jobs::{JobRecord, JobStatus, NewJob};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 use work::{JobKind, JobPayload};
 
 use crate::{
-    json_response::JsonResponse,
     body::{Id, Json},
-    request_context::RequestContext,
+    json_response::JsonResponse,
     problem::Problem,
+    request_context::RequestContext,
     state::App,
     view,
 };
@@ -121,7 +121,10 @@ pub(crate) async fn submit(
 #[utoipa::path(get, path = "/jobs/{id}", tag = "short forms", operation_id = "getRqJob",
     params(("id" = String, Path, description = "A job's id")),
     responses((status = 200, description = "The job", body = RqJob)))]
-pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<RqJob>, Problem> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<JsonResponse<RqJob>, Problem> {
     let record = app.with_timeout(app.jobs.get(&id)).await?;
     Ok(JsonResponse(rq(&record)))
 }

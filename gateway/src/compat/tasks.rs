@@ -9,14 +9,14 @@ use jobs::{JobRecord, JobStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-use work::{JobKind, Task, JobPayload};
+use work::{JobKind, JobPayload, Task};
 
 use crate::{
-    json_response::JsonResponse,
     body::{Id, Json},
+    json_response::JsonResponse,
     number::within,
+    problem::{Problem, ProblemKind},
     request_context::RequestContext,
-    problem::{ProblemKind, Problem},
     state::App,
     view,
 };
@@ -131,7 +131,10 @@ pub(crate) async fn submit(
 #[utoipa::path(get, path = "/tasks/{id}", tag = "short forms", operation_id = "getTask",
     params(("id" = String, Path, description = "A task's id")),
     responses((status = 200, description = "The task", body = TaskView)))]
-pub(crate) async fn get(State(app): State<App>, Id(id): Id) -> Result<JsonResponse<TaskView>, Problem> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<JsonResponse<TaskView>, Problem> {
     let record = app.with_timeout(app.jobs.get(&id)).await?;
     if record.header.kind != JobKind::Task.as_str() {
         let text = format!(

@@ -1,6 +1,6 @@
 //! What is submitted by the clock.
 
-use ::jobs::{ScheduleEntries, MissedPolicy, Timer, Schedule};
+use ::jobs::{MissedPolicy, Schedule, ScheduleEntries, Timer};
 use serde_json::{Value, json};
 
 use crate::support::{done, embedded, read};
@@ -40,7 +40,9 @@ async fn schedules_tell_when_they_fire_next_and_what_came_of_the_last() {
     assert_eq!(gateway.get("/api/v1/schedules").await.json(), json!([]));
     let mut kept = ScheduleEntries::new(OF_FILES);
     kept.replace(entries());
-    let reconcile = async |kept: &mut ScheduleEntries| gateway.jobs.reconcile_timers(kept, &firing).await.unwrap();
+    let reconcile = async |kept: &mut ScheduleEntries| {
+        gateway.jobs.reconcile_timers(kept, &firing).await.unwrap()
+    };
     reconcile(&mut kept).await;
     let listed = gateway.get("/api/v1/schedules").await;
     assert_eq!(listed.status, 200);
@@ -81,7 +83,11 @@ async fn a_schedule_is_run_now_and_removed_by_its_name() {
     let gateway = embedded(&[]).await;
     let mut kept = ScheduleEntries::new(OF_FILES);
     kept.replace(entries());
-    gateway.jobs.reconcile_timers(&mut kept, &firing).await.unwrap();
+    gateway
+        .jobs
+        .reconcile_timers(&mut kept, &firing)
+        .await
+        .unwrap();
     let mut runs = Vec::new();
     for path in ["file%2Fnightly", "nightly"] {
         let answer = gateway.request("POST", &format!("/api/v1/schedules/{path}/run"));
@@ -101,7 +107,11 @@ async fn a_schedule_is_run_now_and_removed_by_its_name() {
         (&json!("removed"), &Value::Null)
     );
     // A scheduler that has it leaves it removed.
-    gateway.jobs.reconcile_timers(&mut kept, &firing).await.unwrap();
+    gateway
+        .jobs
+        .reconcile_timers(&mut kept, &firing)
+        .await
+        .unwrap();
     let listed = gateway.get("/api/v1/schedules").await.json();
     assert_eq!(
         (name(&listed[0]), &listed[0]["state"]),

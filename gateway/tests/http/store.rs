@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::jobs::{JobContext, Failure, JobHandler, Job, Payload, Worker};
+use ::jobs::{Failure, Job, JobContext, JobHandler, Payload, Worker};
 use serde_json::{Value, json};
 use testkit::until;
 use tokio::task::JoinSet;
@@ -75,7 +75,10 @@ async fn health_warns_of_a_redis_that_may_evict_and_stays_200() {
             .is_none()
     );
     let redis = gateway.redis.as_ref().unwrap();
-    assert_eq!(redis.command("CONFIG SET maxmemory-policy allkeys-lru"), "+OK");
+    assert_eq!(
+        redis.command("CONFIG SET maxmemory-policy allkeys-lru"),
+        "+OK"
+    );
     let warnings = until("/health warns", PATIENCE, async || {
         let answer = gateway.get("/health").await;
         assert_eq!(answer.status, 200);

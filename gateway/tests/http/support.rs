@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::jobs::{Jobs, JobOutcome, Payload};
+use ::jobs::{JobOutcome, Jobs, Payload};
 use discovery::backends::Memory;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;

@@ -10,7 +10,7 @@ use serde_json::json;
 use tonic::transport::Channel;
 
 use crate::{
-    contract::{self, ListedService, ListKind},
+    contract::{self, ListKind, ListedService},
     methods,
     output::{Output, Style},
     proto_text::Symbol,
@@ -134,7 +134,10 @@ fn parameter_line(parameter: &DynamicMessage) -> String {
 }
 
 /// A full name is asked for; a short one is looked for in whatever the mesh serves.
-async fn find(reflection: &mut ReflectionClient<Channel>, name: &str) -> anyhow::Result<Option<Symbol>> {
+async fn find(
+    reflection: &mut ReflectionClient<Channel>,
+    name: &str,
+) -> anyhow::Result<Option<Symbol>> {
     let name = name.trim_start_matches('/').replace('/', ".");
     let listed = reflection.services().await?;
     for asked in std::iter::once(&name)

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::{
-    contract::{self, ListedService, ListKind},
+    contract::{self, ListKind, ListedService},
     instances,
     output::Output,
     router::RouterArgs,

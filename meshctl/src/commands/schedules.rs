@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     duration, failure,
-    gateway::{GatewayClient, GatewayArgs},
+    gateway::{GatewayArgs, GatewayClient},
     output::Output,
 };
 

@@ -15,7 +15,7 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    contract::{self, ListedService, ListKind},
+    contract::{self, ListKind, ListedService},
     duration, instances,
     output::{Output, Style},
     router::{self, RouterArgs},

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use discovery::backends::Memory;
-use jobs::{JobContext, Failure, JobHandler, Job, Jobs, Payload, Worker};
+use jobs::{Failure, Job, JobContext, JobHandler, Jobs, Payload, Worker};
 use serde_json::{Value, json};
 use service::ServerHandle;
 use tempfile::TempDir;
@@ -355,8 +355,12 @@ async fn a_queue_is_followed_job_by_job() {
         (told["job_id"] == *job && told["event"] == *event).then_some(())
     };
     let limit = Duration::from_secs(20);
-    watch.wait_for_line(limit, |line| seen(line, &id, "queued")).await;
-    watch.wait_for_line(limit, |line| seen(line, &id, "succeeded")).await;
+    watch
+        .wait_for_line(limit, |line| seen(line, &id, "queued"))
+        .await;
+    watch
+        .wait_for_line(limit, |line| seen(line, &id, "succeeded"))
+        .await;
     let later = gateway.submit("later", &[]);
     watch
         .wait_for_line(limit, |line| seen(line, &later, "succeeded"))

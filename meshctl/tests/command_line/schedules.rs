@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use discovery::backends::Memory;
-use jobs::{ScheduleEntries, Timer, Schedule};
+use jobs::{Schedule, ScheduleEntries, Timer};
 use serde_json::json;
 use testkit::local;
 

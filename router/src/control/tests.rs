@@ -158,7 +158,12 @@ impl Router {
             "r",
             crate::registration::AddressPolicy::default(),
         ));
-        let own = routes(Arc::clone(&mesh.directory), Arc::clone(&tasks), registration).unwrap();
+        let own = routes(
+            Arc::clone(&mesh.directory),
+            Arc::clone(&tasks),
+            registration,
+        )
+        .unwrap();
         let url = format!("http://{}", mesh.serve(own).await);
         Self { mesh, tasks, url }
     }
@@ -167,7 +172,9 @@ impl Router {
         let address = self.mesh.serve(fake.routes()).await;
         let registration = registration(id, service, address);
         self.mesh.register(registration.clone()).await;
-        self.mesh.until(|snapshot| snapshot.by_instance(id).is_some()).await;
+        self.mesh
+            .until(|snapshot| snapshot.by_instance(id).is_some())
+            .await;
         registration
     }
 

@@ -17,8 +17,8 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{Service, DirectorySnapshot};
-use crate::{single_flight, descriptors};
+use super::{DirectorySnapshot, Service};
+use crate::{descriptors, single_flight};
 
 /// How many updates may wait; the tasks that send them wait when there are more.
 const UPDATES: usize = 64;

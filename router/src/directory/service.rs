@@ -9,7 +9,7 @@ use discovery::{Instance, InstanceKey, ServiceKind, Snapshot};
 use proto::agentplatform::{AgentInfo, ToolInfo, WorkerInfo};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::{single_flight::SingleFlight, descriptors::Descriptors};
+use crate::{descriptors::Descriptors, single_flight::SingleFlight};
 
 /// One service, as of one moment.
 #[derive(Debug)]
@@ -70,7 +70,10 @@ impl Service {
         }
         let version = common_version(&known);
         let first = known.iter().find(|instance| instance.version() == version);
-        let kind = first.map_or_else(|| ServiceKind::from_tags(catalog_tags), |first| first.kind());
+        let kind = first.map_or_else(
+            || ServiceKind::from_tags(catalog_tags),
+            |first| first.kind(),
+        );
         let public_id = first.map_or_else(
             || kind.public_id(name).unwrap_or_else(|| name.to_string()),
             |first| first.public_id(),

@@ -25,7 +25,8 @@ async fn service_is_found_by_all_its_names() {
     mesh.register(registration("w1", "worker-itinerary", nowhere()))
         .await;
     mesh.register(registration("s1", "orders", nowhere())).await;
-    let snapshot = mesh.until(|snapshot| snapshot.services().count() == 3 && snapshot.by_id("parrot").is_some());
+    let snapshot = mesh
+        .until(|snapshot| snapshot.services().count() == 3 && snapshot.by_id("parrot").is_some());
     let snapshot = snapshot.await;
     for (id, name) in [
         ("agent-echo", "agent-echo"),
@@ -37,7 +38,10 @@ async fn service_is_found_by_all_its_names() {
         assert_eq!(&*snapshot.by_id(id).unwrap().name, name, "{id}");
     }
     assert!(snapshot.by_id("itinerary-agent").is_none());
-    assert_eq!(&*snapshot.by_instance("w1").unwrap().0.name, "worker-itinerary");
+    assert_eq!(
+        &*snapshot.by_instance("w1").unwrap().0.name,
+        "worker-itinerary"
+    );
 }
 
 #[tokio::test]
@@ -57,7 +61,9 @@ async fn nobody_takes_a_name_that_is_anothers_by_right() {
     mesh.register(thief).await;
     mesh.register(registration("e1", "agent-echo", nowhere()))
         .await;
-    let snapshot = mesh.until(|snapshot| snapshot.by_instance("e1").is_some()).await;
+    let snapshot = mesh
+        .until(|snapshot| snapshot.by_instance("e1").is_some())
+        .await;
     assert_eq!(&*snapshot.by_id("echo-agent").unwrap().name, "agent-echo");
     assert_eq!(&*snapshot.by_id("agent-echo").unwrap().name, "agent-echo");
 }
@@ -214,7 +220,8 @@ async fn version_is_that_of_most_instances() {
         ))
         .await;
     }
-    let version = |snapshot: &DirectorySnapshot| snapshot.by_id("echo-agent").map(|it| it.version.clone());
+    let version =
+        |snapshot: &DirectorySnapshot| snapshot.by_id("echo-agent").map(|it| it.version.clone());
     mesh.until(|snapshot| version(snapshot).as_deref() == Some("1"))
         .await;
     mesh.memory.set_health("e4", Health::Critical);
@@ -231,7 +238,9 @@ async fn descriptors_are_asked_again_when_another_build_of_the_same_version_join
     mesh.register(of_version(registration("o1", "orders", address)))
         .await;
     let snapshot = mesh.until(DirectorySnapshot::ready).await;
-    let descriptors = mesh.directory.descriptors(snapshot.by_id("orders").unwrap());
+    let descriptors = mesh
+        .directory
+        .descriptors(snapshot.by_id("orders").unwrap());
     assert!(
         descriptors
             .await
@@ -243,8 +252,12 @@ async fn descriptors_are_asked_again_when_another_build_of_the_same_version_join
     let address = mesh.serve(foreign("shop.NewOrders")).await;
     mesh.register(of_version(registration("o2", "orders", address)))
         .await;
-    let snapshot = mesh.until(|snapshot| snapshot.by_instance("o2").is_some()).await;
-    let descriptors = mesh.directory.descriptors(snapshot.by_id("orders").unwrap());
+    let snapshot = mesh
+        .until(|snapshot| snapshot.by_instance("o2").is_some())
+        .await;
+    let descriptors = mesh
+        .directory
+        .descriptors(snapshot.by_id("orders").unwrap());
     assert!(
         descriptors
             .await
@@ -273,9 +286,9 @@ async fn descriptors_are_asked_again_when_another_build_of_the_same_version_join
 #[test]
 fn a_name_under_which_there_are_proxies_alone_is_no_service() {
     let tags = ["grpc".to_owned()];
-    let of = |others: usize| {
+    let of = |excluded: usize| {
         let snapshot = discovery::Snapshot {
-            others,
+            excluded,
             ..discovery::Snapshot::empty("side")
         };
         let service = Service::new(&"side".into(), &tags, Some(Arc::new(snapshot)), &[], None);

@@ -9,7 +9,7 @@ use proto::agentplatform::{
 };
 use tonic::Status;
 
-use crate::{single_flight::SingleFlight, directory::Service};
+use crate::{directory::Service, single_flight::SingleFlight};
 
 /// What a list says of one service.
 pub(crate) trait Info: Clone + Default + Send {

@@ -17,7 +17,8 @@ async fn mesh() -> (Fixture, String) {
         let address = mesh.serve(routes).await;
         mesh.register(registration(service, service, address)).await;
     }
-    mesh.until(|snapshot| snapshot.grpc_services().count() == 2).await;
+    mesh.until(|snapshot| snapshot.grpc_services().count() == 2)
+        .await;
     let reflection = Reflection::new(Arc::clone(&mesh.directory)).unwrap();
     let routes = Routes::new(reflection.v1()).add_service(reflection.v1alpha());
     let url = format!("http://{}", mesh.serve(routes).await);

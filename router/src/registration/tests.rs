@@ -253,7 +253,9 @@ async fn a_name_that_is_anothers_is_refused() {
         .await;
     let registrar = of(mesh.memory.clone(), true);
     let refused = async |id: &str, endpoint: &str| {
-        let status = registrar.register(agent(id, endpoint).into(), &snapshot).await;
+        let status = registrar
+            .register(agent(id, endpoint).into(), &snapshot)
+            .await;
         status.expect_err(id).code()
     };
     // By its form it would take what the other claims.

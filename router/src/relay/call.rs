@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use channel::{CallAttempt, Timestamp, Peer, Pushback, Target};
+use channel::{CallAttempt, Peer, Pushback, Target, Timestamp};
 use mesh_relay::Id;
 use service::{
-    access::{CallOutcome, AccessRecord},
+    access::{AccessRecord, CallOutcome},
     clients::CallPermit,
 };
 use tokio::task::{AbortHandle, JoinHandle};

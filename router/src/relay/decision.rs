@@ -2,17 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use channel::{RetryRequest, CallAffinity, Error, CallAttempt, Peer, Pushback, Target};
+use channel::{CallAffinity, CallAttempt, Error, Peer, Pushback, RetryRequest, Target};
 use mesh_relay::{Cause, Failure, Verdict, driver::Command, hpack::Block};
 use tokio::{task::JoinHandle, time::sleep};
 use tonic::{Code, Status};
 use tracing::Span;
 
 use super::{
-    responses,
-    call::{Call, Reading, BodyState, ParkedTask},
+    call::{BodyState, Call, ParkedTask, Reading},
     head::{BlockHead, OwnedHead},
-    host::{PeerEntry, LOCAL, RouterHost},
+    host::{LOCAL, PeerEntry, RouterHost},
+    responses,
 };
 use crate::{
     body::Inspector,
@@ -58,7 +58,8 @@ impl RouterHost {
         if snapshot.ready() {
             let verdict = self.for_service(call, routes::by_metadata(&snapshot, &head), &session);
             if let Some(target) = &call.target {
-                self.route_cache.keep(head, &snapshot, &call.metadata, target);
+                self.route_cache
+                    .keep(head, &snapshot, &call.metadata, target);
             }
             return verdict;
         }

@@ -6,7 +6,7 @@ use std::{io, sync::Arc};
 use mesh_relay::{
     driver::Dialed,
     frame::ErrorCode,
-    parser::{Parser, Event},
+    parser::{Event, Parser},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},

@@ -108,7 +108,11 @@ async fn open_meteo_without_permission_does_not_start_and_names_the_key() {
 
 #[test]
 fn the_configuration_offers_every_provider() {
-    let key = SPEC.all_keys().into_iter().find(|key| key.name == "provider").unwrap();
+    let key = SPEC
+        .all_keys()
+        .into_iter()
+        .find(|key| key.name == "provider")
+        .unwrap();
     let Type::Choice(names) = key.kind else {
         panic!("{:?}", key.kind)
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use agentkit::{sources::WebHit, text::shorten};
-use fetch::{HttpClient, EgressPolicy, FetchLimits, Request};
+use fetch::{EgressPolicy, FetchLimits, HttpClient, Request};
 use http::{HeaderName, HeaderValue, header::ACCEPT};
 use url::Url;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use jobs::{JobContext, Failure, Job, Payload};
+use jobs::{Failure, Job, JobContext, Payload};
 use serde_json::Value;
 use tracing::Instrument as _;
 use work::{JobKind, JobPayload};

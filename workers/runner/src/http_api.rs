@@ -26,7 +26,7 @@ pub(crate) struct HttpApi {
 impl HttpApi {
     pub(crate) fn new(context: Context, store_monitor: Arc<StoreMonitor>, workers: usize) -> Self {
         Self {
-            web: WebPolicy::new(&context),
+            web: context.web_policy(),
             context,
             store_monitor,
             workers,

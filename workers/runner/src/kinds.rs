@@ -7,7 +7,7 @@ mod pipeline;
 pub(crate) mod task;
 
 use channel::Mesh;
-use jobs::{JobContext, Failure, Job, Payload};
+use jobs::{Failure, Job, JobContext, Payload};
 use work::JobPayload;
 
 use crate::meter::AttemptFacts;
@@ -37,7 +37,9 @@ impl Kinds {
             }
             JobPayload::Http(request) => http::run(&self.client, request, job, left, facts).await?,
             JobPayload::Task(task) => self.tasks.run(task, job, context).await?,
-            JobPayload::Pipeline(order) => pipeline::run(&self.mesh, order, left, context, facts).await?,
+            JobPayload::Pipeline(order) => {
+                pipeline::run(&self.mesh, order, left, context, facts).await?
+            }
         };
         Ok(Some(Payload::json(&result)))
     }

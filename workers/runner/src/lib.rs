@@ -46,6 +46,7 @@ pub const SPEC: Spec = Spec {
 /// When the queue's address is none, its folder is another process's, or TLS cannot be set up.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let runner = runner::Runner::new(context)?;
-    let served = Services::new().listener(move |backend, listener| runner.start(&backend, listener));
+    let served =
+        Services::new().listener(move |backend, listener| runner.start(&backend, listener));
     Ok(served.checked_by_http())
 }

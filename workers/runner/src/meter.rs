@@ -40,7 +40,11 @@ pub(crate) struct AttemptMeter<'a> {
 }
 
 impl<'a> AttemptMeter<'a> {
-    pub(crate) fn start(job: &'a jobs::Job, context: &'a jobs::JobContext, host: &'a Value) -> Self {
+    pub(crate) fn start(
+        job: &'a jobs::Job,
+        context: &'a jobs::JobContext,
+        host: &'a Value,
+    ) -> Self {
         let start = process::sample();
         Self {
             job,

@@ -5,16 +5,16 @@ use std::{net::TcpListener, pin::Pin, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use dynamic::{RouterKeys, Transport};
 use jobs::{Jobs, Worker};
-use service::{LocalBackend, Context, Listener, HttpListener, Severity};
+use service::{Context, HttpListener, Listener, LocalBackend, Severity};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use work::{QueueKeys, QueueMetrics, QueueMetricsKeys, StoreMonitor};
 
 use crate::{
-    keys::RunnerKeys,
-    http_api::HttpApi,
     handler::AttemptHandler,
     host,
+    http_api::HttpApi,
+    keys::RunnerKeys,
     kinds::{Kinds, agents::AgentSelector, call::Calls, task::Tasks},
     metrics::Metrics,
 };
@@ -34,7 +34,10 @@ pub(crate) struct Runner {
 impl Runner {
     pub(crate) fn new(context: &Context) -> anyhow::Result<Self> {
         let config = &context.config;
-        let (keys, queue) = (RunnerKeys::from_config(config), QueueKeys::from_config(config));
+        let (keys, queue) = (
+            RunnerKeys::from_config(config),
+            QueueKeys::from_config(config),
+        );
         let jobs = queue.open()?;
         let transport = match RouterKeys::from_config(config).mcp_router_addr {
             Some(address) => Transport::router(&address).context("mcp_router_addr")?,

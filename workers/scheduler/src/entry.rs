@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use jobs::{Lane, MissedPolicy, Timer, Schedule};
+use config::parse_duration;
+use jobs::{Lane, MissedPolicy, Schedule, Timer};
 use serde::Deserialize;
 use serde_json::Value;
-use config::parse_duration;
 
 use crate::EntryDefaults;
 

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 
+use crate::{EntryDefaults, ScheduleEntry};
 use anyhow::{Context as _, anyhow};
 use jobs::Timer;
-use crate::{EntryDefaults, ScheduleEntry};
 
 /// What the names of a file's entries begin with in the store.
 pub(crate) const PREFIX: &str = "file/";
@@ -77,7 +77,10 @@ mod tests {
         assert_eq!(timers[1].name, "file/nightly");
         assert_eq!(timers[1].when, Schedule::Cron("0 3 * * *".to_owned()));
         assert_eq!(timers[1].timezone, "Europe/Berlin");
-        assert_eq!((timers[1].missed, timers[1].priority), (MissedPolicy::Skip, 5));
+        assert_eq!(
+            (timers[1].missed, timers[1].priority),
+            (MissedPolicy::Skip, 5)
+        );
         assert_eq!(
             (timers[1].timeout_ms, timers[1].queue.as_str()),
             (120_000, "default")
@@ -162,7 +165,9 @@ mod tests {
 
     #[test]
     fn an_entry_without_a_zone_has_that_of_the_key() {
-        let loader = crate::SPEC.loader().set("schedule_timezone", "Europe/Berlin");
+        let loader = crate::SPEC
+            .loader()
+            .set("schedule_timezone", "Europe/Berlin");
         let keys = EntryDefaults::from_config(&loader.load().unwrap());
         let text = "[nightly]\ncron = \"0 3 * * *\"\nkind = \"call\"\n\
                     payload = { service = \"agent-echo\", method = \"a.B/C\", payload = {} }";

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
-use jobs::{Timer, Schedule};
-use serde_json::Value;
 use crate::{EntryDefaults, entry};
+use anyhow::{Context as _, anyhow};
+use jobs::{Schedule, Timer};
+use serde_json::Value;
 
 /// Its name in the store.
 pub(crate) const NAME: &str = "interval";
@@ -21,7 +21,10 @@ pub(crate) fn timer(keys: &EntryDefaults) -> anyhow::Result<Option<Timer>> {
     let payload: Value =
         serde_json::from_str(&keys.schedule.schedule_payload).map_err(|error| {
             let said = error.to_string();
-            anyhow!("schedule_payload: is no JSON: {}", telemetry::humanize(&said))
+            anyhow!(
+                "schedule_payload: is no JSON: {}",
+                telemetry::humanize(&said)
+            )
         })?;
     let mut timer = Timer::new(NAME, every, kind, payload);
     timer.queue = keys.queue.queue(None);

@@ -14,7 +14,7 @@ mod watcher;
 
 use std::{path::PathBuf, time::Duration};
 
-use jobs::{Error, Scheduler, Timer, Schedule};
+use jobs::{Error, Schedule, Scheduler, Timer};
 use service::{
     Config, Context, ServiceKind, Services, Severity, Spec,
     config::{DefaultValue, duration, keys, optional_number, path, text},
@@ -110,7 +110,12 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
 }
 
 fn is_zone(name: &str) -> bool {
-    let mut timer = Timer::new("zone", Schedule::Cron("@daily".to_owned()), "call", ().into());
+    let mut timer = Timer::new(
+        "zone",
+        Schedule::Cron("@daily".to_owned()),
+        "call",
+        ().into(),
+    );
     name.clone_into(&mut timer.timezone);
     timer.check().is_ok()
 }

@@ -46,7 +46,7 @@ async fn scheduler(redis: &Redis, env: &[(&str, &str)]) -> Process {
         let line: Value = serde_json::from_str(line).ok()?;
         (line["message"] == "serving").then_some(())
     };
-    process.line(PATIENCE, serving).await;
+    process.wait_for_line(PATIENCE, serving).await;
     process
 }
 
@@ -107,7 +107,7 @@ async fn of_three_schedulers_each_time_of_a_cron_entry_makes_one_job() {
     assert!(waiting >= 6, "{waiting}");
     for process in &mut three {
         process.signal(Signal::Terminate);
-        assert!(process.end(PATIENCE).await.success());
+        assert!(process.wait_exit(PATIENCE).await.success());
     }
 }
 
@@ -221,7 +221,7 @@ async fn entries_that_no_configuration_has_any_more_do_not_fire() {
     })
     .await;
     first.signal(Signal::Terminate);
-    assert!(first.end(PATIENCE).await.success());
+    assert!(first.wait_exit(PATIENCE).await.success());
     let _second = scheduler(&redis, &[]).await;
     let before = jobs.queues().await.unwrap()[0].counts.queued;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -283,7 +283,7 @@ async fn a_file_with_a_bad_pattern_or_zone_is_refused_whole_at_the_start_and_liv
         let mut command = command(&redis, &[("SCHEDULE_FILE", path.to_str().unwrap())]);
         command.stdout(std::process::Stdio::null());
         let mut process = Process::start("mesh-scheduler", command);
-        assert!(!process.end(PATIENCE).await.success(), "{when}");
+        assert!(!process.wait_exit(PATIENCE).await.success(), "{when}");
         assert!(
             process.log().contains("entry b"),
             "{when}: {}",
@@ -375,7 +375,7 @@ async fn a_goal_of_the_environment_is_scheduled_and_a_bad_one_does_not_start() {
     .await;
     let bad = command(&redis, &env("{\"gaol\":\"x\"}"));
     let mut process = Process::start("mesh-scheduler", bad);
-    assert!(!process.end(PATIENCE).await.success());
+    assert!(!process.wait_exit(PATIENCE).await.success());
     assert!(process.log().contains("goal"), "{}", process.log());
 }
 

@@ -88,10 +88,7 @@ async fn a_wrong_task_is_answered_and_a_missing_dependency_is_a_status() {
         .execute_task(task("no model", &[]))
         .await
         .unwrap_err();
-    assert_eq!(
-        reason(&status),
-        (Code::Aborted, "MODEL_AWAY".to_owned())
-    );
+    assert_eq!(reason(&status), (Code::Aborted, "MODEL_AWAY".to_owned()));
     let wait = error_info::retry_after(&status);
     assert_eq!(wait, Some(Duration::from_secs(7)));
     agent.running.drain().await;

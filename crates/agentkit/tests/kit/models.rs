@@ -259,10 +259,7 @@ async fn a_model_that_refuses_is_an_answer_and_one_that_is_away_a_status() {
     let closes = ModelEndpoint::start(|_| None).await;
     let world = World::new(&closes.url).await;
     let status = world.execute("drain").await.unwrap_err();
-    assert_eq!(
-        reason(&status),
-        (Code::Aborted, "MODEL_AWAY".to_owned())
-    );
+    assert_eq!(reason(&status), (Code::Aborted, "MODEL_AWAY".to_owned()));
     world.end().await;
 }
 

@@ -5,7 +5,9 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_balance::{Load, Member, BalanceOptions, LoadReport, PickArgs, PolicyRow, Set, TurnCounter, hash};
+use mesh_balance::{
+    BalanceOptions, Load, LoadReport, Member, PickArgs, PolicyRow, Set, TurnCounter, hash,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_balance::{Load, Member, BalanceOptions, PickArgs, PolicyRow, Set, TurnCounter, hash};
+use mesh_balance::{BalanceOptions, Load, Member, PickArgs, PolicyRow, Set, TurnCounter, hash};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -32,7 +32,12 @@ pub(crate) fn set_with(row: &PolicyRow, weights: &[u32], options: &BalanceOption
         .iter()
         .enumerate()
         .map(|(n, weight)| member(n, *weight));
-    Set::new(members.collect(), row, options, Arc::new(TurnCounter::new()))
+    Set::new(
+        members.collect(),
+        row,
+        options,
+        Arc::new(TurnCounter::new()),
+    )
 }
 
 /// Ways to call a set; each returns how often each member was picked.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
-use mesh_channel::Options;
+use mesh_channel::ClusterOptions;
 
 use crate::{
     server::{self, begin, echo, handler, read},
@@ -11,7 +11,7 @@ use crate::{
 
 #[tokio::test]
 async fn an_answer_of_trailers_only_passes_untouched() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let refuses = handler(|mut call: server::Call| async move {
         let answer = Response::builder()
             .header("content-type", "application/grpc")
@@ -35,7 +35,7 @@ async fn an_answer_of_trailers_only_passes_untouched() {
 
 #[tokio::test]
 async fn metadata_messages_and_trailers_pass_untouched_both_ways() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let copies = handler(|mut call: server::Call| async move {
         let body = read(&mut call).await.unwrap();
         let mut answer = Response::new(());
@@ -81,7 +81,7 @@ async fn an_answer_that_breaks_midway_ends_with_a_status() {
         (h2::Reason::CANCEL, 1),
         (h2::Reason::ENHANCE_YOUR_CALM, 8),
     ] {
-        let world = World::new(Options::default());
+        let world = World::new(ClusterOptions::default());
         let breaks = handler(move |mut call: server::Call| async move {
             let mut stream = begin(&mut call);
             tokio::time::sleep(50 * MS).await;
@@ -96,7 +96,7 @@ async fn an_answer_that_breaks_midway_ends_with_a_status() {
 
 #[tokio::test]
 async fn an_instance_that_dies_midway_leaves_the_status_unavailable() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let begins = handler(|mut call: server::Call| async move {
         let _stream = begin(&mut call);
         std::future::pending::<()>().await;
@@ -113,7 +113,7 @@ async fn an_instance_that_dies_midway_leaves_the_status_unavailable() {
 
 #[tokio::test]
 async fn an_early_answer_ends_the_upload() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let early = handler(|call: server::Call| async move {
         if call.seen.headers.lock().len() > 1 {
             return echo(call).await;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use mesh_channel::Options;
+use mesh_channel::ClusterOptions;
 use tokio::time::timeout;
 
 use crate::{
@@ -12,11 +12,11 @@ use crate::{
 };
 
 /// One call at a time: the next one is taken only when the last is counted out.
-fn one_at_a_time() -> Options {
-    Options {
+fn one_at_a_time() -> ClusterOptions {
+    ClusterOptions {
         max_in_flight: 1,
         queue_timeout: 200 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     }
 }
 
@@ -69,7 +69,7 @@ async fn an_answer_dropped_midway_is_cancelled_and_counted_out() {
 #[tokio::test]
 async fn a_call_is_cancelled_while_the_instance_takes_no_more_of_its_body() {
     for begins in [false, true] {
-        let world = World::new(Options::default());
+        let world = World::new(ClusterOptions::default());
         let servers = world.start([first_hangs(begins)]).await;
         let call = Call::default().body(vec![0; 1 << 20]);
         let answer = timeout(100 * MS, world.open(call)).await;
@@ -81,10 +81,10 @@ async fn a_call_is_cancelled_while_the_instance_takes_no_more_of_its_body() {
 
 #[tokio::test]
 async fn three_thousand_cancelled_calls_leave_the_connection_alone() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         // No health check: its connection would be counted.
         silence: 60_000 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let slow = server::slow(1500 * MS);
     let servers = world

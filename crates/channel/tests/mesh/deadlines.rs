@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_channel::{Error, ClusterOptions, deadline};
+use mesh_channel::{ClusterOptions, Error, deadline};
 
 use crate::{
     server::{Server, echo, handler, hang, status, stop_midway},

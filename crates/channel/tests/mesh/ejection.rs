@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use discovery::Health;
-use mesh_channel::Options;
+use mesh_channel::ClusterOptions;
 
 use crate::{
     server::{self, Handler, Server, answer, echo, handler, read, status},
@@ -33,9 +33,9 @@ fn counts(servers: &[Server]) -> Vec<usize> {
 
 #[tokio::test]
 async fn five_failures_in_a_row_eject_for_a_time() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         ejection_time: 500 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let broken = Arc::new(AtomicBool::new(true));
     let state = Arc::clone(&broken);
@@ -57,10 +57,10 @@ async fn five_failures_in_a_row_eject_for_a_time() {
 
 #[tokio::test]
 async fn no_ejection_is_longer_than_the_longest() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         ejection_time: 60_000 * MS,
         ejection_max: 200 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let fails = handler(|call: server::Call| status(call, 14));
     let servers = world.start([fails, handler(echo)]).await;
@@ -72,14 +72,16 @@ async fn no_ejection_is_longer_than_the_longest() {
             tokio::time::sleep(10 * MS).await;
         }
     };
-    tokio::time::timeout(5_000 * MS, back).await.expect("used again");
+    tokio::time::timeout(5_000 * MS, back)
+        .await
+        .expect("used again");
 }
 
 #[tokio::test]
 async fn failures_of_calls_that_were_under_way_do_not_count_after_an_ejection() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         ejection_time: 300 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let fails_late = handler(|call: server::Call| async move {
         tokio::time::sleep(50 * MS).await;
@@ -98,7 +100,7 @@ async fn failures_of_calls_that_were_under_way_do_not_count_after_an_ejection() 
 
 #[tokio::test]
 async fn a_failure_in_the_trailers_counts_and_a_success_starts_anew() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let in_trailers = handler(|mut call: server::Call| async move {
         let body = read(&mut call).await.unwrap_or_default();
         let fails = call.request.headers().contains_key("fail");
@@ -118,7 +120,7 @@ async fn a_failure_in_the_trailers_counts_and_a_success_starts_anew() {
 
 #[tokio::test]
 async fn at_most_half_of_the_instances_are_ejected() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world
         .start([fails(), fails(), fails(), handler(echo)])
         .await;
@@ -134,7 +136,7 @@ async fn at_most_half_of_the_instances_are_ejected() {
 
 #[tokio::test]
 async fn the_only_instance_is_used_even_when_it_fails() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([fails()]).await;
     calls(&world, 20).await;
     assert_eq!(counts(&servers), [20]);
@@ -142,9 +144,9 @@ async fn the_only_instance_is_used_even_when_it_fails() {
 
 #[tokio::test]
 async fn when_most_instances_are_ejected_all_are_used() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         ejection_percent: 100,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let servers = world
         .start([fails(), fails(), fails(), handler(echo)])
@@ -159,7 +161,7 @@ async fn when_most_instances_are_ejected_all_are_used() {
 
 #[tokio::test]
 async fn an_instance_that_becomes_passing_is_forgiven() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([fails(), handler(echo)]).await;
     calls(&world, 30).await;
     assert_eq!(counts(&servers), [5, 25]);

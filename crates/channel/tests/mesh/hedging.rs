@@ -5,18 +5,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mesh_channel::Options;
+use mesh_channel::ClusterOptions;
 
 use crate::{
     server::{self, Server, echo, handler, hang, slow, status},
     support::{Call, MS, World, until},
 };
 
-fn options(delay: Duration) -> Options {
-    Options {
+fn options(delay: Duration) -> ClusterOptions {
+    ClusterOptions {
         hedge_delay: delay,
         ejection_failures: 1_000,
-        ..Options::default()
+        ..ClusterOptions::default()
     }
 }
 
@@ -91,7 +91,7 @@ async fn without_a_delay_nothing_is_hedged() {
 
 #[tokio::test]
 async fn hedges_stay_within_the_budget_and_their_maximum() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         retry_per_second: 0.0,
         retry_ratio: 0.5,
         hedge_max: 3,
@@ -103,7 +103,7 @@ async fn hedges_stay_within_the_budget_and_their_maximum() {
     }
     assert_eq!(total(&servers), 8 + 4);
     assert_eq!(hedges(&world), 4.0);
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         hedge_max: 3,
         ..options(20 * MS)
     });
@@ -128,7 +128,7 @@ async fn a_failed_attempt_is_followed_at_once() {
 
 #[tokio::test]
 async fn a_hedge_that_finds_no_room_leaves_the_first_attempt_alone() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         max_in_flight: 1,
         queue_timeout: 50 * MS,
         ..options(20 * MS)
@@ -185,7 +185,7 @@ async fn an_instance_that_says_stop_is_not_followed() {
 
 #[tokio::test]
 async fn a_call_that_no_instance_took_is_sent_again_without_a_budget() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         retry_per_second: 0.0,
         retry_ratio: 0.0,
         ..options(3000 * MS)

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use mesh_channel::{Error, ClusterOptions};
+use mesh_channel::{ClusterOptions, Error};
 use tokio::sync::Barrier;
 
 use crate::{

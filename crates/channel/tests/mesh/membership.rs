@@ -9,7 +9,7 @@ use std::{
 };
 
 use discovery::Health;
-use mesh_channel::Options;
+use mesh_channel::ClusterOptions;
 use tokio::{
     net::TcpListener,
     task::JoinSet,
@@ -23,7 +23,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_call_on_an_instance_that_is_removed_goes_on_to_its_end() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([slow(400 * MS), handler(echo)]).await;
     let removed = async {
         sleep(100 * MS).await;
@@ -39,7 +39,7 @@ async fn a_call_on_an_instance_that_is_removed_goes_on_to_its_end() {
 
 #[tokio::test]
 async fn an_instance_that_moves_is_called_at_its_new_address() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([handler(echo), handler(echo)]).await;
     world.memory.remove("i1");
     sleep(20 * MS).await;
@@ -52,7 +52,7 @@ async fn an_instance_that_moves_is_called_at_its_new_address() {
 
 #[tokio::test]
 async fn an_instance_that_comes_is_used_and_one_that_goes_is_not() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([handler(echo), handler(echo)]).await;
     world.memory.remove("i1");
     sleep(20 * MS).await;
@@ -66,7 +66,7 @@ async fn an_instance_that_comes_is_used_and_one_that_goes_is_not() {
 
 #[tokio::test]
 async fn a_mesh_that_is_dropped_closes_its_connections_after_its_calls() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([slow(300 * MS), handler(echo)]).await;
     let (_, idle) = world.open(Call::to("i1")).await.unwrap();
     drop(idle);
@@ -90,7 +90,7 @@ async fn a_mesh_that_is_dropped_closes_its_connections_after_its_calls() {
 
 #[tokio::test]
 async fn shutdown_waits_for_the_calls_in_flight() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([slow(300 * MS)]).await;
     let ended = async {
         sleep(100 * MS).await;
@@ -103,12 +103,12 @@ async fn shutdown_waits_for_the_calls_in_flight() {
 
 #[tokio::test]
 async fn one_that_comes_as_critical_starts_slowly_when_it_begins_to_serve() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         balance: balance::BalanceOptions {
             slow_start: Duration::from_secs(2),
             ..balance::BalanceOptions::default()
         },
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let servers = world.start([handler(echo)]).await;
     let other = crate::server::Server::start(handler(echo)).await;
@@ -127,11 +127,11 @@ async fn one_that_comes_as_critical_starts_slowly_when_it_begins_to_serve() {
 
 #[tokio::test]
 async fn an_instance_whose_health_flaps_is_connected_to_by_one_task() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         backoff_min: 50 * MS,
         backoff_max: 50 * MS,
         queue_timeout: 5 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     world.register("i0", listener.local_addr().unwrap()).await;

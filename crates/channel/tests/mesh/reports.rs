@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use mesh_channel::Options;
+use mesh_channel::ClusterOptions;
 
 use crate::{
     server::{self, Handler, handler, read},
@@ -27,14 +27,14 @@ fn reporting(name: &'static str, report: &'static str) -> Handler {
     })
 }
 
-fn options(policy: &str) -> Options {
-    Options {
+fn options(policy: &str) -> ClusterOptions {
+    ClusterOptions {
         lb_policy: Some(policy.to_owned()),
         balance: balance::BalanceOptions {
             load_blackout: Duration::ZERO,
             ..balance::BalanceOptions::default()
         },
-        ..Options::default()
+        ..ClusterOptions::default()
     }
 }
 

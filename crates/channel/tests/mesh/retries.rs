@@ -9,7 +9,7 @@ use std::{
 };
 
 use discovery::Discovery as _;
-use mesh_channel::{Error, ClusterOptions};
+use mesh_channel::{ClusterOptions, Error};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -141,7 +141,7 @@ async fn a_call_that_was_sent_is_not_sent_again() {
         let world = World::new(options());
         let servers = world.start((0..2).map(|_| resets(reason))).await;
         let error = world.call(Call::default()).await.unwrap_err();
-        assert!(matches!(error, Error::Broken { .. }), "{error}");
+        assert!(matches!(error, Error::ConnectionLost { .. }), "{error}");
         assert_eq!(total(&servers), 1);
     }
     let world = World::new(options());

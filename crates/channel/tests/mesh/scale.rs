@@ -8,7 +8,7 @@ use std::{
 };
 
 use discovery::{Catalog, Discovery, Health, Instance, InstanceKey, Registration, Snapshot};
-use mesh_channel::{CallAffinity, Error, CallAttempt, Mesh, ClusterOptions, Target};
+use mesh_channel::{CallAffinity, CallAttempt, ClusterOptions, Error, Mesh, Target};
 use telemetry::MetricsRegistry;
 use tokio::{sync::watch, time::Instant};
 
@@ -112,7 +112,11 @@ async fn ten_thousand_instances_cost_no_connection_and_an_update_touches_one_end
         Server::start(handler(echo)).await,
     );
     let registry = Arc::new(Published::new(server.address));
-    let mesh = Mesh::new(registry.clone(), ClusterOptions::default(), &MetricsRegistry::new());
+    let mesh = Mesh::new(
+        registry.clone(),
+        ClusterOptions::default(),
+        &MetricsRegistry::new(),
+    );
     let before: Vec<_> = (0..SERVICES).map(|n| endpoints(&mesh, n)).collect();
     assert!(before.iter().flatten().all(Option::is_some));
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mesh_channel::Options;
+use mesh_channel::ClusterOptions;
 use socket2::{Domain, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -16,7 +16,7 @@ use crate::{
 
 #[tokio::test]
 async fn a_stopped_instance_is_avoided_within_two_seconds_and_its_calls_wait() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([slow(300 * MS), handler(echo)]).await;
     world.tally(2).await;
     let waiting = world.call(Call::to("i0"));
@@ -43,7 +43,7 @@ async fn a_stopped_instance_is_avoided_within_two_seconds_and_its_calls_wait() {
 
 #[tokio::test]
 async fn short_deadlines_do_not_hide_that_an_instance_stopped() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([handler(echo), handler(echo)]).await;
     world.tally(2).await;
     servers[0].pause(true);
@@ -58,10 +58,10 @@ async fn short_deadlines_do_not_hide_that_an_instance_stopped() {
 
 #[tokio::test]
 async fn the_only_instance_is_not_judged() {
-    let world = World::new(Options {
+    let world = World::new(ClusterOptions {
         silence: 200 * MS,
         silence_probe: 200 * MS,
-        ..Options::default()
+        ..ClusterOptions::default()
     });
     let servers = world.start([handler(echo)]).await;
     world.tally(1).await;
@@ -79,7 +79,7 @@ async fn the_only_instance_is_not_judged() {
 
 #[tokio::test]
 async fn a_quiet_call_is_left_alone_when_health_is_unimplemented() {
-    let world = World::new(Options::default());
+    let world = World::new(ClusterOptions::default());
     let servers = world.start([slow(Duration::from_secs(5))]).await;
     let began = Instant::now();
     let answer = world.call(Call::default()).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_black_hole_costs_a_call_no_more_than_its_patience() {
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_listener, _waiting, dropping) = full().await;
     for hole in [mute.local_addr().unwrap(), dropping] {
-        let world = World::new(Options::default());
+        let world = World::new(ClusterOptions::default());
         let _servers = world.start([handler(echo)]).await;
         world.register("i1", hole).await;
         sleep(20 * MS).await;

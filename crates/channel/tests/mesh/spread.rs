@@ -7,7 +7,7 @@ use std::{
 };
 
 use discovery::{Catalog, Discovery, Registration, Snapshot};
-use mesh_channel::{Error, Mesh, ClusterOptions, Target};
+use mesh_channel::{ClusterOptions, Error, Mesh, Target};
 use telemetry::MetricsRegistry;
 use tokio::sync::watch;
 

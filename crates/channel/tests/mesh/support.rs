@@ -11,7 +11,7 @@ use bytes::Bytes;
 use discovery::{Check, Discovery as _, Registration, backends::Memory};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use mesh_channel::{Error, Mesh, ClusterOptions, ResponseBody, ServedBy, Target};
+use mesh_channel::{ClusterOptions, Error, Mesh, ResponseBody, ServedBy, Target};
 use telemetry::MetricsRegistry;
 
 use crate::server::{Handler, Server};

@@ -6,18 +6,18 @@
 //! [`cache`] keeps what is known on the disk.
 
 mod api_types;
+mod blocking_query;
+mod bulk_watcher;
 mod cache;
 mod client;
 mod index;
 mod kv;
-mod blocking_query;
-mod stale_grace;
 mod options;
 mod outage;
-mod bulk_watcher;
 mod request;
-mod visibility;
 mod resync;
+mod stale_grace;
+mod visibility;
 mod watches;
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use tracing::warn;
 pub use options::ConsulOptions;
 
 use self::{cache::Cache, client::ConsulApi, watches::Watches};
-use crate::{Catalog, Discovery, KvEntries, Error, Registration, RegistryStatus, Snapshot};
+use crate::{Catalog, Discovery, Error, KvEntries, Registration, RegistryStatus, Snapshot};
 
 /// What errors call this registry.
 const NAME: &str = "consul";

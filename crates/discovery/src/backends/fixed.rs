@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Catalog, Discovery, KvEntries, Error, Health, Instance, InstanceKey, ServiceKind, Registration, Snapshot,
-    publish::write, validate,
+    Catalog, Discovery, Error, Health, Instance, InstanceKey, KvEntries, Registration, ServiceKind,
+    Snapshot, publish::write, validate,
 };
 
 /// The instances that configuration names, always passing. Registering is accepted, so that a

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    Catalog, Discovery, KvEntries, Error, Health, Instance, InstanceKey, Registration, Snapshot,
+    Catalog, Discovery, Error, Health, Instance, InstanceKey, KvEntries, Registration, Snapshot,
     publish::{publish, write},
 };
 

@@ -1,6 +1,6 @@
 //! A Consul that is down, or was.
 
-use mesh_discovery::{Error, Registration, Registrar};
+use mesh_discovery::{Error, Registrar, Registration};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{SECOND, agent::Agent, consul, registration, seen, serving};

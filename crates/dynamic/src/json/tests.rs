@@ -189,7 +189,10 @@ fn bytes_that_are_not_the_message_are_told_as_bytes() {
     assert!(received.message().is_err());
     // Groups and fields that nobody described are passed over.
     let bytes = Bytes::from_static(&[10, 2, b'h', b'i', 0x9b, 6, 8, 1, 0x9c, 6, 0xa0, 6, 1]);
-    assert_eq!(ReceivedMessage::decode(answer(), bytes).to_json()["text"], "hi");
+    assert_eq!(
+        ReceivedMessage::decode(answer(), bytes).to_json()["text"],
+        "hi"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Addresses that may not be asked, however they are spelled and wherever they come from.
 
-use mesh_fetch::{HttpClient, Error, EgressPolicy, FetchLimits, Request};
+use mesh_fetch::{EgressPolicy, Error, FetchLimits, HttpClient, Request};
 
 use crate::support::{Internet, PUBLIC, Server, answer, client};
 
@@ -33,7 +33,8 @@ async fn nothing_is_asked_while_external_requests_are_switched_off() {
     let server = inside().await;
     let port = server.address.port();
     let listed = [format!("127.0.0.1:{port}")];
-    let client = HttpClient::new(EgressPolicy::new(false, &listed), FetchLimits::default()).unwrap();
+    let client =
+        HttpClient::new(EgressPolicy::new(false, &listed), FetchLimits::default()).unwrap();
     let error = ask(&client, &format!("http://127.0.0.1:{port}/"))
         .await
         .unwrap_err();
@@ -187,9 +188,12 @@ async fn a_name_that_answers_differently_the_second_time_is_asked_where_it_was_c
 async fn of_a_name_with_addresses_inside_and_outside_only_those_outside_are_asked() {
     let server = inside().await;
     let internet = Internet::new(server.address, &[("mixed", &["127.0.0.1", PUBLIC, "::1"])]);
-    ask(&client(&internet, &[], FetchLimits::default()), "http://mixed/")
-        .await
-        .unwrap();
+    ask(
+        &client(&internet, &[], FetchLimits::default()),
+        "http://mixed/",
+    )
+    .await
+    .unwrap();
     assert_eq!(
         *internet.connected.lock(),
         [format!("{PUBLIC}:80").parse().unwrap()]
@@ -227,7 +231,11 @@ async fn a_redirect_back_to_the_same_name_is_checked_anew() {
     let server = Server::start(|_| answer(302, &[("location", "/again")], "")).await;
     let names: &[(&str, &[&str])] = &[("rebind", &[PUBLIC]), ("rebind", &["192.168.0.1"])];
     let internet = Internet::new(server.address, names);
-    let asked = ask(&client(&internet, &[], FetchLimits::default()), "http://rebind/").await;
+    let asked = ask(
+        &client(&internet, &[], FetchLimits::default()),
+        "http://rebind/",
+    )
+    .await;
     assert!(matches!(asked, Err(Error::Forbidden { .. })), "{asked:?}");
     assert_eq!(
         *internet.connected.lock(),

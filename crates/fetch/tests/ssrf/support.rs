@@ -14,7 +14,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use mesh_fetch::{HttpClient, EgressPolicy, FetchLimits, Connector};
+use mesh_fetch::{Connector, EgressPolicy, FetchLimits, HttpClient};
 use parking_lot::Mutex;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -82,7 +82,12 @@ impl Connector for Internet {
 pub(crate) fn client(internet: &Arc<Internet>, listed: &[&str], limits: FetchLimits) -> HttpClient {
     let listed: Vec<String> = listed.iter().map(ToString::to_string).collect();
     let tls = native_tls::TlsConnector::new().unwrap();
-    HttpClient::with(EgressPolicy::new(true, &listed), limits, internet.clone(), tls)
+    HttpClient::with(
+        EgressPolicy::new(true, &listed),
+        limits,
+        internet.clone(),
+        tls,
+    )
 }
 
 /// A server that answers as a function says; gone with its value.

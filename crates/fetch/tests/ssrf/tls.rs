@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use mesh_fetch::{HttpClient, Error, EgressPolicy, FetchLimits, Request};
+use mesh_fetch::{EgressPolicy, Error, FetchLimits, HttpClient, Request};
 use openssl::{
     asn1::Asn1Time,
     bn::BigNum,

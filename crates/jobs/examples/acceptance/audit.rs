@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use mesh_jobs::{JobId, Jobs, JobStatus};
+use mesh_jobs::{JobId, JobStatus, Jobs};
 
 use crate::BAD;
 

@@ -14,7 +14,7 @@ mod worker;
 
 use std::{env, time::Duration};
 
-use mesh_jobs::{Jobs, NewJob, QueueOptions, Payload, StoreOptions, open};
+use mesh_jobs::{Jobs, NewJob, Payload, QueueOptions, StoreOptions, open};
 use testkit::Redis;
 use tokio::time::{Instant, sleep};
 

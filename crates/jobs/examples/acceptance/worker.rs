@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{JobContext, Failure, JobHandler, Job, Payload, Worker};
+use mesh_jobs::{Failure, Job, JobContext, JobHandler, Payload, Worker};
 use tokio_util::sync::CancellationToken;
 
 use crate::{BAD, Trial};

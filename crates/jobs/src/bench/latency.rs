@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{BenchStore, Plan, Progress, empty, start_workers};
-use crate::{JobContext, Error, Failure, JobHandler, Job, Payload, Producer};
+use crate::{Error, Failure, Job, JobContext, JobHandler, Payload, Producer};
 
 /// From the call that enqueues a job until its handler has it, in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -36,7 +36,8 @@ impl JobHandler for LatencyHandler {
         let now = self.micros();
         let sent = std::str::from_utf8(job.payload.bytes()).ok();
         let sent = sent.and_then(|sent| sent.parse::<u64>().ok());
-        let sent = sent.ok_or_else(|| Failure::permanent("the job does not say when it was sent"))?;
+        let sent =
+            sent.ok_or_else(|| Failure::permanent("the job does not say when it was sent"))?;
         self.waits.lock().push(now.saturating_sub(sent));
         Ok(Some(Payload::Json("true".into())))
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{Error, Jobs, Lane, Lease, MAX_BATCH, Move, JobState, JobStatus, clock, codec, outcome};
+use crate::{
+    Error, JobState, JobStatus, Jobs, Lane, Lease, MAX_BATCH, Move, clock, codec, outcome,
+};
 
 /// How far ahead a postponed job may wait without suspicion.
 const MAX_POSTPONED: Duration = Duration::from_secs(60);
@@ -55,7 +57,10 @@ impl Jobs {
         let backoff = &self.options.backoff;
         let longest = backoff.max.mul_f64(1.0 + backoff.jitter.clamp(0.0, 1.0));
         let mut moves = Vec::new();
-        for (status, longest) in [(JobStatus::Failed, longest), (JobStatus::Scheduled, MAX_POSTPONED)] {
+        for (status, longest) in [
+            (JobStatus::Failed, longest),
+            (JobStatus::Scheduled, MAX_POSTPONED),
+        ] {
             let latest = now.saturating_add(clock::millis(longest));
             let mut after = Some(String::new());
             while let Some(from) = after {

@@ -48,7 +48,8 @@ impl KnownWorkers {
             return Some(true);
         }
         // Where nobody at all is known, everything may just be starting.
-        let sure = self.last_seen.values().any(is_live) || now.duration_since(self.since) >= HEARTBEAT_INTERVAL;
+        let sure = self.last_seen.values().any(is_live)
+            || now.duration_since(self.since) >= HEARTBEAT_INTERVAL;
         let answered = self.asked.is_some_and(|(_, answered)| answered);
         (sure && answered).then_some(false)
     }

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 
-use crate::{JobCounts, Error, JobId, Jobs, Move, MoveOutcome, JobRecord, JobState, JobStatus, outcome};
+use crate::{
+    Error, JobCounts, JobId, JobRecord, JobState, JobStatus, Jobs, Move, MoveOutcome, outcome,
+};
 
 /// How often a change is tried again when the job moved meanwhile.
 const TRIES: usize = 16;
@@ -113,7 +115,7 @@ impl Jobs {
     fn contended(&self, id: &JobId) -> Error {
         let (store, reason) = (
             self.store.name(),
-            format!("the job {id} moves all the time"),
+            format!("job {id} kept changing state during the request: try again"),
         );
         Error::Unavailable { store, reason }
     }

@@ -57,7 +57,9 @@ impl Jobs {
         };
         {
             let known = self.queue_names.0.lock();
-            let fresh = known.asked.is_some_and(|asked| asked.elapsed() < LIMIT_CACHE_TTL);
+            let fresh = known
+                .asked
+                .is_some_and(|asked| asked.elapsed() < LIMIT_CACHE_TTL);
             let new = new(&known);
             if most == 0 || new.is_empty() {
                 return Ok(BTreeSet::new());

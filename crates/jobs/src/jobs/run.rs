@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Times;
 use crate::{
-    ClaimedJob, ClaimRequest, Error, History, JobId, Jobs, Lane, Lease, MAX_BATCH, Move, MoveOutcome, JobOutcome,
-    Renewal, codec, outcome,
+    ClaimRequest, ClaimedJob, Error, History, JobId, JobOutcome, Jobs, Lane, Lease, MAX_BATCH,
+    Move, MoveOutcome, Renewal, codec, outcome,
 };
 
 /// How soon a partition that cannot be claimed from is asked again while others can.
@@ -301,7 +301,10 @@ impl Jobs {
                 break;
             }
             let moved = self.store.transition(lane, &moves).await?;
-            let done = moved.iter().filter(|moved| **moved == MoveOutcome::Done).count();
+            let done = moved
+                .iter()
+                .filter(|moved| **moved == MoveOutcome::Done)
+                .count();
             taken += done;
             if done == 0 || expired.len() < MAX_BATCH {
                 break;
@@ -309,7 +312,9 @@ impl Jobs {
         }
         let (ended, dead) = (self.options.result_ttl, self.options.dead_ttl);
         // By a clock that has just leapt everything would be past its time.
-        while self.clock.is_stable(lane) && self.store.sweep(lane, ended, dead).await? >= MAX_BATCH {}
+        while self.clock.is_stable(lane) && self.store.sweep(lane, ended, dead).await? >= MAX_BATCH
+        {
+        }
         Ok(taken)
     }
 }

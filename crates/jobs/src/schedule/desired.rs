@@ -57,9 +57,10 @@ pub(super) fn desired(
         return Ok(Timer { next_at, ..changed });
     }
     let mut desired_timer = known.clone();
-    let renewed = known
-        .ownership
-        .filter(|kept| kept.at <= now.saturating_add(ENTRY_RENEWAL_MS) && now.saturating_sub(kept.at) < ENTRY_RENEWAL_MS);
+    let renewed = known.ownership.filter(|kept| {
+        kept.at <= now.saturating_add(ENTRY_RENEWAL_MS)
+            && now.saturating_sub(kept.at) < ENTRY_RENEWAL_MS
+    });
     // What another one has is its to keep: when it is gone, ours comes back.
     if same && renewed.is_none() {
         let since = known.ownership.map_or(since, |kept| kept.since.min(now));
@@ -108,8 +109,18 @@ mod tests {
         let new = desired(None, &timer(1_000), 20_000, 20_000, false).unwrap();
         let old = desired(Some(&new), &timer(9_000), 10_000, 20_500, false).unwrap();
         assert!(old.is_same(&new), "the older scheduler yields");
-        let old = desired(Some(&new), &timer(9_000), 10_000, 20_000 + 2 * ENTRY_RENEWAL_MS, false).unwrap();
-        assert_eq!(old.ownership, new.ownership, "and does not keep what it has not");
+        let old = desired(
+            Some(&new),
+            &timer(9_000),
+            10_000,
+            20_000 + 2 * ENTRY_RENEWAL_MS,
+            false,
+        )
+        .unwrap();
+        assert_eq!(
+            old.ownership, new.ownership,
+            "and does not keep what it has not"
+        );
         let gone = desired(
             Some(&new),
             &timer(9_000),

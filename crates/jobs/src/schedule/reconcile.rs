@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    JobFactory, keyed,
+    JobFactory,
     desired::{desired, is_live},
+    keyed,
 };
 use crate::{
     Error, Jobs,
@@ -73,7 +74,11 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the timers cannot be read.
-    pub async fn reconcile_timers(&self, entries: &mut ScheduleEntries, make: &JobFactory) -> Result<ReconcileResult, Error> {
+    pub async fn reconcile_timers(
+        &self,
+        entries: &mut ScheduleEntries,
+        make: &JobFactory,
+    ) -> Result<ReconcileResult, Error> {
         let now = self.timer_clock().await?;
         if entries.since == 0 {
             entries.since = now;

@@ -5,10 +5,10 @@
 //! four times what it must hold, at which changes wait.
 
 mod disk;
+mod job_slot;
 mod log;
 mod memory;
 mod record;
-mod job_slot;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,10 +31,11 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Clock, Error, JobId, Lane, JobStatus, clock,
+    Clock, Error, JobId, JobStatus, Lane, clock,
     store::{
-        SubmitOutcome, Claim, ClaimRequest, JobCounts, Submission, EventBatch, StoredJob, Lease, WaitPosition, Move, MoveOutcome, ProgressNote,
-        JobPage, Renewal, Store, StoreHealth,
+        Claim, ClaimRequest, EventBatch, JobCounts, JobPage, Lease, Move, MoveOutcome,
+        ProgressNote, Renewal, Store, StoreHealth, StoredJob, Submission, SubmitOutcome,
+        WaitPosition,
     },
 };
 use disk::Disk;
@@ -242,7 +243,11 @@ impl Store for Embedded {
         })
     }
 
-    async fn submit(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error> {
+    async fn submit(
+        &self,
+        lane: &Lane,
+        entries: &[Submission],
+    ) -> Result<Vec<SubmitOutcome>, Error> {
         let now = self.time();
         self.change(|memory| {
             memory.state.expire_keys(now);
@@ -274,7 +279,12 @@ impl Store for Embedded {
         Ok(claim)
     }
 
-    async fn wait_for_job(&self, _: &Lane, mark: &WaitPosition, wait: Duration) -> Result<(), Error> {
+    async fn wait_for_job(
+        &self,
+        _: &Lane,
+        mark: &WaitPosition,
+        wait: Duration,
+    ) -> Result<(), Error> {
         let since = mark
             .positions
             .first()
@@ -291,7 +301,9 @@ impl Store for Embedded {
         let changed = self.change(|memory| {
             moved.extend(moves.iter().map(|step| {
                 // It was made before, and could only not be told as done.
-                let made = memory.unacknowledged.remove(&(step.id.clone(), step.from.clone()));
+                let made = memory
+                    .unacknowledged
+                    .remove(&(step.id.clone(), step.from.clone()));
                 if made {
                     MoveOutcome::Done
                 } else {
@@ -343,7 +355,10 @@ impl Store for Embedded {
         Ok(memory.state.jobs.get(id).map(|slot| slot.found(id)))
     }
 
-    async fn find_with_notes(&self, id: &JobId) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error> {
+    async fn find_with_notes(
+        &self,
+        id: &JobId,
+    ) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error> {
         let memory = self.memory.lock();
         let slot = memory.state.jobs.get(id);
         Ok(slot.map(|slot| (slot.found(id), slot.notes.clone())))

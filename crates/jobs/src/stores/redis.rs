@@ -6,15 +6,15 @@
 
 mod check;
 mod claim;
+mod connections;
 mod dial;
 mod events;
-mod server_info;
-mod connections;
+mod heartbeat;
 mod refusal;
 mod reply;
 mod script;
 mod sentinel;
-mod heartbeat;
+mod server_info;
 mod tail_watchers;
 mod write;
 
@@ -29,10 +29,11 @@ use parking_lot::Mutex;
 use redis::Value;
 
 use crate::{
-    Error, JobId, Lane, JobStatus, clock,
+    Error, JobId, JobStatus, Lane, clock,
     store::{
-        SubmitOutcome, Claim, ClaimRequest, JobCounts, Submission, EventBatch, StoredJob, Lease, WaitPosition, Move, MoveOutcome, ProgressNote,
-        JobPage, Renewal, Store, StoreHealth,
+        Claim, ClaimRequest, EventBatch, JobCounts, JobPage, Lease, Move, MoveOutcome,
+        ProgressNote, Renewal, Store, StoreHealth, StoredJob, Submission, SubmitOutcome,
+        WaitPosition,
     },
 };
 use connections::{CommandError, Connections};
@@ -109,13 +110,18 @@ impl Redis {
 
     async fn run(&self, script: &Script, lane: &Lane, args: &[&[u8]]) -> Result<Value, Error> {
         let key = self.key(lane);
-        let first = self.connections.run(script, &key, args.iter().copied()).await;
+        let first = self
+            .connections
+            .run(script, &key, args.iter().copied())
+            .await;
         let answer = match first {
             // A new lane, or a Redis that came back without it, or where another thing stands in
             // its place.
             Err(CommandError::NoGroup | CommandError::WrongType) => {
                 self.repair(lane).await?;
-                self.connections.run(script, &key, args.iter().copied()).await
+                self.connections
+                    .run(script, &key, args.iter().copied())
+                    .await
             }
             answer => answer,
         };
@@ -142,7 +148,10 @@ impl Redis {
 
     /// Puts aside what stands in the place of a key, unless it is of the right type.
     async fn quarantine(&self, key: &str, kind: &str) -> Result<(), Error> {
-        let done = self.connections.run(&script::QUARANTINE, key, [kind.as_bytes()]).await;
+        let done = self
+            .connections
+            .run(&script::QUARANTINE, key, [kind.as_bytes()])
+            .await;
         match done.map_err(|failure| self.error(failure))? {
             Value::Nil => {}
             name => self.log_quarantined(name),
@@ -201,7 +210,10 @@ impl Redis {
         let (mut command, key) = (redis::cmd("SADD"), format!("{}:lanes", self.prefix));
         command.arg(&key).arg(lane.to_string());
         self.ask(&command, &key, "set").await?;
-        let made = self.connections.run(&script::SETUP, &self.key(lane), []).await;
+        let made = self
+            .connections
+            .run(&script::SETUP, &self.key(lane), [])
+            .await;
         let aside = made.map_err(|failure| self.error(failure))?;
         for name in reply::array(aside).map_err(|bad_reply| self.bad_reply(bad_reply))? {
             self.log_quarantined(name);
@@ -256,7 +268,10 @@ impl Store for Redis {
     }
 
     async fn now(&self, lane: &Lane) -> Result<u64, Error> {
-        let answer = self.connections.run(&script::TIME, &self.key(lane), []).await;
+        let answer = self
+            .connections
+            .run(&script::TIME, &self.key(lane), [])
+            .await;
         let answer = answer.map_err(|failure| self.error(failure))?;
         let read = |answer| {
             let [seconds, micros] = reply::row(answer)?;
@@ -269,7 +284,11 @@ impl Store for Redis {
         check::check(self).await
     }
 
-    async fn submit(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error> {
+    async fn submit(
+        &self,
+        lane: &Lane,
+        entries: &[Submission],
+    ) -> Result<Vec<SubmitOutcome>, Error> {
         write::submit(self, lane, entries).await
     }
 
@@ -277,7 +296,12 @@ impl Store for Redis {
         claim::claim(self, lane, claim_request).await
     }
 
-    async fn wait_for_job(&self, lane: &Lane, mark: &WaitPosition, wait: Duration) -> Result<(), Error> {
+    async fn wait_for_job(
+        &self,
+        lane: &Lane,
+        mark: &WaitPosition,
+        wait: Duration,
+    ) -> Result<(), Error> {
         events::wait(self, lane, mark, wait).await
     }
 
@@ -328,9 +352,14 @@ impl Store for Redis {
             .map_err(|bad_reply| self.bad_reply(bad_reply))
     }
 
-    async fn find_with_notes(&self, id: &JobId) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error> {
+    async fn find_with_notes(
+        &self,
+        id: &JobId,
+    ) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error> {
         let args = [id.as_str().as_bytes()];
-        let answer = self.run(&script::FIND_WITH_NOTES, &id.lane(), &args).await?;
+        let answer = self
+            .run(&script::FIND_WITH_NOTES, &id.lane(), &args)
+            .await?;
         if answer == Value::Nil {
             return Ok(None);
         }
@@ -343,7 +372,9 @@ impl Store for Redis {
 
     async fn expired_leases(&self, lane: &Lane, lease: Duration) -> Result<Vec<StoredJob>, Error> {
         let age = clock::millis(lease).to_string();
-        let answer = self.run(&script::EXPIRED_LEASES, lane, &[age.as_bytes()]).await?;
+        let answer = self
+            .run(&script::EXPIRED_LEASES, lane, &[age.as_bytes()])
+            .await?;
         let found = reply::array(answer).map_err(|bad_reply| self.bad_reply(bad_reply))?;
         Ok(self.founds(found))
     }

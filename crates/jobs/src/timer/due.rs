@@ -1,6 +1,6 @@
 //! Which times of a timer are due, and which one is next.
 
-use super::{MissedPolicy, Timer, Schedule, pattern::Pattern};
+use super::{MissedPolicy, Schedule, Timer, pattern::Pattern};
 use crate::Error;
 
 /// How late is missed, in ms, for [`MissedPolicy::Skip`].
@@ -16,7 +16,8 @@ impl Timer {
     /// which is set back a little does not make fixed times of the day come again.
     pub(crate) fn next(&self, now: u64) -> Result<Option<u64>, Error> {
         let next = self.after(now)?;
-        let (Some(time), Some(last), Schedule::Cron(pattern)) = (next, &self.last, &self.when) else {
+        let (Some(time), Some(last), Schedule::Cron(pattern)) = (next, &self.last, &self.when)
+        else {
             return Ok(next);
         };
         let again = last.at >= time && last.at - now <= MAX_SET_BACK;
@@ -120,7 +121,10 @@ mod tests {
     #[test]
     fn of_a_long_outage_the_latest_hundred_are_made_up_for() {
         let day = 86_400_000;
-        for when in [Schedule::Every(1_000), Schedule::Cron("* * * * * *".to_owned())] {
+        for when in [
+            Schedule::Every(1_000),
+            Schedule::Cron("* * * * * *".to_owned()),
+        ] {
             let timer = Timer {
                 when,
                 ..every(MissedPolicy::All)
@@ -180,6 +184,9 @@ mod tests {
             ..ahead
         };
         assert_eq!(cron.after(10_000).unwrap(), Some(11_000));
-        assert_eq!(every(MissedPolicy::Once).after(9_500).unwrap(), Some(10_000));
+        assert_eq!(
+            every(MissedPolicy::Once).after(9_500).unwrap(),
+            Some(10_000)
+        );
     }
 }

@@ -14,8 +14,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{STORE_RETRY, CANCEL_POLL, StopReason, CLAIM_WAIT, Worker};
-use crate::{ClaimedJob, Error, JobId, Lease, MAX_BATCH, JobOutcome, Renewal, jobs::HEARTBEAT_INTERVAL};
+use super::{CANCEL_POLL, CLAIM_WAIT, STORE_RETRY, StopReason, Worker};
+use crate::{
+    ClaimedJob, Error, JobId, JobOutcome, Lease, MAX_BATCH, Renewal, jobs::HEARTBEAT_INTERVAL,
+};
 
 impl Worker {
     /// Settles what has ended, everything that came meanwhile at once. What cannot be told to the
@@ -135,7 +137,11 @@ impl Worker {
                 continue;
             }
             // A store that is away is the renewal's to tell of, which knows of what is missed here.
-            let off = self.jobs.cancel_requests(&self.queue).await.unwrap_or_default();
+            let off = self
+                .jobs
+                .cancel_requests(&self.queue)
+                .await
+                .unwrap_or_default();
             if off.is_empty() {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_jobs::{Error, NewJob, JobOutcome, Renewal, JobStatus};
+use mesh_jobs::{Error, JobOutcome, JobStatus, NewJob, Renewal};
 
 use crate::{
     NOW, counts, done, failed,
@@ -156,7 +156,11 @@ async fn a_postponed_job_comes_back_after_its_delay_and_keeps_its_attempts() {
             .await;
         assert!(settled[0].is_ok());
         let record = jobs.get(&id).await.unwrap();
-        assert_eq!(record.status, JobStatus::Cancelled, "it was called off before");
+        assert_eq!(
+            record.status,
+            JobStatus::Cancelled,
+            "it was called off before"
+        );
     }
 }
 
@@ -190,7 +194,10 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
         let claimed = claim_one(&jobs, "default").await;
         assert!(jobs.cancel_requests("default").await.unwrap().is_empty());
         let record = jobs.cancel(&id).await.unwrap();
-        assert_eq!((record.status, record.cancelling), (JobStatus::Running, true));
+        assert_eq!(
+            (record.status, record.cancelling),
+            (JobStatus::Running, true)
+        );
         assert_eq!(
             jobs.cancel_requests("default").await.unwrap(),
             std::slice::from_ref(&id)

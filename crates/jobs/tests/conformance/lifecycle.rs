@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_jobs::{Error, JobFilter, NewJob, Payload, JobStatus};
+use mesh_jobs::{Error, JobFilter, JobStatus, NewJob, Payload};
 
 use crate::{
     NOW, counts, done, failed,
@@ -24,7 +24,10 @@ async fn a_job_goes_from_queued_over_running_to_succeeded_and_keeps_all_it_came_
             (Some(JobStatus::Queued), false)
         );
         let queued = jobs.get(&submitted.id).await.unwrap();
-        assert_eq!((queued.status, queued.header.attempt), (JobStatus::Queued, 0));
+        assert_eq!(
+            (queued.status, queued.header.attempt),
+            (JobStatus::Queued, 0)
+        );
         assert_eq!(counts(&jobs).await, [1, 0, 0, 0, 0, 0, 0]);
 
         let claimed = claim_one(&jobs, "default").await;
@@ -86,7 +89,10 @@ async fn a_failed_job_is_tried_again_later_until_it_is_dead_and_can_be_revived()
         let claimed = claim_one(&jobs, "default").await;
         assert!(jobs.settle(&[(claimed, failed(true))]).await[0].is_ok());
         let record = jobs.get(&id).await.unwrap();
-        assert_eq!((record.status, record.header.attempt), (JobStatus::Failed, 1));
+        assert_eq!(
+            (record.status, record.header.attempt),
+            (JobStatus::Failed, 1)
+        );
         assert_eq!(record.header.error.as_deref(), Some("it broke"));
         assert!(record.due_at.is_some());
         assert_eq!(counts(&jobs).await, [0, 0, 0, 1, 0, 0, 0]);
@@ -104,7 +110,10 @@ async fn a_failed_job_is_tried_again_later_until_it_is_dead_and_can_be_revived()
         assert_eq!(counts(&jobs).await, [0, 0, 0, 0, 1, 0, 0]);
 
         let record = jobs.retry(&id).await.unwrap();
-        assert_eq!((record.status, record.header.attempt), (JobStatus::Queued, 0));
+        assert_eq!(
+            (record.status, record.header.attempt),
+            (JobStatus::Queued, 0)
+        );
         let again = jobs.retry(&id).await;
         assert!(matches!(
             again,

@@ -13,7 +13,7 @@ mod support;
 
 use std::time::Duration;
 
-use mesh_jobs::{Jobs, JobOutcome, Payload};
+use mesh_jobs::{JobOutcome, Jobs, Payload};
 
 pub(crate) const NOW: Duration = Duration::ZERO;
 

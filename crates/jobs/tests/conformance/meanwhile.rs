@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{Error, JobFilter, JobId, Jobs, NewJob, StoreOptions, JobStatus, Submitted};
+use mesh_jobs::{Error, JobFilter, JobId, JobStatus, Jobs, NewJob, StoreOptions, Submitted};
 
 use crate::{
     NOW, done, failed,

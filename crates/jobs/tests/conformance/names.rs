@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use mesh_jobs::{
-    JobContext, Error, Failure, JobHandler, Job, NewJob, QueueOptions, JobOutcome, Payload, JobStatus, Worker,
+    Error, Failure, Job, JobContext, JobHandler, JobOutcome, JobStatus, NewJob, Payload,
+    QueueOptions, Worker,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;

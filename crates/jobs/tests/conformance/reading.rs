@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_jobs::{Error, JobFilter, MissedPolicy, NewJob, JobStatus, Timer, Schedule};
+use mesh_jobs::{Error, JobFilter, JobStatus, MissedPolicy, NewJob, Schedule, Timer};
 
 use crate::{
     NOW, counts, done, failed,
@@ -218,7 +218,12 @@ async fn a_timer_fires_once_though_three_schedulers_run() {
             set,
             "setting it again changes nothing"
         );
-        let bad = Timer::new("bad", Schedule::Cron("nonsense".to_owned()), "call", "x".into());
+        let bad = Timer::new(
+            "bad",
+            Schedule::Cron("nonsense".to_owned()),
+            "call",
+            "x".into(),
+        );
         assert!(matches!(
             jobs.set_timer(bad).await,
             Err(Error::Invalid { .. })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_jobs::{ScheduleEntries, Error, Jobs, NewJob, Scheduler, Timer, Schedule};
+use mesh_jobs::{Error, Jobs, NewJob, Schedule, ScheduleEntries, Scheduler, Timer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -48,10 +48,19 @@ async fn an_entry_is_fired_by_schedulers_that_have_it_and_by_no_other() {
         tokio::time::sleep(Duration::from_millis(150)).await;
         // It has been restarted without the entry, or is another one beside it.
         for mut without in [entries(vec![]), entries(vec![entry("b", 3_600_000)])] {
-            assert_eq!(jobs.reconcile_timers(&mut without, &make).await.unwrap().made, 0);
+            assert_eq!(
+                jobs.reconcile_timers(&mut without, &make)
+                    .await
+                    .unwrap()
+                    .made,
+                0
+            );
         }
         assert_eq!(names(&jobs).await, ["file/a", "file/b"], "{}", store.scheme);
-        assert_eq!(jobs.reconcile_timers(&mut with, &make).await.unwrap().made, 1);
+        assert_eq!(
+            jobs.reconcile_timers(&mut with, &make).await.unwrap().made,
+            1
+        );
         // What is taken out of a file goes at once.
         with.replace(vec![]);
         jobs.reconcile_timers(&mut with, &make).await.unwrap();
@@ -82,7 +91,10 @@ async fn what_an_older_scheduler_left_behind_fires_no_more() {
         tokio::time::sleep(Duration::from_millis(150)).await;
         let mut none = entries(vec![]);
         // The one that a program set itself is everybody's.
-        assert_eq!(jobs.reconcile_timers(&mut none, &make).await.unwrap().made, 1);
+        assert_eq!(
+            jobs.reconcile_timers(&mut none, &make).await.unwrap().made,
+            1
+        );
         assert!(jobs.timers().await.unwrap()[0].ownership.is_some());
     }
 }
@@ -178,7 +190,10 @@ async fn what_somebody_removes_fires_no_more_though_its_scheduler_has_it() {
         tokio::time::sleep(Duration::from_millis(250)).await;
         // Neither does a scheduler that starts now bring it back.
         for mut mine in [mine.clone(), entries(vec![entry("a", 100)])] {
-            assert_eq!(jobs.reconcile_timers(&mut mine, &make).await.unwrap().made, 0);
+            assert_eq!(
+                jobs.reconcile_timers(&mut mine, &make).await.unwrap().made,
+                0
+            );
         }
         let ran = jobs.run_timer("file/a", &make).await.unwrap();
         assert!(!ran.existing, "by hand it runs");

@@ -10,8 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use mesh_jobs::{
-    SubmitOutcome, Claim, ClaimRequest, JobCounts, Submission, Error, EventBatch, StoredJob, JobId, Lane, Lease, WaitPosition,
-    Move, MoveOutcome, ProgressNote, JobPage, Renewal, JobStatus, Store, StoreHealth,
+    Claim, ClaimRequest, Error, EventBatch, JobCounts, JobId, JobPage, JobStatus, Lane, Lease,
+    Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredJob, Submission,
+    SubmitOutcome, WaitPosition,
 };
 
 /// Another store, with its clock set so much ahead, in ms.
@@ -46,7 +47,11 @@ impl Store for Jumping {
         self.store.check().await
     }
 
-    async fn submit(&self, lane: &Lane, entries: &[Submission]) -> Result<Vec<SubmitOutcome>, Error> {
+    async fn submit(
+        &self,
+        lane: &Lane,
+        entries: &[Submission],
+    ) -> Result<Vec<SubmitOutcome>, Error> {
         self.store.submit(lane, entries).await
     }
 
@@ -56,7 +61,12 @@ impl Store for Jumping {
         Ok(Claim { now, ..claim })
     }
 
-    async fn wait_for_job(&self, lane: &Lane, mark: &WaitPosition, wait: Duration) -> Result<(), Error> {
+    async fn wait_for_job(
+        &self,
+        lane: &Lane,
+        mark: &WaitPosition,
+        wait: Duration,
+    ) -> Result<(), Error> {
         self.store.wait_for_job(lane, mark, wait).await
     }
 
@@ -84,7 +94,10 @@ impl Store for Jumping {
         self.store.find(id).await
     }
 
-    async fn find_with_notes(&self, id: &JobId) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error> {
+    async fn find_with_notes(
+        &self,
+        id: &JobId,
+    ) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error> {
         self.store.find_with_notes(id).await
     }
 

@@ -18,8 +18,8 @@ use std::{
 
 use cluster::Cluster;
 use mesh_jobs::{
-    Backoff, ClaimedJob, JobContext, Failure, JobHandler, Job, Jobs, NewJob, QueueOptions, Payload, STORES,
-    StoreOptions, open,
+    Backoff, ClaimedJob, Failure, Job, JobContext, JobHandler, Jobs, NewJob, Payload, QueueOptions,
+    STORES, StoreOptions, open,
 };
 use testkit::{Redis, Sentinel};
 

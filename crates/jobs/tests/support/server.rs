@@ -1,6 +1,6 @@
 //! A Redis that a test does something to, and what then goes on.
 
-use mesh_jobs::{ClaimedJob, Error, Jobs, JobOutcome, StoreOptions, JobStatus, open};
+use mesh_jobs::{ClaimedJob, Error, JobOutcome, JobStatus, Jobs, StoreOptions, open};
 use testkit::Redis;
 
 use super::{call, claim_one, options};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
-use super::{AppState, Query, ApiError, body_json, json, render};
+use super::{ApiError, AppState, Query, body_json, json, render};
 use crate::{
     definition::{CheckDefinition, ServiceDefinition, Status},
     state::DATACENTER,

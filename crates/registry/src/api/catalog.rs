@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
-use super::{AppState, Query, ApiError, answer, body_json, json, render};
+use super::{ApiError, AppState, Query, answer, body_json, json, render};
 use crate::{
     definition::Status,
     state::{DATACENTER, Service, State},

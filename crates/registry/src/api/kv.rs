@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{StatusCode, Uri, header};
 use serde_json::{Value, json};
 
-use super::{App, AppState, Query, ApiError, answer, index_headers, json, wait_for};
+use super::{ApiError, App, AppState, Query, answer, index_headers, json, wait_for};
 use crate::state::{KvPair, State};
 
 pub(super) async fn get(

@@ -177,7 +177,10 @@ impl Sockets {
     /// Writes what the stream takes, and ends it when the engine is through with it.
     pub(super) fn write<H: Host>(&mut self, id: Id, engine: &mut Engine<H>) -> io::Result<()> {
         let slot = self.slots.get_mut(id.index as usize);
-        let Some(socket) = slot.and_then(Option::as_mut).filter(|socket| socket.id == id) else {
+        let Some(socket) = slot
+            .and_then(Option::as_mut)
+            .filter(|socket| socket.id == id)
+        else {
             return Ok(());
         };
         let mut cx = Context::from_waker(&socket.waker);

@@ -54,7 +54,11 @@ impl<H: Host> Engine<H> {
             return self.attempt_failed(call_id, false, Cause::Http(status));
         }
         let whole = call.request.whole;
-        if !trailers && !self.host.accepts_response(&mut call.host, block, end, whole) {
+        if !trailers
+            && !self
+                .host
+                .accepts_response(&mut call.host, block, end, whole)
+        {
             return self.attempt_failed(call_id, false, Cause::Declined);
         }
         if summary.grpc_status.is_some() {
@@ -83,7 +87,8 @@ impl<H: Host> Engine<H> {
         call.phase = Phase::Answered;
         let memory = call.request.forget();
         self.extra.clear();
-        self.host.on_response(&mut call.host, block, &mut self.extra);
+        self.host
+            .on_response(&mut call.host, block, &mut self.extra);
         let Some(conn) = self.conns.get_mut(call.client.conn) else {
             return;
         };

@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{conn::Drain, engine::Engine, frame::ErrorCode, host::Host, parser::ConnectionError, slab::Id};
+use crate::{
+    conn::Drain, engine::Engine, frame::ErrorCode, host::Host, parser::ConnectionError, slab::Id,
+};
 
 /// How long a client may take to answer the first word.
 const STEP: Duration = Duration::from_secs(1);

@@ -139,7 +139,12 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    pub(super) fn window_update(&mut self, id: Id, stream: u32, credit: u32) -> Result<(), ConnectionError> {
+    pub(super) fn window_update(
+        &mut self,
+        id: Id,
+        stream: u32,
+        credit: u32,
+    ) -> Result<(), ConnectionError> {
         let limit = self.config.max_glitches;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());

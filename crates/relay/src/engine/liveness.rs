@@ -56,7 +56,11 @@ impl<H: Host> Engine<H> {
     /// How often connections are looked at: twice in the shortest of their times.
     pub(super) fn check_interval(&self) -> Option<Duration> {
         let config = &self.config;
-        let times = [config.handshake_timeout, config.body_timeout, config.keep_alive];
+        let times = [
+            config.handshake_timeout,
+            config.body_timeout,
+            config.keep_alive,
+        ];
         let shortest = times.into_iter().flatten().min()?;
         Some((shortest / 2).max(Duration::from_millis(10)))
     }

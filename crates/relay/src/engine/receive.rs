@@ -103,7 +103,12 @@ impl<H: Host> Engine<H> {
 
     /// A frame for a stream that has no call: what that means depends on how it ended. Bytes that
     /// were under way when we reset it are no fault of the peer's, however small their frames.
-    fn frame_without_call(&mut self, id: Id, stream: u32, bytes: usize) -> Result<(), ConnectionError> {
+    fn frame_without_call(
+        &mut self,
+        id: Id,
+        stream: u32,
+        bytes: usize,
+    ) -> Result<(), ConnectionError> {
         let limit = self.config.max_glitches;
         let Some(conn) = self.conns.get_mut(id) else {
             return Ok(());

@@ -39,7 +39,10 @@ impl<H: Host> Engine<H> {
             return match conn.recall(stream) {
                 Some(Closed::Reset) => conn.glitch(config.max_glitches, self.now),
                 Some(Closed::Ended) => fatal(ErrorCode::StreamClosed, "HEADERS on a closed stream"),
-                None => fatal(ErrorCode::ProtocolError, "streams are not in ascending order"),
+                None => fatal(
+                    ErrorCode::ProtocolError,
+                    "streams are not in ascending order",
+                ),
             };
         }
         conn.stream = stream;
@@ -79,7 +82,9 @@ impl<H: Host> Engine<H> {
         let deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
         let memory = self.spare.pop();
         let memory = memory.unwrap_or_else(|| Vec::with_capacity(block.wire().len() + SMALL));
-        let mut request = Request::new(memory, block, summary, |field| self.host.forwards_field(field));
+        let mut request = Request::new(memory, block, summary, |field| {
+            self.host.forwards_field(field)
+        });
         request.ended = end;
         // The host wants the call's id, and the call is made with what the host keeps: the slot is
         // taken by whichever call comes first, so ask with a reserved one.

@@ -128,7 +128,7 @@ fn a_session_is_told_step_by_step() {
                 padding: 3,
                 end_stream: false
             }),
-            Seen::Data(1, b"preface".to_vec()),
+            Seen::Data(1, b"hello".to_vec()),
             Seen::Event(Event::DataEnd {
                 stream: 1,
                 end_stream: false
@@ -193,7 +193,11 @@ fn frames_that_break_the_rules_end_the_connection() {
         ),
     ];
     for (number, (build, code)) in cases.iter().enumerate() {
-        assert_eq!(with(build), Some(Seen::ConnectionError(*code)), "case {number}");
+        assert_eq!(
+            with(build),
+            Some(Seen::ConnectionError(*code)),
+            "case {number}"
+        );
     }
     let strangers: [(&[u8], ErrorCode); 7] = [
         (b"CONNECT a:1 HTTP/1.1\r\n", ErrorCode::Http11Required),

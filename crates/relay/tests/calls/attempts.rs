@@ -36,7 +36,9 @@ fn a_refused_stream_is_sent_again_and_a_cancelled_one_is_not() {
     let mut client = bench.client();
     bench.request(&client, 1, Some(b"q"));
     let mut instance = bench.instance();
-    bench.say(&instance, |out| frame::reset(out, 1, ErrorCode::RefusedStream));
+    bench.say(&instance, |out| {
+        frame::reset(out, 1, ErrorCode::RefusedStream)
+    });
     let again = bench.of_stream(&mut instance, 3);
     assert_eq!(again[1].payload, b"q");
     bench.say(&instance, |out| frame::reset(out, 3, ErrorCode::Cancel));

@@ -167,7 +167,10 @@ fn a_call_is_put_on_a_connection_that_was_greeted_and_has_answered() {
         }
         kinds
     };
-    assert_eq!(heads(out), [FrameType::Settings, FrameType::Headers, FrameType::Data]);
+    assert_eq!(
+        heads(out),
+        [FrameType::Settings, FrameType::Headers, FrameType::Data]
+    );
     let mut back = Vec::new();
     answer(&mut back, 1, b"a");
     bench.engine.received(id, &back);

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use mesh_relay::{
     Cause, Config, Ended, Endpoint, Engine, Failure, Host, Id, Verdict,
-    frame::{self, Head, FrameType},
+    frame::{self, FrameType, Head},
     hpack::{Block, Decoder, Token},
 };
 use parking_lot::Mutex;
@@ -121,7 +121,13 @@ impl Host for Plain {
         extra.push(b"x-attempt", call.attempts.to_string().as_bytes());
     }
 
-    fn accepts_response(&mut self, _call: &mut Kept, _response: &Block, _end: bool, _again: bool) -> bool {
+    fn accepts_response(
+        &mut self,
+        _call: &mut Kept,
+        _response: &Block,
+        _end: bool,
+        _again: bool,
+    ) -> bool {
         let declined = self.declines > 0;
         self.declines = self.declines.saturating_sub(1);
         !declined

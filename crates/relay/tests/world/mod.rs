@@ -25,7 +25,7 @@ use h2::{
 use http::{HeaderMap, HeaderValue, Request, Response};
 use mesh_relay::{
     Cause, Config, Ended, Endpoint, Engine, Failure, Host, Id, Verdict,
-    driver::{self, Command, Dialed, DialFuture, Transport, Stream},
+    driver::{self, Command, DialFuture, Dialed, Stream, Transport},
     hpack::Block,
 };
 use parking_lot::Mutex;

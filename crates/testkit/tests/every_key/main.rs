@@ -78,11 +78,7 @@ fn trials() -> Vec<Trial> {
             let count = if one { 1 } else { values.len() };
             let from = if one { at % values.len() } else { 0 };
             for value in values.into_iter().skip(from).take(count) {
-                trials.push(Trial {
-                    spec,
-                    key,
-                    value,
-                });
+                trials.push(Trial { spec, key, value });
             }
         }
     }

@@ -24,13 +24,21 @@ pub(super) struct Retry {
 }
 
 impl Cancel {
-    pub(super) async fn run(self, gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(
+        self,
+        gateway: GatewayClient,
+        out: &Output,
+    ) -> anyhow::Result<ExitCode> {
         each(gateway, out, &self.ids, "cancel").await
     }
 }
 
 impl Retry {
-    pub(super) async fn run(self, gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(
+        self,
+        gateway: GatewayClient,
+        out: &Output,
+    ) -> anyhow::Result<ExitCode> {
         each(gateway, out, &self.ids, "retry").await
     }
 }

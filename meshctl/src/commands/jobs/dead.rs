@@ -53,7 +53,11 @@ pub(super) struct Requeue {
 }
 
 impl Dead {
-    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(
+        self,
+        mut gateway: GatewayClient,
+        out: &Output,
+    ) -> anyhow::Result<ExitCode> {
         match self {
             Self::List(List { which, limit }) => {
                 let dead = pages(&mut gateway, Some("dead"), &which, limit);
@@ -65,7 +69,11 @@ impl Dead {
     }
 }
 
-async fn all(mut gateway: GatewayClient, out: &Output, which: &JobFilter) -> anyhow::Result<ExitCode> {
+async fn all(
+    mut gateway: GatewayClient,
+    out: &Output,
+    which: &JobFilter,
+) -> anyhow::Result<ExitCode> {
     // All ids first: the places of pages move when jobs are taken out of them.
     let mut ids = Vec::new();
     let mut dead = pages(&mut gateway, Some("dead"), which, 0);

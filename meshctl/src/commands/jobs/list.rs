@@ -41,7 +41,11 @@ pub(super) struct JobFilter {
 }
 
 impl List {
-    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(
+        self,
+        mut gateway: GatewayClient,
+        out: &Output,
+    ) -> anyhow::Result<ExitCode> {
         let listed = pages(
             &mut gateway,
             self.status.as_deref(),

@@ -13,7 +13,11 @@ use crate::{duration, gateway::GatewayClient, output::Output};
 pub(super) struct Queues;
 
 impl Queues {
-    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(
+        self,
+        mut gateway: GatewayClient,
+        out: &Output,
+    ) -> anyhow::Result<ExitCode> {
         let queues = gateway.get(&gateway.url(&["queues"])).await?;
         if out.json {
             out.value(&queues)?;

@@ -66,7 +66,11 @@ pub(super) struct Submit {
 }
 
 impl Submit {
-    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(
+        self,
+        mut gateway: GatewayClient,
+        out: &Output,
+    ) -> anyhow::Result<ExitCode> {
         let given = json_arg::read(self.payload.as_deref().unwrap_or("{}")).await?;
         let payload: Value = serde_json::from_str(&given)
             .with_context(|| format!("the payload is no JSON: {}", json_arg::FORMS))?;

@@ -18,7 +18,11 @@ pub(super) struct Get {
 }
 
 impl Get {
-    pub(super) async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(
+        self,
+        mut gateway: GatewayClient,
+        out: &Output,
+    ) -> anyhow::Result<ExitCode> {
         let job = gateway.get(&gateway.url(&["jobs", &self.id])).await?;
         show(out, &job)?;
         Ok(ExitCode::SUCCESS)

@@ -43,7 +43,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) async fn run(self, gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(
+        self,
+        gateway: GatewayClient,
+        out: &Output,
+    ) -> anyhow::Result<ExitCode> {
         match (self.id, self.queue) {
             (Some(id), _) => follow(gateway, out, &id).await,
             (None, queue) => follow_queue(gateway, out, &queue.unwrap_or_default()).await,
@@ -52,7 +56,11 @@ impl Watch {
 }
 
 /// Tells every event of a queue, for ever.
-async fn follow_queue(gateway: GatewayClient, out: &Output, queue: &str) -> anyhow::Result<ExitCode> {
+async fn follow_queue(
+    gateway: GatewayClient,
+    out: &Output,
+    queue: &str,
+) -> anyhow::Result<ExitCode> {
     let mut url = gateway.url(&["events"]);
     url.query_pairs_mut().append_pair("queue", queue);
     let mut cursor = String::new();
@@ -144,7 +152,11 @@ pub(super) async fn follow(
 }
 
 /// Tells events until the gateway ends them.
-async fn events(gateway: &GatewayClient, id: &str, state: &mut WatchState<'_>) -> anyhow::Result<()> {
+async fn events(
+    gateway: &GatewayClient,
+    id: &str,
+    state: &mut WatchState<'_>,
+) -> anyhow::Result<()> {
     let url = gateway.url(&["jobs", id, "events"]);
     let Some(mut events) = gateway.events(&url, &state.cursor).await? else {
         return Ok(());

@@ -40,7 +40,10 @@ pub(crate) async fn run(
         let text: String = text.chars().take(MAX_SHOWN).collect();
         let error = format!("{} answered {}: {text}", answer.url, answer.status);
         return Err(
-            match (is_retryable(answer.status), client.retry_after(&answer.headers)) {
+            match (
+                is_retryable(answer.status),
+                client.retry_after(&answer.headers),
+            ) {
                 (true, Some(after)) => Failure::retry_after(error, after),
                 (true, None) => Failure::retryable(error),
                 (false, _) => Failure::permanent(error),

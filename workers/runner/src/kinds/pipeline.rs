@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::pipeline::{Progress, Run};
 use channel::Mesh;
-use jobs::{JobContext, Failure};
+use jobs::{Failure, JobContext};
 use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;

@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use jobs::{JobContext, Error, Failure, Job, JobId, Jobs, NewJob, JobRecord, JobStatus};
+use jobs::{Error, Failure, Job, JobContext, JobId, JobRecord, JobStatus, Jobs, NewJob};
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
-use work::{Call, Subtask, Task, JobPayload};
+use work::{Call, JobPayload, Subtask, Task};
 
 use super::agents::AgentSelector;
 

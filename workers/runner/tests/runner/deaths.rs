@@ -36,7 +36,7 @@ async fn a_runner_asked_to_leave_hands_back_what_it_cannot_finish() {
         .await;
     // It was no fault of the job's.
     assert_eq!(back.header.attempt, 0);
-    assert!(first.process.end(PATIENCE).await.success());
+    assert!(first.process.wait_exit(PATIENCE).await.success());
     let _second = stage.runner(&[]).await;
     let record = stage.ended(&id).await;
     assert_eq!(
@@ -54,7 +54,7 @@ async fn a_runner_asked_to_leave_finishes_what_it_can() {
         .wait(&id, |record| record.status == JobStatus::Running)
         .await;
     runner.process.signal(Signal::Terminate);
-    assert!(runner.process.end(PATIENCE).await.success());
+    assert!(runner.process.wait_exit(PATIENCE).await.success());
     let record = stage.jobs.get(&id).await.unwrap();
     assert_eq!(
         (record.status, record.header.attempt),

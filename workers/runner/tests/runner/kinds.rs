@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jobs::{NewJob, Payload, JobStatus};
+use jobs::{JobStatus, NewJob, Payload};
 use serde_json::{Value, json};
 use testkit::until;
 use tokio::{
@@ -174,7 +174,9 @@ async fn an_http_job_asks_a_listed_host_and_none_while_switched_off() {
             "http" => json!({ "url": "http://127.0.0.2:1/" }),
             path => get(path),
         };
-        let record = stage.ended(&stage.submit(JobKind::Http, &request).await).await;
+        let record = stage
+            .ended(&stage.submit(JobKind::Http, &request).await)
+            .await;
         let error = record.header.error.unwrap();
         assert_eq!(record.status, JobStatus::Dead, "{error}");
         assert!(error.contains(text), "{error}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobs::{NewJob, JobStatus};
+use jobs::{JobStatus, NewJob};
 use testkit::until;
 use work::{JobKind, JobPayload};
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, process::Command, time::Duration};
 
-use jobs::{JobId, Jobs, JobRecord, JobStatus};
+use jobs::{JobId, JobRecord, JobStatus, Jobs};
 use serde_json::Value;
 use service::{Loader, ServerHandle};
 use testkit::{Process, Redis, http_client, local, until};
@@ -54,7 +54,7 @@ impl Stage {
             .env("LOG_FORMAT", "json")
             .envs(env.iter().copied());
         let mut process = Process::start("job-runner", command);
-        let line = process.line(PATIENCE, |line| {
+        let line = process.wait_for_line(PATIENCE, |line| {
             let line: Value = serde_json::from_str(line).ok()?;
             (line["message"] == "serving").then_some(line)
         });

@@ -386,7 +386,8 @@ mod tests {
 
     #[test]
     fn a_change_touches_the_group_of_its_service_only() {
-        let before = checks_by_service(vec![state("n", "a", "passing"), state("n", "b", "passing")]);
+        let before =
+            checks_by_service(vec![state("n", "a", "passing"), state("n", "b", "passing")]);
         let after = checks_by_service(vec![
             state("n", "a", "critical"),
             state("n", "b", "passing"),

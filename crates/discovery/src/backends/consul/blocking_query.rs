@@ -17,15 +17,15 @@ use tokio::{
 
 use super::{
     api_types,
-    client::{Answer, QueryMode, ConsulApi},
+    client::{Answer, ConsulApi, QueryMode},
     index::QueryIndex,
-    stale_grace::{StaleGrace, Item},
-    outage::{WatchOutage, Outages},
+    outage::{Outages, WatchOutage},
+    stale_grace::{Item, StaleGrace},
     visibility::{EmptyAnswer, Visibility},
 };
 use crate::{
-    Backoff, Catalog, Error, Instance, InstanceKey, LeftOut, Snapshot, publish::publish, status::LeftOuts,
-    validate,
+    Backoff, Catalog, Error, Instance, InstanceKey, LeftOut, Snapshot, publish::publish,
+    status::LeftOuts, validate,
 };
 
 /// The least time from one query to the next of the same watch. Consul answers a query for a
@@ -114,7 +114,7 @@ impl Item for Vec<String> {
 
 impl Item for Arc<Instance> {
     fn is_serving(&self) -> bool {
-        self.is_serving()
+        Instance::is_serving(self)
     }
 }
 
@@ -348,7 +348,12 @@ mod tests {
     fn catalog_query() -> (BlockingQuery<CatalogSource>, Receiver) {
         let (sender, receiver) = watch::channel(None);
         (
-            BlockingQuery::new(CatalogSource::default(), Arc::new(sender), Outages::default(), None),
+            BlockingQuery::new(
+                CatalogSource::default(),
+                Arc::new(sender),
+                Outages::default(),
+                None,
+            ),
             receiver,
         )
     }

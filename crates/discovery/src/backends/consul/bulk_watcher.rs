@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     api_types::{StateRow, checks_by_service},
+    blocking_query::{MIN_INTERVAL, backoff, interval},
     client::Answer,
     index::QueryIndex,
-    blocking_query::{MIN_INTERVAL, backoff, interval},
     outage::WatchOutage,
     watches::{Mode, Watches},
 };
@@ -152,11 +152,16 @@ mod tests {
     }
 
     fn away() -> Result<Answer<Vec<StateRow>>, Error> {
-        Err(Error::Silent { after: MIN_INTERVAL })
+        Err(Error::Silent {
+            after: MIN_INTERVAL,
+        })
     }
 
     fn told(outages: u64, unreachable: bool) -> News {
-        News::Mode(Mode::Bulk { outages, unreachable })
+        News::Mode(Mode::Bulk {
+            outages,
+            unreachable,
+        })
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::watches::Watches;
-use crate::{Catalog, KvEntries, Health, Instance, InstanceKey, Snapshot, validate};
+use crate::{Catalog, Health, Instance, InstanceKey, KvEntries, Snapshot, validate};
 
 /// The version of the file's format.
 const FORMAT: u32 = 1;

@@ -125,7 +125,9 @@ impl ConsulApi {
     pub(super) async fn is_registered(&self, id: &str) -> Result<bool, Error> {
         let path = format!("agent/service/{}", path_segment(id)?);
         // The body is not read, only whether there is one.
-        let answer = self.send(Method::GET, &path, String::new(), REQUEST_TIMEOUT).await?;
+        let answer = self
+            .send(Method::GET, &path, String::new(), REQUEST_TIMEOUT)
+            .await?;
         Ok(answer.status() != StatusCode::NOT_FOUND)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{client::QueryMode, blocking_query::MIN_INTERVAL};
+use super::{blocking_query::MIN_INTERVAL, client::QueryMode};
 
 /// Where the next blocking query goes on from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use consulrs::api::kv::common::KVPair;
 use reqwest::Method;
 
 use super::{
-    client::{Answer, QueryMode, ConsulApi, REQUEST_TIMEOUT, path_segment},
     blocking_query::Source,
+    client::{Answer, ConsulApi, QueryMode, REQUEST_TIMEOUT, path_segment},
     stale_grace::Item,
 };
-use crate::{KvEntries, Error};
+use crate::{Error, KvEntries};
 
 /// The whole prefix of the mesh.
 #[derive(Debug)]
@@ -63,7 +63,9 @@ impl ConsulApi {
             None => (Method::DELETE, String::new()),
         };
         let path = format!("kv/{}{key}", KvEntries::PREFIX);
-        self.send(method, &path, body, REQUEST_TIMEOUT).await.map(drop)
+        self.send(method, &path, body, REQUEST_TIMEOUT)
+            .await
+            .map(drop)
     }
 }
 

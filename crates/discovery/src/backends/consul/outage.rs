@@ -121,7 +121,10 @@ mod tests {
     #[test]
     fn each_watch_counts_once_until_it_ends_or_is_dropped() {
         let outages = Outages::default();
-        let (mut a, mut b) = (WatchOutage::new(outages.clone()), WatchOutage::new(outages.clone()));
+        let (mut a, mut b) = (
+            WatchOutage::new(outages.clone()),
+            WatchOutage::new(outages.clone()),
+        );
         a.begin("a", &away("refused"));
         a.begin("a", &away("silent"));
         b.begin("b", &away("silent"));
@@ -137,7 +140,10 @@ mod tests {
     #[test]
     fn what_consul_answers_is_the_trouble_before_its_absence() {
         let outages = Outages::default();
-        let (mut a, mut b) = (WatchOutage::new(outages.clone()), WatchOutage::new(outages.clone()));
+        let (mut a, mut b) = (
+            WatchOutage::new(outages.clone()),
+            WatchOutage::new(outages.clone()),
+        );
         a.begin("a", &away(""));
         let failed = Error::Failed {
             registry: "consul",

@@ -15,8 +15,8 @@ use tracing::warn;
 
 use super::{
     api_types::{NodeRow, NodeServices},
-    client::{Answer, QueryMode, ConsulApi, percent_encoded},
     bulk_watcher::changed,
+    client::{Answer, ConsulApi, QueryMode, percent_encoded},
     watches::Watches,
 };
 use crate::Error;
@@ -86,7 +86,9 @@ type RegistrationIndexes = HashMap<String, BTreeSet<(Arc<str>, String, u64)>>;
 
 /// One resync, and how long its answers took to read.
 async fn read_indexes(client: &Arc<ConsulApi>) -> Result<(RegistrationIndexes, Duration), Error> {
-    let nodes: Answer<Vec<NodeRow>> = client.get("catalog/nodes", Some(QueryMode::Immediate)).await?;
+    let nodes: Answer<Vec<NodeRow>> = client
+        .get("catalog/nodes", Some(QueryMode::Immediate))
+        .await?;
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     let mut asked = JoinSet::new();
     for NodeRow { node } in nodes.value {
@@ -94,7 +96,8 @@ async fn read_indexes(client: &Arc<ConsulApi>) -> Result<(RegistrationIndexes, D
         asked.spawn(async move {
             let _place = places.acquire().await;
             let path = format!("catalog/node/{}", percent_encoded(&node));
-            let answer: Answer<Option<NodeServices>> = client.get(&path, Some(QueryMode::Immediate)).await?;
+            let answer: Answer<Option<NodeServices>> =
+                client.get(&path, Some(QueryMode::Immediate)).await?;
             Ok::<_, Error>((Arc::<str>::from(node), answer))
         });
     }

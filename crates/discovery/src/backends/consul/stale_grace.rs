@@ -117,7 +117,7 @@ mod tests {
     fn known(items: &[(u8, bool)]) -> StaleGrace<u8, bool> {
         let mut grace = StaleGrace::new();
         grace.apply(items.iter().copied().collect(), Instant::now());
-        hold
+        grace
     }
 
     fn set(items: &[(u8, bool)]) -> BTreeMap<u8, bool> {

@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, sleep};
 use super::{
     NAME,
     api_types::{HealthRow, NodeRow},
-    client::{Answer, QueryMode, ConsulApi, path_segment},
+    client::{Answer, ConsulApi, QueryMode, path_segment},
 };
 use crate::Error;
 
@@ -126,7 +126,9 @@ impl ConsulApi {
 
     /// Whether the token may see any node: without one it is shown no instance.
     async fn check(&self, filtered: bool) -> Result<(), Error> {
-        let nodes: Answer<Vec<NodeRow>> = self.get("catalog/nodes", Some(QueryMode::Immediate)).await?;
+        let nodes: Answer<Vec<NodeRow>> = self
+            .get("catalog/nodes", Some(QueryMode::Immediate))
+            .await?;
         // A Consul that has just started knows no node either: its index is still at the beginning.
         if !nodes.value.is_empty() || (nodes.index <= 1 && !filtered) {
             if !filtered {

@@ -19,14 +19,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    blocking_query::{BlockingQuery, CatalogSource, InstancesSource, Source},
+    bulk_watcher,
     cache::{Cache, KnownState, persist},
     client::ConsulApi,
     kv::KvSource,
-    blocking_query::{BlockingQuery, InstancesSource, CatalogSource, Source},
     outage::Outages,
-    bulk_watcher,
-    visibility::Visibility,
     resync,
+    visibility::Visibility,
 };
 use crate::{Catalog, KvEntries, RegistryStatus, Snapshot, status::LeftOuts};
 

@@ -97,7 +97,9 @@ impl Disk {
 
     fn try_write(&mut self, memory: &Mutex<Memory>) -> std::io::Result<()> {
         let grown = self.log.size > MIN_REWRITE_SIZE.max(4 * self.least);
-        let due = self.retry_rewrite_at.is_none_or(|retry_rewrite_at| Instant::now() >= retry_rewrite_at);
+        let due = self
+            .retry_rewrite_at
+            .is_none_or(|retry_rewrite_at| Instant::now() >= retry_rewrite_at);
         if self.suspect || (grown && due) {
             match self.rewrite(memory) {
                 Ok(()) => return Ok(()),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::record::Place;
 use crate::{
     JobId,
-    store::{StoredJob, MAX_NOTE_BYTES, MAX_NOTES, ProgressNote, JobState},
+    store::{JobState, MAX_NOTE_BYTES, MAX_NOTES, ProgressNote, StoredJob},
 };
 
 /// A job.
@@ -46,8 +46,10 @@ impl JobSlot {
             at,
             text,
         });
-        let bytes = |notes: &[ProgressNote]| notes.iter().map(|note| note.text.len()).sum::<usize>();
-        while self.notes.len() > MAX_NOTES || (self.notes.len() > 1 && bytes(&self.notes) > MAX_NOTE_BYTES)
+        let bytes =
+            |notes: &[ProgressNote]| notes.iter().map(|note| note.text.len()).sum::<usize>();
+        while self.notes.len() > MAX_NOTES
+            || (self.notes.len() > 1 && bytes(&self.notes) > MAX_NOTE_BYTES)
         {
             self.notes.remove(0);
         }

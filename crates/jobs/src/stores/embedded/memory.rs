@@ -8,14 +8,17 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    record::{Place, LogRecord},
     job_slot::JobSlot,
+    record::{LogRecord, Place},
     state::StoreState,
     unwritten::Unwritten,
 };
 use crate::{
-    JobId, Lane, MAX_BATCH, JobStatus, clock,
-    store::{SubmitOutcome, Claim, ClaimRequest, Submission, JobEvent, StoredJob, Lease, WaitPosition, Move, MoveOutcome, Renewal, Destination},
+    JobId, JobStatus, Lane, MAX_BATCH, clock,
+    store::{
+        Claim, ClaimRequest, Destination, JobEvent, Lease, Move, MoveOutcome, Renewal, StoredJob,
+        Submission, SubmitOutcome, WaitPosition,
+    },
 };
 
 /// A clock that is set back by less has only been corrected, in ms.
@@ -120,7 +123,9 @@ impl Memory {
     fn promote(&mut self, lane: &Lane, now: u64) {
         for status in [JobStatus::Scheduled, JobStatus::Failed] {
             let lane_state = self.state.lanes.entry(lane.clone()).or_default();
-            let due = lane_state.of(status).take_while(|((due, _), _)| *due <= now);
+            let due = lane_state
+                .of(status)
+                .take_while(|((due, _), _)| *due <= now);
             let due: Vec<JobId> = due.map(|(_, id)| id.clone()).collect();
             for id in due {
                 if let Some(Place::Waiting { priority, .. }) = self.place(&id) {
@@ -142,7 +147,13 @@ impl Memory {
         self.state.jobs.get(id).map(|slot| slot.place.clone())
     }
 
-    pub(super) fn submit(&mut self, lane: &Lane, entry: &Submission, now: u64, ttl: u64) -> SubmitOutcome {
+    pub(super) fn submit(
+        &mut self,
+        lane: &Lane,
+        entry: &Submission,
+        now: u64,
+        ttl: u64,
+    ) -> SubmitOutcome {
         if self.state.jobs.contains_key(&entry.id) {
             return SubmitOutcome::New;
         }
@@ -194,9 +205,16 @@ impl Memory {
         if let Some(order) = lane_state.order.get(&JobStatus::Queued) {
             for turn in 0..5 {
                 // Rank 0 is priority 5.
-                let rank = if claim_request.reverse { 4 - turn } else { turn };
+                let rank = if claim_request.reverse {
+                    4 - turn
+                } else {
+                    turn
+                };
                 let of = order.range((rank, 0)..=(rank, u64::MAX));
-                ids.extend(of.take(claim_request.max - ids.len()).map(|(_, id)| id.clone()));
+                ids.extend(
+                    of.take(claim_request.max - ids.len())
+                        .map(|(_, id)| id.clone()),
+                );
             }
         }
         let mut jobs = Vec::with_capacity(ids.len());
@@ -229,7 +247,8 @@ impl Memory {
             }
         }
         let lane_state = self.state.lanes.entry(lane.clone()).or_default();
-        let due = [JobStatus::Scheduled, JobStatus::Failed].map(|status| lane_state.of(status).next());
+        let due =
+            [JobStatus::Scheduled, JobStatus::Failed].map(|status| lane_state.of(status).next());
         let due = due.into_iter().flatten().map(|((due, _), _)| *due).min();
         let due_in = due.map(|due| Duration::from_millis(due.saturating_sub(now)));
         Claim {
@@ -363,7 +382,9 @@ impl Memory {
     /// Running jobs that are called off.
     pub(super) fn cancel_requests(&self, lane: &Lane) -> Vec<JobId> {
         let lane_state = self.state.lanes.get(lane);
-        let running = lane_state.into_iter().flat_map(|it| it.of(JobStatus::Running));
+        let running = lane_state
+            .into_iter()
+            .flat_map(|it| it.of(JobStatus::Running));
         let off = |id: &JobId| self.state.jobs.get(id).is_some_and(|slot| slot.cancelling);
         running
             .map(|(_, id)| id)

@@ -8,12 +8,12 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    record::{Place, LogRecord},
     job_slot::JobSlot,
+    record::{LogRecord, Place},
 };
 use crate::{
-    JobId, Lane, JobStatus,
-    store::{JobCounts, JobEvent, EventBatch, ListedJob, JobPage},
+    JobId, JobStatus, Lane,
+    store::{EventBatch, JobCounts, JobEvent, JobPage, ListedJob},
 };
 
 /// One lane: its jobs in order by status, its totals and its events.
@@ -226,7 +226,11 @@ impl StoreState {
         after: Option<(u64, u64)>,
         max: usize,
     ) -> JobPage {
-        let Some(order) = self.lanes.get(lane).and_then(|lane_state| lane_state.order.get(&of)) else {
+        let Some(order) = self
+            .lanes
+            .get(lane)
+            .and_then(|lane_state| lane_state.order.get(&of))
+        else {
             return JobPage::default();
         };
         let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
@@ -343,7 +347,9 @@ impl StoreState {
             (after > self.seq).then_some(self.seq)
         };
         let after = missed.unwrap_or(after);
-        let first = lane_state.events.partition_point(|(number, _)| *number <= after);
+        let first = lane_state
+            .events
+            .partition_point(|(number, _)| *number <= after);
         let events = lane_state.events.range(first..).take(max);
         EventBatch {
             events: events.map(|(_, event)| event.clone()).collect(),

@@ -5,11 +5,14 @@ use std::{fs, path::Path, time::Duration};
 use bytes::Bytes;
 
 use super::*;
-use crate::{Jobs, NewJob, QueueOptions, JobOutcome, Payload, StoreOptions};
+use crate::{JobOutcome, Jobs, NewJob, Payload, QueueOptions, StoreOptions};
 
 fn load(folder: &Path) -> (Arc<Embedded>, Jobs) {
     let store = Arc::new(Embedded::open(folder, &StoreOptions::default()).unwrap());
-    let jobs = Jobs::new(Arc::clone(&store) as Arc<dyn Store>, QueueOptions::default());
+    let jobs = Jobs::new(
+        Arc::clone(&store) as Arc<dyn Store>,
+        QueueOptions::default(),
+    );
     (store, jobs)
 }
 
@@ -152,7 +155,10 @@ async fn a_claim_that_finds_the_disk_full_leaves_its_job_to_the_next() {
     );
     drop((store, jobs));
     let (_, jobs) = load(folder.path());
-    assert_eq!(jobs.get(&id).await.unwrap().status, crate::JobStatus::Running);
+    assert_eq!(
+        jobs.get(&id).await.unwrap().status,
+        crate::JobStatus::Running
+    );
 }
 
 #[tokio::test]

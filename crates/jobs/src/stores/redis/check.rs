@@ -1,6 +1,6 @@
 //! How the Redis is: whether it can be read and written, and whether it is the one it was.
 
-use super::{LANES, Redis, FAILURE_TTL, connections::CommandError, reply, script};
+use super::{FAILURE_TTL, LANES, Redis, connections::CommandError, reply, script};
 use crate::{
     Error, Lane,
     store::{Store as _, StoreHealth},
@@ -11,7 +11,11 @@ pub(super) async fn check(redis: &Redis) -> Result<StoreHealth, Error> {
     redis.connections.follow().await;
     let mark = format!("{:016x}", rand::random::<u64>());
     let timers = redis.timers_key();
-    let pulse = || redis.connections.run(&script::TIMERS_MARK, &timers, [mark.as_bytes()]);
+    let pulse = || {
+        redis
+            .connections
+            .run(&script::TIMERS_MARK, &timers, [mark.as_bytes()])
+    };
     let answer = match pulse().await {
         Err(CommandError::WrongType) => {
             // Asking for them puts aside what stands in their place.

@@ -13,7 +13,11 @@ use crate::{
 };
 
 /// Leases jobs under a new nonce.
-pub(super) async fn claim(redis: &Redis, lane: &Lane, claim_request: &ClaimRequest) -> Result<Claim, Error> {
+pub(super) async fn claim(
+    redis: &Redis,
+    lane: &Lane,
+    claim_request: &ClaimRequest,
+) -> Result<Claim, Error> {
     let nonce = format!("{:032x}", rand::random::<u128>());
     let max = claim_request.max.to_string();
     let reverse: &[u8] = if claim_request.reverse { b"1" } else { b"0" };

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 
 use super::{
     dial::{Authority, Connection, Server},
-    server_info::ServerInfo,
     refusal,
     script::{self, Script},
+    server_info::ServerInfo,
 };
 use crate::Error;
 
@@ -143,7 +143,9 @@ impl Connections {
             if broken || renew {
                 let mut shared = self.shared.lock();
                 // A server that refuses each call is not connected to for each call.
-                let young = shared.since.is_some_and(|since| since.elapsed() < RECONNECT_DELAY);
+                let young = shared
+                    .since
+                    .is_some_and(|since| since.elapsed() < RECONNECT_DELAY);
                 if shared.number == number && (broken || !young) {
                     shared.connection = None;
                 }

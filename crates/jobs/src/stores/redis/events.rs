@@ -12,8 +12,8 @@ use super::{
     tail_watchers::place,
 };
 use crate::{
-    Error, JobId, Lane, MAX_BATCH, JobStatus, clock,
-    store::{JobEvent, EventBatch, WaitPosition, MAX_NOTE_BYTES, MAX_NOTES},
+    Error, JobId, JobStatus, Lane, MAX_BATCH, clock,
+    store::{EventBatch, JobEvent, MAX_NOTE_BYTES, MAX_NOTES, WaitPosition},
 };
 
 /// Notes the progress of a running job, or without one that it is called off.
@@ -96,9 +96,11 @@ pub(super) fn is_position(of: Option<JobStatus>, text: &str) -> bool {
         None | Some(JobStatus::Succeeded | JobStatus::Cancelled) => text
             .split_once('/')
             .map(|(entry, told)| is_entry(entry) && told.parse::<u32>().is_ok()),
-        Some(JobStatus::Queued | JobStatus::Running) => text.split_once(':').map(|(priority, entry)| {
-            matches!(priority, "1" | "2" | "3" | "4" | "5") && is_entry(entry)
-        }),
+        Some(JobStatus::Queued | JobStatus::Running) => {
+            text.split_once(':').map(|(priority, entry)| {
+                matches!(priority, "1" | "2" | "3" | "4" | "5") && is_entry(entry)
+            })
+        }
         Some(JobStatus::Scheduled | JobStatus::Failed | JobStatus::Dead) => text
             .split_once('/')
             .map(|(score, id)| score.parse::<u64>().is_ok() && id.parse::<JobId>().is_ok()),
@@ -134,7 +136,8 @@ pub(super) async fn read(
             } else {
                 0
             };
-            let events = events(&id, fields, skip).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
+            let events =
+                events(&id, fields, skip).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
             read.events.extend(events);
             last = Some(id);
         }
@@ -183,7 +186,10 @@ async fn entries(
 ) -> Result<Vec<Value>, Error> {
     let mut command = redis::cmd("XRANGE");
     command.arg(key(redis, lane)).arg(from).arg(to);
-    let answer = redis.connections.send(command.arg("COUNT").arg(count)).await;
+    let answer = redis
+        .connections
+        .send(command.arg("COUNT").arg(count))
+        .await;
     let answer = answer.map_err(|failure| redis.error(failure))?;
     reply::array(answer).map_err(|bad_reply| redis.bad_reply(bad_reply))
 }

@@ -7,7 +7,7 @@ use redis::Value;
 
 use crate::{
     JobStatus,
-    store::{JobCounts, StoredJob, ListedJob, ProgressNote, JobState},
+    store::{JobCounts, JobState, ListedJob, ProgressNote, StoredJob},
 };
 
 /// An answer that no script of ours gives.
@@ -86,12 +86,14 @@ pub(super) fn notes(value: Value) -> Result<Vec<ProgressNote>, BadReply> {
     }
     let notes = serde_json::from_slice::<Vec<(u64, u64, u64, String)>>(&text);
     let notes = notes.map_err(|_| BadReply("notes of an unknown form"))?;
-    let notes = notes.into_iter().map(|(number, since, at, text)| ProgressNote {
-        number,
-        since,
-        at,
-        text,
-    });
+    let notes = notes
+        .into_iter()
+        .map(|(number, since, at, text)| ProgressNote {
+            number,
+            since,
+            at,
+            text,
+        });
     Ok(notes.collect())
 }
 

@@ -20,7 +20,13 @@ impl Script {
 
 /// Those that change a lane.
 const WRITING: [&str; 7] = [
-    "submit", "claim", "transition", "renew", "expired_leases", "sweep", "note",
+    "submit",
+    "claim",
+    "transition",
+    "renew",
+    "expired_leases",
+    "sweep",
+    "note",
 ];
 
 type Loaded = LazyLock<Script>;
@@ -79,8 +85,25 @@ mod tests {
         let line = line.expect("the guide lists the rights");
         let mut seen = 0;
         let all = [
-            &SETUP, &QUARANTINE, &TIMERS_MARK, &PROBE_WRITE, &SWAP_TIMER, &SUBMIT, &CLAIM, &TRANSITION, &RENEW, &NOTE, &CANCEL_REQUESTS,
-            &FIND, &FIND_WITH_NOTES, &EXPIRED_LEASES, &LIST, &COUNTS, &SWEEP, &HEARTBEAT, &HEARTBEATS,
+            &SETUP,
+            &QUARANTINE,
+            &TIMERS_MARK,
+            &PROBE_WRITE,
+            &SWAP_TIMER,
+            &SUBMIT,
+            &CLAIM,
+            &TRANSITION,
+            &RENEW,
+            &NOTE,
+            &CANCEL_REQUESTS,
+            &FIND,
+            &FIND_WITH_NOTES,
+            &EXPIRED_LEASES,
+            &LIST,
+            &COUNTS,
+            &SWEEP,
+            &HEARTBEAT,
+            &HEARTBEATS,
         ];
         for script in all {
             for command in commands(script.text) {

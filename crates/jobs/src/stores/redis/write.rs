@@ -2,8 +2,8 @@
 
 use super::{Redis, reply, script};
 use crate::{
-    Error, JobId, Lane, JobStatus, clock,
-    store::{SubmitOutcome, Submission, Move, MoveOutcome, Destination},
+    Error, JobId, JobStatus, Lane, clock,
+    store::{Destination, Move, MoveOutcome, Submission, SubmitOutcome},
 };
 
 /// Takes jobs in; those without a key and a delay go the short way.
@@ -73,7 +73,11 @@ pub(super) async fn submit(
 }
 
 /// Moves jobs between states.
-pub(super) async fn transition(redis: &Redis, lane: &Lane, moves: &[Move]) -> Result<Vec<MoveOutcome>, Error> {
+pub(super) async fn transition(
+    redis: &Redis,
+    lane: &Lane,
+    moves: &[Move],
+) -> Result<Vec<MoveOutcome>, Error> {
     // Grouped as the script wants them, and the answers put back in order.
     let mut groups: [Vec<usize>; 6] = Default::default();
     let mut numbers = vec![(String::new(), String::new()); moves.len()];
@@ -123,7 +127,9 @@ pub(super) async fn transition(redis: &Redis, lane: &Lane, moves: &[Move]) -> Re
         match &step.to {
             Destination::End { .. } => args.push(&ends[*index]),
             Destination::DeadLetter { packed } => args.push(packed),
-            Destination::Queue { packed, .. } => args.extend([packed.as_ref(), priority.as_bytes()]),
+            Destination::Queue { packed, .. } => {
+                args.extend([packed.as_ref(), priority.as_bytes()])
+            }
             Destination::Later { packed, .. } => {
                 args.extend([packed.as_ref(), priority.as_bytes(), delay.as_bytes()]);
             }
