@@ -55,11 +55,8 @@ keys! {
 /// When the embedded guide cannot be read.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let keys = ForecastKeys::from_config(&context.config);
-    let forecaster = MeshForecaster::new(
-        context.mesh.clone(),
-        &keys.weather_service,
-        keys.weather_timeout,
-    );
+    let (service, timeout) = (&keys.weather_service, keys.weather_timeout);
+    let forecaster = MeshForecaster::new(context.mesh.clone(), service, timeout);
     let guide = Guide::embedded()?;
     let about = worker::about(&guide);
     let worker = Itinerary { guide, forecaster };
