@@ -146,7 +146,6 @@ fn unless_zero(time: Duration) -> Option<Duration> {
 fn config(context: &Context) -> Config {
     let keys = RouterKeys::from_config(&context.config);
     let connections = &context.keys.connections;
-    let calls = &context.keys.calls;
     let options = context.mesh.options();
     let default = Config::default();
     Config {
@@ -159,8 +158,8 @@ fn config(context: &Context) -> Config {
         max_connections: options.max_connections,
         // Each service has its own: `Host::timeout` tells it.
         default_timeout: None,
-        max_age: unless_zero(calls.max_connection_age),
-        age_grace: unless_zero(calls.max_connection_age_grace),
+        max_age: unless_zero(connections.max_connection_age),
+        age_grace: unless_zero(connections.max_connection_age_grace),
         handshake_timeout: unless_zero(connections.handshake_timeout),
         body_timeout: unless_zero(connections.body_timeout),
         keep_alive: unless_zero(connections.keep_alive),

@@ -178,6 +178,10 @@ config::keys! {
         body_timeout: Duration = duration("30s").zero("no limit"),
         /// How long a connection may stay open without a request or call.
         keep_alive: Duration = duration("75s").zero("no limit"),
+        /// Age at which a client's connection is told to close, ±10 %. Its calls finish.
+        max_connection_age: Duration = duration("0s").zero("no limit"),
+        /// How long the calls of such a connection may go on before they are cut.
+        max_connection_age_grace: Duration = duration("0s").zero("no limit"),
     }
 }
 
@@ -189,10 +193,6 @@ config::keys! {
         client_max_calls: u64 = integer(0, 0..=U32, "calls").zero("no limit"),
         /// Calls of one client each second. It may begin a second's worth at once.
         client_rate: f64 = number(0.0, 0.0..=1e9, "calls per second").zero("no limit"),
-        /// Age at which a client's connection is sent GOAWAY, ±10 %. Its calls finish.
-        max_connection_age: Duration = duration("0s").zero("no limit"),
-        /// How long the calls of such a connection may go on before they are cut.
-        max_connection_age_grace: Duration = duration("0s").zero("no limit"),
         /// Where each call is written as a line of JSON: `stdout`, `stderr` or a file. Empty: nowhere.
         access_log: Option<String> = optional(),
     }
