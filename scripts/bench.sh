@@ -208,6 +208,7 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 	- The proxy has core 0, everything else has core 1.
 	- CPU is \`/proc/PID/task/*/schedstat\` divided by the calls whose message came back whole. The last column counts the others.
 	- "router" is the router as shipped, with discovery in Consul, balancing, deadlines, retries, ejection and metrics.
+	- "router, hyper" is \`data_plane = "hyper"\`.
 	- "plain hyper" is a round robin made of hyper's parts (\`crates/testkit/examples/plain_proxy.rs\`).
 
 	$(table even HAProxy Envoy 'plain hyper')
