@@ -57,7 +57,6 @@ impl Waiters {
 impl<'a> Waiter<'a> {
     /// Ends when it should look again. Once enabled, it misses no change; dropped without having
     /// waited, it wakes another in its place.
-    #[must_use]
     pub fn notified(&self) -> Notified<'a> {
         match self.pinned {
             true => self.waiters.pinned.notified(),
