@@ -207,15 +207,16 @@ mod tests {
     use super::*;
     use crate::{backends::Memory, registration::tests::registration};
 
+    async fn until_registered(registrar: &Registrar) {
+        let mut registered = registrar.registered();
+        registered.wait_for(|known| *known).await.unwrap();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_forgotten_instance_is_registered_again_within_two_seconds() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar
-            .registered()
-            .wait_for(|known| *known)
-            .await
-            .unwrap();
+        until_registered(&registrar).await;
         memory.clear();
         sleep(Duration::from_secs(2)).await;
         assert!(memory.is_registered("echo-1").await.unwrap());
@@ -242,11 +243,7 @@ mod tests {
         };
         memory.register(&left).await.unwrap();
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar
-            .registered()
-            .wait_for(|known| *known)
-            .await
-            .unwrap();
+        until_registered(&registrar).await;
         let snapshot = memory.watch("agent-echo").borrow().clone().unwrap();
         assert_eq!(snapshot.instances[0].port, 50052);
     }
@@ -255,11 +252,7 @@ mod tests {
     async fn what_an_operator_removes_of_another_process_stays_removed() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start_third_party(memory.clone(), registration("echo-1"));
-        registrar
-            .registered()
-            .wait_for(|known| *known)
-            .await
-            .unwrap();
+        until_registered(&registrar).await;
         // What it forgot, it gets again.
         memory.clear();
         sleep(Duration::from_secs(3)).await;
@@ -280,11 +273,7 @@ mod tests {
     async fn what_is_removed_of_this_process_is_registered_again() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar
-            .registered()
-            .wait_for(|known| *known)
-            .await
-            .unwrap();
+        until_registered(&registrar).await;
         memory.deregister("echo-1").await.unwrap();
         sleep(Duration::from_secs(3)).await;
         assert!(memory.is_registered("echo-1").await.unwrap() && !registrar.is_finished());
@@ -294,11 +283,7 @@ mod tests {
     async fn deregistering_stops_it() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar
-            .registered()
-            .wait_for(|known| *known)
-            .await
-            .unwrap();
+        until_registered(&registrar).await;
         registrar.deregister().await.unwrap();
         sleep(Duration::from_secs(5)).await;
         assert!(!memory.is_registered("echo-1").await.unwrap());
@@ -308,11 +293,7 @@ mod tests {
     async fn dropping_it_leaves_the_registration() {
         let memory = Arc::new(Memory::new());
         let registrar = Registrar::start(memory.clone(), registration("echo-1"));
-        registrar
-            .registered()
-            .wait_for(|known| *known)
-            .await
-            .unwrap();
+        until_registered(&registrar).await;
         drop(registrar);
         assert!(memory.is_registered("echo-1").await.unwrap());
         memory.clear();

@@ -253,10 +253,10 @@ impl RouterHost {
         let (mut aborted, commands) = (peer.aborted(), self.commands.clone());
         self.spawn(async move {
             while aborted.changed().await.is_ok() {
-                let sever = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
+                let abort = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
                     engine.abort(number);
                 }));
-                commands.send(sever).await.ok();
+                commands.send(abort).await.ok();
             }
         });
         let (gone, commands) = (peer.clone().gone(), self.commands.clone());
