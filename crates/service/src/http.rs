@@ -24,7 +24,47 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// The body of a response on a port that speaks HTTP.
+pub trait HttpBody:
+    http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+    + Send
+    + 'static
+{
+}
+
+impl<B> HttpBody for B where
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static
+{
+}
+
+/// Answers the requests of a port that speaks HTTP: a tower service, such as an axum router.
+pub trait HttpService<B>:
+    Service<
+        Request<RequestBody>,
+        Response = Response<B>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S, B> HttpService<B> for S where
+    S: Service<
+            Request<RequestBody>,
+            Response = Response<B>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
 
 /// The ports of an HTTP program, each with what answers there.
 #[derive(Debug)]
@@ -51,17 +91,11 @@ impl HttpListener {
     ///
     /// # Errors
     /// When the socket cannot be polled.
-    pub fn serve<S, B>(&self, listener: StdListener, service: S) -> anyhow::Result<()>
-    where
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send + 'static,
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn serve<B: HttpBody>(
+        &self,
+        listener: StdListener,
+        service: impl HttpService<B>,
+    ) -> anyhow::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener).context("wait for connections")?;
         serve(&self.port.another(), listener, &self.active, service);
@@ -70,17 +104,12 @@ impl HttpListener {
 }
 
 /// Answers every request of a port with `service`.
-pub(crate) fn serve<S, B>(port: &Port, listener: TcpListener, active: &ActiveTasks, service: S)
-where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+pub(crate) fn serve<B: HttpBody>(
+    port: &Port,
+    listener: TcpListener,
+    active: &ActiveTasks,
+    service: impl HttpService<B>,
+) {
     let (ours, active) = (port.clone(), active.clone());
     port.accept(listener, move |accepted| {
         connection(ours.clone(), accepted, active.clone(), service.clone())
@@ -88,17 +117,12 @@ where
 }
 
 /// Serves one connection to its end.
-async fn connection<S, B>(port: Port, accepted: Accepted, active: ActiveTasks, service: S)
-where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+async fn connection<B: HttpBody>(
+    port: Port,
+    accepted: Accepted,
+    active: ActiveTasks,
+    service: impl HttpService<B>,
+) {
     let Accepted {
         stream,
         peer,

@@ -67,7 +67,7 @@ mod spec;
 mod tests;
 mod web_policy;
 
-pub use self::http::{HttpListener, PeerAddr};
+pub use self::http::{HttpBody, HttpListener, HttpService, PeerAddr};
 pub use ::config::{self, Config, Group, Key, Loader};
 pub use active_tasks::{ActiveTasks, TaskGuard};
 pub use call_limits::{CallLimits, with_call_limits};

@@ -8,7 +8,7 @@ use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::{Service, ServiceExt as _};
 
 use crate::{
-    HttpListener, RequestBody,
+    HttpBody, HttpListener, HttpService,
     listener::{Listener, LocalBackend},
 };
 
@@ -79,17 +79,7 @@ impl Services {
     /// Serves HTTP in place of gRPC on the program's port. Every request goes to `service`, which
     /// has to answer `/readyz` too: Consul checks that.
     #[must_use]
-    pub fn http<S, B>(self, service: S) -> Self
-    where
-        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send + 'static,
-        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    pub fn http<B: HttpBody>(self, service: impl HttpService<B>) -> Self {
         self.listener(|backend, listener| {
             let ports = HttpListener::new(&backend);
             ports.serve(listener, service)?;
