@@ -137,7 +137,7 @@ impl Problem {
     pub(crate) fn respond(&self) -> Response {
         let text = serde_json::to_string(self).unwrap_or_default();
         // A line, as every answer in JSON.
-        let text = format!("{}\n", telemetry::redact(&text));
+        let text = format!("{}\n", telemetry::redact_json(&text));
         let mut answer = (self.status(), text).into_response();
         let headers = answer.headers_mut();
         let form = HeaderValue::from_static("application/problem+json");

@@ -27,7 +27,7 @@ pub(crate) fn exit(out: &Output, error: &anyhow::Error) -> ExitCode {
     if out.json {
         // Where nobody reads it, the exit code says it.
         let value = json!({ "error": value(error) }).to_string();
-        let value = serde_json::from_str(&telemetry::redact(&value)).unwrap_or_default();
+        let value = serde_json::from_str(&telemetry::redact_json(&value)).unwrap_or_default();
         out.value(&value).ok();
     } else {
         let mut text = out.paint_remark(Style::Bad, "error:");

@@ -60,7 +60,7 @@ async fn answer(context: &Context, request: Request<RequestBody>) -> Answer {
             answers::body(StatusCode::OK, telemetry::CONTENT_TYPE, metrics)
         }
         ("/config", true) => {
-            let shown = telemetry::redact(&config(context).to_string()).into_owned();
+            let shown = telemetry::redact_json(&config(context).to_string()).into_owned();
             answers::body(StatusCode::OK, "application/json", format!("{shown}\n"))
         }
         ("/log-level", true) => match telemetry::log_level() {

@@ -19,5 +19,5 @@ pub use level::{LogLevel, log_level, set_log_level};
 pub use log::{LogFormat, LogOutput, TelemetryGuard, TelemetryOptions, init};
 pub use metrics::{CONTENT_TYPE, MetricsRegistry};
 pub use prometheus_client;
-pub use redact::redact;
+pub use redact::{redact, redact_json};
 pub use trace::tracing_enabled;

@@ -1,6 +1,7 @@
 //! The process's log: text for a person at a terminal, JSON for a collector.
 
 use std::{
+    borrow::Cow,
     io::{self, IsTerminal as _, Write, stderr, stdout},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::{Error, LogLevel, level, redact, trace};
+use crate::{Error, LogLevel, level, redact, redact_json, trace};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,9 +111,10 @@ where
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
+    let redacted = if json { redact_json } else { redact };
     let writer = match options.output {
-        LogOutput::Stdout => fmt::writer::BoxMakeWriter::new(|| Redacting(stdout())),
-        LogOutput::Stderr => fmt::writer::BoxMakeWriter::new(|| Redacting(stderr())),
+        LogOutput::Stdout => fmt::writer::BoxMakeWriter::new(move || Redacting(stdout(), redacted)),
+        LogOutput::Stderr => fmt::writer::BoxMakeWriter::new(move || Redacting(stderr(), redacted)),
     };
     let layer = fmt::layer().with_writer(writer).with_ansi(terminal);
     if json {
@@ -127,12 +129,15 @@ where
 }
 
 /// Writes lines without passwords, whoever wrote them. A line comes in one piece.
-struct Redacting<W>(W);
+struct Redacting<W>(W, Redact);
+
+/// [`redact`] or [`redact_json`].
+type Redact = fn(&str) -> Cow<'_, str>;
 
 impl<W: Write> Write for Redacting<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match std::str::from_utf8(line) {
-            Ok(text) => self.0.write_all(redact(text).as_bytes())?,
+            Ok(text) => self.0.write_all(self.1(text).as_bytes())?,
             Err(_) => self.0.write_all(line)?,
         }
         Ok(line.len())
@@ -162,9 +167,11 @@ mod tests {
     #[test]
     fn a_line_is_written_without_passwords() {
         let mut written = Vec::new();
-        let line = "{\"error\":\"no answer of http://me:hunter2@host/\"}\n";
-        Redacting(&mut written).write_all(line.as_bytes()).unwrap();
+        let line = "{\"error\":\"no answer of\\nhttp://me:hunter2@host/\"}\n";
+        Redacting(&mut written, redact_json)
+            .write_all(line.as_bytes())
+            .unwrap();
         let written = String::from_utf8(written).unwrap();
-        assert_eq!(written, "{\"error\":\"no answer of http://***@host/\"}\n");
+        assert_eq!(written, "{\"error\":\"no answer of\\nhttp://***@host/\"}\n");
     }
 }

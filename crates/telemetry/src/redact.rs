@@ -27,9 +27,48 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     Cow::Owned(redacted)
 }
 
-/// What ends a URL in a text.
+/// A JSON text whose strings are [redacted](redact). It stays JSON: an escape is read before a URL is looked for, so
+/// that `"\u0017:secret@host"` does not become `"\***@host"`. A text that is not JSON is redacted as plain text.
+#[must_use]
+pub fn redact_json(text: &str) -> Cow<'_, str> {
+    if !text.contains('@') {
+        return Cow::Borrowed(text);
+    }
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find('"') {
+        let (before, string) = rest.split_at(start);
+        redacted.push_str(before);
+        let (string, after) = string.split_at(string_length(string));
+        match serde_json::from_str::<String>(string) {
+            Ok(value) => match redact(&value) {
+                Cow::Owned(shown) if shown != value => {
+                    redacted.push_str(&serde_json::Value::from(shown).to_string());
+                }
+                _ => redacted.push_str(string),
+            },
+            Err(_) => redacted.push_str(&redact(string)),
+        }
+        rest = after;
+    }
+    redacted.push_str(rest);
+    Cow::Owned(redacted)
+}
+
+/// How many bytes the JSON string at the start of a text takes, with its quotes.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let closes = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        closes
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+/// What ends a URL in a text. A backslash does not: a password may hold one.
 fn is_end(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>' | '\\')
+    c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '`' | '<' | '>')
 }
 
 /// Appends a word, which may hold several URLs.
@@ -72,6 +111,9 @@ fn is_user(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, prelude::*};
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -99,6 +141,8 @@ mod tests {
                 "{\"url\":\"http://u:secret@a\"}",
                 "{\"url\":\"http://***@a\"}",
             ),
+            (r"redis://u:se\cret@host", "redis://***@host"),
+            (r"u:se\cret@host", "***@host"),
             ("user:secret@host:8500", "***@host:8500"),
             ("x=user:secret@host", "x=***@host"),
             (":secret@host", "***@host"),
@@ -120,6 +164,33 @@ mod tests {
             "größe://x größer@",
         ] {
             assert_eq!(redact(text), text);
+            assert_eq!(redact_json(text), text);
+        }
+    }
+
+    /// What a string of a caller is made of, where an escape, a URL and a password may meet.
+    fn hostile() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            any::<char>().prop_map(String::from),
+            "[\\\\\"\u{0}-\u{20}:@/=nu0]{1,4}",
+            Just("redis://u:se\\cret@host".to_owned()),
+        ];
+        collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn json_stays_json_and_each_string_is_redacted(key in hostile(), value in hostile()) {
+            let text = json!({ key.as_str(): [value.as_str(), 1, null] }).to_string();
+            let expected = json!({ redact(&key): [redact(&value), 1, null] });
+            let shown: serde_json::Value = serde_json::from_str(&redact_json(&text)).unwrap();
+            prop_assert_eq!(shown, expected);
+        }
+
+        #[test]
+        fn text_that_is_no_json_has_no_user_part_either(before in "[a-z{\\[: ]{0,8}", after in "[ -~]{0,8}") {
+            let text = format!("{before} \"redis://u:secret@host{after}");
+            prop_assert!(!redact_json(&text).contains("secret"));
         }
     }
 }
