@@ -3,9 +3,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
+use programs::PROGRAMS;
 use service::{Group, Key, Spec, config};
-
-use crate::PROGRAMS;
 
 /// The variable with which the documents are written rather than compared.
 const WRITE: &str = "WRITE_KEYS";
@@ -13,7 +12,7 @@ const OPEN: &str = "<!-- keys ";
 const CLOSE: &str = "<!-- /keys -->";
 
 fn specs() -> impl Iterator<Item = &'static Spec> {
-    PROGRAMS.iter().map(|(spec, _)| *spec)
+    PROGRAMS.iter().map(|(spec, _)| spec)
 }
 
 /// Every group once, those that more programs have first.
