@@ -129,7 +129,7 @@ check: ## Style: formatting, lints, licences, scripts
 	@scripts/tools.sh check
 	@scripts/check.sh
 
-keys: ## Write config/example.toml and the guide's tables of keys anew
+keys: ## Write config/example.toml and the guide's tables of keys, metrics and policies anew
 	WRITE_KEYS=1 cargo test -q --locked -p mesh-testkit --test every_key the_documents_are
 
 test: ## Every test, against the real Consul, HAProxy, grpcurl, grpcio and schemathesis

@@ -8,6 +8,7 @@
 
 mod documents;
 mod effects;
+mod metrics;
 mod samples;
 mod trial;
 
