@@ -180,7 +180,7 @@ fn the_guides_list_every_kind_as_the_table_says_it() {
         } = description;
         let row = format!("| `{name}` | {does} | {payload} |\n");
         assert!(jobs.contains(&row), "docs/guide/jobs.md lacks: {row}");
-        let row = format!("| `{name}` | {result} | {retried} | {dead} |\n").replace("|  |", "| |");
+        let row = format!("| `{name}` | {result} | {retried} | {dead} |\n").replace("  ", " ");
         assert!(runner.contains(&row), "docs/guide/runner.md lacks: {row}");
         let example: Value = serde_json::from_str(example).unwrap();
         assert_eq!(example["kind"], **name);
