@@ -35,7 +35,7 @@ impl AgentState {
     /// When the keys of the model are not valid.
     pub fn new(context: &Context) -> Result<Self, model::Error> {
         Ok(Self {
-            model: model::from_config(&context.config)?,
+            model: Model::from_config(&context.config)?,
             mesh: context.mesh.clone(),
             tool_timeout: ToolKeys::from_config(&context.config).tool_timeout,
         })

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::{
-    Error, Model,
+    Error, Model, TextSink,
     client::Round,
     wire::{Function, Message, ToolCall},
 };
@@ -18,28 +18,6 @@ pub trait Functions: fmt::Debug + Send + Sync {
 
     /// Calls one. A failure is a result too: the model reads it, and may correct its call.
     async fn call(&self, name: &str, arguments: &str) -> String;
-}
-
-/// Receives text as the model writes it.
-#[async_trait::async_trait]
-pub trait TextSink: Send + Sync {
-    /// The next piece.
-    async fn send(&self, piece: &str);
-
-    /// Whether anybody reads it. Without a reader, a broken answer can be asked for again.
-    fn has_reader(&self) -> bool {
-        true
-    }
-}
-
-/// Discards text.
-#[async_trait::async_trait]
-impl TextSink for () {
-    async fn send(&self, _piece: &str) {}
-
-    fn has_reader(&self) -> bool {
-        false
-    }
 }
 
 /// What a conversation used.
@@ -94,8 +72,8 @@ impl Model {
     ) -> Result<Reply, Error> {
         let mut usage = Usage::default();
         let offered = functions.definitions();
-        for number in 1..=self.options.rounds {
-            let closed = number == self.options.rounds;
+        for number in 1..=self.keys.model_rounds {
+            let closed = number == self.keys.model_rounds;
             let called = messages
                 .iter()
                 .any(|message| !message.tool_calls.is_empty());
@@ -125,7 +103,9 @@ impl Model {
         };
         match self.round(round, sink, &mut usage).await {
             Ok((reply, message)) if message.tool_calls.is_empty() => Ok(reply(usage)),
-            Ok(_) | Err(Error::Rejected { .. }) => Err(Error::TooManyRounds(self.options.rounds)),
+            Ok(_) | Err(Error::Rejected { .. }) => {
+                Err(Error::TooManyRounds(self.keys.model_rounds))
+            }
             Err(error) => Err(error),
         }
     }

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use config::{
-    Config, Secret, checked, duration, integer, keys, list, optional, secret, size, text, word,
-};
-
-use crate::{Error, Model, ModelOptions};
+use config::{Secret, checked, duration, integer, keys, list, optional, secret, size, text, word};
 
 keys! {
     /// The keys of a model.
@@ -58,31 +54,4 @@ fn temperature(text: &str) -> Option<Option<f64>> {
             value.filter(|value| (0.0..=2.0).contains(value)).map(Some)
         }
     }
-}
-
-/// The model that the keys describe; `None` when `model_url` is empty.
-///
-/// # Errors
-/// When they describe one that cannot be.
-pub fn from_config(config: &Config) -> Result<Option<Model>, Error> {
-    let keys = ModelKeys::from_config(config);
-    let Some(url) = keys.model_url else {
-        return Ok(None);
-    };
-    let options = ModelOptions {
-        url,
-        name: keys.model_name,
-        api_key: keys.model_api_key.map(|key| key.expose().to_owned()),
-        timeout: keys.model_timeout,
-        connect_timeout: keys.model_connect_timeout,
-        attempts: keys.model_attempts,
-        rounds: keys.model_rounds,
-        max_tokens: keys.model_max_tokens,
-        limit: keys.model_max_tokens_name,
-        temperature: keys.model_temperature,
-        omit: keys.model_omit,
-        max_bytes: keys.model_max_bytes,
-        cache_bytes: keys.model_cache_bytes,
-    };
-    Model::new(options).map(Some)
 }

@@ -16,11 +16,13 @@ mod request_params;
 mod retry;
 mod sse;
 mod stream;
+mod text_sink;
 mod tool_calls;
 mod url;
 pub mod wire;
 
-pub use client::{Model, ModelOptions};
-pub use converse::{Functions, Reply, TextSink, Usage};
+pub use client::Model;
+pub use converse::{Functions, Reply, Usage};
 pub use error::Error;
-pub use keys::{ModelKeys, from_config};
+pub use keys::ModelKeys;
+pub use text_sink::TextSink;

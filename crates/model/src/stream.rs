@@ -7,7 +7,7 @@ use crate::{
     reasoning::ReasoningFilter,
     sse::{BodyEvent, BodyParser},
     tool_calls::{ToolCallBuilder, ToolCallDelta},
-    wire::ToolCall,
+    wire::{ToolCall, number},
 };
 
 /// Longest part of an error that is repeated, characters.
@@ -247,18 +247,6 @@ fn tokens(usage: &Value) -> Option<(u64, u64)> {
         (Some(sent), None, Some(all)) => Some((sent, all.saturating_sub(sent))),
         (None, Some(written), Some(all)) => Some((all.saturating_sub(written), written)),
         _ => None,
-    }
-}
-
-/// A whole number that is written as an integer, a float or a text.
-pub(crate) fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Number(number) => number.as_u64().or_else(|| {
-            let whole = number.as_f64().filter(|n| (0.0..1e15).contains(n))?;
-            format!("{whole:.0}").parse().ok()
-        }),
-        Value::String(text) => text.trim().parse().ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 
