@@ -41,6 +41,13 @@ pub(super) fn service(it: &Service) -> Value {
     })
 }
 
+/// All services by ID.
+pub(super) fn services(state: &State) -> Value {
+    let services = state.services.iter();
+    let services = services.map(|(id, it)| (id.clone(), service(it)));
+    Value::Object(services.collect())
+}
+
 /// A service as the catalog shows it.
 pub(super) fn catalog_service(shared: &Shared, it: &Service) -> Value {
     let definition = &it.definition;
