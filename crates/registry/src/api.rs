@@ -3,6 +3,7 @@
 mod agent;
 mod answer;
 mod catalog;
+mod error;
 mod kv;
 mod query;
 mod render;
@@ -19,7 +20,7 @@ use axum::{
 use http::{StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
-use crate::state::Shared;
+use crate::shared::Shared;
 use answer::App;
 
 /// Largest body: that of Consul's key-value store.

@@ -15,7 +15,7 @@ use tonic_health::pb::{
 
 use crate::{
     definition::{CheckDefinition, Probe, Status},
-    state::Shared,
+    shared::Shared,
 };
 
 /// Longest output of a check that is kept, bytes.
@@ -238,5 +238,35 @@ async fn grpc(target: &str, service: &str) -> (Status, String) {
         }
         Ok(answer) => failed(&answer.get_ref().status().as_str_name()),
         Err(status) => failed(&status.message()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{definition::ServiceDefinition, state::State};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_stays_passing_as_long_as_somebody_reports_within_its_ttl() {
+        let shared = Arc::new(Shared::new("test"));
+        let body = json!({"Name": "a", "Check": {"TTL": "3s", "Status": "passing"}});
+        let definition = ServiceDefinition::read(body).unwrap();
+        let registered = shared.change(|state| state.register(definition, false));
+        registered.unwrap();
+        let checks = Checks::new(Arc::clone(&shared));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(checks.run(CancellationToken::new()));
+        let status = || shared.read(|state| state.checks["service:a"].status);
+        for _ in 0..3 {
+            sleep(Duration::from_millis(1500)).await;
+            let report = |state: &mut State| state.report("service:a", Status::Passing, "");
+            assert!(shared.change(report));
+            sleep(Duration::from_millis(1499)).await;
+            assert_eq!(status(), Status::Passing);
+        }
+        sleep(Duration::from_millis(1502)).await;
+        assert_eq!(status(), Status::Critical);
     }
 }

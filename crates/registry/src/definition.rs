@@ -84,9 +84,8 @@ impl ServiceDefinition {
         let checks = checks.chain(fields.list("checks")?);
         // An empty object is no check, as with Consul.
         let checks = checks.filter(|check| *check != Value::Object(Map::new()));
-        let checks = checks
-            .map(CheckDefinition::read)
-            .collect::<Result<_, _>>()?;
+        let checks = checks.map(CheckDefinition::read).collect::<Result<_, _>>();
+        let checks = named(checks?, &id, &name);
         let kind = fields.text("kind")?;
         let tag_override = fields.is_true("enabletagoverride");
         fields.end(SERVICE_IGNORED)?;
@@ -103,6 +102,23 @@ impl ServiceDefinition {
             checks,
         })
     }
+}
+
+/// The checks of a service. Those without an ID or a name get the ones that Consul gives.
+fn named(mut checks: Vec<CheckDefinition>, id: &str, name: &str) -> Vec<CheckDefinition> {
+    let several = checks.len() > 1;
+    for (number, check) in checks.iter_mut().enumerate() {
+        if check.id.is_empty() {
+            check.id = match several {
+                false => format!("service:{id}"),
+                true => format!("service:{id}:{}", number + 1),
+            };
+        }
+        if check.name.is_empty() {
+            check.name = format!("Service '{name}' check");
+        }
+    }
+    checks
 }
 
 /// Meta within Consul's limits.

@@ -22,6 +22,7 @@ mod api;
 mod checks;
 mod definition;
 mod serve;
+mod shared;
 mod state;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -29,7 +30,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{checks::Checks, state::Shared};
+use crate::{checks::Checks, shared::Shared};
 
 /// A registry that serves. Dropping it ends it at once.
 #[derive(Debug)]

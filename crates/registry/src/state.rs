@@ -9,8 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 pub(crate) use self::kv::{KvPair, KvStore};
 use crate::definition::{CheckDefinition, Probe, ServiceDefinition, Status};
@@ -19,17 +18,6 @@ use crate::definition::{CheckDefinition, Probe, ServiceDefinition, Status};
 pub(crate) const DATACENTER: &str = "dc1";
 /// Most services, checks and keys together.
 const MAX_ENTRIES: usize = 100_000;
-
-/// The state, and the index that tells of its changes.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The name of the only node.
-    pub(crate) node: String,
-    /// Another one at each start, as with Consul: programs see that they have to register again.
-    pub(crate) node_id: String,
-    state: Mutex<State>,
-    index: watch::Sender<u64>,
-}
 
 /// A service that is registered.
 #[derive(Clone, Debug)]
@@ -77,54 +65,18 @@ pub(crate) struct State {
     rounds: u64,
 }
 
-impl Shared {
-    pub(crate) fn new(node: &str) -> Self {
-        let [a, b] = [rand::random::<u64>(), rand::random::<u64>()];
-        let node_id = format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            a >> 32,
-            a >> 16 & 0xffff,
-            a & 0xffff,
-            b >> 48,
-            b & 0xffff_ffff_ffff
-        );
-        let state = State {
+impl State {
+    pub(crate) fn new() -> Self {
+        // Clients read 0 as no index.
+        Self {
             index: 1,
             services_index: 1,
             checks_index: 1,
             extinct_index: 1,
-            ..State::default()
-        };
-        Self {
-            node: node.to_owned(),
-            node_id,
-            state: Mutex::new(state),
-            index: watch::Sender::new(1),
+            ..Self::default()
         }
     }
 
-    /// Reads the state.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
-        read(&self.state.lock())
-    }
-
-    /// Changes the state, and wakes blocking queries if it has a new index.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock();
-        let changed = change(&mut state);
-        let index = state.index;
-        self.index
-            .send_if_modified(|known| std::mem::replace(known, index) != index);
-        changed
-    }
-
-    /// Tells of every new index.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.index.subscribe()
-    }
-}
-
-impl State {
     fn next(&mut self) -> u64 {
         self.index += 1;
         self.index
@@ -204,7 +156,7 @@ impl State {
         if !self.services.contains_key(&id) {
             self.room()?;
         }
-        let checks = named(std::mem::take(&mut definition.checks), &id, &name);
+        let checks = std::mem::take(&mut definition.checks);
         let known = self.services.get(&id);
         let created = known.map(|known| known.create_index);
         let before = known.map(|known| known.definition.clone());
@@ -246,7 +198,7 @@ impl State {
         Ok(())
     }
 
-    /// Registers a check on its own.
+    /// Registers a check without its service.
     ///
     /// # Errors
     /// When its service is not there, or too much is registered.
@@ -444,29 +396,11 @@ impl State {
         statuses.max().unwrap_or(Status::Passing)
     }
 
-    /// The instances of a name.
     pub(crate) fn instances<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Service> {
         self.services
             .values()
             .filter(move |service| service.definition.name == name)
     }
-}
-
-/// The checks of a service. Those without an ID or a name get the ones that Consul gives.
-fn named(mut checks: Vec<CheckDefinition>, id: &str, name: &str) -> Vec<CheckDefinition> {
-    let several = checks.len() > 1;
-    for (number, check) in checks.iter_mut().enumerate() {
-        if check.id.is_empty() {
-            check.id = match several {
-                false => format!("service:{id}"),
-                true => format!("service:{id}:{}", number + 1),
-            };
-        }
-        if check.name.is_empty() {
-            check.name = format!("Service '{name}' check");
-        }
-    }
-    checks
 }
 
 #[cfg(test)]

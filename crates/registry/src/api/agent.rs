@@ -9,7 +9,8 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
-    answer::{ApiError, AppState, body_json, changed},
+    answer::{AppState, body_json, changed},
+    error::ApiError,
     query::Query,
     render,
 };

@@ -12,8 +12,8 @@ use serde_json::Value;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::query::Query;
-use crate::state::{Shared, State};
+use super::{error::ApiError, query::Query};
+use crate::{shared::Shared, state::State};
 
 /// The state of all handlers.
 #[derive(Clone, Debug)]
@@ -24,33 +24,6 @@ pub(crate) struct App {
 
 /// How handlers receive it.
 pub(super) type AppState = Extract<App>;
-
-/// Why a request is refused.
-#[derive(Debug)]
-pub(super) struct ApiError(pub(super) StatusCode, pub(super) String);
-
-impl ApiError {
-    pub(super) fn bad(text: impl Into<String>) -> Self {
-        Self(StatusCode::BAD_REQUEST, text.into())
-    }
-
-    pub(super) fn missing(text: impl Into<String>) -> Self {
-        Self(StatusCode::NOT_FOUND, text.into())
-    }
-}
-
-/// What is wrong with a body.
-impl From<String> for ApiError {
-    fn from(problem: String) -> Self {
-        Self::bad(problem)
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        (self.0, self.1 + "\n").into_response()
-    }
-}
 
 /// The answer to a change: 200 if there was something to change, else 404.
 pub(super) fn changed(changed: bool, otherwise: String) -> Result<StatusCode, ApiError> {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    answer::{ApiError, AppState, answer, body_json},
+    answer::{AppState, answer, body_json},
+    error::ApiError,
     query::Query,
     render,
 };

@@ -13,7 +13,8 @@ use http::header;
 use serde_json::{Value, json};
 
 use super::{
-    answer::{ApiError, App, AppState, answer, answer_with},
+    answer::{App, AppState, answer, answer_with},
+    error::ApiError,
     query::Query,
 };
 use crate::state::{KvPair, State};

@@ -7,7 +7,7 @@ use http::{StatusCode, request::Parts};
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-use super::answer::ApiError;
+use super::error::ApiError;
 use crate::{definition::duration, state::DATACENTER};
 
 /// Longest wait of a blocking query, as with Consul.

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     definition::Status,
-    state::{Check, DATACENTER, Service, Shared, State},
+    shared::Shared,
+    state::{Check, DATACENTER, Service, State},
 };
 
 /// The only node.
@@ -41,7 +42,6 @@ pub(super) fn service(it: &Service) -> Value {
     })
 }
 
-/// All services by ID.
 pub(super) fn services(state: &State) -> Value {
     let services = state.services.iter();
     let services = services.map(|(id, it)| (id.clone(), service(it)));

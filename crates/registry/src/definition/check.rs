@@ -16,7 +16,7 @@ const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) const LEAST_DEREGISTER: Duration = Duration::from_secs(60);
 /// Longest time for one run of a check without a `Timeout`.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Fields of a check that mean nothing here, or not beside the others.
+/// Fields of a check that this registry ignores, or that only some probes read.
 const CHECK_IGNORED: &[&str] = &[
     "disableredirects",
     "failuresbeforewarning",
@@ -73,7 +73,7 @@ pub(crate) enum Probe {
     Http(HttpRequest),
     /// A connection to `host:port`.
     Tcp(String),
-    /// Somebody reports before this time is over.
+    /// A result is reported at least this often.
     Ttl(Duration),
 }
 
@@ -106,10 +106,10 @@ impl std::fmt::Display for HttpRequest {
 /// A check as it was registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CheckDefinition {
-    /// Empty for one that is named after its service.
+    /// Empty for a check that is named after its service.
     pub(crate) id: String,
     pub(crate) name: String,
-    /// Of a check that is registered on its own; empty for one of the node.
+    /// The service of a check that is registered alone; empty for a check of the node.
     pub(crate) service_id: String,
     pub(crate) notes: String,
     pub(crate) status: Option<Status>,
@@ -117,7 +117,7 @@ pub(crate) struct CheckDefinition {
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
     pub(crate) deregister_after: Option<Duration>,
-    /// How many successes, or failures, in a row change nothing yet.
+    /// How many successes, or failures, in a row are ignored.
     pub(crate) successes: u64,
     pub(crate) failures: u64,
 }

@@ -52,7 +52,7 @@ impl Fields {
         self.take(name) == Some(Value::Bool(true))
     }
 
-    /// Refuses fields that nobody read: they are misspelt, or ask for what this registry cannot do. A
+    /// Refuses fields that were not read: they are misspelt, or ask for what this registry cannot do. A
     /// field with an empty value is ignored.
     pub(super) fn end(self, ignored: &[&str]) -> Result<(), String> {
         let is_empty = |value: &Value| match value {
