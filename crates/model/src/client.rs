@@ -48,22 +48,22 @@ pub struct Model {
     endpoint: Arc<EndpointProfile>,
 }
 
-/// What is asked in one round.
+/// The question of one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round<'a> {
     pub(crate) messages: &'a [Message],
     pub(crate) functions: &'a [Function],
-    /// Whether none of them may be called any more. They are sent since earlier calls name them.
+    /// Whether no function may be called any more. They are still sent, since earlier calls name them.
     pub(crate) closed: bool,
 }
 
 /// Why an attempt has no answer.
 enum AttemptError {
-    /// A later one may have it, after the time that the endpoint asks for.
+    /// A retry may have one, after the pause that the endpoint asks for.
     Transient(String, Option<Duration>),
     /// The endpoint rejects the request with this status and body.
     Rejected(u16, String),
-    /// A later one would have none either.
+    /// A retry would have none either.
     Permanent(Error),
 }
 
@@ -192,8 +192,8 @@ impl Model {
         }
     }
 
-    /// Sends a request until it is answered, rejected, or out of attempts. A request without a
-    /// rejected parameter does not count as an attempt: there are few such parameters.
+    /// Sends a request until it is answered, rejected, or out of attempts. A request that leaves out a
+    /// rejected parameter is no further attempt.
     async fn send(
         &self,
         round: Round<'_>,
@@ -259,7 +259,6 @@ impl Model {
         Ok(())
     }
 
-    /// Sends a request once.
     async fn send_once(
         &self,
         body: Vec<u8>,
@@ -270,7 +269,7 @@ impl Model {
         let response = sent.map_err(lost)?;
         let status = response.status();
         if status.is_success() {
-            // Once a reader has text, another attempt would send it twice.
+            // A reader who has text would get it twice from another attempt.
             let mut streamed = false;
             return match self.read(response, sink, &mut streamed).await {
                 Err(AttemptError::Transient(problem, _)) if streamed => {
@@ -307,7 +306,7 @@ impl Model {
             let bytes = match response.chunk().await {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => break,
-                // A connection may be lost after a complete answer.
+                // A connection that is lost after a complete answer does no harm.
                 Err(_) if assembly.is_complete() => break,
                 Err(error) => return Err(AttemptError::Transient(cause(error), None)),
             };

@@ -1,4 +1,4 @@
-//! The configuration keys of whoever uses a model.
+//! The configuration keys of a model.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ keys! {
         model_timeout: Duration = duration("120s").zero("every request fails"),
         /// Longest time to connect to the model.
         model_connect_timeout: Duration = duration("5s").zero("every request fails"),
-        /// How often one request is sent at most.
+        /// Most attempts of one request.
         model_attempts: u32 = integer(4, 1..=20, "attempts"),
         /// How often the model may call tools before it has to answer.
         model_rounds: u32 = integer(6, 1..=50, "rounds"),
-        /// Tokens of one answer at most.
+        /// Most tokens of one answer.
         model_max_tokens: u32 = integer(4096, 1..=1_000_000, "tokens"),
         /// Parameter that carries `model_max_tokens`. `none` sends no limit, `auto` finds the name out.
         model_max_tokens_name: String = word(
@@ -37,7 +37,7 @@ keys! {
             |text| temperature(text).is_some(),
             "a number from 0 to 2, or none",
         ),
-        /// Parameters that no request has, such as stream_options, temperature, tool_choice or stream.
+        /// Parameters to leave out of every request, such as stream_options or tool_choice.
         model_omit: Vec<String> = list(),
         /// Largest answer that is read.
         model_max_bytes: usize = size("4MiB").zero("none is read"),
