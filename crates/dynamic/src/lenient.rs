@@ -1,6 +1,6 @@
-//! JSON for messages that have none by the rules of proto3: an `Any` of a type that nobody
-//! describes, a time out of its range, a NaN in a `google.protobuf.Value`. The caller gets an answer
-//! all the same; what has no words is there as bytes in base64.
+//! JSON for messages that have none by the rules of proto3: an `Any` of an unknown type, a time out of its
+//! range, a NaN in a `google.protobuf.Value`. Such parts become bytes in base64, so that the caller still
+//! gets an answer.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use serde::Serializer;
 use serde_json::{Map, Value as Json, json};
 
 const ANY: &str = "google.protobuf.Any";
-/// Messages that stand for the number in them.
+/// Messages whose JSON is the number in them.
 const WRAPPERS: [&str; 2] = ["google.protobuf.FloatValue", "google.protobuf.DoubleValue"];
 /// Deepest `Any` within an `Any` that is decoded: each begins the depth of messages anew.
 const DEEPEST_ANY: usize = 16;
@@ -133,7 +133,7 @@ fn any(message: &DynamicMessage, left: usize) -> Json {
     let (Some(left), Some(inner)) = (left.checked_sub(1), unpacked(message)) else {
         return packed(&url, &bytes);
     };
-    // By the rules, a type with a JSON form of its own stands under `value`.
+    // By the rules, a type with a JSON form of its own is under `value`.
     let own = inner
         .descriptor()
         .full_name()
