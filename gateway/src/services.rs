@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use discovery::{Discovery, Health, ServiceKind, Snapshot};
+use discovery::{Discovery, Health, Snapshot};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use proto::error_info::{self, Reason};
@@ -156,8 +156,8 @@ fn view(name: &str, tags: Vec<String>, snapshot: Option<&Snapshot>) -> ServiceVi
     let instances = snapshot
         .map(|known| known.instances.as_slice())
         .unwrap_or_default();
-    let first = instances.first();
-    let kind = first.map_or_else(|| ServiceKind::from_tags(&tags), |it| it.kind());
+    let representative = snapshot.and_then(Snapshot::representative);
+    let (kind, public_id) = discovery::identity(name, &tags, representative.map(Arc::as_ref));
     let announced = instances
         .iter()
         .filter_map(|it| it.grpc_services())
@@ -167,10 +167,7 @@ fn view(name: &str, tags: Vec<String>, snapshot: Option<&Snapshot>) -> ServiceVi
     grpc_services.dedup();
     ServiceView {
         service: name.to_owned(),
-        public_id: first.map_or_else(
-            || kind.public_id(name).unwrap_or_else(|| name.to_owned()),
-            |it| it.public_id(),
-        ),
+        public_id,
         kind: kind.name().to_owned(),
         tags,
         healthy: snapshot.map_or(0, |known| known.serving().count()),

@@ -7,7 +7,7 @@ use proto::agentplatform::ToolInfo;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Toolbox, consul_name,
+    Toolbox,
     text::{shorten, truncate},
 };
 
@@ -66,7 +66,7 @@ pub struct MeshFunctions<'a> {
 impl Grant {
     /// What a model may call of a tool, by any of its names.
     fn of(id: &str) -> Option<&'static Self> {
-        let name = consul_name(id.trim()).to_lowercase();
+        let name = discovery::consul_name(id.trim()).to_lowercase();
         GRANTS.iter().find(|grant| grant.tool == name)
     }
 

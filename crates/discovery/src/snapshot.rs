@@ -93,11 +93,94 @@ impl Snapshot {
             .iter()
             .filter(|instance| instance.is_serving())
     }
+
+    /// The instance that speaks for the service: the first of the version that most healthy
+    /// instances have, of all instances when none is healthy. Of two versions that are as frequent
+    /// the one that sorts last is taken.
+    #[must_use]
+    pub fn representative(&self) -> Option<&Arc<Instance>> {
+        let mut known: Vec<_> = self.serving().collect();
+        if known.is_empty() {
+            known = self.instances.iter().collect();
+        }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for instance in &known {
+            *counts.entry(instance.version()).or_default() += 1;
+        }
+        let (version, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        known.into_iter().find(|it| it.version() == version)
+    }
+
+    /// Whether the service may be called by this id because its instances claim it in
+    /// `Meta.public_id`. A router is never called.
+    #[must_use]
+    pub fn claims(&self, id: &str) -> bool {
+        self.is_service()
+            && self
+                .representative()
+                .is_some_and(|it| it.kind() != ServiceKind::Router && it.public_id() == id)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Health, InstanceKey};
+
+    fn instance(id: &str, health: Health, meta: &[(&str, &str)]) -> Instance {
+        Instance {
+            key: InstanceKey {
+                node: "".into(),
+                id: id.into(),
+            },
+            service: "agent-echo".into(),
+            host: "127.0.0.1".to_owned(),
+            port: 9,
+            tags: vec!["agent".to_owned()],
+            meta: meta
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            weight: 1,
+            health,
+        }
+    }
+
+    #[test]
+    fn a_healthy_instance_of_the_common_version_speaks_for_the_service() {
+        let of = |instances| Snapshot::of("agent-echo", instances);
+        let id = |snapshot: &Snapshot| snapshot.representative().map(|it| it.key.id.to_string());
+        assert_eq!(id(&Snapshot::empty("agent-echo")), None);
+        let (old, new) = ([("version", "1")], [("version", "2")]);
+        let mixed = of(vec![
+            instance("a", Health::Critical, &new),
+            instance("b", Health::Passing, &old),
+            instance("c", Health::Passing, &new),
+            instance("d", Health::Warning, &new),
+        ]);
+        assert_eq!(id(&mixed).as_deref(), Some("c"));
+        let dead = of(vec![
+            instance("a", Health::Critical, &old),
+            instance("b", Health::Critical, &new),
+        ]);
+        assert_eq!(id(&dead).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn what_most_instances_claim_counts_and_a_router_claims_nothing() {
+        let claim = [("public_id", "parrot"), ("version", "2")];
+        let rest = instance("b", Health::Passing, &[("version", "1")]);
+        let claiming = instance("c", Health::Passing, &claim);
+        let of = |instances| Snapshot::of("agent-echo", instances);
+        assert!(of(vec![claiming.clone(), rest.clone()]).claims("parrot"));
+        assert!(!of(vec![rest.clone(), rest]).claims("parrot"));
+        let router = instance(
+            "d",
+            Health::Passing,
+            &[("public_id", "parrot"), ("kind", "router")],
+        );
+        assert!(!of(vec![router]).claims("parrot"));
+    }
 
     #[test]
     fn a_mesh_tag_makes_a_service_belong_and_router_excludes_it() {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use agentkit::consul_name;
 use channel::Mesh;
 use proto::{
     agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient},
@@ -221,7 +220,9 @@ async fn call_agent(
     goal: &str,
     step: &Step,
 ) -> Result<TaskResponse, Error> {
-    let channel = mesh.channel(&consul_name(step.agent)).session(&run.run_id);
+    let channel = mesh
+        .channel(&discovery::consul_name(step.agent))
+        .session(&run.run_id);
     let mut client = AgentServiceClient::new(channel);
     let mut attempt = 1;
     loop {
