@@ -260,6 +260,18 @@ pub(super) fn checks_by_service(rows: Vec<StateRow>) -> HashMap<String, BTreeSet
     groups
 }
 
+/// The names whose values differ between two answers, or that only one of them has.
+pub(super) fn differing<T: PartialEq>(
+    before: &HashMap<String, T>,
+    after: &HashMap<String, T>,
+) -> BTreeSet<String> {
+    let names = before.keys().chain(after.keys());
+    names
+        .filter(|name| before.get(*name) != after.get(*name))
+        .cloned()
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

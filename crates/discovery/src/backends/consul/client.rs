@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    ConsulOptions, NAME,
+    options::{ConsulOptions, NAME},
     api_types::{AgentSelf, AgentService},
     request::{millis, register_request},
 };

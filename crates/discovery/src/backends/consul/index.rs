@@ -1,8 +1,8 @@
-//! How far a watch has read: the index of its latest answer.
+//! The index that a watch's next blocking query waits to change.
 
 use std::time::Duration;
 
-use super::{blocking_query::MIN_INTERVAL, client::QueryMode};
+use super::{client::QueryMode, pacing::MIN_INTERVAL};
 
 /// Where the next blocking query goes on from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

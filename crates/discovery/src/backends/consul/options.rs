@@ -6,6 +6,8 @@ use reqwest::{Certificate, Identity, Url};
 
 use crate::Error;
 
+/// What errors call this registry.
+pub(super) const NAME: &str = "consul";
 /// Consul's port for HTTP.
 const PORT: u16 = 8500;
 

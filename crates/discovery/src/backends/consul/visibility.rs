@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
-    NAME,
     api_types::{HealthRow, NodeRow},
     client::{Answer, ConsulApi, QueryMode, path_segment},
+    options::NAME,
 };
 use crate::Error;
 
