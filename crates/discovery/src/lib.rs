@@ -2,7 +2,6 @@
 //! [`backends::BACKENDS`]. Readers take the current value of a `watch` channel and never lock.
 
 pub mod backends;
-mod backoff;
 mod error;
 mod instance;
 mod kv;
@@ -18,7 +17,6 @@ use std::{fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-use backoff::Backoff;
 pub use error::Error;
 pub use instance::{Health, Instance, InstanceKey, ServiceKind};
 pub use kv::KvEntries;

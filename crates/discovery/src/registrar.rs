@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use backoff::{Backoff, Pauses};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -10,7 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{Backoff, Discovery, Error, Registration};
+use crate::{Discovery, Error, Registration};
 
 /// Time between two looks, and the longest pause between two attempts: a registry that came back
 /// empty knows the instance again within two of these.
@@ -129,7 +130,7 @@ enum Reconciled {
 
 impl RegistrationLoop {
     async fn run(mut self, registered: watch::Sender<bool>, stop: CancellationToken) {
-        let mut backoff = Backoff::new(Duration::from_millis(100), INTERVAL);
+        let mut pauses = Pauses::new(Backoff::equal_jitter(Duration::from_millis(100), INTERVAL));
         let mut failing = false;
         while !stop.is_cancelled() {
             let reconciled = timeout(REQUEST_TIMEOUT, self.reconcile())
@@ -150,14 +151,14 @@ impl RegistrationLoop {
                     if failing || *done == Reconciled::Registered {
                         info!(id, service, "registered");
                     }
-                    backoff.reset();
+                    pauses.reset();
                     INTERVAL
                 }
                 Err(error) => {
                     if !failing {
                         warn!(id, %error, "cannot register: trying on");
                     }
-                    backoff.next()
+                    pauses.after_failure(&mut rand::rng())
                 }
             };
             failing = reconciled.is_err();

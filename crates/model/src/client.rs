@@ -253,7 +253,7 @@ impl Model {
                     None => Error::Unavailable(problem),
                 });
             }
-            let wait = retry::backoff(attempt, asked, rand::random());
+            let wait = retry::pause(attempt - 1, asked, &mut rand::rng());
             warn!(
                 model = self.options.name,
                 attempt,

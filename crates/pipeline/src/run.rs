@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backoff::Backoff;
 use channel::Mesh;
 use proto::{
     agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient},
@@ -27,8 +28,8 @@ const MAX_GOAL_JSON: usize = 2 * MAX_GOAL;
 const MAX_ERROR: usize = 500;
 /// How often an agent is called for one step.
 const ATTEMPTS: u32 = 3;
-/// The pause before the second call; it doubles for the third.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pauses between the calls.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(1), 0.2);
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -243,7 +244,8 @@ async fn call_agent(
             Ok(answer) => return Err(refused(step, answer.error)),
             Err(status) if is_retryable(&status) && attempt < ATTEMPTS => {
                 warn!(run = %run.run_id, step = step.name, attempt, %status, "asked again");
-                sleep(PAUSE * attempt).await;
+                let pause = BACKOFF.after(attempt, &mut rand::rng());
+                sleep(pause).await;
                 attempt += 1;
             }
             Err(status) => return Err(failed(step, &status)),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
+use backoff::Pauses;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -11,10 +12,10 @@ use super::{
     client::{Answer, ConsulApi, QueryMode},
     index::QueryIndex,
     outage::{Outages, WatchOutage},
-    pacing::{MIN_INTERVAL, backoff, interval},
+    pacing::{MIN_INTERVAL, interval, pauses},
     stale_grace::{Item, StaleGrace},
 };
-use crate::{Backoff, Error, publish::publish};
+use crate::{Error, publish::publish};
 
 /// How long the first answer may take before the cache is shown instead.
 const USE_CACHE_AFTER: Duration = Duration::from_secs(1);
@@ -48,7 +49,7 @@ pub(super) struct BlockingQuery<S: Source> {
     sender: Arc<watch::Sender<Option<Arc<S::Value>>>>,
     grace: StaleGrace<S::Key, S::Item>,
     query_index: QueryIndex,
-    backoff: Backoff,
+    pauses: Pauses,
     failing: WatchOutage,
     next: Instant,
     /// The items of the cache, until Consul has answered.
@@ -69,7 +70,7 @@ impl<S: Source> BlockingQuery<S> {
             sender,
             grace: StaleGrace::new(),
             query_index: QueryIndex::default(),
-            backoff: backoff(),
+            pauses: pauses(),
             failing: WatchOutage::new(outages),
             next: Instant::now(),
             cached,
@@ -129,7 +130,7 @@ impl<S: Source> BlockingQuery<S> {
                 self.grace.mark_outage();
                 self.query_index.reset();
                 self.failing.begin(self.source.what(), &error);
-                self.next = now + self.backoff.next();
+                self.next = now + self.pauses.after_failure(&mut rand::rng());
                 false
             }
         }
@@ -150,7 +151,7 @@ impl<S: Source> BlockingQuery<S> {
         }
         self.index = answer.index;
         self.grace.apply(answer.value, now);
-        self.backoff.reset();
+        self.pauses.reset();
         self.failing.end(self.source.what());
         self.publish();
     }

@@ -16,7 +16,7 @@ use super::{
     client::Answer,
     index::QueryIndex,
     outage::WatchOutage,
-    pacing::{MIN_INTERVAL, backoff, interval},
+    pacing::{MIN_INTERVAL, interval, pauses},
     watch_state::{Mode, WatchState},
 };
 use crate::Error;
@@ -29,7 +29,7 @@ pub(super) async fn run(state: Arc<WatchState>) {
         known: None,
         outages: 0,
     };
-    let mut backoff = backoff();
+    let mut pauses = pauses();
     while !state.end_bulk_watch() {
         let started = Instant::now();
         let asked = state.client.state(watcher.query_index.ask());
@@ -39,10 +39,10 @@ pub(super) async fn run(state: Arc<WatchState>) {
         };
         let next = match &answered {
             Ok(answer) => {
-                backoff.reset();
+                pauses.reset();
                 (started + MIN_INTERVAL).max(Instant::now() + interval(answer.cost) - MIN_INTERVAL)
             }
-            Err(_) => Instant::now() + backoff.next(),
+            Err(_) => Instant::now() + pauses.after_failure(&mut rand::rng()),
         };
         match watcher.take(answered, started.elapsed()) {
             News::Of(names) => state.wake(|name| names.contains(name)),

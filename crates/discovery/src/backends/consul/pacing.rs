@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Backoff;
+use backoff::{Backoff, Pauses};
 
 /// The least time from one query of a watch to its next. Consul answers a query for a service that
 /// does not exist whenever anything changes, so blocking alone is no limit.
@@ -18,6 +18,7 @@ pub(super) fn interval(cost: Duration) -> Duration {
 }
 
 /// Pauses after errors: 100 ms to 5 s.
-pub(super) fn backoff() -> Backoff {
-    Backoff::new(Duration::from_millis(100), Duration::from_secs(5))
+pub(super) fn pauses() -> Pauses {
+    let (base, max) = (Duration::from_millis(100), Duration::from_secs(5));
+    Pauses::new(Backoff::equal_jitter(base, max))
 }

@@ -15,9 +15,7 @@ use super::{
     stale_grace::Item,
     visibility::{EmptyAnswer, Visibility},
 };
-use crate::{
-    Catalog, Error, Instance, InstanceKey, LeftOut, Snapshot, status::LeftOuts, validate,
-};
+use crate::{Catalog, Error, Instance, InstanceKey, LeftOut, Snapshot, status::LeftOuts, validate};
 
 /// The services of the mesh, with their tags.
 #[derive(Debug, Default)]
@@ -122,7 +120,8 @@ impl Source for InstancesSource {
         Ok(answer.map(|rows| {
             let mut found = api_types::instances(rows);
             if hidden {
-                let reason = "Consul lists the service but hides its instances: give the token node:read";
+                let reason =
+                    "Consul lists the service but hides its instances: give the token node:read";
                 found
                     .left_out
                     .push(LeftOut::new(&self.name, "", reason.to_owned()));

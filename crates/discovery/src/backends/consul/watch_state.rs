@@ -131,7 +131,10 @@ impl WatchState {
     }
 
     /// Subscribes to a service; one that is new has to be started by the caller.
-    pub(super) fn subscribe_service(&self, service: &str) -> (Receiver<Snapshot>, Option<NewService>) {
+    pub(super) fn subscribe_service(
+        &self,
+        service: &str,
+    ) -> (Receiver<Snapshot>, Option<NewService>) {
         let mut table = self.table.lock();
         if let Some(watch) = table.services.get(service) {
             return (watch.sender.subscribe(), None);

@@ -182,7 +182,10 @@ async fn follow_service(watches: Arc<Watches>, name: Arc<str>, watch: ServiceWat
         InstancesSource::new(name.clone(), left_outs, visibility),
         sender.clone(),
         state.outages.clone(),
-        watches.cache.as_ref().and_then(|cache| cache.service(&name)),
+        watches
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.service(&name)),
     );
     let mut modes = state.mode.subscribe();
     let mut mode = *modes.borrow_and_update();
