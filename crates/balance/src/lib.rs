@@ -19,6 +19,7 @@
 //! ```
 
 mod load;
+mod members;
 mod options;
 mod pick;
 mod policies;
@@ -30,9 +31,10 @@ mod slow_start;
 mod turn;
 
 pub use load::Load;
+pub use members::{Member, PickArgs, PreviousPick};
 pub use options::BalanceOptions;
 pub use policies::{DEFAULT, POLICIES, PolicyRow, find_policy};
 pub use report::LoadReport;
 pub use ring::{POINTS, hash};
-pub use set::{Member, PickArgs, PreviousPick, Set};
+pub use set::Set;
 pub use turn::TurnCounter;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::set::{Member, PickArgs, PreviousPick, Set};
-use crate::shares::Shares;
+use crate::{
+    members::{Member, Members, PickArgs, PreviousPick},
+    shares::Shares,
+};
 
 /// How many candidates are looked at before settling for one that is cold, or scanning. A set that
 /// is nine tenths cold still finds one that is warm enough in 97 of 100 picks.
@@ -25,7 +27,7 @@ const SLOWER: f64 = 2.0;
 /// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
 /// than its slow start allows, and was not excluded: a policy only has to choose.
 pub(crate) struct PickContext<'a> {
-    pub(crate) set: &'a Set,
+    pub(crate) members: &'a Members,
     /// Who took the caller's call before.
     pub(crate) previous: Option<PreviousPick>,
     pub(crate) request: &'a PickArgs,
@@ -36,12 +38,12 @@ pub(crate) struct PickContext<'a> {
 impl<'a> PickContext<'a> {
     /// The member whose turn it is; `None` when all that may be called are excluded.
     pub(crate) fn in_turn(&mut self) -> Option<usize> {
-        self.in_turn_by(&self.set.shares)
+        self.in_turn_by(&self.members.shares)
     }
 
     /// The same by other shares than those of the registry's weights.
     pub(crate) fn in_turn_by(&mut self, shares: &Shares) -> Option<usize> {
-        self.first_of(|context| shares.in_turn(context.set.turn.take()))
+        self.first_of(|context| shares.in_turn(context.members.turn.take()))
     }
 
     /// A random member; `None` when all that may be called are excluded.
@@ -59,7 +61,7 @@ impl<'a> PickContext<'a> {
         cost: impl Fn(&Self, usize) -> f64,
     ) -> usize {
         let mut best = (first, cost(self, first) * margin);
-        let len = self.set.len();
+        let len = self.members.len();
         let all = len <= SCAN;
         // From a random one on, or the neighbour of a busy member would get all that it does not.
         let start = self.rng.random_range(0..len);
@@ -69,7 +71,7 @@ impl<'a> PickContext<'a> {
             } else {
                 self.random()
             };
-            if index == first || self.set.shares.of(index) == 0 || self.is_excluded(index) {
+            if index == first || self.members.shares.of(index) == 0 || self.is_excluded(index) {
                 continue;
             }
             let cost = cost(self, index);
@@ -83,11 +85,11 @@ impl<'a> PickContext<'a> {
     /// A member that has not answered for `age` and has no call, if chance comes by one; of several
     /// the one that has been quiet for the longest.
     pub(crate) fn longest_idle(&mut self, age: Duration) -> Option<usize> {
-        let len = self.set.len();
+        let len = self.members.len();
         let start = self.rng.random_range(0..len);
         (0..len.min(SCAN))
             .map(|step| (start + step) % len)
-            .filter(|index| self.set.shares.of(*index) > 0 && !self.is_excluded(*index))
+            .filter(|index| self.members.shares.of(*index) > 0 && !self.is_excluded(*index))
             .filter(|index| self.member(*index).load.in_flight() == 0)
             .map(|index| (self.member(index).load.age(self.now()), index))
             .filter(|(quiet, _)| *quiet >= age)
@@ -96,7 +98,7 @@ impl<'a> PickContext<'a> {
     }
 
     pub(crate) fn member(&self, index: usize) -> &'a Member {
-        &self.set.members()[index]
+        &self.members[index]
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -109,7 +111,7 @@ impl<'a> PickContext<'a> {
     /// The weight divides only the calls, not the 1: candidates come by weight already, and idle
     /// members that were compared by it once more would get more than their share.
     pub(crate) fn load(&self, index: usize) -> f64 {
-        self.load_by(&self.set.shares, index)
+        self.load_by(&self.members.shares, index)
     }
 
     /// The same by other shares than those of the registry's weights.
@@ -121,17 +123,17 @@ impl<'a> PickContext<'a> {
     /// is about as fast.
     pub(crate) fn affinity(&self, picked: usize) -> Option<usize> {
         let PreviousPick { member, together } = self.previous?;
-        let previous = Some(member).filter(|index| *index < self.set.len())?;
+        let previous = Some(member).filter(|index| *index < self.members.len())?;
         let (at_once, in_time) = FOLLOWED;
         let most = if together { at_once } else { in_time };
-        let with_this = self.load(previous) + 1.0 / self.set.shares.relative(previous);
+        let with_this = self.load(previous) + 1.0 / self.members.shares.relative(previous);
         let other = self.load(picked);
-        let close = with_this <= (other * most).min(other + f64::from(self.set.affinity_slack));
+        let close = with_this <= (other * most).min(other + f64::from(self.members.affinity_slack));
         let average = |index| self.member(index).load.average();
         let fast = || average(previous) <= average(picked) * SLOWER;
         // What starts slowly is not to get by calls that follow what it is not to get by turns.
         let warm = || {
-            self.set
+            self.members
                 .slow_start
                 .factor(&self.member(previous).load, self.now())
                 >= 1.0
@@ -145,14 +147,14 @@ impl<'a> PickContext<'a> {
 
     /// A random member by weight alone, for statistics.
     pub(crate) fn random(&mut self) -> usize {
-        let position = self.rng.random_range(0..self.set.shares.total());
-        self.set.shares.owner(position)
+        let position = self.rng.random_range(0..self.members.shares.total());
+        self.members.shares.owner(position)
     }
 
     /// Decided anew for each candidate; by chance, so that no state is kept for it.
     fn is_warm_enough(&mut self, index: usize) -> bool {
         let factor = self
-            .set
+            .members
             .slow_start
             .factor(&self.member(index).load, self.now());
         factor >= 1.0 || self.rng.random::<f64>() < factor
@@ -177,8 +179,8 @@ impl<'a> PickContext<'a> {
     /// random one on.
     fn scan(&mut self) -> Option<usize> {
         let start = self.random();
-        (start..self.set.len())
+        (start..self.members.len())
             .chain(0..start)
-            .find(|index| self.set.shares.of(*index) > 0 && !self.is_excluded(*index))
+            .find(|index| self.members.shares.of(*index) > 0 && !self.is_excluded(*index))
     }
 }

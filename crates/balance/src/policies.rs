@@ -8,10 +8,7 @@ mod round_robin;
 mod session;
 mod weighted;
 
-use crate::BalanceOptions;
-use crate::pick::PickContext;
-use crate::set::Member;
-use crate::shares::Shares;
+use crate::{BalanceOptions, members::Members, pick::PickContext};
 
 /// Every policy, the default first.
 pub const POLICIES: &[PolicyRow] = &[
@@ -51,17 +48,12 @@ pub struct PolicyRow {
     pub wants_reports: bool,
     /// Whether it goes by the session of a call: see [`PickArgs::session`](crate::PickArgs).
     pub wants_session: bool,
-    build: fn(&[Member], &Shares, &BalanceOptions) -> Box<dyn Policy>,
+    build: fn(&Members, &BalanceOptions) -> Box<dyn Policy>,
 }
 
 impl PolicyRow {
-    pub(crate) fn build(
-        &self,
-        members: &[Member],
-        shares: &Shares,
-        options: &BalanceOptions,
-    ) -> Box<dyn Policy> {
-        (self.build)(members, shares, options)
+    pub(crate) fn build(&self, members: &Members, options: &BalanceOptions) -> Box<dyn Policy> {
+        (self.build)(members, options)
     }
 }
 

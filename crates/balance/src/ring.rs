@@ -2,8 +2,7 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::set::Member;
-use crate::shares::Shares;
+use crate::members::Members;
 
 /// How many points on the ring a member of the greatest weight has; a lighter one has as many fewer
 /// as it is lighter, one at least. With 160 (ketama's number) the shares of equal members differ by
@@ -23,7 +22,8 @@ pub fn hash(key: &str) -> u64 {
 pub(crate) struct Ring(Vec<(u64, u32)>);
 
 impl Ring {
-    pub(crate) fn new(members: &[Member], shares: &Shares) -> Self {
+    pub(crate) fn new(members: &Members) -> Self {
+        let shares = &members.shares;
         let most = (0..members.len())
             .map(|index| shares.of(index))
             .max()

@@ -10,7 +10,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "the least busy of a small set, of four in a larger one: even when idle",
     wants_reports: false,
     wants_session: false,
-    build: |_, _, _| Box::new(LeastRequest),
+    build: |_, _| Box::new(LeastRequest),
 };
 
 /// The first is taken in turn, and another must be strictly better. So idle members get calls
@@ -23,7 +23,7 @@ pub(super) struct LeastRequest;
 
 impl Policy for LeastRequest {
     fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
-        let picked = least_loaded(context, &context.set.shares)?;
+        let picked = least_loaded(context, &context.members.shares)?;
         if context.member(picked).load.in_flight() == 0 {
             return Some(picked);
         }

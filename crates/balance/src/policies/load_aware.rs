@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::least_request::least_loaded;
 use super::{Policy, PolicyRow};
+use crate::members::Members;
 use crate::pick::PickContext;
-use crate::set::Set;
 use crate::shares::Shares;
 
 pub(super) const ROW: PolicyRow = PolicyRow {
@@ -16,7 +16,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "as least_request, by the load that instances report instead of by weights alone",
     wants_reports: true,
     wants_session: false,
-    build: |_, _, options| {
+    build: |_, options| {
         Box::new(LoadAware {
             blackout: options.load_blackout,
             made: AtomicU64::new(0),
@@ -43,18 +43,18 @@ struct LoadAware {
 
 impl Policy for LoadAware {
     fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
-        self.refresh(context.set, context.now());
+        self.refresh(context.members, context.now());
         // Poisoned only if making shares panicked; the last ones are whole.
         let shares = self.shares.read().unwrap_or_else(|e| e.into_inner());
         match &*shares {
             Some(shares) => least_loaded(context, shares),
-            None => least_loaded(context, &context.set.shares),
+            None => least_loaded(context, &context.members.shares),
         }
     }
 }
 
 impl LoadAware {
-    fn refresh(&self, set: &Set, now: Duration) {
+    fn refresh(&self, members: &Members, now: Duration) {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1);
         let made = self.made.load(Ordering::Relaxed);
         if made != 0 && now_ms.saturating_sub(made) < PERIOD_MS {
@@ -64,16 +64,15 @@ impl LoadAware {
             .made
             .compare_exchange(made, now_ms, Ordering::Relaxed, Ordering::Relaxed);
         if taken.is_ok() {
-            let shares = shares(set, self.blackout, now);
+            let shares = shares(members, self.blackout, now);
             *self.shares.write().unwrap_or_else(|e| e.into_inner()) = shares;
         }
     }
 }
 
 /// `None` unless two members can be compared.
-fn shares(set: &Set, blackout: Duration, now: Duration) -> Option<Shares> {
-    let capacities: Vec<Option<f64>> = set
-        .members()
+fn shares(members: &Members, blackout: Duration, now: Duration) -> Option<Shares> {
+    let capacities: Vec<Option<f64>> = members
         .iter()
         .map(|member| member.load.reported().capacity(blackout, now))
         .collect();
@@ -87,7 +86,7 @@ fn shares(set: &Set, blackout: Duration, now: Duration) -> Option<Shares> {
     let weights: Vec<f64> = capacities
         .iter()
         .enumerate()
-        .map(|(index, capacity)| capacity.unwrap_or(mean) * set.shares.relative(index))
+        .map(|(index, capacity)| capacity.unwrap_or(mean) * members.shares.relative(index))
         .collect();
     let most = weights.iter().copied().fold(0.0, f64::max);
     let scaled = weights.iter().map(|weight| match *weight {

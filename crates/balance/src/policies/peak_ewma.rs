@@ -13,7 +13,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "the fastest by recent latency, and by calls in flight among those about as fast",
     wants_reports: false,
     wants_session: false,
-    build: |_, _, _| Box::new(PeakEwma),
+    build: |_, _| Box::new(PeakEwma),
 };
 
 /// One call in so many goes to a member that has been quiet, to see whether it has become faster.

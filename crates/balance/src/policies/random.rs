@@ -9,7 +9,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "any member, by chance and weight",
     wants_reports: false,
     wants_session: false,
-    build: |_, _, _| Box::new(Random),
+    build: |_, _| Box::new(Random),
 };
 
 struct Random;

@@ -9,7 +9,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "one member after another, whatever their load",
     wants_reports: false,
     wants_session: false,
-    build: |_, _, _| Box::new(InTurn),
+    build: |_, _| Box::new(InTurn),
 };
 
 /// The turns are those of [`Shares::in_turn`](crate::shares::Shares::in_turn): by weight.

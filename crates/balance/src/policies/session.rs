@@ -16,10 +16,10 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "a session stays with its member while it lives; calls without one as least_request",
     wants_reports: false,
     wants_session: true,
-    build: |members, shares, options| {
+    build: |members, options| {
         let bound = options.session_bound.map(|bound| bound.max(1.0));
         Box::new(Session {
-            ring: Ring::new(members, shares),
+            ring: Ring::new(members),
             bound,
         })
     },
@@ -53,7 +53,7 @@ impl Policy for Session {
         }
         let most = bound * mean(context);
         let has_room = |index: &usize| {
-            let most = (most * context.set.shares.of(*index) as f64).ceil();
+            let most = (most * context.members.shares.of(*index) as f64).ceil();
             f64::from(context.member(*index).load.in_flight()) < most
         };
         self.owners(session, context)
@@ -73,16 +73,16 @@ impl Session {
 
 /// Calls in flight per unit of weight, with the one that is to come.
 fn mean(context: &mut PickContext<'_>) -> f64 {
-    let set = context.set;
-    let calls = |index: usize| f64::from(set.members()[index].load.in_flight());
-    let coming = 1.0 / set.shares.total() as f64;
-    if set.len() <= SAMPLE {
-        return coming + (0..set.len()).map(calls).sum::<f64>() / set.shares.total() as f64;
+    let members = context.members;
+    let calls = |index: usize| f64::from(members[index].load.in_flight());
+    let coming = 1.0 / members.shares.total() as f64;
+    if members.len() <= SAMPLE {
+        return coming + (0..members.len()).map(calls).sum::<f64>() / members.shares.total() as f64;
     }
     // Heavy members are drawn as much more often as their calls are divided by more.
     let drawn = (0..SAMPLE).map(|_| {
         let index = context.random();
-        calls(index) / set.shares.of(index) as f64
+        calls(index) / members.shares.of(index) as f64
     });
     coming + drawn.sum::<f64>() / SAMPLE as f64
 }

@@ -11,5 +11,5 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "in turn by weight, smoothly, whatever the load",
     wants_reports: false,
     wants_session: false,
-    build: |_, _, _| Box::new(InTurn),
+    build: |_, _| Box::new(InTurn),
 };
