@@ -1,12 +1,12 @@
 //! Messages as JSON: field names of the proto file or lowerCamelCase in, those of the file out.
 
 use bytes::Bytes;
-use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 use proto::error_info::{self, Reason};
 use serde_json::Value;
 use tonic::{Code, Status};
 
-use crate::lenient;
+use crate::{lenient, strict};
 
 /// A message of an answer. That it cannot be read does not mean that there was none.
 #[derive(Clone, Debug)]
@@ -90,8 +90,8 @@ pub fn to_text(message: &DynamicMessage, pretty: bool) -> String {
     }
     let mut bytes = Vec::new();
     let written = match pretty {
-        true => write(message, &mut serde_json::Serializer::pretty(&mut bytes)),
-        false => write(message, &mut serde_json::Serializer::new(&mut bytes)),
+        true => strict::write(message, &mut serde_json::Serializer::pretty(&mut bytes)),
+        false => strict::write(message, &mut serde_json::Serializer::new(&mut bytes)),
     };
     match written.map(|()| String::from_utf8(bytes)) {
         Ok(Ok(text)) => text,
@@ -104,21 +104,6 @@ fn text(json: &Value, pretty: bool) -> String {
         true => format!("{json:#}"),
         false => json.to_string(),
     }
-}
-
-/// By the rules of proto3's JSON; an error for what has no form by them.
-pub(crate) fn strict(message: &DynamicMessage) -> Result<Value, serde_json::Error> {
-    write(message, serde_json::value::Serializer)
-}
-
-fn write<S>(message: &DynamicMessage, to: S) -> Result<S::Ok, S::Error>
-where
-    S: serde::Serializer,
-{
-    let options = SerializeOptions::new()
-        .use_proto_field_name(true)
-        .skip_default_fields(false);
-    message.serialize_with_options(to, &options)
 }
 
 #[cfg(test)]

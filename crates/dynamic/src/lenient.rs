@@ -9,7 +9,7 @@ use prost_reflect::{
 };
 use serde_json::{Map, Value as Json, json};
 
-use crate::json::strict;
+use crate::strict;
 
 const ANY: &str = "google.protobuf.Any";
 /// Messages that stand for the number in them.
@@ -63,7 +63,7 @@ fn plain(message: &DynamicMessage, left: usize) -> bool {
 fn within(message: &DynamicMessage, left: usize) -> Json {
     // What is well beneath keeps its form.
     if plain(message, left)
-        && let Ok(json) = strict(message)
+        && let Ok(json) = strict::write(message, serde_json::value::Serializer)
     {
         return json;
     }

@@ -15,6 +15,7 @@ mod keys;
 mod lenient;
 mod names;
 mod reflection;
+mod strict;
 mod transport;
 
 pub use address::{InvalidAddress, address};

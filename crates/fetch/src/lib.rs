@@ -15,11 +15,13 @@ mod egress_policy;
 mod error;
 mod keys;
 mod redirect;
+mod request;
 mod retry_after;
 
 pub use address::{AddressClass, classify};
-pub use client::{FetchLimits, HttpClient, HttpResponse, Request};
+pub use client::{FetchLimits, HttpClient, HttpResponse};
 pub use connector::{Connector, SystemConnector};
 pub use egress_policy::EgressPolicy;
 pub use error::Error;
 pub use keys::{ExternalHostKeys, ExternalKeys, ExternalLimitKeys, KEYS, client};
+pub use request::Request;
