@@ -8,6 +8,7 @@ use config::{
     Config, Group, Key, Loader, Secret, duration, integer, list, number, optional, path, port,
     secret, size, switch, text, word,
 };
+use discovery::backends::CONSUL_PORT;
 use telemetry::{LogFormat, LogLevel};
 
 use crate::{
@@ -66,7 +67,7 @@ config::keys! {
         /// Consul's host, where `consul_http_addr` is empty.
         consul_host: String = text("127.0.0.1"),
         /// Consul's port, where `consul_http_addr` is empty.
-        consul_port: u16 = port(8500),
+        consul_port: u16 = port(CONSUL_PORT as u64),
         /// Consul's ACL token.
         consul_http_token: Option<Secret> = secret(),
         /// PEM file of the authorities that sign Consul's certificate. Empty: the system's.

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::warn;
 
-pub use options::ConsulOptions;
+pub use options::{CONSUL_PORT, ConsulOptions};
 
 use self::{cache::Cache, client::ConsulApi, options::NAME, watches::Watches};
 use crate::{Catalog, Discovery, Error, KvEntries, Registration, RegistryStatus, Snapshot};

@@ -9,15 +9,15 @@ use crate::Error;
 /// What errors call this registry.
 pub(super) const NAME: &str = "consul";
 /// Consul's port for HTTP.
-const PORT: u16 = 8500;
+pub const CONSUL_PORT: u16 = 8500;
 
 /// How to reach Consul.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConsulOptions {
     /// As `CONSUL_HTTP_ADDR` is written: `host:port`, or a URL with `http` or `https`. The port of
-    /// a bare host is 8500, that of a URL what its scheme says. `127.0.0.1:8500` by default.
+    /// a bare host is [`CONSUL_PORT`], that of a URL what its scheme says.
     pub address: String,
-    /// ACL token; none by default.
+    /// ACL token.
     pub token: Option<String>,
     /// PEM file of authorities that may sign Consul's certificate, beside those of the system.
     pub ca_file: Option<PathBuf>,
@@ -26,24 +26,9 @@ pub struct ConsulOptions {
     /// PEM file of the private key of `client_cert`, as PKCS #8.
     pub client_key: Option<PathBuf>,
     /// How long a blocking query waits for news, 1 s to 9 min; up to a tenth is added at random.
-    /// 5 min by default.
     pub wait: Duration,
-    /// File where the last known set is kept, for a start while Consul is away; none by default.
+    /// File where the last known set is kept, for a start while Consul is away.
     pub cache: Option<PathBuf>,
-}
-
-impl Default for ConsulOptions {
-    fn default() -> Self {
-        Self {
-            address: format!("127.0.0.1:{PORT}"),
-            token: None,
-            ca_file: None,
-            client_cert: None,
-            client_key: None,
-            wait: Duration::from_secs(300),
-            cache: None,
-        }
-    }
 }
 
 impl fmt::Debug for ConsulOptions {
@@ -62,6 +47,21 @@ impl fmt::Debug for ConsulOptions {
 }
 
 impl ConsulOptions {
+    /// A Consul at this address: without a token, files of its own and a cache, and asked by
+    /// blocking queries of 5 min.
+    #[must_use]
+    pub fn at(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            token: None,
+            ca_file: None,
+            client_cert: None,
+            client_key: None,
+            wait: Duration::from_secs(300),
+            cache: None,
+        }
+    }
+
     /// The host and port that `address` names, for those who need the way to Consul themselves. An
     /// IPv6 address comes without brackets.
     ///
@@ -70,7 +70,10 @@ impl ConsulOptions {
     pub fn host_and_port(&self) -> Result<(String, u16), Error> {
         let url = self.url()?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        Ok((host.to_owned(), url.port_or_known_default().unwrap_or(PORT)))
+        Ok((
+            host.to_owned(),
+            url.port_or_known_default().unwrap_or(CONSUL_PORT),
+        ))
     }
 
     /// `address` as the URL that paths are added to.
@@ -101,7 +104,7 @@ impl ConsulOptions {
         }
         // `Url` drops the port 80 of `http://host:80` as the default, so ask the text for it.
         if bare && url.port().is_none() && !text.trim_end_matches('/').ends_with(":80") {
-            url.set_port(Some(PORT))
+            url.set_port(Some(CONSUL_PORT))
                 .map_err(|()| bad("it has no host"))?;
         }
         Ok(url)
@@ -214,13 +217,6 @@ fn config(key: &'static str, reason: impl fmt::Display) -> Error {
 mod tests {
     use super::*;
 
-    fn at(address: &str) -> ConsulOptions {
-        ConsulOptions {
-            address: address.to_owned(),
-            ..ConsulOptions::default()
-        }
-    }
-
     #[test]
     fn addresses_are_taken_with_and_without_a_scheme() {
         for (address, url) in [
@@ -235,7 +231,11 @@ mod tests {
             ("::1", "http://[::1]:8500/"),
             (" consul:9 ", "http://consul:9/"),
         ] {
-            assert_eq!(at(address).url().unwrap().as_str(), url, "{address}");
+            assert_eq!(
+                ConsulOptions::at(address).url().unwrap().as_str(),
+                url,
+                "{address}"
+            );
         }
     }
 
@@ -248,7 +248,10 @@ mod tests {
             "http://c/ui",
             "u:p@consul:1",
         ] {
-            let error = at(address).url().expect_err(address).to_string();
+            let error = ConsulOptions::at(address)
+                .url()
+                .expect_err(address)
+                .to_string();
             assert!(error.contains(&format!("{address:?}")), "{error}");
         }
     }
@@ -256,11 +259,11 @@ mod tests {
     #[test]
     fn host_and_port_come_without_brackets() {
         assert_eq!(
-            at("[::1]:8500").host_and_port().unwrap(),
+            ConsulOptions::at("[::1]:8500").host_and_port().unwrap(),
             ("::1".to_owned(), 8500)
         );
         assert_eq!(
-            at("https://consul").host_and_port().unwrap(),
+            ConsulOptions::at("https://consul").host_and_port().unwrap(),
             ("consul".to_owned(), 443)
         );
     }
@@ -275,7 +278,7 @@ mod tests {
                 .expect_err("unusable")
                 .to_string()
         };
-        let good = ConsulOptions::default;
+        let good = || ConsulOptions::at("127.0.0.1");
         assert!(
             key(ConsulOptions {
                 token: Some("a\nb".into()),
@@ -308,7 +311,7 @@ mod tests {
     fn the_token_is_not_in_debug_output() {
         let options = ConsulOptions {
             token: Some("secret".into()),
-            ..ConsulOptions::default()
+            ..ConsulOptions::at("127.0.0.1")
         };
         assert!(!format!("{options:?}").contains("secret"));
     }
