@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use discovery::{Discovery, Health, Snapshot};
+use discovery::{Discovery, Snapshot};
 use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use proto::error_info::{self, Reason};
@@ -180,11 +180,7 @@ fn instance(it: &discovery::Instance) -> InstanceView {
     InstanceView {
         id: it.key.id.to_string(),
         address: it.authority(),
-        health: match it.health {
-            Health::Passing => "passing",
-            Health::Warning => "warning",
-            Health::Critical => "critical",
-        },
+        health: it.health.name(),
         version: it.version().to_owned(),
     }
 }

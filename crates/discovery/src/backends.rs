@@ -1,4 +1,4 @@
-//! The table of backends. A new one is a file, a `mod` and a row.
+//! The table of backends. To add one: a file, a `mod`, a row.
 
 mod consul;
 mod fixed;
@@ -12,7 +12,7 @@ pub use memory::Memory;
 
 use crate::{Discovery, Error};
 
-/// What the backends are built from; each reads its own part.
+/// What backends are built from. Each reads its own part.
 #[derive(Clone, Debug)]
 pub struct BackendOptions {
     /// For `consul`.

@@ -1,4 +1,4 @@
-//! What a registry publishes: whole values, so that membership and health are never seen apart.
+//! What a registry publishes: whole values, so that membership and health always agree.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,11 +16,11 @@ pub struct Catalog {
 pub struct Snapshot {
     /// Consul name.
     pub service: Arc<str>,
-    /// Every instance, critical ones too, ordered by key. One that did not change is best the very
-    /// same as in the snapshot before: then nobody has to compare more than its address.
+    /// Every instance, also critical ones, ordered by key. An unchanged one should be the same `Arc` as
+    /// in the last snapshot: then readers need to compare only its pointer.
     pub instances: Vec<Arc<Instance>>,
     /// How many entries of this name are no instances: proxies and gateways of a service mesh, and
-    /// what nobody can call.
+    /// entries that cannot be called.
     pub excluded: usize,
 }
 
@@ -38,7 +38,7 @@ impl Catalog {
         Self::from_tags(services)
     }
 
-    /// The services that belong to the mesh, by their tags; tags come out sorted, each once.
+    /// The services that belong to the mesh, by their tags. Tags are sorted and unique.
     #[must_use]
     pub fn from_tags(mut services: BTreeMap<Arc<str>, Vec<String>>) -> Self {
         services.retain(|_, tags| Self::belongs(tags));
@@ -59,7 +59,7 @@ impl Catalog {
 }
 
 impl Snapshot {
-    /// A service with these instances, put in order.
+    /// A service with these instances, which are put in order.
     #[must_use]
     pub fn of(service: &str, instances: impl IntoIterator<Item = Instance>) -> Self {
         let mut instances: Vec<_> = instances.into_iter().map(Arc::new).collect();
@@ -71,7 +71,7 @@ impl Snapshot {
         }
     }
 
-    /// A service that nobody serves.
+    /// A service without instances.
     #[must_use]
     pub fn empty(service: &str) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether this is a service: a name under which there are proxies or gateways alone is none.
+    /// Whether this is a service. A name with only proxies or gateways is none.
     #[must_use]
     pub fn is_service(&self) -> bool {
         !self.instances.is_empty() || self.excluded == 0

@@ -22,7 +22,7 @@ use crate::{Catalog, Health, Instance, InstanceKey, KvEntries, Snapshot, validat
 
 /// The version of the file's format.
 const FORMAT: u32 = 1;
-/// A larger file was not written by us.
+/// Larger files are not read: they are not ours.
 const MAX_BYTES: u64 = 256 << 20;
 /// The least time between two writes.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,15 +79,15 @@ impl Cache {
     pub(super) fn open(path: PathBuf, registry: &str) -> Self {
         let read = read(&path).and_then(|kept| match kept {
             Some(kept) if kept.format != FORMAT => {
-                Err(format!("its format is {}, and not {FORMAT}", kept.format))
+                Err(format!("its format is {} instead of {FORMAT}", kept.format))
             }
             Some(kept) if kept.registry != registry => {
-                Err(format!("it is of the Consul at {}", kept.registry))
+                Err(format!("it is from the Consul at {}", kept.registry))
             }
             kept => Ok(kept),
         });
         let cached = read.unwrap_or_else(|problem| {
-            warn!(path = %path.display(), problem, "registry_cache cannot be used: it will be written anew");
+            warn!(path = %path.display(), problem, "registry_cache is unusable and will be overwritten");
             None
         });
         Self {
@@ -127,8 +127,8 @@ impl Cache {
         Some(instances.map(|it| (it.key.clone(), Arc::new(it))).collect())
     }
 
-    /// The content to write. A service that nobody has watched since the start keeps its instances
-    /// while the catalog names it, or while nobody watches the catalog.
+    /// The content to write. A service that was not watched since the start keeps its cached instances
+    /// while the catalog lists it, or while the catalog is not watched.
     fn updated(&self, known: &KnownState) -> CacheFile {
         let (before, catalog) = (self.cached.clone().unwrap_or_default(), &known.catalog);
         let is_named = |name: &str| {
@@ -175,16 +175,11 @@ impl CachedInstance {
             tags: it.tags.clone(),
             meta: it.meta.clone(),
             weight: it.weight,
-            health: match it.health {
-                Health::Passing => "passing",
-                Health::Warning => "warning",
-                Health::Critical => "critical",
-            }
-            .to_owned(),
+            health: it.health.name().to_owned(),
         }
     }
 
-    /// The instance, if it is valid: anybody may have written the file.
+    /// The instance, if it is valid. Anybody may have written the file.
     fn instance(&self, service: &str) -> Option<Instance> {
         let usable = validate::id(&self.id).and_then(|()| validate::host(&self.host));
         if usable.is_err() || self.port == 0 {
@@ -201,11 +196,7 @@ impl CachedInstance {
             tags: self.tags.clone(),
             meta: self.meta.clone(),
             weight: self.weight,
-            health: match self.health.as_str() {
-                "passing" => Health::Passing,
-                "warning" => Health::Warning,
-                _ => Health::Critical,
-            },
+            health: Health::from_name(&self.health),
         })
     }
 }
@@ -219,7 +210,7 @@ pub(super) async fn persist(
 ) {
     let path = cache.path.display();
     if let Some(age) = cache.age() {
-        info!(%path, age_seconds = age, "a last known set is there, should Consul be away");
+        info!(%path, age_seconds = age, "the last known set is cached for the time that Consul is unreachable");
     }
     let (mut known, mut logged) = (KnownState::default(), None);
     loop {
@@ -254,12 +245,12 @@ pub(super) async fn persist(
 fn read(path: &Path) -> Result<Option<CacheFile>, String> {
     let length = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => metadata.len(),
-        Ok(_) => return Err("it is no file".to_owned()),
+        Ok(_) => return Err("it is not a file".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
     if length > MAX_BYTES {
-        return Err(format!("it has {length} bytes"));
+        return Err(format!("it has {length} bytes, more than {MAX_BYTES}"));
     }
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     serde_json::from_slice(&bytes)
@@ -267,7 +258,7 @@ fn read(path: &Path) -> Result<Option<CacheFile>, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Two programs may share the file: each writes a temporary file of its own and renames it.
+/// Two programs may share the file, so each writes a temporary file of its own and renames it.
 fn write(path: &Path, kept: &CacheFile) -> io::Result<()> {
     let folder = path
         .parent()
@@ -284,7 +275,7 @@ fn write(path: &Path, kept: &CacheFile) -> io::Result<()> {
     let new = path.with_file_name(name);
     let written = write_new(&new, kept).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
-        // What is half written is of no use; that it cannot be removed is told by the error already.
+        // A failure to remove the half-written file adds nothing to the error.
         fs::remove_file(&new).ok();
     }
     written

@@ -14,18 +14,18 @@ pub const CONSUL_PORT: u16 = 8500;
 /// How to reach Consul.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConsulOptions {
-    /// As `CONSUL_HTTP_ADDR` is written: `host:port`, or a URL with `http` or `https`. The port of
-    /// a bare host is [`CONSUL_PORT`], that of a URL what its scheme says.
+    /// `host:port`, or a URL with `http` or `https`, as in `CONSUL_HTTP_ADDR`. The port of a bare host
+    /// is [`CONSUL_PORT`], that of a URL is its scheme's.
     pub address: String,
     /// ACL token.
     pub token: Option<String>,
-    /// PEM file of authorities that may sign Consul's certificate, beside those of the system.
+    /// PEM file of authorities for Consul's certificate, besides those of the system.
     pub ca_file: Option<PathBuf>,
     /// PEM file of our own certificate, for a Consul that asks for one; needs `client_key`.
     pub client_cert: Option<PathBuf>,
     /// PEM file of the private key of `client_cert`, as PKCS #8.
     pub client_key: Option<PathBuf>,
-    /// How long a blocking query waits for news, 1 s to 9 min; up to a tenth is added at random.
+    /// How long a blocking query waits for changes, 1 s to 9 min. Up to a tenth is added at random.
     pub wait: Duration,
     /// File where the last known set is kept, for a start while Consul is away.
     pub cache: Option<PathBuf>,
@@ -62,11 +62,10 @@ impl ConsulOptions {
         }
     }
 
-    /// The host and port that `address` names, for those who need the way to Consul themselves. An
-    /// IPv6 address comes without brackets.
+    /// The host and port of `address`. An IPv6 address is without brackets.
     ///
     /// # Errors
-    /// [`Error::Config`] when `address` is none.
+    /// [`Error::Config`] when `address` is not valid.
     pub fn host_and_port(&self) -> Result<(String, u16), Error> {
         let url = self.url()?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
@@ -97,10 +96,10 @@ impl ConsulOptions {
             return Err(bad("no other scheme is supported"));
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("leave out what follows the port"));
+            return Err(bad("remove what follows the port"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("leave out the user; the token is an option of its own"));
+            return Err(bad("remove the user: the token is a key of its own"));
         }
         // `Url` drops the port 80 of `http://host:80` as the default, so ask the text for it.
         if bare && url.port().is_none() && !text.trim_end_matches('/').ends_with(":80") {
@@ -110,8 +109,8 @@ impl ConsulOptions {
         Ok(url)
     }
 
-    /// The HTTP client: no proxy from the environment and no redirects, because Consul is near and
-    /// the token is for it alone.
+    /// The HTTP client. It uses no proxy of the environment and follows no redirects: Consul is near,
+    /// and nobody else may get the token.
     pub(super) fn http(&self) -> Result<reqwest::Client, Error> {
         let mut builder = reqwest::Client::builder()
             .http1_only()
@@ -124,8 +123,8 @@ impl ConsulOptions {
         builder = if encrypted {
             builder.use_native_tls()
         } else {
-            // What cleartext has no use for: OpenSSL once begun is four megabytes of every program,
-            // the public authorities one and a half. A client without any TLS cannot be built.
+            // Cleartext needs no TLS, but a client without TLS cannot be built. rustls without roots is
+            // the smallest: OpenSSL takes 4 MB of memory, the public authorities 1.5 MB.
             builder.use_rustls_tls().tls_built_in_root_certs(false)
         };
         if let Some(path) = &self.ca_file {
@@ -139,7 +138,7 @@ impl ConsulOptions {
         builder.build().map_err(|error| config("consul", error))
     }
 
-    /// The certificate that we show, with its key.
+    /// Our certificate with its key.
     fn identity(&self) -> Result<Option<Identity>, Error> {
         let (cert, key) = match (&self.client_cert, &self.client_key) {
             (Some(cert), Some(key)) => (cert, key),
@@ -156,7 +155,7 @@ impl ConsulOptions {
             .map_err(|error| config("consul.client_key", error))
     }
 
-    /// The token, which must fit an HTTP header; an empty one is none.
+    /// The token, which must fit in an HTTP header. An empty one is none.
     pub(super) fn token(&self) -> Result<Option<String>, Error> {
         let token = self
             .token
@@ -166,7 +165,7 @@ impl ConsulOptions {
         if token.is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(config(
                 "consul.token",
-                "it holds characters that no token has",
+                "it has characters that no token has",
             ));
         }
         Ok(token.map(str::to_owned))
@@ -181,7 +180,7 @@ impl ConsulOptions {
     }
 }
 
-/// Every certificate of a PEM file: the TLS library itself reads the first only.
+/// Every certificate of a PEM file. The TLS library reads only the first.
 fn certificates(path: &PathBuf) -> Result<Vec<Certificate>, Error> {
     const KEY: &str = "consul.ca_file";
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
@@ -196,7 +195,7 @@ fn certificates(path: &PathBuf) -> Result<Vec<Certificate>, Error> {
     if found.is_empty() {
         return Err(config(
             KEY,
-            format!("{} holds no certificate in PEM", path.display()),
+            format!("{} has no PEM certificate", path.display()),
         ));
     }
     Ok(found)
