@@ -12,6 +12,7 @@ mod registration;
 mod snapshot;
 mod status;
 mod validate;
+mod watching;
 
 use std::{fmt, sync::Arc};
 
@@ -25,6 +26,7 @@ pub use registrar::Registrar;
 pub use registration::{Check, Registration};
 pub use snapshot::{Catalog, Snapshot};
 pub use status::{LeftOut, RegistryStatus};
+pub use watching::{ServiceWatches, first_answer};
 
 /// A registry of service instances: it publishes what it knows, and takes registrations.
 #[async_trait::async_trait]
@@ -33,9 +35,9 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     /// answered once.
     fn catalog(&self) -> watch::Receiver<Option<Arc<Catalog>>>;
 
-    /// The instances of one service. The first call for a name starts watching it, and watching ends
-    /// with the last receiver. `None` until the registry has answered once. A service that does not
-    /// exist is a snapshot without instances.
+    /// The instances of one service. The first call for a name starts watching it, and watching
+    /// ends with the last receiver. `None` until the registry has answered once. A service that
+    /// does not exist is a snapshot without instances.
     fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>>;
 
     /// The settings that operators have written for the mesh. The first call starts watching them,
@@ -66,8 +68,8 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     /// When the registry cannot be reached or refuses.
     async fn deregister(&self, id: &str) -> Result<(), Error>;
 
-    /// Identifies one run of the registry. A registry that lost its data has another. `None` when it
-    /// does not say: then only an outage tells that it may have lost its data.
+    /// Identifies one run of the registry. A registry that lost its data has another. `None` when
+    /// it does not say: then only an outage tells that it may have lost its data.
     ///
     /// # Errors
     /// When the registry cannot be reached or refuses.
@@ -86,9 +88,9 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Removes what killed processes left: other registrations of the same service at the same
-    /// address and port. Only the caller can be there now. Their checks reach the caller and pass, so
-    /// nobody else removes them, and one process would count as several. A registry without checks of
-    /// its own has nothing to remove.
+    /// address and port. Only the caller can be there now. Their checks reach the caller and pass,
+    /// so nobody else removes them, and one process would count as several. A registry without
+    /// checks of its own has nothing to remove.
     ///
     /// # Errors
     /// When the registry cannot be reached or refuses.

@@ -8,8 +8,8 @@ use crate::{Instance, ServiceKind};
 /// are turned around alike. Any other id is taken as it is.
 ///
 /// ```
-/// assert_eq!(discovery::consul_name("weather-tool"), "tool-weather");
-/// assert_eq!(discovery::consul_name("orders"), "orders");
+/// assert_eq!(mesh_discovery::consul_name("weather-tool"), "tool-weather");
+/// assert_eq!(mesh_discovery::consul_name("orders"), "orders");
 /// ```
 #[must_use]
 pub fn consul_name(id: &str) -> Cow<'_, str> {
@@ -22,8 +22,9 @@ pub fn consul_name(id: &str) -> Cow<'_, str> {
         .unwrap_or(Cow::Borrowed(id))
 }
 
-/// The service that an id names. A Consul name comes first, then `echo-agent` for `agent-echo`, then
-/// what instances claim in `Meta.public_id`: so nobody takes a name that is another's by right.
+/// The service that an id names. A Consul name comes first, then `echo-agent` for `agent-echo`,
+/// then what instances claim in `Meta.public_id`: so nobody takes a name that is another's by
+/// right.
 ///
 /// `named` finds a service by its Consul name, `claimed` one by what its instances claim.
 pub fn resolve<T>(

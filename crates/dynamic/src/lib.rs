@@ -23,6 +23,7 @@ pub use client::{DynamicCall, DynamicClient, DynamicOptions, MessageStream, Unar
 pub use invoke::invoke;
 pub use json::{ReceivedMessage, from_json, to_json, to_text};
 pub use keys::RouterKeys;
+pub use names::catalog;
 pub use reflection::ReflectionClient;
 pub use transport::Transport;
 
