@@ -32,8 +32,8 @@ impl Backoff {
         Self { base, max, jitter }
     }
 
-    /// A backoff with "equal jitter", as the AWS Architecture Blog calls it ("Exponential Backoff And
-    /// Jitter"): a pause is half of what it may be and a random part of the other half.
+    /// A backoff with "equal jitter", as the AWS Architecture Blog calls it ("Exponential Backoff
+    /// And Jitter"): a pause is half of what it may be and a random part of the other half.
     #[must_use]
     pub fn equal_jitter(base: Duration, max: Duration) -> Self {
         Self::new(base.mul_f64(0.75), max.mul_f64(0.75), 1.0 / 3.0)

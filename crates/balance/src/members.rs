@@ -7,25 +7,24 @@ use crate::{BalanceOptions, Load, TurnCounter, shares::Shares, slow_start::SlowS
 /// One endpoint, as policies see it.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// [`hash`](crate::hash) of the instance's key: the same in every process.
+    /// [`hash`](crate::hash) of the instance's key, the same in every process.
     pub hash: u64,
-    /// Its capacity as a multiple of another's. 0 gets nothing, unless all are 0: then all are
-    /// equal.
+    /// Its capacity relative to others. 0 gets no calls, unless all are 0: then all are equal.
     pub weight: u32,
-    /// Its load; the same one in every set that the endpoint is a member of.
+    /// Its load, shared by every set that has the endpoint.
     pub load: Arc<Load>,
 }
 
-/// What a pick may depend on.
+/// The arguments of a pick.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PickArgs {
     /// [`hash`](crate::hash) of the session's id, if the call belongs to one.
     pub session: Option<u64>,
-    /// The time, since the epoch that the members' [loads](Load) are told.
+    /// The time since the epoch of the members' [loads](Load).
     pub now: Duration,
 }
 
-/// Who took the call that its caller made before this one, and that may still be under way.
+/// The member that took the caller's previous call, which may still be in flight.
 #[derive(Clone, Copy, Debug)]
 pub struct PreviousPick {
     /// Its index in the set.

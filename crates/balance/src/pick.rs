@@ -1,4 +1,4 @@
-//! One pick in progress: the ways in which a policy may come by a member.
+//! One pick: the ways in which a policy may choose a member.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use crate::{
     shares::Shares,
 };
 
-/// How many candidates are looked at before settling for one that is cold, or scanning. A set that
-/// is nine tenths cold still finds one that is warm enough in 97 of 100 picks.
+/// How many candidates are drawn before a cold one is taken or all are scanned. In a set that is
+/// nine tenths cold, 97 of 100 picks still find a warm one.
 const TRIES: usize = 16;
-/// Sets up to this size are compared whole, which costs no more than drawing from them.
+/// Sets up to this size are compared as a whole, which costs no more than drawing.
 const SCAN: usize = 8;
 /// How many members of a larger set are compared.
 const CHOICES: usize = 4;
 
-/// How many times what another has to do a member may come to have by calls that follow to it: by
-/// those that come together, which is over when they are, and by those that come one after another.
+/// How many times the load of another member one may get by calls that follow to it: by calls that
+/// come together, whose load ends with them, and by calls one after another.
 const FOLLOWED: (f64, f64) = (1.5, 1.125);
-/// How many times slower than the member picked one may answer, and still be followed: what a slow
-/// one is given stays with it.
+/// How many times slower than the picked member one may be and still be followed. A slow one keeps
+/// its calls for long.
 const SLOWER: f64 = 2.0;
 
-/// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
-/// than its slow start allows, and was not excluded: a policy only has to choose.
+/// What a policy sees of a pick. Draws respect weights, slow start and exclusions, so a policy only
+/// has to choose.
 pub(crate) struct PickContext<'a> {
     pub(crate) members: &'a Members,
-    /// Who took the caller's call before.
+    /// The member that took the caller's previous call.
     pub(crate) previous: Option<PreviousPick>,
     pub(crate) request: &'a PickArgs,
     pub(crate) rng: &'a mut dyn Rng,
@@ -36,24 +36,24 @@ pub(crate) struct PickContext<'a> {
 }
 
 impl<'a> PickContext<'a> {
-    /// The member whose turn it is; `None` when all that may be called are excluded.
+    /// The member whose turn it is; `None` when all members are excluded.
     pub(crate) fn in_turn(&mut self) -> Option<usize> {
         self.in_turn_by(&self.members.shares)
     }
 
-    /// The same by other shares than those of the registry's weights.
+    /// The same by other shares than those by the registry's weights.
     pub(crate) fn in_turn_by(&mut self, shares: &Shares) -> Option<usize> {
         self.first_of(|context| shares.in_turn(context.members.turn.take()))
     }
 
-    /// A random member; `None` when all that may be called are excluded.
+    /// A random member; `None` when all members are excluded.
     pub(crate) fn at_random(&mut self) -> Option<usize> {
         self.first_of(Self::random)
     }
 
-    /// The member of the least cost among a few, of whom `first` is one: all of a small set, else
-    /// random ones (the power of choices, Mitzenmacher 2001). Another than `first` only when its
-    /// cost is below `margin` times the first one's: members that are about equal keep their turns.
+    /// The member of the least cost among a few: all of a small set, else `first` and random ones
+    /// (the power of choices, Mitzenmacher 2001). Another than `first` is taken only if it costs
+    /// less than `margin` times as much, so that about equal members keep their turns.
     pub(crate) fn cheapest(
         &mut self,
         first: usize,
@@ -63,7 +63,7 @@ impl<'a> PickContext<'a> {
         let mut best = (first, cost(self, first) * margin);
         let len = self.members.len();
         let all = len <= SCAN;
-        // From a random one on, or the neighbour of a busy member would get all that it does not.
+        // From a random one on. Otherwise the neighbour of a busy member would get all its calls.
         let start = self.rng.random_range(0..len);
         for step in 0..if all { len } else { CHOICES - 1 } {
             let index = if all {
@@ -82,8 +82,8 @@ impl<'a> PickContext<'a> {
         best.0
     }
 
-    /// A member that has not answered for `age` and has no call, if chance comes by one; of several
-    /// the one that has been quiet for the longest.
+    /// A member without calls that has not answered for `age`, if a random sample has one. Of
+    /// several, the one that was idle the longest.
     pub(crate) fn longest_idle(&mut self, age: Duration) -> Option<usize> {
         let len = self.members.len();
         let start = self.rng.random_range(0..len);
@@ -105,22 +105,22 @@ impl<'a> PickContext<'a> {
         self.request.now
     }
 
-    /// What a member has to do, in units of an idle one's: 1 and its calls in flight by its share.
-    /// For equal weights it orders as calls in flight do.
+    /// The load of a member: 1 plus its calls in flight divided by its share. With equal weights it
+    /// orders like calls in flight.
     ///
-    /// The weight divides only the calls, not the 1: candidates come by weight already, and idle
-    /// members that were compared by it once more would get more than their share.
+    /// The weight divides only the calls, not the 1. Candidates are drawn by weight already, and
+    /// idle members compared by weight again would get more than their share.
     pub(crate) fn load(&self, index: usize) -> f64 {
         self.load_by(&self.members.shares, index)
     }
 
-    /// The same by other shares than those of the registry's weights.
+    /// The same by other shares than those by the registry's weights.
     pub(crate) fn load_by(&self, shares: &Shares, index: usize) -> f64 {
         1.0 + f64::from(self.member(index).load.in_flight()) / shares.relative(index)
     }
 
-    /// The member that took the caller's call before, if it has hardly more to do than `picked`, and
-    /// is about as fast.
+    /// The member that took the caller's previous call, if it has hardly more load than `picked`
+    /// and is about as fast.
     pub(crate) fn affinity(&self, picked: usize) -> Option<usize> {
         let PreviousPick { member, together } = self.previous?;
         let previous = Some(member).filter(|index| *index < self.members.len())?;
@@ -131,7 +131,7 @@ impl<'a> PickContext<'a> {
         let close = with_this <= (other * most).min(other + f64::from(self.members.affinity_slack));
         let average = |index| self.member(index).load.average();
         let fast = || average(previous) <= average(picked) * SLOWER;
-        // What starts slowly is not to get by calls that follow what it is not to get by turns.
+        // A member in slow start must not get more calls by following than by its turns.
         let warm = || {
             self.members
                 .slow_start
@@ -145,13 +145,13 @@ impl<'a> PickContext<'a> {
         self.exclude.contains(&index)
     }
 
-    /// A random member by weight alone, for statistics.
+    /// A random member by weight only, for statistics.
     pub(crate) fn random(&mut self) -> usize {
         let position = self.rng.random_range(0..self.members.shares.total());
         self.members.shares.owner(position)
     }
 
-    /// Decided anew for each candidate; by chance, so that no state is kept for it.
+    /// Decided for each candidate by chance, so that it needs no state.
     fn is_warm_enough(&mut self, index: usize) -> bool {
         let factor = self
             .members
@@ -175,7 +175,7 @@ impl<'a> PickContext<'a> {
         cold.or_else(|| self.scan())
     }
 
-    /// The last resort, when heavy members that are excluded hide the others: all in order, from a
+    /// The last resort, when excluded members of large weight hide the others: all in order, from a
     /// random one on.
     fn scan(&mut self) -> Option<usize> {
         let start = self.random();

@@ -20,8 +20,8 @@ pub struct Set {
 }
 
 impl Set {
-    /// A set that picks as `policy` says. `turn` goes on from the set that this one replaces, so
-    /// that taking turns does not start again with each rebuild.
+    /// A set that picks by `policy`. `turn` is shared with the set that this one replaces, so that
+    /// a rebuild does not restart the turns.
     #[must_use]
     pub fn new(
         members: Vec<Member>,
@@ -40,16 +40,15 @@ impl Set {
 
     /// Picks a member for a call and returns its index.
     ///
-    /// Members in `exclude` (those that earlier attempts of the call have tried; a few) are not
-    /// picked. `None` when nobody is left, or nobody was there; a member of weight 0 is no
-    /// substitute for others that are excluded.
+    /// Members in `exclude` are not picked: the few that earlier attempts of the call have tried.
+    /// `None` when no member is left. A member of weight 0 does not replace excluded ones.
     #[must_use]
     pub fn pick(&self, request: &PickArgs, rng: &mut dyn Rng, exclude: &[usize]) -> Option<usize> {
         self.pick_after(None, request, rng, exclude)
     }
 
-    /// The same for a call whose caller has others under way: a policy may let it follow the last of
-    /// them, since what goes to one place together costs less.
+    /// The same for a caller with other calls in flight. A policy may let the call follow the last
+    /// of them, since calls to one place together cost less.
     #[must_use]
     pub fn pick_after(
         &self,
@@ -70,7 +69,7 @@ impl Set {
         })
     }
 
-    /// Whether a member gets calls at all, by its weight.
+    /// Whether a member gets calls, by its weight.
     #[must_use]
     pub fn has_share(&self, index: usize) -> bool {
         self.members.shares.of(index) > 0
@@ -88,7 +87,7 @@ impl Set {
         self.name
     }
 
-    /// Whether the policy goes by the session of a call.
+    /// Whether the policy uses the session of a call.
     #[must_use]
     pub fn wants_session(&self) -> bool {
         self.wants_session

@@ -1,17 +1,17 @@
-//! Slow start: a member that joins warm ones gets little at first.
+//! Slow start: a member that joins warm ones gets few calls at first.
 
 use std::time::Duration;
 
 use crate::{BalanceOptions, Load};
 
-/// Which members of a set are in slow start, told without looking at them all.
+/// Which members of a set are in slow start, without checking them all.
 #[derive(Debug)]
 pub(crate) struct SlowStart {
     window: Duration,
     from: f64,
-    /// When the first member is warm. Until then all are equally cold, and none is held back.
+    /// When the first member is warm. Until then all are equally cold, and none gets fewer calls.
     some: Duration,
-    /// When the last one is. From then on there is nothing to do.
+    /// When the last member is warm. From then on there is no slow start.
     all: Duration,
 }
 
@@ -35,7 +35,7 @@ impl SlowStart {
         }
     }
 
-    /// The part of its share that a member gets at `now`, up to 1.
+    /// How much of its share a member gets at `now`, at most 1.
     pub(crate) fn factor(&self, load: &Load, now: Duration) -> f64 {
         if now >= self.all || now < self.some {
             return 1.0;

@@ -72,8 +72,8 @@ impl Loader {
     }
 
     /// The environment. Variables that belong to no key are not ours to judge: programs of one
-    /// environment have other keys. An empty one counts as not set, which is how compose files leave
-    /// one out. So does a port that is Kubernetes' address of a service of that name.
+    /// environment have other keys. An empty one counts as not set, which is how compose files
+    /// leave one out. So does a port that is Kubernetes' address of a service of that name.
     #[must_use]
     pub fn env(mut self, env: BTreeMap<String, String>) -> Self {
         self.env = env;

@@ -120,8 +120,8 @@ impl ServiceKind {
             .unwrap_or(Self::Service)
     }
 
-    /// The public id of a service: `echo-agent` for `agent-echo`. `None` for kinds without such ids,
-    /// and for names without the prefix.
+    /// The public id of a service: `echo-agent` for `agent-echo`. `None` for kinds without such
+    /// ids, and for names without the prefix.
     #[must_use]
     pub fn public_id(self, service: &str) -> Option<String> {
         let prefixed = matches!(self, Self::Agent | Self::Tool | Self::Worker);
@@ -146,8 +146,8 @@ impl Instance {
             .unwrap_or_else(|| ServiceKind::from_tags(&self.tags))
     }
 
-    /// The public id of its service: `Meta.public_id`, else by the Consul name, else the Consul name
-    /// itself.
+    /// The public id of its service: `Meta.public_id`, else by the Consul name, else the Consul
+    /// name itself.
     #[must_use]
     pub fn public_id(&self) -> String {
         self.meta
@@ -170,8 +170,8 @@ impl Instance {
         version
     }
 
-    /// The gRPC services that it announces in `Meta.grpc_services`. `None` when it announces none: then
-    /// its reflection has to be asked.
+    /// The gRPC services that it announces in `Meta.grpc_services`. `None` when it announces none:
+    /// then its reflection has to be asked.
     #[must_use]
     pub fn grpc_services(&self) -> Option<Vec<String>> {
         let mut names: Vec<String> = list(self.meta.get("grpc_services")?);

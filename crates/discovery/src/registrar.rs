@@ -32,17 +32,17 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// Keeps this process registered, and removes what an earlier process left at its address. Starts
-    /// at once, on the current tokio runtime.
+    /// Keeps this process registered, and removes what an earlier process left at its address.
+    /// Starts at once, on the current tokio runtime.
     #[must_use]
     pub fn start(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
         Self::begin(discovery, registration, true)
     }
 
     /// Keeps another process registered, which may register itself at the same address too. It is
-    /// registered again only in a registry that lost its data. A registration that an operator or the
-    /// registry's check removed stays removed, and the registrar ends. Starts at once, on the current
-    /// tokio runtime.
+    /// registered again only in a registry that lost its data. A registration that an operator or
+    /// the registry's check removed stays removed, and the registrar ends. Starts at once, on the
+    /// current tokio runtime.
     #[must_use]
     pub fn start_third_party(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
         Self::begin(discovery, registration, false)
@@ -108,8 +108,8 @@ struct RegistrationLoop {
     registration: Registration,
     /// Whether it is this process's registration.
     own: bool,
-    /// Whether the registry's entry under this ID is ours. One that was there before is not: an earlier
-    /// process may have left it at another address.
+    /// Whether the registry's entry under this ID is ours. One that was there before is not: an
+    /// earlier process may have left it at another address.
     confirmed: bool,
     /// The run of the registry that it is confirmed in.
     incarnation: Option<String>,

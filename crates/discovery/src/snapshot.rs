@@ -16,8 +16,8 @@ pub struct Catalog {
 pub struct Snapshot {
     /// Consul name.
     pub service: Arc<str>,
-    /// Every instance, also critical ones, ordered by key. An unchanged one should be the same `Arc` as
-    /// in the last snapshot: then readers need to compare only its pointer.
+    /// Every instance, also critical ones, ordered by key. An unchanged one should be the same
+    /// `Arc` as in the last snapshot: then readers need to compare only its pointer.
     pub instances: Vec<Arc<Instance>>,
     /// How many entries of this name are no instances: proxies and gateways of a service mesh, and
     /// entries that cannot be called.

@@ -1,7 +1,7 @@
 //! Requests to servers outside the mesh, for jobs and tools whose addresses come from users.
 //!
-//! A [`HttpClient`] sends nothing unless its [`EgressPolicy`] lets it: not while external requests are
-//! switched off, and never to an address inside, except to hosts that the operator lists. The
+//! A [`HttpClient`] sends nothing unless its [`EgressPolicy`] lets it: not while external requests
+//! are switched off, and never to an address inside, except to hosts that the operator lists. The
 //! address that is checked is the address that is connected to: a name is resolved once a hop, and
 //! a second answer of its server is never asked for. Certificates are still checked against the
 //! name. Redirects are followed here, each one checked anew. A proxy of the environment is not

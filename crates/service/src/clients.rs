@@ -102,7 +102,8 @@ impl Clients {
             "Calls and connections refused by a limit of their client",
             Family::clone(&refused),
         );
-        // One second's calls are saved, and at least one: otherwise a rate below 1 would never pass.
+        // One second's calls are saved, and at least one: otherwise a rate below 1 would never
+        // pass.
         let rate = limits.rate;
         let rate = (rate > 0.0).then(|| TokenRate::new(rate, rate.max(1.0)));
         Arc::new(Self {

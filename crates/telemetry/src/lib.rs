@@ -1,7 +1,8 @@
 //! Logs, traces and metrics of every program of the mesh.
 //!
 //! Logs and traces are the process's, so [`init`] is called once, in `main`. Metrics are values
-//! that are passed in: a [`MetricsRegistry`] belongs to one service, and several live in one process.
+//! that are passed in: a [`MetricsRegistry`] belongs to one service, and several live in one
+//! process.
 
 mod error;
 mod humanize;

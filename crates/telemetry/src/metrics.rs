@@ -1,5 +1,5 @@
-//! The metrics of one service. Crates take a [`MetricsRegistry`], register the rows of their table with
-//! it, and keep the metrics in a struct of their own, so that tests read them directly.
+//! The metrics of one service. Crates take a [`MetricsRegistry`], register the rows of their table
+//! with it, and keep the metrics in a struct of their own, so that tests read them directly.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! By what instances report that they can take.
+//! By the load that instances report.
 
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,15 +25,15 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     },
 };
 
-/// How often the weights are made anew, in ms. Making them looks at every member.
+/// How often the weights are computed, in ms. That reads every member.
 const PERIOD_MS: u64 = 1000;
-/// The weight of the strongest member. Weaker ones are told apart to a part in a thousand.
+/// The weight of the strongest member, which sets the resolution.
 const MOST: f64 = 1000.0;
 
-/// A member's weight is what it could serve by its own account, as in gRPC's proposal A58, times the
-/// registry's weight; one that has not reported counts as the mean of the others. Idle members get
-/// calls in turn by it. Busy ones are compared by their calls in flight, which the proposal does
-/// not do: a report is seconds old when an instance falls behind, and its queue is not.
+/// A member's weight is its reported capacity, as in gRPC's proposal A58, times the registry's
+/// weight. One without a report counts as the mean of the others. Idle members get calls in turn by
+/// weight. Busy ones are compared by their calls in flight, unlike in the proposal: when an
+/// instance falls behind, its report is seconds old, but its calls in flight are not.
 struct LoadAware {
     blackout: Duration,
     /// When the shares were made, in ms from 1; 0 for never.
@@ -44,7 +44,7 @@ struct LoadAware {
 impl Policy for LoadAware {
     fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
         self.refresh(context.members, context.now());
-        // Poisoned only if making shares panicked; the last ones are whole.
+        // Poisoned only by a panic while shares were computed; the old ones are intact.
         let shares = self.shares.read().unwrap_or_else(|e| e.into_inner());
         match &*shares {
             Some(shares) => least_loaded(context, shares),
@@ -82,7 +82,7 @@ fn shares(members: &Members, blackout: Duration, now: Duration) -> Option<Shares
         return None;
     }
     let mean = known.sum::<f64>() / count as f64;
-    // By the member's share, so that one of weight 0 stays out.
+    // Times the member's share, so that weight 0 stays 0.
     let weights: Vec<f64> = capacities
         .iter()
         .enumerate()

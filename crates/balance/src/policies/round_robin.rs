@@ -12,7 +12,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     build: |_, _| Box::new(InTurn),
 };
 
-/// The turns are those of [`Shares::in_turn`](crate::shares::Shares::in_turn): by weight.
+/// The turns are by weight: see [`Shares::in_turn`](crate::shares::Shares::in_turn).
 pub(super) struct InTurn;
 
 impl Policy for InTurn {

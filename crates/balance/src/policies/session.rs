@@ -25,14 +25,14 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     },
 };
 
-/// How many members tell the mean of a larger set: enough to be off by a few per cent.
+/// The size of the sample for the mean of a larger set: it is off by a few per cent.
 const SAMPLE: usize = 64;
-/// How many points of the ring a session that must spill over looks at before it stays at home.
+/// How many points of the ring an overflowing session tries before it stays with its member.
 const SPILL_POINTS: usize = 256;
 
 /// Consistent hashing (Karger 1997), with bounded loads (Mirrokni 2016) where a bound is set.
 ///
-/// There is no slow start for sessions: holding one back now would move it later.
+/// There is no slow start for sessions: one that goes elsewhere first would move later.
 struct Session {
     ring: Ring,
     bound: Option<f64>,
@@ -47,7 +47,7 @@ impl Policy for Session {
         let Some(bound) = self.bound else {
             return Some(home);
         };
-        // The bound allows everybody one call.
+        // The bound allows each member one call.
         if context.member(home).load.in_flight() == 0 {
             return Some(home);
         }
@@ -71,7 +71,7 @@ impl Session {
     }
 }
 
-/// Calls in flight per unit of weight, with the one that is to come.
+/// Calls in flight per unit of weight, the coming one included.
 fn mean(context: &mut PickContext<'_>) -> f64 {
     let members = context.members;
     let calls = |index: usize| f64::from(members[index].load.in_flight());
@@ -79,7 +79,7 @@ fn mean(context: &mut PickContext<'_>) -> f64 {
     if members.len() <= SAMPLE {
         return coming + (0..members.len()).map(calls).sum::<f64>() / members.shares.total() as f64;
     }
-    // Heavy members are drawn as much more often as their calls are divided by more.
+    // Heavy members are drawn more often by the same factor that divides their calls.
     let drawn = (0..SAMPLE).map(|_| {
         let index = context.random();
         calls(index) / members.shares.of(index) as f64

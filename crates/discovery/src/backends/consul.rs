@@ -46,8 +46,8 @@ pub struct Consul {
 }
 
 impl Consul {
-    /// Reads certificates and builds the client. Consul itself may still be down. Watches are tasks on
-    /// the current tokio runtime.
+    /// Reads certificates and builds the client. Consul itself may still be down. Watches are tasks
+    /// on the current tokio runtime.
     ///
     /// # Errors
     /// [`Error::Config`] names the option that is unusable.

@@ -1,8 +1,8 @@
 //! The last known set on disk, for a program that starts while Consul is unreachable.
 //!
 //! A new file is written under another name and then renamed, so that a crash leaves the old one. A
-//! file that cannot be read, or that belongs to another Consul, is logged and ignored. It is replaced
-//! as soon as Consul answers.
+//! file that cannot be read, or that belongs to another Consul, is logged and ignored. It is
+//! replaced as soon as Consul answers.
 
 use std::{
     collections::BTreeMap,
@@ -127,8 +127,8 @@ impl Cache {
         Some(instances.map(|it| (it.key.clone(), Arc::new(it))).collect())
     }
 
-    /// The content to write. A service that was not watched since the start keeps its cached instances
-    /// while the catalog lists it, or while the catalog is not watched.
+    /// The content to write. A service that was not watched since the start keeps its cached
+    /// instances while the catalog lists it, or while the catalog is not watched.
     fn updated(&self, known: &KnownState) -> CacheFile {
         let (before, catalog) = (self.cached.clone().unwrap_or_default(), &known.catalog);
         let is_named = |name: &str| {

@@ -1,5 +1,5 @@
-//! One request to Consul and its answer. Registrations go through consulrs. What it lacks, and what it
-//! drops from an answer, is requested by the same HTTP client.
+//! One request to Consul and its answer. Registrations go through consulrs. What it lacks, and what
+//! it drops from an answer, is requested by the same HTTP client.
 
 use std::{error::Error as _, fmt, future::Future, time::Duration};
 
@@ -143,8 +143,8 @@ impl ConsulApi {
         }
     }
 
-    /// Identifies this run of the agent: one that lost its data has another. `None` when the token may
-    /// not ask.
+    /// Identifies this run of the agent: one that lost its data has another. `None` when the token
+    /// may not ask.
     pub(super) async fn incarnation(&self) -> Result<Option<String>, Error> {
         match self.get::<AgentSelf>("agent/self", None).await {
             Ok(it) => Ok(Some(it.value.config.node_id)),
@@ -153,7 +153,8 @@ impl ConsulApi {
         }
     }
 
-    /// The IDs of this agent's other registrations of the same service at the same address and port.
+    /// The IDs of this agent's other registrations of the same service at the same address and
+    /// port.
     pub(super) async fn duplicates_of(&self, it: &Registration) -> Result<Vec<String>, Error> {
         let services = self
             .get::<std::collections::HashMap<String, AgentService>>("agent/services", None)
@@ -223,8 +224,8 @@ impl ConsulApi {
         Err(self.error(ClientError::APIError { code, message }))
     }
 
-    /// The parameters of a query, and how long its answer may take. Consul adds up to a sixteenth to
-    /// the wait.
+    /// The parameters of a query, and how long its answer may take. Consul adds up to a sixteenth
+    /// to the wait.
     fn query(&self, ask: QueryMode) -> (String, Duration) {
         let (index, brief) = match ask {
             QueryMode::Immediate => return (String::new(), REQUEST_TIMEOUT),

@@ -15,10 +15,10 @@ pub(super) struct QueryIndex {
 impl QueryIndex {
     /// The next query.
     ///
-    /// Consul may restart between two queries, so fast that neither fails. Its index then starts over,
-    /// and a query for the old index would wait its whole time without seeing a change. So the first
-    /// query after each answer is brief. Those that follow without a pause cannot miss a restart,
-    /// because it breaks the query that waits.
+    /// Consul may restart between two queries, so fast that neither fails. Its index then starts
+    /// over, and a query for the old index would wait its whole time without seeing a change. So
+    /// the first query after each answer is brief. Those that follow without a pause cannot miss a
+    /// restart, because it breaks the query that waits.
     pub(super) fn ask(self) -> QueryMode {
         QueryMode::Blocking {
             index: self.index,

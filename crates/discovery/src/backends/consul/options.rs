@@ -14,8 +14,8 @@ pub const CONSUL_PORT: u16 = 8500;
 /// How to reach Consul.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConsulOptions {
-    /// `host:port`, or a URL with `http` or `https`, as in `CONSUL_HTTP_ADDR`. The port of a bare host
-    /// is [`CONSUL_PORT`], that of a URL is its scheme's.
+    /// `host:port`, or a URL with `http` or `https`, as in `CONSUL_HTTP_ADDR`. The port of a bare
+    /// host is [`CONSUL_PORT`], that of a URL is its scheme's.
     pub address: String,
     /// ACL token.
     pub token: Option<String>,
@@ -109,8 +109,8 @@ impl ConsulOptions {
         Ok(url)
     }
 
-    /// The HTTP client. It uses no proxy of the environment and follows no redirects: Consul is near,
-    /// and nobody else may get the token.
+    /// The HTTP client. It uses no proxy of the environment and follows no redirects: Consul is
+    /// near, and nobody else may get the token.
     pub(super) fn http(&self) -> Result<reqwest::Client, Error> {
         let mut builder = reqwest::Client::builder()
             .http1_only()
@@ -123,8 +123,8 @@ impl ConsulOptions {
         builder = if encrypted {
             builder.use_native_tls()
         } else {
-            // Cleartext needs no TLS, but a client without TLS cannot be built. rustls without roots is
-            // the smallest: OpenSSL takes 4 MB of memory, the public authorities 1.5 MB.
+            // Cleartext needs no TLS, but a client without TLS cannot be built. rustls without
+            // roots is the smallest: OpenSSL takes 4 MB of memory, the public authorities 1.5 MB.
             builder.use_rustls_tls().tls_built_in_root_certs(false)
         };
         if let Some(path) = &self.ca_file {

@@ -1,8 +1,8 @@
 //! Finds which registrations changed during a bulk watch.
 //!
-//! Checks do not show everything. They lack the port, weights, `Meta` and tags of an instance, and an
-//! instance without a check. The catalog's index moves whenever any registration changes. A resync
-//! then reads, from every node, the index at which each instance last changed.
+//! Checks do not show everything. They lack the port, weights, `Meta` and tags of an instance, and
+//! an instance without a check. The catalog's index moves whenever any registration changes. A
+//! resync then reads, from every node, the index at which each instance last changed.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -22,16 +22,16 @@ use crate::{Catalog, Error};
 
 /// How many nodes are read at the same time.
 const CONCURRENT_NODES: usize = 8;
-/// The pause after a resync, as a multiple of the time that reading its answers took, and its bounds.
-/// Resyncs must not keep Consul and us busy.
+/// The pause after a resync, as a multiple of the time that reading its answers took, and its
+/// bounds. Resyncs must not keep Consul and us busy.
 const PAUSE_FACTOR: u32 = 4;
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// How often the resync checks whether the bulk watch has ended.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Wakes the services whose registrations changed, until the bulk watch ends. The catalog is watched
-/// for its index, which says when to read.
+/// Wakes the services whose registrations changed, until the bulk watch ends. The catalog is
+/// watched for its index, which says when to read.
 pub(super) async fn run(state: Arc<WatchState>, catalog: Receiver<Catalog>) {
     let mut index = state.catalog_index.subscribe();
     let mut known: Option<RegistrationIndexes> = None;

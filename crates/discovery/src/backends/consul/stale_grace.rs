@@ -1,8 +1,8 @@
 //! The stale grace period: keeps instances that an outage of the registry may have lost.
 //!
-//! A restarted Consul first answers that there are no instances, or that all are critical. That lasts
-//! until the instances have registered again and the checks have run. So for a while after an outage
-//! an answer that lacks an instance is not believed.
+//! A restarted Consul first answers that there are no instances, or that all are critical. That
+//! lasts until the instances have registered again and the checks have run. So for a while after an
+//! outage an answer that lacks an instance is not believed.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,8 +16,8 @@ pub(super) trait Item: Clone + PartialEq {
     fn is_serving(&self) -> bool;
 }
 
-/// The items of successive answers, and those retained that an outage may have lost. It has no clock
-/// of its own.
+/// The items of successive answers, and those retained that an outage may have lost. It has no
+/// clock of its own.
 #[derive(Clone, Debug)]
 pub(super) struct StaleGrace<K, V> {
     /// The latest answer as it came.

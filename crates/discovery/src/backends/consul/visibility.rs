@@ -1,7 +1,7 @@
 //! Whether an empty answer is true, or only all that the token may see.
 //!
-//! Consul leaves out what a token may not read. Newer versions say so in a header. Older ones answer
-//! with an empty list, as if there were no instances.
+//! Consul leaves out what a token may not read. Newer versions say so in a header. Older ones
+//! answer with an empty list, as if there were no instances.
 
 use std::collections::{HashMap, HashSet};
 

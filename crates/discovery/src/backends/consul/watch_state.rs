@@ -198,8 +198,8 @@ impl WatchState {
         }
     }
 
-    /// Removes a single watch that has no receiver; returns whether it did. The lock decides between
-    /// this and a subscription at the same time.
+    /// Removes a single watch that has no receiver; returns whether it did. The lock decides
+    /// between this and a subscription at the same time.
     pub(super) fn forget_single<T>(&self, place: fn(&mut Table) -> &mut Single<T>) -> bool {
         let mut table = self.table.lock();
         let single = place(&mut table);
