@@ -55,7 +55,7 @@ impl ActiveCall {
     /// its message.
     pub(crate) fn answered(&self, headers: &HeaderMap) {
         self.endpoint().mark_received();
-        let status = status_code(headers);
+        let status = grpc_status(headers);
         let failed = status == Some(Code::Unavailable as i32);
         self.observe(failed);
         if status.is_some() {
@@ -106,7 +106,7 @@ impl ActiveCall {
         self.client.report(self.endpoint(), |name| {
             trailers.get(name).map(http::HeaderValue::as_bytes)
         });
-        if status_code(trailers) == Some(Code::Unavailable as i32) {
+        if grpc_status(trailers) == Some(Code::Unavailable as i32) {
             self.failed();
         } else {
             self.client.cluster.record_outcome(self.endpoint(), false);
@@ -118,8 +118,9 @@ impl ActiveCall {
     }
 }
 
-/// The `grpc-status` among headers or trailers.
-pub(crate) fn status_code(headers: &HeaderMap) -> Option<i32> {
+/// The `grpc-status` in headers or trailers.
+#[must_use]
+pub fn grpc_status(headers: &HeaderMap) -> Option<i32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 

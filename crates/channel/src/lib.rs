@@ -32,7 +32,7 @@ mod sniff;
 mod upload;
 
 pub use attempt::{CallAttempt, Peer, RetryRequest};
-pub use body::ResponseBody;
+pub use body::{ResponseBody, grpc_status};
 pub use candidates::CallAffinity;
 pub use client::Channel;
 pub use cluster::{

@@ -145,16 +145,10 @@ impl Mesh {
         &self.0.discovery
     }
 
-    /// Its limits and timeouts where a service has none of its own: see [`Mesh::options_of`].
+    /// Its limits and timeouts where a service has none of its own.
     #[must_use]
     pub fn options(&self) -> &ClusterOptions {
         &self.0.options
-    }
-
-    /// The present limits and timeouts of calls to a service.
-    #[must_use]
-    pub fn options_of(&self, service: &str) -> Arc<ClusterOptions> {
-        Arc::clone(&self.client(service).options())
     }
 
     /// Whether calls to a service are balanced by session, so that the session has to be known

@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::{
     Error, ResponseBody, ServedBy, Target,
     acquire::InFlight,
-    body::{self, ActiveCall},
+    body::{ActiveCall, grpc_status},
     cluster_client::ClusterClient,
     connections::Endpoint,
     deadline::{self, Deadline},
@@ -184,7 +184,7 @@ pub(crate) fn retry_decision(outcome: &Result<Response<ResponseBody>, Error>) ->
 
 /// The status of an answer that is only a status; `Ok` while the answer is open.
 fn trailers_only<B>(response: &Response<B>) -> Code {
-    body::status_code(response.headers()).map_or(Code::Ok, Code::from)
+    grpc_status(response.headers()).map_or(Code::Ok, Code::from)
 }
 
 /// Tells the balancer when an attempt is dropped before its answer.
