@@ -18,8 +18,8 @@ use crate::{
     send::{AbortOnDrop, Call, complete, retry_decision},
 };
 
-/// The pause before a retry of a call that an instance may have processed.
-const RETRY_PAUSE: Backoff =
+/// The pauses before retries of a call that an instance may have processed.
+pub const RETRY_PAUSE: Backoff =
     Backoff::new(Duration::from_millis(25), Duration::from_millis(250), 0.2);
 
 impl Mesh {

@@ -33,6 +33,7 @@ mod upload;
 
 pub use attempt::{CallAttempt, Peer, RetryRequest};
 pub use body::{ResponseBody, grpc_status};
+pub use call::RETRY_PAUSE;
 pub use candidates::CallAffinity;
 pub use client::Channel;
 pub use cluster::{
