@@ -32,6 +32,7 @@ mod keys;
 mod lenient;
 mod names;
 mod reflection;
+mod strict;
 mod transport;
 
 pub use address::{InvalidAddress, address};
@@ -39,6 +40,7 @@ pub use client::{DynamicCall, DynamicClient, DynamicOptions, MessageStream, Unar
 pub use invoke::{ReceivedMessages, invoke};
 pub use json::{ReceivedMessage, from_json, to_json, to_text};
 pub use keys::RouterKeys;
+pub use names::catalog;
 pub use reflection::ReflectionClient;
 pub use transport::Transport;
 

@@ -232,7 +232,7 @@ impl Model {
                     None => Error::Unavailable(problem),
                 });
             }
-            let wait = retry::backoff(attempt, asked, rand::random());
+            let wait = retry::pause(attempt - 1, asked, &mut rand::rng());
             warn!(
                 model = self.keys.model_name,
                 attempt,
