@@ -1,4 +1,4 @@
-//! What is counted of requests and their jobs, as OpenTelemetry names it.
+//! Metrics of requests and their jobs, with OpenTelemetry's names.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ impl Metrics {
             duration.clone(),
         );
         let submitted = Family::default();
-        let about = "Jobs handed in: new, known by their key, refused, or not taken since the queue is away";
+        let about = "Jobs submitted: new, known by their key, refused, or failed because the queue is unavailable";
         registry.register("mesh_jobs_submitted", about, submitted.clone());
         Self {
             duration,

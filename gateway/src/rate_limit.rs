@@ -1,5 +1,5 @@
-//! How many requests one client may send: a leaky bucket for each, as one moment in time (GCRA,
-//! the cell rate algorithm of ITU-T I.371).
+//! How many requests one client may send: a leaky bucket for each client, kept as one moment in time
+//! (GCRA, the cell rate algorithm of ITU-T I.371).
 
 use std::{
     collections::HashMap,

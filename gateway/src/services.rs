@@ -1,26 +1,21 @@
-//! Who is in the mesh, as the registry says.
+//! The services of the mesh, as the registry has them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use discovery::{Discovery, Health, ServiceKind, Snapshot};
-use futures_util::future::try_join_all;
-use parking_lot::Mutex;
+use discovery::{Discovery, Health, ServiceKind, ServiceWatches, Snapshot, first_answer};
 use proto::error_info::{self, Reason};
 use serde::Serialize;
-use tokio::{sync::watch, time::timeout};
 use tonic::{Code, Status};
 use utoipa::ToSchema;
 
 /// How long the registry may take to answer for the first time.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Watched = watch::Receiver<Option<Arc<Snapshot>>>;
-
-/// Watches every service from the first question on, so that the next is answered at once.
+/// The services of the mesh, and who serves them.
 #[derive(Debug)]
 pub(crate) struct ServiceCatalog {
     discovery: Arc<dyn Discovery>,
-    watched: Mutex<BTreeMap<Arc<str>, Watched>>,
+    watches: ServiceWatches,
 }
 
 /// A service of the mesh.
@@ -32,7 +27,7 @@ pub(crate) struct ServiceView {
     /// Its Consul name.
     #[schema(example = "agent-echo")]
     service: String,
-    /// What clients may call it.
+    /// The id that clients use for it.
     #[schema(example = "echo-agent")]
     public_id: String,
     /// `agent`, `tool`, `worker` or `service`.
@@ -40,7 +35,7 @@ pub(crate) struct ServiceView {
     kind: String,
     /// The tags of all its instances together.
     tags: Vec<String>,
-    /// How many instances may be given calls.
+    /// How many instances get calls.
     healthy: usize,
     /// The gRPC services that its instances announce.
     grpc_services: Vec<String>,
@@ -58,11 +53,11 @@ pub(crate) struct InstanceView {
     /// `passing`, `warning` or `critical`.
     #[schema(value_type = HealthWord)]
     health: &'static str,
-    /// Its version; empty when it does not say.
+    /// Its version; empty when it is not known.
     version: String,
 }
 
-/// How an instance is.
+/// The health of an instance.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "for the description only")]
@@ -72,7 +67,7 @@ pub(crate) enum HealthWord {
     Critical,
 }
 
-/// What a service is.
+/// The kind of a service.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "for the description only")]
@@ -88,7 +83,7 @@ impl ServiceCatalog {
     pub(crate) fn new(discovery: Arc<dyn Discovery>) -> Self {
         Self {
             discovery,
-            watched: Mutex::default(),
+            watches: ServiceWatches::default(),
         }
     }
 
@@ -97,59 +92,38 @@ impl ServiceCatalog {
     /// # Errors
     /// `UNAVAILABLE` when the registry has not answered yet.
     pub(crate) async fn list(&self) -> Result<Vec<ServiceView>, Status> {
-        let mut catalog = self.discovery.catalog();
-        let known = timeout(REGISTRY_TIMEOUT, catalog.wait_for(Option::is_some)).await;
-        let catalog = known
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|known| known.clone());
-        let Some(catalog) = catalog else {
-            let text = match self.discovery.last_error() {
-                Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
-                None => format!("the registry has not answered within {REGISTRY_TIMEOUT:?}"),
-            };
-            return Err(error_info::status(
-                Code::Unavailable,
-                Reason::RegistryUnreachable,
-                text,
-                [],
-            ));
-        };
-        let watched: Vec<(Arc<str>, Watched)> = {
-            let mut watched = self.watched.lock();
-            watched.retain(|name, _| catalog.services.contains_key(name));
-            for name in catalog.services.keys() {
-                let watch = || self.discovery.watch(name);
-                watched.entry(name.clone()).or_insert_with(watch);
+        let mut told = self.discovery.catalog();
+        let catalog = first_answer(&mut told, REGISTRY_TIMEOUT).await;
+        let catalog = catalog.ok_or_else(|| match self.discovery.last_error() {
+            Some(trouble) => unavailable(format!("who is in the mesh is not known: {trouble}")),
+            None => unavailable(format!(
+                "the registry has not answered within {REGISTRY_TIMEOUT:?}"
+            )),
+        })?;
+        let known = self
+            .watches
+            .snapshots(&*self.discovery, &catalog, REGISTRY_TIMEOUT);
+        let mut views = Vec::new();
+        for (name, snapshot) in known.await {
+            if snapshot.is_none()
+                && let Some(trouble) = self.discovery.last_error()
+            {
+                // Not that nobody serves it: the registry does not say.
+                let text = format!("who serves {name} is not known: {trouble}");
+                return Err(unavailable(text));
             }
-            watched
-                .iter()
-                .map(|(name, it)| (name.clone(), it.clone()))
-                .collect()
-        };
-        let trouble = || self.discovery.last_error();
-        let views = watched.into_iter().map(|(name, mut watched)| {
-            let tags = catalog.services.get(&name).cloned().unwrap_or_default();
-            async move {
-                let known = timeout(REGISTRY_TIMEOUT, watched.wait_for(Option::is_some)).await;
-                let known = known
-                    .ok()
-                    .and_then(Result::ok)
-                    .and_then(|known| known.clone());
-                if let Some(trouble) = known.is_none().then(trouble).flatten() {
-                    // Not that nobody serves it: the registry does not say.
-                    let text = format!("who serves {name} is not known: {trouble}");
-                    let reason = Reason::RegistryUnreachable;
-                    return Err(error_info::status(Code::Unavailable, reason, text, []));
-                }
-                // A name under which there are proxies alone is none of a service.
-                let is_service = known.as_deref().is_none_or(Snapshot::is_service);
-                Ok(is_service.then(|| view(&name, tags, known.as_deref())))
+            // A name under which there are proxies alone is none of a service.
+            if snapshot.as_deref().is_none_or(Snapshot::is_service) {
+                let tags = catalog.services.get(&name).cloned().unwrap_or_default();
+                views.push(view(&name, tags, snapshot.as_deref()));
             }
-        });
-        let views: Vec<_> = try_join_all(views).await?;
-        Ok(views.into_iter().flatten().collect())
+        }
+        Ok(views)
     }
+}
+
+fn unavailable(text: String) -> Status {
+    error_info::status(Code::Unavailable, Reason::RegistryUnreachable, text, [])
 }
 
 fn view(name: &str, tags: Vec<String>, snapshot: Option<&Snapshot>) -> ServiceView {

@@ -1,12 +1,11 @@
 //! What can be written on the command line.
 
-use std::process::ExitCode;
-
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
 use crate::{
     commands::{bench, call, completion, demo, describe, drain, jobs, list, schedules, status, up},
     output::Output,
+    subcommands::subcommands,
 };
 
 /// Start, look at and call a gRPC mesh of agents, tools and workers.
@@ -17,7 +16,7 @@ use crate::{
     `meshctl up` starts a mesh to try things on."
 )]
 pub(crate) struct Cli {
-    /// Print JSON for programs instead of text for people, failures too.
+    /// Print JSON for programs instead of text for people; failures too.
     #[arg(long, global = true, display_order = 100)]
     pub(crate) json: bool,
 
@@ -25,38 +24,21 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// One row per command; each is a file of `commands`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Up(up::Up),
-    Demo(demo::Demo),
-    List(list::List),
-    Describe(describe::Describe),
-    Call(call::Call),
-    Status(status::Status),
-    Drain(drain::Drain),
-    Jobs(jobs::Jobs),
-    Schedules(schedules::Schedules),
-    #[command(subcommand)]
-    Bench(bench::Bench),
-    Completion(completion::Completion),
-}
-
-impl Command {
-    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
-        match self {
-            Self::Up(command) => command.run(out).await,
-            Self::Demo(command) => command.run(out).await,
-            Self::List(command) => command.run(out).await,
-            Self::Describe(command) => command.run(out).await,
-            Self::Call(command) => command.run(out).await,
-            Self::Status(command) => command.run(out).await,
-            Self::Drain(command) => command.run(out).await,
-            Self::Jobs(command) => command.run(out).await,
-            Self::Schedules(command) => command.run(out).await,
-            Self::Bench(command) => command.run(out).await,
-            Self::Completion(command) => command.run(out),
-        }
+subcommands! {
+    /// One row per command; each is a file of `commands`.
+    pub(crate) enum Command(out: &Output) {
+        Up(up::Up),
+        Demo(demo::Demo),
+        List(list::List),
+        Describe(describe::Describe),
+        Call(call::Call),
+        Status(status::Status),
+        Drain(drain::Drain),
+        Jobs(jobs::Jobs),
+        Schedules(schedules::Schedules),
+        #[command(subcommand)]
+        Bench(bench::Bench),
+        Completion(completion::Completion),
     }
 }
 

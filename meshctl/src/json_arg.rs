@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, stdin};
 
-/// How to write it, for messages about what is none.
+/// How to write it, for error messages.
 pub(crate) const FORMS: &str = "write {\"field\": \"value\"}, - for standard input or @file";
 
 /// The text that was meant.

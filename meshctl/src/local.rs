@@ -150,8 +150,8 @@ impl LocalMesh {
             .map(|running| reachable(running.grpc_addr))
     }
 
-    /// Lets the doors finish their calls, then the runner its jobs, then the services their calls;
-    /// tells of each that is done.
+    /// Lets routers and gateway finish their calls, then the runner its jobs, then the services their
+    /// calls. `done` gets the report of each.
     pub(crate) async fn drain(self, mut done: impl FnMut(&str, DrainReport)) {
         let front_ends = self.routers.into_iter().chain(self.gateway).collect();
         let runner = self.runner.into_iter().collect();
@@ -204,7 +204,7 @@ async fn start(
         .with_context(|| format!("start {}", spec.program))
 }
 
-/// Looks before anything is started and registered.
+/// Checks that before anything is started and registered.
 async fn ensure_port_is_free(spec: &Spec, port: u16, registry: &Registry) -> anyhow::Result<()> {
     let config = spec.loader().env(registry.environment.clone()).load()?;
     let host = service::ListenKeys::from_config(&config).listen_address;

@@ -15,6 +15,7 @@ mod output;
 mod proto_text;
 mod registry;
 mod router;
+mod subcommands;
 
 use std::process::ExitCode;
 

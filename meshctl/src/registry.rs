@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use discovery::{Discovery, backends::Memory};
-use tokio::{net::TcpListener, time::timeout};
+use discovery::{Discovery, backends::Memory, first_answer};
+use tokio::net::TcpListener;
 
 /// How long a Consul that may be there has to answer.
 const AUTO_TIMEOUT: Duration = Duration::from_millis(500);
@@ -86,17 +86,13 @@ impl Registry {
         if *choice == RegistryChoice::Auto {
             return Ok(Self::embedded_or_memory(environment, discovery, address).await);
         }
-        // One that answers, and does not tell who is there, is not to be started again.
-        if let Some(trouble) = discovery
-            .last_error()
-            .filter(|it| !it.contains("cannot be reached"))
-        {
-            bail!("the Consul at {address} is of no use: {trouble}");
+        match discovery.last_error() {
+            None | Some(discovery::Error::Unreachable { .. }) => bail!(
+                "no Consul answers at {address}: start one, for example with `consul agent -dev`, \
+                 or do without it with `--consul none`"
+            ),
+            Some(trouble) => bail!("the Consul at {address} cannot be used: {trouble}"),
         }
-        bail!(
-            "no Consul answers at {address}: start one, for example with `consul agent -dev`, or \
-             do without it with `--consul none`"
-        )
     }
 
     fn consul(
@@ -209,13 +205,11 @@ fn loopback_address(address: &str) -> Option<SocketAddr> {
     here.ip().is_loopback().then_some(here)
 }
 
-/// The catalog's first answer shows that the whole way is good: address, TLS, token.
+/// Whether the catalog is answered: then address, TLS and token are right.
 async fn answers(discovery: &dyn Discovery, patience: Duration) -> bool {
-    let mut catalog = discovery.catalog();
-    let known = catalog.wait_for(Option::is_some);
-    timeout(patience, known)
+    first_answer(&mut discovery.catalog(), patience)
         .await
-        .is_ok_and(|known| known.is_ok())
+        .is_some()
 }
 
 #[cfg(test)]

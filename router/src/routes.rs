@@ -132,7 +132,11 @@ pub async fn wait_until_ready(
         Ok(Ok(snapshot)) => Ok(Arc::clone(&snapshot)),
         _ => Err(Error::Undiscovered {
             waited: patience,
-            trouble: directory.mesh().discovery().last_error(),
+            trouble: directory
+                .mesh()
+                .discovery()
+                .last_error()
+                .map(|error| error.to_string()),
         }
         .status()),
     }

@@ -1,7 +1,7 @@
 //! What can go wrong between us and the registry, by what the caller can do about it.
 
 /// An error of a registry.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The registry did not answer: try again later.
     #[error("{registry} at {address} cannot be reached: {reason}")]

@@ -9,6 +9,7 @@ mod kv;
 mod publish;
 mod registrar;
 mod registration;
+mod service_watches;
 mod snapshot;
 mod status;
 mod validate;
@@ -23,6 +24,7 @@ pub use instance::{Health, Instance, InstanceKey, ServiceKind};
 pub use kv::KvEntries;
 pub use registrar::Registrar;
 pub use registration::{Check, Registration};
+pub use service_watches::{ServiceWatches, first_answer};
 pub use snapshot::{Catalog, Snapshot};
 pub use status::{LeftOut, RegistryStatus};
 
@@ -77,8 +79,8 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Why the registry tells nothing at present; `None` while it answers.
-    fn last_error(&self) -> Option<String> {
-        self.status().error
+    fn last_error(&self) -> Option<Error> {
+        None
     }
 
     /// How the registry is, and which of its entries nobody can call.

@@ -1,24 +1,19 @@
 //! Which service a caller means: its Consul name, or what its instances or its kind call it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use discovery::{Catalog, Discovery, ServiceKind, Snapshot};
-use futures_util::future::join_all;
-use parking_lot::Mutex;
+use discovery::{Catalog, Discovery, ServiceKind, ServiceWatches, first_answer};
 use proto::error_info::{self, Reason};
-use tokio::{sync::watch, time::timeout};
 use tonic::{Code, Status};
 
 /// How long the registry may take to answer for the first time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-type Watched = watch::Receiver<Option<Arc<Snapshot>>>;
-
 /// What services are called. Only instances know the ids that they were given in `Meta.public_id`, so
 /// from the first name on that neither Consul nor a kind explains all services are watched.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceNames {
-    watched: Mutex<BTreeMap<Arc<str>, Watched>>,
+    watches: ServiceWatches,
 }
 
 impl ServiceNames {
@@ -31,7 +26,8 @@ impl ServiceNames {
         discovery: &dyn Discovery,
         name: &str,
     ) -> Result<Arc<str>, Status> {
-        let Some(catalog) = first(&mut discovery.catalog()).await else {
+        let mut told = discovery.catalog();
+        let Some(catalog) = first_answer(&mut told, PATIENCE).await else {
             let text = match discovery.last_error() {
                 Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
                 None => format!("the registry has not answered within {PATIENCE:?}"),
@@ -42,44 +38,19 @@ impl ServiceNames {
         if let Some(known) = derived(&catalog, name) {
             return Ok(known);
         }
-        let given = self.given(discovery, &catalog, name).await;
+        // The first service of which an instance announces the name.
+        let known = self.watches.snapshots(discovery, &catalog, PATIENCE).await;
+        let given = known.into_iter().find_map(|(service, snapshot)| {
+            let mut instances = snapshot.as_ref()?.instances.iter();
+            let is_called = instances.any(|instance| instance.public_id() == name);
+            is_called.then_some(service)
+        });
         given.ok_or_else(|| {
             let text = format!("no service of the mesh is called {name:?}");
             let facts = [("id", name.to_owned())];
             error_info::status(Code::NotFound, Reason::NoSuchService, text, facts)
         })
     }
-
-    /// The first service of which an instance announces the name.
-    async fn given(
-        &self,
-        discovery: &dyn Discovery,
-        catalog: &Catalog,
-        name: &str,
-    ) -> Option<Arc<str>> {
-        let watched = {
-            let mut watched = self.watched.lock();
-            watched.retain(|service, _| catalog.services.contains_key(service));
-            for service in catalog.services.keys() {
-                let watch = || discovery.watch(service);
-                watched.entry(service.clone()).or_insert_with(watch);
-            }
-            watched.clone()
-        };
-        let asked = watched.into_iter().map(async |(service, mut watched)| {
-            let snapshot = first(&mut watched).await?;
-            let mut instances = snapshot.instances.iter();
-            let is_called = instances.any(|instance| instance.public_id() == name);
-            is_called.then_some(service)
-        });
-        join_all(asked).await.into_iter().flatten().next()
-    }
-}
-
-/// The first answer of the registry.
-async fn first<T: Clone>(watched: &mut watch::Receiver<Option<T>>) -> Option<T> {
-    let known = timeout(PATIENCE, watched.wait_for(Option::is_some)).await;
-    known.ok()?.ok()?.clone()
 }
 
 /// A service's Consul name, or the id that its kind makes of it.

@@ -3,6 +3,7 @@
 //! Logs and traces are the process's, so [`init`] is called once, in `main`. Metrics are values
 //! that are passed in: a [`MetricsRegistry`] belongs to one service, and several live in one process.
 
+mod causes;
 mod error;
 mod humanize;
 mod level;
@@ -13,6 +14,7 @@ mod redact;
 pub mod rpc;
 mod trace;
 
+pub use causes::{error_chain, root_cause};
 pub use error::Error;
 pub use humanize::humanize;
 pub use level::{LogLevel, log_level, set_log_level};

@@ -2,9 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{net::SocketAddr, process::Command, sync::Arc};
+use std::{net::SocketAddr, process::Command};
 
-use discovery::backends::Memory;
 use openssl::{
     asn1::Asn1Time,
     bn::BigNum,
@@ -16,13 +15,15 @@ use openssl::{
         extension::{BasicConstraints, SubjectAlternativeName},
     },
 };
-use testkit::local;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 
-use crate::mesh::{Answer, meshctl, run_command};
+use crate::{
+    gateway::Gateway,
+    mesh::{Answer, meshctl, run_command},
+};
 
 /// A certificate for `localhost`, which is its own authority: in PEM, and to be served.
 fn certificate() -> (Vec<u8>, native_tls::Identity) {
@@ -83,12 +84,9 @@ async fn ingress(to: SocketAddr, identity: native_tls::Identity) -> (u16, JoinSe
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_behind_tls_is_asked_when_its_authority_is_known() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("jobs").display().to_string();
-    let registry = Arc::new(Memory::new());
-    let set = [("jobs_path", path.as_str())];
-    let running = local::start(&gateway::SPEC, gateway::build, &registry, &set).await;
+    let gateway = Gateway::start(&[]).await;
     let (pem, identity) = certificate();
-    let (port, _ingress) = ingress(running.grpc_addr, identity).await;
+    let (port, _ingress) = ingress(gateway.running.grpc_addr, identity).await;
     let file = folder.path().join("ca.pem");
     std::fs::write(&file, pem).unwrap();
 
@@ -124,7 +122,7 @@ async fn a_gateway_behind_tls_is_asked_when_its_authority_is_known() {
         ask(&other, &|it| it.arg("--cacert").arg(&file)),
         "certificate",
     );
-    let plain = format!("https://{}", running.grpc_addr);
+    let plain = format!("https://{}", gateway.address());
     refused(ask(&plain, &|it| it), "write http://");
     refused(
         ask(&url, &|it| it.args(["--cacert", "/no/such"])),

@@ -81,7 +81,7 @@ impl Input {
 fn from_json(message: &MessageDescriptor, value: Value) -> anyhow::Result<DynamicMessage> {
     let name = message.full_name();
     dynamic::from_json(message, value).map_err(|status| {
-        // Said by us and not by the mesh: as text, with what helps here.
+        // An error of our own and not of the mesh: as text, with advice.
         let said = status.message();
         anyhow::anyhow!("{said} (`meshctl describe {name}` shows its fields)")
     })
@@ -93,7 +93,7 @@ fn values(text: &str) -> anyhow::Result<VecDeque<Value>> {
 }
 
 fn bad_json() -> String {
-    format!("the message is no JSON: {}", json_arg::FORMS)
+    format!("the message is not JSON: {}", json_arg::FORMS)
 }
 
 #[cfg(test)]

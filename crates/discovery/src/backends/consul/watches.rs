@@ -141,7 +141,7 @@ impl Watches {
 
     pub(super) fn status(&self) -> RegistryStatus {
         RegistryStatus {
-            error: self.outages.error(),
+            error: self.outages.error().map(|error| error.to_string()),
             cached_seconds: (!self.answered.load(Ordering::Relaxed))
                 .then(|| self.cache.as_ref()?.age())
                 .flatten(),
