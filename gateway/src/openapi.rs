@@ -3,8 +3,12 @@
 use serde_json::json;
 use utoipa::{
     OpenApi,
-    openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, path::Operation},
+    openapi::{
+        ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, example::ExampleBuilder,
+        path::Operation,
+    },
 };
+use work::KINDS;
 
 use crate::{endpoints, problem};
 
@@ -34,8 +38,34 @@ pub fn document() -> Document {
     parts
         .filter_map(|endpoint| endpoint.document)
         .for_each(|part| document.merge(part));
+    add_kind_examples(&mut document);
     add_failures(&mut document);
     document
+}
+
+/// An example of a submission for each kind of jobs, from the table of kinds.
+fn add_kind_examples(document: &mut Document) {
+    let submit = document.paths.paths.get_mut("/api/v1/jobs");
+    let submit = submit.and_then(|path| path.post.as_mut());
+    let body = submit.and_then(|operation| inline(operation.request_body.as_mut()?));
+    let contents = body.into_iter().flat_map(|body| body.content.values_mut());
+    for content in contents.filter_map(inline) {
+        let examples = KINDS.iter().map(|row| {
+            let example = ExampleBuilder::new()
+                .summary(row.description.does)
+                .value(serde_json::from_str(row.description.example).ok())
+                .build();
+            (row.name.to_owned(), RefOr::T(example))
+        });
+        content.examples = examples.collect();
+    }
+}
+
+fn inline<T>(part: &mut RefOr<T>) -> Option<&mut T> {
+    match part {
+        RefOr::T(part) => Some(part),
+        RefOr::Ref(_) => None,
+    }
 }
 
 /// Statuses of every operation, those of one with a path parameter, and those of one with a body.

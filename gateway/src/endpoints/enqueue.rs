@@ -1,9 +1,8 @@
 //! `POST /enqueue`: a run of the pipeline towards a goal.
 
-use work::{JobPayload, Pipeline};
+use work::{JobKind as _, Pipeline};
 
 use super::prelude::*;
-use crate::submit::checked;
 
 /// The goal of a run.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -46,8 +45,7 @@ pub(super) async fn enqueue(
 ) -> JsonResult<Enqueued> {
     let pipeline = Pipeline::new(&body.goal, caller.key.as_deref());
     let run_id = pipeline.run_id.clone();
-    let work = JobPayload::Pipeline(pipeline);
-    let mut job = checked(&work)?;
+    let mut job = pipeline.checked_job()?;
     job.queue = app.queue(Some("runs"));
     caller.apply_to(&mut job)?;
     let submitted = app.submit(job).await?;

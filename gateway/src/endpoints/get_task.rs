@@ -1,6 +1,6 @@
 //! `GET /tasks/{id}`
 
-use work::JobKind;
+use work::{JobKind as _, Task};
 
 use super::prelude::*;
 use crate::task_view::TaskView;
@@ -13,7 +13,7 @@ use crate::task_view::TaskView;
     responses((status = 200, description = "The task", body = TaskView)))]
 pub(super) async fn get(State(app): State<App>, Id(id): Id) -> JsonResult<TaskView> {
     let record = app.with_timeout(app.jobs.get(&id)).await?;
-    if record.header.kind != JobKind::Task.as_str() {
+    if record.header.kind != Task::NAME {
         let text = format!(
             "{id} is a job of the kind {}, not a task",
             record.header.kind

@@ -72,15 +72,11 @@ pub(super) async fn list(
             )
         })
     });
-    let kind = wanted
-        .kind
-        .as_deref()
-        .map(work::JobKind::parse)
-        .transpose()?;
+    let kind = wanted.kind.as_deref().map(work::kind).transpose()?;
     let filter = JobFilter {
         queue: wanted.queue.as_deref().map(|queue| app.queue(Some(queue))),
         status: status.transpose()?,
-        kind: kind.map(|kind| kind.to_string()),
+        kind: kind.map(|kind| kind.name.to_owned()),
     };
     let cursor = wanted.cursor.as_deref().filter(|cursor| !cursor.is_empty());
     let listed = app

@@ -1,7 +1,7 @@
 //! `POST /jobs`: a request to a server outside the mesh.
 
 use serde_json::Value;
-use work::{JobKind, JobPayload};
+use work::{Http, JobKind as _};
 
 use super::prelude::*;
 use crate::job_view;
@@ -55,7 +55,7 @@ pub(super) async fn submit(
     caller: RequestContext,
     Json(body): Json<Value>,
 ) -> JsonResult<HttpAccepted> {
-    let mut job = JobPayload::read(JobKind::Http, &body)?.job();
+    let mut job = Http::read(&body)?.new_job();
     job.queue = app.queue(None);
     caller.apply_to(&mut job)?;
     let submitted = app.submit(job).await?;

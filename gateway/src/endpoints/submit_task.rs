@@ -1,9 +1,9 @@
 //! `POST /tasks`: a description, whose parts agents do.
 
-use work::{JobPayload, Task};
+use work::{JobKind as _, Task};
 
 use super::prelude::*;
-use crate::{number::within, submit::checked, task_view::TaskView};
+use crate::{number::within, task_view::TaskView};
 
 /// A task to do.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -33,7 +33,7 @@ pub(super) async fn submit(
     Json(body): Json<NewTask>,
 ) -> JsonResult<TaskView> {
     let task = Task::new(&body.description, caller.key.as_deref());
-    let mut job = checked(&JobPayload::Task(task.clone()))?;
+    let mut job = task.checked_job()?;
     job.queue = app.queue(Some("work_queue"));
     job.priority = body.priority.unwrap_or(1);
     caller.apply_to(&mut job)?;

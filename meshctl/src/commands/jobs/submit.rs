@@ -22,7 +22,7 @@ use crate::{
     meshctl jobs submit pipeline '{\"goal\":\"how are jobs retried\"}' --watch\n  \
     meshctl jobs submit task @task.json --queue slow --priority 5")]
 pub(super) struct Submit {
-    /// What kind of job: call, http, pipeline or task
+    #[arg(help = format!("What kind of job: {}", work::kind_names()))]
     kind: String,
 
     /// Its payload: JSON, @file, or - for standard input; {} when absent

@@ -22,7 +22,7 @@ type AgentWords = BTreeMap<String, BTreeSet<String>>;
 
 /// Chooses agents.
 #[derive(Debug)]
-pub(crate) struct AgentSelector {
+pub struct AgentSelector {
     mesh: Mesh,
     fallback: String,
     known: Mutex<Option<(Instant, AgentWords)>>,
@@ -30,7 +30,8 @@ pub(crate) struct AgentSelector {
 
 impl AgentSelector {
     /// Chooses among the agents of a mesh; `fallback` where none suits.
-    pub(crate) fn new(mesh: Mesh, fallback: &str) -> Self {
+    #[must_use]
+    pub fn new(mesh: Mesh, fallback: &str) -> Self {
         let (fallback, known) = (fallback.to_owned(), Mutex::default());
         Self {
             mesh,
@@ -40,7 +41,7 @@ impl AgentSelector {
     }
 
     /// The public ids of the best agents for descriptions, in their order.
-    pub(crate) async fn best(&self, descriptions: impl Iterator<Item = &str>) -> Vec<String> {
+    pub async fn best(&self, descriptions: impl Iterator<Item = &str>) -> Vec<String> {
         let known = self.known().await;
         descriptions
             .map(|text| best(&known, text, &self.fallback))
