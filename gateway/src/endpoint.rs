@@ -20,7 +20,7 @@ pub(crate) struct Endpoint {
     /// The query parameters that it takes; `None` where it is not described.
     query_params: Option<Vec<String>>,
     is_rate_limited: bool,
-    streams_events: bool,
+    pub(crate) streams_events: bool,
     ports: &'static [Port],
 }
 

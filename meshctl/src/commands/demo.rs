@@ -39,7 +39,7 @@ pub(crate) struct Demo {}
 impl Demo {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<()> {
         let started = Instant::now();
-        let registry = Registry::memory(BTreeMap::new(), "in memory");
+        let registry = Registry::memory(BTreeMap::new(), "in memory".to_owned());
         let local = LocalMesh::start(MESH, Ports::default(), &registry).await?;
         let steps = timeout(LIMIT, print_steps(out, &local)).await;
         local.drain(|_, _| {}).await;
