@@ -99,7 +99,6 @@ serve() {
     'Envoy'*) envoy_config >"$WORK/envoy.yaml"
       start 0 envoy -c "$WORK/envoy.yaml" --concurrency 1 --disable-hot-restart -l critical ;;
     'plain hyper') start 0 "$BIN/examples/plain_proxy" "127.0.0.1:$PROXY" $(printf '127.0.0.1:%s ' $SERVERS) ;;
-    'router, hyper') mcp_router DATA_PLANE=hyper ;;
     'router, 2 threads') mcp_router RELAY_THREADS=2 ;;
     'router '*) mcp_router LB_POLICY="${1#router }" ;;
     'router'*) mcp_router ;;

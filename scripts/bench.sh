@@ -22,7 +22,7 @@ ROWS='100_B,_8×16 8 16 100
 if [ -n "${QUICK:-}" ]; then
   PROXIES=("${PEERS[@]}")
 else
-  PROXIES=('none' 'HAProxy' 'nginx' 'Envoy' 'plain hyper' 'router' 'router, hyper')
+  PROXIES=('none' 'HAProxy' 'nginx' 'Envoy' 'plain hyper' 'router')
   ROWS="100_B,_1×1 1 1 100
 $ROWS
 1_KiB,_1×1 1 1 1024
@@ -208,7 +208,6 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 	- The proxy has core 0, everything else has core 1.
 	- CPU is \`/proc/PID/task/*/schedstat\` divided by the calls whose message came back whole. The last column counts the others.
 	- "router" is the router as shipped, with discovery in Consul, balancing, deadlines, retries, ejection and metrics.
-	- "router, hyper" is \`data_plane = "hyper"\`.
 	- "plain hyper" is a round robin made of hyper's parts (\`crates/testkit/examples/plain_proxy.rs\`).
 
 	$(table even HAProxy Envoy 'plain hyper')

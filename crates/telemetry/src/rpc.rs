@@ -52,6 +52,16 @@ pub fn code_name(code: i32) -> &'static str {
     CODES[index(code)]
 }
 
+/// Whether a status is an error of the server that answers with it, as OpenTelemetry's conventions for
+/// gRPC have it. What the caller did wrong is none.
+#[must_use]
+pub fn is_server_error(code: i32) -> bool {
+    matches!(
+        code_name(code),
+        "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS"
+    )
+}
+
 fn index(code: i32) -> usize {
     let known = usize::try_from(code)
         .ok()
@@ -193,6 +203,13 @@ mod tests {
             "rpc_server_call_duration_seconds_count\
              {{rpc_method=\"{method}\",rpc_response_status_code=\"{code}\"}}"
         ))
+    }
+
+    #[test]
+    fn what_the_caller_did_wrong_is_no_error_of_the_server() {
+        let errors: Vec<_> = (0..17).filter(|code| is_server_error(*code)).collect();
+        assert_eq!(errors, [2, 4, 12, 13, 14, 15]);
+        assert!(is_server_error(99), "an unknown number counts as UNKNOWN");
     }
 
     #[test]
