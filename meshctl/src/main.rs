@@ -1,6 +1,5 @@
 //! The command line of the mesh: starts one, looks at one, calls into one.
 
-mod cli;
 mod commands;
 mod contract;
 mod duration;
@@ -23,7 +22,7 @@ use clap::Parser as _;
 
 /// Exits with 0 when all went well, 1 when something failed, 2 for a command line that will not do.
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match commands::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::refused(&error),
     };

@@ -3,7 +3,8 @@
 use clap::{Args, CommandFactory as _};
 use clap_complete::{Shell, generate};
 
-use crate::{cli::Cli, output::Output};
+use super::Cli;
+use crate::output::Output;
 
 /// Print a script that makes a shell complete meshctl's commands and options.
 #[derive(Args, Debug)]

@@ -9,8 +9,8 @@ use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
+use super::up;
 use crate::{
-    commands::up,
     local::{InstanceCounts, LocalMesh, Ports},
     output::{Output, Style},
     registry::Registry,
