@@ -9,6 +9,7 @@ mod describe;
 mod drain;
 mod jobs;
 mod list;
+mod run;
 mod schedules;
 mod status;
 mod up;
@@ -37,6 +38,7 @@ subcommands! {
     /// The commands.
     pub(crate) enum Command(out: &Output) {
         Up(up::Up),
+        Run(run::Run),
         Demo(demo::Demo),
         List(list::List),
         Describe(describe::Describe),

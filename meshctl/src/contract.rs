@@ -2,10 +2,10 @@
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use dynamic::ReceivedMessage;
+use dynamic::ReceivedMessages;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
 use serde_json::{Value as Json, json};
-use tonic::{Request, Response, Streaming, transport::Channel};
+use tonic::{Request, Response, transport::Channel};
 
 use crate::router;
 
@@ -160,7 +160,7 @@ async fn invoke(
     service: &str,
     name: &str,
     message: Json,
-) -> anyhow::Result<Response<Streaming<ReceivedMessage>>> {
+) -> anyhow::Result<Response<ReceivedMessages>> {
     let method = method(service, name)?;
     let message = dynamic::from_json(&method.input(), message)?;
     let request = Request::new(tokio_stream::once(message));
