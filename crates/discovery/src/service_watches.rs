@@ -11,9 +11,11 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{Catalog, Discovery, Snapshot};
 
+type Watch = watch::Receiver<Option<Arc<Snapshot>>>;
+
 /// Watches every service from the first question on, so that the next is answered at once.
 #[derive(Debug, Default)]
-pub struct ServiceWatches(Mutex<BTreeMap<Arc<str>, watch::Receiver<Option<Arc<Snapshot>>>>>);
+pub struct ServiceWatches(Mutex<BTreeMap<Arc<str>, Watch>>);
 
 impl ServiceWatches {
     /// Every service of a catalog, by name. Those without a snapshot are not told within `patience`.
