@@ -121,9 +121,6 @@ pub(crate) fn text(message: &DynamicMessage, field: &str) -> String {
 }
 
 /// The services of some kinds that pass a filter.
-///
-/// # Errors
-/// What the router says.
 pub(crate) async fn list(
     channel: &Channel,
     kinds: &[ListKind],
@@ -137,9 +134,6 @@ pub(crate) async fn list(
 }
 
 /// Calls a method of the contract: the instance that answered, where one did, and its messages.
-///
-/// # Errors
-/// What the mesh says.
 pub(crate) async fn call(
     channel: &Channel,
     service: &str,

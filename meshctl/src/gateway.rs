@@ -54,9 +54,6 @@ pub(crate) struct GatewayArgs {
 
 impl GatewayArgs {
     /// A client of it, which connects when it is asked for something.
-    ///
-    /// # Errors
-    /// When its address is none, or the file of authorities cannot be used.
     pub(crate) fn client(&self) -> anyhow::Result<GatewayClient> {
         let base = base(&self.gateway)?;
         let mut http = Client::builder()
@@ -140,25 +137,16 @@ impl GatewayClient {
     }
 
     /// The answer to a GET.
-    ///
-    /// # Errors
-    /// As [`Self::request`].
     pub(crate) async fn get(&self, url: &Url) -> anyhow::Result<Value> {
         self.request(Method::GET, url, None).await
     }
 
     /// The answer to a POST.
-    ///
-    /// # Errors
-    /// As [`Self::request`].
     pub(crate) async fn post(&self, url: &Url, body: Option<&Value>) -> anyhow::Result<Value> {
         self.request(Method::POST, url, body).await
     }
 
     /// The answer to a DELETE.
-    ///
-    /// # Errors
-    /// As [`Self::request`].
     pub(crate) async fn delete(&self, url: &Url) -> anyhow::Result<Value> {
         self.request(Method::DELETE, url, None).await
     }
@@ -196,9 +184,6 @@ impl GatewayClient {
     }
 
     /// Events, those after a cursor; all for an empty one. `None` when there are no more.
-    ///
-    /// # Errors
-    /// As [`Self::request`].
     pub(crate) async fn events(&self, url: &Url, cursor: &str) -> anyhow::Result<Option<Events>> {
         let mut request = self.http.get(url.clone());
         request = request.header(header::ACCEPT, "text/event-stream");

@@ -7,9 +7,6 @@ use tokio::io::{AsyncReadExt as _, stdin};
 pub(crate) const FORMS: &str = "write {\"field\": \"value\"}, - for standard input or @file";
 
 /// The text that was meant.
-///
-/// # Errors
-/// When the file or standard input cannot be read.
 pub(crate) async fn read(given: &str) -> anyhow::Result<String> {
     if given == "-" {
         let mut text = String::new();

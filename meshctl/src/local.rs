@@ -58,9 +58,6 @@ impl LocalMesh {
     /// Starts the services, and those who call them when the services are registered, so that
     /// their first sight of the mesh is all of it. Routers after the first listen where the system
     /// chooses.
-    ///
-    /// # Errors
-    /// When a port is taken, or the configuration will not do.
     pub(crate) async fn start(
         counts: InstanceCounts,
         ports: Ports,

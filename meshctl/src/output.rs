@@ -77,6 +77,16 @@ impl Output {
         painted(self.colour_remarks, style, text)
     }
 
+    /// Names and their values, a line each; nothing for an empty value.
+    pub(crate) fn facts(&self, facts: &[(&str, String)]) -> io::Result<()> {
+        for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+            // Further lines are indented like the first.
+            let value = value.replace('\n', "\n          ");
+            self.line(&format!("{name:<9} {value}"))?;
+        }
+        Ok(())
+    }
+
     /// Rows under a heading, in columns; nothing when there are no rows.
     pub(crate) fn table<const N: usize>(
         &self,

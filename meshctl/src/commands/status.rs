@@ -164,9 +164,7 @@ async fn of_task(out: &Output, channel: Channel, task: &str) -> anyhow::Result<E
         ("instance", instance.unwrap_or_default()),
         ("result", task.result),
     ];
-    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        out.line(&format!("{name:<9} {value}"))?;
-    }
+    out.facts(&facts)?;
     Ok(ExitCode::SUCCESS)
 }
 

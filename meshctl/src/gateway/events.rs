@@ -24,9 +24,6 @@ impl Events {
     }
 
     /// The next event; `None` when the gateway ends the stream. Can be dropped at any time.
-    ///
-    /// # Errors
-    /// When the stream breaks, or holds what is no event of a gateway.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
         loop {
             if let Some(data) = self.lines.event() {

@@ -26,9 +26,6 @@ enum Source {
 
 impl Input {
     /// Reads what was given for the message; for a unary method exactly one.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is not JSON.
     pub(super) async fn open(
         given: Option<&str>,
         method: &MethodDescriptor,
@@ -58,9 +55,6 @@ impl Input {
     }
 
     /// The next message, `None` after the last.
-    ///
-    /// # Errors
-    /// When it is not the message that the method takes.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<DynamicMessage>> {
         let value = match &mut self.source {
             Source::Ready(values) => values.pop_front(),

@@ -46,12 +46,7 @@ pub(super) fn show(out: &Output, job: &Value) -> anyhow::Result<()> {
         ("result", pretty(&job["result"])),
         ("metrics", lines(&job["metrics"])),
     ];
-    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        // What has several lines is set off by as much as the first of them.
-        let value = value.replace('\n', "\n          ");
-        out.line(&format!("{name:<9} {value}"))?;
-    }
-    Ok(())
+    Ok(out.facts(&facts)?)
 }
 
 /// Whether a status is an end.
