@@ -67,8 +67,10 @@ pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
     let answer = timeout(ANSWER, health.check(HealthCheckRequest::default())).await;
     let answer = answer.map_err(|_| {
         let secs = ANSWER.as_secs();
-        anyhow::anyhow!("{address} accepts connections and has not answered within {secs} s: name a router with \
-             --router or MCP_ROUTER_ADDR")
+        anyhow::anyhow!(
+            "{address} accepts connections and has not answered within {secs} s: name a router \
+             with --router or MCP_ROUTER_ADDR"
+        )
     })?;
     match answer {
         Err(status) if !is_grpc(&status) => anyhow::bail!(

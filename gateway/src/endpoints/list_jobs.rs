@@ -57,10 +57,8 @@ pub(super) async fn list(
 ) -> JsonResult<PageView> {
     let limit = wanted.limit.unwrap_or(DEFAULT_PAGE);
     if limit == 0 || limit > MAX_PAGE {
-        return Err(Problem::field(
-            "limit",
-            format!("{limit} is not 1 to {}", MAX_PAGE),
-        ));
+        let reason = format!("{limit} is not 1 to {MAX_PAGE}");
+        return Err(Problem::field("limit", reason));
     }
     let status = wanted.status.as_deref().map(|word| {
         let known = JobStatus::parse(word);
