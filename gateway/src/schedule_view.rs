@@ -1,22 +1,15 @@
-//! Schedules: what is submitted by the clock, when next, and what came of the latest.
+//! An entry of a schedule as the API shows it.
 
-use ::jobs::{Error, JobId, Schedule, Timer, is_live};
-use axum::{
-    extract::{Path, State, rejection::PathRejection},
-    response::{IntoResponse, Response},
-};
-use futures_util::future::join_all;
-use http::StatusCode;
+use axum::extract::{Path, rejection::PathRejection};
+use jobs::{Error, JobId, Schedule, Timer, is_live};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    api::jobs::Accepted,
-    json_response::JsonResponse,
+    job_view::{self, StatusWord},
     problem::{Problem, ProblemKind},
-    state::{App, Gateway},
+    state::Gateway,
     submit::KindWord,
-    view::{self, StatusWord},
 };
 
 /// Entries of a schedule's file may be named without this.
@@ -35,9 +28,9 @@ pub(crate) struct ScheduleView {
     /// Its name: `file/<name>` of an entry of a file, `interval` of `SCHEDULE_INTERVAL_SECONDS`.
     #[schema(example = "file/nightly")]
     name: String,
-    /// What becomes of it.
+    /// Its state.
     state: ScheduleState,
-    /// Its pattern, where it has one.
+    /// Its cron pattern, where it has one.
     #[schema(example = "0 3 * * *")]
     cron: Option<String>,
     /// The pattern's time zone.
@@ -45,7 +38,7 @@ pub(crate) struct ScheduleView {
     timezone: Option<String>,
     /// How often it fires, where it has no pattern.
     every_ms: Option<u64>,
-    /// What is done about times that went by while no scheduler ran: `once`, `all` or `skip`.
+    /// What is done about times that were missed while no scheduler ran: `once`, `all` or `skip`.
     missed: &'static str,
     /// The kind of its jobs.
     #[schema(value_type = KindWord)]
@@ -60,114 +53,41 @@ pub(crate) struct ScheduleView {
     timeout_ms: u64,
     /// When it fires next, RFC 3339; null when it does not.
     next_at: Option<String>,
-    /// For how many times it has fired.
+    /// How many times it has fired.
     fired: u64,
     /// The latest job; null before the first.
     last: Option<LastView>,
 }
 
-/// What becomes of an entry.
+/// The state of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ScheduleState {
     /// It fires.
     Active,
-    /// Its pattern has no further time.
+    /// Its pattern matches no later time.
     Spent,
-    /// Somebody removed it: it fires no more until its entry changes.
+    /// It was removed: it does not fire until its entry changes.
     Removed,
-    /// No scheduler that runs has it: it does not fire.
+    /// No running scheduler has it: it does not fire.
     Unclaimed,
 }
 
 /// The latest job of an entry.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct LastView {
-    /// The time that it was for, RFC 3339.
+    /// The time that it fired for, RFC 3339.
     at: Option<String>,
     /// The job.
     job_id: Option<String>,
-    /// Where the job stands; null when its result is past its time.
+    /// The job's status; null when it is no longer kept.
     status: Option<StatusWord>,
-    /// Why there is no job, or what its latest failed attempt said.
+    /// Why there is no job, or the error of its latest failed attempt.
     error: Option<String>,
 }
 
-/// List schedules.
-///
-/// What is submitted by the clock: every entry that the schedulers have, when it fires next, and
-/// what came of the latest.
-#[utoipa::path(get, path = "/api/v1/schedules", tag = "schedules", operation_id = "listSchedules",
-    responses((status = 200, description = "The entries, by name", body = Vec<ScheduleView>)))]
-pub(crate) async fn list(
-    State(app): State<App>,
-) -> Result<JsonResponse<Vec<ScheduleView>>, Problem> {
-    let read = async {
-        let now = app.jobs.timer_clock().await?;
-        let mut timers = app.jobs.timers().await?;
-        timers.sort_by(|one, other| one.name.cmp(&other.name));
-        let views = timers.iter().map(|timer| view(&app, timer, now));
-        join_all(views).await.into_iter().collect()
-    };
-    Ok(JsonResponse(app.with_timeout(read).await?))
-}
-
-/// Remove a schedule.
-///
-/// One that schedulers have in their configuration stays listed as removed, and fires no more until
-/// its entry changes.
-#[utoipa::path(delete, path = "/api/v1/schedules/{name}", tag = "schedules",
-    operation_id = "removeSchedule",
-    params(("name" = String, Path, description = "Its name, a slash in it as %2F; `file/` may be left out")),
-    responses((status = 200, description = "The entry, removed", body = ScheduleView)))]
-pub(crate) async fn remove(
-    State(app): State<App>,
-    name: Result<Path<String>, PathRejection>,
-) -> Result<JsonResponse<ScheduleView>, Problem> {
-    let name = resolve(&app, name).await?;
-    let ended = app.with_timeout(app.jobs.end_timer(&name)).await?;
-    let ended = ended.ok_or_else(|| unknown(&name))?;
-    let read = async {
-        let now = app.jobs.timer_clock().await?;
-        view(&app, &ended, now).await
-    };
-    Ok(JsonResponse(app.with_timeout(read).await?))
-}
-
-/// Run a schedule now.
-///
-/// Its job is made now; its next time stays as it is.
-#[utoipa::path(post, path = "/api/v1/schedules/{name}/run", tag = "schedules",
-    operation_id = "runSchedule",
-    params(("name" = String, Path, description = "Its name, a slash in it as %2F; `file/` may be left out")),
-    responses((status = 202, description = "Its job, taken in", body = Accepted)))]
-pub(crate) async fn run(
-    State(app): State<App>,
-    name: Result<Path<String>, PathRejection>,
-) -> Result<Response, Problem> {
-    let name = resolve(&app, name).await?;
-    let make = |timer: &Timer, key: &str| {
-        let job = work::timer_job(timer, key);
-        job.map_err(|error| Error::Invalid {
-            field: "payload",
-            reason: error.to_string(),
-        })
-    };
-    let submitted = app.with_timeout(app.jobs.run_timer(&name, &make)).await;
-    let submitted = submitted.map_err(|error| match error {
-        Error::NotFound { .. } => unknown(&name),
-        other => other.into(),
-    })?;
-    let accepted = Accepted {
-        job_id: submitted.id.to_string(),
-        warning: app.warning(submitted.id.queue(), submitted.status).await,
-        status: submitted.status.map(Into::into),
-    };
-    Ok((StatusCode::ACCEPTED, JsonResponse(accepted)).into_response())
-}
-
 /// The whole name of the entry that somebody means.
-async fn resolve(
+pub(crate) async fn resolve(
     app: &Gateway,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<String, Problem> {
@@ -179,12 +99,12 @@ async fn resolve(
     found.ok_or_else(|| unknown(&name))
 }
 
-fn unknown(name: &str) -> Problem {
+pub(crate) fn unknown(name: &str) -> Problem {
     let text = format!("no schedule has an entry {name:?}; GET /api/v1/schedules lists them");
     Problem::new(ProblemKind::NotFound, text)
 }
 
-async fn view(app: &Gateway, timer: &Timer, now: u64) -> Result<ScheduleView, Error> {
+pub(crate) async fn view(app: &Gateway, timer: &Timer, now: u64) -> Result<ScheduleView, Error> {
     let (cron, every_ms) = match &timer.when {
         Schedule::Cron(pattern) => (Some(pattern.clone()), None),
         Schedule::Every(period) => (None, Some(*period)),
@@ -204,7 +124,7 @@ async fn view(app: &Gateway, timer: &Timer, now: u64) -> Result<ScheduleView, Er
                 None => (None, None),
             };
             Some(LastView {
-                at: view::time(fired.at),
+                at: job_view::time(fired.at),
                 job_id: fired.job.as_ref().map(ToString::to_string),
                 status,
                 error: fired.error.clone().or(said),
@@ -223,13 +143,13 @@ async fn view(app: &Gateway, timer: &Timer, now: u64) -> Result<ScheduleView, Er
         priority: timer.priority,
         max_attempts: timer.max_attempts,
         timeout_ms: timer.timeout_ms,
-        next_at: next_at.and_then(view::time),
+        next_at: next_at.and_then(job_view::time),
         fired: timer.fired,
         last,
     })
 }
 
-/// Where a job stands, and what it last said.
+/// A job's status, and the error of its latest failed attempt.
 async fn job_outcome(
     app: &Gateway,
     job: &JobId,

@@ -1,21 +1,11 @@
-//! Many jobs at once.
+//! `POST /api/v1/jobs/batch`
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
-use http::StatusCode;
 use jobs::{MAX_SUBMIT, NewJob};
-use serde::Serialize;
-use utoipa::ToSchema;
 
+use super::prelude::*;
 use crate::{
-    api::jobs::Accepted,
+    accepted::Accepted,
     body::{Array, from_object},
-    json_response::JsonResponse,
-    problem::Problem,
-    request_context::RequestContext,
-    state::App,
     submit::Submission,
 };
 
@@ -23,8 +13,8 @@ use crate::{
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = Outcome)]
-pub(crate) enum BatchOutcome {
-    /// It was taken in.
+pub(super) enum BatchOutcome {
+    /// It was accepted.
     Accepted(Accepted),
     /// It was not.
     Refused {
@@ -42,29 +32,29 @@ impl From<Problem> for BatchOutcome {
 
 /// Submit many jobs.
 ///
-/// At most 1,000. The answer stands in their order, each accepted or with its own
-/// problem. Idempotency keys are the jobs' own.
+/// At most 1,000. The answer has their order: each is accepted, or has its own problem. Each job has
+/// its own idempotency key.
 #[utoipa::path(post, path = "/api/v1/jobs/batch", tag = "jobs", operation_id = "submitJobs",
     request_body(content = Vec<Submission>, description = "At most 1,000", example = json!([
         {"kind": "http", "payload": {"url": "https://example.org/a"}},
         {"kind": "http", "payload": {"url": "https://example.org/b"}, "priority": 5}])),
     responses((status = 202, description = "What became of each", body = Vec<BatchOutcome>, example = json!([
         {"job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4", "status": "queued"},
-        {"problem": {"type": "urn:mesh:problem:invalid", "title": "A field will not do", "status": 422,
+        {"problem": {"type": "urn:mesh:problem:invalid", "title": "A field is invalid", "status": 422,
             "detail": "payload.url: \"/a\" is no URL: relative URL without a base",
             "errors": [{"field": "payload.url", "reason": "\"/a\" is no URL: relative URL without a base"}]}}]))))]
-pub(crate) async fn submit(
+pub(super) async fn submit(
     State(app): State<App>,
     caller: RequestContext,
     Array(body): Array,
-) -> Result<Response, Problem> {
+) -> JsonResult<Vec<BatchOutcome>> {
     if caller.key.is_some() {
-        let reason = "is one key for many jobs, give each its own idempotency_key";
+        let reason = "is one key for many jobs: give each job its own idempotency_key";
         return Err(Problem::field("Idempotency-Key", reason));
     }
     if body.len() > MAX_SUBMIT {
         let reason = format!(
-            "{} jobs are more than the {MAX_SUBMIT} taken at once",
+            "{} jobs are more than the {MAX_SUBMIT} that one request may have",
             body.len()
         );
         return Err(Problem::field("body", reason));
@@ -88,11 +78,7 @@ pub(crate) async fn submit(
     for ((place, kind), submitted) in places.into_iter().zip(kinds).zip(submitted) {
         app.metrics.submitted(&kind, &submitted);
         outcomes[place] = Some(match submitted {
-            Ok(submitted) => BatchOutcome::Accepted(Accepted {
-                job_id: submitted.id.to_string(),
-                status: submitted.status.map(Into::into),
-                warning: None,
-            }),
+            Ok(submitted) => BatchOutcome::Accepted((&submitted).into()),
             Err(error) => {
                 if error.is_unavailable() {
                     away = Some(error.clone());
@@ -108,5 +94,5 @@ pub(crate) async fn submit(
     if let (Some(error), true) = (away, none) {
         return Err(error.into());
     }
-    Ok((StatusCode::ACCEPTED, JsonResponse(outcomes)).into_response())
+    Ok(JsonResponse::accepted(outcomes))
 }

@@ -1,22 +1,12 @@
 //! `POST /enqueue`: a run of the pipeline towards a goal.
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
-use http::StatusCode;
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 use work::{JobKind as _, Pipeline};
 
-use crate::{
-    body::Json, json_response::JsonResponse, problem::Problem, request_context::RequestContext,
-    state::App,
-};
+use super::prelude::*;
 
-/// What to find out and to draft.
+/// The goal of a run.
 #[derive(Debug, Deserialize, ToSchema)]
-pub(crate) struct Goal {
+pub(super) struct Goal {
     /// In the user's words.
     #[schema(
         min_length = 1,
@@ -26,19 +16,19 @@ pub(crate) struct Goal {
     goal: String,
 }
 
-/// A run that was taken in.
+/// A run that was accepted.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({"ok": true, "job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4",
     "run_id": "run-k3n8x2qa"}))]
-pub(crate) struct Enqueued {
+pub(super) struct Enqueued {
     /// Always true; failures are problem details.
     ok: bool,
     /// Its job.
     job_id: String,
-    /// Names the run and the folder of what it leaves.
+    /// Names the run, and the folder with its files.
     #[schema(example = "run-k3n8x2qa")]
     run_id: String,
-    /// Why it may wait for long, where that is known: no runner takes the jobs of its queue.
+    /// Why it may wait for long, where that is known: no runner serves its queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     warning: Option<String>,
@@ -47,12 +37,12 @@ pub(crate) struct Enqueued {
 /// Start a run of the pipeline.
 #[utoipa::path(post, path = "/enqueue", tag = "short forms", operation_id = "enqueue",
     request_body = Goal,
-    responses((status = 202, description = "Taken in", body = Enqueued)))]
-pub(crate) async fn enqueue(
+    responses((status = 202, description = "Accepted", body = Enqueued)))]
+pub(super) async fn enqueue(
     State(app): State<App>,
     caller: RequestContext,
     Json(body): Json<Goal>,
-) -> Result<Response, Problem> {
+) -> JsonResult<Enqueued> {
     let pipeline = Pipeline::new(&body.goal, caller.key.as_deref());
     let run_id = pipeline.run_id.clone();
     let mut job = pipeline.checked_job()?;
@@ -65,5 +55,5 @@ pub(crate) async fn enqueue(
         run_id,
         warning: app.warning(submitted.id.queue(), submitted.status).await,
     };
-    Ok((StatusCode::ACCEPTED, JsonResponse(enqueued)).into_response())
+    Ok(JsonResponse::accepted(enqueued))
 }

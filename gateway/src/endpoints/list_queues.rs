@@ -1,25 +1,22 @@
-//! Looking around: queues, services.
+//! `GET /api/v1/queues`
 
-use axum::extract::State;
 use jobs::QueueStats;
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use crate::{json_response::JsonResponse, problem::Problem, services::ServiceView, state::App};
+use super::prelude::*;
 
-/// A queue, counted.
+/// A queue and its counts.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({"queue": "default", "queued": 2, "scheduled": 0, "running": 4, "succeeded": 1200,
     "failed": 1, "dead": 0, "cancelled": 3, "oldest_queued_seconds": 0.8, "served": true}))]
-pub(crate) struct QueueView {
+pub(super) struct QueueView {
     /// Its name.
     #[schema(example = "default")]
     queue: String,
     /// Jobs that wait for a worker.
     queued: u64,
-    /// Jobs that wait for their time.
+    /// Jobs that wait until their time comes.
     scheduled: u64,
-    /// Jobs that a worker is at.
+    /// Jobs that a worker runs.
     running: u64,
     /// Jobs that succeeded, ever.
     succeeded: u64,
@@ -27,24 +24,22 @@ pub(crate) struct QueueView {
     failed: u64,
     /// Dead letters.
     dead: u64,
-    /// Jobs that were called off, ever.
+    /// Jobs that were cancelled, ever.
     cancelled: u64,
     /// How long the next in line has waited; null when none waits.
     oldest_queued_seconds: Option<f64>,
-    /// Whether a runner takes its jobs; null when that is not known yet.
+    /// Whether a runner serves it; null when that is not known yet.
     served: Option<bool>,
 }
 
 /// List queues.
 ///
-/// Every queue that ever had a job, counted.
+/// Every queue that ever had a job, with its counts.
 #[utoipa::path(get, path = "/api/v1/queues", tag = "queues", operation_id = "listQueues",
     responses((status = 200, description = "The queues", body = Vec<QueueView>)))]
-pub(crate) async fn queues(
-    State(app): State<App>,
-) -> Result<JsonResponse<Vec<QueueView>>, Problem> {
+pub(super) async fn list(State(app): State<App>) -> JsonResult<Vec<QueueView>> {
     let queues = app.with_timeout(app.jobs.queues()).await?;
-    Ok(JsonResponse(queues.iter().map(queue).collect()))
+    Ok(JsonResponse::ok(queues.iter().map(queue).collect()))
 }
 
 fn queue(stats: &QueueStats) -> QueueView {
@@ -61,15 +56,4 @@ fn queue(stats: &QueueStats) -> QueueView {
         oldest_queued_seconds: stats.oldest_queued().map(|age| age.as_secs_f64()),
         served: stats.served,
     }
-}
-
-/// List services.
-///
-/// Who is in the mesh, and healthy.
-#[utoipa::path(get, path = "/api/v1/services", tag = "mesh", operation_id = "listServices",
-    responses((status = 200, description = "The services", body = Vec<ServiceView>)))]
-pub(crate) async fn services(
-    State(app): State<App>,
-) -> Result<JsonResponse<Vec<ServiceView>>, Problem> {
-    Ok(JsonResponse(app.services.list().await?))
 }

@@ -1,49 +1,41 @@
-//! The page that shows the API and lets one try it: Scalar's API reference, served from within the
-//! program. It needs nothing from elsewhere, and its policy lets it ask nobody else.
+//! The page that shows the API, with forms to try it: Scalar's API reference, served by the program
+//! itself. Its policy lets it load from and ask this gateway only.
 
 use std::{io::Write as _, sync::OnceLock};
 
-use axum::{
-    Router,
-    response::{Html, IntoResponse as _, Response},
-    routing::get,
-};
+use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::state::App;
-
-const INDEX: &str = include_str!("page/index.html");
-const START: &str = include_str!("page/start.js");
+const INDEX: &str = include_str!("docs/index.html");
+const START: &str = include_str!("docs/start.js");
 /// Scalar's script, in the crate that brings it.
 const SCALAR: &str = "scalar.js";
-/// What the page may do: run its own scripts, and ask where it came from. Scalar makes its style
-/// sheet itself.
+/// What the page may do: run its own scripts, and ask this gateway. Scalar makes its style sheet
+/// itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; \
                       style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// How long browsers keep the scripts.
 const KEPT: HeaderValue = HeaderValue::from_static("max-age=3600");
 
-pub(crate) fn routes() -> Router<App> {
-    Router::new()
-        .route("/docs", get(index))
-        .route("/docs/start.js", get(start))
-        .route("/docs/scalar.js", get(scalar))
+/// The root leads to the page.
+pub(super) async fn root() -> Redirect {
+    Redirect::temporary("/docs")
 }
 
-async fn index() -> Response {
+pub(super) async fn index() -> Response {
     let policy = HeaderValue::from_static(POLICY);
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(INDEX)).into_response()
 }
 
-async fn start() -> Response {
+pub(super) async fn start() -> Response {
     script(START.into())
 }
 
-/// The script, compressed for whoever takes that: five megabytes are one and a half then.
-async fn scalar(headers: HeaderMap) -> Response {
+/// The script, compressed for browsers that support it: five megabytes become one and a half.
+pub(super) async fn scalar(headers: HeaderMap) -> Response {
     static COMPRESSED: OnceLock<Option<Bytes>> = OnceLock::new();
     let gzip = headers.get_all(header::ACCEPT_ENCODING).iter();
     let gzip = gzip.filter_map(|value| value.to_str().ok());

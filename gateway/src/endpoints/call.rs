@@ -1,36 +1,27 @@
-//! Calls of any method, JSON in and out.
+//! `POST /api/v1/call/{service}/{grpc}/{method}`: a call of any method, with JSON in and out.
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{Path, Request, State, rejection::PathRejection},
-    response::{IntoResponse as _, Response, Sse, sse},
+    response::{Sse, sse},
 };
 use bytes::Bytes;
 use dynamic::{DynamicCall, INSTANCE, MessageStream, SESSION};
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderMap, HeaderValue, header};
-use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa::IntoParams;
 
-use crate::{
-    body::{parse_json, read_body},
-    json_response::JsonResponse,
-    problem::{Problem, ProblemKind},
-    query::QueryParams,
-    request_context::RequestContext,
-    state::App,
-};
+use super::prelude::*;
+use crate::body::{parse_json, read_body};
 
-/// Headers that go along as metadata.
+/// Headers that are sent on as metadata.
 const FORWARDED_HEADERS: [&str; 2] = [SESSION, "x-request-id"];
 
 /// How to call.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct CallParams {
+pub(super) struct CallParams {
     /// How long it may take; `call_timeout` when absent.
     #[param(minimum = 1, maximum = 86400000_u64)]
     timeout_ms: Option<u64>,
@@ -38,9 +29,9 @@ pub(crate) struct CallParams {
 
 /// Call a method.
 ///
-/// The message as JSON, the answer as JSON, both by the service's own reflection. A stream of answers is a line of JSON each, or server-sent events when Accept asks
-/// for them; one that breaks ends with {"problem": …}. The messages of a stream to the service are
-/// a JSON array.
+/// Message and answer are JSON, by the service's own reflection. A stream of answers is a line of
+/// JSON each, or server-sent events where Accept asks for them. A stream that breaks ends with
+/// {"problem": …}. A method that takes a stream of messages gets them from a JSON array.
 #[utoipa::path(post, path = "/api/v1/call/{service}/{grpc}/{method}", tag = "mesh",
     operation_id = "call",
     params(
@@ -50,9 +41,17 @@ pub(crate) struct CallParams {
         CallParams,
         ("x-mesh-session" = Option<String>, Header, description = "The session that the call belongs to")),
     request_body(content = Object, description = "The message", example = json!({"input": "hello"})),
-    responses((status = 200, description = "The answer; x-mesh-instance tells who gave it", body = Object,
-        example = json!({"task_id": "", "output": "Echo Agent Response: hello", "success": true}))))]
-pub(crate) async fn call(
+    responses((status = 200, description = "The answer; x-mesh-instance names the instance that gave it", body = Object,
+        example = json!({"task_id": "", "output": "Echo Agent Response: hello", "success": true})),
+        (status = 401, description = "The service requires authentication", body = Problem,
+            content_type = "application/problem+json", example = json!({"status": 401})),
+        (status = 499, description = "The service cancelled the call", body = Problem,
+            content_type = "application/problem+json", example = json!({"status": 499})),
+        (status = 502, description = "The service failed", body = Problem,
+            content_type = "application/problem+json", example = json!({"status": 502})),
+        (status = 504, description = "No answer in time", body = Problem,
+            content_type = "application/problem+json", example = json!({"status": 504}))))]
+pub(super) async fn call(
     State(app): State<App>,
     caller: RequestContext,
     QueryParams(params): QueryParams<CallParams>,
@@ -80,7 +79,7 @@ pub(crate) async fn call(
     if !described.is_server_streaming() {
         let answer = app.calls.call(&call, message).await?;
         return Ok(with_instance(
-            JsonResponse(answer.message).into_response(),
+            JsonResponse::ok(answer.message).into_response(),
             answer.instance,
         ));
     }
@@ -104,7 +103,7 @@ pub(crate) async fn call(
     Ok(with_instance(answer, instance))
 }
 
-/// The messages as they come, and what the stream broke with.
+/// The messages as they come, and the problem that broke the stream.
 fn messages(
     stream: MessageStream,
 ) -> impl futures_util::Stream<Item = (&'static str, Value)> + Send {

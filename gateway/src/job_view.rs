@@ -1,4 +1,4 @@
-//! A job as the canonical API tells it.
+//! A job as the canonical API shows it.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -18,7 +18,7 @@ pub(crate) struct JobView {
     pub(crate) kind: String,
     /// Its queue.
     pub(crate) queue: String,
-    /// Where it stands.
+    /// Its status.
     pub(crate) status: StatusWord,
     /// 1 to 5; 5 is the highest.
     pub(crate) priority: u8,
@@ -26,11 +26,11 @@ pub(crate) struct JobView {
     pub(crate) attempt: u32,
     /// How many there may be.
     pub(crate) max_attempts: u32,
-    /// What its worker last said about how far it is.
+    /// Its progress, as its worker last reported it.
     pub(crate) progress: Option<String>,
-    /// What came of it, once it succeeded.
+    /// Its result, once it succeeded.
     pub(crate) result: Option<Value>,
-    /// What its latest failed attempt said.
+    /// The error of its latest failed attempt.
     pub(crate) error: Option<String>,
     /// When it was submitted, RFC 3339.
     pub(crate) enqueued_at: Option<String>,
@@ -40,33 +40,33 @@ pub(crate) struct JobView {
     pub(crate) ended_at: Option<String>,
     /// When it will run at the earliest, while it waits for that.
     pub(crate) run_at: Option<String>,
-    /// It was called off, and its worker has not stopped yet.
+    /// It was cancelled, and its worker has not stopped yet.
     pub(crate) cancelling: bool,
-    /// What its latest attempt cost.
+    /// Measurements of its latest attempt.
     pub(crate) metrics: Option<Value>,
-    /// Why it may wait for long, where that is known: no runner takes the jobs of its queue.
+    /// Why it may wait for long, where that is known: no runner serves its queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) warning: Option<String>,
 }
 
-/// Where a job stands.
+/// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum StatusWord {
     /// Waits for a worker.
     Queued,
-    /// Waits for its time.
+    /// Waits until its time comes.
     Scheduled,
-    /// A worker is at it.
+    /// A worker runs it.
     Running,
-    /// Done.
+    /// Succeeded.
     Succeeded,
-    /// Will be tried again.
+    /// An attempt failed, and there will be another.
     Failed,
-    /// Given up.
+    /// Given up: it is kept as a dead letter.
     Dead,
-    /// Called off.
+    /// Cancelled.
     Cancelled,
 }
 
@@ -121,9 +121,17 @@ impl JobView {
     }
 }
 
-/// What an attempt said, without the passwords of URLs.
+/// The error of an attempt, without the passwords of URLs.
 pub(crate) fn error(said: &str) -> String {
     telemetry::redact(said).into_owned()
+}
+
+/// Why a job failed, as the short forms show it: they count a cancelled job as failed.
+pub(crate) fn failure(record: &JobRecord) -> Option<String> {
+    let was_cancelled = || "it was cancelled".to_owned();
+    let cancelled = record.status == JobStatus::Cancelled;
+    let error = record.header.error.as_deref().map(error);
+    error.or_else(|| cancelled.then(was_cancelled))
 }
 
 /// RFC 3339 in UTC with milliseconds; `None` for a time that no calendar has.
