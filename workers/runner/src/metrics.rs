@@ -1,4 +1,4 @@
-//! What the runner counts.
+//! The runner's metrics.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl Metrics {
         metrics
     }
 
-    /// An attempt begins; it is over when what is given is told or dropped.
+    /// An attempt begins. It is over when the returned value is ended or dropped.
     pub(crate) fn begin(&self, queue: &str, kind: &'static str, waited: Duration) -> Attempt<'_> {
         let labels = Started {
             queue: queue.to_owned(),
@@ -89,7 +89,7 @@ impl Metrics {
 }
 
 /// An attempt under way. One that is dropped before its outcome is known was cut: it took too
-/// long, was called off, or lost its lease.
+/// long, was cancelled, or lost its lease.
 pub(crate) struct Attempt<'a> {
     metrics: &'a Metrics,
     labels: Started,
