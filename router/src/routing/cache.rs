@@ -1,46 +1,25 @@
-//! What the head of a request asks for, worked out once for requests that repeat it.
+//! Routes of requests that repeat a path and an authority, found once.
 
 use std::sync::{Arc, Weak};
 
 use channel::Target;
 use mesh_relay::hpack::{Block, Token};
-use telemetry::rpc::{Method, ServerCalls};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::head::{BlockHead, is_call};
-use crate::{directory::DirectorySnapshot, forward::INSTANCE, routes::Head as _};
+use super::{
+    head::{BlockHead, is_call},
+    request::RequestMetadata,
+};
+use crate::directory::DirectorySnapshot;
 
 /// So many requests are remembered, each in a place that its hash tells.
 const PLACES: usize = 256;
 /// Bytes of a path and an authority that are remembered at most.
 const LONGEST: usize = 512;
 
-/// What a request's head says besides the service it is for.
-pub(super) struct RequestMetadata {
-    pub(super) method: Method,
-    /// The caller says that it may run twice.
-    pub(super) declared: bool,
-    /// The only instance that may take it.
-    pub(super) pinned: Option<Arc<str>>,
-}
-
-impl RequestMetadata {
-    pub(super) fn of(head: BlockHead<'_>, calls: &ServerCalls) -> Self {
-        let id = head.metadata(INSTANCE.as_str());
-        Self {
-            method: calls.method(head.path()),
-            declared: head.metadata("x-mesh-idempotent").is_some(),
-            // Nobody is named by nothing, nor by what is not text: that is refused.
-            pinned: id
-                .filter(|id| !id.is_empty())
-                .map(|id| String::from_utf8_lossy(id).as_ref().into()),
-        }
-    }
-}
-
 /// Requests whose route is told by their path and their authority alone: all that have the same have
 /// the same route, until the directory publishes another snapshot.
-pub(super) struct RouteCache(Vec<Option<CachedRoute>>);
+pub(crate) struct RouteCache(Vec<Option<CachedRoute>>);
 
 struct CachedRoute {
     path: Box<[u8]>,
@@ -58,7 +37,7 @@ impl Default for RouteCache {
 
 impl RouteCache {
     /// What is known already of such a request.
-    pub(super) fn find(
+    pub(crate) fn find(
         &self,
         request: &Block,
         snapshot: &Arc<DirectorySnapshot>,
@@ -72,7 +51,7 @@ impl RouteCache {
     }
 
     /// Whom a request was for, by its head and this snapshot.
-    pub(super) fn keep(
+    pub(crate) fn keep(
         &mut self,
         head: BlockHead<'_>,
         snapshot: &Arc<DirectorySnapshot>,

@@ -1,19 +1,31 @@
-//! The head of a request, as routing reads it from a header block.
+//! The head of a request, as routing reads it.
 
 use mesh_relay::hpack::{Block, Token};
 
-use crate::routes::Head;
+use super::request::{SERVICE, SESSION};
+
+/// What routing reads of a request's head.
+pub(crate) trait RequestHead {
+    /// `/pkg.Service/Method`, without a query.
+    fn path(&self) -> &str;
+    /// The authority, without its port.
+    fn host(&self) -> Option<&str>;
+    /// A metadata value.
+    fn metadata(&self, key: &str) -> Option<&[u8]>;
+    /// Whether the request is a call of gRPC. The chassis answers what is none.
+    fn is_grpc(&self) -> bool;
+}
 
 /// A header block that is a request.
 #[derive(Clone, Copy)]
-pub(super) struct BlockHead<'a> {
+pub(crate) struct BlockHead<'a> {
     block: &'a Block,
     /// Asked for several times a call.
     path: &'a str,
 }
 
 impl<'a> BlockHead<'a> {
-    pub(super) fn new(block: &'a Block) -> Self {
+    pub(crate) fn new(block: &'a Block) -> Self {
         let path = text(block, Token::Path);
         let end = path.bytes().position(|byte| byte == b'?');
         Self {
@@ -22,28 +34,18 @@ impl<'a> BlockHead<'a> {
         }
     }
 
-    pub(super) fn block(self) -> &'a Block {
+    pub(crate) fn block(self) -> &'a Block {
         self.block
     }
 
     /// Whether the router itself is asked how it is.
-    pub(super) fn is_probe(&self) -> bool {
+    pub(crate) fn is_probe(&self) -> bool {
         let asks = matches!(text(self.block, Token::Method), "GET" | "HEAD" | "OPTIONS");
         asks && service::is_probe(self.path())
     }
-
-    /// Whether it is no call of gRPC: the chassis says what that is worth. A method of others with
-    /// another verb, or without a content type, is theirs to refuse.
-    pub(super) fn is_not_grpc(&self) -> bool {
-        let form = self.block.get(Token::ContentType);
-        let (post, path) = (text(self.block, Token::Method) == "POST", self.path());
-        service::is_probe(path)
-            || (post && form.is_some_and(|form| !service::is_grpc(form.value)))
-            || (!post && (!service::is_method(path) || path.starts_with(OURS)))
-    }
 }
 
-impl Head for BlockHead<'_> {
+impl RequestHead for BlockHead<'_> {
     fn path(&self) -> &str {
         self.path
     }
@@ -58,13 +60,24 @@ impl Head for BlockHead<'_> {
     fn metadata(&self, key: &str) -> Option<&[u8]> {
         self.block.named(key.as_bytes()).map(|field| field.value)
     }
+
+    /// A method of another service with another verb, or without a content type, is that service's to
+    /// refuse.
+    fn is_grpc(&self) -> bool {
+        let form = self.block.get(Token::ContentType);
+        let (post, path) = (text(self.block, Token::Method) == "POST", self.path());
+        let foreign = service::is_probe(path)
+            || (post && form.is_some_and(|form| !service::is_grpc(form.value)))
+            || (!post && (!service::is_method(path) || path.starts_with(OURS)));
+        !foreign
+    }
 }
 
 /// The package of the methods that the router knows.
 const OURS: &str = "/agentplatform.";
 
 /// Whether a request is a call of gRPC by its method and its content type.
-pub(super) fn is_call(block: &Block) -> bool {
+pub(crate) fn is_call(block: &Block) -> bool {
     let value = |token| block.get(token).map_or(&[][..], |field| field.value);
     value(Token::Method) == b"POST" && service::is_grpc(value(Token::ContentType))
 }
@@ -74,24 +87,26 @@ fn text(block: &Block, token: Token) -> &str {
     std::str::from_utf8(value).unwrap_or_default()
 }
 
-/// What of a head is still needed when the directory is not known yet.
-pub(super) struct OwnedHead {
+/// What is still needed of the head of a call that waits for the directory.
+pub(crate) struct OwnedHead {
     path: String,
     host: Option<String>,
     service: Option<Vec<u8>>,
+    session: Option<Vec<u8>>,
 }
 
 impl OwnedHead {
-    pub(super) fn of(head: BlockHead<'_>) -> Self {
+    pub(crate) fn of(head: BlockHead<'_>) -> Self {
         Self {
             path: head.path().to_owned(),
             host: head.host().map(str::to_owned),
-            service: head.metadata(crate::routes::SERVICE).map(<[u8]>::to_vec),
+            service: head.metadata(SERVICE).map(<[u8]>::to_vec),
+            session: head.metadata(SESSION).map(<[u8]>::to_vec),
         }
     }
 }
 
-impl Head for OwnedHead {
+impl RequestHead for OwnedHead {
     fn path(&self) -> &str {
         &self.path
     }
@@ -101,9 +116,16 @@ impl Head for OwnedHead {
     }
 
     fn metadata(&self, key: &str) -> Option<&[u8]> {
-        self.service
-            .as_deref()
-            .filter(|_| key == crate::routes::SERVICE)
+        match key {
+            SERVICE => self.service.as_deref(),
+            SESSION => self.session.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Nothing else waits for the directory.
+    fn is_grpc(&self) -> bool {
+        true
     }
 }
 
@@ -123,7 +145,7 @@ mod tests {
         assert_eq!(head.path(), "/pkg.Service/Method");
         assert_eq!(head.host(), Some("tool-weather"));
         assert_eq!(head.metadata("x-mesh-service"), Some(&b"agent-echo"[..]));
-        assert!(!head.is_probe() && !head.is_not_grpc());
+        assert!(!head.is_probe() && head.is_grpc());
         for (method, path, form, probe, foreign) in [
             ("GET", "/readyz", "", true, true),
             ("HEAD", "/readyz/", "", true, true),
@@ -149,7 +171,7 @@ mod tests {
                 block.push(b"content-type", form.as_bytes());
             }
             let head = BlockHead::new(&block);
-            let seen = (head.is_probe(), head.is_not_grpc());
+            let seen = (head.is_probe(), !head.is_grpc());
             assert_eq!(seen, (probe, foreign), "{method} {path} {form}");
         }
         let facts = OwnedHead::of(head);
