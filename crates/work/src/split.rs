@@ -7,8 +7,8 @@ pub const MAX_SUBTASKS: usize = 64;
 /// left out; a description without anything else is one part.
 ///
 /// ```
-/// let parts = mesh_work::split("Design the schema, then write it; test it. Deploy v1.2 and tell
-/// Ann"); let expected = ["Design the schema", "write it", "test it", "Deploy v1.2", "tell Ann"];
+/// let parts = mesh_work::split("Design the schema, then write it; test it. Deploy v1.2 and tell Ann");
+/// let expected = ["Design the schema", "write it", "test it", "Deploy v1.2", "tell Ann"];
 /// assert_eq!(parts, expected);
 /// ```
 #[must_use]
