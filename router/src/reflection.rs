@@ -42,7 +42,7 @@ const OWN_SERVICES: [&str; 7] = [
 
 /// Reflection for the router and the whole mesh behind it.
 #[derive(Clone, Debug)]
-pub struct Reflection {
+pub(crate) struct Reflection {
     directory: Arc<Directory>,
     own: Arc<Descriptors>,
 }
@@ -52,7 +52,7 @@ impl Reflection {
     ///
     /// # Errors
     /// When the descriptors built into this program cannot be read.
-    pub fn new(directory: Arc<Directory>) -> Result<Self, prost::DecodeError> {
+    pub(crate) fn new(directory: Arc<Directory>) -> Result<Self, prost::DecodeError> {
         let mut own = Descriptors::from_sets([
             proto::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -67,14 +67,12 @@ impl Reflection {
     }
 
     /// The service of `grpc.reflection.v1`.
-    #[must_use]
-    pub fn v1(&self) -> ServerReflectionServer<Self> {
+    pub(crate) fn v1(&self) -> ServerReflectionServer<Self> {
         ServerReflectionServer::new(self.clone())
     }
 
     /// The service of `grpc.reflection.v1alpha`.
-    #[must_use]
-    pub fn v1alpha(&self) -> V1Alpha<ServerReflectionServer<Self>> {
+    pub(crate) fn v1alpha(&self) -> V1Alpha<ServerReflectionServer<Self>> {
         V1Alpha(self.v1())
     }
 
@@ -253,7 +251,7 @@ impl ServerReflection for Reflection {
 
 /// Serves `grpc.reflection.v1alpha` with the service of v1: on the wire only the path differs.
 #[derive(Clone, Debug)]
-pub struct V1Alpha<S>(S);
+pub(crate) struct V1Alpha<S>(S);
 
 impl<S> NamedService for V1Alpha<S> {
     const NAME: &'static str = "grpc.reflection.v1alpha.ServerReflection";
