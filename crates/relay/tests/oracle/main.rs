@@ -145,9 +145,14 @@ async fn an_instance_that_goes_away_finishes_and_another_connection_is_opened() 
     let client = world.client().await;
     let (answer, mut body) = world::open(&client, "/chat").await;
     let mut answer = answer.await.unwrap().into_body();
-    world.go_away().await;
-    let (got, _) = call(&client, "/echo", b"on a new one").await.unwrap();
-    assert_eq!(got, b"on a new one");
+    world.go_away();
+    let moved = async {
+        while world.dialed() < 2 {
+            let (got, _) = call(&client, "/echo", b"on a new one").await.unwrap();
+            assert_eq!(got, b"on a new one");
+        }
+    };
+    timeout(SOON, moved).await.unwrap();
     body.send_data(Bytes::from_static(b"still here"), false)
         .unwrap();
     assert_eq!(answer.data().await.unwrap().unwrap(), "still here");

@@ -296,9 +296,9 @@ impl World {
         self.stage.cancelled.notified().await;
     }
 
-    pub async fn go_away(&self) {
+    /// Instances send GOAWAY.
+    pub fn go_away(&self) {
         self.stage.go_away.notify_waiters();
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     /// All connections to instances break.
