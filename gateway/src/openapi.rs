@@ -3,8 +3,12 @@
 use serde_json::json;
 use utoipa::{
     Modify, OpenApi,
-    openapi::{ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, path::Operation},
+    openapi::{
+        ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, example::ExampleBuilder,
+        path::Operation,
+    },
 };
+use work::KINDS;
 
 use crate::{api, compat, problem};
 
@@ -28,7 +32,7 @@ use crate::{api, compat, problem};
         (name = "short forms", description = "Front ends to the same queue, for scripts that have them."),
     ),
     components(schemas(problem::Problem, problem::FieldProblem)),
-    modifiers(&Failures),
+    modifiers(&Failures, &KindExamples),
 )]
 struct Api;
 
@@ -38,6 +42,35 @@ pub fn document() -> Document {
     let mut document = Api::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     document
+}
+
+/// An example of a submission for each kind of jobs, from the table of kinds.
+struct KindExamples;
+
+impl Modify for KindExamples {
+    fn modify(&self, document: &mut Document) {
+        let submit = document.paths.paths.get_mut("/api/v1/jobs");
+        let submit = submit.and_then(|path| path.post.as_mut());
+        let body = submit.and_then(|operation| inline(operation.request_body.as_mut()?));
+        let contents = body.into_iter().flat_map(|body| body.content.values_mut());
+        for content in contents.filter_map(inline) {
+            let examples = KINDS.iter().map(|row| {
+                let example = ExampleBuilder::new()
+                    .summary(row.description.does)
+                    .value(serde_json::from_str(row.description.example).ok())
+                    .build();
+                (row.name.to_owned(), RefOr::T(example))
+            });
+            content.examples = examples.collect();
+        }
+    }
+}
+
+fn inline<T>(part: &mut RefOr<T>) -> Option<&mut T> {
+    match part {
+        RefOr::T(part) => Some(part),
+        RefOr::Ref(_) => None,
+    }
 }
 
 /// How requests fail is the same everywhere, so it is said once.

@@ -1,12 +1,15 @@
 //! A job as the canonical API takes it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use jobs::NewJob;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use utoipa::ToSchema;
-use work::{JobKind, JobPayload};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, schema::Type},
+};
+use work::{Call, JobKind as _, KINDS};
 
 use crate::{number::within, problem::Problem, request_context::RequestContext, state::Gateway};
 
@@ -14,9 +17,7 @@ use crate::{number::within, problem::Problem, request_context::RequestContext, s
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Submission {
-    /// `call` calls a method of a service, `http` sends a request out of the mesh, `pipeline`
-    /// researches, drafts and reviews towards a goal, `task` gives the parts of a description to
-    /// agents.
+    /// What it does.
     #[schema(value_type = KindWord)]
     kind: String,
     /// For `call`: a service's public id or Consul name.
@@ -25,8 +26,7 @@ pub(crate) struct Submission {
     /// For `call`: `pkg.Service/Method`.
     #[schema(example = "agentplatform.AgentService/ExecuteTask")]
     method: Option<String>,
-    /// For `call` the message; for `http` `{"url", "method", "headers", "body", "timeout"}`; for
-    /// `pipeline` `{"goal"}`; for `task` `{"description"}`.
+    /// For `call` the message; for others an object with the fields of their kind.
     #[schema(value_type = Option<Object>, example = json!({"input": "hello"}))]
     payload: Option<Value>,
     /// For `call`: the encoded message in base64, instead of `payload`.
@@ -57,25 +57,38 @@ pub(crate) struct Submission {
     idempotency_key: Option<String>,
 }
 
-/// The kinds of jobs.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(
-    dead_code,
-    reason = "for the description only; the words are those of work::JobKind"
-)]
-pub(crate) enum KindWord {
-    Call,
-    Http,
-    Pipeline,
-    Task,
+/// The name of a kind of jobs, for the description: the words are those of the table of kinds.
+pub(crate) struct KindWord;
+
+impl PartialSchema for KindWord {
+    fn schema() -> RefOr<Schema> {
+        let rows = KINDS.iter().map(|row| {
+            let about = row.description;
+            format!(
+                "`{}` {}; its `payload`: {}.",
+                row.name, about.does, about.payload
+            )
+        });
+        let rows: Vec<String> = rows.collect();
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some(format!("The kinds of jobs. {}", rows.join(" "))))
+            .enum_values(Some(KINDS.iter().map(|row| row.name)))
+            .into()
+    }
+}
+
+impl ToSchema for KindWord {
+    fn name() -> Cow<'static, str> {
+        "KindWord".into()
+    }
 }
 
 impl Submission {
     /// The job, checked, as it is submitted.
     pub(crate) fn job(self, gateway: &Gateway, caller: &RequestContext) -> Result<NewJob, Problem> {
         let key = caller.key.as_deref().or(self.idempotency_key.as_deref());
-        let mut job = self.work(key)?.job();
+        let mut job = self.new_job(key)?;
         job.queue = gateway.queue(self.queue.as_deref());
         job.priority = self.priority.unwrap_or(job.priority);
         job.delay = Duration::from_millis(self.delay_ms.unwrap_or(0));
@@ -93,9 +106,9 @@ impl Submission {
         Ok(job)
     }
 
-    fn work(&self, key: Option<&str>) -> Result<JobPayload, Problem> {
-        let kind = JobKind::parse(&self.kind)?;
-        if kind == JobKind::Call {
+    fn new_job(&self, key: Option<&str>) -> Result<NewJob, Problem> {
+        let kind = work::kind(&self.kind)?;
+        if kind.name == Call::NAME {
             let mut call = Map::new();
             let mut put = |name: &str, value: Option<Value>| {
                 value.map(|value| call.insert(name.to_owned(), value));
@@ -105,7 +118,7 @@ impl Submission {
             put("payload", self.payload.clone());
             put("bytes_base64", self.bytes_base64.clone().map(Value::from));
             put("metadata", self.metadata.clone().map(|pairs| json!(pairs)));
-            return Ok(JobPayload::read(kind, &Value::Object(call))?);
+            return Ok(kind.read(&Value::Object(call))?);
         }
         for (field, is_given) in [
             ("service", self.service.is_some()),
@@ -116,7 +129,7 @@ impl Submission {
             if is_given {
                 return Err(Problem::field(
                     field,
-                    format!("is for call, and this is {kind}"),
+                    format!("is for call, and this is {}", kind.name),
                 ));
             }
         }
@@ -129,6 +142,6 @@ impl Submission {
             Problem::field(format!("payload.{}", error.field), error.reason)
         };
         // What the gateway makes of a goal or a description may be given ready, too.
-        JobPayload::complete(kind, payload, key).map_err(within)
+        kind.complete(payload, key).map_err(within)
     }
 }

@@ -14,7 +14,7 @@ pub(crate) struct JobView {
     /// Its id.
     #[schema(example = "default.0.0193a7c0f2b1f00d5e1f8a3c2d4")]
     pub(crate) job_id: String,
-    /// `call`, `http`, `pipeline` or `task`.
+    /// Its kind.
     pub(crate) kind: String,
     /// Its queue.
     pub(crate) queue: String,

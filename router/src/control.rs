@@ -26,7 +26,8 @@ use crate::{
     instances, lists,
     reflection::Reflection,
     registration::{Candidate, RegistrationHandler},
-    routes, status,
+    routing::{request::SERVICE, route},
+    status,
     tasks::TaskLocations,
 };
 
@@ -66,11 +67,8 @@ pub fn routes(
 impl Control {
     /// What is known of the mesh, once the registry has answered.
     async fn snapshot(&self) -> Result<Arc<DirectorySnapshot>, Status> {
-        routes::wait_until_ready(
-            &self.directory,
-            self.directory.mesh().options().queue_timeout,
-        )
-        .await
+        let limit = self.directory.mesh().options().queue_timeout;
+        self.directory.ready_snapshot(limit).await
     }
 
     async fn register(
@@ -105,7 +103,7 @@ impl AgentService for Control {
         &self,
         request: Request<StatusRequest>,
     ) -> Result<Response<StatusResponse>, Status> {
-        let named = request.metadata().get(routes::SERVICE);
+        let named = request.metadata().get(SERVICE);
         let named = named.and_then(|name| name.to_str().ok());
         let id = named.unwrap_or(&request.get_ref().agent_id);
         let snapshot = self.snapshot().await?;
@@ -193,7 +191,7 @@ impl MeshService for Control {
         let id = &request.get_ref().service;
         let only = match id.as_str() {
             "" => None,
-            id => Some(routes::by_id(&snapshot, id)?),
+            id => Some(route::by_id(&snapshot, id)?),
         };
         let mesh = self.directory.mesh();
         let instances = instances::list(mesh, &snapshot, only.as_deref());

@@ -10,8 +10,9 @@ mod snapshot;
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use channel::{Channel, Mesh};
+use channel::{Channel, Error, Mesh};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tonic::Status;
 
 pub use service::Service;
 pub use snapshot::DirectorySnapshot;
@@ -67,6 +68,30 @@ impl Directory {
         self.changes.clone()
     }
 
+    /// The snapshot once the registry has answered: a router that has just started waits for that.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` when the registry has not answered within `limit`.
+    pub(crate) async fn ready_snapshot(
+        &self,
+        limit: Duration,
+    ) -> Result<Arc<DirectorySnapshot>, Status> {
+        let snapshot = self.snapshot();
+        if snapshot.ready() {
+            return Ok(snapshot);
+        }
+        let mut changes = self.changes();
+        let ready = changes.wait_for(|snapshot| snapshot.ready());
+        match timeout(limit, ready).await {
+            Ok(Ok(snapshot)) => Ok(Arc::clone(&snapshot)),
+            _ => Err(Error::Undiscovered {
+                waited: limit,
+                trouble: self.mesh.discovery().last_error(),
+            }
+            .status()),
+        }
+    }
+
     /// Whether the registry has answered once, for every service it knew then. Stays `true`.
     #[must_use]
     pub fn ready(&self) -> bool {
@@ -104,7 +129,7 @@ impl Directory {
     pub async fn descriptors(&self, service: &Service) -> Option<Arc<Descriptors>> {
         let query_candidates = self.query_candidates(service);
         let question = async {
-            let mut outcome = Err(tonic::Status::unavailable("nobody is healthy"));
+            let mut outcome = Err(Status::unavailable("nobody is healthy"));
             for channel in query_candidates {
                 // Announced in Meta or not, its reflection lists what it can describe.
                 let listed = timeout(
@@ -115,7 +140,7 @@ impl Directory {
                 outcome = match listed {
                     Ok(Ok(symbols)) => descriptors::fetch(channel, &symbols).await.map(Arc::new),
                     Ok(Err(status)) => Err(status),
-                    Err(_) => Err(tonic::Status::deadline_exceeded("reflection is silent")),
+                    Err(_) => Err(Status::deadline_exceeded("reflection is silent")),
                 };
                 if outcome.is_ok() {
                     break;

@@ -1,32 +1,29 @@
 //! The MCP router: whom a call is for, and the mesh's own answers. Calls are forwarded as they came.
 
-mod body;
 mod compression;
 pub mod control;
 pub mod descriptors;
 pub mod directory;
-pub mod forward;
+mod hedging;
 mod instances;
 mod lists;
+mod local;
 pub mod reflection;
 pub mod registration;
 mod relay;
-pub mod routes;
+mod routing;
 pub mod scanner;
-mod server;
 mod single_flight;
 mod status;
 pub mod tasks;
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use config::{checked, integer, keys, size, switch};
 use service::{
     Context, ServiceKind, Services, Spec,
     clients::{Network, is_network, networks},
 };
-
-pub use server::Server;
 
 /// What the router says of itself.
 pub const SPEC: Spec = Spec {
@@ -52,8 +49,6 @@ keys! {
         client_memory: usize = size("32MiB").bounded_by(64 << 10),
         /// Memory that all calls of one relay thread may keep because nobody reads them.
         relay_memory: usize = size("256MiB").bounded_by(1 << 20),
-        /// What carries the gRPC port: the relay, or hyper.
-        data_plane: DataPlane = config::choice("relay"),
         /// Let `RegisterAgent` and `RegisterTool` write into the registry.
         allow_registration: bool = switch("false"),
         /// Networks that `RegisterAgent` takes although they are loopback, link-local or special.
@@ -61,15 +56,8 @@ keys! {
         /// Workers that are asked at once for a task that this router did not send.
         task_lookup_workers: usize = integer(32, 1..=10_000, "workers"),
     }
-}
-
-config::choice! {
-    /// What carries the gRPC port.
-    pub(crate) enum DataPlane {
-        /// The relay.
-        Relay = "relay",
-        /// hyper.
-        Hyper = "hyper",
+    retired {
+        "data_plane" => "remove it: the relay carries the port",
     }
 }
 
@@ -96,31 +84,30 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
         context.instance_id.clone(),
         registration::AddressPolicy::new(&context.endpoint, keys.registration_networks.clone()),
     );
-    let local = control::routes(
+    let routes = control::routes(
         Arc::clone(&directory),
         Arc::clone(&tasks),
         Arc::new(registration),
     )?;
-    let max_message_bytes = u64::try_from(context.max_message_bytes())?;
-    let server = Server {
+    let hedged = Arc::default();
+    let local = local::LocalService {
         mesh: context.mesh.clone(),
-        directory: Arc::clone(&directory),
         tasks: Arc::clone(&tasks),
-        local,
-        max_message_bytes,
-        bounds: context.call_limits(),
+        hedged: Arc::clone(&hedged),
+        routes,
+        limits: context.call_limits(),
     };
-    let mut served = Services::new().raw(server);
+    let mut served = Services::new().raw(tower::service_fn(move |request| {
+        let local = local.clone();
+        async move { Ok::<_, Infallible>(local.answer(request).await) }
+    }));
     for name in ["AgentService", "ToolService", "TaskWorker"] {
         served = served.name(&format!("agentplatform.{name}"));
     }
-    if keys.data_plane == DataPlane::Relay {
-        let context = context.clone();
-        served = served.listener(move |backend, listener| {
-            relay::Relay::start(&context, directory, tasks, backend, &listener)
-        });
-    }
-    Ok(served)
+    let context = context.clone();
+    Ok(served.listener(move |backend, listener| {
+        relay::Relay::start(&context, directory, tasks, hedged, backend, &listener)
+    }))
 }
 
 #[cfg(test)]

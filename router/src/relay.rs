@@ -3,14 +3,13 @@
 
 mod call;
 mod client;
-mod decision;
+mod dispatch;
 mod gauges;
 mod handshake;
-mod head;
 mod host;
 mod responses;
-mod route_cache;
 mod spans;
+mod transport;
 
 use std::{
     future::Future,
@@ -38,7 +37,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{RouterKeys, directory::Directory, tasks::TaskLocations};
+use crate::{RouterKeys, directory::Directory, hedging::HedgedCalls, tasks::TaskLocations};
 use gauges::Gauges;
 use host::RouterHost;
 
@@ -50,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) mesh: channel::Mesh,
     pub(crate) directory: Arc<Directory>,
     pub(crate) tasks: Arc<TaskLocations>,
+    pub(crate) hedged: Arc<HedgedCalls>,
     pub(crate) backend: LocalBackend,
     pub(crate) max_message_bytes: u64,
     /// The largest header list of a call.
@@ -83,6 +83,7 @@ impl Relay {
         context: &Context,
         directory: Arc<Directory>,
         tasks: Arc<TaskLocations>,
+        hedged: Arc<HedgedCalls>,
         backend: LocalBackend,
         listener: &TcpListener,
     ) -> anyhow::Result<Arc<dyn Listener>> {
@@ -90,6 +91,7 @@ impl Relay {
             mesh: context.mesh.clone(),
             directory,
             tasks,
+            hedged,
             backend,
             max_message_bytes: u64::try_from(context.max_message_bytes())?,
             max_header_bytes: context.keys.metadata.max_header_bytes,

@@ -7,6 +7,7 @@
 mod captured;
 mod error;
 mod frames;
+mod inspector;
 mod wire;
 
 use std::mem;
@@ -14,6 +15,7 @@ use std::mem;
 pub use captured::{Fields, MAX_CAPTURED_BYTES};
 pub use error::ScanError;
 pub use frames::FrameMeter;
+pub(crate) use inspector::Inspector;
 
 use captured::Captured;
 use frames::Piece;
@@ -107,6 +109,15 @@ impl Scanner {
             }
             Ok(())
         })
+    }
+
+    /// Takes the next bytes of the request's body, `end` with the last.
+    ///
+    /// # Errors
+    /// As [`Self::feed`] and [`Self::finish`].
+    pub fn read(&mut self, bytes: &[u8], end: bool) -> Result<Progress, ScanError> {
+        let progress = self.feed(bytes)?;
+        if end { self.finish() } else { Ok(progress) }
     }
 
     /// The id, once its field is complete; never empty.

@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     directory::DirectorySnapshot,
-    forward::INSTANCE,
+    routing::request::INSTANCE,
     single_flight::QUERY_TIMEOUT,
     tasks::{Recipient, TaskLocations},
 };

@@ -27,30 +27,52 @@ pub const TTL: Duration = Duration::from_secs(3600);
 /// Remembers where tasks went, and which nobody knows.
 #[derive(Debug)]
 pub struct TaskLocations {
-    state: Mutex<State>,
-    unknown: Mutex<Unknown>,
+    sent: Mutex<RecentMap<Recipient>>,
+    /// Tasks that nobody knew, and which workers there were then.
+    unknown: Mutex<RecentMap<u64>>,
     searches: Semaphore,
     workers: usize,
 }
 
-#[derive(Debug, Default)]
-struct Unknown {
-    /// Task → when it was asked for, and which workers there were then.
-    asked: HashMap<Arc<str>, (Instant, u64)>,
-    order: VecDeque<(Instant, Arc<str>)>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    sent: HashMap<Arc<str>, Sent>,
-    /// In the order of their time; a task that was sent again is in here twice.
-    order: VecDeque<(Instant, Arc<str>)>,
-}
-
+/// A map that forgets each entry after a time, and the oldest one where there are too many.
 #[derive(Debug)]
-struct Sent {
-    at: Instant,
-    to: Recipient,
+struct RecentMap<V> {
+    entries: HashMap<Arc<str>, (Instant, V)>,
+    /// In the order of their time; a key that was set again is in here twice.
+    order: VecDeque<(Instant, Arc<str>)>,
+    capacity: usize,
+    ttl: Duration,
+}
+
+impl<V> RecentMap<V> {
+    fn new(capacity: usize, ttl: Duration) -> Self {
+        Self {
+            entries: HashMap::new(),
+            order: VecDeque::new(),
+            capacity,
+            ttl,
+        }
+    }
+
+    fn set(&mut self, key: &str, value: V, now: Instant) {
+        let key: Arc<str> = key.into();
+        self.entries.insert(Arc::clone(&key), (now, value));
+        self.order.push_back((now, key));
+        while let Some((at, oldest)) = self.order.front() {
+            if self.order.len() <= self.capacity && now.duration_since(*at) < self.ttl {
+                break;
+            }
+            if self.entries.get(oldest).is_some_and(|(set, _)| set == at) {
+                self.entries.remove(oldest);
+            }
+            self.order.pop_front();
+        }
+    }
+
+    fn get(&self, key: &str, now: Instant) -> Option<&V> {
+        let (at, value) = self.entries.get(key)?;
+        (now.duration_since(*at) < self.ttl).then_some(value)
+    }
 }
 
 /// One instance of a service.
@@ -73,8 +95,8 @@ impl TaskLocations {
     #[must_use]
     pub fn new(workers: usize) -> Self {
         Self {
-            state: Mutex::default(),
-            unknown: Mutex::default(),
+            sent: Mutex::new(RecentMap::new(CAPACITY, TTL)),
+            unknown: Mutex::new(RecentMap::new(UNKNOWN_CAPACITY, UNKNOWN_TTL)),
             searches: Semaphore::new(SEARCHES),
             workers,
         }
@@ -93,31 +115,12 @@ impl TaskLocations {
 
     /// Whether nobody of these workers knew the task a moment ago.
     pub(crate) fn is_unknown(&self, task_id: &str, workers: u64, now: Instant) -> bool {
-        let unknown = self.unknown.lock();
-        let asked = unknown.asked.get(task_id);
-        asked.is_some_and(|(at, of)| *of == workers && now.duration_since(*at) < UNKNOWN_TTL)
+        self.unknown.lock().get(task_id, now) == Some(&workers)
     }
 
     /// Remembers that nobody of these workers knows the task.
     pub(crate) fn mark_unknown(&self, task_id: &str, workers: u64, now: Instant) {
-        let task_id: Arc<str> = task_id.into();
-        let unknown = &mut *self.unknown.lock();
-        unknown.asked.insert(Arc::clone(&task_id), (now, workers));
-        unknown.order.push_back((now, task_id));
-        while let Some((at, oldest)) = unknown.order.front() {
-            if unknown.order.len() <= UNKNOWN_CAPACITY && now.duration_since(*at) < UNKNOWN_TTL {
-                break;
-            }
-            // One that was asked for again is in the order once more.
-            if unknown
-                .asked
-                .get(oldest)
-                .is_some_and(|(asked, _)| asked == at)
-            {
-                unknown.asked.remove(oldest);
-            }
-            unknown.order.pop_front();
-        }
+        self.unknown.lock().set(task_id, workers, now);
     }
 
     /// Remembers that a task went to an instance at `now`; one that is sent again is where it went
@@ -130,29 +133,13 @@ impl TaskLocations {
             service: Arc::clone(service),
             instance: instance.clone(),
         };
-        let task_id: Arc<str> = task_id.into();
-        let state = &mut *self.state.lock();
-        state
-            .sent
-            .insert(Arc::clone(&task_id), Sent { at: now, to });
-        state.order.push_back((now, task_id));
-        while let Some((at, oldest)) = state.order.front() {
-            if state.order.len() <= CAPACITY && now.duration_since(*at) < TTL {
-                break;
-            }
-            if state.sent.get(oldest).is_some_and(|sent| sent.at == *at) {
-                state.sent.remove(oldest);
-            }
-            state.order.pop_front();
-        }
+        self.sent.lock().set(task_id, to, now);
     }
 
     /// Where a task went; `None` when it is not known, or was longer ago than [`TTL`].
     #[must_use]
     pub fn recipient(&self, task_id: &str, now: Instant) -> Option<Recipient> {
-        let state = self.state.lock();
-        let sent = state.sent.get(task_id)?;
-        (now.duration_since(sent.at) < TTL).then(|| sent.to.clone())
+        self.sent.lock().get(task_id, now).cloned()
     }
 }
 
@@ -192,8 +179,8 @@ mod tests {
         assert_eq!(instance(&tasks, "t", now + TTL).as_deref(), Some("b"));
         assert_eq!(instance(&tasks, "t", now + TTL * 2), None);
         record(&tasks, "v", "a", now + TTL * 3);
-        assert_eq!(tasks.state.lock().sent.len(), 1);
-        assert_eq!(tasks.state.lock().order.len(), 1);
+        assert_eq!(tasks.sent.lock().entries.len(), 1);
+        assert_eq!(tasks.sent.lock().order.len(), 1);
     }
 
     #[test]
@@ -205,8 +192,8 @@ mod tests {
         for _ in 0..CAPACITY {
             record(&tasks, "again", "a", now);
         }
-        assert!(tasks.state.lock().order.len() <= CAPACITY);
-        assert!(tasks.state.lock().sent.len() <= CAPACITY);
+        assert!(tasks.sent.lock().order.len() <= CAPACITY);
+        assert!(tasks.sent.lock().entries.len() <= CAPACITY);
         assert_eq!(instance(&tasks, "again", now).as_deref(), Some("a"));
         assert_eq!(instance(&tasks, "t1", now), None);
     }
@@ -222,8 +209,8 @@ mod tests {
         for n in 0..UNKNOWN_CAPACITY * 2 {
             tasks.mark_unknown(&format!("t{n}"), 7, now);
         }
-        assert_eq!(tasks.unknown.lock().asked.len(), UNKNOWN_CAPACITY);
+        assert_eq!(tasks.unknown.lock().entries.len(), UNKNOWN_CAPACITY);
         tasks.mark_unknown("last", 7, now + UNKNOWN_TTL);
-        assert_eq!(tasks.unknown.lock().asked.len(), 1);
+        assert_eq!(tasks.unknown.lock().entries.len(), 1);
     }
 }

@@ -45,7 +45,7 @@ pub struct PolicyRow {
     /// What else it answers to: the names that HAProxy, Envoy and gRPC give to what does the same
     /// for a user.
     pub aliases: &'static [&'static str],
-    /// What it is for, in a line.
+    /// What it picks, in a line: the guide's table of policies shows it.
     pub about: &'static str,
     /// Whether it goes by the load that members report: see [`Load::report`](crate::Load::report).
     pub wants_reports: bool,

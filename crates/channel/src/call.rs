@@ -18,8 +18,8 @@ use crate::{
     send::{AbortOnDrop, Call, complete, retry_decision},
 };
 
-/// The pause before an attempt that follows a failure an instance may have seen.
-const RETRY_PAUSE: Backoff =
+/// The pauses before attempts that follow a failure which an instance may have seen.
+pub const RETRY_PAUSE: Backoff =
     Backoff::new(Duration::from_millis(25), Duration::from_millis(250), 0.2);
 
 impl Mesh {

@@ -34,6 +34,7 @@ mod upload;
 
 pub use attempt::{CallAttempt, Peer, RetryRequest};
 pub use body::ResponseBody;
+pub use call::RETRY_PAUSE;
 pub use candidates::CallAffinity;
 pub use client::Channel;
 pub use cluster::{

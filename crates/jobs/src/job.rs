@@ -40,7 +40,7 @@ pub const PRIORITIES: std::ops::RangeInclusive<u8> = 1..=5;
 pub struct NewJob {
     /// The queue, by default `default`.
     pub queue: String,
-    /// What handles it: `call`, `http`, `pipeline`, `task`.
+    /// Its kind: what handles it.
     pub kind: String,
     /// What it is about; at most [`QueueOptions::max_payload`](crate::QueueOptions::max_payload) bytes.
     pub payload: Payload,

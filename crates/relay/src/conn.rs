@@ -1,25 +1,28 @@
 //! One connection: what it may still send and receive, which streams it has, what is to be written.
 
+mod closing;
+mod output;
+
 use std::{collections::VecDeque, time::Instant};
 
 use crate::{
     Config,
     abuse_score::AbuseScore,
     engine::liveness::Activity,
-    frame::{self, ErrorCode, HEADER_BYTES, flag},
+    frame::{self, ErrorCode},
     hash::Map,
     host::Endpoint,
     parser::{ConnectionError, Parser},
     settings::{DEFAULT_WINDOW, MAX_WINDOW, Settings},
     slab::Id,
 };
+pub(crate) use closing::Drain;
+use output::Tail;
 
 /// How many streams that closed are remembered, since frames for them may still be under way.
 const REMEMBERED: usize = 128;
 /// Places for streams that a connection keeps when it has none.
 const KEPT: usize = 1024;
-/// What PING asks during a drain.
-const DRAIN_PING: [u8; 8] = *b"draining";
 /// For how many idle frames one that is of use makes up: more than the PING that some clients send
 /// to measure the way, one for each DATA they get.
 const USEFUL_FRAME_CREDIT: u32 = 2;
@@ -36,16 +39,6 @@ pub(crate) enum Side {
     Upstream,
 }
 
-/// How far the announcement that we leave has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Drain {
-    No,
-    /// Told; streams that are under way are still taken, until a PING has come back.
-    Announced,
-    /// No further streams.
-    Final,
-}
-
 /// A stream that is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closed {
@@ -53,15 +46,6 @@ pub(crate) enum Closed {
     Reset,
     /// By both, or by the peer.
     Ended,
-}
-
-/// A DATA frame that can still grow.
-#[derive(Clone, Copy, Debug)]
-struct Tail {
-    stream: u32,
-    /// Where it begins and ends in the output.
-    at: usize,
-    end: usize,
 }
 
 /// One connection.
@@ -153,8 +137,8 @@ impl Conn {
             blocked: VecDeque::new(),
             stream: if side == Side::Client { 0 } else { 1 },
             recent: VecDeque::new(),
-            glitches: AbuseScore::new(now),
-            wasted: AbuseScore::new(now),
+            glitches: AbuseScore::new(config.max_glitches, now),
+            wasted: AbuseScore::new(config.wasted_calls, now),
             to_cancel: VecDeque::new(),
             unacknowledged: 1,
             table_size_sent: false,
@@ -186,35 +170,6 @@ impl Conn {
         !self.preface.is_empty()
     }
 
-    /// What is still to be written.
-    pub(crate) fn output(&self) -> &[u8] {
-        if self.silent {
-            return &[];
-        }
-        &self.out[self.written..]
-    }
-
-    /// The socket has taken so many bytes of the output.
-    pub(crate) fn wrote(&mut self, bytes: usize) {
-        self.written += bytes;
-        self.tail = None;
-        if self.written == self.out.len() {
-            self.out.clear();
-            self.written = 0;
-        } else if self.written > self.out.len() / 2 {
-            self.out.drain(..self.written);
-            self.written = 0;
-        }
-    }
-
-    /// The memory of the output, replaced by other memory; what is still to be written stays.
-    pub(crate) fn exchange(&mut self, mut other: Vec<u8>) -> Vec<u8> {
-        other.clear();
-        other.extend_from_slice(self.output());
-        (self.written, self.tail) = (0, None);
-        std::mem::replace(&mut self.out, other)
-    }
-
     /// Whether the peer takes one more stream of ours.
     pub(crate) fn has_room(&self) -> bool {
         !self.closed
@@ -238,11 +193,9 @@ impl Conn {
         let length = length as u32;
         self.receive_window -= i64::from(length);
         if self.receive_window < 0 {
-            let reason = "more DATA than the connection's window";
-            return Err(ConnectionError {
-                code: ErrorCode::FlowControlError,
-                reason,
-            });
+            return Err(ConnectionError::flow_control(
+                "more DATA than the connection's window",
+            ));
         }
         self.owed += length;
         if self.owed >= window / 2 {
@@ -255,28 +208,16 @@ impl Conn {
 
     /// A frame of a client's that brings no call further; too many of them are an attack.
     /// Instances are trusted: their connections are shared by all clients.
-    pub(crate) fn glitch(&mut self, limit: u32, now: Instant) -> Result<(), ConnectionError> {
-        self.glitches(1, limit, now)
+    pub(crate) fn glitch(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        self.glitches(1, now)
     }
 
-    /// One that is as much work as so many.
-    pub(crate) fn glitches(
-        &mut self,
-        n: u32,
-        limit: u32,
-        now: Instant,
-    ) -> Result<(), ConnectionError> {
-        if self.side == Side::Upstream {
+    /// A frame that is as much work as `n` glitches.
+    pub(crate) fn glitches(&mut self, n: u32, now: Instant) -> Result<(), ConnectionError> {
+        if self.side == Side::Upstream || self.glitches.add(n, now) {
             return Ok(());
         }
-        if !self.glitches.add(n, limit, now) {
-            let reason = "too many frames that do nothing";
-            return Err(ConnectionError {
-                code: ErrorCode::EnhanceYourCalm,
-                reason,
-            });
-        }
-        Ok(())
+        Err(ConnectionError::calm("too many frames that do nothing"))
     }
 
     /// A frame that brought a call further.
@@ -286,69 +227,18 @@ impl Conn {
 
     /// A client's call that cost its instance work and will not be answered; many of them, and few
     /// that are, are an attack. Bytes that such calls bring make up for nothing.
-    pub(crate) fn wasted_call(&mut self, limit: u32, now: Instant) -> Result<(), ConnectionError> {
-        if self.wasted.add(1, limit, now) {
+    pub(crate) fn wasted_call(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        if self.wasted.add(1, now) {
             return Ok(());
         }
-        Err(ConnectionError {
-            code: ErrorCode::EnhanceYourCalm,
-            reason: "too many calls are given up unanswered",
-        })
+        Err(ConnectionError::calm(
+            "too many calls are given up unanswered",
+        ))
     }
 
     /// A client's call was answered.
     pub(crate) fn answered_call(&mut self) {
         self.wasted.subtract(ANSWERED_CALL_CREDIT);
-    }
-
-    /// Writes a header block, whose parts are in wire form.
-    pub(crate) fn headers(&mut self, stream: u32, parts: &[&[u8]], end: bool) {
-        // Once, a table of nothing: a peer whose own limit is lower than the default waits for it.
-        let table_size: &[u8] = if std::mem::replace(&mut self.table_size_sent, true) {
-            &[]
-        } else {
-            &[0x20]
-        };
-        let max = self.peer.max_frame as usize;
-        let length: usize = table_size.len() + parts.iter().map(|part| part.len()).sum::<usize>();
-        if length <= max {
-            frame::headers_head(&mut self.out, length, stream, end);
-            self.out.extend_from_slice(table_size);
-            parts
-                .iter()
-                .for_each(|part| self.out.extend_from_slice(part));
-            return;
-        }
-        let block = [&[table_size], parts].concat().concat();
-        frame::headers(&mut self.out, stream, &block, end, max);
-    }
-
-    /// Writes bytes of a body. What is together in time goes out together: a body that comes in crumbs
-    /// would else be as many frames, and there are servers that end a connection for many small ones.
-    pub(crate) fn data(&mut self, stream: u32, bytes: &[u8], end: bool) {
-        let flags = if end { flag::END_STREAM } else { 0 };
-        let most = self.peer.max_frame as usize + HEADER_BYTES;
-        let grows = |tail: &Tail| {
-            let same = tail.stream == stream && tail.end == self.out.len();
-            same && tail.end - tail.at + bytes.len() <= most
-        };
-        let at = match self.tail.filter(grows) {
-            Some(tail) => {
-                let length = tail.end - tail.at - HEADER_BYTES + bytes.len();
-                let [_, l0, l1, l2] = (length as u32).to_be_bytes();
-                self.out[tail.at..tail.at + 3].copy_from_slice(&[l0, l1, l2]);
-                self.out[tail.at + 4] |= flags;
-                tail.at
-            }
-            None => {
-                let at = self.out.len();
-                frame::head(&mut self.out, bytes.len(), 0, flags, stream);
-                at
-            }
-        };
-        self.out.extend_from_slice(bytes);
-        let end = self.out.len();
-        self.tail = Some(Tail { stream, at, end });
     }
 
     /// Ends a stream at once.
@@ -413,60 +303,6 @@ impl Conn {
             Side::Client => stream > self.stream || stream.is_multiple_of(2),
             Side::Upstream => stream >= self.stream || stream.is_multiple_of(2),
         }
-    }
-
-    /// The last stream of the peer's that we have taken.
-    fn last(&self) -> u32 {
-        if self.side == Side::Client {
-            self.stream
-        } else {
-            0
-        }
-    }
-
-    /// Announces that we leave. Twice, as RFC 9113, section 6.8, asks: streams that are under way
-    /// when the client hears of it are still taken.
-    pub(crate) fn drain(&mut self) {
-        if self.closed {
-            return;
-        }
-        self.send_preface();
-        match self.draining {
-            Drain::No => {
-                self.draining = Drain::Announced;
-                frame::go_away(&mut self.out, MAX_WINDOW, ErrorCode::NoError, "");
-                frame::ping(&mut self.out, DRAIN_PING);
-            }
-            Drain::Announced => {
-                self.draining = Drain::Final;
-                let last = self.last();
-                frame::go_away(&mut self.out, last, ErrorCode::NoError, "");
-            }
-            Drain::Final => {}
-        }
-    }
-
-    /// Ends the connection, and gives up what is still to be written.
-    pub(crate) fn abandon(&mut self) {
-        (self.out, self.written) = (Vec::new(), 0);
-        (self.closed, self.silent) = (true, true);
-    }
-
-    /// Ends the connection for a mistake of the peer's.
-    pub(crate) fn fail(&mut self, error: ConnectionError) {
-        if !self.closed {
-            self.send_preface();
-            let last = self.last();
-            frame::go_away(&mut self.out, last, error.code, error.reason);
-            self.closed = true;
-        }
-    }
-
-    /// Ends the connection of a peer that does not speak HTTP/2, with words of what it does speak.
-    pub(crate) fn close_with(&mut self, words: &[u8]) {
-        self.preface_was_sent();
-        self.out.extend_from_slice(words);
-        self.closed = true;
     }
 }
 

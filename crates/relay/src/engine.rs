@@ -37,6 +37,14 @@ const STREAMS_AT_FIRST: u32 = 100;
 /// and would only displace what comes next from the processor's caches.
 const LARGE_OUTPUT: usize = 128 * 1024;
 
+/// Why [`Slab::expected`] finds what it looks for.
+mod invariant {
+    pub(super) const EVENT: &str = "a connection is removed between two of its events";
+    pub(super) const CONNECTION: &str = "a connection is removed after the last of its calls";
+    pub(super) const STREAM: &str = "a call is removed together with its streams";
+    pub(super) const STEP: &str = "nothing in this step ends the call before";
+}
+
 /// Relays calls between the connections of clients and of instances. Nothing here does I/O: bytes
 /// come in by [`Self::received`] and go out by [`Self::output`], time by [`Self::tick`], connections
 /// that are needed go out by [`Self::take_wanted`].
@@ -194,7 +202,7 @@ impl<H: Host> Engine<H> {
 
     /// Ends a connection for a mistake of its peer's.
     fn end(&mut self, id: Id, error: ConnectionError) {
-        if let Some(conn) = self.conns.get_mut(id) {
+        if let Some(conn) = self.conns.expected(id, invariant::EVENT) {
             let protocol = match error.code {
                 ErrorCode::InadequateSecurity => Some(PeerProtocol::Tls),
                 ErrorCode::Http11Required => Some(PeerProtocol::Http1),

@@ -3,6 +3,7 @@
 
 mod block_cache;
 mod event;
+mod header_block;
 
 use crate::{
     first_bytes::{self, FirstBytes},
@@ -15,17 +16,10 @@ use crate::{
 use block_cache::BlockCache;
 
 pub use event::{ConnectionError, Event};
+pub(crate) use header_block::LONGEST_BLOCK;
 
 /// Memory that a connection keeps from frame to frame, bytes.
 const KEPT: usize = 4096;
-
-/// A header block that is longer, coded, ends its connection. One over the limit of lists alone is
-/// decoded all the same, so that what follows it can be, and only its call ends.
-pub(crate) const LONGEST_BLOCK: usize = 4 << 20;
-
-fn fatal<T>(code: ErrorCode, reason: &'static str) -> Result<T, ConnectionError> {
-    Err(ConnectionError { code, reason })
-}
 
 /// Reads one connection.
 #[derive(Debug)]
@@ -292,19 +286,18 @@ impl Parser {
     /// What can be refused by a frame's header alone.
     fn check(&self, head: Head) -> Result<(), ConnectionError> {
         if head.length > self.max_frame {
-            return fatal(
-                ErrorCode::FrameSizeError,
+            return Err(ConnectionError::frame_size(
                 "a frame is larger than our SETTINGS allow",
-            );
+            ));
         }
         match self.state {
             State::First if head.kind != FrameType::Settings || head.has(flag::ACK) => {
-                fatal(ErrorCode::ProtocolError, "the first frame is not SETTINGS")
+                Err(ConnectionError::protocol("the first frame is not SETTINGS"))
             }
             State::Block { stream, .. }
                 if head.kind != FrameType::Continuation || head.stream != stream =>
             {
-                fatal(ErrorCode::ProtocolError, "a header block is interrupted")
+                Err(ConnectionError::protocol("a header block is interrupted"))
             }
             _ => Ok(()),
         }
@@ -321,13 +314,12 @@ impl Parser {
             FrameType::Data | FrameType::Headers | FrameType::Priority | FrameType::RstStream
                 if !on_stream =>
             {
-                return fatal(ErrorCode::ProtocolError, "a stream's frame is on stream 0");
+                return Err(ConnectionError::protocol("a stream's frame is on stream 0"));
             }
             FrameType::Settings | FrameType::Ping | FrameType::GoAway if on_stream => {
-                return fatal(
-                    ErrorCode::ProtocolError,
+                return Err(ConnectionError::protocol(
                     "a connection's frame is on a stream",
-                );
+                ));
             }
             FrameType::Data => self.data(head, payload.first().copied())?,
             FrameType::Headers => return self.headers(head, payload),
@@ -342,14 +334,13 @@ impl Parser {
             },
             FrameType::Settings => self.settings(head, payload)?,
             FrameType::PushPromise => {
-                return fatal(
-                    ErrorCode::ProtocolError,
+                return Err(ConnectionError::protocol(
                     "PUSH_PROMISE, which our SETTINGS forbid",
-                );
+                ));
             }
             FrameType::Ping => {
                 let Ok(bytes) = payload.try_into() else {
-                    return fatal(ErrorCode::FrameSizeError, "PING is not of 8 bytes");
+                    return Err(ConnectionError::frame_size("PING is not of 8 bytes"));
                 };
                 if head.has(flag::ACK) {
                     Event::Pong
@@ -359,7 +350,9 @@ impl Parser {
             }
             FrameType::GoAway => {
                 let (Some(last), Some(code)) = (payload.first_chunk(), payload.get(4..8)) else {
-                    return fatal(ErrorCode::FrameSizeError, "GOAWAY is shorter than 8 bytes");
+                    return Err(ConnectionError::frame_size(
+                        "GOAWAY is shorter than 8 bytes",
+                    ));
                 };
                 let last = u32::from_be_bytes(*last) & 0x7fff_ffff;
                 Event::GoAway {
@@ -384,7 +377,9 @@ impl Parser {
             0
         };
         let Some(content) = head.length.checked_sub(padded + padding) else {
-            return fatal(ErrorCode::ProtocolError, "padding is longer than its frame");
+            return Err(ConnectionError::protocol(
+                "padding is longer than its frame",
+            ));
         };
         let (stream, end_stream) = (head.stream, head.has(flag::END_STREAM));
         self.state = State::Data {
@@ -401,119 +396,26 @@ impl Parser {
         })
     }
 
-    fn headers(&mut self, head: Head, mut payload: &[u8]) -> Result<Progress, ConnectionError> {
-        if head.has(flag::PADDED) {
-            let Some((pad, rest)) = payload.split_first() else {
-                return fatal(
-                    ErrorCode::FrameSizeError,
-                    "HEADERS has no room for its padding",
-                );
-            };
-            let Some(length) = rest.len().checked_sub(usize::from(*pad)) else {
-                return fatal(ErrorCode::ProtocolError, "padding is longer than its frame");
-            };
-            payload = &rest[..length];
-        }
-        let mut depends_on = None;
-        if head.has(flag::PRIORITY) {
-            let Some((priority, rest)) = payload.split_first_chunk::<5>() else {
-                return fatal(
-                    ErrorCode::FrameSizeError,
-                    "HEADERS has no room for its priority",
-                );
-            };
-            let [a, b, c, d, _] = *priority;
-            depends_on = Some(u32::from_be_bytes([a, b, c, d]) & 0x7fff_ffff);
-            payload = rest;
-        }
-        let (stream, end_stream) = (head.stream, head.has(flag::END_STREAM));
-        if head.has(flag::END_HEADERS) {
-            return self.decode(payload, stream, end_stream, depends_on);
-        }
-        self.blocks += 1;
-        self.fragments.clear();
-        self.fragments.extend_from_slice(payload);
-        self.state = State::Block {
-            stream,
-            end_stream,
-            depends_on,
-        };
-        Ok(Progress::Again)
-    }
-
-    fn continuation(&mut self, head: Head, payload: &[u8]) -> Result<Progress, ConnectionError> {
-        let State::Block {
-            stream,
-            end_stream,
-            depends_on,
-        } = self.state
-        else {
-            return fatal(
-                ErrorCode::ProtocolError,
-                "CONTINUATION without a header block",
-            );
-        };
-        // Empty ones make no progress: a flood of them costs the sender nothing.
-        let endless = payload.is_empty() && !head.has(flag::END_HEADERS);
-        if endless
-            || self.fragments.len() + payload.len() > LONGEST_BLOCK.max(2 * self.max_header_list)
-        {
-            return fatal(ErrorCode::EnhanceYourCalm, "a header block does not end");
-        }
-        self.fragments.extend_from_slice(payload);
-        if !head.has(flag::END_HEADERS) {
-            return Ok(Progress::Again);
-        }
-        self.state = State::Frame;
-        let fragments = std::mem::take(&mut self.fragments);
-        self.decode(&fragments, stream, end_stream, depends_on)
-    }
-
-    fn decode(
-        &mut self,
-        block: &[u8],
-        stream: u32,
-        end_stream: bool,
-        depends_on: Option<u32>,
-    ) -> Result<Progress, ConnectionError> {
-        let decoded = self
-            .block_cache
-            .decode(&mut self.decoder, block, self.max_header_list);
-        match decoded {
-            Ok(()) => {}
-            Err(_) => {
-                return fatal(
-                    ErrorCode::CompressionError,
-                    "a header block cannot be decoded",
-                );
-            }
-        }
-        Ok(Progress::Event(Event::Headers {
-            stream,
-            end_stream,
-            depends_on,
-        }))
-    }
-
     fn settings(&mut self, head: Head, payload: &[u8]) -> Result<Event<'static>, ConnectionError> {
         if head.has(flag::ACK) {
             if payload.is_empty() {
                 return Ok(Event::SettingsAck);
             }
-            return fatal(
-                ErrorCode::FrameSizeError,
+            return Err(ConnectionError::frame_size(
                 "an acknowledgement of SETTINGS has a payload",
-            );
+            ));
         }
         if !payload.len().is_multiple_of(6) {
-            return fatal(
-                ErrorCode::FrameSizeError,
+            return Err(ConnectionError::frame_size(
                 "SETTINGS is not a multiple of 6 bytes",
-            );
+            ));
         }
         match self.peer.apply(payload) {
             Ok(()) => Ok(Event::Settings(self.peer)),
-            Err(code) => fatal(code, "a value of SETTINGS is out of its range"),
+            Err(code) => {
+                let reason = "a value of SETTINGS is out of its range";
+                Err(ConnectionError::new(code, reason))
+            }
         }
     }
 }
@@ -527,7 +429,7 @@ fn other_protocol(first: &[u8]) -> Option<ConnectionError> {
         FirstBytes::Other(PeerProtocol::Http1) => (ErrorCode::Http11Required, "it speaks HTTP/1"),
         FirstBytes::Http2 => (ErrorCode::ProtocolError, "no HTTP/2 preface"),
     };
-    Some(ConnectionError { code, reason })
+    Some(ConnectionError::new(code, reason))
 }
 
 /// How much of a payload has to be there before the frame is looked at.
@@ -541,7 +443,7 @@ fn needed(head: Head) -> usize {
 fn word(payload: &[u8]) -> Result<u32, ConnectionError> {
     match payload.try_into() {
         Ok(bytes) => Ok(u32::from_be_bytes(bytes)),
-        Err(_) => fatal(ErrorCode::FrameSizeError, "a frame is not of 4 bytes"),
+        Err(_) => Err(ConnectionError::frame_size("a frame is not of 4 bytes")),
     }
 }
 

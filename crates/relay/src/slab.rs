@@ -74,6 +74,14 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The value of an id that cannot have been removed, and why it cannot. A release build goes on
+    /// without it: one call of one client is then wrong, and not the process.
+    pub(crate) fn expected(&mut self, id: Id, why: &'static str) -> Option<&mut T> {
+        let value = self.get_mut(id);
+        debug_assert!(value.is_some(), "{id:?} is missing: {why}");
+        value
+    }
+
     pub(crate) fn remove(&mut self, id: Id) -> Option<T> {
         let slot = self.slots.get_mut(id.index as usize)?;
         if slot.0 != id.generation {

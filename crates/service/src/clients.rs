@@ -15,13 +15,7 @@ use std::{
 
 use parking_lot::Mutex;
 use proto::error_info::{self, Reason};
-use telemetry::{
-    MetricsRegistry,
-    prometheus_client::{
-        encoding::EncodeLabelSet,
-        metrics::{counter::Counter, family::Family},
-    },
-};
+use telemetry::{Counter, MetricsRegistry};
 
 pub use crate::network::{Network, is_network, networks};
 use crate::{limits::ClientLimits, network};
@@ -59,7 +53,7 @@ pub struct Clients {
     limits: ClientLimits,
     connections: AtomicU64,
     known: Mutex<ClientTable>,
-    refused: Family<Label, Counter>,
+    metrics: ClientMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -69,9 +63,10 @@ struct ClientTable {
     most: usize,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Label {
-    key: &'static str,
+telemetry::metrics! {
+    struct ClientMetrics {
+        refused: Counter ["key"] = "mesh_client_refused": "Calls and connections refused by a limit of their client";
+    }
 }
 
 #[derive(Debug)]
@@ -97,17 +92,11 @@ pub struct CallPermit(Arc<ClientUsage>);
 impl Clients {
     /// No clients yet.
     pub(crate) fn new(limits: ClientLimits, registry: &MetricsRegistry) -> Arc<Self> {
-        let refused = Family::default();
-        registry.register(
-            "mesh_client_refused",
-            "Calls and connections refused by a limit of their client",
-            Family::clone(&refused),
-        );
         Arc::new(Self {
             limits,
             connections: AtomicU64::new(0),
             known: Mutex::default(),
-            refused,
+            metrics: ClientMetrics::new(registry),
         })
     }
 
@@ -118,7 +107,7 @@ impl Clients {
             limits: self.limits.clone(),
             connections: AtomicU64::new(0),
             known: Mutex::default(),
-            refused: self.refused.clone(),
+            metrics: self.metrics.clone(),
         })
     }
 
@@ -175,7 +164,7 @@ impl Clients {
     }
 
     fn refuse(&self, key: &'static str) -> LimitExceeded {
-        self.refused.get_or_create(&Label { key }).inc();
+        self.metrics.refused.of([key]).inc();
         LimitExceeded(key)
     }
 }

@@ -51,10 +51,7 @@ where
         _task: counts_for_drain(path).then(|| active.begin()),
     };
     let span = call.span.clone();
-    let (mut parts, body) = next(request).instrument(span).await.into_parts();
-    if let Some(outcome) = parts.extensions.remove::<CallOutcome>() {
-        call.outcome = outcome;
-    }
+    let (parts, body) = next(request).instrument(span).await.into_parts();
     if let Some(code) = status(&parts.headers) {
         call.end(code);
         return Response::from_parts(parts, body);
@@ -106,7 +103,6 @@ struct ObservedCall {
     ended: bool,
     _permit: Option<CallPermit>,
     record: Option<AccessRecord>,
-    /// What the handler reports of the call.
     outcome: CallOutcome,
     _task: Option<TaskGuard>,
 }
@@ -124,9 +120,7 @@ impl ObservedCall {
         if !self.span.is_disabled() {
             self.span
                 .record("rpc.response.status_code", rpc::code_name(code));
-            // The codes that OpenTelemetry counts as errors of the server; mistakes of the caller
-            // are none.
-            if [2, 4, 12, 13, 14, 15].contains(&code) {
+            if rpc::is_server_error(code) {
                 self.span.record("otel.status_code", "ERROR");
             }
         }

@@ -7,10 +7,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{family::Family, histogram::Histogram},
-};
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::MetricsRegistry;
 
@@ -52,6 +49,16 @@ pub fn code_name(code: i32) -> &'static str {
     CODES[index(code)]
 }
 
+/// Whether a status is an error of the server that answers with it, as OpenTelemetry's conventions for
+/// gRPC have it. What the caller did wrong is none.
+#[must_use]
+pub fn is_server_error(code: i32) -> bool {
+    matches!(
+        code_name(code),
+        "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS"
+    )
+}
+
 fn index(code: i32) -> usize {
     let known = usize::try_from(code)
         .ok()
@@ -59,16 +66,17 @@ fn index(code: i32) -> usize {
     known.unwrap_or(2)
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Labels {
-    rpc_method: Arc<str>,
-    rpc_response_status_code: &'static str,
+crate::metrics! {
+    struct CallMetrics {
+        duration: Histogram ["rpc_method", "rpc_response_status_code"] = "rpc_server_call_duration_seconds":
+            "Duration of served gRPC calls, until their status", || Histogram::new(BUCKETS);
+    }
 }
 
 /// The calls that a server has answered. Clones count together.
 #[derive(Clone, Debug)]
 pub struct ServerCalls {
-    duration: Family<Labels, Histogram>,
+    metrics: CallMetrics,
     methods: Arc<RwLock<HashMap<Arc<str>, Arc<ByCode>>>>,
 }
 
@@ -102,14 +110,8 @@ impl ServerCalls {
     /// Registers `rpc_server_call_duration_seconds`.
     #[must_use]
     pub fn new(registry: &MetricsRegistry) -> Self {
-        let duration = Family::new_with_constructor(histogram as fn() -> Histogram);
-        registry.register(
-            "rpc_server_call_duration_seconds",
-            "Duration of incoming gRPC calls, until their status",
-            duration.clone(),
-        );
         Self {
-            duration,
+            metrics: CallMetrics::new(registry),
             methods: Arc::default(),
         }
     }
@@ -159,11 +161,7 @@ impl ServerCalls {
     }
 
     fn find(&self, name: &Arc<str>, code: i32) -> Histogram {
-        let labels = Labels {
-            rpc_method: Arc::clone(name),
-            rpc_response_status_code: code_name(code),
-        };
-        self.duration.get_or_create(&labels).clone()
+        self.metrics.duration.of([name, code_name(code)])
     }
 
     /// The histograms of a method that has a label, or gets one now.
@@ -180,10 +178,6 @@ impl ServerCalls {
     }
 }
 
-fn histogram() -> Histogram {
-    Histogram::new(BUCKETS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,6 +187,13 @@ mod tests {
             "rpc_server_call_duration_seconds_count\
              {{rpc_method=\"{method}\",rpc_response_status_code=\"{code}\"}}"
         ))
+    }
+
+    #[test]
+    fn what_the_caller_did_wrong_is_no_error_of_the_server() {
+        let errors: Vec<_> = (0..17).filter(|code| is_server_error(*code)).collect();
+        assert_eq!(errors, [2, 4, 12, 13, 14, 15]);
+        assert!(is_server_error(99), "an unknown number counts as UNKNOWN");
     }
 
     #[test]

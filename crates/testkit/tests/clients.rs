@@ -1,4 +1,4 @@
-//! What the router grants each client, with real clients, on both data planes.
+//! What the router grants each client, with real clients.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,6 @@ use tokio::{
 };
 use tonic::{Code, Request, Status, transport::Channel};
 
-const PLANES: [&str; 2] = ["relay", "hyper"];
 const SOON: Duration = Duration::from_secs(5);
 
 /// An echo agent that takes this long, and a router with these variables.
@@ -26,13 +25,12 @@ struct World {
 }
 
 impl World {
-    async fn start(delay: &str, plane: &str, set: &[(&'static str, &str)]) -> Self {
+    async fn start(delay: &str, set: &[(&'static str, &str)]) -> Self {
         let consul = Consul::start().await;
         let slow = [("ECHO_DELAY", delay.to_owned())];
         let echo = Program::start("echo-agent", &[consul.env(), slow.to_vec()].concat()).await;
         consul.wait_passing("agent-echo", 1).await;
         let mut env = consul.env();
-        env.push(("DATA_PLANE", plane.to_owned()));
         env.extend(set.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let router = Program::start("mcp-router", &env).await;
         let world = Self {
@@ -95,84 +93,76 @@ fn refusals(outcomes: &[Result<(), Status>], key: &str) -> usize {
 
 #[tokio::test]
 async fn a_client_behind_a_trusted_proxy_has_calls_of_its_own_and_a_stranger_cannot_pretend() {
-    for plane in PLANES {
-        let limit = ("CLIENT_MAX_CALLS", "2");
-        let trust = ("TRUSTED_PROXIES", "127.0.0.0/8");
-        let world = World::start("300ms", plane, &[limit, trust]).await;
-        let at = world.router.grpc;
-        let (one, other) = tokio::join!(burst(at, 5, "192.0.2.1"), burst(at, 2, "192.0.2.2"));
-        assert_eq!(refusals(&one, "client_max_calls"), 3, "{plane}: {one:?}");
-        assert_eq!(
-            refusals(&other, "client_max_calls"),
-            0,
-            "{plane}: {other:?}"
-        );
-        let counted = world
-            .metric("mesh_client_refused_total{key=\"client_max_calls\"}")
-            .await;
-        assert_eq!(counted, 3.0, "{plane}");
-        // The places of calls that have ended are free again.
-        sleep(Duration::from_millis(100)).await;
-        assert_eq!(refusals(&burst(at, 2, "192.0.2.1").await, ""), 0);
+    let limit = ("CLIENT_MAX_CALLS", "2");
+    let trust = ("TRUSTED_PROXIES", "127.0.0.0/8");
+    let world = World::start("300ms", &[limit, trust]).await;
+    let at = world.router.grpc;
+    let (one, other) = tokio::join!(burst(at, 5, "192.0.2.1"), burst(at, 2, "192.0.2.2"));
+    assert_eq!(refusals(&one, "client_max_calls"), 3, "{one:?}");
+    assert_eq!(refusals(&other, "client_max_calls"), 0, "{other:?}");
+    let counted = world
+        .metric("mesh_client_refused_total{key=\"client_max_calls\"}")
+        .await;
+    assert_eq!(counted, 3.0);
+    // The places of calls that have ended are free again.
+    until("two calls are let in", SOON, async || {
+        (refusals(&burst(at, 2, "192.0.2.1").await, "") == 0).then_some(())
+    })
+    .await;
 
-        let world = World::start("300ms", plane, &[limit]).await;
-        let at = world.router.grpc;
-        let (one, other) = tokio::join!(burst(at, 2, "192.0.2.1"), burst(at, 2, "192.0.2.2"));
-        let refused = refusals(&one, "client_max_calls") + refusals(&other, "client_max_calls");
-        assert_eq!(refused, 2, "{plane}: both are 127.0.0.1");
-    }
+    let world = World::start("300ms", &[limit]).await;
+    let at = world.router.grpc;
+    let (one, other) = tokio::join!(burst(at, 2, "192.0.2.1"), burst(at, 2, "192.0.2.2"));
+    let refused = refusals(&one, "client_max_calls") + refusals(&other, "client_max_calls");
+    assert_eq!(refused, 2, "both are 127.0.0.1");
 }
 
 #[tokio::test]
 async fn a_client_gets_so_many_calls_a_second() {
-    for plane in PLANES {
-        let world = World::start("0s", plane, &[("CLIENT_RATE", "10")]).await;
-        let outcomes = burst(world.router.grpc, 60, "192.0.2.1").await;
-        let refused = refusals(&outcomes, "client_rate");
-        // A second's worth at once, and what the time of the burst itself gives.
-        assert!((30..=51).contains(&refused), "{plane}: {refused}");
-        sleep(Duration::from_secs(1)).await;
-        assert_eq!(
-            refusals(&burst(world.router.grpc, 5, "192.0.2.1").await, ""),
-            0
-        );
-    }
+    let world = World::start("0s", &[("CLIENT_RATE", "10")]).await;
+    let outcomes = burst(world.router.grpc, 60, "192.0.2.1").await;
+    let refused = refusals(&outcomes, "client_rate");
+    // A second's worth at once, and what the time of the burst itself gives.
+    assert!((30..=51).contains(&refused), "{refused}");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(
+        refusals(&burst(world.router.grpc, 5, "192.0.2.1").await, ""),
+        0
+    );
 }
 
 #[tokio::test]
 async fn a_connection_too_many_is_told_the_key_and_ended() {
-    for plane in PLANES {
-        for (variable, key) in [
-            ("CLIENT_MAX_CONNECTIONS", "client_max_connections"),
-            ("PORT_MAX_CONNECTIONS", "port_max_connections"),
-        ] {
-            let world = World::start("0s", plane, &[(variable, "2")]).await;
-            until("the first client's connection is gone", SOON, async || {
-                let goodbye = goodbye(world.router.grpc).await;
-                goodbye.is_none().then_some(())
-            })
-            .await;
-            let mut held = [
-                load::client(world.router.grpc),
-                load::client(world.router.grpc),
-            ];
-            for client in &mut held {
-                until("it is connected", SOON, async || {
-                    send(client, None).await.ok()
-                })
-                .await;
-            }
-            let told = goodbye(world.router.grpc).await.expect("turned away");
-            assert!(told.contains(key), "{plane}: {told:?}");
-            for client in &mut held {
-                send(client, None).await.unwrap();
-            }
-            drop(held);
-            until("there is room again", SOON, async || {
-                goodbye(world.router.grpc).await.is_none().then_some(())
+    for (variable, key) in [
+        ("CLIENT_MAX_CONNECTIONS", "client_max_connections"),
+        ("PORT_MAX_CONNECTIONS", "port_max_connections"),
+    ] {
+        let world = World::start("0s", &[(variable, "2")]).await;
+        until("the first client's connection is gone", SOON, async || {
+            let goodbye = goodbye(world.router.grpc).await;
+            goodbye.is_none().then_some(())
+        })
+        .await;
+        let mut held = [
+            load::client(world.router.grpc),
+            load::client(world.router.grpc),
+        ];
+        for client in &mut held {
+            until("it is connected", SOON, async || {
+                send(client, None).await.ok()
             })
             .await;
         }
+        let told = goodbye(world.router.grpc).await.expect("turned away");
+        assert!(told.contains(key), "{told:?}");
+        for client in &mut held {
+            send(client, None).await.unwrap();
+        }
+        drop(held);
+        until("there is room again", SOON, async || {
+            goodbye(world.router.grpc).await.is_none().then_some(())
+        })
+        .await;
     }
 }
 
@@ -190,30 +180,20 @@ async fn goodbye(at: SocketAddr) -> Option<String> {
 
 #[tokio::test]
 async fn connections_that_grow_old_under_load_lose_no_call() {
-    for plane in PLANES {
-        let env = [
-            ("MAX_CONNECTION_AGE", "300ms".to_owned()),
-            ("DATA_PLANE", plane.to_owned()),
-        ];
-        let mut mesh = Mesh::start(2, 2, &env).await;
-        let calls = Load::start(mesh.address(), 300, 1500).finish();
-        let at = mesh.routers[0].grpc;
-        let (calls, connections) = tokio::join!(calls, patient(at, 500));
-        let failed: Vec<_> = calls
-            .iter()
-            .filter_map(|call| call.outcome.as_ref().err())
-            .collect();
-        // hyper may close before HAProxy has read the last of an answer: docs/guide/configuration.md.
-        let forgiven = if plane == "hyper" { 15 } else { 0 };
-        assert!(failed.len() <= forgiven, "{plane}: {failed:?}");
-        assert_eq!(calls.len(), 1500);
-        assert!(
-            connections >= 5,
-            "{plane}: {connections} connections grew old"
-        );
-        for router in &mut mesh.routers {
-            router.assert_healthy();
-        }
+    let env = [("MAX_CONNECTION_AGE", "300ms".to_owned())];
+    let mut mesh = Mesh::start(2, 2, &env).await;
+    let calls = Load::start(mesh.address(), 300, 1500).finish();
+    let at = mesh.routers[0].grpc;
+    let (calls, connections) = tokio::join!(calls, patient(at, 500));
+    let failed: Vec<_> = calls
+        .iter()
+        .filter_map(|call| call.outcome.as_ref().err())
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(calls.len(), 1500);
+    assert!(connections >= 5, "{connections} connections grew old");
+    for router in &mut mesh.routers {
+        router.assert_healthy();
     }
 }
 
@@ -274,23 +254,21 @@ async fn patient(at: SocketAddr, calls: usize) -> usize {
 
 #[tokio::test]
 async fn an_old_connection_is_ended_though_a_call_is_longer_than_its_grace() {
-    for plane in PLANES {
-        let age = ("MAX_CONNECTION_AGE", "500ms");
-        let grace = ("MAX_CONNECTION_AGE_GRACE", "1s");
-        let world = World::start("0s", plane, &[age, grace]).await;
-        // Not even one that never answers the router's PING stays for longer than the grace.
-        let told = timeout(SOON, async { goodbye_in_time(world.router.grpc).await }).await;
-        assert!(told.is_ok(), "{plane}: an old connection is closed");
+    let age = ("MAX_CONNECTION_AGE", "500ms");
+    let grace = ("MAX_CONNECTION_AGE_GRACE", "1s");
+    let world = World::start("0s", &[age, grace]).await;
+    // Not even one that never answers the router's PING stays for longer than the grace.
+    let told = timeout(SOON, async { goodbye_in_time(world.router.grpc).await }).await;
+    assert!(told.is_ok(), "an old connection is closed");
 
-        let world = World::start("3s", plane, &[age, grace]).await;
-        let mut client = load::client(world.router.grpc);
-        let ended = send(&mut client, None).await;
-        assert!(ended.is_err(), "{plane}: cut after its grace");
-        let world = World::start("3s", plane, &[age]).await;
-        send(&mut load::client(world.router.grpc), None)
-            .await
-            .unwrap();
-    }
+    let world = World::start("3s", &[age, grace]).await;
+    let mut client = load::client(world.router.grpc);
+    let ended = send(&mut client, None).await;
+    assert!(ended.is_err(), "cut after its grace");
+    let world = World::start("3s", &[age]).await;
+    send(&mut load::client(world.router.grpc), None)
+        .await
+        .unwrap();
 }
 
 /// Returns when the router has closed a connection that does nothing.
@@ -304,52 +282,50 @@ async fn goodbye_in_time(at: SocketAddr) {
 
 #[tokio::test]
 async fn each_call_is_a_line_of_the_access_log() {
-    for plane in PLANES {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.log");
-        let set = [
-            ("ACCESS_LOG", path.to_str().unwrap()),
-            ("TRUSTED_PROXIES", "127.0.0.1"),
-        ];
-        let world = World::start("0s", plane, &set).await;
-        let mut client = load::client(world.router.grpc);
-        send(&mut client, Some("192.0.2.7")).await.unwrap();
-        let nobody = Request::new(TaskRequest {
-            agent_id: "frog-agent".to_owned(),
-            ..TaskRequest::default()
-        });
-        client.execute_task(nobody).await.unwrap_err();
-        let lines = until("three calls are written down", SOON, async || {
-            let text = std::fs::read_to_string(&path).ok()?;
-            let lines: Vec<Value> = text
-                .lines()
-                .map(|line| serde_json::from_str(line).unwrap())
-                .collect();
-            (lines.len() == 3).then_some(lines)
-        })
-        .await;
-        let (well, ill) = (&lines[1], &lines[2]);
-        assert_eq!(well["client"], "192.0.2.7", "{plane}: {well}");
-        assert_eq!(well["method"], "agentplatform.AgentService/ExecuteTask");
-        assert_eq!(well["service"], "agent-echo");
-        assert_eq!(
-            (&well["status"], &well["attempts"]),
-            (&"OK".into(), &1.into())
-        );
-        assert_eq!(well["request_id"], "r7");
-        assert!(
-            well["instance"]
-                .as_str()
-                .unwrap()
-                .starts_with("echo-agent-"),
-            "{well}"
-        );
-        assert_eq!(
-            (&ill["status"], &ill["attempts"]),
-            (&"NOT_FOUND".into(), &0.into())
-        );
-        assert_eq!(ill["client"], "127.0.0.1");
-    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let set = [
+        ("ACCESS_LOG", path.to_str().unwrap()),
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+    ];
+    let world = World::start("0s", &set).await;
+    let mut client = load::client(world.router.grpc);
+    send(&mut client, Some("192.0.2.7")).await.unwrap();
+    let nobody = Request::new(TaskRequest {
+        agent_id: "frog-agent".to_owned(),
+        ..TaskRequest::default()
+    });
+    client.execute_task(nobody).await.unwrap_err();
+    let lines = until("three calls are written down", SOON, async || {
+        let text = std::fs::read_to_string(&path).ok()?;
+        let lines: Vec<Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        (lines.len() == 3).then_some(lines)
+    })
+    .await;
+    let (well, ill) = (&lines[1], &lines[2]);
+    assert_eq!(well["client"], "192.0.2.7", "{well}");
+    assert_eq!(well["method"], "agentplatform.AgentService/ExecuteTask");
+    assert_eq!(well["service"], "agent-echo");
+    assert_eq!(
+        (&well["status"], &well["attempts"]),
+        (&"OK".into(), &1.into())
+    );
+    assert_eq!(well["request_id"], "r7");
+    assert!(
+        well["instance"]
+            .as_str()
+            .unwrap()
+            .starts_with("echo-agent-"),
+        "{well}"
+    );
+    assert_eq!(
+        (&ill["status"], &ill["attempts"]),
+        (&"NOT_FOUND".into(), &0.into())
+    );
+    assert_eq!(ill["client"], "127.0.0.1");
 }
 
 #[tokio::test]

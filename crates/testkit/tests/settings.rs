@@ -14,105 +14,98 @@ const KV: &str = "kv/mesh/services/agent-echo/lb_policy";
 
 #[tokio::test]
 async fn a_policy_set_in_kv_holds_at_once_and_a_bad_one_is_refused_and_shown() {
-    for data_plane in ["relay", "hyper"] {
-        let consul = Consul::start().await;
-        let _echoes = Program::several("echo-agent", 3, &consul.env()).await;
-        let plane = [("DATA_PLANE", data_plane.to_owned())];
-        let mut router =
-            Program::start("mcp-router", &[consul.env(), plane.to_vec()].concat()).await;
-        consul.wait_passing("agent-echo", 3).await;
-        let load = Load::start(router.grpc, 100, 600);
-        assert_eq!(instances_of(&router, "s1").await.len(), 3);
-        shows(&router, "least_request", "default").await;
+    let consul = Consul::start().await;
+    let _echoes = Program::several("echo-agent", 3, &consul.env()).await;
+    let mut router = Program::start("mcp-router", &consul.env()).await;
+    consul.wait_passing("agent-echo", 3).await;
+    let load = Load::start(router.grpc, 100, 600);
+    assert_eq!(instances_of(&router, "s1").await.len(), 3);
+    shows(&router, "least_request", "default").await;
 
-        put(&consul, KV, "session").await;
-        shows(&router, "session", "KV mesh/services/agent-echo/lb_policy").await;
-        // Whatever the session hashes to, it is one instance for all of its calls.
-        assert_eq!(instances_of(&router, "s1").await.len(), 1);
+    put(&consul, KV, "session").await;
+    shows(&router, "session", "KV mesh/services/agent-echo/lb_policy").await;
+    // Whatever the session hashes to, it is one instance for all of its calls.
+    assert_eq!(instances_of(&router, "s1").await.len(), 1);
 
-        put(&consul, KV, "fastest").await;
-        let refused = until("the bad value is shown", SOON, async || {
-            config(&router).await["refused"]
-                .as_array()?
-                .first()
-                .cloned()
-        })
-        .await;
-        assert_eq!(refused["value"], "fastest");
-        assert!(
-            refused["reason"]
-                .as_str()
-                .unwrap()
-                .contains("least_request"),
-            "{refused}"
-        );
-        assert_eq!(
-            instances_of(&router, "s1").await.len(),
-            1,
-            "the old one stays"
-        );
-        let metrics = http_client::get(&format!("http://{}/metrics", router.admin)).await;
-        let (_, metrics) = metrics.unwrap();
-        assert!(
-            metrics.contains("mesh_config_refused{source=\"kv\"} 1"),
-            "{metrics}"
-        );
-        let log = router.process.log();
-        assert_eq!(log.matches("setting refused").count(), 1, "said once");
+    put(&consul, KV, "fastest").await;
+    let refused = until("the bad value is shown", SOON, async || {
+        config(&router).await["refused"]
+            .as_array()?
+            .first()
+            .cloned()
+    })
+    .await;
+    assert_eq!(refused["value"], "fastest");
+    assert!(
+        refused["reason"]
+            .as_str()
+            .unwrap()
+            .contains("least_request"),
+        "{refused}"
+    );
+    assert_eq!(
+        instances_of(&router, "s1").await.len(),
+        1,
+        "the old one stays"
+    );
+    let metrics = http_client::get(&format!("http://{}/metrics", router.admin)).await;
+    let (_, metrics) = metrics.unwrap();
+    assert!(
+        metrics.contains("mesh_config_refused{source=\"kv\"} 1"),
+        "{metrics}"
+    );
+    let log = router.process.log();
+    assert_eq!(log.matches("setting refused").count(), 1, "said once");
 
-        consul.delete(KV).await;
-        shows(&router, "least_request", "default").await;
-        assert_eq!(instances_of(&router, "s1").await.len(), 3);
-        let failed: Vec<_> = load
-            .finish()
-            .await
-            .into_iter()
-            .filter(|c| c.outcome.is_err())
-            .collect();
-        assert!(failed.is_empty(), "{failed:?}");
-        router.assert_healthy();
-    }
+    consul.delete(KV).await;
+    shows(&router, "least_request", "default").await;
+    assert_eq!(instances_of(&router, "s1").await.len(), 3);
+    let failed: Vec<_> = load
+        .finish()
+        .await
+        .into_iter()
+        .filter(|c| c.outcome.is_err())
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    router.assert_healthy();
 }
 
 #[tokio::test]
 async fn a_drained_instance_gets_no_new_call_but_one_that_asks_for_it() {
-    for data_plane in ["relay", "hyper"] {
-        let consul = Consul::start().await;
-        let echoes = Program::several("echo-agent", 2, &consul.env()).await;
-        let plane = [("DATA_PLANE", data_plane.to_owned())];
-        let router = Program::start("mcp-router", &[consul.env(), plane.to_vec()].concat()).await;
-        consul.wait_passing("agent-echo", 2).await;
-        assert_eq!(instances_of(&router, "").await.len(), 2);
-        let (drained, other) = (&echoes[0].id, &echoes[1].id);
-        let told = meshctl(&consul, &["drain", drained]).await;
-        assert!(told.contains("gets no new calls"), "{told}");
-        assert_eq!(meshctl(&consul, &["drain"]).await.trim(), drained);
-        let nobody = meshctl_output(&consul, &["drain", "nope"]).await;
-        assert_eq!(nobody.status.code(), Some(1), "{nobody:?}");
-        let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
-        assert!(said.contains("no instance \"nope\""), "{said}");
-        assert_eq!(meshctl(&consul, &["drain"]).await.trim(), drained);
-        until("the router knows", SOON, async || {
-            (config(&router).await["drained"] == json!([drained])).then_some(())
-        })
-        .await;
-        let used = until("calls avoid it", SOON, async || {
-            let used = instances_of(&router, "").await;
-            (used.len() == 1).then_some(used)
-        })
-        .await;
-        assert_eq!(used, BTreeSet::from([other.clone()]));
-        assert_eq!(pinned(&router, drained).await.unwrap(), *drained);
-        let nobody = pinned(&router, "echo-agent-nobody").await.unwrap_err();
-        assert_eq!(nobody.code(), tonic::Code::FailedPrecondition);
-        assert!(nobody.message().contains("echo-agent-nobody"), "{nobody}");
+    let consul = Consul::start().await;
+    let echoes = Program::several("echo-agent", 2, &consul.env()).await;
+    let router = Program::start("mcp-router", &consul.env()).await;
+    consul.wait_passing("agent-echo", 2).await;
+    assert_eq!(instances_of(&router, "").await.len(), 2);
+    let (drained, other) = (&echoes[0].id, &echoes[1].id);
+    let told = meshctl(&consul, &["drain", drained]).await;
+    assert!(told.contains("gets no new calls"), "{told}");
+    assert_eq!(meshctl(&consul, &["drain"]).await.trim(), drained);
+    let nobody = meshctl_output(&consul, &["drain", "nope"]).await;
+    assert_eq!(nobody.status.code(), Some(1), "{nobody:?}");
+    let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(said.contains("no instance \"nope\""), "{said}");
+    assert_eq!(meshctl(&consul, &["drain"]).await.trim(), drained);
+    until("the router knows", SOON, async || {
+        (config(&router).await["drained"] == json!([drained])).then_some(())
+    })
+    .await;
+    let used = until("calls avoid it", SOON, async || {
+        let used = instances_of(&router, "").await;
+        (used.len() == 1).then_some(used)
+    })
+    .await;
+    assert_eq!(used, BTreeSet::from([other.clone()]));
+    assert_eq!(pinned(&router, drained).await.unwrap(), *drained);
+    let nobody = pinned(&router, "echo-agent-nobody").await.unwrap_err();
+    assert_eq!(nobody.code(), tonic::Code::FailedPrecondition);
+    assert!(nobody.message().contains("echo-agent-nobody"), "{nobody}");
 
-        meshctl(&consul, &["drain", "--undo", drained]).await;
-        until("it is used again", SOON, async || {
-            (instances_of(&router, "").await.len() == 2).then_some(())
-        })
-        .await;
-    }
+    meshctl(&consul, &["drain", "--undo", drained]).await;
+    until("it is used again", SOON, async || {
+        (instances_of(&router, "").await.len() == 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

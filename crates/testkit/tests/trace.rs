@@ -1,9 +1,12 @@
 //! One call is one trace, in a real Jaeger.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use mesh_testkit::{Jaeger, Mesh, load, until};
+use mesh_testkit::{Jaeger, Mesh, load, raw::RawConnection, until};
+use prost::Message as _;
+use proto::agentplatform::TaskRequest;
 use serde_json::Value;
+use tonic::Code;
 
 /// Spans leave in batches, every few seconds.
 const EXPORTED: Duration = Duration::from_secs(20);
@@ -32,22 +35,89 @@ async fn a_call_through_haproxy_router_and_instance_is_one_trace() {
     assert_eq!(kind(echo), "server");
 
     // From the instance upwards: the router's call, and the call that the router took.
-    let mut chain = Vec::new();
-    let mut span = Some(echo);
-    while let Some(current) = span {
-        chain.push((service(&trace, current), kind(current)));
-        assert!(
-            operation(current).contains("AgentService/ExecuteTask"),
-            "{current}"
-        );
-        span = parent(current).map(|id| by_id(&trace, id));
-    }
     let expected = [
         ("agent-echo", "server"),
         ("mcp-router", "client"),
         ("mcp-router", "server"),
     ];
-    assert_eq!(chain, expected, "{trace}");
+    assert_eq!(ancestors(&trace, echo), expected, "{trace}");
+}
+
+#[tokio::test]
+async fn spans_of_a_router_count_what_the_caller_did_wrong_as_no_error() {
+    let jaeger = Jaeger::start().await;
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", jaeger.endpoint()),
+        ("HEDGE_DELAY", "10s".to_owned()),
+    ];
+    let mesh = Mesh::start(1, 1, &env).await;
+    let mut raw = RawConnection::connect(mesh.routers[0].grpc).await;
+    let task = |agent_id: &str| {
+        let agent_id = agent_id.to_owned();
+        let task = TaskRequest {
+            agent_id,
+            ..TaskRequest::default()
+        };
+        task.encode_to_vec()
+    };
+    let execute = "/agentplatform.AgentService/ExecuteTask";
+    // Declared idempotent, so that it is hedged.
+    let hedged = [("x-mesh-idempotent", "1")];
+    let outcomes = [
+        raw.call(execute, &hedged, &task("echo-agent")).await,
+        raw.call(execute, &[], &task("nobody")).await,
+        raw.call("/nobody.S/M", &[], &[]).await,
+    ];
+    let codes = outcomes.map(|outcome| outcome.status.code());
+    assert_eq!(codes, [Code::Ok, Code::NotFound, Code::Unimplemented]);
+
+    // Which codes are errors.
+    let expected = [("NOT_FOUND", false), ("OK", false), ("UNIMPLEMENTED", true)];
+    let (errors, chain) = until("the spans of three calls", EXPORTED, async || {
+        let traces = jaeger.traces("mcp-router").await;
+        let mut errors = BTreeSet::new();
+        let mut chain = Vec::new();
+        for trace in &traces {
+            let served = of(trace, "mcp-router").filter(|span| kind(span) == "server");
+            errors.extend(served.map(|span| {
+                let code = tag(span, "rpc.response.status_code").to_owned();
+                (code, tag(span, "otel.status_code") == "ERROR")
+            }));
+            if let Some(echo) = of(trace, "agent-echo").next() {
+                let owned = |(service, kind): (&str, &str)| format!("{service} {kind}");
+                chain = ancestors(trace, echo).into_iter().map(owned).collect();
+            }
+        }
+        let all = expected
+            .iter()
+            .all(|(code, _)| errors.iter().any(|it| it.0 == *code));
+        (all && !chain.is_empty()).then_some((errors, chain))
+    })
+    .await;
+    for (code, error) in expected {
+        assert!(errors.contains(&(code.to_owned(), error)), "{errors:?}");
+        assert!(!errors.contains(&(code.to_owned(), !error)), "{errors:?}");
+    }
+    // A hedged call passes the router's local backend.
+    let expected = [
+        "agent-echo server",
+        "mcp-router client",
+        "mcp-router server",
+        "mcp-router server",
+    ];
+    assert_eq!(chain, expected);
+}
+
+/// The services and kinds of a span and its ancestors, all of the same method.
+fn ancestors<'a>(trace: &'a Value, from: &'a Value) -> Vec<(&'a str, &'a str)> {
+    let mut chain = Vec::new();
+    let mut span = Some(from);
+    while let Some(current) = span {
+        chain.push((service(trace, current), kind(current)));
+        assert_eq!(operation(current), operation(from), "{current}");
+        span = parent(current).map(|id| by_id(trace, id));
+    }
+    chain
 }
 
 fn spans(trace: &Value) -> impl Iterator<Item = &Value> {
@@ -71,9 +141,14 @@ fn operation(span: &Value) -> &str {
 }
 
 fn kind(span: &Value) -> &str {
+    tag(span, "span.kind")
+}
+
+/// The text of a tag; empty when there is none.
+fn tag<'a>(span: &'a Value, key: &str) -> &'a str {
     let tags = span["tags"].as_array().expect("as Jaeger tells it");
-    let kind = tags.iter().find(|tag| tag["key"] == "span.kind");
-    kind.and_then(|tag| tag["value"].as_str())
+    let tag = tags.iter().find(|tag| tag["key"] == key);
+    tag.and_then(|tag| tag["value"].as_str())
         .unwrap_or_default()
 }
 

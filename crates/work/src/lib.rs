@@ -1,30 +1,29 @@
-//! What jobs are about: the kinds that there are, their payloads, typed and checked, and the keys
-//! that say where the queue is; and how long the queues are, as metrics.
+//! What jobs are about: their kinds, the keys that say where the queue is, and the lengths of the
+//! queues as metrics.
 //!
-//! A front end reads what came in with [`JobPayload::read`] (or only [`validate`]s it) and submits
-//! [`JobPayload::job`]; the runner reads the same payload from the queue and does it.
+//! Whoever submits reads a payload with [`KindRow::read`] or [`KindRow::complete`], which make its
+//! job. The runner takes the job from the queue and runs it with [`KindRow::run`].
 
-mod call;
-mod complete;
+mod agent_selector;
+mod attempt;
+mod check;
 mod error;
-mod http;
 mod ids;
 mod kind;
+mod kinds;
 mod open;
-mod pipeline;
 mod queue_metrics;
 mod split;
 mod store_monitor;
-mod task;
 
-pub use call::Call;
-pub use complete::timer_job;
+pub use agent_selector::AgentSelector;
+pub use attempt::{Attempt, AttemptFacts, Runtime};
 pub use error::FieldError;
-pub use http::{Http, MAX_TIMEOUT};
-pub use kind::{JobKind, JobPayload, validate};
+pub use kind::{Description, JobKind};
+pub use kinds::{
+    Call, Http, KINDS, KindRow, MAX_TIMEOUT, Pipeline, Subtask, Task, kind, kind_names, timer_job,
+};
 pub use open::{KEYS, QueueKeys, SyncKey, open};
-pub use pipeline::Pipeline;
 pub use queue_metrics::{QueueMetrics, QueueMetricsKeys};
 pub use split::{MAX_SUBTASKS, split};
 pub use store_monitor::StoreMonitor;
-pub use task::{Subtask, Task};

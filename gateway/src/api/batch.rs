@@ -51,8 +51,8 @@ impl From<Problem> for BatchOutcome {
     responses((status = 202, description = "What became of each", body = Vec<BatchOutcome>, example = json!([
         {"job_id": "default.0.0193a7c0f2b1f00d5e1f8a3c2d4", "status": "queued"},
         {"problem": {"type": "urn:mesh:problem:invalid", "title": "A field will not do", "status": 422,
-            "detail": "kind: \"frog\" is none, use one of call, http, pipeline, task",
-            "errors": [{"field": "kind", "reason": "\"frog\" is none, use one of call, http, pipeline, task"}]}}]))))]
+            "detail": "payload.url: \"/a\" is no URL: relative URL without a base",
+            "errors": [{"field": "payload.url", "reason": "\"/a\" is no URL: relative URL without a base"}]}}]))))]
 pub(crate) async fn submit(
     State(app): State<App>,
     caller: RequestContext,

@@ -41,18 +41,7 @@ pub(crate) struct Accepted {
 
 /// Submit a job.
 #[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", operation_id = "submitJob",
-    request_body(content = Submission, examples(
-        ("call" = (summary = "Call a method of a service", value = json!({
-            "kind": "call", "service": "agent-echo", "method": "agentplatform.AgentService/ExecuteTask",
-            "payload": {"input": "hello"}, "idempotency_key": "order-17"}))),
-        ("http" = (summary = "Send a request out of the mesh", value = json!({
-            "kind": "http", "payload": {"url": "https://example.org/get", "method": "GET", "timeout": 10},
-            "max_attempts": 3}))),
-        ("pipeline" = (summary = "Research, draft and review", value = json!({
-            "kind": "pipeline", "payload": {"goal": "How does a router drain?"}, "timeout_ms": 600000}))),
-        ("task" = (summary = "Give parts of a description to agents", value = json!({
-            "kind": "task", "payload": {"description": "Collect the facts; then write them down"},
-            "priority": 5, "delay_ms": 60000}))))),
+    request_body = Submission,
     params(("Idempotency-Key" = Option<String>, Header, description = "As the field idempotency_key",
         min_length = 1, max_length = 256, pattern = "^[!-~]+$")),
     responses((status = 202, description = "Taken in", body = Accepted)))]
@@ -174,15 +163,11 @@ pub(crate) async fn list(
             Problem::field("status", format!("{word:?} is none, use one of {words}"))
         })
     });
-    let kind = wanted
-        .kind
-        .as_deref()
-        .map(work::JobKind::parse)
-        .transpose()?;
+    let kind = wanted.kind.as_deref().map(work::kind).transpose()?;
     let filter = JobFilter {
         queue: wanted.queue.as_deref().map(|queue| app.queue(Some(queue))),
         status: status.transpose()?,
-        kind: kind.map(|kind| kind.to_string()),
+        kind: kind.map(|kind| kind.name.to_owned()),
     };
     let cursor = wanted.cursor.as_deref().filter(|cursor| !cursor.is_empty());
     let listed = app

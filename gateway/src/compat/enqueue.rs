@@ -7,7 +7,7 @@ use axum::{
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use work::{JobPayload, Pipeline};
+use work::{JobKind as _, Pipeline};
 
 use crate::{
     body::Json, json_response::JsonResponse, problem::Problem, request_context::RequestContext,
@@ -55,8 +55,7 @@ pub(crate) async fn enqueue(
 ) -> Result<Response, Problem> {
     let pipeline = Pipeline::new(&body.goal, caller.key.as_deref());
     let run_id = pipeline.run_id.clone();
-    let work = JobPayload::Pipeline(pipeline);
-    let mut job = super::jobs::checked(&work)?;
+    let mut job = pipeline.checked_job()?;
     job.queue = app.queue(Some("runs"));
     caller.apply_to(&mut job)?;
     let submitted = app.submit(job).await?;

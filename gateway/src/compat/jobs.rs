@@ -1,6 +1,6 @@
 //! `POST /jobs` and `GET /jobs/<id>`: a request out of the mesh, with RQ's words for its status.
 
-use ::jobs::{JobRecord, JobStatus, NewJob};
+use ::jobs::{JobRecord, JobStatus};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
-use work::{JobKind, JobPayload};
+use work::{Http, JobKind as _};
 
 use crate::{
     body::{Id, Json},
@@ -104,7 +104,7 @@ pub(crate) async fn submit(
     caller: RequestContext,
     Json(body): Json<Value>,
 ) -> Result<Response, Problem> {
-    let mut job = JobPayload::read(JobKind::Http, &body)?.job();
+    let mut job = Http::read(&body)?.new_job();
     job.queue = app.queue(None);
     caller.apply_to(&mut job)?;
     let submitted = app.submit(job).await?;
@@ -157,11 +157,4 @@ pub(super) fn why(record: &JobRecord) -> Option<String> {
     let cancelled = record.status == JobStatus::Cancelled;
     let error = record.header.error.as_deref().map(view::error);
     error.or_else(|| cancelled.then(called_off))
-}
-
-/// The job of a payload of the compatibility API.
-pub(super) fn checked(work: &JobPayload) -> Result<NewJob, Problem> {
-    let job = work.job();
-    JobPayload::of(work.kind(), &job.payload)?;
-    Ok(job)
 }

@@ -9,7 +9,7 @@ use jobs::{JobRecord, JobStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-use work::{JobKind, JobPayload, Task};
+use work::{JobKind as _, Task};
 
 use crate::{
     body::{Id, Json},
@@ -98,7 +98,7 @@ pub(crate) async fn submit(
     Json(body): Json<NewTask>,
 ) -> Result<Response, Problem> {
     let task = Task::new(&body.description, caller.key.as_deref());
-    let mut job = super::jobs::checked(&JobPayload::Task(task.clone()))?;
+    let mut job = task.checked_job()?;
     job.queue = app.queue(Some("work_queue"));
     job.priority = body.priority.unwrap_or(1);
     caller.apply_to(&mut job)?;
@@ -136,7 +136,7 @@ pub(crate) async fn get(
     Id(id): Id,
 ) -> Result<JsonResponse<TaskView>, Problem> {
     let record = app.with_timeout(app.jobs.get(&id)).await?;
-    if record.header.kind != JobKind::Task.as_str() {
+    if record.header.kind != Task::NAME {
         let text = format!(
             "{id} is a job of the kind {}, and no task",
             record.header.kind

@@ -214,7 +214,7 @@ impl Router {
 fn instance<T>(response: &Response<T>) -> Option<&str> {
     response
         .metadata()
-        .get(crate::forward::INSTANCE.as_str())
+        .get(crate::routing::request::INSTANCE.as_str())
         .map(|id| id.to_str().unwrap())
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct SelfReported {
 
 impl Service {
     /// Puts together what the catalog, the snapshot and (when Meta is silent) reflection say.
-    pub(super) fn new(
+    pub(crate) fn new(
         name: &Arc<str>,
         catalog_tags: &[String],
         snapshot: Option<Arc<Snapshot>>,

@@ -20,7 +20,7 @@ pub struct DirectorySnapshot {
 }
 
 impl DirectorySnapshot {
-    pub(super) fn new(services: impl IntoIterator<Item = Arc<Service>>, ready: bool) -> Self {
+    pub(crate) fn new(services: impl IntoIterator<Item = Arc<Service>>, ready: bool) -> Self {
         let mut snapshot = Self {
             ready,
             ..Self::default()

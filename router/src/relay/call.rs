@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use channel::{CallAttempt, Peer, Pushback, Target, Timestamp};
-use mesh_relay::Id;
+use mesh_relay::{Id, hpack::Block};
 use service::{
     access::{AccessRecord, CallOutcome},
     clients::CallPermit,
@@ -12,8 +12,11 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tonic::Code;
 use tracing::Span;
 
-use super::route_cache::RequestMetadata;
-use crate::{body::Inspector, scanner::Scanner};
+use crate::{
+    hedging::{Attempts, Registered},
+    routing::{decision::MessageRoute, request::RequestMetadata},
+    scanner::Inspector,
+};
 
 /// A call.
 pub(crate) struct Call {
@@ -28,6 +31,8 @@ pub(crate) struct Call {
     pub(super) tried: Vec<Peer>,
     pub(super) target: Option<Arc<Target>>,
     pub(super) attempt: Option<CallAttempt>,
+    /// The local backend sends its attempts, more than one at a time.
+    pub(super) hedged: Option<Registered>,
     /// Its answer goes to the client already.
     pub(super) answered: bool,
     /// The status that the mesh gave it.
@@ -39,6 +44,8 @@ pub(crate) struct Call {
     /// Until it is decided who takes it.
     pub(super) parked: Option<ParkedTask>,
     pub(super) span: Span,
+    /// The caller's trace context, for the local backend.
+    pub(super) trace_context: Option<Box<Block>>,
     /// Of the request that is on its way.
     pub(super) attempt_span: Span,
     /// Its place among its client's calls, where they are counted.
@@ -69,27 +76,14 @@ pub(super) struct AccessEntry {
     pub(super) bytes: u64,
 }
 
-/// How far the router has looked at its bytes.
+/// How far the router has looked at the bytes of a request.
 pub(super) enum BodyState {
-    /// It is the router's own: whoever answers it looks at it.
+    /// Not at all: the local backend does.
     Local,
-    /// Whom it is for stands in its first message.
-    Reading(Reading),
-    /// On its way, or about to be.
+    /// Its first message says where the call goes.
+    Reading(MessageRoute),
+    /// It is on its way, or about to be.
     Forwarding(Inspector),
-}
-
-/// A call whose first message is being read.
-pub(super) struct Reading {
-    pub(super) scanner: Box<Scanner>,
-    /// The service that its authority names, should the message name none.
-    pub(super) by_authority: Option<Arc<str>>,
-    /// The session that its metadata gives.
-    pub(super) session: Option<String>,
-    /// The field that a message without an id lacks.
-    pub(super) fields: &'static crate::scanner::Fields,
-    /// Its message is complete.
-    pub(super) ended: bool,
 }
 
 impl Call {
@@ -103,10 +97,17 @@ impl Call {
     /// What the access log tells of it.
     pub(super) fn outcome(&self, request_bytes: u64) -> CallOutcome {
         let last = || Some(self.tried.last()?.instance().key.id.to_string());
+        let (instance, attempts) = match &self.hedged {
+            Some(hedged) => {
+                let Attempts { count, instance } = hedged.attempts();
+                (instance.map(|it| it.key.id.to_string()), count)
+            }
+            None => (self.instance().or_else(last), self.attempts),
+        };
         CallOutcome {
             service: self.target.as_ref().map(|it| it.service.to_string()),
-            instance: self.instance().or_else(last),
-            attempts: self.attempts,
+            instance,
+            attempts,
             request_bytes: Some(request_bytes),
             response_bytes: None,
         }

@@ -1,45 +1,36 @@
 //! What the engine asks of the router: how its calls begin, what their bytes say, what their ends mean.
 
 use std::{
-    io,
-    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use channel::{Error, Peer, Pushback, RetryRequest, Timestamp};
+use channel::{Error, Peer, Pushback, Timestamp};
 use mesh_relay::{
     Cause, Ended, Endpoint, Failure, Host, Id, Map, PeerProtocol, Verdict,
-    driver::{Command, DialFuture, Dialed, EngineStats, Transport},
+    driver::Command,
     hpack::{Block, Field, Token, is_authority},
-    timeout,
 };
-use proto::error_info::{self, Reason};
-use service::clients::{LimitExceeded, X_FORWARDED_FOR};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep},
-};
+use tokio::{sync::mpsc, time::Instant};
 use tonic::{Code, Status};
 use tracing::Span;
 
 use super::{
     Shared,
-    call::{AccessEntry, BodyState, Call},
+    call::{BodyState, Call},
     client::Client,
-    decision::{error, refuse},
+    dispatch::refuse,
     gauges::EngineGauges,
-    handshake::handshake,
-    head::BlockHead,
-    responses,
-    route_cache::{RequestMetadata, RouteCache},
-    spans,
+    responses, spans,
 };
 use crate::{
-    body::Inspector,
-    forward::{INSTANCE, INTERNAL_FIELDS},
-    routes::{self, Head},
-    scanner::{FrameMeter, Progress, ScanError, Scanner},
+    routing::{
+        cache::RouteCache,
+        failure,
+        head::BlockHead,
+        request::{self, HEDGED_CALL, INSTANCE, RequestMetadata, validate},
+    },
+    scanner::{FrameMeter, Inspector},
 };
 
 /// The endpoint that is the router itself; peers begin at 1.
@@ -54,7 +45,7 @@ pub(crate) struct RouterHost {
     pub(super) clients: Map<Id, Client>,
     pub(super) route_cache: RouteCache,
     /// What the engine has, as metrics.
-    gauges: EngineGauges,
+    pub(super) gauges: EngineGauges,
     /// The time of this turn.
     pub(super) now: Timestamp,
 }
@@ -79,73 +70,21 @@ impl RouterHost {
         }
     }
 
-    /// The status of a call that ended by what nobody but its peers is to blame for; `None` for any
-    /// other.
-    fn no_fault(&self, call: &Call, cause: Cause) -> Option<Status> {
-        let instance = || call.instance().unwrap_or_else(|| "the router".to_owned());
-        Some(match cause {
-            Cause::Memory => memory_exceeded(),
-            Cause::HeaderList => {
-                let message = format!("the metadata is larger than {} takes", instance());
-                too_large(message, None)
-            }
-            Cause::LargeRequest => self.large("the request's trailers"),
-            Cause::LargeAnswer => {
-                if let Some(attempt) = &call.attempt {
-                    attempt.received(self.now);
-                }
-                self.large(&format!("the metadata of {}'s answer", instance()))
-            }
-            Cause::LargeForClient(most) => {
-                let message = format!(
-                    "the metadata of {}'s answer is larger than the {most} bytes that the client takes",
-                    instance()
-                );
-                too_large(message, Some(most as usize))
-            }
-            _ => return None,
-        })
+    /// The status of a call that a limit has ended; `None` for any other cause.
+    fn limit_status(&self, call: &Call, cause: Cause) -> Option<Status> {
+        if let (Cause::LargeAnswer, Some(attempt)) = (cause, &call.attempt) {
+            attempt.received(self.now);
+        }
+        let instance = call.instance();
+        failure::limit_status(cause, instance.as_deref(), self.shared.max_header_bytes)
     }
 
-    fn large(&self, what: &str) -> Status {
-        let limit = self.shared.max_header_bytes;
-        let message = format!("{what} is larger than max_header_bytes, {limit} bytes");
-        too_large(message, Some(limit))
-    }
-
-    /// Counts a call against its client, and writes it down at its end, where that is asked for.
-    fn admit(&self, call: &mut Call, client: Id, request: &Block) -> Result<(), Status> {
-        let client = self.clients.get(&client);
-        let Some(connection) = client.and_then(|client| client.connection.as_ref()) else {
-            return Ok(());
-        };
-        // Nobody has to be known where nothing is counted or written down.
-        if !connection.counts_calls() && self.shared.backend.access.is_none() {
-            return Ok(());
+    /// The deadline of a call is over.
+    fn deadline_exceeded(&self, call: &Call) -> Status {
+        if let Some(attempt) = &call.attempt {
+            attempt.overdue(self.now);
         }
-        let head = BlockHead::new(request);
-        if head.is_probe() {
-            return Ok(());
-        }
-        let address = if connection.is_proxy() {
-            let name = X_FORWARDED_FOR.as_bytes();
-            let fields: Vec<_> = request.fields().filter(|f| f.name == name).collect();
-            let values = fields
-                .iter()
-                .filter_map(|f| std::str::from_utf8(f.value).ok());
-            connection.address(values)
-        } else {
-            connection.address(std::iter::empty())
-        };
-        if let Some(log) = &self.shared.backend.access {
-            let record = log.begin(Some(address), call.metadata.method.name(), |name| {
-                head.metadata(name)
-            });
-            call.access_entry = Some(Box::new(AccessEntry { record, bytes: 0 }));
-        }
-        let permit = connection.call(address).map_err(LimitExceeded::status)?;
-        call.permit = Some(permit);
-        Ok(())
+        Error::Deadline(self.now.since(call.began)).status()
     }
 }
 
@@ -183,23 +122,30 @@ impl Host for RouterHost {
             tried: Vec::new(),
             target: None,
             attempt: None,
+            hedged: None,
             answered: false,
             refused: None,
             pushback: Pushback::None,
             unconnected_since: None,
             parked: None,
             span: Span::none(),
+            trace_context: None,
             attempt_span: Span::none(),
             permit: None,
             access_entry: None,
         };
-        call.span = spans::server_span(call.metadata.method.name(), request);
-        let admitted = check(request).and_then(|()| self.admit(&mut call, client, request));
+        let admitted = validate(request).and_then(|()| self.admit(&mut call, client, request));
         let verdict = match (admitted, target) {
             (Ok(()), Ok(target)) => self.send_to(&mut call, target),
             (Ok(()), Err(head)) => self.route(&mut call, head),
             (Err(status), _) => refuse(&mut call, &status),
         };
+        if let BodyState::Local = call.state {
+            // The local backend makes the span.
+            call.trace_context = spans::context(request);
+        } else {
+            call.span = spans::server_span(call.metadata.method.name(), request);
+        }
         let verdict = match (verdict, end) {
             // No body follows: there is no message to read.
             (Verdict::More, true) => self.on_request_data(&mut call, &[], true),
@@ -212,47 +158,33 @@ impl Host for RouterHost {
         if let Some(access_entry) = &mut call.access_entry {
             access_entry.bytes += bytes.len() as u64;
         }
-        let fed = match &mut call.state {
+        let read = match &mut call.state {
             BodyState::Local => return Verdict::More,
-            BodyState::Forwarding(Inspector::Meter(meter)) => meter.feed(bytes).map(|()| None),
-            BodyState::Forwarding(Inspector::Scan(scanner)) => {
-                feed(scanner, bytes, end).map(|_| None)
-            }
-            BodyState::Reading(reading) => feed(&mut reading.scanner, bytes, end).map(|progress| {
-                reading.ended = matches!(progress, Progress::Complete | Progress::Missing);
-                Some(progress)
-            }),
+            BodyState::Forwarding(inspector) => inspector.read(bytes, end).map(|()| false),
+            BodyState::Reading(route) => route.read(bytes, end),
         };
-        match fed {
+        match read {
             Err(error) => refuse(call, &error.status()),
-            Ok(None | Some(Progress::Reading)) => Verdict::More,
-            // It is parked, and the engine would not hear a second decision.
-            Ok(Some(_)) if call.parked.is_some() => Verdict::More,
-            Ok(Some(_)) => {
+            // A parked call decides once it is resumed.
+            Ok(may_decide) if may_decide && call.parked.is_none() => {
                 let snapshot = self.shared.directory.snapshot();
-                if snapshot.ready() {
-                    self.by_message(call, &snapshot)
-                } else {
-                    self.when_known(call, |host, call, snapshot| host.by_message(call, snapshot))
-                }
+                self.route_by_message(call, &snapshot)
             }
+            Ok(_) => Verdict::More,
         }
     }
 
     fn timeout(&self, call: &Call) -> Option<Duration> {
-        match &call.attempt {
-            Some(attempt) => attempt.timeout(),
-            None => self.shared.default_timeout,
+        match (&call.attempt, &call.hedged) {
+            (Some(attempt), _) => attempt.timeout(),
+            // The backend gives it that of its service.
+            (None, Some(_)) => None,
+            (None, None) => self.shared.default_timeout,
         }
     }
 
     fn forwards_field(&self, field: &Field<'_>) -> bool {
-        // Whom a call is pinned to is said to the router; behind it the instance may itself call.
-        field.name != INSTANCE.as_str().as_bytes()
-            && !INTERNAL_FIELDS
-                .iter()
-                .any(|name| name.as_bytes() == field.name)
-            && spans::forwards(field)
+        request::is_forwarded(field.name) && spans::forwards(field)
     }
 
     fn returns_field(&self, call: &Call, field: &Field<'_>) -> bool {
@@ -268,7 +200,9 @@ impl Host for RouterHost {
     }
 
     fn headers_too_large(&mut self, _client: Id) -> Block {
-        responses::trailers_only(&self.large("the request's metadata"), None)
+        let limit = self.shared.max_header_bytes;
+        let status = failure::oversized_metadata("the request's metadata", limit);
+        responses::trailers_only(&status, None)
     }
 
     fn wrong_protocol(&mut self, client: Id, protocol: PeerProtocol) -> Vec<u8> {
@@ -277,8 +211,13 @@ impl Host for RouterHost {
     }
 
     fn on_send(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
-        // What is the router's own makes spans of its own.
         let Some(attempt) = &mut call.attempt else {
+            if let Some(hedged) = &call.hedged {
+                extra.push(HEDGED_CALL.as_bytes(), hedged.id().as_bytes());
+                spans::inject(&call.span, extra);
+            } else if let Some(context) = &call.trace_context {
+                extra.append(context);
+            }
             return;
         };
         if call.attempts > 0 {
@@ -310,17 +249,12 @@ impl Host for RouterHost {
             .get(Token::GrpcStatus)
             .and_then(|field| code(field.value));
         attempt.answered(status.filter(|_| end), self.now);
-        let attempted = RetryRequest {
-            number: call.attempts,
-            repeatable,
-            method: call.metadata.method.name(),
-            declared: call.metadata.declared,
-        };
         let mut declined = false;
         if let Some(code) = status.filter(|_| end) {
             let field = response.named(Pushback::HEADER.as_bytes());
             call.pushback = Pushback::read(field.map(|field| field.value));
-            declined = call.pushback != Pushback::Stop && attempt.may_retry_status(code, attempted);
+            declined = call.pushback != Pushback::Stop
+                && attempt.may_retry_status(code, call.retry_request(repeatable));
         }
         call.answered = !declined;
         call.answered
@@ -349,13 +283,11 @@ impl Host for RouterHost {
 
     fn on_attempt_failed(&mut self, call: &mut Call, failure: Failure) -> Verdict {
         if failure.cause == Cause::Deadline {
-            if let Some(attempt) = &call.attempt {
-                attempt.overdue(self.now);
-            }
-            return refuse(call, &Error::Deadline(self.now.since(call.began)).status());
+            let status = self.deadline_exceeded(call);
+            return refuse(call, &status);
         }
         call.attempt_span = Span::none();
-        if let Some(status) = self.no_fault(call, failure.cause) {
+        if let Some(status) = self.limit_status(call, failure.cause) {
             return refuse(call, &status);
         }
         let Some(attempt) = call.attempt.take() else {
@@ -363,48 +295,30 @@ impl Host for RouterHost {
             return refuse(call, &status);
         };
         match failure.cause {
-            Cause::Connect => self.connect_failed(call, attempt),
-            _ => {
-                match failure.cause {
-                    Cause::Http(status) => attempt.answered_by_http(status, self.now),
-                    _ if failure.unsent || failure.cause == Cause::Declined => {}
-                    _ => attempt.failed(self.now),
-                }
-                let instance = attempt.peer().instance().key.id.to_string();
-                let error = error(instance, failure);
-                self.retry_or_refuse(call, attempt, failure, &error)
-            }
+            Cause::Connect => return self.connect_failed(call, attempt),
+            Cause::Http(status) => attempt.answered_by_http(status, self.now),
+            _ if failure.unsent || failure.cause == Cause::Declined => {}
+            _ => attempt.failed(self.now),
         }
+        self.retry_or_refuse(call, attempt, failure)
     }
 
     fn response_aborted(&mut self, call: &mut Call, cause: Cause) -> Block {
-        let instance = call.instance().unwrap_or_default();
-        if let Some(status) = self.no_fault(call, cause) {
-            call.refused = Some(status.code());
-            return responses::trailers(&status);
-        }
-        let status = match (cause, &call.attempt) {
-            (Cause::Deadline, attempt) => {
-                if let Some(attempt) = attempt {
-                    attempt.overdue(self.now);
-                }
-                Error::Deadline(self.now.since(call.began)).status()
-            }
-            (cause, attempt) => {
-                if let Some(attempt) = attempt {
+        let limit = self.limit_status(call, cause);
+        let status = limit.unwrap_or_else(|| match cause {
+            Cause::Deadline => self.deadline_exceeded(call),
+            cause => {
+                if let Some(attempt) = &call.attempt {
                     attempt.failed(self.now);
                 }
-                error(
-                    instance,
-                    Failure {
-                        unsent: false,
-                        repeatable: false,
-                        cause,
-                    },
-                )
-                .status()
+                let failure = Failure {
+                    unsent: false,
+                    repeatable: false,
+                    cause,
+                };
+                failure::attempt_error(call.instance().unwrap_or_default(), failure).status()
             }
-        };
+        });
         call.refused = Some(status.code());
         responses::trailers(&status)
     }
@@ -431,101 +345,16 @@ impl Host for RouterHost {
                 .record
                 .end(code, &call.outcome(access_entry.bytes));
         }
-        if matches!(call.state, BodyState::Local) {
-            // Whoever answered it has counted it.
+        spans::record_status(&call.span, code);
+        if matches!(call.state, BodyState::Local) || call.hedged.is_some() {
+            // The local backend has counted it.
             return;
         }
-        spans::record_status(&call.span, code);
         self.shared
             .backend
             .calls
             .observe(&call.metadata.method, code, self.now.since(call.began));
     }
-}
-
-impl Transport for RouterHost {
-    fn dial(&mut self, to: Endpoint, preface: &Arc<[u8]>) -> DialFuture {
-        if to == LOCAL {
-            let backend = self.shared.backend.clone();
-            return Box::pin(
-                async move { Ok(Dialed::without_handshake(Box::new(backend.connect()))) },
-            );
-        }
-        let Some(peer) = self.peers.get(&to).map(|known| known.peer.clone()) else {
-            return Box::pin(async { Err(io::Error::other("the instance is gone")) });
-        };
-        let (commands, preface) = (self.commands.clone(), Arc::clone(preface));
-        Box::pin(async move {
-            let connecting = peer.connect(|stream| handshake(stream, preface));
-            tokio::pin!(connecting);
-            tokio::select! {
-                outcome = connecting.as_mut() => outcome,
-                () = sleep(peer.connect_patience()) => {
-                    let look = Command::Do(Box::new(move |engine: &mut mesh_relay::Engine<Self>| {
-                        engine.on_connect_slow(to);
-                    }));
-                    // When too many commands wait, the calls wait for the connection itself.
-                    commands.try_send(look).ok();
-                    connecting.await
-                }
-            }
-        })
-    }
-
-    fn accepted(&mut self, client: Id, from: SocketAddr) -> Result<(), &'static str> {
-        let connection = self.shared.backend.clients.connect(from);
-        let connection = connection.map_err(|LimitExceeded(key)| key)?;
-        let known = self.clients.entry(client).or_default();
-        known.from = Some(from);
-        known.connection = Some(connection);
-        Ok(())
-    }
-
-    fn disconnected(&mut self, client: Id) {
-        self.clients.remove(&client);
-    }
-
-    fn report(&mut self, stats: EngineStats) {
-        self.gauges.report(stats);
-    }
-}
-
-/// What no call may bring.
-fn check(request: &Block) -> Result<(), Status> {
-    if request.has_mesh_fields() {
-        // Nobody is named by what is not text.
-        routes::metadata_text(&BlockHead::new(request), INSTANCE.as_str())?;
-    }
-    match request.get(Token::GrpcTimeout) {
-        Some(field) if timeout::read(field.value).is_none() => Err(error_info::status(
-            Code::InvalidArgument,
-            Reason::BadMetadata,
-            "grpc-timeout is not up to 8 digits and a unit of H, M, S, m, u or n",
-            [("field", "grpc-timeout".to_owned())],
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn too_large(message: String, limit: Option<usize>) -> Status {
-    let mut about = vec![("key", "max_header_bytes".to_owned())];
-    about.extend(limit.map(|limit| ("limit", limit.to_string())));
-    error_info::status(Code::ResourceExhausted, Reason::Limit, message, about)
-}
-
-/// It is not the instance's fault that nobody takes what is kept.
-fn memory_exceeded() -> Status {
-    error_info::status(
-        Code::ResourceExhausted,
-        Reason::Limit,
-        "the calls of the client keep too much here, which is not read or waits for an instance",
-        [("key", "client_memory".to_owned())],
-    )
-}
-
-fn feed(scanner: &mut Scanner, bytes: &[u8], end: bool) -> Result<Progress, ScanError> {
-    let progress = scanner.feed(bytes)?;
-    if end { scanner.finish() } else { Ok(progress) }
 }
 
 fn code(value: &[u8]) -> Option<Code> {

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use mesh_relay::hpack::Block;
 use tonic::Status;
 
-use crate::forward::INSTANCE;
+use crate::routing::request::INSTANCE;
 
 /// A whole answer that is nothing but a status.
 pub(super) fn trailers_only(status: &Status, instance: Option<&str>) -> Block {

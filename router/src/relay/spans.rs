@@ -11,7 +11,7 @@ const CONTEXT: [&[u8]; 2] = [b"traceparent", b"tracestate"];
 
 /// Whether a field of a request goes on: a trace context is replaced where spans are made.
 pub(super) fn forwards(field: &Field<'_>) -> bool {
-    !tracing_enabled() || !CONTEXT.contains(&field.name)
+    !tracing_enabled() || !is_context(field)
 }
 
 /// The span of a call of this method, a child of the caller's context.
@@ -29,10 +29,7 @@ pub(super) fn server_span(method: &str, request: &Block) -> Span {
         rpc.response.status_code = Empty,
     );
     let mut headers = HeaderMap::new();
-    for field in request
-        .fields()
-        .filter(|field| CONTEXT.contains(&field.name))
-    {
+    for field in request.fields().filter(is_context) {
         let pair = (
             HeaderName::from_bytes(field.name),
             HeaderValue::from_bytes(field.value),
@@ -65,12 +62,36 @@ pub(super) fn client_span(
         mesh.service = service,
         mesh.instance = instance,
     );
+    inject(&span, extra);
+    span
+}
+
+/// Writes the context of a span among the fields of a request.
+pub(super) fn inject(span: &Span, extra: &mut Block) {
+    if !tracing_enabled() {
+        return;
+    }
     let mut headers = HeaderMap::new();
-    propagation::inject(&span, &mut headers);
+    propagation::inject(span, &mut headers);
     for (name, value) in &headers {
         extra.push(name.as_str().as_bytes(), value.as_bytes());
     }
-    span
+}
+
+/// The caller's context in a request, where it is replaced: see [`forwards`].
+pub(super) fn context(request: &Block) -> Option<Box<Block>> {
+    if !tracing_enabled() {
+        return None;
+    }
+    let mut context = Block::new();
+    for field in request.fields().filter(is_context) {
+        context.push(field.name, field.value);
+    }
+    Some(Box::new(context))
+}
+
+fn is_context(field: &Field<'_>) -> bool {
+    CONTEXT.contains(&field.name)
 }
 
 /// What a call came to.
@@ -79,7 +100,7 @@ pub(super) fn record_status(call: &Span, code: i32) {
         return;
     }
     call.record("rpc.response.status_code", telemetry::rpc::code_name(code));
-    if code != 0 {
+    if telemetry::rpc::is_server_error(code) {
         call.record("otel.status_code", "ERROR");
     }
 }

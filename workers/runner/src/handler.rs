@@ -6,13 +6,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use jobs::{Failure, Job, JobContext, Payload};
 use serde_json::Value;
 use tracing::Instrument as _;
-use work::{JobKind, JobPayload};
+use work::{Attempt, Runtime};
 
-use crate::{kinds::Kinds, meter::AttemptMeter, metrics::Metrics};
+use crate::{meter::AttemptMeter, metrics::Metrics};
 
 /// Does the work of jobs.
 pub(crate) struct AttemptHandler {
-    pub(crate) kinds: Kinds,
+    pub(crate) runtime: Runtime,
     pub(crate) metrics: Metrics,
     pub(crate) host: Value,
 }
@@ -21,17 +21,23 @@ pub(crate) struct AttemptHandler {
 impl jobs::JobHandler for AttemptHandler {
     async fn run(&self, job: &Job, context: &JobContext) -> Result<Option<Payload>, Failure> {
         let mut meter = AttemptMeter::start(job, context, &self.host);
-        let kind = JobKind::parse(&job.header.kind);
-        let word = kind.as_ref().map_or("unknown", |kind| kind.as_str());
+        let kind = work::kind(&job.header.kind);
+        let word = kind.as_ref().map_or("unknown", |kind| kind.name);
         let attempt = self.metrics.begin(job.id.queue(), word, meter.queued());
         let span = tracing::info_span!("job", job = %job.id, kind = word,
             attempt = job.header.attempt, otel.kind = "consumer");
         telemetry::propagation::set_parent(&span, &headers(&job.header.trace));
         let facts = meter.facts.clone();
         let work = async {
-            let bad = |error: work::FieldError| Failure::permanent(error.to_string());
-            let work = JobPayload::of(kind.map_err(bad)?, &job.payload).map_err(bad)?;
-            self.kinds.run(&work, job, context, &facts).await
+            let kind = kind.map_err(|error| Failure::permanent(error.to_string()))?;
+            let attempt = Attempt {
+                job,
+                context,
+                runtime: &self.runtime,
+                facts: &facts,
+            };
+            let result = kind.run(&attempt).await?;
+            Ok(Some(Payload::json(&result)))
         };
         let ended = meter.run(work.instrument(span.clone())).await;
         let ended = ended.map_err(redacted);

@@ -1,13 +1,12 @@
 //! The job runner: does the work of jobs from the queue.
 //!
 //! A job is read here in this order: `runner` (claims, leases and the drain are [`jobs::Worker`]'s)
-//! → `handler` (span, measuring, metrics) → one of `kinds`. `http_api` says how the runner is.
+//! → `handler` (span, measuring, metrics) → one of the kinds of `crates/work`. `http_api` says how the runner is.
 
 mod handler;
 mod host;
 mod http_api;
 mod keys;
-mod kinds;
 mod meter;
 mod metrics;
 mod process;

@@ -2,29 +2,18 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use work::AttemptFacts;
 
 use crate::process::{self, Sample};
 
 /// How often the memory is looked at while a job runs.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
-
-/// What a kind of job has to tell beside its result, such as tokens.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct AttemptFacts(Arc<Mutex<Map<String, Value>>>);
-
-impl AttemptFacts {
-    pub(crate) fn set(&self, name: &str, value: impl Into<Value>) {
-        self.0.lock().insert(name.to_owned(), value.into());
-    }
-}
 
 /// Tells what an attempt cost when it is dropped, since one that takes too long or is called off
 /// ends so.
@@ -93,7 +82,7 @@ impl<'a> AttemptMeter<'a> {
     fn report(&mut self) -> Value {
         let (took, queued) = (self.elapsed(), self.queued());
         let end = self.sample();
-        let mut report = self.facts.0.lock().clone();
+        let mut report = self.facts.all();
         let seconds = took.as_secs_f64();
         let cpu = if seconds > 0.0 {
             self.cpu.as_secs_f64() / seconds * 100.0

@@ -8,16 +8,9 @@ use jobs::{Jobs, Worker};
 use service::{Context, HttpListener, Listener, LocalBackend, Severity};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use work::{QueueKeys, QueueMetrics, QueueMetricsKeys, StoreMonitor};
+use work::{AgentSelector, QueueKeys, QueueMetrics, QueueMetricsKeys, Runtime, StoreMonitor};
 
-use crate::{
-    handler::AttemptHandler,
-    host,
-    http_api::HttpApi,
-    keys::RunnerKeys,
-    kinds::{Kinds, agents::AgentSelector, call::Calls, task::Tasks},
-    metrics::Metrics,
-};
+use crate::{handler::AttemptHandler, host, http_api::HttpApi, keys::RunnerKeys, metrics::Metrics};
 
 /// How long handing jobs back may take after the drain.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,18 +40,16 @@ impl Runner {
             max_message_bytes: context.max_message_bytes(),
             ..dynamic::DynamicOptions::default()
         };
-        let kinds = Kinds {
-            calls: Calls::new(dynamic::DynamicClient::new(transport, options)),
-            client: fetch::client(config).context("set up requests to the outside")?,
+        let runtime = Runtime {
+            calls: dynamic::DynamicClient::new(transport, options),
+            http: fetch::client(config).context("set up requests to the outside")?,
             mesh: context.mesh.clone(),
-            tasks: Tasks {
-                jobs: jobs.clone(),
-                agents: AgentSelector::new(context.mesh.clone(), &keys.task_agent),
-                look: keys.task_look,
-            },
+            jobs: jobs.clone(),
+            agents: AgentSelector::new(context.mesh.clone(), &keys.task_agent),
+            task_look: keys.task_look,
         };
         let handler = AttemptHandler {
-            kinds,
+            runtime,
             metrics: Metrics::new(&context.registry),
             host: host::facts(&context.instance_id),
         };

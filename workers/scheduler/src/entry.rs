@@ -25,7 +25,7 @@ pub struct ScheduleEntry {
     /// `skip`.
     #[serde(default)]
     pub missed: MissedPolicy,
-    /// The kind of its jobs: `call`, `http`, `pipeline` or `task`.
+    /// The kind of its jobs, such as `call`.
     pub kind: String,
     /// What they are about.
     pub payload: Value,

@@ -38,8 +38,8 @@ keys! {
         schedule_interval_seconds: Option<f64> = optional_number(DefaultValue::Text(""), 0.1..=366.0 * 86_400.0, "seconds"),
         /// Kind of the jobs of the entry `interval`.
         schedule_kind: String = text("call").only(
-            |kind| work::JobKind::parse(kind).is_ok(),
-            "call, http, pipeline or task",
+            |kind| work::kind(kind).is_ok(),
+            "the name of a kind of jobs, such as call",
         ),
         /// Payload of the jobs of the entry `interval`.
         schedule_payload: String = text(

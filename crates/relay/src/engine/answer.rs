@@ -2,7 +2,10 @@
 
 use crate::{
     call::Phase,
-    engine::Engine,
+    engine::{
+        Engine,
+        invariant::{CONNECTION, STEP, STREAM},
+    },
     frame::ErrorCode,
     half::End,
     host::{Cause, Ended, Host},
@@ -14,7 +17,7 @@ use crate::{
 impl<H: Host> Engine<H> {
     /// A header block of an instance's: an answer begins, or ends with trailers.
     pub(super) fn response(&mut self, id: Id, stream: u32, call_id: Id, received: Received<'_>) {
-        let Some(call) = self.calls.get_mut(call_id) else {
+        let Some(call) = self.calls.expected(call_id, STREAM) else {
             return;
         };
         let Received { block, end, .. } = received;
@@ -81,7 +84,7 @@ impl<H: Host> Engine<H> {
 
     /// The headers of an instance's answer.
     fn answer(&mut self, id: Id, block: &Block, end: bool) {
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         call.phase = Phase::Answered;
@@ -89,7 +92,7 @@ impl<H: Host> Engine<H> {
         self.extra.clear();
         self.host
             .on_response(&mut call.host, block, &mut self.extra);
-        let Some(conn) = self.conns.get_mut(call.client.conn) else {
+        let Some(conn) = self.conns.expected(call.client.conn, CONNECTION) else {
             return;
         };
         let own;
@@ -118,7 +121,7 @@ impl<H: Host> Engine<H> {
             self.end_answer(id, block);
             return self.finish_if_done(id);
         }
-        if let Some(conn) = self.conns.get_mut(call.client.conn) {
+        if let Some(conn) = self.conns.expected(call.client.conn, CONNECTION) {
             conn.headers(call.client.stream, &[block.wire()], true);
             call.client.sent_all = true;
         }
@@ -139,7 +142,7 @@ impl<H: Host> Engine<H> {
 
     /// An answer ends with these trailers, at once if nothing waits before them.
     fn end_answer(&mut self, id: Id, trailers: &Block) {
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         let open = !call.client.sent_all && call.client.pending.is_empty();

@@ -103,10 +103,8 @@ impl<H: Host> Engine<H> {
                     }
                 }
                 Due::Cut => {
-                    conn.fail(ConnectionError {
-                        code: ErrorCode::NoError,
-                        reason: "max_connection_age_grace",
-                    });
+                    let reason = "max_connection_age_grace";
+                    conn.fail(ConnectionError::new(ErrorCode::NoError, reason));
                     self.connection_lost(id);
                 }
             }
@@ -117,10 +115,7 @@ impl<H: Host> Engine<H> {
     /// A client that is not wanted: it is told why, and its connection ends.
     pub fn reject(&mut self, id: Id, reason: &'static str) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.fail(ConnectionError {
-                code: ErrorCode::EnhanceYourCalm,
-                reason,
-            });
+            conn.fail(ConnectionError::calm(reason));
         }
         self.mark_dirty(id);
     }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use crate::{
     call::Phase,
     conn::{Closed, Side},
-    engine::Engine,
+    engine::{
+        Engine,
+        invariant::{EVENT, STREAM},
+    },
     frame::{self, ErrorCode},
     host::{Cause, Ended, Host},
     parser::ConnectionError,
@@ -28,19 +31,15 @@ const RAPID: Duration = Duration::from_secs(1);
 
 impl<H: Host> Engine<H> {
     pub(super) fn reset(&mut self, id: Id, stream: u32, code: u32) -> Result<(), ConnectionError> {
-        let limit = self.config.max_glitches;
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return Ok(());
         };
         if conn.is_idle(stream) {
-            return Err(ConnectionError {
-                code: ErrorCode::ProtocolError,
-                reason: "RST_STREAM on an idle stream",
-            });
+            return Err(ConnectionError::protocol("RST_STREAM on an idle stream"));
         }
         let (side, to) = (conn.side, conn.to);
         let Some(call_id) = conn.streams.remove(&stream) else {
-            return conn.glitch(limit, self.now);
+            return conn.glitch(self.now);
         };
         conn.remember(stream, Closed::Ended);
         if side == Side::Client {
@@ -59,19 +58,18 @@ impl<H: Host> Engine<H> {
 
     /// A stream that is opened and at once reset costs an instance its work (rapid reset).
     fn given_up(&mut self, id: Id, call: Id) -> Result<(), ConnectionError> {
-        let (limit, now) = (self.config.wasted_calls, self.now);
+        let now = self.now;
         let rapid = self.calls.get(call).is_some_and(|call| {
             call.phase != Phase::Answered && now.saturating_duration_since(call.begun) < RAPID
         });
         match self.conns.get_mut(id).filter(|_| rapid) {
-            Some(conn) => conn.wasted_call(limit, now),
+            Some(conn) => conn.wasted_call(now),
             None => Ok(()),
         }
     }
 
     pub(super) fn settings(&mut self, id: Id, settings: Settings) -> Result<(), ConnectionError> {
-        let limit = self.config.max_glitches;
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return Ok(());
         };
         let change = i64::from(settings.window) - i64::from(conn.peer.window);
@@ -79,7 +77,7 @@ impl<H: Host> Engine<H> {
         let calls = if change == 0 { 0 } else { conn.streams.len() };
         self.work += calls / CALLS_A_STEP;
         let cost = u32::try_from(1 + calls / CALLS_A_FRAME).unwrap_or(u32::MAX);
-        conn.glitches(cost, limit, self.now)?;
+        conn.glitches(cost, self.now)?;
         frame::settings_ack(&mut conn.out);
         conn.settings_received = true;
         conn.peer = settings;
@@ -91,11 +89,9 @@ impl<H: Host> Engine<H> {
             };
             half.send_window += change;
             if half.send_window > MAX_WINDOW.into() {
-                let reason = "SETTINGS makes a window too large";
-                return Err(ConnectionError {
-                    code: ErrorCode::FlowControlError,
-                    reason,
-                });
+                return Err(ConnectionError::flow_control(
+                    "SETTINGS makes a window too large",
+                ));
             }
             if !half.pending.is_empty() {
                 self.flush(call_id, id);
@@ -113,7 +109,7 @@ impl<H: Host> Engine<H> {
     }
 
     pub(super) fn going_away(&mut self, id: Id, last: u32) {
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return;
         };
         conn.leaving = true;
@@ -128,7 +124,7 @@ impl<H: Host> Engine<H> {
             .collect();
         let to = conn.to;
         for (stream, call) in unprocessed {
-            if let Some(conn) = self.conns.get_mut(id) {
+            if let Some(conn) = self.conns.expected(id, EVENT) {
                 conn.streams.remove(&stream);
                 conn.remember(stream, Closed::Reset);
             }
@@ -145,21 +141,13 @@ impl<H: Host> Engine<H> {
         stream: u32,
         credit: u32,
     ) -> Result<(), ConnectionError> {
-        let limit = self.config.max_glitches;
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return Ok(());
         };
-        let too_much = ConnectionError {
-            code: ErrorCode::FlowControlError,
-            reason: "a window is too large",
-        };
+        let too_much = ConnectionError::flow_control("a window is too large");
         if stream == 0 {
             if credit == 0 {
-                let reason = "a WINDOW_UPDATE of nothing";
-                return Err(ConnectionError {
-                    code: ErrorCode::ProtocolError,
-                    reason,
-                });
+                return Err(ConnectionError::protocol("a WINDOW_UPDATE of nothing"));
             }
             conn.send_window += i64::from(credit);
             if conn.send_window > MAX_WINDOW.into() {
@@ -169,19 +157,16 @@ impl<H: Host> Engine<H> {
             return Ok(());
         }
         if conn.is_idle(stream) {
-            let reason = "WINDOW_UPDATE on an idle stream";
-            return Err(ConnectionError {
-                code: ErrorCode::ProtocolError,
-                reason,
-            });
+            return Err(ConnectionError::protocol("WINDOW_UPDATE on an idle stream"));
         }
         let Some(call_id) = self.call_of(id, stream) else {
-            return self
-                .conns
-                .get_mut(id)
-                .map_or(Ok(()), |conn| conn.glitch(limit, self.now));
+            return self.glitch(id);
         };
-        let Some(half) = self.calls.get_mut(call_id).and_then(|call| call.half(id)) else {
+        let Some(half) = self
+            .calls
+            .expected(call_id, STREAM)
+            .and_then(|call| call.half(id))
+        else {
             return Ok(());
         };
         half.send_window += i64::from(credit);
@@ -202,12 +187,11 @@ impl<H: Host> Engine<H> {
         stream: u32,
         valid: Result<(), ErrorCode>,
     ) -> Result<(), ConnectionError> {
-        let limit = self.config.max_glitches;
         let call = self.call_of(id, stream);
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return Ok(());
         };
-        conn.glitch(limit, self.now)?;
+        conn.glitch(self.now)?;
         match (valid, call) {
             (Ok(()), _) => {}
             (Err(code), Some(call)) => self.stream_error(id, stream, call, code),
@@ -218,7 +202,7 @@ impl<H: Host> Engine<H> {
 
     /// A mistake on one stream ends that stream only.
     pub(super) fn stream_error(&mut self, id: Id, stream: u32, call: Id, code: ErrorCode) {
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return;
         };
         let (side, to) = (conn.side, conn.to);

@@ -3,7 +3,10 @@
 use crate::{
     call::{Call, Phase},
     conn::{self, Conn, Side},
-    engine::Engine,
+    engine::{
+        Engine,
+        invariant::{CONNECTION, STEP},
+    },
     half::{End, Half},
     host::{Cause, Ended, Endpoint, Failure, Host, Verdict},
     hpack::Token,
@@ -146,7 +149,7 @@ impl<H: Host> Engine<H> {
 
     /// Does what the host says.
     pub(super) fn apply(&mut self, id: Id, verdict: Verdict) {
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         match verdict {
@@ -160,7 +163,7 @@ impl<H: Host> Engine<H> {
 
     fn dispatch(&mut self, id: Id, to: Endpoint) {
         let calls = self.calls.len();
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         call.to = Some(to);
@@ -230,10 +233,10 @@ impl<H: Host> Engine<H> {
     /// Puts a call on a connection that has room.
     fn send(&mut self, id: Id, conn_id: Id) {
         let max_output = self.max_output();
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
-        let Some(conn) = self.conns.get_mut(conn_id) else {
+        let Some(conn) = self.conns.expected(conn_id, CONNECTION) else {
             return;
         };
         let extra = &mut self.extra;

@@ -3,7 +3,7 @@
 use crate::{
     call::Phase,
     conn::{Closed, Side},
-    engine::Engine,
+    engine::{Engine, invariant::CONNECTION},
     frame::ErrorCode,
     host::{Cause, Ended, Host},
     slab::Id,
@@ -56,7 +56,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         self.account(id);
-        let Some(conn) = self.conns.get_mut(half.conn) else {
+        let Some(conn) = self.conns.expected(half.conn, CONNECTION) else {
             return;
         };
         if conn.streams.remove(&half.stream).is_some() {
@@ -84,7 +84,7 @@ impl<H: Host> Engine<H> {
         self.recycle(call.request.forget());
         self.memory -= call.counted;
         let (conn_id, stream) = (call.client.conn, call.client.stream);
-        if let Some(conn) = self.conns.get_mut(conn_id) {
+        if let Some(conn) = self.conns.expected(conn_id, CONNECTION) {
             conn.buffered -= call.counted;
             if let Ended::Answered(_) = ended {
                 conn.answered_call();

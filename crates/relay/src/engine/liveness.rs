@@ -109,8 +109,7 @@ impl<H: Host> Engine<H> {
                 false
             }
             Liveness::Stalled(reason) => {
-                let code = ErrorCode::NoError;
-                conn.fail(ConnectionError { code, reason });
+                conn.fail(ConnectionError::new(ErrorCode::NoError, reason));
                 self.connection_lost(id);
                 false
             }

@@ -3,7 +3,10 @@
 use crate::{
     call::Phase,
     conn::Side,
-    engine::Engine,
+    engine::{
+        Engine,
+        invariant::{CONNECTION, STEP},
+    },
     half::Pending,
     host::{Cause, Host},
     slab::Id,
@@ -26,7 +29,7 @@ impl<H: Host> Engine<H> {
             return true;
         }
         self.memory = self.memory - before + now;
-        let Some(conn) = self.conns.get_mut(call.client.conn) else {
+        let Some(conn) = self.conns.expected(call.client.conn, CONNECTION) else {
             return true;
         };
         conn.buffered = conn.buffered - before + now;
@@ -51,7 +54,7 @@ impl<H: Host> Engine<H> {
         if self.account(id) {
             return;
         }
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         let client = call.client.conn;

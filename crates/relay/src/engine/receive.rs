@@ -3,7 +3,10 @@
 use crate::{
     call::{Phase, count},
     conn::{Closed, Drain, Side},
-    engine::Engine,
+    engine::{
+        Engine,
+        invariant::{EVENT, STREAM},
+    },
     frame::{self, ErrorCode},
     half::End,
     host::Host,
@@ -16,7 +19,7 @@ impl<H: Host> Engine<H> {
     pub(super) fn on_event(&mut self, id: Id, event: Event<'_>) -> Result<(), ConnectionError> {
         match event {
             Event::Preface => {
-                if let Some(conn) = self.conns.get_mut(id) {
+                if let Some(conn) = self.conns.expected(id, EVENT) {
                     conn.send_preface();
                 }
                 Ok(())
@@ -49,20 +52,18 @@ impl<H: Host> Engine<H> {
             Event::Reset { stream, code } => self.reset(id, stream, code),
             Event::Settings(settings) => self.settings(id, settings),
             Event::Ping(payload) => {
-                let limit = self.config.max_glitches;
-                let Some(conn) = self.conns.get_mut(id) else {
+                let Some(conn) = self.conns.expected(id, EVENT) else {
                     return Ok(());
                 };
                 frame::pong(&mut conn.out, payload);
-                conn.glitch(limit, self.now)
+                conn.glitch(self.now)
             }
             Event::SettingsAck => {
-                let limit = self.config.max_glitches;
-                let Some(conn) = self.conns.get_mut(id) else {
+                let Some(conn) = self.conns.expected(id, EVENT) else {
                     return Ok(());
                 };
                 if !conn.acknowledged() {
-                    return conn.glitch(limit, self.now);
+                    return conn.glitch(self.now);
                 }
                 if let Some(to) = conn.to {
                     self.send_waiting(to);
@@ -72,7 +73,7 @@ impl<H: Host> Engine<H> {
             Event::Unknown => self.glitch(id),
             Event::Pong => {
                 // The client has read of our leaving: what it opens from now on is refused.
-                if let Some(conn) = self.conns.get_mut(id)
+                if let Some(conn) = self.conns.expected(id, EVENT)
                     && conn.draining == Drain::Announced
                 {
                     conn.drain();
@@ -90,10 +91,9 @@ impl<H: Host> Engine<H> {
     }
 
     /// A frame that brings no call further, whatever it says.
-    fn glitch(&mut self, id: Id) -> Result<(), ConnectionError> {
-        let (limit, now) = (self.config.max_glitches, self.now);
-        let conn = self.conns.get_mut(id);
-        conn.map_or(Ok(()), |conn| conn.glitch(limit, now))
+    pub(super) fn glitch(&mut self, id: Id) -> Result<(), ConnectionError> {
+        let conn = self.conns.expected(id, EVENT);
+        conn.map_or(Ok(()), |conn| conn.glitch(self.now))
     }
 
     /// The call of a stream.
@@ -109,19 +109,15 @@ impl<H: Host> Engine<H> {
         stream: u32,
         bytes: usize,
     ) -> Result<(), ConnectionError> {
-        let limit = self.config.max_glitches;
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return Ok(());
         };
         if conn.is_idle(stream) {
-            return Err(ConnectionError {
-                code: ErrorCode::ProtocolError,
-                reason: "a frame for an idle stream",
-            });
+            return Err(ConnectionError::protocol("a frame for an idle stream"));
         }
         let ended = conn.recall(stream) == Some(Closed::Ended);
         if ended || bytes == 0 {
-            conn.glitch(limit, self.now)?;
+            conn.glitch(self.now)?;
         }
         if ended {
             conn.reset(stream, ErrorCode::StreamClosed);
@@ -136,7 +132,7 @@ impl<H: Host> Engine<H> {
         end: bool,
         depends_on: Option<u32>,
     ) -> Result<(), ConnectionError> {
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return Ok(());
         };
         let call = conn.streams.get(&stream).copied();
@@ -171,7 +167,7 @@ impl<H: Host> Engine<H> {
             (None, Side::Client) => self.request(id, stream, received, depends_on),
             (None, Side::Upstream) => self.frame_without_call(id, stream, 0),
         };
-        if let Some(conn) = self.conns.get_mut(id) {
+        if let Some(conn) = self.conns.expected(id, EVENT) {
             conn.parser.restore(block);
         }
         outcome
@@ -186,8 +182,7 @@ impl<H: Host> Engine<H> {
         end: bool,
     ) -> Result<(), ConnectionError> {
         let connection = self.config.connection_window;
-        let limit = self.config.max_glitches;
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return Ok(());
         };
         conn.received(length, connection)?;
@@ -196,11 +191,15 @@ impl<H: Host> Engine<H> {
         };
         // An empty frame that ends nothing costs its sender nothing.
         if length == padding && !end {
-            conn.glitch(limit, self.now)?;
+            conn.glitch(self.now)?;
         } else if length > padding {
             conn.useful_frame();
         }
-        let Some(half) = self.calls.get_mut(call_id).and_then(|call| call.half(id)) else {
+        let Some(half) = self
+            .calls
+            .expected(call_id, STREAM)
+            .and_then(|call| call.half(id))
+        else {
             return Ok(());
         };
         if half.got_all {
@@ -218,7 +217,7 @@ impl<H: Host> Engine<H> {
         let Some(call_id) = self.call_of(id, stream) else {
             return;
         };
-        let Some(call) = self.calls.get_mut(call_id) else {
+        let Some(call) = self.calls.expected(call_id, STREAM) else {
             return;
         };
         if call.client.conn == id {

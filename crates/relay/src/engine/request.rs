@@ -3,7 +3,10 @@
 use crate::{
     call::{Call, Phase, Request},
     conn::{Closed, Drain},
-    engine::Engine,
+    engine::{
+        Engine,
+        invariant::{EVENT, STEP, STREAM},
+    },
     frame::ErrorCode,
     half::Half,
     host::{Cause, Host, Verdict},
@@ -27,29 +30,31 @@ impl<H: Host> Engine<H> {
     ) -> Result<(), ConnectionError> {
         let Received { block, end, .. } = received;
         let config = &self.config;
-        let Some(conn) = self.conns.get_mut(id) else {
+        let Some(conn) = self.conns.expected(id, EVENT) else {
             return Ok(());
         };
-        let fatal = |code, reason| Err(ConnectionError { code, reason });
         if stream.is_multiple_of(2) {
             let reason = "a client's stream has an even number";
-            return fatal(ErrorCode::ProtocolError, reason);
+            return Err(ConnectionError::protocol(reason));
         }
         if stream <= conn.stream {
             return match conn.recall(stream) {
-                Some(Closed::Reset) => conn.glitch(config.max_glitches, self.now),
-                Some(Closed::Ended) => fatal(ErrorCode::StreamClosed, "HEADERS on a closed stream"),
-                None => fatal(
-                    ErrorCode::ProtocolError,
-                    "streams are not in ascending order",
-                ),
+                Some(Closed::Reset) => conn.glitch(self.now),
+                Some(Closed::Ended) => {
+                    let reason = "HEADERS on a closed stream";
+                    Err(ConnectionError::new(ErrorCode::StreamClosed, reason))
+                }
+                None => {
+                    let reason = "streams are not in ascending order";
+                    Err(ConnectionError::protocol(reason))
+                }
             };
         }
         conn.stream = stream;
         let full = conn.streams.len() >= config.clients.max_streams as usize;
         if conn.draining == Drain::Final || full {
             conn.reset(stream, ErrorCode::RefusedStream);
-            return conn.glitch(config.max_glitches, self.now);
+            return conn.glitch(self.now);
         }
         if block.is_truncated() {
             // It has cost no more than its bytes, and only itself.
@@ -65,7 +70,7 @@ impl<H: Host> Engine<H> {
         let checked = received.checked.filter(|_| depends_on != Some(stream));
         let Some(summary) = checked.filter(|s| !end || s.content_length.unwrap_or(0) == 0) else {
             conn.reset(stream, ErrorCode::ProtocolError);
-            return conn.glitch(config.max_glitches, self.now);
+            return conn.glitch(self.now);
         };
         let mut client = Half::new(id, stream, conn.peer.window, config.clients.window);
         client.got_all = end;
@@ -106,7 +111,7 @@ impl<H: Host> Engine<H> {
             counted: 0,
         };
         self.calls.fill(id, call);
-        if let Some(conn) = self.conns.get_mut(conn) {
+        if let Some(conn) = self.conns.expected(conn, EVENT) {
             conn.streams.insert(stream, id);
         }
         if let Some(deadline) = deadline {
@@ -124,7 +129,7 @@ impl<H: Host> Engine<H> {
         received: Received<'_>,
     ) {
         let Received { block, end, .. } = received;
-        let Some(call) = self.calls.get_mut(call_id) else {
+        let Some(call) = self.calls.expected(call_id, STREAM) else {
             return;
         };
         if call.client.got_all {
@@ -144,7 +149,7 @@ impl<H: Host> Engine<H> {
 
     /// Bytes of a request, which the host inspects before they go on.
     pub(super) fn request_bytes(&mut self, id: Id, bytes: &[u8], last: bool) {
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         call.client.got_all |= last;

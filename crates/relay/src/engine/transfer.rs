@@ -5,7 +5,10 @@ use super::buffers::BufferPool;
 use crate::{
     call::{Call, Phase},
     conn::Conn,
-    engine::Engine,
+    engine::{
+        Engine,
+        invariant::{CONNECTION, STEP},
+    },
     half::{End, Half},
     host::{Ended, Host},
     slab::{Id, Slab},
@@ -23,7 +26,7 @@ impl<H: Host> Engine<H> {
     /// Bytes of a request, to the instance.
     pub(super) fn forward_request(&mut self, id: Id, bytes: &[u8]) {
         let (limit, max_output) = (self.config.replay, self.max_output());
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         if call.phase == Phase::Sent {
@@ -51,7 +54,7 @@ impl<H: Host> Engine<H> {
     /// Bytes of an answer, to the client.
     pub(super) fn forward_answer(&mut self, id: Id, bytes: &[u8]) {
         let max_output = self.max_output();
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         let conn = call.client.conn;
@@ -69,7 +72,7 @@ impl<H: Host> Engine<H> {
     /// What waits for one of the sides goes on; then the call may be over.
     pub(super) fn flush(&mut self, id: Id, conn: Id) {
         let max_output = self.max_output();
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         if call.client.conn == conn {
@@ -87,7 +90,7 @@ impl<H: Host> Engine<H> {
         let blocked = self.conns.get(id).map_or(0, |conn| conn.blocked.len());
         let max_output = self.max_output();
         for _ in 0..blocked {
-            let Some(conn) = self.conns.get_mut(id) else {
+            let Some(conn) = self.conns.expected(id, CONNECTION) else {
                 return;
             };
             if conn.send_window <= 0 || conn.output().len() >= max_output {
@@ -115,7 +118,7 @@ impl<H: Host> Engine<H> {
     }
 
     pub(super) fn sent_upstream(&mut self, id: Id, conn: Id, flushed: &Flushed) {
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         let due = call.request.sent(flushed.bytes);
@@ -128,7 +131,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn credit_client(&mut self, id: Id, bytes: usize) {
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         let credit = call.client.release(bytes);
@@ -137,7 +140,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn sent_to_client(&mut self, id: Id, conn: Id, flushed: &Flushed) {
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         if flushed.waits {
@@ -150,7 +153,7 @@ impl<H: Host> Engine<H> {
             conn.useful_frame();
         }
         self.mark_dirty(conn);
-        let Some(call) = self.calls.get_mut(id) else {
+        let Some(call) = self.calls.expected(id, STEP) else {
             return;
         };
         if let Some(half) = &mut call.upstream {

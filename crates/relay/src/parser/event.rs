@@ -12,6 +12,29 @@ pub struct ConnectionError {
     pub reason: &'static str,
 }
 
+impl ConnectionError {
+    pub(crate) const fn new(code: ErrorCode, reason: &'static str) -> Self {
+        Self { code, reason }
+    }
+
+    pub(crate) const fn protocol(reason: &'static str) -> Self {
+        Self::new(ErrorCode::ProtocolError, reason)
+    }
+
+    pub(crate) const fn frame_size(reason: &'static str) -> Self {
+        Self::new(ErrorCode::FrameSizeError, reason)
+    }
+
+    pub(crate) const fn flow_control(reason: &'static str) -> Self {
+        Self::new(ErrorCode::FlowControlError, reason)
+    }
+
+    /// The peer costs more work than it brings.
+    pub(crate) const fn calm(reason: &'static str) -> Self {
+        Self::new(ErrorCode::EnhanceYourCalm, reason)
+    }
+}
+
 /// The next thing a connection says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {

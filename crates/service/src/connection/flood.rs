@@ -53,7 +53,6 @@ struct OpenCall {
 /// The account of one connection.
 #[derive(Debug)]
 pub(super) struct FloodDetector {
-    wasted_calls: u32,
     /// Bytes of one header block on the wire.
     max_block: usize,
     open: Map<u32, OpenCall>,
@@ -74,12 +73,11 @@ pub(super) struct FloodDetector {
 impl FloodDetector {
     pub(super) fn new(wasted_calls: u32, max_block: usize, now: Instant) -> Self {
         Self {
-            wasted_calls,
             max_block,
             open: Map::default(),
             last: 0,
-            idle: AbuseScore::new(now),
-            wasted: AbuseScore::new(now),
+            idle: AbuseScore::new(MAX_IDLE_FRAMES, now),
+            wasted: AbuseScore::new(wasted_calls, now),
             crossing: 0,
             unanswered: 0,
             block: None,
@@ -184,7 +182,7 @@ impl FloodDetector {
     fn reset(&mut self, stream: u32, now: Instant) -> Verdict {
         match self.open.remove(&stream) {
             Some(call) if !call.answered && now.duration_since(call.begun) < RAPID => {
-                let fits = self.wasted.add(1, self.wasted_calls, now);
+                let fits = self.wasted.add(1, now);
                 self.judge(fits, "wasted_calls", now)
             }
             Some(_) => Verdict::Ok,
@@ -207,7 +205,7 @@ impl FloodDetector {
     }
 
     fn idle(&mut self, frames: u32, now: Instant) -> Verdict {
-        let fits = self.idle.add(frames, MAX_IDLE_FRAMES, now);
+        let fits = self.idle.add(frames, now);
         self.judge(fits, "too many frames that do nothing", now)
     }
 
@@ -219,7 +217,8 @@ impl FloodDetector {
             return Verdict::Close(reason);
         }
         // As much again, for what is in flight until the client reads GOAWAY.
-        (self.idle, self.wasted) = (AbuseScore::new(now), AbuseScore::new(now));
+        self.idle.clear(now);
+        self.wasted.clear(now);
         Verdict::GoAway(reason)
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use crate::PROGRAMS;
+use programs::PROGRAMS;
 
 /// What shows that a value has its effect.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,6 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("load_blackout", Changed("calls_follow_the_capacity_that_instances_report_in_their_trailers")),
     ("load_expiry", AtDefault("a_report_counts_after_the_blackout_and_until_it_expires")),
     // The router
-    ("data_plane", Changed("the_instance_that_answered_is_named_by_the_mesh_alone")),
     ("relay_threads", Trial),
     ("client_memory", Changed("readers_that_keep_too_much_lose_their_own_calls_only")),
     ("relay_memory", Changed("those_who_keep_much_leave_room_for_the_others")),

@@ -35,8 +35,7 @@ pub(super) struct JobFilter {
     #[arg(long, value_name = "NAME")]
     queue: Option<String>,
 
-    /// Only of this kind: call, http, pipeline or task
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", help = format!("Only of this kind: {}", work::kind_names()))]
     kind: Option<String>,
 }
 

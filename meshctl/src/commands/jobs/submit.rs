@@ -17,7 +17,7 @@ use crate::{duration, gateway::GatewayClient, json_arg, output::Output};
     meshctl jobs submit pipeline '{\"goal\":\"how are jobs retried\"}' --watch\n  \
     meshctl jobs submit task @task.json --queue slow --priority 5")]
 pub(super) struct Submit {
-    /// What kind of job: call, http, pipeline or task
+    #[arg(help = format!("What kind of job: {}", work::kind_names()))]
     kind: String,
 
     /// What it is about: JSON, @file, or - for standard input; {} when absent

@@ -22,7 +22,6 @@ use serde_json::{Value, json};
 use service::{ServiceKind as Is, Services, Spec};
 use testkit::local;
 use tonic::{body::Body, server::NamedService};
-use work::JobKind;
 
 use crate::support::{Stage, result};
 
@@ -138,7 +137,7 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
     ];
     for (number, (method, expected)) in table.into_iter().enumerate() {
         let record = stage
-            .ended(&stage.submit(JobKind::Call, &call(method)).await)
+            .ended(&stage.submit("call", &call(method)).await)
             .await;
         assert_eq!(result(&record), expected, "{method}");
         assert_eq!(calls.load(SeqCst), number + 1, "{method}");
@@ -146,7 +145,7 @@ async fn an_answer_without_a_form_in_json_is_an_answer() {
     // More than is taken, and nothing at all, is no answer, and would be none the next time.
     for (method, count) in [("Large", 4), ("Nothing", 5)] {
         let record = stage
-            .ended(&stage.submit(JobKind::Call, &call(method)).await)
+            .ended(&stage.submit("call", &call(method)).await)
             .await;
         assert_eq!(
             (record.status, record.header.attempt, calls.load(SeqCst)),

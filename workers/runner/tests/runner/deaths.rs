@@ -2,7 +2,6 @@
 
 use jobs::JobStatus;
 use testkit::Signal;
-use work::JobKind;
 
 use crate::support::{PATIENCE, Stage, echo, result};
 
@@ -10,7 +9,7 @@ use crate::support::{PATIENCE, Stage, echo, result};
 async fn a_job_whose_runner_is_killed_is_finished_by_another() {
     let stage = Stage::set("1s").await;
     let mut first = stage.runner(&[]).await;
-    let id = stage.submit(JobKind::Call, &echo("again")).await;
+    let id = stage.submit("call", &echo("again")).await;
     let running = stage
         .wait(&id, |record| record.status == JobStatus::Running)
         .await;
@@ -26,7 +25,7 @@ async fn a_job_whose_runner_is_killed_is_finished_by_another() {
 async fn a_runner_asked_to_leave_hands_back_what_it_cannot_finish() {
     let stage = Stage::set("3s").await;
     let mut first = stage.runner(&[("DRAIN_TIMEOUT", "300ms")]).await;
-    let id = stage.submit(JobKind::Call, &echo("later")).await;
+    let id = stage.submit("call", &echo("later")).await;
     stage
         .wait(&id, |record| record.status == JobStatus::Running)
         .await;
@@ -49,7 +48,7 @@ async fn a_runner_asked_to_leave_hands_back_what_it_cannot_finish() {
 async fn a_runner_asked_to_leave_finishes_what_it_can() {
     let stage = Stage::set("1s").await;
     let mut runner = stage.runner(&[]).await;
-    let id = stage.submit(JobKind::Call, &echo("soon")).await;
+    let id = stage.submit("call", &echo("soon")).await;
     stage
         .wait(&id, |record| record.status == JobStatus::Running)
         .await;

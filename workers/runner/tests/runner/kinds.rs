@@ -13,7 +13,7 @@ use tokio::{
     net::TcpListener,
     task::JoinSet,
 };
-use work::JobKind;
+use work::JobKind as _;
 
 use crate::support::{PATIENCE, Stage, echo, result};
 
@@ -21,7 +21,7 @@ use crate::support::{PATIENCE, Stage, echo, result};
 async fn a_call_is_made_and_what_it_cost_is_told() {
     let stage = Stage::set("250ms").await;
     let runner = stage.runner(&[]).await;
-    let id = stage.submit(JobKind::Call, &echo("hello")).await;
+    let id = stage.submit("call", &echo("hello")).await;
     let record = stage.ended(&id).await;
     assert_eq!(result(&record)["output"], "Echo Agent Response: hello");
     let metrics = record.header.metrics.unwrap();
@@ -74,7 +74,7 @@ async fn a_call_in_bytes_is_answered_in_bytes() {
         "method": "agentplatform.AgentService/ExecuteTask",
         "bytes_base64": "GgJoaQ==",
     });
-    let record = stage.ended(&stage.submit(JobKind::Call, &call).await).await;
+    let record = stage.ended(&stage.submit("call", &call).await).await;
     assert!(result(&record)["bytes_base64"].as_str().unwrap().len() > 10);
 }
 
@@ -94,7 +94,7 @@ async fn a_call_that_can_never_succeed_is_not_tried_again() {
         ),
     ];
     for (call, code) in never {
-        let record = stage.ended(&stage.submit(JobKind::Call, &call).await).await;
+        let record = stage.ended(&stage.submit("call", &call).await).await;
         let error = record.header.error.unwrap();
         assert_eq!(
             (record.status, record.header.attempt),
@@ -116,7 +116,7 @@ async fn a_call_to_a_service_that_is_missing_is_tried_again() {
     let _runner = stage.runner(&[]).await;
     let mut call = echo("later");
     call["service"] = "agent-nobody".into();
-    let mut new = work::JobPayload::read(JobKind::Call, &call).unwrap().job();
+    let mut new = work::kind("call").unwrap().read(&call).unwrap();
     new.max_attempts = 2;
     let id = stage.jobs.submit(new).await.unwrap().id;
     let record = stage.ended(&id).await;
@@ -145,9 +145,7 @@ async fn an_http_job_asks_a_listed_host_and_none_while_switched_off() {
     let stage = Stage::set("0s").await;
     let get = |path: &str| json!({ "url": format!("http://{address}{path}") });
     let off = stage.runner(&[]).await;
-    let record = stage
-        .ended(&stage.submit(JobKind::Http, &get("/")).await)
-        .await;
+    let record = stage.ended(&stage.submit("http", &get("/")).await).await;
     assert_eq!(record.status, JobStatus::Dead);
     let error = record.header.error.unwrap();
     assert!(error.contains("ALLOW_EXTERNAL_REQUESTS=yes"), "{error}");
@@ -157,9 +155,7 @@ async fn an_http_job_asks_a_listed_host_and_none_while_switched_off() {
         ("EXTERNAL_ALLOW_HOSTS", address.as_str()),
     ];
     let _on = stage.runner(&on).await;
-    let record = stage
-        .ended(&stage.submit(JobKind::Http, &get("/")).await)
-        .await;
+    let record = stage.ended(&stage.submit("http", &get("/")).await).await;
     let result = result(&record);
     assert_eq!(
         (&result["status_code"], &result["body"]),
@@ -174,9 +170,7 @@ async fn an_http_job_asks_a_listed_host_and_none_while_switched_off() {
             "http" => json!({ "url": "http://127.0.0.2:1/" }),
             path => get(path),
         };
-        let record = stage
-            .ended(&stage.submit(JobKind::Http, &request).await)
-            .await;
+        let record = stage.ended(&stage.submit("http", &request).await).await;
         let error = record.header.error.unwrap();
         assert_eq!(record.status, JobStatus::Dead, "{error}");
         assert!(error.contains(text), "{error}");
@@ -226,7 +220,7 @@ async fn a_server_that_says_when_to_come_again_is_not_asked_sooner() {
     for path in ["/", "/busy", "/date", "/busy-date"] {
         asked.lock().unwrap().clear();
         let url = json!({ "url": format!("http://{address}{path}") });
-        let mut new = work::JobPayload::read(JobKind::Http, &url).unwrap().job();
+        let mut new = work::kind("http").unwrap().read(&url).unwrap();
         new.max_attempts = 2;
         let id = stage.jobs.submit(new).await.unwrap().id;
         let record = stage.ended(&id).await;
@@ -242,7 +236,7 @@ async fn a_server_that_says_when_to_come_again_is_not_asked_sooner() {
     let _runner = stage.runner(&bounded).await;
     asked.lock().unwrap().clear();
     let url = json!({ "url": format!("http://{address}/") });
-    let mut new = work::JobPayload::read(JobKind::Http, &url).unwrap().job();
+    let mut new = work::kind("http").unwrap().read(&url).unwrap();
     new.max_attempts = 2;
     let id = stage.jobs.submit(new).await.unwrap().id;
     stage.ended(&id).await;
@@ -264,7 +258,7 @@ async fn a_password_that_a_server_redirects_to_is_not_kept() {
     ];
     let runner = stage.runner(&env).await;
     let url = json!({ "url": format!("http://{address}/") });
-    let record = stage.ended(&stage.submit(JobKind::Http, &url).await).await;
+    let record = stage.ended(&stage.submit("http", &url).await).await;
     let error = record.header.error.unwrap();
     assert!(error.contains("credentials"), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
@@ -297,7 +291,7 @@ async fn a_task_is_done_part_by_part_and_holds_no_place_meanwhile() {
     // With one place, a task that kept it would wait for itself for ever.
     let _runner = stage.runner(&[("WORKERS", "1")]).await;
     let task = work::Task::new("Plan it, then build it; test it", None);
-    let new = work::JobPayload::Task(task.clone()).job();
+    let new = task.clone().new_job();
     let id = stage.jobs.submit(new).await.unwrap().id;
     let record = stage.ended(&id).await;
     // However often it was looked at.
@@ -321,7 +315,7 @@ async fn a_task_is_done_part_by_part_and_holds_no_place_meanwhile() {
 async fn a_job_of_a_client_is_no_part_of_a_task_whatever_its_key_says() {
     let stage = Stage::set("10ms").await;
     let task = work::Task::new("Plan it, then test it", None);
-    let new = work::JobPayload::Task(task.clone()).job();
+    let new = task.clone().new_job();
     let id = stage.jobs.submit(new).await.unwrap().id;
     // Somebody guesses the keys of the parts before a runner makes them.
     let mut guessed = Vec::new();
@@ -361,7 +355,7 @@ async fn the_parts_of_a_task_that_is_called_off_are_called_off() {
     // Longer than the test waits: nothing ends by being done.
     let stage = Stage::set("90s").await;
     let _runner = stage.runner(&[("WORKERS", "1")]).await;
-    let mut new = work::JobPayload::Task(work::Task::new("Plan it; test it", None)).job();
+    let mut new = work::Task::new("Plan it; test it", None).new_job();
     new.timeout = PATIENCE * 3;
     let id = stage.jobs.submit(new).await.unwrap().id;
     let counted = async |wanted: fn(&jobs::JobCounts) -> bool| {
@@ -384,7 +378,7 @@ async fn a_task_one_of_whose_parts_is_kept_no_more_fails_and_says_why() {
     let set = [("WORKERS", "1"), ("JOBS_RESULT_TTL", "100ms")];
     let _runner = stage.runner(&set).await;
     let task = work::Task::new("Plan it, then build it; test it; ship it", None);
-    let id = stage.jobs.submit(work::JobPayload::Task(task).job()).await;
+    let id = stage.jobs.submit(task.new_job()).await;
     let record = stage.ended(&id.unwrap().id).await;
     let error = record.header.error.unwrap();
     assert_eq!(record.status, JobStatus::Dead, "{error}");
@@ -398,7 +392,7 @@ async fn a_task_one_of_whose_parts_is_kept_no_more_fails_and_says_why() {
 async fn a_pipeline_whose_tools_are_away_is_tried_again() {
     let stage = Stage::set("0s").await;
     let _runner = stage.runner(&[]).await;
-    let mut new = work::JobPayload::Pipeline(work::Pipeline::new("find out", None)).job();
+    let mut new = work::Pipeline::new("find out", None).new_job();
     new.max_attempts = 2;
     let id = stage.jobs.submit(new).await.unwrap().id;
     let record = stage.ended(&id).await;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jobs::{JobStatus, NewJob};
 use testkit::until;
-use work::{JobKind, JobPayload};
 
 use crate::support::{PATIENCE, Stage};
 
@@ -31,9 +30,7 @@ async fn a_runner_is_unready_and_ill_while_the_queue_refuses_writes_and_then_goe
     for path in ["/health", "/readyz"] {
         status(path, 200).await;
     }
-    let id = stage
-        .submit(JobKind::Call, &crate::support::echo("later"))
-        .await;
+    let id = stage.submit("call", &crate::support::echo("later")).await;
     stage.ended(&id).await;
     // Five loops met it, each five times a second.
     let log = runner.process.log();
@@ -56,7 +53,7 @@ async fn a_task_waits_while_the_queue_is_full_and_uses_up_no_attempts() {
             { "subtask_id": "b", "description": "two" },
         ],
     });
-    let job = JobPayload::read(JobKind::Task, &payload).unwrap().job();
+    let job = work::kind("task").unwrap().read(&payload).unwrap();
     let job = NewJob {
         delay: Duration::from_millis(500),
         max_attempts: 1,

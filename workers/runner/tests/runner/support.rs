@@ -6,7 +6,6 @@ use jobs::{JobId, JobRecord, JobStatus, Jobs};
 use serde_json::Value;
 use service::{Loader, ServerHandle};
 use testkit::{Process, Redis, http_client, local, until};
-use work::{JobKind, JobPayload};
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -62,8 +61,8 @@ impl Stage {
         Runner { process, address }
     }
 
-    pub(crate) async fn submit(&self, kind: JobKind, payload: &Value) -> JobId {
-        let job = JobPayload::read(kind, payload).unwrap().job();
+    pub(crate) async fn submit(&self, kind: &str, payload: &Value) -> JobId {
+        let job = work::kind(kind).unwrap().read(payload).unwrap();
         self.jobs.submit(job).await.unwrap().id
     }
 

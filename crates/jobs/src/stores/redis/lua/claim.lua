@@ -36,7 +36,7 @@ for _, kind in ipairs({ 's', 'f' }) do
 end
 
 local failed = ''
-local answer, states, ids = { text(now), lost, failed }, {}, {}
+local answer, states, ids, leased = { text(now), lost, failed }, {}, {}, 0
 local tail = ':' .. nonce .. ':' .. text(now) .. ':' .. worker
 local first, last, step = 5, 1, -1
 if ARGV[5] == '1' then first, last, step = 1, 5, 1 end
@@ -46,19 +46,19 @@ for p = first, last, step do
     -- The others' jobs are delivered: what happens to one stream must not strand them.
     failed = read
   elseif read then
-    local entries = read[1][2]
+    local entries, head = read[1][2], 'r' .. p .. ':'
     for _, entry in ipairs(entries) do
       local id = id_of(entry[2][2], entry[1])
-      ids[#ids + 1] = id
-      states[#states + 1] = id
-      states[#states + 1] = 'r' .. p .. ':' .. entry[1] .. tail
+      leased = leased + 1
+      ids[leased] = id
+      states[2 * leased - 1], states[2 * leased] = id, head .. entry[1] .. tail
     end
     answer[#answer + 1] = { p, entries }
     left = left - #entries
     if left == 0 then break end
   end
 end
-if #ids > 0 then
+if leased > 0 then
   call('HSET', K .. ':at', unpack(states))
   event(keep, 'running', ids)
   if failed ~= '' then answer[3] = failed.err end

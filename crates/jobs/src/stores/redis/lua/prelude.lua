@@ -18,6 +18,7 @@
 -- `s<priority>:<due>:<packed job>`, `f` the same, `D<packed job>`, `S<packed record>`, `C` the same.
 local K = KEYS[1]
 local call = redis.call
+local byte, find, match, sub = string.byte, string.find, string.match, string.sub
 local clock = call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
@@ -65,7 +66,7 @@ local function append_ids(ids, late)
 end
 
 -- The job that a packed one of ours names.
-local function name_of(packed) return string.sub(packed, 1, string.find(packed, '\n', 1, true) - 1) end
+local function name_of(packed) return sub(packed, 1, find(packed, '\n', 1, true) - 1) end
 
 -- The same for whatever an entry holds. What names no job of this lane gets a name made from its
 -- entry's, so that it can be moved like any other: nobody can decode it, and it must not stop the rest.
@@ -76,7 +77,7 @@ local function id_of(packed, entry)
     named = '^(' .. string.gsub(own, '%p', '%%%0') .. '[0-9a-f]+)\n'
   end
   -- One repetition instead of 27 classes: this runs for each job that is claimed.
-  local id = string.match(packed, named)
+  local id = match(packed, named)
   if id and #id == #own + 27 then return id end
   local ms, n = string.match(entry or '0-0', '^(%d+)-(%d+)$')
   return own .. string.format('%011x%016x', tonumber(ms) % 2 ^ 44, tonumber(n) % 2 ^ 53)

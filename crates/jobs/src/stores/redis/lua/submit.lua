@@ -6,15 +6,17 @@ local keep, ttl = ARGV[1], tonumber(ARGV[2])
 local plain = 8
 for p = 1, 5 do plain = plain + tonumber(ARGV[p + 2]) end
 local all, keys = {}, {}
-for arg = 8, plain - 1 do all[#all + 1] = name_of(ARGV[arg]) end
+for arg = 8, plain - 1 do all[arg - 7] = name_of(ARGV[arg]) end
+local count = plain - 8
 for arg = plain, #ARGV, 5 do
-  all[#all + 1] = name_of(ARGV[arg + 2])
-  keys[#keys + 1] = ARGV[arg + 3]
+  count = count + 1
+  all[count] = name_of(ARGV[arg + 2])
+  keys[count - plain + 8] = ARGV[arg + 3]
 end
 local known = call('HMGET', K .. ':at', unpack(all))
 local holders = #keys > 0 and call('HMGET', K .. ':keys', unpack(keys))
 
-local states, ids, line = {}, {}, {}
+local states, ids, line, came = {}, {}, {}, 0
 call('XLEN', K .. ':ev')
 for p = 1, 5 do
   line[tostring(p)] = K .. ':q' .. p
@@ -30,45 +32,49 @@ for p = 1, 5 do
   for _ = 1, tonumber(ARGV[p + 2]) do
     local id = all[at - 7]
     if not known[at - 7] then
-      local n = #ids + 1
-      ids[n] = id
-      states[2 * n - 1] = id
-      states[2 * n] = 'q' .. p .. ':' .. call('XADD', stream, '*', 'j', ARGV[at])
+      came = came + 1
+      ids[came] = id
+      states[2 * came - 1] = id
+      states[2 * came] = 'q' .. p .. ':' .. call('XADD', stream, '*', 'j', ARGV[at])
     end
     at = at + 1
   end
 end
-local answers, late = {}, {}
-local held, set, spent, stamp = {}, {}, {}, text(now) .. ' '
+local answers, late, delayed = {}, {}, 0
+local held, set, spent, claimed, stamp = {}, {}, {}, 0, text(now) .. ' '
 for n = plain - 7, #all do
-  local p, wait, packed, key, print = unpack(ARGV, at, at + 4)
-  local id, taken = all[n], nil
-  local holder = key ~= '' and (held[key] or holders[#answers + 1])
+  local p, wait, packed, key = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local id, taken, other = all[n], nil, n - plain + 8
+  local holder = key ~= '' and (held[key] or holders[other])
   if holder then
-    local since, who = string.match(holder, '^(%d+) (.*)$')
+    local since, who = match(holder, '^(%d+) (.*)$')
     if tonumber(since) + ttl > now then taken = who end
   end
   if known[n] then
-    answers[#answers + 1] = 0
+    answers[other] = 0
   elseif taken then
-    answers[#answers + 1] = taken
+    answers[other] = taken
   else
     if key ~= '' then
-      held[key] = stamp .. print .. ' ' .. id
-      set[#set + 1] = key
-      set[#set + 1] = held[key]
-      spent[#spent + 1] = key
-      spent[#spent + 1] = ''
+      local holds = stamp .. ARGV[at + 4] .. ' ' .. id
+      claimed = claimed + 2
+      held[key] = holds
+      set[claimed - 1], set[claimed] = key, holds
+      spent[claimed - 1], spent[claimed] = key, ''
     end
-    states[#states + 1] = id
+    local state
     if wait == '0' then
-      ids[#ids + 1] = id
-      states[#states + 1] = 'q' .. p .. ':' .. call('XADD', line[p], '*', 'j', packed)
+      came = came + 1
+      ids[came] = id
+      state = 'q' .. p .. ':' .. call('XADD', line[p], '*', 'j', packed)
     else
-      late[#late + 1] = id
-      states[#states + 1] = delay('s', p, id, now + tonumber(wait), packed)
+      delayed = delayed + 1
+      late[delayed] = id
+      state = delay('s', p, id, now + tonumber(wait), packed)
     end
-    answers[#answers + 1] = 0
+    local slot = 2 * (came + delayed)
+    states[slot - 1], states[slot] = id, state
+    answers[other] = 0
   end
   at = at + 5
 end

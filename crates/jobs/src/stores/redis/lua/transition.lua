@@ -6,11 +6,11 @@
 local keep = ARGV[1]
 local width = { 3, 3, 3, 4, 5, 5 }
 local ids, from, group, where = {}, {}, {}, {}
-local arg = 8
+local arg, count = 8, 0
 for g = 1, 6 do
   for _ = 1, tonumber(ARGV[g + 1]) do
-    local n = #ids + 1
-    ids[n], from[n], group[n], where[n] = ARGV[arg], ARGV[arg + 1], g, arg + 2
+    count = count + 1
+    ids[count], from[count], group[count], where[count] = ARGV[arg], ARGV[arg + 1], g, arg + 2
     arg = arg + width[g]
   end
 end
@@ -26,14 +26,17 @@ if tonumber(ARGV[5]) > 0 then assert_types('XLEN', ':q1', ':q2', ':q3', ':q4', '
 if tonumber(ARGV[6]) + tonumber(ARGV[7]) > 0 then assert_types('XLEN', ':wake') end
 local leave = { {}, {}, {}, {}, {} } -- entries to take out of the streams
 local gone = { s = {}, f = {}, D = {} } -- members to take out of the sorted sets
-local set, notes, seen, ended, dead_letters, queued, failed, scheduled = {}, {}, {}, {}, {}, {}, {}, {}
+local set, notes, seen, ended, dead_letters, queued, failed, scheduled = {}, {}, {}, { {}, {} }, {}, {}, {}, {}
 local letter = { [68] = 'D', [102] = 'f', [113] = 'q', [114] = 'r', [115] = 's' }
 local answer, sums = {}, { 0, 0 }
-local later = {}
+local later, at = {}, 0
 for n, id in ipairs(ids) do
   local state, g = states[n], group[n]
   local kind, p
-  if state then kind, p = letter[string.byte(state, 1)], string.byte(state, 2) end
+  if state then
+    local first, second = byte(state, 1, 2)
+    kind, p = letter[first], second
+  end
   local fits = state == from[n] and not seen[id]
   if fits and called_off and kind == 'r' and call('SISMEMBER', K .. ':off', id) == 1 then
     if g > 2 then
@@ -47,18 +50,17 @@ for n, id in ipairs(ids) do
     if noted and kind == 'r' then notes[#notes + 1] = id end
     answer[n], seen[id] = '1', true
     if line then
-      line[#line + 1] = string.match(state, '^..:([^:]+)')
+      line[#line + 1] = match(state, '^([^:]+)', 4)
     elseif gone[kind] then
       local list = gone[kind]
       list[#list + 1] = id
     end
     local data = ARGV[where[n]]
     if g <= 2 then
-      sums[g] = sums[g] + 1
-      set[#set + 1] = id
-      set[#set + 1] = data
-      ended[g] = ended[g] or {}
-      ended[g][#ended[g] + 1] = id
+      local sum, all = sums[g] + 1, ended[g]
+      sums[g], all[sum] = sum, id
+      at = at + 2
+      set[at - 1], set[at] = id, data
     else
       later[#later + 1] = n
     end

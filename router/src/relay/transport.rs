@@ -1,0 +1,103 @@
+//! Where the engine's connections lead, and where they come from.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use mesh_relay::{
+    Endpoint, Engine, Id,
+    driver::{Command, DialFuture, Dialed, EngineStats, Transport},
+    hpack::Block,
+};
+use service::clients::{LimitExceeded, X_FORWARDED_FOR};
+use tokio::time::sleep;
+use tonic::Status;
+
+use super::{
+    call::{AccessEntry, Call},
+    handshake::handshake,
+    host::{LOCAL, RouterHost},
+};
+use crate::routing::head::{BlockHead, RequestHead as _};
+
+impl Transport for RouterHost {
+    fn dial(&mut self, to: Endpoint, preface: &Arc<[u8]>) -> DialFuture {
+        if to == LOCAL {
+            let backend = self.shared.backend.clone();
+            return Box::pin(
+                async move { Ok(Dialed::without_handshake(Box::new(backend.connect()))) },
+            );
+        }
+        let Some(peer) = self.peers.get(&to).map(|entry| entry.peer.clone()) else {
+            return Box::pin(async { Err(io::Error::other("the instance is gone")) });
+        };
+        let (commands, preface) = (self.commands.clone(), Arc::clone(preface));
+        Box::pin(async move {
+            let connecting = peer.connect(|stream| handshake(stream, preface));
+            tokio::pin!(connecting);
+            tokio::select! {
+                outcome = connecting.as_mut() => outcome,
+                () = sleep(peer.connect_patience()) => {
+                    let slow = Command::Do(Box::new(move |engine: &mut Engine<Self>| {
+                        engine.on_connect_slow(to);
+                    }));
+                    // When too many commands wait, the calls wait for the connection itself.
+                    commands.try_send(slow).ok();
+                    connecting.await
+                }
+            }
+        })
+    }
+
+    fn accepted(&mut self, client: Id, from: SocketAddr) -> Result<(), &'static str> {
+        let connection = self.shared.backend.clients.connect(from);
+        let connection = connection.map_err(|LimitExceeded(key)| key)?;
+        let known = self.clients.entry(client).or_default();
+        known.from = Some(from);
+        known.connection = Some(connection);
+        Ok(())
+    }
+
+    fn disconnected(&mut self, client: Id) {
+        self.clients.remove(&client);
+    }
+
+    fn report(&mut self, stats: EngineStats) {
+        self.gauges.report(stats);
+    }
+}
+
+impl RouterHost {
+    /// Counts a call against its client, and writes it down at its end, where that is asked for.
+    pub(super) fn admit(&self, call: &mut Call, client: Id, request: &Block) -> Result<(), Status> {
+        let client = self.clients.get(&client);
+        let Some(connection) = client.and_then(|client| client.connection.as_ref()) else {
+            return Ok(());
+        };
+        // Nobody has to be known where nothing is counted or written down.
+        if !connection.counts_calls() && self.shared.backend.access.is_none() {
+            return Ok(());
+        }
+        let head = BlockHead::new(request);
+        if head.is_probe() {
+            return Ok(());
+        }
+        let address = if connection.is_proxy() {
+            let name = X_FORWARDED_FOR.as_bytes();
+            let fields: Vec<_> = request.fields().filter(|f| f.name == name).collect();
+            let values = fields
+                .iter()
+                .filter_map(|f| std::str::from_utf8(f.value).ok());
+            connection.address(values)
+        } else {
+            connection.address(std::iter::empty())
+        };
+        if let Some(log) = &self.shared.backend.access {
+            let record = log.begin(Some(address), call.metadata.method.name(), |name| {
+                head.metadata(name)
+            });
+            call.access_entry = Some(Box::new(AccessEntry { record, bytes: 0 }));
+        }
+        let permit = connection.call(address).map_err(LimitExceeded::status)?;
+        call.permit = Some(permit);
+        Ok(())
+    }
+}
