@@ -7,8 +7,7 @@ COPY . .
 # The caches keep crates and objects between builds, so the programs leave them within the same step.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bins && \
-    scripts/image-root.sh /image $(find target/release -maxdepth 1 -type f -perm -u+x ! -name '*.so')
+    scripts/programs.sh image /image
 
 FROM scratch
 COPY --from=build /image /

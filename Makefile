@@ -66,6 +66,7 @@ scripts/scale.sh $(foreach service,$(1),$(service)=$(N))
 endef
 
 .PHONY: scale-router scale-echo scale-weather scale-itinerary scale-pipeline scale-all scale-down
+SINGLE = mcp-router echo-agent weather-tool itinerary-worker
 scale-router: ## Run N routers behind HAProxy: make scale-router N=3
 	$(call scale,mcp-router)
 
@@ -78,16 +79,18 @@ scale-weather: ## Run N weather tools
 scale-itinerary: ## Run N itinerary workers
 	$(call scale,itinerary-worker)
 
-PIPELINE = fs-tool web-tool docs-tool research-agent code-agent review-agent
+# Who has no target of its own here.
+MESH = $(shell . scripts/lib.sh; mesh_services)
+PIPELINE = $(filter-out $(SINGLE),$(MESH))
 scale-pipeline: ## Run N of each agent and tool of the pipeline
 	$(call scale,$(PIPELINE))
 
 scale-all: ## Run N of each, but for the pipeline's
-	$(call scale,mcp-router echo-agent weather-tool itinerary-worker)
+	$(call scale,$(SINGLE))
 
 scale-down: N = 1
 scale-down: ## Run one of each
-	$(call scale,mcp-router echo-agent weather-tool itinerary-worker $(PIPELINE))
+	$(call scale,$(MESH))
 
 ##@ Look at it
 
@@ -126,7 +129,7 @@ check: ## Style: formatting, lints, licences, scripts
 	@scripts/tools.sh check
 	@scripts/check.sh
 
-keys: ## Write config/example.toml and the guide's tables of keys anew
+keys: ## Write config/example.toml and the guide's tables of keys, metrics and policies anew
 	WRITE_KEYS=1 cargo test -q --locked -p mesh-testkit --test every_key the_documents_are
 
 test: ## Every test, against the real Consul, HAProxy, grpcurl, grpcio and schemathesis

@@ -14,8 +14,6 @@ WORK=$(mktemp -d) REDIS=
 trap '[ -z "$REDIS" ] || kill $REDIS; wait; rm -rf "$WORK"' EXIT
 mkdir -p "$KEPT"
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-
 # on PERSISTENCE COMMAND...: runs the command beside a new Redis at $PORT. No queue's log is rewritten in mid-run.
 on() {
   local how=$1 options=() code=0; shift

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2046 # Ports and addresses are words.
 # The proxies that scripts/bench.sh measures; sourced. `serve NAME` starts one on port $PROXY, alone on core $CORE, in front
 # of the ports $SERVERS, and sets PID. Peers run as their manuals say for gRPC, with one thread, without logs.
 
@@ -18,7 +19,7 @@ haproxy_config() { # BALANCE
 	  balance $1
 	  http-reuse always
 	EOF
-  printf '  server s%s 127.0.0.1:%s proto h2\n' $(for port in $SERVERS; do echo "$port $port"; done)
+  local port; for port in $SERVERS; do echo "  server s$port 127.0.0.1:$port proto h2"; done
 }
 
 nginx_config() {

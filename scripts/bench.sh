@@ -63,7 +63,7 @@ resident() { awk '/^VmRSS/ { print $2 / 1024 }' /proc/"$1"/status; }
 
 # measure TABLE LABEL PROXY CONNECTIONS CALLS BYTES SECONDS: one line of results.
 measure() {
-  local table=$1 label=$2 name=$3 from=0 to=0 idle=0 busy=0 after=0 ok done p; shift 3
+  local table=$1 label=$2 name=$3 from=0 to=0 idle=0 busy=0 after=0 ok ended p; shift 3
   PORT=$PROXY PID=
   if [ "$name" = none ]; then PORT=${SERVERS%% *}; else serve "$name"; fi
   until_true 30 "an answer through $name" answers
@@ -76,8 +76,8 @@ measure() {
   if [ -n "$p" ]; then
     to=$(cpu "$p"); busy=$(cat "$WORK/busy"); sleep 1; after=$(resident "$p"); stop "$p"
   fi
-  ok=$(whole "$3" <"$WORK/report"); done=$(awk '/^requests:/ { print $8 }' "$WORK/report")
-  sort -n -k3,3 "$WORK/calls" | awk -F'\t' -v OFS='|' -v key="$table|$label|$name|$ROUND" -v ok="$ok" -v all="$done" \
+  ok=$(whole "$3" <"$WORK/report"); ended=$(awk '/^requests:/ { print $8 }' "$WORK/report")
+  sort -n -k3,3 "$WORK/calls" | awk -F'\t' -v OFS='|' -v key="$table|$label|$name|$ROUND" -v ok="$ok" -v all="$ended" \
     -v ns=$((to - from)) -v s="$4" -v idle="$idle" -v busy="$busy" -v after="$after" '
     { t[NR] = $3 / 1000 }
     function at(q) { i = int(q * NR); return t[i < NR ? i + 1 : NR] }
@@ -157,6 +157,7 @@ cargo build -q --release --locked -p mcp-router -p mesh-relay -p mesh-testkit \
 for bytes in 100 1024 65536; do frame $bytes >"$WORK/$bytes.bin"; done
 mkdir "$WORK/nginx-body"
 slow=${MIXED##* } normal=${MIXED% *}
+# shellcheck disable=SC2046 # Addresses are words.
 start 1 "$BIN/examples/backend" $(printf '127.0.0.1:%s ' $EVEN) $(printf '127.0.0.1:%s/5 ' $normal) "127.0.0.1:$slow/50"
 start 1 consul agent -dev -node=bench -log-level=warn -bind=127.0.0.1 -client=127.0.0.1 -grpc-port=-1 \
   -http-port=$CONSUL -dns-port=$((BASE + 11)) -server-port=$((BASE + 12)) -serf-lan-port=$((BASE + 13)) \

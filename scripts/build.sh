@@ -4,8 +4,9 @@
 
 scripts/tools.sh build
 if ! docker info >/dev/null 2>&1; then
-  cargo build --release --locked --bins
-  say "programs are in target/release; no image, since Docker does not run here"
+  scripts/programs.sh build
+  say "$(scripts/programs.sh shipped | xargs) are in target/release: meshctl run NAME is each of the others"
+  say 'no image is built, since Docker does not run here'
 elif [ "$(uname -s)" = Linux ]; then
   scripts/image-from-host.sh
 else

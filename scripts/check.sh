@@ -9,11 +9,16 @@ image_has_all() {
   local file; for file in $(git ls-files '*/Cargo.toml' ':!fuzz'); do
     grep -qx "!${file%%/*}" .dockerignore || die ".dockerignore leaves out ${file%/*}: add !${file%%/*}"; done
 }
-scripts_parse() { local file; for file in scripts/*.sh .ci/run; do bash -n "$file"; done; }
+compose_is_right() {
+  local programs name; programs=$(scripts/programs.sh)
+  for name in $(sed -n 's/^    command: \[\([a-z-]*\)\]$/\1/p; s/.*test: \[CMD, \([a-z-]*\), --healthcheck\]$/\1/p' docker-compose.yml); do
+    known "$name" "$programs"; done
+}
 
 check 'formatting' cargo fmt --all --check
-check 'scripts' scripts_parse
+check 'scripts' shellcheck -x -P scripts -S warning scripts/*.sh .ci/run
 check 'image' image_has_all
+check 'programs of compose' compose_is_right
 check 'lints' cargo clippy --workspace --all-targets --locked -q -- -D warnings
 # Where a level is off, the arguments of its macros are not evaluated.
 check 'log macros' cargo test --locked -q -p mesh-telemetry --test log_macros

@@ -5,18 +5,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 image=${1:-${MESH_IMAGE:-agent-platform-server:local}}
-profile=${PROFILE:-release}
-
-case $profile in
-  release) cargo build --release --locked --bins ;;
-  debug) cargo build --locked --bins ;;
-  *) echo "PROFILE is '$profile': set it to release or debug" >&2; exit 2 ;;
-esac
-mapfile -t programs < <(find "${CARGO_TARGET_DIR:-target}/$profile" -maxdepth 1 -type f -perm -u+x ! -name '*.so')
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-scripts/image-root.sh "$root" "${programs[@]}"
+scripts/programs.sh image "$root"
 tar -C "$root" --owner=0 --group=0 -c . | docker import -c 'ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt' -c 'USER 65532:65532' \
   -c 'WORKDIR /data' -c 'ENV PATH=/usr/local/bin' - "$image" >/dev/null
-echo "image: $image holds ${programs[*]##*/}"
+echo "image: $image holds $(scripts/programs.sh | xargs)"

@@ -1,10 +1,7 @@
+# shellcheck shell=bash
 # What the scripts around compose share; sourced, with the repository's root as the working directory afterwards.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-
-# The services that are scaled and restarted, in the order of a restart: first who is called, last who calls.
-MESH_SERVICES=(echo-agent weather-tool itinerary-worker fs-tool web-tool docs-tool research-agent code-agent review-agent
-  mcp-router)
 
 # scripts/tools.sh puts compose here on a machine whose docker has none.
 if [ -e .tools/docker/cli-plugins/docker-compose ]; then export DOCKER_CONFIG=${DOCKER_CONFIG:-$PWD/.tools/docker}; fi
@@ -14,8 +11,17 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 need() { local program; for program in "$@"; do
   command -v "$program" >/dev/null || die "$program is missing: apt-get install $program"; done; }
 
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
 # count N WHAT-TO-CALL: N when it is a number of replicas.
 count() { [[ ${1:-} =~ ^[1-9][0-9]?$ ]] || die "N is '${1:-}', not a number from 1 to 99. Call it as: $2"; }
+
+# The services of compose that are scaled and restarted, in the order of a restart.
+mesh_services() { scripts/programs.sh | grep -Ex '.*-(agent|tool|worker)|mcp-router' | grep -Fxf <(docker compose config --services); }
+# known NAME LIST: fails unless the name is one of them.
+known() { grep -Fqx -- "$1" <<<"$2" || die "'$1' is not one of: $(xargs <<<"$2")"; }
+# registered_name SERVICE: its name in Consul, such as agent-echo for echo-agent.
+registered_name() { case $1 in *-agent|*-tool|*-worker) say "${1##*-}-${1%-*}" ;; *) say "$1" ;; esac; }
 
 containers() { docker compose ps -q "$1" 2>/dev/null || true; }
 replicas() { containers "$1" | grep -c . || true; }

@@ -8,10 +8,6 @@
 need curl jq
 GRACE=150
 
-declare -A REGISTERED=([mcp-router]=mcp-router [echo-agent]=agent-echo [weather-tool]=tool-weather
-  [itinerary-worker]=worker-itinerary [fs-tool]=tool-fs [web-tool]=tool-web [docs-tool]=tool-docs
-  [research-agent]=agent-research [code-agent]=agent-code [review-agent]=agent-review)
-
 healthy() { [ "$(docker inspect -f '{{.State.Health.Status}}' "$1" 2>/dev/null)" = healthy ]; }
 all_healthy() { local id; for id in $(containers "$1"); do healthy "$id" || return 1; done; }
 
@@ -19,7 +15,7 @@ all_healthy() { local id; for id in $(containers "$1"); do healthy "$id" || retu
 in_service() {
   all_healthy "$1" || return 1
   local passing
-  passing=$(curl -fsS "$CONSUL/v1/health/service/${REGISTERED[$1]}?passing" | jq length) || return 1
+  passing=$(curl -fsS "$CONSUL/v1/health/service/$(registered_name "$1")?passing" | jq length) || return 1
   [ "$passing" -ge "$2" ] || return 1
   [ "$1" != mcp-router ] || [ "$(haproxy_up)" -ge "$2" ]
 }
@@ -60,8 +56,9 @@ roll() {
 }
 
 CONSUL=$(url consul 8500)
-[ $# -gt 0 ] || set -- "${MESH_SERVICES[@]}"
+services=$(mesh_services)
+[ $# -gt 0 ] || set -- $services
 for service in "$@"; do
-  [ -n "${REGISTERED[$service]:-}" ] || die "'$service' is not one of: ${MESH_SERVICES[*]}"
+  known "$service" "$services"
   roll "$service"
 done

@@ -4,9 +4,10 @@
 # Usage: scripts/scale.sh [SERVICE=N]...
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+services=$(mesh_services)
 declare -A wanted
 for pair in "$@"; do
-  [[ " ${MESH_SERVICES[*]} " == *" ${pair%%=*} "* ]] || die "'${pair%%=*}' is not one of: ${MESH_SERVICES[*]}"
+  known "${pair%%=*}" "$services"
   count "${pair#*=}" "scripts/scale.sh ${pair%%=*}=3"
   wanted[${pair%%=*}]=${pair#*=}
 done
@@ -33,7 +34,7 @@ case $open in
 esac
 
 flags=()
-for service in "${MESH_SERVICES[@]}"; do
+for service in $services; do
   present=$(replicas "$service")
   flags+=(--scale "$service=${wanted[$service]:-$((present > 0 ? present : 1))}")
 done

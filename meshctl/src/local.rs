@@ -3,7 +3,8 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
-use service::{Context, DrainReport, ServerHandle, Services, Spec};
+use programs::{Build, Program};
+use service::{DrainReport, ServerHandle, Spec};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use crate::registry::Registry;
@@ -39,10 +40,8 @@ pub(crate) struct LocalMesh {
     gateway: Option<ServerHandle>,
 }
 
-type Build = fn(&Context) -> anyhow::Result<Services>;
-
 /// Who a run of the pipeline calls.
-const PIPELINE: [(Spec, Build); 6] = [
+const PIPELINE: [Program; 6] = [
     (fs_tool::SPEC, fs_tool::build),
     (web_tool::SPEC, web_tool::build),
     (docs_tool::SPEC, docs_tool::build),

@@ -1,4 +1,5 @@
-//! The command line of the mesh: starts one, looks at one, calls into one.
+//! The command line of the mesh: starts one, looks at one, calls into one. Under the name of one of
+//! its programs it is that program.
 
 mod cli;
 mod commands;
@@ -16,12 +17,17 @@ mod proto_text;
 mod registry;
 mod router;
 
-use std::process::ExitCode;
+use std::{env, path::Path, process::ExitCode};
 
 use clap::Parser as _;
 
 /// Exits with 0 when all went well, 1 when something failed, 2 for a command line that will not do.
 fn main() -> ExitCode {
+    let own_name = env::args_os().next().unwrap_or_default();
+    let own_name = Path::new(&own_name).file_name().unwrap_or_default();
+    if let Some((spec, build)) = programs::named(own_name) {
+        return service::main(spec, build);
+    }
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::refused(&error),

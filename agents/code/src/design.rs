@@ -2,12 +2,11 @@
 
 use agentkit::{
     sources::{Citations, code_block, quote, remarks},
-    text::{distinct_terms, terms},
+    text::missing_terms,
 };
 
 use crate::gather::{Excerpt, Excerpts};
 
-/// Most rules that are listed.
 const MAX_RULES: usize = 20;
 
 /// What stands before a sketch.
@@ -33,54 +32,35 @@ pub(crate) fn numbered(excerpts: &Excerpts, citations: &mut Citations) -> String
 pub(crate) fn body(goal: &str, excerpts: &Excerpts, citations: &mut Citations) -> String {
     let mut text = String::new();
     outline(&mut text, excerpts, citations);
-    section(
-        &mut text,
-        "Rules to keep",
-        excerpts.rules.iter().take(MAX_RULES),
-        citations,
-        quote,
-    );
-    section(
-        &mut text,
-        "Interfaces and examples",
-        excerpts.code.iter(),
-        citations,
-        code_block,
-    );
-    section(
-        &mut text,
-        "Settings and facts",
-        excerpts.tables.iter(),
-        citations,
-        quote,
-    );
-    let said: String = excerpts
+    let rules = &excerpts.rules[..excerpts.rules.len().min(MAX_RULES)];
+    let mut add = |title: &str, excerpts: &[Excerpt], shown: fn(&str) -> String| {
+        section(&mut text, title, excerpts, citations, shown);
+    };
+    add("Rules to keep", rules, quote);
+    add("Interfaces and examples", &excerpts.code, code_block);
+    add("Settings and facts", &excerpts.tables, quote);
+    let said = excerpts
         .all()
-        .map(|excerpt| format!("{} {}\n", excerpt.heading, excerpt.text))
-        .collect();
-    let said = terms(&said);
-    let mut open = distinct_terms(goal);
-    open.retain(|term| !said.contains(term));
+        .flat_map(|excerpt| [&*excerpt.heading, &*excerpt.text]);
+    let open = missing_terms(goal, said);
     if !open.is_empty() {
+        let open = open.join(", ");
         text.push_str(&format!(
-            "## Not covered\n\n_no source speaks of: {}_\n\n",
-            open.join(", ")
+            "## Not covered\n\n_no source speaks of: {open}_\n\n"
         ));
     }
     text.push_str(&citations.list());
     text
 }
 
-/// The parts of the design: what the sources stand under, in the order of their weight.
+/// The parts of the design: the headings of the sources, in the order of the findings.
 fn outline(text: &mut String, excerpts: &Excerpts, citations: &mut Citations) {
     text.push_str("## Outline\n\n");
     let mut parts: Vec<(&str, Vec<usize>)> = Vec::new();
     for excerpt in &excerpts.findings {
         let number = citations.number(&excerpt.source);
-        match parts
-            .iter_mut()
-            .find(|(heading, _)| *heading == excerpt.heading)
-        {
+        let mut known = parts.iter_mut();
+        match known.find(|(heading, _)| *heading == excerpt.heading) {
             Some((_, numbers)) if numbers.contains(&number) => {}
             Some((_, numbers)) => numbers.push(number),
             None => parts.push((&excerpt.heading, vec![number])),
@@ -91,24 +71,20 @@ fn outline(text: &mut String, excerpts: &Excerpts, citations: &mut Citations) {
     }
     for (index, (heading, numbers)) in parts.iter().enumerate() {
         let numbers: Vec<_> = numbers.iter().map(ToString::to_string).collect();
-        text.push_str(&format!(
-            "{}. {heading} [{}]\n",
-            index + 1,
-            numbers.join(", ")
-        ));
+        let (number, numbers) = (index + 1, numbers.join(", "));
+        text.push_str(&format!("{number}. {heading} [{numbers}]\n"));
     }
     text.push('\n');
 }
 
-fn section<'a>(
+fn section(
     text: &mut String,
     title: &str,
-    excerpts: impl Iterator<Item = &'a Excerpt>,
+    excerpts: &[Excerpt],
     citations: &mut Citations,
     shown: fn(&str) -> String,
 ) {
-    let mut excerpts = excerpts.peekable();
-    if excerpts.peek().is_none() {
+    if excerpts.is_empty() {
         return;
     }
     text.push_str(&format!("## {title}\n\n"));
@@ -118,9 +94,7 @@ fn section<'a>(
             true => String::new(),
             false => format!(" under {}", excerpt.heading.replace(['[', ']'], "")),
         };
-        text.push_str(&format!(
-            "{}\n— [{number}]{under}\n\n",
-            shown(&excerpt.text)
-        ));
+        let shown = shown(&excerpt.text);
+        text.push_str(&format!("{shown}\n— [{number}]{under}\n\n"));
     }
 }

@@ -1,4 +1,4 @@
-//! What a design is made of: excerpts of the notes, and code and tables of the documents.
+//! The parts of a design: excerpts of the notes, and code and tables of the documents.
 
 use agentkit::{
     Toolbox,
@@ -6,10 +6,10 @@ use agentkit::{
 };
 
 const DOCS: &str = "docs-tool";
-/// Code blocks and tables asked for beside those of the notes.
+/// Most code blocks, and most tables, that are asked for beside those of the notes.
 const MAX_BESIDES: usize = 5;
 /// Words that mark a sentence as a rule.
-const RULES: &[&str] = &[
+const RULES: [&str; 15] = [
     "always",
     "at least",
     "at most",
@@ -30,7 +30,7 @@ const RULES: &[&str] = &[
 /// An excerpt with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Excerpt {
-    /// What it stands under.
+    /// The heading above it.
     pub(crate) heading: String,
     /// What it says, verbatim.
     pub(crate) text: String,
@@ -46,7 +46,7 @@ pub(crate) struct Excerpts {
     pub(crate) rules: Vec<Excerpt>,
     pub(crate) code: Vec<Excerpt>,
     pub(crate) tables: Vec<Excerpt>,
-    /// What could not be looked up, and why.
+    /// Why something was not looked up.
     pub(crate) remarks: Vec<String>,
 }
 
@@ -70,9 +70,8 @@ impl Excerpts {
             } else if quote.text.trim_start().starts_with('|') {
                 excerpts.tables.push(excerpt(&quote.text));
             } else {
-                let rules = sentences(&quote.text)
-                    .into_iter()
-                    .filter(|text| is_rule(text));
+                let sentences = sentences(&quote.text).into_iter();
+                let rules = sentences.filter(|text| is_rule(text));
                 excerpts.rules.extend(rules.map(|text| excerpt(&text)));
             }
         }
@@ -95,17 +94,15 @@ impl Excerpts {
             let found = toolbox.call_json(DOCS, "search_local_docs", asked).await;
             let found: DocSearchResults = match found {
                 Ok(found) => found,
-                // The notes stand without them.
+                // The notes are a design without them.
                 Err(error) => {
-                    return self
-                        .remarks
-                        .push(format!("no more code was looked for: {error}"));
+                    let remark = format!("no more code was looked for: {error}");
+                    return self.remarks.push(remark);
                 }
             };
-            let all = if kind == "code" {
-                &mut self.code
-            } else {
-                &mut self.tables
+            let all = match kind {
+                "code" => &mut self.code,
+                _ => &mut self.tables,
             };
             for hit in found.results {
                 let source = hit.passage.source();
@@ -151,11 +148,9 @@ fn sentences(text: &str) -> Vec<String> {
 }
 
 fn is_rule(sentence: &str) -> bool {
-    let words: Vec<String> = sentence
-        .split(|c: char| !c.is_alphanumeric())
-        .map(str::to_lowercase)
-        .collect();
-    let padded = format!(" {} ", words.join(" "));
+    let plain = |c: char| if c.is_alphanumeric() { c } else { ' ' };
+    let words: String = sentence.to_lowercase().chars().map(plain).collect();
+    let padded = format!(" {words} ");
     RULES
         .iter()
         .any(|rule| padded.contains(&format!(" {rule} ")))

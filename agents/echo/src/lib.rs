@@ -1,13 +1,11 @@
 //! The echo agent: repeats its task, which shows whether a call arrived, and at which instance.
 
-mod about;
-
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-use agentkit::{Agent, OutputStream, Task, TaskError, TaskOutcome};
+use agentkit::{About, Agent, OutputStream, Task, TaskError, TaskOutcome};
 use config::{duration, keys};
 use service::{Context, Services, Spec};
 use tokio::time::sleep;
@@ -33,6 +31,25 @@ keys! {
     }
 }
 
+const ABOUT: About = About {
+    name: "Echo Agent",
+    description: "Repeats the text it is given, with the parameters of the task",
+    details: "Answers every task with its own input, so that a caller sees what arrived: the text, \
+        the parameters, the session. Each answer names the instance that gave it and counts that \
+        instance's tasks, which shows how calls are balanced.",
+    how_it_works: "ExecuteTask answers once. StreamTask sends the input back a word at a time and \
+        ends with the chunk [COMPLETE]. Nothing is kept between calls.",
+    return_format: "output: `Echo Agent Response: <input>`, followed by \
+        ` | Parameters: k=v, k=v` sorted by key when there are any; metadata: agent_id, \
+        processed_at (Unix seconds), task_number, and session_id when given",
+    use_cases: &[
+        "Check that a call reaches an agent through HAProxy and a router",
+        "See how calls and sessions are spread over instances",
+        "Measure what the mesh itself costs",
+    ],
+    ..About::EMPTY
+};
+
 #[derive(Debug)]
 struct Echo {
     delay: Duration,
@@ -48,7 +65,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
         delay: EchoKeys::from_config(&context.config).delay,
         tasks: AtomicU64::new(0),
     };
-    Ok(agentkit::serve_agent(context, about::ABOUT, echo))
+    Ok(agentkit::serve_agent(context, ABOUT, echo))
 }
 
 #[async_trait::async_trait]
@@ -73,7 +90,7 @@ impl Agent for Echo {
     }
 }
 
-/// Parameters print sorted by key, so that the same request has the same answer.
+/// The answer to a whole task; parameters are sorted by name.
 fn answer(task: &Task) -> String {
     let pairs = task.parameters.iter();
     let pairs: Vec<_> = pairs.map(|(key, value)| format!("{key}={value}")).collect();

@@ -12,57 +12,49 @@ const DOCS: &str = "docs-tool";
 const WEB: &str = "web-tool";
 /// Most parts of a goal that are searched for on their own.
 const MAX_PARTS: usize = 6;
-/// Longest query, characters: more words make no better search.
+/// Longest query, characters.
 const MAX_QUERY: usize = 1000;
-/// Results asked for per part, and passages kept of all.
+/// Most results of one query.
 const PER_PART: usize = 8;
-/// Most passages that are kept.
-pub const MAX_HITS: usize = 14;
+/// Most passages in the notes.
+const MAX_HITS: usize = 14;
 
 /// What was found.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Passages of documents, best first.
-    pub hits: Vec<DocHit>,
+    pub(crate) hits: Vec<DocHit>,
     /// How many files and passages were searched.
-    pub searched: (usize, usize),
+    pub(crate) searched: (usize, usize),
     /// Words of the goal that no document has.
-    pub missing: Vec<String>,
-    /// Pages of the web.
-    pub web: Option<WebSearchResults>,
+    pub(crate) missing: Vec<String>,
+    pub(crate) web: Option<WebSearchResults>,
     /// What could not be searched, and why.
-    pub remarks: Vec<String>,
+    pub(crate) remarks: Vec<String>,
 }
 
 /// The queries for a goal: the whole goal, then its parts between arrows, commas, semicolons and
 /// `then`.
-#[must_use]
-pub fn subqueries(goal: &str) -> Vec<String> {
-    let separated = goal
-        .replace("->", ";")
-        .replace('→', ";")
-        .replace(" then ", ";");
-    let parts = separated.split([';', ',', '\n', '?', '!']);
-    let parts = parts
-        .map(str::trim)
-        .filter(|part| !part.is_empty() && *part != goal.trim());
+fn subqueries(goal: &str) -> Vec<String> {
+    let separated = goal.replace("->", ";").replace(" then ", ";");
+    let parts = separated
+        .split(['→', ';', ',', '\n', '?', '!'])
+        .map(str::trim);
+    let parts = parts.filter(|part| !part.is_empty() && *part != goal.trim());
     let all = std::iter::once(goal.trim()).chain(parts);
     all.take(MAX_PARTS + 1).map(str::to_owned).collect()
 }
 
 /// Searches the documents for the goal and its parts, and the web for the goal, with the tools that
 /// the task names.
-///
-/// # Errors
-/// When the tool for documents does not answer. Other failures become remarks.
-pub async fn search(toolbox: &Toolbox, goal: &str) -> Result<Findings, TaskError> {
+/// It fails when the tool for documents does not answer; other failures become remarks.
+pub(crate) async fn search(toolbox: &Toolbox, goal: &str) -> Result<Findings, TaskError> {
     let mut findings = Findings::default();
     if toolbox.contains(DOCS) {
         docs(toolbox, goal, &mut findings).await?;
     } else {
-        findings
-            .remarks
-            .push("documents were not searched: docs-tool is not among the tools".into());
+        let remark = "documents were not searched: docs-tool is not among the tools";
+        findings.remarks.push(remark.to_owned());
     }
     if toolbox.contains(WEB) {
         web(toolbox, goal, &mut findings).await;

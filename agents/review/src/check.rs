@@ -1,11 +1,11 @@
-//! The checks: a quotation stands in its source, a claim has a source, and the goal is covered.
+//! The checks: quotations are in their source, claims have a source, and the goal is covered.
 
 use std::collections::BTreeMap;
 
 use agentkit::{
     TaskError, ToolError, Toolbox,
     sources::{Document, Quote, Source},
-    text::{distinct_terms, one_line, shorten, terms},
+    text::{missing_terms, one_line, shorten},
 };
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ pub(crate) struct Finding {
 #[derive(Debug, Default)]
 pub(crate) struct CheckResults {
     pub(crate) findings: Vec<Finding>,
-    /// Quotations looked up, and those that stand in their source.
+    /// Quotations that were looked up, and those that are in their source.
     pub(crate) looked_up: usize,
     pub(crate) confirmed: usize,
     /// Claims, and those that name a source.
@@ -68,13 +68,9 @@ impl CheckResults {
                 continue;
             }
             self.claims += 1;
-            let unknown = claim
-                .cites
-                .iter()
-                .find(|number| !document.sources.contains_key(number));
-            if let Some(number) = unknown {
-                let what = format!("cites [{number}], which is not among its sources");
-                self.find(Severity::Error, name, claim.line, &what);
+            let mut cites = claim.cites.iter();
+            if let Some(number) = cites.find(|number| !document.sources.contains_key(number)) {
+                self.find(Severity::Error, name, claim.line, &unknown_source(*number));
             } else if claim.cites.is_empty() {
                 let what = format!("says something without a source: {}", shorten(&claim.text));
                 self.find(Severity::Warning, name, claim.line, &what);
@@ -85,19 +81,13 @@ impl CheckResults {
         Ok(())
     }
 
-    /// Checks that the document mentions every word of the goal.
+    /// Checks that the document has every word of the goal.
     pub(crate) fn goal(&mut self, goal: &str, name: &str, document: &Document) {
         let quotes = document.quotes.iter().map(|quote| quote.text.as_str());
         let claims = document.claims.iter().map(|claim| claim.text.as_str());
         // Not the title, which repeats the goal.
         let headings = document.headings.iter().skip(1).map(String::as_str);
-        let said: Vec<_> = quotes
-            .chain(claims)
-            .chain(headings)
-            .flat_map(terms)
-            .collect();
-        let mut missing = distinct_terms(goal);
-        missing.retain(|term| !said.contains(term));
+        let missing = missing_terms(goal, quotes.chain(claims).chain(headings));
         if !missing.is_empty() {
             let what = format!("does not speak of the goal's: {}", missing.join(", "));
             self.find(Severity::Warning, name, 0, &what);
@@ -111,33 +101,33 @@ impl CheckResults {
         document: &Document,
         quote: &Quote,
     ) -> Result<(), TaskError> {
-        let Some(number) = quote.cites else {
-            self.find(Severity::Error, name, quote.line, "quotes without a source");
-            return Ok(());
-        };
-        let Some(source) = document.sources.get(&number) else {
-            let what = format!("cites [{number}], which is not among its sources");
-            self.find(Severity::Error, name, quote.line, &what);
-            return Ok(());
-        };
-        if let Source::Web(url) = source {
-            let what = format!("not checked, since pages are not fetched: {url}");
-            self.find(Severity::Note, name, quote.line, &what);
-            return Ok(());
-        }
-        self.looked_up += 1;
-        match self.lines(toolbox, source).await? {
-            Err(problem) => {
-                let what = format!("its source {source} cannot be read: {problem}");
-                self.find(Severity::Error, name, quote.line, &what);
+        let (severity, what) = match quote
+            .cites
+            .map(|number| (number, document.sources.get(&number)))
+        {
+            None => (Severity::Error, "quotes without a source".to_owned()),
+            Some((number, None)) => (Severity::Error, unknown_source(number)),
+            Some((_, Some(Source::Web(url)))) => {
+                let what = format!("not checked, since pages are not fetched: {url}");
+                (Severity::Note, what)
             }
-            Ok(there) if plain(&there).contains(&plain(&quote.text)) => self.confirmed += 1,
-            Ok(_) => {
-                let said = shorten(quote.text.trim());
-                let what = format!("does not stand in {source}: {said}");
-                self.find(Severity::Error, name, quote.line, &what);
+            Some((_, Some(source))) => {
+                self.looked_up += 1;
+                let what = match self.lines(toolbox, source).await? {
+                    Err(problem) => format!("its source {source} cannot be read: {problem}"),
+                    Ok(there) if plain(&there).contains(&plain(&quote.text)) => {
+                        self.confirmed += 1;
+                        return Ok(());
+                    }
+                    Ok(_) => {
+                        let said = shorten(quote.text.trim());
+                        format!("does not stand in {source}: {said}")
+                    }
+                };
+                (Severity::Error, what)
             }
-        }
+        };
+        self.find(severity, name, quote.line, &what);
         Ok(())
     }
 
@@ -179,20 +169,20 @@ impl CheckResults {
         self.findings.push(Finding { severity, at, what });
     }
 
-    /// How many findings have this severity.
     pub(crate) fn count(&self, severity: Severity) -> usize {
-        self.findings
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .count()
+        let findings = self.findings.iter();
+        findings.filter(|it| it.severity == severity).count()
     }
+}
+
+fn unknown_source(number: usize) -> String {
+    format!("cites [{number}], which is not among its sources")
 }
 
 /// A text without its line breaks and the marks of lists, which a quotation may leave out.
 fn plain(text: &str) -> String {
-    let words = text
-        .split_whitespace()
-        .filter(|word| !matches!(*word, "-" | "*" | "+"));
+    let words = text.split_whitespace();
+    let words = words.filter(|word| !matches!(*word, "-" | "*" | "+"));
     words.collect::<Vec<_>>().join(" ")
 }
 

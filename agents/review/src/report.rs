@@ -2,18 +2,10 @@
 
 use crate::check::{CheckResults, Severity};
 
-/// Most findings that are listed.
 const MAX_FINDINGS: usize = 100;
 
 /// The review, without its title and a model's remarks.
 pub(crate) fn report(names: &[&str], results: &CheckResults) -> String {
-    let CheckResults {
-        looked_up,
-        confirmed,
-        claims,
-        sourced,
-        ..
-    } = results;
     let (errors, warnings) = (
         results.count(Severity::Error),
         results.count(Severity::Warning),
@@ -25,11 +17,14 @@ pub(crate) fn report(names: &[&str], results: &CheckResults) -> String {
     };
     let mut text = format!(
         "## Verdict\n\n**{verdict}**: {errors} errors, {warnings} warnings in {}.\n\n\
-         - {confirmed} of {looked_up} quotations stand word for word in the lines they name.\n\
-         - {sourced} of {claims} statements name their source.\n\n",
-        names.join(" and ")
+         - {} of {} quotations stand word for word in the lines they name.\n\
+         - {} of {} statements name their source.\n\n## Findings\n\n",
+        names.join(" and "),
+        results.confirmed,
+        results.looked_up,
+        results.sourced,
+        results.claims,
     );
-    text.push_str("## Findings\n\n");
     if results.findings.is_empty() {
         text.push_str("None.\n");
         return text;
@@ -46,11 +41,8 @@ pub(crate) fn report(names: &[&str], results: &CheckResults) -> String {
         let what = finding.what.replace('|', "\\|");
         text.push_str(&format!("| {severity} | {} | {what} |\n", finding.at));
     }
-    if let Some(more) = findings
-        .len()
-        .checked_sub(MAX_FINDINGS)
-        .filter(|more| *more > 0)
-    {
+    let more = findings.len().saturating_sub(MAX_FINDINGS);
+    if more > 0 {
         text.push_str(&format!("\n{more} more are not listed.\n"));
     }
     text

@@ -14,28 +14,28 @@ use service::Context;
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct About {
-    /// Its name for people.
+    /// The name that people read.
     pub name: &'static str,
     /// What it does, in a line.
     pub description: &'static str,
-    /// More about it; empty for a list of its operations or parameters.
+    /// A longer description; where it is empty, the operations or parameters are listed.
     pub details: &'static str,
-    /// How it does that, and what it does not do.
+    /// How it works, and what it does not do.
     pub how_it_works: &'static str,
-    /// What its answers look like.
+    /// The form of its answers.
     pub return_format: &'static str,
-    /// What it is good for.
+    /// What people use it for.
     pub use_cases: &'static [&'static str],
     /// The operations of a tool; empty for an agent or a worker.
     pub operations: &'static [Operation],
-    /// What its requests may carry.
+    /// The parameters of its requests.
     pub parameters: &'static [Parameter],
 }
 
 /// One operation of a tool.
 #[derive(Debug)]
 pub struct Operation {
-    /// What callers say.
+    /// Its name in a request.
     pub name: &'static str,
     /// What it does and answers, in a line.
     pub about: &'static str,
@@ -45,7 +45,7 @@ pub struct Operation {
 #[derive(Debug)]
 pub struct Parameter {
     name: &'static str,
-    /// In JSON Schema's words.
+    /// A type of JSON Schema.
     json_type: &'static str,
     required: bool,
     about: &'static str,
@@ -60,8 +60,7 @@ impl Operation {
 }
 
 impl Parameter {
-    /// A parameter that every request needs: its name, its type in JSON Schema's words, and what it
-    /// means.
+    /// A parameter that every request needs: its name, its type in JSON Schema, and what it means.
     #[must_use]
     pub const fn required(
         name: &'static str,
@@ -90,8 +89,26 @@ impl Parameter {
     }
 }
 
+/// A description on the wire: the fields that agents, tools and workers share, and those of its kind.
+macro_rules! info {
+    ($about:ident, $context:ident, $info:ident { $id:ident, $($field:ident),+ }) => {
+        $info {
+            $id: $context.public_id(),
+            name: $about.name.to_owned(),
+            description: $about.description.to_owned(),
+            endpoint: $context.endpoint.clone(),
+            detailed_description: $about.detailed(),
+            how_it_works: $about.how_it_works.to_owned(),
+            return_format: $about.return_format.to_owned(),
+            use_cases: owned($about.use_cases),
+            version: $context.spec.version.to_owned(),
+            $($field),+
+        }
+    };
+}
+
 impl About {
-    /// Says nothing; the base of a table that leaves rows out.
+    /// An empty description, for `..About::EMPTY`.
     pub const EMPTY: Self = Self {
         name: "",
         description: "",
@@ -105,49 +122,40 @@ impl About {
 
     pub(crate) fn agent(&self, context: &Context) -> AgentInfo {
         let capabilities = context.spec.tags.iter().filter(|tag| **tag != "agent");
-        AgentInfo {
-            agent_id: context.public_id(),
-            name: self.name.to_owned(),
-            description: self.description.to_owned(),
-            capabilities: capabilities.map(|tag| (*tag).to_owned()).collect(),
-            endpoint: context.endpoint.clone(),
-            detailed_description: self.detailed(),
-            how_it_works: self.how_it_works.to_owned(),
-            return_format: self.return_format.to_owned(),
-            use_cases: owned(self.use_cases),
-            version: context.spec.version.to_owned(),
-        }
+        let capabilities = capabilities.map(|tag| (*tag).to_owned()).collect();
+        info!(
+            self,
+            context,
+            AgentInfo {
+                agent_id,
+                capabilities
+            }
+        )
     }
 
     pub(crate) fn tool(&self, context: &Context) -> ToolInfo {
-        ToolInfo {
-            tool_id: context.public_id(),
-            name: self.name.to_owned(),
-            description: self.description.to_owned(),
-            endpoint: context.endpoint.clone(),
-            parameters: self.parameters(),
-            detailed_description: self.detailed(),
-            how_it_works: self.how_it_works.to_owned(),
-            return_format: self.return_format.to_owned(),
-            use_cases: owned(self.use_cases),
-            version: context.spec.version.to_owned(),
-        }
+        let parameters = self.parameters();
+        info!(
+            self,
+            context,
+            ToolInfo {
+                tool_id,
+                parameters
+            }
+        )
     }
 
     pub(crate) fn worker(&self, context: &Context) -> WorkerInfo {
-        WorkerInfo {
-            worker_id: context.public_id(),
-            name: self.name.to_owned(),
-            description: self.description.to_owned(),
-            endpoint: context.endpoint.clone(),
-            tags: owned(context.spec.tags),
-            detailed_description: self.detailed(),
-            how_it_works: self.how_it_works.to_owned(),
-            return_format: self.return_format.to_owned(),
-            use_cases: owned(self.use_cases),
-            version: context.spec.version.to_owned(),
-            parameters: self.parameters(),
-        }
+        let (tags, parameters) = (owned(context.spec.tags), self.parameters());
+        info!(
+            self,
+            context,
+            WorkerInfo {
+                worker_id,
+                tags,
+                parameters
+            }
+        )
     }
 
     fn parameters(&self) -> Vec<ToolParameter> {
@@ -161,21 +169,24 @@ impl About {
     }
 
     fn detailed(&self) -> String {
-        let list = |rows: Vec<(&str, &str)>| {
-            let rows = rows.iter().map(|(name, about)| format!("{name}: {about}"));
-            rows.collect::<Vec<_>>().join("; ")
-        };
-        let operations: Vec<_> = self.operations.iter().map(|o| (o.name, o.about)).collect();
-        let parameters: Vec<_> = self.parameters.iter().map(|p| (p.name, p.about)).collect();
-        match () {
-            () if !self.details.is_empty() => self.details.to_owned(),
-            () if !operations.is_empty() => format!("Operations: {}.", list(operations)),
-            () if !parameters.is_empty() => {
-                format!("{}. Parameters: {}.", self.description, list(parameters))
-            }
-            () => self.description.to_owned(),
+        let operations = self.operations.iter().map(|row| (row.name, row.about));
+        let parameters = self.parameters.iter().map(|row| (row.name, row.about));
+        if !self.details.is_empty() {
+            self.details.to_owned()
+        } else if !self.operations.is_empty() {
+            format!("Operations: {}.", list(operations))
+        } else if !self.parameters.is_empty() {
+            format!("{}. Parameters: {}.", self.description, list(parameters))
+        } else {
+            self.description.to_owned()
         }
     }
+}
+
+/// Rows as `name: about; name: about`.
+pub(crate) fn list<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let rows = rows.map(|(name, about)| format!("{name}: {about}"));
+    rows.collect::<Vec<_>>().join("; ")
 }
 
 fn owned(words: &[&str]) -> Vec<String> {

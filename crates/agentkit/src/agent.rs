@@ -1,4 +1,4 @@
-//! An agent: a task in, a text and what it cost out.
+//! An agent: a task in, a text and facts about it out.
 
 use service::{ServiceKind, Spec};
 
@@ -18,11 +18,26 @@ pub const AGENT: Spec = Spec {
     keys: &[service::GRPC],
 };
 
-/// Something that carries out tasks.
+/// A program that carries out tasks.
+///
+/// ```
+/// use mesh_agentkit::{Agent, OutputStream, Task, TaskError, TaskOutcome};
+///
+/// #[derive(Debug)]
+/// struct Greeter;
+///
+/// #[async_trait::async_trait]
+/// impl Agent for Greeter {
+///     async fn run(&self, task: &Task, _: &OutputStream) -> Result<TaskOutcome, TaskError> {
+///         let name = task.require_goal("whom to greet")?;
+///         Ok(TaskOutcome::text(format!("Hello, {name}!")))
+///     }
+/// }
+/// ```
 #[async_trait::async_trait]
 pub trait Agent: std::fmt::Debug + Send + Sync + 'static {
-    /// Carries out one task. What is sent to `stream` on the way has to be the beginning of the
-    /// output: a caller who streams gets those pieces, and then the rest of it.
+    /// Carries out one task. What it sends to `stream` has to be the beginning of the output: a caller
+    /// who streams gets those pieces, and then the rest.
     ///
     /// # Errors
     /// When the task is wrong, or something it needs does not answer.

@@ -1,13 +1,9 @@
 //! An agent as an `agentplatform.AgentService`.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
-use futures_util::stream;
+use chrono::Utc;
+use futures_util::{StreamExt as _, stream};
 use proto::agentplatform::{
     AgentInfo, ListAgentsRequest, ListAgentsResponse, RegistrationResponse, StatusRequest,
     StatusResponse, TaskChunk, TaskRequest, TaskResponse,
@@ -43,24 +39,6 @@ pub fn serve(context: &Context, about: About, agent: impl Agent) -> Services {
         .descriptors(proto::DESCRIPTORS)
 }
 
-type Work = Pin<Box<dyn Future<Output = Result<TaskOutcome, TaskError>> + Send>>;
-
-/// How far a stream is.
-enum Progress {
-    /// The agent works; what it has sent so far.
-    Working(Work, mpsc::Receiver<String>, String),
-    /// The agent is done; what it has sent may not be read yet.
-    Done(
-        Result<TaskOutcome, TaskError>,
-        mpsc::Receiver<String>,
-        String,
-    ),
-    /// Only the last chunk is missing.
-    Complete,
-    /// Nothing follows.
-    Over,
-}
-
 #[async_trait::async_trait]
 impl AgentService for AgentServer {
     type StreamTaskStream = BoxStream<TaskChunk>;
@@ -72,13 +50,9 @@ impl AgentService for AgentServer {
         let _active = self.active.begin();
         let task = Task::from(request.into_inner());
         let result = self.agent.run(&task, &OutputStream::discard()).await;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let facts = [
             ("agent_id", self.context.instance_id.clone()),
-            (
-                "processed_at",
-                now.map_or(0, |since| since.as_secs()).to_string(),
-            ),
+            ("processed_at", Utc::now().timestamp().to_string()),
             ("session_id", task.session.clone()),
         ];
         respond(task, facts, result)
@@ -93,22 +67,17 @@ impl AgentService for AgentServer {
         let (task_id, session_id) = (task.id.clone(), task.session.clone());
         let (stream, pieces) = OutputStream::channel();
         let agent = Arc::clone(&self.agent);
-        let work: Work = Box::pin(async move { agent.run(&task, &stream).await });
-        let start = Progress::Working(work, pieces, String::new());
-        let chunks = stream::unfold(start, move |progress| {
+        let work = Box::pin(async move { agent.run(&task, &stream).await });
+        let pieces = stream::unfold(Some((work, pieces, String::new())), next);
+        let chunks = pieces.flat_map(stream::iter).map(move |piece| {
             // The task is active as long as its stream.
             let _active = &active;
-            let (task_id, session_id) = (task_id.clone(), session_id.clone());
-            async move {
-                let (piece, next) = next(progress).await?;
-                let chunk = piece.map(|content| TaskChunk {
-                    task_id,
-                    session_id,
-                    content,
-                    is_final: matches!(next, Progress::Over),
-                });
-                Some((chunk, next))
-            }
+            piece.map(|(content, is_final)| TaskChunk {
+                task_id: task_id.clone(),
+                session_id: session_id.clone(),
+                content,
+                is_final,
+            })
         });
         Ok(Response::new(Box::pin(chunks)))
     }
@@ -139,36 +108,43 @@ impl AgentService for AgentServer {
     }
 }
 
-/// The next piece of a stream: what the agent sends while it works, the rest of its output, and the
-/// mark of the end.
-async fn next(mut progress: Progress) -> Option<(Result<String, Status>, Progress)> {
-    loop {
-        progress = match progress {
-            Progress::Working(mut work, mut pieces, mut sent) => tokio::select! {
-                // In this order: what was sent before the end comes before it.
-                biased;
-                Some(piece) = pieces.recv() => {
-                    sent.push_str(&piece);
-                    return Some((Ok(piece), Progress::Working(work, pieces, sent)));
-                }
-                result = &mut work => Progress::Done(result, pieces, sent),
-            },
-            // The agent has let go of the sender, so that this ends with the last piece.
-            Progress::Done(result, mut pieces, mut sent) => match (pieces.recv().await, result) {
-                (Some(piece), result) => {
-                    sent.push_str(&piece);
-                    return Some((Ok(piece), Progress::Done(result, pieces, sent)));
-                }
-                (None, Err(error)) => return Some((Err(error.into()), Progress::Over)),
-                (None, Ok(TaskOutcome { output, .. })) => {
-                    match output.strip_prefix(&sent).unwrap_or(&output) {
-                        "" => Progress::Complete,
-                        rest => return Some((Ok(rest.to_owned()), Progress::Complete)),
-                    }
-                }
-            },
-            Progress::Complete => return Some((Ok(COMPLETE.to_owned()), Progress::Over)),
-            Progress::Over => return None,
-        };
+/// The text of a chunk, and whether it is the last.
+type Piece = Result<(String, bool), Status>;
+
+/// The next pieces of a stream: what the agent sends while it works, then the rest of its output and the
+/// mark of the end. The state is the agent's work, the pieces that it sends, and the text of those that
+/// were read; it is `None` after the end.
+async fn next<W>(
+    state: Option<(W, mpsc::Receiver<String>, String)>,
+) -> Option<(Vec<Piece>, Option<(W, mpsc::Receiver<String>, String)>)>
+where
+    W: Future<Output = Result<TaskOutcome, TaskError>> + Unpin,
+{
+    let (mut work, mut pieces, mut sent) = state?;
+    let result = tokio::select! {
+        // In this order: what was sent before the end comes before it.
+        biased;
+        Some(piece) = pieces.recv() => {
+            sent.push_str(&piece);
+            return Some((vec![Ok((piece, false))], Some((work, pieces, sent))));
+        }
+        result = &mut work => result,
+    };
+    let mut last: Vec<Piece> = Vec::new();
+    // The agent may have sent several pieces since we read.
+    while let Ok(piece) = pieces.try_recv() {
+        sent.push_str(&piece);
+        last.push(Ok((piece, false)));
     }
+    match result {
+        Err(error) => last.push(Err(error.into())),
+        Ok(TaskOutcome { output, .. }) => {
+            let rest = output.strip_prefix(&sent).unwrap_or(&output);
+            if !rest.is_empty() {
+                last.push(Ok((rest.to_owned(), false)));
+            }
+            last.push(Ok((COMPLETE.to_owned(), true)));
+        }
+    }
+    Some((last, None))
 }

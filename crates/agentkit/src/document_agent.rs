@@ -1,4 +1,4 @@
-//! An agent whose output is a document: what it gathers, and between that what a model writes.
+//! An agent whose output is a document: parts that it gathers, and one that a model writes.
 
 use std::fmt;
 
@@ -23,20 +23,20 @@ pub const DOCUMENT_AGENT: Spec = Spec {
 /// An agent that writes a document.
 #[async_trait::async_trait]
 pub trait DocumentAgent: fmt::Debug + Send + Sync + 'static {
-    /// What it says of itself.
+    /// Its description.
     const ABOUT: About;
     /// The word before the goal in the title: `Notes`.
     const TITLE: &'static str;
-    /// What a task has to say; it completes "say …".
+    /// What the goal has to say; it completes "say …".
     const EXPECTS: &'static str;
     /// The tools of a task that names none.
     const DEFAULT_TOOLS: &'static [&'static str];
-    /// What a model is told about its part.
+    /// The system prompt of a model.
     const PROMPT: &'static str;
-    /// What stands over the model's part; empty without a heading.
+    /// The heading of the model's part; empty without one.
     const HEADING: &'static str = "";
 
-    /// Gathers everything that does not come from a model.
+    /// Gathers the parts that are not the model's.
     ///
     /// # Errors
     /// When the task is wrong, or a tool that it needs does not answer.
@@ -46,9 +46,9 @@ pub trait DocumentAgent: fmt::Debug + Send + Sync + 'static {
 /// A document without the model's part.
 #[derive(Debug, Default)]
 pub struct Draft {
-    /// What stands before it, after the title.
+    /// The text between the title and the model's part.
     pub before: String,
-    /// What stands after it.
+    /// The text after the model's part.
     pub after: String,
     /// A question to the model.
     pub question: String,
@@ -105,8 +105,8 @@ impl<A: DocumentAgent> Agent for Writer<A> {
     }
 }
 
-/// The model's part of a document on its way to a caller who reads along. It begins with the heading
-/// and has no spaces at its end: what was sent stays the beginning of the output.
+/// The model's part of a document while a caller reads it. It begins with the heading and has no spaces
+/// at its end: what was sent stays the beginning of the output.
 struct ModelPart<'a> {
     stream: &'a OutputStream,
     heading: &'static str,
@@ -116,7 +116,7 @@ struct ModelPart<'a> {
 #[derive(Default)]
 struct Sent {
     text: String,
-    /// Spaces that are sent when something follows them.
+    /// Spaces that are sent when text follows.
     spaces: String,
 }
 

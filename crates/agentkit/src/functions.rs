@@ -1,13 +1,14 @@
-//! The mesh's tools as functions of a model: what `ListTools` says becomes a schema, a call becomes
-//! `ExecuteTool`. A model may follow instructions in a document, so it gets no more than its step
-//! needs: of the platform's own tools only what reads. The pipeline writes what a step writes.
+//! The mesh's tools as functions of a model: a tool's description becomes a schema, and a call becomes
+//! `ExecuteTool`. A model may follow instructions in a document, so it gets only what its step needs:
+//! of the platform's own tools the operations that read. The pipeline writes what a step writes.
 
 use model::{Functions, wire::Function};
-use proto::agentplatform::ToolInfo;
+use proto::agentplatform::{ToolInfo, ToolParameter};
 use serde_json::{Map, Value, json};
 
 use crate::{
     Toolbox,
+    about::list,
     text::{shorten, truncate},
 };
 
@@ -70,6 +71,11 @@ impl Grant {
         GRANTS.iter().find(|grant| grant.tool == name)
     }
 
+    /// Whether a model may set this parameter. Every one of a tool without a grant.
+    fn allows(grant: Option<&Self>, parameter: &str) -> bool {
+        grant.is_none_or(|grant| grant.parameters.contains(&parameter))
+    }
+
     fn names(&self) -> Vec<&'static str> {
         self.operations.iter().map(|(name, _)| *name).collect()
     }
@@ -122,11 +128,10 @@ impl Functions for MeshFunctions<'_> {
         if FORBIDDEN.contains(&operation.to_lowercase().as_str()) {
             return format!("error: {operation:?} is not for a model");
         }
-        let allowed = |key: &str| grant.is_none_or(|grant| grant.parameters.contains(&key));
         let given = arguments
             .iter()
             // Some models fill in every parameter of a function.
-            .filter(|(key, value)| allowed(key) && !value.is_null())
+            .filter(|(key, value)| Grant::allows(grant, key) && !value.is_null())
             .map(|(key, value)| (key.as_str(), text(value.clone())));
         match self.toolbox.call(id, operation, given).await {
             Ok(result) => truncate(&result, MAX_RESULT),
@@ -149,19 +154,15 @@ fn function(info: &ToolInfo) -> Function {
     let operation = match grant {
         Some(grant) => {
             let names = grant.names();
-            let rows: Vec<_> = grant
-                .operations
-                .iter()
-                .map(|(name, about)| format!("{name}: {about}"))
-                .collect();
-            json!({"type": "string", "enum": names, "description": rows.join("; ")})
+            let about = list(grant.operations.iter().copied());
+            json!({"type": "string", "enum": names, "description": about})
         }
         None => json!({"type": "string", "description": info.detailed_description}),
     };
-    let allowed = |name: &str| grant.is_none_or(|grant| grant.parameters.contains(&name));
     properties.insert("operation".to_owned(), operation);
     let mut required = vec!["operation"];
-    for parameter in info.parameters.iter().filter(|row| allowed(&row.name)) {
+    let allowed = |row: &&ToolParameter| Grant::allows(grant, &row.name);
+    for parameter in info.parameters.iter().filter(allowed) {
         let known = TYPES.iter().find(|kind| **kind == parameter.r#type);
         let kind = known.copied().unwrap_or("string");
         let schema = json!({"type": kind, "description": parameter.description});
@@ -180,8 +181,6 @@ fn function(info: &ToolInfo) -> Function {
 
 #[cfg(test)]
 mod tests {
-    use proto::agentplatform::ToolParameter;
-
     use super::*;
 
     #[test]

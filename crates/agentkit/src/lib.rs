@@ -1,6 +1,5 @@
-//! What agents, tools and workers share, so that each is only what it does: an [`Agent`], a [`Tool`]
-//! or a [`Worker`] behind its gRPC service, a [`Toolbox`] to call tools through the mesh, the words
-//! of a text, and the form in which sources are cited.
+//! What agents, tools and workers share: an [`Agent`], a [`Tool`] or a [`Worker`] behind its gRPC service,
+//! a [`Toolbox`] to call tools through the mesh, the words of a text, and how sources are cited.
 
 mod about;
 mod agent;
@@ -8,6 +7,7 @@ mod agent_server;
 mod artifacts;
 mod document_agent;
 mod functions;
+mod json_api;
 mod output_stream;
 mod parameters;
 pub mod sources;
@@ -24,15 +24,16 @@ mod worker_server;
 pub use about::{About, Operation, Parameter};
 pub use agent::{AGENT, Agent};
 pub use agent_server::serve as serve_agent;
-pub use artifacts::artifact;
+pub use artifacts::{Artifact, DESIGN, NOTES};
 pub use document_agent::{DOCUMENT_AGENT, DocumentAgent, Draft, serve as serve_document_agent};
 pub use functions::MeshFunctions;
+pub use json_api::{ApiError, JsonApi};
 pub use output_stream::OutputStream;
 pub use parameters::{InvalidParameter, Parameters};
 pub use state::{AGENT_KEYS, AgentState, ToolKeys};
 pub use status_board::TaskHandle;
 pub use task::{Task, TaskError, TaskOutcome};
-pub use tool::{Invocation, InvocationError, TOOL, Tool, json_result};
+pub use tool::{Invocation, InvocationError, TOOL, Tool};
 pub use tool_server::serve as serve_tool;
 pub use toolbox::{ToolError, Toolbox};
 pub use worker::{WORKER, Worker};

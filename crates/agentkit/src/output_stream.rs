@@ -1,17 +1,17 @@
-//! Text on its way to a caller who reads it as it is written.
+//! The text of a task for a caller who reads it while it is written.
 
 use model::TextSink;
 use tokio::sync::mpsc;
 
-/// Pieces that wait for a slow reader.
+/// Most pieces that wait for a slow reader.
 const CAPACITY: usize = 64;
 
-/// Takes the text of a task as it is written.
+/// Takes the text of a task while it is written.
 #[derive(Clone, Debug, Default)]
 pub struct OutputStream(Option<mpsc::Sender<String>>);
 
 impl OutputStream {
-    /// A stream that nobody reads: the caller waits for the end.
+    /// A stream without a reader: the caller waits for the end.
     #[must_use]
     pub fn discard() -> Self {
         Self(None)
@@ -24,7 +24,7 @@ impl OutputStream {
         (Self(Some(sender)), receiver)
     }
 
-    /// Whether somebody reads.
+    /// Whether there is a reader.
     #[must_use]
     pub fn has_reader(&self) -> bool {
         self.0.is_some()

@@ -15,7 +15,7 @@ use crate::text::shorten;
 #[derive(Clone, Debug, Default)]
 pub struct Parameters(BTreeMap<String, String>);
 
-/// A parameter that is missing or wrong. The text says what would be taken.
+/// A parameter that is missing or not valid. The text says what to give.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidParameter(String);
@@ -27,7 +27,7 @@ impl InvalidParameter {
         Self(format!("parameter `{name}` {problem}: give {expected}"))
     }
 
-    /// A parameter with a value that is not taken.
+    /// A parameter with a value that is not valid.
     #[must_use]
     pub fn value(name: &str, given: &str, expected: impl Display) -> Self {
         Self::new(name, format_args!("is {:?}", shorten(given)), expected)
@@ -128,7 +128,7 @@ impl Parameters {
         let Some(text) = self.optional(name) else {
             return Ok(None);
         };
-        // Ten characters: chrono reads years up to 262142, and the days after the last overflow.
+        // Ten characters: chrono reads years up to 262142, and the days after that overflow.
         let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
         let date = date.filter(|_| text.len() == 10);
         date.map(Some)

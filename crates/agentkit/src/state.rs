@@ -1,9 +1,9 @@
-//! What all tasks of an agent share: its model, where one is configured, and its way to tools.
+//! What all tasks of an agent share: its model, if one is configured, and the mesh with its tools.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use config::{Group, duration, keys};
-use model::{Model, Reply, TextSink, Usage, wire::Message};
+use model::{Model, Reply, TextSink, wire::Message};
 use service::Context;
 
 use crate::{Task, TaskError, Toolbox, functions::MeshFunctions};
@@ -20,7 +20,7 @@ keys! {
 /// The keys of an agent that has a model and calls tools.
 pub const AGENT_KEYS: &[Group] = &[model::ModelKeys::GROUP, ToolKeys::GROUP];
 
-/// The model of an agent, if it has one, and its way to tools.
+/// The model of an agent, if it has one, and the mesh with its tools.
 #[derive(Debug)]
 pub struct AgentState {
     model: Option<Model>,
@@ -29,13 +29,13 @@ pub struct AgentState {
 }
 
 impl AgentState {
-    /// As [`AGENT_KEYS`] say.
+    /// The state that [`AGENT_KEYS`] describe.
     ///
     /// # Errors
     /// When the keys of the model are not valid.
     pub fn new(context: &Context) -> Result<Self, model::Error> {
         Ok(Self {
-            model: model::from_config(&context.config)?,
+            model: Model::from_config(&context.config)?,
             mesh: context.mesh.clone(),
             tool_timeout: ToolKeys::from_config(&context.config).tool_timeout,
         })
@@ -87,7 +87,7 @@ impl AgentState {
         reply.map(Some).map_err(TaskError::from)
     }
 
-    /// What the answer's metadata says of how it was made.
+    /// The answer's metadata about how it was made.
     #[must_use]
     pub fn usage_metadata(
         &self,
@@ -95,36 +95,26 @@ impl AgentState {
         reply: Option<&Reply>,
     ) -> BTreeMap<&'static str, String> {
         let usage = reply.map(|reply| reply.usage).unwrap_or_default();
-        let Usage {
-            requests,
-            cache_hits,
-            prompt_tokens,
-            completion_tokens,
-            estimated,
-            ..
-        } = usage;
         let (mode, name) = match &self.model {
             Some(model) => ("model", model.name()),
             None => ("extractive", "none"),
         };
+        let only_hits = usage.requests > 0 && usage.cache_hits == usage.requests;
         let mut facts = BTreeMap::from([
             ("mode", mode.to_owned()),
             ("llm_model", name.to_owned()),
-            ("llm_calls", requests.to_string()),
-            ("cache_hits", cache_hits.to_string()),
-            (
-                "cache_hit",
-                (requests > 0 && cache_hits == requests).to_string(),
-            ),
-            ("prompt_tokens", prompt_tokens.to_string()),
-            ("completion_tokens", completion_tokens.to_string()),
-            (
-                "tokens_used",
-                (prompt_tokens + completion_tokens).to_string(),
-            ),
-            ("tool_calls", toolbox.call_count().to_string()),
+            ("cache_hit", only_hits.to_string()),
         ]);
-        if estimated {
+        let counts = [
+            ("llm_calls", usage.requests),
+            ("cache_hits", usage.cache_hits),
+            ("prompt_tokens", usage.prompt_tokens),
+            ("completion_tokens", usage.completion_tokens),
+            ("tokens_used", usage.prompt_tokens + usage.completion_tokens),
+            ("tool_calls", toolbox.call_count()),
+        ];
+        facts.extend(counts.map(|(name, count)| (name, count.to_string())));
+        if usage.estimated {
             facts.insert("tokens_estimated", "true".to_owned());
         }
         facts
@@ -139,7 +129,7 @@ impl From<model::Error> for TaskError {
             model::Error::Unavailable(_) | model::Error::Timeout => None,
             _ => return Self::Invalid(message),
         };
-        // The model has had its attempts: a retry of the task repeats them all.
+        // All attempts at the model are used: a retry of the task repeats them.
         Self::ModelUnavailable {
             message,
             retry_after,

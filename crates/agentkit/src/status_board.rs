@@ -15,47 +15,27 @@ const RETENTION: Duration = Duration::from_secs(3600);
 /// Longest task id that is kept, bytes. It bounds the board's memory.
 const MAX_ID: usize = 256;
 
-/// Where a task is.
+/// The state of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TaskState {
     /// Received, not yet begun.
     Pending,
-    /// Is so many percent done.
+    /// This percentage is done.
     Processing(u8),
     /// Ended with this output.
     Completed(String),
-    /// Ended for this reason, so many percent done.
+    /// Ended for this reason, with this percentage done.
     Failed(String, u8),
 }
 
 impl TaskState {
-    /// The state's name on the wire.
-    #[must_use]
-    pub(crate) const fn name(&self) -> &'static str {
+    /// Its name on the wire, how much is done (0..=100 %), and the output or the reason.
+    pub(crate) fn parts(&self) -> (&'static str, u8, &str) {
         match self {
-            Self::Pending => "pending",
-            Self::Processing(_) => "processing",
-            Self::Completed(_) => "completed",
-            Self::Failed(..) => "failed",
-        }
-    }
-
-    /// How much of the work is done, 0..=100 %.
-    #[must_use]
-    pub(crate) const fn percent(&self) -> u8 {
-        match self {
-            Self::Pending => 0,
-            Self::Processing(percent) | Self::Failed(_, percent) => *percent,
-            Self::Completed(_) => 100,
-        }
-    }
-
-    /// The output or the reason, once it has ended.
-    #[must_use]
-    pub(crate) fn result(&self) -> &str {
-        match self {
-            Self::Pending | Self::Processing(_) => "",
-            Self::Completed(text) | Self::Failed(text, _) => text,
+            Self::Pending => ("pending", 0, ""),
+            Self::Processing(percent) => ("processing", *percent, ""),
+            Self::Completed(output) => ("completed", 100, output),
+            Self::Failed(reason, percent) => ("failed", *percent, reason),
         }
     }
 
@@ -84,9 +64,8 @@ pub(crate) struct StatusBoard {
 }
 
 impl StatusBoard {
-    /// Adds a task as pending at `now`. A task without an id, or with an endless one, is
-    /// processed like any other, but its state is not kept.
-    #[must_use]
+    /// Adds a task as pending at `now`. The state of a task is not kept if it has no id or one that is
+    /// too long.
     pub(crate) fn begin(&self, id: &str, now: Instant) -> TaskHandle {
         let mut tasks = self.tasks.lock();
         tasks.runs += 1;
@@ -104,14 +83,12 @@ impl StatusBoard {
                     tasks.by_id.remove(&oldest);
                 }
             }
-            tasks.by_id.insert(
-                id.to_owned(),
-                Entry {
-                    state: TaskState::Pending,
-                    changed: now,
-                    run,
-                },
-            );
+            let entry = Entry {
+                state: TaskState::Pending,
+                changed: now,
+                run,
+            };
+            tasks.by_id.insert(id.to_owned(), entry);
         }
         drop(tasks);
         TaskHandle {
@@ -121,8 +98,7 @@ impl StatusBoard {
         }
     }
 
-    /// The state of the task at `now`; `None` for one that is not known here, or no longer.
-    #[must_use]
+    /// The state of the task at `now`; `None` for one that is not kept, or no longer.
     pub(crate) fn state(&self, id: &str, now: Instant) -> Option<TaskState> {
         let tasks = self.tasks.lock();
         let entry = tasks.by_id.get(id)?;
@@ -131,8 +107,8 @@ impl StatusBoard {
     }
 }
 
-/// Reports on one run of a task. Dropped before the end, because the caller left, it marks the task
-/// as failed.
+/// Reports on one run of a task. If it is dropped before the end, because the caller left, the task has
+/// failed.
 #[derive(Debug)]
 pub struct TaskHandle {
     board: StatusBoard,
@@ -151,7 +127,7 @@ impl TaskHandle {
         self.update(|state| {
             *state = match result {
                 Ok(output) => TaskState::Completed(output.to_owned()),
-                Err(reason) => TaskState::Failed(reason, state.percent()),
+                Err(reason) => TaskState::Failed(reason, state.parts().1),
             }
         });
     }
@@ -175,7 +151,7 @@ impl Drop for TaskHandle {
         // Changes nothing after `finish`, which has ended the task.
         self.update(|state| {
             let reason = "cancelled: the caller left before the task was done";
-            *state = TaskState::Failed(reason.to_owned(), state.percent());
+            *state = TaskState::Failed(reason.to_owned(), state.parts().1);
         });
     }
 }
@@ -189,13 +165,15 @@ mod tests {
         let (board, now) = (StatusBoard::default(), Instant::now());
         let state = || board.state("t", Instant::now()).unwrap();
         let handle = board.begin("t", now);
-        assert_eq!((state().name(), state().percent()), ("pending", 0));
+        assert_eq!(state().parts(), ("pending", 0, ""));
         let mut last = 0;
         for percent in [10, 50, 65, 80, 95, 200] {
             handle.advance(percent);
-            assert!(state().percent() > last && state().percent() < 100);
-            assert_eq!(state().name(), "processing");
-            last = state().percent();
+            let state = state();
+            let (name, percent, _) = state.parts();
+            assert!(percent > last && percent < 100);
+            assert_eq!(name, "processing");
+            last = percent;
         }
         handle.finish(Ok("plan"));
         assert_eq!(state(), TaskState::Completed("plan".into()));
@@ -208,12 +186,14 @@ mod tests {
         let first = board.begin("t", Instant::now());
         let second = board.begin("t", Instant::now());
         drop(first);
-        assert_eq!(board.state("t", Instant::now()).unwrap().name(), "pending");
+        let state = || board.state("t", Instant::now()).unwrap();
+        assert_eq!(state().parts().0, "pending");
         second.advance(50);
         drop(second);
-        let state = board.state("t", Instant::now()).unwrap();
-        assert_eq!((state.name(), state.percent()), ("failed", 50));
-        assert!(state.result().contains("cancelled"));
+        let state = state();
+        let (name, percent, result) = state.parts();
+        assert_eq!((name, percent), ("failed", 50));
+        assert!(result.contains("cancelled"));
     }
 
     #[test]
@@ -233,7 +213,8 @@ mod tests {
             board.begin(&format!("t{number}"), start).finish(Ok(""));
         }
         assert_eq!(board.tasks.lock().by_id.len(), CAPACITY);
-        assert_eq!(board.state("running", start).unwrap().name(), "pending");
+        let state = board.state("running", start).unwrap();
+        assert_eq!(state.parts().0, "pending");
         running.finish(Ok(""));
         board.begin(&"x".repeat(MAX_ID + 1), start).finish(Ok(""));
         board.begin("", start).finish(Ok(""));

@@ -1,4 +1,4 @@
-//! A task, what came of it, and both on the wire.
+//! A task and its outcome, and both on the wire.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,7 @@ use tonic::{Code, Response, Status, metadata::MetadataValue};
 
 use crate::{InvalidParameter, Parameters};
 
-/// What an agent or a worker is asked to do.
+/// A task for an agent or a worker.
 #[derive(Clone, Debug, Default)]
 pub struct Task {
     /// The caller's name for the task.
@@ -25,7 +25,7 @@ pub struct Task {
     pub session: String,
 }
 
-/// What came of a task.
+/// The outcome of a task.
 #[derive(Clone, Debug, Default)]
 pub struct TaskOutcome {
     /// The text.
@@ -43,8 +43,8 @@ pub enum TaskError {
     /// Something that the agent needs does not answer; a retry may succeed.
     #[error("{0}")]
     Unavailable(String),
-    /// The model gave no answer within `model_attempts`. A retry may succeed, but belongs to the
-    /// caller who knows how many there may be, and not to every hop.
+    /// The model gave no answer within `model_attempts`. A retry may succeed, but only the caller decides
+    /// on it, and no hop before it.
     #[error("{message}")]
     ModelUnavailable {
         /// What happened.
@@ -103,14 +103,14 @@ impl From<TaskError> for Status {
         let (code, reason, retry_after) = match &error {
             TaskError::Invalid(_) => (Code::InvalidArgument, Reason::TaskRefused, None),
             TaskError::Unavailable(_) => (Code::Unavailable, Reason::DependencyAway, None),
-            // In gRPC's words: to be tried again at a higher level, if at all. The instance is fine.
+            // gRPC: a retry is for a higher level. The instance itself works.
             TaskError::ModelUnavailable { retry_after, .. } => {
                 (Code::Aborted, Reason::ModelAway, *retry_after)
             }
         };
         let facts = retry_after.map(|wait| (error_info::RETRY_AFTER, wait.as_millis().to_string()));
         let mut status = error_info::status(code, reason, error.to_string(), facts);
-        // Another instance has the same tools and the same model: no hop tries one by itself.
+        // Another instance has the same tools and the same model: no hop retries.
         let stop = MetadataValue::from_static("-1");
         status
             .metadata_mut()
@@ -119,8 +119,8 @@ impl From<TaskError> for Status {
     }
 }
 
-/// The response to a task. A task that is wrong is answered; a dependency that does not answer is a
-/// status. `facts` are about the instance, and stand before those of the outcome.
+/// The response to a task: an answer for a wrong task, a status for a missing dependency. `facts` are
+/// about the instance, and come before those of the outcome.
 pub(crate) fn respond<const N: usize>(
     task: Task,
     facts: [(&'static str, String); N],

@@ -1,6 +1,8 @@
 //! The words of a text in a form to compare, and texts made shorter.
 
-/// English words that say nothing about what a text is about.
+use std::collections::HashSet;
+
+/// English words without a meaning of their own.
 const STOP_WORDS: &[&str] = &[
     "a", "about", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by",
     "can", "do", "does", "each", "for", "from", "had", "has", "have", "how", "if", "in", "into",
@@ -35,10 +37,19 @@ pub fn terms(text: &str) -> Vec<String> {
 /// The terms of a text, each once, in the order in which they first occur.
 #[must_use]
 pub fn distinct_terms(text: &str) -> Vec<String> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut all = terms(text);
     all.retain(|term| seen.insert(term.clone()));
     all
+}
+
+/// The terms of a goal that none of these texts has.
+#[must_use]
+pub fn missing_terms<'a>(goal: &str, texts: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let there: HashSet<String> = texts.flat_map(terms).collect();
+    let mut missing = distinct_terms(goal);
+    missing.retain(|term| !there.contains(term));
+    missing
 }
 
 /// The S-stemmer of D. Harman, "How effective is suffixing?", JASIS 42(1), 1991.

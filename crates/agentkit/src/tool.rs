@@ -1,6 +1,5 @@
 //! A tool: an operation and its parameters in, a text out.
 
-use serde::Serialize;
 use service::{ServiceKind, Spec};
 use tonic::Status;
 
@@ -14,10 +13,10 @@ pub const TOOL: Spec = Spec {
     ..crate::AGENT
 };
 
-/// What a caller asks of a tool.
+/// One call of a tool.
 #[derive(Clone, Debug, Default)]
 pub struct Invocation {
-    /// One of the names in [`About::operations`], if the caller is right.
+    /// What the caller names; it may be none of [`About::operations`].
     pub operation: String,
     /// The parameters as they came.
     pub parameters: Parameters,
@@ -25,27 +24,52 @@ pub struct Invocation {
     pub session: String,
 }
 
-/// Why a tool does not do what it was asked.
+/// Why a call of a tool has no result.
 #[derive(Debug)]
 pub enum InvocationError {
     /// The tool's own answer about the request: `success=false` with this text.
     Rejected(String),
-    /// What the mesh has to say, such as that the tool is switched off.
+    /// A gRPC status, such as that the tool is switched off.
     Status(Box<Status>),
 }
 
-/// Something that can be asked for operations.
+/// A program with operations that agents and models call.
+///
+/// ```
+/// use mesh_agentkit::{About, Invocation, InvocationError, Operation, Tool};
+///
+/// const ABOUT: About = About {
+///     operations: &[Operation::new("reverse", "`text` from its end to its beginning")],
+///     ..About::EMPTY
+/// };
+///
+/// #[derive(Debug)]
+/// struct Reverse;
+///
+/// #[async_trait::async_trait]
+/// impl Tool for Reverse {
+///     async fn run(&self, call: Invocation) -> Result<String, InvocationError> {
+///         match call.operation.as_str() {
+///             "reverse" => {
+///                 let text = call.parameters.required("text", "what to reverse")?;
+///                 Ok(text.chars().rev().collect())
+///             }
+///             _ => Err(call.unknown_operation(&ABOUT)),
+///         }
+///     }
+/// }
+/// ```
 #[async_trait::async_trait]
 pub trait Tool: std::fmt::Debug + Send + Sync + 'static {
-    /// Carries out one call; the answer is the text of `result`.
+    /// Carries out one call, and returns the text of `result`.
     ///
     /// # Errors
-    /// When the operation or a parameter is not one that is taken, or there is no answer.
+    /// When the operation is unknown, a parameter is not valid, or there is no result.
     async fn run(&self, call: Invocation) -> Result<String, InvocationError>;
 }
 
 impl Invocation {
-    /// The error about an operation that is none of `about`'s.
+    /// The error about an operation that `about` does not have.
     #[must_use]
     pub fn unknown_operation(&self, about: &About) -> InvocationError {
         let names: Vec<_> = about.operations.iter().map(|row| row.name).collect();
@@ -57,16 +81,6 @@ impl Invocation {
     }
 }
 
-/// A result as JSON.
-///
-/// # Errors
-/// When it cannot be written as JSON: a map whose keys are no texts.
-pub fn json_result(result: &impl Serialize) -> Result<String, InvocationError> {
-    serde_json::to_string(result).map_err(|error| {
-        InvocationError::Rejected(format!("the answer cannot be written as JSON: {error}"))
-    })
-}
-
 impl From<Status> for InvocationError {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
@@ -76,5 +90,12 @@ impl From<Status> for InvocationError {
 impl From<InvalidParameter> for InvocationError {
     fn from(error: InvalidParameter) -> Self {
         Self::Rejected(error.to_string())
+    }
+}
+
+/// A result has no form in JSON: a map whose keys are no texts.
+impl From<serde_json::Error> for InvocationError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Rejected(format!("the answer cannot be written as JSON: {error}"))
     }
 }

@@ -23,44 +23,24 @@ pub struct Toolbox {
     calls: AtomicU64,
 }
 
-/// Why a tool gave no result.
+/// Why a tool gave no result: the tool's public id, and what happened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ToolError {
     /// The task does not name this tool.
     #[error("{0} is not among the task's tools: add it to tool_ids")]
     NotAllowed(String),
     /// The tool's own answer about the request.
-    #[error("{tool}: {message}")]
-    Rejected {
-        /// Public id of the tool.
-        tool: String,
-        /// What it says.
-        message: String,
-    },
+    #[error("{0}: {1}")]
+    Rejected(String, String),
     /// The tool is switched off; the text names the key that turns it on.
-    #[error("{tool}: {message}")]
-    Disabled {
-        /// Public id of the tool.
-        tool: String,
-        /// What it says.
-        message: String,
-    },
-    /// The tool answers in a form that its callers do not know.
-    #[error("{tool}: its result is not of the expected form: {message}")]
-    Malformed {
-        /// Public id of the tool.
-        tool: String,
-        /// What the parser says.
-        message: String,
-    },
+    #[error("{0}: {1}")]
+    Disabled(String, String),
+    /// The tool's result is not of the expected form.
+    #[error("{0}: its result is not of the expected form: {1}")]
+    Malformed(String, String),
     /// No instance answers.
-    #[error("{tool}: {message}")]
-    Unavailable {
-        /// Public id of the tool.
-        tool: String,
-        /// What the mesh says.
-        message: String,
-    },
+    #[error("{0}: {1}")]
+    Unavailable(String, String),
 }
 
 impl Toolbox {
@@ -122,10 +102,7 @@ impl Toolbox {
         if answer.success {
             return Ok(answer.result);
         }
-        Err(ToolError::Rejected {
-            tool: tool.to_owned(),
-            message: answer.error,
-        })
+        Err(ToolError::Rejected(tool.to_owned(), answer.error))
     }
 
     /// [`Toolbox::call`], for a tool whose result is JSON.
@@ -139,13 +116,11 @@ impl Toolbox {
         parameters: impl IntoIterator<Item = (&'a str, String)>,
     ) -> Result<T, ToolError> {
         let result = self.call(tool, operation, parameters).await?;
-        serde_json::from_str(&result).map_err(|error| ToolError::Malformed {
-            tool: tool.to_owned(),
-            message: error.to_string(),
-        })
+        serde_json::from_str(&result)
+            .map_err(|error| ToolError::Malformed(tool.to_owned(), error.to_string()))
     }
 
-    /// What a tool says of itself.
+    /// The description of a tool.
     ///
     /// # Errors
     /// When no instance answers, or the tool does not list itself.
@@ -154,12 +129,8 @@ impl Toolbox {
         let call = Box::pin(client.list_tools(self.request(ListToolsRequest::default())));
         let answer = self.answer(tool, call).await?;
         let mut listed = answer.tools.into_iter();
-        listed
-            .find(|info| info.tool_id == tool)
-            .ok_or_else(|| ToolError::Unavailable {
-                tool: tool.to_owned(),
-                message: "does not list itself".to_owned(),
-            })
+        let info = listed.find(|info| info.tool_id == tool);
+        info.ok_or_else(|| ToolError::Unavailable(tool.to_owned(), "does not list itself".into()))
     }
 
     fn client(&self, tool: &str) -> ToolServiceClient<channel::Channel> {
@@ -167,7 +138,7 @@ impl Toolbox {
         ToolServiceClient::new(channel.session(&self.session))
     }
 
-    /// A request with its deadline, which the tool and the services behind it learn.
+    /// A request with its deadline, which the tool and the services behind it get too.
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
@@ -179,23 +150,18 @@ impl Toolbox {
         tool: &str,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, ToolError> {
-        match timeout(self.timeout, call).await {
-            Ok(answer) => answer
-                .map(Response::into_inner)
-                .map_err(|status| failed(tool, &status)),
-            Err(_) => Err(ToolError::Unavailable {
-                tool: tool.to_owned(),
-                message: format!("did not answer within {:?}", self.timeout),
-            }),
-        }
-    }
-}
-
-fn failed(tool: &str, status: &Status) -> ToolError {
-    let (tool, message) = (tool.to_owned(), status.message().to_owned());
-    match status.code() {
-        Code::PermissionDenied => ToolError::Disabled { tool, message },
-        Code::InvalidArgument | Code::Unimplemented => ToolError::Rejected { tool, message },
-        _ => ToolError::Unavailable { tool, message },
+        let tool = tool.to_owned();
+        let Ok(answer) = timeout(self.timeout, call).await else {
+            let message = format!("did not answer within {:?}", self.timeout);
+            return Err(ToolError::Unavailable(tool, message));
+        };
+        answer.map(Response::into_inner).map_err(|status| {
+            let message = status.message().to_owned();
+            match status.code() {
+                Code::PermissionDenied => ToolError::Disabled(tool, message),
+                Code::InvalidArgument | Code::Unimplemented => ToolError::Rejected(tool, message),
+                _ => ToolError::Unavailable(tool, message),
+            }
+        })
     }
 }

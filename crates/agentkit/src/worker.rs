@@ -1,4 +1,4 @@
-//! A worker: an agent whose callers ask how far a task is.
+//! A worker: an agent whose callers ask for the progress of a task.
 
 use service::{ServiceKind, Spec};
 
@@ -12,10 +12,10 @@ pub const WORKER: Spec = Spec {
     ..crate::AGENT
 };
 
-/// Something that carries out tasks and reports how far they are.
+/// A program that carries out tasks and reports their progress.
 #[async_trait::async_trait]
 pub trait Worker: std::fmt::Debug + Send + Sync + 'static {
-    /// Carries out one task, and reports on `handle` how much of it is done.
+    /// Carries out one task, and reports its progress to `handle`.
     ///
     /// # Errors
     /// When the task is wrong, or something it needs does not answer.

@@ -10,7 +10,11 @@ use proto::agentplatform::{
 use service::{Context, Services};
 use tonic::{Request, Response, Status};
 
-use crate::{About, Task, Worker, status_board::StatusBoard, task::respond};
+use crate::{
+    About, Task, Worker,
+    status_board::{StatusBoard, TaskState},
+    task::respond,
+};
 
 struct WorkerServer {
     context: Context,
@@ -46,11 +50,8 @@ impl TaskWorker for WorkerServer {
             Ok(outcome) => Ok(&outcome.output),
             Err(error) => Err(error.to_string()),
         });
-        respond(
-            task,
-            [("worker_id", self.context.instance_id.clone())],
-            result,
-        )
+        let facts = [("worker_id", self.context.instance_id.clone())];
+        respond(task, facts, result)
     }
 
     async fn get_task_status(
@@ -59,10 +60,8 @@ impl TaskWorker for WorkerServer {
     ) -> Result<Response<TaskStatusResponse>, Status> {
         let task_id = request.into_inner().task_id;
         let state = self.board.state(&task_id, Instant::now());
-        let (status, percent, result) = match &state {
-            Some(state) => (state.name(), state.percent(), state.result()),
-            None => ("unknown", 0, ""),
-        };
+        let parts = state.as_ref().map(TaskState::parts);
+        let (status, percent, result) = parts.unwrap_or(("unknown", 0, ""));
         Ok(Response::new(TaskStatusResponse {
             task_id,
             status: status.to_owned(),

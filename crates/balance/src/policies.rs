@@ -41,7 +41,7 @@ pub struct PolicyRow {
     pub name: &'static str,
     /// The names that HAProxy, Envoy and gRPC have for the same.
     pub aliases: &'static [&'static str],
-    /// What it is for, in one line.
+    /// What it picks, in a line: the guide's table of policies shows it.
     pub about: &'static str,
     /// Whether it uses load reports: see [`Load::report`](crate::Load::report).
     pub wants_reports: bool,

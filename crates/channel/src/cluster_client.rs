@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::Guard;
 use cluster::{ClusterOptions, Shared};
 use discovery::Discovery;
-use telemetry::prometheus_client::metrics::counter::Counter;
+use telemetry::Counter;
 
 use crate::{
     connections::{Cluster, Endpoint},

@@ -2,50 +2,19 @@
 
 use std::time::Duration;
 
-use telemetry::{
-    MetricsRegistry,
-    prometheus_client::{
-        encoding::EncodeLabelSet,
-        metrics::{counter::Counter, family::Family, gauge::Gauge},
-    },
-};
+use telemetry::{Counter, Gauge};
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Reason {
-    service: String,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct State {
-    service: String,
-    state: &'static str,
-}
-
-/// Labels are Consul service names and closed sets of words.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ClusterMetrics {
-    ejections: Family<Reason, Counter>,
-    endpoints: Family<State, Gauge>,
+telemetry::metrics! {
+    /// Labels are Consul service names and closed sets of words.
+    pub(crate) struct ClusterMetrics {
+        ejections: Counter ["service", "reason"] = "mesh_balance_ejections":
+            "Instances taken out of use, by reason: connect, failures or silent";
+        endpoints: Gauge ["service", "state"] = "mesh_balance_endpoints":
+            "Instances by state: registered and serving, usable, and drained by hand";
+    }
 }
 
 impl ClusterMetrics {
-    /// A set of metrics registered with `registry`.
-    pub(crate) fn new(registry: &MetricsRegistry) -> Self {
-        let metrics = Self::default();
-        registry.register(
-            "mesh_balance_ejections",
-            "Instances taken out of use",
-            metrics.ejections.clone(),
-        );
-        registry.register(
-            "mesh_balance_endpoints",
-            "Instances by state",
-            metrics.endpoints.clone(),
-        );
-        metrics
-    }
-
     pub(crate) fn ejected(&self, service: &str, instance: &str, time: Duration) {
         tracing::warn!(
             service,
@@ -75,12 +44,7 @@ impl ClusterMetrics {
     }
 
     fn eject(&self, service: &str, reason: &'static str) {
-        self.ejections
-            .get_or_create(&Reason {
-                service: service.to_owned(),
-                reason,
-            })
-            .inc();
+        self.ejections.of([service, reason]).inc();
     }
 
     pub(crate) fn endpoints(&self, service: &str, serving: usize, usable: usize, drained: usize) {
@@ -90,13 +54,8 @@ impl ClusterMetrics {
             ("drained", drained),
         ];
         for (state, count) in states {
-            let labels = State {
-                service: service.to_owned(),
-                state,
-            };
-            self.endpoints
-                .get_or_create(&labels)
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.endpoints.of([service, state]).set(count);
         }
     }
 }

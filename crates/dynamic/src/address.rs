@@ -2,22 +2,27 @@
 
 use http::uri::Authority;
 
-/// Not an address of the mesh.
+/// Why a text is no address of the mesh.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAddress {
-    /// TLS is for the proxy in front.
-    #[error("{0}: the mesh is spoken to without TLS; write host:port")]
+    /// It asks for TLS, which the proxy in front terminates.
+    #[error("{0}: the mesh is called without TLS; write host:port")]
     Tls(String),
-    /// Anything else.
+    /// It is not a host with a port.
     #[error("{0:?} is no address: write host:port")]
     Other(String),
 }
 
-/// `host:port` of what may come with `http://`, and without a port or a host: then it is `port`, on
-/// this machine.
+/// `host:port` of an address that people write: with `http://` or without, and without a port, which is
+/// then `port`, or without anything, which is this machine.
 ///
 /// # Errors
-/// [`InvalidAddress`].
+/// For `https://`, and for what is no host.
+///
+/// ```
+/// assert_eq!(mesh_dynamic::address("http://router", 50051)?, "router:50051");
+/// # Ok::<_, mesh_dynamic::InvalidAddress>(())
+/// ```
 pub fn address(text: &str, port: u16) -> Result<String, InvalidAddress> {
     let text = text.trim();
     if text.starts_with("https://") {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use channel::Target;
+use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use proto::error_info::{self, Reason};
 use serde_json::Value;
@@ -15,16 +16,16 @@ use tonic::{
 
 use crate::{
     INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec,
-    descriptors::Descriptors, from_json, invoke, invoke::exchange, names::ServiceNames,
+    descriptors::Descriptors, from_json, invoke::exchange, names::ServiceNames,
     transport::TargetChannel,
 };
 
-/// What a client is made with.
+/// The options of a client.
 #[derive(Debug, Clone)]
 pub struct DynamicOptions {
-    /// How long descriptors are believed before they are asked for again; a minute.
+    /// How long descriptors are used before they are fetched again; a minute.
     pub descriptor_ttl: Duration,
-    /// The largest message of an answer, in bytes; 4 MiB.
+    /// Largest message of an answer, bytes; 4 MiB.
     pub max_message_bytes: usize,
 }
 
@@ -37,20 +38,20 @@ impl Default for DynamicOptions {
     }
 }
 
-/// Whom to call, and how.
+/// A call: its service, its method, and how it is sent.
 #[derive(Debug, Clone, Default)]
 pub struct DynamicCall {
     /// A service's public id or Consul name, such as `echo-agent` or `agent-echo`.
     pub service: String,
     /// `pkg.Service/Method`.
     pub method: String,
-    /// How long the whole call may take; as long as it likes when `None`.
+    /// Longest time for the whole call; `None` for no limit.
     pub timeout: Option<Duration>,
-    /// Metadata to send along, such as `traceparent`.
+    /// Metadata of the request, such as `traceparent`.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What a unary call came to.
+/// The answer to a unary call.
 #[derive(Debug, Clone)]
 pub struct UnaryResponse<M = Value> {
     /// The message.
@@ -71,7 +72,7 @@ pub struct DynamicClient {
 }
 
 impl DynamicClient {
-    /// A client over a way to the services.
+    /// A client that calls through `transport`.
     #[must_use]
     pub fn new(transport: Transport, options: DynamicOptions) -> Self {
         Self {
@@ -91,11 +92,11 @@ impl DynamicClient {
         }
     }
 
-    /// What is known of a method, its messages among it.
+    /// The descriptor of a method, which has those of its messages.
     ///
     /// # Errors
-    /// `NOT_FOUND` for a service that is not there, `UNIMPLEMENTED` for a method that it does not
-    /// describe, `UNAVAILABLE` when nobody can be asked.
+    /// `NOT_FOUND` for an unknown service, `UNIMPLEMENTED` for a method that it does not describe,
+    /// `UNAVAILABLE` when no instance answers.
     pub async fn method(&self, service: &str, method: &str) -> Result<MethodDescriptor, Status> {
         let name = self.resolve(service).await?;
         let target_channel = self.transport.target_channel(Target::service(&name));
@@ -104,16 +105,16 @@ impl DynamicClient {
             .await
     }
 
-    /// Calls a method that answers with one message. The messages of a method that takes a stream
-    /// are a JSON array.
+    /// Calls a method that answers with one message. A method that takes a stream gets the elements
+    /// of a JSON array as its messages.
     ///
     /// # Errors
-    /// What the mesh or the service says; `INVALID_ARGUMENT` for a message that is not the
-    /// method's, `UNIMPLEMENTED` for a method that is not there.
+    /// The status of the mesh or of the service; `INVALID_ARGUMENT` for JSON that is not the method's
+    /// message, `UNIMPLEMENTED` for an unknown method.
     pub async fn call(&self, call: &DynamicCall, message: Value) -> Result<UnaryResponse, Status> {
         let mut stream = self.stream(call, message).await?;
         let message = stream.next().await?.ok_or_else(|| no_message(call))?;
-        // The status stands behind the message.
+        // The status comes after the message.
         if stream.next().await?.is_some() {
             let text = format!("{} answers with a stream of messages", call.method);
             return Err(Status::failed_precondition(text));
@@ -140,79 +141,55 @@ impl DynamicClient {
             let plain = self.transport.target_channel(Target::service(&name));
             let method = self.descriptors.method(&name, &call.method, &plain).await?;
             let messages = messages(&method, message)?;
-            let session = session(call, messages.first());
-            let target_channel = self
-                .transport
-                .target_channel(Target::service(&name).session(&session));
-            let request = self.request(call, deadline, messages)?;
-            let sent = invoke(
-                target_channel.clone(),
-                &method,
-                request,
-                self.options.max_message_bytes,
-            );
-            let answer = sent
-                .await
-                .map_err(|status| with_instance(status, &target_channel))?;
-            Ok((answer, target_channel))
+            let target = Target::service(&name).session(&session(call, messages.first()));
+            let encode = |message: &DynamicMessage| message.encode_to_vec().into();
+            let messages = messages.iter().map(encode).collect();
+            let answer = self.open(call, target, deadline, messages).await?;
+            Ok((answer, method.output()))
         };
-        let (answer, target_channel) = deadline.keep(opening).await?;
-        let metadata = answer.metadata().clone();
+        let ((metadata, messages), descriptor) = deadline.keep(opening).await?;
         Ok(MessageStream {
-            instance: target_channel.instance().map(|id| id.to_string()),
-            target_channel,
-            deadline,
+            instance: messages.instance(),
             metadata,
-            messages: answer.into_inner(),
+            messages,
+            descriptor,
         })
     }
 
-    /// Calls a method that takes and gives one message, both as bytes; no descriptors are needed.
+    /// Calls a method that takes and gives one message, both as bytes. It needs no descriptors.
     ///
     /// # Errors
-    /// What the mesh or the service says.
+    /// The status of the mesh or of the service.
     pub async fn call_bytes(
         &self,
         call: &DynamicCall,
         message: Bytes,
     ) -> Result<UnaryResponse<Bytes>, Status> {
         let deadline = Deadline::of(call);
-        let calling = async {
+        let opening = async {
             let name = self.resolve(&call.service).await?;
             let target = Target::service(&name).session(&session(call, None));
-            let target_channel = self.transport.target_channel(target);
-            let request = self.request(call, deadline, vec![message])?;
-            let (method, most) = (
-                call.method.trim_start_matches('/'),
-                self.options.max_message_bytes,
-            );
-            let sent = async {
-                let answer =
-                    exchange(target_channel.clone(), method, BytesCodec, request, most).await?;
-                let metadata = answer.metadata().clone();
-                let mut messages = answer.into_inner();
-                let message = messages.message().await?;
-                messages.trailers().await?;
-                Ok((message.ok_or_else(|| no_message(call))?, metadata))
-            };
-            let (message, metadata) = sent
-                .await
-                .map_err(|status| with_instance(status, &target_channel))?;
-            Ok(UnaryResponse {
-                message,
-                instance: target_channel.instance().map(|id| id.to_string()),
-                metadata,
-            })
+            self.open(call, target, deadline, vec![message]).await
         };
-        deadline.keep(calling).await
+        let (metadata, mut messages) = deadline.keep(opening).await?;
+        let message = messages.next().await?.ok_or_else(|| no_message(call))?;
+        // The status comes after the last message.
+        while messages.next().await?.is_some() {}
+        Ok(UnaryResponse {
+            message,
+            instance: messages.instance(),
+            metadata,
+        })
     }
 
-    fn request<M: Send + 'static>(
+    /// Sends the messages of a call. The answer is its metadata and its messages.
+    async fn open(
         &self,
         call: &DynamicCall,
+        target: Target,
         deadline: Deadline,
-        messages: Vec<M>,
-    ) -> Result<Request<tokio_stream::Iter<std::vec::IntoIter<M>>>, Status> {
+        messages: Vec<Bytes>,
+    ) -> Result<(MetadataMap, ByteStream), Status> {
         let mut request = Request::new(tokio_stream::iter(messages));
         for (key, value) in &call.metadata {
             let key = MetadataKey::from_bytes(key.to_lowercase().as_bytes());
@@ -233,37 +210,65 @@ impl DynamicClient {
         if let Some(left) = deadline.left() {
             request.set_timeout(left);
         }
-        Ok(request)
+        let channel = self.transport.target_channel(target);
+        let method = call.method.trim_start_matches('/');
+        let max_bytes = self.options.max_message_bytes;
+        let answer = exchange(channel.clone(), method, BytesCodec, request, max_bytes).await;
+        let answer = answer.map_err(|status| with_instance(status, &channel))?;
+        let metadata = answer.metadata().clone();
+        let messages = ByteStream {
+            messages: answer.into_inner(),
+            channel,
+            deadline,
+        };
+        Ok((metadata, messages))
     }
 }
 
-/// The messages of an answer, as they come.
+/// The messages of an answer as JSON, in the order in which they come.
 #[derive(Debug)]
 pub struct MessageStream {
     /// Consul service ID of the instance that answers, where that is known.
     pub instance: Option<String>,
     /// The answer's metadata.
     pub metadata: MetadataMap,
-    messages: Streaming<ReceivedMessage>,
-    target_channel: TargetChannel,
-    deadline: Deadline,
+    messages: ByteStream,
+    descriptor: MessageDescriptor,
 }
 
 impl MessageStream {
     /// The next message; `None` after the last.
     ///
     /// # Errors
-    /// What the call ended with.
+    /// The status that the call ended with.
     pub async fn next(&mut self) -> Result<Option<Value>, Status> {
+        let message = self.messages.next().await?;
+        Ok(message.map(|bytes| ReceivedMessage::decode(self.descriptor.clone(), bytes).to_json()))
+    }
+}
+
+/// The messages of an answer until its deadline. An error names the instance that gave it.
+#[derive(Debug)]
+struct ByteStream {
+    messages: Streaming<Bytes>,
+    channel: TargetChannel,
+    deadline: Deadline,
+}
+
+impl ByteStream {
+    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         let message = self.deadline.keep(self.messages.message()).await;
-        let message = message.map_err(|status| with_instance(status, &self.target_channel))?;
-        Ok(message.map(|message| message.to_json()))
+        message.map_err(|status| with_instance(status, &self.channel))
+    }
+
+    fn instance(&self) -> Option<String> {
+        self.channel.instance().map(|id| id.to_string())
     }
 }
 
 /// One message, or those of a JSON array where the method takes a stream.
 fn messages(method: &MethodDescriptor, message: Value) -> Result<Vec<DynamicMessage>, Status> {
-    let input: MessageDescriptor = method.input();
+    let input = method.input();
     match message {
         Value::Array(many) if method.is_client_streaming() => {
             many.into_iter().map(|one| from_json(&input, one)).collect()
@@ -282,21 +287,21 @@ fn session(call: &DynamicCall, message: Option<&DynamicMessage>) -> String {
     session.unwrap_or_default()
 }
 
-/// The method has run, and would say no more the next time.
+/// The error about an answer without a message. The method has run: it would say no more another time.
 fn no_message(call: &DynamicCall) -> Status {
     Status::failed_precondition(format!("{} ended without a message", call.method))
 }
 
-/// The same status, with who gave it.
-fn with_instance(mut status: Status, target_channel: &TargetChannel) -> Status {
-    let instance = target_channel.instance().and_then(|id| id.parse().ok());
+/// Adds the instance that gave it to a status.
+fn with_instance(mut status: Status, channel: &TargetChannel) -> Status {
+    let instance = channel.instance().and_then(|id| id.parse().ok());
     if let Some(instance) = instance {
         status.metadata_mut().insert(INSTANCE, instance);
     }
     status
 }
 
-/// The moment at which a call has failed, whatever the mesh says then.
+/// When a call fails for lack of an answer, and the time that it was given.
 #[derive(Clone, Copy, Debug)]
 struct Deadline(Option<(Instant, Duration)>);
 
@@ -311,22 +316,22 @@ impl Deadline {
         Some(at.saturating_duration_since(Instant::now()))
     }
 
-    /// Awaits a step of the call until then. tonic's own timer says `CANCELLED`, and ends with the
-    /// headers of the answer.
+    /// Awaits a step of the call until the deadline. tonic's own timer answers `CANCELLED`, and stops at
+    /// the headers of the answer.
     async fn keep<T>(self, step: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
         let Some((at, given)) = self.0 else {
             return step.await;
         };
-        let over = || {
+        let exceeded = || {
             let text = format!("no answer within {given:?}");
             error_info::status(Code::DeadlineExceeded, Reason::DeadlineExceeded, text, [])
         };
         match timeout_at(at, step).await {
             Ok(Err(status)) if status.code() == Code::Cancelled && Instant::now() >= at => {
-                Err(over())
+                Err(exceeded())
             }
             Ok(answer) => answer,
-            Err(_) => Err(over()),
+            Err(_) => Err(exceeded()),
         }
     }
 }

@@ -10,14 +10,14 @@ use tonic::{Code, Status};
 
 use crate::{ReflectionClient, transport::TargetChannel};
 
-/// How long reflection may take.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How soon an unknown method may make us ask again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// Longest time for one use of reflection.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// How old descriptors are at least before a method that they lack makes us fetch them again.
+const RETRY_UNKNOWN: Duration = Duration::from_secs(5);
 
-/// Service of the registry, full name of the gRPC service.
+/// Consul name of the service, full name of the gRPC service.
 type Name = (Arc<str>, Arc<str>);
-/// Locked while it is asked for, so that everybody waits for the same answer.
+/// Locked while it is fetched: other callers wait for the same answer.
 type CacheEntry = Arc<tokio::sync::Mutex<Option<(Instant, DescriptorPool)>>>;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Descriptors {
         }
     }
 
-    /// A method of a service, by what the service's reflection says of it.
+    /// The descriptor of a method, which the service's reflection has.
     pub(crate) async fn method(
         &self,
         service: &Arc<str>,
@@ -54,59 +54,56 @@ impl Descriptors {
         let name: Name = (service.clone(), grpc.into());
         let entry = self.entries.lock().entry(name.clone()).or_default().clone();
         let mut known = entry.lock().await;
-        if let Some((since, pool)) = &*known {
-            let found = find(pool, grpc, method);
-            if since.elapsed() < if found.is_some() { self.ttl } else { AGAIN } {
-                return found.ok_or_else(|| unknown(service, path));
-            }
-        }
-        let fetched = match timeout(PATIENCE, fetch(target_channel, grpc)).await {
-            Ok(fetched) => fetched,
-            Err(_) => Err(Status::unavailable(format!(
-                "the reflection of {service} has not answered within {PATIENCE:?}"
-            ))),
+        let find = |pool: &DescriptorPool| {
+            let service = pool.get_service_by_name(grpc)?;
+            service.methods().find(|known| known.name() == method)
         };
-        match (fetched, &*known) {
-            (Ok(pool), _) => {
-                let found = find(&pool, grpc, method);
-                *known = Some((Instant::now(), pool));
-                found.ok_or_else(|| unknown(service, path))
-            }
-            // What was known holds while nobody can be asked.
-            (Err(_), Some((_, pool))) => {
-                find(pool, grpc, method).ok_or_else(|| unknown(service, path))
-            }
-            (Err(status), None) => {
-                // Keys come from callers: only those that mean something are kept.
-                self.entries.lock().remove(&name);
-                Err(match status.code() {
-                    Code::NotFound | Code::Unimplemented => unknown(service, path),
-                    _ => status,
-                })
+        let is_fresh = |(fetched, pool): &(Instant, DescriptorPool)| {
+            let ttl = find(pool).map_or(RETRY_UNKNOWN, |_| self.ttl);
+            fetched.elapsed() < ttl
+        };
+        if !known.as_ref().is_some_and(is_fresh) {
+            let fetched = timeout(TIMEOUT, fetch(target_channel, grpc)).await;
+            match fetched.unwrap_or_else(|_| Err(no_answer(service))) {
+                Ok(pool) => *known = Some((Instant::now(), pool)),
+                // Old descriptors serve as long as no instance answers.
+                Err(_) if known.is_some() => {}
+                Err(status) => {
+                    // Callers choose the names: an entry for one that means nothing is not kept.
+                    self.entries.lock().remove(&name);
+                    return Err(match is_unknown(&status) {
+                        true => unknown(service, path),
+                        false => status,
+                    });
+                }
             }
         }
+        let found = known.as_ref().and_then(|(_, pool)| find(pool));
+        found.ok_or_else(|| unknown(service, path))
     }
 }
 
-/// What reflection tells; the platform's own contract, where an instance has none.
+/// The descriptors that reflection has; the platform's own where an instance has no reflection.
 async fn fetch(target_channel: &TargetChannel, grpc: &str) -> Result<DescriptorPool, Status> {
-    let told = ReflectionClient::new(target_channel.clone())
-        .pool(grpc)
-        .await;
-    let untold = |status: &Status| matches!(status.code(), Code::NotFound | Code::Unimplemented);
-    match told {
-        Err(status) if untold(&status) => {
+    let mut reflection = ReflectionClient::new(target_channel.clone());
+    match reflection.pool(grpc).await {
+        Err(status) if is_unknown(&status) => {
             let own = DescriptorPool::decode(proto::DESCRIPTORS).ok();
             own.filter(|pool| pool.get_service_by_name(grpc).is_some())
                 .ok_or(status)
         }
-        told => told,
+        fetched => fetched,
     }
 }
 
-fn find(pool: &DescriptorPool, grpc: &str, method: &str) -> Option<MethodDescriptor> {
-    let service = pool.get_service_by_name(grpc)?;
-    service.methods().find(|known| known.name() == method)
+fn is_unknown(status: &Status) -> bool {
+    matches!(status.code(), Code::NotFound | Code::Unimplemented)
+}
+
+fn no_answer(service: &str) -> Status {
+    Status::unavailable(format!(
+        "the reflection of {service} has not answered within {TIMEOUT:?}"
+    ))
 }
 
 fn unknown(service: &str, path: &str) -> Status {

@@ -2,39 +2,64 @@
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use prost_reflect::{DynamicMessage, MethodDescriptor};
-use tokio_stream::Stream;
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{
     Request, Response, Status, Streaming, body::Body, client::Grpc, client::GrpcService,
     codec::Codec,
 };
 
-use crate::{ReceivedMessage, codec::DynamicCodec};
+use crate::{ReceivedMessage, codec::BytesCodec};
 
-/// What a transport's errors and bodies have to be.
+/// The error of a transport or of its bodies.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Calls a method of any kind; a unary one is a stream of one message each way. Messages of the
-/// answer may have `max_bytes`.
+/// The messages of an answer, in the order in which they come.
+#[derive(Debug)]
+pub struct ReceivedMessages {
+    messages: Streaming<Bytes>,
+    descriptor: MessageDescriptor,
+}
+
+impl ReceivedMessages {
+    /// The next message; `None` after the last.
+    ///
+    /// # Errors
+    /// The status that the call ended with.
+    pub async fn message(&mut self) -> Result<Option<ReceivedMessage>, Status> {
+        let message = self.messages.message().await?;
+        Ok(message.map(|bytes| ReceivedMessage::decode(self.descriptor.clone(), bytes)))
+    }
+}
+
+/// Calls a method of any kind. A unary method is a stream of one message each way. No message of the
+/// answer may be larger than `max_bytes`.
 ///
 /// # Errors
-/// What the mesh or the service says.
+/// The status of the mesh or of the service.
 pub async fn invoke<T>(
     channel: T,
     method: &MethodDescriptor,
     request: Request<impl Stream<Item = DynamicMessage> + Send + 'static>,
     max_bytes: usize,
-) -> Result<Response<Streaming<ReceivedMessage>>, Status>
+) -> Result<Response<ReceivedMessages>, Status>
 where
     T: GrpcService<Body>,
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
     <T::ResponseBody as http_body::Body>::Error: Into<BoxError> + Send,
 {
-    let codec = DynamicCodec(method.output());
-    exchange(channel, &crate::path(method), codec, request, max_bytes).await
+    let encode = |message: DynamicMessage| Bytes::from(message.encode_to_vec());
+    let request = request.map(|messages| messages.map(encode));
+    let path = crate::path(method);
+    let answer = exchange(channel, &path, BytesCodec, request, max_bytes).await?;
+    Ok(answer.map(|messages| ReceivedMessages {
+        messages,
+        descriptor: method.output(),
+    }))
 }
 
-/// The same with any codec, for a method by its name.
+/// Calls a method by its name, with any codec.
 pub(crate) async fn exchange<T, C>(
     channel: T,
     method: &str,

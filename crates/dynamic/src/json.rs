@@ -8,17 +8,17 @@ use tonic::{Code, Status};
 
 use crate::{lenient, strict};
 
-/// A message of an answer. That it cannot be read does not mean that there was none.
+/// A message of an answer, which may not be what its descriptor says.
 #[derive(Clone, Debug)]
 pub enum ReceivedMessage {
-    /// One that is what its descriptor says.
+    /// A message that could be decoded.
     Read(DynamicMessage),
-    /// Bytes that are not: a text that is no UTF-8, or a field of another type.
+    /// Bytes that could not: a text that is no UTF-8, or a field of another type.
     Opaque(MessageDescriptor, Bytes),
 }
 
 impl ReceivedMessage {
-    /// Bytes as the message that they should be.
+    /// Decodes bytes as the message that they should be.
     #[must_use]
     pub fn decode(descriptor: MessageDescriptor, bytes: Bytes) -> Self {
         match DynamicMessage::decode(descriptor.clone(), bytes.clone()) {
@@ -27,10 +27,10 @@ impl ReceivedMessage {
         }
     }
 
-    /// The message, where it could be read.
+    /// The decoded message.
     ///
     /// # Errors
-    /// `INTERNAL` where it could not.
+    /// `INTERNAL` for bytes that could not be decoded.
     pub fn message(self) -> Result<DynamicMessage, Status> {
         match self {
             Self::Read(message) => Ok(message),
@@ -41,7 +41,7 @@ impl ReceivedMessage {
         }
     }
 
-    /// The message as JSON; `{"@type", "value"}` with its bytes in base64 where it cannot be read.
+    /// The message as JSON. Bytes that could not be decoded are `{"@type", "value"}` in base64.
     #[must_use]
     pub fn to_json(&self) -> Value {
         match self {
@@ -50,7 +50,7 @@ impl ReceivedMessage {
         }
     }
 
-    /// The same as text, over several lines or on one.
+    /// The JSON as text, on one line or indented (`pretty`).
     #[must_use]
     pub fn to_text(&self, pretty: bool) -> String {
         match self {
@@ -60,10 +60,10 @@ impl ReceivedMessage {
     }
 }
 
-/// A message from JSON; field names as in the proto file or in lowerCamelCase.
+/// A message from JSON, with field names as in the proto file or in lowerCamelCase.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` when it is not that message.
+/// `INVALID_ARGUMENT` when the JSON is not that message.
 pub fn from_json(descriptor: &MessageDescriptor, json: Value) -> Result<DynamicMessage, Status> {
     DynamicMessage::deserialize(descriptor.clone(), json).map_err(|error| {
         let name = descriptor.full_name();
@@ -74,15 +74,24 @@ pub fn from_json(descriptor: &MessageDescriptor, json: Value) -> Result<DynamicM
     })
 }
 
-/// JSON with the names of the proto file and every field, so that `success: false` is seen. What
-/// has no form in JSON, such as a `google.protobuf.Any` of an unknown type, is there as `@type` and
-/// `value`, its bytes in base64.
+/// A message as JSON with the names of the proto file and with every field, so that `success: false`
+/// is seen. A `google.protobuf.Any` of an unknown type becomes `@type` and `value`, its bytes in base64.
+///
+/// ```
+/// use prost_reflect::DescriptorPool;
+///
+/// let pool = DescriptorPool::decode(proto::DESCRIPTORS)?;
+/// let request = pool.get_message_by_name("agentplatform.ToolRequest").expect("our own contract");
+/// let message = mesh_dynamic::from_json(&request, serde_json::json!({"toolId": "fs-tool"}))?;
+/// assert_eq!(mesh_dynamic::to_json(&message)["tool_id"], "fs-tool");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub fn to_json(message: &DynamicMessage) -> Value {
     lenient::message(message)
 }
 
-/// The same as text, fields in the order of their numbers, over several lines or on one.
+/// [`to_json`] as text, on one line or indented (`pretty`), fields in the order of their numbers.
 #[must_use]
 pub fn to_text(message: &DynamicMessage, pretty: bool) -> String {
     if !lenient::is_plain(message) {

@@ -1,6 +1,6 @@
-//! JSON for messages that have none by the rules of proto3: an `Any` of a type that nobody
-//! describes, a time out of its range, a number that is none in a `google.protobuf.Value`. Whoever
-//! called has an answer all the same; what cannot be said in words is there as bytes in base64.
+//! JSON for messages that have none by the rules of proto3: an `Any` of an unknown type, a time out of its
+//! range, a NaN in a `google.protobuf.Value`. Such parts become bytes in base64, so that the caller still
+//! gets an answer.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -12,11 +12,11 @@ use serde_json::{Map, Value as Json, json};
 use crate::strict;
 
 const ANY: &str = "google.protobuf.Any";
-/// Messages that stand for the number in them.
+/// Messages whose JSON is the number in them.
 const WRAPPERS: [&str; 2] = ["google.protobuf.FloatValue", "google.protobuf.DoubleValue"];
-/// Deepest `Any` within an `Any` that is looked into: each begins the depth of messages anew.
+/// Deepest `Any` within an `Any` that is decoded: each begins the depth of messages anew.
 const DEEPEST_ANY: usize = 16;
-/// What types are named by where a message is all bytes.
+/// The prefix of type names where a message is shown as bytes.
 const PREFIX: &str = "type.googleapis.com/";
 
 /// A message, as near to its form in JSON as it has one.
@@ -24,8 +24,8 @@ pub(crate) fn message(message: &DynamicMessage) -> Json {
     within(message, DEEPEST_ANY)
 }
 
-/// Whether the rules of proto3 can be tried on a message: no `Any` is deeper than what a stack
-/// takes, and no number that is none stands in a wrapper, where it would be lost.
+/// Whether the rules of proto3 can be tried on a message. An `Any` that is nested too deep would
+/// overflow the stack, and a NaN or an infinity in a wrapper would be lost.
 pub(crate) fn is_plain(message: &DynamicMessage) -> bool {
     plain(message, DEEPEST_ANY)
 }
@@ -59,9 +59,9 @@ fn plain(message: &DynamicMessage, left: usize) -> bool {
     values.all(|value| of_value(value, left)) && extended.all(|value| of_value(value, left))
 }
 
-/// A message within an `Any`; `left` more of them are looked into.
+/// A message as JSON; `left` more levels of `Any` are decoded.
 fn within(message: &DynamicMessage, left: usize) -> Json {
-    // What is well beneath keeps its form.
+    // What has a form by the rules keeps it.
     if plain(message, left)
         && let Ok(json) = strict::write(message, serde_json::value::Serializer)
     {
@@ -79,7 +79,7 @@ fn within(message: &DynamicMessage, left: usize) -> Json {
         name if WRAPPERS.contains(&name) => {
             fields(message, left).remove("value").unwrap_or_default()
         }
-        // It is whichever of its fields it has.
+        // Its JSON is that of the one field that is set.
         "google.protobuf.Value" => {
             let set = message.fields().next();
             set.map_or(Json::Null, |(field, found)| {
@@ -108,7 +108,7 @@ fn parts(message: &DynamicMessage) -> (String, Bytes) {
     (url.to_owned(), bytes.cloned().unwrap_or_default())
 }
 
-/// What is in an `Any`, where its type is known and its bytes are of that type.
+/// The message in an `Any`, if its type is known and its bytes are of that type.
 fn unpacked(message: &DynamicMessage) -> Option<DynamicMessage> {
     let (url, bytes) = parts(message);
     let name = url.rsplit('/').next()?;
@@ -125,7 +125,7 @@ fn any(message: &DynamicMessage, left: usize) -> Json {
     let (Some(left), Some(inner)) = (left.checked_sub(1), unpacked(message)) else {
         return packed(&url, &bytes);
     };
-    // By the rules, what has a form of its own in JSON stands under `value`.
+    // By the rules, a type with a JSON form of its own is under `value`.
     let own = inner
         .descriptor()
         .full_name()

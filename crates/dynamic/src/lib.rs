@@ -1,9 +1,26 @@
 //! JSON to gRPC and back, by reflection: calls of methods that a program was not built for.
 //!
-//! [`DynamicClient`] calls services of the mesh, straight or through a router, with JSON in and out; it
-//! keeps the descriptors that [`ReflectionClient`] tells. What it has to say itself is a gRPC status with
-//! `google.rpc.ErrorInfo`, as everywhere in the mesh; the instance that answered is in its metadata
-//! as [`INSTANCE`].
+//! [`DynamicClient`] calls services of the mesh, straight or through a router, with JSON in and out. It
+//! gets their descriptors by [`ReflectionClient`] and keeps them. Its own errors are gRPC statuses with
+//! `google.rpc.ErrorInfo`, with the instance that answered in the metadata as [`INSTANCE`].
+//!
+//! ```no_run
+//! use mesh_dynamic::{DynamicCall, DynamicClient, DynamicOptions, Transport};
+//! use serde_json::json;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let router = Transport::router("localhost:50051")?;
+//! let client = DynamicClient::new(router, DynamicOptions::default());
+//! let call = DynamicCall {
+//!     service: "echo-agent".to_owned(),
+//!     method: "agentplatform.AgentService/ExecuteTask".to_owned(),
+//!     ..DynamicCall::default()
+//! };
+//! let answer = client.call(&call, json!({"input": "hello"})).await?;
+//! assert_eq!(answer.message["output"], "Echo Agent Response: hello");
+//! # Ok(())
+//! # }
+//! ```
 
 mod address;
 mod client;
@@ -20,7 +37,7 @@ mod transport;
 
 pub use address::{InvalidAddress, address};
 pub use client::{DynamicCall, DynamicClient, DynamicOptions, MessageStream, UnaryResponse};
-pub use invoke::invoke;
+pub use invoke::{ReceivedMessages, invoke};
 pub use json::{ReceivedMessage, from_json, to_json, to_text};
 pub use keys::RouterKeys;
 pub use names::catalog;
@@ -33,10 +50,10 @@ use prost_reflect::MethodDescriptor;
 pub const SERVICE: &str = "x-mesh-service";
 /// Metadata that carries the session of a call.
 pub const SESSION: &str = "x-mesh-session";
-/// Metadata that tells which instance answered.
+/// Metadata that names the instance that answered.
 pub const INSTANCE: &str = "x-mesh-instance";
 
-/// A method as it is written everywhere: `pkg.Service/Method`.
+/// The path of a method: `pkg.Service/Method`.
 #[must_use]
 pub fn path(method: &MethodDescriptor) -> String {
     format!("{}/{}", method.parent_service().full_name(), method.name())

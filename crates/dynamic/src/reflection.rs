@@ -1,40 +1,35 @@
-//! Asks gRPC reflection, v1 first and v1alpha where v1 is not known. The two have the same messages
-//! on the wire, so one client speaks both.
+//! A client of gRPC reflection: v1, and v1alpha for servers without v1. The two have the same messages
+//! on the wire.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, prost_types::FileDescriptorProto};
 use proto::error_info::{self, Reason};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Code, Request, Status, Streaming,
-    body::Body,
-    client::{Grpc, GrpcService},
-};
+use tonic::{Code, Request, Status, Streaming, body::Body, client::GrpcService};
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, ServerReflectionResponse, server_reflection_request::MessageRequest,
     server_reflection_response::MessageResponse,
 };
 
-use crate::invoke::BoxError;
+use crate::invoke::{BoxError, exchange};
 
-/// Bounds on what one service may make us hold.
+/// Limits of what is kept of one service.
 const MAX_FILES: usize = 1_000;
 const MAX_BYTES: usize = 16 << 20;
 const MAX_SERVICES: usize = 1_000;
 
-const V1: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-const V1_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+const V1: &str = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const V1_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 
-/// Files by their names, each with what it imports.
+/// Files by name, each with its imports.
 type Files = BTreeMap<String, (Vec<String>, Bytes)>;
 
-/// One conversation with a reflection service: question, answer, question, answer.
+/// A client of a reflection service. It asks one question at a time on one stream.
 #[derive(Debug)]
 pub struct ReflectionClient<T> {
     channel: T,
@@ -51,7 +46,7 @@ where
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
     <T::ResponseBody as http_body::Body>::Error: Into<BoxError> + Send,
 {
-    /// Asks nothing yet.
+    /// A client over `channel`. Nothing is sent yet.
     #[must_use]
     pub const fn new(channel: T) -> Self {
         Self {
@@ -61,24 +56,24 @@ where
         }
     }
 
-    /// The gRPC services there are, by full name, at most a thousand.
+    /// The full names of the gRPC services, at most a thousand.
     ///
     /// # Errors
-    /// What the other side says; `UNIMPLEMENTED` when it has no reflection.
+    /// The server's status; `UNIMPLEMENTED` when it has no reflection.
     pub async fn services(&mut self) -> Result<Vec<String>, Status> {
         let question = MessageRequest::ListServices(String::new());
         let MessageResponse::ListServicesResponse(list) = self.ask(question).await? else {
-            return Err(strange());
+            return Err(mismatched());
         };
         let names = list.service.into_iter().map(|service| service.name);
         Ok(names.take(MAX_SERVICES).collect())
     }
 
-    /// The files that define these symbols and what they import, each an encoded
-    /// `google.protobuf.FileDescriptorProto`. What nobody knows, or cannot be read, is left out.
+    /// The files that define these symbols, and their imports, each an encoded
+    /// `google.protobuf.FileDescriptorProto`. Unknown symbols and unreadable files are left out.
     ///
     /// # Errors
-    /// When the other side cannot be asked, or tells more than 1,000 files or 16 MiB.
+    /// When the server does not answer, or sends more than 1,000 files or 16 MiB.
     pub async fn files(&mut self, symbols: &[String]) -> Result<Vec<Bytes>, Status> {
         let mut files = Files::new();
         let (mut asked, mut size) = (BTreeSet::new(), 0);
@@ -114,17 +109,17 @@ where
             }
             if files.len() > MAX_FILES || size > MAX_BYTES {
                 return Err(Status::resource_exhausted(format!(
-                    "reflection tells more than {MAX_FILES} files or {MAX_BYTES} bytes"
+                    "reflection sends more than {MAX_FILES} files or {MAX_BYTES} bytes"
                 )));
             }
         }
     }
 
-    /// The files that describe a symbol. A pool of its own per symbol, since two services of the
-    /// mesh may have different files of one name.
+    /// The files that describe a symbol, in a pool of its own: two services of the mesh may have
+    /// different files of one name.
     ///
     /// # Errors
-    /// `NOT_FOUND` when nobody describes it; as [`ReflectionClient::files`].
+    /// `NOT_FOUND` for an unknown symbol; else as [`ReflectionClient::files`].
     pub async fn pool(&mut self, symbol: &str) -> Result<DescriptorPool, Status> {
         let encoded = self.files(&[symbol.to_owned()]).await?;
         let files = encoded
@@ -179,7 +174,7 @@ where
                 error.error_message,
             )),
             Some(answer) => Ok(answer),
-            None => Err(strange()),
+            None => Err(mismatched()),
         }
     }
 
@@ -198,25 +193,18 @@ where
         Ok(answer)
     }
 
-    /// Some servers send no headers before their first answer, so the question goes along. After an
-    /// error the stream is not used again: servers end it with their first.
+    /// Opens the stream with its first question: some servers send no headers before their first
+    /// answer. After an error the stream is not used again, since servers end it then.
     async fn open(
         &mut self,
         request: ServerReflectionRequest,
     ) -> Result<ServerReflectionResponse, Status> {
         let (sender, questions) = mpsc::channel(1);
         sender.send(request).await.map_err(|_| ended())?;
-        let mut grpc = Grpc::new(self.channel.clone()).max_decoding_message_size(MAX_BYTES);
-        grpc.ready()
-            .await
-            .map_err(|error| Status::from_error(error.into()))?;
-        let answers = grpc
-            .streaming(
-                Request::new(ReceiverStream::new(questions)),
-                PathAndQuery::from_static(self.path),
-                ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default(),
-            )
-            .await?;
+        let channel = self.channel.clone();
+        let questions = Request::new(ReceiverStream::new(questions));
+        let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
+        let answers = exchange(channel, self.path, codec, questions, MAX_BYTES).await?;
         let mut answers = answers.into_inner();
         let answer = answers.message().await?.ok_or_else(ended)?;
         self.stream = Some((sender, answers));
@@ -224,14 +212,14 @@ where
     }
 }
 
-/// The imports that no file of the set answers.
+/// The imports that are not in the set.
 fn missing(files: &Files) -> BTreeSet<String> {
     let imports = files.values().flat_map(|(imports, _)| imports);
     let missing = imports.filter(|import| !files.contains_key(*import));
     missing.cloned().collect()
 }
 
-/// Whether an error is the answer to one question, so that the next may fare better.
+/// Whether an error answers one question only, so that the next may succeed.
 fn is_about_the_question(status: &Status) -> bool {
     matches!(status.code(), Code::NotFound | Code::InvalidArgument)
 }
@@ -240,7 +228,7 @@ fn ended() -> Status {
     Status::unavailable("reflection ended without an answer")
 }
 
-fn strange() -> Status {
+fn mismatched() -> Status {
     Status::internal("reflection answered another question")
 }
 

@@ -22,10 +22,10 @@ use crate::{INSTANCE, InvalidAddress, address::address};
 
 /// A router's port when its address has none.
 const PORT: u16 = 50051;
-/// The largest metadata of an answer: more than routers let pass.
-const HEADERS: u32 = 1 << 20;
+/// Largest metadata of an answer, bytes: more than routers forward.
+const MAX_HEADER_BYTES: u32 = 1 << 20;
 /// Longest wait for a connection to a router.
-const CONNECT: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How calls travel.
 #[derive(Clone, Debug)]
@@ -52,8 +52,8 @@ impl Transport {
             .map_err(|_| InvalidAddress::Other(address.clone()))?;
         Ok(Self::Router {
             channel: endpoint
-                .connect_timeout(CONNECT)
-                .http2_max_header_list_size(HEADERS)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .http2_max_header_list_size(MAX_HEADER_BYTES)
                 .connect_lazy(),
             address: address.into(),
         })
@@ -68,7 +68,7 @@ impl Transport {
     }
 }
 
-/// A connection that notes who answers.
+/// A channel to one service that records the instance that answers.
 #[derive(Clone, Debug)]
 pub(crate) struct TargetChannel {
     transport: Transport,
@@ -77,7 +77,7 @@ pub(crate) struct TargetChannel {
 }
 
 impl TargetChannel {
-    /// Who was asked, as far as is known.
+    /// The instance that was asked, as far as is known.
     pub(crate) fn instance(&self) -> Option<Arc<str>> {
         self.instance.lock().clone()
     }
@@ -114,7 +114,7 @@ impl tower::Service<Request<Body>> for TargetChannel {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Capacity is looked at when the request is there.
+        // Capacity is checked when there is a request.
         Poll::Ready(Ok(()))
     }
 

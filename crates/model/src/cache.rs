@@ -33,7 +33,6 @@ impl Cache {
         }
     }
 
-    /// The key of a request's body.
     pub(crate) fn key(body: &[u8]) -> u128 {
         xxh3_128(body)
     }

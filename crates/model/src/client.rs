@@ -1,8 +1,9 @@
 //! A model at an endpoint, and one request to it with its retries.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
+use config::{Config, Secret};
 use reqwest::{
     Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
@@ -11,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 use crate::{
-    Error, TextSink,
+    Error, ModelKeys, TextSink,
     cache::Cache,
     error_response::ErrorResponse,
     request_params::{EndpointProfile, RequestParams},
@@ -24,137 +25,115 @@ use crate::{
 /// Longest part of an error response that is read, bytes.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 
-/// How a model is asked.
-#[derive(Clone)]
-pub struct ModelOptions {
-    /// Base URL of the API, with or without `/v1`.
-    pub url: String,
-    /// The model to ask for.
-    pub name: String,
-    /// The API's key.
-    pub api_key: Option<String>,
-    /// Longest time for one request, its retries included.
-    pub timeout: Duration,
-    /// Longest time for a connection.
-    pub connect_timeout: Duration,
-    /// How often one request is sent at most, ≥ 1.
-    pub attempts: u32,
-    /// How often the model may call functions before it has to answer.
-    pub rounds: u32,
-    /// Most tokens of one answer.
-    pub max_tokens: u32,
-    /// The parameter that says so: `max_tokens`, `max_completion_tokens` or `none`. With `auto` it is
-    /// the first until the endpoint asks for the second.
-    pub limit: String,
-    /// The sampling temperature; `None` for the endpoint's default.
-    pub temperature: Option<f64>,
-    /// Parameters that are never sent.
-    pub omit: Vec<String>,
-    /// Largest answer, bytes.
-    pub max_bytes: usize,
-    /// Answers kept, bytes; 0 for none.
-    pub cache_bytes: usize,
-}
-
 /// A model at an endpoint, with a cache of its answers.
+///
+/// ```
+/// use mesh_model::{Model, ModelKeys};
+///
+/// let model = Model::new(ModelKeys {
+///     model_url: Some("http://localhost:11434/v1".to_owned()),
+///     model_name: "llama3.2".to_owned(),
+///     ..ModelKeys::default()
+/// })?;
+/// assert_eq!(model.name(), "llama3.2");
+/// # Ok::<_, mesh_model::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Model {
     http: reqwest::Client,
     url: Url,
-    pub(crate) options: ModelOptions,
+    pub(crate) keys: ModelKeys,
     cache: Cache,
-    /// What the process knows of the endpoint, shared by its models.
+    /// What the process has found out about the endpoint.
     endpoint: Arc<EndpointProfile>,
 }
 
-/// What is asked in one round.
+/// The question of one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round<'a> {
     pub(crate) messages: &'a [Message],
     pub(crate) functions: &'a [Function],
-    /// Whether none of them may be called any more. They are sent since earlier calls name them.
+    /// Whether no function may be called any more. They are still sent, since earlier calls name them.
     pub(crate) closed: bool,
 }
 
 /// Why an attempt has no answer.
 enum AttemptError {
-    /// A later one may have it, after the time that the endpoint asks for.
+    /// A retry may have one, after the pause that the endpoint asks for.
     Transient(String, Option<Duration>),
     /// The endpoint rejects the request with this status and body.
     Rejected(u16, String),
-    /// A later one would have none either.
+    /// A retry would have none either.
     Permanent(Error),
 }
 
-impl fmt::Debug for ModelOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the key.
-        f.debug_struct("ModelOptions")
-            .field("url", &self.url)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Model {
-    /// Checks the options; nothing is sent.
+    /// The model that the keys describe. Nothing is sent yet.
     ///
     /// # Errors
-    /// When the URL is invalid, the model has no name, or the key cannot be a header.
-    pub fn new(options: ModelOptions) -> Result<Self, Error> {
+    /// When the URL is not valid, the model has no name, or the key cannot be a header.
+    pub fn new(keys: ModelKeys) -> Result<Self, Error> {
         let bad = |key, problem: &str| Error::InvalidConfig {
             key,
             problem: problem.to_owned(),
         };
-        let url = endpoint(&options.url).ok_or_else(|| {
-            bad(
-                "model_url",
-                "is no URL: give one such as http://localhost:11434/v1",
-            )
+        let url = endpoint(keys.model_url.as_deref().unwrap_or_default()).ok_or_else(|| {
+            let problem = "is no URL: give one such as http://localhost:11434/v1";
+            bad("model_url", problem)
         })?;
-        if options.name.is_empty() {
-            return Err(bad(
-                "model_name",
-                "is empty: name the model that model_url serves",
-            ));
+        if keys.model_name.is_empty() {
+            let problem = "is empty: name the model that model_url serves";
+            return Err(bad("model_name", problem));
         }
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Some(key) = &options.api_key {
-            let value = HeaderValue::from_str(&format!("Bearer {key}"));
-            let mut value = value.map_err(|_| bad("model_api_key", "cannot be a header"))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-            if is_azure(&url) {
-                let mut value = HeaderValue::from_str(key)
-                    .map_err(|_| bad("model_api_key", "cannot be a header"))?;
+        if let Some(key) = keys.model_api_key.as_ref().map(Secret::expose) {
+            let secret = |text: &str| {
+                let value = HeaderValue::from_str(text);
+                let mut value = value.map_err(|_| bad("model_api_key", "cannot be a header"))?;
                 value.set_sensitive(true);
-                headers.insert("api-key", value);
+                Ok(value)
+            };
+            headers.insert(AUTHORIZATION, secret(&format!("Bearer {key}"))?);
+            if is_azure(&url) {
+                headers.insert("api-key", secret(key)?);
             }
         }
         // Neither redirects nor a proxy of the environment: the key goes to the configured host.
         let http = reqwest::Client::builder()
             .default_headers(headers)
-            .connect_timeout(options.connect_timeout)
+            .connect_timeout(keys.model_connect_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .user_agent(concat!("mesh/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| bad("model_url", &error.to_string()))?;
-        let params = RequestParams::new(&options.limit, &options.omit);
+        let params = RequestParams::new(&keys.model_max_tokens_name, &keys.model_omit);
         Ok(Self {
-            endpoint: EndpointProfile::shared(url.as_str(), &options.name, params),
+            endpoint: EndpointProfile::shared(url.as_str(), &keys.model_name, params),
             http,
             url,
-            cache: Cache::new(options.cache_bytes),
-            options,
+            cache: Cache::new(keys.model_cache_bytes),
+            keys,
         })
+    }
+
+    /// The model that the configuration describes; `None` when `model_url` is empty.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn from_config(config: &Config) -> Result<Option<Self>, Error> {
+        let keys = ModelKeys::from_config(config);
+        keys.model_url
+            .is_some()
+            .then(|| Self::new(keys))
+            .transpose()
     }
 
     /// The model's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.options.name
+        &self.keys.model_name
     }
 
     /// One round: the answer, and whether the cache had it.
@@ -169,7 +148,7 @@ impl Model {
             sink.send(&known.content).await;
             return Ok((known, true));
         }
-        let deadline = Instant::now() + self.options.timeout;
+        let deadline = Instant::now() + self.keys.model_timeout;
         let answer = timeout_at(deadline, self.send(round, sink, deadline)).await;
         let answer = Arc::new(answer.map_err(|_| Error::Timeout)??);
         self.cache.put(key, Arc::clone(&answer));
@@ -195,15 +174,15 @@ impl Model {
         };
         let closed = round.closed && !tools.is_empty() && has("tool_choice");
         let limit =
-            |name| (params.max_tokens_name() == Some(name)).then_some(self.options.max_tokens);
+            |name| (params.max_tokens_name() == Some(name)).then_some(self.keys.model_max_tokens);
         let stream = has("stream");
         Request {
-            model: &self.options.name,
+            model: &self.keys.model_name,
             messages: round.messages.iter().map(sent).collect(),
             tools,
             tool_choice: closed.then_some("none"),
             // At temperature 0 the same question has the same answer, as the cache assumes.
-            temperature: self.options.temperature.filter(|_| has("temperature")),
+            temperature: self.keys.model_temperature.filter(|_| has("temperature")),
             max_tokens: limit("max_tokens"),
             max_completion_tokens: limit("max_completion_tokens"),
             stream: stream.then_some(true),
@@ -213,8 +192,8 @@ impl Model {
         }
     }
 
-    /// Sends a request until it is answered, rejected, or out of attempts. A request without a
-    /// rejected parameter does not count as an attempt: there are few such parameters.
+    /// Sends a request until it is answered, rejected, or out of attempts. A request that leaves out a
+    /// rejected parameter is no further attempt.
     async fn send(
         &self,
         round: Round<'_>,
@@ -247,7 +226,7 @@ impl Model {
                 }
             };
             attempt += 1;
-            if attempt > self.options.attempts {
+            if attempt > self.keys.model_attempts {
                 return Err(match asked.filter(|asked| !asked.is_zero()) {
                     Some(asked) => Error::RetryAfter(problem, asked),
                     None => Error::Unavailable(problem),
@@ -255,7 +234,7 @@ impl Model {
             }
             let wait = retry::pause(attempt - 1, asked, &mut rand::rng());
             warn!(
-                model = self.options.name,
+                model = self.keys.model_name,
                 attempt,
                 ?wait,
                 problem,
@@ -280,7 +259,6 @@ impl Model {
         Ok(())
     }
 
-    /// Sends a request once.
     async fn send_once(
         &self,
         body: Vec<u8>,
@@ -291,7 +269,7 @@ impl Model {
         let response = sent.map_err(lost)?;
         let status = response.status();
         if status.is_success() {
-            // Once a reader has text, another attempt would send it twice.
+            // A reader who has text would get it twice from another attempt.
             let mut streamed = false;
             return match self.read(response, sink, &mut streamed).await {
                 Err(AttemptError::Transient(problem, _)) if streamed => {
@@ -328,13 +306,13 @@ impl Model {
             let bytes = match response.chunk().await {
                 Ok(Some(bytes)) => bytes,
                 Ok(None) => break,
-                // A connection may be lost after a complete answer.
+                // A connection that is lost after a complete answer does no harm.
                 Err(_) if assembly.is_complete() => break,
                 Err(error) => return Err(AttemptError::Transient(cause(error), None)),
             };
             size += bytes.len();
-            if size > self.options.max_bytes {
-                let limit = self.options.max_bytes;
+            if size > self.keys.model_max_bytes {
+                let limit = self.keys.model_max_bytes;
                 let text = format!("is over {limit} bytes (model_max_bytes)");
                 return Err(AttemptError::Permanent(Error::InvalidResponse(text)));
             }

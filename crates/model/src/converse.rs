@@ -1,53 +1,32 @@
 //! A conversation: rounds of questions and function calls until there is an answer.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde_json::Value;
 
 use crate::{
-    Error, Model,
+    Error, Model, TextSink,
     client::Round,
-    wire::{Function, Message, ToolCall},
+    stream::Completion,
+    wire::{Function, FunctionCall, Message},
 };
 
 /// Functions that a model may call.
 #[async_trait::async_trait]
 pub trait Functions: fmt::Debug + Send + Sync {
-    /// Those there are.
+    /// The functions.
     fn definitions(&self) -> &[Function];
 
-    /// Calls one. A failure is a result too: the model reads it, and may correct its call.
+    /// Calls one. A failure is a result too: the model reads it, and may call again.
     async fn call(&self, name: &str, arguments: &str) -> String;
-}
-
-/// Receives text as the model writes it.
-#[async_trait::async_trait]
-pub trait TextSink: Send + Sync {
-    /// The next piece.
-    async fn send(&self, piece: &str);
-
-    /// Whether anybody reads it. Without a reader, a broken answer can be asked for again.
-    fn has_reader(&self) -> bool {
-        true
-    }
-}
-
-/// Discards text.
-#[async_trait::async_trait]
-impl TextSink for () {
-    async fn send(&self, _piece: &str) {}
-
-    fn has_reader(&self) -> bool {
-        false
-    }
 }
 
 /// What a conversation used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Questions that were answered, by the cache too.
+    /// Questions that were answered, also by the cache.
     pub requests: u64,
-    /// Those of them that the cache answered; they cost no tokens.
+    /// Questions that the cache answered; they cost no tokens.
     pub cache_hits: u64,
     /// Tokens sent.
     pub prompt_tokens: u64,
@@ -66,7 +45,7 @@ pub struct Reply {
     pub text: String,
     /// Whether they end because `model_max_tokens` was reached.
     pub truncated: bool,
-    /// What they cost.
+    /// What the conversation used.
     pub usage: Usage,
 }
 
@@ -77,6 +56,16 @@ impl Usage {
         let (prompt, completion) = tokens.unwrap_or((estimate(sent), estimate(written)));
         self.prompt_tokens += prompt;
         self.completion_tokens += completion;
+    }
+}
+
+impl Reply {
+    fn new(answer: &Completion, usage: Usage) -> Self {
+        Self {
+            text: answer.content.clone(),
+            truncated: answer.is_truncated(),
+            usage,
+        }
     }
 }
 
@@ -94,8 +83,8 @@ impl Model {
     ) -> Result<Reply, Error> {
         let mut usage = Usage::default();
         let offered = functions.definitions();
-        for number in 1..=self.options.rounds {
-            let closed = number == self.options.rounds;
+        for number in 1..=self.keys.model_rounds {
+            let closed = number == self.keys.model_rounds;
             let called = messages
                 .iter()
                 .any(|message| !message.tool_calls.is_empty());
@@ -105,38 +94,40 @@ impl Model {
                 functions: if closed && !called { &[] } else { offered },
                 closed,
             };
-            let (reply, mut message) = self.round(round, sink, &mut usage).await?;
+            let (answer, mut message) = self.round(round, sink, &mut usage).await?;
             if message.tool_calls.is_empty() {
-                return Ok(reply(usage));
+                return Ok(Reply::new(&answer, usage));
             }
             if closed {
                 break;
             }
-            let results = answer(functions, offered, &mut message, number).await;
+            let results = call_all(functions, &mut message, number).await;
             usage.function_calls += u64::try_from(results.len()).unwrap_or(u64::MAX);
             messages.push(message);
             messages.extend(results);
         }
-        // An endpoint that ignores `tool_choice` gets no functions, if it accepts that.
+        // An endpoint that ignores `tool_choice` is asked without functions, if it accepts that.
         let round = Round {
             messages: &messages,
             functions: &[],
             closed: true,
         };
         match self.round(round, sink, &mut usage).await {
-            Ok((reply, message)) if message.tool_calls.is_empty() => Ok(reply(usage)),
-            Ok(_) | Err(Error::Rejected { .. }) => Err(Error::TooManyRounds(self.options.rounds)),
+            Ok((answer, _)) if answer.calls.is_empty() => Ok(Reply::new(&answer, usage)),
+            Ok(_) | Err(Error::Rejected { .. }) => {
+                Err(Error::TooManyRounds(self.keys.model_rounds))
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// One round: its answer as a reply, and as a message of the conversation.
+    /// One round: its answer, and that as a message of the conversation.
     async fn round(
         &self,
         round: Round<'_>,
         sink: &dyn TextSink,
         usage: &mut Usage,
-    ) -> Result<(impl FnOnce(Usage) -> Reply + use<>, Message), Error> {
+    ) -> Result<(Arc<Completion>, Message), Error> {
         let (answer, cached) = self.ask(round, sink).await?;
         usage.requests += 1;
         if cached {
@@ -154,23 +145,13 @@ impl Model {
             tool_call_id: None,
             reasoning: answer.reasoning.clone(),
         };
-        let reply = move |usage| Reply {
-            text: answer.content.clone(),
-            truncated: answer.is_truncated(),
-            usage,
-        };
-        Ok((reply, message))
+        Ok((answer, message))
     }
 }
 
 /// Calls the functions that a message asks for. It corrects the message, so that every endpoint
 /// accepts it back: each call gets its own id, and an object as its arguments.
-async fn answer(
-    functions: &dyn Functions,
-    offered: &[Function],
-    message: &mut Message,
-    round: u32,
-) -> Vec<Message> {
+async fn call_all(functions: &dyn Functions, message: &mut Message, round: u32) -> Vec<Message> {
     let mut results = Vec::new();
     let mut ids: Vec<String> = Vec::new();
     for (index, call) in message.tool_calls.iter_mut().enumerate() {
@@ -179,16 +160,15 @@ async fn answer(
             call.id = format!("call{:03}{:02}", round % 1000, index % 100);
         }
         ids.push(call.id.clone());
-        let ToolCall { function, .. } = call;
-        let name = &function.name;
-        let object = serde_json::from_str::<Value>(&function.arguments);
-        let result = if !offered.iter().any(|offered| offered.name == *name) {
-            format!("error: there is no function {name:?}")
-        } else {
-            functions.call(name, &function.arguments).await
+        let FunctionCall { name, arguments } = &mut call.function;
+        let offered = functions.definitions();
+        let result = match offered.iter().any(|offered| offered.name == *name) {
+            true => functions.call(name, arguments).await,
+            false => format!("error: there is no function {name:?}"),
         };
+        let object = serde_json::from_str::<Value>(arguments);
         if !matches!(object, Ok(Value::Object(_))) {
-            function.arguments = "{}".to_owned();
+            *arguments = "{}".to_owned();
         }
         results.push(Message::result(&call.id, result));
     }

@@ -2,48 +2,30 @@
 
 use serde_json::Value;
 
-/// A parameter that a request can leave out.
-struct Optional {
-    name: &'static str,
-    /// What else error responses call it, in small letters.
-    also: &'static [&'static str],
-}
-
-/// The parameters that a request can leave out, the one that matters least first.
-const OPTIONAL: &[Optional] = &[
-    Optional {
-        name: "stream_options",
-        also: &["include_usage", "streamoptions"],
-    },
-    Optional {
-        name: "tool_choice",
-        also: &["tool choice", "tool-choice", "toolchoice"],
-    },
-    Optional {
-        name: "temperature",
-        also: &[],
-    },
-    Optional {
-        name: "max_completion_tokens",
-        also: &["maxcompletiontokens", "in the completion"],
-    },
-    Optional {
-        name: "max_tokens",
-        also: &[
+/// The parameters that a request can leave out, the one that matters least first, each with what else
+/// error responses call it, in small letters.
+const OPTIONAL: [(&str, &[&str]); 7] = [
+    ("stream_options", &["include_usage", "streamoptions"]),
+    ("tool_choice", &["tool choice", "tool-choice", "toolchoice"]),
+    ("temperature", &[]),
+    (
+        "max_completion_tokens",
+        &["maxcompletiontokens", "in the completion"],
+    ),
+    (
+        "max_tokens",
+        &[
             "maxtokens",
             "maxoutputtokens",
             "max_output_tokens",
             "max_new_tokens",
             "in the completion",
         ],
-    },
-    Optional {
-        name: "stream",
-        also: &["streaming"],
-    },
-    Optional {
-        name: "tools",
-        also: &[
+    ),
+    ("stream", &["streaming"]),
+    (
+        "tools",
+        &[
             "tool",
             "functions",
             "function calling",
@@ -52,7 +34,7 @@ const OPTIONAL: &[Optional] = &[
             "tool-choice",
             "tool_choice",
         ],
-    },
+    ),
 ];
 
 /// An error that a retry may cure rejects a parameter only when it has one of these words.
@@ -75,14 +57,14 @@ const REJECTING: [&str; 16] = [
     "deprecated",
 ];
 
-/// Keys whose values repeat the request, or say nothing about it.
+/// Fields whose values repeat the request, or are not about it.
 const ECHOES: [&str; 6] = ["input", "body", "request", "messages", "ctx", "url"];
-/// Deepest value that is searched.
+/// Deepest value that is read.
 const MAX_DEPTH: usize = 16;
 
 /// The names of all parameters that a request can leave out.
 pub(crate) fn optional_params() -> impl Iterator<Item = &'static str> {
-    OPTIONAL.iter().map(|optional| optional.name)
+    OPTIONAL.iter().map(|(name, _)| *name)
 }
 
 /// A parsed error response.
@@ -90,7 +72,7 @@ pub(crate) fn optional_params() -> impl Iterator<Item = &'static str> {
 pub(crate) struct ErrorResponse {
     /// Whether its status can mean a rejected parameter.
     eligible: bool,
-    /// Parameters that it names in fields for that.
+    /// The parameters in its fields for parameters' names.
     named: Vec<String>,
     /// All its texts, in small letters.
     text: String,
@@ -114,19 +96,20 @@ impl ErrorResponse {
         refusal
     }
 
-    /// The parameter, of those that were sent, that it rejects; of several the one that matters least.
+    /// The parameter that it rejects, of those that were sent. Of several it is the one that matters least.
     pub(crate) fn rejected_param(&self, sent: &[&'static str]) -> Option<&'static str> {
         if !self.eligible {
             return None;
         }
-        let sent = || OPTIONAL.iter().filter(|row| sent.contains(&row.name));
-        let called = |row: &Optional, name: &str| row.name == name || row.also.contains(&name);
+        let sent = || OPTIONAL.iter().filter(|(name, _)| sent.contains(name));
+        let called =
+            |(name, also): &(&str, &[&str]), given: &str| *name == given || also.contains(&given);
         let named = sent().find(|row| self.named.iter().any(|name| called(row, name)));
-        let said = |row: &&Optional| {
-            let all = std::iter::once(&row.name).chain(row.also);
-            all.into_iter().any(|name| word(&self.text, name))
+        let said = |(name, also): &&(&str, &[&str])| {
+            let mut all = std::iter::once(name).chain(*also);
+            all.any(|name| word(&self.text, name))
         };
-        named.or_else(|| sent().find(said)).map(|row| row.name)
+        named.or_else(|| sent().find(said)).map(|(name, _)| *name)
     }
 
     /// Whether it names this parameter.
@@ -212,121 +195,43 @@ mod tests {
 
     #[test]
     fn the_words_of_every_endpoint_name_the_parameter_that_it_refuses() {
+        // Status, parameter, body.
         let table = [
             // OpenAI
-            (
-                400,
-                r#"{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
-                "max_tokens",
-            ),
-            (
-                400,
-                r#"{"error":{"message":"Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.","param":"temperature"}}"#,
-                "temperature",
-            ),
-            (
-                400,
-                r#"{"error":{"message":"Your organization must be verified to stream this model.","param":"stream","code":"unsupported_value"}}"#,
-                "stream",
-            ),
+            r#"400 max_tokens {"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}"#,
+            r#"400 temperature {"error":{"message":"Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported.","param":"temperature"}}"#,
+            r#"400 stream {"error":{"message":"Your organization must be verified to stream this model.","param":"stream","code":"unsupported_value"}}"#,
             // Azure
-            (
-                400,
-                r#"{"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error","param":null,"code":null}}"#,
-                "stream_options",
-            ),
+            r#"400 stream_options {"error":{"message":"Unrecognized request argument supplied: stream_options","type":"invalid_request_error","param":null,"code":null}}"#,
             // Anthropic
-            (
-                400,
-                r#"{"type":"error","error":{"type":"invalid_request_error","message":"stream_options: Extra inputs are not permitted"}}"#,
-                "stream_options",
-            ),
-            (
-                400,
-                r#"{"error":{"message":"`temperature` may only be set to 1 when thinking is enabled"}}"#,
-                "temperature",
-            ),
+            r#"400 stream_options {"type":"error","error":{"type":"invalid_request_error","message":"stream_options: Extra inputs are not permitted"}}"#,
+            r#"400 temperature {"error":{"message":"`temperature` may only be set to 1 when thinking is enabled"}}"#,
             // vLLM and FastAPI: pydantic, as JSON and as a text of it
-            (
-                422,
-                r#"{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted","input":{"temperature":0,"include_usage":true}}]}"#,
-                "stream_options",
-            ),
-            (
-                400,
-                r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'tool_choice'), 'msg': 'Extra inputs are not permitted', 'input': {'stream': True}}]","type":"BadRequestError","param":null,"code":400}"#,
-                "tool_choice",
-            ),
-            (
-                400,
-                r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"}"#,
-                "tool_choice",
-            ),
-            (
-                400,
-                r#"{"message":"This model's maximum context length is 4096 tokens and your request has 1000 input tokens; 'max_tokens' is too large: 4096"}"#,
-                "max_tokens",
-            ),
-            (
-                400,
-                r#"{"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (904 in the messages, 4096 in the completion)."}"#,
-                "max_tokens",
-            ),
+            r#"422 stream_options {"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted","input":{"temperature":0,"include_usage":true}}]}"#,
+            r#"400 tool_choice {"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'tool_choice'), 'msg': 'Extra inputs are not permitted', 'input': {'stream': True}}]","type":"BadRequestError","param":null,"code":400}"#,
+            r#"400 tool_choice {"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set"}"#,
+            r#"400 max_tokens {"message":"This model's maximum context length is 4096 tokens and your request has 1000 input tokens; 'max_tokens' is too large: 4096"}"#,
+            r#"400 max_tokens {"object":"error","message":"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (904 in the messages, 4096 in the completion)."}"#,
             // Mistral
-            (
-                422,
-                r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error"}"#,
-                "stream_options",
-            ),
+            r#"422 stream_options {"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]},"type":"invalid_request_error"}"#,
             // Gemini, which answers with an array
-            (
-                400,
-                r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT"}}]"#,
-                "stream_options",
-            ),
+            r#"400 stream_options [{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT"}}]"#,
             // llama.cpp and Ollama
-            (
-                500,
-                r#"{"error":{"code":500,"message":"tools param requires --jinja flag","type":"server_error"}}"#,
-                "tools",
-            ),
-            (
-                500,
-                r#"{"error":{"code":500,"message":"Cannot use tools with stream","type":"server_error"}}"#,
-                "stream",
-            ),
-            (
-                400,
-                r#"{"error":{"message":"registry.ollama.ai/library/llama2:latest does not support tools","type":"api_error","param":null,"code":null}}"#,
-                "tools",
-            ),
+            r#"500 tools {"error":{"code":500,"message":"tools param requires --jinja flag","type":"server_error"}}"#,
+            r#"500 stream {"error":{"code":500,"message":"Cannot use tools with stream","type":"server_error"}}"#,
+            r#"400 tools {"error":{"message":"registry.ollama.ai/library/llama2:latest does not support tools","type":"api_error","param":null,"code":null}}"#,
             // LiteLLM and OpenRouter
-            (
-                400,
-                r#"{"error":{"message":"litellm.UnsupportedParamsError: bedrock does not support parameters: {'temperature': 0}, for model=x. To drop these, set `litellm.drop_params=True`","code":"400"}}"#,
-                "temperature",
-            ),
-            (
-                400,
-                "litellm.BadRequestError: extraneous key [max_tokens] is not permitted",
-                "max_tokens",
-            ),
-            (
-                404,
-                r#"{"error":{"message":"No endpoints found that support tool use","code":404}}"#,
-                "tools",
-            ),
+            r#"400 temperature {"error":{"message":"litellm.UnsupportedParamsError: bedrock does not support parameters: {'temperature': 0}, for model=x. To drop these, set `litellm.drop_params=True`","code":"400"}}"#,
+            "400 max_tokens litellm.BadRequestError: extraneous key [max_tokens] is not permitted",
+            r#"404 tools {"error":{"message":"No endpoints found that support tool use","code":404}}"#,
         ];
-        for (status, body, expected) in table {
-            let sent: Vec<_> = SENT
-                .into_iter()
-                .filter(|name| *name != "tool_choice" || expected == "tool_choice")
-                .collect();
-            assert_eq!(
-                ErrorResponse::parse(status, body).rejected_param(&sent),
-                Some(expected),
-                "{body}"
-            );
+        for row in table {
+            let (status, row) = row.split_once(' ').unwrap();
+            let (expected, body) = row.split_once(' ').unwrap();
+            let mut sent = SENT.to_vec();
+            sent.retain(|name| *name != "tool_choice" || expected == "tool_choice");
+            let error = ErrorResponse::parse(status.parse().unwrap(), body);
+            assert_eq!(error.rejected_param(&sent), Some(expected), "{body}");
         }
     }
 

@@ -1,12 +1,8 @@
-//! The configuration keys of whoever uses a model.
+//! The configuration keys of a model.
 
 use std::time::Duration;
 
-use config::{
-    Config, Secret, checked, duration, integer, keys, list, optional, secret, size, text, word,
-};
-
-use crate::{Error, Model, ModelOptions};
+use config::{Secret, checked, duration, integer, keys, list, optional, secret, size, text, word};
 
 keys! {
     /// The keys of a model.
@@ -22,11 +18,11 @@ keys! {
         model_timeout: Duration = duration("120s").zero("every request fails"),
         /// Longest time to connect to the model.
         model_connect_timeout: Duration = duration("5s").zero("every request fails"),
-        /// How often one request is sent at most.
+        /// Most attempts of one request.
         model_attempts: u32 = integer(4, 1..=20, "attempts"),
         /// How often the model may call tools before it has to answer.
         model_rounds: u32 = integer(6, 1..=50, "rounds"),
-        /// Tokens of one answer at most.
+        /// Most tokens of one answer.
         model_max_tokens: u32 = integer(4096, 1..=1_000_000, "tokens"),
         /// Parameter that carries `model_max_tokens`. `none` sends no limit, `auto` finds the name out.
         model_max_tokens_name: String = word(
@@ -41,7 +37,7 @@ keys! {
             |text| temperature(text).is_some(),
             "a number from 0 to 2, or none",
         ),
-        /// Parameters that no request has, such as stream_options, temperature, tool_choice or stream.
+        /// Parameters to leave out of every request, such as stream_options or tool_choice.
         model_omit: Vec<String> = list(),
         /// Largest answer that is read.
         model_max_bytes: usize = size("4MiB").zero("none is read"),
@@ -58,31 +54,4 @@ fn temperature(text: &str) -> Option<Option<f64>> {
             value.filter(|value| (0.0..=2.0).contains(value)).map(Some)
         }
     }
-}
-
-/// The model that the keys describe; `None` when `model_url` is empty.
-///
-/// # Errors
-/// When they describe one that cannot be.
-pub fn from_config(config: &Config) -> Result<Option<Model>, Error> {
-    let keys = ModelKeys::from_config(config);
-    let Some(url) = keys.model_url else {
-        return Ok(None);
-    };
-    let options = ModelOptions {
-        url,
-        name: keys.model_name,
-        api_key: keys.model_api_key.map(|key| key.expose().to_owned()),
-        timeout: keys.model_timeout,
-        connect_timeout: keys.model_connect_timeout,
-        attempts: keys.model_attempts,
-        rounds: keys.model_rounds,
-        max_tokens: keys.model_max_tokens,
-        limit: keys.model_max_tokens_name,
-        temperature: keys.model_temperature,
-        omit: keys.model_omit,
-        max_bytes: keys.model_max_bytes,
-        cache_bytes: keys.model_cache_bytes,
-    };
-    Model::new(options).map(Some)
 }

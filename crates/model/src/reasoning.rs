@@ -1,4 +1,4 @@
-//! Reasoning that a model writes into its answer: `<think>…</think>` is no content.
+//! Removes reasoning that a model writes into its answer, such as `<think>…</think>`.
 
 /// The tags between which reasoning stands.
 const TAGS: [(&str, &str); 4] = [
@@ -8,25 +8,25 @@ const TAGS: [(&str, &str); 4] = [
     ("<reasoning>", "</reasoning>"),
 ];
 
-/// Takes the reasoning out of a text that comes in pieces.
+/// Removes the reasoning from a text that comes in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct ReasoningFilter {
-    /// What may be the beginning of a tag.
+    /// Text that may be the beginning of a tag.
     held: String,
-    /// The tag that ends the thought we are in.
+    /// The tag that ends the reasoning that we are in.
     inside: Option<&'static str>,
     /// The last character that was passed on.
     last: Option<char>,
-    /// Whether a thought was taken out, so that the space after it goes too.
+    /// Whether reasoning was removed, so that the space after it goes too.
     trims: bool,
 }
 
-/// What a piece of text comes to.
+/// A piece of text without its reasoning.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filtered {
-    /// What is content.
+    /// The content in it.
     pub(crate) text: String,
-    /// Whether everything before was a thought: some templates leave the first tag out.
+    /// Whether all text before it was reasoning: some templates leave the first tag out.
     pub(crate) discards_previous: bool,
 }
 
@@ -61,7 +61,7 @@ impl ReasoningFilter {
                     self.end_thought();
                     length
                 }
-                // In backquotes a tag is spoken of.
+                // A tag in backquotes is quoted.
                 (TagMatch::Open(..) | TagMatch::Close(_), None) if self.last == Some('`') => 0,
                 (TagMatch::Open(close, length), None) => {
                     self.inside = Some(close);
@@ -86,7 +86,7 @@ impl ReasoningFilter {
         passed
     }
 
-    /// What was held back, when nothing follows. A thought that does not end is one all the same.
+    /// The text that was held back, at the end. Reasoning without an end tag stays reasoning.
     pub(crate) fn finish(&mut self) -> String {
         let held = std::mem::take(&mut self.held);
         let mut passed = Filtered::default();
@@ -115,7 +115,7 @@ impl ReasoningFilter {
     }
 }
 
-/// What a text that begins with `<` begins with.
+/// The tag that a text begins with; the text begins with `<`.
 fn find(text: &str) -> TagMatch {
     let starts = |tag: &str| {
         let start = text.get(..tag.len());

@@ -1,5 +1,5 @@
-//! Which parameters an endpoint accepts. Endpoints that call themselves compatible differ in them, and
-//! one that rejected a parameter would reject it again.
+//! The parameters that an endpoint accepts. Compatible endpoints differ in them, and reject the same
+//! parameter again.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,11 +18,11 @@ pub(crate) const MAX_TOKENS_NAMES: [&str; 2] = ["max_tokens", "max_completion_to
 /// Longest pause that an endpoint can ask for.
 const MAX_HOLD_OFF: Duration = Duration::from_secs(3600);
 
-/// The parameters that requests leave out, and those that they have instead.
+/// The parameters that requests leave out, and the name of the token limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RequestParams {
     omitted: BTreeSet<&'static str>,
-    /// Left out of this request only: its size was the reason.
+    /// Left out of this request only, because of its size.
     omitted_once: BTreeSet<&'static str>,
     /// Index in [`MAX_TOKENS_NAMES`].
     limit: usize,
@@ -67,8 +67,8 @@ impl RequestParams {
         self.reasoning
     }
 
-    /// The parameters of the next request after this one was rejected. `None` when the error is about
-    /// nothing that can be left out. Each step leaves out more, so the steps end.
+    /// The parameters of the next request after this one was rejected. `None` when the error is about no
+    /// optional parameter. Each step leaves out more, so the steps end.
     pub(crate) fn adapted_to(
         &self,
         refusal: &ErrorResponse,
@@ -95,7 +95,7 @@ impl RequestParams {
         Some(next)
     }
 
-    /// Adds what another request has found out.
+    /// Adds what another request found out.
     fn learn(&mut self, other: &Self) {
         self.omitted.extend(&other.omitted);
         self.reasoning |= other.reasoning;
@@ -105,7 +105,7 @@ impl RequestParams {
     }
 }
 
-/// What is known of one model at one endpoint, shared by the whole process.
+/// What the process has found out about one model at one endpoint.
 #[derive(Debug)]
 pub(crate) struct EndpointProfile {
     state: Mutex<State>,
@@ -124,7 +124,7 @@ type Known = HashMap<(String, String, String), Arc<EndpointProfile>>;
 static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
 
 impl EndpointProfile {
-    /// What the process knows of this model at this address; `params` as long as that is nothing.
+    /// The profile of this model at this address; it begins with `params`.
     pub(crate) fn shared(url: &str, model: &str, params: RequestParams) -> Arc<Self> {
         let key = (url.to_owned(), model.to_owned(), format!("{params:?}"));
         let mut known = KNOWN.lock();
@@ -142,7 +142,7 @@ impl EndpointProfile {
         self.state.lock().params.clone()
     }
 
-    /// A request with these parameters was answered. What it left out is left out from now on.
+    /// Records that a request with these parameters was answered: later ones leave out the same.
     pub(crate) fn accepted(&self, params: &RequestParams) {
         let mut state = self.state.lock();
         let before = state.params.clone();

@@ -7,7 +7,6 @@ use serde_json::Value;
 /// One event of a body.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum BodyEvent {
-    /// A value.
     Json(Value),
     /// The stream says that it is complete.
     Done,
@@ -111,7 +110,6 @@ impl BodyParser {
         }
     }
 
-    /// An event is over.
     fn over(&mut self, events: &mut Vec<BodyEvent>) {
         let name = std::mem::take(&mut self.name);
         let Some(data) = self.data.take() else {

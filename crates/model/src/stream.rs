@@ -7,38 +7,38 @@ use crate::{
     reasoning::ReasoningFilter,
     sse::{BodyEvent, BodyParser},
     tool_calls::{ToolCallBuilder, ToolCallDelta},
-    wire::ToolCall,
+    wire::{ToolCall, number},
 };
 
 /// Longest part of an error that is repeated, characters.
 const MAX_ERROR_TEXT: usize = 300;
 
-/// What the model said in one round.
+/// The answer of one round.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Completion {
     /// Without the model's reasoning.
     pub(crate) content: String,
     pub(crate) calls: Vec<ToolCall>,
-    /// What the endpoint tells of the model's reasoning.
+    /// The model's reasoning, where the endpoint sends it.
     pub(crate) reasoning: String,
     /// Tokens sent and written, where the endpoint counts them.
     pub(crate) tokens: Option<(u64, u64)>,
-    /// Why it ended: `stop`, `tool_calls`, `length`.
+    /// Why it ended: `stop`, `tool_calls` or `length`.
     pub(crate) finish: Option<String>,
 }
 
-/// Why what came is no answer.
+/// Why a body is no answer.
 #[derive(Debug)]
 pub(crate) enum StreamError {
-    /// It broke off, or is not of the documented form: the same request may be answered later.
+    /// It broke off, or is not of the documented form. The same request may be answered later.
     Incomplete(String),
-    /// The endpoint says in its stream what others say by a status.
+    /// The stream contains an error with this status.
     Rejected(u16, String),
-    /// It is more than is taken.
+    /// It is over a limit.
     Permanent(Error),
 }
 
-/// Puts an answer together from the bytes of its body.
+/// Builds an answer from the bytes of its body.
 #[derive(Debug, Default)]
 pub(crate) struct CompletionBuilder {
     body: BodyParser,
@@ -47,12 +47,12 @@ pub(crate) struct CompletionBuilder {
     reasoning: ReasoningFilter,
     /// Whether the stream said that it is complete.
     done: bool,
-    /// Whether there was any answer at all.
+    /// Whether there was any part of an answer.
     seen: bool,
 }
 
 impl Completion {
-    /// Its size in memory, roughly.
+    /// Its approximate size in memory.
     pub(crate) fn bytes(&self) -> usize {
         let calls = self
             .calls
@@ -69,7 +69,7 @@ impl Completion {
 }
 
 impl CompletionBuilder {
-    /// Takes bytes, wherever they are cut; answers the text that they bring.
+    /// Takes bytes, wherever they are cut, and returns the text in them.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<String, StreamError> {
         let events = self.body.push(bytes);
         self.take(events)
@@ -80,7 +80,7 @@ impl CompletionBuilder {
         self.done || self.answer.finish.is_some()
     }
 
-    /// The answer, when the body has ended, and the text that its end brings.
+    /// The answer at the end of the body, and the rest of its text.
     pub(crate) fn finish(mut self) -> Result<(Completion, String), StreamError> {
         let events = std::mem::take(&mut self.body).finish();
         let mut text = self.take(events)?;
@@ -168,7 +168,7 @@ impl CompletionBuilder {
         let delta = match (&choice["delta"], &choice["message"]) {
             (Value::Object(delta), _) if !delta.is_empty() => &choice["delta"],
             (_, message @ Value::Object(_)) if !streamed => {
-                // The whole of it, of an endpoint that does not stream.
+                // A whole answer, of an endpoint that does not stream.
                 self.done = true;
                 message
             }
@@ -247,18 +247,6 @@ fn tokens(usage: &Value) -> Option<(u64, u64)> {
         (Some(sent), None, Some(all)) => Some((sent, all.saturating_sub(sent))),
         (None, Some(written), Some(all)) => Some((all.saturating_sub(written), written)),
         _ => None,
-    }
-}
-
-/// A whole number that is written as an integer, a float or a text.
-pub(crate) fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::Number(number) => number.as_u64().or_else(|| {
-            let whole = number.as_f64().filter(|n| (0.0..1e15).contains(n))?;
-            format!("{whole:.0}").parse().ok()
-        }),
-        Value::String(text) => text.trim().parse().ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }
 

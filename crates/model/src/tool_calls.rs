@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    stream::number,
-    wire::{FunctionCall, ToolCall},
+    wire::{FunctionCall, ToolCall, number},
 };
 
 /// Most functions called at once.

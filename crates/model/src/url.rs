@@ -1,4 +1,4 @@
-//! Where an endpoint's chat completions are.
+//! The address of an endpoint's chat completions.
 
 use reqwest::Url;
 
@@ -18,7 +18,7 @@ pub(crate) fn endpoint(base: &str) -> Option<Url> {
     });
     let rest = match last {
         "completions" if before == Some("chat") => "",
-        // Of a version, or Gemini's, beneath a version.
+        // Gemini's stands beneath a version too.
         _ if is_version => "/chat/completions",
         "openai" if before.is_some_and(|before| before.starts_with('v')) => "/chat/completions",
         _ if before == Some("deployments") => "/chat/completions",
@@ -30,9 +30,9 @@ pub(crate) fn endpoint(base: &str) -> Option<Url> {
 
 /// Whether an endpoint takes its key in Azure's own header.
 pub(crate) fn is_azure(url: &Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        host.ends_with(".azure.com") || host.ends_with(".azure.us") || host.ends_with(".azure.cn")
-    })
+    let domains = [".azure.com", ".azure.us", ".azure.cn"];
+    let host = url.host_str().unwrap_or_default();
+    domains.iter().any(|domain| host.ends_with(domain))
 }
 
 #[cfg(test)]

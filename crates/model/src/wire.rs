@@ -160,3 +160,15 @@ impl Request<'_> {
         there.map(|(name, _)| name).collect()
     }
 }
+
+/// A whole number that is written as an integer, a float or a text.
+pub(crate) fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Number(number) => number.as_u64().or_else(|| {
+            let whole = number.as_f64().filter(|n| (0.0..1e15).contains(n))?;
+            format!("{whole:.0}").parse().ok()
+        }),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}

@@ -55,7 +55,7 @@ pub(crate) struct Blackboard {
 }
 
 impl Blackboard {
-    /// Reads the log. A line that a crash cut short is skipped.
+    /// Reads the log, without a line that a crash cut short.
     pub(crate) async fn open(files: &RunFiles, run_id: &str) -> Result<Self, Error> {
         Ok(Self {
             run_id: run_id.to_owned(),
@@ -85,7 +85,7 @@ impl Blackboard {
             })
     }
 
-    /// Whether the last entry says that all is done.
+    /// Whether the last entry says that all steps are done.
     pub(crate) fn is_finished(&self) -> bool {
         let last = self.entries.last().map(|entry| &entry.note.event);
         matches!(last, Some(Event::RunFinished { .. }))
@@ -102,13 +102,13 @@ impl Blackboard {
         if seq == self.entries.last().map_or(1, |last| last.seq + 1) {
             self.entries.push(Entry { seq, note });
         } else {
-            // Another attempt writes too, and its steps count as well.
+            // Another attempt writes too, and its steps count.
             self.entries = read(files).await?;
         }
         files.write(SNAPSHOT, &self.snapshot()).await
     }
 
-    /// The state that the entries lead to, for readers who want no history.
+    /// The state after all entries, without their history.
     fn snapshot(&self) -> String {
         let mut metrics = RunMetrics::default();
         let steps: Vec<_> = crate::STEPS

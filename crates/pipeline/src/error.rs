@@ -13,22 +13,22 @@ pub enum Error {
     Conflict {
         /// The id.
         run_id: String,
-        /// The goal of the run that is there, shortened.
+        /// The goal of the existing run, shortened.
         goal: String,
     },
     /// The caller cancelled it.
     #[error("cancelled during {step}")]
     Cancelled {
-        /// What was under way.
+        /// The step that ran.
         step: &'static str,
     },
     /// The deadline passed.
     #[error("the deadline passed during {step}")]
     Deadline {
-        /// What was under way.
+        /// The step that ran.
         step: &'static str,
     },
-    /// The agent rejects the task; it would the next time too.
+    /// The agent rejects the task; a retry would be rejected too.
     #[error("{agent} refused {step}: {message}")]
     Rejected {
         /// The step.

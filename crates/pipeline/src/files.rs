@@ -24,7 +24,7 @@ impl RunFiles {
 
     /// The content of a file; `None` when there is none.
     pub(crate) async fn read(&self, path: &str) -> Result<Option<String>, Error> {
-        // Listed first: an error of reading does not tell whether the file exists.
+        // Listed first: an error of reading does not say whether the file exists.
         let listed = self.call("file_list", []).await?;
         let files = listed["files"].as_array().into_iter().flatten();
         if !files.into_iter().any(|file| file["path"] == path) {
@@ -40,7 +40,7 @@ impl RunFiles {
         self.put("file_write_safe", path, content).await.map(drop)
     }
 
-    /// Appends an object as a line, and returns its number. No other line has the same.
+    /// Appends an object as a line, and returns its number, which is unique.
     pub(crate) async fn append(&self, path: &str, object: &str) -> Result<u64, Error> {
         let done = self.put("file_append_numbered", path, object).await?;
         let problem = || format!("{TOOL} does not say which number a line got");

@@ -1,8 +1,8 @@
-//! A goal becomes notes, a design and a review: three agents called in turn through the mesh.
+//! The pipeline: a goal becomes notes, a design and a review, by three agents of the mesh in turn.
 //!
 //! [`run`] writes to the run's directory, through the fs tool: an artifact per step, and a blackboard
-//! (the log `blackboard.jsonl`, and its snapshot `blackboard.json`). A run that was killed is called
-//! again with the same id: a step that has its artifact and its entry is not repeated.
+//! (the log `blackboard.jsonl`, and its snapshot `blackboard.json`). A run that was killed is run again
+//! with the same id: a step with its artifact and its entry is not repeated.
 
 mod blackboard;
 mod error;

@@ -24,9 +24,9 @@ pub struct Report {
 pub struct StepReport {
     /// Its name.
     pub step: String,
-    /// ID of the instance that took it, as the agent gives it.
+    /// ID of the instance that answered.
     pub agent: String,
-    /// The file it left.
+    /// The file that it wrote.
     pub artifact: String,
     /// Size of that, bytes.
     pub bytes: usize,
@@ -34,7 +34,7 @@ pub struct StepReport {
     pub fingerprint: String,
     /// How long it took, ms.
     pub duration_ms: u64,
-    /// Whether an earlier attempt of the run had done it.
+    /// Whether an earlier attempt of the run did it.
     #[serde(default)]
     pub resumed: bool,
     /// What it used.
@@ -46,15 +46,15 @@ pub struct StepReport {
 pub struct RunMetrics {
     /// Calls of tools.
     pub tool_calls: u64,
-    /// Requests to the model that were answered, from its cache too.
+    /// Requests to the model that were answered, also from its cache.
     pub llm_calls: u64,
-    /// Those of them that the cache answered.
+    /// Requests that the cache answered.
     pub cache_hits: u64,
     /// Tokens sent to the model and written by it.
     pub tokens_used: u64,
-    /// Those sent.
+    /// Tokens sent.
     pub prompt_tokens: u64,
-    /// Those written.
+    /// Tokens written.
     pub completion_tokens: u64,
     /// The model; `none` without one.
     pub llm_model: String,

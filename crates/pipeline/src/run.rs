@@ -31,21 +31,21 @@ const ATTEMPTS: u32 = 3;
 /// The pauses between the calls.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(1), 0.2);
 
-/// What is wanted.
+/// A run: a goal and its limits.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Its id: 1 to 64 letters, digits, dashes, underscores or dots, the first no dot.
     pub run_id: String,
     /// What is wanted, in the caller's words; at most 64 KiB.
     pub goal: String,
-    /// When it has to be done; `None` for no limit.
+    /// The deadline; `None` for none.
     pub deadline: Option<Instant>,
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Done so far: 0, 33, 66, 100 %.
+    /// How much is done: 0, 33, 66 or 100 %.
     pub percent: u8,
     /// The step that begins now; the last one's name at 100 %.
     pub step: &'static str,
@@ -153,7 +153,7 @@ async fn until_deadline<T>(
                 .unwrap_or(Err(Error::Deadline { step })),
         }
     };
-    // A future that is dropped in its middle leaves what a killed process would.
+    // A dropped future leaves the same files as a killed process.
     let done = cancel.run_until_cancelled(work).await;
     done.unwrap_or(Err(Error::Cancelled { step }))
 }
@@ -213,7 +213,7 @@ async fn run_step(
     Ok(report)
 }
 
-/// Calls the step's agent, and retries when its instance is lost. That is safe: a step has no effect
+/// Calls the step's agent, and retries when its instance is lost. A retry is safe: a step has no effect
 /// before its artifact is written.
 async fn call_agent(
     mesh: &Mesh,
@@ -253,8 +253,8 @@ async fn call_agent(
     }
 }
 
-/// Whether a retry at once may succeed. An agent whose model does not answer (`ABORTED`) has made its
-/// attempts: more of them belong to the job's retries.
+/// Whether a retry at once may succeed. An agent whose model does not answer (`ABORTED`) has used its
+/// attempts; further ones are the job's retries.
 fn is_retryable(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::Unknown)
 }

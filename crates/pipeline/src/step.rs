@@ -1,33 +1,35 @@
 //! The steps, in order: a row each.
 
+use agentkit::{DESIGN, NOTES};
+
 /// One step of a run.
 #[derive(Debug)]
 pub struct Step {
     /// Its name.
     pub name: &'static str,
-    /// Public id of the agent that takes it.
+    /// Public id of its agent.
     pub agent: &'static str,
-    /// The file it leaves.
+    /// The file that it writes.
     pub artifact: &'static str,
     /// Public ids of the tools that the agent may use.
     pub tools: &'static [&'static str],
-    /// How far the run is once it is done, %.
+    /// The run's progress after it, %.
     pub percent: u8,
 }
 
-/// Every step there is.
+/// The steps of every run.
 pub const STEPS: &[Step] = &[
     Step {
         name: "research",
         agent: "research-agent",
-        artifact: "notes.md",
+        artifact: NOTES.file,
         tools: &["docs-tool", "web-tool"],
         percent: 33,
     },
     Step {
         name: "code",
         agent: "code-agent",
-        artifact: "mcp.md",
+        artifact: DESIGN.file,
         tools: &["docs-tool", "fs-tool"],
         percent: 66,
     },

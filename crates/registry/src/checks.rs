@@ -1,4 +1,4 @@
-//! Runs the checks that are registered, and takes out services that have been critical for too long.
+//! Runs the registered checks, and deregisters services that have been critical for too long.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -15,23 +15,23 @@ use tonic_health::pb::{
 
 use crate::{
     definition::{CheckDefinition, Probe, Status},
-    state::Shared,
+    shared::Shared,
 };
 
-/// The longest output of a check that is kept, bytes.
-const OUTPUT: usize = 4096;
-/// How often services that are critical are looked at.
-const REAP: Duration = Duration::from_secs(1);
+/// Longest output of a check that is kept, bytes.
+const MAX_OUTPUT: usize = 4096;
+/// How often critical services are looked for.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The checks.
+/// The runners of the checks.
 #[derive(Debug)]
 pub(crate) struct Checks {
     shared: Arc<Shared>,
     http: reqwest::Client,
     tasks: JoinSet<()>,
-    /// By id; the number tells a check from another one that was registered under its id.
+    /// By ID, with the round of the check's registration.
     running: HashMap<String, (u64, AbortHandle)>,
-    /// Since when services with a limit to it have been critical, by check.
+    /// Since when checks that deregister their service have been critical.
     critical: HashMap<String, Instant>,
 }
 
@@ -42,7 +42,7 @@ impl Checks {
             .redirect(reqwest::redirect::Policy::none());
         Self {
             shared,
-            // The builder fails for TLS settings, of which none is made here.
+            // The builder fails for TLS settings only, and there are none.
             http: builder.build().unwrap_or_default(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
@@ -50,17 +50,17 @@ impl Checks {
         }
     }
 
-    /// Follows what is registered, until it is stopped.
+    /// Starts and ends runners as checks are registered, until it is stopped.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let mut moves = self.shared.moves();
+        let mut changes = self.shared.changes();
         loop {
-            moves.borrow_and_update();
+            changes.borrow_and_update();
             self.follow();
             self.reap();
             tokio::select! {
                 () = stop.cancelled() => return,
-                moved = moves.changed() => if moved.is_err() { return },
-                () = sleep(REAP) => {}
+                changed = changes.changed() => if changed.is_err() { return },
+                () = sleep(REAP_INTERVAL) => {}
             }
             while self.tasks.try_join_next().is_some() {}
         }
@@ -98,17 +98,14 @@ impl Checks {
     fn reap(&mut self) {
         let now = Instant::now();
         let critical: HashMap<String, (String, Duration)> = self.shared.read(|state| {
-            let checks = state.checks.values();
-            checks
-                .filter(|check| check.status == Status::Critical && !check.service_id.is_empty())
-                .filter_map(|check| {
-                    let after = check.definition.deregister_after?;
-                    Some((
-                        check.definition.id.clone(),
-                        (check.service_id.clone(), after),
-                    ))
-                })
-                .collect()
+            let checks = state.checks.iter().filter(|(_, check)| {
+                check.status == Status::Critical && !check.service_id.is_empty()
+            });
+            let limited = checks.filter_map(|(id, check)| {
+                let after = check.definition.deregister_after?;
+                Some((id.clone(), (check.service_id.clone(), after)))
+            });
+            limited.collect()
         });
         self.critical.retain(|id, _| critical.contains_key(id));
         for (check, (service, after)) in critical {
@@ -121,7 +118,7 @@ impl Checks {
     }
 }
 
-/// Runs one check until it is registered anew or taken out.
+/// Runs one check until it is registered anew or removed.
 struct Runner {
     shared: Arc<Shared>,
     http: reqwest::Client,
@@ -137,7 +134,7 @@ impl Runner {
         }
         // Checks that were registered together need not run together.
         sleep(check.interval.mul_f64(rand::random_range(0.1..1.0))).await;
-        // How often in a row it came to its last result.
+        // How often in a row it had its last result.
         let (mut last, mut times) = (None, 0_u64);
         loop {
             let probed = timeout(check.timeout, probe(&self.http, check)).await;
@@ -146,19 +143,16 @@ impl Runner {
                 (Status::Critical, words)
             });
             let well = status != Status::Critical;
-            times = if last == Some(well) {
-                times.saturating_add(1)
-            } else {
-                1
+            times = match last == Some(well) {
+                true => times.saturating_add(1),
+                false => 1,
             };
             last = Some(well);
-            let before = if well {
-                check.successes
-            } else {
-                check.failures
+            let ignored = match well {
+                true => check.successes,
+                false => check.failures,
             };
-            // Once more than so many, as Consul counts.
-            if times > before {
+            if times > ignored {
                 self.report(status, output);
             }
             sleep(check.interval).await;
@@ -166,7 +160,7 @@ impl Runner {
     }
 
     fn report(&self, status: Status, mut output: String) {
-        let mut end = OUTPUT.min(output.len());
+        let mut end = MAX_OUTPUT.min(output.len());
         while !output.is_char_boundary(end) {
             end -= 1;
         }
@@ -176,7 +170,7 @@ impl Runner {
             .change(|state| state.outcome(id, self.round, status, &output));
     }
 
-    /// Makes the check critical when nobody has reported for so long.
+    /// Makes the check critical when no result was reported for its TTL.
     async fn expire(&self, ttl: Duration) {
         loop {
             let reported = self.shared.read(|state| {
@@ -188,7 +182,7 @@ impl Runner {
             };
             if due <= Instant::now() {
                 self.report(Status::Critical, "TTL expired".to_owned());
-                // Who reports after this has at least so long again.
+                // A report after this is valid for at least the TTL.
                 sleep(ttl).await;
             } else {
                 sleep_until(due).await;
@@ -216,7 +210,7 @@ async fn probe(http: &reqwest::Client, definition: &CheckDefinition) -> (Status,
             Ok(_) => (Status::Passing, format!("TCP connect {target}: Success")),
             Err(error) => (Status::Critical, format!("TCP connect {target}: {error}")),
         },
-        // Followed by its time alone.
+        // Runs by `expire` alone.
         Probe::Ttl(_) => (Status::Critical, String::new()),
     }
 }
@@ -244,5 +238,35 @@ async fn grpc(target: &str, service: &str) -> (Status, String) {
         }
         Ok(answer) => failed(&answer.get_ref().status().as_str_name()),
         Err(status) => failed(&status.message()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{definition::ServiceDefinition, state::State};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_stays_passing_as_long_as_somebody_reports_within_its_ttl() {
+        let shared = Arc::new(Shared::new("test"));
+        let body = json!({"Name": "a", "Check": {"TTL": "3s", "Status": "passing"}});
+        let definition = ServiceDefinition::read(body).unwrap();
+        let registered = shared.change(|state| state.register(definition, false));
+        registered.unwrap();
+        let checks = Checks::new(Arc::clone(&shared));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(checks.run(CancellationToken::new()));
+        let status = || shared.read(|state| state.checks["service:a"].status);
+        for _ in 0..3 {
+            sleep(Duration::from_millis(1500)).await;
+            let report = |state: &mut State| state.report("service:a", Status::Passing, "");
+            assert!(shared.change(report));
+            sleep(Duration::from_millis(1499)).await;
+            assert_eq!(status(), Status::Passing);
+        }
+        sleep(Duration::from_millis(1502)).await;
+        assert_eq!(status(), Status::Critical);
     }
 }

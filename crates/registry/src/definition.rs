@@ -1,6 +1,4 @@
-//! What is sent to register a service or a check.
-//!
-//! Consul is written in Go, whose JSON takes field names in any case; so does this.
+//! The bodies that register a service or a check. Field names are read in any case, as Go's JSON does.
 
 mod check;
 mod fields;
@@ -11,13 +9,13 @@ use serde_json::{Map, Value};
 
 use self::fields::Fields;
 pub(crate) use self::{
-    check::{CheckDefinition, Probe},
+    check::{CheckDefinition, Probe, Status},
     fields::duration,
 };
 
 /// Consul's largest weight.
 const MOST_WEIGHT: i64 = 65535;
-/// Fields of a service that Consul knows and that mean nothing here.
+/// Fields of a service that Consul has and this registry ignores.
 const SERVICE_IGNORED: &[&str] = &[
     "connect",
     "contenthash",
@@ -47,30 +45,6 @@ pub(crate) struct ServiceDefinition {
     pub(crate) checks: Vec<CheckDefinition>,
 }
 
-/// What a check comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Status {
-    Passing,
-    Warning,
-    Critical,
-}
-
-impl Status {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Passing => "passing",
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::Passing, Self::Warning, Self::Critical]
-            .into_iter()
-            .find(|status| status.name() == name)
-    }
-}
-
 impl ServiceDefinition {
     pub(crate) fn read(body: Value) -> Result<Self, String> {
         let mut fields = Fields::new(body)?;
@@ -83,20 +57,11 @@ impl ServiceDefinition {
             id => id,
         };
         let port = fields.number("port", 0)?;
-        let tags = match fields.take("tags") {
-            None => Vec::new(),
-            Some(Value::Array(tags)) => tags
-                .iter()
-                .map(|tag| tag.as_str().map(str::to_owned))
-                .collect::<Option<_>>()
-                .ok_or("Tags has to be a list of strings")?,
-            Some(_) => return Err("Tags has to be a list of strings".to_owned()),
-        };
-        let meta = match fields.take("meta") {
-            None => BTreeMap::new(),
-            Some(Value::Object(meta)) => read_meta(meta)?,
-            Some(_) => return Err("Meta has to be an object of strings".to_owned()),
-        };
+        let tags = fields.take("tags").map(serde_json::from_value).transpose();
+        let tags = tags.map_err(|_| "Tags has to be a list of strings")?;
+        let meta = fields.take("meta").map(serde_json::from_value).transpose();
+        let meta = meta.map_err(|_| "Meta has to be an object of strings")?;
+        let meta = check_meta(meta.unwrap_or_default())?;
         let weights = match fields.take("weights") {
             None => (1, 1),
             Some(weights) => {
@@ -115,17 +80,12 @@ impl ServiceDefinition {
                 "Invalid service address: nobody can call {address}"
             ));
         }
-        let mut checks = Vec::new();
-        for check in fields
-            .take("check")
-            .into_iter()
-            .chain(fields.list("checks")?)
-        {
-            // One that says nothing is none, as with Consul.
-            if check != Value::Object(Map::new()) {
-                checks.push(CheckDefinition::read(check)?);
-            }
-        }
+        let checks = fields.take("check").into_iter();
+        let checks = checks.chain(fields.list("checks")?);
+        // An empty object is no check, as with Consul.
+        let checks = checks.filter(|check| *check != Value::Object(Map::new()));
+        let checks = checks.map(CheckDefinition::read).collect::<Result<_, _>>();
+        let checks = named(checks?, &id, &name);
         let kind = fields.text("kind")?;
         let tag_override = fields.is_true("enabletagoverride");
         fields.end(SERVICE_IGNORED)?;
@@ -136,7 +96,7 @@ impl ServiceDefinition {
             id,
             name,
             port,
-            tags,
+            tags: tags.unwrap_or_default(),
             meta,
             weights,
             checks,
@@ -144,21 +104,34 @@ impl ServiceDefinition {
     }
 }
 
-/// Meta as Consul takes it.
-fn read_meta(meta: Map<String, Value>) -> Result<BTreeMap<String, String>, String> {
+/// The checks of a service. Those without an ID or a name get the ones that Consul gives.
+fn named(mut checks: Vec<CheckDefinition>, id: &str, name: &str) -> Vec<CheckDefinition> {
+    let several = checks.len() > 1;
+    for (number, check) in checks.iter_mut().enumerate() {
+        if check.id.is_empty() {
+            check.id = match several {
+                false => format!("service:{id}"),
+                true => format!("service:{id}:{}", number + 1),
+            };
+        }
+        if check.name.is_empty() {
+            check.name = format!("Service '{name}' check");
+        }
+    }
+    checks
+}
+
+/// Meta within Consul's limits.
+fn check_meta(meta: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
     if meta.len() > 64 {
         return Err("Invalid Service Meta: it has more than 64 keys".to_owned());
     }
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let mut read = BTreeMap::new();
-    for (key, value) in meta {
-        let Value::String(value) = value else {
-            return Err("Meta has to be an object of strings".to_owned());
-        };
+    for (key, value) in &meta {
         if key.is_empty() || key.len() > 128 || !key.chars().all(good) {
+            let key: String = key.chars().take(128).collect();
             return Err(format!(
-                "Invalid Service Meta: a key is 1 to 128 letters, digits, - and _, not {:?}",
-                key.chars().take(128).collect::<String>()
+                "Invalid Service Meta: a key is 1 to 128 letters, digits, - and _, not {key:?}"
             ));
         }
         if value.len() > 512 {
@@ -166,9 +139,8 @@ fn read_meta(meta: Map<String, Value>) -> Result<BTreeMap<String, String>, Strin
                 "Invalid Service Meta: {key} is longer than 512 bytes"
             ));
         }
-        read.insert(key, value);
     }
-    Ok(read)
+    Ok(meta)
 }
 
 #[cfg(test)]

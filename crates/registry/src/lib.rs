@@ -1,9 +1,9 @@
 //! A registry for one machine: the part of Consul's HTTP API that the programs of the mesh and the
 //! guides' `curl` lines use, in memory.
 //!
-//! It is for a mesh that `meshctl up` starts where no Consul is: whatever is started beside that
-//! mesh registers here as it would with Consul. There is one node, no DNS, no ACLs, no pages and no
-//! other servers. What it holds is gone when it ends, as with `consul agent -dev`.
+//! `meshctl up` starts it where no Consul is: programs register here as they would with Consul. There is
+//! one node, no DNS, no ACLs, no web UI and no other servers. It forgets everything when it ends, as
+//! `consul agent -dev` does.
 //!
 //! ```no_run
 //! # async fn example() -> std::io::Result<()> {
@@ -15,14 +15,14 @@
 //! # }
 //! ```
 //!
-//! [`state`] holds what is registered and numbers every change; [`api`] turns requests into reads
-//! and changes of it, and lets blocking queries wait for a number; [`serve`] carries connections; [`checks`] runs the
-//! checks.
+//! [`state`] holds the registrations and gives every change an index. [`api`] turns requests into reads and
+//! changes, and lets blocking queries wait. [`serve`] serves connections, and [`checks`] runs the checks.
 
 mod api;
 mod checks;
 mod definition;
 mod serve;
+mod shared;
 mod state;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -30,7 +30,7 @@ use std::{net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::{checks::Checks, state::Shared};
+use crate::{checks::Checks, shared::Shared};
 
 /// A registry that serves. Dropping it ends it at once.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ pub struct RegistryServer {
 }
 
 impl RegistryServer {
-    /// Serves on a listener, which should be one of the loopback interface: whoever reaches it may
-    /// change everything. `node` is the name of the only node.
+    /// Serves on a listener, which should be on the loopback interface: every client may change
+    /// everything. `node` is the name of the only node.
     ///
     /// # Panics
     /// When the listener has no address, which one that is bound has.
@@ -69,8 +69,7 @@ impl RegistryServer {
         self.address
     }
 
-    /// Ends it: its port is closed, blocking queries are answered, and what is left after a second
-    /// is cut.
+    /// Stops: closes the port, answers blocking queries, and cuts what is left after a second.
     pub async fn stop(mut self) {
         self.stop.cancel();
         while self.tasks.join_next().await.is_some() {}

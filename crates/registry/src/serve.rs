@@ -16,12 +16,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 /// Most connections at one time. A program of the mesh needs up to a hundred.
-const MOST: usize = 4096;
-/// How long a connection may rest, or its next head take: longer than clients keep one at rest.
-const REST: Duration = Duration::from_secs(120);
-/// How long requests have to end when the registry does.
+const MAX_CONNECTIONS: usize = 4096;
+/// Longest wait for the next request of a connection: longer than clients keep idle connections.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest time for requests to end when the registry stops.
 const GRACE: Duration = Duration::from_secs(1);
-/// Pause after a connection that could not be taken: files are short, and others close some.
+/// Pause after a failed accept: the process may have no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until it is stopped. Dropping it cuts every connection.
@@ -31,13 +31,13 @@ pub(crate) async fn run(listener: TcpListener, app: Router, stop: CancellationTo
         tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                // One more than that is closed without a word, as Consul does.
-                Ok((stream, _)) if connections.len() < MOST => {
-                    connections.spawn(carry(stream, app.clone(), stop.clone()));
+                // A connection over the limit is closed at once, as Consul does.
+                Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
+                    connections.spawn(serve(stream, app.clone(), stop.clone()));
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "the registry cannot take a connection");
+                    tracing::warn!(%error, "the registry cannot accept a connection");
                     sleep(PAUSE).await;
                 }
             },
@@ -47,14 +47,14 @@ pub(crate) async fn run(listener: TcpListener, app: Router, stop: CancellationTo
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
     if timeout(GRACE, ended).await.is_err() {
-        tracing::debug!("the registry cuts requests that are not over");
+        tracing::debug!("the registry cuts requests that have not ended");
     }
 }
 
-async fn carry(stream: TcpStream, app: Router, stop: CancellationToken) {
+async fn serve(stream: TcpStream, app: Router, stop: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(REST)
+        .header_read_timeout(IDLE_TIMEOUT)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     tokio::pin!(connection);
     let ended = tokio::select! {

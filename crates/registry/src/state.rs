@@ -1,4 +1,5 @@
-//! What is registered. Every change has a number, Consul's index, which blocking queries wait for.
+//! The registered services, checks and entries. Every change has an index, as in Consul, for which
+//! blocking queries wait.
 
 mod kv;
 
@@ -7,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use bytes::Bytes;
+use tokio::time::Instant;
 
 pub(crate) use self::kv::{KvPair, KvStore};
 use crate::definition::{CheckDefinition, Probe, ServiceDefinition, Status};
@@ -16,18 +17,7 @@ use crate::definition::{CheckDefinition, Probe, ServiceDefinition, Status};
 /// The name of the only data centre.
 pub(crate) const DATACENTER: &str = "dc1";
 /// Most services, checks and keys together.
-const MOST: usize = 100_000;
-
-/// The state, and who waits for it to move on.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// The name of the only node.
-    pub(crate) node: String,
-    /// Made anew at each start, as Consul's: who registered knows that it has to again.
-    pub(crate) node_id: String,
-    state: Mutex<State>,
-    index: watch::Sender<u64>,
-}
+const MAX_ENTRIES: usize = 100_000;
 
 /// A service that is registered.
 #[derive(Clone, Debug)]
@@ -41,87 +31,52 @@ pub(crate) struct Service {
 #[derive(Clone, Debug)]
 pub(crate) struct Check {
     pub(crate) definition: CheckDefinition,
-    /// Empty for one of the node.
+    /// Empty for a check of the node.
     pub(crate) service_id: String,
     pub(crate) service_name: String,
     pub(crate) status: Status,
     pub(crate) output: String,
-    /// An operator's maintenance: nothing is run for it.
+    /// Whether it stands for an operator's maintenance, and nothing is run for it.
     pub(crate) maintenance: bool,
-    /// When somebody last reported for it, or it was registered.
+    /// When a result was last reported, or it was registered.
     pub(crate) reported: Instant,
-    /// Another one at each registration: who runs the check begins anew.
+    /// Another one at each registration: the check's runner is started anew.
     pub(crate) round: u64,
     pub(crate) create_index: u64,
     pub(crate) modify_index: u64,
 }
 
-/// All of it.
+/// Everything that is registered.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     index: u64,
     pub(crate) services: BTreeMap<String, Service>,
     pub(crate) checks: BTreeMap<String, Check>,
     pub(crate) entries: KvStore,
-    /// When the instances of each name that has any, or their checks, last changed.
+    /// When the instances of each name, or their checks, last changed.
     changed: HashMap<String, u64>,
     /// When a name last lost its last instance.
     extinct_index: u64,
-    /// When any registration, any check last changed.
+    /// When any service last changed.
     pub(crate) services_index: u64,
+    /// When any check last changed.
     pub(crate) checks_index: u64,
     /// Counts the registrations of checks.
     rounds: u64,
 }
 
-impl Shared {
-    pub(crate) fn new(node: &str) -> Self {
-        let [a, b] = [rand::random::<u64>(), rand::random::<u64>()];
-        let node_id = format!(
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            a >> 32,
-            a >> 16 & 0xffff,
-            a & 0xffff,
-            b >> 48,
-            b & 0xffff_ffff_ffff
-        );
-        let state = State {
+impl State {
+    pub(crate) fn new() -> Self {
+        // Clients read 0 as no index.
+        Self {
             index: 1,
             services_index: 1,
             checks_index: 1,
             extinct_index: 1,
-            ..State::default()
-        };
-        Self {
-            node: node.to_owned(),
-            node_id,
-            state: Mutex::new(state),
-            index: watch::Sender::new(1),
+            ..Self::default()
         }
     }
 
-    /// Reads it.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
-        read(&self.state.lock())
-    }
-
-    /// Changes it, and wakes those who wait where it has moved on.
-    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.state.lock();
-        let changed = change(&mut state);
-        let index = state.index;
-        self.index
-            .send_if_modified(|known| std::mem::replace(known, index) != index);
-        changed
-    }
-
-    /// Moves when the state does.
-    pub(crate) fn moves(&self) -> watch::Receiver<u64> {
-        self.index.subscribe()
-    }
-}
-
-impl State {
     fn next(&mut self) -> u64 {
         self.index += 1;
         self.index
@@ -131,13 +86,11 @@ impl State {
         self.index
     }
 
-    /// When a name's instances or their checks last changed. Of a name that has none: when the last
-    /// instance of any name last left, which is not before this name's did.
+    /// When a name's instances or their checks last changed. For a name without instances: when any name
+    /// lost its last one, which is not before this name did.
     pub(crate) fn changed(&self, name: &str) -> u64 {
-        self.changed
-            .get(name)
-            .copied()
-            .unwrap_or(self.extinct_index)
+        let changed = self.changed.get(name);
+        changed.copied().unwrap_or(self.extinct_index)
     }
 
     fn touch(&mut self, name: &str, index: u64) {
@@ -150,14 +103,47 @@ impl State {
     }
 
     fn room(&self) -> Result<(), String> {
-        if self.services.len() + self.checks.len() + self.entries.len() < MOST {
+        if self.services.len() + self.checks.len() + self.entries.len() < MAX_ENTRIES {
             return Ok(());
         }
-        Err(format!("this registry holds at most {MOST} entries"))
+        Err(format!("this registry holds at most {MAX_ENTRIES} entries"))
     }
 
-    /// Registers a service in place of the one with its ID. The checks that it had stay, unless one
-    /// takes the place of another or `replace` is set: as Consul does it.
+    /// Writes an entry. False when `cas` is given and the entry did not last change there; 0 stands for
+    /// no entry.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub(crate) fn put(
+        &mut self,
+        key: &str,
+        value: Bytes,
+        flags: u64,
+        cas: Option<u64>,
+    ) -> Result<bool, String> {
+        self.room()?;
+        Ok(self.change_entries(|entries, index| entries.put(key, value, flags, cas, index)))
+    }
+
+    /// Removes an entry; false when `cas` is given and the entry did not last change there.
+    pub(crate) fn delete(&mut self, key: &str, cas: Option<u64>) -> bool {
+        self.change_entries(|entries, index| entries.delete(key, cas, index))
+    }
+
+    /// Removes all entries beneath a prefix.
+    pub(crate) fn delete_beneath(&mut self, prefix: &str) {
+        self.change_entries(|entries, index| entries.delete_beneath(prefix, index));
+    }
+
+    /// Lets a change have the next index, which it may not use.
+    fn change_entries<T>(&mut self, change: impl FnOnce(&mut KvStore, u64) -> T) -> T {
+        let changed = change(&mut self.entries, self.index + 1);
+        self.index = self.index.max(self.entries.index);
+        changed
+    }
+
+    /// Registers a service in place of the one with its ID. As with Consul, its earlier checks stay,
+    /// unless a new one has the same ID or `replace` is set.
     ///
     /// # Errors
     /// When too much is registered.
@@ -170,7 +156,7 @@ impl State {
         if !self.services.contains_key(&id) {
             self.room()?;
         }
-        let checks = named(std::mem::take(&mut definition.checks), &id, &name);
+        let checks = std::mem::take(&mut definition.checks);
         let known = self.services.get(&id);
         let created = known.map(|known| known.create_index);
         let before = known.map(|known| known.definition.clone());
@@ -196,7 +182,7 @@ impl State {
             }
             self.touch(&name, index);
             if let Some(before) = before.filter(|before| before.name != name) {
-                // Who watches it under its former name sees it leave.
+                // Watchers of its former name see it leave.
                 self.touch(&before.name, index);
             }
         }
@@ -212,7 +198,7 @@ impl State {
         Ok(())
     }
 
-    /// Registers a check on its own.
+    /// Registers a check without its service.
     ///
     /// # Errors
     /// When its service is not there, or too much is registered.
@@ -237,8 +223,8 @@ impl State {
         Ok(())
     }
 
-    /// Puts a check in place of the one with its ID, of which the status stays: that it is registered
-    /// again says nothing of how the service is.
+    /// Puts a check in place of the one with its ID. The status stays: a registration says nothing about
+    /// the health of the service.
     fn insert_check(
         &mut self,
         definition: CheckDefinition,
@@ -252,7 +238,7 @@ impl State {
             && known.service_id == id
         {
             if known.definition == definition && !matches!(definition.probe, Probe::Ttl(_)) {
-                // What runs goes on: one that is registered again and again would never be run.
+                // Its runner goes on: a check that is registered often would never be run otherwise.
                 return;
             }
             let shown = known.definition.name == definition.name
@@ -296,7 +282,7 @@ impl State {
         self.touch_check(&name, index);
     }
 
-    /// Takes a service and its checks out; false when it is not there.
+    /// Removes a service and its checks; false when it is not there.
     pub(crate) fn deregister(&mut self, id: &str) -> bool {
         let Some(service) = self.services.remove(id) else {
             return false;
@@ -308,7 +294,7 @@ impl State {
         true
     }
 
-    /// Takes a check out; false when it is not there.
+    /// Removes a check; false when it is not there.
     pub(crate) fn deregister_check(&mut self, id: &str) -> bool {
         let Some(check) = self.checks.remove(id) else {
             return false;
@@ -319,30 +305,26 @@ impl State {
     }
 
     fn remove_checks_of(&mut self, id: &str, which: impl Fn(&Check) -> bool) {
-        let gone: Vec<String> = self
-            .checks
-            .values()
-            .filter(|check| check.service_id == id && which(check))
-            .map(|check| check.definition.id.clone())
-            .collect();
+        let checks = self.checks.iter();
+        let gone = checks.filter(|(_, check)| check.service_id == id && which(check));
+        let gone: Vec<String> = gone.map(|(id, _)| id.clone()).collect();
         for id in gone {
             self.deregister_check(&id);
         }
     }
 
-    /// A check of the node concerns every service on it.
+    /// Marks a check's service as changed; a check of the node belongs to every service on it.
     fn touch_check(&mut self, service_name: &str, index: u64) {
         self.checks_index = index;
         if service_name.is_empty() {
-            self.changed
-                .values_mut()
-                .for_each(|changed| *changed = index);
+            let all = self.changed.values_mut();
+            all.for_each(|changed| *changed = index);
         } else {
             self.touch(service_name, index);
         }
     }
 
-    /// Somebody reports for a check; false when there is none of this ID that is reported for.
+    /// Reports the result of a TTL check; false when there is none with this ID.
     pub(crate) fn report(&mut self, id: &str, status: Status, output: &str) -> bool {
         let Some(check) = self.checks.get_mut(id) else {
             return false;
@@ -356,8 +338,8 @@ impl State {
         true
     }
 
-    /// A check came to something. What it said before is no news, and words alone wake nobody: a
-    /// check that counts would, every time. One that was registered anew meanwhile heeds nothing.
+    /// Records the result of a check. A new output alone wakes no query: a check that counts would wake
+    /// them every time. A result from before the check was registered anew is ignored.
     pub(crate) fn outcome(&mut self, id: &str, round: u64, status: Status, output: &str) {
         let check = self.checks.get_mut(id);
         let Some(check) = check.filter(|check| check.round == round) else {
@@ -369,7 +351,7 @@ impl State {
         }
     }
 
-    /// Puts a service out of use, or into use again; false when it is not there.
+    /// Puts a service into maintenance or out of it; false when it is not there.
     pub(crate) fn maintain(&mut self, id: &str, on: bool, reason: &str) -> bool {
         let Some(service) = self.services.get(id) else {
             return false;
@@ -401,7 +383,7 @@ impl State {
         true
     }
 
-    /// The checks that concern an instance: its own, and those of the node.
+    /// The checks of an instance: its own, and those of the node.
     pub(crate) fn checks_of<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Check> {
         self.checks
             .values()
@@ -414,29 +396,11 @@ impl State {
         statuses.max().unwrap_or(Status::Passing)
     }
 
-    /// The instances of a name.
     pub(crate) fn instances<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Service> {
         self.services
             .values()
             .filter(move |service| service.definition.name == name)
     }
-}
-
-/// The checks of a service under the IDs and names that Consul gives to those that have none.
-fn named(mut checks: Vec<CheckDefinition>, id: &str, name: &str) -> Vec<CheckDefinition> {
-    let several = checks.len() > 1;
-    for (number, check) in checks.iter_mut().enumerate() {
-        if check.id.is_empty() {
-            check.id = match several {
-                false => format!("service:{id}"),
-                true => format!("service:{id}:{}", number + 1),
-            };
-        }
-        if check.name.is_empty() {
-            check.name = format!("Service '{name}' check");
-        }
-    }
-    checks
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use mesh_registry::RegistryServer;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
+use testkit::until;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 const SOON: Duration = Duration::from_secs(5);
@@ -51,6 +52,39 @@ fn index(answer: &Response) -> u64 {
 
 async fn index_of(server: &RegistryServer, path: &str) -> u64 {
     index(&ask(server, Method::GET, path, "").await)
+}
+
+/// A connection with a blocking query that the server waits for: it has answered the request before that,
+/// which came with it.
+async fn blocked(server: &RegistryServer, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    let get = |path: &str, more: &str| {
+        format!("GET /v1/{path} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n")
+    };
+    let both = get("catalog/datacenters", "") + &get(path, "connection: close\r\n");
+    stream.write_all(both.as_bytes()).await.unwrap();
+    let mut first = Vec::new();
+    while !first.ends_with(br#"["dc1"]"#) {
+        let byte = timeout(SOON, stream.read_u8()).await.unwrap();
+        first.push(byte.unwrap());
+    }
+    stream
+}
+
+/// The answer to a blocking query, headers and all.
+async fn woken(stream: &mut TcpStream) -> String {
+    let mut answer = String::new();
+    let read = timeout(SOON, stream.read_to_string(&mut answer)).await;
+    read.unwrap().unwrap();
+    answer
+}
+
+/// Waits until a check has this status.
+async fn has_status(server: &RegistryServer, id: &str, wanted: &str) {
+    until("the status of a check", SOON, async || {
+        (status(server, id).await == wanted).then_some(())
+    })
+    .await;
 }
 
 /// The status of a check, by its ID.
@@ -95,12 +129,12 @@ async fn a_blocking_query_waits_for_a_change_of_what_it_asks_for() {
         put(&server, other, &json!({"Name": format!("other-{known}")})).await;
         assert_eq!(index_of(&server, &blocking).await, known, "{path}");
         assert!(begun.elapsed() >= Duration::from_millis(300), "{path}");
-        let blocking = format!("{path}index={known}&wait=60s");
-        let (woken, _) = tokio::join!(index_of(&server, &blocking), async {
-            sleep(Duration::from_millis(100)).await;
-            put(&server, same, &json!({"Name": "a", "Port": 7})).await
-        });
-        assert!(woken > known, "{path}");
+        let mut waits = blocked(&server, &format!("{path}index={known}&wait=60s")).await;
+        put(&server, same, &json!({"Name": "a", "Port": 7})).await;
+        let answer = woken(&mut waits).await;
+        let (_, index) = answer.split_once("x-consul-index: ").unwrap();
+        let index: u64 = index.lines().next().unwrap().parse().unwrap();
+        assert!(index > known, "{path}: {answer}");
     }
 }
 
@@ -134,17 +168,10 @@ async fn a_check_that_nobody_reports_for_expires_and_one_registered_anew_is_foll
     put(&server, "agent/service/register", &check("60s")).await;
     // Under the same ID, with another time.
     put(&server, "agent/service/register", &check("3s")).await;
-    for _ in 0..3 {
-        sleep(Duration::from_millis(1500)).await;
-        let told = put(&server, "agent/check/pass/service:a", &json!("")).await;
-        assert_eq!(told, StatusCode::OK);
-        assert_eq!(status(&server, "service:a").await, "passing");
-    }
-    let begun = Instant::now();
-    while status(&server, "service:a").await != "critical" {
-        assert!(begun.elapsed() < SOON, "it has not expired");
-        sleep(Duration::from_millis(20)).await;
-    }
+    let told = put(&server, "agent/check/pass/service:a", &json!("")).await;
+    assert_eq!(told, StatusCode::OK);
+    assert_eq!(status(&server, "service:a").await, "passing");
+    has_status(&server, "service:a", "critical").await;
     put(&server, "agent/check/warn/service:a", &json!("")).await;
     assert_eq!(status(&server, "service:a").await, "warning");
 }
@@ -173,11 +200,7 @@ async fn a_check_is_asked_as_it_says_and_counts_failures_where_it_should() {
         let answer = b"HTTP/1.1 500 Oh\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         stream.write_all(answer).await.unwrap();
     }
-    let begun = Instant::now();
-    while status(&server, "strict").await != "critical" {
-        assert!(begun.elapsed() < SOON, "its failure does not show");
-        sleep(Duration::from_millis(20)).await;
-    }
+    has_status(&server, "strict", "critical").await;
     assert_eq!(status(&server, "patient").await, "passing");
 }
 
@@ -229,13 +252,9 @@ async fn it_ends_though_a_client_says_nothing_and_another_waits() {
     let mut silent = TcpStream::connect(address).await.unwrap();
     let mut half = TcpStream::connect(address).await.unwrap();
     half.write_all(b"GET /v1/catalog/serv").await.unwrap();
-    let mut waits = TcpStream::connect(address).await.unwrap();
-    let request = b"GET /v1/catalog/services?index=1&wait=60s HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    waits.write_all(request).await.unwrap();
-    sleep(Duration::from_millis(100)).await;
+    let mut waits = blocked(&server, "catalog/services?index=1&wait=60s").await;
     timeout(SOON, server.stop()).await.unwrap();
-    let mut answer = String::new();
-    waits.read_to_string(&mut answer).await.unwrap();
+    let answer = woken(&mut waits).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     for stream in [&mut silent, &mut half] {
         // Closed, or reset: it is over.

@@ -18,7 +18,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use parking_lot::Mutex;
 use serde_json::json;
-use telemetry::{MetricsRegistry, prometheus_client::metrics::counter::Counter, rpc};
+use telemetry::{Counter, MetricsRegistry, rpc};
 use tokio::sync::watch;
 
 use crate::Reload;
@@ -34,7 +34,13 @@ pub struct AccessLog {
     lines: Option<SyncSender<String>>,
     /// The writer's end. Only the drop waits for it; the lock makes it `Sync`.
     ended: Mutex<Receiver<()>>,
-    dropped: Counter,
+    metrics: AccessMetrics,
+}
+
+telemetry::metrics! {
+    struct AccessMetrics {
+        dropped: Counter = "mesh_access_log_dropped": "Lines of the access log that could not be written in time";
+    }
 }
 
 /// A call that has begun. Its line is written when it ends.
@@ -75,12 +81,6 @@ impl AccessLog {
         let Some(to) = to else { return Ok(None) };
         let writer = open(to).with_context(|| format!("access_log: open {to}"))?;
         let (to, reload) = (to.to_owned(), reload.subscribe());
-        let dropped = Counter::default();
-        registry.register(
-            "mesh_access_log_dropped",
-            "Lines of the access log that could not be written in time",
-            Counter::clone(&dropped),
-        );
         let (lines, waiting) = sync_channel(QUEUED_LINES);
         let (end, ended) = sync_channel(1);
         thread::Builder::new()
@@ -94,7 +94,7 @@ impl AccessLog {
         Ok(Some(Arc::new(Self {
             lines,
             ended: Mutex::new(ended),
-            dropped,
+            metrics: AccessMetrics::new(registry),
         })))
     }
 
@@ -142,7 +142,7 @@ impl AccessRecord {
         let lines = self.log.lines.as_ref();
         let sent = lines.is_some_and(|lines| lines.try_send(line.to_string()).is_ok());
         if !sent {
-            self.log.dropped.inc();
+            self.log.metrics.dropped.inc();
         }
     }
 }

@@ -13,13 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 use proto::error_info::{self, Reason};
-use telemetry::{
-    MetricsRegistry,
-    prometheus_client::{
-        encoding::EncodeLabelSet,
-        metrics::{counter::Counter, family::Family},
-    },
-};
+use telemetry::{Counter, MetricsRegistry};
 
 pub use crate::network::{Network, is_network, networks};
 use crate::{TokenBucket, TokenRate, limits::ClientLimits, network};
@@ -58,7 +52,7 @@ pub struct Clients {
     rate: Option<TokenRate>,
     connections: AtomicU64,
     known: Mutex<ClientTable>,
-    refused: Family<Label, Counter>,
+    metrics: ClientMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -68,9 +62,10 @@ struct ClientTable {
     most: usize,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Label {
-    key: &'static str,
+telemetry::metrics! {
+    struct ClientMetrics {
+        refused: Counter ["key"] = "mesh_client_refused": "Calls and connections refused by a limit of their client";
+    }
 }
 
 #[derive(Debug)]
@@ -96,12 +91,6 @@ pub struct CallPermit(Arc<ClientUsage>);
 impl Clients {
     /// No clients yet.
     pub(crate) fn new(limits: ClientLimits, registry: &MetricsRegistry) -> Arc<Self> {
-        let refused = Family::default();
-        registry.register(
-            "mesh_client_refused",
-            "Calls and connections refused by a limit of their client",
-            Family::clone(&refused),
-        );
         // One second's calls are saved, and at least one: otherwise a rate below 1 would never
         // pass.
         let rate = limits.rate;
@@ -111,7 +100,7 @@ impl Clients {
             rate,
             connections: AtomicU64::new(0),
             known: Mutex::default(),
-            refused,
+            metrics: ClientMetrics::new(registry),
         })
     }
 
@@ -123,7 +112,7 @@ impl Clients {
             rate: self.rate,
             connections: AtomicU64::new(0),
             known: Mutex::default(),
-            refused: self.refused.clone(),
+            metrics: self.metrics.clone(),
         })
     }
 
@@ -179,7 +168,7 @@ impl Clients {
     }
 
     fn refuse(&self, key: &'static str) -> LimitExceeded {
-        self.refused.get_or_create(&Label { key }).inc();
+        self.metrics.refused.of([key]).inc();
         LimitExceeded(key)
     }
 }

@@ -16,13 +16,7 @@ use std::{
 use channel::{ClusterOptions, Meta};
 use discovery::{Discovery, KvEntries};
 use parking_lot::Mutex;
-use telemetry::{
-    MetricsRegistry,
-    prometheus_client::{
-        encoding::EncodeLabelSet,
-        metrics::{counter::Counter, family::Family, gauge::Gauge},
-    },
-};
+use telemetry::{Counter, Gauge, MetricsRegistry};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -47,13 +41,15 @@ pub(crate) struct LiveSettings {
     keys: Vec<Key>,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
-    refused: Family<Label, Gauge>,
-    reloads: Family<Label, Counter>,
+    metrics: SettingsMetrics,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Label {
-    source: &'static str,
+telemetry::metrics! {
+    struct SettingsMetrics {
+        refused: Gauge ["source"] = "mesh_config_refused":
+            "Values of live settings that are refused at present, by source: file, kv or meta";
+        reloads: Counter ["source"] = "mesh_config_reloads": "Changes of live settings that were taken over";
+    }
 }
 
 #[derive(Debug, Default)]
@@ -109,24 +105,12 @@ impl LiveSettings {
     }
 
     fn new(spec: &Spec, base: Arc<Config>, registry: &MetricsRegistry) -> Self {
-        let (refused, reloads) = (Family::default(), Family::default());
-        registry.register(
-            "mesh_config_refused",
-            "Values of live settings that are refused at present",
-            Family::clone(&refused),
-        );
-        registry.register(
-            "mesh_config_reloads",
-            "Changes of live settings that were taken over",
-            Family::clone(&reloads),
-        );
         Self {
             base,
             keys: spec.service_keys(),
             state: Mutex::default(),
             changes: watch::channel(0).0,
-            refused,
-            reloads,
+            metrics: SettingsMetrics::new(registry),
         }
     }
 
@@ -211,11 +195,10 @@ impl LiveSettings {
             "kv" => of(&state.kv) + of(&state.instances) + state.kv_mistakes.len(),
             _ => of(&state.meta),
         };
-        let label = Label { source };
         let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.refused.get_or_create(&label).set(count);
+        self.metrics.refused.of([source]).set(count);
         if changed {
-            self.reloads.get_or_create(&label).inc();
+            self.metrics.reloads.of([source]).inc();
             self.changes.send_modify(|version| *version += 1);
         }
     }
@@ -259,9 +242,8 @@ impl channel::ServiceConfig for LiveSettings {
             .apply_group(&self.keys, service, announced.collect())
         {
             let count = i64::try_from(state.meta.refused().count()).unwrap_or(i64::MAX);
-            let label = Label { source: "meta" };
-            self.refused.get_or_create(&label).set(count);
-            self.reloads.get_or_create(&label).inc();
+            self.metrics.refused.of(["meta"]).set(count);
+            self.metrics.reloads.of(["meta"]).inc();
         }
         let mut options = ClusterOptions::from_config(&self.config(&state, service));
         // Resolved here, after Meta was applied.

@@ -7,10 +7,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{family::Family, histogram::Histogram},
-};
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::MetricsRegistry;
 
@@ -58,7 +55,12 @@ pub fn code_name(code: i32) -> &'static str {
 pub fn is_server_error(code: i32) -> bool {
     matches!(
         code_name(code),
-        "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS"
+        "UNKNOWN"
+            | "DEADLINE_EXCEEDED"
+            | "UNIMPLEMENTED"
+            | "INTERNAL"
+            | "UNAVAILABLE"
+            | "DATA_LOSS"
     )
 }
 
@@ -69,16 +71,17 @@ fn index(code: i32) -> usize {
     known.unwrap_or(2)
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Labels {
-    rpc_method: Arc<str>,
-    rpc_response_status_code: &'static str,
+crate::metrics! {
+    struct CallMetrics {
+        duration: Histogram ["rpc_method", "rpc_response_status_code"] = "rpc_server_call_duration_seconds":
+            "Duration of served gRPC calls, until their status", || Histogram::new(BUCKETS);
+    }
 }
 
 /// The calls that a server has answered. Clones count together.
 #[derive(Clone, Debug)]
 pub struct ServerCalls {
-    duration: Family<Labels, Histogram>,
+    metrics: CallMetrics,
     methods: Arc<RwLock<HashMap<Arc<str>, Arc<ByCode>>>>,
 }
 
@@ -112,14 +115,8 @@ impl ServerCalls {
     /// Registers `rpc_server_call_duration_seconds`.
     #[must_use]
     pub fn new(registry: &MetricsRegistry) -> Self {
-        let duration = Family::new_with_constructor(histogram as fn() -> Histogram);
-        registry.register(
-            "rpc_server_call_duration_seconds",
-            "Duration of incoming gRPC calls, until their status",
-            duration.clone(),
-        );
         Self {
-            duration,
+            metrics: CallMetrics::new(registry),
             methods: Arc::default(),
         }
     }
@@ -169,11 +166,7 @@ impl ServerCalls {
     }
 
     fn find(&self, name: &Arc<str>, code: i32) -> Histogram {
-        let labels = Labels {
-            rpc_method: Arc::clone(name),
-            rpc_response_status_code: code_name(code),
-        };
-        self.duration.get_or_create(&labels).clone()
+        self.metrics.duration.of([name, code_name(code)])
     }
 
     /// The histograms of a method that has a label, or gets one now.
@@ -188,10 +181,6 @@ impl ServerCalls {
             by_code
         })
     }
-}
-
-fn histogram() -> Histogram {
-    Histogram::new(BUCKETS)
 }
 
 #[cfg(test)]

@@ -33,45 +33,48 @@ pub fn task(input: &str, pairs: &[(&str, &str)]) -> TaskRequest {
     }
 }
 
+/// A client of a service, by its generated type.
+pub trait Client {
+    /// One that calls over this channel.
+    fn new(channel: Channel) -> Self;
+}
+
+/// A service that runs, alone in its mesh.
+#[derive(Debug)]
+pub struct Running<C> {
+    /// Its process within this one.
+    pub running: ServerHandle,
+    /// A client of it.
+    pub client: C,
+}
+
 /// An agent that runs.
-#[derive(Debug)]
-pub struct Agent {
-    /// Its process within this one.
-    pub running: ServerHandle,
-    /// A client of it.
-    pub client: AgentServiceClient<Channel>,
-}
-
+pub type Agent = Running<AgentServiceClient<Channel>>;
 /// A tool that runs.
-#[derive(Debug)]
-pub struct Tool {
-    /// Its process within this one.
-    pub running: ServerHandle,
-    /// A client of it.
-    pub client: ToolServiceClient<Channel>,
-}
-
+pub type Tool = Running<ToolServiceClient<Channel>>;
 /// A worker that runs.
-#[derive(Debug)]
-pub struct Worker {
-    /// Its process within this one.
-    pub running: ServerHandle,
-    /// A client of it.
-    pub client: TaskWorkerClient<Channel>,
-}
+pub type Worker = Running<TaskWorkerClient<Channel>>;
 
-impl Agent {
-    /// Starts an agent that is alone in its mesh.
+impl<C: Client> Running<C> {
+    /// Starts it, with these keys.
     pub async fn start(
         spec: &Spec,
         build: impl FnOnce(&Context) -> anyhow::Result<Services>,
         set: &[(&str, &str)],
     ) -> Self {
         let (running, channel) = local::start_alone(spec, build, set).await;
-        let client = AgentServiceClient::new(channel);
+        let client = C::new(channel);
         Self { running, client }
     }
+}
 
+impl Client for AgentServiceClient<Channel> {
+    fn new(channel: Channel) -> Self {
+        Self::new(channel)
+    }
+}
+
+impl Agent {
     /// Its answer to a task that is a text.
     pub async fn execute(&self, input: &str) -> TaskResponse {
         let answer = self.client.clone().execute_task(task(input, &[])).await;
@@ -87,18 +90,13 @@ impl Agent {
     }
 }
 
-impl Tool {
-    /// Starts a tool that is alone in its mesh.
-    pub async fn start(
-        spec: &Spec,
-        build: impl FnOnce(&Context) -> anyhow::Result<Services>,
-        set: &[(&str, &str)],
-    ) -> Self {
-        let (running, channel) = local::start_alone(spec, build, set).await;
-        let client = ToolServiceClient::new(channel);
-        Self { running, client }
+impl Client for ToolServiceClient<Channel> {
+    fn new(channel: Channel) -> Self {
+        Self::new(channel)
     }
+}
 
+impl Tool {
     /// Its answer to one operation, for no session.
     pub async fn call(&self, operation: &str, pairs: &[(&str, &str)]) -> ToolResponse {
         let answer = self.try_call("", operation, pairs).await;
@@ -134,18 +132,13 @@ impl Tool {
     }
 }
 
-impl Worker {
-    /// Starts a worker that is alone in its mesh.
-    pub async fn start(
-        spec: &Spec,
-        build: impl FnOnce(&Context) -> anyhow::Result<Services>,
-        set: &[(&str, &str)],
-    ) -> Self {
-        let (running, channel) = local::start_alone(spec, build, set).await;
-        let client = TaskWorkerClient::new(channel);
-        Self { running, client }
+impl Client for TaskWorkerClient<Channel> {
+    fn new(channel: Channel) -> Self {
+        Self::new(channel)
     }
+}
 
+impl Worker {
     /// Its answer to a task that is a text.
     pub async fn process(&self, input: &str) -> TaskResponse {
         let answer = self.client.clone().process_task(task(input, &[])).await;

@@ -12,11 +12,16 @@ const START: Duration = Duration::from_secs(30);
 /// How long an instance may take from its start into the catalog.
 const REGISTER: Duration = Duration::from_secs(10);
 
+/// The master token of those whose configuration controls access.
+pub const MASTER: &str = "root";
+
 /// A development agent, which forgets everything when it is restarted.
 #[derive(Debug)]
 pub struct Consul {
     /// HTTP, DNS, server RPC, LAN and WAN gossip.
     ports: [u16; 5],
+    /// More configuration, in HCL.
+    hcl: Vec<String>,
     folder: TempDir,
     process: Process,
 }
@@ -24,12 +29,19 @@ pub struct Consul {
 impl Consul {
     /// Starts one and waits until it takes registrations.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one with more configuration, in HCL.
+    pub async fn start_with(hcl: &[&str]) -> Self {
+        let hcl: Vec<String> = hcl.iter().map(ToString::to_string).collect();
         let mut folder = TempDir::with_prefix("consul-").expect("a temporary folder");
         for _ in 0..3 {
             let ports = ports::free();
             let mut consul = Self {
                 ports,
-                process: spawn(ports, &folder),
+                process: spawn(ports, &hcl, &folder),
+                hcl: hcl.clone(),
                 folder,
             };
             if consul.comes_up().await {
@@ -41,10 +53,15 @@ impl Consul {
         panic!("consul does not come up");
     }
 
+    /// Kills it and waits for its end.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
     /// Kills it and starts it again where it was. It comes back knowing nothing.
     pub async fn restart(&mut self) {
-        self.process.kill();
-        self.process = spawn(self.ports, &self.folder);
+        self.kill();
+        self.process = spawn(self.ports, &self.hcl, &self.folder);
         assert!(self.comes_up().await, "consul does not come up again");
     }
 
@@ -60,11 +77,11 @@ impl Consul {
             if self.process.exit_status().is_some() {
                 return Some(false);
             }
-            let known = http_client::json(&node).await?;
-            known
-                .get("Node")
-                .filter(|node| !node.is_null())
-                .map(|_| true)
+            // Where access is controlled, by the token of its configuration.
+            let asked = http_client::client().get(&node);
+            let answer = asked.header("X-Consul-Token", MASTER).send().await.ok()?;
+            let known: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
+            (!known["Node"].is_null()).then_some(true)
         })
         .await
     }
@@ -136,7 +153,7 @@ impl Consul {
     }
 }
 
-fn spawn(ports: [u16; 5], folder: &TempDir) -> Process {
+fn spawn(ports: [u16; 5], hcl: &[String], folder: &TempDir) -> Process {
     let [http, dns, server, lan, wan] = ports;
     let mut command = Command::new(tools::tool("consul"));
     command
@@ -147,6 +164,7 @@ fn spawn(ports: [u16; 5], folder: &TempDir) -> Process {
         .arg(format!("-dns-port={dns}"))
         .arg(format!("-server-port={server}"))
         .arg(format!("-serf-lan-port={lan}"))
-        .arg(format!("-serf-wan-port={wan}"));
+        .arg(format!("-serf-wan-port={wan}"))
+        .args(hcl.iter().flat_map(|hcl| ["-hcl", hcl]));
     Process::start("consul", command)
 }

@@ -1,118 +1,27 @@
 //! What goes wrong in a mesh, done to a real one under load.
 
+mod fault;
 mod report;
 mod scenario;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
+pub use fault::{FAULTS, Fault};
 pub use report::FaultReport;
 use scenario::Scenario;
 
-use crate::{Load, Signal, faulty_instance::FaultMode};
-
-/// One row of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing: what the others are compared with.
-    None,
-    /// `kill -9` an instance.
-    KillInstance,
-    /// SIGSTOP an instance, and SIGCONT when three quarters of the calls were sent.
-    PauseInstance,
-    /// SIGTERM an instance.
-    StopInstance,
-    /// Restart Consul, which forgets everything.
-    RestartConsul,
-    /// SIGTERM a router.
-    StopRouter,
-    /// `kill -9` a router.
-    KillRouter,
-    /// An instance misbehaves from now on.
-    Misbehave(FaultMode),
-    /// The same, of a service that does not declare that its calls may run twice.
-    MisbehaveUndeclared(FaultMode),
-    /// No packet passes between the routers and Consul until three quarters of the calls were
-    /// sent. Meanwhile an instance is killed and two are started.
-    PartitionConsul,
-    /// SIGSTOP Consul, so that its HTTP and DNS are silent, and SIGCONT when three quarters of the
-    /// calls were sent.
-    PauseConsul,
-    /// `kill -9` Consul for good, and have HAProxy read its file again without it.
-    KillConsul,
-    /// Start a new instance and SIGTERM an old one, until all are new.
-    RedeployInstances,
-    /// The same with the routers.
-    RedeployRouters,
-}
-
-/// Every row.
-pub const FAULTS: &[Fault] = &[
-    Fault::None,
-    Fault::KillInstance,
-    Fault::PauseInstance,
-    Fault::StopInstance,
-    Fault::RestartConsul,
-    Fault::StopRouter,
-    Fault::KillRouter,
-    Fault::Misbehave(FaultMode::BlackHole),
-    Fault::Misbehave(FaultMode::HalfOpen),
-    Fault::Misbehave(FaultMode::Unavailable),
-    Fault::Misbehave(FaultMode::Slow),
-    Fault::Misbehave(FaultMode::Reset),
-    Fault::Misbehave(FaultMode::Cut),
-    Fault::Misbehave(FaultMode::GoAway),
-    Fault::PartitionConsul,
-    Fault::PauseConsul,
-    Fault::KillConsul,
-    Fault::RedeployInstances,
-    Fault::RedeployRouters,
-    Fault::MisbehaveUndeclared(FaultMode::BlackHole),
-    Fault::MisbehaveUndeclared(FaultMode::Unavailable),
-    Fault::MisbehaveUndeclared(FaultMode::Reset),
-    Fault::MisbehaveUndeclared(FaultMode::Cut),
-    Fault::MisbehaveUndeclared(FaultMode::GoAway),
-];
+use crate::{Load, Signal};
 
 impl Fault {
-    /// Its name in the table.
-    #[must_use]
-    pub fn name(self) -> String {
-        match self {
-            Self::None => "nothing",
-            Self::KillInstance => "kill -9 an instance",
-            Self::PauseInstance => "SIGSTOP an instance, later SIGCONT",
-            Self::StopInstance => "SIGTERM an instance",
-            Self::RestartConsul => "restart Consul, which forgets all",
-            Self::StopRouter => "SIGTERM a router",
-            Self::KillRouter => "kill -9 a router",
-            Self::Misbehave(mode) => return format!("an instance {}", mode.does()),
-            Self::MisbehaveUndeclared(mode) => {
-                return format!("the same, not declared idempotent: it {}", mode.does());
-            }
-            Self::PartitionConsul => "Consul out of reach; one instance dies, two come",
-            Self::PauseConsul => "Consul's HTTP and DNS are silent",
-            Self::KillConsul => "Consul is gone, and HAProxy is reloaded",
-            Self::RedeployInstances => "rolling redeploy of all instances",
-            Self::RedeployRouters => "rolling redeploy of all routers",
-        }
-        .to_owned()
-    }
-
-    /// Whether a call may run twice: then none needs to be lost.
-    #[must_use]
-    pub const fn declared(self) -> bool {
-        !matches!(self, Self::MisbehaveUndeclared(_))
-    }
-
     /// Does it to a mesh of three instances and two routers, after a quarter of `count` calls at
     /// `rate` a second.
     pub async fn run(self, rate: u32, count: usize) -> FaultReport {
         let mut scenario = Scenario::start(self).await;
         let whole = Duration::from_secs(1) * u32::try_from(count).expect("few calls") / rate;
-        let load = Load::for_agent(scenario.agent(), scenario.mesh.address(), rate, count);
-        sleep(whole / 4).await;
+        let mut load = Load::for_agent(scenario.agent(), scenario.mesh.address(), rate, count);
+        load.wait_ended(count / 4).await;
         let from = Instant::now();
         let victim = self.inject(&mut scenario).await;
         let at = Instant::now();
@@ -171,16 +80,16 @@ impl Fault {
     async fn recover(self, scenario: &mut Scenario, end: Instant) -> Option<Instant> {
         match self {
             Self::PauseInstance => {
-                tokio::time::sleep_until(end).await;
+                sleep_until(end).await;
                 scenario.mesh.echoes[0].signal(Signal::Continue);
             }
             Self::PartitionConsul => {
                 scenario.add_instances(2).await;
-                tokio::time::sleep_until(end).await;
+                sleep_until(end).await;
                 scenario.link().restore();
             }
             Self::PauseConsul => {
-                tokio::time::sleep_until(end).await;
+                sleep_until(end).await;
                 scenario.mesh.consul.signal(Signal::Continue);
             }
             Self::RedeployInstances => scenario.redeploy_instances().await,
@@ -196,20 +105,5 @@ impl Fault {
             | Self::MisbehaveUndeclared(_) => return None,
         }
         Some(Instant::now())
-    }
-}
-
-impl FaultMode {
-    const fn does(self) -> &'static str {
-        match self {
-            Self::Well => "is well",
-            Self::Slow => "is 100 times slower",
-            Self::Unavailable => "answers UNAVAILABLE, its health passes",
-            Self::Reset => "resets two streams of three",
-            Self::Cut => "drops each connection after five calls",
-            Self::GoAway => "sends GOAWAY after each five calls",
-            Self::BlackHole => "is a black hole: all packets are dropped",
-            Self::HalfOpen => "has half-open connections, new ones are well",
-        }
     }
 }

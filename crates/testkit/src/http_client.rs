@@ -7,7 +7,7 @@ use serde_json::Value;
 /// No answer of theirs takes longer, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn client() -> reqwest::Client {
+pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
         .timeout(PATIENCE)

@@ -16,6 +16,7 @@
     reason = "a test kit fails the test that uses it by panicking, everywhere"
 )]
 
+pub mod certificate;
 pub mod clients;
 pub mod consul;
 pub mod faults;
@@ -44,6 +45,7 @@ pub mod tools;
 pub mod toxiproxy;
 pub mod wait;
 
+pub use certificate::Certificate;
 pub use consul::Consul;
 pub use faulty_instance::FaultyInstance;
 pub use grpcurl::grpcurl;

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use proto::agentplatform::{TaskRequest, agent_service_client::AgentServiceClient};
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
@@ -20,6 +21,7 @@ const CONNECTIONS: usize = 4;
 #[derive(Debug)]
 pub struct Load {
     calls: JoinSet<Vec<Call>>,
+    ended: watch::Receiver<usize>,
 }
 
 /// One call to the echo agent.
@@ -44,8 +46,16 @@ impl Load {
     #[must_use]
     pub fn for_agent(agent: &'static str, address: SocketAddr, rate: u32, count: usize) -> Self {
         let mut calls = JoinSet::new();
-        calls.spawn(send(agent, address, rate, count));
-        Self { calls }
+        let (counter, ended) = watch::channel(0);
+        calls.spawn(send(agent, address, rate, count, counter));
+        Self { calls, ended }
+    }
+
+    /// Waits until so many more calls have ended.
+    pub async fn wait_ended(&mut self, more: usize) {
+        let count = *self.ended.borrow() + more;
+        let enough = self.ended.wait_for(|ended| *ended >= count).await;
+        enough.expect("so many calls are sent");
     }
 
     /// Waits until every call has ended.
@@ -97,7 +107,13 @@ pub fn client(address: SocketAddr) -> AgentServiceClient<Channel> {
     AgentServiceClient::new(endpoint.connect_lazy())
 }
 
-async fn send(agent: &'static str, address: SocketAddr, rate: u32, count: usize) -> Vec<Call> {
+async fn send(
+    agent: &'static str,
+    address: SocketAddr,
+    rate: u32,
+    count: usize,
+    counter: watch::Sender<usize>,
+) -> Vec<Call> {
     let clients: Vec<_> = (0..CONNECTIONS).map(|_| client(address)).collect();
     let mut ticks = interval(Duration::from_secs(1) / rate);
     // A late sender catches up: the rate is what was asked for.
@@ -106,9 +122,11 @@ async fn send(agent: &'static str, address: SocketAddr, rate: u32, count: usize)
     for number in 0..count {
         ticks.tick().await;
         let mut client = clients[number % CONNECTIONS].clone();
+        let counter = counter.clone();
         running.spawn(async move {
             let sent = Instant::now();
             let outcome = call_agent(agent, &mut client, number).await;
+            counter.send_modify(|ended| *ended += 1);
             Call {
                 sent,
                 ended: Instant::now(),

@@ -11,24 +11,6 @@ use std::{
 /// together with the tests.
 const BINARIES: &str = "MESH_TEST_BIN";
 
-/// Everything of ours that tests start, with the package it is in.
-const PACKAGES: [&str; 14] = [
-    "mcp-router",
-    "echo-agent",
-    "research-agent",
-    "code-agent",
-    "review-agent",
-    "weather-tool",
-    "fs-tool",
-    "docs-tool",
-    "web-tool",
-    "itinerary-worker",
-    "job-runner",
-    "mesh-scheduler",
-    "mesh-gateway",
-    "meshctl",
-];
-
 /// The workspace's folder.
 #[must_use]
 pub fn root() -> &'static Path {
@@ -87,16 +69,13 @@ fn build() -> PathBuf {
         Some(name) => name,
     };
     let cargo = option_env!("CARGO").unwrap_or("cargo");
-    let mut command = Command::new(cargo);
-    command
+    let built = Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--quiet", "--bins", "--profile", profile])
-        .arg("--target-dir")
-        .arg(target);
-    for package in PACKAGES {
-        command.args(["-p", package]);
-    }
-    let built = command.output().expect("cargo runs");
+        .args(["build", "--quiet", "--workspace", "--bins"])
+        .args(["--profile", profile, "--target-dir"])
+        .arg(target)
+        .output()
+        .expect("cargo runs");
     assert!(
         built.status.success(),
         "the programs do not build:\n{}",

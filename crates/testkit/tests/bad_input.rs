@@ -165,15 +165,13 @@ async fn the_instance_hears_that_a_client_has_vanished() {
     let dropped = leaving
         .begin(EXECUTE, &[], frame(&long_task("dropped")), true)
         .await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    for task in ["reset", "dropped"] {
+        log_says(&server, &format!("working on {task}")).await;
+    }
     reset.cancel();
     drop((dropped, leaving));
     for task in ["reset", "dropped"] {
-        let line = format!("cancelled {task}");
-        until(&line, PROMPT, async || {
-            server.process.log().contains(&line).then_some(())
-        })
-        .await;
+        log_says(&server, &format!("cancelled {task}")).await;
     }
     // Many who vanish in the middle of a message, and some who do not even speak HTTP/2.
     for _ in 0..200 {
@@ -200,14 +198,21 @@ async fn the_instance_hears_that_a_client_has_vanished() {
     router.assert_healthy();
 }
 
+async fn log_says(server: &Python, line: &str) {
+    until(line, PROMPT, async || {
+        server.process.log().contains(line).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn clients_that_vanish_behind_haproxy_cost_the_others_no_call() {
     // HAProxy sends the calls of all its clients on the same few connections, and so does a router.
     let mut mesh = Mesh::start(1, 1, &[("ECHO_DELAY", "50ms".to_owned())]).await;
-    let load = Load::start(mesh.address(), 100, 400);
+    let mut load = Load::start(mesh.address(), 100, 400);
     // A connection that is still being opened ends with the client for whom it is: HAProxy then
     // tells the others, with REFUSED_STREAM, to call again.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    load.wait_ended(50).await;
     for round in 0..15 {
         let mut raw = RawConnection::connect(mesh.address()).await;
         let mut begun = Vec::new();
@@ -220,7 +225,7 @@ async fn clients_that_vanish_behind_haproxy_cost_the_others_no_call() {
         // From at once to when they have reached the instance.
         tokio::time::sleep(Duration::from_millis(2 * round)).await;
         drop((begun, raw));
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        load.wait_ended(20).await;
     }
     let calls = load.finish().await;
     let failed: Vec<_> = calls

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mesh_testkit::{Consul, Load, Program, Signal, load::Call, until};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 const RATE: u32 = 200;
 const SECOND: Duration = Duration::from_secs(1);
@@ -17,8 +17,8 @@ async fn a_new_instance_takes_traffic_within_a_second_of_passing() {
     let _echoes = Program::several("echo-agent", 2, &consul.env()).await;
     let router = Program::start("mcp-router", &consul.env()).await;
     consul.wait_passing("agent-echo", 2).await;
-    let load = Load::start(router.grpc, RATE, 1000);
-    sleep(SECOND).await;
+    let mut load = Load::start(router.grpc, RATE, 1000);
+    load.wait_ended(200).await;
     let new = Program::start("echo-agent", &consul.env()).await;
     let passing = seen(&consul, |ids| ids.contains(&new.id)).await;
     let calls = all_well(load.finish().await);
@@ -39,8 +39,8 @@ async fn a_stopped_instance_gets_no_call_a_second_after_it_deregistered() {
     let mut echoes = Program::several("echo-agent", 3, &consul.env()).await;
     let router = Program::start("mcp-router", &consul.env()).await;
     consul.wait_passing("agent-echo", 3).await;
-    let load = Load::start(router.grpc, RATE, 1000);
-    sleep(SECOND).await;
+    let mut load = Load::start(router.grpc, RATE, 1000);
+    load.wait_ended(200).await;
     let mut leaving = echoes.remove(0);
     leaving.signal(Signal::Terminate);
     let gone = seen(&consul, |ids| !ids.contains(&leaving.id)).await;

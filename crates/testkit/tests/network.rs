@@ -121,8 +121,8 @@ async fn ways_that_break_or_fall_silent_cost_no_call_that_may_be_repeated() {
         ("timeout", json!({ "timeout": 2000 })),
     ] {
         let mut world = World::start(2).await;
-        let load = Load::start(world.router.grpc, RATE, CALLS);
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut load = Load::start(world.router.grpc, RATE, CALLS);
+        load.wait_ended(RATE as usize).await;
         world.toxiproxy.add_toxic(kind, &attributes).await;
         let struck = Instant::now();
         let calls = load.finish().await;

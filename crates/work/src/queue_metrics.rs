@@ -3,11 +3,7 @@
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use jobs::{Jobs, QueueStats};
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge},
-};
-use telemetry::MetricsRegistry;
+use telemetry::Gauge;
 use tokio::time::sleep;
 
 config::keys! {
@@ -21,37 +17,17 @@ config::keys! {
 /// Counting asks every partition of every queue: not more often than this.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StatusLabels {
-    queue: String,
-    status: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct QueueLabels {
-    queue: String,
-}
-
-/// Gauges of the queues: of the store, so the same at every program that counts them.
-#[derive(Clone, Debug, Default)]
-pub struct QueueMetrics {
-    jobs: Family<StatusLabels, Gauge>,
-    oldest: Family<QueueLabels, Gauge<f64, AtomicU64>>,
+telemetry::metrics! {
+    /// Gauges of the queues: of the store, so the same at every program that counts them.
+    pub struct QueueMetrics {
+        jobs: Gauge ["queue", "status"] = "mesh_jobs_queue_length":
+            "Jobs in the store by status; succeeded and cancelled ones since ever";
+        oldest: Gauge<f64, AtomicU64> ["queue"] = "mesh_jobs_oldest_queued_seconds":
+            "How long the next in line has waited";
+    }
 }
 
 impl QueueMetrics {
-    /// Gauges registered with `registry`.
-    #[must_use]
-    pub fn new(registry: &MetricsRegistry) -> Self {
-        let metrics = Self::default();
-        let about = "Jobs in the store by status; succeeded and cancelled ones since ever";
-        registry.register("mesh_jobs_queue_length", about, metrics.jobs.clone());
-        let about = "How long the next in line has waited";
-        let oldest = metrics.oldest.clone();
-        registry.register("mesh_jobs_oldest_queued_seconds", about, oldest);
-        metrics
-    }
-
     /// Counts the queues at once and then every so often, for ever. While the store is away the
     /// gauges stay as they were.
     pub async fn run(&self, jobs: &Jobs, every: Duration) {
@@ -76,15 +52,10 @@ impl QueueMetrics {
             ("cancelled", counts.cancelled),
         ];
         for (status, count) in rows {
-            let queue = queue.clone();
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            let gauge = self.jobs.get_or_create(&StatusLabels { queue, status });
-            gauge.set(count);
+            self.jobs.of([queue, status]).set(count);
         }
         let oldest = stats.oldest_queued().unwrap_or_default().as_secs_f64();
-        let queue = queue.clone();
-        self.oldest
-            .get_or_create(&QueueLabels { queue })
-            .set(oldest);
+        self.oldest.of([queue]).set(oldest);
     }
 }

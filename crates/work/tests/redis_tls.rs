@@ -2,54 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{fs, path::Path};
-
 use mesh_work as work;
-use openssl::{
-    asn1::Asn1Time,
-    bn::BigNum,
-    hash::MessageDigest,
-    pkey::PKey,
-    rsa::Rsa,
-    x509::{
-        X509, X509NameBuilder,
-        extension::{BasicConstraints, SubjectAlternativeName},
-    },
-};
 use service::{Config, Loader};
-use testkit::{Redis, ports};
-
-/// Writes a certificate of this host that is its own authority, and its key.
-fn certificate(folder: &Path) {
-    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_text("CN", "test").unwrap();
-    let name = name.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    let serial = BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap();
-    builder.set_serial_number(&serial).unwrap();
-    builder.set_subject_name(&name).unwrap();
-    builder.set_issuer_name(&name).unwrap();
-    let (today, tomorrow) = (Asn1Time::days_from_now(0), Asn1Time::days_from_now(1));
-    builder.set_not_before(&today.unwrap()).unwrap();
-    builder.set_not_after(&tomorrow.unwrap()).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    let ca = BasicConstraints::new().critical().ca().build().unwrap();
-    builder.append_extension(ca).unwrap();
-    let names = SubjectAlternativeName::new()
-        .ip("127.0.0.1")
-        .build(&builder.x509v3_context(None, None))
-        .unwrap();
-    builder.append_extension(names).unwrap();
-    builder.sign(&key, MessageDigest::sha256()).unwrap();
-    fs::write(folder.join("cert.pem"), builder.build().to_pem().unwrap()).unwrap();
-    fs::write(
-        folder.join("key.pem"),
-        key.private_key_to_pem_pkcs8().unwrap(),
-    )
-    .unwrap();
-}
+use testkit::{Certificate, Redis, ports};
 
 fn config(set: &[(&str, &str)]) -> Config {
     let loader = Loader::new(work::QueueKeys::KEYS.to_vec());
@@ -62,9 +17,8 @@ fn config(set: &[(&str, &str)]) -> Config {
 #[tokio::test]
 async fn a_redis_over_tls_is_trusted_by_a_file_of_authorities_and_not_without() {
     let folder = tempfile::tempdir().unwrap();
-    certificate(folder.path());
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let (cert, key) = (path("cert.pem"), path("key.pem"));
+    let files = Certificate::for_host("127.0.0.1").write(folder.path(), "cert");
+    let [cert, key] = files.map(|file| file.display().to_string());
     let [port] = ports::free().map(|port| port.to_string());
     let _redis = Redis::start(&[
         "--tls-port",
@@ -92,7 +46,7 @@ async fn a_redis_over_tls_is_trusted_by_a_file_of_authorities_and_not_without() 
     assert!(error.is_unavailable(), "{error}");
     assert!(error.to_string().contains("certificate"), "{error}");
 
-    let nowhere = path("nowhere.pem");
+    let nowhere = folder.path().join("nowhere.pem").display().to_string();
     let missing = config(&[("redis_url", url), ("redis_cacert", &nowhere)]);
     let error = format!("{:#}", work::open(&missing).unwrap_err());
     assert!(

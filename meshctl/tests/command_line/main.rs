@@ -6,6 +6,7 @@ mod jobs;
 mod listings;
 mod mesh;
 mod mistakes;
+mod programs;
 mod schedules;
 mod tls;
 mod up;

@@ -5,18 +5,7 @@
 use std::{net::SocketAddr, process::Command, sync::Arc};
 
 use discovery::backends::Memory;
-use openssl::{
-    asn1::Asn1Time,
-    bn::BigNum,
-    hash::MessageDigest,
-    pkey::PKey,
-    rsa::Rsa,
-    x509::{
-        X509, X509NameBuilder,
-        extension::{BasicConstraints, SubjectAlternativeName},
-    },
-};
-use testkit::local;
+use testkit::{Certificate, local};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -24,39 +13,10 @@ use tokio::{
 
 use crate::mesh::{Answer, meshctl, run_command};
 
-/// A certificate for `localhost`, which is its own authority: in PEM, and to be served.
-fn certificate() -> (Vec<u8>, native_tls::Identity) {
-    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_text("CN", "test").unwrap();
-    let name = name.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    let serial = BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap();
-    builder.set_serial_number(&serial).unwrap();
-    builder.set_subject_name(&name).unwrap();
-    builder.set_issuer_name(&name).unwrap();
-    let (from, until) = (Asn1Time::days_from_now(0), Asn1Time::days_from_now(1));
-    builder.set_not_before(&from.unwrap()).unwrap();
-    builder.set_not_after(&until.unwrap()).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    let ca = BasicConstraints::new().critical().ca().build().unwrap();
-    builder.append_extension(ca).unwrap();
-    let names = SubjectAlternativeName::new()
-        .dns("localhost")
-        .build(&builder.x509v3_context(None, None))
-        .unwrap();
-    builder.append_extension(names).unwrap();
-    builder.sign(&key, MessageDigest::sha256()).unwrap();
-    let pem = builder.build().to_pem().unwrap();
-    let key = key.private_key_to_pem_pkcs8().unwrap();
-    let identity = native_tls::Identity::from_pkcs8(&pem, &key).unwrap();
-    (pem, identity)
-}
-
 /// Ends TLS before a gateway.
-async fn ingress(to: SocketAddr, identity: native_tls::Identity) -> (u16, JoinSet<()>) {
-    let acceptor = native_tls::TlsAcceptor::new(identity).unwrap();
+async fn ingress(to: SocketAddr, certificate: &Certificate) -> (u16, JoinSet<()>) {
+    let identity = native_tls::Identity::from_pkcs8(&certificate.pem(), &certificate.key_pem());
+    let acceptor = native_tls::TlsAcceptor::new(identity.unwrap()).unwrap();
     let acceptor = tokio_native_tls::TlsAcceptor::from(acceptor);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -87,10 +47,9 @@ async fn a_gateway_behind_tls_is_asked_when_its_authority_is_known() {
     let registry = Arc::new(Memory::new());
     let set = [("jobs_path", path.as_str())];
     let running = local::start(&gateway::SPEC, gateway::build, &registry, &set).await;
-    let (pem, identity) = certificate();
-    let (port, _ingress) = ingress(running.grpc_addr, identity).await;
-    let file = folder.path().join("ca.pem");
-    std::fs::write(&file, pem).unwrap();
+    let certificate = Certificate::for_host("localhost");
+    let (port, _ingress) = ingress(running.grpc_addr, &certificate).await;
+    let [file, _] = certificate.write(folder.path(), "ca");
 
     let url = format!("https://localhost:{port}");
     let ask = |url: &str, more: &dyn Fn(&mut Command) -> &mut Command| -> Answer {

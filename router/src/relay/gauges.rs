@@ -1,50 +1,15 @@
 //! What the engines hold, as metrics: what is not at rest when nobody calls is a leak.
 
 use mesh_relay::driver::EngineStats;
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge},
-};
-use telemetry::MetricsRegistry;
+use telemetry::Gauge;
 
-/// The sums over all engines.
-#[derive(Clone, Debug)]
-pub(crate) struct Gauges {
-    calls: Gauge,
-    clients: Gauge,
-    instances: Gauge,
-    memory: Gauge,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Side {
-    side: &'static str,
-}
-
-impl Gauges {
-    pub(crate) fn new(registry: &MetricsRegistry) -> Self {
-        let calls = Gauge::default();
-        let memory = Gauge::default();
-        let connections: Family<Side, Gauge> = Family::default();
-        let of = |side| connections.get_or_create_owned(&Side { side });
-        let (clients, instances) = (of("client"), of("instance"));
-        registry.register("mesh_relay_calls", "Calls in the relay", calls.clone());
-        registry.register(
-            "mesh_relay_connections",
-            "Connections of the relay, with clients and with instances, itself being one",
-            connections,
-        );
-        registry.register(
-            "mesh_relay_memory_bytes",
-            "Bytes the relay keeps for calls and has to write",
-            memory.clone(),
-        );
-        Self {
-            calls,
-            clients,
-            instances,
-            memory,
-        }
+telemetry::metrics! {
+    /// The sums over all engines.
+    pub(crate) struct Gauges {
+        calls: Gauge = "mesh_relay_calls": "Calls in the relay";
+        connections: Gauge ["side"] = "mesh_relay_connections":
+            "Connections of the relay, with clients and with instances, itself being one";
+        memory: Gauge = "mesh_relay_memory_bytes": "Bytes the relay keeps for calls and has to write";
     }
 }
 
@@ -68,14 +33,14 @@ impl EngineGauges {
         let before = std::mem::replace(&mut self.reported, load);
         let Gauges {
             calls,
-            clients,
-            instances,
+            connections,
             memory,
         } = &self.gauges;
+        let [clients, instances] = ["client", "instance"].map(|side| connections.of([side]));
         for (gauge, before, now) in [
             (calls, before.calls, load.calls),
-            (clients, before.clients, load.clients),
-            (instances, before.instances, load.instances),
+            (&clients, before.clients, load.clients),
+            (&instances, before.instances, load.instances),
             (memory, before.memory, load.memory),
         ] {
             if now != before {
@@ -93,6 +58,8 @@ impl Drop for EngineGauges {
 
 #[cfg(test)]
 mod tests {
+    use telemetry::MetricsRegistry;
+
     use super::*;
 
     #[test]

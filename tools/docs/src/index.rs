@@ -8,16 +8,15 @@ use agentkit::{
     text::{distinct_terms, terms},
 };
 
-/// How soon repetitions of a term stop counting, and how much a long passage counts less: the
-/// customary values.
+/// BM25's usual parameters: saturation by repeated terms, and correction for the length of a passage.
 const K1: f64 = 1.2;
 const B: f64 = 0.75;
-/// The weight of a code block beside prose: a command may repeat a question, and seldom answers it.
+/// The weight of a code block beside prose: a command repeats a question more often than it answers it.
 const CODE: f64 = 0.75;
 
 /// An inverted index of passages.
 #[derive(Debug, Default)]
-pub struct Index {
+pub(crate) struct Index {
     passages: Vec<Passage>,
     /// Per term, the passages that have it and how often.
     postings: HashMap<String, Vec<(usize, f64)>>,
@@ -27,56 +26,36 @@ pub struct Index {
 }
 
 impl Index {
-    /// An index of these passages.
-    #[must_use]
-    pub fn new(passages: Vec<Passage>) -> Self {
+    pub(crate) fn new(passages: Vec<Passage>) -> Self {
         let mut index = Self::default();
-        let mut sum = 0.0;
         for (number, passage) in passages.iter().enumerate() {
             let mut counts: HashMap<String, f64> = HashMap::new();
-            let mut length = 0.0;
             // A heading says what all beneath it is about.
-            for term in terms(&passage.text)
-                .into_iter()
-                .chain(terms(&passage.heading))
-            {
+            let terms = [terms(&passage.text), terms(&passage.heading)].concat();
+            index.lengths.push(count(terms.len()));
+            for term in terms {
                 *counts.entry(term).or_default() += 1.0;
-                length += 1.0;
             }
             for (term, count) in counts {
-                index
-                    .postings
-                    .entry(term)
-                    .or_default()
-                    .push((number, count));
+                let postings = index.postings.entry(term).or_default();
+                postings.push((number, count));
             }
-            index.lengths.push(length);
-            sum += length;
         }
-        index.mean_length = if sum > 0.0 {
-            sum / count(index.lengths.len())
-        } else {
-            1.0
-        };
+        let sum: f64 = index.lengths.iter().sum();
+        // 1 without terms: nothing is divided by 0.
+        index.mean_length = Some(sum / count(passages.len()))
+            .filter(|mean| *mean > 0.0)
+            .unwrap_or(1.0);
         index.passages = passages;
         index
     }
 
-    /// How many passages there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.passages.len()
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.passages.is_empty()
-    }
-
     /// The best `limit` passages for a query, best first; of one `kind` where that is given.
-    #[must_use]
-    pub fn search(&self, query: &str, kind: Option<&str>, limit: usize) -> Vec<DocHit> {
+    pub(crate) fn search(&self, query: &str, kind: Option<&str>, limit: usize) -> Vec<DocHit> {
         let mut scores: BTreeMap<usize, (f64, Vec<String>)> = BTreeMap::new();
         for term in distinct_terms(query) {
             let postings = self.postings.get(&term).map_or(&[][..], Vec::as_slice);
@@ -91,20 +70,19 @@ impl Index {
                 entry.1.push(term.clone());
             }
         }
-        let wanted = |passage: &Passage| kind.is_none_or(|kind| passage.kind == kind);
-        let mut hits: Vec<DocHit> = scores
-            .into_iter()
-            .filter(|(number, _)| wanted(&self.passages[*number]))
-            .map(|(number, (score, terms))| DocHit {
-                passage: self.passages[number].clone(),
-                score: {
-                    let is_code = kind.is_none() && self.passages[number].kind == "code";
-                    let weight = if is_code { CODE } else { 1.0 };
-                    (score * weight * 1000.0).round() / 1000.0
-                },
+        let hits = scores.into_iter().map(|(number, (score, terms))| {
+            let passage = self.passages[number].clone();
+            let is_code = kind.is_none() && passage.kind == "code";
+            let weight = if is_code { CODE } else { 1.0 };
+            let score = (score * weight * 1000.0).round() / 1000.0;
+            DocHit {
+                passage,
+                score,
                 terms,
-            })
-            .collect();
+            }
+        });
+        let wanted = |hit: &DocHit| kind.is_none_or(|kind| hit.passage.kind == kind);
+        let mut hits: Vec<DocHit> = hits.filter(wanted).collect();
         // Stable: passages with equal scores stay in the order of their files and lines.
         hits.sort_by(|a, b| b.score.total_cmp(&a.score));
         hits.truncate(limit);
@@ -112,8 +90,7 @@ impl Index {
     }
 
     /// The query's terms that no passage has.
-    #[must_use]
-    pub fn missing(&self, query: &str) -> Vec<String> {
+    pub(crate) fn missing(&self, query: &str) -> Vec<String> {
         let mut terms = distinct_terms(query);
         terms.retain(|term| !self.postings.contains_key(term));
         terms
@@ -133,7 +110,7 @@ mod tests {
         let text = "# Draining\nA router drains: it leaves the registry, then finishes its calls.\n\n\
             Calls are finished within a timeout.\n\n# Retries\nA call is tried again on another \
             instance.\n\n```\nmake up\n```\n";
-        Index::new(crate::split("a.md", text, true))
+        Index::new(crate::split::split("a.md", text, true))
     }
 
     #[test]
@@ -154,7 +131,7 @@ mod tests {
     fn prose_comes_before_a_command_that_repeats_the_question() {
         let text = "# Examples\n\n```\nask 'how does a router drain'\n```\n\n# Stopping\n\nA router \
             drains on SIGTERM: it leaves the registry, then finishes the calls that it has.\n";
-        let index = Index::new(crate::split("a.md", text, true));
+        let index = Index::new(crate::split::split("a.md", text, true));
         let hits = index.search("How does a router drain?", None, 9);
         let kinds: Vec<_> = hits.iter().map(|hit| hit.passage.kind.as_str()).collect();
         assert_eq!(kinds, ["text", "code"]);

@@ -1,7 +1,7 @@
 //! The docs tool: searches a directory of documents, and reads lines of them.
 //!
-//! A call reads `tool` → [`Library`] (which files there are, read again when they change) →
-//! [`Index`] (which of their passages a query means); `split` cuts a file into passages.
+//! A call goes from `tool` to `library`, which reads files again when they change, and to `index`, which
+//! finds the passages for a query. `split` cuts a file into passages.
 
 mod index;
 mod library;
@@ -11,11 +11,8 @@ mod tool;
 use std::{path::PathBuf, time::Duration};
 
 use config::{duration, folder, integer, keys, size};
+use library::Library;
 use service::{Context, Services, Spec};
-
-pub use index::Index;
-pub use library::{Error, Library, LibraryLimits};
-pub use split::split;
 
 /// The names, tags, port and keys of the docs tool.
 pub const SPEC: Spec = Spec {
@@ -39,9 +36,9 @@ keys! {
         docs_refresh: Duration = duration("2s").zero("it is read for each call"),
         /// Largest file that is read.
         docs_max_file_bytes: usize = size("1MiB").zero("only empty files"),
-        /// Files that are read at most.
+        /// Most files that are read.
         docs_max_files: usize = integer(5000, 1..=1_000_000, "files"),
-        /// Bytes that are read of all files together at most.
+        /// Most bytes of all files together that are read.
         docs_max_bytes: usize = size("64MiB").zero("none"),
     }
 }
@@ -51,16 +48,7 @@ keys! {
 /// # Errors
 /// None at present: the directory may appear later.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let keys = DocsKeys::from_config(&context.config);
-    let limits = LibraryLimits {
-        file_bytes: keys.docs_max_file_bytes,
-        files: keys.docs_max_files,
-        bytes: keys.docs_max_bytes,
-    };
-    let library = Library::new(keys.docs_dir, limits, keys.docs_refresh);
-    Ok(agentkit::serve_tool(
-        context,
-        tool::ABOUT,
-        tool::Docs(library),
-    ))
+    let library = Library::new(DocsKeys::from_config(&context.config));
+    let tool = tool::Docs(library);
+    Ok(agentkit::serve_tool(context, tool::ABOUT, tool))
 }

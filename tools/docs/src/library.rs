@@ -1,78 +1,44 @@
 //! The documents in a directory, read again when they change.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::SystemTime};
 
 use agentkit::sources::Passage;
 use tokio::{sync::Mutex, task::spawn_blocking, time::Instant};
 
-use crate::{Index, split};
+use crate::{DocsKeys, index::Index, split::split};
 
-/// Endings of what is read; the first two are Markdown.
+/// Endings of documents; the first two are Markdown.
 const ENDINGS: [&str; 4] = ["md", "markdown", "txt", "rst"];
-/// Deepest directory that is looked into.
+/// Deepest directory that is read.
 const MAX_DEPTH: usize = 16;
-
-/// How much is read.
-#[derive(Clone, Copy, Debug)]
-pub struct LibraryLimits {
-    /// Largest file, bytes.
-    pub file_bytes: usize,
-    /// Most files.
-    pub files: usize,
-    /// Most bytes of all files together.
-    pub bytes: usize,
-}
 
 /// Why a document or the directory cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The directory cannot be read.
+pub(crate) enum Error {
     #[error("documents in {root}: {error}; docs_dir (DOCS_DIR) names the directory")]
-    Directory {
-        /// The directory.
-        root: String,
-        /// What the system says.
-        error: io::Error,
-    },
-    /// No document has this path.
+    Directory { root: String, error: io::Error },
     #[error("no document {0:?}: give a file as search_local_docs names it")]
     Unknown(String),
-    /// The document is shorter.
     #[error("{file} has {lines} lines")]
-    Short {
-        /// The document.
-        file: String,
-        /// How many lines it has.
-        lines: usize,
-    },
-    /// The scan was cancelled.
+    Short { file: String, lines: usize },
     #[error("cancelled")]
     Cancelled,
 }
 
 /// A directory of documents.
 #[derive(Debug)]
-pub struct Library {
-    root: PathBuf,
-    limits: LibraryLimits,
-    refresh: Duration,
+pub(crate) struct Library {
+    keys: DocsKeys,
     state: Mutex<Option<(Instant, Arc<LibrarySnapshot>)>>,
 }
 
 /// The documents at one time, and their index.
 #[derive(Debug, Default)]
-pub struct LibrarySnapshot {
+pub(crate) struct LibrarySnapshot {
     documents: BTreeMap<String, Arc<Document>>,
-    /// Files that a limit or their bytes kept out.
-    pub skipped: usize,
-    /// Their passages.
-    pub index: Index,
+    /// How many files are over a limit or no text.
+    skipped: usize,
+    pub(crate) index: Index,
 }
 
 #[derive(Debug)]
@@ -84,31 +50,24 @@ struct Document {
 }
 
 impl Library {
-    /// A library of the documents beneath `root`. A snapshot that is older than `refresh` is renewed.
-    #[must_use]
-    pub fn new(root: PathBuf, limits: LibraryLimits, refresh: Duration) -> Self {
-        Self {
-            root,
-            limits,
-            refresh,
-            state: Mutex::default(),
-        }
+    pub(crate) fn new(keys: DocsKeys) -> Self {
+        let state = Mutex::default();
+        Self { keys, state }
     }
 
-    /// The latest snapshot, at most `refresh` old.
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub async fn snapshot(&self) -> Result<Arc<LibrarySnapshot>, Error> {
+    /// The latest snapshot, at most `docs_refresh` old.
+    pub(crate) async fn snapshot(&self) -> Result<Arc<LibrarySnapshot>, Error> {
         // Held during the scan: other callers wait for the same snapshot.
         let mut state = self.state.lock().await;
         let known = match &*state {
-            Some((seen, snapshot)) if seen.elapsed() < self.refresh => return Ok(snapshot.clone()),
+            Some((seen, snapshot)) if seen.elapsed() < self.keys.docs_refresh => {
+                return Ok(snapshot.clone());
+            }
             Some((_, snapshot)) => snapshot.clone(),
             None => Arc::default(),
         };
-        let (root, limits) = (self.root.clone(), self.limits);
-        let scan = spawn_blocking(move || scan(&root, limits, &known));
+        let keys = self.keys.clone();
+        let scan = spawn_blocking(move || scan(&keys, &known));
         let snapshot = scan.await.map_err(|_| Error::Cancelled)??;
         *state = Some((Instant::now(), snapshot.clone()));
         Ok(snapshot)
@@ -116,18 +75,13 @@ impl Library {
 }
 
 impl LibrarySnapshot {
-    /// How many documents there are.
-    #[must_use]
-    pub fn files(&self) -> usize {
+    pub(crate) fn files(&self) -> usize {
         self.documents.len()
     }
 
     /// Lines of a document, from 1, both included; fewer where it ends before `end`.
-    ///
-    /// # Errors
-    /// When there is no such document, or it ends before `line`.
-    pub fn lines(&self, file: &str, line: usize, end: usize) -> Result<String, Error> {
-        // Looked up in the snapshot, not opened: no path leads elsewhere.
+    pub(crate) fn lines(&self, file: &str, line: usize, end: usize) -> Result<String, Error> {
+        // Only the snapshot is read: no path leads to another file.
         let known = self.documents.get(file);
         let document = known.ok_or_else(|| Error::Unknown(agentkit::text::shorten(file)))?;
         let lines: Vec<_> = document.text.lines().collect();
@@ -142,13 +96,10 @@ impl LibrarySnapshot {
 }
 
 /// Checks every file, and reads those that changed. Without changes the snapshot stays the same.
-fn scan(
-    root: &Path,
-    limits: LibraryLimits,
-    known: &Arc<LibrarySnapshot>,
-) -> Result<Arc<LibrarySnapshot>, Error> {
+fn scan(keys: &DocsKeys, known: &Arc<LibrarySnapshot>) -> Result<Arc<LibrarySnapshot>, Error> {
+    let root = &keys.docs_dir;
     let mut found = Vec::new();
-    walk(root, "", 0, limits.files, &mut found).map_err(|error| Error::Directory {
+    walk(root, "", 0, keys.docs_max_files, &mut found).map_err(|error| Error::Directory {
         root: root.display().to_string(),
         error,
     })?;
@@ -161,9 +112,9 @@ fn scan(
         };
         let fits = usize::try_from(meta.len()).is_ok_and(|size| {
             bytes += size;
-            size <= limits.file_bytes && bytes <= limits.bytes
+            size <= keys.docs_max_file_bytes && bytes <= keys.docs_max_bytes
         });
-        if snapshot.documents.len() >= limits.files || !fits {
+        if snapshot.documents.len() >= keys.docs_max_files || !fits {
             snapshot.skipped += 1;
             continue;
         }
@@ -179,9 +130,8 @@ fn scan(
                     continue;
                 };
                 news = true;
-                let markdown = ENDINGS[..2]
-                    .iter()
-                    .any(|ending| name.ends_with(&format!(".{ending}")));
+                let ending = ending(&name).unwrap_or_default();
+                let markdown = ENDINGS[..2].contains(&ending);
                 Arc::new(Document {
                     changed,
                     bytes: meta.len(),
@@ -192,15 +142,12 @@ fn scan(
         };
         snapshot.documents.insert(name, document);
     }
-    let same =
-        snapshot.documents.len() == known.documents.len() && snapshot.skipped == known.skipped;
-    if !news && same {
+    let counts = |snapshot: &LibrarySnapshot| (snapshot.documents.len(), snapshot.skipped);
+    if !news && counts(&snapshot) == counts(known) {
         return Ok(Arc::clone(known));
     }
-    let passages = snapshot
-        .documents
-        .values()
-        .flat_map(|document| document.passages.clone());
+    let documents = snapshot.documents.values();
+    let passages = documents.flat_map(|document| document.passages.clone());
     snapshot.index = Index::new(passages.collect());
     Ok(Arc::new(snapshot))
 }
@@ -224,15 +171,16 @@ fn walk(
         }
         let kind = entry.file_type()?;
         let path = format!("{prefix}{name}");
-        let ending = Path::new(&name)
-            .extension()
-            .and_then(|ending| ending.to_str());
         if kind.is_dir() && depth < MAX_DEPTH {
             // A directory without read permission hides only its own files.
             walk(root, &format!("{path}/"), depth + 1, most, found).ok();
-        } else if kind.is_file() && ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
+        } else if kind.is_file() && ending(&name).is_some_and(|it| ENDINGS.contains(&it)) {
             found.push(path);
         }
     }
     Ok(())
+}
+
+fn ending(name: &str) -> Option<&str> {
+    Path::new(name).extension()?.to_str()
 }

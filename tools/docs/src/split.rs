@@ -1,16 +1,13 @@
-//! Splits a file into passages: paragraphs, lists, tables and code blocks, none longer than can be
-//! quoted.
+//! Splits a file into passages: paragraphs, lists, tables and code blocks, short enough to be quoted.
 
 use agentkit::sources::Passage;
 
-/// Longest passage, lines and bytes; a longer one goes on in the next.
+/// Longest passage, lines and bytes; a longer one is split.
 const MAX_LINES: usize = 40;
 const MAX_BYTES: usize = 3000;
 
-/// Cuts a file into passages, in order. `markdown` says whether hashes are headings and backquotes
-/// fence code.
-#[must_use]
-pub fn split(file: &str, text: &str, markdown: bool) -> Vec<Passage> {
+/// The passages of a file in order. `markdown` says whether it has headings and code blocks.
+pub(crate) fn split(file: &str, text: &str, markdown: bool) -> Vec<Passage> {
     let mut cutter = Cutter {
         file,
         headings: Vec::new(),
@@ -22,27 +19,24 @@ pub fn split(file: &str, text: &str, markdown: bool) -> Vec<Passage> {
     let mut fence: Option<&str> = None;
     for (index, line) in text.lines().enumerate() {
         let (number, trimmed) = (index + 1, line.trim());
-        match fence {
-            Some(mark)
-                if trimmed.starts_with(mark) && trimmed.chars().all(|c| mark.contains(c)) =>
-            {
+        if let Some(mark) = fence {
+            if trimmed.starts_with(mark) && trimmed.chars().all(|c| mark.contains(c)) {
                 cutter.end();
                 fence = None;
+            } else {
+                cutter.add(number, line, true);
             }
-            Some(_) => cutter.add(number, line, true),
-            None if markdown && fence_of(trimmed).is_some() => {
-                cutter.end();
-                fence = fence_of(trimmed);
-            }
-            None if trimmed.is_empty() => cutter.end(),
-            None if markdown && heading(trimmed).is_some() => {
-                cutter.end();
-                if let Some((level, title)) = heading(trimmed) {
-                    cutter.headings.retain(|(above, _)| *above < level);
-                    cutter.headings.push((level, title.to_owned()));
-                }
-            }
-            None => cutter.add(number, line, false),
+        } else if markdown && let Some(mark) = fence_of(trimmed) {
+            cutter.end();
+            fence = Some(mark);
+        } else if markdown && let Some((level, title)) = heading(trimmed) {
+            cutter.end();
+            cutter.headings.retain(|(above, _)| *above < level);
+            cutter.headings.push((level, title.to_owned()));
+        } else if trimmed.is_empty() {
+            cutter.end();
+        } else {
+            cutter.add(number, line, false);
         }
     }
     cutter.end();
@@ -76,11 +70,8 @@ impl<'a> Cutter<'a> {
         if block.iter().all(|line| line.trim().is_empty()) {
             return;
         }
-        let titles: Vec<_> = self
-            .headings
-            .iter()
-            .map(|(_, title)| title.as_str())
-            .collect();
+        let titles = self.headings.iter().map(|(_, title)| title.as_str());
+        let titles: Vec<_> = titles.collect();
         self.passages.push(Passage {
             file: self.file.to_owned(),
             line: self.first,

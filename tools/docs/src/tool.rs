@@ -1,8 +1,7 @@
 //! The operations of the docs tool.
 
 use agentkit::{
-    About, Invocation, InvocationError, Operation, Parameter, Tool, json_result,
-    sources::DocSearchResults,
+    About, Invocation, InvocationError, Operation, Parameter, Tool, sources::DocSearchResults,
 };
 use serde_json::json;
 
@@ -18,16 +17,15 @@ const KINDS: [&str; 4] = ["text", "list", "table", "code"];
 pub(crate) const ABOUT: About = About {
     name: "Docs Tool",
     description: "Searches a directory of Markdown and text files, and reads lines of them",
-    how_it_works: "Files are cut into passages: paragraphs, lists, tables and code blocks, each \
-        with its lines and the headings it stands under. A query's words are weighed with BM25. \
-        Files that change are read again within seconds. Nothing is rephrased: a result is what \
-        stands in the file.",
+    how_it_works: "Splits files into passages: paragraphs, lists, tables and code blocks, each with \
+        its lines and headings. Ranks them for the words of a query by BM25. Files that change \
+        are read again within seconds. A result is quoted from the file, not rephrased.",
     return_format: "result is a JSON object. search_local_docs: query, files, passages, \
         missing_terms (words that no document has), results, each of file, line, end_line, \
         heading, kind, text, score, terms. read_local_doc: file, line, end_line, text.",
     use_cases: &[
         "Find what the documentation says about a question, with the place to look it up",
-        "Check that a quotation stands where it is said to",
+        "Check that a quotation is in the lines that it names",
         "Find examples of code or configuration",
     ],
     operations: &[
@@ -83,7 +81,7 @@ impl Docs {
             missing_terms: snapshot.index.missing(query),
             results: snapshot.index.search(query, kind, limit),
         };
-        json_result(&found)
+        Ok(serde_json::to_string(&found)?)
     }
 
     async fn read(&self, call: &Invocation) -> Result<String, InvocationError> {

@@ -8,10 +8,8 @@ mod tool;
 use std::path::PathBuf;
 
 use config::{folder, integer, keys, size};
+use sandbox::Sandbox;
 use service::{Context, Services, Spec};
-
-pub use path::{InvalidPath, Path, RunId};
-pub use sandbox::{Error, RunLimits, Sandbox};
 
 /// The names, tags, port and keys of the fs tool.
 pub const SPEC: Spec = Spec {
@@ -37,7 +35,7 @@ keys! {
         out_dir: PathBuf = folder("out"),
         /// Largest file that is written or read.
         fs_max_bytes: usize = size("256KiB").zero("only empty files"),
-        /// Files of one run at most.
+        /// Most files of one run.
         fs_max_files: usize = integer(256, 1..=100_000, "files"),
     }
 }
@@ -47,15 +45,7 @@ keys! {
 /// # Errors
 /// None at present: the directory is made when the first file is written.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let keys = FsKeys::from_config(&context.config);
-    let limits = RunLimits {
-        bytes: keys.fs_max_bytes,
-        files: keys.fs_max_files,
-    };
-    let sandbox = Sandbox::new(keys.out_dir, limits);
-    Ok(agentkit::serve_tool(
-        context,
-        tool::ABOUT,
-        tool::Fs(sandbox),
-    ))
+    let sandbox = Sandbox::new(FsKeys::from_config(&context.config));
+    let tool = tool::Fs(sandbox);
+    Ok(agentkit::serve_tool(context, tool::ABOUT, tool))
 }

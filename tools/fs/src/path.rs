@@ -9,24 +9,20 @@ const MAX_COMPONENT: usize = 200;
 
 /// A checked relative path: components that are plain names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path(Vec<String>);
+pub(crate) struct Path(Vec<String>);
 
 /// A checked run id, which is a directory's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunId(String);
+pub(crate) struct RunId(String);
 
 /// Why a name is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidPath {
-    /// Not a name beneath the run's directory.
+pub(crate) enum InvalidPath {
     #[error("path {given:?} {problem}: give a relative path such as notes.md or drafts/one.md")]
     Path {
-        /// The path, shortened.
         given: String,
-        /// What is wrong with it.
         problem: &'static str,
     },
-    /// Not a run.
     #[error(
         "session_id {0:?} is no run id: give 1 to 64 letters, digits, dashes, underscores or dots, \
          the first no dot"
@@ -35,35 +31,23 @@ pub enum InvalidPath {
 }
 
 impl Path {
-    /// Checks a path.
-    ///
-    /// # Errors
-    /// When it is absolute, leads upwards, names a hidden file, or is too long or too deep.
-    pub fn parse(text: &str) -> Result<Self, InvalidPath> {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidPath> {
         let bad = |problem| {
             Err(InvalidPath::Path {
                 given: agentkit::text::shorten(text),
                 problem,
             })
         };
-        if text.is_empty() {
-            return bad("is empty");
+        match text {
+            "" => return bad("is empty"),
+            _ if text.len() > MAX_PATH => return bad("is longer than 512 bytes"),
+            _ if text.starts_with('/') => return bad("is absolute"),
+            _ if text.chars().any(char::is_control) => return bad("contains a control character"),
+            _ if text.split('/').count() > MAX_DEPTH => return bad("is deeper than 8 directories"),
+            _ => {}
         }
-        if text.len() > MAX_PATH {
-            return bad("is longer than 512 bytes");
-        }
-        if text.starts_with('/') {
-            return bad("is absolute");
-        }
-        if text.chars().any(char::is_control) {
-            return bad("contains a control character");
-        }
-        let parts: Vec<_> = text.split('/').collect();
-        if parts.len() > MAX_DEPTH {
-            return bad("is deeper than 8 directories");
-        }
-        for part in &parts {
-            match *part {
+        for part in text.split('/') {
+            match part {
                 ".." => return bad("leads upwards"),
                 "" | "." => return bad("has an empty component"),
                 part if part.starts_with('.') => return bad("names a hidden file"),
@@ -71,7 +55,7 @@ impl Path {
                 _ => {}
             }
         }
-        Ok(Self(parts.into_iter().map(str::to_owned).collect()))
+        Ok(Self(text.split('/').map(str::to_owned).collect()))
     }
 
     /// The directories on the way, and the file's own name.
@@ -90,11 +74,7 @@ impl std::fmt::Display for Path {
 }
 
 impl RunId {
-    /// Checks a run id.
-    ///
-    /// # Errors
-    /// When it could be anything but a plain directory's name.
-    pub fn parse(text: &str) -> Result<Self, InvalidPath> {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidPath> {
         let first = !text.is_empty() && !text.starts_with('.');
         let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         match first && text.len() <= 64 && text.chars().all(rest) {
@@ -103,9 +83,7 @@ impl RunId {
         }
     }
 
-    /// The directory's name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -1,5 +1,5 @@
 //! The directory of the runs. Each component of a path is opened relative to its open parent, and no
-//! link is followed: a link that is made meanwhile leads nowhere either.
+//! link is followed, not even one that is made in the meantime.
 
 mod dir;
 
@@ -7,96 +7,56 @@ use std::{
     fs::File,
     io::{self, Read as _, Write as _},
     os::fd::OwnedFd,
-    path::PathBuf,
 };
 
-use crate::path::{InvalidPath, Path, RunId};
-use dir::Dir;
-
-/// How much a run may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct RunLimits {
-    /// Largest file, bytes.
-    pub bytes: usize,
-    /// Most files of one run.
-    pub files: usize,
-}
+use crate::{
+    FsKeys,
+    path::{InvalidPath, Path, RunId},
+};
+use dir::{Dir, FileEntry};
 
 /// The files of all runs.
 #[derive(Clone, Debug)]
-pub struct Sandbox {
-    root: PathBuf,
-    limits: RunLimits,
+pub(crate) struct Sandbox {
+    keys: FsKeys,
 }
 
 /// Why a file is not written or read.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The name is not valid.
+pub(crate) enum Error {
     #[error(transparent)]
     Name(#[from] InvalidPath),
-    /// There is no such file.
     #[error("{0} does not exist in this run")]
     Missing(String),
-    /// A link, a directory or a device stands where a file or a directory should.
     #[error("{0} is not a plain file in plain directories of this run: links are not followed")]
     NotPlain(String),
-    /// The file would be too large.
     #[error("{bytes} bytes are over the limit of {limit} (fs_max_bytes)")]
-    TooLarge {
-        /// How much it would be.
-        bytes: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Too many files.
+    TooLarge { bytes: usize, limit: usize },
     #[error("the run has {0} files already, the limit (fs_max_files)")]
     TooMany(usize),
-    /// The file is no text.
     #[error("{0} is not UTF-8 text")]
     NotText(String),
-    /// The line to number is no JSON object, or has a number.
     #[error("{0}")]
     NotNumbered(&'static str),
-    /// The disk or the directory's rights.
     #[error("{path}: {error}")]
-    Io {
-        /// The file.
-        path: String,
-        /// What the system says.
-        error: io::Error,
-    },
-}
-
-/// One file of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileEntry {
-    /// Path within the run.
-    pub path: String,
-    /// Size, bytes.
-    pub bytes: u64,
+    Io { path: String, error: io::Error },
 }
 
 impl Sandbox {
-    /// A sandbox beneath `root`, which is made when it is needed.
-    #[must_use]
-    pub fn new(root: PathBuf, limits: RunLimits) -> Self {
-        Self { root, limits }
+    pub(crate) fn new(keys: FsKeys) -> Self {
+        Self { keys }
     }
 
     /// Writes a file whole: readers see the old content or the new one, and the new one is on disk
     /// when this returns.
-    ///
-    /// # Errors
-    /// When the file is too large, the run has too many files, or the disk fails.
-    pub fn write(&self, run: &RunId, path: &Path, content: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(&self, run: &RunId, path: &Path, content: &[u8]) -> Result<(), Error> {
         self.fits(content.len())?;
         let failed = |error| explain(path, error);
         let (directories, name) = path.split();
         let top = self.run(run, true).map_err(failed)?;
         if !top.exists(directories, name).map_err(failed)? {
-            let files = self.count(&top).map_err(failed)?;
-            if files >= self.limits.files {
+            let files = top.files().map_err(failed)?.len();
+            if files >= self.keys.fs_max_files {
                 return Err(Error::TooMany(files));
             }
         }
@@ -106,10 +66,7 @@ impl Sandbox {
 
     /// Appends a line, and ends a line that a crash cut short. A line that is the last already is
     /// not appended again, so that a call may be retried.
-    ///
-    /// # Errors
-    /// As [`Sandbox::write`]; the limit is for the whole file.
-    pub fn append_line(&self, run: &RunId, path: &Path, line: &str) -> Result<(), Error> {
+    pub(crate) fn append_line(&self, run: &RunId, path: &Path, line: &str) -> Result<(), Error> {
         let _lock = self.lock(run, path)?;
         let old = self.content(run, path)?;
         if old.strip_suffix('\n').unwrap_or(&old).lines().next_back() == Some(line) {
@@ -121,10 +78,12 @@ impl Sandbox {
     /// Appends a JSON object as a line that begins with its number, and returns that. The number is one
     /// more than the greatest in the file, and unique with any number of writers. An object that is
     /// there already is not appended again: its number is returned.
-    ///
-    /// # Errors
-    /// As [`Sandbox::append_line`]; when the text is no object, or has a `seq`.
-    pub fn append_numbered(&self, run: &RunId, path: &Path, object: &str) -> Result<u64, Error> {
+    pub(crate) fn append_numbered(
+        &self,
+        run: &RunId,
+        path: &Path,
+        object: &str,
+    ) -> Result<u64, Error> {
         let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(object)
             .map_err(|_| Error::NotNumbered("content is no JSON object"))?;
         if fields.contains_key(NUMBER) {
@@ -153,7 +112,7 @@ impl Sandbox {
         Ok(number)
     }
 
-    /// Locks the run's logs until the file is closed.
+    /// Locks the run for appends until the file is closed.
     fn lock(&self, run: &RunId, path: &Path) -> Result<File, Error> {
         let locked = self.run(run, true).and_then(|top| top.lock());
         locked.map_err(|error| explain(path, error))
@@ -187,17 +146,14 @@ impl Sandbox {
     }
 
     /// Reads a file as text.
-    ///
-    /// # Errors
-    /// When it is not there, no plain file, too large or no text.
-    pub fn read(&self, run: &RunId, path: &Path) -> Result<String, Error> {
+    pub(crate) fn read(&self, run: &RunId, path: &Path) -> Result<String, Error> {
         let failed = |error| explain(path, error);
         let (directories, name) = path.split();
         let top = self.run(run, false).map_err(failed)?;
         let dir = top.descend(directories, false).map_err(failed)?;
         let file = dir.open(name).map_err(failed)?;
         let mut bytes = Vec::new();
-        let most = u64::try_from(self.limits.bytes).unwrap_or(u64::MAX);
+        let most = u64::try_from(self.keys.fs_max_bytes).unwrap_or(u64::MAX);
         file.take(most.saturating_add(1))
             .read_to_end(&mut bytes)
             .map_err(failed)?;
@@ -206,32 +162,19 @@ impl Sandbox {
     }
 
     /// The files of a run, sorted; none for a run that has written nothing.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn list(&self, run: &RunId) -> Result<Vec<FileEntry>, Error> {
+    pub(crate) fn list(&self, run: &RunId) -> Result<Vec<FileEntry>, Error> {
         let failed = |error| Error::Io {
             path: run.as_str().to_owned(),
             error,
         };
-        let mut entries = Vec::new();
-        match self.run(run, false) {
-            Ok(top) => top.walk("", &mut entries).map_err(failed)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
+        match self.run(run, false).and_then(|top| top.files()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            files => files.map_err(failed),
         }
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(entries)
-    }
-
-    fn count(&self, top: &Dir) -> io::Result<usize> {
-        let mut entries = Vec::new();
-        top.walk("", &mut entries)?;
-        Ok(entries.len())
     }
 
     fn fits(&self, bytes: usize) -> Result<(), Error> {
-        let limit = self.limits.bytes;
+        let limit = self.keys.fs_max_bytes;
         match bytes > limit {
             true => Err(Error::TooLarge { bytes, limit }),
             false => Ok(()),
@@ -241,9 +184,9 @@ impl Sandbox {
     /// The run's directory. The root itself is the operator's choice, and may be a link.
     fn run(&self, run: &RunId, make: bool) -> io::Result<Dir> {
         if make {
-            std::fs::create_dir_all(&self.root)?;
+            std::fs::create_dir_all(&self.keys.out_dir)?;
         }
-        let root = Dir::from(OwnedFd::from(File::open(&self.root)?));
+        let root = Dir::from(OwnedFd::from(File::open(&self.keys.out_dir)?));
         root.descend(&[run.as_str().to_owned()], make)
     }
 }

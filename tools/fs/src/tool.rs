@@ -13,10 +13,9 @@ use crate::{
 pub(crate) const ABOUT: About = About {
     name: "File Tool",
     description: "Files in a directory of the run: written whole, read back, listed",
-    how_it_works: "The session_id names the run, and with it a directory beneath OUT_DIR. Paths \
-        are relative and lead nowhere else: no .., no absolute path, no hidden file, no link. A \
-        write replaces the file at once, so that a reader never sees half of it, and is on disk \
-        when it is answered. Instances share the directory.",
+    how_it_works: "The session_id names the run, whose files are in a directory of OUT_DIR. Paths \
+        are relative, and no .., absolute path, hidden file or link is accepted. A write replaces \
+        the whole file at once, and is on disk when it is answered. Instances share the directory.",
     return_format: "result is a JSON object: path and bytes; file_read_safe adds content; \
         file_append_numbered adds seq; file_list gives files, an array of path and bytes",
     use_cases: &[
@@ -70,9 +69,8 @@ impl Tool for Fs {
 fn carry_out(sandbox: &Sandbox, call: &Invocation) -> Result<Value, InvocationError> {
     let run = RunId::parse(&call.session).map_err(Error::from)?;
     let path = || -> Result<Path, InvocationError> {
-        let text = call
-            .parameters
-            .required("path", "a relative path such as notes.md")?;
+        let expected = "a relative path such as notes.md";
+        let text = call.parameters.required("path", expected)?;
         Ok(Path::parse(text).map_err(Error::from)?)
     };
     let content = || -> Result<&str, InvocationError> {
@@ -100,10 +98,8 @@ fn carry_out(sandbox: &Sandbox, call: &Invocation) -> Result<Value, InvocationEr
             Ok(json!({"path": path.to_string(), "bytes": line.len() + 1}))
         }
         "file_list" => {
-            let entries = sandbox.list(&run)?;
-            let files = entries
-                .iter()
-                .map(|e| json!({"path": e.path, "bytes": e.bytes}));
+            let files = sandbox.list(&run)?.into_iter();
+            let files = files.map(|file| json!({"path": file.path, "bytes": file.bytes}));
             Ok(json!({"files": files.collect::<Vec<_>>()}))
         }
         _ => Err(call.unknown_operation(&ABOUT)),

@@ -23,8 +23,7 @@ const WMO: &[(u8, &str)] = &[
     (99, "thunderstorm with hail"),
 ];
 
-/// The words for a WMO weather code; codes that stand for no group read as `unknown`.
-#[must_use]
+/// The words for a WMO weather code; `unknown` for codes without a group.
 pub(crate) fn wmo(code: u8) -> &'static str {
     match code {
         // Groups that Open-Meteo never sends: sand, distant lightning, past weather.
@@ -36,11 +35,9 @@ pub(crate) fn wmo(code: u8) -> &'static str {
     }
 }
 
-/// The sky of an average day: `draw` in 0..1 falls on rain with probability `wet`, and on sun the
-/// more easily the drier the season is.
-///
-/// `amount` is precipitation on a wet day in mm, `mean` the day's mean temperature in °C.
-#[must_use]
+/// The sky of an average day. `draw` in 0..1 makes it wet with probability `wet`, and clear the more
+/// often, the drier the season is. `amount` is the precipitation of a wet day in mm, and `mean` the mean
+/// temperature in °C.
 pub(crate) fn from_normals(draw: f64, wet: f64, amount: f64, mean: f64) -> &'static str {
     if draw < wet {
         return match (mean <= 1.0, amount) {

@@ -1,24 +1,21 @@
-//! The weather tool: current weather and forecasts, measured where a provider may be asked over the
-//! network, and what is usual for the place and season where not.
+//! The weather tool: current weather and forecasts. With a provider on the network they are measured,
+//! else they are what is usual for the place and season.
 //!
-//! A call reads `tool` → `operation` → [`provider::Provider`] → the payloads in `report`.
+//! A call goes from `tool` to a [`provider`]; `report` has the payloads.
 
 mod condition;
 mod error;
 mod names;
-mod operation;
 pub mod provider;
 mod report;
 mod tool;
 
-use provider::ProviderOptions;
 use std::time::Duration;
 
 use config::{duration, keys, text, word};
+use error::Error;
+use fetch::ExternalKeys;
 use service::{Context, Services, Spec};
-
-pub use error::Error;
-pub use report::Units;
 
 /// The names, tags, port and keys of the weather tool.
 pub const SPEC: Spec = Spec {
@@ -31,10 +28,7 @@ pub const SPEC: Spec = Spec {
         "agentplatform.ToolService/ExecuteTool",
         "agentplatform.ToolService/ListTools",
     ],
-    keys: &[
-        service::GRPC,
-        &[WeatherKeys::GROUP, fetch::ExternalKeys::GROUP],
-    ],
+    keys: &[service::GRPC, &[WeatherKeys::GROUP, ExternalKeys::GROUP]],
     ..agentkit::TOOL
 };
 
@@ -63,14 +57,8 @@ keys! {
 /// When the provider that is configured cannot be used.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let keys = WeatherKeys::from_config(&context.config);
-    let external = fetch::ExternalKeys::from_config(&context.config);
-    let settings = ProviderOptions {
-        external_requests: external.allow_external_requests,
-        geocoding_url: keys.geocoding_url,
-        forecast_url: keys.forecast_url,
-        timeout: keys.provider_timeout,
-    };
-    let provider = provider::build(&keys.provider, &settings)?;
+    let external = ExternalKeys::from_config(&context.config).allow_external_requests;
+    let provider = provider::build(&keys, external)?;
     let tool = tool::Weather(provider);
     Ok(agentkit::serve_tool(context, tool::ABOUT, tool))
 }

@@ -1,9 +1,11 @@
-//! Names as people type them: whatever their case, accents, punctuation and small mistakes.
+//! Names as people type them, with any case, accents and punctuation, and with small mistakes.
 
-/// Longest name that is looked up, in characters; longer ones are near nothing.
+use strsim::levenshtein;
+
+/// Longest name that is looked up, characters.
 pub(crate) const MAX_NAME: usize = 100;
 
-/// `name` in lower case, without accents and punctuation, its words one space apart.
+/// A name in lower case, without accents and punctuation, its words one space apart.
 pub(crate) fn fold(name: &str) -> String {
     let mut folded = String::with_capacity(name.len());
     for c in name.chars().flat_map(char::to_lowercase) {
@@ -21,7 +23,7 @@ pub(crate) fn fold(name: &str) -> String {
     folded
 }
 
-/// The Latin letter under `c`'s accent.
+/// A letter without its accent.
 fn plain(c: char) -> char {
     match c {
         'à'..='å' | 'ā' | 'ă' | 'ą' | 'ạ' | 'ả' => 'a',
@@ -43,8 +45,8 @@ fn plain(c: char) -> char {
     }
 }
 
-/// At most three of `known` that `given` may have meant, the nearest first: those a third of its
-/// letters or less away, or that go on where it stops. Both sides are folded for the comparison.
+/// At most three of `known` that `given` may mean, the nearest first. At most a third of the letters
+/// differ, or `given` is the beginning of the name.
 pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     let given = fold(given);
     let length = given.chars().count();
@@ -54,7 +56,7 @@ pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
     let mut near: Vec<(usize, &str)> = known
         .filter_map(|name| {
             let folded = fold(name);
-            let away = distance(&given, &folded);
+            let away = levenshtein(&given, &folded);
             let goes_on = length >= 3 && folded.starts_with(&given);
             (goes_on || away <= (length / 3).max(1)).then_some((away, name))
         })
@@ -63,22 +65,6 @@ pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
     near.dedup();
     near.truncate(3);
     near.into_iter().map(|(_, name)| name).collect()
-}
-
-/// Levenshtein's distance: insertions, deletions and replacements from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

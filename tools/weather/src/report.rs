@@ -1,14 +1,14 @@
-//! The payloads that clients read: SI numbers rounded to what is worth saying.
+//! The payloads that clients read, with rounded numbers.
 
 use chrono::SecondsFormat;
 use serde::Serialize;
 
 use crate::provider;
 
-/// The scale that temperatures are told in.
+/// The scale of temperatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Units {
+pub(crate) enum Units {
     /// °C.
     #[default]
     Celsius,
@@ -18,8 +18,7 @@ pub enum Units {
 
 impl Units {
     /// Reads `celsius` or `fahrenheit`, whatever the case; `C`, `F`, `metric` and `imperial` too.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         match text.trim().to_lowercase().trim_start_matches('°') {
             "" | "c" | "celsius" | "metric" => Some(Self::Celsius),
             "f" | "fahrenheit" | "imperial" => Some(Self::Fahrenheit),
@@ -52,7 +51,7 @@ pub(crate) struct Weather {
 }
 
 impl Weather {
-    /// `asked` is the location in the caller's words, `place` in the answer what was found for it.
+    /// `asked` is the location in the caller's words; `place` is what the provider found for it.
     pub(crate) fn new(asked: &str, current: provider::Current, units: Units) -> Self {
         Self {
             location: asked.to_owned(),

@@ -1,9 +1,12 @@
-//! The fields of providers' answers that we read.
+//! The fields of providers' answers that the tool reads.
 //!
 //! SearXNG: <https://docs.searxng.org/dev/search_api.html>; Brave:
 //! <https://api-dashboard.search.brave.com/app/documentation/web-search/responses>.
 
-use agentkit::sources::WebHit;
+use agentkit::{
+    sources::WebHit,
+    text::{one_line, truncate},
+};
 use serde::Deserialize;
 
 /// Longest title and snippet, characters.
@@ -57,11 +60,10 @@ impl Answer {
     }
 }
 
-/// A text of somebody else's page as one line without markup.
+/// A text of a page as one line without markup.
 fn line(text: &str, most: usize) -> String {
     let plain = text.replace("<strong>", "").replace("</strong>", "");
-    let words: Vec<_> = plain.split_whitespace().collect();
-    agentkit::text::truncate(&words.join(" "), most)
+    truncate(&one_line(&plain), most)
 }
 
 #[cfg(test)]

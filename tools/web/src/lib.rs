@@ -1,5 +1,5 @@
-//! The web tool: searches the web through a provider of the operator's choice. It is off until one
-//! is configured, and sends requests to that one only: it does not fetch the pages that it finds.
+//! The web tool: searches the web through the provider that the operator configures. It sends requests to
+//! no other host, and does not fetch the pages that it finds.
 
 mod answer;
 mod provider;
@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use config::{Secret, duration, keys, optional, secret, size, text};
 use fetch::{ExternalHostKeys, ExternalKeys};
+use provider::Provider;
 use service::{Context, Services, Spec};
-
-pub use provider::{Error, Provider, SearchOptions};
 
 /// The names, tags, port and keys of the web tool.
 pub const SPEC: Spec = Spec {
@@ -25,8 +24,8 @@ pub const SPEC: Spec = Spec {
         service::GRPC,
         &[
             SearchKeys::GROUP,
-            fetch::ExternalKeys::GROUP,
-            fetch::ExternalHostKeys::GROUP,
+            ExternalKeys::GROUP,
+            ExternalHostKeys::GROUP,
         ],
     ],
     ..agentkit::TOOL
@@ -56,21 +55,14 @@ keys! {
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let (config, keys) = (&context.config, SearchKeys::from_config(&context.config));
     let external = ExternalKeys::from_config(config).allow_external_requests;
-    let provider = match keys.web_search_url {
+    let provider = match &keys.web_search_url {
         None => Err("web_search_url"),
         Some(_) if !external => Err("allow_external_requests"),
-        Some(url) => Ok(Provider::new(&SearchOptions {
-            url,
-            key: keys.web_search_key.map(|key| key.expose().to_owned()),
-            key_header: keys.web_search_key_header,
-            timeout: keys.web_search_timeout,
-            max_bytes: keys.web_search_max_bytes,
-            inside: ExternalHostKeys::from_config(config).external_allow_hosts,
-        })?),
+        Some(url) => {
+            let inside = ExternalHostKeys::from_config(config).external_allow_hosts;
+            Ok(Provider::new(url, &keys, &inside)?)
+        }
     };
-    Ok(agentkit::serve_tool(
-        context,
-        tool::ABOUT,
-        tool::Web(provider),
-    ))
+    let tool = tool::Web(provider);
+    Ok(agentkit::serve_tool(context, tool::ABOUT, tool))
 }

@@ -1,15 +1,13 @@
 //! The operations of the web tool.
 
 use agentkit::{
-    About, Invocation, InvocationError, Operation, Parameter, Tool, json_result,
-    sources::WebSearchResults,
+    About, Invocation, InvocationError, Operation, Parameter, Tool, sources::WebSearchResults,
 };
 use proto::error_info::{self, Reason};
 use tonic::Code;
 
-use crate::Provider;
+use crate::provider::Provider;
 
-/// Most results of one search.
 const MAX_RESULTS: usize = 20;
 /// Longest query, bytes.
 const MAX_QUERY: usize = 1024;
@@ -17,9 +15,9 @@ const MAX_QUERY: usize = 1024;
 pub(crate) const ABOUT: About = About {
     name: "Web Tool",
     description: "Searches the web through a provider of the operator's choice",
-    how_it_works: "Asks the provider that web_search_url names, SearXNG or Brave, and nobody else: \
-        redirects are not followed, and pages that are found are not fetched. Without a provider \
-        every search is answered with PERMISSION_DENIED and the key that turns it on.",
+    how_it_works: "Asks the provider that web_search_url names, SearXNG or Brave, and no other host. \
+        It follows no redirects and fetches no pages. Without a provider every search is answered \
+        with PERMISSION_DENIED and the key that turns it on.",
     return_format: "result is a JSON object: query, provider (its host), results, each of title, \
         url, snippet",
     use_cases: &[
@@ -58,7 +56,7 @@ impl Tool for Web {
             provider: provider.host().to_owned(),
             results: results.map_err(|error| InvocationError::Rejected(error.to_string()))?,
         };
-        json_result(&found)
+        Ok(serde_json::to_string(&found)?)
     }
 }
 
@@ -68,7 +66,7 @@ fn off(key: &str) -> InvocationError {
             "web search is off: set web_search_url (WEB_SEARCH_URL) to a provider's address, and \
              ALLOW_EXTERNAL_REQUESTS=yes"
         }
-        _ => "web search is off: set ALLOW_EXTERNAL_REQUESTS=yes to let web_search_url be asked",
+        _ => "web search is off: set ALLOW_EXTERNAL_REQUESTS=yes, so that web_search_url is asked",
     };
     let facts = [("key", key.to_owned())];
     error_info::status(Code::PermissionDenied, Reason::SwitchedOff, message, facts).into()

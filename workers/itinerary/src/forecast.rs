@@ -8,33 +8,30 @@ use serde_json::Value;
 
 /// The days of one `get_forecast` answer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Forecast {
+pub(crate) struct Forecast {
     /// The answer as it came: an array that names its source.
-    pub raw: Value,
+    pub(crate) raw: Value,
     days: HashMap<NaiveDate, Outlook>,
 }
 
 /// One day's weather.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outlook {
+pub(crate) struct Outlook {
     /// The sky in the forecast's words.
-    pub condition: String,
-    /// Whether to stay under a roof.
-    pub wet: bool,
+    pub(crate) condition: String,
+    /// Whether indoor sights are better.
+    pub(crate) wet: bool,
 }
 
 /// Why there is no forecast, for the reader of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unavailable(pub String);
+pub(crate) struct Unavailable(pub String);
 
 /// A source of forecasts.
 #[async_trait::async_trait]
-pub trait Forecaster: fmt::Debug + Send + Sync {
+pub(crate) trait Forecaster: fmt::Debug + Send + Sync {
     /// The weather in `location` on `days` days from `start`.
-    ///
-    /// # Errors
-    /// When the tool does not answer in time, or has no forecast for this place.
     async fn forecast(
         &self,
         location: &str,
@@ -59,15 +56,12 @@ const WET_PERCENT: f64 = 50.0;
 
 impl Forecast {
     /// Reads the JSON array of a `get_forecast` answer.
-    ///
-    /// # Errors
-    /// When it is not one.
-    pub fn parse(json: &str) -> Result<Self, Unavailable> {
+    pub(crate) fn parse(json: &str) -> Result<Self, Unavailable> {
         let unreadable =
             |error: serde_json::Error| Unavailable(format!("unreadable forecast: {error}"));
         let raw: Value = serde_json::from_str(json).map_err(unreadable)?;
         let elements = Vec::<Element>::deserialize(&raw).map_err(unreadable)?;
-        // By date, not by position: a tool that knows no start_date begins on another day.
+        // By date and not by position: a tool without start_date begins on another day.
         let days = elements.into_iter().filter_map(|element| {
             let date = element.date.as_ref()?.parse().ok()?;
             Some((date, element.outlook()))
@@ -79,8 +73,7 @@ impl Forecast {
     }
 
     /// The weather on `date`; `None` when the forecast does not include it.
-    #[must_use]
-    pub fn on(&self, date: NaiveDate) -> Option<&Outlook> {
+    pub(crate) fn on(&self, date: NaiveDate) -> Option<&Outlook> {
         self.days.get(&date)
     }
 }
@@ -88,10 +81,9 @@ impl Forecast {
 impl Element {
     fn outlook(self) -> Outlook {
         let words = self.condition.to_lowercase();
+        let likely = |percent| percent >= WET_PERCENT;
         let wet = WET_WORDS.iter().any(|word| words.contains(word))
-            || self
-                .precipitation_probability
-                .is_some_and(|percent| percent >= WET_PERCENT);
+            || self.precipitation_probability.is_some_and(likely);
         Outlook {
             condition: self.condition,
             wet,

@@ -1,6 +1,6 @@
 //! The embedded guide: cities, their hotels and what there is to see.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use crate::Error;
 
@@ -9,11 +9,11 @@ const SIGHTS: &str = include_str!("../data/sights.tsv");
 
 /// A point on the globe.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
+pub(crate) struct Point {
     /// Degrees north, -90..=90.
-    pub latitude: f64,
+    pub(crate) latitude: f64,
     /// Degrees east, -180..=180.
-    pub longitude: f64,
+    pub(crate) longitude: f64,
 }
 
 impl Point {
@@ -26,8 +26,7 @@ impl Point {
     }
 
     /// The great-circle distance to `other` in km (the haversine formula).
-    #[must_use]
-    pub fn km_to(self, other: Self) -> f64 {
+    pub(crate) fn km_to(self, other: Self) -> f64 {
         const EARTH_RADIUS_KM: f64 = 6371.0;
         let [from, to] = [self.latitude, other.latitude].map(f64::to_radians);
         let north = ((to - from) / 2.0).sin();
@@ -39,59 +38,48 @@ impl Point {
 
 /// Something to see or do.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sight {
-    /// Its name.
-    pub name: &'static str,
-    /// Where it is.
-    pub at: Point,
-    /// What it is about, the most fitting first; from [`Guide::tags`].
-    pub tags: Vec<&'static str>,
-    /// Whether rain does not matter.
-    pub indoor: bool,
-    /// A usual visit, minutes.
-    pub minutes: u16,
-    /// Whether it belongs to the end of a day.
-    pub evening: bool,
-    /// Its place in the city's list: 0 is the best known.
-    pub rank: usize,
+pub(crate) struct Sight {
+    pub(crate) name: &'static str,
+    pub(crate) at: Point,
+    /// What it is about, the most fitting first.
+    pub(crate) tags: Vec<&'static str>,
+    pub(crate) indoor: bool,
+    /// The usual length of a visit.
+    pub(crate) minutes: u16,
+    /// Whether it is for the evening.
+    pub(crate) evening: bool,
+    /// Its place in the city's list; 0 is the best known.
+    pub(crate) rank: usize,
 }
 
-/// A place that can be planned for.
+/// A city with its sights.
 #[derive(Debug)]
-pub struct City {
-    /// Its English name.
-    pub name: &'static str,
-    /// The country it lies in.
-    pub country: &'static str,
+pub(crate) struct City {
+    /// The English name.
+    pub(crate) name: &'static str,
+    pub(crate) country: &'static str,
     also: Vec<&'static str>,
-    /// A well-known hotel.
-    pub hotel: &'static str,
-    /// Where the hotel is, and so where days begin and end.
-    pub at: Point,
-    /// What there is to see, the best known first.
-    pub sights: Vec<Sight>,
+    pub(crate) hotel: &'static str,
+    /// Where the hotel is: days begin and end there.
+    pub(crate) at: Point,
+    /// The best known first.
+    pub(crate) sights: Vec<Sight>,
 }
 
-/// Every city that is known.
-pub struct Guide {
-    cities: Vec<City>,
+pub(crate) struct Guide {
+    pub(crate) cities: Vec<City>,
 }
 
 impl fmt::Debug for Guide {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_list()
-            .entries(self.cities.iter().map(|city| city.name))
-            .finish()
+        let names = self.cities.iter().map(|city| city.name);
+        formatter.debug_list().entries(names).finish()
     }
 }
 
 impl Guide {
     /// Reads the embedded data.
-    ///
-    /// # Errors
-    /// When a line of the data is not what it should be; it is quoted.
-    pub fn embedded() -> Result<Self, Error> {
+    pub(crate) fn embedded() -> Result<Self, Error> {
         let bad = |line: &str| Error::Data(line.to_owned());
         let cities: Result<Vec<City>, Error> = rows(CITIES)
             .map(|line| city(line).ok_or_else(|| bad(line)))
@@ -107,10 +95,7 @@ impl Guide {
     }
 
     /// The city called `name`, whatever the case, with or without a country after a comma.
-    ///
-    /// # Errors
-    /// When there is none: the error has the names of those there are.
-    pub fn find(&self, name: &str) -> Result<&City, Error> {
+    pub(crate) fn find(&self, name: &str) -> Result<&City, Error> {
         let mut parts = name.split(',').map(|part| part.trim().to_lowercase());
         let (city, country) = (parts.next().unwrap_or_default(), parts.next_back());
         let found = self.cities.iter().find(|row| {
@@ -120,33 +105,27 @@ impl Guide {
         });
         found.ok_or_else(|| Error::Destination {
             given: agentkit::text::shorten(name),
-            known: self
-                .cities()
-                .map(|city| city.name)
-                .collect::<Vec<_>>()
-                .join(", "),
+            known: self.names(),
         })
     }
 
-    /// All cities, by name.
-    pub fn cities(&self) -> impl Iterator<Item = &City> {
-        self.cities.iter()
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<_> = self.cities.iter().map(|city| city.name).collect();
+        names.join(", ")
     }
 
-    /// Every tag that some sight has, sorted.
-    #[must_use]
-    pub fn tags(&self) -> Vec<&'static str> {
-        let sights = self.cities.iter().flat_map(|city| &city.sights);
-        let mut tags: Vec<_> = sights
-            .flat_map(|sight| sight.tags.iter().copied())
-            .collect();
-        tags.sort_unstable();
-        tags.dedup();
-        tags
+    pub(crate) fn tags(&self) -> BTreeSet<&'static str> {
+        self.cities.iter().flat_map(City::tags).collect()
     }
 }
 
 impl City {
+    /// The tags of its sights, sorted.
+    pub(crate) fn tags(&self) -> BTreeSet<&'static str> {
+        let tags = self.sights.iter().flat_map(|sight| &sight.tags);
+        tags.copied().collect()
+    }
+
     /// Whether `country` (lower case) is where this city lies; the usual short names are known.
     fn lies_in(&self, country: &str) -> bool {
         let short: &[&str] = match self.country {
@@ -213,7 +192,7 @@ mod tests {
     fn twelve_cities_have_twelve_sights_each_all_of_them_in_the_city() {
         let guide = Guide::embedded().unwrap();
         assert!(guide.cities.len() >= 12);
-        for city in guide.cities() {
+        for city in &guide.cities {
             assert!(city.sights.len() >= 12, "{}", city.name);
             assert!(
                 city.sights.iter().filter(|sight| sight.evening).count() >= 3,

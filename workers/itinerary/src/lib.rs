@@ -1,16 +1,16 @@
 //! The itinerary worker: plans days in a city from its sights, the caller's interests and the
 //! weather, which it asks of the mesh.
 //!
-//! A task reads `worker` → [`trip_request`] → [`plan`](mod@plan) → [`planner`] → `schedule`.
+//! A task goes through `worker`, `trip_request`, `plan`, `planner` and `schedule`.
 
 mod error;
-pub mod forecast;
-pub mod guide;
+mod forecast;
+mod guide;
 mod mesh_forecaster;
-pub mod plan;
-pub mod planner;
+mod plan;
+mod planner;
 mod schedule;
-pub mod trip_request;
+mod trip_request;
 mod worker;
 
 use std::time::Duration;
@@ -18,9 +18,10 @@ use std::time::Duration;
 use config::{duration, keys, text};
 use service::{Context, Services, Spec};
 
-use crate::{guide::Guide, mesh_forecaster::MeshForecaster, worker::Itinerary};
-
-pub use error::Error;
+use error::Error;
+use guide::Guide;
+use mesh_forecaster::MeshForecaster;
+use worker::Itinerary;
 
 /// The names, tags, port and keys of the itinerary worker.
 pub const SPEC: Spec = Spec {

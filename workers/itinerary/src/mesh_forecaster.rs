@@ -1,4 +1,4 @@
-//! The forecast, asked of a weather tool through the mesh.
+//! Gets the forecast from a weather tool of the mesh.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) struct MeshForecaster {
 impl MeshForecaster {
     /// A client of the Consul service `service` that waits at most `timeout` for an answer.
     pub(crate) fn new(mesh: channel::Mesh, service: &str, timeout: Duration) -> Self {
-        // Watched from now on, so that the first task does not wait for the registry.
+        // The registry is watched from now on: the first task does not wait for it.
         mesh.prepare(service);
         Self {
             service: service.to_owned(),

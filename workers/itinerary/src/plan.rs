@@ -2,28 +2,22 @@
 
 use crate::{Error, forecast::Forecaster, planner, schedule::Plan, trip_request::TripRequest};
 
-/// Farthest that a forecast reaches, days.
+/// Longest forecast, days.
 const FORECAST_DAYS: u8 = 16;
 
-/// A point that a plan has passed.
+/// A stage of planning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The request was read and found good.
+pub(crate) enum Stage {
     Accepted,
-    /// The weather is known, or known to be unavailable.
     Weather,
-    /// The sights are chosen.
     Chosen,
-    /// The sights are dealt to days.
     Grouped,
-    /// Every day has its route.
     Routed,
 }
 
 impl Stage {
     /// Progress once the stage is passed, %.
-    #[must_use]
-    pub const fn percent(self) -> u8 {
+    pub(crate) const fn percent(self) -> u8 {
         match self {
             Self::Accepted => 10,
             Self::Weather => 50,
@@ -34,13 +28,9 @@ impl Stage {
     }
 }
 
-/// Plans a trip as JSON text, and calls `passed` after each stage.
-///
-/// Without a forecast there is a plan too: `weather_info` says why.
-///
-/// # Errors
-/// When the plan cannot be written as JSON.
-pub async fn plan(
+/// Plans a trip as JSON text, and calls `passed` after each stage. Without a forecast `weather_info` says
+/// why there is none.
+pub(crate) async fn plan(
     trip: &TripRequest<'_>,
     forecaster: &dyn Forecaster,
     passed: &(dyn Fn(Stage) + Sync),
@@ -57,19 +47,16 @@ pub async fn plan(
 
     let dates = trip.start.iter_days().take(usize::from(trip.days));
     let outlook = |date| weather.as_ref().ok().and_then(|forecast| forecast.on(date));
-    let wet: Vec<bool> = dates
-        .map(|date| outlook(date).is_some_and(|day| day.wet))
-        .collect();
+    let wet = dates.map(|date| outlook(date).is_some_and(|day| day.wet));
+    let wet: Vec<bool> = wet.collect();
     let wet_days = wet.iter().filter(|wet| **wet).count();
 
     let choice = planner::choose(city, &trip.tags, wet.len(), wet_days);
     passed(Stage::Chosen);
     let outings = planner::group(&choice, city.at, &wet);
     passed(Stage::Grouped);
-    let routes: Vec<_> = outings
-        .iter()
-        .map(|outing| planner::route(outing, city.at))
-        .collect();
+    let routes = outings.iter().map(|day| planner::route(day, city.at));
+    let routes: Vec<_> = routes.collect();
     passed(Stage::Routed);
 
     Ok(serde_json::to_string(&Plan::new(trip, &routes, &weather))?)

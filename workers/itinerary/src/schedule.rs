@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     forecast::{Forecast, Unavailable},
-    guide::{City, Sight},
+    guide::Sight,
     planner::Route,
     trip_request::TripRequest,
 };
@@ -21,7 +21,7 @@ pub(crate) struct Plan<'a> {
     daily_schedule: Vec<Day<'a>>,
     accommodation: Accommodation<'a>,
     weather_info: Value,
-    /// What the reader should know about this plan's limits.
+    /// The limits of this plan.
     notes: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ struct Day<'a> {
     morning: TimeSlot<'a>,
     afternoon: TimeSlot<'a>,
     evening: TimeSlot<'a>,
-    /// From the hotel and back as the crow flies, km.
+    /// The straight-line distance from the hotel and back.
     distance_km: f64,
 }
 
@@ -62,7 +62,7 @@ struct Accommodation<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Puts hours, weather and a hotel to the routed days.
+    /// Adds hours, weather and a hotel to the routed days.
     pub(crate) fn new(
         trip: &'a TripRequest<'a>,
         routes: &[Route<'a>],
@@ -127,10 +127,7 @@ fn evening<'a>(route: &Route<'a>, trip: &TripRequest<'_>) -> TimeSlot<'a> {
     match (route.evening, route.daytime.last()) {
         (Some(sight), _) => visit(sight, trip, 19, 0),
         (None, last) => TimeSlot {
-            activity: format!(
-                "Dinner near {}",
-                last.map_or(trip.city.hotel, |sight| sight.name)
-            ),
+            activity: format!("Dinner near {}", last.map_or(trip.city.hotel, |it| it.name)),
             time: span(19, 0, 120),
             kind: "food",
             place: None,
@@ -162,16 +159,12 @@ fn span(hour: u32, minute: u32, length: u16) -> String {
 fn notes(trip: &TripRequest<'_>, routes: &[Route<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
     if !trip.unmatched.is_empty() {
-        notes.push(format!(
-            "no sight is tagged {}; known are {}",
-            trip.unmatched.join(", "),
-            city_tags(trip.city).join(", ")
-        ));
+        let known: Vec<_> = trip.city.tags().into_iter().collect();
+        let (unmatched, known) = (trip.unmatched.join(", "), known.join(", "));
+        notes.push(format!("no sight is tagged {unmatched}; known are {known}"));
     }
-    let free: usize = routes
-        .iter()
-        .map(|route| 2 - route.daytime.len().min(2))
-        .sum();
+    let free = routes.iter().map(|route| 2 - route.daytime.len().min(2));
+    let free: usize = free.sum();
     if free > 0 {
         let known = trip.city.sights.len();
         notes.push(format!(
@@ -179,15 +172,4 @@ fn notes(trip: &TripRequest<'_>, routes: &[Route<'_>]) -> Vec<String> {
         ));
     }
     notes
-}
-
-fn city_tags(city: &City) -> Vec<&'static str> {
-    let mut tags: Vec<_> = city
-        .sights
-        .iter()
-        .flat_map(|sight| sight.tags.clone())
-        .collect();
-    tags.sort_unstable();
-    tags.dedup();
-    tags
 }

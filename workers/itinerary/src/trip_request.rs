@@ -1,5 +1,7 @@
 //! The request for a plan, parsed from the parameters of the task.
 
+use std::collections::BTreeSet;
+
 use agentkit::{InvalidParameter, Parameters, text::shorten};
 use chrono::{Days, NaiveDate};
 
@@ -9,27 +11,26 @@ use crate::{
 };
 
 /// Longest stay, days.
-pub const MAX_DAYS: u8 = 30;
+pub(crate) const MAX_DAYS: u8 = 30;
 const MAX_INTERESTS: usize = 20;
 
 /// A checked request for a plan.
 #[derive(Debug)]
-pub struct TripRequest<'a> {
-    /// Where to.
-    pub city: &'a City,
-    /// How many days, 1..=[`MAX_DAYS`].
-    pub days: u8,
+pub(crate) struct TripRequest<'a> {
+    pub(crate) city: &'a City,
+    /// Length of the stay, 1..=[`MAX_DAYS`].
+    pub(crate) days: u8,
     /// The first day.
-    pub start: NaiveDate,
+    pub(crate) start: NaiveDate,
     /// The interests in the caller's words.
-    pub interests: Vec<String>,
-    /// The guide's tags that those stand for.
-    pub tags: Vec<&'static str>,
-    /// Those that stand for none.
-    pub unmatched: Vec<String>,
+    pub(crate) interests: Vec<String>,
+    /// The guide's tags for those interests.
+    pub(crate) tags: Vec<&'static str>,
+    /// The interests without a tag.
+    pub(crate) unmatched: Vec<String>,
 }
 
-/// Words that people use, and the tags they stand for. The tags themselves need no row.
+/// Other words for the guide's tags.
 const SYNONYMS: &[(&str, &[&str])] = &[
     ("bar", &["nightlife"]),
     ("building", &["architecture"]),
@@ -64,10 +65,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
 
 impl<'a> TripRequest<'a> {
     /// Reads the parameters `destination`, `days`, `interests` and `start_date`.
-    ///
-    /// # Errors
-    /// When one of them is missing or bad; it is named.
-    pub fn parse(
+    pub(crate) fn parse(
         parameters: &Parameters,
         guide: &'a Guide,
         today: NaiveDate,
@@ -77,34 +75,29 @@ impl<'a> TripRequest<'a> {
             .ok_or_else(|| InvalidParameter::missing("destination", "a city, such as Paris"))?;
         let interests = interests(parameters.optional("interests").unwrap_or_default())?;
         let known = guide.tags();
-        let (mut tags, mut unmatched) = (Vec::new(), Vec::new());
+        let (mut tags, mut unmatched) = (BTreeSet::new(), Vec::new());
         for interest in &interests {
             match meaning(interest, &known) {
                 found if found.is_empty() => unmatched.push(interest.clone()),
                 found => tags.extend(found),
             }
         }
-        tags.sort_unstable();
-        tags.dedup();
         let tomorrow = today.checked_add_days(Days::new(1)).unwrap_or(today);
         Ok(Self {
             city: guide.find(destination)?,
             days: parameters.integer("days", 1..=MAX_DAYS, 3)?,
             start: parameters.date("start_date")?.unwrap_or(tomorrow),
             interests,
-            tags,
+            tags: tags.into_iter().collect(),
             unmatched,
         })
     }
 }
 
 fn interests(text: &str) -> Result<Vec<String>, InvalidParameter> {
-    let all: Vec<String> = text
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-        .map(shorten)
-        .collect();
+    let words = text.split(',').map(str::trim);
+    let words = words.filter(|word| !word.is_empty());
+    let all: Vec<String> = words.map(shorten).collect();
     if all.len() > MAX_INTERESTS {
         let problem = format!("has {} entries", all.len());
         let expected = "at most 20, separated by commas";
@@ -113,24 +106,19 @@ fn interests(text: &str) -> Result<Vec<String>, InvalidParameter> {
     Ok(all)
 }
 
-/// The tags among `known` that an interest stands for, also in the plural (`museums`, `parties`).
-fn meaning(interest: &str, known: &[&'static str]) -> Vec<&'static str> {
+/// The tags of an interest, which may be a plural (`museums`, `parties`).
+fn meaning(interest: &str, known: &BTreeSet<&'static str>) -> Vec<&'static str> {
     let word = interest.to_lowercase();
-    let one = |end, instead| {
-        word.strip_suffix(end)
-            .map(|stem| format!("{stem}{instead}"))
-    };
-    let forms = [
-        Some(word.clone()),
-        one("s", ""),
-        one("es", ""),
-        one("ies", "y"),
-    ];
-    for form in forms.iter().flatten() {
-        if let Some(tag) = known.iter().find(|tag| *tag == form) {
+    let endings = [("", ""), ("s", ""), ("es", ""), ("ies", "y")];
+    let forms = endings.iter().filter_map(|(end, instead)| {
+        let stem = word.strip_suffix(end)?;
+        Some(format!("{stem}{instead}"))
+    });
+    for form in forms {
+        if let Some(tag) = known.get(form.as_str()) {
             return vec![tag];
         }
-        if let Some((_, tags)) = SYNONYMS.iter().find(|(word, _)| word == form) {
+        if let Some((_, tags)) = SYNONYMS.iter().find(|(word, _)| *word == form) {
             return tags.to_vec();
         }
     }

@@ -15,11 +15,10 @@ use crate::{
 const ABOUT: About = About {
     name: "Itinerary Worker",
     description: "Plans days in a city around interests and weather",
-    how_it_works: "Asks a weather tool of the mesh for the forecast, picks sights by interests \
-        and fame, puts near ones into the same day and those with a roof into wet days, and \
-        orders each day by the shortest way from the hotel. Without a forecast it plans all \
-        the same and says so in weather_info. GetTaskStatus tells the progress, and the \
-        result for an hour.",
+    how_it_works: "Asks a weather tool of the mesh for the forecast. Chooses sights by interests and \
+        fame, puts near ones into the same day and indoor ones into wet days, and orders each day \
+        by the shortest way from the hotel. Without a forecast weather_info says why. \
+        GetTaskStatus answers the progress, and for an hour the result.",
     return_format: "output is JSON: destination, country, total_days, interests, \
         daily_schedule of {day, date, weather, morning, afternoon, evening, distance_km}, \
         each part of a day {activity, time, type, setting, latitude, longitude}, \
@@ -51,22 +50,22 @@ const ABOUT: About = About {
     ..About::EMPTY
 };
 
-/// What the worker says of itself: its details name what the guide knows.
+/// The worker's description, with what the guide knows.
 pub(crate) fn about(guide: &Guide) -> About {
     static DETAILS: OnceLock<String> = OnceLock::new();
     let details = DETAILS.get_or_init(|| {
-        let cities: Vec<_> = guide.cities().map(|city| city.name).collect();
+        let tags: Vec<_> = guide.tags().into_iter().collect();
         format!(
             "Plans a morning, an afternoon and an evening a day, with real places, a hotel and \
              the weather. Destinations: {}. Interests: {}.",
-            cities.join(", "),
-            guide.tags().join(", ")
+            guide.names(),
+            tags.join(", ")
         )
     });
     About { details, ..ABOUT }
 }
 
-/// A guide, and whom it asks for the weather.
+/// The worker with its guide.
 #[derive(Debug)]
 pub(crate) struct Itinerary {
     pub(crate) guide: Guide,

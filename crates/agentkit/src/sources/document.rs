@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{HEADING, Source};
+use super::source::{HEADING, Source};
 
 /// A parsed document.
 #[derive(Clone, Debug, Default)]
 pub struct Document {
     /// Its sources by number.
     pub sources: BTreeMap<usize, Source>,
-    /// What it quotes: quotations and code blocks.
+    /// Its quotations and code blocks.
     pub quotes: Vec<Quote>,
-    /// What it says in its own words: lines that are no heading, quotation, remark or source.
+    /// Its own statements: lines that are no heading, quotation, remark or source.
     pub claims: Vec<Claim>,
     /// Its headings, without the hashes.
     pub headings: Vec<String>,
@@ -22,17 +22,17 @@ pub struct Document {
 pub struct Quote {
     /// The line it begins on, from 1.
     pub line: usize,
-    /// What is quoted.
+    /// The quoted text.
     pub text: String,
     /// The number of its source, if it names one.
     pub cites: Option<usize>,
-    /// The heading it stands under; empty without one.
+    /// The heading above it; empty without one.
     pub heading: String,
     /// Whether it is a code block.
     pub code: bool,
 }
 
-/// A statement in the document's own words.
+/// A statement of the document itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Its line, from 1.
@@ -50,7 +50,7 @@ impl Document {
         let mut document = Self::default();
         let (mut in_sources, mut in_comment) = (false, false);
         let mut fence: Option<(&str, Quote)> = None;
-        // Whether the last line belongs to a quotation that may go on.
+        // Whether the last line belongs to a quotation that may continue.
         let mut open = false;
         for (index, raw) in markdown.lines().enumerate() {
             let (line, text) = (index + 1, raw.trim());

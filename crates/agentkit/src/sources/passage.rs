@@ -1,10 +1,10 @@
-//! What the tools `docs` and `web` answer, as JSON.
+//! The results of the tools `docs` and `web`, as JSON.
 
 use serde::{Deserialize, Serialize};
 
-use super::Source;
+use super::source::Source;
 
-/// A stretch of a local document: a paragraph, a list, a table or a code block.
+/// A part of a local document: a paragraph, a list, a table or a code block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Passage {
     /// Path beneath the documents' directory, with `/`.
@@ -13,11 +13,11 @@ pub struct Passage {
     pub line: usize,
     /// Last line.
     pub end_line: usize,
-    /// The headings it stands under, outermost first, joined by ` › `; empty without any.
+    /// The headings above it, outermost first, joined by ` › `; empty without any.
     pub heading: String,
     /// `text`, `list`, `table` or `code`.
     pub kind: String,
-    /// Its lines as they stand.
+    /// Its lines, unchanged.
     pub text: String,
 }
 
@@ -66,12 +66,12 @@ pub struct WebHit {
     pub title: String,
     /// Its address, http or https.
     pub url: String,
-    /// What the provider shows of it.
+    /// The provider's excerpt of it.
     pub snippet: String,
 }
 
 impl Passage {
-    /// Where it stands.
+    /// Its place.
     #[must_use]
     pub fn source(&self) -> Source {
         Source::Doc {

@@ -7,7 +7,8 @@ use crate::shares::Shares;
 pub(super) const ROW: PolicyRow = PolicyRow {
     name: "least_request",
     aliases: &["least_conn", "leastconn", "least_request_experimental"],
-    about: "the least busy of a small set, of four in a larger one: even when idle",
+    about: "the instance with the fewest calls in flight per weight: among all of up to 8, among \
+            four at random in larger sets; in turn while they are idle",
     wants_reports: false,
     wants_session: false,
     build: |_, _| Box::new(LeastRequest),

@@ -13,7 +13,7 @@ use crate::shares::Shares;
 pub(super) const ROW: PolicyRow = PolicyRow {
     name: "load_aware",
     aliases: &["client_side_weighted_round_robin"],
-    about: "as least_request, by the load that instances report instead of by weights alone",
+    about: "by the load that instances report (ORCA), else as `least_request`",
     wants_reports: true,
     wants_session: false,
     build: |_, options| {

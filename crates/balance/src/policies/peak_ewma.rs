@@ -10,7 +10,7 @@ use crate::pick::PickContext;
 pub(super) const ROW: PolicyRow = PolicyRow {
     name: "peak_ewma",
     aliases: &["ewma"],
-    about: "the fastest by recent latency, and by calls in flight among those about as fast",
+    about: "the instance with the lowest recent latency; by calls in flight among those about as fast",
     wants_reports: false,
     wants_session: false,
     build: |_, _| Box::new(PeakEwma),

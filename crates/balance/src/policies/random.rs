@@ -6,7 +6,7 @@ use crate::pick::PickContext;
 pub(super) const ROW: PolicyRow = PolicyRow {
     name: "random",
     aliases: &[],
-    about: "any member, by chance and weight",
+    about: "at random, by weight",
     wants_reports: false,
     wants_session: false,
     build: |_, _| Box::new(Random),

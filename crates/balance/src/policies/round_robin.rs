@@ -6,7 +6,7 @@ use crate::pick::PickContext;
 pub(super) const ROW: PolicyRow = PolicyRow {
     name: "round_robin",
     aliases: &["roundrobin"],
-    about: "one member after another, whatever their load",
+    about: "in turn, whatever the load",
     wants_reports: false,
     wants_session: false,
     build: |_, _| Box::new(InTurn),

@@ -13,7 +13,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
         "maglev",
         "consistent_hash",
     ],
-    about: "a session stays with its member while it lives; calls without one as least_request",
+    about: "by consistent hashing of the session; calls without one as `least_request`",
     wants_reports: false,
     wants_session: true,
     build: |members, options| {

@@ -8,7 +8,7 @@ use super::round_robin::InTurn;
 pub(super) const ROW: PolicyRow = PolicyRow {
     name: "weighted",
     aliases: &["weighted_round_robin", "static-rr"],
-    about: "in turn by weight, smoothly, whatever the load",
+    about: "in turn, by weight",
     wants_reports: false,
     wants_session: false,
     build: |_, _| Box::new(InTurn),

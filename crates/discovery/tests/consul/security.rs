@@ -1,15 +1,11 @@
 //! Tokens and certificates.
 
-use std::path::Path;
-
 use mesh_discovery::{
     Discovery, Error,
     backends::{Consul, ConsulOptions},
 };
-use tokio::{
-    process::Command,
-    time::{Instant, sleep},
-};
+use testkit::Certificate;
+use tokio::time::{Instant, sleep};
 
 use crate::support::{SECOND, agent::Agent, consul, registration, seen, serving};
 
@@ -148,38 +144,24 @@ async fn removing_an_instance_that_is_gone_is_no_error() {
 #[tokio::test]
 async fn https_works_with_the_right_authority_and_certificate_only() {
     let dir = tempfile::tempdir().unwrap();
-    for authority in ["ca", "other"] {
-        openssl(dir.path(), &format!("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={authority} -keyout {authority}.key -out {authority}.pem")).await;
-    }
-    std::fs::write(dir.path().join("san"), "subjectAltName=IP:127.0.0.1").unwrap();
-    for name in ["server", "client"] {
-        openssl(
-            dir.path(),
-            &format!(
-                "req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
-            ),
-        )
-        .await;
-        openssl(dir.path(), &format!("x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out {name}.pem")).await;
-    }
-    let file = |name: &str| dir.path().join(name);
+    let authority = Certificate::for_host("ca");
+    let [ca, _] = authority.write(dir.path(), "ca");
+    let [other, _] = Certificate::for_host("other").write(dir.path(), "other");
+    let issue = |name: &str| authority.sign("127.0.0.1").write(dir.path(), name);
+    let [server, server_key] = issue("server");
+    let [client, client_key] = issue("client");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     let agent = Agent::start_with(&[
         &format!("ports {{ https = {port} }} verify_incoming_https = true"),
-        &format!(
-            "ca_file = {:?} cert_file = {:?}",
-            file("ca.pem"),
-            file("server.pem")
-        ),
-        &format!("key_file = {:?}", file("server.key")),
+        &format!("ca_file = {ca:?} cert_file = {server:?} key_file = {server_key:?}"),
     ])
     .await;
     let good = ConsulOptions {
-        ca_file: Some(file("ca.pem")),
-        client_cert: Some(file("client.pem")),
-        client_key: Some(file("client.key")),
+        ca_file: Some(ca),
+        client_cert: Some(client),
+        client_key: Some(client_key),
         ..ConsulOptions::at(format!("https://127.0.0.1:{port}"))
     };
     let it = registration("agent-echo", "echo-1");
@@ -196,7 +178,7 @@ async fn https_works_with_the_right_authority_and_certificate_only() {
     );
 
     let wrong_ca = ConsulOptions {
-        ca_file: Some(file("other.pem")),
+        ca_file: Some(other),
         ..good.clone()
     };
     let error = Consul::new(wrong_ca)
@@ -215,19 +197,5 @@ async fn https_works_with_the_right_authority_and_certificate_only() {
     assert!(
         matches!(refused, Err(Error::Unreachable { .. })),
         "{refused:?}"
-    );
-}
-
-async fn openssl(dir: &Path, arguments: &str) {
-    let run = Command::new("openssl")
-        .current_dir(dir)
-        .args(arguments.split(' '))
-        .output()
-        .await;
-    let run = run.expect("openssl is installed");
-    assert!(
-        run.status.success(),
-        "{arguments}: {}",
-        String::from_utf8_lossy(&run.stderr)
     );
 }

@@ -3,17 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use mesh_fetch::{EgressPolicy, Error, FetchLimits, HttpClient, Request};
-use openssl::{
-    asn1::Asn1Time,
-    bn::BigNum,
-    hash::MessageDigest,
-    pkey::{PKey, Private},
-    rsa::Rsa,
-    x509::{
-        X509, X509NameBuilder,
-        extension::{BasicConstraints, SubjectAlternativeName},
-    },
-};
+use testkit::Certificate;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -22,41 +12,8 @@ use tokio::{
 
 use crate::support::{Internet, PUBLIC};
 
-/// A certificate for `a.example`, which is its own authority.
-fn certificate() -> (X509, PKey<Private>) {
-    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_text("CN", "test").unwrap();
-    let name = name.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    let serial = BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap();
-    builder.set_serial_number(&serial).unwrap();
-    builder.set_subject_name(&name).unwrap();
-    builder.set_issuer_name(&name).unwrap();
-    builder
-        .set_not_before(&Asn1Time::days_from_now(0).unwrap())
-        .unwrap();
-    builder
-        .set_not_after(&Asn1Time::days_from_now(1).unwrap())
-        .unwrap();
-    builder.set_pubkey(&key).unwrap();
-    let ca = BasicConstraints::new().critical().ca().build().unwrap();
-    builder.append_extension(ca).unwrap();
-    let names = SubjectAlternativeName::new()
-        .dns("a.example")
-        .build(&builder.x509v3_context(None, None))
-        .unwrap();
-    builder.append_extension(names).unwrap();
-    builder.sign(&key, MessageDigest::sha256()).unwrap();
-    (builder.build(), key)
-}
-
-async fn serve(certificate: &X509, key: &PKey<Private>) -> (SocketAddr, JoinSet<()>) {
-    let identity = native_tls::Identity::from_pkcs8(
-        &certificate.to_pem().unwrap(),
-        &key.private_key_to_pem_pkcs8().unwrap(),
-    );
+async fn serve(certificate: &Certificate) -> (SocketAddr, JoinSet<()>) {
+    let identity = native_tls::Identity::from_pkcs8(&certificate.pem(), &certificate.key_pem());
     let acceptor = native_tls::TlsAcceptor::new(identity.unwrap()).unwrap();
     let acceptor = tokio_native_tls::TlsAcceptor::from(acceptor);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -80,13 +37,13 @@ async fn serve(certificate: &X509, key: &PKey<Private>) -> (SocketAddr, JoinSet<
 
 #[tokio::test]
 async fn the_certificate_is_that_of_the_name_and_of_a_trusted_authority() {
-    let (certificate, key) = certificate();
-    let (address, _tasks) = serve(&certificate, &key).await;
+    let certificate = Certificate::for_host("a.example");
+    let (address, _tasks) = serve(&certificate).await;
     let internet = Internet::new(
         address,
         &[("a.example", &[PUBLIC]), ("b.example", &[PUBLIC])],
     );
-    let root = native_tls::Certificate::from_pem(&certificate.to_pem().unwrap()).unwrap();
+    let root = native_tls::Certificate::from_pem(&certificate.pem()).unwrap();
     let trusting = native_tls::TlsConnector::builder()
         .add_root_certificate(root)
         .build();

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use mesh_model::{Error, Model, ModelOptions, wire::Message};
+use mesh_model::{Error, Model, ModelKeys, wire::Message};
 use serde_json::json;
 use tokio::time::Instant;
 
 use testkit::model_endpoint::{ModelEndpoint, http, says};
 
-use crate::support::{CollectingSink, Lookup, model, question, refuses, settings};
+use crate::support::{CollectingSink, Lookup, keys, model, question, refuses};
 
 #[tokio::test]
 async fn an_overloaded_endpoint_is_asked_again_when_it_says() {
@@ -119,9 +119,9 @@ async fn what_an_endpoint_refuses_is_left_out_and_stays_left_out() {
     ])
     .await;
     // The parameters that are left out do not count as attempts.
-    let one = Model::new(ModelOptions {
-        attempts: 1,
-        ..settings(&server)
+    let one = Model::new(ModelKeys {
+        model_attempts: 1,
+        ..keys(&server)
     });
     let one = one.unwrap();
     let ask = async |model: &Model, text: &str| {
@@ -164,11 +164,11 @@ async fn a_parameter_that_is_refused_once_more_is_a_refusal() {
 async fn keys_choose_what_a_request_has() {
     let server = ModelEndpoint::scripted(vec![says("Yes."), says("Yes.")]).await;
     for (limit, temperature) in [("max_completion_tokens", None), ("none", Some(0.5))] {
-        let model = Model::new(ModelOptions {
-            limit: limit.to_owned(),
-            temperature,
-            omit: vec!["stream_options".to_owned()],
-            ..settings(&server)
+        let model = Model::new(ModelKeys {
+            model_max_tokens_name: limit.to_owned(),
+            model_temperature: temperature,
+            model_omit: vec!["stream_options".to_owned()],
+            ..keys(&server)
         });
         let asked = model.unwrap();
         asked
@@ -188,15 +188,15 @@ async fn keys_choose_what_a_request_has() {
 async fn retry_after_holds_off_every_caller() {
     let busy = http("429 Too Many Requests", "retry-after: 2\r\n", "slow down");
     let server = ModelEndpoint::scripted(vec![busy, says("Yes.")]).await;
-    let one = Model::new(ModelOptions {
-        attempts: 1,
-        ..settings(&server)
+    let one = Model::new(ModelKeys {
+        model_attempts: 1,
+        ..keys(&server)
     });
     let error = one.unwrap().converse(question(), &Lookup::new(), &()).await;
     assert!(matches!(error, Err(Error::RetryAfter(..))), "{error:?}");
-    let hasty = Model::new(ModelOptions {
-        timeout: Duration::from_millis(500),
-        ..settings(&server)
+    let hasty = Model::new(ModelKeys {
+        model_timeout: Duration::from_millis(500),
+        ..keys(&server)
     });
     let began = Instant::now();
     let error = hasty

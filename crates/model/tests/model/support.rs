@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mesh_model::{
-    Functions, Model, ModelOptions, TextSink,
+    Functions, Model, ModelKeys, TextSink,
     wire::{Function, Message},
 };
 use parking_lot::Mutex;
@@ -16,24 +16,22 @@ pub(crate) fn calls(arguments: &str) -> String {
 }
 
 pub(crate) fn model(server: &ModelEndpoint) -> Model {
-    Model::new(settings(server)).unwrap()
+    Model::new(keys(server)).unwrap()
 }
 
-pub(crate) fn settings(server: &ModelEndpoint) -> ModelOptions {
-    ModelOptions {
-        url: server.url.clone(),
-        name: "small".to_owned(),
-        api_key: Some("hunter2".to_owned()),
-        timeout: Duration::from_secs(20),
-        connect_timeout: Duration::from_secs(2),
-        attempts: 3,
-        rounds: 3,
-        max_tokens: 100,
-        limit: "auto".to_owned(),
-        temperature: Some(0.0),
-        omit: Vec::new(),
-        max_bytes: 10_000,
-        cache_bytes: 100_000,
+pub(crate) fn keys(server: &ModelEndpoint) -> ModelKeys {
+    ModelKeys {
+        model_url: Some(server.url.clone()),
+        model_name: "small".to_owned(),
+        model_api_key: "hunter2".parse().ok(),
+        model_timeout: Duration::from_secs(20),
+        model_connect_timeout: Duration::from_secs(2),
+        model_attempts: 3,
+        model_rounds: 3,
+        model_max_tokens: 100,
+        model_max_bytes: 10_000,
+        model_cache_bytes: 100_000,
+        ..ModelKeys::default()
     }
 }
 

@@ -1,22 +1,27 @@
 //! `/v1/agent`: registrations and checks.
 
 use axum::{
+    Json,
     extract::{Path, State as Extract},
-    response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use http::{StatusCode, Uri};
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{ApiError, AppState, Query, body_json, json, render};
+use super::{
+    answer::{AppState, body_json, changed},
+    error::ApiError,
+    query::Query,
+    render,
+};
 use crate::{
     definition::{CheckDefinition, ServiceDefinition, Status},
     state::DATACENTER,
 };
 
-pub(super) async fn own(Extract(app): AppState) -> Response {
+pub(super) async fn own(Extract(app): AppState) -> Json<Value> {
     let version = concat!(env!("CARGO_PKG_VERSION"), "-mesh-registry");
-    json(&json!({
+    Json(json!({
         "Config": {
             "Datacenter": DATACENTER,
             "NodeName": app.shared.node,
@@ -29,117 +34,97 @@ pub(super) async fn own(Extract(app): AppState) -> Response {
     }))
 }
 
-pub(super) async fn services(Extract(app): AppState) -> Response {
-    let all = app.shared.read(|state| {
-        let services = state.services.iter();
-        let all: Map<String, Value> = services
-            .map(|(id, it)| (id.clone(), render::service(it)))
-            .collect();
-        all
-    });
-    json(&Value::Object(all))
+pub(super) async fn services(Extract(app): AppState) -> Json<Value> {
+    Json(app.shared.read(render::services))
 }
 
 pub(super) async fn service(
     Extract(app): AppState,
     Path(id): Path<String>,
-) -> Result<Response, ApiError> {
-    let found = app
-        .shared
-        .read(|state| state.services.get(&id).map(render::service));
+) -> Result<Json<Value>, ApiError> {
+    let shared = &app.shared;
+    let found = shared.read(|state| state.services.get(&id).map(render::service));
     let found = found.ok_or_else(|| ApiError::missing(format!("unknown service ID: {id}")))?;
-    Ok(json(&found))
+    Ok(Json(found))
 }
 
-pub(super) async fn checks(Extract(app): AppState) -> Response {
-    let all = app.shared.read(|state| {
+pub(super) async fn checks(Extract(app): AppState) -> Json<Value> {
+    let checks = app.shared.read(|state| {
         let checks = state.checks.iter();
-        let all: Map<String, Value> = checks
-            .map(|(id, it)| (id.clone(), render::check(&app.shared, state, it)))
-            .collect();
-        all
+        let checks = checks.map(|(id, it)| (id.clone(), render::check(&app.shared, state, it)));
+        checks.collect::<Map<_, _>>()
     });
-    json(&Value::Object(all))
+    Json(checks.into())
 }
 
 pub(super) async fn register(
     Extract(app): AppState,
-    uri: Uri,
+    query: Query,
     body: Bytes,
-) -> Result<Response, ApiError> {
-    let definition = ServiceDefinition::read(body_json(&body)?).map_err(ApiError::bad)?;
-    let replace = Query::of(&uri).has("replace-existing-checks");
-    let registered = app
-        .shared
-        .change(|state| state.register(definition, replace));
-    registered.map_err(ApiError::bad)?;
-    Ok(StatusCode::OK.into_response())
+) -> Result<StatusCode, ApiError> {
+    let definition = ServiceDefinition::read(body_json(&body)?)?;
+    let replace = query.has("replace-existing-checks");
+    app.shared
+        .change(|state| state.register(definition, replace))?;
+    Ok(StatusCode::OK)
 }
 
 pub(super) async fn deregister(
     Extract(app): AppState,
     Path(id): Path<String>,
-) -> Result<Response, ApiError> {
-    if app.shared.change(|state| state.deregister(&id)) {
-        return Ok(StatusCode::OK.into_response());
-    }
-    Err(ApiError::missing(format!("Unknown service {id:?}")))
+) -> Result<StatusCode, ApiError> {
+    let done = app.shared.change(|state| state.deregister(&id));
+    changed(done, format!("Unknown service {id:?}"))
 }
 
 pub(super) async fn maintenance(
     Extract(app): AppState,
     Path(id): Path<String>,
-    uri: Uri,
-) -> Result<Response, ApiError> {
-    let query = Query::of(&uri);
+    query: Query,
+) -> Result<StatusCode, ApiError> {
     let on = match query.get("enable") {
         Some("true" | "1") => true,
         Some("false" | "0") => false,
         _ => return Err(ApiError::bad("Missing value for enable: true or false")),
     };
     let reason = query.get("reason").unwrap_or_default();
-    if app.shared.change(|state| state.maintain(&id, on, reason)) {
-        return Ok(StatusCode::OK.into_response());
-    }
-    Err(ApiError::missing(format!("Unknown service {id:?}")))
+    let done = app.shared.change(|state| state.maintain(&id, on, reason));
+    changed(done, format!("Unknown service {id:?}"))
 }
 
 pub(super) async fn register_check(
     Extract(app): AppState,
     body: Bytes,
-) -> Result<Response, ApiError> {
-    let definition = CheckDefinition::read(body_json(&body)?).map_err(ApiError::bad)?;
-    let registered = app.shared.change(|state| state.register_check(definition));
-    registered.map_err(ApiError::bad)?;
-    Ok(StatusCode::OK.into_response())
+) -> Result<StatusCode, ApiError> {
+    let definition = CheckDefinition::read(body_json(&body)?)?;
+    app.shared
+        .change(|state| state.register_check(definition))?;
+    Ok(StatusCode::OK)
 }
 
 pub(super) async fn deregister_check(
     Extract(app): AppState,
     Path(id): Path<String>,
-) -> Result<Response, ApiError> {
-    if app.shared.change(|state| state.deregister_check(&id)) {
-        return Ok(StatusCode::OK.into_response());
-    }
-    Err(ApiError::missing(format!("Unknown check {id:?}")))
+) -> Result<StatusCode, ApiError> {
+    let done = app.shared.change(|state| state.deregister_check(&id));
+    changed(done, format!("Unknown check {id:?}"))
 }
 
 /// `pass`, `warn` and `fail` with a note in the query; `update` with a status in its body.
 pub(super) async fn report(
     Extract(app): AppState,
     Path((what, id)): Path<(String, String)>,
-    uri: Uri,
+    query: Query,
     body: Bytes,
-) -> Result<Response, ApiError> {
-    let query = Query::of(&uri);
+) -> Result<StatusCode, ApiError> {
     let note = query.get("note").unwrap_or_default().to_owned();
     let (status, output) = match what.as_str() {
         "pass" => (Status::Passing, note),
         "warn" => (Status::Warning, note),
         "fail" => (Status::Critical, note),
         "update" => {
-            let told = body_json(&body)?;
-            let field = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
+            let body = body_json(&body)?;
+            let field = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
             let status = field("Status");
             let status = Status::from_name(&status)
                 .ok_or_else(|| ApiError::bad(format!("Invalid check status: {status:?}")))?;
@@ -147,13 +132,8 @@ pub(super) async fn report(
         }
         other => return Err(ApiError::missing(format!("no such report: {other}"))),
     };
-    if app
+    let done = app
         .shared
-        .change(|state| state.report(&id, status, &output))
-    {
-        return Ok(StatusCode::OK.into_response());
-    }
-    Err(ApiError::missing(format!(
-        "CheckID {id:?} does not have associated TTL"
-    )))
+        .change(|state| state.report(&id, status, &output));
+    changed(done, format!("CheckID {id:?} does not have associated TTL"))
 }

@@ -3,32 +3,37 @@
 use std::collections::BTreeSet;
 
 use axum::{
+    Json,
     extract::{Path, State as Extract},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use http::{StatusCode, Uri, header};
+use http::header;
 use serde_json::{Value, json};
 
-use super::{ApiError, App, AppState, Query, answer, index_headers, json, wait_for};
+use super::{
+    answer::{App, AppState, answer, answer_with},
+    error::ApiError,
+    query::Query,
+};
 use crate::state::{KvPair, State};
 
 pub(super) async fn get(
     Extract(app): AppState,
     Path(key): Path<String>,
-    uri: Uri,
+    query: Query,
 ) -> Result<Response, ApiError> {
-    read(&app, &key, &Query::of(&uri)).await
+    read(&app, &key, &query).await
 }
 
 /// The whole store.
-pub(super) async fn get_all(Extract(app): AppState, uri: Uri) -> Result<Response, ApiError> {
-    read(&app, "", &Query::of(&uri)).await
+pub(super) async fn get_all(Extract(app): AppState, query: Query) -> Result<Response, ApiError> {
+    read(&app, "", &query).await
 }
 
 async fn read(app: &App, key: &str, query: &Query) -> Result<Response, ApiError> {
-    // Consul asks only whether they are there.
+    // As with Consul, their values mean nothing.
     let [all, only_keys, raw] = ["recurse", "keys", "raw"].map(|it| query.get(it).is_some());
     let beneath = |state: &State| state.entries.changed_beneath(key);
     if only_keys {
@@ -47,41 +52,26 @@ async fn read(app: &App, key: &str, query: &Query) -> Result<Response, ApiError>
         return Err(ApiError::bad("Missing key name"));
     }
     let index = |state: &State| state.entries.changed(key);
-    if !raw {
-        let read = |state: &State| state.entries.get(key).map(|it| json!([show(key, it)]));
-        return answer(app, query, index, read).await;
+    if raw {
+        let text = |it: &KvPair| ([(header::CONTENT_TYPE, "text/plain")], it.value.clone());
+        let read = |state: &State| state.entries.get(key).map(text);
+        return answer_with(app, query, index, read).await;
     }
-    wait_for(app, query, index).await?;
-    let (index, value) = app.shared.read(|state| {
-        let entry = state.entries.get(key);
-        (index(state), entry.map(|entry| entry.value.clone()))
-    });
-    let mut response = match value {
-        Some(value) => ([(header::CONTENT_TYPE, "text/plain")], value).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
-    };
-    index_headers(response.headers_mut(), index);
-    Ok(response)
+    let read = |state: &State| state.entries.get(key).map(|it| json!([show(key, it)]));
+    answer(app, query, index, read).await
 }
 
 /// The keys beneath a prefix, each up to the separator that follows it.
 fn keys(state: &State, prefix: &str, separator: &str) -> Option<Value> {
     let cut = |key: &str| {
         let rest = &key[prefix.len()..];
-        let end = match separator {
-            "" => rest.len(),
-            separator => rest
-                .find(separator)
-                .map_or(rest.len(), |at| at + separator.len()),
-        };
+        let found = rest.find(separator).filter(|_| !separator.is_empty());
+        let end = found.map_or(rest.len(), |at| at + separator.len());
         format!("{prefix}{}", &rest[..end])
     };
-    let keys: BTreeSet<String> = state
-        .entries
-        .beneath(prefix)
-        .map(|(key, _)| cut(key))
-        .collect();
-    // That the whole store holds none is no missing key.
+    let keys = state.entries.beneath(prefix);
+    let keys: BTreeSet<String> = keys.map(|(key, _)| cut(key)).collect();
+    // An empty store is no missing key.
     (!keys.is_empty() || prefix.is_empty()).then(|| json!(keys))
 }
 
@@ -100,17 +90,18 @@ fn show(key: &str, it: &KvPair) -> Value {
 pub(super) async fn put(
     Extract(app): AppState,
     Path(key): Path<String>,
-    uri: Uri,
+    query: Query,
     body: Bytes,
-) -> Result<Response, ApiError> {
-    let query = Query::of(&uri);
+) -> Result<Json<bool>, ApiError> {
     if query.get("acquire").or(query.get("release")).is_some() {
         return Err(ApiError::bad("this registry has no sessions"));
     }
     let flags = query.number("flags")?.unwrap_or(0);
     let cas = query.number("cas")?;
-    let written = app.shared.change(|state| state.put(&key, body, flags, cas));
-    Ok(json(&Value::Bool(written.map_err(ApiError::bad)?)))
+    let written = app
+        .shared
+        .change(|state| state.put(&key, body, flags, cas))?;
+    Ok(Json(written))
 }
 
 pub(super) async fn put_nowhere() -> ApiError {
@@ -120,9 +111,8 @@ pub(super) async fn put_nowhere() -> ApiError {
 pub(super) async fn delete(
     Extract(app): AppState,
     Path(key): Path<String>,
-    uri: Uri,
-) -> Result<Response, ApiError> {
-    let query = Query::of(&uri);
+    query: Query,
+) -> Result<Json<bool>, ApiError> {
     let cas = query.number("cas")?;
     let deleted = app.shared.change(|state| {
         if query.get("recurse").is_some() {
@@ -131,14 +121,17 @@ pub(super) async fn delete(
         }
         state.delete(&key, cas)
     });
-    Ok(json(&Value::Bool(deleted)))
+    Ok(Json(deleted))
 }
 
 /// The whole store.
-pub(super) async fn delete_all(Extract(app): AppState, uri: Uri) -> Result<Response, ApiError> {
-    if Query::of(&uri).get("recurse").is_none() {
+pub(super) async fn delete_all(
+    Extract(app): AppState,
+    query: Query,
+) -> Result<Json<bool>, ApiError> {
+    if query.get("recurse").is_none() {
         return Err(ApiError::bad("Missing key name"));
     }
     app.shared.change(|state| state.delete_beneath(""));
-    Ok(json(&Value::Bool(true)))
+    Ok(Json(true))
 }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     definition::Status,
-    state::{Check, DATACENTER, Service, Shared, State},
+    shared::Shared,
+    state::{Check, DATACENTER, Service, State},
 };
 
 /// The only node.
@@ -39,6 +40,12 @@ pub(super) fn service(it: &Service) -> Value {
         "CreateIndex": it.create_index,
         "ModifyIndex": it.modify_index,
     })
+}
+
+pub(super) fn services(state: &State) -> Value {
+    let services = state.services.iter();
+    let services = services.map(|(id, it)| (id.clone(), service(it)));
+    Value::Object(services.collect())
 }
 
 /// A service as the catalog shows it.

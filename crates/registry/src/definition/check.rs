@@ -8,15 +8,15 @@ use reqwest::{
 };
 use serde_json::Value;
 
-use super::{Status, fields::Fields};
+use super::fields::Fields;
 
-/// The least time that Consul runs a check after.
+/// Consul's shortest interval between two runs of a check.
 const LEAST_INTERVAL: Duration = Duration::from_secs(1);
-/// Consul's least time after which a critical service is taken out.
+/// Consul's shortest time after which a critical service is deregistered.
 pub(super) const LEAST_DEREGISTER: Duration = Duration::from_secs(60);
-/// How long a check may take that says nothing of it.
+/// Longest time for one run of a check without a `Timeout`.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Fields of a check that mean nothing here, or not beside the others.
+/// Fields of a check that this registry ignores, or that only some probes read.
 const CHECK_IGNORED: &[&str] = &[
     "disableredirects",
     "failuresbeforewarning",
@@ -39,6 +39,31 @@ const CHECK_IGNORED: &[&str] = &[
     "tcp",
     "grpc",
 ];
+
+/// The result of a check, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Status {
+    Passing,
+    Warning,
+    Critical,
+}
+
+impl Status {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Passing => "passing",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Passing, Self::Warning, Self::Critical]
+            .into_iter()
+            .find(|status| status.name() == name)
+    }
+}
+
 /// What a check does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
@@ -48,11 +73,11 @@ pub(crate) enum Probe {
     Http(HttpRequest),
     /// A connection to `host:port`.
     Tcp(String),
-    /// Somebody reports before this time is over.
+    /// A result is reported at least this often.
     Ttl(Duration),
 }
 
-/// What a check by HTTP asks.
+/// The request of an HTTP check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpRequest {
     url: reqwest::Url,
@@ -81,10 +106,10 @@ impl std::fmt::Display for HttpRequest {
 /// A check as it was registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CheckDefinition {
-    /// Empty for one that is named after its service.
+    /// Empty for a check that is named after its service.
     pub(crate) id: String,
     pub(crate) name: String,
-    /// Of a check that is registered on its own; empty for one of the node.
+    /// The service of a check that is registered alone; empty for a check of the node.
     pub(crate) service_id: String,
     pub(crate) notes: String,
     pub(crate) status: Option<Status>,
@@ -92,7 +117,7 @@ pub(crate) struct CheckDefinition {
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
     pub(crate) deregister_after: Option<Duration>,
-    /// How many successes, or failures, in a row change nothing yet.
+    /// How many successes, or failures, in a row are ignored.
     pub(crate) successes: u64,
     pub(crate) failures: u64,
 }
@@ -104,12 +129,13 @@ impl CheckDefinition {
             none if none.is_empty() => fields.text("id")?,
             id => id,
         };
-        let status = match fields.text("status")?.as_str() {
-            "" => None,
-            status => Some(Status::from_name(status).ok_or_else(|| {
-                format!("Status {status:?} is none of passing, warning, critical")
-            })?),
-        };
+        let status =
+            match fields.text("status")?.as_str() {
+                "" => None,
+                name => Some(Status::from_name(name).ok_or_else(|| {
+                    format!("Status {name:?} is none of passing, warning, critical")
+                })?),
+            };
         let interval = fields.duration("interval")?;
         let timeout = fields.duration("timeout")?;
         let deregister_after = fields.duration("deregistercriticalserviceafter")?;

@@ -1,4 +1,4 @@
-//! A JSON object whose fields are found whatever their case, and durations as Go writes them.
+//! A JSON object whose field names are read in any case, and durations as Go writes them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// Longest duration that is read.
 const LONGEST: f64 = 1e9;
 
-/// An object whose fields are found whatever their case.
+/// A JSON object whose field names are read in any case, with underscores or without.
 pub(super) struct Fields(Map<String, Value>);
 
 impl Fields {
@@ -52,10 +52,10 @@ impl Fields {
         self.take(name) == Some(Value::Bool(true))
     }
 
-    /// A field that is not known is a misspelling, or asks for what this registry cannot do: neither
-    /// may do nothing without a word. One that says nothing is no matter.
+    /// Refuses fields that were not read: they are misspelt, or ask for what this registry cannot do. A
+    /// field with an empty value is ignored.
     pub(super) fn end(self, ignored: &[&str]) -> Result<(), String> {
-        let says_nothing = |value: &Value| match value {
+        let is_empty = |value: &Value| match value {
             Value::Null | Value::Bool(false) => true,
             Value::Number(number) => number.as_f64() == Some(0.0),
             Value::String(text) => text.is_empty(),
@@ -64,7 +64,7 @@ impl Fields {
             Value::Bool(true) => false,
         };
         let mut rest = self.0.iter();
-        match rest.find(|(name, value)| !ignored.contains(&name.as_str()) && !says_nothing(value)) {
+        match rest.find(|(name, value)| !ignored.contains(&name.as_str()) && !is_empty(value)) {
             Some((name, _)) => Err(format!("this registry knows no field {name:?}")),
             None => Ok(()),
         }

@@ -4,8 +4,6 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use bytes::Bytes;
 
-use super::State;
-
 /// A value.
 #[derive(Clone, Debug)]
 pub(crate) struct KvPair {
@@ -20,14 +18,14 @@ pub(crate) struct KvPair {
 pub(crate) struct KvStore {
     by_key: BTreeMap<String, KvPair>,
     /// When any of them last changed.
-    index: u64,
-    /// When one was last taken out.
+    pub(super) index: u64,
+    /// When one was last removed.
     removed_index: u64,
 }
 
 impl Default for KvStore {
     fn default() -> Self {
-        // Clients take the number 0 for no number.
+        // Clients read 0 as no index.
         Self {
             by_key: BTreeMap::new(),
             index: 1,
@@ -45,13 +43,13 @@ impl KvStore {
         self.by_key.get(key)
     }
 
-    /// When one last changed; of a key that is not there, when any did.
+    /// When an entry last changed; for a key without one, when any entry did.
     pub(crate) fn changed(&self, key: &str) -> u64 {
         self.get(key).map_or(self.index, |entry| entry.modify_index)
     }
 
-    /// When those beneath a prefix last changed, or any was taken out: which prefix that was
-    /// beneath is not kept.
+    /// When the entries beneath a prefix last changed, or any entry was removed: where that was is not
+    /// kept.
     pub(crate) fn changed_beneath(&self, prefix: &str) -> u64 {
         let newest = self.beneath(prefix).map(|(_, entry)| entry.modify_index);
         newest
@@ -59,7 +57,7 @@ impl KvStore {
             .map_or(self.index, |it| it.max(self.removed_index))
     }
 
-    /// Those whose keys begin with a prefix, in order.
+    /// The entries whose keys begin with a prefix, in order.
     pub(crate) fn beneath<'a>(
         &'a self,
         prefix: &'a str,
@@ -71,74 +69,57 @@ impl KvStore {
             .map(|(key, entry)| (key.as_str(), entry))
     }
 
-    /// Whether a write may happen that is for what was last changed at `cas` (0: for what is not
-    /// there).
-    fn allow(&self, key: &str, cas: Option<u64>) -> bool {
+    /// Whether `cas` is absent or where the entry last changed; 0 stands for no entry.
+    fn allows(&self, key: &str, cas: Option<u64>) -> bool {
         cas.is_none_or(|cas| self.get(key).map_or(0, |known| known.modify_index) == cas)
     }
-}
 
-impl State {
-    /// Writes an entry. False when `cas` is given and is not what it was last changed at (0: it must
-    /// not be there).
-    ///
-    /// # Errors
-    /// When there are too many.
-    pub(crate) fn put(
+    /// Writes an entry, as the change `index`. False when `cas` does not allow it.
+    pub(super) fn put(
         &mut self,
         key: &str,
         value: Bytes,
         flags: u64,
         cas: Option<u64>,
-    ) -> Result<bool, String> {
-        self.room()?;
-        if !self.entries.allow(key, cas) {
-            return Ok(false);
+        index: u64,
+    ) -> bool {
+        if !self.allows(key, cas) {
+            return false;
         }
-        let known = self.entries.get(key);
-        if known.is_some_and(|known| known.value == value && known.flags == flags) {
-            return Ok(true);
+        let known = self.get(key);
+        if known.is_none_or(|known| known.value != value || known.flags != flags) {
+            let entry = KvPair {
+                value,
+                flags,
+                create_index: known.map_or(index, |known| known.create_index),
+                modify_index: index,
+            };
+            self.by_key.insert(key.to_owned(), entry);
+            self.index = index;
         }
-        let created = known.map(|known| known.create_index);
-        let index = self.next();
-        let entry = KvPair {
-            value,
-            flags,
-            create_index: created.unwrap_or(index),
-            modify_index: index,
-        };
-        self.entries.by_key.insert(key.to_owned(), entry);
-        self.entries.index = index;
-        Ok(true)
+        true
     }
 
-    /// Takes an entry out; false when `cas` is given and is not what it was last changed at.
-    pub(crate) fn delete(&mut self, key: &str, cas: Option<u64>) -> bool {
-        // One that is not there is out already, whatever it is compared with.
-        if self.entries.get(key).is_none() {
+    /// Removes an entry, as the change `index`. False when `cas` does not allow it.
+    pub(super) fn delete(&mut self, key: &str, cas: Option<u64>, index: u64) -> bool {
+        // An entry that is not there is gone already, whatever it is compared with.
+        if self.get(key).is_none() {
             return true;
         }
-        let allowed = self.entries.allow(key, cas);
+        let allowed = self.allows(key, cas);
         if allowed {
-            self.entries.by_key.remove(key);
-            self.entries_removed();
+            self.by_key.remove(key);
+            (self.index, self.removed_index) = (index, index);
         }
         allowed
     }
 
-    /// Takes out all beneath a prefix.
-    pub(crate) fn delete_beneath(&mut self, prefix: &str) {
-        let before = self.entries.len();
-        self.entries
-            .by_key
-            .retain(|key, _| !key.starts_with(prefix));
-        if self.entries.len() != before {
-            self.entries_removed();
+    /// Removes all entries whose keys begin with a prefix, as the change `index`.
+    pub(super) fn delete_beneath(&mut self, prefix: &str, index: u64) {
+        let before = self.len();
+        self.by_key.retain(|key, _| !key.starts_with(prefix));
+        if self.len() != before {
+            (self.index, self.removed_index) = (index, index);
         }
-    }
-
-    fn entries_removed(&mut self) {
-        let index = self.next();
-        (self.entries.index, self.entries.removed_index) = (index, index);
     }
 }

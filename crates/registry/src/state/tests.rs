@@ -4,11 +4,6 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn state() -> State {
-    let shared = Shared::new("test");
-    shared.state.into_inner()
-}
-
 fn register(state: &mut State, body: Value) {
     let definition = ServiceDefinition::read(body).unwrap();
     state.register(definition, false).unwrap();
@@ -24,7 +19,7 @@ fn status(state: &State, id: &str) -> Status {
 
 #[test]
 fn the_same_registration_again_changes_nothing() {
-    let mut state = state();
+    let mut state = State::new();
     let body = json!({ "Name": "a", "Port": 1, "Check": { "TCP": "h:1", "Interval": "1s" } });
     register(&mut state, body.clone());
     let (index, round) = (state.index(), state.checks["service:a"].round);
@@ -35,7 +30,7 @@ fn the_same_registration_again_changes_nothing() {
 
 #[test]
 fn a_change_wakes_who_watches_the_name_and_nobody_else() {
-    let mut state = state();
+    let mut state = State::new();
     register(&mut state, json!({ "Name": "a", "Check": ttl("passing") }));
     register(&mut state, json!({ "Name": "b" }));
     let (b, checks) = (state.changed("b"), state.checks_index);
@@ -59,7 +54,7 @@ fn a_change_wakes_who_watches_the_name_and_nobody_else() {
 
 #[test]
 fn a_check_that_is_registered_again_keeps_its_status_and_begins_anew() {
-    let mut state = state();
+    let mut state = State::new();
     register(&mut state, json!({ "Name": "a", "Check": ttl("passing") }));
     state.report("service:a", Status::Critical, "bad");
     let round = state.checks["service:a"].round;
@@ -71,7 +66,7 @@ fn a_check_that_is_registered_again_keeps_its_status_and_begins_anew() {
     );
     let current = check.round;
     assert!(current > round);
-    // What the former one comes to is too late.
+    // The result of the former registration is too late.
     state.outcome("service:a", round, Status::Passing, "");
     assert_eq!(status(&state, "service:a"), Status::Critical);
     state.outcome("service:a", current, Status::Passing, "");
@@ -80,7 +75,7 @@ fn a_check_that_is_registered_again_keeps_its_status_and_begins_anew() {
 
 #[test]
 fn checks_stay_until_they_are_replaced() {
-    let mut state = state();
+    let mut state = State::new();
     register(
         &mut state,
         json!({ "Name": "a", "Checks": [ttl("passing"), ttl("passing")] }),
@@ -102,7 +97,7 @@ fn checks_stay_until_they_are_replaced() {
 
 #[test]
 fn a_renamed_instance_leaves_its_former_name() {
-    let mut state = state();
+    let mut state = State::new();
     register(
         &mut state,
         json!({ "Name": "a", "ID": "1", "Check": ttl("passing") }),
@@ -116,7 +111,7 @@ fn a_renamed_instance_leaves_its_former_name() {
 
 #[test]
 fn names_that_come_and_go_are_not_kept() {
-    let mut state = state();
+    let mut state = State::new();
     let mut last = 0;
     for n in 0..1000 {
         let name = format!("name-{n}");
@@ -132,7 +127,7 @@ fn names_that_come_and_go_are_not_kept() {
 
 #[test]
 fn maintenance_is_over_when_it_is_said_and_takes_no_reports() {
-    let mut state = state();
+    let mut state = State::new();
     register(&mut state, json!({ "Name": "a" }));
     assert!(!state.maintain("b", true, ""));
     assert!(state.maintain("a", true, "why") && state.maintain("a", true, "again"));
@@ -148,7 +143,7 @@ fn maintenance_is_over_when_it_is_said_and_takes_no_reports() {
 
 #[test]
 fn an_entry_is_written_and_removed_only_as_it_was_last_seen() {
-    let mut state = state();
+    let mut state = State::new();
     let mut put = |cas| state.put("k", "v".into(), 0, cas).unwrap();
     assert!(!put(Some(9)));
     assert!(put(Some(0)));
@@ -162,7 +157,7 @@ fn an_entry_is_written_and_removed_only_as_it_was_last_seen() {
 
 #[test]
 fn an_entry_is_no_news_of_another() {
-    let mut state = state();
+    let mut state = State::new();
     for key in ["m/a", "m/b", "n"] {
         state.put(key, "1".into(), 0, None).unwrap();
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, error::Error, time::Duration};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::Fault;
+use super::fault::Fault;
 use crate::load::Call;
 
 /// What became of the calls.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::Fault;
+use super::fault::Fault;
 use crate::{BreakableLink, Consul, FaultyInstance, Mesh, Program, Signal, load, wait};
 
 /// Each call works so long, so that some are always in flight.

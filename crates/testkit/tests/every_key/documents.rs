@@ -1,11 +1,14 @@
-//! What is made of the tables of keys: `config/example.toml`, `docs/guide/keys.md`, and the tables
-//! between `<!-- keys NAME … -->` and `<!-- /keys -->` of the guide. `make keys` writes them anew.
+//! What is made of the tables in the source: `config/example.toml`, `docs/guide/keys.md`, the guide's
+//! tables between `<!-- keys NAME … -->` and `<!-- /keys -->`, and those of metrics and policies.
+//! `make keys` writes them anew.
 
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
+use balance::POLICIES;
+use programs::PROGRAMS;
 use service::{Group, Key, Spec, config};
 
-use crate::PROGRAMS;
+use crate::metrics;
 
 /// The variable with which the documents are written rather than compared.
 const WRITE: &str = "WRITE_KEYS";
@@ -13,7 +16,7 @@ const OPEN: &str = "<!-- keys ";
 const CLOSE: &str = "<!-- /keys -->";
 
 fn specs() -> impl Iterator<Item = &'static Spec> {
-    PROGRAMS.iter().map(|(spec, _)| *spec)
+    PROGRAMS.iter().map(|(spec, _)| spec)
 }
 
 /// Every group once, those that more programs have first.
@@ -112,12 +115,30 @@ fn filled(page: &str, keys: &BTreeMap<&str, Key>) -> String {
     out + rest
 }
 
+/// The page with what stands between `<!-- MARK -->` and `<!-- /MARK -->` made anew.
+fn with_table(page: &str, mark: &str, table: &str) -> Option<String> {
+    let (open, close) = (format!("<!-- {mark} -->"), format!("<!-- /{mark} -->"));
+    let (before, rest) = page.split_once(&open)?;
+    let (_, after) = rest.split_once(&close).expect("the end of a table");
+    Some(format!("{before}{open}\n{table}{close}{after}"))
+}
+
+fn policies() -> String {
+    let mut out = "| policy | also called | picks |\n|---|---|---|\n".to_owned();
+    for policy in POLICIES {
+        let aliases: Vec<_> = policy.aliases.iter().map(|it| format!("`{it}`")).collect();
+        let (name, about) = (policy.name, policy.about);
+        out += &format!("| `{name}` | {} | {about} |\n", aliases.join(", "));
+    }
+    out
+}
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-#[test]
-fn the_documents_are_those_of_the_tables() {
+#[tokio::test]
+async fn the_documents_are_those_of_the_tables() {
     let keys: BTreeMap<&str, Key> = groups()
         .iter()
         .flat_map(|(group, _)| group.keys)
@@ -127,11 +148,19 @@ fn the_documents_are_those_of_the_tables() {
         (root().join("config/example.toml"), example()),
         (root().join("docs/guide/keys.md"), page()),
     ];
+    let tables = [
+        ("metrics", metrics::table().await),
+        ("policies", policies()),
+    ];
     let guide = fs::read_dir(root().join("docs/guide")).unwrap();
     for path in guide.map(|file| file.unwrap().path()) {
         if path.file_name().is_none_or(|name| name != "keys.md") {
             let text = fs::read_to_string(&path).unwrap();
-            documents.push((path, filled(&text, &keys)));
+            let mut text = filled(&text, &keys);
+            for (mark, table) in &tables {
+                text = with_table(&text, mark, table).unwrap_or(text);
+            }
+            documents.push((path, text));
         }
     }
     let write = config::environment().contains_key(WRITE);

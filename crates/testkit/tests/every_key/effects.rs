@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use crate::PROGRAMS;
+use programs::PROGRAMS;
 
 /// What shows that a value has its effect.
 #[derive(Clone, Copy, Debug)]

@@ -20,6 +20,7 @@ class Foo(services.AgentServiceServicer):
         done = threading.Event()
         context.add_callback(done.set)
         begun = time.monotonic()
+        print(f"working on {task.task_id}", flush=True)
         if done.wait(float(task.parameters.get("seconds", "0"))):
             print(f"cancelled {task.task_id}", flush=True)
         return pb.TaskResponse(

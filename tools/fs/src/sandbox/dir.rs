@@ -11,12 +11,18 @@ use rustix::fs::{
     renameat, statat, unlinkat,
 };
 
-use super::FileEntry;
-
 /// The prefix of temporary files. It is hidden, so that no caller's path names one.
 const TEMPORARY: &str = ".tmp-";
-/// The file that is locked during an append. It is hidden too, and stays empty.
+/// The file that is locked during an append. It is hidden, and stays empty.
 const LOCK: &str = ".lock";
+
+/// One file of a run.
+#[derive(Debug)]
+pub(crate) struct FileEntry {
+    /// Path within the run.
+    pub(crate) path: String,
+    pub(crate) bytes: u64,
+}
 
 /// An open directory.
 #[derive(Debug)]
@@ -116,8 +122,15 @@ impl Dir {
         }
     }
 
-    /// Adds the plain files of this directory and those beneath it, hidden ones left out.
-    pub(super) fn walk(&self, prefix: &str, entries: &mut Vec<FileEntry>) -> io::Result<()> {
+    /// The plain files of this directory and of those beneath it, sorted. Hidden ones are left out.
+    pub(super) fn files(&self) -> io::Result<Vec<FileEntry>> {
+        let mut entries = Vec::new();
+        self.walk("", &mut entries)?;
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    fn walk(&self, prefix: &str, entries: &mut Vec<FileEntry>) -> io::Result<()> {
         for item in Listing::read_from(&self.0)? {
             let item = item?;
             let Ok(name) = item.file_name().to_str() else {

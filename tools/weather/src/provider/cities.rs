@@ -30,17 +30,11 @@ pub(super) struct City {
 }
 
 /// Reads a table of cities: tab separated, a heading line, `#` for comments.
-///
-/// # Errors
-/// When a line does not have the columns and numbers it should; it is quoted.
 pub(super) fn read(table: &str) -> Result<Vec<City>, Error> {
     let lines = table.lines().filter(|line| !line.starts_with('#')).skip(1);
+    let bad = |line| Error::InvalidConfig(format!("bad line in the climate data: {line:?}"));
     lines
-        .map(|line| {
-            city(line).ok_or_else(|| {
-                Error::InvalidConfig(format!("bad line in the climate data: {line:?}"))
-            })
-        })
+        .map(|line| city(line).ok_or_else(|| bad(line)))
         .collect()
 }
 
@@ -66,20 +60,18 @@ fn city(line: &str) -> Option<City> {
         let all = std::iter::once(first).chain(more.split('|'));
         all.map(fold).filter(|word| !word.is_empty()).collect()
     };
-    latitude
-        .parse::<f64>()
-        .ok()
-        .filter(|degrees| degrees.abs() <= 90.0)?;
+    let degrees = |text: &str, most: f64| {
+        let degrees = text.parse::<f64>().ok();
+        degrees.filter(|degrees| degrees.abs() <= most)
+    };
+    degrees(latitude, 90.0)?;
     Some(City {
         label: format!("{name}, {country}"),
         name: name.into(),
         country: fold(country),
         spellings: words(name, also),
         within: words(country, within),
-        longitude: longitude
-            .parse()
-            .ok()
-            .filter(|degrees: &f64| degrees.abs() <= 180.0)?,
+        longitude: degrees(longitude, 180.0)?,
         high: months(high)?,
         low: months(low)?,
         humidity: months(humidity)?,
@@ -94,9 +86,6 @@ fn months(column: &str) -> Option<Months> {
 }
 
 /// The one city that `given` names: `Paris`, `paris, FR`, `San Jose, California`.
-///
-/// # Errors
-/// When no city or several have this name; the text lists them.
 pub(super) fn find<'a>(cities: &'a [City], given: &str) -> Result<&'a City, Error> {
     let wanted = fold(given);
     let found: Vec<&City> = cities.iter().filter(|city| city.is(&wanted)).collect();
@@ -107,10 +96,8 @@ pub(super) fn find<'a>(cities: &'a [City], given: &str) -> Result<&'a City, Erro
             hint: hint(cities, given, &wanted),
         }),
         _ => {
-            let labels: Vec<_> = found
-                .iter()
-                .map(|city| format!("{:?}", city.label))
-                .collect();
+            let labels = found.iter().map(|city| format!("{:?}", city.label));
+            let labels: Vec<_> = labels.collect();
             Err(Error::Ambiguous {
                 given: shorten(given),
                 candidates: labels.join(" or "),
@@ -121,49 +108,42 @@ pub(super) fn find<'a>(cities: &'a [City], given: &str) -> Result<&'a City, Erro
 
 impl City {
     fn is(&self, wanted: &str) -> bool {
-        self.spellings
-            .iter()
-            .any(|name| match wanted.strip_prefix(name.as_str()) {
-                Some("") => true,
-                Some(rest) => rest.starts_with(' ') && self.lies_within(rest.trim_start()),
-                None => false,
-            })
+        starts_with_any(wanted, &self.spellings, |rest| self.lies_within(rest))
     }
 
     /// Whether `rest` has only words for where the city is (`ma usa` for Boston).
     fn lies_within(&self, rest: &str) -> bool {
-        self.within
-            .iter()
-            .any(|word| match rest.strip_prefix(word.as_str()) {
-                Some("") => true,
-                Some(more) => more.starts_with(' ') && self.lies_within(more.trim_start()),
-                None => false,
-            })
+        starts_with_any(rest, &self.within, |rest| self.lies_within(rest))
     }
 }
 
-fn hint(cities: &[City], given: &str, wanted: &str) -> String {
-    let of_country: Vec<&str> = cities
+/// Whether a text is one of `words`, or one of them with a rest that fits.
+fn starts_with_any(text: &str, words: &[String], fits: impl Fn(&str) -> bool) -> bool {
+    words
         .iter()
-        .filter(|city| city.country == wanted)
-        .map(|city| &*city.label)
-        .collect();
+        .any(|word| match text.strip_prefix(word.as_str()) {
+            Some("") => true,
+            Some(rest) => rest.starts_with(' ') && fits(rest.trim_start()),
+            None => false,
+        })
+}
+
+fn hint(cities: &[City], given: &str, wanted: &str) -> String {
+    let labels = |meant: &dyn Fn(&City) -> bool| {
+        let meant = cities.iter().filter(|city| meant(city));
+        let labels: Vec<&str> = meant.map(|city| &*city.label).collect();
+        labels.join(" or ")
+    };
+    let of_country = labels(&|city| city.country == wanted);
     if !of_country.is_empty() {
-        return format!(
-            " is a country: give a city, such as {}",
-            of_country.join(" or ")
-        );
+        return format!(" is a country: give a city, such as {of_country}");
     }
     // The city stands before the comma; the rest says which one.
     let name = given.split(',').next().unwrap_or(given);
     let near = nearest(name, cities.iter().map(|city| &*city.name));
-    let labels: Vec<&str> = cities
-        .iter()
-        .filter(|city| near.contains(&&*city.name))
-        .map(|city| &*city.label)
-        .collect();
-    if !labels.is_empty() {
-        return format!(": did you mean {}?", labels.join(" or "));
+    let near = labels(&|city| near.contains(&&*city.name));
+    if !near.is_empty() {
+        return format!(": did you mean {near}?");
     }
     let all: Vec<&str> = cities.iter().map(|city| &*city.name).collect();
     format!(": the embedded climate knows {}", all.join(", "))

@@ -1,16 +1,14 @@
 //! Climate normals: monthly means, interpolated by date.
 //!
-//! Nothing here is measured or random. A month's normals hold in its middle and change linearly to
-//! the next; the same place and date always give the same answer.
+//! Nothing here is measured or random: the same place and date always give the same answer.
 
 use std::f64::consts::TAU;
 
 use chrono::{DateTime, Datelike as _, Duration, NaiveDate, Timelike as _, Utc};
 
 use super::{
-    Current, Day, Forecast, Provider,
     cities::{self, City, Months},
-    percent,
+    forecast::{Current, Day, Forecast, Provider, percent},
 };
 use crate::{Error, condition};
 
@@ -24,7 +22,6 @@ pub(super) struct Climate {
 }
 
 impl Climate {
-    /// Reads the embedded table.
     pub(super) fn embedded() -> Result<Self, Error> {
         Ok(Self {
             cities: cities::read(TABLE)?,
@@ -81,10 +78,9 @@ fn solar_time(city: &City, now: DateTime<Utc>) -> chrono::NaiveDateTime {
 }
 
 fn usual_day(city: &City, date: NaiveDate) -> Day {
-    let at = Between::of(date);
-    let [high, low, humidity] =
-        [&city.high, &city.low, &city.humidity].map(|months| at.read(months));
-    let [wet_days, mm] = [&city.wet, &city.precipitation].map(|months| at.read(months));
+    let at = |months: &Months| interpolate(months, date);
+    let (high, low, humidity) = (at(&city.high), at(&city.low), at(&city.humidity));
+    let (wet_days, mm) = (at(&city.wet), at(&city.precipitation));
     let wet = (wet_days / DAYS_A_MONTH).clamp(0.0, 1.0);
     let mean = f64::midpoint(high, low);
     Day {
@@ -104,48 +100,23 @@ const DAYS_A_MONTH: f64 = 30.44;
 fn draw(city: &City, date: NaiveDate) -> f64 {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     // FNV-1a of the name, so that two cities do not have the same wet days.
-    let seed = city
-        .label
-        .bytes()
-        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-        });
+    let step = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+    let seed = city.label.bytes().fold(0xCBF2_9CE4_8422_2325, step);
     let day = u64::from(date.num_days_from_ce().unsigned_abs());
     let bits = seed.wrapping_add(day.wrapping_mul(GOLDEN)) >> 32;
     f64::from(u32::try_from(bits).unwrap_or_default()) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// A date between the middles of two months.
-struct Between {
-    earlier: usize,
-    later: usize,
-    /// How far towards `later`, 0..1.
-    share: f64,
-}
-
-impl Between {
-    fn of(date: NaiveDate) -> Self {
-        let month = date.month0() as usize;
-        let length = f64::from(date.num_days_in_month());
-        let passed = (f64::from(date.day()) - 0.5) / length;
-        if passed < 0.5 {
-            Self {
-                earlier: (month + 11) % 12,
-                later: month,
-                share: passed + 0.5,
-            }
-        } else {
-            Self {
-                earlier: month,
-                later: (month + 1) % 12,
-                share: passed - 0.5,
-            }
-        }
-    }
-
-    fn read(&self, months: &Months) -> f64 {
-        months[self.earlier] * (1.0 - self.share) + months[self.later] * self.share
-    }
+/// The value of a month's normals at a date: the middle of a month has its own, and between two middles
+/// it changes evenly.
+fn interpolate(months: &Months, date: NaiveDate) -> f64 {
+    let month = date.month0() as usize;
+    let passed = (f64::from(date.day()) - 0.5) / f64::from(date.num_days_in_month());
+    let (earlier, later, share) = match passed < 0.5 {
+        true => ((month + 11) % 12, month, passed + 0.5),
+        false => (month, (month + 1) % 12, passed - 0.5),
+    };
+    months[earlier] * (1.0 - share) + months[later] * share
 }
 
 #[cfg(test)]

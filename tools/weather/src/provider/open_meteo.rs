@@ -1,16 +1,17 @@
-//! Open-Meteo: a name becomes coordinates, coordinates become weather.
+//! Open-Meteo: one API finds the coordinates of a name, another their weather.
 //!
 //! Forms of request and answer: <https://open-meteo.com/en/docs/geocoding-api> and
 //! <https://open-meteo.com/en/docs>.
 
-use agentkit::text::shorten;
+use agentkit::{ApiError, JsonApi, text::shorten};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
-use reqwest::Url;
+use fetch::{EgressPolicy, Request};
 use serde::de::DeserializeOwned;
+use url::Url;
 
-use super::{Current, Day, Forecast, Provider, ProviderOptions, percent};
-use crate::{Error, condition, names::fold};
-use answers::{ApiError, CurrentAnswer, DailyAnswer, GeocodingAnswer, Place};
+use super::forecast::{Current, Day, Forecast, Provider, percent};
+use crate::{Error, WeatherKeys, condition, names::fold};
+use answers::{CurrentAnswer, DailyAnswer, GeocodingAnswer, Place};
 
 mod answers;
 
@@ -21,40 +22,38 @@ const MAX_BYTES: usize = 256 * 1024;
 /// A client of the two APIs.
 #[derive(Debug)]
 pub(super) struct OpenMeteo {
-    http: reqwest::Client,
+    api: JsonApi,
     geocoding: Url,
     forecast: Url,
 }
 
 impl OpenMeteo {
-    /// Checks the options; nothing is sent.
-    pub(super) fn new(settings: &ProviderOptions) -> Result<Self, Error> {
-        if !settings.external_requests {
+    /// A client as the keys say. Nothing is sent yet.
+    pub(super) fn new(keys: &WeatherKeys, external: bool) -> Result<Self, Error> {
+        if !external {
             return Err(Error::InvalidConfig(
                 "weather provider open-meteo asks a public API: set ALLOW_EXTERNAL_REQUESTS=yes, \
                  or choose the provider climate"
                     .into(),
             ));
         }
-        // Neither redirects nor a proxy of the environment: the configured hosts and no others.
-        let http = reqwest::Client::builder()
-            .timeout(settings.timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("weather-tool/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| {
-                Error::InvalidConfig(format!("the HTTP client cannot be built: {error}"))
-            })?;
+        let geocoding = endpoint(&keys.geocoding_url, "v1/search")?;
+        let forecast = endpoint(&keys.forecast_url, "v1/forecast")?;
+        // The operator's own addresses of the API may be inside.
+        let hosts =
+            [&geocoding, &forecast].map(|url| url.host_str().unwrap_or_default().to_owned());
+        let policy = EgressPolicy::new(true, &hosts);
+        let api = JsonApi::new(policy, keys.provider_timeout, MAX_BYTES, "")
+            .map_err(|error| Error::InvalidConfig(error.to_string()))?;
         Ok(Self {
-            http,
-            geocoding: endpoint(&settings.geocoding_url, "v1/search")?,
-            forecast: endpoint(&settings.forecast_url, "v1/forecast")?,
+            api,
+            geocoding,
+            forecast,
         })
     }
 
     async fn place(&self, location: &str) -> Result<Place, Error> {
-        // The API takes a bare name; what follows the comma is for us to compare.
+        // The API takes a name alone; the part after the comma is compared here.
         let mut parts = location.split(',').map(str::trim);
         let name = parts.next().unwrap_or_default();
         let within: Vec<String> = parts.map(fold).filter(|word| !word.is_empty()).collect();
@@ -65,25 +64,20 @@ impl OpenMeteo {
             ("format", "json"),
         ];
         let found: GeocodingAnswer = self.get(&self.geocoding, &query).await?;
-        // The API ranks by relevance and population, so the first that fits is the one meant.
-        match found
-            .results
-            .iter()
-            .position(|place| place.lies_within(&within))
-        {
-            Some(first) => Ok(found.results.into_iter().nth(first).unwrap_or_default()),
-            None => {
-                let labels: Vec<_> = found.results.iter().take(3).map(Place::label).collect();
-                let hint = match labels.is_empty() {
-                    true => ": give a city or a postal code, such as Paris or Paris, France".into(),
-                    false => format!(": did you mean {}?", labels.join(" or ")),
-                };
-                Err(Error::Place {
-                    given: shorten(location),
-                    hint,
-                })
-            }
+        // The API sorts by relevance and population: the first that fits is meant.
+        let is_meant = |place: &&Place| place.lies_within(&within);
+        if let Some(place) = found.results.iter().find(is_meant) {
+            return Ok(place.clone());
         }
+        let labels: Vec<_> = found.results.iter().take(3).map(Place::label).collect();
+        let hint = match labels.is_empty() {
+            true => ": give a city or a postal code, such as Paris or Paris, France".into(),
+            false => format!(": did you mean {}?", labels.join(" or ")),
+        };
+        Err(Error::Place {
+            given: shorten(location),
+            hint,
+        })
     }
 
     async fn get<T: DeserializeOwned>(
@@ -91,31 +85,9 @@ impl OpenMeteo {
         url: &Url,
         query: &[(&str, &str)],
     ) -> Result<T, Error> {
-        let host = url.host_str().unwrap_or_default().to_owned();
-        let fail = |problem: String| Error::Upstream {
-            host: host.clone(),
-            problem,
-        };
-        let lost = |error: reqwest::Error| match error.is_timeout() {
-            true => fail("no answer in time".into()),
-            false => fail(error.without_url().to_string()),
-        };
         let mut url = url.clone();
         url.query_pairs_mut().extend_pairs(query);
-        let mut response = self.http.get(url).send().await.map_err(lost)?;
-        let status = response.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(lost)? {
-            body.extend_from_slice(&chunk);
-            if body.len() > MAX_BYTES {
-                return Err(fail(format!("the answer is larger than {MAX_BYTES} bytes")));
-            }
-        }
-        if !status.is_success() {
-            let said = serde_json::from_slice(&body).map(|ApiError { reason }| shorten(&reason));
-            return Err(fail(format!("HTTP {status}: {}", said.unwrap_or_default())));
-        }
-        serde_json::from_slice(&body).map_err(|error| fail(format!("unreadable answer: {error}")))
+        Ok(self.api.send(Request::get(url)).await?)
     }
 }
 
@@ -144,9 +116,9 @@ impl Provider for OpenMeteo {
             ("timezone", "auto"),
         ];
         let answer: CurrentAnswer = self.get(&self.forecast, &query).await?;
-        let time = answer.time().ok_or_else(|| Error::Upstream {
-            host: SOURCE.into(),
-            problem: format!("unreadable time {:?}", shorten(&answer.current.time)),
+        let time = answer.time().ok_or_else(|| {
+            let given = shorten(&answer.current.time);
+            ApiError::new(SOURCE, format_args!("unreadable time {given:?}"))
         })?;
         let now = answer.current;
         Ok(Current {
@@ -195,16 +167,12 @@ impl Provider for OpenMeteo {
             (span[1].0, &*span[1].1),
         ];
         let answer: DailyAnswer = self.get(&self.forecast, &query).await?;
-        let days: Option<Vec<Day>> = (0..answer.daily.time.len())
-            .map(|index| answer.daily.day(index))
-            .collect();
-        let days = days
-            .filter(|days| !days.is_empty())
-            .ok_or_else(|| Error::Upstream {
-                host: SOURCE.into(),
-                problem: "there is no forecast for these days: ask for at most 16 days from today"
-                    .into(),
-            })?;
+        let numbers = 0..answer.daily.time.len();
+        let days: Option<Vec<Day>> = numbers.map(|index| answer.daily.day(index)).collect();
+        let days = days.filter(|days| !days.is_empty()).ok_or_else(|| {
+            let problem = "there is no forecast for these days: ask for at most 16 days from today";
+            ApiError::new(SOURCE, problem)
+        })?;
         Ok(Forecast {
             place: place.label(),
             days,

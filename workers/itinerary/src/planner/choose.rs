@@ -1,26 +1,24 @@
-//! Which sights are worth the days there are.
+//! Chooses the sights for a stay.
 
 use std::cmp::Reverse;
 
-use super::SIGHTS_A_DAY;
 use crate::guide::{City, Sight};
+
+/// Sights a day before the evening: one in the morning and one in the afternoon.
+pub(super) const SIGHTS_A_DAY: usize = 2;
 
 /// The sights that were chosen, the most wanted first; none is there twice.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Choice<'a> {
-    /// For mornings and afternoons.
-    pub daytime: Vec<&'a Sight>,
-    /// For evenings.
-    pub evening: Vec<&'a Sight>,
+pub(crate) struct Choice<'a> {
+    pub(crate) daytime: Vec<&'a Sight>,
+    pub(crate) evening: Vec<&'a Sight>,
 }
 
-/// The best sights of `city` for someone interested in `tags`, enough for `days` days of which
-/// `wet` are wet, as far as there are so many.
+/// The best sights of `city` for a traveller interested in `tags`, for `days` days of which `wet` are wet;
+/// fewer where the city has not enough.
 ///
-/// A sight is wanted for every tag that it shares, then for its fame; roofs are kept for the wet
-/// days first.
-#[must_use]
-pub fn choose<'a>(city: &'a City, tags: &[&str], days: usize, wet: usize) -> Choice<'a> {
+/// The sights with the most shared tags come first, then the best known. Wet days get indoor ones.
+pub(crate) fn choose<'a>(city: &'a City, tags: &[&str], days: usize, wet: usize) -> Choice<'a> {
     let mut wanted: Vec<&Sight> = city.sights.iter().collect();
     wanted.sort_by_key(|sight| {
         let shared = sight.tags.iter().filter(|tag| tags.contains(tag)).count();
@@ -33,7 +31,7 @@ pub fn choose<'a>(city: &'a City, tags: &[&str], days: usize, wet: usize) -> Cho
     }
 }
 
-/// The first `count` of `wanted`, but at least `roofs` of them indoor if there are so many.
+/// The first `count` of `wanted`, with at least `roofs` indoor ones as far as there are any.
 fn take<'a>(wanted: &[&'a Sight], count: usize, roofs: usize) -> Vec<&'a Sight> {
     let kept: Vec<usize> = (0..wanted.len())
         .filter(|index| wanted[*index].indoor)
@@ -55,7 +53,7 @@ mod tests {
     #[test]
     fn interests_change_the_choice_and_fame_decides_without_any() {
         let guide = Guide::embedded().unwrap();
-        for city in guide.cities() {
+        for city in &guide.cities {
             let plain = choose(city, &[], 2, 0);
             assert_eq!(plain.daytime[0].rank, 0, "{}", city.name);
             let green = choose(city, &["nature"], 2, 0);

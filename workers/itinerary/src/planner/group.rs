@@ -1,26 +1,24 @@
-//! Which sights share a day: near ones, and those with a roof when it is wet.
+//! Puts sights into days: near ones together, and indoor ones into wet days.
 
 use std::cmp::Reverse;
 
-use super::{Choice, SIGHTS_A_DAY};
+use super::choose::{Choice, SIGHTS_A_DAY};
 use crate::guide::{Point, Sight};
 
 /// The sights of one day, not yet in order.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Outing<'a> {
-    /// For morning and afternoon: at most two.
-    pub daytime: Vec<&'a Sight>,
-    /// For the evening.
-    pub evening: Option<&'a Sight>,
+pub(crate) struct Outing<'a> {
+    /// At most two.
+    pub(crate) daytime: Vec<&'a Sight>,
+    pub(crate) evening: Option<&'a Sight>,
 }
 
-/// Deals the chosen sights to days, one per element of `wet` (whether that day is wet).
+/// Puts the chosen sights into days; `wet` has one element a day.
 ///
-/// A greedy capacity clustering: of what is left, the sight farthest from `home` opens a day, since
-/// it has the fewest neighbours, and the nearest to it join until the day is full. Wet days are
-/// dealt first, from what has a roof. Among days of the same weather the best known come first.
-#[must_use]
-pub fn group<'a>(choice: &Choice<'a>, home: Point, wet: &[bool]) -> Vec<Outing<'a>> {
+/// This is a greedy clustering. The sight that is farthest from `home` begins a day, since it has the
+/// fewest neighbours, and the nearest to it join until the day is full. Wet days are filled first, with
+/// indoor sights. Among days of the same weather, those with the best known sights come first.
+pub(crate) fn group<'a>(choice: &Choice<'a>, home: Point, wet: &[bool]) -> Vec<Outing<'a>> {
     let mut left = choice.daytime.clone();
     let mut outings = vec![Outing::default(); wet.len()];
     for rainy in [true, false] {
@@ -45,7 +43,7 @@ pub fn group<'a>(choice: &Choice<'a>, home: Point, wet: &[bool]) -> Vec<Outing<'
     outings
 }
 
-/// How many of `count` sights the day at `date` gets when all days get about as many.
+/// How many of `count` sights the day `date` gets, so that all days have about the same number.
 fn size(date: usize, count: usize, days: usize) -> usize {
     (count / days + usize::from(date < count % days)).min(SIGHTS_A_DAY)
 }
@@ -65,7 +63,7 @@ fn cluster<'a>(left: &mut Vec<&'a Sight>, home: Point, size: usize, roof: bool) 
     sights
 }
 
-/// Wet days choose first, since few evenings have a roof; then every day takes the nearest.
+/// Gives every day the nearest sight for its evening. Wet days choose first, since few are indoor.
 fn give_evenings<'a>(
     outings: &mut [Outing<'a>],
     mut left: Vec<&'a Sight>,
@@ -82,7 +80,7 @@ fn give_evenings<'a>(
     }
 }
 
-/// The index of the sight with the least `cost`; with `roof`, an indoor one if any is left.
+/// The index of the sight with the least `cost`; with `roof` an indoor one, if any is left.
 fn nearest(left: &[&Sight], roof: bool, cost: impl Fn(&Sight) -> f64) -> Option<usize> {
     let key = |index: &usize| (roof && !left[*index].indoor, cost(left[*index]));
     (0..left.len()).min_by(|a, b| {
@@ -109,7 +107,7 @@ mod tests {
     #[test]
     fn every_sight_is_in_the_plan_at_most_once_however_long_it_is() {
         let guide = Guide::embedded().unwrap();
-        for city in guide.cities() {
+        for city in &guide.cities {
             for days in [1, 3, 7, 12, 30] {
                 let wet: Vec<bool> = (0..days).map(|day| day % 3 == 1).collect();
                 let outings = plan(city, &wet);
@@ -128,7 +126,7 @@ mod tests {
     #[test]
     fn a_wet_day_is_spent_indoors() {
         let guide = Guide::embedded().unwrap();
-        for city in guide.cities() {
+        for city in &guide.cities {
             let outings = plan(city, &[false, true, false]);
             let wet = &outings[1];
             assert_eq!(wet.daytime.len(), 2);
@@ -146,7 +144,7 @@ mod tests {
     fn sights_of_a_day_are_nearer_than_days_dealt_in_order() {
         let guide = Guide::embedded().unwrap();
         let (mut grouped, mut dealt) = (0.0, 0.0);
-        for city in guide.cities() {
+        for city in &guide.cities {
             let choice = choose(city, &[], 4, 0);
             for outing in group(&choice, city.at, &[false; 4]) {
                 grouped += outing.daytime[0].at.km_to(outing.daytime[1].at);

@@ -1,22 +1,19 @@
-//! The order of a day: the shortest way from the hotel and back, the evening last.
+//! Orders a day by the shortest way from the hotel and back, the evening last.
 
-use super::Outing;
+use super::group::Outing;
 use crate::guide::{Point, Sight};
 
 /// One day in order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Route<'a> {
-    /// Morning and afternoon.
-    pub daytime: Vec<&'a Sight>,
-    /// The evening.
-    pub evening: Option<&'a Sight>,
-    /// The way from home through all stops and back, km as the crow flies.
-    pub km: f64,
+pub(crate) struct Route<'a> {
+    pub(crate) daytime: Vec<&'a Sight>,
+    pub(crate) evening: Option<&'a Sight>,
+    /// The straight-line distance from home through all stops and back.
+    pub(crate) km: f64,
 }
 
-/// Orders `outing` for someone who sleeps at `home`. Every order is tried: a day has few stops.
-#[must_use]
-pub fn route<'a>(outing: &Outing<'a>, home: Point) -> Route<'a> {
+/// Orders the stops of a day that begins and ends at `home`. It tries every order: a day has few stops.
+pub(crate) fn route<'a>(outing: &Outing<'a>, home: Point) -> Route<'a> {
     let mut best: Option<Route<'a>> = None;
     each_order(&mut outing.daytime.clone(), 0, &mut |daytime| {
         let km = length(home, daytime, outing.evening);
@@ -65,7 +62,7 @@ mod tests {
     #[test]
     fn a_route_is_never_longer_than_the_unordered_day() {
         let guide = Guide::embedded().unwrap();
-        for city in guide.cities() {
+        for city in &guide.cities {
             for outing in group(&choose(city, &[], 8, 0), city.at, &[false; 8]) {
                 let route = route(&outing, city.at);
                 let unordered = length(city.at, &outing.daytime, outing.evening);

@@ -3,10 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use mesh_registry::RegistryServer;
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    time::{Instant, sleep},
-};
+use testkit::until;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// A registry on a port of its own. Dropping it ends it.
 pub(crate) struct Agent {
@@ -37,29 +35,22 @@ impl Agent {
     /// Ends it without a word: its connections are cut, and it forgets everything.
     pub(crate) async fn kill(&mut self) {
         drop(self.server.take());
-        let begun = Instant::now();
-        while TcpStream::connect(self.address).await.is_ok() {
-            assert!(begun.elapsed() < Duration::from_secs(5), "it still listens");
-            sleep(Duration::from_millis(5)).await;
-        }
+        until("a closed port", Duration::from_secs(5), async || {
+            TcpStream::connect(self.address).await.err()
+        })
+        .await;
     }
 
     /// Starts it again where it was.
     pub(crate) async fn restart(&mut self) {
-        let begun = Instant::now();
-        let listener = loop {
+        let listener = until("its port", Duration::from_secs(10), async || {
             let socket = TcpSocket::new_v4().expect("a socket");
-            // What is left of the connections that were cut still has the port.
+            // Connections that were cut still hold the port.
             socket.set_reuseaddr(true).expect("a new socket");
-            match socket.bind(self.address).and_then(|()| socket.listen(1024)) {
-                Ok(listener) => break listener,
-                Err(error) => assert!(
-                    begun.elapsed() < Duration::from_secs(10),
-                    "its port is taken: {error}"
-                ),
-            }
-            sleep(Duration::from_millis(20)).await;
-        };
+            let bound = socket.bind(self.address);
+            bound.and_then(|()| socket.listen(1024)).ok()
+        })
+        .await;
         self.server = Some(RegistryServer::start(listener, "test"));
     }
 

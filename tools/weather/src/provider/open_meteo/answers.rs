@@ -6,13 +6,8 @@ use serde::Deserialize;
 use crate::{
     condition,
     names::fold,
-    provider::{Day, percent},
+    provider::forecast::{Day, percent},
 };
-
-#[derive(Deserialize)]
-pub(super) struct ApiError {
-    pub(super) reason: String,
-}
 
 #[derive(Deserialize)]
 pub(super) struct GeocodingAnswer {
@@ -21,7 +16,7 @@ pub(super) struct GeocodingAnswer {
     pub(super) results: Vec<Place>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Clone, Deserialize, Default)]
 #[serde(default)]
 pub(super) struct Place {
     pub(super) name: String,

@@ -1,4 +1,4 @@
-//! A small HTTP server stands in for Open-Meteo and answers in its documented shape.
+//! Against a small HTTP server that answers as Open-Meteo's documentation says.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ const DAILY: &str = r#"{"latitude":48.86,"longitude":2.36,"utc_offset_seconds":3
 
 /// Serves one canned answer a path, and keeps the request lines.
 struct FakeApi {
-    settings: ProviderOptions,
+    keys: WeatherKeys,
     asked: Arc<Mutex<Vec<String>>>,
     _server: JoinSet<()>,
 }
@@ -69,14 +69,14 @@ async fn api<const N: usize>(answers: [(&'static str, u16, &'static str); N]) ->
             stream.write_all(reply.as_bytes()).await.ok();
         }
     });
-    let settings = ProviderOptions {
-        external_requests: true,
+    let keys = WeatherKeys {
         geocoding_url: base.clone(),
         forecast_url: base,
-        timeout: Duration::from_secs(2),
+        provider_timeout: Duration::from_secs(2),
+        ..WeatherKeys::default()
     };
     FakeApi {
-        settings,
+        keys,
         asked,
         _server: server,
     }
@@ -89,7 +89,7 @@ fn now() -> DateTime<Utc> {
 #[tokio::test]
 async fn current_weather_is_asked_for_and_read_as_documented() {
     let api = api([("/v1/search", 200, PLACES), ("/v1/forecast", 200, CURRENT)]).await;
-    let provider = OpenMeteo::new(&api.settings).unwrap();
+    let provider = OpenMeteo::new(&api.keys, true).unwrap();
     let current = provider.current("Paris, France", now()).await.unwrap();
     assert_eq!(current.place, "Paris, France");
     assert_eq!((current.temperature, current.humidity), (8.4, 81));
@@ -110,7 +110,7 @@ async fn current_weather_is_asked_for_and_read_as_documented() {
 #[tokio::test]
 async fn a_forecast_is_asked_for_by_its_dates() {
     let api = api([("/v1/search", 200, PLACES), ("/v1/forecast", 200, DAILY)]).await;
-    let provider = OpenMeteo::new(&api.settings).unwrap();
+    let provider = OpenMeteo::new(&api.keys, true).unwrap();
     let start = "2026-11-21".parse().ok();
     let forecast = provider
         .forecast("Paris, Texas", start, 2, now())
@@ -134,7 +134,7 @@ async fn a_forecast_is_asked_for_by_its_dates() {
 #[tokio::test]
 async fn an_unknown_place_is_told_apart_from_one_elsewhere() {
     let empty = api([("/v1/search", 200, r#"{"generationtime_ms":0.4}"#)]).await;
-    let provider = OpenMeteo::new(&empty.settings).unwrap();
+    let provider = OpenMeteo::new(&empty.keys, true).unwrap();
     let error = provider
         .current("Xyzzy", now())
         .await
@@ -146,7 +146,7 @@ async fn an_unknown_place_is_told_apart_from_one_elsewhere() {
     );
 
     let elsewhere = api([("/v1/search", 200, PLACES)]).await;
-    let provider = OpenMeteo::new(&elsewhere.settings).unwrap();
+    let provider = OpenMeteo::new(&elsewhere.keys, true).unwrap();
     let error = provider
         .current("Paris, Italy", now())
         .await
@@ -162,7 +162,7 @@ async fn an_unknown_place_is_told_apart_from_one_elsewhere() {
 async fn a_refusal_carries_the_reason_and_the_host() {
     let refusal = r#"{"error":true,"reason":"Parameter 'start_date' is out of allowed range"}"#;
     let api = api([("/v1/search", 200, PLACES), ("/v1/forecast", 400, refusal)]).await;
-    let provider = OpenMeteo::new(&api.settings).unwrap();
+    let provider = OpenMeteo::new(&api.keys, true).unwrap();
     let error = provider
         .forecast("Paris", None, 2, now())
         .await
@@ -178,7 +178,7 @@ async fn days_without_numbers_are_an_error_not_an_invention() {
         "temperature_2m_max":[null],"temperature_2m_min":[null],
         "relative_humidity_2m_mean":[null],"precipitation_probability_max":[null]}}"#;
     let api = api([("/v1/search", 200, PLACES), ("/v1/forecast", 200, nulls)]).await;
-    let provider = OpenMeteo::new(&api.settings).unwrap();
+    let provider = OpenMeteo::new(&api.keys, true).unwrap();
     let error = provider
         .forecast("Paris", None, 1, now())
         .await
@@ -191,7 +191,7 @@ async fn days_without_numbers_are_an_error_not_an_invention() {
 async fn an_endless_answer_a_silent_server_and_no_server_are_clear_errors() {
     let endless: &'static str = Box::leak(" ".repeat(MAX_BYTES + 1).into_boxed_str());
     let big = api([("/v1/search", 200, endless)]).await;
-    let error = OpenMeteo::new(&big.settings)
+    let error = OpenMeteo::new(&big.keys, true)
         .unwrap()
         .current("Paris", now())
         .await
@@ -203,19 +203,18 @@ async fn an_endless_answer_a_silent_server_and_no_server_are_clear_errors() {
 
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", silent.local_addr().unwrap());
-    let settings = ProviderOptions {
-        external_requests: true,
+    let keys = WeatherKeys {
         geocoding_url: base,
-        timeout: Duration::from_millis(100),
-        ..ProviderOptions::default()
+        provider_timeout: Duration::from_millis(100),
+        ..WeatherKeys::default()
     };
-    let provider = OpenMeteo::new(&settings).unwrap();
+    let provider = OpenMeteo::new(&keys, true).unwrap();
     let error = provider
         .current("Paris", now())
         .await
         .unwrap_err()
         .to_string();
-    assert!(error.ends_with("no answer in time"), "{error}");
+    assert!(error.ends_with("no answer within 0.1 s"), "{error}");
     drop(silent);
     let error = provider
         .current("Paris", now())
@@ -227,11 +226,10 @@ async fn an_endless_answer_a_silent_server_and_no_server_are_clear_errors() {
 
 #[test]
 fn a_base_url_that_is_none_is_refused_with_an_example() {
-    let settings = ProviderOptions {
-        external_requests: true,
+    let keys = WeatherKeys {
         forecast_url: "ftp://weather".into(),
-        ..ProviderOptions::default()
+        ..WeatherKeys::default()
     };
-    let error = OpenMeteo::new(&settings).unwrap_err().to_string();
+    let error = OpenMeteo::new(&keys, true).unwrap_err().to_string();
     assert!(error.contains("https://api.open-meteo.com"), "{error}");
 }
