@@ -1,9 +1,8 @@
-//! Who is in the mesh, as the registry says.
+//! The services of the mesh, as the registry has them.
 
 use std::{sync::Arc, time::Duration};
 
-use discovery::{Discovery, ServiceWatches, Snapshot, first_answer};
-use futures_util::future::try_join_all;
+use discovery::{Discovery, ServiceWatches, Snapshot};
 use proto::error_info::{self, Reason};
 use serde::Serialize;
 use tonic::{Code, Status};
@@ -28,7 +27,7 @@ pub(crate) struct ServiceView {
     /// Its Consul name.
     #[schema(example = "agent-echo")]
     service: String,
-    /// What clients may call it.
+    /// The id that clients use for it.
     #[schema(example = "echo-agent")]
     public_id: String,
     /// `agent`, `tool`, `worker` or `service`.
@@ -36,7 +35,7 @@ pub(crate) struct ServiceView {
     kind: String,
     /// The tags of all its instances together.
     tags: Vec<String>,
-    /// How many instances may be given calls.
+    /// How many instances get calls.
     healthy: usize,
     /// The gRPC services that its instances announce.
     grpc_services: Vec<String>,
@@ -54,11 +53,11 @@ pub(crate) struct InstanceView {
     /// `passing`, `warning` or `critical`.
     #[schema(value_type = HealthWord)]
     health: &'static str,
-    /// Its version; empty when it does not say.
+    /// Its version; empty when it is not known.
     version: String,
 }
 
-/// How an instance is.
+/// The health of an instance.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "for the description only")]
@@ -68,7 +67,7 @@ pub(crate) enum HealthWord {
     Critical,
 }
 
-/// What a service is.
+/// The kind of a service.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "for the description only")]
@@ -94,25 +93,30 @@ impl ServiceCatalog {
     /// `UNAVAILABLE` when the registry has not answered yet.
     pub(crate) async fn list(&self) -> Result<Vec<ServiceView>, Status> {
         let catalog = dynamic::catalog(&*self.discovery).await?;
-        let watched = self.watches.of(&*self.discovery, &catalog);
-        let views = watched.into_iter().map(async |(name, mut watched)| {
-            let tags = catalog.services.get(&name).cloned().unwrap_or_default();
-            let known = first_answer(&mut watched, REGISTRY_TIMEOUT).await;
-            if known.is_none()
+        let known = self
+            .watches
+            .snapshots(&*self.discovery, &catalog, REGISTRY_TIMEOUT);
+        let mut views = Vec::new();
+        for (name, snapshot) in known.await {
+            if snapshot.is_none()
                 && let Some(error) = self.discovery.last_error()
             {
                 // Not that nobody serves it: the registry does not say.
                 let text = format!("the instances of {name} are not known: {error}");
-                let reason = Reason::RegistryUnreachable;
-                return Err(error_info::status(Code::Unavailable, reason, text, []));
+                return Err(unavailable(text));
             }
             // A name with only proxies is no service.
-            let is_service = known.as_deref().is_none_or(Snapshot::is_service);
-            Ok(is_service.then(|| view(&name, tags, known.as_deref())))
-        });
-        let views: Vec<_> = try_join_all(views).await?;
-        Ok(views.into_iter().flatten().collect())
+            if snapshot.as_deref().is_none_or(Snapshot::is_service) {
+                let tags = catalog.services.get(&name).cloned().unwrap_or_default();
+                views.push(view(&name, tags, snapshot.as_deref()));
+            }
+        }
+        Ok(views)
     }
+}
+
+fn unavailable(text: String) -> Status {
+    error_info::status(Code::Unavailable, Reason::RegistryUnreachable, text, [])
 }
 
 fn view(name: &str, tags: Vec<String>, snapshot: Option<&Snapshot>) -> ServiceView {

@@ -55,7 +55,7 @@ impl ClusterClient {
 
     /// Why the registry does not answer, if it does not.
     pub(crate) fn registry_error(&self) -> Option<String> {
-        self.discovery.last_error()
+        Some(self.discovery.last_error()?.to_string())
     }
 
     /// A call begins and earns a part of a retry.

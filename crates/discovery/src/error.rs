@@ -1,7 +1,7 @@
 //! Errors of a registry, by what the caller can do about them.
 
 /// An error of a registry.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The registry cannot be reached: try again later.
     #[error("{registry} at {address} cannot be reached: {reason}")]

@@ -19,10 +19,10 @@ mod names;
 mod publish;
 mod registrar;
 mod registration;
+mod service_watches;
 mod snapshot;
 mod status;
 mod validate;
-mod watching;
 
 use std::{fmt, sync::Arc};
 
@@ -34,9 +34,9 @@ pub use kv::KvEntries;
 pub use names::{consul_name, identity, resolve};
 pub use registrar::Registrar;
 pub use registration::{Check, Registration};
+pub use service_watches::{ServiceWatches, first_answer};
 pub use snapshot::{Catalog, Snapshot};
 pub use status::{LeftOut, RegistryStatus};
-pub use watching::{ServiceWatches, first_answer};
 
 /// A registry of service instances: it publishes what it knows, and takes registrations.
 #[async_trait::async_trait]
@@ -88,8 +88,8 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Why the registry does not answer; `None` while it does.
-    fn last_error(&self) -> Option<String> {
-        self.status().error
+    fn last_error(&self) -> Option<Error> {
+        None
     }
 
     /// The state of the registry, and which of its entries cannot be called.

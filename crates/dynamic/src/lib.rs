@@ -25,6 +25,7 @@
 mod address;
 mod client;
 mod codec;
+mod deadline;
 mod descriptors;
 mod invoke;
 mod json;
@@ -37,6 +38,7 @@ mod transport;
 
 pub use address::{InvalidAddress, address};
 pub use client::{DynamicCall, DynamicClient, DynamicOptions, MessageStream, UnaryResponse};
+pub use deadline::Deadline;
 pub use invoke::{ReceivedMessages, invoke};
 pub use json::{ReceivedMessage, from_json, to_json, to_text};
 pub use keys::RouterKeys;

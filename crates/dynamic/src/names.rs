@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use discovery::{Catalog, Discovery, ServiceWatches, first_answer};
-use futures_util::future::join_all;
 use proto::error_info::{self, Reason};
 use tonic::{Code, Status};
 
@@ -47,13 +46,14 @@ impl ServiceNames {
         if let Some(known) = by_catalog(&catalog, name) {
             return Ok(known);
         }
-        let watched = self.watches.of(discovery, &catalog);
-        let asked = watched.into_iter().map(async |(service, mut watched)| {
-            let snapshot = first_answer(&mut watched, REGISTRY_TIMEOUT).await?;
-            snapshot.claims(name).then_some(service)
-        });
-        let claimed = join_all(asked).await.into_iter().flatten().next();
-        claimed.ok_or_else(|| {
+        let known = self
+            .watches
+            .snapshots(discovery, &catalog, REGISTRY_TIMEOUT)
+            .await;
+        let claimed = known
+            .into_iter()
+            .find(|(_, snapshot)| snapshot.as_ref().is_some_and(|it| it.claims(name)));
+        claimed.map(|(service, _)| service).ok_or_else(|| {
             let text = format!("no service of the mesh is called {name:?}");
             let facts = [("id", name.to_owned())];
             error_info::status(Code::NotFound, Reason::NoSuchService, text, facts)

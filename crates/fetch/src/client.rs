@@ -148,7 +148,7 @@ impl HttpClient {
         let transport = connect(&request.url, &addresses, patience, connector, &self.tls).await?;
         let broken = |error: hyper::Error| Error::Protocol {
             host: request.url.host_str().unwrap_or_default().to_owned(),
-            reason: chain(&error),
+            reason: telemetry::error_chain(&error),
         };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
@@ -190,14 +190,4 @@ impl HttpClient {
 enum Step {
     Done(StatusCode, HeaderMap, Bytes),
     Next(Box<Request>),
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }

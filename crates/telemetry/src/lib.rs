@@ -4,6 +4,7 @@
 //! that are passed in: a [`MetricsRegistry`] belongs to one service, and several live in one
 //! process.
 
+mod causes;
 mod error;
 mod humanize;
 mod level;
@@ -15,6 +16,7 @@ mod redact;
 pub mod rpc;
 mod trace;
 
+pub use causes::{error_chain, root_cause};
 pub use error::Error;
 pub use humanize::humanize;
 pub use level::{LogLevel, log_level, set_log_level};

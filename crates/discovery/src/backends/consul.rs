@@ -106,7 +106,7 @@ impl Discovery for Consul {
         self.client.incarnation().await
     }
 
-    fn last_error(&self) -> Option<String> {
+    fn last_error(&self) -> Option<Error> {
         self.watches.error()
     }
 

@@ -1,7 +1,7 @@
 //! One request to Consul and its answer. Registrations go through consulrs. What it lacks, and what
 //! it drops from an answer, is requested by the same HTTP client.
 
-use std::{error::Error as _, fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, time::Duration};
 
 use consulrs::{
     api::ApiResponse,
@@ -10,6 +10,7 @@ use consulrs::{
 };
 use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
+use telemetry::root_cause;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -181,7 +182,7 @@ impl ConsulApi {
         let filtered = header("x-consul-results-filtered-by-acls") == Some("true");
         let missing = answer.status() == StatusCode::NOT_FOUND;
         let body = answer.bytes().await;
-        let body = body.map_err(|error| self.unreachable(causes(&error)))?;
+        let body = body.map_err(|error| self.unreachable(root_cause(&error)))?;
         let body: &[u8] = if missing { b"null" } else { &body };
         let value = serde_json::from_slice(body).map_err(|error| Error::Failed {
             registry: NAME,
@@ -213,7 +214,7 @@ impl ConsulApi {
             self.unreachable(if error.is_timeout() && !error.is_connect() {
                 format!("no answer in {limit:?}")
             } else {
-                causes(&error)
+                root_cause(&error)
             })
         })?;
         let code = answer.status().as_u16();
@@ -331,19 +332,6 @@ pub(super) fn percent_encoded(name: &str) -> String {
         }
     }
     path
-}
-
-/// An error's innermost cause, which says what happened: those around it repeat it.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-fn causes(error: &reqwest::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), root_cause)
 }
 
 #[cfg(test)]

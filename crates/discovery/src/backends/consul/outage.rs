@@ -9,7 +9,7 @@ use crate::Error;
 
 /// The causes for which watches fail now: how many do, and the first one's error.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outages(Arc<Mutex<BTreeMap<Cause, (usize, String)>>>);
+pub(super) struct Outages(Arc<Mutex<BTreeMap<Cause, (usize, Error)>>>);
 
 /// Why one watch fails now, if it does.
 #[derive(Debug)]
@@ -28,9 +28,9 @@ enum Cause {
 
 impl Outages {
     /// The error of the first watch that failed; `None` while none fails.
-    pub(super) fn error(&self) -> Option<String> {
+    pub(super) fn error(&self) -> Option<Error> {
         let causes = self.0.lock();
-        causes.values().next().map(|(_, words)| words.clone())
+        causes.values().next().map(|(_, error)| error.clone())
     }
 }
 
@@ -59,7 +59,7 @@ impl WatchOutage {
             let mut causes = self.outages.0.lock();
             let (count, _) = causes
                 .entry(cause.clone())
-                .or_insert_with(|| (0, error.to_string()));
+                .or_insert_with(|| (0, error.clone()));
             *count += 1;
             *count == 1
         };
@@ -134,7 +134,7 @@ mod tests {
         a.end("a");
         assert_eq!(count(&outages), 1);
         drop(b);
-        assert_eq!(outages.error(), None);
+        assert!(outages.error().is_none());
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         };
         b.begin("b", &failed);
         assert!(a.is_now() && b.is_now());
-        let trouble = outages.error().expect("both fail");
+        let trouble = outages.error().expect("both fail").to_string();
         assert!(trouble.contains("No cluster leader"), "{trouble}");
     }
 }

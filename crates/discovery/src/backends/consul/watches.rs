@@ -27,7 +27,7 @@ use super::{
     visibility::Visibility,
     watch_state::{Mode, Receiver, Sender, ServiceWatch, Single, Table, WatchState},
 };
-use crate::{Catalog, KvEntries, RegistryStatus, Snapshot, status::LeftOuts};
+use crate::{Catalog, Error, KvEntries, RegistryStatus, Snapshot, status::LeftOuts};
 
 /// How many services are fetched at the same time during a bulk watch.
 const CONCURRENT_FETCHES: usize = 8;
@@ -79,13 +79,13 @@ impl Watches {
     }
 
     /// Why Consul gives no answers; `None` while it does.
-    pub(super) fn error(&self) -> Option<String> {
+    pub(super) fn error(&self) -> Option<Error> {
         self.state.outages.error()
     }
 
     pub(super) fn status(&self) -> RegistryStatus {
         RegistryStatus {
-            error: self.error(),
+            error: self.error().map(|error| error.to_string()),
             cached_seconds: (!self.answered.load(Ordering::Relaxed))
                 .then(|| self.cache.as_ref()?.age())
                 .flatten(),
