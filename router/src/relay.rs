@@ -158,7 +158,7 @@ fn config(context: &Context) -> Config {
         max_header_list: context.keys.metadata.max_header_bytes,
         replay: options.retry_buffer,
         max_connections: options.max_connections,
-        // Each service has its own: `Host::timeout` tells it.
+        // Each service has its own, by `Host::timeout`.
         default_timeout: None,
         max_age: unless_zero(connections.max_connection_age),
         age_grace: unless_zero(connections.max_connection_age_grace),
@@ -193,7 +193,7 @@ fn spawn(
                 io::Result::Ok(driver::run(Some(listener), engine, orders).await)
             });
             match cut {
-                // Nobody waits for it when the program ends without a drain.
+                // There is no receiver if the program ends without a drain.
                 Ok(cut) => drop(end.send(cut)),
                 Err(error) => tracing::error!(%error, "a relay thread cannot listen"),
             }

@@ -1,8 +1,8 @@
-//! A call's place on an instance, for a carrier with connections of its own: the router's relay
-//! engine. The carrier moves the bytes; who takes the call, and what its end says of the instance,
-//! is decided here as for [`Mesh::call`].
+//! Call attempts for a carrier with connections of its own: the router's relay engine. The carrier
+//! moves the bytes. Picking the instance, and what the call's end says of it, are the same as for
+//! [`Mesh::call`].
 //!
-//! The carrier says what time it is: it reads the clock once for many calls.
+//! The carrier passes the time, because it reads the clock once for many calls.
 
 use std::{future::ready, io, sync::Arc, time::Duration};
 
@@ -24,14 +24,14 @@ use crate::{
     retry::{self, Retry},
 };
 
-/// An instance that a carrier connects to. Clones are the same.
+/// An instance that a carrier connects to. Clones are the same instance.
 #[derive(Clone)]
 pub struct Peer {
     client: Arc<ClusterClient>,
     endpoint: Arc<Endpoint>,
 }
 
-/// A call in flight on an instance: counted until dropped.
+/// A call in flight on an instance. It is counted until this is dropped.
 #[derive(Debug)]
 pub struct CallAttempt {
     peer: Peer,
@@ -42,9 +42,9 @@ pub struct CallAttempt {
 /// What a carrier knows of a call when it asks for another attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryRequest<'a> {
-    /// How many attempts there were, from 1.
+    /// How many attempts there were, at least 1.
     pub number: usize,
-    /// Whether all of the request is still there.
+    /// Whether the whole request is still buffered.
     pub repeatable: bool,
     /// `pkg.Service/Method`.
     pub method: &'a str,
@@ -53,11 +53,11 @@ pub struct RetryRequest<'a> {
 }
 
 impl Mesh {
-    /// Someone who can take a call at once. Instances in `tried` are avoided while another can; the
-    /// policy may let the call follow others of its `affinity`.
+    /// Picks an instance that can take a call at once. Those in `tried` are avoided while another
+    /// can. The policy may send the call after others of its `affinity`.
     ///
     /// # Errors
-    /// As [`Mesh::call`]; when [`Error::is_transient`], [`Mesh::pick_or_wait`] may find someone.
+    /// As [`Mesh::call`]. When [`Error::is_transient`], [`Mesh::pick_or_wait`] may find one.
     pub fn pick(
         &self,
         target: &Target,
@@ -76,7 +76,7 @@ impl Mesh {
         Ok(attempt)
     }
 
-    /// The same, waiting for `queue_timeout` while nobody can.
+    /// The same, but waits up to `queue_timeout` while no instance can.
     ///
     /// # Errors
     /// As [`Mesh::call`].
@@ -135,31 +135,31 @@ fn pick_now(
 }
 
 impl CallAttempt {
-    /// Where the call is.
+    /// The instance of the call.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// The time that calls of the service have whose callers give none.
+    /// The deadline of the service's calls that bring none.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         let timeout = self.peer.client.options().default_timeout;
         (!timeout.is_zero()).then_some(timeout)
     }
 
-    /// The request goes out.
+    /// Notes that the request is being sent.
     pub fn sent(&mut self, now: Timestamp) {
         self.sent = now.at;
         self.peer.client.picks.inc();
     }
 
-    /// Something came from the instance.
+    /// Notes that something came from the instance.
     pub fn received(&self, now: Timestamp) {
         self.peer.endpoint.mark_received_at(now.at);
     }
 
-    /// The answer begins; `status` when it is nothing but one. For the balancer this is its latency.
+    /// Notes the begin of the answer, which ends its latency. `status` when it is only a status.
     pub fn answered(&self, status: Option<Code>, now: Timestamp) {
         self.received(now);
         let failed = status == Some(Code::Unavailable);
@@ -172,7 +172,7 @@ impl CallAttempt {
         }
     }
 
-    /// The answer is HTTP's alone, with this status.
+    /// Notes an answer that is not gRPC's, with this HTTP status.
     pub fn answered_by_http(&self, status: u16, now: Timestamp) {
         self.received(now);
         if is_failure(status) {
@@ -180,13 +180,13 @@ impl CallAttempt {
         }
     }
 
-    /// The answer ended with trailers, which `field` looks up. Costs nothing unless the service's
-    /// policy goes by what instances report.
+    /// Notes the trailers of the answer, which `field` looks up. Free unless the service's policy
+    /// uses load reports.
     pub fn trailers<'a>(&self, field: impl Fn(&str) -> Option<&'a [u8]>) {
         self.peer.client.report(&self.peer.endpoint, field);
     }
 
-    /// The answer ended with this status.
+    /// Notes the status that ended the answer.
     pub fn ended(&self, status: Code, now: Timestamp) {
         if status == Code::Unavailable {
             self.failed(now);
@@ -198,7 +198,7 @@ impl CallAttempt {
         }
     }
 
-    /// The attempt ended without an answer that it should have given, or in the middle of one.
+    /// Notes that the attempt failed: without an answer, or in the middle of one.
     pub fn failed(&self, now: Timestamp) {
         self.observe(true, now);
         self.peer
@@ -207,7 +207,7 @@ impl CallAttempt {
             .record_outcome(&self.peer.endpoint, true);
     }
 
-    /// The caller would wait no longer: no failure, but latency.
+    /// Notes that the caller stopped waiting. That is latency, not a failure.
     pub fn overdue(&self, now: Timestamp) {
         let waited = now.at.saturating_sub(self.sent);
         self.peer.endpoint.give_up(waited, now.at);
@@ -219,13 +219,13 @@ impl CallAttempt {
         endpoint.observe(latency, failed, now.at);
     }
 
-    /// Whether a call that ended so may be sent again; it is counted if so.
+    /// Whether a call that failed with this error may be sent again. Counts the retry if so.
     #[must_use]
     pub fn may_retry(&self, error: &Error, retry_request: RetryRequest<'_>) -> bool {
         self.retry(retry::of_error(error), retry_request)
     }
 
-    /// Whether a call whose answer is this status may be sent again; it is counted if so.
+    /// Whether a call with this status may be sent again. Counts the retry if so.
     #[must_use]
     pub fn may_retry_status(&self, status: Code, retry_request: RetryRequest<'_>) -> bool {
         self.retry(retry::of_status(status), retry_request)
@@ -253,25 +253,25 @@ impl Drop for CallAttempt {
 }
 
 impl Peer {
-    /// Its number, the same for as long as it keeps its address; never 0.
+    /// Its number, never 0. It stays the same while the instance keeps its address.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.endpoint.number()
     }
 
-    /// The instance, as the registry tells it now.
+    /// The instance, as it is registered now.
     #[must_use]
     pub fn instance(&self) -> Arc<Instance> {
         Arc::clone(&self.endpoint.instance())
     }
 
-    /// Opens a TCP connection to it, and greets it: until it has answered in HTTP/2 nobody knows who
-    /// is there. When that fails, others take its calls until the mesh, trying again in the
-    /// background, can connect.
+    /// Opens a TCP connection to it and runs `greet`, which waits for its HTTP/2. When that fails,
+    /// other instances take its calls until the mesh can connect, which it tries in the background.
     ///
     /// # Errors
-    /// What the attempt said, or that it took longer than `connect_timeout`. `ResourceBusy`, which
-    /// `greet` may say, is not held against it: it takes no more connections, and serves those it has.
+    /// Why connecting failed, or that it took longer than `connect_timeout`. `ResourceBusy` of
+    /// `greet` does not count as a failure: the instance serves its connections and accepts no
+    /// more.
     pub async fn connect<T, F>(&self, greet: impl FnOnce(TcpStream) -> F) -> io::Result<T>
     where
         F: Future<Output = io::Result<T>>,
@@ -302,29 +302,29 @@ impl Peer {
         })
     }
 
-    /// How long a call should wait for [`Self::connect`] before it looks for another instance.
+    /// How long a call should wait for [`Self::connect`] before it tries another instance.
     #[must_use]
     pub fn connect_patience(&self) -> Duration {
         self.client.options().connect_patience
     }
 
-    /// Why it cannot be connected to, while it cannot.
+    /// Why connecting to it fails now; `None` while it does not.
     #[must_use]
     pub fn connect_error(&self) -> Option<String> {
         self.endpoint.connect_error()
     }
 
-    /// Changes when connections to the instance are to be given up: its calls and its health were
-    /// silent for `tcp_user_timeout`. Ends with the instance.
+    /// Changes when connections to the instance should be closed, because its calls and its health
+    /// checks had no answer for `tcp_user_timeout`. Ends with the instance.
     #[must_use]
     pub fn aborted(&self) -> watch::Receiver<()> {
         self.endpoint.aborted()
     }
 
-    /// Ends when the instance has left the registry, or its address.
+    /// Ends when the instance has left the registry or has another address.
     pub async fn gone(self) {
         let gone = self.endpoint.gone().clone();
-        // Not to be kept by who waits for its end.
+        // Waiting for its end must not keep it alive.
         drop(self);
         gone.cancelled().await;
     }

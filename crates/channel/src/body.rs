@@ -1,5 +1,5 @@
-//! The body of an answer, watched to its end: the call counts as in flight until then, its status
-//! goes to the statistics, and a connection that fails midway becomes a status.
+//! The body of an answer. The call counts as in flight until its end. Its status goes to the
+//! statistics, and a connection that fails becomes a status.
 
 use std::{
     pin::Pin,
@@ -51,11 +51,11 @@ impl ActiveCall {
         self.in_flight.permit.send(request)
     }
 
-    /// The answer begins: for the balancer, this is its latency. Servers send the headers of a
-    /// unary answer with its message.
+    /// The answer begins, which ends its latency. Servers send the headers of a unary answer with
+    /// its message.
     pub(crate) fn answered(&self, headers: &HeaderMap) {
         self.endpoint().mark_received();
-        let status = status_code(headers);
+        let status = grpc_status(headers);
         let failed = status == Some(Code::Unavailable as i32);
         self.observe(failed);
         if status.is_some() {
@@ -63,12 +63,12 @@ impl ActiveCall {
         }
     }
 
-    /// Something came that says nothing of how well the instance works.
+    /// Something came that says nothing about the instance's health.
     pub(crate) fn received(&self) {
         self.endpoint().mark_received();
     }
 
-    /// The answer is HTTP's alone, with this status.
+    /// The answer is not gRPC's, with this HTTP status.
     pub(crate) fn answered_by_http(&self, status: u16) {
         self.received();
         if http_status::is_failure(status) {
@@ -76,7 +76,7 @@ impl ActiveCall {
         }
     }
 
-    /// What is said of an answer with too much metadata.
+    /// The error for an answer with too much metadata.
     pub(crate) fn large_answer(&self) -> Error {
         Error::LargeAnswer {
             instance: self.endpoint().id().to_string(),
@@ -90,8 +90,8 @@ impl ActiveCall {
         self.client.cluster.record_outcome(self.endpoint(), true);
     }
 
-    /// Its caller would wait no longer, or has an answer from elsewhere. That is no failure, but
-    /// may be latency.
+    /// Its caller stopped waiting, or has an answer from another instance. That may be latency, but
+    /// is no failure.
     pub(crate) fn given_up(&self) {
         self.endpoint()
             .give_up(self.sent.elapsed(), self.client.now());
@@ -106,7 +106,7 @@ impl ActiveCall {
         self.client.report(self.endpoint(), |name| {
             trailers.get(name).map(http::HeaderValue::as_bytes)
         });
-        if status_code(trailers) == Some(Code::Unavailable as i32) {
+        if grpc_status(trailers) == Some(Code::Unavailable as i32) {
             self.failed();
         } else {
             self.client.cluster.record_outcome(self.endpoint(), false);
@@ -118,8 +118,9 @@ impl ActiveCall {
     }
 }
 
-/// The `grpc-status` among headers or trailers.
-pub(crate) fn status_code(headers: &HeaderMap) -> Option<i32> {
+/// The `grpc-status` in headers or trailers.
+#[must_use]
+pub fn grpc_status(headers: &HeaderMap) -> Option<i32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
@@ -165,7 +166,7 @@ impl ResponseBody {
         }
     }
 
-    /// Ends the answer with a status of the mesh instead of the instance's.
+    /// Ends the answer with a status of the mesh in place of the instance's.
     fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.end();
         let mut trailers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! One call, as each of its attempts is sent.
+//! Sends one attempt of a call.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::{
     Error, ResponseBody, ServedBy, Target,
     acquire::InFlight,
-    body::{self, ActiveCall},
+    body::{ActiveCall, grpc_status},
     cluster_client::ClusterClient,
     connections::Endpoint,
     deadline::{self, Deadline},
@@ -18,7 +18,7 @@ use crate::{
     retry::{self, Pushback, Retry},
 };
 
-/// Headers that HTTP/2 does not have.
+/// Headers that HTTP/2 does not allow.
 const PER_CONNECTION: [header::HeaderName; 5] = [
     header::CONNECTION,
     header::HeaderName::from_static("keep-alive"),
@@ -27,7 +27,7 @@ const PER_CONNECTION: [header::HeaderName; 5] = [
     header::UPGRADE,
 ];
 
-/// A call, from its request on.
+/// A call with its request.
 pub(crate) struct Call<'a> {
     pub(crate) client: Arc<ClusterClient>,
     pub(crate) target: &'a Target,
@@ -74,7 +74,7 @@ impl Call<'_> {
                 if let Some(status) = replay.error() {
                     return Err(Error::Request(Box::new(status)));
                 }
-                // What was not taken says nothing about how well the instance works.
+                // An unsent call says nothing about the instance.
                 if !failure.unsent {
                     active.failed();
                 }
@@ -92,7 +92,7 @@ impl Call<'_> {
         }
     }
 
-    /// Whether its caller speaks gRPC; another may make of the answer what it likes.
+    /// Whether its caller speaks gRPC. Another gets the answer as it is.
     fn wants_grpc(&self) -> bool {
         let content_type = self.parts.headers.get(header::CONTENT_TYPE);
         content_type.is_some_and(|value| http_status::is_grpc(value.as_bytes()))
@@ -140,9 +140,9 @@ impl Call<'_> {
     }
 }
 
-/// What gRPC over HTTP/2 needs of every request, where the caller left it out.
+/// Adds what gRPC over HTTP/2 requires, where the caller left it out.
 pub(crate) fn complete(mut parts: Parts, service: &str) -> Parts {
-    // There are clients that name no host, or somebody before it; and servers that refuse those.
+    // Some clients send no host or one with user information, which some servers refuse.
     let usable = |authority: &http::uri::Authority| {
         !authority.host().is_empty() && !authority.as_str().contains('@')
     };
@@ -156,7 +156,7 @@ pub(crate) fn complete(mut parts: Parts, service: &str) -> Parts {
             let uri = http::Uri::builder().scheme("http").authority(authority);
             uri.path_and_query(path.clone()).build()
         };
-        // A service's name need not be an authority.
+        // A service's name may not be a valid authority.
         parts.uri = uri(service)
             .or_else(|_| uri("localhost"))
             .unwrap_or(parts.uri);
@@ -171,7 +171,7 @@ pub(crate) fn complete(mut parts: Parts, service: &str) -> Parts {
     parts
 }
 
-/// What the outcome of an attempt says about another one.
+/// What the outcome of an attempt allows.
 pub(crate) fn retry_decision(outcome: &Result<Response<ResponseBody>, Error>) -> (Retry, Pushback) {
     match outcome {
         Ok(response) => match Pushback::of(response.headers()) {
@@ -182,12 +182,12 @@ pub(crate) fn retry_decision(outcome: &Result<Response<ResponseBody>, Error>) ->
     }
 }
 
-/// The status of an answer that is nothing but one; `Ok` while it is still open.
+/// The status of an answer that is only a status; `Ok` while the answer is open.
 fn trailers_only<B>(response: &Response<B>) -> Code {
-    body::status_code(response.headers()).map_or(Code::Ok, Code::from)
+    grpc_status(response.headers()).map_or(Code::Ok, Code::from)
 }
 
-/// Tells the balancer of an attempt that nobody waits for any more, before its answer.
+/// Tells the balancer when an attempt is dropped before its answer.
 struct AbandonOnDrop<'a>(Option<&'a ActiveCall>);
 
 impl Drop for AbandonOnDrop<'_> {
@@ -198,7 +198,7 @@ impl Drop for AbandonOnDrop<'_> {
     }
 }
 
-/// Stops the sending of a request body when its call is given up.
+/// Ends the sending of a request body when its call is dropped.
 pub(crate) struct AbortOnDrop(pub(crate) Option<Replay>);
 
 impl Drop for AbortOnDrop {

@@ -1,4 +1,4 @@
-//! The one way a value reaches receivers.
+//! Publishes values to their receivers.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::KvEntries;
 
-/// Publishes a value unless it is what receivers already have: a wake-up is always news.
+/// Publishes a value. Receivers are woken only if it differs from what they have.
 pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<Option<Arc<T>>>, value: T) -> bool {
     sender.send_if_modified(|current| {
         let news = current.as_deref() != Some(&value);
@@ -17,7 +17,7 @@ pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<Option<Arc<T>>>, valu
     })
 }
 
-/// Changes one entry of a registry within this process.
+/// Writes or removes one setting of a registry within this process.
 pub(crate) fn write(
     sender: &watch::Sender<Option<Arc<KvEntries>>>,
     key: &str,

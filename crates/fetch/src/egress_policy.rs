@@ -37,8 +37,8 @@ impl EgressPolicy {
     /// The addresses to connect to for a URL, each one checked; never empty.
     ///
     /// # Errors
-    /// [`Error::Disabled`], [`Error::BadUrl`], [`Error::Forbidden`] when no address of the host may be
-    /// asked, [`Error::Unresolved`].
+    /// [`Error::Disabled`], [`Error::BadUrl`], [`Error::Forbidden`] when no address of the host may
+    /// be asked, [`Error::Unresolved`].
     pub async fn addresses(
         &self,
         url: &Url,

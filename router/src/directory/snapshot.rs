@@ -11,7 +11,7 @@ use super::Service;
 
 /// All services of the mesh, as of one moment.
 #[derive(Debug, Default)]
-pub struct DirectorySnapshot {
+pub(crate) struct DirectorySnapshot {
     services: BTreeMap<Arc<str>, Arc<Service>>,
     by_id: HashMap<String, Arc<Service>>,
     by_grpc_service: BTreeMap<String, Vec<Arc<Service>>>,
@@ -82,41 +82,37 @@ impl DirectorySnapshot {
     /// The service that a request's id names: `X-agent`, `X-tool` or `X-worker` for `agent-X`,
     /// `tool-X` and `worker-X`, another public id, or a Consul name. Found as soon as the catalog
     /// knows the name; never a router.
-    #[must_use]
-    pub fn by_id(&self, id: &str) -> Option<&Arc<Service>> {
+    pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<Service>> {
         self.by_id.get(id)
     }
 
     /// The services that announce a gRPC service, ordered by name: those with a healthy instance,
     /// or all when none has one.
-    #[must_use]
-    pub fn by_grpc_service(&self, grpc_service: &str) -> &[Arc<Service>] {
+    pub(crate) fn by_grpc_service(&self, grpc_service: &str) -> &[Arc<Service>] {
         self.by_grpc_service
             .get(grpc_service)
             .map_or(&[], Vec::as_slice)
     }
 
     /// The instance with this Consul service ID, and its service.
-    #[must_use]
-    pub fn by_instance(&self, id: &str) -> Option<(&Arc<Service>, &Arc<Instance>)> {
+    pub(crate) fn by_instance(&self, id: &str) -> Option<(&Arc<Service>, &Arc<Instance>)> {
         self.by_instance
             .get(id)
             .map(|(service, instance)| (service, instance))
     }
 
     /// Every service, ordered by Consul name.
-    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values()
     }
 
     /// Full names of the gRPC services that are announced, sorted.
-    pub fn grpc_services(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn grpc_services(&self) -> impl Iterator<Item = &str> {
         self.by_grpc_service.keys().map(String::as_str)
     }
 
     /// Whether the registry has answered once, for every service it knew then.
-    #[must_use]
-    pub fn ready(&self) -> bool {
+    pub(crate) fn ready(&self) -> bool {
         self.ready
     }
 }

@@ -1,4 +1,4 @@
-//! What the engine asks of the router: how its calls begin, what their bytes say, what their ends mean.
+//! The router as the engine's host: beginnings, bytes and ends of calls.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -27,7 +27,7 @@ use crate::{
     routing::{
         cache::RouteCache,
         failure,
-        head::BlockHead,
+        head::RequestHead,
         request::{self, HEDGED_CALL, INSTANCE, RequestMetadata, validate},
     },
     scanner::{FrameMeter, Inspector},
@@ -101,11 +101,11 @@ impl Host for RouterHost {
         let known = self
             .route_cache
             .find(request, &self.shared.directory.current());
-        // Whom it is for, or the head that tells.
+        // The target of the call, or the head that has to be routed.
         let (metadata, target) = match known {
             Some((metadata, target)) => (metadata, Ok(target)),
             None => {
-                let head = BlockHead::new(request);
+                let head = RequestHead::new(request);
                 let metadata = RequestMetadata::of(head, &self.shared.backend.calls);
                 (Arc::new(metadata), Err(head))
             }

@@ -10,13 +10,13 @@ use crate::{
     Snapshot, publish::write, validate,
 };
 
-/// The instances that configuration names, always passing. Registering is accepted, so that a
-/// service starts unchanged, and changes nothing.
+/// The instances that the configuration lists, always passing. A registration is accepted, so that
+/// services start unchanged, but it has no effect.
 #[derive(Debug)]
 pub struct Fixed {
     instances: Vec<Instance>,
     catalog: watch::Sender<Option<Arc<Catalog>>>,
-    /// Kept so that receivers wait for news in peace, though none comes.
+    /// Kept so that receivers see no closed channel. Nothing is ever sent.
     watched: Mutex<HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>>,
     registered: Mutex<Vec<String>>,
     written: watch::Sender<Option<Arc<KvEntries>>>,

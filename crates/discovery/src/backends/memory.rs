@@ -1,4 +1,4 @@
-//! A registry inside this process: for tests, and for a whole mesh in one process.
+//! A registry within this process: for tests, and for a whole mesh in one process.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,8 +13,8 @@ use crate::{
     publish::{publish, write},
 };
 
-/// Keeps registrations in memory. They are seen at once, and as passing. Its own methods play the
-/// part of health checks and of a registry that fails.
+/// Keeps registrations in memory. They are visible at once, and passing. Methods simulate health
+/// checks and a registry that fails.
 #[derive(Debug)]
 pub struct Memory(Mutex<State>);
 
@@ -22,7 +22,7 @@ pub struct Memory(Mutex<State>);
 struct State {
     entries: BTreeMap<String, (Registration, Health)>,
     reachable: bool,
-    /// How many times it has forgotten everything.
+    /// How many times it has lost everything.
     incarnation: u64,
     catalog: watch::Sender<Option<Arc<Catalog>>>,
     watched: HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>,
