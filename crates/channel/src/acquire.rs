@@ -2,27 +2,20 @@
 
 use std::sync::Arc;
 
-use discovery::Instance;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     Error, Target,
+    attempt::CallAttempt,
     cluster_client::ClusterClient,
     connection::StreamPermit,
     connections::{Cluster, Endpoint},
 };
 
-/// A call in flight on an instance. It is counted until this is dropped.
+/// A call in flight on an instance, with a permit on one of its connections.
 pub(crate) struct InFlight {
     pub(crate) permit: StreamPermit,
-    guard: InFlightGuard,
-}
-
-struct InFlightGuard {
-    client: Arc<ClusterClient>,
-    endpoint: Arc<Endpoint>,
-    /// It has a permit on a connection.
-    has_permit: bool,
+    pub(crate) attempt: CallAttempt,
 }
 
 /// Why there is no permit.
@@ -81,25 +74,18 @@ impl ClusterClient {
             Ok(permit) => permit,
             Err(error) => return Err(self.not_acquired(error, began)),
         };
-        if !self.cluster.begin(endpoint, self.now()) {
-            let limit = self.options().max_in_flight;
-            return Err(self.saturated("max_in_flight", limit, began));
-        }
         // Counted before the first await, so that the next pick sees it.
-        let mut guard = InFlightGuard {
-            client: Arc::clone(self),
-            endpoint: Arc::clone(endpoint),
-            has_permit: false,
-        };
+        let mut attempt = CallAttempt::begin(self, endpoint, began, self.now())?;
         let permit = match permit {
             Some(permit) => permit,
-            None => self
-                .open(endpoint)
-                .await
-                .map_err(|error| self.not_acquired(error, began))?,
+            None => {
+                attempt.makes_room = false;
+                let opened = self.open(endpoint).await;
+                opened.map_err(|error| self.not_acquired(error, began))?
+            }
         };
-        guard.has_permit = true;
-        Ok(InFlight { permit, guard })
+        attempt.makes_room = true;
+        Ok(InFlight { permit, attempt })
     }
 
     /// Opens a connection in a task of its own. It continues when this call tries another instance
@@ -189,27 +175,6 @@ async fn connect(
             cluster.mark_unreachable(endpoint, &reason);
             drop(connecting);
             Err(AcquireError::ConnectFailed { reason })
-        }
-    }
-}
-
-impl InFlight {
-    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.guard.endpoint
-    }
-
-    pub(crate) fn instance(&self) -> Arc<Instance> {
-        Arc::clone(&self.endpoint().instance())
-    }
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        let had_last = self.endpoint.end();
-        // A call without a connection makes no room, unless it had the last permit of
-        // `max_in_flight`.
-        if self.has_permit || had_last {
-            self.client.cluster.waiters().notify_room();
         }
     }
 }

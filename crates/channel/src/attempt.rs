@@ -37,6 +37,9 @@ pub struct CallAttempt {
     peer: Peer,
     /// On the mesh's clock.
     sent: Duration,
+    /// Whether its end makes room for a waiting call. Without a connection it does not, unless it
+    /// had the last permit of `max_in_flight`.
+    pub(crate) makes_room: bool,
 }
 
 /// What a carrier knows of a call when it asks for another attempt.
@@ -120,21 +123,52 @@ fn pick_now(
     while let Some(endpoint) = candidates.next() {
         if let Some(reason) = endpoint.connect_error() {
             last = Some(client.unreachable(began, reason));
-        } else if client.cluster.begin(&endpoint, now) {
-            let peer = Peer {
-                client: Arc::clone(client),
-                endpoint,
-            };
-            return Ok(CallAttempt { peer, sent: now });
         } else {
-            let limit = client.options().max_in_flight;
-            last = Some(client.saturated("max_in_flight", limit, began));
+            match CallAttempt::begin(client, &endpoint, began, now) {
+                Ok(attempt) => return Ok(attempt),
+                Err(error) => last = Some(error),
+            }
         }
     }
     Err(last.unwrap_or_else(|| client.unreachable(began, String::new())))
 }
 
 impl CallAttempt {
+    /// Begins a call on an endpoint at a time on the mesh's clock.
+    pub(crate) fn begin(
+        client: &Arc<ClusterClient>,
+        endpoint: &Arc<Endpoint>,
+        began: Instant,
+        now: Duration,
+    ) -> Result<Self, Error> {
+        if !client.cluster.begin(endpoint, now) {
+            let limit = client.options().max_in_flight;
+            return Err(client.saturated("max_in_flight", limit, began));
+        }
+        let peer = Peer {
+            client: Arc::clone(client),
+            endpoint: Arc::clone(endpoint),
+        };
+        Ok(Self {
+            peer,
+            sent: now,
+            makes_room: true,
+        })
+    }
+
+    /// A reading of the mesh's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.peer.client.shared.clock.timestamp(Instant::now())
+    }
+
+    pub(crate) fn client(&self) -> &Arc<ClusterClient> {
+        &self.peer.client
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.peer.endpoint
+    }
+
     /// The instance of the call.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -165,10 +199,7 @@ impl CallAttempt {
         let failed = status == Some(Code::Unavailable);
         self.observe(failed, now);
         if status.is_some() {
-            self.peer
-                .client
-                .cluster
-                .record_outcome(&self.peer.endpoint, failed);
+            self.record_outcome(failed);
         }
     }
 
@@ -191,20 +222,19 @@ impl CallAttempt {
         if status == Code::Unavailable {
             self.failed(now);
         } else {
-            self.peer
-                .client
-                .cluster
-                .record_outcome(&self.peer.endpoint, false);
+            self.record_outcome(false);
         }
     }
 
     /// Notes that the attempt failed: without an answer, or in the middle of one.
     pub fn failed(&self, now: Timestamp) {
         self.observe(true, now);
-        self.peer
-            .client
-            .cluster
-            .record_outcome(&self.peer.endpoint, true);
+        self.record_outcome(true);
+    }
+
+    fn record_outcome(&self, failed: bool) {
+        let cluster = &self.peer.client.cluster;
+        cluster.record_outcome(&self.peer.endpoint, failed);
     }
 
     /// Notes that the caller stopped waiting. That is latency, not a failure.
@@ -247,8 +277,10 @@ impl CallAttempt {
 
 impl Drop for CallAttempt {
     fn drop(&mut self) {
-        self.peer.endpoint.end();
-        self.peer.client.cluster.waiters().notify_room();
+        let had_last = self.peer.endpoint.end();
+        if self.makes_room || had_last {
+            self.peer.client.cluster.waiters().notify_room();
+        }
     }
 }
 

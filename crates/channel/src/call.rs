@@ -107,8 +107,8 @@ async fn run(
     for number in 1.. {
         let in_flight = call.within_deadline(call.client.acquire(call.target, &tried));
         let in_flight = in_flight.await??;
-        let endpoint = Arc::clone(in_flight.endpoint());
-        picked(&in_flight.instance());
+        let endpoint = Arc::clone(in_flight.attempt.endpoint());
+        picked(&in_flight.attempt.peer().instance());
         let outcome = call.attempt(number, in_flight, &call.replay).await;
         let (retry, pushback) = retry_decision(&outcome);
         if !call.may_retry(retry, number, &endpoint) {

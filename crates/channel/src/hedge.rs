@@ -185,8 +185,8 @@ async fn attempt(
     let in_flight = call
         .within_deadline(call.client.acquire(call.target, &avoid))
         .await??;
-    tried.lock().push(Arc::clone(in_flight.endpoint()));
-    picked.lock()(&in_flight.instance());
+    tried.lock().push(Arc::clone(in_flight.attempt.endpoint()));
+    picked.lock()(&in_flight.attempt.peer().instance());
     let response = call.attempt(number, in_flight, &replay).await?;
     // From here on the answer's body aborts it.
     abort.0 = None;

@@ -44,10 +44,9 @@ impl Call<'_> {
         in_flight: InFlight,
         replay: &Replay,
     ) -> Result<Response<ResponseBody>, Error> {
-        let instance = in_flight.instance();
-        self.client.picks.inc();
+        let instance = in_flight.attempt.peer().instance();
         let request = self.request(number, replay)?;
-        let active = ActiveCall::new(Arc::clone(&self.client), in_flight, replay.clone());
+        let active = ActiveCall::new(in_flight, replay.clone());
         let mut abandon = AbandonOnDrop(Some(&active));
         let response = self.within_deadline(active.send(request)).await?;
         abandon.0 = None;
@@ -55,16 +54,19 @@ impl Call<'_> {
         match response {
             Ok(response) if self.wants_grpc() && http_status::is_foreign(&response) => {
                 let status = response.status().as_u16();
-                active.answered_by_http(status);
+                let (attempt, now) = active.attempt();
+                attempt.answered_by_http(status, now);
                 let instance = instance.key.id.to_string();
                 Err(Error::Http { instance, status })
             }
             Ok(response) if list_size(response.headers()) > self.max_header_bytes() => {
-                active.received();
+                let (attempt, now) = active.attempt();
+                attempt.received(now);
                 Err(active.large_answer())
             }
             Ok(response) => {
-                active.answered(response.headers());
+                let (attempt, now) = active.attempt();
+                attempt.answered(grpc_status(response.headers()).map(Code::from), now);
                 let deadline = self.deadline;
                 let mut response = response.map(|body| ResponseBody::new(body, active, deadline));
                 response.extensions_mut().insert(ServedBy(instance));
@@ -76,7 +78,8 @@ impl Call<'_> {
                 }
                 // An unsent call says nothing about the instance.
                 if !failure.unsent {
-                    active.failed();
+                    let (attempt, now) = active.attempt();
+                    attempt.failed(now);
                 }
                 let (instance, reason) = (instance.key.id.to_string(), failure.reason);
                 Err(if failure.unsent {
@@ -193,7 +196,8 @@ struct AbandonOnDrop<'a>(Option<&'a ActiveCall>);
 impl Drop for AbandonOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(active) = self.0 {
-            active.given_up();
+            let (attempt, now) = active.attempt();
+            attempt.overdue(now);
         }
     }
 }

@@ -1,5 +1,15 @@
 //! Who is alive. One small trait, [`Discovery`], publishes snapshots; the backends are rows of
 //! [`backends::BACKENDS`]. Readers take the current value of a `watch` channel and never lock.
+//!
+//! ```
+//! use mesh_discovery::{Discovery, backends::Fixed};
+//!
+//! let registry = Fixed::parse(&["agent-echo=10.0.0.1:50052", "agent-echo=10.0.0.2:50052"]).unwrap();
+//! let instances = registry.watch("agent-echo");
+//! let snapshot = instances.borrow().clone().expect("a fixed list is known at once");
+//! assert_eq!(snapshot.serving().count(), 2);
+//! assert_eq!(snapshot.instances[0].public_id(), "echo-agent");
+//! ```
 
 pub mod backends;
 mod error;

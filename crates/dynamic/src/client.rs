@@ -8,10 +8,7 @@ use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use proto::error_info::{self, Reason};
 use serde_json::Value;
-use tonic::{
-    Code, Request, Status, Streaming,
-    metadata::{MetadataKey, MetadataMap},
-};
+use tonic::{Code, Request, Status, Streaming, metadata::MetadataKey};
 
 use crate::{
     INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec, deadline::Deadline,
@@ -57,8 +54,6 @@ pub struct UnaryResponse<M = Value> {
     pub message: M,
     /// Consul service ID of the instance that answered, where that is known.
     pub instance: Option<String>,
-    /// The answer's metadata.
-    pub metadata: MetadataMap,
 }
 
 /// Calls services of the mesh by their names. Cheap to clone.
@@ -121,7 +116,6 @@ impl DynamicClient {
         Ok(UnaryResponse {
             message,
             instance: stream.instance,
-            metadata: stream.metadata,
         })
     }
 
@@ -146,10 +140,9 @@ impl DynamicClient {
             let answer = self.open(call, target, deadline, messages).await?;
             Ok((answer, method.output()))
         };
-        let ((metadata, messages), descriptor) = deadline.keep(opening).await?;
+        let (messages, descriptor) = deadline.keep(opening).await?;
         Ok(MessageStream {
             instance: messages.instance(),
-            metadata,
             messages,
             descriptor,
         })
@@ -170,25 +163,24 @@ impl DynamicClient {
             let target = Target::service(&name).session(&session(call, None));
             self.open(call, target, deadline, vec![message]).await
         };
-        let (metadata, mut messages) = deadline.keep(opening).await?;
+        let mut messages = deadline.keep(opening).await?;
         let message = messages.next().await?.ok_or_else(|| no_message(call))?;
         // The status comes after the last message.
         while messages.next().await?.is_some() {}
         Ok(UnaryResponse {
             message,
             instance: messages.instance(),
-            metadata,
         })
     }
 
-    /// Sends the messages of a call. The answer is its metadata and its messages.
+    /// Sends the messages of a call, and returns those of the answer.
     async fn open(
         &self,
         call: &DynamicCall,
         target: Target,
         deadline: Deadline,
         messages: Vec<Bytes>,
-    ) -> Result<(MetadataMap, ByteStream), Status> {
+    ) -> Result<ByteStream, Status> {
         let mut request = Request::new(tokio_stream::iter(messages));
         for (key, value) in &call.metadata {
             let key = MetadataKey::from_bytes(key.to_lowercase().as_bytes());
@@ -214,13 +206,11 @@ impl DynamicClient {
         let max_bytes = self.options.max_message_bytes;
         let answer = exchange(channel.clone(), method, BytesCodec, request, max_bytes).await;
         let answer = answer.map_err(|status| with_instance(status, &channel))?;
-        let metadata = answer.metadata().clone();
-        let messages = ByteStream {
+        Ok(ByteStream {
             messages: answer.into_inner(),
             channel,
             deadline,
-        };
-        Ok((metadata, messages))
+        })
     }
 }
 
@@ -229,8 +219,6 @@ impl DynamicClient {
 pub struct MessageStream {
     /// Consul service ID of the instance that answers, where that is known.
     pub instance: Option<String>,
-    /// The answer's metadata.
-    pub metadata: MetadataMap,
     messages: ByteStream,
     descriptor: MessageDescriptor,
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use config::Config;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::client::conn::http1;
@@ -16,27 +17,12 @@ use tokio_native_tls::TlsConnector;
 use url::Url;
 
 use crate::{
-    Connector, EgressPolicy, Error, Request, SystemConnector, connect::connect, redirect::follow,
-    retry_after::retry_after,
+    Connector, EgressPolicy, Error, ExternalHostKeys, ExternalKeys, FetchLimits, Request,
+    SystemConnector, connect::connect, redirect::follow, retry_after::retry_after,
 };
 
 /// The largest head of an answer.
 const MAX_HEAD: usize = 64 << 10;
-/// What a client does at most.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FetchLimits {
-    /// How long a request may take, redirects and the whole body included; 30 s.
-    pub time: Duration,
-    /// How long connecting to one address may take, TLS included; 5 s.
-    pub connect: Duration,
-    /// The largest body of an answer, in bytes; 10 MiB.
-    pub body: usize,
-    /// How many redirects are followed; 5.
-    pub redirects: usize,
-    /// How long a server may ask to be left alone, by `Retry-After`; an hour.
-    pub retry_after: Duration,
-}
-
 /// An answer, of whatever status.
 #[derive(Debug, Clone)]
 pub struct HttpResponse {
@@ -60,6 +46,18 @@ pub struct HttpClient {
     limits: FetchLimits,
     connector: Arc<dyn Connector>,
     tls: TlsConnector,
+}
+
+/// The client that [`KEYS`](crate::KEYS) configure.
+///
+/// # Errors
+/// As [`HttpClient::new`].
+pub fn client(config: &Config) -> Result<HttpClient, Error> {
+    let policy = EgressPolicy::new(
+        ExternalKeys::from_config(config).allow_external_requests,
+        &ExternalHostKeys::from_config(config).external_allow_hosts,
+    );
+    HttpClient::new(policy, FetchLimits::from_config(config))
 }
 
 impl HttpClient {

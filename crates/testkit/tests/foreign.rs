@@ -10,8 +10,6 @@ use serde_json::{Value, json};
 
 const COUNT: &str = "warehouse.v1.Inventory/Count";
 const REFLECTION: Duration = Duration::from_secs(1);
-/// How long a registration may take to reach the router, on a busy machine.
-const PROMPT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_foreign_server_is_found_and_called_within_a_second_of_passing() {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     Catalog, Discovery, Error, Health, Instance, InstanceKey, KvEntries, Registration, Snapshot,
-    publish::{publish, write},
+    publish::publish,
 };
 
 /// Keeps registrations in memory. They are visible at once, and passing. Methods simulate health
@@ -41,6 +41,16 @@ impl Memory {
             watched: HashMap::new(),
             written: watch::channel(Some(Arc::default())).0,
         }))
+    }
+
+    /// A registry with these registrations.
+    pub(super) fn of(registrations: Vec<Registration>) -> Self {
+        let memory = Self::new();
+        memory.change(|entries| {
+            let passing = |it: Registration| (it.id.clone(), (it, Health::Passing));
+            entries.extend(registrations.into_iter().map(passing));
+        });
+        memory
     }
 
     /// Sets what the checks say of an instance; an unknown ID is ignored.
@@ -118,7 +128,18 @@ impl Discovery for Memory {
 
     async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
         self.check_reachable()?;
-        write(&self.0.lock().written, key, value);
+        let state = self.0.lock();
+        let mut entries = state
+            .written
+            .borrow()
+            .as_deref()
+            .cloned()
+            .unwrap_or_default();
+        match value {
+            Some(value) => drop(entries.values.insert(key.into(), value.trim().into())),
+            None => drop(entries.values.remove(key)),
+        }
+        publish(&state.written, entries);
         Ok(())
     }
 
