@@ -271,6 +271,6 @@ async fn serve_websocket(mut socket: WebSocket, mut follower: Follower) {
         code,
         reason: reason.into(),
     };
-    // A client that is gone needs no goodbye.
+    // The client may be gone already.
     socket.send(Message::Close(Some(frame))).await.ok();
 }

@@ -134,13 +134,13 @@ pub(crate) fn failure(record: &JobRecord) -> Option<String> {
     error.or_else(|| cancelled.then(was_cancelled))
 }
 
-/// RFC 3339 in UTC with milliseconds; `None` for a time that no calendar has.
+/// RFC 3339 in UTC with milliseconds; `None` for a time after the last year of the calendar.
 pub(crate) fn time(unix_ms: u64) -> Option<String> {
     let time = DateTime::<Utc>::from_timestamp_millis(i64::try_from(unix_ms).ok()?)?;
     Some(time.to_rfc3339_opts(SecondsFormat::Millis, true))
 }
 
-/// A payload as JSON; bytes that are none as `{"bytes_base64": …}`.
+/// A payload as JSON; bytes that are not JSON as `{"bytes_base64": …}`.
 pub(crate) fn value(payload: &Payload) -> Value {
     let json = match payload {
         Payload::Json(text) => serde_json::from_slice(text).ok(),

@@ -72,7 +72,7 @@ pub const SPEC: Spec = Spec {
 /// Builds the gateway.
 ///
 /// # Errors
-/// When an address is none, or the queue's folder is another process's.
+/// When an address is invalid, or another process uses the queue's folder.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let document = openapi::document().to_pretty_json()?;
     let gateway = state::Gateway::new(context, endpoints::rules(), document)?;

@@ -21,7 +21,7 @@ telemetry::metrics! {
 }
 
 impl Metrics {
-    /// Counts a job that was handed in; `kind` is a checked one.
+    /// Counts a submitted job; `kind` is a known one.
     pub(crate) fn submitted(&self, kind: &str, answer: &Result<jobs::Submitted, jobs::Error>) {
         let outcome = match answer {
             Ok(submitted) if submitted.existing => "existing",

@@ -3,7 +3,7 @@
 use serde::{Deserialize as _, Deserializer, de::Error as _};
 use serde_json::Value;
 
-/// A whole number from `MIN` to `MAX`; null is as good as none.
+/// A whole number from `MIN` to `MAX`; null counts as absent.
 pub(crate) fn within<'de, const MIN: u64, const MAX: u64, T, D>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error>

@@ -53,7 +53,7 @@ impl FromRequestParts<App> for RequestContext {
 }
 
 impl RequestContext {
-    /// Gives a job what it has from its request. A key in the body has to be the header's.
+    /// Gives a job what it has from its request. A key in the body must equal the header's.
     pub(crate) fn apply_to(&self, job: &mut NewJob) -> Result<(), Problem> {
         match (&self.key, &job.idempotency_key) {
             (Some(header), Some(field)) if header != field => {
@@ -69,7 +69,7 @@ impl RequestContext {
     }
 }
 
-/// The client's address: the peer's, or what a proxy that we trust says of it.
+/// The client's address: the peer's, or the one that a trusted proxy names.
 pub(crate) fn client(parts: &Parts, proxies: &[Network]) -> Option<IpAddr> {
     let PeerAddr(peer) = parts.extensions.get::<PeerAddr>()?;
     let named = parts.headers.get_all(X_FORWARDED_FOR).iter();

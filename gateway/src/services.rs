@@ -101,7 +101,7 @@ impl ServiceCatalog {
             if snapshot.is_none()
                 && let Some(error) = self.discovery.last_error()
             {
-                // Not that nobody serves it: the registry does not say.
+                // An empty list would say that nobody serves it.
                 let text = format!("the instances of {name} are not known: {error}");
                 return Err(unavailable(text));
             }

@@ -12,7 +12,7 @@ use crate::{
     rules::Rules, services::ServiceCatalog,
 };
 
-/// How long an answer waits for what is only a remark in it.
+/// How long an answer waits for its warning.
 const WARNING_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// One gateway.
@@ -90,7 +90,7 @@ impl Gateway {
         answer
     }
 
-    /// What to say of a job that waits in a queue which no runner serves, where that is known.
+    /// The warning for a job that waits in a queue without a runner, where that is known.
     pub(crate) async fn warning(&self, queue: &str, status: Option<JobStatus>) -> Option<String> {
         if status != Some(JobStatus::Queued) {
             return None;

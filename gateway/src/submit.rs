@@ -141,7 +141,7 @@ impl Submission {
             }
             Problem::field(format!("payload.{}", error.field), error.reason)
         };
-        // What the gateway makes of a goal or a description may be given ready, too.
+        // A client may also give what the gateway makes of a goal or a description.
         kind.complete(payload, key).map_err(within)
     }
 }

@@ -105,8 +105,8 @@ impl TaskView {
     }
 }
 
-/// A task that has begun holds no worker while its parts are done: its job waits to be looked at
-/// again, and the task is under way.
+/// A task that has begun holds no worker while its parts run: its job waits until it is looked at
+/// again, and the task counts as running.
 const fn word(status: JobStatus, begun: bool) -> &'static str {
     match status {
         JobStatus::Queued | JobStatus::Scheduled | JobStatus::Failed if !begun => "queued",

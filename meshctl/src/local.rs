@@ -56,7 +56,7 @@ const PIPELINE: [Program; 6] = [
 
 impl LocalMesh {
     /// Starts the services, and those who call them when the services are registered, so that
-    /// their first sight of the mesh is all of it. Routers after the first listen where the system
+    /// they see the whole mesh from the first. Routers after the first listen where the system
     /// chooses.
     pub(crate) async fn start(
         counts: InstanceCounts,

@@ -21,7 +21,7 @@ use std::{env, path::Path, process::ExitCode};
 
 use clap::Parser as _;
 
-/// Exits with 0 when all went well, 1 when something failed, 2 for a command line that will not do.
+/// Exits with 0 when all went well, 1 when something failed, 2 for an invalid command line.
 fn main() -> ExitCode {
     let own_name = env::args_os().next().unwrap_or_default();
     let own_name = Path::new(&own_name).file_name().unwrap_or_default();

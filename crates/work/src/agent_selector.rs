@@ -6,6 +6,7 @@ use std::{
 };
 
 use channel::Mesh;
+use discovery::first_answer;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use proto::agentplatform::{ListAgentsRequest, agent_service_client::AgentServiceClient};
@@ -58,12 +59,7 @@ impl AgentSelector {
             return known;
         }
         let mut catalog = self.mesh.discovery().catalog();
-        let answered = timeout(LIST_TIMEOUT, catalog.wait_for(Option::is_some)).await;
-        let catalog = answered
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|catalog| catalog.clone());
-        let Some(catalog) = catalog else {
+        let Some(catalog) = first_answer(&mut catalog, LIST_TIMEOUT).await else {
             return AgentWords::new();
         };
         let agents = catalog

@@ -152,7 +152,7 @@ impl Call {
         Ok(())
     }
 
-    /// Puts the target into a request whose id is absent; tells whether the message says it now.
+    /// Puts the target into a request without an id; returns whether it did.
     fn address(&self, message: &mut DynamicMessage) -> bool {
         use prost_reflect::ReflectMessage as _;
         const REQUESTS: [(&str, &str); 3] = [

@@ -10,6 +10,7 @@ use prost_reflect::DynamicMessage;
 use proto::error_info::{self, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use telemetry::rpc::code_name;
 use tonic::{Code, Status};
 
 use crate::{Attempt, Description, FieldError, JobKind};
@@ -248,7 +249,7 @@ fn is_too_large(status: &Status) -> bool {
 /// The failure of a status: retryable if the next attempt may end otherwise.
 fn failure(status: &Status) -> Failure {
     let code = status.code();
-    let error = format!("{}: {}", code_name(code), status.message());
+    let error = format!("{}: {}", code_name(code.into()), status.message());
     // The service may name the time, such as an agent whose model is rate limited.
     if let (Code::Aborted, Some(after)) = (code, error_info::retry_after(status)) {
         return Failure::retry_after(error, after);
@@ -275,18 +276,6 @@ fn failure(status: &Status) -> Failure {
         | Code::DataLoss
         | Code::Unauthenticated => Failure::permanent(error),
     }
-}
-
-/// A code as gRPC writes it: `NOT_FOUND`.
-fn code_name(code: Code) -> String {
-    let mut word = String::new();
-    for letter in format!("{code:?}").chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_uppercase());
-    }
-    word
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(super) struct Input {
 enum Source {
     /// All there will be.
     Ready(VecDeque<Value>),
-    /// A message a line, sent as it comes.
+    /// One message per line, sent as it comes.
     Lines(Lines<BufReader<Stdin>>),
 }
 

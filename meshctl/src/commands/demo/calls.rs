@@ -1,4 +1,4 @@
-//! The calls of the demo: a row each, with what is told of the answer.
+//! The calls of the demo: a row each, with a description of the answer.
 
 use anyhow::{Context as _, ensure};
 use dynamic::ReflectionClient;
@@ -10,7 +10,7 @@ use crate::contract;
 /// How many tasks the echo agents share: a multiple of their number.
 pub(super) const TASKS: usize = 9;
 
-/// One call, and what came of it.
+/// One call and its outcome.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) call: &'static str,
@@ -25,7 +25,7 @@ impl Step {
     }
 }
 
-/// A call: its gRPC service, its method, its message, and what to tell of the messages of the answer.
+/// A call: its gRPC service, its method, its message, and how its answer is described.
 type Call = (
     &'static str,
     &'static str,
@@ -47,7 +47,7 @@ pub(super) async fn execute_task(channel: &Channel, number: usize) -> anyhow::Re
     .await
 }
 
-/// Every other kind of call, in the order in which they are made and told.
+/// Every other kind of call, in the order in which they are made and shown.
 pub(super) async fn others(channel: &Channel) -> Vec<anyhow::Result<Step>> {
     let echo = json!({ "agent_id": "echo-agent" });
     let stream = json!({ "agent_id": "echo-agent", "input": "one word at a time" });

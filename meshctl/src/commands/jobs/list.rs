@@ -1,4 +1,4 @@
-//! `meshctl jobs list`, and pages of jobs for whoever needs them.
+//! `meshctl jobs list`, and pages of jobs.
 
 use clap::Args;
 use serde_json::Value;

@@ -22,7 +22,7 @@ impl Get {
     }
 }
 
-/// The facts of a job that there are, a line each.
+/// The known facts of a job, a line each.
 pub(super) fn show(out: &Output, job: &Value) -> anyhow::Result<()> {
     if out.json {
         return Ok(out.value(job)?);
@@ -49,12 +49,12 @@ pub(super) fn show(out: &Output, job: &Value) -> anyhow::Result<()> {
     Ok(out.facts(&facts)?)
 }
 
-/// Whether a status is an end.
+/// Whether a status is final.
 pub(super) fn is_end(status: &str) -> bool {
     matches!(status, "succeeded" | "dead" | "cancelled")
 }
 
-/// Its status, and what more there is to say about that.
+/// Its status, with a remark where there is one.
 pub(super) fn status(job: &Value) -> String {
     let status = text(job, "status");
     match status.as_str() {

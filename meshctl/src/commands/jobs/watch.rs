@@ -60,8 +60,8 @@ impl Watch {
 struct Outage(Option<Instant>);
 
 impl Outage {
-    /// Fails with what waiting does not help against: a refusal that lasts, a gateway that is away
-    /// for too long, or an answer that nobody reads.
+    /// Fails where waiting does not help: a refusal that lasts, a gateway that is away for too long, or
+    /// an answer that nobody reads.
     fn tolerate(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
         let lasts = Problem::of(&error).is_some_and(|problem| !problem.is_transient());
         let since = *self.0.get_or_insert_with(Instant::now);
@@ -240,7 +240,7 @@ impl<'a> WatchState<'a> {
     }
 }
 
-/// `running    [###############---------------]  50 %  12s`; what is no percentage stands as it is.
+/// `running    [###############---------------]  50 %  12s`; other progress is shown as it is.
 fn bar(status: &str, progress: &str, time: &str) -> String {
     let percent = progress
         .strip_suffix('%')
