@@ -46,6 +46,16 @@ pub(crate) enum Inflate<S: Sink> {
     Deflate(ZlibDecoder<Bounded<S>>),
 }
 
+/// Does the same with either decoder.
+macro_rules! either {
+    ($inflate:expr, $decoder:ident => $do:expr) => {
+        match $inflate {
+            Inflate::Gzip($decoder) => $do,
+            Inflate::Deflate($decoder) => $do,
+        }
+    };
+}
+
 /// Lets at most so many bytes through: a bomb ends here.
 #[derive(Debug)]
 pub(crate) struct Bounded<S> {
@@ -72,45 +82,30 @@ impl<S: Sink> Inflate<S> {
 
     /// Takes the next compressed bytes, and passes on everything they give.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<(), ScanError> {
-        let done = match self {
-            // A flush, since the decoder otherwise keeps its last 32 KiB, and the id, to itself.
-            Self::Gzip(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-            Self::Deflate(decoder) => decoder.write_all(bytes).and_then(|()| decoder.flush()),
-        };
+        // A flush, since the decoder otherwise keeps its last 32 KiB, and the id, to itself.
+        let done =
+            either!(self, decoder => decoder.write_all(bytes).and_then(|()| decoder.flush()));
         done.map_err(|error| self.reason(&error))
     }
 
     /// The compressed message is complete.
     pub(crate) fn finish(mut self) -> Result<S, ScanError> {
-        let done = match &mut self {
-            Self::Gzip(decoder) => decoder.try_finish(),
-            Self::Deflate(decoder) => decoder.try_finish(),
-        };
-        if let Err(error) = done {
+        if let Err(error) = either!(&mut self, decoder => decoder.try_finish()) {
             return Err(self.reason(&error));
         }
-        let bounded = match self {
-            Self::Gzip(decoder) => decoder.finish(),
-            Self::Deflate(decoder) => decoder.finish(),
-        };
-        bounded
-            .map(|bounded| bounded.sink)
-            .map_err(|error| corrupt(&error))
+        match either!(self, decoder => decoder.finish()) {
+            Ok(bounded) => Ok(bounded.sink),
+            Err(error) => Err(corrupt(&error)),
+        }
     }
 
     /// Where the bytes go.
     pub(crate) fn sink(&self) -> &S {
-        match self {
-            Self::Gzip(decoder) => &decoder.get_ref().sink,
-            Self::Deflate(decoder) => &decoder.get_ref().sink,
-        }
+        either!(self, decoder => &decoder.get_ref().sink)
     }
 
     fn reason(&mut self, error: &io::Error) -> ScanError {
-        let bounded = match self {
-            Self::Gzip(decoder) => decoder.get_mut(),
-            Self::Deflate(decoder) => decoder.get_mut(),
-        };
+        let bounded = either!(self, decoder => decoder.get_mut());
         bounded.failed.take().unwrap_or_else(|| corrupt(error))
     }
 }

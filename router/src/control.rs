@@ -33,7 +33,7 @@ use crate::{
 
 /// The router's own services.
 #[derive(Clone, Debug)]
-pub struct Control {
+pub(crate) struct Control {
     directory: Arc<Directory>,
     tasks: Arc<TaskLocations>,
     registration: Arc<RegistrationHandler>,
@@ -44,7 +44,7 @@ pub struct Control {
 ///
 /// # Errors
 /// When the descriptors built into this program cannot be read.
-pub fn routes(
+pub(crate) fn routes(
     directory: Arc<Directory>,
     tasks: Arc<TaskLocations>,
     registration: Arc<RegistrationHandler>,

@@ -1,4 +1,4 @@
-//! Who is there: every service of the mesh, by all the names a call can use.
+//! Every service of the mesh, by all the names that a call can use.
 //!
 //! One task follows the registry and publishes whole [`DirectorySnapshot`]s; readers load the current one and
 //! never wait.
@@ -14,8 +14,8 @@ use channel::{Channel, Error, Mesh};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tonic::Status;
 
-pub use service::Service;
-pub use snapshot::DirectorySnapshot;
+pub(crate) use service::Service;
+pub(crate) use snapshot::DirectorySnapshot;
 
 use crate::{
     descriptors::{self, Descriptors},
@@ -27,7 +27,7 @@ const DESCRIPTORS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Knows every service of the mesh. Ends its work when dropped.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     mesh: Mesh,
     current: Arc<ArcSwap<DirectorySnapshot>>,
     changes: watch::Receiver<Arc<DirectorySnapshot>>,
@@ -37,8 +37,7 @@ pub struct Directory {
 
 impl Directory {
     /// Starts following the registry of `mesh`, on the current tokio runtime.
-    #[must_use]
-    pub fn start(mesh: Mesh) -> Arc<Self> {
+    pub(crate) fn start(mesh: Mesh) -> Arc<Self> {
         let current = Arc::new(ArcSwap::from_pointee(DirectorySnapshot::default()));
         let (sender, changes) = watch::channel(Arc::default());
         let mut tasks = JoinSet::new();
@@ -52,8 +51,7 @@ impl Directory {
     }
 
     /// What is known now.
-    #[must_use]
-    pub fn snapshot(&self) -> Arc<DirectorySnapshot> {
+    pub(crate) fn snapshot(&self) -> Arc<DirectorySnapshot> {
         self.current.load_full()
     }
 
@@ -63,8 +61,7 @@ impl Directory {
     }
 
     /// Follows what is known.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Arc<DirectorySnapshot>> {
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<DirectorySnapshot>> {
         self.changes.clone()
     }
 
@@ -82,31 +79,30 @@ impl Directory {
         }
         let mut changes = self.changes();
         let ready = changes.wait_for(|snapshot| snapshot.ready());
-        match timeout(limit, ready).await {
-            Ok(Ok(snapshot)) => Ok(Arc::clone(&snapshot)),
-            _ => Err(Error::Undiscovered {
-                waited: limit,
-                trouble: self.mesh.discovery().last_error(),
-            }
-            .status()),
+        if let Ok(Ok(snapshot)) = timeout(limit, ready).await {
+            return Ok(Arc::clone(&snapshot));
         }
+        let trouble = self.mesh.discovery().last_error();
+        let error = Error::Undiscovered {
+            waited: limit,
+            trouble: trouble.map(|error| error.to_string()),
+        };
+        Err(error.status())
     }
 
     /// Whether the registry has answered once, for every service it knew then. Stays `true`.
-    #[must_use]
-    pub fn ready(&self) -> bool {
+    pub(crate) fn ready(&self) -> bool {
         self.current().ready()
     }
 
     /// The mesh whose services these are.
-    #[must_use]
-    pub fn mesh(&self) -> &Mesh {
+    pub(crate) fn mesh(&self) -> &Mesh {
         &self.mesh
     }
 
-    /// Whom to ask about a service, the best first: the instance that joined last, which may be of
-    /// another build; then any that the mesh would pick, or when their versions differ, one of the
-    /// version most have. Nobody when nobody is healthy.
+    /// The instances to query about a service, the best first. That is the one that joined last, which may
+    /// be of another build; then any that the mesh picks, or one of the most common version if their
+    /// versions differ. Empty when none is healthy.
     pub(crate) fn query_candidates(&self, service: &Service) -> Vec<Channel> {
         let newest = service.newest();
         let Some(instance) = newest.or_else(|| service.representative()) else {
@@ -126,7 +122,7 @@ impl Directory {
 
     /// What a service's reflection tells of its messages, asked of one healthy instance per
     /// generation and remembered. `None` when no healthy instance tells.
-    pub async fn descriptors(&self, service: &Service) -> Option<Arc<Descriptors>> {
+    pub(crate) async fn descriptors(&self, service: &Service) -> Option<Arc<Descriptors>> {
         let query_candidates = self.query_candidates(service);
         let question = async {
             let mut outcome = Err(Status::unavailable("nobody is healthy"));

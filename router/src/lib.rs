@@ -1,21 +1,21 @@
 //! The MCP router: whom a call is for, and the mesh's own answers. Calls are forwarded as they came.
 
 mod compression;
-pub mod control;
-pub mod descriptors;
-pub mod directory;
+mod control;
+mod descriptors;
+mod directory;
 mod hedging;
 mod instances;
 mod lists;
 mod local;
-pub mod reflection;
-pub mod registration;
+mod reflection;
+mod registration;
 mod relay;
 mod routing;
 pub mod scanner;
 mod single_flight;
 mod status;
-pub mod tasks;
+mod tasks;
 
 use std::{convert::Infallible, sync::Arc};
 

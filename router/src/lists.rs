@@ -61,23 +61,24 @@ async fn entry<I: Info>(directory: &Directory, service: &Service) -> Option<(Vec
         .await
         .flatten();
     let mut entry = outcome.unwrap_or_default();
-    *entry.id() = service.public_id.clone();
-    *entry.endpoint() = instance.authority();
+    let fields = entry.fields();
+    fields.id.clone_from(&service.public_id);
+    *fields.endpoint = instance.authority();
     if !service.version.is_empty() {
-        entry.version().clone_from(&service.version);
+        fields.version.clone_from(&service.version);
     }
     let meta = |key: &str| instance.meta.get(key).cloned().unwrap_or_default();
-    if entry.name().is_empty() {
-        *entry.name() = Some(meta("name"))
+    if fields.name.is_empty() {
+        *fields.name = Some(meta("name"))
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| service.public_id.clone());
     }
-    if entry.description().is_empty() {
-        *entry.description() = meta("description");
+    if fields.description.is_empty() {
+        *fields.description = meta("description");
     }
     let mut words = service.tags.clone();
     words.extend([service.public_id.clone(), service.name.to_string()]);
-    if let Some(tags) = entry.tags() {
+    if let Some(tags) = fields.tags {
         if tags.is_empty() {
             tags.clone_from(&service.tags);
         }
@@ -88,7 +89,10 @@ async fn entry<I: Info>(directory: &Directory, service: &Service) -> Option<(Vec
 
 /// Which entry of an instance's answer is its own: that of its id, else the first.
 fn own_entry<I: Info>(mut entries: Vec<I>, service: &Service) -> Option<I> {
-    let is_own = |entry: &mut I| *entry.id() == service.public_id || **entry.id() == *service.name;
+    let is_own = |entry: &mut I| {
+        let id = entry.fields().id;
+        *id == service.public_id || **id == *service.name
+    };
     let own = entries.iter_mut().position(is_own).unwrap_or(0);
     (own < entries.len()).then(|| entries.swap_remove(own))
 }

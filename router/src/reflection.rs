@@ -42,7 +42,7 @@ const OWN_SERVICES: [&str; 7] = [
 
 /// Reflection for the router and the whole mesh behind it.
 #[derive(Clone, Debug)]
-pub struct Reflection {
+pub(crate) struct Reflection {
     directory: Arc<Directory>,
     own: Arc<Descriptors>,
 }
@@ -52,7 +52,7 @@ impl Reflection {
     ///
     /// # Errors
     /// When the descriptors built into this program cannot be read.
-    pub fn new(directory: Arc<Directory>) -> Result<Self, prost::DecodeError> {
+    pub(crate) fn new(directory: Arc<Directory>) -> Result<Self, prost::DecodeError> {
         let mut own = Descriptors::from_sets([
             proto::DESCRIPTORS,
             tonic_health::pb::FILE_DESCRIPTOR_SET,
@@ -67,14 +67,12 @@ impl Reflection {
     }
 
     /// The service of `grpc.reflection.v1`.
-    #[must_use]
-    pub fn v1(&self) -> ServerReflectionServer<Self> {
+    pub(crate) fn v1(&self) -> ServerReflectionServer<Self> {
         ServerReflectionServer::new(self.clone())
     }
 
     /// The service of `grpc.reflection.v1alpha`.
-    #[must_use]
-    pub fn v1alpha(&self) -> V1Alpha<ServerReflectionServer<Self>> {
+    pub(crate) fn v1alpha(&self) -> V1Alpha<ServerReflectionServer<Self>> {
         V1Alpha(self.v1())
     }
 
@@ -83,50 +81,47 @@ impl Reflection {
         question: Option<MessageRequest>,
         last: &mut Option<Arc<Service>>,
     ) -> Result<MessageResponse, Status> {
-        let not_found = |what: String| Status::not_found(format!("nobody describes {what}"));
         let found = match question {
             None => {
-                return Err(Status::invalid_argument(
-                    "message_request is missing: ask one",
-                ));
+                let message = "message_request is missing: ask one";
+                return Err(Status::invalid_argument(message));
             }
             Some(MessageRequest::ListServices(_)) => {
                 return Ok(MessageResponse::ListServicesResponse(self.list()));
             }
             Some(MessageRequest::FileByFilename(name)) => {
                 let find = |descriptors: &Descriptors| descriptors.file(&name);
-                self.find(last, "", find)
-                    .await
-                    .ok_or_else(|| not_found(name.clone()))
+                self.find(last, "", find).await.ok_or(name)
             }
             Some(MessageRequest::FileContainingSymbol(symbol)) => {
                 let find = |descriptors: &Descriptors| descriptors.file_containing(&symbol);
-                self.find(last, &symbol, find)
-                    .await
-                    .ok_or_else(|| not_found(symbol.clone()))
+                self.find(last, &symbol, find).await.ok_or(symbol)
             }
             Some(MessageRequest::FileContainingExtension(it)) => {
                 let (message, number) = (it.containing_type, it.extension_number);
                 let find = |descriptors: &Descriptors| descriptors.file_extending(&message, number);
                 let found = self.find(last, "", find).await;
-                found.ok_or_else(|| not_found(format!("extension {number} of {message}")))
+                found.ok_or_else(|| format!("extension {number} of {message}"))
             }
             Some(MessageRequest::AllExtensionNumbersOfType(message)) => {
                 let find = |descriptors: &Descriptors| descriptors.extension_numbers(&message);
-                let numbers = self.find(last, "", find).await;
-                let extension_number = numbers.ok_or_else(|| not_found(message.clone()))?;
+                let Some(extension_number) = self.find(last, "", find).await else {
+                    return Err(not_found(&message));
+                };
+                let base_type_name = message;
                 return Ok(MessageResponse::AllExtensionNumbersResponse(
                     ExtensionNumberResponse {
-                        base_type_name: message,
+                        base_type_name,
                         extension_number,
                     },
                 ));
             }
         };
-        let files: Vec<Bytes> = found?;
+        let files: Vec<Bytes> = found.map_err(|what| not_found(&what))?;
+        let file_descriptor_proto = files.into_iter().map(Vec::from).collect();
         Ok(MessageResponse::FileDescriptorResponse(
             FileDescriptorResponse {
-                file_descriptor_proto: files.into_iter().map(Vec::from).collect(),
+                file_descriptor_proto,
             },
         ))
     }
@@ -158,24 +153,15 @@ impl Reflection {
         let is_own = OWN_SERVICES.into_iter().any(|own| is_of(symbol, own));
         let mut likely: Vec<Arc<Service>> = Vec::new();
         if !is_own {
-            let announced = snapshot
-                .grpc_services()
-                .find(|service| is_of(symbol, service));
-            likely.extend(
-                announced
-                    .into_iter()
-                    .flat_map(|it| snapshot.by_grpc_service(it))
-                    .cloned(),
-            );
+            let mut announced = snapshot.grpc_services();
+            if let Some(announced) = announced.find(|service| is_of(symbol, service)) {
+                likely.extend_from_slice(snapshot.by_grpc_service(announced));
+            }
             likely.extend(last.clone());
         }
         for service in likely {
-            if let Some(found) = self
-                .directory
-                .descriptors(&service)
-                .await
-                .and_then(|d| find(&d))
-            {
+            let descriptors = self.directory.descriptors(&service).await;
+            if let Some(found) = descriptors.and_then(|descriptors| find(&descriptors)) {
                 *last = Some(service);
                 return Some(found);
             }
@@ -205,6 +191,10 @@ impl Reflection {
         }
         None
     }
+}
+
+fn not_found(what: &str) -> Status {
+    Status::not_found(format!("nobody describes {what}"))
 }
 
 /// Whether a symbol is a gRPC service or something in it.
@@ -253,7 +243,7 @@ impl ServerReflection for Reflection {
 
 /// Serves `grpc.reflection.v1alpha` with the service of v1: on the wire only the path differs.
 #[derive(Clone, Debug)]
-pub struct V1Alpha<S>(S);
+pub(crate) struct V1Alpha<S>(S);
 
 impl<S> NamedService for V1Alpha<S> {
     const NAME: &'static str = "grpc.reflection.v1alpha.ServerReflection";

@@ -9,20 +9,20 @@ mod request;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use discovery::{Discovery, Instance, Registration, Snapshot};
+use discovery::{Discovery, Instance, Registration, Snapshot, first_answer};
 use proto::agentplatform::RegistrationResponse;
 use proto::error_info::{self, Reason};
 use tokio::{sync::Mutex, time::timeout};
 use tonic::{Code, Status};
 use tracing::info;
 
-pub use address_policy::AddressPolicy;
-pub use request::Candidate;
+pub(crate) use address_policy::AddressPolicy;
+pub(crate) use request::Candidate;
 
 use crate::directory::DirectorySnapshot;
 
 /// How many services one router keeps registered.
-pub const MAX_REGISTRATIONS: usize = 256;
+pub(crate) const MAX_REGISTRATIONS: usize = 256;
 
 /// `Meta` key that tells which router registered an instance.
 const REGISTERED_BY: &str = "registered_by";
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Registers services on behalf of others.
 #[derive(Debug)]
-pub struct RegistrationHandler {
+pub(crate) struct RegistrationHandler {
     discovery: Arc<dyn Discovery>,
     allowed: bool,
     router: String,
@@ -42,8 +42,7 @@ pub struct RegistrationHandler {
 
 impl RegistrationHandler {
     /// A registrar of the router with this instance ID; unless `allowed` it refuses everything.
-    #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         discovery: Arc<dyn Discovery>,
         allowed: bool,
         router: impl Into<String>,
@@ -66,18 +65,16 @@ impl RegistrationHandler {
     /// `PERMISSION_DENIED` when it is switched off, `INVALID_ARGUMENT` naming the field,
     /// `ALREADY_EXISTS` when a name of the service is another's, or it registers itself,
     /// `RESOURCE_EXHAUSTED` above [`MAX_REGISTRATIONS`], `UNAVAILABLE` when the registry is away.
-    pub async fn register(
+    pub(crate) async fn register(
         &self,
         candidate: Candidate,
         snapshot: &DirectorySnapshot,
     ) -> Result<RegistrationResponse, Status> {
         if !self.allowed {
-            return Err(error_info::status(
-                Code::PermissionDenied,
-                Reason::RegistrationOff,
-                "registration through the router is off: allow_registration turns it on",
-                [("key", "allow_registration".to_owned())],
-            ));
+            let message = "registration through the router is off: allow_registration turns it on";
+            let facts = [("key", "allow_registration".to_owned())];
+            let (code, reason) = (Code::PermissionDenied, Reason::RegistrationOff);
+            return Err(error_info::status(code, reason, message, facts));
         }
         let mut registration = candidate.registration(&self.addresses).await?;
         registration
@@ -125,18 +122,6 @@ impl RegistrationHandler {
         })
     }
 
-    /// How many instances it keeps registered.
-    pub async fn len(&self) -> usize {
-        let mut kept = self.kept.lock().await;
-        forget_gone(&mut kept);
-        kept.len()
-    }
-
-    /// Whether it keeps none.
-    pub async fn is_empty(&self) -> bool {
-        self.len().await == 0
-    }
-
     /// A router is no service: calls would go round in circles.
     async fn check_address(&self, it: &Registration) -> Result<(), Status> {
         let routers = self.known(crate::SPEC.service).await?;
@@ -153,10 +138,9 @@ impl RegistrationHandler {
 
     /// The instances of a service, once the registry has told them.
     async fn known(&self, service: &str) -> Result<Arc<Snapshot>, Status> {
-        let mut snapshots = self.discovery.watch(service);
-        let known = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
-        let known = known.map_err(|_| self.silent())?.map_err(|_| silent())?;
-        known.clone().ok_or_else(silent)
+        let mut told = self.discovery.watch(service);
+        let known = first_answer(&mut told, PATIENCE).await;
+        known.ok_or_else(|| self.silent())
     }
 
     /// A service whose instances register themselves is not to be joined by strangers, and an ID that
@@ -185,7 +169,8 @@ impl RegistrationHandler {
     /// What to say when the registry tells nothing.
     fn silent(&self) -> Status {
         self.discovery.last_error().map_or_else(silent, |trouble| {
-            error_info::status(Code::Unavailable, Reason::RegistryUnreachable, trouble, [])
+            let (reason, text) = (Reason::RegistryUnreachable, trouble.to_string());
+            error_info::status(Code::Unavailable, reason, text, [])
         })
     }
 }
@@ -210,21 +195,18 @@ fn check_names(snapshot: &DirectorySnapshot, it: &Registration) -> Result<(), St
 }
 
 fn owned(name: &str, by: &str) -> Status {
-    error_info::status(
-        Code::AlreadyExists,
-        Reason::ServiceHasOwner,
-        format!("{name} is registered already, by {by:?}: choose another id"),
-        [("service", name.to_owned()), ("instance", by.to_owned())],
-    )
+    let message = format!("{name} is registered already, by {by:?}: choose another id");
+    let facts = [("service", name.to_owned()), ("instance", by.to_owned())];
+    error_info::status(Code::AlreadyExists, Reason::ServiceHasOwner, message, facts)
 }
 
 fn full() -> Status {
-    error_info::status(
+    let message = format!("this router keeps {MAX_REGISTRATIONS} registrations already");
+    let (code, facts) = (
         Code::ResourceExhausted,
-        Reason::TooManyRegistrations,
-        format!("this router keeps {MAX_REGISTRATIONS} registrations already"),
         [("limit", MAX_REGISTRATIONS.to_string())],
-    )
+    );
+    error_info::status(code, Reason::TooManyRegistrations, message, facts)
 }
 
 fn silent() -> Status {

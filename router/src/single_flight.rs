@@ -1,4 +1,4 @@
-//! Facts about a service that its instances tell: asked for once, then remembered.
+//! Facts about a service from its instances: queried once, then remembered.
 
 use std::{future::Future, time::Duration};
 
@@ -8,12 +8,12 @@ use tokio::{
 };
 use tonic::Status;
 
-/// How long an instance may take to tell something about itself.
+/// The time limit of a query to an instance.
 pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a failure is remembered, so that a silent instance delays one caller and not each.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// One fact. Callers that come while it is being asked for wait for the same answer.
+/// One fact. Callers that come during its query wait for the same answer.
 #[derive(Debug)]
 pub(crate) struct SingleFlight<T>(Mutex<State<T>>);
 
@@ -31,8 +31,8 @@ impl<T> Default for SingleFlight<T> {
 }
 
 impl<T: Clone> SingleFlight<T> {
-    /// The fact, asked for with `question` when it is not known yet; `None` when the question
-    /// failed, or took longer than `patience`.
+    /// The fact, queried by `question` if it is not known yet; `None` when that failed, or took longer
+    /// than `patience`.
     pub(crate) async fn get(
         &self,
         patience: Duration,

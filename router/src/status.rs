@@ -113,8 +113,7 @@ fn total<'a>(
 }
 
 /// The status of a task: from the instance it was sent to, else from the first healthy worker that
-/// knows it. Of many workers some are asked, others the next time; that nobody knew the task is
-/// remembered for a moment, and who knew it for as long as where a task went.
+/// knows it. Of many workers some are asked, and others the next time. The outcome is remembered.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` without an id.
@@ -168,7 +167,7 @@ pub(crate) async fn of_task(
     }))
 }
 
-/// What tells these workers from others.
+/// A hash of these workers.
 fn fingerprint(workers: &[Recipient]) -> u64 {
     let mut hash = Xxh3::new();
     for InstanceKey { id, node } in workers.iter().map(|worker| &worker.instance) {
@@ -210,22 +209,14 @@ fn answered_by<T>(instance: &str, answer: T) -> Response<T> {
 
 fn missing(field: &str) -> Status {
     let message = format!("{field} is missing: name whom it is about");
-    error_info::status(
-        Code::InvalidArgument,
-        Reason::MissingField,
-        message,
-        [("field", field.to_owned())],
-    )
+    let facts = [("field", field.to_owned())];
+    error_info::status(Code::InvalidArgument, Reason::MissingField, message, facts)
 }
 
 fn not_found(id: &str) -> Status {
     let message = format!("no service or instance is called {id:?}");
-    error_info::status(
-        Code::NotFound,
-        Reason::NoSuchService,
-        message,
-        [("id", id.to_owned())],
-    )
+    let facts = [("id", id.to_owned())];
+    error_info::status(Code::NotFound, Reason::NoSuchService, message, facts)
 }
 
 fn unavailable(id: &str) -> Status {
@@ -236,10 +227,7 @@ fn unavailable(id: &str) -> Status {
 
 fn silent(instance: &Instance) -> Status {
     let id = instance.key.id.to_string();
-    let message = format!(
-        "instance {id:?} did not answer within {} s",
-        QUERY_TIMEOUT.as_secs()
-    );
+    let message = format!("instance {id:?} did not answer within {QUERY_TIMEOUT:?}");
     error_info::status(
         Code::Unavailable,
         Reason::SilentInstance,

@@ -1,4 +1,4 @@
-//! Which instance a task was sent to, so that its status is asked where it is known.
+//! Which instance each task was sent to: its status is known there.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,22 +13,22 @@ use tokio::{
     time::Instant,
 };
 
-/// How many tasks are remembered; the oldest are forgotten first, and every worker is asked then.
-pub const CAPACITY: usize = 50_000;
-/// How long it is remembered that nobody knows a task: whoever asks again at once is answered at once.
+/// The number of tasks that are remembered. Workers are asked for the status of older ones.
+pub(crate) const CAPACITY: usize = 50_000;
+/// How long it is remembered that no worker knows a task. Until then the answer comes at once.
 const UNKNOWN_TTL: Duration = Duration::from_secs(2);
-/// How many tasks that nobody knows are remembered; names are anybody's to make up.
+/// The number of unknown tasks that are remembered. Clients can make up any number of names.
 const UNKNOWN_CAPACITY: usize = 10_000;
-/// How many questions for unknown tasks are asked of the workers at a time; the others wait.
+/// The searches for tasks among the workers that run at a time. The others wait.
 const SEARCHES: usize = 16;
 /// How long a task is remembered: as long as an instance keeps its status.
-pub const TTL: Duration = Duration::from_secs(3600);
+pub(crate) const TTL: Duration = Duration::from_secs(3600);
 
-/// Remembers where tasks went, and which nobody knows.
+/// Remembers where tasks went, and which tasks no worker knows.
 #[derive(Debug)]
-pub struct TaskLocations {
+pub(crate) struct TaskLocations {
     sent: Mutex<RecentMap<Recipient>>,
-    /// Tasks that nobody knew, and which workers there were then.
+    /// Tasks that no worker knew, with the fingerprint of the workers.
     unknown: Mutex<RecentMap<u64>>,
     searches: Semaphore,
     workers: usize,
@@ -38,7 +38,7 @@ pub struct TaskLocations {
 #[derive(Debug)]
 struct RecentMap<V> {
     entries: HashMap<Arc<str>, (Instant, V)>,
-    /// In the order of their time; a key that was set again is in here twice.
+    /// In the order of their time. A key that was set twice is in here twice.
     order: VecDeque<(Instant, Arc<str>)>,
     capacity: usize,
     ttl: Duration,
@@ -77,11 +77,11 @@ impl<V> RecentMap<V> {
 
 /// One instance of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recipient {
+pub(crate) struct Recipient {
     /// Consul name.
-    pub service: Arc<str>,
+    pub(crate) service: Arc<str>,
     /// The instance.
-    pub instance: InstanceKey,
+    pub(crate) instance: InstanceKey,
 }
 
 impl Default for TaskLocations {
@@ -91,9 +91,8 @@ impl Default for TaskLocations {
 }
 
 impl TaskLocations {
-    /// Remembers nothing yet; `workers` are asked at most for a task of which nothing is known.
-    #[must_use]
-    pub fn new(workers: usize) -> Self {
+    /// Nothing is remembered yet. A search asks at most `workers` workers.
+    pub(crate) fn new(workers: usize) -> Self {
         Self {
             sent: Mutex::new(RecentMap::new(CAPACITY, TTL)),
             unknown: Mutex::new(RecentMap::new(UNKNOWN_CAPACITY, UNKNOWN_TTL)),
@@ -102,30 +101,36 @@ impl TaskLocations {
         }
     }
 
-    /// How many workers are asked at most for a task of which nothing is known.
+    /// The most workers that a search asks.
     pub(crate) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// A place among those who ask the workers.
+    /// A permit for a search among the workers.
     pub(crate) async fn search(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
         self.searches.acquire().await.ok()
     }
 
-    /// Whether nobody of these workers knew the task a moment ago.
+    /// Whether these workers did not know the task a moment ago.
     pub(crate) fn is_unknown(&self, task_id: &str, workers: u64, now: Instant) -> bool {
         self.unknown.lock().get(task_id, now) == Some(&workers)
     }
 
-    /// Remembers that nobody of these workers knows the task.
+    /// Remembers that these workers do not know the task.
     pub(crate) fn mark_unknown(&self, task_id: &str, workers: u64, now: Instant) {
         self.unknown.lock().set(task_id, workers, now);
     }
 
-    /// Remembers that a task went to an instance at `now`; one that is sent again is where it went
-    /// last. A task without an ID cannot be asked for, and is not remembered.
-    pub fn record(&self, task_id: &str, service: &Arc<str>, instance: &InstanceKey, now: Instant) {
+    /// Remembers that a task went to an instance at `now`, in place of where it went before. A task
+    /// without an ID is not remembered.
+    pub(crate) fn record(
+        &self,
+        task_id: &str,
+        service: &Arc<str>,
+        instance: &InstanceKey,
+        now: Instant,
+    ) {
         if task_id.is_empty() {
             return;
         }
@@ -137,8 +142,7 @@ impl TaskLocations {
     }
 
     /// Where a task went; `None` when it is not known, or was longer ago than [`TTL`].
-    #[must_use]
-    pub fn recipient(&self, task_id: &str, now: Instant) -> Option<Recipient> {
+    pub(crate) fn recipient(&self, task_id: &str, now: Instant) -> Option<Recipient> {
         self.sent.lock().get(task_id, now).cloned()
     }
 }

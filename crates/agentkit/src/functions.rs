@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use crate::{
     Toolbox,
     about::list,
-    consul_name,
     text::{shorten, truncate},
 };
 
@@ -68,7 +67,7 @@ pub(crate) struct MeshFunctions<'a> {
 impl Grant {
     /// What a model may call of a tool, by any of its names.
     fn of(id: &str) -> Option<&'static Self> {
-        let name = consul_name(id.trim()).to_lowercase();
+        let name = discovery::consul_name(id.trim()).to_lowercase();
         GRANTS.iter().find(|grant| grant.tool == name)
     }
 

@@ -33,6 +33,6 @@ pub use status_board::TaskHandle;
 pub use task::{Task, TaskError, TaskOutcome};
 pub use tool::{Invocation, InvocationError, TOOL, Tool};
 pub use tool_server::serve as serve_tool;
-pub use toolbox::{ToolError, Toolbox, consul_name};
+pub use toolbox::{ToolError, Toolbox};
 pub use worker::{WORKER, Worker};
 pub use worker_server::serve as serve_worker;

@@ -8,11 +8,10 @@ use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use proto::error_info::{self, Reason};
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Request, Status, Streaming, metadata::MetadataKey};
 
 use crate::{
-    INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec,
+    INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec, deadline::Deadline,
     descriptors::Descriptors, from_json, invoke::exchange, names::ServiceNames,
     transport::TargetChannel,
 };
@@ -129,7 +128,7 @@ impl DynamicClient {
         call: &DynamicCall,
         message: Value,
     ) -> Result<MessageStream, Status> {
-        let deadline = Deadline::of(call);
+        let deadline = Deadline::after(call.timeout);
         let opening = async {
             let name = self.resolve(&call.service).await?;
             let plain = self.transport.target_channel(Target::service(&name));
@@ -158,7 +157,7 @@ impl DynamicClient {
         call: &DynamicCall,
         message: Bytes,
     ) -> Result<UnaryResponse<Bytes>, Status> {
-        let deadline = Deadline::of(call);
+        let deadline = Deadline::after(call.timeout);
         let opening = async {
             let name = self.resolve(&call.service).await?;
             let target = Target::service(&name).session(&session(call, None));
@@ -287,39 +286,4 @@ fn with_instance(mut status: Status, channel: &TargetChannel) -> Status {
         status.metadata_mut().insert(INSTANCE, instance);
     }
     status
-}
-
-/// When a call fails for lack of an answer, and the time that it was given.
-#[derive(Clone, Copy, Debug)]
-struct Deadline(Option<(Instant, Duration)>);
-
-impl Deadline {
-    fn of(call: &DynamicCall) -> Self {
-        let at = |given| (channel::deadline::after(Instant::now(), given), given);
-        Self(call.timeout.map(at))
-    }
-
-    fn left(self) -> Option<Duration> {
-        let (at, _) = self.0?;
-        Some(at.saturating_duration_since(Instant::now()))
-    }
-
-    /// Awaits a step of the call until the deadline. tonic's own timer answers `CANCELLED`, and stops at
-    /// the headers of the answer.
-    async fn keep<T>(self, step: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-        let Some((at, given)) = self.0 else {
-            return step.await;
-        };
-        let exceeded = || {
-            let text = format!("no answer within {given:?}");
-            error_info::status(Code::DeadlineExceeded, Reason::DeadlineExceeded, text, [])
-        };
-        match timeout_at(at, step).await {
-            Ok(Err(status)) if status.code() == Code::Cancelled && Instant::now() >= at => {
-                Err(exceeded())
-            }
-            Ok(answer) => answer,
-            Err(_) => Err(exceeded()),
-        }
-    }
 }

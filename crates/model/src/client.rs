@@ -243,7 +243,7 @@ impl Model {
                     None => Error::Unavailable(problem),
                 });
             }
-            let wait = retry::backoff(attempt, asked, rand::random());
+            let wait = retry::pause(attempt - 1, asked, &mut rand::rng());
             warn!(
                 model = self.keys.model_name,
                 attempt,
@@ -343,17 +343,7 @@ impl Model {
 
 /// Why a request or its answer was lost, without the URL, which may contain a key.
 fn cause(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(inner) = source {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = inner.source();
-    }
-    truncate(&text)
+    truncate(&telemetry::error_chain(&error.without_url()))
 }
 
 /// The first part of an error response's body.

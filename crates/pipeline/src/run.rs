@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentkit::consul_name;
+use backoff::Backoff;
 use channel::Mesh;
 use proto::{
     agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient},
@@ -28,8 +28,8 @@ const MAX_GOAL_JSON: usize = 2 * MAX_GOAL;
 const MAX_ERROR: usize = 500;
 /// How often an agent is called for one step.
 const ATTEMPTS: u32 = 3;
-/// The pause before the second call; it doubles for the third.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pauses between the calls.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(1), 0.2);
 
 /// A run: a goal and its limits.
 #[derive(Clone, Debug)]
@@ -213,7 +213,9 @@ async fn call_agent(
     goal: &str,
     step: &Step,
 ) -> Result<TaskResponse, Error> {
-    let channel = mesh.channel(&consul_name(step.agent)).session(&run.run_id);
+    let channel = mesh
+        .channel(&discovery::consul_name(step.agent))
+        .session(&run.run_id);
     let mut client = AgentServiceClient::new(channel);
     let mut attempt = 1;
     loop {
@@ -234,7 +236,8 @@ async fn call_agent(
             Ok(answer) => return Err(refused(step, answer.error)),
             Err(status) if is_retryable(&status) && attempt < ATTEMPTS => {
                 warn!(run = %run.run_id, step = step.name, attempt, %status, "asked again");
-                sleep(PAUSE * attempt).await;
+                let pause = BACKOFF.after(attempt, &mut rand::rng());
+                sleep(pause).await;
                 attempt += 1;
             }
             Err(status) => return Err(failed(step, &status)),

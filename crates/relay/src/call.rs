@@ -13,7 +13,7 @@ use crate::{
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The host reads on until it knows whom the call is for.
+    /// The host reads on to find the call's route.
     Routing,
     /// The host will say later.
     Parked,
@@ -41,19 +41,19 @@ pub(crate) struct Call<C> {
     pub(crate) broken: Option<Cause>,
     /// What `content-length` says is still to come of the answer.
     pub(crate) length: Option<u64>,
-    /// It is gRPC's, and wants an answer of gRPC.
+    /// It is a call of gRPC, whose answer has to be one too.
     pub(crate) grpc: bool,
     /// When it began.
     pub(crate) begun: Instant,
-    /// Bytes it keeps, as far as they are in the engine's sum.
+    /// Bytes that it keeps, as last added to the engine's sum.
     pub(crate) counted: usize,
 }
 
 /// What has come of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
-    /// Its header block in wire form, without `grpc-timeout`, and behind it its bytes so far, while
-    /// they may have to be sent again.
+    /// Its header block in wire form without `grpc-timeout`, then its body so far, while that may have
+    /// to be sent again.
     kept: Vec<u8>,
     /// How much of `kept` is the header block.
     head: usize,
@@ -76,7 +76,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// `kept` is empty, and lends its memory.
+    /// `kept` is an empty buffer, which is reused.
     pub(crate) fn new(
         mut kept: Vec<u8>,
         block: &Block,
@@ -104,7 +104,7 @@ impl Request {
         &self.kept[..self.head]
     }
 
-    /// The size of its header list with these fields besides, RFC 9113's, bytes.
+    /// The size of its header list together with `extra`, as RFC 9113 counts it, bytes.
     pub(crate) fn list_size(&self, extra: &Block) -> usize {
         self.list + extra.size()
     }
@@ -114,13 +114,13 @@ impl Request {
         &self.kept[self.head..]
     }
 
-    /// Keeps bytes, however many.
+    /// Keeps bytes without a limit.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.kept.extend_from_slice(bytes);
     }
 
-    /// Keeps bytes for another attempt; false when they are too many, or the first of them say that
-    /// their message will be.
+    /// Keeps bytes for another attempt; false when they exceed the limit, or the message that they begin
+    /// will exceed it.
     #[must_use]
     pub(crate) fn keep(&mut self, bytes: &[u8], limit: usize) -> bool {
         let more = if self.body().is_empty() {
@@ -135,7 +135,7 @@ impl Request {
         fits
     }
 
-    /// No further attempt: nothing has to be kept. Answers the memory.
+    /// Gives up the bytes for another attempt, and returns their buffer.
     #[must_use]
     pub(crate) fn forget(&mut self) -> Vec<u8> {
         self.whole = false;
@@ -143,8 +143,8 @@ impl Request {
         std::mem::take(&mut self.kept)
     }
 
-    /// This attempt has sent so many bytes more: how many of them are due to the client as credit,
-    /// which earlier attempts have not given.
+    /// This attempt has sent `bytes` more. Returns the credit for the client that earlier attempts have
+    /// not given.
     pub(crate) fn sent(&mut self, bytes: usize) -> usize {
         self.sent += bytes;
         let due = self.sent.saturating_sub(self.credited);
@@ -154,7 +154,7 @@ impl Request {
 }
 
 impl<C> Call<C> {
-    /// Bytes that it keeps. Itself among them: many that bring nothing would else be free.
+    /// Bytes that it keeps, with its own size: many empty calls are not free either.
     pub(crate) fn memory(&self) -> usize {
         let upstream = self.upstream.as_ref().map_or(0, Half::memory);
         let trailers = self.request.trailers.as_ref().map_or(0, Vec::len);
@@ -169,7 +169,7 @@ impl<C> Call<C> {
     }
 }
 
-/// How long the gRPC message is that begins here, with its prefix; 0 where that cannot be told.
+/// The length of the gRPC message that begins here, with its prefix; 0 if that is not known.
 fn announced(bytes: &[u8]) -> usize {
     match bytes {
         [0 | 1, a, b, c, d, ..] => 5 + u32::from_be_bytes([*a, *b, *c, *d]) as usize,
@@ -177,7 +177,7 @@ fn announced(bytes: &[u8]) -> usize {
     }
 }
 
-/// Takes received bytes off what `content-length` promised; false when they are more.
+/// Subtracts received bytes from what `content-length` promised; false when they are more.
 pub(crate) fn count(length: &mut Option<u64>, bytes: usize) -> bool {
     match length {
         Some(left) => match left.checked_sub(bytes as u64) {

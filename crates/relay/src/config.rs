@@ -11,12 +11,12 @@ pub struct Config {
     pub clients: Settings,
     /// What our SETTINGS tell instances.
     pub instances: Settings,
-    /// The largest header list that is relayed, bytes: a call with a larger one ends. What SETTINGS
-    /// tell is more, since many peers end calls with words of their own when they may not send one.
+    /// The largest header list that is relayed, bytes. SETTINGS announce more: a peer that sees this
+    /// limit would end the call itself, with an error of its own.
     pub max_header_list: usize,
     /// Receive window of a connection, bytes, at least 65,535.
     pub connection_window: u32,
-    /// Output of one connection above which no more of a body is put there until its peer reads.
+    /// Output of one connection above which bodies wait until its peer reads.
     pub max_output: usize,
     /// Bytes of a request that are kept for another attempt.
     pub replay: usize,
@@ -34,18 +34,18 @@ pub struct Config {
     pub body_timeout: Option<Duration>,
     /// How long a client's connection may have no call before it is told to go away.
     pub keep_alive: Option<Duration>,
-    /// Frames of a client in ten seconds that bring no call further, before its connection is ended.
+    /// Glitches of a client in ten seconds before its connection is closed: frames that bring no call
+    /// further.
     pub max_glitches: u32,
-    /// Calls of one client's connection that may be given up, unanswered and within a second of
-    /// their beginning, in ten seconds, before it is ended. Each call that is answered makes up for
-    /// two.
+    /// Wasted calls of a client in ten seconds before its connection is closed: calls that it gives up
+    /// unanswered within a second. Each answered call makes up for two.
     pub wasted_calls: u32,
-    /// Bytes that the calls of one client's connection may keep here: what its readers leave
-    /// unread, what is kept for another attempt, and what a call itself needs. Calls that would keep
-    /// more are ended. More output that a client does not read ends its connection.
+    /// Bytes that the calls of one client's connection may keep: what readers leave unread, what is kept
+    /// for another attempt, and what a call itself needs. A call that would keep more is ended. A
+    /// client that leaves more output unread loses its connection.
     pub client_memory: usize,
-    /// The same for all clients together, and with what waits to be written. When it is not enough,
-    /// calls of the client who keeps most are ended.
+    /// The same for all clients together, with what waits to be written. Beyond it, calls of the client
+    /// that keeps most are ended.
     pub memory: usize,
 }
 
@@ -61,7 +61,7 @@ impl Default for Config {
         Self {
             max_header_list: 64 * 1024,
             clients,
-            // Answers are the large ones, as a rule: fewer frames to read and to write.
+            // Answers are larger than requests as a rule: larger frames are fewer.
             instances: Settings {
                 max_frame: 64 * 1024,
                 ..clients

@@ -19,15 +19,15 @@ use crate::{
 pub(crate) use closing::Drain;
 use output::Tail;
 
-/// How many streams that closed are remembered, since frames for them may still be under way.
+/// The number of closed streams that are remembered: frames for them may still be under way.
 const REMEMBERED: usize = 128;
-/// Places for streams that a connection keeps when it has none.
+/// The capacity for streams that an idle connection keeps.
 const KEPT: usize = 1024;
-/// For how many idle frames one that is of use makes up: more than the PING that some clients send
-/// to measure the way, one for each DATA they get.
+/// The glitches that a useful frame takes off the score. Some clients send a PING, which measures
+/// the bandwidth, for each DATA that they get; that must not add up.
 const USEFUL_FRAME_CREDIT: u32 = 2;
-/// For how many calls given up one that was answered makes up: of three that are sent together, so
-/// that the fastest wins, two are given up.
+/// The wasted calls that an answered call takes off the score. A client that hedges three ways gives
+/// two of its calls up.
 const ANSWERED_CALL_CREDIT: u32 = 2;
 
 /// Which end of the connection we are.
@@ -52,19 +52,19 @@ pub(crate) enum Closed {
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) side: Side,
-    /// Whom an instance's connection leads to.
+    /// The endpoint of an instance's connection.
     pub(crate) to: Option<Endpoint>,
     pub(crate) parser: Parser,
     /// What is to be written to the socket.
     pub(crate) out: Vec<u8>,
-    /// What it begins with, until it is among that. Who connects to us has it once its preface has
-    /// come: one that speaks something else would not understand it.
+    /// Our preface, until it is in `out`. A client gets it after its own has come: one that speaks
+    /// another protocol would not understand it.
     preface: Vec<u8>,
     /// The peer's SETTINGS have come.
     pub(crate) settings_received: bool,
     /// How much of `out` has been written.
     written: usize,
-    /// The DATA that `out` ends with, and none of which is written.
+    /// The DATA frame at the end of `out`, while none of it is written.
     tail: Option<Tail>,
     pub(crate) peer: Settings,
     pub(crate) send_window: i64,
@@ -79,7 +79,7 @@ pub(crate) struct Conn {
     pub(crate) stream: u32,
     /// The streams that closed last.
     recent: VecDeque<(u32, Closed)>,
-    /// Frames that cost us work and bring no call further.
+    /// Glitches: frames that cost work and bring no call further.
     glitches: AbuseScore,
     /// Calls that were given up before they were answered.
     wasted: AbuseScore,
@@ -89,23 +89,23 @@ pub(crate) struct Conn {
     unacknowledged: usize,
     /// The peer knows that our header blocks use no dynamic table.
     table_size_sent: bool,
-    /// Among those that the driver has to look at.
+    /// In [`Engine`](crate::Engine)'s list for the driver.
     pub(crate) dirty: bool,
-    /// Among those that are to be written before the turn ends.
+    /// In the list of those that are written before the turn ends.
     pub(crate) large: bool,
     /// Bytes that have come.
     pub(crate) received: u64,
     pub(crate) activity: Activity,
     /// Bytes that its calls keep in memory.
     pub(crate) buffered: usize,
-    /// Bytes of its output, and of input that is not complete, as far as they are in the engine's sum.
+    /// Bytes of its output and of incomplete input, as last added to the engine's sum.
     pub(crate) counted: usize,
-    /// The peer has announced to leave: no new streams.
+    /// The connection takes no new streams: its peer goes away, or they are used up.
     pub(crate) leaving: bool,
     pub(crate) draining: Drain,
     /// Nothing more is read; what is in `out` is still written.
     pub(crate) closed: bool,
-    /// Nor is anything written: the last frame may be cut.
+    /// Nothing more is written either, even of a frame that has begun.
     silent: bool,
 }
 
@@ -155,17 +155,17 @@ impl Conn {
         }
     }
 
-    /// Says what the connection begins with, unless that is said.
+    /// Writes our preface, unless it is written.
     pub(crate) fn send_preface(&mut self) {
         self.out.append(&mut self.preface);
     }
 
-    /// What it begins with is said already.
+    /// Our preface was written by somebody else.
     pub(crate) fn preface_was_sent(&mut self) {
         self.preface = Vec::new();
     }
 
-    /// Whether the peer has said nothing of HTTP/2 yet.
+    /// Whether the peer's preface has not come yet.
     pub(crate) fn is_new(&self) -> bool {
         !self.preface.is_empty()
     }
@@ -177,8 +177,8 @@ impl Conn {
             && self.streams.len() + self.to_cancel.len() < self.peer.max_streams as usize
     }
 
-    /// The next stream of ours, which has room. The last there is makes the connection one that is
-    /// left: others take what comes.
+    /// Opens our next stream, for which there is room. After the last stream number the connection
+    /// takes no more.
     pub(crate) fn open_stream(&mut self, call: Id) -> u32 {
         let stream = self.stream;
         self.streams.insert(stream, call);
@@ -187,8 +187,8 @@ impl Conn {
         stream
     }
 
-    /// Counts received DATA against the connection's window and gives credit back at once: the
-    /// connection never waits for the reader of one of its streams.
+    /// Counts received DATA against the connection's window, and gives credit back at once. So the
+    /// connection never waits for the reader of one stream.
     pub(crate) fn received(&mut self, length: usize, window: u32) -> Result<(), ConnectionError> {
         let length = length as u32;
         self.receive_window -= i64::from(length);
@@ -206,13 +206,13 @@ impl Conn {
         Ok(())
     }
 
-    /// A frame of a client's that brings no call further; too many of them are an attack.
-    /// Instances are trusted: their connections are shared by all clients.
+    /// Counts a client's frame that brings no call further. Too many are an attack. Instances are not
+    /// counted: all clients share their connections.
     pub(crate) fn glitch(&mut self, now: Instant) -> Result<(), ConnectionError> {
         self.glitches(1, now)
     }
 
-    /// A frame that is as much work as `n` glitches.
+    /// Counts a frame that is as much work as `n` glitches.
     pub(crate) fn glitches(&mut self, n: u32, now: Instant) -> Result<(), ConnectionError> {
         if self.side == Side::Upstream || self.glitches.add(n, now) {
             return Ok(());
@@ -220,13 +220,13 @@ impl Conn {
         Err(ConnectionError::calm("too many frames that do nothing"))
     }
 
-    /// A frame that brought a call further.
+    /// Credits a frame that brought a call further.
     pub(crate) fn useful_frame(&mut self) {
         self.glitches.subtract(USEFUL_FRAME_CREDIT);
     }
 
-    /// A client's call that cost its instance work and will not be answered; many of them, and few
-    /// that are, are an attack. Bytes that such calls bring make up for nothing.
+    /// Counts a client's call that cost its instance work and is given up unanswered. Many of them and
+    /// few answered ones are an attack.
     pub(crate) fn wasted_call(&mut self, now: Instant) -> Result<(), ConnectionError> {
         if self.wasted.add(1, now) {
             return Ok(());
@@ -236,7 +236,7 @@ impl Conn {
         ))
     }
 
-    /// A client's call was answered.
+    /// Credits an answered call of a client.
     pub(crate) fn answered_call(&mut self) {
         self.wasted.subtract(ANSWERED_CALL_CREDIT);
     }
@@ -247,16 +247,16 @@ impl Conn {
         self.remember(stream, Closed::Reset);
     }
 
-    /// Ends a stream that its instance may not even have looked at: one at a time, since many
-    /// servers take a burst of these for an attack, and end the connection that all clients share.
+    /// Cancels a stream that its instance may not have read yet. Cancels are sent one at a time: many
+    /// servers take a burst of them for an attack, and close the connection that all clients share.
     pub(crate) fn cancel(&mut self, stream: u32) {
         self.remember(stream, Closed::Reset);
         self.to_cancel.push_back(stream);
         self.send_cancel();
     }
 
-    /// Behind each, SETTINGS that say nothing: their acknowledgement tells that the peer has read so
-    /// far. PING would too, but there are servers that count it against us.
+    /// Sends the next cancel with empty SETTINGS behind it. Their acknowledgement tells that the peer has
+    /// read it. A PING would tell too, but some servers count PINGs against us.
     fn send_cancel(&mut self) {
         if self.unacknowledged == 0
             && let Some(stream) = self.to_cancel.pop_front()
@@ -267,7 +267,7 @@ impl Conn {
         }
     }
 
-    /// The peer has read our last SETTINGS; false when there are none that it had not.
+    /// The peer acknowledges SETTINGS; false when there were none to acknowledge.
     pub(crate) fn acknowledged(&mut self) -> bool {
         let expected = self.unacknowledged > 0;
         self.unacknowledged = self.unacknowledged.saturating_sub(1);
@@ -275,7 +275,7 @@ impl Conn {
         expected
     }
 
-    /// A stream is closed.
+    /// Remembers how a stream closed.
     pub(crate) fn remember(&mut self, stream: u32, how: Closed) {
         if self.recent.len() == REMEMBERED {
             self.recent.pop_front();
@@ -283,7 +283,7 @@ impl Conn {
         self.recent.push_back((stream, how));
     }
 
-    /// Gives up the memory that a burst of calls needed.
+    /// Frees the memory of a burst of calls.
     pub(crate) fn shrink(&mut self) {
         if self.streams.is_empty() && self.streams.capacity() > KEPT {
             self.streams = Map::default();
@@ -306,7 +306,7 @@ impl Conn {
     }
 }
 
-/// What a connection of ours begins with.
+/// Our preface: what we write first on a connection.
 pub(crate) fn preface(side: Side, config: &Config) -> Vec<u8> {
     let mut out = Vec::new();
     let ours = match side {

@@ -81,6 +81,7 @@ impl std::fmt::Debug for Dialed {
 }
 
 /// What a driven host does besides: it knows where endpoints are.
+#[expect(unused_variables, reason = "most defaults do nothing")]
 pub trait Transport: Host {
     /// Opens a connection. The future ends within the host's connect timeout. What has to be said
     /// on it first is `preface`: a host that says it waits for the peer's SETTINGS, and so no call is
@@ -93,19 +94,14 @@ pub trait Transport: Host {
     /// # Errors
     /// When the client is not wanted.
     fn accepted(&mut self, client: Id, from: SocketAddr) -> Result<(), &'static str> {
-        let _ = (client, from);
         Ok(())
     }
 
     /// A client's connection is gone, after all of its calls.
-    fn disconnected(&mut self, client: Id) {
-        let _ = client;
-    }
+    fn disconnected(&mut self, client: Id) {}
 
     /// A turn is over, and the engine has this.
-    fn report(&mut self, stats: EngineStats) {
-        let _ = stats;
-    }
+    fn report(&mut self, stats: EngineStats) {}
 }
 
 /// What an engine has between two turns.

@@ -30,11 +30,11 @@ use crate::{
     slab::{Id, Slab},
 };
 
-/// Streams of a connection to an endpoint that has never said how many it takes.
+/// The streams of a connection to an endpoint that has not announced a limit yet.
 const STREAMS_AT_FIRST: u32 = 100;
 
-/// Output that is written before all connections have been read: it has paid for its system call,
-/// and would only displace what comes next from the processor's caches.
+/// Output of this size is written before the other connections are read. It is worth a system call,
+/// and would only displace other data from the processor's caches.
 const LARGE_OUTPUT: usize = 128 * 1024;
 
 /// Why [`Slab::expected`] finds what it looks for.
@@ -45,9 +45,9 @@ mod invariant {
     pub(super) const STEP: &str = "nothing in this step ends the call before";
 }
 
-/// Relays calls between the connections of clients and of instances. Nothing here does I/O: bytes
-/// come in by [`Self::received`] and go out by [`Self::output`], time by [`Self::tick`], connections
-/// that are needed go out by [`Self::take_wanted`].
+/// Relays calls between the connections of clients and of instances. Nothing here does I/O. Bytes
+/// come in by [`Self::received`] and go out by [`Self::output`]. [`Self::tick`] tells the time, and
+/// [`Self::take_wanted`] which connections are needed.
 #[derive(Debug)]
 pub struct Engine<H: Host> {
     config: Config,
@@ -55,29 +55,29 @@ pub struct Engine<H: Host> {
     conns: Slab<Conn>,
     calls: Slab<Call<H::Call>>,
     pools: Map<Endpoint, Pool>,
-    /// Deadlines; those of calls that are over stay until they are many.
+    /// Deadlines. Those of calls that are over are removed when they are many.
     timers: BinaryHeap<Reverse<(Instant, Id)>>,
     /// When clients' connections are to be told to go away.
     conn_timers: conn_timers::ConnTimers,
     /// Connections with output, or that are to be closed, since the driver last looked.
     dirty: Vec<Id>,
-    /// Of those, the ones that need not wait for more.
+    /// Those of them whose output is large enough to be written at once.
     large: Vec<Id>,
     buffers: buffers::BufferPool,
     wanted: Vec<Endpoint>,
     /// Endpoints whose connections may have room for what waits.
     sendable: Vec<Endpoint>,
-    /// These are being worked off.
+    /// `send_waiting` runs already.
     sending_waiting: bool,
-    /// Work of the step under way beyond that of a frame, in events.
+    /// Work of this step beyond that of one frame, in events.
     work: usize,
     /// Bytes that calls keep, and that wait to be written.
     memory: usize,
-    /// Fields of the host's, while they are on their way to a connection.
+    /// The host's fields of the block that is being written.
     extra: Block,
-    /// What comes before those of a request.
+    /// Fields before those of a request.
     first: Block,
-    /// Memory of requests that are over.
+    /// Buffers of requests that are over.
     spare: Vec<Vec<u8>>,
     now: Instant,
 }
@@ -88,8 +88,7 @@ struct Pool {
     conns: Vec<Id>,
     waiting: VecDeque<Id>,
     connecting: bool,
-    /// Streams that a connection of the endpoint's takes, as the last said: a new one has them until
-    /// it says otherwise itself.
+    /// The streams that its last SETTINGS allowed on a connection. A new connection begins with it.
     max_streams: u32,
     /// The same of the header list it takes.
     max_header_list: u32,
@@ -134,7 +133,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Whoever runs it.
+    /// The host.
     pub fn host(&mut self) -> &mut H {
         &mut self.host
     }
@@ -172,8 +171,8 @@ impl<H: Host> Engine<H> {
         id
     }
 
-    /// Bytes have come from a connection, any part of what was sent. Answers how much work they were,
-    /// in events of a few to a frame, however large.
+    /// Takes bytes of a connection, in any pieces. Returns their work in events, of which a frame has a
+    /// few whatever its size.
     pub fn received(&mut self, id: Id, mut bytes: &[u8]) -> usize {
         let mut events = 0;
         if let Some(conn) = self.conns.get_mut(id) {
@@ -200,7 +199,7 @@ impl<H: Host> Engine<H> {
         events + std::mem::take(&mut self.work)
     }
 
-    /// Ends a connection for a mistake of its peer's.
+    /// Ends a connection because of its peer's error.
     fn end(&mut self, id: Id, error: ConnectionError) {
         if let Some(conn) = self.conns.expected(id, invariant::EVENT) {
             let protocol = match error.code {
@@ -242,15 +241,15 @@ impl<H: Host> Engine<H> {
         })
     }
 
-    /// Whether a connection has failed: its peer is told why, if it reads that soon.
+    /// Whether a connection has failed. Its peer is told why, if it reads soon.
     #[must_use]
     pub fn has_failed(&self, id: Id) -> bool {
         self.conns.get(id).is_none_or(|conn| conn.closed)
     }
 
-    /// Whether a connection may be read: not while its own output grows because it does not read.
-    /// What others have it sent alone does not get there, be it bodies to a client or whole requests
-    /// to an instance: two sides that each wait for the other to read would wait for ever.
+    /// Whether a connection may be read: not while its own output grows because its peer does not read.
+    /// Bodies and requests of others alone do not reach that limit: two sides that each wait for the
+    /// other to read would wait for ever.
     #[must_use]
     pub fn wants_input(&self, id: Id) -> bool {
         self.conns.get(id).is_some_and(|conn| {
@@ -262,7 +261,7 @@ impl<H: Host> Engine<H> {
         })
     }
 
-    /// A connection has taken so many bytes of its output.
+    /// A connection has taken `bytes` of its output.
     pub fn wrote(&mut self, id: Id, bytes: usize) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.wrote(bytes);
@@ -311,7 +310,7 @@ impl<H: Host> Engine<H> {
             .min()
     }
 
-    /// Time has passed: ends the calls whose deadline is over. To be told before bytes are.
+    /// Sets the time, and ends the calls whose deadline is over. Call it before [`Self::received`].
     pub fn tick(&mut self, now: Instant) {
         self.now = now;
         self.host.tick(now);
@@ -325,7 +324,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Announces to every client that we leave; calls go on to their end.
+    /// Sends GOAWAY to every client. Calls go on to their end.
     pub fn drain(&mut self) {
         let clients = self.conns.iter().filter(|(_, c)| c.side == Side::Client);
         for id in clients.map(|(id, _)| id).collect::<Vec<_>>() {

@@ -15,10 +15,10 @@ const HTTP1_METHODS: [&[u8]; 9] = [
     b"CONNECT ",
 ];
 
-/// So many bytes always tell.
+/// The number of bytes that always suffice.
 pub const NEEDED: usize = 8;
 
-/// What the first bytes of a client tell.
+/// The protocol of a client, by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirstBytes {
     /// More bytes are needed.
@@ -30,7 +30,7 @@ pub enum FirstBytes {
 }
 
 impl FirstBytes {
-    /// What a client speaks whose first bytes are these.
+    /// Classifies the first bytes of a client.
     #[must_use]
     pub fn classify(first: &[u8]) -> Self {
         let mut methods = HTTP1_METHODS.iter();

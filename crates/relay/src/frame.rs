@@ -66,6 +66,11 @@ pub mod flag {
     pub const PADDED: u8 = 0x8;
     /// HEADERS: a priority precedes the block.
     pub const PRIORITY: u8 = 0x20;
+
+    /// A flag if something holds, else none.
+    pub(crate) const fn when(holds: bool, flag: u8) -> u8 {
+        if holds { flag } else { 0 }
+    }
 }
 
 /// Error codes (RFC 9113, section 7).
@@ -206,35 +211,21 @@ pub fn window_update(out: &mut Vec<u8>, stream: u32, credit: u32) {
 
 /// Writes the header of a HEADERS frame that holds a whole block.
 pub fn headers_head(out: &mut Vec<u8>, length: usize, stream: u32, end_stream: bool) {
-    let end = if end_stream { flag::END_STREAM } else { 0 };
-    head(out, length, 1, flag::END_HEADERS | end, stream);
+    let flags = flag::END_HEADERS | flag::when(end_stream, flag::END_STREAM);
+    head(out, length, 1, flags, stream);
 }
 
 /// Writes a header block as HEADERS and as many CONTINUATION frames as the peer's `max` asks for.
 pub fn headers(out: &mut Vec<u8>, stream: u32, block: &[u8], end_stream: bool, max: usize) {
-    let end = if end_stream { flag::END_STREAM } else { 0 };
+    let end_headers = |rest: &[u8]| flag::when(rest.is_empty(), flag::END_HEADERS);
     let (first, mut rest) = block.split_at(block.len().min(max));
-    let done = if rest.is_empty() {
-        flag::END_HEADERS
-    } else {
-        0
-    };
-    head(out, first.len(), 1, end | done, stream);
+    let flags = flag::when(end_stream, flag::END_STREAM) | end_headers(rest);
+    head(out, first.len(), 1, flags, stream);
     out.extend_from_slice(first);
     while !rest.is_empty() {
         let (part, tail) = rest.split_at(rest.len().min(max));
         rest = tail;
-        head(
-            out,
-            part.len(),
-            9,
-            if rest.is_empty() {
-                flag::END_HEADERS
-            } else {
-                0
-            },
-            stream,
-        );
+        head(out, part.len(), 9, end_headers(rest), stream);
         out.extend_from_slice(part);
     }
 }

@@ -7,19 +7,19 @@ use crate::{settings::DEFAULT_WINDOW, slab::Id};
 pub(crate) struct Half {
     pub(crate) conn: Id,
     pub(crate) stream: u32,
-    /// What the peer lets us send; below zero after it has made its window smaller.
+    /// What the peer lets us send; negative after it has shrunk its window.
     pub(crate) send_window: i64,
     /// What we let the peer send.
     receive_window: i64,
     /// What our SETTINGS let the peer send at first.
     window: u32,
-    /// Forwarded, and not yet given back as credit.
+    /// Forwarded bytes that are not given back as credit yet.
     owed: u32,
-    /// Waits for the windows or for room in the connection's output.
+    /// Bytes that wait for the windows or for room in the connection's output.
     pub(crate) pending: Pending,
     /// What follows the pending bytes.
     pub(crate) end: End,
-    /// Among the blocked calls of its connection.
+    /// In the list of its connection's blocked calls.
     pub(crate) queued: bool,
     /// We have sent END_STREAM or RST_STREAM.
     pub(crate) sent_all: bool,
@@ -79,7 +79,7 @@ impl Half {
         self.receive_window >= 0
     }
 
-    /// So many received bytes are forwarded or dropped: the credit that is due now, 0 for none yet.
+    /// `length` received bytes are forwarded or dropped. Returns the credit that is due now, or 0.
     pub(crate) fn release(&mut self, length: usize) -> u32 {
         self.owed += length as u32;
         if self.got_all || self.owed < self.window / 2 {
@@ -103,7 +103,7 @@ impl Pending {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The first bytes, at most so many.
+    /// The first bytes, at most `most`.
     pub(crate) fn front(&self, most: usize) -> &[u8] {
         &self.bytes[self.taken..self.taken + most.min(self.len())]
     }
@@ -111,7 +111,7 @@ impl Pending {
     pub(crate) fn take(&mut self, length: usize) {
         self.taken += length;
         if self.is_empty() {
-            // A buffer that was large once is not kept for the quiet rest of a long call.
+            // A large buffer is not kept for the rest of a long call.
             self.bytes = Vec::new();
             self.taken = 0;
         } else if self.taken > self.bytes.len() / 2 {

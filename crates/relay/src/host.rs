@@ -118,14 +118,13 @@ pub enum Ended {
 }
 
 /// Whoever runs the engine. Nothing here may block.
+#[expect(unused_variables, reason = "most defaults do nothing")]
 pub trait Host {
     /// What the host keeps for a call.
     type Call;
 
     /// A turn begins: what comes now was read together, and this is the time of all of it.
-    fn tick(&mut self, now: Instant) {
-        let _ = now;
-    }
+    fn tick(&mut self, now: Instant) {}
 
     /// A call begins, on this client's connection. `end` tells that no body follows.
     fn on_request(
@@ -139,7 +138,6 @@ pub trait Host {
     /// A request was not read, since its header list is larger than `max_header_list`: the answer,
     /// fields of a block with END_STREAM.
     fn headers_too_large(&mut self, client: Id) -> Block {
-        let _ = client;
         let mut answer = Block::new();
         answer.push(b":status", b"200");
         answer.push(b"content-type", b"application/grpc");
@@ -150,7 +148,6 @@ pub trait Host {
 
     /// A client does not speak HTTP/2: the last bytes for it, in its own language.
     fn wrong_protocol(&mut self, client: Id, protocol: PeerProtocol) -> Vec<u8> {
-        let _ = (client, protocol);
         Vec::new()
     }
 
@@ -164,27 +161,23 @@ pub trait Host {
 
     /// The authority of a request that brought none, or one that instances may not take.
     fn authority(&self, call: &Self::Call) -> String {
-        let _ = call;
         "localhost".to_owned()
     }
 
     /// The time from its beginning that a call has whose client gave none. Asked when it is known
     /// whom the call is for.
     fn timeout(&self, call: &Self::Call) -> Option<Duration> {
-        let _ = call;
         None
     }
 
     /// Whether a field of a request goes on to the instance. Asked for the mesh's own fields and
     /// trace contexts; all others go on, but for `grpc-timeout`, which is the engine's.
     fn forwards_field(&self, field: &Field<'_>) -> bool {
-        let _ = field;
         true
     }
 
     /// Whether a field of an answer goes on to the client. Asked for the mesh's own fields.
     fn returns_field(&self, call: &Self::Call, field: &Field<'_>) -> bool {
-        let _ = (call, field);
         true
     }
 
@@ -198,22 +191,17 @@ pub trait Host {
         end: bool,
         repeatable: bool,
     ) -> bool {
-        let _ = (call, response, end, repeatable);
         true
     }
 
     /// Bytes of the answer have come from the instance.
-    fn on_response_data(&mut self, call: &mut Self::Call) {
-        let _ = call;
-    }
+    fn on_response_data(&mut self, call: &mut Self::Call) {}
 
     /// The answer begins; fields of the host's own are added to `extra`.
     fn on_response(&mut self, call: &mut Self::Call, response: &Block, extra: &mut Block);
 
     /// The answer ends with this block, which goes to the client as it is.
-    fn on_trailers(&mut self, call: &mut Self::Call, block: &Block) {
-        let _ = (call, block);
-    }
+    fn on_trailers(&mut self, call: &mut Self::Call, block: &Block) {}
 
     /// An attempt ended before an answer began.
     fn on_attempt_failed(&mut self, call: &mut Self::Call, failure: Failure) -> Verdict;

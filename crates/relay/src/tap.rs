@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What looks at a stream; [`Tapped`] is the stream then.
+/// Sees what passes through a stream. [`Tapped`] makes it a stream itself.
 pub trait Tap: Unpin {
     /// The stream beneath.
     ///
@@ -19,10 +19,10 @@ pub trait Tap: Unpin {
     /// When it was given away.
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>>;
 
-    /// These bytes have come; none at the stream's end, or when it fails.
+    /// Takes bytes that were read; none at the stream's end, or when it fails.
     ///
     /// # Errors
-    /// When the connection is to end by them.
+    /// When the connection is to end because of them.
     fn on_read(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()>;
 
     /// Writes some of these bytes to the stream.

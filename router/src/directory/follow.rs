@@ -20,9 +20,9 @@ use tracing::{debug, info};
 use super::{DirectorySnapshot, Service};
 use crate::{descriptors, single_flight};
 
-/// How many updates may wait; the tasks that send them wait when there are more.
+/// The capacity of the channel of updates. Senders wait when it is full.
 const UPDATES: usize = 64;
-/// After this long the first snapshot counts as complete, though some service has not been told.
+/// After this time the first snapshot counts as complete although a service is missing.
 const SETTLE: Duration = Duration::from_secs(5);
 /// When to look again whether the registry is well.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
@@ -58,7 +58,7 @@ pub(super) async fn follow(
         }
         let mut late = settle.is_some_and(|settle| settle <= tokio::time::Instant::now());
         if late && !ready && table.mesh.discovery().last_error().is_some() {
-            // The registry names services and does not tell who serves them: that is no mesh yet.
+            // The registry names services without their instances: that is no mesh yet.
             settle = Some(tokio::time::Instant::now() + RECHECK_INTERVAL);
             late = false;
         }

@@ -1,9 +1,6 @@
-//! One service of the mesh, as the registry and its own instances tell it.
+//! One service of the mesh, by the registry and by its own instances.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use discovery::{Instance, InstanceKey, ServiceKind, Snapshot};
 use proto::agentplatform::{AgentInfo, ToolInfo, WorkerInfo};
@@ -13,22 +10,22 @@ use crate::{descriptors::Descriptors, single_flight::SingleFlight};
 
 /// One service, as of one moment.
 #[derive(Debug)]
-pub struct Service {
+pub(crate) struct Service {
     /// Consul name.
-    pub name: Arc<str>,
+    pub(crate) name: Arc<str>,
     /// What it is to the mesh.
-    pub kind: ServiceKind,
+    pub(crate) kind: ServiceKind,
     /// What clients call it, such as `echo-agent`.
-    pub public_id: String,
+    pub(crate) public_id: String,
     /// The version that most of its healthy instances have; empty when they do not say.
-    pub version: String,
+    pub(crate) version: String,
     /// The tags of its healthy instances together, of all when none is healthy.
-    pub tags: Vec<String>,
-    /// Its instances; `None` until the registry has told them.
-    pub snapshot: Option<Arc<Snapshot>>,
+    pub(crate) tags: Vec<String>,
+    /// Its instances; `None` until the registry has answered.
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
     /// Full names of the gRPC services it announces, sorted: what `Meta.grpc_services` says, else
     /// its reflection. Health and reflection are not among them: those are every process's own.
-    pub grpc_services: Vec<String>,
+    pub(crate) grpc_services: Vec<String>,
     /// What tells one generation of its code from the next: its version, and which instances there
     /// are and what they register, since two builds may have one version.
     pub(crate) generation: String,
@@ -68,16 +65,9 @@ impl Service {
         if !serving {
             known = all.iter().collect();
         }
-        let version = common_version(&known);
-        let first = known.iter().find(|instance| instance.version() == version);
-        let kind = first.map_or_else(
-            || ServiceKind::from_tags(catalog_tags),
-            |first| first.kind(),
-        );
-        let public_id = first.map_or_else(
-            || kind.public_id(name).unwrap_or_else(|| name.to_string()),
-            |first| first.public_id(),
-        );
+        let first = snapshot.as_ref().and_then(|it| it.representative());
+        let version = first.map_or("", |first| first.version()).to_owned();
+        let (kind, public_id) = discovery::identity(name, catalog_tags, first.map(Arc::as_ref));
         let tags = match first {
             Some(_) => union(
                 known
@@ -124,36 +114,32 @@ impl Service {
     }
 
     /// Every instance the registry knows, critical ones too.
-    #[must_use]
-    pub fn instances(&self) -> &[Arc<Instance>] {
+    pub(crate) fn instances(&self) -> &[Arc<Instance>] {
         self.snapshot
             .as_ref()
             .map_or(&[], |snapshot| &snapshot.instances)
     }
 
     /// Whether it is one: a sidecar or gateway of a service mesh has a name too.
-    #[must_use]
-    pub fn is_service(&self) -> bool {
+    pub(crate) fn is_service(&self) -> bool {
         let snapshot = self.snapshot.as_ref();
         snapshot.is_none_or(|snapshot| snapshot.is_service())
     }
 
     /// The instances that may be given calls.
-    pub fn serving(&self) -> impl Iterator<Item = &Arc<Instance>> + Clone {
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Arc<Instance>> + Clone {
         self.instances()
             .iter()
             .filter(|instance| instance.is_serving())
     }
 
     /// Whether some instance may be given calls.
-    #[must_use]
-    pub fn is_serving(&self) -> bool {
+    pub(crate) fn is_serving(&self) -> bool {
         self.serving().next().is_some()
     }
 
     /// The first healthy instance of the version most instances have: what its entry in a list shows.
-    #[must_use]
-    pub fn representative(&self) -> Option<&Arc<Instance>> {
+    pub(crate) fn representative(&self) -> Option<&Arc<Instance>> {
         self.serving()
             .find(|instance| instance.version() == self.version)
     }
@@ -173,18 +159,7 @@ impl Service {
     }
 }
 
-/// The version that most instances have; of two, the one that sorts last.
-fn common_version(instances: &[&Arc<Instance>]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for instance in instances {
-        *counts.entry(instance.version()).or_default() += 1;
-    }
-    let most = counts.into_iter().max_by_key(|(_, count)| *count);
-    most.map(|(version, _)| version.to_owned())
-        .unwrap_or_default()
-}
-
-/// Who joined, or came back, of the version that most have; else who was the last to do so before.
+/// The instance of the most common version that joined or came back last.
 fn newest(version: &str, all: &[Arc<Instance>], previous: Option<&Service>) -> Option<InstanceKey> {
     let of_version = || all.iter().filter(|it| it.version() == version);
     // The first set that is seen has no newcomers.

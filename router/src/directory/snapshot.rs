@@ -11,7 +11,7 @@ use super::Service;
 
 /// All services of the mesh, as of one moment.
 #[derive(Debug, Default)]
-pub struct DirectorySnapshot {
+pub(crate) struct DirectorySnapshot {
     services: BTreeMap<Arc<str>, Arc<Service>>,
     by_id: HashMap<String, Arc<Service>>,
     by_grpc_service: BTreeMap<String, Vec<Arc<Service>>>,
@@ -63,60 +63,59 @@ impl DirectorySnapshot {
         snapshot
     }
 
-    /// The order makes sure that nobody takes a name that is another's by right: Consul names
-    /// first, then `echo-agent` for `agent-echo`, then what Meta claims.
+    /// Every id that names a service, by the precedence of [`discovery::resolve`].
     fn index_ids(&mut self) {
-        let by_name = self.services.values().map(|s| (s.name.to_string(), s));
-        let kinds = [ServiceKind::Agent, ServiceKind::Tool, ServiceKind::Worker];
-        let by_form = self.services.values().flat_map(|service| {
-            kinds
-                .iter()
-                .filter_map(move |kind| Some((kind.public_id(&service.name)?, service)))
+        let services = || self.services.values();
+        let claims: HashMap<&str, &Arc<Service>> =
+            services().rev().map(|it| (&*it.public_id, it)).collect();
+        let ids = services().flat_map(|it| {
+            let forms = ServiceKind::ALL.map(|(kind, _)| kind.public_id(&it.name));
+            let own = [it.name.to_string(), it.public_id.clone()];
+            own.into_iter().chain(forms.into_iter().flatten())
         });
-        let by_claim = self.services.values().map(|s| (s.public_id.clone(), s));
-        for (id, service) in by_name.chain(by_form).chain(by_claim) {
-            self.by_id.entry(id).or_insert_with(|| Arc::clone(service));
-        }
+        let found = ids.filter_map(|id| {
+            let named = |name: &str| self.services.get(name);
+            let service = discovery::resolve(&id, named, |id| claims.get(id).copied())?;
+            let service = Arc::clone(service);
+            Some((id, service))
+        });
+        self.by_id = found.collect();
     }
 
     /// The service that a request's id names: `X-agent`, `X-tool` or `X-worker` for `agent-X`,
     /// `tool-X` and `worker-X`, another public id, or a Consul name. Found as soon as the catalog
     /// knows the name; never a router.
-    #[must_use]
-    pub fn by_id(&self, id: &str) -> Option<&Arc<Service>> {
+    pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<Service>> {
         self.by_id.get(id)
     }
 
     /// The services that announce a gRPC service, ordered by name: those with a healthy instance,
     /// or all when none has one.
-    #[must_use]
-    pub fn by_grpc_service(&self, grpc_service: &str) -> &[Arc<Service>] {
+    pub(crate) fn by_grpc_service(&self, grpc_service: &str) -> &[Arc<Service>] {
         self.by_grpc_service
             .get(grpc_service)
             .map_or(&[], Vec::as_slice)
     }
 
     /// The instance with this Consul service ID, and its service.
-    #[must_use]
-    pub fn by_instance(&self, id: &str) -> Option<(&Arc<Service>, &Arc<Instance>)> {
+    pub(crate) fn by_instance(&self, id: &str) -> Option<(&Arc<Service>, &Arc<Instance>)> {
         self.by_instance
             .get(id)
             .map(|(service, instance)| (service, instance))
     }
 
     /// Every service, ordered by Consul name.
-    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values()
     }
 
     /// Full names of the gRPC services that are announced, sorted.
-    pub fn grpc_services(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn grpc_services(&self) -> impl Iterator<Item = &str> {
         self.by_grpc_service.keys().map(String::as_str)
     }
 
     /// Whether the registry has answered once, for every service it knew then.
-    #[must_use]
-    pub fn ready(&self) -> bool {
+    pub(crate) fn ready(&self) -> bool {
         self.ready
     }
 }

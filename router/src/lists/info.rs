@@ -11,18 +11,24 @@ use tonic::Status;
 
 use crate::{directory::Service, single_flight::SingleFlight};
 
+/// The fields of an entry.
+pub(crate) struct Fields<'a> {
+    pub(crate) id: &'a mut String,
+    pub(crate) name: &'a mut String,
+    pub(crate) description: &'a mut String,
+    pub(crate) endpoint: &'a mut String,
+    pub(crate) version: &'a mut String,
+    /// The words it can be found by; `None` when the message has no such field.
+    pub(crate) tags: Option<&'a mut Vec<String>>,
+}
+
 /// What a list says of one service.
 pub(crate) trait Info: Clone + Default + Send {
     /// Whom it is about.
     const KIND: ServiceKind;
 
-    fn id(&mut self) -> &mut String;
-    fn name(&mut self) -> &mut String;
-    fn description(&mut self) -> &mut String;
-    fn endpoint(&mut self) -> &mut String;
-    fn version(&mut self) -> &mut String;
-    /// The words it can be found by; `None` when the message has no such field.
-    fn tags(&mut self) -> Option<&mut Vec<String>>;
+    /// The fields that the router fills in.
+    fn fields(&mut self) -> Fields<'_>;
 
     /// Where a service's own entry is remembered.
     fn self_reported(service: &Service) -> &SingleFlight<Option<Self>>;
@@ -32,34 +38,26 @@ pub(crate) trait Info: Clone + Default + Send {
 }
 
 macro_rules! described {
-    ($info:ty, $kind:ident, $id:ident, $tags:expr, $self_reported:ident,
+    (@tags $it:ident $tags:ident) => {
+        Some(&mut $it.$tags)
+    };
+    (@tags $it:ident) => {
+        None
+    };
+    ($info:ty, $kind:ident, $id:ident $(+ $tags:ident)?, $self_reported:ident,
      $client:ident . $list:ident ($request:ident) . $entries:ident) => {
         impl Info for $info {
             const KIND: ServiceKind = ServiceKind::$kind;
 
-            fn id(&mut self) -> &mut String {
-                &mut self.$id
-            }
-
-            fn name(&mut self) -> &mut String {
-                &mut self.name
-            }
-
-            fn description(&mut self) -> &mut String {
-                &mut self.description
-            }
-
-            fn endpoint(&mut self) -> &mut String {
-                &mut self.endpoint
-            }
-
-            fn version(&mut self) -> &mut String {
-                &mut self.version
-            }
-
-            fn tags(&mut self) -> Option<&mut Vec<String>> {
-                let tags: fn(&mut Self) -> Option<&mut Vec<String>> = $tags;
-                tags(self)
+            fn fields(&mut self) -> Fields<'_> {
+                Fields {
+                    id: &mut self.$id,
+                    name: &mut self.name,
+                    description: &mut self.description,
+                    endpoint: &mut self.endpoint,
+                    version: &mut self.version,
+                    tags: described!(@tags self $($tags)?),
+                }
             }
 
             fn self_reported(service: &Service) -> &SingleFlight<Option<Self>> {
@@ -77,8 +75,7 @@ macro_rules! described {
 described!(
     AgentInfo,
     Agent,
-    agent_id,
-    |it| Some(&mut it.capabilities),
+    agent_id + capabilities,
     agent,
     AgentServiceClient.list_agents(ListAgentsRequest).agents
 );
@@ -86,15 +83,13 @@ described!(
     ToolInfo,
     Tool,
     tool_id,
-    |_| None,
     tool,
     ToolServiceClient.list_tools(ListToolsRequest).tools
 );
 described!(
     WorkerInfo,
     Worker,
-    worker_id,
-    |it| Some(&mut it.tags),
+    worker_id + tags,
     worker,
     TaskWorkerClient.list_workers(ListWorkersRequest).workers
 );

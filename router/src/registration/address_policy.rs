@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which addresses may be registered.
 #[derive(Clone, Debug, Default)]
-pub struct AddressPolicy {
+pub(crate) struct AddressPolicy {
     /// This router's own, as it announces it.
     own: Option<SocketAddr>,
     /// Those that the operator allows.
@@ -31,8 +31,7 @@ pub struct AddressPolicy {
 impl AddressPolicy {
     /// The places for a router that announces `endpoint`; `allowed` may be registered whatever they
     /// are.
-    #[must_use]
-    pub fn new(endpoint: &str, allowed: Vec<Network>) -> Self {
+    pub(crate) fn new(endpoint: &str, allowed: Vec<Network>) -> Self {
         Self {
             own: endpoint.parse().ok(),
             allowed,

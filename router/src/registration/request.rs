@@ -19,7 +19,7 @@ const MAX_TAG_BYTES: usize = 64;
 
 /// A service that asks to be registered.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     kind: ServiceKind,
     id_field: &'static str,
     id: String,

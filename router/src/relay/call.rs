@@ -39,9 +39,9 @@ pub(crate) struct Call {
     pub(super) refused: Option<Code>,
     /// What the last instance said about another attempt.
     pub(super) pushback: Pushback,
-    /// Since when it has found nobody to connect to.
+    /// Since when no instance could be connected to.
     pub(super) unconnected_since: Option<Timestamp>,
-    /// Until it is decided who takes it.
+    /// The task that decides about it while it is parked.
     pub(super) parked: Option<ParkedTask>,
     pub(super) span: Span,
     /// The caller's trace context, for the local backend.
@@ -53,8 +53,8 @@ pub(crate) struct Call {
     pub(super) access_entry: Option<Box<AccessEntry>>,
 }
 
-/// What waits for a call, and ends with it: many calls that are given up while nobody has room
-/// would else wait on without any use.
+/// A task that decides about a parked call. It ends with the call: calls that are given up would leave
+/// many waiting tasks behind.
 pub(super) struct ParkedTask(AbortHandle);
 
 impl ParkedTask {
@@ -94,7 +94,7 @@ impl Call {
             .map(|attempt| attempt.peer().instance().key.id.to_string())
     }
 
-    /// What the access log tells of it.
+    /// The outcome for the access log.
     pub(super) fn outcome(&self, request_bytes: u64) -> CallOutcome {
         let last = || Some(self.tried.last()?.instance().key.id.to_string());
         let (instance, attempts) = match &self.hedged {

@@ -8,7 +8,7 @@ use service::clients::ClientConnection;
 /// A client's connection.
 #[derive(Default)]
 pub(super) struct Client {
-    /// Where it comes from, where a limit or a log asks for that.
+    /// Its account with the limits of clients.
     pub(super) connection: Option<ClientConnection>,
     /// Its address.
     pub(super) from: Option<SocketAddr>,
@@ -28,7 +28,7 @@ impl Client {
     pub(super) fn ended(&mut self) {
         self.calls -= 1;
         if self.calls == 0 {
-            // Who calls one at a time has the next one placed as if it were the first.
+            // The next call of a client that calls one at a time is placed like a first one.
             self.affinity = CallAffinity::default();
         }
     }

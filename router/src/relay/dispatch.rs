@@ -1,4 +1,4 @@
-//! Does what routing decides: sends a call now, or later, or again after an attempt that failed.
+//! Carries out what routing decides: sends a call now, later, or again after a failed attempt.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,47 +20,43 @@ use crate::{
     routing::{
         decision::{self, Decision, MessageRoute},
         failure,
-        head::{BlockHead, OwnedHead},
+        head::RequestHead,
         retry,
     },
     scanner::Inspector,
 };
 
-/// The method whose tasks are asked after later.
+/// The method whose tasks `GetTaskStatus` asks for later.
 const PROCESS_TASK: &str = "agentplatform.TaskWorker/ProcessTask";
 
 impl RouterHost {
     /// A call begins whose route is not in the cache.
-    pub(super) fn route(&mut self, call: &mut Call, head: BlockHead<'_>) -> Verdict {
+    pub(super) fn route(&mut self, call: &mut Call, head: RequestHead<'_>) -> Verdict {
         let snapshot = self.shared.directory.snapshot();
-        match decision::by_head(&head, call.metadata.pinned.as_ref(), &snapshot) {
-            Decision::ReadMessage(fields) => {
+        let decision = match decision::by_head(head, call.metadata.pinned.as_ref(), &snapshot) {
+            Ok(Decision::ReadMessage(fields)) => {
                 let limit = self.shared.max_message_bytes;
-                match MessageRoute::new(&head, fields, &snapshot, limit) {
-                    Ok(route) => {
-                        call.state = BodyState::Reading(route);
-                        Verdict::More
-                    }
-                    Err(status) => refuse(call, &status),
-                }
-            }
-            Decision::AwaitDirectory => {
-                let head = OwnedHead::of(head);
-                self.await_directory(call, move |host, call, snapshot| {
-                    let pinned = call.metadata.pinned.as_ref();
-                    let decision = decision::by_head(&head, pinned, snapshot);
-                    host.follow(call, decision)
+                MessageRoute::new(head, fields, &snapshot, limit).map(|route| {
+                    call.state = BodyState::Reading(route);
+                    Decision::ReadMessage(fields)
                 })
             }
-            decision => {
-                let verdict = self.follow(call, decision);
-                if let Some(target) = &call.target {
-                    self.route_cache
-                        .keep(head, &snapshot, &call.metadata, target);
-                }
-                verdict
+            Ok(Decision::AwaitDirectory) => {
+                let block = head.block().clone();
+                return self.await_directory(call, move |host, call, snapshot| {
+                    let pinned = call.metadata.pinned.as_ref();
+                    let decision = decision::by_head(RequestHead::new(&block), pinned, snapshot);
+                    host.follow(call, decision)
+                });
             }
+            decision => decision,
+        };
+        let verdict = self.follow(call, decision);
+        if let Some(target) = &call.target {
+            self.route_cache
+                .keep(head, &snapshot, &call.metadata, target);
         }
+        verdict
     }
 
     /// The first message may have told where the call goes.
@@ -74,10 +70,10 @@ impl RouterHost {
         };
         let wants_session = |service: &str| self.shared.mesh.wants_session(service);
         let decision = route.decide(call.metadata.pinned.as_ref(), snapshot, wants_session);
-        if let Decision::AwaitDirectory = decision {
+        if let Ok(Decision::AwaitDirectory) = decision {
             return self.await_directory(call, Self::route_by_message);
         }
-        if let Decision::Forward(_) = decision
+        if let Ok(Decision::Forward(_)) = decision
             && let BodyState::Reading(route) = std::mem::replace(&mut call.state, BodyState::Local)
         {
             call.state = BodyState::Forwarding(Inspector::Scan(route.into_scanner()));
@@ -85,23 +81,23 @@ impl RouterHost {
         self.follow(call, decision)
     }
 
-    fn follow(&mut self, call: &mut Call, decision: Decision) -> Verdict {
+    fn follow(&mut self, call: &mut Call, decision: Result<Decision, Status>) -> Verdict {
         match decision {
-            Decision::Local => {
+            Ok(Decision::Local) => {
                 call.state = BodyState::Local;
                 Verdict::To(LOCAL)
             }
-            Decision::Forward(target) => self.send_to(call, Arc::new(target)),
-            Decision::Reject(status) => refuse(call, &status),
-            Decision::ReadMessage(_) => Verdict::More,
-            Decision::AwaitDirectory => {
+            Ok(Decision::Forward(target)) => self.send_to(call, Arc::new(target)),
+            Ok(Decision::ReadMessage(_)) => Verdict::More,
+            Ok(Decision::AwaitDirectory) => {
                 debug_assert!(false, "a directory that is ready is not waited for");
                 refuse(call, &Status::unavailable("the registry has not answered"))
             }
+            Err(status) => refuse(call, &status),
         }
     }
 
-    /// It is decided whom a call is for.
+    /// Sends a call to its target, by the local backend if it is hedged.
     pub(super) fn send_to(&mut self, call: &mut Call, target: Arc<Target>) -> Verdict {
         let (metadata, mesh) = (&call.metadata, &self.shared.mesh);
         let hedges = || mesh.hedges(&target.service, metadata.method.name(), metadata.idempotent);
@@ -250,7 +246,7 @@ impl RouterHost {
     ) -> Verdict {
         let instance = attempt.peer().instance().key.id.to_string();
         let error = failure::attempt_error(instance, failure);
-        // The answer that was declined has asked the budget already.
+        // The retry budget was asked when the answer was declined.
         let may_retry = failure.cause == Cause::Declined
             || attempt.may_retry(&error, call.retry_request(failure.repeatable));
         let pushback = std::mem::take(&mut call.pushback);

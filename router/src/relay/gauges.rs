@@ -1,4 +1,4 @@
-//! What the engines hold, as metrics: what is not at rest when nobody calls is a leak.
+//! The engines' calls, connections and memory as metrics. What remains when there are no calls is a leak.
 
 use mesh_relay::driver::EngineStats;
 use telemetry::Gauge;

@@ -1,5 +1,5 @@
-//! The first words on a connection to an instance: ours, and its SETTINGS. No call is put on a
-//! connection before them, since nobody knows who is there.
+//! The first bytes on a connection to an instance: our preface and its SETTINGS. No call is put on it
+//! before, since the peer may not speak HTTP/2.
 
 use std::{io, sync::Arc};
 
@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Larger than what any peer says first.
+/// The limit of frames and header lists in it, bytes: larger than any peer begins with.
 const LARGEST: usize = 64 * 1024;
 
 /// Sends the preface, and waits for SETTINGS.
@@ -38,7 +38,7 @@ async fn exchange(
         let read = stream.read_buf(&mut received).await;
         if !matches!(read, Ok(1..)) {
             let error = io::Error::other(channel::protocol_mismatch(&received).unwrap_or(CLOSED));
-            // Of a connection that was reset, or timed out, the system says more.
+            // The system's error says more of a connection that was reset or timed out.
             let system = read.err().or(written.err()).filter(|_| received.is_empty());
             return Err(system.unwrap_or(error));
         }

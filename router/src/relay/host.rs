@@ -1,4 +1,4 @@
-//! What the engine asks of the router: how its calls begin, what their bytes say, what their ends mean.
+//! The router as the engine's host: beginnings, bytes and ends of calls.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -11,6 +11,7 @@ use mesh_relay::{
     driver::Command,
     hpack::{Block, Field, Token, is_authority},
 };
+use proto::frame::FrameReader;
 use tokio::{sync::mpsc, time::Instant};
 use tonic::{Code, Status};
 use tracing::Span;
@@ -27,10 +28,10 @@ use crate::{
     routing::{
         cache::RouteCache,
         failure,
-        head::BlockHead,
+        head::RequestHead,
         request::{self, HEDGED_CALL, INSTANCE, RequestMetadata, validate},
     },
-    scanner::{FrameMeter, Inspector},
+    scanner::Inspector,
 };
 
 /// The endpoint that is the router itself; peers begin at 1.
@@ -101,11 +102,11 @@ impl Host for RouterHost {
         let known = self
             .route_cache
             .find(request, &self.shared.directory.current());
-        // Whom it is for, or the head that tells.
+        // The target of the call, or the head that has to be routed.
         let (metadata, target) = match known {
             Some((metadata, target)) => (metadata, Ok(target)),
             None => {
-                let head = BlockHead::new(request);
+                let head = RequestHead::new(request);
                 let metadata = RequestMetadata::of(head, &self.shared.backend.calls);
                 (Arc::new(metadata), Err(head))
             }
@@ -113,7 +114,7 @@ impl Host for RouterHost {
         let mut call = Call {
             id,
             client,
-            state: BodyState::Forwarding(Inspector::Meter(FrameMeter::new(
+            state: BodyState::Forwarding(Inspector::Meter(FrameReader::new(
                 self.shared.max_message_bytes,
             ))),
             metadata,

@@ -35,7 +35,7 @@ pub(super) fn add_instance(block: &mut Block, id: &str) {
 fn fields(block: &mut Block, status: &Status) {
     let mut headers = HeaderMap::new();
     if status.add_header(&mut headers).is_err() {
-        // A message that no header can carry: the code alone is said.
+        // No header can carry the message: the code is sent alone.
         headers.clear();
         headers.insert(Status::GRPC_STATUS, (status.code() as i32).into());
     }

@@ -1,4 +1,4 @@
-//! The spans of a call: one for what the client asked, one for each request sent on. Where no spans
+//! The spans of a call: one for the client's call, one for each request to an instance. Where no spans
 //! are exported none are made, and a caller's context passes through untouched.
 
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -16,7 +16,7 @@ use super::{
     handshake::handshake,
     host::{LOCAL, RouterHost},
 };
-use crate::routing::head::{BlockHead, RequestHead as _};
+use crate::routing::head::RequestHead;
 
 impl Transport for RouterHost {
     fn dial(&mut self, to: Endpoint, preface: &Arc<[u8]>) -> DialFuture {
@@ -66,17 +66,17 @@ impl Transport for RouterHost {
 }
 
 impl RouterHost {
-    /// Counts a call against its client, and writes it down at its end, where that is asked for.
+    /// Counts a call against the limits of its client, and begins its record in the access log.
     pub(super) fn admit(&self, call: &mut Call, client: Id, request: &Block) -> Result<(), Status> {
         let client = self.clients.get(&client);
         let Some(connection) = client.and_then(|client| client.connection.as_ref()) else {
             return Ok(());
         };
-        // Nobody has to be known where nothing is counted or written down.
+        // Without limits and a log the client does not matter.
         if !connection.counts_calls() && self.shared.backend.access.is_none() {
             return Ok(());
         }
-        let head = BlockHead::new(request);
+        let head = RequestHead::new(request);
         if head.is_probe() {
             return Ok(());
         }

@@ -7,18 +7,18 @@ use mesh_relay::hpack::{Block, Token};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{
-    head::{BlockHead, is_call},
+    head::{RequestHead, is_call},
     request::RequestMetadata,
 };
 use crate::directory::DirectorySnapshot;
 
-/// So many requests are remembered, each in a place that its hash tells.
+/// The number of requests that are remembered, each in a place by its hash.
 const PLACES: usize = 256;
-/// Bytes of a path and an authority that are remembered at most.
+/// The longest path and authority that are remembered, bytes.
 const LONGEST: usize = 512;
 
-/// Requests whose route is told by their path and their authority alone: all that have the same have
-/// the same route, until the directory publishes another snapshot.
+/// Requests that are routed by their path and authority alone. Those with the same ones have the same
+/// route, until the directory publishes another snapshot.
 pub(crate) struct RouteCache(Vec<Option<CachedRoute>>);
 
 struct CachedRoute {
@@ -36,7 +36,7 @@ impl Default for RouteCache {
 }
 
 impl RouteCache {
-    /// What is known already of such a request.
+    /// The route of such a request, where it is known.
     pub(crate) fn find(
         &self,
         request: &Block,
@@ -50,10 +50,10 @@ impl RouteCache {
         same.then(|| (Arc::clone(&known.metadata), Arc::clone(&known.target)))
     }
 
-    /// Whom a request was for, by its head and this snapshot.
+    /// Remembers the route of a request by its head and this snapshot.
     pub(crate) fn keep(
         &mut self,
-        head: BlockHead<'_>,
+        head: RequestHead<'_>,
         snapshot: &Arc<DirectorySnapshot>,
         metadata: &Arc<RequestMetadata>,
         target: &Arc<Target>,
@@ -71,7 +71,7 @@ impl RouteCache {
     }
 }
 
-/// The path and the authority, where nothing else tells whom a request is for.
+/// The path and the authority, where a request is routed by nothing else.
 fn key(request: &Block) -> Option<(&[u8], &[u8])> {
     let value = |token| request.get(token).map_or(&[][..], |field| field.value);
     let (path, authority) = (value(Token::Path), value(Token::Authority));

@@ -20,42 +20,37 @@ use crate::{
 pub(crate) enum Decision {
     /// To the router itself.
     Local,
-    /// Its first message says where, and more of it is needed.
+    /// By its first message, of which more is needed.
     ReadMessage(&'static Fields),
     /// The registry has not answered yet: the same facts decide once it has.
     AwaitDirectory,
     /// To an instance of this target.
     Forward(Target),
-    /// Nowhere: the caller gets this status.
-    Reject(Status),
 }
 
 /// Decides by the head of a request. `pinned` is the only instance that may take it.
+///
+/// # Errors
+/// The status that the caller gets: the call goes nowhere.
 pub(crate) fn by_head(
-    head: &impl RequestHead,
+    head: RequestHead<'_>,
     pinned: Option<&Arc<str>>,
     snapshot: &DirectorySnapshot,
-) -> Decision {
-    match route::route(head) {
+) -> Result<Decision, Status> {
+    Ok(match route::route(head) {
         Route::Local => Decision::Local,
         Route::Message(fields) => Decision::ReadMessage(fields),
         Route::Metadata => {
-            let session = match metadata_text(head, SESSION) {
-                Ok(session) => session.unwrap_or_default(),
-                Err(status) => return Decision::Reject(status),
-            };
+            let session = metadata_text(head, SESSION)?.unwrap_or_default();
             if !snapshot.ready() {
-                return Decision::AwaitDirectory;
+                return Ok(Decision::AwaitDirectory);
             }
-            match route::by_metadata(snapshot, head) {
-                Ok(service) => forward(service, session, pinned),
-                Err(status) => Decision::Reject(status),
-            }
+            forward(route::by_metadata(snapshot, head)?, session, pinned)
         }
-    }
+    })
 }
 
-/// A call whose first message says where it goes, while that is read.
+/// The route of a call by its first message, while that is read.
 #[derive(Debug)]
 pub(crate) struct MessageRoute {
     scanner: Box<Scanner>,
@@ -81,7 +76,7 @@ impl MessageRoute {
     /// # Errors
     /// `INVALID_ARGUMENT` for metadata that is not text.
     pub(crate) fn new(
-        head: &impl RequestHead,
+        head: RequestHead<'_>,
         fields: &'static Fields,
         snapshot: &DirectorySnapshot,
         max_message_bytes: u64,
@@ -103,7 +98,7 @@ impl MessageRoute {
         })
     }
 
-    /// Reads the next bytes, `end` with the last; true when they may have told where the call goes.
+    /// Reads the next bytes, `end` with the last; true when [`Self::decide`] may decide by them.
     ///
     /// # Errors
     /// When they are no such message.
@@ -115,39 +110,38 @@ impl MessageRoute {
 
     /// Decides by what was read. `wants_session`: the policy of a service depends on the session, which
     /// is the last field of a message of `agentplatform`.
+    ///
+    /// # Errors
+    /// The status that the caller gets: the call goes nowhere.
     pub(crate) fn decide(
         &self,
         pinned: Option<&Arc<str>>,
         snapshot: &DirectorySnapshot,
         wants_session: impl Fn(&str) -> bool,
-    ) -> Decision {
+    ) -> Result<Decision, Status> {
         let id = self.scanner.id();
         if id.is_none() && !self.complete {
-            return Decision::ReadMessage(self.fields);
+            return Ok(Decision::ReadMessage(self.fields));
         }
         if !snapshot.ready() {
-            return Decision::AwaitDirectory;
+            return Ok(Decision::AwaitDirectory);
         }
         let by_authority = || match &self.authority {
             Authority::Known(service) => service.clone(),
             Authority::Host(host) => route::by_host(snapshot, host.as_deref()),
         };
         let service = match id {
-            Some(id) => route::by_id(snapshot, id),
-            None => by_authority().ok_or_else(|| route::missing_id(self.fields)),
-        };
-        let service = match service {
-            Ok(service) => service,
-            Err(status) => return Decision::Reject(status),
+            Some(id) => route::by_id(snapshot, id)?,
+            None => by_authority().ok_or_else(|| route::missing_id(self.fields))?,
         };
         let session = match &self.session {
             Some(session) => session,
             None if !self.complete && wants_session(&service) => {
-                return Decision::ReadMessage(self.fields);
+                return Ok(Decision::ReadMessage(self.fields));
             }
             None => self.scanner.session().unwrap_or_default(),
         };
-        forward(service, session, pinned)
+        Ok(forward(service, session, pinned))
     }
 
     /// The scanner, which reads the rest of the request.

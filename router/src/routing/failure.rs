@@ -5,8 +5,8 @@ use mesh_relay::{Cause, Failure};
 use proto::error_info::{self, Reason};
 use tonic::{Code, Status};
 
-/// The status of a call that ended because of a limit; `None` for any other cause. `instance`: whom the
-/// call was sent to. Limits are no fault of an instance's.
+/// The status of a call that ended because of a limit; `None` for any other cause. `instance` has the
+/// call. A limit is not the instance's fault.
 pub(crate) fn limit_status(
     cause: Cause,
     instance: Option<&str>,

@@ -2,29 +2,18 @@
 
 use mesh_relay::hpack::{Block, Token};
 
-use super::request::{SERVICE, SESSION};
-
-/// What routing reads of a request's head.
-pub(crate) trait RequestHead {
-    /// `/pkg.Service/Method`, without a query.
-    fn path(&self) -> &str;
-    /// The authority, without its port.
-    fn host(&self) -> Option<&str>;
-    /// A metadata value.
-    fn metadata(&self, key: &str) -> Option<&[u8]>;
-    /// Whether the request is a call of gRPC. The chassis answers what is none.
-    fn is_grpc(&self) -> bool;
-}
+/// The package of the methods that the router knows.
+const OURS: &str = "/agentplatform.";
 
 /// A header block that is a request.
 #[derive(Clone, Copy)]
-pub(crate) struct BlockHead<'a> {
+pub(crate) struct RequestHead<'a> {
     block: &'a Block,
-    /// Asked for several times a call.
+    /// Used several times a call.
     path: &'a str,
 }
 
-impl<'a> BlockHead<'a> {
+impl<'a> RequestHead<'a> {
     pub(crate) fn new(block: &'a Block) -> Self {
         let path = text(block, Token::Path);
         let end = path.bytes().position(|byte| byte == b'?');
@@ -38,43 +27,41 @@ impl<'a> BlockHead<'a> {
         self.block
     }
 
-    /// Whether the router itself is asked how it is.
-    pub(crate) fn is_probe(&self) -> bool {
-        let asks = matches!(text(self.block, Token::Method), "GET" | "HEAD" | "OPTIONS");
-        asks && service::is_probe(self.path())
-    }
-}
-
-impl RequestHead for BlockHead<'_> {
-    fn path(&self) -> &str {
+    /// `/pkg.Service/Method`, without a query.
+    pub(crate) fn path(self) -> &'a str {
         self.path
     }
 
-    fn host(&self) -> Option<&str> {
+    /// The authority, without its port.
+    pub(crate) fn host(self) -> Option<&'a str> {
         let authority = text(self.block, Token::Authority);
         let host = authority.trim_end_matches(|c: char| c.is_ascii_digit());
         let host = host.strip_suffix(':').unwrap_or(authority);
         (!host.is_empty()).then_some(host)
     }
 
-    fn metadata(&self, key: &str) -> Option<&[u8]> {
+    /// A metadata value.
+    pub(crate) fn metadata(self, key: &str) -> Option<&'a [u8]> {
         self.block.named(key.as_bytes()).map(|field| field.value)
     }
 
-    /// A method of another service with another verb, or without a content type, is that service's to
-    /// refuse.
-    fn is_grpc(&self) -> bool {
+    /// Whether the request is a call of gRPC. The chassis answers what is none. A method of another
+    /// service with another verb, or without a content type, is that service's to refuse.
+    pub(crate) fn is_grpc(self) -> bool {
         let form = self.block.get(Token::ContentType);
-        let (post, path) = (text(self.block, Token::Method) == "POST", self.path());
+        let (post, path) = (text(self.block, Token::Method) == "POST", self.path);
         let foreign = service::is_probe(path)
             || (post && form.is_some_and(|form| !service::is_grpc(form.value)))
             || (!post && (!service::is_method(path) || path.starts_with(OURS)));
         !foreign
     }
-}
 
-/// The package of the methods that the router knows.
-const OURS: &str = "/agentplatform.";
+    /// Whether the request is a probe of the router's health.
+    pub(crate) fn is_probe(self) -> bool {
+        let asks = matches!(text(self.block, Token::Method), "GET" | "HEAD" | "OPTIONS");
+        asks && service::is_probe(self.path)
+    }
+}
 
 /// Whether a request is a call of gRPC by its method and its content type.
 pub(crate) fn is_call(block: &Block) -> bool {
@@ -85,48 +72,6 @@ pub(crate) fn is_call(block: &Block) -> bool {
 fn text(block: &Block, token: Token) -> &str {
     let value = block.get(token).map_or(&[][..], |field| field.value);
     std::str::from_utf8(value).unwrap_or_default()
-}
-
-/// What is still needed of the head of a call that waits for the directory.
-pub(crate) struct OwnedHead {
-    path: String,
-    host: Option<String>,
-    service: Option<Vec<u8>>,
-    session: Option<Vec<u8>>,
-}
-
-impl OwnedHead {
-    pub(crate) fn of(head: BlockHead<'_>) -> Self {
-        Self {
-            path: head.path().to_owned(),
-            host: head.host().map(str::to_owned),
-            service: head.metadata(SERVICE).map(<[u8]>::to_vec),
-            session: head.metadata(SESSION).map(<[u8]>::to_vec),
-        }
-    }
-}
-
-impl RequestHead for OwnedHead {
-    fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn host(&self) -> Option<&str> {
-        self.host.as_deref()
-    }
-
-    fn metadata(&self, key: &str) -> Option<&[u8]> {
-        match key {
-            SERVICE => self.service.as_deref(),
-            SESSION => self.session.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// Nothing else waits for the directory.
-    fn is_grpc(&self) -> bool {
-        true
-    }
 }
 
 #[cfg(test)]
@@ -141,7 +86,7 @@ mod tests {
         block.push(b":authority", b"tool-weather:50051");
         block.push(b"x-mesh-service", b"agent-echo");
         block.push(b"content-type", b"application/grpc");
-        let head = BlockHead::new(&block);
+        let head = RequestHead::new(&block);
         assert_eq!(head.path(), "/pkg.Service/Method");
         assert_eq!(head.host(), Some("tool-weather"));
         assert_eq!(head.metadata("x-mesh-service"), Some(&b"agent-echo"[..]));
@@ -170,11 +115,9 @@ mod tests {
             if !form.is_empty() {
                 block.push(b"content-type", form.as_bytes());
             }
-            let head = BlockHead::new(&block);
+            let head = RequestHead::new(&block);
             let seen = (head.is_probe(), !head.is_grpc());
             assert_eq!(seen, (probe, foreign), "{method} {path} {form}");
         }
-        let facts = OwnedHead::of(head);
-        assert_eq!((facts.path(), facts.host()), (head.path(), head.host()));
     }
 }

@@ -1,4 +1,4 @@
-//! What a request's head asks for besides its service, and what no head may ask for.
+//! The metadata of a request besides its service: method, idempotency, pinned instance. Checks it too.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use proto::error_info::{self, Reason};
 use telemetry::rpc::{Method, ServerCalls};
 use tonic::{Code, Status};
 
-use super::head::{BlockHead, RequestHead};
+use super::head::RequestHead;
 
 /// The service that a call is for: a Consul name or a public id.
 pub(crate) const SERVICE: &str = "x-mesh-service";
@@ -35,7 +35,7 @@ const INTERNAL_FIELDS: [&str; 4] = [
 /// Names a hedged call to the router's local backend.
 pub(crate) const HEDGED_CALL: &str = "x-mesh-hedged-call";
 
-/// What a request's head asks for besides its service.
+/// The metadata of a request besides its service.
 pub(crate) struct RequestMetadata {
     pub(crate) method: Method,
     /// The caller declares that the call may run twice.
@@ -46,9 +46,9 @@ pub(crate) struct RequestMetadata {
 
 impl RequestMetadata {
     /// Of a head that [`validate`] accepts.
-    pub(crate) fn of(head: BlockHead<'_>, calls: &ServerCalls) -> Self {
+    pub(crate) fn of(head: RequestHead<'_>, calls: &ServerCalls) -> Self {
         // An empty value names no instance.
-        let pinned = metadata_text(&head, INSTANCE.as_str()).ok().flatten();
+        let pinned = metadata_text(head, INSTANCE.as_str()).ok().flatten();
         Self {
             method: calls.method(head.path()),
             idempotent: head.metadata(IDEMPOTENT).is_some(),
@@ -68,15 +68,13 @@ pub(crate) fn is_forwarded(field: &[u8]) -> bool {
 /// `INVALID_ARGUMENT` for an `x-mesh-instance` that is not text, and a malformed `grpc-timeout`.
 pub(crate) fn validate(request: &Block) -> Result<(), Status> {
     if request.has_mesh_fields() {
-        metadata_text(&BlockHead::new(request), INSTANCE.as_str())?;
+        metadata_text(RequestHead::new(request), INSTANCE.as_str())?;
     }
     match request.get(Token::GrpcTimeout) {
-        Some(field) if timeout::read(field.value).is_none() => Err(error_info::status(
-            Code::InvalidArgument,
-            Reason::BadMetadata,
-            "grpc-timeout is not up to 8 digits and a unit of H, M, S, m, u or n",
-            [("field", "grpc-timeout".to_owned())],
-        )),
+        Some(field) if timeout::read(field.value).is_none() => {
+            let message = "grpc-timeout is not up to 8 digits and a unit of H, M, S, m, u or n";
+            Err(bad_metadata("grpc-timeout", message))
+        }
         _ => Ok(()),
     }
 }
@@ -86,7 +84,7 @@ pub(crate) fn validate(request: &Block) -> Result<(), Status> {
 /// # Errors
 /// `INVALID_ARGUMENT` when it is not visible ASCII.
 pub(crate) fn metadata_text<'a>(
-    head: &'a impl RequestHead,
+    head: RequestHead<'a>,
     key: &str,
 ) -> Result<Option<&'a str>, Status> {
     let Some(value) = head.metadata(key) else {
@@ -96,15 +94,13 @@ pub(crate) fn metadata_text<'a>(
     let text = std::str::from_utf8(value)
         .ok()
         .filter(|_| is_visible)
-        .ok_or_else(|| {
-            error_info::status(
-                Code::InvalidArgument,
-                Reason::BadMetadata,
-                format!("metadata {key} is not text"),
-                [("field", key.to_owned())],
-            )
-        })?;
+        .ok_or_else(|| bad_metadata(key, &format!("metadata {key} is not text")))?;
     Ok((!text.is_empty()).then_some(text))
+}
+
+fn bad_metadata(key: &str, message: &str) -> Status {
+    let facts = [("field", key.to_owned())];
+    error_info::status(Code::InvalidArgument, Reason::BadMetadata, message, facts)
 }
 
 #[cfg(test)]
@@ -128,7 +124,7 @@ mod tests {
                 block.push(INSTANCE.as_str().as_bytes(), value);
             }
             assert_eq!(validate(&block).is_ok(), valid, "{value:?}");
-            let metadata = RequestMetadata::of(BlockHead::new(&block), &calls);
+            let metadata = RequestMetadata::of(RequestHead::new(&block), &calls);
             assert_eq!(metadata.pinned.as_deref(), pinned, "{value:?}");
         }
     }

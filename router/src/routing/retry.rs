@@ -21,8 +21,8 @@ pub(crate) fn after_failure(
     }
 }
 
-/// After a connection that could not be had, which is no attempt. The call has found nobody to connect
-/// to for `waited`; `tried_before`: this instance has failed it already, so nobody else is left.
+/// After a connection that could not be opened, which is no attempt. `waited`: since when no instance
+/// could be connected to. `tried_before`: this instance has failed before, so no other is left.
 pub(crate) fn after_connect_failure(
     waited: Duration,
     limit: Duration,

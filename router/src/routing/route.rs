@@ -1,4 +1,4 @@
-//! Whom a call goes to: `x-mesh-service`, else the id in the first message, else the authority,
+//! The service of a call: `x-mesh-service`, else the id in the first message, else the authority,
 //! else whoever announces the gRPC service.
 
 use std::sync::Arc;
@@ -64,7 +64,7 @@ const LOCAL_SERVICES: [&str; 4] = [
 ];
 
 /// How the call with this head finds its service.
-pub(crate) fn route(head: &impl RequestHead) -> Route {
+pub(crate) fn route(head: RequestHead<'_>) -> Route {
     let path = head.path();
     if !head.is_grpc() {
         return Route::Local;
@@ -104,7 +104,7 @@ pub(crate) fn by_id(snapshot: &DirectorySnapshot, id: &str) -> Result<Arc<str>, 
 /// announce the gRPC service, `UNIMPLEMENTED` when nobody does.
 pub(crate) fn by_metadata(
     snapshot: &DirectorySnapshot,
-    head: &impl RequestHead,
+    head: RequestHead<'_>,
 ) -> Result<Arc<str>, Status> {
     if let Some(id) = metadata_text(head, SERVICE)? {
         return by_id(snapshot, id);
@@ -128,45 +128,45 @@ fn by_grpc_service(snapshot: &DirectorySnapshot, path: &str) -> Result<Arc<str>,
     let candidates = snapshot.by_grpc_service(name);
     match candidates {
         [one] => Ok(Arc::clone(&one.name)),
-        [] => Err(status(
-            Code::Unimplemented,
-            Reason::NoSuchGrpcService,
-            format!("nobody in the mesh serves {name}"),
-            [("grpc_service", name.to_owned())],
-        )),
+        [] => {
+            let message = format!("nobody in the mesh serves {name}");
+            let facts = [("grpc_service", name.to_owned())];
+            Err(status(
+                Code::Unimplemented,
+                Reason::NoSuchGrpcService,
+                message,
+                facts,
+            ))
+        }
         many => {
             let names: Vec<&str> = many.iter().map(|service| &*service.name).collect();
             let names = names.join(", ");
             let message =
                 format!("{name} is served by {names}: choose one with the metadata {SERVICE}");
-            let about = [("grpc_service", name.to_owned()), ("candidates", names)];
+            let facts = [("grpc_service", name.to_owned()), ("candidates", names)];
             Err(status(
                 Code::FailedPrecondition,
                 Reason::AmbiguousService,
                 message,
-                about,
+                facts,
             ))
         }
     }
 }
 
-/// The refusal of a message that names nobody.
+/// The status of a message without an id.
 pub(crate) fn missing_id(fields: &Fields) -> Status {
     let (_, field) = fields.id;
     let message = format!("{field} is missing or empty: it says whom the call is for");
-    status(
-        Code::InvalidArgument,
-        Reason::MissingField,
-        message,
-        [("field", field.to_owned())],
-    )
+    let facts = [("field", field.to_owned())];
+    status(Code::InvalidArgument, Reason::MissingField, message, facts)
 }
 
 #[cfg(test)]
 mod tests {
     use mesh_relay::hpack::Block;
 
-    use super::{super::head::BlockHead, *};
+    use super::*;
 
     const EXECUTE: &str = "/agentplatform.AgentService/ExecuteTask";
     const LIST: &str = "/agentplatform.AgentService/ListAgents";
@@ -197,7 +197,7 @@ mod tests {
             if let Some(service) = service {
                 block.push(SERVICE.as_bytes(), service.as_bytes());
             }
-            let found = match route(&BlockHead::new(&block)) {
+            let found = match route(RequestHead::new(&block)) {
                 Route::Local => "local",
                 Route::Metadata => "metadata",
                 Route::Message(_) => "message",

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
-use proto::error_info::{self, Reason};
-use tonic::{Code, Status};
+use proto::{
+    error_info::{self, Reason},
+    frame::TooLarge,
+};
+use tonic::{Code, Status, metadata::MetadataValue};
 
 /// Why a request's bytes cannot be forwarded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +43,12 @@ pub enum ScanError {
     },
 }
 
+impl From<TooLarge> for ScanError {
+    fn from(TooLarge { size, max }: TooLarge) -> Self {
+        Self::TooLarge { size, max }
+    }
+}
+
 impl ScanError {
     pub(crate) fn malformed(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Malformed {
@@ -51,48 +60,33 @@ impl ScanError {
     /// beside it: it is in the status's metadata.
     #[must_use]
     pub fn status(&self) -> Status {
-        let message = self.to_string();
-        match self {
-            Self::TooLarge { size, max } => error_info::status(
-                Code::ResourceExhausted,
-                Reason::MessageTooLarge,
-                message,
-                [
-                    ("key", "max_message_bytes".to_owned()),
-                    ("limit", max.to_string()),
-                    ("size", size.to_string()),
-                ],
-            ),
+        let text = str::to_owned;
+        let (code, reason, facts) = match self {
+            Self::TooLarge { size, max } => {
+                let key = ("key", text("max_message_bytes"));
+                let facts = vec![key, ("limit", max.to_string()), ("size", size.to_string())];
+                (Code::ResourceExhausted, Reason::MessageTooLarge, facts)
+            }
             Self::Conflict {
                 field,
                 first,
                 second,
-            } => error_info::status(
-                Code::InvalidArgument,
-                Reason::ConflictingId,
-                message,
-                [
-                    ("field", (*field).to_owned()),
-                    ("first", first.clone()),
-                    ("second", second.clone()),
-                ],
-            ),
-            Self::Malformed { .. } => {
-                error_info::status(Code::InvalidArgument, Reason::MalformedMessage, message, [])
+            } => {
+                let facts = [("field", *field), ("first", first), ("second", second)];
+                let facts = facts.map(|(key, value)| (key, text(value))).to_vec();
+                (Code::InvalidArgument, Reason::ConflictingId, facts)
             }
+            Self::Malformed { .. } => (Code::InvalidArgument, Reason::MalformedMessage, Vec::new()),
             Self::Encoding { name } => {
-                let mut status = error_info::status(
-                    Code::Unimplemented,
-                    Reason::UnknownEncoding,
-                    message,
-                    [("encoding", name.clone())],
-                );
-                status.metadata_mut().insert(
-                    "grpc-accept-encoding",
-                    tonic::metadata::MetadataValue::from_static("identity,gzip,deflate"),
-                );
-                status
+                let facts = vec![("encoding", name.clone())];
+                (Code::Unimplemented, Reason::UnknownEncoding, facts)
             }
+        };
+        let mut status = error_info::status(code, reason, self.to_string(), facts);
+        if let Self::Encoding { .. } = self {
+            let known = MetadataValue::from_static("identity,gzip,deflate");
+            status.metadata_mut().insert("grpc-accept-encoding", known);
         }
+        status
     }
 }

@@ -53,6 +53,7 @@ async fn who_calls_for_which_job_is_not_for_clients_to_say() {
     let said = [
         ("x-mesh-caller", "root"),
         ("x-mesh-job", "job-1"),
+        ("x-mesh-hedged-call", "0"),
         ("x-mesh-other", "kept"),
     ];
     let answer = call(&mut world.raw().await, "shop", "M", &said).await;
@@ -61,6 +62,7 @@ async fn who_calls_for_which_job_is_not_for_clients_to_say() {
     assert_eq!(heads.len(), 1);
     assert!(!heads[0].contains_key("x-mesh-caller"));
     assert!(!heads[0].contains_key("x-mesh-job"));
+    assert!(!heads[0].contains_key("x-mesh-hedged-call"));
     assert_eq!(heads[0]["x-mesh-other"], "kept");
     world.end().await;
 }

@@ -14,14 +14,14 @@ const DRAIN_PING: [u8; 8] = *b"draining";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drain {
     No,
-    /// Told; streams that are under way are still taken, until a PING has come back.
+    /// The first GOAWAY is sent. Streams that are under way are taken until its PING comes back.
     Announced,
     /// No further streams.
     Final,
 }
 
 impl Conn {
-    /// The last stream of the peer's that we have taken.
+    /// The last stream of the peer that we have taken.
     fn last(&self) -> u32 {
         if self.side == Side::Client {
             self.stream
@@ -30,8 +30,8 @@ impl Conn {
         }
     }
 
-    /// Announces that we leave. Twice, as RFC 9113, section 6.8, asks: streams that are under way
-    /// when the client hears of it are still taken.
+    /// Sends the next of two GOAWAYs (RFC 9113, section 6.8). After the first, streams that are under
+    /// way are still taken.
     pub(crate) fn drain(&mut self) {
         if self.closed {
             return;
@@ -52,13 +52,13 @@ impl Conn {
         }
     }
 
-    /// Ends the connection, and gives up what is still to be written.
+    /// Ends the connection, and drops what is still to be written.
     pub(crate) fn abandon(&mut self) {
         (self.out, self.written) = (Vec::new(), 0);
         (self.closed, self.silent) = (true, true);
     }
 
-    /// Ends the connection for a mistake of the peer's.
+    /// Ends the connection because of the peer's error.
     pub(crate) fn fail(&mut self, error: ConnectionError) {
         if !self.closed {
             self.send_preface();
@@ -68,7 +68,7 @@ impl Conn {
         }
     }
 
-    /// Ends the connection of a peer that does not speak HTTP/2, with words of what it does speak.
+    /// Ends the connection of a peer that does not speak HTTP/2, with an answer in its protocol.
     pub(crate) fn close_with(&mut self, words: &[u8]) {
         self.preface_was_sent();
         self.out.extend_from_slice(words);

@@ -21,7 +21,7 @@ impl Conn {
         &self.out[self.written..]
     }
 
-    /// The socket has taken so many bytes of the output.
+    /// The socket has taken `bytes` of the output.
     pub(crate) fn wrote(&mut self, bytes: usize) {
         self.written += bytes;
         self.tail = None;
@@ -34,7 +34,7 @@ impl Conn {
         }
     }
 
-    /// The memory of the output, replaced by other memory; what is still to be written stays.
+    /// Moves what is still to be written to another buffer, and gives the old one.
     pub(crate) fn exchange(&mut self, mut other: Vec<u8>) -> Vec<u8> {
         other.clear();
         other.extend_from_slice(self.output());
@@ -44,7 +44,7 @@ impl Conn {
 
     /// Writes a header block, whose parts are in wire form.
     pub(crate) fn headers(&mut self, stream: u32, parts: &[&[u8]], end: bool) {
-        // Once, a table of nothing: a peer whose own limit is lower than the default waits for it.
+        // The first block sets the table's size to 0: a peer whose limit is below the default waits for it.
         let table_size: &[u8] = if std::mem::replace(&mut self.table_size_sent, true) {
             &[]
         } else {
@@ -64,10 +64,10 @@ impl Conn {
         frame::headers(&mut self.out, stream, &block, end, max);
     }
 
-    /// Writes bytes of a body. What is together in time goes out together: a body that comes in crumbs
-    /// would else be as many frames, and there are servers that end a connection for many small ones.
+    /// Writes bytes of a body. They join the last DATA frame if it is not written yet: some servers
+    /// close a connection for many small frames.
     pub(crate) fn data(&mut self, stream: u32, bytes: &[u8], end: bool) {
-        let flags = if end { flag::END_STREAM } else { 0 };
+        let flags = flag::when(end, flag::END_STREAM);
         let most = self.peer.max_frame as usize + HEADER_BYTES;
         let grows = |tail: &Tail| {
             let same = tail.stream == stream && tail.end == self.out.len();

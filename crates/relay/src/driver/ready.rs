@@ -1,4 +1,4 @@
-//! Which connections may go on: what their wakers write down.
+//! The connections whose wakers have been called since the last turn.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct ReadyWaker {
     slot: u32,
-    /// Already among the ready: written down once a turn.
+    /// It is in the queue already.
     pub(super) queued: AtomicBool,
     ready: Arc<ReadyQueue>,
 }

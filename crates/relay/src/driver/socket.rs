@@ -20,10 +20,10 @@ use crate::{Engine, Host, Id};
 /// Work for one client in one turn, in the engine's events: about a millisecond. An instance's
 /// connection has the calls of all clients, and is read as it comes.
 const WORK: usize = 1024;
-/// What is read of a client at first, bytes: more once it was seen that it is little work.
+/// The size of the first reads of a client, bytes. It grows while the bytes are little work.
 const SHARE: usize = 16 * 1024;
-/// How long a connection that we have ended is read on, so that its last words arrive: unread bytes
-/// would make the kernel reset it. A peer that does not read them in that time has lost them.
+/// How long a connection that we have ended is still read. Unread bytes would make the kernel reset
+/// it, and the peer would lose our last frames.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What reading came to.
@@ -32,7 +32,7 @@ pub(super) enum Read {
     Waits,
     /// There may be more.
     More,
-    /// There may be more, and it is the others' turn.
+    /// There may be more, but other connections are to be served first.
     Enough,
     /// The connection is gone.
     Over,
@@ -46,7 +46,7 @@ struct Socket {
     client: bool,
     /// Bytes that one read brings at most.
     share: usize,
-    /// What it was in this turn, in the engine's events.
+    /// Its work in this turn, in the engine's events.
     work: usize,
     /// Has output that the stream did not take.
     blocked: bool,
@@ -54,7 +54,7 @@ struct Socket {
     paused: bool,
     /// We have ended our direction.
     shut: bool,
-    /// It is among those that are given up soon.
+    /// It is in the list of lingering connections.
     lingers: bool,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// A connection is there; it is read at once.
+    /// Adds a connection, which is read at once.
     pub(super) fn insert(
         &mut self,
         id: Id,
@@ -115,7 +115,7 @@ impl Sockets {
         socket.filter(|socket| socket.id == id)
     }
 
-    /// A ready connection is looked at: from now on it may become ready again.
+    /// Begins to serve a ready connection, which may become ready again from now on.
     pub(super) fn begin(&mut self, slot: u32) -> Option<Id> {
         let socket = self.slots.get_mut(slot as usize)?.as_mut()?;
         socket.ready_waker.queued.store(false, Ordering::Release);
@@ -131,7 +131,7 @@ impl Sockets {
         self.get(id).is_some_and(|socket| socket.blocked)
     }
 
-    /// Reads once. To be done until it waits: an end that came with the bytes is not told again.
+    /// Reads once. Call it until it says [`Read::Waits`]: the end of a stream is not signalled again.
     pub(super) fn read<H: Host>(
         &mut self,
         id: Id,
@@ -142,7 +142,7 @@ impl Sockets {
             return Read::Waits;
         };
         let mut cx = Context::from_waker(&socket.waker);
-        // After our end everything is read and nothing is meant.
+        // What comes after our end is read and dropped.
         socket.paused = !socket.shut && !engine.wants_input(id);
         if socket.paused {
             return Read::Waits;
@@ -174,7 +174,7 @@ impl Sockets {
         }
     }
 
-    /// Writes what the stream takes, and ends it when the engine is through with it.
+    /// Writes what the stream takes, and shuts it down once the engine has closed it.
     pub(super) fn write<H: Host>(&mut self, id: Id, engine: &mut Engine<H>) -> io::Result<()> {
         let slot = self.slots.get_mut(id.index as usize);
         let Some(socket) = slot
@@ -210,7 +210,7 @@ impl Sockets {
         if engine.is_closed(id) {
             if !socket.shut {
                 socket.shut = true;
-                // Whatever waits to be read is read to the end.
+                // What waits to be read is still read.
                 socket.waker.wake_by_ref();
                 if !std::mem::replace(&mut socket.lingers, true) {
                     self.lingering.push_back((Instant::now() + LINGER, id));
@@ -228,7 +228,7 @@ impl Sockets {
         self.lingering.front().map(|(at, _)| *at)
     }
 
-    /// Gives up the connections whose peers do not end them.
+    /// Drops lingering connections whose time is over.
     pub(super) fn end_lingering<H: super::Transport>(
         &mut self,
         engine: &mut Engine<H>,

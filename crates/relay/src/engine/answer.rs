@@ -1,4 +1,4 @@
-//! How an answer reaches the client: an instance's, or one of the host's own.
+//! How an answer reaches the client, from an instance or from the host.
 
 use crate::{
     call::Phase,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl<H: Host> Engine<H> {
-    /// A header block of an instance's: an answer begins, or ends with trailers.
+    /// A header block of an instance: an answer begins, or ends with trailers.
     pub(super) fn response(&mut self, id: Id, stream: u32, call_id: Id, received: Received<'_>) {
         let Some(call) = self.calls.expected(call_id, STREAM) else {
             return;
@@ -26,8 +26,8 @@ impl<H: Host> Engine<H> {
         let client = self.conns.get(call.client.conn);
         let most = client.map_or(u32::MAX, |conn| conn.peer.max_header_list);
         if !got_all && (block.is_truncated() || block.size() >= most as usize) {
-            // Nothing is wrong with its connection, nor with the instance. There are clients that
-            // end theirs for more than they take, and with it their other calls.
+            // Neither the connection nor the instance is at fault. Some clients close their connection
+            // for a larger list than they take, and lose their other calls.
             if end && let Some(half) = &mut call.upstream {
                 half.got_all = true;
             }
@@ -44,7 +44,7 @@ impl<H: Host> Engine<H> {
             return self.stream_error(id, stream, call_id, ErrorCode::ProtocolError);
         };
         if summary.interim && !end {
-            // Nothing in gRPC uses them.
+            // gRPC does not use interim answers.
             return;
         }
         if trailers && !end || summary.interim {
@@ -111,7 +111,7 @@ impl<H: Host> Engine<H> {
         self.account(id);
     }
 
-    /// Ends a call with an answer of the host's, or with trailers where one has begun.
+    /// Ends a call with the host's answer, or with trailers if an answer has begun.
     pub(super) fn refuse(&mut self, id: Id, block: &Block) {
         self.drop_upstream(id);
         let Some(call) = self.calls.get_mut(id) else {
@@ -128,7 +128,7 @@ impl<H: Host> Engine<H> {
         self.finish(id, Ended::Refused);
     }
 
-    /// An answer that has begun cannot go on: what has come is delivered, then the host's trailers.
+    /// Ends an answer that breaks off: what has come is delivered, then the host's trailers.
     pub(super) fn abort_response(&mut self, id: Id, cause: Cause) {
         self.drop_upstream(id);
         let Some(call) = self.calls.get_mut(id) else {
@@ -140,7 +140,7 @@ impl<H: Host> Engine<H> {
         self.finish_if_done(id);
     }
 
-    /// An answer ends with these trailers, at once if nothing waits before them.
+    /// Ends an answer with trailers, at once if no bytes wait before them.
     fn end_answer(&mut self, id: Id, trailers: &Block) {
         let Some(call) = self.calls.expected(id, STEP) else {
             return;

@@ -1,18 +1,17 @@
-//! Memory of large buffers: lent to the connections that write bodies now, not kept by each that
-//! once did.
+//! Large output buffers: a connection borrows one while it writes bodies, and then gives it back.
 
 use crate::conn::Conn;
 
-/// What every connection keeps for its own output: calls without large bodies need no more.
+/// The output buffer that a connection keeps, bytes. It is enough for calls without large bodies.
 const OWN: usize = 32 * 1024;
-/// As many are kept for others, none larger than this.
+/// The number of free buffers that are kept, and the size of the largest.
 const SPARE: (usize, usize) = (4, 512 * 1024);
 
 #[derive(Debug, Default)]
 pub(super) struct BufferPool(Vec<Vec<u8>>);
 
 impl BufferPool {
-    /// The connection is about to write so many bytes more.
+    /// Lends a buffer to a connection that is about to write `more` bytes, where it needs one.
     pub(super) fn lend(&mut self, conn: &mut Conn, bytes: usize) {
         let needed = conn.out.len() + bytes;
         if needed > conn.out.capacity().max(OWN)
@@ -23,7 +22,7 @@ impl BufferPool {
         }
     }
 
-    /// The connection has written; when nothing is left, it gives back what is not its own.
+    /// Takes back the buffer of a connection that has written everything.
     pub(super) fn take_back(&mut self, conn: &mut Conn) {
         if conn.out.capacity() > OWN && conn.output().is_empty() {
             let memory = conn.exchange(Vec::new());

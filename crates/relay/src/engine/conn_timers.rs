@@ -1,5 +1,5 @@
-//! Clients' connections that have become old are told to go away, so that clients spread anew over
-//! what is behind a name. Calls go on to their end, or for the time that the configuration gives.
+//! The age of clients' connections. An old one gets GOAWAY, so that clients spread anew over the
+//! replicas behind a name. Its calls go on to their end, or for `age_grace`.
 
 use std::{
     cmp::Reverse,
@@ -11,7 +11,7 @@ use crate::{
     conn::Drain, engine::Engine, frame::ErrorCode, host::Host, parser::ConnectionError, slab::Id,
 };
 
-/// How long a client may take to answer the first word.
+/// How long a client may take to answer the PING of the first GOAWAY.
 const STEP: Duration = Duration::from_secs(1);
 
 /// What is due, and when.
@@ -24,13 +24,13 @@ pub(super) struct ConnTimers {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
-    /// Streams that are under way are still taken.
+    /// The first GOAWAY: streams that are under way are still taken.
     GoAway,
-    /// No further streams, should the client not have answered the first word.
+    /// The last GOAWAY, if the client has not answered the PING.
     FinalGoAway,
-    /// Its calls have had their time.
+    /// `age_grace` is over: the remaining calls are cut.
     Cut,
-    /// It may be silent.
+    /// The check for silence.
     Liveness,
 }
 
@@ -39,8 +39,8 @@ impl ConnTimers {
         self.due.peek().map(|Reverse((at, ..))| *at)
     }
 
-    /// From 0.9 to 1.1, each as far as can be from those before it: multiples of the golden ratio
-    /// modulo 1, without a generator of random numbers.
+    /// A factor from 0.9 to 1.1. Multiples of the golden ratio modulo 1 keep each far from those
+    /// before it, without a random number generator.
     fn jitter(&mut self) -> f64 {
         const GOLDEN: f64 = 0.618_033_988_749_895;
         self.count = self.count.wrapping_add(1);
@@ -112,7 +112,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A client that is not wanted: it is told why, and its connection ends.
+    /// Ends the connection of a client that is not wanted, with GOAWAY and the reason.
     pub fn reject(&mut self, id: Id, reason: &'static str) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.fail(ConnectionError::calm(reason));

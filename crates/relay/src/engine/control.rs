@@ -1,4 +1,4 @@
-//! What a connection says, step by step: everything but headers and bodies.
+//! Frames of a connection but for headers and bodies.
 
 use std::time::Duration;
 
@@ -16,17 +16,16 @@ use crate::{
     slab::Id,
 };
 
-/// Streams a new connection begins with at most, however many the last one took.
+/// The most streams that a new connection begins with, whatever the last one allowed.
 const STREAMS_AT_MOST: u32 = 1000;
 
-/// A change of the initial window that concerns so many calls is one step more of work, and for so
-/// many another frame without use: a client that grows its window doubles it a few times, an
-/// attacker changes it for ever.
+/// The open calls for which a change of the initial window counts as one more event of work, and as
+/// one more glitch. A decent client changes its window a few times, an attacker all the time.
 const CALLS_A_STEP: usize = 16;
 const CALLS_A_FRAME: usize = 64;
 
-/// A call that its client gives up unanswered before so much time has passed is not one whose
-/// deadline is over: those end with their streams, of which a client has only so many.
+/// A call that its client gives up unanswered before this time is a wasted one. Deadlines are longer
+/// as a rule, and the limit of streams bounds them.
 const RAPID: Duration = Duration::from_secs(1);
 
 impl<H: Host> Engine<H> {
@@ -73,7 +72,7 @@ impl<H: Host> Engine<H> {
             return Ok(());
         };
         let change = i64::from(settings.window) - i64::from(conn.peer.window);
-        // A few bytes that make us go through all of the peer's calls are not cheap.
+        // A few bytes that touch all of the peer's calls are not cheap.
         let calls = if change == 0 { 0 } else { conn.streams.len() };
         self.work += calls / CALLS_A_STEP;
         let cost = u32::try_from(1 + calls / CALLS_A_FRAME).unwrap_or(u32::MAX);
@@ -99,7 +98,7 @@ impl<H: Host> Engine<H> {
         }
         if let Some(to) = to {
             if let Some(pool) = self.pools.get_mut(&to) {
-                // A limit of none is a moment's, and not what a new connection begins with.
+                // A limit of 0 is temporary: a new connection does not begin with it.
                 pool.max_header_list = settings.max_header_list;
                 pool.max_streams = settings.max_streams.clamp(1, STREAMS_AT_MOST);
             }
@@ -200,7 +199,7 @@ impl<H: Host> Engine<H> {
         Ok(())
     }
 
-    /// A mistake on one stream ends that stream only.
+    /// An error on one stream ends that stream only.
     pub(super) fn stream_error(&mut self, id: Id, stream: u32, call: Id, code: ErrorCode) {
         let Some(conn) = self.conns.expected(id, EVENT) else {
             return;
@@ -211,7 +210,7 @@ impl<H: Host> Engine<H> {
         }
         match side {
             Side::Client => {
-                // Whoever makes us reset its streams costs as much as who resets them.
+                // A client that makes us reset its streams costs as much as one that resets them.
                 let outcome = self.given_up(id, call);
                 self.finish(call, Ended::Cancelled);
                 if let (Err(error), Some(conn)) = (outcome, self.conns.get_mut(id)) {

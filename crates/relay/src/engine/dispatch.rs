@@ -28,7 +28,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// The same, for a host that decides with what it keeps for the call.
+    /// The same, where the host decides with its own state of the call.
     pub fn resume_with(&mut self, id: Id, decide: impl FnOnce(&mut H, &mut H::Call) -> Verdict) {
         let parked = |call: &&mut Call<H::Call>| call.phase == Phase::Parked;
         if let Some(call) = self.calls.get_mut(id).filter(parked) {
@@ -37,8 +37,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A connection that was wanted is not open yet: what waits for it may go elsewhere. The opening
-    /// goes on.
+    /// A wanted connection is not open yet: the calls that wait for it may go elsewhere. The attempt to
+    /// connect goes on.
     pub fn on_connect_slow(&mut self, to: Endpoint) {
         let pool = self.pools.get_mut(&to).filter(|pool| pool.connecting);
         if let Some(waiting) = pool.map(|pool| std::mem::take(&mut pool.waiting)) {
@@ -46,7 +46,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A connection that was wanted is open, and nothing has been said on it.
+    /// A wanted connection is open, and nothing was written on it.
     pub fn connected(&mut self, to: Endpoint) -> Id {
         let id = self.join(to);
         if let Some(conn) = self.conns.get_mut(id) {
@@ -56,8 +56,8 @@ impl<H: Host> Engine<H> {
         id
     }
 
-    /// A connection that was wanted is open: [`Self::preface`] was said there, and this was answered,
-    /// SETTINGS at least. Calls that are put there are put where HTTP/2 is spoken.
+    /// A wanted connection is open. [`Self::preface`] was written, and the peer has sent `received`, with
+    /// its SETTINGS at least: it speaks HTTP/2.
     pub fn connected_after_handshake(&mut self, to: Endpoint, received: &[u8]) -> Id {
         let id = self.join(to);
         if let Some(conn) = self.conns.get_mut(id) {
@@ -68,7 +68,7 @@ impl<H: Host> Engine<H> {
         id
     }
 
-    /// What a connection to an instance begins with.
+    /// The preface of a connection to an instance.
     #[must_use]
     pub fn preface(&self) -> Vec<u8> {
         conn::preface(Side::Upstream, &self.config)
@@ -95,7 +95,7 @@ impl<H: Host> Engine<H> {
         id
     }
 
-    /// A connection that was wanted could not be had.
+    /// A wanted connection could not be opened.
     pub fn unreachable(&mut self, to: Endpoint) {
         let Some(pool) = self.pools.get_mut(&to) else {
             return;
@@ -119,7 +119,7 @@ impl<H: Host> Engine<H> {
         self.fail_waiting(to, pool.waiting);
     }
 
-    /// An endpoint is dead, though its connections do not tell: what is on them has failed.
+    /// An endpoint is dead although its connections are open: their calls have failed.
     pub fn abort(&mut self, to: Endpoint) {
         let Some(pool) = self.pools.get_mut(&to) else {
             return;
@@ -147,7 +147,7 @@ impl<H: Host> Engine<H> {
             .is_some_and(|call| call.phase == Phase::Waiting && call.to == Some(to))
     }
 
-    /// Does what the host says.
+    /// Carries out the host's verdict.
     pub(super) fn apply(&mut self, id: Id, verdict: Verdict) {
         let Some(call) = self.calls.expected(id, STEP) else {
             return;
@@ -184,8 +184,8 @@ impl<H: Host> Engine<H> {
         self.send_waiting(to);
     }
 
-    /// Sends what waits for an endpoint. A call that ends by being sent makes room for another, and
-    /// so on: that is a list to be worked off, and not a depth of the stack that clients choose.
+    /// Sends the calls that wait for an endpoint. A call that ends while it is sent makes room for the
+    /// next one. A list holds those, so that clients cannot choose the depth of the stack.
     pub(super) fn send_waiting(&mut self, to: Endpoint) {
         if std::mem::replace(&mut self.sending_waiting, true) {
             if self.sendable.last() != Some(&to) {
@@ -200,8 +200,8 @@ impl<H: Host> Engine<H> {
         self.sending_waiting = false;
     }
 
-    /// As far as its connections have room, and wants another connection for the rest. One
-    /// connection is filled before the next is used: fewer system calls.
+    /// Sends as many as the connections have room for, and wants another connection for the rest. One
+    /// connection is filled before the next is used, which saves system calls.
     fn send_waiting_to(&mut self, to: Endpoint) {
         loop {
             let Some(pool) = self.pools.get_mut(&to).filter(|p| !p.waiting.is_empty()) else {
@@ -248,7 +248,7 @@ impl<H: Host> Engine<H> {
             let value = timeout::write(left);
             extra.literal(Token::GrpcTimeout, false, b"grpc-timeout", &value);
         }
-        // Some servers answer a list that is too large by ending the connection, which is everybody's.
+        // Some servers close the connection, which all clients share, for a list that is too large.
         let mut list = call.request.list_size(extra);
         // Pseudo-headers come first.
         let first = &mut self.first;
@@ -299,7 +299,7 @@ impl<H: Host> Engine<H> {
         self.finish_if_done(id);
     }
 
-    /// An attempt ended before an answer began: the host says what now.
+    /// An attempt ended before an answer began: the host decides what follows.
     pub(super) fn attempt_failed(&mut self, id: Id, unsent: bool, cause: Cause) {
         self.drop_upstream(id);
         let Some(call) = self.calls.get_mut(id) else {

@@ -16,7 +16,7 @@ impl<H: Host> Engine<H> {
             return;
         };
         let (side, to) = (conn.side, conn.to);
-        // Who has not said a word of HTTP/2 has not begun a call either.
+        // A peer that has not sent SETTINGS has not processed a call.
         let unsent = !conn.settings_received;
         let calls: Vec<Id> = conn.streams.drain().map(|(_, call)| call).collect();
         if let Some(pool) = to.and_then(|to| self.pools.get_mut(&to)) {
@@ -46,7 +46,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Forgets the instance's side of a call; when it is still open, it is reset.
+    /// Removes the instance's side of a call, and resets its stream if that is open.
     pub(super) fn drop_upstream(&mut self, id: Id) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
@@ -93,7 +93,7 @@ impl<H: Host> Engine<H> {
                 if !call.client.sent_all {
                     conn.reset(stream, ErrorCode::InternalError);
                 } else if !call.client.got_all {
-                    // An early answer: the rest of the request is not wanted (RFC 9113, 8.1).
+                    // An early answer: the rest of the request is not needed (RFC 9113, 8.1).
                     conn.reset(stream, ErrorCode::NoError);
                 } else {
                     conn.remember(stream, Closed::Ended);

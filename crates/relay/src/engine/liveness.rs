@@ -1,6 +1,5 @@
-//! Clients' connections that are silent: in the middle of what they say, which nobody waits for for
-//! ever, or with nothing to do, which are closed in peace. Looked at now and then, so that no call
-//! costs anything for it.
+//! Silent connections of clients. One that stops within a frame is ended, and an idle one is closed
+//! with GOAWAY. They are checked at intervals, so that no call pays for it.
 
 use std::time::{Duration, Instant};
 
@@ -13,17 +12,17 @@ use crate::{
     slab::Id,
 };
 
-/// What a connection was when it was looked at last.
+/// The activity of a connection, as last checked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Activity {
     began: Instant,
-    /// Bytes that had come, since when no others have.
+    /// Received bytes, and when they last grew.
     received: u64,
     heard_at: Instant,
-    /// Its header blocks, since when it is in the present one.
+    /// Header blocks, and when the present one began.
     blocks: u64,
     blocks_at: Instant,
-    /// The highest stream, since when it has no call.
+    /// The highest stream, and since when it has no call.
     stream: u32,
     idle_at: Instant,
 }
@@ -42,18 +41,18 @@ impl Activity {
     }
 }
 
-/// What a connection's silence comes to.
+/// The outcome of a check.
 enum Liveness {
     /// Nothing yet.
     Active,
-    /// It is closed in peace.
+    /// It is closed with GOAWAY.
     Idle,
-    /// It is ended, with this key.
+    /// It is ended. The reason is this key.
     Stalled(&'static str),
 }
 
 impl<H: Host> Engine<H> {
-    /// How often connections are looked at: twice in the shortest of their times.
+    /// The interval of checks: half of the shortest limit.
     pub(super) fn check_interval(&self) -> Option<Duration> {
         let config = &self.config;
         let times = [
@@ -65,7 +64,7 @@ impl<H: Host> Engine<H> {
         Some((shortest / 2).max(Duration::from_millis(10)))
     }
 
-    /// Looks at a connection; false when it need not be looked at again.
+    /// Checks a connection; false when it need not be checked again.
     pub(super) fn check_liveness(&mut self, id: Id) -> bool {
         let (config, now) = (&self.config, self.now);
         let over = |since: Instant, limit: Option<Duration>| {
@@ -102,7 +101,7 @@ impl<H: Host> Engine<H> {
                 self.mark_dirty(id);
                 true
             }
-            // What it was told has had its time.
+            // It has had time since the first GOAWAY.
             Liveness::Idle => {
                 conn.drain();
                 self.mark_dirty(id);
@@ -118,7 +117,7 @@ impl<H: Host> Engine<H> {
 }
 
 impl Conn {
-    /// What has changed since the last look.
+    /// Updates the activity with what has changed since the last check.
     fn observe(&mut self, now: Instant) -> Activity {
         let (received, blocks) = (self.received, self.parser.blocks());
         let activity = &mut self.activity;

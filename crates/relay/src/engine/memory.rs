@@ -1,4 +1,4 @@
-//! What is kept is counted, and bounded: per client's connection, and in all.
+//! Memory is counted and limited, per client's connection and in all.
 
 use crate::{
     call::Phase,
@@ -14,11 +14,11 @@ use crate::{
 
 /// Output of a connection above which bodies wait when memory is short.
 const SHORT_OUTPUT: usize = 16 * 1024;
-/// Memory of requests that are over: so many pieces are kept for others, none larger than this.
+/// Free buffers of requests: the number that is kept, and the size of the largest.
 const SPARE: (usize, usize) = (256, 2048);
 
 impl<H: Host> Engine<H> {
-    /// Counts what a call keeps; false when that has grown beyond a limit.
+    /// Counts a call's memory; false when it has grown beyond a limit.
     pub(super) fn account(&mut self, id: Id) -> bool {
         let Some(call) = self.calls.get_mut(id) else {
             return true;
@@ -36,20 +36,20 @@ impl<H: Host> Engine<H> {
         now < before || self.fits(id)
     }
 
-    /// Whether a call may keep what it does.
+    /// Whether all limits are kept for a call.
     fn fits(&self, id: Id) -> bool {
         self.memory <= self.config.memory && self.is_within_client_limit(id)
     }
 
-    /// Whether the client of a call keeps no more than one client may.
+    /// Whether the client of a call is within `client_memory`.
     fn is_within_client_limit(&self, id: Id) -> bool {
         let conn = self.calls.get(id).map(|call| call.client.conn);
         let conn = conn.and_then(|conn| self.conns.get(conn));
         conn.is_none_or(|conn| conn.buffered <= self.config.client_memory)
     }
 
-    /// Makes room for what a call keeps, or ends it. What is kept for another attempt goes first,
-    /// then what those keep who keep most.
+    /// Makes room for a call's memory, or ends the call. First it gives up what is kept for another
+    /// attempt, then calls of the client that keeps most are ended.
     pub(super) fn enforce_limit(&mut self, id: Id) {
         if self.account(id) {
             return;
@@ -70,7 +70,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// A call that keeps more than there is room for.
+    /// Ends a call that keeps more than there is room for.
     fn exhausted(&mut self, id: Id) {
         let Some(call) = self.calls.get_mut(id) else {
             return;
@@ -83,7 +83,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Takes memory from the client who keeps most; false when that is this one.
+    /// Frees memory of the client that keeps most; false when that is this one.
     fn shed(&mut self, but: Id) -> bool {
         let clients = self.conns.iter().filter(|(_, conn)| !conn.closed);
         let clients = clients.filter(|(_, conn)| conn.side == Side::Client);
@@ -92,11 +92,11 @@ impl<H: Host> Engine<H> {
             return false;
         };
         if conn.counted >= conn.buffered {
-            // Its calls are not what is large, but what it does not read.
+            // Not its calls are large, but the output that it does not read.
             self.abandon(id);
             return true;
         }
-        // Of many clients behind one proxy, those with small calls keep theirs.
+        // Many clients may share a proxy's connection: those with small calls keep them.
         let average = conn.buffered / conn.streams.len().max(1);
         let calls: Vec<Id> = conn.streams.values().copied().collect();
         for call in calls {
@@ -111,7 +111,7 @@ impl<H: Host> Engine<H> {
         true
     }
 
-    /// Ends a connection, and what it has not read is lost.
+    /// Ends a connection, and drops what it has not read.
     fn abandon(&mut self, id: Id) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.abandon();
@@ -120,8 +120,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Ends the connection of a client who does not read even what needs no window: the heads and
-    /// the ends of answers.
+    /// Ends the connection of a client that does not even read the heads and ends of answers, which need
+    /// no window.
     pub(super) fn enforce_output_limit(&mut self, id: Id) {
         let most = self.config.client_memory;
         if let Some(conn) = self.conns.get(id)
@@ -132,7 +132,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Keeps memory that a request has no more use for.
+    /// Keeps the buffer of a request that is over.
     pub(super) fn recycle(&mut self, mut memory: Vec<u8>) {
         let (most, largest) = SPARE;
         if self.spare.len() < most && (1..=largest).contains(&memory.capacity()) {
@@ -141,7 +141,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Counts what a connection keeps besides its calls.
+    /// Counts a connection's memory besides its calls.
     pub(super) fn count_output(&mut self, id: Id) {
         if let Some(conn) = self.conns.get_mut(id) {
             let now = conn.output().len() + conn.parser.held();

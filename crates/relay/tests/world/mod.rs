@@ -261,6 +261,17 @@ impl World {
         answered.await.unwrap()
     }
 
+    /// Waits until what the engine keeps is so many bytes.
+    pub async fn memory_until(&self, holds: impl Fn(usize) -> bool) {
+        for _ in 0..2000 {
+            if holds(self.memory().await) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{} bytes are kept", self.memory().await);
+    }
+
     /// The driver has done everything before.
     pub async fn ready(&self) {
         while self.stage.log.lock().begun == 0 {
@@ -285,9 +296,9 @@ impl World {
         self.stage.cancelled.notified().await;
     }
 
-    pub async fn go_away(&self) {
+    /// Instances send GOAWAY.
+    pub fn go_away(&self) {
         self.stage.go_away.notify_waiters();
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     /// All connections to instances break.

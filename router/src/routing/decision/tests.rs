@@ -4,7 +4,7 @@ use prost::Message as _;
 use proto::agentplatform::TaskRequest;
 use tonic::Code;
 
-use super::{super::head::BlockHead, *};
+use super::*;
 use crate::directory::Service;
 
 const EXECUTE: &str = "/agentplatform.AgentService/ExecuteTask";
@@ -62,13 +62,13 @@ fn message(agent_id: &str, session_id: &str) -> Vec<u8> {
 }
 
 /// What a decision says, in a word.
-fn say(decision: &Decision) -> String {
+fn say(decision: &Result<Decision, Status>) -> String {
     match decision {
-        Decision::Local => "local".to_owned(),
-        Decision::ReadMessage(_) => "read".to_owned(),
-        Decision::AwaitDirectory => "await".to_owned(),
-        Decision::Forward(target) => target.service.to_string(),
-        Decision::Reject(status) => format!("{:?}", status.code()),
+        Ok(Decision::Local) => "local".to_owned(),
+        Ok(Decision::ReadMessage(_)) => "read".to_owned(),
+        Ok(Decision::AwaitDirectory) => "await".to_owned(),
+        Ok(Decision::Forward(target)) => target.service.to_string(),
+        Err(status) => format!("{:?}", status.code()),
     }
 }
 
@@ -123,7 +123,7 @@ fn a_head_decides_by_service_then_authority_then_grpc_service() {
     let directory = directory(true);
     for (path, authority, metadata, expected) in table {
         let block = head(path, authority, metadata);
-        let decision = by_head(&BlockHead::new(&block), None, &directory);
+        let decision = by_head(RequestHead::new(&block), None, &directory);
         assert_eq!(say(&decision), *expected, "{path} {authority} {metadata:?}");
     }
 }
@@ -144,8 +144,8 @@ fn a_message_decides_by_its_id_then_by_the_authority() {
         let wants = |_: &str| wants_session;
         // A head that is read before the directory is ready decides all the same.
         for ready in [false, true] {
-            let head = BlockHead::new(&block);
-            let mut route = MessageRoute::new(&head, fields, &directory(ready), 1 << 20).unwrap();
+            let head = RequestHead::new(&block);
+            let mut route = MessageRoute::new(head, fields, &directory(ready), 1 << 20).unwrap();
             let decide = |route: &MessageRoute, ready| route.decide(None, &directory(ready), wants);
             assert_eq!(say(&decide(&route, true)), "read", "{what}");
             assert!(
@@ -155,7 +155,7 @@ fn a_message_decides_by_its_id_then_by_the_authority() {
             assert_eq!(say(&decide(&route, false)), "await", "{what}");
             let decision = decide(&route, true);
             assert_eq!(say(&decision), expected, "{what}");
-            if let Decision::Forward(target) = decision {
+            if let Ok(Decision::Forward(target)) = decision {
                 assert_eq!(target, Target::service(expected).session(session), "{what}");
             }
         }
@@ -176,12 +176,13 @@ fn a_session_is_waited_for_where_the_policy_wants_it() {
         let block = head(EXECUTE, "", metadata);
         let fields = &Fields::TASK_REQUEST;
         let mut route =
-            MessageRoute::new(&BlockHead::new(&block), fields, &directory, 1 << 20).unwrap();
+            MessageRoute::new(RequestHead::new(&block), fields, &directory, 1 << 20).unwrap();
         assert!(route.read(most, false).unwrap());
         let decision = route.decide(None, &directory, |_| wants_session);
         assert_eq!(say(&decision), expected, "{metadata:?} {wants_session}");
         route.read(last, true).unwrap();
-        let Decision::Forward(target) = route.decide(None, &directory, |_| wants_session) else {
+        let Ok(Decision::Forward(target)) = route.decide(None, &directory, |_| wants_session)
+        else {
             panic!("{metadata:?}: not decided");
         };
         let session = metadata.first().map_or("s1", |(_, session)| session);
@@ -192,12 +193,11 @@ fn a_session_is_waited_for_where_the_policy_wants_it() {
 #[test]
 fn the_same_facts_decide_once_the_directory_is_ready() {
     let block = head("/a.B/C", "tool-weather", &[("x-mesh-session", "s1")]);
-    let head = BlockHead::new(&block);
+    let head = RequestHead::new(&block);
     let pinned = Some(Arc::from("weather-1"));
-    let early = by_head(&head, pinned.as_ref(), &directory(false));
+    let early = by_head(head, pinned.as_ref(), &directory(false));
     assert_eq!(say(&early), "await");
-    let owned = super::super::head::OwnedHead::of(head);
-    let Decision::Forward(target) = by_head(&owned, pinned.as_ref(), &directory(true)) else {
+    let Ok(Decision::Forward(target)) = by_head(head, pinned.as_ref(), &directory(true)) else {
         panic!("not decided");
     };
     let expected = Target::service("tool-weather")
@@ -210,7 +210,7 @@ fn the_same_facts_decide_once_the_directory_is_ready() {
 fn a_message_with_two_ids_is_rejected_where_it_is_read() {
     let block = head(EXECUTE, "", &[]);
     let mut route = MessageRoute::new(
-        &BlockHead::new(&block),
+        RequestHead::new(&block),
         &Fields::TASK_REQUEST,
         &directory(true),
         1 << 20,
