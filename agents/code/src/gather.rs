@@ -2,10 +2,9 @@
 
 use agentkit::{
     Toolbox,
-    sources::{DocSearchResults, Document, Source},
+    sources::{Document, Source},
 };
 
-const DOCS: &str = "docs-tool";
 /// Most code blocks, and most tables, that are asked for beside those of the notes.
 const MAX_BESIDES: usize = 5;
 /// Words that mark a sentence as a rule.
@@ -86,13 +85,7 @@ impl Excerpts {
     /// Adds code and tables about the goal that the notes do not quote.
     pub(crate) async fn add_from_docs(&mut self, toolbox: &Toolbox, goal: &str) {
         for kind in ["code", "table"] {
-            let asked = [
-                ("query", agentkit::text::truncate(goal, 1000)),
-                ("kind", kind.to_owned()),
-                ("limit", MAX_BESIDES.to_string()),
-            ];
-            let found = toolbox.call_json(DOCS, "search_local_docs", asked).await;
-            let found: DocSearchResults = match found {
+            let found = match toolbox.search_docs(goal, kind, MAX_BESIDES).await {
                 Ok(found) => found,
                 // The notes are a design without them.
                 Err(error) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use agentkit::{
     TaskError, ToolError, Toolbox,
-    sources::{DocHit, DocSearchResults, WebSearchResults},
+    sources::{DocHit, WebSearchResults},
     text::truncate,
 };
 
@@ -12,8 +12,6 @@ const DOCS: &str = "docs-tool";
 const WEB: &str = "web-tool";
 /// Most parts of a goal that are searched for on their own.
 const MAX_PARTS: usize = 6;
-/// Longest query, characters.
-const MAX_QUERY: usize = 1000;
 /// Most results of one query.
 const PER_PART: usize = 8;
 /// Most passages in the notes.
@@ -66,12 +64,7 @@ async fn docs(toolbox: &Toolbox, goal: &str, findings: &mut Findings) -> Result<
     // By place: a passage that is found twice is kept once, with its better score.
     let mut best: BTreeMap<(String, usize), DocHit> = BTreeMap::new();
     for (number, part) in subqueries(goal).into_iter().enumerate() {
-        let asked = [
-            ("query", truncate(&part, MAX_QUERY)),
-            ("limit", PER_PART.to_string()),
-        ];
-        let found = toolbox.call_json(DOCS, "search_local_docs", asked).await;
-        let found: DocSearchResults = match found {
+        let found = match toolbox.search_docs(&part, "", PER_PART).await {
             Ok(found) => found,
             Err(error @ (ToolError::Unavailable { .. } | ToolError::Malformed { .. })) => {
                 return Err(TaskError::Unavailable(error.to_string()));

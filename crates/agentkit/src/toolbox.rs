@@ -13,6 +13,11 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
+use crate::{sources::DocSearchResults, text::truncate};
+
+/// Longest query, characters.
+const MAX_QUERY: usize = 1000;
+
 /// Calls the tools of one task, for one session, and counts the calls.
 #[derive(Debug)]
 pub struct Toolbox {
@@ -118,6 +123,25 @@ impl Toolbox {
         let result = self.call(tool, operation, parameters).await?;
         serde_json::from_str(&result)
             .map_err(|error| ToolError::Malformed(tool.to_owned(), error.to_string()))
+    }
+
+    /// Searches the local documents by `docs-tool`, for passages of one `kind` unless that is empty.
+    ///
+    /// # Errors
+    /// As [`Toolbox::call_json`].
+    pub async fn search_docs(
+        &self,
+        query: &str,
+        kind: &str,
+        limit: usize,
+    ) -> Result<DocSearchResults, ToolError> {
+        let parameters = [
+            ("query", truncate(query, MAX_QUERY)),
+            ("kind", kind.to_owned()),
+            ("limit", limit.to_string()),
+        ];
+        self.call_json("docs-tool", "search_local_docs", parameters)
+            .await
     }
 
     /// The description of a tool.
