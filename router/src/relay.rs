@@ -158,8 +158,6 @@ fn config(context: &Context) -> Config {
         max_header_list: context.keys.metadata.max_header_bytes,
         replay: options.retry_buffer,
         max_connections: options.max_connections,
-        // Each service has its own, by `Host::timeout`.
-        default_timeout: None,
         max_age: unless_zero(connections.max_connection_age),
         age_grace: unless_zero(connections.max_connection_age_grace),
         handshake_timeout: unless_zero(connections.handshake_timeout),

@@ -186,7 +186,9 @@ async fn clients_that_do_not_read_starve_nobody() {
         }
     }
     // Their windows are full, and the engine keeps what came.
-    world.memory_until(|bytes| bytes >= 20 * 8 * 64 * 1024).await;
+    world
+        .memory_until(|bytes| bytes >= 20 * 8 * 64 * 1024)
+        .await;
     let client = world.client().await;
     for _ in 0..50 {
         let echo = timeout(SOON, call(&client, "/echo", b"through")).await;
