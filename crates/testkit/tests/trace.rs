@@ -100,8 +100,8 @@ async fn spans_of_a_router_count_what_the_caller_did_wrong_as_no_error() {
                     .eq(through_backend)
             });
         }
-        let known = |code| errors.iter().any(|(known, _)| known == code);
-        let all = expected.iter().all(|(code, _)| known(*code));
+        let known = |code: &str| errors.iter().any(|(known, _)| known == code);
+        let all = expected.iter().all(|(code, _)| known(code));
         (all && hedged).then_some(errors)
     })
     .await;
