@@ -81,7 +81,10 @@ if ! timeout 120 docker compose pull -q consul haproxy redis >/dev/null 2>&1; th
   eval "$(scripts/standin-images.sh)"
   ok "no registry: stand-in images for Consul, HAProxy and Redis"
 fi
-quiet scripts/image-from-host.sh; ok "image $(docker image inspect -f '{{.Size}}' "$MESH_IMAGE" | numfmt --to=iec)"
+quiet scripts/image-from-host.sh
+size=$(docker image inspect -f '{{.Size}}' "$MESH_IMAGE")
+ok "image of $((size / 1000000)) MB"
+[ "${PROFILE:-release}" != release ] || [ "$size" -le 60000000 ] || die 'the image has more than 60 MB: docs/adr/0010-one-file.md'
 
 # --- the commands of the scaling guide
 

@@ -1,4 +1,4 @@
-//! What handlers read from a request, each with a problem of its own kind when it will not do.
+//! What handlers read from a request. Each has its own kind of problem when it is invalid.
 
 use std::io::Read as _;
 
@@ -43,13 +43,13 @@ impl FromRequest<App> for Array {
     async fn from_request(request: Request, state: &App) -> Result<Self, Problem> {
         match parse_json(&read_body(request, state).await?)? {
             Value::Array(values) => Ok(Self(values)),
-            _ => Err(Problem::field("body", "has to be an array")),
+            _ => Err(Problem::field("body", "must be an array")),
         }
     }
 }
 
-/// Whether a body is said to be JSON. A page of another origin can send any form that browsers know
-/// of old, and none at all, without asking: those are not taken.
+/// Refuses a body that is not declared as JSON. A page of another origin may send the old types of
+/// forms, or none, without asking: those are refused.
 ///
 /// # Errors
 /// 415.
@@ -57,7 +57,10 @@ pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |text: String| Err(Problem::new(ProblemKind::UnsupportedMediaType, text));
     let mut forms = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(form), None) = (forms.next(), forms.next()) else {
-        return refuse("say what the body is: Content-Type: application/json".to_owned());
+        return refuse(
+            "the Content-Type is missing or given twice: send Content-Type: application/json"
+                .to_owned(),
+        );
     };
     let form = form.to_str().unwrap_or_default();
     let essence = form.split(';').next().unwrap_or_default();
@@ -67,10 +70,12 @@ pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     if is_json && !essence.contains([',', ' ']) {
         return Ok(());
     }
-    refuse(format!("{form:?} is not taken, send application/json"))
+    refuse(format!(
+        "the content type {form:?} is not supported: send application/json"
+    ))
 }
 
-/// The bytes of a body, inflated where they come compressed.
+/// The bytes of a body, decompressed where they come compressed.
 pub(crate) async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
     let is_gzip = is_gzip(request.headers())?;
     let bytes = Bytes::from_request(request, app)
@@ -79,9 +84,12 @@ pub(crate) async fn read_body(request: Request, app: &App) -> Result<Bytes, Prob
             StatusCode::PAYLOAD_TOO_LARGE => too_large(),
             _ if is_timeout(&rejection) => Problem::new(
                 ProblemKind::RequestTimeout,
-                "the body did not go on for body_timeout",
+                "no more of the body arrived within body_timeout",
             ),
-            _ => Problem::new(ProblemKind::Malformed, "the body ended before its end"),
+            _ => Problem::new(
+                ProblemKind::Malformed,
+                "the connection ended before the whole body had arrived",
+            ),
         })?;
     if !is_gzip {
         return Ok(bytes);
@@ -91,7 +99,7 @@ pub(crate) async fn read_body(request: Request, app: &App) -> Result<Bytes, Prob
     inflated.unwrap_or_else(|_| {
         Err(Problem::new(
             ProblemKind::Malformed,
-            "the body cannot be inflated",
+            "the body cannot be decompressed",
         ))
     })
 }
@@ -103,7 +111,7 @@ fn too_large() -> Problem {
     )
 }
 
-/// Whether a body is compressed, in the one way that is taken.
+/// Whether a body is compressed, in the one way that is supported.
 fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
     let values = headers.get_all(header::CONTENT_ENCODING).iter();
     let values = values.flat_map(|value| value.to_str().unwrap_or("?").split(','));
@@ -116,7 +124,7 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
         [coding] if coding == "gzip" || coding == "x-gzip" => Ok(true),
         other => {
             let text = format!(
-                "the content coding {:?} is not taken, send gzip or none",
+                "the content encoding {:?} is not supported: send gzip or none",
                 other.join(", ")
             );
             let mut problem = Problem::new(ProblemKind::UnsupportedMediaType, text);
@@ -126,7 +134,7 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Problem> {
     }
 }
 
-/// Inflates up to a limit, and no further.
+/// Decompresses up to a limit, and no further.
 fn inflate(bytes: &[u8], limit: usize) -> Result<Bytes, Problem> {
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     let mut inflated = Vec::new();
@@ -136,7 +144,7 @@ fn inflate(bytes: &[u8], limit: usize) -> Result<Bytes, Problem> {
     if inflated.len() > limit {
         return Err(too_large());
     }
-    read.map_err(|_| Problem::new(ProblemKind::Malformed, "the body is no complete gzip"))?;
+    read.map_err(|_| Problem::new(ProblemKind::Malformed, "the body is not complete gzip data"))?;
     Ok(inflated.into())
 }
 
@@ -152,16 +160,16 @@ pub(crate) fn parse_json(bytes: &[u8]) -> Result<Value, Problem> {
     read.map_err(|error| {
         Problem::field(
             "body",
-            format!("is no JSON: {}", humanize(&error.to_string())),
+            format!("is not JSON: {}", humanize(&error.to_string())),
         )
     })
 }
 
-/// What a JSON object means; what will not do is told with the path to it. (Serde would take an
-/// array for any struct.)
+/// What a JSON object means. A problem names the path to the invalid field. (Serde would read an
+/// array as any struct.)
 pub(crate) fn from_object<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     if !value.is_object() {
-        return Err(Problem::field("body", "has to be an object"));
+        return Err(Problem::field("body", "must be an object"));
     }
     serde_path_to_error::deserialize(value).map_err(|error| invalid_field(&error))
 }

@@ -1,5 +1,5 @@
-//! What browsers are told about pages of other origins: CORS for those that the operator lists, and
-//! nothing for all others (Fetch standard, section 3.3).
+//! What browsers learn about pages of other origins: CORS for those that the operator lists, nothing
+//! for all others (Fetch standard, section 3.3).
 
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
@@ -12,10 +12,10 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "accept, content-type, content-encoding, idempotency-key, last-event-id, traceparent, \
      tracestate, x-mesh-session, x-request-id",
 );
-/// What it may read of an answer's head, beside what every page may.
+/// The headers of an answer that it may read, beside those that every page may read.
 const EXPOSED_HEADERS: HeaderValue =
     HeaderValue::from_static("retry-after, x-mesh-instance, x-request-id");
-/// How long a browser may remember what it was told, in seconds.
+/// How long a browser may remember the answer, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 /// A page of the Internet asks for a server within a private network.
 const REQUEST_PRIVATE_NETWORK: HeaderName =
@@ -23,7 +23,7 @@ const REQUEST_PRIVATE_NETWORK: HeaderName =
 const ALLOW_PRIVATE_NETWORK: HeaderName =
     HeaderName::from_static("access-control-allow-private-network");
 
-/// Whether a browser asks if it may send something.
+/// Whether a browser asks if it may send a request.
 pub(crate) fn is_preflight(parts: &Parts) -> bool {
     let has = |name| parts.headers.contains_key(name);
     parts.method == Method::OPTIONS
@@ -50,7 +50,7 @@ pub(crate) fn preflight(origin: Option<&HeaderValue>) -> Response {
 /// Says in an answer which page may read it.
 pub(crate) fn add_headers(answer: &mut Response, origin: Option<HeaderValue>, varies: bool) {
     let headers = answer.headers_mut();
-    // What is no script and no image is not taken for one.
+    // JSON is not run as a script or shown as an image.
     let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     if varies {

@@ -1,4 +1,4 @@
-//! What the queue and the mesh say, as problems: the one place that gives them a status.
+//! Errors of the queue and the mesh as problems: the one place that gives them a status.
 
 use proto::error_info::{self, Reason};
 use serde_json::json;
@@ -19,7 +19,7 @@ impl From<jobs::Error> for Problem {
                 problem
             }
             jobs::Error::NotFound { .. } => Self::new(ProblemKind::NotFound, text),
-            // Waiting does not help, so that no time to come again is told.
+            // Waiting does not help, so the answer names no time to try again.
             jobs::Error::Queues { .. } => Self::new(ProblemKind::TooManyRequests, text),
             jobs::Error::WrongStatus { .. } | jobs::Error::Stale { .. } => {
                 Self::new(ProblemKind::Conflict, text)
@@ -64,7 +64,7 @@ impl From<Status> for Problem {
         let kind = match status.code() {
             Code::InvalidArgument | Code::OutOfRange => ProblemKind::Invalid,
             Code::NotFound | Code::Unimplemented => ProblemKind::NotFound,
-            // Nothing is in conflict: what the agent asks gives no answer.
+            // Nothing is in conflict: the model that the agent asks does not answer.
             Code::Aborted if error_info::reason(&status) == Some(Reason::ModelAway) => {
                 ProblemKind::BadGateway
             }

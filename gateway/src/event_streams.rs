@@ -1,4 +1,4 @@
-//! How many follow events at once: in all, and of each client.
+//! How many event streams are open at once: in all, and of each client.
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
@@ -39,7 +39,7 @@ impl EventStreams {
     /// 429 when the client has as many as it may, 503 when all clients together have.
     pub(crate) fn acquire(&self, client: Option<IpAddr>) -> Result<StreamPermit, Problem> {
         let permit = self.all.clone().try_acquire_owned().map_err(|_| {
-            let text = "as many streams of events are open as max_event_streams allows";
+            let text = "max_event_streams event streams are open already: try again later";
             Problem::new(ProblemKind::Unavailable, text)
         })?;
         let client = client.map(client_key);
@@ -47,8 +47,8 @@ impl EventStreams {
             let mut clients = self.clients.lock();
             let open = clients.entry(client).or_default();
             if *open >= self.max_per_client {
-                let text = "this client has as many streams of events open as \
-                            client_max_event_streams allows, end one first";
+                let text = "this client has client_max_event_streams event streams open already: close \
+                            one first";
                 let mut problem = Problem::new(ProblemKind::TooManyRequests, text);
                 problem.retry_after = Some(1);
                 return Err(problem);

@@ -1,6 +1,6 @@
-//! Events as clients follow them: as server-sent events, or over a WebSocket when one is asked for.
-//! Both replay what was missed since a cursor, say so when some of that is kept no more, and end with
-//! the drain.
+//! Events as clients follow them: as server-sent events, or over a WebSocket when a client asks for
+//! one. Both replay the events since a cursor and say so when some are no longer kept. Both end when
+//! the gateway drains.
 
 use std::{convert::Infallible, pin::Pin, time::Duration};
 
@@ -20,16 +20,15 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    event_streams,
+    event_streams, job_view,
     problem::{Problem, ProblemKind},
     request_context,
     state::App,
-    view,
 };
 
 /// How many events are read at once.
 const PAGE_SIZE: usize = 256;
-/// How long a stream waits before it asks again a queue that is away.
+/// How long a stream waits before it asks again, while the queue is unavailable.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Whose events.
@@ -48,8 +47,8 @@ impl EventSource {
     }
 }
 
-/// Answers with events from a cursor on: that of `Last-Event-ID`, where it is given, since a
-/// browser that comes again cannot change the URL.
+/// Answers with the events after a cursor. `Last-Event-ID` comes before the query's cursor: a browser
+/// that reconnects cannot change the URL.
 pub(crate) async fn follow(
     app: App,
     source: EventSource,
@@ -88,14 +87,14 @@ pub(crate) async fn follow(
         .as_ref()
         .is_some_and(|page| page.ended && page.events.is_empty() && page.missed.is_none())
     {
-        // The status that tells an EventSource not to come again.
+        // The status that tells an EventSource not to reconnect.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let events = sse_pages(follower)
         .flat_map(|page| stream::iter(page.into_iter().map(Ok::<_, Infallible>)));
     let mut answer = Sse::new(events).into_response();
     let headers = answer.headers_mut();
-    // A proxy that collects answers would hold events back.
+    // A proxy that buffers answers would hold events back.
     headers.insert("x-accel-buffering", header::HeaderValue::from_static("no"));
     Ok(answer)
 }
@@ -122,20 +121,19 @@ struct Follower {
 /// One thing that a stream sends.
 enum StreamItem {
     Event(JobEvent),
-    /// Some of what came before this cursor cannot be told.
+    /// Some events before this cursor are no longer kept.
     Missed {
         cursor: String,
         detail: &'static str,
     },
 }
 
-/// Why events are missing, by what is known of it.
-const OLD: &str = "what came after the cursor is kept no more, or not all of it: look at what is \
-    there now";
-const GONE: &str = "the job is kept no more: nobody can tell what became of it";
+/// Why events are missing.
+const OLD: &str = "some events after the cursor are no longer kept: read the current state instead";
+const GONE: &str = "the job is no longer kept, so its outcome is unknown";
 
 impl Follower {
-    /// What to tell next; an empty list is a sign of life, `None` the end.
+    /// What to send next; an empty list is a sign of life, `None` the end.
     async fn next(&mut self) -> Option<Vec<StreamItem>> {
         if self.over || self.draining.is_cancelled() {
             return None;
@@ -163,7 +161,7 @@ impl Follower {
                 let events = page.events.into_iter().map(StreamItem::Event);
                 Some(missed.into_iter().chain(events).collect())
             }
-            // It comes back, and nothing is missed: the cursor stays.
+            // Nothing is missed once it is back: the cursor stays.
             Err(Error::Unavailable { .. }) => {
                 sleep(RETRY_DELAY).await;
                 Some(Vec::new())
@@ -193,7 +191,7 @@ impl Follower {
                 "queue": event.id.queue(),
                 "event": event.name,
                 "progress": event.data,
-                "at": view::time(event.at),
+                "at": job_view::time(event.at),
                 "cursor": event.cursor,
             }),
             StreamItem::Missed { cursor, detail } => json!({
@@ -204,7 +202,7 @@ impl Follower {
                 },
                 "event": MISSED,
                 "detail": detail,
-                "at": view::time(now),
+                "at": job_view::time(now),
                 "cursor": cursor,
             }),
         }
@@ -214,7 +212,7 @@ impl Follower {
 /// The name of the event that says that events are missing.
 const MISSED: &str = "missed";
 
-/// Lists of events; a comment in place of an empty one.
+/// Lists of events, with a comment in place of an empty one.
 fn sse_pages(follower: Follower) -> Pin<Box<dyn Stream<Item = Vec<sse::Event>> + Send>> {
     Box::pin(stream::unfold(follower, async |mut follower| {
         let items = follower.next().await?;
@@ -238,8 +236,8 @@ fn sse_event(follower: &Follower, item: &StreamItem) -> sse::Event {
     sent.data(follower.body(item).to_string())
 }
 
-/// One text message for each event; a ping as sign of life. What the client says is not read but
-/// for its end.
+/// One text message for each event, and pings as signs of life. Of the client's messages only the
+/// end is read.
 async fn serve_websocket(mut socket: WebSocket, mut follower: Follower) {
     loop {
         let events = tokio::select! {
@@ -267,7 +265,7 @@ async fn serve_websocket(mut socket: WebSocket, mut follower: Follower) {
     }
     let (code, reason) = match follower.over {
         true => (close_code::NORMAL, "the job has ended, or is gone"),
-        false => (close_code::AWAY, "come again with the last cursor"),
+        false => (close_code::AWAY, "connect again with the last cursor"),
     };
     let frame = CloseFrame {
         code,

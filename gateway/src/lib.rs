@@ -1,42 +1,46 @@
-//! The HTTP edge: jobs, their events, and calls of the mesh, for whoever speaks JSON.
+//! The gateway: jobs, their events, and calls of the mesh as JSON over HTTP.
 //!
-//! A request is read in this order: `middleware` (request id, span, rate limit, problem details) →
-//! `routes` → one of `compat` (the short forms) or `api` (the canonical one) → [`jobs::Jobs`] or
-//! [`dynamic::DynamicClient`].
+//! A request passes the `middleware` (request ID, span, rate limit, query check) and reaches the one
+//! of the `endpoints` that its path names. That calls [`jobs::Jobs`] or [`dynamic::DynamicClient`].
+//! A failure becomes problem details (`problem`, `errors`).
 
 #![expect(
     clippy::result_large_err,
     reason = "a problem is the answer itself, made once by a request that failed"
 )]
 
-mod api;
+mod accepted;
 mod body;
-mod compat;
 mod cors;
+mod endpoint;
+mod endpoints;
 mod errors;
 mod event_streams;
 mod events;
+mod job_view;
 mod json_response;
 mod keys;
 mod metrics;
 mod middleware;
 mod number;
 mod openapi;
-mod page;
 mod problem;
 mod query;
 mod rate_limit;
 mod request_context;
-mod routes;
+mod rules;
+mod schedule_view;
 mod services;
 mod state;
 mod submit;
-mod view;
+mod task_view;
 
 use std::sync::Arc;
 
 use service::{Context, HttpListener, ServiceKind, Services, Spec};
 use work::{QueueMetrics, QueueMetricsKeys};
+
+use endpoint::Port;
 
 pub use openapi::document;
 pub use problem::{FieldProblem, Problem};
@@ -50,7 +54,7 @@ pub const SPEC: Spec = Spec {
     port_env: "GATEWAY_PORT",
     default_port: 8080,
     version: env!("CARGO_PKG_VERSION"),
-    about: "The HTTP edge: jobs, events and calls of the mesh as JSON",
+    about: "The HTTP gateway: jobs, events and calls of the mesh as JSON",
     idempotent: &[],
     keys: &[
         &[
@@ -70,8 +74,10 @@ pub const SPEC: Spec = Spec {
 /// # Errors
 /// When an address is none, or the queue's folder is another process's.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let gateway = Arc::new(state::Gateway::new(context)?);
-    let all = routes::all(&gateway);
+    let document = openapi::document().to_pretty_json()?;
+    let gateway = state::Gateway::new(context, endpoints::rules(), document)?;
+    let gateway = Arc::new(gateway);
+    let all = endpoints::router(Port::Main, &gateway);
     let context = context.clone();
     let queue_metrics = QueueMetrics::new(&context.registry);
     let served = Services::new().listener(move |backend, listener| {
@@ -82,7 +88,10 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
             let listener = service::bind("listen_address", address, "TASKS_PORT", port)?;
             let tasks = listener.local_addr()?;
             tracing::info!(%tasks, "serving");
-            ports.serve(listener.into_std()?, routes::tasks(&gateway))?;
+            ports.serve(
+                listener.into_std()?,
+                endpoints::router(Port::Tasks, &gateway),
+            )?;
         }
         context.tracker.spawn(async move {
             let every = QueueMetricsKeys::from_config(&context.config).queue_sample;

@@ -1,4 +1,4 @@
-//! What is counted of requests and their jobs, as OpenTelemetry names it.
+//! Metrics of requests and their jobs, with OpenTelemetry's names.
 
 use std::time::Duration;
 

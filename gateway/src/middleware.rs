@@ -1,5 +1,5 @@
-//! What happens to every request: its id, its span, its client's rate; and to every answer: its
-//! problem completed, its duration counted.
+//! What runs around every request: request ID, span, rate limit and query check before its endpoint;
+//! problem details, metrics and CORS after it.
 
 use std::time::Instant;
 
@@ -22,14 +22,8 @@ use crate::{
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest id of a request that is taken from a caller.
+/// The longest request ID that is taken from a caller, in bytes.
 const MAX_REQUEST_ID: usize = 128;
-
-/// Paths that are asked by machines that must not be limited.
-const NOT_RATE_LIMITED: [&str; 3] = ["/health", "/readyz", "/metrics"];
-
-/// Paths that stream events: a page could hold them open without reading them.
-const EVENT_STREAMS: [&str; 2] = ["/api/v1/events", "/api/v1/jobs/{id}/events"];
 
 pub(crate) async fn on_request(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -83,20 +77,22 @@ pub(crate) async fn on_request(State(app): State<App>, request: Request, next: N
     answer
 }
 
-/// What has to hold before a request is looked at.
+/// Whether a request may reach its endpoint.
 fn admit(app: &App, parts: &Parts, body: &Body, route: &str, now: Instant) -> Result<(), Problem> {
-    app.web.check(parts, EVENT_STREAMS.contains(&route))?;
-    if NOT_RATE_LIMITED.contains(&route) {
+    let rule = app.rules.get(route);
+    app.web
+        .check(parts, rule.is_some_and(|rule| rule.streams_events))?;
+    if rule.is_some_and(|rule| !rule.is_rate_limited) {
         return Ok(());
     }
     let client = request_context::client(parts, &app.proxies);
     if let Some(Err(wait)) = client.map(|client| app.rate_limiter.check(client, now)) {
-        let text = "more requests than request_rate allows, wait a moment";
+        let text = "this client sends more requests than request_rate allows: wait a moment";
         let mut problem = Problem::new(ProblemKind::TooManyRequests, text);
         problem.retry_after = Some(wait.as_secs() + 1);
         return Err(problem);
     }
-    if let Some(known) = app.operations.find(&parts.method, route) {
+    if let Some(known) = rule.and_then(|rule| rule.query_params(&parts.method)) {
         query::check(&parts.uri, known)?;
         let safe = [Method::GET, Method::HEAD].contains(&parts.method);
         if !safe && !body.is_end_stream() {
@@ -106,21 +102,24 @@ fn admit(app: &App, parts: &Parts, body: &Body, route: &str, now: Instant) -> Re
     Ok(())
 }
 
-/// For paths that lead nowhere.
+/// The answer to a path without an endpoint.
 pub(crate) async fn not_found(uri: Uri) -> Problem {
-    let text = format!("nothing is at {}; /docs shows what there is", uri.path());
+    let text = format!(
+        "there is no endpoint at {}: /docs shows all endpoints",
+        uri.path()
+    );
     Problem::new(ProblemKind::NotFound, text)
 }
 
-/// For methods that a path does not have; the answer's `Allow` names those it has.
+/// The answer to a method that a path does not have. Its `Allow` names the methods that it has.
 pub(crate) async fn method_not_allowed(method: Method) -> Problem {
     Problem::new(
         ProblemKind::MethodNotAllowed,
-        format!("{method} is not for this path"),
+        format!("this path does not take {method}: the Allow header names what it takes"),
     )
 }
 
-/// The caller's, where it is printable and not too long, so that it can be found again.
+/// The caller's request ID where it is printable and not too long, else a new one.
 fn request_id(request: &Request) -> HeaderValue {
     let given = request.headers().get(REQUEST_ID);
     let fits = |id: &&HeaderValue| {

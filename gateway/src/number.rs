@@ -1,4 +1,4 @@
-//! Whole numbers of a body, with their bounds told to whoever misses them.
+//! Whole numbers of a body. An error names their bounds.
 
 use serde::{Deserialize as _, Deserializer, de::Error as _};
 use serde_json::Value;

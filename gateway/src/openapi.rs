@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use utoipa::{
-    Modify, OpenApi,
+    OpenApi,
     openapi::{
         ContentBuilder, OpenApi as Document, Ref, RefOr, ResponseBuilder, example::ExampleBuilder,
         path::Operation,
@@ -10,29 +10,22 @@ use utoipa::{
 };
 use work::KINDS;
 
-use crate::{api, compat, problem};
+use crate::{endpoints, problem};
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "mesh gateway", description = "Jobs, events and calls of the mesh as JSON. Every \
-        failure is problem details (RFC 9457); X-Request-Id is taken or made, and answered."),
-    paths(
-        api::jobs::submit, api::jobs::list, api::batch::submit, api::jobs::get, api::jobs::cancel,
-        api::jobs::retry, api::jobs::job_events, api::jobs::queue_events, api::queues::queues,
-        api::queues::services, api::schedules::list, api::schedules::remove, api::schedules::run,
-        api::call::call,
-        compat::enqueue::enqueue, compat::jobs::submit, compat::jobs::get, compat::tasks::submit,
-        compat::tasks::get, compat::health::health,
-    ),
+        failure is answered with problem details (RFC 9457). Every answer has an X-Request-Id: that of \
+        the request, or a new one."),
     tags(
-        (name = "jobs", description = "Hand jobs in, look at them, call them off."),
-        (name = "events", description = "What happens to jobs, live."),
-        (name = "queues", description = "How long the queues are."),
-        (name = "mesh", description = "Who is in the mesh, and calls of any method at once."),
-        (name = "short forms", description = "Front ends to the same queue, for scripts that have them."),
+        (name = "jobs", description = "Submit jobs, look at them, cancel them."),
+        (name = "events", description = "Follow what happens to jobs."),
+        (name = "queues", description = "How many jobs each queue has."),
+        (name = "schedules", description = "Jobs that are submitted at set times."),
+        (name = "mesh", description = "List the services of the mesh, and call any of their methods."),
+        (name = "short forms", description = "Other endpoints of the same queue, for scripts that use them."),
     ),
     components(schemas(problem::Problem, problem::FieldProblem)),
-    modifiers(&Failures, &KindExamples),
 )]
 struct Api;
 
@@ -41,28 +34,31 @@ struct Api;
 pub fn document() -> Document {
     let mut document = Api::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    for endpoint in endpoints::all() {
+        if let Some(mut part) = endpoint.document {
+            add_failures(&mut part, endpoint.streams_events);
+            document.merge(part);
+        }
+    }
+    add_kind_examples(&mut document);
     document
 }
 
 /// An example of a submission for each kind of jobs, from the table of kinds.
-struct KindExamples;
-
-impl Modify for KindExamples {
-    fn modify(&self, document: &mut Document) {
-        let submit = document.paths.paths.get_mut("/api/v1/jobs");
-        let submit = submit.and_then(|path| path.post.as_mut());
-        let body = submit.and_then(|operation| inline(operation.request_body.as_mut()?));
-        let contents = body.into_iter().flat_map(|body| body.content.values_mut());
-        for content in contents.filter_map(inline) {
-            let examples = KINDS.iter().map(|row| {
-                let example = ExampleBuilder::new()
-                    .summary(row.description.does)
-                    .value(serde_json::from_str(row.description.example).ok())
-                    .build();
-                (row.name.to_owned(), RefOr::T(example))
-            });
-            content.examples = examples.collect();
-        }
+fn add_kind_examples(document: &mut Document) {
+    let submit = document.paths.paths.get_mut("/api/v1/jobs");
+    let submit = submit.and_then(|path| path.post.as_mut());
+    let body = submit.and_then(|operation| inline(operation.request_body.as_mut()?));
+    let contents = body.into_iter().flat_map(|body| body.content.values_mut());
+    for content in contents.filter_map(inline) {
+        let examples = KINDS.iter().map(|row| {
+            let example = ExampleBuilder::new()
+                .summary(row.description.does)
+                .value(serde_json::from_str(row.description.example).ok())
+                .build();
+            (row.name.to_owned(), RefOr::T(example))
+        });
+        content.examples = examples.collect();
     }
 }
 
@@ -73,69 +69,53 @@ fn inline<T>(part: &mut RefOr<T>) -> Option<&mut T> {
     }
 }
 
-/// How requests fail is the same everywhere, so it is said once.
-struct Failures;
-
 /// Statuses of every operation, those of one with a path parameter, and those of one with a body.
 const ALWAYS: [(&str, &str); 5] = [
     ("421", "The host name is not in allowed_hosts"),
-    ("422", "A field will not do; errors names it"),
+    ("422", "A field is invalid; errors names it"),
     (
         "429",
-        "More than request_rate allows, or than the service takes",
+        "More requests than request_rate or the service allows",
     ),
-    ("503", "The queue, the registry or the service is away"),
+    (
+        "503",
+        "The queue, the registry or the service is unavailable",
+    ),
     ("400", "The request cannot be read"),
 ];
 const NAMED: [(&str, &str); 2] = [
-    ("404", "There is no such thing"),
-    ("409", "It is not in a state for that"),
+    ("404", "Not found"),
+    ("409", "Its state does not allow this"),
 ];
 const CHANGING: [(&str, &str); 1] = [(
     "403",
-    "A web page sends it whose origin is not in allowed_origins",
+    "A web page sent it, and its origin is not in allowed_origins",
 )];
 const WITH_BODY: [(&str, &str); 3] = [
-    ("409", "The idempotency key stands for another body"),
+    ("409", "The idempotency key was used with another body"),
     ("413", "The body is larger than max_body_bytes"),
-    (
-        "415",
-        "The body is no JSON, or compressed otherwise than by gzip",
-    ),
+    ("415", "The body is not JSON, or not compressed by gzip"),
 ];
-/// What a service may answer to a call.
-const CALLED: [(&str, &str); 5] = [
-    ("401", "The service wants to know who calls"),
-    ("403", "The service does not allow it"),
-    ("499", "The service called it off"),
-    ("502", "The service failed"),
-    ("504", "No answer in time"),
-];
-
-impl Modify for Failures {
-    fn modify(&self, document: &mut Document) {
-        for (path, item) in &mut document.paths.paths {
-            let named = path.contains('{');
-            let operations = [
-                (&mut item.get, false),
-                (&mut item.post, true),
-                (&mut item.delete, true),
-            ];
-            for (operation, changes) in operations {
-                let Some(operation) = operation else { continue };
-                add(operation, &ALWAYS);
-                if changes || path.ends_with("/events") {
-                    add(operation, &CHANGING);
-                }
-                if operation.request_body.is_some() {
-                    add(operation, &WITH_BODY);
-                }
-                if named {
-                    add(operation, &NAMED);
-                }
-                if path.contains("/call/") {
-                    add(operation, &CALLED);
-                }
+/// Requests fail in the same ways everywhere, so these are described once.
+fn add_failures(document: &mut Document, streams_events: bool) {
+    for (path, item) in &mut document.paths.paths {
+        let named = path.contains('{');
+        let operations = [
+            (&mut item.get, false),
+            (&mut item.post, true),
+            (&mut item.delete, true),
+        ];
+        for (operation, changes) in operations {
+            let Some(operation) = operation else { continue };
+            add(operation, &ALWAYS);
+            if changes || streams_events {
+                add(operation, &CHANGING);
+            }
+            if operation.request_body.is_some() {
+                add(operation, &WITH_BODY);
+            }
+            if named {
+                add(operation, &NAMED);
             }
         }
     }
@@ -181,7 +161,9 @@ mod tests {
         let count = ids.len();
         ids.sort_unstable();
         ids.dedup();
-        assert_eq!((ids.len(), count), (20, 20));
+        let endpoints = endpoints::all().into_iter();
+        let described = endpoints.filter(|endpoint| endpoint.document.is_some());
+        assert_eq!((ids.len(), count), (count, described.count()));
         let submit = &json["paths"]["/api/v1/jobs"]["post"]["responses"];
         for status in ["202", "409", "413", "415", "422", "429", "503"] {
             assert!(submit[status].is_object(), "{status}");

@@ -1,4 +1,4 @@
-//! Problem details (RFC 9457): how every failure is told.
+//! Problem details (RFC 9457): the answer to every request that failed.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(example = json!({"type": "urn:mesh:problem:invalid", "title": "A field will not do", "status": 422,
+#[schema(example = json!({"type": "urn:mesh:problem:invalid", "title": "A field is invalid", "status": 422,
     "detail": "priority: 9 is not 1 to 5", "instance": "/api/v1/jobs",
     "request_id": "169c4214f0c22f3064a7a27ff5f60ca4",
     "errors": [{"field": "priority", "reason": "9 is not 1 to 5"}]}))]
@@ -17,7 +17,7 @@ pub struct Problem {
     #[serde(rename = "type")]
     #[schema(example = "urn:mesh:problem:invalid")]
     pub kind: String,
-    /// The kind in a few words, always the same.
+    /// The kind in a few words, the same each time.
     pub title: String,
     /// The HTTP status.
     #[schema(minimum = 400, maximum = 599)]
@@ -30,29 +30,29 @@ pub struct Problem {
     /// The request's id, which is in the logs too.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub request_id: String,
-    /// The fields at fault, for 422.
+    /// The invalid fields, for 422.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
-    /// What gRPC says, for calls: `code`, `reason`, `metadata`, `mesh_instance`.
+    /// What gRPC answered, for calls: `code`, `reason`, `metadata`, `mesh_instance`.
     #[serde(flatten)]
     #[schema(ignore)]
     pub extensions: Map<String, Value>,
-    /// When to come again, in seconds.
+    /// When to try again, in seconds.
     #[serde(skip)]
     #[schema(ignore)]
     pub(crate) retry_after: Option<u64>,
-    /// Whether the answer names the content codings that are taken.
+    /// Whether the answer names the supported content encodings.
     #[serde(skip)]
     #[schema(ignore)]
     pub(crate) accept_encoding: bool,
 }
 
-/// A field at fault.
+/// An invalid field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldProblem {
     /// Which one, as a path such as `payload.url`.
     pub field: String,
-    /// What is wrong with it, and what would do.
+    /// What is wrong with it, and what to send instead.
     pub reason: String,
 }
 
@@ -83,22 +83,18 @@ impl ProblemKind {
             Self::Malformed => (400, "malformed", "The request cannot be read"),
             Self::Unauthenticated => (401, "unauthenticated", "Authentication is required"),
             Self::Forbidden => (403, "forbidden", "Not allowed"),
-            Self::NotFound => (404, "not-found", "There is no such thing"),
-            Self::MethodNotAllowed => (405, "method-not-allowed", "Not with this method"),
-            Self::RequestTimeout => (408, "request-timeout", "The request did not come in time"),
-            Self::Conflict => (409, "conflict", "In conflict with what is there"),
+            Self::NotFound => (404, "not-found", "Not found"),
+            Self::MethodNotAllowed => (405, "method-not-allowed", "Method not allowed"),
+            Self::RequestTimeout => (408, "request-timeout", "The request did not arrive in time"),
+            Self::Conflict => (409, "conflict", "Conflict with the current state"),
             Self::ContentTooLarge => (413, "too-large", "The body is too large"),
-            Self::UnsupportedMediaType => (
-                415,
-                "unsupported-media-type",
-                "The body is in a form that is not taken",
-            ),
-            Self::Misdirected => (421, "misdirected", "Not the server of that name"),
-            Self::Invalid => (422, "invalid", "A field will not do"),
-            Self::TooManyRequests => (429, "limited", "Too much at once"),
-            Self::Cancelled => (499, "cancelled", "Called off"),
+            Self::UnsupportedMediaType => (415, "unsupported-media-type", "Unsupported media type"),
+            Self::Misdirected => (421, "misdirected", "Not the server of this host name"),
+            Self::Invalid => (422, "invalid", "A field is invalid"),
+            Self::TooManyRequests => (429, "limited", "Too many requests"),
+            Self::Cancelled => (499, "cancelled", "The call was cancelled"),
             Self::BadGateway => (502, "bad-gateway", "The service failed"),
-            Self::Unavailable => (503, "unavailable", "Something needed is away"),
+            Self::Unavailable => (503, "unavailable", "Temporarily unavailable"),
             Self::Timeout => (504, "timeout", "No answer in time"),
         }
     }
@@ -121,7 +117,7 @@ impl Problem {
         }
     }
 
-    /// A field that will not do.
+    /// The problem of an invalid field.
     pub(crate) fn field(field: impl Into<String>, reason: impl Into<String>) -> Self {
         let (field, reason) = (field.into(), reason.into());
         let mut problem = Self::new(ProblemKind::Invalid, format!("{field}: {reason}"));

@@ -1,60 +1,27 @@
 //! Query strings: which parameters an operation takes is in its description.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use axum::{
     extract::{FromRequestParts, Query},
-    http::{Method, Uri, request::Parts},
+    http::{Uri, request::Parts},
 };
 use serde::de::DeserializeOwned;
 use service::config::nearest;
 use telemetry::humanize;
 use utoipa::openapi::{
-    OpenApi, RefOr,
+    RefOr,
     path::{Operation, ParameterIn},
 };
 
 use crate::problem::{FieldProblem, Problem};
 
-/// The parameters of each operation, by method and route.
-#[derive(Debug, Default)]
-pub(crate) struct Operations(BTreeMap<String, Vec<(Method, Vec<String>)>>);
-
 /// The query of a URL. An empty parameter counts as absent, which is how forms send it.
 #[derive(Debug)]
 pub(crate) struct QueryParams<T>(pub(crate) T);
 
-impl Operations {
-    /// Those that a description names.
-    pub(crate) fn new(document: &OpenApi) -> Self {
-        let mut operations: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for (route, item) in &document.paths.paths {
-            let methods = [
-                (Method::GET, &item.get),
-                (Method::HEAD, &item.get),
-                (Method::POST, &item.post),
-                (Method::PUT, &item.put),
-                (Method::DELETE, &item.delete),
-            ];
-            for (method, operation) in methods {
-                if let Some(operation) = operation {
-                    let of_route = operations.entry(route.clone()).or_default();
-                    of_route.push((method, names(operation)));
-                }
-            }
-        }
-        Self(operations)
-    }
-
-    /// The names of an operation's parameters; `None` when there is no such operation.
-    pub(crate) fn find(&self, method: &Method, route: &str) -> Option<&[String]> {
-        let mut of_route = self.0.get(route)?.iter();
-        let found = of_route.find(|(known, _)| known == method);
-        found.map(|(_, names)| names.as_slice())
-    }
-}
-
-fn names(operation: &Operation) -> Vec<String> {
+/// The names of the query parameters that an operation takes.
+pub(crate) fn names(operation: &Operation) -> Vec<String> {
     let names = operation
         .parameters
         .iter()
@@ -99,12 +66,12 @@ pub(crate) fn check(uri: &Uri, known: &[String]) -> Result<(), Problem> {
 
 fn unknown(name: &str, known: &[String]) -> String {
     if known.is_empty() {
-        return "is no parameter of this call, which takes none".to_owned();
+        return "is not a parameter of this endpoint, which takes none".to_owned();
     }
     match nearest(name, known.iter().map(String::as_str)) {
-        Some(near) => format!("is no parameter of this call, did you mean {near}?"),
+        Some(near) => format!("is not a parameter of this endpoint, did you mean {near}?"),
         None => format!(
-            "is no parameter of this call, which takes {}",
+            "is not a parameter of this endpoint, which takes {}",
             known.join(", ")
         ),
     }
@@ -138,7 +105,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for QueryParams<T>
     }
 }
 
-/// Names the parameter that will not do, which the text has before a colon.
+/// Names the invalid parameter, which the text has before a colon.
 fn invalid_parameter(text: &str) -> Problem {
     let text = text.strip_prefix("Failed to deserialize query string: ");
     match text.and_then(|text| text.split_once(": ")) {

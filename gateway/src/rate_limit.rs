@@ -1,5 +1,4 @@
-//! How many requests one client may send: a leaky bucket for each, as one moment in time (GCRA,
-//! the cell rate algorithm of ITU-T I.371).
+//! How many requests one client may send.
 
 use std::{
     collections::HashMap,
@@ -8,56 +7,40 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use service::clients::client_key;
+use service::{TokenBucket, TokenRate, clients::client_key};
 
-/// How many clients are remembered before those that owe nothing are forgotten.
+/// How many clients are remembered before those whose buckets are full are forgotten.
 const SWEEP_ABOVE: usize = 65_536;
 
 /// Limits each client by its address.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
-    /// The time between two requests at the full rate; zero is no limit.
-    interval: Duration,
-    /// How far ahead of its rate a client may be.
-    burst_tolerance: Duration,
-    /// When each client's bucket is empty again.
-    clients: Mutex<HashMap<IpAddr, Instant>>,
+    /// `None` for no limit.
+    rate: Option<TokenRate>,
+    clients: Mutex<HashMap<IpAddr, TokenBucket>>,
 }
 
 impl RateLimiter {
     pub(crate) fn new(rate: f64, burst: u64) -> Self {
-        let interval = if rate > 0.0 {
-            Duration::from_secs_f64(1.0 / rate)
-        } else {
-            Duration::ZERO
-        };
-        let burst = u32::try_from(burst.saturating_sub(1)).unwrap_or(u32::MAX);
         Self {
-            interval,
-            burst_tolerance: interval.saturating_mul(burst),
+            rate: (rate > 0.0).then(|| TokenRate::new(rate, burst as f64)),
             clients: Mutex::default(),
         }
     }
 
     /// Takes one request, or says how long to wait.
     pub(crate) fn check(&self, client: IpAddr, now: Instant) -> Result<(), Duration> {
-        if self.interval.is_zero() {
+        let Some(rate) = self.rate else {
             return Ok(());
-        }
-        let client = client_key(client);
+        };
         let mut clients = self.clients.lock();
         if clients.len() >= SWEEP_ABOVE {
-            clients.retain(|_, empty| *empty > now);
+            clients.retain(|_, bucket| !bucket.is_full(now));
         }
-        let empty = clients.get(&client).copied().unwrap_or(now).max(now);
-        let early = empty
-            .duration_since(now)
-            .saturating_sub(self.burst_tolerance);
-        if !early.is_zero() {
-            return Err(early);
-        }
-        clients.insert(client, empty + self.interval);
-        Ok(())
+        let bucket = clients
+            .entry(client_key(client))
+            .or_insert_with(|| TokenBucket::full(now));
+        bucket.take(rate, now)
     }
 }
 

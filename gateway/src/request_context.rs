@@ -1,4 +1,4 @@
-//! Where a request comes from: what its jobs and calls carry on.
+//! Where a request comes from. Its jobs and calls keep that.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -39,7 +39,7 @@ impl FromRequestParts<App> for RequestContext {
             Some(key) => {
                 let key = key.to_str().ok().filter(|key| !key.is_empty());
                 let key = key.ok_or_else(|| {
-                    Problem::field("Idempotency-Key", "give 1 to 256 printable characters")
+                    Problem::field("Idempotency-Key", "must be 1 to 256 printable characters")
                 })?;
                 Some(key.to_owned())
             }
@@ -57,7 +57,7 @@ impl RequestContext {
     pub(crate) fn apply_to(&self, job: &mut NewJob) -> Result<(), Problem> {
         match (&self.key, &job.idempotency_key) {
             (Some(header), Some(field)) if header != field => {
-                let reason = "differs from the header Idempotency-Key, give one of them";
+                let reason = "differs from the header Idempotency-Key: send one of them";
                 return Err(Problem::field("idempotency_key", reason));
             }
             (Some(header), _) => job.idempotency_key = Some(header.clone()),

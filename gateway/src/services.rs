@@ -1,26 +1,21 @@
-//! Who is in the mesh, as the registry says.
+//! The services of the mesh, as the registry has them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use discovery::{Discovery, Health, ServiceKind, Snapshot};
-use futures_util::future::try_join_all;
-use parking_lot::Mutex;
+use discovery::{Discovery, ServiceWatches, Snapshot};
 use proto::error_info::{self, Reason};
 use serde::Serialize;
-use tokio::{sync::watch, time::timeout};
 use tonic::{Code, Status};
 use utoipa::ToSchema;
 
-/// How long the registry may take to answer for the first time.
+/// How long the registry may take to answer about a service for the first time.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(1);
-
-type Watched = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// Watches every service from the first question on, so that the next is answered at once.
 #[derive(Debug)]
 pub(crate) struct ServiceCatalog {
     discovery: Arc<dyn Discovery>,
-    watched: Mutex<BTreeMap<Arc<str>, Watched>>,
+    watches: ServiceWatches,
 }
 
 /// A service of the mesh.
@@ -32,7 +27,7 @@ pub(crate) struct ServiceView {
     /// Its Consul name.
     #[schema(example = "agent-echo")]
     service: String,
-    /// What clients may call it.
+    /// The id that clients use for it.
     #[schema(example = "echo-agent")]
     public_id: String,
     /// `agent`, `tool`, `worker` or `service`.
@@ -40,7 +35,7 @@ pub(crate) struct ServiceView {
     kind: String,
     /// The tags of all its instances together.
     tags: Vec<String>,
-    /// How many instances may be given calls.
+    /// How many instances get calls.
     healthy: usize,
     /// The gRPC services that its instances announce.
     grpc_services: Vec<String>,
@@ -58,11 +53,11 @@ pub(crate) struct InstanceView {
     /// `passing`, `warning` or `critical`.
     #[schema(value_type = HealthWord)]
     health: &'static str,
-    /// Its version; empty when it does not say.
+    /// Its version; empty when it is not known.
     version: String,
 }
 
-/// How an instance is.
+/// The health of an instance.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "for the description only")]
@@ -72,7 +67,7 @@ pub(crate) enum HealthWord {
     Critical,
 }
 
-/// What a service is.
+/// The kind of a service.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "for the description only")]
@@ -88,7 +83,7 @@ impl ServiceCatalog {
     pub(crate) fn new(discovery: Arc<dyn Discovery>) -> Self {
         Self {
             discovery,
-            watched: Mutex::default(),
+            watches: ServiceWatches::default(),
         }
     }
 
@@ -97,67 +92,39 @@ impl ServiceCatalog {
     /// # Errors
     /// `UNAVAILABLE` when the registry has not answered yet.
     pub(crate) async fn list(&self) -> Result<Vec<ServiceView>, Status> {
-        let mut catalog = self.discovery.catalog();
-        let known = timeout(REGISTRY_TIMEOUT, catalog.wait_for(Option::is_some)).await;
-        let catalog = known
-            .ok()
-            .and_then(Result::ok)
-            .and_then(|known| known.clone());
-        let Some(catalog) = catalog else {
-            let text = match self.discovery.last_error() {
-                Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
-                None => format!("the registry has not answered within {REGISTRY_TIMEOUT:?}"),
-            };
-            return Err(error_info::status(
-                Code::Unavailable,
-                Reason::RegistryUnreachable,
-                text,
-                [],
-            ));
-        };
-        let watched: Vec<(Arc<str>, Watched)> = {
-            let mut watched = self.watched.lock();
-            watched.retain(|name, _| catalog.services.contains_key(name));
-            for name in catalog.services.keys() {
-                let watch = || self.discovery.watch(name);
-                watched.entry(name.clone()).or_insert_with(watch);
+        let catalog = dynamic::catalog(&*self.discovery).await?;
+        let known = self
+            .watches
+            .snapshots(&*self.discovery, &catalog, REGISTRY_TIMEOUT);
+        let mut views = Vec::new();
+        for (name, snapshot) in known.await {
+            if snapshot.is_none()
+                && let Some(error) = self.discovery.last_error()
+            {
+                // Not that nobody serves it: the registry does not say.
+                let text = format!("the instances of {name} are not known: {error}");
+                return Err(unavailable(text));
             }
-            watched
-                .iter()
-                .map(|(name, it)| (name.clone(), it.clone()))
-                .collect()
-        };
-        let trouble = || self.discovery.last_error();
-        let views = watched.into_iter().map(|(name, mut watched)| {
-            let tags = catalog.services.get(&name).cloned().unwrap_or_default();
-            async move {
-                let known = timeout(REGISTRY_TIMEOUT, watched.wait_for(Option::is_some)).await;
-                let known = known
-                    .ok()
-                    .and_then(Result::ok)
-                    .and_then(|known| known.clone());
-                if let Some(trouble) = known.is_none().then(trouble).flatten() {
-                    // Not that nobody serves it: the registry does not say.
-                    let text = format!("who serves {name} is not known: {trouble}");
-                    let reason = Reason::RegistryUnreachable;
-                    return Err(error_info::status(Code::Unavailable, reason, text, []));
-                }
-                // A name under which there are proxies alone is none of a service.
-                let is_service = known.as_deref().is_none_or(Snapshot::is_service);
-                Ok(is_service.then(|| view(&name, tags, known.as_deref())))
+            // A name with only proxies is no service.
+            if snapshot.as_deref().is_none_or(Snapshot::is_service) {
+                let tags = catalog.services.get(&name).cloned().unwrap_or_default();
+                views.push(view(&name, tags, snapshot.as_deref()));
             }
-        });
-        let views: Vec<_> = try_join_all(views).await?;
-        Ok(views.into_iter().flatten().collect())
+        }
+        Ok(views)
     }
+}
+
+fn unavailable(text: String) -> Status {
+    error_info::status(Code::Unavailable, Reason::RegistryUnreachable, text, [])
 }
 
 fn view(name: &str, tags: Vec<String>, snapshot: Option<&Snapshot>) -> ServiceView {
     let instances = snapshot
         .map(|known| known.instances.as_slice())
         .unwrap_or_default();
-    let first = instances.first();
-    let kind = first.map_or_else(|| ServiceKind::from_tags(&tags), |it| it.kind());
+    let representative = snapshot.and_then(Snapshot::representative);
+    let (kind, public_id) = discovery::identity(name, &tags, representative.map(Arc::as_ref));
     let announced = instances
         .iter()
         .filter_map(|it| it.grpc_services())
@@ -167,10 +134,7 @@ fn view(name: &str, tags: Vec<String>, snapshot: Option<&Snapshot>) -> ServiceVi
     grpc_services.dedup();
     ServiceView {
         service: name.to_owned(),
-        public_id: first.map_or_else(
-            || kind.public_id(name).unwrap_or_else(|| name.to_owned()),
-            |it| it.public_id(),
-        ),
+        public_id,
         kind: kind.name().to_owned(),
         tags,
         healthy: snapshot.map_or(0, |known| known.serving().count()),
@@ -183,11 +147,7 @@ fn instance(it: &discovery::Instance) -> InstanceView {
     InstanceView {
         id: it.key.id.to_string(),
         address: it.authority(),
-        health: match it.health {
-            Health::Passing => "passing",
-            Health::Warning => "warning",
-            Health::Critical => "critical",
-        },
+        health: it.health.name(),
         version: it.version().to_owned(),
     }
 }

@@ -8,8 +8,8 @@ use service::{Context, Severity, WebPolicy, clients::Network};
 use work::{QueueKeys, StoreMonitor};
 
 use crate::{
-    event_streams::EventStreams, keys::GatewayKeys, metrics::Metrics, query::Operations,
-    rate_limit::RateLimiter, services::ServiceCatalog,
+    event_streams::EventStreams, keys::GatewayKeys, metrics::Metrics, rate_limit::RateLimiter,
+    rules::Rules, services::ServiceCatalog,
 };
 
 /// How long an answer waits for what is only a remark in it.
@@ -32,9 +32,9 @@ pub(crate) struct Gateway {
     pub(crate) event_streams: EventStreams,
     /// Which hosts and pages are answered.
     pub(crate) web: WebPolicy,
-    /// What each call takes.
-    pub(crate) operations: Operations,
-    /// The canonical API as JSON, made once.
+    /// What is checked before a request reaches its endpoint.
+    pub(crate) rules: Rules,
+    /// The description of the API as JSON.
     pub(crate) document: String,
 }
 
@@ -42,13 +42,12 @@ pub(crate) struct Gateway {
 pub(crate) type App = Arc<Gateway>;
 
 impl Gateway {
-    pub(crate) fn new(context: &Context) -> anyhow::Result<Self> {
+    /// A gateway that checks requests by `rules` and shows `document` as its description.
+    pub(crate) fn new(context: &Context, rules: Rules, document: String) -> anyhow::Result<Self> {
         let config = &context.config;
-        let (keys, queue) = (
-            GatewayKeys::from_config(config),
-            QueueKeys::from_config(config),
-        );
-        let jobs = queue.open()?;
+        let keys = GatewayKeys::from_config(config);
+        let queue_keys = QueueKeys::from_config(config);
+        let jobs = queue_keys.open()?;
         let transport = match RouterKeys::from_config(config).mcp_router_addr {
             Some(address) => Transport::router(&address)?,
             None => Transport::Mesh(context.mesh.clone()),
@@ -57,7 +56,6 @@ impl Gateway {
             descriptor_ttl: keys.descriptor_ttl,
             max_message_bytes: context.max_message_bytes(),
         };
-        let document = crate::document();
         // Calls work without it, and every gateway has the same queue.
         let store_monitor = StoreMonitor::start(context, &jobs, Severity::Degraded);
         Ok(Self {
@@ -71,11 +69,11 @@ impl Gateway {
             proxies: context.keys.connections.trusted_proxies.clone(),
             event_streams: EventStreams::new(keys.max_event_streams, keys.client_max_event_streams),
             web: context.web_policy(),
-            operations: Operations::new(&document),
-            document: document.to_pretty_json()?,
+            rules,
+            document,
             context: context.clone(),
             keys,
-            queue_keys: queue,
+            queue_keys,
         })
     }
 
@@ -84,7 +82,7 @@ impl Gateway {
         self.queue_keys.queue(name)
     }
 
-    /// Hands a job in.
+    /// Submits a job.
     pub(crate) async fn submit(&self, job: NewJob) -> Result<Submitted, Error> {
         let kind = job.kind.clone();
         let answer = self.with_timeout(self.producer.submit(job)).await;
@@ -103,7 +101,7 @@ impl Gateway {
         })
     }
 
-    /// Asks the queue something, for a bounded time: a Redis that is a black hole is away too.
+    /// Asks the queue something, for a bounded time: a Redis that never answers is unavailable too.
     pub(crate) async fn with_timeout<T>(
         &self,
         asked: impl Future<Output = Result<T, Error>>,
@@ -119,8 +117,8 @@ fn timed_out(patience: Duration) -> Error {
     Error::Unavailable {
         store: "of this gateway".to_owned(),
         reason: format!(
-            "no answer within store_timeout = {patience:?}; what was sent may have been taken in, \
-             so send it again with its idempotency key"
+            "no answer within store_timeout = {patience:?}; a job may have been accepted all the \
+             same, so send it again with its idempotency key"
         ),
     }
 }

@@ -13,7 +13,7 @@ use work::{Call, JobKind as _, KINDS};
 
 use crate::{number::within, problem::Problem, request_context::RequestContext, state::Gateway};
 
-/// A job to be done.
+/// A job to submit.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Submission {
@@ -31,7 +31,7 @@ pub(crate) struct Submission {
     payload: Option<Value>,
     /// For `call`: the encoded message in base64, instead of `payload`.
     bytes_base64: Option<String>,
-    /// For `call`: metadata that goes along.
+    /// For `call`: metadata to send with it.
     metadata: Option<BTreeMap<String, String>>,
     /// Its queue: a-z, 0-9, `_` and `-`.
     #[schema(example = "default", pattern = "^[a-z0-9_-]{1,64}$")]
@@ -44,11 +44,11 @@ pub(crate) struct Submission {
     #[schema(minimum = 0, maximum = 31536000000_u64)]
     #[serde(default, deserialize_with = "within::<0, { u64::MAX }, _, _>")]
     delay_ms: Option<u64>,
-    /// How long one attempt may take; a minute.
+    /// How long one attempt may take; a minute by default.
     #[schema(minimum = 1, maximum = 86400000_u64)]
     #[serde(default, deserialize_with = "within::<1, { u64::MAX }, _, _>")]
     timeout_ms: Option<u64>,
-    /// How often it is tried at most; 5.
+    /// How many attempts it has at most; 5 by default.
     #[schema(minimum = 1)]
     #[serde(default, deserialize_with = "within::<1, 4294967295, _, _>")]
     max_attempts: Option<u32>,

@@ -1,9 +1,11 @@
-//! The part of the contract that this program knows by name: who is in the mesh.
+//! The methods of the contract that this program knows by name.
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use dynamic::ReceivedMessages;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
-use tonic::{Request, transport::Channel};
+use serde_json::{Value as Json, json};
+use tonic::{Request, Response, transport::Channel};
 
 use crate::router;
 
@@ -71,37 +73,27 @@ impl ListKind {
     }
 
     /// Asks a router for the services of this kind that have a healthy instance.
-    ///
-    /// # Errors
-    /// What the router says.
-    pub(crate) async fn list(
-        self,
-        channel: Channel,
-        filter: &str,
-    ) -> anyhow::Result<Vec<ListedService>> {
+    async fn list(self, channel: &Channel, filter: &str) -> anyhow::Result<Vec<ListedService>> {
         let row = self.row();
-        let method = method(row.service, row.method)?;
-        let mut message = DynamicMessage::new(method.input());
-        message.try_set_field_by_name("filter", Value::String(filter.to_owned()))?;
-        let request = Request::new(tokio_stream::once(message));
-        let mut answer = dynamic::invoke(channel, &method, request, router::LARGEST)
-            .await?
-            .into_inner();
+        let asked = invoke(
+            channel,
+            row.service,
+            row.method,
+            json!({ "filter": filter }),
+        );
+        let mut answer = asked.await?.into_inner();
         let answer = answer.message().await?.context("the router sent no list")?;
         let answer = answer.message()?;
         let entries = answer.get_field_by_name(row.field);
-        let entries = entries
-            .as_deref()
-            .and_then(Value::as_list)
-            .unwrap_or_default();
-        Ok(entries
-            .iter()
+        let entries = entries.as_deref().and_then(Value::as_list);
+        let messages = entries.unwrap_or_default().iter();
+        let listed = messages
             .filter_map(Value::as_message)
             .map(|message| ListedService {
                 kind: self,
                 message: message.clone(),
-            })
-            .collect())
+            });
+        Ok(listed.collect())
     }
 }
 
@@ -117,19 +109,18 @@ impl ListedService {
 
     /// A text field, empty when there is none.
     pub(crate) fn text(&self, field: &str) -> String {
-        let value = self.message.get_field_by_name(field);
-        value
-            .as_deref()
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
+        text(&self.message, field)
     }
 }
 
+/// A text field of a message, empty when there is none.
+pub(crate) fn text(message: &DynamicMessage, field: &str) -> String {
+    let value = message.get_field_by_name(field);
+    let text = value.as_deref().and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
+}
+
 /// The services of some kinds that pass a filter.
-///
-/// # Errors
-/// What the router says.
 pub(crate) async fn list(
     channel: &Channel,
     kinds: &[ListKind],
@@ -137,9 +128,37 @@ pub(crate) async fn list(
 ) -> anyhow::Result<Vec<ListedService>> {
     let mut entries = Vec::new();
     for kind in kinds {
-        entries.extend(kind.list(channel.clone(), filter).await?);
+        entries.extend(kind.list(channel, filter).await?);
     }
     Ok(entries)
+}
+
+/// Calls a method of the contract: the instance that answered, where one did, and its messages.
+pub(crate) async fn call(
+    channel: &Channel,
+    service: &str,
+    method: &str,
+    message: Json,
+) -> anyhow::Result<(Option<String>, Vec<Json>)> {
+    let answer = invoke(channel, service, method, message).await?;
+    let instance = router::instance(answer.metadata()).map(str::to_owned);
+    let (mut answer, mut messages) = (answer.into_inner(), Vec::new());
+    while let Some(message) = answer.message().await? {
+        messages.push(message.to_json());
+    }
+    Ok((instance, messages))
+}
+
+async fn invoke(
+    channel: &Channel,
+    service: &str,
+    name: &str,
+    message: Json,
+) -> anyhow::Result<Response<ReceivedMessages>> {
+    let method = method(service, name)?;
+    let message = dynamic::from_json(&method.input(), message)?;
+    let request = Request::new(tokio_stream::once(message));
+    Ok(dynamic::invoke(channel.clone(), &method, request, router::LARGEST).await?)
 }
 
 fn method(service: &str, method: &str) -> anyhow::Result<MethodDescriptor> {

@@ -2,30 +2,20 @@
 
 use std::time::Duration;
 
+use service::config::parse_duration;
+
 /// gRPC's limit for `grpc-timeout` is eight digits; the largest unit that is exact here is seconds.
 const LONGEST: Duration = Duration::from_secs(99_999_999);
 
 /// Reads `500ms`, `5s`, `1.5s`, `2m`, `3h` or `7d`.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a duration above 0 such as 500ms, 5s, 2m or 7d".to_owned();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .ok_or_else(expected)?;
-    let (number, unit) = text.split_at(end);
-    let seconds = match unit.trim() {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        _ => return Err(expected()),
+    let parsed = match text.strip_suffix('d') {
+        Some(days) => parse_duration(&format!("{days}h")).and_then(|hours| hours.checked_mul(24)),
+        None => parse_duration(text),
     };
-    let number: f64 = number.parse().map_err(|_| expected())?;
-    let timeout = Duration::try_from_secs_f64(number * seconds).map_err(|_| expected())?;
-    if timeout.is_zero() || timeout > LONGEST {
-        return Err(expected());
-    }
-    Ok(timeout)
+    parsed
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| "expected a duration above 0 such as 500ms, 5s, 2m or 7d".to_owned())
 }
 
 /// The two largest units: `4s`, `3m 12s`, `2d 5h`.

@@ -1,4 +1,4 @@
-//! How a failure is told: what went wrong and what to do, with all that the mesh says about it.
+//! How a failure is shown: what went wrong and what to do, with all that the mesh says about it.
 
 use std::{
     io::{self, Write as _},
@@ -7,7 +7,8 @@ use std::{
 
 use proto::error_info;
 use serde_json::{Value, json};
-use tonic::{Code, Status};
+use telemetry::{root_cause, rpc::code_name};
+use tonic::Status;
 
 use crate::{
     gateway::Problem,
@@ -15,13 +16,10 @@ use crate::{
     router,
 };
 
-/// Tells a failure and gives the exit code for it. With `--json` it is the answer's last line.
+/// Shows a failure, and gives the exit code for it. With `--json` it is the answer's last line.
 pub(crate) fn exit(out: &Output, error: &anyhow::Error) -> ExitCode {
-    if error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    {
-        // Whoever read the answer has seen enough, as `head` does.
+    if is_broken_pipe(error) {
+        // The reader has seen enough, as `head` does.
         return ExitCode::SUCCESS;
     }
     if out.json {
@@ -37,16 +35,37 @@ pub(crate) fn exit(out: &Output, error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Tells what is wrong with the command line, or shows the help that it asks for.
+/// Does something with each of several names, and goes on after a failure, which the exit code
+/// remembers.
+pub(crate) async fn each(
+    out: &Output,
+    names: &[String],
+    act: impl AsyncFn(&str) -> anyhow::Result<Value>,
+    shown: impl Fn(&Value) -> String,
+) -> anyhow::Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        match act(name).await {
+            Ok(answer) if out.json => out.value(&answer)?,
+            Ok(answer) => out.line(&shown(&answer))?,
+            Err(error) => code = exit(out, &error),
+        }
+    }
+    Ok(code)
+}
+
+/// Whether nobody reads what is written.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Shows what is wrong with the command line, or the help that it asks for.
 pub(crate) fn refused(error: &clap::Error) -> ExitCode {
     if error.kind() == clap::error::ErrorKind::ValueValidation {
         let text = error.render().to_string();
-        writeln!(
-            io::stderr().lock(),
-            "{}",
-            telemetry::humanize(text.trim_end())
-        )
-        .ok();
+        let text = telemetry::humanize(text.trim_end());
+        writeln!(io::stderr().lock(), "{text}").ok();
     } else {
         // Where nobody reads it, the exit code says it.
         error.print().ok();
@@ -63,7 +82,7 @@ fn describe(error: &anyhow::Error) -> String {
 
 /// `NOT_FOUND: message`, then a line each for the reason, its facts, and who answered.
 fn of_status(status: &Status) -> String {
-    let mut text = format!("{}: {}", name(status.code()), message(status));
+    let mut text = format!("{}: {}", code_name(status.code().into()), message(status));
     if let Some(info) = error_info::read(status) {
         text += &format!("\n  reason: {} ({})", info.reason, info.domain);
         let mut facts: Vec<_> = info.metadata.into_iter().collect();
@@ -78,13 +97,12 @@ fn of_status(status: &Status) -> String {
     text
 }
 
-/// A connection that broke is told with its cause, which is not in the status's own message.
+/// The message of a status, with the cause of a broken connection, which tonic leaves out.
 fn message(status: &Status) -> String {
-    let cause = std::error::Error::source(status).map(router::cause);
-    cause.map_or_else(
-        || status.message().to_owned(),
-        |cause| format!("{}: {cause}", status.message()),
-    )
+    match std::error::Error::source(status).map(root_cause) {
+        Some(cause) => format!("{}: {cause}", status.message()),
+        None => status.message().to_owned(),
+    }
 }
 
 fn value(error: &anyhow::Error) -> Value {
@@ -97,7 +115,7 @@ fn value(error: &anyhow::Error) -> Value {
         return json!({ "message": format!("{error:#}") });
     };
     let mut value = json!({
-        "code": name(status.code()),
+        "code": code_name(status.code().into()),
         "number": i32::from(status.code()),
         "message": message(status),
     });
@@ -112,32 +130,10 @@ fn value(error: &anyhow::Error) -> Value {
     value
 }
 
-/// The code's name as gRPC's documents write it.
-pub(crate) fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proto::error_info::Reason;
+    use tonic::Code;
 
     use super::*;
 

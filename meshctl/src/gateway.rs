@@ -1,22 +1,22 @@
 //! A client of the gateway's HTTP API.
 
-mod connection;
 mod events;
 mod problem;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail, ensure};
-use bytes::Bytes;
 use clap::Args;
-use http::{Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Response, body::Incoming};
+use http::Uri;
+use reqwest::{Certificate, Client, Method, Response, StatusCode, header, redirect::Policy};
 use serde_json::Value;
+use telemetry::{error_chain, root_cause};
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use connection::{Connection, GatewayAddress};
 pub(crate) use events::Events;
 pub(crate) use problem::Problem;
 
@@ -24,10 +24,14 @@ pub(crate) use problem::Problem;
 const PORT: u16 = 8080;
 /// The port of one behind TLS.
 const TLS_PORT: u16 = 443;
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long an answer may take.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest pause that a gateway can ask for.
 const MAX_RETRY_AFTER: u64 = 60;
+/// What separates the certificates of a PEM file.
+const END: &str = "-----END CERTIFICATE-----";
 
 /// Which gateway to ask.
 #[derive(Args, Clone, Debug)]
@@ -50,17 +54,38 @@ pub(crate) struct GatewayArgs {
 
 impl GatewayArgs {
     /// A client of it, which connects when it is asked for something.
-    ///
-    /// # Errors
-    /// When its address is none.
     pub(crate) fn client(&self) -> anyhow::Result<GatewayClient> {
         let base = base(&self.gateway)?;
-        Ok(GatewayClient {
-            address: GatewayAddress::new(&base, self.cacert.as_deref())?,
-            base,
-            idle: None,
-        })
+        let mut http = Client::builder()
+            .use_native_tls()
+            .http1_only()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT);
+        if let (Some(path), "https") = (&self.cacert, base.scheme()) {
+            for authority in authorities(path)? {
+                http = http.add_root_certificate(authority);
+            }
+        }
+        let http = http.build().context("set up TLS")?;
+        Ok(GatewayClient { http, base })
     }
+}
+
+/// The authorities of a PEM file.
+fn authorities(path: &Path) -> anyhow::Result<Vec<Certificate>> {
+    let unusable = || format!("--cacert {}", path.display());
+    let pem = std::fs::read_to_string(path).with_context(unusable)?;
+    let each = pem.split_inclusive(END).filter(|it| it.contains(END));
+    let authorities: Vec<_> = each
+        .map(|it| Certificate::from_pem(it.as_bytes()).with_context(unusable))
+        .collect::<Result<_, _>>()?;
+    ensure!(
+        !authorities.is_empty(),
+        "{}: holds no certificate in PEM",
+        unusable()
+    );
+    Ok(authorities)
 }
 
 /// The URL that a gateway's address means. Its path is where an ingress has put the gateway.
@@ -71,7 +96,7 @@ fn base(text: &str) -> anyhow::Result<Url> {
         !text.contains('@'),
         "a gateway's address takes no credentials: write host:port or https://host"
     );
-    let is_no_address = || format!("{text:?} is no address: write host:port or https://host");
+    let is_no_address = || format!("{text:?} is not an address: write host:port or https://host");
     let full = match text.contains("://") {
         true => text.to_owned(),
         false if text.is_empty() => "http://127.0.0.1".to_owned(),
@@ -97,18 +122,11 @@ fn base(text: &str) -> anyhow::Result<Url> {
 /// A gateway.
 #[derive(Debug)]
 pub(crate) struct GatewayClient {
-    address: GatewayAddress,
+    http: Client,
     base: Url,
-    /// The connection of the request before.
-    idle: Option<Connection>,
 }
 
 impl GatewayClient {
-    /// What it is called: its name, and its port unless that is the scheme's own.
-    fn host(&self) -> &str {
-        &self.base[url::Position::BeforeHost..url::Position::AfterPort]
-    }
-
     /// The URL of what is at these segments below `/api/v1`, which may hold anything.
     pub(crate) fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.base.clone();
@@ -119,27 +137,18 @@ impl GatewayClient {
     }
 
     /// The answer to a GET.
-    ///
-    /// # Errors
-    /// As [`Self::request`].
-    pub(crate) async fn get(&mut self, url: &Url) -> anyhow::Result<Value> {
-        self.request(&Method::GET, url, None).await
+    pub(crate) async fn get(&self, url: &Url) -> anyhow::Result<Value> {
+        self.request(Method::GET, url, None).await
     }
 
     /// The answer to a POST.
-    ///
-    /// # Errors
-    /// As [`Self::request`].
-    pub(crate) async fn post(&mut self, url: &Url, body: Option<&Value>) -> anyhow::Result<Value> {
-        self.request(&Method::POST, url, body).await
+    pub(crate) async fn post(&self, url: &Url, body: Option<&Value>) -> anyhow::Result<Value> {
+        self.request(Method::POST, url, body).await
     }
 
     /// The answer to a DELETE.
-    ///
-    /// # Errors
-    /// As [`Self::request`].
-    pub(crate) async fn delete(&mut self, url: &Url) -> anyhow::Result<Value> {
-        self.request(&Method::DELETE, url, None).await
+    pub(crate) async fn delete(&self, url: &Url) -> anyhow::Result<Value> {
+        self.request(Method::DELETE, url, None).await
     }
 
     /// Asks, and asks again when the gateway says that it was too much at once.
@@ -147,95 +156,98 @@ impl GatewayClient {
     /// # Errors
     /// [`Problem`] when it refuses; another error when no gateway answers.
     async fn request(
-        &mut self,
-        method: &Method,
+        &self,
+        method: Method,
         url: &Url,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
         loop {
-            let asked = self.exchange(method, url, body);
-            let asked = timeout(RESPONSE_TIMEOUT, asked).await;
-            let (status, pause, text) = asked.map_err(|_| {
-                let secs = RESPONSE_TIMEOUT.as_secs();
-                anyhow::anyhow!(
-                    "the gateway at {} says nothing for {secs} s",
-                    self.address.authority
-                )
-            })??;
-            match pause {
-                Some(pause) if status == StatusCode::TOO_MANY_REQUESTS => sleep(pause).await,
-                _ => return problem::read(&self.address.authority, status, &text),
+            let request = self.http.request(method.clone(), url.clone());
+            let mut request = request.timeout(RESPONSE_TIMEOUT);
+            if let Some(body) = body {
+                request = request
+                    .header(header::CONTENT_TYPE, "application/json")
+                    .body(body.to_string());
+            }
+            let answer = request.send().await.map_err(|error| self.failure(&error))?;
+            match retry_after(&answer) {
+                Some(pause) => sleep(pause).await,
+                None => return self.read(answer).await,
             }
         }
     }
 
-    async fn exchange(
-        &mut self,
-        method: &Method,
-        url: &Url,
-        body: Option<&Value>,
-    ) -> anyhow::Result<(StatusCode, Option<Duration>, Bytes)> {
-        let kept = match self.idle.take() {
-            Some(mut kept) => kept.is_ready().await.then_some(kept),
-            None => None,
-        };
-        let mut connection = match kept {
-            Some(kept) => kept,
-            None => Connection::open(&self.address).await?,
-        };
-        let body = body.map(Value::to_string);
-        let mut request = Request::builder().method(method).uri(target(url));
-        if body.is_some() {
-            request = request.header(header::CONTENT_TYPE, "application/json");
-        }
-        let request = request.header(header::HOST, self.host());
-        let request = request.body(Full::from(body.unwrap_or_default()))?;
-        let answer = connection.send(request).await?;
-        let (status, pause) = (answer.status(), pause(&answer));
-        let text = answer.into_body().collect().await;
-        let text =
-            text.with_context(|| format!("read the answer of {}", self.address.authority))?;
-        self.idle = Some(connection);
-        Ok((status, pause, text.to_bytes()))
+    async fn read(&self, answer: Response) -> anyhow::Result<Value> {
+        let status = answer.status();
+        let text = answer.bytes().await.map_err(|error| self.failure(&error))?;
+        problem::read(&self.address(), status, &text)
     }
 
     /// Events, those after a cursor; all for an empty one. `None` when there are no more.
-    ///
-    /// # Errors
-    /// As [`Self::request`].
     pub(crate) async fn events(&self, url: &Url, cursor: &str) -> anyhow::Result<Option<Events>> {
-        let opened = async {
-            let mut connection = Connection::open(&self.address).await?;
-            let mut request = Request::get(target(url))
-                .header(header::HOST, self.host())
-                .header(header::ACCEPT, "text/event-stream");
-            if !cursor.is_empty() {
-                request = request.header("last-event-id", cursor);
+        let mut request = self.http.get(url.clone());
+        request = request.header(header::ACCEPT, "text/event-stream");
+        if !cursor.is_empty() {
+            request = request.header("last-event-id", cursor);
+        }
+        let answer = timeout(RESPONSE_TIMEOUT, request.send()).await;
+        let answer = answer.map_err(|_| self.silent())?;
+        let answer = answer.map_err(|error| self.failure(&error))?;
+        match answer.status() {
+            StatusCode::OK => Ok(Some(Events::new(answer))),
+            StatusCode::NO_CONTENT => Ok(None),
+            _ => self.read(answer).await.map(|_| None),
+        }
+    }
+
+    /// `host:port`, IPv6 in brackets.
+    fn address(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        let port = self.base.port_or_known_default().unwrap_or_default();
+        format!("{host}:{port}")
+    }
+
+    fn silent(&self) -> anyhow::Error {
+        let (address, secs) = (self.address(), RESPONSE_TIMEOUT.as_secs());
+        anyhow::anyhow!("the gateway at {address} has not answered within {secs} s")
+    }
+
+    /// Why there is no answer, and what to do about it.
+    fn failure(&self, error: &reqwest::Error) -> anyhow::Error {
+        let (address, cause) = (self.address(), root_cause(error));
+        if !error.is_connect() {
+            if error.is_timeout() {
+                return self.silent();
             }
-            let answer = connection.send(request.body(Full::default())?).await?;
-            match answer.status() {
-                StatusCode::OK => Ok(Some(Events::new(answer.into_body(), connection))),
-                StatusCode::NO_CONTENT => Ok(None),
-                status => {
-                    let text = answer.into_body().collect().await?.to_bytes();
-                    problem::read(&self.address.authority, status, &text).map(|_| None)
-                }
+            return anyhow::anyhow!(
+                "{address} ended the connection, and may or may not have done what it was asked \
+                 (does it speak HTTP? A gateway is named with --gateway or MESH_GATEWAY): {cause}"
+            );
+        }
+        let hint = match error_chain(error) {
+            said if said.contains("certificate") => {
+                "name the authority that signed its certificate with --cacert"
+            }
+            said if said.contains("wrong version") => {
+                "it does not speak TLS, write http:// instead of https://"
+            }
+            _ => {
+                return anyhow::anyhow!(
+                    "no gateway answers at {address} ({cause}): start one with `mesh-gateway`, or \
+                     name another with --gateway or MESH_GATEWAY"
+                );
             }
         };
-        let opened = timeout(RESPONSE_TIMEOUT, opened).await;
-        opened.with_context(|| format!("the gateway at {} is silent", self.address.authority))?
+        anyhow::anyhow!("no TLS with the gateway at {address} ({cause}): {hint}")
     }
 }
 
-/// What of a URL goes into a request's first line.
-fn target(url: &Url) -> &str {
-    &url[url::Position::BeforePath..]
-}
-
-fn pause(answer: &Response<Incoming>) -> Option<Duration> {
+/// How long to wait before asking again, where it was too much at once.
+fn retry_after(answer: &Response) -> Option<Duration> {
     let header = answer.headers().get(header::RETRY_AFTER)?;
     let seconds: u64 = header.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds.clamp(1, MAX_RETRY_AFTER)))
+    let limited = answer.status() == StatusCode::TOO_MANY_REQUESTS;
+    limited.then(|| Duration::from_secs(seconds.clamp(1, MAX_RETRY_AFTER)))
 }
 
 #[cfg(test)]
@@ -252,32 +264,25 @@ mod tests {
             url.as_str(),
             "http://somewhere:8080/api/v1/jobs/a%2Fb%3Fc?cursor=0%3D1%26x"
         );
-        assert_eq!(target(&url), "/api/v1/jobs/a%2Fb%3Fc?cursor=0%3D1%26x");
     }
 
     #[test]
     fn an_address_may_come_as_a_url_with_tls_and_a_path() {
-        for (text, expected, host) in [
+        for (text, expected, address) in [
             ("", "http://127.0.0.1:8080/", "127.0.0.1:8080"),
             ("gw", "http://gw:8080/", "gw:8080"),
             ("gw:81", "http://gw:81/", "gw:81"),
-            ("http://gw:80", "http://gw/", "gw"),
+            ("http://gw:80", "http://gw/", "gw:80"),
             ("http://gw/", "http://gw:8080/", "gw:8080"),
             ("[::1]:81", "http://[::1]:81/", "[::1]:81"),
-            ("https://gw", "https://gw/", "gw"),
+            ("https://gw", "https://gw/", "gw:443"),
             ("https://gw:8443/mesh", "https://gw:8443/mesh/", "gw:8443"),
-            ("HTTPS://Gw/mesh/", "https://gw/mesh/", "gw"),
+            ("HTTPS://Gw/mesh/", "https://gw/mesh/", "gw:443"),
         ] {
-            let url = base(text).unwrap();
-            assert_eq!(url.as_str(), expected, "{text}");
-            let address = GatewayAddress::new(&url, None).unwrap();
-            let (base, idle) = (url, None);
-            let gateway = GatewayClient {
-                address,
-                base,
-                idle,
-            };
-            assert_eq!(gateway.host(), host, "{text}");
+            let (gateway, cacert) = (text.to_owned(), None);
+            let gateway = GatewayArgs { gateway, cacert }.client().unwrap();
+            assert_eq!(gateway.base.as_str(), expected, "{text}");
+            assert_eq!(gateway.address(), address, "{text}");
             let jobs = gateway.url(&["jobs"]);
             assert_eq!(jobs.as_str(), format!("{expected}api/v1/jobs"));
         }

@@ -9,9 +9,6 @@ use tonic::{Code, Status, transport::Channel};
 use crate::output::Output;
 
 /// Every instance, or those of one service; none from a router that is too old to tell.
-///
-/// # Errors
-/// What the router says.
 pub(crate) async fn list(channel: &Channel, service: &str) -> Result<Vec<Instance>, Status> {
     let service = service.to_owned();
     let asked = MeshServiceClient::new(channel.clone())

@@ -3,13 +3,10 @@
 use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, stdin};
 
-/// How to write it, for messages about what is none.
+/// How to write it, for error messages.
 pub(crate) const FORMS: &str = "write {\"field\": \"value\"}, - for standard input or @file";
 
 /// The text that was meant.
-///
-/// # Errors
-/// When the file or standard input cannot be read.
 pub(crate) async fn read(given: &str) -> anyhow::Result<String> {
     if given == "-" {
         let mut text = String::new();

@@ -1,6 +1,10 @@
 //! A whole mesh in this process: the same services and routers as the programs, side by side.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use programs::{Build, Program};
@@ -9,7 +13,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
 use crate::registry::Registry;
 
-/// Longest wait for the registry to know an instance; the instance keeps trying after that.
+/// Longest wait for the registry to know an instance.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many of each to start.
@@ -54,9 +58,6 @@ impl LocalMesh {
     /// Starts the services, and those who call them when the services are registered, so that
     /// their first sight of the mesh is all of it. Routers after the first listen where the system
     /// chooses.
-    ///
-    /// # Errors
-    /// When a port is taken, or the configuration will not do.
     pub(crate) async fn start(
         counts: InstanceCounts,
         ports: Ports,
@@ -87,30 +88,19 @@ impl LocalMesh {
         ports: Ports,
         registry: &Registry,
     ) -> anyhow::Result<()> {
-        let services: [(Spec, Build, u16); 3] = [
-            (echo_agent::SPEC, echo_agent::build, counts.echo),
-            (weather_tool::SPEC, weather_tool::build, counts.weather),
-            (
-                itinerary_worker::SPEC,
-                itinerary_worker::build,
-                counts.itinerary,
-            ),
+        let itinerary = (itinerary_worker::SPEC, itinerary_worker::build as Build);
+        let services = [
+            ((echo_agent::SPEC, echo_agent::build as Build), counts.echo),
+            ((weather_tool::SPEC, weather_tool::build), counts.weather),
+            (itinerary, counts.itinerary),
         ];
-        for (spec, build, count) in services {
+        let pipeline = PIPELINE.map(|service| (service, counts.jobs.into()));
+        for ((spec, build), count) in services.into_iter().chain(pipeline) {
             for _ in 0..count {
                 self.services.push(start(&spec, build, 0, registry).await?);
             }
         }
-        if counts.jobs {
-            for (spec, build) in PIPELINE {
-                self.services.push(start(&spec, build, 0, registry).await?);
-            }
-        }
-        for running in &self.services {
-            timeout(REGISTRATION_TIMEOUT, running.registered())
-                .await
-                .ok();
-        }
+        await_registration(&self.services).await;
         if counts.jobs {
             let (runner, http) = (job_runner::build, gateway::build);
             self.runner = Some(start(&job_runner::SPEC, runner, 0, registry).await?);
@@ -118,14 +108,10 @@ impl LocalMesh {
         }
         for number in 0..counts.routers {
             let port = if number == 0 { ports.router } else { 0 };
-            self.routers
-                .push(start(&router::SPEC, router::build, port, registry).await?);
+            let router = start(&router::SPEC, router::build, port, registry).await?;
+            self.routers.push(router);
         }
-        for running in &self.routers {
-            timeout(REGISTRATION_TIMEOUT, running.registered())
-                .await
-                .ok();
-        }
+        await_registration(&self.routers).await;
         Ok(())
     }
 
@@ -137,20 +123,16 @@ impl LocalMesh {
 
     /// The gateway's address, as a client on this machine reaches it; `None` without jobs.
     pub(crate) fn gateway(&self) -> Option<SocketAddr> {
-        self.gateway
-            .as_ref()
-            .map(|running| reachable(running.grpc_addr))
+        Some(reachable(self.gateway.as_ref()?.grpc_addr))
     }
 
     /// The first router's address, as a client on this machine reaches it; `None` without routers.
     pub(crate) fn router(&self) -> Option<SocketAddr> {
-        self.routers
-            .first()
-            .map(|running| reachable(running.grpc_addr))
+        Some(reachable(self.routers.first()?.grpc_addr))
     }
 
-    /// Lets the doors finish their calls, then the runner its jobs, then the services their calls;
-    /// tells of each that is done.
+    /// Lets routers and gateway finish their calls, then the runner its jobs, then the services their
+    /// calls. `done` gets the report of each.
     pub(crate) async fn drain(self, mut done: impl FnMut(&str, DrainReport)) {
         let front_ends = self.routers.into_iter().chain(self.gateway).collect();
         let runner = self.runner.into_iter().collect();
@@ -169,16 +151,21 @@ impl LocalMesh {
     }
 }
 
+async fn await_registration(services: &[ServerHandle]) {
+    for running in services {
+        // One that is not registered yet keeps trying.
+        timeout(REGISTRATION_TIMEOUT, running.registered())
+            .await
+            .ok();
+    }
+}
+
 /// An address to connect to: one that listens on every interface is reached on loopback.
 pub(crate) fn reachable(bound: SocketAddr) -> SocketAddr {
-    let loopback: std::net::IpAddr = match bound {
-        SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-    };
-    let ip = if bound.ip().is_unspecified() {
-        loopback
-    } else {
-        bound.ip()
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
     };
     SocketAddr::new(ip, bound.port())
 }
@@ -203,7 +190,7 @@ async fn start(
         .with_context(|| format!("start {}", spec.program))
 }
 
-/// Looks before anything is started and registered.
+/// Checks that before anything is started and registered.
 async fn ensure_port_is_free(spec: &Spec, port: u16, registry: &Registry) -> anyhow::Result<()> {
     let config = spec.loader().env(registry.environment.clone()).load()?;
     let host = service::ListenKeys::from_config(&config).listen_address;

@@ -1,7 +1,6 @@
 //! The command line of the mesh: starts one, looks at one, calls into one. Under the name of one of
 //! its programs it is that program.
 
-mod cli;
 mod commands;
 mod contract;
 mod duration;
@@ -16,6 +15,7 @@ mod output;
 mod proto_text;
 mod registry;
 mod router;
+mod subcommands;
 
 use std::{env, path::Path, process::ExitCode};
 
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     if let Some((spec, build)) = programs::named(own_name) {
         return service::main(spec, build);
     }
-    let cli = match cli::Cli::try_parse() {
+    let cli = match commands::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::refused(&error),
     };

@@ -7,9 +7,6 @@ use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use tonic::{Code, Status, transport::Channel};
 
 /// Finds the method that a name means.
-///
-/// # Errors
-/// When there is none, or more than one.
 pub(crate) async fn find(
     reflection: &mut ReflectionClient<Channel>,
     name: &str,

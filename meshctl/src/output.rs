@@ -57,8 +57,7 @@ impl Output {
         io::stdout().is_terminal()
     }
 
-    /// Shows a person how far it is, in place of what was shown before; an empty text clears that.
-    /// A program that reads along is spared it.
+    /// Shows progress on a terminal, in place of what was shown before; an empty text clears it.
     pub(crate) fn progress(&self, text: &str) {
         let mut stderr = io::stderr().lock();
         if stderr.is_terminal() {
@@ -76,6 +75,16 @@ impl Output {
     /// Text for [`Self::remark`].
     pub(crate) fn paint_remark(&self, style: Style, text: &str) -> String {
         painted(self.colour_remarks, style, text)
+    }
+
+    /// Names and their values, a line each; nothing for an empty value.
+    pub(crate) fn facts(&self, facts: &[(&str, String)]) -> io::Result<()> {
+        for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+            // Further lines are indented like the first.
+            let value = value.replace('\n', "\n          ");
+            self.line(&format!("{name:<9} {value}"))?;
+        }
+        Ok(())
     }
 
     /// Rows under a heading, in columns; nothing when there are no rows.
@@ -129,6 +138,17 @@ fn columns<const N: usize>(cells: &[&str; N], widths: &[usize; N]) -> String {
     line
 }
 
+/// A field's text, for people.
+pub(crate) fn text(value: &Value, field: &str) -> String {
+    plain(value[field].as_str().unwrap_or_default())
+}
+
+/// Text that does not steer the terminal, whatever other programs wrote.
+pub(crate) fn plain(text: &str) -> String {
+    let steers = |c: char| c.is_control() && c != '\n';
+    text.trim_end().replace(steers, " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,5 +169,10 @@ mod tests {
     fn text_is_plain_without_a_terminal() {
         assert_eq!(painted(false, Style::Bad, "x"), "x");
         assert_eq!(painted(true, Style::Bad, "x"), "\x1b[1;31mx\x1b[0m");
+    }
+
+    #[test]
+    fn what_others_wrote_does_not_steer_the_terminal() {
+        assert_eq!(plain("\x1b]0;title\x07 a\nb\n"), " ]0;title  a\nb");
     }
 }

@@ -25,6 +25,15 @@ struct Parts {
 }
 
 impl Symbol {
+    pub(crate) fn full_name(&self) -> &str {
+        match self {
+            Self::Service(service) => service.full_name(),
+            Self::Method(method) => method.full_name(),
+            Self::Message(message) => message.full_name(),
+            Self::Enum(it) => it.full_name(),
+        }
+    }
+
     /// As in a proto file: the symbol first, then what it is made of.
     pub(crate) fn text(&self) -> String {
         let mut blocks = match self {
@@ -80,7 +89,7 @@ impl Parts {
         self.add(&method.output());
     }
 
-    /// Google's own types are known well enough.
+    /// Google's own types are left out: they are well known.
     fn add(&mut self, message: &MessageDescriptor) {
         if message.package_name() == "google.protobuf" {
             return;

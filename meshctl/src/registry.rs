@@ -7,8 +7,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use discovery::{Discovery, backends::Memory};
-use tokio::{net::TcpListener, time::timeout};
+use discovery::{Discovery, backends::Memory, first_answer};
+use tokio::net::TcpListener;
 
 /// How long a Consul that may be there has to answer.
 const AUTO_TIMEOUT: Duration = Duration::from_millis(500);
@@ -62,41 +62,34 @@ impl Registry {
         choice: &RegistryChoice,
         mut environment: BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
-        if *choice == RegistryChoice::Memory {
-            return Ok(Self::memory(
-                environment,
-                "in memory: only this process sees it",
-            ));
-        }
-        if let RegistryChoice::Consul(address) = choice {
-            environment.insert("CONSUL_HTTP_ADDR".to_owned(), address.clone());
-        }
+        let patience = match choice {
+            RegistryChoice::Memory => {
+                let about = "in memory: only this process sees it".to_owned();
+                return Ok(Self::memory(environment, about));
+            }
+            RegistryChoice::Auto => AUTO_TIMEOUT,
+            RegistryChoice::Consul(address) => {
+                environment.insert("CONSUL_HTTP_ADDR".to_owned(), address.clone());
+                NAMED_TIMEOUT
+            }
+        };
         environment.insert("DISCOVERY".to_owned(), "consul".to_owned());
         let config = router::SPEC.loader().env(environment.clone()).load()?;
         let address = service::consul_address(&config);
         let discovery = service::registry(&config).context("set up Consul")?;
-        let patience = if *choice == RegistryChoice::Auto {
-            AUTO_TIMEOUT
-        } else {
-            NAMED_TIMEOUT
-        };
         if answers(&*discovery, patience).await {
             return Ok(Self::consul(environment, discovery, address));
         }
         if *choice == RegistryChoice::Auto {
             return Ok(Self::embedded_or_memory(environment, discovery, address).await);
         }
-        // One that answers, and does not tell who is there, is not to be started again.
-        if let Some(trouble) = discovery
-            .last_error()
-            .filter(|it| !it.contains("cannot be reached"))
-        {
-            bail!("the Consul at {address} is of no use: {trouble}");
+        match discovery.last_error() {
+            None | Some(discovery::Error::Unreachable { .. }) => bail!(
+                "no Consul answers at {address}: start one, for example with `consul agent -dev`, \
+                 or do without it with `--consul none`"
+            ),
+            Some(trouble) => bail!("the Consul at {address} cannot be used: {trouble}"),
         }
-        bail!(
-            "no Consul answers at {address}: start one, for example with `consul agent -dev`, or \
-             do without it with `--consul none`"
-        )
     }
 
     fn consul(
@@ -123,7 +116,7 @@ impl Registry {
     ) -> Self {
         let Some(here) = loopback_address(&address) else {
             let about = format!("in memory: no Consul answers at {address}");
-            return Self::memory(environment, &about);
+            return Self::memory(environment, about);
         };
         match TcpListener::bind(here).await {
             Ok(listener) => Self::embedded(environment, discovery, &address, listener),
@@ -135,7 +128,7 @@ impl Registry {
                 let about = format!(
                     "in memory: no Consul answers at {address}, and this process cannot: {error}"
                 );
-                Self::memory(environment, &about)
+                Self::memory(environment, about)
             }
         }
     }
@@ -152,11 +145,8 @@ impl Registry {
              beside it join",
             server.address()
         );
-        default_to_loopback(&mut environment);
-        let host = environment.entry("SERVICE_HOST".to_owned()).or_default();
-        if host.is_empty() {
-            "127.0.0.1".clone_into(host);
-        }
+        set_defaults(&mut environment, &LOOPBACK);
+        set_defaults(&mut environment, &[("SERVICE_HOST", "127.0.0.1")]);
         Self {
             discovery,
             environment,
@@ -168,30 +158,32 @@ impl Registry {
 
     /// A registry of this process alone. What nobody else can find listens on the loopback
     /// interface only, and has no caller to wait for when it leaves.
-    pub(crate) fn memory(mut environment: BTreeMap<String, String>, about: &str) -> Self {
+    pub(crate) fn memory(mut environment: BTreeMap<String, String>, about: String) -> Self {
         environment.insert("DISCOVERY".to_owned(), "memory".to_owned());
-        default_to_loopback(&mut environment);
-        let discovery = Arc::new(Memory::new());
+        set_defaults(&mut environment, &LOOPBACK);
         Self {
-            discovery,
+            discovery: Arc::new(Memory::new()),
             environment,
             consul: None,
             embedded: None,
-            about: about.to_owned(),
+            about,
         }
     }
 }
 
-/// Settings of a mesh on this machine alone, where nothing else is set.
-fn default_to_loopback(environment: &mut BTreeMap<String, String>) {
-    for (name, value) in [
-        ("LISTEN_ADDRESS", "127.0.0.1"),
-        ("ADMIN_ADDRESS", "127.0.0.1"),
-        ("DRAIN_DELAY", "0s"),
-    ] {
-        let set = environment.entry(name.to_owned()).or_default();
+/// Settings of a mesh on this machine alone.
+const LOOPBACK: [(&str, &str); 3] = [
+    ("LISTEN_ADDRESS", "127.0.0.1"),
+    ("ADMIN_ADDRESS", "127.0.0.1"),
+    ("DRAIN_DELAY", "0s"),
+];
+
+/// Sets what is not set.
+fn set_defaults(environment: &mut BTreeMap<String, String>, defaults: &[(&str, &str)]) {
+    for (name, value) in defaults {
+        let set = environment.entry((*name).to_owned()).or_default();
         if set.is_empty() {
-            value.clone_into(set);
+            (*value).clone_into(set);
         }
     }
 }
@@ -209,13 +201,11 @@ fn loopback_address(address: &str) -> Option<SocketAddr> {
     here.ip().is_loopback().then_some(here)
 }
 
-/// The catalog's first answer shows that the whole way is good: address, TLS, token.
+/// Whether the catalog is answered: then address, TLS and token are right.
 async fn answers(discovery: &dyn Discovery, patience: Duration) -> bool {
-    let mut catalog = discovery.catalog();
-    let known = catalog.wait_for(Option::is_some);
-    timeout(patience, known)
+    first_answer(&mut discovery.catalog(), patience)
         .await
-        .is_ok_and(|known| known.is_ok())
+        .is_some()
 }
 
 #[cfg(test)]

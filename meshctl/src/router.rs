@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use telemetry::root_cause;
 use tokio::time::timeout;
 use tonic::{
     Status,
@@ -52,21 +53,24 @@ impl RouterArgs {
 /// Connects to `host:port`.
 pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .with_context(|| format!("{address:?} is no address: write host:port"))?;
+        .with_context(|| format!("{address:?} is not an address: write host:port"))?;
     let connected = endpoint.connect_timeout(CONNECT).connect().await;
     let channel = connected.map_err(|error| {
-        let cause = cause(&error);
+        let cause = root_cause(&error);
         anyhow::anyhow!(
             "no router answers at {address} ({cause}): start a mesh with `meshctl up`, or name \
              another router with --router or MCP_ROUTER_ADDR"
         )
     })?;
-    // Whoever takes a connection need not speak gRPC. Every router answers for its health.
+    // What accepts a connection need not speak gRPC. Every router answers a health check.
     let mut health = HealthClient::new(channel.clone());
     let answer = timeout(ANSWER, health.check(HealthCheckRequest::default())).await;
     let answer = answer.map_err(|_| {
         let secs = ANSWER.as_secs();
-        anyhow::anyhow!("{address} takes connections and says nothing for {secs} s")
+        anyhow::anyhow!(
+            "{address} accepts connections and has not answered within {secs} s: name a router \
+             with --router or MCP_ROUTER_ADDR"
+        )
     })?;
     match answer {
         Err(status) if !is_grpc(&status) => anyhow::bail!(
@@ -78,7 +82,7 @@ pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
     }
 }
 
-/// Whether a status came from a gRPC server, rather than from what tonic made of other bytes.
+/// Whether a status is a gRPC server's own. tonic makes one of other bytes, too.
 fn is_grpc(status: &Status) -> bool {
     let invented = [
         "protocol error",
@@ -91,25 +95,16 @@ fn is_grpc(status: &Status) -> bool {
             .any(|words| status.message().contains(words))
 }
 
-/// What was answered instead, as far as it can be told.
+/// What was answered instead, as far as that is known.
 fn said(status: &Status) -> String {
     let message = status.message();
     if let Some((_, http)) = message.rsplit_once("with status: ") {
         return format!("it says HTTP {http}");
     }
-    std::error::Error::source(status).map_or_else(|| message.to_owned(), cause)
+    std::error::Error::source(status).map_or_else(|| message.to_owned(), root_cause)
 }
 
 /// Which instance answered, as the metadata tells.
 pub(crate) fn instance(metadata: &MetadataMap) -> Option<&str> {
     metadata.get(INSTANCE)?.to_str().ok()
-}
-
-/// The innermost reason, since the outer ones say only that it is a transport error.
-pub(crate) fn cause(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

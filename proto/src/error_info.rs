@@ -1,5 +1,5 @@
-//! Errors of the mesh: a gRPC status with `google.rpc.ErrorInfo` in its details. A program reads the
-//! reason, a person the message.
+//! Errors of the mesh: a gRPC status with `google.rpc.ErrorInfo` in its details. A program reads
+//! the reason, a person the message.
 //!
 //! ```
 //! use mesh_proto::error_info::{Reason, reason, status};

@@ -79,14 +79,15 @@ impl Directory {
         }
         let mut changes = self.changes();
         let ready = changes.wait_for(|snapshot| snapshot.ready());
-        match timeout(limit, ready).await {
-            Ok(Ok(snapshot)) => Ok(Arc::clone(&snapshot)),
-            _ => Err(Error::Undiscovered {
-                waited: limit,
-                trouble: self.mesh.discovery().last_error(),
-            }
-            .status()),
+        if let Ok(Ok(snapshot)) = timeout(limit, ready).await {
+            return Ok(Arc::clone(&snapshot));
         }
+        let trouble = self.mesh.discovery().last_error();
+        let error = Error::Undiscovered {
+            waited: limit,
+            trouble: trouble.map(|error| error.to_string()),
+        };
+        Err(error.status())
     }
 
     /// Whether the registry has answered once, for every service it knew then. Stays `true`.

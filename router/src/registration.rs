@@ -9,7 +9,7 @@ mod request;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use discovery::{Discovery, Instance, Registration, Snapshot};
+use discovery::{Discovery, Instance, Registration, Snapshot, first_answer};
 use proto::agentplatform::RegistrationResponse;
 use proto::error_info::{self, Reason};
 use tokio::{sync::Mutex, time::timeout};
@@ -138,10 +138,9 @@ impl RegistrationHandler {
 
     /// The instances of a service, once the registry has told them.
     async fn known(&self, service: &str) -> Result<Arc<Snapshot>, Status> {
-        let mut snapshots = self.discovery.watch(service);
-        let known = timeout(PATIENCE, snapshots.wait_for(Option::is_some)).await;
-        let known = known.map_err(|_| self.silent())?.map_err(|_| silent())?;
-        known.clone().ok_or_else(silent)
+        let mut told = self.discovery.watch(service);
+        let known = first_answer(&mut told, PATIENCE).await;
+        known.ok_or_else(|| self.silent())
     }
 
     /// A service whose instances register themselves is not to be joined by strangers, and an ID that
@@ -170,7 +169,8 @@ impl RegistrationHandler {
     /// What to say when the registry tells nothing.
     fn silent(&self) -> Status {
         self.discovery.last_error().map_or_else(silent, |trouble| {
-            error_info::status(Code::Unavailable, Reason::RegistryUnreachable, trouble, [])
+            let (reason, text) = (Reason::RegistryUnreachable, trouble.to_string());
+            error_info::status(Code::Unavailable, reason, text, [])
         })
     }
 }

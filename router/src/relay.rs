@@ -27,7 +27,6 @@ use std::{
 use mesh_relay::{
     Config, Engine,
     driver::{self, Command},
-    settings::Settings,
 };
 use parking_lot::Mutex;
 use service::{Context, Listener, LocalBackend};
@@ -147,26 +146,13 @@ fn unless_zero(time: Duration) -> Option<Duration> {
 
 fn config(context: &Context) -> Config {
     let keys = RouterKeys::from_config(&context.config);
-    let connections = &context.keys.connections;
     let options = context.mesh.options();
-    let default = Config::default();
     Config {
-        clients: Settings {
-            max_streams: connections.max_concurrent_streams,
-            ..default.clients
-        },
-        max_header_list: context.keys.metadata.max_header_bytes,
         replay: options.retry_buffer,
         max_connections: options.max_connections,
-        max_age: unless_zero(connections.max_connection_age),
-        age_grace: unless_zero(connections.max_connection_age_grace),
-        handshake_timeout: unless_zero(connections.handshake_timeout),
-        body_timeout: unless_zero(connections.body_timeout),
-        keep_alive: unless_zero(connections.keep_alive),
         client_memory: keys.client_memory,
         memory: keys.relay_memory,
-        wasted_calls: connections.wasted_calls,
-        ..default
+        ..context.relay_config()
     }
 }
 

@@ -6,19 +6,18 @@
 
 mod captured;
 mod error;
-mod frames;
 mod inspector;
 mod wire;
 
 use std::mem;
 
+use proto::frame::{FrameReader, Header, Piece};
+
 pub use captured::{Fields, MAX_CAPTURED_BYTES};
 pub use error::ScanError;
-pub use frames::FrameMeter;
 pub(crate) use inspector::Inspector;
 
 use captured::Captured;
-use frames::Piece;
 use wire::Wire;
 
 use crate::compression::{Encoding, Inflate};
@@ -39,7 +38,7 @@ pub enum Progress {
 /// Scans the first message of a request for its routing fields, and meters every message.
 #[derive(Debug)]
 pub struct Scanner {
-    meter: FrameMeter,
+    frames: FrameReader,
     max_message_bytes: u64,
     encoding: Option<String>,
     state: State,
@@ -62,7 +61,7 @@ impl Scanner {
     #[must_use]
     pub fn new(fields: &'static Fields) -> Self {
         Self {
-            meter: FrameMeter::new(u64::MAX),
+            frames: FrameReader::new(u64::MAX),
             max_message_bytes: u64::MAX,
             encoding: None,
             state: State::Before(Captured::new(fields)),
@@ -75,7 +74,7 @@ impl Scanner {
     #[must_use]
     pub fn max_message_bytes(mut self, max: u64) -> Self {
         self.max_message_bytes = max;
-        self.meter = FrameMeter::new(max);
+        self.frames = FrameReader::new(max);
         self
     }
 
@@ -101,7 +100,7 @@ impl Scanner {
     /// When it ended inside a message, or before the first one.
     pub fn finish(&mut self) -> Result<Progress, ScanError> {
         self.guarded(|scanner| {
-            if !scanner.meter.is_between_messages() {
+            if !scanner.frames.is_between_messages() {
                 return Err(ScanError::malformed("the request ends inside a message"));
             }
             if matches!(scanner.state, State::Before(_)) {
@@ -174,9 +173,9 @@ impl Scanner {
     }
 
     fn advance(&mut self, mut bytes: &[u8]) -> Result<(), ScanError> {
-        while let Some(piece) = self.meter.step(&mut bytes)? {
+        while let Some(piece) = self.frames.step(&mut bytes)? {
             match piece {
-                Piece::Start { flag, length } => self.start(flag, length)?,
+                Piece::Start(Header { flags, length }) => self.start(flags, length)?,
                 Piece::Bytes(part) => match &mut self.state {
                     State::Plain(wire) => wire.feed(part)?,
                     State::Compressed(inflate) => inflate.feed(part)?,

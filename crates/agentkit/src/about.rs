@@ -91,7 +91,7 @@ impl Parameter {
 
 /// A description on the wire: the fields that agents, tools and workers share, and those of its kind.
 macro_rules! info {
-    ($about:ident, $context:ident, $info:ident { $id:ident, $($field:ident),+ }) => {
+    ($info:ident, $id:ident, $about:ident, $context:ident, $($field:ident),+) => {
         $info {
             $id: $context.public_id(),
             name: $about.name.to_owned(),
@@ -123,39 +123,17 @@ impl About {
     pub(crate) fn agent(&self, context: &Context) -> AgentInfo {
         let capabilities = context.spec.tags.iter().filter(|tag| **tag != "agent");
         let capabilities = capabilities.map(|tag| (*tag).to_owned()).collect();
-        info!(
-            self,
-            context,
-            AgentInfo {
-                agent_id,
-                capabilities
-            }
-        )
+        info!(AgentInfo, agent_id, self, context, capabilities)
     }
 
     pub(crate) fn tool(&self, context: &Context) -> ToolInfo {
         let parameters = self.parameters();
-        info!(
-            self,
-            context,
-            ToolInfo {
-                tool_id,
-                parameters
-            }
-        )
+        info!(ToolInfo, tool_id, self, context, parameters)
     }
 
     pub(crate) fn worker(&self, context: &Context) -> WorkerInfo {
         let (tags, parameters) = (owned(context.spec.tags), self.parameters());
-        info!(
-            self,
-            context,
-            WorkerInfo {
-                worker_id,
-                tags,
-                parameters
-            }
-        )
+        info!(WorkerInfo, worker_id, self, context, tags, parameters)
     }
 
     fn parameters(&self) -> Vec<ToolParameter> {

@@ -111,12 +111,12 @@ impl AgentService for AgentServer {
 /// The text of a chunk, and whether it is the last.
 type Piece = Result<(String, bool), Status>;
 
+/// A stream under way: the agent's work, the pieces that it sends, and the text of those that were read.
+type Streaming<W> = (W, mpsc::Receiver<String>, String);
+
 /// The next pieces of a stream: what the agent sends while it works, then the rest of its output and the
-/// mark of the end. The state is the agent's work, the pieces that it sends, and the text of those that
-/// were read; it is `None` after the end.
-async fn next<W>(
-    state: Option<(W, mpsc::Receiver<String>, String)>,
-) -> Option<(Vec<Piece>, Option<(W, mpsc::Receiver<String>, String)>)>
+/// mark of the end.
+async fn next<W>(state: Option<Streaming<W>>) -> Option<(Vec<Piece>, Option<Streaming<W>>)>
 where
     W: Future<Output = Result<TaskOutcome, TaskError>> + Unpin,
 {

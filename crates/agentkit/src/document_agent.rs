@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 use service::{Context, Services, Spec};
 
 use crate::{
-    About, Agent, AgentState, OutputStream, Task, TaskError, TaskOutcome, Toolbox, text::one_line,
+    About, Agent, OutputStream, Task, TaskError, TaskOutcome, Toolbox,
+    state::{AGENT_KEYS, AgentState},
+    text::{one_line, truncate},
 };
 
 /// Longest title, characters.
@@ -16,7 +18,7 @@ const MAX_TITLE: usize = 200;
 /// What the specs of such agents have in common, for `..agentkit::DOCUMENT_AGENT`.
 pub const DOCUMENT_AGENT: Spec = Spec {
     idempotent: &["*"],
-    keys: &[service::GRPC, service::CALLS, crate::AGENT_KEYS],
+    keys: &[service::GRPC, service::CALLS, AGENT_KEYS],
     ..crate::AGENT
 };
 
@@ -78,19 +80,15 @@ impl<A: DocumentAgent> Agent for Writer<A> {
         let goal = task.require_goal(A::EXPECTS)?;
         let toolbox = self.state.toolbox(task, A::DEFAULT_TOOLS);
         let draft = self.agent.draft(task, goal, &toolbox).await?;
-        let title = crate::text::truncate(&one_line(goal), MAX_TITLE);
-        let provenance = self.state.provenance();
-        let mut output = format!(
-            "# {}: {title}\n\n{provenance}\n\n{}",
-            A::TITLE,
-            draft.before
-        );
+        let title = truncate(&one_line(goal), MAX_TITLE);
+        let (provenance, before) = (self.state.provenance(), draft.before);
+        let mut output = format!("# {}: {title}\n\n{provenance}\n\n{before}", A::TITLE);
         stream.send(output.clone()).await;
         let part = ModelPart::new(stream, A::HEADING);
-        let reply = self
+        let asked = self
             .state
-            .ask_model(&toolbox, &part, A::PROMPT, draft.question)
-            .await?;
+            .ask_model(&toolbox, &part, A::PROMPT, draft.question);
+        let reply = asked.await?;
         if let Some(reply) = &reply {
             output.push_str(&part.finish(&reply.text));
             output.push('\n');

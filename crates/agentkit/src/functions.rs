@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use crate::{
     Toolbox,
     about::list,
-    consul_name,
     text::{shorten, truncate},
 };
 
@@ -58,17 +57,17 @@ const FORBIDDEN: [&str; 2] = ["file_write_safe", "file_append_line"];
 
 /// The tools of a task that answer, offered to a model.
 #[derive(Debug)]
-pub struct MeshFunctions<'a> {
+pub(crate) struct MeshFunctions<'a> {
     toolbox: &'a Toolbox,
-    /// Public ids, in the order of what is offered.
-    ids: Vec<String>,
     offered: Vec<Function>,
+    /// The public ids of the tools, in the same order.
+    ids: Vec<String>,
 }
 
 impl Grant {
     /// What a model may call of a tool, by any of its names.
     fn of(id: &str) -> Option<&'static Self> {
-        let name = consul_name(id.trim()).to_lowercase();
+        let name = discovery::consul_name(id.trim()).to_lowercase();
         GRANTS.iter().find(|grant| grant.tool == name)
     }
 
@@ -84,7 +83,7 @@ impl Grant {
 
 impl<'a> MeshFunctions<'a> {
     /// Asks each tool of the task for its description. A tool that does not answer is left out.
-    pub async fn list(toolbox: &'a Toolbox) -> Self {
+    pub(crate) async fn list(toolbox: &'a Toolbox) -> Self {
         let (mut ids, mut offered) = (Vec::new(), Vec::new());
         for id in toolbox.tools() {
             if let Ok(info) = toolbox.describe(id).await {
@@ -107,11 +106,8 @@ impl Functions for MeshFunctions<'_> {
     }
 
     async fn call(&self, name: &str, arguments: &str) -> String {
-        let position = self
-            .offered
-            .iter()
-            .position(|function| function.name == name);
-        let Some(id) = position.and_then(|position| self.ids.get(position)) else {
+        let mut tools = self.offered.iter().zip(&self.ids);
+        let Some((_, id)) = tools.find(|(function, _)| function.name == name) else {
             return format!("error: there is no function {:?}", shorten(name));
         };
         let Ok(Value::Object(mut arguments)) = serde_json::from_str(arguments) else {

@@ -13,7 +13,7 @@ use crate::text::shorten;
 #[derive(Debug)]
 pub struct JsonApi {
     client: HttpClient,
-    limit_key: &'static str,
+    limit_key: Option<&'static str>,
 }
 
 /// Why an API gave no answer. A retry may succeed.
@@ -30,8 +30,8 @@ impl ApiError {
 }
 
 impl JsonApi {
-    /// A client whose requests take at most `timeout`. An answer has at most `max_bytes`, which the key
-    /// `limit_key` sets; it is empty where no key does.
+    /// A client whose requests take at most `timeout`, and whose answers have at most `max_bytes`, the
+    /// value of the key `limit_key` if it is one.
     ///
     /// # Errors
     /// When the system's TLS cannot be set up.
@@ -39,7 +39,7 @@ impl JsonApi {
         policy: EgressPolicy,
         timeout: Duration,
         max_bytes: usize,
-        limit_key: &'static str,
+        limit_key: Option<&'static str>,
     ) -> Result<Self, fetch::Error> {
         let limits = FetchLimits {
             time: timeout,
@@ -63,13 +63,11 @@ impl JsonApi {
         let answer = self.client.send(request).await;
         let answer = answer.map_err(|error| match error {
             fetch::Error::TooLarge { limit } => {
-                let key = match self.limit_key {
-                    "" => String::new(),
-                    key => format!(", the limit of {key}"),
-                };
+                let key = self.limit_key.map(|key| format!(", the limit of {key}"));
+                let key = key.unwrap_or_default();
                 ApiError::new(
                     &host,
-                    format_args!("the answer is larger than {limit} bytes{key}"),
+                    format!("the answer is larger than {limit} bytes{key}"),
                 )
             }
             fetch::Error::Redirects { .. } => {

@@ -1,6 +1,5 @@
 //! The text of a task for a caller who reads it while it is written.
 
-use model::TextSink;
 use tokio::sync::mpsc;
 
 /// Most pieces that wait for a slow reader.
@@ -36,16 +35,5 @@ impl OutputStream {
             // A reader who left ends the task by dropping it.
             sender.send(piece.into()).await.ok();
         }
-    }
-}
-
-#[async_trait::async_trait]
-impl TextSink for OutputStream {
-    async fn send(&self, piece: &str) {
-        Self::send(self, piece).await;
-    }
-
-    fn has_reader(&self) -> bool {
-        Self::has_reader(self)
     }
 }

@@ -11,7 +11,15 @@ use chrono::NaiveDate;
 
 use crate::text::shorten;
 
-/// The parameters of a request as they came, in the order of their names.
+/// The parameters of a request, in the order of their names.
+///
+/// ```
+/// let parameters: mesh_agentkit::Parameters = [("days", "5")].into_iter().collect();
+/// assert_eq!(parameters.integer("days", 1..=16, 3)?, 5);
+/// let error = parameters.integer("days", 1..=3, 3).unwrap_err();
+/// assert_eq!(error.to_string(), "parameter `days` is \"5\": give a whole number from 1 to 3");
+/// # Ok::<_, mesh_agentkit::InvalidParameter>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Parameters(BTreeMap<String, String>);
 

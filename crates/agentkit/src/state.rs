@@ -11,18 +11,18 @@ use crate::{Task, TaskError, Toolbox, functions::MeshFunctions};
 keys! {
     /// How an agent calls tools.
     #[derive(Clone, Debug)]
-    pub struct ToolKeys: "Calls to tools" {
+    pub(crate) struct ToolKeys: "Calls to tools" {
         /// Longest time for one call to a tool.
         tool_timeout: Duration = duration("15s").zero("every call fails"),
     }
 }
 
 /// The keys of an agent that has a model and calls tools.
-pub const AGENT_KEYS: &[Group] = &[model::ModelKeys::GROUP, ToolKeys::GROUP];
+pub(crate) const AGENT_KEYS: &[Group] = &[model::ModelKeys::GROUP, ToolKeys::GROUP];
 
 /// The model of an agent, if it has one, and the mesh with its tools.
 #[derive(Debug)]
-pub struct AgentState {
+pub(crate) struct AgentState {
     model: Option<Model>,
     mesh: channel::Mesh,
     tool_timeout: Duration,
@@ -30,10 +30,7 @@ pub struct AgentState {
 
 impl AgentState {
     /// The state that [`AGENT_KEYS`] describe.
-    ///
-    /// # Errors
-    /// When the keys of the model are not valid.
-    pub fn new(context: &Context) -> Result<Self, model::Error> {
+    pub(crate) fn new(context: &Context) -> Result<Self, model::Error> {
         Ok(Self {
             model: Model::from_config(&context.config)?,
             mesh: context.mesh.clone(),
@@ -42,8 +39,7 @@ impl AgentState {
     }
 
     /// The tools of a task; `default` when it names none.
-    #[must_use]
-    pub fn toolbox(&self, task: &Task, default: &[&str]) -> Toolbox {
+    pub(crate) fn toolbox(&self, task: &Task, default: &[&str]) -> Toolbox {
         let tools = match task.tools.is_empty() {
             true => default.iter().map(|tool| (*tool).to_owned()).collect(),
             false => task.tools.clone(),
@@ -52,13 +48,12 @@ impl AgentState {
     }
 
     /// The line of a document that says how it was made.
-    #[must_use]
-    pub fn provenance(&self) -> String {
+    pub(crate) fn provenance(&self) -> String {
         match &self.model {
-            Some(model) => format!(
-                "_summed up by the model {}; quotations are verbatim_",
-                model.name()
-            ),
+            Some(model) => {
+                let name = model.name();
+                format!("_summed up by the model {name}; quotations are verbatim_")
+            }
             None => "_extractive, no model configured: everything quoted stands in its source, \
                 nothing is rephrased_"
                 .to_owned(),
@@ -67,10 +62,7 @@ impl AgentState {
 
     /// Asks the model, which may call the task's tools; `None` without one. Its text goes to `sink`
     /// as it is written.
-    ///
-    /// # Errors
-    /// When there is a model, and it gives no answer.
-    pub async fn ask_model(
+    pub(crate) async fn ask_model(
         &self,
         toolbox: &Toolbox,
         sink: &dyn TextSink,
@@ -88,8 +80,7 @@ impl AgentState {
     }
 
     /// The answer's metadata about how it was made.
-    #[must_use]
-    pub fn usage_metadata(
+    pub(crate) fn usage_metadata(
         &self,
         toolbox: &Toolbox,
         reply: Option<&Reply>,

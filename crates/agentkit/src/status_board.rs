@@ -51,6 +51,12 @@ struct Entry {
     run: u64,
 }
 
+impl Entry {
+    fn is_recent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.changed) < RETENTION
+    }
+}
+
 #[derive(Debug, Default)]
 struct Tasks {
     by_id: HashMap<String, Entry>,
@@ -71,16 +77,13 @@ impl StatusBoard {
         tasks.runs += 1;
         let run = tasks.runs;
         if !id.is_empty() && id.len() <= MAX_ID {
-            tasks
-                .by_id
-                .retain(|_, entry| now.saturating_duration_since(entry.changed) < RETENTION);
-            if tasks.by_id.len() >= CAPACITY && !tasks.by_id.contains_key(id) {
-                let oldest = tasks
-                    .by_id
-                    .iter()
-                    .min_by_key(|(_, entry)| (!entry.state.ended(), entry.changed));
+            let by_id = &mut tasks.by_id;
+            by_id.retain(|_, entry| entry.is_recent(now));
+            if by_id.len() >= CAPACITY && !by_id.contains_key(id) {
+                let entries = by_id.iter();
+                let oldest = entries.min_by_key(|(_, it)| (!it.state.ended(), it.changed));
                 if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
-                    tasks.by_id.remove(&oldest);
+                    by_id.remove(&oldest);
                 }
             }
             let entry = Entry {
@@ -88,7 +91,7 @@ impl StatusBoard {
                 changed: now,
                 run,
             };
-            tasks.by_id.insert(id.to_owned(), entry);
+            by_id.insert(id.to_owned(), entry);
         }
         drop(tasks);
         TaskHandle {
@@ -101,9 +104,8 @@ impl StatusBoard {
     /// The state of the task at `now`; `None` for one that is not kept, or no longer.
     pub(crate) fn state(&self, id: &str, now: Instant) -> Option<TaskState> {
         let tasks = self.tasks.lock();
-        let entry = tasks.by_id.get(id)?;
-        let fresh = now.saturating_duration_since(entry.changed) < RETENTION;
-        fresh.then(|| entry.state.clone())
+        let entry = tasks.by_id.get(id).filter(|entry| entry.is_recent(now));
+        entry.map(|entry| entry.state.clone())
     }
 }
 
@@ -135,11 +137,8 @@ impl TaskHandle {
     fn update(&self, change: impl FnOnce(&mut TaskState)) {
         let mut tasks = self.board.tasks.lock();
         // Only the latest run of a task reports.
-        let entry = tasks
-            .by_id
-            .get_mut(&self.id)
-            .filter(|entry| entry.run == self.run);
-        if let Some(entry) = entry.filter(|entry| !entry.state.ended()) {
+        let entry = tasks.by_id.get_mut(&self.id);
+        if let Some(entry) = entry.filter(|it| it.run == self.run && !it.state.ended()) {
             change(&mut entry.state);
             entry.changed = Instant::now();
         }

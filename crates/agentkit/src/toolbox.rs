@@ -43,18 +43,6 @@ pub enum ToolError {
     Unavailable(String, String),
 }
 
-/// The Consul name of a public id: `tool-docs` for `docs-tool`. Any other name stays as it is.
-#[must_use]
-pub fn consul_name(id: &str) -> String {
-    ["agent", "tool", "worker"]
-        .iter()
-        .find_map(|kind| {
-            let name = id.strip_suffix(kind)?.strip_suffix('-')?;
-            (!name.is_empty()).then(|| format!("{kind}-{name}"))
-        })
-        .unwrap_or_else(|| id.to_owned())
-}
-
 impl Toolbox {
     /// The tools with these public ids, each call given at most `timeout`.
     #[must_use]
@@ -146,7 +134,7 @@ impl Toolbox {
     }
 
     fn client(&self, tool: &str) -> ToolServiceClient<channel::Channel> {
-        let channel = self.mesh.channel(&consul_name(tool));
+        let channel = self.mesh.channel(&discovery::consul_name(tool));
         ToolServiceClient::new(channel.session(&self.session))
     }
 
@@ -175,25 +163,5 @@ impl Toolbox {
                 _ => ToolError::Unavailable(tool, message),
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_public_id_names_its_consul_service() {
-        for (id, name) in [
-            ("docs-tool", "tool-docs"),
-            ("code-agent", "agent-code"),
-            ("two-words-worker", "worker-two-words"),
-            ("tool-docs", "tool-docs"),
-            ("pricing", "pricing"),
-            ("-tool", "-tool"),
-            ("tool", "tool"),
-        ] {
-            assert_eq!(consul_name(id), name);
-        }
     }
 }

@@ -32,6 +32,13 @@ impl Backoff {
         Self { base, max, jitter }
     }
 
+    /// A backoff with "equal jitter", as the AWS Architecture Blog calls it ("Exponential Backoff
+    /// And Jitter"): a pause is half of what it may be and a random part of the other half.
+    #[must_use]
+    pub fn equal_jitter(base: Duration, max: Duration) -> Self {
+        Self::new(base.mul_f64(0.75), max.mul_f64(0.75), 1.0 / 3.0)
+    }
+
     /// The pause after a number of failures in a row, from 1.
     #[must_use]
     pub fn after(&self, failures: u32, rng: &mut impl Rng) -> Duration {
@@ -53,6 +60,33 @@ impl Backoff {
         }
         let jitter = self.jitter.clamp(0.0, 1.0) * rng.random::<f64>();
         least.saturating_add(least.mul_f64(jitter).min(self.base))
+    }
+}
+
+/// A backoff that counts the failures itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Pauses {
+    backoff: Backoff,
+    failures: u32,
+}
+
+impl Pauses {
+    /// Pauses of this backoff, from the first on.
+    #[must_use]
+    pub const fn new(backoff: Backoff) -> Self {
+        let failures = 0;
+        Self { backoff, failures }
+    }
+
+    /// The pause after one more failure.
+    pub fn after_failure(&mut self, rng: &mut impl Rng) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.backoff.after(self.failures, rng)
+    }
+
+    /// Starts over, after a success.
+    pub const fn reset(&mut self) {
+        self.failures = 0;
     }
 }
 
@@ -83,5 +117,21 @@ mod tests {
             assert!(pause >= least, "{pause:?}");
             assert!(pause <= least + BACKOFF.base * 2, "{pause:?}");
         }
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_most_and_start_over() {
+        let (base, most) = (Duration::from_millis(100), Duration::from_secs(5));
+        let (mut pauses, mut rng) = (Pauses::new(Backoff::equal_jitter(base, most)), rand::rng());
+        for step in 0..20 {
+            let whole = Duration::from_millis(100 << step.min(10)).min(most);
+            let pause = pauses.after_failure(&mut rng);
+            assert!(
+                pause >= whole / 2 && pause <= whole,
+                "{pause:?} at step {step}"
+            );
+        }
+        pauses.reset();
+        assert!(pauses.after_failure(&mut rng) <= base);
     }
 }

@@ -1,9 +1,9 @@
-//! Load-balancing policies: numbers in, a choice out. Nothing here knows a socket or a clock: time
-//! and chance are arguments.
+//! Load-balancing policies: numbers in, a choice out. There are no sockets and no clock: time and
+//! chance are arguments.
 //!
-//! A [`Set`] is immutable. Whoever owns the endpoints builds a new one when membership, weights or
-//! availability change (rarely), so that a pick (often) costs the same with 10 members and 10,000.
-//! What must outlive a rebuild is shared: each member's [`Load`] and the set's [`TurnCounter`].
+//! A [`Set`] is immutable. The owner of the endpoints builds a new one when membership, weights or
+//! availability change, which is rare. So a pick costs the same with 10 members and with 10,000.
+//! Sets share what must outlive a rebuild: each member's [`Load`] and the [`TurnCounter`].
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
@@ -19,6 +19,7 @@
 //! ```
 
 mod load;
+mod members;
 mod options;
 mod pick;
 mod policies;
@@ -30,9 +31,10 @@ mod slow_start;
 mod turn;
 
 pub use load::Load;
+pub use members::{Member, PickArgs, PreviousPick};
 pub use options::BalanceOptions;
 pub use policies::{DEFAULT, POLICIES, PolicyRow, find_policy};
 pub use report::LoadReport;
 pub use ring::{POINTS, hash};
-pub use set::{Member, PickArgs, PreviousPick, Set};
+pub use set::Set;
 pub use turn::TurnCounter;

@@ -1,5 +1,4 @@
-//! What is known of one endpoint's load, shared by the callers that add to it and the policies that
-//! read it.
+//! The load of one endpoint. Callers record it, and policies read it.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,18 +6,19 @@ use std::time::Duration;
 use crate::BalanceOptions;
 use crate::report::{LoadReport, ReportedCapacity};
 
-/// Seconds assumed of an endpoint that has not answered yet.
+/// The latency in seconds assumed of an endpoint that has not answered yet.
 const SEED: f64 = 0.030;
-/// What a failure counts as at least, or an endpoint that fails fast would look like the best one.
+/// The least latency that a failure counts as. Otherwise an endpoint that fails fast would look
+/// best.
 const FAILURE: Duration = Duration::from_secs(5);
 /// The default of [`BalanceOptions::ewma_decay`](crate::BalanceOptions::ewma_decay), in ms.
 const DECAY_MS: u32 = 10_000;
-/// How much of an answer above the estimate counts at once: four slow ones make a slow endpoint,
-/// and a single one among fast ones does not.
+/// How much of an answer above the estimate counts at once. Four slow answers make a slow endpoint;
+/// one among fast ones does not.
 const RISE: f64 = 0.25;
-/// How much of an answer below it counts, when the last one is not long ago.
+/// How much of an answer below the estimate counts, when the last one is recent.
 const FALL: f64 = 0.0625;
-/// The resolution of time here: fine beside a decay of seconds, and 32 bits of it last 248 days in
+/// The resolution of time: fine compared with a decay of seconds, and 32 bits last 248 days in
 /// either direction.
 const TICK_MS: u128 = 10;
 
@@ -26,12 +26,12 @@ const TICK_MS: u128 = 10;
 /// block.
 ///
 /// The latency is a moving average that rises fast and falls slowly, after Finagle's peak EWMA. It
-/// falls with faster answers only, by their number and by the time between them: silence is no
-/// evidence that an endpoint has become faster.
+/// falls only with faster answers, by their number and the time between them. Silence does not mean
+/// that an endpoint has become faster.
 #[derive(Debug)]
 pub struct Load {
     in_flight: AtomicU32,
-    /// An [`Average`], packed into one word so that no reader meets a value with another's time.
+    /// An [`Average`], packed into one word so that its value and time always agree.
     average: AtomicU64,
     /// Microseconds at which the first call after the last answer began; 0 when there is none.
     unanswered: AtomicU64,
@@ -41,7 +41,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// An endpoint that is warm already: it never starts slowly.
+    /// An endpoint that is already warm, without a slow start.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -54,8 +54,8 @@ impl Load {
         }
     }
 
-    /// An endpoint whose slow start begins at `now`, a time since any epoch that the caller keeps
-    /// to in every other call.
+    /// An endpoint whose slow start begins at `now`, a time since an epoch that the caller uses in
+    /// every other call too.
     #[must_use]
     pub fn joined_at(now: Duration) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Load {
         }
     }
 
-    /// A call was sent at `now`.
+    /// Records a call sent at `now`.
     pub fn begin(&self, now: Duration) {
         let alone = self.in_flight.fetch_add(1, Ordering::Relaxed) == 0;
         if alone || self.unanswered.load(Ordering::Relaxed) == 0 {
@@ -72,23 +72,23 @@ impl Load {
         }
     }
 
-    /// A call ended, however it did. One end too many changes nothing.
+    /// Records the end of a call. One end too many changes nothing.
     pub fn end(&self) {
         let less = |calls: u32| calls.checked_sub(1);
-        // An error says that there was nothing to take away.
+        // An error means that there was no call.
         self.in_flight
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
             .ok();
     }
 
-    /// Calls sent and not ended.
+    /// Calls in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// A call took `latency` until its answer, or until it failed at `now`; a failure counts as
-    /// 5 s at least, and at once.
+    /// Records that a call took `latency` until its answer, or until it failed, at `now`. A failure
+    /// counts as at least 5 s, and at once.
     pub fn observe(&self, latency: Duration, failed: bool, now: Duration) {
         self.unanswered.store(0, Ordering::Relaxed);
         let seconds = if failed {
@@ -113,7 +113,7 @@ impl Load {
                     };
                     Average {
                         seconds: last.seconds + (seconds - last.seconds) * part,
-                        // The later of the two times: callers do not report in order.
+                        // The later of the two times, since callers do not report in order.
                         tick: if passed > 0.0 { tick(now) } else { last.tick },
                     }
                 }
@@ -126,8 +126,8 @@ impl Load {
             .ok();
     }
 
-    /// A call was given up after `latency` without an answer. That says something only where it is
-    /// more than was to be expected.
+    /// Records that a call was cancelled after `latency` without an answer. It counts only if that
+    /// is longer than expected.
     pub fn give_up(&self, latency: Duration, now: Duration) {
         let average = Average::unpack(self.average.load(Ordering::Relaxed));
         let expected = average.map_or(0.0, |average| average.seconds);
@@ -136,9 +136,8 @@ impl Load {
         }
     }
 
-    /// Seconds that a call may expect to wait for its answer, ≥ 0; 30 ms before the first
-    /// observation. As much at least as the calls in flight have waited without any answer.
-    /// Reading changes nothing.
+    /// The expected latency of a call in seconds, ≥ 0; 30 ms before the first observation. At least
+    /// as long as the calls in flight have waited without any answer. Reading changes nothing.
     #[must_use]
     pub fn latency(&self, now: Duration) -> f64 {
         let average = self.average();
@@ -150,13 +149,13 @@ impl Load {
         average.max(waited)
     }
 
-    /// Seconds that its answers took of late; 30 ms before the first.
+    /// The average latency of recent answers in seconds; 30 ms before the first.
     pub(crate) fn average(&self) -> f64 {
         let word = self.average.load(Ordering::Relaxed);
         Average::unpack(word).map_or(SEED, |average| average.seconds)
     }
 
-    /// The instance told what it can take, at `now`.
+    /// Records the instance's load report at `now`.
     pub fn report(&self, report: &LoadReport, now: Duration) {
         self.reported.store(report, now);
     }
@@ -183,15 +182,15 @@ impl Load {
         self.joined
     }
 
-    /// Sets how fast it forgets. That is part of the load, not an argument, because those who
-    /// observe do not know the policy's options.
+    /// Sets how fast it forgets. That is kept here because callers who record latency do not know
+    /// the policy's options.
     pub(crate) fn tune(&self, options: &BalanceOptions) {
         let decay = u32::try_from(options.ewma_decay.as_millis()).unwrap_or(u32::MAX);
         self.decay_ms.store(decay, Ordering::Relaxed);
         self.reported.set_expiry(options.load_expiry);
     }
 
-    /// The part of an average that time alone has made worthless, 0 to 1.
+    /// The share of an average that time has made obsolete, 0 to 1.
     fn passed(&self, average: Average, now: Duration) -> f64 {
         let age = average.age_ms(now);
         if age == 0 {
@@ -208,7 +207,7 @@ impl Default for Load {
     }
 }
 
-/// A latency, and when it was last observed.
+/// A latency and when it was last observed.
 #[derive(Clone, Copy)]
 struct Average {
     seconds: f64,
@@ -216,7 +215,7 @@ struct Average {
 }
 
 impl Average {
-    /// The word of no observation; its upper half is no number, so it packs from none.
+    /// The word for no observation. Its upper half is NaN, so no average packs to it.
     const NONE: u64 = u64::MAX;
 
     fn pack(self) -> u64 {
@@ -233,7 +232,7 @@ impl Average {
     }
 
     fn age_ms(self, now: Duration) -> u64 {
-        // Signed, since another thread's later time may have been written meanwhile.
+        // Signed, since another thread may have written a later time meanwhile.
         let ticks = tick(now).wrapping_sub(self.tick).cast_signed();
         u64::try_from(ticks).unwrap_or(0) * TICK_MS as u64
     }

@@ -1,4 +1,4 @@
-//! The numbers that policies are tuned with. Each field is a configuration key.
+//! The parameters of policies. Each field is a configuration key.
 
 use std::time::Duration;
 
@@ -18,14 +18,14 @@ keys! {
         ewma_decay: Duration = duration("10s")
             .zero("it remembers the last answer only")
             .per_service(),
-        /// How many calls in flight more than another instance one may have when `least_request` keeps
-        /// a client's calls together.
+        /// How many calls in flight more than another instance one may have when `least_request`
+        /// keeps a client's calls together.
         affinity_slack: u32 = integer(16, 0..=u32::MAX as u64, "calls")
             .named("burst")
             .zero("it does not keep them together")
             .per_service(),
-        /// How many times the mean load an instance may have before `session` moves its sessions to the
-        /// next, such as 1.25. Less than 1 counts as 1.
+        /// How many times the mean load an instance may have before `session` moves its sessions to
+        /// the next, such as 1.25. Less than 1 counts as 1.
         session_bound: Option<f64> = optional_number(DefaultValue::Number(0.0), 0.0..=100.0, "times the mean load")
             .zero("sessions never move")
             .per_service(),

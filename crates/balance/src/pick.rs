@@ -1,32 +1,34 @@
-//! One pick in progress: the ways in which a policy may come by a member.
+//! One pick: the ways in which a policy may choose a member.
 
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::set::{Member, PickArgs, PreviousPick, Set};
-use crate::shares::Shares;
+use crate::{
+    members::{Member, Members, PickArgs, PreviousPick},
+    shares::Shares,
+};
 
-/// How many candidates are looked at before settling for one that is cold, or scanning. A set that
-/// is nine tenths cold still finds one that is warm enough in 97 of 100 picks.
+/// How many candidates are drawn before a cold one is taken or all are scanned. In a set that is
+/// nine tenths cold, 97 of 100 picks still find a warm one.
 const TRIES: usize = 16;
-/// Sets up to this size are compared whole, which costs no more than drawing from them.
+/// Sets up to this size are compared as a whole, which costs no more than drawing.
 const SCAN: usize = 8;
 /// How many members of a larger set are compared.
 const CHOICES: usize = 4;
 
-/// How many times what another has to do a member may come to have by calls that follow to it: by
-/// those that come together, which is over when they are, and by those that come one after another.
+/// How many times the load of another member one may get by calls that follow to it: by calls that
+/// come together, whose load ends with them, and by calls one after another.
 const FOLLOWED: (f64, f64) = (1.5, 1.125);
-/// How many times slower than the member picked one may answer, and still be followed: what a slow
-/// one is given stays with it.
+/// How many times slower than the picked member one may be and still be followed. A slow one keeps
+/// its calls for long.
 const SLOWER: f64 = 2.0;
 
-/// What a policy sees of a pick. Whatever it draws here has a share by its weight, is no more often
-/// than its slow start allows, and was not excluded: a policy only has to choose.
+/// What a policy sees of a pick. Draws respect weights, slow start and exclusions, so a policy only
+/// has to choose.
 pub(crate) struct PickContext<'a> {
-    pub(crate) set: &'a Set,
-    /// Who took the caller's call before.
+    pub(crate) members: &'a Members,
+    /// The member that took the caller's previous call.
     pub(crate) previous: Option<PreviousPick>,
     pub(crate) request: &'a PickArgs,
     pub(crate) rng: &'a mut dyn Rng,
@@ -34,24 +36,24 @@ pub(crate) struct PickContext<'a> {
 }
 
 impl<'a> PickContext<'a> {
-    /// The member whose turn it is; `None` when all that may be called are excluded.
+    /// The member whose turn it is; `None` when all members are excluded.
     pub(crate) fn in_turn(&mut self) -> Option<usize> {
-        self.in_turn_by(&self.set.shares)
+        self.in_turn_by(&self.members.shares)
     }
 
-    /// The same by other shares than those of the registry's weights.
+    /// The same by other shares than those by the registry's weights.
     pub(crate) fn in_turn_by(&mut self, shares: &Shares) -> Option<usize> {
-        self.first_of(|context| shares.in_turn(context.set.turn.take()))
+        self.first_of(|context| shares.in_turn(context.members.turn.take()))
     }
 
-    /// A random member; `None` when all that may be called are excluded.
+    /// A random member; `None` when all members are excluded.
     pub(crate) fn at_random(&mut self) -> Option<usize> {
         self.first_of(Self::random)
     }
 
-    /// The member of the least cost among a few, of whom `first` is one: all of a small set, else
-    /// random ones (the power of choices, Mitzenmacher 2001). Another than `first` only when its
-    /// cost is below `margin` times the first one's: members that are about equal keep their turns.
+    /// The member of the least cost among a few: all of a small set, else `first` and random ones
+    /// (the power of choices, Mitzenmacher 2001). Another than `first` is taken only if it costs
+    /// less than `margin` times as much, so that about equal members keep their turns.
     pub(crate) fn cheapest(
         &mut self,
         first: usize,
@@ -59,9 +61,9 @@ impl<'a> PickContext<'a> {
         cost: impl Fn(&Self, usize) -> f64,
     ) -> usize {
         let mut best = (first, cost(self, first) * margin);
-        let len = self.set.len();
+        let len = self.members.len();
         let all = len <= SCAN;
-        // From a random one on, or the neighbour of a busy member would get all that it does not.
+        // From a random one on. Otherwise the neighbour of a busy member would get all its calls.
         let start = self.rng.random_range(0..len);
         for step in 0..if all { len } else { CHOICES - 1 } {
             let index = if all {
@@ -69,7 +71,7 @@ impl<'a> PickContext<'a> {
             } else {
                 self.random()
             };
-            if index == first || self.set.shares.of(index) == 0 || self.is_excluded(index) {
+            if index == first || self.members.shares.of(index) == 0 || self.is_excluded(index) {
                 continue;
             }
             let cost = cost(self, index);
@@ -80,14 +82,14 @@ impl<'a> PickContext<'a> {
         best.0
     }
 
-    /// A member that has not answered for `age` and has no call, if chance comes by one; of several
-    /// the one that has been quiet for the longest.
+    /// A member without calls that has not answered for `age`, if a random sample has one. Of
+    /// several, the one that was idle the longest.
     pub(crate) fn longest_idle(&mut self, age: Duration) -> Option<usize> {
-        let len = self.set.len();
+        let len = self.members.len();
         let start = self.rng.random_range(0..len);
         (0..len.min(SCAN))
             .map(|step| (start + step) % len)
-            .filter(|index| self.set.shares.of(*index) > 0 && !self.is_excluded(*index))
+            .filter(|index| self.members.shares.of(*index) > 0 && !self.is_excluded(*index))
             .filter(|index| self.member(*index).load.in_flight() == 0)
             .map(|index| (self.member(index).load.age(self.now()), index))
             .filter(|(quiet, _)| *quiet >= age)
@@ -96,42 +98,42 @@ impl<'a> PickContext<'a> {
     }
 
     pub(crate) fn member(&self, index: usize) -> &'a Member {
-        &self.set.members()[index]
+        &self.members[index]
     }
 
     pub(crate) fn now(&self) -> Duration {
         self.request.now
     }
 
-    /// What a member has to do, in units of an idle one's: 1 and its calls in flight by its share.
-    /// For equal weights it orders as calls in flight do.
+    /// The load of a member: 1 plus its calls in flight divided by its share. With equal weights it
+    /// orders like calls in flight.
     ///
-    /// The weight divides only the calls, not the 1: candidates come by weight already, and idle
-    /// members that were compared by it once more would get more than their share.
+    /// The weight divides only the calls, not the 1. Candidates are drawn by weight already, and
+    /// idle members compared by weight again would get more than their share.
     pub(crate) fn load(&self, index: usize) -> f64 {
-        self.load_by(&self.set.shares, index)
+        self.load_by(&self.members.shares, index)
     }
 
-    /// The same by other shares than those of the registry's weights.
+    /// The same by other shares than those by the registry's weights.
     pub(crate) fn load_by(&self, shares: &Shares, index: usize) -> f64 {
         1.0 + f64::from(self.member(index).load.in_flight()) / shares.relative(index)
     }
 
-    /// The member that took the caller's call before, if it has hardly more to do than `picked`, and
-    /// is about as fast.
+    /// The member that took the caller's previous call, if it has hardly more load than `picked`
+    /// and is about as fast.
     pub(crate) fn affinity(&self, picked: usize) -> Option<usize> {
         let PreviousPick { member, together } = self.previous?;
-        let previous = Some(member).filter(|index| *index < self.set.len())?;
+        let previous = Some(member).filter(|index| *index < self.members.len())?;
         let (at_once, in_time) = FOLLOWED;
         let most = if together { at_once } else { in_time };
-        let with_this = self.load(previous) + 1.0 / self.set.shares.relative(previous);
+        let with_this = self.load(previous) + 1.0 / self.members.shares.relative(previous);
         let other = self.load(picked);
-        let close = with_this <= (other * most).min(other + f64::from(self.set.affinity_slack));
+        let close = with_this <= (other * most).min(other + f64::from(self.members.affinity_slack));
         let average = |index| self.member(index).load.average();
         let fast = || average(previous) <= average(picked) * SLOWER;
-        // What starts slowly is not to get by calls that follow what it is not to get by turns.
+        // A member in slow start must not get more calls by following than by its turns.
         let warm = || {
-            self.set
+            self.members
                 .slow_start
                 .factor(&self.member(previous).load, self.now())
                 >= 1.0
@@ -143,16 +145,16 @@ impl<'a> PickContext<'a> {
         self.exclude.contains(&index)
     }
 
-    /// A random member by weight alone, for statistics.
+    /// A random member by weight only, for statistics.
     pub(crate) fn random(&mut self) -> usize {
-        let position = self.rng.random_range(0..self.set.shares.total());
-        self.set.shares.owner(position)
+        let position = self.rng.random_range(0..self.members.shares.total());
+        self.members.shares.owner(position)
     }
 
-    /// Decided anew for each candidate; by chance, so that no state is kept for it.
+    /// Decided for each candidate by chance, so that it needs no state.
     fn is_warm_enough(&mut self, index: usize) -> bool {
         let factor = self
-            .set
+            .members
             .slow_start
             .factor(&self.member(index).load, self.now());
         factor >= 1.0 || self.rng.random::<f64>() < factor
@@ -173,12 +175,12 @@ impl<'a> PickContext<'a> {
         cold.or_else(|| self.scan())
     }
 
-    /// The last resort, when heavy members that are excluded hide the others: all in order, from a
+    /// The last resort, when excluded members of large weight hide the others: all in order, from a
     /// random one on.
     fn scan(&mut self) -> Option<usize> {
         let start = self.random();
-        (start..self.set.len())
+        (start..self.members.len())
             .chain(0..start)
-            .find(|index| self.set.shares.of(*index) > 0 && !self.is_excluded(*index))
+            .find(|index| self.members.shares.of(*index) > 0 && !self.is_excluded(*index))
     }
 }

@@ -8,10 +8,7 @@ mod round_robin;
 mod session;
 mod weighted;
 
-use crate::BalanceOptions;
-use crate::pick::PickContext;
-use crate::set::Member;
-use crate::shares::Shares;
+use crate::{BalanceOptions, members::Members, pick::PickContext};
 
 /// Every policy, the default first.
 pub const POLICIES: &[PolicyRow] = &[
@@ -27,7 +24,7 @@ pub const POLICIES: &[PolicyRow] = &[
 /// The policy of a service that names none.
 pub const DEFAULT: &PolicyRow = &least_request::ROW;
 
-/// The policy of a name or an alias, in whatever case; `None` when nobody has it.
+/// The policy of this name or alias, in any case.
 #[must_use]
 pub fn find_policy(name: &str) -> Option<&'static PolicyRow> {
     let named = |row: &&PolicyRow| {
@@ -40,34 +37,27 @@ pub fn find_policy(name: &str) -> Option<&'static PolicyRow> {
 /// One policy.
 #[derive(Clone, Copy, Debug)]
 pub struct PolicyRow {
-    /// What configuration and metrics call it.
+    /// Its name in configuration and metrics.
     pub name: &'static str,
-    /// What else it answers to: the names that HAProxy, Envoy and gRPC give to what does the same
-    /// for a user.
+    /// The names that HAProxy, Envoy and gRPC have for the same.
     pub aliases: &'static [&'static str],
     /// What it picks, in a line: the guide's table of policies shows it.
     pub about: &'static str,
-    /// Whether it goes by the load that members report: see [`Load::report`](crate::Load::report).
+    /// Whether it uses load reports: see [`Load::report`](crate::Load::report).
     pub wants_reports: bool,
-    /// Whether it goes by the session of a call: see [`PickArgs::session`](crate::PickArgs).
+    /// Whether it uses the session of a call: see [`PickArgs::session`](crate::PickArgs).
     pub wants_session: bool,
-    build: fn(&[Member], &Shares, &BalanceOptions) -> Box<dyn Policy>,
+    build: fn(&Members, &BalanceOptions) -> Box<dyn Policy>,
 }
 
 impl PolicyRow {
-    pub(crate) fn build(
-        &self,
-        members: &[Member],
-        shares: &Shares,
-        options: &BalanceOptions,
-    ) -> Box<dyn Policy> {
-        (self.build)(members, shares, options)
+    pub(crate) fn build(&self, members: &Members, options: &BalanceOptions) -> Box<dyn Policy> {
+        (self.build)(members, options)
     }
 }
 
-/// A way to choose. It is rebuilt with its set, so what it knows of the members may be prepared.
+/// A balancing policy. It is rebuilt with its set, so it may prepare what it needs of the members.
 pub(crate) trait Policy: Send + Sync {
-    /// An index into the members, of which there is one at least. `None` when all that may be
-    /// called are excluded.
+    /// The index of a member, of which there is at least one. `None` when all are excluded.
     fn pick(&self, context: &mut PickContext<'_>) -> Option<usize>;
 }

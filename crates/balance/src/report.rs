@@ -1,15 +1,16 @@
-//! What an instance tells of its own load.
+//! The load reports of an instance.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How much a share of failures counts as utilization: an instance that fails every call looks busy.
+/// How much a share of failures counts as utilization. So an instance that fails every call looks
+/// busy.
 const ERROR_PENALTY: f64 = 1.0;
 
-/// A load report: the parts of an ORCA report that a weight is made of.
+/// A load report: the parts of an ORCA report that make a weight.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LoadReport {
-    /// How busy the instance is: 0 idle, 1 all it has.
+    /// How busy the instance is: 0 idle, 1 fully used.
     pub utilization: f64,
     /// Calls per second that it serves.
     pub calls: f64,
@@ -18,7 +19,7 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// Calls per second that it could serve, were it used wholly; `None` when it tells too little.
+    /// Calls per second that it could serve when fully used; `None` when the report lacks data.
     fn capacity(&self) -> Option<f64> {
         let failing = (self.errors / self.calls).max(0.0) * ERROR_PENALTY;
         let capacity = self.calls / (self.utilization + failing);
@@ -26,11 +27,11 @@ impl LoadReport {
     }
 }
 
-/// The capacity of one instance, by its last report.
+/// The capacity of one instance by its last report.
 #[derive(Debug)]
 pub(crate) struct ReportedCapacity {
-    /// Bits of a number, 0 or less for none. A reader that meets it with another report's times is
-    /// off by one report, which is what reports are anyway.
+    /// Bits of a number, 0 or less for none. A reader may see it with another report's times: it is
+    /// then off by one report, which does not matter.
     capacity: AtomicU64,
     /// Milliseconds of the last report, and of the first one since there was none that counted.
     last: AtomicU64,
@@ -67,8 +68,8 @@ impl ReportedCapacity {
         self.expiry_ms.store(ms(expiry), Ordering::Relaxed);
     }
 
-    /// Calls per second that the instance can take, once it has reported for `blackout`: what it
-    /// tells of its first moments is not what it can do. `None` when it has not reported of late.
+    /// Calls per second that the instance can take, once it has reported for `blackout`: its first
+    /// reports do not show what it can do. `None` without a recent report.
     pub(crate) fn capacity(&self, blackout: Duration, now: Duration) -> Option<f64> {
         let now = ms(now);
         let first = self.first.load(Ordering::Relaxed);
@@ -124,17 +125,20 @@ mod tests {
 
     #[test]
     fn a_report_counts_after_the_blackout_and_until_it_expires() {
-        let reported = ReportedCapacity::default();
-        reported.set_expiry(180 * S);
-        assert_eq!(reported.capacity(Duration::ZERO, S), None);
-        reported.store(&report(0.5, 100.0, 0.0), S);
-        assert_eq!(reported.capacity(10 * S, 2 * S), None);
-        reported.store(&report(0.5, 50.0, 0.0), 10 * S);
-        assert_eq!(reported.capacity(10 * S, 11 * S), Some(100.0));
-        assert_eq!(reported.capacity(10 * S, 190 * S), None);
-        // The blackout begins again.
-        reported.store(&report(0.5, 50.0, 0.0), 200 * S);
-        assert_eq!(reported.capacity(10 * S, 205 * S), None);
-        assert_eq!(reported.capacity(10 * S, 210 * S), Some(100.0));
+        for expiry in [180 * S, 60 * S] {
+            let reported = ReportedCapacity::default();
+            reported.set_expiry(expiry);
+            assert_eq!(reported.capacity(Duration::ZERO, S), None);
+            reported.store(&report(0.5, 100.0, 0.0), S);
+            assert_eq!(reported.capacity(10 * S, 2 * S), None);
+            reported.store(&report(0.5, 50.0, 0.0), 10 * S);
+            assert_eq!(reported.capacity(10 * S, 11 * S), Some(100.0));
+            assert_eq!(reported.capacity(10 * S, 9 * S + expiry), Some(100.0));
+            assert_eq!(reported.capacity(10 * S, 10 * S + expiry), None);
+            // The blackout begins again.
+            reported.store(&report(0.5, 50.0, 0.0), 200 * S);
+            assert_eq!(reported.capacity(10 * S, 205 * S), None);
+            assert_eq!(reported.capacity(10 * S, 210 * S), Some(100.0));
+        }
     }
 }

@@ -2,28 +2,28 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::set::Member;
-use crate::shares::Shares;
+use crate::members::Members;
 
-/// How many points on the ring a member of the greatest weight has; a lighter one has as many fewer
-/// as it is lighter, one at least. With 160 (ketama's number) the shares of equal members differ by
-/// about 8 %. The scale is the greatest weight, not the mean, so that a member which joins or
-/// leaves does not change how many points the others have.
+/// How many points on the ring a member of the largest weight has. Others have fewer by their
+/// weight, but at least one. With 160 (ketama's number) the shares of equal members differ by about
+/// 8 %. The scale is the largest weight, not the mean, so that a member that joins or leaves does
+/// not change the points of others.
 pub const POINTS: u32 = 160;
 
-/// The hash that members and sessions are known by: xxh3, which is the same everywhere.
+/// The hash of members and sessions: xxh3, which is the same everywhere.
 #[must_use]
 pub fn hash(key: &str) -> u64 {
     xxh3_64(key.as_bytes())
 }
 
-/// Points in order, each a member's. Who owns a point depends on the members' hashes and weights
-/// alone, not on their order.
+/// Points in order, each of a member. The owner of a point depends only on the members' hashes and
+/// weights, not on their order.
 #[derive(Debug)]
 pub(crate) struct Ring(Vec<(u64, u32)>);
 
 impl Ring {
-    pub(crate) fn new(members: &[Member], shares: &Shares) -> Self {
+    pub(crate) fn new(members: &Members) -> Self {
+        let shares = &members.shares;
         let most = (0..members.len())
             .map(|index| shares.of(index))
             .max()
@@ -34,17 +34,17 @@ impl Ring {
             let count = (share as f64 / most as f64 * f64::from(POINTS)).round() as u64;
             let count = count.max(share.min(1));
             let place = |replica| xxh3_64_with_seed(&member.hash.to_le_bytes(), replica);
-            // Indices fit: four billion members would not.
+            // Indices fit in 32 bits.
             points.extend((0..count).map(|replica| (place(replica), index as u32)));
         }
         points.sort_unstable_by_key(|(place, index)| (*place, members[*index as usize].hash));
         Self(points)
     }
 
-    /// The owners of all points, once around from the session's place: a member as often as it has
-    /// points.
+    /// The owners of all points, once around from the session's place. Each member comes as often
+    /// as it has points.
     pub(crate) fn from(&self, session: u64) -> impl Iterator<Item = usize> {
-        // Hashed once more, so that numbers which are no good hashes spread too.
+        // Hashed again, so that numbers that are no good hashes spread too.
         let place = xxh3_64(&session.to_le_bytes());
         let (before, after) = self
             .0

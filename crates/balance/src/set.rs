@@ -1,62 +1,27 @@
 //! The members of one service that may be called now.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fmt, sync::Arc};
 
 use rand::Rng;
 
-use crate::pick::PickContext;
-use crate::policies::Policy;
-use crate::shares::Shares;
-use crate::slow_start::SlowStart;
-use crate::{BalanceOptions, Load, PolicyRow, TurnCounter};
-
-/// One endpoint, as policies see it.
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// [`hash`](crate::hash) of the instance's key: the same in every process.
-    pub hash: u64,
-    /// Its capacity as a multiple of another's. 0 gets nothing, unless all are 0: then all are
-    /// equal.
-    pub weight: u32,
-    /// Its load; the same one in every set that the endpoint is a member of.
-    pub load: Arc<Load>,
-}
-
-/// What a pick may depend on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PickArgs {
-    /// [`hash`](crate::hash) of the session's id, if the call belongs to one.
-    pub session: Option<u64>,
-    /// The time, since the epoch that the members' [loads](Load) are told.
-    pub now: Duration,
-}
-
-/// Who took the call that its caller made before this one, and that may still be under way.
-#[derive(Clone, Copy, Debug)]
-pub struct PreviousPick {
-    /// Its index in the set.
-    pub member: usize,
-    /// Whether the two calls come together.
-    pub together: bool,
-}
+use crate::{
+    BalanceOptions, PolicyRow, TurnCounter,
+    members::{Member, Members, PickArgs, PreviousPick},
+    pick::PickContext,
+    policies::Policy,
+};
 
 /// Members and the policy that picks from them. Immutable.
 pub struct Set {
-    members: Vec<Member>,
+    members: Members,
     name: &'static str,
     wants_session: bool,
     policy: Box<dyn Policy>,
-    pub(crate) shares: Shares,
-    pub(crate) slow_start: SlowStart,
-    pub(crate) turn: Arc<TurnCounter>,
-    pub(crate) affinity_slack: u32,
 }
 
 impl Set {
-    /// A set that picks as `policy` says. `turn` goes on from the set that this one replaces, so
-    /// that taking turns does not start again with each rebuild.
+    /// A set that picks by `policy`. `turn` is shared with the set that this one replaces, so that
+    /// a rebuild does not restart the turns.
     #[must_use]
     pub fn new(
         members: Vec<Member>,
@@ -64,37 +29,26 @@ impl Set {
         options: &BalanceOptions,
         turn: Arc<TurnCounter>,
     ) -> Self {
-        for member in &members {
-            member.load.tune(options);
-        }
-        let shares = Shares::new(members.iter().map(|member| member.weight));
-        let callable = (0..members.len()).filter(|index| shares.of(*index) > 0);
-        let slow_start = SlowStart::new(callable.map(|index| &members[index]), options);
-        let policy_of_set = policy.build(&members, &shares, options);
+        let members = Members::new(members, options, turn);
         Self {
+            policy: policy.build(&members, options),
             members,
             name: policy.name,
             wants_session: policy.wants_session,
-            policy: policy_of_set,
-            shares,
-            slow_start,
-            turn,
-            affinity_slack: options.affinity_slack,
         }
     }
 
     /// Picks a member for a call and returns its index.
     ///
-    /// Members in `exclude` (those that earlier attempts of the call have tried; a few) are not
-    /// picked. `None` when nobody is left, or nobody was there; a member of weight 0 is no
-    /// substitute for others that are excluded.
+    /// Members in `exclude` are not picked: the few that earlier attempts of the call have tried.
+    /// `None` when no member is left. A member of weight 0 does not replace excluded ones.
     #[must_use]
     pub fn pick(&self, request: &PickArgs, rng: &mut dyn Rng, exclude: &[usize]) -> Option<usize> {
         self.pick_after(None, request, rng, exclude)
     }
 
-    /// The same for a call whose caller has others under way: a policy may let it follow the last of
-    /// them, since what goes to one place together costs less.
+    /// The same for a caller with other calls in flight. A policy may let the call follow the last
+    /// of them, since calls to one place together cost less.
     #[must_use]
     pub fn pick_after(
         &self,
@@ -107,7 +61,7 @@ impl Set {
             return None;
         }
         self.policy.pick(&mut PickContext {
-            set: self,
+            members: &self.members,
             previous,
             request,
             rng,
@@ -115,10 +69,10 @@ impl Set {
         })
     }
 
-    /// Whether a member gets calls at all, by its weight.
+    /// Whether a member gets calls, by its weight.
     #[must_use]
     pub fn has_share(&self, index: usize) -> bool {
-        self.shares.of(index) > 0
+        self.members.shares.of(index) > 0
     }
 
     /// The members, in the order they were given: what [`pick`](Self::pick) indexes.
@@ -133,7 +87,7 @@ impl Set {
         self.name
     }
 
-    /// Whether the policy goes by the session of a call.
+    /// Whether the policy uses the session of a call.
     #[must_use]
     pub fn wants_session(&self) -> bool {
         self.wants_session
@@ -157,7 +111,7 @@ impl fmt::Debug for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Set")
             .field("policy", &self.name)
-            .field("members", &self.members)
+            .field("members", &self.members())
             .finish_non_exhaustive()
     }
 }

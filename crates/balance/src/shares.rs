@@ -1,11 +1,10 @@
-//! Weights made into turns and chances.
+//! Turns and chances by weight.
 
-/// Who owns which part of the line `0..total`: each member as many units as its weight, after all
-/// weights were divided by what they have in common. No members, no line.
+/// Divides the line `0..total`: each member owns as many units as its weight, after all weights
+/// were divided by their greatest common divisor. Without members the line is empty.
 #[derive(Debug)]
 pub(crate) struct Shares {
-    /// Where each member's part ends. A member of weight 0 ends where the one before it does, and
-    /// so owns nothing.
+    /// Where each member's part ends. A member of weight 0 ends where the one before it ends.
     ends: Vec<u64>,
     total: u64,
     /// Whether every member owns one unit, so that a place is its own owner.
@@ -15,7 +14,7 @@ pub(crate) struct Shares {
 }
 
 impl Shares {
-    /// Of weights that are all 0, all count as 1.
+    /// If all weights are 0, all count as 1.
     pub(crate) fn new(weights: impl Iterator<Item = u32> + Clone) -> Self {
         let unit = weights
             .clone()
@@ -38,11 +37,11 @@ impl Shares {
         }
     }
 
-    /// The owner of a turn: over any `total` turns in a row each member has exactly its weight.
+    /// The owner of a turn. Over any `total` turns in a row each member has exactly its weight.
     ///
-    /// A turn goes 0.618 of the way around the line, and by the three-gap theorem (Świerczkowski
-    /// 1958) the visits to any one part of it are then spread out: no bursts to heavy members, with
-    /// nothing to keep but the number of the turn. Equal members simply follow each other.
+    /// A turn goes 0.618 of the way around the line. By the three-gap theorem (Świerczkowski 1958)
+    /// the visits to any part of it are then spread out, without bursts to heavy members. The only
+    /// state is the number of the turn. Equal members follow each other.
     pub(crate) fn in_turn(&self, turn: u64) -> usize {
         let position = u128::from(turn) * u128::from(self.stride) % u128::from(self.total);
         self.owner(position as u64)
@@ -66,7 +65,7 @@ impl Shares {
         self.ends[index] - index.checked_sub(1).map_or(0, |before| self.ends[before])
     }
 
-    /// A member's share as a multiple of an equal one: 1 when all are equal, 0 when it gets nothing.
+    /// A member's share relative to an equal one: 1 when all are equal, 0 when it gets no calls.
     pub(crate) fn relative(&self, index: usize) -> f64 {
         if self.equal {
             return 1.0;
@@ -75,7 +74,7 @@ impl Shares {
     }
 }
 
-/// A number near 0.618 of `total` that shares no factor with it, so that every place is visited once
+/// A number near 0.618 of `total` without a common factor, so that every place is visited once
 /// before any is visited again.
 ///
 /// The golden ratio spreads best because all quotients of its continued fraction are 1. Of the
@@ -88,7 +87,7 @@ fn golden_stride(total: u64) -> u64 {
         .map_or(1, |(_, stride)| stride)
 }
 
-/// How many strides to choose from. So many in a row always hold one that fits.
+/// How many strides to choose from: this many in a row always include one that fits.
 const CANDIDATES: u64 = 128;
 
 /// The largest quotient of the continued fraction of `a / b`; `None` if they share a factor.

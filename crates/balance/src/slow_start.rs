@@ -1,32 +1,28 @@
-//! Slow start: a member that joins warm ones gets little at first.
+//! Slow start: a member that joins warm ones gets few calls at first.
 
 use std::time::Duration;
 
-use crate::set::Member;
 use crate::{BalanceOptions, Load};
 
-/// Which members of a set are in slow start, told without looking at them all.
+/// Which members of a set are in slow start, without checking them all.
 #[derive(Debug)]
 pub(crate) struct SlowStart {
     window: Duration,
     from: f64,
-    /// When the first member is warm. Until then all are equally cold, and none is held back.
+    /// When the first member is warm. Until then all are equally cold, and none gets fewer calls.
     some: Duration,
-    /// When the last one is. From then on there is nothing to do.
+    /// When the last member is warm. From then on there is no slow start.
     all: Duration,
 }
 
 impl SlowStart {
-    pub(crate) fn new<'a>(
-        members: impl Iterator<Item = &'a Member>,
-        options: &BalanceOptions,
-    ) -> Self {
+    pub(crate) fn new<'a>(loads: impl Iterator<Item = &'a Load>, options: &BalanceOptions) -> Self {
         let window = options.slow_start;
-        let warm_at = |member: &Member| {
-            let joined = member.load.joined();
+        let warm_at = |load: &Load| {
+            let joined = load.joined();
             joined.map_or(Duration::ZERO, |joined| joined.saturating_add(window))
         };
-        let (some, all) = members
+        let (some, all) = loads
             .map(warm_at)
             .map(|at| (at, at))
             .reduce(|(some, all), (at, _)| (some.min(at), all.max(at)))
@@ -39,7 +35,7 @@ impl SlowStart {
         }
     }
 
-    /// The part of its share that a member gets at `now`, up to 1.
+    /// How much of its share a member gets at `now`, at most 1.
     pub(crate) fn factor(&self, load: &Load, now: Duration) -> f64 {
         if now >= self.all || now < self.some {
             return 1.0;
@@ -58,29 +54,18 @@ impl SlowStart {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
 
-    fn slow_start_of(loads: Vec<Load>) -> (SlowStart, Vec<Arc<Load>>) {
-        let loads: Vec<_> = loads.into_iter().map(Arc::new).collect();
-        let member = |load: &Arc<Load>| Member {
-            hash: 0,
-            weight: 1,
-            load: load.clone(),
-        };
-        let members: Vec<_> = loads.iter().map(member).collect();
-        (
-            SlowStart::new(members.iter(), &BalanceOptions::default()),
-            loads,
-        )
+    fn slow_start_of(loads: &[Load]) -> SlowStart {
+        SlowStart::new(loads.iter(), &BalanceOptions::default())
     }
 
     #[test]
     fn a_newcomers_share_grows_from_a_tenth_to_all_of_it() {
-        let (slow_start, loads) = slow_start_of(vec![Load::new(), Load::joined_at(100 * S)]);
+        let loads = [Load::new(), Load::joined_at(100 * S)];
+        let slow_start = slow_start_of(&loads);
         let factor = |now| (slow_start.factor(&loads[1], now) * 100.0).round();
         assert_eq!(factor(100 * S), 10.0);
         assert_eq!(factor(105 * S), 55.0);
@@ -90,8 +75,8 @@ mod tests {
 
     #[test]
     fn nobody_is_held_back_where_all_are_new() {
-        let (slow_start, loads) =
-            slow_start_of(vec![Load::joined_at(100 * S), Load::joined_at(102 * S)]);
+        let loads = [Load::joined_at(100 * S), Load::joined_at(102 * S)];
+        let slow_start = slow_start_of(&loads);
         assert_eq!(slow_start.factor(&loads[1], 103 * S), 1.0);
         assert!(slow_start.factor(&loads[1], 111 * S) < 1.0);
     }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A counter that every [`Set`](crate::Set) of one service shares, so that taking turns goes on
-/// where it was when the set is rebuilt, instead of favouring the first members again.
+/// A counter that every [`Set`](crate::Set) of one service shares. So a rebuild continues the turns
+/// and does not favour the first members.
 #[derive(Debug, Default)]
 pub struct TurnCounter(AtomicU64);
 
@@ -14,8 +14,8 @@ impl TurnCounter {
         Self::default()
     }
 
-    /// Starts anywhere. Many processes that make one call each should start at random, or they all
-    /// call the first member.
+    /// Starts at this turn. Many processes that make one call each should start at random:
+    /// otherwise all call the first member.
     #[must_use]
     pub fn starting_at(turn: u64) -> Self {
         Self(AtomicU64::new(turn))

@@ -1,31 +1,24 @@
-//! Who takes a call: an instance is picked, and a permit on one of its connections taken.
+//! Picks an instance for a call and takes a permit on one of its connections.
 
 use std::sync::Arc;
 
-use discovery::Instance;
 use tokio::time::{Instant, timeout};
 
 use crate::{
     Error, Target,
+    attempt::CallAttempt,
     cluster_client::ClusterClient,
     connection::StreamPermit,
     connections::{Cluster, Endpoint},
 };
 
-/// A call in flight on an instance: counted until dropped, wherever the call ends.
+/// A call in flight on an instance, with a permit on one of its connections.
 pub(crate) struct InFlight {
     pub(crate) permit: StreamPermit,
-    guard: InFlightGuard,
+    pub(crate) attempt: CallAttempt,
 }
 
-struct InFlightGuard {
-    client: Arc<ClusterClient>,
-    endpoint: Arc<Endpoint>,
-    /// It has a permit on a connection.
-    has_permit: bool,
-}
-
-/// Why a permit could not be had.
+/// Why there is no permit.
 enum AcquireError {
     /// The instance cannot be connected to.
     ConnectFailed { reason: String },
@@ -33,7 +26,7 @@ enum AcquireError {
     Full,
 }
 
-/// There is room for a call when this is dropped.
+/// Wakes a waiting call when dropped.
 struct NotifyOnDrop(Arc<Cluster>);
 
 impl Drop for NotifyOnDrop {
@@ -43,8 +36,8 @@ impl Drop for NotifyOnDrop {
 }
 
 impl ClusterClient {
-    /// Someone to send a call to, with a permit on a connection. `tried` are avoided while another
-    /// can take it.
+    /// An instance for a call, with a permit on a connection. Those in `tried` are avoided while
+    /// another can take it.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         target: &Target,
@@ -81,29 +74,22 @@ impl ClusterClient {
             Ok(permit) => permit,
             Err(error) => return Err(self.not_acquired(error, began)),
         };
-        if !self.cluster.begin(endpoint, self.now()) {
-            let limit = self.options().max_in_flight;
-            return Err(self.saturated("max_in_flight", limit, began));
-        }
-        // Counted before anything is awaited, so that the next pick sees it.
-        let mut guard = InFlightGuard {
-            client: Arc::clone(self),
-            endpoint: Arc::clone(endpoint),
-            has_permit: false,
-        };
+        // Counted before the first await, so that the next pick sees it.
+        let mut attempt = CallAttempt::begin(self, endpoint, began, self.now())?;
         let permit = match permit {
             Some(permit) => permit,
-            None => self
-                .open(endpoint)
-                .await
-                .map_err(|error| self.not_acquired(error, began))?,
+            None => {
+                attempt.makes_room = false;
+                let opened = self.open(endpoint).await;
+                opened.map_err(|error| self.not_acquired(error, began))?
+            }
         };
-        guard.has_permit = true;
-        Ok(InFlight { permit, guard })
+        attempt.makes_room = true;
+        Ok(InFlight { permit, attempt })
     }
 
-    /// Opens a connection in a task of its own, which goes on when this call looks elsewhere or is
-    /// given up: the next one will want it.
+    /// Opens a connection in a task of its own. It continues when this call tries another instance
+    /// or is cancelled: the next call will need the connection.
     async fn open(&self, endpoint: &Arc<Endpoint>) -> Result<StreamPermit, AcquireError> {
         let (cluster, endpoint) = (Arc::clone(&self.cluster), Arc::clone(endpoint));
         let opening = self.shared.tracker.spawn(async move {
@@ -113,7 +99,7 @@ impl ClusterClient {
                 cluster.track(&endpoint);
                 cluster.waiters().notify_all();
             }
-            // When the permit was for nobody, whoever waits looks once more, after it is free.
+            // If the call is gone, dropping the permit makes room: wake a waiting call then.
             outcome.map(|permit| (permit, NotifyOnDrop(cluster)))
         });
         let patience = self.options().connect_patience;
@@ -174,7 +160,7 @@ async fn connect(
     cluster: &Arc<Cluster>,
     endpoint: &Arc<Endpoint>,
 ) -> Result<StreamPermit, AcquireError> {
-    // Callers that waited for this find the connection of another, or its failure.
+    // Callers that waited for the lock find the connection of another, or its failure.
     let connecting = endpoint.lock_connecting().await;
     let most = cluster.options().max_connections;
     if let Some(permit) = reserve(endpoint, most)? {
@@ -183,32 +169,12 @@ async fn connect(
     let connections = endpoint.connections();
     match connections.connect(endpoint.connect_args()).await {
         Ok(permit) => Ok(permit),
-        // It serves those it has, and takes no more.
+        // It serves its connections and accepts no more.
         Err(_) if connections.len() > 0 => Err(AcquireError::Full),
         Err(reason) => {
             cluster.mark_unreachable(endpoint, &reason);
             drop(connecting);
             Err(AcquireError::ConnectFailed { reason })
-        }
-    }
-}
-
-impl InFlight {
-    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.guard.endpoint
-    }
-
-    pub(crate) fn instance(&self) -> Arc<Instance> {
-        Arc::clone(&self.endpoint().instance())
-    }
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        let had_last = self.endpoint.end();
-        // A call that found no connection made no room, unless others were waiting for its permit.
-        if self.has_permit || had_last {
-            self.client.cluster.waiters().notify_room();
         }
     }
 }

@@ -1,8 +1,8 @@
-//! A call's place on an instance, for a carrier with connections of its own: the router's relay
-//! engine. The carrier moves the bytes; who takes the call, and what its end says of the instance,
-//! is decided here as for [`Mesh::call`].
+//! Call attempts for a carrier with connections of its own: the router's relay engine. The carrier
+//! moves the bytes. Picking the instance, and what the call's end says of it, are the same as for
+//! [`Mesh::call`].
 //!
-//! The carrier says what time it is: it reads the clock once for many calls.
+//! The carrier passes the time, because it reads the clock once for many calls.
 
 use std::{future::ready, io, sync::Arc, time::Duration};
 
@@ -24,27 +24,30 @@ use crate::{
     retry::{self, Retry},
 };
 
-/// An instance that a carrier connects to. Clones are the same.
+/// An instance that a carrier connects to. Clones are the same instance.
 #[derive(Clone)]
 pub struct Peer {
     client: Arc<ClusterClient>,
     endpoint: Arc<Endpoint>,
 }
 
-/// A call in flight on an instance: counted until dropped.
+/// A call in flight on an instance. It is counted until this is dropped.
 #[derive(Debug)]
 pub struct CallAttempt {
     peer: Peer,
     /// On the mesh's clock.
     sent: Duration,
+    /// Whether its end makes room for a waiting call. Without a connection it does not, unless it
+    /// had the last permit of `max_in_flight`.
+    pub(crate) makes_room: bool,
 }
 
 /// What a carrier knows of a call when it asks for another attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct RetryRequest<'a> {
-    /// How many attempts there were, from 1.
+    /// How many attempts there were, at least 1.
     pub number: usize,
-    /// Whether all of the request is still there.
+    /// Whether the whole request is still buffered.
     pub repeatable: bool,
     /// `pkg.Service/Method`.
     pub method: &'a str,
@@ -53,11 +56,11 @@ pub struct RetryRequest<'a> {
 }
 
 impl Mesh {
-    /// Someone who can take a call at once. Instances in `tried` are avoided while another can; the
-    /// policy may let the call follow others of its `affinity`.
+    /// Picks an instance that can take a call at once. Those in `tried` are avoided while another
+    /// can. The policy may send the call after others of its `affinity`.
     ///
     /// # Errors
-    /// As [`Mesh::call`]; when [`Error::is_transient`], [`Mesh::pick_or_wait`] may find someone.
+    /// As [`Mesh::call`]. When [`Error::is_transient`], [`Mesh::pick_or_wait`] may find one.
     pub fn pick(
         &self,
         target: &Target,
@@ -76,7 +79,7 @@ impl Mesh {
         Ok(attempt)
     }
 
-    /// The same, waiting for `queue_timeout` while nobody can.
+    /// The same, but waits up to `queue_timeout` while no instance can.
     ///
     /// # Errors
     /// As [`Mesh::call`].
@@ -120,59 +123,87 @@ fn pick_now(
     while let Some(endpoint) = candidates.next() {
         if let Some(reason) = endpoint.connect_error() {
             last = Some(client.unreachable(began, reason));
-        } else if client.cluster.begin(&endpoint, now) {
-            let peer = Peer {
-                client: Arc::clone(client),
-                endpoint,
-            };
-            return Ok(CallAttempt { peer, sent: now });
         } else {
-            let limit = client.options().max_in_flight;
-            last = Some(client.saturated("max_in_flight", limit, began));
+            match CallAttempt::begin(client, &endpoint, began, now) {
+                Ok(attempt) => return Ok(attempt),
+                Err(error) => last = Some(error),
+            }
         }
     }
     Err(last.unwrap_or_else(|| client.unreachable(began, String::new())))
 }
 
 impl CallAttempt {
-    /// Where the call is.
+    /// Begins a call on an endpoint at a time on the mesh's clock.
+    pub(crate) fn begin(
+        client: &Arc<ClusterClient>,
+        endpoint: &Arc<Endpoint>,
+        began: Instant,
+        now: Duration,
+    ) -> Result<Self, Error> {
+        if !client.cluster.begin(endpoint, now) {
+            let limit = client.options().max_in_flight;
+            return Err(client.saturated("max_in_flight", limit, began));
+        }
+        let peer = Peer {
+            client: Arc::clone(client),
+            endpoint: Arc::clone(endpoint),
+        };
+        Ok(Self {
+            peer,
+            sent: now,
+            makes_room: true,
+        })
+    }
+
+    /// A reading of the mesh's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.peer.client.shared.clock.timestamp(Instant::now())
+    }
+
+    pub(crate) fn client(&self) -> &Arc<ClusterClient> {
+        &self.peer.client
+    }
+
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.peer.endpoint
+    }
+
+    /// The instance of the call.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// The time that calls of the service have whose callers give none.
+    /// The deadline of the service's calls that bring none.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         let timeout = self.peer.client.options().default_timeout;
         (!timeout.is_zero()).then_some(timeout)
     }
 
-    /// The request goes out.
+    /// Notes that the request is being sent.
     pub fn sent(&mut self, now: Timestamp) {
         self.sent = now.at;
         self.peer.client.picks.inc();
     }
 
-    /// Something came from the instance.
+    /// Notes that something came from the instance.
     pub fn received(&self, now: Timestamp) {
         self.peer.endpoint.mark_received_at(now.at);
     }
 
-    /// The answer begins; `status` when it is nothing but one. For the balancer this is its latency.
+    /// Notes the begin of the answer, which ends its latency. `status` when it is only a status.
     pub fn answered(&self, status: Option<Code>, now: Timestamp) {
         self.received(now);
         let failed = status == Some(Code::Unavailable);
         self.observe(failed, now);
         if status.is_some() {
-            self.peer
-                .client
-                .cluster
-                .record_outcome(&self.peer.endpoint, failed);
+            self.record_outcome(failed);
         }
     }
 
-    /// The answer is HTTP's alone, with this status.
+    /// Notes an answer that is not gRPC's, with this HTTP status.
     pub fn answered_by_http(&self, status: u16, now: Timestamp) {
         self.received(now);
         if is_failure(status) {
@@ -180,34 +211,33 @@ impl CallAttempt {
         }
     }
 
-    /// The answer ended with trailers, which `field` looks up. Costs nothing unless the service's
-    /// policy goes by what instances report.
+    /// Notes the trailers of the answer, which `field` looks up. Free unless the service's policy
+    /// uses load reports.
     pub fn trailers<'a>(&self, field: impl Fn(&str) -> Option<&'a [u8]>) {
         self.peer.client.report(&self.peer.endpoint, field);
     }
 
-    /// The answer ended with this status.
+    /// Notes the status that ended the answer.
     pub fn ended(&self, status: Code, now: Timestamp) {
         if status == Code::Unavailable {
             self.failed(now);
         } else {
-            self.peer
-                .client
-                .cluster
-                .record_outcome(&self.peer.endpoint, false);
+            self.record_outcome(false);
         }
     }
 
-    /// The attempt ended without an answer that it should have given, or in the middle of one.
+    /// Notes that the attempt failed: without an answer, or in the middle of one.
     pub fn failed(&self, now: Timestamp) {
         self.observe(true, now);
-        self.peer
-            .client
-            .cluster
-            .record_outcome(&self.peer.endpoint, true);
+        self.record_outcome(true);
     }
 
-    /// The caller would wait no longer: no failure, but latency.
+    fn record_outcome(&self, failed: bool) {
+        let cluster = &self.peer.client.cluster;
+        cluster.record_outcome(&self.peer.endpoint, failed);
+    }
+
+    /// Notes that the caller stopped waiting. That is latency, not a failure.
     pub fn overdue(&self, now: Timestamp) {
         let waited = now.at.saturating_sub(self.sent);
         self.peer.endpoint.give_up(waited, now.at);
@@ -219,13 +249,13 @@ impl CallAttempt {
         endpoint.observe(latency, failed, now.at);
     }
 
-    /// Whether a call that ended so may be sent again; it is counted if so.
+    /// Whether a call that failed with this error may be sent again. Counts the retry if so.
     #[must_use]
     pub fn may_retry(&self, error: &Error, retry_request: RetryRequest<'_>) -> bool {
         self.retry(retry::of_error(error), retry_request)
     }
 
-    /// Whether a call whose answer is this status may be sent again; it is counted if so.
+    /// Whether a call with this status may be sent again. Counts the retry if so.
     #[must_use]
     pub fn may_retry_status(&self, status: Code, retry_request: RetryRequest<'_>) -> bool {
         self.retry(retry::of_status(status), retry_request)
@@ -247,31 +277,33 @@ impl CallAttempt {
 
 impl Drop for CallAttempt {
     fn drop(&mut self) {
-        self.peer.endpoint.end();
-        self.peer.client.cluster.waiters().notify_room();
+        let had_last = self.peer.endpoint.end();
+        if self.makes_room || had_last {
+            self.peer.client.cluster.waiters().notify_room();
+        }
     }
 }
 
 impl Peer {
-    /// Its number, the same for as long as it keeps its address; never 0.
+    /// Its number, never 0. It stays the same while the instance keeps its address.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.endpoint.number()
     }
 
-    /// The instance, as the registry tells it now.
+    /// The instance, as it is registered now.
     #[must_use]
     pub fn instance(&self) -> Arc<Instance> {
         Arc::clone(&self.endpoint.instance())
     }
 
-    /// Opens a TCP connection to it, and greets it: until it has answered in HTTP/2 nobody knows who
-    /// is there. When that fails, others take its calls until the mesh, trying again in the
-    /// background, can connect.
+    /// Opens a TCP connection to it and runs `greet`, which waits for its HTTP/2. When that fails,
+    /// other instances take its calls until the mesh can connect, which it tries in the background.
     ///
     /// # Errors
-    /// What the attempt said, or that it took longer than `connect_timeout`. `ResourceBusy`, which
-    /// `greet` may say, is not held against it: it takes no more connections, and serves those it has.
+    /// Why connecting failed, or that it took longer than `connect_timeout`. `ResourceBusy` of
+    /// `greet` does not count as a failure: the instance serves its connections and accepts no
+    /// more.
     pub async fn connect<T, F>(&self, greet: impl FnOnce(TcpStream) -> F) -> io::Result<T>
     where
         F: Future<Output = io::Result<T>>,
@@ -302,29 +334,29 @@ impl Peer {
         })
     }
 
-    /// How long a call should wait for [`Self::connect`] before it looks for another instance.
+    /// How long a call should wait for [`Self::connect`] before it tries another instance.
     #[must_use]
     pub fn connect_patience(&self) -> Duration {
         self.client.options().connect_patience
     }
 
-    /// Why it cannot be connected to, while it cannot.
+    /// Why connecting to it fails now; `None` while it does not.
     #[must_use]
     pub fn connect_error(&self) -> Option<String> {
         self.endpoint.connect_error()
     }
 
-    /// Changes when connections to the instance are to be given up: its calls and its health were
-    /// silent for `tcp_user_timeout`. Ends with the instance.
+    /// Changes when connections to the instance should be closed, because its calls and its health
+    /// checks had no answer for `tcp_user_timeout`. Ends with the instance.
     #[must_use]
     pub fn aborted(&self) -> watch::Receiver<()> {
         self.endpoint.aborted()
     }
 
-    /// Ends when the instance has left the registry, or its address.
+    /// Ends when the instance has left the registry or has another address.
     pub async fn gone(self) {
         let gone = self.endpoint.gone().clone();
-        // Not to be kept by who waits for its end.
+        // Waiting for its end must not keep it alive.
         drop(self);
         gone.cancelled().await;
     }

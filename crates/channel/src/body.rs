@@ -1,23 +1,21 @@
-//! The body of an answer, watched to its end: the call counts as in flight until then, its status
-//! goes to the statistics, and a connection that fails midway becomes a status.
+//! The body of an answer. The call counts as in flight until its end. Its status goes to the
+//! statistics, and a connection that fails becomes a status.
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tonic::{Code, Status};
 use tracing::Span;
 
 use crate::{
-    Error,
+    CallAttempt, Error, Timestamp,
     acquire::InFlight,
-    cluster_client::ClusterClient,
     connection::Failure,
     connections::Endpoint,
     deadline::Deadline,
@@ -28,20 +26,15 @@ use crate::{
 
 /// A call in flight, from the sending of its request to the end of its answer.
 pub(crate) struct ActiveCall {
-    client: Arc<ClusterClient>,
     in_flight: InFlight,
     replay: Replay,
-    sent: Instant,
 }
 
 impl ActiveCall {
-    pub(crate) fn new(client: Arc<ClusterClient>, in_flight: InFlight, replay: Replay) -> Self {
-        Self {
-            client,
-            in_flight,
-            replay,
-            sent: Instant::now(),
-        }
+    pub(crate) fn new(mut in_flight: InFlight, replay: Replay) -> Self {
+        let now = in_flight.attempt.now();
+        in_flight.attempt.sent(now);
+        Self { in_flight, replay }
     }
 
     pub(crate) fn send(
@@ -51,75 +44,38 @@ impl ActiveCall {
         self.in_flight.permit.send(request)
     }
 
-    /// The answer begins: for the balancer, this is its latency. Servers send the headers of a
-    /// unary answer with its message.
-    pub(crate) fn answered(&self, headers: &HeaderMap) {
-        self.endpoint().mark_received();
-        let status = status_code(headers);
-        let failed = status == Some(Code::Unavailable as i32);
-        self.observe(failed);
-        if status.is_some() {
-            self.client.cluster.record_outcome(self.endpoint(), failed);
-        }
-    }
-
-    /// Something came that says nothing of how well the instance works.
-    pub(crate) fn received(&self) {
-        self.endpoint().mark_received();
-    }
-
-    /// The answer is HTTP's alone, with this status.
-    pub(crate) fn answered_by_http(&self, status: u16) {
-        self.received();
-        if http_status::is_failure(status) {
-            self.failed();
-        }
-    }
-
-    /// What is said of an answer with too much metadata.
-    pub(crate) fn large_answer(&self) -> Error {
-        Error::LargeAnswer {
-            instance: self.endpoint().id().to_string(),
-            limit: self.client.options().max_header_bytes,
-        }
-    }
-
-    /// The attempt ended without an answer, or in the middle of it.
-    pub(crate) fn failed(&self) {
-        self.observe(true);
-        self.client.cluster.record_outcome(self.endpoint(), true);
-    }
-
-    /// Its caller would wait no longer, or has an answer from elsewhere. That is no failure, but
-    /// may be latency.
-    pub(crate) fn given_up(&self) {
-        self.endpoint()
-            .give_up(self.sent.elapsed(), self.client.now());
-    }
-
-    fn observe(&self, failed: bool) {
-        let now = self.client.now();
-        self.endpoint().observe(self.sent.elapsed(), failed, now);
-    }
-
-    fn trailers(&self, trailers: &HeaderMap) {
-        self.client.report(self.endpoint(), |name| {
-            trailers.get(name).map(http::HeaderValue::as_bytes)
-        });
-        if status_code(trailers) == Some(Code::Unavailable as i32) {
-            self.failed();
-        } else {
-            self.client.cluster.record_outcome(self.endpoint(), false);
-        }
+    /// The attempt, and the time, to be told what becomes of it.
+    pub(crate) fn attempt(&self) -> (&CallAttempt, Timestamp) {
+        let attempt = &self.in_flight.attempt;
+        (attempt, attempt.now())
     }
 
     fn endpoint(&self) -> &Endpoint {
-        self.in_flight.endpoint()
+        self.in_flight.attempt.endpoint()
+    }
+
+    fn max_header_bytes(&self) -> usize {
+        self.in_flight.attempt.client().options().max_header_bytes
+    }
+
+    /// The error for an answer with too much metadata.
+    pub(crate) fn large_answer(&self) -> Error {
+        Error::LargeAnswer {
+            instance: self.endpoint().id().to_string(),
+            limit: self.max_header_bytes(),
+        }
+    }
+
+    fn trailers(&self, trailers: &HeaderMap) {
+        let (attempt, now) = self.attempt();
+        attempt.trailers(|name| trailers.get(name).map(http::HeaderValue::as_bytes));
+        attempt.ended(grpc_status(trailers).map_or(Code::Ok, Code::from), now);
     }
 }
 
-/// The `grpc-status` among headers or trailers.
-pub(crate) fn status_code(headers: &HeaderMap) -> Option<i32> {
+/// The `grpc-status` in headers or trailers.
+#[must_use]
+pub fn grpc_status(headers: &HeaderMap) -> Option<i32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
@@ -165,7 +121,7 @@ impl ResponseBody {
         }
     }
 
-    /// Ends the answer with a status of the mesh instead of the instance's.
+    /// Ends the answer with a status of the mesh in place of the instance's.
     fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.end();
         let mut trailers = HeaderMap::new();
@@ -185,7 +141,8 @@ impl ResponseBody {
         }
         let failure = Failure::of(error);
         if failure.code == Code::Unavailable {
-            active.failed();
+            let (attempt, now) = active.attempt();
+            attempt.failed(now);
         }
         let instance = active.endpoint().id().to_string();
         Error::ConnectionLost {
@@ -220,8 +177,7 @@ impl Body for ResponseBody {
                 if let Some(active) = &this.active {
                     active.endpoint().mark_received();
                     if let Some(trailers) = frame.trailers_ref() {
-                        let limit = active.client.options().max_header_bytes;
-                        if http_status::list_size(trailers) > limit {
+                        if http_status::list_size(trailers) > active.max_header_bytes() {
                             let status = active.large_answer().status();
                             return this.end_with(&status);
                         }

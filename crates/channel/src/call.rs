@@ -1,4 +1,4 @@
-//! One call: deadline → pick → send → observe, and again where that is allowed.
+//! One call: deadline → pick → send → observe, and again where a retry is allowed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,18 +18,19 @@ use crate::{
     send::{AbortOnDrop, Call, complete, retry_decision},
 };
 
-/// The pauses before attempts that follow a failure which an instance may have seen.
+/// The pauses before retries of a call that an instance may have processed.
 pub const RETRY_PAUSE: Backoff =
     Backoff::new(Duration::from_millis(25), Duration::from_millis(250), 0.2);
 
 impl Mesh {
-    /// Sends a gRPC request to an instance of the target and gives its answer, with [`ServedBy`] in
-    /// the extensions. The request's path, metadata and bytes go as they are; `grpc-timeout` is
-    /// shortened by the time that has passed. `picked` is told of the instance before each attempt.
+    /// Sends a gRPC request to an instance of the target and returns its answer, with [`ServedBy`]
+    /// in the extensions. Path, metadata and bytes are sent unchanged, except that `grpc-timeout`
+    /// is shortened by the time that has passed. `picked` is called with the instance of each
+    /// attempt.
     ///
     /// # Errors
-    /// When no instance answered; [`Error::status`] is what the caller should be told. A status
-    /// that an instance gives is an answer.
+    /// When no instance answered. [`Error::status`] is the status for the caller. A status from an
+    /// instance is an answer.
     pub async fn call(
         &self,
         target: &Target,
@@ -93,12 +94,12 @@ impl Mesh {
     }
 }
 
-/// Sends a call to one instance after another, as long as the last failure allows it.
+/// Sends a call to one instance after another, while the last failure allows it.
 async fn run(
     call: Call<'_>,
     mut picked: impl FnMut(&Arc<Instance>) + Send,
 ) -> Result<Response<ResponseBody>, Error> {
-    // However this future ends, nobody goes on sending the body.
+    // However this future ends, the body is sent no further.
     let mut abort = AbortOnDrop(Some(call.replay.clone()));
     let mut tried: Vec<Arc<Endpoint>> = Vec::new();
     let now = call.client.now();
@@ -106,14 +107,14 @@ async fn run(
     for number in 1.. {
         let in_flight = call.within_deadline(call.client.acquire(call.target, &tried));
         let in_flight = in_flight.await??;
-        let endpoint = Arc::clone(in_flight.endpoint());
-        picked(&in_flight.instance());
+        let endpoint = Arc::clone(in_flight.attempt.endpoint());
+        picked(&in_flight.attempt.peer().instance());
         let outcome = call.attempt(number, in_flight, &call.replay).await;
         let (retry, pushback) = retry_decision(&outcome);
         if !call.may_retry(retry, number, &endpoint) {
             if outcome.is_ok() {
                 call.replay.commit();
-                // From here on the answer's body sees to it.
+                // From here on the answer's body aborts it.
                 abort.0 = None;
             }
             return outcome;

@@ -1,4 +1,4 @@
-//! In what order instances are asked whether they can take a call.
+//! The order in which instances are tried for a call.
 
 use std::{
     ops::Range,
@@ -18,8 +18,8 @@ use crate::{
 
 type Snapshot = cluster::ClusterSnapshot<Http2Connections>;
 
-/// How many the policy chooses for one call. Where so many cannot take it most cannot, and the
-/// others are asked one after another: choosing among few that are left costs more than that.
+/// How many instances the policy chooses for one call. When none of them can take it, most cannot,
+/// and the others are tried in order. That is cheaper than choosing among few.
 const CHOSEN: usize = 8;
 
 /// Instances in the order in which a call should try them.
@@ -29,21 +29,21 @@ pub(crate) struct Candidates {
     /// The call is for one instance only.
     only: bool,
     pinned: Option<Arc<Endpoint>>,
-    /// Those that earlier attempts have tried, and those of the policy's that could not.
+    /// Instances of earlier attempts, and the policy's choices that could not take the call.
     exclude: Vec<usize>,
     /// How many the policy chose.
     chosen: usize,
-    /// The others, in order from any one on, modulo their number.
+    /// The position among the others, from a random one on, modulo their number.
     remaining: Option<Range<usize>>,
-    /// Better than nobody.
+    /// The last choice: instances of earlier attempts.
     tried: vec::IntoIter<usize>,
     current: Option<usize>,
-    /// Who took the call before this one, of those that its caller has under way.
+    /// The instance of its caller's last call, while calls of it are in flight.
     previous: Option<balance::PreviousPick>,
 }
 
 impl Candidates {
-    /// Lets the call follow those that its caller has under way.
+    /// Lets the call follow its caller's calls in flight.
     pub(crate) fn apply_affinity(&mut self, affinity: &CallAffinity) {
         let last = affinity.last.as_ref();
         let last = last.filter(|(snapshot, _)| snapshot.as_ptr() == Arc::as_ptr(&self.snapshot));
@@ -53,7 +53,7 @@ impl Candidates {
         });
     }
 
-    /// Lets the next call of its caller follow this one.
+    /// Lets its caller's next call follow this one.
     pub(crate) fn record_affinity(&self, affinity: &mut CallAffinity) {
         affinity.at = self.request.now;
         match (self.current, &mut affinity.last) {
@@ -67,7 +67,7 @@ impl Candidates {
         }
     }
 
-    /// The next one, after the one before could not take the call.
+    /// The next instance to try.
     pub(crate) fn next(&mut self) -> Option<Arc<Endpoint>> {
         if self.only {
             return self.pinned.take();
@@ -104,11 +104,11 @@ impl Candidates {
     }
 }
 
-/// Calls that one caller has under way: where the last one went. A new one when all are over.
+/// Where the last of one caller's calls in flight went. Make a new one when none is in flight.
 #[derive(Default)]
 pub struct CallAffinity {
     last: Option<(Weak<Snapshot>, usize)>,
-    /// On the mesh's clock: calls of one reading of it come together.
+    /// On the mesh's clock. Calls at the same reading of it come together.
     at: Duration,
 }
 
@@ -120,7 +120,7 @@ impl std::fmt::Debug for CallAffinity {
 }
 
 impl ClusterClient {
-    /// Whom a call may go to, the best first. `tried` come when nobody else is left.
+    /// The instances that a call may go to, the best first. Those in `tried` come last.
     pub(crate) fn candidates(
         &self,
         target: &Target,

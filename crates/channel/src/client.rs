@@ -1,4 +1,4 @@
-//! A client for one service, as tonic's generated code wants it.
+//! A client for one service, for tonic's generated code.
 
 use std::{
     future::Future,
@@ -10,7 +10,18 @@ use tonic::Status;
 
 use crate::{Mesh, ResponseBody, Target};
 
-/// Calls one service (or one instance of it): a tower service, cheap to clone.
+/// Calls one service, or one instance of it. It is a tower service and cheap to clone.
+///
+/// ```no_run
+/// use proto::agentplatform::{TaskRequest, agent_service_client::AgentServiceClient};
+///
+/// # async fn example(mesh: mesh_channel::Mesh) -> Result<(), tonic::Status> {
+/// let mut echo = AgentServiceClient::new(mesh.channel("agent-echo").session("s-1"));
+/// let answer = echo.execute_task(TaskRequest::default()).await?;
+/// # drop(answer);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Channel {
     mesh: Mesh,
@@ -29,7 +40,7 @@ impl Mesh {
 }
 
 impl Channel {
-    /// The same service, one instance of it only.
+    /// The same service, but only this instance of it.
     #[must_use]
     pub fn instance(mut self, id: &str) -> Self {
         self.target = self.target.instance(id);
@@ -50,7 +61,7 @@ impl tower::Service<http::Request<tonic::body::Body>> for Channel {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        // Capacity is looked at per instance, when one is picked.
+        // Each pick checks the capacity of the instance.
         Poll::Ready(Ok(()))
     }
 

@@ -1,4 +1,4 @@
-//! What the calls of one service share: its endpoints, its retry budget, its counters.
+//! What the calls to one service share: its endpoints, retry budget and counters.
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ impl ClusterClient {
         }
     }
 
-    /// The limits and times of its calls, as they are now.
+    /// The present limits and timeouts of its calls.
     pub(crate) fn options(&self) -> Guard<Arc<ClusterOptions>> {
         self.cluster.options()
     }
@@ -53,17 +53,17 @@ impl ClusterClient {
         self.shared.clock.now()
     }
 
-    /// What is wrong with the registry, where that is known.
+    /// Why the registry does not answer, if it does not.
     pub(crate) fn registry_error(&self) -> Option<String> {
-        self.discovery.last_error()
+        Some(self.discovery.last_error()?.to_string())
     }
 
-    /// A call begins, and earns a part of a retry.
+    /// A call begins and earns a part of a retry.
     pub(crate) fn deposit(&self, now: Duration) {
         self.budget.deposit(self.options().retry_ratio, now);
     }
 
-    /// Whether the budget has a retry left; it is taken.
+    /// Takes a retry from the budget, if there is one.
     pub(crate) fn withdraw(&self) -> bool {
         let (ratio, per_second) = {
             let options = self.options();
@@ -72,8 +72,8 @@ impl ClusterClient {
         self.budget.withdraw(ratio, per_second, self.now())
     }
 
-    /// What an endpoint reports of its load in trailers, which `field` looks up, goes to the policy
-    /// if it wants to know.
+    /// Passes an endpoint's load report in trailers, which `field` looks up, to the policy if it
+    /// uses reports.
     pub(crate) fn report<'a>(&self, endpoint: &Endpoint, field: impl Fn(&str) -> Option<&'a [u8]>) {
         if self.cluster.wants_reports()
             && let Some(report) = orca::read(field)
@@ -82,8 +82,8 @@ impl ClusterClient {
         }
     }
 
-    /// How long a call waits for one instance before another is asked too; `None` when it may not
-    /// run twice, or there is no other. One instance is asked what methods are idempotent.
+    /// How long a call waits for one instance before it is also sent to another. `None` when it may
+    /// not run twice, or there is no other. The first instance says which methods are idempotent.
     pub(crate) fn hedge_delay(&self, method: &str, declared: bool) -> Option<Duration> {
         let options = self.options();
         let delay = options.hedge_delay;
@@ -97,7 +97,7 @@ impl ClusterClient {
         (declared || first.instance().is_idempotent(method)).then_some(delay)
     }
 
-    /// Whether a call may be sent again after its `number`-th attempt; it is counted if so.
+    /// Whether a call may be sent again after its `number`-th attempt. Counts the retry if so.
     pub(crate) fn may_retry(
         &self,
         retry: Retry,
@@ -118,7 +118,7 @@ impl ClusterClient {
         true
     }
 
-    /// Another attempt is on its way, after or beside this endpoint's.
+    /// Counts another attempt, after or beside this endpoint's.
     pub(crate) fn retried(&self, reason: &'static str, endpoint: &Endpoint) {
         self.metrics
             .retried(self.cluster.service(), reason, &endpoint.id());

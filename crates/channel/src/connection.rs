@@ -32,8 +32,8 @@ use crate::{
     upload::Upload,
 };
 
-/// Receive window of a stream and of a connection: large, so that one slow reader's stream does not
-/// hold up its neighbours, and a 4 MiB message needs few round trips.
+/// Receive windows of a stream and of a connection. They are large, so that a slow reader does not
+/// hold up other streams, and a 4 MiB message needs few round trips.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 1 << 24;
 
@@ -45,30 +45,30 @@ pub(crate) struct Connection {
     tracker: TaskTracker,
 }
 
-/// A stream's place on a connection, given back when dropped.
+/// The right to open a stream on a connection, given back when dropped.
 pub(crate) struct StreamPermit {
     connection: Arc<Connection>,
     sender: SendRequest<Bytes>,
 }
 
 impl Connection {
-    /// Speaks HTTP/2 on an open stream until `aborted` changes, and waits for the peer's SETTINGS: before them nobody knows
-    /// how many streams it takes, and a peer that hangs is told from one that serves.
+    /// Speaks HTTP/2 on an open stream until `aborted` changes, and waits for the peer's SETTINGS.
+    /// They say how many streams it takes, and show that it does not hang.
     pub(crate) async fn handshake(
         stream: TcpStream,
         tracker: &TaskTracker,
         mut aborted: watch::Receiver<()>,
     ) -> io::Result<Arc<Self>> {
         let (stream, first) = Sniffer::new(stream);
-        // No limit of metadata is told: h2 ends the connection for a list of several times its limit,
-        // and servers that may not send one end the call with words of their own. It is kept by who
-        // reads the answer.
+        // No limit of metadata is announced: h2 would close the connection for a list several times
+        // over it, and servers would end the call with errors of their own. The reader of the
+        // answer checks the limit.
         let (sender, mut connection) = Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .enable_push(false)
-            // Every cancelled call is a reset of ours: with h2's default a connection would be
-            // closed under the calls that go on.
+            // Each cancelled call is a reset by us. With h2's default limit they would close the
+            // connection of other calls.
             .max_local_error_reset_streams(None)
             .max_concurrent_reset_streams(1024)
             // None until SETTINGS come.
@@ -82,14 +82,14 @@ impl Connection {
             let drive = poll_fn(|cx| {
                 let done = Pin::new(&mut connection).poll(cx);
                 if ready.is_some() && connection.max_concurrent_send_streams() > 0 {
-                    // Nobody listens any more when connecting was given up.
+                    // The receiver is gone when connecting was given up.
                     ready.take().map(|ready| ready.send(()).ok());
                 }
                 done
             });
             let aborted = async {
                 if aborted.changed().await.is_err() {
-                    // Nobody is left to abort it.
+                    // The sender is gone: nobody can abort it.
                     std::future::pending().await
                 }
             };
@@ -99,7 +99,7 @@ impl Connection {
                         tracing::debug!(%error, "connection ended");
                     }
                 }
-                // Dropped in the middle: its calls fail as if it had broken.
+                // Its calls fail as if it had broken.
                 () = aborted => tracing::debug!("connection given up"),
             }
         });
@@ -115,12 +115,12 @@ impl Connection {
         }))
     }
 
-    /// Takes a place for one more call; `None` when the connection is closing or full. Past the
-    /// peer's limit h2 would queue the call silently.
+    /// A permit for one more call; `None` when the connection is closing or full. Beyond the peer's
+    /// limit h2 would queue the call silently.
     pub(crate) fn reserve(self: &Arc<Self>) -> Option<StreamPermit> {
         let mut sender = self.sender.clone();
-        // A handle without a stream of its own is ready at once, unless the connection is broken
-        // or the peer said GOAWAY.
+        // A handle without a stream is ready at once, unless the connection is broken or the peer
+        // sent GOAWAY.
         let mut cx = Context::from_waker(Waker::noop());
         if !matches!(sender.poll_ready(&mut cx), Poll::Ready(Ok(()))) {
             self.closed.store(true, Ordering::Relaxed);
@@ -144,8 +144,8 @@ impl Connection {
 }
 
 impl StreamPermit {
-    /// Sends a request and waits for the headers of its answer. When this is dropped, or the
-    /// answer, and the body's call is over, the instance is told CANCEL.
+    /// Sends a request and waits for the headers of its answer. When this or the answer is dropped
+    /// and the call is over, the stream is reset with CANCEL.
     pub(crate) async fn send(
         &self,
         request: Request<AttemptBody>,
@@ -162,7 +162,7 @@ impl StreamPermit {
             })?;
         if !ends {
             let mut upload = Upload::new(stream, body);
-            // Most requests are one message that is there already: no task for those.
+            // Most requests are one message that is already there: they need no task.
             if (&mut upload).now_or_never().is_none() {
                 self.connection.tracker.spawn(upload);
             }
@@ -183,13 +183,13 @@ impl Drop for StreamPermit {
 /// How a connection failed a call.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The instance has certainly not seen the call, or has said that it did not process it.
+    /// The instance has not seen the call, or says that it did not process it.
     pub(crate) unsent: bool,
-    /// The instance itself ended this one call.
+    /// The instance reset this call.
     pub(crate) reset: bool,
     /// gRPC's code for the HTTP/2 error.
     pub(crate) code: Code,
-    /// What the connection said.
+    /// The connection's error.
     pub(crate) reason: String,
 }
 
@@ -197,7 +197,7 @@ impl Failure {
     pub(crate) fn of(error: &h2::Error) -> Self {
         let reset = error.is_reset() && error.is_remote();
         let refused = reset && error.reason() == Some(Reason::REFUSED_STREAM);
-        // h2 gives a stream the peer's GOAWAY only when its id is past the last one processed.
+        // h2 fails a stream with GOAWAY only if its id is above the last processed one.
         let unprocessed = error.is_go_away() && error.is_remote();
         Self {
             unsent: refused || unprocessed,
@@ -231,7 +231,7 @@ mod tests {
 
     use super::*;
 
-    /// Why a peer that says this, and no more, is no instance.
+    /// The error for a peer that sends only this.
     async fn refused(words: &'static [u8], reset: bool) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap())

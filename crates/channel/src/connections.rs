@@ -27,8 +27,8 @@ pub(crate) type Endpoint = cluster::Endpoint<Http2Connections>;
 pub(crate) struct Http2Connections(Mutex<Vec<Arc<Connection>>>);
 
 impl Http2Connections {
-    /// A permit on a connection that is open, the first that has one: filling one connection before
-    /// the next costs fewer system calls than spreading over many.
+    /// A permit on the first open connection that has one. Filling one connection before the next
+    /// costs fewer system calls than spreading over many.
     pub(crate) fn reserve(&self) -> Option<StreamPermit> {
         let mut connections = self.0.lock();
         let permit = connections.iter().find_map(Connection::reserve);
@@ -67,7 +67,7 @@ impl Connections for Http2Connections {
         self.connect(args).await.map(drop)
     }
 
-    /// Any answer at all is life, `UNIMPLEMENTED` too.
+    /// Any answer shows life, even `UNIMPLEMENTED`.
     async fn check_health(probe: &mut Self::Probe, args: ConnectArgs) -> bool {
         let open = match probe.take().filter(|c| !c.is_closed()) {
             Some(open) => open,

@@ -1,4 +1,4 @@
-//! The caller's deadline: gRPC's `grpc-timeout` header, read, shortened and written again.
+//! The caller's deadline: reads, shortens and writes gRPC's `grpc-timeout` header.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 use mesh_relay::timeout;
 use tokio::time::Instant;
 
-/// When a call has to end, and how much time its caller gave.
+/// When a call has to end, and the timeout that its caller gave.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
@@ -15,15 +15,15 @@ pub(crate) struct Deadline {
 
 const HEADER: &str = "grpc-timeout";
 
-/// A `grpc-timeout` that is not at most eight digits and a unit.
+/// A malformed `grpc-timeout`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("grpc-timeout is `{0}`: expected up to 8 digits and a unit of H, M, S, m, u or n")]
 pub struct InvalidTimeout(String);
 
-/// The time the caller gives, `None` when it sets no limit.
+/// The caller's timeout; `None` without one.
 ///
 /// # Errors
-/// When the header is there and is not gRPC's form.
+/// When the header is malformed.
 pub fn read(headers: &HeaderMap) -> Result<Option<Duration>, InvalidTimeout> {
     let Some(value) = headers.get(HEADER) else {
         return Ok(None);
@@ -33,7 +33,8 @@ pub fn read(headers: &HeaderMap) -> Result<Option<Duration>, InvalidTimeout> {
         .ok_or_else(|| InvalidTimeout(String::from_utf8_lossy(value.as_bytes()).into_owned()))
 }
 
-/// Writes the time that is left, rounded up, so that the instance does not give up before its caller.
+/// Writes the time that is left. It is rounded up, so that the instance does not give up before its
+/// caller.
 pub fn write(headers: &mut HeaderMap, left: Duration) {
     // Never an error: digits and a letter are a header value.
     if let Ok(value) = HeaderValue::from_bytes(&timeout::write(left)) {
@@ -41,10 +42,10 @@ pub fn write(headers: &mut HeaderMap, left: Duration) {
     }
 }
 
-/// The moment a call that arrived `now` has to end.
+/// When a call that arrived `now` has to end.
 #[must_use]
 pub fn after(now: Instant, timeout: Duration) -> Instant {
-    // A caller may ask for centuries; the clock cannot hold them.
+    // The clock cannot hold centuries, which a caller may ask for.
     now.checked_add(timeout)
         .unwrap_or_else(|| now + Duration::from_secs(86_400 * 365))
 }

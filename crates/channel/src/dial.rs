@@ -1,4 +1,4 @@
-//! Opens a TCP connection that notices a dead peer by itself. HTTP/2 PING is not used for that:
+//! Opens TCP connections that notice dead peers by themselves. HTTP/2 PING is not used for that:
 //! grpcio servers answer the fifth ping of a quiet call with GOAWAY `too_many_pings`.
 
 use std::{io, time::Duration};
@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, lookup_host};
 
 use crate::ClusterOptions;
 
-/// TCP counts these times in whole seconds.
+/// Linux has these times in whole seconds.
 const LEAST_KEEPALIVE: Duration = Duration::from_secs(1);
 
 /// Connects to the first address of `authority` that accepts.

@@ -1,4 +1,4 @@
-//! Why a call got no answer from an instance, by what that means for another attempt.
+//! Why a call got no answer from an instance.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use tonic::Code;
 
 use crate::http_status::http_code;
 
-/// A call that the mesh could not bring to an answer.
+/// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The registry has not told yet who is there.
+    /// The registry has not answered yet.
     #[error("{}", unknown(*waited, trouble.as_deref()))]
     Undiscovered {
         /// How long the call waited.
         waited: Duration,
-        /// What is wrong with the registry, where that is known.
+        /// Why the registry does not answer, where that is known.
         trouble: Option<String>,
     },
-    /// Discovery knows no healthy instance.
+    /// The registry has no healthy instance.
     #[error("no healthy instance of {service}{}", besides(*.drained))]
     NoInstance {
         /// Consul service name.
         service: String,
-        /// Healthy ones that an operator has drained.
+        /// How many healthy ones an operator has drained.
         drained: usize,
     },
-    /// The instance that was asked for is not there.
+    /// The requested instance is not there.
     #[error("{service} has no healthy instance `{instance}`")]
     NoSuchInstance {
         /// Consul service name.
@@ -34,17 +34,17 @@ pub enum Error {
         /// The instance ID.
         instance: String,
     },
-    /// Instances are known and none could be connected to in time.
+    /// No instance could be connected to in time.
     #[error("no instance of {service} could be reached within {:?}: {reason}", rounded(*.waited))]
     Unreachable {
         /// Consul service name.
         service: String,
         /// How long the call waited.
         waited: Duration,
-        /// What the last attempt said.
+        /// The error of the last attempt.
         reason: String,
     },
-    /// Every instance has as many calls as it may have.
+    /// Every instance is at a limit of calls.
     #[error(
         "every instance of {service} has `{key}` = {limit} calls in flight; waited {:?}",
         rounded(*.waited)
@@ -59,25 +59,25 @@ pub enum Error {
         /// How long the call waited.
         waited: Duration,
     },
-    /// The instance did not take the request: another may.
+    /// The instance did not process the request: another may.
     #[error("{instance} did not take the call: {reason}")]
     Unsent {
         /// Instance ID.
         instance: String,
-        /// What its connection said.
+        /// The connection's error.
         reason: String,
     },
-    /// The call was sent, and ended without an answer.
+    /// The call was sent and ended without an answer.
     #[error("{instance} gave no answer: {reason}")]
     ConnectionLost {
         /// Instance ID.
         instance: String,
-        /// What its connection said.
+        /// The connection's error.
         reason: String,
         /// gRPC's code for it.
         code: Code,
     },
-    /// The call was answered by HTTP alone, without a status of gRPC.
+    /// The answer is HTTP without a gRPC status.
     #[error("{instance} answered with HTTP status {status} instead of gRPC")]
     Http {
         /// Instance ID.
@@ -85,7 +85,7 @@ pub enum Error {
         /// Of HTTP.
         status: u16,
     },
-    /// The metadata of the answer is larger than is taken.
+    /// The metadata of the answer is over the limit.
     #[error("the metadata of {instance}'s answer is larger than max_header_bytes, {limit} bytes")]
     LargeAnswer {
         /// Instance ID.
@@ -93,13 +93,13 @@ pub enum Error {
         /// The limit, bytes.
         limit: usize,
     },
-    /// The time the caller gave is over.
+    /// The caller's deadline is over.
     #[error("the deadline of {:?} is over", rounded(*.0))]
     Deadline(Duration),
-    /// The request itself failed while it was being sent.
+    /// Reading the caller's request failed.
     #[error("{}", .0.message())]
     Request(Box<tonic::Status>),
-    /// The request's metadata is not gRPC's.
+    /// The request's metadata is malformed.
     #[error(transparent)]
     Timeout(#[from] crate::deadline::InvalidTimeout),
 }
@@ -107,14 +107,14 @@ pub enum Error {
 fn unknown(waited: Duration, trouble: Option<&str>) -> String {
     let waited = rounded(waited);
     match trouble {
-        Some(trouble) => format!("who is in the mesh is not known after {waited:?}: {trouble}"),
+        Some(trouble) => format!("the instances are not known after {waited:?}: {trouble}"),
         None => {
             format!("the registry has told nothing within {waited:?}; the log and /readyz say why")
         }
     }
 }
 
-/// A time as a person would say it: without what is below a tenth of a second, or a millisecond.
+/// A time for people: rounded to a tenth of a second, or to a millisecond.
 fn rounded(time: Duration) -> Duration {
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     match ms {
@@ -132,7 +132,8 @@ fn besides(drained: usize) -> String {
 }
 
 impl Error {
-    /// Whether waiting may help: the registry may answer, an instance be reached or have room.
+    /// Whether waiting may help: until the registry answers, or an instance is reachable or has
+    /// room.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(
@@ -141,7 +142,7 @@ impl Error {
         )
     }
 
-    /// The same, said at the end of the wait.
+    /// The same error at the end of the wait.
     pub(crate) fn after(mut self, time: Duration) -> Self {
         if let Self::Undiscovered { waited, .. }
         | Self::Unreachable { waited, .. }
@@ -152,7 +153,7 @@ impl Error {
         self
     }
 
-    /// What the caller is told: one code and one reason for each variant.
+    /// The status for the caller: each variant has one code and one reason.
     #[must_use]
     pub fn status(&self) -> tonic::Status {
         let mut about: Vec<(&str, String)> = Vec::new();
@@ -165,7 +166,7 @@ impl Error {
             Self::NoSuchInstance { service, instance } => {
                 about.push(("service", service.clone()));
                 about.push(("instance", instance.clone()));
-                // Not UNAVAILABLE: clients repeat that by themselves, and nobody else may answer.
+                // Not UNAVAILABLE: clients would retry, and no other instance answers otherwise.
                 (Code::FailedPrecondition, Reason::InstanceGone)
             }
             Self::Unreachable { service, .. } => {

@@ -1,5 +1,5 @@
-//! Hedging: a call that may run twice is sent to a second instance when the first takes long. The
-//! first answer wins, and the other attempt is cancelled.
+//! Hedging (gRPC A6): a call that may run twice is also sent to a second instance when the first
+//! takes long. The first answer wins, and the other attempt is cancelled.
 
 use std::{collections::VecDeque, pin::Pin, sync::Arc, task, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     send::{AbortOnDrop, Call, retry_decision},
 };
 
-/// How long the first attempt of a call has before another joins it; `None` when none may.
+/// How long the first attempt has before a hedge is sent; `None` without hedging.
 pub(crate) fn delay(client: &ClusterClient, target: &Target, parts: &Parts) -> Option<Duration> {
     if target.instance.is_some() {
         return None;
@@ -31,11 +31,11 @@ pub(crate) fn delay(client: &ClusterClient, target: &Target, parts: &Parts) -> O
     client.hedge_delay(parts.uri.path().trim_start_matches('/'), declared)
 }
 
-/// A request's body, as far as it could be had.
+/// A request's body, as far as it was read.
 pub(crate) enum Collected {
-    /// All of it: it can be sent as often as wanted.
+    /// All of it: it can be sent several times.
     All(Bytes),
-    /// It is large, or its sender takes its time: what has come, and then the rest.
+    /// It is large or slow: what has come, and then the rest.
     Part(Body),
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn collect(mut body: Body, limit: usize, time: Duration) -> Col
     Collected::All(all.into())
 }
 
-/// A body whose beginning was read already.
+/// A body whose beginning was already read.
 struct PartlyRead {
     come: VecDeque<Result<Frame<Bytes>, Status>>,
     remaining: Body,
@@ -100,8 +100,8 @@ impl http_body::Body for PartlyRead {
     }
 }
 
-/// Sends a call to one instance after another, each `delay` after the one before or when that has
-/// failed, until one answers.
+/// Sends a call to one instance after another until one answers. Each attempt starts `delay` after
+/// the one before, or when that has failed.
 pub(crate) async fn run(
     call: &Call<'_>,
     body: &Bytes,
@@ -120,7 +120,7 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             Some(outcome) = attempts.next() => {
-                // Nobody had room for a hedge: the attempts before it go on.
+                // No instance has room for a hedge: the attempts before it continue.
                 if !attempts.is_empty() && outcome.as_ref().is_err_and(Error::is_transient) {
                     continue;
                 }
@@ -154,8 +154,8 @@ pub(crate) async fn run(
     }
 }
 
-/// Whether another attempt may follow: when no instance has the call, else when there is another one
-/// and the budget allows it; counted if so.
+/// Whether another attempt may follow: when no instance has processed the call, else when there is
+/// another instance and the budget allows it. Counts the attempt if so.
 fn may_follow(client: &ClusterClient, tried: &Mutex<Vec<Arc<Endpoint>>>, retry: Retry) -> bool {
     let tried = tried.lock();
     let Some(last) = tried.last() else {
@@ -179,16 +179,16 @@ async fn attempt(
     picked: &Mutex<impl FnMut(&Arc<Instance>) + Send>,
 ) -> Result<Response<ResponseBody>, Error> {
     let replay = Replay::new(Body::new(Full::new(body.clone())), 0);
-    // When another answers first, this is dropped, and the instance told.
+    // When another answers first, this is dropped, which cancels the call on its instance.
     let mut abort = AbortOnDrop(Some(replay.clone()));
     let avoid = tried.lock().clone();
     let in_flight = call
         .within_deadline(call.client.acquire(call.target, &avoid))
         .await??;
-    tried.lock().push(Arc::clone(in_flight.endpoint()));
-    picked.lock()(&in_flight.instance());
+    tried.lock().push(Arc::clone(in_flight.attempt.endpoint()));
+    picked.lock()(&in_flight.attempt.peer().instance());
     let response = call.attempt(number, in_flight, &replay).await?;
-    // From here on the answer's body sees to it.
+    // From here on the answer's body aborts it.
     abort.0 = None;
     Ok(response)
 }

@@ -1,5 +1,5 @@
-//! What an answer of HTTP alone means to a call of gRPC: there is no `grpc-status`, but the page of a
-//! proxy in front of a dead process, or of a server that is none of gRPC's.
+//! What an HTTP answer without `grpc-status` means to a gRPC call: the page of a proxy in front of
+//! a dead process, or of a server that does not speak gRPC.
 
 use tonic::Code;
 
@@ -11,19 +11,19 @@ pub(crate) fn http_code(status: u16) -> Code {
         403 => Code::PermissionDenied,
         404 => Code::Unimplemented,
         429 | 502..=504 => Code::Unavailable,
-        // The standard leaves it open. HTTP/2 servers send it for metadata that they do not take.
+        // gRPC does not map it. HTTP/2 servers send it for metadata over their limit.
         431 => Code::ResourceExhausted,
         _ => Code::Unknown,
     }
 }
 
-/// Whether such an answer says that the instance does not work: one to this request alone does not.
+/// Whether such an answer shows that the instance fails. One about this request alone does not.
 pub(crate) fn is_failure(status: u16) -> bool {
     !(400..500).contains(&status) || status == 429
 }
 
-/// Whether an answer is HTTP's alone: neither of gRPC's form, nor with its status. One without any
-/// content type is left to who called.
+/// Whether an answer is not gRPC's: by its content type, and without `grpc-status`. An answer
+/// without a content type is left to the caller.
 pub(crate) fn is_foreign<B>(response: &http::Response<B>) -> bool {
     let headers = response.headers();
     let content_type = headers.get(http::header::CONTENT_TYPE);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame};
 
-/// Data, then trailers. Dropped before its end, it gives back the windows it holds.
+/// Data, then trailers. When dropped before its end, it gives back the flow-control windows.
 pub(crate) struct Incoming {
     stream: RecvStream,
     data_ended: bool,
@@ -36,7 +36,7 @@ impl Body for Incoming {
         if !this.data_ended {
             match ready!(this.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
-                    // The reader took it: the instance may send as much again.
+                    // The reader has it: the instance may send as much again.
                     let credit = this.stream.flow_control().release_capacity(data.len());
                     return Poll::Ready(Some(credit.map(|()| Frame::data(data))));
                 }

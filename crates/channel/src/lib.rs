@@ -1,10 +1,9 @@
 //! The client: how every program of the mesh calls another, balanced over its healthy instances.
 //!
-//! A call is read in this order: [`Mesh::call`] (deadline, attempts) → `acquire` (policy → endpoint →
-//! connection with a free stream) → `connection` (request out, answer in) → `body` (the answer is
-//! watched to its end) → back to the statistics, and to `retry`, which decides whether another
-//! attempt is allowed; `hedge` sends a second one before the first has failed. Which endpoints there
-//! are, and how healthy they are, is the crate `cluster`'s.
+//! A call passes [`Mesh::call`] (deadline, attempts) → `acquire` (policy → endpoint → connection
+//! with a free stream) → `connection` (request out, answer in) → `body` (to the end of the answer)
+//! → the statistics. `retry` decides whether another attempt is allowed, and `hedge` sends a second
+//! one before the first has failed. The crate `cluster` has the endpoints and their health.
 
 mod acquire;
 mod attempt;
@@ -33,7 +32,7 @@ mod sniff;
 mod upload;
 
 pub use attempt::{CallAttempt, Peer, RetryRequest};
-pub use body::ResponseBody;
+pub use body::{ResponseBody, grpc_status};
 pub use call::RETRY_PAUSE;
 pub use candidates::CallAffinity;
 pub use client::Channel;
@@ -45,6 +44,6 @@ pub use mesh::{Mesh, Target};
 pub use retry::{PREVIOUS_ATTEMPTS, Pushback};
 pub use sniff::protocol_mismatch;
 
-/// Which instance answered: in the extensions of a response of [`Mesh::call`].
+/// The instance that answered, in the extensions of a response of [`Mesh::call`].
 #[derive(Clone, Debug)]
 pub struct ServedBy(pub std::sync::Arc<discovery::Instance>);

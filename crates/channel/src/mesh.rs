@@ -16,17 +16,30 @@ use tokio::time::{Instant, interval};
 
 use crate::{cluster_client::ClusterClient, metrics::ChannelMetrics};
 
-/// How often busy endpoints are looked at.
+/// How often busy endpoints are checked.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Calls services by name, balanced over their healthy instances. Clones share everything; when the
-/// last one is dropped, background work ends and calls in flight go on to their end.
+/// Calls services by name, balanced over their healthy instances. Clones share everything. When the
+/// last one is dropped, background work ends, and calls in flight finish.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use mesh_channel::{ClusterOptions, Mesh};
+///
+/// # #[tokio::main] async fn main() {
+/// let registry = Arc::new(discovery::backends::Memory::new());
+/// let metrics = telemetry::MetricsRegistry::new();
+/// let mesh = Mesh::new(registry, ClusterOptions::default(), &metrics);
+/// let echo = mesh.channel("agent-echo");
+/// # drop(echo);
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Mesh(Arc<Inner>);
 
 struct Inner {
     discovery: Arc<dyn Discovery>,
-    /// What belongs to no service.
+    /// The options that belong to no service.
     options: ClusterOptions,
     shared: Arc<Shared>,
     metrics: ChannelMetrics,
@@ -36,7 +49,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.shutdown.cancel();
-        // A call in flight holds its cluster: only its own connection has to stay open for it.
+        // A call in flight holds its cluster: only its own connection has to stay open.
         self.clients
             .get_mut()
             .values()
@@ -44,12 +57,12 @@ impl Drop for Inner {
     }
 }
 
-/// Whom a call is for.
+/// The service, session or instance that a call is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Consul service name.
     pub service: Arc<str>,
-    /// Hash of the session, for the `session` policy: see [`Target::session`].
+    /// Hash of the session, for the policy `session`: see [`Target::session`].
     pub session: Option<u64>,
     /// Only the instance with this ID.
     pub instance: Option<Arc<str>>,
@@ -66,14 +79,14 @@ impl Target {
         }
     }
 
-    /// The same, for a session: with the policy `session` its calls stay with one instance.
+    /// The same for a session. With the policy `session` its calls stay with one instance.
     #[must_use]
     pub fn session(mut self, id: &str) -> Self {
         self.session = (!id.is_empty()).then(|| xxhash_rust::xxh3::xxh3_64(id.as_bytes()));
         self
     }
 
-    /// The same, for one instance only.
+    /// The same, but only this instance.
     #[must_use]
     pub fn instance(mut self, id: &str) -> Self {
         self.instance = Some(id.into());
@@ -82,8 +95,8 @@ impl Target {
 }
 
 impl Mesh {
-    /// A mesh over a registry, with its metrics registered with `registry`. Services are watched
-    /// from the first call on; must be made inside a tokio runtime.
+    /// A mesh over a registry, with its metrics in `registry`. A service is watched from its first
+    /// call on. Needs a tokio runtime.
     #[must_use]
     pub fn new(
         discovery: Arc<dyn Discovery>,
@@ -94,7 +107,7 @@ impl Mesh {
         Self::with_service_config(discovery, options, service_config, registry)
     }
 
-    /// The same, with settings for each service; `options` are for what belongs to none.
+    /// The same, with settings for each service. `options` are for what belongs to no service.
     #[must_use]
     pub fn with_service_config(
         discovery: Arc<dyn Discovery>,
@@ -111,7 +124,7 @@ impl Mesh {
             metrics,
             clients: Mutex::default(),
         });
-        // Weak: nobody's task may keep a mesh alive that its users have dropped.
+        // Weak: the task must not keep a mesh alive that its users have dropped.
         let (mesh, shutdown) = (Arc::downgrade(&inner), shared.shutdown.clone());
         shared.tracker.spawn(async move {
             let mut ticks = interval(TICK);
@@ -126,47 +139,40 @@ impl Mesh {
         Self(inner)
     }
 
-    /// The registry it looks services up in.
+    /// The registry of its services.
     #[must_use]
     pub fn discovery(&self) -> &Arc<dyn Discovery> {
         &self.0.discovery
     }
 
-    /// Its limits and times, where no service has its own: [`Mesh::options_of`].
+    /// Its limits and timeouts where a service has none of its own.
     #[must_use]
     pub fn options(&self) -> &ClusterOptions {
         &self.0.options
     }
 
-    /// The limits and times of calls to a service, as they are now.
-    #[must_use]
-    pub fn options_of(&self, service: &str) -> Arc<ClusterOptions> {
-        Arc::clone(&self.client(service).options())
-    }
-
-    /// Whether calls of a service are balanced by their session, so that it has to be known before
-    /// an instance is picked.
+    /// Whether calls to a service are balanced by session, so that the session has to be known
+    /// before a pick.
     #[must_use]
     pub fn wants_session(&self, service: &str) -> bool {
         self.client(service).cluster.snapshot().set.wants_session()
     }
 
-    /// Whether [`Mesh::call`] would send a call of this method to a second instance when the first
-    /// takes long; a [`Mesh::pick`] is for one instance. `declared`: the caller says that it may
-    /// run twice.
+    /// Whether [`Mesh::call`] would hedge a call of this method. [`Mesh::pick`] never hedges.
+    /// `declared`: the caller says that it may run twice.
     #[must_use]
     pub fn hedges(&self, service: &str, method: &str, declared: bool) -> bool {
-        // Most programs hedge nothing, which should cost nothing.
+        // Most programs do not hedge, and should not pay for it.
         self.0.shared.hedging() && self.client(service).hedge_delay(method, declared).is_some()
     }
 
-    /// A reading of the clock, as calls that are carried elsewhere need it.
+    /// A reading of the clock for call attempts.
     #[must_use]
     pub fn timestamp(&self, now: Instant) -> Timestamp {
         self.0.shared.clock.timestamp(now)
     }
 
-    /// IDs of the instances that get no new calls because an operator says so.
+    /// IDs of the instances that an operator drains: they get no new calls.
     #[must_use]
     pub fn drained(&self) -> Arc<BTreeSet<String>> {
         self.0.shared.service_config.drained()
@@ -177,7 +183,7 @@ impl Mesh {
         self.client(service);
     }
 
-    /// Ends its background tasks and waits for them; calls in flight go on to their end first.
+    /// Ends its background tasks and waits for them. Calls in flight finish first.
     pub async fn shutdown(&self) {
         self.0.shared.shutdown.cancel();
         self.0.clients.lock().clear();
@@ -185,8 +191,8 @@ impl Mesh {
         self.0.shared.tracker.wait().await;
     }
 
-    /// The endpoints of a service as this process sees them, ordered by their keys; none for a
-    /// service that nobody here has called yet. Does not begin to watch it.
+    /// The endpoints of a service as this process sees them, ordered by their keys. None for a
+    /// service that this process has not called: it does not begin to watch it.
     #[must_use]
     pub fn endpoints(&self, service: &str) -> Vec<EndpointStatus> {
         let known = self.0.clients.lock().get(service).cloned();
@@ -212,7 +218,7 @@ impl Mesh {
         shared.tracker.spawn(async move {
             let deserted = shutdown.run_until_cancelled(follow).await == Some(true);
             if let Some(mesh) = mesh.upgrade().filter(|_| deserted) {
-                // A call that has it still learns that there is no instance.
+                // A call that still has it finds no instance.
                 mesh.clients.lock().remove(&name);
             }
         });

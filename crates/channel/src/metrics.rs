@@ -1,4 +1,4 @@
-//! What the channel counts. One method a row records an event's log and its metric together.
+//! The channel's metrics. Each method records an event's log and its metric together.
 
 use std::fmt::Debug;
 
@@ -13,7 +13,7 @@ telemetry::metrics! {
 }
 
 impl ChannelMetrics {
-    /// The counter of one service, to be kept: a look-up for each call would cost more than it.
+    /// The counter of one service, to be kept: a look-up costs more than the count.
     pub(crate) fn picks(&self, service: &str) -> Counter {
         self.picks.of([service])
     }

@@ -1,4 +1,4 @@
-//! Load reports in the metadata that ends an answer, as gRPC's ORCA has them: `xds.data.orca.v3`.
+//! Load reports in trailers, in the form of gRPC's ORCA: `xds.data.orca.v3`.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use tonic::metadata::MetadataMap;
 const BINARY: &str = "endpoint-load-metrics-bin";
 const TEXT: &str = "endpoint-load-metrics";
 
-/// `xds.data.orca.v3.OrcaLoadReport`, the fields that say how busy an instance is.
+/// `xds.data.orca.v3.OrcaLoadReport`: the fields about the load of an instance.
 #[derive(Clone, PartialEq, prost::Message)]
 struct OrcaLoadReport {
     #[prost(double, tag = "1")]
@@ -23,7 +23,7 @@ struct OrcaLoadReport {
     application_utilization: f64,
 }
 
-/// The report among trailers, which `field` looks up; `None` when there is none, or no good one.
+/// The report in trailers, which `field` looks up; `None` when there is none or it is unusable.
 pub(crate) fn read<'a>(field: impl Fn(&str) -> Option<&'a [u8]>) -> Option<LoadReport> {
     if let Some(value) = field(BINARY) {
         return of(&binary(value)?);

@@ -1,4 +1,4 @@
-//! Calls that wait for somebody who can take them.
+//! The queue of calls that wait for an instance.
 
 use std::pin::pin;
 
@@ -7,8 +7,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::{Error, Target, cluster_client::ClusterClient};
 
 impl ClusterClient {
-    /// Tries until it works, or waiting cannot help, or a call that `began` then has waited for
-    /// `queue_timeout`. An attempt that takes longer than that is given up.
+    /// Tries until it works, waiting cannot help, or `queue_timeout` since `began` is over. A try
+    /// that takes longer than that is given up.
     pub(crate) async fn queue<T, F>(
         &self,
         target: &Target,
@@ -22,8 +22,8 @@ impl ClusterClient {
         let mut waiter = self.cluster.waiters().enter(target.instance.is_some());
         loop {
             let mut changed = pin!(waiter.notified());
-            // Registered before looking, so that a change in between is not missed; and when this
-            // is dropped without waiting, another is woken in its place.
+            // Registered before the try, so that no change in between is missed. When this is
+            // dropped without waiting, another call is woken in its place.
             changed.as_mut().enable();
             let error = match timeout_at(until, attempt()).await {
                 Ok(Ok(found)) => {

@@ -1,5 +1,5 @@
-//! A request body that can be sent again: what has been read is kept, up to a limit, so that a call
-//! that was not taken by one instance can be given to another.
+//! A request body that can be sent again. What was read is kept, up to a limit, so that a call can
+//! be sent to another instance.
 
 use std::{
     pin::Pin,
@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 use parking_lot::Mutex;
 use tonic::Status;
 
-/// The one source of all attempts' bodies.
+/// The source of all attempts' bodies.
 #[derive(Clone)]
 pub(crate) struct Replay(Arc<Mutex<Source>>);
 
@@ -29,13 +29,13 @@ struct Source {
     /// How many of `kept` the current attempt has read.
     next: usize,
     limit: usize,
-    /// Everything read so far is in `kept`.
+    /// Whether `kept` has everything that was read.
     complete: bool,
     /// The attempt that may read; 0 once the call is over.
     current: usize,
     ended: bool,
     error: Option<Status>,
-    /// Of whoever sends the current attempt.
+    /// Wakes the sender of the current attempt.
     waker: Option<Waker>,
 }
 
@@ -73,7 +73,7 @@ impl Replay {
         source.complete && source.error.is_none()
     }
 
-    /// No further attempt: nothing more is kept.
+    /// There is no further attempt: nothing more is kept.
     pub(crate) fn commit(&self) {
         let mut source = self.0.lock();
         source.limit = 0;
@@ -81,14 +81,14 @@ impl Replay {
         source.forget();
     }
 
-    /// The call is over: whoever still sends this body stops.
+    /// The call is over: its body is sent no further.
     pub(crate) fn abort(&self) {
         let mut source = self.0.lock();
         source.current = 0;
         source.wake();
     }
 
-    /// Why reading the request failed, when it did.
+    /// Why reading the request failed, if it did.
     pub(crate) fn error(&self) -> Option<Status> {
         self.0.lock().error.clone()
     }
@@ -112,7 +112,7 @@ impl Source {
         }
     }
 
-    /// Frees what has been read.
+    /// Frees what was read.
     fn forget(&mut self) {
         self.kept.drain(..self.next);
         self.next = 0;
@@ -120,7 +120,7 @@ impl Source {
 }
 
 impl AttemptBody {
-    /// Whether nobody wants it any more; `cx` is woken when that comes true.
+    /// Whether it is over. `cx` is woken when it becomes so.
     pub(crate) fn is_over(&self, cx: &Context<'_>) -> bool {
         let mut source = self.source.lock();
         if source.current != self.number {
@@ -157,7 +157,7 @@ impl Body for AttemptBody {
         match &frame {
             Some(Ok(frame)) => match frame.data_ref() {
                 Some(data) => source.keep(data),
-                // Trailers of a request are not gRPC's, and are not sent twice.
+                // gRPC requests have no trailers: they are not sent twice.
                 None => source.complete = false,
             },
             Some(Err(status)) => source.error = Some(status.clone()),

@@ -1,4 +1,4 @@
-//! Whether a call that failed may be sent again. Typed, so that no call runs twice by accident.
+//! Whether a failed call may be sent again. Typed, so that no call runs twice by accident.
 
 use std::time::Duration;
 
@@ -7,43 +7,43 @@ use tonic::Code;
 
 use crate::{Error, http_status::http_code};
 
-/// A request with this header, whatever its value, may run twice: its caller says so.
+/// By this header, whatever its value, a caller says that a request may run twice.
 pub(crate) const IDEMPOTENT: &str = "x-mesh-idempotent";
 
 /// The header that tells an instance how many attempts of a call there were before this one.
 pub const PREVIOUS_ATTEMPTS: &str = "grpc-previous-rpc-attempts";
 
-/// What an instance says about another attempt, in an answer that is nothing but a status.
+/// What an instance says about retries, in an answer that is only a status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pushback {
     /// Nothing.
     #[default]
     None,
-    /// Not before so long.
+    /// Retry after this time.
     Wait(Duration),
-    /// None at all.
+    /// Do not retry.
     Stop,
 }
 
 impl Pushback {
-    /// The header in which an instance says it.
+    /// Its header (gRPC A6).
     pub const HEADER: &str = "grpc-retry-pushback-ms";
 
-    /// Of the header's value; what is no number of milliseconds from 0 up says stop.
+    /// By the header's value. Anything but milliseconds ≥ 0 means stop.
     #[must_use]
     pub fn read(value: Option<&[u8]>) -> Self {
         let Some(value) = value else {
             return Self::None;
         };
         let text = std::str::from_utf8(value).unwrap_or_default();
-        // 32 bits, as other implementations have it.
+        // 32 bits, as in other implementations.
         match text.parse::<i32>().map(u64::try_from) {
             Ok(Ok(ms)) => Self::Wait(Duration::from_millis(ms)),
             _ => Self::Stop,
         }
     }
 
-    /// Of an answer's headers.
+    /// By an answer's headers.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         Self::read(headers.get(Self::HEADER).map(HeaderValue::as_bytes))
     }
@@ -52,15 +52,15 @@ impl Pushback {
 /// When another attempt is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// Another attempt cannot help, or nobody asked for it.
+    /// A retry cannot help, or the call is over.
     Never,
-    /// No instance has processed the call: always safe.
+    /// No instance has processed the call: a retry is always safe.
     IfUnsent,
-    /// The call may have run: only where it is declared idempotent.
+    /// The call may have run: retry only if it is declared idempotent.
     IfIdempotent,
 }
 
-/// What an attempt without an answer allows.
+/// Whether a call may be retried after this error.
 pub(crate) fn of_error(error: &Error) -> Retry {
     match error {
         Error::Unsent { .. } => Retry::IfUnsent,
@@ -69,7 +69,7 @@ pub(crate) fn of_error(error: &Error) -> Retry {
             ..
         } => Retry::IfIdempotent,
         Error::Http { status, .. } => of_status(http_code(*status)),
-        // The others have waited for an instance already, are the caller's own, or are final.
+        // The others have already waited for an instance, are the caller's own, or are final.
         Error::ConnectionLost { .. }
         | Error::Undiscovered { .. }
         | Error::NoInstance { .. }
@@ -83,7 +83,7 @@ pub(crate) fn of_error(error: &Error) -> Retry {
     }
 }
 
-/// What an instance's own status allows: gRPC's `UNAVAILABLE` asks to be tried again.
+/// Whether a call may be retried after this status. `UNAVAILABLE` asks for a retry.
 pub(crate) fn of_status(code: Code) -> Retry {
     if code == Code::Unavailable {
         Retry::IfIdempotent

@@ -1,34 +1,32 @@
-//! How many retries calls have earned: so that an outage is not made worse by asking twice.
+//! The retry budget: how many retries recent calls allow, so that retries do not worsen an outage.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-/// For how many seconds a call's part counts.
+/// How many seconds a call counts.
 const SECONDS: u64 = 10;
 
-/// Each call puts a part of a retry in, each retry takes one out; what was put in is forgotten after
-/// ten seconds, and some retries a second are free. The caller says what time it is, and no call
-/// waits for another: this is looked at with each of them.
+/// Each call deposits a part of a retry, and each retry withdraws one. Deposits expire after ten
+/// seconds, and some retries a second are free. It has no lock, because every call uses it.
 #[derive(Debug, Default)]
 pub(crate) struct RetryBudget {
-    /// One a second, in turn: the second, and what came in less what went out in it, in calls.
+    /// One slot a second, in turn: the second, and its deposits less withdrawals, in calls.
     slots: [AtomicU64; SECONDS as usize],
 }
 
 impl RetryBudget {
-    /// A call begins, and earns `ratio` retries.
+    /// A call begins and earns `ratio` retries.
     pub(crate) fn deposit(&self, ratio: f64, now: Duration) {
         if ratio > 0.0 {
             self.add(now, 1);
         }
     }
 
-    /// Whether there is a retry left, where each call earns `ratio` and `per_second` are free; it is
-    /// taken.
+    /// Takes a retry, if there is one. Each call earns `ratio` retries, and `per_second` are free.
     pub(crate) fn withdraw(&self, ratio: f64, per_second: f64, now: Duration) -> bool {
-        // Calls that pay for one retry.
+        // How many calls pay for one retry.
         let price = match ratio > 0.0 {
             true => (1.0 / ratio).round().max(1.0) as i64,
             false => 1,
@@ -64,7 +62,7 @@ impl RetryBudget {
     }
 }
 
-/// A second, which 32 bits hold for longer than a process lives, and its balance.
+/// A second, which fits in 32 bits for longer than a process lives, and its balance.
 fn unpack(word: u64) -> (u64, i32) {
     (word >> 32, (word as u32).cast_signed())
 }

@@ -1,4 +1,4 @@
-//! One call, as each of its attempts is sent.
+//! Sends one attempt of a call.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::{
     Error, ResponseBody, ServedBy, Target,
     acquire::InFlight,
-    body::{self, ActiveCall},
+    body::{ActiveCall, grpc_status},
     cluster_client::ClusterClient,
     connections::Endpoint,
     deadline::{self, Deadline},
@@ -18,7 +18,7 @@ use crate::{
     retry::{self, Pushback, Retry},
 };
 
-/// Headers that HTTP/2 does not have.
+/// Headers that HTTP/2 does not allow.
 const PER_CONNECTION: [header::HeaderName; 5] = [
     header::CONNECTION,
     header::HeaderName::from_static("keep-alive"),
@@ -27,7 +27,7 @@ const PER_CONNECTION: [header::HeaderName; 5] = [
     header::UPGRADE,
 ];
 
-/// A call, from its request on.
+/// A call with its request.
 pub(crate) struct Call<'a> {
     pub(crate) client: Arc<ClusterClient>,
     pub(crate) target: &'a Target,
@@ -44,10 +44,9 @@ impl Call<'_> {
         in_flight: InFlight,
         replay: &Replay,
     ) -> Result<Response<ResponseBody>, Error> {
-        let instance = in_flight.instance();
-        self.client.picks.inc();
+        let instance = in_flight.attempt.peer().instance();
         let request = self.request(number, replay)?;
-        let active = ActiveCall::new(Arc::clone(&self.client), in_flight, replay.clone());
+        let active = ActiveCall::new(in_flight, replay.clone());
         let mut abandon = AbandonOnDrop(Some(&active));
         let response = self.within_deadline(active.send(request)).await?;
         abandon.0 = None;
@@ -55,16 +54,19 @@ impl Call<'_> {
         match response {
             Ok(response) if self.wants_grpc() && http_status::is_foreign(&response) => {
                 let status = response.status().as_u16();
-                active.answered_by_http(status);
+                let (attempt, now) = active.attempt();
+                attempt.answered_by_http(status, now);
                 let instance = instance.key.id.to_string();
                 Err(Error::Http { instance, status })
             }
             Ok(response) if list_size(response.headers()) > self.max_header_bytes() => {
-                active.received();
+                let (attempt, now) = active.attempt();
+                attempt.received(now);
                 Err(active.large_answer())
             }
             Ok(response) => {
-                active.answered(response.headers());
+                let (attempt, now) = active.attempt();
+                attempt.answered(grpc_status(response.headers()).map(Code::from), now);
                 let deadline = self.deadline;
                 let mut response = response.map(|body| ResponseBody::new(body, active, deadline));
                 response.extensions_mut().insert(ServedBy(instance));
@@ -74,9 +76,10 @@ impl Call<'_> {
                 if let Some(status) = replay.error() {
                     return Err(Error::Request(Box::new(status)));
                 }
-                // What was not taken says nothing about how well the instance works.
+                // An unsent call says nothing about the instance.
                 if !failure.unsent {
-                    active.failed();
+                    let (attempt, now) = active.attempt();
+                    attempt.failed(now);
                 }
                 let (instance, reason) = (instance.key.id.to_string(), failure.reason);
                 Err(if failure.unsent {
@@ -92,7 +95,7 @@ impl Call<'_> {
         }
     }
 
-    /// Whether its caller speaks gRPC; another may make of the answer what it likes.
+    /// Whether its caller speaks gRPC. Another gets the answer as it is.
     fn wants_grpc(&self) -> bool {
         let content_type = self.parts.headers.get(header::CONTENT_TYPE);
         content_type.is_some_and(|value| http_status::is_grpc(value.as_bytes()))
@@ -140,9 +143,9 @@ impl Call<'_> {
     }
 }
 
-/// What gRPC over HTTP/2 needs of every request, where the caller left it out.
+/// Adds what gRPC over HTTP/2 requires, where the caller left it out.
 pub(crate) fn complete(mut parts: Parts, service: &str) -> Parts {
-    // There are clients that name no host, or somebody before it; and servers that refuse those.
+    // Some clients send no host or one with user information, which some servers refuse.
     let usable = |authority: &http::uri::Authority| {
         !authority.host().is_empty() && !authority.as_str().contains('@')
     };
@@ -156,7 +159,7 @@ pub(crate) fn complete(mut parts: Parts, service: &str) -> Parts {
             let uri = http::Uri::builder().scheme("http").authority(authority);
             uri.path_and_query(path.clone()).build()
         };
-        // A service's name need not be an authority.
+        // A service's name may not be a valid authority.
         parts.uri = uri(service)
             .or_else(|_| uri("localhost"))
             .unwrap_or(parts.uri);
@@ -171,7 +174,7 @@ pub(crate) fn complete(mut parts: Parts, service: &str) -> Parts {
     parts
 }
 
-/// What the outcome of an attempt says about another one.
+/// What the outcome of an attempt allows.
 pub(crate) fn retry_decision(outcome: &Result<Response<ResponseBody>, Error>) -> (Retry, Pushback) {
     match outcome {
         Ok(response) => match Pushback::of(response.headers()) {
@@ -182,23 +185,24 @@ pub(crate) fn retry_decision(outcome: &Result<Response<ResponseBody>, Error>) ->
     }
 }
 
-/// The status of an answer that is nothing but one; `Ok` while it is still open.
+/// The status of an answer that is only a status; `Ok` while the answer is open.
 fn trailers_only<B>(response: &Response<B>) -> Code {
-    body::status_code(response.headers()).map_or(Code::Ok, Code::from)
+    grpc_status(response.headers()).map_or(Code::Ok, Code::from)
 }
 
-/// Tells the balancer of an attempt that nobody waits for any more, before its answer.
+/// Tells the balancer when an attempt is dropped before its answer.
 struct AbandonOnDrop<'a>(Option<&'a ActiveCall>);
 
 impl Drop for AbandonOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(active) = self.0 {
-            active.given_up();
+            let (attempt, now) = active.attempt();
+            attempt.overdue(now);
         }
     }
 }
 
-/// Stops the sending of a request body when its call is given up.
+/// Ends the sending of a request body when its call is dropped.
 pub(crate) struct AbortOnDrop(pub(crate) Option<Replay>);
 
 impl Drop for AbortOnDrop {

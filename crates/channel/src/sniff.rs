@@ -1,4 +1,4 @@
-//! What a peer speaks that should speak HTTP/2, told by the first bytes it says.
+//! Recognizes by its first bytes what a peer speaks instead of HTTP/2.
 
 use std::{
     io::{self, IoSlice, Read as _},
@@ -11,32 +11,32 @@ use mesh_relay::tap::{Tap, Tapped};
 use socket2::SockRef;
 use tokio::{io::AsyncWrite as _, net::TcpStream};
 
-/// So many bytes tell it: Go's servers of TLS answer plain HTTP with a page that says so.
+/// How many bytes are needed: Go's TLS servers answer plain HTTP with a page that says so.
 const FIRST: usize = 256;
 
-/// Why a peer whose first bytes are these is not one for gRPC; `None` when they do not tell.
+/// What is wrong with a peer that begins with these bytes; `None` when they do not show it.
 #[must_use]
 pub fn protocol_mismatch(first: &[u8]) -> Option<&'static str> {
     let contains = |word: &[u8]| first.windows(word.len()).any(|part| part == word);
     match first {
         [] => Some("it closed the connection before it said anything"),
-        // A record of an alert, or of a handshake.
+        // A TLS record: an alert or a handshake.
         [0x15 | 0x16, 0x03, ..] => Some("it speaks TLS, not HTTP/2 in cleartext"),
         _ if first.starts_with(b"HTTP/1.") && contains(b"HTTPS") => {
             Some("it speaks TLS, not HTTP/2 in cleartext")
         }
         _ if first.starts_with(b"HTTP/1.") => Some("it speaks HTTP/1.1, not HTTP/2"),
-        // The frame of SETTINGS, on no stream.
+        // A SETTINGS frame on stream 0.
         [0, _, _, 4, 0, 0, 0, 0, 0, ..] => None,
         [0, ..] if first.len() < 9 => None,
         _ => Some("it does not speak HTTP/2"),
     }
 }
 
-/// A connection whose first bytes are remembered, for [`protocol_mismatch`].
+/// A connection whose first bytes are kept for [`protocol_mismatch`].
 pub(crate) type SniffedStream = Tapped<Sniffer>;
 
-/// Remembers the first bytes of a connection.
+/// Keeps the first bytes of a connection.
 pub(crate) struct Sniffer {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -44,7 +44,7 @@ pub(crate) struct Sniffer {
 }
 
 impl Sniffer {
-    /// With the place where they are found once they tell something, or the peer has closed.
+    /// Also returns where they are found, once there are enough or the peer has closed.
     pub(crate) fn new(stream: TcpStream) -> (SniffedStream, Arc<OnceLock<Vec<u8>>>) {
         let first = Arc::<OnceLock<_>>::default();
         let buffer = Vec::new();
@@ -60,7 +60,7 @@ impl Sniffer {
         if self.first.get().is_none() {
             self.buffer.extend_from_slice(bytes);
             self.buffer.truncate(FIRST);
-            // h2 gives up by the length of the first frame, of three bytes.
+            // h2 fails by the length of the first frame, which has three bytes.
             if bytes.is_empty() || self.buffer.len() >= 3 {
                 self.first.set(std::mem::take(&mut self.buffer)).ok();
             }
@@ -78,7 +78,7 @@ impl Tap for Sniffer {
         Ok(())
     }
 
-    /// A peer that takes no more has said why before: nobody would read that.
+    /// After a failed write, reads what the peer sent before it closed: h2 would not read it.
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -87,7 +87,7 @@ impl Tap for Sniffer {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         if matches!(outcome, Poll::Ready(Err(_))) && self.first.get().is_none() {
             let mut first = [0; FIRST];
-            // Past tokio, which need not know yet that there is something.
+            // Directly from the socket, since tokio may not know yet that it is readable.
             let read = (&*SockRef::from(&self.stream)).read(&mut first);
             self.record(&first[..read.unwrap_or(0)]);
         }

@@ -1,4 +1,4 @@
-//! Sends the body of a request on its stream, as fast as the instance takes it.
+//! Sends the body of a request on its stream, as fast as flow control allows.
 
 use std::{
     pin::Pin,
@@ -11,12 +11,12 @@ use http_body::Body as _;
 
 use crate::replay::AttemptBody;
 
-/// Ends with the body, with the stream, or when the call is over: then the instance is told CANCEL,
-/// also while it takes no more bytes.
+/// Ends with the body, with the stream, or with the call. Then the stream is reset with CANCEL,
+/// even while its window is closed.
 pub(crate) struct Upload {
     stream: SendStream<Bytes>,
     body: AttemptBody,
-    /// Read, and waiting for the instance's window.
+    /// Was read, and waits for the instance's window.
     chunk: Option<Bytes>,
 }
 
@@ -29,7 +29,7 @@ impl Upload {
         }
     }
 
-    /// An error says that the stream has ended already, which its answer tells.
+    /// An error means that the stream has already ended: its answer says why.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         loop {
             if self.body.is_over(cx) {
@@ -57,14 +57,14 @@ impl Upload {
                 return Poll::Ready(self.stream.send_data(Bytes::new(), true));
             };
             let Ok(frame) = frame else {
-                // Whoever sends the request has given it up.
+                // The caller has cancelled its request.
                 self.stream.send_reset(Reason::CANCEL);
                 return Poll::Ready(Ok(()));
             };
             match frame.into_data() {
                 Ok(data) if data.is_empty() => {}
                 Ok(data) => {
-                    // Any capacity will do: h2 asks for the rest once it has the data.
+                    // Any capacity is enough: h2 requests the rest when it has the data.
                     self.stream.reserve_capacity(1);
                     self.chunk = Some(data);
                 }

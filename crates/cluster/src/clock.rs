@@ -1,21 +1,22 @@
-//! One clock for all endpoints of a process, so that their times can be compared and kept in a word.
+//! One clock for all endpoints of a process: their times can be compared, and each fits in one
+//! word.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Counts time from when it was made.
+/// Counts time from its creation.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: Instant,
 }
 
-/// A reading of a [`Clock`], for who reads it once for many calls.
+/// A reading of a [`Clock`], to be used for many calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Timestamp {
     /// The same time on the system's clock.
     pub instant: Instant,
-    /// Time since the clock was made.
+    /// Time since the clock's creation.
     pub at: Duration,
 }
 
@@ -28,13 +29,13 @@ impl Clock {
         }
     }
 
-    /// Time since it was made.
+    /// Time since its creation.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.epoch.elapsed()
     }
 
-    /// The same, for who has read the time already.
+    /// The same for a time that was already read.
     #[must_use]
     pub fn timestamp(&self, now: Instant) -> Timestamp {
         Timestamp {
@@ -45,7 +46,7 @@ impl Clock {
 }
 
 impl Timestamp {
-    /// How much later it is than another, which came before.
+    /// The time from an earlier reading to this one.
     #[must_use]
     pub fn since(self, before: Self) -> Duration {
         self.at.saturating_sub(before.at)

@@ -1,4 +1,4 @@
-//! The endpoints of one service: which of them can be used now.
+//! The endpoints of one service, and which of them can be used now.
 
 use std::sync::{
     Arc,
@@ -19,37 +19,37 @@ use crate::{
 pub struct Cluster<C> {
     service: Arc<str>,
     pub(crate) shared: Arc<Shared>,
-    /// Somebody has asked for it since that was last looked at.
+    /// Whether it was used since the last check.
     wanted: AtomicBool,
-    /// As the service configuration says now.
+    /// By the present service configuration.
     options: Arc<ArcSwap<ClusterOptions>>,
     policy: ArcSwap<&'static balance::PolicyRow>,
     pub(crate) endpoints: Mutex<EndpointSet<C>>,
-    /// Made of the endpoints and their health, by who holds the endpoints.
+    /// Made from the endpoints and their health, while `endpoints` is locked.
     snapshot: ArcSwap<ClusterSnapshot<C>>,
     waiters: Waiters,
-    /// Endpoints that have been called of late.
+    /// Endpoints that were called recently.
     pub(crate) tracked: Mutex<Vec<Arc<Endpoint<C>>>>,
     turn: Arc<balance::TurnCounter>,
-    /// Whether the policy goes by what endpoints report: read for every response.
+    /// Whether the policy uses load reports. It is read for every response.
     wants_reports: AtomicBool,
 }
 
-/// One endpoint as the callers in this process see it.
+/// The state of one endpoint for callers in this process.
 #[derive(Clone, Debug)]
 pub struct EndpointStatus {
-    /// Which instance.
+    /// The instance.
     pub key: InstanceKey,
-    /// Calls of this process that it is working on now.
+    /// This process's calls in flight on it.
     pub in_flight: u32,
     /// Whether it can be used.
     pub health: EndpointHealth,
-    /// Why it cannot be connected to, where that is so.
+    /// Why connecting to it fails, if it does.
     pub reason: Option<String>,
 }
 
 impl<C: Connections> Cluster<C> {
-    /// A service whose endpoints are not known yet: see [`Cluster::follow`].
+    /// A service whose endpoints are not known yet. See [`Cluster::follow`].
     #[must_use]
     pub fn new(service: &str, shared: &Arc<Shared>) -> Self {
         let options = shared.service_config.options(service, &Meta::new());
@@ -63,8 +63,8 @@ impl<C: Connections> Cluster<C> {
             snapshot: ArcSwap::from_pointee(ClusterSnapshot::unknown(&options)),
             waiters: Waiters::default(),
             tracked: Mutex::default(),
-            // Or many clients that live for one call would all call the first instance. 32 bits, so
-            // that it never wraps: an instance is a turn modulo something.
+            // Random, or clients that make one call each would all call the first instance. 32
+            // bits, so that it never wraps: an instance is a turn modulo their number.
             turn: Arc::new(balance::TurnCounter::starting_at(
                 rand::random::<u32>().into(),
             )),
@@ -79,13 +79,13 @@ impl<C: Connections> Cluster<C> {
         &self.service
     }
 
-    /// Its limits and times, as they are now.
+    /// Its present limits and timeouts.
     #[must_use]
     pub fn options(&self) -> Guard<Arc<ClusterOptions>> {
         self.options.load()
     }
 
-    /// What a pick works on now.
+    /// The present snapshot, from which a caller picks.
     #[must_use]
     pub fn snapshot(&self) -> Guard<Arc<ClusterSnapshot<C>>> {
         self.snapshot.load()
@@ -103,7 +103,7 @@ impl<C: Connections> Cluster<C> {
         self.endpoints.lock().get(id).cloned()
     }
 
-    /// Its endpoints, also those that do not serve, ordered by their keys.
+    /// All its endpoints, ordered by their keys. Also those that do not serve.
     #[must_use]
     pub fn status(&self) -> Vec<EndpointStatus> {
         let status = |(instance, endpoint): (&Arc<Instance>, &Arc<Endpoint<C>>)| EndpointStatus {
@@ -115,15 +115,15 @@ impl<C: Connections> Cluster<C> {
         self.endpoints.lock().iter().map(status).collect()
     }
 
-    /// Somebody asks for it.
+    /// Notes that it is used.
     pub fn mark_wanted(&self) {
-        // Many calls do: the word is written once, not fought for.
+        // Every call does this: reading first keeps the word shared between threads.
         if !self.wanted.load(Ordering::Relaxed) {
             self.wanted.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Lets go of every endpoint.
+    /// Drops every endpoint.
     pub fn close(&self) {
         *self.endpoints.lock() = EndpointSet::new(&self.service);
         self.tracked.lock().clear();
@@ -131,9 +131,9 @@ impl<C: Connections> Cluster<C> {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    /// Follows the registry and the service configuration. It ends with true when the service has had
-    /// no instance for `idle_timeout` and nobody has asked for it. What is known already is taken
-    /// over at once, so that the first call need not wait for a task.
+    /// Follows the registry and the service configuration. It ends with true when the service had
+    /// no instance for `idle_timeout` and was not used. A known snapshot is applied at once, so
+    /// that the first call need not wait for a task.
     pub fn follow(
         self: &Arc<Self>,
         mut snapshots: watch::Receiver<Option<Arc<discovery::Snapshot>>>,
@@ -169,7 +169,7 @@ impl<C: Connections> Cluster<C> {
         }
     }
 
-    /// Takes over a snapshot of the registry, and the service configuration where it may have changed.
+    /// Applies a snapshot of the registry, and the service configuration where it may have changed.
     fn update(&self, snapshot: Arc<discovery::Snapshot>, reconfigured: bool) {
         let mut endpoints = self.endpoints.lock();
         let meta_changed = endpoints.update(snapshot, |instance, warm| {
@@ -182,7 +182,7 @@ impl<C: Connections> Cluster<C> {
         self.rebuild(&endpoints);
     }
 
-    /// Takes over what the configuration says of the service when its instances have this Meta.
+    /// Applies the service's configuration for this Meta of its instances.
     fn configure(&self, meta: &Meta<'_>) {
         let options = self.shared.service_config.options(&self.service, meta);
         let name = options.lb_policy.as_deref();
@@ -194,7 +194,7 @@ impl<C: Connections> Cluster<C> {
         }
     }
 
-    /// The policy by the configuration, else by what the instances announce, else the default.
+    /// The policy of this name. An unknown one is the default.
     fn policy(&self, name: Option<&str>) -> &'static balance::PolicyRow {
         let Some(name) = name else {
             return balance::DEFAULT;
@@ -205,7 +205,7 @@ impl<C: Connections> Cluster<C> {
         })
     }
 
-    /// Makes the snapshot anew, after membership or health has changed.
+    /// Makes a new snapshot after a change of membership or health.
     pub(crate) fn rebuild(&self, endpoints: &EndpointSet<C>) {
         let policy = **self.policy.load();
         self.wants_reports
@@ -227,7 +227,7 @@ impl<C: Connections> Cluster<C> {
         self.waiters.notify_all();
     }
 
-    /// Whether the policy goes by the load that endpoints report.
+    /// Whether the policy uses load reports.
     #[must_use]
     pub fn wants_reports(&self) -> bool {
         self.wants_reports.load(Ordering::Relaxed)

@@ -1,4 +1,5 @@
-//! What a cluster asks of the connections to an endpoint, which its user opens and calls on.
+//! What a cluster requires of the connections to an endpoint. Its user opens them and calls on
+//! them.
 
 use std::sync::Arc;
 
@@ -7,41 +8,41 @@ use tokio_util::task::TaskTracker;
 
 use crate::ClusterOptions;
 
-/// What a connection is opened with.
+/// The arguments for a new connection.
 #[derive(Clone, Debug)]
 pub struct ConnectArgs {
     /// `host:port` of the endpoint.
     pub authority: String,
-    /// Of its cluster, as they are now.
+    /// The present options of its cluster.
     pub options: Arc<ClusterOptions>,
     /// Owns the tasks of the connection.
     pub tracker: TaskTracker,
-    /// Changes when the connection is to be aborted.
+    /// Changes when the connection has to be aborted.
     pub aborted: watch::Receiver<()>,
 }
 
 /// The connections to one endpoint.
 pub trait Connections: Default + Send + Sync + 'static {
-    /// A connection that carries nothing but health checks.
+    /// A connection for health checks only.
     type Probe: Default + Send;
 
     /// Whether none is open.
     fn is_empty(&self) -> bool;
 
-    /// Lets go of all: each closes when its calls are over.
+    /// Drops all connections. Each closes when its calls are over.
     fn clear(&self);
 
-    /// Opens one more. The error is for people.
+    /// Opens one more. The error is a sentence for people.
     fn open(&self, args: ConnectArgs) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// Asks the endpoint for its health. Any response is one, also that it does not know the method.
+    /// Checks the endpoint's health. Any response counts, even that the method is unknown.
     fn check_health(
         probe: &mut Self::Probe,
         args: ConnectArgs,
     ) -> impl Future<Output = bool> + Send;
 }
 
-/// For tests: there are none, and none can be opened.
+/// For tests: no connections, and none can be opened.
 #[cfg(test)]
 #[derive(Default)]
 pub(crate) struct NoConnections;

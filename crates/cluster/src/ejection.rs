@@ -1,5 +1,5 @@
-//! What calls and connects say of an endpoint: who fails, is silent or cannot be connected to gets
-//! no calls for a while.
+//! Outlier ejection: an endpoint that fails, is silent or cannot be connected to gets no calls for
+//! a while.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::{Cluster, Connections, Endpoint, probe};
 
-/// By what share of itself the pause between two connects is longer or shorter.
+/// The jitter of the pause between two connects.
 const JITTER: f64 = 0.2;
 
 impl<C: Connections> Cluster<C> {
-    /// A call begins on an endpoint at a time on the clock: until [`Endpoint::end`]. False when it
-    /// has `max_in_flight` already.
+    /// Begins a call on an endpoint at a time on the clock. It lasts until [`Endpoint::end`]. False
+    /// when the endpoint already has `max_in_flight`.
     pub fn begin(&self, endpoint: &Arc<Endpoint<C>>, now: Duration) -> bool {
         let begun = endpoint.begin(now);
         if begun {
@@ -25,7 +25,7 @@ impl<C: Connections> Cluster<C> {
         begun
     }
 
-    /// Has [`Self::tick`] look at an endpoint until it is unused. Every call says so as it begins.
+    /// Lets [`Self::tick`] check an endpoint until it is unused. Every call does this as it begins.
     pub fn track(&self, endpoint: &Arc<Endpoint<C>>) {
         let tracked = &endpoint.tracked;
         if !tracked.load(Ordering::SeqCst) && !tracked.swap(true, Ordering::SeqCst) {
@@ -33,8 +33,8 @@ impl<C: Connections> Cluster<C> {
         }
     }
 
-    /// Looks for endpoints that fell silent, for ejections that are over, and for connections that
-    /// nobody needs, among those that have been called of late.
+    /// Checks the endpoints that were called recently: probes silent ones, ends ejections that are
+    /// over, and closes idle connections.
     pub fn tick(self: &Arc<Self>, now: Instant) {
         let mut tracked = self.tracked.lock();
         if tracked.is_empty() {
@@ -59,12 +59,12 @@ impl<C: Connections> Cluster<C> {
         }
     }
 
-    /// What an attempt came to: enough failures in a row eject the endpoint.
+    /// Records the outcome of an attempt. Enough failures in a row eject the endpoint.
     pub fn record_outcome(&self, endpoint: &Endpoint<C>, failed: bool) {
         if !endpoint.record_outcome(failed) {
             return;
         }
-        // Whoever changes the snapshot holds the endpoints.
+        // The snapshot changes only while the endpoints are locked.
         let endpoints = self.endpoints.lock();
         let snapshot = self.snapshot();
         let allowed = snapshot.serving * self.options().ejection_percent / 100;
@@ -77,8 +77,8 @@ impl<C: Connections> Cluster<C> {
         self.rebuild(&endpoints);
     }
 
-    /// An endpoint cannot be connected to. Others take its calls while it is tried again in the
-    /// background.
+    /// Marks an endpoint that cannot be connected to. Others take its calls while the connect is
+    /// retried in the background.
     pub fn mark_unreachable(self: &Arc<Self>, endpoint: &Arc<Endpoint<C>>, reason: &str) {
         let Some(attempts) = endpoint.mark_unreachable(reason) else {
             return;
@@ -93,17 +93,17 @@ impl<C: Connections> Cluster<C> {
     }
 }
 
-/// Whether an unused endpoint is not to be looked at any more.
+/// Whether an unused endpoint needs no further checks.
 fn leaves<C: Connections>(endpoint: &Endpoint<C>) -> bool {
     if !endpoint.is_unused() {
         return false;
     }
     endpoint.tracked.store(false, Ordering::SeqCst);
-    // A call that began before that has left the endpoint to us, a later one has it tracked anew.
+    // A call that began before this relies on us to track it; a later one tracks it itself.
     endpoint.is_idle() || endpoint.tracked.swap(true, Ordering::SeqCst)
 }
 
-/// Connects again and again, less and less often, until it works or nobody wants it any more.
+/// Retries the connect with backoff, until it works or the endpoint is gone.
 async fn reconnect<C: Connections>(cluster: Weak<Cluster<C>>, endpoint: Weak<Endpoint<C>>) {
     let mut failures = 1;
     loop {

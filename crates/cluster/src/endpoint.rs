@@ -1,4 +1,4 @@
-//! One instance as its callers see it: its connections, its load, and its health.
+//! One instance as its callers see it: its connections, load and health.
 
 use std::{
     mem,
@@ -24,30 +24,30 @@ use crate::{
     health::{ConnectFailure, HealthState},
 };
 
-/// Gives every endpoint a number of its own.
+/// The number of the next endpoint.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
-/// One instance, for as long as it keeps its address.
+/// One instance, while it keeps its address.
 pub struct Endpoint<C> {
     /// Replaced when the registry changes its weight, tags or Meta.
     instance: ArcSwap<Instance>,
-    /// Of its key: the same in every process, for consistent hashing.
+    /// Hash of its key, for consistent hashing: the same in every process.
     pub(crate) hash: u64,
     number: u64,
     load: Arc<balance::Load>,
-    /// Ends its background tasks when it leaves the registry.
+    /// Cancelled when it leaves the registry: ends its background tasks.
     pub(crate) gone: CancellationToken,
     shared: Arc<Shared>,
-    /// Its cluster's.
+    /// The options of its cluster.
     options: Arc<ArcSwap<ClusterOptions>>,
     connections: C,
     connecting: tokio::sync::Mutex<()>,
     health_state: Mutex<HealthState>,
     /// Failures in a row.
     failures: AtomicU32,
-    /// Tells its connections that they are dead.
+    /// Aborts its connections.
     aborted: watch::Sender<()>,
-    /// A probe of its silence is under way.
+    /// Whether a probe is running.
     pub(crate) probing: AtomicBool,
     /// Milliseconds of the clock at the last byte of any response.
     last_received: AtomicU64,
@@ -55,7 +55,7 @@ pub struct Endpoint<C> {
     waiting_since: AtomicU64,
     /// Calls that have a permit, at most `max_in_flight`.
     permits: AtomicU32,
-    /// Its cluster looks at it from time to time.
+    /// Whether its cluster checks it at each tick.
     pub(crate) tracked: AtomicBool,
 }
 
@@ -92,7 +92,7 @@ impl<C: Connections> Endpoint<C> {
         }
     }
 
-    /// The instance, as the registry describes it now.
+    /// The instance, as it is registered now.
     #[must_use]
     pub fn instance(&self) -> Guard<Arc<Instance>> {
         self.instance.load()
@@ -122,14 +122,14 @@ impl<C: Connections> Endpoint<C> {
         &self.connections
     }
 
-    /// Cancelled when the instance has left the registry, or its address.
+    /// Cancelled when the instance has left the registry or has another address.
     #[must_use]
     pub fn gone(&self) -> &CancellationToken {
         &self.gone
     }
 
-    /// A call begins at a time on the clock: counted until [`Self::end`]. False when there are too
-    /// many.
+    /// Begins a call at a time on the clock. It is counted until [`Self::end`]. False when there
+    /// are too many.
     pub(crate) fn begin(&self, now: Duration) -> bool {
         let most = self.options.load().max_in_flight;
         let one_more = |permits: u32| (permits < most).then_some(permits + 1);
@@ -146,18 +146,18 @@ impl<C: Connections> Endpoint<C> {
         begun
     }
 
-    /// A call is over. True when it had the last permit.
+    /// Ends a call. True when it had the last permit.
     pub fn end(&self) -> bool {
         self.load.end();
         self.permits.fetch_sub(1, Ordering::Relaxed) >= self.options.load().max_in_flight
     }
 
-    /// Whether it has no call.
+    /// Whether it has no call in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.permits.load(Ordering::SeqCst) == 0
     }
 
-    /// Something came from the instance, now: milliseconds of the clock.
+    /// Notes that something came from the instance now.
     pub fn mark_received(&self) -> u64 {
         self.mark_received_at(self.shared.clock.now())
     }
@@ -165,7 +165,8 @@ impl<C: Connections> Endpoint<C> {
     /// The same, at a time on the clock.
     pub fn mark_received_at(&self, now: Duration) -> u64 {
         let now = ms(now);
-        // Many calls receive in one millisecond: the word is written once, not fought for.
+        // Many calls receive in one millisecond: reading first keeps the word shared between
+        // threads.
         if self.last_received() != now {
             self.last_received.store(now, Ordering::Relaxed);
         }
@@ -177,8 +178,8 @@ impl<C: Connections> Endpoint<C> {
         self.last_received.load(Ordering::Relaxed)
     }
 
-    /// How long all its calls have been silent; zero while it has none. Calls that were given up
-    /// meanwhile count, so that many short ones do not hide that nobody answers.
+    /// How long all its calls have been silent; zero without calls. Cancelled calls count too, so
+    /// that many short ones do not hide a dead instance.
     pub(crate) fn silent_for(&self) -> Duration {
         if self.is_idle() {
             Duration::ZERO
@@ -187,7 +188,7 @@ impl<C: Connections> Endpoint<C> {
         }
     }
 
-    /// How long ago it was last asked, or last sent something.
+    /// How long ago it last got a call or sent something.
     fn inactive_for(&self) -> Duration {
         let since = self
             .last_received()
@@ -195,25 +196,25 @@ impl<C: Connections> Endpoint<C> {
         Duration::from_millis(ms(self.shared.clock.now()).saturating_sub(since))
     }
 
-    /// Closes its connections when it has had no call for so long; the next call opens one again.
+    /// Closes its connections when it had no call for this time. The next call opens one again.
     pub(crate) fn close_idle(&self, idle: Duration) {
         if self.is_idle() && self.inactive_for() >= idle {
             self.connections.clear();
         }
     }
 
-    /// Whether there is nothing to look at: no call, no connection, no ejection to end.
+    /// Whether it needs no checks: it has no call, no connection and no ejection.
     pub(crate) fn is_unused(&self) -> bool {
         self.is_idle() && self.connections.is_empty() && !self.is_ejected()
     }
 
-    /// One connection is opened at a time: who holds this may. The others find its connection, or
+    /// The lock for opening a connection, one at a time. Those who waited find the connection, or
     /// its failure.
     pub async fn lock_connecting(&self) -> MutexGuard<'_, ()> {
         self.connecting.lock().await
     }
 
-    /// What a connection to it is opened with now.
+    /// The arguments for a new connection to it.
     #[must_use]
     pub fn connect_args(&self) -> ConnectArgs {
         ConnectArgs {
@@ -224,18 +225,18 @@ impl<C: Connections> Endpoint<C> {
         }
     }
 
-    /// Fails the calls that are on its connections: it has been silent for too long.
+    /// Fails the calls on its connections, because it was silent for too long.
     pub(crate) fn abort_connections(&self) {
         self.aborted.send_replace(());
     }
 
-    /// Changes when connections to it are to be aborted; ends with it.
+    /// Changes when connections to it have to be aborted. Ends with it.
     #[must_use]
     pub fn aborted(&self) -> watch::Receiver<()> {
         self.aborted.subscribe()
     }
 
-    /// Tries again to connect; clears the failure when it works.
+    /// Retries to connect. Clears the failure when it works.
     pub(crate) async fn reconnect(&self) -> Result<(), String> {
         let _connecting = self.lock_connecting().await;
         if self.connect_error().is_none() {
@@ -250,8 +251,8 @@ impl<C: Connections> Endpoint<C> {
         outcome
     }
 
-    /// It cannot be connected to. When that is news, somebody should try again, until what is given
-    /// is cancelled.
+    /// Marks it as unreachable. If it was not before, the caller has to retry, until the returned
+    /// token is cancelled.
     pub(crate) fn mark_unreachable(&self, reason: &str) -> Option<CancellationToken> {
         let attempts = self.gone.child_token();
         let mut state = self.health_state.lock();
@@ -266,7 +267,7 @@ impl<C: Connections> Endpoint<C> {
         Some(attempts)
     }
 
-    /// Why it cannot be connected to, while it cannot.
+    /// Why connecting to it fails now; `None` while it does not.
     #[must_use]
     pub fn connect_error(&self) -> Option<String> {
         let state = self.health_state.lock();
@@ -274,37 +275,37 @@ impl<C: Connections> Endpoint<C> {
         failure.map(|failure| failure.reason.clone())
     }
 
-    /// Its calls and its health are silent, or not any more; true when that is news.
+    /// Sets whether its calls and health checks are silent. True when that is a change.
     pub(crate) fn set_silent(&self, silent: bool) -> bool {
         mem::replace(&mut self.health_state.lock().silent, silent) != silent
     }
 
-    /// How well it can take calls.
+    /// Its health for calls.
     #[must_use]
     pub fn health(&self) -> EndpointHealth {
         self.health_state.lock().health()
     }
 
-    /// It answered after a time, or failed within it, at a time on the clock: what policies that
-    /// look at latency go by.
+    /// Records an answer, or a failure, after a latency, at a time on the clock. Policies by
+    /// latency use it.
     pub fn observe(&self, latency: Duration, failed: bool, now: Duration) {
         self.load.observe(latency, failed, now);
     }
 
-    /// Nobody waits for an attempt's response any more.
+    /// Records that an attempt was cancelled.
     pub fn give_up(&self, latency: Duration, now: Duration) {
         self.load.give_up(latency, now);
     }
 
-    /// It reported its load.
+    /// Records its load report.
     pub fn report(&self, report: &balance::LoadReport) {
         self.load.report(report, self.shared.clock.now());
     }
 
-    /// An attempt had an end. True when its failures in a row have come to the limit.
+    /// Records the outcome of an attempt. True when its failures in a row reached the limit.
     pub(crate) fn record_outcome(&self, failed: bool) -> bool {
         if !failed {
-            // Seldom other than 0: read first, since all threads share the word.
+            // Nearly always 0: reading first keeps the word shared between threads.
             if self.failures.load(Ordering::Relaxed) != 0 {
                 self.failures.store(0, Ordering::Relaxed);
             }
@@ -314,7 +315,7 @@ impl<C: Connections> Endpoint<C> {
         failures >= self.options.load().ejection_failures
     }
 
-    /// Ejects it for as long as its number of ejections says.
+    /// Ejects it for a time that grows with its number of ejections.
     pub(crate) fn eject(&self) -> Duration {
         let options = self.options.load();
         let time = self.health_state.lock().eject(&options, Instant::now());
@@ -327,19 +328,19 @@ impl<C: Connections> Endpoint<C> {
         self.health_state.lock().is_ejected()
     }
 
-    /// Ends an ejection whose time is over; true when it did.
+    /// Ends an ejection whose time is over. True when it did.
     pub(crate) fn readmit(&self, now: Instant) -> bool {
         let over = self.health_state.lock().readmit(now);
         if over {
-            // Calls that were under way when it was ejected have failed since.
+            // Calls that were in flight at the ejection have failed since.
             self.failures.store(0, Ordering::Relaxed);
         }
         over
     }
 
-    /// Takes over what the registry says of the instance now. False when that needs another
-    /// endpoint: the address is another, or it begins to serve only now and has never had a call.
-    /// What becomes passing again has its failures forgotten.
+    /// Applies a new registration of the instance. False when that needs a new endpoint: the
+    /// address has changed, or it begins to serve and never had a call. An instance that becomes
+    /// passing again has its failures forgotten.
     pub(crate) fn update_instance(&self, instance: &Arc<Instance>) -> bool {
         let before = self.instance();
         if (&before.host, before.port) != (&instance.host, instance.port) {

@@ -1,4 +1,4 @@
-//! The instances of one service as the registry told them last, and what their callers know of each.
+//! The instances of one service by the last snapshot of the registry, each with its endpoint.
 
 use std::{mem, sync::Arc};
 
@@ -6,10 +6,10 @@ use discovery::{Instance, Snapshot};
 
 use crate::{Connections, Endpoint, service_meta::ServiceMeta};
 
-/// All instances, critical ones too, in the order of their keys.
+/// All instances, also critical ones, in the order of their keys.
 pub(crate) struct EndpointSet<C> {
     snapshot: Arc<Snapshot>,
-    /// Of the snapshot's instances, one each.
+    /// One for each instance of the snapshot.
     endpoints: Vec<Arc<Endpoint<C>>>,
     pub(crate) service_meta: ServiceMeta,
 }
@@ -40,7 +40,7 @@ impl<C: Connections> EndpointSet<C> {
     pub(crate) fn get(&self, id: &str) -> Option<&Arc<Endpoint<C>>> {
         let instances = &self.snapshot.instances;
         let from = instances.partition_point(|instance| &*instance.key.id < id);
-        // On each node there may be one.
+        // Each node may have one.
         let named = instances[from..]
             .iter()
             .take_while(|instance| &*instance.key.id == id);
@@ -51,9 +51,9 @@ impl<C: Connections> EndpointSet<C> {
         self.endpoints.get(index)
     }
 
-    /// Takes over a snapshot: what did not change is not touched, its connections stay. `join` makes
-    /// the endpoint of a new instance, and is told whether others serve already. True when what the
-    /// instances announce is another.
+    /// Applies a snapshot. Unchanged endpoints keep their connections. `join` makes the endpoint of
+    /// a new instance, and gets whether others already serve. True when the Meta of the instances
+    /// changed.
     pub(crate) fn update(
         &mut self,
         snapshot: Arc<Snapshot>,
@@ -65,7 +65,7 @@ impl<C: Connections> EndpointSet<C> {
         let mut olds = before.instances.iter().zip(endpoints).peekable();
         let mut meta_changed = false;
         for new in &self.snapshot.instances {
-            // Most are the very same: strings are compared where they are not.
+            // Most are the same `Arc`: strings are compared only for the others.
             let is_same = |old: &Arc<Instance>| Arc::ptr_eq(old, new);
             while let Some((old, endpoint)) =
                 olds.next_if(|(old, _)| !is_same(old) && old.key < new.key)
@@ -137,7 +137,7 @@ mod tests {
         let options = Arc::new(ArcSwap::from_pointee(ClusterOptions::default()));
         let join = |instance: &Arc<Instance>, warm| {
             let endpoint = Endpoint::new(Arc::clone(instance), &shared, &options, warm);
-            // One that never had a call may be made anew.
+            // One that never had a call may be replaced.
             assert!(endpoint.begin(Duration::from_secs(1)));
             Arc::new(endpoint)
         };

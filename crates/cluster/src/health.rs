@@ -22,16 +22,16 @@ pub(crate) struct HealthState {
 /// An instance that cannot be connected to.
 pub(crate) struct ConnectFailure {
     pub(crate) reason: String,
-    /// Ends the attempts to connect again, however this ends.
+    /// Ends the retries of the connect when this is dropped.
     pub(crate) _attempts: DropGuard,
 }
 
-/// How well an endpoint can take calls, the best first.
+/// The health of an endpoint for calls, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum EndpointHealth {
-    /// Nothing is known against it.
+    /// It has no problem.
     Usable,
-    /// It failed too often in a row, and gets no calls for some time.
+    /// It failed too often in a row and gets no calls for some time.
     Ejected,
     /// It cannot be connected to, or neither its calls nor its health check answer.
     Unreachable,
@@ -53,7 +53,7 @@ impl HealthState {
         self.ejected_until.is_some()
     }
 
-    /// Ejects it for as long as its number of ejections says.
+    /// Ejects it for a time that grows with its number of ejections.
     pub(crate) fn eject(&mut self, options: &ClusterOptions, now: Instant) -> Duration {
         self.ejections += 1;
         let time = options
@@ -64,7 +64,7 @@ impl HealthState {
         time
     }
 
-    /// Ends an ejection whose time is over; true when it did.
+    /// Ends an ejection whose time is over. True when it did.
     pub(crate) fn readmit(&mut self, now: Instant) -> bool {
         self.ejected_until.take_if(|until| *until <= now).is_some()
     }

@@ -1,11 +1,11 @@
 //! The endpoints of one service as this process sees them: membership, health, ejection, snapshots.
 //!
-//! A [`Cluster`] follows the registry. Each change makes a new [`ClusterSnapshot`], which a caller
-//! picks an [`Endpoint`] from. The caller reports what each call came to, and the cluster decides:
-//! enough failures in a row eject an endpoint (`ejection`), a silent one is probed (`probe`), and
-//! one that cannot be connected to is tried again in the background.
+//! A [`Cluster`] follows the registry. Each change makes a new [`ClusterSnapshot`], from which a
+//! caller picks an [`Endpoint`]. The caller reports the outcome of each call. Enough failures in a
+//! row eject an endpoint (`ejection`), a silent one is probed (`probe`), and a failed connect is
+//! retried in the background.
 //!
-//! How a connection is opened is the caller's: its [`Connections`] do it.
+//! The caller's [`Connections`] open the connections.
 
 mod clock;
 mod cluster;

@@ -1,4 +1,4 @@
-//! What clusters count. One method a row records an event's log and its metric together.
+//! The metrics of clusters. Each method records an event's log and its metric together.
 
 use std::time::Duration;
 

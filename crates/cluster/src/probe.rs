@@ -1,5 +1,5 @@
-//! Whether a silent endpoint lives. A stopped process still acknowledges TCP, and a long call may
-//! rightly say nothing: so its health is asked, on a connection of its own.
+//! Probes silent endpoints. A stopped process still acknowledges TCP, and a long call may send
+//! nothing for a while. So its health is checked on a connection of its own.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Cluster, Connections, Endpoint};
 
-/// How much later than it was due a question may be found unanswered.
+/// How late a missing answer may be noticed.
 const LATE: Duration = Duration::from_millis(200);
 
-/// Probes a silent endpoint in the background, unless that is under way.
+/// Probes a silent endpoint in the background, unless a probe is running.
 pub(crate) fn start<C: Connections>(cluster: &Arc<Cluster<C>>, endpoint: &Arc<Endpoint<C>>) {
     if endpoint.probing.swap(true, Ordering::Relaxed) {
         return;
@@ -27,13 +27,13 @@ pub(crate) fn start<C: Connections>(cluster: &Arc<Cluster<C>>, endpoint: &Arc<En
     });
 }
 
-/// Asks until something comes from the endpoint again, or it has no call.
+/// Probes until something comes from the endpoint again, or it has no call.
 async fn probe<C: Connections>(cluster: &Cluster<C>, endpoint: &Endpoint<C>) {
     let options = Arc::clone(&cluster.options());
     let mut connection = C::Probe::default();
     let mut dead_since = None;
-    // The first question has what is left of `silence` + `silence_probe`: nobody is sent to a
-    // stopped instance for longer than the two together.
+    // The first probe has the rest of `silence` + `silence_probe`: a stopped instance gets calls no
+    // longer than that.
     let late = endpoint.silent_for().saturating_sub(options.silence);
     let mut patience = options
         .silence_probe
@@ -44,11 +44,11 @@ async fn probe<C: Connections>(cluster: &Cluster<C>, endpoint: &Endpoint<C>) {
         let question = C::check_health(&mut connection, endpoint.connect_args());
         let answered = timeout(patience, question).await.unwrap_or(false);
         if !answered && asked.elapsed() > patience + LATE {
-            // It was this process that had no time.
+            // This process was too busy to notice an answer.
             continue;
         }
         patience = options.silence_probe;
-        // A verdict on the only instance could only keep calls from where they have to go.
+        // The only instance is not ejected: its calls could go nowhere else.
         let alive = answered || is_only_endpoint(cluster, endpoint);
         let received_at = alive.then(|| endpoint.mark_received());
         if endpoint.set_silent(!alive) {
@@ -59,12 +59,13 @@ async fn probe<C: Connections>(cluster: &Cluster<C>, endpoint: &Endpoint<C>) {
         if answered {
             dead_since = None;
         } else if asked - *dead_since.get_or_insert(asked) >= options.tcp_user_timeout {
-            // As TCP gives up a peer that acknowledges nothing: calls would wait for ever.
+            // As TCP does for a peer that acknowledges nothing: otherwise calls would wait for
+            // ever.
             endpoint.abort_connections();
             dead_since = None;
         }
         sleep((asked + options.silence).saturating_duration_since(Instant::now())).await;
-        // Alive, and no call of it is as silent as before.
+        // It is alive, and none of its calls is as silent as before.
         if received_at.is_some_and(|at| endpoint.is_idle() || endpoint.last_received() > at) {
             return;
         }

@@ -1,4 +1,4 @@
-//! Limits and times that differ from service to service, and change while calls run.
+//! Limits and timeouts of each service, which may change while calls run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,23 +10,23 @@ use tokio::sync::watch;
 
 use crate::ClusterOptions;
 
-/// What the instances of a service announce, by key: the first instance that has a key counts.
+/// The Meta of a service's instances by key. The first instance that has a key counts.
 pub type Meta<'a> = BTreeMap<&'a str, &'a str>;
 
-/// Where the settings of each service come from. Asked when a service's instances change, and when
-/// [`ServiceConfig::changes`] says that an answer may be another; never for a call.
+/// The source of each service's settings. It is read when a service's instances change and after
+/// [`ServiceConfig::changes`], never for a call.
 pub trait ServiceConfig: fmt::Debug + Send + Sync + 'static {
-    /// The limits and times of calls to a service.
+    /// The limits and timeouts of calls to a service.
     fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<ClusterOptions>;
 
-    /// IDs of instances that are to get no new calls; one that is asked for by its ID still does.
+    /// IDs of drained instances. They get only calls that ask for them by ID.
     fn drained(&self) -> Arc<BTreeSet<String>>;
 
-    /// Moves whenever answers may have changed.
+    /// Changes whenever settings may have changed.
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
-/// The same for every service, for good.
+/// The same settings for every service, which never change.
 #[derive(Debug)]
 pub struct FixedServiceConfig {
     options: Arc<ClusterOptions>,

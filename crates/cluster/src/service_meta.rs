@@ -1,4 +1,4 @@
-//! What the instances of a service announce together.
+//! The Meta of a service's instances together.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -6,8 +6,8 @@ use discovery::{Instance, Snapshot};
 
 use crate::Meta;
 
-/// For each key, the first serving instance that has it: its value counts. Most changes of a service
-/// are none of this, which is told without looking at all its instances.
+/// For each key, the first serving instance that has it: its value counts. Most changes do not
+/// concern it, which is found without reading all instances.
 #[derive(Default)]
 pub(crate) struct ServiceMeta(BTreeMap<String, Arc<Instance>>);
 
@@ -24,7 +24,7 @@ impl ServiceMeta {
         Self(first)
     }
 
-    /// Whether this is another once `before` is replaced by `after`.
+    /// Whether replacing `before` by `after` changes this.
     pub(crate) fn is_changed(&self, before: Option<&Instance>, after: Option<&Instance>) -> bool {
         let serving = |instance: &&Instance| instance.is_serving();
         let (before, after) = (before.filter(serving), after.filter(serving));
@@ -40,7 +40,7 @@ impl ServiceMeta {
         first.is_none_or(|first| instance.key <= first.key)
     }
 
-    /// As settings are asked with.
+    /// In the form that [`ServiceConfig`](crate::ServiceConfig) takes.
     pub(crate) fn meta(&self) -> Meta<'_> {
         let values = self.0.iter();
         values
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(announced.meta(), Meta::from([("x", "1"), ("y", "3")]));
     }
 
-    /// Whatever replaces whatever: it is told of every change that there is.
+    /// Property: every change is found, whichever instances replace which.
     #[test]
     fn a_change_is_told_without_looking_at_all() {
         let all = [

@@ -13,9 +13,9 @@ use crate::{Clock, ClusterOptions, ServiceConfig, metrics::ClusterMetrics};
 /// The clock, the service configuration, the tasks and the metrics.
 #[derive(Debug)]
 pub struct Shared {
-    /// Where the options of each service come from.
+    /// The source of each service's options.
     pub service_config: Arc<dyn ServiceConfig>,
-    /// The clock of loads and silences.
+    /// The clock of loads and of silence.
     pub clock: Clock,
     /// Owns the tasks of all clusters.
     pub tracker: TaskTracker,
@@ -26,7 +26,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// With metrics that are registered with `registry`.
+    /// With metrics in `registry`.
     #[must_use]
     pub fn new(service_config: Arc<dyn ServiceConfig>, registry: &MetricsRegistry) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Shared {
         }
     }
 
-    /// Whether the calls of any service were ever hedged: known without looking a service up.
+    /// Whether any service ever had hedging: known without looking a service up.
     #[must_use]
     pub fn hedging(&self) -> bool {
         self.hedging.load(Ordering::Relaxed)

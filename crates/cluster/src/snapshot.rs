@@ -1,10 +1,10 @@
-//! What a pick works on: who may be called now, and how one of them is chosen.
+//! The snapshot that a caller picks from: the endpoints that may be called now.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{ClusterOptions, Connections, Endpoint, EndpointHealth, endpoint_set::EndpointSet};
 
-/// Immutable: made anew when the registry, the settings, an ejection or a connection said something.
+/// Immutable. Changes of the registry, settings, ejections or connections make a new one.
 pub struct ClusterSnapshot<C> {
     /// Whether the registry has answered.
     pub known: bool,
@@ -14,11 +14,11 @@ pub struct ClusterSnapshot<C> {
     pub members: Vec<Arc<Endpoint<C>>>,
     /// Healthy instances that may get calls.
     pub serving: usize,
-    /// Those of them about which nothing is known against it.
+    /// Those of them without a problem.
     pub usable: usize,
-    /// Those that can be reached, and are ejected for failures.
+    /// Reachable ones that are ejected for failures.
     pub ejected: usize,
-    /// Healthy instances that get no new calls because an operator says so.
+    /// Healthy instances that an operator drains.
     pub drained: usize,
 }
 
@@ -37,7 +37,7 @@ impl<C: Connections> ClusterSnapshot<C> {
         }
     }
 
-    /// Of the instances that the registry names, those that should get calls.
+    /// A snapshot of the instances that should get calls.
     pub(crate) fn of(
         endpoints: &EndpointSet<C>,
         drained: &BTreeSet<String>,
@@ -64,7 +64,7 @@ impl<C: Connections> ClusterSnapshot<C> {
         let [usable, ejected, unreachable] = counts;
         let reachable = usable + ejected;
         let worst = if reachable == 0 {
-            // A call may still wait for a silent one, or for a reconnect.
+            // Calls may still wait for a silent one, or for a reconnect.
             EndpointHealth::Unreachable
         } else if usable * 100 < options.panic_percent * reachable {
             EndpointHealth::Ejected

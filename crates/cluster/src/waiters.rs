@@ -1,20 +1,20 @@
-//! Calls that wait for an endpoint that can take them.
+//! Calls that wait for an endpoint.
 
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use tokio::sync::{Notify, futures::Notified};
 
-/// Who waits, and what for.
+/// The waiting calls.
 #[derive(Debug, Default)]
 pub struct Waiters {
-    /// For those whom any endpoint suits: a permit that becomes free wakes one of them.
+    /// Calls that any endpoint can take: a free permit wakes one of them.
     any_endpoint: Notify,
-    /// For those who wait for one endpoint: they cannot use another's permit, so each looks.
+    /// Calls for one endpoint: each has to check whether the free permit is that endpoint's.
     pinned: Notify,
     waiting: AtomicUsize,
 }
 
-/// One call that waits, until this is dropped.
+/// One waiting call, until this is dropped.
 #[derive(Debug)]
 pub struct Waiter<'a> {
     waiters: &'a Waiters,
@@ -24,11 +24,11 @@ pub struct Waiter<'a> {
 }
 
 impl Waiters {
-    /// A call begins to wait; `pinned` when only one endpoint suits it.
+    /// A call begins to wait. `pinned` when only one endpoint can take it.
     #[must_use]
     pub fn enter(&self, pinned: bool) -> Waiter<'_> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        // Either who makes room sees us wait, or we see the room.
+        // Either the one that makes room sees this call wait, or this call sees the room.
         fence(Ordering::SeqCst);
         Waiter {
             waiters: self,
@@ -37,8 +37,8 @@ impl Waiters {
         }
     }
 
-    /// There may be room for a call. Every call says so at its end, so it costs nothing while
-    /// nobody waits.
+    /// Notes that there may be room for a call. Every call does this at its end, so it is free
+    /// while no call waits.
     pub fn notify_room(&self) {
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) > 0 {
@@ -47,7 +47,7 @@ impl Waiters {
         }
     }
 
-    /// Everybody who waits should look again.
+    /// Wakes every waiting call.
     pub fn notify_all(&self) {
         self.any_endpoint.notify_waiters();
         self.pinned.notify_waiters();
@@ -55,8 +55,8 @@ impl Waiters {
 }
 
 impl<'a> Waiter<'a> {
-    /// Ends when it should look again. Once enabled, it misses no change; dropped without having
-    /// waited, it wakes another in its place.
+    /// Ends when the call should try again. Once enabled, it misses no change. Dropped without
+    /// having waited, it wakes another call in its place.
     pub fn notified(&self) -> Notified<'a> {
         match self.pinned {
             true => self.waiters.pinned.notified(),
@@ -64,7 +64,7 @@ impl<'a> Waiter<'a> {
         }
     }
 
-    /// It found an endpoint, and needs no more room.
+    /// It found an endpoint and waits no longer.
     pub fn served(&mut self) {
         self.served = true;
     }
@@ -73,7 +73,7 @@ impl<'a> Waiter<'a> {
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let others = self.waiters.waiting.fetch_sub(1, Ordering::Relaxed) > 1;
-        // It may have been woken for room that it leaves to another.
+        // It may have been woken for room that it does not use.
         if !self.served && others {
             self.waiters.any_endpoint.notify_one();
         }

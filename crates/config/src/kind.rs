@@ -202,8 +202,8 @@ pub const fn size(default: &'static str) -> Kind<usize> {
     kind(Type::Size(0), DefaultValue::Text(default), parse::size)
 }
 
-/// What a function of the program parses; `accepts` says whether it would, and `expected` how such a
-/// value is written.
+/// What a function of the program parses; `accepts` says whether it would, and `expected` how such
+/// a value is written.
 #[must_use]
 pub const fn checked<T>(
     default: &'static str,

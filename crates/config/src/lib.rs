@@ -1,7 +1,7 @@
 //! Configuration keys. [`keys!`] defines a struct whose fields are keys: name, type, unit, default,
-//! bounds and text stand there once. A [`Loader`] puts the layers over each other (defaults < file <
-//! environment < flags) and reports every mistake at once. The struct's `from_config` then reads the
-//! values: nothing is looked up by name.
+//! bounds and text stand there once. A [`Loader`] puts the layers over each other (defaults < file
+//! < environment < flags) and reports every mistake at once. The struct's `from_config` then reads
+//! the values: nothing is looked up by name.
 //!
 //! ```
 //! use std::time::Duration;

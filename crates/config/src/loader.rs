@@ -1,4 +1,4 @@
-//! Puts the layers over each other.
+//! Merges the layers of a configuration.
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -6,10 +6,10 @@ use toml::{Table, Value};
 
 use crate::{Config, Group, Key, Mistake, Mistakes, Retired, Source, values::Entry};
 
-/// What checks a table of the file that is no key.
+/// Checks a table of the file that is not a key.
 type CheckTable = fn(&Loader, &Value, &Source) -> Vec<Mistake>;
 
-/// Gathers the layers of a configuration; the order of the calls does not matter.
+/// Collects the layers of a configuration. The order of the calls does not matter.
 #[derive(Clone, Debug)]
 pub struct Loader {
     program: &'static str,
@@ -22,11 +22,11 @@ pub struct Loader {
     flags: BTreeMap<String, (String, Source)>,
 }
 
-/// What the layers say of one key: the highest that has it wins.
+/// The value of each key in the highest layer that has it.
 type LayeredValues = BTreeMap<&'static str, (String, Source)>;
 
 impl Loader {
-    /// Nothing but the defaults of these keys.
+    /// Only the defaults of these keys.
     #[must_use]
     pub fn new(keys: Vec<Key>) -> Self {
         Self {
@@ -41,8 +41,8 @@ impl Loader {
         }
     }
 
-    /// The program that is configured, and groups of keys that other programs have: one of those is
-    /// refused with the reason.
+    /// The program that is configured, and groups of keys of other programs: those are refused with the
+    /// reason.
     #[must_use]
     pub fn program(mut self, name: &'static str, elsewhere: &[Group]) -> Self {
         self.program = name;
@@ -57,7 +57,7 @@ impl Loader {
         self
     }
 
-    /// A table of the file that is no key, and what checks it.
+    /// A table of the file that is not a key, and its check.
     #[must_use]
     pub fn table(mut self, name: &'static str, check: CheckTable) -> Self {
         self.table = Some((name, check));
@@ -71,9 +71,9 @@ impl Loader {
         self
     }
 
-    /// The environment. Variables that belong to no key are not ours to judge: programs of one
-    /// environment have other keys. An empty one counts as not set, which is how compose files leave
-    /// one out. So does a port that is Kubernetes' address of a service of that name.
+    /// The environment. Variables of no key are ignored, since other programs of the environment have
+    /// other keys. An empty one counts as not set, as compose files write it. So does a port that is
+    /// Kubernetes' address of a service of that name.
     #[must_use]
     pub fn env(mut self, env: BTreeMap<String, String>) -> Self {
         self.env = env;
@@ -109,7 +109,7 @@ impl Loader {
         &self.keys
     }
 
-    /// What is said of a name that is no key of this program.
+    /// The error for a name that is not a key of this program.
     #[must_use]
     pub fn refusal(&self, name: &str) -> String {
         if let Some(retired) = self.retired.iter().find(|retired| retired.name == name) {
@@ -125,7 +125,7 @@ impl Loader {
     /// Checks everything.
     ///
     /// # Errors
-    /// With every mistake there is.
+    /// With all mistakes.
     pub fn load(self) -> Result<Config, Mistakes> {
         let mut mistakes = Vec::new();
         let mut given = LayeredValues::new();
@@ -138,12 +138,9 @@ impl Loader {
                 .remove(key.name)
                 .unwrap_or_else(|| (key.default.text().into_owned(), Source::Default));
             if !key.accepts(&value) {
-                mistakes.push(Mistake {
-                    key: key.name.to_owned(),
-                    value: (!key.secret).then_some(value.clone()),
-                    source: source.clone(),
-                    expected: format!("expected {}", key.kind.expected()),
-                });
+                let shown = (!key.secret).then_some(value.clone());
+                let expected = format!("expected {}", key.kind.expected());
+                mistakes.push(Mistake::new(key.name, shown, &source, expected));
             }
             entries.insert(key.name, Entry { key, value, source });
         }
@@ -159,21 +156,12 @@ impl Loader {
     fn read_file(&self, given: &mut LayeredValues, mistakes: &mut Vec<Mistake>) {
         let Some(path) = &self.file else { return };
         let source = Source::File(path.display().to_string());
-        let wrong = |key: &str, value, expected: String| Mistake {
-            key: key.to_owned(),
-            value,
-            source: source.clone(),
-            expected,
-        };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) => return mistakes.push(wrong("config", None, error.to_string())),
-        };
-        let table = match text.parse::<Table>() {
+        let wrong = |key: &str, value, expected| Mistake::new(key, value, &source, expected);
+        let read = fs::read_to_string(path).map_err(|error| error.to_string());
+        let parsed = read.and_then(|text| text.parse::<Table>().map_err(|e| e.to_string()));
+        let table = match parsed {
             Ok(table) => table,
-            Err(error) => {
-                return mistakes.push(wrong("config", None, error.to_string().trim().to_owned()));
-            }
+            Err(error) => return mistakes.push(wrong("config", None, error.trim().to_owned())),
         };
         for (name, value) in &table {
             if let Some((_, check)) = self.table.filter(|(table, _)| table == name) {
@@ -205,12 +193,13 @@ impl Loader {
         for retired in &self.retired {
             let name = retired.name.to_uppercase();
             if value(&name).is_some() {
-                mistakes.push(Mistake {
-                    key: retired.name.to_owned(),
-                    value: None,
-                    source: Source::Env(name),
-                    expected: self.refusal(retired.name),
-                });
+                let refusal = self.refusal(retired.name);
+                mistakes.push(Mistake::new(
+                    retired.name,
+                    None,
+                    &Source::Env(name),
+                    refusal,
+                ));
             }
         }
     }
@@ -221,12 +210,7 @@ impl Loader {
                 Some(key) => {
                     given.insert(key.name, (value.clone(), source.clone()));
                 }
-                None => mistakes.push(Mistake {
-                    key: name.clone(),
-                    value: None,
-                    source: source.clone(),
-                    expected: self.refusal(name),
-                }),
+                None => mistakes.push(Mistake::new(name, None, source, self.refusal(name))),
             }
         }
     }
@@ -236,8 +220,8 @@ impl Loader {
     }
 }
 
-/// Whether a value is what Kubernetes and Docker tell of a service: with one called `redis`, each
-/// container of the namespace has `REDIS_PORT=tcp://10.0.0.1:6379`. Nobody meant a key of ours.
+/// Whether a value is Kubernetes' or Docker's address of a service. With a service `redis`, each
+/// container has `REDIS_PORT=tcp://10.0.0.1:6379`, which is not meant as a key.
 fn is_link(value: &str) -> bool {
     value
         .trim()
@@ -249,7 +233,7 @@ fn is_link(value: &str) -> bool {
         })
 }
 
-/// What to say of a name that is not among those that are known.
+/// The error for an unknown name.
 #[must_use]
 pub fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     match nearest(name, known) {
@@ -258,7 +242,7 @@ pub fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// The name that a misspelt one is meant to be, if one is near enough.
+/// The known name that a misspelt one probably means.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let close = known.map(|known| (distance(name, known), known)).min();
@@ -275,29 +259,18 @@ pub fn flatten(value: &Value) -> Option<String> {
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
         Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
     };
+    let joined = |parts: Option<Vec<String>>| Some(parts?.join(", "));
     match value {
-        Value::Array(items) => Some(
-            items
-                .iter()
-                .map(scalar)
-                .collect::<Option<Vec<_>>>()?
-                .join(", "),
-        ),
+        Value::Array(items) => joined(items.iter().map(scalar).collect()),
         Value::Table(table) => {
             let pair = |(key, value)| Some(format!("{key}={}", scalar(value)?));
-            Some(
-                table
-                    .iter()
-                    .map(pair)
-                    .collect::<Option<Vec<_>>>()?
-                    .join(", "),
-            )
+            joined(table.iter().map(pair).collect())
         }
         other => scalar(other),
     }
 }
 
-/// Levenshtein's distance: how many letters have to be added, dropped or changed.
+/// Levenshtein distance: how many letters have to be added, dropped or changed.
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

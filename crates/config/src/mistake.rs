@@ -1,4 +1,4 @@
-//! What is wrong with a configuration: all of it, with where and what is expected.
+//! The mistakes of a configuration, each with its place and what is expected there.
 
 use std::fmt;
 
@@ -7,14 +7,32 @@ use super::Source;
 /// One wrong value or unknown key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// The key, or what stands in its place.
+    /// The key, or the name in its place.
     pub key: String,
-    /// Its value as given; `None` for a secret, and where there is none.
+    /// Its value; `None` for a secret, and where there is none.
     pub value: Option<String>,
-    /// Where it stands.
+    /// Where it is.
     pub source: Source,
     /// What is expected there.
     pub expected: String,
+}
+
+impl Mistake {
+    /// A mistake at a key.
+    #[must_use]
+    pub fn new(
+        key: impl Into<String>,
+        value: Option<String>,
+        source: &Source,
+        expected: String,
+    ) -> Self {
+        Self {
+            key: key.into(),
+            value,
+            source: source.clone(),
+            expected,
+        }
+    }
 }
 
 /// Every mistake of a configuration; never empty.

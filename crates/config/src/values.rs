@@ -38,8 +38,8 @@ pub(crate) struct Entry {
     pub(crate) source: Source,
 }
 
-/// Every variable of the process's environment, for [`crate::Loader::env`]; those that are not UTF-8
-/// are left out.
+/// Every variable of the process's environment, for [`crate::Loader::env`]; those that are not
+/// UTF-8 are left out.
 #[must_use]
 pub fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
@@ -90,8 +90,8 @@ impl Config {
         config
     }
 
-    /// The value of one field of a struct of [`crate::keys!`], which alone calls this. The loader has
-    /// checked the text, and the default where there is none.
+    /// The value of one field of a struct of [`crate::keys!`], which alone calls this. The loader
+    /// has checked the text, and the default where there is none.
     #[doc(hidden)]
     #[must_use]
     pub fn read<T: Default>(&self, name: &str, kind: &Kind<T>) -> T {

@@ -1,25 +1,25 @@
-//! What can go wrong between us and the registry, by what the caller can do about it.
+//! Errors of a registry, by what the caller can do about them.
 
 /// An error of a registry.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The registry did not answer: try again later.
+    /// The registry cannot be reached: try again later.
     #[error("{registry} at {address} cannot be reached: {reason}")]
     Unreachable {
         /// Which registry.
         registry: &'static str,
         /// Its address.
         address: String,
-        /// What the attempt said.
+        /// Why.
         reason: String,
     },
-    /// The registry took longer than we wait: try again later.
-    #[error("the registry gave no answer in {after:?}")]
+    /// The registry did not answer in time: try again later.
+    #[error("the registry did not answer within {after:?}")]
     Silent {
         /// How long we waited.
         after: std::time::Duration,
     },
-    /// The registry answered that it will not: asking again does not help.
+    /// The registry refused: asking again does not help.
     #[error("{registry} refuses: {reason}")]
     Refused {
         /// Which registry.
@@ -27,7 +27,7 @@ pub enum Error {
         /// Its own words.
         reason: String,
     },
-    /// The registry answered that it cannot at present: try again later.
+    /// The registry answered with an error of its own: try again later.
     #[error("{registry} fails: {reason}")]
     Failed {
         /// Which registry.

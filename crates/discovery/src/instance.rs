@@ -1,19 +1,19 @@
-//! One instance of a service, as the registry tells it.
+//! One instance of a service, as it is registered.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-/// What the registry's checks say of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The result of the registry's checks of an instance, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Health {
     /// Every check passes.
     Passing,
-    /// Some check warns: the instance serves, at its lower weight.
+    /// Some check warns: the instance serves, with its lower weight.
     Warning,
     /// Some check fails, or the instance is in maintenance: it gets no calls.
     Critical,
 }
 
-/// What a service is to the mesh: Consul `Meta.kind`, else told by its tags.
+/// What a service is to the mesh: by Consul `Meta.kind`, else by its tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ServiceKind {
     /// Serves `agentplatform.AgentService`.
@@ -28,10 +28,10 @@ pub enum ServiceKind {
     Service,
 }
 
-/// What identifies an instance in the whole mesh: Consul service IDs are unique per node only.
+/// Identifies an instance in the whole mesh. Consul service IDs are unique per node only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstanceKey {
-    /// Consul service ID. It comes first in the order of keys, so that it can be looked up by.
+    /// Consul service ID. It comes first in the order of keys, so that keys can be searched by it.
     pub id: Arc<str>,
     /// Consul node name; empty for registries that have no nodes.
     pub node: Arc<str>,
@@ -52,10 +52,31 @@ pub struct Instance {
     pub tags: Vec<String>,
     /// `Meta` as registered.
     pub meta: BTreeMap<String, String>,
-    /// Relative weight for its present health (Consul `Weights`); 0 gets no calls unless all are 0.
+    /// Relative weight for its present health (Consul `Weights`). 0 gets no calls unless all are 0.
     pub weight: u32,
-    /// What the checks say.
+    /// The result of the checks.
     pub health: Health,
+}
+
+impl Health {
+    /// Its name in Consul: `passing`, `warning` or `critical`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Passing => "passing",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The health of this name. Any other name, such as `maintenance`, is critical.
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        [Self::Passing, Self::Warning]
+            .into_iter()
+            .find(|health| health.name() == name)
+            .unwrap_or(Self::Critical)
+    }
 }
 
 impl ServiceKind {
@@ -89,7 +110,7 @@ impl ServiceKind {
             .map(|(kind, _)| *kind)
     }
 
-    /// The kind that tags tell: `router` before `agent`, `tool` and `worker`, else a plain service.
+    /// The kind by tags: `router` before `agent`, `tool` and `worker`, else a plain service.
     #[must_use]
     pub fn from_tags<S: AsRef<str>>(tags: &[S]) -> Self {
         let has = |name: &str| tags.iter().any(|tag| tag.as_ref() == name);
@@ -99,8 +120,8 @@ impl ServiceKind {
             .unwrap_or(Self::Service)
     }
 
-    /// What a client may call a service: `agent-echo` is also `echo-agent`. `None` for kinds
-    /// without such a form, and for names that lack the prefix.
+    /// The public id of a service: `echo-agent` for `agent-echo`. `None` for kinds without such
+    /// ids, and for names without the prefix.
     #[must_use]
     pub fn public_id(self, service: &str) -> Option<String> {
         let prefixed = matches!(self, Self::Agent | Self::Tool | Self::Worker);
@@ -116,7 +137,7 @@ impl Instance {
         self.health != Health::Critical
     }
 
-    /// What it is to the mesh: `Meta.kind` where that is a known word, else by its tags.
+    /// What it is to the mesh: by `Meta.kind` if that is a known word, else by its tags.
     #[must_use]
     pub fn kind(&self) -> ServiceKind {
         self.meta
@@ -125,42 +146,42 @@ impl Instance {
             .unwrap_or_else(|| ServiceKind::from_tags(&self.tags))
     }
 
-    /// What clients may call its service: `Meta.public_id`, else made from the Consul name, else
-    /// the Consul name itself.
+    /// The public id of its service: `Meta.public_id`, else by the Consul name, else the Consul
+    /// name itself.
     #[must_use]
     pub fn public_id(&self) -> String {
         self.meta
             .get("public_id")
-            // A name that nobody can write is none.
+            // Clients cannot write other ids in a header.
             .filter(|id| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic()))
             .cloned()
             .or_else(|| self.kind().public_id(&self.service))
             .unwrap_or_else(|| self.service.to_string())
     }
 
-    /// `Meta.version`; empty when not said.
+    /// `Meta.version`; empty without one.
     #[must_use]
     pub fn version(&self) -> &str {
         let version = self.meta.get("version").map_or("", String::as_str);
-        // What would change how a terminal or a log shows it is no version.
+        // Control characters would garble terminals and logs.
         if version.chars().any(char::is_control) {
             return "";
         }
         version
     }
 
-    /// The gRPC services it announces in `Meta.grpc_services`; `None` when it announces none, so
-    /// that its reflection has to be asked.
+    /// The gRPC services that it announces in `Meta.grpc_services`. `None` when it announces none:
+    /// then its reflection has to be asked.
     #[must_use]
     pub fn grpc_services(&self) -> Option<Vec<String>> {
         let mut names: Vec<String> = list(self.meta.get("grpc_services")?);
-        // What is no name of a gRPC service is no path of a call.
+        // No call's path has another name.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
         names.retain(|name| name.bytes().all(plain));
         (!names.is_empty()).then_some(names)
     }
 
-    /// Whether it declares a method, as `pkg.Service/Method`, safe to run twice (`Meta.idempotent`).
+    /// Whether it declares a method, `pkg.Service/Method`, safe to run twice (`Meta.idempotent`).
     #[must_use]
     pub fn is_idempotent(&self, method: &str) -> bool {
         self.meta.get("idempotent").is_some_and(|methods| {
@@ -174,11 +195,17 @@ impl Instance {
     /// `host:port`, with brackets around an IPv6 address.
     #[must_use]
     pub fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        authority(&self.host, self.port)
+    }
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+#[must_use]
+pub fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
     }
 }
 

@@ -1,4 +1,4 @@
-//! What operators write for the mesh, beside what instances say of themselves.
+//! The settings that operators write for the mesh.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,16 +11,16 @@ pub struct KvEntries {
 }
 
 impl KvEntries {
-    /// What stands before every key in a store that is not the mesh's alone.
+    /// The prefix of every key in a store that others use too.
     pub const PREFIX: &'static str = "mesh/";
 
-    /// The key that says whether an instance is drained by hand.
+    /// The key by which an operator drains an instance.
     #[must_use]
     pub fn drain_key(instance: &str) -> String {
         format!("instances/{instance}/drain")
     }
 
-    /// The instances that are drained by hand: whose entry says so.
+    /// The IDs of the instances that an operator drains.
     pub fn drained(&self) -> impl Iterator<Item = &str> {
         let yes = |value: &str| ["true", "yes", "on", "1"].contains(&value);
         self.values.iter().filter_map(move |(key, value)| {

@@ -1,12 +1,10 @@
-//! The one way a value reaches receivers.
+//! Publishes values to their receivers.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::KvEntries;
-
-/// Publishes a value unless it is what receivers already have: a wake-up is always news.
+/// Publishes a value. Receivers are woken only if it differs from what they have.
 pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<Option<Arc<T>>>, value: T) -> bool {
     sender.send_if_modified(|current| {
         let news = current.as_deref() != Some(&value);
@@ -15,20 +13,6 @@ pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<Option<Arc<T>>>, valu
         }
         news
     })
-}
-
-/// Changes one entry of a registry within this process.
-pub(crate) fn write(
-    sender: &watch::Sender<Option<Arc<KvEntries>>>,
-    key: &str,
-    value: Option<&str>,
-) {
-    let mut entries = sender.borrow().as_deref().cloned().unwrap_or_default();
-    match value {
-        Some(value) => drop(entries.values.insert(key.into(), value.trim().into())),
-        None => drop(entries.values.remove(key)),
-    }
-    publish(sender, entries);
 }
 
 #[cfg(test)]

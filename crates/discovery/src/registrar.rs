@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use backoff::{Backoff, Pauses};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -10,17 +11,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{Backoff, Discovery, Error, Registration};
+use crate::{Discovery, Error, Registration};
 
-/// Time between two looks, and the longest pause between two attempts: a registry that came back
-/// empty knows the instance again within two of these.
+/// The time between two checks, and the longest pause between two attempts. A registry that came
+/// back empty has the instance again within two of these.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The longest a single request may take, and the whole of [`Registrar::deregister`].
+/// How long one request may take, and the whole of [`Registrar::deregister`].
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Registers an instance, looks each second whether the registry still knows it, and registers it
-/// again when not. While the registry is away it keeps trying. Dropping it stops that and leaves
-/// the registration as it is.
+/// Registers an instance, checks each second whether the registry still has it, and registers it
+/// again if not. It keeps trying while the registry is unreachable. Dropping it ends the checks and
+/// leaves the registration.
 #[derive(Debug)]
 pub struct Registrar {
     discovery: Arc<dyn Discovery>,
@@ -31,17 +32,17 @@ pub struct Registrar {
 }
 
 impl Registrar {
-    /// Keeps this process registered: what an earlier process left at its address is removed. Starts
-    /// at once, on the current tokio runtime.
+    /// Keeps this process registered, and removes what an earlier process left at its address.
+    /// Starts at once, on the current tokio runtime.
     #[must_use]
     pub fn start(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
         Self::begin(discovery, registration, true)
     }
 
-    /// Keeps another process registered, which may register itself at the same address too. Only a
-    /// registry that forgot everything gets it again: a registration that was removed, by an operator
-    /// or by the registry's check, stays so, and the registrar ends. Starts at once, on the current
-    /// tokio runtime.
+    /// Keeps another process registered, which may register itself at the same address too. It is
+    /// registered again only in a registry that lost its data. A registration that an operator or
+    /// the registry's check removed stays removed, and the registrar ends. Starts at once, on the
+    /// current tokio runtime.
     #[must_use]
     pub fn start_third_party(discovery: Arc<dyn Discovery>, registration: Registration) -> Self {
         Self::begin(discovery, registration, false)
@@ -70,27 +71,27 @@ impl Registrar {
         }
     }
 
-    /// Whether the registry knew the instance at the last look; wait on it for the first success.
+    /// Whether the registry had the instance at the last check. Wait on it for the first success.
     #[must_use]
     pub fn registered(&self) -> watch::Receiver<bool> {
         self.registered.clone()
     }
 
-    /// Whether somebody removed the registration of another process, which ended this.
+    /// Whether the registrar ended because the other process's registration was removed.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         // The sender lives in the task.
         self.registered.has_changed().is_err()
     }
 
-    /// Stops, and removes the registration; takes 2 s at most.
+    /// Ends the checks and removes the registration. Takes at most 2 s.
     ///
     /// # Errors
-    /// When the registry cannot be reached, does not answer in time, or refuses.
+    /// When the registry cannot be reached, does not answer in time or refuses.
     pub async fn deregister(mut self) -> Result<(), Error> {
         self.stop.cancel();
         let work = async {
-            // A registration that is on its way must arrive before its removal does.
+            // A registration under way must arrive before its removal.
             while self.task.join_next().await.is_some() {}
             self.discovery.deregister(&self.id).await
         };
@@ -105,31 +106,31 @@ impl Registrar {
 struct RegistrationLoop {
     discovery: Arc<dyn Discovery>,
     registration: Registration,
-    /// Whether the registration is of this process.
+    /// Whether it is this process's registration.
     own: bool,
-    /// Whether what the registry has under our ID is ours. One that is there before is not: it may be
-    /// another process's, at an address where nobody is left.
+    /// Whether the registry's entry under this ID is ours. One that was there before is not: an
+    /// earlier process may have left it at another address.
     confirmed: bool,
-    /// The life of the registry that it is confirmed in.
+    /// The run of the registry that it is confirmed in.
     incarnation: Option<String>,
-    /// Whether the last look failed.
+    /// Whether the last check failed.
     unreachable: bool,
 }
 
-/// What a look found.
+/// What a check found and did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reconciled {
     /// It was registered.
     Unchanged,
-    /// It was not, and is now.
+    /// It was not registered, and is now.
     Registered,
-    /// Somebody removed it, and it is not for us to say otherwise.
+    /// Somebody removed it, and it stays removed.
     Removed,
 }
 
 impl RegistrationLoop {
     async fn run(mut self, registered: watch::Sender<bool>, stop: CancellationToken) {
-        let mut backoff = Backoff::new(Duration::from_millis(100), INTERVAL);
+        let mut pauses = Pauses::new(Backoff::equal_jitter(Duration::from_millis(100), INTERVAL));
         let mut failing = false;
         while !stop.is_cancelled() {
             let reconciled = timeout(REQUEST_TIMEOUT, self.reconcile())
@@ -142,7 +143,7 @@ impl RegistrationLoop {
                 Ok(Reconciled::Removed) => {
                     info!(
                         id,
-                        service, "somebody removed it from the registry: no longer kept there"
+                        service, "removed from the registry by somebody else: not registered again"
                     );
                     return;
                 }
@@ -150,19 +151,19 @@ impl RegistrationLoop {
                     if failing || *done == Reconciled::Registered {
                         info!(id, service, "registered");
                     }
-                    backoff.reset();
+                    pauses.reset();
                     INTERVAL
                 }
                 Err(error) => {
                     if !failing {
-                        warn!(id, %error, "cannot register: trying on");
+                        warn!(id, %error, "cannot register: trying again");
                     }
-                    backoff.next()
+                    pauses.after_failure(&mut rand::rng())
                 }
             };
             failing = reconciled.is_err();
             self.unreachable = failing;
-            // What an unreachable registry knows is not known: the last look stands.
+            // An unreachable registry says nothing new: the last check counts.
             registered
                 .send_if_modified(|known| reconciled.is_ok() && !std::mem::replace(known, true));
             tokio::select! {
@@ -172,7 +173,7 @@ impl RegistrationLoop {
         }
     }
 
-    /// Registers the instance unless it is confirmed and still known.
+    /// Registers the instance unless it is confirmed and still registered.
     async fn reconcile(&mut self) -> Result<Reconciled, Error> {
         let known = self.confirmed && self.discovery.is_registered(&self.registration.id).await?;
         if known {
@@ -192,7 +193,7 @@ impl RegistrationLoop {
         self.confirmed = false;
         self.discovery.register(&self.registration).await?;
         if self.own {
-            // Afterwards, so that the service is not without an instance in between.
+            // After registering, so that the service is never without an instance.
             self.discovery
                 .deregister_duplicates(&self.registration)
                 .await?;

@@ -1,4 +1,4 @@
-//! What a process says of itself when it registers.
+//! The registration of an instance.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::{Error, validate};
 /// Consul's limit for one value of `Meta`, in bytes.
 const META_VALUE_BYTES: usize = 512;
 
-/// How the registry finds out whether an instance is well.
+/// The registry's health check of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
     /// `grpc.health.v1.Health/Check` on the instance's own port.
@@ -41,15 +41,15 @@ pub struct Registration {
     pub check: Check,
     /// Time between two checks.
     pub check_interval: Duration,
-    /// After how long in critical the registry removes it; Consul's least is one minute.
+    /// How long it may be critical before the registry removes it. Consul's minimum is one minute.
     pub deregister_after: Duration,
 }
 
 impl Registration {
-    /// Checks what a registry would refuse, or worse, accept and never show.
+    /// Checks for what a registry would refuse, or accept and never show.
     ///
     /// # Errors
-    /// [`Error::Refused`], in the name of `registry`, says which field and why.
+    /// [`Error::Refused`] names the field and says why.
     pub fn validate(&self, registry: &'static str) -> Result<(), Error> {
         let refuse = |reason: String| Err(Error::Refused { registry, reason });
         for (field, value) in [
@@ -62,14 +62,17 @@ impl Registration {
             }
         }
         if self.port == 0 {
-            return refuse("the registration's port is 0: give the one that listens".to_owned());
+            return refuse(
+                "the registration's port is 0: give the port that the instance listens on"
+                    .to_owned(),
+            );
         }
         let usable = validate::name(&self.service)
             .and_then(|()| validate::id(&self.id))
             .and_then(|()| validate::host(&self.host));
         if let Err(reason) = usable {
             return refuse(format!(
-                "nobody could call {}: {reason}",
+                "instance {} cannot be called: {reason}",
                 validate::quoted(&self.id)
             ));
         }

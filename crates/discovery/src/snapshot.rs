@@ -1,4 +1,4 @@
-//! What a registry publishes: whole values, so that membership and health are never seen apart.
+//! What a registry publishes: whole values, so that membership and health always agree.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,11 +16,11 @@ pub struct Catalog {
 pub struct Snapshot {
     /// Consul name.
     pub service: Arc<str>,
-    /// Every instance, critical ones too, ordered by key. One that did not change is best the very
-    /// same as in the snapshot before: then nobody has to compare more than its address.
+    /// Every instance, also critical ones, ordered by key. An unchanged one should be the same
+    /// `Arc` as in the last snapshot: then readers need to compare only its pointer.
     pub instances: Vec<Arc<Instance>>,
     /// How many entries of this name are no instances: proxies and gateways of a service mesh, and
-    /// what nobody can call.
+    /// entries that cannot be called.
     pub excluded: usize,
 }
 
@@ -38,7 +38,7 @@ impl Catalog {
         Self::from_tags(services)
     }
 
-    /// The services that belong to the mesh, by their tags; tags come out sorted, each once.
+    /// The services that belong to the mesh, by their tags. Tags are sorted and unique.
     #[must_use]
     pub fn from_tags(mut services: BTreeMap<Arc<str>, Vec<String>>) -> Self {
         services.retain(|_, tags| Self::belongs(tags));
@@ -59,7 +59,7 @@ impl Catalog {
 }
 
 impl Snapshot {
-    /// A service with these instances, put in order.
+    /// A service with these instances, which are put in order.
     #[must_use]
     pub fn of(service: &str, instances: impl IntoIterator<Item = Instance>) -> Self {
         let mut instances: Vec<_> = instances.into_iter().map(Arc::new).collect();
@@ -71,7 +71,7 @@ impl Snapshot {
         }
     }
 
-    /// A service that nobody serves.
+    /// A service without instances.
     #[must_use]
     pub fn empty(service: &str) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether this is a service: a name under which there are proxies or gateways alone is none.
+    /// Whether this is a service. A name with only proxies or gateways is none.
     #[must_use]
     pub fn is_service(&self) -> bool {
         !self.instances.is_empty() || self.excluded == 0
@@ -93,11 +93,94 @@ impl Snapshot {
             .iter()
             .filter(|instance| instance.is_serving())
     }
+
+    /// The instance that speaks for the service: the first of the version that most healthy
+    /// instances have, of all instances when none is healthy. Of two versions that are as frequent
+    /// the one that sorts last is taken.
+    #[must_use]
+    pub fn representative(&self) -> Option<&Arc<Instance>> {
+        let mut known: Vec<_> = self.serving().collect();
+        if known.is_empty() {
+            known = self.instances.iter().collect();
+        }
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for instance in &known {
+            *counts.entry(instance.version()).or_default() += 1;
+        }
+        let (version, _) = counts.into_iter().max_by_key(|(_, count)| *count)?;
+        known.into_iter().find(|it| it.version() == version)
+    }
+
+    /// Whether the service may be called by this id because its instances claim it in
+    /// `Meta.public_id`. A router is never called.
+    #[must_use]
+    pub fn claims(&self, id: &str) -> bool {
+        self.is_service()
+            && self
+                .representative()
+                .is_some_and(|it| it.kind() != ServiceKind::Router && it.public_id() == id)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Health, InstanceKey};
+
+    fn instance(id: &str, health: Health, meta: &[(&str, &str)]) -> Instance {
+        Instance {
+            key: InstanceKey {
+                node: "".into(),
+                id: id.into(),
+            },
+            service: "agent-echo".into(),
+            host: "127.0.0.1".to_owned(),
+            port: 9,
+            tags: vec!["agent".to_owned()],
+            meta: meta
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            weight: 1,
+            health,
+        }
+    }
+
+    #[test]
+    fn a_healthy_instance_of_the_common_version_speaks_for_the_service() {
+        let of = |instances| Snapshot::of("agent-echo", instances);
+        let id = |snapshot: &Snapshot| snapshot.representative().map(|it| it.key.id.to_string());
+        assert_eq!(id(&Snapshot::empty("agent-echo")), None);
+        let (old, new) = ([("version", "1")], [("version", "2")]);
+        let mixed = of(vec![
+            instance("a", Health::Critical, &new),
+            instance("b", Health::Passing, &old),
+            instance("c", Health::Passing, &new),
+            instance("d", Health::Warning, &new),
+        ]);
+        assert_eq!(id(&mixed).as_deref(), Some("c"));
+        let dead = of(vec![
+            instance("a", Health::Critical, &old),
+            instance("b", Health::Critical, &new),
+        ]);
+        assert_eq!(id(&dead).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn what_most_instances_claim_counts_and_a_router_claims_nothing() {
+        let claim = [("public_id", "parrot"), ("version", "2")];
+        let rest = instance("b", Health::Passing, &[("version", "1")]);
+        let claiming = instance("c", Health::Passing, &claim);
+        let of = |instances| Snapshot::of("agent-echo", instances);
+        assert!(of(vec![claiming.clone(), rest.clone()]).claims("parrot"));
+        assert!(!of(vec![rest.clone(), rest]).claims("parrot"));
+        let router = instance(
+            "d",
+            Health::Passing,
+            &[("public_id", "parrot"), ("kind", "router")],
+        );
+        assert!(!of(vec![router]).claims("parrot"));
+    }
 
     #[test]
     fn a_mesh_tag_makes_a_service_belong_and_router_excludes_it() {

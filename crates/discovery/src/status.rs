@@ -1,4 +1,4 @@
-//! What an operator should know of a registry, besides who is in it.
+//! The state of a registry, for operators.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -7,22 +7,21 @@ use tracing::{info, warn};
 
 use crate::validate::quoted;
 
-/// How many entries are remembered as left out; more are left out without a word.
+/// How many left-out entries are remembered. Further ones are left out silently.
 const MOST: usize = 1000;
 
-/// How a registry is, and which of its entries are of no use.
+/// The state of a registry, and which of its entries cannot be called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryStatus {
-    /// Why it tells nothing at present, as one sentence; `None` while it answers.
+    /// Why it does not answer, as one sentence; `None` while it does.
     pub error: Option<String>,
-    /// How old what it told was when it was read from the disk, seconds; `None` when it has
-    /// answered itself.
+    /// The age in seconds of what was read from the disk; `None` once the registry has answered.
     pub cached_seconds: Option<u64>,
-    /// The entries that nobody can call, ordered by service and ID; 1,000 at most.
+    /// The entries that cannot be called, ordered by service and ID; at most 1,000.
     pub left_out: Vec<LeftOut>,
 }
 
-/// One entry that nobody can call.
+/// One entry that cannot be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     /// The name of its service, cut where it is long.
@@ -48,14 +47,14 @@ impl fmt::Display for LeftOut {
     }
 }
 
-/// Whose entries they are → ID → why it is left out. Says each once. Clones share everything.
+/// The left-out entries of each source. Logs each once. Clones share everything.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeftOuts(Arc<Mutex<State>>);
 
 type State = BTreeMap<Arc<str>, BTreeMap<(String, String), String>>;
 
 impl LeftOuts {
-    /// Takes what was left out of the latest answer to one question.
+    /// Sets what was left out of the latest answer for one source.
     pub(crate) fn set(&self, of: &Arc<str>, now: Vec<LeftOut>) {
         let mut state = self.0.lock();
         if now.is_empty() && !state.contains_key(of) {
@@ -97,7 +96,7 @@ impl LeftOuts {
 }
 
 impl LeftOut {
-    /// An entry by its own words, which may be anything.
+    /// An entry with the name and ID that it has, which may be any text.
     pub(crate) fn new(service: &str, id: &str, reason: String) -> Self {
         let text = |text: &str| {
             let plain = |byte: u8| byte.is_ascii_graphic();

@@ -1,7 +1,7 @@
-//! What a registry may hold and nobody could call: names, IDs, addresses and ports that are none.
+//! Finds entries of a registry that cannot be called: by their names, IDs, addresses and ports.
 //!
-//! Whoever may write to the registry can write anything. One entry that is of no use must not
-//! disturb the others, so it is told from them here, for every backend alike.
+//! Whoever may write to the registry can write anything. Every backend leaves out what is unusable,
+//! so that it does not disturb the rest.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,25 +13,25 @@ const ID_BYTES: usize = 512;
 const HOST_BYTES: usize = 253;
 const LABEL_BYTES: usize = 63;
 
-/// Why a service of this name cannot be asked for.
+/// Checks a service's name.
 ///
 /// # Errors
-/// When its name is empty, too long, or holds what a path of an URL or a header cannot.
+/// When it is empty, too long, or has characters that a URL's path or a header cannot have.
 pub(crate) fn name(name: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@+=,".contains(&byte);
     if name.len() > NAME_BYTES {
         return Err(format!("its name is longer than {NAME_BYTES} bytes"));
     }
     if name.is_empty() || name == "." || name == ".." || !name.bytes().all(plain) {
-        return Err("its name is not of letters, digits and -._~:@+=,".to_owned());
+        return Err("its name may have only letters, digits and -._~:@+=,".to_owned());
     }
     Ok(())
 }
 
-/// Why an instance with this ID cannot be used.
+/// Checks an instance's ID.
 ///
 /// # Errors
-/// When its ID is empty, too long, or holds control characters.
+/// When it is empty, too long, or has control characters.
 pub(crate) fn id(id: &str) -> Result<(), String> {
     if id.is_empty() {
         return Err("its ID is empty".to_owned());
@@ -40,15 +40,15 @@ pub(crate) fn id(id: &str) -> Result<(), String> {
         return Err(format!("its ID is longer than {ID_BYTES} bytes"));
     }
     if id.chars().any(char::is_control) {
-        return Err("its ID holds control characters".to_owned());
+        return Err("its ID has control characters".to_owned());
     }
     Ok(())
 }
 
-/// Why nobody can connect to this host.
+/// Checks the host of an instance.
 ///
 /// # Errors
-/// When it is neither an address of one host nor a host name.
+/// When it is neither the address of one host nor a host name.
 pub(crate) fn host(host: &str) -> Result<(), String> {
     if let Some(ip) = address(host) {
         let many = match ip {
@@ -56,7 +56,7 @@ pub(crate) fn host(host: &str) -> Result<(), String> {
             IpAddr::V6(ip) => ip.is_multicast(),
         };
         if many || ip.is_unspecified() {
-            return Err(format!("its address {host} is not that of one host"));
+            return Err(format!("its address {host} is not the address of one host"));
         }
         return Ok(());
     }
@@ -65,7 +65,7 @@ pub(crate) fn host(host: &str) -> Result<(), String> {
         !label.is_empty() && label.len() <= LABEL_BYTES && label.bytes().all(inner)
     };
     let labels = host.strip_suffix('.').unwrap_or(host);
-    // What ends in a number is meant as an IPv4 address, and would have been one.
+    // A name that ends in a number is a mistyped IPv4 address.
     let number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
     let named = host.len() <= HOST_BYTES
         && labels.split('.').all(label)
@@ -73,10 +73,13 @@ pub(crate) fn host(host: &str) -> Result<(), String> {
     if named {
         return Ok(());
     }
-    Err(format!("its address {} is none", quoted(host)))
+    Err(format!(
+        "its address {} is neither an IP address nor a host name",
+        quoted(host)
+    ))
 }
 
-/// An IP address, an IPv6 one with or without a zone.
+/// An IP address. One of IPv6 may have a zone.
 fn address(host: &str) -> Option<IpAddr> {
     if let Ok(ip) = host.parse() {
         return Some(ip);
@@ -87,22 +90,19 @@ fn address(host: &str) -> Option<IpAddr> {
     (!zone.is_empty() && zone.len() <= LABEL_BYTES && zone.bytes().all(plain)).then_some(ip.into())
 }
 
-/// The port, when there is such a one.
+/// Checks the port of an instance.
 ///
 /// # Errors
 /// When it is not from 1 to 65535.
 pub(crate) fn port(port: i64) -> Result<u16, String> {
     let usable = u16::try_from(port).ok().filter(|port| *port > 0);
-    usable.ok_or_else(|| format!("its port is {port}, and not from 1 to 65535"))
+    usable.ok_or_else(|| format!("its port {port} is not from 1 to 65535"))
 }
 
-/// Somebody else's text, quoted and at most some bytes of it, as logs and messages show it.
+/// Text of others, quoted and cut, for logs and messages.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 80;
-    let mut end = text.len().min(SHOWN);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(SHOWN);
     let more = if end < text.len() { "…" } else { "" };
     format!("{:?}{more}", &text[..end])
 }

@@ -8,14 +8,10 @@ use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use proto::error_info::{self, Reason};
 use serde_json::Value;
-use tokio::time::{Instant, timeout_at};
-use tonic::{
-    Code, Request, Status, Streaming,
-    metadata::{MetadataKey, MetadataMap},
-};
+use tonic::{Code, Request, Status, Streaming, metadata::MetadataKey};
 
 use crate::{
-    INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec,
+    INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec, deadline::Deadline,
     descriptors::Descriptors, from_json, invoke::exchange, names::ServiceNames,
     transport::TargetChannel,
 };
@@ -58,8 +54,6 @@ pub struct UnaryResponse<M = Value> {
     pub message: M,
     /// Consul service ID of the instance that answered, where that is known.
     pub instance: Option<String>,
-    /// The answer's metadata.
-    pub metadata: MetadataMap,
 }
 
 /// Calls services of the mesh by their names. Cheap to clone.
@@ -122,7 +116,6 @@ impl DynamicClient {
         Ok(UnaryResponse {
             message,
             instance: stream.instance,
-            metadata: stream.metadata,
         })
     }
 
@@ -135,7 +128,7 @@ impl DynamicClient {
         call: &DynamicCall,
         message: Value,
     ) -> Result<MessageStream, Status> {
-        let deadline = Deadline::of(call);
+        let deadline = Deadline::after(call.timeout);
         let opening = async {
             let name = self.resolve(&call.service).await?;
             let plain = self.transport.target_channel(Target::service(&name));
@@ -147,10 +140,9 @@ impl DynamicClient {
             let answer = self.open(call, target, deadline, messages).await?;
             Ok((answer, method.output()))
         };
-        let ((metadata, messages), descriptor) = deadline.keep(opening).await?;
+        let (messages, descriptor) = deadline.keep(opening).await?;
         Ok(MessageStream {
             instance: messages.instance(),
-            metadata,
             messages,
             descriptor,
         })
@@ -165,31 +157,30 @@ impl DynamicClient {
         call: &DynamicCall,
         message: Bytes,
     ) -> Result<UnaryResponse<Bytes>, Status> {
-        let deadline = Deadline::of(call);
+        let deadline = Deadline::after(call.timeout);
         let opening = async {
             let name = self.resolve(&call.service).await?;
             let target = Target::service(&name).session(&session(call, None));
             self.open(call, target, deadline, vec![message]).await
         };
-        let (metadata, mut messages) = deadline.keep(opening).await?;
+        let mut messages = deadline.keep(opening).await?;
         let message = messages.next().await?.ok_or_else(|| no_message(call))?;
         // The status comes after the last message.
         while messages.next().await?.is_some() {}
         Ok(UnaryResponse {
             message,
             instance: messages.instance(),
-            metadata,
         })
     }
 
-    /// Sends the messages of a call. The answer is its metadata and its messages.
+    /// Sends the messages of a call, and returns those of the answer.
     async fn open(
         &self,
         call: &DynamicCall,
         target: Target,
         deadline: Deadline,
         messages: Vec<Bytes>,
-    ) -> Result<(MetadataMap, ByteStream), Status> {
+    ) -> Result<ByteStream, Status> {
         let mut request = Request::new(tokio_stream::iter(messages));
         for (key, value) in &call.metadata {
             let key = MetadataKey::from_bytes(key.to_lowercase().as_bytes());
@@ -215,13 +206,11 @@ impl DynamicClient {
         let max_bytes = self.options.max_message_bytes;
         let answer = exchange(channel.clone(), method, BytesCodec, request, max_bytes).await;
         let answer = answer.map_err(|status| with_instance(status, &channel))?;
-        let metadata = answer.metadata().clone();
-        let messages = ByteStream {
+        Ok(ByteStream {
             messages: answer.into_inner(),
             channel,
             deadline,
-        };
-        Ok((metadata, messages))
+        })
     }
 }
 
@@ -230,8 +219,6 @@ impl DynamicClient {
 pub struct MessageStream {
     /// Consul service ID of the instance that answers, where that is known.
     pub instance: Option<String>,
-    /// The answer's metadata.
-    pub metadata: MetadataMap,
     messages: ByteStream,
     descriptor: MessageDescriptor,
 }
@@ -299,39 +286,4 @@ fn with_instance(mut status: Status, channel: &TargetChannel) -> Status {
         status.metadata_mut().insert(INSTANCE, instance);
     }
     status
-}
-
-/// When a call fails for lack of an answer, and the time that it was given.
-#[derive(Clone, Copy, Debug)]
-struct Deadline(Option<(Instant, Duration)>);
-
-impl Deadline {
-    fn of(call: &DynamicCall) -> Self {
-        let at = |given| (channel::deadline::after(Instant::now(), given), given);
-        Self(call.timeout.map(at))
-    }
-
-    fn left(self) -> Option<Duration> {
-        let (at, _) = self.0?;
-        Some(at.saturating_duration_since(Instant::now()))
-    }
-
-    /// Awaits a step of the call until the deadline. tonic's own timer answers `CANCELLED`, and stops at
-    /// the headers of the answer.
-    async fn keep<T>(self, step: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-        let Some((at, given)) = self.0 else {
-            return step.await;
-        };
-        let exceeded = || {
-            let text = format!("no answer within {given:?}");
-            error_info::status(Code::DeadlineExceeded, Reason::DeadlineExceeded, text, [])
-        };
-        match timeout_at(at, step).await {
-            Ok(Err(status)) if status.code() == Code::Cancelled && Instant::now() >= at => {
-                Err(exceeded())
-            }
-            Ok(answer) => answer,
-            Err(_) => Err(exceeded()),
-        }
-    }
 }

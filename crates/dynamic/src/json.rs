@@ -6,7 +6,7 @@ use proto::error_info::{self, Reason};
 use serde_json::Value;
 use tonic::{Code, Status};
 
-use crate::lenient::{self, write};
+use crate::{lenient, strict};
 
 /// A message of an answer, which may not be what its descriptor says.
 #[derive(Clone, Debug)]
@@ -99,8 +99,8 @@ pub fn to_text(message: &DynamicMessage, pretty: bool) -> String {
     }
     let mut bytes = Vec::new();
     let written = match pretty {
-        true => write(message, &mut serde_json::Serializer::pretty(&mut bytes)),
-        false => write(message, &mut serde_json::Serializer::new(&mut bytes)),
+        true => strict::write(message, &mut serde_json::Serializer::pretty(&mut bytes)),
+        false => strict::write(message, &mut serde_json::Serializer::new(&mut bytes)),
     };
     match written.map(|()| String::from_utf8(bytes)) {
         Ok(Ok(text)) => text,

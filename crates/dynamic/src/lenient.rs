@@ -5,11 +5,11 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use prost_reflect::{
-    DynamicMessage, EnumDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _,
-    SerializeOptions, Value,
+    DynamicMessage, EnumDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage as _, Value,
 };
-use serde::Serializer;
 use serde_json::{Map, Value as Json, json};
+
+use crate::strict;
 
 const ANY: &str = "google.protobuf.Any";
 /// Messages whose JSON is the number in them.
@@ -22,14 +22,6 @@ const PREFIX: &str = "type.googleapis.com/";
 /// A message, as near to its form in JSON as it has one.
 pub(crate) fn message(message: &DynamicMessage) -> Json {
     within(message, DEEPEST_ANY)
-}
-
-/// Writes a message by proto3's rules for JSON; an error for what has no form by them.
-pub(crate) fn write<S: Serializer>(message: &DynamicMessage, to: S) -> Result<S::Ok, S::Error> {
-    let options = SerializeOptions::new()
-        .use_proto_field_name(true)
-        .skip_default_fields(false);
-    message.serialize_with_options(to, &options)
 }
 
 /// Whether the rules of proto3 can be tried on a message. An `Any` that is nested too deep would
@@ -71,7 +63,7 @@ fn plain(message: &DynamicMessage, left: usize) -> bool {
 fn within(message: &DynamicMessage, left: usize) -> Json {
     // What has a form by the rules keeps it.
     if plain(message, left)
-        && let Ok(json) = write(message, serde_json::value::Serializer)
+        && let Ok(json) = strict::write(message, serde_json::value::Serializer)
     {
         return json;
     }

@@ -25,6 +25,7 @@
 mod address;
 mod client;
 mod codec;
+mod deadline;
 mod descriptors;
 mod invoke;
 mod json;
@@ -32,13 +33,16 @@ mod keys;
 mod lenient;
 mod names;
 mod reflection;
+mod strict;
 mod transport;
 
 pub use address::{InvalidAddress, address};
 pub use client::{DynamicCall, DynamicClient, DynamicOptions, MessageStream, UnaryResponse};
+pub use deadline::Deadline;
 pub use invoke::{ReceivedMessages, invoke};
 pub use json::{ReceivedMessage, from_json, to_json, to_text};
 pub use keys::RouterKeys;
+pub use names::catalog;
 pub use reflection::ReflectionClient;
 pub use transport::Transport;
 

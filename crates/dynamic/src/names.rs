@@ -1,24 +1,34 @@
-//! Which service a caller means: its Consul name, or what its instances or its kind call it.
+//! Which service a caller means, as the registry says.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use discovery::{Catalog, Discovery, ServiceKind, Snapshot};
-use futures_util::future::join_all;
-use parking_lot::Mutex;
+use discovery::{Catalog, Discovery, ServiceWatches, first_answer};
 use proto::error_info::{self, Reason};
-use tokio::{sync::watch, time::timeout};
 use tonic::{Code, Status};
 
 /// How long the registry may take to answer for the first time.
-const PATIENCE: Duration = Duration::from_secs(1);
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(1);
 
-type Watched = watch::Receiver<Option<Arc<Snapshot>>>;
+/// The services of the mesh.
+///
+/// # Errors
+/// `UNAVAILABLE` when the registry has not answered yet.
+pub async fn catalog(discovery: &dyn Discovery) -> Result<Arc<Catalog>, Status> {
+    let known = first_answer(&mut discovery.catalog(), REGISTRY_TIMEOUT).await;
+    known.ok_or_else(|| {
+        let text = match discovery.last_error() {
+            Some(error) => format!("the services of the mesh are not known: {error}"),
+            None => format!("the registry has not answered within {REGISTRY_TIMEOUT:?}"),
+        };
+        error_info::status(Code::Unavailable, Reason::RegistryUnreachable, text, [])
+    })
+}
 
-/// What services are called. Only instances know the ids that they were given in `Meta.public_id`, so
-/// from the first name on that neither Consul nor a kind explains all services are watched.
+/// What services are called. Only instances know what they claim in `Meta.public_id`. So all services
+/// are watched from the first name on that is no Consul name and stands for none.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceNames {
-    watched: Mutex<BTreeMap<Arc<str>, Watched>>,
+    watches: ServiceWatches,
 }
 
 impl ServiceNames {
@@ -31,70 +41,30 @@ impl ServiceNames {
         discovery: &dyn Discovery,
         name: &str,
     ) -> Result<Arc<str>, Status> {
-        let Some(catalog) = first(&mut discovery.catalog()).await else {
-            let text = match discovery.last_error() {
-                Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
-                None => format!("the registry has not answered within {PATIENCE:?}"),
-            };
-            let reason = Reason::RegistryUnreachable;
-            return Err(error_info::status(Code::Unavailable, reason, text, []));
-        };
-        if let Some(known) = derived(&catalog, name) {
+        let catalog = catalog(discovery).await?;
+        // What is claimed counts last, so it is asked for only where the catalog knows no better.
+        if let Some(known) = by_catalog(&catalog, name) {
             return Ok(known);
         }
-        let given = self.given(discovery, &catalog, name).await;
-        given.ok_or_else(|| {
+        let known = self
+            .watches
+            .snapshots(discovery, &catalog, REGISTRY_TIMEOUT)
+            .await;
+        let claimed = known
+            .into_iter()
+            .find(|(_, snapshot)| snapshot.as_ref().is_some_and(|it| it.claims(name)));
+        claimed.map(|(service, _)| service).ok_or_else(|| {
             let text = format!("no service of the mesh is called {name:?}");
             let facts = [("id", name.to_owned())];
             error_info::status(Code::NotFound, Reason::NoSuchService, text, facts)
         })
     }
-
-    /// The first service of which an instance announces the name.
-    async fn given(
-        &self,
-        discovery: &dyn Discovery,
-        catalog: &Catalog,
-        name: &str,
-    ) -> Option<Arc<str>> {
-        let watched = {
-            let mut watched = self.watched.lock();
-            watched.retain(|service, _| catalog.services.contains_key(service));
-            for service in catalog.services.keys() {
-                let watch = || discovery.watch(service);
-                watched.entry(service.clone()).or_insert_with(watch);
-            }
-            watched.clone()
-        };
-        let asked = watched.into_iter().map(async |(service, mut watched)| {
-            let snapshot = first(&mut watched).await?;
-            let mut instances = snapshot.instances.iter();
-            let is_called = instances.any(|instance| instance.public_id() == name);
-            is_called.then_some(service)
-        });
-        join_all(asked).await.into_iter().flatten().next()
-    }
 }
 
-/// The first answer of the registry.
-async fn first<T: Clone>(watched: &mut watch::Receiver<Option<T>>) -> Option<T> {
-    let known = timeout(PATIENCE, watched.wait_for(Option::is_some)).await;
-    known.ok()?.ok()?.clone()
-}
-
-/// A service's Consul name, or the id that its kind makes of it.
-fn derived(catalog: &Catalog, name: &str) -> Option<Arc<str>> {
-    let services = &catalog.services;
-    if let Some((known, _)) = services.get_key_value(name) {
-        return Some(known.clone());
-    }
-    let is_called = |service: &str, tags: &[String]| {
-        ServiceKind::from_tags(tags).public_id(service).as_deref() == Some(name)
-    };
-    let found = services
-        .iter()
-        .find(|(service, tags)| is_called(service, tags));
-    found.map(|(service, _)| service.clone())
+/// The service that an id names, as far as the catalog tells.
+fn by_catalog(catalog: &Catalog, id: &str) -> Option<Arc<str>> {
+    let named = |name: &str| catalog.services.get_key_value(name);
+    discovery::resolve(id, named, |_| None).map(|(service, _)| service.clone())
 }
 
 #[cfg(test)]
@@ -109,6 +79,7 @@ mod tests {
                 ("agent-echo".into(), tags("agent")),
                 ("tool-echo".into(), tags("tool")),
                 ("shop".into(), tags("grpc")),
+                ("worker-plain".into(), tags("grpc")),
             ]
             .into(),
         };
@@ -117,10 +88,12 @@ mod tests {
             ("echo-agent", Some("agent-echo")),
             ("echo-tool", Some("tool-echo")),
             ("shop", Some("shop")),
+            // Its form says so, whatever its tags do.
+            ("plain-worker", Some("worker-plain")),
             ("echo", None),
             ("", None),
         ] {
-            assert_eq!(derived(&catalog, name).as_deref(), found, "{name}");
+            assert_eq!(by_catalog(&catalog, name).as_deref(), found, "{name}");
         }
     }
 }

@@ -95,7 +95,7 @@ impl TargetChannel {
             Transport::Router { channel, address } => (channel.clone(), address),
         };
         let answer = channel.oneshot(request).await.map_err(|error| {
-            let cause = innermost(&error);
+            let cause = telemetry::root_cause(&error);
             let text = format!("no router answers at {address}: {cause}");
             let facts = [("router", address.to_string())];
             error_info::status(Code::Unavailable, Reason::RouterUnreachable, text, facts)
@@ -121,13 +121,4 @@ impl tower::Service<Request<Body>> for TargetChannel {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         Box::pin(self.clone().send(request))
     }
-}
-
-/// The innermost reason, since the outer ones say only that it is a transport error.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
 }

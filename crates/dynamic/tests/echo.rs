@@ -61,6 +61,43 @@ async fn json_comes_back_as_json_with_who_answered() {
     running.drain().await;
 }
 
+/// How many calls the agent has served.
+fn served(running: &ServerHandle) -> usize {
+    let metrics = running.context().registry.encode();
+    let count = |line: &str| line.rsplit(' ').next()?.parse::<usize>().ok();
+    metrics
+        .lines()
+        .filter(|line| line.starts_with("rpc_server_call_duration_seconds_count{"))
+        .filter_map(count)
+        .sum()
+}
+
+#[tokio::test]
+async fn descriptors_are_asked_for_again_when_their_time_is_over() {
+    let (running, _, registry) = echo("0s").await;
+    for (descriptor_ttl, asked) in [(Duration::from_secs(60), 1), (Duration::ZERO, 3)] {
+        let metrics = telemetry::MetricsRegistry::new();
+        let options = channel::ClusterOptions::default();
+        let mesh = channel::Mesh::new(registry.clone(), options, &metrics);
+        let options = DynamicOptions {
+            descriptor_ttl,
+            ..DynamicOptions::default()
+        };
+        let client = DynamicClient::new(Transport::Mesh(mesh), options);
+        let before = served(&running);
+        for _ in 0..3 {
+            client.method("echo-agent", EXECUTE).await.unwrap();
+        }
+        // A call counts when its stream has ended, which may be after its answer.
+        let limit = Duration::from_secs(5);
+        testkit::until("reflection was asked", limit, async || {
+            (served(&running) - before >= asked).then_some(())
+        })
+        .await;
+        assert_eq!(served(&running) - before, asked);
+    }
+}
+
 #[tokio::test]
 async fn a_router_is_as_good_a_way() {
     let (running, _, registry) = echo("0s").await;

@@ -7,8 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use config::Config;
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -16,67 +17,12 @@ use tokio_native_tls::TlsConnector;
 use url::Url;
 
 use crate::{
-    Connector, EgressPolicy, Error, SystemConnector, connect::connect, redirect::follow,
-    retry_after::retry_after,
+    Connector, EgressPolicy, Error, ExternalHostKeys, ExternalKeys, FetchLimits, Request,
+    SystemConnector, connect::connect, redirect::follow, retry_after::retry_after,
 };
 
 /// The largest head of an answer.
 const MAX_HEAD: usize = 64 << 10;
-/// Who we say we are, unless the request says otherwise.
-const AGENT: &str = concat!("mesh-fetch/", env!("CARGO_PKG_VERSION"));
-
-/// What belongs to the connection, which is the client's.
-const CONNECTION: [header::HeaderName; 4] = [
-    header::CONTENT_LENGTH,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::TE,
-];
-
-/// What a client does at most.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FetchLimits {
-    /// How long a request may take, redirects and the whole body included; 30 s.
-    pub time: Duration,
-    /// How long connecting to one address may take, TLS included; 5 s.
-    pub connect: Duration,
-    /// The largest body of an answer, in bytes; 10 MiB.
-    pub body: usize,
-    /// How many redirects are followed; 5.
-    pub redirects: usize,
-    /// How long a server may ask to be left alone, by `Retry-After`; an hour.
-    pub retry_after: Duration,
-}
-
-/// A request.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// Where to.
-    pub url: Url,
-    /// How.
-    pub method: Method,
-    /// Headers; `host` and those of the connection are set by the client.
-    pub headers: HeaderMap,
-    /// What to send.
-    pub body: Bytes,
-    /// How long it may take, if that is less than the client's limit.
-    pub time: Option<Duration>,
-}
-
-impl Request {
-    /// A `GET` without headers.
-    #[must_use]
-    pub fn get(url: Url) -> Self {
-        Self {
-            url,
-            method: Method::GET,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            time: None,
-        }
-    }
-}
-
 /// An answer, of whatever status.
 #[derive(Debug, Clone)]
 pub struct HttpResponse {
@@ -100,6 +46,18 @@ pub struct HttpClient {
     limits: FetchLimits,
     connector: Arc<dyn Connector>,
     tls: TlsConnector,
+}
+
+/// The client that [`KEYS`](crate::KEYS) configure.
+///
+/// # Errors
+/// As [`HttpClient::new`].
+pub fn client(config: &Config) -> Result<HttpClient, Error> {
+    let policy = EgressPolicy::new(
+        ExternalKeys::from_config(config).allow_external_requests,
+        &ExternalHostKeys::from_config(config).external_allow_hosts,
+    );
+    HttpClient::new(policy, FetchLimits::from_config(config))
 }
 
 impl HttpClient {
@@ -190,7 +148,7 @@ impl HttpClient {
         let transport = connect(&request.url, &addresses, patience, connector, &self.tls).await?;
         let broken = |error: hyper::Error| Error::Protocol {
             host: request.url.host_str().unwrap_or_default().to_owned(),
-            reason: chain(&error),
+            reason: telemetry::error_chain(&error),
         };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
@@ -199,7 +157,7 @@ impl HttpClient {
             .map_err(broken)?;
         let exchange = async {
             let answer = sender
-                .send_request(message(request)?)
+                .send_request(request.message()?)
                 .await
                 .map_err(broken)?;
             let (head, body) = answer.into_parts();
@@ -232,45 +190,4 @@ impl HttpClient {
 enum Step {
     Done(StatusCode, HeaderMap, Bytes),
     Next(Box<Request>),
-}
-
-/// The request as it goes over the wire: in origin form, with its host.
-fn message(request: &Request) -> Result<http::Request<Full<Bytes>>, Error> {
-    let url = &request.url;
-    let bad = |reason: String| Error::BadUrl {
-        url: telemetry::redact(url.as_str()).into_owned(),
-        reason,
-    };
-    let target = url[url::Position::BeforePath..url::Position::AfterQuery].to_owned();
-    let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    let mut message = http::Request::builder()
-        .method(request.method.clone())
-        .uri(target)
-        .body(Full::new(request.body.clone()))
-        .map_err(|error| bad(format!("cannot be asked for: {error}")))?;
-    let host = HeaderValue::try_from(host).map_err(|error| bad(error.to_string()))?;
-    let headers = message.headers_mut();
-    *headers = request.headers.clone();
-    for name in CONNECTION {
-        headers.remove(name);
-    }
-    headers
-        .entry(header::USER_AGENT)
-        .or_insert(HeaderValue::from_static(AGENT));
-    headers
-        .entry(header::ACCEPT)
-        .or_insert(HeaderValue::from_static("*/*"));
-    headers.insert(header::HOST, host);
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    Ok(message)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }

@@ -1,4 +1,4 @@
-//! Who may be asked.
+//! Which servers may be asked.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,8 +14,8 @@ pub struct EgressPolicy {
 }
 
 impl EgressPolicy {
-    /// A guard that lets requests to the outside pass, if `external`, and with them those to the
-    /// hosts of a list, as `host` or `host:port`, wherever these are inside.
+    /// A policy that allows requests to the outside if `external`. Then it also allows those to the
+    /// listed hosts, each `host` or `host:port`, even with internal addresses.
     #[must_use]
     pub fn new(external: bool, hosts: &[String]) -> Self {
         let hosts = hosts.iter().map(|entry| entry_of(entry)).collect();
@@ -37,8 +37,8 @@ impl EgressPolicy {
     /// The addresses to connect to for a URL, each one checked; never empty.
     ///
     /// # Errors
-    /// [`Error::Disabled`], [`Error::BadUrl`], [`Error::Forbidden`] when no address of the host may be
-    /// asked, [`Error::Unresolved`].
+    /// [`Error::Disabled`], [`Error::BadUrl`], [`Error::Forbidden`] when no address of the host may
+    /// be asked, [`Error::Unresolved`].
     pub async fn addresses(
         &self,
         url: &Url,
@@ -53,9 +53,9 @@ impl EgressPolicy {
             return Err(bad("is neither http nor https"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("carries credentials, give them in a header"));
+            return Err(bad("has credentials: send them in a header"));
         }
-        let host = url.host().ok_or_else(|| bad("names no host"))?;
+        let host = url.host().ok_or_else(|| bad("has no host"))?;
         let port = url
             .port_or_known_default()
             .ok_or_else(|| bad("names no port"))?;

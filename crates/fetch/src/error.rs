@@ -5,12 +5,12 @@ use std::{net::IpAddr, time::Duration};
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Nothing may be asked.
+    /// External requests are off.
     #[error(
         "requests to the outside are switched off: set ALLOW_EXTERNAL_REQUESTS=yes to allow them"
     )]
     Disabled,
-    /// The URL will not do.
+    /// The URL cannot be used.
     #[error("the URL {url:?} {reason}")]
     BadUrl {
         /// The URL.
@@ -18,35 +18,35 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The host is inside, or nobody's to ask.
-    #[error("{host} is not to be asked, its address {address} is {what}{hint}")]
+    /// The host's address is internal, or may not be asked for another reason.
+    #[error("{host} is not to be asked: its address {address} is {what}{hint}")]
     Forbidden {
         /// The host as named.
         host: String,
         /// An address of it.
         address: IpAddr,
-        /// What kind of address that is.
+        /// The kind of address.
         what: &'static str,
         /// What the operator can do, if anything.
         hint: &'static str,
     },
-    /// Nobody knows the name.
-    #[error("no address of {host} is known: {reason}")]
+    /// The name cannot be resolved.
+    #[error("{host} cannot be resolved: {reason}")]
     Unresolved {
         /// The host.
         host: String,
-        /// What the resolver said.
+        /// The resolver's error.
         reason: String,
     },
-    /// Nobody answers there, or not with the right certificate.
-    #[error("no connection to {host}: {reason}")]
+    /// It cannot be connected to, or its certificate is not valid.
+    #[error("{host} cannot be connected to: {reason}")]
     Unreachable {
         /// The host.
         host: String,
-        /// What the last attempt said.
+        /// The error of the last attempt.
         reason: String,
     },
-    /// The connection broke, or speaks no HTTP.
+    /// The connection broke, or does not speak HTTP.
     #[error("{host} did not answer: {reason}")]
     Protocol {
         /// The host.

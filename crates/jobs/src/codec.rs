@@ -1,12 +1,15 @@
 //! A job, and what is left of one, as bytes: `<id>\n<header as JSON>\n<form><payload>`. The id
-//! stands first so that a script can read it, and the payload last so that nobody escapes it.
+//! stands first so that a script can read it. The payload stands last so that it needs no escaping.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 
 use crate::{
     JobId,
     job::{Header, Job, Payload},
 };
+
+/// The size of most headers, in bytes.
+const HEADER_SIZE: usize = 256;
 
 /// Bytes that are not what [`pack`] makes.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +18,11 @@ pub(crate) struct Undecodable(&'static str);
 
 /// `payload` is absent in the record of a job that ended without a result.
 pub(crate) fn pack(id: &JobId, header: &Header, payload: Option<&Payload>) -> Bytes {
-    let head = serde_json::to_vec(header).expect("a header has only string keys");
     let size = payload.map_or(0, |payload| payload.bytes().len());
-    let mut packed = BytesMut::with_capacity(id.as_str().len() + head.len() + size + 3);
+    let mut packed = Vec::with_capacity(id.as_str().len() + HEADER_SIZE + size + 3);
     packed.put_slice(id.as_str().as_bytes());
     packed.put_u8(b'\n');
-    packed.put_slice(&head);
+    serde_json::to_writer(&mut packed, header).expect("a header has only string keys");
     packed.put_u8(b'\n');
     match payload {
         None => packed.put_u8(b'0'),
@@ -30,7 +32,7 @@ pub(crate) fn pack(id: &JobId, header: &Header, payload: Option<&Payload>) -> By
     if let Some(payload) = payload {
         packed.put_slice(payload.bytes());
     }
-    packed.freeze()
+    packed.into()
 }
 
 pub(crate) fn pack_job(job: &Job) -> Bytes {
@@ -76,7 +78,7 @@ pub(crate) fn unpack_job(packed: &Bytes) -> Result<Job, Undecodable> {
     })
 }
 
-/// What is told of a job that nobody can decode: its bytes are its payload.
+/// The header and payload that stand for a job that cannot be decoded: its bytes are its payload.
 pub(crate) fn salvage(id: &JobId, packed: &Bytes, undecodable: &Undecodable) -> (Header, Payload) {
     let header = Header {
         kind: "undecodable".to_owned(),

@@ -18,7 +18,7 @@ pub enum Error {
     Invalid {
         /// The field at fault.
         field: &'static str,
-        /// What is wrong with its value, and what would do.
+        /// What is wrong with its value, and what would be valid.
         reason: String,
     },
     /// The idempotency key was used in this queue for a job with another body.
@@ -46,7 +46,7 @@ pub enum Error {
         /// The id asked for.
         id: String,
     },
-    /// The job's status does not allow what was asked.
+    /// The job's status does not allow the action.
     #[error("the job {id} is {status}, and only a {wanted} one can be {action}")]
     WrongStatus {
         /// The job.
@@ -58,7 +58,7 @@ pub enum Error {
         /// What was to be done with it.
         action: &'static str,
     },
-    /// The lease has ended, and the job is somebody else's or done: drop the work.
+    /// The lease has ended, and the job has another worker or is done: drop the work.
     #[error("the lease of job {id} has ended, drop its work")]
     Stale {
         /// The job.
@@ -81,7 +81,7 @@ impl Error {
         matches!(self, Self::Unavailable { .. })
     }
 
-    /// Whether the store is at fault, and not what was asked of it.
+    /// Whether the store is at fault, and not the request.
     #[must_use]
     pub const fn is_of_the_store(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Broken { .. })

@@ -7,22 +7,22 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Error, JobEvent, JobId, JobRecord, Jobs, Lane,
-    history::{self, EventPosition},
+    job_events::{self, EventPosition},
 };
 
 /// How long a job's follower waits at least, and at most, before it looks at the job again, when
 /// what happened in the queue happened to others.
 const POLL_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
-/// How long a follower waits before it looks again though nothing came: a job or a stream that is
-/// deleted wakes nobody.
+/// How long a follower waits before it checks again though nothing came: a job or a stream that is
+/// deleted sends no event.
 const RECHECK: Duration = Duration::from_secs(2);
 
 /// Some events, in order.
 #[derive(Debug, Clone)]
 pub struct EventPage {
-    /// Where what can still be told begins, when some of what came after the cursor cannot: it is
-    /// older than what is kept, or gone. It was before these events.
+    /// The cursor before the oldest kept event, if some events after the given cursor are gone.
+    /// These events come after it.
     pub missed: Option<String>,
     /// The events. The cursor of each leads to what comes after it.
     pub events: Vec<JobEvent>,
@@ -59,7 +59,7 @@ impl Jobs {
             let trail = self.store.find_with_notes(id).await?;
             let (found, notes) = trail.ok_or_else(|| Error::NotFound { id: id.to_string() })?;
             let record = JobRecord::of(&found, &self.store.name())?;
-            let after = history::after(id, &record.header.history, &notes, from, max.max(1));
+            let after = job_events::after(id, &record.header.history, &notes, from, max.max(1));
             let ended = after.all && record.status.is_terminal();
             let left = until.saturating_duration_since(Instant::now());
             if !after.events.is_empty() || after.missed.is_some() || ended || left.is_zero() {
@@ -82,7 +82,7 @@ impl Jobs {
     /// `max`; waits for something for up to `wait`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a cursor that is none; [`Error::Unavailable`].
+    /// [`Error::Invalid`] for an invalid cursor; [`Error::Unavailable`].
     pub async fn events(
         &self,
         queue: &str,

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::{Error, Job, Jobs, Lease, Payload};
 
-/// Does the work of jobs.
+/// Runs jobs.
 #[async_trait::async_trait]
 pub trait JobHandler: Send + Sync + 'static {
-    /// Does one attempt of a job. The future is dropped when its time is up, when the job is
-    /// called off and when its lease is lost; what must not be torn goes into a task.
+    /// Runs one attempt of a job. The future is dropped when its time is up, when the job is
+    /// cancelled and when its lease is lost. Work that must not be interrupted belongs in a task.
     ///
     /// # Errors
     /// A [`Failure`], which says whether and when to try again.
@@ -21,46 +21,46 @@ pub trait JobHandler: Send + Sync + 'static {
 /// Why an attempt did not finish its job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// It may pass: the job is tried again after a growing delay, while it has attempts left.
+    /// It may pass: the job is retried after a growing delay, while it has attempts left.
     Retryable(String),
-    /// It may pass, and not sooner than after this long, as whoever refused it said.
+    /// It may pass, but not before this time is over, as the refusing side said.
     RetryAfter(String, Duration),
-    /// It stays: the job is dead at once.
+    /// It will not pass: the job is dead at once.
     Permanent(String),
-    /// Nothing went wrong, the job waits for something: it is run again after this long, and the
-    /// attempt is not counted.
+    /// Nothing failed, the job waits for something. It runs again after this time, and the attempt
+    /// is not counted.
     Postponed(Duration),
-    /// Nobody wants it any more: the job ends as one that was called off.
+    /// The job is no longer wanted: it ends as cancelled.
     Cancelled,
 }
 
 impl Failure {
-    /// A failure that may pass, and what to tell people.
+    /// A failure that may pass, with its text for people.
     #[must_use]
     pub fn retryable(error: impl Into<String>) -> Self {
         Self::Retryable(error.into())
     }
 
-    /// A failure that stays, and what to tell people.
+    /// A failure that will not pass, with its text for people.
     #[must_use]
     pub fn permanent(error: impl Into<String>) -> Self {
         Self::Permanent(error.into())
     }
 
-    /// A failure that may pass, but not sooner than after this long, and what to tell people.
+    /// A failure that may pass after this time, with its text for people.
     #[must_use]
     pub fn retry_after(error: impl Into<String>, after: Duration) -> Self {
         Self::RetryAfter(error.into(), after)
     }
 
-    /// No failure: the job gives its place to others, and is looked at again after `delay`.
+    /// No failure: the job frees its worker, and runs again after `delay`.
     #[must_use]
     pub const fn postponed(delay: Duration) -> Self {
         Self::Postponed(delay)
     }
 }
 
-/// What a handler can do besides its work.
+/// What a handler can report besides its result.
 #[derive(Debug)]
 pub struct JobContext {
     jobs: Jobs,
@@ -89,7 +89,7 @@ impl JobContext {
         attempt.min(Duration::from_millis(deadline.saturating_sub(now)))
     }
 
-    /// Tells how far the job is, such as `50%`.
+    /// Reports the job's progress, such as `50%`.
     ///
     /// # Errors
     /// [`Error::Stale`] when the job is not this worker's any more; [`Error::Unavailable`].
@@ -97,7 +97,7 @@ impl JobContext {
         self.jobs.progress(&self.lease, progress).await
     }
 
-    /// Keeps what the attempt costs, with whatever becomes of it.
+    /// Keeps what the attempt costs, however it ends.
     pub fn metrics(&self, metrics: Value) {
         *self.metrics.lock() = Some(metrics);
     }

@@ -24,8 +24,7 @@ impl Lane {
     /// # Errors
     /// [`Error::Invalid`] for another name.
     pub fn new(queue: &str, partition: u16) -> Result<Self, Error> {
-        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
-        if queue.is_empty() || queue.len() > MAX_QUEUE || !queue.bytes().all(plain) {
+        if !is_queue(queue) {
             return Err(Error::invalid(
                 "queue",
                 format!("{queue:?} is no name, use 1 to 64 of a-z, 0-9, _ and -"),
@@ -34,6 +33,11 @@ impl Lane {
         let queue = queue.to_owned();
         Ok(Self { queue, partition })
     }
+}
+
+fn is_queue(name: &str) -> bool {
+    let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    (1..=MAX_QUEUE).contains(&name.len()) && name.bytes().all(plain)
 }
 
 impl fmt::Display for Lane {
@@ -54,7 +58,7 @@ impl FromStr for Lane {
     }
 }
 
-/// A job's id, `<queue>.<partition>.<27 hex digits>`: it tells where the job lives, and sorts by
+/// A job's id, `<queue>.<partition>.<27 hex digits>`: it says where the job is kept, and sorts by
 /// the time it was made within a lane.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -82,7 +86,7 @@ impl JobId {
     pub(crate) fn named_in(lane: &Lane, packed: &[u8]) -> Option<Self> {
         let end = packed.iter().position(|byte| *byte == b'\n')?;
         let id: Self = std::str::from_utf8(&packed[..end]).ok()?.parse().ok()?;
-        (id.lane() == *lane).then_some(id)
+        id.is_in(lane).then_some(id)
     }
 
     /// An id for what names none, made from that of its entry in a stream, `<ms>-<number>`; as the
@@ -104,16 +108,27 @@ impl JobId {
     /// The queue.
     #[must_use]
     pub fn queue(&self) -> &str {
-        self.0.split_once('.').map_or("", |(queue, _)| queue)
+        self.parts().0
     }
 
     /// The queue and partition.
     #[must_use]
     pub fn lane(&self) -> Lane {
-        let mut parts = self.0.split('.');
-        let queue = parts.next().unwrap_or_default().to_owned();
-        let partition = parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
+        let (queue, partition) = self.parts();
+        let queue = queue.to_owned();
         Lane { queue, partition }
+    }
+
+    /// Whether the job lives in the lane.
+    pub(crate) fn is_in(&self, lane: &Lane) -> bool {
+        self.parts() == (lane.queue.as_str(), lane.partition)
+    }
+
+    fn parts(&self) -> (&str, u16) {
+        let mut parts = self.0.split('.');
+        let queue = parts.next().unwrap_or_default();
+        let partition = parts.next().and_then(|part| part.parse().ok());
+        (queue, partition.unwrap_or(0))
     }
 
     /// When the id was made, Unix milliseconds by the store's clock.
@@ -140,27 +155,26 @@ impl FromStr for JobId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let parts: Vec<&str> = text.split('.').collect();
         let hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-        let known = match parts.as_slice() {
-            [queue, part, unique] => {
-                let partition = part.parse::<u16>().ok();
-                // One spelling per id: `01` would be another name for partition 1.
-                let spelled = partition.is_some_and(|number| number.to_string() == *part);
-                spelled
-                    && Lane::new(queue, 0).is_ok()
-                    && unique.len() == 27
-                    && unique.bytes().all(hex)
-            }
-            _ => false,
+        // One spelling per id: `01` would be another name for partition 1.
+        let partition = |part: &str| {
+            let digits = part.bytes().all(|byte| byte.is_ascii_digit());
+            digits && (part == "0" || !part.starts_with('0')) && part.parse::<u16>().is_ok()
         };
-        if !known {
-            // An id that nobody can have made names no job.
-            return Err(Error::NotFound {
-                id: text.to_owned(),
-            });
+        let mut parts = text.split('.');
+        let id = text.to_owned();
+        match (parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some(queue), Some(part), Some(unique), None)
+                if is_queue(queue)
+                    && partition(part)
+                    && unique.len() == 27
+                    && unique.bytes().all(hex) =>
+            {
+                Ok(Self(id))
+            }
+            // An id of another form names no job.
+            _ => Err(Error::NotFound { id }),
         }
-        Ok(Self(text.to_owned()))
     }
 }
 

@@ -42,7 +42,8 @@ pub struct NewJob {
     pub queue: String,
     /// Its kind: what handles it.
     pub kind: String,
-    /// What it is about; at most [`QueueOptions::max_payload`](crate::QueueOptions::max_payload) bytes.
+    /// What it is about; at most [`QueueOptions::max_payload`](crate::QueueOptions::max_payload)
+    /// bytes.
     pub payload: Payload,
     /// 1 to 5; 5 is the highest, 3 the default.
     pub priority: u8,
@@ -52,7 +53,7 @@ pub struct NewJob {
     pub timeout: Duration,
     /// How often it is tried at most, at least once; 5 by default.
     pub max_attempts: u32,
-    /// When nobody wants the result any more, Unix milliseconds: it is not started after that.
+    /// When the result is no longer wanted, Unix milliseconds: the job is not started after that.
     pub deadline: Option<u64>,
     /// Makes submitting it twice within a day make one job, within its queue.
     pub idempotency_key: Option<String>,
@@ -148,14 +149,14 @@ impl NewJob {
     }
 
     pub(crate) fn into_job(self, id: JobId) -> Job {
-        // The id has told when: two readings of the clock would differ now and then.
+        // The id has the time: two readings of the clock would differ now and then.
         let enqueued_at = id.made_at();
         let waits = !self.delay.is_zero();
         // That it was queued at once is what its time of submission says.
-        let history = match waits {
-            true => History::default().with(JobStatus::Scheduled, enqueued_at),
-            false => History::default(),
-        };
+        let mut history = History::default();
+        if waits {
+            history.push(JobStatus::Scheduled, enqueued_at);
+        }
         Job {
             id,
             payload: self.payload,

@@ -1,80 +1,38 @@
-//! The queue: the rules, on whatever store. Here is what producers do.
+//! The queue: its rules, on any store. This file has what producers do.
 
 mod clock_jump;
-mod heartbeats;
-mod manage;
+pub(crate) mod heartbeats;
+pub(crate) mod manage;
+mod options;
 mod queue_limit;
 mod run;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
 };
 
 use futures_util::future::join_all;
 
 use crate::{
-    Backoff, Error, JobId, JobStatus, Lane, MAX_BATCH, NewJob, Store, StoreHealth, Submission,
-    SubmitOutcome,
-    clock::{self, StoreClock},
-    codec,
-    log_throttle::LogThrottle,
+    Error, JobId, JobStatus, Lane, MAX_BATCH, NewJob, Store, StoreHealth, Submission,
+    SubmitOutcome, clock, codec, log_throttle::LogThrottle, store_clock::StoreClock,
 };
-pub(crate) use heartbeats::HEARTBEAT_INTERVAL;
-pub use manage::QueueStats;
+use heartbeats::Heartbeats;
+pub use options::QueueOptions;
+use queue_limit::QueueNames;
 
 /// The most jobs that one submission takes.
 pub const MAX_SUBMIT: usize = 1_000;
-
-/// What a queue is made with.
-#[derive(Debug, Clone)]
-pub struct QueueOptions {
-    /// How long a worker may be silent about a job before others get it; 30 s. The same for all
-    /// workers of a queue.
-    pub lease: Duration,
-    /// How long results are kept; a day.
-    pub result_ttl: Duration,
-    /// How long dead letters are kept; a week.
-    pub dead_ttl: Duration,
-    /// Partitions of queues that are to have more than one.
-    pub partitions: BTreeMap<String, u16>,
-    /// The largest payload, in bytes; 4 MiB.
-    pub max_payload: usize,
-    /// The largest result, in bytes; 64 MiB. A job with a larger one is dead.
-    pub max_result: usize,
-    /// How long failed jobs wait.
-    pub backoff: Backoff,
-    /// How many queues there may be; 1,000, and 0 is no limit.
-    pub max_queues: usize,
-    /// Queues that there may be in any case: the operator's own.
-    pub own_queues: BTreeSet<String>,
-}
-
-impl Default for QueueOptions {
-    fn default() -> Self {
-        Self {
-            lease: Duration::from_secs(30),
-            result_ttl: Duration::from_secs(86_400),
-            dead_ttl: Duration::from_secs(7 * 86_400),
-            partitions: BTreeMap::new(),
-            max_payload: 4 << 20,
-            max_result: 64 << 20,
-            backoff: Backoff::default(),
-            max_queues: 1_000,
-            own_queues: BTreeSet::new(),
-        }
-    }
-}
 
 /// A job that was taken in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitted {
     /// Its id.
     pub id: JobId,
-    /// Where it stands; `None` when its record is past its time, and its key is not.
+    /// Its status; `None` when its record has expired and its key has not.
     pub status: Option<JobStatus>,
-    /// It was there already, under its idempotency key.
+    /// It existed already, under its idempotency key.
     pub existing: bool,
 }
 
@@ -84,33 +42,15 @@ pub struct Jobs {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) options: Arc<QueueOptions>,
     claims: Arc<AtomicUsize>,
-    queue_names: Arc<queue_limit::QueueNames>,
-    heartbeats: Arc<heartbeats::Heartbeats>,
+    queue_names: Arc<QueueNames>,
+    heartbeats: Arc<Heartbeats>,
     pub(crate) clock: Arc<StoreClock>,
     pub(crate) log_throttle: Arc<LogThrottle>,
 }
 
-/// The times of lanes for the length of one call: each store is asked once, and when it is silent
-/// it is waited for once.
-#[derive(Debug, Default)]
-pub(crate) struct Times(BTreeMap<Lane, Result<u64, Error>>);
-
-impl Times {
-    pub(crate) async fn of(&mut self, jobs: &Jobs, lane: &Lane) -> Result<u64, Error> {
-        if let Some(known) = self.0.get(lane) {
-            return known.clone();
-        }
-        let now = jobs.now(lane).await;
-        self.0.insert(lane.clone(), now.clone());
-        now
-    }
-
-    /// The same, by whatever is known while the store is away.
-    pub(crate) async fn estimate(&mut self, jobs: &Jobs, lane: &Lane) -> u64 {
-        let now = self.of(jobs, lane).await;
-        now.unwrap_or_else(|_| jobs.estimated_now(lane))
-    }
-}
+/// The times of lanes for the length of one call: each store is queried once, so that one that does
+/// not answer is waited for once.
+type Times = BTreeMap<Lane, Result<u64, Error>>;
 
 impl Jobs {
     /// A queue in a store.
@@ -136,7 +76,7 @@ impl Jobs {
     /// The time by the clock that a lane is kept by, Unix milliseconds.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the store has not said it lately, and does not answer.
+    /// [`Error::Unavailable`] when no recent time is known and the store does not answer.
     pub(crate) async fn now(&self, lane: &Lane) -> Result<u64, Error> {
         if let Some(now) = self.clock.fresh(lane).filter(|_| !self.store.is_local()) {
             return Ok(now);
@@ -146,13 +86,13 @@ impl Jobs {
         Ok(now)
     }
 
-    /// The same without asking: counted on from what the store last said, by whoever has just
-    /// claimed a job of the lane.
+    /// The same without a query: counted on from the store's latest time. Callers have just claimed
+    /// a job of the lane.
     pub(crate) fn estimated_now(&self, lane: &Lane) -> u64 {
         self.clock.estimated(lane).unwrap_or_else(clock::now)
     }
 
-    /// Sees whether the store can be read and written, and logs what is wrong with it.
+    /// Checks that the store can be read and written, and logs what is wrong with it.
     ///
     /// # Errors
     /// [`Error::Unavailable`] and [`Error::Broken`], which say what does not work and what to do.
@@ -214,14 +154,16 @@ impl Jobs {
             );
             return Err(Error::invalid("jobs", reason));
         }
-        let refused = self.refused(jobs.iter().map(|job| job.queue.as_str()).collect());
+        let wanted = jobs.iter().map(|job| job.queue.as_str()).collect();
+        let (max, own) = (self.options.max_queues, &self.options.own_queues);
+        let refused = self.queue_names.refused(&*self.store, max, own, wanted);
         let refused = refused.await?;
         let mut answers: Vec<Option<Result<Submitted, Error>>> = vec![None; jobs.len()];
         let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Submission>)> = BTreeMap::new();
         let mut times = Times::default();
         for (index, job) in jobs.into_iter().enumerate() {
             if refused.contains(&job.queue) {
-                let (queue, max) = (job.queue, self.options.max_queues);
+                let queue = job.queue;
                 answers[index] = Some(Err(Error::Queues { queue, max }));
                 continue;
             }
@@ -251,8 +193,8 @@ impl Jobs {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// An answer that was lost is asked for again: the jobs have their ids, and a store takes each
-    /// id in once. A store that is away refuses at once the second time too.
+    /// Submits once more when the answer was lost: the jobs have their ids, and a store takes each
+    /// id in once. A store that is unavailable refuses at once the second time too.
     async fn take_in(
         &self,
         lane: &Lane,
@@ -276,7 +218,14 @@ impl Jobs {
         let chosen = usize::try_from(number % lanes.len() as u64).unwrap_or(0);
         let lane = lanes[chosen].clone();
         let key = key.map(|key| (key, job.fingerprint()));
-        let (delay, id) = (job.delay, JobId::at(&lane, times.of(self, &lane).await?));
+        let now = match times.get(&lane) {
+            Some(known) => known.clone(),
+            None => times
+                .entry(lane.clone())
+                .or_insert(self.now(&lane).await)
+                .clone(),
+        };
+        let (delay, id) = (job.delay, JobId::at(&lane, now?));
         let job = job.into_job(id);
         let (packed, priority) = (codec::pack_job(&job), job.header.priority);
         Ok((

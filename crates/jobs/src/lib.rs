@@ -17,16 +17,20 @@ mod handler;
 mod history;
 mod id;
 mod job;
+mod job_events;
 mod jobs;
 mod listing;
 mod log_throttle;
 mod outcome;
 mod producer;
 mod record;
-mod retry;
 mod schedule;
 mod scheduler;
+mod status;
+mod steps;
 mod store;
+mod store_clock;
+mod store_options;
 mod stores;
 mod timer;
 mod worker;
@@ -38,21 +42,20 @@ pub use handler::{Failure, JobContext, JobHandler};
 pub use history::History;
 pub use id::{JobId, Lane};
 pub use job::{Header, Job, NewJob, PRIORITIES, Payload};
-pub use jobs::{Jobs, MAX_SUBMIT, QueueOptions, QueueStats, Submitted};
+pub use jobs::{Jobs, MAX_SUBMIT, QueueOptions, Submitted, manage::QueueStats};
 pub use listing::{JobFilter, JobListing};
 pub use outcome::{ClaimedJob, JobOutcome};
 pub use producer::Producer;
-pub use record::{JobRecord, JobStatus};
-pub use retry::Backoff;
+pub use record::JobRecord;
 pub use schedule::{ENTRY_TTL_MS, JobFactory, ReconcileResult, ScheduleEntries, is_live};
 pub use scheduler::Scheduler;
+pub use status::JobStatus;
 pub use store::{
     Claim, ClaimRequest, Destination, EventBatch, JobCounts, JobEvent, JobPage, JobState, Lease,
     ListedJob, MAX_BATCH, Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredJob,
     Submission, SubmitOutcome, WaitPosition,
 };
-pub use stores::{
-    Embedded, OpenStore, Redis, STORES, StoreBackend, StoreOptions, SyncPolicy, open,
-};
+pub use store_options::{StoreOptions, SyncPolicy};
+pub use stores::{Embedded, OpenStore, Redis, STORES, StoreBackend, open};
 pub use timer::{Firing, MissedPolicy, Ownership, Schedule, Timer};
 pub use worker::Worker;

@@ -20,12 +20,12 @@ pub struct JobFilter {
     pub kind: Option<String>,
 }
 
-/// A page of jobs. It may hold fewer than asked for, or none, while there are more pages.
+/// A page of jobs. It may hold fewer jobs than `limit`, or none, while there are more pages.
 #[derive(Debug, Clone)]
 pub struct JobListing {
-    /// The jobs, by queue and partition. Those of one status stand in the order of that: the next in
-    /// line first, ended ones latest first. All of them stand latest submitted first, in an order
-    /// that no move changes: a job that is there throughout is on one of the pages, once.
+    /// The jobs, by queue and partition. Those of one status stand in the order of that: the next
+    /// in line first, ended ones latest first. All of them stand latest submitted first, in an
+    /// order that no move changes: a job that is there throughout is on one of the pages, once.
     pub jobs: Vec<JobRecord>,
     /// Where the next page begins; none after the last.
     pub next: Option<String>,
@@ -104,7 +104,7 @@ impl Jobs {
                         jobs.push(record);
                     }
                     Ok(_) => {}
-                    // One that nobody can read must not hide the others.
+                    // One that cannot be read must not hide the others.
                     Err(error) => tracing::warn!(%lane, %error, "a job is left out of a list"),
                 }
                 next = Some(listed.position);
@@ -142,9 +142,9 @@ fn word(filter: &JobFilter) -> &'static str {
 
 /// The lane that a page begins in, and where.
 fn place(filter: &JobFilter, cursor: &str) -> Result<(Lane, String), Error> {
-    let strange = || Error::invalid("cursor", "is not one of a listing");
-    let cursor = Cursor::decode(cursor).ok_or_else(strange)?;
-    let lane: Lane = cursor.lane.parse().map_err(|_| strange())?;
+    let invalid = || Error::invalid("cursor", "is not one of a listing");
+    let cursor = Cursor::decode(cursor).ok_or_else(invalid)?;
+    let lane: Lane = cursor.lane.parse().map_err(|_| invalid())?;
     let of_queue = filter
         .queue
         .as_ref()

@@ -1,5 +1,5 @@
-//! Trouble with the store, logged once for all who meet it: five loops that each try five times a
-//! second would fill a log with one sentence.
+//! Errors of the store are logged once for all who meet them: five loops that each try five times a
+//! second would fill the log with one sentence.
 
 use std::{
     collections::HashMap,
@@ -8,32 +8,32 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// How often trouble that lasts is logged.
+/// How often an error that lasts is logged.
 const ERROR_INTERVAL: Duration = Duration::from_secs(30);
-/// How often what may become trouble is logged.
+/// How often a warning is logged.
 const WARNING_INTERVAL: Duration = Duration::from_secs(3_600);
-/// How many different sentences are remembered.
+/// How many different texts are remembered.
 const MAX_REMEMBERED: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct LogThrottle(Mutex<HashMap<String, Instant>>);
 
 impl LogThrottle {
-    /// Logs what does not work.
+    /// Logs an error.
     pub(crate) fn store_error(&self, error: &crate::Error) {
         if self.due(error.to_string(), ERROR_INTERVAL) {
             tracing::warn!(%error, "the job store does not do what it is asked");
         }
     }
 
-    /// Logs what works, and may not for long.
+    /// Logs a warning.
     pub(crate) fn store_warning(&self, store: &str, warning: &str) {
         if self.due(warning.to_owned(), WARNING_INTERVAL) {
             tracing::warn!(store, warning, "jobs may be lost");
         }
     }
 
-    /// What was trouble is over: it is logged again when it comes again.
+    /// Forgets the errors, so that they are logged when they come again. Whether there were any.
     pub(crate) fn recovered(&self) -> bool {
         let mut logged = self.0.lock();
         let before = logged.len();
@@ -41,7 +41,7 @@ impl LogThrottle {
         logged.len() < before
     }
 
-    /// Whether something does not work, as far as is known.
+    /// Whether an error is known to last.
     pub(crate) fn has_errors(&self) -> bool {
         let logged = self.0.lock();
         logged.keys().any(|text| text.starts_with("the job store"))

@@ -1,51 +1,54 @@
-//! What came of an attempt, and where that leads the job: the rules of the queue.
+//! How attempts end, and where that leads their jobs: the rules of the queue.
 
 use std::time::Duration;
 
+use backoff::Backoff;
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    Backoff, Error, History, Job, JobId, JobStatus, Lease, Payload, codec,
+    Error, Job, JobId, JobStatus, Lease, Payload, codec,
     job::Header,
+    steps,
     store::{Destination, JobState, StoredJob},
 };
 
-/// What came of an attempt.
+/// How an attempt ended.
 #[derive(Debug, Clone)]
 pub enum JobOutcome {
     /// It is done.
     Succeeded {
-        /// What came of it.
+        /// Its result.
         result: Option<Payload>,
         /// What it cost.
         metrics: Option<Value>,
     },
-    /// It went wrong.
+    /// It failed.
     Failed {
         /// Why.
         error: String,
-        /// Whether trying again may help.
+        /// Whether a retry may help.
         retry: bool,
         /// What it cost.
         metrics: Option<Value>,
     },
-    /// It went wrong, and trying again may help, but not sooner than after a while.
+    /// It failed, and a retry may help, but only after a while.
     RetryAfter {
         /// Why.
         error: String,
-        /// How long the next attempt is to wait at least.
+        /// How long the next attempt waits at least.
         after: Duration,
         /// What it cost.
         metrics: Option<Value>,
     },
-    /// It was called off, and has stopped.
+    /// It was cancelled, and has stopped.
     Cancelled,
-    /// It was not done, by no fault of its own: back to the queue, and the attempt not counted.
+    /// It did not finish, by no fault of its own: it is queued again, and the attempt is not
+    /// counted.
     Released,
-    /// It waits for something: scheduled again, and the attempt not counted.
+    /// It waits for something: it is scheduled again, and the attempt is not counted.
     Postponed {
-        /// How long it is to wait at least.
+        /// How long it waits at least.
         delay: Duration,
     },
 }
@@ -55,15 +58,15 @@ pub enum JobOutcome {
 pub struct ClaimedJob {
     /// The job, this attempt counted and started.
     pub job: Job,
-    /// The right to renew it, to tell its progress and to settle it.
+    /// The right to renew it, to report its progress and to settle it.
     pub lease: Lease,
 }
 
 /// The longest text of an error that is kept, in bytes.
 const MAX_ERROR: usize = 64 << 10;
 
-/// What an outcome comes to whose result is too large to be kept: a failure, since trying again
-/// would bring it again. `None` when it is not.
+/// The outcome in place of one that is too large: a result over `limit` is a failure, since a retry
+/// would have it again, and a long error is cut. `None` if the outcome is small enough.
 pub(crate) fn limit_size(outcome: &JobOutcome, limit: usize) -> Option<JobOutcome> {
     match outcome {
         JobOutcome::Succeeded {
@@ -90,31 +93,25 @@ pub(crate) fn limit_size(outcome: &JobOutcome, limit: usize) -> Option<JobOutcom
     }
 }
 
-/// Where a running job goes from an outcome. `job` counts the attempt that is over.
+/// Where a running job goes by an outcome. `job` counts the attempt that is over.
 pub(crate) fn settle(job: &Job, outcome: &JobOutcome, backoff: &Backoff, now: u64) -> Destination {
-    let ended = |status, error: Option<String>, metrics: &Option<Value>| Header {
-        error,
-        ended_at: Some(now),
-        metrics: metrics.clone(),
-        history: History::at_end(&job.header, status, now),
-        ..job.header.clone()
-    };
     match outcome {
         JobOutcome::Succeeded { result, metrics } => {
-            let record = codec::pack(
-                &job.id,
-                &ended(JobStatus::Succeeded, None, metrics),
-                result.as_ref(),
-            );
-            Destination::End {
-                status: JobStatus::Succeeded,
-                record,
-            }
+            let status = JobStatus::Succeeded;
+            let header = Header {
+                error: None,
+                ended_at: Some(now),
+                metrics: metrics.clone(),
+                history: steps::at_end(&job.header, status, now),
+                ..job.header.clone()
+            };
+            let record = codec::pack(&job.id, &header, result.as_ref());
+            Destination::End { status, record }
         }
         JobOutcome::Cancelled => cancel(job, now),
-        JobOutcome::Released => queue(job, &uncounted(job), now),
+        JobOutcome::Released => queue(job, uncounted(job), now),
         JobOutcome::Postponed { delay } => {
-            later(job, &uncounted(job), JobStatus::Scheduled, *delay, now)
+            later(job, uncounted(job), JobStatus::Scheduled, *delay, now)
         }
         JobOutcome::Failed {
             error,
@@ -132,8 +129,8 @@ pub(crate) fn settle(job: &Job, outcome: &JobOutcome, backoff: &Backoff, now: u6
     }
 }
 
-/// Where a job goes whose attempt went wrong; `least` is how long it is to wait at least, and `None`
-/// when trying again does not help.
+/// Where a job goes whose attempt failed. `least` is how long it waits at least, and `None` if a
+/// retry does not help.
 fn failed(
     job: &Job,
     error: &str,
@@ -154,11 +151,11 @@ fn failed(
         && header.attempt < header.max_attempts
     {
         let delay = backoff.after_at_least(header.attempt, least, &mut rand::rng());
-        return later(job, &failed, JobStatus::Failed, delay, now);
+        return later(job, failed, JobStatus::Failed, delay, now);
     }
     let header = Header {
         ended_at: Some(now),
-        history: header.history.with(JobStatus::Dead, now),
+        history: steps::with(header, JobStatus::Dead, now),
         ..failed
     };
     Destination::DeadLetter {
@@ -166,11 +163,11 @@ fn failed(
     }
 }
 
-/// Where a job goes that is called off. It keeps what it was about, for whoever asks what it was.
+/// Where a cancelled job goes. It keeps its payload, so that people can see what it was.
 pub(crate) fn cancel(job: &Job, now: u64) -> Destination {
     let header = Header {
         ended_at: Some(now),
-        history: job.header.history.with(JobStatus::Cancelled, now),
+        history: steps::with(&job.header, JobStatus::Cancelled, now),
         ..job.header.clone()
     };
     Destination::End {
@@ -179,19 +176,19 @@ pub(crate) fn cancel(job: &Job, now: u64) -> Destination {
     }
 }
 
-/// Where a job goes that is called off while it waits.
+/// Where a job goes that is cancelled while it waits.
 pub(crate) fn cancel_waiting(found: &StoredJob, now: u64) -> Destination {
     match codec::unpack_job(&found.packed) {
         Ok(mut job) => {
-            job.header.history = History::of(&job.header, &found.state);
+            job.header.history = steps::of(&job.header, &found.state);
             cancel(&job, now)
         }
         Err(undecodable) => dead_letter(&found.id, &found.packed, &undecodable, true, now),
     }
 }
 
-/// Where a job goes whose worker let its lease end: its attempt counts, since it may be what
-/// killed the worker, and the next one follows at once.
+/// Where a job goes whose lease has ended. The attempt counts, since it may have killed the worker.
+/// The next one follows at once.
 pub(crate) fn reclaim(found: &StoredJob, now: u64) -> Destination {
     let mut job = match codec::unpack_job(&found.packed) {
         Ok(job) => job,
@@ -205,9 +202,9 @@ pub(crate) fn reclaim(found: &StoredJob, now: u64) -> Destination {
             );
         }
     };
-    job.header.history = History::of(&job.header, &found.state);
+    job.header.history = steps::of(&job.header, &found.state);
     let JobState::Running { started_at, worker } = &found.state else {
-        return queue(&job, &job.header, now);
+        return queue(&job, job.header.clone(), now);
     };
     job.header.started_at = Some(*started_at);
     job.header.attempt += 1;
@@ -219,7 +216,7 @@ pub(crate) fn reclaim(found: &StoredJob, now: u64) -> Destination {
         "the lease of worker {worker} ended in attempt {attempt}"
     ));
     if attempt < job.header.max_attempts {
-        return queue(&job, &job.header, now);
+        return queue(&job, job.header.clone(), now);
     }
     job.header.ended_at = Some(now);
     job.header.history.push(JobStatus::Dead, now);
@@ -228,8 +225,8 @@ pub(crate) fn reclaim(found: &StoredJob, now: u64) -> Destination {
     }
 }
 
-/// Where a job goes that nobody can decode: to the dead letters, with its bytes for whoever can;
-/// one that is called off may only end.
+/// Where a job goes that cannot be decoded: to the dead letters, with its bytes. One that was
+/// cancelled may only end.
 pub(crate) fn dead_letter(
     id: &JobId,
     packed: &Bytes,
@@ -237,16 +234,13 @@ pub(crate) fn dead_letter(
     cancelling: bool,
     now: u64,
 ) -> Destination {
-    let (header, payload) = codec::salvage(id, packed, undecodable);
+    let (mut header, payload) = codec::salvage(id, packed, undecodable);
     let status = match cancelling {
         true => JobStatus::Cancelled,
         false => JobStatus::Dead,
     };
-    let header = Header {
-        ended_at: Some(now),
-        history: header.history.with(status, now),
-        ..header
-    };
+    header.ended_at = Some(now);
+    header.history.push(status, now);
     let packed = codec::pack(id, &header, Some(&payload));
     if cancelling {
         return Destination::End {
@@ -257,7 +251,7 @@ pub(crate) fn dead_letter(
     Destination::DeadLetter { packed }
 }
 
-/// Where a dead letter goes that is to be tried again from the start.
+/// Where a dead letter goes that is retried from the start.
 pub(crate) fn requeue_dead(found: &StoredJob, now: u64) -> Result<Destination, Error> {
     let job = unpack(found)?;
     let fresh = Header {
@@ -268,7 +262,7 @@ pub(crate) fn requeue_dead(found: &StoredJob, now: u64) -> Result<Destination, E
         metrics: None,
         ..job.header.clone()
     };
-    Ok(queue(&job, &fresh, now))
+    Ok(queue(&job, fresh, now))
 }
 
 pub(crate) fn unpack(found: &StoredJob) -> Result<Job, Error> {
@@ -276,7 +270,7 @@ pub(crate) fn unpack(found: &StoredJob) -> Result<Job, Error> {
         store: "of this queue".to_owned(),
         reason: undecodable.to_string(),
     })?;
-    job.header.history = History::of(&job.header, &found.state);
+    job.header.history = steps::of(&job.header, &found.state);
     Ok(job)
 }
 
@@ -288,11 +282,14 @@ fn uncounted(job: &Job) -> Header {
     }
 }
 
-fn later(job: &Job, header: &Header, status: JobStatus, delay: Duration, now: u64) -> Destination {
-    let header = Header {
-        history: header.history.with(status, now),
-        ..header.clone()
-    };
+fn later(
+    job: &Job,
+    mut header: Header,
+    status: JobStatus,
+    delay: Duration,
+    now: u64,
+) -> Destination {
+    header.history = steps::with(&header, status, now);
     Destination::Later {
         status,
         priority: header.priority,
@@ -302,11 +299,8 @@ fn later(job: &Job, header: &Header, status: JobStatus, delay: Duration, now: u6
     }
 }
 
-fn queue(job: &Job, header: &Header, now: u64) -> Destination {
-    let header = Header {
-        history: header.history.with(JobStatus::Queued, now),
-        ..header.clone()
-    };
+fn queue(job: &Job, mut header: Header, now: u64) -> Destination {
+    header.history = steps::with(&header, JobStatus::Queued, now);
     let packed = codec::pack(&job.id, &header, Some(&job.payload));
     Destination::Queue {
         priority: header.priority,

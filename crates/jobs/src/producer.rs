@@ -1,12 +1,12 @@
-//! Single submissions that travel together: what arrives while a batch is under way is the next
-//! batch, so that a thousand callers cost a few calls of the store.
+//! Single submissions in batches: what arrives while a batch is under way is the next batch, so
+//! that a thousand callers cost a few calls of the store.
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::{Error, Jobs, MAX_BATCH, NewJob, Submitted};
 
-/// How many callers may stand in line before others wait for room.
+/// How many submissions may wait before further callers wait for room.
 const QUEUE_CAPACITY: usize = 4_096;
 /// How many batches may be under way at once.
 const CONCURRENT_BATCHES: usize = 2;
@@ -46,28 +46,28 @@ impl Producer {
     /// # Errors
     /// As [`Jobs::submit`].
     pub async fn submit(&self, job: NewJob) -> Result<Submitted, Error> {
-        let (tell, answer) = oneshot::channel();
+        let (answer_to, answer) = oneshot::channel();
         let gone = || Error::Unavailable {
             store: self.jobs.store.name(),
             reason: "the producer has ended".to_owned(),
         };
-        self.line.send((job, tell)).await.map_err(|_| gone())?;
+        self.line.send((job, answer_to)).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
 
 async fn send(jobs: &Jobs, batch: &mut Vec<Ask>) {
-    let (new, tell): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+    let (new, callers): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
     let answers = jobs.submit_all(new).await;
     match answers {
         Ok(answers) => {
-            for (tell, answer) in tell.into_iter().zip(answers) {
-                // A caller that is gone does not want to know.
-                drop(tell.send(answer));
+            for (caller, answer) in callers.into_iter().zip(answers) {
+                // The caller may be gone.
+                drop(caller.send(answer));
             }
         }
-        Err(error) => tell
+        Err(error) => callers
             .into_iter()
-            .for_each(|tell| drop(tell.send(Err(error.clone())))),
+            .for_each(|caller| drop(caller.send(Err(error.clone())))),
     }
 }

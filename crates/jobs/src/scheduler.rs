@@ -16,9 +16,9 @@ use crate::{
 
 /// The shortest sleep, against spinning.
 const MIN_SLEEP: Duration = Duration::from_millis(10);
-/// The longest one: entries are to be kept, or others would think that nobody has them.
+/// The longest sleep: entries are claimed again before others take them for unowned.
 const MAX_SLEEP: Duration = Duration::from_secs(15);
-/// How often the same error is told of again.
+/// How often the same error is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Fires the timers of a store; any number may run.
@@ -67,7 +67,7 @@ impl Scheduler {
         self
     }
 
-    /// The same with jobs made so from timers.
+    /// The same, with jobs that `make` makes from timers.
     #[must_use]
     pub fn with_factory(
         mut self,
@@ -79,7 +79,7 @@ impl Scheduler {
 
     /// Runs until `stop`. While the store is away it waits, and then makes up as each timer says.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut told: Option<(Instant, String)> = None;
+        let mut logged: Option<(Instant, String)> = None;
         if let Some(updates) = &mut self.updates {
             self.entries.replace(updates.borrow_and_update().clone());
         }
@@ -98,7 +98,7 @@ impl Scheduler {
                 Ok(result) => (result.next_in, result.error),
                 Err(error) => (None, Some(error)),
             };
-            let known = told.as_ref();
+            let known = logged.as_ref();
             match error.map(|error| error.to_string()) {
                 Some(error)
                     if known.is_none_or(|(at, known)| {
@@ -106,9 +106,9 @@ impl Scheduler {
                     }) =>
                 {
                     tracing::warn!(error, "timers wait");
-                    told = Some((Instant::now(), error));
+                    logged = Some((Instant::now(), error));
                 }
-                None if told.take().is_some() => tracing::info!("timers go on"),
+                None if logged.take().is_some() => tracing::info!("timers go on"),
                 Some(_) | None => {}
             }
             let left = next_in.map_or(poll, Duration::from_millis);

@@ -26,7 +26,7 @@ pub struct Submission {
     pub key: Option<(String, String)>,
 }
 
-/// What became of a [`Submission`].
+/// The answer to a [`Submission`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubmitOutcome {
     /// Taken in.
@@ -119,28 +119,28 @@ pub enum Destination {
     },
     /// To the dead letters.
     DeadLetter {
-        /// The packed job, to be dug out again.
+        /// The packed job, for a retry.
         packed: Bytes,
     },
 }
 
-/// What became of a [`Move`].
+/// The answer to a [`Move`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MoveOutcome {
     /// Done.
     Done,
     /// The job is in another state: nothing was done.
     Stale,
-    /// The job was called off while it ran, and may only end: nothing was done.
+    /// The job was cancelled while it ran, and may only end: nothing was done.
     Cancelling,
 }
 
-/// What became of a lease that was to be renewed.
+/// The answer to the renewal of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
     /// It runs for its whole time again.
     Held,
-    /// It runs on, and the job was called off: stop it and settle it as cancelled.
+    /// It runs on, and the job was cancelled: stop it and settle it as cancelled.
     Cancelling,
     /// It has ended: drop the work.
     Stale,
@@ -183,9 +183,9 @@ pub struct StoredJob {
     pub token: Bytes,
     /// The packed job, or its packed record once it has succeeded or was cancelled.
     pub packed: Bytes,
-    /// What its worker last said.
+    /// The latest progress of its worker.
     pub progress: Option<String>,
-    /// It was called off while it ran.
+    /// It was cancelled while it ran.
     pub cancelling: bool,
 }
 
@@ -204,16 +204,16 @@ pub struct JobEvent {
     pub data: Option<String>,
 }
 
-/// Something that a worker told of an attempt.
+/// A progress message of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgressNote {
     /// Its number among the notes of its job, from 1.
     pub number: u64,
     /// When the attempt started, Unix milliseconds.
     pub since: u64,
-    /// When it was told, Unix milliseconds.
+    /// When it was reported, Unix milliseconds.
     pub at: u64,
-    /// What.
+    /// Its text.
     pub text: String,
 }
 
@@ -227,8 +227,7 @@ pub(crate) const MAX_NOTE_BYTES: usize = 16 << 10;
 pub struct EventBatch {
     /// The events, in order.
     pub events: Vec<JobEvent>,
-    /// A cursor before the oldest event that is kept, when some that came after the cursor may be
-    /// kept no more.
+    /// A cursor before the oldest kept event, if some events after the given cursor may be gone.
     pub missed: Option<String>,
 }
 
@@ -255,13 +254,13 @@ pub struct JobCounts {
     pub now: u64,
 }
 
-/// How a store is that works.
+/// The health of a store that works.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreHealth {
-    /// Another one when what was kept here may be gone: the store is new, empty, or came back from
-    /// an older time. Whoever keeps something here for good, as timers, puts it back then.
+    /// It changes when data may be gone: the store is new, empty, or was restored from an older
+    /// time. Users that keep something for good, such as timers, store it again then.
     pub epoch: String,
-    /// What works now and may not for long, in words for people.
+    /// What works now and may not work for long, in words for people.
     pub warnings: Vec<String>,
 }
 
@@ -288,7 +287,7 @@ pub struct JobPage {
 ///
 /// # Errors
 /// Every method: [`Error::Unavailable`] at once when the store does not answer, and
-/// [`Error::Broken`] when it holds something strange.
+/// [`Error::Broken`] when it holds something of another form.
 #[async_trait::async_trait]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What to call it in messages, without credentials.
@@ -302,7 +301,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The time by the clock that the lane is kept by, Unix milliseconds.
     async fn now(&self, lane: &Lane) -> Result<u64, Error>;
 
-    /// Sees whether reading and writing work, by doing both.
+    /// Checks that reading and writing work, by doing both.
     async fn check(&self) -> Result<StoreHealth, Error>;
 
     /// Takes jobs in. One whose id is known was taken in before: nothing happens again.
@@ -331,13 +330,13 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Starts the time of leases again.
     async fn renew(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error>;
 
-    /// Notes how far a job is; `false` when the lease has ended.
+    /// Notes the progress of a job; `false` when the lease has ended.
     async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error>;
 
-    /// Calls off a running job, if it is still in the state of the token.
+    /// Requests that a running job stops, if it is still in the state of the token.
     async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error>;
 
-    /// The running jobs that are called off, and have not ended yet. Workers ask this often, and
+    /// The running jobs that were cancelled and have not ended yet. Workers query this often, and
     /// there are hardly ever any.
     async fn cancel_requests(&self, lane: &Lane) -> Result<Vec<JobId>, Error>;
 
@@ -350,11 +349,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         id: &JobId,
     ) -> Result<Option<(StoredJob, Vec<ProgressNote>)>, Error>;
 
-    /// Running jobs whose lease was not renewed for so long; some of them.
+    /// Running jobs whose lease was not renewed for `lease`; at most [`MAX_BATCH`] of them.
     async fn expired_leases(&self, lane: &Lane, lease: Duration) -> Result<Vec<StoredJob>, Error>;
 
-    /// Forgets jobs that ended, and dead letters, that long ago. Returns how many; more may be
-    /// left when it is [`MAX_BATCH`] or more.
+    /// Deletes jobs that ended, and dead letters, that long ago. Returns how many; more may be left
+    /// if it is [`MAX_BATCH`] or more.
     async fn sweep(&self, lane: &Lane, ended: Duration, dead: Duration) -> Result<usize, Error>;
 
     /// Jobs of one status, ended ones latest first, from where `after` says; about `max`. Without
@@ -381,16 +380,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// at any time.
     async fn wait_for_event(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error>;
 
-    /// Every lane that ever had a job.
+    /// Every lane that has ever had a job.
     async fn lanes(&self) -> Result<Vec<Lane>, Error>;
 
-    /// Notes that a worker takes jobs of a queue now.
+    /// Notes that a worker serves a queue now.
     async fn heartbeat(&self, queue: &str) -> Result<(), Error>;
 
-    /// How long ago a worker noted that, by queue; queues that none ever took jobs of are left out.
+    /// How long ago a worker noted that, by queue. Queues that never had a worker are left out.
     async fn heartbeats(&self) -> Result<Vec<(String, Duration)>, Error>;
 
-    /// The timers: named texts, for whoever fires jobs by the clock.
+    /// The timers: named texts, for schedulers.
     async fn timers(&self) -> Result<Vec<(String, Bytes)>, Error>;
 
     /// Replaces a timer if it still is `old`; `None` stands for no timer. `false` when it is not.

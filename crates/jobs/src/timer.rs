@@ -107,7 +107,7 @@ pub struct Timer {
     /// only. Others are fired by every scheduler.
     #[serde(rename = "kept", default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// Somebody removed it, though a scheduler has it: it fires no more until its entry changes.
+    /// It was removed by hand, though a scheduler has it: it does not fire until its entry changes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
 }

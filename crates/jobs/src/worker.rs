@@ -1,6 +1,8 @@
-//! Runs jobs: claims as many as it has room for, keeps their leases, and settles them in batches.
+//! Runs jobs: claims as many as it has room for, renews their leases, and settles them in batches.
 
-mod background;
+mod lease_renewal;
+mod reaper;
+mod settler;
 
 use std::{
     collections::HashMap,
@@ -27,9 +29,9 @@ use crate::{ClaimedJob, Failure, Job, JobContext, JobHandler, JobOutcome, Jobs, 
 
 /// How long one claim waits for jobs.
 const CLAIM_WAIT: Duration = Duration::from_secs(5);
-/// How often a worker that runs jobs asks which of them are called off.
+/// How often a worker that runs jobs checks which of them were cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(500);
-/// How long a worker waits for a store that is away before it asks again.
+/// How long a worker waits before it retries a store that is unavailable.
 const STORE_RETRY: Duration = Duration::from_millis(200);
 
 /// Why a running attempt is to stop.
@@ -109,9 +111,9 @@ impl Worker {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Runs until `stop`; then takes no more jobs, gives the running ones `drain` to finish, and
-    /// hands the rest back. While the store is away it waits. Dropping the future leaves its jobs
-    /// to their leases.
+    /// Runs until `stop`. Then it claims no more jobs, gives the running ones `drain` to finish,
+    /// and releases the rest. While the store is unavailable it waits. When the future is dropped,
+    /// its jobs run out of their leases.
     pub async fn run(&self, stop: CancellationToken, drain: Duration) {
         let permits = Arc::new(Semaphore::new(self.concurrency));
         let (settle, settled) = mpsc::channel(MAX_BATCH.max(self.concurrency));

@@ -17,7 +17,7 @@ use mesh_jobs::{
     Clock, JobOutcome, JobStatus, Jobs, NewJob, Renewal, Schedule, ScheduleEntries, StoreOptions,
     Timer, open,
 };
-use support::{call, claim_one, jumping::Jumping, options, store, until};
+use support::{call, claim_one, jumping::Jumping, options, recovered, store, until};
 
 const HOUR: i64 = 3_600_000;
 const NOW: Duration = Duration::ZERO;
@@ -54,9 +54,9 @@ async fn times_are_the_stores_however_wrong_this_machines_clock_is() {
         let folder = tempfile::tempdir().unwrap();
         let ahead = Arc::new(AtomicI64::new(hours * HOUR));
         let jobs = skewed(folder.path(), &ahead);
-        let near = |told: u64| {
+        let near = |reported: u64| {
             let there = system() + hours * HOUR;
-            (i64::try_from(told).unwrap() - there).abs() < 10_000
+            (i64::try_from(reported).unwrap() - there).abs() < 10_000
         };
         let id = jobs.submit(call("x")).await.unwrap().id;
         assert!(near(id.made_at()), "{hours}");
@@ -67,8 +67,8 @@ async fn times_are_the_stores_however_wrong_this_machines_clock_is() {
         assert!(jobs.settle(&[(claimed, done())]).await[0].is_ok());
         let header = jobs.get(&id).await.unwrap().header;
         assert!(near(header.ended_at.unwrap()), "{hours}");
-        let told = jobs.job_events(&id, "", 100, NOW).await.unwrap();
-        let names: Vec<_> = told
+        let page = jobs.job_events(&id, "", 100, NOW).await.unwrap();
+        let names: Vec<_> = page
             .events
             .iter()
             .map(|event| event.name.as_str())
@@ -150,9 +150,9 @@ async fn what_happens_to_a_job_is_told_from_its_beginning_when_the_clock_was_jus
     jobs.submit(call("x")).await.unwrap();
     ahead.store(0, Ordering::SeqCst);
     let id = jobs.submit(call("y")).await.unwrap().id;
-    let told = jobs.job_events(&id, "", 100, NOW).await.unwrap().events;
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].name, "queued");
+    let events = jobs.job_events(&id, "", 100, NOW).await.unwrap().events;
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].name, "queued");
 }
 
 #[tokio::test]
@@ -168,8 +168,7 @@ async fn a_lease_lasts_as_long_as_it_should_whatever_the_wall_clock_does() {
         let lease = std::slice::from_ref(&claimed.lease);
         assert_eq!(jobs.renew(lease).await.unwrap(), [Renewal::Held]);
     }
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
-    assert_eq!(jobs.recover("default").await.unwrap(), 1);
+    assert_eq!(recovered(&jobs).await, 1);
 }
 
 #[tokio::test]
@@ -187,8 +186,7 @@ async fn leases_start_anew_when_the_clock_of_a_redis_jumps() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(jobs.recover("default").await.unwrap(), 0, "{hours}");
     }
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
-    assert_eq!(jobs.recover("default").await.unwrap(), 1);
+    assert_eq!(recovered(&jobs).await, 1);
     drop(claimed);
 }
 

@@ -31,8 +31,8 @@ async fn story(jobs: &Jobs) -> (JobCounts, Vec<JobEvent>) {
         .counts
         .clone();
     counts.now = 0;
-    let told = jobs.events("default", "", 1_000, Duration::ZERO).await;
-    (counts, told.expect("the store answers").events)
+    let page = jobs.events("default", "", 1_000, Duration::ZERO).await;
+    (counts, page.expect("the store answers").events)
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use mesh_jobs::{
     Worker, open,
 };
 use support::{
-    call, claim_one, options,
+    call, claim_one, options, recovered,
     server::{LANE, ask, connect, connect_to, done, goes_through, say, settle},
     until,
 };
@@ -53,8 +53,8 @@ async fn follows(replica: &Redis, primary: &Redis) {
     let port = primary.port().to_string();
     say(replica, &["REPLICAOF", "127.0.0.1", &port]).await;
     until("the replica has it all", || async {
-        let told: String = ask(replica, &["INFO", "replication"]).await;
-        told.contains("master_link_status:up")
+        let info: String = ask(replica, &["INFO", "replication"]).await;
+        info.contains("master_link_status:up")
     })
     .await;
 }
@@ -306,13 +306,13 @@ async fn a_server_that_is_not_itself_is_connected_to_anew_and_not_for_every_call
         ("CLUSTERDOWN Hash slot not served", "CLUSTER INFO"),
         ("NOAUTH Authentication required.", "user and password"),
     ];
-    for (line, told) in lines {
+    for (line, text) in lines {
         let (url, connections, _tasks) = stubborn(line).await;
         let jobs = connect_to(&url);
         for _ in 0..8 {
             let refused = jobs.submit(call("x")).await.unwrap_err();
             assert!(refused.is_unavailable(), "{refused}");
-            assert!(refused.to_string().contains(told), "{refused}");
+            assert!(refused.to_string().contains(text), "{refused}");
             tokio::time::sleep(Duration::from_millis(60)).await;
         }
         let connections = connections.load(Ordering::SeqCst);
@@ -380,8 +380,7 @@ async fn the_rights_in_the_guide_are_enough_for_everything() {
     jobs.settle(&[(claimed, failed)]).await.remove(0).unwrap();
     jobs.retry(&dead).await.unwrap();
     let lost = claim_one(&jobs, "default").await;
-    tokio::time::sleep(options().lease + Duration::from_millis(200)).await;
-    assert_eq!(jobs.recover("default").await.unwrap(), 1);
+    assert_eq!(recovered(&jobs).await, 1);
     assert!(settle(&jobs, lost).await.is_err());
     jobs.queues().await.unwrap();
     for status in JobStatus::ALL {
@@ -399,8 +398,13 @@ async fn the_rights_in_the_guide_are_enough_for_everything() {
     jobs.set_timer(Timer::new("t", Schedule::Every(100), "call", 1.into()))
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(jobs.fire().await.unwrap(), 1);
+    let mut fired = 0;
+    until("the timer fires", async || {
+        fired = jobs.fire().await.unwrap();
+        fired > 0
+    })
+    .await;
+    assert_eq!(fired, 1);
     assert!(jobs.remove_timer("t").await.unwrap());
     // What stands in the place of ours is put aside.
     say(&redis, &["SET", &format!("{LANE}:zf"), "x"]).await;
@@ -461,8 +465,8 @@ async fn a_partition_that_cannot_be_used_keeps_nobody_from_the_others() {
     let url = user(&redis, &one).await;
     let some = Jobs::new(open(&url, &StoreOptions::default()).unwrap(), two());
     let queued = async || {
-        let told = all.queues().await.unwrap();
-        told[0].counts.queued
+        let queues = all.queues().await.unwrap();
+        queues[0].counts.queued
     };
     let before = queued().await;
     let mut held = Vec::new();

@@ -80,10 +80,10 @@ async fn a_worker_finishes_what_works_retries_what_may_pass_and_buries_the_rest(
             .await;
         };
         beside(&worker, DRAIN, ended).await;
-        let mut told = Vec::new();
+        let mut ended = Vec::new();
         for id in &ids {
             let record = jobs.get(id).await.unwrap();
-            told.push((record.status, record.header.attempt, record.header.error));
+            ended.push((record.status, record.header.attempt, record.header.error));
         }
         let dead = |attempt, error: &str| (JobStatus::Dead, attempt, Some(error.to_owned()));
         let expected = [
@@ -94,7 +94,7 @@ async fn a_worker_finishes_what_works_retries_what_may_pass_and_buries_the_rest(
             dead(1, "its deadline had passed before it started"),
             dead(2, "took longer than 50 ms"),
         ];
-        assert_eq!(told, expected, "{}", store.scheme);
+        assert_eq!(ended, expected, "{}", store.scheme);
         assert_eq!(handler.count.load(Ordering::SeqCst), 9);
     }
 }
@@ -122,8 +122,8 @@ async fn a_handler_postpones_its_job_without_spending_an_attempt() {
         });
         beside(&worker, DRAIN, ended).await;
         let record = jobs.get(&id).await.unwrap();
-        let told = (record.status, record.header.attempt);
-        assert_eq!(told, (JobStatus::Succeeded, 1), "{}", store.scheme);
+        let ended = (record.status, record.header.attempt);
+        assert_eq!(ended, (JobStatus::Succeeded, 1), "{}", store.scheme);
         assert_eq!(handler.count.load(Ordering::SeqCst), 5);
     }
 }

@@ -1,6 +1,6 @@
 //! A model at an endpoint, and one request to it with its retries.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use chrono::Utc;
 use config::{Config, Secret};
@@ -8,18 +8,20 @@ use reqwest::{
     Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue},
 };
+use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 use crate::{
     Error, ModelKeys, TextSink,
     cache::Cache,
-    error_response::ErrorResponse,
+    error::AttemptError,
+    error_response::{ErrorResponse, optional_params},
     request_params::{EndpointProfile, RequestParams},
     retry,
-    stream::{Completion, CompletionBuilder, StreamError, truncate},
+    stream::{Completion, CompletionBuilder, truncate},
     url::{endpoint, is_azure},
-    wire::{Function, Message, Request, RequestMessage, StreamOptions, ToolDefinition},
+    wire::{Function, Message},
 };
 
 /// Longest part of an error response that is read, bytes.
@@ -57,14 +59,12 @@ pub(crate) struct Round<'a> {
     pub(crate) closed: bool,
 }
 
-/// Why an attempt has no answer.
-enum AttemptError {
-    /// A retry may have one, after the pause that the endpoint asks for.
-    Transient(String, Option<Duration>),
-    /// The endpoint rejects the request with this status and body.
-    Rejected(u16, String),
-    /// A retry would have none either.
-    Permanent(Error),
+impl Round<'_> {
+    /// Whether the model has called a function before.
+    pub(crate) fn has_calls(&self) -> bool {
+        let mut messages = self.messages.iter();
+        messages.any(|message| !message.tool_calls.is_empty())
+    }
 }
 
 impl Model {
@@ -143,7 +143,8 @@ impl Model {
         sink: &dyn TextSink,
     ) -> Result<(Arc<Completion>, bool), Error> {
         // The key does not depend on the parameters that the endpoint turns out to reject.
-        let key = Cache::key(&encoded(&self.request(round, &RequestParams::default()))?);
+        let plain = self.request(round, &RequestParams::default());
+        let key = Cache::key(json!(plain).to_string().as_bytes());
         if let Some(known) = self.cache.get(key) {
             sink.send(&known.content).await;
             return Ok((known, true));
@@ -155,41 +156,46 @@ impl Model {
         Ok((answer, false))
     }
 
-    fn request<'a>(&'a self, round: Round<'a>, params: &RequestParams) -> Request<'a> {
-        let has = |name| params.has(name);
-        let called = |message: &Message| !message.tool_calls.is_empty();
+    /// The body of a request, without the parameters that the endpoint rejects.
+    fn request(&self, round: Round<'_>, params: &RequestParams) -> Map<String, Value> {
+        let messages = round.messages.iter().map(|message| {
+            let mut sent = json!(message);
+            if params.sends_reasoning() && !message.tool_calls.is_empty() {
+                sent["reasoning_content"] = json!(message.reasoning);
+            }
+            sent
+        });
+        let mut request = Map::new();
+        request.insert("model".to_owned(), json!(self.keys.model_name));
+        request.insert("messages".to_owned(), messages.collect());
         // Functions that were called have to be sent, whatever the endpoint rejected before.
-        let offers = has("tools") || round.messages.iter().any(called);
-        let functions = round.functions.iter().filter(|_| offers);
-        let tools: Vec<_> = functions
-            .map(|function| ToolDefinition {
-                kind: "function",
-                function,
-            })
-            .collect();
-        let sent = |message: &'a Message| RequestMessage {
-            message,
-            reasoning_content: (params.sends_reasoning() && called(message))
-                .then_some(message.reasoning.as_str()),
-        };
-        let closed = round.closed && !tools.is_empty() && has("tool_choice");
-        let limit =
-            |name| (params.max_tokens_name() == Some(name)).then_some(self.keys.model_max_tokens);
-        let stream = has("stream");
-        Request {
-            model: &self.keys.model_name,
-            messages: round.messages.iter().map(sent).collect(),
-            tools,
-            tool_choice: closed.then_some("none"),
-            // At temperature 0 the same question has the same answer, as the cache assumes.
-            temperature: self.keys.model_temperature.filter(|_| has("temperature")),
-            max_tokens: limit("max_tokens"),
-            max_completion_tokens: limit("max_completion_tokens"),
-            stream: stream.then_some(true),
-            stream_options: (stream && has("stream_options")).then_some(StreamOptions {
-                include_usage: true,
-            }),
+        let offers = params.has("tools") || round.has_calls();
+        if offers && !round.functions.is_empty() {
+            let functions = round.functions.iter();
+            let tools = functions.map(|it| json!({"type": "function", "function": it}));
+            request.insert("tools".to_owned(), tools.collect());
         }
+        let optional = [
+            // At temperature 0 the same question has the same answer, as the cache assumes.
+            ("temperature", self.keys.model_temperature.map(Value::from)),
+            ("stream", Some(json!(true))),
+            (
+                "stream_options",
+                params.has("stream").then(|| json!({"include_usage": true})),
+            ),
+            (
+                "tool_choice",
+                (round.closed && request.contains_key("tools")).then(|| json!("none")),
+            ),
+        ];
+        let limit = params.max_tokens_name();
+        let limit = limit.map(|name| (name, Some(json!(self.keys.model_max_tokens))));
+        for (name, value) in optional.into_iter().chain(limit) {
+            if let Some(value) = value.filter(|_| params.has(name)) {
+                request.insert(name.to_owned(), value);
+            }
+        }
+        request
     }
 
     /// Sends a request until it is answered, rejected, or out of attempts. A request that leaves out a
@@ -205,7 +211,8 @@ impl Model {
         loop {
             self.wait_out_hold_off(deadline).await?;
             let request = self.request(round, &params);
-            let (problem, asked) = match self.send_once(encoded(&request)?, sink).await {
+            let body = json!(request).to_string();
+            let (problem, asked) = match self.send_once(body, sink).await {
                 Ok(answer) => {
                     self.endpoint.accepted(&params);
                     return Ok(answer);
@@ -214,7 +221,11 @@ impl Model {
                 Err(AttemptError::Transient(problem, asked)) => (problem, asked),
                 Err(AttemptError::Rejected(status, said)) => {
                     let refusal = ErrorResponse::parse(status, &said);
-                    if let Some(next) = params.adapted_to(&refusal, &request.optional_params()) {
+                    // A result of a function means nothing without the functions.
+                    let mut sent: Vec<_> = optional_params().collect();
+                    sent.retain(|name| request.contains_key(*name));
+                    sent.retain(|name| *name != "tools" || !round.has_calls());
+                    if let Some(next) = params.adapted_to(&refusal, &sent) {
                         params = next;
                         continue;
                     }
@@ -232,7 +243,7 @@ impl Model {
                     None => Error::Unavailable(problem),
                 });
             }
-            let wait = retry::backoff(attempt, asked, rand::random());
+            let wait = retry::pause(attempt - 1, asked, &mut rand::rng());
             warn!(
                 model = self.keys.model_name,
                 attempt,
@@ -261,7 +272,7 @@ impl Model {
 
     async fn send_once(
         &self,
-        body: Vec<u8>,
+        body: String,
         sink: &dyn TextSink,
     ) -> Result<Completion, AttemptError> {
         let lost = |error: reqwest::Error| AttemptError::Transient(cause(error), None);
@@ -330,33 +341,9 @@ impl Model {
     }
 }
 
-impl From<StreamError> for AttemptError {
-    fn from(broken: StreamError) -> Self {
-        match broken {
-            StreamError::Incomplete(problem) => Self::Transient(problem, None),
-            StreamError::Rejected(status, said) => Self::Rejected(status, said),
-            StreamError::Permanent(error) => Self::Permanent(error),
-        }
-    }
-}
-
-fn encoded(request: &Request<'_>) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(request).map_err(|error| Error::InvalidResponse(error.to_string()))
-}
-
 /// Why a request or its answer was lost, without the URL, which may contain a key.
 fn cause(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(inner) = source {
-        let said = inner.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = inner.source();
-    }
-    truncate(&text)
+    truncate(&telemetry::error_chain(&error.without_url()))
 }
 
 /// The first part of an error response's body.

@@ -85,15 +85,15 @@ impl Model {
         let offered = functions.definitions();
         for number in 1..=self.keys.model_rounds {
             let closed = number == self.keys.model_rounds;
-            let called = messages
-                .iter()
-                .any(|message| !message.tool_calls.is_empty());
-            let round = Round {
+            let mut round = Round {
                 messages: &messages,
-                // Endpoints refuse a history with calls of functions that are not offered.
-                functions: if closed && !called { &[] } else { offered },
+                functions: offered,
                 closed,
             };
+            // Endpoints refuse a history with calls of functions that are not offered.
+            if closed && !round.has_calls() {
+                round.functions = &[];
+            }
             let (answer, mut message) = self.round(round, sink, &mut usage).await?;
             if message.tool_calls.is_empty() {
                 return Ok(Reply::new(&answer, usage));

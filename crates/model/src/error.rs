@@ -37,3 +37,21 @@ pub enum Error {
     #[error("model: still calls tools after {0} rounds (model_rounds)")]
     TooManyRounds(u32),
 }
+
+/// Why one attempt has no answer.
+#[derive(Debug)]
+pub(crate) enum AttemptError {
+    /// A retry may have one, after the pause that the endpoint asks for.
+    Transient(String, Option<Duration>),
+    /// The endpoint rejects the request with this status and body.
+    Rejected(u16, String),
+    /// A retry would have none either.
+    Permanent(Error),
+}
+
+impl AttemptError {
+    /// An answer that broke off, or is not of the documented form.
+    pub(crate) fn incomplete(problem: impl Into<String>) -> Self {
+        Self::Transient(problem.into(), None)
+    }
+}

@@ -2,31 +2,28 @@
 
 use std::time::Duration;
 
+use backoff::Backoff;
 use chrono::{DateTime, Utc};
+use rand::{Rng, RngExt as _};
 use reqwest::header::HeaderMap;
 
-/// The first pause without a `Retry-After`; it doubles each time.
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// The pauses without a `Retry-After`.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(20), 0.5);
 /// The longest `Retry-After` that is read, s: a year.
 const MAX_SECONDS: f64 = 31_536_000.0;
-/// The longest pause without a `Retry-After`.
-const MAX_BACKOFF: Duration = Duration::from_secs(20);
 
 /// Whether a retry may succeed after this status.
 pub(crate) fn is_retryable(status: u16) -> bool {
     matches!(status, 408 | 409 | 425 | 429 | 500..600)
 }
 
-/// The pause before attempt `next` (2 is the first retry): the endpoint's, else an exponential one.
-/// `chance`, in 0..1, spreads callers that failed together.
-pub(crate) fn backoff(next: u32, asked: Option<Duration>, chance: f64) -> Duration {
+/// The pause after a number of failures: the endpoint's, else an exponential one. Its random part
+/// spreads callers that failed together.
+pub(crate) fn pause(failures: u32, asked: Option<Duration>, rng: &mut impl Rng) -> Duration {
     match asked {
         // Never earlier than asked.
-        Some(asked) => asked.mul_f64(1.0 + 0.1 * chance),
-        None => {
-            let doubled = FIRST_BACKOFF * 2_u32.saturating_pow(next.saturating_sub(2).min(10));
-            doubled.min(MAX_BACKOFF).mul_f64(0.5 + chance)
-        }
+        Some(asked) => asked.mul_f64(rng.random_range(1.0..1.1)),
+        None => BACKOFF.after(failures, rng),
     }
 }
 
@@ -75,16 +72,19 @@ mod tests {
         assert_eq!(seconds("Sat, 21 Nov 2026 10:00:30 GMT"), Some(30));
         assert_eq!(seconds("Sat, 21 Nov 2026 09:00:00 GMT"), Some(0));
         assert_eq!(seconds("soon"), None);
-        assert!(backoff(2, Some(Duration::from_secs(7)), 0.9) >= Duration::from_secs(7));
+        let asked = Duration::from_secs(7);
+        assert!(pause(1, Some(asked), &mut rand::rng()) >= asked);
     }
 
     #[test]
     fn our_own_waits_double_and_end() {
-        let waits: Vec<_> = (2..6)
-            .map(|next| backoff(next, None, 0.5).as_millis())
-            .collect();
-        assert_eq!(waits, [500, 1000, 2000, 4000]);
-        assert_eq!(backoff(30, None, 0.5), MAX_BACKOFF);
+        let backoff = Backoff {
+            jitter: 0.0,
+            ..BACKOFF
+        };
+        let pause = |failures| backoff.after(failures, &mut rand::rng()).as_millis();
+        assert_eq!([1, 2, 3, 4].map(pause), [500, 1000, 2000, 4000]);
+        assert_eq!(pause(29), 20_000);
     }
 
     #[test]

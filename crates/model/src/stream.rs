@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    Error,
+    error::AttemptError,
     reasoning::ReasoningFilter,
     sse::{BodyEvent, BodyParser},
     tool_calls::{ToolCallBuilder, ToolCallDelta},
@@ -25,17 +25,6 @@ pub(crate) struct Completion {
     pub(crate) tokens: Option<(u64, u64)>,
     /// Why it ended: `stop`, `tool_calls` or `length`.
     pub(crate) finish: Option<String>,
-}
-
-/// Why a body is no answer.
-#[derive(Debug)]
-pub(crate) enum StreamError {
-    /// It broke off, or is not of the documented form. The same request may be answered later.
-    Incomplete(String),
-    /// The stream contains an error with this status.
-    Rejected(u16, String),
-    /// It is over a limit.
-    Permanent(Error),
 }
 
 /// Builds an answer from the bytes of its body.
@@ -70,7 +59,7 @@ impl Completion {
 
 impl CompletionBuilder {
     /// Takes bytes, wherever they are cut, and returns the text in them.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<String, StreamError> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<String, AttemptError> {
         let events = self.body.push(bytes);
         self.take(events)
     }
@@ -81,18 +70,15 @@ impl CompletionBuilder {
     }
 
     /// The answer at the end of the body, and the rest of its text.
-    pub(crate) fn finish(mut self) -> Result<(Completion, String), StreamError> {
+    pub(crate) fn finish(mut self) -> Result<(Completion, String), AttemptError> {
         let events = std::mem::take(&mut self.body).finish();
         let mut text = self.take(events)?;
         if !self.seen {
-            return Err(StreamError::Incomplete(
-                "the answer has no content".to_owned(),
-            ));
+            return Err(AttemptError::incomplete("the answer has no content"));
         }
         if !self.is_complete() {
-            return Err(StreamError::Incomplete(
-                "the answer broke off in its middle".to_owned(),
-            ));
+            let problem = "the answer broke off in its middle";
+            return Err(AttemptError::incomplete(problem));
         }
         let rest = self.reasoning.finish();
         self.answer.content.push_str(&rest);
@@ -101,7 +87,7 @@ impl CompletionBuilder {
         Ok((self.answer, text))
     }
 
-    fn take(&mut self, events: Vec<BodyEvent>) -> Result<String, StreamError> {
+    fn take(&mut self, events: Vec<BodyEvent>) -> Result<String, AttemptError> {
         let mut text = String::new();
         for event in events {
             match event {
@@ -117,7 +103,7 @@ impl CompletionBuilder {
                 BodyEvent::Other(name, said) if name == "error" => return Err(problem(&said)),
                 BodyEvent::Other(_, said) => {
                     let text = format!("an event is not of the documented form: {said}");
-                    return Err(StreamError::Incomplete(truncate(&text)));
+                    return Err(AttemptError::incomplete(truncate(&text)));
                 }
             }
         }
@@ -125,7 +111,7 @@ impl CompletionBuilder {
     }
 
     /// Takes one event, or a whole answer of an endpoint that does not stream.
-    fn chunk(&mut self, chunk: &Value) -> Result<String, StreamError> {
+    fn chunk(&mut self, chunk: &Value) -> Result<String, AttemptError> {
         let error = &chunk["error"];
         let says_error = chunk["object"] == "error" || chunk["type"] == "error";
         if says_error || is_something(error) {
@@ -154,15 +140,15 @@ impl CompletionBuilder {
         match choice["finish_reason"].as_str() {
             None | Some("") => {}
             Some("error") => {
-                let text = "the endpoint ended the answer with an error".to_owned();
-                return Err(StreamError::Incomplete(text));
+                let text = "the endpoint ended the answer with an error";
+                return Err(AttemptError::incomplete(text));
             }
             Some(finish) => self.answer.finish = Some(finish.to_owned()),
         }
         self.delta(choice)
     }
 
-    fn delta(&mut self, choice: &Value) -> Result<String, StreamError> {
+    fn delta(&mut self, choice: &Value) -> Result<String, AttemptError> {
         // A last event may repeat as a message what was streamed.
         let streamed = !self.answer.content.is_empty();
         let delta = match (&choice["delta"], &choice["message"]) {
@@ -191,7 +177,7 @@ impl CompletionBuilder {
         let pieces = pieces.iter().filter(|piece| piece.is_object());
         self.calls
             .push(pieces.map(ToolCallDelta::parse))
-            .map_err(StreamError::Permanent)?;
+            .map_err(AttemptError::Permanent)?;
         let mut said = text(&delta["content"]);
         if said.is_empty() {
             said = text(&delta["refusal"]);
@@ -251,7 +237,7 @@ fn tokens(usage: &Value) -> Option<(u64, u64)> {
 }
 
 /// An error within a stream: a rejection when its status is 4xx.
-fn problem(said: &str) -> StreamError {
+fn problem(said: &str) -> AttemptError {
     let value: Value = serde_json::from_str(said).unwrap_or_default();
     let error = match &value["error"] {
         Value::Object(_) => &value["error"],
@@ -265,9 +251,9 @@ fn problem(said: &str) -> StreamError {
         .as_str()
         .is_some_and(|kind| kind.contains("invalid_request") || kind.contains("BadRequest"));
     match status {
-        Some(status) if refused => StreamError::Rejected(status, said.to_owned()),
-        None if invalid => StreamError::Rejected(400, said.to_owned()),
-        _ => StreamError::Incomplete(truncate(said)),
+        Some(status) if refused => AttemptError::Rejected(status, said.to_owned()),
+        None if invalid => AttemptError::Rejected(400, said.to_owned()),
+        _ => AttemptError::incomplete(truncate(said)),
     }
 }
 

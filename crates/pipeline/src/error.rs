@@ -56,11 +56,7 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unavailable { retry_after, .. } => *retry_after,
-            Self::Invalid(_)
-            | Self::Conflict { .. }
-            | Self::Rejected { .. }
-            | Self::Cancelled { .. }
-            | Self::Deadline { .. } => None,
+            _ => None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agentkit::consul_name;
+use backoff::Backoff;
 use channel::Mesh;
 use proto::{
     agentplatform::{TaskRequest, TaskResponse, agent_service_client::AgentServiceClient},
@@ -28,8 +28,8 @@ const MAX_GOAL_JSON: usize = 2 * MAX_GOAL;
 const MAX_ERROR: usize = 500;
 /// How often an agent is called for one step.
 const ATTEMPTS: u32 = 3;
-/// The pause before the second call; it doubles for the third.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The pauses between the calls.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(1), 0.2);
 
 /// A run: a goal and its limits.
 #[derive(Clone, Debug)]
@@ -64,23 +64,7 @@ pub async fn run(
     cancel: &CancellationToken,
 ) -> Result<Report, Error> {
     let goal = run.goal.trim();
-    if goal.is_empty() {
-        return Err(Error::Invalid(
-            "goal is empty: say what is wanted".to_owned(),
-        ));
-    }
-    if goal.len() > MAX_GOAL {
-        let problem = format!("goal is longer than {MAX_GOAL} bytes: shorten it");
-        return Err(Error::Invalid(problem));
-    }
-    let written = serde_json::Value::from(goal).to_string().len();
-    if written > MAX_GOAL_JSON + 2 {
-        let problem = format!(
-            "goal takes {written} bytes as JSON, over {MAX_GOAL_JSON}: take out its control \
-             characters"
-        );
-        return Err(Error::Invalid(problem));
-    }
+    check_goal(goal).map_err(Error::Invalid)?;
     let files = RunFiles::new(mesh, &run.run_id);
     let first = STEPS.first().map_or("research", |step| step.name);
     let mut board =
@@ -100,13 +84,11 @@ pub async fn run(
     }
     // Another run may have begun with this id at the same time. The first entry decides.
     same_goal(&board, run, goal)?;
+    let mut tell = |percent, step| progress(Progress { percent, step });
     let mut reports = Vec::new();
     let mut percent = 0;
     for step in STEPS {
-        progress(Progress {
-            percent,
-            step: step.name,
-        });
+        tell(percent, step.name);
         let report = run_step(mesh, run, goal, step, &files, &mut board);
         reports.push(until_deadline(run, cancel, step.name, report).await?);
         percent = step.percent;
@@ -114,17 +96,27 @@ pub async fn run(
     let report = board.report(reports);
     let last = STEPS.last().map_or("review", |step| step.name);
     if !board.is_finished() {
-        let event = Event::RunFinished {
-            metrics: report.metrics.clone(),
-        };
+        let metrics = report.metrics.clone();
+        let event = Event::RunFinished { metrics };
         until_deadline(run, cancel, last, board.append(&files, event)).await?;
     }
-    progress(Progress {
-        percent,
-        step: last,
-    });
+    tell(percent, last);
     info!(run = %run.run_id, tokens = report.metrics.tokens_used, "run finished");
     Ok(report)
+}
+
+fn check_goal(goal: &str) -> Result<(), String> {
+    let written = serde_json::Value::from(goal).to_string().len();
+    match goal.len() {
+        0 => Err("goal is empty: say what is wanted".to_owned()),
+        length if length > MAX_GOAL => {
+            Err(format!("goal is longer than {MAX_GOAL} bytes: shorten it"))
+        }
+        _ if written > MAX_GOAL_JSON + 2 => Err(format!(
+            "goal takes {written} bytes as JSON, over {MAX_GOAL_JSON}: remove its control characters"
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Rejects a run whose id belongs to a run with another goal.
@@ -221,7 +213,9 @@ async fn call_agent(
     goal: &str,
     step: &Step,
 ) -> Result<TaskResponse, Error> {
-    let channel = mesh.channel(&consul_name(step.agent)).session(&run.run_id);
+    let channel = mesh
+        .channel(&discovery::consul_name(step.agent))
+        .session(&run.run_id);
     let mut client = AgentServiceClient::new(channel);
     let mut attempt = 1;
     loop {
@@ -242,7 +236,8 @@ async fn call_agent(
             Ok(answer) => return Err(refused(step, answer.error)),
             Err(status) if is_retryable(&status) && attempt < ATTEMPTS => {
                 warn!(run = %run.run_id, step = step.name, attempt, %status, "asked again");
-                sleep(PAUSE * attempt).await;
+                let pause = BACKOFF.after(attempt, &mut rand::rng());
+                sleep(pause).await;
                 attempt += 1;
             }
             Err(status) => return Err(failed(step, &status)),

@@ -111,9 +111,6 @@ impl State {
 
     /// Writes an entry. False when `cas` is given and the entry did not last change there; 0 stands for
     /// no entry.
-    ///
-    /// # Errors
-    /// When there are too many.
     pub(crate) fn put(
         &mut self,
         key: &str,
@@ -144,9 +141,6 @@ impl State {
 
     /// Registers a service in place of the one with its ID. As with Consul, its earlier checks stay,
     /// unless a new one has the same ID or `replace` is set.
-    ///
-    /// # Errors
-    /// When too much is registered.
     pub(crate) fn register(
         &mut self,
         mut definition: ServiceDefinition,
@@ -199,9 +193,6 @@ impl State {
     }
 
     /// Registers a check without its service.
-    ///
-    /// # Errors
-    /// When its service is not there, or too much is registered.
     pub(crate) fn register_check(&mut self, mut check: CheckDefinition) -> Result<(), String> {
         self.room()?;
         if check.name.is_empty() {

@@ -31,10 +31,7 @@ pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
     if registry.discovery != RegistryKind::Consul {
         return Ipv4Addr::LOCALHOST.to_string();
     }
-    let consul = ConsulOptions {
-        address: registry.consul_address(),
-        ..ConsulOptions::default()
-    };
+    let consul = ConsulOptions::at(registry.consul_address());
     let consul = consul.host_and_port().ok();
     let consul = consul.as_ref().map(|(host, port)| (host.as_str(), *port));
     for target in consul.into_iter().chain([UNREACHED]) {

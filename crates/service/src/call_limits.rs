@@ -8,16 +8,22 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use channel::deadline;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
-use proto::error_info::{self, Reason};
-use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout_at};
+use proto::{
+    error_info::{self, Reason},
+    frame::FrameReader,
+};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 
-use crate::compression::{self, FRAME_HEADER, RequestCoding};
+use crate::{
+    compression::{self, RequestCoding},
+    idle_timer::IdleTimer,
+};
 
 /// The limits of one call.
 #[derive(Clone, Copy, Debug)]
@@ -56,11 +62,10 @@ where
     let request = request.map(|body| {
         Body::new(MessageBody {
             body,
-            call_limits,
-            frame_header: Vec::new(),
-            left: 0,
+            frames: FrameReader::new(call_limits.message_bytes as u64),
+            message_bytes: call_limits.message_bytes,
             compressed: coding.compressed.then(BytesMut::new),
-            idle_timer: None,
+            idle_timer: IdleTimer::new(call_limits.idle),
         })
     });
     let Some(timeout) = timeout else {
@@ -158,65 +163,37 @@ fn message_idle(limit: Duration) -> Status {
 /// A request's body that checks each message as it comes.
 struct MessageBody<B> {
     body: B,
-    call_limits: CallLimits,
-    /// Bytes of the next frame's header that have come.
-    frame_header: Vec<u8>,
-    /// Bytes of the current message that are still to come.
-    left: usize,
+    /// Measures the messages.
+    frames: FrameReader,
+    /// The most bytes of a message.
+    message_bytes: usize,
     /// An incomplete message of a request with compression.
     compressed: Option<BytesMut>,
     /// Runs while the client pauses within a message.
-    idle_timer: Option<Pin<Box<Sleep>>>,
+    idle_timer: IdleTimer,
 }
 
 impl<B> MessageBody<B> {
-    fn measure(&mut self, mut data: Bytes) -> Result<(), Status> {
-        while data.has_remaining() {
-            let skipped = self.left.min(data.len());
-            data.advance(skipped);
-            self.left -= skipped;
-            let wanted = (FRAME_HEADER - self.frame_header.len()).min(data.len());
-            if self.left > 0 || wanted == 0 {
-                continue;
-            }
-            self.frame_header.extend_from_slice(&data.split_to(wanted));
-            if let Some((_, length)) = compression::frame_header(&self.frame_header) {
-                self.left = length;
-                self.frame_header.clear();
-                if self.left > self.call_limits.message_bytes {
-                    return Err(compression::message_too_large(
-                        self.left,
-                        self.call_limits.message_bytes,
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// What the service gets of these bytes.
     fn take(&mut self, data: Bytes) -> Result<Bytes, Status> {
-        self.measure(data.clone())?;
+        self.frames
+            .feed(&data)
+            .map_err(|it| compression::message_too_large(it.size, self.message_bytes))?;
         match &mut self.compressed {
             Some(held) => {
                 held.extend_from_slice(&data);
-                compression::inflate(held, self.call_limits.message_bytes)
+                compression::inflate(held, self.message_bytes)
             }
             None => Ok(data),
         }
     }
 
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        let within = self.left > 0 || !self.frame_header.is_empty();
-        let limit = self.call_limits.idle;
-        if !within || limit.is_zero() {
+        if self.frames.is_between_messages() {
             return Poll::Pending;
         }
-        let idle_timer = self
-            .idle_timer
-            .get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(idle_timer.as_mut().poll(cx));
-        Poll::Ready(message_idle(limit))
+        ready!(self.idle_timer.poll(cx));
+        Poll::Ready(message_idle(self.idle_timer.limit))
     }
 }
 
@@ -236,7 +213,7 @@ where
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 return self.poll_idle(cx).map(|status| Some(Err(status)));
             };
-            self.idle_timer = None;
+            self.idle_timer.reset();
             let frame = match frame {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => {

@@ -163,13 +163,6 @@ mod tests {
         tests::SPEC,
     };
 
-    fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
     fn file(text: &str) -> NamedTempFile {
         let mut file = NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
@@ -178,7 +171,8 @@ mod tests {
 
     fn run(args: &[&str], variables: &[(&str, &str)]) -> Invocation {
         let args = ["test-agent"].iter().chain(args).map(OsString::from);
-        from_process(&SPEC, args, env(variables))
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        from_process(&SPEC, args, variables.iter().map(own).collect())
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! Limits for each client, so that no client takes a port from the others. A client is an IP
 //! address: the connection's, or the one that a trusted proxy names in `x-forwarded-for`.
 
-mod token_bucket;
-
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
@@ -18,8 +16,7 @@ use proto::error_info::{self, Reason};
 use telemetry::{Counter, MetricsRegistry};
 
 pub use crate::network::{Network, is_network, networks};
-use crate::{limits::ClientLimits, network};
-use token_bucket::TokenBucket;
+use crate::{TokenBucket, TokenRate, limits::ClientLimits, network};
 
 /// The header in which a proxy names its client.
 pub const X_FORWARDED_FOR: &str = "x-forwarded-for";
@@ -51,6 +48,8 @@ impl LimitExceeded {
 #[derive(Debug)]
 pub struct Clients {
     limits: ClientLimits,
+    /// Of each client's calls; `None` for no limit.
+    rate: Option<TokenRate>,
     connections: AtomicU64,
     known: Mutex<ClientTable>,
     metrics: ClientMetrics,
@@ -92,8 +91,13 @@ pub struct CallPermit(Arc<ClientUsage>);
 impl Clients {
     /// No clients yet.
     pub(crate) fn new(limits: ClientLimits, registry: &MetricsRegistry) -> Arc<Self> {
+        // One second's calls are saved, and at least one: otherwise a rate below 1 would never
+        // pass.
+        let rate = limits.rate;
+        let rate = (rate > 0.0).then(|| TokenRate::new(rate, rate.max(1.0)));
         Arc::new(Self {
             limits,
+            rate,
             connections: AtomicU64::new(0),
             known: Mutex::default(),
             metrics: ClientMetrics::new(registry),
@@ -105,6 +109,7 @@ impl Clients {
     pub(crate) fn for_other_port(&self) -> Arc<Self> {
         Arc::new(Self {
             limits: self.limits.clone(),
+            rate: self.rate,
             connections: AtomicU64::new(0),
             known: Mutex::default(),
             metrics: self.metrics.clone(),
@@ -148,8 +153,7 @@ impl Clients {
             let now = Instant::now();
             // A client that only the map holds has no connection and no call.
             known.clients.retain(|_, client| {
-                Arc::strong_count(client) > 1
-                    || !client.bucket.lock().is_full(self.limits.rate, now)
+                Arc::strong_count(client) > 1 || !client.bucket.lock().is_full(now)
             });
             known.most = 2 * known.clients.len();
         }
@@ -157,7 +161,7 @@ impl Clients {
             Arc::new(ClientUsage {
                 connections: AtomicU64::new(0),
                 calls: AtomicU64::new(0),
-                bucket: Mutex::new(TokenBucket::full(self.limits.rate, Instant::now())),
+                bucket: Mutex::new(TokenBucket::full(Instant::now())),
             })
         });
         Arc::clone(client)
@@ -179,7 +183,7 @@ impl ClientConnection {
     /// Whether calls are limited.
     #[must_use]
     pub fn counts_calls(&self) -> bool {
-        self.clients.limits.calls > 0 || self.clients.limits.rate > 0.0
+        self.clients.limits.calls > 0 || self.clients.rate.is_some()
     }
 
     /// The client of a call: see [`client_address`].
@@ -201,8 +205,9 @@ impl ClientConnection {
             return Err(self.clients.refuse("client_max_calls"));
         }
         let permit = CallPermit(client);
-        let rate = self.clients.limits.rate;
-        if rate > 0.0 && !permit.0.bucket.lock().take(rate, Instant::now()) {
+        if let Some(rate) = self.clients.rate
+            && permit.0.bucket.lock().take(rate, Instant::now()).is_err()
+        {
             return Err(self.clients.refuse("client_rate"));
         }
         Ok(permit)

@@ -7,18 +7,19 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Frame;
-use proto::error_info::{self, Reason};
+use proto::{
+    error_info::{self, Reason},
+    frame::{self, HEADER_BYTES, Header},
+};
 use tonic::{Code, Status, body::Body};
 
 pub(crate) const ENCODING: &str = "grpc-encoding";
 pub(crate) const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 const GZIP: &str = "gzip";
-/// A gRPC frame begins with a byte of flags and four of the message's length.
-pub(crate) const FRAME_HEADER: usize = 5;
 /// Smaller messages are compressed only if the request was: compression costs more than it saves.
 const MIN_COMPRESSED: usize = 1024;
 
@@ -77,26 +78,24 @@ impl RequestCoding {
 /// Takes the complete frames out of `held` and decompresses their messages.
 pub(crate) fn inflate(held: &mut BytesMut, limit: usize) -> Result<Bytes, Status> {
     let mut out = BytesMut::new();
-    while let Some((flags, length)) = frame_header(held) {
+    while let Some((header, message)) = frame::first(held) {
+        let length = header.length as usize;
         if length > limit {
-            return Err(message_too_large(length, limit));
+            return Err(message_too_large(length as u64, limit));
         }
-        if held.len() < FRAME_HEADER + length {
-            break;
-        }
-        held.advance(FRAME_HEADER);
-        let message = held.split_to(length);
-        if flags & 1 == 0 {
-            put_frame(&mut out, 0, &message);
+        let Some(message) = message else { break };
+        if header.flags & 1 == 0 {
+            put_frame(&mut out, 0, message);
         } else {
-            put_frame(&mut out, 0, &gunzip(&message, limit)?);
+            put_frame(&mut out, 0, &gunzip(message, limit)?);
         }
+        held.advance(HEADER_BYTES + length);
     }
     Ok(out.freeze())
 }
 
 /// The status for a message over the limit.
-pub(crate) fn message_too_large(size: usize, limit: usize) -> Status {
+pub(crate) fn message_too_large(size: u64, limit: usize) -> Status {
     let message = format!("a message of {size} bytes is over max_message_bytes = {limit}");
     let facts = [
         ("key", "max_message_bytes".to_owned()),
@@ -115,7 +114,7 @@ fn gunzip(message: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     let read = GzDecoder::new(message).take(most).read_to_end(&mut plain);
     match read {
-        Ok(_) if plain.len() > limit => Err(message_too_large(plain.len(), limit)),
+        Ok(_) if plain.len() > limit => Err(message_too_large(plain.len() as u64, limit)),
         Ok(_) => Ok(plain),
         Err(error) => {
             let message = format!("a gzip message cannot be decompressed: {error}");
@@ -125,15 +124,9 @@ fn gunzip(message: &[u8], limit: usize) -> Result<Vec<u8>, Status> {
     }
 }
 
-/// The flags and the length of the frame at the front of `held`.
-pub(crate) fn frame_header(held: &[u8]) -> Option<(u8, usize)> {
-    let [flags, a, b, c, d] = *held.first_chunk()?;
-    Some((flags, u32::from_be_bytes([a, b, c, d]) as usize))
-}
-
 fn put_frame(out: &mut BytesMut, flags: u8, message: &[u8]) {
-    out.put_u8(flags);
-    out.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    out.extend_from_slice(&Header { flags, length }.encode());
     out.extend_from_slice(message);
 }
 
@@ -151,20 +144,16 @@ struct GzipBody {
 impl GzipBody {
     fn deflate(&mut self) -> Result<Bytes, Status> {
         let mut out = BytesMut::new();
-        while let Some((flags, length)) = frame_header(&self.held) {
-            if self.held.len() < FRAME_HEADER + length {
-                break;
+        while let Some((Header { flags, length }, Some(message))) = frame::first(&self.held) {
+            if flags != 0 || message.len() < self.least {
+                put_frame(&mut out, flags, message);
+            } else {
+                let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+                let small = gzip.write_all(message).and_then(|()| gzip.finish());
+                let small = small.map_err(|error| Status::internal(error.to_string()))?;
+                put_frame(&mut out, 1, &small);
             }
-            self.held.advance(FRAME_HEADER);
-            let message = self.held.split_to(length);
-            if flags != 0 || length < self.least {
-                put_frame(&mut out, flags, &message);
-                continue;
-            }
-            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-            let small = gzip.write_all(&message).and_then(|()| gzip.finish());
-            let small = small.map_err(|error| Status::internal(error.to_string()))?;
-            put_frame(&mut out, 1, &small);
+            self.held.advance(HEADER_BYTES + length as usize);
         }
         Ok(out.freeze())
     }
@@ -290,9 +279,10 @@ mod tests {
                 .map(|value| value.to_str().unwrap());
             assert_eq!(said, encoding, "{coding:?}");
             let bytes = body.collect().await.unwrap().to_bytes();
-            let (first, length) = frame_header(&bytes).unwrap();
-            let (second, _) = frame_header(&bytes[FRAME_HEADER + length..]).unwrap();
-            assert_eq!((first, second), flags, "{coding:?}");
+            let (first, message) = frame::first(&bytes).unwrap();
+            let (second, _) =
+                frame::first(&bytes[HEADER_BYTES + message.unwrap().len()..]).unwrap();
+            assert_eq!((first.flags, second.flags), flags, "{coding:?}");
             let mut held = BytesMut::from(&bytes[..]);
             let plain = inflate(&mut held, 1 << 20).unwrap();
             assert_eq!(plain, [framed(0, &large), framed(0, &small)].concat());

@@ -8,6 +8,7 @@ use config::{
     Config, Group, Key, Loader, Secret, duration, integer, list, number, optional, path, port,
     secret, size, switch, text, word,
 };
+use discovery::backends::CONSUL_PORT;
 use telemetry::{LogFormat, LogLevel};
 
 use crate::{
@@ -66,7 +67,7 @@ config::keys! {
         /// Consul's host, where `consul_http_addr` is empty.
         consul_host: String = text("127.0.0.1"),
         /// Consul's port, where `consul_http_addr` is empty.
-        consul_port: u16 = port(8500),
+        consul_port: u16 = port(CONSUL_PORT as u64),
         /// Consul's ACL token.
         consul_http_token: Option<Secret> = secret(),
         /// PEM file of the authorities that sign Consul's certificate. Empty: the system's.
@@ -82,8 +83,8 @@ config::keys! {
     /// What the registry is told of the instance.
     #[derive(Clone, Debug)]
     pub(crate) struct RegistrationKeys: "Registration" {
-        /// How Consul checks this instance: by gRPC health or by a TCP connection. A port that speaks
-        /// HTTP is asked for `/readyz` instead of gRPC health.
+        /// How Consul checks this instance: by gRPC health or by a TCP connection. A port that
+        /// speaks HTTP is asked for `/readyz` instead of gRPC health.
         check_kind: CheckKind = config::choice("grpc"),
         /// Time between two checks by Consul.
         check_interval: Duration = duration("10s").zero("Consul refuses the registration"),
@@ -193,7 +194,8 @@ config::keys! {
         client_max_calls: u64 = integer(0, 0..=U32, "calls").zero("no limit"),
         /// Calls of one client each second. It may begin a second's worth at once.
         client_rate: f64 = number(0.0, 0.0..=1e9, "calls per second").zero("no limit"),
-        /// Where each call is written as a line of JSON: `stdout`, `stderr` or a file. Empty: nowhere.
+        /// Where each call is written as a line of JSON: `stdout`, `stderr` or a file. Empty:
+        /// nowhere.
         access_log: Option<String> = optional(),
     }
 }

@@ -44,6 +44,7 @@ mod context;
 mod health;
 mod healthcheck;
 mod http;
+mod idle_timer;
 mod keys;
 mod limits;
 mod listener;
@@ -65,6 +66,7 @@ mod socket;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod token_bucket;
 mod web_policy;
 
 pub use self::http::{HttpBody, HttpListener, HttpService, PeerAddr};
@@ -89,4 +91,5 @@ pub use services::Services;
 pub use signals::{Hangup, Reload, Signals};
 pub use socket::bind;
 pub use spec::Spec;
+pub use token_bucket::{TokenBucket, TokenRate};
 pub use web_policy::{WebPolicy, WebRefusal};

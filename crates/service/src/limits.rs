@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::{CallLimits, keys::ChassisKeys, network::Network};
+use mesh_relay::{Config, settings::Settings};
+
+use crate::{CallLimits, Context, keys::ChassisKeys, network::Network};
 
 /// So many times the largest metadata is read all the same, so that its call alone is told of the
 /// limit. Beyond it HTTP/2 answers with a status of HTTP, and far beyond ends the connection.
@@ -78,6 +80,30 @@ impl Limits {
                 message_bytes: keys.messages.max_message_bytes,
                 idle: connections.body_timeout,
             },
+        }
+    }
+}
+
+impl Context {
+    /// The limits of its port's connections, for a relay engine that carries the port.
+    #[must_use]
+    pub fn relay_config(&self) -> Config {
+        let limits = Limits::new(&self.keys).connection;
+        let unless_zero = |time: Duration| (!time.is_zero()).then_some(time);
+        let default = Config::default();
+        Config {
+            clients: Settings {
+                max_streams: limits.streams,
+                ..default.clients
+            },
+            max_header_list: limits.header_bytes as usize,
+            max_age: unless_zero(limits.max_age),
+            age_grace: unless_zero(limits.max_age_grace),
+            handshake_timeout: unless_zero(limits.handshake),
+            body_timeout: unless_zero(limits.body),
+            keep_alive: unless_zero(limits.keep_alive),
+            wasted_calls: limits.wasted_calls,
+            ..default
         }
     }
 }

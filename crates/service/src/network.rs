@@ -41,12 +41,10 @@ impl Network {
     pub fn has(&self, address: IpAddr) -> bool {
         match (self.first, address.to_canonical()) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {
-                let differ = (a.to_bits() ^ b.to_bits()).leading_zeros();
-                differ >= self.bits
+                (a.to_bits() ^ b.to_bits()).leading_zeros() >= self.bits
             }
             (IpAddr::V6(a), IpAddr::V6(b)) => {
-                let differ = (a.to_bits() ^ b.to_bits()).leading_zeros();
-                differ >= self.bits
+                (a.to_bits() ^ b.to_bits()).leading_zeros() >= self.bits
             }
             _ => false,
         }

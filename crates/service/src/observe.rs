@@ -9,7 +9,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use channel::grpc_status;
+use http::{Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use telemetry::{propagation, rpc, rpc::ServerCalls};
 use tonic::{Code, Status, body::Body};
@@ -52,7 +53,7 @@ where
     };
     let span = call.span.clone();
     let (parts, body) = next(request).instrument(span).await.into_parts();
-    if let Some(code) = status(&parts.headers) {
+    if let Some(code) = grpc_status(&parts.headers) {
         call.end(code);
         return Response::from_parts(parts, body);
     }
@@ -83,15 +84,6 @@ fn span<B>(request: &Request<B>) -> Span {
     );
     propagation::set_parent(&span, request.headers());
     span
-}
-
-fn status(headers: &HeaderMap) -> Option<i32> {
-    headers
-        .get(Status::GRPC_STATUS)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
 }
 
 /// One call until its status is known. Dropped without one, it was cancelled.
@@ -155,7 +147,7 @@ impl http_body::Body for ObservedBody {
                 }
                 if let Some(trailers) = frame.trailers_ref() {
                     self.call
-                        .end(status(trailers).unwrap_or(Code::Unknown.into()));
+                        .end(grpc_status(trailers).unwrap_or(Code::Unknown.into()));
                 }
             }
             Some(Err(status)) => self.call.end(status.code().into()),

@@ -25,9 +25,9 @@ pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error>
         RegistryKind::Fixed => "fixed",
         RegistryKind::Memory => "memory",
     };
+    let consul = ConsulOptions::at(keys.consul_address());
     let options = BackendOptions {
         consul: ConsulOptions {
-            address: keys.consul_address(),
             token: keys
                 .consul_http_token
                 .map(|token| token.expose().to_owned()),
@@ -35,7 +35,7 @@ pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error>
             client_cert: keys.consul_client_cert,
             client_key: keys.consul_client_key,
             cache: watch.registry_cache,
-            ..ConsulOptions::default()
+            ..consul
         },
         fixed: watch.fixed_instances,
     };

@@ -1,7 +1,6 @@
 //! The body of a request to an HTTP program, with a timeout for pauses.
 
 use std::{
-    future::Future as _,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -10,7 +9,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Sleep, sleep};
+
+use crate::idle_timer::IdleTimer;
 
 /// The client paused within a body for too long: answer 408.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,16 +22,14 @@ pub struct BodyTimeout(pub Duration);
 #[derive(Debug)]
 pub struct RequestBody {
     body: Incoming,
-    limit: Duration,
-    idle: Option<Pin<Box<Sleep>>>,
+    idle: IdleTimer,
 }
 
 impl RequestBody {
     pub(crate) const fn new(body: Incoming, limit: Duration) -> Self {
         Self {
             body,
-            limit,
-            idle: None,
+            idle: IdleTimer::new(limit),
         }
     }
 }
@@ -45,16 +43,11 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
-            self.idle = None;
+            self.idle.reset();
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        if self.limit.is_zero() {
-            return Poll::Pending;
-        }
-        let limit = self.limit;
-        let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(idle.as_mut().poll(cx));
-        Poll::Ready(Some(Err(BodyTimeout(limit).into())))
+        ready!(self.idle.poll(cx));
+        Poll::Ready(Some(Err(BodyTimeout(self.idle.limit).into())))
     }
 
     fn is_end_stream(&self) -> bool {

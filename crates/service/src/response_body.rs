@@ -50,7 +50,8 @@ impl<B: Body> Body for ResponseBody<B> {
         frame
     }
 
-    /// False until the last frame was polled: so hyper keeps the body until its last bytes are sent.
+    /// False until the last frame was polled: so hyper keeps the body until its last bytes are
+    /// sent.
     fn is_end_stream(&self) -> bool {
         self.empty
     }

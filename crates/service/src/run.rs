@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-use discovery::{Check, Discovery, Registrar};
+use discovery::{Check, Discovery, Registrar, authority};
 use telemetry::rpc::ServerCalls;
 use tokio::time::{sleep, timeout};
 use tokio_util::{
@@ -246,14 +246,6 @@ impl ServerHandle {
 fn own_paths(served: &Services) -> Vec<&'static str> {
     let reflection = (!served.descriptors.is_empty()).then_some(health::REFLECTION);
     std::iter::once(health::HEALTH).chain(reflection).collect()
-}
-
-fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
 }
 
 impl fmt::Debug for ServerHandle {

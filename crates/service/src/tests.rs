@@ -81,7 +81,7 @@ pub(crate) async fn running(set: &[(&str, &str)]) -> (ServerHandle, Arc<Memory>)
 }
 
 /// Waits for a condition, and fails when it does not come true.
-async fn until(mut is_true: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(mut is_true: impl AsyncFnMut() -> bool) {
     let begun = tokio::time::Instant::now();
     while !is_true().await {
         assert!(

@@ -16,7 +16,8 @@ config::keys! {
     /// What web pages may ask of an HTTP port.
     #[derive(Clone, Debug)]
     pub(crate) struct WebKeys: "Web pages", absent: "does not serve HTTP to web pages" {
-        /// Names that requests may carry as `Host`, beside IP addresses, localhost and `service_host`.
+        /// Names that requests may carry as `Host`, beside IP addresses, localhost and
+        /// `service_host`.
         allowed_hosts: Vec<String> = list().only(
             |text| all(text, |entry| Pattern::parse(entry).is_some()),
             "names such as gateway.example, gateway.example:8443 or *.example.com",

@@ -1,23 +1,28 @@
 //! Logs, traces and metrics of every program of the mesh.
 //!
 //! Logs and traces are the process's, so [`init`] is called once, in `main`. Metrics are values
-//! that are passed in: a [`MetricsRegistry`] belongs to one service, and several live in one process.
+//! that are passed in: a [`MetricsRegistry`] belongs to one service, and several live in one
+//! process.
 
+mod causes;
 mod error;
 mod humanize;
 mod level;
 mod log;
 mod metrics;
+mod options;
 pub mod propagation;
 mod redact;
 pub mod rpc;
 mod trace;
 
+pub use causes::{error_chain, root_cause};
 pub use error::Error;
 pub use humanize::humanize;
 pub use level::{LogLevel, log_level, set_log_level};
-pub use log::{LogFormat, LogOutput, TelemetryGuard, TelemetryOptions, init};
+pub use log::{TelemetryGuard, init};
 pub use metrics::{CONTENT_TYPE, Labelled, MetricRow, MetricsRegistry};
+pub use options::{LogFormat, LogOutput, TelemetryOptions};
 pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
 pub use redact::{redact, redact_json};
 pub use trace::tracing_enabled;

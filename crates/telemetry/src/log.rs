@@ -11,69 +11,13 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use crate::{Error, LogLevel, level, redact, redact_json, trace};
-
-/// How a log line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON otherwise.
-    #[default]
-    Auto,
-    /// Text, coloured on a terminal.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Where log lines go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogOutput {
-    /// Standard output: a service's.
-    #[default]
-    Stdout,
-    /// Standard error: a command line's, whose answer is on standard output.
-    Stderr,
-}
-
-/// What to log and where to send traces.
-#[derive(Clone, Debug)]
-pub struct TelemetryOptions {
-    /// OpenTelemetry `service.name`.
-    pub service_name: String,
-    /// OpenTelemetry `service.instance.id`: the instance ID.
-    pub instance_id: String,
-    /// How much to log.
-    pub level: LogLevel,
-    /// How a line looks.
-    pub format: LogFormat,
-    /// Where lines go.
-    pub output: LogOutput,
-    /// URL of an OTLP collector's gRPC port; `None` for no traces at all.
-    pub otlp_endpoint: Option<String>,
-    /// Which part of the traces that begin here is recorded, 0–1; the choice of whoever began a
-    /// trace before is kept.
-    pub sample_ratio: f64,
-}
+use crate::{Error, LogFormat, LogOutput, TelemetryOptions, level, redact, redact_json, trace};
 
 /// Holds what has to be finished before the process ends.
 #[derive(Debug)]
 #[must_use = "spans that were not sent are lost with it"]
 pub struct TelemetryGuard {
     traces: Option<trace::Exporter>,
-}
-
-impl Default for TelemetryOptions {
-    fn default() -> Self {
-        Self {
-            service_name: "unknown".to_owned(),
-            instance_id: String::new(),
-            level: LogLevel::default(),
-            format: LogFormat::default(),
-            output: LogOutput::default(),
-            otlp_endpoint: None,
-            sample_ratio: 1.0,
-        }
-    }
 }
 
 /// Sets up the process's log, and its traces when an OTLP endpoint is given. In that case it must

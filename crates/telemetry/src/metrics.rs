@@ -97,7 +97,16 @@ pub struct MetricRow {
 /// The content type of [`MetricsRegistry::encode`]; Prometheus asks for it by itself.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The metrics of one service; clones are the same registry.
+/// The metrics of one service. Clones are the same registry.
+///
+/// ```
+/// use mesh_telemetry::{MetricsRegistry, prometheus_client::metrics::counter::Counter};
+///
+/// let (registry, calls) = (MetricsRegistry::new(), Counter::<u64>::default());
+/// registry.register("mesh_example_calls", "Calls of an example", calls.clone());
+/// calls.inc();
+/// assert_eq!(registry.sample("mesh_example_calls_total"), Some(1.0));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MetricsRegistry(Arc<Mutex<Registered>>);
 

@@ -27,8 +27,9 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     Cow::Owned(redacted)
 }
 
-/// A JSON text whose strings are [redacted](redact). It stays JSON: an escape is read before a URL is looked for, so
-/// that `"\u0017:secret@host"` does not become `"\***@host"`. A text that is not JSON is redacted as plain text.
+/// A JSON text whose strings are [redacted](redact). It stays JSON: an escape is read before a URL
+/// is looked for, so that `"\u0017:secret@host"` does not become `"\***@host"`. A text that is not
+/// JSON is redacted as plain text.
 #[must_use]
 pub fn redact_json(text: &str) -> Cow<'_, str> {
     if !text.contains('@') {

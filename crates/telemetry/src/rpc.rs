@@ -55,7 +55,12 @@ pub fn code_name(code: i32) -> &'static str {
 pub fn is_server_error(code: i32) -> bool {
     matches!(
         code_name(code),
-        "UNKNOWN" | "DEADLINE_EXCEEDED" | "UNIMPLEMENTED" | "INTERNAL" | "UNAVAILABLE" | "DATA_LOSS"
+        "UNKNOWN"
+            | "DEADLINE_EXCEEDED"
+            | "UNIMPLEMENTED"
+            | "INTERNAL"
+            | "UNAVAILABLE"
+            | "DATA_LOSS"
     )
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Process, Signal, http_client, ports, tools, wait};
+use crate::{Process, Signal, http_client, tools, wait};
 
 /// How long it may take to serve, on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -35,22 +35,15 @@ impl Consul {
     /// Starts one with more configuration, in HCL.
     pub async fn start_with(hcl: &[&str]) -> Self {
         let hcl: Vec<String> = hcl.iter().map(ToString::to_string).collect();
-        let mut folder = TempDir::with_prefix("consul-").expect("a temporary folder");
-        for _ in 0..3 {
-            let ports = ports::free();
-            let mut consul = Self {
-                ports,
-                process: spawn(ports, &hcl, &folder),
-                hcl: hcl.clone(),
-                folder,
-            };
-            if consul.comes_up().await {
-                return consul;
-            }
-            // Somebody took one of the ports.
-            Self { folder, .. } = consul;
+        let folder = TempDir::with_prefix("consul-").expect("a temporary folder");
+        let command = |ports| command(ports, &hcl, &folder);
+        let (ports, process) = Process::on_free_ports("consul", START, command, answers).await;
+        Self {
+            ports,
+            hcl,
+            folder,
+            process,
         }
-        panic!("consul does not come up");
     }
 
     /// Kills it and waits for its end.
@@ -61,29 +54,17 @@ impl Consul {
     /// Kills it and starts it again where it was. It comes back knowing nothing.
     pub async fn restart(&mut self) {
         self.kill();
-        self.process = spawn(self.ports, &self.hcl, &self.folder);
-        assert!(self.comes_up().await, "consul does not come up again");
+        let command = command(self.ports, &self.hcl, &self.folder);
+        self.process = Process::start("consul", command);
+        let up = self
+            .process
+            .comes_up(START, async || answers(self.ports).await);
+        assert!(up.await, "consul does not come up again");
     }
 
     /// Sends it a signal: SIGSTOP leaves its ports open, and nobody answers.
     pub fn signal(&mut self, signal: Signal) {
         self.process.signal(signal);
-    }
-
-    async fn comes_up(&mut self) -> bool {
-        // Only when its own node is in the catalog do registrations show at once.
-        let node = self.url("catalog/node/test");
-        wait::until("consul serves", START, async || {
-            if self.process.exit_status().is_some() {
-                return Some(false);
-            }
-            // Where access is controlled, by the token of its configuration.
-            let asked = http_client::client().get(&node);
-            let answer = asked.header("X-Consul-Token", MASTER).send().await.ok()?;
-            let known: Value = serde_json::from_str(&answer.text().await.ok()?).ok()?;
-            (!known["Node"].is_null()).then_some(true)
-        })
-        .await
     }
 
     /// Where its HTTP API is.
@@ -153,7 +134,19 @@ impl Consul {
     }
 }
 
-fn spawn(ports: [u16; 5], hcl: &[String], folder: &TempDir) -> Process {
+/// Only when its own node is in the catalog do registrations show at once.
+async fn answers(ports: [u16; 5]) -> bool {
+    let url = format!("http://127.0.0.1:{}/v1/catalog/node/test", ports[0]);
+    // Where access is controlled, by the token of its configuration.
+    let asked = http_client::client().get(&url);
+    let Ok(answer) = asked.header("X-Consul-Token", MASTER).send().await else {
+        return false;
+    };
+    let text = answer.text().await.unwrap_or_default();
+    serde_json::from_str::<Value>(&text).is_ok_and(|known| !known["Node"].is_null())
+}
+
+fn command(ports: [u16; 5], hcl: &[String], folder: &TempDir) -> Command {
     let [http, dns, server, lan, wan] = ports;
     let mut command = Command::new(tools::tool("consul"));
     command
@@ -166,5 +159,5 @@ fn spawn(ports: [u16; 5], hcl: &[String], folder: &TempDir) -> Process {
         .arg(format!("-serf-lan-port={lan}"))
         .arg(format!("-serf-wan-port={wan}"))
         .args(hcl.iter().flat_map(|hcl| ["-hcl", hcl]));
-    Process::start("consul", command)
+    command
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, process::Command, time::Duration};
 
 use tempfile::TempDir;
 
-use crate::{Process, Signal, http_client, ports, tools, wait};
+use crate::{Process, Signal, http_client, tools, wait};
 
 /// How long it may take to serve, or to see a router, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,19 +22,29 @@ pub struct HaProxy {
 impl HaProxy {
     /// Starts one that asks this DNS, and waits until it answers.
     pub async fn start(dns: SocketAddr) -> Self {
-        for _ in 0..3 {
-            let mut haproxy = spawn(dns);
-            let serves = wait::until("haproxy serves", PATIENCE, async || {
-                if haproxy.process.exit_status().is_some() {
-                    return Some(false);
-                }
-                http_client::get(&haproxy.stats_url()).await.map(|_| true)
-            });
-            if serves.await {
-                return haproxy;
-            }
+        let state = TempDir::with_prefix("haproxy-").expect("a temporary folder");
+        let command = |[grpc, stats]: [u16; 2]| {
+            let mut command = Command::new(tools::tool("haproxy"));
+            command
+                .arg("-db")
+                .arg("-f")
+                .arg(tools::root().join("haproxy/haproxy.cfg"))
+                .env("CONSUL_DNS", dns.to_string())
+                .env("MESH_PORT", grpc.to_string())
+                .env("STATS_PORT", stats.to_string())
+                .env("STATE_DIR", state.path());
+            command
+        };
+        let serves =
+            async |[_, stats]: [u16; 2]| http_client::get(&stats_url(stats)).await.is_some();
+        let ([grpc, stats], process) =
+            Process::on_free_ports("haproxy", PATIENCE, command, serves).await;
+        Self {
+            grpc,
+            stats,
+            process,
+            _state: state,
         }
-        panic!("haproxy does not come up");
     }
 
     /// Where clients call.
@@ -50,7 +60,7 @@ impl HaProxy {
 
     /// How many routers its statistics show as up.
     pub async fn up(&self) -> usize {
-        let Some((200, csv)) = http_client::get(&self.stats_url()).await else {
+        let Some((200, csv)) = http_client::get(&stats_url(self.stats)).await else {
             return 0;
         };
         let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
@@ -74,28 +84,8 @@ impl HaProxy {
         })
         .await;
     }
-
-    fn stats_url(&self) -> String {
-        format!("http://127.0.0.1:{}/;csv", self.stats)
-    }
 }
 
-fn spawn(dns: SocketAddr) -> HaProxy {
-    let [grpc, stats] = ports::free();
-    let state = TempDir::with_prefix("haproxy-").expect("a temporary folder");
-    let mut command = Command::new(tools::tool("haproxy"));
-    command
-        .arg("-db")
-        .arg("-f")
-        .arg(tools::root().join("haproxy/haproxy.cfg"))
-        .env("CONSUL_DNS", dns.to_string())
-        .env("MESH_PORT", grpc.to_string())
-        .env("STATS_PORT", stats.to_string())
-        .env("STATE_DIR", state.path());
-    HaProxy {
-        grpc,
-        stats,
-        process: Process::start("haproxy", command),
-        _state: state,
-    }
+fn stats_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}/;csv")
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::NamedTempFile;
 use tokio::net::TcpStream;
 
-use crate::{Consul, Process, ports, tools, wait};
+use crate::{Consul, Process, tools, wait};
 
 /// The service of the interop server.
 pub const TEST_SERVICE: &str = "grpc.testing.TestService";
@@ -53,25 +53,15 @@ pub struct InteropServer {
 impl InteropServer {
     /// Starts one and waits until it takes connections.
     pub async fn start() -> Self {
-        for _ in 0..3 {
-            let [port] = ports::free();
+        let command = |[port]: [u16; 1]| {
             let mut command = Command::new(tools::tool("interop-server"));
             command.arg(format!("--port={port}"));
-            let process = Process::start("interop-server", command);
-            let mut server = Self { process, port };
-            let serves = wait::until("the interop server serves", START, async || {
-                if server.process.exit_status().is_some() {
-                    return Some(false);
-                }
-                let connected = TcpStream::connect(("127.0.0.1", port)).await;
-                connected.is_ok().then_some(true)
-            });
-            if serves.await {
-                return server;
-            }
-            // Somebody took the port.
-        }
-        panic!("the interop server does not come up");
+            command
+        };
+        let serves = async |[port]: [u16; 1]| TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+        let ([port], process) =
+            Process::on_free_ports("interop-server", START, command, serves).await;
+        Self { process, port }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use serde_json::Value;
 
-use crate::{Process, http_client, ports, tools, wait};
+use crate::{Process, http_client, tools};
 
 const START: Duration = Duration::from_secs(30);
 
@@ -13,26 +13,22 @@ const START: Duration = Duration::from_secs(30);
 pub struct Jaeger {
     otlp: u16,
     query: u16,
-    process: Process,
+    _process: Process,
 }
 
 impl Jaeger {
     /// Starts one and waits until it answers queries.
     pub async fn start() -> Self {
-        for _ in 0..3 {
-            let mut jaeger = spawn();
-            let url = format!("http://127.0.0.1:{}/", jaeger.query);
-            let serves = wait::until("jaeger serves", START, async || {
-                if jaeger.process.exit_status().is_some() {
-                    return Some(false);
-                }
-                http_client::get(&url).await.map(|(code, _)| code == 200)
-            });
-            if serves.await {
-                return jaeger;
-            }
+        let serves = async |ports: [u16; 11]| {
+            let page = http_client::get(&format!("http://127.0.0.1:{}/", ports[1])).await;
+            page.is_some_and(|(code, _)| code == 200)
+        };
+        let (ports, process) = Process::on_free_ports("jaeger", START, command, serves).await;
+        Self {
+            otlp: ports[0],
+            query: ports[1],
+            _process: process,
         }
-        panic!("jaeger does not come up");
     }
 
     /// Where it takes spans, for `OTEL_EXPORTER_OTLP_ENDPOINT`.
@@ -52,8 +48,7 @@ impl Jaeger {
     }
 }
 
-fn spawn() -> Jaeger {
-    let [otlp, query, others @ ..]: [u16; 11] = ports::free();
+fn command([otlp, query, others @ ..]: [u16; 11]) -> Command {
     let local = |port: u16| format!("127.0.0.1:{port}");
     let flags = [
         ("collector.otlp.grpc.host-port", local(otlp)),
@@ -80,9 +75,5 @@ fn spawn() -> Jaeger {
     command
         .env("SPAN_STORAGE_TYPE", "memory")
         .args(flags.map(|(flag, value)| format!("--{flag}={value}")));
-    Jaeger {
-        otlp,
-        query,
-        process: Process::start("jaeger", command),
-    }
+    command
 }

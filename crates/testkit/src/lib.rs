@@ -53,7 +53,7 @@ pub use haproxy::HaProxy;
 pub use jaeger::Jaeger;
 pub use job_mesh::JobMesh;
 pub use load::Load;
-pub use mesh::Mesh;
+pub use mesh::{Mesh, RouterMesh};
 pub use packet_loss::BreakableLink;
 pub use process::{Process, Signal};
 pub use program::Program;

@@ -14,8 +14,13 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use crate::wait;
+
 /// Connections that the calls take in turn.
 const CONNECTIONS: usize = 4;
+
+/// How long a router may take to know an instance, on a busy machine.
+const KNOWN: Duration = Duration::from_secs(10);
 
 /// A load that runs.
 #[derive(Debug)]
@@ -105,6 +110,15 @@ pub(crate) async fn call_agent(
 pub fn client(address: SocketAddr) -> AgentServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     AgentServiceClient::new(endpoint.connect_lazy())
+}
+
+/// Waits until a router has a call to `echo-agent` answered.
+pub async fn wait_answered(router: SocketAddr) {
+    let mut client = client(router);
+    let by = wait::until("a call is answered", KNOWN, async || {
+        call(&mut client, 1).await.ok()
+    });
+    assert!(by.await.starts_with("echo-agent-"));
 }
 
 async fn send(

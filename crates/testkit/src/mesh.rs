@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::{Consul, HaProxy, Program};
+use crate::{Consul, HaProxy, Program, load};
 
 /// A mesh that takes calls at [`Mesh::address`].
 #[derive(Debug)]
@@ -53,5 +53,38 @@ impl Mesh {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.haproxy.grpc()
+    }
+}
+
+/// A mesh whose one router takes the calls itself.
+#[derive(Debug)]
+pub struct RouterMesh {
+    /// Takes the calls.
+    pub router: Program,
+    /// `echo-agent`, of which `agent-echo` is the Consul service.
+    pub echoes: Vec<Program>,
+    /// Who knows them.
+    pub consul: Consul,
+}
+
+impl RouterMesh {
+    /// Starts one, with variables for the agents and for the router, and waits until a call is
+    /// answered.
+    pub async fn start(
+        echoes: usize,
+        for_echoes: &[(&'static str, String)],
+        for_router: &[(&'static str, String)],
+    ) -> Self {
+        let consul = Consul::start().await;
+        let with = |more: &[(&'static str, String)]| [consul.env(), more.to_vec()].concat();
+        let agents = Program::several("echo-agent", echoes, &with(for_echoes)).await;
+        let router = Program::start("mcp-router", &with(for_router)).await;
+        consul.wait_passing("agent-echo", echoes).await;
+        load::wait_answered(router.grpc).await;
+        Self {
+            router,
+            echoes: agents,
+            consul,
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use crate::wait;
+use crate::{ports, wait};
 
 /// How much of a log a failed test shows.
 const SHOWN_LINES: usize = 25;
@@ -90,6 +90,36 @@ impl Process {
             child,
             log,
         }
+    }
+
+    /// Starts a program on free ports, and waits until it answers. If it ends, another process has
+    /// taken one of them, and it is started on others.
+    pub async fn on_free_ports<const N: usize>(
+        name: &str,
+        limit: Duration,
+        command: impl Fn([u16; N]) -> Command,
+        answers: impl AsyncFn([u16; N]) -> bool,
+    ) -> ([u16; N], Self) {
+        for _ in 0..3 {
+            let ports = ports::free();
+            let mut process = Self::start(name, command(ports));
+            if process.comes_up(limit, async || answers(ports).await).await {
+                return (ports, process);
+            }
+        }
+        panic!("{name} does not come up");
+    }
+
+    /// Waits until it answers; `false` when it ends before.
+    pub async fn comes_up(&mut self, limit: Duration, answers: impl AsyncFn() -> bool) -> bool {
+        let what = format!("{} serves", self.name);
+        wait::until(&what, limit, async || {
+            if self.exit_status().is_some() {
+                return Some(false);
+            }
+            answers().await.then_some(true)
+        })
+        .await
     }
 
     /// Its process ID.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::{Reason, SendStream, client};
 use http::{HeaderMap, Request};
+use proto::frame::Header;
 use tokio::{net::TcpStream, task::JoinSet};
 use tonic::Status;
 
@@ -132,8 +133,6 @@ pub fn frame(message: &[u8]) -> Bytes {
 /// The header of the frame of an uncompressed message of so many bytes.
 #[must_use]
 pub fn header(length: usize) -> Bytes {
-    let mut header = BytesMut::with_capacity(5);
-    header.put_u8(0);
-    header.put_u32(u32::try_from(length).expect("a message is under 4 GiB"));
-    header.freeze()
+    let length = u32::try_from(length).expect("a message is under 4 GiB");
+    Bytes::copy_from_slice(&Header { flags: 0, length }.encode())
 }

@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Process, ports, process::Signal, tools, wait};
+use crate::{Process, process::Signal, tools};
 
 /// How long it may take to serve, on a busy machine.
 const START: Duration = Duration::from_secs(20);
@@ -28,21 +28,17 @@ impl Redis {
     /// Starts one; it persists nothing unless the arguments say so.
     pub async fn start(args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        for _ in 0..3 {
-            let folder = TempDir::with_prefix("redis-").expect("a temporary folder");
-            let [port] = ports::free();
-            let mut redis = Self {
-                port,
-                process: spawn(port, &folder, &args),
-                args: args.clone(),
-                folder,
-            };
-            // Else somebody took the port.
-            if redis.comes_up().await {
-                return redis;
-            }
+        let folder = TempDir::with_prefix("redis-").expect("a temporary folder");
+        let command = |[port]: [u16; 1]| command(port, &folder, &args);
+        let serves = async |[port]: [u16; 1]| answers(port);
+        let ([port], process) =
+            Process::on_free_ports("redis-server", START, command, serves).await;
+        Self {
+            port,
+            args,
+            folder,
+            process,
         }
-        panic!("redis-server does not come up");
     }
 
     /// As a power cut would end it.
@@ -53,8 +49,10 @@ impl Redis {
     /// Starts it again on what it left.
     pub async fn restart(&mut self) {
         self.process.kill();
-        self.process = spawn(self.port, &self.folder, &self.args);
-        assert!(self.comes_up().await, "redis-server does not come up again");
+        let command = command(self.port, &self.folder, &self.args);
+        self.process = Process::start("redis-server", command);
+        let up = self.process.comes_up(START, async || answers(self.port));
+        assert!(up.await, "redis-server does not come up again");
     }
 
     /// Sends it a signal: a stopped one takes connections and answers nothing.
@@ -96,26 +94,16 @@ impl Redis {
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
-
-    async fn comes_up(&mut self) -> bool {
-        wait::until("redis-server serves", START, async || {
-            if self.process.exit_status().is_some() {
-                return Some(false);
-            }
-            answers(self.port).then_some(true)
-        })
-        .await
-    }
 }
 
-fn spawn(port: u16, folder: &TempDir, args: &[String]) -> Process {
+fn command(port: u16, folder: &TempDir, args: &[String]) -> Command {
     let mut command = Command::new(tools::tool("redis-server"));
     command
         .current_dir(folder.path())
         .args(["--bind", "127.0.0.1", "--save", "", "--port"])
         .arg(port.to_string())
         .args(args);
-    Process::start("redis-server", command)
+    command
 }
 
 /// Whether it serves: a Redis that still reads its log says LOADING.

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use tempfile::TempDir;
 
-use crate::{Process, Redis, ports, redis, tools, wait};
+use crate::{Process, Redis, redis, tools};
 
 /// How long it may take to serve, on a busy machine.
 const START: Duration = Duration::from_secs(20);
@@ -22,9 +22,8 @@ impl Sentinel {
     /// Starts one that watches `primary` under a name; it takes a primary for dead that says nothing
     /// for half a second.
     pub async fn start(primary: &Redis, name: &str) -> Self {
-        for _ in 0..3 {
-            let folder = TempDir::with_prefix("sentinel-").expect("a temporary folder");
-            let [port] = ports::free();
+        let folder = TempDir::with_prefix("sentinel-").expect("a temporary folder");
+        let command = |[port]: [u16; 1]| {
             let conf: PathBuf = folder.path().join("sentinel.conf");
             let lines = format!(
                 "bind 127.0.0.1\nport {port}\nsentinel monitor {name} 127.0.0.1 {} 1\n\
@@ -37,24 +36,17 @@ impl Sentinel {
                 .current_dir(folder.path())
                 .arg(&conf)
                 .arg("--sentinel");
-            let mut process = Process::start("redis-sentinel", command);
-            let up = wait::until("redis-sentinel serves", START, async || {
-                if process.exit_status().is_some() {
-                    return Some(false);
-                }
-                redis::answers(port).then_some(true)
-            });
-            // Else somebody took the port.
-            if up.await {
-                return Self {
-                    port,
-                    name: name.to_owned(),
-                    _folder: folder,
-                    _process: process,
-                };
-            }
+            command
+        };
+        let serves = async |[port]: [u16; 1]| redis::answers(port);
+        let ([port], process) =
+            Process::on_free_ports("redis-sentinel", START, command, serves).await;
+        Self {
+            port,
+            name: name.to_owned(),
+            _folder: folder,
+            _process: process,
         }
-        panic!("redis-sentinel does not come up");
     }
 
     /// The address of whatever it calls the primary, as `REDIS_URL` has it.

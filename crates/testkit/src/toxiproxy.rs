@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Process, http_client, ports, tools, wait};
+use crate::{Process, http_client, tools};
 
 /// How long it may take to serve, on a busy machine.
 const START: Duration = Duration::from_secs(20);
@@ -24,35 +24,24 @@ pub struct Toxiproxy {
 impl Toxiproxy {
     /// Starts one that forwards to this address, unharmed for now.
     pub async fn start(upstream: SocketAddr) -> Self {
-        for _ in 0..3 {
-            let [api, listen] = ports::free().map(|port| (Ipv4Addr::LOCALHOST, port).into());
+        let command = |[api, _]: [u16; 2]| {
             let mut command = Command::new(tools::tool("toxiproxy"));
-            command.args([
-                "-host",
-                "127.0.0.1",
-                "-port",
-                &SocketAddr::port(&api).to_string(),
-            ]);
-            let mut process = Process::start("toxiproxy", command);
-            let serves = wait::until("toxiproxy serves", START, async || {
-                if process.exit_status().is_some() {
-                    return Some(false);
-                }
-                let version = http_client::get(&format!("http://{api}/version")).await;
-                version.map(|(code, _)| code == 200)
-            });
-            if serves.await {
-                let proxy = json!({ "name": "mesh", "listen": listen, "upstream": upstream });
-                http_client::post(&format!("http://{api}/proxies"), proxy.to_string()).await;
-                return Self {
-                    api,
-                    listen,
-                    _process: process,
-                };
-            }
-            // Somebody took the port.
+            command.args(["-host", "127.0.0.1", "-port", &api.to_string()]);
+            command
+        };
+        let serves = async |[api, _]: [u16; 2]| {
+            let version = http_client::get(&format!("http://127.0.0.1:{api}/version")).await;
+            version.is_some_and(|(code, _)| code == 200)
+        };
+        let (ports, process) = Process::on_free_ports("toxiproxy", START, command, serves).await;
+        let [api, listen] = ports.map(|port| (Ipv4Addr::LOCALHOST, port).into());
+        let proxy = json!({ "name": "mesh", "listen": listen, "upstream": upstream });
+        http_client::post(&format!("http://{api}/proxies"), proxy.to_string()).await;
+        Self {
+            api,
+            listen,
+            _process: process,
         }
-        panic!("toxiproxy does not come up");
     }
 
     /// Where it listens.

@@ -1,9 +1,9 @@
 //! What no decent client sends: it is refused as promised, and harms nobody else.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use mesh_testkit::{
-    Consul, Load, Mesh, Program, load,
+    Consul, Load, Mesh, Program, RouterMesh, load,
     python::Python,
     raw::{RawConnection, RawResponse, frame, header},
     tools, until, within,
@@ -22,11 +22,11 @@ const GROWTH: u64 = 64 << 20;
 
 #[tokio::test]
 async fn bad_messages_get_the_status_that_names_what_is_wrong() {
-    let consul = Consul::start().await;
-    let _echo = Program::start("echo-agent", &consul.env()).await;
-    let mut router = Program::start("mcp-router", &consul.env()).await;
-    consul.wait_passing("agent-echo", 1).await;
-    serves(router.grpc).await;
+    let RouterMesh {
+        mut router,
+        echoes: _echoes,
+        consul: _consul,
+    } = RouterMesh::start(1, &[], &[]).await;
     let mut raw = RawConnection::connect(router.grpc).await;
 
     let unknown = raw.call(EXECUTE, &[], &task("nobody-agent")).await;
@@ -81,17 +81,17 @@ async fn bad_messages_get_the_status_that_names_what_is_wrong() {
         .await;
     assert_eq!(unknown.status.code(), Code::Unimplemented);
 
-    serves(router.grpc).await;
+    load::wait_answered(router.grpc).await;
     router.assert_healthy();
 }
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused_by_its_header_alone() {
-    let consul = Consul::start().await;
-    let mut echo = Program::start("echo-agent", &consul.env()).await;
-    let mut router = Program::start("mcp-router", &consul.env()).await;
-    consul.wait_passing("agent-echo", 1).await;
-    serves(router.grpc).await;
+    let RouterMesh {
+        mut router,
+        mut echoes,
+        consul: _consul,
+    } = RouterMesh::start(1, &[], &[]).await;
     let before = router.process.memory();
     let mut raw = RawConnection::connect(router.grpc).await;
     // By its id, and by metadata; none of the message's bytes ever comes.
@@ -113,7 +113,7 @@ async fn a_message_over_the_limit_is_refused_by_its_header_alone() {
     let grown = router.process.memory().saturating_sub(before);
     assert!(grown < GROWTH, "the router grew by {grown} bytes");
     router.assert_healthy();
-    echo.assert_healthy();
+    echoes[0].assert_healthy();
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn the_instance_hears_that_a_client_has_vanished() {
     let server = Python::start(&script, &[proto.to_str().unwrap()]).await;
     register(&consul, "agent-foo", &["agent", "foo"], server.port).await;
     consul.wait_passing("agent-echo", 1).await;
-    serves(router.grpc).await;
+    load::wait_answered(router.grpc).await;
     let before = router.process.memory();
 
     // One resets its stream, one drops its connection.
@@ -192,7 +192,7 @@ async fn the_instance_hears_that_a_client_has_vanished() {
         Code::Ok,
         "others on the connection are unharmed"
     );
-    serves(router.grpc).await;
+    load::wait_answered(router.grpc).await;
     let grown = router.process.memory().saturating_sub(before);
     assert!(grown < GROWTH, "the router grew by {grown} bytes");
     router.assert_healthy();
@@ -240,15 +240,6 @@ async fn clients_that_vanish_behind_haproxy_cost_the_others_no_call() {
     );
     mesh.routers[0].assert_healthy();
     mesh.echoes[0].assert_healthy();
-}
-
-/// That a decent client is served.
-async fn serves(address: SocketAddr) {
-    let mut client = load::client(address);
-    let served = until("the router knows the echo agent", PROMPT, async || {
-        load::call(&mut client, 1).await.ok()
-    });
-    assert!(served.await.starts_with("echo-agent-"));
 }
 
 /// The `ErrorInfo` of an answer that has to be this refusal and speak of this.

@@ -3,14 +3,13 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use mesh_testkit::{
-    Consul, Process, Program, grpcurl, grpcurl::call, load, python::Python, tools, until, within,
+    Consul, Process, Program, RouterMesh, grpcurl, grpcurl::call, python::Python, tools, until,
+    within,
 };
 use serde_json::{Value, json};
 
 const COUNT: &str = "warehouse.v1.Inventory/Count";
 const REFLECTION: Duration = Duration::from_secs(1);
-/// How long a registration may take to reach the router, on a busy machine.
-const PROMPT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_foreign_server_is_found_and_called_within_a_second_of_passing() {
@@ -110,15 +109,11 @@ async fn refusal(router: &Program) {
 
 #[tokio::test]
 async fn ghz_gets_every_call_answered_by_the_routers_port() {
-    let consul = Consul::start().await;
-    let _echoes = Program::several("echo-agent", 2, &consul.env()).await;
-    let mut router = Program::start("mcp-router", &consul.env()).await;
-    consul.wait_passing("agent-echo", 2).await;
-    let mut client = load::client(router.grpc);
-    until("the router knows the agents", PROMPT, async || {
-        load::call(&mut client, 1).await.ok()
-    })
-    .await;
+    let RouterMesh {
+        mut router,
+        echoes: _echoes,
+        consul: _consul,
+    } = RouterMesh::start(2, &[], &[]).await;
     let task = r#"{"task_id":"{{.RequestNumber}}","agent_id":"echo-agent","input":"hello"}"#;
     for (method, calls) in [("ExecuteTask", 2000), ("StreamTask", 500)] {
         let mut command = Command::new(tools::tool("ghz"));

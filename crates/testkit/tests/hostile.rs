@@ -5,7 +5,7 @@ mod wire;
 
 use std::{net::SocketAddr, time::Duration};
 
-use mesh_testkit::{Consul, Load, Program, load, until};
+use mesh_testkit::{Load, Program, RouterMesh, until};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -62,13 +62,13 @@ const ATTACKS: [Attack; 12] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_clients_harm_no_other_clients_calls() {
-    let consul = Consul::start().await;
     // They take less metadata than the router, so that some calls are theirs to refuse.
-    let small = [consul.env(), vec![("MAX_HEADER_BYTES", "16KiB".to_owned())]].concat();
-    let mut echoes = Program::several("echo-agent", 2, &small).await;
-    let mut router = Program::start("mcp-router", &consul.env()).await;
-    consul.wait_passing("agent-echo", 2).await;
-    serves(router.grpc).await;
+    let small = [("MAX_HEADER_BYTES", "16KiB".to_owned())];
+    let RouterMesh {
+        mut router,
+        mut echoes,
+        consul: _consul,
+    } = RouterMesh::start(2, &small, &[]).await;
     // What a busy router keeps is not counted as growth.
     Load::start(router.grpc, RATE, 100).finish().await;
     let before = router.process.memory();
@@ -121,11 +121,11 @@ async fn hostile_clients_harm_no_other_clients_calls() {
 
 #[tokio::test]
 async fn a_call_may_be_split_anywhere() {
-    let consul = Consul::start().await;
-    let _echo = Program::start("echo-agent", &consul.env()).await;
-    let mut router = Program::start("mcp-router", &consul.env()).await;
-    consul.wait_passing("agent-echo", 1).await;
-    serves(router.grpc).await;
+    let RouterMesh {
+        mut router,
+        echoes: _echoes,
+        consul: _consul,
+    } = RouterMesh::start(1, &[], &[]).await;
     let mut call = Frames::preface();
     call.settings(&[]);
     call.call(1, &[], "echo-agent");
@@ -148,16 +148,6 @@ async fn a_call_may_be_split_anywhere() {
             .expect("it is answered");
     }
     router.assert_healthy();
-}
-
-async fn serves(address: SocketAddr) {
-    let mut client = load::client(address);
-    until(
-        "the router knows the agent",
-        Duration::from_secs(10),
-        async || load::call(&mut client, 1).await.ok(),
-    )
-    .await;
 }
 
 impl Attack {

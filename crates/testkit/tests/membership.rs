@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh_testkit::{Consul, Load, Program, Signal, load::Call, until};
+use mesh_testkit::{Consul, Load, Program, RouterMesh, Signal, load::Call, until};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -13,10 +13,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_new_instance_takes_traffic_within_a_second_of_passing() {
-    let consul = Consul::start().await;
-    let _echoes = Program::several("echo-agent", 2, &consul.env()).await;
-    let router = Program::start("mcp-router", &consul.env()).await;
-    consul.wait_passing("agent-echo", 2).await;
+    let RouterMesh {
+        router,
+        echoes: _echoes,
+        consul,
+    } = RouterMesh::start(2, &[], &[]).await;
     let mut load = Load::start(router.grpc, RATE, 1000);
     load.wait_ended(200).await;
     let new = Program::start("echo-agent", &consul.env()).await;
@@ -35,10 +36,11 @@ async fn a_new_instance_takes_traffic_within_a_second_of_passing() {
 
 #[tokio::test]
 async fn a_stopped_instance_gets_no_call_a_second_after_it_deregistered() {
-    let consul = Consul::start().await;
-    let mut echoes = Program::several("echo-agent", 3, &consul.env()).await;
-    let router = Program::start("mcp-router", &consul.env()).await;
-    consul.wait_passing("agent-echo", 3).await;
+    let RouterMesh {
+        router,
+        mut echoes,
+        consul,
+    } = RouterMesh::start(3, &[], &[]).await;
     let mut load = Load::start(router.grpc, RATE, 1000);
     load.wait_ended(200).await;
     let mut leaving = echoes.remove(0);

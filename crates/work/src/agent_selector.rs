@@ -1,4 +1,4 @@
-//! Which agent suits a description best, by the capabilities that agents list.
+//! Finds the agent that suits a description best, by the capabilities that agents list.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,12 +12,12 @@ use proto::agentplatform::{ListAgentsRequest, agent_service_client::AgentService
 use tokio::time::{Instant, timeout};
 use tonic::Request;
 
-/// How long what agents say of themselves is believed.
+/// How long the capabilities of agents are cached.
 const CACHE_TTL: Duration = Duration::from_secs(30);
-/// How long an agent may take to say it.
+/// How long an agent may take to list them.
 const LIST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What each agent can do: its public id → words.
+/// The words of each agent's capabilities, by its public id.
 type AgentWords = BTreeMap<String, BTreeSet<String>>;
 
 /// Chooses agents.
@@ -78,7 +78,7 @@ impl AgentSelector {
         known
     }
 
-    /// What one service says of itself; nothing when it does not answer in time.
+    /// The agents that one service lists; none if it does not answer in time.
     async fn ask(&self, service: &str) -> Vec<(String, BTreeSet<String>)> {
         let mut request = Request::new(ListAgentsRequest::default());
         request.set_timeout(LIST_TIMEOUT);
@@ -97,8 +97,8 @@ impl AgentSelector {
     }
 }
 
-/// The agent most of whose capabilities are asked for; among equals the fallback, else the first
-/// by name.
+/// The agent with the most matching capabilities; among equals the fallback, else the first by
+/// name.
 fn best(known: &AgentWords, description: &str, fallback: &str) -> String {
     let asked: BTreeSet<String> = words(description).collect();
     let score = |(id, can): &(&String, &BTreeSet<String>)| {

@@ -49,8 +49,8 @@ impl Attempt<'_> {
         self.context.time_left(self.job)
     }
 
-    /// The key by which a server recognizes that a job is done again: the submitter's, else the job's
-    /// id.
+    /// The key by which a server recognizes that a job is done again: the submitter's, else the
+    /// job's id.
     #[must_use]
     pub fn idempotency_key(&self) -> String {
         let key = self.job.header.idempotency_key.as_ref();

@@ -1,12 +1,12 @@
 //! What is wrong with a payload.
 
-/// A field that will not do: what the front ends answer 422 with.
+/// An invalid field: front ends answer 422 with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct FieldError {
-    /// Which one, as a path such as `subtasks[0].description`; `payload` for the whole.
+    /// The field, as a path such as `subtasks[0].description`; `payload` for the whole.
     pub field: String,
-    /// What is wrong, and what would do.
+    /// What is wrong, and what would be valid.
     pub reason: String,
 }
 
@@ -16,14 +16,14 @@ impl FieldError {
         Self { field, reason }
     }
 
-    /// What serde says, at the field it means.
+    /// Serde's error, at the field that it is about.
     pub(crate) fn of(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
         let path = match error.path().to_string() {
             path if path == "." => String::new(),
             path => path,
         };
         let said = error.inner().to_string();
-        // The position is one in our own text, which nobody else has seen.
+        // The position is one in our own text, which the submitter has not seen.
         let reason = said
             .split_once(" at line ")
             .map_or(said.as_str(), |(reason, _)| reason);

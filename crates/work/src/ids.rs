@@ -1,10 +1,10 @@
-//! Ids of what a job makes, known before it runs.
+//! Ids of runs and of parts of tasks, known before their job runs.
 
-/// Letters and digits that nobody takes for another: 32 of them, 5 bits each.
+/// Letters and digits that are not easily confused: 32 of them, 5 bits each.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// What the ids of one submission are made from. Under an idempotency key they are the same each
-/// time, so that the same submission is the same job; otherwise they are left to chance.
+/// The seed of the ids of one submission. Under an idempotency key they are the same each time, so
+/// that the same submission is the same job. Otherwise they are random.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IdSeed(u64);
 
@@ -15,7 +15,7 @@ impl IdSeed {
         }))
     }
 
-    /// `<prefix>-xxxxxxxx`, another one for every number: 40 bits of it.
+    /// `<prefix>-xxxxxxxx`, with 40 bits; another one for every number.
     pub(crate) fn id(self, prefix: &str, number: u64) -> String {
         let mut rest = xxhash_rust::xxh3::xxh3_64_with_seed(&number.to_le_bytes(), self.0);
         let mut id = format!("{prefix}-");

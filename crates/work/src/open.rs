@@ -1,4 +1,4 @@
-//! Where the queue is kept, and by which limits: the keys that every program around it shares.
+//! Where the queue is kept, and its limits: the keys that every program around it shares.
 
 use std::{
     collections::BTreeMap,
@@ -8,11 +8,12 @@ use std::{
 };
 
 use anyhow::Context as _;
+use backoff::Backoff;
 use config::{
     Config, Group, Secret, checked, duration, integer, keys, number, optional, path, port, secret,
     size, text,
 };
-use jobs::{Backoff, Jobs, QueueOptions, Store, StoreOptions, SyncPolicy};
+use jobs::{Jobs, QueueOptions, Store, StoreOptions, SyncPolicy};
 use parking_lot::Mutex;
 
 keys! {
@@ -25,7 +26,8 @@ keys! {
             "a URL such as redis://host:6379, rediss://host, redis+unix:///run/redis.sock, \
              redis+sentinel://host:26379,host:26379/name or redis+cluster://host:7000,host:7001",
         ),
-        /// PEM file of the authorities that a `rediss://` server is trusted by. Empty: the system's.
+        /// PEM file of the authorities that a `rediss://` server is trusted by. Empty: the
+        /// system's.
         redis_cacert: Option<PathBuf> = path(),
         /// Host of the Redis that keeps jobs. Empty: 127.0.0.1, where neither `redis_url` nor
         /// `jobs_path` is given.
@@ -52,7 +54,8 @@ keys! {
         ),
         /// What the names of all keys in Redis begin with.
         jobs_prefix: String = text("mesh:jobs"),
-        /// How long a worker may be silent about a job before others get it. All programs need the same.
+        /// How long a worker may be silent about a job before others get it. All programs need the
+        /// same.
         jobs_lease: Duration = duration("30s").zero("a lease ends at once"),
         /// How long results are kept.
         jobs_result_ttl: Duration = duration("24h").zero("they are not kept"),
@@ -66,9 +69,9 @@ keys! {
         jobs_max_payload: usize = size("4MiB").zero("no payload is taken"),
         /// Largest result of a job, 512MiB at most. A job with a larger one becomes a dead letter.
         jobs_max_result: usize = size("64MiB").zero("no result is taken"),
-        /// Queues that there may be. Whoever submits a job makes its queue by name, and each costs the
-        /// store and the metrics for good. `queue_name` and the queues of `jobs_partitions` always have
-        /// their place.
+        /// Queues that there may be. Whoever submits a job makes its queue by name, and each costs
+        /// the store and the metrics for good. `queue_name` and the queues of `jobs_partitions`
+        /// always have their place.
         max_queues: usize = integer(1000, 0..=1_000_000, "queues").zero("no limit"),
         /// How long a job waits after its first failure. Each further wait is twice as long.
         jobs_backoff_base: Duration = duration("1s").zero("no wait"),
@@ -79,7 +82,7 @@ keys! {
     }
 }
 
-/// The keys of whatever program has to do with jobs.
+/// The keys of every program that works with jobs.
 pub const KEYS: &[Group] = &[QueueKeys::GROUP];
 
 /// When the embedded store writes to the disk.
@@ -95,14 +98,14 @@ impl Default for SyncKey {
 /// The largest payload or result that every store can keep: what Redis takes as one value.
 const LARGEST: usize = 512 << 20;
 
-/// Names that jobs came under before there were queues: front ends to the one of `queue_name`.
+/// Queue names of former front ends. They stand for the queue of `queue_name`.
 const ALIASES: [&str; 3] = ["runs", "default", "work_queue"];
 
-/// Opens the queue that [`KEYS`] describe. A Redis need not be up yet. A folder is opened once in
-/// a process, and shared by whoever opens it again.
+/// Opens the queue that [`KEYS`] describe. A Redis need not be up yet. A folder is opened once in a
+/// process, and shared with later calls.
 ///
 /// # Errors
-/// When the address is none, and when another process has the folder open.
+/// When the address is invalid, and when another process has the folder open.
 pub fn open(config: &Config) -> anyhow::Result<Jobs> {
     QueueKeys::from_config(config).open()
 }
@@ -153,11 +156,11 @@ impl QueueKeys {
             partitions: self.jobs_partitions.clone(),
             max_payload: self.jobs_max_payload.min(LARGEST),
             max_result: self.jobs_max_result.min(LARGEST),
-            backoff: Backoff {
-                base: self.jobs_backoff_base,
-                max: self.jobs_backoff_max,
-                jitter: self.jobs_backoff_jitter,
-            },
+            backoff: Backoff::new(
+                self.jobs_backoff_base,
+                self.jobs_backoff_max,
+                self.jobs_backoff_jitter,
+            ),
         }
     }
 

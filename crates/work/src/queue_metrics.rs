@@ -1,4 +1,4 @@
-//! How long the queues are, as metrics of whoever counts them.
+//! The lengths of queues, as metrics.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 

@@ -9,9 +9,9 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-/// How often the store is looked at when nobody asks.
+/// How often the store is checked without a request.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How long the store may take to answer before that is told of it.
+/// How long the store may take to answer before it counts as unavailable.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// The subject of the notes.
 const SUBJECT: &str = "queue";

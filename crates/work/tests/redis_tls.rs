@@ -70,11 +70,11 @@ fn a_url_that_leads_nowhere_is_told_with_the_form_that_would_do() {
         ("memcached://host", "redis_url"),
     ] {
         let loader = Loader::new(work::QueueKeys::KEYS.to_vec()).set("redis_url", url);
-        let told = match loader.load() {
+        let error = match loader.load() {
             Ok(config) => format!("{:#}", work::open(&config).unwrap_err()),
             Err(mistakes) => mistakes.to_string(),
         };
-        assert!(told.contains(word), "{url}: {told}");
+        assert!(error.contains(word), "{url}: {error}");
     }
     for url in [
         "unix:///run/redis.sock",

@@ -22,8 +22,43 @@ async fn submit(gateway: &Gateway) -> String {
     answer["job_id"].as_str().unwrap().to_owned()
 }
 
-/// (id, event, data) of each event in a text.
-fn parse(text: &str) -> Vec<(String, String, Value)> {
+/// Its id, its name and its data.
+type Event = (String, String, Value);
+
+/// The server-sent events of a path, as they come.
+struct EventStream {
+    answer: reqwest::Response,
+    text: String,
+}
+
+impl EventStream {
+    async fn open(gateway: &Gateway, path: &str, cursor: &str) -> Self {
+        let request = gateway.request("GET", path).header("last-event-id", cursor);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        let text = String::new();
+        Self { answer, text }
+    }
+
+    /// All events so far, once something holds or the stream ends.
+    async fn until(&mut self, enough: impl Fn(&[Event]) -> bool) -> Vec<Event> {
+        loop {
+            let told = parse(&self.text);
+            if enough(&told) {
+                return told;
+            }
+            let chunk = timeout(PATIENCE, self.answer.chunk()).await.unwrap();
+            let Some(chunk) = chunk.unwrap() else {
+                return told;
+            };
+            self.text += std::str::from_utf8(&chunk).unwrap();
+        }
+    }
+}
+
+/// The events in a text.
+fn parse(text: &str) -> Vec<Event> {
     let field = |block: &str, name: &str| {
         let line = block
             .lines()
@@ -37,7 +72,7 @@ fn parse(text: &str) -> Vec<(String, String, Value)> {
     blocks.collect()
 }
 
-fn names(events: &[(String, String, Value)]) -> Vec<&str> {
+fn names(events: &[Event]) -> Vec<&str> {
     events.iter().map(|(_, name, _)| name.as_str()).collect()
 }
 
@@ -46,15 +81,10 @@ async fn a_jobs_events_are_told_live_to_its_end_and_again_from_any_of_them() {
     for gateway in [embedded(&[]).await, on_redis(&[]).await] {
         let id = submit(&gateway).await;
         let path = format!("/api/v1/jobs/{id}/events");
-        let follow = gateway.get(&path);
-        let work = async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            gateway.work("default", done(&json!({}))).await;
-        };
-        let (answer, ()) = tokio::join!(timeout(PATIENCE, follow), work);
-        let answer = answer.unwrap();
-        assert_eq!(answer.header("content-type"), "text/event-stream");
-        let events = parse(&answer.text);
+        let mut stream = EventStream::open(&gateway, &path, "").await;
+        stream.until(|told| !told.is_empty()).await;
+        gateway.work("default", done(&json!({}))).await;
+        let events = stream.until(|_| false).await;
         let told = names(&events);
         assert_eq!(
             (told[0], *told.last().unwrap()),
@@ -207,21 +237,10 @@ async fn until(
     gateway: &Gateway,
     path: &str,
     cursor: &str,
-    enough: impl Fn(&[(String, String, Value)]) -> bool,
-) -> Vec<(String, String, Value)> {
-    let request = gateway.request("GET", path).header("last-event-id", cursor);
-    let mut answer = request.send().await.unwrap();
-    assert_eq!(answer.status().as_u16(), 200);
-    let mut text = String::new();
-    loop {
-        let told = parse(&text);
-        if enough(&told) {
-            return told;
-        }
-        let chunk = timeout(PATIENCE, answer.chunk()).await.unwrap().unwrap();
-        let Some(chunk) = chunk else { return told };
-        text += std::str::from_utf8(&chunk).unwrap();
-    }
+    enough: impl Fn(&[Event]) -> bool,
+) -> Vec<Event> {
+    let mut stream = EventStream::open(gateway, path, cursor).await;
+    stream.until(enough).await
 }
 
 #[tokio::test]
@@ -244,7 +263,7 @@ async fn a_follower_is_told_that_events_are_missing_by_an_event_of_its_own() {
             told[0].2["detail"]
                 .as_str()
                 .unwrap()
-                .contains("kept no more")
+                .contains("no longer kept")
         );
         assert_eq!(told[1].1, "queued");
         let again = until(&gateway, "/api/v1/events", &told[0].0, |told| {
@@ -292,13 +311,11 @@ async fn the_follower_of_a_job_that_is_gone_is_told_so_and_then_it_is_404() {
     let id = submit(&gateway).await;
     let path = format!("/api/v1/jobs/{id}/events");
     let redis = gateway.redis.take().unwrap();
-    let gone = |told: &[(String, String, Value)]| told.iter().any(|(_, name, _)| name == "missed");
-    let follow = until(&gateway, &path, "", gone);
-    let flush = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        flush(&redis.url()).await;
-    };
-    let (told, ()) = tokio::join!(follow, flush);
+    let mut stream = EventStream::open(&gateway, &path, "").await;
+    stream.until(|told| !told.is_empty()).await;
+    flush(&redis.url()).await;
+    let gone = |told: &[Event]| told.iter().any(|(_, name, _)| name == "missed");
+    let told = stream.until(gone).await;
     assert_eq!(names(&told), ["queued", "missed"]);
     assert_eq!(told[1].2["job_id"], id.as_str());
     for path in [
@@ -321,14 +338,12 @@ async fn the_follower_of_a_queue_that_is_deleted_is_told_so_and_goes_on() {
     let mut gateway = on_redis(&[]).await;
     submit(&gateway).await;
     let redis = gateway.redis.take().unwrap();
-    let follow = until(&gateway, "/api/v1/events", "", |told| told.len() == 3);
-    let flush = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        flush(&redis.url()).await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        submit(&gateway).await
-    };
-    let (told, id) = tokio::join!(follow, flush);
+    let mut stream = EventStream::open(&gateway, "/api/v1/events", "").await;
+    stream.until(|told| told.len() == 1).await;
+    flush(&redis.url()).await;
+    stream.until(|told| told.len() == 2).await;
+    let id = submit(&gateway).await;
+    let told = stream.until(|told| told.len() == 3).await;
     assert_eq!(names(&told), ["queued", "missed", "queued"]);
     assert_eq!(told[2].2["job_id"], id.as_str());
     gateway.running.drain().await;

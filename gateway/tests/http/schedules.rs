@@ -1,5 +1,7 @@
 //! What is submitted by the clock.
 
+use std::time::Duration;
+
 use ::jobs::{MissedPolicy, Schedule, ScheduleEntries, Timer};
 use serde_json::{Value, json};
 
@@ -66,9 +68,10 @@ async fn schedules_tell_when_they_fire_next_and_what_came_of_the_last() {
         (&json!("spent"), &Value::Null)
     );
 
-    while reconcile(&mut kept).await.made == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    testkit::wait::until("one fires", Duration::from_secs(20), async || {
+        (reconcile(&mut kept).await.made > 0).then_some(())
+    })
+    .await;
     let last = gateway.get("/api/v1/schedules").await.json()[1]["last"].clone();
     assert_eq!(last["status"], "queued");
     let id = last["job_id"].as_str().unwrap();

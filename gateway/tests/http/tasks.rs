@@ -74,7 +74,7 @@ async fn a_task_that_was_called_off_or_given_up_has_failed_and_still_says_what_i
         let seen = look(&gateway, &task).await;
         assert_eq!(
             (&seen["status"], &seen["error"]),
-            (&json!("failed"), &json!("it was called off"))
+            (&json!("failed"), &json!("it was cancelled"))
         );
 
         let task = submit(&gateway).await;

@@ -1,32 +1,33 @@
-//! `meshctl bench`: measures parts of the mesh on the spot.
+//! `meshctl bench`: measures parts of the mesh.
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use jobs::bench::{BenchStore, Plan, growth, latency, throughput};
 use serde_json::json;
 
-use crate::output::Output;
+use crate::{output::Output, subcommands::subcommands};
 
-/// Measure a part of the mesh.
-#[derive(Subcommand, Debug)]
-pub(crate) enum Bench {
-    Jobs(Jobs),
+subcommands! {
+    /// Measure a part of the mesh.
+    pub(crate) enum Bench(out: &Output) {
+        Jobs(Jobs),
+    }
 }
 
-/// Measure the job queue on a store: how fast empty jobs are done, how long one waits, and what
-/// they cost while others wait. What it leaves in a Redis is taken out again.
+/// Measure the job queue on a store: how many empty jobs it does a second, how long a job waits, and
+/// how both change while other jobs wait. What it writes into a Redis is removed again.
 #[derive(Args, Debug)]
 pub(crate) struct Jobs {
     /// The store: redis://host:port, redis+cluster://host:port,… or file:///an/empty/folder
     #[arg(long, value_name = "URL", default_value = "redis://127.0.0.1:6379")]
     store: String,
 
-    /// Jobs from enqueue to done
+    /// How many jobs to enqueue and do
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     jobs: usize,
 
-    /// Workers
+    /// How many workers do them
     #[arg(long, value_name = "N", default_value_t = 2)]
     workers: usize,
 
@@ -34,15 +35,15 @@ pub(crate) struct Jobs {
     #[arg(long, value_name = "N", default_value_t = 512)]
     concurrency: usize,
 
-    /// Jobs a second at which to measure how long one waits
+    /// Jobs per second while waiting is measured
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     rate: u32,
 
-    /// Seconds for which to do that; 0 leaves it out
+    /// How many seconds waiting is measured; 0 skips it
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     seconds: u64,
 
-    /// Measure again while so many jobs wait
+    /// Measure again while this many other jobs wait
     #[arg(long, value_name = "N")]
     waiting: Vec<usize>,
 
@@ -51,23 +52,14 @@ pub(crate) struct Jobs {
     no_keys: bool,
 }
 
-impl Bench {
-    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
-        match self {
-            Self::Jobs(jobs) => jobs.run(out).await,
-        }
-    }
-}
-
 impl Jobs {
-    async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+    async fn run(self, out: &Output) -> anyhow::Result<()> {
         let store = BenchStore::new(&self.store)?;
         let measured = self.measure(&store, out).await;
-        // What a failure has left is taken out too.
+        // What a failure has left is removed too.
         let cleared = store.clear().await;
         measured?;
-        cleared?;
-        Ok(ExitCode::SUCCESS)
+        Ok(cleared?)
     }
 
     async fn measure(&self, store: &BenchStore, out: &Output) -> anyhow::Result<()> {

@@ -3,16 +3,16 @@
 mod input;
 mod metadata;
 
-use std::{future::pending, process::ExitCode, time::Duration};
+use std::{future::pending, time::Duration};
 
 use clap::Args;
-use dynamic::ReflectionClient;
+use dynamic::{Deadline, ReflectionClient};
 use prost_reflect::{DynamicMessage, Value};
 use proto::error_info::{self, Reason};
 use serde_json::json;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Request, Status, transport::Channel};
+use tonic::{Request, Status, transport::Channel};
 
 use crate::{
     contract::{self, ListKind, ListedService},
@@ -33,8 +33,8 @@ const fn router_program() -> &'static str {
 
 /// Call a method of a service, with JSON in and out.
 ///
-/// The message is found by reflection. An agent_id or tool_id that an agentplatform request lacks
-/// is TARGET; for any other message TARGET goes along as x-mesh-service metadata.
+/// The method is found by reflection. TARGET becomes the agent_id or tool_id of an agentplatform
+/// request that has none. For any other message it is sent as x-mesh-service metadata.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     meshctl call echo-agent ExecuteTask '{\"input\":\"hi\"}'\n  \
@@ -49,7 +49,7 @@ pub(crate) struct Call {
     method: String,
 
     /// The message: JSON, @file, or - for standard input; {} when absent. A method that takes a
-    /// stream reads one message after another, from standard input when absent
+    /// stream gets one message after another, from standard input when absent
     #[arg(value_name = "JSON|-|@file")]
     message: Option<String>,
 
@@ -66,7 +66,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<()> {
         let channel = self.router.connect().await?;
         let mut reflection = ReflectionClient::new(channel.clone());
         let method = methods::find(&mut reflection, &self.method).await?;
@@ -89,7 +89,7 @@ impl Call {
             let mut next = first;
             while let Some(message) = next {
                 if messages.send(message).await.is_err() {
-                    // The call is over; what it came to is the other branch's to say.
+                    // The call is over; the other branch has its outcome.
                     break;
                 }
                 next = input.next().await?;
@@ -99,10 +99,10 @@ impl Call {
         };
         let pretty = !out.json && !method.is_server_streaming();
         let answer = self.answer(out, channel.clone(), &method, request, pretty);
-        // Input that will not do ends the call, which the service then sees as cancelled.
+        // Invalid input ends the call, which the service then sees as cancelled.
         let ended = tokio::select! {
             answered = answer => answered,
-            failed = feed => failed.map(|()| ExitCode::SUCCESS),
+            failed = feed => failed,
         };
         if let Err(error) = &ended
             && is_unknown(error)
@@ -112,9 +112,9 @@ impl Call {
         ended
     }
 
-    /// A remark that names the service which a misspelt target is meant to be.
+    /// Remarks which service a misspelt target probably means.
     async fn suggest(&self, out: &Output, channel: &Channel) {
-        // The call's own failure is the answer; this one is not worth another.
+        // The call's own failure is the answer; a failure here is not told.
         let known = contract::list(channel, &ListKind::ALL, "").await;
         let ids: Vec<String> = known.iter().flatten().map(ListedService::id).collect();
         let near = methods::suggest(&self.target, ids.iter().map(String::as_str));
@@ -130,7 +130,7 @@ impl Call {
         method: &prost_reflect::MethodDescriptor,
         request: Request<ReceiverStream<DynamicMessage>>,
         pretty: bool,
-    ) -> anyhow::Result<ExitCode> {
+    ) -> anyhow::Result<()> {
         let deadline = Deadline::after(self.timeout);
         let response = deadline
             .keep(dynamic::invoke(channel, method, request, router::LARGEST))
@@ -149,7 +149,7 @@ impl Call {
                 out.line(&message.to_text(pretty))?;
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 
     /// Puts the target into a request whose id is absent; tells whether the message says it now.
@@ -177,30 +177,4 @@ impl Call {
 fn is_unknown(error: &anyhow::Error) -> bool {
     let status = error.downcast_ref::<Status>();
     status.and_then(error_info::reason) == Some(Reason::NoSuchService)
-}
-
-/// The moment at which a call has failed, whatever the mesh says then.
-#[derive(Clone, Copy, Debug)]
-struct Deadline(Option<(Instant, Duration)>);
-
-impl Deadline {
-    fn after(timeout: Option<Duration>) -> Self {
-        Self(timeout.map(|timeout| (Instant::now() + timeout, timeout)))
-    }
-
-    /// Awaits a step of the call until then. tonic's own timer says `CANCELLED`, and ends with the
-    /// headers of the answer.
-    async fn keep<T>(self, step: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
-        let Some((at, timeout)) = self.0 else {
-            return step.await;
-        };
-        let over = || Status::deadline_exceeded(format!("no answer within {timeout:?}"));
-        match tokio::time::timeout_at(at, step).await {
-            Ok(Err(status)) if status.code() == Code::Cancelled && Instant::now() >= at => {
-                Err(over())
-            }
-            Ok(answer) => answer,
-            Err(_) => Err(over()),
-        }
-    }
 }

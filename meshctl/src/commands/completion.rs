@@ -1,11 +1,10 @@
 //! `meshctl completion`: what a shell needs to complete commands.
 
-use std::process::ExitCode;
-
 use clap::{Args, CommandFactory as _};
 use clap_complete::{Shell, generate};
 
-use crate::{cli::Cli, output::Output};
+use super::Cli;
+use crate::output::Output;
 
 /// Print a script that makes a shell complete meshctl's commands and options.
 #[derive(Args, Debug)]
@@ -19,10 +18,9 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    pub(crate) fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<()> {
         let mut script = Vec::new();
         generate(self.shell, &mut Cli::command(), "meshctl", &mut script);
-        out.line(String::from_utf8(script)?.trim_end())?;
-        Ok(ExitCode::SUCCESS)
+        Ok(out.line(String::from_utf8(script)?.trim_end())?)
     }
 }

@@ -2,15 +2,15 @@
 
 mod calls;
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
+use super::up;
 use crate::{
-    commands::up,
     local::{InstanceCounts, LocalMesh, Ports},
     output::{Output, Style},
     registry::Registry,
@@ -37,9 +37,9 @@ const MESH: InstanceCounts = InstanceCounts {
 pub(crate) struct Demo {}
 
 impl Demo {
-    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<()> {
         let started = Instant::now();
-        let registry = Registry::memory(BTreeMap::new(), "in memory");
+        let registry = Registry::memory(BTreeMap::new(), "in memory".to_owned());
         let local = LocalMesh::start(MESH, Ports::default(), &registry).await?;
         let steps = timeout(LIMIT, print_steps(out, &local)).await;
         local.drain(|_, _| {}).await;
@@ -47,14 +47,10 @@ impl Demo {
         let steps = steps.and_then(|steps| steps)?;
         let took = started.elapsed();
         if out.json {
-            out.value(&json!({
-                "steps": steps,
-                "seconds": (took.as_secs_f64() * 1000.0).round() / 1000.0,
-            }))?;
-        } else {
-            farewell(out, took)?;
+            let seconds = (took.as_secs_f64() * 1000.0).round() / 1000.0;
+            return Ok(out.value(&json!({ "steps": steps, "seconds": seconds }))?);
         }
-        Ok(ExitCode::SUCCESS)
+        farewell(out, took)
     }
 }
 
@@ -111,22 +107,17 @@ fn spread(tally: &BTreeMap<String, usize>) -> anyhow::Result<Step> {
 }
 
 fn farewell(out: &Output, took: Duration) -> anyhow::Result<()> {
-    let mut args = std::env::args();
-    let meshctl = args.next().unwrap_or_else(|| "meshctl".to_owned());
+    let meshctl = std::env::args()
+        .next()
+        .unwrap_or_else(|| "meshctl".to_owned());
+    let (took, stays) = (
+        took.as_secs_f64(),
+        out.paint(Style::Strong, "a mesh that stays"),
+    );
+    let then = out.paint(Style::Strong, "then, in another terminal");
     out.line(&format!(
-        "\nall calls answered in {:.1} s; nothing is left running",
-        took.as_secs_f64()
-    ))?;
-    out.line(&format!(
-        "\n{}",
-        out.paint(Style::Strong, "a mesh that stays")
-    ))?;
-    out.line(&format!(
-        "  {meshctl} up --echo 3      # or: cargo run -p meshctl -- up --echo 3"
-    ))?;
-    out.line(&format!(
-        "\n{}",
-        out.paint(Style::Strong, "then, in another terminal")
+        "\nall calls answered in {took:.1} s; nothing is left running\n\n{stays}\n  \
+         {meshctl} up --echo 3      # or: cargo run -p meshctl -- up --echo 3\n\n{then}"
     ))?;
     for line in up::examples("127.0.0.1:50051", &meshctl, MESH) {
         out.line(&format!("  {line}"))?;

@@ -1,16 +1,14 @@
 //! `meshctl describe`: a service of the mesh, or a gRPC symbol.
 
-use std::process::ExitCode;
-
 use anyhow::bail;
 use clap::Args;
 use dynamic::ReflectionClient;
-use prost_reflect::{DescriptorPool, DynamicMessage, Value};
+use prost_reflect::{DescriptorPool, DynamicMessage, ServiceDescriptor, Value};
 use serde_json::json;
 use tonic::transport::Channel;
 
 use crate::{
-    contract::{self, ListKind, ListedService},
+    contract::{self, ListKind, ListedService, text},
     methods,
     output::{Output, Style},
     proto_text::Symbol,
@@ -28,7 +26,7 @@ pub(crate) struct Describe {
 }
 
 impl Describe {
-    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<()> {
         let channel = self.router.connect().await?;
         let is_id = !self.name.contains(['.', '/']);
         if is_id {
@@ -39,18 +37,13 @@ impl Describe {
         }
         let mut reflection = ReflectionClient::new(channel.clone());
         if let Some(symbol) = find(&mut reflection, &self.name).await? {
-            if out.json {
-                out.value(&symbol.value())?;
-            } else {
-                out.line(&symbol.text())?;
-            }
-            return Ok(ExitCode::SUCCESS);
+            return Ok(match out.json {
+                true => out.value(&symbol.value()),
+                false => out.line(&symbol.text()),
+            }?);
         }
-        let ids: Vec<String> = contract::list(&channel, &ListKind::ALL, "")
-            .await?
-            .iter()
-            .map(ListedService::id)
-            .collect();
+        let listed = contract::list(&channel, &ListKind::ALL, "").await?;
+        let ids: Vec<String> = listed.iter().map(ListedService::id).collect();
         let symbols = reflection.services().await?;
         let known = ids.iter().chain(&symbols).map(String::as_str);
         bail!(
@@ -63,7 +56,7 @@ impl Describe {
     }
 }
 
-fn print(out: &Output, entries: &[ListedService]) -> anyhow::Result<ExitCode> {
+fn print(out: &Output, entries: &[ListedService]) -> anyhow::Result<()> {
     for (number, entry) in entries.iter().enumerate() {
         if out.json {
             let info = dynamic::to_json(&entry.message);
@@ -73,15 +66,13 @@ fn print(out: &Output, entries: &[ListedService]) -> anyhow::Result<ExitCode> {
         if number > 0 {
             out.line("")?;
         }
-        out.line(&out.paint(
-            Style::Strong,
-            &format!("{} {}", entry.kind_name(), entry.id()),
-        ))?;
+        let heading = format!("{} {}", entry.kind_name(), entry.id());
+        out.line(&out.paint(Style::Strong, &heading))?;
         for (field, value) in entry.message.fields() {
             print_field(out, field.name(), value)?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn print_field(out: &Output, name: &str, value: &Value) -> anyhow::Result<()> {
@@ -90,12 +81,9 @@ fn print_field(out: &Output, name: &str, value: &Value) -> anyhow::Result<()> {
         Value::List(items) => items.iter().map(line).collect(),
         other => line(other).lines().map(str::to_owned).collect(),
     };
+    let indent = " ".repeat(21);
     for (number, line) in lines.iter().enumerate() {
-        let margin = if number == 0 {
-            name.clone()
-        } else {
-            " ".repeat(21)
-        };
+        let margin = if number == 0 { &name } else { &indent };
         out.line(&format!("  {margin}  {line}"))?;
     }
     Ok(())
@@ -111,26 +99,13 @@ fn line(value: &Value) -> String {
 }
 
 fn parameter_line(parameter: &DynamicMessage) -> String {
-    let text = |field| {
-        let value = parameter.get_field_by_name(field);
-        value
-            .as_deref()
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
     let required = parameter.get_field_by_name("required");
-    let required = required
-        .as_deref()
-        .and_then(Value::as_bool)
-        .unwrap_or_default();
-    let required = if required { "required" } else { "optional" };
-    format!(
-        "{} ({}, {required}): {}",
-        text("name"),
-        text("type"),
-        text("description")
-    )
+    let required = match required.as_deref().and_then(Value::as_bool) {
+        Some(true) => "required",
+        _ => "optional",
+    };
+    let [name, kind, about] = ["name", "type", "description"].map(|it| text(parameter, it));
+    format!("{name} ({kind}, {required}): {about}")
 }
 
 /// A full name is asked for; a short one is looked for in whatever the mesh serves.
@@ -158,30 +133,12 @@ async fn find(
 }
 
 fn symbol(pool: &DescriptorPool, name: &str) -> Option<Symbol> {
-    let named = |full: &str| methods::is_named(full, name);
-    let service = || {
-        pool.services()
-            .find(|it| named(it.full_name()))
-            .map(Symbol::Service)
-    };
-    let method = || {
-        let mut methods = pool
-            .services()
-            .flat_map(|service| service.methods().collect::<Vec<_>>());
-        methods.find(|it| named(it.full_name())).map(Symbol::Method)
-    };
-    let message = || {
-        pool.all_messages()
-            .find(|it| named(it.full_name()))
-            .map(Symbol::Message)
-    };
-    let enumeration = || {
-        pool.all_enums()
-            .find(|it| named(it.full_name()))
-            .map(Symbol::Enum)
-    };
-    service()
-        .or_else(method)
-        .or_else(message)
-        .or_else(enumeration)
+    let services: Vec<_> = pool.services().collect();
+    let methods = services.iter().flat_map(ServiceDescriptor::methods);
+    let services = services.iter().cloned().map(Symbol::Service);
+    services
+        .chain(methods.map(Symbol::Method))
+        .chain(pool.all_messages().map(Symbol::Message))
+        .chain(pool.all_enums().map(Symbol::Enum))
+        .find(|symbol| methods::is_named(symbol.full_name(), name))
 }

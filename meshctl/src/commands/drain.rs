@@ -1,23 +1,21 @@
 //! `meshctl drain`: takes an instance out of use by hand.
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use discovery::{Discovery, KvEntries};
-use futures_util::future::join_all;
+use discovery::{Discovery, Error, KvEntries, ServiceWatches, first_answer};
 use serde_json::json;
-use tokio::time::timeout;
 
 use crate::output::Output;
 
 /// How long Consul has to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Give an instance no new calls; those it has go on, and a call with its ID in x-mesh-instance
-/// still reaches it. Without an ID, list the instances that are drained.
+/// Give an instance no new calls. Its calls in flight go on, and a call with its ID in
+/// x-mesh-instance still reaches it. Without an ID, list the instances that are drained.
 ///
-/// Written into Consul's KV store (mesh/instances/ID/drain), which every router and service follows.
+/// It is a key of Consul's KV store (mesh/instances/ID/drain), which every router and service follows.
 #[derive(Args, Debug)]
 pub(crate) struct Drain {
     /// The instance, as Consul and x-mesh-instance name it
@@ -33,7 +31,7 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<()> {
         let mut environment = service::config::environment();
         if let Some(address) = self.consul {
             environment.insert("CONSUL_HTTP_ADDR".to_owned(), address);
@@ -42,23 +40,20 @@ impl Drain {
         let config = router::SPEC.loader().env(environment).load()?;
         let consul = service::registry(&config).context("set up Consul")?;
         let mut entries = consul.entries();
-        let known = timeout(PATIENCE, entries.wait_for(Option::is_some)).await;
-        let Ok(Ok(known)) = known.map(|known| known.map(|known| known.clone())) else {
+        let Some(known) = first_answer(&mut entries, PATIENCE).await else {
             match consul.last_error() {
-                Some(trouble) if trouble.contains("cannot be reached") => {
+                Some(trouble @ Error::Unreachable { .. }) => {
                     bail!("{trouble}: start it, or name it with --consul or CONSUL_HTTP_ADDR")
                 }
-                Some(trouble) => bail!("{trouble}"),
+                Some(trouble) => bail!(trouble),
                 None => bail!("Consul does not answer: name it with --consul or CONSUL_HTTP_ADDR"),
             }
         };
         let Some(instance) = &self.instance else {
-            return list(out, &known.unwrap_or_default());
+            return list(out, &known);
         };
         let there = is_there(&*consul, instance).await;
-        let drained = known
-            .as_deref()
-            .is_some_and(|it| it.drained().any(|id| id == instance));
+        let drained = known.drained().any(|id| id == instance);
         if !there && !drained {
             bail!(
                 "Consul knows no instance {instance:?}, so nothing is changed: `meshctl list` names \
@@ -70,24 +65,22 @@ impl Drain {
         consul.write(&key, value).await.context("write to Consul")?;
         if out.json {
             let answer = json!({ "instance": instance, "drained": !self.undo, "there": there });
-            out.value(&answer)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(out.value(&answer)?);
         }
-        if self.undo {
-            out.line(&format!("{instance} is in use again"))?;
-        } else {
-            out.line(&format!(
-                "{instance} gets no new calls; `meshctl drain --undo {instance}` ends that"
-            ))?;
-        }
+        out.line(&match self.undo {
+            true => format!("{instance} is in use again"),
+            false => {
+                format!("{instance} gets no new calls; `meshctl drain --undo {instance}` ends that")
+            }
+        })?;
         if !there {
             out.remark(&format!("Consul knows no instance {instance} at present"));
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 
-fn list(out: &Output, entries: &KvEntries) -> anyhow::Result<ExitCode> {
+fn list(out: &Output, entries: &KvEntries) -> anyhow::Result<()> {
     let drained: Vec<&str> = entries.drained().collect();
     if out.json {
         out.value(&json!({ "drained": drained }))?;
@@ -96,25 +89,17 @@ fn list(out: &Output, entries: &KvEntries) -> anyhow::Result<ExitCode> {
     } else {
         drained.iter().try_for_each(|id| out.line(id))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Whether an instance with this ID is in the mesh.
 async fn is_there(consul: &dyn Discovery, id: &str) -> bool {
-    let mut catalog = consul.catalog();
-    let known = timeout(PATIENCE, catalog.wait_for(Option::is_some)).await;
-    let Ok(Ok(known)) = known.map(|known| known.map(|known| known.clone())) else {
+    let Some(catalog) = first_answer(&mut consul.catalog(), PATIENCE).await else {
         return false;
     };
-    let names = known.iter().flat_map(|catalog| catalog.services.keys());
-    let looks = names.map(|name| async move {
-        let mut service = consul.watch(name);
-        let known = timeout(PATIENCE, service.wait_for(Option::is_some)).await;
-        let Ok(Ok(snapshot)) = known else {
-            return false;
-        };
-        let mut instances = snapshot.iter().flat_map(|it| &it.instances);
-        instances.any(|instance| &*instance.key.id == id)
-    });
-    join_all(looks).await.contains(&true)
+    let watches = ServiceWatches::default();
+    let known = watches.snapshots(consul, &catalog, PATIENCE).await;
+    let instances = known.iter().flat_map(|(_, snapshot)| snapshot);
+    let mut instances = instances.flat_map(|snapshot| &snapshot.instances);
+    instances.any(|instance| &*instance.key.id == id)
 }

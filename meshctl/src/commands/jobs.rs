@@ -1,4 +1,4 @@
-//! `meshctl jobs`: hands jobs in, follows them and looks after them, by a gateway's HTTP API.
+//! `meshctl jobs`: submits jobs, follows them and manages them, by a gateway's HTTP API.
 
 mod change;
 mod dead;
@@ -10,11 +10,15 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
-use crate::{gateway::GatewayArgs, output::Output};
+use crate::{
+    gateway::{GatewayArgs, GatewayClient},
+    output::Output,
+    subcommands::subcommands,
+};
 
-/// Hand jobs in, follow them and look after them.
+/// Submit jobs, follow them and manage them.
 #[derive(Args, Debug)]
 pub(crate) struct Jobs {
     #[command(flatten)]
@@ -24,32 +28,24 @@ pub(crate) struct Jobs {
     command: Command,
 }
 
-/// One row per command; each is a file of `jobs`.
-#[derive(Subcommand, Debug)]
-enum Command {
-    Submit(submit::Submit),
-    Watch(watch::Watch),
-    Get(view::Get),
-    List(list::List),
-    Cancel(change::Cancel),
-    Retry(change::Retry),
-    #[command(subcommand)]
-    Dead(dead::Dead),
-    Queues(queues::Queues),
+subcommands! {
+    /// One row per command; each is a file of `jobs`.
+    enum Command(gateway: &GatewayClient, out: &Output) {
+        Submit(submit::Submit),
+        Watch(watch::Watch),
+        Get(view::Get),
+        List(list::List),
+        Cancel(change::Cancel),
+        Retry(change::Retry),
+        #[command(subcommand)]
+        Dead(dead::Dead),
+        Queues(queues::Queues),
+    }
 }
 
 impl Jobs {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
         let gateway = self.gateway.client()?;
-        match self.command {
-            Command::Submit(command) => command.run(gateway, out).await,
-            Command::Watch(command) => command.run(gateway, out).await,
-            Command::Get(command) => command.run(gateway, out).await,
-            Command::List(command) => command.run(gateway, out).await,
-            Command::Cancel(command) => command.run(gateway, out).await,
-            Command::Retry(command) => command.run(gateway, out).await,
-            Command::Dead(command) => command.run(gateway, out).await,
-            Command::Queues(command) => command.run(gateway, out).await,
-        }
+        self.command.run(&gateway, out).await
     }
 }

@@ -1,7 +1,5 @@
 //! `meshctl list`: the services of the mesh, and their instances.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use serde_json::{Map, Value};
 
@@ -36,7 +34,7 @@ pub(crate) struct List {
 }
 
 impl List {
-    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self, out: &Output) -> anyhow::Result<()> {
         let kinds = self.kind.map_or(ListKind::ALL.to_vec(), |kind| vec![kind]);
         let channel = self.router.connect().await?;
         let entries = contract::list(&channel, &kinds, &self.filter).await?;
@@ -47,32 +45,23 @@ impl List {
             if all {
                 lists["instances"] = instances::value(&known);
             }
-            out.value(&lists)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(out.value(&lists)?);
         }
         if entries.is_empty() {
             out.remark(&match self.filter.as_str() {
-                "" => "nobody is there and healthy".to_owned(),
-                filter => format!("nobody that is healthy has the tag or id {filter:?}"),
+                "" => "no service has a healthy instance".to_owned(),
+                filter => {
+                    format!("no service with a healthy instance has the tag or id {filter:?}")
+                }
             });
         }
-        let rows: Vec<_> = entries
-            .iter()
-            .map(|entry| {
-                let text = |field| entry.text(field);
-                let kind = entry.kind_name().to_owned();
-                let id = entry.id();
-                let count = instances::count(&known, &id);
-                [
-                    kind,
-                    id,
-                    count,
-                    text("version"),
-                    text("endpoint"),
-                    text("description"),
-                ]
-            })
-            .collect();
+        let rows = entries.iter().map(|entry| {
+            let (kind, id) = (entry.kind_name().to_owned(), entry.id());
+            let count = instances::count(&known, &id);
+            let [version, endpoint, about] =
+                ["version", "endpoint", "description"].map(|field| entry.text(field));
+            [kind, id, count, version, endpoint, about]
+        });
         let heading = [
             "KIND",
             "ID",
@@ -81,11 +70,11 @@ impl List {
             "ENDPOINT",
             "DESCRIPTION",
         ];
-        out.table(heading, &rows)?;
+        out.table(heading, &rows.collect::<Vec<_>>())?;
         if all {
             instances::table(out, &known)?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     }
 }
 

@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, error::ErrorKind};
 use programs::PROGRAMS;
 
-use crate::{cli::Cli, failure};
+use super::Cli;
+use crate::{failure, output::Output};
 
 /// Run one program of the mesh, with its own options.
 ///
@@ -23,7 +24,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn run(self) -> anyhow::Result<process::ExitCode> {
+    pub(crate) async fn run(self, _: &Output) -> anyhow::Result<process::ExitCode> {
         let (name, options) = self.words.split_first().context("no program is named")?;
         if programs::named(name).is_none() {
             let names = PROGRAMS.map(|(spec, _)| spec.program).join(", ");

@@ -1,17 +1,18 @@
-//! `meshctl schedules`: what is submitted by the clock, by a gateway's HTTP API.
+//! `meshctl schedules`: jobs that are submitted at set times, by a gateway's HTTP API.
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::Value;
 
 use crate::{
     duration, failure,
     gateway::{GatewayArgs, GatewayClient},
-    output::Output,
+    output::{Output, text},
+    subcommands::subcommands,
 };
 
-/// Show what is submitted by the clock, end it, or run it now.
+/// List the entries of schedules, remove them, or run them now.
 #[derive(Args, Debug)]
 pub(crate) struct Schedules {
     #[command(flatten)]
@@ -21,18 +22,19 @@ pub(crate) struct Schedules {
     command: Command,
 }
 
-#[derive(Subcommand, Debug)]
-enum Command {
-    List(List),
-    Remove(Remove),
-    Run(Run),
+subcommands! {
+    enum Command(gateway: &GatewayClient, out: &Output) {
+        List(List),
+        Remove(Remove),
+        Run(Run),
+    }
 }
 
-/// List the entries: when each fires next, and what came of its latest job.
+/// List the entries, with the next time and the latest job of each.
 #[derive(Args, Debug)]
 struct List;
 
-/// End entries: they fire no more until their text in the schedule changes.
+/// Remove entries: they do not fire until their text in the schedule changes.
 #[derive(Args, Debug)]
 struct Remove {
     /// Entries' names, as `meshctl schedules list` shows them
@@ -40,7 +42,7 @@ struct Remove {
     names: Vec<String>,
 }
 
-/// Make the jobs of entries now, beside those that the clock makes.
+/// Submit the jobs of entries now. Their next times stay as they are.
 #[derive(Args, Debug)]
 struct Run {
     /// Entries' names, as `meshctl schedules list` shows them
@@ -51,31 +53,27 @@ struct Run {
 impl Schedules {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<ExitCode> {
         let gateway = self.gateway.client()?;
-        match self.command {
-            Command::List(_) => list(gateway, out).await,
-            Command::Remove(remove) => remove.run(gateway, out).await,
-            Command::Run(run) => run.run(gateway, out).await,
-        }
+        self.command.run(&gateway, out).await
     }
 }
 
-async fn list(mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
-    let entries = gateway.get(&gateway.url(&["schedules"])).await?;
-    if out.json {
-        out.value(&entries)?;
-        return Ok(ExitCode::SUCCESS);
+impl List {
+    async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<()> {
+        let entries = gateway.get(&gateway.url(&["schedules"])).await?;
+        if out.json {
+            return Ok(out.value(&entries)?);
+        }
+        let rows: Vec<_> = entries.as_array().into_iter().flatten().map(row).collect();
+        if rows.is_empty() {
+            out.remark(
+                "no scheduler has an entry; SCHEDULE_FILE of mesh-scheduler names a file of them",
+            );
+        }
+        let heading = [
+            "NAME", "WHEN", "KIND", "QUEUE", "STATE", "NEXT", "LAST", "RESULT",
+        ];
+        Ok(out.table(heading, &rows)?)
     }
-    let rows: Vec<_> = entries.as_array().into_iter().flatten().map(row).collect();
-    if rows.is_empty() {
-        out.remark(
-            "no scheduler has an entry; SCHEDULE_FILE of mesh-scheduler names a file of them",
-        );
-    }
-    let heading = [
-        "NAME", "WHEN", "KIND", "QUEUE", "STATE", "NEXT", "LAST", "CAME TO",
-    ];
-    out.table(heading, &rows)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn row(entry: &Value) -> [String; 8] {
@@ -93,7 +91,7 @@ fn row(entry: &Value) -> [String; 8] {
         text(entry, "state"),
         text(entry, "next_at"),
         text(last, "at"),
-        came_to.lines().next().unwrap_or_default().to_owned(),
+        came_to.replace('\n', " "),
     ]
 }
 
@@ -108,44 +106,22 @@ fn when(entry: &Value) -> String {
     }
 }
 
-/// A field's text, for people: what others wrote does not steer the terminal.
-fn text(value: &Value, field: &str) -> String {
-    let text = value[field].as_str().unwrap_or_default();
-    text.replace(char::is_control, " ")
-}
-
 impl Remove {
-    async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
-        let mut code = ExitCode::SUCCESS;
-        for name in &self.names {
-            match gateway.delete(&gateway.url(&["schedules", name])).await {
-                Ok(entry) if out.json => out.value(&entry)?,
-                Ok(entry) => out.line(&format!("{}  removed", text(&entry, "name")))?,
-                Err(error) => code = failure::exit(out, &error),
-            }
-        }
-        Ok(code)
+    async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+        let remove = async |name: &str| gateway.delete(&gateway.url(&["schedules", name])).await;
+        let shown = |entry: &Value| format!("{}  removed", text(entry, "name"));
+        failure::each(out, &self.names, remove, shown).await
     }
 }
 
 impl Run {
-    async fn run(self, mut gateway: GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
-        let mut code = ExitCode::SUCCESS;
-        for name in &self.names {
+    async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+        let run = async |name: &str| {
             let url = gateway.url(&["schedules", name, "run"]);
-            match gateway.post(&url, None).await {
-                Ok(job) if out.json => out.value(&job)?,
-                Ok(job) => {
-                    out.line(&format!(
-                        "{}  {}",
-                        text(&job, "job_id"),
-                        text(&job, "status")
-                    ))?;
-                }
-                Err(error) => code = failure::exit(out, &error),
-            }
-        }
-        Ok(code)
+            gateway.post(&url, None).await
+        };
+        let shown = |job: &Value| format!("{}  {}", text(job, "job_id"), text(job, "status"));
+        failure::each(out, &self.names, run, shown).await
     }
 }
 

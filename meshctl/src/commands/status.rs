@@ -1,4 +1,4 @@
-//! `meshctl status`: how the router, the services and a task are.
+//! `meshctl status`: the status of the router, the services and a task.
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ use crate::{
 
 const HEALTHY: &str = "healthy";
 
-/// Show how the router and the services are, or one service, instance or task.
+/// Show the status of the router and all services, or of one service, instance or task.
 #[derive(Args, Debug)]
 pub(crate) struct Status {
     /// A service or the ID of an instance, such as echo-agent
@@ -38,14 +38,14 @@ pub(crate) struct Status {
     router: RouterArgs,
 }
 
-/// How one service is.
+/// The status of one service.
 #[derive(Debug)]
 struct Row {
     id: String,
     kind: &'static str,
     version: String,
     status: String,
-    /// Only agents count their tasks and their time.
+    /// Only agents count their tasks and their uptime.
     agent: Option<StatusResponse>,
 }
 
@@ -80,7 +80,7 @@ impl Status {
         let address = self.router.address()?;
         let entries = match contract::list(&channel, &ListKind::ALL, "").await {
             Ok(entries) => entries,
-            // A router that is not ready says why when it is asked for anything.
+            // A router that is not ready answers every question with the reason.
             Err(error) if health != ServingStatus::Serving => {
                 return unready(out, &address.to_string(), health, &error);
             }
@@ -96,30 +96,28 @@ impl Status {
                 "instances": instances::value(&known),
             }))?;
         } else {
-            let style = if health == ServingStatus::Serving {
-                Style::Good
-            } else {
-                Style::Bad
+            let style = match health {
+                ServingStatus::Serving => Style::Good,
+                _ => Style::Bad,
             };
             let health = out.paint(style, health.as_str_name());
             out.line(&format!("router {address}: {health}"))?;
             if rows.is_empty() {
-                out.remark("no service is there and healthy");
+                out.remark("no service has a healthy instance");
             } else {
                 out.line("")?;
             }
             table(out, &rows)?;
             instances::table(out, &known)?;
         }
-        Ok(if health == ServingStatus::Serving {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
+        Ok(match health {
+            ServingStatus::Serving => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
         })
     }
 }
 
-/// A router that does not know who is in the mesh.
+/// The status of a router that does not know which services there are.
 fn unready(
     out: &Output,
     address: &str,
@@ -166,19 +164,17 @@ async fn of_task(out: &Output, channel: Channel, task: &str) -> anyhow::Result<E
         ("instance", instance.unwrap_or_default()),
         ("result", task.result),
     ];
-    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        out.line(&format!("{name:<9} {value}"))?;
-    }
+    out.facts(&facts)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Agents tell it themselves, instances too; of tools and workers the lists know.
+/// Agents and instances answer themselves; tools and workers are in the lists.
 async fn of_target(channel: &Channel, target: &str) -> anyhow::Result<Row> {
     let listed = contract::list(channel, &ListKind::ALL, target).await?;
     let entry = listed
         .iter()
         .find(|entry| entry.id().eq_ignore_ascii_case(target));
-    // Only a Consul name leads to an entry that has another id; a tag would, too.
+    // A Consul name, or a tag of a single service, finds an entry with another id.
     let entry = entry.or(match listed.as_slice() {
         [one] => Some(one),
         _ => None,
@@ -210,7 +206,7 @@ async fn of_entry(channel: &Channel, entry: &ListedService) -> anyhow::Result<Ro
     }
     match ask(channel, &entry.id()).await {
         Ok(status) => Ok(row(status.status.clone(), Some(status))),
-        // A foreign agent need not tell.
+        // An agent of others need not answer this.
         Err(status) if status.code() == Code::Unimplemented => Ok(row(HEALTHY.to_owned(), None)),
         Err(status) => Ok(row(status.message().to_owned(), None)),
     }
@@ -240,26 +236,14 @@ impl Row {
 }
 
 fn table(out: &Output, rows: &[Row]) -> anyhow::Result<()> {
-    let rows: Vec<_> = rows
-        .iter()
-        .map(|row| {
-            let agent = row.agent.as_ref();
-            [
-                row.kind.to_owned(),
-                row.id.clone(),
-                row.version.clone(),
-                agent
-                    .map(|agent| agent.active_tasks.to_string())
-                    .unwrap_or_default(),
-                agent
-                    .map(|agent| duration::shown(agent.uptime_seconds))
-                    .unwrap_or_default(),
-                row.status.clone(),
-            ]
-        })
-        .collect();
-    Ok(out.table(
-        ["KIND", "ID", "VERSION", "TASKS", "UPTIME", "STATUS"],
-        &rows,
-    )?)
+    let rows = rows.iter().map(|row| {
+        let (kind, id, version) = (row.kind.to_owned(), row.id.clone(), row.version.clone());
+        let agent = row.agent.as_ref();
+        let tasks = agent.map(|agent| agent.active_tasks.to_string());
+        let uptime = agent.map(|agent| duration::shown(agent.uptime_seconds));
+        let (tasks, uptime) = (tasks.unwrap_or_default(), uptime.unwrap_or_default());
+        [kind, id, version, tasks, uptime, row.status.clone()]
+    });
+    let heading = ["KIND", "ID", "VERSION", "TASKS", "UPTIME", "STATUS"];
+    Ok(out.table(heading, &rows.collect::<Vec<_>>())?)
 }

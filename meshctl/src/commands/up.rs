@@ -19,10 +19,10 @@ const INTERRUPTED: u8 = 130;
 
 /// Start a mesh in this process, and drain it on SIGINT or SIGTERM.
 ///
-/// Joins a Consul that is there. Without one, this process answers in its place, and programs that
-/// are started beside it join. The environment of the services counts, such as LOG_LEVEL, LISTEN_ADDRESS or ECHO_DELAY, except for ports. Jobs are kept
-/// where REDIS_URL, REDIS_HOST or JOBS_PATH say, else in a folder of OUT_DIR (`out`), beside what
-/// runs of the pipeline leave.
+/// Joins a Consul where one answers. Without one, this process answers in its place, and programs
+/// that are started beside it join. The services read the environment, such as LOG_LEVEL,
+/// LISTEN_ADDRESS or ECHO_DELAY, except for ports. Jobs are kept where REDIS_URL, REDIS_HOST or
+/// JOBS_PATH say, else in a folder of OUT_DIR (`out`), beside the files of pipeline runs.
 #[derive(Args, Debug)]
 pub(crate) struct Up {
     /// How many echo agents
@@ -73,7 +73,7 @@ impl Up {
             itinerary: self.itinerary,
             routers: self.routers,
         };
-        // A signal that comes while it starts is heard below, so that whatever registered is drained.
+        // A signal that comes while it starts is handled below, so that whatever registered is drained.
         let ports = Ports {
             router: self.port,
             gateway: self.http_port,

@@ -2,57 +2,48 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use anyhow::Context as _;
+use reqwest::Response;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::connection::Connection;
-
-/// A gateway that is silent for so long is gone: it gives a sign of life every 15 s by default.
+/// A gateway that is silent for so long is gone: it sends a sign of life every 15 s by default.
 const SILENCE: Duration = Duration::from_secs(90);
 
 /// Events of a gateway.
 #[derive(Debug)]
 pub(crate) struct Events {
-    body: Incoming,
+    answer: Response,
     lines: Lines,
-    _connection: Connection,
 }
 
 impl Events {
-    pub(super) fn new(body: Incoming, connection: Connection) -> Self {
-        Self {
-            body,
-            lines: Lines::default(),
-            _connection: connection,
-        }
+    pub(super) fn new(answer: Response) -> Self {
+        let lines = Lines::default();
+        Self { answer, lines }
     }
 
     /// The next event; `None` when the gateway ends the stream. Can be dropped at any time.
-    ///
-    /// # Errors
-    /// When the stream breaks, or holds what is no event of a gateway.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Value>> {
         loop {
             if let Some(data) = self.lines.event() {
                 let event = serde_json::from_str(&data).context("read an event")?;
                 return Ok(Some(event));
             }
-            let frame = timeout(SILENCE, self.body.frame()).await;
-            match frame.context("the gateway says nothing any more")? {
+            let bytes = timeout(SILENCE, self.answer.chunk()).await;
+            let bytes = bytes.context("the gateway has sent nothing for 90 s")?;
+            match bytes
+                .map_err(reqwest::Error::without_url)
+                .context("read events")?
+            {
                 None => return Ok(None),
-                Some(frame) => match frame.context("read events")?.into_data() {
-                    Ok(bytes) => self.lines.add(&bytes),
-                    Err(_) => bail!("trailers in the middle of events"),
-                },
+                Some(bytes) => self.lines.add(&bytes),
             }
         }
     }
 }
 
-/// Lines, however the bytes were cut. Only `data` is looked at: it says the rest again.
+/// Lines, however the bytes were cut. Only `data` is read: it repeats the rest.
 #[derive(Debug, Default)]
 struct Lines {
     bytes: Vec<u8>,

@@ -1,9 +1,9 @@
-//! What a gateway says when it refuses: problem details (RFC 9457).
+//! A gateway's refusals: problem details (RFC 9457).
 
 use std::fmt;
 
 use anyhow::{Context as _, bail};
-use http::StatusCode;
+use reqwest::StatusCode;
 use serde_json::Value;
 
 /// A refusal.
@@ -21,7 +21,7 @@ impl Problem {
         error.downcast_ref()
     }
 
-    /// Whether the same request may do later.
+    /// Whether the same request may succeed later.
     pub(crate) fn is_transient(&self) -> bool {
         self.status.is_server_error() || self.status == StatusCode::TOO_MANY_REQUESTS
     }
@@ -33,7 +33,7 @@ impl Problem {
 
 impl std::error::Error for Problem {}
 
-/// What is wrong, then the name of the request, by which the gateway's log has it.
+/// What is wrong, then the request's id, by which the gateway's log has it.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.status.as_u16(), self.text("title"))?;
@@ -41,7 +41,7 @@ impl fmt::Display for Problem {
             write!(f, ": {}", self.text("detail"))?;
         }
         let errors = self.details["errors"].as_array();
-        // One is the detail already.
+        // A single one is in the detail already.
         for error in errors
             .iter()
             .filter(|errors| errors.len() > 1)
@@ -62,7 +62,7 @@ pub(super) fn read(address: &str, status: StatusCode, text: &[u8]) -> anyhow::Re
     let json: Option<Value> = serde_json::from_slice(text).ok();
     if status.is_success() {
         return json.with_context(|| {
-            format!("{address} answers what is no JSON: name a mesh-gateway with --gateway")
+            format!("{address} does not answer with JSON: name a mesh-gateway with --gateway")
         });
     }
     match json {

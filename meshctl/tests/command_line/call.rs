@@ -103,7 +103,7 @@ async fn a_stream_of_requests_is_read_from_standard_input() {
     );
     assert_eq!(answer.code, Some(1));
     assert!(
-        answer.stderr.contains("the message is no JSON"),
+        answer.stderr.contains("the message is not JSON"),
         "{answer:?}"
     );
 }
@@ -158,7 +158,7 @@ async fn what_cannot_be_called_is_told_with_what_can() {
             ["echo-agent", EXECUTE, r#"{"inputs":"hi"}"#],
             "describe agentplatform.TaskRequest",
         ),
-        (["echo-agent", EXECUTE, "hi"], "the message is no JSON"),
+        (["echo-agent", EXECUTE, "hi"], "the message is not JSON"),
         (["echo-agent", EXECUTE, "@/no/such/file"], "/no/such/file"),
     ] {
         let [target, method, message] = args;

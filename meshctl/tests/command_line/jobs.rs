@@ -4,23 +4,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use discovery::backends::Memory;
-use jobs::{Failure, Job, JobContext, JobHandler, Jobs, Payload, Worker};
+use jobs::{Failure, Job, JobContext, JobHandler, Payload, Worker};
 use serde_json::{Value, json};
-use service::ServerHandle;
-use tempfile::TempDir;
-use testkit::local;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::mesh::{Answer, meshctl, run_command};
 
-/// A gateway with its jobs in a folder, and somebody who does them.
+/// A gateway, and somebody who does its jobs.
 struct Gateway {
-    running: ServerHandle,
-    jobs: Jobs,
+    gateway: crate::gateway::Gateway,
     workers: JoinSet<()>,
-    _folder: TempDir,
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = crate::gateway::Gateway;
+
+    fn deref(&self) -> &Self::Target {
+        &self.gateway
+    }
 }
 
 /// Does what the url of a job says.
@@ -36,7 +38,7 @@ impl JobHandler for Doer {
         }
         context.progress("50%").await.unwrap();
         if url.ends_with("/endless") {
-            tokio::time::sleep(Duration::from_secs(600)).await;
+            std::future::pending::<()>().await;
         }
         Ok(Some(Payload::json(&json!({ "asked": url }))))
     }
@@ -44,16 +46,9 @@ impl JobHandler for Doer {
 
 impl Gateway {
     async fn start(set: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().display().to_string();
-        let set = [&[("jobs_path", path.as_str())], set].concat();
-        let jobs = work::open(&local::config(&gateway::SPEC, &set)).unwrap();
-        let registry = Arc::new(Memory::new());
         Self {
-            running: local::start(&gateway::SPEC, gateway::build, &registry, &set).await,
-            jobs,
+            gateway: crate::gateway::Gateway::start(set).await,
             workers: JoinSet::new(),
-            _folder: folder,
         }
     }
 
@@ -70,15 +65,9 @@ impl Gateway {
         });
     }
 
-    fn address(&self) -> String {
-        self.running.grpc_addr.to_string()
-    }
-
     /// Runs `meshctl jobs …` against it.
     fn run(&self, args: &[&str]) -> Answer {
-        let mut command = meshctl(&["jobs"]);
-        command.args(args).env("MESH_GATEWAY", self.address());
-        run_command(command, "")
+        self.gateway.run(&[&["jobs"], args].concat())
     }
 
     fn submit(&self, what: &str, more: &[&str]) -> String {
@@ -147,7 +136,7 @@ async fn payloads_come_from_the_command_line_a_file_or_standard_input() {
     let stored = gateway.jobs.get(&id.trim().parse().unwrap()).await.unwrap();
     assert_eq!(stored.header.kind, "call");
     for (args, text) in [
-        (["submit", "http", "oops"], "the payload is no JSON"),
+        (["submit", "http", "oops"], "the payload is not JSON"),
         (["submit", "http", "@/no/such"], "/no/such"),
         (["submit", "frog", "{}"], "kind"),
     ] {

@@ -133,18 +133,20 @@ impl Mesh {
 
     /// Runs a command against its router.
     pub(crate) fn run(&self, args: &[&str]) -> Answer {
-        let mut command = meshctl(args);
-        command
-            .env("MCP_ROUTER_ADDR", &self.router)
-            .stdin(Stdio::null());
+        let mut command = self.command(args);
+        command.stdin(Stdio::null());
         answer(command.output().expect("meshctl runs"))
     }
 
     /// The same with this on standard input.
     pub(crate) fn run_with(&self, input: &str, args: &[&str]) -> Answer {
+        run_command(self.command(args), input)
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = meshctl(args);
         command.env("MCP_ROUTER_ADDR", &self.router);
-        run_command(command, input)
+        command
     }
 
     /// What Ctrl-C sends.

@@ -1,28 +1,15 @@
 //! `meshctl schedules`, against the real gateway.
 
-use std::sync::Arc;
-
-use discovery::backends::Memory;
 use jobs::{Schedule, ScheduleEntries, Timer};
 use serde_json::json;
-use testkit::local;
 
-use crate::mesh::{Answer, meshctl, run_command};
+use crate::gateway::Gateway;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schedules_are_listed_run_and_removed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().display().to_string();
-    let set = [("jobs_path", path.as_str())];
-    let jobs = work::open(&local::config(&gateway::SPEC, &set)).unwrap();
-    let registry = Arc::new(Memory::new());
-    let running = local::start(&gateway::SPEC, gateway::build, &registry, &set).await;
-    let address = running.grpc_addr.to_string();
-    let run = |args: &[&str]| -> Answer {
-        let mut command = meshctl(&["schedules"]);
-        command.args(args).env("MESH_GATEWAY", &address);
-        run_command(command, "")
-    };
+    let gateway = Gateway::start(&[]).await;
+    let jobs = &gateway.jobs;
+    let run = |args: &[&str]| gateway.run(&[&["schedules"], args].concat());
     assert!(run(&["list"]).ok().stderr.contains("SCHEDULE_FILE"));
 
     let mut nightly = Timer::new(

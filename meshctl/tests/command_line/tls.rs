@@ -2,16 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{net::SocketAddr, process::Command, sync::Arc};
+use std::{net::SocketAddr, process::Command};
 
-use discovery::backends::Memory;
-use testkit::{Certificate, local};
+use testkit::Certificate;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
 
-use crate::mesh::{Answer, meshctl, run_command};
+use crate::{
+    gateway::Gateway,
+    mesh::{Answer, meshctl, run_command},
+};
 
 /// Ends TLS before a gateway.
 async fn ingress(to: SocketAddr, certificate: &Certificate) -> (u16, JoinSet<()>) {
@@ -43,12 +45,9 @@ async fn ingress(to: SocketAddr, certificate: &Certificate) -> (u16, JoinSet<()>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_behind_tls_is_asked_when_its_authority_is_known() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("jobs").display().to_string();
-    let registry = Arc::new(Memory::new());
-    let set = [("jobs_path", path.as_str())];
-    let running = local::start(&gateway::SPEC, gateway::build, &registry, &set).await;
+    let gateway = Gateway::start(&[]).await;
     let certificate = Certificate::for_host("localhost");
-    let (port, _ingress) = ingress(running.grpc_addr, &certificate).await;
+    let (port, _ingress) = ingress(gateway.running.grpc_addr, &certificate).await;
     let [file, _] = certificate.write(folder.path(), "ca");
 
     let url = format!("https://localhost:{port}");
@@ -83,7 +82,7 @@ async fn a_gateway_behind_tls_is_asked_when_its_authority_is_known() {
         ask(&other, &|it| it.arg("--cacert").arg(&file)),
         "certificate",
     );
-    let plain = format!("https://{}", running.grpc_addr);
+    let plain = format!("https://{}", gateway.address());
     refused(ask(&plain, &|it| it), "write http://");
     refused(
         ask(&url, &|it| it.args(["--cacert", "/no/such"])),

@@ -1,16 +1,12 @@
 //! `meshctl up`.
 
-use std::{
-    fs,
-    net::TcpStream,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, net::TcpStream, process::Command};
 
 use serde_json::Value;
 use testkit::{Consul, Signal, http_client, tools::tool, until};
+use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::mesh::{LIMIT, Mesh, run};
+use crate::mesh::{Answer, LIMIT, Mesh, run, run_command};
 
 #[tokio::test]
 async fn an_interrupt_drains_the_mesh_and_closes_its_ports() {
@@ -48,12 +44,9 @@ async fn an_interrupt_drains_the_mesh_and_closes_its_ports() {
 #[tokio::test]
 async fn a_call_in_flight_finishes_while_the_mesh_drains() {
     let mut mesh = Mesh::up(&["--consul", "none"], &[("ECHO_DELAY", "1s")]).await;
-    let answer = std::thread::scope(|scope| {
-        let call = scope.spawn(|| mesh.run(&["call", "echo-agent", "ExecuteTask", "--json"]));
-        wait_for_a_task(&mesh);
-        mesh.interrupt();
-        call.join().unwrap()
-    });
+    let call = begin_call(&mesh).await;
+    mesh.interrupt();
+    let answer = call.await.unwrap();
     assert_eq!(answer.ok().value()["message"]["success"], true);
     assert_eq!(mesh.process.wait_exit(LIMIT).await.code(), Some(0));
 }
@@ -73,26 +66,30 @@ async fn signals_that_ask_for_nothing_are_ignored_and_a_hangup_drains() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let mut mesh = Mesh::up(&["--consul", "none"], &[("ECHO_DELAY", "1m")]).await;
-    let answer = std::thread::scope(|scope| {
-        let call = scope.spawn(|| mesh.run(&["call", "echo-agent", "ExecuteTask"]));
-        wait_for_a_task(&mesh);
-        mesh.interrupt();
-        // Signals that come together count as one.
-        while !mesh.process.log().contains("a second signal ends at once") {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        mesh.interrupt();
-        call.join().unwrap()
-    });
+    let call = begin_call(&mesh).await;
+    mesh.interrupt();
+    // Signals that come together count as one.
+    until("it drains", LIMIT, async || {
+        let log = mesh.process.log();
+        log.contains("a second signal ends at once").then_some(())
+    })
+    .await;
+    mesh.interrupt();
+    let answer = call.await.unwrap();
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert_eq!(mesh.process.wait_exit(LIMIT).await.code(), Some(130));
 }
 
-fn wait_for_a_task(mesh: &Mesh) {
-    let started = Instant::now();
-    while mesh.run(&["status", "echo-agent", "--json"]).ok().value()["active_tasks"] == 0 {
-        assert!(started.elapsed() < LIMIT, "no task arrives");
-    }
+/// A call that an echo agent has begun to answer.
+async fn begin_call(mesh: &Mesh) -> JoinHandle<Answer> {
+    let command = mesh.command(&["call", "echo-agent", "ExecuteTask", "--json"]);
+    let call = spawn_blocking(|| run_command(command, ""));
+    until("the task runs", LIMIT, async || {
+        let status = mesh.run(&["status", "echo-agent", "--json"]).ok().value();
+        (status["active_tasks"] != 0).then_some(())
+    })
+    .await;
+    call
 }
 
 #[tokio::test]

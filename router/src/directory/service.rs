@@ -1,9 +1,6 @@
 //! One service of the mesh, by the registry and by its own instances.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use discovery::{Instance, InstanceKey, ServiceKind, Snapshot};
 use proto::agentplatform::{AgentInfo, ToolInfo, WorkerInfo};
@@ -68,16 +65,9 @@ impl Service {
         if !serving {
             known = all.iter().collect();
         }
-        let version = common_version(&known);
-        let first = known.iter().find(|instance| instance.version() == version);
-        let kind = first.map_or_else(
-            || ServiceKind::from_tags(catalog_tags),
-            |first| first.kind(),
-        );
-        let public_id = first.map_or_else(
-            || kind.public_id(name).unwrap_or_else(|| name.to_string()),
-            |first| first.public_id(),
-        );
+        let first = snapshot.as_ref().and_then(|it| it.representative());
+        let version = first.map_or("", |first| first.version()).to_owned();
+        let (kind, public_id) = discovery::identity(name, catalog_tags, first.map(Arc::as_ref));
         let tags = match first {
             Some(_) => union(
                 known
@@ -167,17 +157,6 @@ impl Service {
                 .serving()
                 .all(|instance| instance.grpc_services().is_none())
     }
-}
-
-/// The version that most instances have; of two, the one that sorts last.
-fn common_version(instances: &[&Arc<Instance>]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for instance in instances {
-        *counts.entry(instance.version()).or_default() += 1;
-    }
-    let most = counts.into_iter().max_by_key(|(_, count)| *count);
-    most.map(|(version, _)| version.to_owned())
-        .unwrap_or_default()
 }
 
 /// The instance of the most common version that joined or came back last.

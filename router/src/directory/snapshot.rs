@@ -63,20 +63,23 @@ impl DirectorySnapshot {
         snapshot
     }
 
-    /// The order makes sure that nobody takes a name that is another's by right: Consul names
-    /// first, then `echo-agent` for `agent-echo`, then what Meta claims.
+    /// Every id that names a service, by the precedence of [`discovery::resolve`].
     fn index_ids(&mut self) {
-        let by_name = self.services.values().map(|s| (s.name.to_string(), s));
-        let kinds = [ServiceKind::Agent, ServiceKind::Tool, ServiceKind::Worker];
-        let by_form = self.services.values().flat_map(|service| {
-            kinds
-                .iter()
-                .filter_map(move |kind| Some((kind.public_id(&service.name)?, service)))
+        let services = || self.services.values();
+        let claims: HashMap<&str, &Arc<Service>> =
+            services().rev().map(|it| (&*it.public_id, it)).collect();
+        let ids = services().flat_map(|it| {
+            let forms = ServiceKind::ALL.map(|(kind, _)| kind.public_id(&it.name));
+            let own = [it.name.to_string(), it.public_id.clone()];
+            own.into_iter().chain(forms.into_iter().flatten())
         });
-        let by_claim = self.services.values().map(|s| (s.public_id.clone(), s));
-        for (id, service) in by_name.chain(by_form).chain(by_claim) {
-            self.by_id.entry(id).or_insert_with(|| Arc::clone(service));
-        }
+        let found = ids.filter_map(|id| {
+            let named = |name: &str| self.services.get(name);
+            let service = discovery::resolve(&id, named, |id| claims.get(id).copied())?;
+            let service = Arc::clone(service);
+            Some((id, service))
+        });
+        self.by_id = found.collect();
     }
 
     /// The service that a request's id names: `X-agent`, `X-tool` or `X-worker` for `agent-X`,

@@ -11,6 +11,7 @@ use mesh_relay::{
     driver::Command,
     hpack::{Block, Field, Token, is_authority},
 };
+use proto::frame::FrameReader;
 use tokio::{sync::mpsc, time::Instant};
 use tonic::{Code, Status};
 use tracing::Span;
@@ -30,7 +31,7 @@ use crate::{
         head::RequestHead,
         request::{self, HEDGED_CALL, INSTANCE, RequestMetadata, validate},
     },
-    scanner::{FrameMeter, Inspector},
+    scanner::Inspector,
 };
 
 /// The endpoint that is the router itself; peers begin at 1.
@@ -113,7 +114,7 @@ impl Host for RouterHost {
         let mut call = Call {
             id,
             client,
-            state: BodyState::Forwarding(Inspector::Meter(FrameMeter::new(
+            state: BodyState::Forwarding(Inspector::Meter(FrameReader::new(
                 self.shared.max_message_bytes,
             ))),
             metadata,

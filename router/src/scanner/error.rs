@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use proto::error_info::{self, Reason};
+use proto::{
+    error_info::{self, Reason},
+    frame::TooLarge,
+};
 use tonic::{Code, Status, metadata::MetadataValue};
 
 /// Why a request's bytes cannot be forwarded.
@@ -38,6 +41,12 @@ pub enum ScanError {
         /// The request's `grpc-encoding`.
         name: String,
     },
+}
+
+impl From<TooLarge> for ScanError {
+    fn from(TooLarge { size, max }: TooLarge) -> Self {
+        Self::TooLarge { size, max }
+    }
 }
 
 impl ScanError {

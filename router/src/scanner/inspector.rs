@@ -1,12 +1,14 @@
 //! Looks at the bytes of a request that is on its way.
 
-use super::{FrameMeter, ScanError, Scanner};
+use proto::frame::FrameReader;
+
+use super::{ScanError, Scanner};
 
 /// What looks at the bytes.
 #[derive(Debug)]
 pub(crate) enum Inspector {
     /// Message sizes only.
-    Meter(FrameMeter),
+    Meter(FrameReader),
     /// The routing fields of the first message, and message sizes.
     Scan(Box<Scanner>),
 }
@@ -15,11 +17,11 @@ impl Inspector {
     /// Takes the next bytes, `end` with the last.
     ///
     /// # Errors
-    /// As [`FrameMeter::feed`] and [`Scanner::read`].
+    /// As [`FrameReader::feed`] and [`Scanner::read`].
     pub(crate) fn read(&mut self, bytes: &[u8], end: bool) -> Result<(), ScanError> {
         match self {
             // What an instance makes of half a message is its own business.
-            Self::Meter(meter) => meter.feed(bytes),
+            Self::Meter(frames) => Ok(frames.feed(bytes)?),
             Self::Scan(scanner) => scanner.read(bytes, end).map(drop),
         }
     }

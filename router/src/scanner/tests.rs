@@ -226,9 +226,9 @@ fn messages_after_the_first_are_metered_too() {
             max: 100
         })
     );
-    let mut meter = FrameMeter::new(100);
+    let mut frames = FrameReader::new(100);
     assert_eq!(
-        meter.feed(&bytes),
+        frames.feed(&bytes).map_err(ScanError::from),
         Err(ScanError::TooLarge {
             size: 101,
             max: 100

@@ -19,21 +19,19 @@ type Build = fn(&WeatherKeys, bool) -> Result<Arc<dyn Provider>, Error>;
 pub struct ProviderRow {
     /// The name in the configuration.
     pub name: &'static str,
-    /// What it is, in a line.
-    pub about: &'static str,
     build: Build,
 }
 
 /// Every provider there is; the first is the default.
 pub const PROVIDERS: &[ProviderRow] = &[
+    // Embedded monthly normals of about 80 cities: works offline.
     ProviderRow {
         name: "climate",
-        about: "monthly climate normals of about 80 cities, embedded: works offline",
         build: |_, _| Ok(Arc::new(climate::Climate::embedded()?)),
     },
+    // Measured and forecast weather of any place, from open-meteo.com.
     ProviderRow {
         name: "open-meteo",
-        about: "measured and forecast weather of any place, from open-meteo.com",
         build: |keys, external| Ok(Arc::new(open_meteo::OpenMeteo::new(keys, external)?)),
     },
 ];

@@ -57,7 +57,7 @@ impl Provider {
         };
         let policy = EgressPolicy::new(true, inside);
         let (timeout, limit) = (keys.web_search_timeout, keys.web_search_max_bytes);
-        let api = JsonApi::new(policy, timeout, limit, "web_search_max_bytes")
+        let api = JsonApi::new(policy, timeout, limit, Some("web_search_max_bytes"))
             .map_err(|error| bad("web_search_url", &error.to_string()))?;
         Ok(Self {
             api,

@@ -1,4 +1,4 @@
-//! One attempt of a job: its span, what it costs, what becomes of it.
+//! One attempt of a job: its span, its cost, its outcome.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use work::{Attempt, Runtime};
 
 use crate::{meter::AttemptMeter, metrics::Metrics};
 
-/// Does the work of jobs.
+/// Runs attempts of jobs.
 pub(crate) struct AttemptHandler {
     pub(crate) runtime: Runtime,
     pub(crate) metrics: Metrics,
@@ -69,7 +69,7 @@ impl jobs::JobHandler for AttemptHandler {
     }
 }
 
-/// What is kept of a failure, and shown to people, has no passwords.
+/// A failure without passwords, since its text is kept and shown to people.
 fn redacted(failure: Failure) -> Failure {
     let redact = |error: String| telemetry::redact(&error).into_owned();
     match failure {
@@ -80,7 +80,7 @@ fn redacted(failure: Failure) -> Failure {
     }
 }
 
-/// The trace context of a job as headers; what cannot be one is nobody's context.
+/// The trace context of a job as headers, without pairs that cannot be headers.
 fn headers(trace: &BTreeMap<String, String>) -> HeaderMap {
     let pair = |(name, value): (&String, &String)| {
         Some((

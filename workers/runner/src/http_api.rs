@@ -1,4 +1,4 @@
-//! How the runner is, over HTTP: `/health` and `/metrics` as its predecessors answered them.
+//! The runner's health over HTTP: `/health` and `/metrics`, as its predecessors answered them.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use tokio::time::timeout;
 use tower::Service;
 use work::StoreMonitor;
 
-/// How long the queue may take to answer before the runner counts as ill.
+/// How long the queue may take to answer before the runner counts as unhealthy.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What answers on the runner's port.
+/// The HTTP API of the runner's port.
 pub(crate) struct HttpApi {
     context: Context,
     store_monitor: Arc<StoreMonitor>,
@@ -128,8 +128,8 @@ impl HttpApi {
     }
 }
 
-/// Whether Prometheus' text is asked for by name, and not less than JSON. Whoever takes anything,
-/// as curl does, asks for nothing.
+/// Whether the request prefers Prometheus' text to JSON, by name. A client that accepts anything,
+/// such as curl, gets JSON.
 fn wants_text(headers: &HeaderMap) -> bool {
     let (mut text, mut json) = (0.0_f64, 0.0_f64);
     for value in headers.get_all(header::ACCEPT) {

@@ -1,7 +1,8 @@
-//! The job runner: does the work of jobs from the queue.
+//! The job runner: runs jobs from the queue.
 //!
 //! A job is read here in this order: `runner` (claims, leases and the drain are [`jobs::Worker`]'s)
-//! → `handler` (span, measuring, metrics) → one of the kinds of `crates/work`. `http_api` says how the runner is.
+//! → `handler` (span, measuring, metrics) → one of the kinds of `crates/work`. `http_api` says how
+//! the runner is.
 
 mod handler;
 mod host;
@@ -14,7 +15,7 @@ mod runner;
 
 use service::{Context, ServiceKind, Services, Spec};
 
-/// What the job runner says of itself.
+/// The job runner's description.
 pub const SPEC: Spec = Spec {
     program: "job-runner",
     service: "job-runner",
@@ -42,7 +43,8 @@ pub const SPEC: Spec = Spec {
 /// Builds a runner.
 ///
 /// # Errors
-/// When the queue's address is none, its folder is another process's, or TLS cannot be set up.
+/// When the queue's address is invalid, another process has its folder open, or TLS cannot be set
+/// up.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let runner = runner::Runner::new(context)?;
     let served =

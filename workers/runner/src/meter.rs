@@ -1,4 +1,4 @@
-//! Measures one attempt of a job: what it and the process cost while it ran.
+//! Measures one attempt of a job: its cost, and that of the process, while it ran.
 
 use std::{
     pin::Pin,
@@ -12,11 +12,11 @@ use work::AttemptFacts;
 
 use crate::process::{self, Sample};
 
-/// How often the memory is looked at while a job runs.
+/// How often the memory is sampled while a job runs.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Tells what an attempt cost when it is dropped, since one that takes too long or is called off
-/// ends so.
+/// Reports the cost of an attempt when it is dropped: an attempt that takes too long or is
+/// cancelled ends so.
 pub(crate) struct AttemptMeter<'a> {
     job: &'a jobs::Job,
     context: &'a jobs::JobContext,

@@ -1,4 +1,4 @@
-//! What the runner counts.
+//! The runner's metrics.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ telemetry::metrics! {
 }
 
 impl Metrics {
-    /// An attempt begins; it is over when what is given is told or dropped.
+    /// An attempt begins. It is over when the returned value is ended or dropped.
     pub(crate) fn begin(&self, queue: &str, kind: &'static str, waited: Duration) -> Attempt<'_> {
         self.wait.of([queue, kind]).observe(waited.as_secs_f64());
         self.running.of([queue, kind]).inc();
@@ -37,7 +37,7 @@ impl Metrics {
 }
 
 /// An attempt under way. One that is dropped before its outcome is known was cut: it took too
-/// long, was called off, or lost its lease.
+/// long, was cancelled, or lost its lease.
 pub(crate) struct Attempt<'a> {
     metrics: &'a Metrics,
     queue: String,

@@ -1,4 +1,4 @@
-//! What the system says of this process.
+//! What the system says about this process.
 
 use std::{fs, time::Duration};
 

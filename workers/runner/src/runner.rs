@@ -15,7 +15,7 @@ use crate::{handler::AttemptHandler, host, http_api::HttpApi, keys::RunnerKeys, 
 /// How long handing jobs back may take after the drain.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A runner that has not begun.
+/// A runner that has not started.
 pub(crate) struct Runner {
     context: Context,
     keys: RunnerKeys,
@@ -62,7 +62,7 @@ impl Runner {
         })
     }
 
-    /// Begins to work, and answers on the port.
+    /// Starts the workers, and answers on the port.
     pub(crate) fn start(
         self,
         backend: &LocalBackend,
@@ -102,7 +102,7 @@ impl Runner {
                 .run_until_cancelled(queue_metrics.run(&jobs, every))
                 .await;
         });
-        // It has nothing to do but what is in there.
+        // Without its store it cannot work.
         let store_monitor = StoreMonitor::start(&self.context, &self.jobs, Severity::NotReady);
         let api = HttpApi::new(self.context, store_monitor, room * queues.len());
         let http = HttpListener::new(backend);

@@ -25,7 +25,7 @@ fn parse(text: &str, keys: &EntryDefaults) -> anyhow::Result<Vec<Timer>> {
     entries.into_iter().map(timer).collect()
 }
 
-/// What tells one state of a file from another.
+/// Identifies one state of a file.
 pub(crate) type FileStamp = (SystemTime, u64);
 
 pub(crate) fn stamp(path: &Path) -> Option<FileStamp> {
@@ -131,7 +131,7 @@ mod tests {
         ];
         for (fields, field) in table {
             let error = format!("{:#}", entries(&format!("[bad]\n{fields}")).unwrap_err());
-            // What is no TOML of an entry is told by its line.
+            // An error outside of entries is reported with its line.
             let placed = error.contains("entry bad") || error.contains("line 2");
             assert!(placed && error.contains(field), "{error}");
         }

@@ -45,12 +45,13 @@ keys! {
         schedule_payload: String = text(
             r#"{"service":"agent-echo","method":"agentplatform.AgentService/GetStatus","payload":{}}"#,
         ).only(is_json, "a JSON object"),
-        /// Longest time until a new or changed entry is noticed, 50 ms at least. Known ones fire on time.
+        /// Longest time until a new or changed entry is noticed, 50 ms at least. Known ones fire on
+        /// time.
         schedule_poll: Duration = duration("1s").zero("50 ms"),
     }
 }
 
-/// What holds for entries that do not say otherwise.
+/// The defaults of entries.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryDefaults {
     pub(crate) schedule: ScheduleKeys,
@@ -66,7 +67,7 @@ impl EntryDefaults {
     }
 }
 
-/// What the scheduler says of itself.
+/// The scheduler's description.
 pub const SPEC: Spec = Spec {
     program: "mesh-scheduler",
     service: "mesh-scheduler",
@@ -83,11 +84,11 @@ pub const SPEC: Spec = Spec {
 /// Builds a scheduler.
 ///
 /// # Errors
-/// When an entry will not do, or the queue cannot be opened.
+/// When an entry is invalid, or the queue cannot be opened.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let keys = EntryDefaults::from_config(&context.config);
     let (jobs, poll) = (keys.queue.open()?, keys.schedule.schedule_poll);
-    // It has nothing to do but what is in there.
+    // Without its store it cannot work.
     drop(StoreMonitor::start(context, &jobs, Severity::NotReady));
     let watcher = ScheduleWatcher::new(keys)?;
     let make = |timer: &Timer, key: &str| {
@@ -105,7 +106,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     context
         .tracker
         .spawn(async move { scheduler.run(stop).await });
-    // Health, and nothing else: what it does is in the store.
+    // No services but health: its work is in the store.
     Ok(Services::new())
 }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{EntryDefaults, file, interval};
 
-/// The shortest time between two looks at the file.
+/// The shortest time between two checks of the file.
 const MIN_POLL: Duration = Duration::from_millis(50);
 
 pub(crate) struct ScheduleWatcher {
@@ -16,15 +16,15 @@ pub(crate) struct ScheduleWatcher {
     path: Option<PathBuf>,
     interval: Option<Timer>,
     entries: watch::Sender<Vec<Timer>>,
-    /// The state of the file that they are of.
+    /// The state of the file that they were read from.
     loaded: Option<file::FileStamp>,
 }
 
 impl ScheduleWatcher {
-    /// Reads everything once: a scheduler with an entry that will not do does not start.
+    /// Reads everything once: a scheduler with an invalid entry does not start.
     pub(crate) fn new(keys: EntryDefaults) -> anyhow::Result<Self> {
         let path = keys.schedule.schedule_file.clone();
-        // Before it is read: what changes meanwhile is seen later.
+        // Before it is read: a change meanwhile is noticed later.
         let loaded = path.as_deref().and_then(file::stamp);
         let mut entries = match &path {
             Some(path) => file::read(path, &keys)?,
@@ -46,7 +46,7 @@ impl ScheduleWatcher {
         self.entries.subscribe()
     }
 
-    /// Follows the file. One with an entry that will not do leaves all of them as they were.
+    /// Follows the file. A file with an invalid entry changes nothing.
     pub(crate) async fn run(self, poll: Duration, stop: CancellationToken) {
         let Some(path) = &self.path else { return };
         let poll = poll.max(MIN_POLL);
@@ -54,7 +54,7 @@ impl ScheduleWatcher {
         let mut previous = loaded;
         while stop.run_until_cancelled(sleep(poll)).await.is_some() {
             let now = file::stamp(path);
-            // Not while somebody is writing it: half a file may be a good one with fewer entries.
+            // Not while it is being written: half a file may be valid, with fewer entries.
             let settled = std::mem::replace(&mut previous, now) == now;
             if now.is_none() || now == loaded || !settled {
                 continue;

@@ -435,13 +435,13 @@ async fn entries_are_put_back_into_a_redis_that_lost_them_and_readiness_tells_of
         assert_eq!(redis.command(command), "+OK");
         for path in ["readyz", "health"] {
             let what = format!("{path} is {expected} after {command}");
-            let told = until(&what, PATIENCE, async || {
+            let text = until(&what, PATIENCE, async || {
                 let url = format!("http://{admin}/{path}");
                 let (status, text) = testkit::http_client::get(&url).await?;
                 (status == expected).then_some(text)
             })
             .await;
-            assert!(told.contains(word), "{told}");
+            assert!(text.contains(word), "{text}");
         }
     }
 }

@@ -11,20 +11,20 @@ pub(super) const ROW: PolicyRow = PolicyRow {
             four at random in larger sets; in turn while they are idle",
     wants_reports: false,
     wants_session: false,
-    build: |_, _, _| Box::new(LeastRequest),
+    build: |_, _| Box::new(LeastRequest),
 };
 
-/// The first is taken in turn, and another must be strictly better. So idle members get calls
-/// exactly evenly, where random choices would be uneven by chance.
+/// The first candidate is the next in turn, and another must be strictly better. So idle members
+/// get calls exactly evenly; random choices would be uneven.
 ///
-/// A call whose caller has others under way follows the one before it while that member has hardly
-/// more to do than the one picked: what goes to one place together is written together.
-/// Before an idle member none is preferred so.
+/// A call follows its caller's previous call in flight, while that member has hardly more load than
+/// the picked one: calls to one place together are written together. An idle member is never passed
+/// over.
 pub(super) struct LeastRequest;
 
 impl Policy for LeastRequest {
     fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
-        let picked = least_loaded(context, &context.set.shares)?;
+        let picked = least_loaded(context, &context.members.shares)?;
         if context.member(picked).load.in_flight() == 0 {
             return Some(picked);
         }
@@ -35,7 +35,7 @@ impl Policy for LeastRequest {
 pub(super) fn least_loaded(context: &mut PickContext<'_>, shares: &Shares) -> Option<usize> {
     let first = context.in_turn_by(shares)?;
     if context.member(first).load.in_flight() == 0 {
-        // Nobody is strictly better than idle.
+        // No member is strictly better than an idle one.
         return Some(first);
     }
     Some(context.cheapest(first, 1.0, |context, index| context.load_by(shares, index)))

@@ -1,4 +1,4 @@
-//! By what instances report that they can take.
+//! By the load that instances report.
 
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::least_request::least_loaded;
 use super::{Policy, PolicyRow};
+use crate::members::Members;
 use crate::pick::PickContext;
-use crate::set::Set;
 use crate::shares::Shares;
 
 pub(super) const ROW: PolicyRow = PolicyRow {
@@ -16,7 +16,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "by the load that instances report (ORCA), else as `least_request`",
     wants_reports: true,
     wants_session: false,
-    build: |_, _, options| {
+    build: |_, options| {
         Box::new(LoadAware {
             blackout: options.load_blackout,
             made: AtomicU64::new(0),
@@ -25,15 +25,15 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     },
 };
 
-/// How often the weights are made anew, in ms. Making them looks at every member.
+/// How often the weights are computed, in ms. That reads every member.
 const PERIOD_MS: u64 = 1000;
-/// The weight of the strongest member. Weaker ones are told apart to a part in a thousand.
+/// The weight of the strongest member, which sets the resolution.
 const MOST: f64 = 1000.0;
 
-/// A member's weight is what it could serve by its own account, as in gRPC's proposal A58, times the
-/// registry's weight; one that has not reported counts as the mean of the others. Idle members get
-/// calls in turn by it. Busy ones are compared by their calls in flight, which the proposal does
-/// not do: a report is seconds old when an instance falls behind, and its queue is not.
+/// A member's weight is its reported capacity, as in gRPC's proposal A58, times the registry's
+/// weight. One without a report counts as the mean of the others. Idle members get calls in turn by
+/// weight. Busy ones are compared by their calls in flight, unlike in the proposal: when an
+/// instance falls behind, its report is seconds old, but its calls in flight are not.
 struct LoadAware {
     blackout: Duration,
     /// When the shares were made, in ms from 1; 0 for never.
@@ -43,18 +43,18 @@ struct LoadAware {
 
 impl Policy for LoadAware {
     fn pick(&self, context: &mut PickContext<'_>) -> Option<usize> {
-        self.refresh(context.set, context.now());
-        // Poisoned only if making shares panicked; the last ones are whole.
+        self.refresh(context.members, context.now());
+        // Poisoned only by a panic while shares were computed; the old ones are intact.
         let shares = self.shares.read().unwrap_or_else(|e| e.into_inner());
         match &*shares {
             Some(shares) => least_loaded(context, shares),
-            None => least_loaded(context, &context.set.shares),
+            None => least_loaded(context, &context.members.shares),
         }
     }
 }
 
 impl LoadAware {
-    fn refresh(&self, set: &Set, now: Duration) {
+    fn refresh(&self, members: &Members, now: Duration) {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1);
         let made = self.made.load(Ordering::Relaxed);
         if made != 0 && now_ms.saturating_sub(made) < PERIOD_MS {
@@ -64,16 +64,15 @@ impl LoadAware {
             .made
             .compare_exchange(made, now_ms, Ordering::Relaxed, Ordering::Relaxed);
         if taken.is_ok() {
-            let shares = shares(set, self.blackout, now);
+            let shares = shares(members, self.blackout, now);
             *self.shares.write().unwrap_or_else(|e| e.into_inner()) = shares;
         }
     }
 }
 
 /// `None` unless two members can be compared.
-fn shares(set: &Set, blackout: Duration, now: Duration) -> Option<Shares> {
-    let capacities: Vec<Option<f64>> = set
-        .members()
+fn shares(members: &Members, blackout: Duration, now: Duration) -> Option<Shares> {
+    let capacities: Vec<Option<f64>> = members
         .iter()
         .map(|member| member.load.reported().capacity(blackout, now))
         .collect();
@@ -83,11 +82,11 @@ fn shares(set: &Set, blackout: Duration, now: Duration) -> Option<Shares> {
         return None;
     }
     let mean = known.sum::<f64>() / count as f64;
-    // By the member's share, so that one of weight 0 stays out.
+    // Times the member's share, so that weight 0 stays 0.
     let weights: Vec<f64> = capacities
         .iter()
         .enumerate()
-        .map(|(index, capacity)| capacity.unwrap_or(mean) * set.shares.relative(index))
+        .map(|(index, capacity)| capacity.unwrap_or(mean) * members.shares.relative(index))
         .collect();
     let most = weights.iter().copied().fold(0.0, f64::max);
     let scaled = weights.iter().map(|weight| match *weight {

@@ -13,28 +13,28 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "the instance with the lowest recent latency; by calls in flight among those about as fast",
     wants_reports: false,
     wants_session: false,
-    build: |_, _, _| Box::new(PeakEwma),
+    build: |_, _| Box::new(PeakEwma),
 };
 
-/// One call in so many goes to a member that has been quiet, to see whether it has become faster.
+/// One call in this many probes an idle member, to see whether it has become faster.
 const PROBE_ONE_IN: u32 = 256;
-/// How long a member has been quiet before it is probed.
+/// How long a member is idle before it is probed.
 const PROBE_AFTER: Duration = Duration::from_millis(100);
-/// By how much another member must cost less than the one whose turn it is.
+/// How much less another member must cost than the one whose turn it is.
 const MARGIN: f64 = 2.0 / 3.0;
-/// Seconds below which latencies are equal.
+/// Latencies below this many seconds are equal.
 const FLOOR: f64 = 0.000_1;
 
 /// After the peak EWMA balancer of Finagle, which multiplies latency by calls in flight. Here the
-/// latency is cubed. It contains the waiting that calls in flight cause already: counted as simply
-/// as they are, a member ten times slower looks equal as soon as the fast ones have ten calls each,
-/// although they answer none of them later for it. With the cube it gets one call in 10,000.
+/// latency is cubed, because it already includes the wait behind calls in flight. Without the cube,
+/// a member ten times slower looks equal as soon as the fast ones have ten calls each, although
+/// they answer none of them later. With the cube it gets one call in 10,000.
 ///
-/// A slow member is called on little, and then by [`PROBE_ONE_IN`] alone: its latency does not
-/// improve by not being measured.
+/// A slow member gets few calls, in the end only probes ([`PROBE_ONE_IN`]): its latency has to be
+/// measured to improve.
 ///
-/// An idle member that has never answered keeps its turn: its latency is only assumed, and where
-/// others answer faster than that it would never get the call that tells.
+/// An idle member that has never answered keeps its turn. Its latency is only assumed, and where
+/// others are faster than that, it would never get its first call.
 struct PeakEwma;
 
 impl Policy for PeakEwma {

@@ -9,7 +9,7 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "at random, by weight",
     wants_reports: false,
     wants_session: false,
-    build: |_, _, _| Box::new(Random),
+    build: |_, _| Box::new(Random),
 };
 
 struct Random;

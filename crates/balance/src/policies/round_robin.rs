@@ -9,10 +9,10 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "in turn, whatever the load",
     wants_reports: false,
     wants_session: false,
-    build: |_, _, _| Box::new(InTurn),
+    build: |_, _| Box::new(InTurn),
 };
 
-/// The turns are those of [`Shares::in_turn`](crate::shares::Shares::in_turn): by weight.
+/// The turns are by weight: see [`Shares::in_turn`](crate::shares::Shares::in_turn).
 pub(super) struct InTurn;
 
 impl Policy for InTurn {

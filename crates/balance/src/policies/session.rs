@@ -16,23 +16,23 @@ pub(super) const ROW: PolicyRow = PolicyRow {
     about: "by consistent hashing of the session; calls without one as `least_request`",
     wants_reports: false,
     wants_session: true,
-    build: |members, shares, options| {
+    build: |members, options| {
         let bound = options.session_bound.map(|bound| bound.max(1.0));
         Box::new(Session {
-            ring: Ring::new(members, shares),
+            ring: Ring::new(members),
             bound,
         })
     },
 };
 
-/// How many members tell the mean of a larger set: enough to be off by a few per cent.
+/// The size of the sample for the mean of a larger set: it is off by a few per cent.
 const SAMPLE: usize = 64;
-/// How many points of the ring a session that must spill over looks at before it stays at home.
+/// How many points of the ring an overflowing session tries before it stays with its member.
 const SPILL_POINTS: usize = 256;
 
 /// Consistent hashing (Karger 1997), with bounded loads (Mirrokni 2016) where a bound is set.
 ///
-/// There is no slow start for sessions: holding one back now would move it later.
+/// There is no slow start for sessions: one that goes elsewhere first would move later.
 struct Session {
     ring: Ring,
     bound: Option<f64>,
@@ -47,13 +47,13 @@ impl Policy for Session {
         let Some(bound) = self.bound else {
             return Some(home);
         };
-        // The bound allows everybody one call.
+        // The bound allows each member one call.
         if context.member(home).load.in_flight() == 0 {
             return Some(home);
         }
         let most = bound * mean(context);
         let has_room = |index: &usize| {
-            let most = (most * context.set.shares.of(*index) as f64).ceil();
+            let most = (most * context.members.shares.of(*index) as f64).ceil();
             f64::from(context.member(*index).load.in_flight()) < most
         };
         self.owners(session, context)
@@ -71,18 +71,18 @@ impl Session {
     }
 }
 
-/// Calls in flight per unit of weight, with the one that is to come.
+/// Calls in flight per unit of weight, the coming one included.
 fn mean(context: &mut PickContext<'_>) -> f64 {
-    let set = context.set;
-    let calls = |index: usize| f64::from(set.members()[index].load.in_flight());
-    let coming = 1.0 / set.shares.total() as f64;
-    if set.len() <= SAMPLE {
-        return coming + (0..set.len()).map(calls).sum::<f64>() / set.shares.total() as f64;
+    let members = context.members;
+    let calls = |index: usize| f64::from(members[index].load.in_flight());
+    let coming = 1.0 / members.shares.total() as f64;
+    if members.len() <= SAMPLE {
+        return coming + (0..members.len()).map(calls).sum::<f64>() / members.shares.total() as f64;
     }
-    // Heavy members are drawn as much more often as their calls are divided by more.
+    // Heavy members are drawn more often by the same factor that divides their calls.
     let drawn = (0..SAMPLE).map(|_| {
         let index = context.random();
-        calls(index) / set.shares.of(index) as f64
+        calls(index) / members.shares.of(index) as f64
     });
     coming + drawn.sum::<f64>() / SAMPLE as f64
 }

@@ -86,7 +86,7 @@ async fn the_deadline_ends_the_wait_for_an_instance_as_itself() {
     let _servers = world.start([handler(hang)]).await;
     let (_, _held) = tokio::join!(
         async {
-            tokio::time::sleep(50 * MS).await;
+            world.until_in_flight("i0", 1).await;
             let call = Call::default().header("grpc-timeout", "200m");
             let error = world.call(call).await.unwrap_err();
             assert!(matches!(error, Error::Deadline(_)), "{error}");

@@ -33,26 +33,34 @@ fn counts(servers: &[Server]) -> Vec<usize> {
 
 #[tokio::test]
 async fn five_failures_in_a_row_eject_for_a_time() {
-    let world = World::new(ClusterOptions {
+    let options = ClusterOptions {
         ejection_time: 500 * MS,
         ..ClusterOptions::default()
-    });
-    let broken = Arc::new(AtomicBool::new(true));
-    let state = Arc::clone(&broken);
-    let fails_while_broken = handler(move |call: server::Call| {
-        let code = if state.load(Ordering::SeqCst) { 14 } else { 0 };
-        status(call, code)
-    });
-    let servers = world.start([fails_while_broken, handler(echo)]).await;
-    calls(&world, 8).await;
-    assert_eq!(ejected(&world), 0.0, "four failures are not enough");
-    calls(&world, 20).await;
-    assert_eq!(counts(&servers), [5, 23]);
-    assert_eq!(ejected(&world), 1.0);
-    broken.store(false, Ordering::SeqCst);
-    tokio::time::sleep(600 * MS).await;
-    calls(&world, 10).await;
-    assert_eq!(counts(&servers), [10, 28]);
+    };
+    let sooner = ClusterOptions {
+        ejection_failures: 3,
+        ..options.clone()
+    };
+    for (options, failures) in [(options, 5), (sooner, 3)] {
+        let world = World::new(options);
+        let broken = Arc::new(AtomicBool::new(true));
+        let state = Arc::clone(&broken);
+        let fails_while_broken = handler(move |call: server::Call| {
+            let code = if state.load(Ordering::SeqCst) { 14 } else { 0 };
+            status(call, code)
+        });
+        let servers = world.start([fails_while_broken, handler(echo)]).await;
+        calls(&world, 2 * (failures - 1)).await;
+        assert_eq!(ejected(&world), 0.0, "one failure less is not enough");
+        calls(&world, 20).await;
+        let others = 20 + failures - 2;
+        assert_eq!(counts(&servers), [failures, others]);
+        assert_eq!(ejected(&world), 1.0);
+        broken.store(false, Ordering::SeqCst);
+        world.until_usable(2.0).await;
+        calls(&world, 10).await;
+        assert_eq!(counts(&servers), [failures + 5, others + 5]);
+    }
 }
 
 #[tokio::test]
@@ -91,7 +99,7 @@ async fn failures_of_calls_that_were_under_way_do_not_count_after_an_ejection() 
     let calls = (0..20).map(|_| world.call(Call::to("i0")));
     futures_util::future::join_all(calls).await;
     assert_eq!(ejected(&world), 1.0);
-    tokio::time::sleep(400 * MS).await;
+    world.until_usable(2.0).await;
     for expected in [1.0, 1.0, 1.0, 1.0, 2.0] {
         world.call(Call::to("i0")).await.unwrap();
         assert_eq!(ejected(&world), expected);
@@ -144,19 +152,23 @@ async fn the_only_instance_is_used_even_when_it_fails() {
 
 #[tokio::test]
 async fn when_most_instances_are_ejected_all_are_used() {
-    let world = World::new(ClusterOptions {
-        ejection_percent: 100,
-        ..ClusterOptions::default()
-    });
-    let servers = world
-        .start([fails(), fails(), fails(), handler(echo)])
-        .await;
-    calls(&world, 60).await;
-    assert_eq!(ejected(&world), 3.0);
-    let before = counts(&servers);
-    calls(&world, 20).await;
-    let after = counts(&servers);
-    assert!((0..4).all(|i| after[i] > before[i]), "{before:?} {after:?}");
+    for (panic_percent, used) in [(50, 4), (0, 1)] {
+        let world = World::new(ClusterOptions {
+            ejection_percent: 100,
+            panic_percent,
+            ..ClusterOptions::default()
+        });
+        let servers = world
+            .start([fails(), fails(), fails(), handler(echo)])
+            .await;
+        calls(&world, 60).await;
+        assert_eq!(ejected(&world), 3.0);
+        let before = counts(&servers);
+        calls(&world, 20).await;
+        let after = counts(&servers);
+        let called = (0..4).filter(|i| after[*i] > before[*i]).count();
+        assert_eq!(called, used, "{before:?} {after:?}");
+    }
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ async fn a_call_that_waited_in_vain_is_told_which_limit_it_met() {
     });
     let _servers = world.start([slow(600 * MS)]).await;
     let refused = async {
-        tokio::time::sleep(50 * MS).await;
+        world.until_in_flight("i0", 2).await;
         let began = Instant::now();
         let error = world.call(Call::default()).await.unwrap_err();
         assert!(about(began, 200 * MS), "{:?}", began.elapsed());

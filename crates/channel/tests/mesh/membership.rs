@@ -26,9 +26,9 @@ async fn a_call_on_an_instance_that_is_removed_goes_on_to_its_end() {
     let world = World::new(ClusterOptions::default());
     let servers = world.start([slow(400 * MS), handler(echo)]).await;
     let removed = async {
-        sleep(100 * MS).await;
+        world.until_in_flight("i0", 1).await;
         world.memory.remove("i0");
-        sleep(50 * MS).await;
+        world.until_known(1).await;
         assert_eq!(world.tally(10).await["i1"], 10);
     };
     let (answer, ()) = tokio::join!(world.call(Call::to("i0")), removed);
@@ -42,7 +42,6 @@ async fn an_instance_that_moves_is_called_at_its_new_address() {
     let world = World::new(ClusterOptions::default());
     let servers = world.start([handler(echo), handler(echo)]).await;
     world.memory.remove("i1");
-    sleep(20 * MS).await;
     world.tally(1).await;
     world.register("i0", servers[1].address).await;
     until("the old connection is closed", || servers[0].open() == 0).await;
@@ -55,10 +54,9 @@ async fn an_instance_that_comes_is_used_and_one_that_goes_is_not() {
     let world = World::new(ClusterOptions::default());
     let servers = world.start([handler(echo), handler(echo)]).await;
     world.memory.remove("i1");
-    sleep(20 * MS).await;
     assert_eq!(world.tally(4).await["i0"], 4);
     world.register("i1", servers[1].address).await;
-    sleep(20 * MS).await;
+    world.until_known(2).await;
     // It joins a warm one, so it starts slowly.
     let tally = world.tally(100).await;
     assert!((1..40).contains(&tally["i1"]), "{tally:?}");
@@ -93,7 +91,7 @@ async fn shutdown_waits_for_the_calls_in_flight() {
     let world = World::new(ClusterOptions::default());
     let servers = world.start([slow(300 * MS)]).await;
     let ended = async {
-        sleep(100 * MS).await;
+        world.until_in_flight("i0", 1).await;
         timeout(2000 * MS, world.mesh.shutdown()).await.unwrap();
         until("its connection is closed", || servers[0].open() == 0).await;
     };
@@ -116,10 +114,11 @@ async fn one_that_comes_as_critical_starts_slowly_when_it_begins_to_serve() {
     // Nothing is seen of it before it is critical.
     world.register("i1", other.address).await;
     world.memory.set_health("i1", Health::Critical);
+    // Slow start would be over, had it begun.
     sleep(2100 * MS).await;
     assert_eq!(world.tally(4).await["i0"], 4);
     world.memory.set_health("i1", Health::Passing);
-    sleep(20 * MS).await;
+    world.until_usable(2.0).await;
     world.tally(100).await;
     assert!((1..40).contains(&other.calls()), "{}", other.calls());
     assert_eq!(servers[0].calls() + other.calls(), 105);

@@ -49,6 +49,7 @@ async fn a_killed_instance_costs_no_call_and_is_used_again_when_it_is_back() {
     let dead = servers.remove(1);
     let address = dead.address;
     drop(dead);
+    // Nothing shows when its connection has noticed.
     tokio::time::sleep(20 * MS).await;
     let tally = world.tally(30).await;
     assert!(!tally.contains_key("i1"), "{tally:?}");
@@ -67,6 +68,7 @@ async fn a_call_waits_for_the_only_instance_to_come_back() {
     let mut servers = world.start([handler(echo)]).await;
     world.tally(1).await;
     let address = servers.remove(0).address;
+    // Nothing shows when its connection has noticed.
     tokio::time::sleep(20 * MS).await;
     let back = async {
         tokio::time::sleep(200 * MS).await;
@@ -183,7 +185,11 @@ async fn a_call_declared_idempotent_by_the_instance_is_sent_again() {
             registration.meta.extend([declared]);
             world.memory.register(&registration).await.unwrap();
         }
-        tokio::time::sleep(50 * MS).await;
+        for id in ["i0", "i1"] {
+            world
+                .until_registered(id, |it| it.meta["idempotent"] == method)
+                .await;
+        }
         let before = total(&servers);
         assert_eq!(world.call(Call::default()).await.unwrap().code(), 14);
         assert_eq!(total(&servers) - before, attempts, "{method}");
@@ -211,16 +217,22 @@ async fn retries_stay_within_the_budget() {
 
 #[tokio::test]
 async fn a_request_larger_than_the_buffer_is_sent_once() {
-    let world = World::new(options());
-    let refuses = || resets(h2::Reason::REFUSED_STREAM);
-    let servers = world.start([refuses(), refuses(), refuses()]).await;
-    let large = vec![7; 65 * 1024];
-    let error = world.call(Call::default().body(large)).await.unwrap_err();
-    assert!(matches!(error, Error::Unsent { .. }), "{error}");
-    assert_eq!(total(&servers), 1);
-    let fits = vec![7; 64 * 1024];
-    world.call(Call::default().body(fits)).await.unwrap_err();
-    assert_eq!(total(&servers), 1 + 3);
+    let smaller = ClusterOptions {
+        retry_buffer: 16 * 1024,
+        ..options()
+    };
+    for (options, buffer) in [(options(), 64 * 1024), (smaller, 16 * 1024)] {
+        let world = World::new(options);
+        let refuses = || resets(h2::Reason::REFUSED_STREAM);
+        let servers = world.start([refuses(), refuses(), refuses()]).await;
+        let large = vec![7; buffer + 1024];
+        let error = world.call(Call::default().body(large)).await.unwrap_err();
+        assert!(matches!(error, Error::Unsent { .. }), "{error}");
+        assert_eq!(total(&servers), 1);
+        let fits = vec![7; buffer];
+        world.call(Call::default().body(fits)).await.unwrap_err();
+        assert_eq!(total(&servers), 1 + 3);
+    }
 }
 
 #[tokio::test]
@@ -267,21 +279,27 @@ async fn an_instance_that_pushes_back_is_obeyed() {
 
 #[tokio::test]
 async fn an_instance_is_told_how_many_attempts_there_were() {
-    let world = World::new(options());
-    let servers = world
-        .start((0..3).map(|_| handler(|c| status(c, 14))))
-        .await;
-    let call = Call::default().header("x-mesh-idempotent", "1");
-    world.call(call).await.unwrap();
-    let mut told: Vec<_> = servers
-        .iter()
-        .flat_map(|server| server.seen.headers.lock().clone())
-        .map(|headers| {
-            let previous = headers.get("grpc-previous-rpc-attempts");
-            previous.map(|value| value.to_str().unwrap().to_owned())
-        })
-        .collect();
-    told.sort();
-    let told: Vec<_> = told.iter().map(Option::as_deref).collect();
-    assert_eq!(told, [None, Some("1"), Some("2")]);
+    let fewer = ClusterOptions {
+        max_attempts: 2,
+        ..options()
+    };
+    for (options, attempts) in [(options(), 3), (fewer, 2)] {
+        let world = World::new(options);
+        let servers = world
+            .start((0..3).map(|_| handler(|c| status(c, 14))))
+            .await;
+        let call = Call::default().header("x-mesh-idempotent", "1");
+        world.call(call).await.unwrap();
+        let mut told: Vec<_> = servers
+            .iter()
+            .flat_map(|server| server.seen.headers.lock().clone())
+            .map(|headers| {
+                let previous = headers.get("grpc-previous-rpc-attempts");
+                previous.map(|value| value.to_str().unwrap().to_owned())
+            })
+            .collect();
+        told.sort();
+        let told: Vec<_> = told.iter().map(Option::as_deref).collect();
+        assert_eq!(told, [None, Some("1"), Some("2")][..attempts]);
+    }
 }

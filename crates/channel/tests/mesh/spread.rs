@@ -59,7 +59,7 @@ async fn weights_are_taken_over_while_calls_go_on() {
             ..registration("i0", servers[0].address)
         };
         world.memory.register(&registration).await.unwrap();
-        tokio::time::sleep(50 * MS).await;
+        world.until_registered("i0", |it| it.weight == first).await;
         let tally = world.tally(40).await;
         assert_eq!(tally, counts(&[("i0", expected.0), ("i1", expected.1)]));
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use discovery::{Check, Discovery as _, Registration, backends::Memory};
+use discovery::{Check, Discovery as _, Instance, Registration, backends::Memory};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use mesh_channel::{ClusterOptions, Error, Mesh, ResponseBody, ServedBy, Target};
@@ -119,6 +119,41 @@ impl World {
             *tally.entry(answer.by).or_default() += 1;
         }
         tally
+    }
+
+    /// Waits until the mesh knows this many instances.
+    pub(crate) async fn until_known(&self, count: usize) {
+        let known = || self.mesh.endpoints(SERVICE).len();
+        until("the registry is followed", || known() == count).await;
+    }
+
+    /// Waits until an instance has this many calls in flight.
+    pub(crate) async fn until_in_flight(&self, id: &str, count: u32) {
+        let is_busy = || {
+            let endpoints = self.mesh.endpoints(SERVICE);
+            let mut of_id = endpoints.iter().filter(|it| &*it.key.id == id);
+            of_id.any(|it| it.in_flight == count)
+        };
+        until("the calls are in flight", is_busy).await;
+    }
+
+    /// Waits until so many instances are usable.
+    pub(crate) async fn until_usable(&self, count: f64) {
+        let usable = || self.metric("mesh_balance_endpoints", "state=\"usable\"");
+        until("they are usable, and the others not", || usable() == count).await;
+    }
+
+    /// Waits until calls go by a registration of this instance.
+    pub(crate) async fn until_registered(&self, id: &str, is: impl Fn(&Instance) -> bool) {
+        let began = Instant::now();
+        loop {
+            let (_, response) = self.open(Call::to(id)).await.unwrap();
+            let ServedBy(instance) = response.extensions().get().expect("always there");
+            if is(instance) {
+                return;
+            }
+            assert!(began.elapsed() < 3000 * MS, "not within 3 s: {instance:?}");
+        }
     }
 
     /// The value of a counter or gauge of the test's service.

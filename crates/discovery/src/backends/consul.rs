@@ -1,9 +1,14 @@
 //! Consul: registration with the local agent, discovery by blocking queries.
 //!
-//! [`options`] says how to reach it, [`client`] asks it single questions, [`api_types`] turns its
-//! JSON into our values, [`blocking_query`] follows one answer over time and [`watches`] owns the tasks
-//! that do so. [`bulk_watcher`] and [`resync`] take over when there are many. [`visibility`] doubts empty answers, and
-//! [`cache`] keeps what is known on the disk.
+//! | file | contents |
+//! |---|---|
+//! | `options`, `client`, `request`, `api_types`, `kv` | one request to Consul's HTTP API |
+//! | `visibility` | whether an empty answer is true, or all that the ACL token may see |
+//! | `blocking_query`, `sources`, `index`, `pacing` | one question, followed by blocking queries |
+//! | `stale_grace`, `outage` | what an outage may have lost, and who logs it |
+//! | `watch_state`, `watches` | the watches that run, and their tasks |
+//! | `bulk_watcher`, `resync` | one query for all, above 100 services |
+//! | `cache` | the last known set on disk |
 
 mod api_types;
 mod blocking_query;
@@ -14,10 +19,13 @@ mod index;
 mod kv;
 mod options;
 mod outage;
+mod pacing;
 mod request;
 mod resync;
+mod sources;
 mod stale_grace;
 mod visibility;
+mod watch_state;
 mod watches;
 
 use std::sync::Arc;
@@ -25,13 +33,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::warn;
 
-pub use options::ConsulOptions;
+pub use options::{CONSUL_PORT, ConsulOptions};
 
-use self::{cache::Cache, client::ConsulApi, watches::Watches};
+use self::{cache::Cache, client::ConsulApi, options::NAME, watches::Watches};
 use crate::{Catalog, Discovery, Error, KvEntries, Registration, RegistryStatus, Snapshot};
-
-/// What errors call this registry.
-const NAME: &str = "consul";
 
 /// The Consul agent of this host. Dropping it ends every watch.
 #[derive(Debug)]
@@ -41,8 +46,8 @@ pub struct Consul {
 }
 
 impl Consul {
-    /// Reads certificates and builds the client; Consul itself may still be down. Watches run as
-    /// tasks on the current tokio runtime.
+    /// Reads certificates and builds the client. Consul itself may still be down. Watches are tasks
+    /// on the current tokio runtime.
     ///
     /// # Errors
     /// [`Error::Config`] names the option that is unusable.
@@ -101,8 +106,8 @@ impl Discovery for Consul {
         self.client.incarnation().await
     }
 
-    fn last_error(&self) -> Option<String> {
-        self.watches.outages.error()
+    fn last_error(&self) -> Option<Error> {
+        self.watches.error()
     }
 
     fn status(&self) -> RegistryStatus {
@@ -114,7 +119,7 @@ impl Discovery for Consul {
             warn!(
                 id,
                 by = registration.id,
-                "removing what a killed process left"
+                "deregistering what a killed process left at the same address"
             );
             self.client.deregister(&id).await?;
         }

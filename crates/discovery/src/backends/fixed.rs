@@ -1,61 +1,51 @@
 //! A list of instances from configuration, for a mesh without a registry.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::Memory;
 use crate::{
-    Catalog, Discovery, Error, Health, Instance, InstanceKey, KvEntries, Registration, ServiceKind,
-    Snapshot, publish::write, validate,
+    Catalog, Check, Discovery, Error, KvEntries, Registration, ServiceKind, Snapshot, validate,
 };
 
-/// The instances that configuration names, always passing. Registering is accepted, so that a
-/// service starts unchanged, and changes nothing.
+/// The instances that the configuration lists, always passing. A registration is accepted, so that
+/// services start unchanged, but it has no effect.
 #[derive(Debug)]
 pub struct Fixed {
-    instances: Vec<Instance>,
-    catalog: watch::Sender<Option<Arc<Catalog>>>,
-    /// Kept so that receivers wait for news in peace, though none comes.
-    watched: Mutex<HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>>,
-    registered: Mutex<Vec<String>>,
-    written: watch::Sender<Option<Arc<KvEntries>>>,
+    listed: Memory,
+    registered: Mutex<BTreeSet<String>>,
 }
 
 impl Fixed {
-    /// From instances.
-    #[must_use]
-    pub fn new(instances: Vec<Instance>) -> Self {
-        let catalog = watch::channel(Some(Arc::new(Catalog::of(instances.iter())))).0;
-        Self {
-            instances,
-            catalog,
-            watched: Mutex::default(),
-            registered: Mutex::default(),
-            written: watch::channel(Some(Arc::default())).0,
-        }
-    }
-
     /// From entries such as `agent-echo=10.0.0.1:50052`, one per instance; the entry is also the
     /// instance's ID. A service is tagged by the kind that its name begins with, else `grpc`.
     ///
     /// # Errors
     /// [`Error::Config`] quotes the first entry that is not of this form.
     pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<Self, Error> {
-        let instances = entries.iter().map(|entry| {
+        let listed = entries.iter().map(|entry| {
             let entry = entry.as_ref().trim();
-            instance(entry).ok_or_else(|| Error::Config {
+            listed(entry).ok_or_else(|| Error::Config {
                 key: "fixed",
                 reason: format!(
                     "write {entry:?} as service=host:port, with a port from 1 to 65535"
                 ),
             })
         });
-        Ok(Self::new(instances.collect::<Result<_, _>>()?))
+        Ok(Self {
+            listed: Memory::of(listed.collect::<Result<Vec<_>, _>>()?),
+            registered: Mutex::default(),
+        })
     }
 }
 
-fn instance(entry: &str) -> Option<Instance> {
+fn listed(entry: &str) -> Option<Registration> {
     let (service, address) = entry.split_once('=')?;
     let (host, port) = address.rsplit_once(':')?;
     let host = host
@@ -69,64 +59,52 @@ fn instance(entry: &str) -> Option<Instance> {
     let kind = ServiceKind::ALL
         .into_iter()
         .find(|(kind, _)| kind.public_id(service).is_some());
-    Some(Instance {
-        key: InstanceKey {
-            node: "".into(),
-            id: entry.into(),
-        },
-        service: service.into(),
+    Some(Registration {
+        id: entry.to_owned(),
+        service: service.to_owned(),
         host: host.to_owned(),
         port,
         tags: vec![kind.map_or("grpc", |(_, name)| name).to_owned()],
-        meta: [].into(),
-        weight: 1,
-        health: Health::Passing,
+        meta: BTreeMap::new(),
+        weight_passing: 1,
+        weight_warning: 1,
+        // Nobody checks a listed instance.
+        check: Check::Tcp,
+        check_interval: Duration::ZERO,
+        deregister_after: Duration::ZERO,
     })
 }
 
 #[async_trait::async_trait]
 impl Discovery for Fixed {
     fn catalog(&self) -> watch::Receiver<Option<Arc<Catalog>>> {
-        self.catalog.subscribe()
+        self.listed.catalog()
     }
 
     fn watch(&self, service: &str) -> watch::Receiver<Option<Arc<Snapshot>>> {
-        let mut watched = self.watched.lock();
-        watched.retain(|name, sender| name == service || !sender.is_closed());
-        let known = watched.entry(service.to_owned()).or_insert_with(|| {
-            let mine = self
-                .instances
-                .iter()
-                .filter(|instance| &*instance.service == service);
-            watch::channel(Some(Arc::new(Snapshot::of(service, mine.cloned())))).0
-        });
-        known.subscribe()
+        self.listed.watch(service)
     }
 
     fn entries(&self) -> watch::Receiver<Option<Arc<KvEntries>>> {
-        self.written.subscribe()
+        self.listed.entries()
     }
 
     async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
-        write(&self.written, key, value);
-        Ok(())
+        self.listed.write(key, value).await
     }
 
     async fn register(&self, registration: &Registration) -> Result<(), Error> {
         registration.validate("fixed")?;
-        let mut registered = self.registered.lock();
-        if !registered.contains(&registration.id) {
-            registered.push(registration.id.clone());
-        }
+        self.registered.lock().insert(registration.id.clone());
         Ok(())
     }
 
     async fn is_registered(&self, id: &str) -> Result<bool, Error> {
-        Ok(self.registered.lock().iter().any(|known| known == id))
+        Ok(self.registered.lock().contains(id))
     }
 
     async fn deregister(&self, id: &str) -> Result<(), Error> {
-        self.registered.lock().retain(|known| known != id);
+        self.registered.lock().remove(id);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! A registry inside this process: for tests, and for a whole mesh in one process.
+//! A registry within this process: for tests, and for a whole mesh in one process.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use crate::{
     Catalog, Discovery, Error, Health, Instance, InstanceKey, KvEntries, Registration, Snapshot,
-    publish::{publish, write},
+    publish::publish,
 };
 
-/// Keeps registrations in memory. They are seen at once, and as passing. Its own methods play the
-/// part of health checks and of a registry that fails.
+/// Keeps registrations in memory. They are visible at once, and passing. Methods simulate health
+/// checks and a registry that fails.
 #[derive(Debug)]
 pub struct Memory(Mutex<State>);
 
@@ -22,7 +22,7 @@ pub struct Memory(Mutex<State>);
 struct State {
     entries: BTreeMap<String, (Registration, Health)>,
     reachable: bool,
-    /// How many times it has forgotten everything.
+    /// How many times it has lost everything.
     incarnation: u64,
     catalog: watch::Sender<Option<Arc<Catalog>>>,
     watched: HashMap<String, watch::Sender<Option<Arc<Snapshot>>>>,
@@ -41,6 +41,16 @@ impl Memory {
             watched: HashMap::new(),
             written: watch::channel(Some(Arc::default())).0,
         }))
+    }
+
+    /// A registry with these registrations.
+    pub(super) fn of(registrations: Vec<Registration>) -> Self {
+        let memory = Self::new();
+        memory.change(|entries| {
+            let passing = |it: Registration| (it.id.clone(), (it, Health::Passing));
+            entries.extend(registrations.into_iter().map(passing));
+        });
+        memory
     }
 
     /// Sets what the checks say of an instance; an unknown ID is ignored.
@@ -118,7 +128,18 @@ impl Discovery for Memory {
 
     async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
         self.check_reachable()?;
-        write(&self.0.lock().written, key, value);
+        let state = self.0.lock();
+        let mut entries = state
+            .written
+            .borrow()
+            .as_deref()
+            .cloned()
+            .unwrap_or_default();
+        match value {
+            Some(value) => drop(entries.values.insert(key.into(), value.trim().into())),
+            None => drop(entries.values.remove(key)),
+        }
+        publish(&state.written, entries);
         Ok(())
     }
 

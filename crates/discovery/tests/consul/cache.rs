@@ -12,9 +12,8 @@ use crate::support::{SECOND, agent::Agent, registration, seen, serving};
 
 fn remembering(agent: &Agent, path: &Path) -> Arc<dyn Discovery> {
     let options = ConsulOptions {
-        address: agent.address(),
         cache: Some(path.to_owned()),
-        ..ConsulOptions::default()
+        ..ConsulOptions::at(agent.address())
     };
     Arc::new(Consul::new(options).expect("a usable address"))
 }

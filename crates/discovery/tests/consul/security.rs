@@ -16,9 +16,8 @@ async fn a_wrong_token_is_refused_in_consuls_words() {
     let with = |token: &str| {
         let (address, token) = (agent.address(), Some(token.to_owned()));
         Consul::new(ConsulOptions {
-            address,
             token,
-            ..ConsulOptions::default()
+            ..ConsulOptions::at(address)
         })
         .unwrap()
     };
@@ -54,11 +53,10 @@ async fn a_token_that_may_see_no_node_is_told_so_and_keeps_what_was_known() {
     let with = |token: &str| {
         let (address, token) = (agent.address(), Some(token.to_owned()));
         Consul::new(ConsulOptions {
-            address,
             token,
             // Nothing wakes a query when a policy changes.
             wait: SECOND,
-            ..ConsulOptions::default()
+            ..ConsulOptions::at(address)
         })
         .unwrap()
     };
@@ -161,11 +159,10 @@ async fn https_works_with_the_right_authority_and_certificate_only() {
     ])
     .await;
     let good = ConsulOptions {
-        address: format!("https://127.0.0.1:{port}"),
         ca_file: Some(ca),
         client_cert: Some(client),
         client_key: Some(client_key),
-        ..ConsulOptions::default()
+        ..ConsulOptions::at(format!("https://127.0.0.1:{port}"))
     };
     let it = registration("agent-echo", "echo-1");
     Consul::new(good.clone())

@@ -1,6 +1,9 @@
 //! Answers: whole, too large, too slow, and those that lead elsewhere.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderValue, Method, header};
 use mesh_fetch::{Error, FetchLimits, Request};
@@ -68,12 +71,19 @@ async fn five_redirects_are_followed_and_a_sixth_is_not() {
     })
     .await;
     let internet = Internet::new(server.address, NAMES);
-    let client = client(&internet, &[], FetchLimits::default());
-    let got = client.send(get("http://a.example/5")).await.unwrap();
-    assert_eq!((got.body, got.redirects), ("there".into(), 5));
-    assert_eq!(got.url.as_str(), "http://a.example/0");
-    let error = client.send(get("http://a.example/6")).await.unwrap_err();
-    assert_eq!(error, Error::Redirects { limit: 5 });
+    let fewer = FetchLimits {
+        redirects: 2,
+        ..FetchLimits::default()
+    };
+    for (limits, limit) in [(FetchLimits::default(), 5), (fewer, 2)] {
+        let client = client(&internet, &[], limits);
+        let url = |redirects: usize| format!("http://a.example/{redirects}");
+        let got = client.send(get(&url(limit))).await.unwrap();
+        assert_eq!((got.body, got.redirects), ("there".into(), limit));
+        assert_eq!(got.url.as_str(), "http://a.example/0");
+        let error = client.send(get(&url(limit + 1))).await.unwrap_err();
+        assert_eq!(error, Error::Redirects { limit });
+    }
 }
 
 #[tokio::test]
@@ -190,6 +200,25 @@ async fn a_server_that_trickles_is_given_up_in_time() {
         "{error}"
     );
     assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_finish_connecting_is_given_up_in_time() {
+    // It accepts, and says nothing of TLS.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let internet = Internet::new(listener.local_addr().unwrap(), NAMES);
+    let limits = FetchLimits {
+        connect: Duration::from_millis(200),
+        ..FetchLimits::default()
+    };
+    let began = Instant::now();
+    let error = client(&internet, &[], limits)
+        .send(get("https://a.example/"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("0.2 s"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(4), "not after 5 s");
 }
 
 #[tokio::test]

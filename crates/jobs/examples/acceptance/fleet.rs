@@ -11,9 +11,9 @@ use std::{
 
 use crate::Trial;
 
-/// What workers told, and what was done to them.
+/// What workers reported, and what was done to them.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Tally {
     pub(crate) attempts: u64,
     pub(crate) refused: u64,
     pub(crate) killed: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Fleet {
     args: Vec<String>,
     alive: VecDeque<Process>,
     dozing: Vec<(Process, Instant)>,
-    told: Told,
+    tally: Tally,
     started: u64,
 }
 
@@ -50,7 +50,7 @@ impl Fleet {
             args: args.to_vec(),
             alive: VecDeque::new(),
             dozing: Vec::new(),
-            told: Told::default(),
+            tally: Tally::default(),
             started: 0,
         };
         for _ in 0..3 {
@@ -91,7 +91,7 @@ impl Fleet {
             return;
         };
         process.child.kill().unwrap();
-        self.told.killed += 1;
+        self.tally.killed += 1;
         self.count(process);
         self.add();
     }
@@ -102,7 +102,7 @@ impl Fleet {
             && let Some(process) = self.alive.pop_back()
         {
             signal(&process, "-STOP");
-            self.told.stopped += 1;
+            self.tally.stopped += 1;
             self.dozing.push((process, Instant::now()));
         }
     }
@@ -124,11 +124,11 @@ impl Fleet {
     }
 
     /// Ends all workers in order.
-    pub(crate) fn end(mut self) -> Told {
+    pub(crate) fn end(mut self) -> Tally {
         for process in std::mem::take(&mut self.alive) {
             self.count(process);
         }
-        std::mem::take(&mut self.told)
+        std::mem::take(&mut self.tally)
     }
 
     fn count(&mut self, mut process: Process) {
@@ -136,8 +136,8 @@ impl Fleet {
         process.child.wait().unwrap();
         process.reader.join().unwrap();
         let (attempts, refused) = *process.said.lock().unwrap();
-        self.told.attempts += attempts;
-        self.told.refused += refused;
+        self.tally.attempts += attempts;
+        self.tally.refused += refused;
     }
 }
 

@@ -125,7 +125,7 @@ async fn run(trial: Trial) {
     };
     let (unknown, ()) = tokio::join!(feed(&jobs, count), disasters);
     let seconds = start.elapsed().as_secs();
-    let told = fleet.end();
+    let tally = fleet.end();
     let found = audit::audit(&jobs, count).await;
     println!("jobs submitted                       {count}");
     println!("  submitted again, answer unknown    {unknown}");
@@ -138,17 +138,17 @@ async fn run(trial: Trial) {
         "counters: succeeded {}, dead {}",
         found.counted.0, found.counted.1
     );
-    println!("attempts told by workers             {}", told.attempts);
-    println!("workers killed -9                    {}", told.killed);
-    println!("workers stopped past their leases    {}", told.stopped);
-    println!("stale workers' writes refused        {}", told.refused);
+    println!("attempts told by workers             {}", tally.attempts);
+    println!("workers killed -9                    {}", tally.killed);
+    println!("workers stopped past their leases    {}", tally.stopped);
+    println!("stale workers' writes refused        {}", tally.refused);
     println!("seconds                              {seconds}");
     let bad = count.div_ceil(BAD);
     assert_eq!((found.known, found.once, found.more), (count, count, 0));
     assert_eq!((found.succeeded, found.dead), (count - bad, bad));
     assert_eq!(found.counted, (count - bad, bad), "the counters are exact");
-    assert!(told.killed > 0 && told.stopped > 0, "too short a trial");
-    assert!(told.refused > 0, "no stale write was refused");
+    assert!(tally.killed > 0 && tally.stopped > 0, "too short a trial");
+    assert!(tally.refused > 0, "no stale write was refused");
     println!("all is as promised");
 }
 

@@ -3,7 +3,10 @@
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{BenchStore, Plan, Progress, Rate, drain, fill};
+use super::{
+    BenchStore,
+    throughput::{Plan, Progress, Rate, drain, fill},
+};
 use crate::Error;
 
 /// A queue in which so many jobs wait.
@@ -15,7 +18,7 @@ pub struct GrowthStep {
     pub enqueued_per_second: f64,
     /// Enqueue to done while so many wait.
     pub rate: Rate,
-    /// Bytes that they take in the store, where it tells.
+    /// Bytes that they take in the store, if the store reports it.
     pub memory: Option<u64>,
 }
 

@@ -9,7 +9,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{BenchStore, Plan, Progress, empty, start_workers};
+use super::{
+    BenchStore,
+    throughput::{Plan, Progress, empty, start_workers},
+};
 use crate::{Error, Failure, Job, JobContext, JobHandler, Payload, Producer};
 
 /// From the call that enqueues a job until its handler has it, in milliseconds.
@@ -49,8 +52,8 @@ impl LatencyHandler {
     }
 }
 
-/// Enqueues single jobs at a steady rate for so long, none waiting for another, and sees how long
-/// each waits.
+/// Enqueues single jobs at a steady rate for `time`, without waiting for each other, and measures
+/// how long each waits.
 ///
 /// # Errors
 /// Whatever the store says.

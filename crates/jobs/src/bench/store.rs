@@ -1,4 +1,4 @@
-//! Where is measured: a corner of a store that nobody else uses.
+//! The store of a measurement: a part of a store that nothing else uses.
 
 use redis::Value;
 
@@ -46,7 +46,7 @@ impl BenchStore {
         Ok(line.and_then(|bytes| bytes.trim().parse().ok()))
     }
 
-    /// Takes everything that was measured with out of a Redis; elsewhere it stays.
+    /// Removes everything that was measured with from a Redis; in other stores it stays.
     ///
     /// # Errors
     /// [`Error::Unavailable`].

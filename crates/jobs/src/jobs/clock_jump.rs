@@ -1,4 +1,4 @@
-//! What is put right when the store's clock has jumped.
+//! Repairs after the store's clock has jumped.
 
 use std::time::Duration;
 
@@ -74,7 +74,8 @@ impl Jobs {
                         return None;
                     };
                     let (id, header, _) = codec::unpack(&found.packed).ok()?;
-                    // Whoever scheduled a job meant a time; what has run before is only postponed.
+                    // A job that was scheduled has its time; one that has run before is only
+                    // postponed.
                     let ran = status == JobStatus::Failed || header.started_at.is_some();
                     let to = outcome::reclaim(&found, now);
                     (due > latest && ran).then_some(Move {

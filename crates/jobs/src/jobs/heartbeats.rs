@@ -1,33 +1,32 @@
-//! Whether anybody takes the jobs of a queue. Workers note in the store that they do, now and then;
-//! a job in a queue that nobody serves would wait without a word.
+//! Whether a worker serves a queue. Workers send heartbeats to the store, so that whoever submits
+//! to a queue without workers can be warned.
 
 use std::{collections::HashMap, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::Jobs;
-use crate::Error;
+use crate::Store;
 
-/// How often a worker notes that it takes jobs.
+/// How often a worker sends a heartbeat.
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a note is believed: two may get lost.
+/// How long a heartbeat counts: two may get lost.
 const HEARTBEAT_TTL: Duration = Duration::from_secs(30);
-/// How soon the store is asked again about a queue that nobody serves. Others who want to know
-/// meanwhile get what is known.
+/// How soon the store is queried again about a queue without workers. Until then the known answer
+/// is given.
 const RECHECK: Duration = Duration::from_millis(100);
 
-/// What is known of that, in this process.
+/// The heartbeats that this process knows of.
 #[derive(Debug)]
 pub(super) struct Heartbeats(Mutex<KnownWorkers>);
 
 #[derive(Debug)]
 struct KnownWorkers {
-    /// Since when somebody might have been seen.
+    /// When this process began to look.
     since: Instant,
-    /// When the store was last asked, and whether it answered.
+    /// When the store was last queried, and whether it answered.
     asked: Option<(Instant, bool)>,
-    /// The latest note, by queue.
+    /// The latest heartbeat, by queue.
     last_seen: HashMap<String, Instant>,
 }
 
@@ -47,7 +46,7 @@ impl KnownWorkers {
         if self.last_seen.get(queue).is_some_and(is_live) {
             return Some(true);
         }
-        // Where nobody at all is known, everything may just be starting.
+        // If no worker at all is known, everything may just be starting.
         let sure = self.last_seen.values().any(is_live)
             || now.duration_since(self.since) >= HEARTBEAT_INTERVAL;
         let answered = self.asked.is_some_and(|(_, answered)| answered);
@@ -58,7 +57,7 @@ impl KnownWorkers {
         self.last_seen
             .retain(|_, last_seen| now.duration_since(*last_seen) < HEARTBEAT_TTL);
         for (queue, age) in ages {
-            // A store that lost its notes gets new ones, and what was seen here stands till then.
+            // A store that lost its heartbeats gets new ones. Until then the ones seen here count.
             if let Some(last_seen) = now.checked_sub(age).filter(|_| age < HEARTBEAT_TTL) {
                 let latest = self.last_seen.entry(queue).or_insert(last_seen);
                 *latest = last_seen.max(*latest);
@@ -67,49 +66,36 @@ impl KnownWorkers {
     }
 }
 
-impl Jobs {
-    /// Whether a worker takes jobs of a queue; `None` when that is not known: the store does not
-    /// say, or this process has just begun and has seen no worker yet.
-    pub async fn is_served(&self, queue: &str) -> Option<bool> {
-        let seen = self.cached_served(queue);
-        if seen == Some(true) {
-            return seen;
-        }
-        let (now, asked) = (Instant::now(), self.heartbeats.0.lock().asked);
+impl Heartbeats {
+    /// Whether a worker serves a queue, as far as is known without a query.
+    pub(super) fn known(&self, queue: &str) -> Option<bool> {
+        self.0.lock().of(queue, Instant::now())
+    }
+
+    /// Queries the store, unless it was queried just now.
+    pub(super) async fn recheck(&self, store: &dyn Store) {
+        let (now, asked) = (Instant::now(), self.0.lock().asked);
         let lately = |(at, _): (Instant, bool)| now.duration_since(at) < RECHECK;
-        if self.store.is_local() || !asked.is_some_and(lately) {
-            self.refresh_heartbeats().await;
+        if store.is_local() || !asked.is_some_and(lately) {
+            self.refresh(store).await;
         }
-        self.cached_served(queue)
     }
 
-    /// Notes that a worker takes jobs of a queue.
-    pub(crate) async fn heartbeat(&self, queue: &str) -> Result<(), Error> {
-        self.store.heartbeat(queue).await
-    }
-
-    /// Asks the store.
-    pub(super) async fn refresh_heartbeats(&self) {
+    /// Queries the store.
+    pub(super) async fn refresh(&self, store: &dyn Store) {
         {
-            let mut known = self.heartbeats.0.lock();
+            let mut known = self.0.lock();
             let answered = known.asked.is_some_and(|(_, answered)| answered);
             known.asked = Some((Instant::now(), answered));
         }
-        let ages = self.store.heartbeats().await;
-        let mut known = self.heartbeats.0.lock();
+        let ages = store.heartbeats().await;
+        let mut known = self.0.lock();
         let now = Instant::now();
         known.asked = Some((now, ages.is_ok()));
         match ages {
             Ok(ages) => known.note(ages, now),
             Err(error) => tracing::debug!(%error, "who serves the queues is not known"),
         }
-    }
-
-    /// What is known without asking.
-    pub(super) fn cached_served(&self, queue: &str) -> Option<bool> {
-        let seen = self.heartbeats.0.lock().of(queue, Instant::now());
-        // A store that refuses what it is asked to write refuses the notes, too.
-        seen.filter(|served| *served || !self.log_throttle.has_errors())
     }
 }
 

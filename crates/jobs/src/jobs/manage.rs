@@ -1,14 +1,15 @@
-//! What people do: look at jobs, call them off, try them again, count them.
+//! What people do: look at jobs, cancel them, retry them, count them.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 
 use crate::{
-    Error, JobCounts, JobId, JobRecord, JobState, JobStatus, Jobs, Move, MoveOutcome, outcome,
+    Destination, Error, JobCounts, JobId, JobRecord, JobState, JobStatus, Jobs, Move, MoveOutcome,
+    StoredJob, outcome,
 };
 
-/// How often a change is tried again when the job moved meanwhile.
+/// How often a change is retried when the job moved meanwhile.
 const TRIES: usize = 16;
 
 /// A queue, counted.
@@ -18,7 +19,7 @@ pub struct QueueStats {
     pub queue: String,
     /// Its counts, over all partitions.
     pub counts: JobCounts,
-    /// Whether a worker takes its jobs; `None` when that is not known.
+    /// Whether a worker serves it; `None` when that is not known.
     pub served: Option<bool>,
 }
 
@@ -49,27 +50,21 @@ impl Jobs {
             .ok_or_else(|| Error::NotFound { id: id.to_string() })
     }
 
-    /// Calls a job off: a waiting one at once, a running one within a second, when its
-    /// worker hears of it; one that has ended stays as it is.
+    /// Cancels a job: a waiting one at once, a running one within a second, when its worker learns
+    /// of it. A job that has ended stays as it is.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Unavailable`].
     pub async fn cancel(&self, id: &JobId) -> Result<JobRecord, Error> {
         for _ in 0..TRIES {
-            let found = self.store.find(id).await?;
-            let found = found.ok_or_else(|| Error::NotFound { id: id.to_string() })?;
+            let found = self.stored(id).await?;
             let done = match &found.state {
                 JobState::Ended(_) => true,
                 JobState::Running { .. } => self.store.request_cancel(id, &found.token).await?,
                 JobState::Queued { .. } | JobState::Waiting { .. } => {
                     let now = self.now(&id.lane()).await?;
                     let to = outcome::cancel_waiting(&found, now);
-                    let step = Move {
-                        id: id.clone(),
-                        from: found.token,
-                        to,
-                    };
-                    self.store.transition(&id.lane(), &[step]).await? == [MoveOutcome::Done]
+                    self.step(found, to).await?
                 }
             };
             if done {
@@ -79,15 +74,14 @@ impl Jobs {
         Err(self.contended(id))
     }
 
-    /// Tries a dead letter again, from the start.
+    /// Retries a dead letter, from the start.
     ///
     /// # Errors
     /// [`Error::WrongStatus`] for a job that is not dead; [`Error::NotFound`];
     /// [`Error::Unavailable`].
     pub async fn retry(&self, id: &JobId) -> Result<JobRecord, Error> {
         for _ in 0..TRIES {
-            let found = self.store.find(id).await?;
-            let found = found.ok_or_else(|| Error::NotFound { id: id.to_string() })?;
+            let found = self.stored(id).await?;
             if found.state != JobState::Ended(JobStatus::Dead) {
                 let status = JobRecord::of(&found, &self.store.name())?.status;
                 let (id, wanted, action) = (id.clone(), JobStatus::Dead, "retried");
@@ -100,16 +94,44 @@ impl Jobs {
             }
             let now = self.now(&id.lane()).await?;
             let to = outcome::requeue_dead(&found, now)?;
-            let step = Move {
-                id: id.clone(),
-                from: found.token,
-                to,
-            };
-            if self.store.transition(&id.lane(), &[step]).await? == [MoveOutcome::Done] {
+            if self.step(found, to).await? {
                 return self.get(id).await;
             }
         }
         Err(self.contended(id))
+    }
+
+    /// Whether a worker serves a queue; `None` when that is not known: the store does not answer,
+    /// or this process has just begun and has seen no worker yet.
+    pub async fn is_served(&self, queue: &str) -> Option<bool> {
+        let served = self.cached_served(queue);
+        if served == Some(true) {
+            return served;
+        }
+        self.heartbeats.recheck(&*self.store).await;
+        self.cached_served(queue)
+    }
+
+    /// What is known without a query.
+    fn cached_served(&self, queue: &str) -> Option<bool> {
+        let served = self.heartbeats.known(queue);
+        // A store that refuses writes refuses the heartbeats, too.
+        served.filter(|served| *served || !self.log_throttle.has_errors())
+    }
+
+    async fn stored(&self, id: &JobId) -> Result<StoredJob, Error> {
+        let found = self.store.find(id).await?;
+        found.ok_or_else(|| Error::NotFound { id: id.to_string() })
+    }
+
+    /// Moves a job, if it is still as it was found.
+    async fn step(&self, found: StoredJob, to: Destination) -> Result<bool, Error> {
+        let (lane, id, from) = (found.id.lane(), found.id, found.token);
+        let moved = self
+            .store
+            .transition(&lane, &[Move { id, from, to }])
+            .await?;
+        Ok(moved == [MoveOutcome::Done])
     }
 
     fn contended(&self, id: &JobId) -> Error {
@@ -120,7 +142,7 @@ impl Jobs {
         Error::Unavailable { store, reason }
     }
 
-    /// Counts every queue that ever had a job.
+    /// Counts every queue that has ever had a job.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -152,7 +174,7 @@ impl Jobs {
                 (one, other) => one.or(other),
             };
         }
-        self.refresh_heartbeats().await;
+        self.heartbeats.refresh(&*self.store).await;
         let stats = queues.into_iter().map(|(queue, counts)| QueueStats {
             served: self.cached_served(&queue),
             queue,

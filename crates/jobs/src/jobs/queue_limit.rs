@@ -1,5 +1,5 @@
-//! How many queues there may be. Anybody makes a queue by naming one, and each costs its store and
-//! its metrics for good.
+//! How many queues there may be. A submission makes a queue by naming it, and each queue costs the
+//! store and the metrics for good.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,15 +9,14 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::Jobs;
-use crate::Error;
+use crate::{Error, Store};
 
-/// How long what the store said of its queues is believed when there is no room for another.
+/// How long the store's list of queues counts when there is no room for another.
 const LIMIT_CACHE_TTL: Duration = Duration::from_secs(1);
 /// How long a submission that makes a queue may take to reach the store.
 const PENDING_TTL: Duration = Duration::from_secs(60);
 
-/// The queues that are known to be.
+/// The queues that are known to exist.
 #[derive(Debug, Default)]
 pub(super) struct QueueNames(Mutex<KnownQueues>);
 
@@ -25,9 +24,9 @@ pub(super) struct QueueNames(Mutex<KnownQueues>);
 struct KnownQueues {
     /// Those in the store.
     names: BTreeSet<String>,
-    /// When it was asked.
+    /// When the store was queried.
     asked: Option<Instant>,
-    /// Those that were let in, and may not be in the store yet.
+    /// Those that were allowed, and may not be in the store yet.
     pending: HashMap<String, Instant>,
 }
 
@@ -42,21 +41,26 @@ impl KnownQueues {
     }
 }
 
-impl Jobs {
-    /// Those of some queues that may not be made. Processes that make queues at the same moment
-    /// may together make a few too many.
+impl QueueNames {
+    /// The queues of `wanted` that would be more than `most`; those of `own` are always allowed.
+    /// Processes that make queues at the same moment may together make a few too many.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub(super) async fn refused(&self, wanted: BTreeSet<&str>) -> Result<BTreeSet<String>, Error> {
-        let most = self.options.max_queues;
+    pub(super) async fn refused(
+        &self,
+        store: &dyn Store,
+        most: usize,
+        own: &BTreeSet<String>,
+        wanted: BTreeSet<&str>,
+    ) -> Result<BTreeSet<String>, Error> {
         let new = |known: &KnownQueues| -> Vec<&str> {
             let new = wanted.iter().filter(|name| !known.has(name));
-            let new = new.filter(|name| !self.options.own_queues.contains(**name));
+            let new = new.filter(|name| !own.contains(**name));
             new.copied().collect()
         };
         {
-            let known = self.queue_names.0.lock();
+            let known = self.0.lock();
             let fresh = known
                 .asked
                 .is_some_and(|asked| asked.elapsed() < LIMIT_CACHE_TTL);
@@ -68,13 +72,13 @@ impl Jobs {
                 return Ok(new.into_iter().map(str::to_owned).collect());
             }
         }
-        let lanes = match self.store.lanes().await {
-            // A connection that broke is made anew, as for a submission.
-            Err(Error::Unavailable { .. }) => self.store.lanes().await?,
+        let lanes = match store.lanes().await {
+            // A broken connection is made anew, as for a submission.
+            Err(Error::Unavailable { .. }) => store.lanes().await?,
             lanes => lanes?,
         };
         let now = Instant::now();
-        let mut known = self.queue_names.0.lock();
+        let mut known = self.0.lock();
         known.names = lanes.into_iter().map(|lane| lane.queue).collect();
         known.asked = Some(now);
         known.pending.retain(|_, since| now - *since < PENDING_TTL);

@@ -1,18 +1,17 @@
-//! What workers do: claim, renew, settle, and take over from those that vanished.
+//! What workers do: claim, renew, settle, and take over from lost workers.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures_util::future::{join_all, select_all};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Times;
 use crate::{
-    ClaimRequest, ClaimedJob, Error, History, JobId, JobOutcome, Jobs, Lane, Lease, MAX_BATCH,
-    Move, MoveOutcome, Renewal, codec, outcome,
+    ClaimRequest, ClaimedJob, Destination, Error, JobId, JobOutcome, Jobs, Lane, Lease, MAX_BATCH,
+    Move, MoveOutcome, Renewal, codec, outcome, steps,
 };
 
-/// How soon a partition that cannot be claimed from is asked again while others can.
+/// How soon a failing partition is tried again while others work.
 const LANE_RETRY: Duration = Duration::from_secs(1);
 /// Every so many claims, the lowest priority comes first, so that none starves.
 const REVERSE_EVERY: usize = 16;
@@ -34,8 +33,8 @@ impl Jobs {
             .await
     }
 
-    /// The same; once `stop` is cancelled it waits no more. (Dropping the future of a claim may
-    /// leave jobs leased to nobody.)
+    /// The same, but without waiting once `stop` is cancelled. Dropping the future of a claim may
+    /// leave leases that no worker knows of.
     pub(crate) async fn claim_until(
         &self,
         queue: &str,
@@ -59,7 +58,7 @@ impl Jobs {
             let (mut failed, mut again) = (None, false);
             for offset in 0..lanes.len() {
                 let lane = &lanes[(turn + offset) % lanes.len()];
-                // A partition that is away keeps nobody from the others.
+                // A partition that is unavailable does not affect the others.
                 let claim = match self.store.claim(lane, &claim_request).await {
                     Ok(claim) => claim,
                     Err(error) => {
@@ -100,15 +99,15 @@ impl Jobs {
                     if lanes.len() == 1 {
                         return Err(error);
                     }
-                    // The next claim says what is the matter, of this partition only.
+                    // The next claim reports the error, for this partition only.
                     tokio::time::sleep(LANE_RETRY / 10).await;
                 },
             }
         }
     }
 
-    /// Those that can be decoded. The others are moved to the dead letters, with their bytes: left
-    /// alone they would come back with each lease that ends.
+    /// The jobs that can be decoded. The others become dead letters, with their bytes: otherwise
+    /// they would come back whenever their lease ends.
     async fn claimed(
         &self,
         lane: &Lane,
@@ -119,9 +118,7 @@ impl Jobs {
         for (lease, packed) in jobs {
             match codec::unpack_job(&packed) {
                 Ok(mut job) => {
-                    job.header.history = History::claimed(&job.header, now);
-                    job.header.attempt += 1;
-                    job.header.started_at = Some(now);
+                    steps::claim(&mut job.header, now);
                     claimed.push(ClaimedJob { job, lease });
                 }
                 Err(error) => {
@@ -135,7 +132,7 @@ impl Jobs {
         if !undecodable.is_empty()
             && let Err(error) = self.store.transition(lane, &undecodable).await
         {
-            // Their leases end, and whoever takes them over moves them.
+            // Their leases end, and the worker that takes them over moves them.
             self.log_throttle.store_error(&error);
         }
         claimed
@@ -147,79 +144,80 @@ impl Jobs {
     /// Of each: [`Error::Stale`] when the lease has ended, and [`Error::Unavailable`], after which
     /// it is unknown whether the job was settled: settle it again.
     pub async fn settle(&self, ends: &[(ClaimedJob, JobOutcome)]) -> Vec<Result<(), Error>> {
-        let (mut times, mut moves) = (Times::default(), Vec::with_capacity(ends.len()));
-        for (claimed, outcome) in ends {
-            let large = outcome::limit_size(outcome, self.options.max_result);
-            let outcome = large.as_ref().unwrap_or(outcome);
-            let now = times.estimate(self, &claimed.lease.id.lane()).await;
-            moves.push(Move {
-                id: claimed.lease.id.clone(),
-                from: claimed.lease.token.clone(),
-                to: outcome::settle(&claimed.job, outcome, &self.options.backoff, now),
-            });
-        }
-        let mut answers = self.transition_all(moves).await;
-        // What was called off while it ran may only end: it does so as cancelled.
-        let cancel_requests: Vec<usize> = (0..answers.len())
-            .filter(|index| matches!(answers[*index], Ok(MoveOutcome::Cancelling)))
-            .collect();
-        let mut moves = Vec::with_capacity(cancel_requests.len());
-        for index in &cancel_requests {
-            let (claimed, _) = &ends[*index];
-            let (id, from) = (claimed.lease.id.clone(), claimed.lease.token.clone());
-            let now = times.estimate(self, &id.lane()).await;
-            let to = outcome::cancel(&claimed.job, now);
-            moves.push(Move { id, from, to });
-        }
-        for (index, answer) in cancel_requests.iter().zip(self.transition_all(moves).await) {
-            answers[*index] = answer;
-        }
-        let settled = answers
-            .into_iter()
-            .zip(ends)
-            .map(|(answer, (claimed, _))| match answer? {
-                MoveOutcome::Done => Ok(()),
-                MoveOutcome::Stale | MoveOutcome::Cancelling => Err(Error::Stale {
-                    id: claimed.lease.id.clone(),
-                }),
-            });
-        settled.collect()
-    }
-
-    async fn transition_all(&self, moves: Vec<Move>) -> Vec<Result<MoveOutcome, Error>> {
-        let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Move>)> = BTreeMap::new();
-        let mut answers = vec![Ok(MoveOutcome::Stale); moves.len()];
-        for (index, step) in moves.into_iter().enumerate() {
-            let (indexes, moves) = lanes.entry(step.id.lane()).or_default();
-            indexes.push(index);
-            moves.push(step);
-        }
-        for (lane, (indexes, moves)) in lanes {
-            for (indexes, moves) in indexes.chunks(MAX_BATCH).zip(moves.chunks(MAX_BATCH)) {
-                let moved = self.store.transition(&lane, moves).await;
-                for (at, index) in indexes.iter().enumerate() {
-                    answers[*index] = moved.as_ref().map(|moved| moved[at]).map_err(Clone::clone);
+        let mut answers = vec![Ok(()); ends.len()];
+        for (lane, indexes) in by_lane(ends.iter().map(|(claimed, _)| &claimed.lease.id)) {
+            let now = self.now(&lane).await;
+            let now = now.unwrap_or_else(|_| self.estimated_now(&lane));
+            for indexes in indexes.chunks(MAX_BATCH) {
+                let settled = self.settle_batch(&lane, ends, indexes, now).await;
+                for (index, settled) in indexes.iter().zip(settled) {
+                    answers[*index] = settled.and_then(|settled| match settled {
+                        MoveOutcome::Done => Ok(()),
+                        _ => Err(stale(&ends[*index].0.lease)),
+                    });
                 }
             }
         }
         answers
     }
 
-    /// Renews leases, and learns which jobs were called off. Answers in their order.
+    async fn settle_batch(
+        &self,
+        lane: &Lane,
+        ends: &[(ClaimedJob, JobOutcome)],
+        indexes: &[usize],
+        now: u64,
+    ) -> Vec<Result<MoveOutcome, Error>> {
+        let step = |claimed: &ClaimedJob, to: Destination| Move {
+            id: claimed.lease.id.clone(),
+            from: claimed.lease.token.clone(),
+            to,
+        };
+        let moves = indexes.iter().map(|index| {
+            let (claimed, outcome) = &ends[*index];
+            let limited = outcome::limit_size(outcome, self.options.max_result);
+            let outcome = limited.as_ref().unwrap_or(outcome);
+            let to = outcome::settle(&claimed.job, outcome, &self.options.backoff, now);
+            step(claimed, to)
+        });
+        let moves: Vec<Move> = moves.collect();
+        let mut moved = self.transition(lane, &moves).await;
+        // A job that was cancelled while it ran may only end: it ends as cancelled.
+        let cancelled =
+            (0..moved.len()).filter(|at| matches!(moved[*at], Ok(MoveOutcome::Cancelling)));
+        let cancelled: Vec<usize> = cancelled.collect();
+        if !cancelled.is_empty() {
+            let moves = cancelled.iter().map(|at| {
+                let (claimed, _) = &ends[indexes[*at]];
+                step(claimed, outcome::cancel(&claimed.job, now))
+            });
+            let moves: Vec<Move> = moves.collect();
+            let ended = self.transition(lane, &moves).await;
+            for (at, ended) in cancelled.into_iter().zip(ended) {
+                moved[at] = ended;
+            }
+        }
+        moved
+    }
+
+    async fn transition(&self, lane: &Lane, moves: &[Move]) -> Vec<Result<MoveOutcome, Error>> {
+        match self.store.transition(lane, moves).await {
+            Ok(moved) => moved.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error); moves.len()],
+        }
+    }
+
+    /// Renews leases, and learns which jobs were cancelled. Answers in their order.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn renew(&self, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
         let mut answers = vec![Renewal::Stale; leases.len()];
-        let mut lanes: BTreeMap<Lane, Vec<usize>> = BTreeMap::new();
-        for (index, lease) in leases.iter().enumerate() {
-            lanes.entry(lease.id.lane()).or_default().push(index);
-        }
         let mut failed = None;
-        for (lane, indexes) in lanes {
+        for (lane, indexes) in by_lane(leases.iter().map(|lease| &lease.id)) {
             for indexes in indexes.chunks(MAX_BATCH) {
-                let batch: Vec<Lease> =
-                    indexes.iter().map(|index| leases[*index].clone()).collect();
+                let batch = indexes.iter().map(|index| leases[*index].clone());
+                let batch: Vec<Lease> = batch.collect();
                 match self.store.renew(&lane, &batch).await {
                     Ok(renewed) => {
                         for (index, renewal) in indexes.iter().zip(renewed) {
@@ -234,8 +232,8 @@ impl Jobs {
         failed.map_or(Ok(answers), Err)
     }
 
-    /// The running jobs of a queue that are called off, and have not ended yet: whoever has one
-    /// stops it and settles it as cancelled. [`Jobs::renew`] tells the same, later.
+    /// The running jobs of a queue that were cancelled and have not ended yet. Their workers stop
+    /// them and settle them as cancelled. [`Jobs::renew`] returns the same, later.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -255,21 +253,19 @@ impl Jobs {
         }
     }
 
-    /// Notes how far a job is, such as `50%`.
+    /// Notes a job's progress, such as `50%`.
     ///
     /// # Errors
     /// [`Error::Stale`] when the lease has ended; [`Error::Unavailable`].
     pub async fn progress(&self, lease: &Lease, progress: &str) -> Result<(), Error> {
-        if self.store.progress(lease, progress).await? {
-            return Ok(());
+        match self.store.progress(lease, progress).await? {
+            true => Ok(()),
+            false => Err(stale(lease)),
         }
-        Err(Error::Stale {
-            id: lease.id.clone(),
-        })
     }
 
-    /// Gives jobs whose lease has ended to others, and forgets results past their time. Every
-    /// worker does this now and then. Returns how many jobs it took from vanished workers.
+    /// Queues jobs whose lease has ended, and deletes expired results. Every worker does this now
+    /// and then. Returns how many jobs it took from lost workers.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -278,7 +274,7 @@ impl Jobs {
         for lane in self.lanes_of(queue)? {
             match self.recover_lane(&lane).await {
                 Ok(count) => taken += count,
-                // One partition that is damaged or away keeps nobody from the others.
+                // A partition that is damaged or unavailable does not affect the others.
                 Err(error) => failed = Some(error),
             }
         }
@@ -311,10 +307,27 @@ impl Jobs {
             }
         }
         let (ended, dead) = (self.options.result_ttl, self.options.dead_ttl);
-        // By a clock that has just leapt everything would be past its time.
+        // By a clock that has just jumped everything may look expired.
         while self.clock.is_stable(lane) && self.store.sweep(lane, ended, dead).await? >= MAX_BATCH
         {
         }
         Ok(taken)
     }
+}
+
+fn stale(lease: &Lease) -> Error {
+    let id = lease.id.clone();
+    Error::Stale { id }
+}
+
+/// The indexes of ids by the lanes that they are in.
+fn by_lane<'a>(ids: impl Iterator<Item = &'a JobId>) -> Vec<(Lane, Vec<usize>)> {
+    let mut lanes: Vec<(Lane, Vec<usize>)> = Vec::new();
+    for (index, id) in ids.enumerate() {
+        match lanes.iter_mut().find(|(lane, _)| id.is_in(lane)) {
+            Some((_, indexes)) => indexes.push(index),
+            None => lanes.push((id.lane(), vec![index])),
+        }
+    }
+    lanes
 }

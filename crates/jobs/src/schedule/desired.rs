@@ -1,4 +1,4 @@
-//! What a timer is to be in the store, by what it is there and what the entry says.
+//! What a timer should be in the store, by what it is there and what the entry says.
 
 use crate::{
     Error,
@@ -7,17 +7,17 @@ use crate::{
 
 /// How often a scheduler says of its entries that it has them, in ms.
 const ENTRY_RENEWAL_MS: u64 = 20_000;
-/// How long after that an entry is nobody's, in ms.
+/// How long after that an entry has no owner, in ms.
 pub const ENTRY_TTL_MS: u64 = 60_000;
 
-/// Whether schedulers have it: one said so lately. What was said in the future was said by a clock
-/// that jumped.
+/// Whether a scheduler has claimed it lately. A claim of the future was made by a clock that
+/// jumped.
 #[must_use]
 pub const fn is_live(kept: Ownership, now: u64) -> bool {
     now.saturating_sub(kept.at) <= ENTRY_TTL_MS && kept.at <= now.saturating_add(ENTRY_TTL_MS)
 }
 
-/// What a timer is to be in the store, by what it is there and what the entry says.
+/// What a timer should be in the store, by what it is there and what the entry says.
 pub(super) fn desired(
     known: Option<&Timer>,
     entry: &Timer,

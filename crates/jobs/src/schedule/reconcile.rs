@@ -1,24 +1,23 @@
-//! What a scheduler does at each look: keeps its entries in the store, and fires what is due.
+//! What a scheduler does in each round: it keeps its entries in the store, and fires what is due.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::{
-    JobFactory,
     desired::{desired, is_live},
-    keyed,
+    fire::JobFactory,
 };
 use crate::{
     Error, Jobs,
-    timer::{Firing, Ownership, Timer},
+    timer::{Ownership, Timer},
 };
 
 /// The entries that one scheduler has in its configuration.
 #[derive(Debug, Clone, Default)]
 pub struct ScheduleEntries {
     timers: BTreeMap<String, Timer>,
-    /// When they were read, by the store's clock; 0 before it was asked.
+    /// When they were read, by the store's clock; 0 before the store was queried.
     since: u64,
     /// What was taken out, and is to go at once.
     removed: BTreeSet<String>,
@@ -128,7 +127,7 @@ impl Jobs {
         let known = old.and_then(Timer::decode);
         let Some(entry) = entries.timers.get(name) else {
             let Some((old, timer)) = old.zip(known) else {
-                // Of another version, or nobody's: let it be.
+                // Of another version, or not ours: leave it.
                 return nothing;
             };
             if let Some(kept) = timer.ownership {
@@ -170,72 +169,5 @@ impl Jobs {
             tracing::warn!(entry = name, "entry has no further time, it will not fire");
         }
         self.fire_one(&new, desired_timer, now, make).await
-    }
-
-    /// Fires one timer if it is due. Answers how many jobs it made, and when it fires next.
-    pub(super) async fn fire_one(
-        &self,
-        old: &Bytes,
-        timer: Timer,
-        now: u64,
-        make: &JobFactory,
-    ) -> Result<(usize, Option<u64>), Error> {
-        if timer.removed || timer.next_at.is_none_or(|next| next > now) {
-            let next = timer.next_at.filter(|_| !timer.removed);
-            return Ok((0, next));
-        }
-        let (name, mut last) = (timer.name.clone(), timer.last.clone());
-        let (mut made, mut count) = (0, 0);
-        let (times, next_at) = match timer.due(now) {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::warn!(timer = name, %error, "timer cannot fire");
-                let (at, error) = (now, Some(error.to_string()));
-                last = Some(Firing {
-                    at,
-                    job: None,
-                    error,
-                });
-                (Vec::new(), None)
-            }
-        };
-        // The jobs first: who dies in between leaves the rest to others, and the key sees to it
-        // that nothing is made twice.
-        for at in times {
-            // The count tells the same time from itself, when a clock that is set back comes to
-            // it again.
-            let key = format!("timer/{name}/{at}/{}", timer.fired);
-            let submitted = match make(&timer, &key) {
-                Ok(job) => self.submit(keyed(job, &name, &key)).await,
-                Err(error) => Err(error),
-            };
-            let (job, error) = match submitted {
-                Ok(submitted) => {
-                    made += usize::from(!submitted.existing);
-                    (Some(submitted.id), None)
-                }
-                // A scheduler with another entry of this name made it.
-                Err(Error::Conflict { id, .. }) => (Some(id), None),
-                Err(error @ Error::Invalid { .. }) => {
-                    tracing::warn!(timer = name, %error, "timer makes no job");
-                    (None, Some(error.to_string()))
-                }
-                Err(error) => return Err(error),
-            };
-            last = Some(Firing { at, job, error });
-            count += 1;
-        }
-        if next_at.is_none() {
-            tracing::info!(timer = name, "timer has no further time");
-        }
-        let new = Timer {
-            next_at,
-            last,
-            fired: timer.fired + count,
-            ..timer
-        };
-        let new = new.encode();
-        self.store.swap_timer(&name, Some(old), Some(&new)).await?;
-        Ok((made, next_at))
     }
 }

@@ -1,6 +1,6 @@
 //! Jobs on this machine's disk, for one process: all of them in memory, every change in a log.
 //!
-//! A change is made in memory first and is told as done when the log has it; changes that come
+//! A change is made in memory first, and reported as done when the log has it. Changes that come
 //! while one is being written are written together. The log is written anew when it has grown to
 //! four times what it must hold, at which changes wait.
 
@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    Clock, Error, JobId, JobStatus, Lane, clock,
+    Clock, Error, JobId, JobStatus, Lane, StoreOptions, clock,
     store::{
         Claim, ClaimRequest, EventBatch, JobCounts, JobPage, Lease, Move, MoveOutcome,
         ProgressNote, Renewal, Store, StoreHealth, StoredJob, Submission, SubmitOutcome,
@@ -40,7 +40,6 @@ use crate::{
 };
 use disk::Disk;
 use log::Log;
-pub use log::SyncPolicy;
 use memory::Memory;
 use record::LogRecord;
 
@@ -73,7 +72,7 @@ impl Embedded {
     /// # Errors
     /// [`Error::Broken`] when the folder cannot be used, another process has it open, or its log
     /// is damaged before its end.
-    pub fn open(folder: &Path, settings: &super::StoreOptions) -> Result<Self, Error> {
+    pub fn open(folder: &Path, settings: &StoreOptions) -> Result<Self, Error> {
         let name = format!("file://{}", folder.display());
         let broken = |reason: String| Error::Broken {
             store: name.clone(),
@@ -114,7 +113,7 @@ impl Embedded {
         })
     }
 
-    /// The time. Memory learns of it, which tells when the clock was set back.
+    /// The time. Memory learns of it, and so notices when the clock was set back.
     fn time(&self) -> u64 {
         let now = self.clock.now();
         self.memory.lock().tick(now);
@@ -270,7 +269,7 @@ impl Store for Embedded {
         let mut claim = match claimed.await {
             Ok(claim) => claim,
             Err(error) => {
-                // Nobody hears of these leases, so that nobody would end them.
+                // No worker learns of these leases, so that none would end them.
                 self.edit(|memory| memory.unclaim(&leases, now));
                 return Err(error);
             }
@@ -300,7 +299,7 @@ impl Store for Embedded {
         let mut moved = Vec::with_capacity(moves.len());
         let changed = self.change(|memory| {
             moved.extend(moves.iter().map(|step| {
-                // It was made before, and could only not be told as done.
+                // It was made before, but was not reported as done.
                 let made = memory
                     .unacknowledged
                     .remove(&(step.id.clone(), step.from.clone()));
@@ -392,17 +391,17 @@ impl Store for Embedded {
         after: &str,
         max: usize,
     ) -> Result<JobPage, Error> {
-        let strange = || Error::invalid("cursor", "is not one of a listing");
+        let invalid = || Error::invalid("cursor", "is not one of a listing");
         let after = Some(after).filter(|after| !after.is_empty());
         let Some(status) = of else {
-            let before = after.map(str::parse).transpose().map_err(|_| strange())?;
+            let before = after.map(str::parse).transpose().map_err(|_| invalid())?;
             return Ok(self.memory.lock().state.all(lane, before.as_ref(), max));
         };
         let position = after.map(|after| {
             let (rank, seq) = after.split_once('/')?;
             Some((rank.parse().ok()?, seq.parse().ok()?))
         });
-        let position = position.map(|at| at.ok_or_else(strange)).transpose()?;
+        let position = position.map(|at| at.ok_or_else(invalid)).transpose()?;
         Ok(self.memory.lock().state.page(lane, status, position, max))
     }
 

@@ -72,14 +72,14 @@ impl Pattern {
         }
     }
 
-    /// The clock on the wall is followed as if it never changed, and each of its times is told as
+    /// The clock on the wall is followed as if it never changed, and each of its times is read as
     /// the moment when it comes.
     fn fixed_after(&self, now: DateTime<Utc>) -> Result<DateTime<Utc>, CronError> {
         let offset = |at: DateTime<Utc>| self.zone.offset_from_utc_datetime(&at.naive_utc()).fix();
         let near = [now - CHANGE, now, now + CHANGE].map(|at| offset(at).local_minus_utc());
         let shift = near.iter().max().unwrap_or(&0) - near.iter().min().unwrap_or(&0);
         let wall = now.with_timezone(&self.zone).naive_local();
-        // What is told as a later moment may stand before this one on the wall.
+        // A later moment may stand before this one on the wall.
         let mut wall = (wall - Duration::seconds(shift.into())).and_utc();
         loop {
             wall = self.cron.find_next_occurrence(&wall, false)?;
@@ -141,13 +141,13 @@ mod tests {
         let pattern = Pattern::new(pattern, zone).unwrap();
         let from: DateTime<Utc> = from.parse().unwrap();
         let mut at = u64::try_from(from.timestamp_millis()).unwrap();
-        let mut told = Vec::new();
+        let mut times = Vec::new();
         for _ in 0..count {
             at = pattern.after(at).unwrap().unwrap();
             let time = Utc.timestamp_millis_opt(i64::try_from(at).unwrap());
-            told.push(time.unwrap().format("%m-%dT%H:%M:%S").to_string());
+            times.push(time.unwrap().format("%m-%dT%H:%M:%S").to_string());
         }
-        told
+        times
     }
 
     #[test]

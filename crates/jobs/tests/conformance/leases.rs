@@ -6,7 +6,7 @@ use mesh_jobs::{Error, JobOutcome, JobStatus, NewJob, Renewal};
 
 use crate::{
     NOW, counts, done, failed,
-    support::{call, claim_one, stores},
+    support::{call, claim_one, recovered, stores},
 };
 
 #[tokio::test]
@@ -20,13 +20,7 @@ async fn a_lease_that_was_not_renewed_goes_to_another_and_its_holder_is_refused_
             0,
             "the lease is fresh"
         );
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        assert_eq!(
-            jobs.recover("default").await.unwrap(),
-            1,
-            "{}",
-            store.scheme
-        );
+        assert_eq!(recovered(&jobs).await, 1, "{}", store.scheme);
         let fresh = claim_one(&jobs, "default").await;
         assert_eq!((&fresh.job.id, fresh.job.header.attempt), (&id, 2));
 
@@ -36,8 +30,8 @@ async fn a_lease_that_was_not_renewed_goes_to_another_and_its_holder_is_refused_
                 .unwrap(),
             [Renewal::Stale]
         );
-        let told = jobs.progress(&stale.lease, "99%").await;
-        assert!(matches!(told, Err(Error::Stale { .. })));
+        let refused = jobs.progress(&stale.lease, "99%").await;
+        assert!(matches!(refused, Err(Error::Stale { .. })));
         for outcome in [
             done(),
             failed(true),
@@ -98,8 +92,7 @@ async fn a_job_that_kills_its_workers_is_dead_after_its_last_attempt() {
         new.max_attempts = 1;
         let id = jobs.submit(new).await.unwrap().id;
         claim_one(&jobs, "default").await;
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        assert_eq!(jobs.recover("default").await.unwrap(), 1);
+        assert_eq!(recovered(&jobs).await, 1);
         let record = jobs.get(&id).await.unwrap();
         assert_eq!(record.status, JobStatus::Dead);
         assert!(record.header.error.unwrap().contains("worker w1"));
@@ -221,8 +214,7 @@ async fn cancelling_ends_a_waiting_job_at_once_and_a_running_one_when_its_worker
         let id = jobs.submit(call("lost")).await.unwrap().id;
         claim_one(&jobs, "default").await;
         jobs.cancel(&id).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(1_100)).await;
-        assert_eq!(jobs.recover("default").await.unwrap(), 1);
+        assert_eq!(recovered(&jobs).await, 1);
         assert_eq!(jobs.get(&id).await.unwrap().status, JobStatus::Cancelled);
 
         // What was done before its worker heard of it is done.

@@ -87,13 +87,13 @@ async fn a_list_tells_every_job_once_though_all_of_them_move_meanwhile() {
             },
         ] {
             let mut turn = 0;
-            let told = paged(&jobs, &filter, 4, async |jobs: &Jobs| {
+            let listed = paged(&jobs, &filter, 4, async |jobs: &Jobs| {
                 turn += 1;
                 move_some(jobs, turn).await;
             })
             .await;
-            let once: HashSet<&JobId> = told.iter().collect();
-            assert_eq!(once.len(), told.len(), "told twice in {}", store.scheme);
+            let once: HashSet<&JobId> = listed.iter().collect();
+            assert_eq!(once.len(), listed.len(), "listed twice in {}", store.scheme);
             let missing = ids.iter().filter(|id| !once.contains(id));
             assert_eq!(missing.count(), 0, "missing in {}", store.scheme);
         }
@@ -115,16 +115,16 @@ async fn jobs_that_are_due_at_once_are_all_listed_though_some_of_them_leave() {
             ..JobFilter::default()
         };
         let mut left = HashSet::new();
-        let told = paged(&jobs, &filter, 10, async |jobs: &Jobs| {
-            // Those that were told first leave their place, and the others move up.
+        let listed = paged(&jobs, &filter, 10, async |jobs: &Jobs| {
+            // Those that were listed first leave their place, and the others move up.
             for record in jobs.list(&filter, 10, None).await.unwrap().jobs {
                 jobs.cancel(&record.id).await.unwrap();
                 left.insert(record.id);
             }
         })
         .await;
-        let once: HashSet<JobId> = told.iter().cloned().collect();
-        assert_eq!(once.len(), told.len(), "told twice in {}", store.scheme);
+        let once: HashSet<JobId> = listed.iter().cloned().collect();
+        assert_eq!(once.len(), listed.len(), "listed twice in {}", store.scheme);
         let stayed: Vec<_> = ids.iter().filter(|id| !left.contains(id)).collect();
         assert!(
             stayed.iter().all(|id| once.contains(id)),
@@ -138,9 +138,9 @@ async fn jobs_that_are_due_at_once_are_all_listed_though_some_of_them_leave() {
             kind: Some("call".to_owned()),
             ..JobFilter::default()
         };
-        let told = paged(&jobs, &filter, 3, async |_: &Jobs| {}).await;
+        let listed = paged(&jobs, &filter, 3, async |_: &Jobs| {}).await;
         assert_eq!(
-            told.into_iter().collect::<HashSet<_>>(),
+            listed.into_iter().collect::<HashSet<_>>(),
             left,
             "{}",
             store.scheme
@@ -163,15 +163,15 @@ async fn a_list_leaves_nothing_out_when_a_queue_gets_fewer_partitions() {
         let first = jobs.list(&filter, 7, None).await.unwrap();
         drop(jobs);
         let jobs = store.jobs();
-        let mut told: Vec<JobId> = first.jobs.into_iter().map(|record| record.id).collect();
+        let mut listed: Vec<JobId> = first.jobs.into_iter().map(|record| record.id).collect();
         let mut cursor = first.next;
         while let Some(from) = cursor {
             let page = jobs.list(&filter, 7, Some(&from)).await.unwrap();
-            told.extend(page.jobs.into_iter().map(|record| record.id));
+            listed.extend(page.jobs.into_iter().map(|record| record.id));
             cursor = page.next;
         }
         assert_eq!(
-            told.into_iter().collect::<HashSet<_>>(),
+            listed.into_iter().collect::<HashSet<_>>(),
             ids.into_iter().collect()
         );
     }
@@ -195,8 +195,8 @@ async fn a_jobs_events_are_its_own_though_its_queue_forgot_them() {
             let names = events.iter().map(|event| event.name.clone());
             names.collect::<Vec<_>>()
         };
-        let told = ["queued", "running", "progress", "progress", "failed"];
-        assert_eq!(names(&first.events), told, "{}", store.scheme);
+        let expected = ["queued", "running", "progress", "progress", "failed"];
+        assert_eq!(names(&first.events), expected, "{}", store.scheme);
 
         let mut others = Vec::new();
         for _ in 0..400 {
@@ -220,14 +220,14 @@ async fn a_jobs_events_are_its_own_though_its_queue_forgot_them() {
         );
         assert!(rest.ended && rest.missed.is_none());
         let all = jobs.job_events(&id, "", 100, NOW).await.unwrap();
-        let told: Vec<_> = [first.events, rest.events].concat();
+        let events: Vec<_> = [first.events, rest.events].concat();
         let cursors = |events: &[mesh_jobs::JobEvent]| {
             let cursors = events.iter().map(|event| event.cursor.clone());
             cursors.collect::<Vec<_>>()
         };
         assert_eq!(
             (names(&all.events), cursors(&all.events)),
-            (names(&told), cursors(&told))
+            (names(&events), cursors(&events))
         );
         assert_eq!(all.missed, None);
     }
@@ -256,7 +256,7 @@ async fn a_cursor_that_is_older_than_what_is_kept_is_told_so_once() {
             _ => jobs,
         };
         let mut cursor = first.cursor;
-        let (mut told, mut missed) = (0, 0);
+        let (mut read, mut missed) = (0, 0);
         loop {
             let page = jobs.events("default", &cursor, 64, NOW).await.unwrap();
             if let Some(place) = page.missed {
@@ -264,14 +264,14 @@ async fn a_cursor_that_is_older_than_what_is_kept_is_told_so_once() {
                 let again = jobs.events("default", &place, 64, NOW).await.unwrap();
                 assert_eq!((again.missed, again.events), (None, page.events.clone()));
             }
-            told += page.events.len();
+            read += page.events.len();
             cursor = page.cursor;
             if page.events.is_empty() {
                 break;
             }
         }
         assert_eq!(missed, 1, "{}", store.scheme);
-        assert!((100..600).contains(&told), "{told} in {}", store.scheme);
+        assert!((100..600).contains(&read), "{read} in {}", store.scheme);
         // What comes now is told, and nothing is missing any more.
         jobs.submit(call("x")).await.unwrap();
         let page = jobs.events("default", &cursor, 64, NOW).await.unwrap();

@@ -16,10 +16,11 @@ use std::{
     time::Duration,
 };
 
+use backoff::Backoff;
 use cluster::Cluster;
 use mesh_jobs::{
-    Backoff, ClaimedJob, Failure, Job, JobContext, JobHandler, Jobs, NewJob, Payload, QueueOptions,
-    STORES, StoreOptions, open,
+    ClaimedJob, Failure, Job, JobContext, JobHandler, Jobs, NewJob, Payload, QueueOptions, STORES,
+    StoreOptions, open,
 };
 use testkit::{Redis, Sentinel};
 
@@ -62,11 +63,7 @@ impl Fixture {
 pub(crate) fn options() -> QueueOptions {
     QueueOptions {
         lease: Duration::from_secs(1),
-        backoff: Backoff {
-            base: Duration::from_millis(30),
-            max: Duration::from_millis(200),
-            jitter: 0.2,
-        },
+        backoff: Backoff::new(Duration::from_millis(30), Duration::from_millis(200), 0.2),
         ..QueueOptions::default()
     }
 }
@@ -197,10 +194,18 @@ where
 }
 
 /// Waits until something holds, for 20 s.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let end = tokio::time::Instant::now() + Duration::from_secs(20);
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < end, "not within 20 s: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let holds = async || holds().await.then_some(());
+    testkit::until(what, Duration::from_secs(20), holds).await;
+}
+
+/// Waits until leases have ended, and returns how many of their jobs were taken over.
+pub(crate) async fn recovered(jobs: &Jobs) -> usize {
+    let mut count = 0;
+    until("a lease has ended", async || {
+        count = jobs.recover("default").await.unwrap();
+        count > 0
+    })
+    .await;
+    count
 }

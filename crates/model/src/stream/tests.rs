@@ -9,7 +9,7 @@ const STREAM: &str = ": hello\n\ndata: {\"choices\":[{\"delta\":{\"role\":\"assi
     \"finish_reason\":\"tool_calls\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":5,\
     \"completion_tokens\":2}}\n\ndata: [DONE]\n\n";
 
-fn read(body: &[u8], size: usize) -> Result<(Completion, String), StreamError> {
+fn read(body: &[u8], size: usize) -> Result<(Completion, String), AttemptError> {
     let mut assembly = CompletionBuilder::default();
     let mut text = String::new();
     for bytes in body.chunks(size) {
@@ -45,7 +45,7 @@ fn a_stream_that_ends_anywhere_before_its_end_is_no_answer() {
     for cut in 0..end {
         let body = &STREAM.as_bytes()[..cut];
         assert!(
-            matches!(read(body, 1000), Err(StreamError::Incomplete(_))),
+            matches!(read(body, 1000), Err(AttemptError::Transient(_, None))),
             "{cut}"
         );
     }
@@ -57,7 +57,7 @@ fn a_stream_that_ends_anywhere_before_its_end_is_no_answer() {
     for cut in 0..whole.len() {
         let body = &whole.as_bytes()[..cut];
         assert!(
-            matches!(read(body, 1000), Err(StreamError::Incomplete(_))),
+            matches!(read(body, 1000), Err(AttemptError::Transient(_, None))),
             "{cut}"
         );
     }
@@ -82,7 +82,10 @@ fn what_is_no_answer_may_be_one_later() {
         "{\"choices\":null}",
     ] {
         assert!(
-            matches!(read(body.as_bytes(), 7), Err(StreamError::Incomplete(_))),
+            matches!(
+                read(body.as_bytes(), 7),
+                Err(AttemptError::Transient(_, None))
+            ),
             "{body}"
         );
     }
@@ -90,7 +93,7 @@ fn what_is_no_answer_may_be_one_later() {
         "data: {\"error\":{\"message\":\"no\",\"type\":\"BadRequestError\",\"code\":400}}\n\n";
     assert!(matches!(
         read(refused.as_bytes(), 7),
-        Err(StreamError::Rejected(400, _))
+        Err(AttemptError::Rejected(400, _))
     ));
 }
 

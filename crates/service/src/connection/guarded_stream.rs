@@ -1,7 +1,6 @@
 //! A client's stream under guard: it counts frames, enforces write timeouts and sends GOAWAY.
 
 use std::{
-    future::Future as _,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -13,12 +12,7 @@ use mesh_relay::{
     tap::{Tap, Tapped},
 };
 use parking_lot::Mutex;
-use tokio::{
-    io::AsyncWrite as _,
-    net::TcpStream,
-    sync::oneshot,
-    time::{Instant, Sleep, sleep},
-};
+use tokio::{io::AsyncWrite as _, net::TcpStream, sync::oneshot, time::Instant};
 
 use super::{
     closing::go_away,
@@ -26,7 +20,10 @@ use super::{
     frames::FrameTracker,
     monitor::{ConnectionMonitor, Progress, Protocol, Shared},
 };
-use crate::limits::{ConnectionLimits, METADATA_HEADROOM};
+use crate::{
+    idle_timer::IdleTimer,
+    limits::{ConnectionLimits, METADATA_HEADROOM},
+};
 
 /// The identifier of SETTINGS_MAX_HEADER_LIST_SIZE.
 const MAX_HEADER_LIST_SIZE: [u8; 2] = [0, 6];
@@ -38,7 +35,6 @@ pub(crate) type GuardedStream = Tapped<Guard>;
 pub(crate) struct Guard {
     stream: Option<TcpStream>,
     shared: Shared,
-    limits: ConnectionLimits,
     /// Bytes of the HTTP/2 preface that have come.
     preface: usize,
     inbound: FrameTracker,
@@ -51,7 +47,7 @@ pub(crate) struct Guard {
     /// The changed SETTINGS that are still to be written.
     settings: Vec<u8>,
     /// Runs while the client does not read.
-    write_timeout: Option<Pin<Box<Sleep>>>,
+    write_timeout: IdleTimer,
     unsent: Option<oneshot::Sender<(TcpStream, Vec<u8>)>>,
 }
 
@@ -68,7 +64,6 @@ pub(super) fn guard(
     let guard = Guard {
         stream: Some(stream),
         shared: Arc::clone(&shared),
-        limits,
         preface: 0,
         inbound: FrameTracker::default(),
         outbound: FrameTracker::default(),
@@ -76,7 +71,7 @@ pub(super) fn guard(
         pending: Vec::new(),
         advertised,
         settings: Vec::new(),
-        write_timeout: None,
+        write_timeout: IdleTimer::new(limits.body),
         unsent: Some(sender),
     };
     (
@@ -132,7 +127,7 @@ impl Guard {
 
     /// Counts what was written to the client.
     fn count_written(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_timeout = None;
+        self.write_timeout.reset();
         if self.preface < PREFACE.len() {
             return Ok(());
         }
@@ -174,14 +169,7 @@ impl Guard {
 
     /// Fails when the client has not read for `body_timeout`.
     fn poll_write_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.limits.body.is_zero() {
-            return Poll::Pending;
-        }
-        let body = self.limits.body;
-        let write_timeout = self
-            .write_timeout
-            .get_or_insert_with(|| Box::pin(sleep(body)));
-        ready!(write_timeout.as_mut().poll(cx));
+        ready!(self.write_timeout.poll(cx));
         let words = "the client has not read for body_timeout";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, words)))
     }

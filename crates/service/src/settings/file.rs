@@ -67,33 +67,25 @@ pub(crate) fn services(
 
 /// What is wrong with the tables, when a program starts.
 pub(crate) fn check(loader: &Loader, table: &Value, source: &Source) -> Vec<Mistake> {
-    let wrong = |key: String, value: Option<String>, expected: String| Mistake {
-        key,
-        value,
-        source: source.clone(),
-        expected,
-    };
+    let wrong = |key: &str, value, expected| Mistake::new(key, value, source, expected);
     let live = loader.keys().iter().filter(|key| key.per_service);
     let keys: Vec<Key> = live.copied().collect();
     if keys.is_empty() {
         let program = loader.name();
         let expected =
             format!("{program} does not call other services: it has no settings of them");
-        return vec![wrong(TABLE.to_owned(), None, expected)];
+        return vec![wrong(TABLE, None, expected)];
     }
     let services = match services(Some(table), source) {
         Ok(services) => services,
-        Err(expected) => return vec![wrong(TABLE.to_owned(), None, expected)],
+        Err(expected) => return vec![wrong(TABLE, None, expected)],
     };
     let mut layer = Layer::default();
     layer.apply(&keys, services);
     let refused = layer.refused().map(|refused| {
         let value = Some(refused.value.clone()).filter(|value| !value.is_empty());
-        wrong(
-            format!("{TABLE}.{}", refused.key),
-            value,
-            refused.reason.clone(),
-        )
+        let key = format!("{TABLE}.{}", refused.key);
+        wrong(&key, value, refused.reason.clone())
     });
     refused.collect()
 }

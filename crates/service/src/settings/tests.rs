@@ -76,6 +76,11 @@ impl World {
         changed.expect("taken over").unwrap();
     }
 
+    async fn until_refused(&self) {
+        let refused = async || !self.shown()["refused"].as_array().unwrap().is_empty();
+        crate::tests::until(refused).await;
+    }
+
     fn shown(&self) -> BTreeMap<&'static str, Value> {
         self.live.report().into_iter().collect()
     }
@@ -143,14 +148,7 @@ async fn a_file_that_is_no_toml_any_more_changes_nothing() {
     let world = World::new("[services.agent-echo]\nqueue_timeout = \"1s\"", &[]).await;
     let path = world.folder.path().join("mesh.toml");
     std::fs::write(path, "[services").unwrap();
-    let refused = async {
-        while world.shown()["refused"].as_array().unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), refused)
-        .await
-        .expect("noticed");
+    world.until_refused().await;
     let options = world.live.options(SERVICE, &Meta::new());
     assert_eq!(options.queue_timeout, Duration::from_secs(1));
 }
@@ -177,14 +175,7 @@ async fn an_entry_of_an_instance_drains_it_and_a_misspelt_one_is_refused() {
     write("instances/echo-1/drain", Some("true")).await.unwrap();
     write("instance/echo-2/drain", Some("true")).await.unwrap();
     changes.wait_for(|version| *version > 0).await.unwrap();
-    let told = async {
-        while world.shown()["refused"].as_array().unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(5), told)
-        .await
-        .expect("refused");
+    world.until_refused().await;
     assert_eq!(*world.live.drained(), ["echo-1".to_owned()].into());
     let shown = world.shown();
     assert_eq!(shown["drained"][0], "echo-1");

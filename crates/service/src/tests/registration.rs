@@ -61,17 +61,21 @@ async fn several_instances_run_in_one_process() {
 #[tokio::test]
 async fn a_port_that_is_taken_is_an_error_that_names_it() {
     let (running, memory) = running(&[]).await;
-    let port = running.grpc_addr.port().to_string();
-    let error = start(&SPEC, config(&[("port", &port)]), memory, build)
-        .await
-        .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("listen on 127.0.0.1:{port}")),
-        "{error}"
-    );
-    assert!(error.to_string().contains(SPEC.port_env), "{error}");
+    for (key, taken, variable) in [
+        ("port", running.grpc_addr, SPEC.port_env),
+        ("metrics_port", running.admin_addr, "METRICS_PORT"),
+    ] {
+        let port = taken.port().to_string();
+        let error = start(&SPEC, config(&[(key, &port)]), memory.clone(), build)
+            .await
+            .unwrap_err()
+            .to_string();
+        let expected = format!("listen on 127.0.0.1:{port}");
+        assert!(
+            error.contains(&expected) && error.contains(variable),
+            "{error}"
+        );
+    }
     running.drain().await;
 }
 

@@ -1,6 +1,6 @@
 //! What became of the calls.
 
-use std::{collections::BTreeMap, error::Error, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 use tonic::Status;
@@ -127,9 +127,6 @@ impl FaultReport {
 
 /// A status with what is at the bottom of it: the reason of a reset, for example.
 fn cause(status: &Status) -> String {
-    let mut error: &dyn Error = status;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    format!("{:?} {}: {error}", status.code(), status.message())
+    let cause = telemetry::root_cause(status);
+    format!("{:?} {}: {cause}", status.code(), status.message())
 }

@@ -40,7 +40,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("weight", Changed("the_registration_is_as_the_keys_say")),
     ("weight_warning", Changed("the_registration_is_as_the_keys_say")),
     // Admin listener, logs and traces, shutdown
-    ("metrics_port", AtDefault("the_admin_listener_answers_operators")),
+    ("metrics_port", Changed("a_port_that_is_taken_is_an_error_that_names_it")),
     ("admin_address", Trial),
     ("admin_token", Changed("this_machine_and_the_token_are_let_in_and_pages_never")),
     ("enable_metrics", Trial),
@@ -49,7 +49,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("log_format", Trial),
     ("otlp_endpoint", Changed("a_call_through_haproxy_router_and_instance_is_one_trace")),
     ("otel_service_name", Changed("a_span_continues_its_callers_trace_and_reaches_the_collector")),
-    ("trace_ratio", Served),
+    ("trace_ratio", Changed("a_span_continues_its_callers_trace_and_reaches_the_collector")),
     ("drain_delay", Changed("while_it_drains_every_way_to_ask_says_so_and_its_own_streams_end_first")),
     ("drain_timeout", Changed("calls_that_never_end_are_cut_at_the_deadline_and_counted")),
     // Connections and calls of clients
@@ -57,7 +57,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("port_max_connections", Changed("connections_are_limited_unless_that_is_switched_off_and_each_port_counts_its_own")),
     ("client_max_connections", Changed("connections_are_limited_unless_that_is_switched_off_and_each_port_counts_its_own")),
     ("max_concurrent_streams", Changed("a_stream_more_than_allowed_is_refused_and_leaves_the_others_alone")),
-    ("wasted_calls", AtDefault("every_kind_of_frame_that_does_nothing_is_borne_up_to_the_limit")),
+    ("wasted_calls", Changed("calls_that_are_reset_by_the_client_or_made_to_be_reset_are_borne_up_to_the_limit")),
     ("handshake_timeout", Changed("a_connection_that_says_nothing_or_half_a_head_is_ended_after_handshake_timeout")),
     ("body_timeout", Changed("a_body_that_does_not_go_on_is_given_up_after_body_timeout")),
     ("keep_alive", Changed("a_connection_at_rest_stays_for_keep_alive_and_is_then_closed_in_peace")),
@@ -79,24 +79,24 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("max_in_flight", Changed("calls_past_the_limit_wait_and_none_is_forgotten")),
     ("max_connections", Changed("calls_past_the_connections_wait_for_a_stream")),
     ("idle_timeout", Changed("connections_without_a_call_are_closed_and_opened_again")),
-    ("connect_timeout", AtDefault("a_black_hole_costs_a_call_no_more_than_its_patience")),
-    ("connect_patience", AtDefault("a_black_hole_costs_a_call_no_more_than_its_patience")),
+    ("connect_timeout", Changed("a_black_hole_costs_a_call_no_more_than_its_patience")),
+    ("connect_patience", Changed("a_black_hole_costs_a_call_no_more_than_its_patience")),
     ("backoff_min", Changed("an_instance_whose_health_flaps_is_connected_to_by_one_task")),
     ("backoff_max", Changed("an_instance_whose_health_flaps_is_connected_to_by_one_task")),
     ("tcp_keepalive", Changed("a_socket_is_probed_as_the_options_say")),
     ("tcp_keepalive_interval", Changed("a_socket_is_probed_as_the_options_say")),
     ("tcp_user_timeout", Changed("a_socket_is_probed_as_the_options_say")),
-    ("max_attempts", AtDefault("an_instance_is_told_how_many_attempts_there_were")),
-    ("retry_buffer", AtDefault("a_request_larger_than_the_buffer_is_sent_once")),
+    ("max_attempts", Changed("an_instance_is_told_how_many_attempts_there_were")),
+    ("retry_buffer", Changed("a_request_larger_than_the_buffer_is_sent_once")),
     ("retry_ratio", Changed("retries_stay_within_the_budget")),
     ("retry_per_second", Changed("retries_stay_within_the_budget")),
     ("hedge_delay", Changed("a_slow_instances_calls_are_answered_by_another_when_hedged")),
     ("hedge_max", Changed("hedges_stay_within_the_budget_and_their_maximum")),
-    ("ejection_failures", AtDefault("five_failures_in_a_row_eject_for_a_time")),
+    ("ejection_failures", Changed("five_failures_in_a_row_eject_for_a_time")),
     ("ejection_time", Changed("five_failures_in_a_row_eject_for_a_time")),
     ("ejection_max", Changed("no_ejection_is_longer_than_the_longest")),
     ("ejection_percent", Changed("when_most_instances_are_ejected_all_are_used")),
-    ("panic_percent", AtDefault("when_most_instances_are_ejected_all_are_used")),
+    ("panic_percent", Changed("when_most_instances_are_ejected_all_are_used")),
     ("silence", Changed("the_only_instance_is_not_judged")),
     ("silence_probe", Changed("the_only_instance_is_not_judged")),
     ("slow_start", Changed("one_that_comes_as_critical_starts_slowly_when_it_begins_to_serve")),
@@ -105,7 +105,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("burst", Changed("calls_do_not_follow_to_a_member_that_is_stuck_or_without_a_burst")),
     ("session_bound", Changed("with_a_bound_no_member_has_much_more_than_the_mean")),
     ("load_blackout", Changed("calls_follow_the_capacity_that_instances_report_in_their_trailers")),
-    ("load_expiry", AtDefault("a_report_counts_after_the_blackout_and_until_it_expires")),
+    ("load_expiry", Changed("a_report_counts_after_the_blackout_and_until_it_expires")),
     // The router
     ("relay_threads", Trial),
     ("client_memory", Changed("readers_that_keep_too_much_lose_their_own_calls_only")),
@@ -143,7 +143,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("request_burst", Changed("a_client_that_sends_too_much_is_told_to_wait")),
     ("store_timeout", Changed("a_redis_that_says_nothing_is_waited_for_a_bounded_time")),
     ("call_timeout", Changed("why_a_call_came_to_nothing_is_told_in_plain_words")),
-    ("descriptor_ttl", Served),
+    ("descriptor_ttl", Changed("descriptors_are_asked_for_again_when_their_time_is_over")),
     ("max_job_timeout", AtDefault("bad_jobs_are_refused_at_the_field_at_fault")),
     ("max_event_streams", Changed("one_client_leaves_streams_of_events_for_others")),
     ("client_max_event_streams", Changed("one_client_leaves_streams_of_events_for_others")),
@@ -156,9 +156,9 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("allow_external_requests", Changed("it_is_off_until_both_keys_say_otherwise")),
     ("external_allow_hosts", Changed("an_http_job_asks_a_listed_host_and_none_while_switched_off")),
     ("external_timeout", Changed("a_server_that_trickles_is_given_up_in_time")),
-    ("external_connect_timeout", Served),
-    ("external_max_body", AtDefault("a_body_over_the_limit_is_not_taken")),
-    ("external_max_redirects", AtDefault("five_redirects_are_followed_and_a_sixth_is_not")),
+    ("external_connect_timeout", Changed("a_server_that_does_not_finish_connecting_is_given_up_in_time")),
+    ("external_max_body", Changed("a_body_over_the_limit_is_not_taken")),
+    ("external_max_redirects", Changed("five_redirects_are_followed_and_a_sixth_is_not")),
     ("external_max_retry_after", Changed("a_server_that_says_when_to_come_again_is_not_asked_sooner")),
     // The scheduler
     ("schedule_file", Changed("entries_follow_their_file_and_a_bad_one_changes_nothing")),
@@ -169,7 +169,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("schedule_poll", Changed("entries_follow_their_file_and_a_bad_one_changes_nothing")),
     // Agents
     ("delay", Changed("status_counts_the_tasks_that_run")),
-    ("tool_timeout", Served),
+    ("tool_timeout", Changed("a_tool_that_hangs_is_given_up_and_its_call_ends")),
     ("model_url", Changed("keys_choose_what_a_request_has")),
     ("model_name", Changed("keys_choose_what_a_request_has")),
     ("model_api_key", Changed("functions_are_called_and_the_answer_streams_and_is_remembered")),
@@ -206,7 +206,7 @@ const EFFECTS: &[(&str, Effect)] = &[
 ];
 
 /// How many keys are seen by nothing but that a program serves with another value. Fewer is better.
-const SERVED_ONLY: usize = 6;
+const SERVED_ONLY: usize = 2;
 
 #[test]
 fn every_key_has_a_test_of_its_effect() {

@@ -15,7 +15,7 @@ use crate::{
     split,
 };
 
-/// What agents are asked.
+/// The method that runs a part.
 const METHOD: &str = "agentplatform.AgentService/ExecuteTask";
 /// The shortest time between two checks of a task.
 const MIN_POLL: Duration = Duration::from_millis(200);
@@ -26,7 +26,7 @@ const MIN_POLL: Duration = Duration::from_millis(200);
 pub struct Task {
     /// The whole, in the user's words.
     pub description: String,
-    /// Its parts, known from the start so that whoever submits it can be told.
+    /// Its parts, known from the start so that the answer to the submission can list them.
     pub subtasks: Vec<Subtask>,
 }
 
@@ -115,9 +115,9 @@ impl JobKind for Task {
         }
     }
 
-    /// The parts are `call` jobs, and the task holds no place while they run. Each check submits them
-    /// all again under the same keys, which makes each of them once. The task is postponed until all
-    /// have ended.
+    /// The parts are `call` jobs, and the task holds no place while they run. Each check submits
+    /// them all again under the same keys, which makes each of them once. The task is postponed
+    /// until all have ended.
     async fn run(&self, attempt: &Attempt<'_>) -> Result<Value, Failure> {
         let jobs = &attempt.runtime.jobs;
         let parts = self.submit(attempt).await?;

@@ -26,9 +26,6 @@ enum Source {
 
 impl Input {
     /// Reads what was given for the message; for a unary method exactly one.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is not JSON.
     pub(super) async fn open(
         given: Option<&str>,
         method: &MethodDescriptor,
@@ -58,9 +55,6 @@ impl Input {
     }
 
     /// The next message, `None` after the last.
-    ///
-    /// # Errors
-    /// When it is not the message that the method takes.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<DynamicMessage>> {
         let value = match &mut self.source {
             Source::Ready(values) => values.pop_front(),
@@ -81,7 +75,7 @@ impl Input {
 fn from_json(message: &MessageDescriptor, value: Value) -> anyhow::Result<DynamicMessage> {
     let name = message.full_name();
     dynamic::from_json(message, value).map_err(|status| {
-        // Said by us and not by the mesh: as text, with what helps here.
+        // An error of our own and not of the mesh: as text, with advice.
         let said = status.message();
         anyhow::anyhow!("{said} (`meshctl describe {name}` shows its fields)")
     })
@@ -93,7 +87,7 @@ fn values(text: &str) -> anyhow::Result<VecDeque<Value>> {
 }
 
 fn bad_json() -> String {
-    format!("the message is no JSON: {}", json_arg::FORMS)
+    format!("the message is not JSON: {}", json_arg::FORMS)
 }
 
 #[cfg(test)]

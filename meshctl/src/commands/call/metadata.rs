@@ -1,4 +1,4 @@
-//! What goes along with a call: metadata.
+//! The metadata of a call.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::metadata::MetadataMap;
@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<Pair, String> {
     }
     let name = key
         .parse()
-        .map_err(|_| format!("{key:?} is no metadata key"))?;
+        .map_err(|_| format!("{key:?} is not a metadata key"))?;
     let value = value
         .trim()
         .parse()

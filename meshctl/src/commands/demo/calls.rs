@@ -1,23 +1,14 @@
-//! The calls of the demo, as any client would make them.
-
-use std::collections::HashMap;
+//! The calls of the demo: a row each, with what is told of the answer.
 
 use anyhow::{Context as _, ensure};
 use dynamic::ReflectionClient;
-use proto::agentplatform::{
-    ListAgentsRequest, ListToolsRequest, ListWorkersRequest, StatusRequest, TaskRequest,
-    TaskStatusRequest, ToolRequest, agent_service_client::AgentServiceClient,
-    task_worker_client::TaskWorkerClient, tool_service_client::ToolServiceClient,
-};
 use serde_json::{Value, json};
-use tonic::{Response, transport::Channel};
+use tonic::transport::Channel;
 
-use crate::router;
+use crate::contract;
 
 /// How many tasks the echo agents share: a multiple of their number.
 pub(super) const TASKS: usize = 9;
-/// A task that is asked after later.
-const PLAN: &str = "demo-plan";
 
 /// One call, and what came of it.
 #[derive(Debug)]
@@ -32,197 +23,102 @@ impl Step {
     pub(super) fn value(&self) -> Value {
         json!({ "call": self.call, "answered_by": self.answered_by, "what": self.what })
     }
-
-    fn new<T>(call: &'static str, response: &Response<T>, what: impl Into<String>) -> Self {
-        let who = router::instance(response.metadata()).unwrap_or("(router)");
-        Self {
-            call,
-            answered_by: who.to_owned(),
-            what: what.into(),
-        }
-    }
 }
 
+/// A call: its gRPC service, its method, its message, and what to tell of the messages of the answer.
+type Call = (
+    &'static str,
+    &'static str,
+    Value,
+    fn(&[Value]) -> anyhow::Result<String>,
+);
+
+const AGENT: &str = "agentplatform.AgentService";
+const TOOL: &str = "agentplatform.ToolService";
+const WORKER: &str = "agentplatform.TaskWorker";
+
 pub(super) async fn execute_task(channel: &Channel, number: usize) -> anyhow::Result<Step> {
-    let request = TaskRequest {
-        task_id: format!("demo-{number}"),
-        agent_id: "echo-agent".to_owned(),
-        input: format!("hello {number}"),
-        ..TaskRequest::default()
-    };
-    let mut client = AgentServiceClient::new(channel.clone());
-    let response = client.execute_task(request).await.context("ExecuteTask")?;
-    let answer = response.get_ref();
-    ensure!(
-        answer.success,
-        "ExecuteTask: the echo agent failed: {}",
-        answer.error
-    );
-    Ok(Step::new("ExecuteTask", &response, answer.output.clone()))
+    let (id, input) = (format!("demo-{number}"), format!("hello {number}"));
+    let message = json!({ "task_id": id, "agent_id": "echo-agent", "input": input });
+    make(
+        channel,
+        (AGENT, "ExecuteTask", message, |answers| output(&answers[0])),
+    )
+    .await
 }
 
 /// Every other kind of call, in the order in which they are made and told.
 pub(super) async fn others(channel: &Channel) -> Vec<anyhow::Result<Step>> {
-    vec![
-        stream_task(channel).await.context("StreamTask"),
-        get_status(channel).await.context("GetStatus"),
-        list_agents(channel).await.context("ListAgents"),
-        list_tools(channel).await.context("ListTools"),
-        list_workers(channel).await.context("ListWorkers"),
-        execute_tool(channel).await.context("ExecuteTool"),
-        process_task(channel).await.context("ProcessTask"),
-        task_status(channel).await.context("GetTaskStatus"),
-        reflection(channel).await.context("reflection"),
-    ]
-}
-
-async fn stream_task(channel: &Channel) -> anyhow::Result<Step> {
-    let request = TaskRequest {
-        agent_id: "echo-agent".to_owned(),
-        input: "one word at a time".to_owned(),
-        ..TaskRequest::default()
-    };
-    let mut response = AgentServiceClient::new(channel.clone())
-        .stream_task(request)
-        .await?;
-    let mut words = Vec::new();
-    let mut complete = false;
-    while let Some(chunk) = response.get_mut().message().await? {
-        complete = chunk.is_final;
-        words.push(chunk.content);
+    let echo = json!({ "agent_id": "echo-agent" });
+    let stream = json!({ "agent_id": "echo-agent", "input": "one word at a time" });
+    let place = json!({ "location": "Paris" });
+    let weather =
+        json!({ "tool_id": "weather-tool", "operation": "get_weather", "parameters": place });
+    let trip = json!({ "destination": "Paris", "days": "2" });
+    let plan =
+        json!({ "task_id": "demo-plan", "agent_id": "itinerary-worker", "parameters": trip });
+    let calls: [Call; 8] = [
+        (AGENT, "StreamTask", stream, |answers| {
+            let complete = answers.last().is_some_and(|last| last["is_final"] == true);
+            ensure!(complete, "the stream ended before its last chunk");
+            let words: Vec<&str> = answers.iter().map(|it| text(it, "content")).collect();
+            Ok(words.join(" | "))
+        }),
+        (AGENT, "GetStatus", echo, |answers| {
+            let (status, tasks) = (text(&answers[0], "status"), &answers[0]["active_tasks"]);
+            Ok(format!("{status}, {tasks} active tasks"))
+        }),
+        (AGENT, "ListAgents", json!({}), |answers| {
+            ids(&answers[0]["agents"], "agent_id")
+        }),
+        (TOOL, "ListTools", json!({}), |answers| {
+            ids(&answers[0]["tools"], "tool_id")
+        }),
+        (WORKER, "ListWorkers", json!({}), |answers| {
+            ids(&answers[0]["workers"], "worker_id")
+        }),
+        (TOOL, "ExecuteTool", weather, |answers| {
+            ensure_success(&answers[0])?;
+            let weather: Value = serde_json::from_str(text(&answers[0], "result"))?;
+            let (location, condition) = (text(&weather, "location"), text(&weather, "condition"));
+            let temperature = weather["temperature"].as_f64().context("no temperature")?;
+            Ok(format!("{location}: {temperature} °C, {condition}"))
+        }),
+        (WORKER, "ProcessTask", plan, |answers| {
+            let plan: Value = serde_json::from_str(&output(&answers[0])?)?;
+            let (days, destination) = (&plan["total_days"], &plan["destination"]);
+            let first = text(&plan["daily_schedule"][0]["morning"], "activity");
+            Ok(format!("{days} days in {destination}: {first}, …"))
+        }),
+        (
+            WORKER,
+            "GetTaskStatus",
+            json!({ "task_id": "demo-plan" }),
+            |answers| {
+                let (id, status) = (text(&answers[0], "task_id"), text(&answers[0], "status"));
+                ensure!(status == "completed", "the task is {status}, not completed");
+                Ok(format!("{id} is {status}"))
+            },
+        ),
+    ];
+    let mut steps = Vec::new();
+    for call in calls {
+        steps.push(make(channel, call).await);
     }
-    ensure!(complete, "the stream ended before its last chunk");
-    Ok(Step::new("StreamTask", &response, words.join(" | ")))
+    steps.push(reflection(channel).await.context("reflection"));
+    steps
 }
 
-async fn get_status(channel: &Channel) -> anyhow::Result<Step> {
-    let request = StatusRequest {
-        agent_id: "echo-agent".to_owned(),
-    };
-    let response = AgentServiceClient::new(channel.clone())
-        .get_status(request)
-        .await?;
-    let status = response.get_ref();
-    let what = format!("{}, {} active tasks", status.status, status.active_tasks);
-    Ok(Step::new("GetStatus", &response, what))
-}
-
-async fn list_agents(channel: &Channel) -> anyhow::Result<Step> {
-    let request = ListAgentsRequest::default();
-    let response = AgentServiceClient::new(channel.clone())
-        .list_agents(request)
-        .await?;
-    let what = listed(
-        response
-            .get_ref()
-            .agents
-            .iter()
-            .map(|agent| agent.agent_id.as_str()),
-    )?;
-    Ok(Step::new("ListAgents", &response, what))
-}
-
-async fn list_tools(channel: &Channel) -> anyhow::Result<Step> {
-    let request = ListToolsRequest::default();
-    let response = ToolServiceClient::new(channel.clone())
-        .list_tools(request)
-        .await?;
-    let what = listed(
-        response
-            .get_ref()
-            .tools
-            .iter()
-            .map(|tool| tool.tool_id.as_str()),
-    )?;
-    Ok(Step::new("ListTools", &response, what))
-}
-
-async fn list_workers(channel: &Channel) -> anyhow::Result<Step> {
-    let request = ListWorkersRequest::default();
-    let response = TaskWorkerClient::new(channel.clone())
-        .list_workers(request)
-        .await?;
-    let what = listed(
-        response
-            .get_ref()
-            .workers
-            .iter()
-            .map(|worker| worker.worker_id.as_str()),
-    )?;
-    Ok(Step::new("ListWorkers", &response, what))
-}
-
-fn listed<'a>(ids: impl Iterator<Item = &'a str>) -> anyhow::Result<String> {
-    let ids: Vec<&str> = ids.collect();
-    ensure!(!ids.is_empty(), "the list is empty");
-    Ok(ids.join(", "))
-}
-
-async fn execute_tool(channel: &Channel) -> anyhow::Result<Step> {
-    let request = ToolRequest {
-        tool_id: "weather-tool".to_owned(),
-        operation: "get_weather".to_owned(),
-        parameters: parameters(&[("location", "Paris")]),
-        ..ToolRequest::default()
-    };
-    let response = ToolServiceClient::new(channel.clone())
-        .execute_tool(request)
-        .await?;
-    let answer = response.get_ref();
-    ensure!(answer.success, "the weather tool failed: {}", answer.error);
-    let weather: Value = serde_json::from_str(&answer.result).context("read the weather")?;
-    let text = |key: &str| weather[key].as_str().unwrap_or_default().to_owned();
-    let temperature = weather["temperature"].as_f64().context("no temperature")?;
-    let what = format!(
-        "{}: {temperature} °C, {}",
-        text("location"),
-        text("condition")
-    );
-    Ok(Step::new("ExecuteTool", &response, what))
-}
-
-async fn process_task(channel: &Channel) -> anyhow::Result<Step> {
-    let request = TaskRequest {
-        task_id: PLAN.to_owned(),
-        agent_id: "itinerary-worker".to_owned(),
-        parameters: parameters(&[("destination", "Paris"), ("days", "2")]),
-        ..TaskRequest::default()
-    };
-    let response = TaskWorkerClient::new(channel.clone())
-        .process_task(request)
-        .await?;
-    let answer = response.get_ref();
-    ensure!(
-        answer.success,
-        "the itinerary worker failed: {}",
-        answer.error
-    );
-    let plan: Value = serde_json::from_str(&answer.output).context("read the plan")?;
-    let first = plan["daily_schedule"][0]["morning"]["activity"]
-        .as_str()
-        .unwrap_or_default();
-    let what = format!(
-        "{} days in {}: {first}, …",
-        plan["total_days"], plan["destination"]
-    );
-    Ok(Step::new("ProcessTask", &response, what))
-}
-
-async fn task_status(channel: &Channel) -> anyhow::Result<Step> {
-    let request = TaskStatusRequest {
-        task_id: PLAN.to_owned(),
-    };
-    let response = TaskWorkerClient::new(channel.clone())
-        .get_task_status(request)
-        .await?;
-    let status = response.get_ref();
-    ensure!(
-        status.status == "completed",
-        "the task is {}, not completed",
-        status.status
-    );
-    let what = format!("{} is {}", status.task_id, status.status);
-    Ok(Step::new("GetTaskStatus", &response, what))
+async fn make(channel: &Channel, call: Call) -> anyhow::Result<Step> {
+    let (service, call, message, describe) = call;
+    let answered = contract::call(channel, service, call, message).await;
+    let (instance, answers) = answered.context(call)?;
+    ensure!(!answers.is_empty(), "{call}: no answer");
+    Ok(Step {
+        call,
+        answered_by: instance.unwrap_or_else(|| "(router)".to_owned()),
+        what: describe(&answers).context(call)?,
+    })
 }
 
 async fn reflection(channel: &Channel) -> anyhow::Result<Step> {
@@ -232,21 +128,36 @@ async fn reflection(channel: &Channel) -> anyhow::Result<Step> {
         .filter_map(|name| name.strip_prefix("agentplatform."))
         .collect();
     ensure!(ours.len() == 3, "reflection lists {services:?}");
-    let what = format!(
-        "{} and {} more",
-        ours.join(", "),
-        services.len() - ours.len()
-    );
+    let more = services.len() - ours.len();
     Ok(Step {
         call: "reflection",
         answered_by: "(router)".to_owned(),
-        what,
+        what: format!("{} and {more} more", ours.join(", ")),
     })
 }
 
-fn parameters(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    pairs
-        .iter()
-        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-        .collect()
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+/// What a task came to.
+fn output(answer: &Value) -> anyhow::Result<String> {
+    ensure_success(answer)?;
+    Ok(text(answer, "output").to_owned())
+}
+
+fn ensure_success(answer: &Value) -> anyhow::Result<()> {
+    ensure!(
+        answer["success"] == true,
+        "it failed: {}",
+        text(answer, "error")
+    );
+    Ok(())
+}
+
+fn ids(list: &Value, field: &str) -> anyhow::Result<String> {
+    let ids = list.as_array().into_iter().flatten();
+    let ids: Vec<&str> = ids.map(|it| text(it, field)).collect();
+    ensure!(!ids.is_empty(), "the list is empty");
+    Ok(ids.join(", "))
 }

@@ -3,11 +3,16 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::Value;
 
-use super::view::{status, text};
-use crate::{failure, gateway::GatewayClient, output::Output};
+use super::view::status;
+use crate::{
+    failure,
+    gateway::GatewayClient,
+    output::{Output, text},
+};
 
-/// Call jobs off: waiting ones at once, running ones as soon as their workers hear of it.
+/// Cancel jobs: waiting ones at once, running ones as soon as their workers learn of it.
 #[derive(Args, Debug)]
 pub(super) struct Cancel {
     /// Jobs' ids
@@ -26,7 +31,7 @@ pub(super) struct Retry {
 impl Cancel {
     pub(super) async fn run(
         self,
-        gateway: GatewayClient,
+        gateway: &GatewayClient,
         out: &Output,
     ) -> anyhow::Result<ExitCode> {
         each(gateway, out, &self.ids, "cancel").await
@@ -36,27 +41,21 @@ impl Cancel {
 impl Retry {
     pub(super) async fn run(
         self,
-        gateway: GatewayClient,
+        gateway: &GatewayClient,
         out: &Output,
     ) -> anyhow::Result<ExitCode> {
         each(gateway, out, &self.ids, "retry").await
     }
 }
 
-/// Does it with each, and goes on after a refusal; the exit code remembers it.
+/// Does it with each job.
 pub(super) async fn each(
-    mut gateway: GatewayClient,
+    gateway: &GatewayClient,
     out: &Output,
     ids: &[String],
     what: &str,
 ) -> anyhow::Result<ExitCode> {
-    let mut code = ExitCode::SUCCESS;
-    for id in ids {
-        match gateway.post(&gateway.url(&["jobs", id, what]), None).await {
-            Ok(job) if out.json => out.value(&job)?,
-            Ok(job) => out.line(&format!("{}  {}", text(&job, "job_id"), status(&job)))?,
-            Err(error) => code = failure::exit(out, &error),
-        }
-    }
-    Ok(code)
+    let change = async |id: &str| gateway.post(&gateway.url(&["jobs", id, what]), None).await;
+    let shown = |job: &Value| format!("{}  {}", text(job, "job_id"), status(job));
+    failure::each(out, ids, change, shown).await
 }

@@ -3,27 +3,28 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
-use http::StatusCode;
+use clap::Args;
+use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{
     change,
     list::{self, JobFilter, pages},
-    view::text,
 };
 use crate::{
     gateway::{GatewayClient, Problem},
-    output::Output,
+    output::{Output, text},
+    subcommands::subcommands,
 };
 
-/// Look through the jobs that were given up, and try them again.
-#[derive(Subcommand, Debug)]
-pub(super) enum Dead {
-    /// List them, those that died first first
-    List(List),
-    /// Try them again, from the start
-    Requeue(Requeue),
+subcommands! {
+    /// List the jobs that were given up, and try them again.
+    pub(super) enum Dead(gateway: &GatewayClient, out: &Output) {
+        /// List them, the oldest first
+        List(List),
+        /// Try them again, from the start
+        Requeue(Requeue),
+    }
 }
 
 #[derive(Args, Debug)]
@@ -31,7 +32,7 @@ pub(super) struct List {
     #[command(flatten)]
     which: JobFilter,
 
-    /// At most so many; 0 for all
+    /// How many at most; 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -52,43 +53,36 @@ pub(super) struct Requeue {
     which: JobFilter,
 }
 
-impl Dead {
-    pub(super) async fn run(
-        self,
-        mut gateway: GatewayClient,
-        out: &Output,
-    ) -> anyhow::Result<ExitCode> {
-        match self {
-            Self::List(List { which, limit }) => {
-                let dead = pages(&mut gateway, Some("dead"), &which, limit);
-                list::show(out, dead, "no job was given up").await
-            }
-            Self::Requeue(requeue) if requeue.all => all(gateway, out, &requeue.which).await,
-            Self::Requeue(requeue) => change::each(gateway, out, &requeue.ids, "retry").await,
+impl List {
+    async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<()> {
+        let dead = pages(gateway, Some("dead"), &self.which, self.limit);
+        list::show(out, dead, "no job was given up").await
+    }
+}
+
+impl Requeue {
+    async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<ExitCode> {
+        match self.all {
+            true => all(gateway, out, &self.which).await,
+            false => change::each(gateway, out, &self.ids, "retry").await,
         }
     }
 }
 
-async fn all(
-    mut gateway: GatewayClient,
-    out: &Output,
-    which: &JobFilter,
-) -> anyhow::Result<ExitCode> {
+async fn all(gateway: &GatewayClient, out: &Output, which: &JobFilter) -> anyhow::Result<ExitCode> {
     // All ids first: the places of pages move when jobs are taken out of them.
     let mut ids = Vec::new();
-    let mut dead = pages(&mut gateway, Some("dead"), which, 0);
+    let mut dead = pages(gateway, Some("dead"), which, 0);
     while let Some(jobs) = dead.next().await? {
         ids.extend(jobs.iter().map(|job| text(job, "job_id")));
     }
     let mut requeued = 0;
     for (done, id) in ids.iter().enumerate() {
         out.progress(&format!("{done} of {} dead letters", ids.len()));
-        let retried = gateway
-            .post(&gateway.url(&["jobs", id, "retry"]), None)
-            .await;
-        match retried {
+        let url = gateway.url(&["jobs", id, "retry"]);
+        match gateway.post(&url, None).await {
             Ok(_) => requeued += 1,
-            // Somebody else was quicker, or its time was over.
+            // Somebody else was quicker, or it is no longer kept.
             Err(error) if is_gone(&error) => {}
             Err(error) => {
                 out.progress("");

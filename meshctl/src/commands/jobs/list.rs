@@ -1,29 +1,30 @@
 //! `meshctl jobs list`, and pages of jobs for whoever needs them.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use serde_json::Value;
 
-use super::view::{status, text};
-use crate::{gateway::GatewayClient, output::Output};
+use super::view::status;
+use crate::{
+    gateway::GatewayClient,
+    output::{Output, text},
+};
 
 /// Jobs on one page: results may be large.
 const PAGE: usize = 100;
 /// Characters of a job's error or progress in a table.
 const MAX_TEXT: usize = 60;
 
-/// List jobs, those that were enqueued last first. `--json` prints them as the gateway lists them.
+/// List jobs, the latest enqueued first. `--json` prints them in the gateway's order.
 #[derive(Args, Debug)]
 pub(super) struct List {
-    /// Only these: queued, scheduled, running, succeeded, failed, dead or cancelled
+    /// Only with this status: queued, scheduled, running, succeeded, failed, dead or cancelled
     #[arg(long, value_name = "STATUS")]
     status: Option<String>,
 
     #[command(flatten)]
     which: JobFilter,
 
-    /// At most so many; 0 for all
+    /// How many at most; 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -40,27 +41,14 @@ pub(super) struct JobFilter {
 }
 
 impl List {
-    pub(super) async fn run(
-        self,
-        mut gateway: GatewayClient,
-        out: &Output,
-    ) -> anyhow::Result<ExitCode> {
-        let listed = pages(
-            &mut gateway,
-            self.status.as_deref(),
-            &self.which,
-            self.limit,
-        );
-        show(out, listed, "no job is there").await
+    pub(super) async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<()> {
+        let listed = pages(gateway, self.status.as_deref(), &self.which, self.limit);
+        show(out, listed, "there are no jobs").await
     }
 }
 
 /// Lists what the pages hold: a job a line for programs, a table for people.
-pub(super) async fn show(
-    out: &Output,
-    mut pages: Pages<'_>,
-    none: &str,
-) -> anyhow::Result<ExitCode> {
+pub(super) async fn show(out: &Output, mut pages: Pages<'_>, none: &str) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     while let Some(jobs) = pages.next().await? {
         if out.json {
@@ -86,7 +74,7 @@ pub(super) async fn show(
     if pages.more {
         out.remark("there are more: --limit says how many to list");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The column of the time at which a job was enqueued.
@@ -121,19 +109,19 @@ fn shortened(words: &str) -> String {
 /// Pages of jobs, one after another.
 #[derive(Debug)]
 pub(super) struct Pages<'a> {
-    gateway: &'a mut GatewayClient,
+    gateway: &'a GatewayClient,
     query: Vec<(&'static str, String)>,
     /// How many are still wanted.
     left: usize,
     /// Where the next page begins; `None` after the last.
     cursor: Option<String>,
-    /// There were more than wanted.
+    /// Whether there are more than wanted.
     more: bool,
 }
 
 /// Jobs with a status, at most `limit` of them; 0 for all.
 pub(super) fn pages<'a>(
-    gateway: &'a mut GatewayClient,
+    gateway: &'a GatewayClient,
     status: Option<&str>,
     which: &JobFilter,
     limit: usize,

@@ -1,27 +1,23 @@
 //! `meshctl jobs queues`.
 
-use std::process::ExitCode;
-
 use clap::Args;
 use serde_json::Value;
 
-use super::view::text;
-use crate::{duration, gateway::GatewayClient, output::Output};
+use crate::{
+    duration,
+    gateway::GatewayClient,
+    output::{Output, text},
+};
 
 /// Count the jobs of each queue.
 #[derive(Args, Debug)]
 pub(super) struct Queues;
 
 impl Queues {
-    pub(super) async fn run(
-        self,
-        mut gateway: GatewayClient,
-        out: &Output,
-    ) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<()> {
         let queues = gateway.get(&gateway.url(&["queues"])).await?;
         if out.json {
-            out.value(&queues)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(out.value(&queues)?);
         }
         let rows: Vec<_> = queues.as_array().into_iter().flatten().map(row).collect();
         if rows.is_empty() {
@@ -39,8 +35,7 @@ impl Queues {
             "CANCELLED",
             "SERVED",
         ];
-        out.table(heading, &rows)?;
-        Ok(ExitCode::SUCCESS)
+        Ok(out.table(heading, &rows)?)
     }
 }
 

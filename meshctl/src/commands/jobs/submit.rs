@@ -6,10 +6,15 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::{view::text, watch};
-use crate::{duration, gateway::GatewayClient, json_arg, output::Output};
+use super::watch;
+use crate::{
+    duration,
+    gateway::GatewayClient,
+    json_arg,
+    output::{Output, text},
+};
 
-/// Hand a job in; prints its id.
+/// Submit a job, and print its id.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     meshctl jobs submit call '{\"input\":\"hi\"}' --service agent-echo --method agentplatform.AgentService/ExecuteTask\n  \
@@ -20,7 +25,7 @@ pub(super) struct Submit {
     #[arg(help = format!("What kind of job: {}", work::kind_names()))]
     kind: String,
 
-    /// What it is about: JSON, @file, or - for standard input; {} when absent
+    /// Its payload: JSON, @file, or - for standard input; {} when absent
     #[arg(value_name = "JSON|-|@file")]
     payload: Option<String>,
 
@@ -52,11 +57,11 @@ pub(super) struct Submit {
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
 
-    /// How often it is tried at most; 5 when absent
+    /// How many attempts at most; 5 when absent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: Option<u32>,
 
-    /// Its idempotency key: handing it in again under one key within a day makes one job
+    /// Its idempotency key: submitting it again with this key within a day makes one job
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
 
@@ -68,15 +73,14 @@ pub(super) struct Submit {
 impl Submit {
     pub(super) async fn run(
         self,
-        mut gateway: GatewayClient,
+        gateway: &GatewayClient,
         out: &Output,
     ) -> anyhow::Result<ExitCode> {
         let given = json_arg::read(self.payload.as_deref().unwrap_or("{}")).await?;
         let payload: Value = serde_json::from_str(&given)
-            .with_context(|| format!("the payload is no JSON: {}", json_arg::FORMS))?;
-        let accepted = gateway
-            .post(&gateway.url(&["jobs"]), Some(&self.body(payload)))
-            .await?;
+            .with_context(|| format!("the payload is not JSON: {}", json_arg::FORMS))?;
+        let (url, body) = (gateway.url(&["jobs"]), self.body(payload));
+        let accepted = gateway.post(&url, Some(&body)).await?;
         let (id, warning) = (text(&accepted, "job_id"), text(&accepted, "warning"));
         if !warning.is_empty() {
             out.remark(&warning);
@@ -93,7 +97,7 @@ impl Submit {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The job as the API takes it: what was not given is the gateway's to choose.
+    /// The job as the API takes it. The gateway chooses what is not given.
     fn body(&self, payload: Value) -> Value {
         let millis = |duration: Option<Duration>| {
             let millis = u64::try_from(duration?.as_millis()).ok()?;

@@ -1,16 +1,14 @@
-//! How a job is shown, and `meshctl jobs get`.
-
-use std::process::ExitCode;
+//! `meshctl jobs get`, and how a job is shown.
 
 use clap::Args;
 use serde_json::Value;
 
 use crate::{
     gateway::GatewayClient,
-    output::{Output, Style},
+    output::{Output, Style, plain, text},
 };
 
-/// Show a job and what came of it.
+/// Show a job and its result.
 #[derive(Args, Debug)]
 pub(super) struct Get {
     /// A job's id
@@ -18,14 +16,9 @@ pub(super) struct Get {
 }
 
 impl Get {
-    pub(super) async fn run(
-        self,
-        mut gateway: GatewayClient,
-        out: &Output,
-    ) -> anyhow::Result<ExitCode> {
+    pub(super) async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<()> {
         let job = gateway.get(&gateway.url(&["jobs", &self.id])).await?;
-        show(out, &job)?;
-        Ok(ExitCode::SUCCESS)
+        show(out, &job)
     }
 }
 
@@ -53,12 +46,7 @@ pub(super) fn show(out: &Output, job: &Value) -> anyhow::Result<()> {
         ("result", pretty(&job["result"])),
         ("metrics", lines(&job["metrics"])),
     ];
-    for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        // What has several lines is set off by as much as the first of them.
-        let value = value.replace('\n', "\n          ");
-        out.line(&format!("{name:<9} {value}"))?;
-    }
-    Ok(())
+    Ok(out.facts(&facts)?)
 }
 
 /// Whether a status is an end.
@@ -70,8 +58,8 @@ pub(super) fn is_end(status: &str) -> bool {
 pub(super) fn status(job: &Value) -> String {
     let status = text(job, "status");
     match status.as_str() {
-        "running" if job["cancelling"] == true => "running, called off".to_owned(),
-        "failed" => "failed, to be tried again".to_owned(),
+        "running" if job["cancelling"] == true => "running, being cancelled".to_owned(),
+        "failed" => "failed, will be tried again".to_owned(),
         _ => status,
     }
 }
@@ -82,16 +70,6 @@ fn style(status: &str) -> Style {
         "failed" | "dead" | "cancelled" => Style::Bad,
         _ => Style::Strong,
     }
-}
-
-/// A field's text, for people: what other programs wrote does not steer the terminal.
-pub(super) fn text(job: &Value, field: &str) -> String {
-    plain(job[field].as_str().unwrap_or_default())
-}
-
-fn plain(text: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\n';
-    text.trim_end().replace(steers, " ")
 }
 
 fn pretty(value: &Value) -> String {
@@ -132,11 +110,6 @@ fn flatten(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_job_says_does_not_steer_the_terminal() {
-        assert_eq!(plain("\x1b]0;title\x07 a\nb\n"), " ]0;title  a\nb");
-    }
 
     #[test]
     fn metrics_are_a_line_each() {

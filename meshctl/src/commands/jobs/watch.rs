@@ -10,14 +10,14 @@ use serde_json::Value;
 use tokio::time::{interval, sleep};
 use url::Url;
 
-use super::view::{self, is_end, text};
+use super::view::{self, is_end};
 use crate::{
-    duration,
+    duration, failure,
     gateway::{GatewayClient, Problem},
-    output::Output,
+    output::{Output, text},
 };
 
-/// How long a gateway may be away in the middle.
+/// How long a gateway may be away meanwhile.
 const GATEWAY_AWAY_LIMIT: Duration = Duration::from_secs(60);
 /// How long to wait before it is asked again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -26,11 +26,11 @@ const BAR_WIDTH: usize = 30;
 /// Characters of progress that is no percentage.
 const MAX_TEXT: usize = 50;
 
-/// Follow a job to its end: a bar on a terminal; for programs its events from the beginning, then
-/// the job, as a line of JSON each. A gateway that goes away for a while is waited for.
+/// Follow a job to its end. A terminal shows a bar. Programs get its events from the beginning, then
+/// the job, as a line of JSON each. A gateway may be away for a minute meanwhile.
 ///
-/// Exits with 0 when the job succeeded, 3 when it was given up, 4 when it was called off. A queue is
-/// followed until it is interrupted.
+/// Exits with 0 when the job succeeded, 3 when it was given up, 4 when it was cancelled. A queue is
+/// followed until an interrupt.
 #[derive(Args, Debug)]
 pub(super) struct Watch {
     /// A job's id
@@ -45,7 +45,7 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) async fn run(
         self,
-        gateway: GatewayClient,
+        gateway: &GatewayClient,
         out: &Output,
     ) -> anyhow::Result<ExitCode> {
         match (self.id, self.queue) {
@@ -55,25 +55,39 @@ impl Watch {
     }
 }
 
-/// Tells every event of a queue, for ever.
+/// Since when a gateway is away.
+#[derive(Debug, Default)]
+struct Outage(Option<Instant>);
+
+impl Outage {
+    /// Fails with what waiting does not help against: a refusal that lasts, a gateway that is away
+    /// for too long, or an answer that nobody reads.
+    fn tolerate(&mut self, error: anyhow::Error) -> anyhow::Result<()> {
+        let lasts = Problem::of(&error).is_some_and(|problem| !problem.is_transient());
+        let since = *self.0.get_or_insert_with(Instant::now);
+        if lasts || failure::is_broken_pipe(&error) || since.elapsed() >= GATEWAY_AWAY_LIMIT {
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Prints every event of a queue, without end.
 async fn follow_queue(
-    gateway: GatewayClient,
+    gateway: &GatewayClient,
     out: &Output,
     queue: &str,
 ) -> anyhow::Result<ExitCode> {
     let mut url = gateway.url(&["events"]);
     url.query_pairs_mut().append_pair("queue", queue);
-    let mut cursor = String::new();
-    let mut away: Option<Instant> = None;
+    let (mut cursor, mut outage) = (String::new(), Outage::default());
     loop {
-        let failed = queue_events(&gateway, &url, out, &mut cursor, &mut away).await;
-        if let Err(error) = failed {
-            let lasts = Problem::of(&error).is_some_and(|problem| !problem.is_transient());
-            let since = *away.get_or_insert_with(Instant::now);
-            if lasts || is_closed(&error) || since.elapsed() >= GATEWAY_AWAY_LIMIT {
-                return Err(error);
-            }
-        }
+        let ended = queue_events(gateway, &url, out, &mut cursor, &mut outage).await;
+        ended.or_else(|error| outage.tolerate(error))?;
         sleep(RETRY_DELAY).await;
     }
 }
@@ -83,13 +97,13 @@ async fn queue_events(
     url: &Url,
     out: &Output,
     cursor: &mut String,
-    away: &mut Option<Instant>,
+    outage: &mut Outage,
 ) -> anyhow::Result<()> {
     let Some(mut events) = gateway.events(url, cursor).await? else {
         return Ok(());
     };
     while let Some(event) = events.next().await? {
-        *away = None;
+        outage.end();
         text(&event, "cursor").clone_into(cursor);
         if out.json {
             out.value(&event)?;
@@ -115,43 +129,31 @@ fn event_line(event: &Value) -> String {
     line.trim_end().to_owned()
 }
 
-/// Whether nobody reads what is written.
-fn is_closed(error: &anyhow::Error) -> bool {
-    let error = error.downcast_ref::<std::io::Error>();
-    error.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
 /// Follows a job to its end.
 pub(super) async fn follow(
-    mut gateway: GatewayClient,
+    gateway: &GatewayClient,
     out: &Output,
     id: &str,
 ) -> anyhow::Result<ExitCode> {
-    let mut state = WatchState::new(out, &gateway.get(&gateway.url(&["jobs", id])).await?);
-    let mut away: Option<Instant> = None;
+    let url = gateway.url(&["jobs", id]);
+    let mut state = WatchState::new(out, &gateway.get(&url).await?);
+    let mut outage = Outage::default();
     loop {
-        let failed = match events(&gateway, id, &mut state).await {
-            Ok(()) => gateway.get(&gateway.url(&["jobs", id])).await,
+        let told = match events(gateway, id, &mut state).await {
+            Ok(()) => gateway.get(&url).await,
             Err(error) => Err(error),
         };
-        match failed {
+        match told {
             Ok(job) if is_end(&text(&job, "status")) => return state.end(&job),
-            // The gateway leaves, and another one tells more.
-            Ok(_) => away = None,
-            Err(error) => {
-                let lasts = Problem::of(&error).is_some_and(|problem| !problem.is_transient());
-                let since = *away.get_or_insert_with(Instant::now);
-                if lasts || since.elapsed() >= GATEWAY_AWAY_LIMIT {
-                    out.progress("");
-                    return Err(error);
-                }
-            }
+            // This gateway leaves, and another one has more.
+            Ok(_) => outage.end(),
+            Err(error) => outage.tolerate(error).inspect_err(|_| out.progress(""))?,
         }
         sleep(RETRY_DELAY).await;
     }
 }
 
-/// Tells events until the gateway ends them.
+/// Shows events until the gateway ends them.
 async fn events(
     gateway: &GatewayClient,
     id: &str,
@@ -173,7 +175,7 @@ async fn events(
     }
 }
 
-/// What was told so far.
+/// What was shown so far.
 struct WatchState<'a> {
     out: &'a Output,
     cursor: String,
@@ -205,10 +207,10 @@ impl<'a> WatchState<'a> {
         }
         match text(event, "event").as_str() {
             "progress" => self.progress = text(event, "progress"),
-            // Not a status: what happened meanwhile is not known any more, the job itself is.
+            // No status: some events are no longer kept, and the job itself is read at the end.
             "missed" => {}
             status => {
-                // Each attempt tells of its own.
+                // Each attempt has a progress of its own.
                 self.progress.clear();
                 status.clone_into(&mut self.status);
             }

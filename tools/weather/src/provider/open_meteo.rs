@@ -43,7 +43,7 @@ impl OpenMeteo {
         let hosts =
             [&geocoding, &forecast].map(|url| url.host_str().unwrap_or_default().to_owned());
         let policy = EgressPolicy::new(true, &hosts);
-        let api = JsonApi::new(policy, keys.provider_timeout, MAX_BYTES, "")
+        let api = JsonApi::new(policy, keys.provider_timeout, MAX_BYTES, None)
             .map_err(|error| Error::InvalidConfig(error.to_string()))?;
         Ok(Self {
             api,

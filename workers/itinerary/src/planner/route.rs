@@ -14,22 +14,18 @@ pub(crate) struct Route<'a> {
 
 /// Orders the stops of a day that begins and ends at `home`. It tries every order: a day has few stops.
 pub(crate) fn route<'a>(outing: &Outing<'a>, home: Point) -> Route<'a> {
-    let mut best: Option<Route<'a>> = None;
-    each_order(&mut outing.daytime.clone(), 0, &mut |daytime| {
-        let km = length(home, daytime, outing.evening);
-        if best.as_ref().is_none_or(|best| km < best.km) {
-            best = Some(Route {
-                daytime: daytime.to_vec(),
-                evening: outing.evening,
-                km,
-            });
-        }
-    });
-    best.unwrap_or(Route {
+    let mut best = Route {
         daytime: Vec::new(),
         evening: outing.evening,
-        km: 0.0,
-    })
+        km: f64::INFINITY,
+    };
+    each_order(&mut outing.daytime.clone(), 0, &mut |daytime| {
+        let km = length(home, daytime, outing.evening);
+        if km < best.km {
+            (best.daytime, best.km) = (daytime.to_vec(), km);
+        }
+    });
+    best
 }
 
 /// The way from `home` through the stops and back, km.

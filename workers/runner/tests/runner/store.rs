@@ -23,8 +23,8 @@ async fn a_runner_is_unready_and_ill_while_the_queue_refuses_writes_and_then_goe
     status("/health", 200).await;
     assert_eq!(stage.redis.command("REPLICAOF 127.0.0.1 1"), "+OK");
     for path in ["/health", "/readyz"] {
-        let told = status(path, 503).await;
-        assert!(told.contains("it is a replica"), "{told}");
+        let text = status(path, 503).await;
+        assert!(text.contains("it is a replica"), "{text}");
     }
     assert_eq!(stage.redis.command("REPLICAOF NO ONE"), "+OK");
     for path in ["/health", "/readyz"] {

@@ -1,4 +1,4 @@
-//! Consul's JSON, as far as it is read, and what it means.
+//! The parts of Consul's JSON that are read, and what they mean.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -30,7 +30,7 @@ struct Node {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Service {
-    /// Empty for a service; what else there is are proxies and gateways.
+    /// Empty for a service; proxies and gateways have one.
     #[serde(default)]
     kind: String,
     #[serde(rename = "ID")]
@@ -76,7 +76,7 @@ pub(super) struct StateRow {
     service_name: String,
     #[serde(default)]
     service_tags: Option<Vec<String>>,
-    /// Moves when an instance left and came back between two answers.
+    /// Changes when an instance left and came back between two answers.
     #[serde(default)]
     create_index: u64,
 }
@@ -88,7 +88,7 @@ pub(super) struct NodeRow {
     pub(super) node: String,
 }
 
-/// `/v1/catalog/node/<name>`, as far as it tells what has changed.
+/// `/v1/catalog/node/<name>`: the parts that show changes.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct NodeServices {
@@ -99,13 +99,13 @@ pub(super) struct NodeServices {
 #[serde(rename_all = "PascalCase")]
 struct NodeService {
     service: String,
-    /// Moves whenever anything of the registration changes.
+    /// Changes with anything of the registration.
     #[serde(default)]
     modify_index: u64,
 }
 
 impl NodeServices {
-    /// The services on the node: name → what tells one state of its instances there from another.
+    /// The services on the node, each with the ID and modify index of its instances there.
     pub(super) fn states(self) -> HashMap<String, BTreeSet<(String, u64)>> {
         let mut states: HashMap<_, BTreeSet<_>> = HashMap::new();
         for (id, it) in self.services {
@@ -116,7 +116,7 @@ impl NodeServices {
     }
 }
 
-/// `/v1/agent/self`, as far as it tells one agent from another.
+/// `/v1/agent/self`: the parts that identify the agent.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct AgentSelf {
@@ -125,7 +125,7 @@ pub(super) struct AgentSelf {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct AgentConfig {
-    /// Made anew by an agent that has lost its data, or keeps none.
+    /// An agent that has lost its data, or keeps none, makes a new one.
     #[serde(rename = "NodeID")]
     pub(super) node_id: String,
 }
@@ -142,24 +142,24 @@ pub(super) struct AgentService {
 }
 
 impl AgentService {
-    /// Whether it is of the same service, at the same address and port.
+    /// Whether it has the same service, address and port.
     pub(super) fn is_at(&self, it: &Registration) -> bool {
         self.service == it.service && self.address == it.host && self.port == i64::from(it.port)
     }
 }
 
-/// What an answer about one service comes to.
+/// The instances in an answer about one service.
 #[derive(Debug, Default)]
 pub(super) struct ParsedInstances {
     pub(super) instances: BTreeMap<InstanceKey, Arc<Instance>>,
     /// How many rows are no instances.
     pub(super) excluded: usize,
-    /// Which of those are of no use to anybody; proxies and gateways are, to others.
+    /// Those of them that cannot be called. Proxies and gateways are not listed.
     pub(super) left_out: Vec<LeftOut>,
 }
 
-/// The instances of an answer. What nobody can call is left out, and so is what is no instance: a
-/// sidecar has the tags of its service, and would be called in its place.
+/// The instances of an answer. Entries that cannot be called are left out, and so are proxies: a
+/// sidecar has the tags of its service and would be called in its place.
 pub(super) fn instances(rows: Vec<HealthRow>) -> ParsedInstances {
     let mut found = ParsedInstances::default();
     for row in rows {
@@ -218,23 +218,17 @@ fn instance(
     })
 }
 
-/// The worst of all checks, those of the node included; maintenance mode is a critical check. No
-/// check at all is passing, as Consul has it; a status that we do not know is no good sign.
+/// The worst of all checks, those of the node included. Maintenance mode is a critical check. As in
+/// Consul, an instance without checks is passing.
 fn worst<'a>(statuses: impl Iterator<Item = &'a str>) -> Health {
-    let rank = |status| match status {
-        "passing" => 0,
-        "warning" => 1,
-        _ => 2,
-    };
-    match statuses.map(rank).max() {
-        None | Some(0) => Health::Passing,
-        Some(1) => Health::Warning,
-        Some(_) => Health::Critical,
-    }
+    statuses
+        .map(Health::from_name)
+        .max()
+        .unwrap_or(Health::Passing)
 }
 
-/// What the checks say of each service: its own rows and those of the nodes that it runs on.
-/// A service whose group differs between two answers has news.
+/// The checks of each service: its own rows and those of the nodes that it runs on. A service whose
+/// rows differ between two answers has changed.
 pub(super) fn checks_by_service(rows: Vec<StateRow>) -> HashMap<String, BTreeSet<Arc<StateRow>>> {
     let (of_nodes, of_services): (Vec<_>, Vec<_>) = rows
         .into_iter()
@@ -258,6 +252,18 @@ pub(super) fn checks_by_service(rows: Vec<StateRow>) -> HashMap<String, BTreeSet
         group.insert(row);
     }
     groups
+}
+
+/// The names whose values differ between two answers, or that only one of them has.
+pub(super) fn differing<T: PartialEq>(
+    before: &HashMap<String, T>,
+    after: &HashMap<String, T>,
+) -> BTreeSet<String> {
+    let names = before.keys().chain(after.keys());
+    names
+        .filter(|name| before.get(*name) != after.get(*name))
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! One watch on every check in place of one watch per service, when there are many services.
+//! The bulk watch: one blocking query on every check replaces one per service.
 //!
-//! An answer does not hold instances, so a service whose checks changed is told to fetch its own.
-//! A service must be told too that there was an outage: it may ask before and after and see none.
+//! An answer has no instances, so each service whose checks changed fetches its own. Services are
+//! told of outages too: one that asks before and after an outage sees none.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,51 +12,51 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    api_types::{StateRow, checks_by_service},
-    blocking_query::{MIN_INTERVAL, backoff, interval},
+    api_types::{StateRow, checks_by_service, differing},
     client::Answer,
     index::QueryIndex,
     outage::WatchOutage,
-    watches::{Mode, Watches},
+    pacing::{MIN_INTERVAL, interval, pauses},
+    watch_state::{Mode, WatchState},
 };
 use crate::Error;
 
 /// Watches all checks until few services are watched.
-pub(super) async fn run(watches: Arc<Watches>) {
+pub(super) async fn run(state: Arc<WatchState>) {
     let mut watcher = BulkWatcher {
-        failing: WatchOutage::new(watches.outages.clone()),
+        failing: WatchOutage::new(state.outages.clone()),
         query_index: QueryIndex::default(),
         known: None,
         outages: 0,
     };
-    let mut backoff = backoff();
-    while !watches.end_bulk_watch() {
+    let mut pauses = pauses();
+    while !state.end_bulk_watch() {
         let started = Instant::now();
-        let asked = watches.client.state(watcher.query_index.ask());
+        let asked = state.client.state(watcher.query_index.ask());
         let answered = tokio::select! {
-            () = watches.stop.cancelled() => return,
+            () = state.stop.cancelled() => return,
             answered = asked => answered,
         };
         let next = match &answered {
             Ok(answer) => {
-                backoff.reset();
+                pauses.reset();
                 (started + MIN_INTERVAL).max(Instant::now() + interval(answer.cost) - MIN_INTERVAL)
             }
-            Err(_) => Instant::now() + backoff.next(),
+            Err(_) => Instant::now() + pauses.after_failure(&mut rand::rng()),
         };
         match watcher.take(answered, started.elapsed()) {
-            News::Of(names) => watches.tell(|name| names.contains(name)),
-            News::Mode(mode) => drop(watches.mode.send_replace(mode)),
+            News::Of(names) => state.wake(|name| names.contains(name)),
+            News::Mode(mode) => drop(state.mode.send_replace(mode)),
             News::None => {}
         }
         tokio::select! {
-            () = watches.stop.cancelled() => return,
+            () = state.stop.cancelled() => return,
             () = sleep_until(next) => {}
         }
     }
 }
 
-/// What the watcher knows; pure, so that its decisions can be tested.
+/// The state of the bulk watch, without I/O.
 struct BulkWatcher {
     failing: WatchOutage,
     query_index: QueryIndex,
@@ -64,12 +64,12 @@ struct BulkWatcher {
     outages: u64,
 }
 
-/// Whom an answer concerns.
+/// Which services an answer concerns.
 #[derive(Debug, PartialEq, Eq)]
 enum News {
-    /// The services of these names.
+    /// These services.
     Of(BTreeSet<String>),
-    /// All: an outage began or ended, or this is the first answer.
+    /// All services: an outage began or ended, or this is the first answer.
     Mode(Mode),
     None,
 }
@@ -83,7 +83,7 @@ impl BulkWatcher {
                 let back = self.failing.is_now();
                 self.failing.end("all checks");
                 let groups = checks_by_service(value);
-                let changed = self.known.as_ref().map(|known| changed(known, &groups));
+                let changed = self.known.as_ref().map(|known| differing(known, &groups));
                 self.known = Some(groups);
                 match changed {
                     // Services may have fetched before the first answer, so they fetch again.
@@ -112,18 +112,6 @@ impl BulkWatcher {
             unreachable,
         }
     }
-}
-
-/// The names of which one knows something else than the other.
-pub(super) fn changed<T: PartialEq>(
-    before: &HashMap<String, T>,
-    after: &HashMap<String, T>,
-) -> BTreeSet<String> {
-    let names = before.keys().chain(after.keys());
-    names
-        .filter(|name| before.get(*name) != after.get(*name))
-        .cloned()
-        .collect()
 }
 
 #[cfg(test)]

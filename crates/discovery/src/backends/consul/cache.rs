@@ -1,8 +1,8 @@
-//! Keeps the last known set on the disk, for a program that starts while Consul is away.
+//! The last known set on disk, for a program that starts while Consul is unreachable.
 //!
-//! The file is written beside its place and then put there, so that a crash leaves the old one. One
-//! that cannot be read, or is of another Consul, is told of and ignored: it is written anew as soon
-//! as Consul answers.
+//! A new file is written under another name and then renamed, so that a crash leaves the old one. A
+//! file that cannot be read, or that belongs to another Consul, is logged and ignored. It is
+//! replaced as soon as Consul answers.
 
 use std::{
     collections::BTreeMap,
@@ -14,18 +14,18 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::sleep};
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::watches::Watches;
 use crate::{Catalog, Health, Instance, InstanceKey, KvEntries, Snapshot, validate};
 
 /// The version of the file's format.
 const FORMAT: u32 = 1;
-/// A longer file is none of ours.
-const MOST_BYTES: u64 = 256 << 20;
+/// Larger files are not read: they are not ours.
+const MAX_BYTES: u64 = 256 << 20;
 /// The least time between two writes.
-const PAUSE: Duration = Duration::from_secs(1);
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The file, and what it held when the program started.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) struct Cache {
     cached: Option<CacheFile>,
 }
 
-/// What is known at a moment.
+/// Everything that is known at one moment.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct KnownState {
     pub(super) catalog: Option<Arc<Catalog>>,
@@ -47,7 +47,7 @@ pub(super) struct KnownState {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct CacheFile {
     format: u32,
-    /// Consul's address: another Consul's instances are not ours.
+    /// Consul's address: the instances of another Consul are not ours.
     registry: String,
     /// Seconds since 1970.
     written: u64,
@@ -75,19 +75,19 @@ struct CachedInstance {
 }
 
 impl Cache {
-    /// Reads the file; without one there is nothing to remember.
+    /// Reads the file, if there is one.
     pub(super) fn open(path: PathBuf, registry: &str) -> Self {
         let read = read(&path).and_then(|kept| match kept {
             Some(kept) if kept.format != FORMAT => {
-                Err(format!("its format is {}, and not {FORMAT}", kept.format))
+                Err(format!("its format is {} instead of {FORMAT}", kept.format))
             }
             Some(kept) if kept.registry != registry => {
-                Err(format!("it is of the Consul at {}", kept.registry))
+                Err(format!("it is from the Consul at {}", kept.registry))
             }
             kept => Ok(kept),
         });
         let cached = read.unwrap_or_else(|problem| {
-            warn!(path = %path.display(), problem, "registry_cache cannot be used: it will be written anew");
+            warn!(path = %path.display(), problem, "registry_cache is unusable and will be overwritten");
             None
         });
         Self {
@@ -122,14 +122,14 @@ impl Cache {
     }
 
     pub(super) fn service(&self, name: &str) -> Option<BTreeMap<InstanceKey, Arc<Instance>>> {
-        let kept = self.cached.as_ref()?.services.get(name)?.iter();
-        let instances = kept.filter_map(|entry| entry.instance(name));
+        let entries = self.cached.as_ref()?.services.get(name)?.iter();
+        let instances = entries.filter_map(|entry| entry.instance(name));
         Some(instances.map(|it| (it.key.clone(), Arc::new(it))).collect())
     }
 
-    /// What to write. A service that nobody has asked for since the start stays as it was, while the
-    /// catalog names it or nobody has asked for that.
-    fn kept(&self, known: &KnownState) -> CacheFile {
+    /// The content to write. A service that was not watched since the start keeps its cached
+    /// instances while the catalog lists it, or while the catalog is not watched.
+    fn updated(&self, known: &KnownState) -> CacheFile {
         let (before, catalog) = (self.cached.clone().unwrap_or_default(), &known.catalog);
         let is_named = |name: &str| {
             let named = |catalog: &Arc<Catalog>| catalog.services.contains_key(name);
@@ -175,16 +175,11 @@ impl CachedInstance {
             tags: it.tags.clone(),
             meta: it.meta.clone(),
             weight: it.weight,
-            health: match it.health {
-                Health::Passing => "passing",
-                Health::Warning => "warning",
-                Health::Critical => "critical",
-            }
-            .to_owned(),
+            health: it.health.name().to_owned(),
         }
     }
 
-    /// The instance, when it is one: others write files too.
+    /// The instance, if it is valid. Anybody may have written the file.
     fn instance(&self, service: &str) -> Option<Instance> {
         let usable = validate::id(&self.id).and_then(|()| validate::host(&self.host));
         if usable.is_err() || self.port == 0 {
@@ -201,50 +196,48 @@ impl CachedInstance {
             tags: self.tags.clone(),
             meta: self.meta.clone(),
             weight: self.weight,
-            health: match self.health.as_str() {
-                "passing" => Health::Passing,
-                "warning" => Health::Warning,
-                _ => Health::Critical,
-            },
+            health: Health::from_name(&self.health),
         })
     }
 }
 
-/// Writes what is known whenever it changes, until the backend is dropped.
-pub(super) async fn persist(watches: Arc<Watches>) {
-    let Some(cache) = watches.cache() else {
-        return;
-    };
+/// Writes what is known whenever it changes, until `stop`.
+pub(super) async fn persist(
+    cache: Arc<Cache>,
+    changed: Arc<Notify>,
+    stop: CancellationToken,
+    current: impl Fn() -> KnownState + Send,
+) {
+    let path = cache.path.display();
     if let Some(age) = cache.age() {
-        info!(path = %cache.path.display(), age_seconds = age, "a last known set is there, should Consul be away");
+        info!(%path, age_seconds = age, "the last known set is cached for the time that Consul is unreachable");
     }
-    let (mut known, mut told) = (KnownState::default(), None);
+    let (mut known, mut logged) = (KnownState::default(), None);
     loop {
         tokio::select! {
-            () = watches.stop.cancelled() => return,
-            () = watches.news.notified() => {}
+            () = stop.cancelled() => return,
+            () = changed.notified() => {}
         }
-        let now = watches.known();
+        let now = current();
         if now != known {
-            let (kept, path) = (cache.kept(&now), cache.path.clone());
-            let written = tokio::task::spawn_blocking(move || write(&path, &kept)).await;
+            let (file, to) = (cache.updated(&now), cache.path.clone());
+            let written = tokio::task::spawn_blocking(move || write(&to, &file)).await;
             let problem = match written {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(error) => Some(error.to_string()),
             };
-            if let Some(problem) = problem
-                .as_ref()
-                .filter(|problem| told.as_ref() != Some(*problem))
+            if problem != logged
+                && let Some(problem) = &problem
             {
-                warn!(path = %cache.path.display(), problem, "registry_cache cannot be written");
+                warn!(%path, problem, "registry_cache cannot be written");
             }
-            told = problem;
+            logged = problem;
             known = now;
         }
         tokio::select! {
-            () = watches.stop.cancelled() => return,
-            () = sleep(PAUSE) => {}
+            () = stop.cancelled() => return,
+            () = sleep(WRITE_INTERVAL) => {}
         }
     }
 }
@@ -252,12 +245,12 @@ pub(super) async fn persist(watches: Arc<Watches>) {
 fn read(path: &Path) -> Result<Option<CacheFile>, String> {
     let length = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => metadata.len(),
-        Ok(_) => return Err("it is no file".to_owned()),
+        Ok(_) => return Err("it is not a file".to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
-    if length > MOST_BYTES {
-        return Err(format!("it has {length} bytes"));
+    if length > MAX_BYTES {
+        return Err(format!("it has {length} bytes, more than {MAX_BYTES}"));
     }
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     serde_json::from_slice(&bytes)
@@ -265,7 +258,7 @@ fn read(path: &Path) -> Result<Option<CacheFile>, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Two programs may share the file: each writes one of its own and puts it in place.
+/// Two programs may share the file, so each writes a temporary file of its own and renames it.
 fn write(path: &Path, kept: &CacheFile) -> io::Result<()> {
     let folder = path
         .parent()
@@ -282,7 +275,7 @@ fn write(path: &Path, kept: &CacheFile) -> io::Result<()> {
     let new = path.with_file_name(name);
     let written = write_new(&new, kept).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
-        // What is half written is of no use; that it cannot be removed is told by the error already.
+        // A failure to remove the half-written file adds nothing to the error.
         fs::remove_file(&new).ok();
     }
     written
@@ -348,7 +341,7 @@ mod tests {
         let path = folder.path().join("new/registry.json");
         let empty = Cache::open(path.clone(), CONSUL);
         assert_eq!((empty.age(), empty.catalog()), (None, None));
-        write(&path, &empty.kept(&known("agent-echo"))).unwrap();
+        write(&path, &empty.updated(&known("agent-echo"))).unwrap();
         let cache = Cache::open(path.clone(), CONSUL);
         assert!(cache.age().is_some());
         assert_eq!(cache.catalog().unwrap()["agent-echo"], ["agent"]);
@@ -367,7 +360,7 @@ mod tests {
         let path = folder.path().join("registry.json");
         write(
             &path,
-            &Cache::open(path.clone(), CONSUL).kept(&known("agent-echo")),
+            &Cache::open(path.clone(), CONSUL).updated(&known("agent-echo")),
         )
         .unwrap();
         assert_eq!(Cache::open(path.clone(), "http://other:8500").age(), None);
@@ -391,17 +384,17 @@ mod tests {
         let path = folder.path().join("registry.json");
         write(
             &path,
-            &Cache::open(path.clone(), CONSUL).kept(&known("agent-echo")),
+            &Cache::open(path.clone(), CONSUL).updated(&known("agent-echo")),
         )
         .unwrap();
         let cache = Cache::open(path, CONSUL);
         assert!(
             cache
-                .kept(&KnownState::default())
+                .updated(&KnownState::default())
                 .services
                 .contains_key("agent-echo")
         );
-        let other = cache.kept(&known("agent-other"));
+        let other = cache.updated(&known("agent-other"));
         assert_eq!(other.services.keys().collect::<Vec<_>>(), ["agent-other"]);
     }
 

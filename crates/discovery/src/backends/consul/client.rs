@@ -1,7 +1,7 @@
-//! One question to Consul and its answer. Registrations go through consulrs; what it lacks, and what
-//! it loses of an answer, is asked over the same HTTP client of ours.
+//! One request to Consul and its answer. Registrations go through consulrs. What it lacks, and what
+//! it drops from an answer, is requested by the same HTTP client.
 
-use std::{error::Error as _, fmt, future::Future, time::Duration};
+use std::{fmt, future::Future, time::Duration};
 
 use consulrs::{
     api::ApiResponse,
@@ -10,17 +10,18 @@ use consulrs::{
 };
 use reqwest::{Method, Response, StatusCode};
 use serde::de::DeserializeOwned;
+use telemetry::root_cause;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    ConsulOptions, NAME,
     api_types::{AgentSelf, AgentService},
+    options::{ConsulOptions, NAME},
     request::{millis, register_request},
 };
 use crate::{Error, Registration, validate};
 
-/// How long an answer may take that waits for nothing, and how much longer than it waits a
-/// blocking one may.
+/// How long a request may take that does not wait for changes. A blocking query may take this much
+/// longer than its wait.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The wait of a brief blocking query.
@@ -29,21 +30,21 @@ const BRIEF_WAIT: Duration = Duration::from_secs(2);
 /// How much of Consul's own words an error repeats, bytes.
 const MAX_ERROR_BYTES: usize = 300;
 
-/// How to ask a question that can wait for news.
+/// How to ask a question that can wait for changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueryMode {
-    /// For what any server knows, once that has moved on or the wait is over.
+    /// Any server answers, when its state has changed or the wait is over.
     Blocking {
-        /// The index to move on from; 0 answers at once.
+        /// The index of the last answer; 0 is answered at once.
         index: u64,
         /// Whether to wait for [`BRIEF_WAIT`] only.
         brief: bool,
     },
-    /// For what the leader knows, at once.
+    /// The leader answers, at once.
     Immediate,
 }
 
-/// An answer with the index that it is as of.
+/// An answer with its index.
 #[derive(Debug)]
 pub(super) struct Answer<T> {
     pub(super) index: u64,
@@ -93,7 +94,7 @@ impl ConsulApi {
     pub(super) fn new(options: &ConsulOptions) -> Result<Self, Error> {
         let address = options.url()?.to_string().trim_end_matches('/').to_owned();
         let http = rustify::Client::new(&address, options.http()?);
-        // All fields are given, because the builder fills those that are not from the environment.
+        // All fields are set, because the builder would take others from the environment.
         let settings = ConsulClientSettings {
             address,
             ca_certs: Vec::new(),
@@ -143,8 +144,8 @@ impl ConsulApi {
         }
     }
 
-    /// What tells this agent from one that has forgotten everything; `None` when the token may not
-    /// ask.
+    /// Identifies this run of the agent: one that lost its data has another. `None` when the token
+    /// may not ask.
     pub(super) async fn incarnation(&self) -> Result<Option<String>, Error> {
         match self.get::<AgentSelf>("agent/self", None).await {
             Ok(it) => Ok(Some(it.value.config.node_id)),
@@ -153,8 +154,8 @@ impl ConsulApi {
         }
     }
 
-    /// The IDs of the other registrations of the same service at the same address and port that this
-    /// agent has.
+    /// The IDs of this agent's other registrations of the same service at the same address and
+    /// port.
     pub(super) async fn duplicates_of(&self, it: &Registration) -> Result<Vec<String>, Error> {
         let services = self
             .get::<std::collections::HashMap<String, AgentService>>("agent/services", None)
@@ -164,7 +165,7 @@ impl ConsulApi {
         Ok(services.into_keys().collect())
     }
 
-    /// Asks for the JSON of a path below `/v1`; one that is not found is `None`'s JSON, `null`.
+    /// Reads the JSON at a path below `/v1`. Not found is read as `null`, the JSON of `None`.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -181,11 +182,11 @@ impl ConsulApi {
         let filtered = header("x-consul-results-filtered-by-acls") == Some("true");
         let missing = answer.status() == StatusCode::NOT_FOUND;
         let body = answer.bytes().await;
-        let body = body.map_err(|error| self.unreachable(causes(&error)))?;
+        let body = body.map_err(|error| self.unreachable(root_cause(&error)))?;
         let body: &[u8] = if missing { b"null" } else { &body };
         let value = serde_json::from_slice(body).map_err(|error| Error::Failed {
             registry: NAME,
-            reason: format!("its answer is not what it should be: {error}"),
+            reason: format!("its answer cannot be read: {error}"),
         })?;
         Ok(Answer {
             index,
@@ -195,7 +196,7 @@ impl ConsulApi {
         })
     }
 
-    /// Sends a request to a path below `/v1`; success and 404 are answers.
+    /// Sends a request to a path below `/v1`. Success and 404 are answers.
     pub(super) async fn send(
         &self,
         method: Method,
@@ -213,7 +214,7 @@ impl ConsulApi {
             self.unreachable(if error.is_timeout() && !error.is_connect() {
                 format!("no answer in {limit:?}")
             } else {
-                causes(&error)
+                root_cause(&error)
             })
         })?;
         let code = answer.status().as_u16();
@@ -224,8 +225,8 @@ impl ConsulApi {
         Err(self.error(ClientError::APIError { code, message }))
     }
 
-    /// The parameters of a query, and how long its answer may take: Consul itself adds a sixteenth
-    /// to the wait that it is asked for.
+    /// The parameters of a query, and how long its answer may take. Consul adds up to a sixteenth
+    /// to the wait.
     fn query(&self, ask: QueryMode) -> (String, Duration) {
         let (index, brief) = match ask {
             QueryMode::Immediate => return (String::new(), REQUEST_TIMEOUT),
@@ -261,7 +262,7 @@ impl ConsulApi {
             other => return self.unreachable(root_cause(&other)),
         };
         let words = error_text(&message);
-        // A server that is busy or has no leader says so with 429 or 5xx: that passes.
+        // A server that is busy or has no leader answers 429 or 5xx: that is temporary.
         if code >= 500 || code == 429 {
             return Error::Failed {
                 registry: NAME,
@@ -288,42 +289,37 @@ impl ConsulApi {
     }
 }
 
-/// Whether Consul refuses to remove an instance because it knows none of this ID: in older versions
-/// that is an error of the server.
+/// Whether Consul has no instance of this ID to remove. Older versions answer that with HTTP 500.
 fn is_gone(code: u16, message: Option<&String>) -> bool {
     let words = message.map(String::as_str).unwrap_or_default();
     code == 404 || (code == 500 && words.starts_with("Unknown service"))
 }
 
-/// Consul's own words: on one line, and not more than an error should be long.
+/// Consul's own words, on one line and cut.
 fn error_text(message: &str) -> String {
     let mut words = message.split_whitespace().collect::<Vec<_>>().join(" ");
     if words.is_empty() {
         "no reason given".clone_into(&mut words);
     }
-    let mut end = words.len().min(MAX_ERROR_BYTES);
-    while !words.is_char_boundary(end) {
-        end -= 1;
-    }
-    words.truncate(end);
+    words.truncate(words.floor_char_boundary(MAX_ERROR_BYTES));
     words
 }
 
-/// A name as part of a path. consulrs encodes what needs it twice, and so would ask for another
-/// service than the one that is meant.
+/// A name as part of a path. consulrs encodes special characters twice, which would name another
+/// service, so they are refused.
 pub(super) fn path_segment(name: &str) -> Result<&str, Error> {
     validate::name(name)
         .map(|()| name)
         .map_err(|_| Error::Refused {
             registry: NAME,
             reason: format!(
-                "{} is no usable name: take at most 255 letters, digits and -._~:@+=,",
+                "{} cannot be a name: use at most 255 letters, digits and -._~:@+=,",
                 validate::quoted(name)
             ),
         })
 }
 
-/// Anything as part of a path.
+/// Any text as part of a path.
 pub(super) fn percent_encoded(name: &str) -> String {
     use std::fmt::Write as _;
     let mut path = String::with_capacity(name.len());
@@ -338,25 +334,12 @@ pub(super) fn percent_encoded(name: &str) -> String {
     path
 }
 
-/// An error's innermost cause, which says what happened: those around it repeat it.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-fn causes(error: &reqwest::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), root_cause)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn client() -> ConsulApi {
-        ConsulApi::new(&ConsulOptions::default()).expect("the defaults are usable")
+        ConsulApi::new(&ConsulOptions::at("127.0.0.1")).expect("usable")
     }
 
     #[test]
@@ -422,7 +405,7 @@ mod tests {
     fn the_token_is_not_in_debug_output() {
         let options = ConsulOptions {
             token: Some("secret".to_owned()),
-            ..ConsulOptions::default()
+            ..ConsulOptions::at("127.0.0.1")
         };
         let client = ConsulApi::new(&options).expect("usable");
         assert!(!format!("{client:?}").contains("secret"));

@@ -1,24 +1,24 @@
-//! How far a watch has read: the index of its latest answer.
+//! The index that a watch's next blocking query waits to change.
 
 use std::time::Duration;
 
-use super::{blocking_query::MIN_INTERVAL, client::QueryMode};
+use super::{client::QueryMode, pacing::MIN_INTERVAL};
 
-/// Where the next blocking query goes on from.
+/// The index for the next blocking query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct QueryIndex {
     index: u64,
-    /// Whether a query is known to have waited at this Consul for this index.
+    /// Whether a query has waited at this Consul for this index.
     sure: bool,
 }
 
 impl QueryIndex {
-    /// The query for what comes next.
+    /// The next query.
     ///
-    /// Consul may have started again between two queries, so fast that neither failed. Its index
-    /// then counts from the start, and a query for the old one waits for its whole time without
-    /// seeing any change. So the first query after each answer is brief; those that follow without
-    /// a pause cannot miss a restart, because it breaks the one that waits.
+    /// Consul may restart between two queries, so fast that neither fails. Its index then starts
+    /// over, and a query for the old index would wait its whole time without seeing a change. So
+    /// the first query after each answer is brief. Those that follow without a pause cannot miss a
+    /// restart, because it breaks the query that waits.
     pub(super) fn ask(self) -> QueryMode {
         QueryMode::Blocking {
             index: self.index,
@@ -26,7 +26,7 @@ impl QueryIndex {
         }
     }
 
-    /// Takes the index of an answer and how long that took; says whether the index fell.
+    /// Takes the index of an answer and how long it took; returns whether the index fell.
     pub(super) fn advance(&mut self, index: u64, took: Duration) -> bool {
         let fell = index < self.index;
         // 0 would not block.
@@ -36,7 +36,7 @@ impl QueryIndex {
         fell
     }
 
-    /// After an error the next answer may count from the start.
+    /// After an error the index of the next answer may start over.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }

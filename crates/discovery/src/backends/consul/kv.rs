@@ -1,4 +1,4 @@
-//! What operators have written into Consul's KV store for the mesh.
+//! The settings that operators have written into Consul's KV store.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Error, KvEntries};
 
-/// The whole prefix of the mesh.
+/// All keys with the prefix of the mesh.
 #[derive(Debug)]
 pub(super) struct KvSource;
 
@@ -46,14 +46,14 @@ impl Source for KvSource {
 }
 
 impl ConsulApi {
-    /// All entries. A prefix without a key is not found, which is an answer too.
+    /// All entries. A prefix without keys is answered with "not found".
     async fn written(&self, ask: QueryMode) -> Result<Answer<BTreeMap<Arc<str>, Arc<str>>>, Error> {
         let path = format!("kv/{}?recurse", KvEntries::PREFIX);
         let rows: Answer<Option<Vec<KVPair>>> = self.get(&path, Some(ask)).await?;
         Ok(rows.map(|rows| rows.into_iter().flatten().filter_map(entry).collect()))
     }
 
-    /// Writes an entry, or removes it.
+    /// Writes or removes an entry.
     pub(super) async fn write(&self, key: &str, value: Option<&str>) -> Result<(), Error> {
         for part in key.split('/') {
             path_segment(part)?;
@@ -69,7 +69,7 @@ impl ConsulApi {
     }
 }
 
-/// An entry without the prefix. A key that ends in a slash is a folder of Consul's interface.
+/// An entry without the prefix. A key that ends in a slash is a folder of Consul's UI.
 fn entry(row: KVPair) -> Option<(Arc<str>, Arc<str>)> {
     let key = row.key.strip_prefix(KvEntries::PREFIX)?;
     if key.is_empty() || key.ends_with('/') {

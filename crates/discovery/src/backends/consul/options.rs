@@ -6,42 +6,29 @@ use reqwest::{Certificate, Identity, Url};
 
 use crate::Error;
 
+/// What errors call this registry.
+pub(super) const NAME: &str = "consul";
 /// Consul's port for HTTP.
-const PORT: u16 = 8500;
+pub const CONSUL_PORT: u16 = 8500;
 
 /// How to reach Consul.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConsulOptions {
-    /// As `CONSUL_HTTP_ADDR` is written: `host:port`, or a URL with `http` or `https`. The port of
-    /// a bare host is 8500, that of a URL what its scheme says. `127.0.0.1:8500` by default.
+    /// `host:port`, or a URL with `http` or `https`, as in `CONSUL_HTTP_ADDR`. The port of a bare
+    /// host is [`CONSUL_PORT`], that of a URL is its scheme's.
     pub address: String,
-    /// ACL token; none by default.
+    /// ACL token.
     pub token: Option<String>,
-    /// PEM file of authorities that may sign Consul's certificate, beside those of the system.
+    /// PEM file of authorities for Consul's certificate, besides those of the system.
     pub ca_file: Option<PathBuf>,
     /// PEM file of our own certificate, for a Consul that asks for one; needs `client_key`.
     pub client_cert: Option<PathBuf>,
     /// PEM file of the private key of `client_cert`, as PKCS #8.
     pub client_key: Option<PathBuf>,
-    /// How long a blocking query waits for news, 1 s to 9 min; up to a tenth is added at random.
-    /// 5 min by default.
+    /// How long a blocking query waits for changes, 1 s to 9 min. Up to a tenth is added at random.
     pub wait: Duration,
-    /// File where the last known set is kept, for a start while Consul is away; none by default.
+    /// File where the last known set is kept, for a start while Consul is away.
     pub cache: Option<PathBuf>,
-}
-
-impl Default for ConsulOptions {
-    fn default() -> Self {
-        Self {
-            address: format!("127.0.0.1:{PORT}"),
-            token: None,
-            ca_file: None,
-            client_cert: None,
-            client_key: None,
-            wait: Duration::from_secs(300),
-            cache: None,
-        }
-    }
 }
 
 impl fmt::Debug for ConsulOptions {
@@ -60,15 +47,32 @@ impl fmt::Debug for ConsulOptions {
 }
 
 impl ConsulOptions {
-    /// The host and port that `address` names, for those who need the way to Consul themselves. An
-    /// IPv6 address comes without brackets.
+    /// A Consul at this address: without a token, files of its own and a cache, and asked by
+    /// blocking queries of 5 min.
+    #[must_use]
+    pub fn at(address: impl Into<String>) -> Self {
+        Self {
+            address: address.into(),
+            token: None,
+            ca_file: None,
+            client_cert: None,
+            client_key: None,
+            wait: Duration::from_secs(300),
+            cache: None,
+        }
+    }
+
+    /// The host and port of `address`. An IPv6 address is without brackets.
     ///
     /// # Errors
-    /// [`Error::Config`] when `address` is none.
+    /// [`Error::Config`] when `address` is not valid.
     pub fn host_and_port(&self) -> Result<(String, u16), Error> {
         let url = self.url()?;
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        Ok((host.to_owned(), url.port_or_known_default().unwrap_or(PORT)))
+        Ok((
+            host.to_owned(),
+            url.port_or_known_default().unwrap_or(CONSUL_PORT),
+        ))
     }
 
     /// `address` as the URL that paths are added to.
@@ -92,21 +96,21 @@ impl ConsulOptions {
             return Err(bad("no other scheme is supported"));
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-            return Err(bad("leave out what follows the port"));
+            return Err(bad("remove what follows the port"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(bad("leave out the user; the token is an option of its own"));
+            return Err(bad("remove the user: the token is a key of its own"));
         }
         // `Url` drops the port 80 of `http://host:80` as the default, so ask the text for it.
         if bare && url.port().is_none() && !text.trim_end_matches('/').ends_with(":80") {
-            url.set_port(Some(PORT))
+            url.set_port(Some(CONSUL_PORT))
                 .map_err(|()| bad("it has no host"))?;
         }
         Ok(url)
     }
 
-    /// The HTTP client: no proxy from the environment and no redirects, because Consul is near and
-    /// the token is for it alone.
+    /// The HTTP client. It uses no proxy of the environment and follows no redirects: Consul is
+    /// near, and nobody else may get the token.
     pub(super) fn http(&self) -> Result<reqwest::Client, Error> {
         let mut builder = reqwest::Client::builder()
             .http1_only()
@@ -119,8 +123,8 @@ impl ConsulOptions {
         builder = if encrypted {
             builder.use_native_tls()
         } else {
-            // What cleartext has no use for: OpenSSL once begun is four megabytes of every program,
-            // the public authorities one and a half. A client without any TLS cannot be built.
+            // Cleartext needs no TLS, but a client without TLS cannot be built. rustls without
+            // roots is the smallest: OpenSSL takes 4 MB of memory, the public authorities 1.5 MB.
             builder.use_rustls_tls().tls_built_in_root_certs(false)
         };
         if let Some(path) = &self.ca_file {
@@ -134,7 +138,7 @@ impl ConsulOptions {
         builder.build().map_err(|error| config("consul", error))
     }
 
-    /// The certificate that we show, with its key.
+    /// Our certificate with its key.
     fn identity(&self) -> Result<Option<Identity>, Error> {
         let (cert, key) = match (&self.client_cert, &self.client_key) {
             (Some(cert), Some(key)) => (cert, key),
@@ -151,7 +155,7 @@ impl ConsulOptions {
             .map_err(|error| config("consul.client_key", error))
     }
 
-    /// The token, which must fit an HTTP header; an empty one is none.
+    /// The token, which must fit in an HTTP header. An empty one is none.
     pub(super) fn token(&self) -> Result<Option<String>, Error> {
         let token = self
             .token
@@ -161,7 +165,7 @@ impl ConsulOptions {
         if token.is_some_and(|token| !token.bytes().all(|byte| byte.is_ascii_graphic())) {
             return Err(config(
                 "consul.token",
-                "it holds characters that no token has",
+                "it has characters that no token has",
             ));
         }
         Ok(token.map(str::to_owned))
@@ -176,7 +180,7 @@ impl ConsulOptions {
     }
 }
 
-/// Every certificate of a PEM file: the TLS library itself reads the first only.
+/// Every certificate of a PEM file. The TLS library reads only the first.
 fn certificates(path: &PathBuf) -> Result<Vec<Certificate>, Error> {
     const KEY: &str = "consul.ca_file";
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
@@ -191,7 +195,7 @@ fn certificates(path: &PathBuf) -> Result<Vec<Certificate>, Error> {
     if found.is_empty() {
         return Err(config(
             KEY,
-            format!("{} holds no certificate in PEM", path.display()),
+            format!("{} has no PEM certificate", path.display()),
         ));
     }
     Ok(found)
@@ -212,13 +216,6 @@ fn config(key: &'static str, reason: impl fmt::Display) -> Error {
 mod tests {
     use super::*;
 
-    fn at(address: &str) -> ConsulOptions {
-        ConsulOptions {
-            address: address.to_owned(),
-            ..ConsulOptions::default()
-        }
-    }
-
     #[test]
     fn addresses_are_taken_with_and_without_a_scheme() {
         for (address, url) in [
@@ -233,7 +230,11 @@ mod tests {
             ("::1", "http://[::1]:8500/"),
             (" consul:9 ", "http://consul:9/"),
         ] {
-            assert_eq!(at(address).url().unwrap().as_str(), url, "{address}");
+            assert_eq!(
+                ConsulOptions::at(address).url().unwrap().as_str(),
+                url,
+                "{address}"
+            );
         }
     }
 
@@ -246,7 +247,10 @@ mod tests {
             "http://c/ui",
             "u:p@consul:1",
         ] {
-            let error = at(address).url().expect_err(address).to_string();
+            let error = ConsulOptions::at(address)
+                .url()
+                .expect_err(address)
+                .to_string();
             assert!(error.contains(&format!("{address:?}")), "{error}");
         }
     }
@@ -254,11 +258,11 @@ mod tests {
     #[test]
     fn host_and_port_come_without_brackets() {
         assert_eq!(
-            at("[::1]:8500").host_and_port().unwrap(),
+            ConsulOptions::at("[::1]:8500").host_and_port().unwrap(),
             ("::1".to_owned(), 8500)
         );
         assert_eq!(
-            at("https://consul").host_and_port().unwrap(),
+            ConsulOptions::at("https://consul").host_and_port().unwrap(),
             ("consul".to_owned(), 443)
         );
     }
@@ -273,7 +277,7 @@ mod tests {
                 .expect_err("unusable")
                 .to_string()
         };
-        let good = ConsulOptions::default;
+        let good = || ConsulOptions::at("127.0.0.1");
         assert!(
             key(ConsulOptions {
                 token: Some("a\nb".into()),
@@ -306,7 +310,7 @@ mod tests {
     fn the_token_is_not_in_debug_output() {
         let options = ConsulOptions {
             token: Some("secret".into()),
-            ..ConsulOptions::default()
+            ..ConsulOptions::at("127.0.0.1")
         };
         assert!(!format!("{options:?}").contains("secret"));
     }

@@ -1,4 +1,4 @@
-//! Says once that Consul is away and once that it is back, however many watches notice.
+//! Logs once that Consul is unreachable and once that it is back, however many watches notice.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,11 +7,11 @@ use tracing::{debug, info, warn};
 
 use crate::Error;
 
-/// What the watches find wrong at present: for each cause, how many do and the first one's words.
+/// The causes for which watches fail now: how many do, and the first one's error.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outages(Arc<Mutex<BTreeMap<Cause, (usize, String)>>>);
+pub(super) struct Outages(Arc<Mutex<BTreeMap<Cause, (usize, Error)>>>);
 
-/// What one watch knows about its own failing.
+/// Why one watch fails now, if it does.
 #[derive(Debug)]
 pub(super) struct WatchOutage {
     outages: Outages,
@@ -20,17 +20,17 @@ pub(super) struct WatchOutage {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
-    /// Consul answers that it will not, or cannot: all watches whose answer is the same.
+    /// Consul answers with this error. Watches with the same answer count together.
     Answered(String),
-    /// Consul is away: the same for every watch.
+    /// Consul is unreachable: the same for every watch.
     Away,
 }
 
 impl Outages {
-    /// What is wrong, in the words of the first that noticed; `None` while nothing is.
-    pub(super) fn error(&self) -> Option<String> {
+    /// The error of the first watch that failed; `None` while none fails.
+    pub(super) fn error(&self) -> Option<Error> {
         let causes = self.0.lock();
-        causes.values().next().map(|(_, words)| words.clone())
+        causes.values().next().map(|(_, error)| error.clone())
     }
 }
 
@@ -59,13 +59,13 @@ impl WatchOutage {
             let mut causes = self.outages.0.lock();
             let (count, _) = causes
                 .entry(cause.clone())
-                .or_insert_with(|| (0, error.to_string()));
+                .or_insert_with(|| (0, error.clone()));
             *count += 1;
             *count == 1
         };
         self.now = Some(cause);
         if first {
-            warn!(what, %error, "cannot watch: keeping the last known set and trying on");
+            warn!(what, %error, "cannot watch: keeping the last known set and trying again");
         } else {
             debug!(what, %error, "cannot watch either");
         }
@@ -78,7 +78,7 @@ impl WatchOutage {
         }
     }
 
-    /// Forgets the failing; answers whether this was the last watch with its cause.
+    /// Forgets the failure; returns whether this was the last watch with its cause.
     fn clear(&mut self) -> bool {
         let Some(cause) = self.now.take() else {
             return false;
@@ -134,7 +134,7 @@ mod tests {
         a.end("a");
         assert_eq!(count(&outages), 1);
         drop(b);
-        assert_eq!(outages.error(), None);
+        assert!(outages.error().is_none());
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         };
         b.begin("b", &failed);
         assert!(a.is_now() && b.is_now());
-        let trouble = outages.error().expect("both fail");
+        let trouble = outages.error().expect("both fail").to_string();
         assert!(trouble.contains("No cluster leader"), "{trouble}");
     }
 }

@@ -1,4 +1,4 @@
-//! What is sent to Consul to register an instance.
+//! The request that registers an instance with Consul.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,20 +10,14 @@ use consulrs::api::{
     },
 };
 
-use crate::{Check, Registration};
+use crate::{Check, Registration, authority};
 
 /// The longest that one run of a check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The request that registers an instance with one check of its own port.
 pub(super) fn register_request(registration: &Registration) -> RegisterServiceRequestBuilder {
-    let host = &registration.host;
-    let port = registration.port;
-    let target = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
+    let target = authority(&registration.host, registration.port);
     let mut check = AgentServiceCheckBuilder::default();
     check
         .interval(millis(registration.check_interval))
@@ -42,8 +36,8 @@ pub(super) fn register_request(registration: &Registration) -> RegisterServiceRe
     let mut request = RegisterServiceRequest::builder();
     request
         .id(registration.id.as_str())
-        .address(host.as_str())
-        .port(port)
+        .address(registration.host.as_str())
+        .port(registration.port)
         .tags(registration.tags.clone())
         .meta(
             registration
@@ -52,7 +46,7 @@ pub(super) fn register_request(registration: &Registration) -> RegisterServiceRe
                 .into_iter()
                 .collect::<HashMap<_, _>>(),
         );
-    // All fields have defaults, so neither build can fail; were one to, Consul's own defaults do.
+    // All fields have defaults, so neither build can fail. Otherwise Consul's defaults would do.
     if let Ok(check) = check.build() {
         request.check(check);
     }
@@ -62,7 +56,7 @@ pub(super) fn register_request(registration: &Registration) -> RegisterServiceRe
     request
 }
 
-/// As Consul reads a duration.
+/// A duration as Consul reads it.
 pub(super) fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }

@@ -1,8 +1,8 @@
-//! Finds the registrations that changed among those of many services.
+//! Finds which registrations changed during a bulk watch.
 //!
-//! Checks do not show everything: not the port, weights, `Meta` or tags of an instance, and no
-//! instance without a check. Whenever any registration changes, the index of the catalog moves. A
-//! resync over the nodes then tells whose did: it reads of each instance the index of its last change.
+//! Checks do not show everything. They lack the port, weights, `Meta` and tags of an instance, and
+//! an instance without a check. The catalog's index moves whenever any registration changes. A
+//! resync then reads, from every node, the index at which each instance last changed.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,47 +14,45 @@ use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 use tracing::warn;
 
 use super::{
-    api_types::{NodeRow, NodeServices},
-    bulk_watcher::changed,
+    api_types::{NodeRow, NodeServices, differing},
     client::{Answer, ConsulApi, QueryMode, percent_encoded},
-    watches::Watches,
+    watch_state::{Receiver, WatchState},
 };
-use crate::Error;
+use crate::{Catalog, Error};
 
-/// How many nodes are asked at the same time.
-const AT_A_TIME: usize = 8;
-/// How many times longer than the answers of a resync take to read the pause after it is, and the
-/// least and the longest: neither Consul nor we are to be busy with resyncs alone.
+/// How many nodes are read at the same time.
+const CONCURRENT_NODES: usize = 8;
+/// The pause after a resync, as a multiple of the time that reading its answers took, and its
+/// bounds. Resyncs must not keep Consul and us busy.
 const PAUSE_FACTOR: u32 = 4;
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How often it is looked at whether the bulk watch is over.
+/// How often the resync checks whether the bulk watch has ended.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Tells the services whose registrations change, until the bulk watch ends.
-pub(super) async fn run(watches: Arc<Watches>) {
-    // Keeps the catalog watched, whose index says when to look.
-    let _catalog = watches.catalog();
-    let mut moved = watches.moved.subscribe();
+/// Wakes the services whose registrations changed, until the bulk watch ends. The catalog is
+/// watched for its index, which says when to read.
+pub(super) async fn run(state: Arc<WatchState>, catalog: Receiver<Catalog>) {
+    let mut index = state.catalog_index.subscribe();
     let mut known: Option<RegistrationIndexes> = None;
     let mut failing = false;
     let mut due = true;
-    while !watches.end_resync() {
+    while !state.end_resync() {
         let mut pause = Duration::ZERO;
         if due {
-            moved.borrow_and_update();
+            index.borrow_and_update();
             let read = tokio::select! {
-                () = watches.stop.cancelled() => return,
-                read = read_indexes(&watches.client) => read,
+                () = state.stop.cancelled() => return,
+                read = read_indexes(&state.client) => read,
             };
             match read {
                 Ok((now, cost)) => {
                     (due, failing) = (false, false);
                     pause = (cost * PAUSE_FACTOR).clamp(MIN_PAUSE, MAX_PAUSE);
-                    // The first look may come after a change that nobody else has seen.
+                    // Before the first read there may have been a change that nothing else shows.
                     let all = known.is_none();
-                    let names = changed(&known.unwrap_or_default(), &now);
-                    watches.tell(|name| all || names.contains(name));
+                    let names = differing(&known.unwrap_or_default(), &now);
+                    state.wake(|name| all || names.contains(name));
                     known = Some(now);
                 }
                 Err(error) => {
@@ -67,34 +65,35 @@ pub(super) async fn run(watches: Arc<Watches>) {
             }
         }
         tokio::select! {
-            () = watches.stop.cancelled() => return,
+            () = state.stop.cancelled() => return,
             () = sleep(pause) => {}
         }
         if !due {
             tokio::select! {
-                () = watches.stop.cancelled() => return,
-                // The sender is the watches' own.
-                _ = moved.changed() => due = true,
+                () = state.stop.cancelled() => return,
+                // The sender lives as long as `state`.
+                _ = index.changed() => due = true,
                 () = sleep(CHECK_INTERVAL) => {}
             }
         }
     }
+    drop(catalog);
 }
 
-/// Service → what tells one state of its registrations from another, by node.
+/// Service → node, instance ID and modify index of each of its registrations.
 type RegistrationIndexes = HashMap<String, BTreeSet<(Arc<str>, String, u64)>>;
 
-/// One resync, and how long its answers took to read.
+/// Reads every node; returns the indexes and how long reading the answers took.
 async fn read_indexes(client: &Arc<ConsulApi>) -> Result<(RegistrationIndexes, Duration), Error> {
     let nodes: Answer<Vec<NodeRow>> = client
         .get("catalog/nodes", Some(QueryMode::Immediate))
         .await?;
-    let places = Arc::new(Semaphore::new(AT_A_TIME));
+    let permits = Arc::new(Semaphore::new(CONCURRENT_NODES));
     let mut asked = JoinSet::new();
     for NodeRow { node } in nodes.value {
-        let (client, places) = (Arc::clone(client), Arc::clone(&places));
+        let (client, permits) = (Arc::clone(client), Arc::clone(&permits));
         asked.spawn(async move {
-            let _place = places.acquire().await;
+            let _permit = permits.acquire().await;
             let path = format!("catalog/node/{}", percent_encoded(&node));
             let answer: Answer<Option<NodeServices>> =
                 client.get(&path, Some(QueryMode::Immediate)).await?;

@@ -1,30 +1,30 @@
-//! Keeps what an outage of the registry may have lost.
+//! The stale grace period: keeps instances that an outage of the registry may have lost.
 //!
-//! A restarted Consul first answers that nobody is there, or that everybody is critical, until
-//! the instances have registered again and the checks have run. For a while after an outage such
-//! an answer is therefore no proof.
+//! A restarted Consul first answers that there are no instances, or that all are critical. That
+//! lasts until the instances have registered again and the checks have run. So for a while after an
+//! outage an answer that lacks an instance is not believed.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-/// How long after the first answer that follows an outage its word alone is not believed.
+/// How long after the first answer that follows an outage missing instances are retained.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
 
-/// Whether an item can be used. One that an answer shows so is believed at once.
+/// An item of an answer. One that is serving is believed at once.
 pub(super) trait Item: Clone + PartialEq {
     fn is_serving(&self) -> bool;
 }
 
-/// The items of successive answers, with those retained that an outage may have lost. A pure function
-/// of what it is told and when.
+/// The items of successive answers, and those retained that an outage may have lost. It has no
+/// clock of its own.
 #[derive(Clone, Debug)]
 pub(super) struct StaleGrace<K, V> {
     /// The latest answer as it came.
     answer: BTreeMap<K, V>,
     /// Items that served before the outage and have not been seen serving since.
     retained: BTreeMap<K, V>,
-    /// When `retained` is given up; `None` during an outage, when nothing is.
+    /// When `retained` is given up; `None` during an outage, when it is kept.
     until: Option<Instant>,
     in_outage: bool,
 }
@@ -40,7 +40,7 @@ impl<K: Ord + Clone, V: Item> StaleGrace<K, V> {
         }
     }
 
-    /// An error, or an index that fell: what comes next is compared with what is known now.
+    /// Begins an outage: after an error, or when the index fell.
     pub(super) fn mark_outage(&mut self) {
         if !self.in_outage {
             self.in_outage = true;
@@ -53,8 +53,7 @@ impl<K: Ord + Clone, V: Item> StaleGrace<K, V> {
     /// Takes an answer that came at `now`.
     pub(super) fn apply(&mut self, mut answer: BTreeMap<K, V>, now: Instant) {
         self.expire(now);
-        // What is as it was stays the very same: readers of a large service see by its address that
-        // it has not changed.
+        // An unchanged item stays the same `Arc`: readers of a large service compare pointers.
         for (key, item) in &mut answer {
             if let Some(known) = self.answer.remove(key).filter(|known| known == item) {
                 *item = known;
@@ -72,7 +71,7 @@ impl<K: Ord + Clone, V: Item> StaleGrace<K, V> {
         }
     }
 
-    /// Gives up what has been retained for long enough.
+    /// Gives up what was retained until now.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.until.is_some_and(|until| until <= now) {
             self.until = None;
@@ -80,12 +79,12 @@ impl<K: Ord + Clone, V: Item> StaleGrace<K, V> {
         }
     }
 
-    /// When [`StaleGrace::expire`] has something to do.
+    /// When [`StaleGrace::expire`] has to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.until
     }
 
-    /// What to show: the latest answer, with what is retained in place of what it says of that.
+    /// The latest answer, with the retained items in place of its own.
     pub(super) fn items(&self) -> BTreeMap<K, V> {
         let mut items = self.answer.clone();
         items.extend(

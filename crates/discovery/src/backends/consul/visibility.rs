@@ -1,7 +1,7 @@
-//! Whether an empty answer is the truth, or all that the token may see.
+//! Whether an empty answer is true, or only all that the token may see.
 //!
-//! Consul leaves out what a token may not read. Newer versions say so in a header; older ones answer
-//! an empty list, as if nobody were there.
+//! Consul leaves out what a token may not read. Newer versions say so in a header. Older ones
+//! answer with an empty list, as if there were no instances.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,18 +9,18 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::{
-    NAME,
     api_types::{HealthRow, NodeRow},
     client::{Answer, ConsulApi, QueryMode, path_segment},
+    options::NAME,
 };
 use crate::Error;
 
-/// How long what was looked up is good for the next question.
+/// How long the looked-up names are used again.
 const FRESH: Duration = Duration::from_secs(5);
-/// Between two looks at what may be about to change.
+/// The pause before a second look at what may be changing.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// What a token sees besides the instances.
+/// The names of services that the token sees.
 #[derive(Debug, Default)]
 pub(super) struct Visibility(Mutex<Option<VisibleNames>>);
 
@@ -33,23 +33,23 @@ struct VisibleNames {
 /// What an empty answer about a service means.
 #[derive(Debug)]
 pub(super) enum EmptyAnswer {
-    /// Nobody is there.
+    /// There are no instances.
     Confirmed,
-    /// It was true for a moment only.
+    /// It was true only for a moment: these are the instances now.
     Outdated(Vec<HealthRow>),
-    /// Consul names the service, and shows none of its instances.
+    /// Consul lists the service but hides its instances.
     Hidden,
 }
 
 impl ConsulApi {
-    /// The names of all services with their tags.
+    /// All services with their tags.
     pub(super) async fn services(
         &self,
         ask: QueryMode,
     ) -> Result<Answer<HashMap<String, Vec<String>>>, Error> {
         let answer: Answer<HashMap<String, Vec<String>>> =
             self.get("catalog/services", Some(ask)).await?;
-        // Consul itself is a service, so that it always names one.
+        // Consul itself is a service, so there is always one.
         if answer.value.is_empty() {
             self.check(answer.filtered).await?;
         }
@@ -66,10 +66,10 @@ impl ConsulApi {
         self.get(&path, Some(ask)).await
     }
 
-    /// What it means that no instance of a service was shown.
+    /// Why an answer had no instances of a service.
     ///
     /// # Errors
-    /// When Consul cannot be asked, or shows no node at all to this token.
+    /// When Consul cannot be asked, or shows this token no node at all.
     pub(super) async fn explain_empty(
         &self,
         visibility: &Visibility,
@@ -87,7 +87,7 @@ impl ConsulApi {
         if !self.names(visibility).await?.contains(service) {
             return Ok(EmptyAnswer::Confirmed);
         }
-        // It may be about to come, or to leave.
+        // The service may be just coming or leaving.
         sleep(AGAIN).await;
         let rows = self.health(service, QueryMode::Immediate).await?.value;
         if !rows.is_empty() {
@@ -124,12 +124,12 @@ impl ConsulApi {
         Ok(names)
     }
 
-    /// Whether the token may see any node: without one it is shown no instance.
+    /// Whether the token may see any node. Without one it is shown no instances.
     async fn check(&self, filtered: bool) -> Result<(), Error> {
         let nodes: Answer<Vec<NodeRow>> = self
             .get("catalog/nodes", Some(QueryMode::Immediate))
             .await?;
-        // A Consul that has just started knows no node either: its index is still at the beginning.
+        // A Consul that has just started has no node either: its index is still at the beginning.
         if !nodes.value.is_empty() || (nodes.index <= 1 && !filtered) {
             if !filtered {
                 return Ok(());

@@ -15,11 +15,7 @@ pub(crate) type Receiver = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// A backend that reaches this address.
 pub(crate) fn consul(address: &str) -> Arc<dyn Discovery> {
-    let options = ConsulOptions {
-        address: address.to_owned(),
-        ..ConsulOptions::default()
-    };
-    Arc::new(Consul::new(options).expect("a usable address"))
+    Arc::new(Consul::new(ConsulOptions::at(address)).expect("a usable address"))
 }
 
 /// An instance of `service` whose check does not run before the test is over: Consul puts the first

@@ -15,10 +15,11 @@ pub(super) struct JobSlot {
     /// The number of its latest move.
     pub(super) seq: u64,
     pub(super) packed: Bytes,
-    /// When its lease was last renewed, by a clock of this process that does not jump; 0 when the process that had it is gone.
+    /// When its lease was last renewed, by a clock of this process that does not jump; 0 if the
+    /// process that had it is gone.
     pub(super) renewed: u64,
     pub(super) progress: Option<String>,
-    /// What its attempts told; it is not worth a record, and gone with the process.
+    /// Progress messages of its attempts. They are not logged, and end with the process.
     pub(super) notes: Vec<ProgressNote>,
     pub(super) cancelling: bool,
 }
@@ -32,7 +33,7 @@ impl JobSlot {
         format!("{:x}.{nonce:x}", self.seq).into()
     }
 
-    /// Keeps what its attempt tells.
+    /// Keeps a progress message of its attempt.
     pub(super) fn note(&mut self, text: &str, at: u64) {
         let Place::Running { since, .. } = self.place else {
             return;

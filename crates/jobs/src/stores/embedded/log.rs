@@ -14,17 +14,7 @@ use super::{
     record::{self, LogRecord},
     unwritten::FRAME,
 };
-
-/// When the log is on the disk, and not only with the operating system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Before anything is said to be done: a power cut loses nothing.
-    Always,
-    /// Every so often: a power cut may lose that much; a killed process loses nothing.
-    Every(Duration),
-    /// When the operating system likes.
-    Never,
-}
+use crate::SyncPolicy;
 
 /// What every frame begins with: its length and its sum.
 const HEAD: usize = 8;
@@ -97,14 +87,15 @@ impl Log {
         ))
     }
 
-    /// Writes a frame, and syncs it if that is due or `sync` is set. After an error the frame is not
-    /// in the log, unless what failed was to sync it.
+    /// Writes a frame, and syncs it if that is due or `sync` is set. After an error the frame is
+    /// not in the log, unless what failed was to sync it.
     pub(super) fn append(&mut self, records: &[u8], sync: bool) -> io::Result<()> {
         self.mend()?;
         self.torn = true;
         let frame = frame(records)?;
         if let Err(error) = self.put(&frame) {
-            // What part of it is there is of no use, and takes room. If this fails, the next does it.
+            // What part of it is there is of no use, and takes room. If this fails, the next does
+            // it.
             self.mend().ok();
             return Err(error);
         }

@@ -42,8 +42,8 @@ pub(super) struct Memory {
     pub(super) state: StoreState,
     /// Records that the log does not have yet.
     pub(super) unwritten: Unwritten,
-    /// Moves that are made, and that nobody was told of because the disk did not take them: whoever
-    /// made them makes them again.
+    /// Moves that were made but not reported, because the disk refused them: their callers repeat
+    /// them.
     pub(super) unacknowledged: HashSet<(JobId, Bytes)>,
     /// How many steps added records.
     pub(super) added: u64,
@@ -129,15 +129,7 @@ impl Memory {
             let due: Vec<JobId> = due.map(|(_, id)| id.clone()).collect();
             for id in due {
                 if let Some(Place::Waiting { priority, .. }) = self.place(&id) {
-                    self.put(
-                        &id,
-                        Place::Queued {
-                            priority,
-                            since: now,
-                        },
-                        now,
-                        None,
-                    );
+                    self.put(&id, Place::queued(priority, now), now, None);
                 }
             }
         }
@@ -181,17 +173,10 @@ impl Memory {
         }
         let priority = entry.priority;
         let place = if entry.delay.is_zero() {
-            Place::Queued {
-                priority,
-                since: now,
-            }
+            Place::queued(priority, now)
         } else {
             let due = now + clock::millis(entry.delay);
-            Place::Waiting {
-                status: JobStatus::Scheduled,
-                priority,
-                due,
-            }
+            Place::waiting(JobStatus::Scheduled, priority, due)
         };
         self.put(&entry.id, place, now, Some(entry.packed.clone()));
         SubmitOutcome::New
@@ -222,28 +207,18 @@ impl Memory {
             let Some(Place::Queued { priority, .. }) = self.place(&id) else {
                 continue;
             };
-            let worker = claim_request.worker.clone();
-            self.put(
-                &id,
-                Place::Running {
-                    priority,
-                    nonce,
-                    since: now,
-                    worker,
-                },
-                now,
-                None,
-            );
+            let running = Place::Running {
+                priority,
+                nonce,
+                since: now,
+                worker: claim_request.worker.clone(),
+            };
+            self.put(&id, running, now, None);
             let renewed = self.lease_clock();
             if let Some(slot) = self.state.jobs.get_mut(&id) {
                 slot.renewed = renewed;
-                jobs.push((
-                    Lease {
-                        id,
-                        token: slot.token(),
-                    },
-                    slot.packed.clone(),
-                ));
+                let token = slot.token();
+                jobs.push((Lease { id, token }, slot.packed.clone()));
             }
         }
         let lane_state = self.state.lanes.entry(lane.clone()).or_default();
@@ -261,13 +236,12 @@ impl Memory {
         }
     }
 
-    /// Takes claims back that nobody heard of: their jobs go to the queue, their attempts not counted.
+    /// Takes claims back that were not reported: their jobs are queued, their attempts not counted.
     pub(super) fn unclaim(&mut self, leases: &[Lease], now: u64) {
         for lease in leases {
             let held = self.held(lease).map(|slot| slot.place.clone());
             if let Some(Place::Running { priority, .. }) = held {
-                let since = now;
-                self.put(&lease.id, Place::Queued { priority, since }, now, None);
+                self.put(&lease.id, Place::queued(priority, now), now, None);
             }
         }
     }
@@ -284,14 +258,9 @@ impl Memory {
         if slot.cancelling && !matches!(step.to, Destination::End { .. }) {
             return MoveOutcome::Cancelling;
         }
+        let ended = |status| Place::Ended { status, at: now };
         let (place, packed) = match &step.to {
-            Destination::Queue { priority, packed } => (
-                Place::Queued {
-                    priority: *priority,
-                    since: now,
-                },
-                packed,
-            ),
+            Destination::Queue { priority, packed } => (Place::queued(*priority, now), packed),
             Destination::Later {
                 status,
                 priority,
@@ -299,29 +268,10 @@ impl Memory {
                 delay,
             } => {
                 let due = now + clock::millis(*delay);
-                (
-                    Place::Waiting {
-                        status: *status,
-                        priority: *priority,
-                        due,
-                    },
-                    packed,
-                )
+                (Place::waiting(*status, *priority, due), packed)
             }
-            Destination::End { status, record } => (
-                Place::Ended {
-                    status: *status,
-                    at: now,
-                },
-                record,
-            ),
-            Destination::DeadLetter { packed } => (
-                Place::Ended {
-                    status: JobStatus::Dead,
-                    at: now,
-                },
-                packed,
-            ),
+            Destination::End { status, record } => (ended(*status), record),
+            Destination::DeadLetter { packed } => (ended(JobStatus::Dead), packed),
         };
         self.put(&step.id, place, now, Some(packed.clone()));
         MoveOutcome::Done
@@ -365,7 +315,7 @@ impl Memory {
             .filter(|slot| slot.token() == lease.token)
     }
 
-    /// Running jobs that were not renewed for so long.
+    /// Running jobs that were not renewed for `lease`.
     pub(super) fn expired_leases(&self, lane: &Lane, lease: Duration) -> Vec<StoredJob> {
         let until = self.lease_clock().saturating_sub(clock::millis(lease));
         let Some(lane_state) = self.state.lanes.get(lane) else {
@@ -379,7 +329,7 @@ impl Memory {
         expired.collect()
     }
 
-    /// Running jobs that are called off.
+    /// Running jobs that were cancelled.
     pub(super) fn cancel_requests(&self, lane: &Lane) -> Vec<JobId> {
         let lane_state = self.state.lanes.get(lane);
         let running = lane_state

@@ -33,6 +33,18 @@ pub(super) enum Place {
 }
 
 impl Place {
+    pub(super) const fn queued(priority: u8, since: u64) -> Self {
+        Self::Queued { priority, since }
+    }
+
+    pub(super) const fn waiting(status: JobStatus, priority: u8, due: u64) -> Self {
+        Self::Waiting {
+            status,
+            priority,
+            due,
+        }
+    }
+
     pub(super) const fn status(&self) -> JobStatus {
         match self {
             Self::Queued { .. } => JobStatus::Queued,
@@ -46,7 +58,7 @@ impl Place {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum LogRecord {
     /// A job is here. `seq` numbers all moves of the store. `at` is when it moved; without it, as
-    /// in a snapshot, the record tells of no event.
+    /// in a snapshot, the record is no event.
     Put {
         id: JobId,
         place: Place,
@@ -63,7 +75,7 @@ pub(super) enum LogRecord {
         id: JobId,
         until: u64,
     },
-    /// A timer is so, or is no more when its text is empty.
+    /// A timer has this text, or is removed if it has none.
     Timer { name: String },
     /// Numbers of events up to this one may have been given.
     Reserve { until: u64 },
@@ -71,7 +83,7 @@ pub(super) enum LogRecord {
     Sums {
         lane: String,
         sums: BTreeMap<JobStatus, u64>,
-        /// The latest event that is kept no more.
+        /// The latest event that was dropped.
         #[serde(default)]
         dropped: u64,
     },

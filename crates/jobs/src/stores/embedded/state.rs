@@ -22,7 +22,7 @@ pub(super) struct LaneState {
     pub(super) order: HashMap<JobStatus, BTreeMap<(u64, u64), JobId>>,
     pub(super) sums: BTreeMap<JobStatus, u64>,
     pub(super) events: VecDeque<(u64, JobEvent)>,
-    /// The number of the latest event that is kept no more.
+    /// The number of the latest event that was dropped.
     dropped: u64,
     /// All its jobs, in the order in which they were submitted.
     ids: BTreeSet<JobId>,
@@ -182,7 +182,7 @@ impl StoreState {
         }
     }
 
-    /// Tells of progress, which is not worth a record.
+    /// Adds an event of progress, which is not logged.
     pub(super) fn push_event(&mut self, event: JobEvent) {
         self.seq += 1;
         let (number, keep) = (self.seq, self.keep);

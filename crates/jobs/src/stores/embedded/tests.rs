@@ -5,7 +5,7 @@ use std::{fs, path::Path, time::Duration};
 use bytes::Bytes;
 
 use super::*;
-use crate::{JobOutcome, Jobs, NewJob, Payload, QueueOptions, StoreOptions};
+use crate::{JobOutcome, Jobs, NewJob, Payload, QueueOptions, SyncPolicy};
 
 fn load(folder: &Path) -> (Arc<Embedded>, Jobs) {
     let store = Arc::new(Embedded::open(folder, &StoreOptions::default()).unwrap());
@@ -204,11 +204,11 @@ async fn numbers_of_events_are_never_given_twice_though_the_process_dies() {
                 .await
                 .unwrap();
         }
-        let told = jobs
+        let page = jobs
             .events("default", "", 10_000, Duration::ZERO)
             .await
             .unwrap();
-        let numbers: Vec<u64> = told.events.iter().map(|it| number(&it.cursor)).collect();
+        let numbers: Vec<u64> = page.events.iter().map(|it| number(&it.cursor)).collect();
         let new: Vec<&u64> = numbers.iter().filter(|number| **number > last).collect();
         assert_eq!(
             new.len(),

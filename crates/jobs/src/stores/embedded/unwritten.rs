@@ -53,7 +53,7 @@ impl Unwritten {
         Some(frame)
     }
 
-    /// Whether what was taken is to be synced in any case; asked once.
+    /// Whether the taken frame must be synced in any case. Reading it resets it.
     pub(super) fn pressing(&mut self) -> bool {
         std::mem::take(&mut self.pressing)
     }

@@ -1,31 +1,22 @@
 //! How the Redis is: whether it can be read and written, and whether it is the one it was.
 
-use super::{FAILURE_TTL, LANES, Redis, connections::CommandError, reply, script};
-use crate::{
-    Error, Lane,
-    store::{Store as _, StoreHealth},
+use super::{
+    Redis,
+    access::{FAILURE_TTL, LANES},
+    reply, script,
 };
+use crate::{Error, Lane, store::StoreHealth};
 
 /// Reads and writes, and says what is wrong with that or may become so.
 pub(super) async fn check(redis: &Redis) -> Result<StoreHealth, Error> {
     redis.connections.follow().await;
     let mark = format!("{:016x}", rand::random::<u64>());
     let timers = redis.timers_key();
-    let pulse = || {
-        redis
-            .connections
-            .run(&script::TIMERS_MARK, &timers, [mark.as_bytes()])
+    let send = || {
+        let args = [mark.as_bytes()];
+        redis.connections.run(&script::TIMERS_MARK, &timers, args)
     };
-    let answer = match pulse().await {
-        Err(CommandError::WrongType) => {
-            // Asking for them puts aside what stands in their place.
-            redis.timers().await?;
-            pulse().await
-        }
-        answer => answer,
-    };
-    let mark = answer.map_err(|failure| redis.error(failure))?;
-    let mark = reply::text(mark).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
+    let mark = redis.ask(&timers, "hash", send, reply::text).await?;
     {
         let mut known = redis.known.lock();
         if known.mark != mark {
@@ -44,7 +35,9 @@ pub(super) async fn check(redis: &Redis) -> Result<StoreHealth, Error> {
             .cloned()
             .collect();
         for lane in lanes {
-            redis.run(&script::PROBE_WRITE, &lane, &[]).await?;
+            redis
+                .run(&script::PROBE_WRITE, &lane, &[], |_| Ok(()))
+                .await?;
         }
     }
     let server_info = redis.connections.server_info().await;

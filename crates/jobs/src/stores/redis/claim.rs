@@ -29,9 +29,8 @@ pub(super) async fn claim(
         worker,
         reverse,
     ];
-    let answer = redis.run(&script::CLAIM, lane, &args).await?;
-    let read = claimed(answer, lane, &nonce, &claim_request.worker);
-    let (claim, lost, failed) = read.map_err(|bad_reply| redis.bad_reply(bad_reply))?;
+    let read = |answer| claimed(answer, lane, &nonce, &claim_request.worker);
+    let (claim, lost, failed) = redis.run(&script::CLAIM, lane, &args, read).await?;
     if lost > 0 {
         tracing::error!(
             %lane, lost,

@@ -13,7 +13,8 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::sync::watch;
 
 use super::{
-    dial::{Authority, Connection, Server},
+    client::Authority,
+    dial::{Connection, Server},
     refusal,
     script::{self, Script},
     server_info::ServerInfo,
@@ -41,7 +42,7 @@ pub(super) struct Connections {
     renewed: watch::Sender<u64>,
     /// Held while connecting, so that one call does it for all.
     dialing: tokio::sync::Mutex<()>,
-    /// A blocked command stalls its connection, so that waiting takes one that nobody else uses.
+    /// A blocked command stalls its connection, so that waiting needs one of its own.
     /// With each, the number of the shared connection at whose time it was made.
     spare: Mutex<Vec<(Connection, u64)>>,
 }
@@ -55,7 +56,7 @@ struct Shared {
     since: Option<Instant>,
     /// Where it leads, when sentinels said so.
     place: Option<String>,
-    /// What the server said of itself.
+    /// The server's facts.
     server_info: ServerInfo,
     refused: Option<(Instant, String)>,
 }
@@ -91,7 +92,7 @@ impl Connections {
         self.shared.lock().number
     }
 
-    /// What the server said of itself, asked again; what it said last when it does not answer.
+    /// The server's facts, read anew; the last known ones if it does not answer.
     pub(super) async fn server_info(&self) -> ServerInfo {
         if let Ok(answer) = self.send(&redis::cmd("INFO")).await {
             self.shared.lock().server_info = ServerInfo::read(&answer);
@@ -101,7 +102,7 @@ impl Connections {
 
     /// Leaves the server when the sentinels name another one.
     pub(super) async fn follow(&self) {
-        // Sentinels that do not answer at once are asked when there is need to connect.
+        // Sentinels that do not answer at once are queried at the next connection.
         let asked = tokio::time::timeout(SENTINEL_TIMEOUT, self.server.place()).await;
         let Ok(Some(place)) = asked else {
             return;
@@ -115,7 +116,8 @@ impl Connections {
         }
     }
 
-    /// Runs a script whose keys are made from `key`; a Redis that forgot it is told it again.
+    /// Runs a script whose keys are made from `key`. It is loaded again into a Redis that forgot
+    /// it.
     pub(super) async fn run<'a>(
         &self,
         script: &Script,
@@ -125,7 +127,7 @@ impl Connections {
         let command = evaluation(script, key, args);
         match self.send(&command).await {
             Err(CommandError::NoScript) => {
-                // A cluster's client tells all its nodes.
+                // A cluster's client loads it into all nodes.
                 self.send(redis::cmd("SCRIPT").arg("LOAD").arg(script.text))
                     .await?;
                 self.send(&command).await
@@ -174,7 +176,8 @@ impl Connections {
         let mut renewed = self.renewed.subscribe();
         let answer = tokio::select! {
             answer = tokio::time::timeout(wait + RESPONSE_TIMEOUT, connection.send(command)) => answer,
-            // What this one leads to may be a server that is not the one any more, and says nothing.
+            // What this one leads to may be a server that is not the one any more, and says
+            // nothing.
             _ = renewed.wait_for(|latest| *latest > number) => return Ok(Value::Nil),
         };
         let answer = answer.map_err(|_| CommandError::Error(self.unavailable("no answer")))?;
@@ -234,7 +237,7 @@ impl Connections {
         let server_info = match connection.send(&redis::cmd("INFO")).await {
             Ok(answer) => ServerInfo::read(&answer),
             Err(error) if error.is_io_error() => return Err(self.failure(&error)),
-            // Not everybody may ask that.
+            // The user may lack the right to INFO.
             Err(_) => ServerInfo::default(),
         };
         self.rights(&mut connection).await?;
@@ -254,7 +257,7 @@ impl Connections {
             };
         }
         match answer {
-            // What else is wrong with it is told to whoever asks it for something.
+            // Other failures show up in the calls that follow.
             Err(error) if error.code() == Some("NOPERM") => Err(self.failure(&error)),
             _ => Ok(()),
         }

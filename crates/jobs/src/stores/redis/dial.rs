@@ -1,19 +1,20 @@
 //! One Redis, the one that sentinels name, or many that are a cluster: how to connect, and how to
 //! send.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use redis::{
-    Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisResult, Value,
+    Client, Cmd, ErrorKind, IntoConnectionInfo as _, RedisResult, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
     cluster::{ClusterClient, ClusterConfig},
     cluster_async::ClusterConnection,
 };
 
-use super::sentinel::{self, Sentinels};
+use super::{
+    client::{Authority, CONNECT_TIMEOUT, client, connect},
+    sentinel::Sentinels,
+};
 
-/// How long making a connection may take.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a cluster's client follows a slot that moved, or tries a node that does not answer.
 const RETRIES: u32 = 3;
 /// What the addresses of several servers begin with, and how one of them is spoken to.
@@ -27,9 +28,6 @@ const SENTINELS: [(&str, &str); 2] = [
 ];
 /// Longer than anything blocks.
 const NEVER: Duration = Duration::from_secs(86_400);
-
-/// The authorities to trust over TLS, as PEM; the system's without any.
-pub(super) type Authority = Option<Arc<Vec<u8>>>;
 
 pub(super) enum Server {
     One(Client),
@@ -101,13 +99,14 @@ impl Server {
         matches!(self, Self::Many { .. })
     }
 
-    /// Connects, and says where to when that may change; answers may take so long, or for ever.
+    /// Connects, and returns the address if that may change. Answers may take as long as `answer`,
+    /// or for ever.
     pub(super) async fn dial(
         &self,
         answer: Option<Duration>,
     ) -> RedisResult<(Connection, Option<String>)> {
         match self {
-            Self::One(client) => Ok((Connection::One(sentinel::dial(client, answer).await?), None)),
+            Self::One(client) => Ok((Connection::One(connect(client, answer).await?), None)),
             Self::Primary(sentinels) => {
                 let (dialed, place) = sentinels.dial(answer).await?;
                 Ok((Connection::One(dialed), Some(place)))
@@ -122,7 +121,7 @@ impl Server {
         }
     }
 
-    /// Where the sentinels say the primary is, if there are any that can be asked.
+    /// The primary's address by the sentinels, if there are any that answer.
     pub(super) async fn place(&self) -> Option<String> {
         let Self::Primary(sentinels) = self else {
             return None;
@@ -130,28 +129,6 @@ impl Server {
         let (host, port) = sentinels.primary().await.ok()?;
         Some(format!("{host}:{port}"))
     }
-}
-
-/// A client of one server, which over TLS trusts the authorities.
-#[cfg(feature = "tls")]
-pub(super) fn client(info: ConnectionInfo, authority: &Authority) -> RedisResult<Client> {
-    match (info.addr(), authority) {
-        (redis::ConnectionAddr::TcpTls { .. }, Some(pem)) => {
-            let root_cert = Some(pem.to_vec());
-            let certificates = redis::TlsCertificates {
-                client_tls: None,
-                root_cert,
-            };
-            Client::build_with_tls(info, certificates)
-        }
-        _ => Client::open(info),
-    }
-}
-
-/// A client of one server.
-#[cfg(not(feature = "tls"))]
-pub(super) fn client(info: ConnectionInfo, _: &Authority) -> RedisResult<Client> {
-    Client::open(info)
 }
 
 #[derive(Clone)]

@@ -1,22 +1,23 @@
 //! Events, notes, and waiting for jobs on a connection that may block.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::Value;
+use tokio::sync::watch;
 
 use super::{
     Redis,
     reply::{self, BadReply},
     script,
-    tail_watchers::place,
+    tail_watchers::{EntryId, TailWatcher, place},
 };
 use crate::{
     Error, JobId, JobStatus, Lane, MAX_BATCH, clock,
     store::{EventBatch, JobEvent, MAX_NOTE_BYTES, MAX_NOTES, WaitPosition},
 };
 
-/// Notes the progress of a running job, or without one that it is called off.
+/// Notes the progress of a running job, or, without one, that it is cancelled.
 pub(super) async fn note(
     redis: &Redis,
     id: &JobId,
@@ -28,12 +29,12 @@ pub(super) async fn note(
     if let Some(progress) = progress {
         args.extend([progress, &most[0], &most[1]].map(str::as_bytes));
     }
-    let answer = redis.run(&script::NOTE, &id.lane(), &args).await?;
-    Ok(reply::number(answer).map_err(|bad_reply| redis.bad_reply(bad_reply))? == 1)
+    let read = |answer| Ok(reply::number(answer)? == 1);
+    redis.run(&script::NOTE, &id.lane(), &args, read).await
 }
 
 /// Waits until one of the lane's streams grows past the mark, or a delayed job is due.
-pub(super) async fn wait(
+pub(super) async fn wait_for_job(
     redis: &Redis,
     lane: &Lane,
     mark: &WaitPosition,
@@ -46,7 +47,7 @@ pub(super) async fn wait(
 }
 
 /// Waits until one of the streams grows past its mark, on a connection that may block.
-pub(super) async fn block(
+async fn block(
     redis: &Redis,
     streams: &[String],
     after: &[String],
@@ -67,19 +68,19 @@ pub(super) async fn block(
     answer.map(drop).map_err(|failure| redis.error(failure))
 }
 
-/// A cursor is `<entry>.<how many of its jobs were told>`.
-pub(super) fn position(cursor: &str) -> Option<(String, usize)> {
+/// A cursor is `<entry>.<how many of its jobs were read>`.
+fn position(cursor: &str) -> Option<(String, usize)> {
     if cursor.is_empty() {
         return Some((START.to_owned(), 0));
     }
-    let (entry, told) = cursor.split_once('.')?;
+    let (entry, read) = cursor.split_once('.')?;
     is_entry(entry).then_some(())?;
-    Some((entry.to_owned(), told.parse().ok()?))
+    Some((entry.to_owned(), read.parse().ok()?))
 }
 
 /// Before every entry.
 const START: &str = "0-0";
-/// How many entries are read at first: each may tell of one job, or of 256.
+/// How many entries are read at first: each has 1 to 256 jobs.
 const FEW: usize = 16;
 
 /// Whether it is an entry's id, `<ms>-<number>`.
@@ -95,7 +96,7 @@ pub(super) fn is_position(of: Option<JobStatus>, text: &str) -> bool {
     let known = match of {
         None | Some(JobStatus::Succeeded | JobStatus::Cancelled) => text
             .split_once('/')
-            .map(|(entry, told)| is_entry(entry) && told.parse::<u32>().is_ok()),
+            .map(|(entry, count)| is_entry(entry) && count.parse::<u32>().is_ok()),
         Some(JobStatus::Queued | JobStatus::Running) => {
             text.split_once(':').map(|(priority, entry)| {
                 matches!(priority, "1" | "2" | "3" | "4" | "5") && is_entry(entry)
@@ -116,7 +117,7 @@ pub(super) async fn read(
     max: usize,
 ) -> Result<EventBatch, Error> {
     let bad_cursor = || Error::invalid("cursor", "is not one of these events");
-    let (from, mut told) = position(after).ok_or_else(bad_cursor)?;
+    let (from, mut read_before) = position(after).ok_or_else(bad_cursor)?;
     let mut read = EventBatch::default();
     let mut count = FEW;
     let mut start = from.clone();
@@ -124,35 +125,36 @@ pub(super) async fn read(
         let entries = entries(redis, lane, [&start, "+"], count).await?;
         let (mut last, seen) = (None, entries.len());
         for (index, entry) in entries.into_iter().enumerate() {
-            let [id, fields] = reply::row(entry).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
-            let id = reply::text(id).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
+            let (id, fields) = redis.read(entry, |entry| {
+                let [id, fields] = reply::row(entry)?;
+                Ok((reply::text(id)?, fields))
+            })?;
             // The cursor's own entry is there as long as nothing after it is gone.
             if index == 0 && start == from && id != from && from != START {
                 read.missed = missed(redis, lane, &from).await?;
             }
-            // It was told in part, all others not at all.
+            // It was read in part, all others not at all.
             let skip = if id == from {
-                std::mem::take(&mut told)
+                std::mem::take(&mut read_before)
             } else {
                 0
             };
-            let events =
-                events(&id, fields, skip).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
-            read.events.extend(events);
+            let events = |fields| events(&id, fields, skip);
+            read.events.extend(redis.read(fields, events)?);
             last = Some(id);
         }
         match last {
             Some(last) if seen == count && read.events.len() < max => {
-                // As many as are still wanted, by what those before told each.
+                // As many entries as are still wanted, by the events of those before.
                 let each = (read.events.len() / count).max(1);
                 count = ((max - read.events.len()) / each).clamp(FEW, 256);
                 start = format!("({last}");
             }
             Some(_) => break,
             None if start == from && from != START => {
-                // Nothing is there, not even what was told last.
-                let tail = super::tail_watchers::tail(redis, &key(redis, lane)).await?;
-                // What is there was told before, or came after the look.
+                // Nothing is there, not even the cursor's own entry.
+                let tail = tail(redis, lane).await?;
+                // An older entry was read before; a newer one came after the query.
                 let older = tail != START && place(&tail) <= place(&from);
                 read.missed = Some(match older {
                     true => format!("{tail}.{MAX_BATCH}"),
@@ -167,14 +169,15 @@ pub(super) async fn read(
     Ok(read)
 }
 
-/// Where the events begin that are kept, if they begin after an entry that is none of them.
+/// The position of the oldest kept event, if it is after `from`.
 async fn missed(redis: &Redis, lane: &Lane, from: &str) -> Result<Option<String>, Error> {
     let first = entries(redis, lane, ["-", "+"], 1).await?;
     let Some(first) = first.into_iter().next() else {
         return Ok(None);
     };
-    let read = reply::row(first).and_then(|[id, _]| reply::text(id));
-    let first = read.map_err(|bad_reply| redis.bad_reply(bad_reply))?;
+    let first = redis.read(first, |first| {
+        reply::row(first).and_then(|[id, _]| reply::text(id))
+    })?;
     Ok((place(&first) > place(from)).then(|| format!("{first}.0")))
 }
 
@@ -186,20 +189,16 @@ async fn entries(
 ) -> Result<Vec<Value>, Error> {
     let mut command = redis::cmd("XRANGE");
     command.arg(key(redis, lane)).arg(from).arg(to);
-    let answer = redis
-        .connections
-        .send(command.arg("COUNT").arg(count))
-        .await;
-    let answer = answer.map_err(|failure| redis.error(failure))?;
-    reply::array(answer).map_err(|bad_reply| redis.bad_reply(bad_reply))
+    command.arg("COUNT").arg(count);
+    redis.answer(redis.connections.send(&command).await, reply::array)
 }
 
 fn key(redis: &Redis, lane: &Lane) -> String {
     format!("{}:ev", redis.key(lane))
 }
 
-/// The events of an entry, one for each of its jobs, without those that were told.
-fn events(entry: &str, fields: Value, told: usize) -> Result<Vec<JobEvent>, BadReply> {
+/// The events of an entry, one for each of its jobs, without the first `skip`.
+fn events(entry: &str, fields: Value, skip: usize) -> Result<Vec<JobEvent>, BadReply> {
     let texts = reply::array(fields)?.into_iter().map(reply::text);
     let texts = texts.collect::<Result<Vec<_>, _>>()?;
     let field = |name: &str| {
@@ -210,7 +209,7 @@ fn events(entry: &str, fields: Value, told: usize) -> Result<Vec<JobEvent>, BadR
     let at = at.ok_or(BadReply("an entry without a time"))?;
     let name = field("n").ok_or(BadReply("an event without a name"))?;
     let ids = field("i").unwrap_or_default();
-    let ids = ids.split(' ').enumerate().skip(told);
+    let ids = ids.split(' ').enumerate().skip(skip);
     // What names no job is passed over: it must not keep followers from what comes after it.
     let events = ids.filter_map(|(index, id)| {
         Some(JobEvent {
@@ -222,4 +221,64 @@ fn events(entry: &str, fields: Value, told: usize) -> Result<Vec<JobEvent>, BadR
         })
     });
     Ok(events.collect())
+}
+
+/// Waits until the lane's events grow past the cursor.
+pub(super) async fn wait_for_event(
+    redis: &Redis,
+    lane: &Lane,
+    cursor: &str,
+    wait: Duration,
+) -> Result<(), Error> {
+    let until = Instant::now() + wait;
+    let bad_cursor = || Error::invalid("cursor", "is not one of these events");
+    let after = place(&position(cursor).ok_or_else(bad_cursor)?.0);
+    let subscription = redis.tail_watchers.subscribe(lane);
+    let TailWatcher { turn, latest } = &*subscription.tail;
+    let mut grown = latest.subscribe();
+    // The guard of what is watched must not be held while this waits for anything else.
+    let grown = async { grown.wait_for(|latest| *latest > after).await.map(drop) };
+    tokio::select! {
+        // The latest known entry may be old: Redis is queried first.
+        biased;
+        _turn = turn.lock() => ask(redis, lane, after, latest, until).await,
+        _ = grown => Ok(()),
+        () = tokio::time::sleep(wait) => Ok(()),
+    }
+}
+
+/// Asks Redis for the latest entry, and publishes it to all who wait.
+async fn ask(
+    redis: &Redis,
+    lane: &Lane,
+    after: EntryId,
+    latest: &watch::Sender<EntryId>,
+    until: Instant,
+) -> Result<(), Error> {
+    let events = key(redis, lane);
+    loop {
+        let tail = tail(redis, lane).await?;
+        latest.send_replace(place(&tail));
+        let left = until.saturating_duration_since(Instant::now());
+        if place(&tail) > after || left.is_zero() {
+            return Ok(());
+        }
+        // From the latest entry on, and not from its own cursor, which may lie far ahead of the
+        // others' when a client made it up.
+        block(redis, std::slice::from_ref(&events), &[tail], left).await?;
+    }
+}
+
+/// The id of the latest entry of a lane's events; `0-0` of none.
+pub(super) async fn tail(redis: &Redis, lane: &Lane) -> Result<String, Error> {
+    let mut command = redis::cmd("XREVRANGE");
+    command.arg(key(redis, lane)).arg("+").arg("-");
+    command.arg("COUNT").arg(1);
+    redis.answer(redis.connections.send(&command).await, |answer| {
+        let Some(entry) = reply::array(answer)?.into_iter().next() else {
+            return Ok(START.to_owned());
+        };
+        let [id, _] = reply::row(entry)?;
+        reply::text(id)
+    })
 }

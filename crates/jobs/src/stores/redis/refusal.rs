@@ -1,4 +1,4 @@
-//! What a Redis says that answers but does not do what was asked: what to do about it.
+//! The refusals of a Redis that answers, and what to do about each.
 
 use redis::{ErrorKind, RedisError};
 
@@ -88,7 +88,7 @@ pub(super) fn of(error: &RedisError) -> Option<&'static Refusal> {
     })
 }
 
-/// What the error says, and what to do: the same text for the same trouble, whichever script met it.
+/// The error's text, and what to do. The text does not depend on the script that met the error.
 pub(super) fn text(error: &RedisError) -> String {
     // As Redis says it, and not as the client's library prints it.
     let said = match (error.code(), error.detail()) {

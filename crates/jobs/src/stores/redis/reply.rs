@@ -1,4 +1,4 @@
-//! Reading what scripts answer, and the states that they keep.
+//! Reads the answers of scripts, and the states that they keep.
 
 use std::time::Duration;
 
@@ -47,6 +47,17 @@ pub(super) fn number(value: Value) -> Result<u64, BadReply> {
         .map_err(|_| BadReply("a text that is no number"))
 }
 
+/// What a hash answers: names and values. A name that is no text is not ours, and is left out.
+pub(super) fn pairs(value: Value) -> Result<Vec<(String, Value)>, BadReply> {
+    let (mut flat, mut pairs) = (array(value)?.into_iter(), Vec::new());
+    while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
+        if let Ok(name) = text(name) {
+            pairs.push((name, value));
+        }
+    }
+    Ok(pairs)
+}
+
 /// An array of exactly `N`.
 pub(super) fn row<const N: usize>(value: Value) -> Result<[Value; N], BadReply> {
     array(value)?
@@ -71,6 +82,38 @@ pub(super) fn found(value: Value) -> Result<StoredJob, BadReply> {
     })
 }
 
+/// Those jobs that can be read: one that cannot be read must not hide the others.
+pub(super) fn readable<T>(
+    values: Value,
+    read: impl Fn(Value) -> Result<T, BadReply>,
+) -> Result<Vec<T>, BadReply> {
+    let jobs = array(values)?.into_iter().filter_map(|value| {
+        let job = read(value);
+        job.inspect_err(|BadReply(what)| tracing::debug!(what, "a job was left out"))
+            .ok()
+    });
+    Ok(jobs.collect())
+}
+
+/// What a script answers that may find nothing.
+pub(super) fn optional<T>(
+    value: Value,
+    read: impl FnOnce(Value) -> Result<T, BadReply>,
+) -> Result<Option<T>, BadReply> {
+    match value {
+        Value::Nil => Ok(None),
+        value => read(value).map(Some),
+    }
+}
+
+/// An answer of one character for each of so many items.
+pub(super) fn digits(value: Value, count: usize) -> Result<Bytes, BadReply> {
+    let digits = bytes(value)?;
+    let fits = digits.len() == count;
+    fits.then_some(digits)
+        .ok_or(BadReply("another number of answers than of questions"))
+}
+
 /// A job on a page.
 pub(super) fn listed(value: Value) -> Result<ListedJob, BadReply> {
     let [position, seen] = row(value)?;
@@ -78,7 +121,7 @@ pub(super) fn listed(value: Value) -> Result<ListedJob, BadReply> {
     Ok(ListedJob { found, position })
 }
 
-/// What the attempts of a job told.
+/// The progress messages of a job.
 pub(super) fn notes(value: Value) -> Result<Vec<ProgressNote>, BadReply> {
     let text = bytes(value)?;
     if text.is_empty() {

@@ -1,5 +1,5 @@
-//! The Redis that sentinels call the primary: asked for at each connection, so that a failover is
-//! followed by connecting anew.
+//! The Redis that sentinels call the primary. They are queried at each connection, so that a
+//! failover is followed by connecting anew.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -7,22 +7,22 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo as _, RedisError, RedisResult, aio::MultiplexedConnection,
+    Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError,
+    RedisResult, aio::MultiplexedConnection,
 };
 
-use super::dial::{Authority, CONNECT_TIMEOUT, client};
+use super::client::{Authority, CONNECT_TIMEOUT, client, connect};
 
 /// Where sentinels listen when their address does not say.
 const PORT: u16 = 26_379;
 
-/// Who knows the primary.
+/// The sentinels that know the primary.
 pub(super) struct Sentinels {
     sentinels: Vec<Client>,
     /// Their addresses and the primary's name, for messages.
     pub(super) address: String,
     primary: String,
-    /// Which of them answered last: it is asked first.
+    /// Which of them answered last: it is queried first.
     last: AtomicUsize,
     /// How to speak to the primary, whatever its address.
     node: ConnectionInfo,
@@ -88,7 +88,7 @@ impl Sentinels {
         })
     }
 
-    /// Where the primary is, as a sentinel says that can be asked.
+    /// The primary's address, by the first sentinel that answers.
     pub(super) async fn primary(&self) -> RedisResult<(String, u16)> {
         let mut last = None;
         let (count, first) = (self.sentinels.len(), self.last.load(Ordering::Relaxed));
@@ -106,7 +106,7 @@ impl Sentinels {
     }
 
     async fn ask(&self, sentinel: &Client) -> RedisResult<(String, u16)> {
-        let mut connection = dial(sentinel, Some(CONNECT_TIMEOUT)).await?;
+        let mut connection = connect(sentinel, Some(CONNECT_TIMEOUT)).await?;
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.primary);
         let found: Option<(String, u16)> = command.query_async(&mut connection).await?;
@@ -137,19 +137,6 @@ impl Sentinels {
             _ => ConnectionAddr::Tcp(host, port),
         };
         let client = client(self.node.clone().set_addr(address), &self.authority)?;
-        Ok((dial(&client, answer).await?, place))
+        Ok((connect(&client, answer).await?, place))
     }
-}
-
-/// Connects to one server.
-pub(super) async fn dial(
-    client: &Client,
-    answer: Option<Duration>,
-) -> RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(answer);
-    client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
 }

@@ -1,4 +1,4 @@
-//! What a Redis says of itself.
+//! What a Redis says about itself.
 
 use redis::Value;
 
@@ -39,7 +39,7 @@ impl ServerInfo {
         }
     }
 
-    /// What a person should know before it goes wrong.
+    /// A warning for people, before it goes wrong.
     pub(super) fn warning(&self) -> Option<String> {
         let policy = self
             .policies

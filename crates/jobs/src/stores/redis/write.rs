@@ -6,6 +6,8 @@ use crate::{
     store::{Destination, Move, MoveOutcome, Submission, SubmitOutcome},
 };
 
+const PRIORITY_DIGITS: [&str; 5] = ["1", "2", "3", "4", "5"];
+
 /// Takes jobs in; those without a key and a delay go the short way.
 pub(super) async fn submit(
     redis: &Redis,
@@ -14,50 +16,42 @@ pub(super) async fn submit(
 ) -> Result<Vec<SubmitOutcome>, Error> {
     redis.register_lane(lane).await?;
     let plain = |entry: &&Submission| entry.key.is_none() && entry.delay.is_zero();
-    let delays: Vec<String> = entries
-        .iter()
+    let delays = entries.iter().filter(|entry| !plain(entry));
+    let delays: Vec<String> = delays
         .map(|entry| clock::millis(entry.delay).to_string())
         .collect();
-    let (mut args, mut counts) = (Vec::with_capacity(entries.len()), Vec::new());
-    for priority in 1..=5 {
-        let before = args.len();
-        let of = entries
-            .iter()
-            .filter(plain)
-            .filter(|entry| entry.priority == priority);
-        args.extend(of.map(|entry| entry.packed.as_ref()));
-        counts.push((args.len() - before).to_string());
-    }
-    let priorities: [&[u8]; 6] = [b"", b"1", b"2", b"3", b"4", b"5"];
-    for (entry, delay) in entries
-        .iter()
-        .zip(&delays)
-        .filter(|(entry, _)| !plain(entry))
-    {
+    let mut by_priority: [Vec<&[u8]>; 5] = Default::default();
+    let (mut others, mut delay) = (Vec::with_capacity(delays.len() * 5), delays.iter());
+    for entry in entries {
+        let rank = usize::from(entry.priority.clamp(1, 5)) - 1;
+        if plain(&entry) {
+            by_priority[rank].push(&entry.packed);
+            continue;
+        }
         let (key, print) = entry
             .key
             .as_ref()
             .map_or(("", ""), |(key, print)| (key, print));
-        args.extend([priorities[usize::from(entry.priority)], delay.as_bytes()]);
-        args.extend([entry.packed.as_ref(), key.as_bytes(), print.as_bytes()]);
+        let delay = delay.next().map_or("0", String::as_str);
+        others.extend([PRIORITY_DIGITS[rank], delay].map(str::as_bytes));
+        others.extend([entry.packed.as_ref(), key.as_bytes(), print.as_bytes()]);
     }
-    let head = [redis.keep.as_bytes(), redis.key_ttl.as_bytes()]
-        .into_iter()
-        .chain(counts.iter().map(String::as_bytes));
-    let args: Vec<&[u8]> = head.chain(args).collect();
-    let mut special = redis
-        .run(&script::SUBMIT, lane, &args)
-        .await
-        .and_then(|answer| reply::array(answer).map_err(|bad_reply| redis.bad_reply(bad_reply)))?
-        .into_iter();
-    let answers = entries.iter().map(|entry| {
+    let counts = by_priority.each_ref().map(|of| of.len().to_string());
+    let mut args = vec![redis.keep.as_bytes(), redis.key_ttl.as_bytes()];
+    args.extend(counts.iter().map(String::as_bytes));
+    args.extend(by_priority.iter().flatten().copied().chain(others));
+    let answers = redis
+        .run(&script::SUBMIT, lane, &args, reply::array)
+        .await?;
+    let mut answers = answers.into_iter();
+    let outcomes = entries.iter().map(|entry| {
         if plain(&entry) {
             return Ok(SubmitOutcome::New);
         }
-        let answer = special
+        let answer = answers
             .next()
             .ok_or_else(|| redis.broken("too few answers".to_owned()))?;
-        let text = reply::text(answer).map_err(|bad_reply| redis.bad_reply(bad_reply))?;
+        let text = redis.read(answer, reply::text)?;
         let Some((print, id)) = text.split_once(' ') else {
             return Ok(SubmitOutcome::New);
         };
@@ -69,7 +63,7 @@ pub(super) async fn submit(
             SubmitOutcome::Conflict(id)
         })
     });
-    answers.collect()
+    outcomes.collect()
 }
 
 /// Moves jobs between states.
@@ -135,8 +129,8 @@ pub(super) async fn transition(
             }
         }
     }
-    let answer = redis.run(&script::TRANSITION, lane, &args).await?;
-    let digits = redis.digits(answer, moves.len())?;
+    let read = |answer| reply::digits(answer, moves.len());
+    let digits = redis.run(&script::TRANSITION, lane, &args, read).await?;
     let mut moved = vec![MoveOutcome::Stale; moves.len()];
     for (index, digit) in groups.iter().flatten().zip(digits) {
         moved[*index] = match digit {

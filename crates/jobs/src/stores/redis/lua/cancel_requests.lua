@@ -1,2 +1,2 @@
--- Answers the running jobs that are called off.
+-- Answers the running jobs that were cancelled.
 return call('SMEMBERS', K .. ':off')

@@ -31,7 +31,7 @@ for _, kind in ipairs({ 's', 'f' }) do
       end
     end
     if #states > 0 then call('HSET', K .. ':at', unpack(states)) end
-    event(keep, 'queued', moved)
+    event(keep, 'queued', joined(moved))
   end
 end
 
@@ -60,7 +60,7 @@ for p = first, last, step do
 end
 if leased > 0 then
   call('HSET', K .. ':at', unpack(states))
-  event(keep, 'running', ids)
+  event(keep, 'running', joined(ids))
   if failed ~= '' then answer[3] = failed.err end
   return answer
 end

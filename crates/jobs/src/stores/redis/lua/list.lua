@@ -3,11 +3,11 @@
 local kind, after, max = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local answer, more = {}, ''
 
--- The ids of an entry, and how many of them were told when it is the one that the position names.
+-- The ids of an entry, and how many of them to skip if the position names it.
 local function ids_of(entry)
-  local ids, at, told = {}, string.match(after, '^([^/]+)/(%d+)$')
+  local ids, at, skip = {}, string.match(after, '^([^/]+)/(%d+)$')
   for id in string.gmatch(entry[2][2], '%S+') do ids[#ids + 1] = id end
-  return ids, at == entry[1] and tonumber(told) or 0
+  return ids, at == entry[1] and tonumber(skip) or 0
 end
 
 if kind == 'A' then
@@ -16,8 +16,8 @@ if kind == 'A' then
   repeat
     local entries = call('XREVRANGE', K .. ':ids', start, '-', 'COUNT', 16)
     for _, entry in ipairs(entries) do
-      local ids, told = ids_of(entry)
-      for n = told + 1, #ids do
+      local ids, skip = ids_of(entry)
+      for n = skip + 1, #ids do
         more = entry[1] .. '/' .. n
         -- The last one came last.
         local seen = read_job('', ids[#ids + 1 - n])
@@ -65,9 +65,9 @@ elseif kind == 'S' or kind == 'C' then
   local entries = call('XREVRANGE', K .. ':end', start, '-', 'COUNT', 256)
   -- An entry is of one kind; those of the other are passed over, a bounded number a call.
   for _, entry in ipairs(entries) do
-    local ids, told = ids_of(entry)
-    if entry[2][4] ~= (kind == 'S' and '1' or '2') then told = #ids end
-    for n = told + 1, #ids do
+    local ids, skip = ids_of(entry)
+    if entry[2][4] ~= (kind == 'S' and '1' or '2') then skip = #ids end
+    for n = skip + 1, #ids do
       more = entry[1] .. '/' .. n
       local seen = read_job('', ids[n])
       if seen then answer[#answer + 1] = { more, seen } end

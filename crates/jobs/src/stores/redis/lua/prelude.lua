@@ -7,8 +7,8 @@
 --   :ids       stream of the ids that were taken in together: the order that no move changes
 --   :end       stream of the ids that ended together
 --   :note      hash, job -> progress, of running jobs
---   :told      hash, job -> what its attempts told, as JSON
---   :off       set, running jobs that are called off
+--   :told      hash, job -> the progress messages of its attempts, as JSON
+--   :off       set, running jobs that were cancelled
 --   :sum       hash, totals
 --   :ev        stream of events, one entry for all jobs that something happened to together
 --   :wake      stream of one, written when a job is due sooner than any before
@@ -25,13 +25,15 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 -- A number as a text without an exponent.
 local function text(number) return string.format('%.0f', number) end
 
+local function joined(ids) return table.concat(ids, ' ') end
+
+-- Adds an event of jobs, if there are any. Their ids are joined.
 local function event(keep, name, ids, data)
-  if #ids > 0 then
-    if data then
-      call('XADD', K .. ':ev', 'MAXLEN', '~', keep, '*', 'n', name, 'i', table.concat(ids, ' '), 'd', data)
-    else
-      call('XADD', K .. ':ev', 'MAXLEN', '~', keep, '*', 'n', name, 'i', table.concat(ids, ' '))
-    end
+  if ids == '' then return end
+  if data then
+    call('XADD', K .. ':ev', 'MAXLEN', '~', keep, '*', 'n', name, 'i', ids, 'd', data)
+  else
+    call('XADD', K .. ':ev', 'MAXLEN', '~', keep, '*', 'n', name, 'i', ids)
   end
 end
 
@@ -57,11 +59,11 @@ local function ensure_ids()
   end
 end
 
--- Notes the order in which jobs came, once their states are there. A stream that is something else
--- stops nobody: a list puts it aside, and makes it anew.
+-- Notes the order in which jobs came, once their states are there: joined ids of queued jobs, then of
+-- delayed ones. A stream that is something else stops nobody: a list puts it aside, and makes it anew.
 local function append_ids(ids, late)
-  local text = table.concat(ids, ' ')
-  if #late > 0 then text = table.concat({ text, #ids > 0 and ' ' or '', table.concat(late, ' ') }) end
+  local text = ids
+  if late ~= '' then text = ids == '' and late or ids .. ' ' .. late end
   if text ~= '' and not redis.pcall('XADD', K .. ':ids', 'NOMKSTREAM', '*', 'i', text) then ensure_ids() end
 end
 

@@ -1,4 +1,4 @@
--- Reading jobs; every answer is a list of {id, state, packed, progress, called off}.
+-- Reading jobs; every answer is a list of {id, state, packed, progress, cancelled}.
 local function read_job(_, id)
   local state = call('HGET', K .. ':at', id)
   if not state then return nil end

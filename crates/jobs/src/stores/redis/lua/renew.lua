@@ -1,5 +1,5 @@
 -- Starts the time of leases again. ARGV: {job, state}…. Answers a text of one character a lease:
--- 1 held, 2 held and called off, 0 ended.
+-- 1 held, 2 held and cancelled, 0 ended.
 local ids = {}
 for arg = 1, #ARGV, 2 do ids[#ids + 1] = ARGV[arg] end
 local states = call('HMGET', K .. ':at', unpack(ids))

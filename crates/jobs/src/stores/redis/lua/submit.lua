@@ -83,6 +83,7 @@ if #set > 0 then
   call('XADD', K .. ':keyed', '*', unpack(spent))
 end
 if #states > 0 then call('HSET', K .. ':at', unpack(states)) end
+ids, late = joined(ids), joined(late)
 append_ids(ids, late)
 event(keep, 'queued', ids)
 event(keep, 'scheduled', late)

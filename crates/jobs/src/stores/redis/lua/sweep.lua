@@ -1,14 +1,14 @@
--- Forgets what ended long ago. ARGV: how long ago in ms, the same for dead letters, and how long ago
+-- Deletes what ended long ago. ARGV: how long ago in ms, the same for dead letters, and how long ago
 -- idempotency keys were taken. Answers how many, and at least 256 when more may be left.
 local count, spent, full = 0, {}, false
-local told = call('EXISTS', K .. ':told') == 1
+local noted = call('EXISTS', K .. ':told') == 1
 local limit = text(now - tonumber(ARGV[1]))
 for _, entry in ipairs(call('XRANGE', K .. ':end', '-', limit, 'COUNT', 16)) do
   local ids = {}
   for id in string.gmatch(entry[2][2], '%S+') do ids[#ids + 1] = id end
   if #ids > 0 then
     call('HDEL', K .. ':at', unpack(ids))
-    if told then call('HDEL', K .. ':told', unpack(ids)) end
+    if noted then call('HDEL', K .. ':told', unpack(ids)) end
   end
   count = count + #ids
   spent[#spent + 1] = entry[1]
@@ -18,7 +18,7 @@ full = #spent == 16
 local dead = call('ZRANGEBYSCORE', K .. ':dead', '-inf', text(now - tonumber(ARGV[2])), 'LIMIT', 0, 256)
 if #dead > 0 then
   call('HDEL', K .. ':at', unpack(dead))
-  if told then call('HDEL', K .. ':told', unpack(dead)) end
+  if noted then call('HDEL', K .. ':told', unpack(dead)) end
   call('ZREM', K .. ':dead', unpack(dead))
 end
 local old, gone = now - tonumber(ARGV[3]), {}

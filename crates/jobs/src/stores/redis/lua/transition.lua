@@ -2,7 +2,7 @@
 -- queue, to delay as failed, to delay as scheduled; then those: {job, state, new state}, the same,
 -- {job, state, packed}, {job, state, packed, priority}, {job, state, packed, priority, delay in ms}
 -- twice.
--- Answers a text of one character a job: 1 done, 0 in another state, 2 called off.
+-- Answers a text of one character a job: 1 done, 0 in another state, 2 cancelled.
 local keep = ARGV[1]
 local width = { 3, 3, 3, 4, 5, 5 }
 local ids, from, group, where = {}, {}, {}, {}
@@ -104,12 +104,13 @@ if #set > 0 then call('HSET', K .. ':at', unpack(set)) end
 for g, name in ipairs({ 'succeeded', 'cancelled' }) do
   if sums[g] > 0 then
     call('HINCRBY', K .. ':sum', name, sums[g])
-    call('XADD', K .. ':end', '*', 'i', table.concat(ended[g], ' '), 'k', g)
-    event(keep, name, ended[g])
+    local done = joined(ended[g])
+    call('XADD', K .. ':end', '*', 'i', done, 'k', g)
+    event(keep, name, done)
   end
 end
-event(keep, 'dead', dead_letters)
-event(keep, 'queued', queued)
-event(keep, 'failed', failed)
-event(keep, 'scheduled', scheduled)
+event(keep, 'dead', joined(dead_letters))
+event(keep, 'queued', joined(queued))
+event(keep, 'failed', joined(failed))
+event(keep, 'scheduled', joined(scheduled))
 return table.concat(answer)
