@@ -20,7 +20,6 @@ pub(crate) struct LocalService {
     pub(crate) hedged: Arc<HedgedCalls>,
     /// What the router answers itself.
     pub(crate) routes: Routes,
-    /// The limits of calls to it.
     pub(crate) limits: CallLimits,
 }
 

@@ -150,8 +150,6 @@ fn config(context: &Context) -> Config {
     Config {
         replay: options.retry_buffer,
         max_connections: options.max_connections,
-        // Each service has its own, by `Host::timeout`.
-        default_timeout: None,
         client_memory: keys.client_memory,
         memory: keys.relay_memory,
         ..context.relay_config()

@@ -78,9 +78,7 @@ impl<V> RecentMap<V> {
 /// One instance of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recipient {
-    /// Consul name.
     pub(crate) service: Arc<str>,
-    /// The instance.
     pub(crate) instance: InstanceKey,
 }
 

@@ -21,7 +21,10 @@ use mesh_relay::{
     driver::{self, DialFuture, Dialed, Transport},
     hpack::{Block, Token},
 };
-use tokio::{net::TcpStream, sync::mpsc};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::mpsc,
+};
 
 struct RoundRobin {
     backends: Vec<SocketAddr>,
@@ -116,6 +119,19 @@ impl Transport for RoundRobin {
     }
 }
 
+/// Listens on a port that other threads listen on too. The kernel spreads connections over them.
+fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if at.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(at)?;
+    socket.listen(4096)
+}
+
 fn serve(at: SocketAddr, backends: Vec<SocketAddr>) -> std::io::Result<()> {
     let host = RoundRobin {
         in_flight: vec![0; backends.len()],
@@ -130,7 +146,7 @@ fn serve(at: SocketAddr, backends: Vec<SocketAddr>) -> std::io::Result<()> {
     runtime.block_on(async {
         let (_commands, orders) = mpsc::channel(1);
         let engine = Engine::new(Config::default(), host, Instant::now());
-        driver::run(Some(driver::listen(at)?), engine, orders).await;
+        driver::run(Some(listen(at)?), engine, orders).await;
         Ok(())
     })
 }

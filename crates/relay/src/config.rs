@@ -22,8 +22,6 @@ pub struct Config {
     pub replay: usize,
     /// Connections to one endpoint; calls beyond their streams wait.
     pub max_connections: usize,
-    /// Deadline of calls that bring none; the others are shortened by the time that passes here.
-    pub default_timeout: Option<Duration>,
     /// After how long a client's connection is told to go away, ±10 %.
     pub max_age: Option<Duration>,
     /// How long the calls of such a connection may then go on.
@@ -70,7 +68,6 @@ impl Default for Config {
             max_output: 512 * 1024,
             replay: 64 * 1024,
             max_connections: 32,
-            default_timeout: None,
             max_age: None,
             age_grace: None,
             handshake_timeout: None,

@@ -275,7 +275,6 @@ impl Conn {
         expected
     }
 
-    /// Remembers how a stream closed.
     pub(crate) fn remember(&mut self, stream: u32, how: Closed) {
         if self.recent.len() == REMEMBERED {
             self.recent.pop_front();

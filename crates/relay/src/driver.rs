@@ -1,8 +1,8 @@
 //! Runs an [`Engine`] on one thread of tokio: sockets, connecting, time.
 //!
 //! Everything is one future. It is polled when sockets are ready, and reads all of them before it
-//! writes to any: what comes from many connections for one goes out with one system call. A thread
-//! more is a second [`run`] with an engine and a listener of its own ([`listen`] shares the port).
+//! writes to any: what comes from many connections for one goes out with one system call. Another
+//! thread is a second [`run`] with an engine of its own, and a listener of the same port.
 
 mod ready;
 mod socket;
@@ -19,7 +19,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpSocket},
+    net::TcpListener,
     sync::mpsc,
     task::{JoinSet, coop},
     time::{Sleep, sleep_until},
@@ -138,22 +138,6 @@ impl<H: Host> std::fmt::Debug for Command<H> {
             Self::Drain(_) => "Drain",
         })
     }
-}
-
-/// Listens on a port that other threads of the process listen on too; the kernel spreads
-/// connections over them.
-///
-/// # Errors
-/// As the operating system says.
-pub fn listen(at: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match at {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.set_reuseport(true)?;
-    socket.bind(at)?;
-    socket.listen(4096)
 }
 
 /// Runs an engine until a drain is over; answers how many calls that cut. To be run on a

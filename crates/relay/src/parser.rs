@@ -109,7 +109,6 @@ impl Parser {
         }
     }
 
-    /// What it waits for.
     pub(crate) fn awaits(&self) -> Awaits {
         match self.state {
             State::Preface(_) | State::NoPreface | State::First => Awaits::Preface,

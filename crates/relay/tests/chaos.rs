@@ -296,7 +296,7 @@ impl Chaos {
             }
             Act::Resume { at } => {
                 if let Some(call) = self.bench.engine.host().calls.get(at).copied() {
-                    self.bench.engine.resume(call, Verdict::To(1));
+                    self.bench.engine.resume(call, |_, _| Verdict::To(1));
                 }
             }
             Act::Retire(to) => self.bench.engine.retire(to),

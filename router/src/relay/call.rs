@@ -18,7 +18,6 @@ use crate::{
     scanner::Inspector,
 };
 
-/// A call.
 pub(crate) struct Call {
     pub(super) id: Id,
     /// The client's connection.

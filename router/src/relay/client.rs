@@ -10,7 +10,6 @@ use service::clients::ClientConnection;
 pub(super) struct Client {
     /// Its account with the limits of clients.
     pub(super) connection: Option<ClientConnection>,
-    /// Its address.
     pub(super) from: Option<SocketAddr>,
     /// Calls under way.
     calls: usize,

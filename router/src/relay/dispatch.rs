@@ -173,7 +173,7 @@ impl RouterHost {
                 call.parked = None;
                 decide(host, call)
             };
-            let command = Command::Do(Box::new(move |engine| engine.resume_with(id, decide)));
+            let command = Command::Do(Box::new(move |engine| engine.resume(id, decide)));
             // An engine that has ended has no call to decide about.
             commands.send(command).await.ok();
         };

@@ -17,19 +17,8 @@ use crate::{
 use super::transfer::transfer;
 
 impl<H: Host> Engine<H> {
-    /// The host has decided about a call that was parked.
-    pub fn resume(&mut self, call: Id, verdict: Verdict) {
-        if self
-            .calls
-            .get(call)
-            .is_some_and(|call| call.phase == Phase::Parked)
-        {
-            self.apply(call, verdict);
-        }
-    }
-
-    /// The same, where the host decides with its own state of the call.
-    pub fn resume_with(&mut self, id: Id, decide: impl FnOnce(&mut H, &mut H::Call) -> Verdict) {
+    /// The host has decided about a parked call, with what it keeps for it.
+    pub fn resume(&mut self, id: Id, decide: impl FnOnce(&mut H, &mut H::Call) -> Verdict) {
         let parked = |call: &&mut Call<H::Call>| call.phase == Phase::Parked;
         if let Some(call) = self.calls.get_mut(id).filter(parked) {
             let verdict = decide(&mut self.host, &mut call.host);

@@ -96,7 +96,6 @@ impl<H: Host> Engine<H> {
         conn.map_or(Ok(()), |conn| conn.glitch(self.now))
     }
 
-    /// The call of a stream.
     pub(super) fn call_of(&self, conn: Id, stream: u32) -> Option<Id> {
         self.conns.get(conn)?.streams.get(&stream).copied()
     }

@@ -80,10 +80,8 @@ impl<H: Host> Engine<H> {
 
     fn begin(&mut self, client: Half, block: &Block, summary: Summary, end: bool) {
         let (conn, stream) = (client.conn, client.stream);
-        let timeout = block
-            .get(Token::GrpcTimeout)
-            .and_then(|f| crate::timeout::read(f.value))
-            .or(self.config.default_timeout);
+        let timeout = block.get(Token::GrpcTimeout);
+        let timeout = timeout.and_then(|field| crate::timeout::read(field.value));
         let deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
         let memory = self.spare.pop();
         let memory = memory.unwrap_or_else(|| Vec::with_capacity(block.wire().len() + SMALL));

@@ -109,7 +109,6 @@ impl Block {
         size
     }
 
-    /// The field at a place.
     pub(crate) fn at(&self, place: usize) -> Field<'_> {
         self.field(&self.entries[place])
     }

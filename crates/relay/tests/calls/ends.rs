@@ -143,6 +143,6 @@ fn an_answer_of_the_hosts_ends_a_call_it_has_begun_to_answer() {
     let call = bench.engine.host().calls[0];
     bench
         .engine
-        .resume(call, Verdict::Refuse(status(1, "not parked")));
+        .resume(call, |_, _| Verdict::Refuse(status(1, "not parked")));
     assert_eq!(bench.of_stream(&mut client, 1).len(), 1);
 }

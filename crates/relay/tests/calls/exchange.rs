@@ -72,10 +72,10 @@ fn a_parked_call_goes_on_when_it_is_resumed() {
     bench.request(&client, 1, Some(b"late"));
     assert!(bench.engine.take_wanted().is_empty());
     let call = bench.engine.host().calls[0];
-    bench.engine.resume(call, Verdict::To(9));
+    bench.engine.resume(call, |_, _| Verdict::To(9));
     let mut instance = bench.instance();
     assert_eq!(bench.of_stream(&mut instance, 1)[1].payload, b"late");
-    bench.engine.resume(call, Verdict::To(9));
+    bench.engine.resume(call, |_, _| Verdict::To(9));
     assert!(bench.of_stream(&mut instance, 3).is_empty(), "only once");
 }
 
