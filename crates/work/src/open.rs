@@ -325,6 +325,24 @@ mod tests {
     }
 
     #[test]
+    fn the_defaults_of_the_keys_are_those_of_the_queue_and_its_store() {
+        let keys = QueueKeys::default();
+        let (options, store) = (keys.options(), keys.store_options());
+        let queue = QueueOptions {
+            own_queues: options.own_queues.clone(),
+            ..QueueOptions::default()
+        };
+        assert_eq!(format!("{options:?}"), format!("{queue:?}"));
+        let default = StoreOptions::default();
+        assert_eq!(
+            (store.prefix, store.events),
+            (default.prefix, default.events)
+        );
+        let times = |options: StoreOptions| format!("{:?} {:?}", options.key_ttl, options.sync);
+        assert_eq!(times(keys.store_options()), times(StoreOptions::default()));
+    }
+
+    #[test]
     fn old_names_of_queues_stand_for_the_one_queue() {
         let config = config(&[("queue_name", "work_queue")]);
         for name in [None, Some("default"), Some("runs"), Some("work_queue")] {

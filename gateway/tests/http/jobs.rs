@@ -235,6 +235,17 @@ async fn bad_jobs_are_refused_at_the_field_at_fault() {
 }
 
 #[tokio::test]
+async fn a_job_may_take_as_long_as_the_key_says() {
+    let gateway = embedded(&[("max_job_timeout", "1m")]).await;
+    let job = |timeout_ms: u64| with(call_job(), &json!({ "timeout_ms": timeout_ms }));
+    let answer = gateway.post("/api/v1/jobs", job(60_000)).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let problem = gateway.post("/api/v1/jobs", job(60_001)).await.problem(422);
+    assert_eq!(problem["errors"][0]["field"], "timeout_ms", "{problem}");
+    gateway.running.drain().await;
+}
+
+#[tokio::test]
 async fn a_batch_is_answered_in_its_order_each_with_its_own_problem() {
     let gateway = on_redis(&[]).await;
     let mut batch: Vec<Value> = (0..1_000)

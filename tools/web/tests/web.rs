@@ -67,33 +67,35 @@ async fn it_is_off_until_both_keys_say_otherwise() {
 
 #[tokio::test]
 async fn the_provider_is_asked_and_its_pages_are_told() {
-    let mut tasks = JoinSet::new();
-    let body = r#"{"results":[{"url":"https://a.example/x","title":"A","content":"one"}]}"#;
-    let url = provider(&mut tasks, http("200 OK", body)).await;
-    let settings = [
-        ("web_search_url", &*url),
-        ("allow_external_requests", "yes"),
-        ("external_allow_hosts", "127.0.0.1"),
-        ("web_search_key", "hunter2"),
-    ];
-    let tool = web(&settings).await;
-    let answer = search(&tool, "mesh & more").await.unwrap();
-    assert!(answer.success, "{}", answer.error);
-    let found: WebSearchResults = serde_json::from_str(&answer.result).unwrap();
-    assert_eq!((&*found.provider, found.results.len()), ("127.0.0.1", 1));
-    assert_eq!(found.results[0].url, "https://a.example/x");
-    let asked = tasks.join_next().await.unwrap().unwrap();
-    assert!(
-        asked.starts_with("GET /search?q=mesh%20%26%20more&format=json "),
-        "{asked}"
-    );
-    assert!(
-        asked
-            .to_lowercase()
-            .contains("x-subscription-token: hunter2"),
-        "{asked}"
-    );
-    tool.running.drain().await;
+    for (other, header) in [
+        (None, "x-subscription-token"),
+        (Some(("web_search_key_header", "x-own-key")), "x-own-key"),
+    ] {
+        let mut tasks = JoinSet::new();
+        let body = r#"{"results":[{"url":"https://a.example/x","title":"A","content":"one"}]}"#;
+        let url = provider(&mut tasks, http("200 OK", body)).await;
+        let mut settings = vec![
+            ("web_search_url", &*url),
+            ("allow_external_requests", "yes"),
+            ("external_allow_hosts", "127.0.0.1"),
+            ("web_search_key", "hunter2"),
+        ];
+        settings.extend(other);
+        let tool = web(&settings).await;
+        let answer = search(&tool, "mesh & more").await.unwrap();
+        assert!(answer.success, "{}", answer.error);
+        let found: WebSearchResults = serde_json::from_str(&answer.result).unwrap();
+        assert_eq!((&*found.provider, found.results.len()), ("127.0.0.1", 1));
+        assert_eq!(found.results[0].url, "https://a.example/x");
+        let asked = tasks.join_next().await.unwrap().unwrap();
+        assert!(
+            asked.starts_with("GET /search?q=mesh%20%26%20more&format=json "),
+            "{asked}"
+        );
+        let sent = format!("{header}: hunter2");
+        assert!(asked.to_lowercase().contains(&sent), "{asked}");
+        tool.running.drain().await;
+    }
 }
 
 #[tokio::test]

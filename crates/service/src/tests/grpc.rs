@@ -25,6 +25,26 @@ async fn gzip_is_taken_and_answered_by_every_service_of_our_own() {
 }
 
 #[tokio::test]
+async fn metadata_over_the_limit_is_refused_with_the_key_to_raise() {
+    let (running, _) = running(&[("max_header_bytes", "2KiB")]).await;
+    let mut health = HealthClient::new(channel(&running).await);
+    let mut check = async |length: usize| {
+        let mut request = tonic::Request::new(HealthCheckRequest::default());
+        let value = "v".repeat(length).parse().unwrap();
+        request.metadata_mut().insert("x-large", value);
+        health.check(request).await
+    };
+    check(1024).await.unwrap();
+    let refused = check(2048).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused}");
+    assert!(
+        refused.message().contains("max_header_bytes = 2048"),
+        "{refused}"
+    );
+    running.drain().await;
+}
+
+#[tokio::test]
 async fn readiness_is_answered_on_the_grpc_port_over_http2() {
     let (running, _) = running(&[]).await;
     for path in ["/readyz", "/healthz"] {
