@@ -27,17 +27,8 @@ pub enum JobOutcome {
     Failed {
         /// Why.
         error: String,
-        /// Whether a retry may help.
-        retry: bool,
-        /// What it cost.
-        metrics: Option<Value>,
-    },
-    /// It failed, and a retry may help, but only after a while.
-    RetryAfter {
-        /// Why.
-        error: String,
-        /// How long the next attempt waits at least.
-        after: Duration,
+        /// How long the next attempt waits at least; `None` if a retry does not help.
+        retry: Option<Duration>,
         /// What it cost.
         metrics: Option<Value>,
     },
@@ -77,7 +68,7 @@ pub(crate) fn limit_size(outcome: &JobOutcome, limit: usize) -> Option<JobOutcom
                 "its result of {} bytes is larger than jobs_max_result, {limit} bytes",
                 result.bytes().len()
             ),
-            retry: false,
+            retry: None,
             metrics: metrics.clone(),
         }),
         JobOutcome::Failed {
@@ -117,25 +108,16 @@ pub(crate) fn settle(job: &Job, outcome: &JobOutcome, backoff: &Backoff, now: u6
             error,
             retry,
             metrics,
-        } => {
-            let least = retry.then_some(Duration::ZERO);
-            failed(job, error, metrics, least, backoff, now)
-        }
-        JobOutcome::RetryAfter {
-            error,
-            after,
-            metrics,
-        } => failed(job, error, metrics, Some(*after), backoff, now),
+        } => failed(job, error, metrics, *retry, backoff, now),
     }
 }
 
-/// Where a job goes whose attempt failed. `least` is how long it waits at least, and `None` if a
-/// retry does not help.
+/// Where a job goes whose attempt failed.
 fn failed(
     job: &Job,
     error: &str,
     metrics: &Option<Value>,
-    least: Option<Duration>,
+    retry: Option<Duration>,
     backoff: &Backoff,
     now: u64,
 ) -> Destination {
@@ -146,7 +128,7 @@ fn failed(
         ..header.clone()
     };
     let in_time = header.deadline.is_none_or(|deadline| now < deadline);
-    if let Some(least) = least
+    if let Some(least) = retry
         && in_time
         && header.attempt < header.max_attempts
     {

@@ -216,39 +216,30 @@ impl Worker {
     }
 
     async fn work(&self, job: &Job, context: &JobContext) -> JobOutcome {
-        let now = self.jobs.estimated_now(&job.id.lane());
-        let left = job
-            .header
-            .deadline
-            .map_or(u64::MAX, |deadline| deadline.saturating_sub(now));
-        if left == 0 {
-            let error = "its deadline had passed before it started".to_owned();
+        let time = context.time_left(job);
+        if time.is_zero() && job.header.deadline.is_some() {
             return JobOutcome::Failed {
-                error,
-                retry: false,
+                error: "its deadline had passed before it started".to_owned(),
+                retry: None,
                 metrics: None,
             };
         }
-        let time = Duration::from_millis(job.header.timeout_ms.min(left));
         // A handler that panics fails its job and nothing else.
         let run = AssertUnwindSafe(self.handler.run(job, context)).catch_unwind();
         let ended = timeout(time, run).await;
         let metrics = context.take_metrics();
         let (error, retry) = match ended {
             Ok(Ok(Ok(result))) => return JobOutcome::Succeeded { result, metrics },
-            Ok(Ok(Err(Failure::Retryable(error)))) => (error, true),
-            Ok(Ok(Err(Failure::RetryAfter(error, after)))) => {
-                return JobOutcome::RetryAfter {
-                    error,
-                    after,
-                    metrics,
-                };
-            }
-            Ok(Ok(Err(Failure::Permanent(error)))) => (error, false),
+            Ok(Ok(Err(Failure::Retryable(error)))) => (error, Some(Duration::ZERO)),
+            Ok(Ok(Err(Failure::RetryAfter(error, after)))) => (error, Some(after)),
+            Ok(Ok(Err(Failure::Permanent(error)))) => (error, None),
             Ok(Ok(Err(Failure::Postponed(delay)))) => return JobOutcome::Postponed { delay },
             Ok(Ok(Err(Failure::Cancelled))) => return JobOutcome::Cancelled,
-            Ok(Err(_)) => ("its handler panicked".to_owned(), true),
-            Err(_) => (format!("took longer than {} ms", time.as_millis()), true),
+            Ok(Err(_)) => ("its handler panicked".to_owned(), Some(Duration::ZERO)),
+            Err(_) => {
+                let error = format!("took longer than {} ms", time.as_millis());
+                (error, Some(Duration::ZERO))
+            }
         };
         JobOutcome::Failed {
             error,

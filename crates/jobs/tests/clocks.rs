@@ -14,10 +14,9 @@ use std::{
 };
 
 use mesh_jobs::{
-    Clock, JobOutcome, JobStatus, Jobs, NewJob, Renewal, Schedule, ScheduleEntries, StoreOptions,
-    Timer, open,
+    Clock, JobStatus, Jobs, NewJob, Renewal, Schedule, ScheduleEntries, StoreOptions, Timer, open,
 };
-use support::{call, claim_one, jumping::Jumping, options, recovered, store, until};
+use support::{call, claim_one, done, jumping::Jumping, options, recovered, store, until};
 
 const HOUR: i64 = 3_600_000;
 const NOW: Duration = Duration::ZERO;
@@ -39,13 +38,6 @@ fn skewed(folder: &Path, ahead: &Arc<AtomicI64>) -> Jobs {
     };
     let address = format!("file://{}", folder.display());
     Jobs::new(open(&address, &settings).unwrap(), options())
-}
-
-fn done() -> JobOutcome {
-    JobOutcome::Succeeded {
-        result: None,
-        metrics: None,
-    }
 }
 
 #[tokio::test]

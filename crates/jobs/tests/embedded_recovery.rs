@@ -8,7 +8,7 @@ use mesh_jobs::{
     Error, JobCounts, JobEvent, JobOutcome, JobStatus, Jobs, NewJob, Schedule, StoreOptions, Timer,
     open,
 };
-use support::{call, claim_one, options};
+use support::{call, claim_one, done, options};
 
 fn load(folder: &Path) -> Result<Jobs, Error> {
     let address = format!("file://{}", folder.display());
@@ -16,13 +16,6 @@ fn load(folder: &Path) -> Result<Jobs, Error> {
         open(&address, &StoreOptions::default())?,
         options(),
     ))
-}
-
-fn done() -> JobOutcome {
-    JobOutcome::Succeeded {
-        result: None,
-        metrics: None,
-    }
 }
 
 /// What the default queue counts and tells, but for the time.

@@ -35,7 +35,7 @@ async fn whatever_structure_is_gone_or_another_thing_later_jobs_go_through() {
             let claimed = claim_one(&jobs, "default").await;
             let failed = JobOutcome::Failed {
                 error: "no".to_owned(),
-                retry: true,
+                retry: Some(Duration::ZERO),
                 metrics: None,
             };
             jobs.settle(&[(claimed, failed)]).await.remove(0).unwrap();

@@ -6,10 +6,8 @@ mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use mesh_jobs::{
-    ClaimedJob, Error, JobOutcome, JobStatus, Jobs, Lease, Renewal, StoreOptions, Worker, open,
-};
-use support::{Counting, call, claim_one, options, until};
+use mesh_jobs::{ClaimedJob, Error, JobStatus, Jobs, Lease, Renewal, StoreOptions, Worker, open};
+use support::{Counting, call, claim_one, done, options, until};
 use testkit::Redis;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,13 +27,6 @@ async fn command(redis: &Redis, words: &[&str]) {
     let mut command = redis::cmd(words[0]);
     command.arg(&words[1..]);
     command.query_async::<()>(&mut connection).await.unwrap();
-}
-
-fn done() -> JobOutcome {
-    JobOutcome::Succeeded {
-        result: None,
-        metrics: None,
-    }
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -17,8 +17,8 @@ use mesh_jobs::{
     Worker, open,
 };
 use support::{
-    call, claim_one, options, recovered,
-    server::{LANE, ask, connect, connect_to, done, goes_through, say, settle},
+    call, claim_one, done, options, recovered,
+    server::{LANE, ask, connect, connect_to, goes_through, say, settle},
     until,
 };
 use testkit::{Redis, Sentinel, Signal};
@@ -173,7 +173,7 @@ async fn a_full_redis_refuses_new_jobs_and_those_that_it_has_go_on() {
     assert_eq!(first.job.id, fails);
     let failed = JobOutcome::Failed {
         error: "bad luck".to_owned(),
-        retry: true,
+        retry: Some(Duration::ZERO),
         metrics: None,
     };
     jobs.settle(&[(first, failed)]).await.remove(0).unwrap();
@@ -374,7 +374,7 @@ async fn the_rights_in_the_guide_are_enough_for_everything() {
     let claimed = claim_one(&jobs, "default").await;
     let failed = JobOutcome::Failed {
         error: "no".to_owned(),
-        retry: false,
+        retry: None,
         metrics: None,
     };
     jobs.settle(&[(claimed, failed)]).await.remove(0).unwrap();

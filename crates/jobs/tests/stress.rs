@@ -11,10 +11,8 @@ use std::{
     time::Duration,
 };
 
-use mesh_jobs::{
-    Error, Failure, Job, JobOutcome, JobStatus, Jobs, MAX_SUBMIT, StoreOptions, Worker, open,
-};
-use support::{Counting, call, options, until};
+use mesh_jobs::{Error, Failure, Job, JobStatus, Jobs, MAX_SUBMIT, StoreOptions, Worker, open};
+use support::{Counting, call, done, options, until};
 use testkit::Redis;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -82,13 +80,8 @@ async fn doze(jobs: Jobs, stop: CancellationToken) -> usize {
             .claim("default", "dozer", 16, Duration::from_millis(50))
             .await;
         tokio::time::sleep(options().lease * 2).await;
-        let ends = claimed.unwrap_or_default().into_iter().map(|claimed| {
-            let done = JobOutcome::Succeeded {
-                result: None,
-                metrics: None,
-            };
-            (claimed, done)
-        });
+        let claimed = claimed.unwrap_or_default().into_iter();
+        let ends = claimed.map(|claimed| (claimed, done()));
         let settled = jobs.settle(&ends.collect::<Vec<_>>()).await;
         refused += settled
             .iter()

@@ -1,6 +1,6 @@
 //! The canonical API of jobs.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use ::jobs::JobOutcome;
 use serde_json::{Value, json};
@@ -359,7 +359,7 @@ async fn jobs_are_called_off_and_dead_ones_tried_again() {
     let other = submit(json!({"max_attempts": 1})).await;
     let failed = JobOutcome::Failed {
         error: "no luck".to_owned(),
-        retry: true,
+        retry: Some(Duration::ZERO),
         metrics: None,
     };
     gateway.work("default", failed).await;

@@ -80,7 +80,7 @@ async fn a_task_that_was_called_off_or_given_up_has_failed_and_still_says_what_i
         let task = submit(&gateway).await;
         let given_up = JobOutcome::Failed {
             error: "nobody can".to_owned(),
-            retry: false,
+            retry: None,
             metrics: None,
         };
         gateway.work("default", given_up).await;

@@ -27,7 +27,7 @@ pub(crate) fn done() -> JobOutcome {
 pub(crate) fn failed(retry: bool) -> JobOutcome {
     JobOutcome::Failed {
         error: "it broke".to_owned(),
-        retry,
+        retry: retry.then_some(Duration::ZERO),
         metrics: None,
     }
 }

@@ -120,9 +120,9 @@ async fn a_job_that_is_refused_until_later_is_not_claimed_sooner() {
             ..call("x")
         };
         let id = jobs.submit(new).await.unwrap().id;
-        let later = || JobOutcome::RetryAfter {
+        let later = || JobOutcome::Failed {
             error: "too busy".to_owned(),
-            after: Duration::from_millis(900),
+            retry: Some(Duration::from_millis(900)),
             metrics: None,
         };
         let claimed = claim_one(&jobs, "default").await;

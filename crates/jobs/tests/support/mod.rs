@@ -19,8 +19,8 @@ use std::{
 use backoff::Backoff;
 use cluster::Cluster;
 use mesh_jobs::{
-    ClaimedJob, Failure, Job, JobContext, JobHandler, Jobs, NewJob, Payload, QueueOptions, STORES,
-    StoreOptions, open,
+    ClaimedJob, Failure, Job, JobContext, JobHandler, JobOutcome, Jobs, NewJob, Payload,
+    QueueOptions, STORES, StoreOptions, open,
 };
 use testkit::{Redis, Sentinel};
 
@@ -154,6 +154,13 @@ pub(crate) fn call(text: &str) -> NewJob {
 }
 
 /// Claims exactly one job, which is there.
+pub(crate) fn done() -> JobOutcome {
+    JobOutcome::Succeeded {
+        result: None,
+        metrics: None,
+    }
+}
+
 pub(crate) async fn claim_one(jobs: &Jobs, queue: &str) -> ClaimedJob {
     let mut claimed = jobs
         .claim(queue, "w1", 1, Duration::from_secs(5))

@@ -1,9 +1,9 @@
 //! A Redis that a test does something to, and what then goes on.
 
-use mesh_jobs::{ClaimedJob, Error, JobOutcome, JobStatus, Jobs, StoreOptions, open};
+use mesh_jobs::{ClaimedJob, Error, JobStatus, Jobs, StoreOptions, open};
 use testkit::Redis;
 
-use super::{call, claim_one, options};
+use super::{call, claim_one, done, options};
 
 pub(crate) const LANE: &str = "mesh:jobs:{default:0}";
 
@@ -25,13 +25,6 @@ pub(crate) async fn ask<T: redis::FromRedisValue>(redis: &Redis, words: &[&str])
 
 pub(crate) async fn say(redis: &Redis, words: &[&str]) {
     ask::<redis::Value>(redis, words).await;
-}
-
-pub(crate) fn done() -> JobOutcome {
-    JobOutcome::Succeeded {
-        result: None,
-        metrics: None,
-    }
 }
 
 pub(crate) async fn settle(jobs: &Jobs, claimed: ClaimedJob) -> Result<(), Error> {
