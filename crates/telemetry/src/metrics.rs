@@ -16,9 +16,9 @@ use prometheus_client::{
 /// the end that makes one.
 ///
 /// ```
-/// use telemetry::{Counter, Histogram, MetricsRegistry};
+/// use mesh_telemetry::{Counter, Histogram, MetricsRegistry};
 ///
-/// telemetry::metrics! {
+/// mesh_telemetry::metrics! {
 ///     /// What a shop counts.
 ///     pub struct ShopMetrics {
 ///         visits: Counter = "shop_visits": "Visits";
@@ -100,10 +100,10 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// The metrics of one service. Clones are the same registry.
 ///
 /// ```
-/// use mesh_telemetry::{MetricsRegistry, prometheus_client::metrics::counter::Counter};
+/// use mesh_telemetry::{Counter, MetricsRegistry};
 ///
-/// let (registry, calls) = (MetricsRegistry::new(), Counter::<u64>::default());
-/// registry.register("mesh_example_calls", "Calls of an example", calls.clone());
+/// let registry = MetricsRegistry::new();
+/// let calls: Counter = registry.register("mesh_example_calls", "Calls of an example", Counter::default);
 /// calls.inc();
 /// assert_eq!(registry.sample("mesh_example_calls_total"), Some(1.0));
 /// ```
