@@ -50,7 +50,7 @@ async fn spans_of_a_router_count_what_the_caller_did_wrong_as_no_error() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", jaeger.endpoint()),
         ("HEDGE_DELAY", "10s".to_owned()),
     ];
-    let mesh = Mesh::start(1, 2, &env).await;
+    let mesh = Mesh::start(2, 1, &env).await;
     let mut raw = RawConnection::connect(mesh.routers[0].grpc).await;
     let task = |agent_id: &str| {
         let agent_id = agent_id.to_owned();
