@@ -56,7 +56,7 @@ keys! {
         /// Workers that are asked at once for a task that this router did not send.
         task_lookup_workers: usize = integer(32, 1..=10_000, "workers"),
     }
-    retired {
+    removed {
         "data_plane" => "remove it: the relay carries the port",
     }
 }

@@ -52,13 +52,16 @@ pub struct Group {
     pub retired: &'static [Retired],
 }
 
-/// A key that is no more. It is refused wherever it is given, with what to do.
+/// A key that is no more. It is refused with what to do, but for the variable of a key without a successor: that is
+/// ignored with a warning, since nothing has to be written in its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Retired {
     /// The old name.
     pub name: &'static str,
-    /// What to write in its place.
-    pub instead: &'static str,
+    /// What to write in its place, or why to remove it.
+    pub advice: &'static str,
+    /// Whether something has to be written in its place.
+    pub has_successor: bool,
 }
 
 /// What a value has to be.

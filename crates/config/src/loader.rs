@@ -113,7 +113,7 @@ impl Loader {
     #[must_use]
     pub fn refusal(&self, name: &str) -> String {
         if let Some(retired) = self.retired.iter().find(|retired| retired.name == name) {
-            return format!("no key any more: {}", retired.instead);
+            return format!("no key any more: {}", retired.advice);
         }
         let has = |group: &&Group| group.keys.iter().any(|key| key.name == name);
         match self.elsewhere.iter().find(has) {
@@ -129,8 +129,9 @@ impl Loader {
     pub fn load(self) -> Result<Config, Mistakes> {
         let mut mistakes = Vec::new();
         let mut given = LayeredValues::new();
+        let mut warnings = Vec::new();
         self.read_file(&mut given, &mut mistakes);
-        self.read_env(&mut given, &mut mistakes);
+        self.read_env(&mut given, &mut mistakes, &mut warnings);
         self.read_flags(&mut given, &mut mistakes);
         let mut entries = BTreeMap::new();
         for key in self.keys {
@@ -148,6 +149,7 @@ impl Loader {
             true => Ok(Config {
                 entries,
                 file: self.file,
+                warnings,
             }),
             false => Err(Mistakes(mistakes)),
         }
@@ -182,7 +184,12 @@ impl Loader {
         }
     }
 
-    fn read_env(&self, given: &mut LayeredValues, mistakes: &mut Vec<Mistake>) {
+    fn read_env(
+        &self,
+        given: &mut LayeredValues,
+        mistakes: &mut Vec<Mistake>,
+        warnings: &mut Vec<String>,
+    ) {
         let value = |name: &str| self.env.get(name).filter(|value| !value.is_empty());
         for key in &self.keys {
             let name = key.env_name();
@@ -192,14 +199,15 @@ impl Loader {
         }
         for retired in &self.retired {
             let name = retired.name.to_uppercase();
-            if value(&name).is_some() {
-                let refusal = self.refusal(retired.name);
-                mistakes.push(Mistake::new(
-                    retired.name,
-                    None,
-                    &Source::Env(name),
-                    refusal,
-                ));
+            if value(&name).is_none() {
+                continue;
+            }
+            let refusal = self.refusal(retired.name);
+            if retired.has_successor {
+                let source = Source::Env(name);
+                mistakes.push(Mistake::new(retired.name, None, &source, refusal));
+            } else {
+                warnings.push(format!("the variable {name} is ignored: {refusal}"));
             }
         }
     }

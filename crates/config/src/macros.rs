@@ -37,6 +37,9 @@ macro_rules! keys {
         $(retired {
             $( $old:literal => $instead:literal, )*
         })?
+        $(removed {
+            $( $gone:literal => $why:literal, )*
+        })?
     ) => {
         $(#[$meta])*
         $vis struct $name {
@@ -63,7 +66,10 @@ macro_rules! keys {
                 title: $title,
                 lacking: concat!("" $(, $lacking)?),
                 keys: Self::KEYS,
-                retired: &[ $($( $crate::Retired { name: $old, instead: $instead }, )*)? ],
+                retired: &[
+                    $($( $crate::Retired { name: $old, advice: $instead, has_successor: true }, )*)?
+                    $($( $crate::Retired { name: $gone, advice: $why, has_successor: false }, )*)?
+                ],
             };
 
             /// The values that the configuration gives; the defaults of keys that it does not have.

@@ -25,6 +25,9 @@ crate::keys! {
     retired {
         "policies" => "write lb_policy",
     }
+    removed {
+        "old" => "remove it",
+    }
 }
 
 crate::keys! {
@@ -194,6 +197,26 @@ fn a_key_of_other_programs_is_refused_with_the_reason_and_its_variable_is_left_a
     assert!(told(loader().file(file.path())).contains(expected));
     assert!(told(loader().flag("max_attempts", "5")).contains(expected));
     assert!(loader().env(env(&[("MAX_ATTEMPTS", "5")])).load().is_ok());
+}
+
+#[test]
+fn a_removed_key_is_refused_but_its_variable_is_ignored_with_a_warning() {
+    let loader = || loader().retired(Keys::GROUP.retired.iter().copied());
+    let expected = "no key any more: remove it";
+    let file = file("old = 1");
+    for loader in [loader().file(file.path()), loader().flag("old", "1")] {
+        let told = loader.load().unwrap_err().to_string();
+        assert!(told.contains(expected), "{told}");
+    }
+    let config = loader().env(env(&[("OLD", "1")])).load().unwrap();
+    let [warning] = config.warnings() else {
+        panic!("{:?}", config.warnings());
+    };
+    assert_eq!(
+        *warning,
+        "the variable OLD is ignored: no key any more: remove it"
+    );
+    assert!(loader().load().unwrap().warnings().is_empty());
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub enum Source {
 pub struct Config {
     pub(crate) entries: BTreeMap<&'static str, Entry>,
     pub(crate) file: Option<PathBuf>,
+    pub(crate) warnings: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +71,12 @@ impl Config {
             let value = if hidden { "(secret)" } else { &*entry.value };
             (*name, value, &entry.source)
         })
+    }
+
+    /// What was ignored, and why: to be logged once there is a log.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The file that it was read from, if there is one.

@@ -124,7 +124,7 @@ config::keys! {
         /// Ask for profiles. No program has them built in: it logs a warning.
         enable_pprof: bool = switch("false"),
     }
-    retired {
+    removed {
         "pprof_port" => "remove it, no program has profiles built in",
     }
 }
