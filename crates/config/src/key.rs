@@ -52,8 +52,8 @@ pub struct Group {
     pub retired: &'static [Retired],
 }
 
-/// A key that is no more. It is refused with what to do, but for the variable of a key without a successor: that is
-/// ignored with a warning, since nothing has to be written in its place.
+/// A key that is no more. A file, flag or variable that sets it is refused with what to do. Only the
+/// variable of a key without a successor is ignored, with a warning.
 #[derive(Clone, Copy, Debug)]
 pub struct Retired {
     /// The old name.

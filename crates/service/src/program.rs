@@ -63,9 +63,6 @@ async fn serve(
     let mut signals = Signals::new().context("watch for signals")?;
     let instance_id = spec.instance_id(&advertise::hostname());
     let guard = log(spec, &config, &instance_id)?;
-    for warning in config.warnings() {
-        warn!("{warning}");
-    }
     let discovery = registration::registry(&config)?;
     let running = run::start_as(instance_id, spec, config, discovery, build).await?;
     let reload = running.context().reload.clone();

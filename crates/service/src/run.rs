@@ -163,6 +163,9 @@ pub(crate) async fn start_as(
     }
     info!(grpc = %grpc_addr, admin = %admin_addr, announced = %context.endpoint,
         instance = %instance_id, service = spec.service, version = spec.version, "serving");
+    for warning in context.config.warnings() {
+        warn!("{warning}");
+    }
     if context.keys.admin.enable_pprof {
         warn!("enable_pprof: profiles are not built into this program");
     }
