@@ -18,12 +18,13 @@ type Watch = watch::Receiver<Option<Arc<Snapshot>>>;
 pub struct ServiceWatches(Mutex<BTreeMap<Arc<str>, Watch>>);
 
 impl ServiceWatches {
-    /// Every service of a catalog, by name. Those without a snapshot are not told within `patience`.
+    /// Every service of a catalog, by name. A service that the registry does not answer about within `limit` has no
+    /// snapshot.
     pub async fn snapshots(
         &self,
         discovery: &dyn Discovery,
         catalog: &Catalog,
-        patience: Duration,
+        limit: Duration,
     ) -> Vec<(Arc<str>, Option<Arc<Snapshot>>)> {
         let watched = {
             let mut watched = self.0.lock();
@@ -34,23 +35,23 @@ impl ServiceWatches {
             }
             watched.clone()
         };
-        let until = Instant::now() + patience;
+        let until = Instant::now() + limit;
         let mut snapshots = Vec::with_capacity(watched.len());
-        for (name, mut told) in watched {
-            // All are asked already: one that is waited for holds up no other.
+        for (name, mut receiver) in watched {
+            // All queries are under way: waiting for one does not delay the others.
             let left = until.saturating_duration_since(Instant::now());
-            snapshots.push((name, first_answer(&mut told, left).await));
+            snapshots.push((name, first_answer(&mut receiver, left).await));
         }
         snapshots
     }
 }
 
-/// What a registry told, once it has; `None` when it does not within `patience`. While the receiver
-/// lives, [`Discovery::last_error`] knows why.
+/// The registry's first answer; `None` when it does not come within `limit`. While the receiver lives,
+/// [`Discovery::last_error`] says why.
 pub async fn first_answer<T: Clone>(
-    told: &mut watch::Receiver<Option<T>>,
-    patience: Duration,
+    receiver: &mut watch::Receiver<Option<T>>,
+    limit: Duration,
 ) -> Option<T> {
-    let known = timeout(patience, told.wait_for(Option::is_some)).await;
+    let known = timeout(limit, receiver.wait_for(Option::is_some)).await;
     known.ok()?.ok()?.clone()
 }
