@@ -195,6 +195,9 @@ collector() {
 observability_tools() {
   test_tools
   rules_tools
+  link prometheus "$(command -v prometheus)"
+  # Debian's name for it is longer.
+  link alertmanager "$(command -v prometheus-alertmanager)"
   # Built again when its list of components has changed.
   program otel-collector "$OTELCOL-$(cksum <deploy/otel/builder.yaml | cut -d' ' -f1)" collector
 }

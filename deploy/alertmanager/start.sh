@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts Alertmanager with the value of ALERT_WEBHOOK_URL in its configuration. Arguments are Alertmanager's.
-# ALERTMANAGER names the program, ALERTMANAGER_CONFIG the file that is read, TMPDIR where its copy is written.
+# ALERTMANAGER_CONFIG is the file that is read, TMPDIR where its copy is written.
 set -eu
 from=${ALERTMANAGER_CONFIG:-/etc/alertmanager/alertmanager.yml}
 to=${TMPDIR:-/tmp}/alertmanager.yml
@@ -12,4 +12,4 @@ if [ -n "${ALERT_WEBHOOK_URL:-}" ]; then
 else
   sed 's|receiver: webhook|receiver: nobody|' "$from" >"$to"
 fi
-exec "${ALERTMANAGER:-alertmanager}" --config.file="$to" "$@"
+exec alertmanager --config.file="$to" "$@"

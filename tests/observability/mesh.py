@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -230,10 +229,9 @@ class Mesh:
         config = (DEPLOY / "alertmanager/alertmanager.yml").read_text()
         config = re.sub(r"(group_wait|group_interval): \w+", r"\1: 1s", config)
         (folder / "alertmanager.yml").write_text(config)
-        program = shutil.which("prometheus-alertmanager") or "alertmanager"
         self.start("alertmanager", "sh", DEPLOY / "alertmanager/start.sh", f"--storage.path={folder / 'data'}",
                    f"--web.listen-address=127.0.0.1:{self.alertmanager}", "--cluster.listen-address=", "--log.level=warn",
-                   ALERTMANAGER=program, ALERTMANAGER_CONFIG=folder / "alertmanager.yml", TMPDIR=folder,
+                   ALERTMANAGER_CONFIG=folder / "alertmanager.yml", TMPDIR=folder,
                    ALERT_WEBHOOK_URL=f"http://127.0.0.1:{self.webhook}/alerts?a=1&b='2'")
         until(20, "Alertmanager", lambda: get(f"http://127.0.0.1:{self.alertmanager}/-/ready"))
 
