@@ -3,7 +3,7 @@
 # started: a program has changed when a file of its crate, or of one that it uses, is newer than its containers' image.
 # Usage: scripts/dev.sh [SERVICE]...    (default: all that changed)    PROFILE=release builds as `make up` does
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-need docker python3
+need docker jq python3
 [ "$(uname -s)" = Linux ] || die 'the programs are built for this host, which is no Linux: docker compose up -d --build SERVICE'
 profile=${PROFILE:-debug}
 
@@ -32,7 +32,7 @@ healthy() { local id; for id in $(containers "$1"); do docker exec "$id" "$1" --
 metadata=$(mktemp)
 trap 'rm -f "$metadata"' EXIT
 cargo metadata --format-version 1 --no-deps --locked >"$metadata"
-image=$(docker compose config --images | grep -m1 -F "${MESH_IMAGE:-agent-platform-server:local}") || die 'compose has no image of the mesh'
+image=$(docker compose config --format json | jq -r '.services["mcp-router"].image')
 services=$(scripts/programs.sh | grep -Fxf <(docker compose ps --services --status running) || true)
 [ -n "$services" ] || die 'no program of the mesh runs: make up'
 for service in "$@"; do known "$service" "$services"; done
