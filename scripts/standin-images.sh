@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PWD/.tools/bin:$PATH:/usr/sbin
 
-# image VARIABLE NAME CMD PROGRAM...; FOLDERS are those that its user writes to.
+# image VARIABLE NAME CMD PROGRAM...; FOLDERS are those that its user writes to, FILES what goes along.
 image() {
   local variable=$1 name=$2 cmd=$3 root folder; shift 3
   root=$(mktemp -d)
@@ -17,6 +17,7 @@ image() {
   # redis-server and redis-cli are links to one program, told apart by name.
   for program in "$@"; do [ -e "$root/usr/local/bin/$program" ] ||
     ln -s "$(basename "$(readlink -f "$(command -v "$program")")")" "$root/usr/local/bin/$program"; done
+  [ -z "${FILES:-}" ] || cp -rL --parents "$FILES" "$root"
   for folder in ${FOLDERS:-}; do install -d -m 1777 "$root/$folder"; done
   tar -C "$root" --owner=0 --group=0 -c . | docker import -c 'LABEL local.standin=true' -c 'ENV PATH=/usr/local/bin' -c 'WORKDIR /data' \
     -c "$cmd" - "$name" >/dev/null
@@ -31,6 +32,6 @@ image REDIS_IMAGE standin/redis:7.0 'CMD ["redis-server"]' redis-server redis-cl
 
 [ "${1:-}" = observability ] || exit 0
 FOLDERS=prometheus image PROMETHEUS_IMAGE standin/prometheus:2.42 'ENTRYPOINT ["prometheus"]' prometheus
-FOLDERS=alertmanager image ALERTMANAGER_IMAGE standin/alertmanager:0.25 'ENTRYPOINT ["alertmanager"]' alertmanager sh sed
+FOLDERS=alertmanager FILES=/usr/share/prometheus/alertmanager image ALERTMANAGER_IMAGE standin/alertmanager:0.25 'ENTRYPOINT ["alertmanager"]' alertmanager sh sed
 image OTEL_COLLECTOR_IMAGE standin/otel-collector:0.161 'ENTRYPOINT ["otel-collector"]' otel-collector
 image JAEGER_IMAGE standin/jaeger:1.35 'ENTRYPOINT ["all-in-one"]' all-in-one
