@@ -3,7 +3,7 @@
 # ALERTMANAGER_CONFIG is the file that is read, TMPDIR where its copy is written.
 set -eu
 from=${ALERTMANAGER_CONFIG:-/etc/alertmanager/alertmanager.yml}
-to=${TMPDIR:-/tmp}/alertmanager.yml
+to=${TMPDIR:-/tmp}/alertmanager.started.yml
 umask 077
 if [ -n "${ALERT_WEBHOOK_URL:-}" ]; then
   # Of a replacement \, & and the delimiter have a meaning of their own; within single quotes YAML doubles '.

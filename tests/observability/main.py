@@ -9,13 +9,12 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 
 import grpc
 
@@ -247,13 +246,11 @@ def limit(name, mesh, memory=None, cpu=None):
 def one_after_the_other(mesh, gateway, router):
     call = {"service": "agent-echo", "method": "agentplatform.AgentService/GetStatus", "payload": {}}
     loads, held, folders = {}, [], []
-    admin = mesh.admin("docs-tool")
 
     def fill():
         (mesh.out / "filler").write_bytes(bytes(3_900_000))
 
     def connect():
-        import socket
         mesh.redis_cli("config", "set", "maxclients", "40")
         while mesh.value("max(mesh_store_clients)") is None or len(held) < 40:
             try:
@@ -297,7 +294,6 @@ def one_after_the_other(mesh, gateway, router):
     def resident():
         return int(mesh.value('max(process_resident_memory_bytes{mesh_service="tool-docs"})'))
 
-    del admin
     rounds(mesh, "programs and calls", [
         ("MeshProcessDown", {"mesh_service": "agent-echo"}, lambda: mesh.kill("echo-2"), lambda: mesh.program("echo-2", "echo-agent")),
         ("MeshLatencyHigh", {"service": "agent-echo"}, lambda: mesh.program("echo-slow", "echo-agent", DELAY="1500ms"),
@@ -336,8 +332,6 @@ def one_after_the_other(mesh, gateway, router):
 
 def away(mesh, router):
     """The collector is away, then silent; a scraper never reads: calls are no slower, memory is flat, drops are counted."""
-    import socket
-
     def resident():
         return mesh.value('max(process_resident_memory_bytes{mesh_service="mcp-router"})')
 
@@ -409,4 +403,5 @@ def main():
 
 BEGAN = time.monotonic()
 PROVEN = []
-main()
+if __name__ == "__main__":
+    main()

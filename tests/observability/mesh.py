@@ -53,7 +53,7 @@ def until(seconds, what, condition):
     while True:
         try:
             answer = condition()
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, IndexError, subprocess.CalledProcessError):
             answer = None
         if answer:
             return answer
