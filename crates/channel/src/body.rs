@@ -16,6 +16,7 @@ use tracing::Span;
 use crate::{
     CallAttempt, Error, Timestamp,
     acquire::InFlight,
+    call_timer::CallTimer,
     connection::Failure,
     connections::Endpoint,
     deadline::Deadline,
@@ -86,6 +87,8 @@ pub struct ResponseBody {
     active: Option<ActiveCall>,
     deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
     span: Span,
+    /// Until the status is known.
+    timer: Option<CallTimer>,
 }
 
 impl ResponseBody {
@@ -96,6 +99,7 @@ impl ResponseBody {
             active: Some(active),
             deadline: deadline.map(|d| (d, Box::pin(sleep_until(d.at)))),
             span: Span::none(),
+            timer: None,
         };
         if ended {
             // Trailers only: the instance is done with the call.
@@ -112,6 +116,21 @@ impl ResponseBody {
         self
     }
 
+    /// Counts the call when its status is known: now if that is all of the answer.
+    pub(crate) fn with_timer(mut self, mut timer: CallTimer, status: Option<i32>) -> Self {
+        match status {
+            Some(status) => timer.end(status),
+            None => self.timer = Some(timer),
+        }
+        self
+    }
+
+    fn count(&mut self, status: Option<i32>) {
+        if let Some(mut timer) = self.timer.take() {
+            timer.end(status.unwrap_or(Code::Unknown.into()));
+        }
+    }
+
     fn end(&mut self) {
         self.inner = None;
         self.deadline = None;
@@ -123,6 +142,7 @@ impl ResponseBody {
 
     /// Ends the answer with a status of the mesh in place of the instance's.
     fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.count(Some(status.code().into()));
         self.end();
         let mut trailers = HeaderMap::new();
         Poll::Ready(Some(match status.add_header(&mut trailers) {
@@ -184,7 +204,8 @@ impl Body for ResponseBody {
                         active.trailers(trailers);
                     }
                 }
-                if frame.is_trailers() {
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.count(grpc_status(trailers));
                     this.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -194,6 +215,7 @@ impl Body for ResponseBody {
                 this.end_with(&status)
             }
             None => {
+                this.count(None);
                 this.end();
                 Poll::Ready(None)
             }

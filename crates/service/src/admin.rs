@@ -55,10 +55,7 @@ async fn answer(context: &Context, request: Request<RequestBody>) -> Answer {
             StatusCode::NOT_FOUND,
             "metrics are off: enable_metrics = true turns them on",
         ),
-        ("/metrics", true) => {
-            let metrics = context.registry.encode();
-            answers::body(StatusCode::OK, telemetry::CONTENT_TYPE, metrics)
-        }
+        ("/metrics", true) => context.scrape(request.headers()).await,
         ("/config", true) => {
             let shown = telemetry::redact_json(&config(context).to_string()).into_owned();
             answers::body(StatusCode::OK, "application/json", format!("{shown}\n"))

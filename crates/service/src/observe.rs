@@ -105,7 +105,7 @@ impl ObservedCall {
             return;
         }
         self.calls
-            .observe(&self.method, code, self.started.elapsed());
+            .observe(&self.method, code, self.started.elapsed(), None);
         if let Some(record) = self.record.take() {
             record.end(code, &self.outcome);
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
 
-use discovery::{Check, Discovery, Registrar, authority};
+use discovery::{Check, Discovery, Registrar, ServiceKind, authority};
 use telemetry::rpc::ServerCalls;
 use tokio::time::{sleep, timeout};
 use tokio_util::{
@@ -12,14 +12,16 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Conditions, Context, Reload, Services, Spec, access, admin, advertise,
+    Conditions, Context, LoopLag, Reload, Services, Spec, access, admin, advertise,
     clients::Clients,
     config::Config,
     health::{self, Health},
     keys::ChassisKeys,
     limits::Limits,
+    metrics::ChassisMetrics,
     port::Port,
     registration,
+    scrape::Scrapes,
     server::{App, Server},
     settings::LiveSettings,
     socket,
@@ -90,6 +92,7 @@ pub(crate) async fn start_as(
     let (grpc_addr, admin_addr) = (grpc.local_addr()?, admin.local_addr()?);
     let host = advertise::address(&config, grpc_addr).await;
     let registry = telemetry::MetricsRegistry::new();
+    let metrics = ChassisMetrics::start(spec, &registry);
     let config = Arc::new(config);
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let reload = Reload::default();
@@ -119,6 +122,9 @@ pub(crate) async fn start_as(
         keys,
         settings,
         discovery: discovery.clone(),
+        scrapes: Arc::new(Scrapes::new(&registry)),
+        disks: telemetry::Disks::new(&registry),
+        loop_lag: LoopLag::new(&registry),
         registry: registry.clone(),
         tracker,
         conditions: Conditions::default(),
@@ -143,7 +149,7 @@ pub(crate) async fn start_as(
         own: own_paths(&served),
         handler: served.raw,
         routes: served.routes.prepare(),
-        calls: ServerCalls::new(&registry),
+        calls: ServerCalls::new(&registry, own_service(spec)),
         call_limits: limits.call,
         context: Arc::clone(&context),
         leave,
@@ -175,6 +181,7 @@ pub(crate) async fn start_as(
         registration.check = Check::Http;
     }
     let registrar = Registrar::start(discovery, registration);
+    metrics.follow(&context, &registrar);
     Ok(ServerHandle {
         grpc_addr,
         admin_addr,
@@ -242,6 +249,14 @@ impl ServerHandle {
             warn!(instance = %self.instance_id, cut, "drained");
         }
         DrainReport { cut }
+    }
+}
+
+/// The name that a router counts its own calls by. Other programs serve nobody's calls but theirs.
+fn own_service(spec: &Spec) -> &'static str {
+    match spec.kind {
+        ServiceKind::Router => spec.service,
+        _ => "",
     }
 }
 

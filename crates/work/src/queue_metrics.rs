@@ -1,9 +1,9 @@
 //! The lengths of queues, as metrics.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::time::Duration;
 
 use jobs::{Jobs, QueueStats};
-use telemetry::Gauge;
+use telemetry::{FloatGauge, Gauge};
 use tokio::time::sleep;
 
 config::keys! {
@@ -22,7 +22,7 @@ telemetry::metrics! {
     pub struct QueueMetrics {
         jobs: Gauge ["queue", "status"] = "mesh_jobs_queue_length":
             "Jobs in the store by status; succeeded and cancelled ones since ever";
-        oldest: Gauge<f64, AtomicU64> ["queue"] = "mesh_jobs_oldest_queued_seconds":
+        oldest: FloatGauge ["queue"] = "mesh_jobs_oldest_queued_seconds":
             "How long the next in line has waited";
     }
 }

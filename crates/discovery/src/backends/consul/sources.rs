@@ -47,6 +47,7 @@ impl InstancesSource {
 impl Drop for InstancesSource {
     fn drop(&mut self) {
         self.left_outs.set(&self.name, Vec::new());
+        self.visibility.set_hidden(&self.name, false);
     }
 }
 
@@ -117,6 +118,7 @@ impl Source for InstancesSource {
                 EmptyAnswer::Hidden => hidden = true,
             }
         }
+        self.visibility.set_hidden(&self.name, hidden);
         Ok(answer.map(|rows| {
             let mut found = api_types::instances(rows);
             if hidden {

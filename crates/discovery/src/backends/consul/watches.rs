@@ -90,6 +90,9 @@ impl Watches {
                 .then(|| self.cache.as_ref()?.age())
                 .flatten(),
             left_out: self.left_outs.list(),
+            hidden: self.visibility.hidden(),
+            answers: self.state.client.answers.list(),
+            last_answer: self.state.client.answers.last_answer(),
         }
     }
 
