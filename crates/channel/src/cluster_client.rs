@@ -56,6 +56,11 @@ impl ClusterClient {
         Some(self.discovery.last_error()?.to_string())
     }
 
+    /// Whether the registry names it and shows none of its instances.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.discovery.hides(self.cluster.service())
+    }
+
     /// A call begins and earns a part of a retry.
     pub(crate) fn deposit(&self, now: Duration) {
         self.budget.deposit(self.options().retry_ratio, now);
@@ -128,6 +133,22 @@ impl ClusterClient {
         };
         self.retried(reason, endpoint);
         true
+    }
+
+    /// Whether a call that may not be sent again could have been, but for `max_attempts` or the
+    /// retry budget.
+    pub(crate) fn retries_exhausted(
+        &self,
+        retry: Retry,
+        repeatable: bool,
+        idempotent: bool,
+    ) -> bool {
+        let repeats = match retry {
+            Retry::IfUnsent => true,
+            Retry::IfIdempotent => idempotent,
+            Retry::Never => false,
+        };
+        repeats && repeatable && self.options().max_attempts > 1
     }
 
     /// Counts another attempt, after or beside this endpoint's.

@@ -1,6 +1,6 @@
 //! Starts an instance and drains it. Nothing is global: several run in one process.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration, time::Instant};
 
 use discovery::{Check, Discovery, Registrar, ServiceKind, authority};
 use telemetry::rpc::ServerCalls;
@@ -133,6 +133,14 @@ pub(crate) async fn start_as(
         shutdown,
     });
     let stop = context.shutdown.clone().drop_guard();
+    let hiding = Arc::clone(&context.discovery);
+    context.conditions.add_warning("registry", move || {
+        let hidden = hiding.status().hidden;
+        (!hidden.is_empty()).then(|| {
+            let names = hidden.join(", ");
+            format!("the registry names {names} and shows no instance: give the token node:read")
+        })
+    });
     let (mut served, health) = health::add(build(&context)?)?;
     let (names, listener) = (served.names.clone(), served.listener.take());
     let speaks_http = served.speaks_http;
@@ -160,8 +168,14 @@ pub(crate) async fn start_as(
             &context.reload,
         )?,
     };
+    if let Some(file) = access_log_file(&context) {
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        context.disks.watch(folder.unwrap_or(Path::new(".")));
+    }
     let server = Server::start(grpc, app, listener, port.clone())?;
-    admin::start(admin, &context, &port);
+    admin::start(admin, &context, served.admin_pages, &port);
     if !context.conditions.is_unchecked() {
         let conditions = context.conditions.clone();
         let publish = conditions.publish(health.clone(), context.draining.clone());
@@ -258,6 +272,12 @@ fn own_service(spec: &Spec) -> &'static str {
         ServiceKind::Router => spec.service,
         _ => "",
     }
+}
+
+/// The file that the access log is written to, if it is one.
+fn access_log_file(context: &Context) -> Option<&Path> {
+    let to = context.keys.calls.access_log.as_deref()?;
+    (!["stdout", "stderr"].contains(&to)).then_some(Path::new(to))
 }
 
 /// The path prefixes that the chassis answers even if there is a raw service.

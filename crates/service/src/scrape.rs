@@ -107,7 +107,7 @@ impl Scrapes {
         let registry = self.registry.clone();
         let began = Instant::now();
         let made = spawn_blocking(move || {
-            let text = registry.encode(format);
+            let text = registry.encode_as(format);
             if gzip {
                 compress(&text)
             } else {

@@ -27,10 +27,10 @@ pub use humanize::humanize;
 pub use level::{LogLevel, log_level, set_log_level};
 pub use log::{TelemetryGuard, init};
 pub use metrics::{
-    Counter, ExemplarTrace, FloatCounter, FloatGauge, Gauge, Histogram, Kind, Labelled, Metric,
-    MetricRow, MetricsRegistry, Series, TextFormat,
+    Counter, FloatCounter, FloatGauge, Gauge, Histogram, Kind, Labelled, Metric, MetricRow,
+    MetricsRegistry, Series, TextFormat,
 };
 pub use options::{LogFormat, LogOutput, TelemetryOptions};
 pub use process::register_process;
 pub use redact::{redact, redact_json};
-pub use trace::tracing_enabled;
+pub use trace::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId, tracing_enabled};

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
 
-pub use histogram::{ExemplarTrace, Histogram};
+pub use histogram::Histogram;
 pub use labelled::Labelled;
 pub use text::{Kind, Series, TextFormat};
 pub use values::{Counter, FloatCounter, FloatGauge, Gauge, Metric};
@@ -176,10 +176,16 @@ impl MetricsRegistry {
         self.0.registered.lock().rows.clone()
     }
 
+    /// Everything registered, as OpenMetrics text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        self.encode_as(TextFormat::OpenMetrics)
+    }
+
     /// Everything registered, as text. It takes some milliseconds of a processor in a large mesh:
     /// no place for it is a thread that carries calls. It holds no lock that a call waits for.
     #[must_use]
-    pub fn encode(&self, format: TextFormat) -> String {
+    pub fn encode_as(&self, format: TextFormat) -> String {
         let _scraping = self.0.scraping.lock();
         let (collectors, writers) = {
             let registered = self.0.registered.lock();
@@ -202,7 +208,7 @@ impl MetricsRegistry {
     /// `mesh_calls_total{service="a"}`; `None` when there is no such series. For tests.
     #[must_use]
     pub fn sample(&self, series: &str) -> Option<f64> {
-        let text = self.encode(TextFormat::OpenMetrics);
+        let text = self.encode();
         let rest = text
             .lines()
             .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
@@ -251,7 +257,7 @@ mod tests {
         ] {
             assert_eq!(registry.sample(series), value, "{series}");
         }
-        let text = registry.encode(TextFormat::OpenMetrics);
+        let text = registry.encode();
         assert!(text.ends_with("# EOF\n"), "{text}");
         let rows = registry.rows();
         let names: Vec<_> = rows.iter().map(|row| &*row.name).collect();
@@ -275,12 +281,13 @@ mod tests {
         metrics.kinds.of(["a\"b\\c\n", ""]).inc();
         let time = metrics.time.of(["a"]);
         time.observe(1.0);
-        let trace = ExemplarTrace {
-            trace_id: 0xab,
-            span_id: 0xcd,
+        let trace = crate::TraceContext {
+            trace_id: crate::TraceId(0xab),
+            span_id: crate::SpanId(0xcd),
+            sampled: true,
         };
         time.observe_of(2.5, Some(trace));
-        let text = registry.encode(TextFormat::Prometheus);
+        let text = registry.encode_as(TextFormat::Prometheus);
         let expected = r#"# HELP mesh_test_events_total Events of a test.
 # TYPE mesh_test_events_total counter
 mesh_test_events_total 3
@@ -295,7 +302,7 @@ mesh_test_seconds_sum{kind="a"} 3.5
 mesh_test_seconds_count{kind="a"} 2
 "#;
         assert_eq!(text, expected);
-        let text = registry.encode(TextFormat::OpenMetrics);
+        let text = registry.encode();
         assert!(text.contains("# TYPE mesh_test_events counter\nmesh_test_events_total 3\n"));
         let exemplar =
             " # {trace_id=\"000000000000000000000000000000ab\",span_id=\"00000000000000cd\"} 2.5 ";

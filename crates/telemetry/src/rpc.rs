@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::RwLock;
 
-use crate::{ExemplarTrace, Histogram, Labelled, MetricsRegistry};
+use crate::{Histogram, Labelled, MetricsRegistry, TraceContext};
 
 /// What an unknown method is counted as, so that callers cannot make up labels.
 pub const OTHER: &str = "_OTHER";
@@ -169,13 +169,14 @@ impl ServerCalls {
 
     /// Counts one call of a method of the server's own service, with its gRPC status code. A method
     /// gets a label of its own once a call of it has succeeded, so that whoever calls what does not
-    /// exist makes no labels. `trace` is that of a call whose trace is exported.
+    /// exist makes no labels. The trace becomes an
+    /// exemplar if it is recorded.
     pub fn observe(
         &self,
         method: &Method,
         code: i32,
         duration: Duration,
-        trace: Option<ExemplarTrace>,
+        trace: Option<TraceContext>,
     ) {
         let calls = &self.0;
         match &method.by_code {
@@ -196,7 +197,7 @@ impl ServerCalls {
         method: &Method,
         code: i32,
         duration: Duration,
-        trace: Option<ExemplarTrace>,
+        trace: Option<TraceContext>,
     ) {
         let service = service.unwrap_or(OTHER);
         self.0.observe(service, &method.name, code, duration, trace);
@@ -229,7 +230,7 @@ impl ClientCalls {
         method: &str,
         code: i32,
         duration: Duration,
-        trace: Option<ExemplarTrace>,
+        trace: Option<TraceContext>,
     ) {
         let method = method.strip_prefix('/').unwrap_or(method);
         let service = service.unwrap_or(OTHER);
@@ -252,7 +253,7 @@ impl CallDurations {
         method: &str,
         code: i32,
         duration: Duration,
-        trace: Option<ExemplarTrace>,
+        trace: Option<TraceContext>,
     ) {
         let known = {
             let services = self.services.read();

@@ -5,9 +5,11 @@
 
 mod attempts;
 mod by_hand;
+mod causes;
 mod http_answers;
 mod identity;
 mod large_metadata;
+mod metrics;
 mod protocols;
 mod routes;
 mod world;

@@ -14,20 +14,12 @@ use super::{
     text::{Kind, Series},
     values::Metric,
 };
-
-/// A trace that an observation belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ExemplarTrace {
-    /// W3C trace ID.
-    pub trace_id: u128,
-    /// W3C parent ID: the span that was observed.
-    pub span_id: u64,
-}
+use crate::TraceContext;
 
 /// One observation with its trace.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exemplar {
-    pub(super) trace: ExemplarTrace,
+    pub(super) trace: TraceContext,
     pub(super) value: f64,
     pub(super) time: SystemTime,
 }
@@ -66,8 +58,8 @@ impl Histogram {
         self.observe_of(value, None);
     }
 
-    /// Counts an observation, and keeps its trace as the exemplar of its size where it has one.
-    pub fn observe_of(&self, value: f64, trace: Option<ExemplarTrace>) {
+    /// Counts an observation, and keeps its trace as the exemplar of its size if that is recorded.
+    pub fn observe_of(&self, value: f64, trace: Option<TraceContext>) {
         let inner = &*self.0;
         let bucket = inner.bounds.partition_point(|bound| *bound < value);
         inner.counts[bucket].fetch_add(1, Ordering::Relaxed);
@@ -77,12 +69,12 @@ impl Histogram {
             .sum
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .ok();
-        if let Some(trace) = trace {
+        if let Some(trace) = trace.filter(|trace| trace.sampled) {
             self.keep(bucket, trace, value);
         }
     }
 
-    fn keep(&self, bucket: usize, trace: ExemplarTrace, value: f64) {
+    fn keep(&self, bucket: usize, trace: TraceContext, value: f64) {
         let none = || (0..self.0.counts.len()).map(|_| Mutex::default()).collect();
         let places = self.0.exemplars.get_or_init(none);
         // One exemplar is as good as another: nobody waits to leave one.

@@ -169,7 +169,7 @@ impl<'a> Series<'a> {
             let trace = exemplar.trace;
             write!(
                 self.out,
-                " # {{trace_id=\"{:032x}\",span_id=\"{:016x}\"}} ",
+                " # {{trace_id=\"{}\",span_id=\"{}\"}} ",
                 trace.trace_id, trace.span_id
             )
             .ok();

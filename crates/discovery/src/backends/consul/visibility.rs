@@ -43,6 +43,11 @@ impl Visibility {
         }
     }
 
+    /// Whether Consul hides the instances of a service.
+    pub(super) fn is_hidden(&self, service: &str) -> bool {
+        self.hidden.lock().contains(service)
+    }
+
     /// The services of which only the name is seen.
     pub(super) fn hidden(&self) -> Vec<String> {
         self.hidden.lock().iter().map(ToString::to_string).collect()

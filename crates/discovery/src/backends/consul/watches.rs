@@ -83,6 +83,10 @@ impl Watches {
         self.state.outages.error()
     }
 
+    pub(super) fn hides(&self, service: &str) -> bool {
+        self.visibility.is_hidden(service)
+    }
+
     pub(super) fn status(&self) -> RegistryStatus {
         RegistryStatus {
             error: self.error().map(|error| error.to_string()),
