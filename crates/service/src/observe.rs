@@ -111,7 +111,7 @@ impl ObservedCall {
             return;
         }
         self.calls
-            .observe(&self.method, code, self.started.elapsed());
+            .observe(&self.method, code, self.started.elapsed(), None);
         if let Some(record) = self.record.take() {
             self.outcome.cause = self.outcome.cause.or_else(|| self.cause.get());
             record.end(code, &self.outcome);
