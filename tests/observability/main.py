@@ -4,6 +4,7 @@ to end. Before that every query of the dashboards has to bring data. Started by 
 Times are shortened: Prometheus scrapes each second, and `mesh.shortened` turns the rules' minutes into seconds.
 """
 
+import concurrent.futures
 import itertools
 import json
 import os
@@ -40,12 +41,35 @@ def task(text):
     return field(1, text) + field(2, "agent-echo") + field(3, text)
 
 
+class Unavailable(grpc.GenericRpcHandler):
+    """A service that refuses every call."""
+
+    def service(self, _):
+        return grpc.unary_unary_rpc_method_handler(lambda _, context: context.abort(grpc.StatusCode.UNAVAILABLE, "out of order"))
+
+
+def out_of_order(mesh, name):
+    """An instance of such a service, in Consul. Gives what ends it."""
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), [Unavailable()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    consul = f"http://127.0.0.1:{mesh.consul}/v1/agent/service"
+    post(f"{consul}/register", {"Name": "agent-broken", "ID": name, "Address": "127.0.0.1", "Port": port, "Tags": ["agent"]}, "PUT")
+
+    def end():
+        post(f"{consul}/deregister/{name}", b"", "PUT")
+        server.stop(0)
+
+    return end
+
+
 class Load:
     """Clients that call the echo agent; `failing` of every 100 calls fail. What it counts are the good ones' seconds."""
 
-    def __init__(self, address, clients=4, failing=0, service="agent-echo", pause=0.02):
+    def __init__(self, address, clients=4, failing=0, service="agent-echo", pause=0.02, idempotent=False):
         self.seconds, self.failed, self.ended = [], 0, threading.Event()
-        self.failing, self.service, self.pause = failing, service, pause
+        self.failing, self.pause = failing, pause
+        self.metadata = [("x-mesh-service", service), *([("x-mesh-idempotent", "1")] if idempotent else [])]
         self.threads = [threading.Thread(target=self.run, args=(address,), daemon=True) for _ in range(clients)]
         for thread in self.threads:
             thread.start()
@@ -58,7 +82,7 @@ class Load:
                 method = UNKNOWN if number % 100 < self.failing else EXECUTE
                 began = time.monotonic()
                 try:
-                    channel.unary_unary(method)(task(f"call {number}"), timeout=5, metadata=[("x-mesh-service", self.service)])
+                    channel.unary_unary(method)(task(f"call {number}"), timeout=5, metadata=self.metadata)
                     self.seconds.append(time.monotonic() - began)
                 except grpc.RpcError:
                     self.failed += 1
@@ -245,7 +269,7 @@ def limit(name, mesh, memory=None, cpu=None):
 
 def one_after_the_other(mesh, gateway, router):
     call = {"service": "agent-echo", "method": "agentplatform.AgentService/GetStatus", "payload": {}}
-    loads, held, folders = {}, [], []
+    loads, held, folders, broken = {}, [], [], []
 
     def fill():
         (mesh.out / "filler").write_bytes(bytes(3_900_000))
@@ -314,6 +338,10 @@ def one_after_the_other(mesh, gateway, router):
         ("MeshStoreConnectionsExhausted", {}, connect, disconnect),
         ("MeshRunnersMissing", {}, lambda: (mesh.kill("job-runner"), post(f"{gateway}/api/v1/jobs", {"kind": "call", "payload": call})), nothing),
         ("MeshQueueBacklog", {}, nothing, lambda: mesh.program("job-runner")),
+        ("MeshRetryBudgetExhausted", {"service": "agent-broken"},
+         lambda: (broken.extend(out_of_order(mesh, name) for name in ("broken-1", "broken-2")),
+                  loads.update(retried=Load(router, 4, service="agent-broken", pause=0.005, idempotent=True))),
+         lambda: (loads["retried"].end(), [end() for end in broken])),
         ("MeshCpuHigh", {}, lambda: (narrow("echo-1", cpu=3000)(), loads.update(busy=Load(router, 8, pause=0))),
          lambda: (loads["busy"].end(), mesh.stop("echo-1"))),
     ])
