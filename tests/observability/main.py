@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import observability  # noqa: E402
 
 EXECUTE = "/agentplatform.AgentService/ExecuteTask"
+JOB = {"kind": "call", "service": "agent-echo", "method": "agentplatform.AgentService/GetStatus", "payload": {}}
 # A method that no agent and no worker has: they answer UNIMPLEMENTED, which is an error of the server.
 UNKNOWN = "/agentplatform.ToolService/ExecuteTool"
 
@@ -142,22 +143,16 @@ def clean(mesh):
     say("promtool check metrics is content")
 
 
-def work(mesh, gateway):
-    """One of everything that leaves a number: a run of the pipeline, jobs that succeed and one that does not."""
-    post(f"{gateway}/enqueue", {"goal": "How does a router drain?"})
-    call = {"service": "agent-echo", "method": "agentplatform.AgentService/GetStatus", "payload": {}}
-    for _ in range(5):
-        post(f"{gateway}/api/v1/jobs", {"kind": "call", "payload": call})
-    return call
-
-
-def panels(mesh):
-    """Every panel's query brings data."""
+def panels(mesh, gateway):
+    """Every panel's query brings data, while calls, jobs and runs of the pipeline come."""
     queries = [(f"{dashboard}, {title}", expr) for dashboard, title, expr in [*observability.panels(), *observability.other_queries()]
                if "ALERTS" not in expr or "count" in expr]
     left = {where + ": " + expr: observability.plain(expr, "15s") for where, expr in queries}
 
     def asked():
+        post(f"{gateway}/enqueue", {"goal": f"How does a router drain? {time.monotonic()}"})
+        post(f"{gateway}/api/v1/jobs", JOB)
+        time.sleep(0.5)
         for where, expr in list(left.items()):
             result = mesh.query(expr)
             if any(it["value"][1] != "NaN" for it in result):
@@ -268,7 +263,6 @@ def limit(name, mesh, memory=None, cpu=None):
 
 
 def one_after_the_other(mesh, gateway, router):
-    call = {"service": "agent-echo", "method": "agentplatform.AgentService/GetStatus", "payload": {}}
     loads, held, folders, broken = {}, [], [], []
 
     def fill():
@@ -304,7 +298,7 @@ def one_after_the_other(mesh, gateway, router):
             mesh.program("web-tool")
 
     # An attempt that calls a service that is away is the last one.
-    dead = {"kind": "call", "max_attempts": 1, "payload": {**call, "service": "tool-weather", "method": "agentplatform.ToolService/ListTools"}}
+    dead = {**JOB, "max_attempts": 1, "service": "tool-weather", "method": "agentplatform.ToolService/ListTools"}
 
     def requeue():
         mesh.program("weather-tool")
@@ -336,7 +330,7 @@ def one_after_the_other(mesh, gateway, router):
     rounds(mesh, "jobs and their store", [
         ("MeshStoreMemoryHigh", {}, small, lambda: mesh.redis_cli("config", "set", "maxmemory", "200mb")),
         ("MeshStoreConnectionsExhausted", {}, connect, disconnect),
-        ("MeshRunnersMissing", {}, lambda: (mesh.kill("job-runner"), post(f"{gateway}/api/v1/jobs", {"kind": "call", "payload": call})), nothing),
+        ("MeshRunnersMissing", {}, lambda: (mesh.kill("job-runner"), post(f"{gateway}/api/v1/jobs", JOB)), nothing),
         ("MeshQueueBacklog", {}, nothing, lambda: mesh.program("job-runner")),
         ("MeshRetryBudgetExhausted", {"service": "agent-broken"},
          lambda: (broken.extend(out_of_order(mesh, name) for name in ("broken-1", "broken-2")),
@@ -407,8 +401,7 @@ def main():
             targets(mesh)
             clean(mesh)
             load = Load(router, 4, 2)
-            work(mesh, gateway)
-            panels(mesh)
+            panels(mesh, gateway)
             exemplars(mesh)
             load.end()
             tail_sampling(mesh)
