@@ -156,7 +156,7 @@ class Mesh:
         settings = {
             "LISTEN_ADDRESS": "127.0.0.1", "SERVICE_HOST": "127.0.0.1", "ADMIN_ADDRESS": "127.0.0.1", "METRICS_PORT": admin,
             own: port, "CONSUL_HTTP_ADDR": f"127.0.0.1:{self.consul}", "REDIS_URL": f"redis://127.0.0.1:{self.redis}",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint, "CHECK_INTERVAL": "1s", "LB_POLICY": "round_robin",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint, "CHECK_INTERVAL": "1s",
             "MODEL_URL": f"http://127.0.0.1:{self.model}/v1", "MODEL_NAME": "stub", "OUT_DIR": self.out,
             "DOCS_DIR": ROOT / "docs", "LOG_FORMAT": "text", "QUEUE_SAMPLE": "1s", "DRAIN_DELAY": "1s"}
         return self.start(name, BIN / program, **{**settings, **environment})
@@ -194,6 +194,10 @@ class Mesh:
                    "-grpc-port=-1", f"-http-port={self.consul}", f"-dns-port={dns}", f"-server-port={server}",
                    f"-serf-lan-port={lan}", f"-serf-wan-port={wan}")
         until(30, "Consul's leader", lambda: get(f"http://127.0.0.1:{self.consul}/v1/status/leader") != b'""')
+
+    def setting(self, key, value):
+        """A live setting of the echo agents, in Consul's KV."""
+        post(f"http://127.0.0.1:{self.consul}/v1/kv/mesh/services/agent-echo/{key}", value, "PUT")
 
     def start_redis(self):
         self.start("redis", "redis-server", "--port", self.redis, "--bind", "127.0.0.1", "--save", "", "--maxmemory", "200mb",
