@@ -119,6 +119,10 @@ mcp-query-agents mcp-query-tools mcp-query-workers: ## Agents, tools or workers 
 mcp-query-json: ## All of it as JSON
 	@$(LIST) --json
 
+.PHONY: doctor
+doctor: ## Look for what is wrong with the mesh, and what to do: WAIT=60s waits until all is well
+	@$(MESHCTL) doctor $(if $(WAIT),--wait $(WAIT))
+
 ##@ Develop
 
 .PHONY: dev tools check keys dashboards test test-openapi test-containers test-observability
@@ -160,6 +164,10 @@ test-observability: ## Faults in a mesh of programs, until each alert reaches a 
 .PHONY: bench
 bench: ## Measure the router beside HAProxy, nginx, Envoy and hyper: ROUNDS=3 SECONDS=3, or QUICK=1
 	@QUICK=$(QUICK) scripts/bench.sh $(if $(QUICK),1 2,$(or $(ROUNDS),3) $(or $(SECONDS),3))
+
+.PHONY: bench-scrape
+bench-scrape: ## Measure a scrape of 200 services with 3 instances, and what calls notice of it: SECONDS=20
+	@cargo run --release --quiet -p mesh-testkit --example scrape -- --seconds $(or $(SECONDS),20)
 
 .PHONY: bench-jobs
 bench-jobs: ## Measure the job queue beside BullMQ, asynq and RQ: ROUNDS=3, or STAGES="none latency report"

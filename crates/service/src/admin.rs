@@ -4,6 +4,7 @@
 //! this machine or the admin token, and refuse every web page.
 
 mod access;
+mod tap;
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use crate::{
     ActiveTasks, Context, RequestBody, Severity,
     answers::{self, Answer, text},
+    call_log::tap::Taps,
     port::Port,
     services::AdminPage,
 };
@@ -24,18 +26,25 @@ use crate::{
 const MAX_BODY: usize = 256;
 
 /// Serves until the context's `shutdown`. The context owns its tasks.
+/// `taps` are those of a gRPC port, and `pages` the program's own.
 pub(crate) fn start(
     listener: TcpListener,
     context: &Arc<Context>,
-    pages: BTreeMap<&'static str, AdminPage>,
     port: &Port,
+    taps: Option<Arc<Taps>>,
+    pages: BTreeMap<&'static str, AdminPage>,
 ) {
     let (tasks, shutdown) = (context.tracker.clone(), context.shutdown.clone());
     let port = port.with_owner(tasks, shutdown.clone(), shutdown);
     let (context, pages) = (Arc::clone(context), Arc::new(pages));
     let service = tower::service_fn(move |request: Request<RequestBody>| {
-        let (context, pages) = (Arc::clone(&context), Arc::clone(&pages));
-        async move { Ok::<_, Infallible>(answer(&context, &pages, request).await) }
+        let (context, pages, taps) = (Arc::clone(&context), Arc::clone(&pages), taps.clone());
+        async move {
+            Ok::<_, Infallible>(match request.uri().path().trim_end_matches('/') {
+                "/tap" => tap::answer(&context, taps.as_ref(), &request),
+                _ => answer(&context, &pages, request).await.map(Into::into),
+            })
+        }
     });
     crate::http::serve(&port, listener, &ActiveTasks::default(), service);
 }
@@ -88,7 +97,7 @@ async fn answer(
         }
         _ => text(
             StatusCode::NOT_FOUND,
-            "expected /health, /healthz, /readyz, /metrics, /config or /log-level",
+            "expected /health, /healthz, /readyz, /metrics, /config, /log-level or /tap",
         ),
     }
 }

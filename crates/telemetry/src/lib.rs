@@ -9,6 +9,7 @@ mod disk;
 mod dropped;
 mod error;
 mod humanize;
+pub mod json_text;
 mod level;
 mod log;
 mod metrics;

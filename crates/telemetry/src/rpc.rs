@@ -123,6 +123,9 @@ pub struct Method {
     name: Arc<str>,
     /// `None` for one that nobody has seen succeed.
     by_code: Option<Arc<ByCode>>,
+    /// The first other service that a call of it was counted for. Where a route is kept, that is the
+    /// service of all its calls, and they need not look it up.
+    routed: OnceLock<(Arc<str>, Arc<ByCode>)>,
 }
 
 impl Method {
@@ -159,10 +162,12 @@ impl ServerCalls {
             Some((name, by_code)) => Method {
                 name: Arc::clone(name),
                 by_code: Some(Arc::clone(by_code)),
+                routed: OnceLock::new(),
             },
             None => Method {
                 name: name.into(),
                 by_code: None,
+                routed: OnceLock::new(),
             },
         }
     }
@@ -185,7 +190,7 @@ impl ServerCalls {
                     by_code[index(code)].get_or_init(|| calls.find(&calls.own, &method.name, code));
                 found.observe_of(duration.as_secs_f64(), trace);
             }
-            None => calls.observe(&calls.own, &method.name, code, duration, trace),
+            None => drop(calls.observe(&calls.own, &method.name, code, duration, trace)),
         }
     }
 
@@ -200,7 +205,19 @@ impl ServerCalls {
         trace: Option<TraceContext>,
     ) {
         let service = service.unwrap_or(OTHER);
-        self.0.observe(service, &method.name, code, duration, trace);
+        if let Some((known, by_code)) = method.routed.get()
+            && **known == *service
+        {
+            by_code[index(code)]
+                .get_or_init(|| self.0.find(service, &method.name, code))
+                .observe_of(duration.as_secs_f64(), trace);
+            return;
+        }
+        let found = self.0.observe(service, &method.name, code, duration, trace);
+        if let Some(by_code) = found {
+            // It is set already where calls go to several services in turn.
+            method.routed.set((service.into(), by_code)).ok();
+        }
     }
 
     /// Lets methods of the server's own service have a label from the start.
@@ -234,7 +251,7 @@ impl ClientCalls {
     ) {
         let method = method.strip_prefix('/').unwrap_or(method);
         let service = service.unwrap_or(OTHER);
-        self.0.observe(service, method, code, duration, trace);
+        drop(self.0.observe(service, method, code, duration, trace));
     }
 }
 
@@ -247,6 +264,7 @@ impl CallDurations {
         }
     }
 
+    /// Counts a call; returns the histograms of its method, if it has a label.
     fn observe(
         &self,
         service: &str,
@@ -254,14 +272,15 @@ impl CallDurations {
         code: i32,
         duration: Duration,
         trace: Option<TraceContext>,
-    ) {
+    ) -> Option<Arc<ByCode>> {
         let known = {
             let services = self.services.read();
             let methods = services.by_name.get(service);
             methods.and_then(|methods| methods.get(method).cloned())
         };
         let seconds = duration.as_secs_f64();
-        match known.or_else(|| self.label(service, method, code == 0)) {
+        let found = known.or_else(|| self.label(service, method, code == 0));
+        match &found {
             Some(by_code) => by_code[index(code)]
                 .get_or_init(|| self.find(service, method, code))
                 .observe_of(seconds, trace),
@@ -270,6 +289,7 @@ impl CallDurations {
                 self.find(service, OTHER, code).observe_of(seconds, trace);
             }
         }
+        found
     }
 
     fn find(&self, service: &str, method: &str, code: i32) -> Histogram {

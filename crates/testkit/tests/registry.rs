@@ -124,7 +124,11 @@ async fn a_router_whose_token_sees_no_instance_is_not_ready_and_says_why() {
     let write = async |path: &str, body: serde_json::Value| {
         consul.put(&format!("{path}?token={MASTER}"), &body).await;
     };
-    write("catalog/register", json!({"Node": "other", "Address": "10.0.0.1"})).await;
+    write(
+        "catalog/register",
+        json!({"Node": "other", "Address": "10.0.0.1"}),
+    )
+    .await;
     let services = r#"service_prefix "" { policy = "write" } key_prefix "" { policy = "read" }"#;
     let rules = |nodes: &str| {
         let rules = format!("{services} {nodes}");
@@ -148,10 +152,17 @@ async fn a_router_whose_token_sees_no_instance_is_not_ready_and_says_why() {
         http_client::get(&url).await.expect("it answers").1
     };
     let text = metrics().await;
-    for line in ["\nmesh_ready 0\n", "\nmesh_registry_up 0\n", "\nmesh_registry_registered 1\n"] {
+    for line in [
+        "\nmesh_ready 0\n",
+        "\nmesh_registry_up 0\n",
+        "\nmesh_registry_registered 1\n",
+    ] {
         assert!(text.contains(line), "{line}{text}");
     }
-    assert!(text.contains("mesh_registry_answers_total{outcome=\"ok\"}"), "{text}");
+    assert!(
+        text.contains("mesh_registry_answers_total{outcome=\"ok\"}"),
+        "{text}"
+    );
     let status = echo(router.grpc).await.expect_err("it knows nobody");
     assert!(status.message().contains("nodes"), "{status}");
 
