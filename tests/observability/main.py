@@ -418,7 +418,7 @@ def main():
                 for alert in mesh.query("ALERTS"):
                     print({key: value for key, value in alert["metric"].items() if key != "__name__"}, file=sys.stderr)
             for log in sorted(pathlib.Path(work_folder).glob("*.log")):
-                print(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-5:]), file=sys.stderr)
+                print(f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-3:]), file=sys.stderr)
             raise
         finally:
             mesh.end()
