@@ -21,7 +21,7 @@ TOOLS=${TOOLS_DIR:-$PWD/.tools}
 VENV=${VENV_DIR:-$PWD/.venv}
 GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 GHZ=0.93.0 TOXIPROXY=2.5.0 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
 ENVOY=1.40.0 SCHEMATHESIS=4.32.5
-KUBERNETES=1.37.2 KUSTOMIZE=5.4.3 KUBERNETES_VALIDATE=1.37.0
+KUBERNETES=1.37.2 KUSTOMIZE=5.4.3 KUBERNETES_VALIDATE=1.37.0 KEDA=2.21.0 PROMETHEUS_OPERATOR=0.85.0
 BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
@@ -200,9 +200,22 @@ kube_apiserver() {
     rm -rf "$src" && [ -x "$dir/kube-apiserver" ]
 }
 
+# kubernetes_crds DIR: the definitions of the kinds that KEDA and the Prometheus operator add, as their modules have them.
+kubernetes_crds() {
+  local module dir
+  for module in "github.com/kedacore/keda/v2@v$KEDA config/crd/bases/keda.sh_scaledobjects.yaml" \
+      "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"; do
+    dir=$(cd "$1" && GOFLAGS='' go mod download -json "${module% *}" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') &&
+      [ -n "$dir" ] && cp "$dir/${module#* }" "$1" || return
+  done
+  chmod u+w "$1"/*
+}
+
 kubernetes_tools() {
   build
-  packages etcd=etcd-server kubectl=kubernetes-client curl=curl jq=jq
+  packages etcd=etcd-server kubectl=kubernetes-client curl=curl jq=jq ip=iproute2 unshare=util-linux
+  into kubernetes-crds "$KEDA-$PROMETHEUS_OPERATOR" kubernetes_crds
+  ln -sfn "kubernetes-crds-$KEDA-$PROMETHEUS_OPERATOR" "$TOOLS/pkg/kubernetes-crds"
   program kustomize $KUSTOMIZE go_install sigs.k8s.io/kustomize/kustomize/v5@v$KUSTOMIZE
   program kube-apiserver $KUBERNETES kube_apiserver
 }
