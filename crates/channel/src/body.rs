@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
+use proto::MeshCause;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Code, Status};
 use tracing::Span;
@@ -86,6 +87,7 @@ pub struct ResponseBody {
     active: Option<ActiveCall>,
     deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
     span: Span,
+    cause: Option<MeshCause>,
 }
 
 impl ResponseBody {
@@ -96,6 +98,7 @@ impl ResponseBody {
             active: Some(active),
             deadline: deadline.map(|d| (d, Box::pin(sleep_until(d.at)))),
             span: Span::none(),
+            cause: None,
         };
         if ended {
             // Trailers only: the instance is done with the call.
@@ -112,6 +115,12 @@ impl ResponseBody {
         self
     }
 
+    /// Why the mesh ended the answer; `None` while it has not.
+    #[must_use]
+    pub fn cause(&self) -> Option<MeshCause> {
+        self.cause
+    }
+
     fn end(&mut self) {
         self.inner = None;
         self.deadline = None;
@@ -122,8 +131,13 @@ impl ResponseBody {
     }
 
     /// Ends the answer with a status of the mesh in place of the instance's.
-    fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn end_with(
+        &mut self,
+        status: &Status,
+        cause: Option<MeshCause>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.end();
+        self.cause = cause;
         let mut trailers = HeaderMap::new();
         Poll::Ready(Some(match status.add_header(&mut trailers) {
             Ok(()) => Ok(Frame::trailers(trailers)),
@@ -132,12 +146,14 @@ impl ResponseBody {
     }
 
     /// The status for a connection that failed while the answer was being read.
-    fn failure(&self, error: &h2::Error) -> Status {
+    fn failure(&self, error: &h2::Error) -> (Status, Option<MeshCause>) {
         let Some(active) = &self.active else {
-            return Status::internal("an answer failed after its end");
+            let status = Status::internal("an answer failed after its end");
+            return (status, Some(MeshCause::Reset));
         };
         if let Some(status) = active.replay.error() {
-            return status;
+            let cause = MeshCause::of(&status);
+            return (status, cause);
         }
         let failure = Failure::of(error);
         if failure.code == Code::Unavailable {
@@ -145,12 +161,12 @@ impl ResponseBody {
             attempt.failed(now);
         }
         let instance = active.endpoint().id().to_string();
-        Error::ConnectionLost {
+        let error = Error::ConnectionLost {
             instance,
             reason: failure.reason,
             code: failure.code,
-        }
-        .status()
+        };
+        (error.status(), error.cause())
     }
 }
 
@@ -166,8 +182,8 @@ impl Body for ResponseBody {
         if let Some((deadline, sleep)) = &mut this.deadline
             && sleep.as_mut().poll(cx).is_ready()
         {
-            let status = Error::Deadline(deadline.given).status();
-            return this.end_with(&status);
+            let error = Error::Deadline(deadline.given);
+            return this.end_with(&error.status(), error.cause());
         }
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
@@ -178,8 +194,8 @@ impl Body for ResponseBody {
                     active.endpoint().mark_received();
                     if let Some(trailers) = frame.trailers_ref() {
                         if http_status::list_size(trailers) > active.max_header_bytes() {
-                            let status = active.large_answer().status();
-                            return this.end_with(&status);
+                            let error = active.large_answer();
+                            return this.end_with(&error.status(), error.cause());
                         }
                         active.trailers(trailers);
                     }
@@ -190,8 +206,8 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let status = this.failure(&error);
-                this.end_with(&status)
+                let (status, cause) = this.failure(&error);
+                this.end_with(&status, cause)
             }
             None => {
                 this.end();

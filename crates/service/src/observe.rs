@@ -12,6 +12,7 @@ use bytes::Bytes;
 use channel::grpc_status;
 use http::{Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
+use proto::MeshCause;
 use telemetry::{propagation, rpc, rpc::ServerCalls};
 use tonic::{Code, Status, body::Body};
 use tracing::{Instrument as _, Span, field::Empty};
@@ -19,6 +20,7 @@ use tracing::{Instrument as _, Span, field::Empty};
 use crate::{
     ActiveTasks, TaskGuard,
     access::{AccessRecord, CallOutcome},
+    cause_slot::CauseSlot,
     clients::CallPermit,
 };
 
@@ -26,6 +28,8 @@ use crate::{
 pub(crate) struct CallContext {
     pub(crate) permit: Option<CallPermit>,
     pub(crate) record: Option<AccessRecord>,
+    /// Why the chassis, and not the service, ended it.
+    pub(crate) cause: CauseSlot,
 }
 
 /// Runs `next` for one request and follows its answer to the end.
@@ -48,6 +52,7 @@ where
         ended: false,
         _permit: context.permit,
         record: context.record,
+        cause: context.cause,
         outcome: CallOutcome::default(),
         _task: counts_for_drain(path).then(|| active.begin()),
     };
@@ -95,6 +100,7 @@ struct ObservedCall {
     ended: bool,
     _permit: Option<CallPermit>,
     record: Option<AccessRecord>,
+    cause: CauseSlot,
     outcome: CallOutcome,
     _task: Option<TaskGuard>,
 }
@@ -107,6 +113,7 @@ impl ObservedCall {
         self.calls
             .observe(&self.method, code, self.started.elapsed());
         if let Some(record) = self.record.take() {
+            self.outcome.cause = self.outcome.cause.or_else(|| self.cause.get());
             record.end(code, &self.outcome);
         }
         if !self.span.is_disabled() {
@@ -121,6 +128,9 @@ impl ObservedCall {
 
 impl Drop for ObservedCall {
     fn drop(&mut self) {
+        if !self.ended {
+            self.outcome.cause = Some(MeshCause::ClientLeft);
+        }
         self.end(Code::Cancelled.into());
     }
 }

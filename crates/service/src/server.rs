@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 use crate::{
     ActiveTasks, Context, Listener, LocalBackend, access,
     call_limits::{self, CallLimits, until_drain, with_call_limits},
+    cause_slot::CauseSlot,
     clients::{ClientConnection, X_FORWARDED_FOR},
     connection::ConnectionMonitor,
     limits::METADATA_HEADROOM,
@@ -237,10 +238,23 @@ impl App {
             ),
             Err(exceeded) => (None, Some(exceeded.status())),
         };
-        let context = CallContext { permit, record };
+        let mut request = request;
+        let cause = match &record {
+            Some(_) => CauseSlot::new(),
+            None => CauseSlot::default(),
+        };
+        request.extensions_mut().insert(cause.clone());
+        let context = CallContext {
+            permit,
+            record,
+            cause: cause.clone(),
+        };
         observe(request, &self.calls, active, context, |request| async {
             match refused {
-                Some(status) => status.into_http(),
+                Some(status) => {
+                    cause.note(&status);
+                    status.into_http()
+                }
                 None => self.dispatch(request).await,
             }
         })
@@ -250,6 +264,7 @@ impl App {
     async fn dispatch(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
         let is_open_ended = !counts_for_drain(path);
+        let cause = CauseSlot::of(request.extensions());
         let own = self.own.iter().any(|prefix| path.starts_with(prefix));
         let next = async {
             match &self.handler {
@@ -260,7 +275,7 @@ impl App {
             }
         };
         if is_open_ended {
-            until_drain(self.leave.clone(), next).await
+            until_drain(self.leave.clone(), cause, next).await
         } else {
             next.await
         }

@@ -25,4 +25,4 @@ pub use metrics::{CONTENT_TYPE, Labelled, MetricRow, MetricsRegistry};
 pub use options::{LogFormat, LogOutput, TelemetryOptions};
 pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
 pub use redact::{redact, redact_json};
-pub use trace::tracing_enabled;
+pub use trace::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId, tracing_enabled};

@@ -1,6 +1,8 @@
 //! Spans, exported over OTLP in batches. Without an endpoint nothing of this exists, and whoever
 //! makes spans for calls asks [`tracing_enabled`] first, so that they cost nothing.
 
+mod context;
+
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
@@ -19,6 +21,8 @@ use crate::{
     Error, TelemetryOptions,
     level::{NOISY, SILENT},
 };
+
+pub use context::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId};
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 
@@ -55,6 +59,7 @@ impl Exporter {
                 options.instance_id.clone(),
             ))
             .build();
+        context::set_ratio(options.sample_ratio);
         let root = Sampler::TraceIdRatioBased(options.sample_ratio.clamp(0.0, 1.0));
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)

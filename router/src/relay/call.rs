@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use channel::{CallAttempt, Peer, Pushback, Target, Timestamp};
 use mesh_relay::{Id, hpack::Block};
+use proto::MeshCause;
 use service::{
     access::{AccessRecord, CallOutcome},
     clients::CallPermit,
@@ -36,6 +37,8 @@ pub(crate) struct Call {
     pub(super) answered: bool,
     /// The status that the mesh gave it.
     pub(super) refused: Option<Code>,
+    /// Why the mesh, and not the service, ended it.
+    pub(super) cause: Option<MeshCause>,
     /// What the last instance said about another attempt.
     pub(super) pushback: Pushback,
     /// Since when no instance could be connected to.
@@ -86,6 +89,12 @@ pub(super) enum BodyState {
 }
 
 impl Call {
+    /// Why the mesh ended it, also where its attempts were the local backend's.
+    pub(super) fn cause(&self) -> Option<MeshCause> {
+        let hedged = || self.hedged.as_ref()?.attempts().cause;
+        self.cause.or_else(hedged)
+    }
+
     /// The ID of the instance it is on.
     pub(super) fn instance(&self) -> Option<String> {
         self.attempt
@@ -98,7 +107,9 @@ impl Call {
         let last = || Some(self.tried.last()?.instance().key.id.to_string());
         let (instance, attempts) = match &self.hedged {
             Some(hedged) => {
-                let Attempts { count, instance } = hedged.attempts();
+                let Attempts {
+                    count, instance, ..
+                } = hedged.attempts();
                 (instance.map(|it| it.key.id.to_string()), count)
             }
             None => (self.instance().or_else(last), self.attempts),
@@ -109,6 +120,7 @@ impl Call {
             attempts,
             request_bytes: Some(request_bytes),
             response_bytes: None,
+            cause: self.cause(),
         }
     }
 }

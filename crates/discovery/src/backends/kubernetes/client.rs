@@ -303,7 +303,7 @@ impl KubernetesApi {
             )),
             403 => refused(match right {
                 Right::Read(kind) => format!(
-                    "give the ServiceAccount a Role in namespace {namespace} with list and watch of {}",
+                    "give the ServiceAccount a Role in namespace {namespace} with list and watch of {}, as deploy/kubernetes/base/rbac.yaml has it",
                     kind.right()
                 ),
                 Right::Write => format!(

@@ -1,0 +1,264 @@
+//! The trace context of a call, as [W3C Trace Context](https://www.w3.org/TR/trace-context/) carries it
+//! in `traceparent`. It is three numbers: reading, passing on and sampling one allocates nothing.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use http::HeaderMap;
+
+/// The header that carries a trace context.
+pub const TRACEPARENT: &str = "traceparent";
+/// The header that carries what tracing systems add to it. It is passed on as it came.
+pub const TRACESTATE: &str = "tracestate";
+
+/// The length of a `traceparent` of version 00.
+const LENGTH: usize = 55;
+
+/// Below this a trace is recorded: the part of 2^63 that `trace_ratio` is. All until it is set.
+static BOUND: AtomicU64 = AtomicU64::new(1 << 63);
+
+tokio::task_local! {
+    static CURRENT: TraceContext;
+}
+
+/// The ID of a trace, never 0. Its text is 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraceId(pub u128);
+
+/// The ID of a span, never 0. Its text is 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpanId(pub u64);
+
+/// Which trace a call belongs to, below which span, and whether the trace is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The span that what happens now is below.
+    pub span_id: SpanId,
+    /// Whether spans of this trace are recorded.
+    pub sampled: bool,
+}
+
+impl TraceContext {
+    /// Reads a `traceparent`. `None` for one that W3C calls invalid, which counts as none.
+    #[must_use]
+    pub fn parse(traceparent: &[u8]) -> Option<Self> {
+        let (known, more) = traceparent.split_at_checked(LENGTH)?;
+        let version = hex(&known[..2])?;
+        let dashes = [known[2], known[35], known[52]] == *b"---";
+        // Later versions may append fields; version 00 has none, and there is no version ff.
+        let ends_well = match more.first() {
+            None => true,
+            Some(next) => version > 0 && *next == b'-',
+        };
+        if version == 0xff || !dashes || !ends_well {
+            return None;
+        }
+        let trace_id = hex(&known[3..35])?;
+        let span_id = u64::try_from(hex(&known[36..52])?).ok()?;
+        let flags = hex(&known[53..55])?;
+        (trace_id != 0 && span_id != 0).then_some(Self {
+            trace_id: TraceId(trace_id),
+            span_id: SpanId(span_id),
+            sampled: flags & 1 == 1,
+        })
+    }
+
+    /// The context in the headers of a request. More than one `traceparent` counts as none.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(TRACEPARENT).iter();
+        let only = values.next().filter(|_| values.next().is_none())?;
+        Self::parse(only.as_bytes())
+    }
+
+    /// A new trace. Whether it is recorded is drawn by its ID with the ratio of the options.
+    #[must_use]
+    pub fn root() -> Self {
+        let trace_id = rand::random::<u128>().max(1);
+        // As OpenTelemetry's TraceIdRatioBased draws: the same trace gets the same answer everywhere.
+        let drawn = (trace_id as u64) >> 1;
+        Self {
+            trace_id: TraceId(trace_id),
+            span_id: SpanId::random(),
+            sampled: drawn < BOUND.load(Relaxed),
+        }
+    }
+
+    /// The context of the task that runs now.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(|context| *context).ok()
+    }
+
+    /// Runs a future within this context: [`Self::current`] answers it there. Tasks that the future
+    /// spawns have none of their own accord.
+    pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+
+    /// Runs a function within this context.
+    pub fn sync_scope<T>(self, run: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, run)
+    }
+
+    /// The same trace, below another span.
+    #[must_use]
+    pub fn below(self, span_id: SpanId) -> Self {
+        Self { span_id, ..self }
+    }
+
+    /// Its `traceparent`, of version 00.
+    #[must_use]
+    pub fn traceparent(&self) -> [u8; LENGTH] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&mut text[3..35], self.trace_id.0);
+        write_hex(&mut text[36..52], self.span_id.0.into());
+        text[54] = if self.sampled { b'1' } else { b'0' };
+        text
+    }
+}
+
+impl SpanId {
+    /// A new one.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(rand::random::<u64>().max(1))
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Display for SpanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Sets the share of new traces that is recorded, 0–1.
+pub(crate) fn set_ratio(ratio: f64) {
+    const ALL: f64 = (1_u64 << 63) as f64;
+    BOUND.store((ratio.clamp(0.0, 1.0) * ALL) as u64, Relaxed);
+}
+
+/// Lower-case hexadecimal digits, as W3C has them: capitals are none.
+fn hex(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |value, digit| {
+        let digit = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            _ => return None,
+        };
+        Some(value << 4 | u128::from(digit))
+    })
+}
+
+/// Fills `text` with the last digits of a number.
+fn write_hex(text: &mut [u8], mut value: u128) {
+    for digit in text.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(value & 0xf) as usize];
+        value >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const SPAN: &str = "b7ad6b7169203331";
+
+    #[test]
+    fn a_traceparent_is_read_as_w3c_says() {
+        let valid = |version: &str, rest: &str| format!("{version}-{TRACE}-{SPAN}-{rest}");
+        let (zero_trace, zero_span) = ("0".repeat(32), "0".repeat(16));
+        for (text, sampled) in [
+            (valid("00", "01"), Some(true)),
+            (valid("00", "00"), Some(false)),
+            // Unknown flags are ignored.
+            (valid("00", "ff"), Some(true)),
+            (valid("00", "02"), Some(false)),
+            // Of a later version, the part that is known.
+            (valid("01", "01"), Some(true)),
+            (valid("cc", "01-what-the-future-will-be-like"), Some(true)),
+            (
+                valid("cc", &format!("00-{}", "x".repeat(10_000))),
+                Some(false),
+            ),
+            (valid("cc", "01.what"), None),
+            (valid("00", "01-more"), None),
+            (valid("00", &"0".repeat(10_000)), None),
+            (valid("ff", "01"), None),
+            (valid("0", "01"), None),
+            (valid("00", "1"), None),
+            (valid("00", "0g"), None),
+            (valid("00", "01").to_uppercase(), None),
+            (format!("00-{zero_trace}-{SPAN}-01"), None),
+            (format!("00-{TRACE}-{zero_span}-01"), None),
+            (format!("00-{TRACE}-{SPAN}"), None),
+            (format!("00_{TRACE}-{SPAN}-01"), None),
+            (format!("00-{TRACE}_{SPAN}-01"), None),
+            (format!("00-{TRACE}-{SPAN}_01"), None),
+            (format!(" 00-{TRACE}-{SPAN}-01"), None),
+            (String::new(), None),
+        ] {
+            let context = TraceContext::parse(text.as_bytes());
+            assert_eq!(context.map(|it| it.sampled), sampled, "{text:.80}");
+            if let Some(context) = context {
+                assert_eq!(context.trace_id.to_string(), TRACE);
+                assert_eq!(context.span_id.to_string(), SPAN);
+            }
+        }
+    }
+
+    #[test]
+    fn two_traceparents_are_none() {
+        let mut headers = HeaderMap::new();
+        let value = format!("00-{TRACE}-{SPAN}-01");
+        headers.append(TRACEPARENT, value.parse().unwrap());
+        assert!(TraceContext::of(&headers).is_some());
+        headers.append(TRACEPARENT, value.parse().unwrap());
+        assert_eq!(TraceContext::of(&headers), None);
+    }
+
+    #[tokio::test]
+    async fn a_context_is_current_within_its_scope() {
+        let context = TraceContext::root();
+        let found = context.scope(async { TraceContext::current() });
+        assert_eq!(found.await, Some(context));
+        assert_eq!(TraceContext::current(), None);
+        let found = context.sync_scope(TraceContext::current);
+        assert_eq!(found, Some(context));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(trace in 1_u128.., span in 1_u64.., sampled: bool) {
+            let (trace_id, span_id) = (TraceId(trace), SpanId(span));
+            let context = TraceContext { trace_id, span_id, sampled };
+            prop_assert_eq!(TraceContext::parse(&context.traceparent()), Some(context));
+        }
+
+        #[test]
+        fn no_bytes_break_the_parser(bytes: Vec<u8>, keep in 0_usize..60) {
+            // Half a traceparent, then anything.
+            let mut text = format!("00-{TRACE}-{SPAN}-01").into_bytes();
+            text.truncate(keep);
+            text.extend(bytes);
+            if let Some(context) = TraceContext::parse(&text) {
+                let same = TraceContext::parse(&context.traceparent());
+                prop_assert_eq!(same, Some(context));
+                prop_assert!(context.trace_id.0 != 0 && context.span_id.0 != 0);
+            }
+        }
+    }
+}
