@@ -13,7 +13,10 @@ fn each_program_has_its_manifest_with_its_names_port_kind_and_rights() {
     let kustomization = fs::read_to_string(folder.join("kustomization.yaml")).unwrap();
     for (spec, _) in &PROGRAMS {
         let path = format!("programs/{}.yaml", spec.program);
-        assert!(kustomization.contains(&path), "{path} is not in kustomization.yaml");
+        assert!(
+            kustomization.contains(&path),
+            "{path} is not in kustomization.yaml"
+        );
         let text = fs::read_to_string(folder.join(&path)).expect(&path);
         let documents: Vec<&str> = text.split("\n---\n").collect();
         let [deployment, service, budget] = documents[..] else {
@@ -25,7 +28,10 @@ fn each_program_has_its_manifest_with_its_names_port_kind_and_rights() {
         has(deployment, "kind: Deployment");
         has(deployment, &format!("command: [{}]", spec.program));
         has(deployment, &format!("containerPort: {}", spec.default_port));
-        let port = format!("- name: {}\n              value: \"{}\"", spec.port_env, spec.default_port);
+        let port = format!(
+            "- name: {}\n              value: \"{}\"",
+            spec.port_env, spec.default_port
+        );
         has(deployment, &port);
         has(budget, "kind: PodDisruptionBudget");
         has(service, &format!("\n  name: {}\n", spec.service));
@@ -43,8 +49,13 @@ fn each_program_has_its_manifest_with_its_names_port_kind_and_rights() {
             has(service, &format!("mesh/idempotent: {methods}\n"));
         }
         // Who looks for others asks the API server, and nobody else may.
-        let calls = spec.groups().any(|group| service::CALLS.iter().any(|it| it.title == group.title));
-        for mark in ["automountServiceAccountToken: true", "mesh/watches: \"true\""] {
+        let calls = spec
+            .groups()
+            .any(|group| service::CALLS.iter().any(|it| it.title == group.title));
+        for mark in [
+            "automountServiceAccountToken: true",
+            "mesh/watches: \"true\"",
+        ] {
             assert_eq!(deployment.contains(mark), calls, "{path}: {mark}");
         }
         let store = spec.all_keys().iter().any(|key| key.name == "redis_url");
