@@ -125,7 +125,7 @@ doctor: ## Look for what is wrong with the mesh, and what to do: WAIT=60s waits 
 
 ##@ Develop
 
-.PHONY: dev tools check keys dashboards test test-openapi test-containers test-observability
+.PHONY: dev tools check keys dashboards test test-openapi test-containers test-observability test-kubernetes
 dev: ## Build what changed, and restart the containers of those programs and no others
 	scripts/dev.sh
 
@@ -160,6 +160,12 @@ test-containers: ## Scale and restart the mesh in Docker, under load
 
 test-observability: ## Faults in a mesh of programs, until each alert reaches a webhook and ends; every query of the dashboards
 	scripts/test-observability.sh
+
+test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes ten minutes once
+	@scripts/tools.sh kubernetes
+	cargo build -q --locked -p mcp-router -p echo-agent
+	cargo test -q --locked -p mesh-testkit --test kubernetes --no-run
+	MESH_TEST_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug scripts/test-kubernetes.sh
 
 .PHONY: bench
 bench: ## Measure the router beside HAProxy, nginx, Envoy and hyper: ROUNDS=3 SECONDS=3, or QUICK=1
