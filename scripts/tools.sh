@@ -3,11 +3,11 @@
 # Usage: scripts/tools.sh build|test|openapi|check|observability|kubernetes|bench|bench-jobs|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
-#               and server, h2spec, ghz, toxiproxy, Jaeger, Python gRPC
+#               and server, h2spec, ghz, toxiproxy, Jaeger, Prometheus, Python gRPC
 #   openapi     build, and schemathesis, which tests the gateway by its own description
 #   check       build, cargo-deny, shellcheck, promtool and a parser of its queries, and kustomize and kubernetes-validate
 #               for the manifests
-#   observability  test, and Prometheus, Alertmanager, an OpenTelemetry Collector
+#   observability  test, and Alertmanager, an OpenTelemetry Collector
 #   kubernetes  build, and a real API server of Kubernetes: kube-apiserver (ten minutes to compile), etcd, kubectl,
 #               kustomize
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
@@ -153,7 +153,7 @@ build() {
 # The downloads run beside the compilers; Go's builds use every core and go one after the other.
 test_tools() {
   build
-  packages haproxy=haproxy redis-server=redis-server h2load=nghttp2-client curl=curl jq=jq
+  packages haproxy=haproxy redis-server=redis-server h2load=nghttp2-client promtool=prometheus curl=curl jq=jq
   python
   local name task tasks=()
   for name in haproxy redis-server h2load; do link $name "$(command -v $name)"; done
