@@ -216,8 +216,10 @@ impl App {
             return answer;
         }
         let headers = request.headers();
-        // The client matters only where calls are counted or logged.
-        let client = client.filter(|client| client.counts_calls() || self.access.is_some());
+        // The client matters only where calls are counted, logged or traced.
+        let client = client.filter(|client| {
+            client.counts_calls() || self.access.is_some() || telemetry::tracing_enabled()
+        });
         let address = client.map(|client| {
             let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
             client.address(forwarded.filter_map(|value| value.to_str().ok()))
@@ -237,7 +239,13 @@ impl App {
             ),
             Err(exceeded) => (None, Some(exceeded.status())),
         };
-        let context = CallContext { permit, record };
+        let context = CallContext {
+            instance: Arc::clone(&self.context),
+            client: address,
+            has_span: own,
+            permit,
+            record,
+        };
         observe(request, &self.calls, active, context, |request| async {
             match refused {
                 Some(status) => status.into_http(),

@@ -1,17 +1,18 @@
 //! What the router keeps for a call in the engine.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use channel::{CallAttempt, Peer, Pushback, Target, Timestamp};
-use mesh_relay::{Id, hpack::Block};
+use discovery::Instance;
+use mesh_relay::Id;
 use service::{
     access::{AccessRecord, CallOutcome},
     clients::CallPermit,
 };
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic::Code;
-use tracing::Span;
 
+use super::spans::CallTrace;
 use crate::{
     hedging::{Attempts, Registered},
     routing::{decision::MessageRoute, request::RequestMetadata},
@@ -42,11 +43,9 @@ pub(crate) struct Call {
     pub(super) unconnected_since: Option<Timestamp>,
     /// The task that decides about it while it is parked.
     pub(super) parked: Option<ParkedTask>,
-    pub(super) span: Span,
-    /// The caller's trace context, for the local backend.
-    pub(super) trace_context: Option<Box<Block>>,
-    /// Of the request that is on its way.
-    pub(super) attempt_span: Span,
+    pub(super) trace: CallTrace,
+    /// The client behind it, where that is known.
+    pub(super) address: Option<IpAddr>,
     /// Its place among its client's calls, where they are counted.
     pub(super) permit: Option<CallPermit>,
     pub(super) access_entry: Option<Box<AccessEntry>>,
@@ -93,19 +92,27 @@ impl Call {
             .map(|attempt| attempt.peer().instance().key.id.to_string())
     }
 
-    /// The outcome for the access log.
-    pub(super) fn outcome(&self, request_bytes: u64) -> CallOutcome {
-        let last = || Some(self.tried.last()?.instance().key.id.to_string());
-        let (instance, attempts) = match &self.hedged {
+    /// The instance that it is on, or was on last, and its number of attempts.
+    pub(super) fn last_instance(&self) -> (Option<Arc<Instance>>, usize) {
+        match &self.hedged {
             Some(hedged) => {
                 let Attempts { count, instance } = hedged.attempts();
-                (instance.map(|it| it.key.id.to_string()), count)
+                (instance, count)
             }
-            None => (self.instance().or_else(last), self.attempts),
-        };
+            None => {
+                let present = self.attempt.as_ref().map(CallAttempt::peer);
+                let peer = present.or_else(|| self.tried.last());
+                (peer.map(Peer::instance), self.attempts)
+            }
+        }
+    }
+
+    /// The outcome for the access log.
+    pub(super) fn outcome(&self, request_bytes: u64) -> CallOutcome {
+        let (instance, attempts) = self.last_instance();
         CallOutcome {
             service: self.target.as_ref().map(|it| it.service.to_string()),
-            instance,
+            instance: instance.map(|it| it.key.id.to_string()),
             attempts,
             request_bytes: Some(request_bytes),
             response_bytes: None,

@@ -72,8 +72,9 @@ impl RouterHost {
         let Some(connection) = client.and_then(|client| client.connection.as_ref()) else {
             return Ok(());
         };
-        // Without limits and a log the client does not matter.
-        if !connection.counts_calls() && self.shared.backend.access.is_none() {
+        // Without limits, a log and a trace the client does not matter.
+        let sampled = call.trace.sampled().is_some();
+        if !connection.counts_calls() && self.shared.backend.access.is_none() && !sampled {
             return Ok(());
         }
         let head = RequestHead::new(request);
@@ -90,6 +91,7 @@ impl RouterHost {
         } else {
             connection.address(std::iter::empty())
         };
+        call.address = Some(address);
         if let Some(log) = &self.shared.backend.access {
             let record = log.begin(Some(address), call.metadata.method.name(), |name| {
                 head.metadata(name)

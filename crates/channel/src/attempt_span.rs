@@ -1,0 +1,132 @@
+//! The client's side of a trace: a span for each attempt, whose context goes with its request.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use discovery::Instance;
+use http::{HeaderMap, HeaderValue, Uri};
+use telemetry::{
+    Span, SpanEnd, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, rpc, tracing_enabled,
+};
+use tonic::Code;
+
+/// What the attempts of one call are below.
+#[derive(Debug, Default)]
+pub(crate) struct CallTrace {
+    parent: Option<TraceContext>,
+    /// Of the first attempt, where nothing is above it: the others are below that.
+    first: OnceLock<TraceContext>,
+}
+
+/// The span of an attempt; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct AttemptSpan {
+    span: Span,
+    uri: Uri,
+    instance: Arc<Instance>,
+    number: usize,
+    code: OnceLock<Code>,
+    /// The answer has come to its end.
+    ended: AtomicBool,
+}
+
+impl CallTrace {
+    /// The trace of a request: that of the task which sends it, else that of its headers.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        if !tracing_enabled() {
+            return Self::default();
+        }
+        Self {
+            parent: TraceContext::current().or_else(|| TraceContext::of(headers)),
+            first: OnceLock::new(),
+        }
+    }
+
+    /// Begins an attempt. Its context is written into the headers of its request, over what a caller
+    /// may have put there.
+    pub(crate) fn begin(
+        &self,
+        uri: &Uri,
+        instance: &Arc<Instance>,
+        number: usize,
+        headers: &mut HeaderMap,
+    ) -> Option<AttemptSpan> {
+        if !tracing_enabled() {
+            return None;
+        }
+        let parent = self.parent.or_else(|| self.first.get().copied());
+        let span = Span::begin(parent, Instant::now());
+        let context = *self.first.get_or_init(|| span.context());
+        let context = if parent.is_some() {
+            span.context()
+        } else {
+            context
+        };
+        if TraceContext::of(headers) != Some(context) {
+            if self.parent.is_none() {
+                // It belonged to another trace.
+                headers.remove(TRACESTATE);
+            }
+            if let Ok(value) = HeaderValue::from_bytes(&context.traceparent()) {
+                headers.insert(TRACEPARENT, value);
+            }
+        }
+        Some(AttemptSpan {
+            span,
+            uri: uri.clone(),
+            instance: Arc::clone(instance),
+            number,
+            code: OnceLock::new(),
+            ended: AtomicBool::new(false),
+        })
+    }
+}
+
+impl AttemptSpan {
+    /// It ended with this status. The first that is known counts: what follows is the end of the rest.
+    pub(crate) fn end(&self, code: Code) {
+        self.code.get_or_init(|| code);
+        self.over();
+    }
+
+    /// Its answer is over; a status may have come before, or never.
+    pub(crate) fn over(&self) {
+        self.ended.store(true, Relaxed);
+    }
+}
+
+impl Drop for AttemptSpan {
+    fn drop(&mut self) {
+        let cut = (!self.ended.load(Relaxed)).then_some(Code::Cancelled);
+        let code = self.code.get().copied().or(cut).map(|code| code as i32);
+        let failed = code.is_some_and(rpc::is_server_error);
+        let method = self.uri.path().trim_start_matches('/');
+        let end = SpanEnd {
+            name: method,
+            kind: SpanKind::Client,
+            failed,
+            at: Instant::now(),
+        };
+        self.span.end(end, |fields| {
+            fields.text("rpc.system.name", "grpc");
+            fields.text("rpc.method", method);
+            if let Some(code) = code.map(rpc::code_name) {
+                fields.text("rpc.response.status_code", code);
+                if failed {
+                    fields.text("error.type", code);
+                }
+            }
+            fields.text("mesh.service", &self.instance.service);
+            fields.text("mesh.instance", &self.instance.key.id);
+            let number = i64::try_from(self.number).unwrap_or(i64::MAX);
+            fields.number("mesh.attempt", number);
+            fields.text("server.address", &self.instance.host);
+            fields.number("server.port", self.instance.port.into());
+        });
+    }
+}
